@@ -1,0 +1,45 @@
+# make demo   the main job on drawn images: environment, training, class maps, sweep, page
+# make test   the environment, the checks, the tests
+# make check  ruff, mypy and the import rules
+# make bench  the measurements of tests/benchmarks
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := build/uv/bin/uv
+UV_VERSION := 0.13.8
+READY := $(VENV)/.ready
+export RAY_USAGE_STATS_ENABLED = 0
+
+.PHONY: demo test check bench env lock clean
+
+env: $(READY)
+
+$(UV):
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "wsss needs Python 3.11 or later, this is " + sys.version)'
+	$(PYTHON) -m venv build/uv
+	build/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(READY): requirements.lock pyproject.toml | $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
+	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --compile-bytecode --require-hashes requirements.lock
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --editable .
+	touch $@
+
+lock: $(UV)
+	$(UV) pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+	    --quiet --output-file requirements.lock
+
+check: $(READY)
+	@mkdir -p build/types && ln -sfn ../.. build/types/wsss
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=build/types $(BIN)/mypy -p wsss.platform -p wsss.methods -p wsss.tune_spaces -p wsss.dashboards
+	$(BIN)/pytest -q tests/test_house.py
+
+test: check
+	$(BIN)/pytest -q tests
+
+clean:
+	rm -rf build $(VENV) *.egg-info

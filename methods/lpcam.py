@@ -1,0 +1,121 @@
+"""LPCAM: class maps from local prototypes (Chen and Sun, CVPR 2023).
+
+Local features of a class are split by the class map, clustered on either side, and the cluster
+centres that the classifier is sure of become prototypes; the map is the mean similarity to
+foreground prototypes less that to context prototypes.
+Shapes: B batch, N foreground classes, D channels, H W grid, K centres, P prototypes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..platform.method import IRN_PRESETS, Batch, Centers, Clustering, PrototypeMethod
+from ..platform.models.classifier import Classifier, classification_loss
+from ..platform.ops.prototypes import cosine_maps
+from ..platform.options import Options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class LPCAMConfig(Options):
+    """LPCAM's own options; defaults are the paper's for VOC (section 4.1)."""
+
+    split: str = option("train", "the split whose features are clustered (VOC code: train.txt)")
+    K: int = option(12, "clusters on each side, a class (COCO: 20)", low=1)
+    tau: float = option(0.1, "class map value that splits features (COCO: 0.25)", low=0, high=1)
+    mu_f: float = option(0.9, "a foreground prototype scores above it", low=0, high=1)
+    mu_b: float = option(0.9, "a context prototype scores below it (COCO: 0.5)", low=0, high=1)
+    mu_b_low: float = option(
+        0.0, "and above it (paper: no bound; VOC code: 0.05; COCO code: 0)", low=0, high=1
+    )
+    tolerance: float = option(1e-3, "k-means ends at this relative movement of centres", low=0)
+    max_iterations: int = option(100, "k-means ends after as many rounds", low=1)
+    spherical: bool = option(False, "centres are means of unit features (neither paper nor code)")
+
+
+class LPCAM(PrototypeMethod):
+    """Local prototype CAM on a classifier trained as CAM's."""
+
+    name = "lpcam"
+    source = "Chen and Sun, CVPR 2023"
+    trains_as = "cam"
+    selection = ("mu_f", "mu_b", "mu_b_low")
+    Config = LPCAMConfig
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {**IRN_PRESETS["paper"], "network.frozen_stages": 0},
+        "release": {
+            **IRN_PRESETS["release"],
+            "network.frozen_stages": 0,
+            "settings.mu_b_low": 0.05,
+        },
+        "default": {**IRN_PRESETS["default"], "settings.mu_b_low": 0.05},
+        "scenes": {**IRN_PRESETS["scenes"]},
+    }
+    settings: LPCAMConfig
+
+    @property
+    def clustering(self) -> Clustering:
+        s = self.settings
+        return Clustering(
+            split=s.split,
+            threshold=s.tau,
+            clusters=s.K,
+            spherical=s.spherical,
+            tolerance=s.tolerance,
+            max_iterations=s.max_iterations,
+        )
+
+    def select(self, centers: Centers, class_weights: Tensor, index: int) -> tuple[Tensor, Tensor]:
+        """Prototypes by the classifier's score (Eqs. 3 and 4, over classes as the code does).
+
+        Where no foreground centre passes, the best-scored one stays (the authors' COCO code;
+        their VOC code crashes there).
+        """
+        s = self.settings
+        foreground, context = centers.foreground, centers.context
+        scores = class_scores(foreground, class_weights)[:, index]
+        passed = scores > s.mu_f
+        if len(scores) and not passed.any():
+            passed[scores.argmax()] = True
+        scores = class_scores(context, class_weights)[:, index]
+        return foreground[passed], context[(scores < s.mu_b) & (scores > s.mu_b_low)]
+
+    def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
+        return {"classification": classification_loss(network, batch.images, batch.labels)}
+
+
+def class_scores(centers: Tensor, classifier: Tensor) -> Tensor:
+    """Softmax over classes for each centre: `[K,D]`, `[N,D]` to `[K,N]`.
+
+    Raw centres and raw weights, without temperature. The paper's Eqs. 3 and 4 print a sum over
+    centres; its code, followed here, sums over classes for a fixed centre.
+    """
+    return F.softmax(centers @ classifier.T, dim=1)
+
+
+def local_prototype_maps(features: Tensor, foreground: Tensor, context: Tensor) -> Tensor:
+    """Rectified mean cosine to the foreground less that to the context (Eqs. 5 and 6).
+
+    Args:
+        features: `[B,D,H,W]`, at one scale.
+        foreground: `[P1,D]`, at least one.
+        context: `[P2,D]`; with none, the plain mean cosine to the foreground is returned.
+
+    Returns:
+        `[B,H,W]`.
+    """
+    batch = len(features)
+    near = cosine(features, foreground.expand(batch, -1, -1))
+    if not len(context):
+        return near
+    return F.relu(near - cosine(features, context.expand(batch, -1, -1)))
+
+
+def cosine(features: Tensor, prototypes: Tensor) -> Tensor:
+    """Mean cosine to prototypes `[B,P,D]` of one class: `[B,D,H,W]` to `[B,H,W]`."""
+    return cosine_maps(features, prototypes).mean(1)

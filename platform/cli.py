@@ -1,0 +1,171 @@
+"""The `wsss` command: what it understands. What it does is in `commands`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from .errors import InputError
+
+DESCRIPTION = """Experiments in weakly supervised semantic segmentation, from image labels to masks.
+Everything computed is kept in a store; what has not changed is never computed again."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    top = argparse.ArgumentParser(prog="wsss", description=DESCRIPTION)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _data(commands)
+    _run(commands)
+    _sweep(commands)
+    _report(commands)
+    _methods(commands)
+    _doctor(commands)
+    return top
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help: str
+) -> argparse.ArgumentParser:
+    sub = commands.add_parser(
+        name,
+        help=help,
+        description=help[0].upper() + help[1:] + ".",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    sub.add_argument(
+        "--store",
+        default=os.environ.get("WSSS_STORE", "store"),
+        metavar="DIR",
+        help="folder of artefacts and records (environment: WSSS_STORE)",
+    )
+    return sub
+
+
+def _data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sub = _add(commands, "data", "turn images and labels into shards, under a name")
+    kinds = sub.add_subparsers(dest="kind", required=True, metavar="KIND")
+    help_of = {
+        "voc": "a VOCdevkit tree: lists, image labels, masks",
+        "folder": "a folder: images/, labels.csv (id,labels[,split]), masks/ if there are any",
+        "scenes": "drawn scenes with parts and contexts; nothing is downloaded",
+    }
+    for kind, text in help_of.items():
+        one = kinds.add_parser(
+            kind,
+            help=text,
+            description=text,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        if kind != "scenes":
+            one.add_argument("path", help="the folder")
+        one.add_argument("--name", default=kind, help="name of the data set")
+        one.add_argument(
+            "--quarantine",
+            type=float,
+            default=0.0,
+            metavar="SHARE",
+            help="share of broken images (0..1) that is left out and named instead of refused",
+        )
+        if kind == "voc":
+            one.add_argument("--labels", metavar="FILE", help="image labels, .csv or .npz")
+            one.add_argument(
+                "--lists", nargs="+", metavar="LIST", help="lists of ImageSets/Segmentation to take"
+            )
+        if kind == "scenes":
+            one.add_argument("--train", type=int, default=240, help="images to learn from")
+            one.add_argument("--val", type=int, default=80, help="images held out")
+            one.add_argument("--size", type=int, default=96, help="side, pixels")
+            one.add_argument("--seed", type=int, default=0, help="of the drawing")
+
+
+def _experiment(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("method", help="see wsss methods")
+    sub.add_argument("--data", default="scenes", metavar="NAME", help="data set, see wsss data")
+    sub.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="paper, release (what the authors' code does), default, or scenes; none: scenes "
+        "for drawn data, else default",
+    )
+    sub.add_argument("--localizer", default="", metavar="METHOD", help="reads the trained network")
+    sub.add_argument("--backbone", metavar="NAME", help="see wsss doctor")
+    sub.add_argument("--weights", metavar="FILE", help="local ImageNet weights, .pth")
+    sub.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="set one field, e.g. training.epochs=8 or settings.tau=0.2; see wsss methods METHOD",
+    )
+    sub.add_argument("--name", help="of the record; none: method, data set and a short key")
+    sub.add_argument("--quiet", action="store_true", help="no progress display")
+
+
+def _run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sub = _add(commands, "run", "carry out an experiment: train, localize, score")
+    _experiment(sub)
+    sub.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="one run for each"
+    )
+    sub.add_argument("--page", metavar="DIR", help="folder of the page; none: beside the record")
+
+
+def _sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sub = _add(commands, "sweep", "try many settings that share every stage they can")
+    _experiment(sub)
+    sub.add_argument("--space", default="default", metavar="NAME", help="search space")
+    sub.add_argument("--trials", type=int, default=0, help="points to draw; 0: the whole grid")
+    sub.add_argument("--split", default="train", help="split of the objective (best mIoU)")
+    sub.add_argument("--concurrent", type=int, default=2, help="trials side by side")
+    sub.add_argument("--seed", type=int, default=0, help="of everything drawn at random")
+    sub.add_argument("--page", metavar="DIR", help="folder of the page; none: beside the record")
+
+
+def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sub = _add(commands, "report", "write a page that a browser opens offline")
+    sub.add_argument("out", help="folder to write")
+    sub.add_argument("--run", metavar="NAME", help="run to show; none: the newest, or the sweep's")
+    sub.add_argument("--sweep", metavar="NAME", help="sweep to show")
+    sub.add_argument("--images", type=int, default=48, help="images in the grid")
+
+
+def _methods(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sub = _add(commands, "methods", "list the methods, or all fields of one with their meaning")
+    sub.add_argument("method", nargs="?", help="whose fields to list")
+    sub.add_argument("--preset", default="default", help="whose values to show")
+
+
+def _doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sub = _add(commands, "doctor", "check the machine, the packages and the store")
+    sub.add_argument("--verify", action="store_true", help="hash every artefact again")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; 0, or 2 after one clear sentence about what was wrong."""
+    options = parser().parse_args(arguments)
+    try:
+        from . import commands
+
+        action = getattr(commands, options.command)
+        action(options, _command_line(arguments))
+    except InputError as error:
+        cause = getattr(error, "cause", None) or error
+        sys.stderr.write(f"wsss: {cause}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("wsss: stopped; what was finished is kept\n")
+        return 130
+    return 0
+
+
+def _command_line(arguments: Sequence[str] | None) -> str:
+    import shlex
+
+    return shlex.join(["wsss", *(sys.argv[1:] if arguments is None else arguments)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,249 @@
+"""What the commands do."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.util
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from . import datasets
+from .data.record import Source, check_id
+from .errors import InputError
+from .experiment import Experiment, experiment
+from .options import parse, walk
+from .progress import Lines, Silent
+from .runs import RunRecord, SweepRecord, read_run, read_sweep, write_json
+from .store import Store, file_digest, versions
+
+
+def _say(text: str = "") -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def data(options: argparse.Namespace, command: str) -> None:
+    """`wsss data`: shards of a source, under a name."""
+    store = Store(options.store)
+    source = _source(options)
+    artefact, cached = datasets.add(store, source, options.name, Lines(), options.quarantine)
+    about = artefact.about
+    counts = ", ".join(f"{split} {n}" for split, n in about["counts"].items())
+    _say(f"{options.name}: {counts} images, {len(about['classes'])} classes")
+    for fault in about["quarantined"]:
+        _say(f"left out: {fault}")
+    if cached:
+        _say("nothing to do: the shards were already there")
+
+
+def _source(options: argparse.Namespace) -> Source:
+    if options.kind == "scenes":
+        from .data.scenes import Scenes
+
+        return Scenes(
+            train=options.train, val=options.val, size=options.size, seed=options.seed
+        )
+    if options.kind == "voc":
+        from .data.voc import VOC
+
+        lists = tuple(options.lists) if options.lists else None
+        return VOC(options.path, lists=lists, labels=options.labels)
+    from .data.folder import Folder
+
+    return Folder(options.path)
+
+
+def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
+    changes: dict[str, Any] = {"data": options.data, "seed": seed}
+    for text in options.set:
+        field, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--set takes FIELD=VALUE, not {text!r}")
+        changes[field] = parse(value)
+    if options.backbone:
+        changes["network.backbone"] = options.backbone
+    if options.weights:
+        changes["network.weights"] = options.weights
+    return changes
+
+
+def _experiment(options: argparse.Namespace, store: Store, seed: int) -> Experiment:
+    preset = options.preset
+    if not preset:
+        drawn = datasets.open_dataset(store, options.data).about["source"] == "scenes"
+        preset = "scenes" if drawn else "default"
+    return experiment(
+        options.method,
+        preset=preset,
+        localizer=options.localizer,
+        changes=_changes(options, seed),
+    )
+
+
+def run(options: argparse.Namespace, command: str) -> None:
+    """`wsss run`: one run for each seed, a table, a page."""
+    from .text import score_table
+
+    store = Store(options.store)
+    records = []
+    for seed in options.seeds:
+        wanted = _experiment(options, store, seed)
+        name = options.name and (
+            options.name if len(options.seeds) == 1 else f"{options.name}-{seed}"
+        )
+        records.append(_carry_out(store, wanted, name, command, _progress(options)))
+    _say(score_table(records))
+    page = _page(store, Path(options.page) if options.page else None, run=records[0])
+    _say(f"page: {page.as_uri()}")
+
+
+def _progress(options: argparse.Namespace) -> Silent:
+    return Silent() if options.quiet else Lines()
+
+
+def _carry_out(
+    store: Store, wanted: Experiment, name: str | None, command: str, progress: Silent
+) -> RunRecord:
+    from .pipeline import Pipeline
+
+    started, began = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
+    pipeline = Pipeline(store, wanted, progress)
+    name = check_id(name or f"{wanted.localizer_name}-{wanted.data}-{pipeline.digest[:8]}")
+    path = store.root / "runs" / name / "run.json"
+    before = read_run(path) if path.exists() else None
+    if before and before.digest != pipeline.digest:
+        raise InputError(f"the name {name!r} is taken by another run; choose another --name")
+    missing = pipeline.missing()
+    pipeline.execute()
+    if before and not missing:
+        _say(f"run {name}: nothing to do, all {len(pipeline.steps)} stages were already there")
+        return before
+    record = pipeline.record(name, command, started, time.monotonic() - began)
+    write_json(path, record)
+    _say(f"run {name}: {len(missing)} of {len(pipeline.steps)} stages computed, {record.seconds} s")
+    return record
+
+
+def sweep(options: argparse.Namespace, command: str) -> None:
+    """`wsss sweep`: trials, the best one on all splits, a table, a page."""
+    from .sweep import Sweep, best_experiment, spaces
+    from .sweep import run as run_sweep
+    from .text import params, score_table
+
+    store = Store(options.store)
+    base = _experiment(options, store, options.seed)
+    found = spaces(base.localizer_name)
+    if options.space not in found:
+        raise InputError(f"unknown space {options.space!r}; there are {', '.join(found)}")
+    wanted = Sweep(
+        base=base,
+        space=found[options.space],
+        trials=options.trials,
+        split=options.split,
+        concurrent=options.concurrent,
+    )
+    name = check_id(options.name or f"{base.localizer_name}-{base.data}-{options.space}")
+    path = store.root / "sweeps" / name / "sweep.json"
+    known = path.exists()
+    began = time.monotonic()
+    record = run_sweep(store, wanted, name, command, _progress(options))
+    best = next(t for t in record.trials if t.id == record.best)
+    chosen = _carry_out(store, best_experiment(wanted, record), None, command, _progress(options))
+    if record.run != chosen.name:
+        record = dataclasses.replace(record, run=chosen.name)
+        write_json(path, record)
+    done = sum(t.status == "done" for t in record.trials)
+    if known:
+        _say(f"sweep {name}: nothing to do, its {len(record.trials)} trials were already there")
+    else:
+        _say(f"sweep {name}: {done} of {len(record.trials)} trials, {time.monotonic() - began:.0f} s")
+    _say(f"best on {record.split}: {params(best.params)}")
+    _say(score_table([chosen]))
+    page = _page(store, Path(options.page) if options.page else None, run=chosen, sweep=record)
+    _say(f"page: {page.as_uri()}")
+
+
+def report(options: argparse.Namespace, command: str) -> None:
+    """`wsss report`: the page of a run or a sweep."""
+    store = Store(options.store)
+    of_sweep = None
+    if options.sweep:
+        of_sweep = read_sweep(store.root / "sweeps" / check_id(options.sweep) / "sweep.json")
+    name = options.run or (of_sweep.run if of_sweep else None) or _newest(store)
+    of_run = read_run(store.root / "runs" / check_id(name) / "run.json")
+    page = _page(store, Path(options.out), run=of_run, sweep=of_sweep, images=options.images)
+    _say(f"page: {page.as_uri()}")
+
+
+def _newest(store: Store) -> str:
+    found = sorted((store.root / "runs").glob("*/run.json"), key=lambda p: p.stat().st_mtime)
+    if not found:
+        raise InputError(f"the store {store.root} holds no run yet; see wsss run")
+    return found[-1].parent.name
+
+
+def _page(
+    store: Store,
+    out: Path | None,
+    *,
+    run: RunRecord,
+    sweep: SweepRecord | None = None,
+    images: int = 48,
+) -> Path:
+    from ..dashboards.report import report as make
+
+    folder = "sweeps" if sweep else "runs"
+    name = sweep.name if sweep else run.name
+    return make(store, out or store.root / folder / name / "page", run, sweep, images)
+
+
+def methods(options: argparse.Namespace, command: str) -> None:
+    """`wsss methods`: their names, or the fields of one."""
+    from .method import find
+    from .method import methods as all_methods
+
+    if not options.method:
+        for name, found in all_methods().items():
+            _say(f"{name:8}{found.source}  (presets: {', '.join(found.presets)})")
+        return
+    method = find(options.method)
+    _say(f"{method.name}: {method.source}\n")
+    for name, value, field in walk(experiment(options.method, preset=options.preset)):
+        _say(f"{name} = {value!r}\n    {field.metadata['help']}")
+
+
+def doctor(options: argparse.Namespace, command: str) -> None:
+    """`wsss doctor`: machine, packages, store.
+
+    Raises:
+        InputError: something that every command needs is missing.
+    """
+    from .models.backbones import BACKBONES
+    from .pipeline import machine
+
+    store = Store(options.store)
+    _say(f"machine   {machine()}")
+    _say("packages  " + ", ".join(f"{k} {v}" for k, v in versions().items()))
+    _say(f"backbones {', '.join(BACKBONES)}")
+    _say(f"store     {store.root}, {store.free_bytes() / 1e9:.0f} GB free")
+    _say(f"data sets {', '.join(datasets.names(store)) or 'none yet'}")
+    needed = ("torch", "torchvision", "ray", "faiss", "pyarrow", "pydensecrf", "plotly")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"missing packages: {', '.join(missing)}; run make env")
+    if options.verify:
+        _verify(store)
+    for fault in store.faults():
+        _say(f"quarantine {fault}")
+
+
+def _verify(store: Store) -> None:
+    for manifest in sorted(store.root.glob("artefacts/*/*/manifest.json")):
+        folder = manifest.parent
+        (store.root / "verified" / f"{folder.name}.json").unlink(missing_ok=True)
+        fine = store.find(folder.parent.name, folder.name) is not None
+        digest = file_digest(manifest)[:8] if fine else "damaged, moved to quarantine"
+        _say(f"{folder.parent.name}/{folder.name[:12]} {digest}")

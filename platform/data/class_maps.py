@@ -1,0 +1,89 @@
+"""Class maps on disk: Parquet rows, one an image, a float16 block of the present classes.
+
+Shapes: n present classes, h w the grid at stride 4, H W the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ..store import write_atomic
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("classes", pa.list_(pa.uint8())),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("grid_height", pa.int32()),
+        ("grid_width", pa.int32()),
+        ("block", pa.binary()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassMaps:
+    """The class maps of one image.
+
+    Attributes:
+        id: of the image.
+        classes: mask values of the present classes, 1..N.
+        planes: float16 `[n,h,w]`, normalised, in 0..1.
+        height, width: of the image, pixels.
+    """
+
+    id: str
+    classes: tuple[int, ...]
+    planes: NDArray[np.float16]
+    height: int
+    width: int
+
+
+def write(path: Path, rows: Iterable[ClassMaps]) -> None:
+    """Writes rows as one Parquet file, whole or not at all."""
+    table = pa.Table.from_pylist([_encode(row) for row in rows], schema=SCHEMA)
+    write_atomic(path, lambda stream: pq.write_table(table, stream, compression="zstd"))
+
+
+def read(paths: Sequence[Path], ids: Sequence[str] | None = None) -> Iterator[ClassMaps]:
+    """The rows of files, in order; only those in `ids`, if given."""
+    wanted = None if ids is None else set(ids)
+    for path in paths:
+        filters = None if wanted is None else [("id", "in", wanted)]
+        for row in pq.read_table(path, filters=filters).to_pylist():
+            yield _decode(row)
+
+
+def _encode(row: ClassMaps) -> dict[str, object]:
+    return {
+        "id": row.id,
+        "classes": list(row.classes),
+        "height": row.height,
+        "width": row.width,
+        "grid_height": row.planes.shape[1],
+        "grid_width": row.planes.shape[2],
+        "block": row.planes.astype(np.float16).tobytes(),
+    }
+
+
+def _decode(row: dict[str, object]) -> ClassMaps:
+    classes, block = row["classes"], row["block"]
+    assert isinstance(classes, list)
+    assert isinstance(block, bytes)
+    shape = (len(classes), row["grid_height"], row["grid_width"])
+    planes = np.frombuffer(block, np.float16).reshape(shape)  # type: ignore[arg-type]
+    return ClassMaps(
+        id=str(row["id"]),
+        classes=tuple(classes),
+        planes=planes,
+        height=int(row["height"]),  # type: ignore[call-overload]
+        width=int(row["width"]),  # type: ignore[call-overload]
+    )

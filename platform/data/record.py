@@ -1,0 +1,118 @@
+"""A labelled image, and what a source of labelled images is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..errors import InputError
+
+_ID = re.compile(r"[A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One image with its labels.
+
+    Attributes:
+        id: see `check_id`.
+        image: the encoded image as it came (JPEG or PNG).
+        height, width: of the image, pixels.
+        labels: 0-based foreground classes in the image, sorted, each once.
+        mask: PNG of the image's size, 0 background, class + 1, 255 void; for evaluation only.
+        parts: PNG of the image's size, see `scenes`; None where a data set marks no parts.
+        split: the exclusive part that the image is in, see `Source.splits`.
+    """
+
+    id: str
+    image: bytes
+    height: int
+    width: int
+    labels: tuple[int, ...]
+    mask: bytes | None = None
+    parts: bytes | None = None
+    split: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """What is known of an image before it is read; small, and pickles.
+
+    Attributes:
+        id, split: as in `Record`.
+        labels: as in `Record`; empty for a drawn image, whose labels the drawing decides.
+        image: path below the source's folder, "" for a drawn image.
+        mask: path below the source's folder, None where there is no mask.
+        seed: decides a drawn image, 0 for a file.
+    """
+
+    id: str
+    split: str
+    labels: tuple[int, ...] = ()
+    image: str = ""
+    mask: str | None = None
+    seed: int = 0
+
+
+class Source(Protocol):
+    """Where labelled images come from. A source pickles: tasks on other machines load with it."""
+
+    @property
+    def name(self) -> str:
+        """The kind: voc, folder or scenes."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the foreground classes."""
+
+    @property
+    def splits(self) -> dict[str, tuple[str, ...]]:
+        """Split name to the exclusive parts that make it up.
+
+        A part is named by the sorted lists its images are in, joined by "+": VOC's train_aug is
+        ("train+train_aug", "train_aug"), so that train is stored once.
+        """
+
+    def items(self) -> list[Item]:
+        """All images, by part and then in the order of the lists; reads no image.
+
+        Raises:
+            InputError: a list, a label or a file is missing or wrong.
+        """
+
+    def load(self, item: Item) -> Record:
+        """Reads, or draws, one image and checks it with its mask.
+
+        Raises:
+            InputError: the image or the mask is broken or does not fit.
+        """
+
+    def settings(self) -> dict[str, object]:
+        """Plain values that the content depends on, without paths of this machine."""
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the settings and of the files' paths, sizes and times of change."""
+
+
+def check_id(id: str) -> str:
+    """`id`, if it can be a file name: letters, digits, dot, underscore and dash.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if not _ID.fullmatch(id) or id in (".", ".."):
+        raise InputError(
+            f"image id {id!r} is not allowed; an id is made of A-Z, a-z, 0-9, '.', '_' and '-'"
+        )
+    return id
+
+
+def part_name(lists: list[str]) -> str:
+    """The exclusive part of an image that is in `lists`."""
+    return "+".join(sorted(lists))
+
+
+def splits_of(lists: tuple[str, ...], parts: set[str]) -> dict[str, tuple[str, ...]]:
+    """List name to the sorted names of its parts, see `Source.splits`."""
+    return {x: tuple(sorted(p for p in parts if x in p.split("+"))) for x in lists}

@@ -1,0 +1,214 @@
+"""Shards: Parquet files of records, written and read through Ray Data.
+
+A shard artefact holds `PART-00000.parquet` files, PART an exclusive part of the data (the lists
+that an image is in); row groups are the unit of reading. Nothing is gathered in the driver:
+tasks read, check and write rows; only ids and counts come back.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import InputError
+from ..store import Artefact, Stage, write_atomic
+from .record import Item, Record, Source
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("image", pa.binary()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("labels", pa.list_(pa.uint8())),
+        ("mask", pa.binary()),
+        ("parts", pa.binary()),
+        ("superpixels", pa.binary()),
+        ("split", pa.string()),
+    ]
+)
+ROWS_PER_GROUP = 16
+ROWS_PER_SHARD = 256
+TRAINING_COLUMNS = ("id", "image", "labels")
+INFERENCE_COLUMNS = ("id", "image", "labels", "height", "width")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One row group of one shard: the unit that tasks are cut into."""
+
+    path: str
+    group: int
+    rows: int
+
+    @property
+    def name(self) -> str:
+        return f"{Path(self.path).stem}-{self.group:04d}"
+
+
+def stage_of(source: Source) -> Stage:
+    """The stage that turns a source into shards; its key follows the source's content."""
+    config = {
+        "source": source.name,
+        "settings": source.settings(),
+        "classes": source.classes,
+        "splits": source.splits,
+        "fingerprint": source.fingerprint(),
+        "rows": [ROWS_PER_GROUP, ROWS_PER_SHARD],
+    }
+    return Stage(name="shards", version=1, config=config, title=f"shards of {source.name}")
+
+
+def chunks(source: Source) -> list[tuple[str, list[Item]]]:
+    """Which items go into which shard file. Order is shuffled once, so shards are mixed."""
+    by_part: dict[str, list[Item]] = {}
+    for item in source.items():
+        by_part.setdefault(item.split, []).append(item)
+    out = []
+    for part, items in sorted(by_part.items()):
+        random.Random(0).shuffle(items)
+        for number, start in enumerate(range(0, len(items), ROWS_PER_SHARD)):
+            name = f"{part}-{number:05d}.parquet"
+            out.append((name, items[start : start + ROWS_PER_SHARD]))
+    return out
+
+
+def write_shard(path: Path, source: Source, items: Sequence[Item], tolerate: bool) -> list[str]:
+    """Loads, checks and writes the records of one shard.
+
+    Returns:
+        Sentences about the records that were left out; with `tolerate` false there are none,
+        the first raises.
+    """
+    rows, faults = [], []
+    for item in items:
+        try:
+            rows.append(_row(source.load(item)))
+        except InputError as error:
+            if not tolerate:
+                raise
+            faults.append(str(error))
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    write_atomic(
+        path,
+        lambda stream: pq.write_table(
+            table, stream, row_group_size=ROWS_PER_GROUP, compression="none"
+        ),
+    )
+    return faults
+
+
+def _row(record: Record) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "image": record.image,
+        "height": record.height,
+        "width": record.width,
+        "labels": list(record.labels),
+        "mask": record.mask,
+        "parts": record.parts,
+        "superpixels": None,
+        "split": record.split,
+    }
+
+
+def write(
+    folder: Path, source: Source, share: float = 0.0, progress: Any = None
+) -> dict[str, Any]:
+    """Writes all shards of a source into `folder` as Ray Data tasks.
+
+    Args:
+        folder: empty.
+        source: where records come from.
+        share: largest share of broken records that is left out and named; above it, or with
+            0 at the first, the job fails.
+        progress: called with (records done, records in all).
+
+    Returns:
+        What the manifest notes: classes, splits, counts, records left out.
+    """
+    import ray.data
+
+    plan = chunks(source)
+    total = sum(len(items) for _, items in plan)
+    work = [
+        {"name": name, "items": json.dumps([asdict(item) for item in items])}
+        for name, items in plan
+    ]
+
+    def write_one(row: dict[str, Any]) -> dict[str, Any]:
+        items = [Item(**{**i, "labels": tuple(i["labels"])}) for i in json.loads(row["items"])]
+        faults = write_shard(folder / row["name"], source, items, share > 0)
+        return {"rows": len(items) - len(faults), "faults": "\n".join(faults)}
+
+    done, faults = 0, []
+    results = ray.data.from_items(work, override_num_blocks=len(work)).map(write_one)
+    for row in results.iter_rows():
+        faults += [f for f in row["faults"].split("\n") if f]
+        done += row["rows"]
+        if progress:
+            progress(done, total)
+    if len(faults) > share * total:
+        raise InputError(f"{len(faults)} of {total} records are broken; the first: {faults[0]}")
+    counts = {
+        split: sum(_rows(p) for p in folder.glob("*.parquet") if part_of(p.name) in parts)
+        for split, parts in source.splits.items()
+    }
+    return {
+        "source": source.name,
+        "classes": list(source.classes),
+        "splits": {k: list(v) for k, v in source.splits.items()},
+        "counts": counts,
+        "quarantined": faults,
+    }
+
+
+def part_of(name: str) -> str:
+    """The part of the data that a shard file holds."""
+    return Path(name).stem.rsplit("-", 1)[0]
+
+
+def _rows(path: Path) -> int:
+    return int(pq.read_metadata(path).num_rows)
+
+
+def slices(shards: Artefact, split: str) -> list[Slice]:
+    """The row groups of one split, in a fixed order.
+
+    Raises:
+        InputError: the data set has no such split, or it is empty.
+    """
+    splits = shards.about["splits"]
+    if split not in splits:
+        raise InputError(f"the data set has no split {split!r}; there are {', '.join(splits)}")
+    out = []
+    for path in shards.files(".parquet"):
+        if part_of(path.name) in splits[split]:
+            meta = pq.read_metadata(path)
+            for group in range(meta.num_row_groups):
+                out.append(Slice(str(path), group, meta.row_group(group).num_rows))
+    if not out:
+        raise InputError(f"split {split!r} of the data set is empty")
+    return out
+
+
+def read(piece: Slice, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of one slice, only the columns asked for; `labels` as 0-based class indices."""
+    table = pq.ParquetFile(piece.path).read_row_group(piece.group, columns=list(columns))
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def multi_hot(labels: Sequence[int], classes: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """`[N]`: 1 where a class is present."""
+    out = np.zeros(classes, np.float32)
+    out[list(labels)] = 1
+    return out

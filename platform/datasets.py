@@ -1,0 +1,78 @@
+"""Data sets by name: which shards a name stands for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .data.shards import Slice, slices, stage_of, write
+from .data.record import Source, check_id
+from .errors import InputError
+from .progress import Silent
+from .runs import write_json
+from .store import Artefact, Store
+
+__all__ = ["Slice", "add", "names", "open_dataset", "slices"]
+
+
+def names(store: Store) -> list[str]:
+    """The data sets of a store."""
+    return sorted(p.stem for p in (store.root / "data").glob("*.json"))
+
+
+def open_dataset(store: Store, name: str) -> Artefact:
+    """The verified shards of the data set `name`.
+
+    Raises:
+        InputError: there is none of that name, or its shards are damaged.
+    """
+    row = _row(store, name)
+    if row is None:
+        there = ", ".join(names(store)) or "none yet"
+        raise InputError(f"there is no data set {name!r}; there are: {there} (see wsss data)")
+    artefact = store.find("shards", row["key"])
+    if artefact is None:
+        fault = next(iter(reversed(store.faults())), "its shards are missing")
+        raise InputError(
+            f"data set {name!r} is damaged and was moved to quarantine ({fault}); "
+            f"make it again with wsss data {row['source']}"
+        )
+    return artefact
+
+
+def _row(store: Store, name: str) -> dict[str, Any] | None:
+    path = store.root / "data" / f"{check_id(name)}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def add(
+    store: Store, source: Source, name: str, progress: Silent, tolerate: float = 0.0
+) -> tuple[Artefact, bool]:
+    """Writes the shards of a source, unless they are there, and names them.
+
+    Returns:
+        The shards, and whether they were there.
+
+    Raises:
+        InputError: bad input, or the name stands for other data.
+    """
+    from .stages import cluster
+
+    stage = stage_of(source)
+    row = _row(store, name)
+    if row and row["key"] != stage.key and store.folder("shards", row["key"]).exists():
+        raise InputError(
+            f"the name {name!r} stands for other data (shards {row['key'][:12]}); choose another "
+            f"with --name, or remove data/{name}.json of the store"
+        )
+    progress.plan([stage.title])
+    progress.start(stage.title)
+
+    def compute(folder: Any) -> dict[str, Any]:
+        cluster.connect()
+        return write(folder, source, tolerate, lambda d, n: progress.update("", d, n))
+
+    artefact, cached = store.get(stage, compute)
+    progress.finish(cached)
+    write_json(store.root / "data" / f"{name}.json", {"key": stage.key, "source": source.name})
+    return artefact, cached

@@ -1,0 +1,125 @@
+"""The whole configuration of an experiment, and how one is made from a method and its preset.
+
+A config slice (`Experiment.training`, `.views`, ...) holds just what one stage reads, so that a
+change of one recomputes nothing that does not depend on it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import InputError
+from .method import find
+from .options import Options, option, replaced
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network(Options):
+    """The body that is trained."""
+
+    backbone: str = option("resnet50", "one of `wsss doctor`'s backbones")
+    weights: str | None = option(
+        None, "local file of ImageNet weights (.pth or .safetensors), none: train from scratch"
+    )
+    frozen_stages: int = option(
+        0, "first stages without gradient (IRN: 2; LPCAM, ReCAM: 0)", low=0, high=4
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Options):
+    """The classifier's training (IRN train_cam unless noted)."""
+
+    split: str = option("train_aug", "the split whose image labels are learnt")
+    epochs: int = option(5, "passes over the split", low=1)
+    batch_size: int = option(16, "images per step, over all workers", low=1)
+    lr: float = option(0.1, "learning rate of the backbone at the first step", low=0)
+    head_factor: float = option(10.0, "the head's learning rate over the backbone's", low=0)
+    momentum: float = option(
+        0.9, "SGD momentum (papers: 0.9; IRN's released code: effectively 1e-4)", low=0, high=1
+    )
+    weight_decay: float = option(1e-4, "L2 on all trained weights", low=0)
+    power: float = option(0.9, "of the polynomial decay, updated every step", low=0)
+    clip_norm: float = option(0.0, "largest gradient norm, 0: no clipping", low=0)
+    resize: tuple[int, int] = option((320, 640), "range of the long side, pixels", low=8)
+    crop: int = option(512, "side of the crop, pixels; smaller images are padded", low=8)
+    precision: str = option("auto", "auto is bf16 on a GPU", choices=("auto", "fp32", "bf16"))
+    workers: int = option(1, "Ray Train workers", low=1)
+    shuffle_rows: int = option(256, "decoded rows kept for local shuffling", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views(Options):
+    """How images are looked at for class maps (IRN make_cam)."""
+
+    scales: tuple[float, ...] = option(
+        (1.0, 0.5, 1.5, 2.0), "image scales, each with its mirror image; 1 comes first", low=0.1
+    )
+    batch_size: int = option(8, "images handed to an inference actor at once", low=1)
+    actors: int = option(0, "inference actors, 0: one a GPU, or a core", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring(Options):
+    """On what class maps are scored."""
+
+    splits: tuple[str, ...] = option(("train", "val"), "splits to score, the first is tuned on")
+    classes: tuple[str, ...] = option((), "classes that means run over, none: all + background")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Options):
+    """One experiment, from data set to scores."""
+
+    method: str = option("cam", "see `wsss methods`")
+    localizer: str = option("", "method that turns the network into class maps, none: the same")
+    data: str = option("scenes", "data set, by the name `wsss data` gave it")
+    seed: int = option(0, "of initialisation, order, augmentation and clustering", low=0)
+    network: Network = field(default_factory=Network)
+    training: Training = field(default_factory=Training)
+    views: Views = field(default_factory=Views)
+    scoring: Scoring = field(default_factory=Scoring)
+    settings: Options = field(default_factory=Options)
+
+    @property
+    def localizer_name(self) -> str:
+        """The method whose class maps are scored."""
+        return self.localizer or self.method
+
+    def as_dict(self) -> dict[str, Any]:
+        """Nested plain values."""
+        return dataclasses.asdict(self)
+
+
+def experiment(
+    method: str,
+    *,
+    preset: str = "default",
+    localizer: str = "",
+    changes: Mapping[str, Any] | None = None,
+) -> Experiment:
+    """An experiment with a method, from one of its presets.
+
+    Args:
+        method: a name from `wsss methods`; its own options are `settings.*` (of the localizer).
+        preset: `paper`, `release` or `default`.
+        localizer: another method whose localizer reads the trained network.
+        changes: options by dotted name, e.g. `{"training.epochs": 8, "settings.tau": 0.2}`.
+
+    Raises:
+        InputError: unknown method, preset or field, or a value out of range.
+    """
+    trained, read = find(method), find(localizer or method)
+    for cls in (trained, read):
+        if preset not in cls.presets:
+            names = ", ".join(cls.presets)
+            raise InputError(f"unknown preset {preset!r} of {cls.name}; there are {names}")
+    base = Experiment(method=method, localizer=localizer, settings=read.Config())
+    chosen = {**trained.presets[preset]}
+    if localizer and localizer != method:
+        own = {k: v for k, v in read.presets[preset].items() if k.startswith("settings.")}
+        chosen = {k: v for k, v in chosen.items() if not k.startswith("settings.")} | own
+    return replaced(replaced(base, chosen), changes or {})

@@ -1,0 +1,200 @@
+"""What a method is, and how methods are found.
+
+A method has two faces: what it adds to training (`losses`), and its localizer (`localize`): how
+a trained network turns into class maps. Any localizer reads any network that offers `features`
+(stages c1..c4) and `class_weights`.
+Shapes: B batch, N foreground classes, D channels, H W pixels, h w grid, K clusters.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from .errors import InputError
+from .models.backbones import Backbone
+from .models.classifier import Classifier
+from .ops.maps import merge_flip
+from .ops.prototypes import unit
+from .options import Options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What a training step sees; masks are not among it.
+
+    `images` `[B,3,H,W]` normalised with ImageNet mean and deviation, zero where padded;
+    `labels` float `[B,N]` of 0 and 1; `valid` bool `[B,H,W]`, false where padded.
+    """
+
+    images: Tensor
+    labels: Tensor
+    valid: Tensor
+
+
+IRN_PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "paper": {"training.momentum": 0.9, "network.frozen_stages": 2},
+    "release": {"training.momentum": 1e-4, "network.frozen_stages": 2},
+    "default": {},
+    "scenes": {},
+}
+"""Training of the IRN line: as printed, as its code runs, as it works best here, for `scenes`."""
+
+
+class Method(ABC):
+    """A method of weakly supervised segmentation.
+
+    Subclasses set `name`, `source`, `Config` (its own options, frozen, with defaults from the
+    paper) and `presets`: for each of `paper`, `release` (what the authors' code does) and
+    `default` (what works best here) the options that differ from their defaults, by dotted
+    name. State that training changes lives in buffers of the network, so checkpoints carry it.
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    trains_as: ClassVar[str] = ""
+    """The method whose training this one shares, if it adds none of its own."""
+    Config: ClassVar[type[Options]] = Options
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+
+    def __init__(self, settings: Options) -> None:
+        self.settings = settings
+
+    def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> Classifier:
+        """The network to train; a plain classifier unless a method needs more."""
+        return Classifier(backbone, classes, frozen_stages)
+
+    @abstractmethod
+    def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
+        """Named loss terms; their sum is minimised.
+
+        Finite on a batch with no positive label, with all of them, with one valid pixel.
+
+        Args:
+            network: in training mode.
+            batch: one step's images and labels.
+            progress: share of the training that is done, 0..1.
+        """
+
+    @abstractmethod
+    def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+        """Class maps of images at one scale, not normalised: `[B,N,h,w]`, non-negative.
+
+        Args:
+            network: in evaluation mode.
+            images: `[B,3,H,W]`, normalised; the method adds the mirror image itself.
+            labels: `[B,N]`; maps of absent classes may be anything.
+        """
+
+    def on_epoch_start(self, network: Classifier, epoch: int) -> None:
+        """Called on every worker before each epoch."""
+
+    def after_training(self, network: Classifier) -> None:
+        """Called once after the last epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clustering:
+    """How local features of a class are split and clustered (LPCAM Eq. 2).
+
+    Attributes:
+        split: the split whose features are clustered.
+        threshold: a feature counts as foreground where the class map exceeds it, as context
+            where it is below, as neither where equal.
+        clusters: K, on each side.
+        spherical: whether centres are means of unit vectors; else means of raw features.
+        tolerance: stop when the summed movement of the centres, over their summed length,
+            falls below it.
+        max_iterations: stop then in any case.
+    """
+
+    split: str
+    threshold: float
+    clusters: int
+    spherical: bool = False
+    tolerance: float = 1e-3
+    max_iterations: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Centers:
+    """Cluster centres of one class, `[K,D]` each; no rows where a side has no features."""
+
+    foreground: Tensor
+    context: Tensor
+
+
+class PrototypeMethod(Method):
+    """A localizer that compares unit features with prototypes found by clustering.
+
+    The mean of cosines with a set of prototypes is one dot product of the unit feature with the
+    mean of the unit prototypes. So a class needs just one direction, and a sweep over the
+    selection of prototypes costs one matrix product an image.
+    """
+
+    directions: Tensor | None = None
+
+    selection: ClassVar[tuple[str, ...]]
+    """The options that `select` reads; the others belong to `clustering`."""
+
+    @property
+    @abstractmethod
+    def clustering(self) -> Clustering:
+        """How features are split and clustered."""
+
+    @abstractmethod
+    def select(self, centers: Centers, class_weights: Tensor, index: int) -> tuple[Tensor, Tensor]:
+        """The prototypes of class `index`: foreground `[P1,D]` and context `[P2,D]`."""
+
+    def fit(self, centers: Mapping[int, Centers], class_weights: Tensor) -> dict[int, list[int]]:
+        """Sets `directions` `[N,D]` from the centres of each class.
+
+        Returns:
+            For each class how many prototypes were selected: foreground, context.
+        """
+        directions = torch.zeros_like(class_weights)
+        counts = {}
+        for index, of_class in centers.items():
+            foreground, context = self.select(of_class, class_weights, index)
+            counts[index] = [len(foreground), len(context)]
+            if len(foreground):
+                directions[index] = unit(foreground).mean(0)
+            if len(foreground) and len(context):
+                directions[index] -= unit(context).mean(0)
+        self.directions = directions
+        return counts
+
+    def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+        assert self.directions is not None, "fit comes before localize"
+        features = network.features(torch.cat([images, images.flip(-1)]))["c4"]
+        fused = unit(merge_flip(*features.chunk(2)), dim=1)
+        return torch.einsum("bdhw,nd->bnhw", fused, self.directions).clamp(min=0)
+
+
+@cache
+def methods() -> dict[str, type[Method]]:
+    """All methods by name, from the entry points of group `wsss.methods`."""
+    found: dict[str, type[Method]] = {}
+    for point in importlib.metadata.entry_points(group="wsss.methods"):
+        found[point.name] = point.load()
+    return dict(sorted(found.items()))
+
+
+def find(name: str) -> type[Method]:
+    """The method called `name`.
+
+    Raises:
+        InputError: there is none; the message lists those that exist.
+    """
+    if name not in methods():
+        raise InputError(f"unknown method {name!r}; there are {', '.join(methods())}")
+    return methods()[name]
+
+

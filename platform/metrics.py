@@ -1,0 +1,162 @@
+"""Scores of masks: one confusion matrix over a data set, and the exact threshold curve.
+
+Rule (VOC): counts over all pixels of all images at original resolution; void (255) in the target
+is dropped, void in a prediction counts as background; background is a class; a class without
+target or predicted pixels is absent (NaN), not zero. Index 0 is background.
+Shapes: C classes with background, H W pixels, T thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+VOID = 255
+RULE = "one confusion matrix at original resolution, void dropped, background included"
+THRESHOLDS = tuple(round(k / 100, 2) for k in range(100))
+
+Counts = NDArray[np.int64]
+Values = NDArray[np.float64]
+
+
+def _ious(matrix: Counts) -> Values:
+    hit = np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64)
+    union = matrix.sum(-1) + matrix.sum(-2) - hit
+    return np.divide(hit, union, out=np.full(hit.shape, np.nan), where=union > 0)
+
+
+class ConfusionMatrix:
+    """Pixel counts by (target, prediction), `matrix` int64 `[C,C]`.
+
+    Args:
+        classes: how many classes there are, background included; fixed, never inferred.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.matrix: Counts = np.zeros((classes, classes), np.int64)
+
+    def update(self, target: object, prediction: object) -> None:
+        """Counts one image or batch: integer arrays or tensors of one shape.
+
+        Raises:
+            ValueError: shapes differ, or a value is neither a class nor 255.
+        """
+        classes = len(self.matrix)
+        t, p = (np.asarray(a).astype(np.int64) for a in (target, prediction))
+        if t.shape != p.shape:
+            raise ValueError(f"target has shape {t.shape}, prediction {p.shape}")
+        for name, a in (("target", t), ("prediction", p)):
+            bad = a[((a < 0) | (a >= classes)) & (a != VOID)]
+            if bad.size:
+                raise ValueError(f"{name} holds {bad[0]}; allowed are 0..{classes - 1} and 255")
+        keep = t != VOID
+        p = np.where(p == VOID, 0, p)
+        flat = np.bincount(t[keep] * classes + p[keep], minlength=classes**2)
+        self.matrix += flat.reshape(classes, classes)
+
+    def merge(self, other: ConfusionMatrix) -> None:
+        """Adds the counts of `other`, which has the same classes."""
+        if other.matrix.shape != self.matrix.shape:
+            raise ValueError(f"{len(other.matrix)} classes do not fit {len(self.matrix)}")
+        self.matrix += other.matrix
+
+    def iou(self) -> Values:
+        """`[C]`: TP / (row + column - TP); NaN for an absent class."""
+        return _ious(self.matrix)
+
+    def mean_iou(self) -> float:
+        """Mean over the classes that are present, background included; NaN without any."""
+        values = self.iou()
+        return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+class ThresholdCurve:
+    """The confusion matrix at every seed threshold, from one pass over the class maps.
+
+    A seed takes the best class where its score exceeds the threshold, background elsewhere
+    (a constant background plane put first, then argmax: a tie goes to background). So one
+    histogram of (target, best class, thresholds below the best score) holds every matrix.
+
+    Args:
+        classes: C, background included.
+        thresholds: T ascending values.
+    """
+
+    def __init__(self, classes: int, thresholds: Sequence[float] = THRESHOLDS) -> None:
+        self.thresholds = torch.tensor(thresholds, dtype=torch.float32)
+        self.counts: Counts = np.zeros((classes, classes, len(thresholds) + 1), np.int64)
+
+    def update(self, target: torch.Tensor, score: torch.Tensor, best: torch.Tensor) -> None:
+        """Counts one image.
+
+        Args:
+            target: integer `[H,W]`, 0..C-1 or 255.
+            score: float `[H,W]`, the best class's score.
+            best: integer `[H,W]`, the best class, 1..C-1.
+        """
+        classes, _, bins = self.counts.shape
+        keep = target != VOID
+        below = torch.bucketize(score[keep], self.thresholds)
+        flat = (target[keep].long() * classes + best[keep].long()) * bins + below
+        counts = torch.bincount(flat, minlength=self.counts.size)
+        if counts.numel() > self.counts.size:
+            raise ValueError(f"a label exceeds the last class, {classes - 1}")
+        self.counts += counts.numpy().reshape(self.counts.shape)
+
+    def merge(self, other: ThresholdCurve) -> None:
+        """Adds the counts of `other`, over the same classes and thresholds."""
+        self.counts += other.counts
+
+    def matrices(self) -> Counts:
+        """`[T,C,C]`: the confusion matrix at each threshold."""
+        above = self.counts[:, :, ::-1].cumsum(2)[:, :, ::-1]
+        matrices = np.moveaxis(above[:, :, 1:], 2, 0).copy()
+        matrices[:, :, 0] += self.counts.sum((1, 2)) - matrices.sum(2)
+        return matrices
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """One confusion matrix read as LPCAM's Table 1 does; fractions, NaN where undefined.
+
+    `miou` averages over the scored classes; the other four over the scored classes without
+    background: published FP + FN + mIoU come to 101.4 %, which only that reading explains.
+    """
+
+    iou: tuple[float, ...]
+    miou: float
+    false_positives: float
+    false_negatives: float
+    precision: float
+    recall: float
+
+
+def summarize(matrix: Counts, scored: Sequence[int]) -> Summary:
+    """The scores of one `[C,C]` matrix over the classes `scored` (indices, 0 background).
+
+    False positives and negatives are shares of the union: FP / (TP + FP + FN).
+    """
+    hit = np.diagonal(matrix).astype(np.float64)
+    row, column = matrix.sum(1), matrix.sum(0)
+    foreground = [c for c in scored if c > 0]
+
+    def mean(top: Values, bottom: Values) -> float:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values = (top / bottom)[foreground]
+        return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+    union = (row + column - hit).astype(np.float64)
+    iou = _ious(matrix)
+    present = iou[list(scored)]
+    return Summary(
+        iou=tuple(float(v) for v in iou),
+        miou=float(np.nanmean(present)) if np.isfinite(present).any() else float("nan"),
+        false_positives=mean(column - hit, union),
+        false_negatives=mean(row - hit, union),
+        precision=mean(hit, column.astype(np.float64)),
+        recall=mean(hit, row.astype(np.float64)),
+    )

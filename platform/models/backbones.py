@@ -1,0 +1,146 @@
+"""Backbones with four named stages, c1 to c4, the last at output stride 16.
+
+Strides follow the IRN line: the last stage keeps the grid of the one before and is not dilated.
+Names of parameters are torchvision's, so that torchvision weight files fit.
+Shapes: B batch, D channels, H W grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torchvision
+from torch import Tensor, nn
+
+STAGES = ("c1", "c2", "c3", "c4")
+
+
+class Backbone(nn.Module):
+    """A network body cut into the stages c1 to c4.
+
+    Attributes:
+        channels: channels of c1 to c4, in this order.
+        strides: input pixels per cell of c1 to c4, in this order.
+        pretrainable: whether published ImageNet weights exist for it. Where they do, batch
+            normalisation always uses running statistics, also while training (IRN).
+    """
+
+    channels: tuple[int, int, int, int]
+    strides: tuple[int, int, int, int] = (4, 8, 16, 16)
+    pretrainable: bool = True
+
+    def stage(self, name: str, x: Tensor) -> Tensor:
+        """The output of stage `name` from that of the stage before (c1: from images)."""
+        raise NotImplementedError(name)
+
+    def stage_modules(self, name: str) -> list[nn.Module]:
+        """The modules that make up stage `name`, for freezing."""
+        raise NotImplementedError(name)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """`[B,3,H,W]` normalised images to `{"c1": [B,D,H/4,W/4], ..., "c4": ...}`."""
+        out, x = {}, images
+        for name in STAGES:
+            out[name] = x = self.stage(name, x)
+        return out
+
+
+class ResNet(Backbone):
+    """ResNet-18, 50 or 101 (torchvision, V1 layout); layer4 with stride 1."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        body = getattr(torchvision.models, f"resnet{depth}")(weights=None)
+        for module in body.layer4.modules():
+            if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+                module.stride = (1, 1)
+        for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
+            self.add_module(name, getattr(body, name))
+        width = 64 if depth < 50 else 256
+        self.channels = (width, 2 * width, 4 * width, 8 * width)
+
+    def stage_modules(self, name: str) -> list[nn.Module]:
+        if name == "c1":
+            return [self.conv1, self.bn1, self.relu, self.maxpool, self.layer1]
+        return [getattr(self, f"layer{name[1]}")]
+
+    def stage(self, name: str, x: Tensor) -> Tensor:
+        for module in self.stage_modules(name):
+            x = module(x)
+        return x
+
+
+class MobileNetV2(Backbone):
+    """MobileNetV2 (torchvision); the block that would reach stride 32 keeps stride 16.
+
+    c4 ends in the 1280-channel convolution, so it is non-negative like a ResNet's.
+    """
+
+    channels = (24, 32, 96, 1280)
+    _ranges = {"c1": (0, 4), "c2": (4, 7), "c3": (7, 14), "c4": (14, 19)}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = torchvision.models.mobilenet_v2(weights=None).features
+        for module in self.features[14].modules():
+            if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+                module.stride = (1, 1)
+
+    def stage_modules(self, name: str) -> list[nn.Module]:
+        start, stop = self._ranges[name]
+        return list(self.features[start:stop])
+
+    def stage(self, name: str, x: Tensor) -> Tensor:
+        start, stop = self._ranges[name]
+        out: Tensor = self.features[start:stop](x)
+        return out
+
+
+class Small(Backbone):
+    """Eight convolutions with group normalisation, trained from scratch on `scenes`."""
+
+    channels = (24, 48, 96, 128)
+    strides = (2, 4, 8, 8)
+    pretrainable = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = 3
+        for name, channels, stride in zip(STAGES, self.channels, (2, 2, 2, 1), strict=True):
+            self.add_module(
+                name,
+                nn.Sequential(*self._conv(width, channels, stride), *self._conv(channels, channels)),
+            )
+            width = channels
+
+    @staticmethod
+    def _conv(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+        conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        return [conv, nn.GroupNorm(outputs // 8, outputs), nn.ReLU(inplace=True)]
+
+    def stage_modules(self, name: str) -> list[nn.Module]:
+        return [getattr(self, name)]
+
+    def stage(self, name: str, x: Tensor) -> Tensor:
+        out: Tensor = getattr(self, name)(x)
+        return out
+
+
+BACKBONES: dict[str, Callable[[], Backbone]] = {
+    "resnet18": lambda: ResNet(18),
+    "resnet50": lambda: ResNet(50),
+    "resnet101": lambda: ResNet(101),
+    "mobilenet_v2": MobileNetV2,
+    "small": Small,
+}
+
+
+def build(name: str) -> Backbone:
+    """The backbone called `name`, untrained.
+
+    Raises:
+        ValueError: no such backbone; the message lists those that exist.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"unknown backbone {name!r}; there are {', '.join(BACKBONES)}")
+    return BACKBONES[name]()

@@ -1,0 +1,78 @@
+"""Local weight files: read without running code, checked against the architecture."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+
+_PREFIXES = ("module.", "backbone.")
+_CLASSIFIER_KEYS = ("fc.", "classifier.", "aux_classifier.")
+
+
+def read(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a `.pth`, `.pt` or `.safetensors` file, by parameter name.
+
+    Raises:
+        InputError: the file is missing, damaged, holds pickled code, or is no state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no weight file {path}")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} is not a plain weight file: it holds pickled code, which is not run"
+        ) from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
+        raise InputError(f"{path} is not a readable weight file: {error}") from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"{path} does not hold a dict of tensors by parameter name")
+    return {_plain(str(name)): value for name, value in state.items()}
+
+
+def _plain(name: str) -> str:
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise InputError(f"reading {path} needs the package safetensors; install it") from error
+    try:
+        return {_plain(name): value for name, value in load_file(path).items()}
+    except Exception as error:  # the package raises its own type, known only when it is there
+        raise InputError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def load(module: nn.Module, path: str | Path, architecture: str) -> None:
+    """Loads a file into `module`; its classifier head, if it has one, is left out.
+
+    Raises:
+        InputError: a tensor is missing, unknown or of another shape; nothing is loaded then.
+    """
+    state = {k: v for k, v in read(path).items() if not k.startswith(_CLASSIFIER_KEYS)}
+    own = module.state_dict()
+    missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
+    unknown = [k for k in state if k not in own]
+    shaped = [k for k in state if k in own and state[k].shape != own[k].shape]
+    for names, fault in ((missing, "lacks"), (unknown, "has the foreign"), (shaped, "misshapes")):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise InputError(
+                f"{path} does not fit {architecture}: it {fault} parameter {names[0]}{more}"
+            )
+    module.load_state_dict(state, strict=False)

@@ -1,0 +1,156 @@
+"""K-means over features that lie in fixed blocks, by cosine, as LPCAM clusters.
+
+Assignment is by cosine to the centre; a centre is the mean of its raw features (LPCAM's library;
+`spherical` takes unit features instead). The result does not depend on how blocks are spread
+over workers: each block is summed by itself, its sums are rounded to a fixed grid, and sums on
+that grid add up exactly in float64 in any order.
+Shapes: R rows of a block, D channels, K centres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Halves = NDArray[np.float16]
+Set = tuple[int, int]
+"""A class and a side: 0 foreground, 1 context."""
+
+GRID = 2.0**14
+
+
+@dataclass
+class Totals:
+    """What the blocks say of one set of centres.
+
+    `sums` float64 `[K,D]`, `counts` `[K]`, and the row that fits its centre worst: its cosine
+    and its place (block, row).
+    """
+
+    sums: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    worst: tuple[float, int, int]
+
+    def add(self, other: Totals) -> None:
+        self.sums += other.sums
+        self.counts += other.counts
+        self.worst = min(self.worst, other.worst)
+
+
+def unit_rows(rows: Floats) -> Floats:
+    """Rows of length one; zero rows stay zero."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    out: Floats = rows / np.where(length > 0, length, 1)
+    return out
+
+
+def assign(rows: Floats, centers: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """The best cosine (times the row's length) and centre of each row, by faiss; GPU if any."""
+    index = faiss.IndexFlatIP(centers.shape[1])
+    if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus():
+        index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+    index.add(unit_rows(centers))
+    similarity, nearest = index.search(rows, 1)
+    return similarity[:, 0], nearest[:, 0]
+
+
+def block_totals(
+    block: Halves, centers: Floats, number: int, *, spherical: bool = False
+) -> Totals:
+    """Assigns the rows of block `number`, float16 `[R,D]`, and sums them by centre."""
+    rows = torch.from_numpy(block).float().numpy()
+    similarity, nearest = assign(rows, centers)
+    length = np.linalg.norm(rows, axis=1)
+    cosine = similarity / np.where(length > 0, length, 1)
+    one_hot = np.zeros((len(centers), len(rows)), np.float32)
+    one_hot[nearest, np.arange(len(rows))] = 1 / np.where(length > 0, length, 1) if spherical else 1
+    sums = np.rint((one_hot @ rows).astype(np.float64) * GRID) / GRID
+    lowest = int(cosine.argmin())
+    return Totals(
+        sums=sums,
+        counts=np.bincount(nearest, minlength=len(centers)),
+        worst=(float(cosine[lowest]), number, lowest),
+    )
+
+
+@dataclass
+class Result:
+    """Centres `[K,D]` of one set, the rows of each, the rounds taken and whether they settled."""
+
+    centers: Floats
+    counts: NDArray[np.int64]
+    rounds: int
+    converged: bool
+
+
+def lloyd(
+    sizes: Mapping[Set, Mapping[int, int]],
+    totals: Callable[[Mapping[Set, Floats]], Mapping[Set, Totals]],
+    gather: Callable[[Mapping[Set, Sequence[tuple[int, int]]]], Mapping[Set, Floats]],
+    *,
+    clusters: int,
+    seed: int,
+    tolerance: float = 1e-3,
+    max_iterations: int = 100,
+) -> dict[Set, Result]:
+    """Lloyd's algorithm on many sets at once.
+
+    Args:
+        sizes: rows of each block, by its number, of each set.
+        totals: assigns all rows of the sets given to their centres.
+        gather: the rows at some places (block, row).
+        clusters: K; a set with no more rows than that gives its rows.
+        seed: of the initial centres, K random rows.
+        tolerance: a set is done when its centres move by less than this share of their length.
+        max_iterations: rounds at most.
+    """
+    starts = {s: _initial(rows, clusters, seed, s) for s, rows in sizes.items() if sum(rows.values())}
+    centers = {s: np.asarray(c, np.float32) for s, c in gather(starts).items()}
+    done: dict[Set, Result] = {}
+    active = dict(centers)
+    counts: dict[Set, NDArray[np.int64]] = {}
+    for round_ in range(1, max_iterations + 1):
+        if not active:
+            break
+        found = totals(active)
+        refill: dict[Set, list[tuple[int, int]]] = {}
+        for s, total in found.items():
+            old = active[s]
+            filled = total.counts > 0
+            new = np.where(
+                filled[:, None], total.sums / np.maximum(total.counts, 1)[:, None], old
+            ).astype(np.float32)
+            counts[s] = total.counts
+            moved = np.linalg.norm(new - old, axis=1).sum()
+            scale = np.linalg.norm(old, axis=1).sum()
+            active[s] = new
+            if not filled.all() and len(starts[s]) < sum(sizes[s].values()):
+                refill[s] = [total.worst[1:]]
+            elif moved <= tolerance * scale:
+                done[s] = Result(new[filled], total.counts[filled], round_, True)
+        for s, row in gather(refill).items() if refill else ():
+            active[s][int(np.argmin(counts[s]))] = row[0]
+        active = {s: c for s, c in active.items() if s not in done}
+    for s, last in active.items():
+        filled = counts[s] > 0
+        done[s] = Result(last[filled], counts[s][filled], max_iterations, False)
+    return done
+
+
+def _initial(
+    rows: Mapping[int, int], clusters: int, seed: int, s: Set
+) -> list[tuple[int, int]]:
+    """Places (block, row) of K distinct random rows of a set."""
+    numbers = sorted(rows)
+    ends = np.cumsum([rows[n] for n in numbers])
+    rng = np.random.default_rng([seed, *s])
+    picks = np.sort(rng.choice(int(ends[-1]), min(clusters, int(ends[-1])), replace=False))
+    ranks = np.searchsorted(ends, picks, side="right")
+    starts = np.concatenate([[0], ends])
+    return [(numbers[k], int(p - starts[k])) for k, p in zip(ranks, picks, strict=True)]

@@ -1,0 +1,155 @@
+"""Configuration fields that know their meaning and their range.
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Options):
+        tau: float = option(0.1, "CAM threshold that splits features", low=0, high=1)
+
+Values are checked when a config is made, from whatever side it is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from .errors import InputError
+
+T = TypeVar("T")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[Any, ...] | None = None,
+) -> Any:
+    """A dataclass field with a help text (meaning, unit, source) and allowed values."""
+    about = {"help": help, "low": low, "high": high, "choices": choices}
+    return dataclasses.field(default=default, metadata=about)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Base of every config: checks types and ranges of its own fields."""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for f in dataclasses.fields(self):
+            if "help" in f.metadata:
+                value = _checked(f, hints[f.name], getattr(self, f.name))
+                object.__setattr__(self, f.name, value)
+
+
+def _allowed(f: dataclasses.Field[Any]) -> str:
+    if f.metadata["choices"]:
+        return "one of " + ", ".join(map(repr, f.metadata["choices"]))
+    low, high = f.metadata["low"], f.metadata["high"]
+    if low is not None and high is not None:
+        return f"between {low} and {high}"
+    return f"at least {low}" if low is not None else f"at most {high}"
+
+
+def _checked(f: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
+    value, fits = _coerce(hint, value)
+    if not fits:
+        raise InputError(f"{f.name} is {value!r}; it must be {_type_name(hint)}")
+    choices, low, high = f.metadata["choices"], f.metadata["low"], f.metadata["high"]
+    for v in value if isinstance(value, tuple) else (value,):
+        bad = choices is not None and v not in choices
+        if isinstance(v, int | float):
+            bad |= v != v or (low is not None and v < low) or (high is not None and v > high)
+        if bad:
+            raise InputError(f"{f.name} is {value!r}; it must be {_allowed(f)}")
+    return value
+
+
+def _type_name(hint: Any) -> str:
+    return str(hint).replace("<class '", "").replace("'>", "")
+
+
+def _coerce(hint: Any, value: Any) -> tuple[Any, bool]:
+    """The value as the type of its field (1 as 1.0, a list as a tuple) and whether it fits."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        for member in typing.get_args(hint):
+            out, fits = _coerce(member, value)
+            if fits:
+                return out, True
+        return value, False
+    if hint is type(None):
+        return value, value is None
+    if origin is tuple:
+        return _coerce_tuple(typing.get_args(hint), value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value), True
+    if hint in (int, float) and isinstance(value, bool):
+        return value, False
+    return value, isinstance(value, hint)
+
+
+def _coerce_tuple(members: tuple[Any, ...], value: Any) -> tuple[Any, bool]:
+    if not isinstance(value, list | tuple):
+        return value, False
+    if members[-1] is Ellipsis:
+        members = (members[0],) * len(value)
+    if len(members) != len(value):
+        return value, False
+    pairs = [_coerce(m, v) for m, v in zip(members, value, strict=True)]
+    return tuple(v for v, _ in pairs), all(fits for _, fits in pairs)
+
+
+def walk(config: Options, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
+    """Dotted name, value and field of every option, nested configs included."""
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        name = f"{prefix}{f.name}"
+        if isinstance(value, Options):
+            yield from walk(value, f"{name}.")
+        elif "help" in f.metadata:
+            yield name, value, f
+
+
+def replaced(config: T, changes: Mapping[str, Any]) -> T:
+    """The config with some options, given by dotted name, set to other values.
+
+    Raises:
+        InputError: an unknown name (the valid ones are listed) or a value out of range.
+    """
+    assert isinstance(config, Options)
+    valid = [name for name, _, _ in walk(config)]
+    for name in changes:
+        if name not in valid:
+            raise InputError(f"unknown field {name!r}; there are {', '.join(valid)}")
+    return typing.cast(T, _replaced(config, changes, ""))
+
+
+def _replaced(config: Options, changes: Mapping[str, Any], prefix: str) -> Options:
+    new: dict[str, Any] = {}
+    for f in dataclasses.fields(config):
+        value, name = getattr(config, f.name), f"{prefix}{f.name}"
+        if isinstance(value, Options):
+            new[f.name] = _replaced(value, changes, f"{name}.")
+        elif name in changes:
+            new[f.name] = changes[name]
+    try:
+        return dataclasses.replace(config, **new)
+    except InputError as error:
+        raise InputError(f"{prefix}{error}") if prefix and new else error from None
+
+
+def parse(text: str) -> Any:
+    """A value from the command line: a Python literal, `none`, or else the text itself."""
+    import ast
+
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -1,0 +1,77 @@
+"""What runs, how far it is and what comes next, for a terminal or a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TextIO
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def plan(self, titles: Sequence[str]) -> None:
+        """The titles of all steps, in order."""
+
+    def start(self, title: str) -> None:
+        """A step begins."""
+
+    def update(self, text: str, done: int, total: int) -> None:
+        """How far the step is."""
+
+    def finish(self, cached: bool) -> None:
+        """The step is done, or was done before."""
+
+
+class Lines(Silent):
+    """One line a step, rewritten in place on a terminal; elsewhere a line every few seconds."""
+
+    def __init__(self, stream: TextIO | None = None, every: float = 5.0) -> None:
+        self.stream = stream or sys.stderr
+        self.live = self.stream.isatty()
+        self.every = every
+        self.titles: list[str] = []
+        self.at = 0
+        self.title = ""
+        self.started = self.shown = time.monotonic()
+
+    def plan(self, titles: Sequence[str]) -> None:
+        self.titles, self.at = list(titles), 0
+
+    def start(self, title: str) -> None:
+        self.at += 1
+        self.title = title
+        self.started = time.monotonic()
+        self.shown = 0.0
+        self._show("")
+
+    def update(self, text: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self.shown < (0.2 if self.live else self.every):
+            return
+        left = (now - self.started) * (total - done) / done if done else 0
+        remaining = f", about {left:.0f} s left" if done and now - self.started > 3 else ""
+        comma = ", " if text else ""
+        self._show(f"{text}{comma}{done}/{total}{remaining}")
+
+    def finish(self, cached: bool) -> None:
+        seconds = time.monotonic() - self.started
+        self._write(f"{self._head()}  {'already there' if cached else f'{seconds:.1f} s'}", True)
+
+    def _head(self) -> str:
+        return f"[{self.at}/{max(self.at, len(self.titles))}] {self.title}"
+
+    def _show(self, text: str) -> None:
+        self.shown = time.monotonic()
+        following = self.titles[self.at] if self.at < len(self.titles) else ""
+        after = f"  (next: {following})" if following else ""
+        if self.live or text:
+            self._write(f"{self._head()}  {text}{after}", False)
+
+    def _write(self, line: str, final: bool) -> None:
+        if self.live:
+            self.stream.write(f"\r\x1b[2K{line}" + ("\n" if final else ""))
+        else:
+            self.stream.write(line + "\n")
+        self.stream.flush()

@@ -1,0 +1,192 @@
+"""What is kept of runs and sweeps for people: the tables that pages and summaries are made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import InputError
+
+PARTS = ("discriminative", "other", "context")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How well one set of class maps segments one split, at every threshold and at one.
+
+    All rates are fractions. `miou[t]` belongs to `thresholds[t]`. Values other than `miou`
+    hold at `threshold`, which was chosen on the split `threshold_from`. An absent class has IoU
+    None. `scored` are the indices into `classes` (0 is background) that the means run over.
+    `parts` (only where a data set marks parts): the share of the pixels of each kind of PARTS
+    that is activated for the class it belongs to.
+    """
+
+    split: str
+    n: int
+    classes: tuple[str, ...]
+    scored: tuple[int, ...]
+    rule: str
+    thresholds: tuple[float, ...]
+    miou: tuple[float, ...]
+    threshold: float
+    threshold_from: str
+    iou: tuple[float | None, ...]
+    false_positives: float
+    false_negatives: float
+    precision: float
+    recall: float
+    parts: dict[str, float] | None = None
+
+    @property
+    def value(self) -> float:
+        """The mIoU at the chosen threshold."""
+        return self.miou[self.thresholds.index(self.threshold)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """One stage of a run: `cached` where its artefact was already there."""
+
+    stage: str
+    title: str
+    key: str
+    seconds: float
+    cached: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """An experiment carried out.
+
+    `scores[localizer][split]`, and `maps[localizer][split]`: the key of the class maps.
+    """
+
+    name: str
+    method: str
+    dataset: str
+    seed: int
+    experiment: dict[str, Any]
+    digest: str
+    command: str
+    machine: str
+    versions: dict[str, str]
+    started: str
+    seconds: float
+    status: str = "done"
+    shards: str = ""
+    network: str = ""
+    stages: tuple[StageRecord, ...] = ()
+    scores: dict[str, dict[str, Score]] = field(default_factory=dict)
+    maps: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One point of a sweep; `status` is done, failed or stopped, `value` the objective."""
+
+    id: str
+    params: dict[str, float | int | str | bool]
+    status: str
+    seconds: float
+    value: float | None = None
+    score: Score | None = None
+    error: str | None = None
+    cached: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRecord:
+    """Many experiments that differ in the fields of `space`.
+
+    The objective is the best mIoU over the seed thresholds of `localizer` on `split`.
+    `default` holds the parameters of the untuned preset. `run` names the run of the best point,
+    whose scores stand beside those of the plain localizer.
+    """
+
+    name: str
+    method: str
+    dataset: str
+    split: str
+    space: dict[str, list[Any]]
+    default: dict[str, float | int | str | bool]
+    trials: tuple[Trial, ...]
+    best: str | None
+    run: str | None
+    command: str
+    started: str
+    seconds: float
+    digest: str
+
+
+def as_json(value: Any) -> Any:
+    """A plain structure for JSON: dataclasses as dicts, tuples as lists, NaN as null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: as_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(k): as_json(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON so that a reader sees the old file or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(json.dumps(as_json(value), indent=1, sort_keys=True) + "\n")
+    part.replace(path)
+
+
+def score_from_json(row: dict[str, Any] | None) -> Score | None:
+    """A score from its JSON form; none from none."""
+    if row is None:
+        return None
+    nan = {k: float("nan") for k, v in row.items() if v is None and k not in ("parts",)}
+    miou = tuple(float("nan") if v is None else v for v in row["miou"])
+    lists = {k: tuple(row[k]) for k in ("classes", "scored", "thresholds", "iou")}
+    return Score(**{**row, **nan, **lists, "miou": miou})
+
+
+def read_run(path: Path) -> RunRecord:
+    """The run in the file `path`.
+
+    Raises:
+        InputError: there is none, or it is not a run of this version.
+    """
+    row = _read(path)
+    try:
+        scores = {m: {s: score_from_json(v) for s, v in by.items()} for m, by in row["scores"].items()}
+        stages = tuple(StageRecord(**s) for s in row["stages"])
+        return RunRecord(**{**row, "scores": scores, "stages": stages})
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a run that this version can read: {error}") from error
+
+
+def read_sweep(path: Path) -> SweepRecord:
+    """The sweep in the file `path`; raises InputError as `read_run` does."""
+    row = _read(path)
+    try:
+        trials = tuple(Trial(**{**t, "score": score_from_json(t["score"])}) for t in row["trials"])
+        return SweepRecord(**{**row, "trials": trials})
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a sweep that this version can read: {error}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        row = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"there is no {path}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if not isinstance(row, dict):
+        raise InputError(f"{path} does not hold a record")
+    return row

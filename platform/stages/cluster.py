@@ -1,0 +1,107 @@
+"""The one place where Ray starts, and how tasks are handed out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+ENVIRONMENT = {
+    "RAY_DATA_USE_DATASOURCE_V2": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+def connect() -> None:
+    """Joins the cluster of `RAY_ADDRESS`, or starts Ray on this machine; once a process.
+
+    Two logical CPUs more than there are cores: data tasks then run beside training workers
+    and inference actors, which is faster than waiting for them, and cannot deadlock.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if not ray.is_initialized():
+        if os.environ.get("RAY_ADDRESS"):
+            ray.init(logging_level="ERROR", log_to_driver=False)
+        else:
+            ray.init(
+                num_cpus=cores() + 2,
+                object_store_memory=2 << 30,
+                logging_level="ERROR",
+                log_to_driver=False,
+                include_dashboard=False,
+            )
+    data_context()
+
+
+def data_context() -> None:
+    """Sets what every process that runs Ray Data needs: old reader, fixed order, no bars."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.use_datasource_v2 = False
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray.data", "ray.data._internal", "ray.train", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def workers() -> int:
+    """How many one-CPU tasks should run side by side."""
+    import ray
+
+    return max(1, int(ray.cluster_resources().get("CPU", 1)) - 2)
+
+
+def gpus() -> int:
+    """GPUs of the cluster."""
+    import ray
+
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+def each(
+    task: Callable[..., T],
+    pieces: Sequence[Any],
+    shared: Sequence[Any] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[T]:
+    """Runs `task(piece, *shared)` as Ray tasks and yields the results in order.
+
+    Args:
+        task: must be deterministic; it runs again where a worker dies.
+        pieces: one task each, about two a CPU in flight.
+        shared: put into the object store once.
+        progress: called with (tasks done, tasks in all).
+    """
+    import ray
+
+    remote = ray.remote(num_cpus=1, max_retries=3)(task)
+    references = [ray.put(value) for value in shared]
+    flying: list[Any] = []
+    window = 2 * workers()
+    for done in range(len(pieces)):
+        while len(flying) + done < len(pieces) and len(flying) < window:
+            flying.append(remote.remote(pieces[done + len(flying)], *references))
+        yield ray.get(flying.pop(0))
+        if progress:
+            progress(done + 1, len(pieces))

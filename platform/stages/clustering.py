@@ -1,0 +1,247 @@
+"""Distributed k-means of local features: each holder keeps a slice, only sums travel.
+
+Class maps split the features of the images of a class into foreground and context (LPCAM Eq. 2);
+both sides of all classes are clustered at once. Memory: a holder keeps where its rows are, rows
+themselves up to `limit` bytes, and one block in float32; the rest is read from disk each round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from ..data import class_maps
+from ..method import Centers, Clustering
+from ..ops import kmeans
+from ..ops.kmeans import Floats, Halves, Set, Totals
+from . import cluster
+from .maps import PLACES, read_places
+
+CENTERS = "centers.npz"
+LIMIT = 4 << 30
+ROWS_PER_BLOCK = 1 << 15
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of one set in one file: what is summed by itself."""
+
+    number: int
+    path: str
+    rows: NDArray[np.int64]
+
+
+class Holder:
+    """Keeps the features of some files.
+
+    Args:
+        files: (number, path) of feature files; a block's number follows from the file's.
+        threshold: of the class maps.
+        limit: bytes of features kept in memory.
+    """
+
+    def __init__(self, files: Sequence[tuple[int, str]], threshold: float, limit: int) -> None:
+        kmeans.faiss.omp_set_num_threads(1)
+        torch.set_num_threads(1)
+        self.blocks: dict[Set, list[Block]] = {}
+        self.kept: dict[tuple[Set, int], Halves] = {}
+        self.room = limit
+        for number, path in files:
+            for s, rows in split_rows(Path(path), threshold).items():
+                pieces = np.array_split(rows, -(-len(rows) // ROWS_PER_BLOCK)) if len(rows) else []
+                for k, piece in enumerate(pieces):
+                    block = Block(number * 4096 + k, path, piece)
+                    self.blocks.setdefault(s, []).append(block)
+
+    def sizes(self) -> dict[Set, dict[int, int]]:
+        """Rows of each block of each set."""
+        return {s: {b.number: len(b.rows) for b in own} for s, own in self.blocks.items()}
+
+    def totals(self, centers: Mapping[Set, Floats], spherical: bool) -> dict[Set, Totals]:
+        """The summed totals of this holder's blocks."""
+        out: dict[Set, Totals] = {}
+        for s, of_set in centers.items():
+            for block in self.blocks.get(s, ()):
+                rows = self._rows(s, block)
+                found = kmeans.block_totals(rows, of_set, block.number, spherical=spherical)
+                if s in out:
+                    out[s].add(found)
+                else:
+                    out[s] = found
+        return out
+
+    def gather(self, places: Mapping[Set, Sequence[tuple[int, int]]]) -> dict[Any, Floats]:
+        """The rows at places (block, row) that this holder has, by (set, block, row)."""
+        out = {}
+        for s, wanted in places.items():
+            own = {b.number: b for b in self.blocks.get(s, ())}
+            for number, row in wanted:
+                if number in own:
+                    out[(s, number, row)] = self._rows(s, own[number])[row].astype(np.float32)
+        return out
+
+    def _rows(self, s: Set, block: Block) -> Halves:
+        key = (s, block.number)
+        if key in self.kept:
+            return self.kept[key]
+        rows: Halves = open_features(Path(block.path))[block.rows]
+        if rows.nbytes <= self.room:
+            self.room -= rows.nbytes
+            self.kept[key] = rows
+        return rows
+
+
+def open_features(path: Path) -> Halves:
+    """float16 `[R,D]` of a feature file, mapped, not read."""
+    features: Halves = np.load(path, mmap_mode="r", allow_pickle=False)
+    return features
+
+
+def split_rows(path: Path, threshold: float) -> dict[Set, NDArray[np.int64]]:
+    """Which rows of a feature file belong to which class and side.
+
+    The class map is brought to the feature grid by nearest neighbour; a position that equals
+    the threshold belongs to neither side (the authors' code).
+    """
+    places = {p.id: p for p in read_places(path.with_suffix(PLACES))}
+    rows: dict[Set, list[NDArray[np.int64]]] = {}
+    for maps in class_maps.read([path.with_suffix(".parquet")]):
+        place = places[maps.id]
+        planes = torch.from_numpy(maps.planes.astype(np.float32))[None]
+        on_grid = F.interpolate(planes, place.grids[0], mode="nearest")[0].flatten(1).numpy()
+        for value, plane in zip(maps.classes, on_grid, strict=True):
+            for side, chosen in enumerate((plane > threshold, plane < threshold)):
+                at = place.offset + np.flatnonzero(chosen)
+                rows.setdefault((value - 1, side), []).append(at)
+    return {s: np.concatenate(parts) for s, parts in rows.items()}
+
+
+class Holders:
+    """The holders of one clustering, as Ray actors."""
+
+    def __init__(self, files: Sequence[str], threshold: float, count: int, limit: int) -> None:
+        import ray
+
+        actor = ray.remote(num_cpus=0.5, max_restarts=3, max_task_retries=3)(Holder)
+        numbered = list(enumerate(files))
+        self.actors = [
+            actor.remote(numbered[k::count], threshold, limit // count) for k in range(count)
+        ]
+        merged: dict[Set, dict[int, int]] = {}
+        for sizes in ray.get([a.sizes.remote() for a in self.actors]):
+            for s, of_set in sizes.items():
+                merged.setdefault(s, {}).update(of_set)
+        self.sizes = {s: merged[s] for s in sorted(merged)}
+
+    def totals(self, centers: Mapping[Set, Floats], spherical: bool) -> dict[Set, Totals]:
+        import ray
+
+        shared = ray.put(dict(centers))
+        out: dict[Set, Totals] = {}
+        for part in ray.get([a.totals.remote(shared, spherical) for a in self.actors]):
+            for s, total in part.items():
+                if s in out:
+                    out[s].add(total)
+                else:
+                    out[s] = Totals(total.sums.copy(), total.counts.copy(), total.worst)
+        return out
+
+    def gather(self, places: Mapping[Set, Sequence[tuple[int, int]]]) -> dict[Set, Floats]:
+        import ray
+
+        found: dict[Any, Floats] = {}
+        for part in ray.get([a.gather.remote(dict(places)) for a in self.actors]):
+            found.update(part)
+        return {s: np.stack([found[(s, *place)] for place in of]) for s, of in places.items()}
+
+    def close(self) -> None:
+        import ray
+
+        for actor in self.actors:
+            ray.kill(actor)
+
+
+def run(
+    files: Sequence[str],
+    clustering: Clustering,
+    *,
+    seed: int,
+    workers: int | None = None,
+    limit: int = LIMIT,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[Set, kmeans.Result]:
+    """Clusters both sides of every class.
+
+    Args:
+        files: feature files (NAME.npy with NAME.json and NAME.parquet beside it).
+        clustering: how.
+        seed: of the initial centres.
+        workers: holders; the result does not depend on it.
+        limit: bytes of features that all holders together keep in memory.
+        progress: called with (rounds done, rounds at most).
+    """
+    count = max(1, min(workers or cluster.workers(), len(files)))
+    holders = Holders(files, clustering.threshold, count, limit)
+    rounds = 0
+
+    def totals(centers: Mapping[Set, Floats]) -> dict[Set, Totals]:
+        nonlocal rounds
+        rounds += 1
+        if progress:
+            progress(rounds, clustering.max_iterations)
+        return holders.totals(centers, clustering.spherical)
+
+    try:
+        return kmeans.lloyd(
+            holders.sizes,
+            totals,
+            holders.gather,
+            clusters=clustering.clusters,
+            seed=seed,
+            tolerance=clustering.tolerance,
+            max_iterations=clustering.max_iterations,
+        )
+    finally:
+        holders.close()
+
+
+def cluster_features(
+    folder: Path,
+    features: Sequence[Path],
+    clustering: Clustering,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """The clustering stage: centres of each class in `folder`, and a log of each set."""
+    found = run([str(p) for p in features], clustering, seed=seed, progress=progress)
+    np.savez(folder / CENTERS, **{f"{n}-{side}": r.centers for (n, side), r in found.items()})
+    sides = ("foreground", "context")
+    return {
+        f"{n}-{sides[side]}": {
+            "features": int(r.counts.sum()),
+            "centers": len(r.centers),
+            "rounds": r.rounds,
+            "converged": r.converged,
+        }
+        for (n, side), r in sorted(found.items())
+    }
+
+
+def read_centers(path: Path) -> dict[int, Centers]:
+    """The centres of each class (0-based) of a clustering artefact."""
+    with np.load(path, allow_pickle=False) as arrays:
+        found = {tuple(map(int, k.split("-"))): torch.from_numpy(arrays[k]) for k in arrays.files}
+    width = next(iter(found.values())).shape[1]
+    none = torch.zeros(0, width)
+    return {
+        n: Centers(foreground=found.get((n, 0), none), context=found.get((n, 1), none))
+        for n in sorted({n for n, _ in found})
+    }
+

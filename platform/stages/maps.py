@@ -1,0 +1,283 @@
+"""Inference: class maps of a trained network at several scales, as Ray Data actors.
+
+Where a localizer needs them, the features that the maps came from are kept too, so that later
+stages work without the network. An artefact holds, for each slice of the shards,
+
+    NAME.parquet   the class maps
+    NAME.npy       float16 rows `[R,D]`, position by position (with features)
+    NAME.json      where each image's rows lie (with features)
+
+Of each image there are first the features at scale 1 (one view, raw, for clustering), then for
+each scale the sum over image and mirror image, at unit length.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..data import class_maps, shards
+from ..data.class_maps import ClassMaps
+from ..data.images import decode_image
+from ..data.transforms import normalized, resized
+from ..errors import InputError
+from ..experiment import Network, Views
+from ..method import Method
+from ..models.classifier import Classifier
+from ..models.fuse import fused
+from ..ops.maps import grid_size, merge_flip, merge_scales, normalize
+from ..ops.prototypes import unit
+from ..store import write_atomic
+from . import cluster
+from .train import NETWORK, build
+
+FEATURES, PLACES = ".npy", ".json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """All that an inference actor needs to know."""
+
+    method: Method
+    network: Network
+    classes: int
+    weights: str
+    views: Views
+    folder: str
+    keep_features: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where the features of one image lie in its file: `offset` row; grids of each scale."""
+
+    id: str
+    labels: tuple[int, ...]
+    height: int
+    width: int
+    offset: int
+    grids: tuple[tuple[int, int], ...]
+
+    def raw(self, rows: NDArray[np.float16]) -> NDArray[np.float16]:
+        """`[h*w,D]`: the features of one view at scale 1."""
+        height, width = self.grids[0]
+        return rows[self.offset : self.offset + height * width]
+
+    def scales(self, rows: NDArray[np.float16]) -> Iterator[tuple[tuple[int, int], Any]]:
+        """`(h, w)` and the unit features `[h*w,D]` of each scale."""
+        at = self.offset + self.grids[0][0] * self.grids[0][1]
+        for height, width in self.grids:
+            yield (height, width), rows[at : at + height * width]
+            at += height * width
+
+
+def read_places(path: Path) -> list[Place]:
+    """The places in a NAME.json file."""
+    rows = json.loads(path.read_text())
+    return [
+        Place(**{**r, "labels": tuple(r["labels"]), "grids": tuple(map(tuple, r["grids"]))})
+        for r in rows
+    ]
+
+
+def load_network(network: Network, method: Method, classes: int, path: Path | str) -> Classifier:
+    """A trained network from a network artefact, for inference."""
+    plain = build(Network(backbone=network.backbone), method, classes, seed=0)
+    plain.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return plain.eval()
+
+
+class Infer:
+    """An inference actor: keeps the network, turns slices into files."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if self.device.type == "cpu":
+            torch.set_num_threads(max(1, cluster.cores() // max(1, job.views.actors)))
+        network = load_network(job.network, job.method, job.classes, job.weights)
+        self.network = fused(network).to(self.device, memory_format=torch.channels_last)
+        self.pool = ThreadPoolExecutor(4)
+
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        piece = shards.Slice(str(batch["path"][0]), int(batch["group"][0]), int(batch["rows"][0]))
+        rows = shards.read(piece, shards.INFERENCE_COLUMNS)
+        done: dict[int, tuple[ClassMaps, list[Tensor]]] = {}
+        for chosen, images in self._groups(rows):
+            done.update(zip(chosen, self._maps([rows[k] for k in chosen], images), strict=True))
+        folder, name = Path(self.job.folder), piece.name
+        if self.job.keep_features:
+            self._write_features(folder / name, rows, [done[k][1] for k in range(len(rows))])
+        class_maps.write(folder / f"{name}.parquet", [done[k][0] for k in range(len(rows))])
+        return {"rows": np.array([len(rows)])}
+
+    def _groups(self, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[list[int], list[Any]]]:
+        """Images of one shape, a batch at a time; the next ones are decoded meanwhile."""
+        images = self.pool.map(lambda r: decode_image(r["image"], r["id"]), rows)
+        held: dict[tuple[int, ...], tuple[list[int], list[Any]]] = {}
+        for number, image in enumerate(images):
+            chosen, group = held.setdefault(image.shape, ([], []))
+            chosen.append(number)
+            group.append(image)
+            if len(group) == self.job.views.batch_size:
+                yield held.pop(image.shape)
+        yield from held.values()
+
+    @torch.inference_mode()
+    def _maps(
+        self, rows: Sequence[dict[str, Any]], images: Sequence[Any]
+    ) -> Iterator[tuple[ClassMaps, list[Tensor]]]:
+        """The class maps and, if kept, the features of images of one shape."""
+        height, width = images[0].shape[:2]
+        labels = torch.stack(
+            [torch.from_numpy(shards.multi_hot(r["labels"], self.job.classes)) for r in rows]
+        )
+        planes, features = [], []
+        for scale in self.job.views.scales:
+            size = (max(1, round(height * scale)), max(1, round(width * scale)))
+            views = self.pool.map(lambda image, size=size: resized(image, *size), images)
+            tensor = torch.from_numpy(np.stack(list(views))).to(self.device)
+            step = max(1, round(self.job.views.batch_size / scale**2))
+            parts = [
+                self._scale(normalized(part), labels[k * step : (k + 1) * step])
+                for k, part in enumerate(tensor.split(step))
+            ]
+            planes.append(torch.cat([p for p, _ in parts]))
+            kept = [f for _, f in parts]
+            if self.job.keep_features:
+                if not features:
+                    features.append([f for _, raw in kept for f in raw])
+                features.append([f for whole, _ in kept for f in whole])
+        maps = normalize(merge_scales(planes, grid_size(height, width))).cpu()
+        for k, row in enumerate(rows):
+            present = [int(n) for n in row["labels"]]
+            yield (
+                ClassMaps(
+                    id=row["id"],
+                    classes=tuple(n + 1 for n in present),
+                    planes=maps[k, present].half().numpy(),
+                    height=row["height"],
+                    width=row["width"],
+                ),
+                [of_scale[k] for of_scale in features],
+            )
+
+    def _scale(self, images: Tensor, labels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Maps at one scale; with features kept: fused unit ones and raw ones of one view."""
+        if not self.job.keep_features:
+            empty = images.new_empty(0)
+            return self.job.method.localize(self.network, images, labels), (empty, empty)
+        views = torch.cat([images, images.flip(-1)])
+        memo = Memo(self.network, views)
+        maps = self.job.method.localize(memo, images, labels)
+        one, mirrored = memo.features(views)["c4"].chunk(2)
+        return maps, (unit(merge_flip(one, mirrored), dim=1).half(), one.half())
+
+    def _write_features(
+        self, base: Path, rows: Sequence[dict[str, Any]], features: Sequence[list[Tensor]]
+    ) -> None:
+        """`features[image][0]` is raw at scale 1, then one entry a scale, each `[D,h,w]`."""
+        places, offset, out = [], 0, []
+        for row, of_image in zip(rows, features, strict=True):
+            grids = tuple((int(f.shape[1]), int(f.shape[2])) for f in of_image[1:])
+            places.append(
+                Place(
+                    id=row["id"],
+                    labels=tuple(int(n) for n in row["labels"]),
+                    height=row["height"],
+                    width=row["width"],
+                    offset=offset,
+                    grids=grids,
+                )
+            )
+            for f in of_image:
+                flat = f.flatten(1).T.contiguous().cpu().numpy()
+                offset += len(flat)
+                out.append(flat)
+        write_atomic(
+            base.with_name(base.name + FEATURES), lambda s: np.save(s, np.concatenate(out))
+        )
+        text = json.dumps([asdict(p) for p in places]).encode()
+        write_atomic(base.with_name(base.name + PLACES), lambda s: s.write(text))
+
+
+class Memo(Classifier):
+    """A trained network that computes the features of one batch once."""
+
+    def __init__(self, network: Classifier, images: Tensor) -> None:
+        torch.nn.Module.__init__(self)
+        self.network, self.images = network, images
+        self.head = network.head
+        self.stages = network.features(images)
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        if images.shape == self.images.shape and torch.equal(images, self.images):
+            return self.stages
+        return self.network.features(images)
+
+
+def check_space(pieces: Sequence[shards.Slice], scales: Sequence[float], row: int, free: int) -> None:
+    """Refuses a job whose features do not fit the disk.
+
+    Args:
+        pieces: the images.
+        scales: of the views.
+        row: bytes of one position.
+        free: bytes of the disk.
+    """
+    area = 0
+    for piece in pieces:
+        area += sum(r["height"] * r["width"] for r in shards.read(piece, ("height", "width")))
+    need = int(area / 256 * (1 + sum(s * s for s in scales)) * row * 1.1)
+    if need > free:
+        raise InputError(
+            f"the features take about {need / 1e9:.1f} GB, the store's disk has "
+            f"{free / 1e9:.1f} GB free; lower views.scales or move the store"
+        )
+
+
+def infer(
+    folder: Path,
+    job: Job,
+    pieces: Sequence[shards.Slice],
+    progress: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Runs inference over slices as a Ray Data actor pool; files appear in `folder`.
+
+    Args:
+        folder: empty.
+        job: what to compute.
+        pieces: the images.
+        progress: called with (images done, images in all).
+    """
+    import ray.data
+
+    total = sum(p.rows for p in pieces)
+    gpu = cluster.gpus() > 0
+    actors = min(len(pieces), job.views.actors)
+    results = ray.data.from_items(
+        [asdict(p) for p in pieces], override_num_blocks=len(pieces)
+    ).map_batches(
+        Infer,
+        fn_constructor_args=(job,),
+        batch_size=1,
+        num_cpus=1,
+        num_gpus=1 if gpu else None,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, actors)),
+    )
+    done = 0
+    for row in results.iter_rows():
+        done += int(row["rows"])
+        progress(done, total)
+    if done != total:
+        raise RuntimeError(f"inference returned {done} of {total} images")
+    return {"images": total, "scales": list(job.views.scales), "features": job.keep_features}

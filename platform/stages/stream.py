@@ -1,0 +1,151 @@
+"""Training rows, streamed: one Ray Data pipeline over all remaining epochs, in a fixed order.
+
+Each worker streams its own share. Order and augmentation follow from (seed, epoch, image id), so
+training that resumes at an epoch sees just what it would have seen. Row: one augmented image.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..data.images import decode_image
+from ..data.shards import TRAINING_COLUMNS, Slice, multi_hot, read
+from ..data.transforms import Crop, augment, generator, normalized, valid_pixels
+from ..method import Batch
+
+Columns = dict[str, NDArray[Any]]
+ROWS_PER_TASK = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Which rows one worker sees.
+
+    Attributes:
+        slices: of the split.
+        classes: N.
+        batch_size: rows a step, of this worker.
+        crop: the augmentation.
+        seed: of order and augmentation.
+        rank, world: this worker, and how many there are.
+        shuffle_rows: rows held for local shuffling.
+    """
+
+    slices: tuple[Slice, ...]
+    classes: int
+    batch_size: int
+    crop: Crop
+    seed: int
+    rank: int = 0
+    world: int = 1
+    shuffle_rows: int = 256
+
+    @property
+    def steps(self) -> int:
+        """Steps an epoch, the same on every worker; the rest is dropped."""
+        return sum(s.rows for s in self.slices) // self.world // self.batch_size
+
+    def pieces(self, epoch: int) -> list[dict[str, Any]]:
+        """The row ranges of one epoch: slices in random order, cut evenly among workers."""
+        order = list(self.slices)
+        random.Random(f"{self.seed} {epoch}").shuffle(order)
+        share = sum(s.rows for s in order) // self.world
+        first, last = self.rank * share, (self.rank + 1) * share
+        out, at = [], 0
+        for s in order:
+            start, stop = max(first, at), min(last, at + s.rows)
+            if start < stop:
+                out.append(
+                    {
+                        "path": s.path,
+                        "group": s.group,
+                        "rows": s.rows,
+                        "start": start - at,
+                        "stop": stop - at,
+                        "epoch": epoch,
+                    }
+                )
+            at += s.rows
+        return out
+
+
+def load_rows(pieces: Columns, classes: int, crop: Crop, seed: int) -> Columns:
+    """Reads, decodes and augments the rows of some pieces; runs in Ray Data tasks."""
+    images, labels, rectangles, epochs = [], [], [], []
+    for path, group, rows, start, stop, epoch in zip(
+        *(pieces[k] for k in ("path", "group", "rows", "start", "stop", "epoch")), strict=True
+    ):
+        piece = Slice(str(path), int(group), int(rows))
+        for row in read(piece, TRAINING_COLUMNS)[int(start) : int(stop)]:
+            rng = generator(seed, int(epoch), row["id"])
+            image, rectangle = augment(decode_image(row["image"], row["id"]), rng, crop)
+            images.append(image)
+            rectangles.append(rectangle)
+            labels.append(multi_hot(row["labels"], classes))
+            epochs.append(int(epoch))
+    return {
+        "image": np.stack(images),
+        "labels": np.stack(labels),
+        "rectangle": np.stack(rectangles),
+        "epoch": np.array(epochs),
+    }
+
+
+def blocks(plan: Plan, epochs: Iterable[int]) -> Iterator[Columns]:
+    """Blocks of augmented rows of all `epochs`, in order, from one Ray Data execution."""
+    import ray.data
+
+    pieces = [piece for epoch in epochs for piece in plan.pieces(epoch)]
+    count = max(1, sum(p["stop"] - p["start"] for p in pieces) // ROWS_PER_TASK)
+    load = partial(load_rows, classes=plan.classes, crop=plan.crop, seed=plan.seed)
+    rows = ray.data.from_items(pieces, override_num_blocks=min(count, len(pieces))).map_batches(
+        load, batch_size=None, batch_format="numpy"
+    )
+    yield from rows.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2)
+
+
+def batches(plan: Plan, epochs: Sequence[int]) -> Iterator[tuple[int, Batch]]:
+    """`(epoch, batch)` for each step of `epochs`; every epoch has `plan.steps` of them."""
+    held: list[tuple[NDArray[Any], ...]] = []
+    now, step = -1, 0
+    rng = random.Random()
+
+    def drain(until: int) -> Iterator[tuple[int, Batch]]:
+        nonlocal step
+        while len(held) >= max(until, plan.batch_size) and step < plan.steps:
+            rng.shuffle(held)
+            rows = [held.pop() for _ in range(plan.batch_size)]
+            step += 1
+            yield now, collate(rows, plan.crop.side)
+
+    for block in blocks(plan, epochs):
+        columns = (block["image"], block["labels"], block["rectangle"], block["epoch"])
+        for row in zip(*columns, strict=True):
+            if row[3] != now:
+                yield from drain(0)
+                held.clear()
+                now, step = int(row[3]), 0
+                rng.seed(f"{plan.seed} {now} {plan.rank}")
+            held.append(row)
+            yield from drain(plan.shuffle_rows)
+    yield from drain(0)
+
+
+def collate(rows: Sequence[tuple[NDArray[Any], ...]], side: int) -> Batch:
+    """Rows of (image, labels, rectangle, epoch) as one normalised batch."""
+    images, labels, rectangles, _ = zip(*rows, strict=True)
+    valid = valid_pixels(torch.from_numpy(np.stack(rectangles)), side)
+    pixels = normalized(torch.from_numpy(np.stack(images)))
+    return Batch(
+        images=pixels * valid.unsqueeze(1),
+        labels=torch.from_numpy(np.stack(labels)),
+        valid=valid,
+    )

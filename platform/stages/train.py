@@ -1,0 +1,296 @@
+"""Training of a classifier with Ray Train: any number of workers, CPU or GPU."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data.shards import Slice
+from ..data.transforms import Crop
+from ..errors import InputError
+from ..experiment import Network, Training
+from ..method import Batch, Method
+from ..models import backbones, weights
+from ..models.classifier import Classifier
+from . import cluster, stream
+
+NETWORK = "network.pt"
+METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """All that a training worker needs to know."""
+
+    method: Method
+    network: Network
+    training: Training
+    classes: int
+    slices: tuple[Slice, ...]
+    seed: int
+    metrics: str
+
+    def plan(self, rank: int, world: int) -> stream.Plan:
+        t = self.training
+        if t.batch_size % world:
+            raise InputError(f"batch_size {t.batch_size} cannot be cut among {world} workers")
+        plan = stream.Plan(
+            slices=self.slices,
+            classes=self.classes,
+            batch_size=t.batch_size // world,
+            crop=Crop(resize=t.resize, side=t.crop),
+            seed=self.seed,
+            rank=rank,
+            world=world,
+            shuffle_rows=t.shuffle_rows,
+        )
+        if not plan.steps:
+            rows = sum(s.rows for s in self.slices)
+            raise InputError(f"{rows} images do not fill one batch of {t.batch_size}")
+        return plan
+
+
+def build(network: Network, method: Method, classes: int, seed: int) -> Classifier:
+    """The untrained network, with its ImageNet weights if any are given."""
+    torch.manual_seed(seed)
+    try:
+        body = backbones.build(network.backbone)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    if network.weights:
+        weights.load(body, network.weights, network.backbone)
+    return method.network(classes, body, network.frozen_stages)
+
+
+class Step(nn.Module):
+    """One forward pass to the loss terms, so that DDP sees the whole of it."""
+
+    def __init__(self, network: Classifier, method: Method) -> None:
+        super().__init__()
+        self.network, self.method = network, method
+
+    def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        return self.method.losses(self.network, batch, progress)
+
+
+class Trainer:
+    """Network, optimiser and position of one worker; what a checkpoint holds."""
+
+    def __init__(self, job: Job, device: torch.device, rank: int, world: int) -> None:
+        self.job, self.device = job, device
+        self.plan = job.plan(rank, world)
+        self.network = build(job.network, job.method, job.classes, job.seed)
+        self.network.to(device, memory_format=torch.channels_last)
+        t = job.training
+        self.optimizer = torch.optim.SGD(
+            self.network.groups(t.head_factor, t.lr, t.weight_decay), lr=t.lr, momentum=t.momentum
+        )
+        self.base = [group["lr"] for group in self.optimizer.param_groups]
+        self.epoch = self.step = 0
+        self.module: nn.Module = Step(self.network, job.method)
+        wanted = t.precision == "bf16" or (t.precision == "auto" and device.type == "cuda")
+        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+
+    @property
+    def steps(self) -> int:
+        return self.plan.steps * self.job.training.epochs
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "random": torch.get_rng_state(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        torch.set_rng_state(state["random"])
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """One step; returns the loss terms, their sum and the backbone's learning rate."""
+        t, progress = self.job.training, self.step / self.steps
+        for group, lr in zip(self.optimizer.param_groups, self.base, strict=True):
+            group["lr"] = lr * (1 - progress) ** t.power
+        batch = Batch(
+            images=batch.images.to(self.device, non_blocking=True),
+            labels=batch.labels.to(self.device, non_blocking=True),
+            valid=batch.valid.to(self.device, non_blocking=True),
+        )
+        with self.autocast:
+            terms = self.module(batch, progress)
+        loss = torch.stack(list(terms.values())).sum()
+        if not math.isfinite(loss.item()):
+            raise InputError(
+                f"training diverged at step {self.step}: the loss is {loss.item()}; lower "
+                f"training.lr ({t.lr}) or set training.clip_norm ({t.clip_norm})"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if t.clip_norm:
+            nn.utils.clip_grad_norm_(self.network.parameters(), t.clip_norm)
+        self.optimizer.step()
+        self.step += 1
+        lr = float(self.optimizer.param_groups[0]["lr"])
+        return {**{k: v.item() for k, v in terms.items()}, "loss": loss.item(), "lr": lr}
+
+
+class Log:
+    """Metrics as JSON lines, one a step; on resume, lines past the checkpoint are dropped."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        kept = [r for r in read_metrics(path) if r["step"] < step]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(r) + "\n" for r in kept))
+        self.stream = path.open("a", buffering=1)
+
+    def write(self, **row: Any) -> None:
+        self.stream.write(json.dumps(row) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a metrics file; none where there is no file."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+
+
+def run_worker(job: Job) -> None:
+    """The training loop of one Ray Train worker."""
+    import ray.train
+    import ray.train.torch
+
+    cluster.data_context()
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    device = ray.train.torch.get_device()
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, cluster.cores() // world))
+    trainer = Trainer(job, device, rank, world)
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint:
+        with checkpoint.as_directory() as folder:
+            trainer.load(torch.load(Path(folder) / "state.pt", weights_only=True))
+    if world > 1:
+        trainer.module = ray.train.torch.prepare_model(trainer.module)
+    train(trainer, Log(Path(job.metrics), trainer.step) if rank == 0 else None, _report(rank))
+
+
+def _report(rank: int) -> Callable[[Trainer, dict[str, float]], None]:
+    import ray.train
+
+    def report(trainer: Trainer, metrics: dict[str, float]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint = None
+            if rank == 0:
+                torch.save(trainer.state(), Path(folder) / "state.pt")
+                checkpoint = ray.train.Checkpoint.from_directory(folder)
+            name = f"epoch_{trainer.epoch:04d}"
+            ray.train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=name)
+
+    return report
+
+
+def train(
+    trainer: Trainer, log: Log | None, report: Callable[[Trainer, dict[str, float]], None]
+) -> None:
+    """Runs the epochs that are left and reports after each."""
+    method, network = trainer.job.method, trainer.network
+    total: list[float] = []
+    epochs = range(trainer.epoch, trainer.job.training.epochs)
+    for epoch, batch in stream.batches(trainer.plan, epochs):
+        if trainer.step == epoch * trainer.plan.steps:
+            network.train()
+            method.on_epoch_start(network, epoch)
+        metrics = trainer.update(batch)
+        total.append(metrics["loss"])
+        if log:
+            log.write(epoch=epoch, step=trainer.step - 1, steps=trainer.steps, **metrics)
+        if trainer.step == (epoch + 1) * trainer.plan.steps:
+            trainer.epoch = epoch + 1
+            if trainer.epoch == trainer.job.training.epochs:
+                method.after_training(network)
+            report(trainer, {"epoch": epoch, "loss": sum(total) / len(total)})
+            total.clear()
+
+
+@contextmanager
+def following(path: Path, progress: Callable[[str, int, int], None]) -> Iterator[None]:
+    """Reads the metrics file while training writes it, and tells `progress` what is new."""
+    stop = threading.Event()
+
+    def follow() -> None:
+        while not stop.wait(1.0):
+            rows = read_metrics(path)
+            if rows:
+                last = rows[-1]
+                text = f"epoch {last['epoch'] + 1}, loss {last['loss']:.3f}"
+                progress(text, last["step"] + 1, last["steps"])
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def fit(
+    folder: Path, job: Job, home: Path, progress: Callable[[str, int, int], None]
+) -> dict[str, Any]:
+    """Trains with Ray Train and leaves the network and its metrics in `folder`.
+
+    Args:
+        folder: empty.
+        job: what to train.
+        home: keeps checkpoints by epoch until training is done; a second try resumes there.
+        progress: called with (text, steps done, steps in all).
+    """
+    import ray.train
+    import ray.train.torch
+
+    job.plan(0, job.training.workers)
+    gpu = cluster.gpus() > 0
+    trainer = ray.train.torch.TorchTrainer(
+        run_worker,
+        train_loop_config=job,
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=job.training.workers,
+            use_gpu=gpu,
+            resources_per_worker={"CPU": 1, **({"GPU": 1} if gpu else {})},
+        ),
+        run_config=ray.train.RunConfig(
+            name=home.name,
+            storage_path=str(home.parent),
+            failure_config=ray.train.FailureConfig(max_failures=2, controller_failure_limit=2),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
+            worker_runtime_env={"env_vars": cluster.ENVIRONMENT},
+            logging_config=ray.train.LoggingConfig("ERROR"),
+        ),
+    )
+    with following(Path(job.metrics), progress):
+        try:
+            result = trainer.fit()
+        except ray.train.v2.api.exceptions.WorkerGroupError as error:
+            raise next(iter(error.worker_failures.values())) from error
+    with result.checkpoint.as_directory() as kept:
+        state = torch.load(Path(kept) / "state.pt", weights_only=True)
+    torch.save(state["network"], folder / NETWORK)
+    shutil.move(job.metrics, folder / METRICS)
+    shutil.rmtree(home, ignore_errors=True)
+    return {"steps": state["step"], "workers": job.training.workers, "gpu": gpu}

@@ -1,0 +1,301 @@
+"""Artefacts, addressed by content: computed once, written whole, verified when read.
+
+Layout under the root:
+
+    artefacts/STAGE/KEY/      files, and manifest.json, written last
+    attempts/                 what is being written; nothing in here is ever read
+    quarantine/               artefacts that failed verification
+    locks/ verified/          who computes; which files were hashed as they are now
+    data/ runs/ sweeps/       records by name
+
+An artefact appears by the rename of its finished folder, so an aborted write is never visible.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+from .runs import as_json, write_json
+
+MANIFEST = "manifest.json"
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a plain value in canonical JSON."""
+    text = json.dumps(as_json(value), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One step: what it depends on, and nothing else, makes its key.
+
+    Attributes:
+        name: folder under `artefacts/`.
+        version: raised when the stage's code would give another result.
+        config: the options that the stage reads.
+        inputs: keys of the artefacts that it reads, by role.
+        title: for people.
+    """
+
+    name: str
+    version: int
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
+
+    @property
+    def key(self) -> str:
+        """The address of this stage's artefact."""
+        return digest([self.name, self.version, self.config, self.inputs])
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A finished folder with its manifest."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        return str(self.manifest["key"])
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the stage itself wrote down."""
+        about: dict[str, Any] = self.manifest["about"]
+        return about
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def files(self, suffix: str = "") -> list[Path]:
+        """The artefact's files by name, those with a suffix."""
+        return [self.folder / n for n in sorted(self.manifest["files"]) if n.endswith(suffix)]
+
+
+class Store:
+    """A folder of artefacts and records. Safe for many processes on one machine."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root).absolute()
+
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return Store, (str(self.root),)
+
+    def folder(self, stage: str, key: str) -> Path:
+        """Where the artefact of a stage lies, or would."""
+        return self.root / "artefacts" / stage / key
+
+    def find(self, stage: str, key: str) -> Artefact | None:
+        """The verified artefact, or None.
+
+        One whose files differ from its manifest is moved to quarantine and not returned.
+        """
+        folder = self.folder(stage, key)
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            self.quarantine(folder, "its manifest is not JSON")
+            return None
+        fault = self._fault(folder, manifest)
+        if fault:
+            self.quarantine(folder, fault)
+            return None
+        return Artefact(folder, manifest)
+
+    def open(self, stage: str, key: str) -> Artefact:
+        """The verified artefact.
+
+        Raises:
+            InputError: it is absent or damaged.
+        """
+        artefact = self.find(stage, key)
+        if artefact is None:
+            raise InputError(f"the store holds no intact artefact {stage}/{key[:12]}")
+        return artefact
+
+    def get(
+        self, stage: Stage, compute: Callable[[Path], dict[str, Any]]
+    ) -> tuple[Artefact, bool]:
+        """The artefact of a stage, computed if it is missing; and whether it was there.
+
+        Of several processes that need the same artefact one computes and the others wait; when
+        the one dies, the next takes over.
+
+        Args:
+            stage: what to get.
+            compute: fills an empty folder and returns what to note in the manifest.
+        """
+        found = self.find(stage.name, stage.key)
+        if found:
+            return found, True
+        with self.lock(stage.key):
+            found = self.find(stage.name, stage.key)
+            if found:
+                return found, True
+            return self._compute(stage, compute), False
+
+    def _compute(self, stage: Stage, compute: Callable[[Path], dict[str, Any]]) -> Artefact:
+        self.sweep_attempts(stage.key)
+        attempt = self.root / "attempts" / f"{stage.key[:32]}-{uuid.uuid4().hex[:8]}"
+        started = time.time()
+        try:
+            attempt.mkdir(parents=True)
+            about = compute(attempt)
+            manifest = self._manifest(stage, attempt, about, time.time() - started)
+            (attempt / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+            target = self.folder(stage.name, stage.key)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            attempt.rename(target)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise InputError(
+                    f"the disk of {self.root} is full; nothing of {stage.name} was kept"
+                ) from error
+            raise
+        finally:
+            shutil.rmtree(attempt, ignore_errors=True)
+        self._remember(target, manifest["files"])
+        return Artefact(target, manifest)
+
+    def _manifest(
+        self, stage: Stage, folder: Path, about: Mapping[str, Any], seconds: float
+    ) -> dict[str, Any]:
+        files = {
+            str(path.relative_to(folder)): {"size": path.stat().st_size, "sha256": file_digest(path)}
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        plain: dict[str, Any] = as_json(
+            {
+                "stage": stage.name,
+                "version": stage.version,
+                "key": stage.key,
+                "config": stage.config,
+                "inputs": stage.inputs,
+                "title": stage.title,
+                "about": about,
+                "files": files,
+                "seconds": round(seconds, 3),
+                "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "host": platform.node(),
+                "versions": versions(),
+            }
+        )
+        return plain
+
+    def _fault(self, folder: Path, manifest: Mapping[str, Any]) -> str:
+        """What differs from the manifest; hashes only files that changed since last time."""
+        try:
+            known = json.loads(self._memory(folder).read_text())
+        except (OSError, ValueError):
+            known = {}
+        now, hashed = {}, False
+        for name, entry in manifest["files"].items():
+            try:
+                now[name] = _stamp(folder / name)
+            except OSError:
+                return f"{name} is missing"
+            if now[name][0] != entry["size"]:
+                return f"{name} has {now[name][0]} bytes, not {entry['size']}"
+            if known.get(name) != now[name]:
+                hashed = True
+                if file_digest(folder / name) != entry["sha256"]:
+                    return f"{name} does not match its SHA-256"
+        if hashed:
+            write_json(self._memory(folder), now)
+        return ""
+
+    def _memory(self, folder: Path) -> Path:
+        return self.root / "verified" / f"{folder.name}.json"
+
+    def _remember(self, folder: Path, files: Mapping[str, Any]) -> None:
+        write_json(self._memory(folder), {name: _stamp(folder / name) for name in files})
+
+    def quarantine(self, folder: Path, fault: str) -> Path:
+        """Moves a damaged artefact out of the way, with a note of what is wrong with it."""
+        name = f"{folder.parent.name}-{folder.name[:12]}-{uuid.uuid4().hex[:6]}"
+        target = self.root / "quarantine" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(target)
+            (target / "fault.txt").write_text(fault + "\n")
+        return target
+
+    def faults(self) -> list[str]:
+        """What lies in quarantine, a sentence each."""
+        notes = sorted((self.root / "quarantine").glob("*/fault.txt"))
+        return [f"{note.parent.name}: {note.read_text().strip()}" for note in notes]
+
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Holds the lock `name`; the system frees it when the holder dies."""
+        path = self.root / "locks" / f"{name}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    def sweep_attempts(self, key: str) -> None:
+        """Removes what a dead process left of an artefact; the caller holds its lock."""
+        for left in (self.root / "attempts").glob(f"{key[:32]}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def free_bytes(self) -> int:
+        """Free space of the store's disk."""
+        probe = self.root
+        while not probe.exists():
+            probe = probe.parent
+        return shutil.disk_usage(probe).free
+
+
+def _stamp(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what results depend on, without importing it."""
+    from importlib.metadata import version
+
+    names = ("wsss", "torch", "torchvision", "ray", "numpy", "faiss-cpu", "pyarrow")
+    out = {"python": platform.python_version()}
+    for name in names:
+        with contextlib.suppress(Exception):
+            out[name] = version(name)
+    return out
+
+
+def write_atomic(path: Path, write: Callable[[Any], None]) -> None:
+    """Calls `write` with a binary stream and shows the file under its name when it is whole."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with part.open("wb") as stream:
+            write(stream)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,232 @@
+"""Sweeps: Ray Tune over experiments that share every artefact they can.
+
+A trial is the base experiment with some fields replaced. Its objective is the best mIoU over the
+seed thresholds of its localizer on one split, which one pass over the class maps gives.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .errors import InputError
+from .experiment import Experiment
+from .options import replaced
+from .pipeline import Pipeline
+from .progress import Silent
+from .runs import Score, SweepRecord, Trial, as_json, read_sweep, score_from_json, write_json
+from .store import Store, digest
+
+Space = Mapping[str, Sequence[Any]]
+
+
+def spaces(method: str) -> Mapping[str, Space]:
+    """The search spaces of a method, by name.
+
+    Raises:
+        InputError: it has none.
+    """
+    try:
+        module = importlib.import_module(f"wsss.tune_spaces.{method}")
+    except ModuleNotFoundError as error:
+        raise InputError(f"method {method!r} has no search space in tune_spaces/") from error
+    found: Mapping[str, Space] = module.SPACES
+    return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What to sweep.
+
+    Attributes:
+        base: the untuned experiment.
+        space: values to try by dotted field.
+        trials: how many points; 0: the whole grid. Fewer than the grid are drawn at random.
+        split: the objective's.
+        concurrent: trials side by side.
+    """
+
+    base: Experiment
+    space: Space
+    trials: int = 0
+    split: str = "train"
+    concurrent: int = 2
+
+    def __post_init__(self) -> None:
+        for field, values in self.space.items():
+            for value in values:
+                replaced(self.base, {field: value})
+
+    @property
+    def size(self) -> int:
+        """Points of the grid."""
+        return math.prod(len(values) for values in self.space.values())
+
+    @property
+    def count(self) -> int:
+        """Trials that will run."""
+        return min(self.trials, self.size) if self.trials else self.size
+
+    def trial_experiment(self, params: Mapping[str, Any]) -> Experiment:
+        """The experiment of one point, scored on the objective's split only."""
+        scoring = dataclasses.replace(self.base.scoring, splits=(self.split,))
+        return replaced(dataclasses.replace(self.base, scoring=scoring), params)
+
+    def points(self) -> list[dict[str, Any]]:
+        """The points to try: the grid, or as many different ones of it as there are trials."""
+        import itertools
+        import random
+
+        grid = [
+            dict(zip(self.space, values, strict=True))
+            for values in itertools.product(*self.space.values())
+        ]
+        if self.count < len(grid):
+            chosen = sorted(random.Random(self.base.seed).sample(range(len(grid)), self.count))
+            grid = [grid[k] for k in chosen]
+        return grid
+
+
+def run_trial(config: dict[str, Any]) -> dict[str, Any]:
+    """One trial, in a Tune actor: gets the artefacts that are missing and reads the score."""
+    started = time.monotonic()
+    sweep, store = config["sweep"], config["store"]
+    pipeline = Pipeline(store, sweep.trial_experiment(config["point"]))
+    missing = len(pipeline.missing())
+    pipeline.execute()
+    score = pipeline.read_scores()[pipeline.localizer.name][sweep.split]
+    return {
+        "value": score.value,
+        "score": as_json(score),
+        "seconds": round(time.monotonic() - started, 3),
+        "cached": missing == 0,
+    }
+
+
+def run(store: Store, sweep: Sweep, name: str, command: str, progress: Silent) -> SweepRecord:
+    """Runs a sweep, or reads it where it was run before.
+
+    Args:
+        store: where artefacts and the record go.
+        sweep: what to vary.
+        name: of the record under `sweeps/`.
+        command: for the record.
+        progress: who watches.
+
+    Raises:
+        InputError: the name is taken by another sweep, or all trials failed.
+    """
+    path = store.root / "sweeps" / name / "sweep.json"
+    started, began = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
+    base = Pipeline(store, sweep.trial_experiment({}), progress)
+    key = digest([base.digest, sweep.space, sweep.count, sweep.split])
+    if path.exists():
+        before = read_sweep(path)
+        if before.digest != key:
+            raise InputError(f"the name {name!r} is taken by another sweep; choose another --name")
+        if not base.missing():
+            return before
+    base.execute()
+    trials = _trials(store, sweep, name, progress)
+    done = [t for t in trials if t.value is not None]
+    best = max(done, key=lambda t: t.value or 0.0) if done else None
+    record = SweepRecord(
+        name=name,
+        method=base.localizer.name,
+        dataset=sweep.base.data,
+        split=sweep.split,
+        space={_short(k): list(v) for k, v in sweep.space.items()},
+        default={_short(k): _option(sweep.base, k) for k in sweep.space},
+        trials=tuple(trials),
+        best=best.id if best else None,
+        run=None,
+        command=command,
+        started=started,
+        seconds=round(time.monotonic() - began, 2),
+        digest=key,
+    )
+    write_json(path, record)
+    if best is None:
+        raise InputError(f"all {len(trials)} trials failed; the first: {trials[0].error}")
+    return record
+
+
+def best_experiment(sweep: Sweep, record: SweepRecord) -> Experiment:
+    """The base experiment with the parameters of the best trial."""
+    best = next(t for t in record.trials if t.id == record.best)
+    return replaced(sweep.base, {field: best.params[_short(field)] for field in sweep.space})
+
+
+def _short(field: str) -> str:
+    return field.removeprefix("settings.")
+
+
+def _option(experiment: Experiment, field: str) -> Any:
+    value: Any = experiment
+    for part in field.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _trials(store: Store, sweep: Sweep, name: str, progress: Silent) -> list[Trial]:
+    import ray.tune
+
+    from .stages import cluster
+
+    cluster.connect()
+    points = sweep.points()
+    progress.plan([f"{len(points)} trials", "the best point on all splits"])
+    progress.start(f"{len(points)} trials")
+
+    class Watch(ray.tune.Callback):  # type: ignore[misc]
+        ended = 0
+
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            self.ended += 1
+            progress.update("trial", self.ended, len(points))
+
+        on_trial_error = on_trial_complete
+
+    tuner = ray.tune.Tuner(
+        ray.tune.with_resources(run_trial, {"cpu": 0.01}),
+        param_space={
+            "point": ray.tune.grid_search(points),
+            "sweep": sweep,
+            "store": store,
+        },
+        tune_config=ray.tune.TuneConfig(
+            max_concurrent_trials=sweep.concurrent, reuse_actors=True
+        ),
+        run_config=ray.tune.RunConfig(
+            name=name, storage_path=str(store.root / "tune"), verbose=0, callbacks=[Watch()]
+        ),
+    )
+    results = tuner.fit()
+    progress.finish(False)
+    out = []
+    for number, result in enumerate(results):
+        point = result.config["point"] if result.config else points[number]
+        out.append(_trial(f"{number:04d}", point, result.metrics or {}, result.error))
+    return out
+
+
+def _trial(id: str, point: Mapping[str, Any], metrics: Mapping[str, Any], error: Any) -> Trial:
+    params = {_short(k): v for k, v in point.items()}
+    if error is not None:
+        cause = getattr(error, "cause", None) or error
+        text = str(cause).strip().splitlines()[-1]
+        return Trial(id=id, params=params, status="failed", seconds=0.0, error=text)
+    score: Score | None = score_from_json(metrics["score"])
+    return Trial(
+        id=id,
+        params=params,
+        status="done",
+        seconds=metrics["seconds"],
+        value=metrics["value"],
+        score=score,
+        cached=metrics["cached"],
+    )
