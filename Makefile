@@ -38,8 +38,15 @@ check: $(READY)
 	MYPYPATH=build/types $(BIN)/mypy -p wsss.platform -p wsss.methods -p wsss.tune_spaces -p wsss.dashboards
 	$(BIN)/pytest -q tests/test_house.py
 
+demo: $(READY)
+	$(BIN)/wsss data scenes
+	$(BIN)/wsss sweep lpcam --data scenes
+
 test: check
 	$(BIN)/pytest -q tests
+
+bench: $(READY)
+	$(BIN)/python tests/benchmarks/bench.py
 
 clean:
 	rm -rf build $(VENV) *.egg-info

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..platform.method import IRN_PRESETS, Batch, Centers, Clustering, PrototypeMethod
 from ..platform.models.classifier import Classifier, classification_loss
-from ..platform.ops.prototypes import cosine_maps
+from ..platform.ops.prototypes import unit
 from ..platform.options import Options, option
 
 
@@ -109,13 +110,10 @@ def local_prototype_maps(features: Tensor, foreground: Tensor, context: Tensor) 
     Returns:
         `[B,H,W]`.
     """
-    batch = len(features)
-    near = cosine(features, foreground.expand(batch, -1, -1))
-    if not len(context):
-        return near
-    return F.relu(near - cosine(features, context.expand(batch, -1, -1)))
+    near = mean_cosine(features, foreground)
+    return F.relu(near - mean_cosine(features, context)) if len(context) else near
 
 
-def cosine(features: Tensor, prototypes: Tensor) -> Tensor:
-    """Mean cosine to prototypes `[B,P,D]` of one class: `[B,D,H,W]` to `[B,H,W]`."""
-    return cosine_maps(features, prototypes).mean(1)
+def mean_cosine(features: Tensor, prototypes: Tensor) -> Tensor:
+    """Mean cosine to prototypes, not rectified: `[B,D,H,W]`, `[P,D]` to `[B,H,W]`."""
+    return torch.einsum("bdhw,pd->bphw", unit(features, dim=1), unit(prototypes)).mean(1)

@@ -35,13 +35,18 @@ def _add(
         description=help[0].upper() + help[1:] + ".",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    if name != "data":
+        _store(sub)
+    return sub
+
+
+def _store(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--store",
         default=os.environ.get("WSSS_STORE", "store"),
         metavar="DIR",
         help="folder of artefacts and records (environment: WSSS_STORE)",
     )
-    return sub
 
 
 def _data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -61,6 +66,7 @@ def _data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         )
         if kind != "scenes":
             one.add_argument("path", help="the folder")
+        _store(one)
         one.add_argument("--name", default=kind, help="name of the data set")
         one.add_argument(
             "--quarantine",

@@ -8,16 +8,18 @@ import importlib.util
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import datasets
 from .data.record import Source, check_id
 from .errors import InputError
-from .experiment import Experiment, experiment
 from .options import parse, walk
 from .progress import Lines, Silent
 from .runs import RunRecord, SweepRecord, read_run, read_sweep, write_json
 from .store import Store, file_digest, versions
+
+if TYPE_CHECKING:
+    from .experiment import Experiment
 
 
 def _say(text: str = "") -> None:
@@ -43,9 +45,7 @@ def _source(options: argparse.Namespace) -> Source:
     if options.kind == "scenes":
         from .data.scenes import Scenes
 
-        return Scenes(
-            train=options.train, val=options.val, size=options.size, seed=options.seed
-        )
+        return Scenes(train=options.train, val=options.val, size=options.size, seed=options.seed)
     if options.kind == "voc":
         from .data.voc import VOC
 
@@ -71,6 +71,8 @@ def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
 
 
 def _experiment(options: argparse.Namespace, store: Store, seed: int) -> Experiment:
+    from .experiment import experiment
+
     preset = options.preset
     if not preset:
         drawn = datasets.open_dataset(store, options.data).about["source"] == "scenes"
@@ -159,7 +161,9 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     if known:
         _say(f"sweep {name}: nothing to do, its {len(record.trials)} trials were already there")
     else:
-        _say(f"sweep {name}: {done} of {len(record.trials)} trials, {time.monotonic() - began:.0f} s")
+        _say(
+            f"sweep {name}: {done} of {len(record.trials)} trials, {time.monotonic() - began:.0f} s"
+        )
     _say(f"best on {record.split}: {params(best.params)}")
     _say(score_table([chosen]))
     page = _page(store, Path(options.page) if options.page else None, run=chosen, sweep=record)
@@ -202,6 +206,7 @@ def _page(
 
 def methods(options: argparse.Namespace, command: str) -> None:
     """`wsss methods`: their names, or the fields of one."""
+    from .experiment import experiment
     from .method import find
     from .method import methods as all_methods
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .data.shards import Slice, slices, stage_of, write
 from .data.record import Source, check_id
+from .data.shards import Slice, slices, stage_of, write
 from .errors import InputError
 from .progress import Silent
 from .runs import write_json

@@ -22,7 +22,7 @@ class Network(Options):
 
     backbone: str = option("resnet50", "one of `wsss doctor`'s backbones")
     weights: str | None = option(
-        None, "local file of ImageNet weights (.pth or .safetensors), none: train from scratch"
+        None, "local file of ImageNet weights (.pth), none: train from scratch"
     )
     frozen_stages: int = option(
         0, "first stages without gradient (IRN: 2; LPCAM, ReCAM: 0)", low=0, high=4

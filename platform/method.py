@@ -42,7 +42,15 @@ class Batch:
 IRN_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {"training.momentum": 0.9, "network.frozen_stages": 2},
     "release": {"training.momentum": 1e-4, "network.frozen_stages": 2},
-    "default": {},
+    "default": {
+        "training.momentum": 1e-4,
+        "training.lr": 0.05,
+        "training.clip_norm": 5.0,
+        "training.epochs": 6,
+        "training.resize": (256, 480),
+        "training.crop": 320,
+        "network.frozen_stages": 2,
+    },
     "scenes": {},
 }
 """Training of the IRN line: as printed, as its code runs, as it works best here, for `scenes`."""
@@ -93,11 +101,11 @@ class Method(ABC):
             labels: `[B,N]`; maps of absent classes may be anything.
         """
 
-    def on_epoch_start(self, network: Classifier, epoch: int) -> None:
+    def on_epoch_start(self, network: Classifier, epoch: int) -> None:  # noqa: B027
         """Called on every worker before each epoch."""
 
-    def after_training(self, network: Classifier) -> None:
-        """Called once after the last epoch."""
+    def after_training(self, network: Classifier) -> None:  # noqa: B027
+        """Called on every worker after the last epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,5 +204,3 @@ def find(name: str) -> type[Method]:
     if name not in methods():
         raise InputError(f"unknown method {name!r}; there are {', '.join(methods())}")
     return methods()[name]
-
-

@@ -26,7 +26,9 @@ Values = NDArray[np.float64]
 def _ious(matrix: Counts) -> Values:
     hit = np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64)
     union = matrix.sum(-1) + matrix.sum(-2) - hit
-    return np.divide(hit, union, out=np.full(hit.shape, np.nan), where=union > 0)
+    out: Values = np.full(hit.shape, np.nan)
+    np.divide(hit, union, out=out, where=union > 0)
+    return out
 
 
 class ConfusionMatrix:
@@ -97,14 +99,18 @@ class ThresholdCurve:
             target: integer `[H,W]`, 0..C-1 or 255.
             score: float `[H,W]`, the best class's score.
             best: integer `[H,W]`, the best class, 1..C-1.
+
+        Raises:
+            ValueError: a value is no class.
         """
         classes, _, bins = self.counts.shape
         keep = target != VOID
+        row, column = target[keep].long(), best[keep].long()
+        for name, values in (("target", row), ("best", column)):
+            if len(values) and not 0 <= values.min() <= values.max() < classes:
+                raise ValueError(f"{name} holds values that are no class 0..{classes - 1}")
         below = torch.bucketize(score[keep], self.thresholds)
-        flat = (target[keep].long() * classes + best[keep].long()) * bins + below
-        counts = torch.bincount(flat, minlength=self.counts.size)
-        if counts.numel() > self.counts.size:
-            raise ValueError(f"a label exceeds the last class, {classes - 1}")
+        counts = torch.bincount((row * classes + column) * bins + below, minlength=self.counts.size)
         self.counts += counts.numpy().reshape(self.counts.shape)
 
     def merge(self, other: ThresholdCurve) -> None:

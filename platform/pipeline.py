@@ -38,7 +38,9 @@ class Step:
 class Pipeline:
     """The stages of one experiment on one store."""
 
-    def __init__(self, store: Store, experiment: Experiment, progress: Silent | None = None) -> None:
+    def __init__(
+        self, store: Store, experiment: Experiment, progress: Silent | None = None
+    ) -> None:
         self.store, self.experiment = store, experiment
         self.progress = progress or Silent()
         self.shards = datasets.open_dataset(store, experiment.data)
@@ -60,7 +62,10 @@ class Pipeline:
 
     def _check_splits(self) -> None:
         e = self.experiment
-        needed = {e.training.split: "training.split", **dict.fromkeys(e.scoring.splits, "scoring.splits")}
+        needed = {
+            e.training.split: "training.split",
+            **dict.fromkeys(e.scoring.splits, "scoring.splits"),
+        }
         if self.prototypes:
             needed[self.prototypes.clustering.split] = "settings.split"
         for split, field in needed.items():
@@ -123,15 +128,17 @@ class Pipeline:
         from .stages import cluster, train
 
         e = self.experiment
+        weights = e.network.weights and str(Path(e.network.weights).absolute())
         job = train.Job(
             method=self.host,
-            network=e.network,
+            network=dataclasses.replace(e.network, weights=weights),
             training=e.training,
             classes=len(self.classes),
             slices=tuple(datasets.slices(self.shards, e.training.split)),
             seed=e.seed,
             metrics=str(self.store.root / "training" / f"{stage.key[:32]}.jsonl"),
         )
+        train.build(job.network, job.method, job.classes, job.seed)
         cluster.connect()
         home = self.store.root / "training" / stage.key[:32]
         return train.fit(folder, job, home, self.progress.update)

@@ -163,7 +163,9 @@ def read_run(path: Path) -> RunRecord:
     """
     row = _read(path)
     try:
-        scores = {m: {s: score_from_json(v) for s, v in by.items()} for m, by in row["scores"].items()}
+        scores = {
+            m: {s: score_from_json(v) for s, v in by.items()} for m, by in row["scores"].items()
+        }
         stages = tuple(StageRecord(**s) for s in row["stages"])
         return RunRecord(**{**row, "scores": scores, "stages": stages})
     except (KeyError, TypeError) as error:

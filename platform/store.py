@@ -121,7 +121,12 @@ class Store:
         except ValueError:
             self.quarantine(folder, "its manifest is not JSON")
             return None
-        fault = self._fault(folder, manifest)
+        try:
+            fault = "" if manifest["key"] == key else "its manifest has another key"
+            fault = fault or self._fault(folder, manifest)
+            manifest["about"]
+        except (KeyError, TypeError, AttributeError) as error:
+            fault = f"its manifest is damaged: {error}"
         if fault:
             self.quarantine(folder, fault)
             return None
@@ -138,9 +143,7 @@ class Store:
             raise InputError(f"the store holds no intact artefact {stage}/{key[:12]}")
         return artefact
 
-    def get(
-        self, stage: Stage, compute: Callable[[Path], dict[str, Any]]
-    ) -> tuple[Artefact, bool]:
+    def get(self, stage: Stage, compute: Callable[[Path], dict[str, Any]]) -> tuple[Artefact, bool]:
         """The artefact of a stage, computed if it is missing; and whether it was there.
 
         Of several processes that need the same artefact one computes and the others wait; when
@@ -170,9 +173,12 @@ class Store:
             (attempt / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
             target = self.folder(stage.name, stage.key)
             target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists():
+                self.quarantine(target, "it has no manifest")
             attempt.rename(target)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            cause = getattr(error, "cause", None) or error  # Ray's wrapper has no errno of its own
+            if cause.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise InputError(
                     f"the disk of {self.root} is full; nothing of {stage.name} was kept"
                 ) from error
@@ -186,7 +192,10 @@ class Store:
         self, stage: Stage, folder: Path, about: Mapping[str, Any], seconds: float
     ) -> dict[str, Any]:
         files = {
-            str(path.relative_to(folder)): {"size": path.stat().st_size, "sha256": file_digest(path)}
+            str(path.relative_to(folder)): {
+                "size": path.stat().st_size,
+                "sha256": file_digest(path),
+            }
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         }

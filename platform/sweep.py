@@ -198,9 +198,7 @@ def _trials(store: Store, sweep: Sweep, name: str, progress: Silent) -> list[Tri
             "sweep": sweep,
             "store": store,
         },
-        tune_config=ray.tune.TuneConfig(
-            max_concurrent_trials=sweep.concurrent, reuse_actors=True
-        ),
+        tune_config=ray.tune.TuneConfig(max_concurrent_trials=sweep.concurrent, reuse_actors=True),
         run_config=ray.tune.RunConfig(
             name=name, storage_path=str(store.root / "tune"), verbose=0, callbacks=[Watch()]
         ),

@@ -29,7 +29,7 @@ from .images import VOID, encode_png
 from .record import Item, Record, check_id
 
 DISCRIMINATIVE, OTHER, CONTEXT = 1, 2, 3
-DRAWING = 1  # raised when the same parameters draw other pixels
+DRAWING = 2  # raised when the same parameters draw other pixels
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class _Kind:
 
 
 _KINDS = (
-    _Kind("ant", ((196, 44, 36), (92, 14, 18)), "spot", (0, 1), "mound"),
-    _Kind("bee", ((240, 190, 40), (36, 28, 24)), "stripes", (2, 3), "flower"),
-    _Kind("beetle", ((36, 96, 210), (150, 205, 250)), "rings", (0, 2), "leaf"),
-    _Kind("fly", ((222, 74, 170), (70, 16, 66)), "halves", (1, 3), "plate"),
-    _Kind("moth", ((236, 232, 224), (120, 88, 150)), "checks", (0, 3), "lamp"),
-    _Kind("spider", ((30, 160, 120), (8, 44, 48)), "spot", (1, 2), "web"),
+    _Kind("ant", ((220, 36, 30), (255, 190, 170)), "spot", (0, 1), "mound"),
+    _Kind("bee", ((250, 200, 20), (70, 44, 10)), "stripes", (2, 3), "flower"),
+    _Kind("beetle", ((30, 80, 224), (150, 205, 255)), "rings", (0, 2), "leaf"),
+    _Kind("fly", ((230, 40, 180), (255, 190, 235)), "halves", (1, 3), "plate"),
+    _Kind("moth", ((250, 250, 250), (126, 50, 200)), "checks", (0, 3), "lamp"),
+    _Kind("spider", ((10, 176, 120), (190, 255, 220)), "spot", (1, 2), "web"),
 )
 _BODIES: tuple[tuple[Colour, Colour, str], ...] = (
     ((126, 82, 48), (92, 56, 32), "bands"),
@@ -74,7 +74,7 @@ class Scenes(Options):
         0.8, "how often a class comes with its context; 0: contexts tell nothing", low=0, high=1
     )
     clutter: int = option(6, "things of no class in an image, at most", low=0, high=40)
-    noise: float = option(6.0, "standard deviation of pixel noise, of 255", low=0, high=64)
+    noise: float = option(4.0, "standard deviation of pixel noise, of 255", low=0, high=64)
 
     @property
     def name(self) -> str:
@@ -129,15 +129,15 @@ class Scenes(Options):
     def _draw(self, canvas: Canvas) -> tuple[int, ...]:
         """Draws one scene and returns the classes that can be seen in it."""
         rng = canvas.rng
-        canvas.ground(_GROUNDS[rng.integers(len(_GROUNDS))], roughness=36)
+        canvas.ground(_GROUNDS[rng.integers(len(_GROUNDS))], roughness=24)
         for _ in range(rng.integers(self.clutter + 1)):
             _clutter(canvas)
-        count = int(rng.integers(1, self.max_objects + 1))
+        count = 1 + int(self.max_objects * rng.random() ** 1.7)  # few more often than many
         places: list[tuple[float, float]] = []
         objects = []
         for _ in range(count):
             places.append(_place(canvas, places))
-            length = self.size * rng.uniform(0.42, 0.66) * (1.08 - 0.1 * count)
+            length = self.size * rng.uniform(0.5, 0.72) * (1.1 - 0.1 * count)
             frame = Frame(canvas, places[-1], rng.uniform(0, 2 * math.pi), length)
             objects.append((int(rng.integers(len(_KINDS))), frame, places[-1]))
         for index, frame, at in objects:
@@ -146,7 +146,7 @@ class Scenes(Options):
         absent = [i for i in range(len(_KINDS)) if i not in {o[0] for o in objects}]
         if absent and rng.random() < 1 - self.cooccurrence:
             at = _place(canvas, places)
-            _context(canvas, int(rng.choice(absent)), at, self.size * rng.uniform(0.35, 0.55))
+            _context(canvas, int(rng.choice(absent)), at, self.size * rng.uniform(0.4, 0.6))
         for index, frame, _ in objects:
             _insect(canvas, index, frame, self.shared)
         return _seen(canvas)
@@ -166,7 +166,9 @@ def _place(canvas: Canvas, taken: list[tuple[float, float]]) -> tuple[float, flo
     """Of eight random places the one farthest from those taken."""
     low, high = 0.2 * canvas.size, 0.8 * canvas.size
     spots = [(x, y) for x, y in canvas.rng.uniform(low, high, (8, 2)).tolist()]
-    return max(spots, key=lambda p: min(((p[0] - x) ** 2 + (p[1] - y) ** 2 for x, y in taken), default=0.0))
+    return max(
+        spots, key=lambda p: min(((p[0] - x) ** 2 + (p[1] - y) ** 2 for x, y in taken), default=0.0)
+    )
 
 
 def _jittered(canvas: Canvas, colour: Colour, by: float) -> Colour:
@@ -214,16 +216,16 @@ def _insect(canvas: Canvas, index: int, frame: Frame, shared: float) -> None:
         colours = two_colours(light, dark, frame.pattern(pattern, at, 0.2))
         canvas.paint(frame.ellipse(at, radii), colours, value, other)
     face = [_jittered(canvas, colour, 12) for colour in kind.head]
-    colours = two_colours(face[0], face[1], frame.pattern(kind.pattern, (0.29, 0.0), 0.14))
-    canvas.paint(frame.ellipse((0.29, 0.0), (0.14, 0.14)), colours, value, head)
+    colours = two_colours(face[0], face[1], frame.pattern(kind.pattern, (0.3, 0.0), 0.17))
+    canvas.paint(frame.ellipse((0.3, 0.0), (0.17, 0.17)), colours, value, head)
 
 
 def _context(canvas: Canvas, index: int, at: tuple[float, float], length: float) -> None:
     """The thing that goes with a class, near `at`; `length` is that of the object."""
     rng, part = canvas.rng, 4 * (index + 1) + CONTEXT
-    turn, away = rng.uniform(0, 2 * math.pi), length * rng.uniform(0.1, 0.3)
+    turn, away = rng.uniform(0, 2 * math.pi), length * rng.uniform(0.15, 0.35)
     centre = (at[0] + away * math.cos(turn), at[1] + away * math.sin(turn))
-    frame = Frame(canvas, centre, rng.uniform(0, 2 * math.pi), length * rng.uniform(0.9, 1.15))
+    frame = Frame(canvas, centre, rng.uniform(0, 2 * math.pi), length * rng.uniform(0.7, 0.9))
     _CONTEXTS[_KINDS[index].context](canvas, frame, part)
 
 
@@ -236,16 +238,16 @@ def _mound(canvas: Canvas, frame: Frame, part: int) -> None:
 def _flower(canvas: Canvas, frame: Frame, part: int) -> None:
     for i in range(6):
         at = (0.27 * math.cos(i * math.pi / 3), 0.27 * math.sin(i * math.pi / 3))
-        canvas.paint(frame.ellipse(at, (0.19, 0.19)), (206, 168, 226 - 8 * (i % 2)), 0, part)
-    canvas.paint(frame.ellipse((0, 0), (0.16, 0.16)), (250, 226, 120), 0, part)
+        canvas.paint(frame.ellipse(at, (0.19, 0.19)), (212, 192, 224 - 8 * (i % 2)), 0, part)
+    canvas.paint(frame.ellipse((0, 0), (0.16, 0.16)), (238, 222, 160), 0, part)
 
 
 def _leaf(canvas: Canvas, frame: Frame, part: int) -> None:
     blade = np.maximum(
         frame.ellipse((0, 0.22), (0.52, 0.52)), frame.ellipse((0, -0.22), (0.52, 0.52))
     )
-    canvas.paint(blade, (104, 164, 78), 0, part)
-    canvas.paint(frame.bar((-0.5, 0), (0.5, 0), 0.05 * frame.scale), (150, 196, 116), 0, part)
+    canvas.paint(blade, (122, 156, 100), 0, part)
+    canvas.paint(frame.bar((-0.5, 0), (0.5, 0), 0.05 * frame.scale), (158, 186, 132), 0, part)
 
 
 def _plate(canvas: Canvas, frame: Frame, part: int) -> None:
@@ -256,7 +258,7 @@ def _plate(canvas: Canvas, frame: Frame, part: int) -> None:
 def _lamp(canvas: Canvas, frame: Frame, part: int) -> None:
     for radius, opacity in ((0.5, 0.45), (0.36, 0.5), (0.2, 0.7)):
         glow = frame.ellipse((0, 0), (radius, radius))
-        canvas.paint(glow, (255, 240, 150), 0, part, opacity)
+        canvas.paint(glow, (250, 240, 180), 0, part, opacity)
 
 
 def _web(canvas: Canvas, frame: Frame, part: int) -> None:

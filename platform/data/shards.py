@@ -120,9 +120,7 @@ def _row(record: Record) -> dict[str, Any]:
     }
 
 
-def write(
-    folder: Path, source: Source, share: float = 0.0, progress: Any = None
-) -> dict[str, Any]:
+def write(folder: Path, source: Source, share: float = 0.0, progress: Any = None) -> dict[str, Any]:
     """Writes all shards of a source into `folder` as Ray Data tasks.
 
     Args:
@@ -146,12 +144,19 @@ def write(
 
     def write_one(row: dict[str, Any]) -> dict[str, Any]:
         items = [Item(**{**i, "labels": tuple(i["labels"])}) for i in json.loads(row["items"])]
-        faults = write_shard(folder / row["name"], source, items, share > 0)
-        return {"rows": len(items) - len(faults), "faults": "\n".join(faults)}
+        out = {"rows": len(items), "faults": "", "error": ""}
+        try:
+            faults = write_shard(folder / row["name"], source, items, share > 0)
+            out |= {"rows": len(items) - len(faults), "faults": "\n".join(faults)}
+        except (InputError, OSError) as error:
+            out["error"] = str(error)
+        return out
 
     done, faults = 0, []
     results = ray.data.from_items(work, override_num_blocks=len(work)).map(write_one)
     for row in results.iter_rows():
+        if row["error"]:
+            raise InputError(row["error"])
         faults += [f for f in row["faults"].split("\n") if f]
         done += row["rows"]
         if progress:

@@ -46,7 +46,9 @@ def resized(image: Pixels, height: int, width: int) -> Pixels:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
-def augment(image: Pixels, rng: np.random.Generator, crop: Crop) -> tuple[Pixels, NDArray[np.int32]]:
+def augment(
+    image: Pixels, rng: np.random.Generator, crop: Crop
+) -> tuple[Pixels, NDArray[np.int32]]:
     """A random crop of the resized, perhaps mirrored image.
 
     Returns:
@@ -81,4 +83,5 @@ def valid_pixels(rectangles: Tensor, side: int) -> Tensor:
     line = torch.arange(side, device=rectangles.device)
     rows = (line >= top) & (line < top + height)
     columns = (line >= left) & (line < left + width)
-    return rows[:, :, None] & columns[:, None, :]
+    inside: Tensor = rows[:, :, None] & columns[:, None, :]
+    return inside

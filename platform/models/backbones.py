@@ -60,9 +60,8 @@ class ResNet(Backbone):
         self.channels = (width, 2 * width, 4 * width, 8 * width)
 
     def stage_modules(self, name: str) -> list[nn.Module]:
-        if name == "c1":
-            return [self.conv1, self.bn1, self.relu, self.maxpool, self.layer1]
-        return [getattr(self, f"layer{name[1]}")]
+        stem = ("conv1", "bn1", "relu", "maxpool") if name == "c1" else ()
+        return [getattr(self, child) for child in (*stem, f"layer{name[1]}")]
 
     def stage(self, name: str, x: Tensor) -> Tensor:
         for module in self.stage_modules(name):
@@ -77,7 +76,6 @@ class MobileNetV2(Backbone):
     """
 
     channels = (24, 32, 96, 1280)
-    _ranges = {"c1": (0, 4), "c2": (4, 7), "c3": (7, 14), "c4": (14, 19)}
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,13 +85,17 @@ class MobileNetV2(Backbone):
                 module.stride = (1, 1)
 
     def stage_modules(self, name: str) -> list[nn.Module]:
-        start, stop = self._ranges[name]
-        return list(self.features[start:stop])
+        return list(self._cut(name))
 
     def stage(self, name: str, x: Tensor) -> Tensor:
-        start, stop = self._ranges[name]
-        out: Tensor = self.features[start:stop](x)
+        out: Tensor = self._cut(name)(x)
         return out
+
+    def _cut(self, name: str) -> nn.Sequential:
+        ends = (0, 4, 7, 14, 19)
+        number = STAGES.index(name)
+        part: nn.Sequential = self.features[ends[number] : ends[number + 1]]
+        return part
 
 
 class Small(Backbone):
@@ -109,7 +111,9 @@ class Small(Backbone):
         for name, channels, stride in zip(STAGES, self.channels, (2, 2, 2, 1), strict=True):
             self.add_module(
                 name,
-                nn.Sequential(*self._conv(width, channels, stride), *self._conv(channels, channels)),
+                nn.Sequential(
+                    *self._conv(width, channels, stride), *self._conv(channels, channels)
+                ),
             )
             width = channels
 

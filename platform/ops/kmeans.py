@@ -23,6 +23,8 @@ Set = tuple[int, int]
 """A class and a side: 0 foreground, 1 context."""
 
 GRID = 2.0**14
+FITS = 1 - 1e-5
+"""Cosine from which a row needs no centre of its own."""
 
 
 @dataclass
@@ -30,7 +32,7 @@ class Totals:
     """What the blocks say of one set of centres.
 
     `sums` float64 `[K,D]`, `counts` `[K]`, and the row that fits its centre worst: its cosine
-    and its place (block, row).
+    and its place (block, row). A zero row fits any centre.
     """
 
     sums: NDArray[np.float64]
@@ -46,13 +48,13 @@ class Totals:
 def unit_rows(rows: Floats) -> Floats:
     """Rows of length one; zero rows stay zero."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
-    out: Floats = rows / np.where(length > 0, length, 1)
+    out: Floats = (rows / np.where(length > 0, length, 1)).astype(np.float32)
     return out
 
 
 def assign(rows: Floats, centers: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """The best cosine (times the row's length) and centre of each row, by faiss; GPU if any."""
-    index = faiss.IndexFlatIP(centers.shape[1])
+    index: faiss.Index = faiss.IndexFlatIP(centers.shape[1])
     if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus():
         index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
     index.add(unit_rows(centers))
@@ -60,14 +62,12 @@ def assign(rows: Floats, centers: Floats) -> tuple[Floats, NDArray[np.int64]]:
     return similarity[:, 0], nearest[:, 0]
 
 
-def block_totals(
-    block: Halves, centers: Floats, number: int, *, spherical: bool = False
-) -> Totals:
+def block_totals(block: Halves, centers: Floats, number: int, *, spherical: bool = False) -> Totals:
     """Assigns the rows of block `number`, float16 `[R,D]`, and sums them by centre."""
     rows = torch.from_numpy(block).float().numpy()
     similarity, nearest = assign(rows, centers)
     length = np.linalg.norm(rows, axis=1)
-    cosine = similarity / np.where(length > 0, length, 1)
+    cosine = np.where(length > 0, similarity / np.where(length > 0, length, 1), 1)
     one_hot = np.zeros((len(centers), len(rows)), np.float32)
     one_hot[nearest, np.arange(len(rows))] = 1 / np.where(length > 0, length, 1) if spherical else 1
     sums = np.rint((one_hot @ rows).astype(np.float64) * GRID) / GRID
@@ -110,7 +110,9 @@ def lloyd(
         tolerance: a set is done when its centres move by less than this share of their length.
         max_iterations: rounds at most.
     """
-    starts = {s: _initial(rows, clusters, seed, s) for s, rows in sizes.items() if sum(rows.values())}
+    starts = {
+        s: _initial(rows, clusters, seed, s) for s, rows in sizes.items() if sum(rows.values())
+    }
     centers = {s: np.asarray(c, np.float32) for s, c in gather(starts).items()}
     done: dict[Set, Result] = {}
     active = dict(centers)
@@ -130,7 +132,8 @@ def lloyd(
             moved = np.linalg.norm(new - old, axis=1).sum()
             scale = np.linalg.norm(old, axis=1).sum()
             active[s] = new
-            if not filled.all() and len(starts[s]) < sum(sizes[s].values()):
+            spare = len(starts[s]) < sum(sizes[s].values()) and total.worst[0] < FITS
+            if spare and not filled.all():
                 refill[s] = [total.worst[1:]]
             elif moved <= tolerance * scale:
                 done[s] = Result(new[filled], total.counts[filled], round_, True)
@@ -143,9 +146,7 @@ def lloyd(
     return done
 
 
-def _initial(
-    rows: Mapping[int, int], clusters: int, seed: int, s: Set
-) -> list[tuple[int, int]]:
+def _initial(rows: Mapping[int, int], clusters: int, seed: int, s: Set) -> list[tuple[int, int]]:
     """Places (block, row) of K distinct random rows of a set."""
     numbers = sorted(rows)
     ends = np.cumsum([rows[n] for n in numbers])

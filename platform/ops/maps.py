@@ -42,9 +42,7 @@ def merge_scales(planes: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     Source: IRN make_cam (align_corners=False, sum; a mean differs only by a factor that
     normalisation removes).
     """
-    resized = [
-        F.interpolate(plane, size, mode="bilinear", align_corners=False) for plane in planes
-    ]
+    resized = [F.interpolate(plane, size, mode="bilinear", align_corners=False) for plane in planes]
     return torch.stack(resized).sum(0)
 
 

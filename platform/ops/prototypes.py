@@ -15,10 +15,11 @@ def masked_average(features: Tensor, masks: Tensor) -> Tensor:
 
     Masks may be soft (non-negative weights); an empty mask gives zeros.
     """
-    masks = masks.to(features.dtype)
-    sums = torch.einsum("bdhw,bnhw->bnd", features, masks)
+    wide = torch.promote_types(features.dtype, torch.float32)  # a half counts to 65504 only
+    masks = masks.to(wide)
+    sums = torch.einsum("bdhw,bnhw->bnd", features.to(wide), masks)
     weight = masks.sum(dim=(-2, -1)).unsqueeze(-1)
-    return torch.where(weight > 0, sums / weight.clamp(min=torch.finfo(sums.dtype).tiny), 0.0)
+    return (sums / torch.where(weight > 0, weight, 1.0)).to(features.dtype)
 
 
 def unit(vectors: Tensor, dim: int = -1) -> Tensor:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -48,11 +49,12 @@ class Holder:
     """
 
     def __init__(self, files: Sequence[tuple[int, str]], threshold: float, limit: int) -> None:
-        kmeans.faiss.omp_set_num_threads(1)
+        faiss.omp_set_num_threads(1)
         torch.set_num_threads(1)
         self.blocks: dict[Set, list[Block]] = {}
         self.kept: dict[tuple[Set, int], Halves] = {}
         self.room = limit
+        self.peak = 0
         for number, path in files:
             for s, rows in split_rows(Path(path), threshold).items():
                 pieces = np.array_split(rows, -(-len(rows) // ROWS_PER_BLOCK)) if len(rows) else []
@@ -75,6 +77,7 @@ class Holder:
                     out[s].add(found)
                 else:
                     out[s] = found
+                self.peak_bytes()
         return out
 
     def gather(self, places: Mapping[Set, Sequence[tuple[int, int]]]) -> dict[Any, Floats]:
@@ -86,6 +89,13 @@ class Holder:
                 if number in own:
                     out[(s, number, row)] = self._rows(s, own[number])[row].astype(np.float32)
         return out
+
+    def peak_bytes(self) -> int:
+        """The most private memory (not mapped files) that this process had."""
+        status = Path("/proc/self/status").read_text()
+        fields = dict(line.split(":", 1) for line in status.splitlines())
+        self.peak = max(self.peak, int(fields["RssAnon"].split()[0]) * 1024)
+        return self.peak
 
     def _rows(self, s: Set, block: Block) -> Halves:
         key = (s, block.number)
@@ -221,7 +231,8 @@ def cluster_features(
 ) -> dict[str, Any]:
     """The clustering stage: centres of each class in `folder`, and a log of each set."""
     found = run([str(p) for p in features], clustering, seed=seed, progress=progress)
-    np.savez(folder / CENTERS, **{f"{n}-{side}": r.centers for (n, side), r in found.items()})
+    arrays: dict[str, Any] = {f"{n}-{side}": r.centers for (n, side), r in found.items()}
+    np.savez(folder / CENTERS, **arrays)
     sides = ("foreground", "context")
     return {
         f"{n}-{sides[side]}": {
@@ -244,4 +255,3 @@ def read_centers(path: Path) -> dict[int, Centers]:
         n: Centers(foreground=found.get((n, 0), none), context=found.get((n, 1), none))
         for n in sorted({n for n, _ in found})
     }
-

@@ -15,7 +15,8 @@ from ..method import PrototypeMethod
 from ..ops.maps import grid_size, merge_scales, normalize
 from . import cluster
 from .clustering import open_features, read_centers
-from .maps import NETWORK, PLACES, Place, read_places
+from .maps import PLACES, Place, read_places
+from .train import NETWORK
 
 
 def place_maps(place: Place, rows: Any, directions: Tensor) -> ClassMaps:

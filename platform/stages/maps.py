@@ -38,7 +38,7 @@ from ..ops.maps import grid_size, merge_flip, merge_scales, normalize
 from ..ops.prototypes import unit
 from ..store import write_atomic
 from . import cluster
-from .train import NETWORK, build
+from .train import build
 
 FEATURES, PLACES = ".npy", ".json"
 
@@ -105,7 +105,7 @@ class Infer:
         if self.device.type == "cpu":
             torch.set_num_threads(max(1, cluster.cores() // max(1, job.views.actors)))
         network = load_network(job.network, job.method, job.classes, job.weights)
-        self.network = fused(network).to(self.device, memory_format=torch.channels_last)
+        self.network = fused(network).to(self.device).to(memory_format=torch.channels_last)
         self.pool = ThreadPoolExecutor(4)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -115,10 +115,13 @@ class Infer:
         for chosen, images in self._groups(rows):
             done.update(zip(chosen, self._maps([rows[k] for k in chosen], images), strict=True))
         folder, name = Path(self.job.folder), piece.name
-        if self.job.keep_features:
-            self._write_features(folder / name, rows, [done[k][1] for k in range(len(rows))])
-        class_maps.write(folder / f"{name}.parquet", [done[k][0] for k in range(len(rows))])
-        return {"rows": np.array([len(rows)])}
+        try:
+            if self.job.keep_features:
+                self._write_features(folder / name, rows, [done[k][1] for k in range(len(rows))])
+            class_maps.write(folder / f"{name}.parquet", [done[k][0] for k in range(len(rows))])
+        except OSError as error:
+            return {"rows": np.array([0]), "error": np.array([f"writing maps failed: {error}"])}
+        return {"rows": np.array([len(rows)]), "error": np.array([""])}
 
     def _groups(self, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[list[int], list[Any]]]:
         """Images of one shape, a batch at a time; the next ones are decoded meanwhile."""
@@ -141,7 +144,8 @@ class Infer:
         labels = torch.stack(
             [torch.from_numpy(shards.multi_hot(r["labels"], self.job.classes)) for r in rows]
         )
-        planes, features = [], []
+        planes: list[Tensor] = []
+        features: list[list[Tensor]] = []
         for scale in self.job.views.scales:
             size = (max(1, round(height * scale)), max(1, round(width * scale)))
             views = self.pool.map(lambda image, size=size: resized(image, *size), images)
@@ -149,7 +153,7 @@ class Infer:
             step = max(1, round(self.job.views.batch_size / scale**2))
             parts = [
                 self._scale(normalized(part), labels[k * step : (k + 1) * step])
-                for k, part in enumerate(tensor.split(step))
+                for k, part in enumerate(torch.split(tensor, step))
             ]
             planes.append(torch.cat([p for p, _ in parts]))
             kept = [f for _, f in parts]
@@ -225,7 +229,9 @@ class Memo(Classifier):
         return self.network.features(images)
 
 
-def check_space(pieces: Sequence[shards.Slice], scales: Sequence[float], row: int, free: int) -> None:
+def check_space(
+    pieces: Sequence[shards.Slice], scales: Sequence[float], row: int, free: int
+) -> None:
     """Refuses a job whose features do not fit the disk.
 
     Args:
@@ -276,6 +282,8 @@ def infer(
     )
     done = 0
     for row in results.iter_rows():
+        if row["error"]:
+            raise InputError(str(row["error"]))
         done += int(row["rows"])
         progress(done, total)
     if done != total:

@@ -145,7 +145,9 @@ def read_score(
     best = summaries[at]
     totals = parts.sum(1)
     shares = {
-        kind: float(parts[k, at + 1 :].sum() / totals[k]) for k, kind in enumerate(PARTS) if totals[k]
+        kind: float(parts[k, at + 1 :].sum() / totals[k])
+        for k, kind in enumerate(PARTS)
+        if totals[k]
     }
     return Score(
         split=split,

@@ -91,7 +91,7 @@ class Trainer:
         self.job, self.device = job, device
         self.plan = job.plan(rank, world)
         self.network = build(job.network, job.method, job.classes, job.seed)
-        self.network.to(device, memory_format=torch.channels_last)
+        self.network.to(device).to(memory_format=torch.channels_last)
         t = job.training
         self.optimizer = torch.optim.SGD(
             self.network.groups(t.head_factor, t.lr, t.weight_decay), lr=t.lr, momentum=t.momentum
@@ -234,10 +234,12 @@ def following(path: Path, progress: Callable[[str, int, int], None]) -> Iterator
     stop = threading.Event()
 
     def follow() -> None:
+        shown = -1
         while not stop.wait(1.0):
             rows = read_metrics(path)
-            if rows:
+            if rows and rows[-1]["step"] != shown:
                 last = rows[-1]
+                shown = last["step"]
                 text = f"epoch {last['epoch'] + 1}, loss {last['loss']:.3f}"
                 progress(text, last["step"] + 1, last["steps"])
 

@@ -1,0 +1,111 @@
+"""The page of a run or a sweep, gathered from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..platform.data import class_maps, shards
+from ..platform.data.images import decode_mask
+from ..platform.metrics import ConfusionMatrix
+from ..platform.runs import RunRecord, SweepRecord
+from ..platform.store import Artefact, Store
+from .layers import ImageLayers
+from .pages import write_report
+
+COLUMNS = ("id", "image", "height", "width", "mask")
+
+
+def report(
+    store: Store, out: Path, run: RunRecord, sweep: SweepRecord | None = None, images: int = 48
+) -> Path:
+    """Writes the page of a run, and of the sweep that it is the best point of.
+
+    Args:
+        store: holds the run's artefacts.
+        out: folder to write; replaced whole.
+        run: whose scores and images are shown.
+        sweep: whose trials are shown, if any.
+        images: how many images of the first scored split the grid has.
+
+    Returns:
+        The page, `index.html`.
+
+    Raises:
+        InputError: an artefact of the run is gone or damaged.
+    """
+    layers = image_layers(store, run, images)
+    return write_report(out, run=run, sweep=sweep, images=layers)
+
+
+def image_layers(store: Store, run: RunRecord, count: int) -> Iterator[ImageLayers]:
+    """Image, target and class maps of `count` images, spread evenly over the last split.
+
+    The last split is the one that nothing was tuned on.
+    """
+    of_shards = store.open("shards", run.shards)
+    split = list(next(iter(run.maps.values())))[-1]
+    artefacts = {name: store.open("maps", keys[split]) for name, keys in run.maps.items()}
+    pieces = shards.slices(of_shards, split)
+    places = [(piece, row) for piece in pieces for row in range(piece.rows)]
+    chosen = np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).astype(int))
+    for piece in pieces:
+        rows = [places[k][1] for k in chosen if places[k][0] is piece]
+        if rows:
+            yield from _of_slice(run, split, piece, rows, artefacts)
+
+
+def _of_slice(
+    run: RunRecord,
+    split: str,
+    piece: shards.Slice,
+    wanted: list[int],
+    artefacts: dict[str, Artefact],
+) -> Iterator[ImageLayers]:
+    rows = shards.read(piece, COLUMNS)
+    maps = {
+        name: {m.id: m for m in class_maps.read([artefact.path(f"{piece.name}.parquet")])}
+        for name, artefact in artefacts.items()
+    }
+    for k in wanted:
+        row = rows[k]
+        own = {name: of[row["id"]] for name, of in maps.items()}
+        target = decode_mask(row["mask"], row["id"]) if row["mask"] else None
+        thresholds = {name: run.scores[name][split].threshold for name in own}
+        yield ImageLayers(
+            id=row["id"],
+            image=row["image"],
+            height=row["height"],
+            width=row["width"],
+            target=target,
+            maps={name: (m.classes, m.planes) for name, m in own.items()},
+            thresholds=thresholds,
+            scores={
+                name: image_score(m, target, thresholds[name], len(run.scores[name][split].classes))
+                for name, m in own.items()
+            },
+        )
+
+
+def image_score(
+    maps: class_maps.ClassMaps,
+    target: np.ndarray[tuple[int, int], np.dtype[np.uint8]] | None,
+    threshold: float,
+    classes: int,
+) -> float | None:
+    """Mean IoU of one image's seed over the classes in it; None without a target."""
+    if target is None:
+        return None
+    planes = torch.from_numpy(maps.planes.astype(np.float32))[None]
+    seed = torch.zeros(maps.height, maps.width, dtype=torch.long)
+    if maps.classes:
+        size = (maps.height, maps.width)
+        full = torch.nn.functional.interpolate(planes, size, mode="bilinear", align_corners=False)
+        score, index = full[0].max(0)
+        seed = torch.where(score > threshold, torch.tensor(maps.classes)[index], 0)
+    matrix = ConfusionMatrix(classes)
+    matrix.update(target, seed.numpy())
+    return matrix.mean_iou()

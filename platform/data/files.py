@@ -1,0 +1,183 @@
+"""What sources made of files share: lists, labels, loading and checking one image."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from .images import VOID, decode_image, decode_mask
+from .record import Item, Record, check_id
+
+Labels = Mapping[str, tuple[int, ...]]
+
+
+def folder(path: str | Path, what: str) -> Path:
+    """The folder at `path`.
+
+    Raises:
+        InputError: it is missing or empty.
+    """
+    found = Path(path)
+    if not found.is_dir():
+        raise InputError(f"there is no {what} {found}")
+    if not any(found.iterdir()):
+        raise InputError(f"{what} {found} is empty")
+    return found
+
+
+def read_list(path: Path) -> list[str]:
+    """The ids of a list file, one a line, first column.
+
+    Raises:
+        InputError: it is missing or empty, or an id is not allowed or stands there twice.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no list {path}")
+    ids = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    if not ids:
+        raise InputError(f"list {path} is empty")
+    seen: set[str] = set()
+    for id in ids:
+        try:
+            check_id(id)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        if id in seen:
+            raise InputError(f"list {path} names {id} twice")
+        seen.add(id)
+    return ids
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Class names, one a line; a first line `background` is dropped."""
+    names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    names = names[1:] if names[:1] == ["background"] else names
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"{path} must hold different class names, one a line")
+    return tuple(names)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file with a header that has `id` and `labels` or `labels_cls`."""
+    with path.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    if not rows:
+        raise InputError(f"{path} has no rows")
+    for column in ("labels", "labels_cls"):
+        if column in rows[0] and "id" in rows[0]:
+            return [
+                {**{k: v or "" for k, v in r.items() if k}, "labels": r[column] or ""} for r in rows
+            ]
+    raise InputError(f"{path} needs the columns id and labels, it has {', '.join(rows[0])}")
+
+
+def label_names(text: str) -> list[str]:
+    """Class names separated by spaces, commas or semicolons."""
+    return [name for name in re.split(r"[\s,;]+", text) if name]
+
+
+def indices(names: Iterable[str], classes: Sequence[str], where: str) -> tuple[int, ...]:
+    """0-based classes by name, sorted, each once.
+
+    Raises:
+        InputError: a name is not a class; `where` says which file and image.
+    """
+    found = set()
+    for name in names:
+        if name not in classes:
+            raise InputError(f"{where}: label {name!r} is not among {', '.join(classes)}")
+        found.add(classes.index(name))
+    return tuple(sorted(found))
+
+
+def labels_of(path: Path, classes: Sequence[str]) -> Labels:
+    """Image labels by id from a CSV file, or from an .npz with `ids` and `labels` `[n,N]`."""
+    if not path.is_file():
+        raise InputError(f"there is no label file {path}")
+    if path.suffix == ".csv":
+        return {
+            r["id"]: indices(label_names(r["labels"]), classes, f"{path}, {r['id']}")
+            for r in read_csv(path)
+        }
+    if path.suffix != ".npz":
+        raise InputError(
+            f"{path} is neither .csv nor .npz; pickled label files (.npy) run code and are refused"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            ids, labels = arrays["ids"], arrays["labels"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is no .npz with plain arrays ids and labels: {error}") from error
+    if labels.ndim != 2 or labels.shape != (len(ids), len(classes)):
+        raise InputError(
+            f"{path} has labels of shape {labels.shape}; {len(ids)} ids and {len(classes)} classes "
+            f"need {(len(ids), len(classes))}"
+        )
+    return {
+        str(id): tuple(int(k) for k in np.flatnonzero(row))
+        for id, row in zip(ids, labels, strict=True)
+    }
+
+
+def parts(lists: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+    """The exclusive part of each id, and the parts that make up each list."""
+    of: dict[str, list[str]] = {}
+    for name, ids in lists.items():
+        for id in ids:
+            of.setdefault(id, []).append(name)
+    part = {id: "+".join(sorted(names)) for id, names in of.items()}
+    found = sorted(set(part.values()))
+    return part, {name: tuple(p for p in found if name in p.split("+")) for name in lists}
+
+
+def load(root: Path, item: Item, classes: int) -> Record:
+    """Reads one image and its mask and checks them.
+
+    Raises:
+        InputError: either is broken, or the mask is of another size or holds a strange value.
+    """
+    path = root / item.image
+    try:
+        image = path.read_bytes()
+        mask = (root / item.mask).read_bytes() if item.mask else None
+    except OSError as error:
+        raise InputError(f"{item.id}: {error}") from error
+    height, width = decode_image(image, str(path)).shape[:2]
+    if mask is not None:
+        name = str(root / str(item.mask))
+        values = decode_mask(mask, name)
+        if values.shape != (height, width):
+            raise InputError(
+                f"mask {name} is {values.shape[1]}x{values.shape[0]}, its image {width}x{height}"
+            )
+        bad = values[(values > classes) & (values != VOID)]
+        if bad.size:
+            raise InputError(f"mask {name} holds {bad[0]}; allowed are 0..{classes} and {VOID}")
+    return Record(
+        id=item.id,
+        image=image,
+        height=height,
+        width=width,
+        labels=item.labels,
+        mask=mask,
+        split=item.split,
+    )
+
+
+def fingerprint(root: Path, settings: Mapping[str, object], items: Sequence[Item]) -> str:
+    """SHA-256 of settings, labels, and the files' paths, sizes and times of change."""
+    hasher = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for item in items:
+        hasher.update(f"{item.id} {item.split} {item.labels}".encode())
+        for name in (item.image, item.mask):
+            if name:
+                stat = (root / name).stat()
+                hasher.update(f"{name} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return hasher.hexdigest()

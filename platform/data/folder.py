@@ -1,0 +1,79 @@
+"""A folder of images and a CSV file of labels; masks are optional.
+
+images/*.jpg, *.jpeg, *.png     labels.csv (id,labels[,split])
+masks/*.png                     classes.txt (names, one a line; background need not be named)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError
+from . import files
+from .record import Item, Record, check_id
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+class Folder:
+    """A source made of a folder.
+
+    Args:
+        root: the folder. Without a `split` column all images are of `train`; without
+            `classes.txt` the classes are the names in `labels.csv`, sorted.
+
+    Raises:
+        InputError: a file is missing, a label is no class, or an id stands there twice.
+    """
+
+    name = "folder"
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = files.folder(root, "folder")
+        files.folder(self.root / "images", "image folder")
+        path = self.root / "labels.csv"
+        if not path.is_file():
+            raise InputError(f"there is no {path}; it needs the columns id, labels and maybe split")
+        rows = files.read_csv(path)
+        named = self.root / "classes.txt"
+        found = {name for row in rows for name in files.label_names(row["labels"])}
+        self.classes = files.read_classes(named) if named.is_file() else tuple(sorted(found))
+        if not self.classes:
+            raise InputError(f"{path} names no class")
+        self.labels: dict[str, tuple[int, ...]] = {}
+        lists: dict[str, list[str]] = {}
+        for row in rows:
+            id = check_id(row["id"])
+            if id in self.labels:
+                raise InputError(f"{path} names {id} twice")
+            names = files.label_names(row["labels"])
+            self.labels[id] = files.indices(names, self.classes, f"{path}, {id}")
+            lists.setdefault(check_id(row.get("split") or "train"), []).append(id)
+        self.part, self.splits = files.parts(lists)
+
+    def items(self) -> list[Item]:
+        """All rows of labels.csv; raises InputError where an image is absent."""
+        out = []
+        for id, part in self.part.items():
+            names = (f"images/{id}{suffix}" for suffix in SUFFIXES)
+            image = next((n for n in names if (self.root / n).is_file()), None)
+            if image is None:
+                raise InputError(
+                    f"labels.csv names {id}, but {self.root / 'images'} has no such image "
+                    f"({', '.join(SUFFIXES)})"
+                )
+            mask = f"masks/{id}.png" if (self.root / "masks" / f"{id}.png").is_file() else None
+            out.append(Item(id=id, split=part, labels=self.labels[id], image=image, mask=mask))
+        return out
+
+    def load(self, item: Item) -> Record:
+        """Reads and checks one image with its mask."""
+        return files.load(self.root, item, len(self.classes))
+
+    def settings(self) -> dict[str, object]:
+        """Nothing but the files decides."""
+        return {}
+
+    def fingerprint(self) -> str:
+        """Changes with any file, label or split."""
+        return files.fingerprint(self.root, self.settings(), self.items())

@@ -1,0 +1,252 @@
+"""Speed and memory, as ratios measured side by side in one run.
+
+    make bench                                        all of them
+    .venv/bin/python tests/benchmarks/bench.py NAME   one: stream, clustering, memory,
+                                                      thresholds, cached
+
+Everything is drawn or generated; nothing of the machine's load is hidden, so run it alone.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from wsss.platform import datasets
+from wsss.platform.data import class_maps
+from wsss.platform.data.folder import Folder
+from wsss.platform.data.transforms import Crop
+from wsss.platform.method import Clustering
+from wsss.platform.metrics import THRESHOLDS, ThresholdCurve
+from wsss.platform.ops import kmeans
+from wsss.platform.pipeline import machine
+from wsss.platform.progress import Silent
+from wsss.platform.stages import cluster, clustering, stream
+from wsss.platform.stages.maps import Place
+from wsss.platform.store import Store
+
+CROP = Crop(resize=(256, 480), side=320)
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def seconds(action: Callable[[], object], repeats: int = 1) -> float:
+    """The median time of an action."""
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - began)
+    return float(np.median(times))
+
+
+def photographs(root: Path, count: int) -> None:
+    """JPEG files of 500 x 375 pixels with as much detail as photographs have."""
+    (root / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    lines = ["id,labels"]
+    for number in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8))
+        smooth = np.asarray(coarse.resize((500, 375), Image.Resampling.BICUBIC), np.int16)
+        noisy = np.clip(smooth + rng.normal(0, 12, smooth.shape), 0, 255).astype(np.uint8)
+        data = io.BytesIO()
+        Image.fromarray(noisy).save(data, "JPEG", quality=85)
+        (root / "images" / f"i{number:05d}.jpg").write_bytes(data.getvalue())
+        lines.append(f"i{number:05d},{'cat' if number % 2 else 'dog'}")
+    (root / "labels.csv").write_text("\n".join(lines) + "\n")
+
+
+def _columns(pieces: list[dict[str, object]]) -> stream.Columns:
+    return {k: np.array([p[k] for p in pieces]) for k in pieces[0]}
+
+
+def _bare(pieces: list[dict[str, object]]) -> int:
+    return sum(len(stream.load_rows(_columns([p]), 2, CROP, 0)["image"]) for p in pieces)
+
+
+def bench_stream(folder: Path, images: int = 512, epochs: int = 4) -> None:
+    """Images a second to a training worker, beside bare loops with the same decoding."""
+    photographs(folder / "photos", images)
+    store = Store(folder / "store")
+    cluster.connect()
+    shards, _ = datasets.add(store, Folder(folder / "photos"), "photos", Silent())
+    plan = stream.Plan(
+        slices=tuple(datasets.slices(shards, "train")), classes=2, batch_size=16, crop=CROP, seed=0
+    )
+    pieces = [p for epoch in range(epochs) for p in plan.pieces(epoch)]
+    total = images * epochs
+    for _ in stream.blocks(plan, [0]):
+        pass
+
+    def streamed() -> None:
+        assert sum(len(b["image"]) for b in stream.blocks(plan, range(epochs))) == total
+
+    one = total / seconds(lambda: _bare(pieces))
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        pool.map(_bare, [pieces[:1], pieces[1:2]])
+        two = total / seconds(lambda: pool.map(_bare, [pieces[::2], pieces[1::2]]))
+    ours = total / seconds(streamed)
+    say(f"stream: {ours:.0f} images/s; one bare loop {one:.0f}, two bare processes {two:.0f}")
+    say(f"        {ours / one:.2f} of one loop, {ours / two:.2f} of two processes")
+
+
+def feature_files(folder: Path, rows: int, width: int, files: int, seed: int = 0) -> list[Path]:
+    """Feature files as inference leaves them: one image each, class 1, half above 0.5."""
+    rng = np.random.default_rng(seed)
+    per = rows // files
+    paths = []
+    for number in range(files):
+        path = folder / f"f{number:04d}.npy"
+        array = np.lib.format.open_memmap(path, "w+", np.float16, (per, width))
+        for start in range(0, per, 8192):
+            size = (min(8192, per - start), width)
+            array[start : start + size[0]] = np.maximum(rng.standard_normal(size, np.float32), 0)
+        array.flush()
+        place = Place(
+            id=f"f{number:04d}", labels=(0,), height=16, width=16, offset=0, grids=((1, per),)
+        )
+        path.with_suffix(".json").write_text(json.dumps([asdict(place)]))
+        plane = np.zeros((1, 1, per), np.float16)
+        plane[..., : per // 2] = 1
+        maps = class_maps.ClassMaps(id=place.id, classes=(1,), planes=plane, height=4, width=per)
+        class_maps.write(path.with_suffix(".parquet"), [maps])
+        paths.append(path)
+    return paths
+
+
+def _settings(rounds: int) -> Clustering:
+    return Clustering(
+        split="train", threshold=0.5, clusters=12, tolerance=0.0, max_iterations=rounds
+    )
+
+
+def bench_clustering(
+    folder: Path, rows: int = 200_000, width: int = 1280, rounds: int = 10
+) -> None:
+    """One round of the distributed clustering beside one faiss call on the same features."""
+    paths = feature_files(folder, rows, width, 16)
+    single = _one_faiss_call(paths)
+    cluster.connect()
+    files = [str(p) for p in paths]
+    clustering.run(files, _settings(1), seed=0)
+    start = seconds(lambda: clustering.run(files, _settings(1), seed=0))
+    ours = (seconds(lambda: clustering.run(files, _settings(rounds + 1), seed=0)) - start) / rounds
+    say(
+        f"clustering: {rows} x {width}: {ours:.2f} s a round with sums, {single:.2f} s one faiss "
+        f"assignment of float32 in memory; {ours / single:.2f} of it; start {start:.1f} s"
+    )
+
+
+def _one_faiss_call(paths: list[Path]) -> float:
+    whole = np.concatenate([np.load(p, allow_pickle=False) for p in paths]).astype(np.float32)
+    kmeans.faiss.omp_set_num_threads(cluster.cores())
+    return seconds(lambda: kmeans.assign(whole, whole[:12].copy()), 5)
+
+
+def bench_memory(folder: Path, rows: int = 2_000_000, width: int = 2048) -> None:
+    """Peak memory of the holders on more features than they may keep."""
+    import ray
+
+    paths = feature_files(folder, rows, width, 64)
+    limit = 1 << 30
+    cluster.connect()
+    workers = cluster.cores()
+    began = time.perf_counter()
+    holders = clustering.Holders([str(p) for p in paths], 0.5, workers, limit)
+    first = holders.gather({s: [(min(n), 0)] for s, n in holders.sizes.items()})
+    centers = {
+        s: np.repeat(c, 12, 0) + np.eye(12, width, dtype=np.float32) for s, c in first.items()
+    }
+    for _ in range(2):
+        totals = holders.totals(centers, False)
+        centers = {
+            s: (t.sums / np.maximum(t.counts, 1)[:, None]).astype(np.float32)
+            for s, t in totals.items()
+        }
+    peaks = ray.get([a.peak_bytes.remote() for a in holders.actors])
+    counted = sum(int(t.counts.sum()) for t in totals.values())
+    holders.close()
+    size = rows * width * 2 / 2**30
+    say(
+        f"memory: {counted} vectors of {width} ({size:.1f} GiB), limit {limit / 2**30:.0f} GiB: "
+        f"private memory {', '.join(f'{p / 2**30:.2f}' for p in peaks)} GiB a holder, "
+        f"2 rounds in {time.perf_counter() - began:.0f} s"
+    )
+
+
+def bench_thresholds(folder: Path, images: int = 20) -> None:
+    """The cost of a curve of 100 thresholds against that of one."""
+    rng = torch.Generator().manual_seed(0)
+    data = [
+        (
+            torch.randint(0, 21, (375, 500), generator=rng),
+            torch.rand(375, 500, generator=rng),
+            torch.randint(1, 21, (375, 500), generator=rng),
+        )
+        for _ in range(images)
+    ]
+
+    def curve(thresholds: tuple[float, ...]) -> None:
+        counted = ThresholdCurve(21, thresholds)
+        for target, score, best in data:
+            counted.update(target, score, best)
+        counted.matrices()
+
+    one, many = seconds(lambda: curve((0.3,)), 5), seconds(lambda: curve(THRESHOLDS), 5)
+    say(f"thresholds: 100 cost {many / one:.2f} times one ({1e3 * many / images:.1f} ms an image)")
+
+
+def bench_cached(folder: Path) -> None:
+    """The overhead of a trial whose artefacts are all there."""
+    from wsss.platform.data.scenes import Scenes
+    from wsss.platform.experiment import experiment
+    from wsss.platform.pipeline import Pipeline
+
+    store = Store(folder / "store")
+    datasets.add(store, Scenes(train=32, val=16), "scenes", Silent())
+    changes = {"training.epochs": 1}
+    wanted = experiment("lpcam", preset="scenes", changes=changes)
+    Pipeline(store, wanted).execute()
+
+    def trial() -> None:
+        pipeline = Pipeline(store, wanted)
+        pipeline.execute()
+        pipeline.read_scores()
+
+    say(
+        f"cached: a trial with all {len(Pipeline(store, wanted).steps)} artefacts there takes {seconds(trial, 5):.3f} s"
+    )
+
+
+BENCHES = {
+    "stream": bench_stream,
+    "clustering": bench_clustering,
+    "memory": bench_memory,
+    "thresholds": bench_thresholds,
+    "cached": bench_cached,
+}
+
+
+def main(names: list[str]) -> None:
+    torch.set_num_threads(1)
+    say(machine())
+    for name in names or list(BENCHES):
+        with tempfile.TemporaryDirectory() as folder:
+            BENCHES[name](Path(folder))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,173 @@
+"""Drawn records: runs, sweeps and image layers, without a data set."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+from wsss.dashboards.layers import ImageLayers
+from wsss.platform.metrics import RULE, THRESHOLDS
+from wsss.platform.runs import RunRecord, Score, StageRecord, SweepRecord, Trial
+
+HOSTILE = "<script>alert(1)</script>"
+QUOTES = "\"'><img src=x onerror=alert(2)>"
+CLASSES = ("background", "ant", "bee", "beetle", "fly", "moth", "spider")
+SPACE = {"tau": [0.1, 0.2, 0.3], "K": [6, 12], "mu_f": [0.7, 0.9], "mu_b": [0.5, 0.9]}
+DEFAULT = {"tau": 0.1, "K": 12, "mu_f": 0.9, "mu_b": 0.9}
+
+
+def make_score(
+    split: str = "val",
+    top: float = 0.5,
+    at: float = 0.3,
+    classes: tuple[str, ...] = CLASSES,
+    parts: bool = True,
+) -> Score:
+    x = np.array(THRESHOLDS)
+    curve = np.clip(top * np.exp(-(((x - at) / 0.45) ** 2)), 0, 1)
+    iou: list[float | None] = [
+        float(v) for v in np.clip(top + 0.12 * np.sin(np.arange(len(classes)) * 2), 0, 1)
+    ]
+    iou[-1] = None
+    return Score(
+        split=split,
+        n=240,
+        classes=classes,
+        scored=tuple(range(len(classes))),
+        rule=RULE,
+        thresholds=THRESHOLDS,
+        miou=tuple(float(v) for v in curve),
+        threshold=at,
+        threshold_from="train",
+        iou=tuple(iou),
+        false_positives=0.6 - top / 2,
+        false_negatives=0.4 - top / 2,
+        precision=0.3 + top / 2,
+        recall=0.4 + top / 2,
+        parts={"discriminative": 0.9, "other": 0.2 + top / 2, "context": 0.15} if parts else None,
+    )
+
+
+def make_trials(count: int, fail: Callable[[int], bool] = lambda k: k % 11 == 5) -> list[Trial]:
+    rng = np.random.default_rng(0)
+    trials = []
+    for k in range(count):
+        params = {
+            n: v[(k // int(np.prod([len(w) for w in list(SPACE.values())[:i]] or [1]))) % len(v)]
+            for i, (n, v) in enumerate(SPACE.items())
+        }
+        if fail(k):
+            error = f"K must be at least 1 {HOSTILE}"
+            trials.append(
+                Trial(id=f"{k:04d}", params=params, status="failed", seconds=0.1, error=error)
+            )
+            continue
+        value = 0.46 + 0.2 * params["tau"] - 0.08 * (params["mu_b"] - 0.5) ** 2
+        value += 0.05 * (params["mu_f"] - 0.7) + 0.004 * rng.standard_normal()
+        score = make_score("train", value, 0.35)
+        trials.append(
+            Trial(
+                id=f"{k:04d}",
+                params=params,
+                status="done",
+                seconds=2.5 + rng.random(),
+                value=value,
+                score=score,
+                cached=k % 4 == 0,
+            )
+        )
+    return trials
+
+
+def make_sweep(count: int = 24, **options: object) -> SweepRecord:
+    trials = make_trials(count, **options)  # type: ignore[arg-type]
+    done = [t for t in trials if t.value is not None]
+    best = max(done, key=lambda t: t.value or 0).id if done else None
+    return SweepRecord(
+        name="demo-lpcam",
+        method="lpcam",
+        dataset="scenes",
+        split="train",
+        space=SPACE,
+        default=DEFAULT,
+        trials=tuple(trials),
+        best=best,
+        run=None,
+        command="wsss sweep lpcam --data scenes --trials 24",
+        started="2025-01-01T10:00:00+0000",
+        seconds=71.4,
+        digest="ab" * 32,
+    )
+
+
+def make_run(classes: tuple[str, ...] = CLASSES, name: str = "demo") -> RunRecord:
+    scores = {
+        "lpcam": {s: make_score(s, v, 0.35, classes) for s, v in (("train", 0.552), ("val", 0.54))},
+        "cam": {s: make_score(s, v, 0.22, classes) for s, v in (("train", 0.441), ("val", 0.43))},
+    }
+    rows = [
+        ("shards", "draw 720 images", 6.2, True),
+        ("network", "train the classifier", 64.0, False),
+        ("clusters", "cluster local features", 8.3, False),
+        ("maps", "class maps of val", 11.8, False),
+        ("score", "score val", 1.4, False),
+    ]
+    return RunRecord(
+        name=name,
+        method="lpcam",
+        dataset="scenes",
+        seed=0,
+        experiment={"method": "lpcam", "settings": {"tau": 0.1}},
+        digest="cd" * 32,
+        command="wsss run lpcam --data scenes",
+        machine="2 cores, 23 GiB",
+        versions={"torch": "2.8", "ray": "2.60"},
+        started="2025-01-01T10:00:00+0000",
+        seconds=93.0,
+        stages=tuple(
+            StageRecord(stage=s, title=t, key=f"{k:064x}", seconds=w, cached=c)
+            for k, (s, t, w, c) in enumerate(rows)
+        ),
+        scores=scores,
+    )
+
+
+def encoded(pixels: np.ndarray, kind: str = "JPEG") -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind)
+    return stream.getvalue()
+
+
+def make_layers(
+    number: int = 0, size: tuple[int, int] = (96, 96), image: bytes | None = None
+) -> ImageLayers:
+    rng = np.random.default_rng(number)
+    height, width = size
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    cy, cx = rng.uniform(0.35, 0.65, 2) * (height, width)
+    radius = ((y - cy) / (0.3 * height)) ** 2 + ((x - cx) / (0.34 * width)) ** 2
+    value = int(rng.integers(1, len(CLASSES)))
+    target = np.where(radius < 1, value, 0).astype(np.uint8)
+    target[(radius > 0.95) & (radius < 1.05)] = 255
+    if image is None:
+        tone = np.stack([150 + 40 * np.sin(x / 9), 140 + 30 * np.cos(y / 7), 120 + 0 * x], -1)
+        tone[radius < 1] = (90, 60, 40)
+        noise = rng.normal(0, 6, tone.shape)
+        image = encoded(np.clip(tone + noise, 0, 255).astype(np.uint8))
+    gy, gx = np.mgrid[: -(-height // 4), : -(-width // 4)].astype(np.float32) * 4
+    planes = {}
+    for name, spread in (("cam", 0.1), ("lpcam", 0.5)):
+        far = ((gy - cy) / (0.3 * height)) ** 2 + ((gx - cx + width * 0.06) / (0.34 * width)) ** 2
+        planes[name] = ((value,), np.exp(-far / spread / 2)[None].astype(np.float16))
+    return ImageLayers(
+        id=f"2007_{number:06d}",
+        image=image,
+        height=height,
+        width=width,
+        target=target,
+        maps=planes,
+        thresholds={"cam": 0.25, "lpcam": 0.35},
+        scores={"cam": float(rng.uniform(0.2, 0.5)), "lpcam": float(rng.uniform(0.4, 0.7))},
+    )

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from drawn_records import DEFAULT, HOSTILE, QUOTES, make_score, make_sweep
+from wsss.dashboards import figures
+from wsss.platform.metrics import RULE
+
+
+def drawn(figure: dict[str, Any]) -> list[dict[str, Any]]:
+    """The figure's traces, after a round trip through strict JSON."""
+    plain: dict[str, Any] = json.loads(json.dumps(figure, allow_nan=False))
+    return list(plain["data"])
+
+
+@pytest.mark.parametrize("count", [0, 1, 24, 500])
+@pytest.mark.parametrize("make", [figures.parallel_coordinates, figures.sensitivity])
+def test_any_number_of_trials(make: Any, count: int) -> None:
+    figure = make(make_sweep(count))
+    traces = drawn(figure)
+    subtitle = figure["layout"]["title"]["subtitle"]["text"]
+    assert f"of {count} trials done" in subtitle
+    assert "train" in subtitle
+    assert len(traces) < 40
+    assert len(json.dumps(figure)) < 300_000
+    if count:
+        assert f"240 images · 6 classes and background · {RULE}" in subtitle
+    else:
+        assert any(a["text"].startswith("No ") for a in figure["layout"]["annotations"])
+
+
+@pytest.mark.parametrize("make", [figures.parallel_coordinates, figures.sensitivity])
+def test_all_failed_says_so(make: Any) -> None:
+    figure = make(make_sweep(24, fail=lambda k: True))
+    assert "0 of 24 trials done" in figure["layout"]["title"]["subtitle"]["text"]
+    assert any(a["text"] == "No finished trial" for a in figure["layout"]["annotations"])
+
+
+def test_parallel_coordinates_draws_each_trial_once_and_the_best_again() -> None:
+    sweep = make_sweep(24)
+    traces = drawn(figures.parallel_coordinates(sweep))
+    lines = [t for t in traces if t["mode"] == "lines"]
+    done = sum(t.value is not None for t in sweep.trials)
+    ends = sum(x == 4 for t in lines for x in t["x"])
+    assert ends == done + 1
+    failed = next(t for t in lines if t["line"].get("dash") == "dot")
+    assert max(x for x in failed["x"] if x is not None) == 3
+    assert sum(x is None for x in failed["x"]) == 24 - done
+
+
+def test_sensitivity_is_the_mean_range_and_default_line() -> None:
+    sweep = make_sweep(24, fail=lambda k: False)
+    traces = drawn(figures.sensitivity(sweep))
+    assert len(traces) == 3 * 4
+    spread, line, point = traces[:3]
+    for k, tau in enumerate((0.1, 0.2, 0.3)):
+        values = [100 * (t.value or 0) for t in sweep.trials if t.params["tau"] == tau]
+        assert spread["x"][k] == tau
+        assert spread["y"][k] == pytest.approx(np.mean(values))
+        assert spread["error_y"]["array"][k] == pytest.approx(max(values) - np.mean(values))
+        assert spread["error_y"]["arrayminus"][k] == pytest.approx(np.mean(values) - min(values))
+        others = {**DEFAULT, "tau": tau}
+        there = next(t for t in sweep.trials if t.params == others)
+        assert line["y"][k] == pytest.approx(100 * (there.value or 0))
+    assert point["x"] == [0.1]
+
+
+def test_threshold_curve_marks_the_chosen_point() -> None:
+    scores = {"CAM": make_score(top=0.4, at=0.2), "LPCAM": make_score(top=0.5, at=0.3)}
+    traces = drawn(figures.threshold_curve(scores))
+    curve, mark = traces[:2]
+    assert curve["y"]["dtype"] == "f4"
+    assert mark["x"] == [0.2]
+    assert mark["y"] == [pytest.approx(40)]
+    assert "chosen on train" in curve["name"]
+    assert traces[2]["line"]["color"] != curve["line"]["color"]
+    assert traces[2]["line"]["dash"] != curve["line"]["dash"]
+
+
+def test_absent_class_is_shown_as_absent() -> None:
+    (trace,) = drawn(figures.per_class_iou({"CAM": make_score()}))
+    assert trace["text"][-1] == "absent"
+    assert "absent" not in trace["text"][:-1]
+
+
+def test_parts_leaves_out_what_marks_none() -> None:
+    scores = {"CAM": make_score(parts=False), "LPCAM": make_score()}
+    assert [t["name"] for t in drawn(figures.parts(scores))] == ["LPCAM"]
+    assert drawn(figures.parts({"CAM": make_score(parts=False)})) == []
+
+
+@pytest.mark.parametrize("make", [figures.threshold_curve, figures.per_class_iou, figures.parts])
+def test_no_scores(make: Any) -> None:
+    assert drawn(make({})) == []
+
+
+def test_hostile_names_are_escaped() -> None:
+    score = make_score(classes=("background", HOSTILE, QUOTES))
+    sweep = make_sweep(24)
+    made = [
+        figures.per_class_iou({HOSTILE: score}),
+        figures.threshold_curve({QUOTES: score}),
+        figures.parts({HOSTILE: score}),
+        figures.parallel_coordinates(sweep),
+    ]
+    for figure in made:
+        text = json.dumps(figure)
+        assert "<script" not in text
+        assert "<img" not in text

@@ -1,0 +1,76 @@
+"""platform.data.class_maps: what is written comes back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from wsss.platform.data.class_maps import ClassMaps, read, write
+
+
+@pytest.fixture
+def rows():
+    rng = np.random.default_rng(0)
+    shapes = [((3, 1), 4, 6), ((7,), 1, 1), ((), 5, 2), ((1, 2, 20), 3, 3)]
+    return [
+        ClassMaps(
+            id=f"image-{k}.{k}_x",
+            classes=classes,
+            planes=rng.random((len(classes), h, w)).astype(np.float16),
+            height=4 * h - 1,
+            width=4 * w,
+        )
+        for k, (classes, h, w) in enumerate(shapes)
+    ]
+
+
+def check(found, expected):
+    assert [m.id for m in found] == [m.id for m in expected]
+    for a, b in zip(found, expected, strict=True):
+        assert (a.classes, a.height, a.width) == (b.classes, b.height, b.width)
+        assert a.planes.dtype == np.float16
+        assert a.planes.shape == b.planes.shape
+        assert a.planes.tobytes() == b.planes.tobytes()
+
+
+def test_round_trip_in_order(rows, tmp_path):
+    path = tmp_path / "a.parquet"
+    write(path, rows)
+    check(list(read([path])), rows)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_files_follow_each_other(rows, tmp_path):
+    paths = [tmp_path / "b.parquet", tmp_path / "a.parquet"]
+    write(paths[0], rows[:2])
+    write(paths[1], rows[2:])
+    check(list(read(paths)), rows)
+
+
+def test_only_the_ids_asked_for(rows, tmp_path):
+    write(tmp_path / "a.parquet", rows)
+    check(list(read([tmp_path / "a.parquet"], [rows[2].id, rows[0].id])), [rows[0], rows[2]])
+    assert list(read([tmp_path / "a.parquet"], [])) == []
+    assert list(read([tmp_path / "a.parquet"], ["absent"])) == []
+
+
+def test_no_rows(tmp_path):
+    write(tmp_path / "a.parquet", [])
+    assert list(read([tmp_path / "a.parquet"])) == []
+
+
+def test_wider_floats_are_rounded(rows, tmp_path):
+    planes = np.full((1, 2, 2), 1 / 3)
+    row = ClassMaps(id="x", classes=(1,), planes=planes, height=8, width=8)
+    write(tmp_path / "a.parquet", [row])
+    (found,) = read([tmp_path / "a.parquet"])
+    assert (found.planes == np.float16(1 / 3)).all()
+
+
+def test_a_failed_write_leaves_nothing(rows, tmp_path):
+    def broken():
+        yield rows[0]
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write(tmp_path / "a.parquet", broken())
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,89 @@
+"""Folders of images with a CSV of labels."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from wsss.platform.data.folder import Folder
+from wsss.platform.errors import InputError
+
+Bytes = Callable[..., bytes]
+
+
+def test_folder(folder_tree: Path) -> None:
+    source = pickle.loads(pickle.dumps(Folder(folder_tree)))
+    assert source.name == "folder"
+    assert source.classes == ("rock", "tree")
+    assert source.splits == {"train": ("train",), "val": ("val",)}
+    records = {i.id: source.load(i) for i in source.items()}
+    assert {id: r.labels for id, r in records.items()} == {"a": (0, 1), "b": (), "c": (0, 1)}
+    assert {id: r.split for id, r in records.items()} == {"a": "train", "b": "train", "c": "val"}
+    assert [id for id, r in records.items() if r.mask] == ["c"]
+    assert (records["b"].height, records["b"].width) == (8, 12)
+
+
+def test_without_a_split_column_all_is_train(folder_tree: Path) -> None:
+    (folder_tree / "labels.csv").write_text("id,labels\na,tree\nc,rock\n")
+    assert Folder(folder_tree).splits == {"train": ("train",)}
+
+
+def test_named_classes(folder_tree: Path) -> None:
+    (folder_tree / "classes.txt").write_text("background\ntree\nrock\ncloud\n")
+    assert Folder(folder_tree).classes == ("tree", "rock", "cloud")
+    (folder_tree / "classes.txt").write_text("tree\n")
+    with pytest.raises(InputError, match=r"labels\.csv, a: label 'rock' is not among tree"):
+        Folder(folder_tree)
+
+
+def test_fingerprint(folder_tree: Path) -> None:
+    before = Folder(folder_tree).fingerprint()
+    assert Folder(folder_tree).fingerprint() == before
+    path = folder_tree / "labels.csv"
+    path.write_text(path.read_text().replace("c,rock tree", "c,rock"))
+    assert Folder(folder_tree).fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("id,labels\n", r"labels\.csv has no rows"),
+        ("name,labels\na,tree\n", r"labels\.csv needs the columns id and labels.*name"),
+        ("id,labels\na,tree\na,rock\n", r"labels\.csv names a twice"),
+        ("id,labels\na/b,tree\n", r"image id 'a/b' is not allowed"),
+        ("id,labels\na,\n", r"labels\.csv names no class"),
+    ],
+)
+def test_broken_csv(folder_tree: Path, text: str, sentence: str) -> None:
+    (folder_tree / "labels.csv").write_text(text)
+    with pytest.raises(InputError, match=sentence):
+        Folder(folder_tree)
+
+
+def test_absent_image(folder_tree: Path) -> None:
+    (folder_tree / "images/b.png").unlink()
+    with pytest.raises(InputError, match=r"labels\.csv names b, but .*images has no such image"):
+        Folder(folder_tree).items()
+
+
+def test_missing_files(folder_tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no folder .*nowhere"):
+        Folder(tmp_path / "nowhere")
+    (folder_tree / "labels.csv").unlink()
+    with pytest.raises(InputError, match=r"there is no .*labels\.csv"):
+        Folder(folder_tree)
+
+
+def test_broken_mask(folder_tree: Path, make_mask: Bytes, make_picture: Bytes) -> None:
+    source = Folder(folder_tree)
+    item = next(i for i in source.items() if i.id == "c")
+    for data, sentence in (
+        (make_mask(3), r"mask .*c\.png .* 3; allowed are 0"),
+        (make_mask(1, width=13), r"mask .*c\.png is 13x8"),
+        (make_picture("PNG"), r"mask .*c\.png has pixel mode RGB"),
+    ):
+        (folder_tree / "masks/c.png").write_bytes(data)
+        with pytest.raises(InputError, match=sentence):
+            source.load(item)

@@ -1,0 +1,197 @@
+"""What every registered method keeps, on a tiny network."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from wsss.methods.lpcam import local_prototype_maps
+from wsss.platform.data.shards import Slice
+from wsss.platform.experiment import Experiment, Network, Training, experiment
+from wsss.platform.method import Centers, Method, PrototypeMethod, find, methods
+from wsss.platform.models.backbones import build
+from wsss.platform.ops.maps import merge_flip
+from wsss.platform.options import Options, walk
+from wsss.platform.stages.train import Job, Trainer
+
+CLASSES = 3
+LABELS = {
+    "some": [[1, 0, 0], [0, 1, 1]],
+    "none": [[0, 0, 0], [0, 0, 0]],
+    "all": [[1, 1, 1], [1, 1, 1]],
+    "one image": [[0, 1, 0]],
+}
+
+
+def centers(width, seed=0, clusters=4):
+    """Random centres, not negative as those of rectified features are."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        n: Centers(
+            foreground=torch.rand(clusters, width, generator=generator),
+            context=torch.rand(clusters if n else 0, width, generator=generator),
+        )
+        for n in range(CLASSES)
+    }
+
+
+@pytest.mark.parametrize("name", methods())
+class TestContract:
+    @pytest.fixture
+    def cls(self, name):
+        return find(name)
+
+    @pytest.fixture
+    def method(self, cls):
+        return cls(cls.Config())
+
+    @pytest.fixture
+    def network(self, method):
+        torch.manual_seed(0)
+        return method.network(CLASSES, build("small"))
+
+    @pytest.fixture
+    def fitted(self, method, network):
+        """The method, ready to localize."""
+        if isinstance(method, PrototypeMethod):
+            method.fit(centers(network.head.in_channels), network.class_weights.detach())
+        return method
+
+    def test_says_who_it_is(self, cls, name):
+        assert issubclass(cls, Method)
+        assert cls.name == name
+        assert cls.source
+        assert cls.__doc__
+        assert not cls.trains_as or cls.trains_as in methods()
+
+    def test_config_is_frozen_with_valid_documented_defaults(self, cls):
+        config = cls.Config()
+        assert isinstance(config, Options)
+        assert cls.Config.__dataclass_params__.frozen
+        assert all(f.kw_only for f in dataclasses.fields(config))
+        for _, _, field in walk(config):
+            assert field.metadata["help"]
+
+    @pytest.mark.parametrize("preset", ["paper", "release", "default"])
+    def test_presets_make_experiments(self, cls, name, preset):
+        assert preset in cls.presets
+        made = experiment(name, preset=preset)
+        assert isinstance(made, Experiment)
+        values = {n: v for n, v, _ in walk(made)}
+        for field, value in cls.presets[preset].items():
+            assert values[field] == value
+
+    def test_every_preset_names_fields_that_exist(self, cls, name):
+        for preset in cls.presets:
+            experiment(name, preset=preset)
+
+    @pytest.mark.parametrize("labels", LABELS)
+    @pytest.mark.parametrize("valid", [1, 32 * 32])
+    @pytest.mark.parametrize("progress", [0.0, 1.0])
+    def test_losses_and_gradients_are_finite(
+        self, method, network, batch_of, labels, valid, progress
+    ):
+        network.train()
+        method.on_epoch_start(network, 0)
+        terms = method.losses(network, batch_of(LABELS[labels], valid=valid), progress)
+        assert terms
+        assert all(isinstance(k, str) and v.ndim == 0 for k, v in terms.items())
+        assert all(torch.isfinite(v) for v in terms.values())
+        torch.stack(list(terms.values())).sum().backward()
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        assert gradients
+        assert all(torch.isfinite(g).all() for g in gradients)
+
+    @pytest.mark.parametrize("size", [(32, 32), (33, 47)])
+    @pytest.mark.parametrize("labels", LABELS)
+    def test_maps_are_finite_and_not_negative(self, fitted, network, size, labels):
+        labels = torch.tensor(LABELS[labels], dtype=torch.float32)
+        images = torch.randn(len(labels), 3, *size, generator=torch.Generator().manual_seed(1))
+        with torch.inference_mode():
+            network.eval()
+            maps = fitted.localize(network, images, labels)
+            height, width = network.features(images)["c4"].shape[2:]
+        assert maps.shape == (len(labels), CLASSES, height, width)
+        assert torch.isfinite(maps).all()
+        assert maps.min() >= 0
+        assert maps.max() > 0
+
+    def test_maps_of_an_image_do_not_depend_on_its_batch(self, fitted, network):
+        images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+        labels = torch.eye(3)
+        with torch.inference_mode():
+            network.eval()
+            whole = fitted.localize(network, images, labels)
+            alone = [
+                fitted.localize(network, images[k : k + 1], labels[k : k + 1]) for k in range(3)
+            ]
+        scale = whole.max()
+        torch.testing.assert_close(torch.cat(alone) / scale, whole / scale, atol=1e-5, rtol=0)
+
+    def test_maps_of_the_mirror_image_are_mirrored(self, fitted, network):
+        images = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+        with torch.inference_mode():
+            network.eval()
+            maps = fitted.localize(network, images, torch.ones(1, 3))
+            mirrored = fitted.localize(network, images.flip(-1), torch.ones(1, 3))
+        scale = maps.max()
+        torch.testing.assert_close(mirrored.flip(-1) / scale, maps / scale, atol=1e-5, rtol=0)
+
+    def test_training_goes_on_where_it_was_saved(self, method, batch_of, tmp_path):
+        def trainer():
+            job = Job(
+                method=method,
+                network=Network(backbone="small"),
+                training=Training(batch_size=2, crop=32, epochs=2, precision="fp32"),
+                classes=CLASSES,
+                slices=(Slice("none.parquet", 0, 8),),
+                seed=0,
+                metrics=str(tmp_path / "metrics.jsonl"),
+            )
+            made = Trainer(job, torch.device("cpu"), 0, 1)
+            made.network.train()
+            return made
+
+        batches = [batch_of(LABELS["some"], seed) for seed in range(4)]
+        one = trainer()
+        first = [one.update(batch) for batch in batches[:2]]
+        kept = io.BytesIO()
+        torch.save(one.state(), kept)
+        expected = [one.update(batch) for batch in batches[2:]]
+        assert first[0]["loss"] != expected[0]["loss"]
+        other = trainer()
+        torch.manual_seed(99)
+        kept.seek(0)
+        other.load(torch.load(kept, weights_only=True))
+        assert [other.update(batch) for batch in batches[2:]] == expected
+        assert other.step == one.step == 4
+        for key, value in one.network.state_dict().items():
+            assert torch.equal(value, other.network.state_dict()[key])
+
+    def test_prototype_maps_are_those_of_the_formula(self, method, network):
+        if not isinstance(method, PrototypeMethod):
+            pytest.skip("works without prototypes")
+        of_class = centers(network.head.in_channels, seed=5)
+        weights = network.class_weights.detach()
+        images = torch.randn(2, 3, 40, 32, generator=torch.Generator().manual_seed(2))
+        counts = method.fit(of_class, weights)
+        with torch.inference_mode():
+            network.eval()
+            maps = method.localize(network, images, torch.ones(2, CLASSES))
+            views = torch.cat([images, images.flip(-1)])
+            summed = merge_flip(*network.features(views)["c4"].chunk(2)).double()
+        for n in range(CLASSES):
+            foreground, context = method.select(of_class[n], weights, n)
+            assert counts[n] == [len(foreground), len(context)]
+            expected = local_prototype_maps(summed, foreground.double(), context.double())
+            torch.testing.assert_close(
+                maps[:, n].double(), expected.clamp(min=0), atol=1e-5, rtol=0
+            )
+
+
+def test_entry_points_and_files_agree():
+    root = Path(__file__).parents[2] / "methods"
+    assert {p.stem for p in root.glob("*.py")} == set(methods())

@@ -1,0 +1,12 @@
+"""Fixtures of the tests of tensor functions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def tolerance():
+    """Absolute tolerance for values of about one, by dtype."""
+    return {torch.float16: 4e-3, torch.float32: 1e-5, torch.float64: 1e-12}.__getitem__

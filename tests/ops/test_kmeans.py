@@ -1,0 +1,252 @@
+"""platform.ops.kmeans against a plain re-statement in float64."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wsss.platform.ops import kmeans
+
+A, B = (0, 0), (3, 1)
+
+
+class World:
+    """Blocks of features, held by some workers."""
+
+    def __init__(self, blocks, holders=1, seed=0, spherical=False):
+        self.blocks, self.spherical = blocks, spherical
+        self.rng = random.Random(seed)
+        self.holders = holders
+        self.starts = None
+        self.asked = 0
+
+    @property
+    def sizes(self):
+        return {s: {n: len(b) for n, b in of.items()} for s, of in self.blocks.items()}
+
+    def totals(self, centers):
+        """Each holder sums its blocks in its order; then holders are added in any order."""
+        self.asked += 1
+        out = {}
+        for s, of_set in centers.items():
+            numbers = list(self.blocks[s])
+            self.rng.shuffle(numbers)
+            shares = [numbers[k :: self.holders] for k in range(self.holders)]
+            parts = [self._share(s, share, of_set) for share in shares if share]
+            self.rng.shuffle(parts)
+            for other in parts[1:]:
+                parts[0].add(other)
+            out[s] = parts[0]
+        return out
+
+    def _share(self, s, numbers, centers):
+        found = [
+            kmeans.block_totals(self.blocks[s][n], centers, n, spherical=self.spherical)
+            for n in numbers
+        ]
+        for other in found[1:]:
+            found[0].add(other)
+        return found[0]
+
+    def gather(self, places):
+        out = {
+            s: np.stack([self.blocks[s][n][r].astype(np.float32) for n, r in of])
+            for s, of in places.items()
+        }
+        self.starts = self.starts or {s: v.copy() for s, v in out.items()}
+        return out
+
+    def run(self, clusters, seed=0, **options):
+        return kmeans.lloyd(
+            self.sizes, self.totals, self.gather, clusters=clusters, seed=seed, **options
+        )
+
+
+def clouds(seed, blocks=4, rows=40, width=6, centres=4):
+    """Float16 blocks of points around a few positive centres, of different lengths."""
+    rng = np.random.default_rng(seed)
+    middle = rng.random((centres, width)) * 3
+    out = {}
+    for n in range(blocks):
+        points = middle[rng.integers(centres, size=rows)] + rng.normal(0, 0.1, (rows, width))
+        out[7 * n + 2] = (points.clip(0) * rng.uniform(0.5, 2, (rows, 1))).astype(np.float16)
+    return out
+
+
+def unit(x):
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    return x / np.where(length > 0, length, 1)
+
+
+def plain(rows, centers, spherical=False, tolerance=1e-3, rounds=100):
+    """Lloyd by cosine in float64, means of raw (or unit) rows, no empty clusters expected."""
+    centers = centers.astype(np.float64)
+    for taken in range(1, rounds + 1):
+        nearest = (rows @ unit(centers).T).argmax(1)
+        source = unit(rows) if spherical else rows
+        new = np.stack([source[nearest == k].mean(0) for k in range(len(centers))])
+        moved = np.linalg.norm(new - centers, axis=1).sum()
+        done = moved <= tolerance * np.linalg.norm(centers, axis=1).sum()
+        centers = new
+        if done:
+            return centers, np.bincount(nearest, minlength=len(centers)), taken, True
+    return centers, np.bincount(nearest, minlength=len(centers)), rounds, False
+
+
+def whole(blocks):
+    return np.concatenate([blocks[n] for n in sorted(blocks)]).astype(np.float64)
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_lloyd_is_the_plain_way(seed, spherical):
+    world = World({A: clouds(seed), B: clouds(seed + 50, width=9)}, 2, spherical=spherical)
+    found = world.run(4, seed)
+    assert set(found) == {A, B}
+    for s, result in found.items():
+        centers, counts, rounds, converged = plain(
+            whole(world.blocks[s]), world.starts[s], spherical
+        )
+        np.testing.assert_allclose(result.centers, centers, atol=2e-3)
+        assert result.counts.tolist() == counts.tolist()
+        assert (result.rounds, result.converged) == (rounds, converged)
+        assert result.centers.dtype == np.float32
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 6), st.integers(0, 1000), st.booleans())
+def test_the_result_does_not_depend_on_the_holders(seed, holders, order, spherical):
+    blocks = {A: clouds(seed, 6, 15), B: clouds(seed + 1, 5, 9)}
+    one = World(blocks, 1, 0, spherical).run(3, seed)
+    many = World(blocks, holders, order, spherical).run(3, seed)
+    for s in blocks:
+        assert one[s].centers.tobytes() == many[s].centers.tobytes()
+        assert one[s].counts.tolist() == many[s].counts.tolist()
+        assert one[s].rounds == many[s].rounds
+
+
+def test_the_order_of_sets_and_blocks_does_not_matter():
+    blocks = {A: clouds(1), B: clouds(2)}
+    turned = {s: dict(reversed(list(blocks[s].items()))) for s in (B, A)}
+    one, other = World(blocks).run(3, 5), World(turned).run(3, 5)
+    for s in blocks:
+        assert one[s].centers.tobytes() == other[s].centers.tobytes()
+
+
+def test_totals_are_on_the_grid_and_complete():
+    blocks = clouds(3)
+    centers = np.abs(np.random.default_rng(0).normal(size=(3, 6))).astype(np.float32)
+    for n, block in blocks.items():
+        totals = kmeans.block_totals(block, centers, n)
+        assert np.array_equal(np.rint(totals.sums * kmeans.GRID), totals.sums * kmeans.GRID)
+        assert totals.counts.sum() == len(block)
+        rows = block.astype(np.float64)
+        np.testing.assert_allclose(totals.sums.sum(0), rows.sum(0), atol=1e-2)
+        cosine = (unit(rows) @ unit(centers.astype(np.float64)).T).max(1)
+        assert totals.worst[1:] == (n, int(cosine.argmin()))
+        assert abs(totals.worst[0] - cosine.min()) < 1e-5
+
+
+def test_seeds_give_other_starts():
+    blocks = {A: clouds(1)}
+    starts = []
+    for seed in (0, 0, 1):
+        world = World(blocks)
+        world.run(4, seed)
+        starts.append(world.starts[A].tobytes())
+    assert starts[0] == starts[1] != starts[2]
+
+
+def lopsided(others, zeros=0):
+    """Many rows of one direction, a few of others: most starts leave clusters empty."""
+    rows = [[1, 0, 0, 0]] * 40 + others + [[0, 0, 0, 0]] * zeros
+    return np.array(rows, np.float16)
+
+
+def starting_alike(rows, clusters, **options):
+    """A run whose first centres are all the frequent row."""
+    for seed in range(100):
+        world = World({A: {0: rows[::2], 1: rows[1::2]}})
+        found = world.run(clusters, seed, **options)[A]
+        if (world.starts[A] == rows[0].astype(np.float32)).all():
+            return found
+    raise AssertionError("no seed starts all alike")
+
+
+def test_empty_clusters_are_seeded_again():
+    rows = lopsided([[0, 1, 0, 0], [0, 2, 0, 0], [0, 0, 1, 0]])
+    found = starting_alike(rows, 3)
+    assert found.converged
+    assert sorted(map(tuple, found.centers.tolist())) == [
+        (0, 0, 1, 0),
+        (0, 1.5, 0, 0),
+        (1, 0, 0, 0),
+    ]
+    assert sorted(found.counts.tolist()) == [1, 2, 40]
+
+
+def test_a_zero_row_is_no_seed_of_an_empty_cluster():
+    found = starting_alike(lopsided([[0, 1, 0, 0], [0, 2, 0, 0]], zeros=3), 2)
+    assert found.converged
+    assert np.abs(found.centers).sum(1).min() > 0
+    assert len(found.centers) == 2
+
+
+def test_fewer_rows_than_clusters_give_the_rows():
+    rows = np.array([[1, 0], [0, 2], [3, 3]], np.float16)
+    found = World({A: {4: rows[:2], 9: rows[2:]}}).run(12)[A]
+    assert sorted(found.centers.tolist()) == sorted(rows.astype(np.float32).tolist())
+    assert found.counts.tolist() == [1, 1, 1]
+    assert found.converged
+
+
+def test_an_empty_set_is_left_out():
+    found = World({A: clouds(0), B: {}}).run(3)
+    assert set(found) == {A}
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+def test_identical_rows_give_one_centre_soon(spherical):
+    rows = np.full((50, 3), 2, np.float16)
+    world = World({A: {0: rows[:20], 1: rows[20:]}}, spherical=spherical)
+    found = world.run(5)[A]
+    expected = 1 / np.sqrt(3) if spherical else 2
+    np.testing.assert_allclose(found.centers, np.full((1, 3), expected), atol=1e-3)
+    assert found.counts.tolist() == [50]
+    assert found.converged
+    assert world.asked < 10
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+def test_zero_rows_give_a_zero_centre(spherical):
+    world = World({A: {0: np.zeros((20, 3), np.float16)}}, spherical=spherical)
+    found = world.run(4)[A]
+    assert np.isfinite(found.centers).all()
+    assert not found.centers.any()
+    assert found.counts.sum() == 20
+    assert found.converged
+    assert world.asked < 10
+
+
+def test_rounds_are_bounded():
+    world = World({A: clouds(5, centres=30)})
+    found = world.run(8, tolerance=0.0, max_iterations=2)[A]
+    assert (found.rounds, found.converged) == (2, False)
+    assert world.asked == 2
+    centers, *_ = plain(whole(world.blocks[A]), world.starts[A], tolerance=0.0, rounds=2)
+    np.testing.assert_allclose(found.centers, centers, atol=2e-3)
+
+
+def test_unit_rows():
+    out = kmeans.unit_rows(np.array([[3, 4], [0, 0]], np.float32))
+    np.testing.assert_allclose(out, [[0.6, 0.8], [0, 0]], atol=1e-6)
+
+
+def test_assign_takes_the_direction_not_the_length():
+    centers = np.array([[100, 0], [0, 0.1]], np.float32)
+    similarity, nearest = kmeans.assign(np.array([[1, 2], [2, 1]], np.float32), centers)
+    assert nearest.tolist() == [1, 0]
+    np.testing.assert_allclose(similarity, [2, 2], atol=1e-6)

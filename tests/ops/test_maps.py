@@ -1,0 +1,143 @@
+"""platform.ops.maps against slow loops in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wsss.platform.ops.maps import background, grid_size, merge_flip, merge_scales, normalize
+
+DTYPES = (torch.float16, torch.float32, torch.float64)
+quick = settings(max_examples=30, deadline=None)
+
+
+def random_maps(seed, *shape, dtype=torch.float32):
+    out = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return out.to(dtype)
+
+
+def slow_normalize(maps, eps=1e-5):
+    flat = maps.double().reshape(-1, *maps.shape[-2:])
+    out = torch.zeros_like(flat)
+    for k, plane in enumerate(flat):
+        best = max(max(v.item(), 0.0) for v in plane.flatten())
+        for y in range(plane.shape[0]):
+            for x in range(plane.shape[1]):
+                out[k, y, x] = max(plane[y, x].item(), 0.0) / (best + eps)
+    return out.reshape(maps.shape)
+
+
+def slow_bilinear(plane, height, width):
+    """Half-pixel centres, edges repeated (align_corners=False)."""
+    rows, columns = plane.shape
+    out = torch.zeros(height, width, dtype=torch.float64)
+
+    def corners(k, n, m):
+        at = min(max((k + 0.5) * m / n - 0.5, 0.0), m - 1)
+        low = math.floor(at)
+        return low, min(low + 1, m - 1), at - low
+
+    for y in range(height):
+        y0, y1, dy = corners(y, height, rows)
+        for x in range(width):
+            x0, x1, dx = corners(x, width, columns)
+            top = plane[y0, x0] * (1 - dx) + plane[y0, x1] * dx
+            bottom = plane[y1, x0] * (1 - dx) + plane[y1, x1] * dx
+            out[y, x] = top * (1 - dy) + bottom * dy
+    return out
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(5, 7), (2, 5, 3), (2, 3, 4, 5)])
+def test_normalize_is_the_slow_way(dtype, shape, tolerance):
+    maps = random_maps(1, *shape, dtype=dtype)
+    out = normalize(maps)
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.double(), slow_normalize(maps), atol=tolerance(dtype), rtol=0)
+
+
+@quick
+@given(st.integers(0, 10**6), st.sampled_from(DTYPES), st.integers(1, 6), st.integers(1, 6))
+def test_normalize_of_a_negative_map_is_zero(seed, dtype, height, width):
+    maps = -random_maps(seed, 2, height, width, dtype=dtype).abs()
+    assert torch.equal(normalize(maps), torch.zeros_like(maps))
+
+
+@quick
+@given(st.integers(0, 10**6), st.floats(1.0, 1e4))
+def test_normalize_does_not_depend_on_scale(seed, factor):
+    maps = random_maps(seed, 1, 2, 5, 4, dtype=torch.float64)
+    maps[..., 0, 0] = 1.0
+    torch.testing.assert_close(normalize(maps * factor), normalize(maps), atol=2e-5, rtol=0)
+
+
+@quick
+@given(st.integers(0, 10**6), st.sampled_from(DTYPES))
+def test_normalize_stays_in_range(seed, dtype):
+    out = normalize(random_maps(seed, 2, 3, 4, 4, dtype=dtype) * 100)
+    assert torch.isfinite(out).all()
+    assert out.min() >= 0
+    assert out.max() <= 1
+
+
+def test_normalize_leaves_its_input_alone():
+    maps = random_maps(0, 1, 2, 3, 3)
+    before = maps.clone()
+    normalize(maps)
+    assert torch.equal(maps, before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("alpha", [1.0, 0.5, 2.0])
+def test_background_is_the_slow_way(dtype, alpha, tolerance):
+    maps = random_maps(2, 2, 3, 4, 5, dtype=dtype).sigmoid()
+    out = background(maps, alpha)
+    assert out.dtype == dtype
+    assert out.shape == (2, 1, 4, 5)
+    for b in range(2):
+        for y in range(4):
+            for x in range(5):
+                expected = alpha * (1 - max(maps[b, n, y, x].item() for n in range(3)))
+                assert abs(out[b, 0, y, x].item() - expected) <= tolerance(dtype)
+
+
+def test_background_of_nothing_is_alpha():
+    assert torch.equal(background(torch.zeros(1, 2, 2, 2), 0.7), torch.full((1, 1, 2, 2), 0.7))
+
+
+def test_merge_flip_turns_the_mirror_image_back():
+    maps, flipped = random_maps(3, 2, 3, 4), random_maps(4, 2, 3, 4)
+    out = merge_flip(maps, flipped)
+    for x in range(4):
+        assert torch.equal(out[..., x], maps[..., x] + flipped[..., 3 - x])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_merge_scales_is_the_slow_way(dtype, tolerance):
+    planes = [random_maps(k, 2, 2, h, w, dtype=dtype) for k, (h, w) in enumerate([(3, 4), (5, 7)])]
+    out = merge_scales(planes, (6, 5))
+    assert out.dtype == dtype
+    for b in range(2):
+        for n in range(2):
+            expected = sum(slow_bilinear(p[b, n].double(), 6, 5) for p in planes)
+            torch.testing.assert_close(
+                out[b, n].double(), expected, atol=4 * tolerance(dtype), rtol=0
+            )
+
+
+@quick
+@given(st.integers(0, 10**6))
+def test_merge_scales_of_one_plane_of_its_size_is_the_plane(seed):
+    plane = random_maps(seed, 1, 2, 3, 5)
+    torch.testing.assert_close(merge_scales([plane], (3, 5)), plane, atol=1e-6, rtol=0)
+
+
+@quick
+@given(st.integers(1, 700), st.integers(1, 700), st.sampled_from((4, 8, 16)))
+def test_grid_size_covers_the_image(height, width, stride):
+    rows, columns = grid_size(height, width, stride)
+    assert (rows - 1) * stride < height <= rows * stride
+    assert (columns - 1) * stride < width <= columns * stride

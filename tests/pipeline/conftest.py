@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from wsss.platform import datasets
+from wsss.platform.data.scenes import Scenes
+from wsss.platform.experiment import Experiment, experiment
+from wsss.platform.pipeline import Pipeline
+from wsss.platform.progress import Silent
+from wsss.platform.stages import cluster
+from wsss.platform.store import Store
+
+
+@pytest.fixture(scope="session")
+def ray_started() -> Iterator[None]:
+    import ray
+
+    cluster.connect()
+    yield
+    ray.shutdown()
+
+
+@dataclass
+class Job:
+    """The main job, carried out once for all tests of this folder."""
+
+    store: Store
+    experiment: Experiment
+    pipeline: Pipeline
+
+
+@pytest.fixture(scope="session")
+def job(ray_started: None, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    store = Store(tmp_path_factory.mktemp("store"))
+    datasets.add(store, Scenes(train=48, val=16), "scenes", Silent())
+    changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
+    wanted = experiment("lpcam", preset="scenes", changes=changes)
+    pipeline = Pipeline(store, wanted)
+    pipeline.execute()
+    return Job(store, wanted, pipeline)

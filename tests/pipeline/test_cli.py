@@ -1,0 +1,125 @@
+"""The command line: what users type, and what they are told."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wsss.platform.cli import main
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def wsss(job: Any, capsys: pytest.CaptureFixture[str]) -> Any:
+    def call(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([*words, "--store", str(job.store.root)])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+SMALL = (
+    "--set=training.epochs=2",
+    "--set=training.batch_size=8",
+    "--set=views.scales=(1.0,0.5)",
+    "--quiet",
+)
+
+
+def test_run_prints_a_table_and_a_page_and_repeats_nothing(wsss: Any) -> None:
+    code, out, _ = wsss("run", "lpcam", *SMALL)
+    assert code == 0
+    assert "lpcam on val (n=16)" in out
+    page = re.search(r"page: file://(\S+)", out)
+    assert page
+    assert Path(page[1]).is_file()
+    code, out, _ = wsss("run", "lpcam", *SMALL)
+    assert code == 0
+    assert "nothing to do" in out
+
+
+def test_sweep_reports_the_best_and_repeats_nothing(wsss: Any, job: Any) -> None:
+    words = ("sweep", "lpcam", *SMALL, "--trials", "3", "--name", "three")
+    code, out, _ = wsss(*words)
+    assert code == 0
+    assert "3 of 3 trials" in out
+    assert "best on train: tau" in out
+    code, out, _ = wsss(*words)
+    assert code == 0
+    assert "nothing to do, its 3 trials were already there" in out
+    code, _, err = wsss("sweep", "lpcam", *SMALL, "--trials", "2", "--name", "three")
+    assert code == 2
+    assert "'three' is taken" in err
+
+
+def test_report_writes_the_page_of_a_sweep(wsss: Any, tmp_path: Path) -> None:
+    wsss("sweep", "lpcam", *SMALL, "--trials", "3", "--name", "three")
+    code, _, _ = wsss("report", str(tmp_path / "out"), "--sweep", "three", "--images", "4")
+    assert code == 0
+    assert (tmp_path / "out" / "index.html").is_file()
+
+
+def test_a_run_name_is_not_reused(wsss: Any) -> None:
+    assert wsss("run", "lpcam", *SMALL, "--name", "mine")[0] == 0
+    code, _, err = wsss("run", "cam", *SMALL, "--name", "mine")
+    assert code == 2
+    assert "'mine' is taken" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("run", "nope"), "unknown method 'nope'; there are cam, lpcam"),
+        (("run", "cam", "--set", "training.epoch=1"), "unknown field 'training.epoch'; there are"),
+        (("run", "cam", "--set", "training.epochs=0"), "training.epochs is 0; it must be at least"),
+        (("run", "cam", "--set", "epochs"), "--set takes FIELD=VALUE"),
+        (("run", "lpcam", "--set", "settings.tau=2"), "settings.tau is 2.0; it must be between"),
+        (("run", "cam", "--data", "nowhere"), "no data set 'nowhere'; there are: scenes"),
+        (("run", "cam", "--data", "../x"), "image id '../x' is not allowed"),
+        (("run", "cam", "--preset", "odd"), "unknown preset 'odd' of cam; there are paper"),
+        (("run", "cam", "--backbone", "odd"), "unknown backbone 'odd'; there are resnet18"),
+        (("run", "cam", "--weights", "gone.pth"), "there is no weight file gone.pth"),
+        (("run", "cam", "--set", "scoring.splits=('test',)"), "scoring.splits names 'test'"),
+        (("run", "cam", "--set", "scoring.classes=('cow',)"), "scoring.classes names 'cow'"),
+        (("sweep", "cam"), "method 'cam' has no search space"),
+        (("sweep", "lpcam", "--space", "odd"), "unknown space 'odd'; there are default"),
+        (("report", "out", "--run", "gone"), "there is no"),
+        (("methods", "odd"), "unknown method 'odd'"),
+        (("data", "voc", "gone"), "there is no VOC folder gone"),
+        (("data", "folder", "gone"), "there is no folder gone"),
+        (("data", "scenes", "--train", "0"), "train"),
+        (("data", "scenes", "--size", "64"), "the name 'scenes' stands for other data"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_code_two(
+    wsss: Any, words: tuple[str, ...], sentence: str
+) -> None:
+    code, _, err = wsss(*words)
+    assert code == 2
+    assert sentence in err
+    assert err.startswith("wsss: ")
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_methods_and_doctor_tell(wsss: Any) -> None:
+    assert "lpcam" in wsss("methods")[1]
+    fields = wsss("methods", "lpcam")[1]
+    assert "settings.tau = 0.1" in fields
+    code, out, _ = wsss("doctor", "--verify")
+    assert code == 0
+    assert "2 GiB" in out or "GiB" in out
+
+
+def test_help_is_quick_and_needs_no_torch() -> None:
+    code = (
+        "import sys; from wsss.platform.cli import parser; parser().format_help(); "
+        "sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,240 @@
+"""The whole job on drawn scenes, with Ray: each stage against a slow way of doing it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from wsss.platform import datasets
+from wsss.platform.data import class_maps, shards
+from wsss.platform.data.images import decode_image, decode_mask
+from wsss.platform.data.scenes import Scenes
+from wsss.platform.data.transforms import Crop, normalized, resized
+from wsss.platform.errors import InputError
+from wsss.platform.method import PrototypeMethod
+from wsss.platform.metrics import ConfusionMatrix
+from wsss.platform.ops.maps import grid_size, merge_scales, normalize
+from wsss.platform.pipeline import Pipeline
+from wsss.platform.progress import Silent
+from wsss.platform.stages import clustering, maps, score, stream, train
+from wsss.platform.stages.score import best_class
+from wsss.platform.store import Store
+
+pytestmark = pytest.mark.cluster
+
+
+def rows_of(job: Any, split: str) -> dict[str, dict[str, Any]]:
+    pieces = shards.slices(job.pipeline.shards, split)
+    return {r["id"]: r for p in pieces for r in shards.read(p, shards.SCHEMA.names)}
+
+
+def artefact(job: Any, stage: Any) -> Any:
+    return job.store.open(stage.name, stage.key)
+
+
+def test_scores_cover_both_localizers_and_splits(job: Any) -> None:
+    scores = job.pipeline.read_scores()
+    assert {k: {s: v.n for s, v in by.items()} for k, by in scores.items()} == {
+        "cam": {"train": 48, "val": 16},
+        "lpcam": {"train": 48, "val": 16},
+    }
+    for by_split in scores.values():
+        assert by_split["val"].threshold == by_split["train"].threshold
+        assert by_split["val"].threshold_from == "train"
+        for one in by_split.values():
+            assert 0 <= one.value <= 1
+            assert one.parts is not None
+            assert set(one.parts) == {"discriminative", "other", "context"}
+
+
+def test_nothing_runs_twice(job: Any) -> None:
+    again = Pipeline(job.store, job.experiment)
+    assert not again.missing()
+    again.execute()
+    assert all(record.cached for _, record in again.done.values())
+
+
+def test_thresholds_of_a_localizer_train_nothing_again(job: Any) -> None:
+    settings = replace(job.experiment.settings, mu_f=0.6)
+    other = Pipeline(job.store, replace(job.experiment, settings=settings))
+    assert {s.name for s in other.missing()} == {"maps", "scores"}
+
+
+def test_cam_has_the_network_of_lpcam(job: Any) -> None:
+    from wsss.platform.experiment import experiment
+
+    changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
+    plain = Pipeline(job.store, experiment("cam", preset="scenes", changes=changes))
+    assert plain.network.key == job.pipeline.network.key
+
+
+def test_maps_from_kept_features_equal_the_networks(job: Any) -> None:
+    method = job.pipeline.localizer
+    assert isinstance(method, PrototypeMethod)
+    network = maps.load_network(
+        job.experiment.network, method, 6, artefact(job, job.pipeline.network).path("network.pt")
+    )
+    centers = clustering.read_centers(artefact(job, job.pipeline.centers).path("centers.npz"))
+    method.fit(centers, network.class_weights.detach())
+    rows = rows_of(job, "val")
+    stored = artefact(job, job.pipeline.maps["lpcam"]["val"]).files(".parquet")
+    for found in list(class_maps.read(stored))[:4]:
+        row = rows[found.id]
+        image = decode_image(row["image"], row["id"])
+        planes = []
+        for scale in job.experiment.views.scales:
+            size = (round(row["height"] * scale), round(row["width"] * scale))
+            view = normalized(torch.from_numpy(resized(image, *size).copy())[None])
+            with torch.no_grad():
+                planes.append(method.localize(network, view, torch.ones(1, 6)))
+        whole = normalize(merge_scales(planes, grid_size(row["height"], row["width"])))[0]
+        wanted = whole[[c - 1 for c in found.classes]].numpy()
+        np.testing.assert_allclose(found.planes.astype(np.float32), wanted, atol=5e-3)
+
+
+def test_class_maps_are_of_the_labels(job: Any) -> None:
+    rows = rows_of(job, "train")
+    for name in ("cam", "lpcam"):
+        stored = artefact(job, job.pipeline.maps[name]["train"]).files(".parquet")
+        found = {m.id: m for m in class_maps.read(stored)}
+        assert set(found) == set(rows)
+        for id, m in found.items():
+            assert m.classes == tuple(n + 1 for n in rows[id]["labels"])
+
+
+def test_clustering_does_not_depend_on_the_number_of_workers(job: Any) -> None:
+    files = [str(p) for p in artefact(job, job.pipeline.host_maps["train"]).files(".npy")]
+    how = replace(job.pipeline.localizer.clustering, clusters=5)
+    one = clustering.run(files, how, seed=3, workers=1)
+    three = clustering.run(files, how, seed=3, workers=3, limit=0)
+    assert one.keys() == three.keys()
+    for s in one:
+        assert np.array_equal(one[s].centers, three[s].centers)
+        assert np.array_equal(one[s].counts, three[s].counts)
+
+
+def test_scores_equal_the_slow_way(job: Any) -> None:
+    rows = rows_of(job, "val")
+    stored = artefact(job, job.pipeline.maps["cam"]["val"]).files(".parquet")
+    found = job.pipeline.read_scores()["cam"]["val"]
+    for at in (0, 30, 77):
+        matrix = ConfusionMatrix(7)
+        for m in class_maps.read(stored):
+            value, best = best_class(m)
+            seed = torch.where(value > torch.tensor(found.thresholds[at]), best, 0)
+            matrix.update(decode_mask(rows[m.id]["mask"], m.id), seed)
+        assert found.miou[at] == pytest.approx(matrix.mean_iou(), abs=1e-12)
+
+
+def test_a_missing_map_is_an_error(job: Any, tmp_path: Path) -> None:
+    piece = shards.slices(job.pipeline.shards, "val")[0]
+    source = artefact(job, job.pipeline.maps["cam"]["val"]).path(f"{piece.name}.parquet")
+    rows = list(class_maps.read([source]))
+    class_maps.write(tmp_path / "short.parquet", rows[1:])
+    with pytest.raises(InputError, match=f"{rows[0].id} has no class maps"):
+        score.score_slice((piece, str(tmp_path / "short.parquet")), 7)
+
+
+def test_a_flipped_byte_in_a_shard_is_refused(job: Any, tmp_path: Path) -> None:
+    store = Store(tmp_path / "copy")
+    shutil.copytree(job.store.root / "artefacts" / "shards", store.root / "artefacts" / "shards")
+    shutil.copytree(job.store.root / "data", store.root / "data")
+    shard = datasets.open_dataset(store, "scenes").files(".parquet")[0]
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(bytes(content))
+    with pytest.raises(InputError, match=f"quarantine.*{shard.name}.*SHA-256"):
+        datasets.open_dataset(store, "scenes")
+
+
+def test_resumed_training_has_the_same_losses(job: Any, tmp_path: Path) -> None:
+    e = job.experiment
+    work = train.Job(
+        method=job.pipeline.host,
+        network=e.network,
+        training=replace(e.training, epochs=2),
+        classes=6,
+        slices=tuple(shards.slices(job.pipeline.shards, "train")),
+        seed=1,
+        metrics=str(tmp_path / "metrics.jsonl"),
+    )
+    states: list[Any] = []
+
+    def keep(trainer: train.Trainer, metrics: dict[str, float]) -> None:
+        torch.save(trainer.state(), tmp_path / f"{trainer.epoch}.pt")
+        states.append(metrics)
+
+    def start() -> train.Trainer:
+        return train.Trainer(work, torch.device("cpu"), 0, 1)
+
+    log = tmp_path / "metrics.jsonl"
+    train.train(start(), train.Log(log, 0), keep)
+    straight = train.read_metrics(log)
+    resumed = start()
+    resumed.load(torch.load(tmp_path / "1.pt", weights_only=True))
+    train.train(resumed, train.Log(log, resumed.step), keep)
+    assert train.read_metrics(log) == straight
+    assert states[1] == states[2]
+
+
+def test_two_workers_stream_disjoint_halves(job: Any) -> None:
+    pieces = tuple(shards.slices(job.pipeline.shards, "train"))
+    seen = []
+    for rank in (0, 1):
+        plan = stream.Plan(
+            slices=pieces,
+            classes=6,
+            batch_size=4,
+            crop=Crop(resize=(96, 96), side=96),
+            seed=0,
+            rank=rank,
+            world=2,
+        )
+        rows = [r for block in stream.blocks(plan, [0]) for r in block["image"]]
+        assert len(rows) == 24
+        seen += [r.tobytes() for r in rows]
+    assert len(set(seen)) == 48
+
+
+def test_two_training_workers_finish(job: Any) -> None:
+    training = replace(job.experiment.training, workers=2, epochs=1)
+    wanted = replace(job.experiment, training=training, method="cam", localizer="")
+    settings = Pipeline(job.store, job.experiment).host.settings
+    pipeline = Pipeline(job.store, replace(wanted, settings=settings))
+    step = pipeline.steps[0]
+    found, cached = job.store.get(step.stage, step.compute)
+    assert not cached
+    assert found.about["workers"] == 2
+    lines = train.read_metrics(found.path("metrics.jsonl"))
+    assert [r["step"] for r in lines] == list(range(6))
+    assert lines[0]["loss"] == pytest.approx(lines[0]["classification"])
+
+
+def test_a_truncated_image_fails_the_job_and_leaves_nothing(
+    ray_started: None, tmp_path: Path
+) -> None:
+    from wsss.platform.data.folder import Folder
+
+    scenes = Scenes(train=4, val=0)
+    (tmp_path / "in" / "images").mkdir(parents=True)
+    for item in scenes.items()[:4]:
+        (tmp_path / "in" / "images" / f"{item.id}.png").write_bytes(scenes.load(item).image)
+    lines = [f"{item.id},ant" for item in scenes.items()[:4]]
+    (tmp_path / "in" / "labels.csv").write_text("\n".join(["id,labels", *lines]))
+    broken = next((tmp_path / "in" / "images").iterdir())
+    broken.write_bytes(broken.read_bytes()[:200])
+    store = Store(tmp_path / "store")
+    with pytest.raises(InputError, match=broken.name):
+        datasets.add(store, Folder(tmp_path / "in"), "broken", Silent())
+    assert not list(store.root.glob("artefacts/*/*"))
+    assert not list(store.root.glob("attempts/*"))
+    assert datasets.names(store) == []
+    source = Folder(tmp_path / "in")
+    kept, _ = datasets.add(store, source, "broken", Silent(), tolerate=0.5)
+    assert kept.about["counts"] == {"train": 3}
+    assert broken.name in kept.about["quarantined"][0]

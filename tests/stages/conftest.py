@@ -1,0 +1,48 @@
+"""Fixtures of the tests of stages that do not start Ray."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from wsss.platform.data import shards
+
+
+@pytest.fixture
+def write_shards(tmp_path):
+    """Shard files of noise; returns the slices. `mask` is what stands in the mask column."""
+
+    def write(counts, size=(24, 20), classes=3, mask=None, name="part"):
+        rng = np.random.default_rng(0)
+        folder = tmp_path / name
+        folder.mkdir()
+        out, number = [], 0
+        for file, count in enumerate(counts):
+            rows = []
+            for _ in range(count):
+                stream = io.BytesIO()
+                Image.fromarray(rng.integers(1, 256, (*size, 3), np.uint8)).save(stream, "PNG")
+                labels = sorted(rng.choice(classes, rng.integers(1, classes + 1), replace=False))
+                rows.append(
+                    {
+                        "id": f"i{number:03d}",
+                        "image": stream.getvalue(),
+                        "height": size[0],
+                        "width": size[1],
+                        "labels": [int(n) for n in labels],
+                        "mask": mask,
+                        "split": name,
+                    }
+                )
+                number += 1
+            path = folder / f"part-{file:05d}.parquet"
+            pq.write_table(pa.Table.from_pylist(rows, schema=shards.SCHEMA), path, row_group_size=8)
+            for group in range(-(-count // 8)):
+                out.append(shards.Slice(str(path), group, min(8, count - 8 * group)))
+        return tuple(out)
+
+    return write

@@ -1,0 +1,180 @@
+"""platform.stages.localize: kept features give the maps that the network would."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from wsss.methods.cam import CAM
+from wsss.methods.lpcam import LPCAM, LPCAMConfig
+from wsss.platform.data import class_maps, shards
+from wsss.platform.data.images import decode_image
+from wsss.platform.data.transforms import normalized, resized
+from wsss.platform.experiment import Network, Views
+from wsss.platform.method import Centers
+from wsss.platform.ops.maps import grid_size, merge_scales, normalize
+from wsss.platform.stages.clustering import open_features, split_rows
+from wsss.platform.stages.localize import file_maps, place_maps
+from wsss.platform.stages.maps import Infer, Job, Place, read_places
+from wsss.platform.stages.train import build
+
+CLASSES, SCALES = 3, (1.0, 0.5, 1.5)
+
+
+@pytest.fixture
+def network():
+    out = build(Network(backbone="small"), CAM(CAM.Config()), CLASSES, seed=0).eval()
+    torch.nn.init.normal_(out.head.weight, generator=torch.Generator().manual_seed(1))
+    return out
+
+
+@pytest.fixture
+def method(network):
+    made = LPCAM(LPCAMConfig(mu_f=0.0, mu_b=1.0))
+    generator = torch.Generator().manual_seed(2)
+    width = network.head.in_channels
+    of_class = {
+        n: Centers(
+            foreground=torch.rand(3, width, generator=generator) ** 3,
+            context=torch.rand(2, width, generator=generator) ** 3,
+        )
+        for n in range(CLASSES)
+    }
+    made.fit(of_class, network.class_weights.detach())
+    return made
+
+
+@pytest.fixture
+def kept(network, write_shards, tmp_path):
+    """Runs inference over one slice; its rows and the path of its features."""
+    (piece,) = write_shards([3], size=(41, 56))
+    torch.save(network.state_dict(), tmp_path / "network.pt")
+    folder = tmp_path / "maps"
+    folder.mkdir()
+    job = Job(
+        method=CAM(CAM.Config()),
+        network=Network(backbone="small"),
+        classes=CLASSES,
+        weights=str(tmp_path / "network.pt"),
+        views=Views(scales=SCALES, batch_size=2, actors=1),
+        folder=str(folder),
+        keep_features=True,
+    )
+    threads = torch.get_num_threads()
+    Infer(job)({k: np.array([v]) for k, v in asdict(piece).items()})
+    torch.set_num_threads(threads)
+    return shards.read(piece, shards.INFERENCE_COLUMNS), folder / f"{piece.name}.npy"
+
+
+def views(row):
+    image = decode_image(row["image"], row["id"])
+    for scale in SCALES:
+        size = [round(n * scale) for n in image.shape[:2]]
+        yield normalized(torch.from_numpy(resized(image, *size).copy())[None])
+
+
+def slow_maps(localizer, network, row):
+    """Each scale through the network, summed and normalised."""
+    labels = torch.zeros(1, CLASSES)
+    labels[0, row["labels"]] = 1
+    with torch.inference_mode():
+        planes = [localizer.localize(network, images, labels) for images in views(row)]
+    maps = normalize(merge_scales(planes, grid_size(row["height"], row["width"])))
+    return maps[0, row["labels"]]
+
+
+def test_maps_from_kept_features_are_those_of_the_network(kept, network, method):
+    rows, path = kept
+    features, places = open_features(path), read_places(path.with_suffix(".json"))
+    assert [p.id for p in places] == [r["id"] for r in rows]
+    for row, place in zip(rows, places, strict=True):
+        found = place_maps(place, features, method.directions)
+        assert found.classes == tuple(n + 1 for n in row["labels"])
+        assert (found.height, found.width) == (41, 56)
+        expected = slow_maps(method, network, row)
+        assert expected.max() > 0.9
+        torch.testing.assert_close(
+            torch.from_numpy(found.planes).float(), expected, atol=1e-2, rtol=0
+        )
+
+
+def test_the_hosts_maps_are_those_of_the_network(kept, network):
+    rows, path = kept
+    found = list(class_maps.read([path.with_suffix(".parquet")]))
+    for row, maps in zip(rows, found, strict=True):
+        assert maps.id == row["id"]
+        expected = slow_maps(CAM(CAM.Config()), network, row)
+        torch.testing.assert_close(
+            torch.from_numpy(maps.planes.copy()).float(), expected, atol=2e-3, rtol=0
+        )
+
+
+def test_raw_features_are_those_of_one_view_at_scale_one(kept, network):
+    rows, path = kept
+    features = open_features(path)
+    for row, place in zip(rows, read_places(path.with_suffix(".json")), strict=True):
+        with torch.inference_mode():
+            c4 = network.features(next(views(row)))["c4"][0]
+        assert place.grids[0] == c4.shape[1:]
+        raw = torch.from_numpy(place.raw(features).copy()).float()
+        torch.testing.assert_close(raw, c4.flatten(1).T, atol=1e-3, rtol=2e-3)
+
+
+def test_features_of_the_scales_have_length_one_and_fill_the_file(kept):
+    _, path = kept
+    features, places = open_features(path), read_places(path.with_suffix(".json"))
+    end = 0
+    for place in places:
+        assert place.offset == end
+        end += len(place.raw(features))
+        for (height, width), rows in place.scales(features):
+            assert len(rows) == height * width
+            end += len(rows)
+            length = np.linalg.norm(rows.astype(np.float32), axis=1)
+            np.testing.assert_allclose(length, 1, atol=5e-3)
+    assert end == len(features)
+
+
+def test_a_file_of_maps(kept, method, tmp_path):
+    rows, path = kept
+    out = tmp_path / "out"
+    out.mkdir()
+    threads = torch.get_num_threads()
+    assert file_maps(str(path), method.directions, str(out)) == len(rows)
+    torch.set_num_threads(threads)
+    found = list(class_maps.read([out / f"{path.stem}.parquet"]))
+    assert [m.id for m in found] == [r["id"] for r in rows]
+
+
+def test_an_image_without_classes_has_no_maps(method):
+    place = Place(id="x", labels=(), height=17, width=9, offset=0, grids=((3, 2),))
+    found = place_maps(place, np.ones((12, method.directions.shape[1]), np.float16),
+                       method.directions)  # fmt: skip
+    assert found.classes == ()
+    assert found.planes.shape == (0, 5, 3)
+
+
+def test_a_class_without_prototypes_has_a_zero_map():
+    place = Place(id="x", labels=(1,), height=8, width=8, offset=0, grids=((2, 2),))
+    found = place_maps(place, np.ones((8, 4), np.float16), torch.zeros(3, 4))
+    assert not found.planes.any()
+    assert np.isfinite(found.planes).all()
+
+
+def test_rows_are_split_by_the_threshold(tmp_path):
+    """Above: foreground; below: context; equal: neither."""
+    path = tmp_path / "x.npy"
+    planes = np.array([[[0.25, 0.5], [0.75, 0.25]]], np.float16)
+    class_maps.write(
+        path.with_suffix(".parquet"),
+        [class_maps.ClassMaps(id="a", classes=(3,), planes=planes, height=8, width=8)],
+    )
+    place = Place(id="a", labels=(2,), height=8, width=8, offset=5, grids=((2, 2),))
+    path.with_suffix(".json").write_text(json.dumps([asdict(place)]))
+    found = {s: rows.tolist() for s, rows in split_rows(path, 0.5).items()}
+    assert found == {(2, 0): [7], (2, 1): [5, 8]}
+    found = {s: rows.tolist() for s, rows in split_rows(path, 0.1).items()}
+    assert found == {(2, 0): [5, 6, 7, 8], (2, 1): []}

@@ -1,0 +1,292 @@
+"""The rules of the house (design, folders and arrows), read from the source."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("platform", "methods", "tune_spaces", "dashboards")
+FILES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
+LEVELS = (
+    ("errors", "options", "store", "runs", "progress"),
+    ("ops", "metrics"),
+    ("models", "data"),
+    ("method", "experiment"),
+    ("stages", "datasets"),
+    ("pipeline",),
+    ("sweep",),
+    ("dashboards",),
+    ("cli", "commands", "text"),
+)
+LEVEL = {name: height for height, names in enumerate(LEVELS) for name in names}
+OF_A_METHOD = ("method", "options", "errors", "models", "ops", "metrics")
+RAY = ("platform/stages/", "platform/sweep.py", "platform/data/shards.py")
+MAX_FILE, MAX_FUNCTION = 400, 45
+
+
+def relative(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def module_of(path):
+    """("wsss", "platform", "ops", "maps") of platform/ops/maps.py."""
+    parts = ("wsss", *path.relative_to(ROOT).with_suffix("").parts)
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+def imports(path):
+    """(line, absolute dotted name) of everything that a file imports, also inside functions."""
+    package = ("wsss", *path.relative_to(ROOT).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{stem}.{alias.name}") for alias in node.names)
+
+
+def part_of(name):
+    """The part of the house that a dotted name belongs to, or None."""
+    parts = name.split(".")
+    if parts[0] != "wsss" or len(parts) < 2:
+        return None
+    return parts[2] if parts[1] == "platform" and len(parts) > 2 else parts[1]
+
+
+def offenders(check):
+    """ "file:line what" of each import that `check(path, name)` finds wrong."""
+    return [
+        f"{relative(path)}:{line} {name}"
+        for path in FILES
+        for line, name in imports(path)
+        if check(path, name)
+    ]
+
+
+def test_the_reader_of_imports_sees_what_is_there():
+    found = {name for _, name in imports(ROOT / "methods/lpcam.py")}
+    assert {"wsss.platform.options.Options", "torch"} <= found
+    inside = {name for _, name in imports(ROOT / "platform/stages/cluster.py")}
+    assert "ray" in inside
+    assert part_of("wsss.platform.ops.maps.normalize") == "ops"
+    assert part_of("wsss.dashboards.report") == "dashboards"
+    assert part_of("torch.nn") is None
+    assert len(FILES) > 20
+
+
+def test_every_part_of_the_platform_has_a_level():
+    parts = {part_of(".".join(module_of(p))) for p in FILES if p.is_relative_to(ROOT / "platform")}
+    assert parts <= set(LEVEL)
+
+
+def test_arrows_point_down():
+    def up(path, name):
+        own, other = part_of(".".join(module_of(path))), part_of(name)
+        return own in LEVEL and other in LEVEL and LEVEL[other] > LEVEL[own]
+
+    assert offenders(up) == []
+
+
+def test_methods_import_what_a_method_may():
+    def foreign(path, name):
+        if not relative(path).startswith("methods/"):
+            return False
+        return name.startswith("wsss.platform") and part_of(name) not in OF_A_METHOD
+
+    assert offenders(foreign) == []
+
+
+def test_no_method_imports_another():
+    def other(path, name):
+        parts = path.relative_to(ROOT).parts
+        if parts[0] != "methods" or not name.startswith("wsss.methods"):
+            return False
+        own = Path(parts[1]).stem
+        return name.split(".")[2:3] != [own]
+
+    assert offenders(other) == []
+
+
+def test_the_platform_names_no_method_and_no_space():
+    def named(path, name):
+        outside = name.startswith(("wsss.methods", "wsss.tune_spaces"))
+        return outside and not relative(path).startswith(("methods/", "tune_spaces/"))
+
+    assert offenders(named) == []
+
+
+def test_search_spaces_are_plain_values():
+    def bound(path, name):
+        return relative(path).startswith("tune_spaces/") and name.startswith("wsss")
+
+    assert offenders(bound) == []
+
+
+def test_dashboards_do_not_know_the_stages():
+    def stage(path, name):
+        return relative(path).startswith("dashboards/") and part_of(name) in ("stages", "pipeline")
+
+    assert offenders(stage) == []
+
+
+def test_ray_is_imported_in_three_places():
+    def ray(path, name):
+        return name.split(".")[0] == "ray" and not relative(path).startswith(RAY)
+
+    assert offenders(ray) == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_top_folders_are_no_packages_of_their_own(folder):
+    assert (ROOT / folder).is_dir()
+    assert not (ROOT / folder / "__init__.py").exists()
+
+
+def test_the_standard_librarys_platform_stays_itself():
+    code = "import platform; print(platform.__file__, platform.python_version())"
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert not out.startswith(str(ROOT / "platform"))
+    assert ".".join(map(str, sys.version_info[:3])) in out
+
+
+def test_files_are_short():
+    long = {relative(p): n for p in FILES if (n := len(p.read_text().splitlines())) > MAX_FILE}
+    assert long == {}
+
+
+def test_functions_are_short():
+    long = [
+        f"{relative(path)}:{node.lineno} {node.name}: {node.end_lineno - node.lineno + 1}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno - node.lineno + 1 > MAX_FUNCTION
+    ]
+    assert long == []
+
+
+def unsafe(node):
+    """Whether a call may run code from a file."""
+    called = ast.unparse(node.func)
+    given = {k.arg: ast.unparse(k.value) for k in node.keywords}
+    return (
+        (called == "torch.load" and given.get("weights_only") != "True")
+        or called in ("pickle.load", "pickle.loads", "pickle.Unpickler", "eval", "exec")
+        or given.get("allow_pickle") == "True"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("torch.load(p)", True),
+        ("torch.load(p, weights_only=False)", True),
+        ("torch.load(p, weights_only=True)", False),
+        ("np.load(p, allow_pickle=True)", True),
+        ("np.load(p, allow_pickle=False)", False),
+        ("pickle.load(s)", True),
+        ("ast.literal_eval(s)", False),
+    ],
+)
+def test_unsafe_calls_are_recognised(code, expected):
+    assert unsafe(ast.parse(code).body[0].value) is expected
+
+
+def test_nothing_runs_code_from_files():
+    found = [
+        f"{relative(path)}:{node.lineno} {ast.unparse(node)}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and unsafe(node)
+    ]
+    assert found == []
+    assert offenders(lambda path, name: name in ("pickle.load", "pickle.loads", "torch.load")) == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["data", "voc", "--help"]])
+def test_help_is_fast(arguments):
+    code = (
+        "import sys\n"
+        "from wsss.platform.cli import parser\n"
+        "try:\n    parser().parse_args(sys.argv[1:])\n"
+        "except SystemExit as end:\n    assert end.code == 0\n"
+        "print('heavy', sorted({'torch', 'ray', 'numpy', 'faiss', 'pyarrow'} & set(sys.modules)))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    ).stdout
+    assert "usage: wsss" in out
+    assert out.endswith("heavy []\n")
+
+
+MACHINE = re.compile(r"(?<![\w.])/(?:work|root|home|Users)/\w")
+HOSTS = ("pypi.org", "pythonhosted.org", "download.pytorch.org", "anaconda", "registry.npmjs",
+         "index-url", "extra-index", "trusted-host", "huggingface.co")  # fmt: skip
+REGISTRY = re.compile(r"https?://[^\s\"']*(?:" + "|".join(map(re.escape, HOSTS)) + ")")
+
+
+def tracked():
+    """What git tracks; without git or a repository, what lies in the folders."""
+    if shutil.which("git") and (ROOT / ".git").exists():
+        out = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        return [ROOT / name for name in out.split("\0") if name and (ROOT / name).is_file()]
+    return [*FILES, *(p for p in (ROOT / "tests").rglob("*.py"))]
+
+
+def lines_of(path):
+    try:
+        return path.read_text().splitlines()
+    except UnicodeDecodeError:
+        return []
+
+
+def test_no_path_of_this_machine_and_no_registry_is_written_down():
+    found = [
+        f"{relative(path)}:{number} {line.strip()[:80]}"
+        for path in tracked()
+        if path != Path(__file__)
+        for number, line in enumerate(lines_of(path), 1)
+        if MACHINE.search(line) or REGISTRY.search(line)
+    ]
+    assert found == []
+
+
+def test_the_lock_names_no_host():
+    lock = ROOT / "requirements.lock"
+    assert lock.is_file()
+    found = [
+        line for line in lines_of(lock) if "://" in line or line.lstrip().startswith("--index")
+    ]
+    assert found == []
+
+
+def test_no_test_folder_is_a_package_and_names_are_unique():
+    files = [p for p in (ROOT / "tests").rglob("*.py") if p.name != "conftest.py"]
+    names = [p.name for p in files]
+    assert "__init__.py" not in names
+    assert sorted(names) == sorted(set(names))
+
+
+def test_every_method_has_an_entry_point():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    points = project["entry-points"]["wsss.methods"]
+    assert set(points) == {p.stem for p in (ROOT / "methods").glob("*.py")}
+    assert all(value.startswith(f"wsss.methods.{name}:") for name, value in points.items())

@@ -1,0 +1,210 @@
+"""platform.metrics against torchmetrics, slow loops and the slow cut at each threshold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchmetrics.classification import MulticlassJaccardIndex
+from wsss.platform.metrics import THRESHOLDS, VOID, ConfusionMatrix, ThresholdCurve, summarize
+
+quick = settings(max_examples=30, deadline=None)
+
+
+def random_pair(seed, classes=4, size=(9, 11), void=0.2):
+    rng = np.random.default_rng(seed)
+    target, prediction = rng.integers(classes, size=(2, *size))
+    target[rng.random(size) < void] = VOID
+    prediction[rng.random(size) < void] = VOID
+    return target.astype(np.uint8), prediction.astype(np.uint8)
+
+
+def slow_matrix(classes, target, prediction):
+    out = np.zeros((classes, classes), np.int64)
+    for t, p in zip(target.ravel().tolist(), prediction.ravel().tolist(), strict=True):
+        if t != VOID:
+            out[t, 0 if p == VOID else p] += 1
+    return out
+
+
+@quick
+@given(st.integers(0, 10**6), st.integers(2, 7))
+def test_confusion_matrix_is_the_slow_way(seed, classes):
+    target, prediction = random_pair(seed, classes)
+    confusion = ConfusionMatrix(classes)
+    confusion.update(target, prediction)
+    assert confusion.matrix.dtype == np.int64
+    assert np.array_equal(confusion.matrix, slow_matrix(classes, target, prediction))
+    slow = confusion.matrix
+    for c, value in enumerate(confusion.iou()):
+        union = slow[c].sum() + slow[:, c].sum() - slow[c, c]
+        assert np.isnan(value) if union == 0 else value == slow[c, c] / union
+
+
+@quick
+@given(st.integers(0, 10**6), st.integers(2, 7))
+def test_iou_is_that_of_torchmetrics(seed, classes):
+    confusion = ConfusionMatrix(classes)
+    oracle = MulticlassJaccardIndex(classes, average=None, ignore_index=VOID)
+    mean = MulticlassJaccardIndex(classes, average="macro", ignore_index=VOID)
+    for k in range(2):
+        target, prediction = random_pair(seed + k, classes)
+        confusion.update(target, prediction)
+        mapped = torch.from_numpy(np.where(prediction == VOID, 0, prediction).astype(np.int64))
+        for metric in (oracle, mean):
+            metric.update(mapped, torch.from_numpy(target.astype(np.int64)))
+    present = np.isfinite(confusion.iou())
+    np.testing.assert_allclose(
+        confusion.iou()[present], oracle.compute().numpy()[present], atol=1e-6
+    )
+    assert abs(confusion.mean_iou() - mean.compute().item()) < 1e-6
+
+
+@pytest.mark.parametrize("make", [np.asarray, torch.as_tensor, lambda a: a.tolist()])
+def test_arrays_tensors_and_lists_count_alike(make):
+    target, prediction = random_pair(0)
+    confusion = ConfusionMatrix(4)
+    confusion.update(make(target), make(prediction))
+    assert np.array_equal(confusion.matrix, slow_matrix(4, target, prediction))
+
+
+def test_void_is_dropped_in_the_target_and_background_in_the_prediction():
+    confusion = ConfusionMatrix(3)
+    confusion.update([VOID, 2, 0], [1, VOID, VOID])
+    assert confusion.matrix.tolist() == [[1, 0, 0], [0, 0, 0], [1, 0, 0]]
+
+
+def test_an_absent_class_is_absent_not_zero():
+    confusion = ConfusionMatrix(4)
+    confusion.update([0, 0, 1, 3], [0, 1, 1, 0])
+    assert np.isnan(confusion.iou()[2])
+    assert confusion.iou()[3] == 0
+    assert confusion.mean_iou() == pytest.approx((1 / 3 + 1 / 2 + 0) / 3)
+
+
+def test_nothing_counted_has_no_mean():
+    confusion = ConfusionMatrix(3)
+    confusion.update([VOID], [1])
+    assert np.isnan(confusion.mean_iou())
+    assert np.isnan(confusion.iou()).all()
+
+
+@pytest.mark.parametrize(
+    ("target", "prediction", "told"),
+    [
+        ([0, 1], [0], "shape"),
+        ([[0, 1]], [0, 1], "shape"),
+        ([3], [0], "target holds 3"),
+        ([0], [3], "prediction holds 3"),
+        ([-1], [0], "-1"),
+        ([254], [0], "254"),
+        ([VOID], [77], "77"),
+    ],
+)
+def test_wrong_input_is_refused_and_counts_nothing(target, prediction, told):
+    confusion = ConfusionMatrix(3)
+    with pytest.raises(ValueError, match=told):
+        confusion.update(target, prediction)
+    assert not confusion.matrix.any()
+
+
+def test_merge_is_one_pass():
+    parts = [random_pair(k) for k in range(3)]
+    whole, merged = ConfusionMatrix(4), ConfusionMatrix(4)
+    for target, prediction in parts:
+        whole.update(target, prediction)
+        one = ConfusionMatrix(4)
+        one.update(target, prediction)
+        merged.merge(one)
+    assert np.array_equal(whole.matrix, merged.matrix)
+    with pytest.raises(ValueError, match="3 classes do not fit 4"):
+        merged.merge(ConfusionMatrix(3))
+
+
+def random_planes(seed, classes, size=(6, 7)):
+    """Class planes whose values often equal a threshold, or each other."""
+    rng = np.random.default_rng(seed)
+    on = np.array(THRESHOLDS, np.float32)[rng.integers(100, size=(classes - 1, *size))]
+    off = rng.random((classes - 1, *size), np.float32) * 1.1
+    return np.where(rng.random(off.shape) < 0.7, on, off).astype(np.float32)
+
+
+@quick
+@given(st.integers(0, 10**6), st.integers(2, 6))
+def test_the_curve_is_a_cut_at_each_threshold(seed, classes):
+    curve = ThresholdCurve(classes)
+    slow = [ConfusionMatrix(classes) for _ in THRESHOLDS]
+    for k in range(2):
+        target, _ = random_pair(seed + k, classes, (6, 7))
+        planes = random_planes(seed + k, classes)
+        best = planes.argmax(0)
+        curve.update(
+            torch.from_numpy(target), torch.from_numpy(planes.max(0)), torch.from_numpy(best + 1)
+        )
+        for t, matrix in zip(THRESHOLDS, slow, strict=True):
+            background = np.full((1, *target.shape), np.float32(t))
+            matrix.update(target, np.concatenate([background, planes]).argmax(0))
+    assert curve.matrices().dtype == np.int64
+    assert np.array_equal(curve.matrices(), np.stack([m.matrix for m in slow]))
+
+
+def test_a_tie_goes_to_background():
+    curve = ThresholdCurve(2, (0.0, 0.25, 0.5))
+    curve.update(torch.ones(1, 3), torch.tensor([[0.0, 0.25, 0.5]]), torch.ones(1, 3).long())
+    assert curve.matrices()[:, 1, 1].tolist() == [2, 1, 0]
+
+
+def test_curves_merge():
+    parts = []
+    whole = ThresholdCurve(3)
+    for k in range(3):
+        target, planes = random_pair(k, 3, (6, 7))[0], random_planes(k, 3)
+        update = [torch.from_numpy(a) for a in (target, planes.max(0), planes.argmax(0) + 1)]
+        one = ThresholdCurve(3)
+        for curve in (one, whole):
+            curve.update(*update)
+        parts.append(one)
+    merged = ThresholdCurve(3)
+    for one in parts:
+        merged.merge(one)
+    assert np.array_equal(merged.counts, whole.counts)
+
+
+@pytest.mark.parametrize(("target", "best"), [(3, 1), (0, 3), (1, 7), (2, 3), (254, 1), (0, -1)])
+def test_the_curve_refuses_classes_that_do_not_exist(target, best):
+    curve = ThresholdCurve(3)
+    with pytest.raises(ValueError, match="class"):
+        curve.update(torch.tensor([target]), torch.tensor([0.5]), torch.tensor([best]))
+    assert not curve.counts.any()
+
+
+@quick
+@given(st.integers(0, 10**6), st.integers(2, 6))
+def test_false_positives_false_negatives_and_iou_make_one(seed, classes):
+    matrix = slow_matrix(classes, *random_pair(seed, classes, (4, 4)))
+    for c in range(1, classes):
+        one = summarize(matrix, [0, c])
+        if np.isnan(one.iou[c]):
+            assert np.isnan([one.false_positives, one.false_negatives]).all()
+        else:
+            assert one.false_positives + one.false_negatives + one.iou[c] == pytest.approx(1)
+
+
+def test_summary_by_hand():
+    matrix = np.array([[50, 5, 0, 0], [10, 20, 0, 0], [0, 0, 0, 0], [3, 0, 0, 12]])
+    whole = summarize(matrix, range(4))
+    assert whole.iou[:2] == pytest.approx((50 / 68, 20 / 35))
+    assert np.isnan(whole.iou[2])
+    assert whole.miou == pytest.approx((50 / 68 + 20 / 35 + 12 / 15) / 3)
+    assert whole.false_positives == pytest.approx((5 / 35 + 0) / 2)
+    assert whole.false_negatives == pytest.approx((10 / 35 + 3 / 15) / 2)
+    assert whole.precision == pytest.approx((20 / 25 + 1) / 2)
+    assert whole.recall == pytest.approx((20 / 30 + 12 / 15) / 2)
+    assert summarize(matrix, [0, 3]).miou == pytest.approx((50 / 68 + 12 / 15) / 2)
+
+
+def test_summary_of_nothing():
+    nothing = summarize(np.zeros((3, 3), np.int64), range(3))
+    assert np.isnan([nothing.miou, nothing.precision, nothing.recall]).all()

@@ -1,0 +1,141 @@
+"""platform.options: ranges, types, nested changes, values from the command line."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wsss.platform.errors import InputError
+from wsss.platform.options import Options, option, parse, replaced, walk
+
+quick = settings(max_examples=40, deadline=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner(Options):
+    rate: float = option(0.1, "share", low=0, high=1)
+    names: tuple[str, ...] = option((), "of classes")
+    pair: tuple[int, int] = option((1, 2), "range", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer(Options):
+    kind: str = option("a", "which", choices=("a", "b"))
+    steps: int = option(3, "how many", low=1)
+    flag: bool = option(False, "whether")
+    path: str | None = option(None, "file")
+    ceiling: float = option(0.0, "at most", high=2)
+    inner: Inner = field(default_factory=Inner)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("kind", "c", "kind is 'c'; it must be one of 'a', 'b'"),
+        ("steps", 0, "steps is 0; it must be at least 1"),
+        ("steps", 1.5, "steps is 1.5; it must be int"),
+        ("steps", True, "steps is True; it must be int"),
+        ("steps", "3", "steps is '3'; it must be int"),
+        ("flag", 1, "flag is 1; it must be bool"),
+        ("path", 3, "path is 3"),
+        ("ceiling", 2.5, "ceiling is 2.5; it must be at most 2"),
+        ("inner.rate", -0.1, "inner.rate is -0.1; it must be between 0 and 1"),
+        ("inner.rate", float("nan"), "inner.rate is nan; it must be between 0 and 1"),
+        ("inner.rate", "x", "inner.rate is 'x'"),
+        ("inner.names", "abc", "inner.names is 'abc'"),
+        ("inner.names", (1,), "inner.names"),
+        ("inner.pair", (1,), "inner.pair"),
+        ("inner.pair", (1, 2, 3), "inner.pair"),
+        ("inner.pair", (1, -2), "inner.pair is (1, -2); it must be at least 0"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_field_and_what_is_allowed(name, value, told):
+    with pytest.raises(InputError) as caught:
+        replaced(Outer(), {name: value})
+    assert told in str(caught.value)
+
+
+def test_values_are_checked_when_a_config_is_made():
+    with pytest.raises(InputError, match="rate is 2"):
+        Inner(rate=2)
+    with pytest.raises(FrozenInstanceError):
+        Inner().rate = 0.5
+
+
+def test_values_take_the_type_of_their_field():
+    inner = Inner(rate=1, names=["x", "y"], pair=[3, 4])
+    assert type(inner.rate) is float
+    assert inner.names == ("x", "y")
+    assert inner.pair == (3, 4)
+    assert Outer(path="x").path == "x"
+
+
+def test_replaced_changes_what_is_named_and_nothing_else():
+    before = Outer()
+    after = replaced(before, {"steps": 9, "inner.rate": 0.5})
+    assert (after.steps, after.inner.rate, after.inner.pair) == (9, 0.5, (1, 2))
+    assert before == Outer()
+    assert replaced(before, {}) == before
+
+
+@pytest.mark.parametrize("name", ["step", "inner", "inner.rat", "rate", "inner.rate.x", ""])
+def test_an_unknown_field_lists_the_valid_ones(name):
+    with pytest.raises(InputError) as caught:
+        replaced(Outer(), {name: 1})
+    assert repr(name) in str(caught.value)
+    assert all(valid in str(caught.value) for valid, _, _ in walk(Outer()))
+
+
+def test_walk_names_every_option():
+    found = {name: value for name, value, _ in walk(Outer())}
+    assert list(found) == [
+        *("kind", "steps", "flag", "path", "ceiling"),
+        *("inner.rate", "inner.names", "inner.pair"),
+    ]
+    assert found["inner.pair"] == (1, 2)
+    assert all(f.metadata["help"] for _, _, f in walk(Outer()))
+
+
+@quick
+@given(st.floats(allow_nan=True))
+def test_a_rate_is_kept_or_refused(value):
+    if 0 <= value <= 1:
+        assert Inner(rate=value).rate == value
+    else:
+        with pytest.raises(InputError):
+            Inner(rate=value)
+
+
+@quick
+@given(
+    st.one_of(
+        st.integers(),
+        st.booleans(),
+        st.none(),
+        st.tuples(st.integers(), st.text()),
+        st.floats(0, 9),
+    )
+)
+def test_parse_reads_python_values(value):
+    assert parse(repr(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("true", True),
+        ("False", False),
+        ("none", None),
+        ("1e-4", 1e-4),
+        ("(1, 0.5)", (1, 0.5)),
+        ("[1,2]", [1, 2]),
+        ("resnet50", "resnet50"),
+        ("../w.pth", "../w.pth"),
+        ("__import__('os')", "__import__('os')"),
+        ("", ""),
+    ],
+)
+def test_parse(text, value):
+    assert parse(text) == value
