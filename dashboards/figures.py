@@ -38,6 +38,8 @@ def sensitivity(sweep: SweepRecord) -> Figure:
     """
     done = [t for t in sweep.trials if is_done(t)]
     names = list(sweep.space)
+    if not done or not names:
+        return build([], "Sensitivity", sweep_scope(sweep), {}, "No finished trial")
     traces: list[Any] = []
     layout: dict[str, Any] = {"meta": {"panels": len(names)}, "height": 330}
     for k, name in enumerate(names):
@@ -60,8 +62,7 @@ def sensitivity(sweep: SweepRecord) -> Figure:
         elif 0 < len(found) <= TICKS:
             layout[f"xaxis{suffix}"]["tickvals"] = sorted(found, key=float)
         traces += _panel_traces(done, sweep.default, name, k)
-    note = "" if done else "No finished trial"
-    return build(traces, "Sensitivity", sweep_scope(sweep), layout, note)
+    return build(traces, "Sensitivity", sweep_scope(sweep), layout)
 
 
 def threshold_curve(scores: Mapping[str, Score]) -> Figure:
@@ -149,7 +150,8 @@ def _panel_traces(
     keys = sorted(groups, key=float if numeric(list(groups)) else str)
     mean = [float(np.mean(groups[k])) for k in keys]
     line = [t for t in done if _at_default(t, default, name)]
-    line.sort(key=lambda t: keys.index(t.params[name]))
+    at = {k: [100 * objective(t) for t in line if t.params[name] == k] for k in keys}
+    fixed_at = {k: float(np.mean(v)) for k, v in at.items() if v}
     suffix = str(panel + 1) if panel else ""
     base = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}", "showlegend": panel == 0}
     error = {
@@ -162,14 +164,14 @@ def _panel_traces(
     }
     x = [_tick(k) for k in keys]
     marks = {"size": 8, "color": COLOURS[0]}
-    there = [t for t in line if _same(t.params[name], default.get(name))]
+    there = {k: v for k, v in fixed_at.items() if _same(k, default.get(name))}
     spread = go.Scatter(x=x, y=mean, error_y=error, mode="lines+markers", marker=marks, **base)
     spread.update(name="mean and range over the other parameters", legendgroup="mean")
-    fixed = go.Scatter(x=[_tick(t.params[name]) for t in line], **base)
-    fixed.update(y=[100 * objective(t) for t in line], mode="lines+markers", legendgroup="default")
+    fixed = go.Scatter(x=[_tick(k) for k in fixed_at], **base)
+    fixed.update(y=list(fixed_at.values()), mode="lines+markers", legendgroup="default")
     fixed.update(name="the others at their default", line={"dash": "dash", "color": COLOURS[1]})
-    point = go.Scatter(x=[_tick(t.params[name]) for t in there], mode="markers", **base)
-    point.update(y=[100 * objective(t) for t in there], legendgroup="point", name="default point")
+    point = go.Scatter(x=[_tick(k) for k in there], mode="markers", **base)
+    point.update(y=list(there.values()), legendgroup="point", name="default point")
     point.update(marker={"symbol": "star", "size": 14, "color": COLOURS[1]})
     return [spread, fixed, point]
 

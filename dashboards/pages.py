@@ -159,7 +159,7 @@ def _scores(run: RunRecord | None, sweep: SweepRecord | None) -> list[tuple[str,
     trials = sweep.trials if sweep else ()
     default = [t for t in trials if sweep and t.score and t.params == sweep.default]
     best = [t for t in trials if sweep and t.score and t.id == sweep.best]
-    rows = [(f"{label(sweep.method)}, default", t.score) for t in default if sweep]
+    rows = [(f"{label(sweep.method)}, default", t.score) for t in default[:1] if sweep]
     rows += [(f"{label(sweep.method)}, best trial", t.score) for t in best if sweep]
     return [(name, s) for name, s in rows if s]
 

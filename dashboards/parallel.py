@@ -56,9 +56,13 @@ def parallel_coordinates(sweep: SweepRecord) -> Figure:
         traces.append(_lines([paths[t.id] for t in lost], color=NEUTRAL, width=1, dash="dot"))
         last = [paths[t.id][-1] for t in lost]
         traces.append(_ends(lost, len(axes) - 1, last, [NEUTRAL] * len(lost), symbol="x"))
-    note = "" if done else ("No finished trial" if sweep.trials else "No trial yet")
+    if not traces:
+        return build([], "Trials", sweep_scope(sweep), {}, "No trial yet")
     layout = {**_axis_layout([*axes, goal]), "height": 400, "showlegend": False}
-    return build(traces, "Trials", sweep_scope(sweep), layout, note)
+    if not done:
+        none = {"x": len(axes), "y": 0.5, "xanchor": "right", "text": "No finished trial"}
+        layout["annotations"].append({**none, "name": "tick", "showarrow": False})
+    return build(traces, "Trials", sweep_scope(sweep), layout)
 
 
 @dataclass(frozen=True)

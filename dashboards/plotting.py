@@ -49,7 +49,7 @@ def sweep_scope(sweep: SweepRecord) -> str:
 
 
 def build(
-    traces: Sequence[Any], title: str, subtitle: str, layout: Mapping[str, Any], note: str
+    traces: Sequence[Any], title: str, subtitle: str, layout: Mapping[str, Any], note: str = ""
 ) -> Figure:
     """The figure of `traces` as a plain dict; `note` stands in its place where it is empty."""
     axis = {"zeroline": False, "automargin": True, "fixedrange": True}

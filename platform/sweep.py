@@ -132,8 +132,7 @@ def run(store: Store, sweep: Sweep, name: str, command: str, progress: Silent) -
             return before
     base.execute()
     trials = _trials(store, sweep, name, progress)
-    done = [t for t in trials if t.value is not None]
-    best = max(done, key=lambda t: t.value or 0.0) if done else None
+    best = max(trials, key=lambda t: -1.0 if t.value is None else t.value)
     record = SweepRecord(
         name=name,
         method=base.localizer.name,
@@ -142,7 +141,7 @@ def run(store: Store, sweep: Sweep, name: str, command: str, progress: Silent) -
         space={_short(k): list(v) for k, v in sweep.space.items()},
         default={_short(k): _option(sweep.base, k) for k in sweep.space},
         trials=tuple(trials),
-        best=best.id if best else None,
+        best=None if best.value is None else best.id,
         run=None,
         command=command,
         started=started,
@@ -150,7 +149,7 @@ def run(store: Store, sweep: Sweep, name: str, command: str, progress: Silent) -
         digest=key,
     )
     write_json(path, record)
-    if best is None:
+    if best.value is None:
         raise InputError(f"all {len(trials)} trials failed; the first: {trials[0].error}")
     return record
 

@@ -111,7 +111,7 @@ def test_an_aborted_computation_leaves_nothing(store, stage, error):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_told_in_words_and_leaves_nothing(store, stage, number):
-    with pytest.raises(InputError, match="disk of .* is full; nothing of thing"):
+    with pytest.raises(InputError, match=r"disk of .* is full; nothing of thing"):
         store.get(stage, Compute(OSError(number, "full")))
     assert leftovers(store) == []
 

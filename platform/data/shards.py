@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -133,28 +133,10 @@ def write(folder: Path, source: Source, share: float = 0.0, progress: Any = None
     Returns:
         What the manifest notes: classes, splits, counts, records left out.
     """
-    import ray.data
-
     plan = chunks(source)
     total = sum(len(items) for _, items in plan)
-    work = [
-        {"name": name, "items": json.dumps([asdict(item) for item in items])}
-        for name, items in plan
-    ]
-
-    def write_one(row: dict[str, Any]) -> dict[str, Any]:
-        items = [Item(**{**i, "labels": tuple(i["labels"])}) for i in json.loads(row["items"])]
-        out = {"rows": len(items), "faults": "", "error": ""}
-        try:
-            faults = write_shard(folder / row["name"], source, items, share > 0)
-            out |= {"rows": len(items) - len(faults), "faults": "\n".join(faults)}
-        except (InputError, OSError) as error:
-            out["error"] = str(error)
-        return out
-
     done, faults = 0, []
-    results = ray.data.from_items(work, override_num_blocks=len(work)).map(write_one)
-    for row in results.iter_rows():
+    for row in _written(folder, source, plan, share > 0):
         if row["error"]:
             raise InputError(row["error"])
         faults += [f for f in row["faults"].split("\n") if f]
@@ -174,6 +156,28 @@ def write(folder: Path, source: Source, share: float = 0.0, progress: Any = None
         "counts": counts,
         "quarantined": faults,
     }
+
+
+def _written(
+    folder: Path, source: Source, plan: Sequence[tuple[str, list[Item]]], tolerate: bool
+) -> Iterator[dict[str, Any]]:
+    """Writes each shard in a Ray Data task; yields its row count, faults left out, or error."""
+    import ray.data
+
+    def write_one(row: dict[str, Any]) -> dict[str, Any]:
+        items = [Item(**{**i, "labels": tuple(i["labels"])}) for i in json.loads(row["items"])]
+        try:
+            faults = write_shard(folder / row["name"], source, items, tolerate)
+        except (InputError, OSError) as error:
+            return {"rows": 0, "faults": "", "error": str(error)}
+        return {"rows": len(items) - len(faults), "faults": "\n".join(faults), "error": ""}
+
+    work = [
+        {"name": name, "items": json.dumps([asdict(item) for item in items])}
+        for name, items in plan
+    ]
+    tasks = ray.data.from_items(work, override_num_blocks=len(work)).map(write_one)
+    yield from tasks.iter_rows()
 
 
 def part_of(name: str) -> str:

@@ -110,40 +110,38 @@ def lloyd(
         tolerance: a set is done when its centres move by less than this share of their length.
         max_iterations: rounds at most.
     """
-    starts = {
-        s: _initial(rows, clusters, seed, s) for s, rows in sizes.items() if sum(rows.values())
-    }
-    centers = {s: np.asarray(c, np.float32) for s, c in gather(starts).items()}
-    done: dict[Set, Result] = {}
-    active = dict(centers)
+    full = {s: rows for s, rows in sizes.items() if sum(rows.values())}
+    starts = {s: _initial(rows, clusters, seed, s) for s, rows in full.items()}
+    active = {s: np.asarray(c, np.float32) for s, c in gather(starts).items()}
     counts: dict[Set, NDArray[np.int64]] = {}
+    done: dict[Set, Result] = {}
     for round_ in range(1, max_iterations + 1):
         if not active:
             break
-        found = totals(active)
         refill: dict[Set, list[tuple[int, int]]] = {}
-        for s, total in found.items():
-            old = active[s]
-            filled = total.counts > 0
-            new = np.where(
-                filled[:, None], total.sums / np.maximum(total.counts, 1)[:, None], old
-            ).astype(np.float32)
+        for s, total in totals(active).items():
+            moved, active[s] = _moved(active[s], total)
             counts[s] = total.counts
-            moved = np.linalg.norm(new - old, axis=1).sum()
-            scale = np.linalg.norm(old, axis=1).sum()
-            active[s] = new
-            spare = len(starts[s]) < sum(sizes[s].values()) and total.worst[0] < FITS
+            filled = total.counts > 0
+            spare = len(filled) < sum(full[s].values()) and total.worst[0] < FITS
             if spare and not filled.all():
                 refill[s] = [total.worst[1:]]
-            elif moved <= tolerance * scale:
-                done[s] = Result(new[filled], total.counts[filled], round_, True)
+            elif moved <= tolerance:
+                done[s] = Result(active[s][filled], total.counts[filled], round_, True)
         for s, row in gather(refill).items() if refill else ():
             active[s][int(np.argmin(counts[s]))] = row[0]
         active = {s: c for s, c in active.items() if s not in done}
     for s, last in active.items():
-        filled = counts[s] > 0
-        done[s] = Result(last[filled], counts[s][filled], max_iterations, False)
+        done[s] = Result(last[counts[s] > 0], counts[s][counts[s] > 0], max_iterations, False)
     return done
+
+
+def _moved(old: Floats, total: Totals) -> tuple[float, Floats]:
+    """How far the centres move for their length, and the new ones; an empty one stays."""
+    means = total.sums / np.maximum(total.counts, 1)[:, None]
+    new = np.where((total.counts > 0)[:, None], means, old).astype(np.float32)
+    length = np.linalg.norm(old, axis=1).sum()
+    return float(np.linalg.norm(new - old, axis=1).sum() / (length or 1)), new
 
 
 def _initial(rows: Mapping[int, int], clusters: int, seed: int, s: Set) -> list[tuple[int, int]]:

@@ -143,12 +143,6 @@ def read_score(
     miou = [s.miou for s in summaries]
     at = int(np.nanargmax(miou)) if threshold is None else THRESHOLDS.index(threshold)
     best = summaries[at]
-    totals = parts.sum(1)
-    shares = {
-        kind: float(parts[k, at + 1 :].sum() / totals[k])
-        for k, kind in enumerate(PARTS)
-        if totals[k]
-    }
     return Score(
         split=split,
         n=int(artefact.about["images"]),
@@ -164,5 +158,16 @@ def read_score(
         false_negatives=best.false_negatives,
         precision=best.precision,
         recall=best.recall,
-        parts=shares or None,
+        parts=_shares(parts, at),
     )
+
+
+def _shares(parts: NDArray[np.int64], at: int) -> dict[str, float] | None:
+    """The activated share of each kind of part at threshold number `at`; None without parts."""
+    totals = parts.sum(1)
+    shares = {
+        kind: float(parts[k, at + 1 :].sum() / totals[k])
+        for k, kind in enumerate(PARTS)
+        if totals[k]
+    }
+    return shares or None

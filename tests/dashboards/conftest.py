@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # the helper beside this file, in any import mode
+
 from drawn_records import make_layers, make_run, make_sweep
 from wsss.dashboards.layers import ImageLayers
 from wsss.platform.runs import RunRecord, SweepRecord
