@@ -34,7 +34,9 @@ class LPCAMConfig(Options):
     mu_b_low: float = option(
         0.0, "and above it (paper: no bound; VOC code: 0.05; COCO code: 0)", low=0, high=1
     )
-    tolerance: float = option(1e-3, "k-means ends at this relative movement of centres", low=0)
+    tolerance: float = option(
+        5e-3, "k-means ends at this movement of centres, as a share of their length", low=0
+    )
     max_iterations: int = option(100, "k-means ends after as many rounds", low=1)
     spherical: bool = option(False, "centres are means of unit features (neither paper nor code)")
 

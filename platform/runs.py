@@ -168,7 +168,7 @@ def read_run(path: Path) -> RunRecord:
         }
         stages = tuple(StageRecord(**s) for s in row["stages"])
         return RunRecord(**{**row, "scores": scores, "stages": stages})
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a run that this version can read: {error}") from error
 
 
@@ -178,7 +178,7 @@ def read_sweep(path: Path) -> SweepRecord:
     try:
         trials = tuple(Trial(**{**t, "score": score_from_json(t["score"])}) for t in row["trials"])
         return SweepRecord(**{**row, "trials": trials})
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a sweep that this version can read: {error}") from error
 
 

@@ -122,9 +122,10 @@ class Store:
             self.quarantine(folder, "its manifest is not JSON")
             return None
         try:
-            fault = "" if manifest["key"] == key else "its manifest has another key"
+            seal = manifest.pop("seal")
+            fault = "" if seal == digest(manifest) else "its manifest does not match its seal"
+            fault = fault or ("" if manifest["key"] == key else "its manifest has another key")
             fault = fault or self._fault(folder, manifest)
-            manifest["about"]
         except (KeyError, TypeError, AttributeError) as error:
             fault = f"its manifest is damaged: {error}"
         if fault:
@@ -178,14 +179,14 @@ class Store:
             attempt.rename(target)
         except OSError as error:
             cause = getattr(error, "cause", None) or error  # Ray's wrapper has no errno of its own
-            if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
                 raise InputError(
                     f"the disk of {self.root} is full; nothing of {stage.name} was kept"
                 ) from error
             raise
         finally:
             shutil.rmtree(attempt, ignore_errors=True)
-        self._remember(target, manifest["files"])
+        self._remember(target, {name: _stamp(target / name) for name in manifest["files"]})
         return Artefact(target, manifest)
 
     def _manifest(
@@ -215,7 +216,7 @@ class Store:
                 "versions": versions(),
             }
         )
-        return plain
+        return {**plain, "seal": digest(plain)}
 
     def _fault(self, folder: Path, manifest: Mapping[str, Any]) -> str:
         """What differs from the manifest; hashes only files that changed since last time."""
@@ -236,14 +237,15 @@ class Store:
                 if file_digest(folder / name) != entry["sha256"]:
                     return f"{name} does not match its SHA-256"
         if hashed:
-            write_json(self._memory(folder), now)
+            self._remember(folder, now)
         return ""
 
     def _memory(self, folder: Path) -> Path:
         return self.root / "verified" / f"{folder.name}.json"
 
-    def _remember(self, folder: Path, files: Mapping[str, Any]) -> None:
-        write_json(self._memory(folder), {name: _stamp(folder / name) for name in files})
+    def _remember(self, folder: Path, stamps: Mapping[str, list[int]]) -> None:
+        with contextlib.suppress(OSError):  # only saves hashing again
+            write_json(self._memory(folder), stamps)
 
     def quarantine(self, folder: Path, fault: str) -> Path:
         """Moves a damaged artefact out of the way, with a note of what is wrong with it."""

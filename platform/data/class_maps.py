@@ -53,12 +53,10 @@ def write(path: Path, rows: Iterable[ClassMaps]) -> None:
     write_atomic(path, lambda stream: pq.write_table(table, stream, compression="zstd"))
 
 
-def read(paths: Sequence[Path], ids: Sequence[str] | None = None) -> Iterator[ClassMaps]:
-    """The rows of files, in order; only those in `ids`, if given."""
-    wanted = None if ids is None else set(ids)
+def read(paths: Sequence[Path]) -> Iterator[ClassMaps]:
+    """The rows of files, in order."""
     for path in paths:
-        filters = None if wanted is None else [("id", "in", wanted)]
-        for row in pq.read_table(path, filters=filters).to_pylist():
+        for row in pq.read_table(path).to_pylist():
             yield _decode(row)
 
 

@@ -137,7 +137,7 @@ class Scenes(Options):
         objects = []
         for _ in range(count):
             places.append(_place(canvas, places))
-            length = self.size * rng.uniform(0.5, 0.72) * (1.1 - 0.1 * count)
+            length = self.size * rng.uniform(0.62, 0.85) * (1.12 - 0.12 * count)
             frame = Frame(canvas, places[-1], rng.uniform(0, 2 * math.pi), length)
             objects.append((int(rng.integers(len(_KINDS))), frame, places[-1]))
         for index, frame, at in objects:
@@ -164,7 +164,7 @@ def _seen(canvas: Canvas) -> tuple[int, ...]:
 
 def _place(canvas: Canvas, taken: list[tuple[float, float]]) -> tuple[float, float]:
     """Of eight random places the one farthest from those taken."""
-    low, high = 0.2 * canvas.size, 0.8 * canvas.size
+    low, high = 0.22 * canvas.size, 0.78 * canvas.size
     spots = [(x, y) for x, y in canvas.rng.uniform(low, high, (8, 2)).tolist()]
     return max(
         spots, key=lambda p: min(((p[0] - x) ** 2 + (p[1] - y) ** 2 for x, y in taken), default=0.0)
@@ -216,14 +216,14 @@ def _insect(canvas: Canvas, index: int, frame: Frame, shared: float) -> None:
         colours = two_colours(light, dark, frame.pattern(pattern, at, 0.2))
         canvas.paint(frame.ellipse(at, radii), colours, value, other)
     face = [_jittered(canvas, colour, 12) for colour in kind.head]
-    colours = two_colours(face[0], face[1], frame.pattern(kind.pattern, (0.3, 0.0), 0.17))
-    canvas.paint(frame.ellipse((0.3, 0.0), (0.17, 0.17)), colours, value, head)
+    colours = two_colours(face[0], face[1], frame.pattern(kind.pattern, (0.31, 0.0), 0.19))
+    canvas.paint(frame.ellipse((0.31, 0.0), (0.19, 0.19)), colours, value, head)
 
 
 def _context(canvas: Canvas, index: int, at: tuple[float, float], length: float) -> None:
     """The thing that goes with a class, near `at`; `length` is that of the object."""
     rng, part = canvas.rng, 4 * (index + 1) + CONTEXT
-    turn, away = rng.uniform(0, 2 * math.pi), length * rng.uniform(0.15, 0.35)
+    turn, away = rng.uniform(0, 2 * math.pi), length * rng.uniform(0.2, 0.4)
     centre = (at[0] + away * math.cos(turn), at[1] + away * math.sin(turn))
     frame = Frame(canvas, centre, rng.uniform(0, 2 * math.pi), length * rng.uniform(0.7, 0.9))
     _CONTEXTS[_KINDS[index].context](canvas, frame, part)

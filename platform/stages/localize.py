@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +31,7 @@ def place_maps(place: Place, rows: Any, directions: Tensor) -> ClassMaps:
     wanted = directions[list(place.labels)]
     planes = []
     for (height, width), features in place.scales(rows):
-        flat = torch.from_numpy(features).float() @ wanted.T
+        flat = torch.from_numpy(features.astype(np.float32)) @ wanted.T
         planes.append(flat.T.reshape(1, len(wanted), height, width).clamp(min=0))
     size = grid_size(place.height, place.width)
     maps = normalize(merge_scales(planes, size))[0] if place.labels else torch.zeros(0, *size)
@@ -49,7 +50,7 @@ def file_maps(path: str, directions: Tensor, folder: str) -> int:
     source = Path(path)
     rows = open_features(source)
     places = read_places(source.with_suffix(PLACES))
-    written = [place_maps(p, rows.copy() if len(places) == 1 else rows, directions) for p in places]
+    written = [place_maps(p, rows, directions) for p in places]
     class_maps.write(Path(folder) / f"{source.stem}.parquet", written)
     return len(written)
 

@@ -46,13 +46,6 @@ def test_files_follow_each_other(rows, tmp_path):
     check(list(read(paths)), rows)
 
 
-def test_only_the_ids_asked_for(rows, tmp_path):
-    write(tmp_path / "a.parquet", rows)
-    check(list(read([tmp_path / "a.parquet"], [rows[2].id, rows[0].id])), [rows[0], rows[2]])
-    assert list(read([tmp_path / "a.parquet"], [])) == []
-    assert list(read([tmp_path / "a.parquet"], ["absent"])) == []
-
-
 def test_no_rows(tmp_path):
     write(tmp_path / "a.parquet", [])
     assert list(read([tmp_path / "a.parquet"])) == []

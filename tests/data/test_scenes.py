@@ -1,0 +1,156 @@
+"""Drawn scenes: seeded, and mask, parts and labels that agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wsss.platform.data.images import VOID, decode_image, decode_mask
+from wsss.platform.data.record import Record
+from wsss.platform.data.scenes import CONTEXT, DISCRIMINATIVE, OTHER, Scenes
+from wsss.platform.errors import InputError
+
+DIGEST = (
+    "import hashlib; from wsss.platform.data.images import decode_image, decode_mask;"
+    "from wsss.platform.data.scenes import Scenes; s = Scenes(); r = s.load(s.items()[7]);"
+    "a = decode_image(r.image, ''), decode_mask(r.mask, ''), decode_mask(r.parts, '');"
+    "print(hashlib.sha256(b''.join(x.tobytes() for x in a)).hexdigest())"
+)
+
+scenes = st.builds(
+    Scenes,
+    train=st.just(3),
+    val=st.just(1),
+    size=st.sampled_from((32, 56, 96)),
+    seed=st.integers(0, 2**32),
+    max_objects=st.integers(1, 6),
+    shared=st.floats(0, 1),
+    cooccurrence=st.floats(0, 1),
+    clutter=st.integers(0, 40),
+    noise=st.floats(0, 64),
+)
+
+
+def planes(record: Record) -> tuple[np.ndarray, np.ndarray]:
+    assert record.mask is not None
+    assert record.parts is not None
+    return decode_mask(record.mask, record.id), decode_mask(record.parts, record.id)
+
+
+def first(source: Scenes) -> Record:
+    return source.load(source.items()[0])
+
+
+@settings(max_examples=25, deadline=None)
+@given(scenes)
+def test_mask_parts_and_labels_agree(source: Scenes) -> None:
+    record = first(source)
+    mask, parts = planes(record)
+    value, kind = parts // 4, parts % 4
+    size = (source.size, source.size)
+    assert (record.height, record.width) == size
+    assert decode_image(record.image, record.id).shape == (*size, 3)
+    assert mask.shape == parts.shape == size
+    shown = np.isin(kind, (DISCRIMINATIVE, OTHER))
+    assert (mask[shown] == value[shown]).all()
+    assert (mask[kind == CONTEXT] == 0).all()
+    assert shown[(mask > 0) & (mask < VOID)].all()
+    assert (parts[kind == 0] == 0).all()
+    assert value.max() <= len(source.classes)
+    assert record.labels == tuple(int(v) - 1 for v in np.unique(mask) if 0 < v < VOID)
+    assert record.labels
+    for label in record.labels:
+        assert (mask == label + 1).sum() >= 0.004 * mask.size
+
+
+@settings(max_examples=10, deadline=None)
+@given(scenes)
+def test_the_same_parameters_draw_the_same(source: Scenes) -> None:
+    again = pickle.loads(pickle.dumps(source))
+    assert again.items() == source.items()
+    assert first(again) == first(source)
+    assert again.fingerprint() == source.fingerprint()
+
+
+def test_another_process_draws_the_same() -> None:
+    here: list[str] = []
+    exec(DIGEST, {"print": here.append})
+    there = subprocess.run([sys.executable, "-c", DIGEST], capture_output=True, text=True)
+    assert there.stdout.strip() == here[0], there.stderr
+
+
+def test_an_image_depends_on_its_id_and_the_seed_alone() -> None:
+    """More images do not change those that were there."""
+    few, many = Scenes(train=2, val=1), Scenes(train=5, val=9)
+    assert few.load(few.items()[-1]) == many.load(many.items()[5])
+    ids = {first(Scenes(seed=seed)).image for seed in range(3)}
+    assert len(ids) == 3
+
+
+def test_items() -> None:
+    source = Scenes(train=2, val=1)
+    assert [i.id for i in source.items()] == [
+        "scene_train_00000",
+        "scene_train_00001",
+        "scene_val_00000",
+    ]
+    assert source.splits == {"train": ("train",), "val": ("val",)}
+    assert [i.split for i in source.items()] == ["train", "train", "val"]
+    assert source.name == "scenes"
+    assert len(set(source.classes)) == 6
+
+
+def test_every_class_and_kind_comes_up() -> None:
+    source = Scenes()
+    records = [source.load(i) for i in source.items()[:60]]
+    assert {label for r in records for label in r.labels} == set(range(6))
+    values = {int(v) for r in records for v in np.unique(planes(r)[1])} - {0}
+    assert values == {4 * c + k for c in range(1, 7) for k in (1, 2, 3)}
+    assert any(len(r.labels) > 1 for r in records)
+
+
+@pytest.mark.parametrize(("cooccurrence", "low", "high"), [(0.0, 0, 0), (0.8, 0.6, 0.95)])
+def test_contexts_come_with_their_class(cooccurrence: float, low: float, high: float) -> None:
+    source = Scenes(cooccurrence=cooccurrence, max_objects=1)
+    with_own = []
+    for item in source.items()[:80]:
+        record = source.load(item)
+        parts = planes(record)[1]
+        with_own.append((parts == 4 * (record.labels[0] + 1) + CONTEXT).any())
+    assert low <= np.mean(with_own) <= high
+
+
+def test_contexts_also_come_alone() -> None:
+    source = Scenes()
+    alone = 0
+    for item in source.items()[:80]:
+        record = source.load(item)
+        parts = planes(record)[1]
+        values = {int(v) // 4 - 1 for v in np.unique(parts[parts % 4 == CONTEXT])}
+        alone += bool(values - set(record.labels))
+    assert 4 <= alone <= 30
+
+
+def test_fingerprint_follows_every_parameter() -> None:
+    changed: list[dict[str, float]] = [
+        {"train": 9}, {"val": 9}, {"size": 64}, {"seed": 1}, {"max_objects": 1},
+        {"shared": 0.5}, {"cooccurrence": 0.5}, {"clutter": 1}, {"noise": 1.0},
+    ]  # fmt: skip
+    assert len(changed) == len(dataclasses.fields(Scenes))
+    prints = {Scenes(**kw).fingerprint() for kw in [{}, *changed]}  # type: ignore[arg-type]
+    assert len(prints) == len(changed) + 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("train", 0), ("size", 8), ("shared", 1.5), ("cooccurrence", -0.1), ("noise", float("nan"))],
+)
+def test_ranges(field: str, value: float) -> None:
+    with pytest.raises(InputError, match=rf"^{field} is {value}; it must be between"):
+        Scenes(**{field: value})  # type: ignore[arg-type]

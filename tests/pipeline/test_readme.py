@@ -1,0 +1,55 @@
+"""What the README shows is run, smaller."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from wsss.platform.cli import parser
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+COMMANDS = [
+    line.split("#")[0].strip()[2:]
+    for block in blocks("console")
+    for line in block.splitlines()
+    if "wsss" in line.split("#")[0]
+]
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) > 4
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_understood(command: str) -> None:
+    words = shlex.split(command)
+    assert words[0].endswith("wsss")
+    parser().parse_args(words[1:])
+
+
+@pytest.mark.cluster
+def test_the_python_example_runs(
+    ray_started: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    example = blocks("python")[0]
+    smaller = example.replace("Scenes()", "Scenes(train=32, val=16)").replace(
+        'preset="scenes"', 'preset="scenes", changes={"training.epochs": 1}'
+    )
+    assert smaller != example
+    monkeypatch.chdir(tmp_path)
+    exec(compile(smaller, "README.md", "exec"), {})
+    out = capsys.readouterr().out
+    assert re.search(r"cam \{'train': [\d.]+, 'val': [\d.]+\}", out)
+    assert re.search(r"lpcam \{'train': [\d.]+, 'val': [\d.]+\}", out)
