@@ -51,7 +51,16 @@ IRN_PRESETS: Mapping[str, Mapping[str, Any]] = {
         "training.crop": 320,
         "network.frozen_stages": 2,
     },
-    "scenes": {},
+    "scenes": {
+        "network.backbone": "small",
+        "training.split": "train",
+        "training.lr": 0.05,
+        "training.head_factor": 5.0,
+        "training.batch_size": 8,
+        "training.epochs": 14,
+        "training.resize": (96, 96),
+        "training.crop": 96,
+    },
 }
 """Training of the IRN line: as printed, as its code runs, as it works best here, for `scenes`."""
 

@@ -7,6 +7,7 @@ Shapes: S side of the image. Lengths in pixels, or in units of a frame's scale w
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.random import Generator
@@ -92,8 +93,8 @@ class Frame:
         """`[S,S]`: where the second colour of a pattern around a local point shows."""
         u, v = (self.u - at[0]) / radius, (self.v - at[1]) / radius
         r = np.sqrt(u * u + v * v)
-        shown = {
-            "plain": lambda: np.zeros(u.shape, bool),
+        shown: dict[str, Callable[[], NDArray[np.bool_]]] = {
+            "plain": lambda: np.zeros(u.shape, np.bool_),
             "spot": lambda: r < 0.55,
             "stripes": lambda: np.floor(u * 2.2 + 0.5) % 2 == 1,
             "bands": lambda: np.floor(u * 3.4) % 2 == 1,
@@ -101,9 +102,8 @@ class Frame:
             "checks": lambda: (np.floor(u * 2) + np.floor(v * 2)) % 2 == 1,
             "rings": lambda: np.floor(r * 3) % 2 == 1,
             "dots": lambda: (_saw(u * 3) ** 2 + _saw(v * 3) ** 2) < 0.08,
-        }[name]
-        out: NDArray[np.bool_] = shown()
-        return out
+        }
+        return shown[name]()
 
 
 def _saw(x: Plane) -> Plane:

@@ -106,13 +106,3 @@ def check_id(id: str) -> str:
             f"image id {id!r} is not allowed; an id is made of A-Z, a-z, 0-9, '.', '_' and '-'"
         )
     return id
-
-
-def part_name(lists: list[str]) -> str:
-    """The exclusive part of an image that is in `lists`."""
-    return "+".join(sorted(lists))
-
-
-def splits_of(lists: tuple[str, ...], parts: set[str]) -> dict[str, tuple[str, ...]]:
-    """List name to the sorted names of its parts, see `Source.splits`."""
-    return {x: tuple(sorted(p for p in parts if x in p.split("+"))) for x in lists}

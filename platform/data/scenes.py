@@ -29,7 +29,7 @@ from .images import VOID, encode_png
 from .record import Item, Record, check_id
 
 DISCRIMINATIVE, OTHER, CONTEXT = 1, 2, 3
-DRAWING = 2  # raised when the same parameters draw other pixels
+DRAWING = 3  # raised when the same parameters draw other pixels
 
 
 @dataclass(frozen=True)

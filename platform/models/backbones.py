@@ -21,13 +21,13 @@ class Backbone(nn.Module):
     Attributes:
         channels: channels of c1 to c4, in this order.
         strides: input pixels per cell of c1 to c4, in this order.
-        pretrainable: whether published ImageNet weights exist for it. Where they do, batch
+        pretrained: whether it starts from published ImageNet weights. Where it does, batch
             normalisation always uses running statistics, also while training (IRN).
     """
 
     channels: tuple[int, int, int, int]
     strides: tuple[int, int, int, int] = (4, 8, 16, 16)
-    pretrainable: bool = True
+    pretrained: bool = True
 
     def stage(self, name: str, x: Tensor) -> Tensor:
         """The output of stage `name` from that of the stage before (c1: from images)."""
@@ -99,11 +99,15 @@ class MobileNetV2(Backbone):
 
 
 class Small(Backbone):
-    """Eight convolutions with group normalisation, trained from scratch on `scenes`."""
+    """Eight convolutions, trained from scratch on `scenes`, with batch statistics.
+
+    Group normalisation hardly trains here (measured): it takes away each image's mean, which is
+    what global average pooling reads.
+    """
 
     channels = (24, 48, 96, 128)
     strides = (2, 4, 8, 8)
-    pretrainable = False
+    pretrained = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,7 +124,7 @@ class Small(Backbone):
     @staticmethod
     def _conv(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
         conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        return [conv, nn.GroupNorm(outputs // 8, outputs), nn.ReLU(inplace=True)]
+        return [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
     def stage_modules(self, name: str) -> list[nn.Module]:
         return [getattr(self, name)]

@@ -53,9 +53,9 @@ class Classifier(nn.Module):
         return logits.flatten(1)
 
     def train(self, mode: bool = True) -> Classifier:
-        """Training mode; batch normalisation keeps its running statistics (IRN)."""
+        """Training mode; a pretrained body keeps its running statistics (IRN)."""
         super().train(mode)
-        for module in self.modules():
+        for module in self.modules() if self.backbone.pretrained else ():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
         return self
