@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .errors import InputError
@@ -27,6 +28,11 @@ class Network(Options):
     frozen_stages: int = option(
         0, "first stages without gradient (IRN: 2; LPCAM, ReCAM: 0)", low=0, high=4
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weights:  # workers run in other folders
+            object.__setattr__(self, "weights", str(Path(self.weights).absolute()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,10 +128,9 @@ class Pipeline:
         from .stages import cluster, train
 
         e = self.experiment
-        weights = e.network.weights and str(Path(e.network.weights).absolute())
         job = train.Job(
             method=self.host,
-            network=dataclasses.replace(e.network, weights=weights),
+            network=e.network,
             training=e.training,
             classes=len(self.classes),
             slices=tuple(datasets.slices(self.shards, e.training.split)),
@@ -204,7 +203,7 @@ class Pipeline:
                 features,
                 clustering,
                 self.experiment.seed,
-                lambda d, n: self.progress.update("round", d, n),
+                lambda d, n: self.progress.update(f"round {d} of at most {n}", 0, 0),
             )
 
         return Step(stage, compute)

@@ -18,7 +18,7 @@ class Silent:
         """A step begins."""
 
     def update(self, text: str, done: int, total: int) -> None:
-        """How far the step is."""
+        """How far the step is; `total` 0 where nobody knows."""
 
     def finish(self, cached: bool) -> None:
         """The step is done, or was done before."""
@@ -50,10 +50,13 @@ class Lines(Silent):
         now = time.monotonic()
         if now - self.shown < (0.2 if self.live else self.every):
             return
-        left = (now - self.started) * (total - done) / done if done else 0
-        remaining = f", about {left:.0f} s left" if done and now - self.started > 3 else ""
-        comma = ", " if text else ""
-        self._show(f"{text}{comma}{done}/{total}{remaining}")
+        parts = [text] if text else []
+        if total:
+            parts.append(f"{done}/{total}")
+        if done and now - self.started > 3:
+            left = (now - self.started) * (total - done) / done
+            parts.append(f"about {left:.0f} s left")
+        self._show(", ".join(parts))
 
     def finish(self, cached: bool) -> None:
         seconds = time.monotonic() - self.started

@@ -18,7 +18,7 @@ from .experiment import Experiment
 from .options import replaced
 from .pipeline import Pipeline
 from .progress import Silent
-from .runs import Score, SweepRecord, Trial, as_json, read_sweep, score_from_json, write_json
+from .runs import SweepRecord, Trial, as_json, read_sweep, score_from_json, write_json
 from .store import Store, digest
 
 Space = Mapping[str, Sequence[Any]]
@@ -92,19 +92,23 @@ class Sweep:
 
 
 def run_trial(config: dict[str, Any]) -> dict[str, Any]:
-    """One trial, in a Tune actor: gets the artefacts that are missing and reads the score."""
+    """One trial, in a Tune actor: gets the artefacts that are missing and reads the score.
+
+    A failure is a result like any other, so that one trial does not take the sweep along.
+    """
     started = time.monotonic()
     sweep, store = config["sweep"], config["store"]
-    pipeline = Pipeline(store, sweep.trial_experiment(config["point"]))
-    missing = len(pipeline.missing())
-    pipeline.execute()
-    score = pipeline.read_scores()[pipeline.localizer.name][sweep.split]
-    return {
-        "value": score.value,
-        "score": as_json(score),
-        "seconds": round(time.monotonic() - started, 3),
-        "cached": missing == 0,
-    }
+    out: dict[str, Any] = {"value": None, "score": None, "error": None, "cached": False}
+    try:
+        pipeline = Pipeline(store, sweep.trial_experiment(config["point"]))
+        out["cached"] = not pipeline.missing()
+        pipeline.execute()
+        score = pipeline.read_scores()[pipeline.localizer.name][sweep.split]
+        out |= {"value": score.value, "score": as_json(score)}
+    except Exception as error:
+        cause = getattr(error, "cause", None) or error
+        out["error"] = f"{type(cause).__name__}: {cause}".strip().splitlines()[-1]
+    return {**out, "seconds": round(time.monotonic() - started, 3)}
 
 
 def run(store: Store, sweep: Sweep, name: str, command: str, progress: Silent) -> SweepRecord:
@@ -204,26 +208,22 @@ def _trials(store: Store, sweep: Sweep, name: str, progress: Silent) -> list[Tri
     )
     results = tuner.fit()
     progress.finish(False)
-    out = []
-    for number, result in enumerate(results):
-        point = result.config["point"] if result.config else points[number]
-        out.append(_trial(f"{number:04d}", point, result.metrics or {}, result.error))
-    return out
+    return [
+        _trial(f"{number:04d}", result.config["point"], result.metrics or {}, result.error)
+        for number, result in enumerate(results)
+    ]
 
 
-def _trial(id: str, point: Mapping[str, Any], metrics: Mapping[str, Any], error: Any) -> Trial:
-    params = {_short(k): v for k, v in point.items()}
-    if error is not None:
-        cause = getattr(error, "cause", None) or error
-        text = str(cause).strip().splitlines()[-1]
-        return Trial(id=id, params=params, status="failed", seconds=0.0, error=text)
-    score: Score | None = score_from_json(metrics["score"])
+def _trial(id: str, point: Mapping[str, Any], metrics: Mapping[str, Any], lost: Any) -> Trial:
+    """A trial from what it returned; `lost` where its actor died."""
+    error = str(lost).strip().splitlines()[-1] if lost else metrics["error"]
     return Trial(
         id=id,
-        params=params,
-        status="done",
-        seconds=metrics["seconds"],
-        value=metrics["value"],
-        score=score,
-        cached=metrics["cached"],
+        params={_short(k): v for k, v in point.items()},
+        status="failed" if error else "done",
+        seconds=metrics.get("seconds", 0.0),
+        value=metrics.get("value"),
+        score=score_from_json(metrics.get("score")),
+        error=error,
+        cached=metrics.get("cached", False),
     )

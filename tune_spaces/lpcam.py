@@ -8,7 +8,7 @@ from typing import Any
 SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "default": {
         "settings.tau": (0.1, 0.2, 0.3),
-        "settings.K": (6, 12),
+        "settings.K": (12, 20),
         "settings.mu_f": (0.7, 0.9),
         "settings.mu_b": (0.5, 0.9),
     },

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from .images import VOID, decode_image, decode_mask
+from .images import check_mask, decode_image, decode_mask
 from .record import Item, Record, check_id
 
 Labels = Mapping[str, tuple[int, ...]]
@@ -152,14 +152,7 @@ def load(root: Path, item: Item, classes: int) -> Record:
     height, width = decode_image(image, str(path)).shape[:2]
     if mask is not None:
         name = str(root / str(item.mask))
-        values = decode_mask(mask, name)
-        if values.shape != (height, width):
-            raise InputError(
-                f"mask {name} is {values.shape[1]}x{values.shape[0]}, its image {width}x{height}"
-            )
-        bad = values[(values > classes) & (values != VOID)]
-        if bad.size:
-            raise InputError(f"mask {name} holds {bad[0]}; allowed are 0..{classes} and {VOID}")
+        check_mask(decode_mask(mask, name), (height, width), classes, name)
     return Record(
         id=item.id,
         image=image,

@@ -43,7 +43,10 @@ class Folder:
         self.labels: dict[str, tuple[int, ...]] = {}
         lists: dict[str, list[str]] = {}
         for row in rows:
-            id = check_id(row["id"])
+            try:
+                id = check_id(row["id"])
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from None
             if id in self.labels:
                 raise InputError(f"{path} names {id} twice")
             names = files.label_names(row["labels"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -35,20 +36,35 @@ def connect() -> None:
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    import ray
+    with _silence():
+        import ray
 
-    if not ray.is_initialized():
-        if os.environ.get("RAY_ADDRESS"):
-            ray.init(logging_level="ERROR", log_to_driver=False)
-        else:
-            ray.init(
-                num_cpus=cores() + 2,
-                object_store_memory=2 << 30,
-                logging_level="ERROR",
-                log_to_driver=False,
-                include_dashboard=False,
-            )
+        if not ray.is_initialized():
+            if os.environ.get("RAY_ADDRESS"):
+                ray.init(logging_level="ERROR", log_to_driver=False)
+            else:
+                ray.init(
+                    num_cpus=cores() + 2,
+                    object_store_memory=2 << 30,
+                    logging_level="ERROR",
+                    log_to_driver=False,
+                    include_dashboard=False,
+                )
     data_context()
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps Ray's native code from writing to standard error; exceptions pass."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def data_context() -> None:
@@ -106,6 +122,13 @@ def gpus() -> int:
     return int(ray.cluster_resources().get("GPU", 0))
 
 
+def anywhere() -> Any:
+    """Scheduling outside the resources of a Tune trial, which holds next to none itself."""
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    return PlacementGroupSchedulingStrategy(placement_group=None)
+
+
 def each(
     task: Callable[..., T],
     pieces: Sequence[Any],
@@ -122,7 +145,7 @@ def each(
     """
     import ray
 
-    remote = ray.remote(num_cpus=1, max_retries=3)(task)
+    remote = ray.remote(num_cpus=1, max_retries=3, scheduling_strategy=anywhere())(task)
     references = [ray.put(value) for value in shared]
     flying: list[Any] = []
     window = 2 * workers()

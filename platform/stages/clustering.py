@@ -139,7 +139,12 @@ class Holders:
     def __init__(self, files: Sequence[str], threshold: float, count: int, limit: int) -> None:
         import ray
 
-        actor = ray.remote(num_cpus=0.5, max_restarts=3, max_task_retries=3)(Holder)
+        actor = ray.remote(
+            num_cpus=0.5,
+            max_restarts=3,
+            max_task_retries=3,
+            scheduling_strategy=cluster.anywhere(),
+        )(Holder)
         numbered = list(enumerate(files))
         self.actors = [
             actor.remote(numbered[k::count], threshold, limit // count) for k in range(count)

@@ -85,7 +85,7 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
         (("run", "cam", "--data", "../x"), "image id '../x' is not allowed"),
         (("run", "cam", "--preset", "odd"), "unknown preset 'odd' of cam; there are paper"),
         (("run", "cam", "--backbone", "odd"), "unknown backbone 'odd'; there are resnet18"),
-        (("run", "cam", "--weights", "gone.pth"), "there is no weight file gone.pth"),
+        (("run", "cam", "--weights", "gone.pth"), "there is no weight file /"),
         (("run", "cam", "--set", "scoring.splits=('test',)"), "scoring.splits names 'test'"),
         (("run", "cam", "--set", "scoring.classes=('cow',)"), "scoring.classes names 'cow'"),
         (("sweep", "cam"), "method 'cam' has no search space"),
