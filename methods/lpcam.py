@@ -56,7 +56,12 @@ class LPCAM(PrototypeMethod):
             "network.frozen_stages": 0,
             "settings.mu_b_low": 0.05,
         },
-        "default": {**IRN_PRESETS["default"], "settings.mu_b_low": 0.05},
+        "default": {
+            **IRN_PRESETS["default"],
+            "settings.tau": 0.3,
+            "settings.mu_b": 0.5,
+            "settings.mu_b_low": 0.05,
+        },
         "scenes": {**IRN_PRESETS["scenes"]},
     }
     settings: LPCAMConfig

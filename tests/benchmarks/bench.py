@@ -226,9 +226,8 @@ def bench_cached(folder: Path) -> None:
         pipeline.execute()
         pipeline.read_scores()
 
-    say(
-        f"cached: a trial with all {len(Pipeline(store, wanted).steps)} artefacts there takes {seconds(trial, 5):.3f} s"
-    )
+    count = len(Pipeline(store, wanted).steps)
+    say(f"cached: a trial with all {count} artefacts there takes {seconds(trial, 5):.3f} s")
 
 
 BENCHES = {

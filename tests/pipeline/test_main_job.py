@@ -220,7 +220,7 @@ def test_a_truncated_image_fails_the_job_and_leaves_nothing(
 ) -> None:
     from wsss.platform.data.folder import Folder
 
-    scenes = Scenes(train=4, val=0)
+    scenes = Scenes(train=4, val=1)
     (tmp_path / "in" / "images").mkdir(parents=True)
     for item in scenes.items()[:4]:
         (tmp_path / "in" / "images" / f"{item.id}.png").write_bytes(scenes.load(item).image)

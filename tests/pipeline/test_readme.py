@@ -7,7 +7,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-
 from wsss.platform.cli import parser
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
