@@ -52,10 +52,15 @@ def unit_rows(rows: Floats) -> Floats:
     return out
 
 
+def on_gpu() -> bool:
+    """Whether the installed faiss can use a GPU (the extra `faiss-gpu`)."""
+    return hasattr(faiss, "StandardGpuResources")
+
+
 def assign(rows: Floats, centers: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """The best cosine (times the row's length) and centre of each row, by faiss; GPU if any."""
     index: faiss.Index = faiss.IndexFlatIP(centers.shape[1])
-    if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus():
+    if on_gpu() and faiss.get_num_gpus():
         index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
     index.add(unit_rows(centers))
     similarity, nearest = index.search(rows, 1)

@@ -141,6 +141,7 @@ class Holders:
 
         actor = ray.remote(
             num_cpus=0.5,
+            num_gpus=min(1.0, cluster.gpus() / count) if kmeans.on_gpu() else 0,
             max_restarts=3,
             max_task_retries=3,
             scheduling_strategy=cluster.anywhere(),
