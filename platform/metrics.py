@@ -76,6 +76,38 @@ class ConfusionMatrix:
         return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
+class Steps:
+    """Counts thresholds below a score by table: exact, and faster than a binary search.
+
+    Scores are cut into cells whose number is a power of two, so that a score's cell is exact in
+    float32; a cell holds one threshold at most.
+
+    Args:
+        thresholds: ascending, different, in 0..1 (as float32).
+
+    Raises:
+        ValueError: they are not.
+    """
+
+    def __init__(self, thresholds: Sequence[float]) -> None:
+        values = torch.tensor(thresholds, dtype=torch.float32)
+        if not ((values >= 0) & (values <= 1)).all() or not (values.diff() > 0).all():
+            raise ValueError(f"thresholds must ascend within 0..1, not {tuple(thresholds)}")
+        self.cells = 1
+        while len((values * self.cells).floor().unique()) < len(values):
+            self.cells *= 2
+        own = (values * self.cells).long()
+        self.inside = torch.full((self.cells + 1,), float("inf"))
+        self.inside[own] = values
+        self.before = torch.searchsorted(own, torch.arange(self.cells + 1))
+
+    def below(self, score: torch.Tensor) -> torch.Tensor:
+        """How many thresholds lie strictly below each score; scores are in 0..1."""
+        score = score.float().clamp(0, 1)
+        cell = (score * self.cells).long()
+        return self.before[cell] + (score > self.inside[cell])
+
+
 class ThresholdCurve:
     """The confusion matrix at every seed threshold, from one pass over the class maps.
 
@@ -89,7 +121,7 @@ class ThresholdCurve:
     """
 
     def __init__(self, classes: int, thresholds: Sequence[float] = THRESHOLDS) -> None:
-        self.thresholds = torch.tensor(thresholds, dtype=torch.float32)
+        self.steps = Steps(thresholds)
         self.counts: Counts = np.zeros((classes, classes, len(thresholds) + 1), np.int64)
 
     def update(self, target: torch.Tensor, score: torch.Tensor, best: torch.Tensor) -> None:
@@ -104,14 +136,18 @@ class ThresholdCurve:
             ValueError: a value is no class.
         """
         classes, _, bins = self.counts.shape
-        keep = target != VOID
-        row, column = target[keep].long(), best[keep].long()
-        for name, values in (("target", row), ("best", column)):
-            if len(values) and not 0 <= values.min() <= values.max() < classes:
+        void = target == VOID
+        for name, wrong in (
+            ("target", ((target < 0) | (target >= classes)) & ~void),
+            ("best", ((best < 0) | (best >= classes)) & ~void),
+        ):
+            if wrong.any():
                 raise ValueError(f"{name} holds values that are no class 0..{classes - 1}")
-        below = torch.bucketize(score[keep], self.thresholds)
-        counts = torch.bincount((row * classes + column) * bins + below, minlength=self.counts.size)
-        self.counts += counts.numpy().reshape(self.counts.shape)
+        row = torch.where(void, classes, target.long())
+        column = torch.where(void, 0, best.long())
+        flat = (row * classes + column) * bins + self.steps.below(score)
+        counts = torch.bincount(flat.flatten(), minlength=(classes + 1) * classes * bins)
+        self.counts += counts[: self.counts.size].numpy().reshape(self.counts.shape)
 
     def merge(self, other: ThresholdCurve) -> None:
         """Adds the counts of `other`, over the same classes and thresholds."""

@@ -75,7 +75,7 @@ def add_image(tally: Tally, maps: ClassMaps, row: dict[str, Any]) -> None:
     tally.images += 1
     if row["parts"] is not None:
         parts = torch.from_numpy(decode_mask(row["parts"], row["id"])).long()
-        below = torch.bucketize(score, tally.curve.thresholds) * (best == parts // 4)
+        below = tally.curve.steps.below(score) * (best == parts // 4)
         for kind in range(len(PARTS)):
             chosen = below[parts % 4 == kind + 1]
             tally.parts[kind] += np.bincount(chosen, minlength=tally.parts.shape[1])
