@@ -59,7 +59,6 @@ class LPCAM(PrototypeMethod):
         "default": {
             **IRN_PRESETS["default"],
             "settings.tau": 0.3,
-            "settings.mu_b": 0.5,
             "settings.mu_b_low": 0.05,
         },
         "scenes": {**IRN_PRESETS["scenes"]},
