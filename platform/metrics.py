@@ -94,7 +94,7 @@ class Steps:
         if not ((values >= 0) & (values <= 1)).all() or not (values.diff() > 0).all():
             raise ValueError(f"thresholds must ascend within 0..1, not {tuple(thresholds)}")
         self.cells = 1
-        while len((values * self.cells).floor().unique()) < len(values):
+        while len(set((values * self.cells).floor().tolist())) < len(values):
             self.cells *= 2
         own = (values * self.cells).long()
         self.inside = torch.full((self.cells + 1,), float("inf"))
