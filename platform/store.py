@@ -122,8 +122,9 @@ class Store:
             self.quarantine(folder, "its manifest is not JSON")
             return None
         try:
-            seal = manifest.pop("seal")
-            fault = "" if seal == digest(manifest) else "its manifest does not match its seal"
+            body = {name: value for name, value in manifest.items() if name != "seal"}
+            intact = manifest["seal"] == digest(body)
+            fault = "" if intact else "its manifest does not match its seal"
             fault = fault or ("" if manifest["key"] == key else "its manifest has another key")
             fault = fault or self._fault(folder, manifest)
         except (KeyError, TypeError, AttributeError) as error:

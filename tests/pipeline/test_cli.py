@@ -111,7 +111,7 @@ def test_bad_input_is_one_sentence_and_code_two(
 def test_methods_and_doctor_tell(wsss: Any) -> None:
     assert "lpcam" in wsss("methods")[1]
     fields = wsss("methods", "lpcam")[1]
-    assert "settings.tau = 0.1" in fields
+    assert "settings.tau = 0.3" in fields
     code, out, _ = wsss("doctor", "--verify")
     assert code == 0
     assert "2 GiB" in out or "GiB" in out
