@@ -61,7 +61,7 @@ class LPCAM(PrototypeMethod):
             "settings.tau": 0.3,
             "settings.mu_b_low": 0.05,
         },
-        "scenes": {**IRN_PRESETS["scenes"]},
+        "scenes": {**IRN_PRESETS["scenes"], "settings.mu_b_low": 0.05},
     }
     settings: LPCAMConfig
 

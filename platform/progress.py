@@ -35,6 +35,7 @@ class Lines(Silent):
         self.at = 0
         self.title = ""
         self.started = self.shown = time.monotonic()
+        self.first: tuple[float, int] | None = None
 
     def plan(self, titles: Sequence[str]) -> None:
         self.titles, self.at = list(titles), 0
@@ -44,17 +45,20 @@ class Lines(Silent):
         self.title = title
         self.started = time.monotonic()
         self.shown = 0.0
+        self.first = None
         self._show("")
 
     def update(self, text: str, done: int, total: int) -> None:
         now = time.monotonic()
+        self.first = self.first or (now, done)  # the start does not count in the time left
         if now - self.shown < (0.2 if self.live else self.every):
             return
         parts = [text] if text else []
         if total:
             parts.append(f"{done}/{total}")
-        if done and now - self.started > 3:
-            left = (now - self.started) * (total - done) / done
+        since, before = self.first
+        if total and done > before and now - since > 3:
+            left = (now - since) * (total - done) / (done - before)
             parts.append(f"about {left:.0f} s left")
         self._show(", ".join(parts))
 

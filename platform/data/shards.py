@@ -138,7 +138,7 @@ def write(folder: Path, source: Source, share: float = 0.0, progress: Any = None
     done, faults = 0, []
     for row in _written(folder, source, plan, share > 0):
         if row["error"]:
-            raise InputError(row["error"])
+            raise OSError(row["errno"], row["error"]) if row["errno"] else InputError(row["error"])
         faults += [f for f in row["faults"].split("\n") if f]
         done += row["rows"]
         if progress:
@@ -169,8 +169,10 @@ def _written(
         try:
             faults = write_shard(folder / row["name"], source, items, tolerate)
         except (InputError, OSError) as error:
-            return {"rows": 0, "faults": "", "error": str(error)}
-        return {"rows": len(items) - len(faults), "faults": "\n".join(faults), "error": ""}
+            number = getattr(error, "errno", None) or 0
+            return {"rows": 0, "faults": "", "error": str(error), "errno": number}
+        done = len(items) - len(faults)
+        return {"rows": done, "faults": "\n".join(faults), "error": "", "errno": 0}
 
     work = [
         {"name": name, "items": json.dumps([asdict(item) for item in items])}

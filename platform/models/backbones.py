@@ -1,7 +1,8 @@
 """Backbones with four named stages, c1 to c4, the last at output stride 16.
 
 Strides follow the IRN line: the last stage keeps the grid of the one before and is not dilated.
-Names of parameters are torchvision's, so that torchvision weight files fit.
+Names of parameters are torchvision's, so that torchvision weight files fit. It is imported where
+it is needed only: it takes longer than torch, and most tasks of Ray do without.
 Shapes: B batch, D channels, H W grid.
 """
 
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torchvision
 from torch import Tensor, nn
 
 STAGES = ("c1", "c2", "c3", "c4")
@@ -50,6 +50,8 @@ class ResNet(Backbone):
 
     def __init__(self, depth: int) -> None:
         super().__init__()
+        import torchvision
+
         body = getattr(torchvision.models, f"resnet{depth}")(weights=None)
         for module in body.layer4.modules():
             if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
@@ -79,6 +81,8 @@ class MobileNetV2(Backbone):
 
     def __init__(self) -> None:
         super().__init__()
+        import torchvision
+
         self.features = torchvision.models.mobilenet_v2(weights=None).features
         for module in self.features[14].modules():
             if isinstance(module, nn.Conv2d) and module.stride == (2, 2):

@@ -139,7 +139,8 @@ def each(
 
     Args:
         task: must be deterministic; it runs again where a worker dies.
-        pieces: one task each, about two a CPU in flight.
+        pieces: one task each, as many in flight as there are workers: each process more would
+            only cost its start.
         shared: put into the object store once.
         progress: called with (tasks done, tasks in all).
     """
@@ -147,11 +148,16 @@ def each(
 
     remote = ray.remote(num_cpus=1, max_retries=3, scheduling_strategy=anywhere())(task)
     references = [ray.put(value) for value in shared]
-    flying: list[Any] = []
-    window = 2 * workers()
-    for done in range(len(pieces)):
-        while len(flying) + done < len(pieces) and len(flying) < window:
-            flying.append(remote.remote(pieces[done + len(flying)], *references))
-        yield ray.get(flying.pop(0))
-        if progress:
-            progress(done + 1, len(pieces))
+    flying: dict[Any, int] = {}
+    done: dict[int, T] = {}
+    sent, window = 0, workers()
+    for wanted in range(len(pieces)):
+        while wanted not in done:
+            while sent < len(pieces) and len(flying) < window:
+                flying[remote.remote(pieces[sent], *references)] = sent
+                sent += 1
+            ended, _ = ray.wait(list(flying))
+            done[flying.pop(ended[0])] = ray.get(ended[0])
+            if progress:
+                progress(sent - len(flying), len(pieces))
+        yield done.pop(wanted)

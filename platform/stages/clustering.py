@@ -28,6 +28,7 @@ from .maps import PLACES, read_places
 CENTERS = "centers.npz"
 LIMIT = 4 << 30
 ROWS_PER_BLOCK = 1 << 15
+BYTES_PER_HOLDER = 64 << 20  # fewer are not worth a process's start
 
 
 @dataclass(frozen=True)
@@ -134,34 +135,46 @@ def split_rows(path: Path, threshold: float) -> dict[Set, NDArray[np.int64]]:
 
 
 class Holders:
-    """The holders of one clustering, as Ray actors."""
+    """The holders of one clustering: Ray actors, or one in this process."""
 
     def __init__(self, files: Sequence[str], threshold: float, count: int, limit: int) -> None:
-        import ray
-
-        actor = ray.remote(
-            num_cpus=0.5,
-            num_gpus=min(1.0, cluster.gpus() / count) if kmeans.on_gpu() else 0,
-            max_restarts=3,
-            max_task_retries=3,
-            scheduling_strategy=cluster.anywhere(),
-        )(Holder)
         numbered = list(enumerate(files))
-        self.actors = [
-            actor.remote(numbered[k::count], threshold, limit // count) for k in range(count)
-        ]
+        self.actors: list[Any] = []
+        if count == 1:
+            self.local = Holder(numbered, threshold, limit)
+        else:
+            self._start([(numbered[k::count], threshold, limit // count) for k in range(count)])
         merged: dict[Set, dict[int, int]] = {}
-        for sizes in ray.get([a.sizes.remote() for a in self.actors]):
+        for sizes in self._ask("sizes"):
             for s, of_set in sizes.items():
                 merged.setdefault(s, {}).update(of_set)
         self.sizes = {s: merged[s] for s in sorted(merged)}
 
-    def totals(self, centers: Mapping[Set, Floats], spherical: bool) -> dict[Set, Totals]:
+    def _start(self, shares: Sequence[tuple[Any, ...]]) -> None:
         import ray
 
-        shared = ray.put(dict(centers))
+        actor = ray.remote(
+            num_cpus=0.5,
+            num_gpus=min(1.0, cluster.gpus() / len(shares)) if kmeans.on_gpu() else 0,
+            max_restarts=3,
+            max_task_retries=3,
+            scheduling_strategy=cluster.anywhere(),
+        )(Holder)
+        self.actors = [actor.remote(*share) for share in shares]
+
+    def _ask(self, question: str, *given: Any) -> list[Any]:
+        """The answers of all holders to one of a holder's methods."""
+        if not self.actors:
+            return [getattr(self.local, question)(*given)]
+        import ray
+
+        shared = [ray.put(value) for value in given]
+        answers: list[Any] = ray.get([getattr(a, question).remote(*shared) for a in self.actors])
+        return answers
+
+    def totals(self, centers: Mapping[Set, Floats], spherical: bool) -> dict[Set, Totals]:
         out: dict[Set, Totals] = {}
-        for part in ray.get([a.totals.remote(shared, spherical) for a in self.actors]):
+        for part in self._ask("totals", dict(centers), spherical):
             for s, total in part.items():
                 if s in out:
                     out[s].add(total)
@@ -170,17 +183,19 @@ class Holders:
         return out
 
     def gather(self, places: Mapping[Set, Sequence[tuple[int, int]]]) -> dict[Set, Floats]:
-        import ray
-
         found: dict[Any, Floats] = {}
-        for part in ray.get([a.gather.remote(dict(places)) for a in self.actors]):
+        for part in self._ask("gather", dict(places)):
             found.update(part)
         return {s: np.stack([found[(s, *place)] for place in of]) for s, of in places.items()}
 
-    def close(self) -> None:
-        import ray
+    def peak_bytes(self) -> int:
+        """The largest peak of private memory among the holders."""
+        return max(self._ask("peak_bytes"))
 
+    def close(self) -> None:
         for actor in self.actors:
+            import ray
+
             ray.kill(actor)
 
 
@@ -199,11 +214,13 @@ def run(
         files: feature files (NAME.npy with NAME.json and NAME.parquet beside it).
         clustering: how.
         seed: of the initial centres.
-        workers: holders; the result does not depend on it.
+        workers: holders, none: by the size of the files; the result does not depend on it.
         limit: bytes of features that all holders together keep in memory.
         progress: called with (rounds done, rounds at most).
     """
-    count = max(1, min(workers or cluster.workers(), len(files)))
+    size = sum(Path(path).stat().st_size for path in files)
+    wanted = workers or min(cluster.workers(), -(-size // BYTES_PER_HOLDER))
+    count = max(1, min(wanted, len(files)))
     holders = Holders(files, clustering.threshold, count, limit)
     rounds = 0
 

@@ -120,8 +120,8 @@ class Infer:
                 self._write_features(folder / name, rows, [done[k][1] for k in range(len(rows))])
             class_maps.write(folder / f"{name}.parquet", [done[k][0] for k in range(len(rows))])
         except OSError as error:
-            return {"rows": np.array([0]), "error": np.array([f"writing maps failed: {error}"])}
-        return {"rows": np.array([len(rows)]), "error": np.array([""])}
+            return _answer(0, f"writing maps failed: {error}", error.errno or 0)
+        return _answer(len(rows))
 
     def _groups(self, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[list[int], list[Any]]]:
         """Images of one shape, a batch at a time; the next ones are decoded meanwhile."""
@@ -214,6 +214,11 @@ class Infer:
         write_atomic(base.with_name(base.name + PLACES), lambda s: s.write(text))
 
 
+def _answer(rows: int, error: str = "", errno: int = 0) -> dict[str, NDArray[Any]]:
+    """One row of what an actor says: images done, or what went wrong."""
+    return {k: np.array([v]) for k, v in (("rows", rows), ("error", error), ("errno", errno))}
+
+
 class Memo(Classifier):
     """A trained network that computes the features of one batch once."""
 
@@ -283,7 +288,7 @@ def infer(
     done = 0
     for row in results.iter_rows():
         if row["error"]:
-            raise InputError(str(row["error"]))
+            raise OSError(int(row["errno"]), str(row["error"]))
         done += int(row["rows"])
         progress(done, total)
     if done != total:

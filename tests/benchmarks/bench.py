@@ -159,31 +159,26 @@ def _one_faiss_call(paths: list[Path]) -> float:
 
 def bench_memory(folder: Path, rows: int = 2_000_000, width: int = 2048) -> None:
     """Peak memory of the holders on more features than they may keep."""
-    import ray
-
     paths = feature_files(folder, rows, width, 64)
     limit = 1 << 30
     cluster.connect()
     workers = cluster.cores()
     began = time.perf_counter()
     holders = clustering.Holders([str(p) for p in paths], 0.5, workers, limit)
-    first = holders.gather({s: [(min(n), 0)] for s, n in holders.sizes.items()})
-    centers = {
-        s: np.repeat(c, 12, 0) + np.eye(12, width, dtype=np.float32) for s, c in first.items()
-    }
+    centers = _some_centers(holders, width)
     for _ in range(2):
         totals = holders.totals(centers, False)
         centers = {
             s: (t.sums / np.maximum(t.counts, 1)[:, None]).astype(np.float32)
             for s, t in totals.items()
         }
-    peaks = ray.get([a.peak_bytes.remote() for a in holders.actors])
+    peak = holders.peak_bytes() / 2**30
     counted = sum(int(t.counts.sum()) for t in totals.values())
     holders.close()
     size = rows * width * 2 / 2**30
     say(
         f"memory: {counted} vectors of {width} ({size:.1f} GiB), limit {limit / 2**30:.0f} GiB: "
-        f"private memory {', '.join(f'{p / 2**30:.2f}' for p in peaks)} GiB a holder, "
+        f"private memory at most {peak:.2f} GiB a holder, "
         f"2 rounds in {time.perf_counter() - began:.0f} s"
     )
 
