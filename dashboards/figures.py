@@ -71,7 +71,7 @@ def threshold_curve(scores: Mapping[str, Score]) -> Figure:
     for k, (label, score) in enumerate(scores.items()):
         colour = COLOURS[k % len(COLOURS)]
         value = 100 * score.value
-        name = f"{label}: {value:.1f} % at {score.threshold:g}, chosen on {score.threshold_from}"
+        name = f"{label}: {value:.1f} % at {score.threshold:g}, from {score.threshold_from}"
         style = {"color": colour, "dash": DASHES[k % len(DASHES)], "width": 2}
         curve = 100 * np.asarray(score.miou, np.float32)
         x = np.asarray(score.thresholds, np.float32)

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from plotly.colors import get_colorscale, sample_colorscale, unlabel_rgb
-from torch.nn import functional as F
 
 from ..platform.data.images import VOID, decode_image, voc_palette
 from ..platform.errors import InputError
+from ..platform.ops.maps import best_class
 
 LONG_SIDE = 360
 HEAT_LEVELS = 64
@@ -93,7 +93,7 @@ def write_layers(folder: Path, layers: ImageLayers) -> list[Layer]:
         out.append(_save(folder, mask, f"{layers.id}.target.png", "target", ""))
     seeds = []
     for name, (classes, planes) in layers.maps.items():
-        heat = _heat(planes)
+        heat = _heat(planes[1:] if classes[:1] == (0,) else planes)
         out.append(_save(folder, heat, f"{layers.id}.{name}.map.png", "map", name))
         if name in layers.thresholds:
             seed = _seed(layers, classes, planes, layers.thresholds[name])
@@ -181,11 +181,6 @@ def _seed(
     layers: ImageLayers, classes: tuple[int, ...], planes: NDArray[np.float16], threshold: float
 ) -> NDArray[np.uint8]:
     """`[H,W]`: the best class where it exceeds the threshold (as `metrics.ThresholdCurve`)."""
-    size = (layers.height, layers.width)
-    if not classes:
-        return np.zeros(size, np.uint8)
-    block = torch.from_numpy(planes.astype(np.float32))[None]
-    score, index = F.interpolate(block, size, mode="bilinear", align_corners=False)[0].max(0)
-    values = torch.tensor(classes, dtype=torch.uint8)[index]
-    seed: NDArray[np.uint8] = torch.where(score > threshold, values, 0).numpy().astype(np.uint8)
+    score, best = best_class(torch.from_numpy(planes), classes, (layers.height, layers.width))
+    seed: NDArray[np.uint8] = torch.where(score > threshold, best, 0).numpy().astype(np.uint8)
     return seed

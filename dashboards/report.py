@@ -11,6 +11,7 @@ import torch
 from ..platform.data import class_maps, shards
 from ..platform.data.images import decode_mask
 from ..platform.metrics import ConfusionMatrix
+from ..platform.ops.maps import best_class
 from ..platform.runs import RunRecord, SweepRecord
 from ..platform.store import Artefact, Store
 from .layers import ImageLayers
@@ -99,13 +100,9 @@ def image_score(
     """Mean IoU of one image's seed over the classes in it; None without a target."""
     if target is None:
         return None
-    planes = torch.from_numpy(maps.planes.astype(np.float32))[None]
-    seed = torch.zeros(maps.height, maps.width, dtype=torch.long)
-    if maps.classes:
-        size = (maps.height, maps.width)
-        full = torch.nn.functional.interpolate(planes, size, mode="bilinear", align_corners=False)
-        score, index = full[0].max(0)
-        seed = torch.where(score > threshold, torch.tensor(maps.classes)[index], 0)
+    planes, size = torch.from_numpy(maps.planes), (maps.height, maps.width)
+    score, best = best_class(planes, maps.classes, size)
+    seed = torch.where(score > threshold, best, 0)
     matrix = ConfusionMatrix(classes)
     matrix.update(target, seed.numpy())
     return matrix.mean_iou()

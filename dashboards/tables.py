@@ -108,7 +108,7 @@ def summary_table(scores: Sequence[tuple[str, Score]]) -> str:
     }
     head = ["split", "n", "maps", "mIoU %", "precision %", "recall %", "FP %", "FN %"]
     head += [f"{p} %" for p in PARTS] if has_parts else []
-    head += ["threshold", "chosen on"]
+    head += ["threshold", "from"]
     rows = []
     for name, s in sorted(scores, key=lambda pair: splits.index(pair[1].split)):
         row = [word(s.split), Cell(text=f"{s.n:,}", value=s.n), word(name)]

@@ -54,14 +54,14 @@ class LPCAM(PrototypeMethod):
         "release": {
             **IRN_PRESETS["release"],
             "network.frozen_stages": 0,
-            "settings.mu_b_low": 0.05,
+            "lpcam.mu_b_low": 0.05,
         },
         "default": {
             **IRN_PRESETS["default"],
-            "settings.tau": 0.3,
-            "settings.mu_b_low": 0.05,
+            "lpcam.tau": 0.3,
+            "lpcam.mu_b_low": 0.05,
         },
-        "scenes": {**IRN_PRESETS["scenes"], "settings.mu_b_low": 0.05},
+        "scenes": {**IRN_PRESETS["scenes"], "lpcam.mu_b_low": 0.05},
     }
     settings: LPCAMConfig
 

@@ -20,6 +20,8 @@ def parser() -> argparse.ArgumentParser:
     _data(commands)
     _run(commands)
     _sweep(commands)
+    _compare(commands)
+    _ablate(commands)
     _report(commands)
     _methods(commands)
     _doctor(commands)
@@ -87,8 +89,16 @@ def _data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
             one.add_argument("--seed", type=int, default=0, help="of the drawing")
 
 
-def _experiment(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("method", help="see wsss methods")
+def _experiment(sub: argparse.ArgumentParser, many: bool = False) -> None:
+    if many:
+        sub.add_argument(
+            "methods",
+            nargs="+",
+            metavar="METHOD[:LOCALIZER]",
+            help="what to set side by side, e.g. cam lpcam sipe sipe:lpcam",
+        )
+    else:
+        sub.add_argument("method", help="see wsss methods; several train together: sipe+cam")
     sub.add_argument("--data", default="scenes", metavar="NAME", help="data set, see wsss data")
     sub.add_argument(
         "--preset",
@@ -96,7 +106,10 @@ def _experiment(sub: argparse.ArgumentParser) -> None:
         help="paper, release (what the authors' code does), default, or scenes; none: scenes "
         "for drawn data, else default",
     )
-    sub.add_argument("--localizer", default="", metavar="METHOD", help="reads the trained network")
+    if not many:
+        sub.add_argument(
+            "--localizer", default="", metavar="METHOD", help="reads the trained network"
+        )
     sub.add_argument("--backbone", metavar="NAME", help="see wsss doctor")
     sub.add_argument("--weights", metavar="FILE", help="local ImageNet weights, .pth")
     sub.add_argument(
@@ -104,19 +117,27 @@ def _experiment(sub: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="set one field, e.g. training.epochs=8 or settings.tau=0.2; see wsss methods METHOD",
+        help="set one field, e.g. training.epochs=8 or lpcam.tau=0.2; see wsss methods METHOD",
     )
-    sub.add_argument("--name", help="of the record; none: method, data set and a short key")
     sub.add_argument("--quiet", action="store_true", help="no progress display")
+
+
+def _seeds(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="one run for each"
+    )
+
+
+def _record(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--name", help="of the record; none: method, data set and a short key")
+    sub.add_argument("--page", metavar="DIR", help="folder of the page; none: beside the record")
 
 
 def _run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     sub = _add(commands, "run", "carry out an experiment: train, localize, score")
     _experiment(sub)
-    sub.add_argument(
-        "--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="one run for each"
-    )
-    sub.add_argument("--page", metavar="DIR", help="folder of the page; none: beside the record")
+    _seeds(sub)
+    _record(sub)
 
 
 def _sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -127,7 +148,19 @@ def _sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     sub.add_argument("--split", default="train", help="split of the objective (best mIoU)")
     sub.add_argument("--concurrent", type=int, default=2, help="trials side by side")
     sub.add_argument("--seed", type=int, default=0, help="of everything drawn at random")
-    sub.add_argument("--page", metavar="DIR", help="folder of the page; none: beside the record")
+    _record(sub)
+
+
+def _compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sub = _add(commands, "compare", "run several methods and set them side by side in one table")
+    _experiment(sub, many=True)
+    _seeds(sub)
+
+
+def _ablate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sub = _add(commands, "ablate", "what each part of a method contributes, beside plain cam")
+    _experiment(sub)
+    _seeds(sub)
 
 
 def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

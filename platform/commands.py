@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,18 +71,35 @@ def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     return changes
 
 
-def _experiment(options: argparse.Namespace, store: Store, seed: int) -> Experiment:
+def _experiment(
+    options: argparse.Namespace,
+    store: Store,
+    seed: int,
+    *,
+    method: str = "",
+    localizer: str = "",
+    changes: Mapping[str, Any] | None = None,
+) -> Experiment:
+    """The experiment that the options describe, of another method where one is given.
+
+    Of several methods side by side each takes the options that are its own.
+    """
     from .experiment import experiment
+    from .method import methods as known
 
     preset = options.preset
     if not preset:
         drawn = datasets.open_dataset(store, options.data).about["source"] == "scenes"
         preset = "scenes" if drawn else "default"
+    wanted = _changes(options, seed)
+    if method:
+        others = {*known()} - {*method.split("+"), localizer}
+        wanted = {k: v for k, v in wanted.items() if k.split(".")[0] not in others}
     return experiment(
-        options.method,
+        method or options.method,
         preset=preset,
-        localizer=options.localizer,
-        changes=_changes(options, seed),
+        localizer=localizer if method else options.localizer,
+        changes={**(changes or {}), **wanted},
     )
 
 
@@ -100,6 +118,51 @@ def run(options: argparse.Namespace, command: str) -> None:
     _say(score_table(records))
     page = _page(store, Path(options.page) if options.page else None, run=records[0])
     _say(f"page: {page.as_uri()}")
+
+
+def compare(options: argparse.Namespace, command: str) -> None:
+    """`wsss compare`: methods, or methods read by others' localizers, in one table."""
+    wanted: dict[str, dict[str, Any]] = {}
+    for text in options.methods:
+        method, _, localizer = text.partition(":")
+        wanted[text] = {"method": method, "localizer": localizer}
+    _side_by_side(options, command, wanted)
+
+
+def ablate(options: argparse.Namespace, command: str) -> None:
+    """`wsss ablate`: plain CAM, then the parts of a method one after the other.
+
+    Raises:
+        InputError: the method does not say what its parts are.
+    """
+    from .method import find
+
+    parts = find(options.method).ablation
+    if not parts:
+        raise InputError(f"method {options.method!r} names no parts to take away")
+    rows = {
+        title: {"method": options.method, "localizer": options.localizer, "changes": changes}
+        for title, changes in parts.items()
+    }
+    _side_by_side(options, command, {"cam": {"method": "cam"}, **rows})
+
+
+def _side_by_side(
+    options: argparse.Namespace, command: str, wanted: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Carries experiments out over the seeds and prints one table; all are checked first."""
+    from .text import comparison
+
+    store = Store(options.store)
+    plan = {
+        title: [_experiment(options, store, seed, **how) for seed in options.seeds]
+        for title, how in wanted.items()
+    }
+    rows = []
+    for title, experiments in plan.items():
+        runs = [_carry_out(store, e, None, command, _progress(options)) for e in experiments]
+        rows.append((title, experiments[0].localizer_name, runs))
+    _say(comparison(rows))
 
 
 def _progress(options: argparse.Namespace) -> Silent:

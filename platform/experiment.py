@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .method import find
+from .method import Method, find
 from .options import Options, option, replaced
 
 
@@ -80,20 +80,30 @@ class Scoring(Options):
 class Experiment(Options):
     """One experiment, from data set to scores."""
 
-    method: str = option("cam", "see `wsss methods`")
-    localizer: str = option("", "method that turns the network into class maps, none: the same")
+    method: str = option("cam", "what is trained, see `wsss methods`; several: sipe+cpal")
+    localizer: str = option("", "method that turns the network into class maps, none: the first")
     data: str = option("scenes", "data set, by the name `wsss data` gave it")
     seed: int = option(0, "of initialisation, order, augmentation and clustering", low=0)
     network: Network = field(default_factory=Network)
     training: Training = field(default_factory=Training)
     views: Views = field(default_factory=Views)
     scoring: Scoring = field(default_factory=Scoring)
-    settings: Options = field(default_factory=Options)
+    settings: Mapping[str, Options] = field(default_factory=dict)
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The methods whose losses are minimised together."""
+        return tuple(self.method.split("+"))
 
     @property
     def localizer_name(self) -> str:
         """The method whose class maps are scored."""
-        return self.localizer or self.method
+        return self.localizer or self.trained[0]
+
+    def made(self, name: str) -> Method:
+        """The method `name` with this experiment's settings of it."""
+        cls = find(name)
+        return cls(self.settings.get(name) or cls.Config())
 
     def as_dict(self) -> dict[str, Any]:
         """Nested plain values."""
@@ -110,22 +120,27 @@ def experiment(
     """An experiment with a method, from one of its presets.
 
     Args:
-        method: a name from `wsss methods`; its own options are `settings.*` (of the localizer).
-        preset: `paper`, `release` or `default`.
+        method: a name from `wsss methods`, or several joined by `+`, trained together.
+        preset: `paper`, `release`, `default` or `scenes`; where those of several methods
+            differ, the first method's counts.
         localizer: another method whose localizer reads the trained network.
-        changes: options by dotted name, e.g. `{"training.epochs": 8, "settings.tau": 0.2}`.
+        changes: options by dotted name, e.g. `{"training.epochs": 8, "lpcam.tau": 0.2}`.
 
     Raises:
         InputError: unknown method, preset or field, or a value out of range.
     """
-    trained, read = find(method), find(localizer or method)
-    for cls in (trained, read):
+    base = Experiment(method=method, localizer=localizer)
+    if len(set(base.trained)) < len(base.trained):
+        raise InputError(f"method {method!r} names one twice")
+    trained, read = [find(name) for name in base.trained], find(base.localizer_name)
+    for cls in (*trained, read):
         if preset not in cls.presets:
             names = ", ".join(cls.presets)
             raise InputError(f"unknown preset {preset!r} of {cls.name}; there are {names}")
-    base = Experiment(method=method, localizer=localizer, settings=read.Config())
-    chosen = {**trained.presets[preset]}
-    if localizer and localizer != method:
-        own = {k: v for k, v in read.presets[preset].items() if k.startswith("settings.")}
-        chosen = {k: v for k, v in chosen.items() if not k.startswith("settings.")} | own
+    own = f"{read.name}."
+    chosen = {k: v for k, v in read.presets[preset].items() if k.startswith(own)}
+    for cls in reversed(trained):
+        chosen |= cls.presets[preset]
+    settings = {cls.name: cls.Config() for cls in (*trained, read)}
+    base = dataclasses.replace(base, settings=settings)
     return replaced(replaced(base, chosen), changes or {})

@@ -8,6 +8,7 @@ Shapes: B batch, N foreground classes, D channels, H W pixels, h w grid, K clust
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -78,6 +79,13 @@ class Method(ABC):
     source: ClassVar[str]
     trains_as: ClassVar[str] = ""
     """The method whose training this one shares, if it adds none of its own."""
+    own_background: ClassVar[bool] = False
+    """Whether `localize` gives a background plane too, first; labels are then the best plane,
+    without a threshold."""
+    at_inference: ClassVar[tuple[str, ...]] = ()
+    """The options that only `localize` reads: they change without another training."""
+    ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """What the method's parts contribute: options by dotted name, by title (`wsss ablate`)."""
     Config: ClassVar[type[Options]] = Options
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
 
@@ -85,8 +93,25 @@ class Method(ABC):
         self.settings = settings
 
     def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> Classifier:
-        """The network to train; a plain classifier unless a method needs more."""
-        return Classifier(backbone, classes, frozen_stages)
+        """The network to train: a classifier with what the method adds."""
+        network = Classifier(backbone, classes, frozen_stages)
+        self.extend(network)
+        return network
+
+    def extend(self, network: Classifier) -> None:  # noqa: B027
+        """Adds modules and buffers of the method's own, as `network.extras[self.name]`.
+
+        Methods that are trained together all extend one network.
+        """
+
+    def training_settings(self) -> dict[str, Any]:
+        """The options that training reads, as plain values."""
+        own = self.reading_settings()
+        return {name: value for name, value in own.items() if name not in self.at_inference}
+
+    def reading_settings(self) -> dict[str, Any]:
+        """The options that `localize` may read, as plain values: all."""
+        return dataclasses.asdict(self.settings)
 
     @abstractmethod
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
@@ -102,7 +127,8 @@ class Method(ABC):
 
     @abstractmethod
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
-        """Class maps of images at one scale, not normalised: `[B,N,h,w]`, non-negative.
+        """Class maps of images at one scale, not normalised: `[B,N,h,w]`, non-negative;
+        `[B,N+1,h,w]` with `own_background`.
 
         Args:
             network: in evaluation mode.

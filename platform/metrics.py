@@ -108,6 +108,11 @@ class Steps:
         return self.before[cell] + (score > self.inside[cell])
 
 
+OWN_BACKGROUND = 0.5
+"""The threshold at which maps with a background plane of their own become labels: none is
+chosen, the best plane wins (`ops.maps.best_class`)."""
+
+
 class ThresholdCurve:
     """The confusion matrix at every seed threshold, from one pass over the class maps.
 

@@ -104,12 +104,18 @@ def _coerce_tuple(members: tuple[Any, ...], value: Any) -> tuple[Any, bool]:
 
 
 def walk(config: Options, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
-    """Dotted name, value and field of every option, nested configs included."""
+    """Dotted name, value and field of every option, nested configs included.
+
+    Configs in a mapping go by their keys: `settings={"lpcam": ...}` gives `lpcam.tau`.
+    """
     for f in dataclasses.fields(config):
         value = getattr(config, f.name)
         name = f"{prefix}{f.name}"
         if isinstance(value, Options):
             yield from walk(value, f"{name}.")
+        elif isinstance(value, Mapping):
+            for key, inner in value.items():
+                yield from walk(inner, f"{prefix}{key}.")
         elif "help" in f.metadata:
             yield name, value, f
 
@@ -134,6 +140,10 @@ def _replaced(config: Options, changes: Mapping[str, Any], prefix: str) -> Optio
         value, name = getattr(config, f.name), f"{prefix}{f.name}"
         if isinstance(value, Options):
             new[f.name] = _replaced(value, changes, f"{name}.")
+        elif isinstance(value, Mapping):
+            new[f.name] = {
+                key: _replaced(inner, changes, f"{prefix}{key}.") for key, inner in value.items()
+            }
         elif name in changes:
             new[f.name] = changes[name]
     try:

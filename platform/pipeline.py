@@ -19,9 +19,11 @@ from typing import Any
 from . import datasets
 from .errors import InputError
 from .experiment import Experiment
-from .method import Method, PrototypeMethod, find
+from .joint import together
+from .method import Method, PrototypeMethod
+from .metrics import OWN_BACKGROUND
 from .progress import Silent
-from .runs import RunRecord, Score, StageRecord
+from .runs import OWN, RunRecord, Score, StageRecord
 from .store import Artefact, Stage, Store, digest, file_digest, versions
 
 Compute = Callable[[Path], dict[str, Any]]
@@ -44,11 +46,11 @@ class Pipeline:
         self.store, self.experiment = store, experiment
         self.progress = progress or Silent()
         self.shards = datasets.open_dataset(store, experiment.data)
-        trained = find(experiment.method)
-        host = find(trained.trains_as) if trained.trains_as else trained
-        self.host: Method = host(experiment.settings if host is trained else host.Config())
-        reader = find(experiment.localizer_name)
-        self.localizer: Method = reader(experiment.settings)
+        trained = [experiment.made(name) for name in experiment.trained]
+        if len(trained) == 1 and trained[0].trains_as:
+            trained = [experiment.made(trained[0].trains_as)]
+        self.host = together(trained)
+        self.localizer = experiment.made(experiment.localizer_name)
         self.classes: list[str] = self.shards.about["classes"]
         self.steps: list[Step] = []
         self.done: dict[str, tuple[Artefact, StageRecord]] = {}
@@ -67,7 +69,7 @@ class Pipeline:
             **dict.fromkeys(e.scoring.splits, "scoring.splits"),
         }
         if self.prototypes:
-            needed[self.prototypes.clustering.split] = "settings.split"
+            needed[self.prototypes.clustering.split] = f"{self.prototypes.name}.split"
         for split, field in needed.items():
             if split not in self.shards.about["splits"]:
                 names = ", ".join(self.shards.about["splits"])
@@ -84,12 +86,16 @@ class Pipeline:
         self.network = self._add(self._network())
         clustered = [self.prototypes.clustering.split] if self.prototypes else []
         splits = list(dict.fromkeys([*clustered, *e.scoring.splits]))
-        self.host_maps = {s: self._add(self._host_maps(s)) for s in splits}
+        self.host_maps = {s: self._add(self._inferred(self.host, s)) for s in splits}
         self.maps = {self.host.name: self.host_maps}
         if self.prototypes:
             self.centers = self._add(self._centers(self.prototypes))
             self.maps[self.localizer.name] = {
                 s: self._add(self._localized(self.prototypes, s)) for s in e.scoring.splits
+            }
+        elif self.localizer.name not in e.trained:
+            self.maps[self.localizer.name] = {
+                s: self._add(self._inferred(self.localizer, s)) for s in e.scoring.splits
             }
         self.scores = {
             name: {s: self._add(self._score(name, s, of[s])) for s in e.scoring.splits}
@@ -110,7 +116,7 @@ class Pipeline:
             network["weights"] = file_digest(path)
         config = {
             "method": self.host.name,
-            "settings": dataclasses.asdict(self.host.settings),
+            "settings": self.host.training_settings(),
             "network": network,
             "training": dataclasses.asdict(e.training),
             "seed": e.seed,
@@ -142,25 +148,26 @@ class Pipeline:
         home = self.store.root / "training" / stage.key[:32]
         return train.fit(folder, job, home, self.progress.update)
 
-    def _host_maps(self, split: str) -> Step:
+    def _inferred(self, method: Method, split: str) -> Step:
+        """Maps by a method that looks at the images with the trained network."""
         e = self.experiment
         keep = self.prototypes is not None
         stage = Stage(
             name="maps",
             version=1,
             config={
-                "method": self.host.name,
-                "settings": dataclasses.asdict(self.host.settings),
+                "method": method.name,
+                "settings": method.reading_settings(),
                 "split": split,
                 "scales": e.views.scales,
                 "features": keep,
             },
             inputs={"shards": self.shards.key, "network": self.network.key},
-            title=f"{self.host.name} maps{' and features' if keep else ''} of {split}",
+            title=f"{method.name} maps{' and features' if keep else ''} of {split}",
         )
-        return Step(stage, lambda folder: self._infer(folder, split, keep))
+        return Step(stage, lambda folder: self._infer(folder, method, split, keep))
 
-    def _infer(self, folder: Path, split: str, keep: bool) -> dict[str, Any]:
+    def _infer(self, folder: Path, method: Method, split: str, keep: bool) -> dict[str, Any]:
         from .models import backbones
         from .stages import cluster, maps
 
@@ -172,7 +179,8 @@ class Pipeline:
         cluster.connect()
         actors = e.views.actors or cluster.gpus() or cluster.cores()
         job = maps.Job(
-            method=self.host,
+            host=self.host,
+            method=method,
             network=e.network,
             classes=len(self.classes),
             weights=str(self.store.folder("network", self.network.key) / "network.pt"),
@@ -292,25 +300,27 @@ class Pipeline:
             self.done[stage.key] = (artefact, record)
 
     def read_scores(self) -> dict[str, dict[str, Score]]:
-        """By localizer and split; the threshold is chosen on the first split for all."""
+        """By localizer and split; the threshold is chosen on the first split for all, except
+        where maps bring their own background."""
         from .stages.score import read_score
 
         names = ["background", *self.classes]
         wanted = self.experiment.scoring.classes
         scored = [k for k, n in enumerate(names) if not wanted or n in ("background", *wanted)]
         out: dict[str, dict[str, Score]] = {}
+        own = {m.name for m in (self.host, self.localizer) if m.own_background}
         for localizer, of in self.scores.items():
-            first: Score | None = None
+            threshold, chosen = (OWN_BACKGROUND, OWN) if localizer in own else (None, "")
             for split, stage in of.items():
                 score = read_score(
                     self._artefact(stage),
                     split=split,
                     classes=names,
                     scored=scored,
-                    threshold=first.threshold if first else None,
-                    threshold_from=first.split if first else "",
+                    threshold=threshold,
+                    threshold_from=chosen,
                 )
-                first = first or score
+                threshold, chosen = score.threshold, chosen or split
                 out.setdefault(localizer, {})[split] = score
         return out
 

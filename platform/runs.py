@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from .errors import InputError
 
+OWN = "its own background"
+"""`Score.threshold_from` of maps that bring a background plane: no threshold was chosen."""
 PARTS = ("discriminative", "other", "context")
 T = TypeVar("T")
 
@@ -21,7 +23,7 @@ class Score:
     """How well one set of class maps segments one split, at every threshold and at one.
 
     All rates are fractions. `miou[t]` belongs to `thresholds[t]`. Values other than `miou`
-    hold at `threshold`, which was chosen on the split `threshold_from`. An absent class has IoU
+    hold at `threshold`, which was chosen on the split `threshold_from` (or see OWN). An absent class has IoU
     None. `scored` are the indices into `classes` (0 is background) that the means run over.
     `parts` (only where a data set marks parts): the share of the pixels of each kind of PARTS
     that is activated for the class it belongs to.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from .runs import PARTS, RunRecord, Score
+from .runs import OWN, PARTS, RunRecord, Score
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -41,24 +41,41 @@ def score_table(runs: Sequence[RunRecord]) -> str:
 
     The spread is the standard deviation over seeds; with one seed there is none.
     """
-    rows: list[list[str]] = []
+    return comparison([(localizer, localizer, runs) for localizer in runs[0].scores])
+
+
+def comparison(rows: Sequence[tuple[str, str, Sequence[RunRecord]]]) -> str:
+    """The scores of several experiments on one data set, each over the same seeds.
+
+    Args:
+        rows: title, localizer, and the runs over seeds.
+    """
+    cells: list[list[str]] = []
     head: list[str] = []
-    first = runs[0]
-    for localizer, by_split in first.scores.items():
-        for split, score in by_split.items():
-            columns = [_values(r.scores[localizer][split]) for r in runs]
+    chosen: set[str] = set()
+    for split in rows[0][2][0].scores[rows[0][1]]:
+        for title, localizer, runs in rows:
+            scores = [r.scores[localizer][split] for r in runs]
+            columns = [_values(s) for s in scores]
             head = [*columns[0], "threshold"]
-            cells = [_cell([c[name] for c in columns]) for name in columns[0]]
-            thresholds = {r.scores[localizer][split].threshold for r in runs}
-            shown = "/".join(f"{t:.2f}" for t in sorted(thresholds))
-            rows.append([f"{localizer} on {split} (n={score.n})", *cells, shown])
-    any_score = next(iter(next(iter(first.scores.values())).values()))
+            values = [_cell([c[name] for c in columns]) for name in columns[0]]
+            cells.append([f"{title} on {split} (n={scores[0].n})", *values, _thresholds(scores)])
+            chosen.add(scores[0].threshold_from)
+    runs = rows[0][2]
+    any_score = next(iter(runs[0].scores[rows[0][1]].values()))
     seeds = ", ".join(str(r.seed) for r in runs)
     note = (
-        f"percent; {len(any_score.scored)} classes; {any_score.rule}; threshold chosen on "
-        f"{any_score.threshold_from}; seed{'s' if len(runs) > 1 else ''} {seeds}"
+        f"percent; {len(any_score.scored)} classes; {any_score.rule}; threshold from "
+        f"{' or '.join(sorted(chosen))}; seed{'s' if len(runs) > 1 else ''} {seeds}"
     )
-    return table(["", *head], rows) + "\n" + note
+    return table(["", *head], cells) + "\n" + note
+
+
+def _thresholds(scores: Sequence[Score]) -> str:
+    """The thresholds of a table's row; a dash where none was chosen."""
+    if scores[0].threshold_from == OWN:
+        return "-"
+    return "/".join(f"{t:.2f}" for t in sorted({s.threshold for s in scores}))
 
 
 def _cell(values: Sequence[float]) -> str:

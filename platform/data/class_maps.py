@@ -35,7 +35,8 @@ class ClassMaps:
 
     Attributes:
         id: of the image.
-        classes: mask values of the present classes, 1..N.
+        classes: mask values of the present classes, 1..N; 0 comes first where the maps bring
+            a background plane of their own.
         planes: float16 `[n,h,w]`, normalised, in 0..1.
         height, width: of the image, pixels.
     """

@@ -16,6 +16,8 @@ from .backbones import STAGES, Backbone
 class Classifier(nn.Module):
     """A backbone, global average pooling and a 1x1 convolution without bias.
 
+    `extras` holds what methods add, by their names.
+
     Args:
         backbone: gives the stages c1 to c4.
         classes: foreground classes N.
@@ -27,6 +29,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = nn.Conv2d(backbone.channels[3], classes, 1, bias=False)
+        self.extras = nn.ModuleDict()
         for name in STAGES[:frozen_stages]:
             for module in backbone.stage_modules(name):
                 module.requires_grad_(False)
@@ -72,6 +75,22 @@ class Classifier(nn.Module):
         return [group for group in groups if group["params"]]
 
 
+class Memo(Classifier):
+    """A network that computes the features of one batch of images once."""
+
+    def __init__(self, network: Classifier, images: Tensor) -> None:
+        nn.Module.__init__(self)
+        self.network, self.images = network, images
+        self.backbone, self.head, self.extras = network.backbone, network.head, network.extras
+        self.stages = network.features(images)
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        same = images is self.images or (
+            images.shape == self.images.shape and torch.equal(images, self.images)
+        )
+        return self.stages if same else self.network.features(images)
+
+
 def class_activation_maps(network: Classifier, images: Tensor) -> Tensor:
     """ReLU of the class scores of each position, image plus mirror image.
 
@@ -86,4 +105,9 @@ def classification_loss(network: Classifier, images: Tensor, labels: Tensor) -> 
 
     `[B,3,H,W]`, `[B,N]` to a scalar. Source: IRN train_cam.
     """
-    return F.multilabel_soft_margin_loss(network(images), labels)
+    return soft_margin(network.activations(images), labels)
+
+
+def soft_margin(scores: Tensor, labels: Tensor) -> Tensor:
+    """`classification_loss` from class scores before pooling, unrectified, `[B,N,h,w]`."""
+    return F.multilabel_soft_margin_loss(scores.mean((-2, -1)), labels)

@@ -49,3 +49,26 @@ def merge_scales(planes: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
 def grid_size(height: int, width: int, stride: int = 4) -> tuple[int, int]:
     """Rows and columns of the stored class maps of a `height` x `width` image."""
     return -(-height // stride), -(-width // stride)
+
+
+def best_class(
+    planes: Tensor, classes: Sequence[int], size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Score and mask value of the best class of each pixel, `[H,W]` both.
+
+    Where the classes begin with 0, the maps bring a background of their own: the score is then
+    `(1 + foreground - background) / 2`, above 0.5 just where the best foreground class wins.
+
+    Args:
+        planes: `[n,h,w]` in 0..1, resized bilinearly to `size`.
+        classes: the mask value of each plane.
+        size: `(H, W)`.
+    """
+    own = int(len(classes) > 0 and classes[0] == 0)
+    if len(classes) == own:
+        return torch.zeros(size), torch.ones(size, dtype=torch.long)
+    full = F.interpolate(planes.float()[None], size, mode="bilinear", align_corners=False)[0]
+    score, index = full[own:].max(0)
+    if own:
+        score = (1 + score - full[0]) / 2
+    return score, torch.tensor(classes[own:])[index]

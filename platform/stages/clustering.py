@@ -128,6 +128,8 @@ def split_rows(path: Path, threshold: float) -> dict[Set, NDArray[np.int64]]:
         planes = torch.from_numpy(maps.planes.astype(np.float32))[None]
         on_grid = F.interpolate(planes, place.grids[0], mode="nearest")[0].flatten(1).numpy()
         for value, plane in zip(maps.classes, on_grid, strict=True):
+            if value == 0:
+                continue
             for side, chosen in enumerate((plane > threshold, plane < threshold)):
                 at = place.offset + np.flatnonzero(chosen)
                 rows.setdefault((value - 1, side), []).append(at)

@@ -32,7 +32,7 @@ from ..data.transforms import normalized, resized
 from ..errors import InputError
 from ..experiment import Network, Views
 from ..method import Method
-from ..models.classifier import Classifier
+from ..models.classifier import Classifier, Memo
 from ..models.fuse import fused
 from ..ops.maps import grid_size, merge_flip, merge_scales, normalize
 from ..ops.prototypes import unit
@@ -45,8 +45,9 @@ FEATURES, PLACES = ".npy", ".json"
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """All that an inference actor needs to know."""
+    """All that an inference actor needs to know: `method` reads what `host` trained."""
 
+    host: Method
     method: Method
     network: Network
     classes: int
@@ -104,7 +105,7 @@ class Infer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if self.device.type == "cpu":
             torch.set_num_threads(max(1, cluster.cores() // max(1, job.views.actors)))
-        network = load_network(job.network, job.method, job.classes, job.weights)
+        network = load_network(job.network, job.host, job.classes, job.weights)
         self.network = fused(network).to(self.device).to(memory_format=torch.channels_last)
         self.pool = ThreadPoolExecutor(4)
 
@@ -162,13 +163,14 @@ class Infer:
                     features.append([f for _, raw in kept for f in raw])
                 features.append([f for whole, _ in kept for f in whole])
         maps = normalize(merge_scales(planes, grid_size(height, width))).cpu()
+        own = [0] if self.job.method.own_background else []
         for k, row in enumerate(rows):
-            present = [int(n) for n in row["labels"]]
+            classes = [*own, *(int(n) + 1 for n in row["labels"])]
             yield (
                 ClassMaps(
                     id=row["id"],
-                    classes=tuple(n + 1 for n in present),
-                    planes=maps[k, present].half().numpy(),
+                    classes=tuple(classes),
+                    planes=maps[k, [c + len(own) - 1 for c in classes]].half().numpy(),
                     height=row["height"],
                     width=row["width"],
                 ),
@@ -217,21 +219,6 @@ class Infer:
 def _answer(rows: int, error: str = "", errno: int = 0) -> dict[str, NDArray[Any]]:
     """One row of what an actor says: images done, or what went wrong."""
     return {k: np.array([v]) for k, v in (("rows", rows), ("error", error), ("errno", errno))}
-
-
-class Memo(Classifier):
-    """A trained network that computes the features of one batch once."""
-
-    def __init__(self, network: Classifier, images: Tensor) -> None:
-        torch.nn.Module.__init__(self)
-        self.network, self.images = network, images
-        self.head = network.head
-        self.stages = network.features(images)
-
-    def features(self, images: Tensor) -> dict[str, Tensor]:
-        if images.shape == self.images.shape and torch.equal(images, self.images):
-            return self.stages
-        return self.network.features(images)
 
 
 def check_space(

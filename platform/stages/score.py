@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from ..data import class_maps, shards
 from ..data.class_maps import ClassMaps
 from ..data.images import decode_mask
 from ..errors import InputError
 from ..metrics import RULE, THRESHOLDS, ThresholdCurve, summarize
+from ..ops.maps import best_class
 from ..runs import PARTS, Score
 from ..store import Artefact
 from . import cluster
@@ -47,16 +47,6 @@ class Tally:
         self.images += other.images
 
 
-def best_class(maps: ClassMaps) -> tuple[torch.Tensor, torch.Tensor]:
-    """Score and mask value of the best class of each pixel, `[H,W]` both, at full resolution."""
-    size = (maps.height, maps.width)
-    if not maps.classes:
-        return torch.zeros(size), torch.ones(size, dtype=torch.long)
-    planes = torch.from_numpy(maps.planes.astype(np.float32))[None]
-    score, index = F.interpolate(planes, size, mode="bilinear", align_corners=False)[0].max(0)
-    return score, torch.tensor(maps.classes)[index]
-
-
 def add_image(tally: Tally, maps: ClassMaps, row: dict[str, Any]) -> None:
     """Counts one image; `row` holds its mask and, where the data set has them, its parts.
 
@@ -66,7 +56,8 @@ def add_image(tally: Tally, maps: ClassMaps, row: dict[str, Any]) -> None:
     if row["mask"] is None:
         raise InputError(f"image {row['id']} has no mask, so its split cannot be scored")
     target = torch.from_numpy(decode_mask(row["mask"], row["id"]))
-    score, best = best_class(maps)
+    planes, size = torch.from_numpy(maps.planes), (maps.height, maps.width)
+    score, best = best_class(planes, maps.classes, size)
     if target.shape != score.shape:
         raise InputError(
             f"maps of {maps.id} are for {tuple(score.shape)}, its mask is {tuple(target.shape)}"
@@ -133,7 +124,7 @@ def read_score(
         classes: names, background first.
         scored: indices that means run over.
         threshold: of the seed; none: the best on this split.
-        threshold_from: the split that the threshold was chosen on.
+        threshold_from: the split that the threshold was chosen on, or what else gave it.
     """
     with np.load(artefact.path(COUNTS), allow_pickle=False) as arrays:
         counts, parts = arrays["curve"], arrays["parts"]

@@ -114,7 +114,7 @@ class TestContract:
             network.eval()
             maps = fitted.localize(network, images, labels)
             height, width = network.features(images)["c4"].shape[2:]
-        assert maps.shape == (len(labels), CLASSES, height, width)
+        assert maps.shape == (len(labels), CLASSES + fitted.own_background, height, width)
         assert torch.isfinite(maps).all()
         assert maps.min() >= 0
         assert maps.max() > 0

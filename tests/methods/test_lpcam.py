@@ -171,15 +171,16 @@ def test_directions_are_means_of_units():
 def test_options_out_of_range_are_refused_by_name(field, value):
     with pytest.raises(InputError, match=f"^{field} is "):
         LPCAMConfig(**{field: value})
-    with pytest.raises(InputError, match=rf"settings\.{field} is "):
-        experiment("lpcam", changes={f"settings.{field}": value})
+    with pytest.raises(InputError, match=rf"lpcam\.{field} is "):
+        experiment("lpcam", changes={f"lpcam.{field}": value})
 
 
 def test_presets_are_those_of_the_specification():
     paper, release = (experiment("lpcam", preset=p) for p in ("paper", "release"))
-    assert (paper.settings.K, paper.settings.tau) == (12, 0.1)
-    assert (paper.settings.mu_f, paper.settings.mu_b, paper.settings.mu_b_low) == (0.9, 0.9, 0)
-    assert release.settings.mu_b_low == 0.05
+    printed, released = paper.settings["lpcam"], release.settings["lpcam"]
+    assert (printed.K, printed.tau) == (12, 0.1)
+    assert (printed.mu_f, printed.mu_b, printed.mu_b_low) == (0.9, 0.9, 0)
+    assert released.mu_b_low == 0.05
     assert (paper.training.momentum, release.training.momentum) == (0.9, 1e-4)
     assert paper.network.frozen_stages == release.network.frozen_stages == 0
 

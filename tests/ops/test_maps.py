@@ -8,7 +8,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wsss.platform.ops.maps import background, grid_size, merge_flip, merge_scales, normalize
+from wsss.platform.ops.maps import (
+    background,
+    best_class,
+    grid_size,
+    merge_flip,
+    merge_scales,
+    normalize,
+)
 
 DTYPES = (torch.float16, torch.float32, torch.float64)
 quick = settings(max_examples=30, deadline=None)
@@ -141,3 +148,27 @@ def test_grid_size_covers_the_image(height, width, stride):
     rows, columns = grid_size(height, width, stride)
     assert (rows - 1) * stride < height <= rows * stride
     assert (columns - 1) * stride < width <= columns * stride
+
+
+@quick
+@given(seed=st.integers(0, 999), present=st.integers(0, 3), own=st.booleans())
+def test_the_best_class_is_that_of_the_resized_planes(seed, present, own):
+    classes = [*([0] if own else []), *range(2, 2 + present)]
+    planes = random_maps(seed, len(classes), 3, 4).abs().clamp(max=1).half()
+    score, best = best_class(planes, classes, (7, 9))
+    assert score.shape == best.shape == (7, 9)
+    if not present:
+        assert score.max() == 0
+        return
+    full = torch.stack([slow_bilinear(p.double(), 7, 9) for p in planes])
+    foreground = full[own:]
+    chosen = foreground.max(0)
+    clear = (foreground.topk(min(2, present), 0).values.diff(dim=0).abs() > 1e-6).all(0)
+    assert torch.equal((best - 2)[clear], chosen.indices[clear])
+    if own:
+        margin = chosen.values - full[0]
+        assert torch.equal((score > 0.5)[margin.abs() > 1e-6], (margin > 0)[margin.abs() > 1e-6])
+        assert 0 <= score.min()
+        assert score.max() <= 1
+    else:
+        torch.testing.assert_close(score.double(), chosen.values, atol=1e-5, rtol=0)

@@ -80,7 +80,7 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
         (("run", "cam", "--set", "training.epoch=1"), "unknown field 'training.epoch'; there are"),
         (("run", "cam", "--set", "training.epochs=0"), "training.epochs is 0; it must be at least"),
         (("run", "cam", "--set", "epochs"), "--set takes FIELD=VALUE"),
-        (("run", "lpcam", "--set", "settings.tau=2"), "settings.tau is 2.0; it must be between"),
+        (("run", "lpcam", "--set", "lpcam.tau=2"), "lpcam.tau is 2.0; it must be between"),
         (("run", "cam", "--data", "nowhere"), "no data set 'nowhere'; there are: scenes"),
         (("run", "cam", "--data", "../x"), "image id '../x' is not allowed"),
         (("run", "cam", "--preset", "odd"), "unknown preset 'odd' of cam; there are paper"),
@@ -111,7 +111,7 @@ def test_bad_input_is_one_sentence_and_code_two(
 def test_methods_and_doctor_tell(wsss: Any) -> None:
     assert "lpcam" in wsss("methods")[1]
     fields = wsss("methods", "lpcam")[1]
-    assert "settings.tau = 0.3" in fields
+    assert "lpcam.tau = 0.3" in fields
     code, out, _ = wsss("doctor", "--verify")
     assert code == 0
     assert "2 GiB" in out or "GiB" in out

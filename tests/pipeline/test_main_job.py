@@ -18,11 +18,11 @@ from wsss.platform.data.transforms import Crop, normalized, resized
 from wsss.platform.errors import InputError
 from wsss.platform.method import PrototypeMethod
 from wsss.platform.metrics import ConfusionMatrix
-from wsss.platform.ops.maps import grid_size, merge_scales, normalize
+from wsss.platform.ops.maps import best_class, grid_size, merge_scales, normalize
+from wsss.platform.options import replaced
 from wsss.platform.pipeline import Pipeline
 from wsss.platform.progress import Silent
 from wsss.platform.stages import clustering, maps, score, stream, train
-from wsss.platform.stages.score import best_class
 from wsss.platform.store import Store
 
 pytestmark = pytest.mark.cluster
@@ -60,8 +60,7 @@ def test_nothing_runs_twice(job: Any) -> None:
 
 
 def test_thresholds_of_a_localizer_train_nothing_again(job: Any) -> None:
-    settings = replace(job.experiment.settings, mu_f=0.6)
-    other = Pipeline(job.store, replace(job.experiment, settings=settings))
+    other = Pipeline(job.store, replaced(job.experiment, {"lpcam.mu_f": 0.6}))
     assert {s.name for s in other.missing()} == {"maps", "scores"}
 
 
@@ -125,7 +124,7 @@ def test_scores_equal_the_slow_way(job: Any) -> None:
     for at in (0, 30, 77):
         matrix = ConfusionMatrix(7)
         for m in class_maps.read(stored):
-            value, best = best_class(m)
+            value, best = best_class(torch.from_numpy(m.planes), m.classes, (m.height, m.width))
             seed = torch.where(value > torch.tensor(found.thresholds[at]), best, 0)
             matrix.update(decode_mask(rows[m.id]["mask"], m.id), seed)
         assert found.miou[at] == pytest.approx(matrix.mean_iou(), abs=1e-12)
@@ -203,9 +202,7 @@ def test_two_workers_stream_disjoint_halves(job: Any) -> None:
 
 def test_two_training_workers_finish(job: Any) -> None:
     training = replace(job.experiment.training, workers=2, epochs=1)
-    wanted = replace(job.experiment, training=training, method="cam", localizer="")
-    settings = Pipeline(job.store, job.experiment).host.settings
-    pipeline = Pipeline(job.store, replace(wanted, settings=settings))
+    pipeline = Pipeline(job.store, replace(job.experiment, training=training, method="cam"))
     step = pipeline.steps[0]
     found, cached = job.store.get(step.stage, step.compute)
     assert not cached

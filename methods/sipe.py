@@ -1,0 +1,174 @@
+"""SIPE: class maps from prototypes of the image itself (Chen et al., CVPR 2022).
+
+Each position takes the class whose map overlaps best with what looks like it; the positions
+that a class took (its seeds) give one prototype, background among the classes, and the
+similarity to these prototypes is the map (IS-CAM). Training pulls it and the class map together.
+Shapes: B batch, N foreground classes, D channels, H W grid; the background plane comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..platform.method import IRN_PRESETS, Batch, Method
+from ..platform.models.backbones import STAGES
+from ..platform.models.classifier import Classifier, soft_margin
+from ..platform.ops.maps import background, merge_flip, normalize
+from ..platform.ops.prototypes import cosine_maps, masked_average, unit
+from ..platform.options import Options, option
+
+WIDTHS = (128, 128, 256, 256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SIPEConfig(Options):
+    """SIPE's own options; defaults are what the authors' code does."""
+
+    weight: float = option(1.0, "of the general-specific consistency (Eq. 9)", low=0)
+    background_weight: float = option(0.5, "alpha: scales the background", low=0)
+    alpha_on: str = option(
+        "iou",
+        "what alpha scales: the background's overlap (code) or its map (paper, Eq. 2)",
+        choices=("iou", "map"),
+    )
+    normalized: bool = option(True, "the loss takes IS-CAM over its maximum (paper, Eq. 10: raw)")
+    seed_features: str = option(
+        "sides", "features of the seeds at inference (training: c4)", choices=("sides", "c4")
+    )
+
+
+class Sides(nn.Module):
+    """1x1 convolutions on the four stages, whose gradient they keep to themselves.
+
+    Args:
+        channels: of the stages c1 to c4.
+    """
+
+    def __init__(self, channels: tuple[int, int, int, int]) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Conv2d(c, w, 1, bias=False) for c, w in zip(channels, WIDTHS, strict=True)
+        )
+
+    def forward(self, stages: Mapping[str, Tensor]) -> Tensor:
+        """The stages c1..c4 as `[B,768,h,w]` on the grid of c4."""
+        return joined(
+            [conv(stages[name].detach()) for conv, name in zip(self.convs, STAGES, strict=True)]
+        )
+
+
+def joined(parts: list[Tensor]) -> Tensor:
+    """Features of several grids, each at unit length, side by side on the grid of the last."""
+    size = parts[-1].shape[-2:]
+    resized = [
+        F.interpolate(unit(p, dim=1), size, mode="bilinear", align_corners=False) for p in parts
+    ]
+    return torch.cat(resized, 1)
+
+
+@torch.no_grad()
+def structure_seeds(features: Tensor, maps: Tensor, background_weight: float = 0.5) -> Tensor:
+    """The class of each position, by the overlap of its structure with each class map.
+
+    A position's structure is its rectified cosine to all positions; the overlap is their soft
+    intersection over union (Eqs. 3 to 5). Without gradient.
+
+    Args:
+        features: `[B,D,H,W]`.
+        maps: `[B,N+1,H,W]`, not negative.
+        background_weight: scales the overlap of the background.
+
+    Returns:
+        One-hot `[B,N+1,H,W]`; where nothing overlaps, background.
+    """
+    flat = unit(features, dim=1).flatten(2)
+    structure = F.relu(flat.mT @ flat)  # [B,P,P]
+    weights = maps.flatten(2)
+    both = weights @ structure
+    either = structure.sum(1, keepdim=True) + weights.sum(2, keepdim=True) - both
+    overlap = both / torch.where(either > 0, either, 1.0)
+    overlap[:, 0] *= background_weight
+    seeds = F.one_hot(overlap.argmax(1), maps.shape[1]).mT.to(maps.dtype)
+    return seeds.reshape(maps.shape)
+
+
+class SIPE(Method):
+    """Self-supervised image-specific prototypes."""
+
+    name = "sipe"
+    source = "Chen et al., CVPR 2022"
+    own_background = True
+    Config = SIPEConfig
+    settings: SIPEConfig
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {
+            **IRN_PRESETS["paper"],
+            "network.frozen_stages": 0,
+            "sipe.alpha_on": "map",
+            "sipe.normalized": False,
+        },
+        "release": {**IRN_PRESETS["release"], "training.clip_norm": 1.0},
+        "default": {**IRN_PRESETS["default"]},
+        "scenes": {**IRN_PRESETS["scenes"]},
+    }
+    ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "prototypes, no consistency": {"sipe.weight": 0.0},
+        "prototypes and consistency": {},
+    }
+
+    def extend(self, network: Classifier) -> None:
+        network.extras["sipe"] = Sides(network.backbone.channels)
+
+    def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
+        stages = network.features(batch.images)
+        scores = network.head(stages["c4"])
+        terms = {"classification": soft_margin(scores.mean((2, 3)), batch.labels)}
+        valid = F.interpolate(batch.valid[:, None].to(scores.dtype), scores.shape[-2:])
+        present = torch.cat([torch.ones_like(batch.labels[:, :1]), batch.labels], 1)
+        maps = self._maps(scores) * present[:, :, None, None] * valid
+        seeds = self._seeds(stages["c4"], maps) * valid
+        sides = network.extras["sipe"](stages)
+        specific = cosine_maps(sides, masked_average(sides, seeds))
+        if self.settings.normalized:
+            specific = normalize(specific)
+        terms["consistency"] = self.settings.weight * (maps - specific).abs().mean()
+        return terms
+
+    def _maps(self, scores: Tensor) -> Tensor:
+        """Class maps under the background: `[B,N,H,W]` scores to `[B,N+1,H,W]`.
+
+        The background is what no class claims, absent classes among them (the authors' code).
+        """
+        maps = normalize(scores)
+        alpha = self.settings.background_weight if self.settings.alpha_on == "map" else 1.0
+        return torch.cat([background(maps, alpha), maps], 1)
+
+    def _seeds(self, features: Tensor, maps: Tensor) -> Tensor:
+        alpha = self.settings.background_weight if self.settings.alpha_on == "iou" else 1.0
+        return structure_seeds(features, maps, alpha)
+
+    def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+        stages = network.features(torch.cat([images, images.flip(-1)]))
+        scores = merge_flip(*network.head(stages["c4"]).chunk(2))
+        features = merge_flip(*_hierarchy(network, stages).chunk(2))
+        of_seeds = features
+        if self.settings.seed_features == "c4":
+            of_seeds = merge_flip(*stages["c4"].chunk(2))
+        seeds = self._seeds(of_seeds, self._maps(scores))
+        present = torch.cat([torch.ones_like(labels[:, :1]), labels], 1).to(seeds)
+        seeds = seeds * present[:, :, None, None]
+        return cosine_maps(features, masked_average(features, seeds))
+
+
+def _hierarchy(network: Classifier, stages: Mapping[str, Tensor]) -> Tensor:
+    """`[B,D,h,w]`: the trained sides, or on a network without them the stages themselves."""
+    if "sipe" in network.extras:
+        out: Tensor = network.extras["sipe"](stages)
+        return out
+    return joined([stages[name] for name in STAGES])

@@ -1,0 +1,79 @@
+"""Methods trained together on one network, and localizers on networks of others."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from wsss.platform.errors import InputError
+from wsss.platform.experiment import experiment
+from wsss.platform.joint import Joint, together
+from wsss.platform.method import find, methods
+from wsss.platform.models.backbones import build
+
+CLASSES = 3
+
+
+def made(*names):
+    return together([find(name)(find(name).Config()) for name in names])
+
+
+def test_one_method_is_itself():
+    assert type(made("sipe")) is find("sipe")
+
+
+def test_two_methods_share_classification_and_one_look_at_the_images(batch_of):
+    joint = made("sipe", "cam")
+    assert isinstance(joint, Joint)
+    assert joint.name == "sipe+cam"
+    torch.manual_seed(0)
+    network = joint.network(CLASSES, build("small"))
+    looks = []
+    network.backbone.register_forward_hook(lambda *_: looks.append(1))
+    network.eval()  # batch statistics would change from one call to the next
+    batch = batch_of([[1, 0, 1], [0, 1, 0]])
+    terms = joint.losses(network, batch, 0.0)
+    assert len(looks) == 1
+    alone = made("sipe").losses(network, batch, 0.0)
+    assert set(terms) == set(alone) == {"classification", "consistency"}
+    for name, value in alone.items():
+        torch.testing.assert_close(terms[name], value)
+
+
+def test_a_method_without_training_of_its_own_cannot_join():
+    with pytest.raises(InputError, match="lpcam adds nothing to training"):
+        made("sipe", "lpcam")
+
+
+def test_settings_go_by_method_and_the_first_preset_counts():
+    both = experiment("sipe+cam", localizer="lpcam", changes={"sipe.weight": 2, "lpcam.K": 7})
+    assert set(both.settings) == {"sipe", "cam", "lpcam"}
+    assert both.settings["sipe"].weight == 2.0
+    assert both.settings["lpcam"].K == 7
+    assert both.settings["lpcam"].tau == find("lpcam").presets["default"]["lpcam.tau"]
+    assert both.localizer_name == "lpcam"
+    assert experiment("sipe+cam").localizer_name == "sipe"
+    for field in ("network.frozen_stages", "training.lr"):
+        expected = find("sipe").presets["default"][field]
+        group, name = field.split(".")
+        assert getattr(getattr(both, group), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        ("sipe+sipe", "names one twice"),
+        ("sipe+nothing", "unknown method 'nothing'"),
+        ("sipe+", "unknown method ''"),
+    ],
+)
+def test_odd_combinations_are_refused(method, sentence):
+    with pytest.raises(InputError, match=sentence):
+        experiment(method)
+
+
+@pytest.mark.parametrize("host", [m for m, cls in methods().items() if not cls.trains_as])
+def test_class_weights_and_features_are_there_on_every_host(host):
+    network = made(host).network(CLASSES, build("small")).eval()
+    stages = network.features(torch.randn(1, 3, 32, 32))
+    assert set(stages) == {"c1", "c2", "c3", "c4"}
+    assert network.class_weights.shape == (CLASSES, stages["c4"].shape[1])

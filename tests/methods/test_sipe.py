@@ -1,0 +1,181 @@
+"""SIPE: seeds against slow loops in float64, and which loss trains what."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wsss.methods.sipe import SIPE, Sides, SIPEConfig, joined, structure_seeds
+from wsss.platform.experiment import experiment
+from wsss.platform.models.backbones import build
+from wsss.platform.ops.maps import normalize
+from wsss.platform.ops.prototypes import cosine_maps, masked_average
+
+CLASSES = 3
+quick = settings(max_examples=25, deadline=None)
+
+
+def slow_overlaps(features, maps):
+    """`[N+1,P]` of one image: soft intersection over union of structure and maps, by loops."""
+    positions = features.double().flatten(1).T.tolist()
+    planes = maps.double().flatten(1).tolist()
+
+    def cosine(a, b):
+        lengths = (sum(x * x for x in a) * sum(x * x for x in b)) ** 0.5
+        return max(sum(x * y for x, y in zip(a, b, strict=True)) / lengths, 0.0) if lengths else 0.0
+
+    out = []
+    for plane in planes:
+        row = []
+        for a in positions:
+            similar = [cosine(a, b) for b in positions]
+            both = sum(s * m for s, m in zip(similar, plane, strict=True))
+            either = sum(similar) + sum(plane) - both
+            row.append(both / either if either else 0.0)
+        out.append(row)
+    return torch.tensor(out, dtype=torch.float64)
+
+
+def noise(seed, *shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@quick
+@given(
+    seed=st.integers(0, 999),
+    height=st.integers(1, 4),
+    width=st.integers(1, 4),
+    weight=st.sampled_from([0.0, 0.5, 1.0, 2.0]),
+)
+def test_seeds_are_those_of_the_formula(seed, height, width, weight):
+    features = noise(seed, 2, 5, height, width)
+    maps = noise(seed + 1, 2, CLASSES + 1, height, width).abs()
+    seeds = structure_seeds(features, maps, weight)
+    for k in range(2):
+        overlaps = slow_overlaps(features[k], maps[k])
+        overlaps[0] *= weight
+        assert torch.equal(seeds[k].flatten(1).argmax(0), overlaps.argmax(0))
+
+
+@quick
+@given(seed=st.integers(0, 999))
+def test_each_position_has_one_class_whatever_the_scale_of_features(seed):
+    features = noise(seed, 1, 6, 4, 5)
+    maps = noise(seed + 1, 1, CLASSES + 1, 4, 5).abs()
+    seeds = structure_seeds(features, maps)
+    assert torch.equal(seeds.sum(1), torch.ones(1, 4, 5, dtype=torch.float64))
+    assert set(seeds.unique().tolist()) <= {0.0, 1.0}
+    assert torch.equal(seeds, structure_seeds(7 * features, maps))
+
+
+def test_nothing_that_overlaps_is_background():
+    empty = torch.zeros(1, CLASSES + 1, 3, 3)
+    assert structure_seeds(torch.randn(1, 4, 3, 3), empty)[:, 0].all()
+    assert structure_seeds(torch.zeros(1, 4, 3, 3), empty)[:, 0].all()
+
+
+def test_seeds_follow_structure_not_place():
+    """Two looks side by side; the class map touches one place of the left look only."""
+    features = torch.zeros(1, 2, 4, 6)
+    features[:, 0, :, :3] = 1
+    features[:, 1, :, 3:] = 1
+    maps = torch.zeros(1, 2, 4, 6)
+    maps[:, 0] = 1
+    maps[:, :, 1, 1] = torch.tensor([0.0, 1.0])
+    maps[:, 0, :, :3] = 0.02
+    seeds = structure_seeds(features, maps)
+    assert seeds[0, 1, :, :3].all()
+    assert seeds[0, 0, :, 3:].all()
+
+
+def test_sides_are_768_wide_and_keep_their_gradient():
+    body = build("small")
+    stages = body(torch.randn(2, 3, 32, 32))
+    sides = Sides(body.channels)
+    out = sides(stages)
+    assert out.shape == (2, 768, *stages["c4"].shape[2:])
+    out.square().sum().backward()
+    assert all(p.grad is None for p in body.parameters())
+    assert all(conv.weight.grad is not None for conv in sides.convs)
+
+
+def test_each_side_has_unit_length_where_grids_agree():
+    parts = [noise(k, 2, 4 + k, 3, 5) for k in range(3)]
+    lengths = [p.norm(dim=1) for p in joined(parts).split([4, 5, 6], 1)]
+    for length in lengths:
+        torch.testing.assert_close(length, torch.ones_like(length))
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return SIPE(SIPEConfig()).network(CLASSES, build("small"))
+
+
+class TestTraining:
+    def terms(self, network, batch, **options):
+        network.train()
+        return SIPE(SIPEConfig(**options)).losses(network, batch, 0.5)
+
+    def test_consistency_trains_the_sides_and_through_the_class_maps_the_rest(
+        self, network, batch_of
+    ):
+        self.terms(network, batch_of([[1, 0, 1], [0, 1, 0]]))["consistency"].backward()
+        for conv in network.extras["sipe"].convs:
+            assert conv.weight.grad.abs().sum() > 0
+        assert network.head.weight.grad.abs().sum() > 0
+        assert all(p.grad.abs().sum() > 0 for p in network.backbone.c4.parameters() if p.ndim > 1)
+
+    def test_classification_does_not_train_the_sides(self, network, batch_of):
+        self.terms(network, batch_of([[1, 0, 1], [0, 1, 0]]))["classification"].backward()
+        assert all(conv.weight.grad is None for conv in network.extras["sipe"].convs)
+
+    @pytest.mark.parametrize("normalized", [True, False])
+    def test_consistency_is_that_of_the_formula(self, network, batch_of, normalized):
+        batch = batch_of([[1, 0, 1], [0, 1, 0]], valid=600)
+        found = self.terms(network, batch, normalized=normalized, weight=2.0)["consistency"]
+        with torch.no_grad():
+            stages = network.features(batch.images)
+            raw = network.head(stages["c4"]).clamp(min=0)
+            foreground = raw / (raw.amax((2, 3), keepdim=True) + 1e-5)
+            planes = torch.cat([1 - foreground.amax(1, keepdim=True), foreground], 1)
+            labels = torch.cat([torch.ones(2, 1), batch.labels], 1)[:, :, None, None]
+            inside = batch.valid[:, None, :: 32 // raw.shape[2], :: 32 // raw.shape[3]].float()
+            planes = planes * labels * inside
+            seeds = structure_seeds(stages["c4"], planes) * inside
+            features = network.extras["sipe"](stages)
+            specific = cosine_maps(features, masked_average(features, seeds))
+            specific = normalize(specific) if normalized else specific
+            expected = 2 * (planes - specific).abs().mean()
+        torch.testing.assert_close(found.detach(), expected)
+
+    def test_absent_classes_have_no_share_in_it(self, network, batch_of):
+        batch = batch_of([[1, 0, 0]])
+        before = self.terms(network, batch)["consistency"]
+        before.backward()
+        assert torch.isfinite(before)
+        assert network.head.weight.grad[0].abs().sum() > 0
+
+
+def test_it_reads_a_network_without_sides():
+    torch.manual_seed(0)
+    from wsss.methods.cam import CAM
+
+    plain = CAM(CAM.Config()).network(CLASSES, build("small")).eval()
+    with torch.inference_mode():
+        maps = SIPE(SIPEConfig()).localize(plain, torch.randn(2, 3, 40, 32), torch.eye(3)[:2])
+    assert maps.shape[1] == CLASSES + 1
+    assert torch.isfinite(maps).all()
+    assert maps[0, 2:].abs().sum() == 0, "absent classes take no seeds"
+    assert maps[0, 0].max() > 0
+
+
+
+def test_presets_are_those_of_the_specification():
+    paper, release = (experiment("sipe", preset=p) for p in ("paper", "release"))
+    assert paper.settings["sipe"] == SIPEConfig(alpha_on="map", normalized=False)
+    assert release.settings["sipe"] == SIPEConfig()
+    assert (paper.training.momentum, release.training.momentum) == (0.9, 1e-4)
+    assert (paper.training.clip_norm, release.training.clip_norm) == (0, 1)
+    assert (paper.network.frozen_stages, release.network.frozen_stages) == (0, 2)
