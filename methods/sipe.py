@@ -128,7 +128,7 @@ class SIPE(Method):
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
         stages = network.features(batch.images)
         scores = network.head(stages["c4"])
-        terms = {"classification": soft_margin(scores.mean((2, 3)), batch.labels)}
+        terms = {"classification": soft_margin(scores, batch.labels)}
         valid = F.interpolate(batch.valid[:, None].to(scores.dtype), scores.shape[-2:])
         present = torch.cat([torch.ones_like(batch.labels[:, :1]), batch.labels], 1)
         maps = self._maps(scores) * present[:, :, None, None] * valid

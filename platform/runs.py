@@ -23,10 +23,10 @@ class Score:
     """How well one set of class maps segments one split, at every threshold and at one.
 
     All rates are fractions. `miou[t]` belongs to `thresholds[t]`. Values other than `miou`
-    hold at `threshold`, which was chosen on the split `threshold_from` (or see OWN). An absent class has IoU
-    None. `scored` are the indices into `classes` (0 is background) that the means run over.
-    `parts` (only where a data set marks parts): the share of the pixels of each kind of PARTS
-    that is activated for the class it belongs to.
+    hold at `threshold`, which was chosen on the split `threshold_from` (or see OWN). An absent
+    class has IoU None. `scored` are the indices into `classes` (0 is background) that the means
+    run over. `parts` (only where a data set marks parts): the share of the pixels of each kind
+    of PARTS that is activated for the class it belongs to.
     """
 
     split: str

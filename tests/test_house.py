@@ -18,7 +18,7 @@ LEVELS = (
     ("errors", "options", "store", "runs", "progress"),
     ("ops", "metrics"),
     ("models", "data"),
-    ("method", "experiment"),
+    ("method", "joint", "experiment"),
     ("stages", "datasets"),
     ("pipeline",),
     ("sweep",),

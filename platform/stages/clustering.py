@@ -192,7 +192,8 @@ class Holders:
 
     def peak_bytes(self) -> int:
         """The largest peak of private memory among the holders."""
-        return max(self._ask("peak_bytes"))
+        peaks: list[int] = self._ask("peak_bytes")
+        return max(peaks)
 
     def close(self) -> None:
         for actor in self.actors:

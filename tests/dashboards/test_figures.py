@@ -75,7 +75,7 @@ def test_threshold_curve_marks_the_chosen_point() -> None:
     assert curve["y"]["dtype"] == "f4"
     assert mark["x"] == [0.2]
     assert mark["y"] == [pytest.approx(40)]
-    assert "chosen on train" in curve["name"]
+    assert "from train" in curve["name"]
     assert traces[2]["line"]["color"] != curve["line"]["color"]
     assert traces[2]["line"]["dash"] != curve["line"]["dash"]
 

@@ -117,7 +117,8 @@ class TestContract:
         assert maps.shape == (len(labels), CLASSES + fitted.own_background, height, width)
         assert torch.isfinite(maps).all()
         assert maps.min() >= 0
-        assert maps.max() > 0
+        if labels.all() or not fitted.own_background:  # absent classes' positions may be nobody's
+            assert maps.max() > 0
 
     def test_maps_of_an_image_do_not_depend_on_its_batch(self, fitted, network):
         images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))

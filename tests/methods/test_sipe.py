@@ -164,12 +164,14 @@ def test_it_reads_a_network_without_sides():
 
     plain = CAM(CAM.Config()).network(CLASSES, build("small")).eval()
     with torch.inference_mode():
-        maps = SIPE(SIPEConfig()).localize(plain, torch.randn(2, 3, 40, 32), torch.eye(3)[:2])
+        images = torch.randn(2, 3, 40, 32)
+        whole = SIPE(SIPEConfig()).localize(plain, images, torch.ones(2, 3))
+        maps = SIPE(SIPEConfig()).localize(plain, images, torch.eye(3)[:2])
     assert maps.shape[1] == CLASSES + 1
     assert torch.isfinite(maps).all()
-    assert maps[0, 2:].abs().sum() == 0, "absent classes take no seeds"
-    assert maps[0, 0].max() > 0
-
+    assert whole.flatten(1).amax(1).min() > 0
+    assert maps[0, 2:].abs().sum() == maps[1, [1, 3]].abs().sum() == 0, "absent: no seeds"
+    assert torch.equal(maps[0, :2], whole[0, :2])
 
 
 def test_presets_are_those_of_the_specification():

@@ -168,7 +168,7 @@ def test_the_best_class_is_that_of_the_resized_planes(seed, present, own):
     if own:
         margin = chosen.values - full[0]
         assert torch.equal((score > 0.5)[margin.abs() > 1e-6], (margin > 0)[margin.abs() > 1e-6])
-        assert 0 <= score.min()
+        assert score.min() >= 0
         assert score.max() <= 1
     else:
         torch.testing.assert_close(score.double(), chosen.values, atol=1e-5, rtol=0)
