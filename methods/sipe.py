@@ -13,17 +13,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..platform.method import IRN_PRESETS, Batch, Method
-from ..platform.models.backbones import STAGES
 from ..platform.models.classifier import Classifier, soft_margin
+from ..platform.models.sides import add_sides, hierarchy
 from ..platform.ops.maps import background, merge_flip, normalize
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
 from ..platform.options import Options, option
-
-WIDTHS = (128, 128, 256, 256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,35 +39,6 @@ class SIPEConfig(Options):
     seed_features: str = option(
         "sides", "features of the seeds at inference (training: c4)", choices=("sides", "c4")
     )
-
-
-class Sides(nn.Module):
-    """1x1 convolutions on the four stages, whose gradient they keep to themselves.
-
-    Args:
-        channels: of the stages c1 to c4.
-    """
-
-    def __init__(self, channels: tuple[int, int, int, int]) -> None:
-        super().__init__()
-        self.convs = nn.ModuleList(
-            nn.Conv2d(c, w, 1, bias=False) for c, w in zip(channels, WIDTHS, strict=True)
-        )
-
-    def forward(self, stages: Mapping[str, Tensor]) -> Tensor:
-        """The stages c1..c4 as `[B,768,h,w]` on the grid of c4."""
-        return joined(
-            [conv(stages[name].detach()) for conv, name in zip(self.convs, STAGES, strict=True)]
-        )
-
-
-def joined(parts: list[Tensor]) -> Tensor:
-    """Features of several grids, each at unit length, side by side on the grid of the last."""
-    size = parts[-1].shape[-2:]
-    resized = [
-        F.interpolate(unit(p, dim=1), size, mode="bilinear", align_corners=False) for p in parts
-    ]
-    return torch.cat(resized, 1)
 
 
 @torch.no_grad()
@@ -104,6 +73,7 @@ class SIPE(Method):
     name = "sipe"
     source = "Chen et al., CVPR 2022"
     own_background = True
+    at_inference = ("seed_features",)
     Config = SIPEConfig
     settings: SIPEConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -123,7 +93,7 @@ class SIPE(Method):
     }
 
     def extend(self, network: Classifier) -> None:
-        network.extras["sipe"] = Sides(network.backbone.channels)
+        add_sides(network)
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
         stages = network.features(batch.images)
@@ -133,7 +103,7 @@ class SIPE(Method):
         present = torch.cat([torch.ones_like(batch.labels[:, :1]), batch.labels], 1)
         maps = self._maps(scores) * present[:, :, None, None] * valid
         seeds = self._seeds(stages["c4"], maps) * valid
-        sides = network.extras["sipe"](stages)
+        sides = hierarchy(network, stages)
         specific = cosine_maps(sides, masked_average(sides, seeds))
         if self.settings.normalized:
             specific = normalize(specific)
@@ -156,7 +126,7 @@ class SIPE(Method):
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         stages = network.features(torch.cat([images, images.flip(-1)]))
         scores = merge_flip(*network.head(stages["c4"]).chunk(2))
-        features = merge_flip(*_hierarchy(network, stages).chunk(2))
+        features = merge_flip(*hierarchy(network, stages).chunk(2))
         of_seeds = features
         if self.settings.seed_features == "c4":
             of_seeds = merge_flip(*stages["c4"].chunk(2))
@@ -164,11 +134,3 @@ class SIPE(Method):
         present = torch.cat([torch.ones_like(labels[:, :1]), labels], 1).to(seeds)
         seeds = seeds * present[:, :, None, None]
         return cosine_maps(features, masked_average(features, seeds))
-
-
-def _hierarchy(network: Classifier, stages: Mapping[str, Tensor]) -> Tensor:
-    """`[B,D,h,w]`: the trained sides, or on a network without them the stages themselves."""
-    if "sipe" in network.extras:
-        out: Tensor = network.extras["sipe"](stages)
-        return out
-    return joined([stages[name] for name in STAGES])

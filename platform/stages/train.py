@@ -186,7 +186,10 @@ def run_worker(job: Job) -> None:
         with checkpoint.as_directory() as folder:
             trainer.load(torch.load(Path(folder) / "state.pt", weights_only=True))
     if world > 1:
-        trainer.module = ray.train.torch.prepare_model(trainer.module)
+        trainer.module = ray.train.torch.prepare_model(
+            trainer.module,
+            parallel_strategy_kwargs={"broadcast_buffers": False},  # banks are the same everywhere
+        )
     train(trainer, Log(Path(job.metrics), trainer.step) if rank == 0 else None, _report(rank))
 
 

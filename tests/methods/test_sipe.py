@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wsss.methods.sipe import SIPE, Sides, SIPEConfig, joined, structure_seeds
+from wsss.methods.sipe import SIPE, SIPEConfig, structure_seeds
 from wsss.platform.experiment import experiment
 from wsss.platform.models.backbones import build
 from wsss.platform.ops.maps import normalize
@@ -89,24 +89,6 @@ def test_seeds_follow_structure_not_place():
     assert seeds[0, 0, :, 3:].all()
 
 
-def test_sides_are_768_wide_and_keep_their_gradient():
-    body = build("small")
-    stages = body(torch.randn(2, 3, 32, 32))
-    sides = Sides(body.channels)
-    out = sides(stages)
-    assert out.shape == (2, 768, *stages["c4"].shape[2:])
-    out.square().sum().backward()
-    assert all(p.grad is None for p in body.parameters())
-    assert all(conv.weight.grad is not None for conv in sides.convs)
-
-
-def test_each_side_has_unit_length_where_grids_agree():
-    parts = [noise(k, 2, 4 + k, 3, 5) for k in range(3)]
-    lengths = [p.norm(dim=1) for p in joined(parts).split([4, 5, 6], 1)]
-    for length in lengths:
-        torch.testing.assert_close(length, torch.ones_like(length))
-
-
 @pytest.fixture
 def network():
     torch.manual_seed(0)
@@ -122,14 +104,14 @@ class TestTraining:
         self, network, batch_of
     ):
         self.terms(network, batch_of([[1, 0, 1], [0, 1, 0]]))["consistency"].backward()
-        for conv in network.extras["sipe"].convs:
+        for conv in network.extras["sides"].convs:
             assert conv.weight.grad.abs().sum() > 0
         assert network.head.weight.grad.abs().sum() > 0
         assert all(p.grad.abs().sum() > 0 for p in network.backbone.c4.parameters() if p.ndim > 1)
 
     def test_classification_does_not_train_the_sides(self, network, batch_of):
         self.terms(network, batch_of([[1, 0, 1], [0, 1, 0]]))["classification"].backward()
-        assert all(conv.weight.grad is None for conv in network.extras["sipe"].convs)
+        assert all(conv.weight.grad is None for conv in network.extras["sides"].convs)
 
     @pytest.mark.parametrize("normalized", [True, False])
     def test_consistency_is_that_of_the_formula(self, network, batch_of, normalized):
@@ -144,7 +126,7 @@ class TestTraining:
             inside = batch.valid[:, None, :: 32 // raw.shape[2], :: 32 // raw.shape[3]].float()
             planes = planes * labels * inside
             seeds = structure_seeds(stages["c4"], planes) * inside
-            features = network.extras["sipe"](stages)
+            features = network.extras["sides"](stages)
             specific = cosine_maps(features, masked_average(features, seeds))
             specific = normalize(specific) if normalized else specific
             expected = 2 * (planes - specific).abs().mean()
