@@ -15,7 +15,7 @@ from typing import Any
 
 from .errors import InputError
 from .experiment import Experiment
-from .options import replaced
+from .options import replaced, walk
 from .pipeline import Pipeline
 from .progress import Silent
 from .runs import SweepRecord, Trial, as_json, read_sweep, score_from_json, write_json
@@ -57,6 +57,8 @@ class Sweep:
     concurrent: int = 2
 
     def __post_init__(self) -> None:
+        if len({_short(field) for field in self.space}) < len(self.space):
+            raise InputError(f"a space has two fields of one name: {', '.join(self.space)}")
         for field, values in self.space.items():
             for value in values:
                 replaced(self.base, {field: value})
@@ -135,6 +137,7 @@ def run(store: Store, sweep: Sweep, name: str, command: str, progress: Silent) -
         if not base.missing():
             return before
     base.execute()
+    untuned = {name: value for name, value, _ in walk(sweep.base)}
     trials = _trials(store, sweep, name, progress)
     best = max(trials, key=lambda t: -1.0 if t.value is None else t.value)
     record = SweepRecord(
@@ -143,7 +146,7 @@ def run(store: Store, sweep: Sweep, name: str, command: str, progress: Silent) -
         dataset=sweep.base.data,
         split=sweep.split,
         space={_short(k): list(v) for k, v in sweep.space.items()},
-        default={_short(k): _option(sweep.base, k) for k in sweep.space},
+        default={_short(k): untuned[k] for k in sweep.space},
         trials=tuple(trials),
         best=None if best.value is None else best.id,
         run=None,
@@ -165,14 +168,8 @@ def best_experiment(sweep: Sweep, record: SweepRecord) -> Experiment:
 
 
 def _short(field: str) -> str:
-    return field.removeprefix("settings.")
-
-
-def _option(experiment: Experiment, field: str) -> Any:
-    value: Any = experiment
-    for part in field.split("."):
-        value = getattr(value, part)
-    return value
+    """The name of a field without its group, as papers print it."""
+    return field.rpartition(".")[2]
 
 
 def _trials(store: Store, sweep: Sweep, name: str, progress: Silent) -> list[Trial]:

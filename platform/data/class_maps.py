@@ -78,7 +78,7 @@ def _decode(row: dict[str, object]) -> ClassMaps:
     assert isinstance(classes, list)
     assert isinstance(block, bytes)
     shape = (len(classes), row["grid_height"], row["grid_width"])
-    planes = np.frombuffer(block, np.float16).reshape(shape)  # type: ignore[arg-type]
+    planes = np.frombuffer(block, np.float16).reshape(shape).copy()  # type: ignore[arg-type]
     return ClassMaps(
         id=str(row["id"]),
         classes=tuple(classes),
