@@ -137,7 +137,6 @@ def run(store: Store, sweep: Sweep, name: str, command: str, progress: Silent) -
         if not base.missing():
             return before
     base.execute()
-    untuned = {name: value for name, value, _ in walk(sweep.base)}
     trials = _trials(store, sweep, name, progress)
     best = max(trials, key=lambda t: -1.0 if t.value is None else t.value)
     record = SweepRecord(
@@ -146,7 +145,7 @@ def run(store: Store, sweep: Sweep, name: str, command: str, progress: Silent) -
         dataset=sweep.base.data,
         split=sweep.split,
         space={_short(k): list(v) for k, v in sweep.space.items()},
-        default={_short(k): untuned[k] for k in sweep.space},
+        default={_short(k): value for k, value, _ in walk(sweep.base) if k in sweep.space},
         trials=tuple(trials),
         best=None if best.value is None else best.id,
         run=None,

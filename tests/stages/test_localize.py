@@ -55,6 +55,7 @@ def kept(network, write_shards, tmp_path):
     folder = tmp_path / "maps"
     folder.mkdir()
     job = Job(
+        host=CAM(CAM.Config()),
         method=CAM(CAM.Config()),
         network=Network(backbone="small"),
         classes=CLASSES,
