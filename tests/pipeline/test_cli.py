@@ -108,6 +108,37 @@ def test_bad_input_is_one_sentence_and_code_two(
     assert len(err.strip().splitlines()) == 1
 
 
+def test_compare_sets_methods_and_localizers_side_by_side(wsss: Any) -> None:
+    code, out, _ = wsss("compare", "cam", "lpcam", "cam:sipe", *SMALL, "--set=lpcam.tau=0.2")
+    assert code == 0
+    table = out[out.index("mIoU") :]
+    for split, n in (("train", 48), ("val", 16)):
+        for title in ("cam", "lpcam", "cam:sipe"):
+            assert f"{title} on {split} (n={n})" in table
+    own = next(line for line in table.splitlines() if line.startswith("cam:sipe on val"))
+    assert own.endswith("-"), "no threshold is chosen for maps with their own background"
+    assert "threshold from its own background or train" in table
+
+
+def test_compare_checks_all_before_it_runs_any(wsss: Any) -> None:
+    code, out, err = wsss("compare", "cam", "nothing", *SMALL)
+    assert code == 2
+    assert out == ""
+    assert "unknown method 'nothing'" in err
+
+
+def test_ablate_takes_parts_away(wsss: Any) -> None:
+    small = [word for word in SMALL if "epochs" not in word]
+    code, out, _ = wsss("ablate", "sipe", *small, "--set=training.epochs=1")
+    assert code == 0
+    table = out[out.index("mIoU") :]
+    for title in ("cam", "prototypes, no consistency", "prototypes and consistency"):
+        assert f"{title} on val" in table
+    code, _, err = wsss("ablate", "cam", *SMALL)
+    assert code == 2
+    assert "names no parts" in err
+
+
 def test_methods_and_doctor_tell(wsss: Any) -> None:
     assert "lpcam" in wsss("methods")[1]
     fields = wsss("methods", "lpcam")[1]

@@ -16,6 +16,7 @@ from wsss.platform.data.images import decode_image, decode_mask
 from wsss.platform.data.scenes import Scenes
 from wsss.platform.data.transforms import Crop, normalized, resized
 from wsss.platform.errors import InputError
+from wsss.platform.experiment import experiment
 from wsss.platform.method import PrototypeMethod
 from wsss.platform.metrics import ConfusionMatrix
 from wsss.platform.ops.maps import best_class, grid_size, merge_scales, normalize
@@ -65,8 +66,6 @@ def test_thresholds_of_a_localizer_train_nothing_again(job: Any) -> None:
 
 
 def test_cam_has_the_network_of_lpcam(job: Any) -> None:
-    from wsss.platform.experiment import experiment
-
     changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
     plain = Pipeline(job.store, experiment("cam", preset="scenes", changes=changes))
     assert plain.network.key == job.pipeline.network.key
@@ -235,3 +234,48 @@ def test_a_truncated_image_fails_the_job_and_leaves_nothing(
     kept, _ = datasets.add(store, source, "broken", Silent(), tolerate=0.5)
     assert kept.about["counts"] == {"train": 3}
     assert broken.name in kept.about["quarantined"][0]
+
+
+def test_a_localizer_of_another_method_reads_the_trained_network(job: Any) -> None:
+    pipeline = Pipeline(job.store, replace(job.experiment, method="cam", localizer="sipe"))
+    pipeline.execute()
+    assert pipeline.network.key == job.pipeline.network.key
+    assert set(pipeline.maps) == {"cam", "sipe"}
+    found = pipeline.read_scores()["sipe"]
+    assert {s.threshold for s in found.values()} == {0.5}
+    rows = list(class_maps.read(job.store.open("maps", pipeline.maps["sipe"]["val"].key).files()))
+    assert all(m.classes[0] == 0 and len(m.planes) == len(m.classes) for m in rows)
+
+
+def test_the_score_of_own_backgrounds_is_that_of_the_best_plane(job: Any) -> None:
+    """The slow way: all planes at full size, the largest one, one confusion matrix."""
+    pipeline = Pipeline(job.store, replace(job.experiment, method="cam", localizer="sipe"))
+    pipeline.execute()
+    masks = {
+        r["id"]: decode_mask(r["mask"], r["id"])
+        for piece in datasets.slices(pipeline.shards, "val")
+        for r in shards.read(piece, ("id", "mask"))
+    }
+    matrix = ConfusionMatrix(7)
+    for m in class_maps.read(job.store.open("maps", pipeline.maps["sipe"]["val"].key).files()):
+        planes = torch.from_numpy(m.planes).float()[None]
+        full = torch.nn.functional.interpolate(
+            planes, (m.height, m.width), mode="bilinear", align_corners=False
+        )[0]
+        matrix.update(masks[m.id], np.asarray(m.classes)[full.argmax(0).numpy()])
+    expected = matrix.mean_iou()
+    assert pipeline.read_scores()["sipe"]["val"].value == pytest.approx(expected, abs=1e-9)
+
+
+def test_methods_trained_together_share_one_network(job: Any) -> None:
+    changes = {"training.epochs": 1, "training.batch_size": 8, "views.scales": (1.0,)}
+    both = experiment("sipe+cpal", localizer="lpcam", preset="scenes", changes=changes)
+    pipeline = Pipeline(job.store, both)
+    pipeline.execute()
+    lines = train.read_metrics(
+        job.store.open("network", pipeline.network.key).path("metrics.jsonl")
+    )
+    assert {"classification", "consistency", "self"} <= set(lines[0])
+    total = sum(lines[-1][k] for k in ("classification", "consistency", "self"))
+    assert lines[-1]["loss"] == pytest.approx(total)
+    assert set(pipeline.read_scores()) == {"sipe+cpal", "lpcam"}
