@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from .errors import InputError
@@ -23,16 +22,11 @@ class Network(Options):
 
     backbone: str = option("resnet50", "one of `wsss doctor`'s backbones")
     weights: str | None = option(
-        None, "local file of ImageNet weights (.pth), none: train from scratch"
+        None, "local file of ImageNet weights (.pth), none: train from scratch", file=True
     )
     frozen_stages: int = option(
         0, "first stages without gradient (IRN: 2; LPCAM, ReCAM: 0)", low=0, high=4
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.weights:  # workers run in other folders
-            object.__setattr__(self, "weights", str(Path(self.weights).absolute()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,10 @@ class Joint(Method):
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         return self.methods[0].localize(network, images, labels)
 
+    @property
+    def superpixels(self) -> str:
+        return next((m.superpixels for m in self.methods if m.superpixels), "")
+
     def on_epoch_start(self, network: Classifier, epoch: int) -> None:
         for method in self.methods:
             method.on_epoch_start(network, epoch)

@@ -8,7 +8,6 @@ Shapes: B batch, N foreground classes, D channels, H W pixels, h w grid, K clust
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -25,6 +24,10 @@ from .models.classifier import Classifier
 from .ops.maps import merge_flip
 from .ops.prototypes import unit
 from .options import Options
+from .store import keyed
+
+OUTSIDE = 255
+"""The superpixel of padding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +35,19 @@ class Batch:
     """What a training step sees; masks are not among it.
 
     `images` `[B,3,H,W]` normalised with ImageNet mean and deviation, zero where padded;
-    `labels` float `[B,N]` of 0 and 1; `valid` bool `[B,H,W]`, false where padded.
+    `labels` float `[B,N]` of 0 and 1; `valid` bool `[B,H,W]`, false where padded;
+    `superpixels` long `[B,H,W]`, OUTSIDE where padded, for methods that ask for them.
     """
 
     images: Tensor
     labels: Tensor
     valid: Tensor
+    superpixels: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device."""
+        tensors = {k: v for k, v in vars(self).items() if v is not None}
+        return Batch(**{k: v.to(device, non_blocking=True) for k, v in tensors.items()})
 
 
 IRN_PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -111,7 +121,7 @@ class Method(ABC):
 
     def reading_settings(self) -> dict[str, Any]:
         """The options that `localize` may read, as plain values: all."""
-        return dataclasses.asdict(self.settings)
+        return keyed(self.settings)
 
     @abstractmethod
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
@@ -135,6 +145,11 @@ class Method(ABC):
             images: `[B,3,H,W]`, normalised; the method adds the mirror image itself.
             labels: `[B,N]`; maps of absent classes may be anything.
         """
+
+    @property
+    def superpixels(self) -> str:
+        """The kind of superpixels that training needs (`stages.superpixels.KINDS`); none: ""."""
+        return ""
 
     def on_epoch_start(self, network: Classifier, epoch: int) -> None:  # noqa: B027
         """Called on every worker before each epoch."""

@@ -13,6 +13,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import InputError
@@ -27,9 +28,13 @@ def option(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[Any, ...] | None = None,
+    file: bool = False,
 ) -> Any:
-    """A dataclass field with a help text (meaning, unit, source) and allowed values."""
-    about = {"help": help, "low": low, "high": high, "choices": choices}
+    """A dataclass field with a help text (meaning, unit, source) and allowed values.
+
+    A `file` is kept as an absolute path (workers run in other folders).
+    """
+    about = {"help": help, "low": low, "high": high, "choices": choices, "file": file}
     return dataclasses.field(default=default, metadata=about)
 
 
@@ -42,6 +47,8 @@ class Options:
         for f in dataclasses.fields(self):
             if "help" in f.metadata:
                 value = _checked(f, hints[f.name], getattr(self, f.name))
+                if value and f.metadata["file"]:
+                    value = str(Path(value).absolute())
                 object.__setattr__(self, f.name, value)
 
 

@@ -24,7 +24,7 @@ from .method import Method, PrototypeMethod
 from .metrics import OWN_BACKGROUND
 from .progress import Silent
 from .runs import OWN, RunRecord, Score, StageRecord
-from .store import Artefact, Stage, Store, digest, file_digest, versions
+from .store import Artefact, Stage, Store, digest, keyed, versions
 
 Compute = Callable[[Path], dict[str, Any]]
 
@@ -83,6 +83,7 @@ class Pipeline:
 
     def _plan(self) -> None:
         e = self.experiment
+        self.superpixels = self._add(self._regions()) if self.host.superpixels else None
         self.network = self._add(self._network())
         clustered = [self.prototypes.clustering.split] if self.prototypes else []
         splits = list(dict.fromkeys([*clustered, *e.scoring.splits]))
@@ -106,18 +107,33 @@ class Pipeline:
         self.steps.append(step)
         return step.stage
 
+    def _regions(self) -> Step:
+        split, kind = self.experiment.training.split, self.host.superpixels
+        stage = Stage(
+            name="superpixels",
+            version=1,
+            config={"kind": kind, "split": split},
+            inputs={"shards": self.shards.key},
+            title=f"{kind} superpixels of {split}",
+        )
+
+        def compute(folder: Path) -> dict[str, Any]:
+            from .stages import cluster, superpixels
+
+            cluster.connect()
+            pieces = datasets.slices(self.shards, split)
+            return superpixels.compute(
+                folder, pieces, kind, lambda d, n: self.progress.update("", d, n)
+            )
+
+        return Step(stage, compute)
+
     def _network(self) -> Step:
         e = self.experiment
-        network = {**dataclasses.asdict(e.network)}
-        if e.network.weights:
-            path = Path(e.network.weights)
-            if not path.is_file():
-                raise InputError(f"there is no weight file {path}")
-            network["weights"] = file_digest(path)
         config = {
             "method": self.host.name,
             "settings": self.host.training_settings(),
-            "network": network,
+            "network": keyed(e.network),
             "training": dataclasses.asdict(e.training),
             "seed": e.seed,
         }
@@ -125,7 +141,10 @@ class Pipeline:
             name="network",
             version=1,
             config=config,
-            inputs={"shards": self.shards.key},
+            inputs={
+                "shards": self.shards.key,
+                **({"superpixels": self.superpixels.key} if self.superpixels else {}),
+            },
             title=f"train {self.host.name}, {e.network.backbone}",
         )
         return Step(stage, lambda folder: self._train(folder, stage))
@@ -142,6 +161,7 @@ class Pipeline:
             slices=tuple(datasets.slices(self.shards, e.training.split)),
             seed=e.seed,
             metrics=str(self.store.root / "training" / f"{stage.key[:32]}.jsonl"),
+            superpixels=str(self._artefact(self.superpixels).folder) if self.superpixels else "",
         )
         train.build(job.network, job.method, job.classes, job.seed)
         cluster.connect()

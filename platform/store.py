@@ -14,6 +14,7 @@ An artefact appears by the rename of its finished folder, so an aborted write is
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import hashlib
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .options import Options
 from .runs import as_json, write_json
 
 MANIFEST = "manifest.json"
@@ -44,6 +46,22 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def keyed(options: Options) -> dict[str, Any]:
+    """Options as plain values for a key: files by their content.
+
+    Raises:
+        InputError: a file is missing.
+    """
+    out = dataclasses.asdict(options)
+    for f in dataclasses.fields(options):
+        if f.metadata.get("file") and out[f.name]:
+            path = Path(out[f.name])
+            if not path.is_file():
+                raise InputError(f"there is no weight file {path}")
+            out[f.name] = file_digest(path)
+    return out
 
 
 @dataclass(frozen=True, kw_only=True)

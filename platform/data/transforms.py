@@ -46,28 +46,65 @@ def resized(image: Pixels, height: int, width: int) -> Pixels:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
-def augment(
-    image: Pixels, rng: np.random.Generator, crop: Crop
-) -> tuple[Pixels, NDArray[np.int32]]:
-    """A random crop of the resized, perhaps mirrored image.
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where a crop comes from and where it lies, in pixels of the resized image and the crop."""
 
-    Returns:
-        uint8 `[S,S,3]`, black where the image does not reach, and the rectangle that holds the
-        image: top, left, height, width.
-    """
+    height: int
+    width: int
+    mirrored: bool
+    y: int
+    x: int
+    top: int
+    left: int
+    rows: int
+    columns: int
+
+    @property
+    def rectangle(self) -> NDArray[np.int32]:
+        """What holds the image: top, left, height, width."""
+        return np.array([self.top, self.left, self.rows, self.columns], np.int32)
+
+
+def drawn(height: int, width: int, rng: np.random.Generator, crop: Crop) -> Placement:
+    """A random crop of a `height` x `width` image, resized and perhaps mirrored."""
     low, high = crop.resize
-    factor = int(rng.integers(low, high + 1)) / max(image.shape[:2])
-    height, width = (max(1, round(n * factor)) for n in image.shape[:2])
-    image = resized(image, height, width)
-    if rng.random() < 0.5:
-        image = image[:, ::-1]
+    factor = int(rng.integers(low, high + 1)) / max(height, width)
+    height, width = (max(1, round(n * factor)) for n in (height, width))
+    mirrored = bool(rng.random() < 0.5)
     rows, columns = min(height, crop.side), min(width, crop.side)
     y, x = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
     top = int(rng.integers(crop.side - rows + 1))
     left = int(rng.integers(crop.side - columns + 1))
-    out = np.zeros((crop.side, crop.side, 3), np.uint8)
-    out[top : top + rows, left : left + columns] = image[y : y + rows, x : x + columns]
-    return out, np.array([top, left, rows, columns], np.int32)
+    return Placement(
+        height=height,
+        width=width,
+        mirrored=mirrored,
+        y=y,
+        x=x,
+        top=top,
+        left=left,
+        rows=rows,
+        columns=columns,
+    )
+
+
+def placed(image: Pixels, place: Placement, side: int, outside: int = 0) -> Pixels:
+    """The crop: uint8 `[S,S,3]` of an image (bicubic) or `[S,S]` of ids (nearest), with the
+    value `outside` where the image does not reach."""
+    if image.ndim == 3:
+        image = resized(image, place.height, place.width)
+    else:
+        size = (place.width, place.height)
+        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.NEAREST))
+    if place.mirrored:
+        image = image[:, ::-1]
+    out = np.full((side, side, *image.shape[2:]), outside, np.uint8)
+    rows, columns = slice(place.y, place.y + place.rows), slice(place.x, place.x + place.columns)
+    out[place.top : place.top + place.rows, place.left : place.left + place.columns] = image[
+        rows, columns
+    ]
+    return out
 
 
 def normalized(images: Tensor) -> Tensor:

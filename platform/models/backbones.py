@@ -8,6 +8,7 @@ Shapes: B batch, D channels, H W grid.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 STAGES = ("c1", "c2", "c3", "c4")
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """A network body cut into the stages c1 to c4.
 
     Attributes:
@@ -29,13 +30,17 @@ class Backbone(nn.Module):
     strides: tuple[int, int, int, int] = (4, 8, 16, 16)
     pretrained: bool = True
 
+    @abstractmethod
     def stage(self, name: str, x: Tensor) -> Tensor:
         """The output of stage `name` from that of the stage before (c1: from images)."""
-        raise NotImplementedError(name)
 
+    @abstractmethod
     def stage_modules(self, name: str) -> list[nn.Module]:
         """The modules that make up stage `name`, for freezing."""
-        raise NotImplementedError(name)
+
+    def blocks(self, name: str) -> list[nn.Module]:
+        """The modules of stage `name` whose outputs are features, the last the stage's own."""
+        return self.stage_modules(name)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """`[B,3,H,W]` normalised images to `{"c1": [B,D,H/4,W/4], ..., "c4": ...}`."""
@@ -64,6 +69,9 @@ class ResNet(Backbone):
     def stage_modules(self, name: str) -> list[nn.Module]:
         stem = ("conv1", "bn1", "relu", "maxpool") if name == "c1" else ()
         return [getattr(self, child) for child in (*stem, f"layer{name[1]}")]
+
+    def blocks(self, name: str) -> list[nn.Module]:
+        return list(self.stage_modules(name)[-1].children())
 
     def stage(self, name: str, x: Tensor) -> Tensor:
         for module in self.stage_modules(name):

@@ -5,12 +5,22 @@ Shapes: B batch, N foreground classes, D channels, H W grid.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops.maps import merge_flip
 from .backbones import STAGES, Backbone
+
+
+class Separate(nn.Module, ABC):
+    """A module among a network's extras that is trained by an optimiser of its own."""
+
+    @abstractmethod
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Of all its parameters; its learning rate decays like the others."""
 
 
 class Classifier(nn.Module):
@@ -64,9 +74,13 @@ class Classifier(nn.Module):
         return self
 
     def groups(self, head_factor: float, lr: float, weight_decay: float) -> list[dict[str, object]]:
-        """Parameter groups for the optimiser: the backbone at `lr`, the rest at a multiple."""
+        """Parameter groups for the optimiser: the backbone at `lr`, the rest at a multiple.
+
+        Parameters of `Separate` modules are in no group.
+        """
         body = [p for p in self.backbone.parameters() if p.requires_grad]
-        inside = {id(p) for p in self.backbone.parameters()}
+        others = [self.backbone, *(m for m in self.extras.values() if isinstance(m, Separate))]
+        inside = {id(p) for module in others for p in module.parameters()}
         head = [p for p in self.parameters() if id(p) not in inside and p.requires_grad]
         groups = [
             {"params": body, "lr": lr, "weight_decay": weight_decay},

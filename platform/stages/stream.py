@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from numpy.typing import NDArray
 
 from ..data.images import decode_image
 from ..data.shards import TRAINING_COLUMNS, Slice, multi_hot, read
-from ..data.transforms import Crop, augment, generator, normalized, valid_pixels
-from ..method import Batch
+from ..data.transforms import Crop, drawn, generator, normalized, placed, valid_pixels
+from ..method import OUTSIDE, Batch
+from . import superpixels
 
 Columns = dict[str, NDArray[Any]]
+COLUMNS = ("epoch", "image", "labels", "rectangle", "superpixels")
 ROWS_PER_TASK = 32
 
 
@@ -37,6 +40,7 @@ class Plan:
         seed: of order and augmentation.
         rank, world: this worker, and how many there are.
         shuffle_rows: rows held for local shuffling.
+        superpixels: folder of the superpixels artefact, if training needs it.
     """
 
     slices: tuple[Slice, ...]
@@ -47,6 +51,7 @@ class Plan:
     rank: int = 0
     world: int = 1
     shuffle_rows: int = 256
+    superpixels: str = ""
 
     @property
     def steps(self) -> int:
@@ -71,6 +76,8 @@ class Plan:
                         "start": start - at,
                         "stop": stop - at,
                         "epoch": epoch,
+                        "superpixels": self.superpixels
+                        and superpixels.file_of(self.superpixels, s),
                     }
                 )
             at += s.rows
@@ -79,24 +86,26 @@ class Plan:
 
 def load_rows(pieces: Columns, classes: int, crop: Crop, seed: int) -> Columns:
     """Reads, decodes and augments the rows of some pieces; runs in Ray Data tasks."""
-    images, labels, rectangles, epochs = [], [], [], []
-    for path, group, rows, start, stop, epoch in zip(
-        *(pieces[k] for k in ("path", "group", "rows", "start", "stop", "epoch")), strict=True
-    ):
-        piece = Slice(str(path), int(group), int(rows))
-        for row in read(piece, TRAINING_COLUMNS)[int(start) : int(stop)]:
-            rng = generator(seed, int(epoch), row["id"])
-            image, rectangle = augment(decode_image(row["image"], row["id"]), rng, crop)
-            images.append(image)
-            rectangles.append(rectangle)
-            labels.append(multi_hot(row["labels"], classes))
-            epochs.append(int(epoch))
-    return {
-        "image": np.stack(images),
-        "labels": np.stack(labels),
-        "rectangle": np.stack(rectangles),
-        "epoch": np.array(epochs),
-    }
+    out: dict[str, list[Any]] = {}
+    for number in range(len(pieces["path"])):
+        of = {k: v[number] for k, v in pieces.items()}
+        piece = Slice(str(of["path"]), int(of["group"]), int(of["rows"]))
+        regions = superpixels.read(Path(str(of["superpixels"]))) if of["superpixels"] else {}
+        for row in read(piece, TRAINING_COLUMNS)[int(of["start"]) : int(of["stop"])]:
+            image = decode_image(row["image"], row["id"])
+            rng = generator(seed, int(of["epoch"]), row["id"])
+            place = drawn(*image.shape[:2], rng, crop)
+            found = {
+                "image": placed(image, place, crop.side),
+                "labels": multi_hot(row["labels"], classes),
+                "rectangle": place.rectangle,
+                "epoch": int(of["epoch"]),
+            }
+            if regions:
+                found["superpixels"] = placed(regions[row["id"]], place, crop.side, OUTSIDE)
+            for name, value in found.items():
+                out.setdefault(name, []).append(value)
+    return {name: np.stack(values) for name, values in out.items()}
 
 
 def blocks(plan: Plan, epochs: Iterable[int]) -> Iterator[Columns]:
@@ -127,12 +136,11 @@ def batches(plan: Plan, epochs: Sequence[int]) -> Iterator[tuple[int, Batch]]:
             yield now, collate(rows, plan.crop.side)
 
     for block in blocks(plan, epochs):
-        columns = (block["image"], block["labels"], block["rectangle"], block["epoch"])
-        for row in zip(*columns, strict=True):
-            if row[3] != now:
+        for row in zip(*(block[k] for k in COLUMNS if k in block), strict=True):
+            if row[0] != now:
                 yield from drain(0)
                 held.clear()
-                now, step = int(row[3]), 0
+                now, step = int(row[0]), 0
                 rng.seed(f"{plan.seed} {now} {plan.rank}")
             held.append(row)
             yield from drain(plan.shuffle_rows)
@@ -140,12 +148,13 @@ def batches(plan: Plan, epochs: Sequence[int]) -> Iterator[tuple[int, Batch]]:
 
 
 def collate(rows: Sequence[tuple[NDArray[Any], ...]], side: int) -> Batch:
-    """Rows of (image, labels, rectangle, epoch) as one normalised batch."""
-    images, labels, rectangles, _ = zip(*rows, strict=True)
+    """Rows of COLUMNS as one normalised batch."""
+    _, images, labels, rectangles, *regions = zip(*rows, strict=True)
     valid = valid_pixels(torch.from_numpy(np.stack(rectangles)), side)
     pixels = normalized(torch.from_numpy(np.stack(images)))
     return Batch(
         images=pixels * valid.unsqueeze(1),
         labels=torch.from_numpy(np.stack(labels)),
         valid=valid,
+        superpixels=torch.from_numpy(np.stack(regions[0])).long() if regions else None,
     )

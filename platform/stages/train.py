@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..experiment import Network, Training
 from ..method import Batch, Method
 from ..models import backbones, weights
-from ..models.classifier import Classifier
+from ..models.classifier import Classifier, Separate
 from . import cluster, stream
 
 NETWORK = "network.pt"
@@ -40,6 +40,7 @@ class Job:
     slices: tuple[Slice, ...]
     seed: int
     metrics: str
+    superpixels: str = ""
 
     def plan(self, rank: int, world: int) -> stream.Plan:
         t = self.training
@@ -54,6 +55,7 @@ class Job:
             rank=rank,
             world=world,
             shuffle_rows=t.shuffle_rows,
+            superpixels=self.superpixels,
         )
         if not plan.steps:
             rows = sum(s.rows for s in self.slices)
@@ -93,14 +95,20 @@ class Trainer:
         self.network = build(job.network, job.method, job.classes, job.seed)
         self.network.to(device).to(memory_format=torch.channels_last)
         t = job.training
-        self.optimizer = torch.optim.SGD(
-            self.network.groups(t.head_factor, t.lr, t.weight_decay), lr=t.lr, momentum=t.momentum
-        )
-        self.base = [group["lr"] for group in self.optimizer.param_groups]
+        groups = self.network.groups(t.head_factor, t.lr, t.weight_decay)
+        separate = [m for m in self.network.extras.values() if isinstance(m, Separate)]
+        self.optimizers = [
+            torch.optim.SGD(groups, lr=t.lr, momentum=t.momentum),
+            *(module.optimizer() for module in separate),
+        ]
+        self.base = [group["lr"] for group in self._groups()]
         self.epoch = self.step = 0
         self.module: nn.Module = Step(self.network, job.method)
         wanted = t.precision == "bf16" or (t.precision == "auto" and device.type == "cuda")
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     @property
     def steps(self) -> int:
@@ -109,7 +117,7 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         return {
             "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [o.state_dict() for o in self.optimizers],
             "epoch": self.epoch,
             "step": self.step,
             "random": torch.get_rng_state(),
@@ -117,20 +125,17 @@ class Trainer:
 
     def load(self, state: Mapping[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         self.epoch, self.step = state["epoch"], state["step"]
         torch.set_rng_state(state["random"])
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One step; returns the loss terms, their sum and the backbone's learning rate."""
         t, progress = self.job.training, self.step / self.steps
-        for group, lr in zip(self.optimizer.param_groups, self.base, strict=True):
+        for group, lr in zip(self._groups(), self.base, strict=True):
             group["lr"] = lr * (1 - progress) ** t.power
-        batch = Batch(
-            images=batch.images.to(self.device, non_blocking=True),
-            labels=batch.labels.to(self.device, non_blocking=True),
-            valid=batch.valid.to(self.device, non_blocking=True),
-        )
+        batch = batch.to(self.device)
         with self.autocast:
             terms = self.module(batch, progress)
         loss = torch.stack(list(terms.values())).sum()
@@ -139,13 +144,15 @@ class Trainer:
                 f"training diverged at step {self.step}: the loss is {loss.item()}; lower "
                 f"training.lr ({t.lr}) or set training.clip_norm ({t.clip_norm})"
             )
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if t.clip_norm:
             nn.utils.clip_grad_norm_(self.network.parameters(), t.clip_norm)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.step += 1
-        lr = float(self.optimizer.param_groups[0]["lr"])
+        lr = float(self._groups()[0]["lr"])
         return {**{k: v.item() for k, v in terms.items()}, "loss": loss.item(), "lr": lr}
 
 

@@ -11,14 +11,21 @@ from wsss.platform.data.transforms import (
     DEVIATION,
     MEAN,
     Crop,
-    augment,
+    drawn,
     generator,
     normalized,
+    placed,
     resized,
     valid_pixels,
 )
 
 quick = settings(max_examples=40, deadline=None)
+
+
+def augment(image, rng, crop):
+    """The crop and the rectangle that holds the image."""
+    place = drawn(*image.shape[:2], rng, crop)
+    return placed(image, place, crop.side), place.rectangle
 
 
 def gradient(height, width):
@@ -144,6 +151,6 @@ def test_valid_pixels_are_the_slow_way(rectangles):
 def test_valid_pixels_agree_with_the_crop():
     image = gradient(13, 29)
     crop = Crop(resize=(20, 30), side=24)
-    drawn = [augment(image, generator(s, 0, "x"), crop) for s in range(5)]
-    valid = valid_pixels(torch.from_numpy(np.stack([r for _, r in drawn])), 24)
-    assert np.array_equal(valid.numpy(), np.stack([o.any(-1) for o, _ in drawn]))
+    crops = [augment(image, generator(s, 0, "x"), crop) for s in range(5)]
+    valid = valid_pixels(torch.from_numpy(np.stack([r for _, r in crops])), 24)
+    assert np.array_equal(valid.numpy(), np.stack([o.any(-1) for o, _ in crops]))

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import pytest
 import torch
-from wsss.platform.method import Batch
+from wsss.platform.method import OUTSIDE, Batch
 
 CLASSES, SIDE = 3, 32
 
 
 @pytest.fixture
 def batch_of():
-    """A batch of noise; `valid` counts pixels from the top left, all others are padding."""
+    """A batch of noise with 16 square superpixels; `valid` counts pixels from the top left, all
+    others are padding."""
 
     def make(labels, seed=0, valid=SIDE * SIDE):
         labels = torch.tensor(labels, dtype=torch.float32)
         mask = (torch.arange(SIDE * SIDE) < valid).reshape(1, SIDE, SIDE).repeat(len(labels), 1, 1)
         generator = torch.Generator().manual_seed(seed)
         images = torch.randn(len(labels), 3, SIDE, SIDE, generator=generator)
-        return Batch(images=images * mask.unsqueeze(1), labels=labels, valid=mask)
+        cells = torch.arange(SIDE) // (SIDE // 4)
+        ids = torch.where(mask, 4 * cells[:, None] + cells, OUTSIDE)
+        pixels = images * mask.unsqueeze(1)
+        return Batch(images=pixels, labels=labels, valid=mask, superpixels=ids)
 
     return make

@@ -1,0 +1,310 @@
+"""SSC: class maps that rebuild the image and keep to superpixels (Chen et al., TIP 2024).
+
+The raw class maps feed a decoder whose picture must look like the image to a fixed network
+(CAM-driven reconstruction); the maps are drawn towards their means over superpixels where these
+are larger (activation self-modulation); and no feature may exceed a share of its maximum (DRS).
+Shapes: B batch, N foreground classes, C D channels, H W grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..platform.method import IRN_PRESETS, OUTSIDE, Batch, Method
+from ..platform.models import weights
+from ..platform.models.backbones import Backbone
+from ..platform.models.classifier import (
+    Classifier,
+    Separate,
+    class_activation_maps,
+    soft_margin,
+)
+from ..platform.ops.maps import normalize
+from ..platform.options import Options, option
+
+VGG_TAPS = (1, 6, 11, 20, 29)
+VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
+STAGE_WEIGHTS = (1 / 2, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SSCConfig(Options):
+    """SSC's own options; defaults are the authors' code's."""
+
+    perceptual: float = option(1.0, "weight of the reconstruction loss (beta_p)", low=0)
+    modulation: float = option(1.0, "weight of the self-modulation loss (beta_a)", low=0)
+    warm_up: float = option(
+        0.2, "share of the training before self-modulation (code: 2 of 10 epochs)", low=0, high=1
+    )
+    delta: float = option(
+        0.55, "a feature's limit as a share of its channel's maximum; 1: none", low=0, high=1
+    )
+    threshold: float = option(
+        0.3, "activations above it are reliable once eroded (Eq. 9)", low=0, high=1
+    )
+    kernel: int = option(8, "side of the erosion, pixels at half resolution", low=1)
+    superpixels: str = option(
+        "merged",
+        "merged: to at most 64 regions; unmerged; slic",
+        choices=("merged", "unmerged", "slic"),
+    )
+    vgg: str | None = option(
+        None,
+        "local weights of torchvision's VGG-19; none: the backbone's own first two stages, "
+        "which makes it another method than the paper's",
+        file=True,
+    )
+
+
+def suppress(features: Tensor, delta: float = 0.55) -> Tensor:
+    """Features cut at a share of their channel's spatial maximum: `[B,C,H,W]` (Eq. 3).
+
+    The maximum stays in the graph: cut positions send their gradient there.
+    """
+    return torch.minimum(features, delta * features.amax((2, 3), keepdim=True))
+
+
+def region_mean(maps: Tensor, superpixels: Tensor) -> Tensor:
+    """Each position's mean over its superpixel: `[B,N,H,W]`, integer `[B,H,W]` (Eq. 7)."""
+    batch, classes = maps.shape[:2]
+    count = int(superpixels.max()) + 1
+    own = superpixels.long() + count * torch.arange(batch, device=maps.device)[:, None, None]
+    own = own.flatten()
+    flat = maps.transpose(0, 1).reshape(classes, -1)
+    sums = flat.new_zeros(classes, batch * count).index_add(1, own, flat)
+    sizes = torch.bincount(own, minlength=batch * count).clamp(min=1).to(flat)
+    means = (sums / sizes)[:, own]
+    return means.reshape(classes, batch, *maps.shape[2:]).transpose(0, 1)
+
+
+def modulation_target(
+    activation: Tensor, regional: Tensor, threshold: float = 0.3, kernel: int = 8
+) -> Tensor:
+    """The larger of the regional means and the reliable activations, `[B,N,H,W]` (Eq. 9).
+
+    Reliable is what exceeds the threshold and stays when eroded; the window of an even kernel
+    reaches one further to the top and left, and the outside never erodes (OpenCV's rule).
+    """
+    low = (activation <= threshold).to(activation.dtype)
+    before, after = kernel // 2, kernel - 1 - kernel // 2
+    eroded = 1 - F.max_pool2d(F.pad(low, (before, after, before, after)), kernel, 1)
+    return torch.maximum(regional, activation * eroded)
+
+
+class LayerNorm(nn.Module):
+    """Normalisation of each sample over channels and positions, scale and shift by channel.
+
+    MUNIT's: unbiased deviation, epsilon added to it, scales drawn from 0..1.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.rand(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(1)
+        mean, deviation = flat.mean(1), flat.std(1)
+        shape = (-1, 1, 1, 1)
+        x = (x - mean.view(shape)) / (deviation.view(shape) + 1e-5)
+        return x * self.gamma.view(1, -1, 1, 1) + self.beta.view(1, -1, 1, 1)
+
+
+class Reconstruction(Separate):
+    """A decoder from raw class maps to an image in -1..1, 16 times larger (Table I).
+
+    Args:
+        classes: N.
+    """
+
+    def __init__(self, classes: int = 20) -> None:
+        super().__init__()
+        head = nn.Conv2d(classes, 256, 3, 1, 1, bias=False, padding_mode="reflect")
+        self.head = nn.Sequential(head, LayerNorm(256), nn.ReLU())
+        self.residual = nn.Sequential(
+            nn.Conv2d(256, 256, 3, 1, 1),
+            LayerNorm(256),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, 3, 1, 1),
+            LayerNorm(256),
+        )
+        widths = ((256, 256), (256, 128), (128, 64), (64, 32))
+        self.ups = nn.Sequential(*(self._up(a, b) for a, b in widths))
+        self.tail = nn.Sequential(nn.Conv2d(32, 3, 3, 1, 1), nn.Tanh())
+
+    @staticmethod
+    def _up(inputs: int, outputs: int) -> nn.Sequential:
+        return nn.Sequential(
+            nn.ConvTranspose2d(inputs, inputs, 4, 2, 1, bias=False),
+            nn.InstanceNorm2d(inputs),
+            nn.ReLU(),
+            nn.Conv2d(inputs, outputs, 3, 1, 1),
+            LayerNorm(outputs),
+            nn.ReLU(),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """`[B,N,h,w]` raw class maps to `[B,3,16h,16w]`."""
+        x = self.head(maps)
+        out: Tensor = self.tail(self.ups(x + self.residual(x)))
+        return out
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam as the authors' code has it; the paper is silent."""
+        return torch.optim.Adam(self.parameters(), lr=5e-4, betas=(0.5, 0.999))
+
+
+class Suppress:
+    """A forward hook that cuts a module's output by `suppress`."""
+
+    def __init__(self, delta: float, training_only: bool) -> None:
+        self.delta, self.training_only = delta, training_only
+
+    def __call__(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
+        if self.training_only and not module.training:
+            return None
+        return suppress(output, self.delta)
+
+
+class EarlyStages(nn.Module):
+    """The stages c1 and c2 of a backbone."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        c1 = self.backbone.stage("c1", images)
+        return [c1, self.backbone.stage("c2", c1)]
+
+
+class SSC(Method):
+    """Spatial structure constraints."""
+
+    name = "ssc"
+    source = "Chen et al., TIP 2024 (arXiv 2401.11122)"
+    Config = SSCConfig
+    settings: SSCConfig
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {
+            **IRN_PRESETS["paper"],
+            "training.batch_size": 6,
+            "training.epochs": 10,
+            "ssc.warm_up": 0.0,
+        },
+        "release": {
+            **IRN_PRESETS["release"],
+            "training.batch_size": 6,
+            "training.epochs": 10,
+        },
+        "default": {**IRN_PRESETS["default"]},
+        "scenes": {**IRN_PRESETS["scenes"]},
+    }
+    ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "suppression": {"ssc.perceptual": 0.0, "ssc.modulation": 0.0},
+        "suppression, reconstruction": {"ssc.modulation": 0.0},
+        "all without reliable selection": {"ssc.threshold": 1.0},
+        "all": {},
+    }
+
+    @property
+    def superpixels(self) -> str:
+        return self.settings.superpixels if self.settings.modulation else ""
+
+    def extend(self, network: Classifier) -> None:
+        s = self.settings
+        if s.perceptual:
+            network.extras["ssc"] = Reconstruction(network.head.out_channels)
+        if s.delta < 1:
+            for block in network.backbone.blocks("c4"):
+                block.register_forward_hook(Suppress(s.delta, training_only=False))
+            network.backbone.blocks("c2")[-1].register_forward_hook(
+                Suppress(s.delta, training_only=True)
+            )
+
+    def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
+        s = self.settings
+        stages = network.features(batch.images)
+        scores = network.head(stages["c4"])
+        terms = {"classification": soft_margin(scores, batch.labels)}
+        if s.perceptual:
+            terms["reconstruction"] = s.perceptual * self._reconstruction(network, scores, batch)
+        if s.modulation:
+            begun = progress >= s.warm_up
+            loss = self._modulation(scores, batch) if begun else scores.new_zeros(())
+            terms["modulation"] = s.modulation * loss
+        return terms
+
+    def _reconstruction(self, network: Classifier, scores: Tensor, batch: Batch) -> Tensor:
+        """Eqs. 4 to 6: the weighted distance of features of picture and image."""
+        size = batch.images.shape[2:]
+        picture = network.extras["ssc"](scores)
+        picture = F.interpolate(picture, size, mode="bilinear", align_corners=False)
+        with torch.no_grad():
+            wanted = self._look(network, batch.images)
+        found = self._look(network, picture)
+        shares = VGG_WEIGHTS if self.settings.vgg else STAGE_WEIGHTS
+        distances = [
+            w * (a - b).abs().mean() for w, a, b in zip(shares, found, wanted, strict=True)
+        ]
+        return torch.stack(distances).sum()
+
+    def _look(self, network: Classifier, images: Tensor) -> Sequence[Tensor]:
+        """The features that pictures are compared by; none of their weights takes gradient."""
+        if self.settings.vgg:
+            return self._vgg_features(images)
+        early = EarlyStages(network.backbone)
+        state = {k: v.detach() for k, v in early.named_parameters()}
+        state |= {k: v.clone() for k, v in early.named_buffers()}
+        out: list[Tensor] = torch.func.functional_call(early, state, (images,))
+        return out
+
+    @cached_property
+    def _vgg(self) -> nn.Sequential:
+        from torchvision.models import vgg
+
+        holder = nn.Module()
+        holder.features = vgg.make_layers(vgg.cfgs["E"])
+        assert self.settings.vgg
+        weights.load(holder, self.settings.vgg, "vgg19")
+        body: nn.Sequential = holder.features[: VGG_TAPS[-1] + 1]
+        return body.eval().requires_grad_(False)
+
+    def _vgg_features(self, images: Tensor) -> list[Tensor]:
+        out, x = [], images
+        for number, layer in enumerate(self._vgg.to(images.device)):
+            x = layer(x)
+            if number in VGG_TAPS:
+                out.append(x)
+        return out
+
+    def _modulation(self, scores: Tensor, batch: Batch) -> Tensor:
+        """Eqs. 7 to 9 at half resolution, over the present classes; padding is left out."""
+        assert batch.superpixels is not None
+        half = (batch.images.shape[2] // 2, batch.images.shape[3] // 2)
+        ids = F.interpolate(batch.superpixels[:, None].float(), half)[:, 0].long()
+        raw = F.interpolate(scores, half, mode="bilinear", align_corners=False)
+        raw = raw * batch.labels[:, :, None, None]
+        inside = (ids != OUTSIDE)[:, None].to(raw.dtype)
+        activation = normalize(raw * inside)
+        regional = normalize(region_mean(raw * inside, ids))
+        present = batch.labels.bool()
+        target = modulation_target(
+            activation[present][:, None],
+            regional[present][:, None],
+            self.settings.threshold,
+            self.settings.kernel,
+        )
+        weight = inside.expand_as(activation)[present][:, None]
+        squared = (activation[present][:, None] - target.detach()).square() * weight
+        return squared.sum() / weight.sum().clamp(min=1)
+
+    def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+        return class_activation_maps(network, images)

@@ -1,0 +1,238 @@
+"""SSC: its formulas against slow loops in float64, and what its losses train."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wsss.methods.ssc import (
+    SSC,
+    LayerNorm,
+    Reconstruction,
+    SSCConfig,
+    modulation_target,
+    region_mean,
+    suppress,
+)
+from wsss.platform.errors import InputError
+from wsss.platform.models.backbones import build
+from wsss.platform.ops.maps import normalize
+
+CLASSES = 3
+quick = settings(max_examples=25, deadline=None)
+
+
+def noise(seed, *shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def slow_eroded(mask, kernel):
+    """Ones whose window of `kernel`, one further to the top and left, holds no inner zero."""
+    height, width = mask.shape
+    reach = range(-(kernel // 2), kernel - kernel // 2)
+    out = torch.zeros_like(mask)
+    for y in range(height):
+        for x in range(width):
+            window = [
+                mask[y + dy, x + dx].item()
+                for dy in reach
+                for dx in reach
+                if 0 <= y + dy < height and 0 <= x + dx < width
+            ]
+            out[y, x] = min(window)
+    return out
+
+
+@quick
+@given(seed=st.integers(0, 999), delta=st.floats(0.05, 1))
+def test_no_feature_exceeds_its_share_of_the_maximum(seed, delta):
+    features = noise(seed, 2, 3, 4, 5).clamp(min=0)
+    found = suppress(features, delta)
+    for b in range(2):
+        for c in range(3):
+            limit = delta * features[b, c].max()
+            expected = [[min(v.item(), limit.item()) for v in row] for row in features[b, c]]
+            torch.testing.assert_close(found[b, c], torch.tensor(expected, dtype=torch.float64))
+
+
+def test_cut_positions_send_their_gradient_to_the_maximum():
+    features = torch.tensor([[[[1.0, 0.9, 0.2]]]], requires_grad=True)
+    suppress(features, 0.5).sum().backward()
+    torch.testing.assert_close(features.grad, torch.tensor([[[[1.0, 0.0, 1.0]]]]))
+
+
+@quick
+@given(seed=st.integers(0, 999), regions=st.integers(1, 5))
+def test_region_means_are_those_of_loops(seed, regions):
+    maps = noise(seed, 2, 3, 4, 5)
+    ids = torch.randint(0, regions, (2, 4, 5), generator=torch.Generator().manual_seed(seed))
+    found = region_mean(maps, ids)
+    for b in range(2):
+        for n in range(3):
+            for r in ids[b].unique().tolist():
+                mean = maps[b, n][ids[b] == r].mean()
+                torch.testing.assert_close(
+                    found[b, n][ids[b] == r], mean.expand(int((ids[b] == r).sum()))
+                )
+
+
+@quick
+@given(
+    seed=st.integers(0, 999),
+    kernel=st.integers(1, 9),
+    threshold=st.sampled_from([0.0, 0.3, 0.6]),
+)
+def test_the_target_is_that_of_the_formula(seed, kernel, threshold):
+    activation, regional = noise(seed, 1, 2, 7, 6).abs(), noise(seed + 1, 1, 2, 7, 6).abs()
+    found = modulation_target(activation, regional, threshold, kernel)
+    for n in range(2):
+        reliable = slow_eroded((activation[0, n] > threshold).double(), kernel)
+        expected = torch.maximum(regional[0, n], activation[0, n] * reliable)
+        torch.testing.assert_close(found[0, n], expected)
+
+
+def test_the_outside_does_not_erode():
+    ones = torch.ones(1, 1, 9, 9, dtype=torch.float64)
+    assert torch.equal(modulation_target(ones, 0 * ones), ones)
+
+
+def test_an_even_window_reaches_one_further_to_the_top_and_left():
+    activation = torch.ones(1, 1, 20, 20)
+    activation[0, 0, 10, 10] = 0
+    gone = modulation_target(activation, torch.zeros_like(activation))[0, 0] == 0
+    rows = gone.any(1).nonzero().flatten()
+    assert (rows.min().item(), rows.max().item()) == (10 - 3, 10 + 4)
+
+
+def test_the_decoder_has_as_many_parameters_as_the_paper_says():
+    decoder = Reconstruction(classes=20)
+    assert sum(p.numel() for p in decoder.parameters()) == 4_631_811
+    with torch.no_grad():
+        picture = decoder(torch.randn(2, 20, 4, 6))
+    assert picture.shape == (2, 3, 64, 96)
+    assert picture.abs().max() <= 1
+
+
+def test_layer_norm_is_munits():
+    x, layer = noise(0, 2, 3, 4, 5).float(), LayerNorm(3)
+    found = layer(x)
+    for b in range(2):
+        plain = (x[b] - x[b].mean()) / (x[b].std(unbiased=True) + 1e-5)
+        torch.testing.assert_close(found[b], plain * layer.gamma[:, None, None])
+
+
+class TestTraining:
+    def network(self, **options):
+        torch.manual_seed(0)
+        method = SSC(SSCConfig(**options))
+        return method, method.network(CLASSES, build("small")).train()
+
+    def terms(self, batch_of, valid=1024, **options):
+        method, network = self.network(**options)
+        batch = batch_of([[1, 0, 1], [0, 1, 0]], valid=valid)
+        return network, method.losses(network, batch, 0.5)
+
+    def test_reconstruction_trains_classifier_and_decoder(self, batch_of):
+        network, terms = self.terms(batch_of)
+        terms["reconstruction"].backward()
+        assert network.head.weight.grad.abs().sum() > 0
+        assert all(p.grad is not None for p in network.extras["ssc"].parameters())
+
+    def test_the_looks_of_the_picture_train_no_early_stage(self, batch_of):
+        method, network = self.network()
+        picture = torch.randn(1, 3, 32, 32, requires_grad=True)
+        before = {k: v.clone() for k, v in network.backbone.named_buffers()}
+        sum(f.sum() for f in method._look(network, picture)).backward()
+        assert picture.grad.abs().sum() > 0
+        assert all(p.grad is None for p in network.parameters())
+        for name, value in network.backbone.named_buffers():
+            assert torch.equal(value, before[name]), "statistics of pictures are not learnt"
+
+    def test_modulation_begins_after_the_warm_up(self, batch_of):
+        method, network = self.network(warm_up=0.4)
+        batch = batch_of([[1, 0, 1], [0, 1, 0]])
+        assert method.losses(network, batch, 0.39)["modulation"] == 0
+        assert method.losses(network, batch, 0.4)["modulation"] > 0
+
+    @pytest.mark.parametrize("valid", [1024, 512])
+    def test_modulation_is_that_of_the_formula(self, batch_of, valid):
+        method, _ = self.network(delta=1.0)
+        batch = batch_of([[1, 0, 1], [0, 1, 0]], valid=valid)
+        scores = torch.randn(2, CLASSES, 4, 4, generator=torch.Generator().manual_seed(0))
+        found = method._modulation(scores, batch)
+        raw = torch.nn.functional.interpolate(scores, (16, 16), mode="bilinear")
+        rows = valid // 32 // 2
+        squares = []
+        for b, n in ((0, 0), (0, 2), (1, 1)):
+            inside = torch.zeros(16, 16)
+            inside[:rows] = 1
+            plane = raw[b, n] * inside
+            regional = region_mean(plane[None, None], batch.superpixels[b : b + 1, ::2, ::2])
+            a = normalize(plane[None, None])
+            target = modulation_target(a, normalize(regional))
+            squares.append((a - target).square()[0, 0, :rows].flatten())
+        torch.testing.assert_close(found, torch.cat(squares).mean())
+
+    def test_the_target_of_modulation_takes_no_gradient(self, batch_of):
+        method, _ = self.network()
+        batch = batch_of([[1, 0, 0]])
+        scores = torch.rand(1, CLASSES, 4, 4, requires_grad=True)
+        loss = method._modulation(scores, batch)
+        loss.backward()
+        assert scores.grad[0, 0].abs().sum() > 0
+        assert scores.grad[0, 1:].abs().sum() == 0
+
+    def test_the_decoder_has_an_optimiser_of_its_own(self):
+        _, network = self.network()
+        own = {id(p) for p in network.extras["ssc"].parameters()}
+        grouped = {id(p) for g in network.groups(10, 0.1, 0.0) for p in g["params"]}
+        assert not own & grouped
+        adam = network.extras["ssc"].optimizer()
+        assert {id(p) for g in adam.param_groups for p in g["params"]} == own
+        assert adam.defaults["betas"] == (0.5, 0.999)
+
+
+class TestSuppression:
+    def features(self, mode, delta):
+        torch.manual_seed(0)
+        network = SSC(SSCConfig(delta=delta, perceptual=0)).network(CLASSES, build("resnet18"))
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.track_running_stats = True
+        network.train(mode == "train")
+        images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            return network.features(images)
+
+    def test_it_cuts_the_last_stage_always_and_the_second_in_training(self):
+        for mode in ("train", "eval"):
+            plain, cut = self.features(mode, 1.0), self.features(mode, 0.5)
+            assert (torch.equal(plain["c2"], cut["c2"])) is (mode == "eval")
+            peaks = cut["c4"].amax((2, 3), keepdim=True)
+            at_limit = (cut["c4"] == peaks).sum((2, 3))
+            assert at_limit.float().mean() > 1.5, "several positions share the limit"
+
+    def test_without_losses_it_needs_no_superpixels_and_no_decoder(self):
+        method = SSC(SSCConfig(perceptual=0, modulation=0))
+        assert method.superpixels == ""
+        assert "ssc" not in method.network(CLASSES, build("small")).extras
+
+
+def test_vgg_weights_are_checked(tmp_path):
+    torch.save({"features.0.weight": torch.zeros(3)}, tmp_path / "vgg.pth")
+    method = SSC(SSCConfig(vgg=str(tmp_path / "vgg.pth")))
+    with pytest.raises(InputError, match="does not fit vgg19"):
+        method._vgg_features(torch.zeros(1, 3, 32, 32))
+
+
+def test_vgg_is_tapped_after_the_first_layer_of_each_block(tmp_path):
+    from torchvision.models import vgg
+
+    layers = vgg.make_layers(vgg.cfgs["E"])
+    path = tmp_path / "vgg.pth"
+    torch.save({f"features.{k}": v for k, v in layers.state_dict().items()}, path)
+    found = SSC(SSCConfig(vgg=str(path)))._vgg_features(torch.randn(1, 3, 32, 32))
+    assert [f.shape[1] for f in found] == [64, 128, 256, 512, 512]
+    assert [f.shape[2] for f in found] == [32, 16, 8, 4, 2]
+    assert all(f.min() == 0 for f in found)
