@@ -24,7 +24,7 @@ from ..method import OUTSIDE, Batch
 from . import superpixels
 
 Columns = dict[str, NDArray[Any]]
-COLUMNS = ("epoch", "image", "labels", "rectangle", "superpixels")
+COLUMNS = ("image", "labels", "rectangle", "epoch", "superpixels")
 ROWS_PER_TASK = 32
 
 
@@ -137,10 +137,10 @@ def batches(plan: Plan, epochs: Sequence[int]) -> Iterator[tuple[int, Batch]]:
 
     for block in blocks(plan, epochs):
         for row in zip(*(block[k] for k in COLUMNS if k in block), strict=True):
-            if row[0] != now:
+            if row[3] != now:
                 yield from drain(0)
                 held.clear()
-                now, step = int(row[0]), 0
+                now, step = int(row[3]), 0
                 rng.seed(f"{plan.seed} {now} {plan.rank}")
             held.append(row)
             yield from drain(plan.shuffle_rows)
@@ -149,7 +149,7 @@ def batches(plan: Plan, epochs: Sequence[int]) -> Iterator[tuple[int, Batch]]:
 
 def collate(rows: Sequence[tuple[NDArray[Any], ...]], side: int) -> Batch:
     """Rows of COLUMNS as one normalised batch."""
-    _, images, labels, rectangles, *regions = zip(*rows, strict=True)
+    images, labels, rectangles, _, *regions = zip(*rows, strict=True)
     valid = valid_pixels(torch.from_numpy(np.stack(rectangles)), side)
     pixels = normalized(torch.from_numpy(np.stack(images)))
     return Batch(
