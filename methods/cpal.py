@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from ..platform.method import IRN_PRESETS, Batch, Method
 from ..platform.models.classifier import Classifier, soft_margin
-from ..platform.models.sides import add_sides, hierarchy
+from ..platform.models.sides import Sides, add_sides, hierarchy
 from ..platform.ops.maps import background, merge_flip, normalize
 from ..platform.ops.parallel import from_first, gathered
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
@@ -223,14 +223,14 @@ class CPAL(Method):
         width = network.backbone.channels[3]
         if s.features == "sides":
             add_sides(network)
-            width = network.extras["sides"].width
+            width = network.extra("sides", Sides).width
         network.extras["cpal"] = Bank(network.head.out_channels + 1, width, s.slots, s.prototypes)
 
     def on_epoch_start(self, network: Classifier, epoch: int) -> None:
-        network.extras["cpal"].cluster(epoch)
+        network.extra("cpal", Bank).cluster(epoch)
 
     def after_training(self, network: Classifier) -> None:
-        network.extras["cpal"].cluster(0)
+        network.extra("cpal", Bank).cluster(0)
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
         stages = network.features(batch.images)
@@ -239,7 +239,7 @@ class CPAL(Method):
         maps = self._maps(scores, batch.labels) * valid
         features = self._features(network, stages)
         anchors, present = self._anchors(features, maps)
-        bank = network.extras["cpal"]
+        bank = network.extra("cpal", Bank)
         read = present & (bank.found > 0)
         aware = self._aware(bank, features, anchors, read) * valid
         if self.settings.normalized:
@@ -259,9 +259,9 @@ class CPAL(Method):
         present = torch.cat([torch.ones_like(labels[:, :1]), labels], 1).to(features)
         anchors, there = self._anchors(features, self._maps(scores, torch.ones_like(labels)))
         there &= present.bool()
-        if "cpal" not in network.extras or not network.extras["cpal"].found.any():
+        if "cpal" not in network.extras or not network.extra("cpal", Bank).found.any():
             return cosine_maps(features, anchors * there[:, :, None])  # the image's anchors alone
-        bank = network.extras["cpal"]
+        bank = network.extra("cpal", Bank)
         if self.settings.aligned_inference:
             means = [bank.prototypes(n).mean(0) for n in range(anchors.shape[1])]
             anchors = torch.stack(means).nan_to_num().to(anchors).expand_as(anchors)

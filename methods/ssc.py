@@ -270,11 +270,10 @@ class SSC(Method):
     def _vgg(self) -> nn.Sequential:
         from torchvision.models import vgg
 
-        holder = nn.Module()
-        holder.features = vgg.make_layers(vgg.cfgs["E"])
+        layers: nn.Sequential = vgg.make_layers(vgg.cfgs["E"])
         assert self.settings.vgg
-        weights.load(holder, self.settings.vgg, "vgg19")
-        body: nn.Sequential = holder.features[: VGG_TAPS[-1] + 1]
+        weights.load(nn.ModuleDict({"features": layers}), self.settings.vgg, "vgg19")
+        body = layers[: VGG_TAPS[-1] + 1]
         return body.eval().requires_grad_(False)
 
     def _vgg_features(self, images: Tensor) -> list[Tensor]:

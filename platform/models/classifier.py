@@ -6,6 +6,7 @@ Shapes: B batch, N foreground classes, D channels, H W grid.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from torch.nn import functional as F
 
 from ..ops.maps import merge_flip
 from .backbones import STAGES, Backbone
+
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class Separate(nn.Module, ABC):
@@ -43,6 +47,12 @@ class Classifier(nn.Module):
         for name in STAGES[:frozen_stages]:
             for module in backbone.stage_modules(name):
                 module.requires_grad_(False)
+
+    def extra(self, name: str, kind: type[M]) -> M:
+        """What the method `name` added to the network."""
+        found = self.extras[name]
+        assert isinstance(found, kind)
+        return found
 
     @property
     def class_weights(self) -> Tensor:

@@ -104,7 +104,7 @@ class _Regions:
         top, left = np.minimum(self.box[a][:2], self.box[b][:2])
         bottom, right = np.maximum(self.box[a][2:], self.box[b][2:])
         hole = (bottom - top) * (right - left) - both
-        return alike + (1 - both / self.area) + (1 - hole / self.area)
+        return float(alike + (1 - both / self.area) + (1 - hole / self.area))
 
     def join(self, a: int, b: int) -> int:
         """Makes one region of two and returns its number."""
@@ -193,5 +193,6 @@ def _histograms(image: Pixels, ids: Ids, count: int) -> NDArray[np.float64]:
 
 def _counts(ids: Ids, bins: Ids, count: int, width: int) -> NDArray[np.float64]:
     """Shares `[R,width]` of each region's pixels in each bin."""
-    out = np.bincount(ids * width + bins, minlength=count * width).reshape(count, width)
-    return out / out.sum(1, keepdims=True)
+    found = np.bincount(ids * width + bins, minlength=count * width).reshape(count, width)
+    out: NDArray[np.float64] = found / found.sum(1, keepdims=True)
+    return out

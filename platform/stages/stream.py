@@ -94,7 +94,7 @@ def load_rows(pieces: Columns, classes: int, crop: Crop, seed: int) -> Columns:
         for row in read(piece, TRAINING_COLUMNS)[int(of["start"]) : int(of["stop"])]:
             image = decode_image(row["image"], row["id"])
             rng = generator(seed, int(of["epoch"]), row["id"])
-            place = drawn(*image.shape[:2], rng, crop)
+            place = drawn(image.shape[0], image.shape[1], rng, crop)
             found = {
                 "image": placed(image, place, crop.side),
                 "labels": multi_hot(row["labels"], classes),
