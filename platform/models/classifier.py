@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from ..ops.maps import merge_flip
 from .backbones import STAGES, Backbone
 
-
 M = TypeVar("M", bound=nn.Module)
 
 

@@ -2,7 +2,8 @@
 
     make bench                                        all of them
     .venv/bin/python tests/benchmarks/bench.py NAME   one: stream, clustering, memory,
-                                                      thresholds, cached
+                                                      thresholds, cached, methods,
+                                                      superpixels
 
 Everything is drawn or generated; nothing of the machine's load is hidden, so run it alone.
 """
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 from wsss.platform import datasets
-from wsss.platform.data import class_maps
+from wsss.platform.data import class_maps, shards
 from wsss.platform.data.folder import Folder
 from wsss.platform.data.transforms import Crop
 from wsss.platform.metrics import THRESHOLDS, ThresholdCurve
@@ -81,9 +82,9 @@ def bench_stream(folder: Path, images: int = 512, epochs: int = 4) -> None:
     photographs(folder / "photos", images)
     store = Store(folder / "store")
     cluster.connect()
-    shards, _ = datasets.add(store, Folder(folder / "photos"), "photos", Silent())
+    kept, _ = datasets.add(store, Folder(folder / "photos"), "photos", Silent())
     plan = stream.Plan(
-        slices=tuple(datasets.slices(shards, "train")), classes=2, batch_size=16, crop=CROP, seed=0
+        slices=tuple(datasets.slices(kept, "train")), classes=2, batch_size=16, crop=CROP, seed=0
     )
     pieces = [p for epoch in range(epochs) for p in plan.pieces(epoch)]
     total = images * epochs
@@ -226,12 +227,85 @@ def bench_cached(folder: Path) -> None:
     say(f"cached: a trial with all {count} artefacts there takes {seconds(trial, 5):.3f} s")
 
 
+def _private_bytes() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) * 1024
+
+
+def _training(name: str, rounds: int) -> tuple[float, float]:
+    """In a process of its own: seconds a step of one method, and its peak private memory, GiB."""
+    from wsss.platform.experiment import Network, Training
+    from wsss.platform.method import Batch, find
+    from wsss.platform.stages.train import Job, Trainer
+
+    torch.set_num_threads(cluster.cores())
+    side, images = 320, 8
+    cls = find(name)
+    job = Job(
+        method=cls(cls.Config()),
+        network=Network(backbone="mobilenet_v2", frozen_stages=2),
+        training=Training(batch_size=images, crop=side, epochs=100, precision="fp32", lr=1e-3),
+        classes=20,
+        slices=(shards.Slice("none", 0, images),),
+        seed=0,
+        metrics="",
+    )
+    trainer = Trainer(job, torch.device("cpu"), 0, 1)
+    trainer.network.train()
+    trainer.step = 50  # past every warm-up
+    generator = torch.Generator().manual_seed(0)
+    cells = torch.arange(side) // 40
+    batch = Batch(
+        images=torch.randn(images, 3, side, side, generator=generator),
+        labels=(torch.rand(images, 20, generator=generator) < 0.1).float(),
+        valid=torch.ones(images, side, side, dtype=torch.bool),
+        superpixels=(8 * cells[:, None] + cells).expand(images, side, side),
+    )
+    peak = 0
+    for _ in range(2):
+        job.method.on_epoch_start(trainer.network, 0)
+        trainer.update(batch)
+    times = []
+    for _ in range(rounds):
+        times.append(seconds(lambda: trainer.update(batch)))
+        peak = max(peak, _private_bytes())
+    return float(np.median(times)), peak / 2**30
+
+
+def bench_methods(folder: Path, rounds: int = 5) -> None:
+    """Training images a second of each method beside plain CAM, and peak memory."""
+    from wsss.platform.method import methods
+
+    found = {}
+    for name, cls in methods().items():
+        if not cls.trains_as:
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                found[name] = pool.apply(_training, (name, rounds))
+    for name, (step, peak) in found.items():
+        share = found["cam"][0] / step
+        say(f"methods: {name}: {8 / step:.1f} images/s, {share:.2f} of cam; {peak:.2f} GiB private")
+
+
+def bench_superpixels(folder: Path, images: int = 24) -> None:
+    """Superpixels on one core, images of 500 x 375 pixels."""
+    from wsss.platform.data.images import decode_image
+    from wsss.platform.stages.superpixels import KINDS, regions_of
+
+    photographs(folder, images)
+    pixels = [decode_image(p.read_bytes(), p.stem) for p in sorted(folder.glob("images/*.jpg"))]
+    for kind in KINDS:
+        took = seconds(lambda kind=kind: [regions_of(p, kind) for p in pixels])  # type: ignore[misc]
+        say(f"superpixels: {kind}: {images / took:.2f} images a second and core")
+
+
 BENCHES = {
     "stream": bench_stream,
     "clustering": bench_clustering,
     "memory": bench_memory,
     "thresholds": bench_thresholds,
     "cached": bench_cached,
+    "methods": bench_methods,
+    "superpixels": bench_superpixels,
 }
 
 
