@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
+import resource
 import sys
 import tempfile
 import time
@@ -227,13 +228,8 @@ def bench_cached(folder: Path) -> None:
     say(f"cached: a trial with all {count} artefacts there takes {seconds(trial, 5):.3f} s")
 
 
-def _private_bytes() -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("RssAnon:")[1].split()[0]) * 1024
-
-
 def _training(name: str, rounds: int) -> tuple[float, float]:
-    """In a process of its own: seconds a step of one method, and its peak private memory, GiB."""
+    """In a process of its own: seconds a step of one method, and its peak resident memory, GiB."""
     from wsss.platform.experiment import Network, Training
     from wsss.platform.method import Batch, find
     from wsss.platform.stages.train import Job, Trainer
@@ -261,15 +257,11 @@ def _training(name: str, rounds: int) -> tuple[float, float]:
         valid=torch.ones(images, side, side, dtype=torch.bool),
         superpixels=(8 * cells[:, None] + cells).expand(images, side, side),
     )
-    peak = 0
     for _ in range(2):
         job.method.on_epoch_start(trainer.network, 0)
         trainer.update(batch)
-    times = []
-    for _ in range(rounds):
-        times.append(seconds(lambda: trainer.update(batch)))
-        peak = max(peak, _private_bytes())
-    return float(np.median(times)), peak / 2**30
+    step = seconds(lambda: trainer.update(batch), rounds)
+    return step, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def bench_methods(folder: Path, rounds: int = 5) -> None:
@@ -283,7 +275,7 @@ def bench_methods(folder: Path, rounds: int = 5) -> None:
                 found[name] = pool.apply(_training, (name, rounds))
     for name, (step, peak) in found.items():
         share = found["cam"][0] / step
-        say(f"methods: {name}: {8 / step:.1f} images/s, {share:.2f} of cam; {peak:.2f} GiB private")
+        say(f"methods: {name}: {8 / step:.1f} images/s, {share:.2f} of cam; {peak:.2f} GiB at most")
 
 
 def bench_superpixels(folder: Path, images: int = 24) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import io
 from pathlib import Path
@@ -105,6 +106,23 @@ class TestContract:
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         assert gradients
         assert all(torch.isfinite(g).all() for g in gradients)
+
+    def test_losses_in_half_precision_are_near(self, method, network, batch_of):
+        network.train()
+        for seed in range(3):  # states that build up, such as banks
+            method.on_epoch_start(network, seed)
+            method.losses(network, batch_of(LABELS["some"], seed), 0.5)
+        method.on_epoch_start(network, 3)
+        state = copy.deepcopy(network.state_dict())
+        batch = batch_of(LABELS["some"], 9)
+        exact = method.losses(network, batch, 0.5)
+        network.load_state_dict(state)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = method.losses(network, batch, 0.5)
+            torch.stack([v.float() for v in half.values()]).sum().backward()
+        for name, value in exact.items():
+            assert half[name].item() == pytest.approx(value.item(), rel=0.1, abs=0.02), name
+        assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
 
     @pytest.mark.parametrize("size", [(32, 32), (33, 47)])
     @pytest.mark.parametrize("labels", LABELS)
