@@ -165,7 +165,7 @@ class Log:
         path.write_text("".join(json.dumps(r) + "\n" for r in kept))
         self.stream = path.open("a", buffering=1)
 
-    def write(self, **row: Any) -> None:
+    def write(self, /, **row: Any) -> None:
         self.stream.write(json.dumps(row) + "\n")
 
 
