@@ -29,7 +29,10 @@ class SIPEConfig(Options):
     """SIPE's own options; defaults are what the authors' code does."""
 
     weight: float = option(1.0, "of the general-specific consistency (Eq. 9)", low=0)
-    background_weight: float = option(0.5, "alpha: scales the background", low=0)
+    background_weight: float = option(0.5, "alpha: scales the background in training", low=0)
+    inference_weight: float = option(
+        0.5, "alpha at inference (paper and code: one alpha); the network decides what fits", low=0
+    )
     alpha_on: str = option(
         "iou",
         "what alpha scales: the background's overlap (code) or its map (paper, Eq. 2)",
@@ -73,7 +76,7 @@ class SIPE(Method):
     name = "sipe"
     source = "Chen et al., CVPR 2022"
     own_background = True
-    at_inference = ("seed_features",)
+    at_inference = ("inference_weight", "seed_features")
     Config = SIPEConfig
     settings: SIPEConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -84,7 +87,7 @@ class SIPE(Method):
             "sipe.normalized": False,
         },
         "release": {**IRN_PRESETS["release"], "training.clip_norm": 1.0},
-        "default": {**IRN_PRESETS["default"]},
+        "default": {**IRN_PRESETS["default"], "sipe.inference_weight": 1.0},
         "scenes": {**IRN_PRESETS["scenes"]},
     }
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -101,8 +104,9 @@ class SIPE(Method):
         terms = {"classification": soft_margin(scores, batch.labels)}
         valid = F.interpolate(batch.valid[:, None].to(scores.dtype), scores.shape[-2:])
         present = torch.cat([torch.ones_like(batch.labels[:, :1]), batch.labels], 1)
-        maps = self._maps(scores) * present[:, :, None, None] * valid
-        seeds = self._seeds(stages["c4"], maps) * valid
+        alpha = self.settings.background_weight
+        maps = self._maps(scores, alpha) * present[:, :, None, None] * valid
+        seeds = self._seeds(stages["c4"], maps, alpha) * valid
         sides = hierarchy(network, stages)
         specific = cosine_maps(sides, masked_average(sides, seeds))
         if self.settings.normalized:
@@ -110,18 +114,17 @@ class SIPE(Method):
         terms["consistency"] = self.settings.weight * (maps - specific).abs().mean()
         return terms
 
-    def _maps(self, scores: Tensor) -> Tensor:
+    def _maps(self, scores: Tensor, alpha: float) -> Tensor:
         """Class maps under the background: `[B,N,H,W]` scores to `[B,N+1,H,W]`.
 
         The background is what no class claims, absent classes among them (the authors' code).
         """
         maps = normalize(scores)
-        alpha = self.settings.background_weight if self.settings.alpha_on == "map" else 1.0
-        return torch.cat([background(maps, alpha), maps], 1)
+        scale = alpha if self.settings.alpha_on == "map" else 1.0
+        return torch.cat([background(maps, scale), maps], 1)
 
-    def _seeds(self, features: Tensor, maps: Tensor) -> Tensor:
-        alpha = self.settings.background_weight if self.settings.alpha_on == "iou" else 1.0
-        return structure_seeds(features, maps, alpha)
+    def _seeds(self, features: Tensor, maps: Tensor, alpha: float) -> Tensor:
+        return structure_seeds(features, maps, alpha if self.settings.alpha_on == "iou" else 1.0)
 
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         stages = network.features(torch.cat([images, images.flip(-1)]))
@@ -130,7 +133,8 @@ class SIPE(Method):
         of_seeds = features
         if self.settings.seed_features == "c4":
             of_seeds = merge_flip(*stages["c4"].chunk(2))
-        seeds = self._seeds(of_seeds, self._maps(scores))
+        alpha = self.settings.inference_weight
+        seeds = self._seeds(of_seeds, self._maps(scores, alpha), alpha)
         present = torch.cat([torch.ones_like(labels[:, :1]), labels], 1).to(seeds)
         seeds = seeds * present[:, :, None, None]
         return cosine_maps(features, masked_average(features, seeds))
