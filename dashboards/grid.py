@@ -27,7 +27,7 @@ class Card:
 
 def strip(image: ImageLayers, layers: Sequence[Layer]) -> Card:
     """The card of an image whose layers are written."""
-    classes = sorted({c for present, _ in image.maps.values() for c in present})
+    classes = sorted({c for present, _ in image.maps.values() for c in present if c})
     return Card(
         id=image.id,
         width=image.width,
