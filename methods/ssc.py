@@ -118,13 +118,14 @@ class LayerNorm(nn.Module):
 
 
 class Reconstruction(Separate):
-    """A decoder from raw class maps to an image in -1..1, 16 times larger (Table I).
+    """A decoder from raw class maps to an image in -1..1, larger by the stride (Table I).
 
     Args:
         classes: N.
+        stride: 16 as published; a smaller power of two leaves out the first steps up.
     """
 
-    def __init__(self, classes: int = 20) -> None:
+    def __init__(self, classes: int = 20, stride: int = 16) -> None:
         super().__init__()
         head = nn.Conv2d(classes, 256, 3, 1, 1, bias=False, padding_mode="reflect")
         self.head = nn.Sequential(head, LayerNorm(256), nn.ReLU())
@@ -136,7 +137,8 @@ class Reconstruction(Separate):
             LayerNorm(256),
         )
         widths = ((256, 256), (256, 128), (128, 64), (64, 32))
-        self.ups = nn.Sequential(*(self._up(a, b) for a, b in widths))
+        steps = stride.bit_length() - 1
+        self.ups = nn.Sequential(*(self._up(a, b) for a, b in widths[len(widths) - steps :]))
         self.tail = nn.Sequential(nn.Conv2d(32, 3, 3, 1, 1), nn.Tanh())
 
     @staticmethod
@@ -151,7 +153,7 @@ class Reconstruction(Separate):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """`[B,N,h,w]` raw class maps to `[B,3,16h,16w]`."""
+        """`[B,N,h,w]` raw class maps to `[B,3,16h,16w]`, 16 the stride."""
         x = self.head(maps)
         out: Tensor = self.tail(self.ups(x + self.residual(x)))
         return out
@@ -221,7 +223,9 @@ class SSC(Method):
     def extend(self, network: Classifier) -> None:
         s = self.settings
         if s.perceptual:
-            network.extras["ssc"] = Reconstruction(network.head.out_channels)
+            network.extras["ssc"] = Reconstruction(
+                network.head.out_channels, network.backbone.strides[3]
+            )
         if s.delta < 1:
             for block in network.backbone.blocks("c4"):
                 block.register_forward_hook(Suppress(s.delta, training_only=False))

@@ -114,6 +114,13 @@ def test_the_decoder_has_as_many_parameters_as_the_paper_says():
     assert picture.abs().max() <= 1
 
 
+@pytest.mark.parametrize("stride", [4, 8, 16])
+def test_the_picture_is_larger_by_the_stride(stride):
+    with torch.no_grad():
+        picture = Reconstruction(3, stride)(torch.randn(1, 3, 4, 5))
+    assert picture.shape == (1, 3, 4 * stride, 5 * stride)
+
+
 def test_layer_norm_is_munits():
     x, layer = noise(0, 2, 3, 4, 5).float(), LayerNorm(3)
     found = layer(x)
