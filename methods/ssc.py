@@ -136,9 +136,9 @@ class Reconstruction(Separate):
             nn.Conv2d(256, 256, 3, 1, 1),
             LayerNorm(256),
         )
-        widths = ((256, 256), (256, 128), (128, 64), (64, 32))
-        steps = stride.bit_length() - 1
-        self.ups = nn.Sequential(*(self._up(a, b) for a, b in widths[len(widths) - steps :]))
+        outputs = (256, 128, 64, 32)[5 - stride.bit_length() :]
+        steps = zip((256, *outputs), outputs, strict=False)
+        self.ups = nn.Sequential(*(self._up(a, b) for a, b in steps))
         self.tail = nn.Sequential(nn.Conv2d(32, 3, 3, 1, 1), nn.Tanh())
 
     @staticmethod
