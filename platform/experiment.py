@@ -92,7 +92,7 @@ class Experiment(Options):
     @property
     def localizer_name(self) -> str:
         """The method whose class maps are scored."""
-        return self.localizer or self.trained[0]
+        return self.localizer or "-".join(self.trained)
 
     def made(self, name: str) -> Method:
         """The method `name` with this experiment's settings of it."""
@@ -126,15 +126,18 @@ def experiment(
     base = Experiment(method=method, localizer=localizer)
     if len(set(base.trained)) < len(base.trained):
         raise InputError(f"method {method!r} names one twice")
-    trained, read = [find(name) for name in base.trained], find(base.localizer_name)
-    for cls in (*trained, read):
+    trained = [find(name) for name in base.trained]
+    read = [find(localizer)] if localizer else []
+    for cls in (*trained, *read):
         if preset not in cls.presets:
             names = ", ".join(cls.presets)
             raise InputError(f"unknown preset {preset!r} of {cls.name}; there are {names}")
-    own = f"{read.name}."
-    chosen = {k: v for k, v in read.presets[preset].items() if k.startswith(own)}
+    chosen: dict[str, Any] = {}
+    for cls in read:
+        own = {k: v for k, v in cls.presets[preset].items() if k.startswith(f"{cls.name}.")}
+        chosen |= own
     for cls in reversed(trained):
         chosen |= cls.presets[preset]
-    settings = {cls.name: cls.Config() for cls in (*trained, read)}
+    settings = {cls.name: cls.Config() for cls in (*trained, *read)}
     base = dataclasses.replace(base, settings=settings)
     return replaced(replaced(base, chosen), changes or {})

@@ -22,7 +22,7 @@ class Joint(Method):
     def __init__(self, methods: Sequence[Method]) -> None:
         super().__init__(Options())
         self.methods = tuple(methods)
-        self.name = "+".join(m.name for m in methods)  # type: ignore[misc]
+        self.name = "-".join(m.name for m in methods)  # type: ignore[misc]
         self.own_background = methods[0].own_background  # type: ignore[misc]
 
     def extend(self, network: Classifier) -> None:

@@ -46,11 +46,9 @@ class Pipeline:
         self.store, self.experiment = store, experiment
         self.progress = progress or Silent()
         self.shards = datasets.open_dataset(store, experiment.data)
-        trained = [experiment.made(name) for name in experiment.trained]
-        if len(trained) == 1 and trained[0].trains_as:
-            trained = [experiment.made(trained[0].trains_as)]
-        self.host = together(trained)
-        self.localizer = experiment.made(experiment.localizer_name)
+        named = together([experiment.made(name) for name in experiment.trained])
+        self.host = experiment.made(named.trains_as) if named.trains_as else named
+        self.localizer = experiment.made(experiment.localizer) if experiment.localizer else named
         self.classes: list[str] = self.shards.about["classes"]
         self.steps: list[Step] = []
         self.done: dict[str, tuple[Artefact, StageRecord]] = {}
@@ -94,7 +92,7 @@ class Pipeline:
             self.maps[self.localizer.name] = {
                 s: self._add(self._localized(self.prototypes, s)) for s in e.scoring.splits
             }
-        elif self.localizer.name not in e.trained:
+        elif self.localizer.name != self.host.name:
             self.maps[self.localizer.name] = {
                 s: self._add(self._inferred(self.localizer, s)) for s in e.scoring.splits
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 
@@ -79,6 +80,8 @@ def _thresholds(scores: Sequence[Score]) -> str:
 
 
 def _cell(values: Sequence[float]) -> str:
+    if any(math.isnan(v) for v in values):  # nothing was activated, so no precision
+        return "-"
     mean = 100 * statistics.fmean(values)
     if len(values) == 1:
         return f"{mean:.1f}"

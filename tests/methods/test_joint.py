@@ -24,7 +24,7 @@ def test_one_method_is_itself():
 def test_two_methods_share_classification_and_one_look_at_the_images(batch_of):
     joint = made("sipe", "cam")
     assert isinstance(joint, Joint)
-    assert joint.name == "sipe+cam"
+    assert joint.name == "sipe-cam", "it becomes part of file names"
     torch.manual_seed(0)
     network = joint.network(CLASSES, build("small"))
     looks = []
@@ -51,7 +51,7 @@ def test_settings_go_by_method_and_the_first_preset_counts():
     assert both.settings["lpcam"].K == 7
     assert both.settings["lpcam"].tau == find("lpcam").presets["default"]["lpcam.tau"]
     assert both.localizer_name == "lpcam"
-    assert experiment("sipe+cam").localizer_name == "sipe"
+    assert experiment("sipe+cam").localizer_name == "sipe-cam"
     for field in ("network.frozen_stages", "training.lr"):
         expected = find("sipe").presets["default"][field]
         group, name = field.split(".")

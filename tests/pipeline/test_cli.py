@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wsss.platform import commands
 from wsss.platform.cli import main
 
 pytestmark = pytest.mark.cluster
@@ -76,7 +78,7 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("run", "nope"), "unknown method 'nope'; there are cam, lpcam"),
+        (("run", "nope"), "unknown method 'nope'; there are cam, cpal, lpcam"),
         (("run", "cam", "--set", "training.epoch=1"), "unknown field 'training.epoch'; there are"),
         (("run", "cam", "--set", "training.epochs=0"), "training.epochs is 0; it must be at least"),
         (("run", "cam", "--set", "epochs"), "--set takes FIELD=VALUE"),
@@ -109,11 +111,12 @@ def test_bad_input_is_one_sentence_and_code_two(
 
 
 def test_compare_sets_methods_and_localizers_side_by_side(wsss: Any) -> None:
-    code, out, _ = wsss("compare", "cam", "lpcam", "cam:sipe", *SMALL, "--set=lpcam.tau=0.2")
+    titles = ("cam", "lpcam", "cam:sipe")
+    code, out, _ = wsss("compare", *titles, *SMALL, "--set=lpcam.tau=0.2")
     assert code == 0
     table = out[out.index("mIoU") :]
     for split, n in (("train", 48), ("val", 16)):
-        for title in ("cam", "lpcam", "cam:sipe"):
+        for title in titles:
             assert f"{title} on {split} (n={n})" in table
     own = next(line for line in table.splitlines() if line.startswith("cam:sipe on val"))
     assert own.endswith("-"), "no threshold is chosen for maps with their own background"
@@ -127,13 +130,26 @@ def test_compare_checks_all_before_it_runs_any(wsss: Any) -> None:
     assert "unknown method 'nothing'" in err
 
 
-def test_ablate_takes_parts_away(wsss: Any) -> None:
-    small = [word for word in SMALL if "epochs" not in word]
-    code, out, _ = wsss("ablate", "sipe", *small, "--set=training.epochs=1")
+def test_ablate_takes_parts_away(wsss: Any, job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The experiments that it plans; each is given the scores of the job instead of running."""
+    planned = []
+    score = job.pipeline.read_scores()["lpcam"]
+
+    def carried_out(store: Any, wanted: Any, *rest: Any) -> Any:
+        planned.append(wanted)
+        record = job.pipeline.record("none", "", "", 0.0)
+        return dataclasses.replace(record, scores={wanted.localizer_name: score}, seed=wanted.seed)
+
+    monkeypatch.setattr(commands, "_carry_out", carried_out)
+    code, out, _ = wsss("ablate", "sipe", *SMALL, "--seeds", "0", "1")
     assert code == 0
-    table = out[out.index("mIoU") :]
+    assert [(e.method, e.seed) for e in planned] == [
+        (method, seed) for method in ("cam", "sipe", "sipe") for seed in (0, 1)
+    ]
+    assert [e.settings["sipe"].weight for e in planned[2:]] == [0.0, 0.0, 1.0, 1.0]
     for title in ("cam", "prototypes, no consistency", "prototypes and consistency"):
-        assert f"{title} on val" in table
+        assert f"{title} on val (n=16)" in out
+    assert "± 0.0" in out
     code, _, err = wsss("ablate", "cam", *SMALL)
     assert code == 2
     assert "names no parts" in err

@@ -278,4 +278,8 @@ def test_methods_trained_together_share_one_network(job: Any) -> None:
     assert {"classification", "consistency", "self"} <= set(lines[0])
     total = sum(lines[-1][k] for k in ("classification", "consistency", "self"))
     assert lines[-1]["loss"] == pytest.approx(total)
-    assert set(pipeline.read_scores()) == {"sipe+cpal", "lpcam"}
+    assert set(pipeline.read_scores()) == {"sipe-cpal", "lpcam"}
+    second = Pipeline(job.store, replace(both, localizer="cpal"))
+    assert second.network.key == pipeline.network.key
+    second.execute()
+    assert set(second.read_scores()) == {"sipe-cpal", "cpal"}
