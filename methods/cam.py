@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..platform.method import IRN_PRESETS, Batch, Method
+from ..platform.learner import Batch
+from ..platform.method import IRN_PRESETS, Method
 from ..platform.models.classifier import Classifier, class_activation_maps, classification_loss
 
 

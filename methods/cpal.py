@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..platform.method import IRN_PRESETS, Batch, Method
+from ..platform.learner import Batch
+from ..platform.method import IRN_PRESETS, Method
 from ..platform.models.classifier import Classifier, soft_margin
 from ..platform.models.sides import Sides, add_sides, hierarchy
 from ..platform.ops.maps import background, merge_flip, normalize

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..platform.method import IRN_PRESETS, Batch, Centers, Clustering, PrototypeMethod
+from ..platform.learner import Batch
+from ..platform.method import IRN_PRESETS, Centers, Clustering, PrototypeMethod
 from ..platform.models.classifier import Classifier, classification_loss
 from ..platform.ops.prototypes import unit
 from ..platform.options import Options, option

@@ -17,15 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..platform.method import IRN_PRESETS, OUTSIDE, Batch, Method
+from ..platform.learner import OUTSIDE, Batch
+from ..platform.method import IRN_PRESETS, Method
 from ..platform.models import weights
 from ..platform.models.backbones import Backbone
 from ..platform.models.classifier import (
     Classifier,
-    Separate,
     class_activation_maps,
     soft_margin,
 )
+from ..platform.models.trainable import Separate
 from ..platform.ops.maps import normalize
 from ..platform.options import Options, option
 
@@ -54,6 +55,13 @@ class SSCConfig(Options):
         "merged",
         "merged: to at most 64 regions; unmerged; slic",
         choices=("merged", "unmerged", "slic"),
+    )
+    picture: int = option(
+        1,
+        "image pixels per pixel of the rebuilt picture, a power of two; the paper has 1, which on "
+        "a CPU costs several times the rest of the step",
+        low=1,
+        high=16,
     )
     vgg: str | None = option(
         None,
@@ -118,14 +126,14 @@ class LayerNorm(nn.Module):
 
 
 class Reconstruction(Separate):
-    """A decoder from raw class maps to an image in -1..1, larger by the stride (Table I).
+    """A decoder from raw class maps to an image in -1..1, `growth` times as large (Table I).
 
     Args:
         classes: N.
-        stride: 16 as published; a smaller power of two leaves out the first steps up.
+        growth: 16 as published; a smaller power of two leaves out the first steps up.
     """
 
-    def __init__(self, classes: int = 20, stride: int = 16) -> None:
+    def __init__(self, classes: int = 20, growth: int = 16) -> None:
         super().__init__()
         head = nn.Conv2d(classes, 256, 3, 1, 1, bias=False, padding_mode="reflect")
         self.head = nn.Sequential(head, LayerNorm(256), nn.ReLU())
@@ -136,7 +144,7 @@ class Reconstruction(Separate):
             nn.Conv2d(256, 256, 3, 1, 1),
             LayerNorm(256),
         )
-        outputs = (256, 128, 64, 32)[5 - stride.bit_length() :]
+        outputs = (256, 128, 64, 32)[5 - growth.bit_length() :]
         steps = zip((256, *outputs), outputs, strict=False)
         self.ups = nn.Sequential(*(self._up(a, b) for a, b in steps))
         self.tail = nn.Sequential(nn.Conv2d(32, 3, 3, 1, 1), nn.Tanh())
@@ -153,7 +161,7 @@ class Reconstruction(Separate):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """`[B,N,h,w]` raw class maps to `[B,3,16h,16w]`, 16 the stride."""
+        """`[B,N,h,w]` raw class maps to `[B,3,16h,16w]`, 16 the growth."""
         x = self.head(maps)
         out: Tensor = self.tail(self.ups(x + self.residual(x)))
         return out
@@ -223,9 +231,8 @@ class SSC(Method):
     def extend(self, network: Classifier) -> None:
         s = self.settings
         if s.perceptual:
-            network.extras["ssc"] = Reconstruction(
-                network.head.out_channels, network.backbone.strides[3]
-            )
+            growth = max(2, network.backbone.strides[3] // s.picture)
+            network.extras["ssc"] = Reconstruction(network.head.out_channels, growth)
         if s.delta < 1:
             for block in network.backbone.blocks("c4"):
                 block.register_forward_hook(Suppress(s.delta, training_only=False))
@@ -248,11 +255,12 @@ class SSC(Method):
 
     def _reconstruction(self, network: Classifier, scores: Tensor, batch: Batch) -> Tensor:
         """Eqs. 4 to 6: the weighted distance of features of picture and image."""
-        size = batch.images.shape[2:]
+        height, width = (side // self.settings.picture for side in batch.images.shape[2:])
+        images = F.interpolate(batch.images, (height, width), mode="area")
         picture = network.extras["ssc"](scores)
-        picture = F.interpolate(picture, size, mode="bilinear", align_corners=False)
+        picture = F.interpolate(picture, (height, width), mode="bilinear", align_corners=False)
         with torch.no_grad():
-            wanted = self._look(network, batch.images)
+            wanted = self._look(network, images)
         found = self._look(network, picture)
         shares = VGG_WEIGHTS if self.settings.vgg else STAGE_WEIGHTS
         distances = [
@@ -290,9 +298,9 @@ class SSC(Method):
 
     def _modulation(self, scores: Tensor, batch: Batch) -> Tensor:
         """Eqs. 7 to 9 at half resolution, over the present classes; padding is left out."""
-        assert batch.superpixels is not None
+        assert batch.plane is not None
         half = (batch.images.shape[2] // 2, batch.images.shape[3] // 2)
-        ids = F.interpolate(batch.superpixels[:, None].float(), half)[:, 0].long()
+        ids = F.interpolate(batch.plane[:, None].float(), half)[:, 0].long()
         raw = F.interpolate(scores, half, mode="bilinear", align_corners=False)
         raw = raw * batch.labels[:, :, None, None]
         inside = (ids != OUTSIDE)[:, None].to(raw.dtype)

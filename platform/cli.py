@@ -110,6 +110,11 @@ def _experiment(sub: argparse.ArgumentParser, many: bool = False) -> None:
         sub.add_argument(
             "--localizer", default="", metavar="METHOD", help="reads the trained network"
         )
+    sub.add_argument(
+        "--refine", metavar="KIND", help="labels from class maps: crf, irn, or masks (upper bound)"
+    )
+    sub.add_argument("--segment", metavar="NETWORK", help="train one on the labels: deeplabv2")
+    sub.add_argument("--recipe", metavar="NAME", help="of the segmenter's training, by its source")
     sub.add_argument("--backbone", metavar="NAME", help="see wsss doctor")
     sub.add_argument("--weights", metavar="FILE", help="local ImageNet weights, .pth")
     sub.add_argument(

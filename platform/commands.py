@@ -58,17 +58,23 @@ def _source(options: argparse.Namespace) -> Source:
 
 
 def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
+    from .recipes import recipe
+
     changes: dict[str, Any] = {"data": options.data, "seed": seed}
+    if options.recipe:
+        changes |= recipe(options.recipe)
     for text in options.set:
         field, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"--set takes FIELD=VALUE, not {text!r}")
         changes[field] = parse(value)
-    if options.backbone:
-        changes["network.backbone"] = options.backbone
-    if options.weights:
-        changes["network.weights"] = options.weights
-    return changes
+    given = {
+        "network.backbone": options.backbone,
+        "network.weights": options.weights,
+        "refine.kind": options.refine,
+        "segment.network": options.segment,
+    }
+    return changes | {field: value for field, value in given.items() if value}
 
 
 def _experiment(
@@ -151,6 +157,7 @@ def _side_by_side(
     options: argparse.Namespace, command: str, wanted: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Carries experiments out over the seeds and prints one table; all are checked first."""
+    from .experiment import SEGMENTERS
     from .text import comparison
 
     store = Store(options.store)
@@ -158,11 +165,32 @@ def _side_by_side(
         title: [_experiment(options, store, seed, **how) for seed in options.seeds]
         for title, how in wanted.items()
     }
+    holders = _holders(store, {title: experiments[0] for title, experiments in plan.items()})
+    done = {
+        title: [_carry_out(store, e, None, command, _progress(options)) for e in experiments]
+        for title, experiments in plan.items()
+        if title in holders.values()
+    }
     rows = []
     for title, experiments in plan.items():
-        runs = [_carry_out(store, e, None, command, _progress(options)) for e in experiments]
-        rows.append((title, experiments[0].localizer_name, runs))
+        runs, first = done[holders[title]], experiments[0].localizer_name
+        rows.append((title, first, runs))
+        if holders[title] == title:
+            later = [n for n in runs[0].scores if n.startswith(f"{first}-") or n in SEGMENTERS]
+            rows += [(f"{title} > {name.removeprefix(first + '-')}", name, runs) for name in later]
     _say(comparison(rows))
+
+
+def _holders(store: Store, wanted: Mapping[str, Experiment]) -> dict[str, str]:
+    """For each experiment the one among them whose run has its scores: itself, or where another
+    reads the same class maps on its way to its own, that."""
+    from .pipeline import Pipeline
+
+    plans = {title: Pipeline(store, e) for title, e in wanted.items()}
+    return {
+        title: next((t for t, p in plans.items() if p is not plan and p.holds(plan)), title)
+        for title, plan in plans.items()
+    }
 
 
 def _progress(options: argparse.Namespace) -> Silent:

@@ -13,7 +13,10 @@ from typing import Any
 
 from .errors import InputError
 from .method import Method, find
+from .ops.crf import CRFS
 from .options import Options, option, replaced
+
+SEGMENTERS = ("deeplabv2",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,7 @@ class Network(Options):
 class Training(Options):
     """The classifier's training (IRN train_cam unless noted)."""
 
-    split: str = option("train_aug", "the split whose image labels are learnt")
+    split: str = option("train_aug", "what is learnt; in refine and segment, none: training.split")
     epochs: int = option(5, "passes over the split", low=1)
     batch_size: int = option(16, "images per step, over all workers", low=1)
     lr: float = option(0.1, "learning rate of the backbone at the first step", low=0)
@@ -45,6 +48,9 @@ class Training(Options):
     power: float = option(0.9, "of the polynomial decay, updated every step", low=0)
     clip_norm: float = option(0.0, "largest gradient norm, 0: no clipping", low=0)
     resize: tuple[int, int] = option((320, 640), "range of the long side, pixels", low=8)
+    rescale: tuple[float, float] | None = option(
+        None, "range of a factor on the image's own size, in place of training.resize", low=0.05
+    )
     crop: int = option(512, "side of the crop, pixels; smaller images are padded", low=8)
     precision: str = option("auto", "auto is bf16 on a GPU", choices=("auto", "fp32", "bf16"))
     workers: int = option(1, "Ray Train workers", low=1)
@@ -71,6 +77,71 @@ class Scoring(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Refine(Options):
+    """From class maps to pseudo labels (IRN cam_to_ir_label, make_sem_seg)."""
+
+    kind: str = option(
+        "",
+        "crf; irn; masks: the true ones, for an upper bound; none: class maps are cut",
+        choices=("", "crf", "irn", "masks"),
+    )
+    crf: str = option("irn", "DenseCRF's parameters, see ops.crf.CRFS", choices=tuple(CRFS))
+    threshold: float | None = option(
+        None, "of the seed; none: the best on the first scored split", low=0, high=1
+    )
+    foreground: float | None = option(
+        None, "seed threshold of confident foreground; none: 0.15 above", low=0, high=1
+    )
+    background: float | None = option(
+        None, "seed threshold of confident background; none: 0.10 below", low=0, high=1
+    )
+    power: float = option(1.0, "class maps enter to this power (AdvCAM: 1.5)", low=0.1)
+    final: float | None = option(
+        None, "threshold after propagation; none: the best on the first scored split", low=0, high=1
+    )
+    pair_radius: int = option(10, "of the pairs that boundaries are learnt from", low=2)
+    radius: int = option(5, "of the random walk's neighbourhood, positions at stride 4", low=2)
+    beta: float = option(10.0, "power of the affinities", low=0)
+    steps: int = option(256, "of the random walk", low=0)
+    frozen_stages: int = option(4, "first stages without gradient", low=0, high=4)
+    training: Training = field(
+        default_factory=lambda: Training(
+            split="", epochs=3, batch_size=32, head_factor=1.0, momentum=1e-4, rescale=(0.5, 1.5)
+        )
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment(Options):
+    """The segmenter that learns the pseudo labels (deeplab-pytorch)."""
+
+    network: str = option("", "none, or deeplabv2", choices=("", *SEGMENTERS))
+    backbone: str = option("", "its body, none: the classifier's")
+    weights: str | None = option(
+        None, "local file of its body's ImageNet weights; none: the classifier's", file=True
+    )
+    stride: int = option(8, "pixels a position of the last stage", choices=(8, 16))
+    scales: tuple[float, ...] = option((0.75, 0.5), "smaller scales beside the image", low=0.1)
+    balanced: bool = option(False, "background and foreground count the same, whatever their size")
+    crf: str = option("", "DenseCRF at the test, see ops.crf.CRFS", choices=("", *CRFS))
+    splits: tuple[str, ...] = option((), "splits to segment, none: the last scored one")
+    iterations: int = option(
+        0, "training steps, rounded to whole epochs; 0: training.epochs", low=0
+    )
+    training: Training = field(
+        default_factory=lambda: Training(
+            split="",
+            epochs=19,
+            batch_size=10,
+            lr=2.5e-4,
+            weight_decay=5e-4,
+            rescale=(0.5, 1.5),
+            crop=321,
+        )
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment(Options):
     """One experiment, from data set to scores."""
 
@@ -82,6 +153,8 @@ class Experiment(Options):
     training: Training = field(default_factory=Training)
     views: Views = field(default_factory=Views)
     scoring: Scoring = field(default_factory=Scoring)
+    refine: Refine = field(default_factory=Refine)
+    segment: Segment = field(default_factory=Segment)
     settings: Mapping[str, Options] = field(default_factory=dict)
 
     @property

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from .errors import InputError
-from .method import Batch, Method
+from .learner import Batch
+from .method import Method
 from .models.classifier import Classifier, Memo
 from .options import Options
 

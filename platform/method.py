@@ -9,7 +9,7 @@ Shapes: B batch, N foreground classes, D channels, H W pixels, h w grid, K clust
 from __future__ import annotations
 
 import importlib.metadata
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,36 +19,13 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
+from .learner import Learner
 from .models.backbones import Backbone
 from .models.classifier import Classifier
 from .ops.maps import merge_flip
 from .ops.prototypes import unit
 from .options import Options
 from .store import keyed
-
-OUTSIDE = 255
-"""The superpixel of padding."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """What a training step sees; masks are not among it.
-
-    `images` `[B,3,H,W]` normalised with ImageNet mean and deviation, zero where padded;
-    `labels` float `[B,N]` of 0 and 1; `valid` bool `[B,H,W]`, false where padded;
-    `superpixels` long `[B,H,W]`, OUTSIDE where padded, for methods that ask for them.
-    """
-
-    images: Tensor
-    labels: Tensor
-    valid: Tensor
-    superpixels: Tensor | None = None
-
-    def to(self, device: torch.device) -> Batch:
-        """The batch on a device."""
-        tensors = {k: v for k, v in vars(self).items() if v is not None}
-        return Batch(**{k: v.to(device, non_blocking=True) for k, v in tensors.items()})
-
 
 IRN_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {"training.momentum": 0.9, "network.frozen_stages": 2},
@@ -61,6 +38,12 @@ IRN_PRESETS: Mapping[str, Mapping[str, Any]] = {
         "training.resize": (256, 480),
         "training.crop": 320,
         "network.frozen_stages": 2,
+        "refine.training.batch_size": 16,
+        "refine.training.crop": 320,
+        "segment.stride": 16,
+        "segment.scales": (),
+        "segment.training.epochs": 10,
+        "segment.training.lr": 5e-3,
     },
     "scenes": {
         "network.backbone": "small",
@@ -71,12 +54,21 @@ IRN_PRESETS: Mapping[str, Mapping[str, Any]] = {
         "training.epochs": 14,
         "training.resize": (96, 96),
         "training.crop": 96,
+        "refine.frozen_stages": 0,
+        "refine.training.batch_size": 8,
+        "refine.training.epochs": 6,
+        "refine.training.crop": 96,
+        "segment.scales": (),
+        "segment.training.batch_size": 8,
+        "segment.training.epochs": 8,
+        "segment.training.lr": 0.02,
+        "segment.training.crop": 96,
     },
 }
 """Training of the IRN line: as printed, as its code runs, as it works best here, for `scenes`."""
 
 
-class Method(ABC):
+class Method(Learner):
     """A method of weakly supervised segmentation.
 
     Subclasses set `name`, `source`, `Config` (its own options, frozen, with defaults from the
@@ -85,7 +77,6 @@ class Method(ABC):
     name. State that training changes lives in buffers of the network, so checkpoints carry it.
     """
 
-    name: ClassVar[str]
     source: ClassVar[str]
     trains_as: ClassVar[str] = ""
     """The method whose training this one shares, if it adds none of its own."""
@@ -103,12 +94,12 @@ class Method(ABC):
         self.settings = settings
 
     def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> Classifier:
-        """The network to train: a classifier with what the method adds."""
+        """A classifier with what the method adds."""
         network = Classifier(backbone, classes, frozen_stages)
         self.extend(network)
         return network
 
-    def extend(self, network: Classifier) -> None:  # noqa: B027
+    def extend(self, network: Classifier) -> None:
         """Adds modules and buffers of the method's own, as `network.extras[self.name]`.
 
         Methods that are trained together all extend one network.
@@ -124,18 +115,6 @@ class Method(ABC):
         return keyed(self.settings)
 
     @abstractmethod
-    def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """Named loss terms; their sum is minimised.
-
-        Finite on a batch with no positive label, with all of them, with one valid pixel.
-
-        Args:
-            network: in training mode.
-            batch: one step's images and labels.
-            progress: share of the training that is done, 0..1.
-        """
-
-    @abstractmethod
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         """Class maps of images at one scale, not normalised: `[B,N,h,w]`, non-negative;
         `[B,N+1,h,w]` with `own_background`.
@@ -145,17 +124,6 @@ class Method(ABC):
             images: `[B,3,H,W]`, normalised; the method adds the mirror image itself.
             labels: `[B,N]`; maps of absent classes may be anything.
         """
-
-    @property
-    def superpixels(self) -> str:
-        """The kind of superpixels that training needs (`stages.superpixels.KINDS`); none: ""."""
-        return ""
-
-    def on_epoch_start(self, network: Classifier, epoch: int) -> None:  # noqa: B027
-        """Called on every worker before each epoch."""
-
-    def after_training(self, network: Classifier) -> None:  # noqa: B027
-        """Called on every worker after the last epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)

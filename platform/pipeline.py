@@ -1,40 +1,28 @@
 """The stages of an experiment: what each needs, what it costs, what its result is called.
 
     shards -> network -> class maps (and features) -> centres -> class maps -> scores
+        -> refined labels -> segmenter -> predicted labels -> scores
 
 Keys follow from the configuration alone, so what is missing is known before anything runs.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import platform
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
 from . import datasets
 from .errors import InputError
 from .experiment import Experiment
 from .joint import together
 from .method import Method, PrototypeMethod
-from .metrics import OWN_BACKGROUND
 from .progress import Silent
-from .runs import OWN, RunRecord, Score, StageRecord
-from .store import Artefact, Stage, Store, digest, keyed, versions
-
-Compute = Callable[[Path], dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Step:
-    """A stage and how to compute it."""
-
-    stage: Stage
-    compute: Compute
+from .runs import RunRecord, Score, StageRecord
+from .steps import classify, refine, segment
+from .steps.context import Context, Step
+from .store import Stage, Store, digest, versions
 
 
 class Pipeline:
@@ -49,9 +37,9 @@ class Pipeline:
         named = together([experiment.made(name) for name in experiment.trained])
         self.host = experiment.made(named.trains_as) if named.trains_as else named
         self.localizer = experiment.made(experiment.localizer) if experiment.localizer else named
-        self.classes: list[str] = self.shards.about["classes"]
+        self.context = Context(store, experiment, self.shards, self.progress)
+        self.classes, self.done = self.context.classes, self.context.done
         self.steps: list[Step] = []
-        self.done: dict[str, tuple[Artefact, StageRecord]] = {}
         self._check_splits()
         self._plan()
 
@@ -66,6 +54,11 @@ class Pipeline:
             e.training.split: "training.split",
             **dict.fromkeys(e.scoring.splits, "scoring.splits"),
         }
+        if e.refine.kind == "irn":
+            needed[self._labelled(e.refine.training.split)] = "refine.training.split"
+        if e.segment.network:
+            needed[self._labelled(e.segment.training.split)] = "segment.training.split"
+            needed |= dict.fromkeys(e.segment.splits, "segment.splits")
         if self.prototypes:
             needed[self.prototypes.clustering.split] = f"{self.prototypes.name}.split"
         for split, field in needed.items():
@@ -80,221 +73,122 @@ class Pipeline:
             )
 
     def _plan(self) -> None:
-        e = self.experiment
-        self.superpixels = self._add(self._regions()) if self.host.superpixels else None
-        self.network = self._add(self._network())
+        e, context = self.experiment, self.context
+        kind = self.host.superpixels
+        superpixels = self._add(classify.regions(context, kind)) if kind else None
+        self.network = self._add(classify.network(context, self.host, superpixels))
         clustered = [self.prototypes.clustering.split] if self.prototypes else []
-        splits = list(dict.fromkeys([*clustered, *e.scoring.splits]))
-        self.host_maps = {s: self._add(self._inferred(self.host, s)) for s in splits}
+        learnt = [self._labelled(e.refine.training.split)] if e.refine.kind == "irn" else []
+        if e.segment.network:
+            learnt.append(self._labelled(e.segment.training.split))
+        self.splits = tuple(dict.fromkeys([*e.scoring.splits, *learnt]))
+        of_host = list(dict.fromkeys([*clustered, *self.splits]))
+        keep = self.prototypes is not None
+        self.host_maps = {s: self._inferred(self.host, s, keep) for s in of_host}
         self.maps = {self.host.name: self.host_maps}
         if self.prototypes:
-            self.centers = self._add(self._centers(self.prototypes))
-            self.maps[self.localizer.name] = {
-                s: self._add(self._localized(self.prototypes, s)) for s in e.scoring.splits
-            }
+            self.maps[self.localizer.name] = self._by_prototypes(self.prototypes)
         elif self.localizer.name != self.host.name:
             self.maps[self.localizer.name] = {
-                s: self._add(self._inferred(self.localizer, s)) for s in e.scoring.splits
+                s: self._inferred(self.localizer, s, keep) for s in self.splits
             }
-        self.scores = {
-            name: {s: self._add(self._score(name, s, of[s])) for s in e.scoring.splits}
-            for name, of in self.maps.items()
+        self.labels: dict[str, dict[str, Stage]] = {}
+        self.scores = {name: self._scored(name, of) for name, of in self.maps.items()}
+        self._plan_masks()
+
+    def _labelled(self, split: str) -> str:
+        """The split that a refiner or segmenter learns from."""
+        return split or self.experiment.training.split
+
+    def _inferred(self, method: Method, split: str, keep: bool) -> Stage:
+        return self._add(
+            classify.inferred(self.context, self.host, method, self.network, split, keep)
+        )
+
+    def _by_prototypes(self, method: PrototypeMethod) -> dict[str, Stage]:
+        maps = self.host_maps
+        self.centers = self._add(
+            classify.centers(self.context, method, maps[method.clustering.split])
+        )
+        how = {"network": self.network, "centers": self.centers}
+        return {
+            s: self._add(classify.localized(self.context, method, maps=maps[s], split=s, **how))
+            for s in self.splits
         }
+
+    def _scored(self, name: str, found: Mapping[str, Stage]) -> dict[str, Stage]:
+        """Scores on the scored splits that there is something of."""
+        splits = [s for s in self.experiment.scoring.splits if s in found]
+        return {s: self._add(classify.scores(self.context, name, s, found[s])) for s in splits}
+
+    def _plan_masks(self) -> None:
+        """Refined labels and the segmenter, where the experiment wants them."""
+        e, context, name = self.experiment, self.context, self.localizer.name
+        source = refine.Source(
+            name=name,
+            maps=self.maps[name],
+            scored=self.scores[name][e.scoring.splits[0]],
+            own=name in self.own,
+        )
+        learnt = self._labelled(e.segment.training.split)
+        wanted = [*e.scoring.splits, *([learnt] if e.segment.network else [])]
+        crf, level = "", e.refine.threshold
+        if e.refine.kind == "irn":
+            source, level = self._propagated(source), e.refine.final
+        if e.refine.kind == "crf":
+            crf, name = e.refine.crf, f"{name}-crf"
+            self.labels[name] = {
+                s: self._add(refine.labels(context, source, s, crf, level))
+                for s in dict.fromkeys(wanted)
+            }
+            self.scores[name] = self._scored(name, self.labels[name])
+        if e.segment.network:
+            self._plan_segmenter(source, learnt, crf, level)
+
+    def _propagated(self, source: refine.Source) -> refine.Source:
+        """The source's maps after IRN; they are scored at every threshold like others."""
+        context, split = self.context, self._labelled(self.experiment.refine.training.split)
+        name = f"{source.name}-irn"
+        labels = self._add(refine.certain(context, source, split))
+        network = self._add(refine.boundaries(context, source.name, labels, split))
+        found = {s: self._add(refine.walked(context, source, network, s)) for s in self.splits}
+        self.maps[name] = found
+        self.scores[name] = self._scored(name, found)
+        scored = self.scores[name][self.experiment.scoring.splits[0]]
+        return refine.Source(name=name, maps=found, scored=scored, own=False)
+
+    def _plan_segmenter(
+        self, source: refine.Source, split: str, crf: str, level: float | None
+    ) -> None:
+        e, context = self.experiment, self.context
+        if e.refine.kind == "masks":
+            labels = self._add(refine.masks(context, split))
+        else:
+            labels = self._add(refine.labels(context, source, split, crf, level))
+        network = self._add(segment.segmenter(context, source.name, labels, split))
+        name = e.segment.network
+        self.labels[name] = {
+            s: self._add(segment.predictions(context, network, s))
+            for s in e.segment.splits or e.scoring.splits[-1:]
+        }
+        self.scores[name] = self._scored(name, self.labels[name])
 
     def _add(self, step: Step) -> Stage:
-        self.steps.append(step)
+        """The step's stage; one that is planned already is not planned twice."""
+        if all(step.stage.key != known.stage.key for known in self.steps):
+            self.steps.append(step)
         return step.stage
 
-    def _regions(self) -> Step:
-        split, kind = self.experiment.training.split, self.host.superpixels
-        stage = Stage(
-            name="superpixels",
-            version=1,
-            config={"kind": kind, "split": split},
-            inputs={"shards": self.shards.key},
-            title=f"{kind} superpixels of {split}",
-        )
+    def holds(self, other: Pipeline) -> bool:
+        """Whether this experiment scores just the class maps that `other` is about."""
+        mine, name = self.maps.get(other.localizer.name), other.localizer.name
+        if mine is None or other.labels or len(other.maps[name]) != len(other.scores[name]):
+            return False
 
-        def compute(folder: Path) -> dict[str, Any]:
-            from .stages import cluster, superpixels
+        def what(stage: Stage) -> list[object]:
+            return [{**stage.config, "features": None}, stage.inputs]
 
-            cluster.connect()
-            pieces = datasets.slices(self.shards, split)
-            return superpixels.compute(
-                folder, pieces, kind, lambda d, n: self.progress.update("", d, n)
-            )
-
-        return Step(stage, compute)
-
-    def _network(self) -> Step:
-        e = self.experiment
-        config = {
-            "method": self.host.name,
-            "settings": self.host.training_settings(),
-            "network": keyed(e.network),
-            "training": dataclasses.asdict(e.training),
-            "seed": e.seed,
-        }
-        stage = Stage(
-            name="network",
-            version=1,
-            config=config,
-            inputs={
-                "shards": self.shards.key,
-                **({"superpixels": self.superpixels.key} if self.superpixels else {}),
-            },
-            title=f"train {self.host.name}, {e.network.backbone}",
-        )
-        return Step(stage, lambda folder: self._train(folder, stage))
-
-    def _train(self, folder: Path, stage: Stage) -> dict[str, Any]:
-        from .stages import cluster, train
-
-        e = self.experiment
-        job = train.Job(
-            method=self.host,
-            network=e.network,
-            training=e.training,
-            classes=len(self.classes),
-            slices=tuple(datasets.slices(self.shards, e.training.split)),
-            seed=e.seed,
-            metrics=str(self.store.root / "training" / f"{stage.key[:32]}.jsonl"),
-            superpixels=str(self._artefact(self.superpixels).folder) if self.superpixels else "",
-        )
-        train.build(job.network, job.method, job.classes, job.seed)
-        cluster.connect()
-        home = self.store.root / "training" / stage.key[:32]
-        return train.fit(folder, job, home, self.progress.update)
-
-    def _inferred(self, method: Method, split: str) -> Step:
-        """Maps by a method that looks at the images with the trained network."""
-        e = self.experiment
-        keep = self.prototypes is not None
-        stage = Stage(
-            name="maps",
-            version=1,
-            config={
-                "method": method.name,
-                "settings": method.reading_settings(),
-                "split": split,
-                "scales": e.views.scales,
-                "features": keep,
-            },
-            inputs={"shards": self.shards.key, "network": self.network.key},
-            title=f"{method.name} maps{' and features' if keep else ''} of {split}",
-        )
-        return Step(stage, lambda folder: self._infer(folder, method, split, keep))
-
-    def _infer(self, folder: Path, method: Method, split: str, keep: bool) -> dict[str, Any]:
-        from .models import backbones
-        from .stages import cluster, maps
-
-        e = self.experiment
-        pieces = datasets.slices(self.shards, split)
-        if keep:
-            width = backbones.build(e.network.backbone).channels[3]
-            maps.check_space(pieces, e.views.scales, 2 * width, self.store.free_bytes())
-        cluster.connect()
-        actors = e.views.actors or cluster.gpus() or cluster.cores()
-        job = maps.Job(
-            host=self.host,
-            method=method,
-            network=e.network,
-            classes=len(self.classes),
-            weights=str(self.store.folder("network", self.network.key) / "network.pt"),
-            views=dataclasses.replace(e.views, actors=actors),
-            folder=str(folder),
-            keep_features=keep,
-        )
-        return maps.infer(folder, job, pieces, lambda d, n: self.progress.update("", d, n))
-
-    def _centers(self, method: PrototypeMethod) -> Step:
-        clustering = method.clustering
-        stage = Stage(
-            name="centers",
-            version=1,
-            config={**dataclasses.asdict(clustering), "seed": self.experiment.seed},
-            inputs={"maps": self.host_maps[clustering.split].key},
-            title=f"{method.name} clusters",
-        )
-
-        def compute(folder: Path) -> dict[str, Any]:
-            from .stages import cluster
-            from .stages import clustering as stage_code
-
-            cluster.connect()
-            features = self._artefact(self.host_maps[clustering.split]).files(".npy")
-            return stage_code.cluster_features(
-                folder,
-                features,
-                clustering,
-                self.experiment.seed,
-                lambda d, n: self.progress.update(f"round {d} of at most {n}", 0, 0),
-            )
-
-        return Step(stage, compute)
-
-    def _localized(self, method: PrototypeMethod, split: str) -> Step:
-        settings = dataclasses.asdict(method.settings)
-        stage = Stage(
-            name="maps",
-            version=1,
-            config={
-                "method": method.name,
-                "settings": {name: settings[name] for name in method.selection},
-                "split": split,
-            },
-            inputs={
-                "features": self.host_maps[split].key,
-                "centers": self.centers.key,
-                "network": self.network.key,
-            },
-            title=f"{method.name} maps of {split}",
-        )
-
-        def compute(folder: Path) -> dict[str, Any]:
-            from .stages import cluster, localize
-
-            cluster.connect()
-            return localize.localize(
-                folder,
-                self._artefact(self.host_maps[split]).files(".npy"),
-                self._artefact(self.centers).path("centers.npz"),
-                self._artefact(self.network).folder,
-                method,
-                dict(enumerate(self.classes)),
-                lambda d, n: self.progress.update("", d, n),
-            )
-
-        return Step(stage, compute)
-
-    def _score(self, name: str, split: str, maps: Stage) -> Step:
-        stage = Stage(
-            name="scores",
-            version=1,
-            config={"split": split},
-            inputs={"shards": self.shards.key, "maps": maps.key},
-            title=f"score {name} on {split}",
-        )
-
-        def compute(folder: Path) -> dict[str, Any]:
-            from .stages import cluster, score
-
-            cluster.connect()
-            return score.score(
-                folder,
-                self._artefact(maps),
-                datasets.slices(self.shards, split),
-                len(self.classes) + 1,
-                lambda d, n: self.progress.update("", d, n),
-            )
-
-        return Step(stage, compute)
-
-    def _artefact(self, stage: Stage) -> Artefact:
-        if stage.key in self.done:
-            return self.done[stage.key][0]
-        return self.store.open(stage.name, stage.key)
+        return all(s in mine and what(mine[s]) == what(of) for s, of in other.maps[name].items())
 
     def missing(self) -> list[Stage]:
         """The stages whose artefacts are not there yet."""
@@ -317,30 +211,18 @@ class Pipeline:
             )
             self.done[stage.key] = (artefact, record)
 
-    def read_scores(self) -> dict[str, dict[str, Score]]:
-        """By localizer and split; the threshold is chosen on the first split for all, except
-        where maps bring their own background."""
-        from .stages.score import read_score
+    @property
+    def own(self) -> set[str]:
+        """What needs no threshold: maps with a background of their own, and labels."""
+        found = {m.name for m in (self.host, self.localizer) if m.own_background}
+        return found | set(self.labels)
 
-        names = ["background", *self.classes]
-        wanted = self.experiment.scoring.classes
-        scored = [k for k, n in enumerate(names) if not wanted or n in ("background", *wanted)]
-        out: dict[str, dict[str, Score]] = {}
-        own = {m.name for m in (self.host, self.localizer) if m.own_background}
-        for localizer, of in self.scores.items():
-            threshold, chosen = (OWN_BACKGROUND, OWN) if localizer in own else (None, "")
-            for split, stage in of.items():
-                score = read_score(
-                    self._artefact(stage),
-                    split=split,
-                    classes=names,
-                    scored=scored,
-                    threshold=threshold,
-                    threshold_from=chosen,
-                )
-                threshold, chosen = score.threshold, chosen or split
-                out.setdefault(localizer, {})[split] = score
-        return out
+    def read_scores(self) -> dict[str, dict[str, Score]]:
+        """By localizer, refinement or segmenter, and split; the threshold is chosen on the first
+        split for all, except where maps bring their own background or labels were cut."""
+        return {
+            name: self.context.read_scores(of, name in self.own) for name, of in self.scores.items()
+        }
 
     @property
     def digest(self) -> str:
@@ -366,8 +248,16 @@ class Pipeline:
             network=self.network.key,
             stages=tuple(record for _, record in self.done.values()),
             scores=self.read_scores(),
-            maps={name: {s: of[s].key for s in e.scoring.splits} for name, of in self.maps.items()},
+            maps=self._keys(self.maps),
+            labels=self._keys(self.labels),
         )
+
+    def _keys(self, found: Mapping[str, Mapping[str, Stage]]) -> dict[str, dict[str, str]]:
+        """The keys of what was found on the scored splits."""
+        return {
+            name: {s: of[s].key for s in self.experiment.scoring.splits if s in of}
+            for name, of in found.items()
+        }
 
 
 def machine() -> str:

@@ -26,7 +26,8 @@ class Score:
     hold at `threshold`, which was chosen on the split `threshold_from` (or see OWN). An absent
     class has IoU None. `scored` are the indices into `classes` (0 is background) that the means
     run over. `parts` (only where a data set marks parts): the share of the pixels of each kind
-    of PARTS that is activated for the class it belongs to.
+    of PARTS that is activated for the class it belongs to. `boundary` (labels only): mean boundary
+    F-score of the scored foreground classes.
     """
 
     split: str
@@ -44,6 +45,7 @@ class Score:
     precision: float
     recall: float
     parts: dict[str, float] | None = None
+    boundary: float | None = None
 
     @property
     def value(self) -> float:
@@ -66,7 +68,8 @@ class StageRecord:
 class RunRecord:
     """An experiment carried out.
 
-    `scores[localizer][split]`, and `maps[localizer][split]`: the key of the class maps.
+    `scores[name][split]`, name a localizer, a refinement or a segmenter; `maps[name][split]` and
+    `labels[name][split]`: the keys of the class maps and of the labels.
     """
 
     name: str
@@ -86,6 +89,7 @@ class RunRecord:
     stages: tuple[StageRecord, ...] = ()
     scores: dict[str, dict[str, Score]] = field(default_factory=dict)
     maps: dict[str, dict[str, str]] = field(default_factory=dict)
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +155,7 @@ def score_from_json(row: dict[str, Any] | None) -> Score | None:
     """A score from its JSON form; none from none."""
     if row is None:
         return None
-    nan = {k: float("nan") for k, v in row.items() if v is None and k not in ("parts",)}
+    nan = {k: float("nan") for k, v in row.items() if v is None and k not in ("parts", "boundary")}
     miou = tuple(float("nan") if v is None else v for v in row["miou"])
     lists = {k: tuple(row[k]) for k in ("classes", "scored", "thresholds", "iou")}
     return Score(**{**row, **nan, **lists, "miou": miou})

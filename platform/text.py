@@ -56,6 +56,8 @@ def comparison(rows: Sequence[tuple[str, str, Sequence[RunRecord]]]) -> str:
     chosen: set[str] = set()
     for split in rows[0][2][0].scores[rows[0][1]]:
         for title, localizer, runs in rows:
+            if split not in runs[0].scores[localizer]:
+                continue
             scores = [r.scores[localizer][split] for r in runs]
             columns = [_values(s) for s in scores]
             head = [*columns[0], "threshold"]

@@ -18,15 +18,17 @@ LEVELS = (
     ("errors", "options", "store", "runs", "progress"),
     ("ops", "metrics"),
     ("models", "data"),
-    ("method", "joint", "experiment"),
+    ("learner",),
+    ("method", "joint", "experiment", "refiner", "recipes"),
     ("stages", "datasets"),
+    ("steps",),
     ("pipeline",),
     ("sweep",),
     ("dashboards",),
     ("cli", "commands", "text"),
 )
 LEVEL = {name: height for height, names in enumerate(LEVELS) for name in names}
-OF_A_METHOD = ("method", "options", "errors", "models", "ops", "metrics")
+OF_A_METHOD = ("method", "learner", "options", "errors", "models", "ops", "metrics")
 RAY = ("platform/stages/", "platform/sweep.py", "platform/data/shards.py")
 MAX_FILE, MAX_FUNCTION = 400, 45
 

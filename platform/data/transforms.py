@@ -27,10 +27,12 @@ class Crop:
     Attributes:
         resize: range of the long side, pixels.
         side: of the square crop, pixels.
+        rescale: range of a factor on the image's own size, in place of `resize`.
     """
 
     resize: tuple[int, int]
     side: int
+    rescale: tuple[float, float] | None = None
 
 
 def generator(seed: int, epoch: int, id: str) -> np.random.Generator:
@@ -68,8 +70,11 @@ class Placement:
 
 def drawn(height: int, width: int, rng: np.random.Generator, crop: Crop) -> Placement:
     """A random crop of a `height` x `width` image, resized and perhaps mirrored."""
-    low, high = crop.resize
-    factor = int(rng.integers(low, high + 1)) / max(height, width)
+    if crop.rescale:
+        factor = float(rng.uniform(*crop.rescale))
+    else:
+        low, high = crop.resize
+        factor = int(rng.integers(low, high + 1)) / max(height, width)
     height, width = (max(1, round(n * factor)) for n in (height, width))
     mirrored = bool(rng.random() < 0.5)
     rows, columns = min(height, crop.side), min(width, crop.side)

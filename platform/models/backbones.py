@@ -42,6 +42,30 @@ class Backbone(nn.Module, ABC):
         """The modules of stage `name` whose outputs are features, the last the stage's own."""
         return self.stage_modules(name)
 
+    def taps(self, images: Tensor) -> list[Tensor]:
+        """All feature grids that boundaries are read from, finest first: the stages; a ResNet
+        adds what its first stage starts from (IRN)."""
+        return list(self(images).values())
+
+    @property
+    def tap_channels(self) -> tuple[int, ...]:
+        """Of `taps`."""
+        return self.channels
+
+    def dilate(self) -> None:
+        """Takes the stride of c3 away and dilates c3 by 2 and c4 by 4: output stride 8."""
+        rate = 1
+        for name in ("c3", "c4"):
+            for block in self.blocks(name):
+                convs = [m for m in block.modules() if isinstance(m, nn.Conv2d)]
+                for conv in convs:
+                    if conv.kernel_size == (3, 3):
+                        conv.dilation = conv.padding = (rate, rate)
+                    if conv.stride == (2, 2):
+                        conv.stride = (1, 1)
+                rate = max(rate, 2 if name == "c3" else 4)
+        self.strides = (self.strides[0], self.strides[1], self.strides[1], self.strides[1])
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """`[B,3,H,W]` normalised images to `{"c1": [B,D,H/4,W/4], ..., "c4": ...}`."""
         out, x = {}, images
@@ -77,6 +101,21 @@ class ResNet(Backbone):
         for module in self.stage_modules(name):
             x = module(x)
         return x
+
+    def taps(self, images: Tensor) -> list[Tensor]:
+        *stem, layer1 = self.stage_modules("c1")
+        x = images
+        for module in stem:
+            x = module(x)
+        out, x = [x], layer1(x)
+        for name in STAGES[1:]:
+            out.append(x)
+            x = self.stage(name, x)
+        return [*out, x]
+
+    @property
+    def tap_channels(self) -> tuple[int, ...]:
+        return (64, *self.channels)
 
 
 class MobileNetV2(Backbone):

@@ -5,31 +5,17 @@ Shapes: B batch, N foreground classes, D channels, H W grid.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TypeVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops.maps import merge_flip
-from .backbones import STAGES, Backbone
-
-M = TypeVar("M", bound=nn.Module)
-
-
-class Separate(nn.Module, ABC):
-    """A module among a network's extras that is trained by an optimiser of its own."""
-
-    @abstractmethod
-    def optimizer(self) -> torch.optim.Optimizer:
-        """Of all its parameters; its learning rate decays like the others."""
+from .backbones import Backbone
+from .trainable import Trainable
 
 
-class Classifier(nn.Module):
+class Classifier(Trainable):
     """A backbone, global average pooling and a 1x1 convolution without bias.
-
-    `extras` holds what methods add, by their names.
 
     Args:
         backbone: gives the stages c1 to c4.
@@ -39,19 +25,8 @@ class Classifier(nn.Module):
     """
 
     def __init__(self, backbone: Backbone, classes: int, frozen_stages: int = 0) -> None:
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone, frozen_stages)
         self.head = nn.Conv2d(backbone.channels[3], classes, 1, bias=False)
-        self.extras = nn.ModuleDict()
-        for name in STAGES[:frozen_stages]:
-            for module in backbone.stage_modules(name):
-                module.requires_grad_(False)
-
-    def extra(self, name: str, kind: type[M]) -> M:
-        """What the method `name` added to the network."""
-        found = self.extras[name]
-        assert isinstance(found, kind)
-        return found
 
     @property
     def class_weights(self) -> Tensor:
@@ -73,29 +48,6 @@ class Classifier(nn.Module):
         pooled = F.adaptive_avg_pool2d(self.features(images)["c4"], 1)
         logits: Tensor = self.head(pooled)
         return logits.flatten(1)
-
-    def train(self, mode: bool = True) -> Classifier:
-        """Training mode; a pretrained body keeps its running statistics (IRN)."""
-        super().train(mode)
-        for module in self.modules() if self.backbone.pretrained else ():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-        return self
-
-    def groups(self, head_factor: float, lr: float, weight_decay: float) -> list[dict[str, object]]:
-        """Parameter groups for the optimiser: the backbone at `lr`, the rest at a multiple.
-
-        Parameters of `Separate` modules are in no group.
-        """
-        body = [p for p in self.backbone.parameters() if p.requires_grad]
-        others = [self.backbone, *(m for m in self.extras.values() if isinstance(m, Separate))]
-        inside = {id(p) for module in others for p in module.parameters()}
-        head = [p for p in self.parameters() if id(p) not in inside and p.requires_grad]
-        groups = [
-            {"params": body, "lr": lr, "weight_decay": weight_decay},
-            {"params": head, "lr": lr * head_factor, "weight_decay": weight_decay},
-        ]
-        return [group for group in groups if group["params"]]
 
 
 class Memo(Classifier):

@@ -134,6 +134,7 @@ def each(
     pieces: Sequence[Any],
     shared: Sequence[Any] = (),
     progress: Callable[[int, int], None] | None = None,
+    lost: Callable[[Any], T] | None = None,
 ) -> Iterator[T]:
     """Runs `task(piece, *shared)` as Ray tasks and yields the results in order.
 
@@ -143,10 +144,13 @@ def each(
             only cost its start.
         shared: put into the object store once.
         progress: called with (tasks done, tasks in all).
+        lost: gives the result of a piece whose process died at each try; without it the error
+            passes.
     """
     import ray
 
-    remote = ray.remote(num_cpus=1, max_retries=3, scheduling_strategy=anywhere())(task)
+    retries = 1 if lost else 3
+    remote = ray.remote(num_cpus=1, max_retries=retries, scheduling_strategy=anywhere())(task)
     references = [ray.put(value) for value in shared]
     flying: dict[Any, int] = {}
     done: dict[int, T] = {}
@@ -157,7 +161,25 @@ def each(
                 flying[remote.remote(pieces[sent], *references)] = sent
                 sent += 1
             ended, _ = ray.wait(list(flying))
-            done[flying.pop(ended[0])] = ray.get(ended[0])
+            number = flying.pop(ended[0])
+            try:
+                done[number] = ray.get(ended[0])
+            except ray.exceptions.WorkerCrashedError:
+                if lost is None:
+                    raise
+                done[number] = lost(pieces[number])
             if progress:
                 progress(sent - len(flying), len(pieces))
         yield done.pop(wanted)
+
+
+def survives(task: Callable[..., object], *arguments: object) -> bool:
+    """Whether a task, run in a process of its own, comes to an end without killing it."""
+    import ray
+
+    remote = ray.remote(num_cpus=1, max_retries=0, scheduling_strategy=anywhere())(task)
+    try:
+        ray.get(remote.remote(*arguments))
+    except ray.exceptions.WorkerCrashedError:
+        return False
+    return True

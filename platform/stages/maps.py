@@ -27,7 +27,6 @@ from torch import Tensor
 
 from ..data import class_maps, shards
 from ..data.class_maps import ClassMaps
-from ..data.images import decode_image
 from ..data.transforms import normalized, resized
 from ..errors import InputError
 from ..experiment import Network, Views
@@ -37,8 +36,7 @@ from ..models.fuse import fused
 from ..ops.maps import grid_size, merge_flip, merge_scales, normalize
 from ..ops.prototypes import unit
 from ..store import write_atomic
-from . import cluster
-from .train import build
+from . import inference
 
 FEATURES, PLACES = ".npy", ".json"
 
@@ -92,9 +90,9 @@ def read_places(path: Path) -> list[Place]:
 
 def load_network(network: Network, method: Method, classes: int, path: Path | str) -> Classifier:
     """A trained network from a network artefact, for inference."""
-    plain = build(Network(backbone=network.backbone), method, classes, seed=0)
-    plain.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return plain.eval()
+    loaded = inference.load(network, method, classes, path)
+    assert isinstance(loaded, Classifier)
+    return loaded
 
 
 class Infer:
@@ -102,18 +100,16 @@ class Infer:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if self.device.type == "cpu":
-            torch.set_num_threads(max(1, cluster.cores() // max(1, job.views.actors)))
+        self.device = inference.device(job.views.actors)
         network = load_network(job.network, job.host, job.classes, job.weights)
         self.network = fused(network).to(self.device).to(memory_format=torch.channels_last)
         self.pool = ThreadPoolExecutor(4)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        piece = shards.Slice(str(batch["path"][0]), int(batch["group"][0]), int(batch["rows"][0]))
+        piece = inference.piece_of(batch)
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
         done: dict[int, tuple[ClassMaps, list[Tensor]]] = {}
-        for chosen, images in self._groups(rows):
+        for chosen, images in inference.groups(rows, self.pool, self.job.views.batch_size):
             done.update(zip(chosen, self._maps([rows[k] for k in chosen], images), strict=True))
         folder, name = Path(self.job.folder), piece.name
         try:
@@ -121,20 +117,8 @@ class Infer:
                 self._write_features(folder / name, rows, [done[k][1] for k in range(len(rows))])
             class_maps.write(folder / f"{name}.parquet", [done[k][0] for k in range(len(rows))])
         except OSError as error:
-            return _answer(0, f"writing maps failed: {error}", error.errno or 0)
-        return _answer(len(rows))
-
-    def _groups(self, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[list[int], list[Any]]]:
-        """Images of one shape, a batch at a time; the next ones are decoded meanwhile."""
-        images = self.pool.map(lambda r: decode_image(r["image"], r["id"]), rows)
-        held: dict[tuple[int, ...], tuple[list[int], list[Any]]] = {}
-        for number, image in enumerate(images):
-            chosen, group = held.setdefault(image.shape, ([], []))
-            chosen.append(number)
-            group.append(image)
-            if len(group) == self.job.views.batch_size:
-                yield held.pop(image.shape)
-        yield from held.values()
+            return inference.answer(0, f"writing maps failed: {error}", error.errno or 0)
+        return inference.answer(len(rows))
 
     @torch.inference_mode()
     def _maps(
@@ -216,11 +200,6 @@ class Infer:
         write_atomic(base.with_name(base.name + PLACES), lambda s: s.write(text))
 
 
-def _answer(rows: int, error: str = "", errno: int = 0) -> dict[str, NDArray[Any]]:
-    """One row of what an actor says: images done, or what went wrong."""
-    return {k: np.array([v]) for k, v in (("rows", rows), ("error", error), ("errno", errno))}
-
-
 def check_space(
     pieces: Sequence[shards.Slice], scales: Sequence[float], row: int, free: int
 ) -> None:
@@ -257,27 +236,5 @@ def infer(
         pieces: the images.
         progress: called with (images done, images in all).
     """
-    import ray.data
-
-    total = sum(p.rows for p in pieces)
-    gpu = cluster.gpus() > 0
-    actors = min(len(pieces), job.views.actors)
-    results = ray.data.from_items(
-        [asdict(p) for p in pieces], override_num_blocks=len(pieces)
-    ).map_batches(
-        Infer,
-        fn_constructor_args=(job,),
-        batch_size=1,
-        num_cpus=1,
-        num_gpus=1 if gpu else None,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, actors)),
-    )
-    done = 0
-    for row in results.iter_rows():
-        if row["error"]:
-            raise OSError(int(row["errno"]), str(row["error"]))
-        done += int(row["rows"])
-        progress(done, total)
-    if done != total:
-        raise RuntimeError(f"inference returned {done} of {total} images")
+    total = inference.run(Infer, job, pieces, job.views.actors, progress)
     return {"images": total, "scales": list(job.views.scales), "features": job.keep_features}

@@ -1,8 +1,8 @@
-"""Scoring: class maps against masks at every threshold, in one pass, as Ray tasks."""
+"""Scoring: class maps at every threshold in one pass, or labels, against masks; Ray tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..data import class_maps, shards
+from ..data import class_maps, planes, shards
 from ..data.class_maps import ClassMaps
 from ..data.images import decode_mask
 from ..errors import InputError
-from ..metrics import RULE, THRESHOLDS, ThresholdCurve, summarize
+from ..metrics import RULE, THRESHOLDS, VOID, BoundaryScore, ThresholdCurve, summarize
 from ..ops.maps import best_class
 from ..runs import PARTS, Score
 from ..store import Artefact
 from . import cluster
 
 COUNTS = "counts.npz"
+LABELS = "labels"
+"""The stage whose artefacts hold labels, not class maps."""
 COLUMNS = ("id", "height", "width", "mask", "parts")
 
 
@@ -35,33 +37,44 @@ class Tally:
 
     curve: ThresholdCurve
     parts: NDArray[np.int64]
+    boundary: BoundaryScore
     images: int = 0
 
     @classmethod
     def empty(cls, classes: int) -> Tally:
-        return cls(ThresholdCurve(classes), np.zeros((len(PARTS), len(THRESHOLDS) + 1), np.int64))
+        parts = np.zeros((len(PARTS), len(THRESHOLDS) + 1), np.int64)
+        return cls(ThresholdCurve(classes), parts, BoundaryScore(classes))
 
     def merge(self, other: Tally) -> None:
         self.curve.merge(other.curve)
         self.parts = self.parts + other.parts
+        self.boundary.merge(other.boundary)
         self.images += other.images
 
 
-def add_image(tally: Tally, maps: ClassMaps, row: dict[str, Any]) -> None:
-    """Counts one image; `row` holds its mask and, where the data set has them, its parts.
+def add_image(tally: Tally, found: ClassMaps | NDArray[np.uint8], row: dict[str, Any]) -> None:
+    """Counts one image by its class maps or labels; `row` holds its mask and, where the data set
+    has them, its parts. Labels count as class maps of 1, so as foreground at every threshold.
 
     Raises:
-        InputError: the image has no mask, or maps and mask differ in size.
+        InputError: the image has no mask, or what was found and the mask differ in size.
     """
     if row["mask"] is None:
         raise InputError(f"image {row['id']} has no mask, so its split cannot be scored")
     target = torch.from_numpy(decode_mask(row["mask"], row["id"]))
-    planes, size = torch.from_numpy(maps.planes), (maps.height, maps.width)
-    score, best = best_class(planes, maps.classes, size)
+    if isinstance(found, ClassMaps):
+        size = (found.height, found.width)
+        score, best = best_class(torch.from_numpy(found.planes), found.classes, size)
+    else:
+        best = torch.from_numpy(np.where(found == VOID, 0, found)).long()
+        score = (best > 0).float()
     if target.shape != score.shape:
         raise InputError(
-            f"maps of {maps.id} are for {tuple(score.shape)}, its mask is {tuple(target.shape)}"
+            f"what was found of {row['id']} is for {tuple(score.shape)}, its mask is "
+            f"{tuple(target.shape)}"
         )
+    if not isinstance(found, ClassMaps):
+        tally.boundary.update(target.numpy(), best.numpy())
     tally.curve.update(target, score, best)
     tally.images += 1
     if row["parts"] is not None:
@@ -72,16 +85,21 @@ def add_image(tally: Tally, maps: ClassMaps, row: dict[str, Any]) -> None:
             tally.parts[kind] += np.bincount(chosen, minlength=tally.parts.shape[1])
 
 
-def score_slice(pair: tuple[shards.Slice, str], classes: int) -> Tally:
-    """A task: the tally of one slice of the shards and the class maps of its images."""
+def score_slice(pair: tuple[shards.Slice, str], classes: int, kind: str = "maps") -> Tally:
+    """A task: the tally of one slice of the shards and the class maps, or labels, of its images."""
     torch.set_num_threads(1)
     piece, path = pair
     rows = {r["id"]: r for r in shards.read(piece, COLUMNS)}
     tally = Tally.empty(classes)
-    for maps in class_maps.read([Path(path)]):
-        if maps.id not in rows:
-            raise InputError(f"there are class maps of {maps.id}, but no such image")
-        add_image(tally, maps, rows.pop(maps.id))
+    found: Iterable[tuple[str, ClassMaps | NDArray[np.uint8]]]
+    if kind == "labels":
+        found = planes.read(path).items()
+    else:
+        found = ((m.id, m) for m in class_maps.read([Path(path)]))
+    for id, of_image in found:
+        if id not in rows:
+            raise InputError(f"there are class maps of {id}, but no such image")
+        add_image(tally, of_image, rows.pop(id))
     if rows:
         raise InputError(f"image {next(iter(rows))} has no class maps in {Path(path).name}")
     return tally
@@ -96,14 +114,20 @@ def score(
 ) -> dict[str, Any]:
     """The stage: leaves the counts of one split in `folder`."""
     by_name = {p.stem: p for p in maps.files(".parquet")}
+    kind = "labels" if maps.manifest["stage"] == LABELS else "maps"
     for piece in pieces:
         if piece.name not in by_name:
             raise InputError(f"class maps of slice {piece.name} are missing")
     pairs = [(piece, str(by_name[piece.name])) for piece in pieces]
     total = Tally.empty(classes)
-    for tally in cluster.each(score_slice, pairs, (classes,), progress):
+    for tally in cluster.each(score_slice, pairs, (classes, kind), progress):
         total.merge(tally)
-    np.savez_compressed(folder / COUNTS, curve=total.curve.counts, parts=total.parts)
+    np.savez_compressed(
+        folder / COUNTS,
+        curve=total.curve.counts,
+        parts=total.parts,
+        boundary=total.boundary.sums,
+    )
     return {"images": total.images}
 
 
@@ -128,6 +152,9 @@ def read_score(
     """
     with np.load(artefact.path(COUNTS), allow_pickle=False) as arrays:
         counts, parts = arrays["curve"], arrays["parts"]
+        boundary = BoundaryScore(len(classes))
+        if "boundary" in arrays:
+            boundary.sums = arrays["boundary"]
     curve = ThresholdCurve(len(classes))
     curve.counts = counts
     summaries = [summarize(matrix, scored) for matrix in curve.matrices()]
@@ -150,6 +177,7 @@ def read_score(
         precision=best.precision,
         recall=best.recall,
         parts=_shares(parts, at),
+        boundary=boundary.mean(scored),
     )
 
 

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..data import planes
 from ..data.images import decode_image
 from ..data.shards import TRAINING_COLUMNS, Slice, multi_hot, read
 from ..data.transforms import Crop, drawn, generator, normalized, placed, valid_pixels
-from ..method import OUTSIDE, Batch
-from . import superpixels
+from ..learner import OUTSIDE, Batch
 
 Columns = dict[str, NDArray[Any]]
-COLUMNS = ("image", "labels", "rectangle", "epoch", "superpixels")
+COLUMNS = ("image", "labels", "rectangle", "epoch", "plane")
 ROWS_PER_TASK = 32
 
 
@@ -40,7 +40,7 @@ class Plan:
         seed: of order and augmentation.
         rank, world: this worker, and how many there are.
         shuffle_rows: rows held for local shuffling.
-        superpixels: folder of the superpixels artefact, if training needs it.
+        planes: folder of the integer planes that batches carry, if any.
     """
 
     slices: tuple[Slice, ...]
@@ -51,7 +51,7 @@ class Plan:
     rank: int = 0
     world: int = 1
     shuffle_rows: int = 256
-    superpixels: str = ""
+    planes: str = ""
 
     @property
     def steps(self) -> int:
@@ -76,8 +76,7 @@ class Plan:
                         "start": start - at,
                         "stop": stop - at,
                         "epoch": epoch,
-                        "superpixels": self.superpixels
-                        and superpixels.file_of(self.superpixels, s),
+                        "plane": self.planes and planes.file_of(self.planes, s),
                     }
                 )
             at += s.rows
@@ -90,7 +89,7 @@ def load_rows(pieces: Columns, classes: int, crop: Crop, seed: int) -> Columns:
     for number in range(len(pieces["path"])):
         of = {k: v[number] for k, v in pieces.items()}
         piece = Slice(str(of["path"]), int(of["group"]), int(of["rows"]))
-        regions = superpixels.read(Path(str(of["superpixels"]))) if of["superpixels"] else {}
+        beside = planes.read(Path(str(of["plane"]))) if of["plane"] else {}
         for row in read(piece, TRAINING_COLUMNS)[int(of["start"]) : int(of["stop"])]:
             image = decode_image(row["image"], row["id"])
             rng = generator(seed, int(of["epoch"]), row["id"])
@@ -101,8 +100,8 @@ def load_rows(pieces: Columns, classes: int, crop: Crop, seed: int) -> Columns:
                 "rectangle": place.rectangle,
                 "epoch": int(of["epoch"]),
             }
-            if regions:
-                found["superpixels"] = placed(regions[row["id"]], place, crop.side, OUTSIDE)
+            if beside:
+                found["plane"] = placed(beside[row["id"]], place, crop.side, OUTSIDE)
             for name, value in found.items():
                 out.setdefault(name, []).append(value)
     return {name: np.stack(values) for name, values in out.items()}
@@ -149,12 +148,12 @@ def batches(plan: Plan, epochs: Sequence[int]) -> Iterator[tuple[int, Batch]]:
 
 def collate(rows: Sequence[tuple[NDArray[Any], ...]], side: int) -> Batch:
     """Rows of COLUMNS as one normalised batch."""
-    images, labels, rectangles, _, *regions = zip(*rows, strict=True)
+    images, labels, rectangles, _, *beside = zip(*rows, strict=True)
     valid = valid_pixels(torch.from_numpy(np.stack(rectangles)), side)
     pixels = normalized(torch.from_numpy(np.stack(images)))
     return Batch(
         images=pixels * valid.unsqueeze(1),
         labels=torch.from_numpy(np.stack(labels)),
         valid=valid,
-        superpixels=torch.from_numpy(np.stack(regions[0])).long() if regions else None,
+        plane=torch.from_numpy(np.stack(beside[0])).long() if beside else None,
     )

@@ -1,4 +1,4 @@
-"""Training of a classifier with Ray Train: any number of workers, CPU or GPU."""
+"""Training of a network with Ray Train: any number of workers, CPU or GPU."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ..data.shards import Slice
 from ..data.transforms import Crop
 from ..errors import InputError
 from ..experiment import Network, Training
-from ..method import Batch, Method
+from ..learner import Batch, Learner
 from ..models import backbones, weights
-from ..models.classifier import Classifier, Separate
+from ..models.trainable import Separate, Trainable
 from . import cluster, stream
 
 NETWORK = "network.pt"
@@ -33,14 +33,14 @@ METRICS = "metrics.jsonl"
 class Job:
     """All that a training worker needs to know."""
 
-    method: Method
+    learner: Learner
     network: Network
     training: Training
     classes: int
     slices: tuple[Slice, ...]
     seed: int
     metrics: str
-    superpixels: str = ""
+    planes: str = ""
 
     def plan(self, rank: int, world: int) -> stream.Plan:
         t = self.training
@@ -50,12 +50,12 @@ class Job:
             slices=self.slices,
             classes=self.classes,
             batch_size=t.batch_size // world,
-            crop=Crop(resize=t.resize, side=t.crop),
+            crop=Crop(resize=t.resize, side=t.crop, rescale=t.rescale),
             seed=self.seed,
             rank=rank,
             world=world,
             shuffle_rows=t.shuffle_rows,
-            superpixels=self.superpixels,
+            planes=self.planes,
         )
         if not plan.steps:
             rows = sum(s.rows for s in self.slices)
@@ -63,7 +63,7 @@ class Job:
         return plan
 
 
-def build(network: Network, method: Method, classes: int, seed: int) -> Classifier:
+def build(network: Network, learner: Learner, classes: int, seed: int) -> Trainable:
     """The untrained network, with its ImageNet weights if any are given."""
     torch.manual_seed(seed)
     try:
@@ -72,18 +72,18 @@ def build(network: Network, method: Method, classes: int, seed: int) -> Classifi
         raise InputError(str(error)) from None
     if network.weights:
         weights.load(body, network.weights, network.backbone)
-    return method.network(classes, body, network.frozen_stages)
+    return learner.network(classes, body, network.frozen_stages)
 
 
 class Step(nn.Module):
     """One forward pass to the loss terms, so that DDP sees the whole of it."""
 
-    def __init__(self, network: Classifier, method: Method) -> None:
+    def __init__(self, network: Trainable, learner: Learner) -> None:
         super().__init__()
-        self.network, self.method = network, method
+        self.network, self.learner = network, learner
 
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        return self.method.losses(self.network, batch, progress)
+        return self.learner.losses(self.network, batch, progress)
 
 
 class Trainer:
@@ -92,7 +92,7 @@ class Trainer:
     def __init__(self, job: Job, device: torch.device, rank: int, world: int) -> None:
         self.job, self.device = job, device
         self.plan = job.plan(rank, world)
-        self.network = build(job.network, job.method, job.classes, job.seed)
+        self.network = build(job.network, job.learner, job.classes, job.seed)
         self.network.to(device).to(memory_format=torch.channels_last)
         t = job.training
         groups = self.network.groups(t.head_factor, t.lr, t.weight_decay)
@@ -103,7 +103,7 @@ class Trainer:
         ]
         self.base = [group["lr"] for group in self._groups()]
         self.epoch = self.step = 0
-        self.module: nn.Module = Step(self.network, job.method)
+        self.module: nn.Module = Step(self.network, job.learner)
         wanted = t.precision == "bf16" or (t.precision == "auto" and device.type == "cuda")
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=wanted)
 
@@ -219,13 +219,13 @@ def train(
     trainer: Trainer, log: Log | None, report: Callable[[Trainer, dict[str, float]], None]
 ) -> None:
     """Runs the epochs that are left and reports after each."""
-    method, network = trainer.job.method, trainer.network
+    learner, network = trainer.job.learner, trainer.network
     total: list[float] = []
     epochs = range(trainer.epoch, trainer.job.training.epochs)
     for epoch, batch in stream.batches(trainer.plan, epochs):
         if trainer.step == epoch * trainer.plan.steps:
             network.train()
-            method.on_epoch_start(network, epoch)
+            learner.on_epoch_start(network, epoch)
         metrics = trainer.update(batch)
         total.append(metrics["loss"])
         if log:
@@ -233,7 +233,7 @@ def train(
         if trainer.step == (epoch + 1) * trainer.plan.steps:
             trainer.epoch = epoch + 1
             if trainer.epoch == trainer.job.training.epochs:
-                method.after_training(network)
+                learner.after_training(network)
             report(trainer, {"epoch": epoch, "loss": sum(total) / len(total)})
             total.clear()
 

@@ -231,7 +231,8 @@ def bench_cached(folder: Path) -> None:
 def _training(name: str, rounds: int) -> tuple[float, float]:
     """In a process of its own: seconds a step of one method, and its peak resident memory, GiB."""
     from wsss.platform.experiment import Network, Training
-    from wsss.platform.method import Batch, find
+    from wsss.platform.learner import Batch
+    from wsss.platform.method import find
     from wsss.platform.stages.train import Job, Trainer
 
     torch.set_num_threads(cluster.cores())
@@ -255,7 +256,7 @@ def _training(name: str, rounds: int) -> tuple[float, float]:
         images=torch.randn(images, 3, side, side, generator=generator),
         labels=(torch.rand(images, 20, generator=generator) < 0.1).float(),
         valid=torch.ones(images, side, side, dtype=torch.bool),
-        superpixels=(8 * cells[:, None] + cells).expand(images, side, side),
+        plane=(8 * cells[:, None] + cells).expand(images, side, side),
     )
     for _ in range(2):
         job.method.on_epoch_start(trainer.network, 0)

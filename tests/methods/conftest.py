@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from wsss.platform.method import OUTSIDE, Batch
+from wsss.platform.learner import OUTSIDE, Batch
 
 CLASSES, SIDE = 3, 32
 
@@ -22,6 +22,6 @@ def batch_of():
         cells = torch.arange(SIDE) // (SIDE // 4)
         ids = torch.where(mask, 4 * cells[:, None] + cells, OUTSIDE)
         pixels = images * mask.unsqueeze(1)
-        return Batch(images=pixels, labels=labels, valid=mask, superpixels=ids)
+        return Batch(images=pixels, labels=labels, valid=mask, plane=ids)
 
     return make

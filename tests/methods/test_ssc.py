@@ -175,7 +175,7 @@ class TestTraining:
             inside = torch.zeros(16, 16)
             inside[:rows] = 1
             plane = raw[b, n] * inside
-            regional = region_mean(plane[None, None], batch.superpixels[b : b + 1, ::2, ::2])
+            regional = region_mean(plane[None, None], batch.plane[b : b + 1, ::2, ::2])
             a = normalize(plane[None, None])
             target = modulation_target(a, normalize(regional))
             squares.append((a - target).square()[0, 0, :rows].flatten())

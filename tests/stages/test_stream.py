@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wsss.platform.data import shards
+from wsss.platform.data import planes, shards
 from wsss.platform.data.shards import TRAINING_COLUMNS, Slice
 from wsss.platform.data.transforms import DEVIATION, MEAN, Crop
-from wsss.platform.method import OUTSIDE
+from wsss.platform.learner import OUTSIDE
 from wsss.platform.stages import stream, superpixels
 from wsss.platform.stages.stream import Plan
 
 CROP = Crop(resize=(16, 32), side=16)
-COLUMNS = ("path", "group", "rows", "start", "stop", "epoch", "superpixels")
+COLUMNS = ("path", "group", "rows", "start", "stop", "epoch", "plane")
 
 
 def plan_of(slices, **options):
@@ -122,23 +121,23 @@ def test_superpixels_are_cropped_and_mirrored_with_their_image(
     for piece in slices:
         assert superpixels.slice_regions(piece, "merged", str(tmp_path))[0] == piece.rows
     crop = Crop(resize=(24, 24), side=22)
-    plan = plan_of(slices, crop=crop, superpixels=str(tmp_path))
+    plan = plan_of(slices, crop=crop, planes=str(tmp_path))
     seen = 0
     for _, batch in stream.batches(plan, range(2)):
         red = ((batch.images[:, 0] * DEVIATION[0] + MEAN[0]) * 255).round().long()
-        assert torch.equal(batch.superpixels == OUTSIDE, ~batch.valid)
-        assert torch.equal(batch.superpixels[batch.valid], red[batch.valid] // 64)
+        assert torch.equal(batch.plane == OUTSIDE, ~batch.valid)
+        assert torch.equal(batch.plane[batch.valid], red[batch.valid] // 64)
         seen += len(red)
     assert seen == 2 * 28
     plain = stream.batches(plan_of(slices, crop=crop), range(1))
-    assert next(iter(plain))[1].superpixels is None
+    assert next(iter(plain))[1].plane is None
 
 
 @pytest.mark.parametrize("kind", superpixels.KINDS)
 def test_superpixels_are_ids_of_a_byte_in_files_by_slice(write_shards, tmp_path, kind):
     (piece,) = write_shards([3])
     images, regions = superpixels.slice_regions(piece, kind, str(tmp_path))
-    found = superpixels.read(Path(superpixels.file_of(tmp_path, piece)))
+    found = planes.read(planes.file_of(tmp_path, piece))
     assert images == len(found) == 3
     assert {ids.shape for ids in found.values()} == {(24, 20)}
     assert sum(len(np.unique(ids)) for ids in found.values()) == regions

@@ -1,0 +1,94 @@
+"""DeepLabV2: a backbone and atrous spatial pyramid pooling (Chen et al., TPAMI 2018).
+
+Facts from kazuto1011/deeplab-pytorch. The body has torchvision's layout, so that its weight files
+fit; the Caffe model strides in a block's first convolution instead.
+Shapes: B batch, C classes with background, H W pixels, h w grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .backbones import Backbone
+from .trainable import Trainable
+
+RATES = (6, 12, 18, 24)
+
+
+class DeepLabV2(Trainable):
+    """The sum of four dilated 3x3 convolutions on the last stage.
+
+    Args:
+        backbone: its body.
+        classes: C.
+        frozen_stages: first stages without gradient.
+        rates: dilations of the four.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        classes: int,
+        frozen_stages: int = 0,
+        rates: Sequence[int] = RATES,
+    ) -> None:
+        super().__init__(backbone, frozen_stages)
+        width = backbone.channels[3]
+        convs = [nn.Conv2d(width, classes, 3, padding=r, dilation=r) for r in rates]
+        self.aspp = nn.ModuleList(convs)
+        for conv in convs:
+            assert conv.bias is not None
+            nn.init.normal_(conv.weight, std=0.01)
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`[B,3,H,W]` to logits `[B,C,h,w]`."""
+        x = self.backbone(images)["c4"]
+        return torch.stack([conv(x) for conv in self.aspp]).sum(0)
+
+    def views(self, images: Tensor, scales: Sequence[float]) -> list[Tensor]:
+        """Logits of the image, of each smaller scale, and their element-wise maximum, in this
+        order; the first and the last on the image's grid. Without scales the image's alone."""
+        whole = self(images)
+        if not scales:
+            return [whole]
+        parts = []
+        for scale in scales:
+            size = [max(1, round(n * scale)) for n in images.shape[2:]]
+            small = F.interpolate(images, size, mode="bilinear", align_corners=False)
+            parts.append(self(small))
+        large = [
+            F.interpolate(p, whole.shape[2:], mode="bilinear", align_corners=False) for p in parts
+        ]
+        return [whole, *parts, torch.stack([whole, *large]).amax(0)]
+
+    def groups(self, head_factor: float, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """The backbone's convolutions at `lr`, pyramid weights at a multiple, pyramid biases at
+        twice that without decay; affine parameters of normalisation stay (they are in no group).
+        """
+        body = [
+            p
+            for module in self.backbone.modules()
+            if isinstance(module, nn.Conv2d) or not self.backbone.pretrained
+            for p in module.parameters(recurse=False)
+            if p.requires_grad
+        ]
+        groups: list[dict[str, Any]] = [
+            {"params": body, "lr": lr, "weight_decay": weight_decay},
+            {
+                "params": [conv.weight for conv in self.aspp],
+                "lr": lr * head_factor,
+                "weight_decay": weight_decay,
+            },
+            {
+                "params": [conv.bias for conv in self.aspp],
+                "lr": 2 * lr * head_factor,
+                "weight_decay": 0.0,
+            },
+        ]
+        return [group for group in groups if group["params"]]

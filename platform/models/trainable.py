@@ -1,0 +1,71 @@
+"""What all networks have in common that are trained here: a body, extras, parameter groups."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from .backbones import STAGES, Backbone
+
+M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T", bound="Trainable")
+
+
+class Separate(nn.Module, ABC):
+    """A module among a network's extras that is trained by an optimiser of its own."""
+
+    @abstractmethod
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Of all its parameters; its learning rate decays like the others."""
+
+
+class Trainable(nn.Module):
+    """A backbone and whatever stands on it.
+
+    `extras` holds what methods add, by their names.
+
+    Args:
+        backbone: gives the stages c1 to c4.
+        frozen_stages: how many of the first stages take no gradient. IRN detaches after
+            layer2, which is 2; LPCAM, ReCAM and AdvCAM removed that, which is 0.
+    """
+
+    def __init__(self, backbone: Backbone, frozen_stages: int = 0) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.extras = nn.ModuleDict()
+        for name in STAGES[:frozen_stages]:
+            for module in backbone.stage_modules(name):
+                module.requires_grad_(False)
+
+    def extra(self, name: str, kind: type[M]) -> M:
+        """What the method `name` added to the network."""
+        found = self.extras[name]
+        assert isinstance(found, kind)
+        return found
+
+    def train(self: T, mode: bool = True) -> T:
+        """Training mode; a pretrained body keeps its running statistics (IRN)."""
+        super().train(mode)
+        for module in self.modules() if self.backbone.pretrained else ():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def groups(self, head_factor: float, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Parameter groups for the optimiser: the backbone at `lr`, the rest at a multiple.
+
+        Parameters of `Separate` modules are in no group.
+        """
+        body = [p for p in self.backbone.parameters() if p.requires_grad]
+        others = [self.backbone, *(m for m in self.extras.values() if isinstance(m, Separate))]
+        inside = {id(p) for module in others for p in module.parameters()}
+        head = [p for p in self.parameters() if id(p) not in inside and p.requires_grad]
+        groups = [
+            {"params": body, "lr": lr, "weight_decay": weight_decay},
+            {"params": head, "lr": lr * head_factor, "weight_decay": weight_decay},
+        ]
+        return [group for group in groups if group["params"]]

@@ -1,0 +1,87 @@
+"""Learners after the classifier: IRN's boundaries and the segmenter.
+
+They learn from labels that the pipeline made, never from the data set's masks.
+Shapes: B batch, N foreground classes, H W pixels, h w grid.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .learner import OUTSIDE, Batch, Learner
+from .models.backbones import Backbone
+from .models.boundary import BoundaryNet
+from .models.deeplab import DeepLabV2
+from .ops.affinity import affinity_losses
+
+
+def shrunk(labels: Tensor, like: Tensor) -> Tensor:
+    """Labels `[B,H,W]` on the grid of another tensor: each position's middle pixel."""
+    size = like.shape[-2:]
+    return F.interpolate(labels[:, None].float(), size, mode="nearest-exact")[:, 0].long()
+
+
+class Boundaries(Learner):
+    """IRN's boundary network, from confident seeds.
+
+    Args:
+        radius: of the pairs that it learns from, positions at stride 4.
+    """
+
+    name: ClassVar[str] = "irn"
+
+    def __init__(self, radius: int = 10) -> None:
+        self.radius = radius
+
+    def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> BoundaryNet:
+        return BoundaryNet(backbone, frozen_stages)
+
+    def losses(self, network: Any, batch: Batch, progress: float) -> dict[str, Tensor]:
+        assert batch.plane is not None
+        boundary = network(batch.images).float().sigmoid()
+        return affinity_losses(boundary, shrunk(batch.plane, boundary), self.radius)
+
+
+class Segmenter(Learner):
+    """DeepLabV2 from labels of pixels.
+
+    Args:
+        scales: smaller scales that take part beside the image, in training and at the test.
+        balanced: whether background and foreground count the same, however many pixels.
+        stride: pixels a position of the last stage, 8 or 16.
+    """
+
+    name: ClassVar[str] = "deeplabv2"
+
+    def __init__(
+        self, scales: tuple[float, ...] = (0.75, 0.5), balanced: bool = False, stride: int = 8
+    ) -> None:
+        self.scales, self.balanced, self.stride = scales, balanced, stride
+
+    def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> DeepLabV2:
+        if backbone.strides[3] > self.stride:
+            backbone.dilate()
+        return DeepLabV2(backbone, classes + 1, frozen_stages)
+
+    def losses(self, network: Any, batch: Batch, progress: float) -> dict[str, Tensor]:
+        assert batch.plane is not None
+        total = [
+            self._cross_entropy(logits.float(), batch.plane)
+            for logits in network.views(batch.images, self.scales)
+        ]
+        return {"cross_entropy": torch.stack(total).sum()}
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Over the known pixels of labels made as small as the logits; zero without any."""
+        small = shrunk(labels, logits)
+        known = small != OUTSIDE
+        values = F.cross_entropy(logits, small, ignore_index=OUTSIDE, reduction="none")
+        if not self.balanced:
+            return values.sum() / known.sum().clamp(min=1)
+        parts = [known & (small == 0), known & (small > 0)]
+        means = [(values * part).sum() / part.sum().clamp(min=1) for part in parts]
+        return torch.stack(means).sum() / 2

@@ -1,0 +1,107 @@
+"""Inference of any network as a Ray Data pool of actors: one slice of the shards a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..data import shards
+from ..data.images import decode_image
+from ..experiment import Network
+from ..learner import Learner
+from ..models.trainable import Trainable
+from . import cluster
+from .train import build
+
+Answer = dict[str, NDArray[Any]]
+
+
+def device(actors: int) -> torch.device:
+    """Where an actor computes; on a CPU the actors share the cores."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    torch.set_num_threads(max(1, cluster.cores() // max(1, actors)))
+    return torch.device("cpu")
+
+
+def load(network: Network, learner: Learner, classes: int, path: Path | str) -> Trainable:
+    """A trained network from a network artefact, in evaluation mode."""
+    plain = build(Network(backbone=network.backbone), learner, classes, seed=0)
+    plain.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return plain.eval()
+
+
+def piece_of(batch: Answer) -> shards.Slice:
+    """The slice that a call is about."""
+    return shards.Slice(str(batch["path"][0]), int(batch["group"][0]), int(batch["rows"][0]))
+
+
+def groups(
+    rows: Sequence[dict[str, Any]], pool: Executor, size: int
+) -> Iterator[tuple[list[int], list[NDArray[np.uint8]]]]:
+    """Rows and images of one shape, at most `size` at a time; the next are decoded meanwhile."""
+    images = pool.map(lambda r: decode_image(r["image"], r["id"]), rows)
+    held: dict[tuple[int, ...], tuple[list[int], list[NDArray[np.uint8]]]] = {}
+    for number, image in enumerate(images):
+        chosen, group = held.setdefault(image.shape, ([], []))
+        chosen.append(number)
+        group.append(image)
+        if len(group) == size:
+            yield held.pop(image.shape)
+    yield from held.values()
+
+
+def answer(rows: int, error: str = "", errno: int = 0) -> Answer:
+    """One row of what an actor says: images done, or what went wrong."""
+    return {k: np.array([v]) for k, v in (("rows", rows), ("error", error), ("errno", errno))}
+
+
+def run(
+    actor: type,
+    job: object,
+    pieces: Sequence[shards.Slice],
+    actors: int,
+    progress: Callable[[int, int], None],
+) -> int:
+    """Hands slices to a pool of actors, which write files, and counts the images.
+
+    Args:
+        actor: made with `job`; called with a batch of one slice, gives an `answer`.
+        job: what to compute.
+        pieces: the images.
+        actors: at most.
+        progress: called with (images done, images in all).
+
+    Raises:
+        OSError: an actor could not write.
+    """
+    import ray.data
+
+    total = sum(p.rows for p in pieces)
+    gpu = cluster.gpus() > 0
+    results = ray.data.from_items(
+        [asdict(p) for p in pieces], override_num_blocks=len(pieces)
+    ).map_batches(
+        actor,
+        fn_constructor_args=(job,),
+        batch_size=1,
+        num_cpus=1,
+        num_gpus=1 if gpu else None,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(len(pieces), actors))),
+    )
+    done = 0
+    for row in results.iter_rows():
+        if row["error"]:
+            raise OSError(int(row["errno"]), str(row["error"]))
+        done += int(row["rows"])
+        progress(done, total)
+    if done != total:
+        raise RuntimeError(f"inference returned {done} of {total} images")
+    return done

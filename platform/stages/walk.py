@@ -1,0 +1,132 @@
+"""Class maps spread inside the boundaries that a network finds, as Ray Data actors (IRN)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data import class_maps, shards
+from ..data.class_maps import ClassMaps
+from ..data.transforms import normalized
+from ..experiment import Network
+from ..models.boundary import BoundaryNet
+from ..models.fuse import fused
+from ..ops.random_walk import random_walk
+from ..refiner import Boundaries
+from . import inference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """All that an actor needs to know; `maps` and `folder` are of class maps, by slice."""
+
+    network: Network
+    weights: str
+    maps: str
+    folder: str
+    radius: int
+    beta: float
+    steps: int
+    batch_size: int
+    actors: int
+
+
+def foreground(maps: ClassMaps) -> ClassMaps:
+    """The maps without a background plane of their own."""
+    own = int(bool(maps.classes) and maps.classes[0] == 0)
+    return ClassMaps(
+        id=maps.id,
+        classes=maps.classes[own:],
+        planes=maps.planes[own:],
+        height=maps.height,
+        width=maps.width,
+    )
+
+
+def spread(
+    maps: Sequence[ClassMaps], boundary: Tensor, radius: int, beta: float, steps: int
+) -> list[ClassMaps]:
+    """The maps of images of one grid after the walk, over the largest value of each image.
+
+    Args:
+        maps: of the images.
+        boundary: `[B,h,w]`, 0..1, on their grid.
+        radius, beta, steps: see `ops.random_walk.random_walk`.
+    """
+    most = max(len(m.planes) for m in maps)
+    block = boundary.new_zeros(len(maps), max(1, most), *boundary.shape[1:])
+    for k, m in enumerate(maps):
+        block[k, : len(m.planes)] = torch.from_numpy(m.planes).to(block)
+    walked = random_walk(block, boundary, radius, beta, steps)
+    largest = walked.amax((1, 2, 3), keepdim=True)
+    planes = (walked / (largest + 1e-5)).half().cpu().numpy()
+    return [
+        ClassMaps(
+            id=m.id,
+            classes=m.classes,
+            planes=planes[k, : len(m.planes)],
+            height=m.height,
+            width=m.width,
+        )
+        for k, m in enumerate(maps)
+    ]
+
+
+class Walk:
+    """An actor: keeps the boundary network, turns slices into files."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.device = inference.device(job.actors)
+        network = inference.load(job.network, Boundaries(), 0, job.weights)
+        assert isinstance(network, BoundaryNet)
+        self.network = fused(network).to(self.device).to(memory_format=torch.channels_last)
+        self.pool = ThreadPoolExecutor(4)
+
+    def __call__(self, batch: inference.Answer) -> inference.Answer:
+        piece = inference.piece_of(batch)
+        rows = shards.read(piece, shards.INFERENCE_COLUMNS)
+        name = f"{piece.name}.parquet"
+        known = {m.id: m for m in class_maps.read([Path(self.job.maps) / name])}
+        maps = [foreground(known[row["id"]]) for row in rows]
+        done = dict(self._walked(rows, maps))
+        try:
+            class_maps.write(Path(self.job.folder) / name, [done[k] for k in range(len(rows))])
+        except OSError as error:
+            return inference.answer(0, f"writing maps failed: {error}", error.errno or 0)
+        return inference.answer(len(rows))
+
+    @torch.inference_mode()
+    def _walked(
+        self, rows: Sequence[dict[str, Any]], maps: Sequence[ClassMaps]
+    ) -> Iterator[tuple[int, ClassMaps]]:
+        for chosen, images in inference.groups(rows, self.pool, self.job.batch_size):
+            pixels = normalized(torch.from_numpy(np.stack(images)).to(self.device))
+            own = [maps[k] for k in chosen]
+            edge = self._boundary(pixels, own[0].planes.shape[1:])
+            walked = spread(own, edge, self.job.radius, self.job.beta, self.job.steps)
+            yield from zip(chosen, walked, strict=True)
+
+    def _boundary(self, images: Tensor, grid: tuple[int, ...]) -> Tensor:
+        """`[B,h,w]`, 0..1: mean over image and mirror image, in logits."""
+        one, mirrored = self.network(torch.cat([images, images.flip(-1)])).chunk(2)
+        logits = ((one + mirrored.flip(-1)) / 2)[:, None]
+        if logits.shape[2:] != grid:
+            logits = F.interpolate(logits, grid, mode="bilinear", align_corners=False)
+        boundary: Tensor = logits[:, 0].sigmoid()
+        return boundary
+
+
+def walk(
+    folder: Path, job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """The stage: class maps of all slices after the walk, in `folder`."""
+    return {"images": inference.run(Walk, job, pieces, job.actors, progress), "steps": job.steps}

@@ -1,0 +1,213 @@
+"""From images to scored class maps."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from ..method import Method, PrototypeMethod
+from ..store import Stage, keyed
+from .context import Context, Step
+
+
+def plain(options: Any) -> dict[str, Any]:
+    """Options as they enter a key: those that are not set do not."""
+    return {k: v for k, v in dataclasses.asdict(options).items() if v is not None}
+
+
+def regions(context: Context, kind: str) -> Step:
+    """Superpixels of the split that is trained on."""
+    split = context.experiment.training.split
+    stage = Stage(
+        name="superpixels",
+        version=2,
+        config={"kind": kind, "split": split},
+        inputs={"shards": context.shards.key},
+        title=f"{kind} superpixels of {split}",
+    )
+
+    def compute(folder: Path) -> dict[str, Any]:
+        from ..stages import cluster, superpixels
+
+        cluster.connect()
+        return superpixels.compute(folder, context.pieces(split), kind, context.count)
+
+    return Step(stage, compute)
+
+
+def network(context: Context, host: Method, superpixels: Stage | None) -> Step:
+    """The trained classifier."""
+    e = context.experiment
+    stage = Stage(
+        name="network",
+        version=1,
+        config={
+            "method": host.name,
+            "settings": host.training_settings(),
+            "network": keyed(e.network),
+            "training": plain(e.training),
+            "seed": e.seed,
+        },
+        inputs={
+            "shards": context.shards.key,
+            **({"superpixels": superpixels.key} if superpixels else {}),
+        },
+        title=f"train {host.name}, {e.network.backbone}",
+    )
+
+    def compute(folder: Path) -> dict[str, Any]:
+        return context.train(
+            folder,
+            stage,
+            learner=host,
+            network=e.network,
+            training=e.training,
+            split=e.training.split,
+            planes=superpixels,
+        )
+
+    return Step(stage, compute)
+
+
+def inferred(
+    context: Context, host: Method, method: Method, network: Stage, split: str, keep: bool
+) -> Step:
+    """Maps by a method that looks at the images with the network that `host` trained.
+
+    Args:
+        context: of the experiment.
+        host: whose network it is.
+        method: whose maps.
+        network: the trained one.
+        split: whose images.
+        keep: features too.
+    """
+    e = context.experiment
+    stage = Stage(
+        name="maps",
+        version=1,
+        config={
+            "method": method.name,
+            "settings": method.reading_settings(),
+            "split": split,
+            "scales": e.views.scales,
+            "features": keep,
+        },
+        inputs={"shards": context.shards.key, "network": network.key},
+        title=f"{method.name} maps{' and features' if keep else ''} of {split}",
+    )
+
+    def compute(folder: Path) -> dict[str, Any]:
+        from ..models import backbones
+        from ..stages import cluster, maps
+
+        pieces = context.pieces(split)
+        if keep:
+            width = backbones.build(e.network.backbone).channels[3]
+            maps.check_space(pieces, e.views.scales, 2 * width, context.store.free_bytes())
+        cluster.connect()
+        job = maps.Job(
+            host=host,
+            method=method,
+            network=e.network,
+            classes=len(context.classes),
+            weights=str(context.store.folder("network", network.key) / "network.pt"),
+            views=dataclasses.replace(e.views, actors=context.actors),
+            folder=str(folder),
+            keep_features=keep,
+        )
+        return maps.infer(folder, job, pieces, context.count)
+
+    return Step(stage, compute)
+
+
+def centers(context: Context, method: PrototypeMethod, maps: Stage) -> Step:
+    """Cluster centres of the features that were kept with `maps`."""
+    seed = context.experiment.seed
+    stage = Stage(
+        name="centers",
+        version=1,
+        config={**dataclasses.asdict(method.clustering), "seed": seed},
+        inputs={"maps": maps.key},
+        title=f"{method.name} clusters",
+    )
+
+    def compute(folder: Path) -> dict[str, Any]:
+        from ..stages import cluster, clustering
+
+        cluster.connect()
+        return clustering.cluster_features(
+            folder,
+            context.artefact(maps).files(".npy"),
+            method.clustering,
+            seed,
+            lambda d, n: context.progress.update(f"round {d} of at most {n}", 0, 0),
+        )
+
+    return Step(stage, compute)
+
+
+def localized(
+    context: Context,
+    method: PrototypeMethod,
+    *,
+    network: Stage,
+    centers: Stage,
+    maps: Stage,
+    split: str,
+) -> Step:
+    """Maps from the features that were kept with `maps`, by prototypes among `centers`."""
+    settings = dataclasses.asdict(method.settings)
+    stage = Stage(
+        name="maps",
+        version=1,
+        config={
+            "method": method.name,
+            "settings": {name: settings[name] for name in method.selection},
+            "split": split,
+        },
+        inputs={"features": maps.key, "centers": centers.key, "network": network.key},
+        title=f"{method.name} maps of {split}",
+    )
+
+    def compute(folder: Path) -> dict[str, Any]:
+        from ..stages import cluster, localize
+
+        cluster.connect()
+        return localize.localize(
+            folder,
+            context.artefact(maps).files(".npy"),
+            context.artefact(centers).path("centers.npz"),
+            context.artefact(network).folder,
+            method,
+            dict(enumerate(context.classes)),
+            context.count,
+        )
+
+    return Step(stage, compute)
+
+
+def scores(context: Context, name: str, split: str, found: Stage) -> Step:
+    """The counts of class maps, or labels, against masks."""
+    stage = Stage(
+        name="scores",
+        version=1,
+        config={"split": split},
+        inputs={"shards": context.shards.key, "maps": found.key},
+        title=f"score {name} on {split}",
+    )
+
+    def compute(folder: Path) -> dict[str, Any]:
+        from ..stages import cluster, score
+
+        cluster.connect()
+        return score.score(
+            folder,
+            context.artefact(found),
+            context.pieces(split),
+            len(context.classes) + 1,
+            context.count,
+        )
+
+    return Step(stage, compute)

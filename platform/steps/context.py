@@ -1,0 +1,125 @@
+"""What every stage of an experiment can see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import datasets
+from ..experiment import Experiment, Network, Training
+from ..learner import Learner
+from ..metrics import OWN_BACKGROUND
+from ..progress import Silent
+from ..runs import OWN, Score, StageRecord
+from ..store import Artefact, Stage, Store
+
+Compute = Callable[[Path], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage and how to compute it."""
+
+    stage: Stage
+    compute: Compute
+
+
+@dataclass
+class Context:
+    """An experiment on a store; `done` holds the artefacts of this run, by key."""
+
+    store: Store
+    experiment: Experiment
+    shards: Artefact
+    progress: Silent
+    done: dict[str, tuple[Artefact, StageRecord]] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> list[str]:
+        """Foreground classes."""
+        names: list[str] = self.shards.about["classes"]
+        return names
+
+    @property
+    def scored(self) -> list[int]:
+        """The classes that means run over, as indices, background 0."""
+        wanted = self.experiment.scoring.classes
+        names = ["background", *self.classes]
+        return [k for k, n in enumerate(names) if not wanted or n in ("background", *wanted)]
+
+    @property
+    def actors(self) -> int:
+        """Inference actors side by side; Ray has started."""
+        from ..stages import cluster
+
+        return self.experiment.views.actors or cluster.gpus() or cluster.cores()
+
+    def artefact(self, stage: Stage) -> Artefact:
+        """The artefact of a stage that was computed before."""
+        if stage.key in self.done:
+            return self.done[stage.key][0]
+        return self.store.open(stage.name, stage.key)
+
+    def pieces(self, split: str) -> Sequence[datasets.Slice]:
+        """The images of a split."""
+        return datasets.slices(self.shards, split)
+
+    def train(
+        self,
+        folder: Path,
+        stage: Stage,
+        *,
+        learner: Learner,
+        network: Network,
+        training: Training,
+        split: str,
+        planes: Stage | None,
+    ) -> dict[str, Any]:
+        """Trains on a split, with the planes of an artefact beside the images if there is one."""
+        from ..stages import cluster, train
+
+        home = self.store.root / "training" / stage.key[:32]
+        job = train.Job(
+            learner=learner,
+            network=network,
+            training=training,
+            classes=len(self.classes),
+            slices=tuple(self.pieces(split)),
+            seed=self.experiment.seed,
+            metrics=str(home.with_suffix(".jsonl")),
+            planes=str(self.artefact(planes).folder) if planes else "",
+        )
+        train.build(job.network, job.learner, job.classes, job.seed)
+        cluster.connect()
+        return train.fit(folder, job, home, self.progress.update)
+
+    def count(self, done: int, total: int) -> None:
+        """Progress without a text."""
+        self.progress.update("", done, total)
+
+    def read_score(
+        self, stage: Stage, split: str, threshold: float | None = None, chosen: str = ""
+    ) -> Score:
+        """The scores of a split; without a threshold, at the best."""
+        from ..stages.score import read_score
+
+        return read_score(
+            self.artefact(stage),
+            split=split,
+            classes=["background", *self.classes],
+            scored=self.scored,
+            threshold=threshold,
+            threshold_from=chosen,
+        )
+
+    def read_scores(self, stages: dict[str, Stage], own: bool) -> dict[str, Score]:
+        """By split. The threshold is chosen on the first one, unless `own`: then class maps
+        bring a background, or labels were cut before, and none is chosen."""
+        threshold, chosen = (OWN_BACKGROUND, OWN) if own else (None, "")
+        out = {}
+        for split, stage in stages.items():
+            out[split] = self.read_score(stage, split, threshold, chosen)
+            threshold, chosen = out[split].threshold, chosen or split
+        return out
