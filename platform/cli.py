@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     _compare(commands)
     _ablate(commands)
     _report(commands)
+    _export(commands)
     _methods(commands)
     _doctor(commands)
     return top
@@ -174,6 +175,17 @@ def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     sub.add_argument("--run", metavar="NAME", help="run to show; none: the newest, or the sweep's")
     sub.add_argument("--sweep", metavar="NAME", help="sweep to show")
     sub.add_argument("--images", type=int, default=48, help="images in the grid")
+
+
+def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sub = _add(commands, "export", "write a run's labels as an archive for the VOC server")
+    sub.add_argument("out", help="archive to write, .tgz or .tar.gz")
+    sub.add_argument("--run", metavar="NAME", help="whose labels; none: the newest")
+    sub.add_argument("--labels", default="deeplabv2", metavar="NAME", help="which of its labels")
+    sub.add_argument("--split", default="val", metavar="NAME", help="of which images")
+    sub.add_argument(
+        "--competition", default="comp5", metavar="NAME", help="comp5, or comp6 for other data too"
+    )
 
 
 def _methods(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

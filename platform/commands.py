@@ -273,6 +273,31 @@ def report(options: argparse.Namespace, command: str) -> None:
     _say(f"page: {page.as_uri()}")
 
 
+def export(options: argparse.Namespace, command: str) -> None:
+    """`wsss export`: the labels of a run as an archive for the VOC server.
+
+    Raises:
+        InputError: the run has no labels of that name and split, or the server would refuse them.
+    """
+    from .data import planes, voc_server
+
+    store, out = Store(options.store), Path(options.out)
+    name = options.run or _newest(store)
+    run = read_run(store.root / "runs" / check_id(name) / "run.json")
+    found = run.labels.get(options.labels, {})
+    if options.split not in found:
+        there = ", ".join(f"{n} of {s}" for n, of in run.labels.items() for s in of) or "none"
+        raise InputError(
+            f"run {name} has no labels {options.labels!r} of {options.split!r}; it has {there}"
+        )
+    classes = store.open("shards", run.shards).about["classes"]
+    voc_server.check(out, classes, options.competition)
+    files = store.open("labels", found[options.split]).files(".parquet")
+    rows = (row for path in files for row in planes.read(path).items())
+    count = voc_server.write(out, rows, options.competition)
+    _say(f"{out}: {count} images for {options.competition}")
+
+
 def _newest(store: Store) -> str:
     found = sorted((store.root / "runs").glob("*/run.json"), key=lambda p: p.stat().st_mtime)
     if not found:

@@ -248,16 +248,12 @@ class Pipeline:
             network=self.network.key,
             stages=tuple(record for _, record in self.done.values()),
             scores=self.read_scores(),
-            maps=self._keys(self.maps),
-            labels=self._keys(self.labels),
+            maps={
+                name: {s: of[s].key for s in e.scoring.splits if s in of}
+                for name, of in self.maps.items()
+            },
+            labels={name: {s: of[s].key for s in of} for name, of in self.labels.items()},
         )
-
-    def _keys(self, found: Mapping[str, Mapping[str, Stage]]) -> dict[str, dict[str, str]]:
-        """The keys of what was found on the scored splits."""
-        return {
-            name: {s: of[s].key for s in self.experiment.scoring.splits if s in of}
-            for name, of in found.items()
-        }
 
 
 def machine() -> str:

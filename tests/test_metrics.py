@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassJaccardIndex
-from wsss.platform.metrics import THRESHOLDS, VOID, ConfusionMatrix, ThresholdCurve, summarize
+from wsss.platform.metrics import (
+    THRESHOLDS,
+    VOID,
+    BoundaryScore,
+    ConfusionMatrix,
+    ThresholdCurve,
+    boundary_f,
+    summarize,
+)
 
 quick = settings(max_examples=30, deadline=None)
 
@@ -208,3 +218,54 @@ def test_summary_by_hand():
 def test_summary_of_nothing():
     nothing = summarize(np.zeros((3, 3), np.int64), range(3))
     assert np.isnan([nothing.miou, nothing.precision, nothing.recall]).all()
+
+
+def slow_boundary(target, prediction, reach):
+    """Loops over the outline's pixels."""
+
+    def outline(region):
+        height, width = region.shape
+        return [
+            (y, x)
+            for y in range(height)
+            for x in range(width)
+            if region[y, x]
+            and any(
+                not region[p, q]
+                for p, q in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1))
+                if 0 <= p < height and 0 <= q < width
+            )
+        ]
+
+    a, b = outline(target), outline(prediction)
+    if not (a and b):
+        return float(not (a or b))
+    precision = sum(min(math.dist(p, q) for q in a) <= reach for p in b) / len(b)
+    recall = sum(min(math.dist(p, q) for q in b) <= reach for p in a) / len(a)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+@given(seed=st.integers(0, 999), reach=st.integers(1, 3))
+@settings(max_examples=30, deadline=None)
+def test_boundary_scores_are_those_of_loops(seed, reach):
+    rng = np.random.default_rng(seed)
+    target, prediction = (rng.random((2, 7, 9)) < rng.random()).astype(bool)
+    found = boundary_f(target, prediction, reach)
+    assert found == pytest.approx(slow_boundary(target, prediction, reach))
+    assert found == pytest.approx(boundary_f(prediction, target, reach))
+    assert boundary_f(target, target, reach) == 1
+
+
+def test_boundaries_ignore_void_and_background():
+    score = BoundaryScore(3)
+    target = np.zeros((20, 20), int)
+    target[5:15, 5:15], target[:3] = 1, 255
+    prediction = target.copy()
+    prediction[:3] = 2
+    score.update(target, prediction)
+    assert score.sums.tolist() == [[0, 0], [1, 1], [0, 0]]
+    other = BoundaryScore(3)
+    other.update(target, np.zeros((20, 20), int))
+    score.merge(other)
+    assert score.mean([0, 1, 2]) == 0.5
+    assert score.mean([0]) is None

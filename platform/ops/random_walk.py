@@ -94,7 +94,9 @@ def transition(boundary: Tensor, radius: int = 5, beta: float = 10.0) -> Tensor:
     row, column, value = torch.cat(rows), torch.cat(columns), torch.cat(values)
     kept = value > 0
     row, column, value = row[kept], column[kept], value[kept]
-    sums = torch.zeros(len(index), dtype=value.dtype, device=value.device).index_add(0, row, value)
+    # Sums in float32 would make rows sum to 1 only within 2e-6, which 256 steps blow up.
+    sums = torch.zeros(len(index), dtype=torch.float64, device=value.device)
+    sums.index_add_(0, row, value.double())
     order = torch.argsort(row, stable=True)
     starts = torch.zeros(len(index) + 1, dtype=torch.long, device=value.device)
     starts[1:] = torch.bincount(row, minlength=len(index)).cumsum(0)
@@ -103,7 +105,7 @@ def transition(boundary: Tensor, radius: int = 5, beta: float = 10.0) -> Tensor:
         return torch.sparse_csr_tensor(
             starts.int(),
             column[order].int(),
-            (value / sums[row])[order],
+            (value / sums[row])[order].to(value.dtype),
             (len(index), len(index)),
             check_invariants=False,
         )

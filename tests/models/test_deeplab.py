@@ -1,0 +1,142 @@
+"""DeepLabV2, dilation and the boundary network: sizes, counts and parameter groups."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from wsss.platform.learner import Batch
+from wsss.platform.models.backbones import build
+from wsss.platform.models.boundary import BoundaryNet
+from wsss.platform.models.deeplab import DeepLabV2
+from wsss.platform.refiner import Boundaries, Segmenter, shrunk
+
+
+def batch(labels, side=48):
+    plane = torch.as_tensor(labels).expand(2, side, side).clone()
+    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    valid = torch.ones(2, side, side, dtype=torch.bool)
+    return Batch(images=images, labels=torch.zeros(2, 3), valid=valid, plane=plane)
+
+
+@pytest.mark.parametrize("depth", [50])
+def test_dilation_is_torchvisions(depth):
+    """torchvision's own dilated ResNet gives the same numbers from the same weights."""
+    import torchvision
+
+    torch.manual_seed(0)
+    ours = build(f"resnet{depth}").eval()
+    ours.dilate()
+    theirs = getattr(torchvision.models, f"resnet{depth}")(
+        weights=None, replace_stride_with_dilation=[False, True, True]
+    ).eval()
+    theirs.load_state_dict(ours.state_dict(), strict=False)
+    images = torch.randn(1, 3, 64, 80)
+    x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(images))))
+    for layer in (theirs.layer1, theirs.layer2, theirs.layer3, theirs.layer4):
+        x = layer(x)
+    with torch.no_grad():
+        found = ours(images)["c4"]
+    assert found.shape[2:] == (8, 10)
+    torch.testing.assert_close(found, x.detach())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "small"])
+def test_dilation_keeps_weights_and_widths(name):
+    plain, dilated = build(name), build(name)
+    dilated.load_state_dict(plain.state_dict())
+    dilated.dilate()
+    grids = dilated.eval()(torch.randn(1, 3, 64, 64))
+    for channels, stride, grid in zip(
+        dilated.channels, dilated.strides, grids.values(), strict=True
+    ):
+        assert grid.shape == (1, channels, 64 // stride, 64 // stride)
+    assert dilated.strides[2] == dilated.strides[3] == dilated.strides[1]
+
+
+def test_the_pyramid_has_the_published_parameters():
+    network = DeepLabV2(build("resnet101"), 21)
+    assert sum(p.numel() for p in network.aspp.parameters()) == 4 * (2048 * 9 * 21 + 21)
+    assert [conv.dilation for conv in network.aspp] == [(6, 6), (12, 12), (18, 18), (24, 24)]
+    groups = network.groups(10.0, 1.0, 5e-4)
+    assert [(g["lr"], g["weight_decay"]) for g in groups] == [(1, 5e-4), (10, 5e-4), (20, 0)]
+    norms = {
+        id(p) for m in network.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()
+    }
+    assert not norms & {id(p) for g in groups for p in g["params"]}
+
+
+def test_views_end_with_the_largest_of_all():
+    network = DeepLabV2(build("small"), 4).eval()
+    images = torch.randn(2, 3, 48, 48)
+    whole, three, half, best = network.views(images, (0.75, 0.5))
+    assert whole.shape == best.shape == (2, 4, 6, 6)
+    assert three.shape[2:] == (5, 5)
+    assert half.shape[2:] == (3, 3)
+    assert (best >= whole).all()
+    assert len(network.views(images, ())) == 1
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "small"])
+def test_boundaries_lie_on_the_grid_of_class_maps(name):
+    network = BoundaryNet(build(name)).eval()
+    assert network(torch.randn(2, 3, 50, 66)).shape == (2, 13, 17)
+
+
+def test_a_resnet_has_the_five_taps_of_irn():
+    body = build("resnet50").eval()
+    assert body.tap_channels == (64, 256, 512, 1024, 2048)
+    taps, stages = body.taps(torch.zeros(1, 3, 64, 64)), body(torch.zeros(1, 3, 64, 64))
+    assert [t.shape[2] for t in taps] == [16, 16, 8, 4, 4]
+    for tap, stage in zip(taps[1:], stages.values(), strict=True):
+        torch.testing.assert_close(tap, stage)
+
+
+def test_a_frozen_body_takes_no_gradient():
+    network = Boundaries().network(3, build("mobilenet_v2"), 4).train()
+    plane = torch.zeros(48, 48, dtype=torch.long)
+    plane[:, 20:] = 1
+    loss = torch.stack(list(Boundaries(4).losses(network, batch(plane), 0.0).values())).sum()
+    loss.backward()
+    assert all(p.grad is None for p in network.backbone.parameters())
+    heads = [*network.taps.parameters(), *network.join.parameters()]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in heads)
+    assert any(p.grad.abs().max() > 0 for p in heads)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("labels", [0, 1, 255])
+def test_losses_are_finite_on_labels_of_one_kind(labels, balanced):
+    learner = Segmenter(balanced=balanced)
+    network = learner.network(3, build("small")).train()
+    plane = torch.full((48, 48), labels)
+    (loss,) = learner.losses(network, batch(plane), 0.0).values()
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+    assert (loss == 0) == (labels == 255)
+
+
+def test_balance_gives_both_sides_the_same_weight():
+    """Against loops in float64: mean over background pixels, mean over the others, halved."""
+    logits = torch.randn(1, 3, 4, 5, dtype=torch.float64)
+    labels = torch.tensor([0, 0, 0, 1, 255]).expand(1, 4, 5)
+    values = {0: [], 1: []}
+    for y in range(4):
+        for x in range(5):
+            if labels[0, y, x] != 255:
+                shares = logits[0, :, y, x].softmax(0)
+                label = int(labels[0, y, x])
+                values[min(label, 1)].append(-shares[label].log().item())
+    means = [sum(v) / len(v) for v in values.values()]
+    found = Segmenter(balanced=True)._cross_entropy(logits, labels)
+    assert found.item() == pytest.approx(sum(means) / 2)
+    plain = Segmenter()._cross_entropy(logits, labels)
+    both = [*values[0], *values[1]]
+    assert plain.item() == pytest.approx(sum(both) / len(both))
+
+
+def test_labels_shrink_to_their_middle_pixels():
+    plane = torch.arange(64).reshape(1, 8, 8)
+    found = shrunk(plane, torch.zeros(1, 2, 2))
+    assert found.tolist() == [[[18, 22], [50, 54]]]

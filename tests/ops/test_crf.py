@@ -1,0 +1,107 @@
+"""DenseCRF against mean field with exact kernels, its parameter sets, and its edges."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from wsss.platform.ops.crf import CRFS, best_labels, certain, refine
+
+
+def blobs(height=24, width=32, seed=0):
+    """An image of two colours with noise, and soft scores that miss the edge by some pixels."""
+    rng = np.random.default_rng(seed)
+    inside = np.zeros((height, width), bool)
+    inside[6:18, 8:22] = True
+    image = np.where(inside[..., None], [200, 60, 40], [40, 90, 160]).astype(np.float64)
+    image = np.clip(image + rng.normal(0, 1, image.shape), 0, 255).astype(np.uint8)
+    seed_mask = np.zeros((height, width), np.float32)
+    seed_mask[7:17, 9:20] = 0.8
+    return image, inside, seed_mask
+
+
+def exact(image, probabilities, crf):
+    """Mean field with the whole kernel matrices, in float64 (symmetric normalisation)."""
+    labels, height, width = probabilities.shape
+    rows, columns = np.mgrid[:height, :width]
+    place = np.stack([columns, rows], -1).reshape(-1, 2).astype(np.float64)
+    colour = image.reshape(-1, 3).astype(np.float64)
+
+    def kernel(features):
+        distance = ((features[:, None] - features[None]) ** 2).sum(-1)
+        matrix = np.exp(-distance / 2)
+        norm = 1 / np.sqrt(matrix.sum(1) + 1e-20)
+        return norm[:, None] * matrix * norm[None]
+
+    smooth = kernel(place / crf.smooth_xy)
+    coloured = kernel(np.concatenate([place / crf.colour_xy, colour / crf.colour_rgb], 1))
+    energy = -np.log(np.clip(probabilities, 1e-5, 1)).reshape(labels, -1).astype(np.float64)
+
+    def softmax(x):
+        e = np.exp(x - x.max(0))
+        return e / e.sum(0)
+
+    belief = softmax(-energy)
+    for _ in range(crf.iterations):
+        message = crf.smooth * belief @ smooth + crf.colour * belief @ coloured
+        belief = softmax(-energy + message)
+    return belief.reshape(labels, height, width)
+
+
+@pytest.mark.parametrize("name", CRFS)
+def test_it_is_near_exact_mean_field(name):
+    image, _, seed = blobs()
+    crf = CRFS[name]
+    scores = np.stack([np.full_like(seed, 0.4), seed])
+    if crf.certainty:
+        start = certain(scores.argmax(0), 2, crf.certainty)
+    else:
+        start = np.exp(scores) / np.exp(scores).sum(0)
+    found, wanted = refine(image, start, crf), exact(image, start, crf)
+    np.testing.assert_allclose(found.sum(0), 1, atol=1e-4)
+    agree = (found.argmax(0) == wanted.argmax(0)).mean()
+    assert agree > 0.97
+
+
+def test_it_follows_the_colours():
+    image, inside, seed = blobs()
+    scores = np.stack([np.full_like(seed, 0.4), seed])
+    cut = best_labels(image, scores, None)
+    refined = best_labels(image, scores, CRFS["irn"])
+    assert (cut == inside).mean() < 0.95
+    assert (refined == inside).mean() > 0.98
+
+
+def test_one_label_comes_back_as_it_is():
+    image, _, _ = blobs()
+    only = np.ones((1, *image.shape[:2]), np.float32)
+    for crf in CRFS.values():
+        assert refine(image, only, crf) is only
+        assert not best_labels(image, only, crf).any()
+
+
+def test_no_label_can_be_lost_or_made_up():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (16, 18, 3), dtype=np.uint8)
+    scores = rng.random((4, 16, 18), dtype=np.float32)
+    for crf in CRFS.values():
+        assert set(np.unique(best_labels(image, scores, crf))) <= {0, 1, 2, 3}
+
+
+def test_without_kernels_scores_stay():
+    image, _, seed = blobs()
+    start = np.stack([1 - seed, seed]).clip(0.01, 0.99)
+    off = replace(CRFS["deeplab"], smooth=0.0, colour=0.0)
+    np.testing.assert_allclose(refine(image, start, off), start, atol=1e-5)
+
+
+def test_certain_labels_share_what_is_left():
+    found = certain(np.array([[0, 2]]), 3, 0.7)
+    np.testing.assert_allclose(found[:, 0, 0], [0.7, 0.15, 0.15])
+    np.testing.assert_allclose(found[:, 0, 1], [0.15, 0.15, 0.7])
+
+
+def test_sizes_that_differ_are_refused():
+    with pytest.raises(ValueError, match="image is"):
+        refine(np.zeros((4, 5, 3), np.uint8), np.ones((2, 4, 4), np.float32), CRFS["irn"])

@@ -1,0 +1,174 @@
+"""From class maps to pseudo labels to a segmenter, on drawn scenes, with Ray."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from wsss.platform import datasets
+from wsss.platform.cli import main
+from wsss.platform.data import class_maps, planes, shards
+from wsss.platform.data.images import decode_mask
+from wsss.platform.metrics import ConfusionMatrix
+from wsss.platform.ops.crf import CRFS
+from wsss.platform.options import replaced
+from wsss.platform.pipeline import Pipeline
+from wsss.platform.runs import OWN
+from wsss.platform.stages import cluster, labels
+from wsss.platform.stages.labels import Cut
+
+pytestmark = pytest.mark.cluster
+
+FEW = {"refine.training.epochs": 1, "segment.training.epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def chain(job: Any) -> Any:
+    """LPCAM, IRN and DeepLabV2 on the job's class maps."""
+    changes = {"refine.kind": "irn", "segment.network": "deeplabv2", **FEW}
+    pipeline = Pipeline(job.store, replaced(job.experiment, changes))
+    pipeline.execute()
+    return pipeline
+
+
+def targets_of(pipeline: Any, split: str) -> dict[str, Any]:
+    return {
+        r["id"]: decode_mask(r["mask"], r["id"])
+        for piece in datasets.slices(pipeline.shards, split)
+        for r in shards.read(piece, ("id", "mask"))
+    }
+
+
+def test_each_stage_is_scored_on_its_own_split(chain: Any) -> None:
+    scores = chain.read_scores()
+    assert {name: set(of) for name, of in scores.items()} == {
+        "cam": {"train", "val"},
+        "lpcam": {"train", "val"},
+        "lpcam-irn": {"train", "val"},
+        "deeplabv2": {"val"},
+    }
+    assert scores["lpcam-irn"]["val"].threshold_from == "train"
+    assert scores["deeplabv2"]["val"].threshold_from == OWN
+    assert 0 <= scores["deeplabv2"]["val"].boundary <= 1
+
+
+def test_seeds_are_those_of_the_run_without_refinement(chain: Any, job: Any) -> None:
+    before, after = job.pipeline.read_scores(), chain.read_scores()
+    for name, of in before.items():
+        assert {s: v.value for s, v in of.items()} == {s: after[name][s].value for s in of}
+
+
+def test_the_score_of_predictions_is_that_of_one_matrix(chain: Any, job: Any) -> None:
+    found = job.store.open("labels", chain.labels["deeplabv2"]["val"].key)
+    rows = {k: v for path in found.files(".parquet") for k, v in planes.read(path).items()}
+    matrix = ConfusionMatrix(7)
+    for id, target in targets_of(chain, "val").items():
+        assert rows[id].shape == target.shape
+        matrix.update(target, rows[id])
+    score = chain.read_scores()["deeplabv2"]["val"]
+    assert score.value == pytest.approx(matrix.mean_iou(), abs=1e-12)
+
+
+def test_pseudo_labels_are_of_the_image_labels(chain: Any, job: Any) -> None:
+    known = {
+        r["id"]: {n + 1 for n in r["labels"]}
+        for piece in datasets.slices(chain.shards, "train")
+        for r in shards.read(piece, ("id", "labels"))
+    }
+    stages = [
+        s.stage for s in chain.steps if s.stage.name == "labels" and "levels" in s.stage.config
+    ]
+    (certain,) = stages
+    for path in job.store.open("labels", certain.key).files(".parquet"):
+        for id, plane in planes.read(path).items():
+            assert set(np.unique(plane)) <= {0, 255, *known[id]}
+
+
+def test_nothing_of_the_chain_runs_twice(chain: Any, job: Any) -> None:
+    assert not Pipeline(job.store, chain.experiment).missing()
+    other = replaced(chain.experiment, {"refine.beta": 8.0})
+    names = {s.title for s in Pipeline(job.store, other).missing()}
+    assert not any(n.startswith(("train cam", "train boundaries")) for n in names)
+    assert "lpcam propagated, train" in names
+    other = replaced(chain.experiment, {"segment.training.epochs": 2})
+    missing = Pipeline(job.store, other).missing()
+    assert [s.name for s in missing] == ["segmenter", "labels", "scores"]
+
+
+def test_refined_labels_are_scored_like_predictions(job: Any) -> None:
+    changes = {"refine.kind": "crf", "localizer": "sipe", "method": "cam"}
+    changed = replace(job.experiment, method="cam", localizer="sipe")
+    del changes["localizer"], changes["method"]
+    pipeline = Pipeline(job.store, replaced(changed, changes))
+    pipeline.execute()
+    scores = pipeline.read_scores()
+    assert set(scores) == {"cam", "sipe", "sipe-crf"}
+    assert scores["sipe-crf"]["train"].threshold_from == OWN
+    found = job.store.open("labels", pipeline.labels["sipe-crf"]["val"].key)
+    assert found.about["unrefined"] == []
+    one = planes.read(found.files(".parquet")[0])
+    maps = job.store.open("maps", pipeline.maps["sipe"]["val"].key).files(".parquet")[0]
+    piece = datasets.slices(pipeline.shards, "val")[0]
+    slow = dict(labels.label_rows((piece, str(maps)), Cut(levels=(1.0,), crf=CRFS["irn"])))
+    for id, plane in one.items():
+        np.testing.assert_array_equal(plane, slow[id])
+
+
+def test_true_masks_are_an_upper_bound_that_says_so(job: Any) -> None:
+    changes = {"refine.kind": "masks", "segment.network": "deeplabv2", **FEW}
+    pipeline = Pipeline(job.store, replaced(job.experiment, changes))
+    (step,) = [s for s in pipeline.steps if s.stage.config.get("masks")]
+    found, _ = job.store.get(step.stage, step.compute)
+    assert "upper bound" in step.stage.title
+    rows = {k: v for p in found.files(".parquet") for k, v in planes.read(p).items()}
+    targets = targets_of(pipeline, "train")
+    assert rows.keys() == targets.keys()
+    for id, target in targets.items():
+        np.testing.assert_array_equal(rows[id], target)
+
+
+def deadly(pair: Any, cut: Cut, folder: str, unrefined: tuple[int, ...] = ()) -> Any:
+    """The task of the stage, dying on image 2 as DenseCRF does on some."""
+    if 2 not in unrefined:
+        os._exit(139)
+    return labels.label_slice(pair, cut, folder, unrefined)
+
+
+def deadly_rows(pair: Any, cut: Cut, only: int) -> None:
+    if only == 2:
+        os._exit(139)
+
+
+def test_an_image_that_kills_its_process_is_named_and_kept_unrefined(
+    job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces = datasets.slices(job.pipeline.shards, "val")[:1]
+    artefact = job.store.open("maps", job.pipeline.maps["cam"]["val"].key)
+    id = list(class_maps.read(artefact.files(".parquet")[:1]))[2].id
+    each, survives = cluster.each, cluster.survives
+    monkeypatch.setattr(cluster, "each", lambda task, *rest: each(deadly, *rest))
+    monkeypatch.setattr(cluster, "survives", lambda task, *rest: survives(deadly_rows, *rest))
+    cut = Cut(levels=(0.3,), crf=CRFS["irn"])
+    about = labels.make(tmp_path, pieces, artefact.files(".parquet"), cut, lambda done, total: None)
+    assert about["unrefined"] == [id]
+    assert about["images"] == pieces[0].rows
+    assert len(planes.read(planes.file_of(tmp_path, pieces[0]))) == pieces[0].rows
+
+
+def test_a_run_of_the_whole_chain_prints_all_its_scores(
+    chain: Any, job: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    fields = {**FEW, "training.epochs": 2, "training.batch_size": 8, "views.scales": "(1.0,0.5)"}
+    sets = [x for k, v in fields.items() for x in ("--set", f"{k}={v}")]
+    how = ["--refine", "irn", "--segment", "deeplabv2", "--store", str(job.store.root), "--quiet"]
+    assert main(["run", "lpcam", *how, *sets]) == 0
+    out = capsys.readouterr().out
+    for row in ("lpcam on train", "lpcam-irn on val", "deeplabv2 on val"):
+        assert row in out
+    assert "deeplabv2 on train" not in out
+    assert main(["export", str(tmp_path / "a.tgz"), "--store", str(job.store.root)]) == 2
+    assert "20 classes" in capsys.readouterr().err

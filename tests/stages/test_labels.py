@@ -1,0 +1,174 @@
+"""Labels from class maps, the walk and the segmenter's predictions, without Ray."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wsss.platform.data import class_maps, planes, shards
+from wsss.platform.data.class_maps import ClassMaps
+from wsss.platform.data.images import decode_image, encode_png
+from wsss.platform.data.transforms import normalized
+from wsss.platform.errors import InputError
+from wsss.platform.experiment import Network
+from wsss.platform.ops.crf import CRFS
+from wsss.platform.ops.maps import best_class
+from wsss.platform.ops.random_walk import random_walk
+from wsss.platform.refiner import Boundaries, Segmenter
+from wsss.platform.stages import labels, predict, walk
+from wsss.platform.stages.labels import Cut, labels_of
+from wsss.platform.stages.train import build
+
+HEIGHT, WIDTH = 18, 22
+quick = settings(max_examples=25, deadline=None)
+
+
+def maps_of(classes, seed=0, id="a", size=(HEIGHT, WIDTH)):
+    grid = (-(-size[0] // 4), -(-size[1] // 4))
+    planes = np.random.default_rng(seed).random((len(classes), *grid)).astype(np.float16)
+    return ClassMaps(id=id, classes=classes, planes=planes, height=size[0], width=size[1])
+
+
+def image_of(seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+@quick
+@given(
+    seed=st.integers(0, 99),
+    level=st.floats(0.05, 0.95),
+    classes=st.sampled_from([(), (2,), (1, 3), (0,), (0, 4), (0, 1, 2)]),
+)
+def test_cut_labels_are_the_scored_seeds(seed, level, classes):
+    """What is cut at the chosen threshold is what the threshold curve scored."""
+    maps = maps_of(classes, seed)
+    own = classes[:1] == (0,)
+    level = 1.0 if own else level
+    found = labels_of(image_of(), maps, Cut(levels=(level,)))
+    score, best = best_class(torch.from_numpy(maps.planes), classes, (HEIGHT, WIDTH))
+    threshold = 0.5 if own else level
+    wanted = torch.where(score > threshold, best, 0).numpy()
+    near = (score - threshold).abs().numpy() < 1e-3
+    assert found.dtype == np.uint8
+    assert ((found == wanted) | near).all()
+
+
+@quick
+@given(seed=st.integers(0, 99), classes=st.sampled_from([(2,), (1, 3), (0, 4)]))
+def test_certain_labels_are_those_of_both_levels(seed, classes):
+    maps, image = maps_of(classes, seed), image_of(seed)
+    levels = (1.0, 0.5) if classes[0] == 0 else (0.7, 0.3)
+    found = labels_of(image, maps, Cut(levels=levels))
+    sure, wide = (labels_of(image, maps, Cut(levels=(level,))) for level in levels)
+    for y in range(HEIGHT):
+        for x in range(WIDTH):
+            wanted = sure[y, x] if sure[y, x] else 0 if not wide[y, x] else 255
+            assert found[y, x] == wanted
+
+
+def test_refined_labels_are_of_the_image():
+    for classes in ((), (3,), (1, 2), (0, 2)):
+        for crf in CRFS.values():
+            found = labels_of(image_of(), maps_of(classes), Cut(levels=(0.4,), crf=crf))
+            assert found.shape == (HEIGHT, WIDTH)
+            assert set(np.unique(found)) <= {0, *classes}
+
+
+def test_an_image_that_is_left_unrefined_is_named(write_shards, tmp_path):
+    (piece,) = write_shards([3], size=(HEIGHT, WIDTH))
+    rows = shards.read(piece, ("id", "labels"))
+    maps = [maps_of(tuple(n + 1 for n in r["labels"]), k, r["id"]) for k, r in enumerate(rows)]
+    class_maps.write(tmp_path / "maps.parquet", maps)
+    pair, cut = (piece, str(tmp_path / "maps.parquet")), Cut(levels=(0.5,), crf=CRFS["irn"])
+    count, unrefined = labels.label_slice(pair, cut, str(tmp_path), (1,))
+    assert (count, unrefined) == (3, [rows[1]["id"]])
+    found = planes.read(planes.file_of(tmp_path, piece))
+    plain = dict(labels.label_rows(pair, Cut(levels=(0.5,))))
+    refined = dict(labels.label_rows(pair, cut))
+    for number, row in enumerate(rows):
+        wanted = plain if number == 1 else refined
+        np.testing.assert_array_equal(found[row["id"]], wanted[row["id"]])
+
+
+def test_masks_are_copied_and_must_be_there(write_shards, tmp_path):
+    mask = np.random.default_rng(0).integers(0, 3, (HEIGHT, WIDTH)).astype(np.uint8)
+    (piece,) = write_shards([2], size=(HEIGHT, WIDTH), mask=encode_png(mask))
+    assert labels.mask_slice(piece, str(tmp_path)) == 2
+    for found in planes.read(planes.file_of(tmp_path, piece)).values():
+        np.testing.assert_array_equal(found, mask)
+    (bare,) = write_shards([1], name="bare")
+    with pytest.raises(InputError, match="i000 has no mask"):
+        labels.mask_slice(bare, str(tmp_path))
+
+
+def batch_of(piece):
+    return {k: np.array([v]) for k, v in asdict(piece).items()}
+
+
+def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path):
+    (piece,) = write_shards([5], size=(41, 56))
+    network = build(Network(backbone="small"), Boundaries(), 0, seed=0).eval()
+    torch.save(network.state_dict(), tmp_path / "network.pt")
+    rows = shards.read(piece, shards.INFERENCE_COLUMNS)
+    maps = [
+        maps_of((0, *(n + 1 for n in r["labels"])), k, r["id"], (41, 56))
+        for k, r in enumerate(rows)
+    ]
+    (tmp_path / "maps").mkdir()
+    class_maps.write(tmp_path / "maps" / f"{piece.name}.parquet", maps)
+    job = walk.Job(
+        network=Network(backbone="small"),
+        weights=str(tmp_path / "network.pt"),
+        maps=str(tmp_path / "maps"),
+        folder=str(tmp_path),
+        radius=5,
+        beta=10.0,
+        steps=32,
+        batch_size=2,
+        actors=1,
+    )
+    assert walk.Walk(job)(batch_of(piece))["rows"][0] == 5
+    found = list(class_maps.read([tmp_path / f"{piece.name}.parquet"]))
+    for row, m, out in zip(rows, maps, found, strict=True):
+        assert (out.id, out.classes) == (row["id"], m.classes[1:])
+        image = normalized(torch.from_numpy(decode_image(row["image"], row["id"]).copy())[None])
+        with torch.no_grad():
+            logits = (network(image) + network(image.flip(-1)).flip(-1)) / 2
+        wanted = random_walk(torch.from_numpy(m.planes[1:]).float(), logits[0].sigmoid(), steps=32)
+        wanted = wanted / (wanted.max() + 1e-5)
+        np.testing.assert_allclose(out.planes.astype(np.float32), wanted.numpy(), atol=4e-3)
+
+
+@pytest.mark.parametrize("crf", [None, CRFS["deeplab"]])
+def test_predictions_are_those_of_each_image_alone(write_shards, tmp_path, crf):
+    (piece,) = write_shards([3], size=(41, 56))
+    learner = Segmenter((0.5,), stride=8)
+    network = build(Network(backbone="small"), learner, 3, seed=0).eval()
+    torch.save(network.state_dict(), tmp_path / "network.pt")
+    job = predict.Job(
+        learner=learner,
+        network=Network(backbone="small"),
+        classes=3,
+        weights=str(tmp_path / "network.pt"),
+        folder=str(tmp_path),
+        crf=crf,
+        batch_size=2,
+        actors=1,
+    )
+    assert predict.Predict(job)(batch_of(piece))["rows"][0] == 3
+    found = planes.read(Path(planes.file_of(tmp_path, piece)))
+    for row in shards.read(piece, ("id", "image")):
+        pixels = decode_image(row["image"], row["id"]).copy()
+        assert found[row["id"]].shape == (41, 56)
+        with torch.no_grad():
+            logits = network.views(normalized(torch.from_numpy(pixels)[None]), (0.5,))[-1]
+        full = torch.nn.functional.interpolate(
+            logits, (41, 56), mode="bilinear", align_corners=False
+        )
+        if crf is None:
+            assert (found[row["id"]] == full[0].argmax(0).numpy()).mean() > 0.99
