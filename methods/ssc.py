@@ -214,8 +214,8 @@ class SSC(Method):
             "training.batch_size": 6,
             "training.epochs": 10,
         },
-        "default": {**IRN_PRESETS["default"]},
-        "scenes": {**IRN_PRESETS["scenes"]},
+        "default": {**IRN_PRESETS["default"], "ssc.picture": 4},
+        "scenes": {**IRN_PRESETS["scenes"], "ssc.picture": 2},
     }
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "suppression": {"ssc.perceptual": 0.0, "ssc.modulation": 0.0},
