@@ -209,7 +209,7 @@ class CPAL(Method):
     settings: CPALConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {**IRN_PRESETS["paper"], "cpal.weighting": "printed"},
-        "default": {**IRN_PRESETS["default"]},
+        "default": {**IRN_PRESETS["default"], "cpal.tau": 0.6},
         "scenes": {**IRN_PRESETS["scenes"]},
     }
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
