@@ -10,7 +10,7 @@ from ..platform.data.images import voc_palette
 from .layers import ImageLayers, Layer
 from .tables import esc, label
 
-_KINDS = ("image", "target", "map", "seed")
+_KINDS = ("image", "target", "map", "seed", "labels")
 
 
 @dataclass(frozen=True, kw_only=True)

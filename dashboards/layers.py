@@ -42,7 +42,8 @@ class ImageLayers:
         target: mask `[H,W]`, None where there is none.
         maps: by localizer: mask values of the present classes, and their planes `[n,h,w]`, 0..1.
         thresholds: of the seed, by localizer; no seed for a localizer without.
-        scores: of the image, by localizer, a fraction.
+        labels: by refinement or segmenter: labels `[H,W]`.
+        scores: of the image, by localizer, refinement or segmenter, a fraction.
     """
 
     id: str
@@ -52,11 +53,12 @@ class ImageLayers:
     target: NDArray[np.uint8] | None = None
     maps: Mapping[str, Planes] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     scores: Mapping[str, float | None] = field(default_factory=dict)
 
 
 class Layer(TypedDict):
-    """A written layer: `kind` is image, target, map or seed; `localizer` is "" for the first two.
+    """A written layer: `kind` is image, target, map, seed or labels; `localizer` says whose.
 
     `file` lies in the folder that it was written to; `width` and `height` are the file's.
     """
@@ -79,7 +81,7 @@ def write_layers(folder: Path, layers: ImageLayers) -> list[Layer]:
         layers: what to write.
 
     Returns:
-        The layers, bottom first: image, target, then the maps, then the seeds.
+        The layers, bottom first: image, target, then the maps, the seeds, the labels.
 
     Raises:
         InputError: an id or localizer that is no file name, an id that was written before, an
@@ -99,6 +101,9 @@ def write_layers(folder: Path, layers: ImageLayers) -> list[Layer]:
             seed = _seed(layers, classes, planes, layers.thresholds[name])
             file = f"{layers.id}.{name}.seed.png"
             seeds.append(_save(folder, _mask(seed, size), file, "seed", name))
+    for name, labels in layers.labels.items():
+        file = f"{layers.id}.{name}.labels.png"
+        seeds.append(_save(folder, _mask(labels, size), file, "labels", name))
     return out + seeds
 
 
@@ -112,11 +117,15 @@ def _check(folder: Path, layers: ImageLayers) -> None:
     size = (layers.height, layers.width)
     if layers.target is not None and layers.target.shape != size:
         raise InputError(f"the target of {layers.id} is {layers.target.shape}, its image {size}")
-    for name, (classes, planes) in layers.maps.items():
+    for name in (*layers.maps, *layers.labels):
         if not _LOCALIZER.fullmatch(name):
             raise InputError(
                 f"localizer {name!r} cannot be a file name; allowed are A-Z a-z 0-9 _ -"
             )
+    for name, labels in layers.labels.items():
+        if labels.shape != size:
+            raise InputError(f"labels {name} of {layers.id} are {labels.shape}, its image {size}")
+    for name, (classes, planes) in layers.maps.items():
         if planes.ndim != 3 or len(planes) != len(classes):
             raise InputError(
                 f"maps {name} of {layers.id} are {planes.shape} for {len(classes)} classes"

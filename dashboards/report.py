@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..platform.data import class_maps, shards
+from ..platform.data import class_maps, planes, shards
 from ..platform.data.images import decode_mask
 from ..platform.metrics import ConfusionMatrix
 from ..platform.ops.maps import best_class
@@ -50,6 +50,11 @@ def image_layers(store: Store, run: RunRecord, count: int) -> Iterator[ImageLaye
     of_shards = store.open("shards", run.shards)
     split = list(next(iter(run.maps.values())))[-1]
     artefacts = {name: store.open("maps", keys[split]) for name, keys in run.maps.items()}
+    artefacts |= {
+        name: store.open("labels", keys[split])
+        for name, keys in run.labels.items()
+        if split in keys
+    }
     pieces = shards.slices(of_shards, split)
     places = [(piece, row) for piece in pieces for row in range(piece.rows)]
     chosen = np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).astype(int))
@@ -67,13 +72,18 @@ def _of_slice(
     artefacts: dict[str, Artefact],
 ) -> Iterator[ImageLayers]:
     rows = shards.read(piece, COLUMNS)
+    files = {name: of.path(f"{piece.name}.parquet") for name, of in artefacts.items()}
     maps = {
-        name: {m.id: m for m in class_maps.read([artefact.path(f"{piece.name}.parquet")])}
-        for name, artefact in artefacts.items()
+        name: {m.id: m for m in class_maps.read([file])}
+        for name, file in files.items()
+        if name in run.maps
     }
+    labels = {name: planes.read(file) for name, file in files.items() if name in run.labels}
+    classes = len(next(iter(run.scores.values()))[split].classes)
     for k in wanted:
         row = rows[k]
         own = {name: of[row["id"]] for name, of in maps.items()}
+        cut = {name: of[row["id"]] for name, of in labels.items()}
         target = decode_mask(row["mask"], row["id"]) if row["mask"] else None
         thresholds = {name: run.scores[name][split].threshold for name in own}
         yield ImageLayers(
@@ -84,25 +94,27 @@ def _of_slice(
             target=target,
             maps={name: (m.classes, m.planes) for name, m in own.items()},
             thresholds=thresholds,
+            labels=cut,
             scores={
-                name: image_score(m, target, thresholds[name], len(run.scores[name][split].classes))
-                for name, m in own.items()
+                **{k: image_score(m, target, thresholds[k], classes) for k, m in own.items()},
+                **{k: image_score(m, target, 0.0, classes) for k, m in cut.items()},
             },
         )
 
 
 def image_score(
-    maps: class_maps.ClassMaps,
+    found: class_maps.ClassMaps | np.ndarray[tuple[int, int], np.dtype[np.uint8]],
     target: np.ndarray[tuple[int, int], np.dtype[np.uint8]] | None,
     threshold: float,
     classes: int,
 ) -> float | None:
-    """Mean IoU of one image's seed over the classes in it; None without a target."""
+    """Mean IoU of one image's seed, or labels, over the classes in it; None without a target."""
     if target is None:
         return None
-    planes, size = torch.from_numpy(maps.planes), (maps.height, maps.width)
-    score, best = best_class(planes, maps.classes, size)
-    seed = torch.where(score > threshold, best, 0)
+    if isinstance(found, class_maps.ClassMaps):
+        size = (found.height, found.width)
+        score, best = best_class(torch.from_numpy(found.planes), found.classes, size)
+        found = torch.where(score > threshold, best, 0).numpy().astype(np.uint8)
     matrix = ConfusionMatrix(classes)
-    matrix.update(target, seed.numpy())
+    matrix.update(target, found)
     return matrix.mean_iou()

@@ -102,12 +102,14 @@ def summary_table(scores: Sequence[tuple[str, Score]]) -> str:
     """Localizers side by side for each split, the higher mIoU of a split in bold."""
     splits = list(dict.fromkeys(s.split for _, s in scores))
     has_parts = any(s.parts for _, s in scores)
+    has_boundary = any(s.boundary is not None for _, s in scores)
     best = {
         split: max((s.value for _, s in scores if s.split == split), default=math.nan)
         for split in splits
     }
     head = ["split", "n", "maps", "mIoU %", "precision %", "recall %", "FP %", "FN %"]
     head += [f"{p} %" for p in PARTS] if has_parts else []
+    head += ["boundary F %"] if has_boundary else []
     head += ["threshold", "from"]
     rows = []
     for name, s in sorted(scores, key=lambda pair: splits.index(pair[1].split)):
@@ -115,10 +117,11 @@ def summary_table(scores: Sequence[tuple[str, Score]]) -> str:
         row.append(percent(s.value, strong=s.value == best[s.split]))
         row += [percent(v) for v in (s.precision, s.recall, s.false_positives, s.false_negatives)]
         row += [percent((s.parts or {}).get(p)) for p in PARTS] if has_parts else []
+        row += [percent(s.boundary)] if has_boundary else []
         row += [Cell(text=f"{s.threshold:g}", value=s.threshold), word(s.threshold_from)]
         rows.append(row)
     rules = dict.fromkeys(f"{classes_of(s)} · {s.rule}" for _, s in scores)
-    caption = " / ".join(["Scores of the seeds", *rules]).replace(" / ", " · ", 1)
+    caption = " / ".join(["Scores", *rules]).replace(" / ", " · ", 1)
     return table(caption, head, rows, empty="no split with masks was scored")
 
 

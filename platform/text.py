@@ -34,6 +34,8 @@ def _values(score: Score) -> dict[str, float]:
     for kind in PARTS:
         if score.parts and kind in score.parts:
             values[kind] = score.parts[kind]
+    if score.boundary is not None:
+        values["boundary F"] = score.boundary
     return values
 
 
@@ -51,19 +53,26 @@ def comparison(rows: Sequence[tuple[str, str, Sequence[RunRecord]]]) -> str:
     Args:
         rows: title, localizer, and the runs over seeds.
     """
-    cells: list[list[str]] = []
-    head: list[str] = []
-    chosen: set[str] = set()
-    for split in rows[0][2][0].scores[rows[0][1]]:
-        for title, localizer, runs in rows:
-            if split not in runs[0].scores[localizer]:
-                continue
-            scores = [r.scores[localizer][split] for r in runs]
-            columns = [_values(s) for s in scores]
-            head = [*columns[0], "threshold"]
-            values = [_cell([c[name] for c in columns]) for name in columns[0]]
-            cells.append([f"{title} on {split} (n={scores[0].n})", *values, _thresholds(scores)])
-            chosen.add(scores[0].threshold_from)
+    found = [
+        (
+            f"{title} on {split} (n={runs[0].scores[name][split].n})",
+            [r.scores[name][split] for r in runs],
+        )
+        for split in rows[0][2][0].scores[rows[0][1]]
+        for title, name, runs in rows
+        if split in runs[0].scores[name]
+    ]
+    columns = {title: [_values(s) for s in scores] for title, scores in found}
+    head = list(dict.fromkeys(name for of in columns.values() for name in of[0]))
+    cells = [
+        [
+            title,
+            *(_cell([c.get(name, math.nan) for c in columns[title]]) for name in head),
+            _thresholds(scores),
+        ]
+        for title, scores in found
+    ]
+    chosen = {scores[0].threshold_from for _, scores in found}
     runs = rows[0][2]
     any_score = next(iter(runs[0].scores[rows[0][1]].values()))
     seeds = ", ".join(str(r.seed) for r in runs)
@@ -71,7 +80,7 @@ def comparison(rows: Sequence[tuple[str, str, Sequence[RunRecord]]]) -> str:
         f"percent; {len(any_score.scored)} classes; {any_score.rule}; threshold from "
         f"{' or '.join(sorted(chosen))}; seed{'s' if len(runs) > 1 else ''} {seeds}"
     )
-    return table(["", *head], cells) + "\n" + note
+    return table(["", *head, "threshold"], cells) + "\n" + note
 
 
 def _thresholds(scores: Sequence[Score]) -> str:
