@@ -3,29 +3,27 @@
     make bench                                        all of them
     .venv/bin/python tests/benchmarks/bench.py NAME   one: stream, clustering, memory,
                                                       thresholds, cached, methods,
-                                                      superpixels
+                                                      superpixels, walk, crf, chain
 
 Everything is drawn or generated; nothing of the machine's load is hidden, so run it alone.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import networks
 import numpy as np
 import torch
-from PIL import Image
+from measure import photographs, say, seconds
 from wsss.platform import datasets
-from wsss.platform.data import class_maps, shards
+from wsss.platform.data import class_maps
 from wsss.platform.data.folder import Folder
 from wsss.platform.data.transforms import Crop
 from wsss.platform.metrics import THRESHOLDS, ThresholdCurve
@@ -37,37 +35,6 @@ from wsss.platform.stages.maps import Place
 from wsss.platform.store import Store
 
 CROP = Crop(resize=(256, 480), side=320)
-
-
-def say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
-
-
-def seconds(action: Callable[[], object], repeats: int = 1) -> float:
-    """The median time of an action."""
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - began)
-    return float(np.median(times))
-
-
-def photographs(root: Path, count: int) -> None:
-    """JPEG files of 500 x 375 pixels with as much detail as photographs have."""
-    (root / "images").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    lines = ["id,labels"]
-    for number in range(count):
-        coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8))
-        smooth = np.asarray(coarse.resize((500, 375), Image.Resampling.BICUBIC), np.int16)
-        noisy = np.clip(smooth + rng.normal(0, 12, smooth.shape), 0, 255).astype(np.uint8)
-        data = io.BytesIO()
-        Image.fromarray(noisy).save(data, "JPEG", quality=85)
-        (root / "images" / f"i{number:05d}.jpg").write_bytes(data.getvalue())
-        lines.append(f"i{number:05d},{'cat' if number % 2 else 'dog'}")
-    (root / "labels.csv").write_text("\n".join(lines) + "\n")
 
 
 def _columns(pieces: list[dict[str, object]]) -> stream.Columns:
@@ -228,77 +195,17 @@ def bench_cached(folder: Path) -> None:
     say(f"cached: a trial with all {count} artefacts there takes {seconds(trial, 5):.3f} s")
 
 
-def _training(name: str, rounds: int) -> tuple[float, float]:
-    """In a process of its own: seconds a step of one method, and its peak resident memory, GiB."""
-    from wsss.platform.experiment import Network, Training
-    from wsss.platform.learner import Batch
-    from wsss.platform.method import find
-    from wsss.platform.stages.train import Job, Trainer
-
-    torch.set_num_threads(cluster.cores())
-    side, images = 320, 8
-    cls = find(name)
-    job = Job(
-        method=cls(cls.Config()),
-        network=Network(backbone="mobilenet_v2", frozen_stages=2),
-        training=Training(batch_size=images, crop=side, epochs=100, precision="fp32", lr=1e-3),
-        classes=20,
-        slices=(shards.Slice("none", 0, images),),
-        seed=0,
-        metrics="",
-    )
-    trainer = Trainer(job, torch.device("cpu"), 0, 1)
-    trainer.network.train()
-    trainer.step = 50  # past every warm-up
-    generator = torch.Generator().manual_seed(0)
-    cells = torch.arange(side) // 40
-    batch = Batch(
-        images=torch.randn(images, 3, side, side, generator=generator),
-        labels=(torch.rand(images, 20, generator=generator) < 0.1).float(),
-        valid=torch.ones(images, side, side, dtype=torch.bool),
-        plane=(8 * cells[:, None] + cells).expand(images, side, side),
-    )
-    for _ in range(2):
-        job.method.on_epoch_start(trainer.network, 0)
-        trainer.update(batch)
-    step = seconds(lambda: trainer.update(batch), rounds)
-    return step, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def bench_methods(folder: Path, rounds: int = 5) -> None:
-    """Training images a second of each method beside plain CAM, and peak memory."""
-    from wsss.platform.method import methods
-
-    found = {}
-    for name, cls in methods().items():
-        if not cls.trains_as:
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                found[name] = pool.apply(_training, (name, rounds))
-    for name, (step, peak) in found.items():
-        share = found["cam"][0] / step
-        say(f"methods: {name}: {8 / step:.1f} images/s, {share:.2f} of cam; {peak:.2f} GiB at most")
-
-
-def bench_superpixels(folder: Path, images: int = 24) -> None:
-    """Superpixels on one core, images of 500 x 375 pixels."""
-    from wsss.platform.data.images import decode_image
-    from wsss.platform.stages.superpixels import KINDS, regions_of
-
-    photographs(folder, images)
-    pixels = [decode_image(p.read_bytes(), p.stem) for p in sorted(folder.glob("images/*.jpg"))]
-    for kind in KINDS:
-        took = seconds(lambda kind=kind: [regions_of(p, kind) for p in pixels])  # type: ignore[misc]
-        say(f"superpixels: {kind}: {images / took:.2f} images a second and core")
-
-
 BENCHES = {
     "stream": bench_stream,
     "clustering": bench_clustering,
     "memory": bench_memory,
     "thresholds": bench_thresholds,
     "cached": bench_cached,
-    "methods": bench_methods,
-    "superpixels": bench_superpixels,
+    "methods": networks.bench_methods,
+    "superpixels": networks.bench_superpixels,
+    "walk": networks.bench_walk,
+    "crf": networks.bench_crf,
+    "chain": networks.bench_chain,
 }
 
 

@@ -1,0 +1,206 @@
+"""Benchmarks of training, superpixels, refinement and segmentation; see bench.py."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from measure import photographs, say, seconds
+from wsss.platform import datasets
+from wsss.platform.data import class_maps, shards
+from wsss.platform.data.class_maps import ClassMaps
+from wsss.platform.data.folder import Folder
+from wsss.platform.experiment import Network, Training
+from wsss.platform.learner import Batch, Learner
+from wsss.platform.ops.crf import CRFS
+from wsss.platform.ops.random_walk import random_walk, transition
+from wsss.platform.progress import Silent
+from wsss.platform.refiner import Boundaries, Segmenter
+from wsss.platform.stages import cluster, labels, predict, walk
+from wsss.platform.stages.train import Job, Trainer, build
+from wsss.platform.store import Store
+
+SIDE, IMAGES, CLASSES = 320, 8, 20
+
+
+def learner_of(name: str) -> Learner:
+    """A method by its name, or one of the learners after it."""
+    from wsss.platform.method import methods
+
+    if name == "boundaries":
+        return Boundaries()
+    if name == "deeplabv2":
+        return Segmenter((), stride=16)
+    cls = methods()[name]
+    return cls(cls.Config())
+
+
+def _training(name: str, rounds: int) -> tuple[float, float]:
+    """In a process of its own: seconds a step of one learner, and its peak resident memory, GiB."""
+    torch.set_num_threads(cluster.cores())
+    job = Job(
+        learner=learner_of(name),
+        network=Network(backbone="mobilenet_v2", frozen_stages=4 if name == "boundaries" else 2),
+        training=Training(batch_size=IMAGES, crop=SIDE, epochs=100, precision="fp32", lr=1e-3),
+        classes=CLASSES,
+        slices=(shards.Slice("none", 0, IMAGES),),
+        seed=0,
+        metrics="",
+    )
+    trainer = Trainer(job, torch.device("cpu"), 0, 1)
+    trainer.network.train()
+    trainer.step = 50  # past every warm-up
+    generator = torch.Generator().manual_seed(0)
+    cells = torch.arange(SIDE) // 40
+    plane = (8 * cells[:, None] + cells).expand(IMAGES, SIDE, SIDE)
+    batch = Batch(
+        images=torch.randn(IMAGES, 3, SIDE, SIDE, generator=generator),
+        labels=(torch.rand(IMAGES, CLASSES, generator=generator) < 0.1).float(),
+        valid=torch.ones(IMAGES, SIDE, SIDE, dtype=torch.bool),
+        plane=plane % CLASSES if name in ("boundaries", "deeplabv2") else plane,
+    )
+    for _ in range(2):
+        job.learner.on_epoch_start(trainer.network, 0)
+        trainer.update(batch)
+    step = seconds(lambda: trainer.update(batch), rounds)
+    return step, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def bench_methods(folder: Path, rounds: int = 5) -> None:
+    """Training images a second of each method beside plain CAM, and peak memory."""
+    from wsss.platform.method import methods
+
+    found = {}
+    for name in [*(n for n, c in methods().items() if not c.trains_as), "boundaries", "deeplabv2"]:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            found[name] = pool.apply(_training, (name, rounds))
+    for name, (step, peak) in found.items():
+        share, rate = found["cam"][0] / step, IMAGES / step
+        say(f"methods: {name}: {rate:.1f} images/s, {share:.2f} of cam; {peak:.2f} GiB at most")
+
+
+def bench_superpixels(folder: Path, images: int = 24) -> None:
+    """Superpixels on one core, images of 500 x 375 pixels."""
+    from wsss.platform.data.images import decode_image
+    from wsss.platform.stages.superpixels import KINDS, regions_of
+
+    photographs(folder, images)
+    pixels = [decode_image(p.read_bytes(), p.stem) for p in sorted(folder.glob("images/*.jpg"))]
+    for kind in KINDS:
+        took = seconds(lambda kind=kind: [regions_of(p, kind) for p in pixels])  # type: ignore[misc]
+        say(f"superpixels: {kind}: {images / took:.2f} images a second and core")
+
+
+def bench_walk(folder: Path, height: int = 47, width: int = 62) -> None:
+    """The random walk on one core, beside the dense matrix raised to its power by squaring."""
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.rand(shape, generator=generator)
+
+    maps, edge = drawn(2, height, width), drawn(height, width) ** 3
+    found: list[torch.Tensor] = []
+
+    def dense() -> None:
+        matrix = transition(edge[None]).to_dense()
+        for _ in range(8):
+            matrix = matrix @ matrix
+        found.append((matrix @ (maps * (1 - edge)).flatten(1).T).T.reshape(maps.shape))
+
+    slow = seconds(dense)
+    fast = seconds(lambda: found.append(random_walk(maps, edge)), 3)
+    worst = float((found[0] - found[1]).abs().max())
+    say(f"walk: {height} x {width}, 2 maps: {fast:.3f} s, dense {slow:.1f} s")
+    say(f"      {slow / fast:.0f} times; largest difference {worst:.1e} in float32")
+    maps, edge = drawn(3, 94, 125), drawn(94, 125) ** 3
+    say(f"      94 x 125, 3 maps: {seconds(lambda: random_walk(maps, edge), 5):.3f} s on one core")
+
+
+def _labelled(folder: Path, images: int) -> tuple[Store, list[shards.Slice], list[Path]]:
+    """Shards of photographs and class maps of two classes each."""
+    photographs(folder / "photos", images)
+    store = Store(folder / "store")
+    cluster.connect()
+    kept, _ = datasets.add(store, Folder(folder / "photos"), "photos", Silent())
+    pieces = list(datasets.slices(kept, "train"))
+    rng, files = np.random.default_rng(0), []
+    (folder / "maps").mkdir()
+    for piece in pieces:
+        rows = [
+            ClassMaps(
+                id=row["id"],
+                classes=(1, 2),
+                planes=rng.random((2, 94, 125), np.float32).astype(np.float16),
+                height=row["height"],
+                width=row["width"],
+            )
+            for row in shards.read(piece, ("id", "height", "width"))
+        ]
+        files.append(folder / "maps" / f"{piece.name}.parquet")
+        class_maps.write(files[-1], rows)
+    return store, pieces, files
+
+
+def bench_crf(folder: Path, images: int = 64) -> None:
+    """DenseCRF as tasks on all cores, beside one task at a time; three labels an image."""
+    _, pieces, files = _labelled(folder, images)
+    cut = labels.Cut(levels=(0.5,), crf=CRFS["irn"])
+    (folder / "out").mkdir()
+
+    def run() -> None:
+        labels.make(folder / "out", pieces, files, cut, lambda done, total: None)
+
+    run()
+    every = images / seconds(run)
+    workers = cluster.workers
+    cluster.workers = lambda: 1  # type: ignore[assignment]
+    one = images / seconds(run)
+    cluster.workers = workers
+    say(
+        f"crf: {every:.2f} images/s on {workers()} cores, {one:.2f} on one, {every / one:.2f} times"
+    )
+
+
+def bench_chain(folder: Path, images: int = 64) -> None:
+    """Refinement and segmentation an image: certain labels, the walk, predictions."""
+    _, pieces, files = _labelled(folder, images)
+    (folder / "out").mkdir()
+    network = Network(backbone="mobilenet_v2")
+
+    def timed(name: str, action: Callable[[], object]) -> None:
+        say(f"chain: {name}: {images / seconds(action):.2f} images/s")
+
+    cut = labels.Cut(levels=(0.6, 0.4), crf=CRFS["irn"])
+    out = folder / "out"
+    timed("certain labels", lambda: labels.make(out, pieces, files, cut, lambda d, n: None))
+    torch.save(build(network, Boundaries(), 0, 0).state_dict(), folder / "edges.pt")
+    walking = walk.Job(
+        network=network,
+        weights=str(folder / "edges.pt"),
+        maps=str(folder / "maps"),
+        folder=str(out),
+        radius=5,
+        beta=10.0,
+        steps=256,
+        batch_size=4,
+        actors=cluster.cores(),
+    )
+    timed("boundaries and walk", lambda: walk.walk(out, walking, pieces, lambda d, n: None))
+    learner = Segmenter((), stride=16)
+    torch.save(build(network, learner, CLASSES, 0).state_dict(), folder / "segmenter.pt")
+    predicting = predict.Job(
+        learner=learner,
+        network=network,
+        classes=CLASSES,
+        weights=str(folder / "segmenter.pt"),
+        folder=str(out),
+        crf=None,
+        batch_size=4,
+        actors=cluster.cores(),
+    )
+    timed("deeplabv2", lambda: predict.predict(out, predicting, pieces, lambda d, n: None))
