@@ -292,11 +292,14 @@ class CPAL(Method):
         s = self.settings
         out = features.new_zeros(*anchors.shape[:2], *features.shape[2:])
         units = unit(features, dim=1)
+        aligned = aligned and s.shift != "none"
+        if aligned:  # with the anchors of all workers, so that their number does not matter
+            every, there = gathered(anchors.detach()), gathered(read)
         for index in read.any(0).nonzero().flatten().tolist():
             own, context = read[:, index], bank.prototypes(index).to(anchors)
             of_class, moved = anchors[own, index], units[own]
-            if aligned and s.shift != "none":
-                delta = shift(context, of_class.detach())
+            if aligned:
+                delta = shift(context, every[there[:, index], index])
                 of_class = of_class + delta
                 if s.shift == "both":
                     moved = unit(features[own] + delta[:, None, None], dim=1)

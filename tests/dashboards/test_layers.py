@@ -73,6 +73,14 @@ def test_seed_is_cut_at_the_threshold(tmp_path: Path, layers: ImageLayers) -> No
         assert (seed[:, 60:] == right).all()
 
 
+def test_labels_are_shown_as_they_are(tmp_path: Path, layers: ImageLayers) -> None:
+    labels = np.zeros((layers.height, layers.width), np.uint8)
+    labels[:40], labels[40:50] = 5, 255
+    rows = write_layers(tmp_path, dataclasses.replace(layers, labels={"lpcam-crf": labels}))
+    assert (rows[-1]["kind"], rows[-1]["localizer"]) == ("labels", "lpcam-crf")
+    np.testing.assert_array_equal(np.array(opened(tmp_path / rows[-1]["file"])), labels)
+
+
 def test_nothing_present(tmp_path: Path, layers: ImageLayers) -> None:
     empty = {"cam": ((), np.zeros((0, 24, 24), np.float16))}
     rows = write_layers(tmp_path, dataclasses.replace(layers, maps=empty, target=None))
@@ -95,6 +103,8 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, layers: ImageLayers) -> No
         ({"target": np.zeros((3, 3), np.uint8)}, "target"),
         ({"maps": {"a/b": ((1,), planes)}}, "localizer"),
         ({"maps": {"cam": ((1, 2), planes)}}, "2 classes"),
+        ({"labels": {"a b": np.zeros((96, 96), np.uint8)}}, "localizer"),
+        ({"labels": {"crf": np.zeros((3, 3), np.uint8)}}, "labels crf"),
         ({"image": layers.image[:100]}, "readable|truncated"),
         ({"height": 95, "target": None}, "96x96"),
     ]

@@ -163,7 +163,7 @@ class TestContract:
     def test_training_goes_on_where_it_was_saved(self, method, batch_of, tmp_path):
         def trainer():
             job = Job(
-                method=method,
+                learner=method,
                 network=Network(backbone="small"),
                 training=Training(batch_size=2, crop=32, epochs=2, precision="fp32"),
                 classes=CLASSES,

@@ -121,6 +121,16 @@ def test_compare_sets_methods_and_localizers_side_by_side(wsss: Any) -> None:
     own = next(line for line in table.splitlines() if line.startswith("cam:sipe on val"))
     assert own.endswith("-"), "no threshold is chosen for maps with their own background"
     assert "threshold from its own background or train" in table
+    carried_out = [line for line in out.splitlines() if line.startswith("run ")]
+    assert len(carried_out) == 2, "the run of lpcam has cam's scores"
+
+
+def test_compare_shows_what_comes_after_the_class_maps(wsss: Any) -> None:
+    code, out, _ = wsss("compare", "cam", "lpcam", *SMALL, "--set=lpcam.tau=0.2", "--refine=crf")
+    assert code == 0
+    rows = [line.split("  ")[0] for line in out[out.index("mIoU") :].splitlines()]
+    for title in ("cam", "cam > crf", "lpcam", "lpcam > crf"):
+        assert f"{title} on val (n=16)" in rows
 
 
 def test_compare_checks_all_before_it_runs_any(wsss: Any) -> None:

@@ -153,7 +153,7 @@ def test_a_flipped_byte_in_a_shard_is_refused(job: Any, tmp_path: Path) -> None:
 def test_resumed_training_has_the_same_losses(job: Any, tmp_path: Path) -> None:
     e = job.experiment
     work = train.Job(
-        method=job.pipeline.host,
+        learner=job.pipeline.host,
         network=e.network,
         training=replace(e.training, epochs=2),
         classes=6,

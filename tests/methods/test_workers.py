@@ -1,0 +1,73 @@
+"""Two training workers, each with half of a batch, and one with all of it agree."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+WORKER = """
+import sys
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from wsss.platform.learner import Batch
+from wsss.platform.method import methods
+from wsss.platform.models.backbones import build
+from wsss.platform.stages.train import Step
+
+rank, meeting = int(sys.argv[1]), sys.argv[2]
+LABELS = torch.tensor([[1.0, 0, 0], [0, 1, 1], [0, 1, 1], [1, 0, 0]])
+
+
+def batch(seed, part=slice(None)):
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+    cells = torch.arange(32) // 8
+    plane = (4 * cells[:, None] + cells).expand(4, 32, 32)
+    valid = torch.ones(4, 32, 32, dtype=torch.bool)
+    return Batch(images=images[part], labels=LABELS[part], valid=valid[part], plane=plane[part])
+
+
+def gradients(method, part, wrap):
+    torch.manual_seed(0)
+    body = build("small")
+    body.pretrained = True  # running statistics, as bodies with ImageNet weights have
+    network = method.network(3, body).train()
+    module = wrap(Step(network, method))
+    for step in range(3):
+        network.zero_grad()
+        method.on_epoch_start(network, step)
+        loss = torch.stack(list(module(batch(step, part), 0.9).values())).sum()
+        loss.backward()
+    return {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
+
+
+chosen = {n: c(c.Config()) for n, c in methods().items() if not c.trains_as}
+alone = {n: gradients(m, slice(None), lambda s: s) for n, m in chosen.items()}
+dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+for name, method in chosen.items():
+    half = slice(2 * rank, 2 * rank + 2)
+    found = gradients(method, half, lambda s: DistributedDataParallel(s, broadcast_buffers=False))
+    assert found.keys() == alone[name].keys(), name
+    for parameter, wanted in alone[name].items():
+        worst = (found[parameter] - wanted).abs().max() / wanted.abs().max().clamp(min=1e-6)
+        assert worst < 1e-3, f"{name} {parameter}: {worst:.1e}"
+dist.destroy_process_group()
+print("fine", *chosen)
+"""
+
+
+def test_two_workers_and_one_have_the_same_gradients(tmp_path):
+    """Of all methods, banks and their clusters included."""
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(rank), str(tmp_path / "meeting")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for worker in workers:
+        out, err = worker.communicate(timeout=240)
+        assert worker.returncode == 0, err
+        assert out.split()[:3] == ["fine", "cam", "cpal"]
