@@ -42,6 +42,14 @@ class LPCAMConfig(Options):
     spherical: bool = option(False, "centres are means of unit features (neither paper nor code)")
 
 
+REFINED: Mapping[str, float] = {
+    "refine.foreground": 0.45,
+    "refine.background": 0.25,
+    "refine.final": 0.35,
+}
+"""Thresholds of IRN's refinement in the authors' code, on VOC and COCO; the paper has none."""
+
+
 class LPCAM(PrototypeMethod):
     """Local prototype CAM on a classifier trained as CAM's."""
 
@@ -51,9 +59,10 @@ class LPCAM(PrototypeMethod):
     selection = ("mu_f", "mu_b", "mu_b_low")
     Config = LPCAMConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {**IRN_PRESETS["paper"], "network.frozen_stages": 0},
+        "paper": {**IRN_PRESETS["paper"], **REFINED, "network.frozen_stages": 0},
         "release": {
             **IRN_PRESETS["release"],
+            **REFINED,
             "network.frozen_stages": 0,
             "lpcam.mu_b_low": 0.05,
         },

@@ -27,9 +27,16 @@ from .ops.prototypes import unit
 from .options import Options
 from .store import keyed
 
+IRN_LEVELS: Mapping[str, float] = {
+    "refine.foreground": 0.30,
+    "refine.background": 0.05,
+    "refine.final": 0.25,
+}
+"""Thresholds of IRN's refinement on plain CAM (run_sample.py)."""
+
 IRN_PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "paper": {"training.momentum": 0.9, "network.frozen_stages": 2},
-    "release": {"training.momentum": 1e-4, "network.frozen_stages": 2},
+    "paper": {"training.momentum": 0.9, "network.frozen_stages": 2, **IRN_LEVELS},
+    "release": {"training.momentum": 1e-4, "network.frozen_stages": 2, **IRN_LEVELS},
     "default": {
         "training.momentum": 1e-4,
         "training.lr": 0.05,
