@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     _ablate(commands)
     _report(commands)
     _export(commands)
+    _import(commands)
     _methods(commands)
     _doctor(commands)
     return top
@@ -116,6 +117,9 @@ def _experiment(sub: argparse.ArgumentParser, many: bool = False) -> None:
     )
     sub.add_argument("--segment", metavar="NETWORK", help="train one on the labels: deeplabv2")
     sub.add_argument("--recipe", metavar="NAME", help="of the segmenter's training, by its source")
+    sub.add_argument(
+        "--imported", metavar="NAME", help="class maps or labels of others, see wsss import"
+    )
     sub.add_argument("--backbone", metavar="NAME", help="see wsss doctor")
     sub.add_argument("--weights", metavar="FILE", help="local ImageNet weights, .pth")
     sub.add_argument(
@@ -178,13 +182,32 @@ def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    sub = _add(commands, "export", "write a run's labels as an archive for the VOC server")
-    sub.add_argument("out", help="archive to write, .tgz or .tar.gz")
-    sub.add_argument("--run", metavar="NAME", help="whose labels; none: the newest")
-    sub.add_argument("--labels", default="deeplabv2", metavar="NAME", help="which of its labels")
-    sub.add_argument("--split", default="val", metavar="NAME", help="of which images")
+    sub = _add(commands, "export", "write a run's class maps or labels in the files of others")
+    sub.add_argument("out", help="folder, or archive (.tgz, .tar.gz) for the VOC server")
     sub.add_argument(
-        "--competition", default="comp5", metavar="NAME", help="comp5, or comp6 for other data too"
+        "--to",
+        default="comp5",
+        metavar="KIND",
+        help="labels: comp5 or comp6 (archive for the VOC server), png; class maps: irn, amn, "
+        "sipe, mctformer, clip-es, drs",
+    )
+    sub.add_argument("--run", metavar="NAME", help="whose; none: the newest")
+    sub.add_argument(
+        "--what", default="deeplabv2", metavar="NAME", help="which of its class maps or labels"
+    )
+    sub.add_argument("--split", default="val", metavar="NAME", help="of which images")
+
+
+def _import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sub = _add(commands, "import", "take over class maps or labels that other projects computed")
+    sub.add_argument(
+        "kind", help="irn (LPCAM, SSC, CLIMS too), amn, sipe, mctformer, clip-es, drs; png: labels"
+    )
+    sub.add_argument("path", help="folder of one file an image")
+    sub.add_argument("--data", required=True, metavar="NAME", help="the images' data set")
+    sub.add_argument("--name", required=True, help="of what is imported")
+    sub.add_argument(
+        "--splits", nargs="+", default=["train", "val"], metavar="SPLIT", help="splits to take"
     )
 
 
@@ -205,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from . import commands
 
-        action = getattr(commands, options.command)
+        action = getattr(commands, options.command.replace("import", "import_"))
         action(options, _command_line(arguments))
     except InputError as error:
         cause = getattr(error, "cause", None) or error

@@ -73,6 +73,7 @@ def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
         "network.weights": options.weights,
         "refine.kind": options.refine,
         "segment.network": options.segment,
+        "imported": options.imported,
     }
     return changes | {field: value for field, value in given.items() if value}
 
@@ -274,28 +275,33 @@ def report(options: argparse.Namespace, command: str) -> None:
 
 
 def export(options: argparse.Namespace, command: str) -> None:
-    """`wsss export`: the labels of a run as an archive for the VOC server.
-
-    Raises:
-        InputError: the run has no labels of that name and split, or the server would refuse them.
-    """
-    from .data import planes, voc_server
+    """`wsss export`: a run's class maps or labels in the files of others."""
+    from . import exports
 
     store, out = Store(options.store), Path(options.out)
-    name = options.run or _newest(store)
-    run = read_run(store.root / "runs" / check_id(name) / "run.json")
-    found = run.labels.get(options.labels, {})
-    if options.split not in found:
-        there = ", ".join(f"{n} of {s}" for n, of in run.labels.items() for s in of) or "none"
-        raise InputError(
-            f"run {name} has no labels {options.labels!r} of {options.split!r}; it has {there}"
-        )
-    classes = store.open("shards", run.shards).about["classes"]
-    voc_server.check(out, classes, options.competition)
-    files = store.open("labels", found[options.split]).files(".parquet")
-    rows = (row for path in files for row in planes.read(path).items())
-    count = voc_server.write(out, rows, options.competition)
-    _say(f"{out}: {count} images for {options.competition}")
+    run = read_run(store.root / "runs" / check_id(options.run or _newest(store)) / "run.json")
+    count = exports.write(store, run, out, options.to, options.what, options.split)
+    _say(f"{out}: {count} images as {options.to}")
+
+
+def import_(options: argparse.Namespace, command: str) -> None:
+    """`wsss import`: class maps or labels of others, under a name."""
+    from . import imports
+
+    store = Store(options.store)
+    found, cached = imports.add(
+        store,
+        kind=options.kind,
+        folder=Path(options.path),
+        data=options.data,
+        name=options.name,
+        splits=options.splits,
+        progress=Lines(),
+    )
+    what = "labels" if found.labels else "class maps"
+    _say(f"{options.name}: {what} of {', '.join(found.stages)}")
+    if cached:
+        _say("nothing to do: they were already there")
 
 
 def _newest(store: Store) -> str:

@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 from .data.record import Source, check_id
-from .data.shards import Slice, slices, stage_of, write
+from .data.shards import Slice, read, slices, stage_of, write
 from .errors import InputError
 from .progress import Silent
 from .runs import write_json
 from .store import Artefact, Store
 
-__all__ = ["Slice", "add", "names", "open_dataset", "slices"]
+__all__ = ["Slice", "add", "names", "open_dataset", "read", "slices"]
 
 
 def names(store: Store) -> list[str]:

@@ -147,6 +147,7 @@ class Experiment(Options):
 
     method: str = option("cam", "what is trained, see `wsss methods`; several: sipe+cpal")
     localizer: str = option("", "method that turns the network into class maps, none: the first")
+    imported: str = option("", "class maps or labels of others, by the name of `wsss import`")
     data: str = option("scenes", "data set, by the name `wsss data` gave it")
     seed: int = option(0, "of initialisation, order, augmentation and clustering", low=0)
     network: Network = field(default_factory=Network)
@@ -164,8 +165,8 @@ class Experiment(Options):
 
     @property
     def localizer_name(self) -> str:
-        """The method whose class maps are scored."""
-        return self.localizer or "-".join(self.trained)
+        """The method, or the import, whose class maps are scored."""
+        return self.imported or self.localizer or "-".join(self.trained)
 
     def made(self, name: str) -> Method:
         """The method `name` with this experiment's settings of it."""

@@ -13,7 +13,7 @@ import platform
 import time
 from collections.abc import Mapping
 
-from . import datasets
+from . import datasets, imports
 from .errors import InputError
 from .experiment import Experiment
 from .joint import together
@@ -73,15 +73,41 @@ class Pipeline:
             )
 
     def _plan(self) -> None:
-        e, context = self.experiment, self.context
-        kind = self.host.superpixels
-        superpixels = self._add(classify.regions(context, kind)) if kind else None
-        self.network = self._add(classify.network(context, self.host, superpixels))
-        clustered = [self.prototypes.clustering.split] if self.prototypes else []
+        e = self.experiment
         learnt = [self._labelled(e.refine.training.split)] if e.refine.kind == "irn" else []
         if e.segment.network:
             learnt.append(self._labelled(e.segment.training.split))
         self.splits = tuple(dict.fromkeys([*e.scoring.splits, *learnt]))
+        self.network: Stage | None = None
+        self.maps: dict[str, dict[str, Stage]] = {}
+        self.labels: dict[str, dict[str, Stage]] = {}
+        if e.imported:
+            self._plan_imported(e.imported)
+        else:
+            self._plan_maps()
+        found = {**self.maps, **self.labels}
+        self.scores = {name: self._scored(name, of) for name, of in found.items()}
+        self._plan_masks()
+
+    def _plan_imported(self, name: str) -> None:
+        """Class maps, or labels, of others in place of a method's."""
+        found = imports.find(self.store, name)
+        if found.shards != self.shards.key:
+            raise InputError(f"{name!r} was imported for other data than {self.experiment.data!r}")
+        for split in self.splits:
+            if split not in found.stages:
+                there = ", ".join(found.stages)
+                raise InputError(f"{name!r} was imported for {there}; {split!r} is needed too")
+        of = {s: self._add(imports.step(found.stages[s], name)) for s in self.splits}
+        (self.labels if found.labels else self.maps)[name] = of
+        self.foreign = found
+
+    def _plan_maps(self) -> None:
+        """The classifier and its class maps."""
+        context, kind = self.context, self.host.superpixels
+        superpixels = self._add(classify.regions(context, kind)) if kind else None
+        self.network = self._add(classify.network(context, self.host, superpixels))
+        clustered = [self.prototypes.clustering.split] if self.prototypes else []
         of_host = list(dict.fromkeys([*clustered, *self.splits]))
         keep = self.prototypes is not None
         self.host_maps = {s: self._inferred(self.host, s, keep) for s in of_host}
@@ -92,9 +118,6 @@ class Pipeline:
             self.maps[self.localizer.name] = {
                 s: self._inferred(self.localizer, s, keep) for s in self.splits
             }
-        self.labels: dict[str, dict[str, Stage]] = {}
-        self.scores = {name: self._scored(name, of) for name, of in self.maps.items()}
-        self._plan_masks()
 
     def _labelled(self, split: str) -> str:
         """The split that a refiner or segmenter learns from."""
@@ -102,15 +125,20 @@ class Pipeline:
 
     def _inferred(self, method: Method, split: str, keep: bool) -> Stage:
         return self._add(
-            classify.inferred(self.context, self.host, method, self.network, split, keep)
+            classify.inferred(self.context, self.host, method, self._trained, split, keep)
         )
+
+    @property
+    def _trained(self) -> Stage:
+        assert self.network is not None
+        return self.network
 
     def _by_prototypes(self, method: PrototypeMethod) -> dict[str, Stage]:
         maps = self.host_maps
         self.centers = self._add(
             classify.centers(self.context, method, maps[method.clustering.split])
         )
-        how = {"network": self.network, "centers": self.centers}
+        how = {"network": self._trained, "centers": self.centers}
         return {
             s: self._add(classify.localized(self.context, method, maps=maps[s], split=s, **how))
             for s in self.splits
@@ -123,7 +151,10 @@ class Pipeline:
 
     def _plan_masks(self) -> None:
         """Refined labels and the segmenter, where the experiment wants them."""
-        e, context, name = self.experiment, self.context, self.localizer.name
+        e, context, name = self.experiment, self.context, self.subject
+        if name in self.labels:
+            self._plan_from_labels(name)
+            return
         source = refine.Source(
             name=name,
             maps=self.maps[name],
@@ -165,7 +196,25 @@ class Pipeline:
             labels = self._add(refine.masks(context, split))
         else:
             labels = self._add(refine.labels(context, source, split, crf, level))
-        network = self._add(segment.segmenter(context, source.name, labels, split))
+        self._segmented(source.name, labels, split)
+
+    def _plan_from_labels(self, name: str) -> None:
+        """The segmenter on imported labels, which cannot be refined.
+
+        Raises:
+            InputError: they should be.
+        """
+        e = self.experiment
+        if e.refine.kind:
+            raise InputError(f"{name!r} are labels; refine.kind {e.refine.kind!r} needs class maps")
+        if e.segment.network:
+            split = self._labelled(e.segment.training.split)
+            self._segmented(name, self.labels[name][split], split)
+
+    def _segmented(self, source: str, labels: Stage, split: str) -> None:
+        """The segmenter, its predictions and their scores."""
+        e, context = self.experiment, self.context
+        network = self._add(segment.segmenter(context, source, labels, split))
         name = e.segment.network
         self.labels[name] = {
             s: self._add(segment.predictions(context, network, s))
@@ -181,7 +230,7 @@ class Pipeline:
 
     def holds(self, other: Pipeline) -> bool:
         """Whether this experiment scores just the class maps that `other` is about."""
-        mine, name = self.maps.get(other.localizer.name), other.localizer.name
+        mine, name = self.maps.get(other.subject), other.subject
         if mine is None or other.labels or len(other.maps[name]) != len(other.scores[name]):
             return False
 
@@ -214,8 +263,16 @@ class Pipeline:
     @property
     def own(self) -> set[str]:
         """What needs no threshold: maps with a background of their own, and labels."""
-        found = {m.name for m in (self.host, self.localizer) if m.own_background}
-        return found | set(self.labels)
+        if self.experiment.imported:
+            own = {self.subject} if self.foreign.background else set()
+        else:
+            own = {m.name for m in (self.host, self.localizer) if m.own_background}
+        return own | set(self.labels)
+
+    @property
+    def subject(self) -> str:
+        """The localizer, or the imported class maps, that the experiment is about."""
+        return self.experiment.imported or self.localizer.name
 
     def read_scores(self) -> dict[str, dict[str, Score]]:
         """By localizer, refinement or segmenter, and split; the threshold is chosen on the first
@@ -245,7 +302,7 @@ class Pipeline:
             started=started,
             seconds=round(seconds, 2),
             shards=self.shards.key,
-            network=self.network.key,
+            network=self.network.key if self.network else "",
             stages=tuple(record for _, record in self.done.values()),
             scores=self.read_scores(),
             maps={

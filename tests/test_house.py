@@ -22,6 +22,7 @@ LEVELS = (
     ("method", "joint", "experiment", "refiner", "recipes"),
     ("stages", "datasets"),
     ("steps",),
+    ("imports", "exports"),
     ("pipeline",),
     ("sweep",),
     ("dashboards",),

@@ -78,7 +78,9 @@ def _by_class(content: Any) -> Keyed:
     if not isinstance(content, dict) or not all(isinstance(k, int | np.integer) for k in content):
         raise ValueError("it is no dict of classes")
     keys = [int(k) for k in content]
-    return keys, np.stack([_plain(v) for v in content.values()]) if keys else np.zeros((0, 1, 1))
+    if not keys:
+        return keys, np.zeros((0, 1, 1), np.float32)
+    return keys, np.stack([_plain(v) for v in content.values()])
 
 
 def _whole(content: Any) -> Keyed:
@@ -86,7 +88,7 @@ def _whole(content: Any) -> Keyed:
     planes = _plain(content)
     if planes.ndim != 3:
         raise ValueError(f"it is an array {planes.shape}, not one plane for each class")
-    return list(range(len(planes))), planes / 255
+    return list(range(len(planes))), planes / np.float32(255)
 
 
 def _irn(keys: Sequence[int], planes: Planes) -> Any:

@@ -45,8 +45,8 @@ def _allowed() -> dict[tuple[str, str], Any]:
         ("torch", "Size"): torch.Size,
     }
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        out[module, "_reconstruct"] = multiarray._reconstruct  # type: ignore[attr-defined]
-        out[module, "scalar"] = multiarray.scalar  # type: ignore[attr-defined]
+        out[module, "_reconstruct"] = multiarray._reconstruct
+        out[module, "scalar"] = multiarray.scalar
     return out
 
 

@@ -17,7 +17,7 @@ from wsss.platform.metrics import ConfusionMatrix
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.options import replaced
 from wsss.platform.pipeline import Pipeline
-from wsss.platform.runs import OWN
+from wsss.platform.runs import OWN, write_json
 from wsss.platform.stages import cluster, labels
 from wsss.platform.stages.labels import Cut
 
@@ -170,5 +170,48 @@ def test_a_run_of_the_whole_chain_prints_all_its_scores(
     for row in ("lpcam on train", "lpcam-irn on val", "deeplabv2 on val"):
         assert row in out
     assert "deeplabv2 on train" not in out
-    assert main(["export", str(tmp_path / "a.tgz"), "--store", str(job.store.root)]) == 2
+    store = ["--store", str(job.store.root)]
+    assert main(["export", str(tmp_path / "a.tgz"), *store]) == 2
     assert "20 classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kind", "what"), [("irn", "lpcam"), ("drs", "cam"), ("png", "deeplabv2")])
+def test_what_is_exported_is_imported_with_the_same_scores(
+    chain: Any, job: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path, kind: str, what: str
+) -> None:
+    store = ["--store", str(job.store.root)]
+    name = f"again-{kind}"
+    write_json(job.store.root / "runs" / name / "run.json", chain.record(name, "", "", 0.0))
+    out = str(tmp_path / kind)
+    assert main(["export", out, "--run", name, "--to", kind, "--what", what, *store]) == 0
+    assert main(["export", out, "--run", name, "--to", kind, "--what", what, *store]) == 2
+    assert "exists" in capsys.readouterr().err
+    words = ["import", kind, out, "--data", "scenes", "--name", name, "--splits", "val", *store]
+    assert main(words) == 0
+    assert main(words) == 0
+    assert "already there" in capsys.readouterr().out
+    wanted = replaced(job.experiment, {"imported": name, "scoring.splits": ("val",)})
+    pipeline = Pipeline(job.store, wanted)
+    pipeline.execute()
+    assert pipeline.network is None
+    found, before = pipeline.read_scores()[name]["val"], chain.read_scores()[what]["val"]
+    best = before.value if kind == "png" else max(before.miou)
+    assert found.value == pytest.approx(best, abs=0.03 if kind == "drs" else 0.01)
+    assert pipeline.record("none", "", "", 0.0).method == name
+
+
+def test_imports_must_fit_the_data_set(
+    chain: Any, job: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    store = ["--store", str(job.store.root)]
+    (tmp_path / "empty").mkdir()
+    words = ["import", "irn", str(tmp_path / "empty"), "--data", "scenes", "--name", "x", *store]
+    for change, message in (
+        (["import", "unknown", *words[2:]], "there are irn"),
+        ([*words[:2], str(tmp_path / "gone"), *words[3:]], "no folder"),
+        (words, "there is no"),
+        (["run", "cam", "--imported", "nothing", *store], "nothing is imported"),
+    ):
+        assert main(change) == 2
+        assert message in capsys.readouterr().err
+    assert not (job.store.root / "imports" / "x.json").exists()

@@ -1,0 +1,74 @@
+"""Class maps and labels of a run, written as others read them."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from .data import class_maps, community, planes, voc_server
+from .data.images import encode_png
+from .errors import InputError
+from .runs import RunRecord
+from .store import Artefact, Store
+
+LABELS = "png"
+KINDS = (*voc_server.COMPETITIONS, LABELS, *community.FORMATS)
+
+
+def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: str) -> int:
+    """Writes an archive or a folder, whole or not at all; returns how many images.
+
+    Args:
+        store: holds the run's artefacts.
+        run: whose class maps or labels.
+        out: the archive, or a folder that is not there yet.
+        kind: one of KINDS.
+        what: the name of the class maps or labels.
+        split: of which images.
+
+    Raises:
+        InputError: an unknown kind, the run has nothing of that name and split, it does not fit
+            the kind, or the folder exists.
+    """
+    if kind not in KINDS:
+        raise InputError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
+    stage = "maps" if kind in community.FORMATS else "labels"
+    found = run.maps if stage == "maps" else run.labels
+    if split not in found.get(what, {}):
+        there = ", ".join(f"{name} of {s}" for name, of in found.items() for s in of) or "none"
+        raise InputError(f"run {run.name} has no {stage} {what!r} of {split!r}; it has {there}")
+    classes = store.open("shards", run.shards).about["classes"]
+    artefact = store.open(stage, found[what][split])
+    if kind in voc_server.COMPETITIONS:
+        voc_server.check(out, classes, kind)
+        return voc_server.write(out, _labels(artefact), kind)
+    if out.exists():
+        raise InputError(f"{out} exists; choose another folder")
+    part = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        part.mkdir(parents=True)
+        count = _fill(part, artefact, kind, len(classes))
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return count
+
+
+def _labels(artefact: Artefact) -> Iterator[tuple[str, planes.Plane]]:
+    for path in artefact.files(".parquet"):
+        yield from planes.read(path).items()
+
+
+def _fill(folder: Path, artefact: Artefact, kind: str, classes: int) -> int:
+    count = 0
+    if kind == LABELS:
+        for id, plane in _labels(artefact):
+            (folder / f"{id}.png").write_bytes(encode_png(plane))
+            count += 1
+        return count
+    for maps in class_maps.read(artefact.files(".parquet")):
+        community.write(kind, folder, maps, classes)
+        count += 1
+    return count
