@@ -119,6 +119,38 @@ def per_class_iou(scores: Mapping[str, Score]) -> Figure:
     return build(traces, "IoU % by class", _scopes(scores), layout, _none(scores))
 
 
+def confusion(label: str, score: Score) -> Figure:
+    """What each class's pixels were taken for, in percent of the class; scored classes only.
+
+    Pixels taken for a class that is not scored are left out of the columns, not of the sums.
+    """
+    chosen = list(score.scored)
+    names = [text_of(score.classes[c], 14) for c in chosen]
+    matrix = np.asarray(score.confusion or [[0]], np.float64)
+    rows = matrix[chosen] if score.confusion else np.zeros((len(chosen), 1))
+    shares = 100 * rows / np.maximum(rows.sum(1, keepdims=True), 1)
+    shown = shares[:, chosen] if score.confusion else np.zeros((len(chosen), len(chosen)))
+    trace = go.Heatmap(
+        z=shown.astype(np.float32),
+        x=np.arange(len(names)),
+        y=np.arange(len(names)),
+        zmin=0,
+        zmax=100,
+        colorscale="Cividis",
+        texttemplate="%{z:.0f}",
+        hovertemplate="%{y} taken for %{x}: %{z:.1f} %<extra></extra>",
+        colorbar={"thickness": 10, "ticksuffix": " %"},
+    )
+    ticks = {"tickvals": list(range(len(names))), "ticktext": names}
+    layout = {
+        "height": 190 + 26 * len(names),
+        "xaxis": {**ticks, "title": {"text": f"{text_of(label)} says"}, "showgrid": False},
+        "yaxis": {**_rows(names), "title": {"text": "target"}},
+    }
+    title = f"Confusion of {text_of(label)}, % of each class"
+    return build([trace], title, scope(score), layout, "" if score.confusion else "not kept")
+
+
 def parts(scores: Mapping[str, Score]) -> Figure:
     """Share of the pixels of each kind of part that is activated for the class it belongs to."""
     marked = {label: s for label, s in scores.items() if s.parts is not None}

@@ -249,6 +249,9 @@ def _curves(scores: list[tuple[str, Score]]) -> str:
     splits = list(_by_split(scores).values())
     plots = [figures.threshold_curve(rows) for rows in splits]
     plots += [figures.per_class_iou(rows) for rows in splits]
+    last, score = scores[-1]
+    if score.confusion:
+        plots.append(figures.confusion(last, score))
     plots += [figures.parts(rows) for rows in splits if any(s.parts for s in rows.values())]
     return f'<div class="plots">{"".join(_plot(p) for p in plots)}</div>\n'
 

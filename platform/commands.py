@@ -62,6 +62,8 @@ def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
 
     changes: dict[str, Any] = {"data": options.data, "seed": seed}
     if options.recipe:
+        if not options.segment:
+            raise InputError("--recipe is for a segmenter; name one with --segment")
         changes |= recipe(options.recipe)
     for text in options.set:
         field, equals, value = text.partition("=")
@@ -177,7 +179,7 @@ def _side_by_side(
         runs, first = done[holders[title]], experiments[0].localizer_name
         rows.append((title, first, runs))
         if holders[title] == title:
-            later = [n for n in runs[0].scores if n.startswith(f"{first}-") or n in SEGMENTERS]
+            later = [n for n in runs[0].scores if n.startswith((f"{first}-", *SEGMENTERS))]
             rows += [(f"{title} > {name.removeprefix(first + '-')}", name, runs) for name in later]
     _say(comparison(rows))
 
@@ -215,6 +217,9 @@ def _carry_out(
     if before and not missing:
         _say(f"run {name}: nothing to do, all {len(pipeline.steps)} stages were already there")
         return before
+    for artefact, stage in pipeline.done.values():
+        for id in artefact.about.get("unrefined", []):
+            _say(f"{stage.title}: DenseCRF died on {id}, which keeps its unrefined labels")
     record = pipeline.record(name, command, started, time.monotonic() - began)
     write_json(path, record)
     _say(f"run {name}: {len(missing)} of {len(pipeline.steps)} stages computed, {record.seconds} s")

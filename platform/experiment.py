@@ -13,6 +13,7 @@ from typing import Any
 
 from .errors import InputError
 from .method import Method, find
+from .metrics import THRESHOLDS
 from .ops.crf import CRFS
 from .options import Options, option, replaced
 
@@ -34,7 +35,7 @@ class Network(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Training(Options):
-    """The classifier's training (IRN train_cam unless noted)."""
+    """A network's training; defaults are the classifier's (IRN train_cam unless noted)."""
 
     split: str = option("train_aug", "what is learnt; in refine and segment, none: training.split")
     epochs: int = option(5, "passes over the split", low=1)
@@ -87,7 +88,9 @@ class Refine(Options):
     )
     crf: str = option("irn", "DenseCRF's parameters, see ops.crf.CRFS", choices=tuple(CRFS))
     threshold: float | None = option(
-        None, "of the seed; none: the best on the first scored split", low=0, high=1
+        None,
+        "of the seed; none: the best on the first scored split",
+        choices=(None, *THRESHOLDS),
     )
     foreground: float | None = option(
         None, "seed threshold of confident foreground; none: 0.15 above", low=0, high=1
@@ -97,7 +100,9 @@ class Refine(Options):
     )
     power: float = option(1.0, "class maps enter to this power (AdvCAM: 1.5)", low=0.1)
     final: float | None = option(
-        None, "threshold after propagation; none: the best on the first scored split", low=0, high=1
+        None,
+        "threshold after propagation; none: the best on the first scored split",
+        choices=(None, *THRESHOLDS),
     )
     pair_radius: int = option(10, "of the pairs that boundaries are learnt from", low=2)
     radius: int = option(5, "of the random walk's neighbourhood, positions at stride 4", low=2)

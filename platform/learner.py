@@ -48,6 +48,8 @@ class Learner(ABC):
     """
 
     name: ClassVar[str]
+    advice: ClassVar[str] = ""
+    """What else helps when its training diverges, for the end of a sentence."""
 
     @abstractmethod
     def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> Trainable:

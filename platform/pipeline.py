@@ -57,7 +57,7 @@ class Pipeline:
         if e.refine.kind == "irn":
             needed[self._labelled(e.refine.training.split)] = "refine.training.split"
         if e.segment.network:
-            needed[self._labelled(e.segment.training.split)] = "segment.training.split"
+            needed[self._segmented_split] = "segment.training.split"
             needed |= dict.fromkeys(e.segment.splits, "segment.splits")
         if self.prototypes:
             needed[self.prototypes.clustering.split] = f"{self.prototypes.name}.split"
@@ -65,6 +65,8 @@ class Pipeline:
             if split not in self.shards.about["splits"]:
                 names = ", ".join(self.shards.about["splits"])
                 raise InputError(f"{field} names {split!r}; data set {e.data!r} has {names}")
+        if e.refine.kind == "masks" and not e.segment.network:
+            raise InputError("refine.kind 'masks' is for a segmenter; name one in segment.network")
         unknown = [c for c in e.scoring.classes if c not in ("background", *self.classes)]
         if unknown:
             raise InputError(
@@ -76,7 +78,7 @@ class Pipeline:
         e = self.experiment
         learnt = [self._labelled(e.refine.training.split)] if e.refine.kind == "irn" else []
         if e.segment.network:
-            learnt.append(self._labelled(e.segment.training.split))
+            learnt.append(self._segmented_split)
         self.splits = tuple(dict.fromkeys([*e.scoring.splits, *learnt]))
         self.network: Stage | None = None
         self.maps: dict[str, dict[str, Stage]] = {}
@@ -123,6 +125,14 @@ class Pipeline:
         """The split that a refiner or segmenter learns from."""
         return split or self.experiment.training.split
 
+    @property
+    def _segmented_split(self) -> str:
+        """The split that the segmenter learns from; true masks are those of the first scored."""
+        e = self.experiment
+        if e.refine.kind == "masks" and not e.segment.training.split:
+            return e.scoring.splits[0]
+        return self._labelled(e.segment.training.split)
+
     def _inferred(self, method: Method, split: str, keep: bool) -> Stage:
         return self._add(
             classify.inferred(self.context, self.host, method, self._trained, split, keep)
@@ -155,13 +165,13 @@ class Pipeline:
         if name in self.labels:
             self._plan_from_labels(name)
             return
-        source = refine.Source(
+        source = refine.Seeds(
             name=name,
             maps=self.maps[name],
             scored=self.scores[name][e.scoring.splits[0]],
             own=name in self.own,
         )
-        learnt = self._labelled(e.segment.training.split)
+        learnt = self._segmented_split
         wanted = [*e.scoring.splits, *([learnt] if e.segment.network else [])]
         crf, level = "", e.refine.threshold
         if e.refine.kind == "irn":
@@ -176,7 +186,7 @@ class Pipeline:
         if e.segment.network:
             self._plan_segmenter(source, learnt, crf, level)
 
-    def _propagated(self, source: refine.Source) -> refine.Source:
+    def _propagated(self, source: refine.Seeds) -> refine.Seeds:
         """The source's maps after IRN; they are scored at every threshold like others."""
         context, split = self.context, self._labelled(self.experiment.refine.training.split)
         name = f"{source.name}-irn"
@@ -186,17 +196,18 @@ class Pipeline:
         self.maps[name] = found
         self.scores[name] = self._scored(name, found)
         scored = self.scores[name][self.experiment.scoring.splits[0]]
-        return refine.Source(name=name, maps=found, scored=scored, own=False)
+        return refine.Seeds(name=name, maps=found, scored=scored, own=False)
 
     def _plan_segmenter(
-        self, source: refine.Source, split: str, crf: str, level: float | None
+        self, source: refine.Seeds, split: str, crf: str, level: float | None
     ) -> None:
         e, context = self.experiment, self.context
         if e.refine.kind == "masks":
-            labels = self._add(refine.masks(context, split))
+            labels, name = self._add(refine.masks(context, split)), "TRUE masks"
         else:
             labels = self._add(refine.labels(context, source, split, crf, level))
-        self._segmented(source.name, labels, split)
+            name = f"{source.name}-crf" if crf else source.name
+        self._segmented(name, labels, split)
 
     def _plan_from_labels(self, name: str) -> None:
         """The segmenter on imported labels, which cannot be refined.
@@ -208,7 +219,7 @@ class Pipeline:
         if e.refine.kind:
             raise InputError(f"{name!r} are labels; refine.kind {e.refine.kind!r} needs class maps")
         if e.segment.network:
-            split = self._labelled(e.segment.training.split)
+            split = self._segmented_split
             self._segmented(name, self.labels[name][split], split)
 
     def _segmented(self, source: str, labels: Stage, split: str) -> None:
@@ -216,11 +227,18 @@ class Pipeline:
         e, context = self.experiment, self.context
         network = self._add(segment.segmenter(context, source, labels, split))
         name = e.segment.network
+        if e.refine.kind == "masks":
+            name += "-masks"
         self.labels[name] = {
-            s: self._add(segment.predictions(context, network, s))
-            for s in e.segment.splits or e.scoring.splits[-1:]
+            s: self._predicted(network, s) for s in e.segment.splits or e.scoring.splits[-1:]
         }
         self.scores[name] = self._scored(name, self.labels[name])
+
+    def _predicted(self, network: Stage, split: str) -> Stage:
+        """The segmenter's labels of a split, after DenseCRF if that is wanted."""
+        crf = bool(self.experiment.segment.crf)
+        found = self._add(segment.predicted(self.context, network, split, probabilities=crf))
+        return self._add(segment.smoothed(self.context, found, split)) if crf else found
 
     def _add(self, step: Step) -> Stage:
         """The step's stage; one that is planned already is not planned twice."""
@@ -231,7 +249,7 @@ class Pipeline:
     def holds(self, other: Pipeline) -> bool:
         """Whether this experiment scores just the class maps that `other` is about."""
         mine, name = self.maps.get(other.subject), other.subject
-        if mine is None or other.labels or len(other.maps[name]) != len(other.scores[name]):
+        if mine is None or other.labels or set(other.maps) - set(self.maps):
             return False
 
         def what(stage: Stage) -> list[object]:
@@ -277,14 +295,19 @@ class Pipeline:
     def read_scores(self) -> dict[str, dict[str, Score]]:
         """By localizer, refinement or segmenter, and split; the threshold is chosen on the first
         split for all, except where maps bring their own background or labels were cut."""
+        r = self.experiment.refine
+        fixed = {self.subject: r.threshold, f"{self.subject}-irn": r.final}
         return {
-            name: self.context.read_scores(of, name in self.own) for name, of in self.scores.items()
+            name: self.context.read_scores(of, name in self.own, fixed.get(name))
+            for name, of in self.scores.items()
         }
 
     @property
     def digest(self) -> str:
         """What the experiment's results depend on."""
-        return digest([[s.stage.key for s in self.steps], self.experiment.scoring])
+        r = self.experiment.refine
+        fixed = [[r.threshold, r.final]] if (r.threshold, r.final) != (None, None) else []
+        return digest([[s.stage.key for s in self.steps], self.experiment.scoring, *fixed])
 
     def record(self, name: str, command: str, started: str, seconds: float) -> RunRecord:
         """The run as it is kept."""

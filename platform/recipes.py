@@ -11,26 +11,43 @@ from typing import Any
 
 from .errors import InputError
 
+DEEPLAB: Mapping[str, Any] = {
+    "stride": 8,
+    "scales": (0.75, 0.5),
+    "balanced": False,
+    "iterations": 20_000,
+    "batch_size": 10,
+    "lr": 2.5e-4,
+    "head_factor": 10.0,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "power": 0.9,
+    "clip_norm": 0.0,
+    "crop": 321,
+    "rescale": (0.5, 1.5),
+}
+"""kazuto1011/deeplab-pytorch on VOC. Its rate changes every 10 steps, here at every one."""
+
 RECIPES: Mapping[str, Mapping[str, Any]] = {
-    "lpcam-voc": {"iterations": 20_000, "batch_size": 10, "crop": 321, "rescale": (0.5, 1.5)},
-    "lpcam-coco": {
-        "iterations": 100_000,
-        "batch_size": 20,
-        "lr": 2e-4,
-        "crop": 321,
-        "rescale": (0.5, 1.5),
-    },
+    "lpcam-voc": DEEPLAB,
+    "lpcam-coco": {**DEEPLAB, "iterations": 100_000, "batch_size": 20, "lr": 2e-4},
     "advcam-voc": {
+        **DEEPLAB,
         "iterations": 30_000,
         "batch_size": 20,
-        "crop": 321,
         "rescale": (0.5, 2.0),
         "balanced": True,
     },
-    "psdpm-voc": {"iterations": 20_000, "batch_size": 10, "crop": 448, "rescale": (0.5, 1.5)},
-    "psdpm-coco": {"iterations": 100_000, "batch_size": 5, "crop": 481, "rescale": (0.5, 2.0)},
+    "psdpm-voc": {**DEEPLAB, "crop": 448},
+    "psdpm-coco": {
+        **DEEPLAB,
+        "iterations": 100_000,
+        "batch_size": 5,
+        "crop": 481,
+        "rescale": (0.5, 2.0),
+    },
 }
-"""lpcam-voc is deeplab-pytorch's default but for its COCO weights; advcam-voc also CLIMS."""
+"""advcam-voc is also CLIMS's. CLIP-ES's and RIB's are not published whole, so they are not here."""
 
 
 def recipe(name: str) -> dict[str, Any]:
@@ -41,7 +58,7 @@ def recipe(name: str) -> dict[str, Any]:
     """
     if name not in RECIPES:
         raise InputError(f"unknown recipe {name!r}; there are {', '.join(RECIPES)}")
-    own = ("iterations", "balanced")
+    own = ("stride", "scales", "balanced", "iterations")
     return {
         f"segment.{k}" if k in own else f"segment.training.{k}": v for k, v in RECIPES[name].items()
     }

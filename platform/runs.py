@@ -14,6 +14,8 @@ from .errors import InputError
 
 OWN = "its own background"
 """`Score.threshold_from` of maps that bring a background plane: no threshold was chosen."""
+FIXED = "a fixed value"
+"""`Score.threshold_from` where the experiment gives the threshold."""
 PARTS = ("discriminative", "other", "context")
 T = TypeVar("T")
 
@@ -27,7 +29,8 @@ class Score:
     class has IoU None. `scored` are the indices into `classes` (0 is background) that the means
     run over. `parts` (only where a data set marks parts): the share of the pixels of each kind
     of PARTS that is activated for the class it belongs to. `boundary` (labels only): mean boundary
-    F-score of the scored foreground classes.
+    F-score of the scored foreground classes. `confusion[target][prediction]`: pixels, of all
+    classes, at `threshold`.
     """
 
     split: str
@@ -46,6 +49,7 @@ class Score:
     recall: float
     parts: dict[str, float] | None = None
     boundary: float | None = None
+    confusion: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def value(self) -> float:
@@ -155,10 +159,16 @@ def score_from_json(row: dict[str, Any] | None) -> Score | None:
     """A score from its JSON form; none from none."""
     if row is None:
         return None
-    nan = {k: float("nan") for k, v in row.items() if v is None and k not in ("parts", "boundary")}
+    nan = {
+        k: float("nan")
+        for k, v in row.items()
+        if v is None and k not in ("parts", "boundary", "confusion")
+    }
     miou = tuple(float("nan") if v is None else v for v in row["miou"])
     lists = {k: tuple(row[k]) for k in ("classes", "scored", "thresholds", "iou")}
-    return Score(**{**row, **nan, **lists, "miou": miou})
+    rows = row.get("confusion")
+    confusion = tuple(map(tuple, rows)) if rows else None
+    return Score(**{**row, **nan, **lists, "miou": miou, "confusion": confusion})
 
 
 def read_run(path: Path) -> RunRecord:

@@ -74,9 +74,18 @@ class Sweep:
         return min(self.trials, self.size) if self.trials else self.size
 
     def trial_experiment(self, params: Mapping[str, Any]) -> Experiment:
-        """The experiment of one point, scored on the objective's split only."""
+        """The experiment of one point, scored on the objective's split only, and no further
+        than the fields of the space reach."""
         scoring = dataclasses.replace(self.base.scoring, splits=(self.split,))
-        return replaced(dataclasses.replace(self.base, scoring=scoring), params)
+        out = dataclasses.replace(self.base, scoring=scoring)
+        segments = any(field.startswith("segment.") for field in self.space)
+        if segments:
+            out = replaced(out, {"segment.splits": (self.split,)})
+        else:
+            out = replaced(out, {"segment.network": ""})
+        if not segments and not any(field.startswith("refine.") for field in self.space):
+            out = replaced(out, {"refine.kind": ""})
+        return replaced(out, params)
 
     def points(self) -> list[dict[str, Any]]:
         """The points to try: the grid, or as many different ones of it as there are trials."""
@@ -105,8 +114,9 @@ def run_trial(config: dict[str, Any]) -> dict[str, Any]:
         pipeline = Pipeline(store, sweep.trial_experiment(config["point"]))
         out["cached"] = not pipeline.missing()
         pipeline.execute()
-        score = pipeline.read_scores()[pipeline.localizer.name][sweep.split]
-        out |= {"value": score.value, "score": as_json(score)}
+        score = list(pipeline.read_scores().values())[-1][sweep.split]
+        plain = as_json(dataclasses.replace(score, confusion=None))
+        out |= {"value": score.value, "score": plain}
     except Exception as error:
         cause = getattr(error, "cause", None) or error
         out["error"] = f"{type(cause).__name__}: {cause}".strip().splitlines()[-1]

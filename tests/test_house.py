@@ -19,7 +19,7 @@ LEVELS = (
     ("ops", "metrics"),
     ("models", "data"),
     ("learner",),
-    ("method", "joint", "experiment", "refiner", "recipes"),
+    ("method", "joint", "experiment", "learners", "recipes"),
     ("stages", "datasets"),
     ("steps",),
     ("imports", "exports"),

@@ -41,6 +41,9 @@ class DeepLabV2(Trainable):
         width = backbone.channels[3]
         convs = [nn.Conv2d(width, classes, 3, padding=r, dilation=r) for r in rates]
         self.aspp = nn.ModuleList(convs)
+        for module in backbone.modules() if backbone.pretrained else ():
+            if isinstance(module, nn.BatchNorm2d):
+                module.requires_grad_(False)
         for conv in convs:
             assert conv.bias is not None
             nn.init.normal_(conv.weight, std=0.01)
@@ -68,16 +71,9 @@ class DeepLabV2(Trainable):
         return [whole, *parts, torch.stack([whole, *large]).amax(0)]
 
     def groups(self, head_factor: float, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """The backbone's convolutions at `lr`, pyramid weights at a multiple, pyramid biases at
-        twice that without decay; affine parameters of normalisation stay (they are in no group).
-        """
-        body = [
-            p
-            for module in self.backbone.modules()
-            if isinstance(module, nn.Conv2d) or not self.backbone.pretrained
-            for p in module.parameters(recurse=False)
-            if p.requires_grad
-        ]
+        """The backbone at `lr`, pyramid weights at a multiple, pyramid biases at twice that
+        without decay; normalisation of a pretrained body is fixed."""
+        body = [p for p in self.backbone.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [
             {"params": body, "lr": lr, "weight_decay": weight_decay},
             {

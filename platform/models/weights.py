@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -45,13 +46,29 @@ def _plain(name: str) -> str:
     return name
 
 
+def _segments(state: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict is a segmenter's: an auxiliary head, or a head of convolutions."""
+    return any(
+        k.startswith("aux_classifier.")
+        or (k.startswith("classifier.") and v.ndim == 4 and max(v.shape[2:]) > 1)
+        for k, v in state.items()
+    )
+
+
 def load(module: nn.Module, path: str | Path, architecture: str) -> None:
     """Loads a file into `module`; its classifier head, if it has one, is left out.
 
     Raises:
-        InputError: a tensor is missing, unknown or of another shape; nothing is loaded then.
+        InputError: a tensor is missing, unknown or of another shape, or the file is that of a
+            segmenter, which saw masks (torchvision's COCO_WITH_VOC_LABELS); nothing is loaded.
     """
-    state = {k: v for k, v in read(path).items() if not k.startswith(_CLASSIFIER_KEYS)}
+    found = read(path)
+    if _segments(found):
+        raise InputError(
+            f"{path} holds a segmenter, which has seen masks; image labels alone are learnt here, "
+            "so a body must come from ImageNet weights"
+        )
+    state = {k: v for k, v in found.items() if not k.startswith(_CLASSIFIER_KEYS)}
     own = module.state_dict()
     missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
     unknown = [k for k in state if k not in own]

@@ -54,7 +54,7 @@ def refine(image: NDArray[np.uint8], probabilities: Probabilities, crf: CRF) -> 
 
     Args:
         image: RGB `[H,W,3]`.
-        probabilities: `[L,H,W]`, summing to 1; one label comes back as it is.
+        probabilities: `[L,H,W]`, each pixel's up to a factor; one label comes back as it is.
         crf: the parameters.
 
     Returns:
@@ -103,7 +103,8 @@ def best_labels(
         image: RGB `[H,W,3]`.
         scores: `[L,H,W]`: of the background, then of the class maps, 0..1.
         crf: the parameters, or none: the best score. With a certainty the best label enters,
-            without one the softmax of the scores.
+            without one the scores do, as probabilities (as public code hands them to
+            `unary_from_softmax`; their sum makes no difference).
 
     Returns:
         `[H,W]`, 0..L-1.
@@ -111,10 +112,6 @@ def best_labels(
     if crf is None:
         out: NDArray[np.uint8] = scores.argmax(0).astype(np.uint8)
         return out
-    if crf.certainty:
-        found = certain(scores.argmax(0), len(scores), crf.certainty)
-    else:
-        exponent = np.exp(scores - scores.max(0))
-        found = exponent / exponent.sum(0)
+    found = certain(scores.argmax(0), len(scores), crf.certainty) if crf.certainty else scores
     best: NDArray[np.uint8] = refine(image, found, crf).argmax(0).astype(np.uint8)
     return best

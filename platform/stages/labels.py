@@ -37,7 +37,7 @@ class Cut:
             one level: labels. Two: what is foreground at the first is certain, what is
             background at both is certain, the rest is unknown (255).
         crf: refines the labels of each level; none: they are cut.
-        power: class maps enter to it.
+        power: class maps enter to it, and levels are compared with the result.
     """
 
     levels: tuple[float, ...]
@@ -52,8 +52,8 @@ def scores_of(maps: ClassMaps, level: float, power: float = 1.0) -> NDArray[np.f
     if maps.classes:
         found = torch.from_numpy(maps.planes).float()[None]
         size = (maps.height, maps.width)
-        full = F.interpolate(found, size, mode="bilinear", align_corners=False)[0].numpy()
-        out[1:] = full[own:] ** power
+        full = F.interpolate(found, size, mode="bilinear", align_corners=False)[0].numpy() ** power
+        out[1:] = full[own:]
         if own:
             out[0] = level * full[0]
     return out

@@ -1,4 +1,5 @@
-"""Labels that a segmenter predicts, as Ray Data actors: whole images, at their own size."""
+"""What a segmenter predicts of whole images, as Ray Data actors: labels at the image's size, or
+probabilities on its own grid (float16), kept as class maps of all classes, background first."""
 
 from __future__ import annotations
 
@@ -13,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from ..data import planes, shards
+from ..data import class_maps, planes, shards
+from ..data.class_maps import ClassMaps
 from ..data.transforms import normalized
 from ..experiment import Network
+from ..learners import Segmenter
 from ..models.deeplab import DeepLabV2
 from ..models.fuse import fused
-from ..ops.crf import CRF, refine
-from ..refiner import Segmenter
 from . import inference
 
 
@@ -32,7 +33,7 @@ class Job:
     classes: int
     weights: str
     folder: str
-    crf: CRF | None
+    probabilities: bool
     batch_size: int
     actors: int
 
@@ -53,34 +54,46 @@ class Predict:
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
         done = dict(self._predicted(rows))
         try:
-            named = [(row["id"], done[k]) for k, row in enumerate(rows)]
-            planes.write(planes.file_of(self.job.folder, piece), named)
+            self._write(piece, [(row, done[k]) for k, row in enumerate(rows)])
         except OSError as error:
             return inference.answer(0, f"writing labels failed: {error}", error.errno or 0)
         return inference.answer(len(rows))
 
+    def _write(
+        self, piece: shards.Slice, rows: Sequence[tuple[dict[str, Any], NDArray[Any]]]
+    ) -> None:
+        path = Path(planes.file_of(self.job.folder, piece))
+        if not self.job.probabilities:
+            planes.write(path, [(row["id"], found) for row, found in rows])
+            return
+        maps = [
+            ClassMaps(
+                id=row["id"],
+                classes=tuple(range(self.job.classes + 1)),
+                planes=found,
+                height=row["height"],
+                width=row["width"],
+            )
+            for row, found in rows
+        ]
+        class_maps.write(path, maps)
+
     @torch.inference_mode()
-    def _predicted(self, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    def _predicted(self, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[int, NDArray[Any]]]:
         for chosen, images in inference.groups(rows, self.pool, self.job.batch_size):
             pixels = normalized(torch.from_numpy(np.stack(images)).to(self.device))
             logits = self.network.views(pixels, self.job.learner.scales)[-1]
-            size = images[0].shape[:2]
-            full = F.interpolate(logits, size, mode="bilinear", align_corners=False)
-            if self.job.crf is None:
-                found = full.argmax(1).to(torch.uint8).cpu().numpy()
+            if self.job.probabilities:
+                found = logits.softmax(1).half().cpu().numpy()
             else:
-                shares = full.softmax(1).cpu().numpy()
-                found = np.stack(
-                    [
-                        refine(image, share, self.job.crf).argmax(0).astype(np.uint8)
-                        for image, share in zip(images, shares, strict=True)
-                    ]
-                )
+                size = images[0].shape[:2]
+                full = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+                found = full.argmax(1).to(torch.uint8).cpu().numpy()
             yield from zip(chosen, found, strict=True)
 
 
 def predict(
     folder: Path, job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """The stage: predicted labels of all slices, in `folder`."""
+    """The stage: predictions of all slices, in `folder`."""
     return {"images": inference.run(Predict, job, pieces, job.actors, progress)}

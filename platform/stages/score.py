@@ -131,6 +131,16 @@ def score(
     return {"images": total.images}
 
 
+def read_tally(path: Path, classes: int) -> Tally:
+    """The counts in a file of the scoring stage."""
+    tally = Tally.empty(classes)
+    with np.load(path, allow_pickle=False) as arrays:
+        tally.curve.counts, tally.parts = arrays["curve"], arrays["parts"]
+        if "boundary" in arrays:
+            tally.boundary.sums = arrays["boundary"]
+    return tally
+
+
 def read_score(
     artefact: Artefact,
     *,
@@ -150,14 +160,9 @@ def read_score(
         threshold: of the seed; none: the best on this split.
         threshold_from: the split that the threshold was chosen on, or what else gave it.
     """
-    with np.load(artefact.path(COUNTS), allow_pickle=False) as arrays:
-        counts, parts = arrays["curve"], arrays["parts"]
-        boundary = BoundaryScore(len(classes))
-        if "boundary" in arrays:
-            boundary.sums = arrays["boundary"]
-    curve = ThresholdCurve(len(classes))
-    curve.counts = counts
-    summaries = [summarize(matrix, scored) for matrix in curve.matrices()]
+    tally = read_tally(artefact.path(COUNTS), len(classes))
+    matrices = tally.curve.matrices()
+    summaries = [summarize(matrix, scored) for matrix in matrices]
     miou = [s.miou for s in summaries]
     at = int(np.nanargmax(miou)) if threshold is None else THRESHOLDS.index(threshold)
     best = summaries[at]
@@ -176,8 +181,9 @@ def read_score(
         false_negatives=best.false_negatives,
         precision=best.precision,
         recall=best.recall,
-        parts=_shares(parts, at),
-        boundary=boundary.mean(scored),
+        parts=_shares(tally.parts, at),
+        boundary=tally.boundary.mean(scored),
+        confusion=tuple(tuple(map(int, row)) for row in matrices[at]),
     )
 
 

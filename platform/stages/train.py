@@ -41,6 +41,7 @@ class Job:
     seed: int
     metrics: str
     planes: str = ""
+    field: str = "training"
 
     def plan(self, rank: int, world: int) -> stream.Plan:
         t = self.training
@@ -141,14 +142,15 @@ class Trainer:
         loss = torch.stack(list(terms.values())).sum()
         if not math.isfinite(loss.item()):
             raise InputError(
-                f"training diverged at step {self.step}: the loss is {loss.item()}; lower "
-                f"training.lr ({t.lr}) or set training.clip_norm ({t.clip_norm})"
+                f"training {self.job.learner.name} diverged at step {self.step}: the loss is "
+                f"{loss.item()}; lower {self.job.field}.lr ({t.lr}) or set {self.job.field}."
+                f"clip_norm ({t.clip_norm}){self.job.learner.advice}"
             )
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if t.clip_norm:
-            nn.utils.clip_grad_norm_(self.network.parameters(), t.clip_norm)
+            own = [p for group in self.optimizers[0].param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(own, t.clip_norm)
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1
@@ -182,6 +184,9 @@ def run_worker(job: Job) -> None:
     import ray.train.torch
 
     cluster.data_context()
+    fault = Path(job.metrics).with_suffix(".fault")
+    if fault.exists():  # a restart would end as the first try did
+        raise InputError(fault.read_text())
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
@@ -197,7 +202,11 @@ def run_worker(job: Job) -> None:
             trainer.module,
             parallel_strategy_kwargs={"broadcast_buffers": False},  # banks are the same everywhere
         )
-    train(trainer, Log(Path(job.metrics), trainer.step) if rank == 0 else None, _report(rank))
+    try:
+        train(trainer, Log(Path(job.metrics), trainer.step) if rank == 0 else None, _report(rank))
+    except InputError as error:
+        fault.write_text(str(error))
+        raise
 
 
 def _report(rank: int) -> Callable[[Trainer, dict[str, float]], None]:
@@ -262,6 +271,20 @@ def following(path: Path, progress: Callable[[str, int, int], None]) -> Iterator
         thread.join()
 
 
+def _fitted(trainer: Any, fault: Path) -> Any:
+    """The result of a training; what a worker failed of is raised as it was there."""
+    import ray.train
+
+    try:
+        return trainer.fit()
+    except ray.train.v2.api.exceptions.WorkerGroupError as error:
+        if fault.exists():
+            text = fault.read_text()
+            fault.unlink()
+            raise InputError(text) from error
+        raise next(iter(error.worker_failures.values())) from error
+
+
 def fit(
     folder: Path, job: Job, home: Path, progress: Callable[[str, int, int], None]
 ) -> dict[str, Any]:
@@ -277,6 +300,8 @@ def fit(
     import ray.train.torch
 
     job.plan(0, job.training.workers)
+    fault = Path(job.metrics).with_suffix(".fault")
+    fault.unlink(missing_ok=True)
     gpu = cluster.gpus() > 0
     trainer = ray.train.torch.TorchTrainer(
         run_worker,
@@ -296,10 +321,7 @@ def fit(
         ),
     )
     with following(Path(job.metrics), progress):
-        try:
-            result = trainer.fit()
-        except ray.train.v2.api.exceptions.WorkerGroupError as error:
-            raise next(iter(error.worker_failures.values())) from error
+        result = _fitted(trainer, fault)
     with result.checkpoint.as_directory() as kept:
         state = torch.load(Path(kept) / "state.pt", weights_only=True)
     torch.save(state["network"], folder / NETWORK)

@@ -17,10 +17,10 @@ from ..data import class_maps, shards
 from ..data.class_maps import ClassMaps
 from ..data.transforms import normalized
 from ..experiment import Network
+from ..learners import Boundaries
 from ..models.boundary import BoundaryNet
 from ..models.fuse import fused
 from ..ops.random_walk import random_walk
-from ..refiner import Boundaries
 from . import inference
 
 

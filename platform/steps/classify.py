@@ -73,16 +73,8 @@ def network(context: Context, host: Method, superpixels: Stage | None) -> Step:
 def inferred(
     context: Context, host: Method, method: Method, network: Stage, split: str, keep: bool
 ) -> Step:
-    """Maps by a method that looks at the images with the network that `host` trained.
-
-    Args:
-        context: of the experiment.
-        host: whose network it is.
-        method: whose maps.
-        network: the trained one.
-        split: whose images.
-        keep: features too.
-    """
+    """Maps of `split` by a method that looks at the images with the network that `host` trained;
+    with `keep`, features too."""
     e = context.experiment
     stage = Stage(
         name="maps",

@@ -12,7 +12,7 @@ from ..experiment import Experiment, Network, Training
 from ..learner import Learner
 from ..metrics import OWN_BACKGROUND
 from ..progress import Silent
-from ..runs import OWN, Score, StageRecord
+from ..runs import FIXED, OWN, Score, StageRecord
 from ..store import Artefact, Stage, Store
 
 Compute = Callable[[Path], dict[str, Any]]
@@ -76,8 +76,10 @@ class Context:
         training: Training,
         split: str,
         planes: Stage | None,
+        field: str = "training",
     ) -> dict[str, Any]:
-        """Trains on a split, with the planes of an artefact beside the images if there is one."""
+        """Trains on a split, with the planes of an artefact beside the images if there is one;
+        `field` is where the experiment keeps the training's options."""
         from ..stages import cluster, train
 
         home = self.store.root / "training" / stage.key[:32]
@@ -90,6 +92,7 @@ class Context:
             seed=self.experiment.seed,
             metrics=str(home.with_suffix(".jsonl")),
             planes=str(self.artefact(planes).folder) if planes else "",
+            field=field,
         )
         train.build(job.network, job.learner, job.classes, job.seed)
         cluster.connect()
@@ -114,10 +117,14 @@ class Context:
             threshold_from=chosen,
         )
 
-    def read_scores(self, stages: dict[str, Stage], own: bool) -> dict[str, Score]:
-        """By split. The threshold is chosen on the first one, unless `own`: then class maps
-        bring a background, or labels were cut before, and none is chosen."""
-        threshold, chosen = (OWN_BACKGROUND, OWN) if own else (None, "")
+    def read_scores(
+        self, stages: dict[str, Stage], own: bool, fixed: float | None
+    ) -> dict[str, Score]:
+        """By split. The threshold is chosen on the first one, unless it is fixed, or `own`: then
+        class maps bring a background, or labels were cut before, and none is chosen."""
+        threshold, chosen = (None, "") if fixed is None else (fixed, FIXED)
+        if own:
+            threshold, chosen = OWN_BACKGROUND, OWN
         out = {}
         for split, stage in stages.items():
             out[split] = self.read_score(stage, split, threshold, chosen)

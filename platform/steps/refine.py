@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..learners import Boundaries
 from ..ops.crf import CRFS
-from ..refiner import Boundaries
 from ..store import Stage, keyed
 from .classify import plain
 from .context import Context, Step
@@ -18,8 +18,8 @@ ABOVE, BELOW = 0.15, 0.10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Source:
-    """Class maps that labels are made from.
+class Seeds:
+    """Class maps that labels are cut from.
 
     Attributes:
         name: of the localizer.
@@ -33,88 +33,97 @@ class Source:
     scored: Stage
     own: bool
 
-    def levels(self, context: Context, fixed: float | None) -> tuple[float, ...]:
-        """The background's level of the seed: the factor 1 on its own, the fixed one, the best."""
-        if self.own:
-            return (1.0,)
-        if fixed is not None:
-            return (fixed,)
-        return (context.read_score(self.scored, context.experiment.scoring.splits[0]).threshold,)
+    def best(self, context: Context, power: float) -> float:
+        """The threshold that is best on the first scored split, of the maps to a power."""
+        split = context.experiment.scoring.splits[0]
+        return float(context.read_score(self.scored, split).threshold ** power)
 
-    def inputs(self, split: str, chosen: bool) -> dict[str, str]:
-        """Of a stage on these maps; the scores are one where they choose a threshold."""
-        scores = {"scores": self.scored.key} if chosen and not self.own else {}
-        return {"maps": self.maps[split].key, **scores}
+    def key(self, context: Context, split: str, fixed: bool) -> dict[str, Any]:
+        """What a stage on these maps reads, as arguments of `Stage`; where the threshold is not
+        fixed, the scores that choose it too."""
+        chosen = not fixed and not self.own
+        scores = {"scores": self.scored.key} if chosen else {}
+        return {
+            "config": {"split": split, **({"scored": context.scored} if chosen else {})},
+            "inputs": {"shards": context.shards.key, "maps": self.maps[split].key, **scores},
+        }
 
 
-def labels(context: Context, source: Source, split: str, crf: str, level: float | None) -> Step:
+def labels(context: Context, seeds: Seeds, split: str, crf: str, fixed: float | None) -> Step:
     """Labels of a split: class maps cut at a threshold, refined by DenseCRF if `crf` is given."""
-    chosen = level is None
+    power = context.experiment.refine.power if crf else 1.0
+    key = seeds.key(context, split, fixed is not None)
     stage = Stage(
         name="labels",
         version=1,
         config={
+            **key["config"],
             "crf": dataclasses.asdict(CRFS[crf]) if crf else None,
-            "level": level,
-            "split": split,
-            **({"scored": context.scored} if chosen and not source.own else {}),
+            "level": None if seeds.own else fixed,
+            "power": power,
         },
-        inputs={"shards": context.shards.key, **source.inputs(split, chosen)},
-        title=f"{source.name} {'DenseCRF' if crf else 'seeds'} of {split}",
+        inputs=key["inputs"],
+        title=f"{seeds.name} {'DenseCRF' if crf else 'seeds'} of {split}",
     )
 
     def compute(folder: Path) -> dict[str, Any]:
-        from ..stages import cluster
-        from ..stages import labels as stage_code
-
-        cluster.connect()
-        cut = stage_code.Cut(
-            levels=source.levels(context, level),
-            crf=CRFS[crf] if crf else None,
-            power=context.experiment.refine.power if crf else 1.0,
-        )
-        maps = context.artefact(source.maps[split]).files(".parquet")
-        return stage_code.make(folder, context.pieces(split), maps, cut, context.count)
+        level = 1.0 if seeds.own else seeds.best(context, power) if fixed is None else fixed
+        return _cut(context, folder, seeds, split, (level,), crf, power)
 
     return Step(stage, compute)
 
 
-def certain(context: Context, source: Source, split: str) -> Step:
+def certain(context: Context, seeds: Seeds, split: str) -> Step:
     """What is certainly foreground and certainly background, for IRN to learn from."""
     r = context.experiment.refine
-    fixed = r.foreground is not None and r.background is not None
+    both = r.foreground is not None and r.background is not None
+    key = seeds.key(context, split, both or r.threshold is not None)
+    given = [r.foreground, r.background, None if both else r.threshold]
     stage = Stage(
         name="labels",
         version=1,
         config={
+            **key["config"],
             "crf": dataclasses.asdict(CRFS[r.crf]),
-            "levels": [r.foreground, r.background, r.threshold],
+            "levels": "own" if seeds.own else given,
             "power": r.power,
-            "split": split,
-            **({} if fixed or source.own else {"scored": context.scored}),
         },
-        inputs={"shards": context.shards.key, **source.inputs(split, not fixed)},
-        title=f"{source.name} certain labels of {split}",
+        inputs=key["inputs"],
+        title=f"{seeds.name} certain labels of {split}",
     )
 
     def compute(folder: Path) -> dict[str, Any]:
-        from ..stages import cluster
-        from ..stages import labels as stage_code
+        return _cut(context, folder, seeds, split, levels(), r.crf, r.power)
 
-        cluster.connect()
-        if source.own:
-            levels = (1.0, 0.5)  # SIPE: the background as it is, then at half
-        else:
-            middle = source.levels(context, r.threshold)[0] if not fixed else 0.0
-            levels = (
-                min(0.99, middle + ABOVE) if r.foreground is None else r.foreground,
-                max(0.0, middle - BELOW) if r.background is None else r.background,
-            )
-        cut = stage_code.Cut(levels=levels, crf=CRFS[r.crf], power=r.power)
-        maps = context.artefact(source.maps[split]).files(".parquet")
-        return stage_code.make(folder, context.pieces(split), maps, cut, context.count)
+    def levels() -> tuple[float, float]:
+        if seeds.own:
+            return 1.0, 0.5  # SIPE: the background as it is, then at half
+        middle = 0.0
+        if not both:
+            middle = seeds.best(context, r.power) if r.threshold is None else r.threshold
+        return (
+            min(0.99, middle + ABOVE) if r.foreground is None else r.foreground,
+            max(0.0, middle - BELOW) if r.background is None else r.background,
+        )
 
     return Step(stage, compute)
+
+
+def _cut(
+    context: Context,
+    folder: Path,
+    seeds: Seeds,
+    split: str,
+    levels: tuple[float, ...],
+    crf: str,
+    power: float,
+) -> dict[str, Any]:
+    from ..stages import cluster, labels
+
+    cluster.connect()
+    cut = labels.Cut(levels=levels, crf=CRFS[crf] if crf else None, power=power)
+    maps = context.artefact(seeds.maps[split]).files(".parquet")
+    return labels.make(folder, context.pieces(split), maps, cut, context.count)
 
 
 def masks(context: Context, split: str) -> Step:
@@ -145,9 +154,8 @@ def boundaries(context: Context, name: str, labels: Stage, split: str) -> Step:
         version=1,
         config={
             "network": keyed(network),
-            "training": plain(e.refine.training),
+            "training": plain(dataclasses.replace(e.refine.training, split=split)),
             "pair_radius": e.refine.pair_radius,
-            "split": split,
             "seed": e.seed,
         },
         inputs={"shards": context.shards.key, "labels": labels.key},
@@ -163,12 +171,13 @@ def boundaries(context: Context, name: str, labels: Stage, split: str) -> Step:
             training=e.refine.training,
             split=split,
             planes=labels,
+            field="refine.training",
         )
 
     return Step(stage, compute)
 
 
-def walked(context: Context, source: Source, boundaries: Stage, split: str) -> Step:
+def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Step:
     """Class maps spread inside the boundaries."""
     e = context.experiment
     config = {"radius": e.refine.radius, "beta": e.refine.beta, "steps": e.refine.steps}
@@ -179,9 +188,9 @@ def walked(context: Context, source: Source, boundaries: Stage, split: str) -> S
         inputs={
             "shards": context.shards.key,
             "boundaries": boundaries.key,
-            "maps": source.maps[split].key,
+            "maps": seeds.maps[split].key,
         },
-        title=f"{source.name} propagated, {split}",
+        title=f"{seeds.name} propagated, {split}",
     )
 
     def compute(folder: Path) -> dict[str, Any]:
@@ -191,7 +200,7 @@ def walked(context: Context, source: Source, boundaries: Stage, split: str) -> S
         job = walk.Job(
             network=e.network,
             weights=str(context.artefact(boundaries).path("network.pt")),
-            maps=str(context.artefact(source.maps[split]).folder),
+            maps=str(context.artefact(seeds.maps[split]).folder),
             folder=str(folder),
             radius=e.refine.radius,
             beta=e.refine.beta,

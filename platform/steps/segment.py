@@ -6,23 +6,29 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
 from ..experiment import Network, Training
+from ..learners import Segmenter
+from ..models.backbones import build
 from ..ops.crf import CRFS
-from ..refiner import Segmenter
 from ..store import Stage, keyed
 from .classify import plain
 from .context import Context, Step
 
 
 def body(context: Context) -> Network:
-    """The segmenter's own, or the classifier's."""
+    """The segmenter's own, or the classifier's.
+
+    Raises:
+        InputError: it is another than the classifier's, which needs weights of its own.
+    """
     e = context.experiment
     s = e.segment
-    same = s.backbone in ("", e.network.backbone)
-    return Network(
-        backbone=s.backbone or e.network.backbone,
-        weights=s.weights or (e.network.weights if same else None),
-    )
+    if s.backbone in ("", e.network.backbone):
+        return Network(backbone=e.network.backbone, weights=s.weights or e.network.weights)
+    if not s.weights and build(s.backbone).pretrained:
+        raise InputError(f"segment.backbone {s.backbone!r} needs segment.weights of its own")
+    return Network(backbone=s.backbone, weights=s.weights)
 
 
 def learner(context: Context) -> Segmenter:
@@ -34,11 +40,12 @@ def learner(context: Context) -> Segmenter:
 def training(context: Context, split: str) -> Training:
     """The recipe, its iterations as whole epochs of the split."""
     s = context.experiment.segment
+    own = dataclasses.replace(s.training, split=split)
     if not s.iterations:
-        return s.training
+        return own
     rows = sum(piece.rows for piece in context.pieces(split))
-    steps = max(1, rows // s.training.batch_size)
-    return dataclasses.replace(s.training, epochs=max(1, round(s.iterations / steps)))
+    steps = max(1, rows // own.batch_size)
+    return dataclasses.replace(own, epochs=max(1, round(s.iterations / steps)))
 
 
 def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
@@ -53,11 +60,10 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
             "scales": e.segment.scales,
             "balanced": e.segment.balanced,
             "training": plain(how),
-            "split": split,
             "seed": e.seed,
         },
         inputs={"shards": context.shards.key, "labels": labels.key},
-        title=f"train {e.segment.network} on {name}",
+        title=f"train {e.segment.network} on {name} of {split}",
     )
 
     def compute(folder: Path) -> dict[str, Any]:
@@ -69,25 +75,21 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
             training=how,
             split=split,
             planes=labels,
+            field="segment.training",
         )
 
     return Step(stage, compute)
 
 
-def predictions(context: Context, segmenter: Stage, split: str) -> Step:
-    """The segmenter's labels of a split."""
+def predicted(context: Context, segmenter: Stage, split: str, probabilities: bool) -> Step:
+    """The segmenter's labels of a split, or its probabilities."""
     e = context.experiment
-    crf = CRFS[e.segment.crf] if e.segment.crf else None
     stage = Stage(
-        name="labels",
+        name="maps" if probabilities else "labels",
         version=1,
-        config={
-            "split": split,
-            "scales": e.segment.scales,
-            "crf": dataclasses.asdict(crf) if crf else None,
-        },
+        config={"split": split, "scales": e.segment.scales, "probabilities": probabilities},
         inputs={"shards": context.shards.key, "segmenter": segmenter.key},
-        title=f"{e.segment.network} on {split}",
+        title=f"{e.segment.network}{' probabilities' if probabilities else ''} on {split}",
     )
 
     def compute(folder: Path) -> dict[str, Any]:
@@ -100,10 +102,32 @@ def predictions(context: Context, segmenter: Stage, split: str) -> Step:
             classes=len(context.classes),
             weights=str(context.artefact(segmenter).path("network.pt")),
             folder=str(folder),
-            crf=crf,
+            probabilities=probabilities,
             batch_size=max(1, e.views.batch_size // 2),
             actors=context.actors,
         )
         return predict.predict(folder, job, context.pieces(split), context.count)
+
+    return Step(stage, compute)
+
+
+def smoothed(context: Context, probabilities: Stage, split: str) -> Step:
+    """The labels of probabilities after DenseCRF."""
+    crf = CRFS[context.experiment.segment.crf]
+    stage = Stage(
+        name="labels",
+        version=1,
+        config={"split": split, "crf": dataclasses.asdict(crf)},
+        inputs={"shards": context.shards.key, "maps": probabilities.key},
+        title=f"DenseCRF of predictions on {split}",
+    )
+
+    def compute(folder: Path) -> dict[str, Any]:
+        from ..stages import cluster, labels
+
+        cluster.connect()
+        files = context.artefact(probabilities).files(".parquet")
+        cut = labels.Cut(levels=(1.0,), crf=crf)
+        return labels.make(folder, context.pieces(split), files, cut, context.count)
 
     return Step(stage, compute)

@@ -16,10 +16,10 @@ from wsss.platform.data.class_maps import ClassMaps
 from wsss.platform.data.folder import Folder
 from wsss.platform.experiment import Network, Training
 from wsss.platform.learner import Batch, Learner
+from wsss.platform.learners import Boundaries, Segmenter
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.ops.random_walk import random_walk, transition
 from wsss.platform.progress import Silent
-from wsss.platform.refiner import Boundaries, Segmenter
 from wsss.platform.stages import cluster, labels, predict, walk
 from wsss.platform.stages.train import Job, Trainer, build
 from wsss.platform.store import Store
@@ -199,7 +199,7 @@ def bench_chain(folder: Path, images: int = 64) -> None:
         classes=CLASSES,
         weights=str(folder / "segmenter.pt"),
         folder=str(out),
-        crf=None,
+        probabilities=False,
         batch_size=4,
         actors=cluster.cores(),
     )

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 from wsss.platform.learner import Batch
+from wsss.platform.learners import Boundaries, Segmenter, shrunk
 from wsss.platform.models.backbones import build
 from wsss.platform.models.boundary import BoundaryNet
 from wsss.platform.models.deeplab import DeepLabV2
-from wsss.platform.refiner import Boundaries, Segmenter, shrunk
 
 
 def batch(labels, side=48):

@@ -80,6 +80,13 @@ def test_the_head_of_mobilenet_is_dropped(saved):
     assert all(torch.equal(v, state[k]) for k, v in body.state_dict().items())
 
 
+@pytest.mark.parametrize("extra", ["aux_classifier.4.weight", "classifier.0.convs.0.0.weight"])
+def test_a_segmenters_weights_are_refused(refused, state, saved, extra):
+    """As torchvision's COCO_WITH_VOC_LABELS are: they saw masks."""
+    seen = {f"backbone.{k}": v for k, v in state.items() if not k.startswith("fc.")}
+    refused(saved({**seen, extra: torch.zeros(21, 256, 3, 3)}), "has seen masks")
+
+
 def test_counters_of_batches_may_be_missing(body, state, saved):
     kept = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     weights.load(body, saved(kept), "resnet18")

@@ -54,10 +54,8 @@ def test_it_is_near_exact_mean_field(name):
     image, _, seed = blobs()
     crf = CRFS[name]
     scores = np.stack([np.full_like(seed, 0.4), seed])
-    if crf.certainty:
-        start = certain(scores.argmax(0), 2, crf.certainty)
-    else:
-        start = np.exp(scores) / np.exp(scores).sum(0)
+    hard = certain(scores.argmax(0), 2, crf.certainty)
+    start = hard if crf.certainty else scores / scores.sum(0)
     found, wanted = refine(image, start, crf), exact(image, start, crf)
     np.testing.assert_allclose(found.sum(0), 1, atol=1e-4)
     agree = (found.argmax(0) == wanted.argmax(0)).mean()
@@ -100,6 +98,13 @@ def test_certain_labels_share_what_is_left():
     found = certain(np.array([[0, 2]]), 3, 0.7)
     np.testing.assert_allclose(found[:, 0, 0], [0.7, 0.15, 0.15])
     np.testing.assert_allclose(found[:, 0, 1], [0.15, 0.15, 0.7])
+
+
+def test_the_sum_of_soft_scores_makes_no_difference():
+    image, _, seed = blobs()
+    scores = np.stack([np.full_like(seed, 0.4), seed]).clip(0.01, 1)
+    whole = best_labels(image, scores, CRFS["psa"])
+    np.testing.assert_array_equal(whole, best_labels(image, scores / 2, CRFS["psa"]))
 
 
 def test_sizes_that_differ_are_refused():

@@ -16,10 +16,10 @@ from wsss.platform.data.images import decode_image, encode_png
 from wsss.platform.data.transforms import normalized
 from wsss.platform.errors import InputError
 from wsss.platform.experiment import Network
+from wsss.platform.learners import Boundaries, Segmenter
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.ops.maps import best_class
 from wsss.platform.ops.random_walk import random_walk
-from wsss.platform.refiner import Boundaries, Segmenter
 from wsss.platform.stages import labels, predict, walk
 from wsss.platform.stages.labels import Cut, labels_of
 from wsss.platform.stages.train import build
@@ -144,8 +144,8 @@ def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path):
         np.testing.assert_allclose(out.planes.astype(np.float32), wanted.numpy(), atol=4e-3)
 
 
-@pytest.mark.parametrize("crf", [None, CRFS["deeplab"]])
-def test_predictions_are_those_of_each_image_alone(write_shards, tmp_path, crf):
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_predictions_are_those_of_each_image_alone(write_shards, tmp_path, probabilities):
     (piece,) = write_shards([3], size=(41, 56))
     learner = Segmenter((0.5,), stride=8)
     network = build(Network(backbone="small"), learner, 3, seed=0).eval()
@@ -156,19 +156,28 @@ def test_predictions_are_those_of_each_image_alone(write_shards, tmp_path, crf):
         classes=3,
         weights=str(tmp_path / "network.pt"),
         folder=str(tmp_path),
-        crf=crf,
+        probabilities=probabilities,
         batch_size=2,
         actors=1,
     )
     assert predict.Predict(job)(batch_of(piece))["rows"][0] == 3
-    found = planes.read(Path(planes.file_of(tmp_path, piece)))
+    path = Path(planes.file_of(tmp_path, piece))
+    if probabilities:
+        kept = {m.id: m for m in class_maps.read([path])}
+    else:
+        found = planes.read(path)
     for row in shards.read(piece, ("id", "image")):
         pixels = decode_image(row["image"], row["id"]).copy()
-        assert found[row["id"]].shape == (41, 56)
         with torch.no_grad():
             logits = network.views(normalized(torch.from_numpy(pixels)[None]), (0.5,))[-1]
+        if probabilities:
+            shares = kept[row["id"]].planes.astype(np.float32)
+            assert kept[row["id"]].classes == (0, 1, 2, 3)
+            np.testing.assert_allclose(shares, logits.softmax(1)[0].numpy(), atol=2e-3)
+            np.testing.assert_allclose(shares.sum(0), 1, atol=2e-3)
+            continue
         full = torch.nn.functional.interpolate(
             logits, (41, 56), mode="bilinear", align_corners=False
         )
-        if crf is None:
-            assert (found[row["id"]] == full[0].argmax(0).numpy()).mean() > 0.99
+        assert found[row["id"]].shape == (41, 56)
+        assert (found[row["id"]] == full[0].argmax(0).numpy()).mean() > 0.99

@@ -1,4 +1,4 @@
-"""Learners after the classifier: IRN's boundaries and the segmenter.
+"""The learners after the classifier: IRN's boundaries and the segmenter.
 
 They learn from labels that the pipeline made, never from the data set's masks.
 Shapes: B batch, N foreground classes, H W pixels, h w grid.
@@ -56,6 +56,7 @@ class Segmenter(Learner):
     """
 
     name: ClassVar[str] = "deeplabv2"
+    advice: ClassVar[str] = ", or set segment.balanced=true"
 
     def __init__(
         self, scales: tuple[float, ...] = (0.75, 0.5), balanced: bool = False, stride: int = 8
