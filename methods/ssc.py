@@ -44,6 +44,13 @@ class SSCConfig(Options):
     warm_up: float = option(
         0.2, "share of the training before self-modulation (code: 2 of 10 epochs)", low=0, high=1
     )
+    settle: float = option(
+        0.0,
+        "share of the training in which the decoder alone learns to rebuild (neither paper nor "
+        "code): before it can, its gradient is some thousand times the classifier's own",
+        low=0,
+        high=1,
+    )
     delta: float = option(
         0.55, "a feature's limit as a share of its channel's maximum; 1: none", low=0, high=1
     )
@@ -246,7 +253,8 @@ class SSC(Method):
         scores = network.head(stages["c4"])
         terms = {"classification": soft_margin(scores, batch.labels)}
         if s.perceptual:
-            terms["reconstruction"] = s.perceptual * self._reconstruction(network, scores, batch)
+            maps = scores if progress >= s.settle else scores.detach()
+            terms["reconstruction"] = s.perceptual * self._reconstruction(network, maps, batch)
         if s.modulation:
             begun = progress >= s.warm_up
             loss = self._modulation(scores, batch) if begun else scores.new_zeros(())

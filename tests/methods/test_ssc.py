@@ -156,6 +156,24 @@ class TestTraining:
         for name, value in network.backbone.named_buffers():
             assert torch.equal(value, before[name]), "statistics of pictures are not learnt"
 
+    def test_the_decoder_alone_settles_first(self, batch_of):
+        method, network = self.network(settle=0.4)
+        batch = batch_of([[1, 0, 1], [0, 1, 0]])
+        method.losses(network, batch, 0.39)["reconstruction"].backward()
+        assert network.head.weight.grad is None
+        assert all(p.grad is not None for p in network.extras["ssc"].parameters())
+        method.losses(network, batch, 0.4)["reconstruction"].backward()
+        assert network.head.weight.grad.abs().sum() > 0
+
+    @pytest.mark.parametrize(("picture", "side"), [(1, 32), (2, 16), (4, 8)])
+    def test_the_picture_may_be_smaller_than_the_image(self, batch_of, picture, side):
+        method, network = self.network(picture=picture)
+        scores = torch.randn(1, CLASSES, 4, 4)
+        assert network.extras["ssc"](scores).shape == (1, 3, side, side)
+        loss = method.losses(network, batch_of([[1, 0, 1]]), 0.5)["reconstruction"]
+        assert loss.isfinite()
+        assert loss > 0
+
     def test_modulation_begins_after_the_warm_up(self, batch_of):
         method, network = self.network(warm_up=0.4)
         batch = batch_of([[1, 0, 1], [0, 1, 0]])
