@@ -26,6 +26,7 @@ def pairs(labels: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
     """
     height, width = labels.shape[1:]
     reach = radius - 1
+    labels = labels.to(torch.uint8)  # an eighth of the memory that every comparison reads
     padded = torch.nn.functional.pad(labels, (reach, reach, 0, reach), value=UNKNOWN)
     there = torch.stack(
         [
@@ -52,11 +53,11 @@ def affinity_losses(boundary: Tensor, labels: Tensor, radius: int = 10) -> dict[
         radius: of the pairs; 10 as published.
     """
     affinity = affinities(boundary, radius)
-    near, far = -torch.log(affinity + EPS), -torch.log(1 + EPS - affinity)
     background, foreground, other = pairs(labels, radius)
+    values = -torch.log(EPS + torch.where(other, 1 - affinity, affinity))
 
-    def mean(values: Tensor, chosen: Tensor) -> Tensor:
+    def mean(chosen: Tensor) -> Tensor:
         return (values * chosen).sum() / chosen.sum().clamp(min=1)
 
-    same = mean(near, background) + mean(near, foreground)
-    return {"same": same / 4, "different": mean(far, other) / 2}
+    same = mean(background) + mean(foreground)
+    return {"same": same / 4, "different": mean(other) / 2}

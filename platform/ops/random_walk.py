@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,17 +53,53 @@ def affinities(boundary: Tensor, radius: int) -> Tensor:
         `[B,O,H,W]`: of each position and its neighbour at that offset; 0 where the way leaves
         the grid.
     """
-    reach = radius - 1
-    height, width = boundary.shape[1:]
-    padded = torch.nn.functional.pad(boundary, (reach, reach, 0, reach), value=1.0)
-    out = []
-    for offset in offsets(radius):
-        views = [padded[:, y : y + height, reach + x : reach + x + width] for y, x in path(offset)]
-        strongest = views[0]
-        for view in views[1:]:
-            strongest = torch.maximum(strongest, view)
-        out.append(1 - strongest)
-    return torch.stack(out, 1)
+    strongest: Tensor = Strongest.apply(boundary, radius)
+    return 1 - strongest
+
+
+class Strongest(torch.autograd.Function):
+    """The strongest boundary on the way to each neighbour, `[B,H,W]` to `[B,O,H,W]`.
+
+    Autograd over a running maximum would keep two grids for each point of each path; here one
+    byte says where on its path the maximum lies, and all of the gradient goes there.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, boundary: Tensor, radius: int) -> Tensor:
+        reach, (height, width) = radius - 1, boundary.shape[1:]
+        padded = torch.nn.functional.pad(boundary, (reach, reach, 0, reach), value=1.0)
+        values, places = [], []
+        for offset in offsets(radius):
+            best, place = None, None
+            for number, (y, x) in enumerate(path(offset)):
+                view = padded[:, y : y + height, reach + x : reach + x + width]
+                if best is None or place is None:
+                    best, place = view.clone(), torch.zeros_like(view, dtype=torch.uint8)
+                    continue
+                place.masked_fill_(view > best, number)
+                torch.maximum(best, view, out=best)
+            assert best is not None
+            assert place is not None
+            values.append(best)
+            places.append(place)
+        ctx.radius, ctx.shape = radius, padded.shape
+        ctx.save_for_backward(torch.stack(places, 1))
+        return torch.stack(values, 1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (places,) = ctx.saved_tensors
+        batch, rows, columns = ctx.shape
+        reach, (height, width) = ctx.radius - 1, grad.shape[2:]
+        line = torch.arange(rows * columns, device=grad.device).view(rows, columns)
+        start = line[:height, reach : reach + width]
+        start = start + rows * columns * torch.arange(batch, device=grad.device)[:, None, None]
+        out = grad.new_zeros(batch * rows * columns)
+        for number, offset in enumerate(offsets(ctx.radius)):
+            step = torch.tensor([y * columns + x for y, x in path(offset)], device=grad.device)
+            index = start + step[places[:, number].long()]
+            out.index_add_(0, index.flatten(), grad[:, number].flatten())
+        return out.view(ctx.shape)[:, :height, reach : reach + width].contiguous(), None
 
 
 def transition(boundary: Tensor, radius: int = 5, beta: float = 10.0) -> Tensor:
