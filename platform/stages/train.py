@@ -251,16 +251,18 @@ def train(
 def following(path: Path, progress: Callable[[str, int, int], None]) -> Iterator[None]:
     """Reads the metrics file while training writes it, and tells `progress` what is new."""
     stop = threading.Event()
+    before = read_metrics(path)  # of a training that was broken off; it may be cut back
+    last = before[-1]["step"] if before else -1
 
     def follow() -> None:
-        shown = -1
+        shown = last
         while not stop.wait(1.0):
             rows = read_metrics(path)
             if rows and rows[-1]["step"] != shown:
-                last = rows[-1]
-                shown = last["step"]
-                text = f"epoch {last['epoch'] + 1}, loss {last['loss']:.3f}"
-                progress(text, last["step"] + 1, last["steps"])
+                row = rows[-1]
+                shown = row["step"]
+                text = f"epoch {row['epoch'] + 1}, loss {row['loss']:.3f}"
+                progress(text, row["step"] + 1, row["steps"])
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
