@@ -234,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cause = getattr(error, "cause", None) or error
         sys.stderr.write(f"wsss: {cause}\n")
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # Ray Train turns the first into the second
         sys.stderr.write("wsss: stopped; what was finished is kept\n")
         return 130
     return 0
