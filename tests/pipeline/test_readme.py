@@ -1,4 +1,4 @@
-"""What the README shows is run, smaller."""
+"""What the README shows: commands become experiments, the example is run, smaller."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+from wsss.platform import commands
 from wsss.platform.cli import parser
+from wsss.platform.experiment import experiment
+from wsss.platform.recipes import RECIPES
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -33,6 +36,22 @@ def test_a_command_is_understood(command: str) -> None:
     words = shlex.split(command)
     assert words[0].endswith("wsss")
     parser().parse_args(words[1:])
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if re.search(r"wsss (run|compare|ablate|sweep) ", c)]
+)
+def test_a_command_is_an_experiment(command: str) -> None:
+    """With all its fields; what it gives for the segmenter is not hidden by a preset."""
+    options = parser().parse_args(shlex.split(command)[1:])
+    changes = commands._changes(options, 0)
+    for text in getattr(options, "methods", None) or [options.method]:
+        method, _, localizer = text.partition(":")
+        made = experiment(method, localizer=localizer, changes=changes)
+        assert made.data == options.data
+        assert made.refine.kind == (options.refine or "")
+        if options.recipe:
+            assert made.segment.training.lr == RECIPES[options.recipe]["lr"]
 
 
 @pytest.mark.cluster
