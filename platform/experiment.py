@@ -125,6 +125,7 @@ class Segment(Options):
     weights: str | None = option(
         None, "local file of its body's ImageNet weights; none: the classifier's", file=True
     )
+    frozen_stages: int = option(0, "first stages without gradient", low=0, high=4)
     stride: int = option(8, "pixels a position of the last stage", choices=(8, 16))
     scales: tuple[float, ...] = option((0.75, 0.5), "smaller scales beside the image", low=0.1)
     balanced: bool = option(False, "background and foreground count the same, whatever their size")

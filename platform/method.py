@@ -49,8 +49,10 @@ IRN_PRESETS: Mapping[str, Mapping[str, Any]] = {
         "refine.training.crop": 320,
         "segment.stride": 16,
         "segment.scales": (),
-        "segment.training.epochs": 10,
-        "segment.training.lr": 5e-3,
+        "segment.frozen_stages": 2,
+        "segment.training.epochs": 6,
+        "segment.training.lr": 5e-4,
+        "segment.training.clip_norm": 5.0,
     },
     "scenes": {
         "network.backbone": "small",

@@ -12,6 +12,7 @@ from typing import Any
 from .errors import InputError
 
 DEEPLAB: Mapping[str, Any] = {
+    "frozen_stages": 0,
     "stride": 8,
     "scales": (0.75, 0.5),
     "balanced": False,
@@ -58,7 +59,7 @@ def recipe(name: str) -> dict[str, Any]:
     """
     if name not in RECIPES:
         raise InputError(f"unknown recipe {name!r}; there are {', '.join(RECIPES)}")
-    own = ("stride", "scales", "balanced", "iterations")
+    own = ("frozen_stages", "stride", "scales", "balanced", "iterations")
     return {
         f"segment.{k}" if k in own else f"segment.training.{k}": v for k, v in RECIPES[name].items()
     }

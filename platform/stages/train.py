@@ -27,6 +27,8 @@ from . import cluster, stream
 
 NETWORK = "network.pt"
 METRICS = "metrics.jsonl"
+DIVERGED = 100
+"""A training stops where its loss is as many times that of its first step, or 1 if that is more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,7 @@ class Trainer:
         ]
         self.base = [group["lr"] for group in self._groups()]
         self.epoch = self.step = 0
+        self.first = math.inf
         self.module: nn.Module = Step(self.network, job.learner)
         wanted = t.precision == "bf16" or (t.precision == "auto" and device.type == "cuda")
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=wanted)
@@ -121,6 +124,7 @@ class Trainer:
             "optimizers": [o.state_dict() for o in self.optimizers],
             "epoch": self.epoch,
             "step": self.step,
+            "first": self.first,
             "random": torch.get_rng_state(),
         }
 
@@ -128,7 +132,7 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
-        self.epoch, self.step = state["epoch"], state["step"]
+        self.epoch, self.step, self.first = state["epoch"], state["step"], state["first"]
         torch.set_rng_state(state["random"])
 
     def update(self, batch: Batch) -> dict[str, float]:
@@ -140,7 +144,9 @@ class Trainer:
         with self.autocast:
             terms = self.module(batch, progress)
         loss = torch.stack(list(terms.values())).sum()
-        if not math.isfinite(loss.item()):
+        if not self.step and loss.item() > 0:
+            self.first = max(1.0, loss.item())
+        if not loss.item() < DIVERGED * self.first:  # not a number is not smaller either
             raise InputError(
                 f"training {self.job.learner.name} diverged at step {self.step}: the loss is "
                 f"{loss.item()}; lower {self.job.field}.lr ({t.lr}) or set {self.job.field}."

@@ -25,10 +25,11 @@ def body(context: Context) -> Network:
     e = context.experiment
     s = e.segment
     if s.backbone in ("", e.network.backbone):
-        return Network(backbone=e.network.backbone, weights=s.weights or e.network.weights)
+        weights = s.weights or e.network.weights
+        return Network(backbone=e.network.backbone, weights=weights, frozen_stages=s.frozen_stages)
     if not s.weights and build(s.backbone).pretrained:
         raise InputError(f"segment.backbone {s.backbone!r} needs segment.weights of its own")
-    return Network(backbone=s.backbone, weights=s.weights)
+    return Network(backbone=s.backbone, weights=s.weights, frozen_stages=s.frozen_stages)
 
 
 def learner(context: Context) -> Segmenter:
