@@ -145,7 +145,7 @@ def confusion(label: str, score: Score) -> Figure:
     layout = {
         "height": 190 + 26 * len(names),
         "xaxis": {**ticks, "title": {"text": f"{text_of(label)} says"}, "showgrid": False},
-        "yaxis": {**_rows(names), "title": {"text": "target"}},
+        "yaxis": {**_rows(names), "title": {"text": "target", "standoff": 14}, "automargin": True},
     }
     title = f"Confusion of {text_of(label)}, % of each class"
     return build([trace], title, scope(score), layout, "" if score.confusion else "not kept")

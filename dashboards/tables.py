@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..platform.runs import PARTS, RunRecord, Score, StageRecord, SweepRecord, Trial
+from ..platform.runs import OWN, PARTS, RunRecord, Score, StageRecord, SweepRecord, Trial
 from .plotting import classes_of
 
 
@@ -118,7 +118,8 @@ def summary_table(scores: Sequence[tuple[str, Score]]) -> str:
         row += [percent(v) for v in (s.precision, s.recall, s.false_positives, s.false_negatives)]
         row += [percent((s.parts or {}).get(p)) for p in PARTS] if has_parts else []
         row += [percent(s.boundary)] if has_boundary else []
-        row += [Cell(text=f"{s.threshold:g}", value=s.threshold), word(s.threshold_from)]
+        cut = "–" if s.threshold_from == OWN else f"{s.threshold:g}"
+        row += [Cell(text=cut, value=s.threshold), word(s.threshold_from)]
         rows.append(row)
     rules = dict.fromkeys(f"{classes_of(s)} · {s.rule}" for _, s in scores)
     caption = " / ".join(["Scores", *rules]).replace(" / ", " · ", 1)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from .errors import InputError
 
 OWN = "its own background"
-"""`Score.threshold_from` of maps that bring a background plane: no threshold was chosen."""
+"""`Score.threshold_from` of maps that bring a background plane, and of labels: none was chosen."""
 FIXED = "a fixed value"
 """`Score.threshold_from` where the experiment gives the threshold."""
 PARTS = ("discriminative", "other", "context")
