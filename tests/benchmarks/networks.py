@@ -146,7 +146,7 @@ def _labelled(folder: Path, images: int) -> tuple[Store, list[shards.Slice], lis
     return store, pieces, files
 
 
-def bench_crf(folder: Path, images: int = 64) -> None:
+def bench_crf(folder: Path, images: int = 32) -> None:
     """DenseCRF as tasks on all cores, beside one task at a time; three labels an image."""
     _, pieces, files = _labelled(folder, images)
     cut = labels.Cut(levels=(0.5,), crf=CRFS["irn"])
@@ -166,7 +166,7 @@ def bench_crf(folder: Path, images: int = 64) -> None:
     )
 
 
-def bench_chain(folder: Path, images: int = 64) -> None:
+def bench_chain(folder: Path, images: int = 32) -> None:
     """Refinement and segmentation an image: certain labels, the walk, predictions."""
     _, pieces, files = _labelled(folder, images)
     (folder / "out").mkdir()
