@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 VOID = 255
+"""A pixel of no known class, in masks and in labels."""
 RULE = "one confusion matrix at original resolution, void dropped, background included"
 THRESHOLDS = tuple(round(k / 100, 2) for k in range(100))
 

@@ -45,12 +45,6 @@ def _load(image: Image.Image, name: str) -> None:
         raise InputError(f"{name} is truncated or damaged: {error}") from error
 
 
-def image_size(data: bytes, name: str) -> tuple[int, int]:
-    """Height and width as the header says; nothing is decoded. Raises as `decode_image`."""
-    width, height = _open(data, name, ("JPEG", "PNG")).size
-    return height, width
-
-
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
     """`[H,W,3]` RGB from a whole JPEG or PNG; EXIF orientation ignored, alpha dropped.
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..metrics import VOID
 from .random_walk import affinities, offsets
 
-UNKNOWN = 255
 EPS = 1e-5
 
 
@@ -27,7 +27,7 @@ def pairs(labels: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
     height, width = labels.shape[1:]
     reach = radius - 1
     labels = labels.to(torch.uint8)  # an eighth of the memory that every comparison reads
-    padded = torch.nn.functional.pad(labels, (reach, reach, 0, reach), value=UNKNOWN)
+    padded = torch.nn.functional.pad(labels, (reach, reach, 0, reach), value=VOID)
     there = torch.stack(
         [
             padded[:, dy : dy + height, reach + dx : reach + dx + width]
@@ -36,7 +36,7 @@ def pairs(labels: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
         1,
     )
     here = labels[:, None]
-    known = (here != UNKNOWN) & (there != UNKNOWN)
+    known = (here != VOID) & (there != VOID)
     same = known & (here == there)
     return same & (here == 0), same & (here > 0), known & (here != there)
 

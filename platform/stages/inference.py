@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
@@ -38,11 +39,6 @@ def load(network: Network, learner: Learner, classes: int, path: Path | str) -> 
     return plain.eval()
 
 
-def piece_of(batch: Answer) -> shards.Slice:
-    """The slice that a call is about."""
-    return shards.Slice(str(batch["path"][0]), int(batch["group"][0]), int(batch["rows"][0]))
-
-
 def groups(
     rows: Sequence[dict[str, Any]], pool: Executor, size: int
 ) -> Iterator[tuple[list[int], list[NDArray[np.uint8]]]]:
@@ -58,13 +54,27 @@ def groups(
     yield from held.values()
 
 
-def answer(rows: int, error: str = "", errno: int = 0) -> Answer:
-    """One row of what an actor says: images done, or what went wrong."""
-    return {k: np.array([v]) for k, v in (("rows", rows), ("error", error), ("errno", errno))}
+class Actor(ABC):
+    """Turns slices of the shards into files. What the disk says travels as a row: Ray would keep
+    the text of the error, but not its number."""
+
+    @abstractmethod
+    def work(self, piece: shards.Slice) -> int:
+        """Writes the files of one slice; returns its images."""
+
+    def __call__(self, batch: Answer) -> Answer:
+        row = {k: v[0] for k, v in batch.items()}
+        piece = shards.Slice(str(row["path"]), int(row["group"]), int(row["rows"]))
+        done: dict[str, Any] = {"rows": 0, "error": "", "errno": 0}
+        try:
+            done["rows"] = self.work(piece)
+        except OSError as error:
+            done |= {"error": f"{piece.name}: {error}", "errno": error.errno or 0}
+        return {k: np.array([v]) for k, v in done.items()}
 
 
 def run(
-    actor: type,
+    actor: type[Actor],
     job: object,
     pieces: Sequence[shards.Slice],
     actors: int,
@@ -73,14 +83,14 @@ def run(
     """Hands slices to a pool of actors, which write files, and counts the images.
 
     Args:
-        actor: made with `job`; called with a batch of one slice, gives an `answer`.
+        actor: made with `job`.
         job: what to compute.
         pieces: the images.
         actors: at most.
         progress: called with (images done, images in all).
 
     Raises:
-        OSError: an actor could not write.
+        OSError: an actor could not read or write.
     """
     import ray.data
 

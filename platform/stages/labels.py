@@ -21,7 +21,7 @@ from ..data import class_maps, planes, shards
 from ..data.class_maps import ClassMaps
 from ..data.images import decode_image, decode_mask
 from ..errors import InputError
-from ..ops.affinity import UNKNOWN
+from ..metrics import VOID
 from ..ops.crf import CRF, best_labels
 from . import cluster
 
@@ -69,7 +69,7 @@ def labels_of(image: NDArray[np.uint8], maps: ClassMaps, cut: Cut) -> Labels:
     if len(found) == 1:
         return found[0]
     sure, wide = found
-    return np.where(sure > 0, sure, np.where(wide == 0, 0, UNKNOWN)).astype(np.uint8)
+    return np.where(sure > 0, sure, np.where(wide == 0, 0, VOID)).astype(np.uint8)
 
 
 def label_rows(

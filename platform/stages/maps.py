@@ -95,7 +95,7 @@ def load_network(network: Network, method: Method, classes: int, path: Path | st
     return loaded
 
 
-class Infer:
+class Infer(inference.Actor):
     """An inference actor: keeps the network, turns slices into files."""
 
     def __init__(self, job: Job) -> None:
@@ -105,20 +105,16 @@ class Infer:
         self.network = fused(network).to(self.device).to(memory_format=torch.channels_last)
         self.pool = ThreadPoolExecutor(4)
 
-    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        piece = inference.piece_of(batch)
+    def work(self, piece: shards.Slice) -> int:
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
         done: dict[int, tuple[ClassMaps, list[Tensor]]] = {}
         for chosen, images in inference.groups(rows, self.pool, self.job.views.batch_size):
             done.update(zip(chosen, self._maps([rows[k] for k in chosen], images), strict=True))
         folder, name = Path(self.job.folder), piece.name
-        try:
-            if self.job.keep_features:
-                self._write_features(folder / name, rows, [done[k][1] for k in range(len(rows))])
-            class_maps.write(folder / f"{name}.parquet", [done[k][0] for k in range(len(rows))])
-        except OSError as error:
-            return inference.answer(0, f"writing maps failed: {error}", error.errno or 0)
-        return inference.answer(len(rows))
+        if self.job.keep_features:
+            self._write_features(folder / name, rows, [done[k][1] for k in range(len(rows))])
+        class_maps.write(folder / f"{name}.parquet", [done[k][0] for k in range(len(rows))])
+        return len(rows)
 
     @torch.inference_mode()
     def _maps(

@@ -38,7 +38,7 @@ class Job:
     actors: int
 
 
-class Predict:
+class Predict(inference.Actor):
     """An actor: keeps the segmenter, turns slices into files."""
 
     def __init__(self, job: Job) -> None:
@@ -49,15 +49,11 @@ class Predict:
         self.network = fused(network).to(self.device).to(memory_format=torch.channels_last)
         self.pool = ThreadPoolExecutor(4)
 
-    def __call__(self, batch: inference.Answer) -> inference.Answer:
-        piece = inference.piece_of(batch)
+    def work(self, piece: shards.Slice) -> int:
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
         done = dict(self._predicted(rows))
-        try:
-            self._write(piece, [(row, done[k]) for k, row in enumerate(rows)])
-        except OSError as error:
-            return inference.answer(0, f"writing labels failed: {error}", error.errno or 0)
-        return inference.answer(len(rows))
+        self._write(piece, [(row, done[k]) for k, row in enumerate(rows)])
+        return len(rows)
 
     def _write(
         self, piece: shards.Slice, rows: Sequence[tuple[dict[str, Any], NDArray[Any]]]

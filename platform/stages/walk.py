@@ -80,7 +80,7 @@ def spread(
     ]
 
 
-class Walk:
+class Walk(inference.Actor):
     """An actor: keeps the boundary network, turns slices into files."""
 
     def __init__(self, job: Job) -> None:
@@ -91,18 +91,14 @@ class Walk:
         self.network = fused(network).to(self.device).to(memory_format=torch.channels_last)
         self.pool = ThreadPoolExecutor(4)
 
-    def __call__(self, batch: inference.Answer) -> inference.Answer:
-        piece = inference.piece_of(batch)
+    def work(self, piece: shards.Slice) -> int:
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
         name = f"{piece.name}.parquet"
         known = {m.id: m for m in class_maps.read([Path(self.job.maps) / name])}
         maps = [foreground(known[row["id"]]) for row in rows]
         done = dict(self._walked(rows, maps))
-        try:
-            class_maps.write(Path(self.job.folder) / name, [done[k] for k in range(len(rows))])
-        except OSError as error:
-            return inference.answer(0, f"writing maps failed: {error}", error.errno or 0)
-        return inference.answer(len(rows))
+        class_maps.write(Path(self.job.folder) / name, [done[k] for k in range(len(rows))])
+        return len(rows)
 
     @torch.inference_mode()
     def _walked(

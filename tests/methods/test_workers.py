@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 WORKER = """
 import sys
 import torch
@@ -56,18 +53,7 @@ print("fine", *chosen)
 """
 
 
-def test_two_workers_and_one_have_the_same_gradients(tmp_path):
+def test_two_workers_and_one_have_the_same_gradients(two_workers):
     """Of all methods, banks and their clusters included."""
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(rank), str(tmp_path / "meeting")],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    for worker in workers:
-        out, err = worker.communicate(timeout=240)
-        assert worker.returncode == 0, err
+    for out in two_workers(WORKER):
         assert out.split()[:3] == ["fine", "cam", "cpal"]

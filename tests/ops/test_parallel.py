@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import torch
 from wsss.platform.ops.parallel import from_first, gathered
 
@@ -46,17 +43,6 @@ def test_one_worker_keeps_its_own():
     assert rows.tolist() == [0, 1, 2, 3]
 
 
-def test_two_workers_hold_the_same_bank(tmp_path):
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(rank), str(tmp_path / "meeting")],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    for worker in workers:
-        out, err = worker.communicate(timeout=120)
-        assert worker.returncode == 0, err
+def test_two_workers_hold_the_same_bank(two_workers):
+    for out in two_workers(WORKER):
         assert out.endswith("fine\n")
