@@ -118,6 +118,11 @@ def _experiment(sub: argparse.ArgumentParser, many: bool = False) -> None:
     sub.add_argument("--segment", metavar="NETWORK", help="train one on the labels: deeplabv2")
     sub.add_argument("--recipe", metavar="NAME", help="of the segmenter's training, by its source")
     sub.add_argument(
+        "--host",
+        metavar="METHOD[:LOCALIZER]",
+        help="whose pseudo labels and segmenter psdpm learns from, or the name of an import",
+    )
+    sub.add_argument(
         "--imported", metavar="NAME", help="class maps or labels of others, see wsss import"
     )
     sub.add_argument("--backbone", metavar="NAME", help="see wsss doctor")

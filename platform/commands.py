@@ -75,6 +75,7 @@ def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
         "network.weights": options.weights,
         "refine.kind": options.refine,
         "segment.network": options.segment,
+        "host": options.host,
         "imported": options.imported,
     }
     return changes | {field: value for field, value in given.items() if value}
@@ -102,7 +103,9 @@ def _experiment(
         preset = "scenes" if drawn else "default"
     wanted = _changes(options, seed)
     if method:
-        others = {*known()} - {*method.split("+"), localizer}
+        others = {*known()} - {*method.split("+"), localizer, *wanted.get("host", "").split(":")}
+        if not any(known()[name].needs_host for name in method.split("+") if name in known()):
+            wanted.pop("host", None)
         wanted = {k: v for k, v in wanted.items() if k.split(".")[0] not in others}
     return experiment(
         method or options.method,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import InputError
-from .method import Method, find
+from .method import Method, find, methods
 from .metrics import THRESHOLDS
 from .ops.crf import CRFS
 from .options import Options, option, replaced
@@ -153,6 +153,11 @@ class Experiment(Options):
 
     method: str = option("cam", "what is trained, see `wsss methods`; several: sipe+cpal")
     localizer: str = option("", "method that turns the network into class maps, none: the first")
+    host: str = option(
+        "",
+        "whose segmenter the method learns from: METHOD[:LOCALIZER], trained with this "
+        "experiment's options, or the name of an import",
+    )
     imported: str = option("", "class maps or labels of others, by the name of `wsss import`")
     data: str = option("scenes", "data set, by the name `wsss data` gave it")
     seed: int = option(0, "of initialisation, order, augmentation and clustering", low=0)
@@ -173,6 +178,18 @@ class Experiment(Options):
     def localizer_name(self) -> str:
         """The method, or the import, whose class maps are scored."""
         return self.imported or self.localizer or "-".join(self.trained)
+
+    @property
+    def of_host(self) -> Experiment:
+        """The experiment that ends with the host's segmenter."""
+        method, _, localizer = self.host.partition(":")
+        network = self.segment.network or SEGMENTERS[0]
+        base = dataclasses.replace(
+            self, host="", segment=dataclasses.replace(self.segment, network=network)
+        )
+        if method in methods():
+            return dataclasses.replace(base, method=method, localizer=localizer)
+        return dataclasses.replace(base, method="cam", localizer="", imported=self.host)
 
     def made(self, name: str) -> Method:
         """The method `name` with this experiment's settings of it."""
@@ -208,16 +225,18 @@ def experiment(
         raise InputError(f"method {method!r} names one twice")
     trained = [find(name) for name in base.trained]
     read = [find(localizer)] if localizer else []
+    hosts = str((changes or {}).get("host", "")).split(":")
+    beside = [find(name) for name in hosts if name in methods() and find(name) not in trained]
     for cls in (*trained, *read):
         if preset not in cls.presets:
             names = ", ".join(cls.presets)
             raise InputError(f"unknown preset {preset!r} of {cls.name}; there are {names}")
     chosen: dict[str, Any] = {}
-    for cls in read:
-        own = {k: v for k, v in cls.presets[preset].items() if k.startswith(f"{cls.name}.")}
-        chosen |= own
+    for cls in (*beside, *read):
+        of = cls.presets[preset if preset in cls.presets else preset.split("-")[0]]
+        chosen |= {k: v for k, v in of.items() if k.startswith(f"{cls.name}.")}
     for cls in reversed(trained):
         chosen |= cls.presets[preset]
-    settings = {cls.name: cls.Config() for cls in (*trained, *read)}
+    settings = {cls.name: cls.Config() for cls in (*trained, *read, *beside)}
     base = dataclasses.replace(base, settings=settings)
     return replaced(replaced(base, chosen), changes or {})

@@ -39,6 +39,11 @@ class Import:
         return self.kind == LABELS
 
     @property
+    def probabilities(self) -> bool:
+        """Whether it holds a segmenter's probabilities of all classes."""
+        return self.kind in FORMATS and FORMATS[self.kind].probabilities
+
+    @property
     def background(self) -> bool:
         """Whether its class maps bring a background plane."""
         return self.kind in FORMATS and FORMATS[self.kind].background

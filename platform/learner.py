@@ -27,13 +27,16 @@ class Batch:
     `images` `[B,3,H,W]` normalised with ImageNet mean and deviation, zero where padded;
     `labels` float `[B,N]` of 0 and 1; `valid` bool `[B,H,W]`, false where padded;
     `plane` long `[B,H,W]`, OUTSIDE where padded, for learners that ask for one: superpixels of a
-    method, pseudo labels of a refiner or segmenter.
+    method, pseudo labels of a refiner or segmenter;
+    `probabilities` float `[B,N+1,h,w]`, background first, zero where padded, for methods with a
+    host: what a segmenter says, a position for each 8 x 8 pixels.
     """
 
     images: Tensor
     labels: Tensor
     valid: Tensor
     plane: Tensor | None = None
+    probabilities: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""

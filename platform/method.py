@@ -92,6 +92,8 @@ class Method(Learner):
     own_background: ClassVar[bool] = False
     """Whether `localize` gives a background plane too, first; labels are then the best plane,
     without a threshold."""
+    needs_host: ClassVar[bool] = False
+    """Whether training reads the probabilities of a segmenter that learnt a host's labels."""
     at_inference: ClassVar[tuple[str, ...]] = ()
     """The options that only `localize` reads: they change without another training."""
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from . import datasets, imports
 from .errors import InputError
@@ -23,6 +23,9 @@ from .runs import RunRecord, Score, StageRecord
 from .steps import classify, refine, segment
 from .steps.context import Context, Step
 from .store import Stage, Store, digest, versions
+
+HOST = "host-"
+"""What the names of a host's class maps and labels begin with."""
 
 
 class Pipeline:
@@ -81,6 +84,8 @@ class Pipeline:
             learnt.append(self._segmented_split)
         self.splits = tuple(dict.fromkeys([*e.scoring.splits, *learnt]))
         self.network: Stage | None = None
+        self.segmenter: Stage | None = None
+        self.of_host: Pipeline | None = None
         self.maps: dict[str, dict[str, Stage]] = {}
         self.labels: dict[str, dict[str, Stage]] = {}
         if e.imported:
@@ -93,22 +98,33 @@ class Pipeline:
 
     def _plan_imported(self, name: str) -> None:
         """Class maps, or labels, of others in place of a method's."""
+        of = {s: self._add(step) for s, step in self._imported(name, self.splits).items()}
+        self.foreign = imports.find(self.store, name)
+        (self.labels if self.foreign.labels else self.maps)[name] = of
+
+    def _imported(self, name: str, splits: Sequence[str]) -> dict[str, Step]:
+        """The steps that read an import.
+
+        Raises:
+            InputError: it is of other data, or of other splits.
+        """
         found = imports.find(self.store, name)
         if found.shards != self.shards.key:
             raise InputError(f"{name!r} was imported for other data than {self.experiment.data!r}")
-        for split in self.splits:
+        for split in splits:
             if split not in found.stages:
                 there = ", ".join(found.stages)
                 raise InputError(f"{name!r} was imported for {there}; {split!r} is needed too")
-        of = {s: self._add(imports.step(found.stages[s], name)) for s in self.splits}
-        (self.labels if found.labels else self.maps)[name] = of
-        self.foreign = found
+        return {split: imports.step(found.stages[split], name) for split in splits}
 
     def _plan_maps(self) -> None:
         """The classifier and its class maps."""
         context, kind = self.context, self.host.superpixels
         superpixels = self._add(classify.regions(context, kind)) if kind else None
-        self.network = self._add(classify.network(context, self.host, superpixels))
+        if self.experiment.host and not self.host.needs_host:
+            raise InputError(f"{self.host.name} takes no host; it learns from image labels alone")
+        probabilities = self._probabilities() if self.host.needs_host else None
+        self.network = self._add(classify.network(context, self.host, superpixels, probabilities))
         clustered = [self.prototypes.clustering.split] if self.prototypes else []
         of_host = list(dict.fromkeys([*clustered, *self.splits]))
         keep = self.prototypes is not None
@@ -120,6 +136,29 @@ class Pipeline:
             self.maps[self.localizer.name] = {
                 s: self._inferred(self.localizer, s, keep) for s in self.splits
             }
+
+    def _probabilities(self) -> Stage:
+        """What the host's segmenter says of the images that are trained on.
+
+        Raises:
+            InputError: there is no host, or it would learn from true masks.
+        """
+        e, split = self.experiment, self.experiment.training.split
+        if not e.host:
+            raise InputError(
+                f"{self.host.name} learns from another method's segmenter; name it with --host, "
+                f"e.g. --host lpcam"
+            )
+        if e.refine.kind == "masks":
+            raise InputError(f"refine.kind 'masks' would show {self.host.name} the true masks")
+        of_host = e.of_host
+        if of_host.imported and imports.find(self.store, e.host).probabilities:
+            return self._add(self._imported(e.host, (split,))[split])
+        inner = self.of_host = Pipeline(self.store, of_host, self.progress)
+        inner.done = inner.context.done = self.done
+        self.steps += inner.steps
+        assert inner.segmenter is not None
+        return self._add(segment.predicted(inner.context, inner.segmenter, split, True))
 
     def _labelled(self, split: str) -> str:
         """The split that a refiner or segmenter learns from."""
@@ -225,7 +264,7 @@ class Pipeline:
     def _segmented(self, source: str, labels: Stage, split: str) -> None:
         """The segmenter, its predictions and their scores."""
         e, context = self.experiment, self.context
-        network = self._add(segment.segmenter(context, source, labels, split))
+        network = self.segmenter = self._add(segment.segmenter(context, source, labels, split))
         name = e.segment.network
         if e.refine.kind == "masks":
             name += "-masks"
@@ -297,10 +336,17 @@ class Pipeline:
         split for all, except where maps bring their own background or labels were cut."""
         r = self.experiment.refine
         fixed = {self.subject: r.threshold, f"{self.subject}-irn": r.final}
-        return {
+        own = {
             name: self.context.read_scores(of, name in self.own, fixed.get(name))
             for name, of in self.scores.items()
         }
+        of_host = self.of_host.read_scores() if self.of_host else {}
+        return {**{HOST + name: score for name, score in of_host.items()}, **own}
+
+    def found(self, what: str) -> dict[str, dict[str, Stage]]:
+        """The `maps` or `labels` by name and split, those of the host among them."""
+        of_host = self.of_host.found(what) if self.of_host else {}
+        return {**{HOST + name: of for name, of in of_host.items()}, **getattr(self, what)}
 
     @property
     def digest(self) -> str:
@@ -330,9 +376,9 @@ class Pipeline:
             scores=self.read_scores(),
             maps={
                 name: {s: of[s].key for s in e.scoring.splits if s in of}
-                for name, of in self.maps.items()
+                for name, of in self.found("maps").items()
             },
-            labels={name: {s: of[s].key for s in of} for name, of in self.labels.items()},
+            labels={n: {s: of[s].key for s in of} for n, of in self.found("labels").items()},
         )
 
 

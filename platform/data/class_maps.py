@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from ..store import write_atomic
 
+COARSE = 8
+"""The stride of a segmenter's probabilities, which are kept as class maps of all classes."""
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from ..errors import InputError
 from ..ops.maps import grid_size
 from . import unpickle
-from .class_maps import ClassMaps
+from .class_maps import COARSE, ClassMaps
 
 Planes = NDArray[np.float32]
 Keyed = tuple[list[int], Planes]
@@ -39,6 +39,7 @@ class Format:
         read: the content of a file to 0-based classes (without background) and planes.
         write: the same back; classes ascend.
         square: whether the planes are of the image warped to a square.
+        probabilities: whether they are a segmenter's, of all classes, and all are kept.
         suffix: what follows the image's id in the file name.
     """
 
@@ -47,6 +48,7 @@ class Format:
     read: Callable[[Any], Keyed]
     write: Callable[[Sequence[int], Planes], Any]
     square: bool = False
+    probabilities: bool = False
     suffix: str = ".npy"
 
 
@@ -89,6 +91,19 @@ def _whole(content: Any) -> Keyed:
     if planes.ndim != 3:
         raise ValueError(f"it is an array {planes.shape}, not one plane for each class")
     return list(range(len(planes))), planes / np.float32(255)
+
+
+def _scores(content: Any) -> Keyed:
+    """From a dict with a segmenter's logits or probabilities, `[C,h,w]` or `[1,C,h,w]`."""
+    if not isinstance(content, dict) or "msc_seg" not in content:
+        raise ValueError("it is no dict with 'msc_seg'")
+    planes = _plain(content["msc_seg"])
+    planes = planes[0] if planes.ndim == 4 and len(planes) == 1 else planes
+    if planes.ndim != 3 or not planes.size or not np.isfinite(planes).all():
+        raise ValueError(f"its scores {planes.shape} are not [C,h,w] or not finite")
+    if np.abs(planes.sum(0) - 1).max() > TOLERANCE or planes.min() < -TOLERANCE:
+        planes = torch.from_numpy(planes).softmax(0).numpy()
+    return list(range(len(planes) - 1)), planes
 
 
 def _irn(keys: Sequence[int], planes: Planes) -> Any:
@@ -139,6 +154,13 @@ FORMATS: Mapping[str, Format] = {
         write=lambda keys, planes: (planes * 255).round().astype(np.uint8),
         square=True,
     ),
+    "msc-seg": Format(
+        projects="ToCo, PSDPM",
+        background=True,
+        read=_scores,
+        write=lambda keys, planes: {"msc_seg": planes[None]},
+        probabilities=True,
+    ),
 }
 
 
@@ -161,22 +183,23 @@ def read(
     """
     form = FORMATS[kind]
     content = unpickle.load(path)
+    labels = range(classes) if form.probabilities else sorted(labels)
     try:
         keys, planes = form.read(content)
-        keys = _checked_keys(form, keys, sorted(labels), len(planes), classes)
+        keys = _checked_keys(form, keys, list(labels), len(planes), classes)
         if planes.size and not -TOLERANCE <= planes.min() <= planes.max() <= 1 + TOLERANCE:
             span = f"{planes.min():.3g} to {planes.max():.3g}"
             raise ValueError(f"its values go from {span}, not from 0 to 1")
         if not form.square:
-            _check_grid(planes, size)
+            _check_grid(planes, size, int(form.probabilities))
     except ValueError as error:
         raise InputError(f"{path} is no {kind} file of {id}: {error}") from error
     own = int(form.background)
-    order = [*range(own), *(own + keys.index(label) for label in sorted(labels))]
+    order = [*range(own), *(own + keys.index(label) for label in labels)]
     return ClassMaps(
         id=id,
-        classes=(*[0] * own, *(label + 1 for label in sorted(labels))),
-        planes=_on_grid(planes[order], size),
+        classes=(*[0] * own, *(label + 1 for label in labels)),
+        planes=_on_grid(planes[order], size, COARSE if form.probabilities else 4),
         height=size[0],
         width=size[1],
     )
@@ -186,9 +209,9 @@ def _checked_keys(
     form: Format, keys: list[int], labels: list[int], planes: int, classes: int
 ) -> list[int]:
     """The 0-based class of each plane, the background's left out."""
-    if form.read is _whole:
-        if planes != classes:
-            raise ValueError(f"it has {planes} planes, the data set {classes} classes")
+    if form.read is _whole or form.probabilities:
+        if len(keys) != classes:
+            raise ValueError(f"it has planes of {len(keys)} classes, the data set {classes}")
         return keys
     if sorted(keys) != labels:
         shifted = sorted(k + 1 for k in labels)
@@ -204,20 +227,21 @@ def _checked_keys(
     return keys
 
 
-def _check_grid(planes: Planes, size: tuple[int, int]) -> None:
-    """Planes are of the image's size, or of a grid of its shape."""
+def _check_grid(planes: Planes, size: tuple[int, int], loose: int) -> None:
+    """Planes are of the image's size, or of a grid of its shape, or `loose` larger (Caffe's
+    networks round up once more)."""
     if planes.ndim != 3:
         raise ValueError(f"its planes are {planes.shape}, not [n,h,w]")
     height, width = planes.shape[1:]
     if not len(planes):
         return
-    strides = [s for s in (1, 2, 4, 8, 16) if grid_size(*size, stride=s) == (height, width)]
-    if not strides:
+    grids = [grid_size(*size, stride=s) for s in (1, 2, 4, 8, 16)]
+    if not any(h <= height <= h + loose and w <= width <= w + loose for h, w in grids):
         raise ValueError(f"its planes are {height} x {width}, the image {size[0]} x {size[1]}")
 
 
-def _on_grid(planes: Planes, size: tuple[int, int]) -> NDArray[np.float16]:
-    grid = grid_size(*size)
+def _on_grid(planes: Planes, size: tuple[int, int], stride: int) -> NDArray[np.float16]:
+    grid = grid_size(*size, stride)
     if not len(planes):
         return np.zeros((0, *grid), np.float16)
     found = torch.from_numpy(planes.clip(0, 1))[None]
@@ -239,6 +263,8 @@ def write(kind: str, folder: Path, maps: ClassMaps, classes: int) -> Path:
         has = "bring a" if own else "have no"
         raise InputError(f"the maps of {maps.id} {has} background plane; {kind} is the other way")
     size = (320, 320) if form.square else (maps.height, maps.width)
+    if form.probabilities:
+        size = maps.planes.shape[1:]
     found = torch.from_numpy(maps.planes).float()[None]
     planes = np.zeros((len(maps.classes), *size), np.float32)
     if maps.classes:

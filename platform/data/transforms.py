@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 Pixels = NDArray[np.uint8]
+Maps = NDArray[np.float16]
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 """ImageNet's, for RGB in 0..1."""
@@ -110,6 +112,28 @@ def placed(image: Pixels, place: Placement, side: int, outside: int = 0) -> Pixe
         rows, columns
     ]
     return out
+
+
+def placed_maps(maps: Maps, place: Placement, side: int, stride: int) -> Maps:
+    """The crop of maps that span the whole image: `[C,h,w]` to float16 `[C,S/stride,S/stride]`.
+
+    Bilinear at the middle of each position's pixels; zero where the image does not reach.
+    """
+    middle = (np.arange(side // stride) + 0.5) * stride
+    y = (middle - place.top + place.y) / place.height
+    x = (middle - place.left + place.x) / place.width
+    x = 1 - x if place.mirrored else x
+    at = np.stack(np.broadcast_arrays(2 * x[None] - 1, 2 * y[:, None] - 1), -1)
+    out = functional.grid_sample(
+        torch.from_numpy(maps).float()[None],
+        torch.from_numpy(at).float()[None],
+        padding_mode="border",
+        align_corners=False,
+    )[0]
+    rows = (middle >= place.top) & (middle < place.top + place.rows)
+    columns = (middle >= place.left) & (middle < place.left + place.columns)
+    inside = torch.from_numpy(rows[:, None] & columns[None])
+    return (out * inside).half().numpy()
 
 
 def normalized(images: Tensor) -> Tensor:

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from ..data import shards
 from ..data.images import decode_image
+from ..errors import InputError
 from ..experiment import Network
 from ..learner import Learner
 from ..models.trainable import Trainable
 from . import cluster
 from .train import build
 
+NO_NUMBER = -1
+"""In place of the error number of the disk where the input is wrong."""
 Answer = dict[str, NDArray[Any]]
 
 
@@ -55,8 +58,8 @@ def groups(
 
 
 class Actor(ABC):
-    """Turns slices of the shards into files. What the disk says travels as a row: Ray would keep
-    the text of the error, but not its number."""
+    """Turns slices of the shards into files. What the disk says, or what is wrong with the input,
+    travels as a row: Ray would keep the text of the error, but neither number nor kind."""
 
     @abstractmethod
     def work(self, piece: shards.Slice) -> int:
@@ -70,6 +73,8 @@ class Actor(ABC):
             done["rows"] = self.work(piece)
         except OSError as error:
             done |= {"error": f"{piece.name}: {error}", "errno": error.errno or 0}
+        except InputError as error:
+            done |= {"error": str(error), "errno": NO_NUMBER}
         return {k: np.array([v]) for k, v in done.items()}
 
 
@@ -91,6 +96,7 @@ def run(
 
     Raises:
         OSError: an actor could not read or write.
+        InputError: an actor found the input wrong.
     """
     import ray.data
 
@@ -108,6 +114,8 @@ def run(
     )
     done = 0
     for row in results.iter_rows():
+        if row["errno"] == NO_NUMBER:
+            raise InputError(str(row["error"]))
         if row["error"]:
             raise OSError(int(row["errno"]), str(row["error"]))
         done += int(row["rows"])

@@ -1,5 +1,5 @@
 """What a segmenter predicts of whole images, as Ray Data actors: labels at the image's size, or
-probabilities on its own grid (float16), kept as class maps of all classes, background first."""
+probabilities at stride 8 (float16), kept as class maps of all classes, background first."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from ..data import class_maps, planes, shards
-from ..data.class_maps import ClassMaps
+from ..data.class_maps import COARSE, ClassMaps
 from ..data.transforms import normalized
+from ..errors import InputError
 from ..experiment import Network
 from ..learners import Segmenter
 from ..models.deeplab import DeepLabV2
 from ..models.fuse import fused
+from ..ops.maps import grid_size
 from . import inference
+
+SUM_TOLERANCE = 0.01
+"""How far a position's probabilities may be from adding up to one, in float16."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +84,28 @@ class Predict(inference.Actor):
         for chosen, images in inference.groups(rows, self.pool, self.job.batch_size):
             pixels = normalized(torch.from_numpy(np.stack(images)).to(self.device))
             logits = self.network.views(pixels, self.job.learner.scales)[-1]
+            height, width = images[0].shape[:2]
+            size = (height, width)
             if self.job.probabilities:
-                found = logits.softmax(1).half().cpu().numpy()
+                size = grid_size(height, width, COARSE)
+            full = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+            if self.job.probabilities:
+                found = checked(full.softmax(1).half().cpu().numpy())
             else:
-                size = images[0].shape[:2]
-                full = F.interpolate(logits, size, mode="bilinear", align_corners=False)
                 found = full.argmax(1).to(torch.uint8).cpu().numpy()
             yield from zip(chosen, found, strict=True)
+
+
+def checked(probabilities: NDArray[np.float16]) -> NDArray[np.float16]:
+    """Probabilities `[B,C,h,w]` as they are.
+
+    Raises:
+        InputError: they do not add up to one, because the segmenter's weights are not finite.
+    """
+    total = probabilities.astype(np.float32).sum(1)
+    if not np.abs(total - 1).max(initial=0) < SUM_TOLERANCE:
+        raise InputError(f"a segmenter's probabilities add up to {total.max()}, not to 1")
+    return probabilities
 
 
 def predict(

@@ -7,7 +7,7 @@ training that resumes at an epoch sees just what it would have seen. Row: one au
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,14 +17,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..data import planes
+from ..data import class_maps, planes
+from ..data.class_maps import COARSE
 from ..data.images import decode_image
 from ..data.shards import TRAINING_COLUMNS, Slice, multi_hot, read
-from ..data.transforms import Crop, drawn, generator, normalized, placed, valid_pixels
+from ..data.transforms import (
+    Crop,
+    drawn,
+    generator,
+    normalized,
+    placed,
+    placed_maps,
+    valid_pixels,
+)
 from ..learner import OUTSIDE, Batch
 
 Columns = dict[str, NDArray[Any]]
-COLUMNS = ("image", "labels", "rectangle", "epoch", "plane")
 ROWS_PER_TASK = 32
 
 
@@ -41,6 +49,7 @@ class Plan:
         rank, world: this worker, and how many there are.
         shuffle_rows: rows held for local shuffling.
         planes: folder of the integer planes that batches carry, if any.
+        probabilities: folder of the class maps of all classes that batches carry, if any.
     """
 
     slices: tuple[Slice, ...]
@@ -52,6 +61,7 @@ class Plan:
     world: int = 1
     shuffle_rows: int = 256
     planes: str = ""
+    probabilities: str = ""
 
     @property
     def steps(self) -> int:
@@ -77,6 +87,8 @@ class Plan:
                         "stop": stop - at,
                         "epoch": epoch,
                         "plane": self.planes and planes.file_of(self.planes, s),
+                        "probabilities": self.probabilities
+                        and planes.file_of(self.probabilities, s),
                     }
                 )
             at += s.rows
@@ -90,6 +102,7 @@ def load_rows(pieces: Columns, classes: int, crop: Crop, seed: int) -> Columns:
         of = {k: v[number] for k, v in pieces.items()}
         piece = Slice(str(of["path"]), int(of["group"]), int(of["rows"]))
         beside = planes.read(Path(str(of["plane"]))) if of["plane"] else {}
+        shares = probabilities(Path(str(of["probabilities"]))) if of["probabilities"] else {}
         for row in read(piece, TRAINING_COLUMNS)[int(of["start"]) : int(of["stop"])]:
             image = decode_image(row["image"], row["id"])
             rng = generator(seed, int(of["epoch"]), row["id"])
@@ -102,9 +115,16 @@ def load_rows(pieces: Columns, classes: int, crop: Crop, seed: int) -> Columns:
             }
             if beside:
                 found["plane"] = placed(beside[row["id"]], place, crop.side, OUTSIDE)
+            if shares:
+                found["probabilities"] = placed_maps(shares[row["id"]], place, crop.side, COARSE)
             for name, value in found.items():
                 out.setdefault(name, []).append(value)
     return {name: np.stack(values) for name, values in out.items()}
+
+
+def probabilities(path: Path) -> dict[str, NDArray[np.float16]]:
+    """The class maps of all classes `[N+1,h,w]` of a file, by image id."""
+    return {m.id: m.planes for m in class_maps.read([path])}
 
 
 def blocks(plan: Plan, epochs: Iterable[int]) -> Iterator[Columns]:
@@ -122,7 +142,7 @@ def blocks(plan: Plan, epochs: Iterable[int]) -> Iterator[Columns]:
 
 def batches(plan: Plan, epochs: Sequence[int]) -> Iterator[tuple[int, Batch]]:
     """`(epoch, batch)` for each step of `epochs`; every epoch has `plan.steps` of them."""
-    held: list[tuple[NDArray[Any], ...]] = []
+    held: list[dict[str, Any]] = []
     now, step = -1, 0
     rng = random.Random()
 
@@ -135,25 +155,30 @@ def batches(plan: Plan, epochs: Sequence[int]) -> Iterator[tuple[int, Batch]]:
             yield now, collate(rows, plan.crop.side)
 
     for block in blocks(plan, epochs):
-        for row in zip(*(block[k] for k in COLUMNS if k in block), strict=True):
-            if row[3] != now:
+        for number, epoch in enumerate(block["epoch"].tolist()):
+            if epoch != now:
                 yield from drain(0)
                 held.clear()
-                now, step = int(row[3]), 0
+                now, step = epoch, 0
                 rng.seed(f"{plan.seed} {now} {plan.rank}")
-            held.append(row)
+            held.append({k: v[number] for k, v in block.items()})
             yield from drain(plan.shuffle_rows)
     yield from drain(0)
 
 
-def collate(rows: Sequence[tuple[NDArray[Any], ...]], side: int) -> Batch:
-    """Rows of COLUMNS as one normalised batch."""
-    images, labels, rectangles, _, *beside = zip(*rows, strict=True)
-    valid = valid_pixels(torch.from_numpy(np.stack(rectangles)), side)
-    pixels = normalized(torch.from_numpy(np.stack(images)))
+def collate(rows: Sequence[Mapping[str, Any]], side: int) -> Batch:
+    """Rows of `load_rows` as one normalised batch."""
+
+    columns = {
+        name: torch.from_numpy(np.stack([row[name] for row in rows]))
+        for name in rows[0]
+        if name != "epoch"
+    }
+    valid = valid_pixels(columns["rectangle"], side)
+    beside = {"plane": torch.long, "probabilities": torch.float32}
     return Batch(
-        images=pixels * valid.unsqueeze(1),
-        labels=torch.from_numpy(np.stack(labels)),
+        images=normalized(columns["image"]) * valid.unsqueeze(1),
+        labels=columns["labels"],
         valid=valid,
-        plane=torch.from_numpy(np.stack(beside[0])).long() if beside else None,
+        **{k: columns[k].to(kind) for k, kind in beside.items() if k in columns},
     )

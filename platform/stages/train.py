@@ -43,6 +43,7 @@ class Job:
     seed: int
     metrics: str
     planes: str = ""
+    probabilities: str = ""
     field: str = "training"
 
     def plan(self, rank: int, world: int) -> stream.Plan:
@@ -59,6 +60,7 @@ class Job:
             world=world,
             shuffle_rows=t.shuffle_rows,
             planes=self.planes,
+            probabilities=self.probabilities,
         )
         if not plan.steps:
             rows = sum(s.rows for s in self.slices)

@@ -36,7 +36,9 @@ def regions(context: Context, kind: str) -> Step:
     return Step(stage, compute)
 
 
-def network(context: Context, host: Method, superpixels: Stage | None) -> Step:
+def network(
+    context: Context, host: Method, superpixels: Stage | None, probabilities: Stage | None
+) -> Step:
     """The trained classifier."""
     e = context.experiment
     stage = Stage(
@@ -52,6 +54,7 @@ def network(context: Context, host: Method, superpixels: Stage | None) -> Step:
         inputs={
             "shards": context.shards.key,
             **({"superpixels": superpixels.key} if superpixels else {}),
+            **({"probabilities": probabilities.key} if probabilities else {}),
         },
         title=f"train {host.name}, {e.network.backbone}",
     )
@@ -65,6 +68,7 @@ def network(context: Context, host: Method, superpixels: Stage | None) -> Step:
             training=e.training,
             split=e.training.split,
             planes=superpixels,
+            probabilities=probabilities,
         )
 
     return Step(stage, compute)

@@ -76,10 +76,11 @@ class Context:
         training: Training,
         split: str,
         planes: Stage | None,
+        probabilities: Stage | None = None,
         field: str = "training",
     ) -> dict[str, Any]:
-        """Trains on a split, with the planes of an artefact beside the images if there is one;
-        `field` is where the experiment keeps the training's options."""
+        """Trains on a split, with the planes and probabilities of artefacts beside the images if
+        there are any; `field` is where the experiment keeps the training's options."""
         from ..stages import cluster, train
 
         home = self.store.root / "training" / stage.key[:32]
@@ -92,6 +93,7 @@ class Context:
             seed=self.experiment.seed,
             metrics=str(home.with_suffix(".jsonl")),
             planes=str(self.artefact(planes).folder) if planes else "",
+            probabilities=str(self.artefact(probabilities).folder) if probabilities else "",
             field=field,
         )
         train.build(job.network, job.learner, job.classes, job.seed)

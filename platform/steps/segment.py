@@ -87,7 +87,7 @@ def predicted(context: Context, segmenter: Stage, split: str, probabilities: boo
     e = context.experiment
     stage = Stage(
         name="maps" if probabilities else "labels",
-        version=1,
+        version=2 if probabilities else 1,
         config={"split": split, "scales": e.segment.scales, "probabilities": probabilities},
         inputs={"shards": context.shards.key, "segmenter": segmenter.key},
         title=f"{e.segment.network}{' probabilities' if probabilities else ''} on {split}",

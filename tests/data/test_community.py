@@ -17,6 +17,7 @@ from wsss.platform.data.community import FORMATS
 from wsss.platform.errors import InputError
 
 CLASSES, SIZE = 5, (45, 62)
+OF_LABELS = [kind for kind, form in FORMATS.items() if not form.probabilities]
 SHARED = Path(__file__).parents[3] / "shared/data/labels/voc12"
 
 
@@ -34,7 +35,7 @@ def maps_of(labels, background, seed=0, size=SIZE):
     return ClassMaps(id="a", classes=classes, planes=block, height=size[0], width=size[1])
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", OF_LABELS)
 @pytest.mark.parametrize("labels", [(2,), (0, 3, 4), ()])
 def test_what_is_written_is_read_again(tmp_path, kind, labels):
     maps = maps_of(labels, FORMATS[kind].background)
@@ -69,7 +70,7 @@ def plane(value=0.5, size=SIZE):
         ("irn", {"keys": [0, 3], "high_res": np.stack([plane(size=(62, 45))] * 2)}, "62 x 45"),
         ("irn", {"keys": [0, 3], "cam": plane()[None]}, "high_res"),
         ("sipe", {"keys": [0, 3], "cam": plane()[None]}, "IS_CAM"),
-        ("drs", np.zeros((4, 320, 320), np.uint8), "4 planes"),
+        ("drs", np.zeros((4, 320, 320), np.uint8), "planes of 4 classes"),
         ("mctformer", {"a": plane()}, "dict of classes"),
         ("clip-es", {"keys": [0, 3], "attn_highres": np.array(["a", "b"])}, "not numbers"),
     ],
@@ -154,3 +155,55 @@ def test_the_communitys_label_file_is_read():
         for id, row in list(zip(safe["ids"], safe["labels"], strict=True))[:50]:
             key = int(str(id).replace("_", ""))
             np.testing.assert_array_equal(np.asarray(found[key], np.uint8), row)
+
+
+def logits_of(seed=0, size=(6, 8)):
+    return np.random.default_rng(seed).normal(0, 3, (CLASSES + 1, *size)).astype(np.float32)
+
+
+@pytest.mark.parametrize("form", ["logits", "probabilities", "batched"])
+def test_a_segmenters_scores_become_probabilities_of_all_classes(tmp_path, form):
+    logits = logits_of()
+    shares = torch.from_numpy(logits).softmax(0).numpy()
+    content = {"logits": logits, "probabilities": shares, "batched": logits[None]}[form]
+    path = saved(tmp_path / "a.npy", {"msc_seg": content})
+    found = community.read("msc-seg", path, "a", (2,), SIZE, CLASSES)
+    assert found.classes == tuple(range(CLASSES + 1))
+    assert found.planes.shape == (CLASSES + 1, 6, 8)
+    np.testing.assert_allclose(found.planes.astype(np.float32), shares, atol=2e-3)
+
+
+@pytest.mark.parametrize("size", [(7, 9), (6, 9), (45, 62), (12, 16)])
+def test_scores_of_other_grids_come_to_stride_8(tmp_path, size):
+    path = saved(tmp_path / "a.npy", {"msc_seg": logits_of(size=size)})
+    found = community.read("msc-seg", path, "a", (), SIZE, CLASSES)
+    assert found.planes.shape == (CLASSES + 1, 6, 8)
+    np.testing.assert_allclose(found.planes.astype(np.float32).sum(0), 1, atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"seg": logits_of()}, "msc_seg"),
+        ({"msc_seg": logits_of()[:-1]}, "planes of 4 classes"),
+        ({"msc_seg": logits_of()[0]}, "not \\[C,h,w\\]"),
+        ({"msc_seg": np.full((CLASSES + 1, 6, 8), np.nan)}, "not finite"),
+        ({"msc_seg": logits_of(size=(8, 6))}, "8 x 6"),
+    ],
+)
+def test_scores_of_another_convention_are_errors(tmp_path, content, message):
+    path = saved(tmp_path / "a.npy", content)
+    with pytest.raises(InputError, match=message):
+        community.read("msc-seg", path, "a", (2,), SIZE, CLASSES)
+
+
+def test_scores_are_written_and_read_again(tmp_path):
+    path = saved(tmp_path / "a.npy", {"msc_seg": logits_of()})
+    first = community.read("msc-seg", path, "a", (), SIZE, CLASSES)
+    other = tmp_path / "other"
+    other.mkdir()
+    again = community.write("msc-seg", other, first, CLASSES)
+    found = community.read("msc-seg", again, "a", (), SIZE, CLASSES)
+    np.testing.assert_allclose(
+        found.planes.astype(np.float32), first.planes.astype(np.float32), atol=2e-3
+    )

@@ -15,6 +15,7 @@ from wsss.platform.data.transforms import (
     generator,
     normalized,
     placed,
+    placed_maps,
     resized,
     valid_pixels,
 )
@@ -154,3 +155,65 @@ def test_valid_pixels_agree_with_the_crop():
     crops = [augment(image, generator(s, 0, "x"), crop) for s in range(5)]
     valid = valid_pixels(torch.from_numpy(np.stack([r for _, r in crops])), 24)
     assert np.array_equal(valid.numpy(), np.stack([o.any(-1) for o, _ in crops]))
+
+
+def slow_bilinear(plane, y, x):
+    """The value at a place in 0..1 of the whole, borders repeated."""
+    height, width = plane.shape
+    y, x = min(max(y * height - 0.5, 0), height - 1), min(max(x * width - 0.5, 0), width - 1)
+    top, left = int(y), int(x)
+    low, right = min(top + 1, height - 1), min(left + 1, width - 1)
+    dy, dx = y - top, x - left
+    upper = (1 - dx) * plane[top, left] + dx * plane[top, right]
+    return (1 - dy) * upper + dy * ((1 - dx) * plane[low, left] + dx * plane[low, right])
+
+
+@quick
+@given(st.integers(5, 90), st.integers(5, 90), st.sampled_from([32, 40]), st.integers(0, 10**6))
+def test_maps_are_placed_as_their_image_is(height, width, side, seed):
+    crop = Crop(resize=(20, 80), side=side)
+    rng = generator(seed, 0, "x")
+    place = drawn(height, width, rng, crop)
+    grid = (-(-height // 8), -(-width // 8))
+    maps = np.random.default_rng(seed).random((3, *grid)).astype(np.float16)
+    found = placed_maps(maps, place, side, 8)
+    assert found.shape == (3, side // 8, side // 8)
+    assert found.dtype == np.float16
+    for row in range(side // 8):
+        for column in range(side // 8):
+            y, x = row * 8 + 4, column * 8 + 4
+            rows = place.top <= y < place.top + place.rows
+            if not (rows and place.left <= x < place.left + place.columns):
+                assert not found[:, row, column].any()
+                continue
+            y = (y - place.top + place.y) / place.height
+            x = (x - place.left + place.x) / place.width
+            x = 1 - x if place.mirrored else x
+            for plane, value in zip(maps.astype(np.float64), found[:, row, column], strict=True):
+                assert value == pytest.approx(slow_bilinear(plane, y, x), abs=2e-3)
+
+
+@quick
+@given(st.integers(16, 90), st.integers(16, 90), st.integers(0, 10**6))
+def test_maps_lie_under_the_pixels_that_they_were_made_of(height, width, seed):
+    """A ramp in the image and the same ramp as a map agree after the crop, mirrored or not."""
+    place = drawn(height, width, generator(seed, 0, "x"), Crop(resize=(40, 80), side=48))
+    image = placed(gradient(height, width), place, 48).astype(np.float64)
+    grid = (-(-height // 8), -(-width // 8))
+    middle = [(np.arange(n) + 0.5) / n for n in grid]
+    ramps = np.stack(
+        [
+            np.broadcast_to(40 + 210 * middle[1][None], grid),
+            np.broadcast_to(40 + 210 * middle[0][:, None], grid),
+        ]
+    )
+    found = placed_maps((ramps / 256).astype(np.float16), place, 48, 8).astype(np.float64) * 256
+    at = np.arange(4, 48, 8)
+    pixels = (image[at - 1][:, at - 1] + image[at][:, at]) / 2  # the middle lies between pixels
+    tops = (at > place.top) & (at < place.top + place.rows)
+    lefts = (at > place.left) & (at < place.left + place.columns)
+    inside = tops[:, None] & lefts[None]
+    edge = 105 / np.array([grid[1], grid[0]])  # borders repeat for half a position
+    for channel in (0, 1):
+        difference = np.abs(found[channel] - pixels[..., channel])[inside]
+        assert (difference < edge[channel] + 8).all()

@@ -11,8 +11,8 @@ CLASSES, SIDE = 3, 32
 
 @pytest.fixture
 def batch_of():
-    """A batch of noise with 16 square superpixels; `valid` counts pixels from the top left, all
-    others are padding."""
+    """A batch of noise with 16 square superpixels and random probabilities; `valid` counts pixels
+    from the top left, all others are padding."""
 
     def make(labels, seed=0, valid=SIDE * SIDE):
         labels = torch.tensor(labels, dtype=torch.float32)
@@ -22,6 +22,10 @@ def batch_of():
         cells = torch.arange(SIDE) // (SIDE // 4)
         ids = torch.where(mask, 4 * cells[:, None] + cells, OUTSIDE)
         pixels = images * mask.unsqueeze(1)
-        return Batch(images=pixels, labels=labels, valid=mask, plane=ids)
+        logits = 3 * torch.randn(len(labels), CLASSES + 1, 4, 4, generator=generator)
+        probabilities = logits.softmax(1) * mask[:, None, 4::8, 4::8]
+        return Batch(
+            images=pixels, labels=labels, valid=mask, plane=ids, probabilities=probabilities
+        )
 
     return make

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wsss.platform.data import planes, shards
+from wsss.platform.data import class_maps, planes, shards
 from wsss.platform.data.shards import TRAINING_COLUMNS, Slice
 from wsss.platform.data.transforms import DEVIATION, MEAN, Crop
 from wsss.platform.learner import OUTSIDE
@@ -17,7 +17,7 @@ from wsss.platform.stages import stream, superpixels
 from wsss.platform.stages.stream import Plan
 
 CROP = Crop(resize=(16, 32), side=16)
-COLUMNS = ("path", "group", "rows", "start", "stop", "epoch", "plane")
+COLUMNS = ("path", "group", "rows", "start", "stop", "epoch", "plane", "probabilities")
 
 
 def plan_of(slices, **options):
@@ -133,6 +133,37 @@ def test_superpixels_are_cropped_and_mirrored_with_their_image(
     assert next(iter(plain))[1].plane is None
 
 
+def test_probabilities_come_with_their_image(write_shards, direct, tmp_path):
+    """Maps that say which image they are of, by its labels, and where they lie in it."""
+    slices = write_shards([20, 11])
+    for piece in slices:
+        rows = shards.read(piece, ("id", "labels", "height", "width"))
+        maps = []
+        for row in rows:
+            grid = (-(-row["height"] // 8), -(-row["width"] // 8))
+            labels = shards.multi_hot(row["labels"], 3)
+            planes_of = np.ones((4, *grid), np.float16)
+            planes_of[1:] *= labels[:, None, None]
+            size = {"height": row["height"], "width": row["width"]}
+            maps.append(
+                class_maps.ClassMaps(id=row["id"], classes=(0, 1, 2, 3), planes=planes_of, **size)
+            )
+        class_maps.write(tmp_path / f"{piece.name}.parquet", maps)
+    plan = plan_of(slices, crop=Crop(resize=(24, 40), side=32), probabilities=str(tmp_path))
+    seen = 0
+    for _, batch in stream.batches(plan, range(2)):
+        assert batch.probabilities.shape == (4, 4, 4, 4)
+        assert batch.probabilities.dtype == torch.float32
+        inside = batch.valid[:, 4::8, 4::8].float()
+        assert torch.equal(batch.probabilities[:, 0], inside)
+        expected = batch.labels[:, :, None, None] * inside[:, None]
+        assert torch.equal(batch.probabilities[:, 1:], expected)
+        seen += len(inside)
+    assert seen == 2 * 28
+    plain = stream.batches(plan_of(slices), range(1))
+    assert next(iter(plain))[1].probabilities is None
+
+
 @pytest.mark.parametrize("kind", superpixels.KINDS)
 def test_superpixels_are_ids_of_a_byte_in_files_by_slice(write_shards, tmp_path, kind):
     (piece,) = write_shards([3])
@@ -169,7 +200,7 @@ def test_resuming_at_an_epoch_gives_what_would_have_come(write_shards, direct, w
 @pytest.mark.parametrize("shuffle_rows", [1, 5, 1000])
 def test_an_epoch_holds_each_image_once(write_shards, direct, monkeypatch, shuffle_rows):
     slices = write_shards([16, 8])
-    monkeypatch.setattr(stream, "collate", lambda rows, side: [r[0].tobytes() for r in rows])
+    monkeypatch.setattr(stream, "collate", lambda rows, side: [r["image"].tobytes() for r in rows])
     plan = plan_of(slices, shuffle_rows=shuffle_rows)
     for epoch in range(2):
         seen = [image for _, batch in stream.batches(plan, [epoch]) for image in batch]

@@ -1,0 +1,219 @@
+"""PSDPM against slow float64 forms of its equations."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+from wsss.methods.psdpm import FPEM, PSDPM, STAGES, PSDPMConfig, position_encoding, propagate
+from wsss.platform.models.backbones import build
+from wsss.platform.ops.maps import normalize
+
+SIZES = st.tuples(st.integers(1, 9), st.integers(1, 9))
+
+
+@given(SIZES)
+@settings(deadline=None)
+def test_positions_are_unit_vectors_of_figure_4(size):
+    height, width = size
+    code = position_encoding(height, width)
+    assert code.shape == (4, height, width)
+    for y, x in itertools.product(range(height), range(width)):
+        vector = [x + 1, width - x, y + 1, height - y]
+        length = math.sqrt(sum(v * v for v in vector))
+        assert code[:, y, x].tolist() == pytest.approx([v / length for v in vector], rel=1e-5)
+
+
+@given(SIZES)
+@settings(deadline=None)
+def test_no_two_positions_look_the_same(size):
+    flat = position_encoding(*size).double().flatten(1)
+    likeness = flat.T @ flat
+    count = likeness.shape[0]
+    off = likeness[~torch.eye(count, dtype=torch.bool)]
+    assert count == 1 or off.max() < 1 - 1e-6
+
+
+def slow_propagate(maps, correlation, similarity):
+    """Eq. 2 position by position."""
+    maps, correlation = maps.double().flatten(2), correlation.double().flatten(2)
+    out = torch.zeros_like(maps)
+    batch, _, count = maps.shape
+    for b, i in itertools.product(range(batch), range(count)):
+        here = correlation[b, :, i]
+        products = torch.stack([here @ correlation[b, :, j] for j in range(count)])
+        if similarity == "softmax":
+            weights = products.exp() / products.exp().sum()
+        else:
+            lengths = correlation[b].norm(dim=0) * here.norm()
+            weights = torch.where(lengths > 0, products / lengths, 0).clamp(min=0)
+            total = weights.sum() if similarity == "cosine" else count
+            weights = weights / total if total > 0 else weights
+        out[b, :, i] = ((maps[b] * weights).sum(1) + maps[b, :, i]) / 2
+    return out
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "softmax", "area"])
+@pytest.mark.parametrize("seed", range(3))
+def test_propagation_is_equation_2(similarity, seed):
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.rand(2, 3, 4, 5, generator=generator)
+    correlation = torch.randn(2, 6, 4, 5, generator=generator)
+    correlation[0, :, 1, 2] = 0
+    found = propagate(maps, correlation, similarity)
+    expected = slow_propagate(maps, correlation, similarity).reshape(maps.shape)
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
+
+
+@given(st.integers(0, 99), st.floats(0, 1))
+@settings(deadline=None)
+def test_propagation_keeps_flat_maps_and_bounds(seed, level):
+    generator = torch.Generator().manual_seed(seed)
+    correlation = torch.randn(1, 4, 3, 4, generator=generator)
+    flat = torch.full((1, 2, 3, 4), level)
+    torch.testing.assert_close(propagate(flat, correlation), flat)
+    maps = torch.rand(1, 2, 3, 4, generator=generator)
+    found = propagate(maps, correlation)
+    low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
+    assert ((found >= low - 1e-6) & (found <= high + 1e-6)).all()
+
+
+def test_the_printed_form_would_change_nothing():
+    """With M_i inside the sum, as Eq. 2 is printed, the step changes nothing; with M_j it does."""
+    generator = torch.Generator().manual_seed(0)
+    maps, correlation = torch.rand(1, 1, 4, 4), torch.randn(1, 3, 4, 4, generator=generator)
+    assert (propagate(maps, correlation) - maps).abs().max() > 0.05
+
+
+def stages_of(seed=0, side=32):
+    generator = torch.Generator().manual_seed(seed)
+    channels = dict(zip(STAGES, (5, 6, 7), strict=True))
+    grids = dict(zip(STAGES, (side // 4, side // 8, side // 16), strict=True))
+    return {
+        name: torch.randn(2, c, grids[name], grids[name] + 1, generator=generator)
+        for name, c in channels.items()
+    }, torch.randn(2, 3, side, side + 4, generator=generator)
+
+
+@pytest.mark.parametrize("position", ["4d", "2d", "none"])
+def test_correlations_are_embedded_before_they_are_resized(position):
+    """Eq. 1 as it is written, in float64: concatenate at the stage's size, embed, resize."""
+    torch.manual_seed(0)
+    fpem = FPEM((5, 6, 7), PSDPMConfig(position=position, width=8)).double()
+    stages, images = stages_of()
+    stages, images = {k: v.double() for k, v in stages.items()}, images.double()
+    for name in STAGES:
+        height, width = stages[name].shape[2:]
+        place = position_encoding(height, width).double()
+        if position == "2d":
+            place = place[[0, 2]] / place[[0, 2]].norm(dim=0)
+        whole = [place.expand(2, -1, -1, -1)] if position != "none" else []
+        small = F.interpolate(images, (height, width), mode="bilinear", align_corners=False)
+        embedded = fpem.embed[name](torch.cat([*whole, stages[name], small], 1))
+        expected = F.interpolate(embedded, stages["c4"].shape[2:], mode="bilinear")
+        found = fpem.correlation(name, stages, images)
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("depth", range(4))
+def test_the_cascade_begins_with_the_deepest_stage(depth):
+    torch.manual_seed(0)
+    fpem = FPEM((5, 6, 7), PSDPMConfig(depth=depth))
+    assert list(fpem.embed) == ["c4", "c3", "c2"][:depth]
+    stages, images = stages_of()
+    maps = torch.rand(2, 3, *stages["c4"].shape[2:])
+    expected = maps
+    for name in ["c4", "c3", "c2"][:depth]:
+        expected = propagate(expected, fpem.correlation(name, stages, images))
+    torch.testing.assert_close(fpem(maps, stages, images), expected)
+
+
+def built(**options):
+    torch.manual_seed(0)
+    method = PSDPM(PSDPMConfig(**options))
+    return method, method.network(3, build("small")).train()
+
+
+def slow_consistency(method, network, batch):
+    """Eqs. 3 to 5 with loops over images and classes, in float64."""
+    s, own = method.settings, network.extras["psdpm"]
+    stages = network.features(batch.images)
+    scores, features = network.head(stages["c4"]), own.project(stages)
+    inside = F.interpolate(batch.valid[:, None].double(), scores.shape[2:], mode="bilinear")
+    given = F.interpolate(batch.probabilities, scores.shape[2:], mode="bilinear")
+    maps, start = torch.zeros_like(scores), torch.zeros_like(scores)
+    for b, n in itertools.product(range(len(scores)), range(3)):
+        if not batch.labels[b, n]:
+            continue
+        weight = normalize(scores)[b, n] * inside[b, 0]
+        total = weight.sum()
+        prototype = (features[b] * weight).sum((1, 2)) / (total if total > 0 else 1)
+        lengths = features[b].norm(dim=0) * prototype.norm()
+        cosine = torch.einsum("dhw,d->hw", features[b], prototype) / lengths
+        maps[b, n] = torch.where(lengths > 0, cosine, 0).clamp(min=0) * inside[b, 0]
+        both = {"both": (given[b, n + 1] + maps[b, n]) / 2, "segmenter": given[b, n + 1]}
+        start[b, n] = both.get(s.source, maps[b, n])
+    estimate = own.estimate(start, stages, batch.images) * inside
+    counted = inside * (batch.labels[:, :, None, None] if s.average == "present" else 1)
+    counted = counted.expand_as(maps)
+    return s.weight * ((estimate - maps).abs() * counted).sum() / counted.sum()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"source": "segmenter", "depth": 0},
+        {"source": "prototype", "similarity": "area", "average": "all", "weight": 3.2},
+        {"similarity": "softmax", "position": "2d", "colour": False, "width": 4},
+    ],
+)
+def test_the_consistency_is_equation_5(options, batch_of):
+    method, network = built(**options)
+    network.double()
+    batch = batch_of([[1, 0, 1], [0, 1, 0]], valid=700)
+    batch = type(batch)(
+        **{k: v.double() if v.is_floating_point() else v for k, v in vars(batch).items()}
+    )
+    found = method.losses(network, batch, 0.5)["consistency"]
+    expected = slow_consistency(method, network, batch)
+    torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-7)
+    assert found > 0
+
+
+@pytest.mark.parametrize(
+    ("detach", "embedded"), [("inside", True), ("result", False), ("nowhere", True)]
+)
+def test_where_the_gradient_stops(detach, embedded, batch_of):
+    method, network = built(detach=detach)
+    method.losses(network, batch_of([[1, 1, 0], [0, 1, 0]]), 0.5)["consistency"].backward()
+    own = network.extras["psdpm"]
+    learnt = [p.grad is not None and bool(p.grad.any()) for p in own.estimate.parameters()]
+    assert learnt == [embedded] * 3
+    assert all(bool(p.grad.any()) for p in own.project.parameters())
+    assert bool(network.head.weight.grad.any())
+    assert bool(next(network.backbone.blocks("c4")[0].parameters()).grad.any())
+
+
+def test_the_prototype_map_inside_is_a_constant(batch_of):
+    """With `inside`, the gradient is that of a target in which the map is a number."""
+    batch = batch_of([[1, 0, 0], [0, 1, 1]])
+    gradients = {}
+    for detach in ("inside", "nowhere"):
+        method, network = built(detach=detach)
+        method.losses(network, batch, 0.5)["consistency"].backward()
+        gradients[detach] = network.extras["psdpm"].project.convs[0].weight.grad
+    assert not torch.allclose(gradients["inside"], gradients["nowhere"])
+
+
+def test_without_probabilities_it_does_not_train(batch_of):
+    method, network = built()
+    batch = batch_of([[1, 0, 0]])
+    bare = type(batch)(images=batch.images, labels=batch.labels, valid=batch.valid)
+    with pytest.raises(AssertionError, match="segmenter"):
+        method.losses(network, bare, 0.5)

@@ -1,0 +1,156 @@
+"""A method that learns from a host's segmenter: PSDPM after the whole chain of LPCAM, with Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from wsss.platform import datasets
+from wsss.platform.cli import main
+from wsss.platform.data import class_maps, shards
+from wsss.platform.errors import InputError
+from wsss.platform.experiment import experiment
+from wsss.platform.pipeline import Pipeline
+from wsss.platform.runs import write_json
+
+pytestmark = pytest.mark.cluster
+
+SAME = {
+    "training.epochs": 2,
+    "training.batch_size": 8,
+    "views.scales": (1.0, 0.5),
+    "refine.training.epochs": 1,
+    "segment.training.epochs": 1,
+}
+
+
+def wanted(**changes: Any) -> Any:
+    fields = {**SAME, "host": "lpcam", "refine.kind": "irn", **changes}
+    return experiment("psdpm", preset="scenes", changes=fields)
+
+
+@pytest.fixture(scope="module")
+def hosted(job: Any) -> Any:
+    pipeline = Pipeline(job.store, wanted())
+    pipeline.execute()
+    return pipeline
+
+
+def test_one_report_holds_the_host_and_what_it_became(hosted: Any) -> None:
+    scores = hosted.read_scores()
+    assert list(scores) == [
+        "host-cam",
+        "host-lpcam",
+        "host-lpcam-irn",
+        "host-deeplabv2",
+        "psdpm",
+        "psdpm-irn",
+    ]
+    assert scores["psdpm"]["val"].threshold_from == "train"
+    record = hosted.record("a", "", "", 0.0)
+    assert record.method == "psdpm"
+    assert set(record.maps) == {"host-cam", "host-lpcam", "host-lpcam-irn", "psdpm", "psdpm-irn"}
+    assert set(record.labels) == {"host-deeplabv2"}
+
+
+def test_the_host_is_the_one_that_was_there(hosted: Any, job: Any) -> None:
+    assert hosted.of_host.network.key == job.pipeline.network.key
+    before, after = job.pipeline.read_scores(), hosted.read_scores()
+    for name, of in before.items():
+        assert {s: v.value for s, v in of.items()} == {
+            s: after[f"host-{name}"][s].value for s in of
+        }
+    assert not Pipeline(job.store, wanted()).missing()
+
+
+def test_the_segmenter_says_probabilities_of_what_is_learnt(hosted: Any, job: Any) -> None:
+    (key,) = [
+        step.stage.key
+        for step in hosted.steps
+        if step.stage.title == "deeplabv2 probabilities on train"
+    ]
+    seen = 0
+    for piece in datasets.slices(hosted.shards, "train"):
+        rows = shards.read(piece, ("id", "height", "width"))
+        found = class_maps.read([job.store.folder("maps", key) / f"{piece.name}.parquet"])
+        for row, maps in zip(rows, found, strict=True):
+            assert maps.id == row["id"]
+            assert maps.classes == tuple(range(7))
+            assert maps.planes.shape == (7, -(-row["height"] // 8), -(-row["width"] // 8))
+            np.testing.assert_allclose(maps.planes.astype(np.float32).sum(0), 1, atol=5e-3)
+            seen += 1
+    assert seen == 48
+
+
+def test_another_weight_of_the_loss_asks_for_no_other_host(hosted: Any, job: Any) -> None:
+    other = Pipeline(job.store, wanted(**{"psdpm.weight": 2.0}))
+    assert {stage.name for stage in other.missing()} == {
+        "network",
+        "maps",
+        "scores",
+        "labels",
+        "boundaries",
+    }
+    trained = [s.title for s in other.missing() if s.name == "network"]
+    assert trained == ["train psdpm, small"]
+
+
+def test_probabilities_of_others_are_a_host(
+    hosted: Any, job: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for piece in datasets.slices(hosted.shards, "train"):
+        for row in shards.read(piece, ("id", "height", "width")):
+            grid = (-(-row["height"] // 8), -(-row["width"] // 8))
+            scores = rng.normal(size=(1, 7, *grid)).astype(np.float32)
+            np.save(tmp_path / f"{row['id']}.npy", {"msc_seg": scores})
+    store = ["--store", str(job.store.root)]
+    words = ["import", "msc-seg", str(tmp_path), "--data", "scenes", "--name", "others"]
+    assert main([*words, "--splits", "train", *store]) == 0
+    pipeline = Pipeline(job.store, wanted(host="others", **{"refine.kind": ""}))
+    assert pipeline.of_host is None
+    assert next(s.title for s in pipeline.missing()) == "train psdpm, small"
+    pipeline.execute()
+    assert list(pipeline.read_scores()) == ["psdpm"]
+
+
+def test_class_maps_of_others_are_a_host_too(hosted: Any, job: Any, tmp_path: Path) -> None:
+    store = ["--store", str(job.store.root)]
+    write_json(job.store.root / "runs" / "h" / "run.json", hosted.record("h", "", "", 0.0))
+    for split in ("train", "val"):
+        out = str(tmp_path / split)
+        words = ["export", out, "--run", "h", "--to", "irn", "--what", "host-lpcam"]
+        assert main([*words, "--split", split, *store]) == 0
+    for path in (tmp_path / "val").iterdir():
+        path.rename(tmp_path / "train" / path.name)
+    words = ["import", "irn", str(tmp_path / "train"), "--data", "scenes", "--name", "imported"]
+    assert main([*words, *store]) == 0
+    pipeline = Pipeline(job.store, wanted(host="imported", **{"refine.kind": ""}))
+    assert list(pipeline.scores) == ["psdpm"]
+    assert list(pipeline.of_host.scores) == ["imported", "deeplabv2"]
+    assert "network" in {s.name for s in pipeline.missing()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"host": ""}, "--host lpcam"),
+        ({"host": "nobody"}, "nothing is imported as 'nobody'"),
+        ({"host": "psdpm"}, "--host lpcam"),
+        ({"refine.kind": "masks", "segment.network": "deeplabv2"}, "true masks"),
+    ],
+)
+def test_a_host_that_cannot_be_is_said_before_anything_runs(
+    job: Any, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        Pipeline(job.store, wanted(**changes))
+
+
+def test_a_host_is_for_methods_that_learn_from_one(
+    job: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "lpcam", "--host", "cam", "--store", str(job.store.root)]) == 2
+    assert "takes no host" in capsys.readouterr().err
