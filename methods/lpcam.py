@@ -39,6 +39,9 @@ class LPCAMConfig(Options):
         5e-3, "k-means ends at this movement of centres, as a share of their length", low=0
     )
     max_iterations: int = option(100, "k-means ends after as many rounds", low=1)
+    images: int | None = option(
+        None, "images of a class that are clustered, drawn at random; none: all (COCO: 100)", low=1
+    )
     spherical: bool = option(False, "centres are means of unit features (neither paper nor code)")
 
 
@@ -85,6 +88,7 @@ class LPCAM(PrototypeMethod):
             spherical=s.spherical,
             tolerance=s.tolerance,
             max_iterations=s.max_iterations,
+            images=s.images,
         )
 
     def select(self, centers: Centers, class_weights: Tensor, index: int) -> tuple[Tensor, Tensor]:

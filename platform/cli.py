@@ -58,6 +58,7 @@ def _data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     kinds = sub.add_subparsers(dest="kind", required=True, metavar="KIND")
     help_of = {
         "voc": "a VOCdevkit tree: lists, image labels, masks",
+        "coco": "annotations/instances_*.json and image folders",
         "folder": "a folder: images/, labels.csv (id,labels[,split]), masks/ if there are any",
         "scenes": "drawn scenes with parts and contexts; nothing is downloaded",
     }
@@ -83,6 +84,13 @@ def _data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
             one.add_argument("--labels", metavar="FILE", help="image labels, .csv or .npz")
             one.add_argument(
                 "--lists", nargs="+", metavar="LIST", help="lists of ImageSets/Segmentation to take"
+            )
+        if kind == "coco":
+            one.add_argument("--year", default="2014", help="that the files are named by")
+            one.add_argument(
+                "--labelled",
+                action="store_true",
+                help="leave out images without labels (SIPE, CLIP-ES; else as LPCAM, MCTformer)",
             )
         if kind == "scenes":
             one.add_argument("--train", type=int, default=240, help="images to learn from")

@@ -36,6 +36,8 @@ def data(options: argparse.Namespace, command: str) -> None:
     about = artefact.about
     counts = ", ".join(f"{split} {n}" for split, n in about["counts"].items())
     _say(f"{options.name}: {counts} images, {len(about['classes'])} classes")
+    for split, digest in about.get("digests", {}).items():
+        _say(f"{split}: list {digest['ids'][:12]}, masks {digest['masks'][:12]}")
     for fault in about["quarantined"]:
         _say(f"left out: {fault}")
     if cached:
@@ -52,6 +54,10 @@ def _source(options: argparse.Namespace) -> Source:
 
         lists = tuple(options.lists) if options.lists else None
         return VOC(options.path, lists=lists, labels=options.labels)
+    if options.kind == "coco":
+        from .data.coco import COCO
+
+        return COCO(options.path, year=options.year, labelled=options.labelled)
     from .data.folder import Folder
 
     return Folder(options.path)
@@ -365,7 +371,16 @@ def doctor(options: argparse.Namespace, command: str) -> None:
     _say(f"backbones {', '.join(BACKBONES)}")
     _say(f"store     {store.root}, {store.free_bytes() / 1e9:.0f} GB free")
     _say(f"data sets {', '.join(datasets.names(store)) or 'none yet'}")
-    needed = ("torch", "torchvision", "ray", "faiss", "pyarrow", "pydensecrf", "plotly")
+    needed = (
+        "torch",
+        "torchvision",
+        "ray",
+        "faiss",
+        "pyarrow",
+        "pycocotools",
+        "pydensecrf",
+        "plotly",
+    )
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"missing packages: {', '.join(missing)}; run make env")

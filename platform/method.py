@@ -150,6 +150,7 @@ class Clustering:
         tolerance: stop when the summed movement of the centres, over their summed length,
             falls below it.
         max_iterations: stop then in any case.
+        images: of each class, drawn at random; none: all.
     """
 
     split: str
@@ -158,6 +159,7 @@ class Clustering:
     spherical: bool = False
     tolerance: float = 1e-3
     max_iterations: int = 100
+    images: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,7 @@ class Item:
         image: path below the source's folder, "" for a drawn image.
         mask: path below the source's folder, None where there is no mask.
         seed: decides a drawn image, 0 for a file.
+        row: where a source's own index has it, if it has one.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Item:
     image: str = ""
     mask: str | None = None
     seed: int = 0
+    row: int = 0
 
 
 class Source(Protocol):

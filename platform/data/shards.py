@@ -7,9 +7,10 @@ tasks read, check and write rows; only ids and counts come back.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 
 from ..errors import InputError
 from ..store import Artefact, Stage, write_atomic
+from .images import decode_mask
 from .record import Item, Record, Source
 
 SCHEMA = pa.schema(
@@ -81,12 +83,14 @@ def chunks(source: Source) -> list[tuple[str, list[Item]]]:
     return out
 
 
-def write_shard(path: Path, source: Source, items: Sequence[Item], tolerate: bool) -> list[str]:
+def write_shard(
+    path: Path, source: Source, items: Sequence[Item], tolerate: bool
+) -> tuple[list[str], Digest]:
     """Loads, checks and writes the records of one shard.
 
     Returns:
         Sentences about the records that were left out; with `tolerate` false there are none,
-        the first raises.
+        the first raises. And the digest of those that were written.
     """
     rows, faults = [], []
     for item in items:
@@ -103,7 +107,39 @@ def write_shard(path: Path, source: Source, items: Sequence[Item], tolerate: boo
             table, stream, row_group_size=ROWS_PER_GROUP, compression="none"
         ),
     )
-    return faults
+    return faults, Digest.of(rows)
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What images and what masks there are, whatever their order: figures are comparable where
+    both agree. The sum of the SHA-256 of each id, and of each id with its mask's pixels."""
+
+    ids: int = 0
+    masks: int = 0
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Any]]) -> Digest:
+        """The digest of rows of shards."""
+        total = cls()
+        for row in rows:
+            id = row["id"].encode()
+            mask = decode_mask(row["mask"], row["id"]) if row["mask"] else None
+            pixels = b"" if mask is None else f"{mask.shape}".encode() + mask.tobytes()
+            total += cls(_number(id), _number(id + b"\0" + pixels))
+        return total
+
+    def __add__(self, other: Digest) -> Digest:
+        whole = 1 << 256
+        return Digest((self.ids + other.ids) % whole, (self.masks + other.masks) % whole)
+
+    def as_dict(self) -> dict[str, str]:
+        """Both as hexadecimal numbers."""
+        return {"ids": f"{self.ids:064x}", "masks": f"{self.masks:064x}"}
+
+
+def _number(data: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(data).digest())
 
 
 def _row(record: Record) -> dict[str, Any]:
@@ -136,10 +172,13 @@ def write(folder: Path, source: Source, share: float = 0.0, progress: Any = None
     plan = chunks(source)
     total = sum(len(items) for _, items in plan)
     done, faults = 0, []
+    digests: dict[str, Digest] = {}
     for row in _written(folder, source, plan, share > 0):
         if row["error"]:
             raise OSError(row["errno"], row["error"]) if row["errno"] else InputError(row["error"])
         faults += [f for f in row["faults"].split("\n") if f]
+        digest = Digest(int(row["ids"], 16), int(row["masks"], 16))
+        digests[row["part"]] = digests.get(row["part"], Digest()) + digest
         done += row["rows"]
         if progress:
             progress(done, total)
@@ -154,6 +193,10 @@ def write(folder: Path, source: Source, share: float = 0.0, progress: Any = None
         "classes": list(source.classes),
         "splits": {k: list(v) for k, v in source.splits.items()},
         "counts": counts,
+        "digests": {
+            split: sum((digests[p] for p in parts if p in digests), Digest()).as_dict()
+            for split, parts in source.splits.items()
+        },
         "quarantined": faults,
     }
 
@@ -164,15 +207,18 @@ def _written(
     """Writes each shard in a Ray Data task; yields its row count, faults left out, or error."""
     import ray.data
 
+    nothing = {"rows": 0, "faults": "", "error": "", "errno": 0, "part": "", "ids": "", "masks": ""}
+
     def write_one(row: dict[str, Any]) -> dict[str, Any]:
         items = [Item(**{**i, "labels": tuple(i["labels"])}) for i in json.loads(row["items"])]
         try:
-            faults = write_shard(folder / row["name"], source, items, tolerate)
+            faults, digest = write_shard(folder / row["name"], source, items, tolerate)
         except (InputError, OSError) as error:
             number = getattr(error, "errno", None) or 0
-            return {"rows": 0, "faults": "", "error": str(error), "errno": number}
-        done = len(items) - len(faults)
-        return {"rows": done, "faults": "\n".join(faults), "error": "", "errno": 0}
+            return {**nothing, "error": str(error), "errno": number}
+        done, text = len(items) - len(faults), "\n".join(faults)
+        part = part_of(row["name"])
+        return {**nothing, "rows": done, "faults": text, "part": part, **digest.as_dict()}
 
     work = [
         {"name": name, "items": json.dumps([asdict(item) for item in items])}

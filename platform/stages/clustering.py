@@ -7,6 +7,7 @@ themselves up to `limit` bytes, and one block in float32; the rest is read from 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from ..ops.kmeans import Floats, Halves, Set, Totals
 from . import cluster
 from .maps import PLACES, read_places
 
+Drawn = Mapping[int, frozenset[str]]
 CENTERS = "centers.npz"
 LIMIT = 4 << 30
 ROWS_PER_BLOCK = 1 << 15
@@ -47,9 +49,16 @@ class Holder:
         files: (number, path) of feature files; a block's number follows from the file's.
         threshold: of the class maps.
         limit: bytes of features kept in memory.
+        drawn: the images of each class that count, all if none are given.
     """
 
-    def __init__(self, files: Sequence[tuple[int, str]], threshold: float, limit: int) -> None:
+    def __init__(
+        self,
+        files: Sequence[tuple[int, str]],
+        threshold: float,
+        limit: int,
+        drawn: Drawn | None = None,
+    ) -> None:
         faiss.omp_set_num_threads(1)
         torch.set_num_threads(1)
         self.blocks: dict[Set, list[Block]] = {}
@@ -57,7 +66,7 @@ class Holder:
         self.room = limit
         self.peak = 0
         for number, path in files:
-            for s, rows in split_rows(Path(path), threshold).items():
+            for s, rows in split_rows(Path(path), threshold, drawn).items():
                 pieces = np.array_split(rows, -(-len(rows) // ROWS_PER_BLOCK)) if len(rows) else []
                 for k, piece in enumerate(pieces):
                     block = Block(number * 4096 + k, path, piece)
@@ -115,7 +124,20 @@ def open_features(path: Path) -> Halves:
     return features
 
 
-def split_rows(path: Path, threshold: float) -> dict[Set, NDArray[np.int64]]:
+def draw(files: Sequence[str], images: int, seed: int) -> Drawn:
+    """At most `images` of each class, whatever the files' order."""
+    ranks: dict[int, list[tuple[bytes, str]]] = {}
+    for path in files:
+        for place in read_places(Path(path).with_suffix(PLACES)):
+            for n in place.labels:
+                rank = hashlib.sha256(f"{seed} {n} {place.id}".encode()).digest()
+                ranks.setdefault(n, []).append((rank, place.id))
+    return {n: frozenset(id for _, id in sorted(of)[:images]) for n, of in ranks.items()}
+
+
+def split_rows(
+    path: Path, threshold: float, drawn: Drawn | None = None
+) -> dict[Set, NDArray[np.int64]]:
     """Which rows of a feature file belong to which class and side.
 
     The class map is brought to the feature grid by nearest neighbour; a position that equals
@@ -128,7 +150,7 @@ def split_rows(path: Path, threshold: float) -> dict[Set, NDArray[np.int64]]:
         planes = torch.from_numpy(maps.planes.astype(np.float32))[None]
         on_grid = F.interpolate(planes, place.grids[0], mode="nearest")[0].flatten(1).numpy()
         for value, plane in zip(maps.classes, on_grid, strict=True):
-            if value == 0:
+            if value == 0 or (drawn is not None and maps.id not in drawn[value - 1]):
                 continue
             for side, chosen in enumerate((plane > threshold, plane < threshold)):
                 at = place.offset + np.flatnonzero(chosen)
@@ -139,13 +161,21 @@ def split_rows(path: Path, threshold: float) -> dict[Set, NDArray[np.int64]]:
 class Holders:
     """The holders of one clustering: Ray actors, or one in this process."""
 
-    def __init__(self, files: Sequence[str], threshold: float, count: int, limit: int) -> None:
+    def __init__(
+        self,
+        files: Sequence[str],
+        threshold: float,
+        count: int,
+        limit: int,
+        drawn: Drawn | None = None,
+    ) -> None:
         numbered = list(enumerate(files))
         self.actors: list[Any] = []
         if count == 1:
-            self.local = Holder(numbered, threshold, limit)
+            self.local = Holder(numbered, threshold, limit, drawn)
         else:
-            self._start([(numbered[k::count], threshold, limit // count) for k in range(count)])
+            shares = [numbered[k::count] for k in range(count)]
+            self._start([(share, threshold, limit // count, drawn) for share in shares])
         merged: dict[Set, dict[int, int]] = {}
         for sizes in self._ask("sizes"):
             for s, of_set in sizes.items():
@@ -216,7 +246,7 @@ def run(
     Args:
         files: feature files (NAME.npy with NAME.json and NAME.parquet beside it).
         clustering: how.
-        seed: of the initial centres.
+        seed: of the initial centres, and of the images if not all count.
         workers: holders, none: by the size of the files; the result does not depend on it.
         limit: bytes of features that all holders together keep in memory.
         progress: called with (rounds done, rounds at most).
@@ -224,7 +254,8 @@ def run(
     size = sum(Path(path).stat().st_size for path in files)
     wanted = workers or min(cluster.workers(), -(-size // BYTES_PER_HOLDER))
     count = max(1, min(wanted, len(files)))
-    holders = Holders(files, clustering.threshold, count, limit)
+    drawn = draw(files, clustering.images, seed) if clustering.images else None
+    holders = Holders(files, clustering.threshold, count, limit, drawn)
     rounds = 0
 
     def totals(centers: Mapping[Set, Floats]) -> dict[Set, Totals]:

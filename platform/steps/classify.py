@@ -124,7 +124,7 @@ def centers(context: Context, method: PrototypeMethod, maps: Stage) -> Step:
     stage = Stage(
         name="centers",
         version=1,
-        config={**dataclasses.asdict(method.clustering), "seed": seed},
+        config={**plain(method.clustering), "seed": seed},
         inputs={"maps": maps.key},
         title=f"{method.name} clusters",
     )

@@ -1,0 +1,271 @@
+"""COCO trees against COCO's own API, and a clear sentence for whatever is wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import pickle
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from wsss.platform.data import json_stream
+from wsss.platform.data.coco import COCO, outline
+from wsss.platform.data.images import decode_mask
+from wsss.platform.data.json_stream import objects
+from wsss.platform.data.shards import Digest
+from wsss.platform.errors import InputError
+
+SHARED = Path(__file__).parents[3] / "shared/data/labels/coco14"
+WIDTH, HEIGHT = 12, 8
+IDS = (9, 30, 25, 71)
+"""Of the images; the last has no annotation."""
+GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+"""Between 1 and 90, numbers that no category of COCO has."""
+
+
+def square(x, y, side):
+    return [x, y, x + side, y, x + side, y + side, x, y + side]
+
+
+CROWD = {"size": [HEIGHT, WIDTH], "counts": [10, 20, 66]}
+ANNOTATIONS = [
+    {"image_id": 9, "category_id": 3, "iscrowd": 0, "segmentation": [square(1, 1, 5)]},
+    {"image_id": 30, "category_id": 1, "iscrowd": 0, "segmentation": [[0.5, 0.5, 9.3, 2, 4, 7.2]]},
+    {"image_id": 9, "category_id": 1, "iscrowd": 0, "segmentation": [square(3, 3, 4)]},
+    {"image_id": 30, "category_id": 7, "iscrowd": 1, "segmentation": CROWD},
+    {"image_id": 25, "category_id": 7, "segmentation": [square(0, 0, 2), square(6, 4, 3)]},
+]
+
+
+def content(part="train", **changes):
+    listed = [
+        {"id": k, "file_name": f"COCO_{part}2014_{k:012d}.jpg", "height": HEIGHT, "width": WIDTH}
+        for k in IDS
+    ]
+    names = {7: "train", 1: "person", 3: "hot dog"}
+    annotated = [{"id": n, "area": 1.5, **a} for n, a in enumerate(ANNOTATIONS)]
+    whole = {
+        "info": {"description": 'a ] } " [ {\\', "year": 2014},
+        "images": listed,
+        "licenses": [],
+        "annotations": annotated,
+        "categories": [{"id": k, "name": v, "supercategory": "ä"} for k, v in names.items()],
+    }
+    return {**whole, **changes}
+
+
+@pytest.fixture
+def coco_tree(tmp_path, make_picture):
+    root = tmp_path / "coco"
+    for part in ("train", "val"):
+        folder = root / f"{part}2014"
+        folder.mkdir(parents=True)
+        for k in IDS:
+            name = f"COCO_{part}2014_{k:012d}.jpg"
+            (folder / name).write_bytes(make_picture("JPEG", (WIDTH, HEIGHT), k))
+        put(root, content(part), part)
+    return root
+
+
+def put(root, value, part="train"):
+    path = root / "annotations" / f"instances_{part}2014.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+
+
+def by_id(source):
+    return {int(i.id.rsplit("_", 1)[1]): i for i in source.items() if i.split == "train"}
+
+
+def test_parts_classes_and_labels(coco_tree):
+    source = COCO(coco_tree)
+    assert source.classes == ("person", "hot dog", "train")
+    assert source.splits == {"train": ("train",), "train_aug": ("train",), "val": ("val",)}
+    found = by_id(source)
+    assert list(found) == sorted(IDS)
+    assert found[9].id == "COCO_train2014_000000000009"
+    labels = {k: i.labels for k, i in found.items()}
+    assert labels == {9: (0, 1), 25: (2,), 30: (0, 2), 71: ()}  # a crowd counts
+
+
+def test_images_without_labels_are_kept_or_left_out(coco_tree):
+    whole, labelled = COCO(coco_tree), COCO(coco_tree, labelled=True)
+    assert len(whole.items()) == 8
+    assert len(labelled.items()) == 6
+    assert whole.fingerprint() != labelled.fingerprint()
+    for item in labelled.items():  # the index does not shift
+        assert labelled.load(item).labels == item.labels == whole.load(item).labels
+
+
+def test_masks_are_those_of_the_api(coco_tree):
+    """Crowds skipped, later annotations over earlier ones, no void."""
+    from pycocotools.coco import COCO as API
+
+    with redirect_stdout(io.StringIO()):
+        api = API(str(coco_tree / "annotations/instances_train2014.json"))
+    classes = {7: 3, 1: 1, 3: 2}
+    source = COCO(coco_tree)
+    for k, item in by_id(source).items():
+        expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+        for annotation in api.loadAnns(api.getAnnIds(imgIds=[k])):
+            if not annotation.get("iscrowd", 0):
+                expected[api.annToMask(annotation) > 0] = classes[annotation["category_id"]]
+        record = source.load(item)
+        assert record.mask is not None
+        np.testing.assert_array_equal(decode_mask(record.mask, item.id), expected)
+    assert set(np.unique(decode_mask(source.load(by_id(source)[9]).mask, "9"))) == {0, 1, 2}
+
+
+def test_a_source_pickles_without_its_polygons(coco_tree):
+    source = COCO(coco_tree)
+    data = pickle.dumps(source)
+    assert b"segmentation" not in data
+    copy = pickle.loads(data)
+    for item in source.items():
+        assert copy.load(item) == source.load(item)
+
+
+@pytest.mark.shared
+def test_classes_come_in_the_communitys_order(coco_tree):
+    """The 80 categories, numbered 1 to 90 with gaps, count from 0 as in CLIP-ES's lists."""
+    if not SHARED.is_dir():
+        pytest.skip("the community's label lists ../shared/data/labels/coco14 are not here")
+    lines = (SHARED / "classes_sipe.txt").read_text().splitlines()
+    names = [line.split(maxsplit=1)[1] for line in lines if line.strip()][1:81]
+    numbers = [k for k in range(1, 91) if k not in GAPS]
+    categories = [
+        {"id": k, "name": name} for k, name in reversed(list(zip(numbers, names, strict=True)))
+    ]
+    line = (SHARED / "train_with_labels_clipes.txt").read_text().splitlines()[0]
+    id, *labels = line.split()
+    assert (id, labels) == ("COCO_train2014_000000000009", ["45", "49", "50"])
+    annotated = [  # bowl, orange, broccoli: what COCO says of image 9
+        {"image_id": 9, "category_id": c, "segmentation": [square(0, 0, 3)]} for c in (51, 55, 56)
+    ]
+    for part in ("train", "val"):
+        put(coco_tree, content(part, categories=categories, annotations=annotated), part)
+    source = COCO(coco_tree)
+    assert list(source.classes) == names
+    assert by_id(source)[9].labels == tuple(map(int, labels))
+    assert [source.classes[n] for n in by_id(source)[9].labels] == ["bowl", "orange", "broccoli"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ('{"images": [{"id": 1', "not readable JSON at byte"),
+        ("[1, 2]", "not readable JSON at byte 0"),
+        ('{"images": [{"id": 1}]}', "images at byte 12: KeyError"),
+        ({"categories": []}, "0 categories"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "each once"),
+        ({"annotations": [{"image_id": 5, "category_id": 1}]}, "image 5"),
+        ({"annotations": [{"image_id": 9, "category_id": 2}]}, "category 2"),
+        ({"annotations": [{"image_id": "a", "category_id": 2}]}, "annotations at byte"),
+        (
+            {"images": [{"id": 1, "file_name": "../../x.jpg", "height": 1, "width": 1}]},
+            "image id '../../x.jpg'",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_one_sentence(coco_tree, change, message):
+    put(coco_tree, change if isinstance(change, str) else content(**change))
+    with pytest.raises(InputError, match="(?s)" + message.replace("(", "\\(")) as caught:
+        COCO(coco_tree)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ([[1, 2, 3]], "x, y"),
+        ([["a", 2, 3, 4, 5, 6]], "could not convert"),
+        ([[0, 0, 1e9, 0, 5, 5]], "leaves the 12x8 image"),
+        ([[0, 0, math.nan, 0, 5, 5]], "leaves"),
+        ("xyz", "neither polygons nor"),
+        ({"size": [8, 12], "counts": "abc"}, "list of counts"),
+        ({"size": [12, 8], "counts": [96]}, "of the image's size"),
+        ({"size": [8, 12], "counts": [95]}, "add up"),
+        ({"size": [8, 12], "counts": [-1, 97]}, "add up"),
+        ({}, "counts"),
+    ],
+)
+def test_a_segmentation_that_cannot_be_names_its_place(coco_tree, segmentation, message):
+    one = {"image_id": 9, "category_id": 1, "segmentation": segmentation}
+    put(coco_tree, content(annotations=[one]))
+    source = COCO(coco_tree)
+    with pytest.raises(InputError, match=f"annotation at byte [0-9]+.*{message}"):
+        source.load(by_id(source)[9])
+
+
+def test_sizes_and_files_are_checked(coco_tree, make_picture):
+    source = COCO(coco_tree)
+    item = by_id(source)[25]
+    path = coco_tree / item.image
+    path.write_bytes(make_picture("JPEG", (HEIGHT, WIDTH)))
+    with pytest.raises(InputError, match=r"8x12 pixels.*says"):
+        source.load(item)
+    path.unlink()
+    with pytest.raises(InputError, match=r"lists COCO_train2014_000000000025\.jpg"):
+        source.items()
+    with pytest.raises(InputError, match="instances_train2017"):
+        COCO(coco_tree, year="2017")
+
+
+def test_what_encloses_nothing_is_nothing():
+    assert not outline([[1, 1, 4, 4]], 8, 12).any()
+    assert not outline([], 8, 12).any()
+    assert outline([[1, 1, 4, 4], square(0, 0, 3)], 8, 12).sum() == 9
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-99999, 99999) | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(
+    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.dictionaries(st.sampled_from("abcdef"), st.lists(JSON, max_size=4) | JSON, max_size=5),
+    st.sampled_from([None, 1]),
+    st.booleans(),
+    st.integers(1, 40),
+)
+def test_objects_are_those_of_the_whole_file(tmp_path, monkeypatch, whole, indent, ascii, chunk):
+    """Whatever the layout, and wherever a chunk ends."""
+    monkeypatch.setattr(json_stream, "CHUNK", chunk)
+    data = json.dumps(whole, indent=indent, ensure_ascii=ascii).encode()
+    path = tmp_path / "a.json"
+    path.write_bytes(data)
+    wanted = {k for k, v in whole.items() if isinstance(v, list)} - {"f"}
+    found = list(objects(path, wanted))
+    assert [name for name, *_ in found] == [k for k in whole if k in wanted for _ in whole[k]]
+    members = [v for k in whole if k in wanted for v in whole[k]]
+    assert [json.loads(data[start:end]) for _, _, start, end in found] == members
+
+
+@pytest.mark.parametrize("depth", [100_000])
+def test_a_bottomless_file_is_refused(tmp_path, depth):
+    path = tmp_path / "a.json"
+    path.write_text('{"images": ' + "[" * depth)
+    with pytest.raises(InputError, match="not readable JSON"):
+        list(objects(path, ("annotations",)))
+
+
+def test_digests_follow_ids_and_pixels_not_order(coco_tree):
+    source = COCO(coco_tree)
+    rows = [vars(source.load(i)) for i in source.items()]
+    assert Digest.of(rows) == Digest.of(rows[::-1]) == Digest.of(rows[:3]) + Digest.of(rows[3:])
+    other = [{**rows[0], "mask": rows[1]["mask"]}, *rows[1:]]
+    assert Digest.of(other).ids == Digest.of(rows).ids
+    assert Digest.of(other).masks != Digest.of(rows).masks
+    assert Digest.of(rows[1:]).ids != Digest.of(rows).ids
