@@ -189,13 +189,6 @@ class Mining(nn.Module):
         self.project, self.estimate = Projection(channels), FPEM(channels, settings)
 
 
-def mining(network: Classifier) -> Mining | None:
-    """What PSDPM added to a network; another method's host has none."""
-    found = dict(network.extras.items()).get(PSDPM.name)
-    assert found is None or isinstance(found, Mining)
-    return found
-
-
 class PSDPM(Method):
     """Prototype-based secondary discriminative pixels mining.
 
@@ -253,8 +246,7 @@ class PSDPM(Method):
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
         assert batch.probabilities is not None, "the host's segmenter comes before training"
-        s, own = self.settings, mining(network)
-        assert own is not None
+        s, own = self.settings, network.extra(self.name, Mining)
         stages = network.features(batch.images)
         scores = network.head(stages["c4"])
         terms = {"classification": soft_margin(scores, batch.labels)}
@@ -280,7 +272,9 @@ class PSDPM(Method):
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         stages = network.features(torch.cat([images, images.flip(-1)]))
         scores = merge_flip(*network.head(stages["c4"]).chunk(2))
-        own = mining(network)
-        both = own.project(stages) if own else joined([stages[name] for name in STAGES])
+        if self.name in network.extras:
+            both = network.extra(self.name, Mining).project(stages)
+        else:
+            both = joined([stages[name] for name in STAGES])
         features = merge_flip(*both.chunk(2))
         return self._prototype_maps(features, scores, torch.ones_like(scores[:, :1]))

@@ -123,7 +123,9 @@ def _experiment(sub: argparse.ArgumentParser, many: bool = False) -> None:
     sub.add_argument(
         "--refine", metavar="KIND", help="labels from class maps: crf, irn, or masks (upper bound)"
     )
-    sub.add_argument("--segment", metavar="NETWORK", help="train one on the labels: deeplabv2")
+    sub.add_argument(
+        "--segment", metavar="NETWORK", help="train one on the labels: deeplabv2, or upernet"
+    )
     sub.add_argument("--recipe", metavar="NAME", help="of the segmenter's training, by its source")
     sub.add_argument(
         "--host",

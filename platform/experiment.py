@@ -17,7 +17,7 @@ from .metrics import THRESHOLDS
 from .ops.crf import CRFS
 from .options import Options, option, replaced
 
-SEGMENTERS = ("deeplabv2",)
+SEGMENTERS = ("deeplabv2", "upernet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,10 @@ class Training(Options):
     batch_size: int = option(16, "images per step, over all workers", low=1)
     lr: float = option(0.1, "learning rate of the backbone at the first step", low=0)
     head_factor: float = option(10.0, "the head's learning rate over the backbone's", low=0)
+    optimizer: str | None = option(None, "none: SGD", choices=(None, "adamw"))
+    warm_up: int | None = option(
+        None, "steps in which the learning rate rises to its first value; none: none", low=1
+    )
     momentum: float = option(
         0.9, "SGD momentum (papers: 0.9; IRN's released code: effectively 1e-4)", low=0, high=1
     )
@@ -120,7 +124,7 @@ class Refine(Options):
 class Segment(Options):
     """The segmenter that learns the pseudo labels (deeplab-pytorch)."""
 
-    network: str = option("", "none, or deeplabv2", choices=("", *SEGMENTERS))
+    network: str = option("", "none, deeplabv2 or upernet", choices=("", *SEGMENTERS))
     backbone: str = option("", "its body, none: the classifier's")
     weights: str | None = option(
         None, "local file of its body's ImageNet weights; none: the classifier's", file=True

@@ -16,6 +16,8 @@ from .learner import OUTSIDE, Batch, Learner
 from .models.backbones import Backbone
 from .models.boundary import BoundaryNet
 from .models.deeplab import DeepLabV2
+from .models.segmenting import Segmenting
+from .models.upernet import UperNet
 from .ops.affinity import affinity_losses
 
 
@@ -47,23 +49,30 @@ class Boundaries(Learner):
 
 
 class Segmenter(Learner):
-    """DeepLabV2 from labels of pixels.
+    """A segmenter from labels of pixels.
 
     Args:
+        name: deeplabv2 or upernet.
         scales: smaller scales that take part beside the image, in training and at the test.
         balanced: whether background and foreground count the same, however many pixels.
-        stride: pixels a position of the last stage, 8 or 16.
+        stride: pixels a position of DeepLabV2's last stage, 8 or 16.
     """
 
-    name: ClassVar[str] = "deeplabv2"
     advice: ClassVar[str] = ", or set segment.balanced=true"
 
     def __init__(
-        self, scales: tuple[float, ...] = (0.75, 0.5), balanced: bool = False, stride: int = 8
+        self,
+        scales: tuple[float, ...] = (0.75, 0.5),
+        balanced: bool = False,
+        stride: int = 8,
+        name: str = "deeplabv2",
     ) -> None:
         self.scales, self.balanced, self.stride = scales, balanced, stride
+        self.name = name  # type: ignore[misc]
 
-    def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> DeepLabV2:
+    def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> Segmenting:
+        if self.name == "upernet":
+            return UperNet(backbone, classes + 1, frozen_stages)
         if backbone.strides[3] > self.stride:
             backbone.dilate()
         return DeepLabV2(backbone, classes + 1, frozen_stages)
@@ -71,8 +80,8 @@ class Segmenter(Learner):
     def losses(self, network: Any, batch: Batch, progress: float) -> dict[str, Tensor]:
         assert batch.plane is not None
         total = [
-            self._cross_entropy(logits.float(), batch.plane)
-            for logits in network.views(batch.images, self.scales)
+            weight * self._cross_entropy(logits.float(), batch.plane)
+            for weight, logits in network.supervised(batch.images, self.scales)
         ]
         return {"cross_entropy": torch.stack(total).sum()}
 

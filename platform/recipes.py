@@ -26,6 +26,8 @@ DEEPLAB: Mapping[str, Any] = {
     "clip_norm": 0.0,
     "crop": 321,
     "rescale": (0.5, 1.5),
+    "optimizer": None,
+    "warm_up": None,
 }
 """kazuto1011/deeplab-pytorch on VOC. Its rate changes every 10 steps, here at every one."""
 
@@ -47,8 +49,24 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "crop": 481,
         "rescale": (0.5, 2.0),
     },
+    "swin": {
+        **DEEPLAB,
+        "scales": (),
+        "iterations": 40_000,
+        "batch_size": 16,
+        "optimizer": "adamw",
+        "lr": 6e-5,
+        "head_factor": 1.0,
+        "weight_decay": 0.01,
+        "power": 1.0,
+        "warm_up": 1500,
+        "crop": 512,
+        "rescale": (0.5, 2.0),
+    },
 }
-"""advcam-voc is also CLIMS's. CLIP-ES's and RIB's are not published whole, so they are not here."""
+"""advcam-voc is also CLIMS's. swin is mmsegmentation's for UperNet, without its jitter of colours
+and from the image's own size instead of 2048 x 512; LPCAM's authors lost theirs. CLIP-ES's and
+RIB's are not published whole, so they are not here."""
 
 
 def recipe(name: str) -> dict[str, Any]:

@@ -185,11 +185,67 @@ class Small(Backbone):
         return out
 
 
+class VGG16(Backbone):
+    """VGG-16 (torchvision), without its last pooling; c4 is conv5. Pooling rounds up.
+
+    Dilated (output stride 8) its fourth pooling keeps the grid, by a window of 3, and conv5 is
+    dilated by 2 (DeepLab).
+    """
+
+    channels = (128, 256, 512, 512)
+
+    def __init__(self) -> None:
+        super().__init__()
+        import torchvision
+
+        self.features = torchvision.models.vgg16(weights=None).features[:30]
+        for module in self.features:
+            if isinstance(module, nn.MaxPool2d):
+                module.ceil_mode = True
+
+    def stage_modules(self, name: str) -> list[nn.Module]:
+        return list(self._cut(name))
+
+    def stage(self, name: str, x: Tensor) -> Tensor:
+        out: Tensor = self._cut(name)(x)
+        return out
+
+    def _cut(self, name: str) -> nn.Sequential:
+        ends = (0, 10, 17, 24, 30)
+        number = STAGES.index(name)
+        part: nn.Sequential = self.features[ends[number] : ends[number + 1]]
+        return part
+
+    def dilate(self) -> None:
+        self.features[23] = nn.MaxPool2d(3, 1, 1)
+        for module in self._cut("c4"):
+            if isinstance(module, nn.Conv2d):
+                module.dilation = module.padding = (2, 2)
+        self.strides = (4, 8, 8, 8)
+
+
+def _wide() -> Backbone:
+    from .wide_resnet import WideResNet38
+
+    return WideResNet38()
+
+
+def _swin(size: str) -> Backbone:
+    from .swin import Swin
+
+    return Swin(size)
+
+
 BACKBONES: dict[str, Callable[[], Backbone]] = {
     "resnet18": lambda: ResNet(18),
     "resnet50": lambda: ResNet(50),
     "resnet101": lambda: ResNet(101),
     "mobilenet_v2": MobileNetV2,
+    "vgg16": VGG16,
+    "wide_resnet38": _wide,
+    "swin_t": lambda: _swin("t"),
+    "swin_s": lambda: _swin("s"),
+    "swin_b": lambda: _swin("b"),
     "small": Small,
 }
 

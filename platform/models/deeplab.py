@@ -12,15 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .backbones import Backbone
-from .trainable import Trainable
+from .segmenting import Segmenting
 
 RATES = (6, 12, 18, 24)
 
 
-class DeepLabV2(Trainable):
+class DeepLabV2(Segmenting):
     """The sum of four dilated 3x3 convolutions on the last stage.
 
     Args:
@@ -53,22 +52,6 @@ class DeepLabV2(Trainable):
         """`[B,3,H,W]` to logits `[B,C,h,w]`."""
         x = self.backbone(images)["c4"]
         return torch.stack([conv(x) for conv in self.aspp]).sum(0)
-
-    def views(self, images: Tensor, scales: Sequence[float]) -> list[Tensor]:
-        """Logits of the image, of each smaller scale, and their element-wise maximum, in this
-        order; the first and the last on the image's grid. Without scales the image's alone."""
-        whole = self(images)
-        if not scales:
-            return [whole]
-        parts = []
-        for scale in scales:
-            size = [max(1, round(n * scale)) for n in images.shape[2:]]
-            small = F.interpolate(images, size, mode="bilinear", align_corners=False)
-            parts.append(self(small))
-        large = [
-            F.interpolate(p, whole.shape[2:], mode="bilinear", align_corners=False) for p in parts
-        ]
-        return [whole, *parts, torch.stack([whole, *large]).amax(0)]
 
     def groups(self, head_factor: float, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """The backbone at `lr`, pyramid weights at a multiple, pyramid biases at twice that

@@ -50,7 +50,7 @@ class Trainable(nn.Module):
     def train(self: T, mode: bool = True) -> T:
         """Training mode; a pretrained body keeps its running statistics (IRN)."""
         super().train(mode)
-        for module in self.modules() if self.backbone.pretrained else ():
+        for module in self.backbone.modules() if self.backbone.pretrained else ():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
         return self

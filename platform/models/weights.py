@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 
 _PREFIXES = ("module.", "backbone.")
-_CLASSIFIER_KEYS = ("fc.", "classifier.", "aux_classifier.")
+_CLASSIFIER_KEYS = ("fc.", "classifier.", "aux_classifier.", "head.")
 
 
 def read(path: str | Path) -> dict[str, Tensor]:

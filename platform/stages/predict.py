@@ -20,8 +20,8 @@ from ..data.transforms import normalized
 from ..errors import InputError
 from ..experiment import Network
 from ..learners import Segmenter
-from ..models.deeplab import DeepLabV2
 from ..models.fuse import fused
+from ..models.segmenting import Segmenting
 from ..ops.maps import grid_size
 from . import inference
 
@@ -50,7 +50,7 @@ class Predict(inference.Actor):
         self.job = job
         self.device = inference.device(job.actors)
         network = inference.load(job.network, job.learner, job.classes, job.weights)
-        assert isinstance(network, DeepLabV2)
+        assert isinstance(network, Segmenting)
         self.network = fused(network).to(self.device).to(memory_format=torch.channels_last)
         self.pool = ThreadPoolExecutor(4)
 

@@ -102,10 +102,12 @@ class Trainer:
         t = job.training
         groups = self.network.groups(t.head_factor, t.lr, t.weight_decay)
         separate = [m for m in self.network.extras.values() if isinstance(m, Separate)]
-        self.optimizers = [
-            torch.optim.SGD(groups, lr=t.lr, momentum=t.momentum),
-            *(module.optimizer() for module in separate),
-        ]
+        first = (
+            torch.optim.AdamW(groups, lr=t.lr)
+            if t.optimizer == "adamw"
+            else torch.optim.SGD(groups, lr=t.lr, momentum=t.momentum)
+        )
+        self.optimizers = [first, *(module.optimizer() for module in separate)]
         self.base = [group["lr"] for group in self._groups()]
         self.epoch = self.step = 0
         self.first = math.inf
@@ -140,8 +142,9 @@ class Trainer:
     def update(self, batch: Batch) -> dict[str, float]:
         """One step; returns the loss terms, their sum and the backbone's learning rate."""
         t, progress = self.job.training, self.step / self.steps
+        rise = min(1.0, (self.step + 1) / t.warm_up) if t.warm_up else 1.0
         for group, lr in zip(self._groups(), self.base, strict=True):
-            group["lr"] = lr * (1 - progress) ** t.power
+            group["lr"] = lr * (1 - progress) ** t.power * rise
         batch = batch.to(self.device)
         with self.autocast:
             terms = self.module(batch, progress)

@@ -35,7 +35,7 @@ def body(context: Context) -> Network:
 def learner(context: Context) -> Segmenter:
     """With the experiment's options."""
     s = context.experiment.segment
-    return Segmenter(s.scales, s.balanced, s.stride)
+    return Segmenter(s.scales, s.balanced, s.stride, s.network)
 
 
 def training(context: Context, split: str) -> Training:

@@ -6,8 +6,10 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from wsss.platform.errors import InputError
 from wsss.platform.models.backbones import BACKBONES, STAGES, build
 from wsss.platform.models.classifier import Classifier, classification_loss
+from wsss.platform.models.wide_resnet import _Block
 
 NAMES = tuple(BACKBONES)
 NORMALISED = ("resnet18", "mobilenet_v2")
@@ -32,13 +34,13 @@ def test_the_stages_hold_every_parameter_once(name):
     assert sorted(held) == sorted(id(p) for p in body.parameters())
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n != "small"])
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("small", "wide_resnet38")])
 def test_parameters_are_called_as_in_torchvision(name):
     with torch.device("meta"):
         own = build(name).state_dict()
         theirs = getattr(torchvision.models, name)(weights=None).state_dict()
     assert {k: v.shape for k, v in own.items()} == {
-        k: v.shape for k, v in theirs.items() if not k.startswith(("fc.", "classifier."))
+        k: v.shape for k, v in theirs.items() if not k.startswith(("fc.", "classifier.", "head."))
     }
 
 
@@ -47,7 +49,7 @@ def test_an_unknown_name_lists_the_known_ones():
         build("vgg")
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "small"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "vgg16", "small"])
 def test_c4_is_not_negative(name):
     torch.manual_seed(0)
     with torch.no_grad():
@@ -102,3 +104,100 @@ def test_logits_are_the_mean_of_the_activations():
         logits, maps = network(images), network.activations(images)
     torch.testing.assert_close(logits, maps.mean((2, 3)), atol=1e-5, rtol=1e-4)
     assert network.class_weights.shape == (3, 128)
+
+
+def counted(name):
+    with torch.device("meta"):
+        return sum(p.numel() for p in build(name).parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [  # whole networks, less what is not the body
+        ("vgg16", 138_357_544 - (25_088 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 1000 + 1000)),
+        ("swin_t", 28_288_354 - 769_000),
+        ("swin_s", 49_606_258 - 769_000),
+        ("swin_b", 87_768_224 - 1_025_000),
+        ("resnet50", 25_557_032 - 2_049_000),
+    ],
+)
+def test_bodies_have_the_published_parameters(name, published):
+    assert counted(name) == published
+
+
+def test_wide_resnet_has_the_parameters_of_its_blocks():
+    """Counted by hand from the widths: 3x3 pairs, three wide ones, two bottlenecks."""
+    total = 9 * 3 * 64
+    width = 64
+    for wide, count in ((128, 3), (256, 3), (512, 6)):
+        for k in range(count):
+            total += 9 * wide * (width + wide) + 2 * (width + wide) + (0 if k else width * wide)
+            width = wide
+    for inputs, mid, outputs in ((512, 512, 1024), (1024, 512, 1024), (1024, 512, 1024)):
+        shortcut = inputs * outputs if inputs != outputs else 0
+        total += 9 * mid * (inputs + outputs) + 2 * (inputs + mid) + shortcut
+    for inputs, outputs in ((1024, 2048), (2048, 4096)):
+        narrow, mid = outputs // 4, outputs // 2
+        convs = inputs * narrow + 9 * narrow * mid + mid * outputs + inputs * outputs
+        total += convs + 2 * (inputs + narrow + mid)
+    assert counted("wide_resnet38") == total + 2 * 4096
+
+
+def test_wide_resnet_has_the_names_of_its_weight_files():
+    with torch.device("meta"):
+        names = build("wide_resnet38").state_dict()
+    for name in (
+        "conv1a.weight",
+        "b2.conv_branch1.weight",
+        "b4_5.bn_branch2b1.running_var",
+        "b5.conv_branch1.weight",
+        "b6.bn_branch2b2.weight",
+        "b7.conv_branch2b2.weight",
+        "bn7.bias",
+    ):
+        assert name in names
+    assert "b5_1.conv_branch1.weight" not in names
+
+
+def test_a_block_is_what_its_formula_says():
+    """Normalise, convolve, twice; the shortcut starts after the first normalisation."""
+    torch.manual_seed(0)
+    block = _Block(4, (6, 8), stride=2, dilation=2, first=1).eval()
+    x = torch.randn(1, 4, 9, 9)
+    start = block.get_submodule("bn_branch2a")(x).relu()
+    inner = nn.functional.conv2d(start, block.get_submodule("conv_branch2a").weight, None, 2, 1)
+    inner = block.get_submodule("bn_branch2b1")(inner).relu()
+    weight = block.get_submodule("conv_branch2b1").weight
+    inner = nn.functional.conv2d(inner, weight, None, 1, 2, 2)
+    expected = inner + nn.functional.conv2d(start, block.conv_branch1.weight, None, 2)
+    torch.testing.assert_close(block(x), expected)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (33, 71)])
+def test_a_swin_gives_torchvisions_numbers(size):
+    torch.manual_seed(0)
+    ours, theirs = build("swin_t").eval(), torchvision.models.swin_t(weights=None).eval()
+    theirs.load_state_dict(ours.state_dict(), strict=False)
+    images = torch.randn(1, 3, *size)
+    padded = nn.functional.pad(images, (0, -size[1] % 4, 0, -size[0] % 4))
+    with torch.no_grad():
+        expected = theirs.norm(theirs.features(padded)).permute(0, 3, 1, 2)
+        torch.testing.assert_close(ours(images)["c4"], expected)
+
+
+def test_a_swin_is_not_dilated():
+    with torch.device("meta"):
+        body = build("swin_t")
+    with pytest.raises(InputError, match="upernet"):
+        body.dilate()
+    drops = [m.p for m in body.modules() if isinstance(m, torchvision.ops.StochasticDepth)]
+    assert drops == pytest.approx([0.3 * k / 11 for k in range(12)])
+
+
+def test_a_dilated_vgg_keeps_the_grid_of_its_third_pooling():
+    body = build("vgg16").eval()
+    plain = body(torch.zeros(1, 3, 65, 97))["c4"].shape
+    body.dilate()
+    assert plain == (1, 512, 5, 7)
+    assert body(torch.zeros(1, 3, 65, 97))["c4"].shape == (1, 512, 9, 13)
+    assert body.strides == (4, 8, 8, 8)

@@ -1,0 +1,100 @@
+"""UperNet: a pyramid over all stages of a backbone (Xiao et al., ECCV 2018).
+
+Widths, pooling and the auxiliary head are mmsegmentation's for Swin.
+Shapes: B batch, C classes with background, H W pixels, h w grid of c1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .backbones import STAGES, Backbone
+from .segmenting import Segmenting
+
+WIDTH, POOLS, AUXILIARY = 512, (1, 2, 3, 6), 256
+AUXILIARY_WEIGHT = 0.4
+
+
+def _conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def _resized(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, like.shape[2:], mode="bilinear", align_corners=False)
+
+
+class UperNet(Segmenting):
+    """A feature pyramid with pyramid pooling on top.
+
+    Args:
+        backbone: its body; a Swin's first three stages are normalised here.
+        classes: C.
+        frozen_stages: first stages without gradient.
+    """
+
+    def __init__(self, backbone: Backbone, classes: int, frozen_stages: int = 0) -> None:
+        super().__init__(backbone, frozen_stages)
+        channels = backbone.channels
+        transformer = any(isinstance(m, nn.LayerNorm) for m in backbone.modules())
+        self.norms = nn.ModuleList(nn.LayerNorm(c) for c in channels[:3] if transformer)
+        self.pools = nn.ModuleList(_conv(channels[3], WIDTH, 1) for _ in POOLS)
+        self.top = _conv(channels[3] + len(POOLS) * WIDTH, WIDTH, 3)
+        self.lateral = nn.ModuleList(_conv(c, WIDTH, 1) for c in channels[:3])
+        self.smooth = nn.ModuleList(_conv(WIDTH, WIDTH, 3) for _ in channels[:3])
+        self.join = _conv(len(STAGES) * WIDTH, WIDTH, 3)
+        self.classify = nn.Sequential(nn.Dropout2d(0.1), nn.Conv2d(WIDTH, classes, 1))
+        self.auxiliary = nn.Sequential(
+            _conv(channels[2], AUXILIARY, 3), nn.Dropout2d(0.1), nn.Conv2d(AUXILIARY, classes, 1)
+        )
+
+    def stages(self, images: Tensor) -> dict[str, Tensor]:
+        """c1 to c4, a transformer's all normalised."""
+        found: dict[str, Tensor] = self.backbone(images)
+        for name, norm in zip(STAGES, self.norms, strict=False):
+            found[name] = norm(found[name].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return found
+
+    def decode(self, stages: Mapping[str, Tensor]) -> Tensor:
+        """Logits `[B,C,h,w]` on the grid of c1."""
+        top = stages["c4"]
+        pooled = [
+            _resized(conv(F.adaptive_avg_pool2d(top, size)), top)
+            for conv, size in zip(self.pools, POOLS, strict=True)
+        ]
+        x = self.top(torch.cat([top, *pooled], 1))
+        levels = [x]
+        for number in (2, 1, 0):
+            side = self.lateral[number](stages[STAGES[number]])
+            x = side + _resized(x, side)
+            levels.append(self.smooth[number](x))
+        fine = levels[-1]
+        out: Tensor = self.classify(self.join(torch.cat([_resized(v, fine) for v in levels], 1)))
+        return out
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`[B,3,H,W]` to logits `[B,C,h,w]`."""
+        return self.decode(self.stages(images))
+
+    def supervised(self, images: Tensor, scales: Sequence[float]) -> list[tuple[float, Tensor]]:
+        """The logits, and those of the auxiliary head on c3; scales are for the test."""
+        stages = self.stages(images)
+        return [(1.0, self.decode(stages)), (AUXILIARY_WEIGHT, self.auxiliary(stages["c3"]))]
+
+    def groups(self, head_factor: float, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Body and head, each with and without decay: normalisation, biases of positions and
+        other vectors have none."""
+        plain: list[dict[str, Any]] = super().groups(head_factor, lr, weight_decay)
+        tables = {id(p) for n, p in self.named_parameters() if "relative_position_bias_table" in n}
+        out = []
+        for group in plain:
+            free = [p for p in group["params"] if p.ndim == 1 or id(p) in tables]
+            known = {id(p) for p in free}
+            decayed = [p for p in group["params"] if id(p) not in known]
+            out += [{**group, "params": decayed}, {**group, "params": free, "weight_decay": 0.0}]
+        return [group for group in out if group["params"]]

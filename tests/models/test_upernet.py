@@ -1,0 +1,102 @@
+"""UperNet: its published size, its grids, what decays, and one step of its recipe."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from wsss.platform.data.shards import Slice
+from wsss.platform.experiment import Network, Training
+from wsss.platform.learner import Batch
+from wsss.platform.learners import Segmenter
+from wsss.platform.models.backbones import build
+from wsss.platform.models.upernet import UperNet
+from wsss.platform.stages.train import Job, Trainer
+
+
+def test_it_has_the_published_parameters():
+    """mmsegmentation's UperNet with Swin-T and 150 classes: 60 million."""
+    with torch.device("meta"):
+        network = UperNet(build("swin_t"), 150)
+    total = sum(p.numel() for p in network.parameters())
+    assert round(total / 1e6) == 60
+    body = sum(p.numel() for p in network.backbone.parameters())
+    pools, top = 4 * (768 * 512 + 1024), 9 * (768 + 2048) * 512 + 1024
+    pyramid = sum(c * 512 + 1024 + 9 * 512 * 512 + 1024 for c in (96, 192, 384))
+    heads = 9 * 2048 * 512 + 1024 + 513 * 150 + 9 * 384 * 256 + 512 + 257 * 150
+    assert total == body + 2 * (96 + 192 + 384) + pools + top + pyramid + heads
+
+
+@pytest.mark.parametrize("name", ["small", "resnet18"])
+@pytest.mark.parametrize("size", [(64, 64), (50, 70)])
+def test_logits_are_on_the_finest_grid(name, size):
+    torch.manual_seed(0)
+    network = UperNet(build(name), 4).eval()
+    with torch.no_grad():
+        logits = network(torch.randn(2, 3, *size))
+        fine = network.backbone(torch.randn(2, 3, *size))["c1"].shape[2:]
+    assert logits.shape == (2, 4, *fine)
+    assert network.norms is not None
+    assert len(network.norms) == 0
+
+
+def test_what_does_not_decay():
+    with torch.device("meta"):
+        network = UperNet(build("swin_t"), 4)
+    groups = network.groups(1.0, 0.1, 0.01)
+    free = {id(p) for g in groups if g["weight_decay"] == 0 for p in g["params"]}
+    for name, parameter in network.named_parameters():
+        assert (id(parameter) in free) == (parameter.ndim == 1 or "position_bias" in name), name
+    every = [id(p) for g in groups for p in g["params"]]
+    assert sorted(every) == sorted(id(p) for p in network.parameters())
+
+
+def test_the_head_learns_statistics_and_the_body_keeps_its_own():
+    network = UperNet(build("resnet18"), 4).train()
+    inside = set(network.backbone.modules())
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.training == (module not in inside)
+
+
+def trainer(**options):
+    job = Job(
+        learner=Segmenter((), name="upernet"),
+        network=Network(backbone="small"),
+        training=Training(batch_size=2, crop=32, epochs=3, precision="fp32", lr=1e-3, **options),
+        classes=3,
+        slices=(Slice("none.parquet", 0, 8),),
+        seed=0,
+        metrics="none.jsonl",
+    )
+    made = Trainer(job, torch.device("cpu"), 0, 1)
+    made.network.train()
+    return made
+
+
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    return Batch(
+        images=torch.randn(2, 3, 32, 32, generator=generator),
+        labels=torch.zeros(2, 3),
+        valid=torch.ones(2, 32, 32, dtype=torch.bool),
+        plane=torch.randint(0, 4, (2, 32, 32), generator=generator),
+    )
+
+
+def test_adamw_warms_up_and_learns():
+    made = trainer(optimizer="adamw", warm_up=4, weight_decay=0.01, power=1.0, head_factor=1.0)
+    assert isinstance(made.optimizers[0], torch.optim.AdamW)
+    rows = [made.update(batch()) for _ in range(12)]
+    rates = [row["lr"] for row in rows]
+    assert rates == pytest.approx(
+        [1e-3 * (1 - k / 12) * min(1, (k + 1) / 4) for k in range(12)], rel=1e-6
+    )
+    assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_the_auxiliary_head_counts_four_tenths():
+    torch.manual_seed(0)
+    made = trainer()
+    (one, _), (two, _) = made.network.supervised(batch().images, ())
+    assert (one, two) == (1.0, 0.4)
