@@ -3,7 +3,7 @@
     make bench                                        all of them
     .venv/bin/python tests/benchmarks/bench.py NAME   one: stream, clustering, memory,
                                                       thresholds, cached, methods,
-                                                      superpixels, walk, crf, chain
+                                                      superpixels, walk, crf, chain, coco
 
 Everything is drawn or generated; nothing of the machine's load is hidden, so run it alone.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import networks
 import numpy as np
+import sharding
 import torch
 from measure import photographs, say, seconds
 from wsss.platform import datasets
@@ -206,6 +207,7 @@ BENCHES = {
     "walk": networks.bench_walk,
     "crf": networks.bench_crf,
     "chain": networks.bench_chain,
+    "coco": sharding.bench_coco,
 }
 
 

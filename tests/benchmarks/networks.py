@@ -62,6 +62,9 @@ def _training(name: str, rounds: int) -> tuple[float, float]:
         labels=(torch.rand(IMAGES, CLASSES, generator=generator) < 0.1).float(),
         valid=torch.ones(IMAGES, SIDE, SIDE, dtype=torch.bool),
         plane=plane % CLASSES if name in ("boundaries", "deeplabv2") else plane,
+        probabilities=torch.rand(
+            IMAGES, CLASSES + 1, SIDE // 8, SIDE // 8, generator=generator
+        ).softmax(1),
     )
     for _ in range(2):
         job.learner.on_epoch_start(trainer.network, 0)
