@@ -21,13 +21,12 @@ SAME = {
     "training.epochs": 2,
     "training.batch_size": 8,
     "views.scales": (1.0, 0.5),
-    "refine.training.epochs": 1,
     "segment.training.epochs": 1,
 }
 
 
 def wanted(**changes: Any) -> Any:
-    fields = {**SAME, "host": "lpcam", "refine.kind": "irn", **changes}
+    fields = {**SAME, "host": "lpcam", **changes}
     return experiment("psdpm", preset="scenes", changes=fields)
 
 
@@ -40,19 +39,23 @@ def hosted(job: Any) -> Any:
 
 def test_one_report_holds_the_host_and_what_it_became(hosted: Any) -> None:
     scores = hosted.read_scores()
-    assert list(scores) == [
-        "host-cam",
-        "host-lpcam",
-        "host-lpcam-irn",
-        "host-deeplabv2",
-        "psdpm",
-        "psdpm-irn",
-    ]
+    assert list(scores) == ["host-cam", "host-lpcam", "host-deeplabv2", "psdpm"]
     assert scores["psdpm"]["val"].threshold_from == "train"
     record = hosted.record("a", "", "", 0.0)
     assert record.method == "psdpm"
-    assert set(record.maps) == {"host-cam", "host-lpcam", "host-lpcam-irn", "psdpm", "psdpm-irn"}
+    assert set(record.maps) == {"host-cam", "host-lpcam", "psdpm"}
     assert set(record.labels) == {"host-deeplabv2"}
+
+
+def test_the_refinement_is_for_the_host_and_for_what_it_became(job: Any) -> None:
+    pipeline = Pipeline(job.store, wanted(**{"refine.kind": "irn"}))
+    assert list(pipeline.of_host.scores) == ["cam", "lpcam", "lpcam-irn", "deeplabv2"]
+    assert list(pipeline.scores) == ["psdpm", "psdpm-irn"]
+    titles = [step.stage.title for step in pipeline.steps]
+    assert len(set(titles)) == len(titles)
+    assert titles.index("train deeplabv2 on lpcam-irn of train") < titles.index(
+        "train psdpm, small"
+    )
 
 
 def test_the_host_is_the_one_that_was_there(hosted: Any, job: Any) -> None:
@@ -86,13 +89,7 @@ def test_the_segmenter_says_probabilities_of_what_is_learnt(hosted: Any, job: An
 
 def test_another_weight_of_the_loss_asks_for_no_other_host(hosted: Any, job: Any) -> None:
     other = Pipeline(job.store, wanted(**{"psdpm.weight": 2.0}))
-    assert {stage.name for stage in other.missing()} == {
-        "network",
-        "maps",
-        "scores",
-        "labels",
-        "boundaries",
-    }
+    assert {stage.name for stage in other.missing()} == {"network", "maps", "scores"}
     trained = [s.title for s in other.missing() if s.name == "network"]
     assert trained == ["train psdpm, small"]
 
@@ -109,7 +106,7 @@ def test_probabilities_of_others_are_a_host(
     store = ["--store", str(job.store.root)]
     words = ["import", "msc-seg", str(tmp_path), "--data", "scenes", "--name", "others"]
     assert main([*words, "--splits", "train", *store]) == 0
-    pipeline = Pipeline(job.store, wanted(host="others", **{"refine.kind": ""}))
+    pipeline = Pipeline(job.store, wanted(host="others"))
     assert pipeline.of_host is None
     assert next(s.title for s in pipeline.missing()) == "train psdpm, small"
     pipeline.execute()
@@ -127,7 +124,7 @@ def test_class_maps_of_others_are_a_host_too(hosted: Any, job: Any, tmp_path: Pa
         path.rename(tmp_path / "train" / path.name)
     words = ["import", "irn", str(tmp_path / "train"), "--data", "scenes", "--name", "imported"]
     assert main([*words, *store]) == 0
-    pipeline = Pipeline(job.store, wanted(host="imported", **{"refine.kind": ""}))
+    pipeline = Pipeline(job.store, wanted(host="imported"))
     assert list(pipeline.scores) == ["psdpm"]
     assert list(pipeline.of_host.scores) == ["imported", "deeplabv2"]
     assert "network" in {s.name for s in pipeline.missing()}
