@@ -16,7 +16,7 @@ from wsss.platform.data.transforms import normalized, resized
 from wsss.platform.experiment import Network, Views
 from wsss.platform.method import Centers
 from wsss.platform.ops.maps import grid_size, merge_scales, normalize
-from wsss.platform.stages.clustering import open_features, split_rows
+from wsss.platform.stages.clustering import draw, open_features, split_rows
 from wsss.platform.stages.localize import file_maps, place_maps
 from wsss.platform.stages.maps import Infer, Job, Place, read_places
 from wsss.platform.stages.train import build
@@ -179,3 +179,36 @@ def test_rows_are_split_by_the_threshold(tmp_path):
     assert found == {(2, 0): [7], (2, 1): [5, 8]}
     found = {s: rows.tolist() for s, rows in split_rows(path, 0.1).items()}
     assert found == {(2, 0): [5, 6, 7, 8], (2, 1): []}
+
+
+def test_images_of_a_class_are_drawn_whatever_the_files(tmp_path):
+    """At most as many as asked for, the same from any order, others with another seed."""
+    rng = np.random.default_rng(0)
+    paths, of = [], {0: set(), 1: set(), 2: set()}
+    for number in range(12):
+        labels = tuple(n for n in range(3) if rng.random() < (0.9, 0.5, 0.1)[n])
+        for n in labels:
+            of[n].add(f"i{number}")
+        place = Place(id=f"i{number}", labels=labels, height=8, width=8, offset=0, grids=((2, 2),))
+        path = tmp_path / f"{number:02d}.npy"
+        path.with_suffix(".json").write_text(json.dumps([asdict(place)]))
+        paths.append(str(path))
+    found = draw(paths, 4, 0)
+    assert draw(paths[::-1], 4, 0) == found
+    assert all(found[n] <= of[n] for n in found)
+    assert {n: len(ids) for n, ids in found.items()} == {
+        n: min(4, len(ids)) for n, ids in of.items() if ids
+    }
+    assert draw(paths, 4, 1) != found
+    assert draw(paths, 99, 0) == {n: ids for n, ids in of.items() if ids}
+
+
+def test_only_drawn_images_are_clustered(tmp_path):
+    path = tmp_path / "x.npy"
+    planes = np.array([[[0.25, 0.5], [0.75, 0.25]]] * 2, np.float16)
+    maps = class_maps.ClassMaps(id="a", classes=(2, 3), planes=planes, height=8, width=8)
+    class_maps.write(path.with_suffix(".parquet"), [maps])
+    place = Place(id="a", labels=(1, 2), height=8, width=8, offset=0, grids=((2, 2),))
+    path.with_suffix(".json").write_text(json.dumps([asdict(place)]))
+    found = split_rows(path, 0.5, {1: frozenset(), 2: frozenset({"a"})})
+    assert {s: rows.tolist() for s, rows in found.items()} == {(2, 0): [2], (2, 1): [0, 3]}

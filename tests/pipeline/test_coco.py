@@ -1,0 +1,99 @@
+"""COCO from its files to a segmenter, with images that have no label, with Ray."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from wsss.platform import datasets
+from wsss.platform.cli import main
+from wsss.platform.data import class_maps, planes, shards
+from wsss.platform.runs import read_run
+from wsss.platform.store import Store
+
+pytestmark = pytest.mark.cluster
+
+SIDE, TRAIN, VAL = 64, 24, 8
+
+
+def tree(root: Path) -> None:
+    """Squares of two colours on grey; every fourth image shows grey alone."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", TRAIN), ("val", VAL)):
+        folder = root / f"{part}2014"
+        folder.mkdir(parents=True)
+        listed, annotated = [], []
+        for k in range(count):
+            pixels = np.full((SIDE, SIDE, 3), 128) + rng.normal(0, 8, (SIDE, SIDE, 3))
+            if k % 4:
+                kind, (x, y) = k % 2, rng.integers(2, SIDE - 34, 2).tolist()
+                pixels[y : y + 32, x : x + 32] += np.array([[90, -60, -60], [-60, -60, 90]])[kind]
+                corners = [x, y, x + 32, y, x + 32, y + 32, x, y + 32]
+                row = {"image_id": k, "category_id": (3, 8)[kind], "iscrowd": 0}
+                annotated.append({**row, "segmentation": [corners]})
+            data = io.BytesIO()
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(data, "JPEG", quality=90)
+            name = f"COCO_{part}2014_{k:012d}.jpg"
+            (folder / name).write_bytes(data.getvalue())
+            listed.append({"id": k, "file_name": name, "height": SIDE, "width": SIDE})
+        categories = [{"id": 3, "name": "red"}, {"id": 8, "name": "blue"}]
+        whole = {"images": listed, "annotations": annotated, "categories": categories}
+        (root / "annotations").mkdir(exist_ok=True)
+        (root / "annotations" / f"instances_{part}2014.json").write_text(json.dumps(whole))
+
+
+@pytest.fixture(scope="module")
+def store(ray_started: None, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    folder = tmp_path_factory.mktemp("coco")
+    tree(folder / "coco")
+    return Store(folder / "store")
+
+
+def test_images_without_labels_go_through_every_stage(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, where = str(store.root.parent / "coco"), ["--store", str(store.root)]
+    assert main(["data", "coco", root, *where]) == 0
+    said = capsys.readouterr().out
+    assert f"coco: train {TRAIN}, train_aug {TRAIN}, val {VAL} images, 2 classes" in said
+    assert "val: list " in said
+    fields = {
+        "training.epochs": 2,
+        "training.resize": "(64,64)",
+        "training.crop": 64,
+        "views.scales": "(1.0,)",
+        "lpcam.images": 5,
+        "refine.training.epochs": 1,
+        "segment.training.epochs": 1,
+    }
+    sets = [x for k, v in fields.items() for x in ("--set", f"{k}={v}")]
+    how = ["--data", "coco", "--preset", "scenes", "--refine", "irn", "--segment", "deeplabv2"]
+    assert main(["run", "lpcam", *how, *sets, *where, "--name", "all", "--quiet"]) == 0
+    run = read_run(store.root / "runs" / "all" / "run.json")
+    assert set(run.scores) == {"cam", "lpcam", "lpcam-irn", "deeplabv2"}
+    assert all(np.isfinite(s.value) for of in run.scores.values() for s in of.values())
+    _check_maps(store, run)
+
+
+def _check_maps(store: Store, run: Any) -> None:
+    """Images without labels have no class map, and background alone as their label."""
+    shards_of = datasets.open_dataset(store, "coco")
+    empty = {
+        row["id"]
+        for piece in datasets.slices(shards_of, "val")
+        for row in shards.read(piece, ("id", "labels"))
+        if not row["labels"]
+    }
+    assert len(empty) == VAL // 4
+    for name in ("cam", "lpcam", "lpcam-irn"):
+        found = store.open("maps", run.maps[name]["val"]).files(".parquet")
+        maps = {m.id: m for m in class_maps.read(found)}
+        assert len(maps) == VAL
+        assert {id for id, m in maps.items() if not m.classes} == empty
+    found = store.open("labels", run.labels["deeplabv2"]["val"]).files(".parquet")
+    assert len({id for path in found for id in planes.read(path)}) == VAL
