@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..platform.errors import InputError
 from ..platform.learner import Batch
 from ..platform.method import IRN_PRESETS, Method
 from ..platform.models.classifier import Classifier, soft_margin
@@ -72,6 +73,11 @@ class PSDPMConfig(Options):
         choices=("present", "all"),
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.depth and self.position == "none" and not (self.features or self.colour):
+            raise InputError("position, features or colour: FPEM must see something")
+
 
 def position_encoding(height: int, width: int) -> Tensor:
     """`[4,H,W]`: x, W+1-x, y, H+1-y counted from 1, at unit length (Fig. 4).
@@ -83,25 +89,33 @@ def position_encoding(height: int, width: int) -> Tensor:
     return unit(torch.stack([x, width + 1 - x, y, height + 1 - y]), dim=0)
 
 
-def propagate(maps: Tensor, correlation: Tensor, similarity: str = "cosine") -> Tensor:
+def propagate(
+    maps: Tensor,
+    correlation: Tensor,
+    similarity: str = "cosine",
+    inside: Tensor | None = None,
+) -> Tensor:
     """Each position's mean of its own value and that of what is like it (Eq. 2, with M_j).
 
     Args:
         maps: `[B,N,H,W]`.
         correlation: `[B,D,H,W]`, what positions are compared by.
         similarity: see `PSDPMConfig`.
+        inside: `[B,1,H,W]`, zero where there is padding, which is like nothing; none: all counts.
 
     Returns:
         `[B,N,H,W]`; a position like nothing keeps half its value.
     """
     flat, values = correlation.flatten(2), maps.flatten(2)
+    known = torch.ones_like(flat[:, :1]) if inside is None else (inside.flatten(2) > 0).to(flat)
     if similarity == "softmax":
-        spread = values @ (flat.mT @ flat).softmax(-1).mT
+        logits = (flat.mT @ flat).masked_fill(known == 0, torch.finfo(flat.dtype).min)
+        spread = values @ logits.softmax(-1).mT
     else:
-        flat = unit(flat, dim=1)
+        flat = unit(flat, dim=1) * known
         alike = F.relu(flat.mT @ flat)
         total = alike.sum(1, keepdim=True)
-        area = alike.new_tensor(float(alike.shape[-1]))
+        area = known.sum(2, keepdim=True).clamp(min=1)
         scale = torch.where(total > 0, total, 1.0) if similarity == "cosine" else area
         spread = (values @ alike) / scale
     return ((spread + values) / 2).reshape(maps.shape)
@@ -146,10 +160,13 @@ class FPEM(nn.Module):
         out: Tensor = self.embed[name](seen)
         return out
 
-    def forward(self, maps: Tensor, stages: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        """`[B,N,h,w]` maps on the grid of c4 to the estimate there."""
+    def forward(
+        self, maps: Tensor, stages: Mapping[str, Tensor], images: Tensor, inside: Tensor
+    ) -> Tensor:
+        """`[B,N,h,w]` maps on the grid of c4 to the estimate there; `inside` as in `propagate`."""
         for name in self.embed:
-            maps = propagate(maps, self.correlation(name, stages, images), self.settings.similarity)
+            correlation = self.correlation(name, stages, images)
+            maps = propagate(maps, correlation, self.settings.similarity, inside)
         return maps
 
 
@@ -159,7 +176,7 @@ def _resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
 
 class Projection(nn.Module):
     """L of Eq. 3: 1x1 convolutions on the last three stages, joined on the grid of c4, 640
-    channels; unlike SIPE's their gradient reaches the body (release).
+    channels; unlike SIPE's their gradient reaches the stages that are not frozen (release).
 
     Args:
         channels: of the stages c2, c3, c4.
@@ -203,9 +220,10 @@ class PSDPM(Method):
     Config = PSDPMConfig
     settings: PSDPMConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {**IRN_PRESETS["paper"]},
+        "paper": {**IRN_PRESETS["paper"], "network.frozen_stages": 0},
         "release-voc": {
             **IRN_PRESETS["release"],
+            "network.frozen_stages": 0,
             "psdpm.source": "segmenter",
             "psdpm.depth": 0,
             "psdpm.weight": 2.0,
@@ -216,6 +234,7 @@ class PSDPM(Method):
         },
         "release-coco": {
             **IRN_PRESETS["release"],
+            "network.frozen_stages": 0,
             "psdpm.source": "prototype",
             "psdpm.weight": 3.2,
             "psdpm.average": "all",
@@ -242,7 +261,9 @@ class PSDPM(Method):
     }
 
     def extend(self, network: Classifier) -> None:
-        network.extras[self.name] = Mining(network.backbone.channels[1:], self.settings)
+        own = Mining(network.backbone.channels[1:], self.settings)
+        own.estimate.requires_grad_(self.settings.detach != "result")
+        network.extras[self.name] = own
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
         assert batch.probabilities is not None, "the host's segmenter comes before training"
@@ -256,7 +277,7 @@ class PSDPM(Method):
         maps = self._prototype_maps(own.project(stages), scores, present * inside) * inside
         mixed = maps.detach() if s.detach == "inside" else maps
         start = {"both": (given + mixed) / 2, "segmenter": given, "prototype": mixed}[s.source]
-        estimate = own.estimate(start * present, stages, batch.images) * inside
+        estimate = own.estimate(start * present, stages, batch.images, inside) * inside
         if s.detach == "result":
             estimate = estimate.detach()
         counted = (present if s.average == "present" else torch.ones_like(present)) * inside

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..platform.errors import InputError
 from ..platform.learner import OUTSIDE, Batch
 from ..platform.method import IRN_PRESETS, Method
 from ..platform.models import weights
@@ -241,6 +242,8 @@ class SSC(Method):
             growth = max(2, network.backbone.strides[3] // s.picture)
             network.extras["ssc"] = Reconstruction(network.head.out_channels, growth)
         if s.delta < 1:
+            if not network.backbone.rectified:
+                raise InputError("this backbone's features are not rectified; set ssc.delta=1")
             for block in network.backbone.blocks("c4"):
                 block.register_forward_hook(Suppress(s.delta, training_only=False))
             network.backbone.blocks("c2")[-1].register_forward_hook(

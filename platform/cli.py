@@ -120,6 +120,20 @@ def _experiment(sub: argparse.ArgumentParser, many: bool = False) -> None:
         sub.add_argument(
             "--localizer", default="", metavar="METHOD", help="reads the trained network"
         )
+    _chain(sub)
+    sub.add_argument("--backbone", metavar="NAME", help="see wsss doctor")
+    sub.add_argument("--weights", metavar="FILE", help="local ImageNet weights, .pth")
+    sub.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="set one field, e.g. training.epochs=8 or lpcam.tau=0.2; see wsss methods METHOD",
+    )
+    sub.add_argument("--quiet", action="store_true", help="no progress display")
+
+
+def _chain(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--refine", metavar="KIND", help="labels from class maps: crf, irn, or masks (upper bound)"
     )
@@ -135,16 +149,6 @@ def _experiment(sub: argparse.ArgumentParser, many: bool = False) -> None:
     sub.add_argument(
         "--imported", metavar="NAME", help="class maps or labels of others, see wsss import"
     )
-    sub.add_argument("--backbone", metavar="NAME", help="see wsss doctor")
-    sub.add_argument("--weights", metavar="FILE", help="local ImageNet weights, .pth")
-    sub.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="set one field, e.g. training.epochs=8 or lpcam.tau=0.2; see wsss methods METHOD",
-    )
-    sub.add_argument("--quiet", action="store_true", help="no progress display")
 
 
 def _seeds(sub: argparse.ArgumentParser) -> None:
@@ -204,7 +208,7 @@ def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         default="comp5",
         metavar="KIND",
         help="labels: comp5 or comp6 (archive for the VOC server), png; class maps: irn, amn, "
-        "sipe, mctformer, clip-es, drs",
+        "sipe, mctformer, clip-es, drs, msc-seg",
     )
     sub.add_argument("--run", metavar="NAME", help="whose; none: the newest")
     sub.add_argument(
@@ -216,7 +220,9 @@ def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def _import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     sub = _add(commands, "import", "take over class maps or labels that other projects computed")
     sub.add_argument(
-        "kind", help="irn (LPCAM, SSC, CLIMS too), amn, sipe, mctformer, clip-es, drs; png: labels"
+        "kind",
+        help="irn (LPCAM, SSC, CLIMS too), amn, sipe, mctformer, clip-es, drs; "
+        "msc-seg: a segmenter's scores; png: labels",
     )
     sub.add_argument("path", help="folder of one file an image")
     sub.add_argument("--data", required=True, metavar="NAME", help="the images' data set")

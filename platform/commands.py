@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import datasets
-from .data.record import Source, check_id
+from . import asked, datasets
+from .data.record import check_id
 from .errors import InputError
-from .options import parse, walk
+from .options import walk
 from .progress import Lines, Silent
 from .runs import RunRecord, SweepRecord, read_run, read_sweep, write_json
 from .store import Store, file_digest, versions
@@ -31,7 +31,7 @@ def _say(text: str = "") -> None:
 def data(options: argparse.Namespace, command: str) -> None:
     """`wsss data`: shards of a source, under a name."""
     store = Store(options.store)
-    source = _source(options)
+    source = asked.source(options)
     artefact, cached = datasets.add(store, source, options.name, Lines(), options.quarantine)
     about = artefact.about
     counts = ", ".join(f"{split} {n}" for split, n in about["counts"].items())
@@ -44,83 +44,6 @@ def data(options: argparse.Namespace, command: str) -> None:
         _say("nothing to do: the shards were already there")
 
 
-def _source(options: argparse.Namespace) -> Source:
-    if options.kind == "scenes":
-        from .data.scenes import Scenes
-
-        return Scenes(train=options.train, val=options.val, size=options.size, seed=options.seed)
-    if options.kind == "voc":
-        from .data.voc import VOC
-
-        lists = tuple(options.lists) if options.lists else None
-        return VOC(options.path, lists=lists, labels=options.labels)
-    if options.kind == "coco":
-        from .data.coco import COCO
-
-        return COCO(options.path, year=options.year, labelled=options.labelled)
-    from .data.folder import Folder
-
-    return Folder(options.path)
-
-
-def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
-    from .recipes import recipe
-
-    changes: dict[str, Any] = {"data": options.data, "seed": seed}
-    if options.recipe:
-        if not options.segment:
-            raise InputError("--recipe is for a segmenter; name one with --segment")
-        changes |= recipe(options.recipe)
-    for text in options.set:
-        field, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"--set takes FIELD=VALUE, not {text!r}")
-        changes[field] = parse(value)
-    given = {
-        "network.backbone": options.backbone,
-        "network.weights": options.weights,
-        "refine.kind": options.refine,
-        "segment.network": options.segment,
-        "host": options.host,
-        "imported": options.imported,
-    }
-    return changes | {field: value for field, value in given.items() if value}
-
-
-def _experiment(
-    options: argparse.Namespace,
-    store: Store,
-    seed: int,
-    *,
-    method: str = "",
-    localizer: str = "",
-    changes: Mapping[str, Any] | None = None,
-) -> Experiment:
-    """The experiment that the options describe, of another method where one is given.
-
-    Of several methods side by side each takes the options that are its own.
-    """
-    from .experiment import experiment
-    from .method import methods as known
-
-    preset = options.preset
-    if not preset:
-        drawn = datasets.open_dataset(store, options.data).about["source"] == "scenes"
-        preset = "scenes" if drawn else "default"
-    wanted = _changes(options, seed)
-    if method:
-        others = {*known()} - {*method.split("+"), localizer, *wanted.get("host", "").split(":")}
-        if not any(known()[name].needs_host for name in method.split("+") if name in known()):
-            wanted.pop("host", None)
-        wanted = {k: v for k, v in wanted.items() if k.split(".")[0] not in others}
-    return experiment(
-        method or options.method,
-        preset=preset,
-        localizer=localizer if method else options.localizer,
-        changes={**(changes or {}), **wanted},
-    )
-
-
 def run(options: argparse.Namespace, command: str) -> None:
     """`wsss run`: one run for each seed, a table, a page."""
     from .text import score_table
@@ -128,7 +51,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     store = Store(options.store)
     records = []
     for seed in options.seeds:
-        wanted = _experiment(options, store, seed)
+        wanted = asked.experiment(options, store, seed)
         name = options.name and (
             options.name if len(options.seeds) == 1 else f"{options.name}-{seed}"
         )
@@ -174,7 +97,7 @@ def _side_by_side(
 
     store = Store(options.store)
     plan = {
-        title: [_experiment(options, store, seed, **how) for seed in options.seeds]
+        title: [asked.experiment(options, store, seed, **how) for seed in options.seeds]
         for title, how in wanted.items()
     }
     holders = _holders(store, {title: experiments[0] for title, experiments in plan.items()})
@@ -242,7 +165,7 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     from .text import params, score_table
 
     store = Store(options.store)
-    base = _experiment(options, store, options.seed)
+    base = asked.experiment(options, store, options.seed)
     found = spaces(base.localizer_name)
     if options.space not in found:
         raise InputError(f"unknown space {options.space!r}; there are {', '.join(found)}")

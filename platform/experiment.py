@@ -7,7 +7,7 @@ change of one recomputes nothing that does not depend on it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from .errors import InputError
 from .method import Method, find, methods
 from .metrics import THRESHOLDS
 from .ops.crf import CRFS
-from .options import Options, option, replaced
+from .options import Options, option, replaced, walk
 
 SEGMENTERS = ("deeplabv2", "upernet")
 
@@ -157,11 +157,6 @@ class Experiment(Options):
 
     method: str = option("cam", "what is trained, see `wsss methods`; several: sipe+cpal")
     localizer: str = option("", "method that turns the network into class maps, none: the first")
-    host: str = option(
-        "",
-        "whose segmenter the method learns from: METHOD[:LOCALIZER], trained with this "
-        "experiment's options, or the name of an import",
-    )
     imported: str = option("", "class maps or labels of others, by the name of `wsss import`")
     data: str = option("scenes", "data set, by the name `wsss data` gave it")
     seed: int = option(0, "of initialisation, order, augmentation and clustering", low=0)
@@ -172,6 +167,8 @@ class Experiment(Options):
     refine: Refine = field(default_factory=Refine)
     segment: Segment = field(default_factory=Segment)
     settings: Mapping[str, Options] = field(default_factory=dict)
+    host: Experiment | None = None
+    """What ends with the segmenter that the method learns from."""
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -183,18 +180,6 @@ class Experiment(Options):
         """The method, or the import, whose class maps are scored."""
         return self.imported or self.localizer or "-".join(self.trained)
 
-    @property
-    def of_host(self) -> Experiment:
-        """The experiment that ends with the host's segmenter."""
-        method, _, localizer = self.host.partition(":")
-        network = self.segment.network or SEGMENTERS[0]
-        base = dataclasses.replace(
-            self, host="", segment=dataclasses.replace(self.segment, network=network)
-        )
-        if method in methods():
-            return dataclasses.replace(base, method=method, localizer=localizer)
-        return dataclasses.replace(base, method="cam", localizer="", imported=self.host)
-
     def made(self, name: str) -> Method:
         """The method `name` with this experiment's settings of it."""
         cls = find(name)
@@ -205,11 +190,25 @@ class Experiment(Options):
         return dataclasses.asdict(self)
 
 
+def family(cls: type[Method], preset: str) -> str:
+    """The preset of a method that goes with another's: the same, or `release` for `release-voc`.
+
+    Raises:
+        InputError: it has neither.
+    """
+    for name in (preset, preset.split("-")[0]):
+        if name in cls.presets:
+            return name
+    names = ", ".join(cls.presets)
+    raise InputError(f"unknown preset {preset!r} of {cls.name}; there are {names}")
+
+
 def experiment(
     method: str,
     *,
     preset: str = "default",
     localizer: str = "",
+    host: str = "",
     changes: Mapping[str, Any] | None = None,
 ) -> Experiment:
     """An experiment with a method, from one of its presets.
@@ -219,28 +218,56 @@ def experiment(
         preset: `paper`, `release`, `default` or `scenes`; where those of several methods
             differ, the first method's counts.
         localizer: another method whose localizer reads the trained network.
-        changes: options by dotted name, e.g. `{"training.epochs": 8, "lpcam.tau": 0.2}`.
+        host: whose segmenter the method learns from: METHOD[:LOCALIZER] with its own preset of
+            that name, or an import.
+        changes: options by dotted name, e.g. `{"training.epochs": 8, "lpcam.tau": 0.2}`; they
+            hold for the host too, where it has them, and `host.training.epochs` for it alone.
 
     Raises:
         InputError: unknown method, preset or field, or a value out of range.
     """
+    changes = changes or {}
     base = Experiment(method=method, localizer=localizer)
     if len(set(base.trained)) < len(base.trained):
         raise InputError(f"method {method!r} names one twice")
     trained = [find(name) for name in base.trained]
     read = [find(localizer)] if localizer else []
-    hosts = str((changes or {}).get("host", "")).split(":")
-    beside = [find(name) for name in hosts if name in methods() and find(name) not in trained]
-    for cls in (*trained, *read):
+    chosen: dict[str, Any] = {}
+    for cls in read:
+        of = cls.presets[family(cls, preset)]
+        chosen |= {k: v for k, v in of.items() if k.startswith(f"{cls.name}.")}
+    for cls in reversed(trained):
         if preset not in cls.presets:
             names = ", ".join(cls.presets)
             raise InputError(f"unknown preset {preset!r} of {cls.name}; there are {names}")
-    chosen: dict[str, Any] = {}
-    for cls in (*beside, *read):
-        of = cls.presets[preset if preset in cls.presets else preset.split("-")[0]]
-        chosen |= {k: v for k, v in of.items() if k.startswith(f"{cls.name}.")}
-    for cls in reversed(trained):
         chosen |= cls.presets[preset]
-    settings = {cls.name: cls.Config() for cls in (*trained, *read, *beside)}
-    base = dataclasses.replace(base, settings=settings)
-    return replaced(replaced(base, chosen), changes or {})
+    settings = {cls.name: cls.Config() for cls in (*trained, *read)}
+    base = replaced(dataclasses.replace(base, settings=settings), chosen)
+    if not host:
+        return replaced(base, changes)
+    inner, own = _hosted(host, preset, changes, {name for name, _, _ in walk(base)})
+    return dataclasses.replace(replaced(base, own), host=inner)
+
+
+def _hosted(
+    host: str, preset: str, changes: Mapping[str, Any], known: Collection[str]
+) -> tuple[Experiment, dict[str, Any]]:
+    """The host's experiment, and the changes that are not its alone; `known` are the fields of
+    the method that has the host."""
+    method, _, localizer = host.partition(":")
+    named = {k: v for k, v in changes.items() if not k.startswith("host.")}
+    if method in methods():
+        wanted = {"method": method, "localizer": localizer, "imported": ""}
+    else:
+        wanted = {"method": "cam", "localizer": "", "imported": host}
+    first = find(wanted["method"].split("+")[0])
+    plain = experiment(
+        wanted["method"], preset=family(first, preset), localizer=wanted["localizer"]
+    )
+    fields = {name for name, _, _ in walk(plain)}
+    mine = {k: v for k, v in named.items() if k in fields and k not in wanted}
+    mine |= {k[len("host.") :]: v for k, v in changes.items() if k.startswith("host.")}
+    out = replaced(plain, {"imported": wanted["imported"], **mine})
+    if not out.segment.network:
+        out = replaced(out, {"segment.network": SEGMENTERS[0]})
+    return out, {k: v for k, v in named.items() if k in known or k not in fields}

@@ -51,6 +51,8 @@ class Learner(ABC):
     """
 
     name: ClassVar[str]
+    least: ClassVar[int] = 1
+    """Images a step and worker that it needs at least."""
     advice: ClassVar[str] = ""
     """What else helps when its training diverges, for the end of a sentence."""
 

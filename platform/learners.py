@@ -69,6 +69,7 @@ class Segmenter(Learner):
     ) -> None:
         self.scales, self.balanced, self.stride = scales, balanced, stride
         self.name = name  # type: ignore[misc]
+        self.least = 2 if name == "upernet" else 1  # type: ignore[misc]
 
     def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> Segmenting:
         if self.name == "upernet":

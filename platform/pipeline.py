@@ -147,18 +147,18 @@ class Pipeline:
         if not e.host:
             raise InputError(
                 f"{self.host.name} learns from another method's segmenter; name it with --host, "
-                f"e.g. --host lpcam"
+                "e.g. --host lpcam"
             )
-        if e.refine.kind == "masks":
+        if e.host.refine.kind == "masks":
             raise InputError(f"refine.kind 'masks' would show {self.host.name} the true masks")
-        of_host = e.of_host
-        if of_host.imported and imports.find(self.store, e.host).probabilities:
-            return self._add(self._imported(e.host, (split,))[split])
-        inner = self.of_host = Pipeline(self.store, of_host, self.progress)
+        name = e.host.imported
+        if name and imports.find(self.store, name).probabilities:
+            return self._add(self._imported(name, (split,))[split])
+        inner = self.of_host = Pipeline(self.store, e.host, self.progress)
         inner.done = inner.context.done = self.done
         self.steps += inner.steps
         assert inner.segmenter is not None
-        return self._add(segment.predicted(inner.context, inner.segmenter, split, True))
+        return self._add(segment.predicted(inner.context, inner.segmenter, split, "coarse"))
 
     def _labelled(self, split: str) -> str:
         """The split that a refiner or segmenter learns from."""
@@ -275,9 +275,10 @@ class Pipeline:
 
     def _predicted(self, network: Stage, split: str) -> Stage:
         """The segmenter's labels of a split, after DenseCRF if that is wanted."""
-        crf = bool(self.experiment.segment.crf)
-        found = self._add(segment.predicted(self.context, network, split, probabilities=crf))
-        return self._add(segment.smoothed(self.context, found, split)) if crf else found
+        if not self.experiment.segment.crf:
+            return self._add(segment.predicted(self.context, network, split, "labels"))
+        found = self._add(segment.predicted(self.context, network, split, "probabilities"))
+        return self._add(segment.smoothed(self.context, found, split))
 
     def _add(self, step: Step) -> Stage:
         """The step's stage; one that is planned already is not planned twice."""

@@ -26,7 +26,7 @@ LEVELS = (
     ("pipeline",),
     ("sweep",),
     ("dashboards",),
-    ("cli", "commands", "text"),
+    ("cli", "commands", "asked", "text"),
 )
 LEVEL = {name: height for height, names in enumerate(LEVELS) for name in names}
 OF_A_METHOD = ("method", "learner", "options", "errors", "models", "ops", "metrics")

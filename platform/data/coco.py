@@ -26,6 +26,8 @@ from .json_stream import objects
 from .record import Item, Record, check_id
 
 PARTS = ("train", "val")
+SIDE = 1 << 20
+"""More pixels a side are refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,18 +100,22 @@ class COCO:
         for kind, found, start, end in objects(whole, ("images", "annotations", "categories")):
             try:
                 if kind == "images":
-                    size = (int(found["height"]), int(found["width"]))
-                    images[int(found["id"])] = (check_id(found["file_name"]), *size)
+                    size = (_number(found["height"], SIDE), _number(found["width"], SIDE))
+                    row = (check_id(found["file_name"]), *size)
+                    if images.setdefault(_number(found["id"]), row) is not row:
+                        raise InputError(f"image {found['id']} is listed twice")
                 elif kind == "categories":
-                    categories[int(found["id"])] = str(found["name"])
+                    name = str(found["name"])
+                    if categories.setdefault(_number(found["id"]), name) is not name:
+                        raise InputError(f"category {found['id']} is listed twice")
                 else:
-                    image, category = int(found["image_id"]), int(found["category_id"])
+                    image, category = _number(found["image_id"]), _number(found["category_id"])
                     values = (image, category, start, end - start)
                     for column, value in zip(columns.values(), values, strict=True):
                         column.append(value)
             except InputError as error:
                 raise InputError(f"{whole}: {error}") from None
-            except (KeyError, TypeError, ValueError, OverflowError) as error:
+            except (KeyError, TypeError, ValueError) as error:
                 raise InputError(f"{whole}, {kind} at byte {start}: {error!r}") from None
         return self._index(path, folder, images, categories, columns)
 
@@ -151,7 +157,7 @@ class COCO:
 
     def items(self) -> list[Item]:
         """All images, by their number; raises InputError where one is absent."""
-        out = []
+        out, seen = [], set()
         for part, index in self.parts.items():
             for k, name in enumerate(index.names):
                 labels = index.labels(k)
@@ -161,6 +167,9 @@ class COCO:
                 if not (self.root / image).is_file():
                     raise InputError(f"{index.path} lists {name}, but there is no {image}")
                 id = check_id(Path(name).stem)
+                if id in seen:
+                    raise InputError(f"{index.path} lists {id} twice, or train and val both do")
+                seen.add(id)
                 out.append(Item(id=id, split=part, labels=labels, image=image, row=k))
         return out
 
@@ -197,7 +206,7 @@ class COCO:
                     if not found.get("iscrowd", 0):
                         drawn = outline(found["segmentation"], height, width)
                         out[drawn] = index.category[m] + 1
-                except (KeyError, TypeError, ValueError, AttributeError) as error:
+                except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                     where = f"{index.path}, annotation at byte {index.starts[m]}"
                     raise InputError(f"{where}: {error}") from None
         return out
@@ -211,6 +220,17 @@ class COCO:
         of_files = [(self.root / index.path).stat() for index in self.parts.values()]
         stats = [[s.st_size, s.st_mtime_ns] for s in of_files]
         return files.fingerprint(self.root, {**self.settings(), "files": stats}, self.items())
+
+
+def _number(value: Any, top: int = 1 << 62) -> int:
+    """A whole number, not negative.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < top:
+        raise ValueError(f"{str(value)[:40]!r} is no number from 0 to {top}")
+    return value
 
 
 def outline(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:

@@ -101,8 +101,12 @@ def _scores(content: Any) -> Keyed:
     planes = planes[0] if planes.ndim == 4 and len(planes) == 1 else planes
     if planes.ndim != 3 or not planes.size or not np.isfinite(planes).all():
         raise ValueError(f"its scores {planes.shape} are not [C,h,w] or not finite")
-    if np.abs(planes.sum(0) - 1).max() > TOLERANCE or planes.min() < -TOLERANCE:
+    if not np.issubdtype(np.asarray(content["msc_seg"]).dtype, np.floating):
+        raise ValueError("its scores are integers, neither logits nor probabilities")
+    if planes.min() < -TOLERANCE or planes.max() > 1 + TOLERANCE:
         planes = torch.from_numpy(planes).softmax(0).numpy()
+    elif np.abs(planes.sum(0) - 1).max() > TOLERANCE:
+        raise ValueError("its scores lie in 0 to 1 but do not add up to 1")
     return list(range(len(planes) - 1)), planes
 
 
@@ -270,6 +274,8 @@ def write(kind: str, folder: Path, maps: ClassMaps, classes: int) -> Path:
     if maps.classes:
         full = F.interpolate(found, size, mode="bilinear", align_corners=False)
         planes = full[0].clamp(0, 1).numpy()
+    if form.probabilities and maps.classes != tuple(range(classes + 1)):
+        raise InputError(f"the maps of {maps.id} are not of all classes, as {kind} files are")
     keys = [c - 1 for c in maps.classes if c]
     if form.read is _whole:
         every = np.zeros((classes, *size), np.float32)

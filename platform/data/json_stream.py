@@ -13,6 +13,7 @@ from ..errors import InputError
 CHUNK = 1 << 20
 LONGEST = 64 << 20
 """Bytes of one value; an instances file's longest are some hundred thousand."""
+BOM = "\xef\xbb\xbf"
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -68,6 +69,8 @@ class _Window:
             try:
                 found, end = _DECODER.raw_decode(self.text, self.at)
                 if end < len(self.text) or self.ended:  # a number may go on
+                    if not (piece := self.text[self.at : end]).isascii():
+                        found = json.loads(piece.encode("latin-1"))
                     self.at = end
                     return found
             except RecursionError:
@@ -100,6 +103,9 @@ def objects(path: Path, arrays: Collection[str]) -> Iterator[tuple[str, Any, int
     except OSError as error:
         raise InputError(f"{path}: {error}") from error
     with window.stream:
+        window.more()
+        if window.text.startswith(BOM):
+            window.at = len(BOM)
         window.take("{")
         if window.peek() == "}":
             return

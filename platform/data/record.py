@@ -62,7 +62,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """The kind: voc, folder or scenes."""
+        """The kind: voc, coco, folder or scenes."""
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ class Backbone(nn.Module, ABC):
     Attributes:
         channels: channels of c1 to c4, in this order.
         strides: input pixels per cell of c1 to c4, in this order.
+        rectified: whether blocks give rectified features `[B,D,H,W]`, as those of a ResNet.
         pretrained: whether it starts from published ImageNet weights. Where it does, batch
             normalisation always uses running statistics, also while training (IRN).
     """
@@ -29,6 +30,7 @@ class Backbone(nn.Module, ABC):
     channels: tuple[int, int, int, int]
     strides: tuple[int, int, int, int] = (4, 8, 16, 16)
     pretrained: bool = True
+    rectified: bool = True
 
     @abstractmethod
     def stage(self, name: str, x: Tensor) -> Tensor:
@@ -209,6 +211,9 @@ class VGG16(Backbone):
     def stage(self, name: str, x: Tensor) -> Tensor:
         out: Tensor = self._cut(name)(x)
         return out
+
+    def blocks(self, name: str) -> list[nn.Module]:
+        return [m for m in self._cut(name) if isinstance(m, nn.ReLU)]
 
     def _cut(self, name: str) -> nn.Sequential:
         ends = (0, 10, 17, 24, 30)

@@ -25,6 +25,7 @@ class Swin(Backbone):
     """
 
     strides = (4, 8, 16, 32)
+    rectified = False
 
     def __init__(self, size: str) -> None:
         super().__init__()
@@ -48,7 +49,7 @@ class Swin(Backbone):
         return list(self.features[2 * STAGES.index(name) + 1].children())
 
     def stage(self, name: str, x: Tensor) -> Tensor:
-        if name == "c1":  # patches of 4 x 4; what is missing of the last ones is black
+        if name == "c1":  # patches of 4 x 4; what is missing of the last ones is zero
             x = F.pad(x, (0, -x.shape[3] % 4, 0, -x.shape[2] % 4))
         else:
             x = x.permute(0, 2, 3, 1)

@@ -87,14 +87,17 @@ class UperNet(Segmenting):
         return [(1.0, self.decode(stages)), (AUXILIARY_WEIGHT, self.auxiliary(stages["c3"]))]
 
     def groups(self, head_factor: float, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Body and head, each with and without decay: normalisation, biases of positions and
-        other vectors have none."""
+        """Body and head, each with and without decay: a transformer's normalisation and tables
+        of positions have none."""
         plain: list[dict[str, Any]] = super().groups(head_factor, lr, weight_decay)
-        tables = {id(p) for n, p in self.named_parameters() if "relative_position_bias_table" in n}
+        exempt = {
+            id(p) for n, p in self.named_parameters() if n.endswith("relative_position_bias_table")
+        }
+        norms = (m for m in self.modules() if isinstance(m, nn.LayerNorm))
+        exempt |= {id(p) for m in norms for p in m.parameters()}
         out = []
         for group in plain:
-            free = [p for p in group["params"] if p.ndim == 1 or id(p) in tables]
-            known = {id(p) for p in free}
-            decayed = [p for p in group["params"] if id(p) not in known]
+            free = [p for p in group["params"] if id(p) in exempt]
+            decayed = [p for p in group["params"] if id(p) not in exempt]
             out += [{**group, "params": decayed}, {**group, "params": free, "weight_decay": 0.0}]
         return [group for group in out if group["params"]]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 
 _PREFIXES = ("module.", "backbone.")
-_CLASSIFIER_KEYS = ("fc.", "classifier.", "aux_classifier.", "head.")
+_CLASSIFIER_KEYS = ("fc.", "classifier.", "aux_classifier.", "head.", "fc8.")
 
 
 def read(path: str | Path) -> dict[str, Tensor]:

@@ -64,7 +64,7 @@ class _Block(nn.Module):
             if k == 0 and hasattr(self, "conv_branch1"):
                 shortcut = self.conv_branch1(branch)
             if k and self.dropout:
-                branch = F.dropout(branch, self.dropout, self.training)
+                branch = F.dropout2d(branch, self.dropout, self.training)
             branch = self.get_submodule(f"conv_branch{name}")(branch)
         return shortcut + branch
 
@@ -79,6 +79,7 @@ class WideResNet38(Backbone):
 
     channels = (128, 256, 512, 4096)
     strides = (2, 4, 8, 8)
+    rectified = False
 
     def __init__(self) -> None:
         super().__init__()

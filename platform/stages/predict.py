@@ -1,5 +1,6 @@
 """What a segmenter predicts of whole images, as Ray Data actors: labels at the image's size, or
-probabilities at stride 8 (float16), kept as class maps of all classes, background first."""
+probabilities (float16) on the network's grid or at stride 8, kept as class maps of all classes,
+background first."""
 
 from __future__ import annotations
 
@@ -39,6 +40,7 @@ class Job:
     weights: str
     folder: str
     probabilities: bool
+    coarse: bool
     batch_size: int
     actors: int
 
@@ -85,14 +87,13 @@ class Predict(inference.Actor):
             pixels = normalized(torch.from_numpy(np.stack(images)).to(self.device))
             logits = self.network.views(pixels, self.job.learner.scales)[-1]
             height, width = images[0].shape[:2]
-            size = (height, width)
+            size = grid_size(height, width, COARSE) if self.job.coarse else (height, width)
+            if self.job.coarse or not self.job.probabilities:
+                logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
             if self.job.probabilities:
-                size = grid_size(height, width, COARSE)
-            full = F.interpolate(logits, size, mode="bilinear", align_corners=False)
-            if self.job.probabilities:
-                found = checked(full.softmax(1).half().cpu().numpy())
+                found = checked(logits.softmax(1).half().cpu().numpy())
             else:
-                found = full.argmax(1).to(torch.uint8).cpu().numpy()
+                found = logits.argmax(1).to(torch.uint8).cpu().numpy()
             yield from zip(chosen, found, strict=True)
 
 

@@ -50,6 +50,11 @@ class Job:
         t = self.training
         if t.batch_size % world:
             raise InputError(f"batch_size {t.batch_size} cannot be cut among {world} workers")
+        if t.batch_size // world < self.learner.least:
+            raise InputError(
+                f"{self.learner.name} needs {self.learner.least} images a step on each worker; "
+                f"raise {self.field}.batch_size ({t.batch_size})"
+            )
         plan = stream.Plan(
             slices=self.slices,
             classes=self.classes,

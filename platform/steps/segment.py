@@ -20,10 +20,14 @@ def body(context: Context) -> Network:
     """The segmenter's own, or the classifier's.
 
     Raises:
-        InputError: it is another than the classifier's, which needs weights of its own.
+        InputError: it is another than the classifier's, which needs weights of its own, or does
+            not fit the segmenter.
     """
     e = context.experiment
     s = e.segment
+    name = s.backbone or e.network.backbone
+    if s.network == "deeplabv2" and name.startswith("swin"):
+        raise InputError(f"{name} cannot be dilated for deeplabv2; set segment.network=upernet")
     if s.backbone in ("", e.network.backbone):
         weights = s.weights or e.network.weights
         return Network(backbone=e.network.backbone, weights=weights, frozen_stages=s.frozen_stages)
@@ -82,13 +86,15 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
     return Step(stage, compute)
 
 
-def predicted(context: Context, segmenter: Stage, split: str, probabilities: bool) -> Step:
-    """The segmenter's labels of a split, or its probabilities."""
-    e = context.experiment
+def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step:
+    """The segmenter's `labels` of a split, its `probabilities` on its own grid, or `coarse` ones,
+    at stride 8."""
+    e, probabilities = context.experiment, what != "labels"
+    config = {"split": split, "scales": e.segment.scales, "probabilities": probabilities}
     stage = Stage(
         name="maps" if probabilities else "labels",
-        version=2 if probabilities else 1,
-        config={"split": split, "scales": e.segment.scales, "probabilities": probabilities},
+        version=1,
+        config={**config, **({"coarse": True} if what == "coarse" else {})},
         inputs={"shards": context.shards.key, "segmenter": segmenter.key},
         title=f"{e.segment.network}{' probabilities' if probabilities else ''} on {split}",
     )
@@ -104,6 +110,7 @@ def predicted(context: Context, segmenter: Stage, split: str, probabilities: boo
             weights=str(context.artefact(segmenter).path("network.pt")),
             folder=str(folder),
             probabilities=probabilities,
+            coarse=what == "coarse",
             batch_size=max(1, e.views.batch_size // 2),
             actors=context.actors,
         )

@@ -24,6 +24,7 @@ SHARED = Path(__file__).parents[3] / "shared/data/labels/coco14"
 WIDTH, HEIGHT = 12, 8
 IDS = (9, 30, 25, 71)
 """Of the images; the last has no annotation."""
+IMAGE = {"id": 9, "file_name": "a.jpg", "height": 8, "width": 12}
 GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 """Between 1 and 90, numbers that no category of COCO has."""
 
@@ -54,7 +55,7 @@ def content(part="train", **changes):
         "images": listed,
         "licenses": [],
         "annotations": annotated,
-        "categories": [{"id": k, "name": v, "supercategory": "ä"} for k, v in names.items()],
+        "categories": [{"id": k, "name": v} for k, v in names.items()],
     }
     return {**whole, **changes}
 
@@ -163,6 +164,10 @@ def test_classes_come_in_the_communitys_order(coco_tree):
         ('{"images": [{"id": 1}]}', "images at byte 12: KeyError"),
         ({"categories": []}, "0 categories"),
         ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "each once"),
+        ({"images": [IMAGE, {**IMAGE, "file_name": "b.jpg"}]}, "image 9 is listed twice"),
+        ({"images": [{**IMAGE, "id": 2**70}]}, "no number"),
+        ({"images": [{**IMAGE, "height": 3_000_000_000}]}, "no number"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "listed twice"),
         ({"annotations": [{"image_id": 5, "category_id": 1}]}, "image 5"),
         ({"annotations": [{"image_id": 9, "category_id": 2}]}, "category 2"),
         ({"annotations": [{"image_id": "a", "category_id": 2}]}, "annotations at byte"),
@@ -186,6 +191,7 @@ def test_what_is_wrong_with_a_file_is_one_sentence(coco_tree, change, message):
         ([["a", 2, 3, 4, 5, 6]], "could not convert"),
         ([[0, 0, 1e9, 0, 5, 5]], "leaves the 12x8 image"),
         ([[0, 0, math.nan, 0, 5, 5]], "leaves"),
+        ([[0, 0, 10**400, 0, 5, 5]], "too large"),
         ("xyz", "neither polygons nor"),
         ({"size": [8, 12], "counts": "abc"}, "list of counts"),
         ({"size": [12, 8], "counts": [96]}, "of the image's size"),
@@ -214,6 +220,28 @@ def test_sizes_and_files_are_checked(coco_tree, make_picture):
         source.items()
     with pytest.raises(InputError, match="instances_train2017"):
         COCO(coco_tree, year="2017")
+
+
+def test_one_image_under_two_names_is_refused(coco_tree, make_picture):
+    whole = content()
+    whole["images"][1]["file_name"] = "COCO_train2014_000000000009.jpeg"
+    path = coco_tree / "train2014" / "COCO_train2014_000000000009.jpeg"
+    path.write_bytes(make_picture("JPEG", (WIDTH, HEIGHT)))
+    put(coco_tree, whole)
+    with pytest.raises(InputError, match="lists COCO_train2014_000000000009 twice"):
+        COCO(coco_tree).items()
+
+
+def test_names_beyond_ascii_and_a_byte_order_mark_are_read(coco_tree):
+    whole = content(categories=[{"id": k, "name": n} for k, n in ((1, "âne"), (3, "猫"), (7, "x"))])
+    for part in ("train", "val"):
+        path = coco_tree / "annotations" / f"instances_{part}2014.json"
+        text = json.dumps(
+            whole if part == "train" else content(part, categories=whole["categories"]),
+            ensure_ascii=False,
+        )
+        path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert COCO(coco_tree).classes == ("âne", "猫", "x")
 
 
 def test_what_encloses_nothing_is_nothing():
@@ -251,6 +279,7 @@ def test_objects_are_those_of_the_whole_file(tmp_path, monkeypatch, whole, inden
     assert [name for name, *_ in found] == [k for k in whole if k in wanted for _ in whole[k]]
     members = [v for k in whole if k in wanted for v in whole[k]]
     assert [json.loads(data[start:end]) for _, _, start, end in found] == members
+    assert [value for _, value, _, _ in found] == members
 
 
 @pytest.mark.parametrize("depth", [100_000])

@@ -187,6 +187,8 @@ def test_scores_of_other_grids_come_to_stride_8(tmp_path, size):
         ({"seg": logits_of()}, "msc_seg"),
         ({"msc_seg": logits_of()[:-1]}, "planes of 4 classes"),
         ({"msc_seg": logits_of()[0]}, "not \\[C,h,w\\]"),
+        ({"msc_seg": np.full((CLASSES + 1, 6, 8), 0.2, np.float32)}, "do not add up"),
+        ({"msc_seg": np.full((CLASSES + 1, 6, 8), 40, np.uint8)}, "integers"),
         ({"msc_seg": np.full((CLASSES + 1, 6, 8), np.nan)}, "not finite"),
         ({"msc_seg": logits_of(size=(8, 6))}, "8 x 6"),
     ],
@@ -207,3 +209,8 @@ def test_scores_are_written_and_read_again(tmp_path):
     np.testing.assert_allclose(
         found.planes.astype(np.float32), first.planes.astype(np.float32), atol=2e-3
     )
+
+
+def test_maps_of_present_classes_are_no_scores(tmp_path):
+    with pytest.raises(InputError, match="not of all classes"):
+        community.write("msc-seg", tmp_path, maps_of((2,), True), CLASSES)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 from wsss.methods.psdpm import FPEM, PSDPM, STAGES, PSDPMConfig, position_encoding, propagate
+from wsss.platform.errors import InputError
 from wsss.platform.models.backbones import build
 from wsss.platform.ops.maps import normalize
 
@@ -84,10 +85,43 @@ def test_propagation_keeps_flat_maps_and_bounds(seed, level):
 
 
 def test_the_printed_form_would_change_nothing():
-    """With M_i inside the sum, as Eq. 2 is printed, the step changes nothing; with M_j it does."""
+    """With M_i inside the sum, as Eq. 2 is printed, the step gives its input; with M_j not."""
     generator = torch.Generator().manual_seed(0)
-    maps, correlation = torch.rand(1, 1, 4, 4), torch.randn(1, 3, 4, 4, generator=generator)
-    assert (propagate(maps, correlation) - maps).abs().max() > 0.05
+    maps = torch.rand(1, 1, 4, 4, generator=generator)
+    correlation = torch.randn(1, 3, 4, 4, generator=generator)
+    flat = F.normalize(correlation.flatten(2), dim=1)
+    alike = (flat.mT @ flat).relu()
+    values = maps.flatten(2)
+    printed = ((alike.sum(1, keepdim=True) * values) / alike.sum(1, keepdim=True) + values) / 2
+    torch.testing.assert_close(printed, values)
+    assert (propagate(maps, correlation).flatten(2) - values).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "softmax", "area"])
+def test_padding_is_like_nothing(similarity):
+    """What lies in the padding changes nothing inside; nor does how much there is."""
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.rand(1, 2, 4, 6, generator=generator)
+    correlation = torch.randn(1, 3, 4, 6, generator=generator)
+    inside = torch.zeros(1, 1, 4, 6)
+    inside[..., :4] = 1
+    found = propagate(maps * inside, correlation, similarity, inside)[..., :4]
+    alone = propagate(maps[..., :4], correlation[..., :4], similarity)
+    torch.testing.assert_close(found, alone)
+    other = torch.where(inside > 0, correlation, 9.0)
+    again = propagate(maps * inside, other, similarity, inside)[..., :4]
+    torch.testing.assert_close(again, alone)
+
+
+def test_an_estimate_of_everything_is_everything_whatever_the_padding(batch_of):
+    _, network = built()
+    for valid in (1024, 512, 256):
+        batch = batch_of([[1, 0, 0], [0, 1, 0]], valid=valid)
+        stages = network.features(batch.images)
+        inside = F.interpolate(batch.valid[:, None].float(), stages["c4"].shape[2:])
+        own = network.extras["psdpm"]
+        found = own.estimate(inside.expand(-1, 3, -1, -1), stages, batch.images, inside)
+        torch.testing.assert_close(found * inside, inside.expand_as(found))
 
 
 def stages_of(seed=0, side=32):
@@ -130,7 +164,7 @@ def test_the_cascade_begins_with_the_deepest_stage(depth):
     expected = maps
     for name in ["c4", "c3", "c2"][:depth]:
         expected = propagate(expected, fpem.correlation(name, stages, images))
-    torch.testing.assert_close(fpem(maps, stages, images), expected)
+    torch.testing.assert_close(fpem(maps, stages, images, torch.ones_like(maps[:, :1])), expected)
 
 
 def built(**options):
@@ -158,7 +192,7 @@ def slow_consistency(method, network, batch):
         maps[b, n] = torch.where(lengths > 0, cosine, 0).clamp(min=0) * inside[b, 0]
         both = {"both": (given[b, n + 1] + maps[b, n]) / 2, "segmenter": given[b, n + 1]}
         start[b, n] = both.get(s.source, maps[b, n])
-    estimate = own.estimate(start, stages, batch.images) * inside
+    estimate = own.estimate(start, stages, batch.images, inside) * inside
     counted = inside * (batch.labels[:, :, None, None] if s.average == "present" else 1)
     counted = counted.expand_as(maps)
     return s.weight * ((estimate - maps).abs() * counted).sum() / counted.sum()
@@ -195,20 +229,35 @@ def test_where_the_gradient_stops(detach, embedded, batch_of):
     own = network.extras["psdpm"]
     learnt = [p.grad is not None and bool(p.grad.any()) for p in own.estimate.parameters()]
     assert learnt == [embedded] * 3
+    assert all(p.requires_grad == embedded for p in own.estimate.parameters())
     assert all(bool(p.grad.any()) for p in own.project.parameters())
     assert bool(network.head.weight.grad.any())
     assert bool(next(network.backbone.blocks("c4")[0].parameters()).grad.any())
 
 
 def test_the_prototype_map_inside_is_a_constant(batch_of):
-    """With `inside`, the gradient is that of a target in which the map is a number."""
+    """With `inside`, the gradient is that of a loss in which the map inside is a number."""
     batch = batch_of([[1, 0, 0], [0, 1, 1]])
-    gradients = {}
-    for detach in ("inside", "nowhere"):
-        method, network = built(detach=detach)
-        method.losses(network, batch, 0.5)["consistency"].backward()
-        gradients[detach] = network.extras["psdpm"].project.convs[0].weight.grad
-    assert not torch.allclose(gradients["inside"], gradients["nowhere"])
+    method, network = built()
+    method.losses(network, batch, 0.5)["consistency"].backward()
+    found = network.extras["psdpm"].project.convs[0].weight.grad.clone()
+    network.zero_grad()
+    own, present = network.extras["psdpm"], batch.labels[:, :, None, None]
+    stages = network.features(batch.images)
+    scores = network.head(stages["c4"])
+    maps = method._prototype_maps(own.project(stages), scores, present)
+    given = F.interpolate(batch.probabilities[:, 1:], scores.shape[2:], mode="bilinear") * present
+    start = (given + torch.from_numpy(maps.detach().numpy().copy())) / 2 * present
+    estimate = own.estimate(start, stages, batch.images, torch.ones_like(present[:, :1]))
+    counted = present.expand_as(maps)
+    (((estimate - maps).abs() * counted).sum() / counted.sum()).backward()
+    torch.testing.assert_close(own.project.convs[0].weight.grad, found, atol=1e-7, rtol=1e-4)
+
+
+def test_fpem_must_see_something():
+    with pytest.raises(InputError, match="must see"):
+        PSDPMConfig(position="none", features=False, colour=False)
+    PSDPMConfig(position="none", features=False, colour=False, depth=0)
 
 
 def test_without_probabilities_it_does_not_train(batch_of):

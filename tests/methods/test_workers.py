@@ -21,7 +21,9 @@ def batch(seed, part=slice(None)):
     cells = torch.arange(32) // 8
     plane = (4 * cells[:, None] + cells).expand(4, 32, 32)
     valid = torch.ones(4, 32, 32, dtype=torch.bool)
-    return Batch(images=images[part], labels=LABELS[part], valid=valid[part], plane=plane[part])
+    shares = torch.rand(4, 4, 4, 4, generator=torch.Generator().manual_seed(seed)).softmax(1)
+    whole = {"images": images, "labels": LABELS, "valid": valid, "plane": plane}
+    return Batch(**{k: v[part] for k, v in {**whole, "probabilities": shares}.items()})
 
 
 def gradients(method, part, wrap):

@@ -143,6 +143,23 @@ def test_wide_resnet_has_the_parameters_of_its_blocks():
     assert counted("wide_resnet38") == total + 2 * 4096
 
 
+def test_wide_resnet_is_dilated_from_its_fifth_block_on():
+    with torch.device("meta"):
+        body = build("wide_resnet38")
+    rates = {n: m.dilation[0] for n, m in body.named_modules() if isinstance(m, nn.Conv2d)}
+    dilated = {n: rate for n, rate in rates.items() if rate > 1}
+    assert dilated == {
+        "b5.conv_branch2b1": 2,
+        "b5_1.conv_branch2a": 2,
+        "b5_1.conv_branch2b1": 2,
+        "b5_2.conv_branch2a": 2,
+        "b5_2.conv_branch2b1": 2,
+        "b6.conv_branch2b1": 4,
+        "b7.conv_branch2b1": 4,
+    }
+    assert [body.b5.dropout, body.b6.dropout, body.b7.dropout] == [0.0, 0.3, 0.5]
+
+
 def test_wide_resnet_has_the_names_of_its_weight_files():
     with torch.device("meta"):
         names = build("wide_resnet38").state_dict()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from wsss.platform.data.shards import Slice
+from wsss.platform.errors import InputError
 from wsss.platform.experiment import Network, Training
 from wsss.platform.learner import Batch
 from wsss.platform.learners import Segmenter
@@ -45,8 +46,12 @@ def test_what_does_not_decay():
         network = UperNet(build("swin_t"), 4)
     groups = network.groups(1.0, 0.1, 0.01)
     free = {id(p) for g in groups if g["weight_decay"] == 0 for p in g["params"]}
+    norms = {
+        id(p) for m in network.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()
+    }
     for name, parameter in network.named_parameters():
-        assert (id(parameter) in free) == (parameter.ndim == 1 or "position_bias" in name), name
+        exempt = id(parameter) in norms or name.endswith("relative_position_bias_table")
+        assert (id(parameter) in free) == exempt, name
     every = [id(p) for g in groups for p in g["params"]]
     assert sorted(every) == sorted(id(p) for p in network.parameters())
 
@@ -60,18 +65,24 @@ def test_the_head_learns_statistics_and_the_body_keeps_its_own():
 
 
 def trainer(**options):
+    made = trainer_of(2, **options)
+    made.network.train()
+    return made
+
+
+def trainer_of(images, **options):
     job = Job(
         learner=Segmenter((), name="upernet"),
         network=Network(backbone="small"),
-        training=Training(batch_size=2, crop=32, epochs=3, precision="fp32", lr=1e-3, **options),
+        training=Training(
+            batch_size=images, crop=32, epochs=3, precision="fp32", lr=1e-3, **options
+        ),
         classes=3,
         slices=(Slice("none.parquet", 0, 8),),
         seed=0,
         metrics="none.jsonl",
     )
-    made = Trainer(job, torch.device("cpu"), 0, 1)
-    made.network.train()
-    return made
+    return Trainer(job, torch.device("cpu"), 0, 1)
 
 
 def batch():
@@ -93,6 +104,11 @@ def test_adamw_warms_up_and_learns():
         [1e-3 * (1 - k / 12) * min(1, (k + 1) / 4) for k in range(12)], rel=1e-6
     )
     assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_one_image_a_step_is_refused():
+    with pytest.raises(InputError, match="2 images a step"):
+        trainer_of(1)
 
 
 def test_the_auxiliary_head_counts_four_tenths():

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from wsss.platform import datasets
-from wsss.platform.cli import main
+from wsss.platform import asked, datasets
+from wsss.platform.cli import main, parser
 from wsss.platform.data import class_maps, shards
 from wsss.platform.errors import InputError
 from wsss.platform.experiment import experiment
 from wsss.platform.pipeline import Pipeline
 from wsss.platform.runs import write_json
+from wsss.platform.sweep import Sweep
 
 pytestmark = pytest.mark.cluster
 
@@ -26,8 +27,8 @@ SAME = {
 
 
 def wanted(**changes: Any) -> Any:
-    fields = {**SAME, "host": "lpcam", **changes}
-    return experiment("psdpm", preset="scenes", changes=fields)
+    host = changes.pop("host", "lpcam")
+    return experiment("psdpm", preset="scenes", host=host, changes={**SAME, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +129,50 @@ def test_class_maps_of_others_are_a_host_too(hosted: Any, job: Any, tmp_path: Pa
     assert list(pipeline.scores) == ["psdpm"]
     assert list(pipeline.of_host.scores) == ["imported", "deeplabv2"]
     assert "network" in {s.name for s in pipeline.missing()}
+
+
+def test_a_trial_has_the_host_of_the_run(job: Any) -> None:
+    """Nothing of the host changes with the space, nor with the split of the objective."""
+    base = wanted(**{"refine.kind": "irn", "segment.network": "upernet"})
+    sweep = Sweep(base=base, space={"psdpm.weight": [1.0, 2.0]}, split="val")
+    trial = Pipeline(job.store, sweep.trial_experiment({"psdpm.weight": 1.0}))
+    run = Pipeline(job.store, base)
+    assert trial.network.key == run.network.key
+    assert list(trial.scores) == ["psdpm"]
+    assert list(run.scores) == ["psdpm", "psdpm-irn", "upernet"]
+
+
+def test_a_host_has_its_own_preset_and_options() -> None:
+    made = experiment(
+        "psdpm",
+        preset="release-voc",
+        host="lpcam",
+        changes={"host.training.epochs": 3, "lpcam.tau": 0.2, "training.lr": 0.5},
+    )
+    alone = experiment("lpcam", preset="release")
+    assert made.host.refine == alone.refine
+    assert made.host.network == alone.network
+    assert made.host.settings["lpcam"].tau == 0.2
+    assert (made.host.training.epochs, made.training.epochs) == (3, 32)
+    assert made.host.training.lr == made.training.lr == 0.5
+    for change in ({"host.nothing": 1}, {"nothing": 1}):
+        with pytest.raises(InputError, match="unknown field"):
+            experiment("psdpm", host="lpcam", changes=change)
+    with pytest.raises(InputError, match="unknown preset 'release-voc' of cpal"):
+        experiment("psdpm", preset="release-voc", host="cpal")
+
+
+def test_side_by_side_each_takes_what_is_its_own(job: Any) -> None:
+    options = parser().parse_args(
+        [
+            *["compare", "psdpm", "cam", "--host", "lpcam", "--set", "lpcam.tau=0.2"],
+            *["--set", "host.training.epochs=3", "--store", str(job.store.root)],
+        ]
+    )
+    one = asked.experiment(options, job.store, 0, method="psdpm")
+    two = asked.experiment(options, job.store, 0, method="cam")
+    assert one.host.settings["lpcam"].tau == 0.2
+    assert (one.host.training.epochs, two.host) == (3, None)
 
 
 @pytest.mark.parametrize(

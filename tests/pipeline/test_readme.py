@@ -7,10 +7,10 @@ import shlex
 from pathlib import Path
 
 import pytest
-from wsss.platform import commands
+from wsss.platform import asked
 from wsss.platform.cli import parser
-from wsss.platform.experiment import experiment
 from wsss.platform.recipes import RECIPES
+from wsss.platform.store import Store
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -44,11 +44,13 @@ def test_a_command_is_understood(command: str) -> None:
 def test_a_command_is_an_experiment(command: str) -> None:
     """With all its fields; what it gives for the segmenter is not hidden by a preset."""
     options = parser().parse_args(shlex.split(command)[1:])
-    changes = commands._changes(options, 0)
-    for text in getattr(options, "methods", None) or [options.method]:
+    many = getattr(options, "methods", None)
+    for text in many or [""]:
         method, _, localizer = text.partition(":")
-        made = experiment(method, localizer=localizer, changes=changes)
+        options.preset = "default"
+        made = asked.experiment(options, Store("none"), 0, method=method, localizer=localizer)
         assert made.data == options.data
+        assert bool(made.host) == (bool(options.host) and "psdpm" in made.trained)
         assert made.refine.kind == (options.refine or "")
         if options.recipe:
             assert made.segment.training.lr == RECIPES[options.recipe]["lr"]

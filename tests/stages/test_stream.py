@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.platform.data import class_maps, planes, shards
 from wsss.platform.data.shards import TRAINING_COLUMNS, Slice
-from wsss.platform.data.transforms import DEVIATION, MEAN, Crop
+from wsss.platform.data.transforms import DEVIATION, MEAN, Crop, drawn, generator, placed_maps
 from wsss.platform.learner import OUTSIDE
 from wsss.platform.stages import stream, superpixels
 from wsss.platform.stages.stream import Plan
@@ -134,7 +134,7 @@ def test_superpixels_are_cropped_and_mirrored_with_their_image(
 
 
 def test_probabilities_come_with_their_image(write_shards, direct, tmp_path):
-    """Maps that say which image they are of, by its labels, and where they lie in it."""
+    """Maps that say which image they are of, by its labels."""
     slices = write_shards([20, 11])
     for piece in slices:
         rows = shards.read(piece, ("id", "labels", "height", "width"))
@@ -162,6 +162,36 @@ def test_probabilities_come_with_their_image(write_shards, direct, tmp_path):
     assert seen == 2 * 28
     plain = stream.batches(plan_of(slices), range(1))
     assert next(iter(plain))[1].probabilities is None
+
+
+def test_probabilities_are_cropped_and_mirrored_as_their_image(write_shards, tmp_path):
+    """One draw places both: each row's maps are those of a ramp, where its image lies."""
+    (piece,) = write_shards([3])
+    rows = shards.read(piece, ("id", "height", "width"))
+    ramps = {}
+    for row in rows:
+        grid = (-(-row["height"] // 8), -(-row["width"] // 8))
+        ramp = np.linspace(0, 1, grid[0] * grid[1], dtype=np.float16).reshape(1, *grid)
+        ramps[row["id"]] = np.concatenate([1 - ramp, ramp])
+    maps = [
+        class_maps.ClassMaps(
+            id=r["id"], classes=(0, 1), planes=ramps[r["id"]], height=r["height"], width=r["width"]
+        )
+        for r in rows
+    ]
+    class_maps.write(tmp_path / f"{piece.name}.parquet", maps)
+    crop = Crop(resize=(24, 40), side=32)
+    plan = plan_of([piece], crop=crop, probabilities=str(tmp_path))
+    mirrored = 0
+    for epoch in range(8):
+        (columns,) = [{c: np.array([p[c]]) for c in COLUMNS} for p in plan.pieces(epoch)]
+        found = stream.load_rows(columns, 3, crop, 0)["probabilities"]
+        for row, of_row in zip(rows, found, strict=True):
+            place = drawn(row["height"], row["width"], generator(0, epoch, row["id"]), crop)
+            expected = placed_maps(ramps[row["id"]], place, 32, 8)
+            np.testing.assert_array_equal(of_row, expected)
+            mirrored += place.mirrored
+    assert 0 < mirrored < 24
 
 
 @pytest.mark.parametrize("kind", superpixels.KINDS)

@@ -1,0 +1,98 @@
+"""What the options of a command ask for: a source of images, an experiment."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import datasets
+from .data.record import Source
+from .errors import InputError
+from .options import parse
+from .store import Store
+
+if TYPE_CHECKING:
+    from .experiment import Experiment
+
+
+def source(options: argparse.Namespace) -> Source:
+    """Where `wsss data` takes its images from."""
+    if options.kind == "scenes":
+        from .data.scenes import Scenes
+
+        return Scenes(train=options.train, val=options.val, size=options.size, seed=options.seed)
+    if options.kind == "voc":
+        from .data.voc import VOC
+
+        lists = tuple(options.lists) if options.lists else None
+        return VOC(options.path, lists=lists, labels=options.labels)
+    if options.kind == "coco":
+        from .data.coco import COCO
+
+        return COCO(options.path, year=options.year, labelled=options.labelled)
+    from .data.folder import Folder
+
+    return Folder(options.path)
+
+
+def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
+    from .recipes import recipe
+
+    changes: dict[str, Any] = {"data": options.data, "seed": seed}
+    if options.recipe:
+        if not options.segment:
+            raise InputError("--recipe is for a segmenter; name one with --segment")
+        changes |= recipe(options.recipe)
+    for text in options.set:
+        field, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--set takes FIELD=VALUE, not {text!r}")
+        changes[field] = parse(value)
+    given = {
+        "network.backbone": options.backbone,
+        "network.weights": options.weights,
+        "refine.kind": options.refine,
+        "segment.network": options.segment,
+        "imported": options.imported,
+    }
+    return changes | {field: value for field, value in given.items() if value}
+
+
+def experiment(
+    options: argparse.Namespace,
+    store: Store,
+    seed: int,
+    *,
+    method: str = "",
+    localizer: str = "",
+    changes: Mapping[str, Any] | None = None,
+) -> Experiment:
+    """The experiment that the options describe, of another method where one is given.
+
+    Of several methods side by side each takes the options that are its own.
+    """
+    from .experiment import experiment as made
+    from .experiment import family
+    from .method import find
+    from .method import methods as known
+
+    preset = options.preset
+    if not preset:
+        drawn = datasets.open_dataset(store, options.data).about["source"] == "scenes"
+        preset = "scenes" if drawn else "default"
+    wanted, host = _changes(options, seed), options.host or ""
+    if method:
+        trained = [find(name) for name in method.split("+")]
+        preset = family(trained[0], preset)
+        host = host if any(cls.needs_host for cls in trained) else ""
+        others = {*known(), "host"} - {*method.split("+"), localizer, *host.split(":")}
+        others -= {"host"} if host else set()
+        wanted = {k: v for k, v in wanted.items() if k.split(".")[0] not in others}
+    return made(
+        method or options.method,
+        preset=preset,
+        localizer=localizer if method else options.localizer,
+        host=host,
+        changes={**(changes or {}), **wanted},
+    )
