@@ -19,6 +19,8 @@ CLASSES = (
     "train", "tvmonitor",
 )  # fmt: skip
 LISTS = ("train", "train_aug", "val")
+TEST = "test"
+"""Its annotations are not public: only the server knows them."""
 MASKS = ("SegmentationClass", "SegmentationClassAug")
 
 
@@ -28,7 +30,7 @@ class VOC:
     Args:
         root: the folder that holds `JPEGImages`, or a VOCdevkit that holds `VOC2012`.
         lists: files of `ImageSets/Segmentation` to take; none: those of train, train_aug and
-            val that exist. Images of other lists (test) need no masks.
+            val that exist. Images of other lists need no masks, those of test alone no labels.
         labels: image labels as CSV (`id`, `labels`) or .npz (`ids`, `labels`); none:
             `image_labels.csv` of the tree, else its `Annotations`, difficult objects included.
 
@@ -59,12 +61,23 @@ class VOC:
         if given or in_tree.is_file():
             path = Path(given) if given else in_tree
             found = files.labels_of(path, self.classes)
-            return {id: _row_of(id, found, path) for id in self.part}
+            return {id: self._row_of(id, found, path) for id in self.part}
         return {id: self._annotated(id) for id in self.part}
+
+    def _row_of(self, id: str, found: files.Labels, path: Path) -> tuple[int, ...]:
+        """The community's files name 2007_000032 by the number 2007000032."""
+        for key in (id, id.replace("_", "")):
+            if key in found:
+                return found[key]
+        if self.part[id] == TEST:
+            return ()
+        raise InputError(f"{path} has no labels of image {id}")
 
     def _annotated(self, id: str) -> tuple[int, ...]:
         path = self.root / "Annotations" / f"{id}.xml"
         if not path.is_file():
+            if self.part[id] == TEST:
+                return ()
             raise InputError(
                 f"image {id} has no labels: there is no {path}; give a label file with --labels"
             )
@@ -98,11 +111,3 @@ class VOC:
     def fingerprint(self) -> str:
         """Changes with any file, label or list."""
         return files.fingerprint(self.root, self.settings(), self.items())
-
-
-def _row_of(id: str, found: files.Labels, path: Path) -> tuple[int, ...]:
-    """Labels of `id`; the community's files name 2007_000032 by the number 2007000032."""
-    for key in (id, id.replace("_", "")):
-        if key in found:
-            return found[key]
-    raise InputError(f"{path} has no labels of image {id}")

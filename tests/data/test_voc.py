@@ -60,6 +60,21 @@ def test_mask_of_sbd(voc_tree: Path) -> None:
     assert found.mask == "SegmentationClassAug/2008_000003.png"
 
 
+def test_images_of_test_alone_need_no_labels(voc_tree: Path, make_picture: Bytes) -> None:
+    new = "2010_000005"
+    (voc_tree / f"JPEGImages/{new}.jpg").write_bytes(make_picture())
+    (voc_tree / f"{LISTS}/test.txt").write_text(f"{new}\n")
+    source = VOC(voc_tree, lists=("train", "test"))
+    found = {i.id: i for i in source.items()}
+    assert (found[new].labels, found[new].split, found[new].mask) == ((), "test", None)
+    assert source.load(found[new]).labels == ()
+    (voc_tree / "image_labels.csv").write_text(f"id,labels\n{ID},cat\n2007_000002,cat\n")
+    assert {i.id: i.labels for i in VOC(voc_tree, lists=("train", "test")).items()}[new] == ()
+    (voc_tree / f"{LISTS}/other.txt").write_text(f"{new}\n")
+    with pytest.raises(InputError, match=f"no labels of image {new}"):
+        VOC(voc_tree, lists=("train", "other"))
+
+
 def test_devkit_around_the_tree(voc_tree: Path, tmp_path: Path) -> None:
     shutil.move(voc_tree, tmp_path / "VOCdevkit" / "VOC2012")
     assert len(VOC(tmp_path / "VOCdevkit").items()) == 4
