@@ -172,7 +172,12 @@ def _run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     sub = _add(commands, "sweep", "try many settings that share every stage they can")
     _experiment(sub)
-    sub.add_argument("--space", default="default", metavar="NAME", help="search space")
+    sub.add_argument(
+        "--space",
+        default="default",
+        metavar="NAME",
+        help="search space, or FILE.py[:NAME] with one",
+    )
     sub.add_argument("--trials", type=int, default=0, help="points to draw; 0: the whole grid")
     sub.add_argument("--split", default="train", help="split of the objective (best mIoU)")
     sub.add_argument("--concurrent", type=int, default=2, help="trials side by side")

@@ -21,6 +21,7 @@ from .store import Store, file_digest, versions
 
 if TYPE_CHECKING:
     from .experiment import Experiment
+    from .sweep import Sweep
 
 
 def _say(text: str = "") -> None:
@@ -160,29 +161,33 @@ def _carry_out(
 
 def sweep(options: argparse.Namespace, command: str) -> None:
     """`wsss sweep`: trials, the best one on all splits, a table, a page."""
-    from .sweep import Sweep, best_experiment, spaces
+    from . import spaces
+    from .sweep import Sweep, best_experiment
     from .sweep import run as run_sweep
-    from .text import params, score_table
+    from .text import comparison, params
 
     store = Store(options.store)
     base = asked.experiment(options, store, options.seed)
-    found = spaces(base.localizer_name)
-    if options.space not in found:
-        raise InputError(f"unknown space {options.space!r}; there are {', '.join(found)}")
+    title, space = spaces.find(base.localizer_name, options.space)
     wanted = Sweep(
         base=base,
-        space=found[options.space],
+        space=space,
         trials=options.trials,
         split=options.split,
         concurrent=options.concurrent,
     )
-    name = check_id(options.name or f"{base.localizer_name}-{base.data}-{options.space}")
+    name = check_id(options.name or f"{base.localizer_name}-{base.data}-{title}")
     path = store.root / "sweeps" / name / "sweep.json"
     known = path.exists()
     began = time.monotonic()
+    if not known:
+        _announce(store, wanted)
     record = run_sweep(store, wanted, name, command, _progress(options))
     best = next(t for t in record.trials if t.id == record.best)
-    chosen = _carry_out(store, best_experiment(wanted, record), None, command, _progress(options))
+    untuned, chosen = (
+        _carry_out(store, e, None, command, _progress(options))
+        for e in (base, best_experiment(wanted, record))
+    )
     if record.run != chosen.name:
         record = dataclasses.replace(record, run=chosen.name)
         write_json(path, record)
@@ -194,9 +199,21 @@ def sweep(options: argparse.Namespace, command: str) -> None:
             f"sweep {name}: {done} of {len(record.trials)} trials, {time.monotonic() - began:.0f} s"
         )
     _say(f"best on {record.split}: {params(best.params)}")
-    _say(score_table([chosen]))
+    subject = base.localizer_name
+    _say(comparison([("untuned", subject, [untuned]), ("best", subject, [chosen])]))
     page = _page(store, Path(options.page) if options.page else None, run=chosen, sweep=record)
     _say(f"page: {page.as_uri()}")
+
+
+def _announce(store: Store, wanted: Sweep) -> None:
+    """What the trials will compute together, and what of it is there."""
+    from .sweep import cost
+
+    missing, there = cost(store, wanted)
+    lists = [
+        ", ".join(f"{n} {name}" for name, n in of.items()) or "nothing" for of in (missing, there)
+    ]
+    _say(f"{wanted.count} trials: to compute {lists[0]}; there {lists[1]}")
 
 
 def report(options: argparse.Namespace, command: str) -> None:

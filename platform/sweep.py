@@ -7,10 +7,10 @@ seed thresholds of its localizer on one split, which one pass over the class map
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from .errors import InputError
@@ -19,23 +19,8 @@ from .options import replaced, walk
 from .pipeline import Pipeline
 from .progress import Silent
 from .runs import SweepRecord, Trial, as_json, read_sweep, score_from_json, write_json
+from .spaces import Space
 from .store import Store, digest
-
-Space = Mapping[str, Sequence[Any]]
-
-
-def spaces(method: str) -> Mapping[str, Space]:
-    """The search spaces of a method, by name.
-
-    Raises:
-        InputError: it has none.
-    """
-    try:
-        module = importlib.import_module(f"wsss.tune_spaces.{method}")
-    except ModuleNotFoundError as error:
-        raise InputError(f"method {method!r} has no search space in tune_spaces/") from error
-    found: Mapping[str, Space] = module.SPACES
-    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,6 +85,19 @@ class Sweep:
             chosen = sorted(random.Random(self.base.seed).sample(range(len(grid)), self.count))
             grid = [grid[k] for k in chosen]
         return grid
+
+
+def cost(store: Store, sweep: Sweep) -> tuple[Counter[str], Counter[str]]:
+    """How many different artefacts the trials need, by stage: those to compute, those there."""
+    missing: dict[str, str] = {}
+    there: dict[str, str] = {}
+    for point in sweep.points():
+        pipeline = Pipeline(store, sweep.trial_experiment(point))
+        lacking = {stage.key for stage in pipeline.missing()}
+        for step in pipeline.steps:
+            where = missing if step.stage.key in lacking else there
+            where[step.stage.key] = step.stage.name
+    return Counter(missing.values()), Counter(there.values())
 
 
 def run_trial(config: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ LEVELS = (
     ("steps",),
     ("imports", "exports"),
     ("pipeline",),
-    ("sweep",),
+    ("sweep", "spaces"),
     ("dashboards",),
     ("cli", "commands", "asked", "text"),
 )

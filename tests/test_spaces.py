@@ -6,6 +6,8 @@ import importlib
 from pathlib import Path
 
 import pytest
+from wsss.platform import spaces
+from wsss.platform.errors import InputError
 from wsss.platform.experiment import experiment
 from wsss.platform.method import methods
 
@@ -26,3 +28,33 @@ def test_every_value_is_allowed(name):
             assert len(set(values)) == len(values) > 1
             for value in values:
                 experiment(name, changes={field: value})
+
+
+def test_a_space_is_a_file_of_ones_own(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("taus = [k / 10 for k in range(1, 4)]\nSPACES = {'some': {'lpcam.tau': taus}}")
+    assert spaces.find("lpcam", str(path)) == ("mine-some", {"lpcam.tau": [0.1, 0.2, 0.3]})
+    assert spaces.find("lpcam", f"{path}:some")[0] == "mine-some"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1", "holds no SPACES"),
+        ("SPACES = {}", "holds no SPACES"),
+        ("SPACES = {'a': {'lpcam.tau': 0.1}}", "space 'a' is no dict"),
+        ("SPACES = {'a': {}}", "space 'a' is no dict"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("SPACES = {'a': {'x': [1]}, 'b': {'x': [1]}}", "unknown space ''.*there are a, b"),
+    ],
+)
+def test_a_file_that_is_no_space_is_one_sentence(tmp_path, text, message):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        spaces.find("lpcam", str(path))
+
+
+def test_a_missing_file_is_one_sentence():
+    with pytest.raises(InputError, match=r"there is no gone\.py"):
+        spaces.find("lpcam", "gone.py")

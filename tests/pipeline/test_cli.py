@@ -53,6 +53,9 @@ def test_sweep_reports_the_best_and_repeats_nothing(wsss: Any, job: Any) -> None
     assert code == 0
     assert "3 of 3 trials" in out
     assert "best on train: tau" in out
+    assert re.search(r"3 trials: to compute .*3 scores.*; there 1 network", out)
+    assert "untuned on val (n=16)" in out
+    assert "best on val (n=16)" in out
     code, out, _ = wsss(*words)
     assert code == 0
     assert "nothing to do, its 3 trials were already there" in out
@@ -91,7 +94,10 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
         (("run", "cam", "--set", "scoring.splits=('test',)"), "scoring.splits names 'test'"),
         (("run", "cam", "--set", "scoring.classes=('cow',)"), "scoring.classes names 'cow'"),
         (("sweep", "cam"), "method 'cam' has no search space"),
-        (("sweep", "lpcam", "--space", "odd"), "unknown space 'odd'; there are default"),
+        (
+            ("sweep", "lpcam", "--space", "odd"),
+            "unknown space 'odd' of method 'lpcam'; there are default",
+        ),
         (("report", "out", "--run", "gone"), "there is no"),
         (("methods", "odd"), "unknown method 'odd'"),
         (("data", "voc", "gone"), "there is no VOC folder gone"),

@@ -1,0 +1,64 @@
+"""Search spaces: values to try by dotted field, those of `tune_spaces/` or a user's own."""
+
+from __future__ import annotations
+
+import importlib
+import runpy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+Space = Mapping[str, Sequence[Any]]
+ATTRIBUTE = "SPACES"
+
+
+def find(method: str, text: str) -> tuple[str, Space]:
+    """A space and its name.
+
+    Args:
+        method: whose spaces a plain name is looked up in.
+        text: a name, or a Python file that holds `SPACES` as those of `tune_spaces/` do;
+            `FILE:NAME` where it holds several. The file is run.
+
+    Raises:
+        InputError: there is no such space, or it is none.
+    """
+    path, _, name = text.partition(":")
+    if path.endswith(".py"):
+        found, where = _of_file(Path(path)), path
+        if not name and len(found) == 1:
+            name = next(iter(found))
+    else:
+        found, where, name = _of_method(method), f"method {method!r}", text
+    if name not in found:
+        raise InputError(f"unknown space {name!r} of {where}; there are {', '.join(found)}")
+    return f"{Path(path).stem}-{name}" if path.endswith(".py") else name, found[name]
+
+
+def _of_method(method: str) -> Mapping[str, Space]:
+    try:
+        module = importlib.import_module(f"wsss.tune_spaces.{method}")
+    except ModuleNotFoundError as error:
+        raise InputError(f"method {method!r} has no search space in tune_spaces/") from error
+    found: Mapping[str, Space] = getattr(module, ATTRIBUTE)
+    return found
+
+
+def _of_file(path: Path) -> Mapping[str, Space]:
+    if not path.is_file():
+        raise InputError(f"there is no {path}")
+    try:
+        found = runpy.run_path(str(path)).get(ATTRIBUTE)
+    except Exception as error:  # whatever the file does
+        raise InputError(f"{path} fails: {type(error).__name__}: {error}") from error
+    if not isinstance(found, Mapping) or not found:
+        raise InputError(f"{path} holds no {ATTRIBUTE}, a dict of spaces by name")
+    for name, space in found.items():
+        listed = isinstance(space, Mapping) and all(
+            isinstance(v, list | tuple) and len(v) for v in space.values()
+        )
+        if not listed or not space:
+            raise InputError(f"{path}: space {name!r} is no dict of fields with values to try")
+    return found
