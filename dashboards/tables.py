@@ -129,7 +129,18 @@ def summary_table(scores: Sequence[tuple[str, Score]]) -> str:
 def trial_table(sweep: SweepRecord) -> str:
     """Every trial with its parameters and result, failed ones with their error."""
     names = list(dict.fromkeys([*sweep.space, *(k for t in sweep.trials for k in t.params)]))
-    head = ["trial", *names, "mIoU %", "threshold", "precision %", "recall %", "seconds", "status"]
+    seeds = len({t.seed for t in sweep.trials}) > 1
+    head = [
+        "trial",
+        *names,
+        *(["seed"] if seeds else []),
+        "mIoU %",
+        "threshold",
+        "precision %",
+        "recall %",
+        "seconds",
+        "status",
+    ]
     failed = any(t.error for t in sweep.trials)
     head += ["error"] if failed else []
     rows = []
@@ -139,6 +150,7 @@ def trial_table(sweep: SweepRecord) -> str:
             value = t.params.get(name, "")
             number = isinstance(value, int | float) and not isinstance(value, bool)
             row.append(Cell(text=str(value), value=value if number else None))
+        row += [Cell(text=str(t.seed), value=t.seed)] if seeds else []
         row += _result(t, sweep.best == t.id)
         row += [word(t.error or "")] if failed else []
         rows.append(row)

@@ -180,6 +180,7 @@ def _sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     sub.add_argument("--trials", type=int, default=0, help="points to draw; 0: the whole grid")
     sub.add_argument("--split", default="train", help="split of the objective (best mIoU)")
+    sub.add_argument("--repeats", type=int, default=1, help="seeds of each point, from --seed on")
     sub.add_argument("--concurrent", type=int, default=2, help="trials side by side")
     sub.add_argument("--seed", type=int, default=0, help="of everything drawn at random")
     _record(sub)

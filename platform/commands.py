@@ -162,9 +162,9 @@ def _carry_out(
 def sweep(options: argparse.Namespace, command: str) -> None:
     """`wsss sweep`: trials, the best one on all splits, a table, a page."""
     from . import spaces
-    from .sweep import Sweep, best_experiment
+    from .sweep import Sweep
     from .sweep import run as run_sweep
-    from .text import comparison, params
+    from .text import best_points, comparison
 
     store = Store(options.store)
     base = asked.experiment(options, store, options.seed)
@@ -175,6 +175,7 @@ def sweep(options: argparse.Namespace, command: str) -> None:
         trials=options.trials,
         split=options.split,
         concurrent=options.concurrent,
+        repeats=options.repeats,
     )
     name = check_id(options.name or f"{base.localizer_name}-{base.data}-{title}")
     path = store.root / "sweeps" / name / "sweep.json"
@@ -183,26 +184,34 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     if not known:
         _announce(store, wanted)
     record = run_sweep(store, wanted, name, command, _progress(options))
-    best = next(t for t in record.trials if t.id == record.best)
-    untuned, chosen = (
-        _carry_out(store, e, None, command, _progress(options))
-        for e in (base, best_experiment(wanted, record))
-    )
+    untuned, best = _both(store, wanted, record, command, _progress(options))
+    chosen = best[0]
     if record.run != chosen.name:
         record = dataclasses.replace(record, run=chosen.name)
         write_json(path, record)
-    done = sum(t.status == "done" for t in record.trials)
     if known:
         _say(f"sweep {name}: nothing to do, its {len(record.trials)} trials were already there")
     else:
-        _say(
-            f"sweep {name}: {done} of {len(record.trials)} trials, {time.monotonic() - began:.0f} s"
-        )
-    _say(f"best on {record.split}: {params(best.params)}")
+        done = sum(t.status == "done" for t in record.trials)
+        took = time.monotonic() - began
+        _say(f"sweep {name}: {done} of {len(record.trials)} trials, {took:.0f} s")
+    for line in best_points(record):
+        _say(line)
     subject = base.localizer_name
-    _say(comparison([("untuned", subject, [untuned]), ("best", subject, [chosen])]))
+    _say(comparison([("untuned", subject, untuned), ("best", subject, best)]))
     page = _page(store, Path(options.page) if options.page else None, run=chosen, sweep=record)
     _say(f"page: {page.as_uri()}")
+
+
+def _both(
+    store: Store, wanted: Sweep, record: SweepRecord, command: str, progress: Silent
+) -> tuple[list[RunRecord], list[RunRecord]]:
+    """The untuned experiment and that of the best point, on all splits, over the seeds."""
+    from .sweep import best_experiment
+
+    plans = [(wanted.seeded(seed), best_experiment(wanted, record, seed)) for seed in wanted.seeds]
+    runs = [[_carry_out(store, e, None, command, progress) for e in pair] for pair in plans]
+    return [pair[0] for pair in runs], [pair[1] for pair in runs]
 
 
 def _announce(store: Store, wanted: Sweep) -> None:
@@ -213,7 +222,8 @@ def _announce(store: Store, wanted: Sweep) -> None:
     lists = [
         ", ".join(f"{n} {name}" for name, n in of.items()) or "nothing" for of in (missing, there)
     ]
-    _say(f"{wanted.count} trials: to compute {lists[0]}; there {lists[1]}")
+    trials = wanted.count * wanted.repeats
+    _say(f"{trials} trials: to compute {lists[0]}; there {lists[1]}")
 
 
 def report(options: argparse.Namespace, command: str) -> None:

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import math
 import os
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -108,6 +110,41 @@ class Trial:
     score: Score | None = None
     error: str | None = None
     cached: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """The finished trials of one point of a space: mean and spread (standard deviation, 0 of
+    one) of the objective; `tied` where the best point's mean lies within one spread."""
+
+    trials: tuple[Trial, ...]
+    mean: float
+    spread: float
+    tied: bool = False
+
+
+def ranking(trials: Sequence[Trial]) -> list[Point]:
+    """The points of a sweep by the mean of their objective, best first; those without a finished
+    trial are left out."""
+    of: dict[str, list[tuple[float, Trial]]] = {}
+    for trial in trials:
+        if trial.value is not None:
+            key = json.dumps(trial.params, sort_keys=True)
+            of.setdefault(key, []).append((trial.value, trial))
+    points = [
+        Point(
+            trials=tuple(t for _, t in own),
+            mean=statistics.fmean(v for v, _ in own),
+            spread=statistics.stdev([v for v, _ in own]) if len(own) > 1 else 0.0,
+        )
+        for own in of.values()
+    ]
+    points.sort(key=lambda p: -p.mean)
+    return [
+        dataclasses.replace(p, tied=0 < max(p.spread, points[0].spread) >= points[0].mean - p.mean)
+        for p in points
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ seed thresholds of its localizer on one split, which one pass over the class map
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
 from collections import Counter
@@ -18,7 +19,15 @@ from .experiment import Experiment
 from .options import replaced, walk
 from .pipeline import Pipeline
 from .progress import Silent
-from .runs import SweepRecord, Trial, as_json, read_sweep, score_from_json, write_json
+from .runs import (
+    SweepRecord,
+    Trial,
+    as_json,
+    ranking,
+    read_sweep,
+    score_from_json,
+    write_json,
+)
 from .spaces import Space
 from .store import Store, digest
 
@@ -33,6 +42,7 @@ class Sweep:
         trials: how many points; 0: the whole grid. Fewer than the grid are drawn at random.
         split: the objective's.
         concurrent: trials side by side.
+        repeats: seeds of each point, from the base's on.
     """
 
     base: Experiment
@@ -40,6 +50,7 @@ class Sweep:
     trials: int = 0
     split: str = "train"
     concurrent: int = 2
+    repeats: int = 1
 
     def __post_init__(self) -> None:
         if len({_short(field) for field in self.space}) < len(self.space):
@@ -55,14 +66,30 @@ class Sweep:
 
     @property
     def count(self) -> int:
-        """Trials that will run."""
+        """Points that will be tried."""
         return min(self.trials, self.size) if self.trials else self.size
 
-    def trial_experiment(self, params: Mapping[str, Any]) -> Experiment:
+    @property
+    def seeds(self) -> range:
+        """Of the trials of each point."""
+        return range(self.base.seed, self.base.seed + self.repeats)
+
+    def key(self, base: Pipeline) -> str:
+        """What the sweep's results depend on; `base` is the base trial's pipeline."""
+        repeats = [self.repeats] if self.repeats > 1 else []
+        return digest([base.digest, self.space, self.count, self.split, *repeats])
+
+    def seeded(self, seed: int) -> Experiment:
+        """The base with another seed, its host too."""
+        host = self.base.host and dataclasses.replace(self.base.host, seed=seed)
+        return dataclasses.replace(self.base, seed=seed, host=host)
+
+    def trial_experiment(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:
         """The experiment of one point, scored on the objective's split only, and no further
-        than the fields of the space reach."""
-        scoring = dataclasses.replace(self.base.scoring, splits=(self.split,))
-        out = dataclasses.replace(self.base, scoring=scoring)
+        than the fields of the space reach; without a seed the base's."""
+        base = self.base if seed is None else self.seeded(seed)
+        scoring = dataclasses.replace(base.scoring, splits=(self.split,))
+        out = dataclasses.replace(base, scoring=scoring)
         segments = any(field.startswith("segment.") for field in self.space)
         if segments:
             out = replaced(out, {"segment.splits": (self.split,)})
@@ -74,7 +101,6 @@ class Sweep:
 
     def points(self) -> list[dict[str, Any]]:
         """The points to try: the grid, or as many different ones of it as there are trials."""
-        import itertools
         import random
 
         grid = [
@@ -91,8 +117,8 @@ def cost(store: Store, sweep: Sweep) -> tuple[Counter[str], Counter[str]]:
     """How many different artefacts the trials need, by stage: those to compute, those there."""
     missing: dict[str, str] = {}
     there: dict[str, str] = {}
-    for point in sweep.points():
-        pipeline = Pipeline(store, sweep.trial_experiment(point))
+    for point, seed in itertools.product(sweep.points(), sweep.seeds):
+        pipeline = Pipeline(store, sweep.trial_experiment(point, seed))
         lacking = {stage.key for stage in pipeline.missing()}
         for step in pipeline.steps:
             where = missing if step.stage.key in lacking else there
@@ -109,7 +135,7 @@ def run_trial(config: dict[str, Any]) -> dict[str, Any]:
     sweep, store = config["sweep"], config["store"]
     out: dict[str, Any] = {"value": None, "score": None, "error": None, "cached": False}
     try:
-        pipeline = Pipeline(store, sweep.trial_experiment(config["point"]))
+        pipeline = Pipeline(store, sweep.trial_experiment(*config["point"]))
         out["cached"] = not pipeline.missing()
         pipeline.execute()
         score = list(pipeline.read_scores().values())[-1][sweep.split]
@@ -137,7 +163,7 @@ def run(store: Store, sweep: Sweep, name: str, command: str, progress: Silent) -
     path = store.root / "sweeps" / name / "sweep.json"
     started, began = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
     base = Pipeline(store, sweep.trial_experiment({}), progress)
-    key = digest([base.digest, sweep.space, sweep.count, sweep.split])
+    key = sweep.key(base)
     if path.exists():
         before = read_sweep(path)
         if before.digest != key:
@@ -146,7 +172,7 @@ def run(store: Store, sweep: Sweep, name: str, command: str, progress: Silent) -
             return before
     base.execute()
     trials = _trials(store, sweep, name, progress)
-    best = max(trials, key=lambda t: -1.0 if t.value is None else t.value)
+    ranked = ranking(trials)
     record = SweepRecord(
         name=name,
         method=base.localizer.name,
@@ -155,7 +181,7 @@ def run(store: Store, sweep: Sweep, name: str, command: str, progress: Silent) -
         space={_short(k): list(v) for k, v in sweep.space.items()},
         default={_short(k): value for k, value, _ in walk(sweep.base) if k in sweep.space},
         trials=tuple(trials),
-        best=None if best.value is None else best.id,
+        best=ranked[0].trials[0].id if ranked else None,
         run=None,
         command=command,
         started=started,
@@ -163,15 +189,17 @@ def run(store: Store, sweep: Sweep, name: str, command: str, progress: Silent) -
         digest=key,
     )
     write_json(path, record)
-    if best.value is None:
+    if not ranked:
         raise InputError(f"all {len(trials)} trials failed; the first: {trials[0].error}")
     return record
 
 
-def best_experiment(sweep: Sweep, record: SweepRecord) -> Experiment:
-    """The base experiment with the parameters of the best trial."""
+def best_experiment(sweep: Sweep, record: SweepRecord, seed: int) -> Experiment:
+    """The base experiment with the parameters of the best point."""
     best = next(t for t in record.trials if t.id == record.best)
-    return replaced(sweep.base, {field: best.params[_short(field)] for field in sweep.space})
+    return replaced(
+        sweep.seeded(seed), {field: best.params[_short(field)] for field in sweep.space}
+    )
 
 
 def _short(field: str) -> str:
@@ -185,7 +213,7 @@ def _trials(store: Store, sweep: Sweep, name: str, progress: Silent) -> list[Tri
     from .stages import cluster
 
     cluster.connect()
-    points = sweep.points()
+    points = list(itertools.product(sweep.points(), sweep.seeds))
     progress.plan([f"{len(points)} trials", "the best point on all splits"])
     progress.start(f"{len(points)} trials")
 
@@ -213,12 +241,15 @@ def _trials(store: Store, sweep: Sweep, name: str, progress: Silent) -> list[Tri
     results = tuner.fit()
     progress.finish(False)
     return [
-        _trial(f"{number:04d}", result.config["point"], result.metrics or {}, result.error)
+        _trial(f"{number:04d}", point, seed, result.metrics or {}, result.error)
         for number, result in enumerate(results)
+        for point, seed in [result.config["point"]]
     ]
 
 
-def _trial(id: str, point: Mapping[str, Any], metrics: Mapping[str, Any], lost: Any) -> Trial:
+def _trial(
+    id: str, point: Mapping[str, Any], seed: int, metrics: Mapping[str, Any], lost: Any
+) -> Trial:
     """A trial from what it returned; `lost` where its actor died."""
     error = str(lost).strip().splitlines()[-1] if lost else metrics["error"]
     return Trial(
@@ -230,4 +261,5 @@ def _trial(id: str, point: Mapping[str, Any], metrics: Mapping[str, Any], lost: 
         score=score_from_json(metrics.get("score")),
         error=error,
         cached=metrics.get("cached", False),
+        seed=seed,
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from .runs import OWN, PARTS, RunRecord, Score
+from .runs import OWN, PARTS, Point, RunRecord, Score, SweepRecord, ranking
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -99,6 +99,16 @@ def _cell(values: Sequence[float]) -> str:
     return f"{mean:.1f} ± {100 * statistics.stdev(values):.1f}"
 
 
-def params(values: Mapping[str, object]) -> str:
-    """Parameters in one line."""
-    return ", ".join(f"{k} {v}" for k, v in values.items())
+def best_points(sweep: SweepRecord) -> list[str]:
+    """The best point of a sweep, and those that its spread over seeds does not tell from it."""
+    first, *others = ranking(sweep.trials)
+    lines = [f"best on {sweep.split}: {_point(first)}"]
+    return lines + [f"not told from it: {_point(p)}" for p in others if p.tied]
+
+
+def _point(point: Point) -> str:
+    values = ", ".join(f"{k} {v}" for k, v in point.trials[0].params.items())
+    if len(point.trials) == 1:
+        return f"{values} ({100 * point.mean:.1f} %)"
+    spread = f"{100 * point.mean:.1f} ± {100 * point.spread:.1f} %"
+    return f"{values} ({spread} over {len(point.trials)} seeds)"

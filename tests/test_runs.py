@@ -16,6 +16,7 @@ from wsss.platform.runs import (
     SweepRecord,
     Trial,
     as_json,
+    ranking,
     read_run,
     read_sweep,
     write_json,
@@ -163,3 +164,32 @@ def test_a_field_of_another_version_is_refused(run, tmp_path):
 
 def test_as_json():
     assert as_json({1: (1, NAN, math.inf), "p": Path("a")}) == {"1": [1, None, None], "p": "a"}
+
+
+def trial(id, tau, value, seed=0):
+    status = "failed" if value is None else "done"
+    return Trial(id=id, params={"tau": tau}, status=status, seconds=0.0, value=value, seed=seed)
+
+
+def test_points_are_ranked_by_their_mean_over_seeds():
+    """A single lucky trial does not win; what lies within one spread is tied."""
+    trials = [
+        trial("0", 0.1, 0.50, 0),
+        trial("1", 0.1, 0.70, 1),
+        trial("2", 0.2, 0.62, 0),
+        trial("3", 0.2, 0.64, 1),
+        trial("4", 0.3, 0.40, 0),
+        trial("5", 0.3, None, 1),
+        trial("6", 0.4, None, 0),
+    ]
+    points = ranking(trials)
+    assert [p.trials[0].params["tau"] for p in points] == [0.2, 0.1, 0.3]
+    assert [p.mean for p in points] == pytest.approx([0.63, 0.60, 0.40])
+    assert [p.spread for p in points] == pytest.approx([0.01414, 0.14142, 0.0], abs=1e-5)
+    assert [p.tied for p in points] == [True, True, False]
+    assert ranking([trial("0", 0.1, None)]) == []
+
+
+def test_without_repeats_nothing_is_tied():
+    points = ranking([trial("0", 0.1, 0.5), trial("1", 0.2, 0.5)])
+    assert [p.tied for p in points] == [False, False]
