@@ -21,6 +21,7 @@ from wsss.platform.runs import (
     read_sweep,
     write_json,
 )
+from wsss.platform.text import best_points
 
 NAN = float("nan")
 
@@ -193,3 +194,21 @@ def test_points_are_ranked_by_their_mean_over_seeds():
 def test_without_repeats_nothing_is_tied():
     points = ranking([trial("0", 0.1, 0.5), trial("1", 0.2, 0.5)])
     assert [p.tied for p in points] == [False, False]
+
+
+def test_the_best_point_is_told_with_what_ties_it(sweep):
+    record = replace(
+        sweep,
+        trials=tuple(
+            trial(str(k), tau, value, seed)
+            for k, (tau, value, seed) in enumerate(
+                [(0.1, 0.50, 0), (0.1, 0.52, 1), (0.2, 0.5, 0), (0.2, 0.51, 1), (0.3, 0.2, 0)]
+            )
+        ),
+    )
+    assert best_points(record) == [
+        "best on train: tau 0.1 (51.0 ± 1.4 % over 2 seeds)",
+        "not told from it: tau 0.2 (50.5 ± 0.7 % over 2 seeds)",
+    ]
+    alone = replace(record, trials=(trial("0", 0.1, 0.5),))
+    assert best_points(alone) == ["best on train: tau 0.1 (50.0 %)"]

@@ -14,7 +14,7 @@ from wsss.platform.errors import InputError
 from wsss.platform.experiment import experiment
 from wsss.platform.pipeline import Pipeline
 from wsss.platform.runs import write_json
-from wsss.platform.sweep import Sweep
+from wsss.platform.sweep import Sweep, cost
 
 pytestmark = pytest.mark.cluster
 
@@ -140,6 +140,17 @@ def test_a_trial_has_the_host_of_the_run(job: Any) -> None:
     assert trial.network.key == run.network.key
     assert list(trial.scores) == ["psdpm"]
     assert list(run.scores) == ["psdpm", "psdpm-irn", "upernet"]
+
+
+def test_repeats_have_other_seeds_the_host_too(job: Any) -> None:
+    sweep = Sweep(base=wanted(seed=5), space={"psdpm.weight": [1.0, 2.0]}, repeats=2)
+    assert list(sweep.seeds) == [5, 6]
+    trial = sweep.trial_experiment({"psdpm.weight": 2.0}, 6)
+    assert (trial.seed, trial.host.seed) == (6, 6)
+    one, two = (sweep.key(Pipeline(job.store, sweep.trial_experiment({}, s))) for s in (5, 6))
+    assert one != two
+    missing, _ = cost(job.store, sweep)
+    assert (missing["network"], missing["segmenter"]) == (2 + 4, 2)  # hosts first
 
 
 def test_a_host_has_its_own_preset_and_options() -> None:
