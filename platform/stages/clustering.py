@@ -146,6 +146,8 @@ def split_rows(
     places = {p.id: p for p in read_places(path.with_suffix(PLACES))}
     rows: dict[Set, list[NDArray[np.int64]]] = {}
     for maps in class_maps.read([path.with_suffix(".parquet")]):
+        if not maps.classes:
+            continue
         place = places[maps.id]
         planes = torch.from_numpy(maps.planes.astype(np.float32))[None]
         on_grid = F.interpolate(planes, place.grids[0], mode="nearest")[0].flatten(1).numpy()

@@ -203,6 +203,7 @@ def bench_chain(folder: Path, images: int = 32) -> None:
         weights=str(folder / "segmenter.pt"),
         folder=str(out),
         probabilities=False,
+        coarse=False,
         batch_size=4,
         actors=cluster.cores(),
     )

@@ -144,8 +144,8 @@ def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path):
         np.testing.assert_allclose(out.planes.astype(np.float32), wanted.numpy(), atol=4e-3)
 
 
-@pytest.mark.parametrize("probabilities", [False, True])
-def test_predictions_are_those_of_each_image_alone(write_shards, tmp_path, probabilities):
+@pytest.mark.parametrize(("probabilities", "coarse"), [(False, False), (True, False), (True, True)])
+def test_predictions_are_those_of_each_image_alone(write_shards, tmp_path, probabilities, coarse):
     (piece,) = write_shards([3], size=(41, 56))
     learner = Segmenter((0.5,), stride=8)
     network = build(Network(backbone="small"), learner, 3, seed=0).eval()
@@ -157,6 +157,7 @@ def test_predictions_are_those_of_each_image_alone(write_shards, tmp_path, proba
         weights=str(tmp_path / "network.pt"),
         folder=str(tmp_path),
         probabilities=probabilities,
+        coarse=coarse,
         batch_size=2,
         actors=1,
     )
@@ -170,6 +171,8 @@ def test_predictions_are_those_of_each_image_alone(write_shards, tmp_path, proba
         pixels = decode_image(row["image"], row["id"]).copy()
         with torch.no_grad():
             logits = network.views(normalized(torch.from_numpy(pixels)[None]), (0.5,))[-1]
+        if coarse:
+            logits = torch.nn.functional.interpolate(logits, (6, 7), mode="bilinear")
         if probabilities:
             shares = kept[row["id"]].planes.astype(np.float32)
             assert kept[row["id"]].classes == (0, 1, 2, 3)

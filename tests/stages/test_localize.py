@@ -181,6 +181,24 @@ def test_rows_are_split_by_the_threshold(tmp_path):
     assert found == {(2, 0): [5, 6, 7, 8], (2, 1): []}
 
 
+def test_an_image_without_classes_has_no_rows(tmp_path):
+    path = tmp_path / "x.npy"
+    none = np.zeros((0, 2, 2), np.float16)
+    one = np.array([[[0.25, 0.5], [0.75, 0.25]]], np.float16)
+    rows = [("a", (), none), ("b", (3,), one)]
+    class_maps.write(
+        path.with_suffix(".parquet"),
+        [class_maps.ClassMaps(id=i, classes=c, planes=p, height=8, width=8) for i, c, p in rows],
+    )
+    places = [
+        Place(id=i, labels=(), height=8, width=8, offset=4 * k, grids=((2, 2),))
+        for k, (i, _, _) in enumerate(rows)
+    ]
+    path.with_suffix(".json").write_text(json.dumps([asdict(p) for p in places]))
+    found = {s: rows.tolist() for s, rows in split_rows(path, 0.5).items()}
+    assert found == {(2, 0): [6], (2, 1): [4, 7]}
+
+
 def test_images_of_a_class_are_drawn_whatever_the_files(tmp_path):
     """At most as many as asked for, the same from any order, others with another seed."""
     rng = np.random.default_rng(0)
