@@ -110,8 +110,9 @@ def test_probabilities_of_others_are_a_host(
     pipeline = Pipeline(job.store, wanted(host="others"))
     assert pipeline.of_host is None
     assert next(s.title for s in pipeline.missing()) == "train psdpm, small"
-    pipeline.execute()
-    assert list(pipeline.read_scores()) == ["psdpm"]
+    (found,) = (s.stage for s in pipeline.steps if s.stage.title == "import others, train")
+    assert pipeline.network.inputs["probabilities"] == found.key
+    assert list(pipeline.scores) == ["psdpm"]
 
 
 def test_class_maps_of_others_are_a_host_too(hosted: Any, job: Any, tmp_path: Path) -> None:

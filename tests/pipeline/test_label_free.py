@@ -64,6 +64,7 @@ def test_images_without_labels_go_through_every_stage(
     assert "val: list " in said
     fields = {
         "training.epochs": 2,
+        "scoring.splits": "('val',)",
         "training.resize": "(64,64)",
         "training.crop": 64,
         "views.scales": "(1.0,)",
