@@ -43,7 +43,7 @@ demo: $(READY)
 	$(BIN)/wsss sweep lpcam --data scenes
 
 test: check
-	RAY_worker_niceness=0 $(BIN)/pytest -q -n 2 --dist loadgroup tests
+	$(BIN)/pytest -q tests
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/bench.py

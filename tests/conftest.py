@@ -10,13 +10,6 @@ from pathlib import Path
 import pytest
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start Ray run one after the other, in one process."""
-    for item in items:
-        if item.get_closest_marker("cluster"):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
-
-
 @pytest.fixture
 def two_workers(tmp_path: Path) -> Callable[[str], list[str]]:
     """Runs a script as two processes at once, with its rank and the file where they meet; what
