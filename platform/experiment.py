@@ -103,6 +103,12 @@ class Refine(Options):
         None, "seed threshold of confident background; none: 0.10 below", low=0, high=1
     )
     power: float = option(1.0, "class maps enter to this power (AdvCAM: 1.5)", low=0.1)
+    walk_power: float = option(
+        1.0,
+        "class maps enter the random walk to this power (AMN: 1.3); more where they are not near "
+        "zero on the background, which the walk would spread",
+        low=0.1,
+    )
     final: float | None = option(
         None,
         "threshold after propagation; none: the best on the first scored split",

@@ -26,7 +26,8 @@ from . import inference
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """All that an actor needs to know; `maps` and `folder` are of class maps, by slice."""
+    """All that an actor needs to know; `maps` and `folder` are of class maps, by slice; maps
+    enter to the `power`."""
 
     network: Network
     weights: str
@@ -35,17 +36,18 @@ class Job:
     radius: int
     beta: float
     steps: int
+    power: float
     batch_size: int
     actors: int
 
 
-def foreground(maps: ClassMaps) -> ClassMaps:
-    """The maps without a background plane of their own."""
+def foreground(maps: ClassMaps, power: float = 1.0) -> ClassMaps:
+    """The maps without a background plane of their own, to a power."""
     own = int(bool(maps.classes) and maps.classes[0] == 0)
     return ClassMaps(
         id=maps.id,
         classes=maps.classes[own:],
-        planes=maps.planes[own:],
+        planes=maps.planes[own:] ** np.float16(power),
         height=maps.height,
         width=maps.width,
     )
@@ -95,7 +97,7 @@ class Walk(inference.Actor):
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
         name = f"{piece.name}.parquet"
         known = {m.id: m for m in class_maps.read([Path(self.job.maps) / name])}
-        maps = [foreground(known[row["id"]]) for row in rows]
+        maps = [foreground(known[row["id"]], self.job.power) for row in rows]
         done = dict(self._walked(rows, maps))
         class_maps.write(Path(self.job.folder) / name, [done[k] for k in range(len(rows))])
         return len(rows)

@@ -180,7 +180,9 @@ def boundaries(context: Context, name: str, labels: Stage, split: str) -> Step:
 def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Step:
     """Class maps spread inside the boundaries."""
     e = context.experiment
-    config = {"radius": e.refine.radius, "beta": e.refine.beta, "steps": e.refine.steps}
+    r = e.refine
+    config: dict[str, Any] = {"radius": r.radius, "beta": r.beta, "steps": r.steps}
+    config |= {"power": r.walk_power} if r.walk_power != 1 else {}
     stage = Stage(
         name="maps",
         version=1,
@@ -205,6 +207,7 @@ def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Ste
             radius=e.refine.radius,
             beta=e.refine.beta,
             steps=e.refine.steps,
+            power=e.refine.walk_power,
             batch_size=e.views.batch_size,
             actors=context.actors,
         )

@@ -190,6 +190,7 @@ def bench_chain(folder: Path, images: int = 32) -> None:
         radius=5,
         beta=10.0,
         steps=256,
+        power=1.0,
         batch_size=4,
         actors=cluster.cores(),
     )

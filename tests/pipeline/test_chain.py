@@ -159,6 +159,8 @@ def key_of(job: Any, changes: dict[str, Any], title: str) -> str:
         ("irn", "radius", 4, "train boundaries from lpcam", False),
         ("irn", "pair_radius", 4, "train boundaries from lpcam", True),
         ("irn", "radius", 4, "lpcam propagated, val", True),
+        ("irn", "walk_power", 2.0, "lpcam propagated, val", True),
+        ("irn", "walk_power", 2.0, "lpcam certain labels of train", False),
     ],
 )
 def test_a_key_holds_what_its_stage_reads(

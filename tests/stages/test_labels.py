@@ -110,7 +110,8 @@ def batch_of(piece):
     return {k: np.array([v]) for k, v in asdict(piece).items()}
 
 
-def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path):
+@pytest.mark.parametrize("power", [1.0, 4.0])
+def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path, power):
     (piece,) = write_shards([5], size=(41, 56))
     network = build(Network(backbone="small"), Boundaries(), 0, seed=0).eval()
     torch.save(network.state_dict(), tmp_path / "network.pt")
@@ -129,6 +130,7 @@ def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path):
         radius=5,
         beta=10.0,
         steps=32,
+        power=power,
         batch_size=2,
         actors=1,
     )
@@ -139,7 +141,8 @@ def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path):
         image = normalized(torch.from_numpy(decode_image(row["image"], row["id"]).copy())[None])
         with torch.no_grad():
             logits = (network(image) + network(image.flip(-1)).flip(-1)) / 2
-        wanted = random_walk(torch.from_numpy(m.planes[1:]).float(), logits[0].sigmoid(), steps=32)
+        start = torch.from_numpy(m.planes[1:]).float() ** power
+        wanted = random_walk(start, logits[0].sigmoid(), steps=32)
         wanted = wanted / (wanted.max() + 1e-5)
         np.testing.assert_allclose(out.planes.astype(np.float32), wanted.numpy(), atol=4e-3)
 
