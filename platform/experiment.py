@@ -196,13 +196,14 @@ class Experiment(Options):
         return dataclasses.asdict(self)
 
 
-def family(cls: type[Method], preset: str) -> str:
-    """The preset of a method that goes with another's: the same, or `release` for `release-voc`.
+def family(cls: type[Method], preset: str, exact: bool = False) -> str:
+    """The preset of a method that goes with another's: the same, or unless `exact` `release` for
+    `release-voc`.
 
     Raises:
         InputError: it has neither.
     """
-    for name in (preset, preset.split("-")[0]):
+    for name in [preset] if exact else [preset, preset.split("-")[0]]:
         if name in cls.presets:
             return name
     names = ", ".join(cls.presets)
@@ -243,10 +244,7 @@ def experiment(
         of = cls.presets[family(cls, preset)]
         chosen |= {k: v for k, v in of.items() if k.startswith(f"{cls.name}.")}
     for cls in reversed(trained):
-        if preset not in cls.presets:
-            names = ", ".join(cls.presets)
-            raise InputError(f"unknown preset {preset!r} of {cls.name}; there are {names}")
-        chosen |= cls.presets[preset]
+        chosen |= cls.presets[family(cls, preset, exact=True)]
     settings = {cls.name: cls.Config() for cls in (*trained, *read)}
     base = replaced(dataclasses.replace(base, settings=settings), chosen)
     if not host:

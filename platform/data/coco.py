@@ -177,10 +177,7 @@ class COCO:
         """Reads one image and draws its mask."""
         index = self.parts[item.split]
         path = self.root / item.image
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"{item.id}: {error}") from error
+        data = files.read(self.root, item.image, item.id)
         height, width = decode_image(data, str(path)).shape[:2]
         said = tuple(index.sizes[item.row].tolist())
         if said != (height, width):

@@ -137,6 +137,18 @@ def parts(lists: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], dict[str,
     return part, {name: tuple(p for p in found if name in p.split("+")) for name in lists}
 
 
+def read(root: Path, name: str, id: str) -> bytes:
+    """The bytes of a file of an image.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return (root / name).read_bytes()
+    except OSError as error:
+        raise InputError(f"{id}: {error}") from error
+
+
 def load(root: Path, item: Item, classes: int) -> Record:
     """Reads one image and its mask and checks them.
 
@@ -144,11 +156,8 @@ def load(root: Path, item: Item, classes: int) -> Record:
         InputError: either is broken, or the mask is of another size or holds a strange value.
     """
     path = root / item.image
-    try:
-        image = path.read_bytes()
-        mask = (root / item.mask).read_bytes() if item.mask else None
-    except OSError as error:
-        raise InputError(f"{item.id}: {error}") from error
+    image = read(root, item.image, item.id)
+    mask = read(root, item.mask, item.id) if item.mask else None
     height, width = decode_image(image, str(path)).shape[:2]
     if mask is not None:
         name = str(root / str(item.mask))
