@@ -178,7 +178,23 @@ def _sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         metavar="NAME",
         help="search space, or FILE.py[:NAME] with one",
     )
-    sub.add_argument("--trials", type=int, default=0, help="points to draw; 0: the whole grid")
+    sub.add_argument("--trials", type=int, default=0, help="points to try; 0: the whole grid")
+    sub.add_argument(
+        "--search",
+        default="",
+        metavar="KIND",
+        help="grid, random or tpe; none: the grid, or random where --trials are fewer",
+    )
+    sub.add_argument(
+        "--scheduler",
+        default="",
+        metavar="NAME",
+        help="asha: stop trainings early that do worse than others",
+    )
+    sub.add_argument("--retries", type=int, default=0, help="further tries of a trial that fails")
+    sub.add_argument(
+        "--resume", action="store_true", help="go on with a sweep that was broken off or failed"
+    )
     sub.add_argument("--split", default="train", help="split of the objective (best mIoU)")
     sub.add_argument("--repeats", type=int, default=1, help="seeds of each point, from --seed on")
     sub.add_argument("--concurrent", type=int, default=2, help="trials side by side")

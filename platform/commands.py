@@ -21,7 +21,7 @@ from .store import Store, file_digest, versions
 
 if TYPE_CHECKING:
     from .experiment import Experiment
-    from .sweep import Sweep
+    from .trial import Sweep
 
 
 def _say(text: str = "") -> None:
@@ -162,9 +162,9 @@ def _carry_out(
 def sweep(options: argparse.Namespace, command: str) -> None:
     """`wsss sweep`: trials, the best one on all splits, a table, a page."""
     from . import spaces
-    from .sweep import Sweep
     from .sweep import run as run_sweep
     from .text import best_points, comparison
+    from .trial import Sweep
 
     store = Store(options.store)
     base = asked.experiment(options, store, options.seed)
@@ -176,6 +176,9 @@ def sweep(options: argparse.Namespace, command: str) -> None:
         split=options.split,
         concurrent=options.concurrent,
         repeats=options.repeats,
+        kind=options.search,
+        scheduler=options.scheduler,
+        retries=options.retries,
     )
     name = check_id(options.name or f"{base.localizer_name}-{base.data}-{title}")
     path = store.root / "sweeps" / name / "sweep.json"
@@ -183,7 +186,7 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     began = time.monotonic()
     if not known:
         _announce(store, wanted)
-    record = run_sweep(store, wanted, name, command, _progress(options))
+    record = run_sweep(store, wanted, name, command, _progress(options), options.resume)
     untuned, best = _both(store, wanted, record, command, _progress(options))
     chosen = best[0]
     if record.run != chosen.name:
@@ -207,7 +210,7 @@ def _both(
     store: Store, wanted: Sweep, record: SweepRecord, command: str, progress: Silent
 ) -> tuple[list[RunRecord], list[RunRecord]]:
     """The untuned experiment and that of the best point, on all splits, over the seeds."""
-    from .sweep import best_experiment
+    from .trial import best_experiment
 
     plans = [(wanted.seeded(seed), best_experiment(wanted, record, seed)) for seed in wanted.seeds]
     runs = [[_carry_out(store, e, None, command, progress) for e in pair] for pair in plans]
@@ -216,14 +219,16 @@ def _both(
 
 def _announce(store: Store, wanted: Sweep) -> None:
     """What the trials will compute together, and what of it is there."""
-    from .sweep import cost
+    from .trial import cost
 
     missing, there = cost(store, wanted)
     lists = [
         ", ".join(f"{n} {name}" for name, n in of.items()) or "nothing" for of in (missing, there)
     ]
-    trials = wanted.count * wanted.repeats
-    _say(f"{trials} trials: to compute {lists[0]}; there {lists[1]}")
+    trials = f"{wanted.count * wanted.repeats} trials"
+    if wanted.kind == "tpe":
+        trials += ", chosen on the way; of the whole space"
+    _say(f"{trials}: to compute {lists[0]}; there {lists[1]}")
 
 
 def report(options: argparse.Namespace, command: str) -> None:

@@ -124,6 +124,7 @@ class Pipeline:
         if self.experiment.host and not self.host.needs_host:
             raise InputError(f"{self.host.name} takes no host; it learns from image labels alone")
         probabilities = self._probabilities() if self.host.needs_host else None
+        self.beside = (superpixels, probabilities)
         self.network = self._add(classify.network(context, self.host, superpixels, probabilities))
         clustered = [self.prototypes.clustering.split] if self.prototypes else []
         of_host = list(dict.fromkeys([*clustered, *self.splits]))
@@ -301,10 +302,13 @@ class Pipeline:
         """The stages whose artefacts are not there yet."""
         return [s.stage for s in self.steps if not self.store.find(s.stage.name, s.stage.key)]
 
-    def execute(self) -> None:
-        """Gets every artefact, computing what is missing."""
-        self.progress.plan([s.stage.title for s in self.steps])
-        for step in self.steps:
+    def execute(self, before: Stage | None = None) -> None:
+        """Gets every artefact, or those planned before one, computing what is missing."""
+        steps = self.steps
+        if before:
+            steps = steps[: [s.stage.key for s in steps].index(before.key)]
+        self.progress.plan([s.stage.title for s in steps])
+        for step in steps:
             stage, started = step.stage, time.monotonic()
             self.progress.start(stage.title)
             artefact, cached = self.store.get(stage, step.compute)

@@ -100,7 +100,9 @@ class RunRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One point of a sweep; `status` is done, failed or stopped, `value` the objective."""
+    """One point of a sweep; `status` is done, failed or stopped (by a scheduler, before the
+    training's end), `value` the objective, of a stopped trial that at its last rung; `rungs`:
+    epochs trained and the objective then."""
 
     id: str
     params: dict[str, float | int | str | bool]
@@ -111,6 +113,7 @@ class Trial:
     error: str | None = None
     cached: bool = False
     seed: int = 0
+    rungs: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +132,7 @@ def ranking(trials: Sequence[Trial]) -> list[Point]:
     trial are left out."""
     of: dict[str, list[tuple[float, Trial]]] = {}
     for trial in trials:
-        if trial.value is not None:
+        if trial.value is not None and trial.status == "done":
             key = json.dumps(trial.params, sort_keys=True)
             of.setdefault(key, []).append((trial.value, trial))
     points = [
@@ -208,6 +211,12 @@ def score_from_json(row: dict[str, Any] | None) -> Score | None:
     return Score(**{**row, **nan, **lists, "miou": miou, "confusion": confusion})
 
 
+def trial_from_json(row: dict[str, Any]) -> Trial:
+    """A trial from its JSON form."""
+    rungs = tuple((int(epochs), float(value)) for epochs, value in row.get("rungs", ()))
+    return Trial(**{**row, "score": score_from_json(row["score"]), "rungs": rungs})
+
+
 def read_run(path: Path) -> RunRecord:
     """The run in the file `path`.
 
@@ -229,9 +238,9 @@ def read_sweep(path: Path) -> SweepRecord:
     """The sweep in the file `path`; raises InputError as `read_run` does."""
     row = _read(path)
     try:
-        trials = tuple(Trial(**{**t, "score": score_from_json(t["score"])}) for t in row["trials"])
+        trials = tuple(map(trial_from_json, row["trials"]))
         return SweepRecord(**{**row, "trials": trials})
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is not a sweep that this version can read: {error}") from error
 
 

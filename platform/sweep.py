@@ -1,22 +1,28 @@
 """Sweeps: Ray Tune over experiments that share every artefact they can.
 
 A trial is the base experiment with some fields replaced. Its objective is the best mIoU over the
-seed thresholds of its localizer on one split, which one pass over the class maps gives.
+seed thresholds of its localizer on one split, which one pass over the class maps gives. A sweep
+keeps, under `sweeps/NAME/`,
+
+    plan.json      what it is, from its start on
+    trials.jsonl   each trial when it ends, a line
+    sweep.json     the whole, at its end
 """
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-import math
+import fcntl
+import json
+import shutil
+import statistics
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from .errors import InputError
-from .experiment import Experiment
-from .options import replaced, walk
+from .options import walk
 from .pipeline import Pipeline
 from .progress import Silent
 from .runs import (
@@ -26,128 +32,90 @@ from .runs import (
     ranking,
     read_sweep,
     score_from_json,
+    trial_from_json,
     write_json,
 )
-from .spaces import Space
-from .store import Store, digest
+from .store import Store
+from .trial import REDUCTION, Sweep, short
+from .trial import run as run_trial
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """What to sweep.
+class Record:
+    """The files of one sweep.
 
-    Attributes:
-        base: the untuned experiment.
-        space: values to try by dotted field.
-        trials: how many points; 0: the whole grid. Fewer than the grid are drawn at random.
-        split: the objective's.
-        concurrent: trials side by side.
-        repeats: seeds of each point, from the base's on.
+    Args:
+        store: where they are.
+        name: of the sweep.
     """
 
-    base: Experiment
-    space: Space
-    trials: int = 0
-    split: str = "train"
-    concurrent: int = 2
-    repeats: int = 1
+    def __init__(self, store: Store, name: str) -> None:
+        self.name = name
+        self.folder = store.root / "sweeps" / name
+        self.path = self.folder / "sweep.json"
+        self.plan = self.folder / "plan.json"
+        self.lines = self.folder / "trials.jsonl"
 
-    def __post_init__(self) -> None:
-        if len({_short(field) for field in self.space}) < len(self.space):
-            raise InputError(f"a space has two fields of one name: {', '.join(self.space)}")
-        for field, values in self.space.items():
-            for value in values:
-                replaced(self.base, {field: value})
+    def check(self, key: str, resume: bool) -> None:
+        """That the sweep `key` may begin, or go on, under this name.
 
-    @property
-    def size(self) -> int:
-        """Points of the grid."""
-        return math.prod(len(values) for values in self.space.values())
+        Raises:
+            InputError: it may not.
+        """
+        if not self.plan.exists():
+            return
+        before = json.loads(self.plan.read_text())
+        if before["digest"] != key:
+            raise InputError(
+                f"the name {self.name!r} is taken by another sweep; choose another --name"
+            )
+        if not resume:
+            raise InputError(
+                f"sweep {self.name!r} was broken off after {len(self.trials())} of "
+                f"{before['trials']} trials; --resume goes on with it"
+            )
 
-    @property
-    def count(self) -> int:
-        """Points that will be tried."""
-        return min(self.trials, self.size) if self.trials else self.size
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other processes off this sweep; the system lets go when this one dies.
 
-    @property
-    def seeds(self) -> range:
-        """Of the trials of each point."""
-        return range(self.base.seed, self.base.seed + self.repeats)
+        Raises:
+            InputError: another is at it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("a") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"sweep {self.name!r} is running already") from None
+            yield
 
-    def key(self, base: Pipeline) -> str:
-        """What the sweep's results depend on; `base` is the base trial's pipeline."""
-        repeats = [self.repeats] if self.repeats > 1 else []
-        return digest([base.digest, self.space, self.count, self.split, *repeats])
+    def trials(self) -> list[Trial]:
+        """Those that have ended, by number, each as it ended last; a line that was broken off
+        does not count."""
+        text = self.lines.read_text() if self.lines.exists() else ""
+        lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        found = [trial_from_json(json.loads(line)) for line in lines]
+        return sorted({t.id: t for t in found}.values(), key=lambda t: int(t.id))
 
-    def seeded(self, seed: int) -> Experiment:
-        """The base with another seed, its host too."""
-        host = self.base.host and dataclasses.replace(self.base.host, seed=seed)
-        return dataclasses.replace(self.base, seed=seed, host=host)
+    def begin(self, plan: Mapping[str, Any]) -> None:
+        """Writes the plan, and cuts a line that was broken off."""
+        done = self.trials()
+        write_json(self.plan, plan)
+        self.lines.write_text("".join(_line(trial) for trial in done))
 
-    def trial_experiment(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:
-        """The experiment of one point, scored on the objective's split only, and no further
-        than the fields of the space reach; without a seed the base's."""
-        base = self.base if seed is None else self.seeded(seed)
-        scoring = dataclasses.replace(base.scoring, splits=(self.split,))
-        out = dataclasses.replace(base, scoring=scoring)
-        segments = any(field.startswith("segment.") for field in self.space)
-        if segments:
-            out = replaced(out, {"segment.splits": (self.split,)})
-        else:
-            out = replaced(out, {"segment.network": ""})
-        if not segments and not any(field.startswith("refine.") for field in self.space):
-            out = replaced(out, {"refine.kind": ""})
-        return replaced(out, params)
-
-    def points(self) -> list[dict[str, Any]]:
-        """The points to try: the grid, or as many different ones of it as there are trials."""
-        import random
-
-        grid = [
-            dict(zip(self.space, values, strict=True))
-            for values in itertools.product(*self.space.values())
-        ]
-        if self.count < len(grid):
-            chosen = sorted(random.Random(self.base.seed).sample(range(len(grid)), self.count))
-            grid = [grid[k] for k in chosen]
-        return grid
+    def add(self, trial: Trial) -> None:
+        """Keeps a trial that has ended."""
+        with self.lines.open("a") as stream:
+            stream.write(_line(trial))
 
 
-def cost(store: Store, sweep: Sweep) -> tuple[Counter[str], Counter[str]]:
-    """How many different artefacts the trials need, by stage: those to compute, those there."""
-    missing: dict[str, str] = {}
-    there: dict[str, str] = {}
-    for point, seed in itertools.product(sweep.points(), sweep.seeds):
-        pipeline = Pipeline(store, sweep.trial_experiment(point, seed))
-        lacking = {stage.key for stage in pipeline.missing()}
-        for step in pipeline.steps:
-            where = missing if step.stage.key in lacking else there
-            where[step.stage.key] = step.stage.name
-    return Counter(missing.values()), Counter(there.values())
+def _line(trial: Trial) -> str:
+    return json.dumps(as_json(trial), sort_keys=True) + "\n"
 
 
-def run_trial(config: dict[str, Any]) -> dict[str, Any]:
-    """One trial, in a Tune actor: gets the artefacts that are missing and reads the score.
-
-    A failure is a result like any other, so that one trial does not take the sweep along.
-    """
-    started = time.monotonic()
-    sweep, store = config["sweep"], config["store"]
-    out: dict[str, Any] = {"value": None, "score": None, "error": None, "cached": False}
-    try:
-        pipeline = Pipeline(store, sweep.trial_experiment(*config["point"]))
-        out["cached"] = not pipeline.missing()
-        pipeline.execute()
-        score = list(pipeline.read_scores().values())[-1][sweep.split]
-        plain = as_json(dataclasses.replace(score, confusion=None))
-        out |= {"value": score.value, "score": plain}
-    except Exception as error:
-        cause = getattr(error, "cause", None) or error
-        out["error"] = f"{type(cause).__name__}: {cause}".strip().splitlines()[-1]
-    return {**out, "seconds": round(time.monotonic() - started, 3)}
-
-
-def run(store: Store, sweep: Sweep, name: str, command: str, progress: Silent) -> SweepRecord:
+def run(
+    store: Store, sweep: Sweep, name: str, command: str, progress: Silent, resume: bool = False
+) -> SweepRecord:
     """Runs a sweep, or reads it where it was run before.
 
     Args:
@@ -156,30 +124,59 @@ def run(store: Store, sweep: Sweep, name: str, command: str, progress: Silent) -
         name: of the record under `sweeps/`.
         command: for the record.
         progress: who watches.
+        resume: goes on with a sweep that was broken off: no trial that ended runs again.
 
     Raises:
-        InputError: the name is taken by another sweep, or all trials failed.
+        InputError: the name is taken, the sweep was broken off and should not be resumed, there
+            is none to resume, it is running, or all its trials failed.
     """
-    path = store.root / "sweeps" / name / "sweep.json"
-    started, began = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
+    record = Record(store, name)
     base = Pipeline(store, sweep.trial_experiment({}), progress)
     key = sweep.key(base)
-    if path.exists():
-        before = read_sweep(path)
+    if record.path.exists():
+        before = read_sweep(record.path)
         if before.digest != key:
             raise InputError(f"the name {name!r} is taken by another sweep; choose another --name")
-        if not base.missing():
-            return before
-    base.execute()
-    trials = _trials(store, sweep, name, progress)
+        if not (resume and any(t.error for t in before.trials)):
+            return _some(before)
+    elif resume and not record.plan.exists():
+        raise InputError(f"there is no sweep {name!r} to resume")
+    with record.held():
+        record.check(key, resume)
+        return _run(store, sweep, record, base, command, progress)
+
+
+def _some(record: SweepRecord) -> SweepRecord:
+    """The record of a sweep, if any trial came to an end.
+
+    Raises:
+        InputError: none did.
+    """
+    if record.best is None:
+        first, count = record.trials[0].error, len(record.trials)
+        raise InputError(f"all {count} trials failed; --resume tries again; the first: {first}")
+    return record
+
+
+def _run(
+    store: Store, sweep: Sweep, record: Record, base: Pipeline, command: str, progress: Silent
+) -> SweepRecord:
+    started, began = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
+    key = sweep.key(base)
+    record.begin({"digest": key, "trials": sweep.count * sweep.repeats, "command": command})
+    if not sweep.scheduler:  # what all share is computed once, with progress of its own
+        base.execute()
+    _tune(store, sweep, record, progress)
+    trials = record.trials()
+    _clean(store, sweep, trials)
     ranked = ranking(trials)
-    record = SweepRecord(
-        name=name,
+    out = SweepRecord(
+        name=record.name,
         method=base.localizer.name,
         dataset=sweep.base.data,
         split=sweep.split,
-        space={_short(k): list(v) for k, v in sweep.space.items()},
-        default={_short(k): value for k, value, _ in walk(sweep.base) if k in sweep.space},
+        space={short(k): list(v) for k, v in sweep.space.items()},
+        default={short(k): value for k, value, _ in walk(sweep.base) if k in sweep.space},
         trials=tuple(trials),
         best=ranked[0].trials[0].id if ranked else None,
         run=None,
@@ -188,78 +185,187 @@ def run(store: Store, sweep: Sweep, name: str, command: str, progress: Silent) -
         seconds=round(time.monotonic() - began, 2),
         digest=key,
     )
-    write_json(path, record)
-    if not ranked:
-        raise InputError(f"all {len(trials)} trials failed; the first: {trials[0].error}")
-    return record
+    write_json(record.path, out)
+    return _some(out)
 
 
-def best_experiment(sweep: Sweep, record: SweepRecord, seed: int) -> Experiment:
-    """The base experiment with the parameters of the best point."""
-    best = next(t for t in record.trials if t.id == record.best)
-    return replaced(
-        sweep.seeded(seed), {field: best.params[_short(field)] for field in sweep.space}
-    )
+class Asked:
+    """Hands Tune the trials that are left, each when its search knows it."""
+
+    def __init__(self, sweep: Sweep, done: Sequence[Trial]) -> None:
+        self.sweep = sweep
+        self.values: dict[int, float | None] = {int(t.id): t.value for t in done}
+        total = sweep.count * sweep.repeats
+        self.left = [k for k in range(total) if k not in self.values]
+        self.number: dict[str, int] = {}
+
+    def told(self) -> dict[int, float | None]:
+        """The mean over seeds of each point whose trials have all ended."""
+        repeats, out = self.sweep.repeats, {}
+        for point in range(self.sweep.count):
+            own = range(point * repeats, (point + 1) * repeats)
+            if all(k in self.values for k in own):
+                found = [v for k in own if (v := self.values[k]) is not None]
+                out[point] = statistics.fmean(found) if found else None
+        return out
+
+    def suggest(self, trial: str) -> dict[str, Any] | None:
+        """The config of Tune's next trial; None while the search waits."""
+        number = self.left[0]
+        point, seed = divmod(number, self.sweep.repeats)
+        params = self.sweep.search.ask(point, self.told())
+        if params is None:
+            return None
+        self.left.pop(0)
+        self.number[trial] = number
+        return {"number": number, "point": params, "seed": self.sweep.seeds[seed]}
 
 
-def _short(field: str) -> str:
-    """The name of a field without its group, as papers print it."""
-    return field.rpartition(".")[2]
-
-
-def _trials(store: Store, sweep: Sweep, name: str, progress: Silent) -> list[Trial]:
+def _tune(store: Store, sweep: Sweep, record: Record, progress: Silent) -> None:
     import ray.tune
 
     from .stages import cluster
 
     cluster.connect()
-    points = list(itertools.product(sweep.points(), sweep.seeds))
-    progress.plan([f"{len(points)} trials", "the best point on all splits"])
-    progress.start(f"{len(points)} trials")
+    asked = Asked(sweep, record.trials())
+    watch = _watch(record, asked, progress)
+    scheduler = _scheduler(sweep, record.trials())
+
+    def trial(config: dict[str, Any]) -> dict[str, Any]:
+        return run_trial(store, sweep, config["point"], config["seed"], ray.tune.report)
+
+    progress.plan([f"{sweep.count * sweep.repeats} trials", "the best point on all splits"])
+    progress.start(f"{sweep.count * sweep.repeats} trials")
+    if asked.left:
+        ray.tune.Tuner(
+            ray.tune.with_resources(trial, {"cpu": 0.01}),
+            tune_config=ray.tune.TuneConfig(
+                metric="value",
+                mode="max",
+                search_alg=_searcher(asked),
+                scheduler=scheduler,
+                num_samples=len(asked.left),
+                max_concurrent_trials=sweep.concurrent,
+                reuse_actors=not sweep.scheduler,
+            ),
+            run_config=ray.tune.RunConfig(
+                name=record.name,
+                storage_path=str(store.root / "tune"),
+                verbose=0,
+                callbacks=[watch],
+                failure_config=ray.tune.FailureConfig(max_failures=sweep.retries),
+            ),
+        ).fit()
+    progress.finish(False)
+
+
+def _searcher(asked: Asked) -> Any:
+    from ray.tune.search import Searcher
+
+    class Search(Searcher):  # type: ignore[misc]
+        def suggest(self, trial_id: str) -> Any:
+            return asked.suggest(trial_id) if asked.left else Searcher.FINISHED
+
+        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+            """The callback keeps what came out."""
+
+        def save(self, checkpoint_path: str) -> None:
+            """The record under `sweeps/` is what a sweep resumes from."""
+
+        def restore(self, checkpoint_path: str) -> None:
+            """See `save`."""
+
+    return Search()
+
+
+def _watch(record: Record, asked: Asked, progress: Silent) -> Any:
+    import ray.tune
+
+    total = asked.sweep.count * asked.sweep.repeats
+    rungs: dict[str, list[tuple[int, float]]] = {}
 
     class Watch(ray.tune.Callback):  # type: ignore[misc]
-        ended = 0
+        def on_trial_result(
+            self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any
+        ) -> None:
+            if "epoch" in result:
+                own = rungs.setdefault(trial.trial_id, [])
+                own.append((result["epoch"], result["value"]))
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            self.ended += 1
-            progress.update("trial", self.ended, len(points))
+            number = asked.number[trial.trial_id]
+            ended = _trial(number, trial, tuple(rungs.get(trial.trial_id, ())))
+            record.add(ended)
+            asked.values[number] = ended.value
+            progress.update(_state(asked, trials, ended), len(asked.values), total)
 
         on_trial_error = on_trial_complete
 
-    tuner = ray.tune.Tuner(
-        ray.tune.with_resources(run_trial, {"cpu": 0.01}),
-        param_space={
-            "point": ray.tune.grid_search(points),
-            "sweep": sweep,
-            "store": store,
-        },
-        tune_config=ray.tune.TuneConfig(max_concurrent_trials=sweep.concurrent, reuse_actors=True),
-        run_config=ray.tune.RunConfig(
-            name=name, storage_path=str(store.root / "tune"), verbose=0, callbacks=[Watch()]
-        ),
-    )
-    results = tuner.fit()
-    progress.finish(False)
-    return [
-        _trial(f"{number:04d}", point, seed, result.metrics or {}, result.error)
-        for number, result in enumerate(results)
-        for point, seed in [result.config["point"]]
-    ]
+    return Watch()
 
 
-def _trial(
-    id: str, point: Mapping[str, Any], seed: int, metrics: Mapping[str, Any], lost: Any
-) -> Trial:
-    """A trial from what it returned; `lost` where its actor died."""
-    error = str(lost).strip().splitlines()[-1] if lost else metrics["error"]
+def _state(asked: Asked, trials: Sequence[Any], ended: Trial) -> str:
+    """How the sweep stands, in words."""
+    running = sum(t.status == "RUNNING" for t in trials)
+    values = [v for v in asked.values.values() if v is not None]
+    parts = [f"{running} running"] if running else []
+    if failed := len(asked.values) - len(values):
+        parts.append(f"{failed} failed ({ended.error})" if ended.error else f"{failed} failed")
+    return ", ".join([*parts, *([f"best {100 * max(values):.1f} %"] if values else [])])
+
+
+def _trial(number: int, trial: Any, rungs: tuple[tuple[int, float], ...]) -> Trial:
+    """A trial from what it reported to Tune last, or from how its actor died."""
+    config, metrics = trial.config, trial.last_result or {}
+    lost = str(trial.get_error()).strip().splitlines()[-1] if trial.status == "ERROR" else None
+    error = lost or metrics.get("error")
+    stopped = "epoch" in metrics
     return Trial(
-        id=id,
-        params={_short(k): v for k, v in point.items()},
-        status="failed" if error else "done",
+        id=f"{number:04d}",
+        params={short(k): v for k, v in config["point"].items()},
+        status="failed" if error else "stopped" if stopped else "done",
         seconds=metrics.get("seconds", 0.0),
-        value=metrics.get("value"),
-        score=score_from_json(metrics.get("score")),
+        value=None if error else metrics.get("value"),
+        score=None if error else score_from_json(metrics.get("score")),
         error=error,
         cached=metrics.get("cached", False),
-        seed=seed,
+        seed=config["seed"],
+        rungs=rungs,
     )
+
+
+def _scheduler(sweep: Sweep, done: Sequence[Trial]) -> Any:
+    """ASHA with the rungs of the sweep, which knows the trials that have ended; none: None."""
+    if not sweep.scheduler:
+        return None
+    from ray.tune.schedulers import ASHAScheduler
+
+    out = ASHAScheduler(
+        time_attr="epoch",
+        metric=None,
+        max_t=sweep.base.training.epochs,
+        grace_period=sweep.rungs[0] if sweep.rungs else sweep.base.training.epochs,
+        reduction_factor=REDUCTION,
+    )
+    out.set_search_properties("value", "max")
+    for trial in done:
+        stub = SimpleNamespace(trial_id=f"before-{trial.id}")
+        out.on_trial_add(None, stub)
+        for epochs, value in trial.rungs:
+            out.on_trial_result(None, stub, {"epoch": epochs, "value": value})
+    return out
+
+
+def _clean(store: Store, sweep: Sweep, trials: Sequence[Trial]) -> None:
+    """Removes the checkpoints of trainings that were stopped."""
+    fields = {short(field): field for field in sweep.space}
+    for trial in trials:
+        if trial.status != "stopped":
+            continue
+        point = {fields[name]: value for name, value in trial.params.items()}
+        pipeline = Pipeline(store, sweep.trial_experiment(point, trial.seed))
+        assert pipeline.network is not None
+        home = pipeline.context.home(pipeline.network)
+        with store.lock(pipeline.network.key):
+            shutil.rmtree(home, ignore_errors=True)
+            home.with_suffix(".jsonl").unlink(missing_ok=True)

@@ -24,7 +24,7 @@ LEVELS = (
     ("steps",),
     ("imports", "exports"),
     ("pipeline",),
-    ("sweep", "spaces"),
+    ("sweep", "trial", "search", "spaces"),
     ("dashboards",),
     ("cli", "commands", "asked", "text"),
 )

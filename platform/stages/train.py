@@ -33,7 +33,8 @@ DIVERGED = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """All that a training worker needs to know."""
+    """All that a training worker needs to know. A training that stops early, `until` so many
+    epochs, follows the schedule of the whole one and can go on."""
 
     learner: Learner
     network: Network
@@ -45,6 +46,13 @@ class Job:
     planes: str = ""
     probabilities: str = ""
     field: str = "training"
+    until: int | None = None
+
+    @property
+    def last(self) -> int:
+        """Epochs after which this training stops: all, or `until` as many."""
+        epochs = self.training.epochs
+        return epochs if self.until is None else min(self.until, epochs)
 
     def plan(self, rank: int, world: int) -> stream.Plan:
         t = self.training
@@ -246,7 +254,7 @@ def train(
     """Runs the epochs that are left and reports after each."""
     learner, network = trainer.job.learner, trainer.network
     total: list[float] = []
-    epochs = range(trainer.epoch, trainer.job.training.epochs)
+    epochs = range(trainer.epoch, trainer.job.last)
     for epoch, batch in stream.batches(trainer.plan, epochs):
         if trainer.step == epoch * trainer.plan.steps:
             network.train()
@@ -303,6 +311,20 @@ def _fitted(trainer: Any, fault: Path) -> Any:
         raise next(iter(error.worker_failures.values())) from error
 
 
+def _keep(folder: Path, job: Job, home: Path, state: Mapping[str, Tensor]) -> None:
+    """Leaves a network in `folder`. One of a training that stopped early is as if that had been
+    its end; what it needs to go on stays."""
+    if job.last < job.training.epochs:
+        network = build(job.network, job.learner, job.classes, job.seed)
+        network.load_state_dict(state)
+        job.learner.after_training(network)
+        torch.save(network.state_dict(), folder / NETWORK)
+        return
+    torch.save(state, folder / NETWORK)
+    shutil.move(job.metrics, folder / METRICS)
+    shutil.rmtree(home, ignore_errors=True)
+
+
 def fit(
     folder: Path, job: Job, home: Path, progress: Callable[[str, int, int], None]
 ) -> dict[str, Any]:
@@ -311,7 +333,8 @@ def fit(
     Args:
         folder: empty.
         job: what to train.
-        home: keeps checkpoints by epoch until training is done; a second try resumes there.
+        home: keeps checkpoints by epoch until the whole training is done; a second try, and one
+            that should stop later, resume there.
         progress: called with (text, steps done, steps in all).
     """
     import ray.train
@@ -342,7 +365,5 @@ def fit(
         result = _fitted(trainer, fault)
     with result.checkpoint.as_directory() as kept:
         state = torch.load(Path(kept) / "state.pt", weights_only=True)
-    torch.save(state["network"], folder / NETWORK)
-    shutil.move(job.metrics, folder / METRICS)
-    shutil.rmtree(home, ignore_errors=True)
+    _keep(folder, job, home, state["network"])
     return {"steps": state["step"], "workers": job.training.workers, "gpu": gpu}

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..method import Method, PrototypeMethod
-from ..store import Stage, keyed
+from ..store import Artefact, Stage, keyed
 from .context import Context, Step
+
+if TYPE_CHECKING:
+    from ..stages.maps import Job
 
 
 def plain(options: Any) -> dict[str, Any]:
@@ -60,18 +64,91 @@ def network(
     )
 
     def compute(folder: Path) -> dict[str, Any]:
-        return context.train(
-            folder,
-            stage,
-            learner=host,
-            network=e.network,
-            training=e.training,
-            split=e.training.split,
-            planes=superpixels,
-            probabilities=probabilities,
-        )
+        return _train(context, stage, host, (superpixels, probabilities), folder)
 
     return Step(stage, compute)
+
+
+Beside = tuple[Stage | None, Stage | None]
+"""The superpixels and the probabilities that a training reads beside the images."""
+
+
+def _train(
+    context: Context,
+    stage: Stage,
+    host: Method,
+    beside: Beside,
+    folder: Path,
+    until: int | None = None,
+) -> dict[str, Any]:
+    e = context.experiment
+    return context.train(
+        folder,
+        stage,
+        learner=host,
+        network=e.network,
+        training=e.training,
+        split=e.training.split,
+        planes=beside[0],
+        probabilities=beside[1],
+        until=until,
+    )
+
+
+def rung(
+    context: Context, host: Method, network: Stage, beside: Beside, split: str, epochs: int
+) -> Step:
+    """The counts of the host's maps after some epochs of its training, at scale 1 only: enough
+    to tell whether the training is worth going on with."""
+    stage = Stage(
+        name="rung",
+        version=1,
+        config={"epochs": epochs, "split": split, "settings": host.reading_settings()},
+        inputs={"shards": context.shards.key, "network": network.key},
+        title=f"{network.title} for {epochs} epochs, score on {split}",
+    )
+
+    def compute(folder: Path) -> dict[str, Any]:
+        from ..stages import cluster, maps, score, train
+
+        cluster.connect()
+        _train(context, network, host, beside, folder, until=epochs)
+        pieces, found = context.pieces(split), folder / "maps"
+        found.mkdir()
+        job = _job(context, host, host, str(folder / train.NETWORK), found, keep=False)
+        once = dataclasses.replace(job.views, scales=(1.0,))
+        maps.infer(found, dataclasses.replace(job, views=once), pieces, _unseen)
+        files = [path.name for path in found.iterdir()]
+        artefact = Artefact(found, {"stage": "maps", "files": files})
+        about = score.score(folder, artefact, pieces, len(context.classes) + 1, _unseen)
+        shutil.rmtree(found)
+        (folder / train.NETWORK).unlink()
+        return about
+
+    return Step(stage, compute)
+
+
+def _unseen(done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+def _job(
+    context: Context, host: Method, method: Method, weights: str, folder: Path, keep: bool
+) -> Job:
+    """The inference of a method's maps; Ray has started."""
+    from ..stages import maps
+
+    e = context.experiment
+    return maps.Job(
+        host=host,
+        method=method,
+        network=e.network,
+        classes=len(context.classes),
+        weights=weights,
+        views=dataclasses.replace(e.views, actors=context.actors),
+        folder=str(folder),
+        keep_features=keep,
+    )
 
 
 def inferred(
@@ -103,16 +180,8 @@ def inferred(
             width = backbones.build(e.network.backbone).channels[3]
             maps.check_space(pieces, e.views.scales, 2 * width, context.store.free_bytes())
         cluster.connect()
-        job = maps.Job(
-            host=host,
-            method=method,
-            network=e.network,
-            classes=len(context.classes),
-            weights=str(context.store.folder("network", network.key) / "network.pt"),
-            views=dataclasses.replace(e.views, actors=context.actors),
-            folder=str(folder),
-            keep_features=keep,
-        )
+        weights = context.store.folder("network", network.key) / "network.pt"
+        job = _job(context, host, method, str(weights), folder, keep)
         return maps.infer(folder, job, pieces, context.count)
 
     return Step(stage, compute)

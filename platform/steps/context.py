@@ -66,6 +66,10 @@ class Context:
         """The images of a split."""
         return datasets.slices(self.shards, split)
 
+    def home(self, stage: Stage) -> Path:
+        """Where the training of a stage keeps its checkpoints; its losses are beside it."""
+        return self.store.root / "training" / stage.key[:32]
+
     def train(
         self,
         folder: Path,
@@ -78,12 +82,14 @@ class Context:
         planes: Stage | None,
         probabilities: Stage | None = None,
         field: str = "training",
+        until: int | None = None,
     ) -> dict[str, Any]:
         """Trains on a split, with the planes and probabilities of artefacts beside the images if
-        there are any; `field` is where the experiment keeps the training's options."""
+        there are any; `field` is where the experiment keeps the training's options. Stops
+        `until` so many epochs, if that is given; its checkpoint stays."""
         from ..stages import cluster, train
 
-        home = self.store.root / "training" / stage.key[:32]
+        home = self.home(stage)
         job = train.Job(
             learner=learner,
             network=network,
@@ -95,6 +101,7 @@ class Context:
             planes=str(self.artefact(planes).folder) if planes else "",
             probabilities=str(self.artefact(probabilities).folder) if probabilities else "",
             field=field,
+            until=until,
         )
         train.build(job.network, job.learner, job.classes, job.seed)
         cluster.connect()

@@ -26,7 +26,7 @@ from wsss.platform.runs import FIXED, OWN, write_json
 from wsss.platform.stages import labels
 from wsss.platform.stages.labels import Cut
 from wsss.platform.store import Store
-from wsss.platform.sweep import Sweep
+from wsss.platform.trial import Sweep
 
 pytestmark = pytest.mark.cluster
 

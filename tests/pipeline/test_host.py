@@ -14,7 +14,7 @@ from wsss.platform.errors import InputError
 from wsss.platform.experiment import experiment
 from wsss.platform.pipeline import Pipeline
 from wsss.platform.runs import write_json
-from wsss.platform.sweep import Sweep, cost
+from wsss.platform.trial import Sweep, cost
 
 pytestmark = pytest.mark.cluster
 

@@ -1,0 +1,215 @@
+"""What a sweep tries: one experiment for each point of its space and each seed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+from .errors import InputError
+from .experiment import Experiment
+from .options import replaced
+from .pipeline import Pipeline
+from .runs import Score, SweepRecord, as_json
+from .search import Search, grid, search, size
+from .spaces import Space
+from .steps import classify
+from .store import Store, digest
+
+SCHEDULERS = ("", "asha")
+REDUCTION = 2
+"""ASHA goes on with one of so many trials at each rung, and the next rung is as many times
+further."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What to sweep.
+
+    Attributes:
+        base: the untuned experiment.
+        space: values to try by dotted field.
+        trials: how many points; 0: the whole grid.
+        split: the objective's.
+        concurrent: trials side by side.
+        repeats: seeds of each point, from the base's on.
+        kind: of the search (`search.SEARCHES`); none: the grid, or random where trials are fewer.
+        scheduler: `asha` stops trainings early that do worse than others.
+        retries: further tries of a trial that fails.
+    """
+
+    base: Experiment
+    space: Space
+    trials: int = 0
+    split: str = "train"
+    concurrent: int = 2
+    repeats: int = 1
+    kind: str = ""
+    scheduler: str = ""
+    retries: int = 0
+
+    def __post_init__(self) -> None:
+        if len({short(field) for field in self.space}) < len(self.space):
+            raise InputError(f"a space has two fields of one name: {', '.join(self.space)}")
+        for field, values in self.space.items():
+            for value in values:
+                replaced(self.base, {field: value})
+        if self.scheduler not in SCHEDULERS:
+            raise InputError(f"unknown scheduler {self.scheduler!r}; there is asha")
+        if self.scheduler and self.base.imported:
+            raise InputError("--scheduler asha stops trainings; imported maps have none")
+        self.search  # noqa: B018  (raises what is wrong with it)
+
+    @cached_property
+    def search(self) -> Search:
+        """Where the points come from."""
+        return search(self.kind, self.space, self.trials, self.base.seed, self.concurrent)
+
+    @property
+    def count(self) -> int:
+        """Points that will be tried; only TPE may try one twice."""
+        if self.kind == "tpe":
+            return self.trials
+        return min(self.trials, size(self.space)) if self.trials else size(self.space)
+
+    @property
+    def seeds(self) -> range:
+        """Of the trials of each point."""
+        return range(self.base.seed, self.base.seed + self.repeats)
+
+    def key(self, base: Pipeline) -> str:
+        """What the sweep's results depend on; `base` is the base trial's pipeline."""
+        chosen = [self.kind, self.concurrent] if self.kind == "tpe" else []
+        stopped = [self.scheduler] if self.scheduler else []
+        repeats = [self.repeats] if self.repeats > 1 else []
+        return digest(
+            [base.digest, self.space, self.count, self.split, *repeats, *chosen, *stopped]
+        )
+
+    def seeded(self, seed: int) -> Experiment:
+        """The base with another seed, its host too."""
+        host = self.base.host and dataclasses.replace(self.base.host, seed=seed)
+        return dataclasses.replace(self.base, seed=seed, host=host)
+
+    def trial_experiment(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:
+        """The experiment of one point, scored on the objective's split only, and no further
+        than the fields of the space reach; without a seed the base's."""
+        base = self.base if seed is None else self.seeded(seed)
+        scoring = dataclasses.replace(base.scoring, splits=(self.split,))
+        out = dataclasses.replace(base, scoring=scoring)
+        segments = any(field.startswith("segment.") for field in self.space)
+        if segments:
+            out = replaced(out, {"segment.splits": (self.split,)})
+        else:
+            out = replaced(out, {"segment.network": ""})
+        if not segments and not any(field.startswith("refine.") for field in self.space):
+            out = replaced(out, {"refine.kind": ""})
+        return replaced(out, params)
+
+    @property
+    def rungs(self) -> list[int]:
+        """The epochs after which ASHA compares trials: from a quarter of the training on."""
+        epochs = self.base.training.epochs
+        first = math.ceil(epochs / REDUCTION**2)
+        return [n for k in range(8) if (n := first * REDUCTION**k) < epochs]
+
+
+def short(field: str) -> str:
+    """The name of a field without its group, as papers print it."""
+    return field.rpartition(".")[2]
+
+
+def cost(store: Store, sweep: Sweep) -> tuple[Counter[str], Counter[str]]:
+    """How many different artefacts the trials need, by stage: those to compute, those there; of
+    a search that chooses on its way, those of the whole space."""
+    missing: dict[str, str] = {}
+    there: dict[str, str] = {}
+    chosen = sweep.kind == "tpe"
+    points = grid(sweep.space) if chosen else [sweep.search.ask(k, {}) for k in range(sweep.count)]
+    for point in points:
+        for seed in sweep.seeds:
+            pipeline = Pipeline(store, sweep.trial_experiment(point or {}, seed))
+            lacking = {stage.key for stage in pipeline.missing()}
+            for step in pipeline.steps:
+                where = missing if step.stage.key in lacking else there
+                where[step.stage.key] = step.stage.name
+    return Counter(missing.values()), Counter(there.values())
+
+
+def run(
+    store: Store,
+    sweep: Sweep,
+    point: Mapping[str, Any],
+    seed: int,
+    report: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """One trial: gets the artefacts that are missing and reads the score.
+
+    A failure is a result like any other, so that one trial does not take the sweep along.
+
+    Args:
+        store: where artefacts go.
+        sweep: that the trial is of.
+        point: values by field.
+        seed: of the trial.
+        report: called with the score at each rung; may not come back, where a scheduler stops
+            the trial.
+    """
+    started = time.monotonic()
+    out: dict[str, Any] = {"value": None, "score": None, "error": None, "cached": False}
+    for _ in range(sweep.retries + 1):
+        try:
+            out |= {"error": None, **_tried(store, sweep, point, seed, report)}
+            break
+        except Exception as error:
+            cause = getattr(error, "cause", None) or error
+            out["error"] = f"{type(cause).__name__}: {cause}".strip().splitlines()[-1]
+    return {**out, "seconds": round(time.monotonic() - started, 3)}
+
+
+def _tried(
+    store: Store,
+    sweep: Sweep,
+    point: Mapping[str, Any],
+    seed: int,
+    report: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    started = time.monotonic()
+    pipeline = Pipeline(store, sweep.trial_experiment(point, seed))
+    missing = {stage.key for stage in pipeline.missing()}
+    network = pipeline.network
+    if sweep.scheduler and network and network.key in missing:
+        for epochs in sweep.rungs:
+            score = rung(store, pipeline, sweep.split, epochs)
+            seconds = round(time.monotonic() - started, 3)
+            report({**_result(score), "epoch": epochs, "seconds": seconds})
+    pipeline.execute()
+    score = list(pipeline.read_scores().values())[-1][sweep.split]
+    return {**_result(score), "cached": not missing}
+
+
+def _result(score: Score) -> dict[str, Any]:
+    plain = as_json(dataclasses.replace(score, confusion=None))
+    return {"value": score.value, "score": plain}
+
+
+def rung(store: Store, pipeline: Pipeline, split: str, epochs: int) -> Score:
+    """How well the host's maps do after some epochs of its training, at their best threshold;
+    the training goes on from there when it is asked for."""
+    assert pipeline.network is not None
+    pipeline.execute(before=pipeline.network)
+    step = classify.rung(
+        pipeline.context, pipeline.host, pipeline.network, pipeline.beside, split, epochs
+    )
+    store.get(step.stage, step.compute)
+    return pipeline.context.read_score(step.stage, split)
+
+
+def best_experiment(sweep: Sweep, record: SweepRecord, seed: int) -> Experiment:
+    """The base experiment with the parameters of the best point."""
+    best = next(t for t in record.trials if t.id == record.best)
+    return replaced(sweep.seeded(seed), {field: best.params[short(field)] for field in sweep.space})

@@ -1,0 +1,152 @@
+"""Sweeps that are broken off, that choose as they go, that stop trainings, that fail."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wsss.platform.errors import InputError
+from wsss.platform.experiment import experiment
+from wsss.platform.pipeline import Pipeline
+from wsss.platform.progress import Silent
+from wsss.platform.runs import Trial, as_json
+from wsss.platform.sweep import Asked, Record, run
+from wsss.platform.trial import Sweep, cost, rung
+
+pytestmark = pytest.mark.cluster
+
+SPACE = {"lpcam.mu_f": [0.5, 0.7, 0.9], "lpcam.mu_b": [0.3, 0.5, 0.7, 0.9]}
+
+
+def plain(trials: Any) -> list[Any]:
+    """Trials without what a second try may change."""
+    return [dataclasses.replace(t, seconds=0.0, cached=False) for t in trials]
+
+
+def broken_off(job: Any, name: str, keep: int) -> Record:
+    """As if the sweep's process had died after some trials and in the middle of a line."""
+    record = Record(job.store, name)
+    record.path.unlink()
+    lines = record.lines.read_text().splitlines(keepends=True)
+    record.lines.write_text("".join(lines[:keep]) + lines[keep][:40])
+    return record
+
+
+def test_a_sweep_that_was_broken_off_goes_on(job: Any) -> None:
+    sweep = Sweep(base=job.experiment, space=SPACE, trials=6, kind="tpe")
+    whole = run(job.store, sweep, "tpe", "command", Silent())
+    assert [t.id for t in whole.trials] == [f"{k:04d}" for k in range(6)]
+    assert all(t.status == "done" for t in whole.trials)
+    record = broken_off(job, "tpe", keep=3)
+    kept = {t.id: t for t in record.trials()}
+    assert len(kept) == 3
+    again = dataclasses.replace(sweep)
+    with pytest.raises(InputError, match="was broken off after 3 of 6 trials; --resume goes on"):
+        run(job.store, again, "tpe", "command", Silent())
+    other = dataclasses.replace(sweep, trials=5)
+    with pytest.raises(InputError, match="'tpe' is taken"):
+        run(job.store, other, "tpe", "command", Silent(), resume=True)
+    resumed = run(job.store, again, "tpe", "command", Silent(), resume=True)
+    assert plain(resumed.trials) == plain(whole.trials)
+    assert [kept[t.id] for t in resumed.trials if t.id in kept] == list(kept.values())
+
+
+def test_what_cannot_be_resumed_is_one_sentence(job: Any) -> None:
+    sweep = Sweep(base=job.experiment, space=SPACE, trials=2)
+    with pytest.raises(InputError, match="there is no sweep 'none' to resume"):
+        run(job.store, sweep, "none", "command", Silent(), resume=True)
+    record = Record(job.store, "busy")
+    with record.held(), pytest.raises(InputError, match="'busy' is running already"):
+        run(job.store, sweep, "busy", "command", Silent())
+
+
+def test_a_sweep_in_which_all_fail_says_why_and_can_be_tried_again(job: Any) -> None:
+    space = {"lpcam.split": ["nowhere", "no_such"]}
+    sweep = Sweep(base=job.experiment, space=space, retries=1)
+    message = "all 2 trials failed; --resume tries again; the first: .*names 'nowhere'"
+    with pytest.raises(InputError, match=message):
+        run(job.store, sweep, "failing", "command", Silent())
+    with pytest.raises(InputError, match=message):
+        run(job.store, sweep, "failing", "command", Silent(), resume=True)
+    trials = Record(job.store, "failing").trials()
+    assert [t.status for t in trials] == ["failed", "failed"]
+    assert all("InputError" in (t.error or "") for t in trials)
+
+
+def test_the_cost_of_a_search_that_chooses_is_that_of_its_space(job: Any) -> None:
+    sweep = Sweep(base=job.experiment, space={"lpcam.K": [2, 3, 4]}, trials=2, kind="tpe")
+    missing, there = cost(job.store, sweep)
+    assert missing["centers"] == missing["scores"] - there["scores"] == 3 - there["centers"]
+    assert there["network"] == 1
+
+
+def test_points_are_told_when_all_their_seeds_have_ended(job: Any) -> None:
+    sweep = Sweep(base=job.experiment, space=SPACE, trials=4, kind="tpe", repeats=2, concurrent=1)
+    done = [
+        Trial(id=f"{k:04d}", params={}, status="done", seconds=0.0, value=v)
+        for k, v in ((0, 0.25), (1, 0.75), (2, 0.5))
+    ]
+    asked = Asked(sweep, done)
+    assert asked.told() == {0: 0.5}
+    assert asked.left == [3, 4, 5, 6, 7]
+    first = asked.suggest("a")
+    assert first
+    assert (first["number"], first["seed"]) == (3, 1)
+    assert asked.suggest("b") is None  # its generation waits for the one before
+
+
+def test_trainings_that_do_worse_are_stopped(job: Any) -> None:
+    changes = {"training.epochs": 3, "training.batch_size": 8, "views.scales": (1.0,)}
+    base = experiment("cam", preset="scenes", changes=changes)
+    space = {"training.lr": [0.05, 1e-6]}
+    sweep = Sweep(base=base, space=space, scheduler="asha", concurrent=1)
+    assert sweep.rungs == [1, 2]
+    record = run(job.store, sweep, "asha", "command", Silent())
+    first, second = record.trials
+    assert (first.status, second.status) == ("done", "stopped")
+    assert [epochs for epochs, _ in first.rungs] == [1, 2]
+    assert [epochs for epochs, _ in second.rungs] == [1]
+    assert second.value == second.rungs[0][1] < first.rungs[0][1]
+    assert record.best == first.id
+    assert list((job.store.root / "training").iterdir()) == []
+
+
+def test_a_training_with_rungs_is_the_training_without(job: Any) -> None:
+    changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0,), "seed": 7}
+    base = experiment("cam", preset="scenes", changes=changes)
+    with_rung = Pipeline(job.store, base)
+    rung(job.store, with_rung, "train", 1)
+    assert with_rung.network
+    losses = {}
+    for kind in ("with", "without"):
+        pipeline = Pipeline(job.store, base)
+        pipeline.execute(before=with_rung.network)
+        artefact, cached = job.store.get(
+            with_rung.network, next(s.compute for s in pipeline.steps if s.stage.name == "network")
+        )
+        assert not cached
+        rows = Path(artefact.path("metrics.jsonl")).read_text().splitlines()
+        losses[kind] = [json.loads(row)["loss"] for row in rows]
+        artefact.folder.rename(job.store.root / kind)
+    assert losses["with"] == losses["without"]
+
+
+def test_a_trial_comes_back_from_its_line(job: Any, tmp_path: Path) -> None:
+    trial = Trial(
+        id="0003",
+        params={"tau": 0.1},
+        status="stopped",
+        seconds=1.5,
+        value=0.25,
+        seed=2,
+        rungs=((1, 0.125), (2, 0.25)),
+    )
+    record = Record(job.store, "lines")
+    record.folder.mkdir(parents=True)
+    record.add(trial)
+    with record.lines.open("a") as stream:
+        stream.write(json.dumps(as_json(trial))[:20])
+    assert record.trials() == [trial]

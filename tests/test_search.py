@@ -1,0 +1,87 @@
+"""Searches: which points a sweep tries, and that they follow from what is told alone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wsss.platform.errors import InputError
+from wsss.platform.search import TPE, Fixed, grid, search, size
+
+SPACE = {"lpcam.tau": (0.1, 0.2, 0.3, 0.4, 0.5), "lpcam.K": (4, 8, 12), "lpcam.split": ("a", "b")}
+
+
+def value(point):
+    """Best at tau 0.4, K 8, split b."""
+    return (
+        1 - abs(point["lpcam.tau"] - 0.4) - abs(point["lpcam.K"] - 8) / 20
+        + 0.1 * (point["lpcam.split"] == "b")
+    )  # fmt: skip
+
+
+def ask(tpe, count):
+    told, points = {}, []
+    for number in range(count):
+        points.append(tpe.ask(number, told))
+        if (number + 1) % tpe.width == 0:
+            told |= {k: value(p) for k, p in enumerate(points)}
+    return points
+
+
+def test_the_grid_has_every_point_once():
+    points = grid(SPACE)
+    assert len(points) == size(SPACE) == 30
+    assert len({tuple(p.values()) for p in points}) == 30
+    assert points[:2] == [
+        {"lpcam.tau": 0.1, "lpcam.K": 4, "lpcam.split": "a"},
+        {"lpcam.tau": 0.1, "lpcam.K": 4, "lpcam.split": "b"},
+    ]
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 40), st.integers(0, 5))
+def test_drawn_points_differ_and_lie_on_the_grid(count, seed):
+    points = Fixed(SPACE, count, seed).points
+    assert len({tuple(p.values()) for p in points}) == min(count, 30)
+    assert all(p in grid(SPACE) for p in points)
+    assert points == Fixed(SPACE, count, seed).points
+
+
+def test_tpe_waits_for_the_generations_before():
+    tpe = TPE(SPACE, 0, width=2)
+    assert tpe.ask(0, {})
+    assert tpe.ask(1, {})
+    assert tpe.ask(2, {0: 0.5}) is None
+    assert tpe.ask(2, {0: 0.5, 1: None}) is not None
+
+
+def test_tpe_finds_the_top_sooner_than_chance():
+    best = [sum(sorted(map(value, ask(TPE(SPACE, seed, 2), 24)))[-8:]) / 8 for seed in range(4)]
+    drawn = [sum(sorted(map(value, Fixed(SPACE, 24, s).points))[-8:]) / 8 for s in range(4)]
+    assert sum(best) > sum(drawn)
+
+
+def test_tpe_goes_on_as_it_would_have():
+    whole = ask(TPE(SPACE, 3, 2), 16)
+    told = {k: value(p) for k, p in enumerate(whole[:12])}
+    again = TPE(SPACE, 3, 2)
+    assert [again.ask(k, told) for k in (12, 13)] == whole[12:14]
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "message"),
+    [
+        ("annealing", 3, "unknown search 'annealing'; there are grid, random, tpe"),
+        ("grid", 3, "tries all 30 points; leave out --trials 3"),
+        ("tpe", 0, "needs to know how many --trials; all are 30"),
+        ("random", 0, "needs to know how many --trials"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(kind, count, message):
+    with pytest.raises(InputError, match=message):
+        search(kind, SPACE, count, 0, 2)
+
+
+def test_a_name_is_not_needed():
+    assert len(search("", SPACE, 0, 0, 2).points) == 30
+    assert len(search("", SPACE, 7, 0, 2).points) == 7
