@@ -92,7 +92,7 @@ class LPCAM(PrototypeMethod):
         )
 
     def select(self, centers: Centers, class_weights: Tensor, index: int) -> tuple[Tensor, Tensor]:
-        """Prototypes by the classifier's score (Eqs. 3 and 4, over classes as the code does).
+        """By the classifier's score (Eqs. 3 and 4, over classes as the code does).
 
         Where no foreground centre passes, the best-scored one stays (the authors' COCO code;
         their VOC code crashes there).
@@ -104,7 +104,7 @@ class LPCAM(PrototypeMethod):
         if len(scores) and not passed.any():
             passed[scores.argmax()] = True
         scores = class_scores(context, class_weights)[:, index]
-        return foreground[passed], context[(scores < s.mu_b) & (scores > s.mu_b_low)]
+        return passed, (scores < s.mu_b) & (scores > s.mu_b_low)
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
         return {"classification": classification_loss(network, batch.images, batch.labels)}

@@ -178,10 +178,12 @@ class PrototypeMethod(Method):
     selection of prototypes costs one matrix product an image.
     """
 
-    directions: Tensor | None = None
-
     selection: ClassVar[tuple[str, ...]]
     """The options that `select` reads; the others belong to `clustering`."""
+    shares: Mapping[int, Tensor]
+    """Of each class, what each of its centres counts in the mean, `[P]`; set by `fit`."""
+    directions: Tensor | None = None
+    """`[N,D]`, what unit features are multiplied with; set by `fit`."""
 
     @property
     @abstractmethod
@@ -190,24 +192,24 @@ class PrototypeMethod(Method):
 
     @abstractmethod
     def select(self, centers: Centers, class_weights: Tensor, index: int) -> tuple[Tensor, Tensor]:
-        """The prototypes of class `index`: foreground `[P1,D]` and context `[P2,D]`."""
+        """Which centres of class `index` are prototypes: foreground bool `[K1]`, context `[K2]`."""
 
     def fit(self, centers: Mapping[int, Centers], class_weights: Tensor) -> dict[int, list[int]]:
-        """Sets `directions` `[N,D]` from the centres of each class.
+        """Sets `shares` and `directions` from the centres of each class.
 
         Returns:
             For each class how many prototypes were selected: foreground, context.
         """
-        directions = torch.zeros_like(class_weights)
-        counts = {}
+        shares, counts = {}, {}
+        self.directions = torch.zeros_like(class_weights)
         for index, of_class in centers.items():
-            foreground, context = self.select(of_class, class_weights, index)
-            counts[index] = [len(foreground), len(context)]
-            if len(foreground):
-                directions[index] = unit(foreground).mean(0)
-            if len(foreground) and len(context):
-                directions[index] -= unit(context).mean(0)
-        self.directions = directions
+            both = torch.cat([of_class.foreground, of_class.context])
+            sides = [side.to(both) for side in self.select(of_class, class_weights, index)]
+            counts[index] = [int(side.sum()) for side in sides]
+            near, far = (side / side.sum().clamp(min=1) for side in sides)
+            shares[index] = torch.cat([near, -far if near.any() else 0 * far])
+            self.directions[index] = shares[index] @ unit(both)
+        self.shares = shares
         return counts
 
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:

@@ -99,15 +99,18 @@ class Steps:
         while len(set((values * self.cells).floor().tolist())) < len(values):
             self.cells *= 2
         own = (values * self.cells).long()
-        self.inside = torch.full((self.cells + 1,), float("inf"))
-        self.inside[own] = values
-        self.before = torch.searchsorted(own, torch.arange(self.cells + 1))
+        inside = torch.full((self.cells + 1,), float("inf"))
+        inside[own] = values
+        self.inside = inside.numpy()
+        before = torch.searchsorted(own, torch.arange(self.cells + 1))
+        self.before = before.numpy().astype(np.int32)
 
-    def below(self, score: torch.Tensor) -> torch.Tensor:
+    def below(self, score: NDArray[np.float32]) -> NDArray[np.int32]:
         """How many thresholds lie strictly below each score; scores are in 0..1."""
-        score = score.float().clamp(0, 1)
-        cell = (score * self.cells).long()
-        return self.before[cell] + (score > self.inside[cell])
+        score = score.clip(0, 1)
+        cell = (score * np.float32(self.cells)).astype(np.int32)
+        found: NDArray[np.int32] = self.before.take(cell) + (score > self.inside.take(cell))
+        return found
 
 
 OWN_BACKGROUND = 0.5
@@ -143,18 +146,28 @@ class ThresholdCurve:
             ValueError: a value is no class.
         """
         classes, _, bins = self.counts.shape
-        void = target == VOID
-        for name, wrong in (
-            ("target", ((target < 0) | (target >= classes)) & ~void),
-            ("best", ((best < 0) | (best >= classes)) & ~void),
-        ):
-            if wrong.any():
+        row, column = self._places(target, "target"), self._places(best, "best")
+        if column.max(initial=0) == classes:
+            raise ValueError(f"best holds {VOID}, which is no class 0..{classes - 1}")
+        flat = (row * np.int32(classes + 1) + column) * np.int32(bins)
+        flat += self.steps.below(score.float().numpy())
+        counts = np.bincount(flat.ravel(), minlength=(classes + 1) ** 2 * bins)
+        self.counts += counts.reshape(classes + 1, classes + 1, bins)[:classes, :classes]
+
+    def _places(self, values: torch.Tensor, name: str) -> NDArray[np.int32]:
+        """The class of each pixel, C where it is void."""
+        classes = len(self.counts)
+        table = np.full(256, -1, np.int32)
+        table[:classes], table[VOID] = range(classes), classes
+        flat = values.numpy()
+        if flat.dtype != np.uint8:
+            if flat.min(initial=0) < 0 or flat.max(initial=0) > VOID:
                 raise ValueError(f"{name} holds values that are no class 0..{classes - 1}")
-        row = torch.where(void, classes, target.long())
-        column = torch.where(void, 0, best.long())
-        flat = (row * classes + column) * bins + self.steps.below(score)
-        counts = torch.bincount(flat.flatten(), minlength=(classes + 1) * classes * bins)
-        self.counts += counts[: self.counts.size].numpy().reshape(self.counts.shape)
+            flat = flat.astype(np.uint8)
+        found: NDArray[np.int32] = table.take(flat)
+        if found.min(initial=0) < 0:
+            raise ValueError(f"{name} holds values that are no class 0..{classes - 1}")
+        return found
 
     def merge(self, other: ThresholdCurve) -> None:
         """Adds the counts of `other`, over the same classes and thresholds."""

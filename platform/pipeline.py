@@ -184,15 +184,13 @@ class Pipeline:
         return self.network
 
     def _by_prototypes(self, method: PrototypeMethod) -> dict[str, Stage]:
-        maps = self.host_maps
-        self.centers = self._add(
-            classify.centers(self.context, method, maps[method.clustering.split])
-        )
-        how = {"network": self._trained, "centers": self.centers}
-        return {
-            s: self._add(classify.localized(self.context, method, maps=maps[s], split=s, **how))
-            for s in self.splits
-        }
+        context, maps = self.context, self.host_maps
+        centers = self._add(classify.centers(context, method, maps[method.clustering.split]))
+        self.chosen = {}
+        for s in self.splits:
+            similar = self._add(classify.similar(context, method, centers, maps[s]))
+            self.chosen[s] = classify.Chosen(method, self._trained, centers, similar)
+        return {s: self._add(classify.localized(context, c, s)) for s, c in self.chosen.items()}
 
     def _scored(self, name: str, found: Mapping[str, Stage]) -> dict[str, Stage]:
         """Scores on the scored splits that there is something of."""
@@ -302,9 +300,11 @@ class Pipeline:
         """The stages whose artefacts are not there yet."""
         return [s.stage for s in self.steps if not self.store.find(s.stage.name, s.stage.key)]
 
-    def execute(self, before: Stage | None = None) -> None:
-        """Gets every artefact, or those planned before one, computing what is missing."""
-        steps = self.steps
+    def execute(self, before: Stage | None = None, without: Sequence[Stage] = ()) -> None:
+        """Gets every artefact, computing what is missing: those planned before a stage, if one
+        is given, and without some."""
+        left_out = {stage.key for stage in without}
+        steps = [s for s in self.steps if s.stage.key not in left_out]
         if before:
             steps = steps[: [s.stage.key for s in steps].index(before.key)]
         self.progress.plan([s.stage.title for s in steps])

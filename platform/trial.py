@@ -187,9 +187,24 @@ def _tried(
             score = rung(store, pipeline, sweep.split, epochs)
             seconds = round(time.monotonic() - started, 3)
             report({**_result(score), "epoch": epochs, "seconds": seconds})
-    pipeline.execute()
+    if not _at_once(store, pipeline, sweep.split):
+        pipeline.execute()
     score = list(pipeline.read_scores().values())[-1][sweep.split]
     return {**_result(score), "cached": not missing}
+
+
+def _at_once(store: Store, pipeline: Pipeline, split: str) -> bool:
+    """Scores chosen prototypes without their maps, where nothing else needs these."""
+    name = pipeline.localizer.name
+    if not pipeline.prototypes or list(pipeline.scores)[-1] != name:
+        return False
+    maps, scores = pipeline.maps[name][split], pipeline.scores[name][split]
+    step = classify.scored_at_once(pipeline.context, scores, pipeline.chosen[split], split)
+    if step is None:
+        return False
+    pipeline.execute(without=(maps, scores))
+    store.get(step.stage, step.compute)
+    return True
 
 
 def _result(score: Score) -> dict[str, Any]:

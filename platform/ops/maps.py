@@ -54,7 +54,7 @@ def grid_size(height: int, width: int, stride: int = 4) -> tuple[int, int]:
 def best_class(
     planes: Tensor, classes: Sequence[int], size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Score and mask value of the best class of each pixel, `[H,W]` both.
+    """Score and mask value (uint8) of the best class of each pixel, `[H,W]` both.
 
     Where the classes begin with 0, the maps bring a background of their own: the score is then
     `(1 + foreground - background) / 2`, above 0.5 just where the best foreground class wins.
@@ -66,9 +66,12 @@ def best_class(
     """
     own = int(len(classes) > 0 and classes[0] == 0)
     if len(classes) == own:
-        return torch.zeros(size), torch.ones(size, dtype=torch.long)
+        return torch.zeros(size), torch.ones(size, dtype=torch.uint8)
     full = F.interpolate(planes.float()[None], size, mode="bilinear", align_corners=False)[0]
-    score, index = full[own:].max(0)
-    if own:
-        score = (1 + score - full[0]) / 2
-    return score, torch.tensor(classes[own:])[index]
+    values = torch.tensor(classes[own:], dtype=torch.uint8)
+    if len(values) == 1:
+        score, best = full[own], values.expand(size)
+    else:
+        score, index = full[own:].max(0)
+        best = values[index]
+    return (1 + score - full[0]) / 2 if own else score, best

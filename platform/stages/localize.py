@@ -1,4 +1,4 @@
-"""Class maps from kept features and prototypes: one matrix product an image, no network."""
+"""Class maps from similarities and a choice of prototypes: no network and no features."""
 
 from __future__ import annotations
 
@@ -14,27 +14,35 @@ from ..data import class_maps
 from ..data.class_maps import ClassMaps
 from ..method import PrototypeMethod
 from ..ops.maps import grid_size, merge_scales, normalize
-from . import cluster
-from .clustering import open_features, read_centers
-from .maps import PLACES, Place, read_places
+from . import cluster, similarity
+from .clustering import read_centers
+from .maps import Place
+from .similarity import Similar
 from .train import NETWORK
 
+Shares = Mapping[int, Tensor]
+"""Of each class, what each of its centres counts, `[P]` (`PrototypeMethod.shares`)."""
 
-def place_maps(place: Place, rows: Any, directions: Tensor) -> ClassMaps:
-    """The class maps of one image from its kept features.
+
+def place_maps(place: Place, similar: Sequence[Similar], shares: Shares) -> ClassMaps:
+    """The class maps of one image.
 
     Args:
-        place: where they lie in `rows`.
-        rows: float16 `[R,D]` of its file.
-        directions: `[N,D]`, what unit features are multiplied with.
+        place: where its features lie.
+        similar: `[R,P]` of each of its classes.
+        shares: what the centres count.
     """
-    wanted = directions[list(place.labels)]
-    planes = []
-    for (height, width), features in place.scales(rows):
-        flat = torch.from_numpy(features.astype(np.float32)) @ wanted.T
-        planes.append(flat.T.reshape(1, len(wanted), height, width).clamp(min=0))
     size = grid_size(place.height, place.width)
-    maps = normalize(merge_scales(planes, size))[0] if place.labels else torch.zeros(0, *size)
+    maps = torch.zeros(0, *size)
+    if place.labels:
+        of_classes = zip(similar, place.labels, strict=True)
+        flat = torch.stack([_combined(of_class, shares.get(n)) for of_class, n in of_classes])
+        planes, at = [], 0
+        for height, width in place.grids:
+            part = flat[:, at : at + height * width]
+            planes.append(part.reshape(1, -1, height, width).clamp(min=0))
+            at += height * width
+        maps = normalize(merge_scales(planes, size))[0]
     return ClassMaps(
         id=place.id,
         classes=tuple(n + 1 for n in place.labels),
@@ -44,41 +52,54 @@ def place_maps(place: Place, rows: Any, directions: Tensor) -> ClassMaps:
     )
 
 
-def file_maps(path: str, directions: Tensor, folder: str) -> int:
-    """A task: the class maps of one feature file, written to `folder`; returns images."""
+def _combined(similar: Similar, shares: Tensor | None) -> Tensor:
+    """`[R]`: the similarities as the centres count."""
+    if shares is None:
+        return torch.zeros(len(similar))
+    return torch.from_numpy(np.array(similar)) @ shares
+
+
+def file_maps(path: str, shares: Shares, folder: str) -> int:
+    """A task: the class maps of one file of similarities, written to `folder`; returns images."""
     torch.set_num_threads(1)
     source = Path(path)
-    rows = open_features(source)
-    places = read_places(source.with_suffix(PLACES))
-    written = [place_maps(p, rows, directions) for p in places]
+    widths = {n: len(of_class) for n, of_class in shares.items()}
+    written = [place_maps(place, s, shares) for place, s in similarity.read(source, widths)]
     class_maps.write(Path(folder) / f"{source.stem}.parquet", written)
     return len(written)
 
 
+def chosen(centers: Path, network: Path, method: PrototypeMethod) -> dict[int, list[int]]:
+    """Has the method choose its prototypes; see `PrototypeMethod.fit`.
+
+    Args:
+        centers: file of a clustering artefact.
+        network: folder of the network artefact, for the class weights.
+        method: whose selection it is.
+    """
+    state = torch.load(network / NETWORK, map_location="cpu", weights_only=True)
+    return method.fit(read_centers(centers), state["head.weight"].flatten(1).float())
+
+
 def localize(
     folder: Path,
-    features: Sequence[Path],
-    centers: Path,
-    network: Path,
+    similar: Sequence[Path],
+    counts: Mapping[int, Sequence[int]],
     method: PrototypeMethod,
     classes: Mapping[int, str],
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """The stage: selects prototypes, writes class maps of all feature files to `folder`.
+    """The stage: writes class maps of all files of similarities to `folder`.
 
     Args:
         folder: empty.
-        features: the NAME.npy files of a maps artefact.
-        centers: file of a clustering artefact.
-        network: folder of the network artefact, for the class weights.
-        method: whose selection it is.
+        similar: the NAME.npy files of a similarity artefact.
+        counts: how many prototypes were chosen, for the log.
+        method: that has chosen them.
         classes: names, for the log.
         progress: called with (files done, files in all).
     """
-    state = torch.load(network / NETWORK, map_location="cpu", weights_only=True)
-    counts = method.fit(read_centers(centers), state["head.weight"].flatten(1).float())
-    done = cluster.each(
-        file_maps, [str(p) for p in features], (method.directions, str(folder)), progress
-    )
+    shared = (method.shares, str(folder))
+    done = cluster.each(file_maps, [str(p) for p in similar], shared, progress)
     images = sum(done)
-    return {"images": images, "prototypes": {classes[n]: c for n, c in counts.items()}}
+    return {"images": images, "prototypes": {classes[n]: list(c) for n, c in counts.items()}}

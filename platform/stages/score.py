@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..data import class_maps, planes, shards
 from ..data.class_maps import ClassMaps
@@ -45,6 +46,18 @@ class Tally:
         parts = np.zeros((len(PARTS), len(THRESHOLDS) + 1), np.int64)
         return cls(ThresholdCurve(classes), parts, BoundaryScore(classes))
 
+    def add(
+        self, target: Tensor, score: Tensor, best: Tensor, parts: NDArray[np.uint8] | None
+    ) -> None:
+        """Counts one image, `[H,W]` all, as `ThresholdCurve.update`; `parts` as in scenes."""
+        self.curve.update(target, score, best)
+        self.images += 1
+        if parts is not None:
+            below = self.curve.steps.below(score.numpy()) * (best.numpy() == parts // 4)
+            for kind in range(len(PARTS)):
+                chosen = below[parts % 4 == kind + 1]
+                self.parts[kind] += np.bincount(chosen, minlength=self.parts.shape[1])
+
     def merge(self, other: Tally) -> None:
         self.curve.merge(other.curve)
         self.parts = self.parts + other.parts
@@ -66,7 +79,7 @@ def add_image(tally: Tally, found: ClassMaps | NDArray[np.uint8], row: dict[str,
         size = (found.height, found.width)
         score, best = best_class(torch.from_numpy(found.planes), found.classes, size)
     else:
-        best = torch.from_numpy(np.where(found == VOID, 0, found)).long()
+        best = torch.from_numpy(np.where(found == VOID, 0, found).astype(np.uint8))
         score = (best > 0).float()
     if target.shape != score.shape:
         raise InputError(
@@ -75,14 +88,8 @@ def add_image(tally: Tally, found: ClassMaps | NDArray[np.uint8], row: dict[str,
         )
     if not isinstance(found, ClassMaps):
         tally.boundary.update(target.numpy(), best.numpy())
-    tally.curve.update(target, score, best)
-    tally.images += 1
-    if row["parts"] is not None:
-        parts = torch.from_numpy(decode_mask(row["parts"], row["id"])).long()
-        below = tally.curve.steps.below(score) * (best == parts // 4)
-        for kind in range(len(PARTS)):
-            chosen = below[parts % 4 == kind + 1]
-            tally.parts[kind] += np.bincount(chosen, minlength=tally.parts.shape[1])
+    parts = None if row["parts"] is None else decode_mask(row["parts"], row["id"])
+    tally.add(target, score, best, parts)
 
 
 def score_slice(pair: tuple[shards.Slice, str], classes: int, kind: str = "maps") -> Tally:
@@ -122,6 +129,11 @@ def score(
     total = Tally.empty(classes)
     for tally in cluster.each(score_slice, pairs, (classes, kind), progress):
         total.merge(tally)
+    return leave(folder, total)
+
+
+def leave(folder: Path, total: Tally) -> dict[str, Any]:
+    """Leaves the counts of one split in `folder`."""
     np.savez_compressed(
         folder / COUNTS,
         curve=total.curve.counts,

@@ -213,28 +213,64 @@ def centers(context: Context, method: PrototypeMethod, maps: Stage) -> Step:
     return Step(stage, compute)
 
 
-def localized(
-    context: Context,
-    method: PrototypeMethod,
-    *,
-    network: Stage,
-    centers: Stage,
-    maps: Stage,
-    split: str,
-) -> Step:
-    """Maps from the features that were kept with `maps`, by prototypes among `centers`."""
-    settings = dataclasses.asdict(method.settings)
+def similar(context: Context, method: PrototypeMethod, centers: Stage, maps: Stage) -> Step:
+    """Cosines of the features that were kept with `maps` with all centres."""
     stage = Stage(
-        name="maps",
+        name="similarities",
         version=1,
-        config={
-            "method": method.name,
-            "settings": {name: settings[name] for name in method.selection},
-            "split": split,
-        },
-        inputs={"features": maps.key, "centers": centers.key, "network": network.key},
-        title=f"{method.name} maps of {split}",
+        config={},
+        inputs={"features": maps.key, "centers": centers.key},
+        title=f"{method.name} similarities of {maps.config['split']}",
     )
+
+    def compute(folder: Path) -> dict[str, Any]:
+        from ..stages import cluster, similarity
+
+        cluster.connect()
+        return similarity.compute(
+            folder,
+            context.artefact(maps).files(".npy"),
+            context.artefact(centers).path("centers.npz"),
+            context.count,
+        )
+
+    return Step(stage, compute)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What prototypes are chosen with, and the similarities that they are applied to."""
+
+    method: PrototypeMethod
+    network: Stage
+    centers: Stage
+    similar: Stage
+
+    def counts(self, context: Context) -> dict[int, list[int]]:
+        """Has the method choose; how many prototypes of each class."""
+        from ..stages import localize
+
+        centers = context.artefact(self.centers).path("centers.npz")
+        return localize.chosen(centers, context.artefact(self.network).folder, self.method)
+
+    def stage(self, split: str) -> Stage:
+        """The maps of a split."""
+        settings = dataclasses.asdict(self.method.settings)
+        return Stage(
+            name="maps",
+            version=1,
+            config={
+                "method": self.method.name,
+                "settings": {name: settings[name] for name in self.method.selection},
+                "split": split,
+            },
+            inputs={"similarities": self.similar.key, "network": self.network.key},
+            title=f"{self.method.name} maps of {split}",
+        )
+
+
+def localized(context: Context, chosen: Chosen, split: str) -> Step:
+    """Maps by prototypes."""
 
     def compute(folder: Path) -> dict[str, Any]:
         from ..stages import cluster, localize
@@ -242,15 +278,35 @@ def localized(
         cluster.connect()
         return localize.localize(
             folder,
-            context.artefact(maps).files(".npy"),
-            context.artefact(centers).path("centers.npz"),
-            context.artefact(network).folder,
-            method,
+            context.artefact(chosen.similar).files(".npy"),
+            chosen.counts(context),
+            chosen.method,
             dict(enumerate(context.classes)),
             context.count,
         )
 
-    return Step(stage, compute)
+    return Step(chosen.stage(split), compute)
+
+
+def scored_at_once(context: Context, scores: Stage, chosen: Chosen, split: str) -> Step | None:
+    """The stage `scores` of a split's maps by prototypes, computed without these maps; None where
+    the split is too large for it."""
+    from ..stages import quick
+
+    if not quick.fits(tuple(context.pieces(split))):
+        return None
+
+    def compute(folder: Path) -> dict[str, Any]:
+        chosen.counts(context)
+        return quick.compute(
+            folder,
+            context.artefact(chosen.similar).files(".npy"),
+            context.pieces(split),
+            chosen.method.shares,
+            len(context.classes) + 1,
+        )
+
+    return Step(scores, compute)
 
 
 def scores(context: Context, name: str, split: str, found: Stage) -> Step:

@@ -109,10 +109,7 @@ def select(foreground, context, **options):
     chosen = LPCAM(LPCAMConfig(**options)).select(
         Centers(foreground=centers, context=others), weights, 0
     )
-    return [
-        [i for i, c in enumerate(of) if (chosen_of == c).all(1).any()]
-        for of, chosen_of in zip((centers, others), chosen, strict=True)
-    ]
+    return [torch.nonzero(side).flatten().tolist() for side in chosen]
 
 
 def test_selection():
@@ -140,6 +137,15 @@ def test_a_class_without_features_has_no_direction():
     none = Centers(foreground=torch.zeros(0, 3), context=torch.ones(4, 3))
     assert method.fit({1: none}, weights) == {1: [0, 4]}
     assert torch.equal(method.directions, torch.zeros(2, 3))
+
+
+def test_shares_are_those_of_the_mean():
+    """Each chosen foreground centre counts as much, context as much less; the others nothing."""
+    method = LPCAM(LPCAMConfig(mu_f=0.9, mu_b=0.5, mu_b_low=0.05))
+    near, weights = with_scores(0.95, 0.85, 0.91)
+    far, _ = with_scores(0.4, 0.6, 0.03, 0.1)
+    method.fit({0: Centers(foreground=near, context=far)}, weights)
+    assert method.shares[0].tolist() == [0.5, 0, 0.5, -0.5, 0, 0, -0.5]
 
 
 def test_directions_are_means_of_units():

@@ -77,7 +77,8 @@ def test_maps_from_kept_features_equal_the_networks(job: Any) -> None:
     network = maps.load_network(
         job.experiment.network, method, 6, artefact(job, job.pipeline.network).path("network.pt")
     )
-    centers = clustering.read_centers(artefact(job, job.pipeline.centers).path("centers.npz"))
+    chosen = job.pipeline.chosen["val"]
+    centers = clustering.read_centers(artefact(job, chosen.centers).path("centers.npz"))
     method.fit(centers, network.class_weights.detach())
     rows = rows_of(job, "val")
     stored = artefact(job, job.pipeline.maps["lpcam"]["val"]).files(".parquet")

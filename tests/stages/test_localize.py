@@ -11,14 +11,18 @@ import torch
 from wsss.methods.cam import CAM
 from wsss.methods.lpcam import LPCAM, LPCAMConfig
 from wsss.platform.data import class_maps, shards
-from wsss.platform.data.images import decode_image
+from wsss.platform.data.images import decode_image, encode_png
 from wsss.platform.data.transforms import normalized, resized
 from wsss.platform.experiment import Network, Views
 from wsss.platform.method import Centers
 from wsss.platform.ops.maps import grid_size, merge_scales, normalize
+from wsss.platform.ops.prototypes import unit
+from wsss.platform.stages import quick
 from wsss.platform.stages.clustering import draw, open_features, split_rows
 from wsss.platform.stages.localize import file_maps, place_maps
 from wsss.platform.stages.maps import Infer, Job, Place, read_places
+from wsss.platform.stages.score import score_slice
+from wsss.platform.stages.similarity import file_similarities, read, similarities
 from wsss.platform.stages.train import build
 
 CLASSES, SCALES = 3, (1.0, 0.5, 1.5)
@@ -32,25 +36,51 @@ def network():
 
 
 @pytest.fixture
-def method(network):
-    made = LPCAM(LPCAMConfig(mu_f=0.0, mu_b=1.0))
+def centers(network):
     generator = torch.Generator().manual_seed(2)
     width = network.head.in_channels
-    of_class = {
+    return {
         n: Centers(
             foreground=torch.rand(3, width, generator=generator) ** 3,
-            context=torch.rand(2, width, generator=generator) ** 3,
+            context=torch.rand(2 + n, width, generator=generator) ** 3,
         )
         for n in range(CLASSES)
     }
-    made.fit(of_class, network.class_weights.detach())
+
+
+@pytest.fixture
+def units(centers):
+    return {n: unit(torch.cat([of.foreground, of.context])) for n, of in centers.items()}
+
+
+@pytest.fixture
+def method(network, centers):
+    made = LPCAM(LPCAMConfig(mu_f=0.0, mu_b=1.0))
+    made.fit(centers, network.class_weights.detach())
     return made
 
 
 @pytest.fixture
-def kept(network, write_shards, tmp_path):
+def similar(kept, units, tmp_path):
+    """The file of similarities of the features that were kept."""
+    out = tmp_path / "similar"
+    out.mkdir()
+    threads = torch.get_num_threads()
+    assert file_similarities(str(kept[1]), units, str(out)) == len(kept[0])
+    torch.set_num_threads(threads)
+    return out / kept[1].name
+
+
+@pytest.fixture
+def piece(write_shards):
+    mask = np.random.default_rng(4).choice([0, 0, 1, 2, 3, 255], (41, 56)).astype(np.uint8)
+    (out,) = write_shards([3], size=(41, 56), mask=encode_png(mask))
+    return out
+
+
+@pytest.fixture
+def kept(network, piece, tmp_path):
     """Runs inference over one slice; its rows and the path of its features."""
-    (piece,) = write_shards([3], size=(41, 56))
     torch.save(network.state_dict(), tmp_path / "network.pt")
     folder = tmp_path / "maps"
     folder.mkdir()
@@ -87,12 +117,12 @@ def slow_maps(localizer, network, row):
     return maps[0, row["labels"]]
 
 
-def test_maps_from_kept_features_are_those_of_the_network(kept, network, method):
-    rows, path = kept
-    features, places = open_features(path), read_places(path.with_suffix(".json"))
-    assert [p.id for p in places] == [r["id"] for r in rows]
-    for row, place in zip(rows, places, strict=True):
-        found = place_maps(place, features, method.directions)
+def test_maps_from_kept_features_are_those_of_the_network(kept, network, method, similar):
+    rows, _ = kept
+    places = list(read(similar, {n: len(s) for n, s in method.shares.items()}))
+    assert [p.id for p, _ in places] == [r["id"] for r in rows]
+    for row, (place, of_image) in zip(rows, places, strict=True):
+        found = place_maps(place, of_image, method.shares)
         assert found.classes == tuple(n + 1 for n in row["labels"])
         assert (found.height, found.width) == (41, 56)
         expected = slow_maps(method, network, row)
@@ -139,28 +169,68 @@ def test_features_of_the_scales_have_length_one_and_fill_the_file(kept):
     assert end == len(features)
 
 
-def test_a_file_of_maps(kept, method, tmp_path):
+def test_similarities_are_cosines(kept, centers, similar):
+    """In float64, feature by feature; their file is read back as it was written."""
+    _, path = kept
+    features = open_features(path)
+    found = read(similar, {n: len(of.foreground) + len(of.context) for n, of in centers.items()})
+    count = 0
+    for place, blocks in found:
+        own = np.concatenate([f for _, f in place.scales(features)]).astype(np.float64)
+        own /= np.linalg.norm(own, axis=1, keepdims=True)
+        for n, block in zip(place.labels, blocks, strict=True):
+            both = torch.cat([centers[n].foreground, centers[n].context]).double().numpy()
+            both /= np.linalg.norm(both, axis=1, keepdims=True)
+            np.testing.assert_allclose(block, own @ both.T, atol=1e-3)
+            count += block.size
+    assert count == len(np.load(similar))
+
+
+def test_a_file_of_maps(kept, method, similar, tmp_path):
     rows, path = kept
     out = tmp_path / "out"
     out.mkdir()
     threads = torch.get_num_threads()
-    assert file_maps(str(path), method.directions, str(out)) == len(rows)
+    assert file_maps(str(similar), method.shares, str(out)) == len(rows)
     torch.set_num_threads(threads)
     found = list(class_maps.read([out / f"{path.stem}.parquet"]))
     assert [m.id for m in found] == [r["id"] for r in rows]
 
 
+def test_scores_at_once_are_those_of_the_maps(piece, method, similar, tmp_path):
+    """Whatever is asked for before: counts that are kept do not mix."""
+    out = tmp_path / "out"
+    out.mkdir()
+    widths = tuple((n, len(s)) for n, s in method.shares.items())
+    split = quick.Split((str(similar),), (piece,), widths, CLASSES + 1)
+    generator = torch.Generator().manual_seed(3)
+    threads = torch.get_num_threads()
+    first = dict(method.shares)
+    other = {n: torch.randn(len(s), generator=generator) for n, s in first.items()}
+    for shares in (first, other, {**first, 1: other[1]}, first):
+        file_maps(str(similar), shares, str(out))
+        wanted = score_slice((piece, str(out / f"{similar.stem}.parquet")), CLASSES + 1)
+        found = split.tally(shares)
+        assert wanted.curve.counts.sum() > 0
+        np.testing.assert_array_equal(found.curve.counts, wanted.curve.counts)
+        assert found.images == wanted.images == 3
+    torch.set_num_threads(threads)
+    assert split.counted.cache_info().hits > 0
+
+
 def test_an_image_without_classes_has_no_maps(method):
     place = Place(id="x", labels=(), height=17, width=9, offset=0, grids=((3, 2),))
-    found = place_maps(place, np.ones((12, method.directions.shape[1]), np.float16),
-                       method.directions)  # fmt: skip
+    found = place_maps(place, [], method.shares)
     assert found.classes == ()
     assert found.planes.shape == (0, 5, 3)
 
 
-def test_a_class_without_prototypes_has_a_zero_map():
-    place = Place(id="x", labels=(1,), height=8, width=8, offset=0, grids=((2, 2),))
-    found = place_maps(place, np.ones((8, 4), np.float16), torch.zeros(3, 4))
+def test_a_class_without_centers_has_a_zero_map(units):
+    place = Place(id="x", labels=(7,), height=8, width=8, offset=0, grids=((2, 2),))
+    rows = np.ones((8, units[0].shape[1]), np.float16)
+    (block,) = similarities(place, rows, units)
+    assert block.shape == (4, 0)
+    found = place_maps(place, [block], {})
     assert not found.planes.any()
     assert np.isfinite(found.planes).all()
 
