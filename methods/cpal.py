@@ -47,6 +47,12 @@ class CPALConfig(Options):
         "weighted: positiveness ranks and weights the cosines; printed: it cancels (Eqs. 6, 13)",
         choices=("weighted", "printed"),
     )
+    measure: str | None = option(
+        None,
+        "of the positiveness (Table 3), none: the dot product; distances count negatively",
+        choices=(None, "cosine", "l1", "l2"),
+        late=True,
+    )
     shift: str = option(
         "anchors",
         "what the alignment (Eq. 12) moves: the anchors, the features too, or nothing",
@@ -72,15 +78,24 @@ def shift(context: Tensor, anchors: Tensor) -> Tensor:
     return context.mean(0) - anchors.mean(0)
 
 
-def positiveness(anchor: Tensor, context: Tensor, temperature: float | None = None) -> Tensor:
+def positiveness(
+    anchor: Tensor, context: Tensor, temperature: float | None = None, measure: str | None = None
+) -> Tensor:
     """How related each context prototype is to the anchor: `[D]`, `[P,D]` to `[P]` (Eq. 7).
 
     Args:
         anchor: of one class in one image.
         context: prototypes of that class.
         temperature: of the softmax over them; none: square root of D.
+        measure: see `CPALConfig`.
     """
-    return F.softmax(context @ anchor / (temperature or anchor.shape[-1] ** 0.5), dim=0)
+    if measure == "cosine":
+        near = unit(context) @ unit(anchor)
+    elif measure in ("l1", "l2"):
+        near = -(context - anchor).norm(p=int(measure[1]), dim=1)
+    else:
+        near = context @ anchor
+    return F.softmax(near / (temperature or anchor.shape[-1] ** 0.5), dim=0)
 
 
 def soft_neighbours(
@@ -89,6 +104,7 @@ def soft_neighbours(
     top_k: int,
     temperature: float | None = None,
     weighting: str = "weighted",
+    measure: str | None = None,
 ) -> Tensor:
     """The direction `[D]` whose dot product with a unit feature is the weighted mean cosine to
     the `top_k` most related prototypes (Eqs. 6 and 13).
@@ -96,7 +112,7 @@ def soft_neighbours(
     With `printed`, ranking and mean ignore the positiveness, as it cancels in the equations.
     """
     cosine = unit(context) @ unit(anchor)
-    weights = positiveness(anchor, context, temperature)
+    weights = positiveness(anchor, context, temperature, measure)
     if weighting == "printed":
         weights = torch.ones_like(weights)
     chosen = (weights * cosine).topk(min(top_k, len(context))).indices
@@ -303,11 +319,7 @@ class CPAL(Method):
                 of_class = of_class + delta
                 if s.shift == "both":
                     moved = unit(features[own] + delta[:, None, None], dim=1)
-            directions = torch.stack(
-                [
-                    soft_neighbours(a, context, s.top_k, s.temperature or None, s.weighting)
-                    for a in of_class
-                ]
-            )
+            how = (s.top_k, s.temperature or None, s.weighting, s.measure)
+            directions = torch.stack([soft_neighbours(a, context, *how) for a in of_class])
             out[own, index] = F.relu(torch.einsum("bdhw,bd->bhw", moved, directions)).to(out)
         return out

@@ -39,6 +39,17 @@ class SIPEConfig(Options):
         "what alpha scales: the background's overlap (code) or its map (paper, Eq. 2)",
         choices=("iou", "map"),
     )
+    features: str | None = option(
+        None,
+        "of the prototypes (Table 5), none: all stages joined; c4: the last, semantic one",
+        choices=(None, "c4"),
+        late=True,
+    )
+    plain_background: bool | None = option(
+        None,
+        "the background is what no IS-CAM claims, and not a prototype's (Table 5, w/o BPM)",
+        late=True,
+    )
     normalized: bool = option(True, "the loss takes IS-CAM over its maximum (paper, Eq. 10: raw)")
     seed_features: str = option(
         "sides", "features of the seeds at inference (training: c4)", choices=("sides", "c4")
@@ -108,8 +119,7 @@ class SIPE(Method):
         alpha = self.settings.background_weight
         maps = self._maps(scores, alpha) * present[:, :, None, None] * valid
         seeds = self._seeds(stages["c4"], maps, alpha) * valid
-        sides = hierarchy(network, stages)
-        specific = cosine_maps(sides, masked_average(sides, seeds))
+        specific = self._specific(self._features(network, stages), seeds)
         if self.settings.normalized:
             specific = normalize(specific)
         terms["consistency"] = self.settings.weight * (maps - specific).abs().mean()
@@ -130,12 +140,23 @@ class SIPE(Method):
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         stages = network.features(torch.cat([images, images.flip(-1)]))
         scores = merge_flip(*network.head(stages["c4"]).chunk(2))
-        features = merge_flip(*hierarchy(network, stages).chunk(2))
-        of_seeds = features
+        features = merge_flip(*self._features(network, stages).chunk(2))
+        of_seeds = merge_flip(*hierarchy(network, stages).chunk(2))
         if self.settings.seed_features == "c4":
             of_seeds = merge_flip(*stages["c4"].chunk(2))
         alpha = self.settings.inference_weight
         seeds = self._seeds(of_seeds, self._maps(scores, alpha), alpha)
         present = torch.cat([torch.ones_like(labels[:, :1]), labels], 1).to(seeds)
         seeds = seeds * present[:, :, None, None]
-        return cosine_maps(features, masked_average(features, seeds))
+        return self._specific(features, seeds)
+
+    def _features(self, network: Classifier, stages: Mapping[str, Tensor]) -> Tensor:
+        """What prototypes are means of."""
+        return stages["c4"] if self.settings.features == "c4" else hierarchy(network, stages)
+
+    def _specific(self, features: Tensor, seeds: Tensor) -> Tensor:
+        """IS-CAM `[B,N+1,H,W]` from seeds of as many planes (Eq. 7)."""
+        maps = cosine_maps(features, masked_average(features, seeds))
+        if self.settings.plain_background:
+            maps = torch.cat([background(maps[:, 1:]), maps[:, 1:]], 1)
+        return maps

@@ -222,14 +222,25 @@ class SSC(Method):
             "training.batch_size": 6,
             "training.epochs": 10,
         },
-        "default": {**IRN_PRESETS["default"], "ssc.picture": 4},
+        "default": {
+            **IRN_PRESETS["default"],
+            "ssc.delta": 1.0,
+            "ssc.perceptual": 0.0,
+            "ssc.warm_up": 0.6,
+            "ssc.picture": 4,
+        },
         "scenes": {**IRN_PRESETS["scenes"], "ssc.picture": 2},
     }
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "suppression": {"ssc.perceptual": 0.0, "ssc.modulation": 0.0},
-        "suppression, reconstruction": {"ssc.modulation": 0.0},
-        "all without reliable selection": {"ssc.threshold": 1.0},
-        "all": {},
+        "suppression": {"ssc.delta": 0.55, "ssc.perceptual": 0.0, "ssc.modulation": 0.0},
+        "and reconstruction": {
+            "ssc.delta": 0.55,
+            "ssc.perceptual": 1.0,
+            "ssc.modulation": 0.0,
+        },
+        "and modulation": {"ssc.delta": 0.55, "ssc.perceptual": 1.0},
+        "modulation without reliable selection": {"ssc.threshold": 1.0},
+        "modulation": {},
     }
 
     @property

@@ -20,6 +20,7 @@ def parser() -> argparse.ArgumentParser:
     _data(commands)
     _run(commands)
     _sweep(commands)
+    _figure(commands)
     _compare(commands)
     _ablate(commands)
     _report(commands)
@@ -109,6 +110,13 @@ def _experiment(sub: argparse.ArgumentParser, many: bool = False) -> None:
         )
     else:
         sub.add_argument("method", help="see wsss methods; several train together: sipe+cam")
+        sub.add_argument(
+            "--localizer", default="", metavar="METHOD", help="reads the trained network"
+        )
+    _fields(sub)
+
+
+def _fields(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--data", default="scenes", metavar="NAME", help="data set, see wsss data")
     sub.add_argument(
         "--preset",
@@ -116,10 +124,6 @@ def _experiment(sub: argparse.ArgumentParser, many: bool = False) -> None:
         help="paper, release (what the authors' code does), default, or scenes; none: scenes "
         "for drawn data, else default",
     )
-    if not many:
-        sub.add_argument(
-            "--localizer", default="", metavar="METHOD", help="reads the trained network"
-        )
     _chain(sub)
     sub.add_argument("--backbone", metavar="NAME", help="see wsss doctor")
     sub.add_argument("--weights", metavar="FILE", help="local ImageNet weights, .pth")
@@ -191,15 +195,29 @@ def _sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         metavar="NAME",
         help="asha: stop trainings early that do worse than others",
     )
+    _trials(sub)
+
+
+def _trials(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--split", default="train", help="split of the objective (best mIoU)")
+    sub.add_argument("--repeats", type=int, default=1, help="seeds of each point, from --seed on")
+    sub.add_argument("--concurrent", type=int, default=2, help="trials side by side")
     sub.add_argument("--retries", type=int, default=0, help="further tries of a trial that fails")
     sub.add_argument(
         "--resume", action="store_true", help="go on with a sweep that was broken off or failed"
     )
-    sub.add_argument("--split", default="train", help="split of the objective (best mIoU)")
-    sub.add_argument("--repeats", type=int, default=1, help="seeds of each point, from --seed on")
-    sub.add_argument("--concurrent", type=int, default=2, help="trials side by side")
     sub.add_argument("--seed", type=int, default=0, help="of everything drawn at random")
     _record(sub)
+
+
+def _figure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sub = _add(commands, "figure", "what a paper's figure or table varies, beside its numbers")
+    sub.add_argument(
+        "figure", metavar="METHOD-NAME", help="e.g. lpcam-5, cpal-4, cpal-table-2, ssc-7"
+    )
+    _fields(sub)
+    sub.set_defaults(method="", localizer="")
+    _trials(sub)
 
 
 def _compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -206,6 +206,37 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     _say(f"page: {page.as_uri()}")
 
 
+def figure(options: argparse.Namespace, command: str) -> None:
+    """`wsss figure`: what a paper's figure varies, beside the numbers that it prints."""
+    from . import spaces
+    from .sweep import run as run_sweep
+    from .text import figure_table
+    from .trial import Sweep
+
+    store = Store(options.store)
+    method, found = spaces.figure(options.figure)
+    points = {repr(changes): changes for of in found["panels"].values() for _, changes, _ in of}
+    space: dict[str, list[Any]] = {}
+    for changes in points.values():
+        for field, value in changes.items():
+            space[field] = list(dict.fromkeys([*space.get(field, []), value]))
+    wanted = Sweep(
+        base=asked.experiment(options, store, options.seed, method=method),
+        space=space,
+        split=options.split,
+        concurrent=options.concurrent,
+        repeats=options.repeats,
+        retries=options.retries,
+        listed=tuple(points.values()),
+        figure=options.figure,
+    )
+    name = check_id(options.name or f"{options.figure}-{options.data}")
+    if not (store.root / "sweeps" / name / "sweep.json").exists():
+        _announce(store, wanted)
+    record = run_sweep(store, wanted, name, command, _progress(options), options.resume)
+    _say(figure_table(found, record))
+
+
 def _both(
     store: Store, wanted: Sweep, record: SweepRecord, command: str, progress: Silent
 ) -> tuple[list[RunRecord], list[RunRecord]]:

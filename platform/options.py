@@ -29,12 +29,14 @@ def option(
     high: float | None = None,
     choices: tuple[Any, ...] | None = None,
     file: bool = False,
+    late: bool = False,
 ) -> Any:
     """A dataclass field with a help text (meaning, unit, source) and allowed values.
 
-    A `file` is kept as an absolute path (workers run in other folders).
+    A `file` is kept as an absolute path (workers run in other folders). One that came `late`
+    enters keys only where it is not None, so that what was computed before it is still found.
     """
-    about = {"help": help, "low": low, "high": high, "choices": choices, "file": file}
+    about = {"help": help, "low": low, "high": high, "choices": choices, "file": file, "late": late}
     return dataclasses.field(default=default, metadata=about)
 
 

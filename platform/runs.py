@@ -156,7 +156,8 @@ class SweepRecord:
 
     The objective is the best mIoU over the seed thresholds of `localizer` on `split`.
     `default` holds the parameters of the untuned preset. `run` names the run of the best point,
-    whose scores stand beside those of the plain localizer.
+    whose scores stand beside those of the plain localizer. `figure`: the paper's figure that the
+    sweep is for.
     """
 
     name: str
@@ -172,6 +173,7 @@ class SweepRecord:
     started: str
     seconds: float
     digest: str
+    figure: str = ""
 
 
 def as_json(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from .errors import InputError
@@ -40,20 +40,18 @@ def grid(space: Space) -> list[Params]:
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
 
 
+def drawn(space: Space, count: int, seed: int) -> list[Params]:
+    """Different points of the grid at random, in the grid's order; all for a count of 0."""
+    points = grid(space)
+    if not count or count >= len(points):
+        return points
+    return [points[k] for k in sorted(random.Random(seed).sample(range(len(points)), count))]
+
+
 class Fixed:
-    """Points that are known beforehand.
+    """Points that are known beforehand."""
 
-    Args:
-        space: values by field.
-        count: fewer than the grid has are drawn at random, different ones; 0: the grid.
-        seed: of the drawing.
-    """
-
-    def __init__(self, space: Space, count: int, seed: int) -> None:
-        points = grid(space)
-        if count and count < len(points):
-            chosen = sorted(random.Random(seed).sample(range(len(points)), count))
-            points = [points[k] for k in chosen]
+    def __init__(self, points: Sequence[Params]) -> None:
         self.points = points
 
     def ask(self, number: int, told: Mapping[int, float | None]) -> Params | None:
@@ -68,7 +66,7 @@ class TPE:
     drawn at random.
 
     Args:
-        space: values by field; those of numbers enter by their rank, others as categories.
+        space: values by field; those of numbers enter by their place, others as categories.
         seed: of every draw.
         width: points of a generation, those that run side by side.
     """
@@ -130,4 +128,4 @@ def search(kind: str, space: Space, count: int, seed: int, width: int) -> Search
         raise InputError(f"--search grid tries all {points} points; leave out --trials {count}")
     if kind in ("random", "tpe") and not count:
         raise InputError(f"--search {kind} needs to know how many --trials; all are {points}")
-    return TPE(space, seed, width) if kind == "tpe" else Fixed(space, count, seed)
+    return TPE(space, seed, width) if kind == "tpe" else Fixed(drawn(space, count, seed))

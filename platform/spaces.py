@@ -6,9 +6,11 @@ import importlib
 import runpy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from .errors import InputError
+from .method import methods
 
 Space = Mapping[str, Sequence[Any]]
 ATTRIBUTE = "SPACES"
@@ -37,13 +39,32 @@ def find(method: str, text: str) -> tuple[str, Space]:
     return f"{Path(path).stem}-{name}" if path.endswith(".py") else name, found[name]
 
 
-def _of_method(method: str) -> Mapping[str, Space]:
+def figure(text: str) -> tuple[str, Mapping[str, Any]]:
+    """The method and the figure of its paper that `METHOD-NAME` stands for.
+
+    Raises:
+        InputError: there is none; the message lists those that exist.
+    """
+    method, _, name = text.partition("-")
+    every = {m: getattr(_module(m), "FIGURES", {}) for m in methods() if _module(m)}
+    if name not in every.get(method, {}):
+        names = ", ".join(f"{m}-{n}" for m, of in every.items() for n in of)
+        raise InputError(f"unknown figure {text!r}; there are {names}")
+    found: Mapping[str, Any] = every[method][name]
+    return method, found
+
+
+def _module(name: str) -> ModuleType | None:
     try:
-        module = importlib.import_module(f"wsss.tune_spaces.{method}")
-    except ModuleNotFoundError as error:
-        raise InputError(f"method {method!r} has no search space in tune_spaces/") from error
-    found: Mapping[str, Space] = getattr(module, ATTRIBUTE)
-    return found
+        return importlib.import_module(f"wsss.tune_spaces.{name}")
+    except ModuleNotFoundError:
+        return None
+
+
+def _of_method(method: str) -> Mapping[str, Space]:
+    """The spaces of a method, and those that any has."""
+    own, common = _module(method), _module("common")
+    return {**getattr(common, ATTRIBUTE, {}), **getattr(own, ATTRIBUTE, {})}
 
 
 def _of_file(path: Path) -> Mapping[str, Space]:

@@ -56,7 +56,9 @@ def keyed(options: Options) -> dict[str, Any]:
     """
     out = dataclasses.asdict(options)
     for f in dataclasses.fields(options):
-        if f.metadata.get("file") and out[f.name]:
+        if f.metadata.get("late") and out[f.name] is None:
+            del out[f.name]
+        elif f.metadata.get("file") and out[f.name]:
             path = Path(out[f.name])
             if not path.is_file():
                 raise InputError(f"there is no weight file {path}")

@@ -184,6 +184,7 @@ def _run(
         started=started,
         seconds=round(time.monotonic() - began, 2),
         digest=key,
+        figure=sweep.figure,
     )
     write_json(record.path, out)
     return _some(out)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .runs import OWN, PARTS, Point, RunRecord, Score, SweepRecord, ranking
 
@@ -112,3 +113,27 @@ def _point(point: Point) -> str:
         return f"{values} ({100 * point.mean:.1f} %)"
     spread = f"{100 * point.mean:.1f} ± {100 * point.spread:.1f} %"
     return f"{values} ({spread} over {len(point.trials)} seeds)"
+
+
+def figure_table(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
+    """A paper's figure as this sweep has it, beside the numbers that the paper prints, percent.
+
+    Args:
+        figure: of `tune_spaces`.
+        sweep: over its points.
+    """
+    ranked = ranking(sweep.trials)
+    rows = []
+    for panel, points in figure["panels"].items():
+        for label, changes, printed in points:
+            wanted = {field.rpartition(".")[2]: value for field, value in changes.items()}
+            own = [p for p in ranked if p.trials[0].params == wanted]
+            ours = _cell([t.value or math.nan for t in own[0].trials]) if own else "failed"
+            rows.append([f"{panel}: {label}", ours, "-" if printed is None else f"{printed:.1f}"])
+    score = ranked[0].trials[0].score if ranked else None
+    seeds = ", ".join(str(s) for s in sorted({t.seed for t in sweep.trials}))
+    about = f"{sweep.split} of {sweep.dataset}, seeds {seeds}"
+    if score:
+        about += f", n={score.n}, {len(score.scored)} classes, best threshold; {score.rule}"
+    title = figure["title"]
+    return f"{table([title, 'here', 'paper'], rows)}\nhere: {about}\npaper: {figure['published']}"

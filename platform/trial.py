@@ -15,7 +15,7 @@ from .experiment import Experiment
 from .options import replaced
 from .pipeline import Pipeline
 from .runs import Score, SweepRecord, as_json
-from .search import Search, grid, search, size
+from .search import Fixed, Search, grid, search, size
 from .spaces import Space
 from .steps import classify
 from .store import Store, digest
@@ -40,6 +40,9 @@ class Sweep:
         kind: of the search (`search.SEARCHES`); none: the grid, or random where trials are fewer.
         scheduler: `asha` stops trainings early that do worse than others.
         retries: further tries of a trial that fails.
+        listed: the points, where they are no product of values; `space` then tells what they
+            vary.
+        figure: the paper's figure that the sweep is for, if it is for one.
     """
 
     base: Experiment
@@ -51,6 +54,8 @@ class Sweep:
     kind: str = ""
     scheduler: str = ""
     retries: int = 0
+    listed: tuple[Mapping[str, Any], ...] = ()
+    figure: str = ""
 
     def __post_init__(self) -> None:
         if len({short(field) for field in self.space}) < len(self.space):
@@ -67,11 +72,15 @@ class Sweep:
     @cached_property
     def search(self) -> Search:
         """Where the points come from."""
+        if self.listed:
+            return Fixed([dict(point) for point in self.listed])
         return search(self.kind, self.space, self.trials, self.base.seed, self.concurrent)
 
     @property
     def count(self) -> int:
         """Points that will be tried; only TPE may try one twice."""
+        if self.listed:
+            return len(self.listed)
         if self.kind == "tpe":
             return self.trials
         return min(self.trials, size(self.space)) if self.trials else size(self.space)
@@ -85,10 +94,10 @@ class Sweep:
         """What the sweep's results depend on; `base` is the base trial's pipeline."""
         chosen = [self.kind, self.concurrent] if self.kind == "tpe" else []
         stopped = [self.scheduler] if self.scheduler else []
+        listed = [self.listed] if self.listed else []
         repeats = [self.repeats] if self.repeats > 1 else []
-        return digest(
-            [base.digest, self.space, self.count, self.split, *repeats, *chosen, *stopped]
-        )
+        how = [*repeats, *chosen, *stopped, *listed]
+        return digest([base.digest, self.space, self.count, self.split, *how])
 
     def seeded(self, seed: int) -> Experiment:
         """The base with another seed, its host too."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.platform.errors import InputError
-from wsss.platform.search import TPE, Fixed, grid, search, size
+from wsss.platform.search import TPE, drawn, grid, search, size
 
 SPACE = {"lpcam.tau": (0.1, 0.2, 0.3, 0.4, 0.5), "lpcam.K": (4, 8, 12), "lpcam.split": ("a", "b")}
 
@@ -41,10 +41,10 @@ def test_the_grid_has_every_point_once():
 @settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(0, 5))
 def test_drawn_points_differ_and_lie_on_the_grid(count, seed):
-    points = Fixed(SPACE, count, seed).points
+    points = drawn(SPACE, count, seed)
     assert len({tuple(p.values()) for p in points}) == min(count, 30)
     assert all(p in grid(SPACE) for p in points)
-    assert points == Fixed(SPACE, count, seed).points
+    assert points == drawn(SPACE, count, seed)
 
 
 def test_tpe_waits_for_the_generations_before():
@@ -57,8 +57,8 @@ def test_tpe_waits_for_the_generations_before():
 
 def test_tpe_finds_the_top_sooner_than_chance():
     best = [sum(sorted(map(value, ask(TPE(SPACE, seed, 2), 24)))[-8:]) / 8 for seed in range(4)]
-    drawn = [sum(sorted(map(value, Fixed(SPACE, 24, s).points))[-8:]) / 8 for s in range(4)]
-    assert sum(best) > sum(drawn)
+    chance = [sum(sorted(map(value, drawn(SPACE, 24, s)))[-8:]) / 8 for s in range(4)]
+    assert sum(best) > sum(chance)
 
 
 def test_tpe_goes_on_as_it_would_have():

@@ -14,20 +14,46 @@ from wsss.platform.method import methods
 NAMES = sorted(p.stem for p in (Path(__file__).parents[1] / "tune_spaces").glob("*.py"))
 
 
-def test_every_method_with_options_of_its_own_has_one():
-    wanted = {name for name, cls in methods().items() if cls.Config.__dataclass_fields__}
-    assert wanted == set(NAMES)
+def module(name):
+    return importlib.import_module(f"wsss.tune_spaces.{name}")
+
+
+def test_every_method_has_spaces():
+    assert {*methods(), "common"} == set(NAMES)
+    assert all("default" in module(name).SPACES for name in methods())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_value_is_allowed(name):
-    spaces = importlib.import_module(f"wsss.tune_spaces.{name}").SPACES
-    assert "default" in spaces
-    for space in spaces.values():
+    for space in module(name).SPACES.values():
+        assert any(len(values) > 1 for values in space.values())
         for field, values in space.items():
-            assert len(set(values)) == len(values) > 1
+            assert len(set(values)) == len(values) > 0
             for value in values:
-                experiment(name, changes={field: value})
+                experiment("cam" if name == "common" else name, changes={field: value})
+
+
+@pytest.mark.parametrize("name", methods())
+def test_every_point_of_a_figure_makes_an_experiment_and_none_stands_twice(name):
+    for figure in getattr(module(name), "FIGURES", {}).values():
+        assert figure["title"].lower().startswith(name)
+        assert "VOC train" in figure["published"]
+        for points in figure["panels"].values():
+            made = [repr(experiment(name, changes=changes)) for _, changes, _ in points]
+            assert len(set(made)) == len(made) > 1
+            assert all(printed is None or 0 < printed < 100 for _, _, printed in points)
+
+
+def test_a_figure_has_the_name_of_its_method():
+    method, found = spaces.figure("cpal-table-2")
+    assert method == "cpal"
+    assert found["title"] == "CPAL, Table 2"
+    with pytest.raises(InputError, match=r"unknown figure 'lpcam-9'; there are cpal-4, .*ssc-7"):
+        spaces.figure("lpcam-9")
+
+
+def test_any_method_has_the_common_spaces():
+    assert spaces.find("lpcam", "crf") == spaces.find("sipe", "crf")
 
 
 def test_a_space_is_a_file_of_ones_own(tmp_path):

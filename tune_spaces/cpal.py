@@ -11,4 +11,60 @@ SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
         "cpal.top_k": (10, 20, 50),
         "cpal.slots": (100, 500, 800, 1000),
     },
+    "positiveness": {
+        "cpal.weighting": ("weighted", "printed"),
+        "cpal.measure": (None, "cosine", "l1", "l2"),
+        "cpal.prototypes": (20, 50, 100),
+    },
 }
+
+FIGURES: Mapping[str, Mapping[str, Any]] = {
+    "4": {
+        "title": "CPAL, Figure 4",
+        "published": "seed mIoU %, VOC train (1,464 images)",
+        "panels": {
+            "tau": [
+                (0.05, {"cpal.tau": 0.05}, 62.0),
+                (0.1, {"cpal.tau": 0.1}, 62.5),
+                (0.15, {"cpal.tau": 0.15}, 61.7),
+                (0.2, {"cpal.tau": 0.2}, 61.4),
+            ],
+            "length of the support set": [
+                (100, {"cpal.slots": 100}, 61.5),
+                (500, {"cpal.slots": 500}, 62.0),
+                (800, {"cpal.slots": 800}, 62.3),
+                (1000, {"cpal.slots": 1000}, 62.5),
+            ],
+        },
+    },
+    "table-2": {
+        "title": "CPAL, Table 2",
+        "published": "seed mIoU %, VOC train (1,464 images)",
+        "panels": {
+            "neighbours and positiveness": [
+                ("neither", {"cpal.weighting": "printed", "cpal.top_k": 50}, 59.2),
+                ("20 neighbours", {"cpal.weighting": "printed", "cpal.top_k": 20}, 60.3),
+                ("both", {"cpal.weighting": "weighted", "cpal.top_k": 20}, 62.5),
+            ],
+            "K": [
+                (10, {"cpal.weighting": "weighted", "cpal.top_k": 10}, 61.3),
+                (20, {"cpal.weighting": "weighted", "cpal.top_k": 20}, 62.5),
+                (50, {"cpal.weighting": "weighted", "cpal.top_k": 50}, 60.1),
+            ],
+        },
+    },
+    "table-3": {
+        "title": "CPAL, Table 3",
+        "published": "seed mIoU %, VOC train (1,464 images)",
+        "panels": {
+            "measure of the positiveness": [
+                ("L1", {"cpal.measure": "l1"}, 59.6),
+                ("L2", {"cpal.measure": "l2"}, 58.7),
+                ("cosine", {"cpal.measure": "cosine"}, 61.9),
+                ("dot", {"cpal.measure": None}, 62.5),
+            ],
+        },
+    },
+}
+"""What the papers' figures and tables vary, a panel each, and the figures printed for it, percent;
+None where the paper prints no number. A point: its label, the fields that change, the number."""

@@ -19,3 +19,42 @@ SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
         "lpcam.mu_b": (0.5, 0.6, 0.7, 0.8, 0.9),
     },
 }
+
+FIGURES: Mapping[str, Mapping[str, Any]] = {
+    "5": {
+        "title": "LPCAM, Figure 5",
+        "published": "seed mIoU %, VOC train (1,464 images), AMN with LPCAM",
+        "panels": {
+            "tau": [
+                (0.05, {"lpcam.tau": 0.05}, None),
+                (0.1, {"lpcam.tau": 0.1}, 65.3),
+                (0.2, {"lpcam.tau": 0.2}, None),
+                (0.3, {"lpcam.tau": 0.3}, None),
+                (0.4, {"lpcam.tau": 0.4}, None),
+            ],
+            "mu_f": [
+                (0.6, {"lpcam.mu_f": 0.6}, None),
+                (0.7, {"lpcam.mu_f": 0.7}, None),
+                (0.8, {"lpcam.mu_f": 0.8}, None),
+                (0.9, {"lpcam.mu_f": 0.9}, 65.3),
+                (0.95, {"lpcam.mu_f": 0.95}, None),
+            ],
+            "mu_b": [
+                (0.5, {"lpcam.mu_b": 0.5}, None),
+                (0.6, {"lpcam.mu_b": 0.6}, None),
+                (0.7, {"lpcam.mu_b": 0.7}, None),
+                (0.8, {"lpcam.mu_b": 0.8}, None),
+                (0.9, {"lpcam.mu_b": 0.9}, 65.3),
+            ],
+            "K": [
+                (4, {"lpcam.K": 4}, None),
+                (8, {"lpcam.K": 8}, None),
+                (12, {"lpcam.K": 12}, 65.3),
+                (16, {"lpcam.K": 16}, None),
+                (20, {"lpcam.K": 20}, 64.6),
+            ],
+        },
+    },
+}
+"""What the papers' figures and tables vary, a panel each, and the figures printed for it, percent;
+None where the paper prints no number. A point: its label, the fields that change, the number."""

@@ -20,3 +20,38 @@ SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
         "psdpm.average": ("present", "all"),
     },
 }
+
+FIGURES: Mapping[str, Mapping[str, Any]] = {
+    "table-4": {
+        "title": "PSDPM, Table 4",
+        "published": "seed mIoU %, VOC train (1,464 images), on CLIMS",
+        "panels": {
+            "what is learnt from": [
+                ("D", {"psdpm.source": "segmenter", "psdpm.depth": 0}, 59.7),
+                ("D + A", {"psdpm.source": "both", "psdpm.depth": 0}, 61.3),
+                ("D, FPEM", {"psdpm.source": "segmenter", "psdpm.depth": 3}, 67.9),
+                ("D + A, FPEM", {"psdpm.source": "both", "psdpm.depth": 3}, 68.5),
+            ],
+        },
+    },
+    "table-5": {
+        "title": "PSDPM, Table 5",
+        "published": "seed mIoU %, VOC train (1,464 images), on CLIMS",
+        "panels": {
+            "steps of FPEM": [
+                (0, {"psdpm.depth": 0}, 61.3),
+                (1, {"psdpm.depth": 1}, 64.8),
+                (2, {"psdpm.depth": 2}, 68.0),
+                (3, {"psdpm.depth": 3}, 68.5),
+            ],
+            "what FPEM sees": [
+                ("all but position", {"psdpm.position": "none"}, 68.1),
+                ("all but features", {"psdpm.features": False}, 64.2),
+                ("all but colour", {"psdpm.colour": False}, 68.2),
+                ("all", {"psdpm.position": "4d"}, 68.5),
+            ],
+        },
+    },
+}
+"""What the papers' figures and tables vary, a panel each, and the figures printed for it, percent;
+None where the paper prints no number. A point: its label, the fields that change, the number."""

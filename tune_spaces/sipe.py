@@ -11,4 +11,25 @@ SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
         "sipe.weight": (0.5, 1.0, 2.0),
         "sipe.background_weight": (0.3, 0.5, 0.7),
     },
+    "prototypes": {
+        "sipe.features": (None, "c4"),
+        "sipe.plain_background": (None, True),
+    },
 }
+
+FIGURES: Mapping[str, Mapping[str, Any]] = {
+    "table-5": {
+        "title": "SIPE, Table 5, estimated background",
+        "published": "seed mIoU %, VOC train (1,464 images)",
+        "panels": {
+            "features and background": [
+                ("semantic", {"sipe.features": "c4", "sipe.plain_background": True}, 54.6),
+                ("semantic, BPM", {"sipe.features": "c4", "sipe.plain_background": None}, 54.3),
+                ("hierarchical", {"sipe.features": None, "sipe.plain_background": True}, 51.2),
+                ("hierarchical, BPM", {"sipe.features": None, "sipe.plain_background": None}, 58.6),
+            ],
+        },
+    },
+}
+"""What the papers' figures and tables vary, a panel each, and the figures printed for it, percent;
+None where the paper prints no number. A point: its label, the fields that change, the number."""

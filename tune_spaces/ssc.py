@@ -11,4 +11,54 @@ SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
         "ssc.modulation": (0.5, 1.0, 2.0),
         "ssc.delta": (0.4, 0.55, 0.7),
     },
+    "modulation": {
+        "ssc.modulation": (0.3, 1.0, 3.0),
+        "ssc.warm_up": (0.2, 0.4, 0.6, 0.8),
+        "ssc.kernel": (4, 8, 12),
+        "ssc.threshold": (0.2, 0.3, 0.4),
+    },
 }
+
+FIGURES: Mapping[str, Mapping[str, Any]] = {
+    "7": {
+        "title": "SSC, Figure 7",
+        "published": "seed mIoU %, VOC train (1,464 images); the text says where it is best",
+        "panels": {
+            "weight of the reconstruction": [
+                (0.1, {"ssc.perceptual": 0.1}, None),
+                (0.5, {"ssc.perceptual": 0.5}, None),
+                (1, {"ssc.perceptual": 1.0}, 58.3),
+                (2, {"ssc.perceptual": 2.0}, None),
+                (5, {"ssc.perceptual": 5.0}, None),
+            ],
+            "weight of the self-modulation": [
+                (0.1, {"ssc.modulation": 0.1}, None),
+                (0.5, {"ssc.modulation": 0.5}, None),
+                (1, {"ssc.modulation": 1.0}, 58.3),
+                (2, {"ssc.modulation": 2.0}, None),
+                (5, {"ssc.modulation": 5.0}, None),
+            ],
+            "kernel of the erosion": [
+                (4, {"ssc.kernel": 4}, None),
+                (6, {"ssc.kernel": 6}, None),
+                (8, {"ssc.kernel": 8}, 58.3),
+                (10, {"ssc.kernel": 10}, None),
+                (12, {"ssc.kernel": 12}, None),
+            ],
+        },
+    },
+    "table-vii": {
+        "title": "SSC, Table VII",
+        "published": "seed mIoU %, VOC train (1,464 images)",
+        "panels": {
+            "parts": [
+                ("none", {"ssc.delta": 1.0, "ssc.perceptual": 0.0, "ssc.modulation": 0.0}, 48.3),
+                ("DRS", {"ssc.delta": 0.55, "ssc.perceptual": 0.0, "ssc.modulation": 0.0}, 50.2),
+                ("CDR", {"ssc.delta": 0.55, "ssc.perceptual": 1.0, "ssc.modulation": 0.0}, 54.5),
+                ("ASM", {"ssc.delta": 0.55, "ssc.perceptual": 1.0, "ssc.modulation": 1.0}, 58.3),
+            ],
+        },
+    },
+}
+"""What the papers' figures and tables vary, a panel each, and the figures printed for it, percent;
+None where the paper prints no number. A point: its label, the fields that change, the number."""

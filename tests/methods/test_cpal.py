@@ -74,6 +74,20 @@ def test_positiveness_is_a_share_that_follows_the_dot_product(seed, count):
     torch.testing.assert_close(weights, positiveness(anchor, context, 7**0.5))
 
 
+@quick
+@given(seed=st.integers(0, 999), count=st.integers(1, 9))
+def test_positiveness_follows_its_measure(seed, count):
+    anchor, context = noise(seed, 7), noise(seed + 1, count, 7)
+    near = {
+        "cosine": torch.cosine_similarity(context, anchor[None]),
+        "l1": -(context - anchor).abs().sum(1),
+        "l2": -(context - anchor).square().sum(1).sqrt(),
+    }
+    for measure, wanted in near.items():
+        weights = positiveness(anchor, context, 0.5, measure)
+        torch.testing.assert_close(weights, torch.softmax(2 * wanted, 0))
+
+
 def test_a_low_temperature_takes_the_nearest_and_a_high_one_all():
     anchor, context = noise(0, 7), noise(1, 5, 7)
     assert positiveness(anchor, context, 1e-3).max() > 0.999

@@ -163,3 +163,24 @@ def test_presets_are_those_of_the_specification():
     assert (paper.training.momentum, release.training.momentum) == (0.9, 1e-4)
     assert (paper.training.clip_norm, release.training.clip_norm) == (0, 1)
     assert (paper.network.frozen_stages, release.network.frozen_stages) == (0, 2)
+
+
+def test_a_plain_background_is_what_no_map_claims():
+    features = noise(0, 2, 5, 4, 3)
+    seeds = torch.nn.functional.one_hot(noise(1, 2, 4, 3, 4).argmax(-1), 4).permute(0, 3, 1, 2)
+    whole = SIPE(SIPEConfig())._specific(features, seeds.double())
+    plain = SIPE(SIPEConfig(plain_background=True))._specific(features, seeds.double())
+    assert torch.equal(whole[:, 1:], plain[:, 1:])
+    torch.testing.assert_close(plain[:, 0], 1 - plain[:, 1:].amax(1))
+    assert not torch.allclose(whole[:, 0], plain[:, 0])
+
+
+def test_prototypes_may_be_of_the_last_stage():
+    network = SIPE(SIPEConfig()).network(CLASSES, build("small")).eval()
+    images, labels = torch.randn(1, 3, 32, 32), torch.ones(1, CLASSES)
+    found = {
+        kind: SIPE(SIPEConfig(features=kind)).localize(network, images, labels)
+        for kind in (None, "c4")
+    }
+    assert found[None].shape == found["c4"].shape
+    assert not torch.allclose(found[None], found["c4"])

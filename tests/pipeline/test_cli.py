@@ -93,7 +93,11 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
         (("run", "cam", "--weights", "gone.pth"), "there is no weight file /"),
         (("run", "cam", "--set", "scoring.splits=('test',)"), "scoring.splits names 'test'"),
         (("run", "cam", "--set", "scoring.classes=('cow',)"), "scoring.classes names 'cow'"),
-        (("sweep", "cam"), "method 'cam' has no search space"),
+        (("sweep", "lpcam", "--search", "odd"), "unknown search 'odd'; there are grid"),
+        (("sweep", "lpcam", "--search", "tpe"), "--search tpe needs to know how many --trials"),
+        (("sweep", "lpcam", "--scheduler", "odd"), "unknown scheduler 'odd'; there is asha"),
+        (("sweep", "lpcam", "--resume", "--name", "new"), "there is no sweep 'new' to resume"),
+        (("figure", "lpcam-9"), "unknown figure 'lpcam-9'; there are cpal-4"),
         (
             ("sweep", "lpcam", "--space", "odd"),
             "unknown space 'odd' of method 'lpcam'; there are default",

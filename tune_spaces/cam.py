@@ -1,0 +1,13 @@
+"""What a sweep of plain CAM varies: its training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
+    "default": {
+        "training.lr": (0.01, 0.02, 0.05, 0.1),
+        "training.weight_decay": (1e-5, 1e-4, 1e-3),
+    },
+}

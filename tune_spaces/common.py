@@ -1,0 +1,24 @@
+"""What a sweep of any method varies: how its class maps become labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
+    "refinement": {
+        "refine.kind": ("", "crf", "irn"),
+    },
+    "crf": {
+        "refine.kind": ("crf",),
+        "refine.crf": ("irn", "psa", "mctformer", "seam"),
+        "refine.threshold": (None, 0.1, 0.15, 0.2, 0.25, 0.3),
+    },
+    "irn": {
+        "refine.kind": ("irn",),
+        "refine.foreground": (None, 0.3, 0.45),
+        "refine.background": (None, 0.05, 0.1),
+        "refine.beta": (8.0, 10.0),
+        "refine.walk_power": (1.0, 1.3, 2.0, 4.0),
+    },
+}
