@@ -70,7 +70,9 @@ def add(
 
     def compute(folder: Any) -> dict[str, Any]:
         cluster.connect()
-        return write(folder, source, tolerate, lambda d, n: progress.update("", d, n))
+        return write(
+            folder, source, tolerate, lambda d, n: progress.update("", d, n), cluster.apart()
+        )
 
     artefact, cached = store.get(stage, compute)
     progress.finish(cached)

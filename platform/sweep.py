@@ -227,7 +227,7 @@ def _trials(store: Store, sweep: Sweep, name: str, progress: Silent) -> list[Tri
         on_trial_error = on_trial_complete
 
     tuner = ray.tune.Tuner(
-        ray.tune.with_resources(run_trial, {"cpu": 0.01}),
+        ray.tune.with_resources(run_trial, cluster.driving()),
         param_space={
             "point": ray.tune.grid_search(points),
             "sweep": sweep,

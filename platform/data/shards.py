@@ -156,7 +156,13 @@ def _row(record: Record) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, source: Source, share: float = 0.0, progress: Any = None) -> dict[str, Any]:
+def write(
+    folder: Path,
+    source: Source,
+    share: float = 0.0,
+    progress: Any = None,
+    resources: dict[str, float] | None = None,
+) -> dict[str, Any]:
     """Writes all shards of a source into `folder` as Ray Data tasks.
 
     Args:
@@ -165,6 +171,7 @@ def write(folder: Path, source: Source, share: float = 0.0, progress: Any = None
         share: largest share of broken records that is left out and named; above it, or with
             0 at the first, the job fails.
         progress: called with (records done, records in all).
+        resources: custom ones that each task asks for.
 
     Returns:
         What the manifest notes: classes, splits, counts, records left out.
@@ -173,7 +180,7 @@ def write(folder: Path, source: Source, share: float = 0.0, progress: Any = None
     total = sum(len(items) for _, items in plan)
     done, faults = 0, []
     digests: dict[str, Digest] = {}
-    for row in _written(folder, source, plan, share > 0):
+    for row in _written(folder, source, plan, share > 0, resources):
         if row["error"]:
             raise OSError(row["errno"], row["error"]) if row["errno"] else InputError(row["error"])
         faults += [f for f in row["faults"].split("\n") if f]
@@ -184,25 +191,32 @@ def write(folder: Path, source: Source, share: float = 0.0, progress: Any = None
             progress(done, total)
     if len(faults) > share * total:
         raise InputError(f"{len(faults)} of {total} records are broken; the first: {faults[0]}")
-    counts = {
-        split: sum(_rows(p) for p in folder.glob("*.parquet") if part_of(p.name) in parts)
-        for split, parts in source.splits.items()
-    }
+    return {**_described(folder, source, digests), "quarantined": faults}
+
+
+def _described(folder: Path, source: Source, digests: Mapping[str, Digest]) -> dict[str, Any]:
+    """What the manifest notes of shards that were written, `digests` by part."""
     return {
         "source": source.name,
         "classes": list(source.classes),
         "splits": {k: list(v) for k, v in source.splits.items()},
-        "counts": counts,
+        "counts": {
+            split: sum(_rows(p) for p in folder.glob("*.parquet") if part_of(p.name) in parts)
+            for split, parts in source.splits.items()
+        },
         "digests": {
             split: sum((digests[p] for p in parts if p in digests), Digest()).as_dict()
             for split, parts in source.splits.items()
         },
-        "quarantined": faults,
     }
 
 
 def _written(
-    folder: Path, source: Source, plan: Sequence[tuple[str, list[Item]]], tolerate: bool
+    folder: Path,
+    source: Source,
+    plan: Sequence[tuple[str, list[Item]]],
+    tolerate: bool,
+    resources: dict[str, float] | None,
 ) -> Iterator[dict[str, Any]]:
     """Writes each shard in a Ray Data task; yields its row count, faults left out, or error."""
     import ray.data
@@ -224,8 +238,8 @@ def _written(
         {"name": name, "items": json.dumps([asdict(item) for item in items])}
         for name, items in plan
     ]
-    tasks = ray.data.from_items(work, override_num_blocks=len(work)).map(write_one)
-    yield from tasks.iter_rows()
+    blocks = ray.data.from_items(work, override_num_blocks=len(work))
+    yield from blocks.map(write_one, resources=resources).iter_rows()
 
 
 def part_of(name: str) -> str:
