@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from ..errors import InputError
 from ..store import Artefact, Stage, write_atomic
+from . import tables
 from .images import decode_mask
 from .record import Item, Record, Source
 
@@ -37,6 +38,7 @@ SCHEMA = pa.schema(
         ("split", pa.string()),
     ]
 )
+OPTIONAL = ("mask", "parts", "superpixels")
 ROWS_PER_GROUP = 16
 ROWS_PER_SHARD = 256
 TRAINING_COLUMNS = ("id", "image", "labels")
@@ -201,7 +203,9 @@ def _described(folder: Path, source: Source, digests: Mapping[str, Digest]) -> d
         "classes": list(source.classes),
         "splits": {k: list(v) for k, v in source.splits.items()},
         "counts": {
-            split: sum(_rows(p) for p in folder.glob("*.parquet") if part_of(p.name) in parts)
+            split: sum(
+                sum(tables.groups(p)) for p in folder.glob("*.parquet") if part_of(p.name) in parts
+            )
             for split, parts in source.splits.items()
         },
         "digests": {
@@ -247,10 +251,6 @@ def part_of(name: str) -> str:
     return Path(name).stem.rsplit("-", 1)[0]
 
 
-def _rows(path: Path) -> int:
-    return int(pq.read_metadata(path).num_rows)
-
-
 def slices(shards: Artefact, split: str) -> list[Slice]:
     """The row groups of one split, in a fixed order.
 
@@ -263,19 +263,20 @@ def slices(shards: Artefact, split: str) -> list[Slice]:
     out = []
     for path in shards.files(".parquet"):
         if part_of(path.name) in splits[split]:
-            meta = pq.read_metadata(path)
-            for group in range(meta.num_row_groups):
-                out.append(Slice(str(path), group, meta.row_group(group).num_rows))
+            rows = enumerate(tables.groups(path))
+            out += [Slice(str(path), group, count) for group, count in rows]
     if not out:
         raise InputError(f"split {split!r} of the data set is empty")
     return out
 
 
 def read(piece: Slice, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of one slice, only the columns asked for; `labels` as 0-based class indices."""
-    table = pq.ParquetFile(piece.path).read_row_group(piece.group, columns=list(columns))
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
+    """The rows of one slice, only the columns asked for; `labels` as 0-based class indices.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    return tables.read(piece.path, SCHEMA, columns, group=piece.group, optional=OPTIONAL)
 
 
 def multi_hot(labels: Sequence[int], classes: int) -> np.ndarray[Any, np.dtype[np.float32]]:
