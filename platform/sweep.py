@@ -11,7 +11,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import InputError
@@ -30,6 +30,8 @@ from .runs import (
 )
 from .spaces import Space
 from .store import Store, digest
+
+MOST_TRIALS = 100_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,15 @@ class Sweep:
     repeats: int = 1
 
     def __post_init__(self) -> None:
+        least = {"trials": 0, "concurrent": 1, "repeats": 1}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+        if self.count * self.repeats > MOST_TRIALS:
+            raise InputError(
+                f"the sweep has {self.count * self.repeats} trials, over {MOST_TRIALS}; draw fewer "
+                f"with --trials"
+            )
         if len({_short(field) for field in self.space}) < len(self.space):
             raise InputError(f"a space has two fields of one name: {', '.join(self.space)}")
         for field, values in self.space.items():
@@ -103,14 +114,18 @@ class Sweep:
         """The points to try: the grid, or as many different ones of it as there are trials."""
         import random
 
-        grid = [
-            dict(zip(self.space, values, strict=True))
-            for values in itertools.product(*self.space.values())
-        ]
-        if self.count < len(grid):
-            chosen = sorted(random.Random(self.base.seed).sample(range(len(grid)), self.count))
-            grid = [grid[k] for k in chosen]
-        return grid
+        chosen: Sequence[int] = range(self.size)
+        if self.count < self.size:
+            chosen = sorted(random.Random(self.base.seed).sample(chosen, self.count))
+        return [self._point(number) for number in chosen]
+
+    def _point(self, number: int) -> dict[str, Any]:
+        """A point of the grid, in which the last field changes fastest."""
+        point: dict[str, Any] = {}
+        for field, values in reversed(list(self.space.items())):
+            number, k = divmod(number, len(values))
+            point[field] = values[k]
+        return {field: point[field] for field in self.space}
 
 
 def cost(store: Store, sweep: Sweep) -> tuple[Counter[str], Counter[str]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..data import class_maps
 from ..data.class_maps import ClassMaps
 from ..method import PrototypeMethod
+from ..models import weights
 from ..ops.maps import grid_size, merge_scales, normalize
 from . import cluster
 from .clustering import open_features, read_centers
@@ -75,7 +76,7 @@ def localize(
         classes: names, for the log.
         progress: called with (files done, files in all).
     """
-    state = torch.load(network / NETWORK, map_location="cpu", weights_only=True)
+    state = weights.saved(network / NETWORK)
     counts = method.fit(read_centers(centers), state["head.weight"].flatten(1).float())
     done = cluster.each(
         file_maps, [str(p) for p in features], (method.directions, str(folder)), progress

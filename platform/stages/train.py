@@ -227,7 +227,7 @@ def run_worker(job: Job) -> None:
     checkpoint = ray.train.get_checkpoint()
     if checkpoint:
         with checkpoint.as_directory() as folder:
-            trainer.load(torch.load(Path(folder) / "state.pt", weights_only=True))
+            trainer.load(weights.saved(Path(folder) / "state.pt"))
     if world > 1:
         trainer.module = ray.train.torch.prepare_model(
             trainer.module,
@@ -356,7 +356,7 @@ def fit(
     with following(Path(job.metrics), progress):
         result = _fitted(trainer, fault)
     with result.checkpoint.as_directory() as kept:
-        state = torch.load(Path(kept) / "state.pt", weights_only=True)
+        state = weights.saved(Path(kept) / "state.pt")
     torch.save(state["network"], folder / NETWORK)
     shutil.move(job.metrics, folder / METRICS)
     shutil.rmtree(home, ignore_errors=True)
