@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -59,6 +60,8 @@ class Sweep:
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+        if self.size > sys.maxsize:
+            raise InputError(f"the space has {self.size} points; leave fields out")
         if self.count * self.repeats > MOST_TRIALS:
             raise InputError(
                 f"the sweep has {self.count * self.repeats} trials, over {MOST_TRIALS}; draw fewer "

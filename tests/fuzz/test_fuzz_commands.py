@@ -157,6 +157,8 @@ def test_a_command(home: Path, command: list[str]) -> None:
 @example(["sweep", "lpcam", "--trials", "-1"])
 @example(["run", "cam", "--set", "x=" + "-" * 9999 + "1"])
 @example(["run", "cam", "--data", "a" * 300])
+@example(["compare", "cam", ""])
+@example(["compare", ":lpcam"])
 @example(["doctor", "--store", "file"])
 @example(["run", "cam", "--store", "file/deep"])
 @example(["data", "folder", "a" * 300])

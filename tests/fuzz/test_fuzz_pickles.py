@@ -99,6 +99,13 @@ def test_a_file_of_other_content(given_folder: Path, kind: str, data: st.DataObj
     read(path, kind)
 
 
+@pytest.mark.parametrize("keys", [None, [None, 2], 3, "ab", [10**400], [[0], [2]]])
+def test_keys_that_are_none(given_folder: Path, keys: Any) -> None:
+    path = given_folder / "a.npy"
+    path.write_bytes(numpy_file({**contents("irn"), "keys": keys}))
+    assert fair(community.read, "irn", path, "a", LABELS, SIZE, CLASSES) is None
+
+
 OPCODES = [
     bytes([c]) for c in b"(.012FIJKLMNPQRSTUVX]abcdeghijlopqrstu}\x80\x81\x82\x85\x86\x87\x88\x89"
 ] + [

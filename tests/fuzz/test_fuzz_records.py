@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import altered, damaged, fair, fuzz
+from hostile import NESTED, altered, damaged, fair, fuzz
 from hypothesis import example, given
 from hypothesis import strategies as st
 from wsss.dashboards.pages import write_report
@@ -116,6 +116,16 @@ def test_a_record_comes_back(given_folder: Path) -> None:
 
 @fuzz(12)
 @given(altered(PLAIN_RUN).map(encoded) | damaged(encoded(PLAIN_RUN)))
+@example(encoded({**PLAIN_RUN, "versions": None}))
+@example(
+    encoded(
+        {
+            **PLAIN_RUN,
+            "scores": {"a": {"val": {**PLAIN_RUN["scores"]["lpcam"]["val"], "threshold": 0.7}}},
+        }
+    )
+)
+@example(encoded(NESTED))
 def test_a_run(given_folder: Path, data: bytes) -> None:
     path = given_folder / "run.json"
     path.write_bytes(data)
@@ -126,6 +136,7 @@ def test_a_run(given_folder: Path, data: bytes) -> None:
 
 @fuzz(12)
 @given(altered(PLAIN_SWEEP).map(encoded) | damaged(encoded(PLAIN_SWEEP)))
+@example(encoded({**PLAIN_SWEEP, "method": []}))
 def test_a_sweep(given_folder: Path, data: bytes) -> None:
     path = given_folder / "sweep.json"
     path.write_bytes(data)
@@ -160,6 +171,7 @@ IMPORT = {"kind": "irn", "shards": "a" * 64, "stages": {"val": dataclasses.asdic
 
 @fuzz(60)
 @given(altered(IMPORT).map(encoded) | damaged(encoded(IMPORT)))
+@example(encoded({**IMPORT, "kind": []}))
 def test_an_import(store: Store, data: bytes) -> None:
     path = store.root / "imports" / "a.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -68,6 +68,8 @@ def test_class_names(given_folder: Path, data: bytes) -> None:
 @given(
     damaged(CSV) | st.text(max_size=60).map(lambda t: b"id,labels\n" + t.encode("utf-8", "replace"))
 )
+@example(b"\x80")
+@example(b"id,labels\n" + b'"' + b"a" * 200_000)
 def test_a_table_of_labels(given_folder: Path, data: bytes) -> None:
     path = given_folder / "labels.csv"
     path.write_bytes(data)
@@ -76,6 +78,8 @@ def test_a_table_of_labels(given_folder: Path, data: bytes) -> None:
 
 @fuzz(120)
 @given(damaged(NPZ, packed()))
+@example(b"")
+@example(NPZ[:60])
 def test_arrays_of_labels(given_folder: Path, data: bytes) -> None:
     path = given_folder / "labels.npz"
     path.write_bytes(data)
@@ -95,6 +99,7 @@ arrays = st.sampled_from(
 
 @fuzz(60)
 @given(arrays, arrays)
+@example(np.array(3), PRESENT)
 def test_arrays_of_other_kinds(given_folder: Path, ids: Any, labels: Any) -> None:
     path = given_folder / "labels.npz"
     path.write_bytes(npz(ids=ids, labels=labels))

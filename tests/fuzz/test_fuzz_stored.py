@@ -156,6 +156,7 @@ def saved(save: Any, *arrays: Any, **named: Any) -> bytes:
 
 @fuzz(60)
 @given(damaged(saved(np.save, np.ones((6, 4), np.float16))))
+@example(b"")
 def test_features(given_folder: Path, data: bytes) -> None:
     path = given_folder / "a.npy"
     path.write_bytes(data)
@@ -170,6 +171,7 @@ CENTERS = saved(np.savez, **{"0-0": np.ones((2, 4), np.float32), "2-1": np.ones(
 
 @fuzz(60)
 @given(damaged(COUNTS))
+@example(b"")
 def test_counts(given_folder: Path, data: bytes) -> None:
     path = given_folder / "counts.npz"
     path.write_bytes(data)
@@ -179,6 +181,7 @@ def test_counts(given_folder: Path, data: bytes) -> None:
 
 @fuzz(60)
 @given(damaged(CENTERS) | st.tuples(texts, texts).map(lambda n: named(*n)))
+@example(b"")
 def test_centres(given_folder: Path, data: bytes) -> None:
     path = given_folder / "centers.npz"
     path.write_bytes(data)
@@ -200,6 +203,8 @@ METRICS = b"".join(b'{"epoch": 0, "step": %d, "loss": 1.5, "steps": 4}\n' % k fo
 
 @fuzz(60)
 @given(damaged(METRICS) | scalars.map(lambda v: json.dumps({"step": v}).encode()))
+@example(b"\x80}")
+@example(b'{"step": -1}')
 def test_metrics(given_folder: Path, data: bytes) -> None:
     path = given_folder / "metrics.jsonl"
     path.write_bytes(data)
