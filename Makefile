@@ -1,6 +1,7 @@
 # make demo   the main job on drawn images: environment, training, class maps, sweep, page
 # make test   the environment, the checks, the tests
 # make check  ruff, mypy and the import rules
+# make fuzz   damaged files and hostile words, thirty times as many as in the tests: half an hour
 # make bench  the measurements of tests/benchmarks
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ UV_VERSION := 0.13.8
 READY := $(VENV)/.ready
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test check bench env lock clean
+.PHONY: demo test check fuzz bench env lock clean
 
 env: $(READY)
 
@@ -44,6 +45,9 @@ demo: $(READY)
 
 test: check
 	$(BIN)/pytest -q tests
+
+fuzz: $(READY)
+	WSSS_FUZZ=30 $(BIN)/pytest -q tests/fuzz --timeout 0
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/bench.py

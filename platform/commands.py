@@ -67,6 +67,8 @@ def compare(options: argparse.Namespace, command: str) -> None:
     wanted: dict[str, dict[str, Any]] = {}
     for text in options.methods:
         method, _, localizer = text.partition(":")
+        if not method:
+            raise InputError(f"compare takes METHOD[:LOCALIZER], not {text!r}")
         wanted[text] = {"method": method, "localizer": localizer}
     _side_by_side(options, command, wanted)
 

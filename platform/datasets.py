@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from .data.record import Source, check_id
 from .data.shards import Slice, read, slices, stage_of, write
 from .errors import InputError
 from .progress import Silent
-from .runs import write_json
+from .runs import read_record, write_json
 from .store import Artefact, Store
 
 __all__ = ["Slice", "add", "names", "open_dataset", "read", "slices"]
@@ -40,9 +39,14 @@ def open_dataset(store: Store, name: str) -> Artefact:
     return artefact
 
 
-def _row(store: Store, name: str) -> dict[str, Any] | None:
+def _row(store: Store, name: str) -> dict[str, str] | None:
     path = store.root / "data" / f"{check_id(name)}.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    if not path.exists():
+        return None
+    row: dict[str, str] = read_record(path, dict[str, str])
+    if not {"key", "source"} <= set(row):
+        raise InputError(f"{path} names no shards; remove it and make {name!r} again")
+    return row
 
 
 def add(
@@ -70,7 +74,9 @@ def add(
 
     def compute(folder: Any) -> dict[str, Any]:
         cluster.connect()
-        return write(folder, source, tolerate, lambda d, n: progress.update("", d, n))
+        return write(
+            folder, source, tolerate, lambda d, n: progress.update("", d, n), cluster.apart()
+        )
 
     artefact, cached = store.get(stage, compute)
     progress.finish(cached)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from .data.community import FORMATS
 from .data.record import check_id
 from .errors import InputError
 from .progress import Silent
-from .runs import write_json
+from .runs import read_record, write_json
 from .steps.context import Step
 from .store import Artefact, Stage, Store
 
@@ -63,9 +62,10 @@ def find(store: Store, name: str) -> Import:
     if not path.exists():
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none yet"
         raise InputError(f"nothing is imported as {name!r}; there are: {there} (see wsss import)")
-    row = json.loads(path.read_text())
-    stages = {split: Stage(**of) for split, of in row["stages"].items()}
-    return Import(kind=row["kind"], shards=row["shards"], stages=stages)
+    found: Import = read_record(path, Import)
+    if found.kind not in KINDS:
+        raise InputError(f"{path} is of kind {found.kind!r}; there are {', '.join(KINDS)}")
+    return found
 
 
 def step(stage: Stage, name: str) -> Step:
@@ -145,10 +145,7 @@ def add(
         _, there = store.get(stage, compute)
         progress.finish(there)
         cached &= there
-    write_json(
-        path,
-        {"kind": kind, "shards": shards.key, "stages": {s: asdict(v) for s, v in stages.items()}},
-    )
+    write_json(path, found)
     return found, cached
 
 

@@ -10,13 +10,13 @@ Values are checked when a config is made, from whatever side it is made.
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import InputError
+from .plain import MisfitError, typed
 
 T = TypeVar("T")
 
@@ -64,9 +64,10 @@ def _allowed(f: dataclasses.Field[Any]) -> str:
 
 
 def _checked(f: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
-    value, fits = _coerce(hint, value)
-    if not fits:
-        raise InputError(f"{f.name} is {value!r}; it must be {_type_name(hint)}")
+    try:
+        value = typed(hint, value)
+    except MisfitError:
+        raise InputError(f"{f.name} is {value!r}; it must be {_type_name(hint)}") from None
     choices, low, high = f.metadata["choices"], f.metadata["low"], f.metadata["high"]
     for v in value if isinstance(value, tuple) else (value,):
         bad = choices is not None and v not in choices
@@ -79,37 +80,6 @@ def _checked(f: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
 
 def _type_name(hint: Any) -> str:
     return str(hint).replace("<class '", "").replace("'>", "")
-
-
-def _coerce(hint: Any, value: Any) -> tuple[Any, bool]:
-    """The value as the type of its field (1 as 1.0, a list as a tuple) and whether it fits."""
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        for member in typing.get_args(hint):
-            out, fits = _coerce(member, value)
-            if fits:
-                return out, True
-        return value, False
-    if hint is type(None):
-        return value, value is None
-    if origin is tuple:
-        return _coerce_tuple(typing.get_args(hint), value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value), True
-    if hint in (int, float) and isinstance(value, bool):
-        return value, False
-    return value, isinstance(value, hint)
-
-
-def _coerce_tuple(members: tuple[Any, ...], value: Any) -> tuple[Any, bool]:
-    if not isinstance(value, list | tuple):
-        return value, False
-    if members[-1] is Ellipsis:
-        members = (members[0],) * len(value)
-    if len(members) != len(value):
-        return value, False
-    pairs = [_coerce(m, v) for m, v in zip(members, value, strict=True)]
-    return tuple(v for v, _ in pairs), all(fits for _, fits in pairs)
 
 
 def walk(config: Options, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
@@ -170,5 +140,5 @@ def parse(text: str) -> Any:
         return words[text.lower()]
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text

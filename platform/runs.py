@@ -10,16 +10,16 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from .errors import InputError
+from .plain import typed
 
 OWN = "its own background"
 """`Score.threshold_from` of maps that bring a background plane, and of labels: none was chosen."""
 FIXED = "a fixed value"
 """`Score.threshold_from` where the experiment gives the threshold."""
 PARTS = ("discriminative", "other", "context")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,17 @@ class Score:
     parts: dict[str, float] | None = None
     boundary: float | None = None
     confusion: tuple[tuple[int, ...], ...] | None = None
+
+    def __post_init__(self) -> None:
+        sizes = {
+            len(row) for row in (self.iou, *(self.confusion or ()), self.confusion or self.iou)
+        }
+        if len(self.miou) != len(self.thresholds) or sizes != {len(self.classes)}:
+            raise ValueError("a score's values are not one for each threshold and class")
+        if self.threshold not in self.thresholds:
+            raise ValueError(f"a score's threshold {self.threshold} is not among its thresholds")
+        if not all(0 <= k < len(self.classes) for k in self.scored):
+            raise ValueError(f"a score's means run over {self.scored}, which are no classes")
 
     @property
     def value(self) -> float:
@@ -105,7 +116,7 @@ class Trial:
     epochs trained and the objective then."""
 
     id: str
-    params: dict[str, float | int | str | bool]
+    params: dict[str, Any]
     status: str
     seconds: float
     value: float | None = None
@@ -165,7 +176,7 @@ class SweepRecord:
     dataset: str
     split: str
     space: dict[str, list[Any]]
-    default: dict[str, float | int | str | bool]
+    default: dict[str, Any]
     trials: tuple[Trial, ...]
     best: str | None
     run: str | None
@@ -198,25 +209,23 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def score_from_json(row: dict[str, Any] | None) -> Score | None:
-    """A score from its JSON form; none from none."""
-    if row is None:
-        return None
-    nan = {
-        k: float("nan")
-        for k, v in row.items()
-        if v is None and k not in ("parts", "boundary", "confusion")
-    }
-    miou = tuple(float("nan") if v is None else v for v in row["miou"])
-    lists = {k: tuple(row[k]) for k in ("classes", "scored", "thresholds", "iou")}
-    rows = row.get("confusion")
-    confusion = tuple(map(tuple, rows)) if rows else None
-    return Score(**{**row, **nan, **lists, "miou": miou, "confusion": confusion})
+    """A score from its JSON form; none from none.
+
+    Raises:
+        ValueError: it is no score.
+    """
+    found: Score | None = typed(Score | None, row, "the score", nan=True)
+    return found
 
 
-def trial_from_json(row: dict[str, Any]) -> Trial:
-    """A trial from its JSON form."""
-    rungs = tuple((int(epochs), float(value)) for epochs, value in row.get("rungs", ()))
-    return Trial(**{**row, "score": score_from_json(row["score"]), "rungs": rungs})
+def trial_from_json(row: Any) -> Trial:
+    """A trial from its JSON form.
+
+    Raises:
+        ValueError: it is no trial.
+    """
+    found: Trial = typed(Trial, row, "the trial", nan=True)
+    return found
 
 
 def read_run(path: Path) -> RunRecord:
@@ -225,34 +234,38 @@ def read_run(path: Path) -> RunRecord:
     Raises:
         InputError: there is none, or it is not a run of this version.
     """
-    row = _read(path)
-    try:
-        scores = {
-            m: {s: score_from_json(v) for s, v in by.items()} for m, by in row["scores"].items()
-        }
-        stages = tuple(StageRecord(**s) for s in row["stages"])
-        return RunRecord(**{**row, "scores": scores, "stages": stages})
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is not a run that this version can read: {error}") from error
+    found: RunRecord = read_record(path, RunRecord)
+    return found
 
 
 def read_sweep(path: Path) -> SweepRecord:
     """The sweep in the file `path`; raises InputError as `read_run` does."""
-    row = _read(path)
-    try:
-        trials = tuple(map(trial_from_json, row["trials"]))
-        return SweepRecord(**{**row, "trials": trials})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} is not a sweep that this version can read: {error}") from error
+    found: SweepRecord = read_record(path, SweepRecord)
+    return found
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_record(path: Path, kind: Any) -> Any:
+    """What `write_json` left of a dataclass, or another type of `plain`, in the file `path`.
+
+    Raises:
+        InputError: there is no such file, or it holds something else.
+    """
+    value = read_json(path)
     try:
-        row = json.loads(path.read_text())
+        return typed(kind, value, nan=True)
+    except ValueError as error:
+        raise InputError(f"{path} is not what this version can read: {error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    try:
+        return json.loads(path.read_text())
     except FileNotFoundError as error:
         raise InputError(f"there is no {path}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
-    if not isinstance(row, dict):
-        raise InputError(f"{path} does not hold a record")
-    return row

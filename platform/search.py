@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from .errors import InputError
@@ -35,17 +35,28 @@ def size(space: Space) -> int:
     return math.prod(len(values) for values in space.values())
 
 
-def grid(space: Space) -> list[Params]:
+def grid(space: Space) -> Iterator[Params]:
     """All points, the last field changing fastest."""
-    return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
+    return (point(space, number) for number in range(size(space)))
+
+
+def point(space: Space, number: int) -> Params:
+    """Point number `number` of the grid."""
+    out: Params = {}
+    for field, values in reversed(list(space.items())):
+        number, k = divmod(number, len(values))
+        out[field] = values[k]
+    return {field: out[field] for field in space}
 
 
 def drawn(space: Space, count: int, seed: int) -> list[Params]:
     """Different points of the grid at random, in the grid's order; all for a count of 0."""
-    points = grid(space)
-    if not count or count >= len(points):
-        return points
-    return [points[k] for k in sorted(random.Random(seed).sample(range(len(points)), count))]
+    if not count or count >= size(space):
+        return list(grid(space))
+    return [
+        point(space, number)
+        for number in sorted(random.Random(seed).sample(range(size(space)), count))
+    ]
 
 
 class Fixed:
@@ -124,6 +135,8 @@ def search(kind: str, space: Space, count: int, seed: int, width: int) -> Search
     if kind not in ("", *SEARCHES):
         raise InputError(f"unknown search {kind!r}; there are {', '.join(SEARCHES)}")
     points = size(space)
+    if points > sys.maxsize:
+        raise InputError(f"the space has {points} points; leave fields out")
     if kind == "grid" and count and count < points:
         raise InputError(f"--search grid tries all {points} points; leave out --trials {count}")
     if kind in ("random", "tpe") and not count:

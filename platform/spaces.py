@@ -72,14 +72,14 @@ def _of_file(path: Path) -> Mapping[str, Space]:
         raise InputError(f"there is no {path}")
     try:
         found = runpy.run_path(str(path)).get(ATTRIBUTE)
-    except Exception as error:  # whatever the file does
+    except (Exception, SystemExit) as error:  # whatever the file does
         raise InputError(f"{path} fails: {type(error).__name__}: {error}") from error
     if not isinstance(found, Mapping) or not found:
         raise InputError(f"{path} holds no {ATTRIBUTE}, a dict of spaces by name")
     for name, space in found.items():
         listed = isinstance(space, Mapping) and all(
-            isinstance(v, list | tuple) and len(v) for v in space.values()
+            isinstance(k, str) and isinstance(v, list | tuple) and len(v) for k, v in space.items()
         )
-        if not listed or not space:
+        if not listed or not space or not isinstance(name, str):
             raise InputError(f"{path}: space {name!r} is no dict of fields with values to try")
     return found

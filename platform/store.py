@@ -21,12 +21,13 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import InputError
@@ -34,6 +35,7 @@ from .options import Options
 from .runs import as_json, write_json
 
 MANIFEST = "manifest.json"
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 
 def digest(value: Any) -> str:
@@ -125,7 +127,14 @@ class Store:
         return Store, (str(self.root),)
 
     def folder(self, stage: str, key: str) -> Path:
-        """Where the artefact of a stage lies, or would."""
+        """Where the artefact of a stage lies, or would.
+
+        Raises:
+            InputError: stage or key is no name, so it could lead out of the store.
+        """
+        for name in (stage, key):
+            if not _NAME.fullmatch(name):
+                raise InputError(f"{name!r} is no name of an artefact")
         return self.root / "artefacts" / stage / key
 
     def find(self, stage: str, key: str) -> Artefact | None:
@@ -138,7 +147,7 @@ class Store:
             manifest = json.loads((folder / MANIFEST).read_text())
         except FileNotFoundError:
             return None
-        except ValueError:
+        except (ValueError, RecursionError):
             self.quarantine(folder, "its manifest is not JSON")
             return None
         try:
@@ -146,8 +155,8 @@ class Store:
             intact = manifest["seal"] == digest(body)
             fault = "" if intact else "its manifest does not match its seal"
             fault = fault or ("" if manifest["key"] == key else "its manifest has another key")
-            fault = fault or self._fault(folder, manifest)
-        except (KeyError, TypeError, AttributeError) as error:
+            fault = fault or _foreign(manifest) or self._fault(folder, manifest)
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             fault = f"its manifest is damaged: {error}"
         if fault:
             self.quarantine(folder, fault)
@@ -303,6 +312,17 @@ class Store:
         while not probe.exists():
             probe = probe.parent
         return shutil.disk_usage(probe).free
+
+
+def _foreign(manifest: Mapping[str, Any]) -> str:
+    """What a manifest says that none says: notes of another form, files outside the folder."""
+    if not isinstance(manifest["about"], dict) or not isinstance(manifest["files"], dict):
+        return "its manifest has no notes and files"
+    for name in manifest["files"]:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or str(path) != name or name == ".":
+            return f"its manifest names the file {name!r}"
+    return ""
 
 
 def _stamp(path: Path) -> list[int]:

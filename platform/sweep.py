@@ -16,8 +16,9 @@ import json
 import shutil
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,6 +31,7 @@ from .runs import (
     Trial,
     as_json,
     ranking,
+    read_record,
     read_sweep,
     score_from_json,
     trial_from_json,
@@ -38,6 +40,15 @@ from .runs import (
 from .store import Store
 from .trial import REDUCTION, Sweep, short
 from .trial import run as run_trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a sweep is: its key, how many trials it has, what asked for it."""
+
+    digest: str
+    trials: int
+    command: str
 
 
 class Record:
@@ -63,15 +74,15 @@ class Record:
         """
         if not self.plan.exists():
             return
-        before = json.loads(self.plan.read_text())
-        if before["digest"] != key:
+        before = read_record(self.plan, Plan)
+        if before.digest != key:
             raise InputError(
                 f"the name {self.name!r} is taken by another sweep; choose another --name"
             )
         if not resume:
             raise InputError(
                 f"sweep {self.name!r} was broken off after {len(self.trials())} of "
-                f"{before['trials']} trials; --resume goes on with it"
+                f"{before.trials} trials; --resume goes on with it"
             )
 
     @contextmanager
@@ -91,13 +102,20 @@ class Record:
 
     def trials(self) -> list[Trial]:
         """Those that have ended, by number, each as it ended last; a line that was broken off
-        does not count."""
+        does not count.
+
+        Raises:
+            InputError: another line is damaged.
+        """
         text = self.lines.read_text() if self.lines.exists() else ""
         lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
-        found = [trial_from_json(json.loads(line)) for line in lines]
-        return sorted({t.id: t for t in found}.values(), key=lambda t: int(t.id))
+        try:
+            found = [trial_from_json(json.loads(line)) for line in lines]
+            return sorted({t.id: t for t in found}.values(), key=lambda t: int(t.id))
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{self.lines} is damaged: {error}") from error
 
-    def begin(self, plan: Mapping[str, Any]) -> None:
+    def begin(self, plan: Plan) -> None:
         """Writes the plan, and cuts a line that was broken off."""
         done = self.trials()
         write_json(self.plan, plan)
@@ -163,7 +181,7 @@ def _run(
 ) -> SweepRecord:
     started, began = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
     key = sweep.key(base)
-    record.begin({"digest": key, "trials": sweep.count * sweep.repeats, "command": command})
+    record.begin(Plan(digest=key, trials=sweep.count * sweep.repeats, command=command))
     if not sweep.scheduler:  # what all share is computed once, with progress of its own
         base.execute()
     _tune(store, sweep, record, progress)
@@ -239,7 +257,7 @@ def _tune(store: Store, sweep: Sweep, record: Record, progress: Silent) -> None:
     progress.start(f"{sweep.count * sweep.repeats} trials")
     if asked.left:
         ray.tune.Tuner(
-            ray.tune.with_resources(trial, {"cpu": 0.01}),
+            ray.tune.with_resources(trial, cluster.driving()),
             tune_config=ray.tune.TuneConfig(
                 metric="value",
                 mode="max",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
 from collections import Counter
@@ -20,6 +21,7 @@ from .spaces import Space
 from .steps import classify
 from .store import Store, digest
 
+MOST_TRIALS = 100_000
 SCHEDULERS = ("", "asha")
 REDUCTION = 2
 """ASHA goes on with one of so many trials at each rung, and the next rung is as many times
@@ -58,6 +60,16 @@ class Sweep:
     figure: str = ""
 
     def __post_init__(self) -> None:
+        least = {"trials": 0, "concurrent": 1, "repeats": 1, "retries": 0}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+        if self.count * self.repeats > MOST_TRIALS:
+            raise InputError(
+                f"the sweep has {self.count * self.repeats} trials, over {MOST_TRIALS}; draw fewer "
+                f"with --trials"
+            )
+        self.search  # noqa: B018  (raises what is wrong with it)
         if len({short(field) for field in self.space}) < len(self.space):
             raise InputError(f"a space has two fields of one name: {', '.join(self.space)}")
         for field, values in self.space.items():
@@ -67,7 +79,6 @@ class Sweep:
             raise InputError(f"unknown scheduler {self.scheduler!r}; there is asha")
         if self.scheduler and self.base.imported:
             raise InputError("--scheduler asha stops trainings; imported maps have none")
-        self.search  # noqa: B018  (raises what is wrong with it)
 
     @cached_property
     def search(self) -> Search:
@@ -138,8 +149,8 @@ def cost(store: Store, sweep: Sweep) -> tuple[Counter[str], Counter[str]]:
     missing: dict[str, str] = {}
     there: dict[str, str] = {}
     chosen = sweep.kind == "tpe"
-    points = grid(sweep.space) if chosen else [sweep.search.ask(k, {}) for k in range(sweep.count)]
-    for point in points:
+    points = grid(sweep.space) if chosen else (sweep.search.ask(k, {}) for k in range(sweep.count))
+    for point in itertools.islice(points, MOST_TRIALS):
         for seed in sweep.seeds:
             pipeline = Pipeline(store, sweep.trial_experiment(point or {}, seed))
             lacking = {stage.key for stage in pipeline.missing()}

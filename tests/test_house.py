@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("platform", "methods", "tune_spaces", "dashboards")
 FILES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
 LEVELS = (
-    ("errors", "options", "store", "runs", "progress"),
+    ("errors", "plain", "options", "store", "runs", "progress"),
     ("ops", "metrics"),
     ("models", "data"),
     ("learner",),

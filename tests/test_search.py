@@ -29,7 +29,7 @@ def ask(tpe, count):
 
 
 def test_the_grid_has_every_point_once():
-    points = grid(SPACE)
+    points = list(grid(SPACE))
     assert len(points) == size(SPACE) == 30
     assert len({tuple(p.values()) for p in points}) == 30
     assert points[:2] == [

@@ -10,6 +10,7 @@ from wsss.platform import spaces
 from wsss.platform.errors import InputError
 from wsss.platform.experiment import experiment
 from wsss.platform.method import methods
+from wsss.platform.trial import Sweep
 
 NAMES = sorted(p.stem for p in (Path(__file__).parents[1] / "tune_spaces").glob("*.py"))
 
@@ -79,6 +80,39 @@ def test_a_file_that_is_no_space_is_one_sentence(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         spaces.find("lpcam", str(path))
+
+
+def test_points_are_drawn_from_a_grid_too_large_to_list():
+    fields = ("lpcam.tau", "lpcam.mu_f", "lpcam.mu_b", "training.momentum", "training.clip_norm")
+    space = {field: [k / 40 for k in range(40)] for field in fields}
+    base = experiment("lpcam")
+    points = Sweep(base=base, space=space, trials=3).search.points
+    assert len({tuple(p.items()) for p in points}) == 3
+    assert all(list(p) == list(fields) for p in points)
+    assert points == Sweep(base=base, space=space, trials=3).search.points
+
+
+def test_a_grid_is_listed_with_its_last_field_changing_fastest():
+    space = {"lpcam.tau": [0.1, 0.2], "lpcam.mu_f": [0.3, 0.4, 0.5]}
+    points = Sweep(base=experiment("lpcam"), space=space).search.points
+    assert [tuple(p.values()) for p in points] == [
+        (a, b) for a in (0.1, 0.2) for b in (0.3, 0.4, 0.5)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("space", "how", "message"),
+    [
+        ({"lpcam.tau": [0.1]}, {"trials": -1}, "trials is -1"),
+        ({"lpcam.tau": [0.1]}, {"repeats": 0}, "repeats is 0"),
+        ({"lpcam.tau": [0.1]}, {"concurrent": 0}, "concurrent is 0"),
+        ({"lpcam.tau": [0.1]}, {"repeats": 10**12}, "1000000000000 trials, over 100000"),
+        ({f"a.b{k}": [0] * 200 for k in range(9)}, {"trials": 2}, "points; leave fields out"),
+    ],
+)
+def test_a_sweep_that_cannot_end_is_one_sentence(space, how, message):
+    with pytest.raises(InputError, match=message):
+        Sweep(base=experiment("lpcam"), space=space, **how)
 
 
 def test_a_missing_file_is_one_sentence():

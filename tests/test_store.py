@@ -100,6 +100,14 @@ def test_nothing_is_open_that_is_not_there(store, stage):
         store.open("thing", stage.key)
 
 
+@pytest.mark.parametrize("name", ["..", "../data", "a/b", "", ".", "a\0", "a" * 300, ".hidden"])
+def test_no_name_leads_out_of_the_store(store, name):
+    with pytest.raises(InputError, match="is no name of an artefact"):
+        store.find("thing", name)
+    with pytest.raises(InputError, match="is no name of an artefact"):
+        store.open(name, "key")
+
+
 @pytest.mark.parametrize("error", [RuntimeError("x"), KeyboardInterrupt(), OSError(errno.EIO, "x")])
 def test_an_aborted_computation_leaves_nothing(store, stage, error):
     with pytest.raises(type(error)):

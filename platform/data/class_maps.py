@@ -5,16 +5,20 @@ Shapes: n present classes, h w the grid at stride 4, H W the image.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..store import write_atomic
+from . import tables
 
 COARSE = 8
 """The stride of a segmenter's probabilities, which are kept as class maps of all classes."""
@@ -57,10 +61,14 @@ def write(path: Path, rows: Iterable[ClassMaps]) -> None:
 
 
 def read(paths: Sequence[Path]) -> Iterator[ClassMaps]:
-    """The rows of files, in order."""
+    """The rows of files, in order.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
     for path in paths:
-        for row in pq.read_table(path).to_pylist():
-            yield _decode(row)
+        for row in tables.read(path, SCHEMA):
+            yield _decode(row, path)
 
 
 def _encode(row: ClassMaps) -> dict[str, object]:
@@ -75,16 +83,15 @@ def _encode(row: ClassMaps) -> dict[str, object]:
     }
 
 
-def _decode(row: dict[str, object]) -> ClassMaps:
-    classes, block = row["classes"], row["block"]
-    assert isinstance(classes, list)
-    assert isinstance(block, bytes)
-    shape = (len(classes), row["grid_height"], row["grid_width"])
-    planes = np.frombuffer(block, np.float16).reshape(shape).copy()  # type: ignore[arg-type]
+def _decode(row: dict[str, Any], path: Path) -> ClassMaps:
+    shape = (len(row["classes"]), row["grid_height"], row["grid_width"])
+    sides = (*shape[1:], row["height"], row["width"])
+    if min(sides) < 1 or math.prod(shape) * 2 != len(row["block"]):
+        raise InputError(f"{path}: the class maps of {row['id']} are not {shape} numbers")
     return ClassMaps(
-        id=str(row["id"]),
-        classes=tuple(classes),
-        planes=planes,
-        height=int(row["height"]),  # type: ignore[call-overload]
-        width=int(row["width"]),  # type: ignore[call-overload]
+        id=row["id"],
+        classes=tuple(row["classes"]),
+        planes=np.frombuffer(row["block"], np.float16).reshape(shape).copy(),
+        height=row["height"],
+        width=row["width"],
     )

@@ -196,7 +196,7 @@ def read(
             raise ValueError(f"its values go from {span}, not from 0 to 1")
         if not form.square:
             _check_grid(planes, size, int(form.probabilities))
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{path} is no {kind} file of {id}: {error}") from error
     own = int(form.background)
     order = [*range(own), *(own + keys.index(label) for label in labels)]

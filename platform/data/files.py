@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from . import arrays
 from .images import check_mask, decode_image, decode_mask
 from .record import Item, Record, check_id
 
@@ -32,6 +34,18 @@ def folder(path: str | Path, what: str) -> Path:
     return found
 
 
+def read_text(path: Path) -> str:
+    """The text of a file, a byte order mark left out.
+
+    Raises:
+        InputError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not read as UTF-8 text: {error}") from error
+
+
 def read_list(path: Path) -> list[str]:
     """The ids of a list file, one a line, first column.
 
@@ -40,7 +54,7 @@ def read_list(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise InputError(f"there is no list {path}")
-    ids = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    ids = [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
     if not ids:
         raise InputError(f"list {path} is empty")
     seen: set[str] = set()
@@ -57,7 +71,7 @@ def read_list(path: Path) -> list[str]:
 
 def read_classes(path: Path) -> tuple[str, ...]:
     """Class names, one a line; a first line `background` is dropped."""
-    names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     names = names[1:] if names[:1] == ["background"] else names
     if not names or len(set(names)) < len(names):
         raise InputError(f"{path} must hold different class names, one a line")
@@ -65,9 +79,15 @@ def read_classes(path: Path) -> tuple[str, ...]:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file with a header that has `id` and `labels` or `labels_cls`."""
-    with path.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    """The rows of a CSV file with a header that has `id` and `labels` or `labels_cls`.
+
+    Raises:
+        InputError: it is no such file.
+    """
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+    except csv.Error as error:
+        raise InputError(f"{path} is not readable CSV: {error}") from error
     if not rows:
         raise InputError(f"{path} has no rows")
     for column in ("labels", "labels_cls"):
@@ -75,7 +95,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
             return [
                 {**{k: v or "" for k, v in r.items() if k}, "labels": r[column] or ""} for r in rows
             ]
-    raise InputError(f"{path} needs the columns id and labels, it has {', '.join(rows[0])}")
+    raise InputError(
+        f"{path} needs the columns id and labels, it has {', '.join(map(str, rows[0]))}"
+    )
 
 
 def label_names(text: str) -> list[str]:
@@ -110,11 +132,13 @@ def labels_of(path: Path, classes: Sequence[str]) -> Labels:
         raise InputError(
             f"{path} is neither .csv nor .npz; pickled label files (.npy) run code and are refused"
         )
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            ids, labels = arrays["ids"], arrays["labels"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is no .npz with plain arrays ids and labels: {error}") from error
+    found = arrays.read(path, "ids", "labels")
+    ids, labels = found["ids"], found["labels"]
+    if ids.ndim != 1 or ids.dtype.kind not in "Uiu" or labels.dtype.kind not in "biuf":
+        raise InputError(
+            f"{path} has ids of {ids.dtype} {ids.shape} and labels of {labels.dtype}; a list of "
+            "names or numbers and an array of numbers are needed"
+        )
     if labels.ndim != 2 or labels.shape != (len(ids), len(classes)):
         raise InputError(
             f"{path} has labels of shape {labels.shape}; {len(ids)} ids and {len(classes)} classes "

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ..store import write_atomic
+from . import tables
 from .images import decode_mask, encode_png
 from .shards import Slice
 
@@ -36,6 +37,9 @@ def write(path: Path | str, rows: Iterable[tuple[str, Plane]]) -> int:
 
 
 def read(path: Path | str) -> dict[str, Plane]:
-    """The planes `[H,W]` of a file, by image id."""
-    rows = pq.read_table(path).to_pylist()
-    return {r["id"]: decode_mask(r["plane"], r["id"]) for r in rows}
+    """The planes `[H,W]` of a file, by image id.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    return {r["id"]: decode_mask(r["plane"], r["id"]) for r in tables.read(path, SCHEMA)}

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ..errors import InputError
 
-_ID = re.compile(r"[A-Za-z0-9._-]+")
+_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +98,14 @@ class Source(Protocol):
 
 
 def check_id(id: str) -> str:
-    """`id`, if it can be a file name: letters, digits, dot, underscore and dash.
+    """`id`, if it can be a file name: up to 200 letters, digits, dots, underscores and dashes.
 
     Raises:
         InputError: it cannot.
     """
     if not _ID.fullmatch(id) or id in (".", ".."):
         raise InputError(
-            f"image id {id!r} is not allowed; an id is made of A-Z, a-z, 0-9, '.', '_' and '-'"
+            f"image id {id!r} is not allowed; an id is made of A-Z, a-z, 0-9, '.', '_' and '-', "
+            "200 at most"
         )
     return id

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from ..errors import InputError
 from ..store import Artefact, Stage, write_atomic
+from . import tables
 from .images import decode_mask
 from .record import Item, Record, Source
 
@@ -37,6 +38,7 @@ SCHEMA = pa.schema(
         ("split", pa.string()),
     ]
 )
+OPTIONAL = ("mask", "parts", "superpixels")
 ROWS_PER_GROUP = 16
 ROWS_PER_SHARD = 256
 TRAINING_COLUMNS = ("id", "image", "labels")
@@ -156,7 +158,13 @@ def _row(record: Record) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, source: Source, share: float = 0.0, progress: Any = None) -> dict[str, Any]:
+def write(
+    folder: Path,
+    source: Source,
+    share: float = 0.0,
+    progress: Any = None,
+    resources: dict[str, float] | None = None,
+) -> dict[str, Any]:
     """Writes all shards of a source into `folder` as Ray Data tasks.
 
     Args:
@@ -165,6 +173,7 @@ def write(folder: Path, source: Source, share: float = 0.0, progress: Any = None
         share: largest share of broken records that is left out and named; above it, or with
             0 at the first, the job fails.
         progress: called with (records done, records in all).
+        resources: custom ones that each task asks for.
 
     Returns:
         What the manifest notes: classes, splits, counts, records left out.
@@ -173,7 +182,7 @@ def write(folder: Path, source: Source, share: float = 0.0, progress: Any = None
     total = sum(len(items) for _, items in plan)
     done, faults = 0, []
     digests: dict[str, Digest] = {}
-    for row in _written(folder, source, plan, share > 0):
+    for row in _written(folder, source, plan, share > 0, resources):
         if row["error"]:
             raise OSError(row["errno"], row["error"]) if row["errno"] else InputError(row["error"])
         faults += [f for f in row["faults"].split("\n") if f]
@@ -184,25 +193,34 @@ def write(folder: Path, source: Source, share: float = 0.0, progress: Any = None
             progress(done, total)
     if len(faults) > share * total:
         raise InputError(f"{len(faults)} of {total} records are broken; the first: {faults[0]}")
-    counts = {
-        split: sum(_rows(p) for p in folder.glob("*.parquet") if part_of(p.name) in parts)
-        for split, parts in source.splits.items()
-    }
+    return {**_described(folder, source, digests), "quarantined": faults}
+
+
+def _described(folder: Path, source: Source, digests: Mapping[str, Digest]) -> dict[str, Any]:
+    """What the manifest notes of shards that were written, `digests` by part."""
     return {
         "source": source.name,
         "classes": list(source.classes),
         "splits": {k: list(v) for k, v in source.splits.items()},
-        "counts": counts,
+        "counts": {
+            split: sum(
+                sum(tables.groups(p)) for p in folder.glob("*.parquet") if part_of(p.name) in parts
+            )
+            for split, parts in source.splits.items()
+        },
         "digests": {
             split: sum((digests[p] for p in parts if p in digests), Digest()).as_dict()
             for split, parts in source.splits.items()
         },
-        "quarantined": faults,
     }
 
 
 def _written(
-    folder: Path, source: Source, plan: Sequence[tuple[str, list[Item]]], tolerate: bool
+    folder: Path,
+    source: Source,
+    plan: Sequence[tuple[str, list[Item]]],
+    tolerate: bool,
+    resources: dict[str, float] | None,
 ) -> Iterator[dict[str, Any]]:
     """Writes each shard in a Ray Data task; yields its row count, faults left out, or error."""
     import ray.data
@@ -224,17 +242,13 @@ def _written(
         {"name": name, "items": json.dumps([asdict(item) for item in items])}
         for name, items in plan
     ]
-    tasks = ray.data.from_items(work, override_num_blocks=len(work)).map(write_one)
-    yield from tasks.iter_rows()
+    blocks = ray.data.from_items(work, override_num_blocks=len(work))
+    yield from blocks.map(write_one, resources=resources).iter_rows()
 
 
 def part_of(name: str) -> str:
     """The part of the data that a shard file holds."""
     return Path(name).stem.rsplit("-", 1)[0]
-
-
-def _rows(path: Path) -> int:
-    return int(pq.read_metadata(path).num_rows)
 
 
 def slices(shards: Artefact, split: str) -> list[Slice]:
@@ -249,19 +263,20 @@ def slices(shards: Artefact, split: str) -> list[Slice]:
     out = []
     for path in shards.files(".parquet"):
         if part_of(path.name) in splits[split]:
-            meta = pq.read_metadata(path)
-            for group in range(meta.num_row_groups):
-                out.append(Slice(str(path), group, meta.row_group(group).num_rows))
+            rows = enumerate(tables.groups(path))
+            out += [Slice(str(path), group, count) for group, count in rows]
     if not out:
         raise InputError(f"split {split!r} of the data set is empty")
     return out
 
 
 def read(piece: Slice, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of one slice, only the columns asked for; `labels` as 0-based class indices."""
-    table = pq.ParquetFile(piece.path).read_row_group(piece.group, columns=list(columns))
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
+    """The rows of one slice, only the columns asked for; `labels` as 0-based class indices.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    return tables.read(piece.path, SCHEMA, columns, group=piece.group, optional=OPTIONAL)
 
 
 def multi_hot(labels: Sequence[int], classes: int) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -83,7 +83,7 @@ class VOC:
             )
         try:
             names = [str(node.text).strip() for node in ET.parse(path).iterfind("object/name")]
-        except ET.ParseError as error:
+        except (ET.ParseError, LookupError, ValueError, OSError) as error:
             raise InputError(f"{path} is not readable XML: {error}") from error
         return files.indices(names, self.classes, str(path))
 

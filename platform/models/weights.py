@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,17 +16,16 @@ _PREFIXES = ("module.", "backbone.")
 _CLASSIFIER_KEYS = ("fc.", "classifier.", "aux_classifier.", "head.", "fc8.")
 
 
-def read(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a `.pth` or `.pt` file, by parameter name.
+def saved(path: str | Path) -> Any:
+    """What `torch.save` wrote: tensors in plain containers.
 
     Raises:
-        InputError: the file is missing, damaged, holds pickled code, or is no state dict.
+        InputError: the file is missing, damaged, or holds pickled code.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise InputError(f"there is no weight file {path}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path} is not a plain weight file: it is damaged, or holds pickled code, which is "
@@ -33,6 +33,15 @@ def read(path: str | Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # damaged bytes end in almost any type
         raise InputError(f"{path} is not a readable weight file: {error}") from error
+
+
+def read(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a `.pth` or `.pt` file, by parameter name.
+
+    Raises:
+        InputError: the file is missing, damaged, holds pickled code, or is no state dict.
+    """
+    state = saved(path)
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):

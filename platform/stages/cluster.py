@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 REST_SECONDS = 0.01
+CPU_STAGE, DRIVER, LIMIT = "cpu_stage", "driver", "_limit"
+"""Custom resources of `cluster.yaml`: of nodes for CPU stages, one a core; of the head, where
+trials are driven from; and what its head says the cluster may grow to, `GPU_limit` for one."""
 
 ENVIRONMENT = {
     "RAY_DATA_USE_DATASOURCE_V2": "0",
@@ -114,18 +117,35 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def workers() -> int:
-    """How many one-CPU tasks should run side by side."""
+def _most(name: str) -> int:
+    """How much of a resource the nodes have, or nodes that may still start will have."""
     import ray
 
-    return max(1, int(ray.cluster_resources().get("CPU", 1)) - 2)
+    there = ray.cluster_resources()
+    return int(max(there.get(name, 0), there.get(name + LIMIT, 0)))
+
+
+def workers() -> int:
+    """How many one-CPU tasks should run side by side."""
+    return _most(CPU_STAGE) or max(1, _most("CPU") - 2)
 
 
 def gpus() -> int:
     """GPUs of the cluster."""
-    import ray
+    return _most("GPU")
 
-    return int(ray.cluster_resources().get("GPU", 0))
+
+def apart(share: float = 1.0) -> dict[str, float] | None:
+    """The custom resources of a task of a CPU stage; none where the cluster has no nodes for such.
+
+    Where it has, these tasks leave the cores beside the GPUs to the GPU stages.
+    """
+    return {CPU_STAGE: share} if _most(CPU_STAGE) else None
+
+
+def driving() -> dict[str, float]:
+    """What a Tune trial asks for: next to nothing, of the head where that takes drivers."""
+    return {DRIVER: 0.01} if _most(DRIVER) else {"cpu": 0.01}
 
 
 def anywhere() -> Any:
@@ -133,6 +153,14 @@ def anywhere() -> Any:
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     return PlacementGroupSchedulingStrategy(placement_group=None)
+
+
+def _remote(task: Callable[..., object], retries: int) -> Any:
+    import ray
+
+    return ray.remote(
+        num_cpus=1, resources=apart(), max_retries=retries, scheduling_strategy=anywhere()
+    )(task)
 
 
 def each(
@@ -156,7 +184,7 @@ def each(
     import ray
 
     retries = 1 if lost else 3
-    remote = ray.remote(num_cpus=1, max_retries=retries, scheduling_strategy=anywhere())(task)
+    remote = _remote(task, retries)
     references = [ray.put(value) for value in shared]
     flying: dict[Any, int] = {}
     done: dict[int, T] = {}
@@ -183,9 +211,8 @@ def survives(task: Callable[..., object], *arguments: object) -> bool:
     """Whether a task, run in a process of its own, comes to an end without killing it."""
     import ray
 
-    remote = ray.remote(num_cpus=1, max_retries=0, scheduling_strategy=anywhere())(task)
     try:
-        ray.get(remote.remote(*arguments))
+        ray.get(_remote(task, 0).remote(*arguments))
     except ray.exceptions.WorkerCrashedError:
         return False
     return True

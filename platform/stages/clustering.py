@@ -8,6 +8,7 @@ themselves up to `limit` bytes, and one block in float32; the rest is read from 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from ..data import class_maps
+from ..data import arrays, class_maps
+from ..errors import InputError
 from ..method import Centers, Clustering
 from ..ops import kmeans
 from ..ops.kmeans import Floats, Halves, Set, Totals
@@ -119,8 +121,17 @@ class Holder:
 
 
 def open_features(path: Path) -> Halves:
-    """float16 `[R,D]` of a feature file, mapped, not read."""
-    features: Halves = np.load(path, mmap_mode="r", allow_pickle=False)
+    """float16 `[R,D]` of a feature file, mapped, not read.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    try:
+        features: Halves = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # damaged bytes end in almost any type
+        raise InputError(f"{path} holds no features: {error}") from error
+    if features.ndim != 2 or features.dtype != np.float16:
+        raise InputError(f"{path} holds {features.dtype} {features.shape}, not float16 [R,D]")
     return features
 
 
@@ -187,9 +198,11 @@ class Holders:
     def _start(self, shares: Sequence[tuple[Any, ...]]) -> None:
         import ray
 
+        gpu = kmeans.on_gpu()
         actor = ray.remote(
             num_cpus=0.5,
-            num_gpus=min(1.0, cluster.gpus() / len(shares)) if kmeans.on_gpu() else 0,
+            num_gpus=min(1.0, cluster.gpus() / len(shares)) if gpu else 0,
+            resources=None if gpu else cluster.apart(0.5),
             max_restarts=3,
             max_task_retries=3,
             scheduling_strategy=cluster.anywhere(),
@@ -290,8 +303,8 @@ def cluster_features(
 ) -> dict[str, Any]:
     """The clustering stage: centres of each class in `folder`, and a log of each set."""
     found = run([str(p) for p in features], clustering, seed=seed, progress=progress)
-    arrays: dict[str, Any] = {f"{n}-{side}": r.centers for (n, side), r in found.items()}
-    np.savez(folder / CENTERS, **arrays)
+    centers: dict[str, Any] = {f"{n}-{side}": r.centers for (n, side), r in found.items()}
+    np.savez(folder / CENTERS, **centers)
     sides = ("foreground", "context")
     return {
         f"{n}-{sides[side]}": {
@@ -305,11 +318,21 @@ def cluster_features(
 
 
 def read_centers(path: Path) -> dict[int, Centers]:
-    """The centres of each class (0-based) of a clustering artefact."""
-    with np.load(path, allow_pickle=False) as arrays:
-        found = {tuple(map(int, k.split("-"))): torch.from_numpy(arrays[k]) for k in arrays.files}
-    width = next(iter(found.values())).shape[1]
-    none = torch.zeros(0, width)
+    """The centres of each class (0-based) of a clustering artefact.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    found: dict[Set, torch.Tensor] = {}
+    for name, array in arrays.read(path).items():
+        if not re.fullmatch(r"\d{1,3}-[01]", name) or array.ndim != 2 or array.dtype.kind != "f":
+            raise InputError(f"{path} holds {name!r} {array.shape}, which are no centres")
+        n, side = map(int, name.split("-"))
+        found[n, side] = torch.from_numpy(array)
+    widths = {of.shape[1] for of in found.values()}
+    if len(widths) != 1:
+        raise InputError(f"{path} holds no centres of one width")
+    none = torch.zeros(0, *widths)
     return {
         n: Centers(foreground=found.get((n, 0), none), context=found.get((n, 1), none))
         for n in sorted({n for n, _ in found})

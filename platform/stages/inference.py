@@ -18,6 +18,7 @@ from ..data.images import decode_image
 from ..errors import InputError
 from ..experiment import Network
 from ..learner import Learner
+from ..models import weights
 from ..models.trainable import Trainable
 from . import cluster
 from .train import build
@@ -38,7 +39,7 @@ def device(actors: int) -> torch.device:
 def load(network: Network, learner: Learner, classes: int, path: Path | str) -> Trainable:
     """A trained network from a network artefact, in evaluation mode."""
     plain = build(Network(backbone=network.backbone), learner, classes, seed=0)
-    plain.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    plain.load_state_dict(weights.saved(path))
     return plain.eval()
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..data import class_maps
 from ..data.class_maps import ClassMaps
 from ..method import PrototypeMethod
+from ..models import weights
 from ..ops.maps import grid_size, merge_scales, normalize
 from . import cluster, similarity
 from .clustering import read_centers
@@ -77,7 +78,7 @@ def chosen(centers: Path, network: Path, method: PrototypeMethod) -> dict[int, l
         network: folder of the network artefact, for the class weights.
         method: whose selection it is.
     """
-    state = torch.load(network / NETWORK, map_location="cpu", weights_only=True)
+    state = weights.saved(network / NETWORK)
     return method.fit(read_centers(centers), state["head.weight"].flatten(1).float())
 
 

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ..data import class_maps, shards
 from ..data.class_maps import ClassMaps
+from ..data.record import check_id
 from ..data.transforms import normalized, resized
 from ..errors import InputError
 from ..experiment import Network, Views
@@ -35,6 +36,7 @@ from ..models.classifier import Classifier, Memo
 from ..models.fuse import fused
 from ..ops.maps import grid_size, merge_flip, merge_scales, normalize
 from ..ops.prototypes import unit
+from ..runs import read_record
 from ..store import write_atomic
 from . import inference
 
@@ -80,12 +82,23 @@ class Place:
 
 
 def read_places(path: Path) -> list[Place]:
-    """The places in a NAME.json file."""
-    rows = json.loads(path.read_text())
-    return [
-        Place(**{**r, "labels": tuple(r["labels"]), "grids": tuple(map(tuple, r["grids"]))})
-        for r in rows
-    ]
+    """The places in a NAME.json file.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    found: list[Place] = read_record(path, list[Place])
+    for place in found:
+        check_id(place.id)
+        sides = [place.height, place.width, *(side for grid in place.grids for side in grid)]
+        if (
+            place.offset < 0
+            or min(sides) < 1
+            or not place.grids
+            or min(place.labels, default=0) < 0
+        ):
+            raise InputError(f"{path} places the features of {place.id} where none can be")
+    return found
 
 
 def load_network(network: Network, method: Method, classes: int, path: Path | str) -> Classifier:

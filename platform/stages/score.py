@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data import class_maps, planes, shards
+from ..data import arrays, class_maps, planes, shards
 from ..data.class_maps import ClassMaps
 from ..data.images import decode_mask
 from ..errors import InputError
@@ -144,12 +144,26 @@ def leave(folder: Path, total: Tally) -> dict[str, Any]:
 
 
 def read_tally(path: Path, classes: int) -> Tally:
-    """The counts in a file of the scoring stage."""
+    """The counts in a file of the scoring stage.
+
+    Raises:
+        InputError: it is damaged.
+    """
     tally = Tally.empty(classes)
-    with np.load(path, allow_pickle=False) as arrays:
-        tally.curve.counts, tally.parts = arrays["curve"], arrays["parts"]
-        if "boundary" in arrays:
-            tally.boundary.sums = arrays["boundary"]
+    found = arrays.read(path, "curve", "parts")
+    found.setdefault("boundary", tally.boundary.sums)
+    for name, wanted in (
+        ("curve", tally.curve.counts),
+        ("parts", tally.parts),
+        ("boundary", tally.boundary.sums),
+    ):
+        if (found[name].shape, found[name].dtype) != (wanted.shape, wanted.dtype):
+            raise InputError(
+                f"{path} holds {name} as {found[name].dtype} {found[name].shape}, not as "
+                f"{wanted.dtype} {wanted.shape}"
+            )
+    tally.curve.counts, tally.parts = found["curve"], found["parts"]
+    tally.boundary.sums = found["boundary"]
     return tally
 
 

@@ -23,6 +23,7 @@ from ..experiment import Network, Training
 from ..learner import Batch, Learner
 from ..models import backbones, weights
 from ..models.trainable import Separate, Trainable
+from ..plain import typed
 from . import cluster, stream
 
 NETWORK = "network.pt"
@@ -196,10 +197,24 @@ class Log:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a metrics file; none where there is no file."""
+    """The whole lines of a metrics file; none where there is no file.
+
+    One that a killed process left half-written is passed over.
+    """
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+    rows = [_line(line) for line in path.read_bytes().splitlines()]
+    return [row for row in rows if row]
+
+
+def _line(line: bytes) -> dict[str, Any] | None:
+    """The metrics of a step, if the line is whole."""
+    try:
+        row: dict[str, Any] = typed(dict[str, int | float], json.loads(line), nan=True)
+    except (ValueError, RecursionError):
+        return None
+    whole = {"step", "steps", "epoch", "loss"} <= set(row) and isinstance(row["step"], int)
+    return row if whole and row["step"] >= 0 else None
 
 
 def run_worker(job: Job) -> None:
@@ -220,7 +235,7 @@ def run_worker(job: Job) -> None:
     checkpoint = ray.train.get_checkpoint()
     if checkpoint:
         with checkpoint.as_directory() as folder:
-            trainer.load(torch.load(Path(folder) / "state.pt", weights_only=True))
+            trainer.load(weights.saved(Path(folder) / "state.pt"))
     if world > 1:
         trainer.module = ray.train.torch.prepare_model(
             trainer.module,
@@ -364,6 +379,6 @@ def fit(
     with following(Path(job.metrics), progress):
         result = _fitted(trainer, fault)
     with result.checkpoint.as_directory() as kept:
-        state = torch.load(Path(kept) / "state.pt", weights_only=True)
+        state = weights.saved(Path(kept) / "state.pt")
     _keep(folder, job, home, state["network"])
     return {"steps": state["step"], "workers": job.training.workers, "gpu": gpu}

@@ -19,12 +19,9 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-COMMANDS = [
-    line.split("#")[0].strip()[2:]
-    for block in blocks("console")
-    for line in block.splitlines()
-    if "wsss" in line.split("#")[0]
-]
+LINES = [line.split("#")[0].strip()[2:] for b in blocks("console") for line in b.splitlines()]
+COMMANDS = [c for line in LINES if re.match(r"\S*wsss ", c := line.split(" -- ")[-1])]
+OF_RAY = [line for line in LINES if line.startswith("ray ")]
 
 
 def test_there_are_commands() -> None:
@@ -36,6 +33,19 @@ def test_a_command_is_understood(command: str) -> None:
     words = shlex.split(command)
     assert words[0].endswith("wsss")
     parser().parse_args(words[1:])
+
+
+@pytest.mark.parametrize("command", OF_RAY)
+def test_a_command_of_ray_is_understood(command: str) -> None:
+    from ray.scripts.scripts import cli
+
+    name, *words = shlex.split(command)
+    made, context = cli, cli.make_context(name, words)
+    while hasattr(made, "commands"):
+        name, *words = (*context.protected_args, *context.args)
+        made = made.commands[name]
+        context = made.make_context(name, words, parent=context)
+    assert context.params
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""Rows of images in Parquet files, checked when they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import InputError
+from .record import check_id
+
+
+def read(
+    path: str | Path,
+    schema: pa.Schema,
+    columns: Sequence[str] = (),
+    *,
+    group: int | None = None,
+    optional: Collection[str] = (),
+) -> list[dict[str, Any]]:
+    """The rows of a file, or of one row group.
+
+    Args:
+        path: of the file.
+        schema: the columns that such a file has, `id` among them.
+        columns: those that are read; none: all.
+        group: number of the row group; none: all.
+        optional: columns that may hold null.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds something else.
+    """
+    names = list(columns) or schema.names
+    try:
+        file = pq.ParquetFile(path)
+        found = file.read(names) if group is None else file.read_row_group(group, columns=names)
+        wanted = pa.schema([schema.field(name) for name in names])
+        rows: list[dict[str, Any]] = found.select(names).cast(wanted).to_pylist()
+        for row in rows:
+            check(row, optional)
+    except (pa.ArrowException, OSError, LookupError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    return rows
+
+
+def check(row: dict[str, Any], optional: Collection[str]) -> None:
+    """Raises ValueError where a value is missing that must not be, or the id is none."""
+    for name, value in row.items():
+        if value is None and name not in optional:
+            raise ValueError(f"a row has no {name}")
+        if isinstance(value, list) and None in value:
+            raise ValueError(f"{name} of a row holds nothing")
+    check_id(row.get("id", "-"))
+
+
+def groups(path: str | Path) -> list[int]:
+    """The rows of each row group of a file.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    try:
+        meta = pq.read_metadata(path)
+        return [meta.row_group(k).num_rows for k in range(meta.num_row_groups)]
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error

@@ -1,0 +1,98 @@
+"""Plain values, as JSON and the command line give them, made into the types that they should have.
+
+An int does for a float, a list for a tuple, a dict for a dataclass.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+
+class MisfitError(ValueError):
+    """A value is not of its type; the text says which one."""
+
+
+def typed(hint: Any, value: Any, where: str = "it", nan: bool = False) -> Any:
+    """`value` as the type `hint`.
+
+    Args:
+        hint: a plain type, a dataclass, or a union, tuple, list or mapping of such.
+        value: plain.
+        where: what the value is called in the error.
+        nan: whether None stands for a float that is not a number, as `runs.as_json` writes it.
+
+    Raises:
+        MisfitError: it is not of that type, nor stands for a value that is.
+    """
+    origin, members = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _union(members, value, where, nan)
+    if origin is tuple and isinstance(value, list | tuple):
+        if members[-1] is Ellipsis:
+            members = (members[0],) * len(value)
+        if len(members) == len(value):
+            pairs = enumerate(zip(members, value, strict=True))
+            return tuple(typed(m, v, f"{where}[{k}]", nan) for k, (m, v) in pairs)
+    elif origin is list and isinstance(value, list):
+        return [typed(members[0], v, f"{where}[{k}]", nan) for k, v in enumerate(value)]
+    elif origin in (dict, Mapping) and isinstance(value, Mapping):
+        return {
+            typed(members[0], k, f"a key of {where}"): typed(members[1], v, f"{where}.{k}", nan)
+            for k, v in value.items()
+        }
+    elif dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return _dataclass(hint, value, where, nan)
+    elif origin is None:
+        return _single(hint, value, where, nan)
+    raise MisfitError(f"{where} is {value!r}")
+
+
+def _single(hint: Any, value: Any, where: str, nan: bool) -> Any:
+    if hint is float and value is None and nan:
+        return float("nan")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            raise MisfitError(f"{where} is too large") from None
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise MisfitError(f"{where} is {value!r}")
+    if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        raise MisfitError(f"{where} is {value!r}, which is no text")
+    return value
+
+
+def _union(members: tuple[Any, ...], value: Any, where: str, nan: bool) -> Any:
+    if value is None and type(None) in members:
+        return None
+    for member in members:
+        try:
+            return typed(member, value, where, nan)
+        except MisfitError as error:
+            last = error
+    raise last
+
+
+def _dataclass(cls: Any, row: Mapping[Any, Any], where: str, nan: bool) -> Any:
+    hints, fields = _hints(cls), {f.name: f for f in dataclasses.fields(cls)}
+    strange = [k for k in row if k not in fields]
+    needed = (dataclasses.MISSING, dataclasses.MISSING)
+    missing = [
+        k for k, f in fields.items() if k not in row and (f.default, f.default_factory) == needed
+    ]
+    for names, fault in ((strange, "has the unknown field"), (missing, "lacks the field")):
+        if names:
+            raise MisfitError(f"{where} {fault} {names[0]!r}")
+    return cls(**{k: typed(hints[k], v, f"{where}.{k}", nan) for k, v in row.items()})
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)

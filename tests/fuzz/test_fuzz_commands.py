@@ -1,0 +1,197 @@
+"""The command line with hostile words, and search spaces of a user's own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hostile import TEXTS, altered, check_sentence, fair, fuzz, values
+from hypothesis import example, given
+from hypothesis import strategies as st
+from wsss.platform import spaces
+from wsss.platform.cli import main
+from wsss.platform.data import shards
+from wsss.platform.data.scenes import Scenes
+from wsss.platform.experiment import experiment
+from wsss.platform.runs import write_json
+from wsss.platform.stages import cluster
+from wsss.platform.store import Store
+from wsss.platform.sweep import Sweep
+
+
+class HeavyError(BaseException):
+    """Raised where something would be computed: so far all was accepted."""
+
+
+def heavy(*given: Any, **named: Any) -> None:
+    raise HeavyError
+
+
+def add_scenes(store: Store) -> None:
+    """The data set `scenes`, as `wsss data` leaves it, without Ray."""
+    source = Scenes(train=2, val=1, size=32)
+
+    def write(folder: Path) -> dict[str, Any]:
+        digests = {}
+        for name, items in shards.chunks(source):
+            _, digests[shards.part_of(name)] = shards.write_shard(
+                folder / name, source, items, False
+            )
+        return {**shards._described(folder, source, digests), "quarantined": []}
+
+    artefact, _ = store.get(shards.stage_of(source), write)
+    write_json(store.root / "data" / "scenes.json", {"key": artefact.key, "source": "scenes"})
+
+
+@pytest.fixture(scope="module")
+def home(given_folder: Path) -> Iterator[Path]:
+    """A store with a data set; commands start in a folder deep below the given one, and stop
+    where something would be computed."""
+    store = Store(given_folder / "store")
+    add_scenes(store)
+    here = given_folder / "a" / "b" / "c"
+    here.mkdir(parents=True)
+    (here / "file").write_text("a file")
+    os.chdir(here)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "_compute", heavy)
+        patch.setattr(cluster, "connect", heavy)
+        patch.setenv("WSSS_STORE", str(store.root))
+        yield here
+
+
+def call(words: list[str]) -> tuple[object, str]:
+    """Runs a command: it works, gets to what is heavy, or is refused in one sentence.
+
+    Returns:
+        Its exit code, none where it got to what is heavy, and that sentence.
+    """
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    err = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace")
+    code: int | str | None = 0
+    usage = False
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(words)
+        except HeavyError:
+            code = None
+        except SystemExit as end:  # argparse has its own sentence, after the usage
+            code, usage = end.code, True
+    err.seek(0)
+    said = err.read().splitlines()[-1:] if code else []
+    assert code in (None, 0, 2)
+    for line in [] if usage else said:
+        assert line.startswith("wsss: ")
+        check_sentence(line)
+    return code, "".join(said)
+
+
+COMMANDS = [
+    line.split()
+    for line in """
+    data scenes --train 3 --val 2 --size 32 --seed 1 --name other --quarantine 0.5
+    data voc . --labels file --lists train val --name mine
+    data coco . --year 2014 --labelled
+    data folder . --quarantine 0.1
+    run lpcam --set training.epochs=2 --set lpcam.tau=0.2 --seeds 0 1 --name a --page p
+    run sipe+cam --localizer lpcam --backbone resnet18 --weights file --preset paper
+    run cam --refine irn --segment deeplabv2 --recipe lpcam-voc --set scoring.splits=("train",)
+    run psdpm --host lpcam:cam --imported b --quiet
+    sweep lpcam --space default --trials 3 --split train --repeats 2 --concurrent 2 --seed 1
+    sweep cpal --space mine.py:a --set cpal.tau=0.3
+    compare cam lpcam sipe:lpcam --seeds 1 --preset release
+    ablate ssc --preset scenes
+    report out --run a --sweep b --images 3
+    export out.tgz --to comp5 --run a --what lpcam --split val
+    export out --to irn --what lpcam
+    import irn . --data scenes --name b --splits train val
+    methods lpcam --preset paper
+    methods
+    doctor --verify
+    """.strip().splitlines()
+]
+ACCEPTED = ("data scenes", "run lpcam", "run cam", "sweep lpcam", "ablate ssc")
+OPTIONS = sorted({word for words in COMMANDS for word in words if word.startswith("--")})
+FIELDS = ("training.epochs", "training.lr", "views.scales", "network.weights", "seed", "data", "x")
+words = (
+    st.sampled_from(TEXTS)
+    | st.text(max_size=10)
+    | st.sampled_from(OPTIONS)
+    | st.tuples(st.sampled_from(FIELDS), st.sampled_from(TEXTS) | values.map(repr)).map("=".join)
+).filter(lambda t: "\0" not in t and not t.startswith("/"))
+
+
+@st.composite
+def typed(draw: st.DrawFn) -> list[str]:
+    """A command with some words changed, lost or added."""
+    out = list(draw(st.sampled_from(COMMANDS)))
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(1, len(out)))
+        edit = draw(st.sampled_from(("set", "set", "drop", "add", "option")))
+        if edit == "set" and at < len(out):
+            out[at] = draw(words)
+        elif edit == "drop":
+            del out[at : at + 1]
+        elif edit == "add":
+            out.insert(at, draw(words))
+        elif edit == "option":
+            out += [draw(st.sampled_from(OPTIONS)), draw(words)]
+    return [word.encode("utf-8", "replace").decode() for word in out]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_command(home: Path, command: list[str]) -> None:
+    code, said = call(command)
+    assert (code is None) == (" ".join(command[:2]) in ACCEPTED), said
+
+
+@fuzz(120)
+@given(typed())
+@example(["sweep", "lpcam", "--repeats", "999999999999"])
+@example(["sweep", "lpcam", "--repeats", "0"])
+@example(["sweep", "lpcam", "--trials", "-1"])
+@example(["run", "cam", "--set", "x=" + "-" * 9999 + "1"])
+@example(["run", "cam", "--data", "a" * 300])
+@example(["compare", "cam", ""])
+@example(["compare", ":lpcam"])
+@example(["doctor", "--store", "file"])
+@example(["run", "cam", "--store", "file/deep"])
+@example(["data", "folder", "a" * 300])
+def test_a_hostile_command(home: Path, command: list[str]) -> None:
+    call(command)
+
+
+SPACE = {"mine": {"lpcam.tau": [0.1, 0.2], "lpcam.clusters": [6, 12], "views.scales": [(1.0,)]}}
+
+
+DENSE = (
+    "lpcam.tau", "lpcam.mu_f", "lpcam.mu_b", "training.momentum", "training.power",
+    "training.head_factor", "training.weight_decay", "training.clip_norm", "refine.beta",
+)  # fmt: skip
+
+
+@fuzz(80)
+@given(altered(SPACE))
+@example({"mine": {name: [k / 9 for k in range(9)] for name in DENSE}})
+@example({"mine": {1: [2]}})
+@example({1: {"lpcam.tau": [0.1]}})
+def test_a_space_of_ones_own(home: Path, content: Any) -> None:
+    Path("mine.py").write_text(f"nan, inf = float('nan'), float('inf')\nSPACES = {content!r}\n")
+    found = fair(spaces.find, "lpcam", "mine.py:mine")
+    if found is None:
+        return
+    sweep = fair(lambda: Sweep(base=experiment("lpcam", preset="scenes"), space=found[1], trials=3))
+    if sweep is not None:
+        for point in sweep.points():
+            sweep.trial_experiment(point, 1)
+
+
+@pytest.mark.parametrize("text", ["raise SystemExit(3)", "\0", "def"])
+def test_a_space_that_ends_the_program(home: Path, text: str) -> None:
+    Path("mine.py").write_text(text)
+    assert fair(spaces.find, "lpcam", "mine.py") is None

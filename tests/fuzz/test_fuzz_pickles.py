@@ -1,0 +1,186 @@
+"""Pickled class maps and weight files that are damaged, or made to do what they should not."""
+
+from __future__ import annotations
+
+import collections
+import io
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hostile import altered, damaged, fair, fuzz, values
+from hypothesis import given
+from hypothesis import strategies as st
+from wsss.platform.data import community, unpickle
+from wsss.platform.data.community import FORMATS
+from wsss.platform.models import weights
+
+SIZE, LABELS, CLASSES = (8, 12), (0, 2), 3
+ONE = np.full(SIZE, 0.5, np.float32)
+
+
+def contents(kind: str) -> Any:
+    """What a file of two classes holds."""
+    planes = np.stack([ONE] * (2 + FORMATS[kind].background))
+    if FORMATS[kind].probabilities:
+        planes = np.full((CLASSES + 1, *SIZE), 0.25, np.float32)
+    if FORMATS[kind].square:
+        return np.full((CLASSES, 16, 16), 9, np.uint8)
+    return FORMATS[kind].write(list(LABELS), planes)
+
+
+def numpy_file(content: Any, protocol: int = 2) -> bytes:
+    out = io.BytesIO()
+    if isinstance(content, np.ndarray) and content.dtype != object:
+        np.save(out, content)
+        return out.getvalue()
+    array = np.empty((), object)
+    array[()] = content
+    np.lib.format.write_array_header_1_0(out, np.lib.format.header_data_from_array_1_0(array))
+    pickle.dump(array, out, protocol)
+    return out.getvalue()
+
+
+def read(path: Path, kind: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = fair(community.read, kind, path, "a", LABELS, SIZE, CLASSES)
+    if found is not None:
+        assert found.planes.dtype == np.float16
+        assert len(found.planes) == len(found.classes)
+        assert 0 <= found.planes.min() <= found.planes.max() <= 1
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_file_is_fine_as_it_is(given_folder: Path, kind: str) -> None:
+    path = given_folder / "a.npy"
+    path.write_bytes(numpy_file(contents(kind)))
+    assert len(community.read(kind, path, "a", LABELS, SIZE, CLASSES).planes) >= 2
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@fuzz(40)
+@given(data=st.data())
+def test_a_damaged_file(given_folder: Path, kind: str, data: st.DataObject) -> None:
+    path = given_folder / "a.npy"
+    files = [numpy_file(contents(kind), protocol) for protocol in (2, 4)]
+    path.write_bytes(data.draw(damaged(*files)))
+    read(path, kind)
+
+
+def plain(content: Any) -> Any:
+    """With lists in place of arrays, so that they can be altered."""
+    if isinstance(content, dict):
+        return {k: plain(v) for k, v in content.items()}
+    return content[:, ::4, ::6].tolist() if content.ndim == 3 else content.tolist()
+
+
+def arrayed(content: Any) -> Any:
+    """With arrays in place of lists, where they make some."""
+    if isinstance(content, dict):
+        return {k: arrayed(v) for k, v in content.items()}
+    try:
+        return np.array(content)
+    except (ValueError, OverflowError):
+        return content
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@fuzz(40)
+@given(data=st.data())
+def test_a_file_of_other_content(given_folder: Path, kind: str, data: st.DataObject) -> None:
+    content = data.draw(altered(plain(contents(kind))) | values)
+    path = given_folder / "a.npy"
+    path.write_bytes(numpy_file(arrayed(content) if data.draw(st.booleans()) else content))
+    read(path, kind)
+
+
+@pytest.mark.parametrize("keys", [None, [None, 2], 3, "ab", [10**400], [[0], [2]]])
+def test_keys_that_are_none(given_folder: Path, keys: Any) -> None:
+    path = given_folder / "a.npy"
+    path.write_bytes(numpy_file({**contents("irn"), "keys": keys}))
+    assert fair(community.read, "irn", path, "a", LABELS, SIZE, CLASSES) is None
+
+
+OPCODES = [
+    bytes([c]) for c in b"(.012FIJKLMNPQRSTUVX]abcdeghijlopqrstu}\x80\x81\x82\x85\x86\x87\x88\x89"
+] + [
+    b"cos\nsystem\n", b"cnumpy\nndarray\n", b"cnumpy\ndtype\n", b"cbuiltins\neval\n",
+    b"cnumpy.core.multiarray\n_reconstruct\n", b"cnumpy.core.multiarray\nscalar\n",
+    b"ccollections\nOrderedDict\n", b"c_codecs\nencode\n", b"ctorch._utils\n_rebuild_tensor_v2\n",
+    b"ctorch.storage\n_load_from_bytes\n", b"ctorch\nSize\n", b"K\x01", b"M\xff\xff",
+    b"J\xff\xff\xff\x7f", b"U\x05hello", b"X\x06\0\0\0latin1",
+    b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f",
+    b"touch escaped\n", b"U\x02O8", b"U\x02f8", b"K\0K\0\x86",
+    b"NNNJ\xff\xff\xff\xff", b"tb", b"tR",
+]  # fmt: skip
+
+
+@fuzz(150)
+@given(st.lists(st.sampled_from(OPCODES), max_size=25))
+def test_a_pickle_of_any_opcodes(given_folder: Path, opcodes: list[bytes]) -> None:
+    path = given_folder / "a.npy"
+    head = numpy_file({})
+    path.write_bytes(head[: head.index(b"\n") + 1] + b"\x80\x02" + b"".join(opcodes) + b".")
+    fair(unpickle.load, path)
+
+
+STATE = collections.OrderedDict(
+    (f"module.layer{k}.weight", torch.full((2, 3), float(k))) for k in range(2)
+)
+
+
+def torch_file(content: Any, **how: Any) -> bytes:
+    out = io.BytesIO()
+    torch.save(content, out, **how)
+    return out.getvalue()
+
+
+WEIGHTS = (
+    torch_file(STATE),
+    torch_file({"state_dict": STATE}),
+    torch_file(STATE, _use_new_zipfile_serialization=False),
+)
+
+
+@fuzz(120)
+@given(damaged(*WEIGHTS))
+def test_damaged_weights(given_folder: Path, data: bytes) -> None:
+    path = given_folder / "a.pth"
+    path.write_bytes(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fair(weights.load, torch.nn.Linear(3, 2), path, "a network")
+
+
+@fuzz(60)
+@given(
+    values
+    | st.dictionaries(
+        st.sampled_from(("weight", "bias", "classifier.a", "state_dict")) | st.integers(),
+        st.sampled_from((torch.ones(2, 3), torch.ones(2), torch.tensor(1), None, {}, "a")),
+    )
+)
+def test_weights_of_other_content(given_folder: Path, content: Any) -> None:
+    path = given_folder / "a.pth"
+    try:
+        path.write_bytes(torch_file(content))
+    except (UnicodeError, OverflowError):
+        return
+    layer = torch.nn.Linear(3, 2)
+    fair(weights.load, layer, path, "a network")
+    assert layer.weight.shape == (2, 3)
+
+
+@fuzz(60)
+@given(damaged(torch_file({"network": STATE, "epoch": 1, "step": 2})))
+def test_a_damaged_checkpoint(given_folder: Path, data: bytes) -> None:
+    path = given_folder / "state.pt"
+    path.write_bytes(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fair(weights.saved, path)

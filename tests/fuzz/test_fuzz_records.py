@@ -1,0 +1,251 @@
+"""Records and manifests of a store that are damaged, or that somebody else wrote."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hostile import NESTED, altered, damaged, fair, fuzz
+from hypothesis import example, given
+from hypothesis import strategies as st
+from wsss.dashboards.pages import write_report
+from wsss.platform import datasets, imports
+from wsss.platform.runs import (
+    RunRecord,
+    Score,
+    StageRecord,
+    SweepRecord,
+    Trial,
+    as_json,
+    ranking,
+    read_run,
+    read_sweep,
+)
+from wsss.platform.store import MANIFEST, Artefact, Stage, Store, digest
+from wsss.platform.text import best_points, score_table
+
+SCORE = Score(
+    split="val",
+    n=4,
+    classes=("background", "cat", "dog"),
+    scored=(0, 1, 2),
+    rule="a rule",
+    thresholds=(0.1, 0.2, 0.3),
+    miou=(0.3, 0.5, 0.4),
+    threshold=0.2,
+    threshold_from="train",
+    iou=(0.9, 0.3, None),
+    false_positives=0.1,
+    false_negatives=0.2,
+    precision=0.6,
+    recall=0.7,
+    parts={"discriminative": 0.9, "other": 0.5, "context": 0.2},
+    boundary=0.4,
+    confusion=((5, 1, 0), (1, 4, 0), (0, 0, 0)),
+)
+RUN = RunRecord(
+    name="a-run",
+    method="lpcam",
+    dataset="scenes",
+    seed=0,
+    experiment={"method": "lpcam", "training": {"epochs": 2}},
+    digest="d" * 64,
+    command="wsss run lpcam",
+    machine="2 cores",
+    versions={"python": "3.11"},
+    started="2026-01-01T00:00:00+0000",
+    seconds=3.5,
+    shards="s" * 64,
+    network="n" * 64,
+    stages=(StageRecord(stage="maps", title="maps", key="k" * 64, seconds=1.0, cached=False),),
+    scores={"lpcam": {"val": SCORE}},
+    maps={"lpcam": {"val": "m" * 64}},
+)
+TRIALS = tuple(
+    Trial(
+        id=f"{k:04d}",
+        params={"tau": 0.1 * k, "flag": "a"},
+        status="done" if k else "failed",
+        seconds=1.0,
+        value=0.2 * k if k else None,
+        score=SCORE if k else None,
+        error=None if k else "it failed",
+    )
+    for k in range(3)
+)
+SWEEP = SweepRecord(
+    name="a-sweep",
+    method="lpcam",
+    dataset="scenes",
+    split="val",
+    space={"tau": [0.1, 0.2], "flag": ["a", "b"]},
+    default={"tau": 0.1, "flag": "a"},
+    trials=TRIALS,
+    best="0002",
+    run="a-run",
+    command="wsss sweep lpcam",
+    started="2026-01-01T00:00:00+0000",
+    seconds=9.0,
+    digest="e" * 64,
+)
+PLAIN_RUN = as_json(RUN)
+PLAIN_SWEEP = as_json(SWEEP)
+
+
+def encoded(value: Any) -> bytes:
+    return json.dumps(value).encode("utf-8", "surrogatepass")
+
+
+def shown(folder: Path, run: RunRecord, sweep: SweepRecord | None = None) -> None:
+    """What people see of it."""
+    if run.scores:
+        score_table([run])
+    write_report(folder / "page", run=run, sweep=sweep, images=[])
+
+
+def test_a_record_comes_back(given_folder: Path) -> None:
+    path = given_folder / "run.json"
+    path.write_bytes(encoded(PLAIN_RUN))
+    assert read_run(path) == RUN
+    path.write_bytes(encoded(PLAIN_SWEEP))
+    assert read_sweep(path) == SWEEP
+
+
+@fuzz(12)
+@given(altered(PLAIN_RUN).map(encoded) | damaged(encoded(PLAIN_RUN)))
+@example(encoded({**PLAIN_RUN, "versions": None}))
+@example(
+    encoded(
+        {
+            **PLAIN_RUN,
+            "scores": {"a": {"val": {**PLAIN_RUN["scores"]["lpcam"]["val"], "threshold": 0.7}}},
+        }
+    )
+)
+@example(encoded(NESTED))
+def test_a_run(given_folder: Path, data: bytes) -> None:
+    path = given_folder / "run.json"
+    path.write_bytes(data)
+    run = fair(read_run, path)
+    if run is not None:
+        shown(given_folder, run)
+
+
+@fuzz(12)
+@given(altered(PLAIN_SWEEP).map(encoded) | damaged(encoded(PLAIN_SWEEP)))
+@example(encoded({**PLAIN_SWEEP, "method": []}))
+def test_a_sweep(given_folder: Path, data: bytes) -> None:
+    path = given_folder / "sweep.json"
+    path.write_bytes(data)
+    sweep = fair(read_sweep, path)
+    if sweep is not None:
+        if ranking(sweep.trials):
+            best_points(sweep)
+        shown(given_folder, RUN, sweep)
+
+
+@pytest.fixture(scope="module")
+def store(given_folder: Path) -> Store:
+    return Store(given_folder / "store")
+
+
+DATA = {"key": "f" * 64, "source": "voc"}
+
+
+@fuzz(60)
+@given(altered(DATA).map(encoded) | damaged(encoded(DATA)))
+@example(encoded({**DATA, "key": "../../../../here"}))
+def test_the_name_of_a_data_set(store: Store, data: bytes) -> None:
+    path = store.root / "data" / "a.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    assert fair(datasets.open_dataset, store, "a") is None
+
+
+STAGE = Stage(name="maps", version=1, config={"import": "irn"}, inputs={"shards": "a"}, title="t")
+IMPORT = {"kind": "irn", "shards": "a" * 64, "stages": {"val": dataclasses.asdict(STAGE)}}
+
+
+@fuzz(60)
+@given(altered(IMPORT).map(encoded) | damaged(encoded(IMPORT)))
+@example(encoded({**IMPORT, "kind": []}))
+def test_an_import(store: Store, data: bytes) -> None:
+    path = store.root / "imports" / "a.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    found = fair(imports.find, store, "a")
+    if found is not None:
+        assert isinstance(found.labels or found.background or found.probabilities, bool)
+        for stage in found.stages.values():
+            assert store.find(stage.name, stage.key) is None
+
+
+def fill(folder: Path) -> dict[str, Any]:
+    (folder / "deep").mkdir()
+    (folder / "a.parquet").write_bytes(b"content")
+    (folder / "deep" / "b.bin").write_bytes(b"more")
+    return {"classes": ["cat"], "splits": {"val": ["val"]}}
+
+
+@st.composite
+def manifests(draw: st.DrawFn, valid: dict[str, Any]) -> bytes:
+    """A manifest, altered; sealed again or not, or damaged as bytes."""
+    if draw(st.booleans()):
+        return draw(damaged(encoded(valid)))
+    out = draw(altered(valid))
+    if isinstance(out, dict) and draw(st.booleans()):
+        out = sealed(out)
+    return encoded(out)
+
+
+def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    body = {k: v for k, v in manifest.items() if k != "seal"}
+    try:
+        return {**body, "seal": digest(body)}
+    except (UnicodeError, ValueError, TypeError):
+        return body
+
+
+@pytest.fixture(scope="module")
+def manifest(store: Store) -> dict[str, Any]:
+    """Of the artefact, the same in every run."""
+    artefact, _ = store.get(STAGE, fill)
+    same = {"seconds": 1.0, "written": "2026-01-01T00:00:00+0000", "host": "a", "versions": {}}
+    return sealed({**artefact.manifest, **same})
+
+
+@fuzz(80)
+@given(data=st.data())
+def test_a_manifest(store: Store, manifest: dict[str, Any], data: st.DataObject) -> None:
+    """It is found and whole, or put away; never is a file named that is not the artefact's."""
+    content = data.draw(manifests(manifest))
+    folder = store.folder(STAGE.name, STAGE.key)
+    if not folder.exists():
+        store.get(STAGE, fill)
+    (folder / MANIFEST).write_bytes(content)
+    found = fair(store.find, STAGE.name, STAGE.key)
+    if found is not None:
+        check_artefact(found)
+    else:
+        assert not folder.exists()
+
+
+def check_artefact(found: Artefact) -> None:
+    assert found.key == STAGE.key
+    assert isinstance(found.about, dict)
+    for path in found.files():
+        assert path.resolve().is_relative_to(found.folder.resolve())
+        assert path.is_file()
+
+
+def test_a_file_elsewhere_is_not_the_artefacts(store: Store) -> None:
+    artefact, _ = store.get(STAGE, fill)
+    (store.root / "secret").write_bytes(b"content")
+    files = artefact.manifest["files"]
+    moved = {"../../../secret": files["a.parquet"], **files}
+    manifest = sealed({**artefact.manifest, "files": moved})
+    (artefact.folder / MANIFEST).write_bytes(encoded(manifest))
+    assert store.find(STAGE.name, STAGE.key) is None

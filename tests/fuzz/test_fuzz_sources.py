@@ -1,0 +1,245 @@
+"""Lists, labels, class names, annotations and whole trees of images that are damaged."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hostile import NESTED, altered, damaged, fair, fuzz
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import Image
+from wsss.platform.data import files
+from wsss.platform.data.coco import COCO
+from wsss.platform.data.folder import Folder
+from wsss.platform.data.images import encode_png
+from wsss.platform.data.record import Source, check_id
+from wsss.platform.data.voc import VOC
+
+CLASSES = ("cat", "dog", "ox")
+LIST = b"2007_000001\n2007_000002 1\n\n2008_000003\n"
+NAMES = b"background\ncat\ndog\nox\n"
+CSV = b'id,labels,split\na,cat dog,train\nb,"ox;cat",val\nc,,train\n'
+XML = b"""<?xml version="1.0" encoding="utf-8"?><!DOCTYPE a [<!ENTITY b "cat">]>
+<annotation><object><name>cat</name></object><object><name>&b;</name></object></annotation>"""
+
+
+def npz(**arrays: Any) -> bytes:
+    out = io.BytesIO()
+    np.savez(out, **arrays)
+    return out.getvalue()
+
+
+IDS, PRESENT = np.array(["a", "b"]), np.array([[1, 0, 1], [0, 0, 1]], np.uint8)
+NPZ = npz(ids=IDS, labels=PRESENT)
+
+
+def packed() -> bytes:
+    out = io.BytesIO()
+    np.savez_compressed(out, ids=IDS, labels=PRESENT.astype(float))
+    return out.getvalue()
+
+
+@fuzz(80)
+@given(damaged(LIST))
+@example(b"\xff\xfe")
+def test_a_list(given_folder: Path, data: bytes) -> None:
+    path = given_folder / "list.txt"
+    path.write_bytes(data)
+    found = fair(files.read_list, path)
+    assert found is None or all(check_id(id) for id in found)
+
+
+@fuzz(60)
+@given(damaged(NAMES))
+def test_class_names(given_folder: Path, data: bytes) -> None:
+    path = given_folder / "classes.txt"
+    path.write_bytes(data)
+    found = fair(files.read_classes, path)
+    assert found is None or (all(found) and len(set(found)) == len(found))
+
+
+@fuzz(120)
+@given(
+    damaged(CSV) | st.text(max_size=60).map(lambda t: b"id,labels\n" + t.encode("utf-8", "replace"))
+)
+@example(b"\x80")
+@example(b"id,labels\n" + b'"' + b"a" * 200_000)
+def test_a_table_of_labels(given_folder: Path, data: bytes) -> None:
+    path = given_folder / "labels.csv"
+    path.write_bytes(data)
+    check_labels(fair(files.labels_of, path, CLASSES))
+
+
+@fuzz(120)
+@given(damaged(NPZ, packed()))
+@example(b"")
+@example(NPZ[:60])
+def test_arrays_of_labels(given_folder: Path, data: bytes) -> None:
+    path = given_folder / "labels.npz"
+    path.write_bytes(data)
+    check_labels(fair(files.labels_of, path, CLASSES))
+
+
+arrays = st.sampled_from(
+    (
+        np.array(3), np.zeros((2, 3)), np.zeros((2, 3), bool), np.full((2, 3), np.nan), IDS,
+        np.array([["a"], ["b"]]), np.array([b"a", b"b"]), np.zeros((2, 3), "M8[s]"),
+        np.zeros(2, [("x", "f4")]), np.zeros((2, 3), "S3"), np.zeros((2, 3), complex),
+        np.array([1, 2]), np.array([1.5, 2]), np.zeros((2, 3, 1)), np.array([], "U1"),
+        np.zeros((0, 3)), np.array(["a", "a"]), np.array(["a", "../b"]), np.array(["a", "x\0y"]),
+    )
+)  # fmt: skip
+
+
+@fuzz(60)
+@given(arrays, arrays)
+@example(np.array(3), PRESENT)
+def test_arrays_of_other_kinds(given_folder: Path, ids: Any, labels: Any) -> None:
+    path = given_folder / "labels.npz"
+    path.write_bytes(npz(ids=ids, labels=labels))
+    check_labels(fair(files.labels_of, path, CLASSES))
+
+
+def check_labels(found: files.Labels | None) -> None:
+    for id, labels in (found or {}).items():
+        assert isinstance(id, str)
+        assert list(labels) == sorted(set(labels))
+        assert set(labels) <= {0, 1, 2}
+
+
+def picture(form: str) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (12, 8), (9, 8, 7)).save(out, form)
+    return out.getvalue()
+
+
+MASK = encode_png(np.array([[0, 1, 255] * 4] * 8, np.uint8))
+JPEG = picture("JPEG")
+
+
+def whole(make: Callable[[], Source]) -> None:
+    """Everything that a source does, up to its images; each is read or refused."""
+    source = fair(make)
+    items = source and fair(source.items)
+    if not items:
+        return
+    source.settings()
+    source.fingerprint()
+    for item in items:
+        record = fair(source.load, item)
+        if record:
+            assert set(record.labels) <= set(range(len(source.classes)))
+
+
+def tree(root: Path, parts: dict[str, bytes]) -> Path:
+    for name, data in parts.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return root
+
+
+FOLDER = {
+    "labels.csv": CSV,
+    "classes.txt": NAMES,
+    "images/a.jpg": JPEG,
+    "images/b.png": picture("PNG"),
+    "images/c.jpeg": JPEG,
+    "masks/a.png": MASK,
+}
+VOC_TREE = {
+    "ImageSets/Segmentation/train.txt": b"2007_000001\n",
+    "ImageSets/Segmentation/val.txt": b"2007_000002\n",
+    "JPEGImages/2007_000001.jpg": JPEG,
+    "JPEGImages/2007_000002.jpg": JPEG,
+    "Annotations/2007_000001.xml": XML,
+    "Annotations/2007_000002.xml": XML.replace(b"utf-8", b"latin-1"),
+    "SegmentationClass/2007_000002.png": MASK,
+    "classes.txt": NAMES,
+}
+INSTANCES: dict[str, Any] = {
+    "info": {"year": 2014, "description": "a \u00e9 b"},
+    "images": [
+        {"id": 7, "file_name": "a_7.jpg", "height": 8, "width": 12},
+        {"id": 9, "file_name": "a_9.jpg", "height": 8, "width": 12},
+    ],
+    "annotations": [
+        {"image_id": 7, "category_id": 3, "iscrowd": 0, "segmentation": [[1, 1, 9, 1, 9, 6.5]]},
+        {
+            "image_id": 9,
+            "category_id": 1,
+            "iscrowd": 0,
+            "segmentation": {"counts": [40, 20, 36], "size": [8, 12]},
+        },
+        {"image_id": 9, "category_id": 1, "iscrowd": 1, "segmentation": {"counts": "a", "size": 0}},
+    ],
+    "categories": [{"id": 1, "name": "cat"}, {"id": 3, "name": "dog"}],
+}
+COCO_FILE = "annotations/instances_train2014.json"
+COCO_TREE = {
+    COCO_FILE: json.dumps(INSTANCES).encode(),
+    "train2014/a_7.jpg": JPEG,
+    "train2014/a_9.jpg": JPEG,
+}
+
+
+@pytest.fixture(scope="module")
+def trees(given_folder: Path) -> dict[str, Path]:
+    parts = {"folder": FOLDER, "voc": VOC_TREE, "coco": COCO_TREE}
+    return {name: tree(given_folder / name, of) for name, of in parts.items()}
+
+
+@pytest.mark.parametrize(("name", "make"), [("folder", Folder), ("voc", VOC), ("coco", COCO)])
+def test_the_trees_are_fine_as_they_are(
+    trees: dict[str, Path], name: str, make: Callable[[Path], Source]
+) -> None:
+    source = make(trees[name])
+    records = [source.load(item) for item in source.items()]
+    assert len(records) > 1
+    assert any(record.labels for record in records)
+
+
+def files_of(parts: dict[str, bytes]) -> st.SearchStrategy[tuple[str, bytes]]:
+    """One file of a tree, damaged."""
+    one = [st.tuples(st.just(name), damaged(data)) for name, data in parts.items()]
+    return st.one_of(one)
+
+
+@fuzz(100)
+@given(files_of(FOLDER))
+def test_a_folder_of_images(trees: dict[str, Path], change: tuple[str, bytes]) -> None:
+    name, data = change
+    tree(trees["folder"], {**FOLDER, name: data})
+    whole(lambda: Folder(trees["folder"]))
+
+
+@fuzz(100)
+@given(files_of(VOC_TREE))
+@example(("Annotations/2007_000001.xml", XML.replace(b"utf-8", b"utf-99")))
+@example(("Annotations/2007_000001.xml", XML.replace(b"utf-8", b"big5")))
+def test_a_tree_of_voc(trees: dict[str, Path], change: tuple[str, bytes]) -> None:
+    name, data = change
+    tree(trees["voc"], {**VOC_TREE, name: data})
+    whole(lambda: VOC(trees["voc"]))
+
+
+@fuzz(100)
+@given(files_of({COCO_FILE: COCO_TREE[COCO_FILE]}))
+def test_a_tree_of_coco(trees: dict[str, Path], change: tuple[str, bytes]) -> None:
+    tree(trees["coco"], {**COCO_TREE, change[0]: change[1]})
+    whole(lambda: COCO(trees["coco"]))
+
+
+@fuzz(200)
+@given(altered(INSTANCES))
+@example({**INSTANCES, "annotations": NESTED})
+def test_instances_of_coco(trees: dict[str, Path], content: Any) -> None:
+    data = json.dumps(content).encode("utf-8", "surrogatepass")
+    tree(trees["coco"], {**COCO_TREE, COCO_FILE: data})
+    whole(lambda: COCO(trees["coco"]))

@@ -1,0 +1,213 @@
+"""What the store holds, damaged: tables of images, class maps and planes, features, counts."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hostile import altered, damaged, fair, fuzz, scalars, texts
+from hypothesis import example, given
+from hypothesis import strategies as st
+from wsss.platform.data import class_maps, planes, shards
+from wsss.platform.data.class_maps import ClassMaps
+from wsss.platform.data.images import encode_png
+from wsss.platform.data.record import check_id
+from wsss.platform.stages import clustering, maps, score, train
+
+MASK = encode_png(np.array([[0, 1, 255]] * 2, np.uint8))
+SHARD = [
+    {
+        "id": f"i{k}",
+        "image": MASK,
+        "height": 2,
+        "width": 3,
+        "labels": [0, k],
+        "mask": MASK if k else None,
+        "parts": None,
+        "superpixels": None,
+        "split": "train",
+    }
+    for k in range(3)
+]
+MAPS = [
+    ClassMaps(id="a", classes=(1, 3), planes=np.ones((2, 2, 3), np.float16), height=8, width=9),
+    ClassMaps(id="b", classes=(), planes=np.ones((0, 1, 1), np.float16), height=1, width=2),
+]
+PLANES = [("a", np.eye(3, dtype=np.uint8)), ("b", np.ones((2, 1), np.uint8))]
+
+
+def table(rows: list[dict[str, Any]], schema: pa.Schema | None = None) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), out, row_group_size=2)
+    return out.getvalue()
+
+
+def written(folder: Path, write: Any, rows: Any) -> bytes:
+    write(folder / "valid.parquet", rows)
+    return (folder / "valid.parquet").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def valid(given_folder: Path) -> dict[str, bytes]:
+    return {
+        "shards": table(SHARD, shards.SCHEMA),
+        "maps": written(given_folder, class_maps.write, MAPS),
+        "planes": written(given_folder, planes.write, PLANES),
+    }
+
+
+def read_shards(path: Path) -> None:
+    for columns in (shards.TRAINING_COLUMNS, shards.INFERENCE_COLUMNS, score.COLUMNS):
+        for row in fair(shards.read, shards.Slice(str(path), 0, 2), columns) or []:
+            assert set(row) == set(columns)
+            check_id(row["id"])
+
+
+def read_maps(path: Path) -> None:
+    for found in fair(lambda: list(class_maps.read([path]))) or []:
+        check_id(found.id)
+        assert found.planes.shape[0] == len(found.classes)
+        assert found.height > 0
+        assert found.width > 0
+
+
+def read_planes(path: Path) -> None:
+    for id, plane in (fair(planes.read, path) or {}).items():
+        check_id(id)
+        assert plane.ndim == 2
+
+
+READERS = {"shards": read_shards, "maps": read_maps, "planes": read_planes}
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_what_is_written_is_read(valid: dict[str, bytes], given_folder: Path, kind: str) -> None:
+    path = given_folder / f"{kind}.parquet"
+    path.write_bytes(valid[kind])
+    if kind == "shards":
+        assert len(shards.read(shards.Slice(str(path), 0, 2), ("id",))) == 2
+    elif kind == "maps":
+        assert len(list(class_maps.read([path]))) == 2
+    else:
+        assert len(planes.read(path)) == 2
+
+
+@pytest.mark.parametrize("kind", READERS)
+@fuzz(50)
+@given(data=st.data())
+def test_a_damaged_table(
+    valid: dict[str, bytes], given_folder: Path, kind: str, data: st.DataObject
+) -> None:
+    path = given_folder / f"{kind}.parquet"
+    path.write_bytes(data.draw(damaged(valid[kind])))
+    READERS[kind](path)
+
+
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "shards": SHARD,
+    "maps": [class_maps._encode(m) for m in MAPS],
+    "planes": [{"id": "a", "plane": MASK}, {"id": "b", "plane": MASK}],
+}
+
+
+@pytest.mark.parametrize("kind", READERS)
+@fuzz(60)
+@given(data=st.data())
+def test_a_table_of_other_content(given_folder: Path, kind: str, data: st.DataObject) -> None:
+    """Columns of other types, values out of range, rows twice, columns absent."""
+    rows = data.draw(altered(ROWS[kind]))
+    try:
+        content = table(rows)
+    except (pa.ArrowException, TypeError, AttributeError, OverflowError, ValueError):
+        return  # no table
+    path = given_folder / f"{kind}.parquet"
+    path.write_bytes(content)
+    READERS[kind](path)
+
+
+PLACES = [
+    {"id": "a", "labels": [0, 2], "height": 8, "width": 9, "offset": 0, "grids": [[2, 3], [1, 1]]}
+]
+
+
+@fuzz(60)
+@given(altered(PLACES))
+@example([{**PLACES[0], "id": "../../a"}])
+def test_places_of_features(given_folder: Path, content: Any) -> None:
+    path = given_folder / "a.json"
+    path.write_bytes(json.dumps(content).encode("utf-8", "surrogatepass"))
+    for place in fair(maps.read_places, path) or []:
+        check_id(place.id)
+        place.raw(np.zeros((9, 4), np.float16))
+        list(place.scales(np.zeros((9, 4), np.float16)))
+
+
+def saved(save: Any, *arrays: Any, **named: Any) -> bytes:
+    out = io.BytesIO()
+    save(out, *arrays, **named)
+    return out.getvalue()
+
+
+@fuzz(60)
+@given(damaged(saved(np.save, np.ones((6, 4), np.float16))))
+@example(b"")
+def test_features(given_folder: Path, data: bytes) -> None:
+    path = given_folder / "a.npy"
+    path.write_bytes(data)
+    found = fair(clustering.open_features, path)
+    assert found is None or (found.ndim == 2 and found.dtype == np.float16)
+
+
+EMPTY = score.Tally.empty(3)
+COUNTS = saved(np.savez, curve=EMPTY.curve.counts, parts=EMPTY.parts, boundary=EMPTY.boundary.sums)
+CENTERS = saved(np.savez, **{"0-0": np.ones((2, 4), np.float32), "2-1": np.ones((1, 4))})
+
+
+@fuzz(60)
+@given(damaged(COUNTS))
+@example(b"")
+def test_counts(given_folder: Path, data: bytes) -> None:
+    path = given_folder / "counts.npz"
+    path.write_bytes(data)
+    found = fair(score.read_tally, path, 3)
+    assert found is None or found.curve.counts.shape == EMPTY.curve.counts.shape
+
+
+@fuzz(60)
+@given(damaged(CENTERS) | st.tuples(texts, texts).map(lambda n: named(*n)))
+@example(b"")
+def test_centres(given_folder: Path, data: bytes) -> None:
+    path = given_folder / "centers.npz"
+    path.write_bytes(data)
+    for n, found in (fair(clustering.read_centers, path) or {}).items():
+        assert n >= 0
+        assert found.foreground.shape[1] == found.context.shape[1]
+
+
+def named(first: str, second: str) -> bytes:
+    """An archive whose arrays have other names."""
+    try:
+        return saved(np.savez, **{f"{first}-{second}": np.ones((2, 4)), second: np.ones(3)})
+    except (UnicodeError, ValueError, TypeError):
+        return CENTERS
+
+
+METRICS = b"".join(b'{"epoch": 0, "step": %d, "loss": 1.5, "steps": 4}\n' % k for k in range(2))
+
+
+@fuzz(60)
+@given(damaged(METRICS) | scalars.map(lambda v: json.dumps({"step": v}).encode()))
+@example(b"\x80}")
+@example(b'{"step": -1}')
+def test_metrics(given_folder: Path, data: bytes) -> None:
+    path = given_folder / "metrics.jsonl"
+    path.write_bytes(data)
+    for row in fair(train.read_metrics, path) or []:
+        assert row["step"] >= 0
+        assert f"{row['epoch'] + 1} {row['loss']:.3f} {row['steps']}"

@@ -1,0 +1,119 @@
+"""cluster.yaml and deploy/: what Ray itself says of them, and that they agree with the code."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+from wsss.platform.stages import cluster
+
+ROOT = Path(__file__).parents[1]
+RAW = yaml.safe_load((ROOT / "cluster.yaml").read_text())
+JOB = yaml.safe_load((ROOT / "deploy/rayjob.yaml").read_text())["spec"]
+LOCK = (ROOT / "requirements.lock").read_text()
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+TYPES = RAW["available_node_types"]
+HEAD = TYPES[RAW["head_node_type"]]
+
+
+@pytest.fixture(scope="module")
+def filled() -> dict[str, Any]:
+    """The file with Ray's defaults."""
+    out: dict[str, Any] = prepare_config(copy.deepcopy(RAW))
+    return out
+
+
+def test_ray_takes_it(filled: dict[str, Any]) -> None:
+    validate_config(filled)
+
+
+def test_ray_adds_no_command_of_its_own(filled: dict[str, Any]) -> None:
+    """Its defaults would install another Ray on every node."""
+    for name, value in filled.items():
+        if name.endswith("_commands"):
+            assert value == RAW[name], name
+
+
+def ray_version() -> str:
+    found = re.search(r"^ray==(\S+)", LOCK, flags=re.MULTILINE)
+    assert found
+    return found[1]
+
+
+def test_versions_are_those_of_the_lock() -> None:
+    docker = (ROOT / "deploy/Dockerfile").read_text()
+    assert f"FROM rayproject/ray:{ray_version()}-py311-gpu\n" in docker
+    assert "pip install --no-cache-dir --require-hashes --requirement" in docker
+    assert RAW["docker"]["image"].endswith(f"/wsss:{VERSION}")
+    assert JOB["rayClusterSpec"]["rayVersion"] == ray_version()
+    assert set(re.findall(r"wsss:([\d.]+)", docker)) == {VERSION}
+
+
+def test_every_node_asks_for_the_token() -> None:
+    for name in ("head_start_ray_commands", "worker_start_ray_commands"):
+        (start,) = [c for c in RAW[name] if "ray start" in c]
+        assert start.startswith("RAY_AUTH_MODE=token ray start"), name
+    assert "--env RAY_AUTH_MODE=token" in RAW["docker"]["run_options"]
+    assert RAW["file_mounts"] == {"~/.ray/auth_token": "~/.ray/auth_token"}
+    assert JOB["rayClusterSpec"]["authOptions"] == {"mode": "token"}
+
+
+def test_nothing_listens_for_the_world() -> None:
+    """Ray's own security group takes SSH from anywhere, so every node names another."""
+    assert "--dashboard-host=127.0.0.1" in " ".join(RAW["head_start_ray_commands"])
+    assert all(kind["node_config"]["SecurityGroupIds"] for kind in TYPES.values())
+    assert "security_group" not in RAW["provider"]
+
+
+def test_gpus_are_on_demand_and_cpu_nodes_spot() -> None:
+    spot = {n for n, kind in TYPES.items() if "InstanceMarketOptions" in kind["node_config"]}
+    assert spot == {n for n, kind in TYPES.items() if cluster.CPU_STAGE in kind["resources"]}
+    assert spot.isdisjoint(n for n, kind in TYPES.items() if "GPU" in kind["resources"])
+    assert RAW["idle_timeout_minutes"] > 0
+    assert all(kind.get("min_workers", 0) == 0 for kind in TYPES.values())
+
+
+def test_the_head_drives_and_says_what_may_start() -> None:
+    assert HEAD["resources"]["CPU"] == 0
+    assert HEAD["resources"][cluster.DRIVER] > 0
+    assert RAW["max_workers"] == sum(kind["max_workers"] for kind in TYPES.values())
+    for name in ("GPU", cluster.CPU_STAGE):
+        most = sum(k["max_workers"] * k["resources"].get(name, 0) for k in TYPES.values())
+        assert HEAD["resources"][name + cluster.LIMIT] == most > 0, name
+
+
+def test_the_store_is_on_what_all_nodes_mount() -> None:
+    options = RAW["docker"]["run_options"]
+    assert "--volume /mnt/wsss:/mnt/wsss" in options
+    assert "--env WSSS_STORE=/mnt/wsss/store" in options
+    assert any(c.endswith("/mnt/wsss") and "nfs4" in c for c in RAW["initialization_commands"])
+
+
+def resources(group: dict[str, Any]) -> dict[str, float]:
+    """What a group's nodes say to Ray that they have; KubeRay itself adds the GPUs."""
+    said = group["rayStartParams"]
+    (container,) = group["template"]["spec"]["containers"]
+    found: dict[str, float] = json.loads(json.loads(said.get("resources", '"{}"')))
+    gpu = container["resources"]["limits"].get("nvidia.com/gpu")
+    return {"CPU": int(said["num-cpus"]), **({"GPU": gpu} if gpu else {}), **found}
+
+
+def test_the_kubernetes_job_has_the_same_nodes() -> None:
+    spec = JOB["rayClusterSpec"]
+    assert resources(spec["headGroupSpec"]) == HEAD["resources"]
+    groups = {g["groupName"]: g for g in spec["workerGroupSpecs"]}
+    assert set(groups) == {"gpu", "cpu"}
+    for name, group in groups.items():
+        assert resources(group) == TYPES[f"{name}_worker"]["resources"]
+        assert group["maxReplicas"] == TYPES[f"{name}_worker"]["max_workers"]
+    for group in (spec["headGroupSpec"], *groups.values()):
+        (container,) = group["template"]["spec"]["containers"]
+        assert container["image"] == RAW["docker"]["image"]
+        assert {"name": "wsss", "mountPath": "/mnt/wsss"} in container["volumeMounts"]
