@@ -33,6 +33,17 @@ def _ious(matrix: Counts) -> Values:
     return out
 
 
+def mean_ious(matrices: Counts, scored: Sequence[int]) -> Values:
+    """`[T]` from `[T,C,C]`: the mean IoU over the scored classes that are present; NaN without
+    any."""
+    values = _ious(matrices)[:, list(scored)]
+    known = np.isfinite(values)
+    out: Values = np.full(len(values), np.nan)
+    sums = np.where(known, values, 0.0).sum(1)
+    np.divide(sums, known.sum(1), out=out, where=known.any(1))
+    return out
+
+
 class ConfusionMatrix:
     """Pixel counts by (target, prediction), `matrix` int64 `[C,C]`.
 

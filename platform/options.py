@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import InputError
-from .plain import MisfitError, typed
+from .plain import MisfitError, typed, types_of
 
 T = TypeVar("T")
 
@@ -45,7 +45,8 @@ class Options:
     """Base of every config: checks types and ranges of its own fields."""
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
+        kind: Any = type(self)
+        hints = types_of(kind)
         for f in dataclasses.fields(self):
             if "help" in f.metadata:
                 value = _checked(f, hints[f.name], getattr(self, f.name))

@@ -336,16 +336,18 @@ class Pipeline:
         """The localizer, or the imported class maps, that the experiment is about."""
         return self.experiment.imported or self.localizer.name
 
-    def read_scores(self) -> dict[str, dict[str, Score]]:
-        """By localizer, refinement or segmenter, and split; the threshold is chosen on the first
-        split for all, except where maps bring their own background or labels were cut."""
+    def read_scores(self, only: str = "") -> dict[str, dict[str, Score]]:
+        """By localizer, refinement or segmenter, and split, or those of one; the threshold is
+        chosen on the first split for all, except where maps bring their own background or labels
+        were cut."""
         r = self.experiment.refine
         fixed = {self.subject: r.threshold, f"{self.subject}-irn": r.final}
         own = {
             name: self.context.read_scores(of, name in self.own, fixed.get(name))
             for name, of in self.scores.items()
+            if only in ("", name)
         }
-        of_host = self.of_host.read_scores() if self.of_host else {}
+        of_host = self.of_host.read_scores() if self.of_host and not only else {}
         return {**{HOST + name: score for name, score in of_host.items()}, **own}
 
     def found(self, what: str) -> dict[str, dict[str, Stage]]:

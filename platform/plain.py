@@ -81,7 +81,7 @@ def _union(members: tuple[Any, ...], value: Any, where: str, nan: bool) -> Any:
 
 
 def _dataclass(cls: Any, row: Mapping[Any, Any], where: str, nan: bool) -> Any:
-    hints, fields = _hints(cls), {f.name: f for f in dataclasses.fields(cls)}
+    hints, fields = types_of(cls), {f.name: f for f in dataclasses.fields(cls)}
     strange = [k for k in row if k not in fields]
     needed = (dataclasses.MISSING, dataclasses.MISSING)
     missing = [
@@ -94,5 +94,6 @@ def _dataclass(cls: Any, row: Mapping[Any, Any], where: str, nan: bool) -> Any:
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def types_of(cls: Any) -> dict[str, Any]:
+    """The types of a class's fields, by name."""
     return typing.get_type_hints(cls)

@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -86,7 +87,7 @@ class Stage:
     inputs: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """The address of this stage's artefact."""
         return digest([self.name, self.version, self.config, self.inputs])
@@ -330,6 +331,7 @@ def _stamp(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of what results depend on, without importing it."""
     from importlib.metadata import version

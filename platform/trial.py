@@ -209,7 +209,8 @@ def _tried(
             report({**_result(score), "epoch": epochs, "seconds": seconds})
     if not _at_once(store, pipeline, sweep.split):
         pipeline.execute()
-    score = list(pipeline.read_scores().values())[-1][sweep.split]
+    name = list(pipeline.scores)[-1]
+    score = pipeline.read_scores(only=name)[name][sweep.split]
     return {**_result(score), "cached": not missing}
 
 

@@ -17,6 +17,7 @@ from wsss.platform.metrics import (
     ConfusionMatrix,
     ThresholdCurve,
     boundary_f,
+    mean_ious,
     summarize,
 )
 
@@ -269,3 +270,13 @@ def test_boundaries_ignore_void_and_background():
     score.merge(other)
     assert score.mean([0, 1, 2]) == 0.5
     assert score.mean([0]) is None
+
+
+def test_mean_ious_are_those_of_the_summaries():
+    rng = np.random.default_rng(0)
+    matrices = rng.integers(0, 9, (5, 4, 4))
+    matrices[0, 2], matrices[0, :, 2], matrices[1] = 0, 0, 0
+    found = mean_ious(matrices, [0, 2, 3])
+    wanted = [summarize(matrix, [0, 2, 3]).miou for matrix in matrices]
+    np.testing.assert_allclose(found, wanted)
+    assert np.isnan(found[1])

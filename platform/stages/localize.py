@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,13 @@ def file_maps(path: str, shares: Shares, folder: str) -> int:
     return len(written)
 
 
+@lru_cache(4)
+def class_weights(network: Path) -> Tensor:
+    """`[N,D]` of a network artefact, the folder `network`; those read last are kept."""
+    head: Tensor = weights.saved(network / NETWORK)["head.weight"]
+    return head.flatten(1).float()
+
+
 def chosen(centers: Path, network: Path, method: PrototypeMethod) -> dict[int, list[int]]:
     """Has the method choose its prototypes; see `PrototypeMethod.fit`.
 
@@ -78,8 +86,7 @@ def chosen(centers: Path, network: Path, method: PrototypeMethod) -> dict[int, l
         network: folder of the network artefact, for the class weights.
         method: whose selection it is.
     """
-    state = weights.saved(network / NETWORK)
-    return method.fit(read_centers(centers), state["head.weight"].flatten(1).float())
+    return method.fit(read_centers(centers), class_weights(network))
 
 
 def localize(

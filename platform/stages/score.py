@@ -16,7 +16,15 @@ from ..data import arrays, class_maps, planes, shards
 from ..data.class_maps import ClassMaps
 from ..data.images import decode_mask
 from ..errors import InputError
-from ..metrics import RULE, THRESHOLDS, VOID, BoundaryScore, ThresholdCurve, summarize
+from ..metrics import (
+    RULE,
+    THRESHOLDS,
+    VOID,
+    BoundaryScore,
+    ThresholdCurve,
+    mean_ious,
+    summarize,
+)
 from ..ops.maps import best_class
 from ..runs import PARTS, Score
 from ..store import Artefact
@@ -188,10 +196,9 @@ def read_score(
     """
     tally = read_tally(artefact.path(COUNTS), len(classes))
     matrices = tally.curve.matrices()
-    summaries = [summarize(matrix, scored) for matrix in matrices]
-    miou = [s.miou for s in summaries]
+    miou = mean_ious(matrices, scored)
     at = int(np.nanargmax(miou)) if threshold is None else THRESHOLDS.index(threshold)
-    best = summaries[at]
+    best = summarize(matrices[at], scored)
     return Score(
         split=split,
         n=int(artefact.about["images"]),
@@ -199,7 +206,7 @@ def read_score(
         scored=tuple(scored),
         rule=RULE,
         thresholds=THRESHOLDS,
-        miou=tuple(miou),
+        miou=tuple(map(float, miou)),
         threshold=THRESHOLDS[at],
         threshold_from=threshold_from or split,
         iou=tuple(None if v != v else v for v in best.iou),
