@@ -3,7 +3,8 @@
     make bench                                        all of them
     .venv/bin/python tests/benchmarks/bench.py NAME   one: stream, clustering, memory,
                                                       thresholds, cached, methods,
-                                                      superpixels, walk, crf, chain, coco
+                                                      superpixels, walk, crf, chain, coco,
+                                                      trials, shared, nodes
 
 Everything is drawn or generated; nothing of the machine's load is hidden, so run it alone.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 import networks
 import numpy as np
 import sharding
+import sweeps
 import torch
 from measure import photographs, say, seconds
 from wsss.platform import datasets
@@ -208,6 +210,9 @@ BENCHES = {
     "crf": networks.bench_crf,
     "chain": networks.bench_chain,
     "coco": sharding.bench_coco,
+    "trials": sweeps.bench_trials,
+    "shared": sweeps.bench_shared,
+    "nodes": sweeps.bench_nodes,
 }
 
 

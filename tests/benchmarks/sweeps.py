@@ -1,0 +1,108 @@
+"""Benchmarks of sweeps: trials a second, what sharing stages saves, several nodes; see bench.py."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from measure import say
+from wsss.platform import datasets, sweep
+from wsss.platform.data.scenes import Scenes
+from wsss.platform.experiment import Experiment, experiment
+from wsss.platform.options import replaced
+from wsss.platform.pipeline import Pipeline
+from wsss.platform.progress import Silent
+from wsss.platform.stages import cluster
+from wsss.platform.store import Store
+from wsss.platform.trial import Sweep
+
+MU_F = [round(0.5 + 0.04 * k, 2) for k in range(12)]
+MU_B = [round(0.4 + 0.05 * k, 2) for k in range(10)]
+SECONDS = 2.0
+
+
+def _job(folder: Path) -> tuple[Store, Experiment]:
+    """LPCAM on drawn scenes, trained and localized."""
+    store = Store(folder / "store")
+    datasets.add(store, Scenes(), "scenes", Silent())
+    wanted = experiment("lpcam", preset="scenes", changes={"training.epochs": 2})
+    Pipeline(store, wanted).execute()
+    return store, wanted
+
+
+def _swept(store: Store, wanted: Sweep, name: str) -> float:
+    """Seconds of a sweep in which no trial fails."""
+    began = time.perf_counter()
+    record = sweep.run(store, wanted, name, "", Silent())
+    assert all(t.status == "done" for t in record.trials)
+    return time.perf_counter() - began
+
+
+def bench_trials(folder: Path) -> None:
+    """Trials a second that only select prototypes, new ones and cached ones."""
+    store, base = _job(folder)
+    times = {}
+    for kind in ("new", "cached"):
+        for count in (20, 120):
+            space = {"lpcam.mu_f": MU_F[: count // 10], "lpcam.mu_b": MU_B}
+            times[kind, count] = _swept(store, Sweep(base=base, space=space), f"{kind}-{count}")
+    for kind in ("new", "cached"):
+        start, end = times[kind, 20], times[kind, 120]
+        say(
+            f"trials: 120 {kind} selections on 240 scenes in {end:.0f} s with start; "
+            f"{100 / (end - start):.1f} a second after it"
+        )
+
+
+def bench_shared(folder: Path) -> None:
+    """A sweep of 60 trials beside one trial alone, after training, for each distinct clustering;
+    and beside as many trials that share nothing but the network and its maps."""
+    store, base = _job(folder)
+    taus, ks = [0.15, 0.2, 0.25], [6, 10]
+    alone = Pipeline(store, replaced(base, {"lpcam.tau": 0.35, "lpcam.K": 8}))
+    began = time.perf_counter()
+    alone.execute()
+    one = time.perf_counter() - began
+    space = {"lpcam.tau": taus, "lpcam.K": ks, "lpcam.mu_f": MU_F[::6], "lpcam.mu_b": MU_B[::2]}
+    whole = _swept(store, Sweep(base=base, space=space), "shared")
+    clusterings = len(taus) * len(ks)
+    say(
+        f"shared: 60 trials over {clusterings} clusterings in {whole:.0f} s; one trial alone "
+        f"{one:.1f} s, so {whole / (clusterings * one):.2f} of it for each clustering and "
+        f"{whole / (60 * one):.2f} of 60 that share none"
+    )
+
+
+def bench_nodes(folder: Path) -> None:
+    """Trials that sleep, on clusters of 1, 2 and 4 node processes, against the ideal."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    store, base = _job(folder)
+    ray.shutdown()
+    real = sweep.run_trial
+
+    def sleeping(*arguments: Any) -> dict[str, Any]:
+        time.sleep(SECONDS)
+        return {"value": 0.5, "score": None, "error": None, "cached": True, "seconds": SECONDS}
+
+    sweep.run_trial = sleeping
+    try:
+        for nodes in (1, 2, 4):
+            several = Cluster(initialize_head=True, head_node_args={"num_cpus": 3})
+            for _ in range(nodes - 1):
+                several.add_node(num_cpus=3)
+            ray.init(address=several.address, logging_level="ERROR", log_to_driver=False)
+            cluster.connect()
+            times = []
+            for each in (2, 12):
+                mu_f = [round(0.5 + k / 1000, 3) for k in range(nodes * each)]
+                wanted = Sweep(base=base, space={"lpcam.mu_f": mu_f}, concurrent=nodes)
+                times.append(_swept(store, wanted, f"nodes-{nodes}-{each}"))
+            took, ideal = times[1] - times[0], 10 * SECONDS
+            say(f"nodes: {nodes}: {10 * nodes} trials in {took:.1f} s, {ideal / took:.2f} of ideal")
+            ray.shutdown()
+            several.shutdown()
+    finally:
+        sweep.run_trial = real
