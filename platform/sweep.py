@@ -209,7 +209,12 @@ def _run(
 
 
 class Asked:
-    """Hands Tune the trials that are left, each when its search knows it."""
+    """Hands Tune the trials that are left, each when its search knows it.
+
+    Args:
+        sweep: whose they are.
+        done: the trials that need not run again.
+    """
 
     def __init__(self, sweep: Sweep, done: Sequence[Trial]) -> None:
         self.sweep = sweep
@@ -246,9 +251,9 @@ def _tune(store: Store, sweep: Sweep, record: Record, progress: Silent) -> None:
     from .stages import cluster
 
     cluster.connect()
-    asked = Asked(sweep, record.trials())
+    done = [t for t in record.trials() if not t.error]
+    asked = Asked(sweep, done)
     watch = _watch(record, asked, progress)
-    scheduler = _scheduler(sweep, record.trials())
 
     def trial(config: dict[str, Any]) -> dict[str, Any]:
         return run_trial(store, sweep, config["point"], config["seed"], ray.tune.report)
@@ -259,10 +264,8 @@ def _tune(store: Store, sweep: Sweep, record: Record, progress: Silent) -> None:
         ray.tune.Tuner(
             ray.tune.with_resources(trial, cluster.driving()),
             tune_config=ray.tune.TuneConfig(
-                metric="value",
-                mode="max",
                 search_alg=_searcher(asked),
-                scheduler=scheduler,
+                scheduler=_scheduler(sweep, done),
                 num_samples=len(asked.left),
                 max_concurrent_trials=sweep.concurrent,
                 reuse_actors=not sweep.scheduler,
@@ -361,12 +364,12 @@ def _scheduler(sweep: Sweep, done: Sequence[Trial]) -> Any:
 
     out = ASHAScheduler(
         time_attr="epoch",
-        metric=None,
+        metric="value",
+        mode="max",
         max_t=sweep.base.training.epochs,
         grace_period=sweep.rungs[0] if sweep.rungs else sweep.base.training.epochs,
         reduction_factor=REDUCTION,
     )
-    out.set_search_properties("value", "max")
     for trial in done:
         stub = SimpleNamespace(trial_id=f"before-{trial.id}")
         out.on_trial_add(None, stub)
