@@ -291,12 +291,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         action = getattr(commands, options.command.replace("import", "import_"))
         action(options, _command_line(arguments))
-    except InputError as error:
+    except (InputError, OSError) as error:  # OSError: a path, a right or a disk of the user's
         cause = getattr(error, "cause", None) or error
-        sys.stderr.write(f"wsss: {cause}\n")
-        return 2
-    except OSError as error:  # a path, a right or a disk of the user's
-        sys.stderr.write(f"wsss: {InputError(error)}\n")
+        sys.stderr.write(f"wsss: {InputError(cause)}\n")
         return 2
     except (KeyboardInterrupt, SystemExit):  # Ray Train turns the first into the second
         sys.stderr.write("wsss: stopped; what was finished is kept\n")

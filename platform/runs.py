@@ -250,19 +250,14 @@ def read_record(path: Path, kind: Any) -> Any:
     Raises:
         InputError: there is no such file, or it holds something else.
     """
-    value = read_json(path)
+    value = _read_json(path)
     try:
         return typed(kind, value, nan=True)
     except ValueError as error:
         raise InputError(f"{path} is not what this version can read: {error}") from error
 
 
-def read_json(path: Path) -> Any:
-    """The value in a JSON file.
-
-    Raises:
-        InputError: there is none, or it is damaged.
-    """
+def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as error:

@@ -35,25 +35,15 @@ def read(
     """
     names = list(columns) or schema.names
     try:
-        file = pq.ParquetFile(path)
-        found = file.read(names) if group is None else file.read_row_group(group, columns=names)
+        with pq.ParquetFile(path) as file:
+            found = file.read(names) if group is None else file.read_row_group(group, names)
         wanted = pa.schema([schema.field(name) for name in names])
         rows: list[dict[str, Any]] = found.select(names).cast(wanted).to_pylist()
         for row in rows:
-            check(row, optional)
+            _check(row, optional)
     except (pa.ArrowException, OSError, LookupError, ValueError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
     return rows
-
-
-def check(row: dict[str, Any], optional: Collection[str]) -> None:
-    """Raises ValueError where a value is missing that must not be, or the id is none."""
-    for name, value in row.items():
-        if value is None and name not in optional:
-            raise ValueError(f"a row has no {name}")
-        if isinstance(value, list) and None in value:
-            raise ValueError(f"{name} of a row holds nothing")
-    check_id(row.get("id", "-"))
 
 
 def groups(path: str | Path) -> list[int]:
@@ -67,3 +57,13 @@ def groups(path: str | Path) -> list[int]:
         return [meta.row_group(k).num_rows for k in range(meta.num_row_groups)]
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
+
+
+def _check(row: dict[str, Any], optional: Collection[str]) -> None:
+    """Raises ValueError where a value is missing that must not be, or the id is not allowed."""
+    for name, value in row.items():
+        if value is None and name not in optional:
+            raise ValueError(f"a row has no {name}")
+        if isinstance(value, list) and None in value:
+            raise ValueError(f"{name} of a row holds nothing")
+    check_id(row.get("id", "-"))

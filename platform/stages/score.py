@@ -158,17 +158,13 @@ def read_tally(path: Path, classes: int) -> Tally:
         InputError: it is damaged.
     """
     tally = Tally.empty(classes)
-    found = arrays.read(path, "curve", "parts")
-    found.setdefault("boundary", tally.boundary.sums)
-    for name, wanted in (
-        ("curve", tally.curve.counts),
-        ("parts", tally.parts),
-        ("boundary", tally.boundary.sums),
-    ):
-        if (found[name].shape, found[name].dtype) != (wanted.shape, wanted.dtype):
+    wanted = {"curve": tally.curve.counts, "parts": tally.parts, "boundary": tally.boundary.sums}
+    found = {**wanted, **arrays.read(path, "curve", "parts")}
+    for name, empty in wanted.items():
+        if (found[name].shape, found[name].dtype) != (empty.shape, empty.dtype):
             raise InputError(
                 f"{path} holds {name} as {found[name].dtype} {found[name].shape}, not as "
-                f"{wanted.dtype} {wanted.shape}"
+                f"{empty.dtype} {empty.shape}"
             )
     tally.curve.counts, tally.parts = found["curve"], found["parts"]
     tally.boundary.sums = found["boundary"]
