@@ -99,27 +99,45 @@ def test_points_are_told_when_all_their_seeds_have_ended(job: Any) -> None:
     assert asked.suggest("b") is None  # its generation waits for the one before
 
 
-def test_trainings_that_do_worse_are_stopped_and_others_are_as_without_a_stop(
-    job: Any, tmp_path: Path
-) -> None:
+def test_trainings_that_do_worse_are_stopped(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that begin after a sweep was broken off: rungs of before count."""
+
+    def trial(store: Any, sweep: Any, point: Any, seed: int, report: Any) -> dict[str, Any]:
+        plain = {"score": None, "seconds": 0.1}
+        for epochs in sweep.rungs:
+            report({**plain, "value": point["training.lr"] * epochs, "epoch": epochs})
+        return {**plain, "value": point["training.lr"] * 4, "error": None, "cached": False}
+
+    monkeypatch.setattr("wsss.platform.sweep.run_trial", trial)
+    base = replaced(job.experiment, {"training.epochs": 4})
+    space = {"training.lr": [0.08, 0.01, 0.02, 0.1]}
+    sweep = Sweep(base=base, space=space, scheduler="asha", concurrent=1)
+    assert sweep.rungs == [1, 2]
+    whole = run(job.store, sweep, "asha", "command", Silent())
+    assert [t.status for t in whole.trials] == ["done", "stopped", "stopped", "done"]
+    assert [t.rungs for t in whole.trials[:2]] == [((1, 0.08), (2, 0.16)), ((1, 0.01),)]
+    assert whole.trials[1].value == 0.01
+    assert whole.best == "0003"
+    record = broken_off(job, "asha", keep=1)
+    again = run(job.store, sweep, "asha", "command", Silent(), resume=True)
+    assert plain(again.trials) == plain(whole.trials)
+    assert len(record.trials()) == 4
+
+
+def test_a_training_with_a_rung_is_the_training_without(job: Any, tmp_path: Path) -> None:
     plain_network = job.store.folder("network", job.pipeline.network.key)
     aside = plain_network.rename(tmp_path / "network")
     try:
-        base = replaced(job.experiment, {"method": "cam"})
-        space = {"training.lr": [base.training.lr, 1e-6]}
-        sweep = Sweep(base=base, space=space, scheduler="asha", concurrent=1)
-        assert sweep.rungs == [1]
-        record = run(job.store, sweep, "asha", "command", Silent())
+        space = {"training.lr": [job.experiment.training.lr]}
+        sweep = Sweep(base=job.experiment, space=space, scheduler="asha")
+        record = run(job.store, sweep, "rung", "command", Silent())
         for name in ("metrics.jsonl", "network.pt"):
             assert (plain_network / name).read_bytes() == (aside / name).read_bytes()
     finally:
         shutil.rmtree(plain_network, ignore_errors=True)
         aside.rename(plain_network)
-    first, second = record.trials
-    assert (first.status, second.status) == ("done", "stopped")
-    assert second.value == second.rungs[0][1] < first.rungs[0][1]
-    assert [epochs for epochs, _ in (*first.rungs, *second.rungs)] == [1, 1]
-    assert record.best == first.id
+    assert [epochs for epochs, _ in record.trials[0].rungs] == [1]
+    assert record.trials[0].value == job.pipeline.read_scores()["lpcam"]["train"].value
     assert list((job.store.root / "training").iterdir()) == []
 
 
