@@ -150,7 +150,7 @@ def test_a_command(home: Path, command: list[str]) -> None:
     assert (code is None) == (" ".join(command[:2]) in ACCEPTED), said
 
 
-@fuzz(120)
+@fuzz(60)
 @given(typed())
 @example(["sweep", "lpcam", "--repeats", "999999999999"])
 @example(["sweep", "lpcam", "--repeats", "0"])
@@ -175,7 +175,7 @@ DENSE = (
 )  # fmt: skip
 
 
-@fuzz(80)
+@fuzz(40)
 @given(altered(SPACE))
 @example({"mine": {name: [k / 9 for k in range(9)] for name in DENSE}})
 @example({"mine": {1: [2]}})

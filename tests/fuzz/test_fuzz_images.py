@@ -48,7 +48,7 @@ PNGS = (
 )
 
 
-@fuzz(150)
+@fuzz(75)
 @given(damaged(*JPEGS) | damaged(*PNGS) | damaged(*PNGS).map(summed))
 def test_an_image_is_read_or_refused(data: bytes) -> None:
     found = fair(decode_image, data, "a.jpg")
@@ -59,7 +59,7 @@ def test_an_image_is_read_or_refused(data: bytes) -> None:
         assert 0 < found.shape[0] * found.shape[1] <= MAX_PIXELS
 
 
-@fuzz(100)
+@fuzz(50)
 @given(damaged(*PNGS) | damaged(*PNGS).map(summed) | damaged(*JPEGS))
 def test_a_mask_is_read_or_refused(data: bytes) -> None:
     found = fair(decode_mask, data, "a.png")

@@ -70,7 +70,7 @@ def test_a_file_is_fine_as_it_is(given_folder: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@fuzz(40)
+@fuzz(20)
 @given(data=st.data())
 def test_a_damaged_file(given_folder: Path, kind: str, data: st.DataObject) -> None:
     path = given_folder / "a.npy"
@@ -96,7 +96,7 @@ def arrayed(content: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@fuzz(40)
+@fuzz(20)
 @given(data=st.data())
 def test_a_file_of_other_content(given_folder: Path, kind: str, data: st.DataObject) -> None:
     content = data.draw(altered(plain(contents(kind))) | values)
@@ -126,7 +126,7 @@ OPCODES = [
 ]  # fmt: skip
 
 
-@fuzz(150)
+@fuzz(75)
 @given(st.lists(st.sampled_from(OPCODES), max_size=25))
 def test_a_pickle_of_any_opcodes(given_folder: Path, opcodes: list[bytes]) -> None:
     path = given_folder / "a.npy"
@@ -153,7 +153,7 @@ WEIGHTS = (
 )
 
 
-@fuzz(120)
+@fuzz(60)
 @given(damaged(*WEIGHTS))
 def test_damaged_weights(given_folder: Path, data: bytes) -> None:
     path = given_folder / "a.pth"
@@ -163,7 +163,7 @@ def test_damaged_weights(given_folder: Path, data: bytes) -> None:
         fair(weights.load, torch.nn.Linear(3, 2), path, "a network")
 
 
-@fuzz(60)
+@fuzz(30)
 @given(
     values
     | st.dictionaries(
@@ -182,7 +182,7 @@ def test_weights_of_other_content(given_folder: Path, content: Any) -> None:
     assert layer.weight.shape == (2, 3)
 
 
-@fuzz(60)
+@fuzz(30)
 @given(damaged(torch_file({"network": STATE, "epoch": 1, "step": 2})))
 def test_a_damaged_checkpoint(given_folder: Path, data: bytes) -> None:
     path = given_folder / "state.pt"

@@ -114,7 +114,7 @@ def test_a_record_comes_back(given_folder: Path) -> None:
     assert read_sweep(path) == SWEEP
 
 
-@fuzz(12)
+@fuzz(8)
 @given(altered(PLAIN_RUN).map(encoded) | damaged(encoded(PLAIN_RUN)))
 @example(encoded({**PLAIN_RUN, "versions": None}))
 @example(
@@ -134,7 +134,7 @@ def test_a_run(given_folder: Path, data: bytes) -> None:
         shown(given_folder, run)
 
 
-@fuzz(12)
+@fuzz(8)
 @given(altered(PLAIN_SWEEP).map(encoded) | damaged(encoded(PLAIN_SWEEP)))
 @example(encoded({**PLAIN_SWEEP, "method": []}))
 def test_a_sweep(given_folder: Path, data: bytes) -> None:
@@ -155,7 +155,7 @@ def store(given_folder: Path) -> Store:
 DATA = {"key": "f" * 64, "source": "voc"}
 
 
-@fuzz(60)
+@fuzz(30)
 @given(altered(DATA).map(encoded) | damaged(encoded(DATA)))
 @example(encoded({**DATA, "key": "../../../../here"}))
 def test_the_name_of_a_data_set(store: Store, data: bytes) -> None:
@@ -169,7 +169,7 @@ STAGE = Stage(name="maps", version=1, config={"import": "irn"}, inputs={"shards"
 IMPORT = {"kind": "irn", "shards": "a" * 64, "stages": {"val": dataclasses.asdict(STAGE)}}
 
 
-@fuzz(60)
+@fuzz(30)
 @given(altered(IMPORT).map(encoded) | damaged(encoded(IMPORT)))
 @example(encoded({**IMPORT, "kind": []}))
 def test_an_import(store: Store, data: bytes) -> None:
@@ -217,7 +217,7 @@ def manifest(store: Store) -> dict[str, Any]:
     return sealed({**artefact.manifest, **same})
 
 
-@fuzz(80)
+@fuzz(40)
 @given(data=st.data())
 def test_a_manifest(store: Store, manifest: dict[str, Any], data: st.DataObject) -> None:
     """It is found and whole, or put away; never is a file named that is not the artefact's."""

@@ -45,7 +45,7 @@ def packed() -> bytes:
     return out.getvalue()
 
 
-@fuzz(80)
+@fuzz(40)
 @given(damaged(LIST))
 @example(b"\xff\xfe")
 def test_a_list(given_folder: Path, data: bytes) -> None:
@@ -55,7 +55,7 @@ def test_a_list(given_folder: Path, data: bytes) -> None:
     assert found is None or all(check_id(id) for id in found)
 
 
-@fuzz(60)
+@fuzz(30)
 @given(damaged(NAMES))
 def test_class_names(given_folder: Path, data: bytes) -> None:
     path = given_folder / "classes.txt"
@@ -64,7 +64,7 @@ def test_class_names(given_folder: Path, data: bytes) -> None:
     assert found is None or (all(found) and len(set(found)) == len(found))
 
 
-@fuzz(120)
+@fuzz(60)
 @given(
     damaged(CSV) | st.text(max_size=60).map(lambda t: b"id,labels\n" + t.encode("utf-8", "replace"))
 )
@@ -76,7 +76,7 @@ def test_a_table_of_labels(given_folder: Path, data: bytes) -> None:
     check_labels(fair(files.labels_of, path, CLASSES))
 
 
-@fuzz(120)
+@fuzz(60)
 @given(damaged(NPZ, packed()))
 @example(b"")
 @example(NPZ[:60])
@@ -97,7 +97,7 @@ arrays = st.sampled_from(
 )  # fmt: skip
 
 
-@fuzz(60)
+@fuzz(30)
 @given(arrays, arrays)
 @example(np.array(3), PRESENT)
 def test_arrays_of_other_kinds(given_folder: Path, ids: Any, labels: Any) -> None:
@@ -211,7 +211,7 @@ def files_of(parts: dict[str, bytes]) -> st.SearchStrategy[tuple[str, bytes]]:
     return st.one_of(one)
 
 
-@fuzz(100)
+@fuzz(50)
 @given(files_of(FOLDER))
 def test_a_folder_of_images(trees: dict[str, Path], change: tuple[str, bytes]) -> None:
     name, data = change
@@ -219,7 +219,7 @@ def test_a_folder_of_images(trees: dict[str, Path], change: tuple[str, bytes]) -
     whole(lambda: Folder(trees["folder"]))
 
 
-@fuzz(100)
+@fuzz(50)
 @given(files_of(VOC_TREE))
 @example(("Annotations/2007_000001.xml", XML.replace(b"utf-8", b"utf-99")))
 @example(("Annotations/2007_000001.xml", XML.replace(b"utf-8", b"big5")))
@@ -229,14 +229,14 @@ def test_a_tree_of_voc(trees: dict[str, Path], change: tuple[str, bytes]) -> Non
     whole(lambda: VOC(trees["voc"]))
 
 
-@fuzz(100)
+@fuzz(50)
 @given(files_of({COCO_FILE: COCO_TREE[COCO_FILE]}))
 def test_a_tree_of_coco(trees: dict[str, Path], change: tuple[str, bytes]) -> None:
     tree(trees["coco"], {**COCO_TREE, change[0]: change[1]})
     whole(lambda: COCO(trees["coco"]))
 
 
-@fuzz(200)
+@fuzz(100)
 @given(altered(INSTANCES))
 @example({**INSTANCES, "annotations": NESTED})
 def test_instances_of_coco(trees: dict[str, Path], content: Any) -> None:

@@ -99,7 +99,7 @@ def test_what_is_written_is_read(valid: dict[str, bytes], given_folder: Path, ki
 
 
 @pytest.mark.parametrize("kind", READERS)
-@fuzz(50)
+@fuzz(25)
 @given(data=st.data())
 def test_a_damaged_table(
     valid: dict[str, bytes], given_folder: Path, kind: str, data: st.DataObject
@@ -117,7 +117,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("kind", READERS)
-@fuzz(60)
+@fuzz(30)
 @given(data=st.data())
 def test_a_table_of_other_content(given_folder: Path, kind: str, data: st.DataObject) -> None:
     """Columns of other types, values out of range, rows twice, columns absent."""
@@ -136,7 +136,7 @@ PLACES = [
 ]
 
 
-@fuzz(60)
+@fuzz(30)
 @given(altered(PLACES))
 @example([{**PLACES[0], "id": "../../a"}])
 def test_places_of_features(given_folder: Path, content: Any) -> None:
@@ -154,7 +154,7 @@ def saved(save: Any, *arrays: Any, **named: Any) -> bytes:
     return out.getvalue()
 
 
-@fuzz(60)
+@fuzz(30)
 @given(damaged(saved(np.save, np.ones((6, 4), np.float16))))
 @example(b"")
 def test_features(given_folder: Path, data: bytes) -> None:
@@ -169,7 +169,7 @@ COUNTS = saved(np.savez, curve=EMPTY.curve.counts, parts=EMPTY.parts, boundary=E
 CENTERS = saved(np.savez, **{"0-0": np.ones((2, 4), np.float32), "2-1": np.ones((1, 4))})
 
 
-@fuzz(60)
+@fuzz(30)
 @given(damaged(COUNTS))
 @example(b"")
 def test_counts(given_folder: Path, data: bytes) -> None:
@@ -179,7 +179,7 @@ def test_counts(given_folder: Path, data: bytes) -> None:
     assert found is None or found.curve.counts.shape == EMPTY.curve.counts.shape
 
 
-@fuzz(60)
+@fuzz(30)
 @given(damaged(CENTERS) | st.tuples(texts, texts).map(lambda n: named(*n)))
 @example(b"")
 def test_centres(given_folder: Path, data: bytes) -> None:
@@ -201,7 +201,7 @@ def named(first: str, second: str) -> bytes:
 METRICS = b"".join(b'{"epoch": 0, "step": %d, "loss": 1.5, "steps": 4}\n' % k for k in range(2))
 
 
-@fuzz(60)
+@fuzz(30)
 @given(damaged(METRICS) | scalars.map(lambda v: json.dumps({"step": v}).encode()))
 @example(b"\x80}")
 @example(b'{"step": -1}')
