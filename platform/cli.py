@@ -196,6 +196,7 @@ def _sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="asha: stop trainings early that do worse than others",
     )
     _trials(sub)
+    _record(sub)
 
 
 def _trials(sub: argparse.ArgumentParser) -> None:
@@ -207,7 +208,6 @@ def _trials(sub: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="go on with a sweep that was broken off or failed"
     )
     sub.add_argument("--seed", type=int, default=0, help="of everything drawn at random")
-    _record(sub)
 
 
 def _figure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -218,6 +218,7 @@ def _figure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     _fields(sub)
     sub.set_defaults(method="", localizer="")
     _trials(sub)
+    sub.add_argument("--name", help="of the record; none: the figure and the data set")
 
 
 def _compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

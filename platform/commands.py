@@ -184,7 +184,7 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     )
     name = check_id(options.name or f"{base.localizer_name}-{base.data}-{title}")
     path = store.root / "sweeps" / name / "sweep.json"
-    known = path.exists()
+    known = path.exists() and not options.resume
     began = time.monotonic()
     if not known:
         _announce(store, wanted)

@@ -17,3 +17,7 @@ class InputError(ValueError):
         text = super().__str__()
         line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         return line if len(line) <= LONGEST else line[:LONGEST] + " ..."
+
+
+class AheadError(RuntimeError):
+    """A training that should stop early has gone further before."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from .errors import InputError
+from .runs import as_json
 from .spaces import Space
 
 SEARCHES = ("grid", "random", "tpe")
@@ -28,6 +29,9 @@ class Search(Protocol):
             number: from 0 on.
             told: the objective by number of each point that has ended; None of a failed one.
         """
+
+    def recall(self, number: int, point: Params) -> None:
+        """Takes note that point number `number` was this one."""
 
 
 def size(space: Space) -> int:
@@ -68,6 +72,9 @@ class Fixed:
     def ask(self, number: int, told: Mapping[int, float | None]) -> Params | None:
         return self.points[number]
 
+    def recall(self, number: int, point: Params) -> None:
+        """Nothing depends on it."""
+
 
 class TPE:
     """Tree-structured Parzen estimators (Bergstra et al., NeurIPS 2011), by Optuna.
@@ -91,6 +98,10 @@ class TPE:
         if any(k not in told for k in range(begun)):
             return None
         return {f: self.space[f][rank] for f, rank in self._ranks(number, told).items()}
+
+    def recall(self, number: int, point: Params) -> None:
+        listed = {field: as_json(list(values)) for field, values in self.space.items()}
+        self.asked[number] = {f: listed[f].index(as_json(point[f])) for f in self.space}
 
     def _ranks(self, number: int, told: Mapping[int, float | None]) -> dict[str, int]:
         """The point as places in the lists of the space."""

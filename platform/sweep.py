@@ -11,124 +11,26 @@ keeps, under `sweeps/NAME/`,
 
 from __future__ import annotations
 
-import fcntl
-import json
+import contextlib
+import os
 import shutil
 import statistics
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from pathlib import Path
+from platform import node
 from types import SimpleNamespace
 from typing import Any
 
 from .errors import InputError
+from .ledger import Ledger, Plan
 from .options import walk
 from .pipeline import Pipeline
 from .progress import Silent
-from .runs import (
-    SweepRecord,
-    Trial,
-    as_json,
-    ranking,
-    read_record,
-    read_sweep,
-    score_from_json,
-    trial_from_json,
-    write_json,
-)
+from .runs import SweepRecord, Trial, ranking, read_sweep, score_from_json, write_json
 from .store import Store
 from .trial import REDUCTION, Sweep, short
 from .trial import run as run_trial
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a sweep is: its key, how many trials it has, what asked for it."""
-
-    digest: str
-    trials: int
-    command: str
-
-
-class Record:
-    """The files of one sweep.
-
-    Args:
-        store: where they are.
-        name: of the sweep.
-    """
-
-    def __init__(self, store: Store, name: str) -> None:
-        self.name = name
-        self.folder = store.root / "sweeps" / name
-        self.path = self.folder / "sweep.json"
-        self.plan = self.folder / "plan.json"
-        self.lines = self.folder / "trials.jsonl"
-
-    def check(self, key: str, resume: bool) -> None:
-        """That the sweep `key` may begin, or go on, under this name.
-
-        Raises:
-            InputError: it may not.
-        """
-        if not self.plan.exists():
-            return
-        before = read_record(self.plan, Plan)
-        if before.digest != key:
-            raise InputError(
-                f"the name {self.name!r} is taken by another sweep; choose another --name"
-            )
-        if not resume:
-            raise InputError(
-                f"sweep {self.name!r} was broken off after {len(self.trials())} of "
-                f"{before.trials} trials; --resume goes on with it"
-            )
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keeps other processes off this sweep; the system lets go when this one dies.
-
-        Raises:
-            InputError: another is at it.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"sweep {self.name!r} is running already") from None
-            yield
-
-    def trials(self) -> list[Trial]:
-        """Those that have ended, by number, each as it ended last; a line that was broken off
-        does not count.
-
-        Raises:
-            InputError: another line is damaged.
-        """
-        text = self.lines.read_text() if self.lines.exists() else ""
-        lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
-        try:
-            found = [trial_from_json(json.loads(line)) for line in lines]
-            return sorted({t.id: t for t in found}.values(), key=lambda t: int(t.id))
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{self.lines} is damaged: {error}") from error
-
-    def begin(self, plan: Plan) -> None:
-        """Writes the plan, and cuts a line that was broken off."""
-        done = self.trials()
-        write_json(self.plan, plan)
-        self.lines.write_text("".join(_line(trial) for trial in done))
-
-    def add(self, trial: Trial) -> None:
-        """Keeps a trial that has ended."""
-        with self.lines.open("a") as stream:
-            stream.write(_line(trial))
-
-
-def _line(trial: Trial) -> str:
-    return json.dumps(as_json(trial), sort_keys=True) + "\n"
 
 
 def run(
@@ -148,20 +50,20 @@ def run(
         InputError: the name is taken, the sweep was broken off and should not be resumed, there
             is none to resume, it is running, or all its trials failed.
     """
-    record = Record(store, name)
+    ledger = Ledger(store, name)
     base = Pipeline(store, sweep.trial_experiment({}), progress)
     key = sweep.key(base)
-    if record.path.exists():
-        before = read_sweep(record.path)
+    if ledger.path.exists():
+        before = read_sweep(ledger.path)
         if before.digest != key:
             raise InputError(f"the name {name!r} is taken by another sweep; choose another --name")
         if not (resume and any(t.error for t in before.trials)):
             return _some(before)
-    elif resume and not record.plan.exists():
+    elif resume and not ledger.plan.exists():
         raise InputError(f"there is no sweep {name!r} to resume")
-    with record.held():
-        record.check(key, resume)
-        return _run(store, sweep, record, base, command, progress)
+    with ledger.held():
+        ledger.check(key, resume)
+        return _run(store, sweep, ledger, base, command, progress)
 
 
 def _some(record: SweepRecord) -> SweepRecord:
@@ -171,25 +73,29 @@ def _some(record: SweepRecord) -> SweepRecord:
         InputError: none did.
     """
     if record.best is None:
-        first, count = record.trials[0].error, len(record.trials)
-        raise InputError(f"all {count} trials failed; --resume tries again; the first: {first}")
+        errors = [t.error for t in record.trials if t.error]
+        raise InputError(
+            f"{len(errors)} of {len(record.trials)} trials failed and none ended; --resume tries "
+            f"again; the first: {errors[0]}"
+        )
     return record
 
 
 def _run(
-    store: Store, sweep: Sweep, record: Record, base: Pipeline, command: str, progress: Silent
+    store: Store, sweep: Sweep, ledger: Ledger, base: Pipeline, command: str, progress: Silent
 ) -> SweepRecord:
     started, began = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
     key = sweep.key(base)
-    record.begin(Plan(digest=key, trials=sweep.count * sweep.repeats, command=command))
+    ledger.begin(Plan(digest=key, trials=sweep.count * sweep.repeats, command=command))
     if not sweep.scheduler:  # what all share is computed once, with progress of its own
-        base.execute()
-    _tune(store, sweep, record, progress)
-    trials = record.trials()
+        with contextlib.suppress(InputError):  # the trials that need it will say so
+            base.execute()
+    _tune(store, sweep, ledger, progress)
+    trials = ledger.trials()
     _clean(store, sweep, trials)
     ranked = ranking(trials)
     out = SweepRecord(
-        name=record.name,
+        name=ledger.name,
         method=base.localizer.name,
         dataset=sweep.base.data,
         split=sweep.split,
@@ -204,7 +110,7 @@ def _run(
         digest=key,
         figure=sweep.figure,
     )
-    write_json(record.path, out)
+    write_json(ledger.path, out)
     return _some(out)
 
 
@@ -245,17 +151,27 @@ class Asked:
         return {"number": number, "point": params, "seed": self.sweep.seeds[seed]}
 
 
-def _tune(store: Store, sweep: Sweep, record: Record, progress: Silent) -> None:
+def _tune(store: Store, sweep: Sweep, ledger: Ledger, progress: Silent) -> None:
     import ray.tune
 
     from .stages import cluster
 
     cluster.connect()
-    done = [t for t in record.trials() if not t.error]
+    fields, before = {short(field): field for field in sweep.space}, ledger.trials()
+    for t in before:
+        point = {fields[name]: value for name, value in t.params.items()}
+        sweep.search.recall(int(t.id) // sweep.repeats, point)
+    done = [t for t in before if not t.error]
     asked = Asked(sweep, done)
-    watch = _watch(record, asked, progress)
+    watch = _watch(ledger, asked, progress)
+
+    lanes = store.root / "tune" / ledger.name / "lanes"
+    shutil.rmtree(lanes, ignore_errors=True)
+    lanes.mkdir(parents=True)
+    wide = 0 if sweep.scheduler else min(sweep.concurrent, len(asked.left))
 
     def trial(config: dict[str, Any]) -> dict[str, Any]:
+        together(lanes, wide)
         return run_trial(store, sweep, config["point"], config["seed"], ray.tune.report)
 
     progress.plan([f"{sweep.count * sweep.repeats} trials", "the best point on all splits"])
@@ -271,7 +187,7 @@ def _tune(store: Store, sweep: Sweep, record: Record, progress: Silent) -> None:
                 reuse_actors=not sweep.scheduler,
             ),
             run_config=ray.tune.RunConfig(
-                name=record.name,
+                name=ledger.name,
                 storage_path=str(store.root / "tune"),
                 verbose=0,
                 callbacks=[watch],
@@ -279,6 +195,25 @@ def _tune(store: Store, sweep: Sweep, record: Record, progress: Silent) -> None:
             ),
         ).fit()
     progress.finish(False)
+
+
+def together(lanes: Path, count: int, patience: float = 30.0) -> None:
+    """Waits, in the process of a trial, until as many such processes have started.
+
+    Tune gives a waiting trial to the first process that is free, and ends the one that it was
+    starting for it; where trials are shorter than a start there would never be two.
+
+    Args:
+        lanes: a folder; each process leaves a file there.
+        count: of the processes.
+        patience: seconds after which it goes on alone.
+    """
+    own, end = lanes / f"{node()}-{os.getpid()}", time.monotonic() + patience
+    if own.exists():
+        return
+    own.touch()
+    while len(list(lanes.iterdir())) < count and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def _searcher(asked: Asked) -> Any:
@@ -300,7 +235,7 @@ def _searcher(asked: Asked) -> Any:
     return Search()
 
 
-def _watch(record: Record, asked: Asked, progress: Silent) -> Any:
+def _watch(ledger: Ledger, asked: Asked, progress: Silent) -> Any:
     import ray.tune
 
     total = asked.sweep.count * asked.sweep.repeats
@@ -317,7 +252,7 @@ def _watch(record: Record, asked: Asked, progress: Silent) -> Any:
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             number = asked.number[trial.trial_id]
             ended = _trial(number, trial, tuple(rungs.get(trial.trial_id, ())))
-            record.add(ended)
+            ledger.add(ended)
             asked.values[number] = ended.value
             progress.update(_state(asked, trials, ended), len(asked.values), total)
 

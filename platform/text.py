@@ -123,17 +123,23 @@ def figure_table(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
         sweep: over its points.
     """
     ranked = ranking(sweep.trials)
-    rows = []
+    names = [str(s) for s in sorted({t.seed for t in sweep.trials})]
+    seeds, rows = len(names), []
     for panel, points in figure["panels"].items():
         for label, changes, printed in points:
             wanted = {field.rpartition(".")[2]: value for field, value in changes.items()}
             own = [p for p in ranked if p.trials[0].params == wanted]
-            ours = _cell([t.value or math.nan for t in own[0].trials]) if own else "failed"
+            values = [t.value or math.nan for t in own[0].trials] if own else []
+            ours = _cell(values) if own else "failed"
+            if own and len(values) < seeds:
+                ours += f" ({len(values)} of {seeds} seeds)"
             rows.append([f"{panel}: {label}", ours, "-" if printed is None else f"{printed:.1f}"])
     score = ranked[0].trials[0].score if ranked else None
-    seeds = ", ".join(str(s) for s in sorted({t.seed for t in sweep.trials}))
-    about = f"{sweep.split} of {sweep.dataset}, seeds {seeds}"
+    about = f"{sweep.split} of {sweep.dataset}, seeds {', '.join(names)}"
     if score:
-        about += f", n={score.n}, {len(score.scored)} classes, best threshold; {score.rule}"
+        rule = "" if score.threshold_from == OWN else "best threshold; "
+        about += f", n={score.n}, {len(score.scored)} classes, {rule}{score.rule}"
+    held = ", ".join(f"{name} {value}" for name, value in sweep.default.items())
+    about += f"; what a panel does not vary: {held}"
     title = figure["title"]
     return f"{table([title, 'here', 'paper'], rows)}\nhere: {about}\npaper: {figure['published']}"

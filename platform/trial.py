@@ -19,7 +19,7 @@ from .runs import Score, SweepRecord, as_json
 from .search import Fixed, Search, grid, search, size
 from .spaces import Space
 from .steps import classify
-from .store import Store, digest
+from .store import Stage, Store, digest
 
 MOST_TRIALS = 100_000
 SCHEDULERS = ("", "asha")
@@ -107,7 +107,7 @@ class Sweep:
         stopped = [self.scheduler] if self.scheduler else []
         listed = [self.listed] if self.listed else []
         repeats = [self.repeats] if self.repeats > 1 else []
-        how = [*repeats, *chosen, *stopped, *listed]
+        how = [*repeats, *chosen, *stopped, *listed, as_json(self.base.as_dict())]
         return digest([base.digest, self.space, self.count, self.split, *how])
 
     def seeded(self, seed: int) -> Experiment:
@@ -150,11 +150,15 @@ def cost(store: Store, sweep: Sweep) -> tuple[Counter[str], Counter[str]]:
     there: dict[str, str] = {}
     chosen = sweep.kind == "tpe"
     points = grid(sweep.space) if chosen else (sweep.search.ask(k, {}) for k in range(sweep.count))
-    for point in itertools.islice(points, MOST_TRIALS):
-        for seed in sweep.seeds:
+    for point, seed in itertools.product(itertools.islice(points, MOST_TRIALS), sweep.seeds):
+        try:
             pipeline = Pipeline(store, sweep.trial_experiment(point or {}, seed))
-            lacking = {stage.key for stage in pipeline.missing()}
-            for step in pipeline.steps:
+        except InputError:  # the trial will say it
+            continue
+        without = {stage.key for stage in passed_over(pipeline, sweep.split)}
+        lacking = {stage.key for stage in pipeline.missing()}
+        for step in pipeline.steps:
+            if step.stage.key not in without:
                 where = missing if step.stage.key in lacking else there
                 where[step.stage.key] = step.stage.name
     return Counter(missing.values()), Counter(there.values())
@@ -200,32 +204,41 @@ def _tried(
 ) -> dict[str, Any]:
     started = time.monotonic()
     pipeline = Pipeline(store, sweep.trial_experiment(point, seed))
-    missing = {stage.key for stage in pipeline.missing()}
+    without = passed_over(pipeline, sweep.split)
+    missing = {stage.key for stage in pipeline.missing()} - {stage.key for stage in without}
     network = pipeline.network
-    if sweep.scheduler and network and network.key in missing:
+    if sweep.scheduler and network:
         for epochs in sweep.rungs:
-            score = rung(store, pipeline, sweep.split, epochs)
-            seconds = round(time.monotonic() - started, 3)
-            report({**_result(score), "epoch": epochs, "seconds": seconds})
-    if not _at_once(store, pipeline, sweep.split):
+            score = rung(store, pipeline, sweep.split, epochs, network.key in missing)
+            if score:
+                seconds = round(time.monotonic() - started, 3)
+                report({**_result(score), "epoch": epochs, "seconds": seconds})
+    if without:
+        _at_once(store, pipeline, sweep.split)
+    else:
         pipeline.execute()
     name = list(pipeline.scores)[-1]
     score = pipeline.read_scores(only=name)[name][sweep.split]
     return {**_result(score), "cached": not missing}
 
 
-def _at_once(store: Store, pipeline: Pipeline, split: str) -> bool:
-    """Scores chosen prototypes without their maps, where nothing else needs these."""
+def passed_over(pipeline: Pipeline, split: str) -> list[Stage]:
+    """The maps that a trial can do without: those by prototypes, where only their scores are
+    wanted and the split is small enough to count them at once."""
     name = pipeline.localizer.name
     if not pipeline.prototypes or list(pipeline.scores)[-1] != name:
-        return False
+        return []
+    fits = classify.counts_at_once(pipeline.context, split)
+    return [pipeline.maps[name][split]] if fits else []
+
+
+def _at_once(store: Store, pipeline: Pipeline, split: str) -> None:
+    """Scores chosen prototypes without their maps."""
+    name = pipeline.localizer.name
     maps, scores = pipeline.maps[name][split], pipeline.scores[name][split]
-    step = classify.scored_at_once(pipeline.context, scores, pipeline.chosen[split], split)
-    if step is None:
-        return False
     pipeline.execute(without=(maps, scores))
+    step = classify.scored_at_once(pipeline.context, scores, pipeline.chosen[split], split)
     store.get(step.stage, step.compute)
-    return True
 
 
 def _result(score: Score) -> dict[str, Any]:
@@ -233,16 +246,24 @@ def _result(score: Score) -> dict[str, Any]:
     return {"value": score.value, "score": plain}
 
 
-def rung(store: Store, pipeline: Pipeline, split: str, epochs: int) -> Score:
-    """How well the host's maps do after some epochs of its training, at their best threshold;
-    the training goes on from there when it is asked for."""
-    assert pipeline.network is not None
-    pipeline.execute(before=pipeline.network)
-    step = classify.rung(
-        pipeline.context, pipeline.host, pipeline.network, pipeline.beside, split, epochs
-    )
-    store.get(step.stage, step.compute)
-    return pipeline.context.read_score(step.stage, split)
+def rung(store: Store, pipeline: Pipeline, split: str, epochs: int, train: bool) -> Score | None:
+    """How well the host's maps do after some epochs of its training; the training goes on from
+    there when it is asked for.
+
+    None where the training has no more epochs than that, or where it should not `train` and
+    nobody has looked before.
+    """
+    network, host = pipeline.network, pipeline.host
+    assert network is not None
+    if epochs >= pipeline.experiment.training.epochs:
+        return None
+    step = classify.rung(pipeline.context, host, network, pipeline.beside, split, epochs)
+    if train:
+        pipeline.execute(before=network)
+        store.get(step.stage, step.compute)
+    elif not store.find(step.stage.name, step.stage.key):
+        return None
+    return pipeline.context.read_scores({split: step.stage}, host.own_background, None)[split]
 
 
 def best_experiment(sweep: Sweep, record: SweepRecord, seed: int) -> Experiment:

@@ -24,7 +24,7 @@ LEVELS = (
     ("steps",),
     ("imports", "exports"),
     ("pipeline",),
-    ("sweep", "trial", "search", "spaces"),
+    ("sweep", "ledger", "trial", "search", "spaces"),
     ("dashboards",),
     ("cli", "commands", "asked", "text"),
 )

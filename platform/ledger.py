@@ -1,0 +1,103 @@
+"""What is kept of a sweep while it runs, so that it can go on after any end."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from .errors import InputError
+from .runs import Trial, as_json, read_record, trial_from_json, write_json
+from .store import Store, write_atomic
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a sweep is: its key, how many trials it has, what asked for it."""
+
+    digest: str
+    trials: int
+    command: str
+
+
+class Ledger:
+    """The files of one sweep.
+
+    Args:
+        store: where they are.
+        name: of the sweep.
+    """
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.name = name
+        self.folder = store.root / "sweeps" / name
+        self.path = self.folder / "sweep.json"
+        self.plan = self.folder / "plan.json"
+        self.lines = self.folder / "trials.jsonl"
+
+    def check(self, key: str, resume: bool) -> None:
+        """That the sweep `key` may begin, or go on, under this name.
+
+        Raises:
+            InputError: it may not.
+        """
+        if not self.plan.exists():
+            return
+        before = read_record(self.plan, Plan)
+        if before.digest != key:
+            raise InputError(
+                f"the name {self.name!r} is taken by another sweep; choose another --name"
+            )
+        if not resume:
+            raise InputError(
+                f"sweep {self.name!r} was broken off after {len(self.trials())} of "
+                f"{before.trials} trials; --resume goes on with it"
+            )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other processes off this sweep; the system lets go when this one dies.
+
+        Raises:
+            InputError: another is at it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("a") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"sweep {self.name!r} is running already") from None
+            yield
+
+    def trials(self) -> list[Trial]:
+        """Those that have ended, by number, each as it ended last; a line that was broken off
+        does not count.
+
+        Raises:
+            InputError: another line is damaged.
+        """
+        text = self.lines.read_text() if self.lines.exists() else ""
+        lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        try:
+            found = [trial_from_json(json.loads(line)) for line in lines]
+            return sorted({t.id: t for t in found}.values(), key=lambda t: int(t.id))
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{self.lines} is damaged: {error}") from error
+
+    def begin(self, plan: Plan) -> None:
+        """Writes the plan, and cuts a line that was broken off."""
+        done = self.trials()
+        write_json(self.plan, plan)
+        text = "".join(_line(trial) for trial in done)
+        write_atomic(self.lines, lambda stream: stream.write(text.encode()))
+
+    def add(self, trial: Trial) -> None:
+        """Keeps a trial that has ended."""
+        with self.lines.open("a") as stream:
+            stream.write(_line(trial))
+
+
+def _line(trial: Trial) -> str:
+    return json.dumps(as_json(trial), sort_keys=True) + "\n"
