@@ -1,7 +1,8 @@
 # make demo   the main job on drawn images: environment, training, class maps, sweep, page
 # make test   the environment, the checks, the tests
 # make check  ruff, mypy and the import rules
-# make fuzz   damaged files and hostile words, sixty times as many as in the tests: half an hour
+# make fuzz   damaged files and hostile words, twelve times as many as in the tests: half an hour
+#             on two busy cores
 # make bench  the measurements of tests/benchmarks
 
 PYTHON ?= python3
@@ -47,7 +48,7 @@ test: check
 	$(BIN)/pytest -q tests
 
 fuzz: $(READY)
-	WSSS_FUZZ=60 $(BIN)/pytest -q tests/fuzz --timeout 0
+	WSSS_FUZZ=12 $(BIN)/pytest -q tests/fuzz --timeout 0
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/bench.py
