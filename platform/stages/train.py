@@ -326,16 +326,18 @@ def _fitted(trainer: Any, fault: Path) -> Any:
         raise next(iter(error.worker_failures.values())) from error
 
 
-def _keep(folder: Path, job: Job, home: Path, state: Mapping[str, Tensor]) -> None:
+def _keep(folder: Path, job: Job, home: Path, state: Mapping[str, Any]) -> None:
     """Leaves a network in `folder`. One of a training that stopped early is as if that had been
     its end; what it needs to go on stays."""
+    if state["epoch"] != job.last:
+        raise AheadError(f"{home.name} has trained {state['epoch']} epochs, not {job.last}")
     if job.last < job.training.epochs:
         network = build(job.network, job.learner, job.classes, job.seed)
-        network.load_state_dict(state)
+        network.load_state_dict(state["network"])
         job.learner.after_training(network)
         torch.save(network.state_dict(), folder / NETWORK)
         return
-    torch.save(state, folder / NETWORK)
+    torch.save(state["network"], folder / NETWORK)
     shutil.move(job.metrics, folder / METRICS)
     shutil.rmtree(home, ignore_errors=True)
 
@@ -383,7 +385,5 @@ def fit(
         result = _fitted(trainer, fault)
     with result.checkpoint.as_directory() as kept:
         state = weights.saved(Path(kept) / "state.pt")
-    if state["epoch"] != job.last:
-        raise AheadError(f"{home.name} has trained {state['epoch']} epochs, not {job.last}")
-    _keep(folder, job, home, state["network"])
+    _keep(folder, job, home, state)
     return {"steps": state["step"], "workers": job.training.workers, "gpu": gpu}
