@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib.util
+import shlex
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import asked, datasets
+from . import asked, begun, datasets
 from .data.record import check_id
 from .errors import InputError
+from .live import Recorded
 from .options import walk
 from .progress import Lines, Silent
 from .runs import RunRecord, SweepRecord, read_run, read_sweep, write_json
@@ -58,8 +60,7 @@ def run(options: argparse.Namespace, command: str) -> None:
         )
         records.append(_carry_out(store, wanted, name, command, _progress(options)))
     _say(score_table(records))
-    page = _page(store, Path(options.page) if options.page else None, run=records[0])
-    _say(f"page: {page.as_uri()}")
+    _show(store, options.page, records[0].name)
 
 
 def compare(options: argparse.Namespace, command: str) -> None:
@@ -139,22 +140,24 @@ def _carry_out(
     from .pipeline import Pipeline
 
     started, began = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
-    pipeline = Pipeline(store, wanted, progress)
+    recorded = Recorded(progress)
+    pipeline = Pipeline(store, wanted, recorded)
     name = check_id(name or f"{wanted.localizer_name}-{wanted.data}-{pipeline.digest[:8]}")
     path = store.root / "runs" / name / "run.json"
     before = read_run(path) if path.exists() else None
     if before and before.digest != pipeline.digest:
         raise InputError(f"the name {name!r} is taken by another run; choose another --name")
     missing = pipeline.missing()
-    pipeline.execute()
-    if before and not missing:
-        _say(f"run {name}: nothing to do, all {len(pipeline.steps)} stages were already there")
-        return before
-    for artefact, stage in pipeline.done.values():
-        for id in artefact.about.get("unrefined", []):
-            _say(f"{stage.title}: DenseCRF died on {id}, which keeps its unrefined labels")
-    record = pipeline.record(name, command, started, time.monotonic() - began)
-    write_json(path, record)
+    with recorded.under(path.parent, begun.run(pipeline, name, command, started)):
+        pipeline.execute()
+        if before and not missing:
+            _say(f"run {name}: nothing to do, all {len(pipeline.steps)} stages were already there")
+            return before
+        for artefact, stage in pipeline.done.values():
+            for id in artefact.about.get("unrefined", []):
+                _say(f"{stage.title}: DenseCRF died on {id}, which keeps its unrefined labels")
+        record = pipeline.record(name, command, started, time.monotonic() - began)
+        write_json(path, record)
     _say(f"run {name}: {len(missing)} of {len(pipeline.steps)} stages computed, {record.seconds} s")
     return record
 
@@ -183,7 +186,9 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     began = time.monotonic()
     if not known:
         _announce(store, wanted)
-    record = run_sweep(store, wanted, name, command, _progress(options))
+    recorded = Recorded(_progress(options))
+    with recorded.under(path.parent, begun.sweep(wanted, name, command)):
+        record = run_sweep(store, wanted, name, command, recorded)
     untuned, best = _both(store, wanted, record, command, _progress(options))
     chosen = best[0]
     if record.run != chosen.name:
@@ -199,8 +204,7 @@ def sweep(options: argparse.Namespace, command: str) -> None:
         _say(line)
     subject = base.localizer_name
     _say(comparison([("untuned", subject, untuned), ("best", subject, best)]))
-    page = _page(store, Path(options.page) if options.page else None, run=chosen, sweep=record)
-    _say(f"page: {page.as_uri()}")
+    _show(store, options.page, chosen.name, name)
 
 
 def _both(
@@ -227,15 +231,29 @@ def _announce(store: Store, wanted: Sweep) -> None:
 
 
 def report(options: argparse.Namespace, command: str) -> None:
-    """`wsss report`: the page of a run or a sweep."""
+    """`wsss report`: the pages of the store, of a run, or of a sweep and its run."""
     store = Store(options.store)
-    of_sweep = None
+    runs, sweeps = options.run and [check_id(options.run)], None
+    if options.run and not options.sweep:
+        read_run(store.root / "runs" / options.run / "run.json")
+        sweeps = []
     if options.sweep:
-        of_sweep = read_sweep(store.root / "sweeps" / check_id(options.sweep) / "sweep.json")
-    name = options.run or (of_sweep.run if of_sweep else None) or _newest(store)
-    of_run = read_run(store.root / "runs" / check_id(name) / "run.json")
-    page = _page(store, Path(options.out), run=of_run, sweep=of_sweep, images=options.images)
-    _say(f"page: {page.as_uri()}")
+        sweeps = [check_id(options.sweep)]
+        of_sweep = read_sweep(store.root / "sweeps" / options.sweep / "sweep.json")
+        runs = runs or ([of_sweep.run] if of_sweep.run else [])
+    _say(f"page: {_page(store, Path(options.out), runs, sweeps, options.images).as_uri()}")
+
+
+def dashboard(options: argparse.Namespace, command: str) -> None:
+    """`wsss dashboard`: the same pages, made when asked for and following the store."""
+    from ..dashboards.server import Server
+
+    store = Store(options.store)
+    if not store.root.is_dir():
+        raise InputError(f"there is no store {store.root}; see wsss data and wsss run")
+    with Server(store, options.port) as server:
+        _say(f"dashboard of {store.root}: {server.address} (Ctrl-C ends it)")
+        server.serve_forever()
 
 
 def export(options: argparse.Namespace, command: str) -> None:
@@ -277,17 +295,29 @@ def _newest(store: Store) -> str:
 
 def _page(
     store: Store,
-    out: Path | None,
-    *,
-    run: RunRecord,
-    sweep: SweepRecord | None = None,
+    out: Path,
+    runs: list[str] | None,
+    sweeps: list[str] | None,
     images: int = 48,
 ) -> Path:
-    from ..dashboards.report import report as make
+    """Writes pages and returns the one to open first: of the sweep, of the run, the overview."""
+    from ..dashboards.site import Site
 
-    folder = "sweeps" if sweep else "runs"
-    name = sweep.name if sweep else run.name
-    return make(store, out or store.root / folder / name / "page", run, sweep, images)
+    Site(store, runs=runs, sweeps=sweeps, images=images).write(out)
+    named = [
+        *(f"sweep.{name}.html" for name in sweeps or []),
+        *(f"run.{n}.html" for n in runs or []),
+    ]
+    return out / (named[0] if named else "index.html")
+
+
+def _show(store: Store, wanted: str | None, run: str, sweep: str | None = None) -> None:
+    """Writes the pages of what was just computed and says where they are."""
+    folder = ("sweeps", sweep) if sweep else ("runs", run)
+    out = Path(wanted) if wanted else store.root.joinpath(*folder, "page")
+    page = _page(store, out, [run], [sweep] if sweep else [])
+    _say(f"page: {page.as_uri()}")
+    _say(f"to follow and compare: wsss dashboard --store {shlex.quote(str(store.root))}")
 
 
 def methods(options: argparse.Namespace, command: str) -> None:

@@ -208,13 +208,12 @@ def score_from_json(row: dict[str, Any] | None) -> Score | None:
     return Score(**{**row, **nan, **lists, "miou": miou, "confusion": confusion})
 
 
-def read_run(path: Path) -> RunRecord:
-    """The run in the file `path`.
+def run_from_json(row: dict[str, Any], where: object) -> RunRecord:
+    """The run in a record's JSON form, which came from `where`.
 
     Raises:
-        InputError: there is none, or it is not a run of this version.
+        InputError: it is not a run of this version.
     """
-    row = _read(path)
     try:
         scores = {
             m: {s: score_from_json(v) for s, v in by.items()} for m, by in row["scores"].items()
@@ -222,17 +221,34 @@ def read_run(path: Path) -> RunRecord:
         stages = tuple(StageRecord(**s) for s in row["stages"])
         return RunRecord(**{**row, "scores": scores, "stages": stages})
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is not a run that this version can read: {error}") from error
+        raise InputError(f"{where} is not a run that this version can read: {error}") from error
+
+
+def trial_from_json(row: dict[str, Any]) -> Trial:
+    """A trial from its JSON form; raises KeyError or TypeError where it is none."""
+    return Trial(**{**row, "score": score_from_json(row["score"])})
+
+
+def sweep_from_json(row: dict[str, Any], where: object) -> SweepRecord:
+    """The sweep in a record's JSON form; raises InputError as `run_from_json` does."""
+    try:
+        return SweepRecord(**{**row, "trials": tuple(map(trial_from_json, row["trials"]))})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{where} is not a sweep that this version can read: {error}") from error
+
+
+def read_run(path: Path) -> RunRecord:
+    """The run in the file `path`.
+
+    Raises:
+        InputError: there is none, or it is not a run of this version.
+    """
+    return run_from_json(_read(path), path)
 
 
 def read_sweep(path: Path) -> SweepRecord:
     """The sweep in the file `path`; raises InputError as `read_run` does."""
-    row = _read(path)
-    try:
-        trials = tuple(Trial(**{**t, "score": score_from_json(t["score"])}) for t in row["trials"])
-        return SweepRecord(**{**row, "trials": trials})
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is not a sweep that this version can read: {error}") from error
+    return sweep_from_json(_read(path), path)
 
 
 def _read(path: Path) -> dict[str, Any]:
