@@ -35,7 +35,7 @@ def judged(found: Mask, target: Mask, classes: int) -> list[float]:
 
     Args:
         found: mask values `[H,W]`, 255 counts as background.
-        target: likewise, 255 is left out.
+        target: likewise, 255 is left out, but not everywhere.
         classes: background included.
     """
     matrix = ConfusionMatrix(classes)
@@ -43,7 +43,7 @@ def judged(found: Mask, target: Mask, classes: int) -> list[float]:
     known = target != VOID
     there, said = target > 0, (found > 0) & (found != VOID)
     wrong = (there & ~said, ~there & said, there & said & (target != found))
-    total = max(1, int(known.sum()))
+    total = int(known.sum())
     shares = [int((known & kind).sum()) / total for kind in wrong]
     return [round(v, 4) for v in (matrix.mean_iou(), *shares)]
 
@@ -51,7 +51,8 @@ def judged(found: Mask, target: Mask, classes: int) -> list[float]:
 def census(
     store: Store, shelf: Shelf, shards: str, source: Source, pieces: Sequence[Slice], classes: int
 ) -> dict[str, list[float]]:
-    """`judged` of the images of some slices that have a mask, by id; computed once.
+    """`judged` of the images of some slices that have a mask that says something, by id; computed
+    once.
 
     Args:
         store: keeps the result.
@@ -77,7 +78,9 @@ def census(
         for piece in pieces:
             found = _found(shelf, source, piece)
             for id, data in shelf.masks(shards, piece).items():
-                rows[id] = judged(found[id], decode_mask(data, id), classes)
+                target = decode_mask(data, id)
+                if (target != VOID).any():
+                    rows[id] = judged(found[id], target, classes)
         (folder / ROWS).write_text(json.dumps(rows))
         return {"images": len(rows)}
 

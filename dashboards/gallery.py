@@ -12,6 +12,7 @@ from disk may read no other file.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -53,6 +54,11 @@ def splits(run: RunRecord) -> list[str]:
     return list(found)[::-1]
 
 
+def pictured(run: RunRecord) -> list[str]:
+    """The splits that there are class maps or labels of to show, in the order of `splits`."""
+    return [split for split in splits(run) if sources(run, split)]
+
+
 def by_stage(run: RunRecord) -> list[str]:
     """What a run scores, as it came about: of the host first, CAM, other maps, labels."""
 
@@ -89,7 +95,6 @@ def run_data(run: RunRecord) -> str:
     """`data/RUN/run.js`: scores by class, for pages that compare runs."""
     value = {
         "name": run.name,
-        "dataset": run.dataset,
         "shards": run.shards,
         "splits": splits(run),
         "scores": [
@@ -98,20 +103,19 @@ def run_data(run: RunRecord) -> str:
                 "title": label(name),
                 "split": split,
                 "scope": scope(score, run.name),
-                "value": round(score.value, 6),
+                "value": _rounded(score.value),
                 "classes": [score.classes[c] for c in score.scored],
-                "iou": [None if score.iou[c] is None else round(_iou(score.iou[c]), 6)
-                        for c in score.scored],
+                "iou": [_rounded(score.iou[c]) for c in score.scored],
             }
             for name in by_stage(run)
             for split, score in run.scores[name].items()
         ],
-    }  # fmt: skip
+    }
     return script("run", run.name, value)
 
 
-def _iou(value: float | None) -> float:
-    return value or 0.0
+def _rounded(value: float | None) -> float | None:
+    return round(value, 6) if value is not None and math.isfinite(value) else None
 
 
 class Gallery:
@@ -120,7 +124,7 @@ class Gallery:
     Args:
         shelf: reads the store.
         run: the run.
-        split: one of `splits(run)`.
+        split: one of `pictured(run)`.
         limit: how many images, to a whole slice; 0: all. Slices are mixed, so some of them stand
             for all.
     """
@@ -128,12 +132,12 @@ class Gallery:
     def __init__(self, shelf: Shelf, run: RunRecord, split: str, limit: int = 0) -> None:
         self.shelf, self.run, self.split = shelf, run, split
         self.sources = sources(run, split)
-        pieces = shelf.pieces(run.shards, split) if self.sources else []
+        pieces = shelf.pieces(run.shards, split)
         sizes = np.cumsum([p.rows for p in pieces])
         count = int(np.searchsorted(sizes, limit) + 1) if 0 < limit < sum(sizes[-1:]) else 0
         chosen = np.linspace(0, len(pieces) - 1, count).astype(int) if count else range(len(pieces))
         self.pieces: list[Slice] = [pieces[k] for k in chosen]
-        made = superpixels(run) if self.pieces else None
+        made = superpixels(run)
         files = shelf.open(made.stage, made.key).path if made else None
         there = files is not None and files(f"{self.pieces[0].name}.parquet").exists()
         self.regions = made if there else None
@@ -153,22 +157,20 @@ class Gallery:
     def index(self) -> str:
         """`data/RUN/SPLIT/index.js`."""
         run, split = self.run, self.split
-        score = run.scores[self.sources[0].name][split] if self.sources else None
+        score = run.scores[self.sources[0].name][split]
+        palette = pictures.colours()[: len(score.classes)]
         return script(
             "index",
             f"{run.name}/{split}",
             {
                 "run": run.name,
                 "split": split,
-                "scope": scope(score, run.name) if score else "",
-                "total": score.n if score else 0,
+                "scope": scope(score, run.name),
+                "total": score.n,
                 "shards": run.shards[:SHORT],
                 "superpixels": self.regions.key[:SHORT] if self.regions else "",
-                "classes": list(score.classes) if score else [],
-                "colours": [
-                    "#{:02x}{:02x}{:02x}".format(*c)
-                    for c in pictures.colours()[: len(score.classes) if score else 0]
-                ],
+                "classes": list(score.classes),
+                "colours": ["#{:02x}{:02x}{:02x}".format(*c) for c in palette],
                 "heat": [v for row in pictures.heat_table() for v in row],
                 "errors": list(ERRORS),
                 "sources": [
@@ -192,9 +194,7 @@ class Gallery:
         each source (none without a mask)."""
         run = self.run
         pieces = self._of(number)
-        classes = max(
-            (len(s.classes) for of in run.scores.values() for s in of.values()), default=0
-        )
+        classes = len(run.scores[self.sources[0].name][self.split].classes)
         found = [
             census(self.shelf.store, self.shelf, run.shards, s, pieces, classes)
             for s in self.sources

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..platform.runs import RunRecord
-from .gallery import splits
+from .gallery import pictured
 from .pages import Page, Section, link, plot
 from .plotting import build
 from .tables import definitions, esc, label
@@ -23,7 +23,7 @@ VIEWER = """<dialog id="viewer" aria-labelledby="viewer-title">
 
 def images_page(run: RunRecord) -> Page:
     """All images of a run as layers; the scripts fill it."""
-    options = "".join(f'<option value="{esc(s)}">{esc(s)}</option>' for s in splits(run))
+    options = "".join(f'<option value="{esc(s)}">{esc(s)}</option>' for s in pictured(run))
     body = f"""<form class="controls" aria-label="Which images, and how">
 <label>Split <select name="split">{options}</select></label>
 <label>Judged by <select name="judge"></select></label>

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..platform.runs import RunRecord, Score, SweepRecord
-from .gallery import splits
+from .gallery import pictured, splits
 from .pages import Page, Section, link, pill
 from .papers import STAGES, leaderboard
 from .plotting import classes_of
 from .records import Entry, Records
-from .tables import Cell, definitions, esc, label, percent, seconds, table, word
+from .tables import Cell, definitions, esc, label, many, percent, seconds, table, word
 
 PUBLISHED_SIZES = {
     (20, "train"): (1464, "VOC 2012"),
@@ -79,7 +79,7 @@ def _runs(runs: Mapping[str, Entry[RunRecord]]) -> str:
         split = own[0] if own else ""
         score = next((of[split] for of in found.values() if split in of), None)
         shown = Cell(markup=link(f"run.{name}.html", name), value=name)
-        gallery = link(f"images.{name}.html", "images") if own else ""
+        gallery = link(f"images.{name}.html", "images") if pictured(run) else ""
         rows.append(
             [
                 shown,
@@ -97,8 +97,8 @@ def _runs(runs: Mapping[str, Entry[RunRecord]]) -> str:
             ]
         )
     caption = (
-        f"{len(rows)} runs; mIoU on the split that nothing was tuned on where there is one, by "
-        "one confusion matrix at original resolution"
+        f"{many(len(rows), 'run')}; mIoU on the split that nothing was tuned on where there is "
+        "one, by one confusion matrix at original resolution"
     )
     return table(caption, head, rows, sortable=True, empty="no run yet: wsss run METHOD")
 
@@ -130,7 +130,9 @@ def _sweeps(sweeps: Mapping[str, Entry[SweepRecord]]) -> str:
                 seconds(sweep.seconds),
             ]
         )
-    caption = f"{len(rows)} sweeps; best mIoU of the seed over its thresholds on the split named"
+    caption = (
+        f"{many(len(rows), 'sweep')}; best mIoU of the seed over its thresholds on the split named"
+    )
     return table(caption, head, rows, sortable=True)
 
 

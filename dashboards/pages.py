@@ -31,6 +31,7 @@ PAGE = """<!doctype html>
 <meta name="color-scheme" content="light dark">
 {mark}
 <title>{title}</title>
+<link rel="icon" href="data:,">
 <link rel="stylesheet" href="style.css">
 {scripts}</head>
 <body{data}>
@@ -87,8 +88,7 @@ def render(page: Page, stamp: str | None, live: bool, links: Sequence[str]) -> s
         f"\n{s.body}</section>\n"
         for s in page.sections
     )
-    drawn = ["plotly.min.js"] if 'class="plot"' in body else []
-    names = [*drawn, "app.js", *page.scripts, *(["live.js"] if live else [])]
+    names = ["app.js", *page.scripts, *(["live.js"] if live else [])]
     data = [*page.data, *([("stamp", stamp)] if stamp else [])]
     return PAGE.format(
         policy=POLICY,

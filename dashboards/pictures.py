@@ -56,10 +56,21 @@ def photograph(data: bytes, id: str, height: int, width: int) -> bytes:
 def mask(values: Mask) -> bytes:
     """A mask `[H,W]` in VOC's colours, made smaller without mixing classes: a palette PNG,
     background clear."""
-    image = Image.fromarray(values).resize(shown(*values.shape), Image.Resampling.NEAREST)
+    image = Image.fromarray(_nearest(values))
     table = [(*c, 255) for c in colours()]
     table[0], table[VOID] = (0, 0, 0, 0), _LIGHT
     return _png(image, table)
+
+
+def _nearest(values: Mask) -> Mask:
+    """Values `[H,W]` at the size that is shown: those of the nearest pixels, by the rule that the
+    browser's threshold slider has too (Pillow's differs where two are equally near)."""
+    height, width = values.shape
+    columns, rows = shown(height, width)
+    y = ((np.arange(rows) + 0.5) * height / rows).astype(int)
+    x = ((np.arange(columns) + 0.5) * width / columns).astype(int)
+    near: Mask = values[y[:, None], x]
+    return near
 
 
 def colours() -> list[tuple[int, int, int]]:
@@ -94,8 +105,7 @@ def heat_table() -> list[tuple[int, int, int, int]]:
 
 def regions(ids: Mask) -> bytes:
     """The borders between superpixels, ids `[H,W]`, as a palette PNG."""
-    image = Image.fromarray(ids).resize(shown(*ids.shape), Image.Resampling.NEAREST)
-    small = np.asarray(image)
+    small = _nearest(ids)
     edge = np.zeros(small.shape, np.uint8)
     edge[:, 1:] |= small[:, 1:] != small[:, :-1]
     edge[1:] |= small[1:] != small[:-1]

@@ -88,8 +88,8 @@ def build(
 
 
 def is_done(trial: Trial) -> bool:
-    """Whether a trial has a finite result."""
-    return trial.value is not None and math.isfinite(trial.value)
+    """Whether a trial went to its end with a finite result; one that was stopped did not."""
+    return trial.status == "done" and trial.value is not None and math.isfinite(trial.value)
 
 
 def objective(trial: Trial) -> float:

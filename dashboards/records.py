@@ -24,6 +24,7 @@ from ..platform.runs import (
     trial_from_json,
 )
 from ..platform.store import MANIFEST, Store, digest
+from .plotting import is_done, objective
 
 TRIALS = "trials.jsonl"
 TRAINED = ("network", "boundaries", "segmenter")
@@ -148,9 +149,10 @@ class Records:
             return None
         record = sweep_from_json(progress.record, folder / PROGRESS)
         trials = tuple(self._trials(folder / TRIALS))
-        done = [t for t in trials if t.value is not None]
-        best = max(done, key=lambda t: t.value or 0.0).id if done else None
-        record = dataclasses.replace(record, name=name, trials=trials, best=best)
+        best = max(filter(is_done, trials), key=objective, default=None)
+        record = dataclasses.replace(
+            record, name=name, trials=trials, best=best.id if best else None
+        )
         return Entry(record=record, progress=progress)
 
     def _trials(self, path: Path) -> Iterator[Trial]:

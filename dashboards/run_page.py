@@ -12,7 +12,7 @@ from ..platform.metrics import THRESHOLDS
 from ..platform.runs import RunRecord, Score, StageRecord, as_json
 from . import curves, figures
 from .curves import Counts
-from .gallery import by_stage, splits
+from .gallery import by_stage, pictured, splits
 from .pages import Page, Section, command_lines, link, pill, plot, plots
 from .plotting import scope
 from .records import TRAINED, Entry, Records
@@ -64,7 +64,7 @@ def _header(entry: Entry[RunRecord], scores: Named) -> str:
         ("rule", " / ".join(dict.fromkeys(s.rule for _, s in scores))),
     ]
     links = [link(f"compare.html?a={run.name}", "Compare with another run")]
-    if splits(run):
+    if pictured(run):
         links.insert(0, link(f"images.{run.name}.html", "Images"))
     state = "" if entry.status == "done" else f" {pill(entry.status)}"
     return (

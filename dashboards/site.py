@@ -71,10 +71,10 @@ class Site:
         for run in runs:
             yield f"run.{run.name}.html"
             yield f"data/{run.name}/run.js"
-            if not gallery.splits(run):
+            if not gallery.pictured(run):
                 continue
             yield f"images.{run.name}.html"
-            for split in gallery.splits(run):
+            for split in gallery.pictured(run):
                 of = self._gallery(run, split)
                 yield f"data/{run.name}/{split}/index.js"
                 yield from (f"data/{run.name}/{split}/{k}.js" for k in of.chunks())
@@ -125,7 +125,7 @@ class Site:
             return papers_page()
         if path == "compare.html":
             runs = [e.record for e in self.records.runs().values()]
-            return compare_page([r for r in runs if gallery.splits(r)])
+            return compare_page([r for r in runs if r.scores])
         kind, name = _named(path)
         if kind not in KINDS or name not in self.records.names(KINDS[kind]):
             return None
@@ -135,9 +135,9 @@ class Site:
         run = self.records.run(name)
         if run is None:
             return None
-        return (
-            images_page(run.record) if kind == "images" else run_page(run, self.records, self.shelf)
-        )
+        if kind == "images":
+            return images_page(run.record) if gallery.pictured(run.record) else None
+        return run_page(run, self.records, self.shelf)
 
     def _run(self, name: str) -> RunRecord | None:
         if name not in self.records.names("runs"):
@@ -155,7 +155,7 @@ class Site:
         if len(parts) == 2:
             return gallery.run_data(run) if parts[1] == "run.js" else None
         split, file = parts[1:]
-        if split not in gallery.splits(run):
+        if split not in gallery.pictured(run):
             return None
         of = self._gallery(run, split)
         if file == "index.js":

@@ -8,8 +8,9 @@ from ..platform.runs import SweepRecord, Trial
 from . import figures, search
 from .pages import Page, Section, command_lines, link, pill, plot, plots
 from .parallel import parallel_coordinates
+from .plotting import is_done
 from .records import Entry
-from .tables import definitions, esc, label, summary_table, trial_table
+from .tables import definitions, esc, label, many, summary_table, trial_table
 
 
 def sweep_page(entry: Entry[SweepRecord]) -> Page:
@@ -96,13 +97,13 @@ def _going(entry: Entry[SweepRecord]) -> str:
 def _shared(sweep: SweepRecord) -> str:
     """How many trials found all their stages computed by others, and about what that saved."""
     cached = [t for t in sweep.trials if t.cached]
-    rest = [t.seconds for t in sweep.trials if not t.cached and t.value is not None]
+    rest = [t.seconds for t in sweep.trials if not t.cached and is_done(t)]
     if not cached or not rest:
-        return f"{len(cached)} trials computed nothing of their own" if cached else ""
+        return f"{many(len(cached), 'trial')} computed nothing of their own" if cached else ""
     usual = statistics.median(rest)
     saved = sum(max(0.0, usual - t.seconds) for t in cached)
     return (
-        f"{len(cached)} trials computed nothing of their own; about {saved:,.0f} s saved, "
+        f"{many(len(cached), 'trial')} computed nothing of their own; about {saved:,.0f} s saved, "
         f"at the {usual:,.1f} s that half of the others took at most"
     )
 

@@ -22,6 +22,11 @@ def label(name: str) -> str:
     return name.upper() if name.isascii() and name.isalnum() and len(name) <= 8 else name
 
 
+def many(count: int, what: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """A cell: `value`, else `text`, sorts it; `markup` (trusted HTML) stands in place of `text`."""
@@ -155,7 +160,7 @@ def trial_table(sweep: SweepRecord) -> str:
         row += [word(t.error or "")] if failed else []
         rows.append(row)
     caption = (
-        f"{len(sweep.trials)} trials of {label(sweep.method)} on {sweep.dataset}; "
+        f"{many(len(sweep.trials), 'trial')} of {label(sweep.method)} on {sweep.dataset}; "
         f"objective: best mIoU of the seed over its thresholds on {sweep.split}"
     )
     return table(caption, head, rows, sortable=True, empty="no trial yet")
@@ -193,7 +198,7 @@ def stage_table(run: RunRecord, states: Mapping[str, str]) -> str:
     head = ["stage", "what", "seconds", "when", "state", "key"]
     cached = sum(s.cached and s.key not in states for s in run.stages)
     left = f", {len(states)} to do" if states else f"; the run took {run.seconds:,.1f} s"
-    caption = f"{len(run.stages)} stages, {cached} cached{left}"
+    caption = f"{many(len(run.stages), 'stage')}, {cached} cached{left}"
     return table(caption, head, rows, empty="no stage was recorded")
 
 

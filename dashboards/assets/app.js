@@ -183,22 +183,37 @@ function savers(box) {
   return element("div", { className: "save" }, png, text);
 }
 
+let plotly = null;
+
+/* Plotly, which is large, is read when the first figure is drawn. */
+function plotlyRead() {
+  plotly ??= new Promise((done, failed) => {
+    const script = element("script", { src: "plotly.min.js" });
+    script.addEventListener("load", done);
+    script.addEventListener("error", failed);
+    document.head.append(script);
+  });
+  return plotly;
+}
+
 /* Figures near the view are drawn at once, the others when nothing else is to do. */
 const seen = new IntersectionObserver((entries) => {
   for (const entry of entries) if (entry.isIntersecting) ready(entry.target);
 }, { rootMargin: "300px" });
 const later = [];
 
-function ready(box) {
-  if (box.drawnAt !== undefined) return;
+async function ready(box) {
+  if (box.asked) return;
+  box.asked = true;
   seen.unobserve(box);
-  draw(box);
+  await plotlyRead();
+  if (box.isConnected) draw(box);
 }
 
-function drawLater() {
+async function drawLater() {
   const box = later.shift();
   if (!box) return;
-  if (box.isConnected) ready(box);
+  if (box.isConnected) await ready(box);
   (globalThis.requestIdleCallback ?? setTimeout)(drawLater);
 }
 

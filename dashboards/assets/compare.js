@@ -58,7 +58,8 @@ function drawClasses(a, b) {
     bar(`A: ${escaped(a.title)}`, rows.map((r) => shown(r.a)), "#0072B2", rows.map((r) => of(r.a))),
     bar(`B: ${escaped(b.title)}`, rows.map((r) => shown(r.b)), "#D55E00", rows.map((r) => of(r.b))),
   ];
-  figure.drawnAt === undefined ? ready(figure) : draw(figure);
+  if (figure.drawnAt === undefined) ready(figure);
+  else draw(figure);
   differenceTable(rows, a, b);
 }
 

@@ -233,11 +233,11 @@ async function mapControls(split, id, heat, seed, size, box) {
   sum();
   const chosen = source.own ? "own background" : `chosen: ${source.threshold}`;
   box.replaceChildren(
-    element("label", { className: "wide" }, `Threshold (${chosen}) `, range, said),
+    element("label", { className: "wide" }, `Threshold (${chosen}) `, said, range),
     element("fieldset", {}, element("legend", { textContent: "Classes" }), ...classSwitches(split, maps, sum)));
 }
 
-function show1() {
+function showImage() {
   const { split } = state;
   const id = split.ids[view.place];
   const row = split.rows[view.place];
@@ -283,7 +283,7 @@ function show1() {
 async function open(place) {
   view.place = place;
   await state.split.loadFor([place]);
-  show1();
+  showImage();
   if (!viewer.open) viewer.showModal();
   history.replaceState(null, "", `#${state.split.ids[place]}`);
 }

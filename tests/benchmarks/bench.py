@@ -3,7 +3,8 @@
     make bench                                        all of them
     .venv/bin/python tests/benchmarks/bench.py NAME   one: stream, clustering, memory,
                                                       thresholds, cached, methods,
-                                                      superpixels, walk, crf, chain, coco
+                                                      superpixels, walk, crf, chain, coco,
+                                                      pages
 
 Everything is drawn or generated; nothing of the machine's load is hidden, so run it alone.
 """
@@ -18,6 +19,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import dashboard
 import networks
 import numpy as np
 import sharding
@@ -208,6 +210,7 @@ BENCHES = {
     "crf": networks.bench_crf,
     "chain": networks.bench_chain,
     "coco": sharding.bench_coco,
+    "pages": dashboard.bench_pages,
 }
 
 

@@ -27,7 +27,7 @@ def made(store: Store, name: str, config: dict[str, Any], write: Any, **inputs: 
     return store.get(stage, write)[0].key
 
 
-def write_shards(folder: Path, train: int, val: int, size: int = SIZE) -> dict[str, Any]:
+def write_shards(folder: Path, train: int, val: int, size: int) -> dict[str, Any]:
     source = Scenes(train=train, val=val, size=size, seed=1)
     for name, items in shards.chunks(source):
         shards.write_shard(folder / name, source, items, False)
@@ -41,7 +41,8 @@ def write_shards(folder: Path, train: int, val: int, size: int = SIZE) -> dict[s
 
 
 def maps_of(row: dict[str, Any], spread: float, number: int) -> ClassMaps:
-    """Blurred versions of the target of each class that is present, uneven on purpose."""
+    """Blurred versions of the target of each class that is present, uneven on purpose; weak ones
+    of every other image."""
     target = decode_mask(row["mask"], row["id"])
     h, w = grid_size(*target.shape)
     rng = np.random.default_rng(number)
@@ -51,7 +52,7 @@ def maps_of(row: dict[str, Any], spread: float, number: int) -> ClassMaps:
         for _ in range(3):
             there = (there + np.roll(there, 1, 0) + np.roll(there, -1, 1) * spread) / (2 + spread)
         noise = rng.random((h, w), np.float32) * 0.3
-        out.append(np.clip(there + noise, 0, 1))
+        out.append(np.clip(there + noise, 0, 1) * (0.3 if number % 2 else 1.0))
     return ClassMaps(
         id=row["id"],
         classes=tuple(c + 1 for c in row["labels"]),
@@ -62,11 +63,11 @@ def maps_of(row: dict[str, Any], spread: float, number: int) -> ClassMaps:
 
 
 def drawn_store(
-    root: Path, train: int = 4, val: int = 20, runs: int = 1
+    root: Path, train: int = 4, val: int = 20, runs: int = 1, size: int = SIZE
 ) -> tuple[Store, list[RunRecord]]:
     """A store with a data set and runs that have class maps, refined labels and counts."""
     store = Store(root)
-    data = made(store, "shards", {"n": [train, val]}, lambda f: write_shards(f, train, val))
+    data = made(store, "shards", {"n": [train, val]}, lambda f: write_shards(f, train, val, size))
     about = store.open("shards", data).about
     classes = ("background", *about["classes"])
     return store, [_run(store, data, classes, number) for number in range(runs)]

@@ -17,6 +17,7 @@ from wsss.dashboards.papers import leaderboard, tables
 from wsss.dashboards.pictures import seed
 from wsss.dashboards.shelf import Shelf
 from wsss.dashboards.site import Site
+from wsss.platform.cli import main
 from wsss.platform.data.images import decode_mask
 from wsss.platform.errors import InputError
 from wsss.platform.metrics import ConfusionMatrix
@@ -37,7 +38,7 @@ class Document(HTMLParser):
 
     def files(self) -> list[str]:
         names = [a.get("src") or a.get("href") for t, a in self.tags]
-        return [n.partition("?")[0] for n in names if n and not n.startswith("#")]
+        return [n.partition("?")[0] for n in names if n and not n.startswith(("#", "data:"))]
 
 
 def value_of(script: bytes | str | None) -> object:
@@ -119,7 +120,7 @@ def test_one_run_or_one_sweep(store: Store) -> None:
 def test_any_number_of_trials(store: Store, count: int) -> None:
     add_sweep(store, count)
     text = (Site(store).file("sweep.sweep-0.html") or b"").decode()
-    assert f"{count} trials of LPCAM on scenes" in text
+    assert f"{count} trial{'s' * (count != 1)} of LPCAM on scenes" in text
 
 
 def test_all_failed_names_the_errors(store: Store) -> None:
@@ -250,6 +251,46 @@ def test_a_report_that_fails_leaves_the_earlier_one(store: Store, tmp_path: Path
         Site(store, images=16).write(out)
     assert (out / "index.html").read_text() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report", "store"]
+
+
+def test_the_command_says_which_page_to_open(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_sweep(store)
+    for words, page in (
+        ((), "index.html"),
+        (("--run", "run-1"), "run.run-1.html"),
+        (("--sweep", "sweep-0"), "sweep.sweep-0.html"),
+    ):
+        out = tmp_path / page
+        asked = ["report", str(out), "--store", str(store.root), "--images", "16", *words]
+        assert main(asked) == 0
+        assert capsys.readouterr().out == f"page: {(out / page).as_uri()}\n"
+        assert (out / page).is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("dashboard", "--store", "nowhere"), "there is no store "),
+        (("dashboard", "--port", "70000"), "port 70000 cannot be used"),
+        (("report", "out", "--run", "../x"), "'../x' is not allowed"),
+        (("report", "out", "--sweep", "gone"), "there is no "),
+    ],
+)
+def test_bad_input_is_one_sentence_and_code_two(
+    store: Store,
+    words: tuple[str, ...],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(store.root.parent)
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.count("\n") == 1
+    assert not Path("out").exists()
 
 
 def test_the_leaderboard_is_in_the_tables_it_cites() -> None:
