@@ -65,7 +65,7 @@ def sensitivity(sweep: SweepRecord) -> Figure:
     return build(traces, "Sensitivity", sweep_scope(sweep), layout)
 
 
-def threshold_curve(scores: Mapping[str, Score]) -> Figure:
+def threshold_curve(scores: Mapping[str, Score], whose: str) -> Figure:
     """mIoU % of the seed at every threshold, the chosen point marked; one line a label."""
     traces: list[Any] = []
     for k, (label, score) in enumerate(scores.items()):
@@ -95,10 +95,10 @@ def threshold_curve(scores: Mapping[str, Score]) -> Figure:
         "xaxis": {"title": {"text": "seed threshold", "standoff": 6}},
         "yaxis": {"title": {"text": "mIoU %", "standoff": 4}, "rangemode": "tozero"},
     }
-    return build(traces, "Threshold curve", _scopes(scores), layout, _none(scores))
+    return build(traces, "Threshold curve", _scopes(scores, whose), layout, _none(scores))
 
 
-def per_class_iou(scores: Mapping[str, Score]) -> Figure:
+def per_class_iou(scores: Mapping[str, Score], whose: str) -> Figure:
     """Grouped bars of IoU % for each scored class; a class without pixels is marked absent."""
     first = next(iter(scores.values()), None)
     names = [first.classes[c] for c in first.scored] if first else []
@@ -116,10 +116,10 @@ def per_class_iou(scores: Mapping[str, Score]) -> Figure:
         "xaxis": {"range": [0, 112], "tickvals": [0, 25, 50, 75, 100]},
         "yaxis": _rows([text_of(n, 24) for n in names]),
     }
-    return build(traces, "IoU % by class", _scopes(scores), layout, _none(scores))
+    return build(traces, "IoU % by class", _scopes(scores, whose), layout, _none(scores))
 
 
-def confusion(label: str, score: Score) -> Figure:
+def confusion(label: str, score: Score, whose: str) -> Figure:
     """What each class's pixels were taken for, in percent of the class; scored classes only.
 
     Pixels taken for a class that is not scored are left out of the columns, not of the sums.
@@ -148,10 +148,10 @@ def confusion(label: str, score: Score) -> Figure:
         "yaxis": {**_rows(names), "title": {"text": "target", "standoff": 14}, "automargin": True},
     }
     title = f"Confusion of {text_of(label)}, % of each class"
-    return build([trace], title, scope(score), layout, "" if score.confusion else "not kept")
+    return build([trace], title, scope(score, whose), layout, "" if score.confusion else "not kept")
 
 
-def parts(scores: Mapping[str, Score]) -> Figure:
+def parts(scores: Mapping[str, Score], whose: str) -> Figure:
     """Share of the pixels of each kind of part that is activated for the class it belongs to."""
     marked = {label: s for label, s in scores.items() if s.parts is not None}
     traces = []
@@ -169,7 +169,7 @@ def parts(scores: Mapping[str, Score]) -> Figure:
         "yaxis": _rows(["discriminative part", "other parts", "context"]),
     }
     note = "" if marked else "This data set marks no parts"
-    return build(traces, "Activated share of each part, %", _scopes(scores), layout, note)
+    return build(traces, "Activated share of each part, %", _scopes(scores, whose), layout, note)
 
 
 def _panel_traces(
@@ -242,9 +242,9 @@ def _rows(labels: Sequence[str]) -> dict[str, Any]:
     return {**ticks, "range": [len(labels) - 0.5, -0.5], "showgrid": False}
 
 
-def _scopes(scores: Mapping[str, Score]) -> str:
-    lines = list(dict.fromkeys(scope(s) for s in scores.values()))
-    return " / ".join(lines) or "no split, no images, no classes, no rule"
+def _scopes(scores: Mapping[str, Score], whose: str) -> str:
+    lines = list(dict.fromkeys(scope(s, whose) for s in scores.values()))
+    return " / ".join(lines) or f"no split, no images, no classes, no rule · {whose}"
 
 
 def _none(scores: Mapping[str, Score]) -> str:

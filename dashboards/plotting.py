@@ -26,9 +26,10 @@ NEUTRAL = "#8A93A3"
 _CLEAR = "rgba(0,0,0,0)"
 
 
-def scope(score: Score) -> str:
-    """Which images, how many, how many classes and by which rule: what a number means."""
-    return f"{score.split} · {score.n:,} images · {classes_of(score)} · {score.rule}"
+def scope(score: Score, whose: str) -> str:
+    """Which images, how many, how many classes, by which rule, of which run or sweep: what a
+    number means."""
+    return f"{score.split} · {score.n:,} images · {classes_of(score)} · {score.rule} · {whose}"
 
 
 def classes_of(score: Score) -> str:
@@ -44,8 +45,8 @@ def sweep_scope(sweep: SweepRecord) -> str:
     done = sum(is_done(t) for t in sweep.trials)
     count = f"{done} of {len(sweep.trials)} trials done"
     if scores:
-        return f"{scope(scores[0])} · {count}"
-    return f"{sweep.split} · no image scored, so no n, classes or rule · {count}"
+        return f"{scope(scores[0], sweep.name)} · {count}"
+    return f"{sweep.split} · no image scored, so no n, classes or rule · {sweep.name} · {count}"
 
 
 def build(
@@ -87,8 +88,8 @@ def build(
 
 
 def is_done(trial: Trial) -> bool:
-    """Whether a trial has a finite result."""
-    return trial.value is not None and math.isfinite(trial.value)
+    """Whether a trial went to its end with a finite result; one that was stopped did not."""
+    return trial.status == "done" and trial.value is not None and math.isfinite(trial.value)
 
 
 def objective(trial: Trial) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..platform.runs import OWN, PARTS, RunRecord, Score, StageRecord, SweepRecord, Trial
@@ -20,6 +20,11 @@ def esc(value: object) -> str:
 def label(name: str) -> str:
     """The name of a localizer as people write it: `lpcam` is LPCAM."""
     return name.upper() if name.isascii() and name.isalnum() and len(name) <= 8 else name
+
+
+def many(count: int, what: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +160,7 @@ def trial_table(sweep: SweepRecord) -> str:
         row += [word(t.error or "")] if failed else []
         rows.append(row)
     caption = (
-        f"{len(sweep.trials)} trials of {label(sweep.method)} on {sweep.dataset}; "
+        f"{many(len(sweep.trials), 'trial')} of {label(sweep.method)} on {sweep.dataset}; "
         f"objective: best mIoU of the seed over its thresholds on {sweep.split}"
     )
     return table(caption, head, rows, sortable=True, empty="no trial yet")
@@ -164,7 +169,7 @@ def trial_table(sweep: SweepRecord) -> str:
 def _result(trial: Trial, best: bool) -> list[Cell]:
     s = trial.score
     status = f"{trial.status}, cached" if trial.cached else trial.status
-    kind = "good" if best else ("bad" if trial.status == "failed" else "plain")
+    kind = "good" if best else ("bad" if trial.status in ("failed", "stopped") else "plain")
     shown = f"best, {status}" if best else status
     pill = f'<span class="pill {kind}">{esc(shown)}</span>'
     return [
@@ -177,24 +182,31 @@ def _result(trial: Trial, best: bool) -> list[Cell]:
     ]
 
 
-def stage_table(run: RunRecord) -> str:
-    """The stages of a run in order, with a bar for when each ran and the cached ones marked."""
+def stage_table(run: RunRecord, states: Mapping[str, str]) -> str:
+    """The stages of a run in order, with a bar for when each ran and the cached ones marked.
+
+    Args:
+        run: whose.
+        states: by key, of stages that have no artefact yet: running or waiting.
+    """
     total = sum(s.seconds for s in run.stages if not s.cached) or 1.0
     rows, at = [], 0.0
     for s in run.stages:
-        rows.append(_stage(s, _bar(s, at / total, total)))
+        state = states.get(s.key, "cached" if s.cached else "computed")
+        rows.append(_stage(s, _bar(s, at / total, total), state))
         at += 0.0 if s.cached else s.seconds
     head = ["stage", "what", "seconds", "when", "state", "key"]
-    cached = sum(s.cached for s in run.stages)
-    caption = f"{len(run.stages)} stages, {cached} cached; the run took {run.seconds:,.1f} s"
+    cached = sum(s.cached and s.key not in states for s in run.stages)
+    left = f", {len(states)} to do" if states else f"; the run took {run.seconds:,.1f} s"
+    caption = f"{many(len(run.stages), 'stage')}, {cached} cached{left}"
     return table(caption, head, rows, empty="no stage was recorded")
 
 
-def _stage(stage: StageRecord, bar: str) -> list[Cell]:
-    kind, text = ("plain", "cached") if stage.cached else ("good", "computed")
-    took = seconds(stage.seconds)
-    pill = Cell(markup=f'<span class="pill {kind}">{text}</span>')
+def _stage(stage: StageRecord, bar: str, state: str) -> list[Cell]:
+    kind = {"computed": "good", "running": "live"}.get(state, "plain")
+    pill = Cell(markup=f'<span class="pill {kind}">{state}</span>', value=state)
     key = Cell(markup=f'<code title="{esc(stage.key)}">{esc(stage.key[:10])}</code>')
+    took = Cell(text="–") if state in ("running", "waiting") else seconds(stage.seconds)
     return [word(stage.stage), word(stage.title), took, Cell(markup=bar), pill, key]
 
 

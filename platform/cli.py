@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     _compare(commands)
     _ablate(commands)
     _report(commands)
+    _dashboard(commands)
     _export(commands)
     _import(commands)
     _methods(commands)
@@ -234,11 +235,18 @@ def _ablate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    sub = _add(commands, "report", "write a page that a browser opens offline")
+    sub = _add(commands, "report", "write the pages of the store as a folder that opens offline")
     sub.add_argument("out", help="folder to write")
-    sub.add_argument("--run", metavar="NAME", help="run to show; none: the newest, or the sweep's")
-    sub.add_argument("--sweep", metavar="NAME", help="sweep to show")
-    sub.add_argument("--images", type=int, default=48, help="images in the grid")
+    sub.add_argument("--run", metavar="NAME", help="only this run")
+    sub.add_argument(
+        "--sweep", metavar="NAME", help="only this sweep and the run of its best point"
+    )
+    sub.add_argument("--images", type=int, default=48, help="images of each split; 0: all")
+
+
+def _dashboard(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sub = _add(commands, "dashboard", "serve the pages of the store to this machine, and follow it")
+    sub.add_argument("--port", type=int, default=8265, help="to listen on; 0: any free one")
 
 
 def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

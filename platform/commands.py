@@ -5,28 +5,26 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib.util
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import asked, datasets
+from . import asked, begun, datasets
 from .data.record import check_id
 from .errors import InputError
+from .live import Recorded
 from .options import walk
 from .progress import Lines, Silent
-from .runs import RunRecord, SweepRecord, read_run, read_sweep, write_json
+from .runs import RunRecord, SweepRecord, read_run, write_json
+from .shown import dashboard as dashboard
+from .shown import newest, pages, say, show
+from .shown import report as report
 from .store import Store, file_digest, versions
 
 if TYPE_CHECKING:
     from .experiment import Experiment
     from .trial import Sweep
-
-
-def _say(text: str = "") -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 def data(options: argparse.Namespace, command: str) -> None:
@@ -36,13 +34,13 @@ def data(options: argparse.Namespace, command: str) -> None:
     artefact, cached = datasets.add(store, source, options.name, Lines(), options.quarantine)
     about = artefact.about
     counts = ", ".join(f"{split} {n}" for split, n in about["counts"].items())
-    _say(f"{options.name}: {counts} images, {len(about['classes'])} classes")
+    say(f"{options.name}: {counts} images, {len(about['classes'])} classes")
     for split, digest in about.get("digests", {}).items():
-        _say(f"{split}: list {digest['ids'][:12]}, masks {digest['masks'][:12]}")
+        say(f"{split}: list {digest['ids'][:12]}, masks {digest['masks'][:12]}")
     for fault in about["quarantined"]:
-        _say(f"left out: {fault}")
+        say(f"left out: {fault}")
     if cached:
-        _say("nothing to do: the shards were already there")
+        say("nothing to do: the shards were already there")
 
 
 def run(options: argparse.Namespace, command: str) -> None:
@@ -57,9 +55,8 @@ def run(options: argparse.Namespace, command: str) -> None:
             options.name if len(options.seeds) == 1 else f"{options.name}-{seed}"
         )
         records.append(_carry_out(store, wanted, name, command, _progress(options)))
-    _say(score_table(records))
-    page = _page(store, Path(options.page) if options.page else None, run=records[0])
-    _say(f"page: {page.as_uri()}")
+    say(score_table(records))
+    show(store, options.page, records[0].name)
 
 
 def compare(options: argparse.Namespace, command: str) -> None:
@@ -116,7 +113,7 @@ def _side_by_side(
         if holders[title] == title:
             later = [n for n in runs[0].scores if n.startswith((f"{first}-", *SEGMENTERS))]
             rows += [(f"{title} > {name.removeprefix(first + '-')}", name, runs) for name in later]
-    _say(comparison(rows))
+    say(comparison(rows))
 
 
 def _holders(store: Store, wanted: Mapping[str, Experiment]) -> dict[str, str]:
@@ -141,23 +138,25 @@ def _carry_out(
     from .pipeline import Pipeline
 
     started, began = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
-    pipeline = Pipeline(store, wanted, progress)
+    recorded = Recorded(progress)
+    pipeline = Pipeline(store, wanted, recorded)
     name = check_id(name or f"{wanted.localizer_name}-{wanted.data}-{pipeline.digest[:8]}")
     path = store.root / "runs" / name / "run.json"
     before = read_run(path) if path.exists() else None
     if before and before.digest != pipeline.digest:
         raise InputError(f"the name {name!r} is taken by another run; choose another --name")
     missing = pipeline.missing()
-    pipeline.execute()
-    if before and not missing:
-        _say(f"run {name}: nothing to do, all {len(pipeline.steps)} stages were already there")
-        return before
-    for artefact, stage in pipeline.done.values():
-        for id in artefact.about.get("unrefined", []):
-            _say(f"{stage.title}: DenseCRF died on {id}, which keeps its unrefined labels")
-    record = pipeline.record(name, command, started, time.monotonic() - began)
-    write_json(path, record)
-    _say(f"run {name}: {len(missing)} of {len(pipeline.steps)} stages computed, {record.seconds} s")
+    with recorded.under(path.parent, begun.run(pipeline, name, command, started)):
+        pipeline.execute()
+        if before and not missing:
+            say(f"run {name}: nothing to do, all {len(pipeline.steps)} stages were already there")
+            return before
+        for artefact, stage in pipeline.done.values():
+            for id in artefact.about.get("unrefined", []):
+                say(f"{stage.title}: DenseCRF died on {id}, which keeps its unrefined labels")
+        record = pipeline.record(name, command, started, time.monotonic() - began)
+        write_json(path, record)
+    say(f"run {name}: {len(missing)} of {len(pipeline.steps)} stages computed, {record.seconds} s")
     return record
 
 
@@ -188,24 +187,23 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     began = time.monotonic()
     if not known:
         _announce(store, wanted)
-    record = run_sweep(store, wanted, name, command, _progress(options), options.resume)
+    recorded = Recorded(_progress(options))
+    with recorded.under(path.parent, begun.sweep(wanted, name, command)):
+        record = run_sweep(store, wanted, name, command, recorded, options.resume)
     untuned, best = _both(store, wanted, record, command, _progress(options))
     chosen = best[0]
     if record.run != chosen.name:
         record = dataclasses.replace(record, run=chosen.name)
         write_json(path, record)
-    if known:
-        _say(f"sweep {name}: nothing to do, its {len(record.trials)} trials were already there")
-    else:
-        done = sum(t.status == "done" for t in record.trials)
-        took = time.monotonic() - began
-        _say(f"sweep {name}: {done} of {len(record.trials)} trials, {took:.0f} s")
+    done = sum(t.status == "done" for t in record.trials)
+    took = f"{done} of {len(record.trials)} trials, {time.monotonic() - began:.0f} s"
+    there = f"nothing to do, its {len(record.trials)} trials were already there"
+    say(f"sweep {name}: {there if known else took}")
     for line in best_points(record):
-        _say(line)
+        say(line)
     subject = base.localizer_name
-    _say(comparison([("untuned", subject, untuned), ("best", subject, best)]))
-    page = _page(store, Path(options.page) if options.page else None, run=chosen, sweep=record)
-    _say(f"page: {page.as_uri()}")
+    say(comparison([("untuned", subject, untuned), ("best", subject, best)]))
+    show(store, options.page, chosen.name, name)
 
 
 def figure(options: argparse.Namespace, command: str) -> None:
@@ -235,8 +233,11 @@ def figure(options: argparse.Namespace, command: str) -> None:
     name = check_id(options.name or f"{options.figure}-{options.data}")
     if not (store.root / "sweeps" / name / "sweep.json").exists():
         _announce(store, wanted)
-    record = run_sweep(store, wanted, name, command, _progress(options), options.resume)
-    _say(figure_table(found, record))
+    recorded = Recorded(_progress(options))
+    with recorded.under(store.root / "sweeps" / name, begun.sweep(wanted, name, command)):
+        record = run_sweep(store, wanted, name, command, recorded, options.resume)
+    say(figure_table(found, record))
+    say(f"page: {pages(store, store.root / 'sweeps' / name / 'page', [], [name]).as_uri()}")
 
 
 def _both(
@@ -261,19 +262,7 @@ def _announce(store: Store, wanted: Sweep) -> None:
     trials = f"{wanted.count * wanted.repeats} trials"
     if wanted.kind == "tpe":
         trials += ", chosen on the way; of the whole space"
-    _say(f"{trials}: to compute {lists[0]}; there {lists[1]}")
-
-
-def report(options: argparse.Namespace, command: str) -> None:
-    """`wsss report`: the page of a run or a sweep."""
-    store = Store(options.store)
-    of_sweep = None
-    if options.sweep:
-        of_sweep = read_sweep(store.root / "sweeps" / check_id(options.sweep) / "sweep.json")
-    name = options.run or (of_sweep.run if of_sweep else None) or _newest(store)
-    of_run = read_run(store.root / "runs" / check_id(name) / "run.json")
-    page = _page(store, Path(options.out), run=of_run, sweep=of_sweep, images=options.images)
-    _say(f"page: {page.as_uri()}")
+    say(f"{trials}: to compute {lists[0]}; there {lists[1]}")
 
 
 def export(options: argparse.Namespace, command: str) -> None:
@@ -281,9 +270,9 @@ def export(options: argparse.Namespace, command: str) -> None:
     from . import exports
 
     store, out = Store(options.store), Path(options.out)
-    run = read_run(store.root / "runs" / check_id(options.run or _newest(store)) / "run.json")
+    run = read_run(store.root / "runs" / check_id(options.run or newest(store)) / "run.json")
     count = exports.write(store, run, out, options.to, options.what, options.split)
-    _say(f"{out}: {count} images as {options.to}")
+    say(f"{out}: {count} images as {options.to}")
 
 
 def import_(options: argparse.Namespace, command: str) -> None:
@@ -301,31 +290,9 @@ def import_(options: argparse.Namespace, command: str) -> None:
         progress=Lines(),
     )
     what = "labels" if found.labels else "class maps"
-    _say(f"{options.name}: {what} of {', '.join(found.stages)}")
+    say(f"{options.name}: {what} of {', '.join(found.stages)}")
     if cached:
-        _say("nothing to do: they were already there")
-
-
-def _newest(store: Store) -> str:
-    found = sorted((store.root / "runs").glob("*/run.json"), key=lambda p: p.stat().st_mtime)
-    if not found:
-        raise InputError(f"the store {store.root} holds no run yet; see wsss run")
-    return found[-1].parent.name
-
-
-def _page(
-    store: Store,
-    out: Path | None,
-    *,
-    run: RunRecord,
-    sweep: SweepRecord | None = None,
-    images: int = 48,
-) -> Path:
-    from ..dashboards.report import report as make
-
-    folder = "sweeps" if sweep else "runs"
-    name = sweep.name if sweep else run.name
-    return make(store, out or store.root / folder / name / "page", run, sweep, images)
+        say("nothing to do: they were already there")
 
 
 def methods(options: argparse.Namespace, command: str) -> None:
@@ -336,12 +303,12 @@ def methods(options: argparse.Namespace, command: str) -> None:
 
     if not options.method:
         for name, found in all_methods().items():
-            _say(f"{name:8}{found.source}  (presets: {', '.join(found.presets)})")
+            say(f"{name:8}{found.source}  (presets: {', '.join(found.presets)})")
         return
     method = find(options.method)
-    _say(f"{method.name}: {method.source}\n")
+    say(f"{method.name}: {method.source}\n")
     for name, value, field in walk(experiment(options.method, preset=options.preset)):
-        _say(f"{name} = {value!r}\n    {field.metadata['help']}")
+        say(f"{name} = {value!r}\n    {field.metadata['help']}")
 
 
 def doctor(options: argparse.Namespace, command: str) -> None:
@@ -354,11 +321,11 @@ def doctor(options: argparse.Namespace, command: str) -> None:
     from .pipeline import machine
 
     store = Store(options.store)
-    _say(f"machine   {machine()}")
-    _say("packages  " + ", ".join(f"{k} {v}" for k, v in versions().items()))
-    _say(f"backbones {', '.join(BACKBONES)}")
-    _say(f"store     {store.root}, {store.free_bytes() / 1e9:.0f} GB free")
-    _say(f"data sets {', '.join(datasets.names(store)) or 'none yet'}")
+    say(f"machine   {machine()}")
+    say("packages  " + ", ".join(f"{k} {v}" for k, v in versions().items()))
+    say(f"backbones {', '.join(BACKBONES)}")
+    say(f"store     {store.root}, {store.free_bytes() / 1e9:.0f} GB free")
+    say(f"data sets {', '.join(datasets.names(store)) or 'none yet'}")
     needed = (
         "torch",
         "torchvision",
@@ -375,7 +342,7 @@ def doctor(options: argparse.Namespace, command: str) -> None:
     if options.verify:
         _verify(store)
     for fault in store.faults():
-        _say(f"quarantine {fault}")
+        say(f"quarantine {fault}")
 
 
 def _verify(store: Store) -> None:
@@ -384,4 +351,4 @@ def _verify(store: Store) -> None:
         (store.root / "verified" / f"{folder.name}.json").unlink(missing_ok=True)
         fine = store.find(folder.parent.name, folder.name) is not None
         digest = file_digest(manifest)[:8] if fine else "damaged, moved to quarantine"
-        _say(f"{folder.parent.name}/{folder.name[:12]} {digest}")
+        say(f"{folder.parent.name}/{folder.name[:12]} {digest}")

@@ -228,20 +228,46 @@ def trial_from_json(row: Any) -> Trial:
     return found
 
 
+def run_from_json(row: Any, where: object) -> RunRecord:
+    """The run in a record's JSON form, which came from `where`.
+
+    Raises:
+        InputError: it is not a run of this version.
+    """
+    found: RunRecord = record_from_json(row, RunRecord, where)
+    return found
+
+
+def sweep_from_json(row: Any, where: object) -> SweepRecord:
+    """The sweep in a record's JSON form; raises InputError as `run_from_json` does."""
+    found: SweepRecord = record_from_json(row, SweepRecord, where)
+    return found
+
+
+def record_from_json(row: Any, kind: Any, where: object) -> Any:
+    """A dataclass, or another type of `plain`, from its JSON form.
+
+    Raises:
+        InputError: it is something else.
+    """
+    try:
+        return typed(kind, row, nan=True)
+    except ValueError as error:
+        raise InputError(f"{where} is not what this version can read: {error}") from error
+
+
 def read_run(path: Path) -> RunRecord:
     """The run in the file `path`.
 
     Raises:
         InputError: there is none, or it is not a run of this version.
     """
-    found: RunRecord = read_record(path, RunRecord)
-    return found
+    return run_from_json(_read_json(path), path)
 
 
 def read_sweep(path: Path) -> SweepRecord:
     """The sweep in the file `path`; raises InputError as `read_run` does."""
-    found: SweepRecord = read_record(path, SweepRecord)
-    return found
+    return sweep_from_json(_read_json(path), path)
 
 
 def read_record(path: Path, kind: Any) -> Any:
@@ -250,11 +276,7 @@ def read_record(path: Path, kind: Any) -> Any:
     Raises:
         InputError: there is no such file, or it holds something else.
     """
-    value = _read_json(path)
-    try:
-        return typed(kind, value, nan=True)
-    except ValueError as error:
-        raise InputError(f"{path} is not what this version can read: {error}") from error
+    return record_from_json(_read_json(path), kind, path)
 
 
 def _read_json(path: Path) -> Any:

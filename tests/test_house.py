@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("platform", "methods", "tune_spaces", "dashboards")
 FILES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
 LEVELS = (
-    ("errors", "plain", "options", "store", "runs", "progress"),
+    ("errors", "plain", "options", "store", "runs", "progress", "live"),
     ("ops", "metrics"),
     ("models", "data"),
     ("learner",),
@@ -26,7 +26,7 @@ LEVELS = (
     ("pipeline",),
     ("sweep", "ledger", "trial", "search", "spaces"),
     ("dashboards",),
-    ("cli", "commands", "asked", "text"),
+    ("cli", "commands", "asked", "begun", "shown", "text"),
 )
 LEVEL = {name: height for height, names in enumerate(LEVELS) for name in names}
 OF_A_METHOD = ("method", "learner", "options", "errors", "models", "ops", "metrics")

@@ -1,9 +1,61 @@
 "use strict";
-/* Draws figures from the page's data, sorts tables, moves the image layers. No other file is read. */
+/* Draws figures from the page's data and sorts, filters and saves tables. */
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const NARROW = 620;
+
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key in made && key !== "list" && key !== "form") made[key] = value;
+    else made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+/* ---- data in scripts: a page from disk may read no other file ---- */
+
+const wsss = {
+  values: new Map(),
+  asked: new Map(),
+  add(kind, name, value) {
+    wsss.values.set(`${kind}:${name}`, value);
+  },
+  /* The value that the script `file` adds; null where there is no such script. */
+  read(file, kind, name) {
+    const key = `${kind}:${name}`;
+    if (!wsss.asked.has(key)) {
+      wsss.asked.set(key, new Promise((done) => {
+        const script = element("script", { src: file });
+        script.addEventListener("load", () => done(wsss.values.get(key) ?? null));
+        script.addEventListener("error", () => done(null));
+        document.head.append(script);
+      }));
+    }
+    return wsss.asked.get(key);
+  },
+};
+
+function save(name, kind, text) {
+  const url = URL.createObjectURL(new Blob([text], { type: kind }));
+  element("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
+
+function fileName(text, end) {
+  return `${text.replace(/[^A-Za-z0-9._-]+/g, "-").slice(0, 80)}.${end}`;
+}
+
+function csv(rows) {
+  const cell = (v) => {
+    const text = String(v ?? "");
+    const safe = /^[=+@\t\r]/.test(text) ? `'${text}` : text;
+    return /[",\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  };
+  return rows.map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
+}
 
 /* ---- figures ---- */
 
@@ -22,10 +74,10 @@ function wrapped(text, width, size) {
 function panels(layout, width) {
   const count = layout.meta && layout.meta.panels;
   if (!count) return;
-  const columns = Math.min(count, width < NARROW ? 2 : 4);
+  const columns = Math.min(count, width < NARROW ? (count === 2 ? 1 : 2) : 4);
   const rows = Math.ceil(count / columns);
-  const gapX = width < NARROW ? 0.14 : 0.055;
-  const gapY = rows > 1 ? 0.24 : 0;
+  const gapX = width < NARROW ? 0.2 : 0.075;
+  const gapY = rows > 1 ? 0.3 : 0;
   const w = (1 + gapX) / columns - gapX;
   const h = (1 + gapY) / rows - gapY;
   for (let k = 0; k < count; k += 1) {
@@ -33,9 +85,9 @@ function panels(layout, width) {
     const y = (rows - 1 - Math.floor(k / columns)) * (h + gapY);
     const key = k ? String(k + 1) : "";
     layout[`xaxis${key}`].domain = [x, Math.min(1, x + w)];
-    layout[`yaxis${key}`].domain = [y, Math.min(1, y + h)];
+    layout[`yaxis${key}`].domain = [Math.max(0, y), Math.min(1, y + h)];
   }
-  layout.height = 150 + 190 * rows;
+  layout.height = 140 + 200 * rows;
 }
 
 function dressed(figure, width) {
@@ -54,46 +106,143 @@ function dressed(figure, width) {
   const lines = wrapped(layout.title.subtitle.text, width - 10, 12);
   const style = `font-size:12px;color:${css("--muted")}`;
   const below = lines.map((text) => `<br><span style="${style}">${text}</span>`).join("");
-  layout.title.text = `<b>${layout.title.text}</b>${below}`;
+  const titles = wrapped(layout.title.text, width - 10, 15);
+  layout.title.text = `<b>${titles.join("<br>")}</b>${below}`;
   delete layout.title.subtitle;
-  layout.margin.t += (lines.length - 2) * 18;
   panels(layout, width);
-  layout.height += (lines.length - 2) * 18;
+  const more = (lines.length - 2 + titles.length - 1) * 18;
+  layout.margin.t += more;
+  layout.height += more;
   return layout;
 }
 
 function draw(box) {
-  const figure = box.figure;
   const width = Math.floor(box.getBoundingClientRect().width);
   if (!width) return;
-  const options = {
-    displaylogo: false,
-    modeBarButtons: [["toImage"]],
-    toImageButtonOptions: { filename: box.getAttribute("aria-label"), scale: 2 },
-  };
-  Plotly.react(box.area, figure.data, dressed(figure, width), options);
+  const options = { displayModeBar: false, responsive: false };
+  Plotly.react(box.area, box.figure.data, dressed(box.figure, width), options);
   box.drawnAt = width;
+  box.style.minHeight = "";
 }
 
-function figures() {
-  const boxes = [...document.querySelectorAll("figure.plot")];
-  for (const box of boxes) {
-    box.figure = JSON.parse(box.querySelector("script").textContent);
-    box.area = document.createElement("div");
-    box.append(box.area);
-    draw(box);
-  }
-  dark.addEventListener("change", () => boxes.forEach(draw));
-  let wait = 0;
-  addEventListener("resize", () => {
-    clearTimeout(wait);
-    wait = setTimeout(() => {
-      for (const box of boxes) {
-        if (Math.floor(box.getBoundingClientRect().width) !== box.drawnAt) draw(box);
-      }
-    }, 150);
-  });
+/* Numbers of an axis: a list, or float32 values in base64. */
+function numbers(values) {
+  if (!values || !values.bdata) return values ?? [];
+  const bytes = Uint8Array.from(atob(values.bdata), (c) => c.charCodeAt(0));
+  const kinds = { f4: Float32Array, f8: Float64Array, i1: Int8Array, i2: Int16Array, i4: Int32Array,
+    u1: Uint8Array };
+  return [...new kinds[values.dtype](bytes.buffer)];
 }
+
+function plain(text) {
+  return new DOMParser().parseFromString(String(text ?? ""), "text/html").body.textContent;
+}
+
+function figureRows(figure) {
+  const title = figure.layout.title;
+  const rows = [[plain(title.text)], [plain(title.subtitle && title.subtitle.text)]];
+  rows.push(["series", "x", "y", "value"]);
+  figure.data.forEach((trace, k) => {
+    const name = plain(trace.name ?? `series ${k + 1}`);
+    const axis = figure.layout[`yaxis${(trace.yaxis ?? "y").slice(1)}`] ?? {};
+    const ticks = axis.ticktext;
+    const label = (y) => (ticks && Number.isInteger(y) ? plain(ticks[y]) : y);
+    const [x, y] = [numbers(trace.x), numbers(trace.y)];
+    if (trace.type === "heatmap") {
+      const z = trace.z.bdata ? numbers(trace.z) : trace.z.flat();
+      const across = figure.layout.xaxis && figure.layout.xaxis.ticktext;
+      z.forEach((v, i) => {
+        const column = x[i % x.length];
+        const row = y[Math.floor(i / x.length)];
+        rows.push([name, across ? plain(across[column] ?? column) : column, label(row), v]);
+      });
+    } else {
+      const values = trace.marker && Array.isArray(trace.marker.color) ? trace.marker.color : [];
+      x.forEach((v, i) => {
+        if (v !== null && y[i] !== null) rows.push([name, v, label(y[i]), values[i] ?? ""]);
+      });
+    }
+  });
+  return rows;
+}
+
+function savers(box) {
+  const name = box.getAttribute("aria-label");
+  const png = element("button", { type: "button", textContent: "PNG" });
+  png.addEventListener("click", () => {
+    const layout = { ...dressed(box.figure, box.drawnAt), paper_bgcolor: css("--panel") };
+    Plotly.downloadImage({ data: box.figure.data, layout },
+      { format: "png", scale: 2, width: layout.width, height: layout.height,
+        filename: fileName(name, "").slice(0, -1) });
+  });
+  const text = element("button", { type: "button", textContent: "CSV" });
+  text.addEventListener("click", () => {
+    save(fileName(name, "csv"), "text/csv", csv(figureRows(box.figure)));
+  });
+  for (const button of [png, text]) button.ariaLabel = `${button.textContent} of ${name}`;
+  return element("div", { className: "save" }, png, text);
+}
+
+let plotly = null;
+
+/* Plotly, which is large, is read when the first figure is drawn. */
+function plotlyRead() {
+  plotly ??= new Promise((done, failed) => {
+    const script = element("script", { src: "plotly.min.js" });
+    script.addEventListener("load", done);
+    script.addEventListener("error", failed);
+    document.head.append(script);
+  });
+  return plotly;
+}
+
+/* Figures near the view are drawn at once, the others when nothing else is to do. */
+const seen = new IntersectionObserver((entries) => {
+  for (const entry of entries) if (entry.isIntersecting) ready(entry.target);
+}, { rootMargin: "300px" });
+const later = [];
+
+async function ready(box) {
+  if (box.asked) return;
+  box.asked = true;
+  seen.unobserve(box);
+  await plotlyRead();
+  if (box.isConnected) draw(box);
+}
+
+async function drawLater() {
+  const box = later.shift();
+  if (!box) return;
+  if (box.isConnected) await ready(box);
+  (globalThis.requestIdleCallback ?? setTimeout)(drawLater);
+}
+
+function figures(root) {
+  for (const box of root.querySelectorAll("figure.plot")) {
+    box.figure = JSON.parse(box.querySelector("script").textContent);
+    box.area = element("div");
+    box.style.minHeight = `${box.dataset.height}px`;
+    box.append(box.area, savers(box));
+    seen.observe(box);
+    later.push(box);
+  }
+  (globalThis.requestIdleCallback ?? setTimeout)(drawLater);
+}
+
+function redrawn(box) {
+  if (box.drawnAt !== undefined) draw(box);
+}
+
+dark.addEventListener("change", () => document.querySelectorAll("figure.plot").forEach(redrawn));
+let resizing = 0;
+addEventListener("resize", () => {
+  clearTimeout(resizing);
+  resizing = setTimeout(() => {
+    for (const box of document.querySelectorAll("figure.plot")) {
+      if (Math.floor(box.getBoundingClientRect().width) !== box.drawnAt) redrawn(box);
+    }
+  }, 150);
+});
 
 /* ---- tables ---- */
 
@@ -103,74 +252,74 @@ function order(a, b) {
   return a.localeCompare(b);
 }
 
-function sortable(table) {
+/* What the reader made of tables, so that it survives when the page follows the store. */
+const arranged = new Map();
+
+function arrange(table, state) {
   const heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, column) => {
-    head.querySelector("button").addEventListener("click", () => {
-      const up = head.getAttribute("aria-sort") === "descending" ? 1 : -1;
-      for (const other of heads) other.removeAttribute("aria-sort");
-      head.setAttribute("aria-sort", up === 1 ? "ascending" : "descending");
-      const body = table.tBodies[0];
-      const value = (row) => {
-        const cell = row.cells[column];
-        return cell ? (cell.dataset.v ?? cell.textContent) : "";
-      };
-      body.append(...[...body.rows].sort((a, b) => up * order(value(a), value(b))));
-    });
-  });
+  const rows = [...table.tBodies[0].rows];
+  heads.forEach((head) => head.removeAttribute("aria-sort"));
+  if (state.column !== undefined && heads[state.column]) {
+    heads[state.column].setAttribute("aria-sort", state.up === 1 ? "ascending" : "descending");
+    const value = (row) => {
+      const cell = row.cells[state.column];
+      return cell ? (cell.dataset.v ?? cell.textContent) : "";
+    };
+    table.tBodies[0].append(...rows.sort((a, b) => state.up * order(value(a), value(b))));
+  }
+  const words = (state.filter ?? "").toLowerCase().split(/\s+/).filter(Boolean);
+  for (const row of rows) {
+    const text = words.length ? row.textContent.toLowerCase() : "";
+    row.hidden = !words.every((word) => text.includes(word));
+  }
 }
 
-/* ---- images ---- */
+function tableTools(box, table, key, state) {
+  const name = box.getAttribute("aria-label");
+  const button = element("button", { type: "button", textContent: "CSV", ariaLabel: `CSV of ${name}` });
+  button.addEventListener("click", () => {
+    const rows = [...table.tHead.rows, ...table.tBodies[0].rows].filter((row) => !row.hidden);
+    save(fileName(name, "csv"), "text/csv",
+      csv([[name], ...rows.map((row) => [...row.cells].map((cell) => cell.textContent))]));
+  });
+  const tools = element("div", { className: "save" }, button);
+  if (table.matches(".sortable") && table.tBodies[0].rows.length > 8) {
+    const filter = element("input", { type: "search", placeholder: "Filter", value: state.filter ?? "",
+      ariaLabel: `Filter: ${name}` });
+    filter.addEventListener("input", () => {
+      state.filter = filter.value;
+      arranged.set(key, state);
+      arrange(table, state);
+    });
+    tools.prepend(filter);
+  }
+  box.before(tools);
+}
 
-function images() {
-  const form = document.querySelector("form.controls");
-  if (!form) return;
-  const grid = document.querySelector(".grid");
-  const boxes = [...form.querySelectorAll("input[data-layer]")];
-  const show = () => {
-    for (const box of boxes) {
-      for (const picture of grid.querySelectorAll(`img[data-layer="${box.dataset.layer}"]`)) {
-        picture.hidden = !box.checked;
-      }
-    }
-  };
-  for (const box of boxes) {
-    box.addEventListener("change", show);
-    box.closest("label").addEventListener("click", (event) => {
-      if (!event.shiftKey) return;
-      event.preventDefault();
-      const chosen = box;
-      setTimeout(() => {
-        for (const other of boxes) other.checked = other === chosen || other === boxes[0];
-        show();
+function tables(root) {
+  root.querySelectorAll(".scroll").forEach((box, number) => {
+    const table = box.querySelector("table");
+    const section = box.closest("section");
+    const key = `${section ? section.id : ""}:${number}`;
+    const state = arranged.get(key) ?? {};
+    tableTools(box, table, key, state);
+    if (!table.matches(".sortable")) return;
+    [...table.tHead.rows[0].cells].forEach((head, column) => {
+      head.querySelector("button").addEventListener("click", () => {
+        state.up = state.column === column && state.up === -1 ? 1 : -1;
+        state.column = column;
+        arranged.set(key, state);
+        arrange(table, state);
       });
     });
-  }
-  const look = () => {
-    grid.style.setProperty("--opacity", form.elements.opacity.value / 100);
-    grid.style.setProperty("--card", `${form.elements.size.value}px`);
-  };
-  if (innerWidth < NARROW) form.elements.size.value = 150;
-  form.addEventListener("input", look);
-  form.addEventListener("submit", (event) => event.preventDefault());
-  form.elements.order.addEventListener("change", (event) => {
-    const [key, way] = event.target.value.split(":");
-    const score = (card) => {
-      if (!key) return Number(card.dataset.order);
-      const value = card.dataset[`s${key.slice(1)}`];
-      if (value === undefined) return NaN;
-      if (key[0] === "s") return Number(value) * way;
-      return card.dataset.s0 === undefined ? NaN : (value - card.dataset.s0) * way;
-    };
-    const last = (v) => (Number.isNaN(v) ? Infinity : v);
-    const cards = [...grid.children].map((card) => [last(score(card)), card]);
-    cards.sort((a, b) => (a[0] === b[0] ? a[1].dataset.order - b[1].dataset.order : a[0] < b[0] ? -1 : 1));
-    grid.append(...cards.map((pair) => pair[1]));
+    arrange(table, state);
   });
-  show();
-  look();
 }
 
-document.querySelectorAll("table.sortable").forEach(sortable);
-images();
-figures();
+/* Makes what is new in the page work. */
+function setUp(root) {
+  tables(root);
+  figures(root);
+}
+
+setUp(document);

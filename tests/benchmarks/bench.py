@@ -4,7 +4,7 @@
     .venv/bin/python tests/benchmarks/bench.py NAME   one: stream, clustering, memory,
                                                       thresholds, cached, methods,
                                                       superpixels, walk, crf, chain, coco,
-                                                      trials, shared, nodes
+                                                      trials, shared, nodes, pages
 
 Everything is drawn or generated; nothing of the machine's load is hidden, so run it alone.
 """
@@ -19,6 +19,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import dashboard
 import networks
 import numpy as np
 import sharding
@@ -213,6 +214,7 @@ BENCHES = {
     "trials": sweeps.bench_trials,
     "shared": sweeps.bench_shared,
     "nodes": sweeps.bench_nodes,
+    "pages": dashboard.bench_pages,
 }
 
 

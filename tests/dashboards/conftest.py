@@ -1,29 +1,46 @@
-"""Fixtures of drawn records; the builders are in drawn_records.py."""
+"""Fixtures: a store of drawn scenes, and Chromium."""
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # the helper beside this file, in any import mode
+sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file, in any import mode
 
-from drawn_records import make_layers, make_run, make_sweep
-from wsss.dashboards.layers import ImageLayers
-from wsss.platform.runs import RunRecord, SweepRecord
+from drawn_store import drawn_store
+from wsss.platform.store import Store
+
+FOUND = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a store with two runs; tests copy it or only read it."""
+    root = tmp_path_factory.mktemp("scenes") / "store"
+    drawn_store(root, runs=2)
+    return root
 
 
 @pytest.fixture
-def run() -> RunRecord:
-    return make_run()
+def store(scenes: Path, tmp_path: Path) -> Store:
+    """A store of two runs that a test may change."""
+    shutil.copytree(scenes, tmp_path / "store")
+    return Store(tmp_path / "store")
 
 
-@pytest.fixture
-def sweep() -> SweepRecord:
-    return make_sweep()
-
-
-@pytest.fixture
-def layers() -> ImageLayers:
-    return make_layers()
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, or the reason why tests that need it are skipped."""
+    if not Path(FOUND).exists():
+        pytest.skip("no Chromium on this machine (Debian package: chromium)")
+    sync = pytest.importorskip("playwright.sync_api")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync.sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=FOUND, args=options)
+        yield chromium
+        chromium.close()

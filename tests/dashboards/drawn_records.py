@@ -1,4 +1,4 @@
-"""Drawn records: runs, sweeps and image layers, without a data set."""
+"""Drawn records of runs and sweeps, without a data set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
-from wsss.dashboards.layers import ImageLayers
 from wsss.platform.metrics import RULE, THRESHOLDS
 from wsss.platform.runs import RunRecord, Score, StageRecord, SweepRecord, Trial
 
@@ -138,36 +137,3 @@ def encoded(pixels: np.ndarray, kind: str = "JPEG") -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, kind)
     return stream.getvalue()
-
-
-def make_layers(
-    number: int = 0, size: tuple[int, int] = (96, 96), image: bytes | None = None
-) -> ImageLayers:
-    rng = np.random.default_rng(number)
-    height, width = size
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    cy, cx = rng.uniform(0.35, 0.65, 2) * (height, width)
-    radius = ((y - cy) / (0.3 * height)) ** 2 + ((x - cx) / (0.34 * width)) ** 2
-    value = int(rng.integers(1, len(CLASSES)))
-    target = np.where(radius < 1, value, 0).astype(np.uint8)
-    target[(radius > 0.95) & (radius < 1.05)] = 255
-    if image is None:
-        tone = np.stack([150 + 40 * np.sin(x / 9), 140 + 30 * np.cos(y / 7), 120 + 0 * x], -1)
-        tone[radius < 1] = (90, 60, 40)
-        noise = rng.normal(0, 6, tone.shape)
-        image = encoded(np.clip(tone + noise, 0, 255).astype(np.uint8))
-    gy, gx = np.mgrid[: -(-height // 4), : -(-width // 4)].astype(np.float32) * 4
-    planes = {}
-    for name, spread in (("cam", 0.1), ("lpcam", 0.5)):
-        far = ((gy - cy) / (0.3 * height)) ** 2 + ((gx - cx + width * 0.06) / (0.34 * width)) ** 2
-        planes[name] = ((value,), np.exp(-far / spread / 2)[None].astype(np.float16))
-    return ImageLayers(
-        id=f"2007_{number:06d}",
-        image=image,
-        height=height,
-        width=width,
-        target=target,
-        maps=planes,
-        thresholds={"cam": 0.25, "lpcam": 0.35},
-        scores={"cam": float(rng.uniform(0.2, 0.5)), "lpcam": float(rng.uniform(0.4, 0.7))},
-    )

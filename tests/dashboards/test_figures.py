@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import numpy as np
 import pytest
 from drawn_records import DEFAULT, HOSTILE, QUOTES, make_score, make_sweep
-from wsss.dashboards import figures
+from wsss.dashboards import curves, figures, search
 from wsss.platform.metrics import RULE
 
 
@@ -70,7 +71,7 @@ def test_sensitivity_is_the_mean_range_and_default_line() -> None:
 
 def test_threshold_curve_marks_the_chosen_point() -> None:
     scores = {"CAM": make_score(top=0.4, at=0.2), "LPCAM": make_score(top=0.5, at=0.3)}
-    traces = drawn(figures.threshold_curve(scores))
+    traces = drawn(figures.threshold_curve(scores, "a-run"))
     curve, mark = traces[:2]
     assert curve["y"]["dtype"] == "f4"
     assert mark["x"] == [0.2]
@@ -81,32 +82,120 @@ def test_threshold_curve_marks_the_chosen_point() -> None:
 
 
 def test_absent_class_is_shown_as_absent() -> None:
-    (trace,) = drawn(figures.per_class_iou({"CAM": make_score()}))
+    (trace,) = drawn(figures.per_class_iou({"CAM": make_score()}, "a-run"))
     assert trace["text"][-1] == "absent"
     assert "absent" not in trace["text"][:-1]
 
 
 def test_parts_leaves_out_what_marks_none() -> None:
     scores = {"CAM": make_score(parts=False), "LPCAM": make_score()}
-    assert [t["name"] for t in drawn(figures.parts(scores))] == ["LPCAM"]
-    assert drawn(figures.parts({"CAM": make_score(parts=False)})) == []
+    assert [t["name"] for t in drawn(figures.parts(scores, "a-run"))] == ["LPCAM"]
+    assert drawn(figures.parts({"CAM": make_score(parts=False)}, "a-run")) == []
 
 
 @pytest.mark.parametrize("make", [figures.threshold_curve, figures.per_class_iou, figures.parts])
 def test_no_scores(make: Any) -> None:
-    assert drawn(make({})) == []
+    assert drawn(make({}, "a-run")) == []
 
 
 def test_hostile_names_are_escaped() -> None:
     score = make_score(classes=("background", HOSTILE, QUOTES))
     sweep = make_sweep(24)
     made = [
-        figures.per_class_iou({HOSTILE: score}),
-        figures.threshold_curve({QUOTES: score}),
-        figures.parts({HOSTILE: score}),
+        figures.per_class_iou({HOSTILE: score}, QUOTES),
+        figures.threshold_curve({QUOTES: score}, HOSTILE),
+        figures.parts({HOSTILE: score}, HOSTILE),
         figures.parallel_coordinates(sweep),
     ]
     for figure in made:
         text = json.dumps(figure)
         assert "<script" not in text
         assert "<img" not in text
+
+
+def test_every_figure_says_whose_it_is() -> None:
+    scores = {"CAM": make_score()}
+    made = [
+        figures.threshold_curve(scores, "a-run"),
+        figures.per_class_iou(scores, "a-run"),
+        figures.parts(scores, "a-run"),
+        figures.confusion("CAM", scores["CAM"], "a-run"),
+        curves.training("train cam", rows_of(3), "a-run"),
+    ]
+    for figure in made:
+        assert figure["layout"]["title"]["subtitle"]["text"].endswith("· a-run")
+    sweep = make_sweep(24)
+    found = search.importances(sweep)
+    for figure in (
+        search.importance(sweep, found),
+        search.history(sweep),
+        search.pairs(sweep, found),
+    ):
+        assert "240 images" in figure["layout"]["title"]["subtitle"]["text"]
+        assert sweep.name in figure["layout"]["title"]["subtitle"]["text"]
+
+
+def rows_of(count: int) -> list[dict[str, Any]]:
+    return [
+        {"epoch": 0, "step": k, "steps": 900, "a": k, "b": 1, "loss": k + 1, "lr": 0.1}
+        for k in range(count)
+    ]
+
+
+def test_training_shows_each_term_and_the_rate() -> None:
+    traces = drawn(curves.training("cam", rows_of(3), "a-run"))
+    assert [t["name"] for t in traces] == ["all terms", "a", "b", "learning rate"]
+    assert traces[0]["y"] == {"dtype": "f4", "bdata": traces[0]["y"]["bdata"]}
+    long = curves.training("cam", rows_of(900), "a-run")
+    assert "mean of 4 steps" in long["layout"]["title"]["subtitle"]["text"]
+    assert "step 900 of 900" in long["layout"]["title"]["subtitle"]["text"]
+    none = curves.training("cam", [], "a-run")
+    assert any(a["text"] == "No step yet" for a in none["layout"]["annotations"])
+
+
+def test_reliability_is_the_share_that_is_right() -> None:
+    counts = np.zeros((3, 3, 101), np.int64)
+    counts[1, 1, 5], counts[0, 1, 5], counts[2, 2, 95] = 3, 1, 7
+    trace = drawn(curves.reliability({"CAM": counts}, "of these"))[1]
+    assert trace["x"] == [pytest.approx(0.05), pytest.approx(0.95)]
+    assert trace["y"] == [75, 100]
+
+
+def test_importance_finds_what_decides() -> None:
+    sweep = make_sweep(24, fail=lambda k: False)
+    found = search.importances(sweep)
+    assert next(iter(found)) == "tau"
+    assert sum(found.values()) == pytest.approx(1)
+    assert search.importances(make_sweep(1)) == {}
+    assert search.importances(make_sweep(24, fail=lambda k: True)) == {}
+
+
+@pytest.mark.parametrize("count", [0, 1, 24, 500])
+def test_search_of_any_number_of_trials(count: int) -> None:
+    sweep = make_sweep(count)
+    found = search.importances(sweep)
+    for figure in (
+        search.importance(sweep, found),
+        search.history(sweep),
+        search.pairs(sweep, found),
+    ):
+        assert len(json.dumps(figure)) < 200_000
+    best = [t for t in drawn(search.history(sweep)) if t.get("name") == "best so far"]
+    if count:
+        assert list(np.diff(decoded(best[0]["y"])) < 0) == [False] * (
+            len(decoded(best[0]["y"])) - 1
+        )
+
+
+def decoded(values: Any) -> Any:
+    return np.frombuffer(base64.b64decode(values["bdata"]), np.float32)
+
+
+def test_pairs_are_means_over_the_others() -> None:
+    sweep = make_sweep(24, fail=lambda k: False)
+    trace = drawn(search.pairs(sweep, {"tau": 0.9, "K": 0.1}))[0]
+    values = [
+        100 * (t.value or 0) for t in sweep.trials if (t.params["tau"], t.params["K"]) == (0.2, 12)
+    ]
+    assert trace["x"] == ["0.1", "0.2", "0.3"]
+    assert trace["z"][trace["y"].index("12")][1] == pytest.approx(np.mean(values))

@@ -1,0 +1,72 @@
+"""Images, masks, class maps and labels of a store's artefacts, slice by slice and by image."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from ..platform.data import class_maps, planes, shards
+from ..platform.data.class_maps import ClassMaps
+from ..platform.data.shards import Slice
+from ..platform.errors import InputError
+from ..platform.store import Store
+from .pictures import Mask
+
+IMAGE = ("id", "image", "height", "width", "labels", "mask")
+KEPT = 32
+"""Slices of each kind that are kept in memory."""
+
+
+class Shelf:
+    """Reads artefacts; safe for several threads. What was read last stays in memory."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.open = lru_cache(maxsize=None)(store.open)
+        self.pieces = lru_cache(maxsize=None)(self._pieces)
+        self.members = lru_cache(maxsize=None)(self._members)
+        self.places = lru_cache(maxsize=None)(self._places)
+        self.images = lru_cache(maxsize=KEPT)(self._images)
+        self.maps = lru_cache(maxsize=KEPT)(self._maps)
+        self.labels = lru_cache(maxsize=KEPT)(self._labels)
+
+    def _pieces(self, key: str, split: str) -> list[Slice]:
+        """The slices of a split of the data set `key`."""
+        return shards.slices(self.open("shards", key), split)
+
+    def _members(self, key: str) -> dict[Slice, list[str]]:
+        """The images of each slice of the data set `key`, in order."""
+        splits = self.open("shards", key).about["splits"]
+        pieces = dict.fromkeys(p for split in splits for p in self.pieces(key, split))
+        return {p: [row["id"] for row in shards.read(p, ("id",))] for p in pieces}
+
+    def _places(self, key: str) -> dict[str, Slice]:
+        """The slice that each image of the data set `key` is in."""
+        return {id: piece for piece, ids in self.members(key).items() for id in ids}
+
+    def place(self, key: str, id: str) -> Slice:
+        """The slice of an image; raises InputError where the data set has no such image."""
+        try:
+            return self.places(key)[id]
+        except KeyError:
+            raise InputError(f"the data set has no image {id!r}") from None
+
+    def _images(self, key: str, piece: Slice) -> dict[str, dict[str, Any]]:
+        """The records of a slice by id: encoded image, size, labels, encoded mask."""
+        return {row["id"]: row for row in shards.read(piece, IMAGE)}
+
+    def masks(self, key: str, piece: Slice) -> dict[str, bytes]:
+        """The encoded masks of the images of a slice that have one."""
+        return {id: row["mask"] for id, row in self.images(key, piece).items() if row["mask"]}
+
+    def _maps(self, key: str, piece: Slice) -> dict[str, ClassMaps]:
+        return {m.id: m for m in class_maps.read([self._file("maps", key, piece)])}
+
+    def _labels(self, key: str, piece: Slice, stage: str = "labels") -> dict[str, Mask]:
+        return planes.read(self._file(stage, key, piece))
+
+    def _file(self, stage: str, key: str, piece: Slice) -> Any:
+        path = self.open(stage, key).path(f"{piece.name}.parquet")
+        if not path.exists():
+            raise InputError(f"artefact {stage}/{key[:12]} lacks the images of {piece.name}")
+        return path

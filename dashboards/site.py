@@ -1,0 +1,244 @@
+"""The pages of a store as files: each by its path, made when it is asked for.
+
+A report writes all of them into a folder; a server hands out one at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+import torch
+from plotly.offline import get_plotlyjs
+
+from ..platform.data.record import check_id
+from ..platform.errors import InputError
+from ..platform.runs import RunRecord
+from ..platform.store import Store
+from . import gallery
+from .gallery import Gallery
+from .image_pages import compare_page, images_page
+from .overview import overview
+from .pages import ASSETS, MARK, SITE, Page, render
+from .papers import papers_page
+from .records import Records
+from .run_page import run_page
+from .shelf import Shelf
+from .sweep_page import sweep_page
+
+SCRIPTS = ("style.css", "app.js", "planes.js", "images.js", "compare.js")
+KINDS = {"run": "runs", "images": "runs", "sweep": "sweeps"}
+
+
+class Site:
+    """The pages of a store.
+
+    Args:
+        store: what is shown.
+        runs: names of the runs to show; None: all.
+        sweeps: likewise.
+        images: of each run and split, how many are shown; 0: all.
+        live: whether pages follow the store, which takes a server.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        runs: Collection[str] | None = None,
+        sweeps: Collection[str] | None = None,
+        images: int = 0,
+        live: bool = False,
+    ) -> None:
+        torch.set_num_threads(1)  # the other cores belong to what is being computed
+        self.store, self.images, self.live = store, images, live
+        self.records = Records(store, runs, sweeps)
+        self.shelf = Shelf(store)
+        self._artefacts: dict[str, tuple[str, str, str]] = {}
+
+    def paths(self) -> Iterator[str]:
+        """All files of the site."""
+        yield from ("index.html", "papers.html", "plotly.min.js", *SCRIPTS)
+        runs = [entry.record for entry in self.records.runs().values()]
+        if len(runs) > 1:
+            yield "compare.html"
+        for name in self.records.sweeps():
+            yield f"sweep.{name}.html"
+        pictures: dict[str, None] = {}
+        for run in runs:
+            yield f"run.{run.name}.html"
+            yield f"data/{run.name}/run.js"
+            if not gallery.pictured(run):
+                continue
+            yield f"images.{run.name}.html"
+            for split in gallery.pictured(run):
+                of = self._gallery(run, split)
+                yield f"data/{run.name}/{split}/index.js"
+                yield from (f"data/{run.name}/{split}/{k}.js" for k in of.chunks())
+                pictures |= dict.fromkeys(of.layers())
+        yield from pictures
+
+    def file(self, path: str) -> bytes | None:
+        """The file of a path, made now; None where the site has none.
+
+        Nothing of the path becomes part of a file's name: it is looked up among what there is.
+
+        Raises:
+            InputError: what it is made of cannot be read.
+        """
+        if path == "plotly.min.js":
+            return _plotly()
+        if path in SCRIPTS or (path == "live.js" and self.live):
+            return (ASSETS / path).read_bytes()
+        head, _, rest = path.partition("/")
+        if head == "data":
+            text = self._data(rest.split("/"))
+        elif head == "layers":
+            short, _, file = rest.partition("/")
+            return self._picture(short, file)
+        else:
+            stamp = self.state(path) if self.live else None  # before the page: it may be newer
+            page = self._page(path)
+            text = render(page, stamp, self.live, self._links()) if page else None
+        return None if text is None else text.encode()
+
+    def state(self, path: str) -> str | None:
+        """What changes when the page `path` does; None where it is no page that follows."""
+        if path == "index.html":
+            return self.records.stamp_of_all()
+        kind, name = _named(path)
+        if kind in ("run", "sweep") and name in self.records.names(KINDS[kind]):
+            return self.records.stamp(KINDS[kind], name)
+        return None
+
+    def _links(self) -> list[str]:
+        compared = len(self.records.names("runs")) > 1
+        return [file for file, _ in SITE if file != "compare.html" or compared]
+
+    def _page(self, path: str) -> Page | None:
+        if path == "index.html":
+            return overview(self.records, papers=True)
+        if path == "papers.html":
+            return papers_page()
+        if path == "compare.html":
+            runs = [e.record for e in self.records.runs().values()]
+            return compare_page([r for r in runs if r.scores])
+        kind, name = _named(path)
+        if kind not in KINDS or name not in self.records.names(KINDS[kind]):
+            return None
+        if kind == "sweep":
+            sweep = self.records.sweep(name)
+            return sweep_page(sweep) if sweep else None
+        run = self.records.run(name)
+        if run is None:
+            return None
+        if kind == "images":
+            return images_page(run.record) if gallery.pictured(run.record) else None
+        return run_page(run, self.records, self.shelf)
+
+    def _run(self, name: str) -> RunRecord | None:
+        if name not in self.records.names("runs"):
+            return None
+        entry = self.records.run(name)
+        return entry.record if entry else None
+
+    def _gallery(self, run: RunRecord, split: str) -> Gallery:
+        return Gallery(self.shelf, run, split, self.images)
+
+    def _data(self, parts: list[str]) -> str | None:
+        run = self._run(parts[0])
+        if run is None or len(parts) not in (2, 3):
+            return None
+        if len(parts) == 2:
+            return gallery.run_data(run) if parts[1] == "run.js" else None
+        split, file = parts[1:]
+        if split not in gallery.pictured(run):
+            return None
+        of = self._gallery(run, split)
+        if file == "index.js":
+            return of.index()
+        known = {f"{k}.js": k for k in of.chunks()}
+        return of.chunk(known[file]) if file in known else None
+
+    def _picture(self, short: str, file: str) -> bytes | None:
+        if short not in self._artefacts:
+            for entry in self.records.runs().values():
+                of_run = {
+                    k: (*v, entry.record.shards) for k, v in gallery.keys(entry.record).items()
+                }
+                self._artefacts |= of_run
+        if short not in self._artefacts:
+            return None
+        return gallery.picture(self.shelf, *self._artefacts[short], file)
+
+    def write(self, out: Path, told: Callable[[int], None] = lambda done: None) -> Path:
+        """Writes all files into a folder, which is swapped in whole; an earlier site is replaced.
+
+        Args:
+            out: the folder; made if there is none.
+            told: called with how many files are written, now and then.
+
+        Returns:
+            The overview.
+
+        Raises:
+            InputError: `out` is a file or holds something else than a site, or what pages are
+                made of cannot be read. What was there stays as it was.
+        """
+        _check_free(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        try:
+            part.chmod(0o755)
+            for number, path in enumerate(self.paths()):
+                body = self.file(path)
+                if body is not None:
+                    for name in path.split("/"):
+                        check_id(name)
+                    (part / path).parent.mkdir(parents=True, exist_ok=True)
+                    (part / path).write_bytes(body)
+                if number % 50 == 0:
+                    told(number)
+            _swap(part, out)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return out / "index.html"
+
+
+def _named(path: str) -> tuple[str, str]:
+    """("run", "NAME") of `run.NAME.html`."""
+    kind, _, rest = path.partition(".")
+    return (kind, rest.removesuffix(".html")) if rest.endswith(".html") else ("", "")
+
+
+def _plotly() -> bytes:
+    text: str = get_plotlyjs()
+    return text.encode()
+
+
+def _check_free(out: Path) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(f"{out} is a file; a report is a folder")
+    if any(out.iterdir()):
+        page = out / "index.html"
+        if not page.is_file() or MARK not in page.read_text(encoding="utf-8", errors="replace"):
+            raise InputError(f"{out} holds something else than a report; name another folder")
+
+
+def _swap(part: Path, out: Path) -> None:
+    if not out.exists():
+        part.rename(out)
+        return
+    old = part.with_name(f"{part.name}.old{os.getpid()}")
+    out.rename(old)
+    try:
+        part.rename(out)
+    except OSError:
+        old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,128 @@
+"""The page of a sweep: what was tried, what it gave, what decided it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from ..platform import spaces
+from ..platform.errors import InputError
+from ..platform.runs import SweepRecord, Trial
+from . import figures, search
+from .pages import Page, Section, command_lines, link, pill, plot, plots
+from .paper_figure import paper_figure
+from .parallel import parallel_coordinates
+from .plotting import is_done
+from .records import Entry
+from .tables import definitions, esc, label, many, summary_table, trial_table
+
+
+def sweep_page(entry: Entry[SweepRecord]) -> Page:
+    """The page of a sweep, done or not."""
+    sweep = entry.record
+    found = search.importances(sweep)
+    body = (
+        "".join(plot(paper_figure(sweep, of)) for of in _papers(sweep))
+        + plot(parallel_coordinates(sweep))
+        + plot(figures.sensitivity(sweep))
+        + plots([search.importance(sweep, found), search.history(sweep)])
+        + plot(search.pairs(sweep, found))
+    )
+    scores = [
+        (f"{label(sweep.method)}, {name}", trial.score)
+        for name, trial in _chosen(sweep).items()
+        if trial.score
+    ]
+    sections = [
+        Section(key="trials", title="Trials", body=trial_table(sweep)),
+        Section(key="figures", title="What decides", body=body),
+    ]
+    if scores:
+        top = Section(key="summary", title="Scores", body=summary_table(scores))
+        sections.insert(0, top)
+    data = (("page", f"sweep.{sweep.name}.html"),)
+    return Page(title=sweep.name, header=_header(entry), sections=sections, data=data)
+
+
+def _papers(sweep: SweepRecord) -> list[Mapping[str, Any]]:
+    """The figure of a paper that the sweep is for, if this version has it."""
+    if not sweep.figure:
+        return []
+    try:
+        return [spaces.figure(sweep.figure)[1]]
+    except InputError:
+        return []
+
+
+def _chosen(sweep: SweepRecord) -> dict[str, Trial]:
+    """The trial of the untuned preset and the best one, where there are any."""
+    found: dict[str, Trial] = {}
+    for trial in sweep.trials:
+        if trial.score and trial.params == sweep.default:
+            found.setdefault("default", trial)
+        if trial.score and trial.id == sweep.best:
+            found["best trial"] = trial
+    return dict(sorted(found.items(), reverse=True))
+
+
+def _header(entry: Entry[SweepRecord]) -> str:
+    sweep, chosen = entry.record, _chosen(entry.record)
+    count = {s: sum(t.status == s for t in sweep.trials) for s in ("done", "failed", "stopped")}
+    kinds = ", ".join(f"{n} {s}" for s, n in count.items() if n) or "none yet"
+    facts: list[tuple[str, object]] = [
+        ("method", label(sweep.method)),
+        ("data set", sweep.dataset),
+        ("objective", f"best mIoU of the seed over its thresholds on {sweep.split}"),
+        ("trials", kinds),
+        ("started", sweep.started),
+        ("time", f"{sweep.seconds:,.1f} s" if sweep.seconds else ""),
+        ("shared", _shared(sweep)),
+        ("default", _params(sweep.default)),
+        ("best", _params(chosen["best trial"].params) if "best trial" in chosen else ""),
+    ]
+    note = (
+        f'<p class="note">Parameters and seed threshold were chosen with the masks of '
+        f"<em>{esc(sweep.split)}</em>: read scores on that split as an upper bound.</p>\n"
+    )
+    state = "" if entry.status == "done" else f" {pill(entry.status)}"
+    run = (
+        f'<p class="links">{link(f"run.{sweep.run}.html", "The run of the best trial")}</p>\n'
+        if sweep.run
+        else ""
+    )
+    return (
+        f"<h1>{esc(sweep.name)}{state}</h1>\n{_going(entry)}{definitions(facts)}{note}{run}"
+        f"{command_lines([sweep.command])}"
+    )
+
+
+def _going(entry: Entry[SweepRecord]) -> str:
+    p = entry.progress
+    if p is None:
+        return ""
+    verb = "Now" if p.alive else "Stopped at"
+    how = f"{p.done} of {p.total} trials have ended" if p.total else p.text
+    share = p.done / p.total if p.total else 0.0
+    return (
+        f'<p class="going">{verb}: {esc(how or "before the first trial")} '
+        f'<progress max="1" value="{share:.4f}" aria-label="trials"></progress></p>\n'
+    )
+
+
+def _shared(sweep: SweepRecord) -> str:
+    """How many trials found all their stages computed by others, and about what that saved."""
+    cached = [t for t in sweep.trials if t.cached]
+    rest = [t.seconds for t in sweep.trials if not t.cached and is_done(t)]
+    if not cached or not rest:
+        return f"{many(len(cached), 'trial')} computed nothing of their own" if cached else ""
+    usual = statistics.median(rest)
+    saved = sum(max(0.0, usual - t.seconds) for t in cached)
+    return (
+        f"{many(len(cached), 'trial')} computed nothing of their own; about {saved:,.0f} s saved, "
+        f"at the {usual:,.1f} s that half of the others took at most"
+    )
+
+
+def _params(params: dict[str, float | int | str | bool]) -> str:
+    return ", ".join(f"{k} {v}" for k, v in params.items())

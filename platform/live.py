@@ -1,0 +1,116 @@
+"""What runs right now, kept as JSON for whoever looks at the store meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .progress import Silent
+from .runs import RunRecord, SweepRecord, write_json
+
+PROGRESS = "progress.json"
+"""Beside where the record will be; gone when that is written."""
+EVERY = 0.5
+"""Seconds between two writes, at least, while a step goes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far something is: `record` as far as it is known, `step` of the titles (from 1), and
+    what the step says of itself. `alive` is false where the process has ended without a result."""
+
+    record: dict[str, Any]
+    titles: tuple[str, ...]
+    step: int
+    text: str
+    done: int
+    total: int
+    alive: bool
+
+
+class Recorded(Silent):
+    """Progress that goes to `inner`, and inside `under` to a file as well."""
+
+    def __init__(self, inner: Silent) -> None:
+        self.inner = inner
+        self.path: Path | None = None
+        self.written = 0.0
+        self.row: dict[str, Any] = {"titles": [], "step": 0, "text": "", "done": 0, "total": 0}
+
+    @contextlib.contextmanager
+    def under(self, folder: Path, record: RunRecord | SweepRecord) -> Iterator[None]:
+        """Keeps progress in `folder` until the block ends; after an error the last state stays.
+
+        A lock says that this process lives. Where another process holds it, that one tells.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / PROGRESS
+        with _lock_of(path).open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield
+                return
+            self.path, self.row = path, {**self.row, "record": record}
+            self._write()
+            try:
+                yield
+                path.unlink()
+                _lock_of(path).unlink()
+            finally:
+                self.path = None
+
+    def plan(self, titles: Sequence[str]) -> None:
+        self.inner.plan(titles)
+        self.row |= {"titles": list(titles), "step": 0}
+
+    def start(self, title: str) -> None:
+        self.inner.start(title)
+        self.row |= {"step": self.row["step"] + 1, "text": "", "done": 0, "total": 0}
+        self._write()
+
+    def update(self, text: str, done: int, total: int) -> None:
+        self.inner.update(text, done, total)
+        self.row |= {"text": text, "done": done, "total": total}
+        if time.monotonic() - self.written >= EVERY:
+            self._write()
+
+    def finish(self, cached: bool) -> None:
+        self.inner.finish(cached)
+
+    def _write(self) -> None:
+        if self.path:
+            self.written = time.monotonic()
+            write_json(self.path, self.row)
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_suffix(".lock")
+
+
+def is_alive(folder: Path) -> bool:
+    """Whether a process holds the lock of the progress in `folder`."""
+    try:
+        with _lock_of(folder / PROGRESS).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def read_progress(folder: Path) -> Progress | None:
+    """The progress in `folder`; None where there is none that can be read."""
+    try:
+        row = json.loads((folder / PROGRESS).read_text())
+        row["titles"] = tuple(row["titles"])
+        return Progress(**row, alive=is_alive(folder))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,84 @@
+"""The commands that show what is in the store, and the pages that others leave."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from .data.record import check_id
+from .errors import InputError
+from .runs import read_run, read_sweep
+from .store import Store
+
+
+def say(text: str = "") -> None:
+    """A line for the user."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def report(options: argparse.Namespace, command: str) -> None:
+    """`wsss report`: the pages of the store, of a run, or of a sweep and its run."""
+    store = Store(options.store)
+    runs, sweeps = options.run and [check_id(options.run)], None
+    if options.run and not options.sweep:
+        read_run(store.root / "runs" / options.run / "run.json")
+        sweeps = []
+    if options.sweep:
+        sweeps = [check_id(options.sweep)]
+        of_sweep = read_sweep(store.root / "sweeps" / options.sweep / "sweep.json")
+        runs = runs or ([of_sweep.run] if of_sweep.run else [])
+    say(f"page: {pages(store, Path(options.out), runs, sweeps, options.images).as_uri()}")
+
+
+def dashboard(options: argparse.Namespace, command: str) -> None:
+    """`wsss dashboard`: the same pages, made when asked for and following the store."""
+    from ..dashboards.server import Server
+
+    store = Store(options.store)
+    if not store.root.is_dir():
+        raise InputError(f"there is no store {store.root}; see wsss data and wsss run")
+    with Server(store, options.port) as server:
+        say(f"dashboard of {store.root}: {server.address} (Ctrl-C ends it)")
+        server.serve_forever()
+
+
+def newest(store: Store) -> str:
+    """The name of the run that was written last.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = sorted((store.root / "runs").glob("*/run.json"), key=lambda p: p.stat().st_mtime)
+    if not found:
+        raise InputError(f"the store {store.root} holds no run yet; see wsss run")
+    return found[-1].parent.name
+
+
+def pages(
+    store: Store,
+    out: Path,
+    runs: list[str] | None,
+    sweeps: list[str] | None,
+    images: int = 48,
+) -> Path:
+    """Writes pages and returns the one to open first: of the sweep, of the run, the overview."""
+    from ..dashboards.site import Site
+
+    Site(store, runs=runs, sweeps=sweeps, images=images).write(out)
+    named = [
+        *(f"sweep.{name}.html" for name in sweeps or []),
+        *(f"run.{n}.html" for n in runs or []),
+    ]
+    return out / (named[0] if named else "index.html")
+
+
+def show(store: Store, wanted: str | None, run: str, sweep: str | None = None) -> None:
+    """Writes the pages of what was just computed and says where they are."""
+    folder = ("sweeps", sweep) if sweep else ("runs", run)
+    out = Path(wanted) if wanted else store.root.joinpath(*folder, "page")
+    page = pages(store, out, [run], [sweep] if sweep else [])
+    say(f"page: {page.as_uri()}")
+    say(f"to follow and compare: wsss dashboard --store {shlex.quote(str(store.root))}")

@@ -1,0 +1,183 @@
+"""A store as runs leave it, written without Ray: drawn scenes, class maps, labels, records."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from drawn_records import make_run, make_score, make_sweep
+from wsss.platform.data import class_maps, planes, shards
+from wsss.platform.data.class_maps import ClassMaps
+from wsss.platform.data.images import decode_mask
+from wsss.platform.data.scenes import Scenes
+from wsss.platform.metrics import THRESHOLDS
+from wsss.platform.ops.maps import grid_size
+from wsss.platform.runs import RunRecord, StageRecord, SweepRecord, write_json
+from wsss.platform.store import Stage, Store
+
+SIZE = 64
+
+
+def made(store: Store, name: str, config: dict[str, Any], write: Any, **inputs: str) -> str:
+    """The key of an artefact whose files `write(folder)` makes."""
+    stage = Stage(name=name, version=1, config=config, inputs=inputs, title=f"{name} {config}")
+    return store.get(stage, write)[0].key
+
+
+def write_shards(folder: Path, train: int, val: int, size: int) -> dict[str, Any]:
+    source = Scenes(train=train, val=val, size=size, seed=1)
+    for name, items in shards.chunks(source):
+        shards.write_shard(folder / name, source, items, False)
+    return {
+        "source": "scenes",
+        "classes": list(source.classes),
+        "splits": {k: list(v) for k, v in source.splits.items()},
+        "counts": {"train": train, "val": val},
+        "quarantined": ["image <b>bad</b> is truncated"],
+    }
+
+
+def maps_of(row: dict[str, Any], spread: float, number: int) -> ClassMaps:
+    """Blurred versions of the target of each class that is present, uneven on purpose; weak ones
+    of every other image."""
+    target = decode_mask(row["mask"], row["id"])
+    h, w = grid_size(*target.shape)
+    rng = np.random.default_rng(number)
+    out = []
+    for value in [c + 1 for c in row["labels"]]:
+        there = (target == value)[::4, ::4].astype(np.float32)[:h, :w]
+        for _ in range(3):
+            there = (there + np.roll(there, 1, 0) + np.roll(there, -1, 1) * spread) / (2 + spread)
+        noise = rng.random((h, w), np.float32) * 0.3
+        out.append(np.clip(there + noise, 0, 1) * (0.3 if number % 2 else 1.0))
+    return ClassMaps(
+        id=row["id"],
+        classes=tuple(c + 1 for c in row["labels"]),
+        planes=np.array(out, np.float16).reshape(len(out), h, w),
+        height=target.shape[0],
+        width=target.shape[1],
+    )
+
+
+def drawn_store(
+    root: Path, train: int = 4, val: int = 20, runs: int = 1, size: int = SIZE
+) -> tuple[Store, list[RunRecord]]:
+    """A store with a data set and runs that have class maps, refined labels and counts."""
+    store = Store(root)
+    data = made(store, "shards", {"n": [train, val]}, lambda f: write_shards(f, train, val, size))
+    about = store.open("shards", data).about
+    classes = ("background", *about["classes"])
+    return store, [_run(store, data, classes, number) for number in range(runs)]
+
+
+class Writer:
+    """The artefacts of one run of a data set; `number` makes them differ from another run's."""
+
+    def __init__(self, store: Store, data: str, number: int) -> None:
+        self.store, self.data, self.number = store, data, number
+        self.shards = store.open("shards", data)
+
+    def made(self, name: str, write: Any, of: str, split: str, **inputs: str) -> str:
+        config = {"of": of, "split": split, "run": self.number}
+        return made(self.store, name, config, write, shards=self.data, **inputs)
+
+    def maps(self, name: str, split: str, spread: float) -> str:
+        def write(folder: Path) -> dict[str, Any]:
+            for piece in shards.slices(self.shards, split):
+                rows = shards.read(piece, ("id", "mask", "labels"))
+                found = [maps_of(r, spread, self.number + k) for k, r in enumerate(rows)]
+                class_maps.write(folder / f"{piece.name}.parquet", found)
+            return {}
+
+        return self.made("maps", write, name, split)
+
+    def planes(self, stage: str, split: str, plane: Any) -> str:
+        def write(folder: Path) -> dict[str, Any]:
+            for piece in shards.slices(self.shards, split):
+                masks = {r["id"]: r["mask"] for r in shards.read(piece, ("id", "mask"))}
+                rows = [(id, plane(decode_mask(mask, id))) for id, mask in masks.items()]
+                planes.write(planes.file_of(folder, piece), rows)
+            return {}
+
+        return self.made(stage, write, stage, split)
+
+    def scores(self, name: str, split: str, maps: str, classes: int) -> str:
+        def write(folder: Path) -> dict[str, Any]:
+            counts = np.zeros((classes, classes, len(THRESHOLDS) + 1), np.int64)
+            counts[1, 1, 1:], counts[0, 1, 1:] = 3, 1
+            np.savez_compressed(folder / "counts.npz", curve=counts)
+            return {"images": 1}
+
+        return self.made("scores", write, name, split, maps=maps)
+
+    def network(self) -> str:
+        def write(folder: Path) -> dict[str, Any]:
+            lines = [json.dumps(row) + "\n" for row in metrics(40)]
+            (folder / "metrics.jsonl").write_text("".join(lines))
+            return {}
+
+        return self.made("network", write, "cam", "train")
+
+
+def metrics(count: int) -> list[dict[str, Any]]:
+    """What a training of 40 steps has written after some of them."""
+    return [
+        {"epoch": k // 10, "step": k, "steps": 40, "bce": 1 / (k + 1), "self": 0.1}
+        | {"loss": 0.1 + 1 / (k + 1), "lr": 0.1 * (1 - k / 40)}
+        for k in range(count)
+    ]
+
+
+def blocks(mask: Any) -> Any:
+    """Superpixels: squares."""
+    return (np.indices(mask.shape) // 9).sum(0).astype(np.uint8)
+
+
+def _run(store: Store, data: str, classes: tuple[str, ...], number: int) -> RunRecord:
+    writer = Writer(store, data, number)
+    found = [("superpixels", "regions", writer.planes("superpixels", "val", blocks))]
+    found.append(("network", "train cam", writer.network()))
+    keys: dict[str, dict[str, str]] = {}
+    for name, spread in (("cam", 0.2), ("lpcam", 0.8)):
+        keys[name] = {s: writer.maps(name, s, spread) for s in ("train", "val")}
+        for split, key in keys[name].items():
+            counts = writer.scores(name, split, key, len(classes))
+            found.append(("maps", f"{name} maps of {split}", key))
+            found.append(("scores", f"score {name} on {split}", counts))
+    refined = {"val": writer.planes("labels", "val", lambda m: np.roll(m, 5 + number, 1))}
+    found.append(("labels", "lpcam DenseCRF of val", refined["val"]))
+    plain = make_run(classes, f"run-{number}")
+    confusion = tuple(tuple(5 * (i == j) + 1 for j in classes) for i in classes)
+    of = {
+        name: {s: dataclasses.replace(v, confusion=confusion) for s, v in by.items()}
+        for name, by in plain.scores.items()
+    }
+    crf = dataclasses.replace(make_score("val", 0.6, 0.5, classes), boundary=0.4)
+    run = dataclasses.replace(
+        plain,
+        shards=data,
+        stages=tuple(
+            StageRecord(stage=s, title=t, key=k, seconds=1.0 + n, cached=n % 3 == 0)
+            for n, (s, t, k) in enumerate(found)
+        ),
+        maps=keys,
+        labels={"lpcam-crf": refined},
+        scores={**of, "lpcam-crf": {"val": crf}},
+    )
+    return add_run(store, run)
+
+
+def add_run(store: Store, run: RunRecord) -> RunRecord:
+    """Keeps the record of a run."""
+    write_json(store.root / "runs" / run.name / "run.json", run)
+    return run
+
+
+def add_sweep(store: Store, count: int = 24, name: str = "sweep-0", **options: Any) -> SweepRecord:
+    """Keeps a sweep."""
+    sweep = dataclasses.replace(make_sweep(count, **options), name=name)
+    write_json(store.root / "sweeps" / name / "sweep.json", sweep)
+    return sweep

@@ -1,0 +1,295 @@
+"""The pages in Chromium: from disk and served, at two widths, with the worst that a store holds."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from drawn_records import make_sweep, make_trials
+from drawn_store import add_sweep, drawn_store, metrics
+from PIL import Image
+from test_site import hostile, run_of
+from wsss.dashboards import pictures
+from wsss.dashboards.records import TRIALS
+from wsss.dashboards.server import Server
+from wsss.dashboards.shelf import Shelf
+from wsss.dashboards.site import Site
+from wsss.platform.live import Recorded
+from wsss.platform.progress import Silent
+from wsss.platform.runs import StageRecord, as_json
+from wsss.platform.store import Store
+
+Visit = tuple[Any, list[str]]
+
+
+def until(page: Any, condition: str) -> None:
+    """Waits up to 60 s; Playwright's own wait needs eval, which the page's policy forbids."""
+    for _ in range(150):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"never true: {condition}")
+
+
+DRAWN = (
+    "document.querySelectorAll('figure.plot').length === "
+    "document.querySelectorAll('.js-plotly-plot .main-svg:first-child').length"
+)
+
+
+def is_wrong(message: Any) -> bool:
+    """Whether the console tells of a fault of the page; that a test reads a canvas is none."""
+    asked_for = message.text.startswith("Canvas2D: Multiple readback operations")
+    return message.type in ("error", "warning") and not asked_for
+
+
+@contextlib.contextmanager
+def visit(browser: Any, url: str, width: int = 1280, scheme: str = "light") -> Iterator[Visit]:
+    """The open page, and the list that its errors and requests to elsewhere go to."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    wrong: list[str] = []
+    own = ("data:", "blob:", url[: url.index("/", 8) + 1] if url.startswith("http") else "file:")
+    page.on("console", lambda m: wrong.append(m.text) if is_wrong(m) else None)
+    page.on("pageerror", lambda e: wrong.append(str(e)))
+    page.on("dialog", lambda d: (wrong.append("a script ran"), d.dismiss()))
+    page.on("request", lambda r: None if r.url.startswith(own) else wrong.append(r.url))
+    page.goto(url)
+    until(page, DRAWN)
+    yield page, wrong
+    assert wrong == []
+    page.close()
+
+
+@pytest.fixture(scope="session")
+def report(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on disk of everything at once."""
+    root = tmp_path_factory.mktemp("everything")
+    shutil.copytree(scenes, root / "store")
+    store = Store(root / "store")
+    hostile(store)
+    for count in (0, 1, 500):
+        add_sweep(store, count, f"sweep-{count}")
+    add_sweep(store, 24, "failed", fail=lambda k: True)
+    return Site(store).write(root / "report").parent
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_works_from_disk(report: Path, browser: Any, width: int) -> None:
+    for path in sorted(report.glob("*.html")):
+        with visit(browser, path.as_uri(), width) as (page, _):
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path.name
+            assert page.locator("img[src='x']").count() == 0
+            assert page.locator("h1").count() == 1
+            assert page.locator("main, nav[aria-label=Site]").count() == 2
+            if "hostile" in path.name:
+                shown = "".join(page.locator(".js-plotly-plot").all_inner_texts())
+                assert "&lt;" not in shown
+
+
+def pixels(page: Any) -> Any:
+    """The seed as the browser drew it: mask colours `[H,W,4]`."""
+    found = page.evaluate(
+        "(() => { const c = document.getElementById('seed');"
+        "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height);"
+        "return [c.height, c.width, [...d.data]]; })()"
+    )
+    return np.array(found[2], np.uint8).reshape(found[0], found[1], 4)
+
+
+def set_range(page: Any, name: str, value: float) -> None:
+    page.evaluate(
+        f"(() => {{ const r = document.querySelector('[name={name}]'); r.value = {value};"
+        "r.dispatchEvent(new Event('input')); })()"
+    )
+
+
+@pytest.mark.parametrize("size", [64, 520])
+def test_the_slider_cuts_the_mask_that_python_cuts(tmp_path: Path, browser: Any, size: int) -> None:
+    store, (run,) = drawn_store(tmp_path / "store", train=1, val=1, size=size)
+    out = Site(store).write(tmp_path / "report").parent
+    shelf = Shelf(store)
+    (piece,) = shelf.pieces(run.shards, "val")
+    with visit(browser, (out / f"images.{run.name}.html").as_uri()) as (page, _):
+        for id, maps in shelf.maps(run.maps["lpcam"]["val"], piece).items():
+            page.get_by_role("button", name=f"Open {id}").click()
+            page.get_by_label("Maps of").select_option(label="LPCAM")
+            until(page, "document.querySelector('[name=threshold]') !== null")
+            for threshold in (0.0, 0.07, 0.35, 0.5, 0.99):
+                set_range(page, "threshold", threshold)
+                png = Image.open(io.BytesIO(pictures.mask(pictures.seed(maps, threshold))))
+                expected = np.array(png.convert("RGBA"))
+                expected[expected[..., 3] == 0] = 0
+                np.testing.assert_array_equal(pixels(page), expected)
+            page.keyboard.press("Escape")
+
+
+def test_switching_a_class_off_leaves_the_others(tmp_path: Path, browser: Any) -> None:
+    store, (run,) = drawn_store(tmp_path / "store", train=1, val=12)
+    out = Site(store).write(tmp_path / "report").parent
+    shelf = Shelf(store)
+    (piece,) = shelf.pieces(run.shards, "val")
+    found = shelf.maps(run.maps["lpcam"]["val"], piece).values()
+    maps = next(m for m in found if len(m.classes) > 1)
+    gone = maps.classes[0]
+    left = dataclasses.replace(maps, classes=maps.classes[1:], planes=maps.planes[1:])
+    name = run.scores["lpcam"]["val"].classes[gone]
+    with visit(browser, (out / f"images.{run.name}.html").as_uri() + f"#{maps.id}") as (page, _):
+        page.get_by_label("Maps of").select_option(label="LPCAM")
+        page.locator(".maps").get_by_label(name).uncheck()
+        set_range(page, "threshold", 0.2)
+        png = Image.open(io.BytesIO(pictures.mask(pictures.seed(left, 0.2))))
+        assert (pixels(page)[..., 3] > 0).tolist() == (np.array(png) > 0).tolist()
+
+
+def test_images_by_order_class_error_and_keyboard(report: Path, browser: Any) -> None:
+    with visit(browser, (report / "images.run-0.html").as_uri()) as (page, _):
+        until(page, "document.querySelectorAll('.card .scores').length === 20")
+        page.get_by_label("Judged by").select_option(label="LPCAM")
+        page.get_by_label("Order").select_option(value="worst")
+        until(page, "document.querySelectorAll('.card .scores').length === 20")
+        read = "cards => cards.map(c => Number(/LPCAM ([0-9.]+)/.exec(c.textContent)[1]))"
+        scores = page.locator(".card .scores").evaluate_all(read)
+        assert scores == sorted(scores)
+        page.get_by_label("Error").select_option(label="context")
+        errors = page.locator(".card .scores").all_inner_texts()
+        assert all("context" in text for text in errors)
+        assert 0 < len(errors) < 20
+        page.get_by_label("Error").select_option(label="any")
+        page.get_by_label("Class").select_option(value="2")
+        name = page.get_by_label("Class").locator("option[value='2']").inner_text()
+        texts = page.locator(".card").all_inner_texts()
+        assert texts
+        assert all(name in text for text in texts)
+        page.locator(".card .open").first.focus()
+        page.keyboard.press("Enter")
+        until(page, "document.getElementById('viewer').open")
+        until(page, "document.querySelector('[name=threshold]') !== null")
+        title = page.locator("#viewer-title").inner_text()
+        before = page.locator("[name=threshold]").input_value()
+        page.keyboard.press("]")
+        assert float(page.locator("[name=threshold]").input_value()) == pytest.approx(
+            float(before) + 0.01
+        )
+        page.keyboard.press("ArrowRight")
+        assert page.locator("#viewer-title").inner_text() != title
+        page.keyboard.press("2")
+        assert page.get_by_label("heat of the maps", exact=True).is_checked()
+        page.keyboard.press("Escape")
+        assert not page.evaluate("document.getElementById('viewer').open")
+
+
+def test_two_runs_are_compared(report: Path, browser: Any) -> None:
+    url = (report / "compare.html").as_uri() + "?a=run-0&b=run-1"
+    with visit(browser, url) as (page, _):
+        page.locator("[name=a-of]").select_option(label="CAM on val")
+        page.locator("[name=b-of]").select_option(label="LPCAM on val")
+        until(page, "/20 of 20/.test(document.getElementById('pair-scope').textContent)")
+        run = run_of(Store(report.parent / "store"))
+        gain = 100 * (run.scores["lpcam"]["val"].value - run.scores["cam"]["val"].value)
+        assert f"{gain:+.1f}" in page.locator("#differences tbody tr").first.inner_text()
+        texts = page.locator("#gained .scores, #lost .scores").all_inner_texts()
+        assert texts
+        for text in texts:
+            old, new = text.split(" (")[0].split(" → ")
+            sign = "−" if float(new) < float(old) else "+"
+            assert sign in text or old == new
+        page.locator("#gained .open, #lost .open").first.click()
+        set_range(page, "swipe", 20)
+        clip = page.locator(".stage .right").evaluate("e => getComputedStyle(e).clipPath")
+        assert "20%" in clip
+
+
+def test_tables_sort_filter_and_save(report: Path, browser: Any) -> None:
+    with visit(browser, (report / "sweep.sweep-500.html").as_uri()) as (page, _):
+        page.get_by_role("button", name="mIoU %", exact=True).click()
+        assert "best" in page.locator("#trials tbody tr").first.inner_text()
+        page.get_by_label("Filter: ").fill("failed")
+        failed = sum(t.value is None for t in make_trials(500))
+        assert page.locator("#trials tbody tr:visible").count() == failed
+        with page.expect_download() as got:
+            page.get_by_role("button", name="CSV of 500 trials").click()
+        lines = Path(got.value.path()).read_text().splitlines()
+        assert len(lines) == failed + 2
+        with page.expect_download() as got:
+            page.get_by_role("button", name="CSV of History").click()
+        rows = Path(got.value.path()).read_text().splitlines()
+        assert "240 images" in rows[1]
+        assert sum(row.startswith("trial,") for row in rows) == 500 - failed
+        with page.expect_download() as got:
+            page.get_by_role("button", name="PNG of History").click()
+        assert Path(got.value.path()).read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_figures_follow_the_scheme(report: Path, browser: Any, scheme: str) -> None:
+    with visit(browser, (report / "run.run-0.html").as_uri(), scheme=scheme) as (page, _):
+        same = (
+            "getComputedStyle(document.querySelector('.gtitle')).fill === "
+            "getComputedStyle(document.body).color"
+        )
+        until(page, same)
+        page.emulate_media(color_scheme="dark" if scheme == "light" else "light")
+        until(page, same)
+
+
+@contextlib.contextmanager
+def served(store: Store) -> Iterator[str]:
+    with Server(store, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.address
+        server.shutdown()
+
+
+def test_a_sweep_is_followed_without_reloading(store: Store, browser: Any) -> None:
+    folder = store.root / "sweeps" / "going"
+    trials = make_trials(12)
+    recorded = Recorded(Silent())
+    record = dataclasses.replace(make_sweep(0), name="going")
+    with recorded.under(folder, record), served(store) as address:
+        with visit(browser, f"{address}sweep.going.html") as (page, _):
+            page.evaluate("window.same = true")
+            assert "before the first trial" in page.locator(".going").inner_text()
+            for count in (1, 12):
+                lines = "".join(json.dumps(as_json(t)) + "\n" for t in trials[:count])
+                (folder / TRIALS).write_text(lines + '{"half a li')
+                recorded.written = -9.0
+                recorded.update("trial", count, 12)
+                until(page, f"document.querySelectorAll('#trials tbody th').length === {count}")
+                until(page, f"/{count} of 12/.test(document.querySelector('.going').textContent)")
+            until(page, DRAWN)
+            assert page.evaluate("window.same")
+        with visit(browser, address) as (page, _):
+            assert "running" in page.locator("#sweeps tbody").inner_text()
+
+
+def test_a_training_is_followed_and_its_end_is_seen(store: Store, browser: Any) -> None:
+    key = "ab" * 32
+    stage = StageRecord(stage="network", title="train cam", key=key, seconds=0.0, cached=False)
+    done = run_of(store)
+    record = dataclasses.replace(
+        done, name="going", stages=(stage,), scores={}, maps={}, labels={}, status="running"
+    )
+    recorded = Recorded(Silent())
+    with served(store) as address, visit(browser, address) as (page, _):
+        page.evaluate("window.same = true")
+        with recorded.under(store.root / "runs" / "going", record):
+            recorded.plan(["train cam"])
+            recorded.start("train cam")
+            until(page, "/running/.test(document.querySelector('#runs tbody').textContent)")
+            with visit(browser, f"{address}run.going.html") as (run, _):
+                log = store.root / "training" / f"{key[:32]}.jsonl"
+                log.parent.mkdir()
+                for count in (3, 9):
+                    log.write_text("".join(json.dumps(row) + "\n" for row in metrics(count)))
+                    until(run, f"/step {count} of 40/.test(document.body.textContent)")
+        until(page, "!/running/.test(document.querySelector('#runs tbody').textContent)")
+        assert page.evaluate("window.same")

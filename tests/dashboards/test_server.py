@@ -1,0 +1,114 @@
+"""The dashboard's server: who may ask for what."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from wsss.dashboards.pages import POLICY
+from wsss.dashboards.server import Server
+from wsss.platform.errors import InputError
+from wsss.platform.store import Store
+
+
+@pytest.fixture(scope="module")
+def server(scenes: Path) -> Iterator[Server]:
+    with Server(Store(scenes), 0) as made:
+        thread = threading.Thread(target=made.serve_forever, daemon=True)
+        thread.start()
+        yield made
+        made.shutdown()
+
+
+def ask(
+    server: Server, path: str, method: str = "GET", host: str = ""
+) -> tuple[http.client.HTTPResponse, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
+    connection.putrequest(method, path, skip_host=True)
+    connection.putheader("Host", host or f"127.0.0.1:{server.server_port}")
+    connection.endheaders()
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer, body
+
+
+def test_pages_and_files(server: Server) -> None:
+    for path, kind in (
+        ("/", "text/html"),
+        ("/run.run-0.html?x=1", "text/html"),
+        ("/app.js", "text/javascript"),
+    ):
+        answer, body = ask(server, path)
+        assert (answer.status, answer.getheader("Content-Type", "").split(";")[0]) == (200, kind)
+        assert len(body) == int(answer.getheader("Content-Length", ""))
+        assert answer.getheader("Content-Security-Policy") == POLICY + "; frame-ancestors 'none'"
+        assert answer.getheader("X-Content-Type-Options") == "nosniff"
+    assert b'src="live.js"' in ask(server, "/index.html")[1]
+    assert server.server_address[0] == "127.0.0.1"
+
+
+def test_state_names_what_a_page_shows(server: Server) -> None:
+    for page in ("index.html", "run.run-0.html"):
+        first, second = (json.loads(ask(server, f"/state/{page}")[1]) for _ in range(2))
+        assert first == second
+        assert set(first) == {"stamp"}
+        assert f'data-stamp="{first["stamp"]}"' in ask(server, f"/{page}")[1].decode()
+    assert ask(server, "/state/run.nobody.html")[0].status == 404
+    assert ask(server, "/state/papers.html")[0].status == 404
+
+
+@pytest.mark.parametrize(
+    "host", ["example.org", "127.0.0.1", "127.0.0.1:1", "localhost.example:80"]
+)
+def test_another_host_learns_nothing(server: Server, host: str) -> None:
+    answer, body = ask(server, "/", host=host)
+    assert answer.status == 403
+    assert b"run-0" not in body
+
+
+def test_localhost_is_this_machine_too(server: Server) -> None:
+    assert ask(server, "/", host=f"localhost:{server.server_port}")[0].status == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+def test_only_reading(server: Server, method: str) -> None:
+    assert ask(server, "/", method)[0].status == 501
+
+
+def test_head_has_no_body(server: Server) -> None:
+    answer, body = ask(server, "/", "HEAD")
+    assert (answer.status, body) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/../runs/run-0/run.json", "/..%2fruns%2frun-0%2frun.json", "/runs/run-0/run.json",
+     "//etc/passwd", "/data/..%2f..%2frun-0/run.js", "/layers/..%2f..%2fdata/scenes.json",
+     "/%00", "/papers.json"],
+)  # fmt: skip
+def test_no_file_but_the_pages(server: Server, path: str) -> None:
+    answer, body = ask(server, path)
+    assert answer.status == 404
+    assert body == b"there is no such page\n"
+
+
+def test_what_cannot_be_read_is_a_sentence(store: Store) -> None:
+    (store.root / "runs" / "run-0" / "run.json").write_text("{")
+    with Server(store, 0) as made:
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        answer, body = ask(made, "/run.run-0.html")
+        made.shutdown()
+    assert answer.status == 500
+    assert body.decode().count("\n") == 1
+    assert "cannot be read" in body.decode()
+
+
+def test_a_port_that_is_taken_or_none(server: Server, scenes: Path) -> None:
+    for port in (server.server_port, 70000, -1):
+        with pytest.raises(InputError, match=f"port {port} cannot be used"):
+            Server(Store(scenes), port)

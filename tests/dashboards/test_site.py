@@ -1,0 +1,318 @@
+"""The pages as files: whole, closed, safe, replaced as one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from drawn_records import HOSTILE, QUOTES, make_run, make_sweep
+from drawn_store import add_run, add_sweep
+from wsss.dashboards import census, gallery
+from wsss.dashboards.pages import POLICY
+from wsss.dashboards.papers import leaderboard, tables
+from wsss.dashboards.pictures import seed
+from wsss.dashboards.shelf import Shelf
+from wsss.dashboards.site import Site
+from wsss.platform.cli import main
+from wsss.platform.data.images import decode_mask
+from wsss.platform.errors import InputError
+from wsss.platform.metrics import ConfusionMatrix
+from wsss.platform.runs import RunRecord, read_run, write_json
+from wsss.platform.store import Store
+
+
+class Document(HTMLParser):
+    """Elements and the files they name."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def files(self) -> list[str]:
+        names = [a.get("src") or a.get("href") for t, a in self.tags]
+        return [n.partition("?")[0] for n in names if n and not n.startswith(("#", "data:"))]
+
+
+def value_of(script: bytes | str | None) -> object:
+    """What a script adds."""
+    text = script.decode() if isinstance(script, bytes) else script or ""
+    return json.loads("[" + text.removeprefix("wsss.add(").removesuffix(");\n") + "]")[2]
+
+
+def run_of(store: Store, name: str = "run-0") -> RunRecord:
+    return read_run(store.root / "runs" / name / "run.json")
+
+
+def hostile(store: Store) -> None:
+    """Adds a run and a sweep whose every text is an attack."""
+    classes = ("background", HOSTILE, QUOTES, "</style>", "&amp;", "moth", "x" * 200)
+    add_run(store, dataclasses.replace(
+        make_run(classes, name="hostile"), command=QUOTES, machine=HOSTILE, dataset=QUOTES,
+        method=HOSTILE, experiment={HOSTILE: QUOTES}, versions={QUOTES: HOSTILE},
+    ))  # fmt: skip
+    sweep = make_sweep(24)
+    odd = dataclasses.replace(
+        sweep.trials[0], params={QUOTES: HOSTILE, "K": 6, "tau": 0.1}, error=f"{HOSTILE}\n{QUOTES}"
+    )
+    space = {**sweep.space, QUOTES: [HOSTILE, "b"]}
+    write_json(
+        store.root / "sweeps" / "hostile" / "sweep.json",
+        dataclasses.replace(
+            sweep, split=HOSTILE, space=space, method=QUOTES, trials=(odd, *sweep.trials[1:])
+        ),
+    )
+
+
+def test_a_report_is_whole_and_loads_nothing_from_elsewhere(store: Store, tmp_path: Path) -> None:
+    add_sweep(store)
+    out = Site(store, images=16).write(tmp_path / "report").parent
+    pages = sorted(out.glob("*.html"))
+    assert {p.name for p in pages} == {
+        "index.html", "compare.html", "papers.html", "sweep.sweep-0.html",
+        *(f"{kind}.run-{k}.html" for kind in ("run", "images") for k in (0, 1)),
+    }  # fmt: skip
+    for page in pages:
+        for name in Document(page.read_text()).files():
+            assert not re.match(r"[a-z]+:|//", name)
+            assert (out / name).is_file(), (page.name, name)
+    for file in [*out.glob("*.html"), *out.glob("*.js"), *out.glob("*.css")]:
+        if file.name != "plotly.min.js":
+            assert not re.search(r"https?://", file.read_text()), file.name
+    assert not (out / "live.js").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report", "store"]
+
+
+def test_policy_and_no_inline_script(store: Store) -> None:
+    add_sweep(store)
+    site = Site(store)
+    for path in site.paths():
+        if not path.endswith(".html"):
+            continue
+        page = Document((site.file(path) or b"").decode())
+        assert [a["content"] for t, a in page.tags if a.get("http-equiv")] == [POLICY]
+        for tag, attributes in page.tags:
+            if tag == "script":
+                assert attributes.get("src") or attributes.get("type") == "application/json"
+            assert tag != "style"
+            assert not any(name.startswith("on") for name in attributes)
+    assert POLICY.startswith("default-src 'none'; script-src 'self';")
+
+
+def test_one_run_or_one_sweep(store: Store) -> None:
+    add_sweep(store)
+    of_run = set(Site(store, runs=["run-1"], sweeps=[], images=16).paths())
+    assert "run.run-1.html" in of_run
+    assert not {"run.run-0.html", "compare.html", "sweep.sweep-0.html"} & of_run
+    site = Site(store, runs=[], sweeps=["sweep-0"])
+    assert {"index.html", "sweep.sweep-0.html"} <= set(site.paths())
+    assert site.file("run.run-1.html") is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 500])
+def test_any_number_of_trials(store: Store, count: int) -> None:
+    add_sweep(store, count)
+    text = (Site(store).file("sweep.sweep-0.html") or b"").decode()
+    assert f"{count} trial{'s' * (count != 1)} of LPCAM on scenes" in text
+
+
+def test_all_failed_names_the_errors(store: Store) -> None:
+    add_sweep(store, 24, fail=lambda k: True)
+    text = (Site(store).file("sweep.sweep-0.html") or b"").decode()
+    assert text.count('<span class="pill bad">failed</span>') == 24
+    assert text.count("<td>K must be at least 1 &lt;script&gt;") == 24
+
+
+def test_an_empty_store(tmp_path: Path) -> None:
+    site = Site(Store(tmp_path / "nothing"))
+    assert b"no run yet" in (site.file("index.html") or b"")
+    assert {"index.html", "papers.html"} <= set(site.paths())
+
+
+def test_a_record_that_cannot_be_read_is_named_and_hides_no_other(store: Store) -> None:
+    (store.root / "runs" / "run-0" / "run.json").write_text('{"scores": {}}')
+    text = (Site(store).file("index.html") or b"").decode()
+    assert "is not a run that this version can read" in text
+    assert "run.run-1.html" in text
+
+
+def test_hostile_texts_are_escaped(store: Store) -> None:
+    hostile(store)
+    site = Site(store)
+    for path in ("index.html", "compare.html", "run.hostile.html", "sweep.hostile.html"):
+        text = (site.file(path) or b"").decode()
+        for raw in (HOSTILE, QUOTES, "<img src=x", "</style>"):
+            assert raw not in text, path
+        found = Document(text).tags
+        assert sum(t == "script" for t, _ in found) == text.count("</script>")
+    assert "&lt;script&gt;alert(1)" in text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../store/runs/run-0/run.json", "runs/run-0/run.json", "run...html", "run.%2e%2e.html",
+        "data/../run.js", "data/run-0/run.json", "data/run-0/val/999.js", "data/run-0/../index.js",
+        "layers/../x.jpg", "layers/0000000000000000/a.jpg", "", ".", "app.js/", "papers.json",
+        "live.js", "run.nobody.html", "images.nobody.html", "sweep.run-0.html", "\x00.html",
+    ],
+)  # fmt: skip
+def test_nothing_but_the_pages_is_there(scenes: Path, path: str) -> None:
+    assert Site(Store(scenes)).file(path) is None
+
+
+def test_pictures_are_found_by_artefact_and_image(scenes: Path) -> None:
+    site, run = Site(Store(scenes)), run_of(Store(scenes))
+    of = gallery.Gallery(site.shelf, run, "val")
+    paths = list(of.layers())
+    assert len(paths) == 20 * (2 + 3 + 3 + 1 + 1)
+    for path in paths[:20]:
+        body = site.file(path)
+        assert body is not None, path
+        assert body[:4] in (b"\xff\xd8\xff\xe0", b"\x89PNG", b"wsss")
+        stem, _, _ = path.rpartition("/")
+        assert site.file(f"{stem}/nobody.jpg") is None
+
+
+def test_limited_images_are_spread_over_the_split(scenes: Path) -> None:
+    site, run = Site(Store(scenes)), run_of(Store(scenes))
+    few = gallery.Gallery(site.shelf, run, "val", limit=10)
+    every = gallery.Gallery(site.shelf, run, "val")
+    assert len(every.ids()) == 20
+    assert 10 <= len(few.ids()) < 20
+    assert set(few.ids()) < set(every.ids())
+
+
+def test_a_chunk_tells_how_images_fare(scenes: Path) -> None:
+    store = Store(scenes)
+    site, run = Site(store), run_of(store)
+    index = value_of(site.file("data/run-0/val/index.js"))
+    rows = value_of(site.file("data/run-0/val/0.js"))
+    assert isinstance(index, dict)
+    assert isinstance(rows, list)
+    assert [s["title"] for s in index["sources"]] == ["CAM", "LPCAM", "lpcam-crf"]
+    assert index["chunks"] == [len(rows)]
+    shelf = Shelf(store)
+    place = 7
+    id = index["ids"][place]
+    piece = shelf.place(run.shards, id)
+    row = shelf.images(run.shards, piece)[id]
+    target = decode_mask(row["mask"], id)
+    found = seed(shelf.maps(run.maps["lpcam"]["val"], piece)[id], index["sources"][1]["threshold"])
+    matrix = ConfusionMatrix(7)
+    matrix.update(target, found)
+    height, width, classes, figures = rows[place]
+    assert (height, width) == target.shape
+    assert classes == [c + 1 for c in row["labels"]]
+    assert figures[1][0] == pytest.approx(matrix.mean_iou(), abs=1e-4)
+    wrong = int((target != found)[target != 255].sum()) / int((target != 255).sum())
+    assert sum(figures[1][1:]) == pytest.approx(wrong, abs=2e-4)
+
+
+def test_a_census_is_computed_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Site(store).file("data/run-0/val/0.js")
+
+    def never(*_: object) -> None:
+        raise AssertionError("judged again")
+
+    monkeypatch.setattr(census, "judged", never)
+    assert Site(store).file("data/run-0/val/0.js") == first
+
+
+def test_an_earlier_report_is_replaced_and_nothing_else(store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    for name in ("run-0", "run-1"):
+        Site(store, runs=[name], sweeps=[], images=16).write(out)
+    assert (out / "run.run-1.html").exists()
+    assert not (out / "run.run-0.html").exists()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.tex").write_text("years")
+    with pytest.raises(InputError, match="something else"):
+        Site(store).write(other)
+    with pytest.raises(InputError, match="is a file"):
+        Site(store).write(other / "thesis.tex")
+    assert [p.name for p in other.iterdir()] == ["thesis.tex"]
+
+
+def test_a_report_that_fails_leaves_the_earlier_one(store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    before = Site(store, runs=["run-0"], sweeps=[], images=16).write(out).read_text()
+    key = run_of(store, "run-1").maps["cam"]["val"]
+    next(store.folder("maps", key).glob("*.parquet")).write_bytes(b"broken")
+    with pytest.raises(InputError, match="no intact artefact"):
+        Site(store, images=16).write(out)
+    assert (out / "index.html").read_text() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report", "store"]
+
+
+def test_the_command_says_which_page_to_open(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_sweep(store)
+    for words, page in (
+        ((), "index.html"),
+        (("--run", "run-1"), "run.run-1.html"),
+        (("--sweep", "sweep-0"), "sweep.sweep-0.html"),
+    ):
+        out = tmp_path / page
+        asked = ["report", str(out), "--store", str(store.root), "--images", "16", *words]
+        assert main(asked) == 0
+        assert capsys.readouterr().out == f"page: {(out / page).as_uri()}\n"
+        assert (out / page).is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("dashboard", "--store", "nowhere"), "there is no store "),
+        (("dashboard", "--port", "70000"), "port 70000 cannot be used"),
+        (("report", "out", "--run", "../x"), "'../x' is not allowed"),
+        (("report", "out", "--sweep", "gone"), "there is no "),
+    ],
+)
+def test_bad_input_is_one_sentence_and_code_two(
+    store: Store,
+    words: tuple[str, ...],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(store.root.parent)
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.count("\n") == 1
+    assert not Path("out").exists()
+
+
+def test_the_leaderboard_is_in_the_tables_it_cites() -> None:
+    data = {(t["paper"], t["table"]): t for t in tables()}
+    assert len(data) == len(tables())
+    assert {p for p, _ in data} == {"lpcam", "sipe", "cpal", "psdpm", "ssc"}
+    for t in tables():
+        assert all(len(row) == len(t["columns"]) for row in t["rows"]), t["caption"]
+    for line in leaderboard():
+        for value in line.figures.values():
+            cited = re.findall(r"(\w+) paper, Table ([\w, ]+)", line.sources)
+            found = [
+                row
+                for paper, numbers in cited
+                for number in numbers.split(", ")
+                for row in data[paper.lower(), number]["rows"]
+            ]
+            assert any(value in row for row in found), (line, value)
+
+
+def test_own_rows_are_marked_as_other_data(scenes: Path) -> None:
+    text = (Site(Store(scenes)).file("index.html") or b"").decode()
+    board = text[text.index('id="leaderboard"') :]
+    assert "other data: scenes" in board
+    assert board.count("VOC 2012, COCO 2014") == len(leaderboard())
