@@ -39,18 +39,16 @@ def parallel_coordinates(sweep: SweepRecord) -> Figure:
     ranks = {t.id: (k + 0.5) / len(done) - 0.5 for k, t in enumerate(done)}
     paths = {t.id: _path(t, axes, ranks.get(t.id, 0.0)) for t in sweep.trials}
     colours = _shades([objective(t) for t in done])
+    ends = {t.id: goal.place(100 * objective(t)) for t in done}
     traces: list[Any] = []
     for shade in dict.fromkeys(colours):
         ids = [t.id for t, c in zip(done, colours, strict=True) if c == shade]
-        ends = {t.id: goal.place(100 * objective(t)) for t in done}
         traces.append(_lines([[*paths[k], ends[k]] for k in ids], color=shade, width=1.4))
     if done:
         best = done[-1]
-        line = [*paths[best.id], goal.place(100 * objective(best))]
+        line = [*paths[best.id], ends[best.id]]
         traces.append(_lines([line], color=COLOURS[1], width=3.5))
-        traces.append(
-            _ends(done, len(axes), [goal.place(100 * objective(t)) for t in done], colours)
-        )
+        traces.append(_ends(done, len(axes), [ends[t.id] for t in done], colours))
     lost = [t for t in sweep.trials if not is_done(t)]
     if lost and axes:
         traces.append(_lines([paths[t.id] for t in lost], color=NEUTRAL, width=1, dash="dot"))
@@ -67,34 +65,37 @@ def parallel_coordinates(sweep: SweepRecord) -> Figure:
 
 @dataclass(frozen=True)
 class _Axis:
-    """A vertical axis of parallel coordinates: `ticks` are (place in 0..1, label)."""
+    """A vertical axis of parallel coordinates: `ticks` are (place in 0..1, label); where it
+    `counts`, its values are numbers."""
 
     name: str
     values: tuple[Value, ...]
     ticks: tuple[tuple[float, str], ...]
     spread: float
+    counts: bool
 
     def place(self, value: Value) -> float:
-        if isinstance(value, str | bool) or not numeric(self.values):
+        if not self.counts:
             return self.values.index(value) / max(1, len(self.values) - 1)
         low, high = float(self.values[0]), float(self.values[-1])
         return (float(value) - low) / (high - low) if high > low else 0.5
 
 
 def _axis(name: str, raw: Sequence[Value], form: str = ".4g") -> _Axis:
-    if numeric(raw):
+    counts = numeric(raw)
+    if counts:
         values: tuple[Value, ...] = tuple(sorted(set(raw), key=float))
     else:
         values = tuple(sorted(set(raw), key=str))
     spread = min(0.07, 0.35 / len(values)) if 0 < len(values) <= SHADES else 0.0
-    bare = _Axis(name, values, (), spread)
-    if len(values) <= 8 or not numeric(values):
+    bare = _Axis(name, values, (), spread, counts)
+    if len(values) <= 8 or not counts:
         shown = [*values[:: max(1, len(values) // 12)]]
         ticks = [(bare.place(v), text_of(short(v), 14)) for v in shown]
     else:
         low, high = float(values[0]), float(values[-1])
         ticks = [(k / 4, format(low + (high - low) * k / 4, form)) for k in range(5)]
-    return _Axis(name, values, tuple(ticks), spread)
+    return _Axis(name, values, tuple(ticks), spread, counts)
 
 
 def _path(trial: Trial, axes: Sequence[_Axis], rank: float) -> list[float | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -59,6 +60,11 @@ class Server(ThreadingHTTPServer):
     def address(self) -> str:
         """Where a browser finds the overview."""
         return f"http://{ADDRESS}:{self.server_port}/"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that goes away in the middle of an answer is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     def is_host(self, name: str) -> bool:
         """Whether a request that names this host may be answered."""
