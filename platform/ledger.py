@@ -100,4 +100,4 @@ class Ledger:
 
 
 def _line(trial: Trial) -> str:
-    return json.dumps(as_json(trial), sort_keys=True) + "\n"
+    return json.dumps(as_json(trial)) + "\n"

@@ -64,7 +64,7 @@ def _module(name: str) -> ModuleType | None:
 def _of_method(method: str) -> Mapping[str, Space]:
     """The spaces of a method, and those that any has."""
     own, common = _module(method), _module("common")
-    return {**getattr(common, ATTRIBUTE, {}), **getattr(own, ATTRIBUTE, {})}
+    return {**getattr(own, ATTRIBUTE, {}), **getattr(common, ATTRIBUTE, {})}
 
 
 def _of_file(path: Path) -> Mapping[str, Space]:

@@ -205,7 +205,8 @@ class TestContract:
             views = torch.cat([images, images.flip(-1)])
             summed = merge_flip(*network.features(views)["c4"].chunk(2)).double()
         for n in range(CLASSES):
-            foreground, context = method.select(of_class[n], weights, n)
+            near, far = method.select(of_class[n], weights, n)
+            foreground, context = of_class[n].foreground[near], of_class[n].context[far]
             assert counts[n] == [len(foreground), len(context)]
             expected = local_prototype_maps(summed, foreground.double(), context.double())
             torch.testing.assert_close(

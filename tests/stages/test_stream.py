@@ -263,3 +263,8 @@ def test_masks_do_not_change_what_training_sees(write_shards, direct):
         for mask, name in ((None, "clean"), (b"garbage \xff", "dirty"))
     )
     same(taken(clean, range(2)), taken(dirty, range(2)))
+
+
+def test_a_training_that_has_ended_has_nothing_to_read(write_shards):
+    plan = Plan(slices=write_shards([4]), classes=3, batch_size=2, crop=CROP, seed=0)
+    assert list(stream.blocks(plan, range(3, 3))) == []
