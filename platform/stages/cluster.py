@@ -53,6 +53,7 @@ def connect() -> None:
                 ray.init(logging_level="ERROR", log_to_driver=False)
             else:
                 ray.init(
+                    address="local",  # not another's cluster that happens to run here
                     num_cpus=cores() + 2,
                     object_store_memory=2 << 30,
                     logging_level="ERROR",

@@ -58,6 +58,8 @@ def where(piece):
 
 print("apart", set(cluster.each(where, range(8))) == {wanted.node_id})
 print("alive", cluster.survives(where, 0), cluster.workers(), cluster.gpus())
+ray.shutdown()
+nodes.shutdown()
 """
 
 
