@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import io
@@ -100,9 +101,10 @@ def pixels(page: Any) -> Any:
     found = page.evaluate(
         "(() => { const c = document.getElementById('seed');"
         "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height);"
-        "return [c.height, c.width, [...d.data]]; })()"
+        "let text = ''; for (const v of d.data) text += String.fromCharCode(v);"
+        "return [c.height, c.width, btoa(text)]; })()"
     )
-    return np.array(found[2], np.uint8).reshape(found[0], found[1], 4)
+    return np.frombuffer(base64.b64decode(found[2]), np.uint8).reshape(found[0], found[1], 4)
 
 
 def set_range(page: Any, name: str, value: float) -> None:
