@@ -11,7 +11,7 @@ import pytest
 from hostile import NESTED, altered, damaged, fair, fuzz
 from hypothesis import example, given
 from hypothesis import strategies as st
-from wsss.dashboards.pages import write_report
+from wsss.dashboards.site import Site
 from wsss.platform import datasets, imports
 from wsss.platform.runs import (
     RunRecord,
@@ -99,19 +99,26 @@ def encoded(value: Any) -> bytes:
     return json.dumps(value).encode("utf-8", "surrogatepass")
 
 
-def shown(folder: Path, run: RunRecord, sweep: SweepRecord | None = None) -> None:
-    """What people see of it."""
-    if run.scores:
-        score_table([run])
-    write_report(folder / "page", run=run, sweep=sweep, images=[])
+def pages(store: Store) -> list[str]:
+    """Makes all pages of a store, each made or refused in one sentence; those made."""
+    site = Site(store)
+    paths = fair(lambda: list(site.paths())) or []
+    return [p for p in paths if p.endswith((".html", "run.js")) and fair(site.file, p)]
+
+
+def written(store: Store, kind: str, data: bytes) -> Path:
+    """The record of the run or sweep "a"."""
+    path = store.root / f"{kind}s" / "a" / f"{kind}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
 
 
 def test_a_record_comes_back(given_folder: Path) -> None:
-    path = given_folder / "run.json"
-    path.write_bytes(encoded(PLAIN_RUN))
-    assert read_run(path) == RUN
-    path.write_bytes(encoded(PLAIN_SWEEP))
-    assert read_sweep(path) == SWEEP
+    store = Store(given_folder / "whole")
+    assert read_run(written(store, "run", encoded(PLAIN_RUN))) == RUN
+    assert read_sweep(written(store, "sweep", encoded(PLAIN_SWEEP))) == SWEEP
+    assert {"index.html", "run.a.html", "sweep.a.html"} <= set(pages(store))
 
 
 @fuzz(8)
@@ -127,24 +134,22 @@ def test_a_record_comes_back(given_folder: Path) -> None:
 )
 @example(encoded(NESTED))
 def test_a_run(given_folder: Path, data: bytes) -> None:
-    path = given_folder / "run.json"
-    path.write_bytes(data)
-    run = fair(read_run, path)
-    if run is not None:
-        shown(given_folder, run)
+    store = Store(given_folder / "runs")
+    run = fair(read_run, written(store, "run", data))
+    if run is not None and run.scores:
+        score_table([run])
+    pages(store)
 
 
 @fuzz(8)
 @given(altered(PLAIN_SWEEP).map(encoded) | damaged(encoded(PLAIN_SWEEP)))
 @example(encoded({**PLAIN_SWEEP, "method": []}))
 def test_a_sweep(given_folder: Path, data: bytes) -> None:
-    path = given_folder / "sweep.json"
-    path.write_bytes(data)
-    sweep = fair(read_sweep, path)
-    if sweep is not None:
-        if ranking(sweep.trials):
-            best_points(sweep)
-        shown(given_folder, RUN, sweep)
+    store = Store(given_folder / "sweeps")
+    sweep = fair(read_sweep, written(store, "sweep", data))
+    if sweep is not None and ranking(sweep.trials):
+        best_points(sweep)
+    pages(store)
 
 
 @pytest.fixture(scope="module")
