@@ -75,7 +75,10 @@ class Site:
                 continue
             yield f"images.{run.name}.html"
             for split in gallery.pictured(run):
-                of = self._gallery(run, split)
+                try:
+                    of = self._gallery(run, split)
+                except InputError:  # its data set was deleted; its scores are still there
+                    continue
                 yield f"data/{run.name}/{split}/index.js"
                 yield from (f"data/{run.name}/{split}/{k}.js" for k in of.chunks())
                 pictures |= dict.fromkeys(of.layers())
