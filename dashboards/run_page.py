@@ -10,7 +10,7 @@ import numpy as np
 from ..platform.errors import InputError
 from ..platform.metrics import THRESHOLDS
 from ..platform.runs import RunRecord, Score, StageRecord, as_json
-from . import curves, figures
+from . import curves, figures, prototypes
 from .curves import Counts
 from .gallery import by_stage, pictured, splits
 from .pages import Page, Section, command_lines, link, pill, plot, plots
@@ -48,10 +48,10 @@ def run_page(entry: Entry[RunRecord], records: Records, shelf: Shelf) -> Page:
         sections.append(Section(key="curves", title="Thresholds and classes", body=body))
     sections.append(Section(key="settings", title="Settings", body=_settings(run, shelf)))
     data = (("page", f"run.{run.name}.html"),)
-    return Page(title=run.name, header=_header(entry, scores), sections=sections, data=data)
+    return Page(title=run.name, header=_header(entry, scores, shelf), sections=sections, data=data)
 
 
-def _header(entry: Entry[RunRecord], scores: Named) -> str:
+def _header(entry: Entry[RunRecord], scores: Named, shelf: Shelf) -> str:
     run = entry.record
     counts = ", ".join(dict.fromkeys(f"{s.split} ({s.n:,})" for _, s in scores))
     facts: list[tuple[str, object]] = [
@@ -64,6 +64,8 @@ def _header(entry: Entry[RunRecord], scores: Named) -> str:
         ("rule", " / ".join(dict.fromkeys(s.rule for _, s in scores))),
     ]
     links = [link(f"compare.html?a={run.name}", "Compare with another run")]
+    if prototypes.kept(run, shelf):
+        links.insert(0, link(f"prototypes.{run.name}.html", "Prototypes"))
     if pictured(run):
         links.insert(0, link(f"images.{run.name}.html", "Images"))
     state = "" if entry.status == "done" else f" {pill(entry.status)}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from ..platform.data import class_maps, planes, shards
+from ..platform.data import class_maps, patches, planes, shards
 from ..platform.data.class_maps import ClassMaps
+from ..platform.data.patches import Patch
 from ..platform.data.shards import Slice
 from ..platform.errors import InputError
 from ..platform.store import Store
@@ -26,6 +27,7 @@ class Shelf:
         self.pieces = lru_cache(maxsize=None)(self._pieces)
         self.members = lru_cache(maxsize=None)(self._members)
         self.places = lru_cache(maxsize=None)(self._places)
+        self.patches = lru_cache(maxsize=None)(self._patches)
         self.images = lru_cache(maxsize=KEPT)(self._images)
         self.maps = lru_cache(maxsize=KEPT)(self._maps)
         self.labels = lru_cache(maxsize=KEPT)(self._labels)
@@ -61,6 +63,14 @@ class Shelf:
 
     def _maps(self, key: str, piece: Slice) -> dict[str, ClassMaps]:
         return {m.id: m for m in class_maps.read([self._file("maps", key, piece)])}
+
+    def _patches(self, key: str) -> dict[tuple[int, int], list[Patch]]:
+        """What is closest to each prototype of class maps, by class and number, closest first."""
+        found: dict[tuple[int, int], list[Patch]] = {}
+        for path in self.open("maps", key).files(patches.SUFFIX):
+            for patch in patches.read(path):
+                found.setdefault((patch.value, patch.number), []).append(patch)
+        return {k: sorted(of, key=lambda p: -p.cosine) for k, of in found.items()}
 
     def _labels(self, key: str, piece: Slice, stage: str = "labels") -> dict[str, Mask]:
         return planes.read(self._file(stage, key, piece))

@@ -18,7 +18,7 @@ from ..platform.data.record import check_id
 from ..platform.errors import InputError
 from ..platform.runs import RunRecord
 from ..platform.store import Store
-from . import gallery
+from . import gallery, prototypes
 from .gallery import Gallery
 from .image_pages import compare_page, images_page
 from .overview import overview
@@ -30,7 +30,7 @@ from .shelf import Shelf
 from .sweep_page import sweep_page
 
 SCRIPTS = ("style.css", "app.js", "planes.js", "images.js", "compare.js")
-KINDS = {"run": "runs", "images": "runs", "sweep": "sweeps"}
+KINDS = {"run": "runs", "images": "runs", "prototypes": "runs", "sweep": "sweeps"}
 
 
 class Site:
@@ -71,6 +71,9 @@ class Site:
         for run in runs:
             yield f"run.{run.name}.html"
             yield f"data/{run.name}/run.js"
+            if prototypes.kept(run, self.shelf):
+                yield f"prototypes.{run.name}.html"
+                pictures |= dict.fromkeys(prototypes.paths(run, self.shelf))
             if not gallery.pictured(run):
                 continue
             yield f"images.{run.name}.html"
@@ -99,9 +102,9 @@ class Site:
         head, _, rest = path.partition("/")
         if head == "data":
             text = self._data(rest.split("/"))
-        elif head == "layers":
+        elif head in ("layers", "prototypes"):
             short, _, file = rest.partition("/")
-            return self._picture(short, file)
+            return self._picture(head, short, file)
         else:
             stamp = self.state(path) if self.live else None  # before the page: it may be newer
             page = self._page(path)
@@ -140,6 +143,9 @@ class Site:
             return None
         if kind == "images":
             return images_page(run.record) if gallery.pictured(run.record) else None
+        if kind == "prototypes":
+            there = prototypes.kept(run.record, self.shelf)
+            return prototypes.prototypes_page(run.record, self.shelf) if there else None
         return run_page(run, self.records, self.shelf)
 
     def _run(self, name: str) -> RunRecord | None:
@@ -166,7 +172,7 @@ class Site:
         known = {f"{k}.js": k for k in of.chunks()}
         return of.chunk(known[file]) if file in known else None
 
-    def _picture(self, short: str, file: str) -> bytes | None:
+    def _picture(self, head: str, short: str, file: str) -> bytes | None:
         if short not in self._artefacts:
             for entry in self.records.runs().values():
                 of_run = {
@@ -175,7 +181,10 @@ class Site:
                 self._artefacts |= of_run
         if short not in self._artefacts:
             return None
-        return gallery.picture(self.shelf, *self._artefacts[short], file)
+        stage, key, shards = self._artefacts[short]
+        if head == "layers":
+            return gallery.picture(self.shelf, stage, key, shards, file)
+        return prototypes.picture(self.shelf, key, shards, file) if stage == "maps" else None
 
     def write(self, out: Path, told: Callable[[int], None] = lambda done: None) -> Path:
         """Writes all files into a folder, which is swapped in whole; an earlier site is replaced.

@@ -284,6 +284,15 @@ class CPAL(Method):
             anchors = torch.stack(means).nan_to_num().to(anchors).expand_as(anchors)
         return self._aware(bank, features, anchors, there & (bank.found > 0), aligned=False)
 
+    def compared(
+        self, network: Classifier, images: Tensor
+    ) -> tuple[Tensor, Mapping[int, Tensor]] | None:
+        if "cpal" not in network.extras:
+            return None
+        bank = network.extra("cpal", Bank)
+        kept = {n: bank.prototypes(n) for n in bank.found.nonzero().flatten().tolist()}
+        return self._features(network, network.features(images)), kept
+
     def _maps(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Scores `[B,N,H,W]` to class maps under their background, `[B,N+1,H,W]`; the
         background is what no class claims, absent ones among them."""

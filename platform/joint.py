@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -46,6 +46,11 @@ class Joint(Method):
 
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         return self.methods[0].localize(network, images, labels)
+
+    def compared(
+        self, network: Classifier, images: Tensor
+    ) -> tuple[Tensor, Mapping[int, Tensor]] | None:
+        return self.methods[0].compared(network, images)
 
     @property
     def superpixels(self) -> str:

@@ -125,6 +125,13 @@ class Method(Learner):
         """The options that `localize` may read, as plain values: all."""
         return keyed(self.settings)
 
+    def compared(
+        self, network: Classifier, images: Tensor
+    ) -> tuple[Tensor, Mapping[int, Tensor]] | None:
+        """What `localize` compares, to be shown: features `[B,D,h,w]` of images, and prototypes
+        `[P,D]` that training kept, by mask value; none where there are no such prototypes."""
+        return None
+
     @abstractmethod
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         """Class maps of images at one scale, not normalised: `[B,N,h,w]`, non-negative;

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data import class_maps
+from ..data import class_maps, patches
 from ..data.class_maps import ClassMaps
+from ..data.patches import Patch
 from ..method import PrototypeMethod
 from ..models import weights
 from ..ops.maps import grid_size, merge_scales, normalize
@@ -61,13 +62,32 @@ def _combined(similar: Similar, shares: Tensor | None) -> Tensor:
     return torch.from_numpy(np.array(similar)) @ shares
 
 
+def place_patches(place: Place, similar: Sequence[Similar], shares: Shares) -> list[Patch]:
+    """Where in one image, at the first scale, the prototypes that count are closest; see
+    `place_maps`."""
+    height, width = place.grids[0]
+    found: list[Patch] = []
+    for n, of_class in zip(place.labels, similar, strict=True):
+        counts = shares.get(n, torch.zeros(0)).tolist()
+        kinds = {k: "foreground" if c > 0 else "context" for k, c in enumerate(counts) if c}
+        if kinds:
+            cosines = torch.from_numpy(np.array(of_class[: height * width]))
+            found += patches.closest(place.id, n + 1, cosines, width, kinds)
+    return found
+
+
 def file_maps(path: str, shares: Shares, folder: str) -> int:
-    """A task: the class maps of one file of similarities, written to `folder`; returns images."""
+    """A task: the class maps and closest patches of one file of similarities, written to
+    `folder`; returns images."""
     torch.set_num_threads(1)
     source = Path(path)
     widths = {n: len(of_class) for n, of_class in shares.items()}
-    written = [place_maps(place, s, shares) for place, s in similarity.read(source, widths)]
-    class_maps.write(Path(folder) / f"{source.stem}.parquet", written)
+    rows = list(similarity.read(source, widths))
+    base = Path(folder) / source.stem
+    found = [patch for place, s in rows for patch in place_patches(place, s, shares)]
+    patches.write(base.with_name(base.name + patches.SUFFIX), found)
+    written = [place_maps(place, s, shares) for place, s in rows]
+    class_maps.write(base.with_name(f"{base.name}.parquet"), written)
     return len(written)
 
 

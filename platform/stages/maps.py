@@ -4,6 +4,7 @@ Where a localizer needs them, the features that the maps came from are kept too,
 stages work without the network. An artefact holds, for each slice of the shards,
 
     NAME.parquet   the class maps
+    NAME.patches   where prototypes are closest (of methods that keep some)
     NAME.npy       float16 rows `[R,D]`, position by position (with features)
     NAME.json      where each image's rows lie (with features)
 
@@ -25,8 +26,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data import class_maps, shards
+from ..data import class_maps, patches, shards
 from ..data.class_maps import ClassMaps
+from ..data.patches import Patch
 from ..data.record import check_id
 from ..data.transforms import normalized, resized
 from ..errors import InputError
@@ -55,6 +57,15 @@ class Job:
     views: Views
     folder: str
     keep_features: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What inference finds of one image; `features` see `Infer._write_features`."""
+
+    maps: ClassMaps
+    features: list[Tensor]
+    patches: list[Patch]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,20 +131,22 @@ class Infer(inference.Actor):
 
     def work(self, piece: shards.Slice) -> int:
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
-        done: dict[int, tuple[ClassMaps, list[Tensor]]] = {}
+        done: dict[int, Found] = {}
         for chosen, images in inference.groups(rows, self.pool, self.job.views.batch_size):
             done.update(zip(chosen, self._maps([rows[k] for k in chosen], images), strict=True))
         folder, name = Path(self.job.folder), piece.name
+        found = [done[k] for k in range(len(rows))]
         if self.job.keep_features:
-            self._write_features(folder / name, rows, [done[k][1] for k in range(len(rows))])
-        class_maps.write(folder / f"{name}.parquet", [done[k][0] for k in range(len(rows))])
+            self._write_features(folder / name, rows, [f.features for f in found])
+        closest = [patch for f in found for patch in f.patches]
+        if closest:
+            patches.write(folder / f"{name}{patches.SUFFIX}", closest)
+        class_maps.write(folder / f"{name}.parquet", [f.maps for f in found])
         return len(rows)
 
     @torch.inference_mode()
-    def _maps(
-        self, rows: Sequence[dict[str, Any]], images: Sequence[Any]
-    ) -> Iterator[tuple[ClassMaps, list[Tensor]]]:
-        """The class maps and, if kept, the features of images of one shape."""
+    def _maps(self, rows: Sequence[dict[str, Any]], images: Sequence[Any]) -> Iterator[Found]:
+        """What is found of images of one shape."""
         height, width = images[0].shape[:2]
         labels = torch.stack(
             [torch.from_numpy(shards.multi_hot(r["labels"], self.job.classes)) for r in rows]
@@ -155,20 +168,32 @@ class Infer(inference.Actor):
                 if not features:
                     features.append([f for _, raw in kept for f in raw])
                 features.append([f for whole, _ in kept for f in whole])
+        closest = self._patches([r["id"] for r in rows], labels, images)
         maps = normalize(merge_scales(planes, grid_size(height, width))).cpu()
         own = [0] if self.job.method.own_background else []
         for k, row in enumerate(rows):
             classes = [*own, *(int(n) + 1 for n in row["labels"])]
-            yield (
-                ClassMaps(
+            yield Found(
+                maps=ClassMaps(
                     id=row["id"],
                     classes=tuple(classes),
                     planes=maps[k, [c + len(own) - 1 for c in classes]].half().numpy(),
                     height=row["height"],
                     width=row["width"],
                 ),
-                [of_scale[k] for of_scale in features],
+                features=[of_scale[k] for of_scale in features],
+                patches=closest[k],
             )
+
+    def _patches(
+        self, ids: Sequence[str], labels: Tensor, images: Sequence[Any]
+    ) -> list[list[Patch]]:
+        """Where the method's prototypes are closest in images of one shape, at scale 1."""
+        tensor = torch.from_numpy(np.stack(list(images))).to(self.device)
+        found = self.job.method.compared(self.network, normalized(tensor))
+        if found is None:
+            return [[] for _ in ids]
+        return patches.closest_in(ids, labels, *found)
 
     def _scale(self, images: Tensor, labels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Maps at one scale; with features kept: fused unit ones and raw ones of one view."""

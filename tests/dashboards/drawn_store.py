@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 from drawn_records import make_run, make_score, make_sweep
-from wsss.platform.data import class_maps, planes, shards
+from wsss.platform.data import class_maps, patches, planes, shards
 from wsss.platform.data.class_maps import ClassMaps
 from wsss.platform.data.images import decode_mask
+from wsss.platform.data.patches import Patch
 from wsss.platform.data.scenes import Scenes
 from wsss.platform.metrics import THRESHOLDS
 from wsss.platform.ops.maps import grid_size
@@ -62,6 +63,23 @@ def maps_of(row: dict[str, Any], spread: float, number: int) -> ClassMaps:
     )
 
 
+def patches_of(row: dict[str, Any], number: int) -> list[Patch]:
+    """Of each class that is present, a foreground and a context prototype."""
+    return [
+        Patch(
+            id=row["id"],
+            value=c + 1,
+            number=k,
+            kind=kind,
+            cosine=0.9 - 0.01 * number,
+            y=0.25 + 0.5 * k,
+            x=0.99,
+        )
+        for c in row["labels"]
+        for k, kind in enumerate(("foreground", "context"))
+    ]
+
+
 def drawn_store(
     root: Path, train: int = 4, val: int = 20, runs: int = 1, size: int = SIZE
 ) -> tuple[Store, list[RunRecord]]:
@@ -90,6 +108,9 @@ class Writer:
                 rows = shards.read(piece, ("id", "mask", "labels"))
                 found = [maps_of(r, spread, self.number + k) for k, r in enumerate(rows)]
                 class_maps.write(folder / f"{piece.name}.parquet", found)
+                if name == "lpcam":
+                    near = [p for k, r in enumerate(rows) for p in patches_of(r, k)]
+                    patches.write(folder / f"{piece.name}{patches.SUFFIX}", near)
             return {}
 
         return self.made("maps", write, name, split)

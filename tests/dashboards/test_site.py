@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from drawn_records import HOSTILE, QUOTES, make_run, make_sweep
 from drawn_store import add_run, add_sweep
+from PIL import Image
 from wsss.dashboards import census, gallery
 from wsss.dashboards.pages import POLICY
 from wsss.dashboards.papers import leaderboard, tables
@@ -18,7 +21,7 @@ from wsss.dashboards.pictures import seed
 from wsss.dashboards.shelf import Shelf
 from wsss.dashboards.site import Site
 from wsss.platform.cli import main
-from wsss.platform.data.images import decode_mask
+from wsss.platform.data.images import decode_image, decode_mask
 from wsss.platform.errors import InputError
 from wsss.platform.metrics import ConfusionMatrix
 from wsss.platform.runs import RunRecord, read_run, write_json
@@ -77,7 +80,7 @@ def test_a_report_is_whole_and_loads_nothing_from_elsewhere(store: Store, tmp_pa
     pages = sorted(out.glob("*.html"))
     assert {p.name for p in pages} == {
         "index.html", "compare.html", "papers.html", "sweep.sweep-0.html",
-        *(f"{kind}.run-{k}.html" for kind in ("run", "images") for k in (0, 1)),
+        *(f"{kind}.run-{k}.html" for kind in ("run", "images", "prototypes") for k in (0, 1)),
     }  # fmt: skip
     for page in pages:
         for name in Document(page.read_text()).files():
@@ -179,6 +182,35 @@ def test_pictures_are_found_by_artefact_and_image(scenes: Path) -> None:
         assert body[:4] in (b"\xff\xd8\xff\xe0", b"\x89PNG", b"wsss")
         stem, _, _ = path.rpartition("/")
         assert site.file(f"{stem}/nobody.jpg") is None
+
+
+def test_prototypes_with_what_is_closest(scenes: Path) -> None:
+    """One strip of the closest images a prototype, cut around the closest position."""
+    store = Store(scenes)
+    run, site, shelf = run_of(store), Site(store), Shelf(store)
+    document = Document((site.file("prototypes.run-0.html") or b"").decode())
+    shown = [a for t, a in document.tags if t == "img"]
+    known = shelf.patches(run.maps["lpcam"]["train"])
+    assert len(shown) == len(known) > 2
+    (value, number), patches = min(known.items())
+    assert [p.cosine for p in patches] == sorted((p.cosine for p in patches), reverse=True)
+    attributes = shown[0]
+    assert patches[0].id in str(attributes["alt"])
+    strip = Image.open(io.BytesIO(site.file(str(attributes["src"])) or b""))
+    assert strip.size == (96 * len(patches[:6]), 96)
+    row = shelf.images(run.shards, shelf.place(run.shards, patches[0].id))[patches[0].id]
+    image = decode_image(row["image"], "a")
+    at = [int(v * n) for v, n in zip((patches[0].y, patches[0].x), image.shape, strict=False)]
+    expected = np.zeros((96, 96, 3))
+    for y, x in np.ndindex(*image.shape[:2]):
+        to = (48 - at[0] + y, 48 - at[1] + x)
+        if min(to) >= 0 and max(to) < 94:
+            expected[to] = image[y, x]
+    off = np.abs(np.asarray(strip)[:, :94] - expected[:, :94]).mean(-1)
+    off[38:58, 38:58] = 0  # the box in the middle
+    assert np.mean(off > 40) < 0.02
+    assert site.file(f"prototypes/{run.maps['lpcam']['train'][:16]}/{value}.77.jpg") is None
+    assert site.file(f"prototypes/{run.shards[:16]}/{value}.{number}.jpg") is None
 
 
 def test_limited_images_are_spread_over_the_split(scenes: Path) -> None:

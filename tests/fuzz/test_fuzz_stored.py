@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -14,9 +15,10 @@ import pytest
 from hostile import altered, damaged, fair, fuzz, scalars, texts
 from hypothesis import example, given
 from hypothesis import strategies as st
-from wsss.platform.data import class_maps, planes, shards
+from wsss.platform.data import class_maps, patches, planes, shards
 from wsss.platform.data.class_maps import ClassMaps
 from wsss.platform.data.images import encode_png
+from wsss.platform.data.patches import Patch
 from wsss.platform.data.record import check_id
 from wsss.platform.stages import clustering, maps, score, train
 
@@ -39,6 +41,10 @@ MAPS = [
     ClassMaps(id="a", classes=(1, 3), planes=np.ones((2, 2, 3), np.float16), height=8, width=9),
     ClassMaps(id="b", classes=(), planes=np.ones((0, 1, 1), np.float16), height=1, width=2),
 ]
+PATCHES = [
+    Patch(id=id, value=k, number=3, kind="context", cosine=0.5, y=0.25, x=1.0)
+    for k, id in enumerate("ab")
+]
 PLANES = [("a", np.eye(3, dtype=np.uint8)), ("b", np.ones((2, 1), np.uint8))]
 
 
@@ -59,6 +65,7 @@ def valid(given_folder: Path) -> dict[str, bytes]:
         "shards": table(SHARD, shards.SCHEMA),
         "maps": written(given_folder, class_maps.write, MAPS),
         "planes": written(given_folder, planes.write, PLANES),
+        "patches": written(given_folder, patches.write, PATCHES),
     }
 
 
@@ -83,7 +90,18 @@ def read_planes(path: Path) -> None:
         assert plane.ndim == 2
 
 
-READERS = {"shards": read_shards, "maps": read_maps, "planes": read_planes}
+def read_patches(path: Path) -> None:
+    for patch in fair(patches.read, path) or []:
+        check_id(patch.id)
+        assert isinstance(patch.cosine, float)
+
+
+READERS = {
+    "shards": read_shards,
+    "maps": read_maps,
+    "planes": read_planes,
+    "patches": read_patches,
+}
 
 
 @pytest.mark.parametrize("kind", READERS)
@@ -94,6 +112,8 @@ def test_what_is_written_is_read(valid: dict[str, bytes], given_folder: Path, ki
         assert len(shards.read(shards.Slice(str(path), 0, 2), ("id",))) == 2
     elif kind == "maps":
         assert len(list(class_maps.read([path]))) == 2
+    elif kind == "patches":
+        assert patches.read(path) == PATCHES
     else:
         assert len(planes.read(path)) == 2
 
@@ -113,6 +133,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "shards": SHARD,
     "maps": [class_maps._encode(m) for m in MAPS],
     "planes": [{"id": "a", "plane": MASK}, {"id": "b", "plane": MASK}],
+    "patches": [dataclasses.asdict(p) for p in PATCHES],
 }
 
 

@@ -125,6 +125,23 @@ class TestContract:
             assert half[name].item() == pytest.approx(value.item(), rel=0.1, abs=0.02), name
         assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
 
+    def test_what_is_compared_fits_together(self, method, network, batch_of):
+        network.train()
+        for seed in range(2):
+            method.on_epoch_start(network, seed)
+            method.losses(network, batch_of(LABELS["some"], seed), 0.5)
+        method.after_training(network)
+        with torch.inference_mode():
+            found = method.compared(network.eval(), torch.zeros(2, 3, 33, 47))
+        if found is not None:
+            features, prototypes = found
+            assert features.shape[0] == 2
+            assert set(prototypes) <= set(range(CLASSES + 1))
+            assert prototypes
+            for of_class in prototypes.values():
+                assert len(of_class)
+                assert of_class.shape[1] == features.shape[1]
+
     @pytest.mark.parametrize("size", [(32, 32), (33, 47)])
     @pytest.mark.parametrize("labels", LABELS)
     def test_maps_are_finite_and_not_negative(self, fitted, network, size, labels):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from wsss.methods.cam import CAM
 from wsss.methods.lpcam import LPCAM, LPCAMConfig
-from wsss.platform.data import class_maps, shards
+from wsss.platform.data import class_maps, patches, shards
 from wsss.platform.data.images import decode_image, encode_png
 from wsss.platform.data.transforms import normalized, resized
 from wsss.platform.experiment import Network, Views
@@ -195,6 +195,34 @@ def test_a_file_of_maps(kept, method, similar, tmp_path):
     torch.set_num_threads(threads)
     found = list(class_maps.read([out / f"{path.stem}.parquet"]))
     assert [m.id for m in found] == [r["id"] for r in rows]
+
+
+def test_closest_patches_are_those_of_every_position(kept, units, similar, tmp_path):
+    """Of the prototypes that count, by hand in float64; those that do not are left out."""
+    rows, path = kept
+    shares = {n: torch.zeros(len(of)) for n, of in units.items()}
+    shares[0][[0, 4]], shares[1][1] = torch.tensor([1.0, -1.0]), 1.0
+    threads = torch.get_num_threads()
+    file_maps(str(similar), shares, str(tmp_path))
+    torch.set_num_threads(threads)
+    found = patches.read(tmp_path / f"{path.stem}{patches.SUFFIX}")
+    features, places = (
+        open_features(path),
+        {p.id: p for p in read_places(path.with_suffix(".json"))},
+    )
+    assert {(p.id, p.value, p.number, p.kind) for p in found} == {
+        (r["id"], n + 1, k, kind)
+        for r in rows
+        for n, k, kind in ((0, 0, "foreground"), (0, 4, "context"), (1, 1, "foreground"))
+        if n in r["labels"]
+    }
+    for patch in found:
+        (height, width), own = next(iter(places[patch.id].scales(features)))
+        center = units[patch.value - 1][patch.number].double().numpy()
+        own = own.astype(float) / np.linalg.norm(own.astype(float), axis=1, keepdims=True)
+        cosines = (own @ (center / np.linalg.norm(center))).reshape(height, width)
+        assert patch.cosine == pytest.approx(cosines.max(), abs=2e-3)
+        assert cosines[int(patch.y * height), int(patch.x * width)] > cosines.max() - 2e-3
 
 
 def test_scores_at_once_are_those_of_the_maps(piece, method, similar, tmp_path):
