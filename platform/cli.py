@@ -236,12 +236,13 @@ def _ablate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     sub = _add(commands, "report", "write the pages of the store as a folder that opens offline")
-    sub.add_argument("out", help="folder to write")
+    sub.add_argument("out", help="folder to write, or with --single-file a page")
     sub.add_argument("--run", metavar="NAME", help="only this run")
     sub.add_argument(
         "--sweep", metavar="NAME", help="only this sweep and the run of its best point"
     )
     sub.add_argument("--images", type=int, default=48, help="images of each split; 0: all")
+    sub.add_argument("--single-file", action="store_true", help="OUT is one page that holds all")
 
 
 def _dashboard(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

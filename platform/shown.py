@@ -30,7 +30,8 @@ def report(options: argparse.Namespace, command: str) -> None:
         sweeps = [check_id(options.sweep)]
         of_sweep = read_sweep(store.root / "sweeps" / options.sweep / "sweep.json")
         runs = runs or ([of_sweep.run] if of_sweep.run else [])
-    say(f"page: {pages(store, Path(options.out), runs, sweeps, options.images).as_uri()}")
+    out = Path(options.out).absolute()
+    say(f"page: {pages(store, out, runs, sweeps, options.images, options.single_file).as_uri()}")
 
 
 def dashboard(options: argparse.Namespace, command: str) -> None:
@@ -63,16 +64,23 @@ def pages(
     runs: list[str] | None,
     sweeps: list[str] | None,
     images: int = 48,
+    single_file: bool = False,
 ) -> Path:
     """Writes pages and returns the one to open first: of the sweep, of the run, the overview."""
+    from ..dashboards import single
     from ..dashboards.site import Site
 
-    Site(store, runs=runs, sweeps=sweeps, images=images).write(out)
+    site = Site(store, runs=runs, sweeps=sweeps, images=images)
     named = [
         *(f"sweep.{name}.html" for name in sweeps or []),
         *(f"run.{n}.html" for n in runs or []),
     ]
-    return out / (named[0] if named else "index.html")
+    start = named[0] if named else "index.html"
+    if single_file:
+        single.write(site, out, start)
+        return out
+    site.write(out)
+    return out / start
 
 
 def show(store: Store, wanted: str | None, run: str, sweep: str | None = None) -> None:

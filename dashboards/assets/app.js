@@ -17,7 +17,17 @@ function element(tag, attributes = {}, ...children) {
 
 /* ---- data in scripts: a page from disk may read no other file ---- */
 
+/* In a single file, the page around this one holds all files; see single.js. */
+const single = document.URL === "about:srcdoc" ? parent.wsssFiles : null;
+
 const wsss = {
+  file: (path) => (single ? single.url(path) : path),
+  search: () => (single ? single.search : location.search),
+  hash: () => (single ? single.hash : location.hash),
+  at(hash) {
+    if (single) single.at(hash);
+    else history.replaceState(null, "", hash);
+  },
   values: new Map(),
   asked: new Map(),
   add(kind, name, value) {
@@ -28,7 +38,7 @@ const wsss = {
     const key = `${kind}:${name}`;
     if (!wsss.asked.has(key)) {
       wsss.asked.set(key, new Promise((done) => {
-        const script = element("script", { src: file });
+        const script = element("script", { src: wsss.file(file) });
         script.addEventListener("load", () => done(wsss.values.get(key) ?? null));
         script.addEventListener("error", () => done(null));
         document.head.append(script);
@@ -188,7 +198,7 @@ let plotly = null;
 /* Plotly, which is large, is read when the first figure is drawn. */
 function plotlyRead() {
   plotly ??= new Promise((done, failed) => {
-    const script = element("script", { src: "plotly.min.js" });
+    const script = element("script", { src: wsss.file("plotly.min.js") });
     script.addEventListener("load", done);
     script.addEventListener("error", failed);
     document.head.append(script);

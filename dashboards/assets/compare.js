@@ -145,7 +145,7 @@ function open(at) {
   const stage = viewer.querySelector(".stage");
   stage.style.aspectRatio = `${width} / ${height}`;
   stage.style.setProperty("--ratio", width / height);
-  const picture = (file, alt) => element("img", { src: `layers/${file}`, alt });
+  const picture = (file, alt) => element("img", { src: wsss.file(`layers/${file}`), alt });
   const layer = (split, source, className) => {
     const own = split.layers(row).find((l) => l.key === split.own(split.index.sources[source]));
     const made = picture(own.file(found.id), own.title);
@@ -203,7 +203,7 @@ function compare() {
 }
 
 async function start() {
-  const asked = new URLSearchParams(location.search);
+  const asked = new URLSearchParams(wsss.search());
   const names = [...fields.a.options].map((o) => o.value);
   if (!names.length) return;
   fields.a.value = names.includes(asked.get("a")) ? asked.get("a") : names[0];

@@ -246,7 +246,7 @@ function showImage() {
   const stage = viewer.querySelector(".stage");
   stage.style.aspectRatio = `${size[0]} / ${size[1]}`;
   stage.style.setProperty("--ratio", size[0] / size[1]);
-  const picture = (file, alt) => element("img", { src: `layers/${file}`, alt });
+  const picture = (file, alt) => element("img", { src: wsss.file(`layers/${file}`), alt });
   const image = picture(`${split.index.shards}/${id}.jpg`, id);
   const heat = element("canvas", { className: "map" });
   const seed = element("canvas", { className: "mask", id: "seed" });
@@ -285,7 +285,7 @@ async function open(place) {
   await state.split.loadFor([place]);
   showImage();
   if (!viewer.open) viewer.showModal();
-  history.replaceState(null, "", `#${state.split.ids[place]}`);
+  wsss.at(`#${state.split.ids[place]}`);
 }
 
 function step(by) {
@@ -303,7 +303,7 @@ viewer.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
-viewer.addEventListener("close", () => history.replaceState(null, "", "#"));
+viewer.addEventListener("close", () => wsss.at("#"));
 viewer.querySelector(".panel").addEventListener("submit", (event) => event.preventDefault());
 for (const button of viewer.querySelectorAll(".bar button")) {
   const does = { previous: () => step(-1), next: () => step(1), close: () => viewer.close() };
@@ -340,7 +340,7 @@ for (const [name, by] of [["back", -1], ["on", 1]]) {
 async function start() {
   if (innerWidth < NARROW) fields.size.value = 150;
   look();
-  const id = decodeURIComponent(location.hash.slice(1));
+  const id = decodeURIComponent(wsss.hash().slice(1));
   await choose();
   if (id && state.split && state.split.places.has(id)) open(state.split.places.get(id));
 }

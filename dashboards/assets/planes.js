@@ -222,7 +222,7 @@ function card(split, place, shown, opened) {
   const stack = element("span", { className: "stack" });
   const [width, height] = row ? split.size(row) : [4, 3];
   stack.style.aspectRatio = `${width} / ${height}`;
-  const picture = (file, kind, alt) => element("img", { src: `layers/${file}`, alt, className: kind,
+  const picture = (file, kind, alt) => element("img", { src: wsss.file(`layers/${file}`), alt, className: kind,
     loading: "lazy", decoding: "async", width, height });
   stack.append(picture(`${split.index.shards}/${id}.jpg`, "image", ""));
   for (const layer of split.layers(row)) {

@@ -19,7 +19,7 @@ from drawn_records import make_sweep, make_trials
 from drawn_store import add_sweep, drawn_store, metrics
 from PIL import Image
 from test_site import hostile, run_of
-from wsss.dashboards import pictures
+from wsss.dashboards import pictures, single
 from wsss.dashboards.records import TRIALS
 from wsss.dashboards.server import Server
 from wsss.dashboards.shelf import Shelf
@@ -295,3 +295,47 @@ def test_a_training_is_followed_and_its_end_is_seen(store: Store, browser: Any) 
                     until(run, f"/step {count} of 40/.test(document.body.textContent)")
         until(page, "!/running/.test(document.querySelector('#runs tbody').textContent)")
         assert page.evaluate("window.same")
+
+
+def test_a_report_in_one_file(scenes: Path, tmp_path: Path, browser: Any) -> None:
+    """Links, back, figures, pictures and data work, and nothing else is read."""
+    shutil.copytree(scenes, tmp_path / "store")
+    store = Store(tmp_path / "store")
+    add_sweep(store, 24, "sweep-0")
+    out = tmp_path / "report.html"
+    single.write(Site(store), out, "run.run-0.html")
+    shutil.rmtree(tmp_path / "store")
+    wrong: list[str] = []
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.on("console", lambda m: wrong.append(m.text) if is_wrong(m) else None)
+    page.on("pageerror", lambda e: wrong.append(str(e)))
+    own = ("data:", "blob:", out.as_uri())
+    page.on("request", lambda r: None if r.url.startswith(own) else wrong.append(r.url))
+    page.goto(out.as_uri())
+    inner = page.frame_locator("iframe")
+    inner.get_by_role("heading", name="run-0").first.wait_for()
+    inner.locator(".js-plotly-plot").first.wait_for()
+    inner.get_by_role("link", name="Prototypes").click()
+    strip = inner.locator(".prototypes img").first
+    strip.wait_for()
+    assert (
+        strip.evaluate("async (image) => { await image.decode(); return image.naturalHeight; }")
+        == 96
+    )
+    page.go_back()
+    inner.get_by_role("link", name="Images").click()
+    inner.get_by_role("button", name="Open scene").first.click()
+    inner.get_by_label("Maps of").select_option(label="LPCAM")
+    inner.locator("[name=threshold]").wait_for()
+    page.keyboard.press("Escape")
+    inner.get_by_role("link", name="Compare with another run").click()
+    inner.locator("[name=a-of]").select_option(label="CAM on val")
+    inner.locator("[name=b-of]").select_option(label="LPCAM on val")
+    inner.locator("#gained .open, #lost .open").first.wait_for()
+    assert inner.locator("select[name=a]").input_value() == "run-0"
+    inner.get_by_role("link", name="Overview").click()
+    inner.get_by_role("link", name="sweep-0").first.click()
+    inner.get_by_role("heading", level=1).wait_for()
+    assert "sweep" in page.title()
+    assert wrong == []
+    page.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import io
 import json
@@ -308,6 +309,8 @@ def test_the_command_says_which_page_to_open(
         (("dashboard", "--port", "70000"), "port 70000 cannot be used"),
         (("report", "out", "--run", "../x"), "'../x' is not allowed"),
         (("report", "out", "--sweep", "gone"), "there is no "),
+        (("report", "store", "--single-file"), "store is a folder"),
+        (("report", "store/data/scenes.json", "--single-file"), "something else than a report"),
     ],
 )
 def test_bad_input_is_one_sentence_and_code_two(
@@ -318,11 +321,32 @@ def test_bad_input_is_one_sentence_and_code_two(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(store.root.parent)
+    foreign = store.root / "data" / "scenes.json"
+    foreign.parent.mkdir(exist_ok=True)
+    foreign.write_text("{}")
     assert main(words) == 2
     said = capsys.readouterr().err
     assert sentence in said
     assert said.count("\n") == 1
     assert not Path("out").exists()
+    assert foreign.read_text() == "{}"
+
+
+def test_a_report_in_one_file_replaces_its_like(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every file of the site is in it, as it is."""
+    out = tmp_path / "new" / "report.html"
+    asked = ["report", str(out), "--store", str(store.root), "--run", "run-1", "--single-file"]
+    for _ in range(2):
+        assert main(asked) == 0
+    assert capsys.readouterr().out == 2 * f"page: {out.as_uri()}\n"
+    site = Site(store, runs=["run-1"], sweeps=[])
+    held = dict(re.findall(r'data-path="([^"]+)">([^<]*)<', out.read_text()))
+    assert set(held) == set(site.paths())
+    for path in ("run.run-1.html", "plotly.min.js", min(p for p in held if p.endswith(".jpg"))):
+        assert base64.b64decode(held[path]) == site.file(path)
+    assert [p.name for p in out.parent.iterdir()] == ["report.html"]
 
 
 def test_the_leaderboard_is_in_the_tables_it_cites() -> None:

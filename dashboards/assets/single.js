@@ -1,0 +1,65 @@
+"use strict";
+/* Shows the pages that this file holds, one at a time in a frame. What follows # in the address is
+   the page, its question and its place, so that links, back and forward work as usual. */
+
+const KINDS = { html: "text/html", js: "text/javascript", css: "text/css", png: "image/png", jpg: "image/jpeg" };
+const frame = document.querySelector("iframe");
+const urls = new Map();
+
+function bytes(path) {
+  const holder = document.querySelector(`script[data-path="${CSS.escape(path)}"]`);
+  return holder && Uint8Array.from(atob(holder.textContent), (c) => c.charCodeAt(0));
+}
+
+/* What the pages in the frame ask for. */
+globalThis.wsssFiles = {
+  search: "",
+  hash: "",
+  url(path) {
+    if (!urls.has(path)) {
+      const found = bytes(path);
+      if (!found) return "data:,";
+      const kind = KINDS[path.split(".").pop()];
+      urls.set(path, URL.createObjectURL(new Blob([found], { type: kind })));
+    }
+    return urls.get(path);
+  },
+  at(hash) {
+    const page = location.hash.slice(1).split("#")[0] || document.body.dataset.start;
+    history.replaceState(null, "", `#${page}${hash}`);
+  },
+};
+
+function show() {
+  const asked = location.hash.slice(1) || document.body.dataset.start;
+  const [, path, search, hash] = /^([^?#]*)(\?[^#]*)?(#.*)?$/.exec(asked);
+  const found = bytes(path) ?? bytes(document.body.dataset.start);
+  const page = new DOMParser().parseFromString(new TextDecoder().decode(found), "text/html");
+  page.querySelector("meta[http-equiv]").remove(); // this file's own holds in the frame too
+  for (const [query, name] of [["script[src]", "src"], ["img[src]", "src"], ["link[rel=stylesheet]", "href"]]) {
+    for (const item of page.querySelectorAll(query)) {
+      const file = item.getAttribute(name);
+      if (!file.startsWith("data:")) item.setAttribute(name, wsssFiles.url(file));
+    }
+  }
+  Object.assign(wsssFiles, { search: search ?? "", hash: hash ?? "" });
+  document.title = page.title;
+  frame.title = page.title;
+  frame.srcdoc = `<!doctype html>${page.documentElement.outerHTML}`;
+}
+
+frame.addEventListener("load", () => {
+  const page = frame.contentDocument;
+  const place = (hash) => page.getElementById(decodeURIComponent(hash.slice(1)))?.scrollIntoView();
+  page.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href]");
+    const to = link && link.getAttribute("href");
+    if (!to || /^[a-z]+:/.test(to)) return;
+    event.preventDefault();
+    if (to.startsWith("#")) place(to);
+    else location.hash = to;
+  });
+  if (wsssFiles.hash) place(wsssFiles.hash);
+});
+addEventListener("hashchange", show);
+show();

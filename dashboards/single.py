@@ -1,0 +1,79 @@
+"""A site in one file: every page and picture inside it, shown by a script of its own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from ..platform.errors import InputError
+from ..platform.store import write_atomic
+from .pages import ASSETS, MARK
+from .site import Site
+from .tables import esc
+
+FRAME = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+{mark}
+<title>wsss</title>
+<link rel="icon" href="data:,">
+<style>
+body {{ margin: 0 }}
+iframe {{ border: 0; width: 100vw; height: 100vh; display: block }}
+</style>
+</head>
+<body data-start="{start}">
+<iframe></iframe>
+<noscript>This page needs scripts.</noscript>
+"""
+POLICY = (
+    "default-src 'none'; script-src 'sha256-{hash}' blob:; style-src blob: 'unsafe-inline'; "
+    "img-src data: blob:; base-uri 'none'; form-action 'none'"
+)
+
+
+def write(
+    site: Site, out: Path, start: str, told: Callable[[int], None] = lambda done: None
+) -> None:
+    """Writes all files of a site as one page, whole or not at all.
+
+    Args:
+        site: that does not follow its store.
+        out: the file; an earlier one is replaced.
+        start: the page that is shown first.
+        told: called with how many files are written, now and then.
+
+    Raises:
+        InputError: `out` is a folder or something else than a report, or what pages are made of
+            cannot be read. What was there stays as it was.
+    """
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; name a file for a report in one file")
+    if out.exists() and MARK not in out.read_bytes()[:4096].decode(errors="replace"):
+        raise InputError(f"{out} is something else than a report; name another file")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    script = (ASSETS / "single.js").read_text()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    head = FRAME.format(policy=POLICY.format(hash=digest), mark=MARK, start=esc(start))
+
+    def files(stream: BinaryIO) -> None:
+        put = stream.write
+        put(head.encode())
+        for number, path in enumerate(site.paths()):
+            body = site.file(path)
+            if body is not None:
+                put(f'<script type="text/plain" data-path="{esc(path)}">'.encode())
+                put(base64.b64encode(body))
+                put(b"</script>\n")
+            if number % 50 == 0:
+                told(number)
+        put(f"<script>{script}</script>\n</body>\n</html>\n".encode())
+
+    write_atomic(out, files)
