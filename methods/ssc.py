@@ -203,6 +203,10 @@ class EarlyStages(nn.Module):
         return [c1, self.backbone.stage("c2", c1)]
 
 
+MODULATION: Mapping[str, float] = {"ssc.delta": 1.0, "ssc.perceptual": 0.0, "ssc.warm_up": 0.6}
+"""Self-modulation alone, of a classifier that has learnt: what measures best here (README)."""
+
+
 class SSC(Method):
     """Spatial structure constraints."""
 
@@ -222,14 +226,8 @@ class SSC(Method):
             "training.batch_size": 6,
             "training.epochs": 10,
         },
-        "default": {
-            **IRN_PRESETS["default"],
-            "ssc.delta": 1.0,
-            "ssc.perceptual": 0.0,
-            "ssc.warm_up": 0.6,
-            "ssc.picture": 4,
-        },
-        "scenes": {**IRN_PRESETS["scenes"], "ssc.picture": 2},
+        "default": {**IRN_PRESETS["default"], **MODULATION, "ssc.picture": 4},
+        "scenes": {**IRN_PRESETS["scenes"], **MODULATION, "ssc.picture": 2},
     }
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "suppression": {"ssc.delta": 0.55, "ssc.perceptual": 0.0, "ssc.modulation": 0.0},
