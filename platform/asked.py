@@ -36,6 +36,18 @@ def source(options: argparse.Namespace) -> Source:
     return Folder(options.path)
 
 
+def combination(text: str) -> dict[str, str]:
+    """What METHOD[:LOCALIZER] names.
+
+    Raises:
+        InputError: it names no method.
+    """
+    method, _, localizer = text.partition(":")
+    if not method:
+        raise InputError(f"a combination is METHOD[:LOCALIZER], not {text!r}")
+    return {"method": method, "localizer": localizer}
+
+
 def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     from .recipes import recipe
 

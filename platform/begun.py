@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from .options import walk
 from .runs import RunRecord, StageRecord, SweepRecord
 from .store import versions
 
@@ -46,14 +45,13 @@ def run(pipeline: Pipeline, name: str, command: str, started: str) -> RunRecord:
 
 def sweep(wanted: Sweep, name: str, command: str) -> SweepRecord:
     """What is known of a sweep before its first trial."""
-    changed = {field: value for field, value, _ in walk(wanted.base) if field in wanted.space}
     return SweepRecord(
         name=name,
         method=wanted.base.localizer_name,
         dataset=wanted.base.data,
         split=wanted.split,
         space={field.rpartition(".")[2]: list(v) for field, v in wanted.space.items()},
-        default={field.rpartition(".")[2]: value for field, value in changed.items()},
+        default=wanted.default,
         trials=(),
         best=None,
         run=None,

@@ -61,12 +61,7 @@ def run(options: argparse.Namespace, command: str) -> None:
 
 def compare(options: argparse.Namespace, command: str) -> None:
     """`wsss compare`: methods, or methods read by others' localizers, in one table."""
-    wanted: dict[str, dict[str, Any]] = {}
-    for text in options.methods:
-        method, _, localizer = text.partition(":")
-        if not method:
-            raise InputError(f"compare takes METHOD[:LOCALIZER], not {text!r}")
-        wanted[text] = {"method": method, "localizer": localizer}
+    wanted = {text: asked.combination(text) for text in options.methods}
     _side_by_side(options, command, wanted)
 
 
@@ -165,13 +160,16 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     from . import spaces
     from .sweep import run as run_sweep
     from .text import best_points, comparison
-    from .trial import Sweep
+    from .trial import COMBINATION, Sweep
 
     store = Store(options.store)
     base = asked.experiment(options, store, options.seed)
     title, space = spaces.find(base.localizer_name, options.space)
+    words = [str(word) for word in space.get(COMBINATION, ())]
+    of = {w: asked.combination(w) for w in words}
     wanted = Sweep(
         base=base,
+        bases={w: asked.experiment(options, store, options.seed, **of[w]) for w in words},
         space=space,
         trials=options.trials,
         split=options.split,
@@ -215,6 +213,8 @@ def figure(options: argparse.Namespace, command: str) -> None:
 
     store = Store(options.store)
     method, found = spaces.figure(options.figure)
+    if options.imported:
+        raise InputError("a figure varies a method's own options; leave out --imported")
     points = {repr(changes): changes for of in found["panels"].values() for _, changes, _ in of}
     space: dict[str, list[Any]] = {}
     for changes in points.values():
@@ -253,7 +253,7 @@ def _both(
 
 def _announce(store: Store, wanted: Sweep) -> None:
     """What the trials will compute together, and what of it is there."""
-    from .trial import cost
+    from .trial import MOST_COUNTED, cost
 
     missing, there = cost(store, wanted)
     lists = [
@@ -261,7 +261,7 @@ def _announce(store: Store, wanted: Sweep) -> None:
     ]
     trials = f"{wanted.count * wanted.repeats} trials"
     if wanted.kind == "tpe":
-        trials += ", chosen on the way; of the whole space"
+        trials += f", chosen on the way; of the space's first {MOST_COUNTED:,} points at most"
     say(f"{trials}: to compute {lists[0]}; there {lists[1]}")
 
 

@@ -24,7 +24,6 @@ from typing import Any
 
 from .errors import InputError
 from .ledger import Ledger, Plan
-from .options import walk
 from .pipeline import Pipeline
 from .progress import Silent
 from .runs import SweepRecord, Trial, ranking, read_sweep, score_from_json, write_json
@@ -91,6 +90,7 @@ def _run(
         with contextlib.suppress(InputError):  # the trials that need it will say so
             base.execute()
     _tune(store, sweep, ledger, progress)
+    shutil.rmtree(store.root / "tune" / ledger.name, ignore_errors=True)  # the ledger has it all
     trials = ledger.trials()
     _clean(store, sweep, trials)
     ranked = ranking(trials)
@@ -100,7 +100,7 @@ def _run(
         dataset=sweep.base.data,
         split=sweep.split,
         space={short(k): list(v) for k, v in sweep.space.items()},
-        default={short(k): value for k, value, _ in walk(sweep.base) if k in sweep.space},
+        default=sweep.default,
         trials=tuple(trials),
         best=ranked[0].trials[0].id if ranked else None,
         run=None,
@@ -125,6 +125,7 @@ class Asked:
     def __init__(self, sweep: Sweep, done: Sequence[Trial]) -> None:
         self.sweep = sweep
         self.values: dict[int, float | None] = {int(t.id): t.value for t in done}
+        self.best = max((t.value for t in done if t.status == "done" and t.value), default=0.0)
         total = sweep.count * sweep.repeats
         self.left = [k for k in range(total) if k not in self.values]
         self.number: dict[str, int] = {}
@@ -254,6 +255,8 @@ def _watch(ledger: Ledger, asked: Asked, progress: Silent) -> Any:
             ended = _trial(number, trial, tuple(rungs.get(trial.trial_id, ())))
             ledger.add(ended)
             asked.values[number] = ended.value
+            if ended.status == "done":
+                asked.best = max(asked.best, ended.value or 0.0)
             progress.update(_state(asked, trials, ended), len(asked.values), total)
 
         on_trial_error = on_trial_complete
@@ -264,11 +267,10 @@ def _watch(ledger: Ledger, asked: Asked, progress: Silent) -> Any:
 def _state(asked: Asked, trials: Sequence[Any], ended: Trial) -> str:
     """How the sweep stands, in words."""
     running = sum(t.status == "RUNNING" for t in trials)
-    values = [v for v in asked.values.values() if v is not None]
     parts = [f"{running} running"] if running else []
-    if failed := len(asked.values) - len(values):
+    if failed := sum(value is None for value in asked.values.values()):
         parts.append(f"{failed} failed ({ended.error})" if ended.error else f"{failed} failed")
-    return ", ".join([*parts, *([f"best {100 * max(values):.1f} %"] if values else [])])
+    return ", ".join([*parts, *([f"best {100 * asked.best:.1f} %"] if asked.best else [])])
 
 
 def _trial(number: int, trial: Any, rungs: tuple[tuple[int, float], ...]) -> Trial:

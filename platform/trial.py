@@ -13,7 +13,7 @@ from typing import Any
 
 from .errors import InputError
 from .experiment import Experiment
-from .options import replaced
+from .options import replaced, walk
 from .pipeline import Pipeline
 from .runs import Score, SweepRecord, as_json
 from .search import Fixed, Search, grid, search, size
@@ -23,6 +23,10 @@ from .store import Stage, Store, digest
 
 MOST_TRIALS = 100_000
 SCHEDULERS = ("", "asha")
+COMBINATION = "combination"
+"""The field of a space whose values, METHOD[:LOCALIZER], are whole experiments (`Sweep.bases`)."""
+MOST_COUNTED = 2_000
+"""Points of a search that chooses on its way whose cost is looked at."""
 REDUCTION = 2
 """ASHA goes on with one of so many trials at each rung, and the next rung is as many times
 further."""
@@ -41,10 +45,11 @@ class Sweep:
         repeats: seeds of each point, from the base's on.
         kind: of the search (`search.SEARCHES`); none: the grid, or random where trials are fewer.
         scheduler: `asha` stops trainings early that do worse than others.
-        retries: further tries of a trial that fails.
+        retries: further tries of a trial that fails, and as many of one whose process dies.
         listed: the points, where they are no product of values; `space` then tells what they
             vary.
         figure: the paper's figure that the sweep is for, if it is for one.
+        bases: the untuned experiments that the values of the field `combination` stand for.
     """
 
     base: Experiment
@@ -58,6 +63,7 @@ class Sweep:
     retries: int = 0
     listed: tuple[Mapping[str, Any], ...] = ()
     figure: str = ""
+    bases: Mapping[str, Experiment] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         least = {"trials": 0, "concurrent": 1, "repeats": 1, "retries": 0}
@@ -72,9 +78,12 @@ class Sweep:
         self.search  # noqa: B018  (raises what is wrong with it)
         if len({short(field) for field in self.space}) < len(self.space):
             raise InputError(f"a space has two fields of one name: {', '.join(self.space)}")
-        for field, values in self.space.items():
-            for value in values:
-                replaced(self.base, {field: value})
+        if lacking := set(self.space.get(COMBINATION, ())) - set(self.bases):
+            raise InputError(f"nothing says what the combinations {sorted(lacking)} are")
+        for base in self.bases.values() or [self.base]:
+            for field, values in self.space.items():
+                for value in values if field != COMBINATION else ():
+                    replaced(base, {field: value})
         if self.scheduler not in SCHEDULERS:
             raise InputError(f"unknown scheduler {self.scheduler!r}; there is asha")
         if self.scheduler and self.base.imported:
@@ -106,29 +115,42 @@ class Sweep:
         chosen = [self.kind, self.concurrent] if self.kind == "tpe" else []
         stopped = [self.scheduler] if self.scheduler else []
         listed = [self.listed] if self.listed else []
+        bases = [{k: as_json(e.as_dict()) for k, e in self.bases.items()}] if self.bases else []
         repeats = [self.repeats] if self.repeats > 1 else []
-        how = [*repeats, *chosen, *stopped, *listed, as_json(self.base.as_dict())]
+        how = [*repeats, *chosen, *stopped, *listed, *bases, as_json(self.base.as_dict())]
         return digest([base.digest, self.space, self.count, self.split, *how])
 
     def seeded(self, seed: int) -> Experiment:
         """The base with another seed, its host too."""
-        host = self.base.host and dataclasses.replace(self.base.host, seed=seed)
-        return dataclasses.replace(self.base, seed=seed, host=host)
+        return _seeded(self.base, seed)
+
+    def at(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:
+        """The whole experiment of one point; without a seed the base's."""
+        base = self.bases[params[COMBINATION]] if COMBINATION in params else self.base
+        fields = {field: value for field, value in params.items() if field != COMBINATION}
+        return replaced(base if seed is None else _seeded(base, seed), fields)
+
+    @property
+    def default(self) -> dict[str, Any]:
+        """What the fields of the space are in the base, by their short names."""
+        known = {short(field): value for field, value, _ in walk(self.base) if field in self.space}
+        if COMBINATION in self.space:
+            of = (self.base.method, self.base.localizer)
+            known[COMBINATION] = ":".join(word for word in of if word)
+        return known
 
     def trial_experiment(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:
         """The experiment of one point, scored on the objective's split only, and no further
         than the fields of the space reach; without a seed the base's."""
-        base = self.base if seed is None else self.seeded(seed)
-        scoring = dataclasses.replace(base.scoring, splits=(self.split,))
-        out = dataclasses.replace(base, scoring=scoring)
+        changes: dict[str, Any] = {"scoring.splits": (self.split,)}
         segments = any(field.startswith("segment.") for field in self.space)
         if segments:
-            out = replaced(out, {"segment.splits": (self.split,)})
+            changes["segment.splits"] = (self.split,)
         else:
-            out = replaced(out, {"segment.network": ""})
+            changes["segment.network"] = ""
         if not segments and not any(field.startswith("refine.") for field in self.space):
-            out = replaced(out, {"refine.kind": ""})
-        return replaced(out, params)
+            changes["refine.kind"] = ""
+        return replaced(self.at(params, seed), {k: changes[k] for k in changes if k not in params})
 
     @property
     def rungs(self) -> list[int]:
@@ -138,6 +160,11 @@ class Sweep:
         return [n for k in range(8) if (n := first * REDUCTION**k) < epochs]
 
 
+def _seeded(experiment: Experiment, seed: int) -> Experiment:
+    host = experiment.host and dataclasses.replace(experiment.host, seed=seed)
+    return dataclasses.replace(experiment, seed=seed, host=host)
+
+
 def short(field: str) -> str:
     """The name of a field without its group, as papers print it."""
     return field.rpartition(".")[2]
@@ -145,12 +172,14 @@ def short(field: str) -> str:
 
 def cost(store: Store, sweep: Sweep) -> tuple[Counter[str], Counter[str]]:
     """How many different artefacts the trials need, by stage: those to compute, those there; of
-    a search that chooses on its way, those of the whole space."""
+    a search that chooses on its way, those of the whole space, or of its first MOST_COUNTED
+    points."""
     missing: dict[str, str] = {}
     there: dict[str, str] = {}
     chosen = sweep.kind == "tpe"
-    points = grid(sweep.space) if chosen else (sweep.search.ask(k, {}) for k in range(sweep.count))
-    for point, seed in itertools.product(itertools.islice(points, MOST_TRIALS), sweep.seeds):
+    every = itertools.islice(grid(sweep.space), MOST_COUNTED)
+    points = every if chosen else (sweep.search.ask(k, {}) for k in range(sweep.count))
+    for point, seed in itertools.product(points, sweep.seeds):
         try:
             pipeline = Pipeline(store, sweep.trial_experiment(point or {}, seed))
         except InputError:  # the trial will say it
@@ -269,4 +298,4 @@ def rung(store: Store, pipeline: Pipeline, split: str, epochs: int, train: bool)
 def best_experiment(sweep: Sweep, record: SweepRecord, seed: int) -> Experiment:
     """The base experiment with the parameters of the best point."""
     best = next(t for t in record.trials if t.id == record.best)
-    return replaced(sweep.seeded(seed), {field: best.params[short(field)] for field in sweep.space})
+    return sweep.at({field: best.params[short(field)] for field in sweep.space}, seed)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from wsss.platform import spaces
+from wsss.platform.asked import combination
 from wsss.platform.errors import InputError
 from wsss.platform.experiment import experiment
 from wsss.platform.method import methods
-from wsss.platform.trial import Sweep
+from wsss.platform.trial import COMBINATION, Sweep
 
 NAMES = sorted(p.stem for p in (Path(__file__).parents[1] / "tune_spaces").glob("*.py"))
 
@@ -31,7 +32,11 @@ def test_every_value_is_allowed(name):
         for field, values in space.items():
             assert len(set(values)) == len(values) > 0
             for value in values:
-                experiment("cam" if name == "common" else name, changes={field: value})
+                if field == COMBINATION:
+                    of = combination(value)
+                    experiment(of["method"], localizer=of["localizer"])
+                else:
+                    experiment("cam" if name == "common" else name, changes={field: value})
 
 
 @pytest.mark.parametrize("name", methods())

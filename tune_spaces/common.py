@@ -6,6 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
+    "combinations": {
+        "combination": ("cam", "lpcam", "sipe", "sipe:lpcam", "cpal", "cpal:lpcam"),
+        "refine.kind": ("", "irn"),
+    },
     "refinement": {
         "refine.kind": ("", "crf", "irn"),
     },

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from wsss.platform.errors import InputError
+from wsss.platform.experiment import experiment
 from wsss.platform.ledger import Ledger
 from wsss.platform.options import replaced
 from wsss.platform.progress import Silent
 from wsss.platform.runs import Trial, as_json
+from wsss.platform.search import grid
 from wsss.platform.sweep import Asked, run
 from wsss.platform.trial import Sweep, cost
 
@@ -83,6 +85,34 @@ def test_the_cost_of_a_search_that_chooses_is_that_of_its_space(job: Any) -> Non
     missing, there = cost(job.store, sweep)
     assert missing["centers"] == missing["scores"] == 3
     assert there["network"] == 1
+
+
+def test_combinations_are_whole_experiments(job: Any) -> None:
+    """Each with its own options; other fields hold in all; what is shared is computed once."""
+    base = job.experiment
+    changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
+    plain = experiment("cam", preset="scenes", changes=changes)
+    bases = {"lpcam": base, "cam": plain}
+    space = {"combination": ["cam", "lpcam"], "refine.kind": ["", "crf"]}
+    sweep = Sweep(base=base, space=space, bases=bases)
+    assert sweep.default == {"combination": "lpcam", "kind": ""}
+    found = {
+        (p["combination"], p["refine.kind"]): sweep.trial_experiment(p, 3) for p in grid(space)
+    }
+    assert len(found) == 4
+    for (name, kind), made in found.items():
+        assert (made.method, made.refine.kind, made.seed) == (name, kind, 3)
+        assert made.training == base.training
+    missing, there = cost(job.store, sweep)
+    assert there["network"] == 1
+    assert missing["network"] == 0
+    assert missing["labels"] == 2
+    with pytest.raises(InputError, match=r"nothing says what the combinations \['cam'\] are"):
+        Sweep(base=base, space=space, bases={"lpcam": base})
+    with pytest.raises(InputError, match=r"unknown field 'lpcam.K'"):
+        Sweep(base=base, space={**space, "lpcam.K": [2]}, bases=bases)
+    other = dataclasses.replace(sweep, bases={**bases, "cam": replaced(plain, {"seed": 4})})
+    assert other.key(job.pipeline) != sweep.key(job.pipeline)
 
 
 def test_points_are_told_when_all_their_seeds_have_ended(job: Any) -> None:
