@@ -36,7 +36,7 @@ def source(options: argparse.Namespace) -> Source:
     return Folder(options.path)
 
 
-def combination(text: str) -> dict[str, str]:
+def combination(text: str) -> dict[str, Any]:
     """What METHOD[:LOCALIZER] names.
 
     Raises:
