@@ -10,6 +10,7 @@ from . import datasets
 from .data.record import Source
 from .errors import InputError
 from .options import parse
+from .spaces import COMBINATION, Space
 from .store import Store
 
 if TYPE_CHECKING:
@@ -108,3 +109,10 @@ def experiment(
         host=host,
         changes={**(changes or {}), **wanted},
     )
+
+
+def combinations(options: argparse.Namespace, store: Store, space: Space) -> dict[str, Experiment]:
+    """The experiment of each value of a space's field `combination`, by value."""
+    words = [str(word) for word in space.get(COMBINATION, ())]
+    of = {word: combination(word) for word in words}
+    return {word: experiment(options, store, options.seed, **of[word]) for word in words}

@@ -160,16 +160,14 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     from . import spaces
     from .sweep import run as run_sweep
     from .text import best_points, comparison
-    from .trial import COMBINATION, Sweep
+    from .trial import Sweep
 
     store = Store(options.store)
     base = asked.experiment(options, store, options.seed)
     title, space = spaces.find(base.localizer_name, options.space)
-    words = [str(word) for word in space.get(COMBINATION, ())]
-    of = {w: asked.combination(w) for w in words}
     wanted = Sweep(
         base=base,
-        bases={w: asked.experiment(options, store, options.seed, **of[w]) for w in words},
+        bases=asked.combinations(options, store, space),
         space=space,
         trials=options.trials,
         split=options.split,

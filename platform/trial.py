@@ -17,14 +17,12 @@ from .options import replaced, walk
 from .pipeline import Pipeline
 from .runs import Score, SweepRecord, as_json
 from .search import Fixed, Search, grid, search, size
-from .spaces import Space
+from .spaces import COMBINATION, Space
 from .steps import classify
 from .store import Stage, Store, digest
 
 MOST_TRIALS = 100_000
 SCHEDULERS = ("", "asha")
-COMBINATION = "combination"
-"""The field of a space whose values, METHOD[:LOCALIZER], are whole experiments (`Sweep.bases`)."""
 MOST_COUNTED = 2_000
 """Points of a search that chooses on its way whose cost is looked at."""
 REDUCTION = 2

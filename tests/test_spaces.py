@@ -11,7 +11,8 @@ from wsss.platform.asked import combination
 from wsss.platform.errors import InputError
 from wsss.platform.experiment import experiment
 from wsss.platform.method import methods
-from wsss.platform.trial import COMBINATION, Sweep
+from wsss.platform.spaces import COMBINATION
+from wsss.platform.trial import Sweep
 
 NAMES = sorted(p.stem for p in (Path(__file__).parents[1] / "tune_spaces").glob("*.py"))
 
