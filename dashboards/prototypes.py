@@ -45,11 +45,12 @@ def kept(run: RunRecord, shelf: Shelf) -> dict[str, tuple[str, str]]:
 
 
 def prototypes_page(run: RunRecord, shelf: Shelf) -> Page:
-    """All prototypes of a run, a section a class."""
+    """All prototypes of a run, a section a class, those that are scored first."""
     sections = []
     for name, (split, key) in kept(run, shelf).items():
         known, score = shelf.patches(key), run.scores[name][split]
-        for value in sorted({value for value, _ in known}):
+        values = {value for value, _ in known}
+        for value in sorted(values, key=lambda v: (v not in score.scored, v)):
             of_class = {k: of for (v, k), of in known.items() if v == value}
             title = f"{label(name)}: {score.classes[value]}" if value < len(score.classes) else ""
             figures = [_figure(key, value, k, of) for k, of in sorted(of_class.items())]
