@@ -57,7 +57,7 @@ def sensitivity(sweep: SweepRecord) -> Figure:
             **({"matches": "y"} if k else {}),
         }
         found = {t.params[name] for t in done if name in t.params}
-        if any(isinstance(v, str | bool) for v in found):
+        if not numeric(list(found)):
             layout[f"xaxis{suffix}"]["type"] = "category"
         elif 0 < len(found) <= TICKS:
             layout[f"xaxis{suffix}"]["tickvals"] = sorted(found, key=float)

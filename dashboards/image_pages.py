@@ -21,8 +21,9 @@ VIEWER = """<dialog id="viewer" aria-labelledby="viewer-title">
 """
 
 
-def images_page(run: RunRecord) -> Page:
-    """All images of a run as layers; the scripts fill it."""
+def images_page(run: RunRecord, others: bool) -> Page:
+    """All images of a run as layers; the scripts fill it. `others`: whether there are runs to
+    compare it with."""
     options = "".join(f'<option value="{esc(s)}">{esc(s)}</option>' for s in pictured(run))
     body = f"""<form class="controls" aria-label="Which images, and how">
 <label>Split <select name="split">{options}</select></label>
@@ -40,11 +41,12 @@ def images_page(run: RunRecord) -> Page:
 <p class="note" id="scope"></p>
 <div class="grid" role="list"></div>
 {NO_SCRIPT}{VIEWER}"""
+    links = [link(f"run.{run.name}.html", "The run")]
+    links += [link(f"compare.html?a={run.name}", "Compare with another run")] if others else []
     header = (
         f"<h1>Images of {esc(run.name)}</h1>\n"
         f"{definitions([('method', label(run.method)), ('data set', run.dataset)])}"
-        f'<p class="links">{link(f"run.{run.name}.html", "The run")} · '
-        f"{link(f'compare.html?a={run.name}', 'Compare with another run')}</p>\n"
+        f'<p class="links">{" · ".join(links)}</p>\n'
         '<p class="note">Enter opens an image. Then: ← → other images, [ ] the seed threshold, '
         "1 to 9 layers, Escape closes.</p>\n"
     )

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from ..platform.runs import Point, SweepRecord, ranking
-from .plotting import COLOURS, DASHES, Figure, build, numeric, sweep_scope, text_of
+from .plotting import COLOURS, DASHES, Figure, build, drawable, numeric, sweep_scope, text_of
 
 Row = tuple[Any, Mapping[str, Any], float | None]
 """A label, the fields that change by dotted name, and what the paper prints, percent, or None."""
@@ -49,7 +49,7 @@ def _ours(rows: Sequence[Row], ranked: Sequence[Point], panel: int, suffix: str)
     """The means of the points here, with their spreads."""
     found = []
     for label, changes, _ in rows:
-        wanted = {field.rpartition(".")[2]: value for field, value in changes.items()}
+        wanted = {field.rpartition(".")[2]: drawable(v) for field, v in changes.items()}
         found += [(label, p) for p in ranked if p.trials[0].params == wanted]
     style = {"color": COLOURS[0], "dash": DASHES[0], "width": 2}
     return go.Scatter(

@@ -7,6 +7,7 @@ escaped, because Plotly reads a little HTML.
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import math
@@ -96,6 +97,27 @@ def objective(trial: Trial) -> float:
     """The objective of a trial that is done."""
     assert trial.value is not None
     return trial.value
+
+
+def drawable(value: Any) -> Value:
+    """A parameter's value as axes take it: a list or nothing as text."""
+    if value is None:
+        return "none"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def drawable_sweep(sweep: SweepRecord) -> SweepRecord:
+    """The sweep with `drawable` values."""
+
+    def plain(params: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: drawable(value) for name, value in params.items()}
+
+    return dataclasses.replace(
+        sweep,
+        space={name: [drawable(v) for v in values] for name, values in sweep.space.items()},
+        default=plain(sweep.default),
+        trials=tuple(dataclasses.replace(t, params=plain(t.params)) for t in sweep.trials),
+    )
 
 
 def numeric(values: Sequence[Value]) -> bool:

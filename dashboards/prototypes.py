@@ -11,16 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..platform.data.images import decode_image
-from ..platform.data.patches import Patch
+from ..platform.data.patches import SUFFIX, Patch
 from ..platform.errors import InputError
 from ..platform.runs import RunRecord
 from .gallery import SHORT
 from .pages import Page, Section, link
-from .shelf import Shelf
+from .shelf import SHOWN, Shelf
 from .tables import definitions, esc, label
 
-SHOWN = 6
-"""Patches of a prototype, of as many images."""
 SIDE = 96
 """Of a patch, pixels of the image."""
 CELL = 16
@@ -30,23 +28,24 @@ Known = Mapping[tuple[int, int], Sequence[Patch]]
 
 
 def kept(run: RunRecord, shelf: Shelf) -> dict[str, tuple[str, str]]:
-    """Of each localizer of a run that has prototypes: split and key of the maps whose images are
-    shown, those of the first split."""
+    """Of each localizer of a run whose maps say where prototypes are closest: split and key of
+    the maps whose images are shown, those of the first such split."""
     found: dict[str, tuple[str, str]] = {}
     for name, of in run.maps.items():
         for split, key in of.items():
             try:
-                there = name not in found and split in run.scores[name] and shelf.patches(key)
-            except (InputError, KeyError):
+                shelf.open("shards", run.shards)
+                there = shelf.open("maps", key).files(SUFFIX)
+            except InputError:  # gone, or not there yet
                 continue
-            if there:
+            if there and name not in found and split in run.scores.get(name, {}):
                 found[name] = (split, key)
     return found
 
 
 def prototypes_page(run: RunRecord, shelf: Shelf) -> Page:
     """All prototypes of a run, a section a class, those that are scored first."""
-    sections = []
+    sections: list[Section] = []
     for name, (split, key) in kept(run, shelf).items():
         known, score = shelf.patches(key), run.scores[name][split]
         values = {value for value, _ in known}
@@ -56,7 +55,7 @@ def prototypes_page(run: RunRecord, shelf: Shelf) -> Page:
             figures = [_figure(key, value, k, of) for k, of in sorted(of_class.items())]
             body = f'<div class="prototypes">{"".join(figures)}</div>\n'
             sections.append(
-                Section(key=f"{name}-{value}", title=title or f"class {value}", body=body)
+                Section(key=f"class{len(sections)}", title=title or f"class {value}", body=body)
             )
     splits = " / ".join(dict.fromkeys(split for split, _ in kept(run, shelf).values()))
     facts = [("method", label(run.method)), ("data set", run.dataset), ("split", splits)]
@@ -71,14 +70,13 @@ def prototypes_page(run: RunRecord, shelf: Shelf) -> Page:
 
 
 def _figure(key: str, value: int, number: int, patches: Sequence[Patch]) -> str:
-    shown = patches[:SHOWN]
-    title = f"{shown[0].kind} {number}"
-    ids = ", ".join(p.id for p in shown)
-    width = SIDE * len(shown)
+    title = f"{patches[0].kind} {number}"
+    ids = ", ".join(p.id for p in patches)
+    width = SIDE * len(patches)
     return (
         f'<figure><img loading="lazy" width="{width}" height="{SIDE}" '
         f'src="{esc(path(key, value, number))}" alt="{esc(f"Closest to {title}: {ids}")}">'
-        f"<figcaption>{esc(title)}: cosine {shown[0].cosine:.2f} to {shown[-1].cosine:.2f}"
+        f"<figcaption>{esc(title)}: cosine {patches[0].cosine:.2f} to {patches[-1].cosine:.2f}"
         f"</figcaption></figure>"
     )
 
@@ -105,7 +103,7 @@ def picture(shelf: Shelf, key: str, shards: str, file: str) -> bytes | None:
     of = known.get((int(match["value"]), int(match["number"]))) if match else None
     if not of:
         return None
-    strip = np.concatenate([_cut(shelf, shards, patch) for patch in of[:SHOWN]], axis=1)
+    strip = np.concatenate([_cut(shelf, shards, patch) for patch in of], axis=1)
     stream = io.BytesIO()
     Image.fromarray(strip).save(stream, "JPEG", quality=85)
     return stream.getvalue()

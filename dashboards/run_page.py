@@ -36,6 +36,7 @@ def run_page(entry: Entry[RunRecord], records: Records, shelf: Shelf) -> Page:
         shelf: for what its artefacts tell; one that is gone leaves its figure out.
     """
     run, scores = entry.record, scores_of(entry.record)
+    others = len(records.names("runs")) > 1
     sections = []
     if scores:
         sections.append(Section(key="summary", title="Scores", body=summary_table(scores)))
@@ -48,10 +49,12 @@ def run_page(entry: Entry[RunRecord], records: Records, shelf: Shelf) -> Page:
         sections.append(Section(key="curves", title="Thresholds and classes", body=body))
     sections.append(Section(key="settings", title="Settings", body=_settings(run, shelf)))
     data = (("page", f"run.{run.name}.html"),)
-    return Page(title=run.name, header=_header(entry, scores, shelf), sections=sections, data=data)
+    return Page(
+        title=run.name, header=_header(entry, scores, shelf, others), sections=sections, data=data
+    )
 
 
-def _header(entry: Entry[RunRecord], scores: Named, shelf: Shelf) -> str:
+def _header(entry: Entry[RunRecord], scores: Named, shelf: Shelf, others: bool) -> str:
     run = entry.record
     counts = ", ".join(dict.fromkeys(f"{s.split} ({s.n:,})" for _, s in scores))
     facts: list[tuple[str, object]] = [
@@ -63,7 +66,7 @@ def _header(entry: Entry[RunRecord], scores: Named, shelf: Shelf) -> str:
         ("machine", run.machine),
         ("rule", " / ".join(dict.fromkeys(s.rule for _, s in scores))),
     ]
-    links = [link(f"compare.html?a={run.name}", "Compare with another run")]
+    links = [link(f"compare.html?a={run.name}", "Compare with another run")] if others else []
     if prototypes.kept(run, shelf):
         links.insert(0, link(f"prototypes.{run.name}.html", "Prototypes"))
     if pictured(run):

@@ -24,6 +24,7 @@ TYPES = {
     "png": "image/png",
     "jpg": "image/jpeg",
 }
+PICTURES = ("layers/", "prototypes/")
 SAFE = {
     "Content-Security-Policy": POLICY + "; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -99,7 +100,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         end = "json" if path.startswith("state/") else path.rpartition(".")[2]
         # Pictures and Plotly never change under their name: artefacts are named by content.
-        fixed = path.startswith("layers/") or path == "plotly.min.js"
+        fixed = path.startswith(PICTURES) or path == "plotly.min.js"
         self._send(HTTPStatus.OK, body, TYPES[end], "max-age=3600" if fixed else "no-store")
 
     def do_HEAD(self) -> None:
@@ -107,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def _file(self, path: str) -> bytes | None:
-        if path.startswith("layers/"):
+        if path.startswith(PICTURES):
             return self.server.site.file(path)
         with self.server.making:  # two threads that make pages gain nothing over one
             return self.server.site.file(path)

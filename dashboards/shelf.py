@@ -14,6 +14,8 @@ from ..platform.store import Store
 from .pictures import Mask
 
 IMAGE = ("id", "image", "height", "width", "labels", "mask")
+SHOWN = 6
+"""Patches of a prototype that pages show, of as many images."""
 KEPT = 32
 """Slices of each kind that are kept in memory."""
 
@@ -27,7 +29,7 @@ class Shelf:
         self.pieces = lru_cache(maxsize=None)(self._pieces)
         self.members = lru_cache(maxsize=None)(self._members)
         self.places = lru_cache(maxsize=None)(self._places)
-        self.patches = lru_cache(maxsize=None)(self._patches)
+        self.patches = lru_cache(maxsize=KEPT)(self._patches)
         self.images = lru_cache(maxsize=KEPT)(self._images)
         self.maps = lru_cache(maxsize=KEPT)(self._maps)
         self.labels = lru_cache(maxsize=KEPT)(self._labels)
@@ -65,12 +67,17 @@ class Shelf:
         return {m.id: m for m in class_maps.read([self._file("maps", key, piece)])}
 
     def _patches(self, key: str) -> dict[tuple[int, int], list[Patch]]:
-        """What is closest to each prototype of class maps, by class and number, closest first."""
+        """The SHOWN patches that are closest to each prototype of class maps, by class and number,
+        closest first."""
         found: dict[tuple[int, int], list[Patch]] = {}
         for path in self.open("maps", key).files(patches.SUFFIX):
             for patch in patches.read(path):
-                found.setdefault((patch.value, patch.number), []).append(patch)
-        return {k: sorted(of, key=lambda p: -p.cosine) for k, of in found.items()}
+                of = found.setdefault((patch.value, patch.number), [])
+                if len(of) < SHOWN or patch.cosine > of[-1].cosine:
+                    of.append(patch)
+                    of.sort(key=lambda p: -p.cosine)
+                    del of[SHOWN:]
+        return found
 
     def _labels(self, key: str, piece: Slice, stage: str = "labels") -> dict[str, Mask]:
         return planes.read(self._file(stage, key, piece))

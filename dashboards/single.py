@@ -56,8 +56,10 @@ def write(
     """
     if out.is_dir():
         raise InputError(f"{out} is a folder; name a file for a report in one file")
-    if out.exists() and MARK not in out.read_bytes()[:4096].decode(errors="replace"):
-        raise InputError(f"{out} is something else than a report; name another file")
+    if out.exists():
+        with out.open("rb") as earlier:
+            if MARK not in earlier.read(4096).decode(errors="replace"):
+                raise InputError(f"{out} is something else than a report; name another file")
     out.parent.mkdir(parents=True, exist_ok=True)
     script = (ASSETS / "single.js").read_text()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -142,7 +142,8 @@ class Site:
         if run is None:
             return None
         if kind == "images":
-            return images_page(run.record) if gallery.pictured(run.record) else None
+            others = len(self.records.names("runs")) > 1
+            return images_page(run.record, others) if gallery.pictured(run.record) else None
         if kind == "prototypes":
             there = prototypes.kept(run.record, self.shelf)
             return prototypes.prototypes_page(run.record, self.shelf) if there else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Mapping
 from typing import Any
@@ -13,13 +14,14 @@ from . import figures, search
 from .pages import Page, Section, command_lines, link, pill, plot, plots
 from .paper_figure import paper_figure
 from .parallel import parallel_coordinates
-from .plotting import is_done
+from .plotting import drawable_sweep, is_done
 from .records import Entry
 from .tables import definitions, esc, label, many, summary_table, trial_table
 
 
 def sweep_page(entry: Entry[SweepRecord]) -> Page:
     """The page of a sweep, done or not."""
+    entry = dataclasses.replace(entry, record=drawable_sweep(entry.record))
     sweep = entry.record
     found = search.importances(sweep)
     body = (
@@ -30,7 +32,7 @@ def sweep_page(entry: Entry[SweepRecord]) -> Page:
         + plot(search.pairs(sweep, found))
     )
     scores = [
-        (f"{label(sweep.method)}, {name}", trial.score)
+        (f"{_subject(sweep, trial)}, {name}", trial.score)
         for name, trial in _chosen(sweep).items()
         if trial.score
     ]
@@ -43,6 +45,11 @@ def sweep_page(entry: Entry[SweepRecord]) -> Page:
         sections.insert(0, top)
     data = (("page", f"sweep.{sweep.name}.html"),)
     return Page(title=sweep.name, header=_header(entry), sections=sections, data=data)
+
+
+def _subject(sweep: SweepRecord, trial: Trial) -> str:
+    """Whose class maps a trial scores."""
+    return str(trial.params.get(spaces.COMBINATION, label(sweep.method)))
 
 
 def _papers(sweep: SweepRecord) -> list[Mapping[str, Any]]:

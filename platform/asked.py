@@ -112,7 +112,13 @@ def experiment(
 
 
 def combinations(options: argparse.Namespace, store: Store, space: Space) -> dict[str, Experiment]:
-    """The experiment of each value of a space's field `combination`, by value."""
+    """The experiment of each value of a space's field `combination`, by value.
+
+    Raises:
+        InputError: a value is no METHOD[:LOCALIZER], or class maps are imported.
+    """
     words = [str(word) for word in space.get(COMBINATION, ())]
+    if words and options.imported:
+        raise InputError("imported class maps are no combination; leave out --imported")
     of = {word: combination(word) for word in words}
     return {word: experiment(options, store, options.seed, **of[word]) for word in words}

@@ -47,7 +47,7 @@ def sweep(wanted: Sweep, name: str, command: str) -> SweepRecord:
     """What is known of a sweep before its first trial."""
     return SweepRecord(
         name=name,
-        method=wanted.base.localizer_name,
+        method=wanted.subject,
         dataset=wanted.base.data,
         split=wanted.split,
         space={field.rpartition(".")[2]: list(v) for field, v in wanted.space.items()},

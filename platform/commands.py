@@ -197,8 +197,7 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     say(f"sweep {name}: {there if known else took}")
     for line in best_points(record):
         say(line)
-    subject = base.localizer_name
-    say(comparison([("untuned", subject, untuned), ("best", subject, best)]))
+    say(comparison([("untuned", base.localizer_name, untuned), ("best", chosen.method, best)]))
     show(store, options.page, chosen.name, name)
 
 

@@ -92,6 +92,8 @@ class Method(Learner):
     own_background: ClassVar[bool] = False
     """Whether `localize` gives a background plane too, first; labels are then the best plane,
     without a threshold."""
+    keeps_prototypes: ClassVar[bool] = False
+    """Whether training keeps prototypes in the network, see `compared`."""
     needs_host: ClassVar[bool] = False
     """Whether training reads the probabilities of a segmenter that learnt a host's labels."""
     at_inference: ClassVar[tuple[str, ...]] = ()

@@ -90,13 +90,14 @@ def _run(
         with contextlib.suppress(InputError):  # the trials that need it will say so
             base.execute()
     _tune(store, sweep, ledger, progress)
-    shutil.rmtree(store.root / "tune" / ledger.name, ignore_errors=True)  # the ledger has it all
     trials = ledger.trials()
+    if not any(t.error for t in trials):  # of a failure, Tune's files say more than the ledger
+        shutil.rmtree(store.root / "tune" / ledger.name, ignore_errors=True)
     _clean(store, sweep, trials)
     ranked = ranking(trials)
     out = SweepRecord(
         name=ledger.name,
-        method=base.localizer.name,
+        method=sweep.subject,
         dataset=sweep.base.data,
         split=sweep.split,
         space={short(k): list(v) for k, v in sweep.space.items()},

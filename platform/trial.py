@@ -129,6 +129,11 @@ class Sweep:
         return replaced(base if seed is None else _seeded(base, seed), fields)
 
     @property
+    def subject(self) -> str:
+        """Whose class maps the trials score."""
+        return "combinations" if self.bases else self.base.localizer_name
+
+    @property
     def default(self) -> dict[str, Any]:
         """What the fields of the space are in the base, by their short names."""
         known = {short(field): value for field, value, _ in walk(self.base) if field in self.space}

@@ -333,3 +333,4 @@ function setUp(root) {
 }
 
 setUp(document);
+if (single) single.arrived(document);

@@ -5,10 +5,20 @@
 const KINDS = { html: "text/html", js: "text/javascript", css: "text/css", png: "image/png", jpg: "image/jpeg" };
 const frame = document.querySelector("iframe");
 const urls = new Map();
+const held = new Map();
+for (const holder of document.querySelectorAll("script[data-path]")) held.set(holder.dataset.path, holder);
 
 function bytes(path) {
-  const holder = document.querySelector(`script[data-path="${CSS.escape(path)}"]`);
-  return holder && Uint8Array.from(atob(holder.textContent), (c) => c.charCodeAt(0));
+  const holder = held.get(path);
+  if (!holder) return null;
+  const text = atob(holder.textContent);
+  const found = new Uint8Array(text.length);
+  for (let k = 0; k < text.length; k += 1) found[k] = text.charCodeAt(k);
+  return found;
+}
+
+function scroll(page, hash) {
+  page.getElementById(decodeURIComponent(hash.slice(1)))?.scrollIntoView();
 }
 
 /* What the pages in the frame ask for. */
@@ -28,14 +38,26 @@ globalThis.wsssFiles = {
     const page = location.hash.slice(1).split("#")[0] || document.body.dataset.start;
     history.replaceState(null, "", `#${page}${hash}`);
   },
+  /* A page in the frame is there: its links lead through this file's address. */
+  arrived(page) {
+    page.addEventListener("click", (event) => {
+      const link = event.target.closest("a[href]");
+      const to = link && link.getAttribute("href");
+      if (!to || /^[a-z]+:/.test(to)) return;
+      event.preventDefault();
+      if (to.startsWith("#")) scroll(page, to);
+      else location.hash = to;
+    });
+    if (wsssFiles.hash) scroll(page, wsssFiles.hash);
+  },
 };
 
 function show() {
   const asked = location.hash.slice(1) || document.body.dataset.start;
   const [, path, search, hash] = /^([^?#]*)(\?[^#]*)?(#.*)?$/.exec(asked);
-  const found = bytes(path) ?? bytes(document.body.dataset.start);
+  const found = bytes(path.endsWith(".html") && held.has(path) ? path : document.body.dataset.start);
   const page = new DOMParser().parseFromString(new TextDecoder().decode(found), "text/html");
-  page.querySelector("meta[http-equiv]").remove(); // this file's own holds in the frame too
+  page.querySelector("meta[http-equiv]")?.remove(); // this file's own holds in the frame too
   for (const [query, name] of [["script[src]", "src"], ["img[src]", "src"], ["link[rel=stylesheet]", "href"]]) {
     for (const item of page.querySelectorAll(query)) {
       const file = item.getAttribute(name);
@@ -48,18 +70,5 @@ function show() {
   frame.srcdoc = `<!doctype html>${page.documentElement.outerHTML}`;
 }
 
-frame.addEventListener("load", () => {
-  const page = frame.contentDocument;
-  const place = (hash) => page.getElementById(decodeURIComponent(hash.slice(1)))?.scrollIntoView();
-  page.addEventListener("click", (event) => {
-    const link = event.target.closest("a[href]");
-    const to = link && link.getAttribute("href");
-    if (!to || /^[a-z]+:/.test(to)) return;
-    event.preventDefault();
-    if (to.startsWith("#")) place(to);
-    else location.hash = to;
-  });
-  if (wsssFiles.hash) place(wsssFiles.hash);
-});
 addEventListener("hashchange", show);
 show();

@@ -64,6 +64,7 @@ def closest(
         kinds: of the prototypes that count, by number.
     """
     best = cosines.max(0)
+    values, places = best.values.tolist(), best.indices.tolist()
     height = len(cosines) // width
     return [
         Patch(
@@ -71,9 +72,9 @@ def closest(
             value=value,
             number=k,
             kind=kind,
-            cosine=float(best.values[k]),
-            y=(int(best.indices[k]) // width + 0.5) / height,
-            x=(int(best.indices[k]) % width + 0.5) / width,
+            cosine=values[k],
+            y=(places[k] // width + 0.5) / height,
+            x=(places[k] % width + 0.5) / width,
         )
         for k, kind in kinds.items()
     ]

@@ -85,7 +85,8 @@ def file_maps(path: str, shares: Shares, folder: str) -> int:
     rows = list(similarity.read(source, widths))
     base = Path(folder) / source.stem
     found = [patch for place, s in rows for patch in place_patches(place, s, shares)]
-    patches.write(base.with_name(base.name + patches.SUFFIX), found)
+    if found:
+        patches.write(base.with_name(base.name + patches.SUFFIX), found)
     written = [place_maps(place, s, shares) for place, s in rows]
     class_maps.write(base.with_name(f"{base.name}.parquet"), written)
     return len(written)

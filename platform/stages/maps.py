@@ -189,6 +189,8 @@ class Infer(inference.Actor):
         self, ids: Sequence[str], labels: Tensor, images: Sequence[Any]
     ) -> list[list[Patch]]:
         """Where the method's prototypes are closest in images of one shape, at scale 1."""
+        if not self.job.method.keeps_prototypes:
+            return [[] for _ in ids]
         tensor = torch.from_numpy(np.stack(list(images))).to(self.device)
         found = self.job.method.compared(self.network, normalized(tensor))
         if found is None:

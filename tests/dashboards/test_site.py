@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import itertools
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_records import HOSTILE, QUOTES, make_run, make_sweep
+from drawn_records import HOSTILE, QUOTES, make_run, make_sweep, make_trials
 from drawn_store import add_run, add_sweep
 from PIL import Image
 from wsss.dashboards import census, gallery
@@ -21,12 +23,16 @@ from wsss.dashboards.papers import leaderboard, tables
 from wsss.dashboards.pictures import seed
 from wsss.dashboards.shelf import Shelf
 from wsss.dashboards.site import Site
+from wsss.platform import spaces
 from wsss.platform.cli import main
 from wsss.platform.data.images import decode_image, decode_mask
 from wsss.platform.errors import InputError
 from wsss.platform.metrics import ConfusionMatrix
 from wsss.platform.runs import RunRecord, read_run, write_json
+from wsss.platform.search import grid
 from wsss.platform.store import Store
+
+TUNE_SPACES = Path(__file__).parents[2] / "tune_spaces"
 
 
 class Document(HTMLParser):
@@ -92,6 +98,40 @@ def test_a_report_is_whole_and_loads_nothing_from_elsewhere(store: Store, tmp_pa
             assert not re.search(r"https?://", file.read_text()), file.name
     assert not (out / "live.js").exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report", "store"]
+
+
+def test_a_report_of_one_run_has_no_dead_links(store: Store, tmp_path: Path) -> None:
+    out = Site(store, runs=["run-1"], sweeps=[], images=16).write(tmp_path / "report").parent
+    for page in out.glob("*.html"):
+        for name in Document(page.read_text()).files():
+            assert (out / name).is_file(), (page.name, name)
+
+
+def test_a_run_whose_data_set_is_gone_keeps_its_scores(store: Store, tmp_path: Path) -> None:
+    run = run_of(store)
+    shutil.rmtree(store.folder("shards", run.shards))
+    out = Site(store).write(tmp_path / "report").parent
+    assert "LPCAM" in (out / "run.run-0.html").read_text()
+    assert not list(out.glob("prototypes*"))
+
+
+@pytest.mark.parametrize("path", sorted(TUNE_SPACES.glob("[a-z]*.py")), ids=lambda p: p.stem)
+def test_the_page_of_every_space(store: Store, path: Path) -> None:
+    """Whatever kind its values are of, with all trials but one done."""
+    name = "lpcam" if path.stem == "common" else path.stem
+    for title, space in spaces._of_method(name).items():
+        of = {field.rpartition(".")[2]: list(values) for field, values in space.items()}
+        points = list(itertools.islice(grid(of), 40))
+        trials = [
+            dataclasses.replace(t, params=p)
+            for t, p in zip(make_trials(len(points)), points, strict=True)
+        ]
+        record = dataclasses.replace(
+            make_sweep(0), name=title, space=of, default=points[0], trials=tuple(trials)
+        )
+        write_json(store.root / "sweeps" / title / "sweep.json", record)
+        text = (Site(store).file(f"sweep.{title}.html") or b"").decode()
+        assert text.count('class="pill') >= len(points)
 
 
 def test_policy_and_no_inline_script(store: Store) -> None:

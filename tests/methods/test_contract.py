@@ -133,14 +133,14 @@ class TestContract:
         method.after_training(network)
         with torch.inference_mode():
             found = method.compared(network.eval(), torch.zeros(2, 3, 33, 47))
-        if found is not None:
-            features, prototypes = found
-            assert features.shape[0] == 2
-            assert set(prototypes) <= set(range(CLASSES + 1))
-            assert prototypes
-            for of_class in prototypes.values():
-                assert len(of_class)
-                assert of_class.shape[1] == features.shape[1]
+        assert (found is not None) == method.keeps_prototypes
+        features, prototypes = found or (torch.zeros(2, 1), {})
+        assert features.shape[0] == 2
+        assert set(prototypes) <= set(range(CLASSES + 1))
+        assert bool(prototypes) == method.keeps_prototypes
+        for of_class in prototypes.values():
+            assert len(of_class)
+            assert of_class.shape[1] == features.shape[1]
 
     @pytest.mark.parametrize("size", [(32, 32), (33, 47)])
     @pytest.mark.parametrize("labels", LABELS)

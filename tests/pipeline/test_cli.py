@@ -64,6 +64,23 @@ def test_sweep_reports_the_best_and_repeats_nothing(wsss: Any, job: Any) -> None
     assert "'three' is taken" in err
 
 
+def test_a_sweep_over_combinations_names_whose_maps_are_best(wsss: Any, tmp_path: Path) -> None:
+    space = tmp_path / "mine.py"
+    space.write_text("SPACES = {'all': {'combination': ['lpcam']}}")
+    asked = ("sweep", "cam", *SMALL, "--space", str(space), "--name", "combined")
+    code, out, _ = wsss(*asked, "--page", str(tmp_path / "page"))
+    assert code == 0
+    rows = dict(
+        line.split(" on val (n=16)") for line in out.splitlines() if "on val (n=16)" in line
+    )
+    assert {"untuned", "best"} <= set(rows)
+    assert rows["best"] != rows["untuned"]
+    assert "lpcam, best trial" in (tmp_path / "page" / "sweep.combined.html").read_text()
+    code, _, err = wsss(*asked, "--imported", "theirs")
+    assert code == 2
+    assert "leave out --imported" in err
+
+
 def test_report_writes_the_page_of_a_sweep(wsss: Any, tmp_path: Path) -> None:
     wsss("sweep", "lpcam", *SMALL, "--trials", "3", "--name", "three")
     code, _, _ = wsss("report", str(tmp_path / "out"), "--sweep", "three", "--images", "4")
