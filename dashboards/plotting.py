@@ -11,6 +11,7 @@ import dataclasses
 import html
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ Value = float | int | str | bool
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 NEUTRAL = "#8A93A3"
+AXIS = re.compile(r"[xy]axis[0-9]*")
 _CLEAR = "rgba(0,0,0,0)"
 
 
@@ -55,7 +57,6 @@ def build(
 ) -> Figure:
     """The figure of `traces` as a plain dict; `note` stands in its place where it is empty."""
     axis = {"zeroline": False, "automargin": True, "fixedrange": True}
-    figure = go.Figure(data=list(traces))
     base: dict[str, Any] = {
         "template": go.layout.Template(),
         "title": {
@@ -76,16 +77,24 @@ def build(
         "hovermode": "closest",
         "legend": {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
     }
-    figure.update_layout(base)
-    figure.update_layout(dict(layout))
-    figure.update_xaxes(axis)
-    figure.update_yaxes(axis)
+    whole = merged(merged(base, {"xaxis": {}, "yaxis": {}}), layout)
+    whole |= {k: {**v, **axis} for k, v in whole.items() if AXIS.fullmatch(k)}
     if note:
-        figure.update_layout(xaxis_visible=False, yaxis_visible=False, height=180)
+        hidden = {"visible": False}
+        whole = merged(whole, {"xaxis": hidden, "yaxis": hidden, "height": 180})
         place = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper", "showarrow": False}
-        figure.add_annotation(text=note, font={"size": 14}, **place)
-    plain: Figure = json.loads(figure.to_json())
+        whole["annotations"] = [{"text": note, "font": {"size": 14}, **place}]
+    plain: Figure = json.loads(go.Figure(data=list(traces), layout=whole).to_json())
     return plain
+
+
+def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with what `more` says, key by key at every depth."""
+    out = dict(base)
+    for key, value in more.items():
+        deeper = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = merged(out[key], value) if deeper else value
+    return out
 
 
 def is_done(trial: Trial) -> bool:

@@ -1,7 +1,7 @@
 "use strict";
 /* Follows the store: asks for its state, and takes over the parts of the page that changed. */
 
-const EVERY = 500;
+const EVERY = 250;
 const page = document.body.dataset.page;
 
 function parts(of) {
