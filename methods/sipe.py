@@ -100,7 +100,7 @@ class SIPE(Method):
         },
         "release": {**IRN_PRESETS["release"], "training.clip_norm": 1.0},
         "default": {**IRN_PRESETS["default"], "sipe.inference_weight": 1.0},
-        "scenes": {**IRN_PRESETS["scenes"]},
+        "scenes": {**IRN_PRESETS["scenes"], "training.clip_norm": 5.0},
     }
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "prototypes, no consistency": {"sipe.weight": 0.0},
