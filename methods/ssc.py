@@ -204,7 +204,8 @@ class EarlyStages(nn.Module):
 
 
 MODULATION: Mapping[str, float] = {"ssc.delta": 1.0, "ssc.perceptual": 0.0, "ssc.warm_up": 0.6}
-"""Self-modulation alone, of a classifier that has learnt: what measures best here (README)."""
+"""Self-modulation alone, of a classifier that has learnt: what measures best on photographs; on
+scenes it may begin earlier (README)."""
 
 
 class SSC(Method):
@@ -227,7 +228,7 @@ class SSC(Method):
             "training.epochs": 10,
         },
         "default": {**IRN_PRESETS["default"], **MODULATION, "ssc.picture": 4},
-        "scenes": {**IRN_PRESETS["scenes"], **MODULATION, "ssc.picture": 2},
+        "scenes": {**IRN_PRESETS["scenes"], **MODULATION, "ssc.warm_up": 0.2, "ssc.picture": 2},
     }
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "suppression": {"ssc.delta": 0.55, "ssc.perceptual": 0.0, "ssc.modulation": 0.0},
