@@ -46,7 +46,8 @@ def kept(run: RunRecord, shelf: Shelf) -> dict[str, tuple[str, str]]:
 def prototypes_page(run: RunRecord, shelf: Shelf) -> Page:
     """All prototypes of a run, a section a class, those that are scored first."""
     sections: list[Section] = []
-    for name, (split, key) in kept(run, shelf).items():
+    found = kept(run, shelf)
+    for name, (split, key) in found.items():
         known, score = shelf.patches(key), run.scores[name][split]
         values = {value for value, _ in known}
         for value in sorted(values, key=lambda v: (v not in score.scored, v)):
@@ -57,7 +58,7 @@ def prototypes_page(run: RunRecord, shelf: Shelf) -> Page:
             sections.append(
                 Section(key=f"class{len(sections)}", title=title or f"class {value}", body=body)
             )
-    splits = " / ".join(dict.fromkeys(split for split, _ in kept(run, shelf).values()))
+    splits = " / ".join(dict.fromkeys(split for split, _ in found.values()))
     facts = [("method", label(run.method)), ("data set", run.dataset), ("split", splits)]
     header = (
         f"<h1>Prototypes of {esc(run.name)}</h1>\n{definitions(facts)}"

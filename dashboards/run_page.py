@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-import numpy as np
-
+from ..platform.data import arrays
 from ..platform.errors import InputError
 from ..platform.metrics import THRESHOLDS
 from ..platform.runs import RunRecord, Score, StageRecord, as_json
@@ -165,13 +164,14 @@ def _counts(run: RunRecord, split: str, shelf: Shelf) -> dict[str, Counts]:
             continue
         try:
             artefact = shelf.open(stage.stage, stage.key)
+            name = wanted.get(artefact.manifest["inputs"]["maps"])
+            if name is None:
+                continue
+            curve = arrays.read(artefact.path("counts.npz"), "curve")["curve"]
         except InputError:
             continue
-        name = wanted.get(artefact.manifest["inputs"]["maps"])
-        if name is not None:
-            with np.load(artefact.path("counts.npz"), allow_pickle=False) as arrays:
-                if arrays["curve"].shape[2] == len(THRESHOLDS) + 1:
-                    found[label(name)] = arrays["curve"]
+        if curve.shape[2] == len(THRESHOLDS) + 1:
+            found[label(name)] = curve
     return found
 
 

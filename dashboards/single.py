@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,16 +38,13 @@ POLICY = (
 )
 
 
-def write(
-    site: Site, out: Path, start: str, told: Callable[[int], None] = lambda done: None
-) -> None:
+def write(site: Site, out: Path, start: str) -> None:
     """Writes all files of a site as one page, whole or not at all.
 
     Args:
         site: that does not follow its store.
         out: the file; an earlier one is replaced.
         start: the page that is shown first.
-        told: called with how many files are written, now and then.
 
     Raises:
         InputError: `out` is a folder or something else than a report, or what pages are made of
@@ -68,14 +64,12 @@ def write(
     def files(stream: BinaryIO) -> None:
         put = stream.write
         put(head.encode())
-        for number, path in enumerate(site.paths()):
+        for path in site.paths():
             body = site.file(path)
             if body is not None:
                 put(f'<script type="text/plain" data-path="{esc(path)}">'.encode())
                 put(base64.b64encode(body))
                 put(b"</script>\n")
-            if number % 50 == 0:
-                told(number)
         put(f"<script>{script}</script>\n</body>\n</html>\n".encode())
 
     write_atomic(out, files)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import torch
@@ -187,12 +187,11 @@ class Site:
             return gallery.picture(self.shelf, stage, key, shards, file)
         return prototypes.picture(self.shelf, key, shards, file) if stage == "maps" else None
 
-    def write(self, out: Path, told: Callable[[int], None] = lambda done: None) -> Path:
+    def write(self, out: Path) -> Path:
         """Writes all files into a folder, which is swapped in whole; an earlier site is replaced.
 
         Args:
             out: the folder; made if there is none.
-            told: called with how many files are written, now and then.
 
         Returns:
             The overview.
@@ -206,15 +205,13 @@ class Site:
         part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         try:
             part.chmod(0o755)
-            for number, path in enumerate(self.paths()):
+            for path in self.paths():
                 body = self.file(path)
                 if body is not None:
                     for name in path.split("/"):
                         check_id(name)
                     (part / path).parent.mkdir(parents=True, exist_ok=True)
                     (part / path).write_bytes(body)
-                if number % 50 == 0:
-                    told(number)
             _swap(part, out)
         finally:
             shutil.rmtree(part, ignore_errors=True)

@@ -37,7 +37,7 @@ class Patch:
         id: of the image.
         value: mask value of the prototype's class, 0 the background's.
         number: of the prototype, within its class.
-        kind: foreground, or context (of the class, not of the class's).
+        kind: foreground or context; CPAL's are all called context, as in its paper.
         cosine: how close.
         y, x: the centre, as a share of the image's height and width.
     """
