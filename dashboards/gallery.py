@@ -35,7 +35,9 @@ SHORT = 16
 """Characters of a key that name it in a path."""
 SUFFIX = {
     "shards": re.compile(r"(?P<id>.+)\.(?P<kind>jpg|target\.png)"),
-    "maps": re.compile(r"(?P<id>.+?)\.(?P<kind>map\.png|planes\.js|[0-9]{1,2}\.seed\.png)"),
+    "maps": re.compile(
+        r"(?P<id>.+?)\.(?P<kind>map\.png|edges\.png|planes\.js|[0-9]{1,2}\.seed\.png)"
+    ),
     "labels": re.compile(r"(?P<id>.+)\.(?P<kind>labels\.png)"),
     "superpixels": re.compile(r"(?P<id>.+)\.(?P<kind>regions\.png)"),
 }
@@ -142,6 +144,11 @@ class Gallery:
         there = files is not None and files(f"{self.pieces[0].name}.parquet").exists()
         self.regions = made if there else None
 
+    def edges(self, source: Source) -> bool:
+        """Whether the boundaries that held its class maps are kept beside them."""
+        maps = source.threshold is not None and bool(self.pieces)
+        return maps and self.shelf.has_edges(source.key, self.pieces[0])
+
     def chunks(self) -> range:
         """Numbers of the chunks."""
         return range(-(-len(self.pieces) // CHUNK))
@@ -179,6 +186,7 @@ class Gallery:
                         "title": label(s.name),
                         "key": s.key[:SHORT],
                         "threshold": s.threshold,
+                        "edges": self.edges(s),
                         "own": run.scores[s.name][split].threshold_from == OWN,
                     }
                     for s in self.sources
@@ -220,6 +228,8 @@ class Gallery:
                 kinds = ["labels.png"]
                 if s.threshold is not None:
                     kinds = ["map.png", f"{round(100 * s.threshold)}.seed.png", "planes.js"]
+                if self.edges(s):
+                    kinds.append("edges.png")
                 yield from (f"layers/{s.key[:SHORT]}/{id}.{kind}" for kind in kinds)
             if self.regions:
                 yield f"layers/{self.regions.key[:SHORT]}/{id}.regions.png"
@@ -256,6 +266,9 @@ def picture(shelf: Shelf, stage: str, key: str, shards: str, file: str) -> bytes
     if stage == "shards":
         return _of_record(shelf.images(shards, piece)[id], kind)
     if stage == "maps":
+        if kind == "edges.png":
+            known = shelf.has_edges(key, piece)
+            return pictures.edges(shelf.edges(key, piece)[id]) if known else None
         return _of_maps(shelf.maps(key, piece)[id], kind, key[:SHORT])
     found = shelf.labels(key, piece, stage)[id]
     return pictures.regions(found) if stage == "superpixels" else pictures.mask(found)

@@ -115,6 +115,11 @@ def regions(ids: Mask) -> bytes:
     return _png(Image.fromarray(edge), [(0, 0, 0, 0), _EDGE])
 
 
+def edges(levels: Mask) -> bytes:
+    """Boundaries `[h,w]`, 255 times their probability: a palette PNG, the surer the less clear."""
+    return _png(Image.fromarray(levels), [(*_EDGE[:3], a) for a in range(256)])
+
+
 def planes(maps: ClassMaps) -> dict[str, Any]:
     """Class maps for the browser, which cuts them itself: float16 values without loss.
 

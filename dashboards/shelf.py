@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from ..platform.data import class_maps, patches, planes, shards
@@ -33,6 +34,7 @@ class Shelf:
         self.images = lru_cache(maxsize=KEPT)(self._images)
         self.maps = lru_cache(maxsize=KEPT)(self._maps)
         self.labels = lru_cache(maxsize=KEPT)(self._labels)
+        self.edges = lru_cache(maxsize=KEPT)(self._edges)
 
     def _pieces(self, key: str, split: str) -> list[Slice]:
         """The slices of a split of the data set `key`."""
@@ -81,6 +83,16 @@ class Shelf:
 
     def _labels(self, key: str, piece: Slice, stage: str = "labels") -> dict[str, Mask]:
         return planes.read(self._file(stage, key, piece))
+
+    def has_edges(self, key: str, piece: Slice) -> bool:
+        """Whether the artefact `key`, class maps or labels, keeps the boundaries of a slice."""
+        return Path(self._beside(key, piece)).exists()
+
+    def _edges(self, key: str, piece: Slice) -> dict[str, Mask]:
+        return planes.read(self._beside(key, piece))
+
+    def _beside(self, key: str, piece: Slice) -> str:
+        return planes.file_of(self.open("maps", key).folder, piece, planes.EDGES)
 
     def _file(self, stage: str, key: str, piece: Slice) -> Any:
         path = self.open(stage, key).path(f"{piece.name}.parquet")

@@ -195,6 +195,7 @@ class Split {
       found.push({ key: `${s.name} map`, title: `${s.title} map`, file: (id) => `${s.key}/${id}.map.png` });
       found.push({ key: `${s.name} seed`, title: `${s.title} seed`,
         file: (id) => `${s.key}/${id}.${level}.seed.png` });
+      if (s.edges) found.push({ key: `${s.name} edges`, title: "boundaries", file: (id) => `${s.key}/${id}.edges.png` });
     }
     return found;
   }
@@ -227,7 +228,7 @@ function card(split, place, shown, opened) {
   stack.append(picture(`${split.index.shards}/${id}.jpg`, "image", ""));
   for (const layer of split.layers(row)) {
     if (shown.has(layer.key)) {
-      stack.append(picture(layer.file(id), layer.key.endsWith(" map") ? "map" : "mask", layer.title));
+      stack.append(picture(layer.file(id), / (map|edges)$/.test(layer.key) ? "map" : "mask", layer.title));
     }
   }
   const button = element("button", { type: "button", className: "open", ariaLabel: `Open ${id}` }, stack);

@@ -1,7 +1,8 @@
 """Planes of integers on disk: superpixels, pseudo labels, predicted labels.
 
 An artefact holds NAME.parquet for each slice of the shards, with the columns `id` and `plane`, a
-PNG of values 0 to 255.
+PNG of values 0 to 255. Beside class maps that boundaries held, NAME.edges keeps those in the same
+form: 255 times the probability of a boundary, on the grid of the maps.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from .images import decode_mask, encode_png
 from .shards import Slice
 
 Plane = NDArray[np.uint8]
+EDGES = ".edges"
 SCHEMA = pa.schema([("id", pa.string()), ("plane", pa.binary())])
 
 
-def file_of(folder: Path | str, piece: Slice) -> str:
+def file_of(folder: Path | str, piece: Slice, suffix: str = ".parquet") -> str:
     """The file of one slice in an artefact."""
-    return str(Path(folder) / f"{piece.name}.parquet")
+    return str(Path(folder) / f"{piece.name}{suffix}")
 
 
 def write(path: Path | str, rows: Iterable[tuple[str, Plane]]) -> int:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data import class_maps, shards
+from ..data import class_maps, planes, shards
 from ..data.class_maps import ClassMaps
 from ..data.transforms import normalized
 from ..experiment import Network
@@ -99,19 +99,23 @@ class Walk(inference.Actor):
         known = {m.id: m for m in class_maps.read([Path(self.job.maps) / name])}
         maps = [foreground(known[row["id"]], self.job.power) for row in rows]
         done = dict(self._walked(rows, maps))
-        class_maps.write(Path(self.job.folder) / name, [done[k] for k in range(len(rows))])
+        edges = planes.file_of(self.job.folder, piece, planes.EDGES)
+        planes.write(edges, [(row["id"], done[k][1]) for k, row in enumerate(rows)])
+        class_maps.write(Path(self.job.folder) / name, [done[k][0] for k in range(len(rows))])
         return len(rows)
 
     @torch.inference_mode()
     def _walked(
         self, rows: Sequence[dict[str, Any]], maps: Sequence[ClassMaps]
-    ) -> Iterator[tuple[int, ClassMaps]]:
+    ) -> Iterator[tuple[int, tuple[ClassMaps, planes.Plane]]]:
+        """The maps after the walk and the boundaries of each image, by place in `rows`."""
         for chosen, images in inference.groups(rows, self.pool, self.job.batch_size):
             pixels = normalized(torch.from_numpy(np.stack(images)).to(self.device))
             own = [maps[k] for k in chosen]
             edge = self._boundary(pixels, own[0].planes.shape[1:])
             walked = spread(own, edge, self.job.radius, self.job.beta, self.job.steps)
-            yield from zip(chosen, walked, strict=True)
+            drawn = (edge * 255).round().byte().cpu().numpy()
+            yield from zip(chosen, zip(walked, drawn, strict=True), strict=True)
 
     def _boundary(self, images: Tensor, grid: tuple[int, ...]) -> Tensor:
         """`[B,h,w]`, 0..1: mean over image and mirror image, in logits."""

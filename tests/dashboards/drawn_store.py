@@ -63,6 +63,12 @@ def maps_of(row: dict[str, Any], spread: float, number: int) -> ClassMaps:
     )
 
 
+def edges_of(maps: ClassMaps) -> Any:
+    """Boundaries that rise from left to right."""
+    h, w = maps.planes.shape[1:]
+    return np.linspace(0, 255, h * w).reshape(h, w).astype(np.uint8)
+
+
 def patches_of(row: dict[str, Any], number: int) -> list[Patch]:
     """Of each class that is present, a foreground and a context prototype."""
     return [
@@ -111,6 +117,8 @@ class Writer:
                 if name == "lpcam":
                     near = [p for k, r in enumerate(rows) for p in patches_of(r, k)]
                     patches.write(folder / f"{piece.name}{patches.SUFFIX}", near)
+                    edges = [(m.id, edges_of(m)) for m in found]
+                    planes.write(planes.file_of(folder, piece, planes.EDGES), edges)
             return {}
 
         return self.made("maps", write, name, split)

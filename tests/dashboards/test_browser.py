@@ -185,6 +185,9 @@ def test_images_by_order_class_error_and_keyboard(report: Path, browser: Any) ->
         assert page.locator("#viewer-title").inner_text() != title
         page.keyboard.press("2")
         assert page.get_by_label("heat of the maps", exact=True).is_checked()
+        page.locator("#viewer").get_by_label("boundaries", exact=True).check()
+        drawn = "document.querySelector('.stage img[alt=boundaries]')"
+        until(page, f"{drawn}.naturalWidth > 0 && {drawn}.style.visibility === ''")
         page.keyboard.press("Escape")
         assert not page.evaluate("document.getElementById('viewer').open")
 

@@ -90,6 +90,13 @@ def test_superpixels_are_borders() -> None:
     assert drawn.sum() == 8
 
 
+def test_boundaries_are_as_clear_as_they_are_unsure() -> None:
+    levels = np.array([[0, 64], [128, 255]], np.uint8)
+    pixels = np.array(opened(pictures.edges(levels)).convert("RGBA"))
+    np.testing.assert_array_equal(pixels[..., 3], levels)
+    assert len({tuple(p) for p in pixels[..., :3].reshape(-1, 3)}) == 1
+
+
 def test_planes_keep_every_bit() -> None:
     rng = np.random.default_rng(0)
     planes = rng.random((2, 5, 7)).astype(np.float16)

@@ -25,6 +25,7 @@ from wsss.dashboards.shelf import Shelf
 from wsss.dashboards.site import Site
 from wsss.platform import spaces
 from wsss.platform.cli import main
+from wsss.platform.data import planes, shards
 from wsss.platform.data.images import decode_image, decode_mask
 from wsss.platform.errors import InputError
 from wsss.platform.metrics import ConfusionMatrix
@@ -134,6 +135,21 @@ def test_the_page_of_every_space(store: Store, path: Path) -> None:
         assert text.count('class="pill') >= len(points)
 
 
+def test_boundaries_lie_beside_the_maps_that_they_held(store: Store) -> None:
+    site, run = Site(store), run_of(store)
+    with_edges = [p for p in site.paths() if p.endswith(".edges.png")]
+    runs = (run, run_of(store, "run-1"))
+    held = {key[:16] for r in runs for key in r.maps["lpcam"].values()}
+    assert {p.split("/")[1] for p in with_edges} == held
+    piece = shards.slices(store.open("shards", run.shards), "val")[0]
+    folder = store.open("maps", run.maps["lpcam"]["val"]).folder
+    id, levels = next(iter(planes.read(planes.file_of(folder, piece, planes.EDGES)).items()))
+    held_by = run.maps["lpcam"]["val"][:16]
+    shown = Image.open(io.BytesIO(site.file(f"layers/{held_by}/{id}.edges.png") or b""))
+    np.testing.assert_array_equal(np.array(shown), levels)
+    assert site.file(f"layers/{run.maps['cam']['val'][:16]}/{id}.edges.png") is None
+
+
 def test_policy_and_no_inline_script(store: Store) -> None:
     add_sweep(store)
     site = Site(store)
@@ -216,7 +232,7 @@ def test_pictures_are_found_by_artefact_and_image(scenes: Path) -> None:
     site, run = Site(Store(scenes)), run_of(Store(scenes))
     of = gallery.Gallery(site.shelf, run, "val")
     paths = list(of.layers())
-    assert len(paths) == 20 * (2 + 3 + 3 + 1 + 1)
+    assert len(paths) == 20 * (2 + 3 + 4 + 1 + 1)
     for path in paths[:20]:
         body = site.file(path)
         assert body is not None, path

@@ -80,6 +80,15 @@ def test_the_score_of_predictions_is_that_of_one_matrix(chain: Any, job: Any) ->
     assert score.value == pytest.approx(matrix.mean_iou(), abs=1e-12)
 
 
+def test_boundaries_are_kept_on_the_grid_of_the_maps_that_they_held(chain: Any, job: Any) -> None:
+    found = job.store.open("maps", chain.maps["lpcam-irn"]["val"].key)
+    for path, edges in zip(found.files(".parquet"), found.files(planes.EDGES), strict=True):
+        kept = planes.read(edges)
+        for maps in class_maps.read([path]):
+            assert kept.pop(maps.id).shape == maps.planes.shape[1:]
+        assert not kept
+
+
 def test_pseudo_labels_are_of_the_image_labels(chain: Any, job: Any) -> None:
     known = {
         r["id"]: {n + 1 for n in r["labels"]}
