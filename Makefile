@@ -1,5 +1,5 @@
 # make demo   the main job on drawn images: environment, training, class maps, sweep, page
-# make test   the environment, the checks, the tests
+# make test   the environment, the checks, the tests: those that start Ray beside the others
 # make check  ruff, mypy and the import rules
 # make fuzz   damaged files and hostile words, twelve times as many as in the tests: half an hour
 #             on two busy cores
@@ -13,7 +13,7 @@ UV_VERSION := 0.13.8
 READY := $(VENV)/.ready
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test check fuzz bench env lock clean
+.PHONY: demo test test-ray test-plain check fuzz bench env lock clean
 
 env: $(READY)
 
@@ -45,7 +45,13 @@ demo: $(READY)
 	$(BIN)/wsss sweep lpcam --data scenes
 
 test: check
-	$(BIN)/pytest -q tests
+	$(MAKE) --jobs 2 --output-sync=target test-ray test-plain
+
+test-ray: $(READY)
+	$(BIN)/pytest -q tests -m cluster
+
+test-plain: $(READY)
+	$(BIN)/pytest -q tests -m "not cluster"
 
 fuzz: $(READY)
 	WSSS_FUZZ=12 $(BIN)/pytest -q tests/fuzz --timeout 0

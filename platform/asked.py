@@ -38,15 +38,16 @@ def source(options: argparse.Namespace) -> Source:
 
 
 def combination(text: str) -> dict[str, Any]:
-    """What METHOD[:LOCALIZER] names.
+    """What METHOD[:LOCALIZER][@HOST] names.
 
     Raises:
         InputError: it names no method.
     """
-    method, _, localizer = text.partition(":")
-    if not method:
-        raise InputError(f"a combination is METHOD[:LOCALIZER], not {text!r}")
-    return {"method": method, "localizer": localizer}
+    word, at, host = text.partition("@")
+    method, _, localizer = word.partition(":")
+    if not method or bool(at) != bool(host):
+        raise InputError(f"a combination is METHOD[:LOCALIZER][@HOST], not {text!r}")
+    return {"method": method, "localizer": localizer, "host": host}
 
 
 def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
@@ -79,11 +80,13 @@ def experiment(
     *,
     method: str = "",
     localizer: str = "",
+    host: str = "",
     changes: Mapping[str, Any] | None = None,
 ) -> Experiment:
     """The experiment that the options describe, of another method where one is given.
 
-    Of several methods side by side each takes the options that are its own.
+    Of several methods side by side each takes the options that are its own, and the host of the
+    options where it needs one and names none.
     """
     from .experiment import experiment as made
     from .experiment import family
@@ -94,11 +97,12 @@ def experiment(
     if not preset:
         drawn = datasets.open_dataset(store, options.data).about["source"] == "scenes"
         preset = "scenes" if drawn else "default"
-    wanted, host = _changes(options, seed), options.host or ""
+    wanted, named = _changes(options, seed), host
+    host = host or options.host or ""
     if method:
         trained = [find(name) for name in method.split("+")]
         preset = family(trained[0], preset)
-        host = host if any(cls.needs_host for cls in trained) else ""
+        host = host if named or any(cls.needs_host for cls in trained) else ""
         others = {*known(), "host"} - {*method.split("+"), localizer, *host.split(":")}
         others -= {"host"} if host else set()
         wanted = {k: v for k, v in wanted.items() if k.split(".")[0] not in others}
@@ -115,7 +119,7 @@ def combinations(options: argparse.Namespace, store: Store, space: Space) -> dic
     """The experiment of each value of a space's field `combination`, by value.
 
     Raises:
-        InputError: a value is no METHOD[:LOCALIZER], or class maps are imported.
+        InputError: a value is no METHOD[:LOCALIZER][@HOST], or class maps are imported.
     """
     words = [str(word) for word in space.get(COMBINATION, ())]
     if words and options.imported:

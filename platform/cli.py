@@ -106,8 +106,8 @@ def _experiment(sub: argparse.ArgumentParser, many: bool = False) -> None:
         sub.add_argument(
             "methods",
             nargs="+",
-            metavar="METHOD[:LOCALIZER]",
-            help="what to set side by side, e.g. cam lpcam sipe sipe:lpcam",
+            metavar="METHOD[:LOCALIZER][@HOST]",
+            help="what to set side by side, e.g. cam lpcam sipe:lpcam psdpm@lpcam",
         )
     else:
         sub.add_argument("method", help="see wsss methods; several train together: sipe+cam")

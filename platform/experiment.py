@@ -186,6 +186,12 @@ class Experiment(Options):
         """The method, or the import, whose class maps are scored."""
         return self.imported or self.localizer or "-".join(self.trained)
 
+    @property
+    def combination(self) -> str:
+        """METHOD[:LOCALIZER][@HOST], as commands and spaces take it."""
+        own = ":".join(word for word in (self.method, self.localizer) if word)
+        return f"{own}@{self.host.imported or self.host.combination}" if self.host else own
+
     def made(self, name: str) -> Method:
         """The method `name` with this experiment's settings of it."""
         cls = find(name)

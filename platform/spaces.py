@@ -15,7 +15,8 @@ from .method import methods
 Space = Mapping[str, Sequence[Any]]
 ATTRIBUTE = "SPACES"
 COMBINATION = "combination"
-"""The field of a space whose values, METHOD[:LOCALIZER], are whole experiments (`trial.Sweep`)."""
+"""The field of a space whose values, METHOD[:LOCALIZER][@HOST], are whole experiments (see
+`trial.Sweep`)."""
 
 
 def find(method: str, text: str) -> tuple[str, Space]:

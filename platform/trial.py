@@ -138,8 +138,7 @@ class Sweep:
         """What the fields of the space are in the base, by their short names."""
         known = {short(field): value for field, value, _ in walk(self.base) if field in self.space}
         if COMBINATION in self.space:
-            of = (self.base.method, self.base.localizer)
-            known[COMBINATION] = ":".join(word for word in of if word)
+            known[COMBINATION] = self.base.combination
         return known
 
     def trial_experiment(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:

@@ -34,8 +34,7 @@ def test_every_value_is_allowed(name):
             assert len(set(values)) == len(values) > 0
             for value in values:
                 if field == COMBINATION:
-                    of = combination(value)
-                    experiment(of["method"], localizer=of["localizer"])
+                    assert experiment(**combination(value)).combination == value
                 else:
                     experiment("cam" if name == "common" else name, changes={field: value})
 

@@ -14,6 +14,9 @@ SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
         "psdpm.position": ("4d", "2d", "none"),
         "psdpm.colour": (True, False),
     },
+    "hosts": {
+        "combination": ("psdpm@cam", "psdpm@lpcam", "psdpm@sipe", "psdpm@cpal"),
+    },
     "scales": {
         "views.scales": ((1.0,), (1.0, 0.5, 1.5), (1.0, 0.5, 1.5, 2.0)),
     },

@@ -185,6 +185,24 @@ def test_side_by_side_each_takes_what_is_its_own(job: Any) -> None:
     two = asked.experiment(options, job.store, 0, method="cam")
     assert one.host.settings["lpcam"].tau == 0.2
     assert (one.host.training.epochs, two.host) == (3, None)
+    of = asked.combination("psdpm@sipe:lpcam")
+    three = asked.experiment(options, job.store, 0, **of)
+    assert (three.host.method, three.host.localizer) == ("sipe", "lpcam")
+    assert (three.host.training.epochs, three.host.settings["lpcam"].tau) == (3, 0.2)
+
+
+def test_the_host_is_a_dimension_of_a_sweep(job: Any) -> None:
+    base = wanted()
+    bases = {f"psdpm@{host}": wanted(host=host) for host in ("lpcam", "cam:sipe")}
+    sweep = Sweep(base=base, space={"combination": list(bases)}, bases=bases)
+    assert sweep.default == {"combination": "psdpm@lpcam"}
+    for word, of in bases.items():
+        made = sweep.trial_experiment({"combination": word}, 3)
+        assert made.host.combination == of.host.combination
+        assert (made.seed, made.host.seed) == (3, 3)
+        assert made.host.segment.network
+    with pytest.raises(InputError, match=r"METHOD\[:LOCALIZER\]\[@HOST\], not 'psdpm@'"):
+        asked.combination("psdpm@")
 
 
 @pytest.mark.parametrize(
