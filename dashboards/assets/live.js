@@ -36,21 +36,30 @@ function replace(old, made) {
   fresh.querySelectorAll("details").forEach((box, k) => { box.open = open[k] ?? false; });
 }
 
+function take(key, made, here, main) {
+  const text = made.outerHTML;
+  if (known.get(key) === text) return;
+  known.set(key, text);
+  if (here.has(key)) {
+    replace(here.get(key), made);
+    return;
+  }
+  const fresh = document.importNode(made, true);
+  main.append(fresh);
+  setUp(fresh);
+}
+
+const frame = () => new Promise((done) => { requestAnimationFrame(() => setTimeout(done)); });
+
+/* Tables are shown before figures, which take long to draw, are taken over. */
 async function follow() {
   const next = parts(await asked());
   const here = parts(document);
   const main = document.getElementById("main");
-  for (const [key, made] of next) {
-    const text = made.outerHTML;
-    if (known.get(key) === text) continue;
-    known.set(key, text);
-    if (here.has(key)) replace(here.get(key), made);
-    else {
-      const fresh = document.importNode(made, true);
-      main.append(fresh);
-      setUp(fresh);
-    }
-  }
+  const drawn = ([, made]) => made.querySelector("figure.plot");
+  for (const [key, made] of [...next].filter((part) => !drawn(part))) take(key, made, here, main);
+  await frame();
+  for (const [key, made] of [...next].filter(drawn)) take(key, made, here, main);
   const order = [...next.keys()].filter((key) => key !== "header" && key !== "nav");
   for (const [key, section] of parts(document)) if (!next.has(key)) section.remove();
   const wrong = order.some((key, k) => main.children[k] && main.children[k].id !== key);

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from wsss.platform import commands
 from wsss.platform.cli import main
+from wsss.platform.ledger import Ledger
 
 pytestmark = pytest.mark.cluster
 
@@ -79,6 +82,37 @@ def test_a_sweep_over_combinations_names_whose_maps_are_best(wsss: Any, tmp_path
     code, _, err = wsss(*asked, "--imported", "theirs")
     assert code == 2
     assert "leave out --imported" in err
+
+
+def test_a_sweep_whose_driver_is_killed_goes_on(wsss: Any, job: Any, tmp_path: Path) -> None:
+    """With the trials that a whole one has: TPE asks for what it would have asked for."""
+    space = tmp_path / "mine.py"
+    values = {"lpcam.mu_f": [0.5, 0.7, 0.9], "lpcam.mu_b": [0.3, 0.5, 0.7, 0.9]}
+    space.write_text(f"SPACES = {{'all': {values}}}")
+    asked = ("sweep", "lpcam", *SMALL, "--space", str(space), "--search", "tpe", "--trials")
+    record = Ledger(job.store, "killed")
+    words = [*asked, "10", "--name", "killed", "--store", str(job.store.root)]
+    with subprocess.Popen([sys.executable, "-m", "wsss.platform.cli", *words]) as driver:
+        while driver.poll() is None and not record.trials():
+            time.sleep(0.05)
+        driver.kill()
+    kept = record.lines.read_text()
+    kept = kept[: kept.rindex("\n") + 1]
+    assert 0 < kept.count("\n") < 10
+    code, _, err = wsss(*asked, "10", "--name", "killed")
+    assert code == 2
+    assert f"was broken off after {kept.count(chr(10))} of 10 trials; --resume goes on" in err
+    code, _, err = wsss(*asked, "9", "--name", "killed", "--resume")
+    assert code == 2
+    assert "'killed' is taken" in err
+    code, out, _ = wsss(*asked, "10", "--name", "killed", "--resume")
+    assert code == 0
+    assert "10 of 10 trials" in out
+    assert record.lines.read_text().startswith(kept)
+    assert wsss(*asked, "10", "--name", "whole")[0] == 0
+    resumed, whole = record.trials(), Ledger(job.store, "whole").trials()
+    assert [t.id for t in resumed] == [f"{k:04d}" for k in range(10)]
+    assert [(t.params, t.value) for t in resumed] == [(t.params, t.value) for t in whole]
 
 
 def test_report_writes_the_page_of_a_sweep(wsss: Any, tmp_path: Path) -> None:

@@ -38,26 +38,6 @@ def broken_off(job: Any, name: str, keep: int) -> Ledger:
     return record
 
 
-def test_a_sweep_that_was_broken_off_goes_on(job: Any) -> None:
-    sweep = Sweep(base=job.experiment, space=SPACE, trials=6, kind="tpe")
-    whole = run(job.store, sweep, "tpe", "command", Silent())
-    assert [t.id for t in whole.trials] == [f"{k:04d}" for k in range(6)]
-    assert all(t.status == "done" for t in whole.trials)
-    record = broken_off(job, "tpe", keep=3)
-    kept = {t.id: t for t in record.trials()}
-    assert len(kept) == 3
-    again = dataclasses.replace(sweep)
-    with pytest.raises(InputError, match="was broken off after 3 of 6 trials; --resume goes on"):
-        run(job.store, again, "tpe", "command", Silent())
-    other = dataclasses.replace(sweep, trials=5)
-    with pytest.raises(InputError, match="'tpe' is taken"):
-        run(job.store, other, "tpe", "command", Silent(), resume=True)
-    resumed = run(job.store, again, "tpe", "command", Silent(), resume=True)
-    assert plain(resumed.trials) == plain(whole.trials)
-    seconds = {t.id: t.seconds for t in resumed.trials}
-    assert {k: seconds[k] for k in kept} == {k: t.seconds for k, t in kept.items()}
-
-
 def test_what_cannot_be_resumed_is_one_sentence(job: Any) -> None:
     sweep = Sweep(base=job.experiment, space=SPACE, trials=2)
     with pytest.raises(InputError, match="there is no sweep 'none' to resume"):
