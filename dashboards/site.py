@@ -137,7 +137,7 @@ class Site:
             return None
         if kind == "sweep":
             sweep = self.records.sweep(name)
-            return sweep_page(sweep) if sweep else None
+            return sweep_page(sweep, self.records) if sweep else None
         run = self.records.run(name)
         if run is None:
             return None

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..platform import spaces
 from ..platform.errors import InputError
-from ..platform.runs import SweepRecord, Trial
+from ..platform.runs import Score, SweepRecord, Trial
 from . import figures, search
 from .pages import Page, Section, command_lines, link, pill, plot, plots
 from .paper_figure import paper_figure
 from .parallel import parallel_coordinates
 from .plotting import drawable_sweep, is_done
-from .records import Entry
+from .records import Entry, Records
 from .tables import definitions, esc, label, many, summary_table, trial_table
 
 
-def sweep_page(entry: Entry[SweepRecord]) -> Page:
-    """The page of a sweep, done or not."""
+def sweep_page(entry: Entry[SweepRecord], records: Records) -> Page:
+    """The page of a sweep, done or not; the runs of its best point and of the untuned preset, where
+    they are known, say what both give on all splits."""
     entry = dataclasses.replace(entry, record=drawable_sweep(entry.record))
     sweep = entry.record
     found = search.importances(sweep)
@@ -31,7 +32,7 @@ def sweep_page(entry: Entry[SweepRecord]) -> Page:
         + plots([search.importance(sweep, found), search.history(sweep)])
         + plot(search.pairs(sweep, found))
     )
-    scores = [
+    scores = _on_all_splits(sweep, records) or [
         (f"{_subject(sweep, trial)}, {name}", trial.score)
         for name, trial in _chosen(sweep).items()
         if trial.score
@@ -44,7 +45,25 @@ def sweep_page(entry: Entry[SweepRecord]) -> Page:
         top = Section(key="summary", title="Scores", body=summary_table(scores))
         sections.insert(0, top)
     data = (("page", f"sweep.{sweep.name}.html"),)
-    return Page(title=sweep.name, header=_header(entry), sections=sections, data=data)
+    return Page(
+        title=sweep.name, header=_header(entry, records.names("runs")), sections=sections, data=data
+    )
+
+
+def _on_all_splits(sweep: SweepRecord, records: Records) -> list[tuple[str, Score]]:
+    """The scores of the untuned preset and of the best point; none before both have run."""
+    known = records.names("runs")
+    found = {"untuned": sweep.untuned, "best": sweep.run}
+    entries = {k: records.run(name) for k, name in found.items() if name in known}
+    if None in entries.values() or len(entries) < len(found):
+        return []
+    return [
+        (f"{label(name)}, {which}", score)
+        for which, entry in entries.items()
+        if entry
+        for name in (entry.record.method, *entry.record.later(entry.record.method))
+        for score in entry.record.scores.get(name, {}).values()
+    ]
 
 
 def _subject(sweep: SweepRecord, trial: Trial) -> str:
@@ -73,7 +92,7 @@ def _chosen(sweep: SweepRecord) -> dict[str, Trial]:
     return dict(sorted(found.items(), reverse=True))
 
 
-def _header(entry: Entry[SweepRecord]) -> str:
+def _header(entry: Entry[SweepRecord], known: Collection[str]) -> str:
     sweep, chosen = entry.record, _chosen(entry.record)
     count = {s: sum(t.status == s for t in sweep.trials) for s in ("done", "failed", "stopped")}
     kinds = ", ".join(f"{n} {s}" for s, n in count.items() if n) or "none yet"
@@ -93,11 +112,9 @@ def _header(entry: Entry[SweepRecord]) -> str:
         f"<em>{esc(sweep.split)}</em>: read scores on that split as an upper bound.</p>\n"
     )
     state = "" if entry.status == "done" else f" {pill(entry.status)}"
-    run = (
-        f'<p class="links">{link(f"run.{sweep.run}.html", "The run of the best trial")}</p>\n'
-        if sweep.run
-        else ""
-    )
+    named = {"The run of the best trial": sweep.run, "The untuned run": sweep.untuned}
+    links = [link(f"run.{name}.html", title) for title, name in named.items() if name in known]
+    run = f'<p class="links">{" · ".join(links)}</p>\n' if links else ""
     return (
         f"<h1>{esc(sweep.name)}{state}</h1>\n{_going(entry)}{definitions(facts)}{note}{run}"
         f"{command_lines([sweep.command])}"

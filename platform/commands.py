@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import importlib.util
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace, command: str) -> None:
         )
         records.append(_carry_out(store, wanted, name, command, _progress(options)))
     say(score_table(records))
-    show(store, options.page, records[0].name)
+    show(store, options.page, [records[0].name])
 
 
 def compare(options: argparse.Namespace, command: str) -> None:
@@ -87,7 +87,6 @@ def _side_by_side(
     options: argparse.Namespace, command: str, wanted: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Carries experiments out over the seeds and prints one table; all are checked first."""
-    from .experiment import SEGMENTERS
     from .text import comparison
 
     store = Store(options.store)
@@ -104,11 +103,17 @@ def _side_by_side(
     rows = []
     for title, experiments in plan.items():
         runs, first = done[holders[title]], experiments[0].localizer_name
-        rows.append((title, first, runs))
-        if holders[title] == title:
-            later = [n for n in runs[0].scores if n.startswith((f"{first}-", *SEGMENTERS))]
-            rows += [(f"{title} > {name.removeprefix(first + '-')}", name, runs) for name in later]
+        rows += _rows(title, first, runs)[: None if holders[title] == title else 1]
     say(comparison(rows))
+
+
+def _rows(
+    title: str, name: str, runs: Sequence[RunRecord]
+) -> list[tuple[str, str, Sequence[RunRecord]]]:
+    """What `text.comparison` says of an experiment: of the class maps `name`, then of what became
+    of them."""
+    later = [(f"{title} > {n.removeprefix(name + '-')}", n, runs) for n in runs[0].later(name)]
+    return [(title, name, runs), *later]
 
 
 def _holders(store: Store, wanted: Mapping[str, Experiment]) -> dict[str, str]:
@@ -188,17 +193,18 @@ def sweep(options: argparse.Namespace, command: str) -> None:
         record = run_sweep(store, wanted, name, command, recorded, options.resume)
     untuned, best = _both(store, wanted, record, command, _progress(options))
     chosen = best[0]
-    if record.run != chosen.name:
-        record = dataclasses.replace(record, run=chosen.name)
-        write_json(path, record)
+    named = dataclasses.replace(record, run=chosen.name, untuned=untuned[0].name)
+    if named != record:
+        write_json(path, named)
     done = sum(t.status == "done" for t in record.trials)
     took = f"{done} of {len(record.trials)} trials, {time.monotonic() - began:.0f} s"
     there = f"nothing to do, its {len(record.trials)} trials were already there"
     say(f"sweep {name}: {there if known else took}")
     for line in best_points(record):
         say(line)
-    say(comparison([("untuned", base.localizer_name, untuned), ("best", chosen.method, best)]))
-    show(store, options.page, chosen.name, name)
+    rows = _rows("untuned", base.localizer_name, untuned) + _rows("best", chosen.method, best)
+    say(comparison(rows))
+    show(store, options.page, [chosen.name, untuned[0].name], name)
 
 
 def figure(options: argparse.Namespace, command: str) -> None:

@@ -108,6 +108,15 @@ class RunRecord:
     maps: dict[str, dict[str, str]] = field(default_factory=dict)
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
 
+    def later(self, maps: str) -> list[str]:
+        """What is scored that became of these class maps: refinements, then segmenters."""
+        found = [
+            name
+            for name in self.scores
+            if not name.startswith("host-") and (name.startswith(f"{maps}-") or name in self.labels)
+        ]
+        return sorted(found, key=lambda name: not name.startswith(f"{maps}-"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
@@ -166,9 +175,9 @@ class SweepRecord:
     """Many experiments that differ in the fields of `space`.
 
     The objective is the best mIoU over the seed thresholds of `localizer` on `split`.
-    `default` holds the parameters of the untuned preset. `run` names the run of the best point,
-    whose scores stand beside those of the plain localizer. `figure`: the paper's figure that the
-    sweep is for.
+    `default` holds the parameters of the untuned preset. `run` and `untuned` name the runs of the
+    best point and of the untuned preset, on all splits, of the first seed. `figure`: the paper's
+    figure that the sweep is for.
     """
 
     name: str
@@ -185,6 +194,7 @@ class SweepRecord:
     seconds: float
     digest: str
     figure: str = ""
+    untuned: str | None = None
 
 
 def as_json(value: Any) -> Any:

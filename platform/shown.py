@@ -29,7 +29,7 @@ def report(options: argparse.Namespace, command: str) -> None:
     if options.sweep:
         sweeps = [check_id(options.sweep)]
         of_sweep = read_sweep(store.root / "sweeps" / options.sweep / "sweep.json")
-        runs = runs or ([of_sweep.run] if of_sweep.run else [])
+        runs = runs or [name for name in (of_sweep.run, of_sweep.untuned) if name]
     out = Path(options.out).absolute()
     say(f"page: {pages(store, out, runs, sweeps, options.images, options.single_file).as_uri()}")
 
@@ -83,10 +83,10 @@ def pages(
     return out / start
 
 
-def show(store: Store, wanted: str | None, run: str, sweep: str | None = None) -> None:
+def show(store: Store, wanted: str | None, runs: list[str], sweep: str | None = None) -> None:
     """Writes the pages of what was just computed and says where they are."""
-    folder = ("sweeps", sweep) if sweep else ("runs", run)
+    folder = ("sweeps", sweep) if sweep else ("runs", runs[0])
     out = Path(wanted) if wanted else store.root.joinpath(*folder, "page")
-    page = pages(store, out, [run], [sweep] if sweep else [])
+    page = pages(store, out, runs, [sweep] if sweep else [])
     say(f"page: {page.as_uri()}")
     say(f"to follow and compare: wsss dashboard --store {shlex.quote(str(store.root))}")

@@ -129,6 +129,14 @@ def test_a_score_comes_back_with_its_types(run, score, tmp_path):
     assert read_run(tmp_path / "r.json").scores["cam"]["val"].parts is None
 
 
+def test_what_became_of_class_maps_is_told_in_its_order(run):
+    score = next(iter(run.scores.values()))
+    names = ("cam", "deeplabv2", "host-cam", "host-deeplabv2", "lpcam", "lpcam-crf", "lpcam-irn")
+    labels = {n: {"val": "k"} for n in ("deeplabv2", "host-deeplabv2", "lpcam-crf")}
+    made = replace(run, scores=dict.fromkeys(names, score), labels=labels)
+    assert made.later("lpcam") == ["lpcam-crf", "lpcam-irn", "deeplabv2"]
+
+
 def test_trials_come_back(sweep, tmp_path):
     write_json(tmp_path / "s.json", sweep)
     again = read_sweep(tmp_path / "s.json")

@@ -69,12 +69,15 @@ function csv(rows) {
 
 /* ---- figures ---- */
 
+const ruler = document.createElement("canvas").getContext("2d");
+
+/* The lines of a text that are no wider than this many pixels. */
 function wrapped(text, width, size) {
-  const room = Math.max(20, Math.floor(width / (size * 0.52)));
+  ruler.font = `${size} ${css("--font")}`;
   const lines = [""];
   for (const word of text.split(" ")) {
     const line = lines[lines.length - 1];
-    if (line && line.length + word.length + 1 > room) lines.push(word);
+    if (line && ruler.measureText(`${line} ${word}`).width > width) lines.push(word);
     else lines[lines.length - 1] = line ? `${line} ${word}` : word;
   }
   return lines;
@@ -113,10 +116,10 @@ function dressed(figure, width) {
   for (const note of layout.annotations || []) {
     if (note.name === "tick") note.bgcolor = css("--veil");
   }
-  const lines = wrapped(layout.title.subtitle.text, width - 10, 12);
+  const lines = wrapped(layout.title.subtitle.text, width - 10, "12px");
   const style = `font-size:12px;color:${css("--muted")}`;
   const below = lines.map((text) => `<br><span style="${style}">${text}</span>`).join("");
-  const titles = wrapped(layout.title.text, width - 10, 15);
+  const titles = wrapped(layout.title.text, width - 10, "bold 14px");
   layout.title.text = `<b>${titles.join("<br>")}</b>${below}`;
   delete layout.title.subtitle;
   panels(layout, width);

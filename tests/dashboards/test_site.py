@@ -150,6 +150,22 @@ def test_boundaries_lie_beside_the_maps_that_they_held(store: Store) -> None:
     assert site.file(f"layers/{run.maps['cam']['val'][:16]}/{id}.edges.png") is None
 
 
+def test_a_sweep_shows_its_best_and_the_untuned_on_all_splits(store: Store) -> None:
+    sweep = dataclasses.replace(make_sweep(8), run="run-0", untuned="run-1")
+    write_json(store.root / "sweeps" / sweep.name / "sweep.json", sweep)
+    path = f"sweep.{sweep.name}.html"
+    text = (Site(store).file(path) or b"").decode()
+    rows = re.findall(r"<tr>.*?</tr>", text.partition('id="trials"')[0], re.DOTALL)
+    for which in ("untuned", "best"):
+        of = [row for row in rows if f"LPCAM, {which}" in row]
+        assert [any(f">{s}<" in row for row in of) for s in ("train", "val")] == [True, True]
+        assert any(f"DenseCRF, {which}" in row or f"crf, {which}" in row for row in rows)
+    assert {"run.run-0.html", "run.run-1.html"} <= set(Document(text).files())
+    alone = (Site(store, runs=[]).file(path) or b"").decode()
+    assert "LPCAM, best trial" in alone
+    assert not {"run.run-0.html", "run.run-1.html"} & set(Document(alone).files())
+
+
 def test_policy_and_no_inline_script(store: Store) -> None:
     add_sweep(store)
     site = Site(store)

@@ -58,6 +58,9 @@ def test_sweep_reports_the_best_and_repeats_nothing(wsss: Any, job: Any) -> None
     assert re.search(r"3 trials: to compute .*3 scores.*; there 1 network", out)
     assert "untuned on val (n=16)" in out
     assert "best on val (n=16)" in out
+    page = (job.store.root / "sweeps" / "three" / "page" / "sweep.three.html").read_text()
+    for title in ("LPCAM, untuned", "LPCAM, best", "The untuned run"):
+        assert title in page
     code, out, _ = wsss(*words)
     assert code == 0
     assert "nothing to do, its 3 trials were already there" in out
@@ -77,7 +80,7 @@ def test_a_sweep_over_combinations_names_whose_maps_are_best(wsss: Any, tmp_path
     )
     assert {"untuned", "best"} <= set(rows)
     assert rows["best"] != rows["untuned"]
-    assert "lpcam, best trial" in (tmp_path / "page" / "sweep.combined.html").read_text()
+    assert "LPCAM, best" in (tmp_path / "page" / "sweep.combined.html").read_text()
     code, _, err = wsss(*asked, "--imported", "theirs")
     assert code == 2
     assert "leave out --imported" in err
