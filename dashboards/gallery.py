@@ -143,11 +143,9 @@ class Gallery:
         files = shelf.open(made.stage, made.key).path if made else None
         there = files is not None and files(f"{self.pieces[0].name}.parquet").exists()
         self.regions = made if there else None
-
-    def edges(self, source: Source) -> bool:
-        """Whether the boundaries that held its class maps are kept beside them."""
-        maps = source.threshold is not None and bool(self.pieces)
-        return maps and self.shelf.has_edges(source.key, self.pieces[0])
+        maps = [s.key for s in self.sources if s.threshold is not None]
+        self.edges = {key for key in maps if shelf.has_edges(key, self.pieces[0])}
+        """Class maps that the boundaries which held them are kept beside."""
 
     def chunks(self) -> range:
         """Numbers of the chunks."""
@@ -186,7 +184,7 @@ class Gallery:
                         "title": label(s.name),
                         "key": s.key[:SHORT],
                         "threshold": s.threshold,
-                        "edges": self.edges(s),
+                        "edges": s.key in self.edges,
                         "own": run.scores[s.name][split].threshold_from == OWN,
                     }
                     for s in self.sources
@@ -228,7 +226,7 @@ class Gallery:
                 kinds = ["labels.png"]
                 if s.threshold is not None:
                     kinds = ["map.png", f"{round(100 * s.threshold)}.seed.png", "planes.js"]
-                if self.edges(s):
+                if s.key in self.edges:
                     kinds.append("edges.png")
                 yield from (f"layers/{s.key[:SHORT]}/{id}.{kind}" for kind in kinds)
             if self.regions:

@@ -116,7 +116,7 @@ def regions(ids: Mask) -> bytes:
 
 
 def edges(levels: Mask) -> bytes:
-    """Boundaries `[h,w]`, 255 times their probability: a palette PNG, the surer the less clear."""
+    """Boundaries `[h,w]`, 255 times their probability: a palette PNG, the surer the more opaque."""
     return _png(Image.fromarray(levels), [(*_EDGE[:3], a) for a in range(256)])
 
 

@@ -85,14 +85,12 @@ class Shelf:
         return planes.read(self._file(stage, key, piece))
 
     def has_edges(self, key: str, piece: Slice) -> bool:
-        """Whether the artefact `key`, class maps or labels, keeps the boundaries of a slice."""
-        return Path(self._beside(key, piece)).exists()
+        """Whether the class maps `key` are there with the boundaries of a slice beside them."""
+        folder = self.store.folder("maps", key)
+        return Path(planes.file_of(folder, piece, planes.EDGES)).exists()
 
     def _edges(self, key: str, piece: Slice) -> dict[str, Mask]:
-        return planes.read(self._beside(key, piece))
-
-    def _beside(self, key: str, piece: Slice) -> str:
-        return planes.file_of(self.open("maps", key).folder, piece, planes.EDGES)
+        return planes.read(planes.file_of(self.open("maps", key).folder, piece, planes.EDGES))
 
     def _file(self, stage: str, key: str, piece: Slice) -> Any:
         path = self.open(stage, key).path(f"{piece.name}.parquet")

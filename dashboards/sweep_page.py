@@ -9,7 +9,7 @@ from typing import Any
 
 from ..platform import spaces
 from ..platform.errors import InputError
-from ..platform.runs import Score, SweepRecord, Trial
+from ..platform.runs import RunRecord, Score, SweepRecord, Trial
 from . import figures, search
 from .pages import Page, Section, command_lines, link, pill, plot, plots
 from .paper_figure import paper_figure
@@ -18,10 +18,13 @@ from .plotting import drawable_sweep, is_done
 from .records import Entry, Records
 from .tables import definitions, esc, label, many, summary_table, trial_table
 
+Runs = Mapping[str, Entry[RunRecord]]
+
 
 def sweep_page(entry: Entry[SweepRecord], records: Records) -> Page:
     """The page of a sweep, done or not; the runs of its best point and of the untuned preset, where
-    they are known, say what both give on all splits."""
+    they are known, say what both give on all splits (of several seeds the first)."""
+    runs = records.runs() if entry.record.run else {}
     entry = dataclasses.replace(entry, record=drawable_sweep(entry.record))
     sweep = entry.record
     found = search.importances(sweep)
@@ -32,7 +35,7 @@ def sweep_page(entry: Entry[SweepRecord], records: Records) -> Page:
         + plots([search.importance(sweep, found), search.history(sweep)])
         + plot(search.pairs(sweep, found))
     )
-    scores = _on_all_splits(sweep, records) or [
+    scores = _on_all_splits(sweep, runs) or [
         (f"{_subject(sweep, trial)}, {name}", trial.score)
         for name, trial in _chosen(sweep).items()
         if trial.score
@@ -45,25 +48,26 @@ def sweep_page(entry: Entry[SweepRecord], records: Records) -> Page:
         top = Section(key="summary", title="Scores", body=summary_table(scores))
         sections.insert(0, top)
     data = (("page", f"sweep.{sweep.name}.html"),)
-    return Page(
-        title=sweep.name, header=_header(entry, records.names("runs")), sections=sections, data=data
-    )
+    return Page(title=sweep.name, header=_header(entry, runs), sections=sections, data=data)
 
 
-def _on_all_splits(sweep: SweepRecord, records: Records) -> list[tuple[str, Score]]:
+def _on_all_splits(sweep: SweepRecord, runs: Runs) -> list[tuple[str, Score]]:
     """The scores of the untuned preset and of the best point; none before both have run."""
-    known = records.names("runs")
-    found = {"untuned": sweep.untuned, "best": sweep.run}
-    entries = {k: records.run(name) for k, name in found.items() if name in known}
-    if None in entries.values() or len(entries) < len(found):
+    found = {"untuned": runs.get(sweep.untuned or ""), "best": runs.get(sweep.run or "")}
+    done = {which: entry.record for which, entry in found.items() if entry and entry.record.scores}
+    if len(done) < len(found):
         return []
-    return [
-        (f"{label(name)}, {which}", score)
-        for which, entry in entries.items()
-        if entry
-        for name in (entry.record.method, *entry.record.later(entry.record.method))
-        for score in entry.record.scores.get(name, {}).values()
-    ]
+    best = next((t.params for t in sweep.trials if t.id == sweep.best), {})
+    of = {"untuned": sweep.default.get(spaces.COMBINATION), "best": best.get(spaces.COMBINATION)}
+    several = len({t.seed for t in sweep.trials}) > 1
+    out = []
+    for which, run in done.items():
+        seed = f", seed {run.seed}" if several else ""
+        for name in (run.method, *run.later(run.method)):
+            title = of[which] if of[which] and name == run.method else label(name)
+            rows = run.scores.get(name, {}).values()
+            out += [(f"{title}, {which}{seed}", score) for score in rows]
+    return out
 
 
 def _subject(sweep: SweepRecord, trial: Trial) -> str:

@@ -97,20 +97,19 @@ def experiment(
     if not preset:
         drawn = datasets.open_dataset(store, options.data).about["source"] == "scenes"
         preset = "scenes" if drawn else "default"
-    wanted, named = _changes(options, seed), host
-    host = host or options.host or ""
+    wanted, given = _changes(options, seed), options.host or ""
     if method:
         trained = [find(name) for name in method.split("+")]
         preset = family(trained[0], preset)
-        host = host if named or any(cls.needs_host for cls in trained) else ""
-        others = {*known(), "host"} - {*method.split("+"), localizer, *host.split(":")}
-        others -= {"host"} if host else set()
+        given = host or (given if any(cls.needs_host for cls in trained) else "")
+        others = {*known(), "host"} - {*method.split("+"), localizer, *given.split(":")}
+        others -= {"host"} if given else set()
         wanted = {k: v for k, v in wanted.items() if k.split(".")[0] not in others}
     return made(
         method or options.method,
         preset=preset,
         localizer=localizer if method else options.localizer,
-        host=host,
+        host=given,
         changes={**(changes or {}), **wanted},
     )
 

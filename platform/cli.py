@@ -239,7 +239,9 @@ def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     sub.add_argument("out", help="folder to write, or with --single-file a page")
     sub.add_argument("--run", metavar="NAME", help="only this run")
     sub.add_argument(
-        "--sweep", metavar="NAME", help="only this sweep and the run of its best point"
+        "--sweep",
+        metavar="NAME",
+        help="only this sweep, and the runs of its best point and of the untuned preset",
     )
     sub.add_argument("--images", type=int, default=48, help="images of each split; 0: all")
     sub.add_argument("--single-file", action="store_true", help="OUT is one page that holds all")

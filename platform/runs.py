@@ -113,7 +113,8 @@ class RunRecord:
         found = [
             name
             for name in self.scores
-            if not name.startswith("host-") and (name.startswith(f"{maps}-") or name in self.labels)
+            if name == f"{maps}-irn"
+            or (name in self.labels and name != maps and not name.startswith("host-"))
         ]
         return sorted(found, key=lambda name: not name.startswith(f"{maps}-"))
 

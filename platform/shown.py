@@ -20,7 +20,7 @@ def say(text: str = "") -> None:
 
 
 def report(options: argparse.Namespace, command: str) -> None:
-    """`wsss report`: the pages of the store, of a run, or of a sweep and its run."""
+    """`wsss report`: the pages of the store, of a run, or of a sweep and its two runs."""
     store = Store(options.store)
     runs, sweeps = options.run and [check_id(options.run)], None
     if options.run and not options.sweep:

@@ -138,7 +138,8 @@ class Sweep:
         """What the fields of the space are in the base, by their short names."""
         known = {short(field): value for field, value, _ in walk(self.base) if field in self.space}
         if COMBINATION in self.space:
-            known[COMBINATION] = self.base.combination
+            words = (word for word, base in self.bases.items() if base == self.base)
+            known[COMBINATION] = next(words, self.base.combination)
         return known
 
     def trial_experiment(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:

@@ -134,6 +134,9 @@ def test_what_became_of_class_maps_is_told_in_its_order(run):
     names = ("cam", "deeplabv2", "host-cam", "host-deeplabv2", "lpcam", "lpcam-crf", "lpcam-irn")
     labels = {n: {"val": "k"} for n in ("deeplabv2", "host-deeplabv2", "lpcam-crf")}
     made = replace(run, scores=dict.fromkeys(names, score), labels=labels)
+    theirs = replace(run, scores=dict.fromkeys(("deeplabv2", "theirs"), score), labels=labels)
+    theirs.labels["theirs"] = {"val": "k"}
+    assert theirs.later("theirs") == ["deeplabv2"]
     assert made.later("lpcam") == ["lpcam-crf", "lpcam-irn", "deeplabv2"]
 
 

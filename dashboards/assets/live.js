@@ -58,10 +58,17 @@ async function follow() {
   const main = document.getElementById("main");
   const drawn = ([, made]) => made.querySelector("figure.plot");
   for (const [key, made] of [...next].filter((part) => !drawn(part))) take(key, made, here, main);
+  arrange(next, main);
   await frame();
   for (const [key, made] of [...next].filter(drawn)) take(key, made, here, main);
-  const order = [...next.keys()].filter((key) => key !== "header" && key !== "nav");
-  for (const [key, section] of parts(document)) if (!next.has(key)) section.remove();
+  arrange(next, main);
+}
+
+/* Sections in their order, without those that are gone; some may not be here yet. */
+function arrange(next, main) {
+  const here = parts(document);
+  const order = [...next.keys()].filter((key) => key !== "header" && key !== "nav" && here.has(key));
+  for (const [key, section] of here) if (!next.has(key)) section.remove();
   const wrong = order.some((key, k) => main.children[k] && main.children[k].id !== key);
   if (wrong) main.append(...order.map((key) => document.getElementById(key)));
   for (const stray of [...main.children]) if (stray.tagName === "P" && order.length) stray.remove();

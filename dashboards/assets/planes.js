@@ -195,7 +195,7 @@ class Split {
       found.push({ key: `${s.name} map`, title: `${s.title} map`, file: (id) => `${s.key}/${id}.map.png` });
       found.push({ key: `${s.name} seed`, title: `${s.title} seed`,
         file: (id) => `${s.key}/${id}.${level}.seed.png` });
-      if (s.edges) found.push({ key: `${s.name} edges`, title: "boundaries", file: (id) => `${s.key}/${id}.edges.png` });
+      if (s.edges) found.push({ key: `${s.name} edges`, title: `${s.title} boundaries`, file: (id) => `${s.key}/${id}.edges.png` });
     }
     return found;
   }

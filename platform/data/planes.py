@@ -1,8 +1,9 @@
 """Planes of integers on disk: superpixels, pseudo labels, predicted labels.
 
 An artefact holds NAME.parquet for each slice of the shards, with the columns `id` and `plane`, a
-PNG of values 0 to 255. Beside class maps that boundaries held, NAME.edges keeps those in the same
-form: 255 times the probability of a boundary, on the grid of the maps.
+PNG of values 0 to 255. Beside class maps that boundaries held, NAME.edges (maps of before this
+was kept have none) holds those in the same form: 255 times the probability of a boundary, on the
+grid of the maps.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ Visit = tuple[Any, list[str]]
 
 def until(page: Any, condition: str) -> None:
     """Waits up to 60 s; Playwright's own wait needs eval, which the page's policy forbids."""
-    for _ in range(150):
+    for _ in range(600):
         if page.evaluate(condition):
             return
         page.wait_for_timeout(100)
@@ -185,8 +185,8 @@ def test_images_by_order_class_error_and_keyboard(report: Path, browser: Any) ->
         assert page.locator("#viewer-title").inner_text() != title
         page.keyboard.press("2")
         assert page.get_by_label("heat of the maps", exact=True).is_checked()
-        page.locator("#viewer").get_by_label("boundaries", exact=True).check()
-        drawn = "document.querySelector('.stage img[alt=boundaries]')"
+        page.locator("#viewer").get_by_label("LPCAM boundaries", exact=True).check()
+        drawn = "document.querySelector('.stage img[alt$=boundaries]')"
         until(page, f"{drawn}.naturalWidth > 0 && {drawn}.style.visibility === ''")
         page.keyboard.press("Escape")
         assert not page.evaluate("document.getElementById('viewer').open")

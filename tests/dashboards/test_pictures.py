@@ -90,7 +90,7 @@ def test_superpixels_are_borders() -> None:
     assert drawn.sum() == 8
 
 
-def test_boundaries_are_as_clear_as_they_are_unsure() -> None:
+def test_boundaries_are_as_opaque_as_they_are_sure() -> None:
     levels = np.array([[0, 64], [128, 255]], np.uint8)
     pixels = np.array(opened(pictures.edges(levels)).convert("RGBA"))
     np.testing.assert_array_equal(pixels[..., 3], levels)

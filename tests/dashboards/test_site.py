@@ -148,6 +148,10 @@ def test_boundaries_lie_beside_the_maps_that_they_held(store: Store) -> None:
     shown = Image.open(io.BytesIO(site.file(f"layers/{held_by}/{id}.edges.png") or b""))
     np.testing.assert_array_equal(np.array(shown), levels)
     assert site.file(f"layers/{run.maps['cam']['val'][:16]}/{id}.edges.png") is None
+    shutil.rmtree(folder)
+    gone = value_of(Site(store).file(f"data/{run.name}/val/index.js"))
+    assert isinstance(gone, dict)
+    assert not any(source["edges"] for source in gone["sources"])
 
 
 def test_a_sweep_shows_its_best_and_the_untuned_on_all_splits(store: Store) -> None:
@@ -159,8 +163,12 @@ def test_a_sweep_shows_its_best_and_the_untuned_on_all_splits(store: Store) -> N
     for which in ("untuned", "best"):
         of = [row for row in rows if f"LPCAM, {which}" in row]
         assert [any(f">{s}<" in row for row in of) for s in ("train", "val")] == [True, True]
-        assert any(f"DenseCRF, {which}" in row or f"crf, {which}" in row for row in rows)
+        assert any(f"lpcam-crf, {which}" in row for row in rows)
     assert {"run.run-0.html", "run.run-1.html"} <= set(Document(text).files())
+    (store.root / "runs" / "run-1" / "run.json").write_text('{"half')
+    broken = (Site(store).file(path) or b"").decode()
+    assert "LPCAM, best trial" in broken
+    assert "run.run-1.html" not in Document(broken).files()
     alone = (Site(store, runs=[]).file(path) or b"").decode()
     assert "LPCAM, best trial" in alone
     assert not {"run.run-0.html", "run.run-1.html"} & set(Document(alone).files())

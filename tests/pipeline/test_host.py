@@ -201,6 +201,8 @@ def test_the_host_is_a_dimension_of_a_sweep(job: Any) -> None:
         assert made.host.combination == of.host.combination
         assert (made.seed, made.host.seed) == (3, 3)
         assert made.host.segment.network
+    short = Sweep(base=base, space={"combination": ["psdpm"]}, bases={"psdpm": base})
+    assert short.default == {"combination": "psdpm"}
     with pytest.raises(InputError, match=r"METHOD\[:LOCALIZER\]\[@HOST\], not 'psdpm@'"):
         asked.combination("psdpm@")
 
