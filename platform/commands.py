@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import asked, begun, datasets
+from . import asked, begun, datasets, places
+from .bucket import open_store
 from .data.record import check_id
 from .errors import InputError
 from .live import Recorded
@@ -20,7 +21,7 @@ from .runs import RunRecord, SweepRecord, read_run, write_json
 from .shown import dashboard as dashboard
 from .shown import newest, pages, say, show
 from .shown import report as report
-from .store import Store, file_digest, versions
+from .store import Store, versions
 
 if TYPE_CHECKING:
     from .experiment import Experiment
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 def data(options: argparse.Namespace, command: str) -> None:
     """`wsss data`: shards of a source, under a name."""
-    store = Store(options.store)
+    store = open_store(options.store)
     source = asked.source(options)
     artefact, cached = datasets.add(store, source, options.name, Lines(), options.quarantine)
     about = artefact.about
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     """`wsss run`: one run for each seed, a table, a page."""
     from .text import score_table
 
-    store = Store(options.store)
+    store = open_store(options.store)
     records = []
     for seed in options.seeds:
         wanted = asked.experiment(options, store, seed)
@@ -89,7 +90,7 @@ def _side_by_side(
     """Carries experiments out over the seeds and prints one table; all are checked first."""
     from .text import comparison
 
-    store = Store(options.store)
+    store = open_store(options.store)
     plan = {
         title: [asked.experiment(options, store, seed, **how) for seed in options.seeds]
         for title, how in wanted.items()
@@ -142,7 +143,7 @@ def _carry_out(
     pipeline = Pipeline(store, wanted, recorded)
     name = check_id(name or f"{wanted.localizer_name}-{wanted.data}-{pipeline.digest[:8]}")
     path = store.root / "runs" / name / "run.json"
-    before = read_run(path) if path.exists() else None
+    before = read_run(path) if places.exists(path) else None
     if before and before.digest != pipeline.digest:
         raise InputError(f"the name {name!r} is taken by another run; choose another --name")
     missing = pipeline.missing()
@@ -167,7 +168,7 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     from .text import best_points, comparison
     from .trial import Sweep
 
-    store = Store(options.store)
+    store = open_store(options.store)
     base = asked.experiment(options, store, options.seed)
     title, space = spaces.find(base.localizer_name, options.space)
     wanted = Sweep(
@@ -184,7 +185,7 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     )
     name = check_id(options.name or f"{base.localizer_name}-{base.data}-{title}")
     path = store.root / "sweeps" / name / "sweep.json"
-    known = path.exists() and not options.resume
+    known = places.exists(path) and not options.resume
     began = time.monotonic()
     if not known:
         _announce(store, wanted)
@@ -214,7 +215,7 @@ def figure(options: argparse.Namespace, command: str) -> None:
     from .text import figure_table
     from .trial import Sweep
 
-    store = Store(options.store)
+    store = open_store(options.store)
     method, found = spaces.figure(options.figure)
     if options.imported:
         raise InputError("a figure varies a method's own options; leave out --imported")
@@ -234,7 +235,7 @@ def figure(options: argparse.Namespace, command: str) -> None:
         figure=options.figure,
     )
     name = check_id(options.name or f"{options.figure}-{options.data}")
-    if not (store.root / "sweeps" / name / "sweep.json").exists():
+    if not places.exists(store.root / "sweeps" / name / "sweep.json"):
         _announce(store, wanted)
     recorded = Recorded(_progress(options))
     with recorded.under(store.root / "sweeps" / name, begun.sweep(wanted, name, command)):
@@ -272,7 +273,7 @@ def export(options: argparse.Namespace, command: str) -> None:
     """`wsss export`: a run's class maps or labels in the files of others."""
     from . import exports
 
-    store, out = Store(options.store), Path(options.out)
+    store, out = open_store(options.store), Path(options.out)
     run = read_run(store.root / "runs" / check_id(options.run or newest(store)) / "run.json")
     count = exports.write(store, run, out, options.to, options.what, options.split)
     say(f"{out}: {count} images as {options.to}")
@@ -282,7 +283,7 @@ def import_(options: argparse.Namespace, command: str) -> None:
     """`wsss import`: class maps or labels of others, under a name."""
     from . import imports
 
-    store = Store(options.store)
+    store = open_store(options.store)
     found, cached = imports.add(
         store,
         kind=options.kind,
@@ -323,11 +324,12 @@ def doctor(options: argparse.Namespace, command: str) -> None:
     from .models.backbones import BACKBONES
     from .pipeline import machine
 
-    store = Store(options.store)
+    store = open_store(options.store)
     say(f"machine   {machine()}")
     say("packages  " + ", ".join(f"{k} {v}" for k, v in versions().items()))
     say(f"backbones {', '.join(BACKBONES)}")
-    say(f"store     {store.root}, {store.free_bytes() / 1e9:.0f} GB free")
+    where = "" if str(store) == str(store.root) else f" in {store.root}"
+    say(f"store     {store}, {store.free_bytes() / 1e9:.0f} GB free{where}")
     say(f"data sets {', '.join(datasets.names(store)) or 'none yet'}")
     needed = (
         "torch",
@@ -349,9 +351,6 @@ def doctor(options: argparse.Namespace, command: str) -> None:
 
 
 def _verify(store: Store) -> None:
-    for manifest in sorted(store.root.glob("artefacts/*/*/manifest.json")):
-        folder = manifest.parent
-        (store.root / "verified" / f"{folder.name}.json").unlink(missing_ok=True)
-        fine = store.find(folder.parent.name, folder.name) is not None
-        digest = file_digest(manifest)[:8] if fine else "damaged, moved to quarantine"
-        say(f"{folder.parent.name}/{folder.name[:12]} {digest}")
+    for stage, key in store.artefacts():
+        seal = store.verify(stage, key)
+        say(f"{stage}/{key[:12]} {seal or 'damaged, moved to quarantine'}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import places
 from .data.record import Source, check_id
 from .data.shards import Slice, read, slices, stage_of, write
 from .errors import InputError
@@ -16,7 +17,7 @@ __all__ = ["Slice", "add", "names", "open_dataset", "read", "slices"]
 
 def names(store: Store) -> list[str]:
     """The data sets of a store."""
-    return sorted(p.stem for p in (store.root / "data").glob("*.json"))
+    return [n.removesuffix(".json") for n in places.names(store.root / "data", ".json")]
 
 
 def open_dataset(store: Store, name: str) -> Artefact:
@@ -41,11 +42,13 @@ def open_dataset(store: Store, name: str) -> Artefact:
 
 def _row(store: Store, name: str) -> dict[str, str] | None:
     path = store.root / "data" / f"{check_id(name)}.json"
-    if not path.exists():
+    if not places.exists(path):
         return None
     row: dict[str, str] = read_record(path, dict[str, str])
     if not {"key", "source"} <= set(row):
-        raise InputError(f"{path} names no shards; remove it and make {name!r} again")
+        raise InputError(
+            f"{places.address(path)} names no shards; remove it and make {name!r} again"
+        )
     return row
 
 
@@ -64,7 +67,7 @@ def add(
 
     stage = stage_of(source)
     row = _row(store, name)
-    if row and row["key"] != stage.key and store.folder("shards", row["key"]).exists():
+    if row and row["key"] != stage.key and store.holds("shards", row["key"]):
         raise InputError(
             f"the name {name!r} stands for other data (shards {row['key'][:12]}); choose another "
             f"with --name, or remove data/{name}.json of the store"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import datasets
+from . import datasets, places
 from .data.community import FORMATS
 from .data.record import check_id
 from .errors import InputError
@@ -59,12 +59,15 @@ def find(store: Store, name: str) -> Import:
         InputError: nothing was.
     """
     path = _path(store, name)
-    if not path.exists():
-        there = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none yet"
+    if not places.exists(path):
+        known = (n.removesuffix(".json") for n in places.names(path.parent, ".json"))
+        there = ", ".join(known) or "none yet"
         raise InputError(f"nothing is imported as {name!r}; there are: {there} (see wsss import)")
     found: Import = read_record(path, Import)
     if found.kind not in KINDS:
-        raise InputError(f"{path} is of kind {found.kind!r}; there are {', '.join(KINDS)}")
+        raise InputError(
+            f"{places.address(path)} is of kind {found.kind!r}; there are {', '.join(KINDS)}"
+        )
     return found
 
 
@@ -135,7 +138,7 @@ def add(
     stages = {split: _stage(shards, kind, folder, split, name) for split in splits}
     found = Import(kind=kind, shards=shards.key, stages=stages)
     path = _path(store, name)
-    if path.exists() and _keys(find(store, name)) != _keys(found):
+    if places.exists(path) and _keys(find(store, name)) != _keys(found):
         raise InputError(f"the name {name!r} stands for another import; choose another --name")
     progress.plan([stage.title for stage in stages.values()])
     cached = True

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from . import leases, places
 from .errors import InputError
 from .runs import Trial, as_json, read_record, trial_from_json, write_json
-from .store import Store, write_atomic
+from .store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Ledger:
         Raises:
             InputError: it may not.
         """
-        if not self.plan.exists():
+        if not places.exists(self.plan):
             return
         before = read_record(self.plan, Plan)
         if before.digest != key:
@@ -63,10 +63,9 @@ class Ledger:
         Raises:
             InputError: another is at it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a") as stream:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stack.enter_context(leases.held(self.folder / "lock", wait=False))
             except BlockingIOError:
                 raise InputError(f"sweep {self.name!r} is running already") from None
             yield
@@ -78,25 +77,24 @@ class Ledger:
         Raises:
             InputError: another line is damaged.
         """
-        text = self.lines.read_text() if self.lines.exists() else ""
+        text = places.read(self.lines).decode() if places.exists(self.lines) else ""
         lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
         try:
             found = [trial_from_json(json.loads(line)) for line in lines]
             return sorted({t.id: t for t in found}.values(), key=lambda t: int(t.id))
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{self.lines} is damaged: {error}") from error
+            raise InputError(f"{places.address(self.lines)} is damaged: {error}") from error
 
     def begin(self, plan: Plan) -> None:
         """Writes the plan, and cuts a line that was broken off."""
         done = self.trials()
         write_json(self.plan, plan)
         text = "".join(_line(trial) for trial in done)
-        write_atomic(self.lines, lambda stream: stream.write(text.encode()))
+        places.write(self.lines, text.encode())
 
     def add(self, trial: Trial) -> None:
         """Keeps a trial that has ended."""
-        with self.lines.open("a") as stream:
-            stream.write(_line(trial))
+        places.append(self.lines, _line(trial).encode())
 
 
 def _line(trial: Trial) -> str:

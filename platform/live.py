@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -11,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import leases, places
 from .progress import Silent
 from .runs import RunRecord, SweepRecord, write_json
 
 PROGRESS = "progress.json"
 """Beside where the record will be; gone when that is written."""
 EVERY = 0.5
-"""Seconds between two writes, at least, while a step goes on."""
+"""Seconds between two writes, at least, while a step goes on; to an object store FAR as many."""
+FAR = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class Recorded(Silent):
     def __init__(self, inner: Silent) -> None:
         self.inner = inner
         self.path: Path | None = None
-        self.written = 0.0
+        self.written, self.every = 0.0, EVERY
         self.row: dict[str, Any] = {"titles": [], "step": 0, "text": "", "done": 0, "total": 0}
 
     @contextlib.contextmanager
@@ -49,20 +50,20 @@ class Recorded(Silent):
 
         A lock says that this process lives. Where another process holds it, that one tells.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / PROGRESS
-        with _lock_of(path).open("a") as lock:
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stack.enter_context(leases.held(_lock_of(path), wait=False))
             except BlockingIOError:
                 yield
                 return
             self.path, self.row = path, {**self.row, "record": record}
+            self.every = EVERY * (FAR if places.object_of(path) else 1)
             self._write()
             try:
                 yield
-                path.unlink()
-                _lock_of(path).unlink()
+                places.remove(path)
+                places.remove(_lock_of(path))
             finally:
                 self.path = None
 
@@ -78,7 +79,7 @@ class Recorded(Silent):
     def update(self, text: str, done: int, total: int) -> None:
         self.inner.update(text, done, total)
         self.row |= {"text": text, "done": done, "total": total}
-        if time.monotonic() - self.written >= EVERY:
+        if time.monotonic() - self.written >= self.every:
             self._write()
 
     def finish(self, cached: bool) -> None:
@@ -96,20 +97,13 @@ def _lock_of(path: Path) -> Path:
 
 def is_alive(folder: Path) -> bool:
     """Whether a process holds the lock of the progress in `folder`."""
-    try:
-        with _lock_of(folder / PROGRESS).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    return leases.is_held(_lock_of(folder / PROGRESS))
 
 
 def read_progress(folder: Path) -> Progress | None:
     """The progress in `folder`; None where there is none that can be read."""
     try:
-        row = json.loads((folder / PROGRESS).read_text())
+        row = json.loads(places.read(folder / PROGRESS))
         row["titles"] = tuple(row["titles"])
         return Progress(**row, alive=is_alive(folder))
     except (OSError, ValueError, KeyError, TypeError):

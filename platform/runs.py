@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import places
 from .errors import InputError
 from .plain import typed
 
@@ -213,10 +213,8 @@ def as_json(value: Any) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that a reader sees the old file or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(as_json(value), indent=1, sort_keys=True) + "\n")
-    part.replace(path)
+    text = json.dumps(as_json(value), indent=1, sort_keys=True) + "\n"
+    places.write(path, text.encode())
 
 
 def score_from_json(row: dict[str, Any] | None) -> Score | None:
@@ -292,8 +290,10 @@ def read_record(path: Path, kind: Any) -> Any:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return json.loads(places.read(path).decode())
     except FileNotFoundError as error:
-        raise InputError(f"there is no {path}") from error
+        raise InputError(f"there is no {places.address(path)}") from error
+    except InputError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        raise InputError(f"{places.address(path)} cannot be read: {error}") from error

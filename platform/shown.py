@@ -7,6 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from . import places
+from .bucket import open_store
 from .data.record import check_id
 from .errors import InputError
 from .runs import read_run, read_sweep
@@ -21,7 +23,7 @@ def say(text: str = "") -> None:
 
 def report(options: argparse.Namespace, command: str) -> None:
     """`wsss report`: the pages of the store, of a run, or of a sweep and its two runs."""
-    store = Store(options.store)
+    store = open_store(options.store)
     runs, sweeps = options.run and [check_id(options.run)], None
     if options.run and not options.sweep:
         read_run(store.root / "runs" / options.run / "run.json")
@@ -38,11 +40,11 @@ def dashboard(options: argparse.Namespace, command: str) -> None:
     """`wsss dashboard`: the same pages, made when asked for and following the store."""
     from ..dashboards.server import Server
 
-    store = Store(options.store)
-    if not store.root.is_dir():
-        raise InputError(f"there is no store {store.root}; see wsss data and wsss run")
+    store = open_store(options.store)
+    if not places.exists(store.root):
+        raise InputError(f"there is no store {store}; see wsss data and wsss run")
     with Server(store, options.port) as server:
-        say(f"dashboard of {store.root}: {server.address} (Ctrl-C ends it)")
+        say(f"dashboard of {store}: {server.address} (Ctrl-C ends it)")
         server.serve_forever()
 
 
@@ -52,10 +54,12 @@ def newest(store: Store) -> str:
     Raises:
         InputError: there is none.
     """
-    found = sorted((store.root / "runs").glob("*/run.json"), key=lambda p: p.stat().st_mtime)
+    folder = store.root / "runs"
+    written = {n: places.modified(folder / n / "run.json") for n in places.names(folder)}
+    found = [name for name, when in written.items() if when]
     if not found:
-        raise InputError(f"the store {store.root} holds no run yet; see wsss run")
-    return found[-1].parent.name
+        raise InputError(f"the store {store} holds no run yet; see wsss run")
+    return max(found, key=lambda name: written[name])
 
 
 def pages(
@@ -89,4 +93,4 @@ def show(store: Store, wanted: str | None, runs: list[str], sweep: str | None = 
     out = Path(wanted) if wanted else store.root.joinpath(*folder, "page")
     page = pages(store, out, runs, [sweep] if sweep else [])
     say(f"page: {page.as_uri()}")
-    say(f"to follow and compare: wsss dashboard --store {shlex.quote(str(store.root))}")
+    say(f"to follow and compare: wsss dashboard --store {shlex.quote(str(store))}")

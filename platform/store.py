@@ -9,6 +9,7 @@ Layout under the root:
     data/ runs/ sweeps/       records by name
 
 An artefact appears by the rename of its finished folder, so an aborted write is never visible.
+A store in a bucket is a `bucket.BucketStore`; `bucket.open_store` makes either.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import functools
 import hashlib
 import json
@@ -31,11 +31,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from . import leases, parts, places
 from .errors import InputError
 from .options import Options
+from .parts import MANIFEST
+from .places import file_digest
 from .runs import as_json, write_json
 
-MANIFEST = "manifest.json"
+__all__ = ["MANIFEST", "Artefact", "Stage", "Store", "digest", "keyed", "versions", "write_atomic"]
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 
@@ -43,12 +46,6 @@ def digest(value: Any) -> str:
     """SHA-256 of a plain value in canonical JSON."""
     text = json.dumps(as_json(value), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def keyed(options: Options) -> dict[str, Any]:
@@ -124,8 +121,12 @@ class Store:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).absolute()
 
+    def __str__(self) -> str:
+        """What `--store` calls it."""
+        return str(self.root)
+
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
-        return Store, (str(self.root),)
+        return type(self), (str(self),)
 
     def folder(self, stage: str, key: str) -> Path:
         """Where the artefact of a stage lies, or would.
@@ -145,9 +146,11 @@ class Store:
         """
         folder = self.folder(stage, key)
         try:
-            manifest = json.loads((folder / MANIFEST).read_text())
+            manifest = json.loads(places.read(folder / MANIFEST))
         except FileNotFoundError:
             return None
+        except InputError:  # what an object store says is no fault of the artefact
+            raise
         except (ValueError, RecursionError):
             self.quarantine(folder, "its manifest is not JSON")
             return None
@@ -157,12 +160,35 @@ class Store:
             fault = "" if intact else "its manifest does not match its seal"
             fault = fault or ("" if manifest["key"] == key else "its manifest has another key")
             fault = fault or _foreign(manifest) or self._fault(folder, manifest)
+        except InputError:
+            raise
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             fault = f"its manifest is damaged: {error}"
         if fault:
             self.quarantine(folder, fault)
             return None
-        return Artefact(folder, manifest)
+        return Artefact(self._files(folder, manifest), manifest)
+
+    def _files(self, folder: Path, manifest: Mapping[str, Any]) -> Path:
+        """The folder that an artefact's files are in."""
+        return folder
+
+    def holds(self, stage: str, key: str) -> bool:
+        """Whether an artefact is there, be it intact or not."""
+        return places.exists(self.folder(stage, key) / MANIFEST)
+
+    def artefacts(self) -> Iterator[tuple[str, str]]:
+        """Stage and key of every artefact."""
+        top = self.root / "artefacts"
+        for stage in places.names(top):
+            yield from ((stage, key) for key in places.names(top / stage) if self.holds(stage, key))
+
+    def verify(self, stage: str, key: str) -> str:
+        """Hashes all files of an artefact again; the start of the manifest's own SHA-256, or
+        nothing where something is damaged."""
+        self._memory(self.folder(stage, key)).unlink(missing_ok=True)
+        manifest = self.folder(stage, key) / MANIFEST
+        return file_digest(manifest)[:8] if self.find(stage, key) else ""
 
     def open(self, stage: str, key: str) -> Artefact:
         """The verified artefact.
@@ -195,19 +221,15 @@ class Store:
             return self._compute(stage, compute), False
 
     def _compute(self, stage: Stage, compute: Callable[[Path], dict[str, Any]]) -> Artefact:
-        self.sweep_attempts(stage.key)
-        attempt = self.root / "attempts" / f"{stage.key[:32]}-{uuid.uuid4().hex[:8]}"
-        started = time.time()
+        attempt, started = self._attempt(stage), time.time()
         try:
-            attempt.mkdir(parents=True)
-            about = compute(attempt)
-            manifest = self._manifest(stage, attempt, about, time.time() - started)
-            (attempt / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-            target = self.folder(stage.name, stage.key)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists():
-                self.quarantine(target, "it has no manifest")
-            attempt.rename(target)
+            with contextlib.ExitStack() as undo:
+                undo.callback(self._discard, attempt)
+                attempt.mkdir(parents=True)
+                about = compute(attempt)
+                artefact = self._publish(stage, attempt, about, time.time() - started)
+                undo.pop_all()
+                return artefact
         except OSError as error:
             cause = getattr(error, "cause", None) or error  # Ray's wrapper has no errno of its own
             if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
@@ -215,22 +237,46 @@ class Store:
                     f"the disk of {self.root} is full; nothing of {stage.name} was kept"
                 ) from error
             raise
-        finally:
-            shutil.rmtree(attempt, ignore_errors=True)
-        self._remember(target, {name: _stamp(target / name) for name in manifest["files"]})
-        return Artefact(target, manifest)
 
-    def _manifest(
-        self, stage: Stage, folder: Path, about: Mapping[str, Any], seconds: float
-    ) -> dict[str, Any]:
+    def _attempt(self, stage: Stage) -> Path:
+        """A folder to compute in; what a dead process left of such is removed. The caller holds
+        the artefact's lock."""
+        attempts = self.root / "attempts"
+        for left in attempts.glob(f"{stage.key[:32]}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        return attempts / f"{stage.key[:32]}-{uuid.uuid4().hex[:8]}"
+
+    def _discard(self, attempt: Path) -> None:
+        """Removes an attempt that did not become the artefact."""
+        shutil.rmtree(attempt, ignore_errors=True)
+
+    def _publish(
+        self, stage: Stage, attempt: Path, about: Mapping[str, Any], seconds: float
+    ) -> Artefact:
+        """Makes the artefact of an attempt."""
         files = {
-            str(path.relative_to(folder)): {
+            str(path.relative_to(attempt)): {
                 "size": path.stat().st_size,
                 "sha256": file_digest(path),
             }
-            for path in sorted(folder.rglob("*"))
+            for path in sorted(attempt.rglob("*"))
             if path.is_file()
         }
+        manifest = self._manifest(stage, {"files": files}, about, seconds)
+        text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+        (attempt / MANIFEST).write_text(text)
+        target = self.folder(stage.name, stage.key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            self.quarantine(target, "it has no manifest")
+        attempt.rename(target)
+        self._remember(target, {name: _stamp(target / name) for name in files})
+        return Artefact(target, manifest)
+
+    def _manifest(
+        self, stage: Stage, files: Mapping[str, Any], about: Mapping[str, Any], seconds: float
+    ) -> dict[str, Any]:
+        """What is noted of an artefact; `files`: them, and where else than beside it they are."""
         plain: dict[str, Any] = as_json(
             {
                 "stage": stage.name,
@@ -240,7 +286,7 @@ class Store:
                 "inputs": stage.inputs,
                 "title": stage.title,
                 "about": about,
-                "files": files,
+                **files,
                 "seconds": round(seconds, 3),
                 "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 "host": platform.node(),
@@ -290,22 +336,17 @@ class Store:
 
     def faults(self) -> list[str]:
         """What lies in quarantine, a sentence each."""
-        notes = sorted((self.root / "quarantine").glob("*/fault.txt"))
-        return [f"{note.parent.name}: {note.read_text().strip()}" for note in notes]
+        folder, out = self.root / "quarantine", []
+        for name in places.names(folder):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                out.append(f"{name}: {places.read(folder / name / 'fault.txt').decode().strip()}")
+        return out
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Holds the lock `name`; the system frees it when the holder dies."""
-        path = self.root / "locks" / f"{name}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        with leases.held(self.root / "locks" / f"{name}.lock"):
             yield
-
-    def sweep_attempts(self, key: str) -> None:
-        """Removes what a dead process left of an artefact; the caller holds its lock."""
-        for left in (self.root / "attempts").glob(f"{key[:32]}-*"):
-            shutil.rmtree(left, ignore_errors=True)
 
     def free_bytes(self) -> int:
         """Free space of the store's disk."""
@@ -345,7 +386,10 @@ def versions() -> dict[str, str]:
 
 
 def write_atomic(path: Path, write: Callable[[Any], None]) -> None:
-    """Calls `write` with a binary stream and shows the file under its name when it is whole."""
+    """Calls `write` with a binary stream and shows the file under its name when it is whole; one
+    of an artefact in an object store is there then, too."""
+    if parts.is_remote(path):
+        path.parent.mkdir(parents=True, exist_ok=True)  # on this node, nobody may have written yet
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         with part.open("wb") as stream:
@@ -353,3 +397,4 @@ def write_atomic(path: Path, write: Callable[[Any], None]) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+    parts.sent(path)

@@ -22,6 +22,7 @@ from platform import node
 from types import SimpleNamespace
 from typing import Any
 
+from . import places
 from .errors import InputError
 from .ledger import Ledger, Plan
 from .pipeline import Pipeline
@@ -52,13 +53,13 @@ def run(
     ledger = Ledger(store, name)
     base = Pipeline(store, sweep.trial_experiment({}), progress)
     key = sweep.key(base)
-    if ledger.path.exists():
+    if places.exists(ledger.path):
         before = read_sweep(ledger.path)
         if before.digest != key:
             raise InputError(f"the name {name!r} is taken by another sweep; choose another --name")
         if not (resume and any(t.error for t in before.trials)):
             return _some(before)
-    elif resume and not ledger.plan.exists():
+    elif resume and not places.exists(ledger.plan):
         raise InputError(f"there is no sweep {name!r} to resume")
     with ledger.held():
         ledger.check(key, resume)
@@ -92,7 +93,7 @@ def _run(
     _tune(store, sweep, ledger, progress)
     trials = ledger.trials()
     if not any(t.error for t in trials):  # of a failure, Tune's files say more than the ledger
-        shutil.rmtree(store.root / "tune" / ledger.name, ignore_errors=True)
+        places.remove_tree(store.root / "tune" / ledger.name)
     _clean(store, sweep, trials)
     ranked = ranking(trials)
     out = SweepRecord(
@@ -167,6 +168,7 @@ def _tune(store: Store, sweep: Sweep, ledger: Ledger, progress: Silent) -> None:
     asked = Asked(sweep, done)
     watch = _watch(ledger, asked, progress)
 
+    tune, system = places.storage(store.root / "tune")
     lanes = store.root / "tune" / ledger.name / "lanes"
     shutil.rmtree(lanes, ignore_errors=True)
     lanes.mkdir(parents=True)
@@ -190,7 +192,8 @@ def _tune(store: Store, sweep: Sweep, ledger: Ledger, progress: Silent) -> None:
             ),
             run_config=ray.tune.RunConfig(
                 name=ledger.name,
-                storage_path=str(store.root / "tune"),
+                storage_path=tune,
+                storage_filesystem=system,
                 verbose=0,
                 callbacks=[watch],
                 failure_config=ray.tune.FailureConfig(max_failures=sweep.retries),
@@ -213,8 +216,9 @@ def together(lanes: Path, count: int, patience: float = 30.0) -> None:
     own, end = lanes / f"{node()}-{os.getpid()}", time.monotonic() + patience
     if own.exists():
         return
+    lanes.mkdir(parents=True, exist_ok=True)  # another node, which does not see the others' lanes
     own.touch()
-    while len(list(lanes.iterdir())) < count and time.monotonic() < end:
+    while len(os.listdir(lanes)) < count and time.monotonic() < end:
         time.sleep(0.05)
 
 
@@ -318,6 +322,8 @@ def _scheduler(sweep: Sweep, done: Sequence[Trial]) -> Any:
 
 def _clean(store: Store, sweep: Sweep, trials: Sequence[Trial]) -> None:
     """Removes the checkpoints of trainings that were stopped."""
+    from .stages import train
+
     fields = {short(field): field for field in sweep.space}
     for trial in trials:
         if trial.status != "stopped":
@@ -327,5 +333,4 @@ def _clean(store: Store, sweep: Sweep, trials: Sequence[Trial]) -> None:
         assert pipeline.network is not None
         home = pipeline.context.home(pipeline.network)
         with store.lock(pipeline.network.key):
-            shutil.rmtree(home, ignore_errors=True)
-            home.with_suffix(".jsonl").unlink(missing_ok=True)
+            train.forget(home)

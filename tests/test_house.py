@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("platform", "methods", "tune_spaces", "dashboards")
 FILES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
 LEVELS = (
-    ("errors", "plain", "options", "store", "runs", "progress", "live"),
+    ("errors", "plain", "options", "places", "parts", "leases", "store", "bucket", "runs"),
+    ("progress", "live"),
     ("ops", "metrics"),
     ("models", "data"),
     ("learner",),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import parts
 from ..errors import InputError
 
 MAX_BYTES = 1 << 30
@@ -20,7 +21,7 @@ def read(path: Path, *names: str) -> dict[str, NDArray[Any]]:
     Raises:
         InputError: it is missing or damaged, holds objects, lacks an array, or is over MAX_BYTES.
     """
-    if not path.is_file():
+    if not parts.local(path).is_file():
         raise InputError(f"there is no {path}")
     try:
         with np.load(path, allow_pickle=False) as arrays:

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .. import parts
 from ..errors import InputError
 from ..store import Artefact, Stage, write_atomic
 from . import tables
@@ -198,19 +199,20 @@ def write(
 
 def _described(folder: Path, source: Source, digests: Mapping[str, Digest]) -> dict[str, Any]:
     """What the manifest notes of shards that were written, `digests` by part."""
+    names = parts.names(folder, ".parquet")
     return {
         "source": source.name,
         "classes": list(source.classes),
         "splits": {k: list(v) for k, v in source.splits.items()},
         "counts": {
             split: sum(
-                sum(tables.groups(p)) for p in folder.glob("*.parquet") if part_of(p.name) in parts
+                sum(tables.groups(folder / name)) for name in names if part_of(name) in exclusive
             )
-            for split, parts in source.splits.items()
+            for split, exclusive in source.splits.items()
         },
         "digests": {
-            split: sum((digests[p] for p in parts if p in digests), Digest()).as_dict()
-            for split, parts in source.splits.items()
+            split: sum((digests[p] for p in exclusive if p in digests), Digest()).as_dict()
+            for split, exclusive in source.splits.items()
         },
     }
 

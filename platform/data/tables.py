@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .. import parts
 from ..errors import InputError
 from .record import check_id
 
@@ -33,6 +34,7 @@ def read(
     Raises:
         InputError: the file is missing, damaged, or holds something else.
     """
+    path = parts.local(path)
     names = list(columns) or schema.names
     try:
         with pq.ParquetFile(path) as file:
@@ -53,8 +55,10 @@ def groups(path: str | Path) -> list[int]:
         InputError: it is missing or damaged.
     """
     try:
-        meta = pq.read_metadata(path)
+        meta = parts.opened(path, pq.read_metadata)
         return [meta.row_group(k).num_rows for k in range(meta.num_row_groups)]
+    except InputError:
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
 

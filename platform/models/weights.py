@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import parts
 from ..errors import InputError
 
 _PREFIXES = ("module.", "backbone.")
@@ -22,7 +23,7 @@ def saved(path: str | Path) -> Any:
     Raises:
         InputError: the file is missing, damaged, or holds pickled code.
     """
-    if not Path(path).is_file():
+    if not parts.local(path).is_file():
         raise InputError(f"there is no weight file {path}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)

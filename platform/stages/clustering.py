@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from .. import parts
 from ..data import arrays, class_maps
 from ..errors import InputError
 from ..method import Centers, Clustering
@@ -127,7 +128,9 @@ def open_features(path: Path) -> Halves:
         InputError: it is missing or damaged.
     """
     try:
-        features: Halves = np.load(path, mmap_mode="r", allow_pickle=False)
+        features: Halves = np.load(parts.local(path), mmap_mode="r", allow_pickle=False)
+    except InputError:
+        raise
     except Exception as error:  # damaged bytes end in almost any type
         raise InputError(f"{path} holds no features: {error}") from error
     if features.ndim != 2 or features.dtype != np.float16:
@@ -266,7 +269,7 @@ def run(
         limit: bytes of features that all holders together keep in memory.
         progress: called with (rounds done, rounds at most).
     """
-    size = sum(Path(path).stat().st_size for path in files)
+    size = sum(parts.size(Path(path)) for path in files)
     wanted = workers or min(cluster.workers(), -(-size // BYTES_PER_HOLDER))
     count = max(1, min(wanted, len(files)))
     drawn = draw(files, clustering.images, seed) if clustering.images else None

@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .. import parts
 from ..data import class_maps, patches, shards
 from ..data.class_maps import ClassMaps
 from ..data.patches import Patch
@@ -98,7 +99,7 @@ def read_places(path: Path) -> list[Place]:
     Raises:
         InputError: it is missing or damaged.
     """
-    found: list[Place] = read_record(path, list[Place])
+    found: list[Place] = read_record(parts.local(path), list[Place])
     for place in found:
         check_id(place.id)
         sides = [place.height, place.width, *(side for grid in place.grids for side in grid)]

@@ -12,7 +12,6 @@ R are the image's positions at all scales, P its class's centres, foreground bef
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .. import parts
 from ..ops.prototypes import unit
+from ..store import write_atomic
 from . import cluster
 from .clustering import open_features, read_centers
 from .maps import PLACES, Place, read_places
@@ -44,8 +45,9 @@ def file_similarities(path: str, centers: Mapping[int, Tensor], folder: str) -> 
     rows, places = open_features(source), read_places(source.with_suffix(PLACES))
     found = [block.ravel() for place in places for block in similarities(place, rows, centers)]
     values = np.concatenate(found) if found else np.zeros(0, np.float32)
-    np.save(target / f"{source.stem}{VALUES}", values)
-    shutil.copyfile(source.with_suffix(PLACES), target / f"{source.stem}{PLACES}")
+    write_atomic(target / f"{source.stem}{VALUES}", lambda stream: np.save(stream, values))
+    text = parts.local(source.with_suffix(PLACES)).read_bytes()
+    write_atomic(target / f"{source.stem}{PLACES}", lambda stream: stream.write(text))
     return len(places)
 
 
@@ -68,7 +70,7 @@ def read(path: Path, centers: Mapping[int, int]) -> Iterator[tuple[Place, list[S
         path: a NAME.npy.
         centers: P of each class that has any.
     """
-    values = np.load(path, mmap_mode="r", allow_pickle=False)
+    values = np.load(parts.local(path), mmap_mode="r", allow_pickle=False)
     at = 0
     for place in read_places(path.with_suffix(PLACES)):
         positions = sum(height * width for height, width in place.grids)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import places
 from ..data.shards import Slice
 from ..data.transforms import Crop
 from ..errors import AheadError, InputError
@@ -23,8 +21,8 @@ from ..experiment import Network, Training
 from ..learner import Batch, Learner
 from ..models import backbones, weights
 from ..models.trainable import Separate, Trainable
-from ..plain import typed
 from . import cluster, stream
+from .losses import Log, following
 
 NETWORK = "network.pt"
 METRICS = "metrics.jsonl"
@@ -183,40 +181,6 @@ class Trainer:
         return {**{k: v.item() for k, v in terms.items()}, "loss": loss.item(), "lr": lr}
 
 
-class Log:
-    """Metrics as JSON lines, one a step; on resume, lines past the checkpoint are dropped."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        kept = [r for r in read_metrics(path) if r["step"] < step]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(r) + "\n" for r in kept))
-        self.stream = path.open("a", buffering=1)
-
-    def write(self, /, **row: Any) -> None:
-        self.stream.write(json.dumps(row) + "\n")
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a metrics file; none where there is no file.
-
-    One that a killed process left half-written is passed over.
-    """
-    if not path.exists():
-        return []
-    rows = [_line(line) for line in path.read_bytes().splitlines()]
-    return [row for row in rows if row]
-
-
-def _line(line: bytes) -> dict[str, Any] | None:
-    """The metrics of a step, if the line is whole."""
-    try:
-        row: dict[str, Any] = typed(dict[str, int | float], json.loads(line), nan=True)
-    except (ValueError, RecursionError):
-        return None
-    whole = {"step", "steps", "epoch", "loss"} <= set(row) and isinstance(row["step"], int)
-    return row if whole and row["step"] >= 0 else None
-
-
 def run_worker(job: Job) -> None:
     """The training loop of one Ray Train worker."""
     import ray.train
@@ -224,8 +188,8 @@ def run_worker(job: Job) -> None:
 
     cluster.data_context()
     fault = Path(job.metrics).with_suffix(".fault")
-    if fault.exists():  # a restart would end as the first try did
-        raise InputError(fault.read_text())
+    if places.exists(fault):  # a restart would end as the first try did
+        raise InputError(places.read(fault).decode())
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
@@ -244,7 +208,7 @@ def run_worker(job: Job) -> None:
     try:
         train(trainer, Log(Path(job.metrics), trainer.step) if rank == 0 else None, _report(rank))
     except InputError as error:
-        fault.write_text(str(error))
+        places.write(fault, str(error).encode())
         raise
 
 
@@ -282,34 +246,10 @@ def train(
             trainer.epoch = epoch + 1
             if trainer.epoch == trainer.job.training.epochs:
                 learner.after_training(network)
+            if log:
+                log.keep()
             report(trainer, {"epoch": epoch, "loss": sum(total) / len(total)})
             total.clear()
-
-
-@contextmanager
-def following(path: Path, progress: Callable[[str, int, int], None]) -> Iterator[None]:
-    """Reads the metrics file while training writes it, and tells `progress` what is new."""
-    stop = threading.Event()
-    before = read_metrics(path)  # of a training that was broken off; it may be cut back
-    last = before[-1]["step"] if before else -1
-
-    def follow() -> None:
-        shown = last
-        while not stop.wait(1.0):
-            rows = read_metrics(path)
-            if rows and rows[-1]["step"] != shown:
-                row = rows[-1]
-                shown = row["step"]
-                text = f"epoch {row['epoch'] + 1}, loss {row['loss']:.3f}"
-                progress(text, row["step"] + 1, row["steps"])
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _fitted(trainer: Any, fault: Path) -> Any:
@@ -319,9 +259,9 @@ def _fitted(trainer: Any, fault: Path) -> Any:
     try:
         return trainer.fit()
     except ray.train.v2.api.exceptions.WorkerGroupError as error:
-        if fault.exists():
-            text = fault.read_text()
-            fault.unlink()
+        if places.exists(fault):
+            text = places.read(fault).decode()
+            places.remove(fault)
             raise InputError(text) from error
         raise next(iter(error.worker_failures.values())) from error
 
@@ -338,8 +278,20 @@ def _keep(folder: Path, job: Job, home: Path, state: Mapping[str, Any]) -> None:
         torch.save(network.state_dict(), folder / NETWORK)
         return
     torch.save(state["network"], folder / NETWORK)
-    shutil.move(job.metrics, folder / METRICS)
-    shutil.rmtree(home, ignore_errors=True)
+    metrics = Path(job.metrics)
+    if places.object_of(metrics):
+        (folder / METRICS).write_bytes(places.read(metrics))
+    else:
+        shutil.move(metrics, folder / METRICS)
+    forget(home)
+
+
+def forget(home: Path) -> None:
+    """Removes the checkpoints and the metrics of a training."""
+    places.remove_tree(home)
+    metrics = home.with_suffix(".jsonl")
+    places.remove(metrics)
+    metrics.unlink(missing_ok=True)  # this machine's, of one in an object store
 
 
 def fit(
@@ -361,8 +313,9 @@ def fit(
     import ray.train.torch
 
     job.plan(0, job.training.workers)
+    storage, system = places.storage(home.parent)
     fault = Path(job.metrics).with_suffix(".fault")
-    fault.unlink(missing_ok=True)
+    places.remove(fault)
     gpu = cluster.gpus() > 0
     trainer = ray.train.torch.TorchTrainer(
         run_worker,
@@ -374,7 +327,8 @@ def fit(
         ),
         run_config=ray.train.RunConfig(
             name=home.name,
-            storage_path=str(home.parent),
+            storage_path=storage,
+            storage_filesystem=system,
             failure_config=ray.train.FailureConfig(max_failures=2, controller_failure_limit=2),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
             worker_runtime_env={"env_vars": cluster.ENVIRONMENT},

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import parts
 from ..errors import AheadError
 from ..method import Method, PrototypeMethod
 from ..store import Artefact, Stage, keyed
@@ -122,18 +122,17 @@ def rung(
             except AheadError:  # by a sweep with other rungs, or on another split
                 own = context.home(stage)
                 _train(*how, own)
-                shutil.rmtree(own, ignore_errors=True)
-                own.with_suffix(".jsonl").unlink(missing_ok=True)
+                train.forget(own)
+        parts.sent(folder / train.NETWORK)
         pieces, found = context.pieces(split), folder / "maps"
         found.mkdir()
         job = _job(context, host, host, str(folder / train.NETWORK), found, keep=False)
         once = dataclasses.replace(job.views, scales=(1.0,))
         maps.infer(found, dataclasses.replace(job, views=once), pieces, _unseen)
-        files = [path.name for path in found.iterdir()]
-        artefact = Artefact(found, {"stage": "maps", "files": files})
+        artefact = Artefact(found, {"stage": "maps", "files": parts.names(found)})
         about = score.score(folder, artefact, pieces, len(context.classes) + 1, _unseen)
-        shutil.rmtree(found)
-        (folder / train.NETWORK).unlink()
+        parts.discard(found)
+        parts.discard(folder / train.NETWORK)
         return about
 
     return Step(stage, compute)
@@ -191,7 +190,7 @@ def inferred(
             width = backbones.build(e.network.backbone).channels[3]
             maps.check_space(pieces, e.views.scales, 2 * width, context.store.free_bytes())
         cluster.connect()
-        weights = context.store.folder("network", network.key) / "network.pt"
+        weights = context.artefact(network).path("network.pt")
         job = _job(context, host, method, str(weights), folder, keep)
         return maps.infer(folder, job, pieces, context.count)
 

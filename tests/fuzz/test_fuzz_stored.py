@@ -20,7 +20,7 @@ from wsss.platform.data.class_maps import ClassMaps
 from wsss.platform.data.images import encode_png
 from wsss.platform.data.patches import Patch
 from wsss.platform.data.record import check_id
-from wsss.platform.stages import clustering, maps, score, train
+from wsss.platform.stages import clustering, losses, maps, score
 
 MASK = encode_png(np.array([[0, 1, 255]] * 2, np.uint8))
 SHARD = [
@@ -229,6 +229,6 @@ METRICS = b"".join(b'{"epoch": 0, "step": %d, "loss": 1.5, "steps": 4}\n' % k fo
 def test_metrics(given_folder: Path, data: bytes) -> None:
     path = given_folder / "metrics.jsonl"
     path.write_bytes(data)
-    for row in fair(train.read_metrics, path) or []:
+    for row in fair(losses.read_metrics, path) or []:
         assert row["step"] >= 0
         assert f"{row['epoch'] + 1} {row['loss']:.3f} {row['steps']}"

@@ -23,7 +23,7 @@ from wsss.platform.ops.maps import best_class, grid_size, merge_scales, normaliz
 from wsss.platform.options import replaced
 from wsss.platform.pipeline import Pipeline
 from wsss.platform.progress import Silent
-from wsss.platform.stages import clustering, maps, score, stream, train
+from wsss.platform.stages import clustering, losses, maps, score, stream, train
 from wsss.platform.store import Store
 
 pytestmark = pytest.mark.cluster
@@ -172,12 +172,12 @@ def test_resumed_training_has_the_same_losses(job: Any, tmp_path: Path) -> None:
         return train.Trainer(work, torch.device("cpu"), 0, 1)
 
     log = tmp_path / "metrics.jsonl"
-    train.train(start(), train.Log(log, 0), keep)
-    straight = train.read_metrics(log)
+    train.train(start(), losses.Log(log, 0), keep)
+    straight = losses.read_metrics(log)
     resumed = start()
     resumed.load(torch.load(tmp_path / "1.pt", weights_only=True))
-    train.train(resumed, train.Log(log, resumed.step), keep)
-    assert train.read_metrics(log) == straight
+    train.train(resumed, losses.Log(log, resumed.step), keep)
+    assert losses.read_metrics(log) == straight
     assert states[1] == states[2]
 
 
@@ -207,7 +207,7 @@ def test_two_training_workers_finish(job: Any) -> None:
     found, cached = job.store.get(step.stage, step.compute)
     assert not cached
     assert found.about["workers"] == 2
-    lines = train.read_metrics(found.path("metrics.jsonl"))
+    lines = losses.read_metrics(found.path("metrics.jsonl"))
     assert [r["step"] for r in lines] == list(range(6))
     assert lines[0]["loss"] == pytest.approx(lines[0]["classification"])
 
@@ -273,7 +273,7 @@ def test_methods_trained_together_share_one_network(job: Any) -> None:
     both = experiment("sipe+cpal", localizer="lpcam", preset="scenes", changes=changes)
     pipeline = Pipeline(job.store, both)
     pipeline.execute()
-    lines = train.read_metrics(
+    lines = losses.read_metrics(
         job.store.open("network", pipeline.network.key).path("metrics.jsonl")
     )
     assert {"classification", "consistency", "self"} <= set(lines[0])

@@ -1,0 +1,113 @@
+"""A store in an object store: `s3://BUCKET/PREFIX`, laid out like one on disk.
+
+Nothing is renamed. The files of an artefact go up while it is computed, from whatever machine
+writes them, and `manifest.json` last, in one request: what has no manifest is not there. Of two
+machines that end at once with the same artefact the first manifest counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import parts, places
+from .errors import InputError
+from .parts import MANIFEST
+from .store import Artefact, Stage, Store
+
+
+def open_store(where: str | Path) -> Store:
+    """The store at a folder or an address.
+
+    Raises:
+        InputError: it is a wrong address, or cannot be reached.
+    """
+    return BucketStore(str(where)) if "://" in str(where) else Store(where)
+
+
+class BucketStore(Store):
+    """See the module. `root` is this machine's folder of it; `places` says what lies where."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(places.root_of(address))
+        self._intact: set[str] = set()
+
+    def __str__(self) -> str:
+        return places.address(self.root)
+
+    def _files(self, folder: Path, manifest: Mapping[str, Any]) -> Path:
+        return folder / str(manifest["attempt"])
+
+    def _fault(self, folder: Path, manifest: Mapping[str, Any]) -> str:
+        """What lacks or has another size; content is verified where it is fetched. A damaged file
+        of this machine's is not the store's fault: it is fetched again."""
+        attempt, files = folder / str(manifest["attempt"]), manifest["files"]
+        if not places.ATTEMPT.fullmatch(f"/artefacts/s/k/{manifest['attempt']}"):
+            return f"its manifest names the attempt {manifest['attempt']!r}"
+        here = {name: entry for name, entry in files.items() if (attempt / name).exists()}
+        while here and (fault := super()._fault(attempt, {"files": here})):
+            name = next(name for name in here if fault.startswith(f"{name} "))
+            (attempt / name).unlink()
+            del here[name]
+        if manifest["seal"] in self._intact:  # an artefact never changes
+            return ""
+        there = parts.sizes(attempt)
+        for name, entry in files.items():
+            size = there.get((name, entry["sha256"]))
+            if size != entry["size"]:
+                return f"{name} " + (
+                    "is missing" if size is None else f"has {size} bytes, not {entry['size']}"
+                )
+        self._intact.add(manifest["seal"])
+        return ""
+
+    def verify(self, stage: str, key: str) -> str:
+        self._intact.clear()
+        found = self.find(stage, key)
+        if found is None:
+            return ""
+        shutil.rmtree(found.folder, ignore_errors=True)
+        try:
+            for path in found.files():
+                parts.local(path)
+        except InputError:
+            if self.holds(stage, key):
+                raise
+            return ""  # it is in quarantine now
+        return hashlib.sha256(places.read(self.folder(stage, key) / MANIFEST)).hexdigest()[:8]
+
+    def _attempt(self, stage: Stage) -> Path:
+        folder = self.folder(stage.name, stage.key)
+        places.remove_tree(folder)
+        return folder / f"try-{uuid.uuid4().hex[:12]}"
+
+    def _discard(self, attempt: Path) -> None:
+        with contextlib.suppress(InputError):  # the next attempt does it
+            parts.discard(attempt)
+
+    def _publish(
+        self, stage: Stage, attempt: Path, about: Mapping[str, Any], seconds: float
+    ) -> Artefact:
+        there = parts.listed(attempt)
+        for path in sorted(attempt.rglob("*")):
+            if path.is_file() and path.relative_to(attempt).as_posix() not in there:
+                parts.sent(path)
+        where = {"files": parts.listed(attempt), "attempt": attempt.name}
+        manifest = self._manifest(stage, where, about, seconds)
+        other = self.find(stage.name, stage.key)
+        if other is None:
+            text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+            places.write(attempt.parent / MANIFEST, text.encode())
+            return Artefact(attempt, manifest)
+        self._discard(attempt)
+        return other
+
+    def quarantine(self, folder: Path, fault: str) -> Path:
+        self._intact.clear()
+        return parts.quarantine(folder, fault)

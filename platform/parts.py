@@ -1,0 +1,214 @@
+"""The files of artefacts: on disk as they are; in an object store kept by content, fetched once.
+
+Of an artefact in an object store, `artefacts/STAGE/KEY/` holds `manifest.json`, written last, and
+`try-ID/NAME~SHA256` for each file NAME of the attempt that the manifest names. An object's name
+says what must be in it, so a task that runs twice, or an upload that goes on after its task was
+given up, does not damage what is there. A file is fetched when it is first read on a machine, and
+verified then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import places
+from .errors import InputError
+
+MANIFEST = "manifest.json"
+MARK = "~"
+LOCKS = 64
+"""Downloads that this machine makes side by side, at most."""
+Files = Mapping[str, Mapping[str, Any]]
+"""Size and SHA-256 by name, as in a manifest."""
+
+
+def _attempt(path: Path) -> Path | None:
+    """The folder of the attempt that a file, or folder, in an object store belongs to."""
+    text = str(path)
+    if not text.startswith(f"{places.cache()}/s3/"):
+        return None
+    found = places.ATTEMPT.search(text)
+    return Path(text[: found.end()]) if found else None
+
+
+def is_remote(path: Path) -> bool:
+    """Whether a path is in an attempt at an artefact of an object store."""
+    return _attempt(path) is not None
+
+
+def key_of(attempt: Path) -> str:
+    """BUCKET/KEY of an attempt's folder."""
+    return f"{places.object_of(attempt.parent)}/{attempt.name}"
+
+
+def sizes(attempt: Path) -> dict[tuple[str, str], int]:
+    """Bytes by name and SHA-256 of what an attempt has in its object store, oldest first."""
+    key, found = key_of(attempt), {}
+    for info in sorted(places.listing(key), key=lambda info: str(info.mtime)):
+        name, mark, digest = info.path.removeprefix(f"{key}/").rpartition(MARK)
+        if mark and info.is_file:
+            found[name, digest] = int(info.size)
+    return found
+
+
+def listed(attempt: Path) -> dict[str, dict[str, Any]]:
+    """The files that an attempt has in its object store; of two of one name the later."""
+    found = sizes(attempt).items()
+    return {name: {"size": size, "sha256": digest} for (name, digest), size in found}
+
+
+def _files(attempt: Path) -> Files:
+    """The files of an attempt: those of the manifest where it names this one, else all."""
+    try:
+        return _of_manifest(attempt)
+    except (KeyError, ValueError, TypeError, OSError):
+        return listed(attempt)
+
+
+@functools.lru_cache(maxsize=256)
+def _of_manifest(attempt: Path) -> Files:
+    """Raises KeyError where the manifest names another attempt; that is not kept."""
+    manifest = json.loads(places.read(attempt.parent / MANIFEST))
+    if manifest["attempt"] != attempt.name:
+        raise KeyError(attempt.name)
+    files: Files = manifest["files"]
+    return files
+
+
+def local(path: Path | str) -> Path:
+    """The path of a file that can be read on this machine, fetched if need be; one that the
+    artefact lacks is not there.
+
+    Raises:
+        InputError: it is damaged, or cannot be fetched.
+    """
+    path = Path(path)
+    attempt = _attempt(path)
+    if attempt is None or path.exists():
+        return path
+    name = path.relative_to(attempt).as_posix()
+    with _alone(path):
+        entry = None if path.exists() else _files(attempt).get(name)
+        if entry is not None:
+            _fetch(attempt, name, entry["sha256"])
+    return path
+
+
+def _fetch(attempt: Path, name: str, digest: str) -> None:
+    key, path = f"{key_of(attempt)}/{name}{MARK}{digest}", attempt / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part, hasher = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}"), hashlib.sha256()
+    try:
+        with part.open("wb") as out, places.stream(key) as source:
+            while data := source.read(places.CHUNK):
+                hasher.update(data)
+                out.write(data)
+        if hasher.hexdigest() != digest:
+            quarantine(attempt.parent, f"{name} does not match its SHA-256")
+            raise InputError(
+                f"{places.SCHEME}{key} does not match its SHA-256; its artefact was moved to "
+                "quarantine, and the next run computes it again"
+            )
+        os.replace(part, path)
+    except FileNotFoundError as error:
+        raise InputError(f"there is no {places.SCHEME}{key}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keeps other processes of this machine from fetching the same file meanwhile."""
+    number = hashlib.sha256(str(path).encode()).digest()[0] % LOCKS
+    lock = places.cache() / "fetching" / f"{number}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def sent(path: Path) -> None:
+    """Uploads a file that was written into an attempt; on disk there is nothing to do."""
+    attempt = _attempt(path)
+    if attempt:
+        name = path.relative_to(attempt).as_posix()
+        places.send(path, f"{key_of(attempt)}/{name}{MARK}{places.file_digest(path)}")
+
+
+def names(folder: Path, suffix: str = "") -> list[str]:
+    """The files with a suffix in a folder of an attempt, whichever machine wrote them."""
+    found = {p.relative_to(folder).as_posix() for p in folder.rglob(f"*{suffix}") if p.is_file()}
+    attempt = _attempt(folder)
+    if attempt:
+        start = folder.relative_to(attempt).as_posix() + "/" if folder != attempt else ""
+        there = (name for name in listed(attempt) if name.startswith(start))
+        found |= {name.removeprefix(start) for name in there if name.endswith(suffix)}
+    return sorted(found)
+
+
+def discard(path: Path) -> None:
+    """Removes a file, or folder, of an attempt."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    path.unlink(missing_ok=True)
+    attempt = _attempt(path)
+    if attempt is None:
+        return
+    if path == attempt:
+        places.empty(key_of(attempt))
+        return
+    key, name = key_of(attempt), path.relative_to(attempt).as_posix()
+    for info in places.listing(key):
+        rest = info.path.removeprefix(f"{key}/")
+        if info.is_file and (rest.startswith(f"{name}/") or rest.rpartition(MARK)[0] == name):
+            with places.told(f"{places.SCHEME}{info.path}"):
+                places.system(key).delete_file(info.path)
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, which need not be on this machine."""
+    attempt = _attempt(path)
+    if attempt is None or path.exists():
+        return path.stat().st_size
+    return int(_files(attempt)[path.relative_to(attempt).as_posix()]["size"])
+
+
+def opened(path: Path | str, read: Callable[[Any], Any]) -> Any:
+    """What `read` makes of a file, given its path, or a stream where it is elsewhere: for who
+    needs a few bytes of it, which are not verified."""
+    path = Path(path)
+    attempt = _attempt(path)
+    if attempt is None or path.exists():
+        return read(path)
+    name = path.relative_to(attempt).as_posix()
+    entry = _files(attempt).get(name)
+    if entry is None:
+        return read(path)
+    key = f"{key_of(attempt)}/{name}{MARK}{entry['sha256']}"
+    with places.stream(key) as stream:
+        return read(stream)
+
+
+def quarantine(folder: Path, fault: str) -> Path:
+    """Moves an artefact of an object store out of the way, its manifest first, with a note."""
+    name = f"{folder.parent.name}-{folder.name[:12]}-{uuid.uuid4().hex[:6]}"
+    target = folder.parents[2] / "quarantine" / name
+    start, end = places.object_of(folder), places.object_of(target)
+    moved = [info.path for info in places.listing(start) if info.is_file]
+    for key in sorted(moved, key=lambda key: not key.endswith(f"/{MANIFEST}")):
+        with contextlib.suppress(FileNotFoundError), places.told(f"{places.SCHEME}{key}"):
+            places.system(key).move(key, end + key.removeprefix(start))
+    places.write(target / "fault.txt", f"{fault}\n".encode())
+    shutil.rmtree(folder, ignore_errors=True)
+    _of_manifest.cache_clear()
+    return target
