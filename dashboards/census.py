@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..platform import parts
 from ..platform.data.class_maps import ClassMaps
 from ..platform.data.images import VOID, decode_mask
 from ..platform.data.shards import Slice
@@ -85,7 +86,7 @@ def census(
         return {"images": len(rows)}
 
     artefact, _ = store.get(stage, compute)
-    known: dict[str, list[float]] = json.loads(artefact.path(ROWS).read_text())
+    known: dict[str, list[float]] = json.loads(parts.local(artefact.path(ROWS)).read_text())
     return known
 
 

@@ -140,9 +140,8 @@ class Gallery:
         chosen = np.linspace(0, len(pieces) - 1, count).astype(int) if count else range(len(pieces))
         self.pieces: list[Slice] = [pieces[k] for k in chosen]
         made = superpixels(run)
-        files = shelf.open(made.stage, made.key).path if made else None
-        there = files is not None and files(f"{self.pieces[0].name}.parquet").exists()
-        self.regions = made if there else None
+        of = shelf.open(made.stage, made.key) if made else None
+        self.regions = made if of and of.has(f"{self.pieces[0].name}.parquet") else None
         maps = [s.key for s in self.sources if s.threshold is not None]
         self.edges = {key for key in maps if shelf.has_edges(key, self.pieces[0])}
         """Class maps that the boundaries which held them are kept beside."""

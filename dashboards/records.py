@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from ..platform import parts, places
 from ..platform.errors import InputError
 from ..platform.live import PROGRESS, Progress, is_alive, read_progress
 from ..platform.runs import (
@@ -26,6 +27,7 @@ from ..platform.runs import (
 from ..platform.store import MANIFEST, Store, digest
 from .plotting import is_done, objective
 
+KINDS = ("runs", "sweeps")
 TRIALS = "trials.jsonl"
 TRAINED = ("network", "boundaries", "segmenter")
 METRICS = "metrics.jsonl"
@@ -94,7 +96,7 @@ class Records:
     def names(self, kind: str) -> list[str]:
         """The folders of runs or sweeps that are shown."""
         only = self.only[kind]
-        found = sorted(p.name for p in (self.store.root / kind).glob("*") if p.is_dir())
+        found = places.names(self.store.root / kind)
         return [n for n in found if (only is None or n in only) and NAME.fullmatch(n)]
 
     def run(self, name: str) -> Entry[RunRecord] | None:
@@ -105,7 +107,7 @@ class Records:
         """
         folder = self.store.root / "runs" / name
         path = folder / "run.json"
-        if path.exists():
+        if places.exists(path):
             return Entry(record=dataclasses.replace(self._read(path, read_run), name=name))
         progress = read_progress(folder)
         if progress is None:
@@ -122,7 +124,7 @@ class Records:
         def filled(stage: StageRecord) -> StageRecord:
             path = self.store.folder(stage.stage, stage.key) / MANIFEST
             try:
-                manifest = self._read(path, lambda p: json.loads(p.read_text()))
+                manifest = self._read(path, lambda p: json.loads(places.read(p)))
             except (OSError, ValueError):
                 return stage
             return dataclasses.replace(
@@ -133,7 +135,7 @@ class Records:
 
     def is_there(self, stage: StageRecord) -> bool:
         """Whether the artefact of a stage is in the store."""
-        return (self.store.folder(stage.stage, stage.key) / MANIFEST).exists()
+        return self.store.holds(stage.stage, stage.key)
 
     def sweep(self, name: str) -> Entry[SweepRecord] | None:
         """The sweep of a name that `names` gives, with the trials that have ended so far.
@@ -143,7 +145,7 @@ class Records:
         """
         folder = self.store.root / "sweeps" / name
         path, progress = folder / "sweep.json", read_progress(folder)
-        if path.exists() and not (progress and progress.alive):
+        if places.exists(path) and not (progress and progress.alive):
             return Entry(record=dataclasses.replace(self._read(path, read_sweep), name=name))
         if progress is None:
             return None
@@ -157,9 +159,9 @@ class Records:
 
     def _trials(self, path: Path) -> Iterator[Trial]:
         """The whole lines of a file of trials; a line that is being written is left out."""
-        if not path.exists():
+        if not places.exists(path):
             return
-        for number, line in enumerate(path.read_text().splitlines(), 1):
+        for number, line in enumerate(places.read(path).decode().splitlines(), 1):
             try:
                 yield trial_from_json(json.loads(line))
             except ValueError:
@@ -169,11 +171,10 @@ class Records:
 
     def metrics(self, stage: StageRecord) -> list[dict[str, Any]]:
         """What a training wrote, one row a step; of one that goes on, what there is so far."""
-        path = self.store.folder(stage.stage, stage.key) / METRICS
-        if not path.exists():
-            path = self._training(stage)
+        artefact = self.store.find(stage.stage, stage.key)
+        path = parts.local(artefact.path(METRICS)) if artefact else self._training(stage)
         try:
-            lines = path.read_text().splitlines()
+            lines = places.read(path).decode().splitlines()
         except OSError:
             return []
         return [json.loads(line) for line in lines if line.endswith("}")]
@@ -185,30 +186,26 @@ class Records:
         """Changes when the page of a run or sweep would; as cheap as looking at a few files."""
         folder = self.store.root / kind / name
         files = [folder / f for f in ("run.json", "sweep.json", PROGRESS, TRIALS)]
-        alive = (folder / PROGRESS).exists() and is_alive(folder)
+        alive = places.exists(folder / PROGRESS) and is_alive(folder)
         if alive and kind == "runs":
             entry = self.run(name)
             stages = entry.record.stages if entry else ()
             files += [self._training(s) for s in stages if s.stage in TRAINED]
             files += [self.store.folder(s.stage, s.key) / MANIFEST for s in stages]
-        return digest([alive, *map(_stat, files)])[:16]
+        return digest([alive, *map(places.stamp, files)])[:16]
 
     def stamp_of_all(self) -> str:
         """Changes when the overview would."""
-        pairs = [(kind, name) for kind in ("runs", "sweeps") for name in self.names(kind)]
+        if key := places.object_of(self.store.root):  # one request, not some for each
+            found = [i for kind in KINDS for i in places.listing(f"{key}/{kind}") if i.is_file]
+            seen = [[i.path, i.size, str(i.mtime)] for i in found if "lock" not in i.base_name]
+            return digest(seen)[:16]
+        pairs = [(kind, name) for kind in KINDS for name in self.names(kind)]
         return digest([[kind, name, self.stamp(kind, name)] for kind, name in pairs])[:16]
 
     def _read(self, path: Path, read: Callable[[Path], Any]) -> Any:
         """What `read` makes of a file, kept while the file stays as it is."""
-        stamp = str(_stat(path))
+        stamp = str(places.stamp(path))
         if path not in self._known or self._known[path][0] != stamp:
             self._known[path] = (stamp, read(path))
         return self._known[path][1]
-
-
-def _stat(path: Path) -> list[int]:
-    try:
-        stat = path.stat()
-    except OSError:
-        return []
-    return [stat.st_size, stat.st_mtime_ns]

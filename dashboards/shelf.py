@@ -86,14 +86,14 @@ class Shelf:
 
     def has_edges(self, key: str, piece: Slice) -> bool:
         """Whether the class maps `key` are there with the boundaries of a slice beside them."""
-        folder = self.store.folder("maps", key)
-        return Path(planes.file_of(folder, piece, planes.EDGES)).exists()
+        found = self.store.find("maps", key)
+        return found is not None and found.has(f"{piece.name}{planes.EDGES}")
 
     def _edges(self, key: str, piece: Slice) -> dict[str, Mask]:
-        return planes.read(planes.file_of(self.open("maps", key).folder, piece, planes.EDGES))
+        return planes.read(self._file("maps", key, piece, planes.EDGES))
 
-    def _file(self, stage: str, key: str, piece: Slice) -> Any:
-        path = self.open(stage, key).path(f"{piece.name}.parquet")
-        if not path.exists():
+    def _file(self, stage: str, key: str, piece: Slice, suffix: str = ".parquet") -> Path:
+        artefact, name = self.open(stage, key), f"{piece.name}{suffix}"
+        if not artefact.has(name):
             raise InputError(f"artefact {stage}/{key[:12]} lacks the images of {piece.name}")
-        return path
+        return artefact.path(name)

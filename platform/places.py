@@ -120,10 +120,12 @@ def address(path: Path) -> str:
     return f"{SCHEME}{key}" if key else str(path)
 
 
-def storage(path: Path) -> tuple[str, Any]:
-    """A path as Ray takes it: where, and in which file system; None: the disk's."""
+def storage(path: Path) -> dict[str, Any]:
+    """A path as Ray's RunConfig takes it."""
     key = object_of(path)
-    return (key, system(key)) if key else (str(path), None)
+    if not key:
+        return {"storage_path": str(path)}
+    return {"storage_path": key, "storage_filesystem": system(key)}
 
 
 def read(path: Path) -> bytes:

@@ -108,7 +108,11 @@ class Artefact:
         return about
 
     def path(self, name: str) -> Path:
+        """Where a file is, or will be where `parts.local` fetches it."""
         return self.folder / name
+
+    def has(self, name: str) -> bool:
+        return name in self.manifest["files"]
 
     def files(self, suffix: str = "") -> list[Path]:
         """The artefact's files by name, those with a suffix."""

@@ -168,7 +168,6 @@ def _tune(store: Store, sweep: Sweep, ledger: Ledger, progress: Silent) -> None:
     asked = Asked(sweep, done)
     watch = _watch(ledger, asked, progress)
 
-    tune, system = places.storage(store.root / "tune")
     lanes = store.root / "tune" / ledger.name / "lanes"
     shutil.rmtree(lanes, ignore_errors=True)
     lanes.mkdir(parents=True)
@@ -192,8 +191,7 @@ def _tune(store: Store, sweep: Sweep, ledger: Ledger, progress: Silent) -> None:
             ),
             run_config=ray.tune.RunConfig(
                 name=ledger.name,
-                storage_path=tune,
-                storage_filesystem=system,
+                **places.storage(store.root / "tune"),
                 verbose=0,
                 callbacks=[watch],
                 failure_config=ray.tune.FailureConfig(max_failures=sweep.retries),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,31 @@ def two_workers(tmp_path: Path) -> Callable[[str], list[str]]:
         return said
 
     return run
+
+
+SECRET = "the-secret-key-of-the-tests"
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server on loopback."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a store in an empty bucket; this machine has a cache of its own."""
+    from pyarrow import fs
+
+    known = {"ACCESS_KEY_ID": "tester", "SECRET_ACCESS_KEY": SECRET, "REGION": "us-east-1"}
+    for name, value in {**known, "ENDPOINT_URL": s3_server}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "cache"))
+    name = f"bucket-{uuid.uuid4().hex[:8]}"
+    how = {"endpoint_override": s3_server, "region": "us-east-1", "allow_bucket_creation": True}
+    fs.S3FileSystem(**how).create_dir(name)
+    return f"s3://{name}/some/store"

@@ -313,7 +313,6 @@ def fit(
     import ray.train.torch
 
     job.plan(0, job.training.workers)
-    storage, system = places.storage(home.parent)
     fault = Path(job.metrics).with_suffix(".fault")
     places.remove(fault)
     gpu = cluster.gpus() > 0
@@ -327,8 +326,7 @@ def fit(
         ),
         run_config=ray.train.RunConfig(
             name=home.name,
-            storage_path=storage,
-            storage_filesystem=system,
+            **places.storage(home.parent),
             failure_config=ray.train.FailureConfig(max_failures=2, controller_failure_limit=2),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
             worker_runtime_env={"env_vars": cluster.ENVIRONMENT},
