@@ -87,10 +87,10 @@ def patches_of(row: dict[str, Any], number: int) -> list[Patch]:
 
 
 def drawn_store(
-    root: Path, train: int = 4, val: int = 20, runs: int = 1, size: int = SIZE
+    store: Store | Path, train: int = 4, val: int = 20, runs: int = 1, size: int = SIZE
 ) -> tuple[Store, list[RunRecord]]:
     """A store with a data set and runs that have class maps, refined labels and counts."""
-    store = Store(root)
+    store = Store(store) if isinstance(store, Path) else store
     data = made(store, "shards", {"n": [train, val]}, lambda f: write_shards(f, train, val, size))
     about = store.open("shards", data).about
     classes = ("background", *about["classes"])

@@ -1,0 +1,51 @@
+"""Pages and exports of a store in a bucket, read by a machine that has computed none of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from drawn_store import drawn_store
+from wsss.dashboards.site import Site
+from wsss.platform import exports, places
+from wsss.platform.bucket import open_store
+from wsss.platform.cli import main
+from wsss.platform.runs import read_run
+from wsss.platform.store import Store
+
+
+@pytest.fixture
+def filled(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store with a run, seen from a machine whose cache is empty."""
+    drawn_store(open_store(bucket), val=6)
+    monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "elsewhere"))
+    return open_store(bucket)
+
+
+def test_a_report_has_all_pages_and_pictures(filled: Store, bucket: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(["report", str(out), "--store", bucket]) == 0
+    site = Site(filled)
+    wanted = set(site.paths())
+    assert "run.run-0.html" in wanted
+    assert any(path.startswith("layers/") for path in wanted)
+    for path in wanted:
+        assert (out / path).stat().st_size > 0
+    assert "cam" in (out / "run.run-0.html").read_text()
+
+
+def test_pages_follow_the_store(filled: Store) -> None:
+    site = Site(filled, live=True)
+    before = site.state("index.html"), site.state("run.run-0.html")
+    assert site.state("index.html") == before[0]
+    path = filled.root / "runs" / "run-0" / "run.json"
+    places.write(path, places.read(path) + b"\n")
+    assert site.state("index.html") != before[0]
+    assert site.state("run.run-0.html") != before[1]
+    assert b"run-0" in (site.file("index.html") or b"")
+
+
+def test_labels_are_exported(filled: Store, tmp_path: Path) -> None:
+    run = read_run(filled.root / "runs" / "run-0" / "run.json")
+    assert exports.write(filled, run, tmp_path / "png", "png", "lpcam-crf", "val") == 6
+    assert len(list((tmp_path / "png").glob("*.png"))) == 6
