@@ -41,11 +41,6 @@ def _attempt(path: Path) -> Path | None:
     return Path(text[: found.end()]) if found else None
 
 
-def is_remote(path: Path) -> bool:
-    """Whether a path is in an attempt at an artefact of an object store."""
-    return _attempt(path) is not None
-
-
 def key_of(attempt: Path) -> str:
     """BUCKET/KEY of an attempt's folder."""
     return f"{places.object_of(attempt.parent)}/{attempt.name}"
@@ -143,6 +138,21 @@ def sent(path: Path) -> None:
     if attempt:
         name = path.relative_to(attempt).as_posix()
         places.send(path, f"{key_of(attempt)}/{name}{MARK}{places.file_digest(path)}")
+
+
+def write_atomic(path: Path, write: Callable[[Any], None]) -> None:
+    """Calls `write` with a binary stream and shows the file under its name when it is whole; one
+    of an artefact in an object store is there then, too."""
+    if _attempt(path):
+        path.parent.mkdir(parents=True, exist_ok=True)  # on this node, nobody may have written yet
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with part.open("wb") as stream:
+            write(stream)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    sent(path)
 
 
 def names(folder: Path, suffix: str = "") -> list[str]:

@@ -20,7 +20,6 @@ import errno
 import functools
 import hashlib
 import json
-import os
 import platform
 import re
 import shutil
@@ -31,10 +30,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from . import leases, parts, places
+from . import leases, places
 from .errors import InputError
 from .options import Options
-from .parts import MANIFEST
+from .parts import MANIFEST, write_atomic
 from .places import file_digest
 from .runs import as_json, write_json
 
@@ -258,13 +257,10 @@ class Store:
         self, stage: Stage, attempt: Path, about: Mapping[str, Any], seconds: float
     ) -> Artefact:
         """Makes the artefact of an attempt."""
+        found = [path for path in sorted(attempt.rglob("*")) if path.is_file()]
         files = {
-            str(path.relative_to(attempt)): {
-                "size": path.stat().st_size,
-                "sha256": file_digest(path),
-            }
-            for path in sorted(attempt.rglob("*"))
-            if path.is_file()
+            str(p.relative_to(attempt)): {"size": p.stat().st_size, "sha256": file_digest(p)}
+            for p in found
         }
         manifest = self._manifest(stage, {"files": files}, about, seconds)
         text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
@@ -387,18 +383,3 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(Exception):
             out[name] = version(name)
     return out
-
-
-def write_atomic(path: Path, write: Callable[[Any], None]) -> None:
-    """Calls `write` with a binary stream and shows the file under its name when it is whole; one
-    of an artefact in an object store is there then, too."""
-    if parts.is_remote(path):
-        path.parent.mkdir(parents=True, exist_ok=True)  # on this node, nobody may have written yet
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with part.open("wb") as stream:
-            write(stream)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    parts.sent(path)

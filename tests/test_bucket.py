@@ -412,3 +412,23 @@ def test_no_secret_is_kept(store, stage, tmp_path):
         assert path.is_dir() or b"the-secret-key" not in path.read_bytes()
     assert "the-secret-key" not in json.dumps(store.open("thing", stage.key).manifest)
     assert b"the-secret-key" not in pickle.dumps(places.system(start))
+
+
+def test_what_another_node_wrote_is_part_of_the_artefact(store, stage):
+    """It never was on the driver's disk."""
+
+    def compute(folder):
+        write_atomic(folder / "a.bin", lambda stream: stream.write(b"content of a"))
+        write_atomic(folder / "found" / "c.bin", lambda stream: stream.write(b"content of c"))
+        (folder / "a.bin").unlink()
+        (folder / "found" / "c.bin").unlink()
+        assert parts.names(folder, ".bin") == ["a.bin", "found/c.bin"]
+        assert parts.names(folder / "found") == ["c.bin"]
+        assert parts.local(folder / "found" / "c.bin").read_bytes() == b"content of c"
+        parts.discard(folder / "found")
+        return {}
+
+    artefact, _ = store.get(stage, compute)
+    assert list(artefact.manifest["files"]) == ["a.bin"]
+    assert parts.local(artefact.path("a.bin")).read_bytes() == b"content of a"
+    assert len(objects(store)) == 2
