@@ -51,7 +51,7 @@ def _store(sub: argparse.ArgumentParser) -> None:
         "--store",
         default=os.environ.get("WSSS_STORE", "store"),
         metavar="DIR",
-        help="folder of artefacts and records (environment: WSSS_STORE)",
+        help="of artefacts and records: a folder, or s3://BUCKET/PREFIX (environment: WSSS_STORE)",
     )
 
 
