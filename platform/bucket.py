@@ -67,6 +67,9 @@ class BucketStore(Store):
         self._intact.add(manifest["seal"])
         return ""
 
+    def _memory(self, folder: Path) -> Path:
+        return places.cache() / "verified" / f"{folder.name}.json"
+
     def verify(self, stage: str, key: str) -> str:
         self._intact.clear()
         found = self.find(stage, key)

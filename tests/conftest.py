@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import uuid
@@ -44,6 +45,7 @@ SECRET = "the-secret-key-of-the-tests"
 def s3_server() -> Iterator[str]:
     """The address of an S3 server on loopback."""
     server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it names each request
     server.start()
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"

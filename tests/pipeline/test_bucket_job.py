@@ -3,6 +3,7 @@ export; between commands this machine forgets every file, as if the next ran on 
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -41,18 +42,65 @@ call("export", str(out / "png"), "--to", "png", "--what", "lpcam-crf", "--run", 
 call("doctor", "--verify")
 """
 
+TRAINING = """
+import sys
+from wsss.platform import datasets, parts, places, trial
+from wsss.platform.bucket import open_store
+from wsss.platform.data.scenes import Scenes
+from wsss.platform.experiment import experiment
+from wsss.platform.pipeline import Pipeline
+from wsss.platform.progress import Silent
+
+store, part = open_store(sys.argv[1]), sys.argv[2]
+changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0,)}
+if part == "first":
+    datasets.add(store, Scenes(train=24, val=8), "scenes", Silent())
+pipeline = Pipeline(store, experiment("cam", preset="scenes", changes=changes))
+if part == "first":
+    trial.rung(store, pipeline, "val", 1, True)
+    path = pipeline.context.home(pipeline.network).with_suffix(".jsonl")
+    print("metrics", places.read(path).decode())
+else:
+    pipeline.execute(before=pipeline.maps["cam"]["train"])
+    path = store.open("network", pipeline.network.key).path("metrics.jsonl")
+    print("metrics", parts.local(path).read_text())
+"""
+
+
+def ran(*words: str, **environment: str) -> str:
+    """What a script said, which ended well."""
+    done = subprocess.run(
+        [sys.executable, "-c", *words],
+        capture_output=True,
+        text=True,
+        timeout=1150,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert os.environ["AWS_SECRET_ACCESS_KEY"] not in done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(1200)
+def test_a_training_goes_on_on_another_machine(bucket: str, tmp_path: Path) -> None:
+    first, whole = (
+        ran(TRAINING, bucket, part, WSSS_CACHE=str(tmp_path / part)).partition("metrics ")[2]
+        for part in ("first", "second")
+    )
+    assert whole.startswith(first.rstrip())
+    steps = [json.loads(line)["step"] for line in whole.splitlines() if line]
+    assert steps == list(range(6))
+    assert len(first.split("\n")) < len(whole.split("\n"))
+    store = open_store(bucket)
+    start = places.object_of(store.root / "training")
+    assert not [info for info in places.listing(start) if info.is_file]
+
 
 @pytest.mark.cluster
 @pytest.mark.timeout(1200)
 def test_the_main_job_in_a_bucket(bucket: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, bucket, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=1150,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    store, out = open_store(bucket), done.stdout
+    out, store = ran(SCRIPT, bucket, str(tmp_path)), open_store(bucket)
     assert "run first: nothing to do" in out
     assert "2 of 2 trials" in out
     assert "damaged" not in out
@@ -67,7 +115,6 @@ def test_the_main_job_in_a_bucket(bucket: str, tmp_path: Path) -> None:
     kinds = {name.partition("/")[0] for name in found}
     assert kinds == {"artefacts", "data", "runs", "sweeps"}  # no training, trial or lock is left
     secret = os.environ["AWS_SECRET_ACCESS_KEY"]
-    assert secret not in out + done.stderr
     for name in found:
         with places.stream(f"{start}/{name}") as stream:
             assert secret.encode() not in stream.read()
