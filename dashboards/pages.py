@@ -74,13 +74,13 @@ class Page:
     data: Sequence[tuple[str, str]] = ()
 
 
-def render(page: Page, stamp: str | None, live: bool, links: Sequence[str]) -> str:
+def render(page: Page, stamp: str | None, every: int, links: Sequence[str]) -> str:
     """The page as HTML.
 
     Args:
         page: what to show.
         stamp: of the state that it shows, where it follows the store.
-        live: whether a server makes it.
+        every: milliseconds between two looks at the store, where a server makes it; else 0.
         links: the files of SITE that there are.
     """
     body = "".join(
@@ -88,8 +88,8 @@ def render(page: Page, stamp: str | None, live: bool, links: Sequence[str]) -> s
         f"\n{s.body}</section>\n"
         for s in page.sections
     )
-    names = ["app.js", *page.scripts, *(["live.js"] if live else [])]
-    data = [*page.data, *([("stamp", stamp)] if stamp else [])]
+    names = ["app.js", *page.scripts, *(["live.js"] if every else [])]
+    data = [*page.data, *([("stamp", stamp), ("every", str(every))] if stamp else [])]
     return PAGE.format(
         policy=POLICY,
         mark=MARK,

@@ -167,7 +167,9 @@ class Records:
             except ValueError:
                 continue
             except (KeyError, TypeError) as error:
-                raise InputError(f"line {number} of {path} is no trial: {error}") from error
+                raise InputError(
+                    f"line {number} of {places.address(path)} is no trial: {error}"
+                ) from error
 
     def metrics(self, stage: StageRecord) -> list[dict[str, Any]]:
         """What a training wrote, one row a step; of one that goes on, what there is so far."""
@@ -196,10 +198,11 @@ class Records:
 
     def stamp_of_all(self) -> str:
         """Changes when the overview would."""
-        if key := places.object_of(self.store.root):  # one request, not some for each
+        if key := places.object_of(self.store.root):  # one request, not some for each that is done
             found = [i for kind in KINDS for i in places.listing(f"{key}/{kind}") if i.is_file]
             seen = [[i.path, i.size, str(i.mtime)] for i in found if "lock" not in i.base_name]
-            return digest(seen)[:16]
+            going = [Path(i.path).relative_to(key) for i in found if i.base_name == PROGRESS]
+            return digest([seen, [is_alive(self.store.root / p.parent) for p in going]])[:16]
         pairs = [(kind, name) for kind in KINDS for name in self.names(kind)]
         return digest([[kind, name, self.stamp(kind, name)] for kind, name in pairs])[:16]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from plotly.offline import get_plotlyjs
 
+from ..platform import places
 from ..platform.data.record import check_id
 from ..platform.errors import InputError
 from ..platform.runs import RunRecord
@@ -31,6 +32,8 @@ from .sweep_page import sweep_page
 
 SCRIPTS = ("style.css", "app.js", "planes.js", "images.js", "compare.js")
 KINDS = {"run": "runs", "images": "runs", "prototypes": "runs", "sweep": "sweeps"}
+NEAR, FAR = 250, 5000
+"""Milliseconds between two looks of a page at a store on disk, and at one in a bucket."""
 
 
 class Site:
@@ -54,7 +57,8 @@ class Site:
         live: bool = False,
     ) -> None:
         torch.set_num_threads(1)  # the other cores belong to what is being computed
-        self.store, self.images, self.live = store, images, live
+        self.store, self.images = store, images
+        self.every = (FAR if places.object_of(store.root) else NEAR) if live else 0
         self.records = Records(store, runs, sweeps)
         self.shelf = Shelf(store)
         self._artefacts: dict[str, tuple[str, str, str]] = {}
@@ -97,7 +101,7 @@ class Site:
         """
         if path == "plotly.min.js":
             return _plotly()
-        if path in SCRIPTS or (path == "live.js" and self.live):
+        if path in SCRIPTS or (path == "live.js" and self.every):
             return (ASSETS / path).read_bytes()
         head, _, rest = path.partition("/")
         if head == "data":
@@ -106,9 +110,9 @@ class Site:
             short, _, file = rest.partition("/")
             return self._picture(head, short, file)
         else:
-            stamp = self.state(path) if self.live else None  # before the page: it may be newer
+            stamp = self.state(path) if self.every else None  # before the page: it may be newer
             page = self._page(path)
-            text = render(page, stamp, self.live, self._links()) if page else None
+            text = render(page, stamp, self.every, self._links()) if page else None
         return None if text is None else text.encode()
 
     def state(self, path: str) -> str | None:

@@ -1,8 +1,7 @@
 "use strict";
 /* Follows the store: asks for its state, and takes over the parts of the page that changed. */
 
-const EVERY = 250;
-const page = document.body.dataset.page;
+const { page, every } = document.body.dataset;
 
 function parts(of) {
   const found = new Map([["header", of.getElementById("header")]]);
@@ -79,7 +78,7 @@ async function watch() {
   document.querySelector("nav.site").append(status);
   let stamp = document.body.dataset.stamp;
   for (;;) {
-    await new Promise((done) => setTimeout(done, EVERY));
+    await new Promise((done) => setTimeout(done, Number(every)));
     if (document.hidden) continue;
     try {
       const state = await (await fetch(`state/${page}`, { cache: "no-store" })).json();

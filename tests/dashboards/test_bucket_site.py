@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from drawn_store import drawn_store
 from wsss.dashboards.site import Site
-from wsss.platform import exports, places
+from wsss.platform import exports, leases, places
 from wsss.platform.bucket import open_store
 from wsss.platform.cli import main
 from wsss.platform.runs import read_run
@@ -28,13 +28,23 @@ def test_a_report_has_all_pages_and_pictures(filled: Store, bucket: str, tmp_pat
     site = Site(filled)
     wanted = set(site.paths())
     assert "run.run-0.html" in wanted
-    assert any(path.startswith("layers/") for path in wanted)
+    for kind in (".map.png", ".edges.png", ".labels.png", ".regions.png"):
+        assert sum(path.startswith("layers/") and path.endswith(kind) for path in wanted) >= 6, kind
+    assert any(path.startswith("prototypes/") for path in wanted)
     for path in wanted:
         assert (out / path).stat().st_size > 0
     assert "cam" in (out / "run.run-0.html").read_text()
 
 
-def test_pages_follow_the_store(filled: Store) -> None:
+def test_a_report_in_one_file(filled: Store, bucket: str, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    assert main(["report", str(out), "--store", bucket, "--run", "run-0", "--single-file"]) == 0
+    text = out.read_text()
+    for path in Site(filled, runs=["run-0"], sweeps=[]).paths():
+        assert f'data-path="{path}"' in text
+
+
+def test_pages_follow_the_store(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     site = Site(filled, live=True)
     before = site.state("index.html"), site.state("run.run-0.html")
     assert site.state("index.html") == before[0]
@@ -43,6 +53,12 @@ def test_pages_follow_the_store(filled: Store) -> None:
     assert site.state("index.html") != before[0]
     assert site.state("run.run-0.html") != before[1]
     assert b"run-0" in (site.file("index.html") or b"")
+    assert b'data-every="5000"' in (site.file("index.html") or b"")
+    for name in ("progress.json", "progress.lock"):
+        places.write(filled.root / "runs" / "run-1" / name, b"{}")
+    alive = site.state("index.html")
+    monkeypatch.setattr(leases, "EXPIRY", 0.0)
+    assert site.state("index.html") != alive
 
 
 def test_labels_are_exported(filled: Store, tmp_path: Path) -> None:

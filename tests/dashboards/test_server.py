@@ -49,6 +49,7 @@ def test_pages_and_files(server: Server) -> None:
         assert answer.getheader("Content-Security-Policy") == POLICY + "; frame-ancestors 'none'"
         assert answer.getheader("X-Content-Type-Options") == "nosniff"
     assert b'src="live.js"' in ask(server, "/index.html")[1]
+    assert b'data-every="250"' in ask(server, "/index.html")[1]
     assert server.server_address[0] == "127.0.0.1"
 
 
