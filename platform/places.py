@@ -86,6 +86,7 @@ def _connected(bucket: str, endpoint: str, region: str) -> Any:
         scheme=scheme or "https",
         tls_ca_file_path=os.environ.get("AWS_CA_BUNDLE"),
         connect_timeout=5,
+        request_timeout=30,  # to copy or join a large object takes S3 a while
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=5),
         allow_delayed_open=True,  # a small object is one request
     )

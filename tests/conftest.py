@@ -62,6 +62,10 @@ def bucket(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> s
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "cache"))
     name = f"bucket-{uuid.uuid4().hex[:8]}"
-    how = {"endpoint_override": s3_server, "region": "us-east-1", "allow_bucket_creation": True}
-    fs.S3FileSystem(**how).create_dir(name)
+    fs.S3FileSystem(
+        endpoint_override=s3_server,
+        region="us-east-1",
+        allow_bucket_creation=True,
+        request_timeout=60,
+    ).create_dir(name)
     return f"s3://{name}/some/store"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wsss.platform import places
+from wsss.platform.bucket import open_store
 from wsss.platform.data import class_maps, planes, shards
 from wsss.platform.data.class_maps import ClassMaps
 from wsss.platform.data.images import decode_image, encode_png
@@ -110,8 +113,17 @@ def batch_of(piece):
     return {k: np.array([v]) for k, v in asdict(piece).items()}
 
 
+@pytest.fixture(params=["disk", "bucket"])
+def folder(request, tmp_path):
+    """Where a stage computes."""
+    where = tmp_path
+    if request.param == "bucket":
+        where = open_store(request.getfixturevalue("bucket")).root
+    return where / "artefacts" / "maps" / "key" / "try-0123456789ab"
+
+
 @pytest.mark.parametrize("power", [1.0, 4.0])
-def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path, power):
+def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path, folder, power):
     (piece,) = write_shards([5], size=(41, 56))
     network = build(Network(backbone="small"), Boundaries(), 0, seed=0).eval()
     torch.save(network.state_dict(), tmp_path / "network.pt")
@@ -120,13 +132,14 @@ def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path, power):
         maps_of((0, *(n + 1 for n in r["labels"])), k, r["id"], (41, 56))
         for k, r in enumerate(rows)
     ]
+    folder.mkdir(parents=True)
     (tmp_path / "maps").mkdir()
     class_maps.write(tmp_path / "maps" / f"{piece.name}.parquet", maps)
     job = walk.Job(
         network=Network(backbone="small"),
         weights=str(tmp_path / "network.pt"),
         maps=str(tmp_path / "maps"),
-        folder=str(tmp_path),
+        folder=str(folder),
         radius=5,
         beta=10.0,
         steps=32,
@@ -135,14 +148,18 @@ def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path, power):
         actors=1,
     )
     assert walk.Walk(job)(batch_of(piece))["rows"][0] == 5
-    found = list(class_maps.read([tmp_path / f"{piece.name}.parquet"]))
+    if places.object_of(folder.parent):  # another machine reads what is in the bucket
+        shutil.rmtree(folder)
+    found = list(class_maps.read([folder / f"{piece.name}.parquet"]))
+    edges = planes.read(planes.file_of(folder, piece, planes.EDGES))
     for row, m, out in zip(rows, maps, found, strict=True):
         assert (out.id, out.classes) == (row["id"], m.classes[1:])
         image = normalized(torch.from_numpy(decode_image(row["image"], row["id"]).copy())[None])
         with torch.no_grad():
             logits = (network(image) + network(image.flip(-1)).flip(-1)) / 2
-        start = torch.from_numpy(m.planes[1:]).float() ** power
-        wanted = random_walk(start, logits[0].sigmoid(), steps=32)
+        edge = logits[0].sigmoid()
+        np.testing.assert_allclose(edges[row["id"]] / 255, edge.numpy(), atol=4e-3)
+        wanted = random_walk(torch.from_numpy(m.planes[1:]).float() ** power, edge, steps=32)
         wanted = wanted / (wanted.max() + 1e-5)
         np.testing.assert_allclose(out.planes.astype(np.float32), wanted.numpy(), atol=4e-3)
 
