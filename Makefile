@@ -3,6 +3,8 @@
 # make check  ruff, mypy and the import rules
 # make fuzz   damaged files and hostile words, twelve times as many as in the tests: half an hour
 #             on two busy cores
+# make test-cluster  whole jobs on several nodes, in a bucket, and under faults: half an hour
+# make audit  known holes of what requirements.lock pins; needs the internet
 # make bench  the measurements of tests/benchmarks
 
 PYTHON ?= python3
@@ -13,7 +15,7 @@ UV_VERSION := 0.13.8
 READY := $(VENV)/.ready
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test test-ray test-plain check fuzz bench env lock clean
+.PHONY: demo test test-ray test-plain test-cluster check fuzz audit bench env lock clean
 
 env: $(READY)
 
@@ -48,10 +50,16 @@ test: check
 	$(MAKE) --jobs 2 --output-sync=target test-ray test-plain
 
 test-ray: $(READY)
-	$(BIN)/pytest -q tests -m cluster
+	$(BIN)/pytest -q tests -m "cluster and not faults"
 
 test-plain: $(READY)
-	$(BIN)/pytest -q tests -m "not cluster"
+	$(BIN)/pytest -q tests -m "not cluster and not faults"
+
+test-cluster: $(READY)
+	$(BIN)/pytest -q tests -m faults
+
+audit: $(READY)
+	build/uv/bin/uvx pip-audit --disable-pip --no-deps --requirement requirements.lock
 
 fuzz: $(READY)
 	WSSS_FUZZ=12 $(BIN)/pytest -q tests/fuzz --timeout 0

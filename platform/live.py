@@ -82,6 +82,9 @@ class Recorded(Silent):
         if time.monotonic() - self.written >= self.every:
             self._write()
 
+    def note(self, text: str) -> None:
+        self.inner.note(text)
+
     def finish(self, cached: bool) -> None:
         self.inner.finish(cached)
 

@@ -210,9 +210,11 @@ def opened(path: Path | str, read: Callable[[Any], Any]) -> Any:
 
 
 def quarantine(folder: Path, fault: str) -> Path:
-    """Moves an artefact of an object store out of the way, its manifest first, with a note."""
+    """Moves an artefact of an object store, or what is kept of a training, out of the way, its
+    manifest first, with a note."""
     name = f"{folder.parent.name}-{folder.name[:12]}-{uuid.uuid4().hex[:6]}"
-    target = folder.parents[2] / "quarantine" / name
+    root = folder.parents[2 if folder.parents[1].name == "artefacts" else 1]
+    target = root / "quarantine" / name
     start, end = places.object_of(folder), places.object_of(target)
     moved = [info.path for info in places.listing(start) if info.is_file]
     for key in sorted(moved, key=lambda key: not key.endswith(f"/{MANIFEST}")):

@@ -27,6 +27,9 @@ ATTEMPT = re.compile(r"/artefacts/[^/]+/[^/]+/try-[0-9a-f]{12}(?:/|$)")
 """What leads to the files of one attempt at an artefact; they have a name of their own as objects
 (see `parts`)."""
 CHUNK = 16 << 20
+ATTEMPTS = 10
+"""At a request that the object store does not answer, each after twice as long as the one before,
+25 seconds in all: a job outlives an outage of 12."""
 
 
 def file_digest(path: Path) -> str:
@@ -61,7 +64,7 @@ def root_of(address: str) -> Path:
 def _reach(bucket: str, endpoint: str, region: str) -> None:
     """Raises InputError where the bucket is not there; asked once a process."""
     with told(f"{SCHEME}{bucket}"):
-        found = _connected(bucket, endpoint, region).get_file_info(bucket)
+        found = _connected(bucket, endpoint, region, 2).get_file_info(bucket)
     if found.type.name == "NotFound":
         raise InputError(f"there is no bucket {SCHEME}{bucket}" + (endpoint and f" at {endpoint}"))
 
@@ -74,7 +77,7 @@ def _surroundings() -> tuple[str, str]:
 
 
 @functools.cache
-def _connected(bucket: str, endpoint: str, region: str) -> Any:
+def _connected(bucket: str, endpoint: str, region: str, attempts: int = 0) -> Any:
     from pyarrow import fs
 
     if not region:
@@ -86,8 +89,8 @@ def _connected(bucket: str, endpoint: str, region: str) -> Any:
         scheme=scheme or "https",
         tls_ca_file_path=os.environ.get("AWS_CA_BUNDLE"),
         connect_timeout=5,
+        retry_strategy=fs.AwsDefaultS3RetryStrategy(max_attempts=attempts or ATTEMPTS),
         request_timeout=30,  # to copy or join a large object takes S3 a while
-        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=5),
         allow_delayed_open=True,  # a small object is one request
     )
 

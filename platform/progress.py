@@ -20,6 +20,9 @@ class Silent:
     def update(self, text: str, done: int, total: int) -> None:
         """How far the step is; `total` 0 where nobody knows."""
 
+    def note(self, text: str) -> None:
+        """Something to know of the step, beside how far it is."""
+
     def finish(self, cached: bool) -> None:
         """The step is done, or was done before."""
 
@@ -65,6 +68,9 @@ class Lines(Silent):
     def finish(self, cached: bool) -> None:
         seconds = time.monotonic() - self.started
         self._write(f"{self._head()}  {'already there' if cached else f'{seconds:.1f} s'}", True)
+
+    def note(self, text: str) -> None:
+        self._write(f"{self._head()}  {text}", True)
 
     def _head(self) -> str:
         return f"[{self.at}/{max(self.at, len(self.titles))}] {self.title}"

@@ -280,6 +280,7 @@ def test_verify_fetches_everything(store, stage):
 def test_what_the_network_says_is_no_damage(store, stage, monkeypatch):
     store.get(stage, Compute())
     endpoint = os.environ["AWS_ENDPOINT_URL"]
+    monkeypatch.setattr(places, "ATTEMPTS", 2)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(InputError, match=r"s3://.* cannot be used: NETWORK_CONNECTION"):
         store.find("thing", stage.key)

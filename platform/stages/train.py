@@ -21,7 +21,7 @@ from ..experiment import Network, Training
 from ..learner import Batch, Learner
 from ..models import backbones, weights
 from ..models.trainable import Separate, Trainable
-from . import cluster, stream
+from . import checkpoints, cluster, stream
 from .losses import Log, following
 
 NETWORK = "network.pt"
@@ -199,7 +199,7 @@ def run_worker(job: Job) -> None:
     checkpoint = ray.train.get_checkpoint()
     if checkpoint:
         with checkpoint.as_directory() as folder:
-            trainer.load(weights.saved(Path(folder) / "state.pt"))
+            trainer.load(checkpoints.load(Path(folder)))
     if world > 1:
         trainer.module = ray.train.torch.prepare_model(
             trainer.module,
@@ -219,7 +219,7 @@ def _report(rank: int) -> Callable[[Trainer, dict[str, float]], None]:
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = None
             if rank == 0:
-                torch.save(trainer.state(), Path(folder) / "state.pt")
+                checkpoints.save(trainer.state(), Path(folder))
                 checkpoint = ray.train.Checkpoint.from_directory(folder)
             name = f"epoch_{trainer.epoch:04d}"
             ray.train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=name)
@@ -336,6 +336,6 @@ def fit(
     with following(Path(job.metrics), progress):
         result = _fitted(trainer, fault)
     with result.checkpoint.as_directory() as kept:
-        state = weights.saved(Path(kept) / "state.pt")
+        state = checkpoints.load(Path(kept))
     _keep(folder, job, home, state)
     return {"steps": state["step"], "workers": job.training.workers, "gpu": gpu}

@@ -89,9 +89,13 @@ class Context:
         there are any; `field` is where the experiment keeps the training's options. Stops
         `until` so many epochs, if that is given; its checkpoint stays in `home`, without one in
         the stage's."""
-        from ..stages import cluster, train
+        from ..stages import checkpoints, cluster, train
 
         home = home or self.home(stage)
+        if fault := checkpoints.fault(home):
+            self.progress.note(f"{fault}; it begins again")
+            self.store.quarantine(home, fault)
+            train.forget(home)
         job = train.Job(
             learner=learner,
             network=network,

@@ -4,7 +4,8 @@
     .venv/bin/python tests/benchmarks/bench.py NAME   one: stream, clustering, memory,
                                                       thresholds, cached, methods,
                                                       superpixels, walk, crf, chain, coco,
-                                                      trials, shared, nodes, pages
+                                                      trials, shared, nodes, concurrent,
+                                                      records, pages
 
 Everything is drawn or generated; nothing of the machine's load is hidden, so run it alone.
 """
@@ -20,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import dashboard
+import load
 import networks
 import numpy as np
 import sharding
@@ -214,6 +216,8 @@ BENCHES = {
     "trials": sweeps.bench_trials,
     "shared": sweeps.bench_shared,
     "nodes": sweeps.bench_nodes,
+    "concurrent": load.bench_concurrent,
+    "records": load.bench_records,
     "pages": dashboard.bench_pages,
 }
 

@@ -22,7 +22,7 @@ MU_B = [round(0.4 + 0.05 * k, 2) for k in range(10)]
 SECONDS = 2.0
 
 
-def _job(folder: Path) -> tuple[Store, Experiment]:
+def prepared(folder: Path) -> tuple[Store, Experiment]:
     """LPCAM on drawn scenes, trained and localized."""
     store = Store(folder / "store")
     datasets.add(store, Scenes(), "scenes", Silent())
@@ -31,7 +31,7 @@ def _job(folder: Path) -> tuple[Store, Experiment]:
     return store, wanted
 
 
-def _swept(store: Store, wanted: Sweep, name: str) -> float:
+def swept(store: Store, wanted: Sweep, name: str) -> float:
     """Seconds of a sweep in which no trial fails."""
     began = time.perf_counter()
     record = sweep.run(store, wanted, name, "", Silent())
@@ -41,12 +41,12 @@ def _swept(store: Store, wanted: Sweep, name: str) -> float:
 
 def bench_trials(folder: Path) -> None:
     """Trials a second that only select prototypes, new ones and cached ones."""
-    store, base = _job(folder)
+    store, base = prepared(folder)
     times = {}
     for kind in ("new", "cached"):
         for count in (20, 120):
             space = {"lpcam.mu_f": MU_F[: count // 10], "lpcam.mu_b": MU_B}
-            times[kind, count] = _swept(store, Sweep(base=base, space=space), f"{kind}-{count}")
+            times[kind, count] = swept(store, Sweep(base=base, space=space), f"{kind}-{count}")
     for kind in ("new", "cached"):
         start, end = times[kind, 20], times[kind, 120]
         say(
@@ -58,14 +58,14 @@ def bench_trials(folder: Path) -> None:
 def bench_shared(folder: Path) -> None:
     """A sweep of 60 trials beside one trial alone, after training, for each distinct clustering;
     and beside as many trials that share nothing but the network and its maps."""
-    store, base = _job(folder)
+    store, base = prepared(folder)
     taus, ks = [0.15, 0.2, 0.25], [6, 10]
     alone = Pipeline(store, replaced(base, {"lpcam.tau": 0.35, "lpcam.K": 8}))
     began = time.perf_counter()
     alone.execute()
     one = time.perf_counter() - began
     space = {"lpcam.tau": taus, "lpcam.K": ks, "lpcam.mu_f": MU_F[::6], "lpcam.mu_b": MU_B[::2]}
-    whole = _swept(store, Sweep(base=base, space=space), "shared")
+    whole = swept(store, Sweep(base=base, space=space), "shared")
     clusterings = len(taus) * len(ks)
     say(
         f"shared: 60 trials over {clusterings} clusterings in {whole:.0f} s; one trial alone "
@@ -79,7 +79,7 @@ def bench_nodes(folder: Path) -> None:
     import ray
     from ray.cluster_utils import Cluster
 
-    store, base = _job(folder)
+    store, base = prepared(folder)
     ray.shutdown()
     real = sweep.run_trial
 
@@ -99,7 +99,7 @@ def bench_nodes(folder: Path) -> None:
             for each in (2, 2, 12):  # the first starts the nodes' workers
                 mu_f = [round(0.5 + k / 1000, 3) for k in range(nodes * each)]
                 wanted = Sweep(base=base, space={"lpcam.mu_f": mu_f}, concurrent=nodes)
-                times.append(_swept(store, wanted, f"nodes-{nodes}-{len(times)}"))
+                times.append(swept(store, wanted, f"nodes-{nodes}-{len(times)}"))
             took, ideal = times[2] - times[1], 10 * SECONDS
             say(f"nodes: {nodes}: {10 * nodes} trials in {took:.1f} s, {ideal / took:.2f} of ideal")
             ray.shutdown()

@@ -81,7 +81,7 @@ def ran(*words: str, **environment: str) -> str:
     return done.stdout
 
 
-@pytest.mark.cluster
+@pytest.mark.faults
 @pytest.mark.timeout(1200)
 def test_a_training_goes_on_on_another_machine(bucket: str, tmp_path: Path) -> None:
     first, whole = (
@@ -97,7 +97,7 @@ def test_a_training_goes_on_on_another_machine(bucket: str, tmp_path: Path) -> N
     assert not [info for info in places.listing(start) if info.is_file]
 
 
-@pytest.mark.cluster
+@pytest.mark.faults
 @pytest.mark.timeout(1200)
 def test_the_main_job_in_a_bucket(bucket: str, tmp_path: Path) -> None:
     out, store = ran(SCRIPT, bucket, str(tmp_path)), open_store(bucket)

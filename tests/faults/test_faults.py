@@ -1,0 +1,127 @@
+"""What is lost where a process dies, a disk fills up or a file is damaged: time, and nothing else.
+
+Each job is a command in a process of its own, with Ray. Its artefacts are compared with those of an
+undisturbed one: the same keys, and the same bytes in each file.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from disturbed import CHAIN, DATA, Fault, Job
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
+
+WORKERS = (
+    Fault("platform.data.shards:write_shard"),
+    Fault("methods.lpcam:LPCAM.losses", call=5),
+    Fault("platform.stages.maps:Infer.work"),
+    Fault("platform.stages.clustering:Holder.totals", call=2),
+    Fault("platform.stages.similarity:file_similarities"),
+    Fault("platform.stages.localize:file_maps"),
+    Fault("platform.stages.labels:label_slice"),
+    Fault("platform.learners:Boundaries.losses", call=2),
+    Fault("platform.stages.walk:Walk.work"),
+    Fault("platform.learners:Segmenter.losses", call=2),
+    Fault("platform.stages.predict:Predict.work"),
+    Fault("platform.stages.score:score_slice"),
+)
+"""A worker of each stage: a task, an actor, or a training at a step."""
+
+DRIVER = (
+    Fault("platform.stages.train:Trainer.update", call=5, act="driver"),
+    Fault("platform.stages.clustering:Holder.totals", call=3, act="driver"),
+    Fault("platform.stages.labels:label_slice", act="driver"),
+    Fault("platform.learners:Segmenter.losses", call=2, act="driver"),
+)
+
+FULL = (
+    Fault("platform.stages.maps:write_atomic", act="full"),
+    Fault("platform.stages.train:Trainer.state", act="full"),
+    Fault("platform.stages.labels:label_slice", act="full"),
+    Fault("platform.store:Store._manifest", call=2, act="full"),
+)
+
+
+def test_killed_workers_of_every_stage(job: Job, undisturbed: dict[str, Any]) -> None:
+    job.done(DATA, WORKERS[:1])
+    job.done(CHAIN, WORKERS[1:])
+    assert job.result() == undisturbed
+    assert job.tidy()
+
+
+def test_a_killed_driver(job: Job, undisturbed: dict[str, Any]) -> None:
+    job.done(DATA)
+    for fault in DRIVER:
+        code, said = job.call(CHAIN, [fault])
+        assert (code, job.mark(fault).exists()) == (-signal.SIGKILL, True), said
+        for stage, found in job.result().items():
+            assert found.items() <= undisturbed[stage].items()
+    job.done(CHAIN)
+    assert job.result() == undisturbed
+    assert job.tidy()
+
+
+def test_a_full_disk(job: Job, undisturbed: dict[str, Any]) -> None:
+    job.done(DATA)
+    for fault in FULL:
+        code, said = job.call(CHAIN, [fault])
+        assert code == 2, said
+        assert "is full" in said
+        assert "Traceback" not in said
+        assert not list(Path(job.store).glob("attempts/*"))
+    job.done(CHAIN)
+    assert job.result() == undisturbed
+    assert job.tidy()
+
+
+def flip(path: Path) -> None:
+    """Changes one byte in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_damaged_files(job: Job, undisturbed: dict[str, Any]) -> None:
+    """One of each stage, a manifest among them; the shards are the user's to make again."""
+    job.done(DATA)
+    job.done(CHAIN)
+    root = Path(job.store) / "artefacts"
+    for stage in sorted(undisturbed):
+        folder = next((root / stage).iterdir())
+        if stage != "shards":
+            flip(folder / "manifest.json" if stage == "scores" else max(folder.rglob("*.*")))
+    job.done(CHAIN)
+    assert job.result() == undisturbed
+    assert "quarantine" in job.call(("doctor",))[1]
+    flip(next((root / "shards").glob("*/*.parquet")))
+    code, said = job.call(CHAIN)
+    assert code == 2
+    assert "quarantine" in said
+    job.done(DATA)
+    job.done(CHAIN)
+    assert job.result() == undisturbed
+
+
+def test_a_damaged_checkpoint(job: Job, undisturbed: dict[str, Any]) -> None:
+    job.done(DATA)
+    fault = Fault("platform.stages.train:Trainer.update", call=5, act="driver")
+    job.call(CHAIN, [fault])
+    (state,) = Path(job.store).glob("training/*/*/state.pt")
+    flip(state)
+    job.done(CHAIN)
+    assert job.result() == undisturbed
+    assert job.tidy()
+
+
+def test_two_drivers_on_one_store(job: Job, undisturbed: dict[str, Any]) -> None:
+    job.done(DATA)
+    both = [job.start((*CHAIN[:-1], "--quiet", "--name", name)) for name in ("one", "two")]
+    for process in both:
+        out, err = process.communicate(timeout=1000)
+        assert process.returncode == 0, out + err
+    assert job.result() == undisturbed
+    assert job.tidy()
