@@ -103,8 +103,8 @@ def _side_by_side(
     }
     rows = []
     for title, experiments in plan.items():
-        runs, first = done[holders[title]], experiments[0].localizer_name
-        rows += _rows(title, first, runs)[: None if holders[title] == title else 1]
+        found = _rows(title, experiments[0].localizer_name, done[holders[title]])
+        rows += found if holders[title] == title else found[:1]
     say(comparison(rows))
 
 

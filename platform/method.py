@@ -50,8 +50,9 @@ IRN_PRESETS: Mapping[str, Mapping[str, Any]] = {
         "segment.stride": 16,
         "segment.scales": (),
         "segment.frozen_stages": 2,
-        "segment.training.epochs": 6,
-        "segment.training.lr": 5e-4,
+        "segment.balanced": True,
+        "segment.training.epochs": 8,
+        "segment.training.lr": 2e-3,
         "segment.training.clip_norm": 5.0,
     },
     "scenes": {
