@@ -83,7 +83,7 @@ class Job:
     def done(self, words: Sequence[str], faults: Sequence[Fault] = ()) -> str:
         """What a command said that ended well; no fault that it was given stayed away."""
         code, said = self.call(words, faults)
-        assert code == 0, said
+        assert code == 0, (code, said)
         assert "Traceback" not in said, said
         assert all(self.mark(f).exists() for f in faults)
         return said

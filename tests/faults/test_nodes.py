@@ -14,7 +14,7 @@ from disturbed import CHAIN, DATA, SABOTEUR, Fault, Job
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 
 NODES = (
-    Fault("methods.lpcam:LPCAM.losses", call=5, act="node"),
+    Fault("methods.cam:CAM.losses", call=5, act="node"),
     Fault("platform.stages.maps:Infer.work", act="node"),
     Fault("platform.stages.labels:label_slice", act="node"),
 )

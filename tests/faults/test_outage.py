@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(2400)]
 
 AWAY = 10.0
 MOMENTS = (
-    Fault("methods.lpcam:LPCAM.losses", call=5, act="tell"),
+    Fault("methods.cam:CAM.losses", call=5, act="tell"),
     Fault("platform.stages.maps:Infer.work", act="tell"),
     Fault("platform.stages.labels:label_slice", act="tell"),
 )

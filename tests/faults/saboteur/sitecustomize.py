@@ -8,6 +8,7 @@ happens), `act` and `mark`, a file that says that it happened. Acts:
     node    the node of this process: its raylet, and with it all its workers
     driver  the process that started the job
     tell    nothing but the mark, for who waits for it
+    set     the name stands for the number `call` from the start, in every process
     full    what a full disk says, at this call and all later ones of every process
 """
 
@@ -72,7 +73,11 @@ class Loader(importlib.abc.MetaPathFinder):
             for fault in mine:
                 *owner, last = fault["function"].split(".")
                 holder = functools.reduce(getattr, owner, module)
-                setattr(holder, last, sabotaged(getattr(holder, last), fault))
+                if fault["act"] == "set":
+                    setattr(holder, last, fault["call"])
+                    open(fault["mark"], "w").close()
+                else:
+                    setattr(holder, last, sabotaged(getattr(holder, last), fault))
 
         spec.loader.exec_module = exec_module
         return spec
