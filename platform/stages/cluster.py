@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -52,15 +53,27 @@ def connect() -> None:
             if os.environ.get("RAY_ADDRESS"):
                 ray.init(logging_level="ERROR", log_to_driver=False)
             else:
-                ray.init(
-                    address="local",  # not another's cluster that happens to run here
-                    num_cpus=cores() + 2,
-                    object_store_memory=2 << 30,
-                    logging_level="ERROR",
-                    log_to_driver=False,
-                    include_dashboard=False,
-                )
+                with _own_token():
+                    ray.init(
+                        address="local",  # not another's cluster that happens to run here
+                        num_cpus=cores() + 2,
+                        object_store_memory=2 << 30,
+                        logging_level="ERROR",
+                        log_to_driver=False,
+                        include_dashboard=False,
+                    )
     data_context()
+
+
+@contextlib.contextmanager
+def _own_token() -> Iterator[None]:
+    """Whoever has Ray's token can run anything here; one that Ray makes now, it would let all
+    users of this machine read."""
+    token = Path("~/.ray/auth_token").expanduser()
+    before = token.exists()
+    yield
+    if token.exists() and not before:
+        token.chmod(0o600)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ the image is found and named, and keeps its unrefined labels.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,14 @@ class Cut:
             background at both is certain, the rest is unknown (255).
         crf: refines the labels of each level; none: they are cut.
         power: class maps enter to it, and levels are compared with the result.
+        least: classes whose maps reach it nowhere do not enter. DenseCRF's time is that of the
+            classes, and a segmenter gives some probability to each.
     """
 
     levels: tuple[float, ...]
     crf: CRF | None = None
     power: float = 1.0
+    least: float = 0.0
 
 
 def scores_of(maps: ClassMaps, level: float, power: float = 1.0) -> NDArray[np.float32]:
@@ -59,8 +62,17 @@ def scores_of(maps: ClassMaps, level: float, power: float = 1.0) -> NDArray[np.f
     return out
 
 
+def reaching(maps: ClassMaps, least: float) -> ClassMaps:
+    """The class maps that are at least as high somewhere, and the background's."""
+    high = maps.planes.max((1, 2), initial=0) >= least
+    kept = [k for k, value in enumerate(maps.classes) if value == 0 or high[k]]
+    classes = tuple(maps.classes[k] for k in kept)
+    return replace(maps, classes=classes, planes=maps.planes[kept])
+
+
 def labels_of(image: NDArray[np.uint8], maps: ClassMaps, cut: Cut) -> Labels:
     """Mask values `[H,W]`, 255 where unknown."""
+    maps = reaching(maps, cut.least)
     values = np.array([0, *(c for c in maps.classes if c > 0)], np.uint8)
     found = [
         values[best_labels(image, scores_of(maps, level, cut.power), cut.crf)]

@@ -74,6 +74,27 @@ def test_certain_labels_are_those_of_both_levels(seed, classes):
             assert found[y, x] == wanted
 
 
+def test_classes_that_are_nowhere_likely_do_not_enter(monkeypatch):
+    planes = np.full((4, 5, 6), 0.02, np.float16)
+    planes[1], planes[3, 2, 2] = 0.9, 0.05
+    maps = ClassMaps(id="a", classes=(0, 2, 5, 9), planes=planes, height=HEIGHT, width=WIDTH)
+    cut = Cut(levels=(1.0,), crf=CRFS["deeplab"], least=0.04)
+    few = ClassMaps(id="a", classes=(0, 2, 9), planes=planes[[0, 1, 3]], height=HEIGHT, width=WIDTH)
+    seen = []
+    real = labels.best_labels
+    monkeypatch.setattr(
+        labels, "best_labels", lambda i, s, c: (seen.append(len(s)), real(i, s, c))[1]
+    )
+    found = labels_of(image_of(), maps, cut)
+    assert seen == [3]
+    np.testing.assert_array_equal(
+        found, labels_of(image_of(), few, Cut(levels=(1.0,), crf=cut.crf))
+    )
+    np.testing.assert_array_equal(
+        found, labels_of(image_of(), maps, Cut(levels=(1.0,), crf=cut.crf))
+    )
+
+
 def test_refined_labels_are_of_the_image():
     for classes in ((), (3,), (1, 2), (0, 2)):
         for crf in CRFS.values():
