@@ -5,7 +5,7 @@
                                                       thresholds, cached, methods,
                                                       superpixels, walk, crf, chain, coco,
                                                       trials, shared, nodes, concurrent,
-                                                      records, pages
+                                                      records, store, recovery, pages
 
 Everything is drawn or generated; nothing of the machine's load is hidden, so run it alone.
 """
@@ -25,6 +25,7 @@ import load
 import networks
 import numpy as np
 import sharding
+import storage
 import sweeps
 import torch
 from measure import photographs, say, seconds
@@ -218,6 +219,8 @@ BENCHES = {
     "nodes": sweeps.bench_nodes,
     "concurrent": load.bench_concurrent,
     "records": load.bench_records,
+    "store": storage.bench_store,
+    "recovery": storage.bench_recovery,
     "pages": dashboard.bench_pages,
 }
 
