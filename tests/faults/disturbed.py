@@ -102,8 +102,9 @@ class Job:
         return found
 
     def tidy(self) -> bool:
-        """Whether nothing half-written is left: no attempt, no checkpoint, no part of a file."""
+        """Whether nothing half-written is left: no attempt, no checkpoint, no part of a file but
+        in quarantine."""
         root = Path(self.store)
         left = [*root.glob("attempts/*"), *root.glob("training/*")]
-        left += [p for p in root.rglob(".*") if p.is_file()]
+        left += [p for p in root.rglob(".*") if p.is_file() and root / "quarantine" not in p.parents]
         return not left

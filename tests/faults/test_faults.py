@@ -115,6 +115,7 @@ def test_a_damaged_checkpoint(job: Job, undisturbed: dict[str, Any]) -> None:
     (state,) = Path(job.store).glob("training/*/*/state.pt")
     flip(state)
     job.done(CHAIN)
+    assert "its checkpoint does not match" in job.call(("doctor",))[1]
     assert job.result() == undisturbed
     assert job.tidy()
 
