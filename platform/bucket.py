@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +52,7 @@ class BucketStore(Store):
         here = {name: entry for name, entry in files.items() if (attempt / name).exists()}
         while here and (fault := super()._fault(attempt, {"files": here})):
             name = next(name for name in here if fault.startswith(f"{name} "))
-            (attempt / name).unlink()
+            (attempt / name).unlink(missing_ok=True)
             del here[name]
         if manifest["seal"] in self._intact:  # an artefact never changes
             return ""
@@ -75,10 +74,10 @@ class BucketStore(Store):
         found = self.find(stage, key)
         if found is None:
             return ""
-        shutil.rmtree(found.folder, ignore_errors=True)
         try:
-            for path in found.files():
-                parts.local(path)
+            for name, entry in found.manifest["files"].items():
+                for _ in parts.content(found.folder, name, entry["sha256"]):
+                    pass
         except InputError:
             if self.holds(stage, key):
                 raise
@@ -86,9 +85,7 @@ class BucketStore(Store):
         return hashlib.sha256(places.read(self.folder(stage, key) / MANIFEST)).hexdigest()[:8]
 
     def _attempt(self, stage: Stage) -> Path:
-        folder = self.folder(stage.name, stage.key)
-        places.remove_tree(folder)
-        return folder / f"try-{uuid.uuid4().hex[:12]}"
+        return self.folder(stage.name, stage.key) / f"try-{uuid.uuid4().hex[:12]}"
 
     def _discard(self, attempt: Path) -> None:
         with contextlib.suppress(InputError):  # the next attempt does it
@@ -98,8 +95,8 @@ class BucketStore(Store):
         self, stage: Stage, attempt: Path, about: Mapping[str, Any], seconds: float
     ) -> Artefact:
         there = parts.listed(attempt)
-        for path in sorted(attempt.rglob("*")):
-            if path.is_file() and path.relative_to(attempt).as_posix() not in there:
+        for path in parts.whole(attempt):
+            if path.relative_to(attempt).as_posix() not in there:
                 parts.sent(path)
         where = {"files": parts.listed(attempt), "attempt": attempt.name}
         manifest = self._manifest(stage, where, about, seconds)
@@ -107,10 +104,11 @@ class BucketStore(Store):
         if other is None:
             text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
             places.write(attempt.parent / MANIFEST, text.encode())
+            parts.sweep(attempt)
             return Artefact(attempt, manifest)
         self._discard(attempt)
         return other
 
     def quarantine(self, folder: Path, fault: str) -> Path:
         self._intact.clear()
-        return parts.quarantine(folder, fault)
+        return parts.quarantine(folder, fault, self.root)

@@ -19,5 +19,9 @@ class InputError(ValueError):
         return line if len(line) <= LONGEST else line[:LONGEST] + " ..."
 
 
+class StorageError(InputError):
+    """What an object store says: it may be otherwise the next time."""
+
+
 class AheadError(RuntimeError):
     """A training that should stop early has gone further before."""

@@ -3,8 +3,9 @@
 On one machine it is a lock of the system, which frees it when the holder dies. S3 has no such
 thing, and pyarrow no write that fails where an object is there already; so beside it the holder
 leaves an object, a lease, and writes it anew every BEAT seconds. Who waits takes over where it saw
-no change for EXPIRY seconds of its own clock. Two that take a free lease in the same instant see
-it in all but the rarest case; then both compute, and the first manifest counts.
+no change for EXPIRY seconds of its own clock. Two that take a free lease in the same instant may
+both think that they hold it, where a write takes longer than SETTLE. Of an artefact both compute
+then, and the first manifest counts; of a sweep, whose trials one file has, SETTLE is longer.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
+import platform
 import threading
 import time
 import uuid
@@ -23,8 +26,9 @@ from . import places
 from .errors import InputError
 
 BEAT, EXPIRY = 10.0, 45.0
-SETTLE = 0.2
-"""Seconds after which a lease that was just taken is looked at again."""
+SETTLE, SETTLE_ALONE = 0.2, 5.0
+"""Seconds after which a lease that was just taken is looked at again; the second where a lock is
+not waited for."""
 POLL = 1.0
 
 
@@ -87,7 +91,7 @@ def _take(path: Path, owner: str, wait: bool) -> None:
         free = not now or now.startswith(_machine()) or time.monotonic() - since > EXPIRY
         if free:
             places.write(path, owner.encode())
-            time.sleep(SETTLE)
+            time.sleep(SETTLE if wait else SETTLE_ALONE)
             if _content(path) == owner:
                 return
         else:
@@ -112,7 +116,8 @@ def _content(path: Path) -> str:
 
 
 def _machine() -> str:
-    """A name for all that share this machine's cache, and so its locks."""
+    """A name for all that share this machine's cache, and so its locks; not for a machine that was
+    copied from it."""
     path = places.cache() / "machine"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as stream:
@@ -122,4 +127,12 @@ def _machine() -> str:
         if not name:
             name = uuid.uuid4().hex
             stream.write(name)
-    return name
+    return f"{name}-{platform.node()}-{_boot()}"
+
+
+@functools.cache
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

@@ -14,7 +14,6 @@ import fcntl
 import functools
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -100,25 +99,33 @@ def local(path: Path | str) -> Path:
 
 
 def _fetch(attempt: Path, name: str, digest: str) -> None:
-    key, path = f"{key_of(attempt)}/{name}{MARK}{digest}", attempt / name
+    path = attempt / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    part, hasher = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}"), hashlib.sha256()
+    with places.replacing(path) as out:
+        for data in content(attempt, name, digest):
+            out.write(data)
+
+
+def content(attempt: Path, name: str, digest: str) -> Iterator[bytes]:
+    """What the object of a file holds, a chunk at a time.
+
+    Raises:
+        InputError: at the end, if it is damaged; or it is missing, or cannot be read.
+    """
+    key, hasher = f"{key_of(attempt)}/{name}{MARK}{digest}", hashlib.sha256()
     try:
-        with part.open("wb") as out, places.stream(key) as source:
+        with places.stream(key) as source:
             while data := source.read(places.CHUNK):
                 hasher.update(data)
-                out.write(data)
-        if hasher.hexdigest() != digest:
-            quarantine(attempt.parent, f"{name} does not match its SHA-256")
-            raise InputError(
-                f"{places.SCHEME}{key} does not match its SHA-256; its artefact was moved to "
-                "quarantine, and the next run computes it again"
-            )
-        os.replace(part, path)
+                yield data
     except FileNotFoundError as error:
         raise InputError(f"there is no {places.SCHEME}{key}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    if hasher.hexdigest() != digest:
+        quarantine(attempt.parent, f"{name} does not match its SHA-256", attempt.parents[3])
+        raise InputError(
+            f"{places.SCHEME}{key} does not match its SHA-256; its artefact was moved to "
+            "quarantine, and the next run computes it again"
+        )
 
 
 @contextlib.contextmanager
@@ -130,6 +137,15 @@ def _alone(path: Path) -> Iterator[None]:
     with lock.open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+def whole(attempt: Path) -> list[Path]:
+    """The files of an attempt on this disk; what a killed worker left half-written is removed."""
+    found = [path for path in sorted(attempt.rglob("*")) if path.is_file()]
+    for path in found:
+        if path.name.startswith("."):
+            path.unlink(missing_ok=True)
+    return [path for path in found if not path.name.startswith(".")]
 
 
 def sent(path: Path) -> None:
@@ -145,13 +161,8 @@ def write_atomic(path: Path, write: Callable[[Any], None]) -> None:
     of an artefact in an object store is there then, too."""
     if _attempt(path):
         path.parent.mkdir(parents=True, exist_ok=True)  # on this node, nobody may have written yet
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with part.open("wb") as stream:
-            write(stream)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with places.replacing(path) as stream:
+        write(stream)
     sent(path)
 
 
@@ -185,6 +196,15 @@ def discard(path: Path) -> None:
                 places.system(key).delete_file(info.path)
 
 
+def sweep(attempt: Path) -> None:
+    """Removes the other attempts at an artefact that is there now: of who died, or of who lost its
+    lease and will find that this one was first."""
+    start = places.object_of(attempt.parent)
+    for info in places.listing(start, recursive=False):
+        if not info.is_file and info.base_name != attempt.name:
+            places.empty(info.path)
+
+
 def size(path: Path) -> int:
     """Bytes of a file, which need not be on this machine."""
     attempt = _attempt(path)
@@ -209,11 +229,10 @@ def opened(path: Path | str, read: Callable[[Any], Any]) -> Any:
         return read(stream)
 
 
-def quarantine(folder: Path, fault: str) -> Path:
+def quarantine(folder: Path, fault: str, root: Path) -> Path:
     """Moves an artefact of an object store, or what is kept of a training, out of the way, its
     manifest first, with a note."""
     name = f"{folder.parent.name}-{folder.name[:12]}-{uuid.uuid4().hex[:6]}"
-    root = folder.parents[2 if folder.parents[1].name == "artefacts" else 1]
     target = root / "quarantine" / name
     start, end = places.object_of(folder), places.object_of(target)
     moved = [info.path for info in places.listing(start) if info.is_file]

@@ -313,6 +313,7 @@ class Pipeline:
             self.progress.start(stage.title)
             artefact, cached = self.store.get(stage, step.compute)
             self.progress.finish(cached)
+            step.settle(cached)
             record = StageRecord(
                 stage=stage.name,
                 title=stage.title,

@@ -15,11 +15,12 @@ import os
 import re
 import shutil
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+from .errors import InputError, StorageError
 
 SCHEME = "s3://"
 _ADDRESS = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._=-]+)*/?")
@@ -50,7 +51,7 @@ def root_of(address: str) -> Path:
         InputError: that is no address, or there is no such bucket, or it cannot be reached.
     """
     if not _ADDRESS.fullmatch(address) or "/." in address:
-        shown = re.sub(r"//[^/]*@|\?.*", "//...", address)  # what may be a key is not repeated
+        shown = re.sub(r"//.*@|\?.*", "//...", address)  # what may be a key is not repeated
         raise InputError(
             f"{shown!r} is no address of a store, as s3://BUCKET/PREFIX is; keys and endpoint "
             "come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL)"
@@ -83,7 +84,14 @@ def _connected(bucket: str, endpoint: str, region: str, attempts: int = 0) -> An
     if not region:
         region = "us-east-1" if endpoint else fs.resolve_s3_region(bucket)
     scheme, _, host = endpoint.rpartition("://")
-    return fs.S3FileSystem(
+
+    class Patient(fs.S3FileSystem):  # type: ignore[misc]
+        """Where Ray Train takes it, too: pyarrow's own would leave out the attempts."""
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return _connected, (bucket, endpoint, region, attempts)
+
+    return Patient(
         region=region,
         endpoint_override=host.rstrip("/") or None,
         scheme=scheme or "https",
@@ -104,7 +112,7 @@ def told(address: object) -> Iterator[None]:
         raise
     except OSError as error:
         said = str(error).partition("AWS Error ")[2] or str(error)
-        raise InputError(f"{address} cannot be used: {said}") from error
+        raise StorageError(f"{address} cannot be used: {said}") from error
 
 
 def object_of(path: Path) -> str:
@@ -163,9 +171,20 @@ def write(path: Path, data: bytes) -> None:
             stream.write(data)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_bytes(data)
-    part.replace(path)
+    with replacing(path) as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Any]:
+    """A binary stream whose content takes the place of a file when all of it is there."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with part.open("wb") as stream:
+            yield stream
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def append(path: Path, data: bytes) -> None:

@@ -33,7 +33,7 @@ from typing import Any
 from . import leases, places
 from .errors import InputError
 from .options import Options
-from .parts import MANIFEST, write_atomic
+from .parts import MANIFEST, whole, write_atomic
 from .places import file_digest
 from .runs import as_json, write_json
 
@@ -257,10 +257,9 @@ class Store:
         self, stage: Stage, attempt: Path, about: Mapping[str, Any], seconds: float
     ) -> Artefact:
         """Makes the artefact of an attempt."""
-        found = [path for path in sorted(attempt.rglob("*")) if path.is_file()]
         files = {
             str(p.relative_to(attempt)): {"size": p.stat().st_size, "sha256": file_digest(p)}
-            for p in found
+            for p in whole(attempt)
         }
         manifest = self._manifest(stage, {"files": files}, about, seconds)
         text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"

@@ -320,7 +320,7 @@ def _scheduler(sweep: Sweep, done: Sequence[Trial]) -> Any:
 
 def _clean(store: Store, sweep: Sweep, trials: Sequence[Trial]) -> None:
     """Removes the checkpoints of trainings that were stopped."""
-    from .stages import train
+    from .stages import checkpoints
 
     fields = {short(field): field for field in sweep.space}
     for trial in trials:
@@ -331,4 +331,4 @@ def _clean(store: Store, sweep: Sweep, trials: Sequence[Trial]) -> None:
         assert pipeline.network is not None
         home = pipeline.context.home(pipeline.network)
         with store.lock(pipeline.network.key):
-            train.forget(home)
+            checkpoints.forget(home)

@@ -15,14 +15,14 @@ import time
 
 import pytest
 from wsss.platform import leases, parts, places
-from wsss.platform.bucket import BucketStore, open_store
+from wsss.platform.bucket import open_store
 from wsss.platform.cli import main
 from wsss.platform.errors import InputError
 from wsss.platform.ledger import Ledger, Plan
 from wsss.platform.live import Recorded, read_progress
 from wsss.platform.progress import Silent
 from wsss.platform.runs import RunRecord, Trial, read_record, write_json
-from wsss.platform.store import MANIFEST, Stage, write_atomic
+from wsss.platform.store import MANIFEST, Stage, Store, write_atomic
 
 RUN = RunRecord(
     name="a", method="cam", dataset="scenes", seed=0, experiment={}, digest="d",
@@ -156,14 +156,18 @@ def test_a_half_uploaded_attempt_is_invisible_and_the_next_replaces_it(store, bu
     assert not [name for name in objects(store) if half.name in name]
 
 
-def test_an_upload_that_fails_leaves_nothing_to_see(store, stage, monkeypatch):
-    def fail(path, key):
-        raise InputError("the network is down")
+def fails(path, key):
+    raise InputError("the network is down")
 
-    monkeypatch.setattr(places, "send", fail)
-    with pytest.raises(InputError, match="network"):
-        store.get(stage, Compute())
-    monkeypatch.undo()
+
+def test_an_upload_that_fails_leaves_nothing_to_see(store, stage, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(places, "send", fails)
+        with pytest.raises(InputError, match="network"):
+            store.get(stage, Compute())
+    assert store.find("thing", stage.key) is None
+    assert objects(store, "") == {}
+    assert store.get(stage, Compute())[1] is False
 
 
 def start(where, log, seconds, cache):
@@ -200,20 +204,49 @@ def test_after_a_kill_the_next_takes_over(bucket, tmp_path):
     assert len(objects(open_store(bucket))) == 2
 
 
-def test_of_two_writers_of_one_key_the_first_manifest_counts(store, bucket, stage, monkeypatch):
+def test_who_lost_the_lease_publishes_nothing(store, bucket, stage, monkeypatch):
+    """Another took over and ended first; what this one had uploaded before is gone by then."""
     monkeypatch.setattr(leases, "held", lambda path, wait=True: contextlib.nullcontext())
-    other = BucketStore(bucket)
-    first = store.folder("thing", stage.key) / "try-00000000000b"
-    monkeypatch.setattr(other, "_attempt", lambda stage: first)
 
     def compute(folder):
-        other.get(stage, Compute())
+        write_atomic(folder / "a.bin", lambda stream: stream.write(b"of the first"))
+        (folder / "a.bin").unlink()  # as if another node had written it
+        open_store(bucket).get(stage, Compute())
         return Compute()(folder)
 
     artefact, _ = store.get(stage, compute)
-    assert artefact.manifest["attempt"] == "try-00000000000b"
     assert parts.local(artefact.path("a.bin")).read_bytes() == b"content of a"
+    assert parts.local(artefact.path("deep/b.bin")).read_bytes() == b"content of b"
     assert len(objects(store)) == 3
+    assert open_store(bucket).find("thing", stage.key).manifest == artefact.manifest
+
+
+def test_who_takes_over_leaves_the_files_of_who_is_still_there(store, bucket, stage, monkeypatch):
+    """And who ends first counts, whole."""
+    monkeypatch.setattr(leases, "held", lambda path, wait=True: contextlib.nullcontext())
+
+    def slow(folder):
+        Compute()(folder)
+        (folder / "a.bin").unlink()  # only its object is left
+        open_store(bucket)._attempt(stage)
+        return {"n": 2}
+
+    artefact, _ = store.get(stage, slow)
+    assert sorted(artefact.manifest["files"]) == ["a.bin", "deep/b.bin"]
+    assert store.get(stage, Compute())[1]
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_half_written_file_is_no_part_of_an_artefact(store, stage, tmp_path, remote):
+    place = store if remote else Store(tmp_path / "store")
+
+    def compute(folder):
+        (folder / ".a.bin.1234abcd").write_bytes(b"half of")  # its writer was killed
+        return Compute()(folder)
+
+    artefact, _ = place.get(stage, compute)
+    assert sorted(artefact.manifest["files"]) == ["a.bin", "deep/b.bin"]
+    assert not list(artefact.folder.rglob(".*"))
 
 
 def test_a_damaged_object_is_quarantined_and_computed_again(store, bucket, stage, elsewhere):
@@ -293,6 +326,7 @@ WRONG = {
     "s3://": "is no address of a store",
     "s3://b/../x": "is no address of a store",
     "s3://key:hush@bucket/x": "is no address of a store",
+    "s3://key:a/hush+b/c@bucket/x": "is no address of a store",
     "s3://bucket/x?secret_key=hush": "is no address of a store",
     "gs://bucket/x": "is no address of a store",
     "s3://no-such-bucket/x": "there is no bucket s3://no-such-bucket at http://127.0.0.1",
@@ -413,7 +447,9 @@ def test_no_secret_is_kept(store, stage, tmp_path):
     for path in (tmp_path / "cache").rglob("*"):
         assert path.is_dir() or b"the-secret-key" not in path.read_bytes()
     assert "the-secret-key" not in json.dumps(store.open("thing", stage.key).manifest)
-    assert b"the-secret-key" not in pickle.dumps(places.system(start))
+    sent = pickle.dumps(places.system(start))
+    assert b"the-secret-key" not in sent
+    assert pickle.loads(sent).__reduce__() == places.system(start).__reduce__()
 
 
 def test_what_another_node_wrote_is_part_of_the_artefact(store, stage):

@@ -32,6 +32,8 @@ def load(folder: Path) -> Any:
     Raises:
         InputError: it is damaged.
     """
+    if not (folder / SUM).is_file() or file_digest(folder / STATE) != (folder / SUM).read_text():
+        raise InputError("a training's checkpoint does not match its SHA-256")
     return weights.saved(folder / STATE)
 
 
@@ -55,3 +57,11 @@ def fault(home: Path) -> str:
     wanted = places.read(folder / SUM).decode(errors="replace")
     whole = hashlib.sha256(places.read(folder / STATE)).hexdigest() == wanted
     return "" if whole else "its checkpoint does not match its SHA-256"
+
+
+def forget(home: Path) -> None:
+    """Removes the checkpoints and the metrics of a training."""
+    places.remove_tree(home)
+    metrics = home.with_suffix(".jsonl")
+    places.remove(metrics)
+    metrics.unlink(missing_ok=True)  # this machine's, of one in an object store

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -53,27 +54,31 @@ def connect() -> None:
             if os.environ.get("RAY_ADDRESS"):
                 ray.init(logging_level="ERROR", log_to_driver=False)
             else:
-                with _own_token():
-                    ray.init(
-                        address="local",  # not another's cluster that happens to run here
-                        num_cpus=cores() + 2,
-                        object_store_memory=2 << 30,
-                        logging_level="ERROR",
-                        log_to_driver=False,
-                        include_dashboard=False,
-                    )
+                _own_token()
+                ray.init(
+                    address="local",  # not another's cluster that happens to run here
+                    num_cpus=cores() + 2,
+                    object_store_memory=2 << 30,
+                    logging_level="ERROR",
+                    log_to_driver=False,
+                    include_dashboard=False,
+                )
     data_context()
 
 
-@contextlib.contextmanager
-def _own_token() -> Iterator[None]:
-    """Whoever has Ray's token can run anything here; one that Ray makes now, it would let all
-    users of this machine read."""
-    token = Path("~/.ray/auth_token").expanduser()
-    before = token.exists()
-    yield
-    if token.exists() and not before:
-        token.chmod(0o600)
+def _own_token() -> None:
+    """Makes the token that Ray asks its clients for, where there is none. Whoever has it can run
+    anything here, and one that Ray makes may be read by all users of this machine."""
+    if os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+        return
+    path = Path("~/.ray/auth_token").expanduser()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError), open(path, "x", opener=_private) as stream:
+        stream.write(secrets.token_hex(32))
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 @contextlib.contextmanager
@@ -99,6 +104,7 @@ def data_context() -> None:
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True  # an InputError stays one
     if Rest not in context.custom_execution_callback_classes:
         context.custom_execution_callback_classes.append(Rest)
     for name in ("ray.data", "ray.data._internal", "ray.train", "ray.tune"):

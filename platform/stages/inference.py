@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,19 +60,28 @@ def groups(
 
 
 class Actor(ABC):
-    """Turns slices of the shards into files. What the disk says, or what is wrong with the input,
-    travels as a row: Ray would keep the text of the error, but neither number nor kind."""
+    """Turns slices of the shards into files."""
 
     @abstractmethod
     def work(self, piece: shards.Slice) -> int:
         """Writes the files of one slice; returns its images."""
+
+
+class Guard:
+    """An actor whose errors come back as rows: what the disk says, or what is wrong with the input,
+    also at its start. Ray would keep the text of an error, but neither number nor kind."""
+
+    def __init__(self, actor: Callable[[Any], Actor], job: object) -> None:
+        self.make = partial(actor, job)
+        self.actor: Actor | None = None
 
     def __call__(self, batch: Answer) -> Answer:
         row = {k: v[0] for k, v in batch.items()}
         piece = shards.Slice(str(row["path"]), int(row["group"]), int(row["rows"]))
         done: dict[str, Any] = {"rows": 0, "error": "", "errno": 0}
         try:
-            done["rows"] = self.work(piece)
+            self.actor = self.actor or self.make()
+            done["rows"] = self.actor.work(piece)
         except OSError as error:
             done |= {"error": f"{piece.name}: {error}", "errno": error.errno or 0}
         except InputError as error:
@@ -80,7 +90,7 @@ class Actor(ABC):
 
 
 def run(
-    actor: type[Actor],
+    actor: Callable[[Any], Actor],
     job: object,
     pieces: Sequence[shards.Slice],
     actors: int,
@@ -106,8 +116,8 @@ def run(
     results = ray.data.from_items(
         [asdict(p) for p in pieces], override_num_blocks=len(pieces)
     ).map_batches(
-        actor,
-        fn_constructor_args=(job,),
+        Guard,
+        fn_constructor_args=(actor, job),
         batch_size=1,
         num_cpus=1,
         num_gpus=1 if gpu else None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from .. import places
 from ..data.shards import Slice
 from ..data.transforms import Crop
-from ..errors import AheadError, InputError
+from ..errors import AheadError, InputError, StorageError
 from ..experiment import Network, Training
 from ..learner import Batch, Learner
 from ..models import backbones, weights
@@ -208,7 +207,8 @@ def run_worker(job: Job) -> None:
     try:
         train(trainer, Log(Path(job.metrics), trainer.step) if rank == 0 else None, _report(rank))
     except InputError as error:
-        places.write(fault, str(error).encode())
+        if not isinstance(error, StorageError):
+            places.write(fault, str(error).encode())
         raise
 
 
@@ -279,19 +279,7 @@ def _keep(folder: Path, job: Job, home: Path, state: Mapping[str, Any]) -> None:
         return
     torch.save(state["network"], folder / NETWORK)
     metrics = Path(job.metrics)
-    if places.object_of(metrics):
-        (folder / METRICS).write_bytes(places.read(metrics))
-    else:
-        shutil.move(metrics, folder / METRICS)
-    forget(home)
-
-
-def forget(home: Path) -> None:
-    """Removes the checkpoints and the metrics of a training."""
-    places.remove_tree(home)
-    metrics = home.with_suffix(".jsonl")
-    places.remove(metrics)
-    metrics.unlink(missing_ok=True)  # this machine's, of one in an object store
+    (folder / METRICS).write_bytes(places.read(metrics))
 
 
 def fit(

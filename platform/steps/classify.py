@@ -67,7 +67,7 @@ def network(
     def compute(folder: Path) -> dict[str, Any]:
         return _train(context, stage, host, (superpixels, probabilities), folder)
 
-    return Step(stage, compute)
+    return Step(stage, compute, context.home(stage))
 
 
 Beside = tuple[Stage | None, Stage | None]
@@ -112,7 +112,7 @@ def rung(
     )
 
     def compute(folder: Path) -> dict[str, Any]:
-        from ..stages import cluster, maps, score, train
+        from ..stages import checkpoints, cluster, maps, score, train
 
         cluster.connect()
         how = (context, network, host, beside, folder, epochs)
@@ -122,7 +122,7 @@ def rung(
             except AheadError:  # by a sweep with other rungs, or on another split
                 own = context.home(stage)
                 _train(*how, own)
-                train.forget(own)
+                checkpoints.forget(own)
         parts.sent(folder / train.NETWORK)
         pieces, found = context.pieces(split), folder / "maps"
         found.mkdir()

@@ -20,10 +20,18 @@ Compute = Callable[[Path], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Step:
-    """A stage and how to compute it."""
+    """A stage and how to compute it; `home` keeps the checkpoints of one that trains."""
 
     stage: Stage
     compute: Compute
+    home: Path | None = None
+
+    def settle(self, cached: bool) -> None:
+        """Removes the checkpoints of a training whose artefact is there, and not before."""
+        if self.home and (not cached or self.home.exists()):
+            from ..stages import checkpoints
+
+            checkpoints.forget(self.home)
 
 
 @dataclass
@@ -95,7 +103,7 @@ class Context:
         if fault := checkpoints.fault(home):
             self.progress.note(f"{fault}; it begins again")
             self.store.quarantine(home, fault)
-            train.forget(home)
+            checkpoints.forget(home)
         job = train.Job(
             learner=learner,
             network=network,

@@ -174,7 +174,7 @@ def boundaries(context: Context, name: str, labels: Stage, split: str) -> Step:
             field="refine.training",
         )
 
-    return Step(stage, compute)
+    return Step(stage, compute, context.home(stage))
 
 
 def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Step:

@@ -87,7 +87,7 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
             field="segment.training",
         )
 
-    return Step(stage, compute)
+    return Step(stage, compute, context.home(stage))
 
 
 def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step:

@@ -106,5 +106,7 @@ class Job:
         in quarantine."""
         root = Path(self.store)
         left = [*root.glob("attempts/*"), *root.glob("training/*")]
-        left += [p for p in root.rglob(".*") if p.is_file() and root / "quarantine" not in p.parents]
+        left += [
+            p for p in root.rglob(".*") if p.is_file() and root / "quarantine" not in p.parents
+        ]
         return not left

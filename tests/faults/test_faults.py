@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from disturbed import CHAIN, DATA, Fault, Job
+from wsss.platform.runs import read_run
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 
@@ -126,5 +127,11 @@ def test_two_drivers_on_one_store(job: Job, undisturbed: dict[str, Any]) -> None
     for process in both:
         out, err = process.communicate(timeout=1000)
         assert process.returncode == 0, out + err
+    store = Path(job.store)
+    records = [read_run(store / "runs" / name / "run.json") for name in ("one", "two")]
+    computed = [s.key for record in records for s in record.stages if not s.cached]
+    assert sorted(computed) == sorted(
+        key for stage in undisturbed if stage != "shards" for key in undisturbed[stage]
+    )
     assert job.result() == undisturbed
     assert job.tidy()

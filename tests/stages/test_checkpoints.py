@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from wsss.platform.errors import InputError
 from wsss.platform.stages import checkpoints
 
 
@@ -49,6 +50,8 @@ def test_a_flipped_bit(home: Path, at: int) -> None:
     data[at] ^= 1
     path.write_bytes(bytes(data))
     assert "does not match its SHA-256" in checkpoints.fault(home)
+    with pytest.raises(InputError, match="does not match its SHA-256"):
+        checkpoints.load(path.parent)
 
 
 @pytest.mark.parametrize("name", [checkpoints.STATE, checkpoints.SUM])

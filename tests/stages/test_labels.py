@@ -24,6 +24,7 @@ from wsss.platform.ops.crf import CRFS
 from wsss.platform.ops.maps import best_class
 from wsss.platform.ops.random_walk import random_walk
 from wsss.platform.stages import labels, predict, walk
+from wsss.platform.stages.inference import Guard
 from wsss.platform.stages.labels import Cut, labels_of
 from wsss.platform.stages.train import build
 
@@ -168,7 +169,7 @@ def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path, folder, po
         batch_size=2,
         actors=1,
     )
-    assert walk.Walk(job)(batch_of(piece))["rows"][0] == 5
+    assert Guard(walk.Walk, job)(batch_of(piece))["rows"][0] == 5
     if places.object_of(folder.parent):  # another machine reads what is in the bucket
         shutil.rmtree(folder)
     found = list(class_maps.read([folder / f"{piece.name}.parquet"]))
@@ -202,7 +203,7 @@ def test_predictions_are_those_of_each_image_alone(write_shards, tmp_path, proba
         batch_size=2,
         actors=1,
     )
-    assert predict.Predict(job)(batch_of(piece))["rows"][0] == 3
+    assert Guard(predict.Predict, job)(batch_of(piece))["rows"][0] == 3
     path = Path(planes.file_of(tmp_path, piece))
     if probabilities:
         kept = {m.id: m for m in class_maps.read([path])}

@@ -95,7 +95,7 @@ def kept(network, piece, tmp_path):
         keep_features=True,
     )
     threads = torch.get_num_threads()
-    Infer(job)({k: np.array([v]) for k, v in asdict(piece).items()})
+    assert Infer(job).work(piece) == piece.rows
     torch.set_num_threads(threads)
     return shards.read(piece, shards.INFERENCE_COLUMNS), folder / f"{piece.name}.npy"
 
