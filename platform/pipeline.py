@@ -192,9 +192,11 @@ class Pipeline:
             self.chosen[s] = classify.Chosen(method, self._trained, centers, similar)
         return {s: self._add(classify.localized(context, c, s)) for s, c in self.chosen.items()}
 
-    def _scored(self, name: str, found: Mapping[str, Stage]) -> dict[str, Stage]:
-        """Scores on the scored splits that there is something of."""
-        splits = [s for s in self.experiment.scoring.splits if s in found]
+    def _scored(
+        self, name: str, found: Mapping[str, Stage], splits: Sequence[str] = ()
+    ) -> dict[str, Stage]:
+        """Scores on some splits, without any on the scored ones that there is something of."""
+        splits = splits or [s for s in self.experiment.scoring.splits if s in found]
         return {s: self._add(classify.scores(self.context, name, s, found[s])) for s in splits}
 
     def _plan_masks(self) -> None:
@@ -267,10 +269,10 @@ class Pipeline:
         name = e.segment.network
         if e.refine.kind == "masks":
             name += "-masks"
-        self.labels[name] = {
-            s: self._predicted(network, s) for s in e.segment.splits or e.scoring.splits[-1:]
-        }
-        self.scores[name] = self._scored(name, self.labels[name])
+        splits = e.segment.splits or e.scoring.splits[-1:]
+        found = self.labels[name] = {s: self._predicted(network, s) for s in splits}
+        scored = [s for s in splits if s in e.scoring.splits or segment.has_masks(context, s)]
+        self.scores[name] = self._scored(name, found, scored)
 
     def _predicted(self, network: Stage, split: str) -> Stage:
         """The segmenter's labels of a split, after DenseCRF if that is wanted."""

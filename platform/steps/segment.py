@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from ..data import shards
 from ..errors import InputError
 from ..experiment import Network, Training
 from ..learners import Segmenter
@@ -55,6 +56,12 @@ def training(context: Context, split: str) -> Training:
     rows = sum(piece.rows for piece in context.pieces(split))
     steps = max(1, rows // own.batch_size)
     return dataclasses.replace(own, epochs=max(1, round(s.iterations / steps)))
+
+
+def has_masks(context: Context, split: str) -> bool:
+    """Whether predictions of a split can be scored; its first image says so."""
+    (first,) = shards.read(context.pieces(split)[0], ("mask",))[:1]
+    return first["mask"] is not None
 
 
 def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:

@@ -104,6 +104,20 @@ def test_pseudo_labels_are_of_the_image_labels(chain: Any, job: Any) -> None:
             assert set(np.unique(plane)) <= {0, 255, *known[id]}
 
 
+def test_a_segmenter_is_scored_where_it_predicts(chain: Any) -> None:
+    changes = {"scoring.splits": ("train",), "segment.splits": ("val",)}
+    other = Pipeline(chain.store, replaced(chain.experiment, changes))
+    assert not other.missing()
+    other.execute()
+    assert {k: set(of) for k, of in other.read_scores().items()} == {
+        "cam": {"train"},
+        "lpcam": {"train"},
+        "lpcam-irn": {"train"},
+        "deeplabv2": {"val"},
+    }
+    assert other.record("a", "", "", 0.0).scores["deeplabv2"]["val"].n == 16
+
+
 def test_nothing_of_the_chain_runs_twice(chain: Any, job: Any) -> None:
     assert not Pipeline(job.store, chain.experiment).missing()
     other = replaced(chain.experiment, {"refine.beta": 8.0})
