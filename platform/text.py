@@ -54,12 +54,13 @@ def comparison(rows: Sequence[tuple[str, str, Sequence[RunRecord]]]) -> str:
     Args:
         rows: title, localizer, and the runs over seeds.
     """
+    splits = dict.fromkeys(s for _, name, runs in rows for s in runs[0].scores[name])
     found = [
         (
             f"{title} on {split} (n={runs[0].scores[name][split].n})",
             [r.scores[name][split] for r in runs],
         )
-        for split in rows[0][2][0].scores[rows[0][1]]
+        for split in splits
         for title, name, runs in rows
         if split in runs[0].scores[name]
     ]
