@@ -86,6 +86,7 @@ def test_a_sweep_over_combinations_names_whose_maps_are_best(wsss: Any, tmp_path
     assert "leave out --imported" in err
 
 
+@pytest.mark.faults
 def test_a_sweep_whose_driver_is_killed_goes_on(wsss: Any, job: Any, tmp_path: Path) -> None:
     """With the trials that a whole one has: TPE, whose first ten points are drawn, asks after them
     for what it would have asked for."""
