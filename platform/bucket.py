@@ -104,7 +104,8 @@ class BucketStore(Store):
         if other is None:
             text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
             places.write(attempt.parent / MANIFEST, text.encode())
-            parts.sweep(attempt)
+            with contextlib.suppress(InputError):  # it is there; what is left over only takes room
+                parts.sweep(attempt)
             return Artefact(attempt, manifest)
         self._discard(attempt)
         return other
