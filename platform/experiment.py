@@ -18,6 +18,13 @@ from .ops.crf import CRFS
 from .options import Options, option, replaced, walk
 
 SEGMENTERS = ("deeplabv2", "upernet")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def halved(precision: str, device: str) -> bool:
+    """Whether networks compute in bfloat16 on a kind of device, `cpu` or `cuda`, under one of
+    PRECISIONS."""
+    return precision == "bf16" or (precision == "auto" and device == "cuda")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +64,14 @@ class Training(Options):
         None, "range of a factor on the image's own size, in place of training.resize", low=0.05
     )
     crop: int = option(512, "side of the crop, pixels; smaller images are padded", low=8)
-    precision: str = option("auto", "auto is bf16 on a GPU", choices=("auto", "fp32", "bf16"))
+    precision: str = option(
+        "auto",
+        "auto is bf16 on a GPU; worth it on a CPU that multiplies bf16 (AVX512-BF16, AMX)",
+        choices=PRECISIONS,
+    )
+    compiled: bool = option(
+        False, "the body runs as one compiled graph: half a minute or more at the start"
+    )
     workers: int = option(1, "Ray Train workers", low=1)
     shuffle_rows: int = option(256, "decoded rows kept for local shuffling", low=1)
 
@@ -69,7 +83,10 @@ class Views(Options):
     scales: tuple[float, ...] = option(
         (1.0, 0.5, 1.5, 2.0), "image scales, each with its mirror image; 1 comes first", low=0.1
     )
-    batch_size: int = option(8, "images handed to an inference actor at once", low=1)
+    precision: str = option(
+        "auto", "of every inference, as in training.precision", choices=PRECISIONS
+    )
+    batch_size: int = option(8, "images of one shape looked at together on a GPU", low=1)
     actors: int = option(0, "inference actors, 0: one a GPU, or a core", low=0)
 
 

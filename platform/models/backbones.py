@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 STAGES = ("c1", "c2", "c3", "c4")
@@ -23,6 +24,7 @@ class Backbone(nn.Module, ABC):
         channels: channels of c1 to c4, in this order.
         strides: input pixels per cell of c1 to c4, in this order.
         rectified: whether blocks give rectified features `[B,D,H,W]`, as those of a ResNet.
+        halved: whether it computes in bfloat16; features are float32 all the same.
         pretrained: whether it starts from published ImageNet weights. Where it does, batch
             normalisation always uses running statistics, also while training (IRN).
     """
@@ -31,6 +33,7 @@ class Backbone(nn.Module, ABC):
     strides: tuple[int, int, int, int] = (4, 8, 16, 16)
     pretrained: bool = True
     rectified: bool = True
+    halved: bool = False
 
     @abstractmethod
     def stage(self, name: str, x: Tensor) -> Tensor:
@@ -70,6 +73,13 @@ class Backbone(nn.Module, ABC):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """`[B,3,H,W]` normalised images to `{"c1": [B,D,H/4,W/4], ..., "c4": ...}`."""
+        if not self.halved:
+            return self._stages(images)
+        with torch.autocast(images.device.type, torch.bfloat16):
+            found = self._stages(images)
+        return {name: features.float() for name, features in found.items()}
+
+    def _stages(self, images: Tensor) -> dict[str, Tensor]:
         out, x = {}, images
         for name in STAGES:
             out[name] = x = self.stage(name, x)

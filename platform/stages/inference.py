@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from ..data import shards
 from ..data.images import decode_image
 from ..errors import InputError
-from ..experiment import Network
+from ..experiment import Network, Views, halved
 from ..learner import Learner
 from ..models import weights
+from ..models.fuse import fused
 from ..models.trainable import Trainable
 from . import cluster
 from .train import build
@@ -27,6 +28,7 @@ from .train import build
 NO_NUMBER = -1
 """In place of the error number of the disk where the input is wrong."""
 Answer = dict[str, NDArray[Any]]
+M = TypeVar("M", bound=Trainable)
 
 
 def device(actors: int) -> torch.device:
@@ -35,6 +37,12 @@ def device(actors: int) -> torch.device:
         return torch.device("cuda")
     torch.set_num_threads(max(1, cluster.cores() // max(1, actors)))
     return torch.device("cpu")
+
+
+def together(views: Views, device: torch.device) -> int:
+    """How many images of one shape are looked at together: on a CPU one, whose features stay in
+    its cache as those of several would not."""
+    return views.batch_size if device.type == "cuda" else 1
 
 
 def load(network: Network, learner: Learner, classes: int, path: Path | str) -> Trainable:
@@ -60,7 +68,31 @@ def groups(
 
 
 class Actor(ABC):
-    """Turns slices of the shards into files."""
+    """Turns slices of the shards into files.
+
+    Args:
+        views: how images are looked at.
+    """
+
+    def __init__(self, views: Views) -> None:
+        self.device = device(views.actors)
+        self.halved = halved(views.precision, self.device.type)
+        self.together = together(views, self.device)
+        self.pool = ThreadPoolExecutor(4)
+
+    def ready(self, network: M) -> M:
+        """A trained network as it computes fastest here; see also `autocast`."""
+        return fused(network).to(self.device).to(memory_format=torch.channels_last)
+
+    def autocast(self) -> torch.autocast:
+        """The precision of a whole network."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.halved)
+
+    def groups(
+        self, rows: Sequence[dict[str, Any]]
+    ) -> Iterator[tuple[list[int], list[NDArray[np.uint8]]]]:
+        """Rows and images to look at together; see the function `groups`."""
+        return groups(rows, self.pool, self.together)
 
     @abstractmethod
     def work(self, piece: shards.Slice) -> int:

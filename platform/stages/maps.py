@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,6 @@ from ..errors import InputError
 from ..experiment import Network, Views
 from ..method import Method
 from ..models.classifier import Classifier, Memo
-from ..models.fuse import fused
 from ..ops.maps import grid_size, merge_flip, merge_scales, normalize
 from ..ops.prototypes import unit
 from ..runs import read_record
@@ -125,15 +123,15 @@ class Infer(inference.Actor):
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.device = inference.device(job.views.actors)
+        super().__init__(job.views)
         network = load_network(job.network, job.host, job.classes, job.weights)
-        self.network = fused(network).to(self.device).to(memory_format=torch.channels_last)
-        self.pool = ThreadPoolExecutor(4)
+        self.network = self.ready(network)
+        self.network.backbone.halved = self.halved
 
     def work(self, piece: shards.Slice) -> int:
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
         done: dict[int, Found] = {}
-        for chosen, images in inference.groups(rows, self.pool, self.job.views.batch_size):
+        for chosen, images in self.groups(rows):
             done.update(zip(chosen, self._maps([rows[k] for k in chosen], images), strict=True))
         folder, name = Path(self.job.folder), piece.name
         found = [done[k] for k in range(len(rows))]
@@ -158,7 +156,7 @@ class Infer(inference.Actor):
             size = (max(1, round(height * scale)), max(1, round(width * scale)))
             views = self.pool.map(lambda image, size=size: resized(image, *size), images)
             tensor = torch.from_numpy(np.stack(list(views))).to(self.device)
-            step = max(1, round(self.job.views.batch_size / scale**2))
+            step = max(1, round(self.together / scale**2))
             parts = [
                 self._scale(normalized(part), labels[k * step : (k + 1) * step])
                 for k, part in enumerate(torch.split(tensor, step))

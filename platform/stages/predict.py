@@ -5,7 +5,6 @@ background first."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,8 @@ from ..data import class_maps, planes, shards
 from ..data.class_maps import COARSE, ClassMaps
 from ..data.transforms import normalized
 from ..errors import InputError
-from ..experiment import Network
+from ..experiment import Network, Views
 from ..learners import Segmenter
-from ..models.fuse import fused
 from ..models.segmenting import Segmenting
 from ..ops.maps import grid_size
 from . import inference
@@ -41,8 +39,7 @@ class Job:
     folder: str
     probabilities: bool
     coarse: bool
-    batch_size: int
-    actors: int
+    views: Views
 
 
 class Predict(inference.Actor):
@@ -50,11 +47,10 @@ class Predict(inference.Actor):
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.device = inference.device(job.actors)
+        super().__init__(job.views)
         network = inference.load(job.network, job.learner, job.classes, job.weights)
         assert isinstance(network, Segmenting)
-        self.network = fused(network).to(self.device).to(memory_format=torch.channels_last)
-        self.pool = ThreadPoolExecutor(4)
+        self.network = self.ready(network)
 
     def work(self, piece: shards.Slice) -> int:
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
@@ -83,9 +79,10 @@ class Predict(inference.Actor):
 
     @torch.inference_mode()
     def _predicted(self, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[int, NDArray[Any]]]:
-        for chosen, images in inference.groups(rows, self.pool, self.job.batch_size):
+        for chosen, images in self.groups(rows):
             pixels = normalized(torch.from_numpy(np.stack(images)).to(self.device))
-            logits = self.network.views(pixels, self.job.learner.scales)[-1]
+            with self.autocast():
+                logits = self.network.views(pixels, self.job.learner.scales)[-1].float()
             height, width = images[0].shape[:2]
             size = grid_size(height, width, COARSE) if self.job.coarse else (height, width)
             if self.job.coarse or not self.job.probabilities:
@@ -113,4 +110,4 @@ def predict(
     folder: Path, job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
     """The stage: predictions of all slices, in `folder`."""
-    return {"images": inference.run(Predict, job, pieces, job.actors, progress)}
+    return {"images": inference.run(Predict, job, pieces, job.views.actors, progress)}

@@ -16,7 +16,7 @@ from .. import places
 from ..data.shards import Slice
 from ..data.transforms import Crop
 from ..errors import AheadError, InputError, StorageError
-from ..experiment import Network, Training
+from ..experiment import Network, Training, halved
 from ..learner import Batch, Learner
 from ..models import backbones, weights
 from ..models.trainable import Separate, Trainable
@@ -123,7 +123,9 @@ class Trainer:
         self.epoch = self.step = 0
         self.first = math.inf
         self.module: nn.Module = Step(self.network, job.learner)
-        wanted = t.precision == "bf16" or (t.precision == "auto" and device.type == "cuda")
+        if t.compiled:  # not the losses: what depends on labels breaks graphs
+            self.network.backbone.compile(dynamic=False)
+        wanted = halved(t.precision, device.type)
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=wanted)
 
     def _groups(self) -> list[dict[str, Any]]:

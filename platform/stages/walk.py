@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,9 @@ from torch.nn import functional as F
 from ..data import class_maps, planes, shards
 from ..data.class_maps import ClassMaps
 from ..data.transforms import normalized
-from ..experiment import Network
+from ..experiment import Network, Views
 from ..learners import Boundaries
 from ..models.boundary import BoundaryNet
-from ..models.fuse import fused
 from ..ops.random_walk import random_walk
 from . import inference
 
@@ -37,8 +35,7 @@ class Job:
     beta: float
     steps: int
     power: float
-    batch_size: int
-    actors: int
+    views: Views
 
 
 def foreground(maps: ClassMaps, power: float = 1.0) -> ClassMaps:
@@ -87,11 +84,10 @@ class Walk(inference.Actor):
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.device = inference.device(job.actors)
+        super().__init__(job.views)
         network = inference.load(job.network, Boundaries(), 0, job.weights)
         assert isinstance(network, BoundaryNet)
-        self.network = fused(network).to(self.device).to(memory_format=torch.channels_last)
-        self.pool = ThreadPoolExecutor(4)
+        self.network = self.ready(network)
 
     def work(self, piece: shards.Slice) -> int:
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
@@ -109,7 +105,7 @@ class Walk(inference.Actor):
         self, rows: Sequence[dict[str, Any]], maps: Sequence[ClassMaps]
     ) -> Iterator[tuple[int, tuple[ClassMaps, planes.Plane]]]:
         """The maps after the walk and the boundaries of each image, by place in `rows`."""
-        for chosen, images in inference.groups(rows, self.pool, self.job.batch_size):
+        for chosen, images in self.groups(rows):
             pixels = normalized(torch.from_numpy(np.stack(images)).to(self.device))
             own = [maps[k] for k in chosen]
             edge = self._boundary(pixels, own[0].planes.shape[1:])
@@ -119,7 +115,8 @@ class Walk(inference.Actor):
 
     def _boundary(self, images: Tensor, grid: tuple[int, ...]) -> Tensor:
         """`[B,h,w]`, 0..1: mean over image and mirror image, in logits."""
-        one, mirrored = self.network(torch.cat([images, images.flip(-1)])).chunk(2)
+        with self.autocast():
+            one, mirrored = self.network(torch.cat([images, images.flip(-1)])).float().chunk(2)
         logits = ((one + mirrored.flip(-1)) / 2)[:, None]
         if logits.shape[2:] != grid:
             logits = F.interpolate(logits, grid, mode="bilinear", align_corners=False)
@@ -131,4 +128,5 @@ def walk(
     folder: Path, job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
     """The stage: class maps of all slices after the walk, in `folder`."""
-    return {"images": inference.run(Walk, job, pieces, job.actors, progress), "steps": job.steps}
+    total = inference.run(Walk, job, pieces, job.views.actors, progress)
+    return {"images": total, "steps": job.steps}

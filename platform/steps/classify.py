@@ -106,7 +106,12 @@ def rung(
     stage = Stage(
         name="rung",
         version=1,
-        config={"epochs": epochs, "split": split, "settings": host.reading_settings()},
+        config={
+            "epochs": epochs,
+            "split": split,
+            "settings": host.reading_settings(),
+            **context.precision,
+        },
         inputs={"shards": context.shards.key, "network": network.key},
         title=f"{network.title} for {epochs} epochs, score on {split}",
     )
@@ -155,7 +160,7 @@ def _job(
         network=e.network,
         classes=len(context.classes),
         weights=weights,
-        views=dataclasses.replace(e.views, actors=context.actors),
+        views=context.views,
         folder=str(folder),
         keep_features=keep,
     )
@@ -176,6 +181,7 @@ def inferred(
             "split": split,
             "scales": e.views.scales,
             "features": keep,
+            **context.precision,
         },
         inputs={"shards": context.shards.key, "network": network.key},
         title=f"{method.name} maps{' and features' if keep else ''} of {split}",

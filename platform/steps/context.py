@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import datasets
-from ..experiment import Experiment, Network, Training
+from ..experiment import Experiment, Network, Training, Views
 from ..learner import Learner
 from ..metrics import OWN_BACKGROUND
 from ..progress import Silent
@@ -63,6 +64,17 @@ class Context:
         from ..stages import cluster
 
         return self.experiment.views.actors or cluster.gpus() or cluster.cores()
+
+    @property
+    def views(self) -> Views:
+        """How actors look at images; Ray has started."""
+        return dataclasses.replace(self.experiment.views, actors=self.actors)
+
+    @property
+    def precision(self) -> dict[str, str]:
+        """That of inference, as it enters the key of what comes of it."""
+        wanted = self.experiment.views.precision
+        return {} if wanted == "auto" else {"precision": wanted}
 
     def artefact(self, stage: Stage) -> Artefact:
         """The artefact of a stage that was computed before."""

@@ -183,6 +183,7 @@ def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Ste
     r = e.refine
     config: dict[str, Any] = {"radius": r.radius, "beta": r.beta, "steps": r.steps}
     config |= {"power": r.walk_power} if r.walk_power != 1 else {}
+    config |= context.precision
     stage = Stage(
         name="maps",
         version=1,
@@ -208,8 +209,7 @@ def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Ste
             beta=e.refine.beta,
             steps=e.refine.steps,
             power=e.refine.walk_power,
-            batch_size=e.views.batch_size,
-            actors=context.actors,
+            views=context.views,
         )
         return walk.walk(folder, job, context.pieces(split), context.count)
 

@@ -101,7 +101,8 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
     """The segmenter's `labels` of a split, its `probabilities` on its own grid, or `coarse` ones,
     at stride 8."""
     e, probabilities = context.experiment, what != "labels"
-    config = {"split": split, "scales": e.segment.scales, "probabilities": probabilities}
+    config: dict[str, Any] = {"split": split, "scales": e.segment.scales}
+    config |= {"probabilities": probabilities, **context.precision}
     stage = Stage(
         name="maps" if probabilities else "labels",
         version=1,
@@ -122,8 +123,7 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
             folder=str(folder),
             probabilities=probabilities,
             coarse=what == "coarse",
-            batch_size=max(1, e.views.batch_size // 2),
-            actors=context.actors,
+            views=context.views,
         )
         return predict.predict(folder, job, context.pieces(split), context.count)
 

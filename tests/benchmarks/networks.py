@@ -14,7 +14,7 @@ from wsss.platform import datasets
 from wsss.platform.data import class_maps, shards
 from wsss.platform.data.class_maps import ClassMaps
 from wsss.platform.data.folder import Folder
-from wsss.platform.experiment import Network, Training
+from wsss.platform.experiment import Network, Training, Views
 from wsss.platform.learner import Batch, Learner
 from wsss.platform.learners import Boundaries, Segmenter
 from wsss.platform.ops.crf import CRFS
@@ -191,8 +191,7 @@ def bench_chain(folder: Path, images: int = 32) -> None:
         beta=10.0,
         steps=256,
         power=1.0,
-        batch_size=4,
-        actors=cluster.cores(),
+        views=Views(actors=cluster.cores()),
     )
     timed("boundaries and walk", lambda: walk.walk(out, walking, pieces, lambda d, n: None))
     learner = Segmenter((), stride=16)
@@ -205,7 +204,6 @@ def bench_chain(folder: Path, images: int = 32) -> None:
         folder=str(out),
         probabilities=False,
         coarse=False,
-        batch_size=4,
-        actors=cluster.cores(),
+        views=Views(actors=cluster.cores()),
     )
     timed("deeplabv2", lambda: predict.predict(out, predicting, pieces, lambda d, n: None))

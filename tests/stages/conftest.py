@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from wsss.platform.data import shards
+from wsss.platform.stages import inference
 
 
 @pytest.fixture
@@ -46,3 +47,11 @@ def write_shards(tmp_path):
         return tuple(out)
 
     return write
+
+
+@pytest.fixture(params=["alone", "together"])
+def looked_at(request, monkeypatch):
+    """Images go through a network one at a time, as on a CPU, or several of a shape, as on a
+    GPU."""
+    if request.param == "together":
+        monkeypatch.setattr(inference, "together", lambda views, device: views.batch_size)

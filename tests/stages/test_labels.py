@@ -18,7 +18,7 @@ from wsss.platform.data.class_maps import ClassMaps
 from wsss.platform.data.images import decode_image, encode_png
 from wsss.platform.data.transforms import normalized
 from wsss.platform.errors import InputError
-from wsss.platform.experiment import Network
+from wsss.platform.experiment import Network, Views
 from wsss.platform.learners import Boundaries, Segmenter
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.ops.maps import best_class
@@ -145,7 +145,7 @@ def folder(request, tmp_path):
 
 
 @pytest.mark.parametrize("power", [1.0, 4.0])
-def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path, folder, power):
+def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path, looked_at, folder, power):
     (piece,) = write_shards([5], size=(41, 56))
     network = build(Network(backbone="small"), Boundaries(), 0, seed=0).eval()
     torch.save(network.state_dict(), tmp_path / "network.pt")
@@ -166,8 +166,7 @@ def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path, folder, po
         beta=10.0,
         steps=32,
         power=power,
-        batch_size=2,
-        actors=1,
+        views=Views(batch_size=2, actors=1),
     )
     assert Guard(walk.Walk, job)(batch_of(piece))["rows"][0] == 5
     if places.object_of(folder.parent):  # another machine reads what is in the bucket
@@ -187,7 +186,9 @@ def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path, folder, po
 
 
 @pytest.mark.parametrize(("probabilities", "coarse"), [(False, False), (True, False), (True, True)])
-def test_predictions_are_those_of_each_image_alone(write_shards, tmp_path, probabilities, coarse):
+def test_predictions_are_those_of_each_image_alone(
+    write_shards, tmp_path, looked_at, probabilities, coarse
+):
     (piece,) = write_shards([3], size=(41, 56))
     learner = Segmenter((0.5,), stride=8)
     network = build(Network(backbone="small"), learner, 3, seed=0).eval()
@@ -200,8 +201,7 @@ def test_predictions_are_those_of_each_image_alone(write_shards, tmp_path, proba
         folder=str(tmp_path),
         probabilities=probabilities,
         coarse=coarse,
-        batch_size=2,
-        actors=1,
+        views=Views(batch_size=2, actors=1),
     )
     assert Guard(predict.Predict, job)(batch_of(piece))["rows"][0] == 3
     path = Path(planes.file_of(tmp_path, piece))

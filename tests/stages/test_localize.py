@@ -15,6 +15,7 @@ from wsss.platform.data.images import decode_image, encode_png
 from wsss.platform.data.transforms import normalized, resized
 from wsss.platform.experiment import Network, Views
 from wsss.platform.method import Centers
+from wsss.platform.method import methods as methods_of
 from wsss.platform.ops.maps import grid_size, merge_scales, normalize
 from wsss.platform.ops.prototypes import unit
 from wsss.platform.stages import quick
@@ -79,7 +80,7 @@ def piece(write_shards):
 
 
 @pytest.fixture
-def kept(network, piece, tmp_path):
+def kept(network, piece, tmp_path, looked_at):
     """Runs inference over one slice; its rows and the path of its features."""
     torch.save(network.state_dict(), tmp_path / "network.pt")
     folder = tmp_path / "maps"
@@ -141,6 +142,31 @@ def test_the_hosts_maps_are_those_of_the_network(kept, network):
         torch.testing.assert_close(
             torch.from_numpy(maps.planes.copy()).float(), expected, atol=2e-3, rtol=0
         )
+
+
+@pytest.mark.parametrize("method", methods_of().values())
+def test_maps_in_half_precision_are_near(method, network, piece, tmp_path):
+    extended = build(Network(backbone="small"), method(method.Config()), CLASSES, seed=0).eval()
+    extended.head = network.head
+    torch.save(extended.state_dict(), tmp_path / "network.pt")
+    found = {}
+    for precision in ("fp32", "bf16"):
+        job = Job(
+            host=method(method.Config()),
+            method=CAM(CAM.Config()) if issubclass(method, LPCAM) else method(method.Config()),
+            network=Network(backbone="small"),
+            classes=CLASSES,
+            weights=str(tmp_path / "network.pt"),
+            views=Views(scales=SCALES, actors=1, precision=precision),
+            folder=str(tmp_path),
+            keep_features=False,
+        )
+        actor = Infer(job)
+        assert actor.work(piece) == piece.rows
+        found[precision] = list(class_maps.read([tmp_path / f"{piece.name}.parquet"]))
+    for one, half in zip(found["fp32"], found["bf16"], strict=True):
+        distance = np.abs(one.planes.astype(np.float32) - half.planes.astype(np.float32))
+        assert 0 < distance.mean() < 0.1  # noise: cosines near the thresholds of SIPE's prototypes
 
 
 def test_raw_features_are_those_of_one_view_at_scale_one(kept, network):

@@ -1,0 +1,61 @@
+"""platform.stages.train: what makes a step faster changes no step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from wsss.methods.cam import CAM
+from wsss.platform.data.shards import Slice
+from wsss.platform.experiment import Network, Training, halved
+from wsss.platform.learner import Batch
+from wsss.platform.stages.train import Job, Trainer
+
+
+def trainer(**options) -> Trainer:
+    job = Job(
+        learner=CAM(CAM.Config()),
+        network=Network(backbone="small"),
+        training=Training(batch_size=2, crop=32, epochs=2, **options),
+        classes=3,
+        slices=(Slice("none.parquet", 0, 8),),
+        seed=0,
+        metrics="",
+    )
+    made = Trainer(job, torch.device("cpu"), 0, 1)
+    made.network.train()
+    return made
+
+
+def batches():
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        yield Batch(
+            images=torch.randn(2, 3, 32, 32, generator=generator),
+            labels=(torch.rand(2, 3, generator=generator) < 0.5).float(),
+            valid=torch.ones(2, 32, 32, dtype=torch.bool),
+        )
+
+
+def test_a_compiled_body_takes_the_same_steps():
+    plain, compiled = trainer(), trainer(compiled=True)
+    for batch in batches():
+        expected = plain.update(batch)
+        assert compiled.update(batch) == pytest.approx(expected, rel=1e-4)
+    for (name, one), (other, two) in zip(
+        plain.network.state_dict().items(), compiled.network.state_dict().items(), strict=True
+    ):
+        assert name == other
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "wanted"),
+    [
+        ("auto", "cpu", False),
+        ("auto", "cuda", True),
+        ("fp32", "cuda", False),
+        ("bf16", "cpu", True),
+    ],
+)
+def test_half_precision_is_for_gpus_or_asked_for(precision, device, wanted):
+    assert halved(precision, device) is wanted
