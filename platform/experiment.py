@@ -157,6 +157,11 @@ class Segment(Options):
     scales: tuple[float, ...] = option((0.75, 0.5), "smaller scales beside the image", low=0.1)
     balanced: bool = option(False, "background and foreground count the same, whatever their size")
     crf: str = option("", "DenseCRF at the test, see ops.crf.CRFS", choices=("", *CRFS))
+    known: bool = option(
+        False,
+        "predict only classes of the image's labels: for comparison with seeds and refined labels, "
+        "which know them; published figures of segmenters do not",
+    )
     splits: tuple[str, ...] = option((), "splits to segment, none: the last scored one")
     iterations: int = option(
         0, "training steps, rounded to whole epochs; 0: training.epochs", low=0

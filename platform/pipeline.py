@@ -266,9 +266,8 @@ class Pipeline:
         """The segmenter, its predictions and their scores."""
         e, context = self.experiment, self.context
         network = self.segmenter = self._add(segment.segmenter(context, source, labels, split))
-        name = e.segment.network
-        if e.refine.kind == "masks":
-            name += "-masks"
+        known = "-known" if e.segment.known else ""
+        name = e.segment.network + ("-masks" if e.refine.kind == "masks" else "") + known
         splits = e.segment.splits or e.scoring.splits[-1:]
         found = self.labels[name] = {s: self._predicted(network, s) for s in splits}
         scored = [s for s in splits if s in e.scoring.splits or segment.has_masks(context, s)]

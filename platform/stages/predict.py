@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
+from torch import Tensor
+from torch.nn import functional
 
 from ..data import class_maps, planes, shards
 from ..data.class_maps import COARSE, ClassMaps
@@ -30,7 +31,8 @@ SUM_TOLERANCE = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """All that an actor needs to know."""
+    """All that an actor needs to know; with `known`, an image has no class but background and its
+    labels."""
 
     learner: Segmenter
     network: Network
@@ -39,6 +41,7 @@ class Job:
     folder: str
     probabilities: bool
     coarse: bool
+    known: bool
     views: Views
 
 
@@ -86,12 +89,21 @@ class Predict(inference.Actor):
             height, width = images[0].shape[:2]
             size = grid_size(height, width, COARSE) if self.job.coarse else (height, width)
             if self.job.coarse or not self.job.probabilities:
-                logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+                logits = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+            if self.job.known:
+                allowed = possible([rows[k]["labels"] for k in chosen], self.job.classes)
+                logits[~allowed.to(self.device)] = -torch.inf
             if self.job.probabilities:
                 found = checked(logits.softmax(1).half().cpu().numpy())
             else:
                 found = logits.argmax(1).to(torch.uint8).cpu().numpy()
             yield from zip(chosen, found, strict=True)
+
+
+def possible(labels: Sequence[Sequence[int]], classes: int) -> Tensor:
+    """bool `[B,classes+1]`: background and the labels of each image, from 0."""
+    named = np.stack([shards.multi_hot(of_image, classes) for of_image in labels])
+    return functional.pad(torch.from_numpy(named) > 0, (1, 0), value=True)
 
 
 def checked(probabilities: NDArray[np.float16]) -> NDArray[np.float16]:

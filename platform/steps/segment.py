@@ -99,10 +99,12 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
 
 def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step:
     """The segmenter's `labels` of a split, its `probabilities` on its own grid, or `coarse` ones,
-    at stride 8."""
+    at stride 8, which know no image labels."""
     e, probabilities = context.experiment, what != "labels"
+    known = e.segment.known and what != "coarse"
     config: dict[str, Any] = {"split": split, "scales": e.segment.scales}
     config |= {"probabilities": probabilities, **context.precision}
+    config |= {"known": True} if known else {}
     stage = Stage(
         name="maps" if probabilities else "labels",
         version=1,
@@ -123,6 +125,7 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
             folder=str(folder),
             probabilities=probabilities,
             coarse=what == "coarse",
+            known=known,
             views=context.views,
         )
         return predict.predict(folder, job, context.pieces(split), context.count)

@@ -204,6 +204,7 @@ def bench_chain(folder: Path, images: int = 32) -> None:
         folder=str(out),
         probabilities=False,
         coarse=False,
+        known=False,
         views=Views(actors=cluster.cores()),
     )
     timed("deeplabv2", lambda: predict.predict(out, predicting, pieces, lambda d, n: None))
