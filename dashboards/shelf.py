@@ -26,6 +26,12 @@ class Shelf:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.forget()
+
+    def forget(self) -> None:
+        """Reads everything again: what was open may lie in quarantine, and something else in its
+        place."""
+        store = self.store
         self.open = lru_cache(maxsize=None)(store.open)
         self.pieces = lru_cache(maxsize=None)(self._pieces)
         self.members = lru_cache(maxsize=None)(self._members)

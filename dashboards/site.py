@@ -99,6 +99,15 @@ class Site:
         Raises:
             InputError: what it is made of cannot be read.
         """
+        try:
+            return self._file(path)
+        except InputError:
+            if not self.every:
+                raise
+        self.shelf.forget()
+        return self._file(path)
+
+    def _file(self, path: str) -> bytes | None:
         if path == "plotly.min.js":
             return _plotly()
         if path in SCRIPTS or (path == "live.js" and self.every):

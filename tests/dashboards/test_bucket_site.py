@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from drawn_store import drawn_store
 from wsss.dashboards.site import Site
-from wsss.platform import exports, leases, places
+from wsss.platform import exports, leases, parts, places
 from wsss.platform.bucket import open_store
 from wsss.platform.cli import main
 from wsss.platform.runs import read_run
-from wsss.platform.store import Store
+from wsss.platform.store import Stage, Store
 
 
 @pytest.fixture
@@ -65,3 +65,28 @@ def test_labels_are_exported(filled: Store, tmp_path: Path) -> None:
     run = read_run(filled.root / "runs" / "run-0" / "run.json")
     assert exports.write(filled, run, tmp_path / "png", "png", "lpcam-crf", "val") == 6
     assert len(list((tmp_path / "png").glob("*.png"))) == 6
+
+
+def test_what_went_to_quarantine_is_opened_anew(filled: Store) -> None:
+    site = Site(filled, live=True)
+    (path, *_) = sorted(p for p in site.paths() if p.endswith(".map.png"))
+    shown = Site(filled).file(path)
+    for kind, key in list(filled.artefacts()):
+        if kind == "maps":
+            artefact = site.shelf.open(kind, key)
+            about = {k: artefact.manifest[k] for k in ("version", "config", "inputs", "title")}
+            files = {
+                n: parts.local(artefact.path(n)).read_bytes() for n in artefact.manifest["files"]
+            }
+            filled.quarantine(artefact.folder.parent, "a test")
+
+            def again(folder: Path, files: dict[str, bytes] = files) -> dict[str, object]:
+                for name, data in files.items():
+                    (folder / name).write_bytes(data)
+                return {}
+
+            stage = Stage(name=kind, **about)
+            assert stage.key == key
+            assert not filled.get(stage, again)[1]
+    assert shown is not None
+    assert site.file(path) == shown

@@ -56,6 +56,19 @@ def test_killed_workers_of_every_stage(job: Job, undisturbed: dict[str, Any]) ->
     assert job.tidy()
 
 
+def test_a_killed_worker_of_superpixels(job: Job, tmp_path: Path) -> None:
+    """A method that needs them; the chain's does not."""
+    changes = ("training.epochs=1", "training.batch_size=8", "views.scales=(1.0,)")
+    words = ("run", "ssc", "--quiet", *(w for change in changes for w in ("--set", change)))
+    whole = Job(tmp_path / "whole", tmp_path / "none")
+    for one, faults in ((whole, ()), (job, (Fault("platform.stages.superpixels:slice_regions"),))):
+        one.done(DATA)
+        one.done(words, faults)
+    assert len(job.result()["superpixels"]) == 1
+    assert job.result() == whole.result()
+    assert job.tidy()
+
+
 def test_a_killed_driver(job: Job, undisturbed: dict[str, Any]) -> None:
     job.done(DATA)
     for fault in DRIVER:

@@ -118,3 +118,47 @@ def test_the_main_job_in_a_bucket(bucket: str, tmp_path: Path) -> None:
     for name in found:
         with places.stream(f"{start}/{name}") as stream:
             assert secret.encode() not in stream.read()
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1200)
+def test_damage_that_a_worker_finds(bucket: str, tmp_path: Path) -> None:
+    """Objects change under a job whose next command runs on another machine: it says which, in one
+    sentence, and the same command computes them again."""
+
+    def call(machine: str, *words: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "wsss.platform.cli", *words, "--store", bucket],
+            capture_output=True,
+            text=True,
+            timeout=600,
+            env={**os.environ, "WSSS_CACHE": str(tmp_path / machine)},
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    changes = ("training.epochs=1", "training.batch_size=8", "views.scales=(1.0,)")
+    small = [word for change in changes for word in ("--set", change)]
+    assert call("one", "data", "scenes", "--train", "24", "--val", "8")[0] == 0
+    assert call("one", "run", "lpcam", *small)[0] == 0
+    store = open_store(bucket)
+    start = places.object_of(store.root)
+    for stage, suffix in (("maps", ".npy"), ("network", ".pt")):
+        paths = [i.path for i in places.listing(f"{start}/artefacts/{stage}") if i.is_file]
+        for path in (p for p in paths if f"{suffix}~" in p):
+            with places.stream(path) as stream:
+                data = bytearray(stream.read())
+            data[len(data) // 2] ^= 1
+            with places.system(path).open_output_stream(path) as out:
+                out.write(bytes(data))
+    again = ("run", "lpcam", *small, "--set", "lpcam.tau=0.4", "--refine", "crf")
+    for _ in range(6):  # each names one artefact: a network, and maps of two splits
+        code, said = call("other", *again)
+        assert "Traceback" not in said, said
+        if code == 0:
+            break
+        assert code == 2, said
+        assert "does not match its SHA-256" in said, said
+    assert code == 0, said
+    faults = store.faults()
+    assert len(faults) >= 2, faults
+    assert all("does not match its SHA-256" in fault for fault in faults)

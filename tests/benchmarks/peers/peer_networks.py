@@ -1,0 +1,108 @@
+"""Training and multi-scale inference of a classifier as IRN's `train_cam` and `make_cam` do."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from peers.peer_images import Crops, Pyramids
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from wsss.platform.models import backbones
+
+LOADERS = max(1, (os.cpu_count() or 2) // 2)
+
+
+class Net(nn.Module):
+    """The same body as ours, and a head."""
+
+    def __init__(self, backbone: str, classes: int) -> None:
+        super().__init__()
+        self.body = backbones.build(backbone)
+        self.head = nn.Conv2d(self.body.channels[3], classes, 1, bias=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.head(self.body(images)["c4"])
+        return scores
+
+    def train(self, mode: bool = True) -> Net:
+        super().train(mode)
+        for module in self.body.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+
+def train(
+    files: Sequence[Path],
+    backbone: str,
+    classes: int,
+    long: tuple[int, int],
+    side: int,
+    batch: int,
+    steps: int,
+    device: str,
+) -> float:
+    """Images a second, after the first two steps."""
+    loader = DataLoader(
+        Crops(list(files) * (1 + batch * (steps + 2) // len(files)), classes, long, side),
+        batch_size=batch,
+        shuffle=True,
+        num_workers=LOADERS,
+        pin_memory=device == "cuda",
+        drop_last=True,
+    )
+    net = Net(backbone, classes).to(device).train()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+    began = 0.0
+    for step, pack in enumerate(loader):
+        if step == 2:
+            began = time.perf_counter()
+        if step == steps + 2:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = 0.01 * (1 - step / (steps + 3)) ** 0.9
+        scores = net(pack["image"].to(device)).mean((2, 3))
+        loss = F.multilabel_soft_margin_loss(scores, pack["label"].to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()  # for the running mean that is printed
+    return batch * steps / (time.perf_counter() - began)
+
+
+@torch.no_grad()
+def infer(
+    files: Sequence[Path],
+    backbone: str,
+    classes: int,
+    scales: Sequence[float],
+    folder: Path,
+    device: str,
+) -> float:
+    """Images a second, after the first two; leaves a file of each."""
+    loader = DataLoader(Pyramids(files, scales), batch_size=None, num_workers=LOADERS)
+    net = Net(backbone, classes).to(device).eval()
+    began = 0.0
+    for number, pack in enumerate(loader):
+        if number == 2:
+            began = time.perf_counter()
+        height, width = pack["size"]
+        small = ((height - 1) // 4 + 1, (width - 1) // 4 + 1)
+        found = []
+        for views in pack["views"]:
+            scores = F.relu(net(views.to(device)))
+            found.append(scores[0] + scores[1].flip(-1))
+        keys = torch.tensor([number % classes])
+        kept = {}
+        for name, size in (("cam", small), ("high_res", (height, width))):
+            planes = [F.interpolate(f[None], size, mode="bilinear")[0] for f in found]
+            total = torch.stack(planes).sum(0)[keys]
+            kept[name] = (total / (total.amax((1, 2), keepdim=True) + 1e-5)).cpu().numpy()
+        np.save(folder / f"{pack['name']}.npy", {"keys": keys.numpy(), **kept})  # type: ignore[arg-type]
+    return (len(files) - 2) / (time.perf_counter() - began)
