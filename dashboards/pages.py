@@ -43,7 +43,12 @@ PAGE = """<!doctype html>
 </body>
 </html>
 """
-SITE = (("index.html", "Overview"), ("compare.html", "Compare"), ("papers.html", "Papers"))
+SITE = (
+    ("index.html", "Overview"),
+    ("compare.html", "Compare"),
+    ("papers.html", "Papers"),
+    ("speed.html", "Speed"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

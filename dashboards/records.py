@@ -15,9 +15,11 @@ from ..platform.errors import InputError
 from ..platform.live import PROGRESS, Progress, is_alive, read_progress
 from ..platform.runs import (
     RunRecord,
+    SpeedRecord,
     StageRecord,
     SweepRecord,
     Trial,
+    read_record,
     read_run,
     read_sweep,
     run_from_json,
@@ -77,6 +79,18 @@ class Records:
     def sweeps(self) -> dict[str, Entry[SweepRecord]]:
         """By name, newest first; what cannot be read is noted in `faults`."""
         return self._all("sweeps", self.sweep)
+
+    def speeds(self) -> list[SpeedRecord]:
+        """The tables of `make bench`, newest first; none where only some runs are shown. What
+        cannot be read is noted in `faults`."""
+        found = []
+        for name in places.names(self.store.root / "speeds") if self.only["runs"] is None else ():
+            path = self.store.root / "speeds" / name
+            try:
+                found.append(self._read(path, lambda p: read_record(p, SpeedRecord)))
+            except InputError as error:
+                self.faults[name] = str(error)
+        return sorted(found, key=lambda r: r.started, reverse=True)
 
     def _all(
         self, kind: str, read: Callable[[str], Entry[Record] | None]

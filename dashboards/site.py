@@ -28,6 +28,7 @@ from .papers import papers_page
 from .records import Records
 from .run_page import run_page
 from .shelf import Shelf
+from .speed_page import speed_page
 from .sweep_page import sweep_page
 
 SCRIPTS = ("style.css", "app.js", "planes.js", "images.js", "compare.js")
@@ -69,6 +70,8 @@ class Site:
         runs = [entry.record for entry in self.records.runs().values()]
         if len(runs) > 1:
             yield "compare.html"
+        if self.records.speeds():
+            yield "speed.html"
         for name in self.records.sweeps():
             yield f"sweep.{name}.html"
         pictures: dict[str, None] = {}
@@ -134,8 +137,9 @@ class Site:
         return None
 
     def _links(self) -> list[str]:
-        compared = len(self.records.names("runs")) > 1
-        return [file for file, _ in SITE if file != "compare.html" or compared]
+        lacking = set() if len(self.records.names("runs")) > 1 else {"compare.html"}
+        lacking |= set() if self.records.speeds() else {"speed.html"}
+        return [file for file, _ in SITE if file not in lacking]
 
     def _page(self, path: str) -> Page | None:
         if path == "index.html":
@@ -145,6 +149,9 @@ class Site:
         if path == "compare.html":
             runs = [e.record for e in self.records.runs().values()]
             return compare_page([r for r in runs if r.scores])
+        if path == "speed.html":
+            speeds = self.records.speeds()
+            return speed_page(speeds) if speeds else None
         kind, name = _named(path)
         if kind not in KINDS or name not in self.records.names(KINDS[kind]):
             return None

@@ -198,6 +198,29 @@ class SweepRecord:
     untuned: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class SpeedRow:
+    """How fast a stage was, in `unit`, beside another way to do it in the same run; `limit` is
+    the share of what the machine can do of `bound`."""
+
+    stage: str
+    unit: str
+    ours: float
+    peer: float | None = None
+    limit: float | None = None
+    bound: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedRecord:
+    """The table of `make bench`: when, on what."""
+
+    name: str
+    started: str
+    machine: str
+    rows: tuple[SpeedRow, ...]
+
+
 def as_json(value: Any) -> Any:
     """A plain structure for JSON: dataclasses as dicts, tuples as lists, NaN as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -1,23 +1,22 @@
 """Speed and memory, as ratios measured side by side in one run.
 
-    make bench                                        all of them
-    .venv/bin/python tests/benchmarks/bench.py NAME   one: stream, clustering, memory,
+    make bench                                        the table beside what is run today
+    .venv/bin/python tests/benchmarks/bench.py NAME   one: table, stream, clustering, memory,
                                                       thresholds, cached, methods,
                                                       superpixels, walk, crf, chain, coco,
                                                       trials, shared, nodes, concurrent,
-                                                      records, store, recovery, pages
+                                                      records, store, recovery, pages;
+                                                      all: every one of them
 
 Everything is drawn or generated; nothing of the machine's load is hidden, so run it alone.
 """
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import dashboard
@@ -25,12 +24,12 @@ import load
 import networks
 import numpy as np
 import sharding
+import speed
 import storage
 import sweeps
 import torch
-from measure import photographs, say, seconds
+from measure import feature_files, photographs, say, seconds, some_centers
 from wsss.platform import datasets
-from wsss.platform.data import class_maps
 from wsss.platform.data.folder import Folder
 from wsss.platform.data.transforms import Crop
 from wsss.platform.metrics import THRESHOLDS, ThresholdCurve
@@ -38,7 +37,6 @@ from wsss.platform.ops import kmeans
 from wsss.platform.pipeline import machine
 from wsss.platform.progress import Silent
 from wsss.platform.stages import cluster, clustering, stream
-from wsss.platform.stages.maps import Place
 from wsss.platform.store import Store
 
 CROP = Crop(resize=(256, 480), side=320)
@@ -78,30 +76,6 @@ def bench_stream(folder: Path, images: int = 512, epochs: int = 4) -> None:
     say(f"        {ours / one:.2f} of one loop, {ours / two:.2f} of two processes")
 
 
-def feature_files(folder: Path, rows: int, width: int, files: int, seed: int = 0) -> list[Path]:
-    """Feature files as inference leaves them: one image each, class 1, half above 0.5."""
-    rng = np.random.default_rng(seed)
-    per = rows // files
-    paths = []
-    for number in range(files):
-        path = folder / f"f{number:04d}.npy"
-        array = np.lib.format.open_memmap(path, "w+", np.float16, (per, width))
-        for start in range(0, per, 8192):
-            size = (min(8192, per - start), width)
-            array[start : start + size[0]] = np.maximum(rng.standard_normal(size, np.float32), 0)
-        array.flush()
-        place = Place(
-            id=f"f{number:04d}", labels=(0,), height=16, width=16, offset=0, grids=((1, per),)
-        )
-        path.with_suffix(".json").write_text(json.dumps([asdict(place)]))
-        plane = np.zeros((1, 1, per), np.float16)
-        plane[..., : per // 2] = 1
-        maps = class_maps.ClassMaps(id=place.id, classes=(1,), planes=plane, height=4, width=per)
-        class_maps.write(path.with_suffix(".parquet"), [maps])
-        paths.append(path)
-    return paths
-
-
 def bench_clustering(
     folder: Path, rows: int = 200_000, width: int = 1280, rounds: int = 10
 ) -> None:
@@ -111,7 +85,7 @@ def bench_clustering(
     cluster.connect()
     files = [str(p) for p in paths]
     holders = clustering.Holders(files, 0.5, cluster.cores(), clustering.LIMIT)
-    centers = _some_centers(holders, width)
+    centers = some_centers(holders, width)
     holders.totals(centers, False)
     ours = seconds(lambda: holders.totals(centers, False), rounds)
     holders.close()
@@ -119,12 +93,6 @@ def bench_clustering(
         f"clustering: {rows} x {width}: {ours:.2f} s a round with sums, {single:.2f} s one faiss "
         f"assignment of float32 in memory; {ours / single:.2f} of it"
     )
-
-
-def _some_centers(holders: clustering.Holders, width: int) -> dict[kmeans.Set, kmeans.Floats]:
-    first = holders.gather({s: [(min(n), 0)] for s, n in holders.sizes.items()})
-    spread = np.eye(12, width, dtype=np.float32)
-    return {s: np.repeat(c, 12, 0) + spread for s, c in first.items()}
 
 
 def _one_faiss_call(paths: list[Path]) -> float:
@@ -141,7 +109,7 @@ def bench_memory(folder: Path, rows: int = 2_000_000, width: int = 2048) -> None
     workers = cluster.cores()
     began = time.perf_counter()
     holders = clustering.Holders([str(p) for p in paths], 0.5, workers, limit)
-    centers = _some_centers(holders, width)
+    centers = some_centers(holders, width)
     for _ in range(2):
         totals = holders.totals(centers, False)
         centers = {
@@ -203,6 +171,7 @@ def bench_cached(folder: Path) -> None:
 
 
 BENCHES = {
+    "table": speed.bench_table,
     "stream": bench_stream,
     "clustering": bench_clustering,
     "memory": bench_memory,
@@ -228,7 +197,7 @@ BENCHES = {
 def main(names: list[str]) -> None:
     torch.set_num_threads(1)
     say(machine())
-    for name in names or list(BENCHES):
+    for name in list(BENCHES) if names == ["all"] else names or ["table"]:
         with tempfile.TemporaryDirectory() as folder:
             BENCHES[name](Path(folder))
 

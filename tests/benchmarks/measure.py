@@ -1,15 +1,21 @@
-"""What the benchmarks share: a clock, a voice, images."""
+"""What the benchmarks share: a clock, a voice, images, features."""
 
 from __future__ import annotations
 
 import io
+import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from wsss.platform.data import class_maps
+from wsss.platform.ops import kmeans
+from wsss.platform.stages import clustering
+from wsss.platform.stages.maps import Place
 
 
 def say(text: str) -> None:
@@ -41,3 +47,33 @@ def photographs(root: Path, count: int) -> None:
         (root / "images" / f"i{number:05d}.jpg").write_bytes(data.getvalue())
         lines.append(f"i{number:05d},{'cat' if number % 2 else 'dog'}")
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
+
+
+def feature_files(folder: Path, rows: int, width: int, files: int, seed: int = 0) -> list[Path]:
+    """Feature files as inference leaves them: one image each, class 1, half above 0.5."""
+    rng = np.random.default_rng(seed)
+    per = rows // files
+    paths = []
+    for number in range(files):
+        path = folder / f"f{number:04d}.npy"
+        array = np.lib.format.open_memmap(path, "w+", np.float16, (per, width))
+        for start in range(0, per, 8192):
+            size = (min(8192, per - start), width)
+            array[start : start + size[0]] = np.maximum(rng.standard_normal(size, np.float32), 0)
+        array.flush()
+        place = Place(
+            id=f"f{number:04d}", labels=(0,), height=16, width=16, offset=0, grids=((1, per),)
+        )
+        path.with_suffix(".json").write_text(json.dumps([asdict(place)]))
+        plane = np.zeros((1, 1, per), np.float16)
+        plane[..., : per // 2] = 1
+        maps = class_maps.ClassMaps(id=place.id, classes=(1,), planes=plane, height=4, width=per)
+        class_maps.write(path.with_suffix(".parquet"), [maps])
+        paths.append(path)
+    return paths
+
+
+def some_centers(holders: clustering.Holders, width: int) -> dict[kmeans.Set, kmeans.Floats]:
+    first = holders.gather({s: [(min(n), 0)] for s, n in holders.sizes.items()})
+    spread = np.eye(12, width, dtype=np.float32)
+    return {s: np.repeat(c, 12, 0) + spread for s, c in first.items()}

@@ -23,13 +23,13 @@ from wsss.dashboards.papers import leaderboard, tables
 from wsss.dashboards.pictures import seed
 from wsss.dashboards.shelf import Shelf
 from wsss.dashboards.site import Site
-from wsss.platform import spaces
+from wsss.platform import places, spaces
 from wsss.platform.cli import main
 from wsss.platform.data import planes, shards
 from wsss.platform.data.images import decode_image, decode_mask
 from wsss.platform.errors import InputError
 from wsss.platform.metrics import ConfusionMatrix
-from wsss.platform.runs import RunRecord, read_run, write_json
+from wsss.platform.runs import RunRecord, SpeedRecord, SpeedRow, read_run, write_json
 from wsss.platform.search import grid
 from wsss.platform.store import Store
 
@@ -172,6 +172,30 @@ def test_a_sweep_shows_its_best_and_the_untuned_on_all_splits(store: Store) -> N
     alone = (Site(store, runs=[]).file(path) or b"").decode()
     assert "LPCAM, best trial" in alone
     assert not {"run.run-0.html", "run.run-1.html"} & set(Document(alone).files())
+
+
+def test_speeds_are_shown_by_machine_and_over_time(store: Store) -> None:
+    site = Site(store)
+    assert "speed.html" not in set(site.paths())
+    assert site.file("speed.html") is None
+    assert b"speed.html" not in (site.file("index.html") or b"")
+    for number, machine in ((1, "2 cores"), (2, "2 cores"), (3, "a <b>GPU</b>")):
+        rows = (
+            SpeedRow(stage="walk", unit="images/s", ours=6.0 * number, peer=2.0, limit=0.5),
+            SpeedRow(stage="alone", unit="images/s", ours=1.0),
+        )
+        started = f"2026-01-0{number}T00:00:00+00:00"
+        record = SpeedRecord(name=str(number), started=started, machine=machine, rows=rows)
+        write_json(store.root / "speeds" / f"{number}.json", record)
+    places.write(store.root / "speeds" / "4.json", b"{}")
+    assert "speed.html" in set(site.paths())
+    page = (site.file("speed.html") or b"").decode()
+    assert page.count("<table") == 2
+    assert 'data-v="6.0"' in page  # 12 beside 2, the newest of its machine
+    assert page.count('class="plot"') == 1
+    assert "<b>GPU" not in page
+    assert "4.json" in (site.file("index.html") or b"").decode()
+    assert "speed.html" not in set(Site(store, runs=[], sweeps=[]).paths())
 
 
 def test_policy_and_no_inline_script(store: Store) -> None:
