@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,39 +50,59 @@ CRFS: Mapping[str, CRF] = {
 (MCTformer, DRS); deeplab: DeepLabV2's test and CLIP-ES seeds; mctformer: its segmenter; seam."""
 
 
-def refine(image: NDArray[np.uint8], probabilities: Probabilities, crf: CRF) -> Probabilities:
-    """Label probabilities after mean field.
+class Refiner:
+    """DenseCRF on one image. Its kernels are built once for each number of labels, which takes as
+    long as five steps of mean field.
 
     Args:
         image: RGB `[H,W,3]`.
-        probabilities: `[L,H,W]`, each pixel's up to a factor; one label comes back as it is.
         crf: the parameters.
-
-    Returns:
-        `[L,H,W]`.
-
-    Raises:
-        ValueError: image and probabilities differ in size.
     """
-    labels, height, width = probabilities.shape
-    if image.shape != (height, width, 3):
-        raise ValueError(f"the image is {image.shape}, probabilities are {probabilities.shape}")
-    if labels < 2:
-        return probabilities
-    from pydensecrf import densecrf
 
-    field = densecrf.DenseCRF2D(width, height, labels)
-    energy = -np.log(np.clip(probabilities, 1e-5, 1.0)).reshape(labels, -1)
-    field.setUnaryEnergy(np.ascontiguousarray(energy, dtype=np.float32))
-    field.addPairwiseGaussian(sxy=crf.smooth_xy, compat=crf.smooth)
-    field.addPairwiseBilateral(
-        sxy=crf.colour_xy,
-        srgb=crf.colour_rgb,
-        rgbim=np.ascontiguousarray(image),
-        compat=crf.colour,
-    )
-    found = np.asarray(field.inference(crf.iterations), dtype=np.float32)
-    return found.reshape(labels, height, width)
+    def __init__(self, image: NDArray[np.uint8], crf: CRF) -> None:
+        self.image, self.crf = image, crf
+        self._fields: dict[int, Any] = {}
+
+    def refine(self, probabilities: Probabilities) -> Probabilities:
+        """Label probabilities after mean field.
+
+        Args:
+            probabilities: `[L,H,W]`, each pixel's up to a factor; one label comes back as it is.
+
+        Returns:
+            `[L,H,W]`.
+
+        Raises:
+            ValueError: image and probabilities differ in size.
+        """
+        labels, height, width = probabilities.shape
+        if self.image.shape != (height, width, 3):
+            raise ValueError(
+                f"the image is {self.image.shape}, probabilities are {probabilities.shape}"
+            )
+        if labels < 2:
+            return probabilities
+        if labels not in self._fields:
+            self._fields[labels] = self._field(labels)
+        field = self._fields[labels]
+        energy = -np.log(np.clip(probabilities, 1e-5, 1.0)).reshape(labels, -1)
+        field.setUnaryEnergy(np.ascontiguousarray(energy, dtype=np.float32))
+        found = np.array(field.inference(self.crf.iterations), dtype=np.float32)
+        return found.reshape(labels, height, width)
+
+    def _field(self, labels: int) -> Any:
+        from pydensecrf import densecrf
+
+        crf, (height, width) = self.crf, self.image.shape[:2]
+        field = densecrf.DenseCRF2D(width, height, labels)
+        field.addPairwiseGaussian(sxy=crf.smooth_xy, compat=crf.smooth)
+        field.addPairwiseBilateral(
+            sxy=crf.colour_xy,
+            srgb=crf.colour_rgb,
+            rgbim=np.ascontiguousarray(self.image),
+            compat=crf.colour,
+        )
+        return field
 
 
 def certain(seed: NDArray[np.integer], labels: int, certainty: float) -> Probabilities:
@@ -94,24 +115,22 @@ def certain(seed: NDArray[np.integer], labels: int, certainty: float) -> Probabi
     return np.where(chosen, certainty, others).astype(np.float32)
 
 
-def best_labels(
-    image: NDArray[np.uint8], scores: NDArray[np.float32], crf: CRF | None
-) -> NDArray[np.uint8]:
+def best_labels(scores: NDArray[np.float32], refiner: Refiner | None) -> NDArray[np.uint8]:
     """The refined labels of scores.
 
     Args:
-        image: RGB `[H,W,3]`.
         scores: `[L,H,W]`: of the background, then of the class maps, 0..1.
-        crf: the parameters, or none: the best score. With a certainty the best label enters,
+        refiner: of their image, or none: the best score. With a certainty the best label enters,
             without one the scores do, as probabilities (as public code hands them to
             `unary_from_softmax`; their sum makes no difference).
 
     Returns:
         `[H,W]`, 0..L-1.
     """
-    if crf is None:
+    if refiner is None:
         out: NDArray[np.uint8] = scores.argmax(0).astype(np.uint8)
         return out
-    found = certain(scores.argmax(0), len(scores), crf.certainty) if crf.certainty else scores
-    best: NDArray[np.uint8] = refine(image, found, crf).argmax(0).astype(np.uint8)
+    sure = refiner.crf.certainty
+    found = certain(scores.argmax(0), len(scores), sure) if sure else scores
+    best: NDArray[np.uint8] = refiner.refine(found).argmax(0).astype(np.uint8)
     return best

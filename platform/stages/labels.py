@@ -22,7 +22,7 @@ from ..data.class_maps import ClassMaps
 from ..data.images import decode_image, decode_mask
 from ..errors import InputError
 from ..metrics import VOID
-from ..ops.crf import CRF, best_labels
+from ..ops.crf import CRF, Refiner, best_labels
 from . import cluster
 
 Labels = NDArray[np.uint8]
@@ -74,10 +74,9 @@ def labels_of(image: NDArray[np.uint8], maps: ClassMaps, cut: Cut) -> Labels:
     """Mask values `[H,W]`, 255 where unknown."""
     maps = reaching(maps, cut.least)
     values = np.array([0, *(c for c in maps.classes if c > 0)], np.uint8)
-    found = [
-        values[best_labels(image, scores_of(maps, level, cut.power), cut.crf)]
-        for level in cut.levels
-    ]
+    refiner = Refiner(image, cut.crf) if cut.crf else None
+    scores = (scores_of(maps, level, cut.power) for level in cut.levels)
+    found = [values[best_labels(of_level, refiner)] for of_level in scores]
     if len(found) == 1:
         return found[0]
     sure, wide = found

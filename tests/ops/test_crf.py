@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from wsss.platform.ops.crf import CRFS, best_labels, certain, refine
+from wsss.platform.ops.crf import CRFS, Refiner, best_labels, certain
 
 
 def blobs(height=24, width=32, seed=0):
@@ -56,7 +56,7 @@ def test_it_is_near_exact_mean_field(name):
     scores = np.stack([np.full_like(seed, 0.4), seed])
     hard = certain(scores.argmax(0), 2, crf.certainty)
     start = hard if crf.certainty else scores / scores.sum(0)
-    found, wanted = refine(image, start, crf), exact(image, start, crf)
+    found, wanted = Refiner(image, crf).refine(start), exact(image, start, crf)
     np.testing.assert_allclose(found.sum(0), 1, atol=1e-4)
     agree = (found.argmax(0) == wanted.argmax(0)).mean()
     assert agree > 0.97
@@ -65,18 +65,28 @@ def test_it_is_near_exact_mean_field(name):
 def test_it_follows_the_colours():
     image, inside, seed = blobs()
     scores = np.stack([np.full_like(seed, 0.4), seed])
-    cut = best_labels(image, scores, None)
-    refined = best_labels(image, scores, CRFS["irn"])
+    cut = best_labels(scores, None)
+    refined = best_labels(scores, Refiner(image, CRFS["irn"]))
     assert (cut == inside).mean() < 0.95
     assert (refined == inside).mean() > 0.98
+
+
+def test_a_refiner_forgets_what_it_refined_before():
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 256, (23, 31, 3), np.uint8)
+    shared = Refiner(image, CRFS["irn"])
+    for labels in (2, 3, 2, 3):
+        start = rng.random((labels, 23, 31), np.float32)
+        alone = Refiner(image, CRFS["irn"]).refine(start)
+        np.testing.assert_array_equal(shared.refine(start), alone)
 
 
 def test_one_label_comes_back_as_it_is():
     image, _, _ = blobs()
     only = np.ones((1, *image.shape[:2]), np.float32)
     for crf in CRFS.values():
-        assert refine(image, only, crf) is only
-        assert not best_labels(image, only, crf).any()
+        assert Refiner(image, crf).refine(only) is only
+        assert not best_labels(only, Refiner(image, crf)).any()
 
 
 def test_no_label_can_be_lost_or_made_up():
@@ -84,14 +94,14 @@ def test_no_label_can_be_lost_or_made_up():
     image = rng.integers(0, 256, (16, 18, 3), dtype=np.uint8)
     scores = rng.random((4, 16, 18), dtype=np.float32)
     for crf in CRFS.values():
-        assert set(np.unique(best_labels(image, scores, crf))) <= {0, 1, 2, 3}
+        assert set(np.unique(best_labels(scores, Refiner(image, crf)))) <= {0, 1, 2, 3}
 
 
 def test_without_kernels_scores_stay():
     image, _, seed = blobs()
     start = np.stack([1 - seed, seed]).clip(0.01, 0.99)
     off = replace(CRFS["deeplab"], smooth=0.0, colour=0.0)
-    np.testing.assert_allclose(refine(image, start, off), start, atol=1e-5)
+    np.testing.assert_allclose(Refiner(image, off).refine(start), start, atol=1e-5)
 
 
 def test_certain_labels_share_what_is_left():
@@ -103,10 +113,10 @@ def test_certain_labels_share_what_is_left():
 def test_the_sum_of_soft_scores_makes_no_difference():
     image, _, seed = blobs()
     scores = np.stack([np.full_like(seed, 0.4), seed]).clip(0.01, 1)
-    whole = best_labels(image, scores, CRFS["psa"])
-    np.testing.assert_array_equal(whole, best_labels(image, scores / 2, CRFS["psa"]))
+    whole = best_labels(scores, Refiner(image, CRFS["psa"]))
+    np.testing.assert_array_equal(whole, best_labels(scores / 2, Refiner(image, CRFS["psa"])))
 
 
 def test_sizes_that_differ_are_refused():
     with pytest.raises(ValueError, match="image is"):
-        refine(np.zeros((4, 5, 3), np.uint8), np.ones((2, 4, 4), np.float32), CRFS["irn"])
+        Refiner(np.zeros((4, 5, 3), np.uint8), CRFS["irn"]).refine(np.ones((2, 4, 4), np.float32))

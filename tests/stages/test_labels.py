@@ -83,9 +83,7 @@ def test_classes_that_are_nowhere_likely_do_not_enter(monkeypatch):
     few = ClassMaps(id="a", classes=(0, 2, 9), planes=planes[[0, 1, 3]], height=HEIGHT, width=WIDTH)
     seen = []
     real = labels.best_labels
-    monkeypatch.setattr(
-        labels, "best_labels", lambda i, s, c: (seen.append(len(s)), real(i, s, c))[1]
-    )
+    monkeypatch.setattr(labels, "best_labels", lambda s, r: (seen.append(len(s)), real(s, r))[1])
     found = labels_of(image_of(), maps, cut)
     assert seen == [3]
     np.testing.assert_array_equal(
