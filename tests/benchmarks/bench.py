@@ -1,7 +1,7 @@
 """Speed and memory, as ratios measured side by side in one run.
 
     make bench                                        the table beside what is run today
-    .venv/bin/python tests/benchmarks/bench.py NAME   one: table, stream, clustering, memory,
+    .venv/bin/python tests/benchmarks/bench.py NAME   one: table, scale, stream, clustering, memory,
                                                       thresholds, cached, methods,
                                                       superpixels, walk, crf, chain, coco,
                                                       trials, shared, nodes, concurrent,
@@ -23,6 +23,7 @@ import dashboard
 import load
 import networks
 import numpy as np
+import scale
 import sharding
 import speed
 import storage
@@ -172,6 +173,7 @@ def bench_cached(folder: Path) -> None:
 
 BENCHES = {
     "table": speed.bench_table,
+    "scale": scale.bench_scale,
     "stream": bench_stream,
     "clustering": bench_clustering,
     "memory": bench_memory,
