@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +35,8 @@ from ..learner import OUTSIDE, Batch
 
 Columns = dict[str, NDArray[Any]]
 ROWS_PER_TASK = 32
+CPU = torch.device("cpu")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,8 +145,28 @@ def blocks(plan: Plan, epochs: Iterable[int]) -> Iterator[Columns]:
     yield from rows.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2)
 
 
-def batches(plan: Plan, epochs: Sequence[int]) -> Iterator[tuple[int, Batch]]:
-    """`(epoch, batch)` for each step of `epochs`; every epoch has `plan.steps` of them."""
+def ahead(items: Iterable[T]) -> Iterator[T]:
+    """The same items, each made in a thread while the one before is used."""
+    found, end = iter(items), object()
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, found, end)
+        while (item := following.result()) is not end:
+            following = pool.submit(next, found, end)
+            yield item  # type: ignore[misc]
+
+
+def batches(
+    plan: Plan, epochs: Sequence[int], device: torch.device = CPU
+) -> Iterator[tuple[int, Batch]]:
+    """`(epoch, batch)` for each step of `epochs`; every epoch has `plan.steps` of them. On a GPU
+    the next is on its way while one is used; on a CPU that would only take cores away."""
+    found = _batches(plan, epochs, device)
+    return ahead(found) if device.type == "cuda" else found
+
+
+def _batches(
+    plan: Plan, epochs: Sequence[int], device: torch.device
+) -> Iterator[tuple[int, Batch]]:
     held: list[dict[str, Any]] = []
     now, step = -1, 0
     rng = random.Random()
@@ -154,7 +177,7 @@ def batches(plan: Plan, epochs: Sequence[int]) -> Iterator[tuple[int, Batch]]:
             rng.shuffle(held)
             rows = [held.pop() for _ in range(plan.batch_size)]
             step += 1
-            yield now, collate(rows, plan.crop.side)
+            yield now, collate(rows, plan.crop.side, device)
 
     for block in blocks(plan, epochs):
         for number, epoch in enumerate(block["epoch"].tolist()):
@@ -168,14 +191,15 @@ def batches(plan: Plan, epochs: Sequence[int]) -> Iterator[tuple[int, Batch]]:
     yield from drain(0)
 
 
-def collate(rows: Sequence[Mapping[str, Any]], side: int) -> Batch:
-    """Rows of `load_rows` as one normalised batch."""
+def collate(rows: Sequence[Mapping[str, Any]], side: int, device: torch.device = CPU) -> Batch:
+    """Rows of `load_rows` as one batch on a device, which gets bytes and normalises there."""
 
-    columns = {
-        name: torch.from_numpy(np.stack([row[name] for row in rows]))
-        for name in rows[0]
-        if name != "epoch"
-    }
+    def there(name: str) -> torch.Tensor:
+        column = torch.from_numpy(np.stack([row[name] for row in rows]))
+        column = column.pin_memory() if device.type == "cuda" else column
+        return column.to(device, non_blocking=True)
+
+    columns = {name: there(name) for name in rows[0] if name != "epoch"}
     valid = valid_pixels(columns["rectangle"], side)
     beside = {"plane": torch.long, "probabilities": torch.float32}
     return Batch(

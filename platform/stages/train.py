@@ -102,11 +102,23 @@ class Step(nn.Module):
         return self.learner.losses(self.network, batch, progress)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """A step that was taken: its number, the loss terms and their sum, the backbone's learning
+    rate. `values` are where the network is, perhaps still being computed."""
+
+    step: int
+    names: tuple[str, ...]
+    values: Tensor
+    lr: float
+
+
 class Trainer:
     """Network, optimiser and position of one worker; what a checkpoint holds."""
 
     def __init__(self, job: Job, device: torch.device, rank: int, world: int) -> None:
         self.job, self.device = job, device
+        self.late = device.type == "cuda"  # a GPU goes on while the numbers of a step are read
         self.plan = job.plan(rank, world)
         self.network = build(job.network, job.learner, job.classes, job.seed)
         self.network.to(device).to(memory_format=torch.channels_last)
@@ -114,9 +126,9 @@ class Trainer:
         groups = self.network.groups(t.head_factor, t.lr, t.weight_decay)
         separate = [m for m in self.network.extras.values() if isinstance(m, Separate)]
         first = (
-            torch.optim.AdamW(groups, lr=t.lr)
+            torch.optim.AdamW(groups, lr=t.lr, fused=True)
             if t.optimizer == "adamw"
-            else torch.optim.SGD(groups, lr=t.lr, momentum=t.momentum)
+            else torch.optim.SGD(groups, lr=t.lr, momentum=t.momentum, fused=True)
         )
         self.optimizers = [first, *(module.optimizer() for module in separate)]
         self.base = [group["lr"] for group in self._groups()]
@@ -154,6 +166,28 @@ class Trainer:
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One step; returns the loss terms, their sum and the backbone's learning rate."""
+        return self.read(self.advance(batch))
+
+    def read(self, taken: Taken) -> dict[str, float]:
+        """The numbers of a step, in the order of the steps; a GPU may be at the next meanwhile.
+
+        Raises:
+            InputError: the training diverged.
+        """
+        values = dict(zip(taken.names, taken.values.tolist(), strict=True))
+        loss, t = values["loss"], self.job.training
+        if not taken.step and loss > 0:
+            self.first = max(1.0, loss)
+        if not loss < DIVERGED * self.first:  # not a number is not smaller either
+            raise InputError(
+                f"training {self.job.learner.name} diverged at step {taken.step}: the loss is "
+                f"{loss}; lower {self.job.field}.lr ({t.lr}) or set {self.job.field}."
+                f"clip_norm ({t.clip_norm}){self.job.learner.advice}"
+            )
+        return {**values, "lr": taken.lr}
+
+    def advance(self, batch: Batch) -> Taken:
+        """One step, whose numbers nothing waits for."""
         t, progress = self.job.training, self.step / self.steps
         rise = min(1.0, (self.step + 1) / t.warm_up) if t.warm_up else 1.0
         for group, lr in zip(self._groups(), self.base, strict=True):
@@ -162,14 +196,6 @@ class Trainer:
         with self.autocast:
             terms = self.module(batch, progress)
         loss = torch.stack(list(terms.values())).sum()
-        if not self.step and loss.item() > 0:
-            self.first = max(1.0, loss.item())
-        if not loss.item() < DIVERGED * self.first:  # not a number is not smaller either
-            raise InputError(
-                f"training {self.job.learner.name} diverged at step {self.step}: the loss is "
-                f"{loss.item()}; lower {self.job.field}.lr ({t.lr}) or set {self.job.field}."
-                f"clip_norm ({t.clip_norm}){self.job.learner.advice}"
-            )
         self.network.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if t.clip_norm:
@@ -178,8 +204,12 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1
-        lr = float(self._groups()[0]["lr"])
-        return {**{k: v.item() for k, v in terms.items()}, "loss": loss.item(), "lr": lr}
+        return Taken(
+            step=self.step - 1,
+            names=(*terms, "loss"),
+            values=torch.stack([*terms.values(), loss]).detach().double(),
+            lr=float(self._groups()[0]["lr"]),
+        )
 
 
 def run_worker(job: Job) -> None:
@@ -235,16 +265,24 @@ def train(
     """Runs the epochs that are left and reports after each."""
     learner, network = trainer.job.learner, trainer.network
     total: list[float] = []
+    taken: list[Taken] = []
+
+    def note(epoch: int) -> None:
+        metrics = trainer.read(step := taken.pop(0))
+        total.append(metrics["loss"])
+        if log:
+            log.write(epoch=epoch, step=step.step, steps=trainer.steps, **metrics)
+
     epochs = range(trainer.epoch, trainer.job.last)
-    for epoch, batch in stream.batches(trainer.plan, epochs):
+    for epoch, batch in stream.batches(trainer.plan, epochs, trainer.device):
         if trainer.step == epoch * trainer.plan.steps:
             network.train()
             learner.on_epoch_start(network, epoch)
-        metrics = trainer.update(batch)
-        total.append(metrics["loss"])
-        if log:
-            log.write(epoch=epoch, step=trainer.step - 1, steps=trainer.steps, **metrics)
-        if trainer.step == (epoch + 1) * trainer.plan.steps:
+        taken.append(trainer.advance(batch))
+        ended = trainer.step == (epoch + 1) * trainer.plan.steps
+        while len(taken) > (trainer.late and not ended):
+            note(epoch)
+        if ended:
             trainer.epoch = epoch + 1
             if trainer.epoch == trainer.job.training.epochs:
                 learner.after_training(network)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from wsss.platform.data import class_maps, planes, shards
 from wsss.platform.data.shards import TRAINING_COLUMNS, Slice
 from wsss.platform.data.transforms import DEVIATION, MEAN, Crop, drawn, generator, placed_maps
+from wsss.platform.errors import InputError
 from wsss.platform.learner import OUTSIDE
 from wsss.platform.stages import stream, superpixels
 from wsss.platform.stages.stream import Plan
@@ -230,7 +231,7 @@ def test_resuming_at_an_epoch_gives_what_would_have_come(write_shards, direct, w
 @pytest.mark.parametrize("shuffle_rows", [1, 5, 1000])
 def test_an_epoch_holds_each_image_once(write_shards, direct, monkeypatch, shuffle_rows):
     slices = write_shards([16, 8])
-    monkeypatch.setattr(stream, "collate", lambda rows, side: [r["image"].tobytes() for r in rows])
+    monkeypatch.setattr(stream, "collate", lambda rows, *_: [r["image"].tobytes() for r in rows])
     plan = plan_of(slices, shuffle_rows=shuffle_rows)
     for epoch in range(2):
         seen = [image for _, batch in stream.batches(plan, [epoch]) for image in batch]
@@ -268,3 +269,15 @@ def test_masks_do_not_change_what_training_sees(write_shards, direct):
 def test_a_training_that_has_ended_has_nothing_to_read(write_shards):
     plan = Plan(slices=write_shards([4]), classes=3, batch_size=2, crop=CROP, seed=0)
     assert list(stream.blocks(plan, range(3, 3))) == []
+
+
+def test_what_is_made_ahead_is_the_same_and_so_is_an_error():
+    def items():
+        yield from range(3)
+        raise InputError("no more")
+
+    found = stream.ahead(items())
+    assert [next(found) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(InputError, match="no more"):
+        next(found)
+    assert list(stream.ahead([])) == []

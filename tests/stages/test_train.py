@@ -6,9 +6,12 @@ import pytest
 import torch
 from wsss.methods.cam import CAM
 from wsss.platform.data.shards import Slice
+from wsss.platform.errors import InputError
 from wsss.platform.experiment import Network, Training, halved
 from wsss.platform.learner import Batch
-from wsss.platform.stages.train import Job, Trainer
+from wsss.platform.stages import stream
+from wsss.platform.stages.losses import Log, read_metrics
+from wsss.platform.stages.train import Job, Trainer, train
 
 
 def trainer(**options) -> Trainer:
@@ -46,6 +49,35 @@ def test_a_compiled_body_takes_the_same_steps():
     ):
         assert name == other
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+
+
+def test_numbers_that_are_read_late_are_the_same(monkeypatch, tmp_path):
+    steps = [batch for _ in range(2) for batch in batches()][:4]
+    found = {}
+    for late in (False, True):
+        made = trainer()
+        made.late = late
+        given = [(0, b) for b in steps] + [(1, b) for b in steps]
+        monkeypatch.setattr(stream, "batches", lambda *_, given=given: iter(given))
+        log, reports = Log(tmp_path / f"{late}.jsonl", 0), []
+        train(made, log, lambda _, metrics, reports=reports: reports.append(metrics))
+        found[late] = (read_metrics(tmp_path / f"{late}.jsonl"), reports)
+    assert [row["step"] for row in found[False][0]] == list(range(8))
+    assert [row["epoch"] for row in found[False][0]] == [0] * 4 + [1] * 4
+    assert found[False] == found[True]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_training_that_diverges_says_at_which_step(monkeypatch, late):
+    made = trainer()
+    made.late = late
+    made.first = 1.0
+    good, bad = list(batches())[:2]
+    bad.images[0] = torch.nan
+    given = [(0, good), (0, bad), (0, good), (0, good)]
+    monkeypatch.setattr(stream, "batches", lambda *_: iter(given))
+    with pytest.raises(InputError, match="diverged at step 1: the loss is nan"):
+        train(made, None, lambda *_: None)
 
 
 @pytest.mark.parametrize(
