@@ -171,7 +171,7 @@ def _tune(store: Store, sweep: Sweep, ledger: Ledger, progress: Silent) -> None:
     lanes = store.root / "tune" / ledger.name / "lanes"
     shutil.rmtree(lanes, ignore_errors=True)
     lanes.mkdir(parents=True)
-    wide = 0 if sweep.scheduler else min(sweep.concurrent, len(asked.left))
+    wide = 0 if sweep.scheduler else min(sweep.concurrent, len(asked.left), cluster.drivers())
 
     def trial(config: dict[str, Any]) -> dict[str, Any]:
         together(lanes, wide)

@@ -17,6 +17,8 @@ REST_SECONDS = 0.01
 CPU_STAGE, DRIVER, LIMIT = "cpu_stage", "driver", "_limit"
 """Custom resources of `cluster.yaml`: of nodes for CPU stages, one a core; of the head, where
 trials are driven from; and what its head says the cluster may grow to, `GPU_limit` for one."""
+TRIAL_BYTES = 400 << 20
+"""Memory of the process of a Tune trial, of which torch's build for GPUs alone takes 0.3 GB."""
 
 ENVIRONMENT = {
     "RAY_DATA_USE_DATASOURCE_V2": "0",
@@ -163,9 +165,26 @@ def apart(share: float = 1.0) -> dict[str, float] | None:
     return {CPU_STAGE: share} if _most(CPU_STAGE) else None
 
 
+def _rooms() -> list[int]:
+    """Bytes of memory of each node that Tune trials may run on."""
+    import ray
+
+    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    those = [has for has in there if has.get(DRIVER)] or there
+    return [int(has.get("memory", 0)) for has in those]
+
+
 def driving() -> dict[str, float]:
-    """What a Tune trial asks for: next to nothing, of the head where that takes drivers."""
-    return {DRIVER: 0.01} if _most(DRIVER) else {"cpu": 0.01}
+    """What a Tune trial asks for: next to nothing, of the head where that takes drivers, but
+    memory, so that no more run at a time than fit; what is asked for beyond waits."""
+    room = min(TRIAL_BYTES, max(_rooms(), default=0))
+    kind = DRIVER if _most(DRIVER) else "cpu"
+    return {kind: 0.01, **({"memory": room} if room else {})}
+
+
+def drivers() -> int:
+    """How many Tune trials can run at a time."""
+    return max(1, sum(room // TRIAL_BYTES for room in _rooms()))
 
 
 def anywhere() -> Any:

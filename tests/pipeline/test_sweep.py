@@ -16,6 +16,7 @@ from wsss.platform.options import replaced
 from wsss.platform.progress import Silent
 from wsss.platform.runs import Trial, as_json
 from wsss.platform.search import grid
+from wsss.platform.stages import cluster
 from wsss.platform.sweep import Asked, run
 from wsss.platform.trial import Sweep, cost
 
@@ -45,6 +46,15 @@ def test_what_cannot_be_resumed_is_one_sentence(job: Any) -> None:
     record = Ledger(job.store, "busy")
     with record.held(), pytest.raises(InputError, match="'busy' is running already"):
         run(job.store, sweep, "busy", "command", Silent())
+
+
+def test_trials_that_do_not_fit_the_memory_wait(job: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(cluster, "TRIAL_BYTES", 1 << 50)  # one takes all that there is
+    space = {"lpcam.mu_f": [0.55, 0.65, 0.75]}
+    record = run(
+        job.store, Sweep(base=job.experiment, space=space, concurrent=3), "waits", "", Silent()
+    )
+    assert [t.status for t in record.trials] == ["done"] * 3
 
 
 def test_a_sweep_in_which_all_fail_says_why_and_can_be_tried_again(job: Any) -> None:

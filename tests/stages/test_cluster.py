@@ -16,14 +16,30 @@ def nodes(monkeypatch):
     """Sets what the cluster has."""
     import ray
 
-    return lambda there: monkeypatch.setattr(ray, "cluster_resources", lambda: there)
+    def have(there, *others):
+        monkeypatch.setattr(ray, "cluster_resources", lambda: there)
+        nodes = [{"Alive": True, "Resources": of} for of in (there, *others)]
+        monkeypatch.setattr(ray, "nodes", lambda: nodes)
+
+    return have
 
 
 def test_one_machine(nodes):
     nodes({"CPU": 4.0, "memory": 1e9})
     assert (cluster.workers(), cluster.gpus()) == (2, 0)
     assert cluster.apart() is None
+    assert cluster.driving() == {"cpu": 0.01, "memory": cluster.TRIAL_BYTES}
+    assert cluster.drivers() == 2
+
+
+def test_trials_take_what_memory_there_is(nodes):
+    nodes({"CPU": 4.0, "memory": 1e8})
+    assert cluster.driving() == {"cpu": 0.01, "memory": 10**8}
+    assert cluster.drivers() == 1
+    nodes({"CPU": 4.0})
     assert cluster.driving() == {"cpu": 0.01}
+    nodes({"CPU": 4.0, "memory": 4e9}, {"CPU": 4.0, "memory": 2e9})
+    assert cluster.drivers() == 9 + 4
 
 
 def test_one_machine_with_a_gpu_and_one_core(nodes):
@@ -38,7 +54,9 @@ def test_nodes_that_may_still_start_count(nodes, started):
     nodes({**HEAD, **started})
     assert (cluster.workers(), cluster.gpus()) == (64, 4)
     assert cluster.apart(0.5) == {"cpu_stage": 0.5}
-    assert cluster.driving() == {"driver": 0.01}
+    nodes({**HEAD, **started}, {"CPU": 64.0, "memory": 1e12})
+    assert cluster.driving() == {"driver": 0.01, "memory": cluster.TRIAL_BYTES}
+    assert cluster.drivers() == 2  # on the head alone
 
 
 SCRIPT = """
