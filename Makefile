@@ -5,7 +5,7 @@
 #             on two busy cores
 # make test-cluster  whole jobs on several nodes, in a bucket, and under faults: takes long
 # make audit  known holes of what requirements.lock pins; needs the internet
-# make bench  the measurements of tests/benchmarks
+# make bench  each stage beside the way it is usually run, in one table; kept for the dashboard
 
 PYTHON ?= python3
 VENV := .venv

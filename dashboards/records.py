@@ -84,6 +84,7 @@ class Records:
         """The tables of `make bench`, newest first; none where only some runs are shown. What
         cannot be read is noted in `faults`."""
         found = []
+        self.faults = {k: v for k, v in self.faults.items() if not k.endswith(".json")}
         for name in places.names(self.store.root / "speeds") if self.only["runs"] is None else ():
             path = self.store.root / "speeds" / name
             try:

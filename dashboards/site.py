@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -37,6 +38,10 @@ NEAR, FAR = 250, 5000
 """Milliseconds between two looks of a page at a store on disk, and at one in a bucket."""
 
 
+FORGET = 30.0
+"""Seconds between two tries to open everything anew, because something could not be read."""
+
+
 class Site:
     """The pages of a store.
 
@@ -62,6 +67,7 @@ class Site:
         self.every = (FAR if places.object_of(store.root) else NEAR) if live else 0
         self.records = Records(store, runs, sweeps)
         self.shelf = Shelf(store)
+        self._forgot = -FORGET
         self._artefacts: dict[str, tuple[str, str, str]] = {}
 
     def paths(self) -> Iterator[str]:
@@ -105,8 +111,9 @@ class Site:
         try:
             return self._file(path)
         except InputError:
-            if not self.every:
+            if not self.every or time.monotonic() < self._forgot + FORGET:
                 raise
+        self._forgot = time.monotonic()
         self.shelf.forget()
         return self._file(path)
 

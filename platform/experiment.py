@@ -18,12 +18,10 @@ from .ops.crf import CRFS
 from .options import Options, option, replaced, walk
 
 SEGMENTERS = ("deeplabv2", "upernet")
-PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def halved(precision: str, device: str) -> bool:
-    """Whether networks compute in bfloat16 on a kind of device, `cpu` or `cuda`, under one of
-    PRECISIONS."""
+    """Whether networks compute in bfloat16 on a kind of device, `cpu` or `cuda`."""
     return precision == "bf16" or (precision == "auto" and device == "cuda")
 
 
@@ -67,10 +65,12 @@ class Training(Options):
     precision: str = option(
         "auto",
         "auto is bf16 on a GPU; worth it on a CPU that multiplies bf16 (AVX512-BF16, AMX)",
-        choices=PRECISIONS,
+        choices=("auto", "fp32", "bf16"),
     )
     compiled: bool = option(
-        False, "the body runs as one compiled graph: half a minute or more at the start"
+        False,
+        "the body runs as one compiled graph: half a minute or more at the start; not where a "
+        "ResNet's boundaries are learnt",
     )
     workers: int = option(1, "Ray Train workers", low=1)
     shuffle_rows: int = option(256, "decoded rows kept for local shuffling", low=1)
@@ -84,7 +84,9 @@ class Views(Options):
         (1.0, 0.5, 1.5, 2.0), "image scales, each with its mirror image; 1 comes first", low=0.1
     )
     precision: str = option(
-        "auto", "of every inference, as in training.precision", choices=PRECISIONS
+        "fp32",
+        "of every inference; bf16 on a GPU, or a CPU that multiplies it",
+        choices=("fp32", "bf16"),
     )
     batch_size: int = option(8, "images of one shape looked at together on a GPU", low=1)
     actors: int = option(0, "inference actors, 0: one a GPU, or a core", low=0)

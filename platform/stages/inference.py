@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..data import shards
 from ..data.images import decode_image
 from ..errors import InputError
-from ..experiment import Network, Views, halved
+from ..experiment import Network, Views
 from ..learner import Learner
 from ..models import weights
 from ..models.fuse import fused
@@ -76,7 +76,7 @@ class Actor(ABC):
 
     def __init__(self, views: Views) -> None:
         self.device = device(views.actors)
-        self.halved = halved(views.precision, self.device.type)
+        self.halved = views.precision == "bf16"
         self.together = together(views, self.device)
         self.pool = ThreadPoolExecutor(4)
 

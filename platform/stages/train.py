@@ -105,12 +105,29 @@ class Step(nn.Module):
 @dataclass(frozen=True, kw_only=True)
 class Taken:
     """A step that was taken: its number, the loss terms and their sum, the backbone's learning
-    rate. `values` are where the network is, perhaps still being computed."""
+    rate. `values` are in the computer's memory, of a GPU when `there` has come to pass."""
 
     step: int
     names: tuple[str, ...]
     values: Tensor
     lr: float
+    there: torch.cuda.Event | None = None
+
+    def read(self) -> dict[str, float]:
+        if self.there:
+            self.there.synchronize()
+        return dict(zip(self.names, self.values.tolist(), strict=True))
+
+
+def taken(step: int, terms: Mapping[str, Tensor], loss: Tensor, lr: float) -> Taken:
+    """The numbers of a step, which come from a GPU while it computes the next."""
+    values = torch.stack([*terms.values(), loss]).detach().double()
+    there = None
+    if values.is_cuda:
+        values = torch.empty_like(values, device="cpu", pin_memory=True).copy_(values, True)
+        there = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        there.record()
+    return Taken(step=step, names=(*terms, "loss"), values=values, lr=lr, there=there)
 
 
 class Trainer:
@@ -168,23 +185,35 @@ class Trainer:
         """One step; returns the loss terms, their sum and the backbone's learning rate."""
         return self.read(self.advance(batch))
 
-    def read(self, taken: Taken) -> dict[str, float]:
+    def read(self, step: Taken) -> dict[str, float]:
         """The numbers of a step, in the order of the steps; a GPU may be at the next meanwhile.
 
         Raises:
             InputError: the training diverged.
         """
-        values = dict(zip(taken.names, taken.values.tolist(), strict=True))
-        loss, t = values["loss"], self.job.training
-        if not taken.step and loss > 0:
+        values, t = step.read(), self.job.training
+        loss = values["loss"]
+        if not step.step and loss > 0:
             self.first = max(1.0, loss)
         if not loss < DIVERGED * self.first:  # not a number is not smaller either
             raise InputError(
-                f"training {self.job.learner.name} diverged at step {taken.step}: the loss is "
+                f"training {self.job.learner.name} diverged at step {step.step}: the loss is "
                 f"{loss}; lower {self.job.field}.lr ({t.lr}) or set {self.job.field}."
                 f"clip_norm ({t.clip_norm}){self.job.learner.advice}"
             )
-        return {**values, "lr": taken.lr}
+        return {**values, "lr": step.lr}
+
+    def _terms(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        try:
+            found: dict[str, Tensor] = self.module(batch, progress)
+        except Exception as error:
+            if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise InputError(
+                    f"the network cannot be compiled here, which takes a C++ compiler: set "
+                    f"{self.job.field}.compiled=false ({type(error).__name__})"
+                ) from error
+            raise
+        return found
 
     def advance(self, batch: Batch) -> Taken:
         """One step, whose numbers nothing waits for."""
@@ -194,7 +223,7 @@ class Trainer:
             group["lr"] = lr * (1 - progress) ** t.power * rise
         batch = batch.to(self.device)
         with self.autocast:
-            terms = self.module(batch, progress)
+            terms = self._terms(batch, progress)
         loss = torch.stack(list(terms.values())).sum()
         self.network.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -204,12 +233,7 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1
-        return Taken(
-            step=self.step - 1,
-            names=(*terms, "loss"),
-            values=torch.stack([*terms.values(), loss]).detach().double(),
-            lr=float(self._groups()[0]["lr"]),
-        )
+        return taken(self.step - 1, terms, loss, float(self._groups()[0]["lr"]))
 
 
 def run_worker(job: Job) -> None:
@@ -265,10 +289,10 @@ def train(
     """Runs the epochs that are left and reports after each."""
     learner, network = trainer.job.learner, trainer.network
     total: list[float] = []
-    taken: list[Taken] = []
+    ahead: list[Taken] = []
 
     def note(epoch: int) -> None:
-        metrics = trainer.read(step := taken.pop(0))
+        metrics = trainer.read(step := ahead.pop(0))
         total.append(metrics["loss"])
         if log:
             log.write(epoch=epoch, step=step.step, steps=trainer.steps, **metrics)
@@ -278,9 +302,9 @@ def train(
         if trainer.step == epoch * trainer.plan.steps:
             network.train()
             learner.on_epoch_start(network, epoch)
-        taken.append(trainer.advance(batch))
+        ahead.append(trainer.advance(batch))
         ended = trainer.step == (epoch + 1) * trainer.plan.steps
-        while len(taken) > (trainer.late and not ended):
+        while len(ahead) > (trainer.late and not ended):
             note(epoch)
         if ended:
             trainer.epoch = epoch + 1

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 
 def plain(options: Any) -> dict[str, Any]:
-    """Options as they enter a key: those that are not set do not."""
-    return {k: v for k, v in dataclasses.asdict(options).items() if v is not None}
+    """Options as they enter a key: those that are not set do not, nor what came later and is
+    off."""
+    found = dataclasses.asdict(options)
+    return {k: v for k, v in found.items() if v is not None and (k, v) != ("compiled", False)}
 
 
 def regions(context: Context, kind: str) -> Step:

@@ -74,7 +74,7 @@ class Context:
     def precision(self) -> dict[str, str]:
         """That of inference, as it enters the key of what comes of it."""
         wanted = self.experiment.views.precision
-        return {} if wanted == "auto" else {"precision": wanted}
+        return {} if wanted == "fp32" else {"precision": wanted}
 
     def artefact(self, stage: Stage) -> Artefact:
         """The artefact of a stage that was computed before."""

@@ -64,6 +64,10 @@ def has_masks(context: Context, split: str) -> bool:
     return first["mask"] is not None
 
 
+def _labels(piece: shards.Slice) -> list[dict[str, Any]]:
+    return shards.read(piece, ("labels",))
+
+
 def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
     """The trained segmenter."""
     e, how = context.experiment, training(context, split)
@@ -102,6 +106,8 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
     at stride 8, which know no image labels."""
     e, probabilities = context.experiment, what != "labels"
     known = e.segment.known and what != "coarse"
+    if known and not any(row["labels"] for p in context.pieces(split) for row in _labels(p)):
+        raise InputError(f"no image of {split} has a label, so segment.known cannot hold there")
     config: dict[str, Any] = {"split": split, "scales": e.segment.scales}
     config |= {"probabilities": probabilities, **context.precision}
     config |= {"known": True} if known else {}

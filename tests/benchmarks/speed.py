@@ -8,6 +8,8 @@ of what this machine does in the same run: matrix products, copies of memory, a 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,19 +31,27 @@ from wsss.platform.data.class_maps import ClassMaps
 from wsss.platform.data.folder import Folder
 from wsss.platform.data.images import encode_png
 from wsss.platform.experiment import Network, Training, Views
+from wsss.platform.learner import Batch
 from wsss.platform.metrics import THRESHOLDS
+from wsss.platform.ops import kmeans
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.ops.random_walk import random_walk, transition
 from wsss.platform.pipeline import machine
 from wsss.platform.progress import Silent
 from wsss.platform.runs import SpeedRecord, SpeedRow, write_json
-from wsss.platform.stages import cluster, clustering, labels, maps, score, stream, train
+from wsss.platform.stages import cluster, clustering, labels, maps, score, train
 from wsss.platform.store import Artefact, Store
 
 CLASSES = 20
 SCALES = (1.0, 0.5, 1.5, 2.0)
-MANY = 96
-"""Images."""
+WAVES = 3
+"""How often each core gets a slice of images in the larger of two calls."""
+TRAINING = """
+import sys
+from pathlib import Path
+import speed
+print(*speed.trained(speed.Bench(Path(sys.argv[1])), sys.argv[2]))
+"""
 
 
 @dataclass
@@ -67,11 +77,23 @@ class Bench:
     def actors(self) -> int:
         return cluster.gpus() or cluster.cores()
 
+    @property
+    def few(self) -> int:
+        """Images: a slice for each core."""
+        return shards.ROWS_PER_GROUP * cluster.cores()
+
+    @property
+    def many(self) -> int:
+        """Images: some slices for each core."""
+        return WAVES * self.few
+
     @cached_property
     def files(self) -> list[Path]:
         """JPEG files of 500 x 375 pixels."""
-        photographs(self.folder / "photos", MANY)
-        return sorted((self.folder / "photos" / "images").glob("*.jpg"))
+        images = self.folder / "photos" / "images"
+        if not images.exists():
+            photographs(self.folder / "photos", self.many)
+        return sorted(images.glob("*.jpg"))
 
     @cached_property
     def pieces(self) -> list[shards.Slice]:
@@ -84,7 +106,9 @@ class Bench:
 
     @cached_property
     def flops(self) -> dict[str, float]:
-        """Floating-point operations a second of large matrix products, by precision."""
+        """Floating-point operations a second of large matrix products, by precision; fp32 as
+        convolutions compute it, which is TF32 on a GPU."""
+        torch.backends.cuda.matmul.allow_tf32 = True
         found = {}
         for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
             one = torch.rand(4096 if self.cuda else 2048, device=self.device).to(kind)
@@ -126,9 +150,12 @@ def line(row: SpeedRow) -> str:
     return f"{row.stage:40} {row.ours:9.2f} {peer} {ratio}  {limit} ({row.unit})"
 
 
-def later(run: Callable[[int], float], small: int, large: int) -> float:
-    """Work a second after the start: what the larger of two calls does and takes more."""
-    return (large - small) / (run(large) - run(small))
+def later(run: Callable[[int], float], b: Bench) -> float:
+    """Images a second after the start: what the larger of two calls does and takes more."""
+    extra = run(b.many) - run(b.few)
+    if extra <= 0:
+        raise RuntimeError(f"{b.many} images take no longer than {b.few}: raise speed.WAVES")
+    return (b.many - b.few) / extra
 
 
 def took(action: Callable[[], object]) -> float:
@@ -137,16 +164,24 @@ def took(action: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def ready(b: Bench, precision: str, batch: int, side: int) -> train.Trainer:
-    """A training worker as Ray Train makes it."""
+def shape(b: Bench) -> tuple[int, int, tuple[int, int]]:
+    """Images a step, the crop's side, the range of the long side."""
+    batch, side = (16, 512) if b.cuda else (8, 320)
+    return batch, side, (side * 5 // 8, side * 5 // 4)
+
+
+def trained(b: Bench, precision: str) -> tuple[float, int]:
+    """In a process of its own with a training worker's environment: images a second of three
+    epochs after the first, and floating-point operations of an image."""
+    batch, side, long = shape(b)
     job = train.Job(
         learner=CAM(CAM.Config()),
         network=Network(backbone=b.backbone),
         training=Training(
             batch_size=batch,
             crop=side,
-            resize=(side * 5 // 8, side * 5 // 4),
-            epochs=1000,
+            resize=long,
+            epochs=3,
             precision=precision,
             lr=0.01,
             compiled=b.cuda,
@@ -156,31 +191,35 @@ def ready(b: Bench, precision: str, batch: int, side: int) -> train.Trainer:
         seed=0,
         metrics="",
     )
-    return train.Trainer(job, torch.device(b.device), 0, 1)
+    torch.set_num_threads(cluster.cores())
+    trainer = train.Trainer(job, torch.device(b.device), 0, 1)
+    advance, ends, work = trainer.advance, [], 0
+
+    def counted(batch: Batch) -> train.Taken:
+        nonlocal work
+        trainer.advance = advance  # type: ignore[method-assign]
+        with FlopCounterMode(display=False) as counter:
+            taken = advance(batch)
+        work = counter.get_total_flops()
+        return taken
+
+    trainer.advance = counted  # type: ignore[method-assign]
+    train.train(trainer, None, lambda *_: ends.append(time.perf_counter()))
+    rate = 2 * trainer.plan.steps * batch / (ends[2] - ends[0])
+    return rate, work // batch
 
 
 def bench_training(b: Bench) -> None:
-    """Training steps with what feeds them."""
-    batch, side, steps = (16, 512, 60) if b.cuda else (8, 320, 12)
-    long = (side * 5 // 8, side * 5 // 4)
-    peer = peer_networks.train(b.files, b.backbone, CLASSES, long, side, batch, steps, b.device)
+    """Training with what feeds it."""
+    batch, side, long = shape(b)
+    peer = peer_networks.train(b.files, b.backbone, CLASSES, long, side, batch, b.device)
     for precision in ("fp32", "bf16"):
-        trainer = ready(b, precision, batch, side)
-        trainer.network.train()
-        began, work = 0.0, 0
-        for number, (_, data) in enumerate(stream.batches(trainer.plan, range(1000))):
-            if number == 3:
-                began = time.perf_counter()
-            if number == steps + 3:
-                break
-            if number == 2:
-                with FlopCounterMode(display=False) as counted:
-                    trainer.update(data)
-                work = counted.get_total_flops()
-            else:
-                trainer.update(data)
-        rate = batch * steps / (time.perf_counter() - began)
-        share = rate / batch * work / b.flops[precision]
+        words = [sys.executable, "-c", TRAINING, str(b.folder), precision]
+        path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        own = {**os.environ, **cluster.ENVIRONMENT, "PYTHONPATH": path}
+        said = subprocess.run(words, env=own, capture_output=True, text=True, check=True).stdout
+        rate, work = (float(word) for word in said.split()[-2:])
+        share = rate * work / b.flops[precision]
         name = f"train cam, {b.backbone}, {side} pixels, {precision}"
         b.add(name, "images/s", rate, peer, limit=share, bound=f"{precision} products")
 
@@ -189,7 +228,7 @@ def bench_inference(b: Bench) -> None:
     """Class maps at four scales with mirror images."""
     out = b.folder / "peer"
     out.mkdir()
-    peer = peer_networks.infer(b.files[:18], b.backbone, CLASSES, SCALES, out, b.device)
+    peer = peer_networks.infer(b.files[: b.few], b.backbone, CLASSES, SCALES, out, b.device)
     method, network = CAM(CAM.Config()), Network(backbone=b.backbone)
     torch.save(train.build(network, method, CLASSES, 0).state_dict(), b.folder / "network.pt")
     probe = train.build(network, method, CLASSES, 0).eval()
@@ -215,7 +254,7 @@ def bench_inference(b: Bench) -> None:
             chosen = b.pieces[: count // 16]
             return took(lambda: maps.infer(Path(job.folder), job, chosen, lambda d, n: None))
 
-        rate = later(run, 32, MANY)
+        rate = later(run, b)
         share = rate * counted.get_total_flops() / b.flops[precision]
         name = f"class maps, {b.backbone}, 4 scales, {precision}"
         b.add(name, "images/s", rate, peer, limit=share, bound=f"{precision} products")
@@ -226,7 +265,8 @@ def bench_clustering(b: Bench, rows: int = 60_000, width: int = 1280, count: int
     (b.folder / "features").mkdir()
     paths = feature_files(b.folder / "features", rows, width, 16)
     whole = torch.from_numpy(np.concatenate([np.load(p) for p in paths])).float()
-    halves = [part.to(b.device) for part in whole.chunk(2)]
+    device = "cuda" if kmeans.on_gpu() else "cpu"
+    halves = [part.to(device) for part in whole.chunk(2)]
     generator = torch.Generator().manual_seed(0)
 
     def of_peer() -> None:
@@ -238,10 +278,12 @@ def bench_clustering(b: Bench, rows: int = 60_000, width: int = 1280, count: int
     centers = some_centers(holders, width)
     round_ = b.clock(lambda: holders.totals(centers, False), 5)
     holders.close()
-    share = 4 * rows * width * count / round_ / b.flops["fp32"]  # distances and sums
-    name = f"k-means, {rows:,} features of {width}, K {count}"
-    peer = 1 / b.clock(of_peer)
-    b.add(name, "rounds/s", 1 / round_, peer, limit=share, bound="fp32 products")
+    name = f"k-means on {device}, {rows:,} x {width}, K {count}"
+    limit: dict[str, Any] = {}
+    if device == b.device:  # distances and sums
+        share = 4 * rows * width * count / round_ / b.flops["fp32"]
+        limit = {"limit": share, "bound": "fp32 products"}
+    b.add(name, "rounds/s", 1 / round_, 1 / b.clock(of_peer), **limit)
 
 
 def kept_maps(b: Bench) -> list[Path]:
@@ -285,7 +327,7 @@ def bench_crf(b: Bench) -> None:
     def theirs(count: int) -> float:
         return took(lambda: peer_steps.crf(b.files[:count], b.folder / "kept", cores))
 
-    rate, peer = later(ours, 32, MANY), later(theirs, 32, MANY)
+    rate, peer = later(ours, b), later(theirs, b)
     b.add("DenseCRF, 3 labels, 10 steps", "images/s", rate, peer)
 
 
@@ -317,7 +359,7 @@ def bench_scoring(b: Bench) -> None:
         of_ten = took(lambda: peer_steps.curve(stems, b.folder / "kept", those, 3, share))
         return of_ten * len(THRESHOLDS) / len(share)
 
-    rate, peer = later(ours, 32, MANY), 16 / theirs(16)
+    rate, peer = later(ours, b), 16 / theirs(16)
     b.add("mIoU at 100 thresholds", "images/s", rate, peer)
 
 
@@ -326,11 +368,9 @@ def bench_walk(b: Bench, height: int = 47, width: int = 62) -> None:
     generator = torch.Generator().manual_seed(0)
     found = torch.rand(2, height, width, generator=generator).to(b.device)
     edge = (torch.rand(height, width, generator=generator) ** 3).to(b.device)
-    matrix = transition(edge[None])
-    dense = matrix.to_dense()
     ours = b.clock(lambda: random_walk(found, edge), 5)
-    peer = took(lambda: peer_steps.walk(found, dense, edge).sum().item())
-    moved = 256 * (matrix.values().numel() * 12 + 4 * found.numel() * 4)
+    peer = b.clock(lambda: peer_steps.walk(found, edge))
+    moved = 256 * (transition(edge[None]).values().numel() * 12 + 4 * found.numel() * 4)
     share = moved / ours / b.bandwidth
     name = f"random walk, {height} x {width}, 2 maps"
     b.add(name, "images/s", 1 / ours, 1 / peer, limit=share, bound="a copy's bytes")

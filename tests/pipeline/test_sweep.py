@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,26 @@ def test_what_cannot_be_resumed_is_one_sentence(job: Any) -> None:
         run(job.store, sweep, "busy", "command", Silent())
 
 
-def test_trials_that_do_not_fit_the_memory_wait(job: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(cluster, "TRIAL_BYTES", 1 << 50)  # one takes all that there is
+@pytest.mark.parametrize("fit", [1, 3])
+def test_trials_that_do_not_fit_the_memory_wait(
+    job: Any, monkeypatch: Any, tmp_path: Path, fit: int
+) -> None:
+    def trial(store: object, wanted: object, point: dict[str, float], *rest: Any) -> dict[str, Any]:
+        (tmp_path / str(point["lpcam.mu_f"])).touch()
+        end = time.monotonic() + 5
+        while len(list(tmp_path.iterdir())) < 3 and time.monotonic() < end:
+            time.sleep(0.05)
+        seen = len(list(tmp_path.iterdir()))
+        return {"value": seen / 4, "score": None, "error": None, "cached": True, "seconds": 1.0}
+
+    cluster.connect()
+    monkeypatch.setattr(cluster, "TRIAL_BYTES", max(cluster._rooms()) // fit)
+    monkeypatch.setattr("wsss.platform.sweep.run_trial", trial)
     space = {"lpcam.mu_f": [0.55, 0.65, 0.75]}
-    record = run(
-        job.store, Sweep(base=job.experiment, space=space, concurrent=3), "waits", "", Silent()
-    )
-    assert [t.status for t in record.trials] == ["done"] * 3
+    wanted = Sweep(base=job.experiment, space=space, concurrent=3)
+    record = run(job.store, wanted, f"fit-{fit}", "command", Silent())
+    seen = sorted(4 * t.value for t in record.trials if t.value is not None)
+    assert seen == ([1, 2, 3] if fit == 1 else [3, 3, 3])
 
 
 def test_a_sweep_in_which_all_fail_says_why_and_can_be_tried_again(job: Any) -> None:

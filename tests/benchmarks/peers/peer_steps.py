@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from peers.peer_images import read
 from pydensecrf import densecrf
 from wsss.platform.ops.crf import CRFS
+from wsss.platform.ops.random_walk import transition
 
 
 def cluster(
@@ -40,7 +41,7 @@ def _crf_of(job: tuple[Path, Path]) -> str:
     file, out = job
     image, crf = read(file).copy(), CRFS["irn"]
     kept: dict[str, Any] = np.load(out / f"{file.stem}.npy", allow_pickle=True).item()
-    planes = np.pad(kept["cam"], ((1, 0), (0, 0), (0, 0)), constant_values=0.5)
+    planes = np.pad(kept["high_res"], ((1, 0), (0, 0), (0, 0)), constant_values=0.5)
     seed = planes.argmax(0)
     height, width = image.shape[:2]
     labels = len(planes)
@@ -89,8 +90,9 @@ def curve(
     return out
 
 
-def walk(maps: torch.Tensor, matrix: torch.Tensor, edge: torch.Tensor) -> torch.Tensor:
+def walk(maps: torch.Tensor, edge: torch.Tensor) -> torch.Tensor:
     """The random walk as the 256th power of a dense matrix, by eight squarings."""
+    matrix = transition(edge[None]).to_dense()
     for _ in range(8):
         matrix = matrix @ matrix
     return (matrix @ (maps * (1 - edge)).flatten(1).T).T.reshape(maps.shape)
