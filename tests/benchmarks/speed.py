@@ -31,7 +31,6 @@ from wsss.platform.data.class_maps import ClassMaps
 from wsss.platform.data.folder import Folder
 from wsss.platform.data.images import encode_png
 from wsss.platform.experiment import Network, Training, Views
-from wsss.platform.learner import Batch
 from wsss.platform.metrics import THRESHOLDS
 from wsss.platform.ops import kmeans
 from wsss.platform.ops.crf import CRFS
@@ -50,7 +49,7 @@ TRAINING = """
 import sys
 from pathlib import Path
 import speed
-print(*speed.trained(speed.Bench(Path(sys.argv[1])), sys.argv[2]))
+print(speed.trained(speed.Bench(Path(sys.argv[1])), sys.argv[2]))
 """
 
 
@@ -75,6 +74,7 @@ class Bench:
 
     @property
     def actors(self) -> int:
+        cluster.connect()
         return cluster.gpus() or cluster.cores()
 
     @property
@@ -170,9 +170,9 @@ def shape(b: Bench) -> tuple[int, int, tuple[int, int]]:
     return batch, side, (side * 5 // 8, side * 5 // 4)
 
 
-def trained(b: Bench, precision: str) -> tuple[float, int]:
+def trained(b: Bench, precision: str) -> float:
     """In a process of its own with a training worker's environment: images a second of three
-    epochs after the first, and floating-point operations of an image."""
+    epochs after the first."""
     batch, side, long = shape(b)
     job = train.Job(
         learner=CAM(CAM.Config()),
@@ -192,21 +192,18 @@ def trained(b: Bench, precision: str) -> tuple[float, int]:
         metrics="",
     )
     torch.set_num_threads(cluster.cores())
-    trainer = train.Trainer(job, torch.device(b.device), 0, 1)
-    advance, ends, work = trainer.advance, [], 0
-
-    def counted(batch: Batch) -> train.Taken:
-        nonlocal work
-        trainer.advance = advance  # type: ignore[method-assign]
-        with FlopCounterMode(display=False) as counter:
-            taken = advance(batch)
-        work = counter.get_total_flops()
-        return taken
-
-    trainer.advance = counted  # type: ignore[method-assign]
+    trainer, ends = train.Trainer(job, torch.device(b.device), 0, 1), []
     train.train(trainer, None, lambda *_: ends.append(time.perf_counter()))
-    rate = 2 * trainer.plan.steps * batch / (ends[2] - ends[0])
-    return rate, work // batch
+    return 2 * trainer.plan.steps * batch / (ends[2] - ends[0])
+
+
+def work(b: Bench, *views: tuple[int, int]) -> int:
+    """Floating-point operations of class scores of views of such heights and widths."""
+    network = train.build(Network(backbone=b.backbone), CAM(CAM.Config()), CLASSES, 0).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        for height, width in views:
+            network(torch.zeros(1, 3, height, width))
+    return counter.get_total_flops()
 
 
 def bench_training(b: Bench) -> None:
@@ -218,8 +215,8 @@ def bench_training(b: Bench) -> None:
         path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         own = {**os.environ, **cluster.ENVIRONMENT, "PYTHONPATH": path}
         said = subprocess.run(words, env=own, capture_output=True, text=True, check=True).stdout
-        rate, work = (float(word) for word in said.split()[-2:])
-        share = rate * work / b.flops[precision]
+        rate = float(said.split()[-1])
+        share = rate * 3 * work(b, (side, side)) / b.flops[precision]  # backwards is twice forwards
         name = f"train cam, {b.backbone}, {side} pixels, {precision}"
         b.add(name, "images/s", rate, peer, limit=share, bound=f"{precision} products")
 
@@ -231,10 +228,7 @@ def bench_inference(b: Bench) -> None:
     peer = peer_networks.infer(b.files[: b.few], b.backbone, CLASSES, SCALES, out, b.device)
     method, network = CAM(CAM.Config()), Network(backbone=b.backbone)
     torch.save(train.build(network, method, CLASSES, 0).state_dict(), b.folder / "network.pt")
-    probe = train.build(network, method, CLASSES, 0).eval()
-    with FlopCounterMode(display=False) as counted, torch.inference_mode():
-        for scale in SCALES:
-            probe(torch.zeros(2, 3, round(375 * scale), round(500 * scale)))
+    of_image = 2 * work(b, *((round(375 * scale), round(500 * scale)) for scale in SCALES))
     for precision in ("fp32", "bf16"):
         job = maps.Job(
             host=method,
@@ -255,7 +249,7 @@ def bench_inference(b: Bench) -> None:
             return took(lambda: maps.infer(Path(job.folder), job, chosen, lambda d, n: None))
 
         rate = later(run, b)
-        share = rate * counted.get_total_flops() / b.flops[precision]
+        share = rate * of_image / b.flops[precision]
         name = f"class maps, {b.backbone}, 4 scales, {precision}"
         b.add(name, "images/s", rate, peer, limit=share, bound=f"{precision} products")
 
