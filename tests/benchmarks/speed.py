@@ -236,9 +236,7 @@ def bench_inference(b: Bench) -> None:
             network=network,
             classes=CLASSES,
             weights=str(b.folder / "network.pt"),
-            views=Views(
-                scales=SCALES, precision=precision, actors=cluster.gpus() or cluster.cores()
-            ),
+            views=Views(scales=SCALES, precision=precision, actors=b.actors),
             folder=str(b.folder / f"maps-{precision}"),
             keep_features=False,
         )
