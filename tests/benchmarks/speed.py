@@ -2,7 +2,7 @@
 
 Ours are the product's stages as commands run them, Ray included, each after its start (what a
 second, longer call takes more). The other way is stated again in `peers`. The share of the limit is
-of what this machine does in the same run: matrix products, copies of memory, a bare loop.
+of what this machine does in the same run: large convolutions, copies of memory.
 """
 
 from __future__ import annotations
@@ -106,14 +106,17 @@ class Bench:
 
     @cached_property
     def flops(self) -> dict[str, float]:
-        """Floating-point operations a second of large matrix products, by precision; fp32 as
-        convolutions compute it, which is TF32 on a GPU."""
-        torch.backends.cuda.matmul.allow_tf32 = True
+        """Floating-point operations a second of large convolutions, by precision; in fp32 those
+        of a GPU are TF32, as in networks."""
         found = {}
         for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-            one = torch.rand(4096 if self.cuda else 2048, device=self.device).to(kind)
-            square = one[:, None] * one[None]
-            found[name] = 2 * len(one) ** 3 / self.clock(lambda s=square: s @ s, 5)  # type: ignore[misc]
+            conv = torch.nn.Conv2d(512, 512, 3, padding=1, bias=False)
+            conv = conv.to(self.device, kind, memory_format=torch.channels_last)
+            x = torch.randn(8, 512, 64, 64, device=self.device, dtype=kind)
+            x = x.to(memory_format=torch.channels_last)
+            with torch.no_grad():
+                took = self.clock(lambda c=conv, x=x: c(x), 5)  # type: ignore[misc]
+            found[name] = 2 * x.numel() * conv.weight.numel() / len(conv.weight) / took
         return found
 
     @cached_property
@@ -218,7 +221,7 @@ def bench_training(b: Bench) -> None:
         rate = float(said.split()[-1])
         share = rate * 3 * work(b, (side, side)) / b.flops[precision]  # backwards is twice forwards
         name = f"train cam, {b.backbone}, {side} pixels, {precision}"
-        b.add(name, "images/s", rate, peer, limit=share, bound=f"{precision} products")
+        b.add(name, "images/s", rate, peer, limit=share, bound=f"{precision} convolutions")
 
 
 def bench_inference(b: Bench) -> None:
@@ -249,7 +252,7 @@ def bench_inference(b: Bench) -> None:
         rate = later(run, b)
         share = rate * of_image / b.flops[precision]
         name = f"class maps, {b.backbone}, 4 scales, {precision}"
-        b.add(name, "images/s", rate, peer, limit=share, bound=f"{precision} products")
+        b.add(name, "images/s", rate, peer, limit=share, bound=f"{precision} convolutions")
 
 
 def bench_clustering(b: Bench, rows: int = 60_000, width: int = 1280, count: int = 12) -> None:
@@ -274,7 +277,7 @@ def bench_clustering(b: Bench, rows: int = 60_000, width: int = 1280, count: int
     limit: dict[str, Any] = {}
     if device == b.device:  # distances and sums
         share = 4 * rows * width * count / round_ / b.flops["fp32"]
-        limit = {"limit": share, "bound": "fp32 products"}
+        limit = {"limit": share, "bound": "fp32 convolutions"}
     b.add(name, "rounds/s", 1 / round_, 1 / b.clock(of_peer), **limit)
 
 
