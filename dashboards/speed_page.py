@@ -61,6 +61,11 @@ def ratio(row: SpeedRow) -> float | None:
     return row.ours / row.peer if row.peer else None
 
 
+def _dash(number: int) -> str:
+    """Another one where colours begin again."""
+    return DASHES[(number + number // len(COLOURS)) % len(DASHES)]
+
+
 def history(records: Sequence[SpeedRecord]) -> Figure:
     """The ratio of each stage over time, on one machine.
 
@@ -78,7 +83,7 @@ def history(records: Sequence[SpeedRecord]) -> Figure:
                 y=[value for _, value in found],
                 mode="lines+markers",
                 name=text_of(stage),
-                line={"color": COLOURS[k % len(COLOURS)], "dash": DASHES[k % len(DASHES)]},
+                line={"color": COLOURS[k % len(COLOURS)], "dash": _dash(k)},
             )
         )
     layout = {
