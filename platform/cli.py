@@ -203,7 +203,12 @@ def _sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 def _trials(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--split", default="train", help="split of the objective (best mIoU)")
     sub.add_argument("--repeats", type=int, default=1, help="seeds of each point, from --seed on")
-    sub.add_argument("--concurrent", type=int, default=2, help="trials side by side")
+    sub.add_argument(
+        "--concurrent",
+        type=int,
+        default=2,
+        help="trials side by side; what does not fit the memory waits",
+    )
     sub.add_argument("--retries", type=int, default=0, help="further tries of a trial that fails")
     sub.add_argument(
         "--resume", action="store_true", help="go on with a sweep that was broken off or failed"
