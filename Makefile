@@ -3,7 +3,7 @@
 # make check  ruff, mypy and the import rules
 # make fuzz   damaged files and hostile words, twelve times as many as in the tests: half an hour
 #             on two busy cores
-# make test-cluster  whole jobs on several nodes, in a bucket, and under faults: takes long
+# make test-cluster  whole jobs on several nodes, in a bucket, and under faults: an hour
 # make audit  known holes of what requirements.lock pins; needs the internet
 # make bench  each stage beside the way it is usually run, in one table; kept for the dashboard
 

@@ -39,21 +39,32 @@ def learner_of(name: str) -> Learner:
     return cls(cls.Config())
 
 
-def _training(name: str, rounds: int) -> tuple[float, float]:
-    """In a process of its own: seconds a step of one learner, and its peak resident memory, GiB."""
-    torch.set_num_threads(cluster.cores())
+def stepping(learner: Learner, network: Network, training: Training, classes: int) -> Trainer:
+    """A training without data, past every warm-up."""
     job = Job(
-        learner=learner_of(name),
-        network=Network(backbone="mobilenet_v2", frozen_stages=4 if name == "boundaries" else 2),
-        training=Training(batch_size=IMAGES, crop=SIDE, epochs=100, precision="fp32", lr=1e-3),
-        classes=CLASSES,
-        slices=(shards.Slice("none", 0, IMAGES),),
+        learner=learner,
+        network=network,
+        training=training,
+        classes=classes,
+        slices=(shards.Slice("none", 0, training.batch_size),),
         seed=0,
         metrics="",
     )
     trainer = Trainer(job, torch.device("cpu"), 0, 1)
     trainer.network.train()
-    trainer.step = 50  # past every warm-up
+    trainer.step = 50
+    return trainer
+
+
+def _training(name: str, rounds: int) -> tuple[float, float]:
+    """In a process of its own: seconds a step of one learner, and its peak resident memory, GiB."""
+    torch.set_num_threads(cluster.cores())
+    trainer = stepping(
+        learner_of(name),
+        Network(backbone="mobilenet_v2", frozen_stages=4 if name == "boundaries" else 2),
+        Training(batch_size=IMAGES, crop=SIDE, epochs=100, precision="fp32", lr=1e-3),
+        CLASSES,
+    )
     generator = torch.Generator().manual_seed(0)
     cells = torch.arange(SIDE) // 40
     plane = (8 * cells[:, None] + cells).expand(IMAGES, SIDE, SIDE)
@@ -67,7 +78,7 @@ def _training(name: str, rounds: int) -> tuple[float, float]:
         ).softmax(1),
     )
     for _ in range(2):
-        job.learner.on_epoch_start(trainer.network, 0)
+        trainer.job.learner.on_epoch_start(trainer.network, 0)
         trainer.update(batch)
     step = seconds(lambda: trainer.update(batch), rounds)
     return step, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

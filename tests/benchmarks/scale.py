@@ -9,19 +9,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from measure import feature_files, say, seconds, some_centers
+from networks import learner_of, stepping
 from wsss.platform.data.class_maps import ClassMaps
 from wsss.platform.data.images import encode_png
-from wsss.platform.data.shards import Slice
 from wsss.platform.experiment import Network, Training
 from wsss.platform.learner import Batch
-from wsss.platform.method import methods
 from wsss.platform.ops.crf import CRFS, Refiner
 from wsss.platform.ops.random_walk import random_walk
 from wsss.platform.stages import clustering
 from wsss.platform.stages.maps import Place
 from wsss.platform.stages.score import Tally, add_image
 from wsss.platform.stages.similarity import similarities
-from wsss.platform.stages.train import Job, Trainer
 
 Case = tuple[str, str, Sequence[int], Callable[[int], Callable[[], object]]]
 """Stage, what grows, sizes, and what makes the work of a size."""
@@ -107,19 +105,9 @@ def scored(images: int, classes: int = 2) -> Callable[[], object]:
 
 def trained(name: str, classes: int, images: int = 4, side: int = 160) -> Callable[[], object]:
     """A training step of a method."""
-    cls = methods()[name]
-    job = Job(
-        learner=cls(cls.Config()),
-        network=Network(backbone="mobilenet_v2"),
-        training=Training(batch_size=images, crop=side, epochs=100, lr=1e-3),
-        classes=classes,
-        slices=(Slice("none", 0, images),),
-        seed=0,
-        metrics="",
-    )
-    trainer = Trainer(job, torch.device("cpu"), 0, 1)
-    trainer.network.train()
-    trainer.step = 50  # past every warm-up
+    network = Network(backbone="mobilenet_v2")
+    training = Training(batch_size=images, crop=side, epochs=100, lr=1e-3)
+    trainer = stepping(learner_of(name), network, training, classes)
     generator = torch.Generator().manual_seed(0)
     labels = torch.zeros(images, classes)
     labels[:, :2] = 1  # an image has as many classes, however many there are
@@ -130,7 +118,7 @@ def trained(name: str, classes: int, images: int = 4, side: int = 160) -> Callab
         valid=torch.ones(images, side, side, dtype=torch.bool),
         plane=(8 * cells[:, None] + cells).expand(images, side, side),
     )
-    job.learner.on_epoch_start(trainer.network, 0)
+    trainer.job.learner.on_epoch_start(trainer.network, 0)
     return lambda: trainer.update(batch)
 
 

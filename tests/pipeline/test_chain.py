@@ -25,6 +25,7 @@ from wsss.platform.progress import Silent
 from wsss.platform.runs import FIXED, OWN, write_json
 from wsss.platform.stages import labels
 from wsss.platform.stages.labels import Cut
+from wsss.platform.steps import segment
 from wsss.platform.store import Store
 from wsss.platform.text import score_table
 from wsss.platform.trial import Sweep
@@ -377,3 +378,17 @@ def test_imports_must_fit_the_data_set(
         assert main(change) == 2
         assert message in capsys.readouterr().err
     assert not (job.store.root / "imports" / "x.json").exists()
+
+
+def test_a_segmenter_that_knows_the_labels_says_so(job: Any, monkeypatch: Any) -> None:
+    plain = replaced(job.experiment, {"segment.network": "deeplabv2"})
+    known = replaced(plain, {"segment.known": True})
+    before, after = Pipeline(job.store, plain), Pipeline(job.store, known)
+    assert after.segmenter.key == before.segmenter.key
+    (one,), (other,) = before.labels["deeplabv2"].values(), after.labels["deeplabv2-known"].values()
+    assert one.key != other.key
+    assert "deeplabv2-known" in after.scores
+    monkeypatch.setattr(segment, "_labels", lambda piece: [{"labels": []}])
+    with pytest.raises(InputError, match=r"no image of val has a label.*segment\.known"):
+        Pipeline(job.store, known)
+    Pipeline(job.store, plain)
