@@ -90,6 +90,12 @@ class Views(Options):
     )
     batch_size: int = option(8, "images of one shape looked at together on a GPU", low=1)
     actors: int = option(0, "inference actors, 0: one a GPU, or a core", low=0)
+    kept_gib: float = option(
+        4.0,
+        "memory for the features that a clustering keeps, GiB over all nodes; what does not fit is "
+        "read again in each of its rounds",
+        low=0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,6 @@ from .maps import PLACES, read_places
 
 Drawn = Mapping[int, frozenset[str]]
 CENTERS = "centers.npz"
-LIMIT = 4 << 30
 ROWS_PER_BLOCK = 1 << 15
 BYTES_PER_HOLDER = 64 << 20  # fewer are not worth a process's start
 
@@ -256,7 +255,7 @@ def run(
     *,
     seed: int,
     workers: int | None = None,
-    limit: int = LIMIT,
+    limit: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[Set, kmeans.Result]:
     """Clusters both sides of every class.
@@ -302,10 +301,12 @@ def cluster_features(
     features: Sequence[Path],
     clustering: Clustering,
     seed: int,
+    limit: int,
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """The clustering stage: centres of each class in `folder`, and a log of each set."""
-    found = run([str(p) for p in features], clustering, seed=seed, progress=progress)
+    """The clustering stage: centres of each class in `folder`, and a log of each set; `limit` as
+    in `run`."""
+    found = run([str(p) for p in features], clustering, seed=seed, limit=limit, progress=progress)
     centers: dict[str, Any] = {f"{n}-{side}": r.centers for (n, side), r in found.items()}
     np.savez(folder / CENTERS, **centers)
     sides = ("foreground", "context")

@@ -225,6 +225,7 @@ def centers(context: Context, method: PrototypeMethod, maps: Stage) -> Step:
             context.artefact(maps).files(".npy"),
             method.clustering,
             seed,
+            int(context.experiment.views.kept_gib * 2**30),
             lambda d, n: context.progress.update(f"round {d} of at most {n}", 0, 0),
         )
 

@@ -1,8 +1,8 @@
 """Speed and memory, as ratios measured side by side in one run.
 
     make bench                                        the table beside what is run today
-    .venv/bin/python tests/benchmarks/bench.py NAME   one: table, scale, stream, clustering, memory,
-                                                      thresholds, cached, methods,
+    .venv/bin/python tests/benchmarks/bench.py NAME   one: table, scale, stream, clustering, peaks,
+                                                      kept, thresholds, cached, methods,
                                                       superpixels, walk, crf, chain, coco,
                                                       trials, shared, nodes, concurrent,
                                                       records, store, recovery, pages;
@@ -16,11 +16,11 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import dashboard
 import load
+import memory
 import networks
 import numpy as np
 import scale
@@ -29,7 +29,7 @@ import speed
 import storage
 import sweeps
 import torch
-from measure import feature_files, photographs, say, seconds, some_centers
+from measure import KEPT, feature_files, photographs, say, seconds, some_centers
 from wsss.platform import datasets
 from wsss.platform.data.folder import Folder
 from wsss.platform.data.transforms import Crop
@@ -85,7 +85,7 @@ def bench_clustering(
     single = _one_faiss_call(paths)
     cluster.connect()
     files = [str(p) for p in paths]
-    holders = clustering.Holders(files, 0.5, cluster.cores(), clustering.LIMIT)
+    holders = clustering.Holders(files, 0.5, cluster.cores(), KEPT)
     centers = some_centers(holders, width)
     holders.totals(centers, False)
     ours = seconds(lambda: holders.totals(centers, False), rounds)
@@ -100,32 +100,6 @@ def _one_faiss_call(paths: list[Path]) -> float:
     whole = np.concatenate([np.load(p, allow_pickle=False) for p in paths]).astype(np.float32)
     kmeans.faiss.omp_set_num_threads(cluster.cores())
     return seconds(lambda: kmeans.assign(whole, whole[:12].copy()), 5)
-
-
-def bench_memory(folder: Path, rows: int = 2_000_000, width: int = 2048) -> None:
-    """Peak memory of the holders on more features than they may keep."""
-    paths = feature_files(folder, rows, width, 64)
-    limit = 1 << 30
-    cluster.connect()
-    workers = cluster.cores()
-    began = time.perf_counter()
-    holders = clustering.Holders([str(p) for p in paths], 0.5, workers, limit)
-    centers = some_centers(holders, width)
-    for _ in range(2):
-        totals = holders.totals(centers, False)
-        centers = {
-            s: (t.sums / np.maximum(t.counts, 1)[:, None]).astype(np.float32)
-            for s, t in totals.items()
-        }
-    peak = holders.peak_bytes() / 2**30
-    counted = sum(int(t.counts.sum()) for t in totals.values())
-    holders.close()
-    size = rows * width * 2 / 2**30
-    say(
-        f"memory: {counted} vectors of {width} ({size:.1f} GiB), limit {limit / 2**30:.0f} GiB: "
-        f"private memory at most {peak:.2f} GiB a holder, "
-        f"2 rounds in {time.perf_counter() - began:.0f} s"
-    )
 
 
 def bench_thresholds(folder: Path, images: int = 20) -> None:
@@ -176,7 +150,8 @@ BENCHES = {
     "scale": scale.bench_scale,
     "stream": bench_stream,
     "clustering": bench_clustering,
-    "memory": bench_memory,
+    "peaks": memory.bench_peaks,
+    "kept": memory.bench_kept,
     "thresholds": bench_thresholds,
     "cached": bench_cached,
     "methods": networks.bench_methods,

@@ -13,9 +13,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from wsss.platform.data import class_maps
+from wsss.platform.experiment import Views
 from wsss.platform.ops import kmeans
 from wsss.platform.stages import clustering
 from wsss.platform.stages.maps import Place
+
+KEPT = int(Views().kept_gib * 2**30)
+"""Bytes of features that a clustering keeps."""
 
 
 def say(text: str) -> None:

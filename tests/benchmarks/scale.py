@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import feature_files, say, seconds, some_centers
+from measure import KEPT, feature_files, say, seconds, some_centers
 from networks import learner_of, stepping
 from wsss.platform.data.class_maps import ClassMaps
 from wsss.platform.data.images import encode_png
@@ -48,7 +48,7 @@ def clustered(folder: Path, rows: int, count: int, width: int = 256) -> Callable
     place = folder / f"features-{rows}-{count}"
     place.mkdir()
     files = [str(p) for p in feature_files(place, rows, width, 1)]
-    holders = clustering.Holders(files, 0.5, 1, clustering.LIMIT)
+    holders = clustering.Holders(files, 0.5, 1, KEPT)
     start = some_centers(holders, width)
     rng = np.random.default_rng(0)
     centers = {s: rng.random((count, width), np.float32) for s in start}

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import feature_files, photographs, say, seconds, some_centers
+from measure import KEPT, feature_files, photographs, say, seconds, some_centers
 from peers import peer_networks, peer_steps
 from torch.utils.flop_counter import FlopCounterMode
 from wsss.methods.cam import CAM
@@ -269,7 +269,7 @@ def bench_clustering(b: Bench, rows: int = 60_000, width: int = 1280, count: int
             peer_steps.cluster(half, count, 1, generator)
 
     cluster.connect()
-    holders = clustering.Holders([str(p) for p in paths], 0.5, cluster.cores(), clustering.LIMIT)
+    holders = clustering.Holders([str(p) for p in paths], 0.5, cluster.cores(), KEPT)
     centers = some_centers(holders, width)
     round_ = b.clock(lambda: holders.totals(centers, False), 5)
     holders.close()

@@ -109,12 +109,31 @@ def test_class_maps_are_of_the_labels(job: Any) -> None:
 def test_clustering_does_not_depend_on_the_number_of_workers(job: Any) -> None:
     files = [str(p) for p in artefact(job, job.pipeline.host_maps["train"]).files(".npy")]
     how = replace(job.pipeline.localizer.clustering, clusters=5)
-    one = clustering.run(files, how, seed=3, workers=1)
+    one = clustering.run(files, how, seed=3, workers=1, limit=1 << 30)
     three = clustering.run(files, how, seed=3, workers=3, limit=0)
     assert one.keys() == three.keys()
     for s in one:
         assert np.array_equal(one[s].centers, three[s].centers)
         assert np.array_equal(one[s].counts, three[s].counts)
+
+
+def test_a_clustering_keeps_what_it_may(
+    job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[int] = []
+
+    class Recorded(clustering.Holders):
+        def __init__(self, files: Any, threshold: float, count: int, limit: int, *rest: Any):
+            limits.append(limit)
+            super().__init__(files, threshold, count, limit, *rest)
+
+    monkeypatch.setattr(clustering, "Holders", Recorded)
+    told = replace(job.experiment.views, kept_gib=0.25)
+    steps = Pipeline(job.store, replace(job.experiment, views=told)).steps
+    (step,) = (s for s in steps if s.stage.name == "centers")
+    assert step.stage.key == artefact(job, step.stage).key
+    step.compute(tmp_path)
+    assert limits == [1 << 28]
 
 
 def test_scores_equal_the_slow_way(job: Any) -> None:
