@@ -27,6 +27,9 @@ from .train import build
 
 NO_NUMBER = -1
 """In place of the error number of the disk where the input is wrong."""
+MOST_BLOCKS, BLOCKS_PER_ACTOR = 1024, 8
+"""An actor's call takes a block of slices: one slice where there are few; of many, Ray Data's
+scheduling would take longer for each the more there are."""
 Answer = dict[str, NDArray[Any]]
 M = TypeVar("M", bound=Trainable)
 
@@ -121,6 +124,15 @@ class Guard:
         return {k: np.array([v]) for k, v in done.items()}
 
 
+def _images(row: dict[str, Any]) -> int:
+    """The images of an answer, or its error."""
+    if row["errno"] == NO_NUMBER:
+        raise InputError(str(row["error"]))
+    if row["error"]:
+        raise OSError(int(row["errno"]), str(row["error"]))
+    return int(row["rows"])
+
+
 def run(
     actor: Callable[[Any], Actor],
     job: object,
@@ -145,8 +157,9 @@ def run(
 
     total = sum(p.rows for p in pieces)
     gpu = cluster.gpus() > 0
+    blocks = min(len(pieces), max(MOST_BLOCKS, BLOCKS_PER_ACTOR * actors))
     results = ray.data.from_items(
-        [asdict(p) for p in pieces], override_num_blocks=len(pieces)
+        [asdict(p) for p in pieces], override_num_blocks=blocks
     ).map_batches(
         Guard,
         fn_constructor_args=(actor, job),
@@ -157,11 +170,7 @@ def run(
     )
     done = 0
     for row in results.iter_rows():
-        if row["errno"] == NO_NUMBER:
-            raise InputError(str(row["error"]))
-        if row["error"]:
-            raise OSError(int(row["errno"]), str(row["error"]))
-        done += int(row["rows"])
+        done += _images(row)
         progress(done, total)
     if done != total:
         raise RuntimeError(f"inference returned {done} of {total} images")

@@ -1,8 +1,8 @@
 """Speed and memory, as ratios measured side by side in one run.
 
     make bench                                        the table beside what is run today
-    .venv/bin/python tests/benchmarks/bench.py NAME   one: table, scale, stream, clustering, peaks,
-                                                      kept, thresholds, cached, methods,
+    .venv/bin/python tests/benchmarks/bench.py NAME   one: table, scale, stream, clustering, stages,
+                                                      driver, kept, thresholds, cached, methods,
                                                       superpixels, walk, crf, chain, coco,
                                                       trials, shared, nodes, concurrent,
                                                       records, store, recovery, pages;
@@ -20,12 +20,12 @@ from pathlib import Path
 
 import dashboard
 import load
-import memory
 import networks
 import numpy as np
 import scale
 import sharding
 import speed
+import stages
 import storage
 import sweeps
 import torch
@@ -150,8 +150,9 @@ BENCHES = {
     "scale": scale.bench_scale,
     "stream": bench_stream,
     "clustering": bench_clustering,
-    "peaks": memory.bench_peaks,
-    "kept": memory.bench_kept,
+    "stages": stages.bench_stages,
+    "driver": stages.bench_driver,
+    "kept": stages.bench_kept,
     "thresholds": bench_thresholds,
     "cached": bench_cached,
     "methods": networks.bench_methods,

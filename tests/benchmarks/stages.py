@@ -1,0 +1,212 @@
+"""Benchmarks of whole stages: memory beside the field that bounds it, time and disk an image and
+what that comes to for many, what one driver hands out, a clustering of more features than may be
+kept. See bench.py."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from load import Peak
+from measure import feature_files, photographs, say, seconds, some_centers
+from wsss.platform import datasets
+from wsss.platform.data import shards
+from wsss.platform.data.folder import Folder
+from wsss.platform.data.images import encode_png
+from wsss.platform.experiment import experiment
+from wsss.platform.pipeline import Pipeline
+from wsss.platform.progress import Silent
+from wsss.platform.stages import cluster, clustering, inference
+from wsss.platform.store import Artefact, Store
+
+FIELDS = {
+    "network": "training.batch_size, training.crop",
+    "maps": "views.scales, views.batch_size on a GPU",
+    "centers": "views.kept_gib",
+    "similarities": "views.scales",
+    "boundaries": "refine.training.batch_size, refine.training.crop",
+    "segmenter": "segment.training.batch_size, segment.training.crop",
+}
+"""What bounds the memory of a stage; all others hold one image, or one group of 16, at a time."""
+CHAIN = {
+    "network.backbone": "mobilenet_v2",
+    "training.split": "train",
+    "training.epochs": 1,
+    "views.scales": (1.0, 0.5),
+    "scoring.splits": ("train",),
+    "refine.kind": "irn",
+    "refine.threshold": 0.3,
+    "refine.final": 0.3,
+    "refine.training.epochs": 1,
+    "segment.network": "deeplabv2",
+    "segment.training.epochs": 1,
+}
+COCO, HUGE, NODES, CORES = 82_783, 100_000_000, 1000, 16
+"""Images of COCO 2014's train, and of a projection on so many nodes of so many cores each."""
+
+
+@dataclass
+class Cost:
+    """What a step took.
+
+    Attributes:
+        seconds: with its start.
+        disk: bytes of its artefact.
+        driver, largest, every: peak bytes of this process, of the largest worker, of all workers.
+    """
+
+    seconds: float
+    disk: int
+    driver: int
+    largest: int
+    every: int
+
+
+class Watch(Silent):
+    """Measures each step."""
+
+    def __init__(self) -> None:
+        self.costs: dict[str, Cost] = {}
+
+    def start(self, title: str) -> None:
+        self.title, self.peak, self.began = title, Peak(os.getpid()), time.perf_counter()
+        self.peak.start()
+
+    def finish(self, cached: bool) -> None:
+        took = time.perf_counter() - self.began
+        self.peak.done()
+        peak = self.peak
+        self.costs[self.title] = Cost(took, 0, peak.own, peak.largest, peak.all)
+
+
+def masks(root: Path) -> None:
+    """A mask of half of each image."""
+    (root / "masks").mkdir()
+    half = np.zeros((375, 500), np.uint8)
+    half[:, :250] = 1
+    for path in (root / "images").iterdir():
+        (root / "masks" / f"{path.stem}.png").write_bytes(encode_png(half))
+
+
+def chain(folder: Path, images: int) -> tuple[Pipeline, dict[str, Cost]]:
+    """What each step of a whole chain costs, and the shards before it."""
+    photographs(folder / "photos", images)
+    masks(folder / "photos")
+    store, watch = Store(folder / "store"), Watch()
+    cluster.connect()
+    watch.start("shards")
+    kept, _ = datasets.add(store, Folder(folder / "photos"), "photos", Silent())
+    watch.finish(False)
+    wanted = experiment("lpcam", data="photos", changes=CHAIN)
+    pipeline = Pipeline(store, wanted, watch)
+    pipeline.execute()
+    watch.costs["shards"].disk = size(kept)
+    for step in pipeline.steps:
+        watch.costs[step.stage.title].disk = size(store.open(step.stage.name, step.stage.key))
+    return pipeline, watch.costs
+
+
+def size(artefact: Artefact) -> int:
+    """Bytes of an artefact's files."""
+    return sum(int(about["size"]) for about in artefact.manifest["files"].values())
+
+
+def bench_stages(folder: Path, sizes: Sequence[int] = (32, 256)) -> None:
+    """Each stage's memory with few and with eight times as many images, what an image costs, and
+    what that comes to for many more."""
+    found = []
+    for images in sizes:
+        (folder / str(images)).mkdir()
+        pipeline, costs = chain(folder / str(images), images)
+        found.append(costs)
+    how = pipeline.experiment.training
+    say(
+        f"stages: {sizes[0]} and {sizes[1]} images of 500 x 375, {CHAIN['network.backbone']}, "
+        f"batches of {how.batch_size} at {how.crop} pixels"
+    )
+    say_memory(*found, {step.stage.title: step.stage.name for step in pipeline.steps})
+    say_costs(*found, sizes[1] - sizes[0])
+
+
+def say_memory(few: dict[str, Cost], many: dict[str, Cost], kinds: dict[str, str]) -> None:
+    say("  peaks in MiB with few and with many images; what bounds them")
+    for title in few:
+        driver, largest, every = (
+            f"{getattr(few[title], name) >> 20} and {getattr(many[title], name) >> 20}"
+            for name in ("driver", "largest", "every")
+        )
+        field = FIELDS.get(kinds.get(title, ""), "16 images at a time")
+        say(f"  {title}: driver {driver}, largest worker {largest}, all {every}; {field}")
+
+
+def say_costs(few: dict[str, Cost], many: dict[str, Cost], more: int) -> None:
+    """Time and disk of `more` images between the two, an image."""
+    share = cluster.cores() / (NODES * CORES)
+    say("  of one more image, of COCO's train here, of a hundred million on 1000 nodes of 16 cores")
+    for title in few:
+        took = (many[title].seconds - few[title].seconds) / more
+        disk = (many[title].disk - few[title].disk) / more
+        say(
+            f"  {title}: {1e3 * took:.0f} ms and {disk / 1024:.1f} KiB; "
+            f"{took * COCO / 3600:.1f} h and {disk * COCO / 2**30:.1f} GiB; "
+            f"{took * HUGE * share / 3600:.1f} h and {disk * HUGE / 2**40:.2f} TiB"
+        )
+
+
+class Idle(inference.Actor):
+    """Looks at nothing."""
+
+    def __init__(self, job: object) -> None:
+        """Nothing to load."""
+
+    def work(self, piece: shards.Slice) -> int:
+        return piece.rows
+
+
+def bench_driver(folder: Path, sizes: Sequence[int] = (2_000, 16_000, 128_000)) -> None:
+    """How fast one driver hands out slices of 16 images to actors, and tasks, that do nothing."""
+    cluster.connect()
+    for count in sizes:
+        peak = Peak(os.getpid())
+        peak.start()
+        took = seconds(partial(handed, count))
+        say(f"driver: {count} slices to actors: {count / took:.0f} a second; {peak.done()}")
+        took = seconds(lambda n=count: [None for _ in cluster.each(abs, range(n))])  # type: ignore[misc]
+        say(f"driver: {count} tasks: {count / took:.0f} a second")
+
+
+def handed(count: int) -> None:
+    """Slices through an inference that does nothing."""
+    pieces = [shards.Slice(f"{k // 16}.parquet", k % 16, 16) for k in range(count)]
+    assert inference.run(Idle, None, pieces, 2, lambda done, total: None) == 16 * count
+
+
+def bench_kept(folder: Path, rows: int = 2_000_000, width: int = 2048) -> None:
+    """Peak memory of a clustering's holders on more features than they may keep."""
+    paths = feature_files(folder, rows, width, 64)
+    limit = 1 << 30
+    cluster.connect()
+    workers = cluster.cores()
+    began = time.perf_counter()
+    holders = clustering.Holders([str(p) for p in paths], 0.5, workers, limit)
+    centers = some_centers(holders, width)
+    for _ in range(2):
+        totals = holders.totals(centers, False)
+        centers = {
+            s: (t.sums / np.maximum(t.counts, 1)[:, None]).astype(np.float32)
+            for s, t in totals.items()
+        }
+    peak = holders.peak_bytes() / 2**30
+    counted = sum(int(t.counts.sum()) for t in totals.values())
+    holders.close()
+    size = rows * width * 2 / 2**30
+    say(
+        f"kept: {counted} vectors of {width} ({size:.1f} GiB), limit {limit / 2**30:.0f} GiB: "
+        f"private memory at most {peak:.2f} GiB a holder, "
+        f"2 rounds in {time.perf_counter() - began:.0f} s"
+    )
