@@ -1,0 +1,51 @@
+"""Inference as a pool of actors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from wsss.platform.data.shards import Slice
+from wsss.platform.errors import InputError
+from wsss.platform.stages import inference
+
+SLICES = [Slice(f"{k}.parquet", 0, 1 + k % 3) for k in range(20)]
+
+
+def run(folder: Path, wrong: str = "") -> list[int]:
+    """An inference that leaves a file a slice, and fails at one; the images done, each time."""
+
+    class Marking(inference.Actor):
+        def __init__(self, job: str) -> None:
+            self.folder = Path(job)
+
+        def work(self, piece: Slice) -> int:
+            if piece.path == wrong:
+                raise InputError(f"{piece.path} is wrong")
+            (self.folder / piece.path).touch()
+            return piece.rows
+
+    done: list[int] = []
+    inference.run(Marking, str(folder), SLICES, 2, lambda images, total: done.append(images))
+    return done
+
+
+@pytest.mark.parametrize("blocks", [1, 3, 1024])
+def test_every_slice_is_looked_at_in_few_and_in_many_calls(
+    ray_started: None, blocks: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(inference, "MOST_BLOCKS", blocks)
+    monkeypatch.setattr(inference, "BLOCKS_PER_ACTOR", 0)
+    done = run(tmp_path)
+    assert done == sorted(done)
+    assert done[-1] == sum(piece.rows for piece in SLICES)
+    assert {p.name for p in tmp_path.iterdir()} == {piece.path for piece in SLICES}
+
+
+def test_one_wrong_slice_among_many_of_a_call_is_said(
+    ray_started: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(inference, "MOST_BLOCKS", 1)
+    monkeypatch.setattr(inference, "BLOCKS_PER_ACTOR", 0)
+    with pytest.raises(InputError, match=r"7\.parquet is wrong"):
+        run(tmp_path, wrong="7.parquet")
