@@ -20,6 +20,7 @@ from ..platform.learner import Batch
 from ..platform.method import IRN_PRESETS, Method
 from ..platform.models.classifier import Classifier, soft_margin
 from ..platform.models.sides import add_sides, hierarchy
+from ..platform.ops.alike import alike_sums
 from ..platform.ops.maps import background, merge_flip, normalize
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
 from ..platform.options import Options, option
@@ -72,10 +73,10 @@ def structure_seeds(features: Tensor, maps: Tensor, background_weight: float = 0
         One-hot `[B,N+1,H,W]`; where nothing overlaps, background.
     """
     flat = unit(features, dim=1).flatten(2)
-    structure = F.relu(flat.mT @ flat)  # [B,P,P]
     weights = maps.flatten(2)
-    both = weights @ structure
-    either = structure.sum(1, keepdim=True) + weights.sum(2, keepdim=True) - both
+    sums = alike_sums(flat, torch.cat([weights, torch.ones_like(weights[:, :1])], 1))
+    both, size = sums[:, :-1], sums[:, -1:]
+    either = size + weights.sum(2, keepdim=True) - both
     overlap = both / torch.where(either > 0, either, 1.0)
     overlap[:, 0] *= background_weight
     seeds = F.one_hot(overlap.argmax(1), maps.shape[1]).mT.to(maps.dtype)

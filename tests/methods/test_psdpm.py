@@ -248,7 +248,7 @@ def test_the_prototype_map_inside_is_a_constant(batch_of):
     maps = method._prototype_maps(own.project(stages), scores, present)
     given = F.interpolate(batch.probabilities[:, 1:], scores.shape[2:], mode="bilinear") * present
     start = (given + torch.from_numpy(maps.detach().numpy().copy())) / 2 * present
-    estimate = own.estimate(start, stages, batch.images, torch.ones_like(present[:, :1]))
+    estimate = own.estimate(start, stages, batch.images, torch.ones_like(scores[:, :1]))
     counted = present.expand_as(maps)
     (((estimate - maps).abs() * counted).sum() / counted.sum()).backward()
     torch.testing.assert_close(own.project.convs[0].weight.grad, found, atol=1e-7, rtol=1e-4)
