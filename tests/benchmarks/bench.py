@@ -1,7 +1,7 @@
 """Speed and memory, as ratios measured side by side in one run.
 
     make bench                                        the table beside what is run today
-    .venv/bin/python tests/benchmarks/bench.py NAME   one: table, scale, stream, clustering, stages,
+    .venv/bin/python tests/benchmarks/bench.py NAME   one: table, scale, clustering, stages,
                                                       driver, kept, thresholds, cached, methods,
                                                       superpixels, walk, crf, chain, coco,
                                                       trials, shared, nodes, concurrent,
@@ -13,7 +13,6 @@ Everything is drawn or generated; nothing of the machine's load is hidden, so ru
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 import tempfile
 from pathlib import Path
@@ -29,52 +28,14 @@ import stages
 import storage
 import sweeps
 import torch
-from measure import KEPT, feature_files, photographs, say, seconds, some_centers
+from measure import KEPT, feature_files, say, seconds, some_centers
 from wsss.platform import datasets
-from wsss.platform.data.folder import Folder
-from wsss.platform.data.transforms import Crop
 from wsss.platform.metrics import THRESHOLDS, ThresholdCurve
 from wsss.platform.ops import kmeans
 from wsss.platform.pipeline import machine
 from wsss.platform.progress import Silent
-from wsss.platform.stages import cluster, clustering, stream
+from wsss.platform.stages import cluster, clustering
 from wsss.platform.store import Store
-
-CROP = Crop(resize=(256, 480), side=320)
-
-
-def _columns(pieces: list[dict[str, object]]) -> stream.Columns:
-    return {k: np.array([p[k] for p in pieces]) for k in pieces[0]}
-
-
-def _bare(pieces: list[dict[str, object]]) -> int:
-    return sum(len(stream.load_rows(_columns([p]), 2, CROP, 0)["image"]) for p in pieces)
-
-
-def bench_stream(folder: Path, images: int = 512, epochs: int = 4) -> None:
-    """Images a second to a training worker, beside bare loops with the same decoding."""
-    photographs(folder / "photos", images)
-    store = Store(folder / "store")
-    cluster.connect()
-    kept, _ = datasets.add(store, Folder(folder / "photos"), "photos", Silent())
-    plan = stream.Plan(
-        slices=tuple(datasets.slices(kept, "train")), classes=2, batch_size=16, crop=CROP, seed=0
-    )
-    pieces = [p for epoch in range(epochs) for p in plan.pieces(epoch)]
-    total = images * epochs
-    for _ in stream.blocks(plan, [0]):
-        pass
-
-    def streamed() -> None:
-        assert sum(len(b["image"]) for b in stream.blocks(plan, range(epochs))) == total
-
-    one = total / seconds(lambda: _bare(pieces))
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        pool.map(_bare, [pieces[:1], pieces[1:2]])
-        two = total / seconds(lambda: pool.map(_bare, [pieces[::2], pieces[1::2]]))
-    ours = total / seconds(streamed)
-    say(f"stream: {ours:.0f} images/s; one bare loop {one:.0f}, two bare processes {two:.0f}")
-    say(f"        {ours / one:.2f} of one loop, {ours / two:.2f} of two processes")
 
 
 def bench_clustering(
@@ -148,7 +109,6 @@ def bench_cached(folder: Path) -> None:
 BENCHES = {
     "table": speed.bench_table,
     "scale": scale.bench_scale,
-    "stream": bench_stream,
     "clustering": bench_clustering,
     "stages": stages.bench_stages,
     "driver": stages.bench_driver,

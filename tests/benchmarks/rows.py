@@ -1,0 +1,137 @@
+"""What the rows of the speed table share: images, shards, what the machine can do, a clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from measure import photographs, say, seconds
+from wsss.platform import datasets
+from wsss.platform.data import shards
+from wsss.platform.data.folder import Folder
+from wsss.platform.progress import Silent
+from wsss.platform.runs import SpeedRow
+from wsss.platform.stages import cluster
+from wsss.platform.store import Store
+
+WAVES = 3
+"""How often each core gets a slice of images in the larger of two calls."""
+
+
+@dataclass
+class Bench:
+    """What the rows share."""
+
+    folder: Path
+    rows: list[SpeedRow] = field(default_factory=list)
+
+    @cached_property
+    def cuda(self) -> bool:
+        return torch.cuda.is_available()
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.cuda else "cpu"
+
+    @property
+    def backbone(self) -> str:
+        return "resnet50" if self.cuda else "mobilenet_v2"
+
+    @property
+    def actors(self) -> int:
+        cluster.connect()
+        return cluster.gpus() or cluster.cores()
+
+    @property
+    def few(self) -> int:
+        """Images: a slice for each core."""
+        return shards.ROWS_PER_GROUP * cluster.cores()
+
+    @property
+    def many(self) -> int:
+        """Images: some slices for each core."""
+        return WAVES * self.few
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """JPEG files of 500 x 375 pixels."""
+        images = self.folder / "photos" / "images"
+        if not images.exists():
+            photographs(self.folder / "photos", self.many)
+        return sorted(images.glob("*.jpg"))
+
+    @cached_property
+    def pieces(self) -> list[shards.Slice]:
+        """The same images in shards."""
+        assert self.files
+        cluster.connect()
+        source = Folder(self.folder / "photos")
+        kept, _ = datasets.add(Store(self.folder / "store"), source, "photos", Silent())
+        return list(datasets.slices(kept, "train"))
+
+    @cached_property
+    def flops(self) -> dict[str, float]:
+        """Floating-point operations a second of large convolutions, by precision; in fp32 those
+        of a GPU are TF32, as in networks."""
+        found = {}
+        for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+            conv = torch.nn.Conv2d(512, 512, 3, padding=1, bias=False)
+            conv = conv.to(self.device, kind, memory_format=torch.channels_last)
+            x = torch.randn(8, 512, 64, 64, device=self.device, dtype=kind)
+            x = x.to(memory_format=torch.channels_last)
+            with torch.no_grad():
+                took = self.clock(lambda c=conv, x=x: c(x), 5)  # type: ignore[misc]
+            found[name] = 2 * x.numel() * conv.weight.numel() / len(conv.weight) / took
+        return found
+
+    @cached_property
+    def bandwidth(self) -> float:
+        """Bytes a second that a copy reads and writes."""
+        one = torch.zeros(1 << 28, dtype=torch.uint8, device=self.device)
+        other = torch.empty_like(one)
+        return 2 * len(one) / self.clock(lambda: other.copy_(one), 5)
+
+    def clock(self, action: Callable[[], object], repeats: int = 1) -> float:
+        """Median seconds, after one call that does not count, with what the GPU has to do."""
+
+        def whole() -> None:
+            action()
+            if self.cuda:
+                torch.cuda.synchronize()
+
+        whole()
+        return seconds(whole, repeats)
+
+    def add(self, stage: str, unit: str, ours: float, peer: float | None, **limit: Any) -> None:
+        row = SpeedRow(stage=stage, unit=unit, ours=ours, peer=peer, **limit)
+        self.rows.append(row)
+        say(line(row))
+
+
+HEAD = f"{'stage':40} {'ours':>9} {'today':>9} {'ratio':>7}  share of the limit"
+
+
+def line(row: SpeedRow) -> str:
+    peer = f"{row.peer:9.2f}" if row.peer else f"{'':>9}"
+    ratio = f"{row.ours / row.peer:7.2f}" if row.peer else f"{'':>7}"
+    limit = f"{row.limit:.2f} of {row.bound}" if row.limit is not None else ""
+    return f"{row.stage:40} {row.ours:9.2f} {peer} {ratio}  {limit} ({row.unit})"
+
+
+def later(run: Callable[[int], float], b: Bench) -> float:
+    """Images a second after the start: what the larger of two calls does and takes more."""
+    extra = run(b.many) - run(b.few)
+    if extra <= 0:
+        raise RuntimeError(f"{b.many} images take no longer than {b.few}: raise rows.WAVES")
+    return (b.many - b.few) / extra
+
+
+def took(action: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began

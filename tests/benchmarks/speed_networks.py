@@ -1,0 +1,115 @@
+"""Rows of the speed table: training and class maps."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from peers import peer_networks
+from rows import Bench, later, took
+from torch.utils.flop_counter import FlopCounterMode
+from wsss.methods.cam import CAM
+from wsss.platform.experiment import Network, Training, Views
+from wsss.platform.stages import cluster, maps, train
+
+CLASSES = 20
+SCALES = (1.0, 0.5, 1.5, 2.0)
+TRAINING = """
+import sys
+from pathlib import Path
+import rows
+import speed_networks
+print(speed_networks.trained(rows.Bench(Path(sys.argv[1])), sys.argv[2]))
+"""
+
+
+def shape(b: Bench) -> tuple[int, int, tuple[int, int]]:
+    """Images a step, the crop's side, the range of the long side."""
+    batch, side = (16, 512) if b.cuda else (8, 320)
+    return batch, side, (side * 5 // 8, side * 5 // 4)
+
+
+def trained(b: Bench, precision: str) -> float:
+    """In a process of its own with a training worker's environment: images a second of three
+    epochs after the first."""
+    batch, side, long = shape(b)
+    job = train.Job(
+        learner=CAM(CAM.Config()),
+        network=Network(backbone=b.backbone),
+        training=Training(
+            batch_size=batch,
+            crop=side,
+            resize=long,
+            epochs=3,
+            precision=precision,
+            lr=0.01,
+            compiled=b.cuda,
+        ),
+        classes=CLASSES,
+        slices=tuple(b.pieces),
+        seed=0,
+        metrics="",
+    )
+    torch.set_num_threads(cluster.cores())
+    trainer, ends = train.Trainer(job, torch.device(b.device), 0, 1), []
+    train.train(trainer, None, lambda *_: ends.append(time.perf_counter()))
+    return 2 * trainer.plan.steps * batch / (ends[2] - ends[0])
+
+
+def work(b: Bench, *views: tuple[int, int]) -> int:
+    """Floating-point operations of class scores of views of such heights and widths."""
+    network = train.build(Network(backbone=b.backbone), CAM(CAM.Config()), CLASSES, 0).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        for height, width in views:
+            network(torch.zeros(1, 3, height, width))
+    return counter.get_total_flops()
+
+
+def bench_training(b: Bench) -> None:
+    """Training with what feeds it."""
+    batch, side, long = shape(b)
+    peer = peer_networks.train(b.files, b.backbone, CLASSES, long, side, batch, b.device)
+    for precision in ("fp32", "bf16"):
+        words = [sys.executable, "-c", TRAINING, str(b.folder), precision]
+        path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        own = {**os.environ, **cluster.ENVIRONMENT, "PYTHONPATH": path}
+        said = subprocess.run(words, env=own, capture_output=True, text=True, check=True).stdout
+        rate = float(said.split()[-1])
+        share = rate * 3 * work(b, (side, side)) / b.flops[precision]  # backwards is twice forwards
+        name = f"train cam, {b.backbone}, {side} pixels, {precision}"
+        b.add(name, "images/s", rate, peer, limit=share, bound=f"{precision} convolutions")
+
+
+def bench_inference(b: Bench) -> None:
+    """Class maps at four scales with mirror images."""
+    out = b.folder / "peer"
+    out.mkdir()
+    peer = peer_networks.infer(b.files[: b.few], b.backbone, CLASSES, SCALES, out, b.device)
+    method, network = CAM(CAM.Config()), Network(backbone=b.backbone)
+    torch.save(train.build(network, method, CLASSES, 0).state_dict(), b.folder / "network.pt")
+    of_image = 2 * work(b, *((round(375 * scale), round(500 * scale)) for scale in SCALES))
+    for precision in ("fp32", "bf16"):
+        job = maps.Job(
+            host=method,
+            method=method,
+            network=network,
+            classes=CLASSES,
+            weights=str(b.folder / "network.pt"),
+            views=Views(scales=SCALES, precision=precision, actors=b.actors),
+            folder=str(b.folder / f"maps-{precision}"),
+            keep_features=False,
+        )
+        Path(job.folder).mkdir()
+
+        def run(count: int, job: maps.Job = job) -> float:
+            chosen = b.pieces[: count // 16]
+            return took(lambda: maps.infer(Path(job.folder), job, chosen, lambda d, n: None))
+
+        rate = later(run, b)
+        share = rate * of_image / b.flops[precision]
+        name = f"class maps, {b.backbone}, 4 scales, {precision}"
+        b.add(name, "images/s", rate, peer, limit=share, bound=f"{precision} convolutions")

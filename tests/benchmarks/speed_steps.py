@@ -1,0 +1,179 @@
+"""Rows of the speed table: the data path, and what is done with class maps and features."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measure import KEPT, feature_files, some_centers
+from peers import peer_steps
+from rows import Bench, later, took
+from sweeps import prepared, trials
+from wsss.platform import datasets
+from wsss.platform.data import class_maps, shards
+from wsss.platform.data.class_maps import ClassMaps
+from wsss.platform.data.folder import Folder
+from wsss.platform.data.images import encode_png
+from wsss.platform.data.transforms import Crop
+from wsss.platform.metrics import THRESHOLDS
+from wsss.platform.ops import kmeans
+from wsss.platform.ops.crf import CRFS
+from wsss.platform.ops.random_walk import random_walk, transition
+from wsss.platform.progress import Silent
+from wsss.platform.stages import cluster, clustering, labels, score, stream
+from wsss.platform.store import Artefact, Store
+
+CROP = Crop(resize=(256, 480), side=320)
+
+
+def bare(pieces: list[dict[str, object]]) -> int:
+    """Images that a process without anything else decodes and crops."""
+    columns = [{k: np.array([v]) for k, v in p.items()} for p in pieces]
+    return sum(len(stream.load_rows(c, 2, CROP, 0)["image"]) for c in columns)
+
+
+def bench_stream(b: Bench, epochs: int = 8) -> None:
+    """Images a second to a training worker, beside two processes that decode the same and hand
+    nothing on."""
+    plan = stream.Plan(slices=tuple(b.pieces), classes=2, batch_size=16, crop=CROP, seed=0)
+    pieces = [p for epoch in range(epochs) for p in plan.pieces(epoch)]
+    total = len(b.files) * epochs
+
+    def streamed() -> None:
+        assert sum(len(block["image"]) for block in stream.blocks(plan, range(epochs))) == total
+
+    streamed()
+    workers = cluster.cores()
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        parts = [pieces[k::workers] for k in range(workers)]
+        pool.map(bare, [part[:1] for part in parts], chunksize=1)
+        peer = total / took(lambda: pool.map(bare, parts, chunksize=1))
+    b.add(f"data path, of {workers} bare processes", "images/s", total / took(streamed), peer)
+
+
+def bench_clustering(b: Bench, rows: int = 60_000, width: int = 1280, count: int = 12) -> None:
+    """Rounds of k-means over the features of a class, both sides of the threshold."""
+    (b.folder / "features").mkdir()
+    paths = feature_files(b.folder / "features", rows, width, 16)
+    whole = torch.from_numpy(np.concatenate([np.load(p) for p in paths])).float()
+    device = "cuda" if kmeans.on_gpu() else "cpu"
+    halves = [part.to(device) for part in whole.chunk(2)]
+    generator = torch.Generator().manual_seed(0)
+
+    def of_peer() -> None:
+        for half in halves:
+            peer_steps.cluster(half, count, 1, generator)
+
+    cluster.connect()
+    holders = clustering.Holders([str(p) for p in paths], 0.5, cluster.cores(), KEPT)
+    centers = some_centers(holders, width)
+    round_ = b.clock(lambda: holders.totals(centers, False), 5)
+    holders.close()
+    name = f"k-means on {device}, {rows:,} x {width}, K {count}"
+    limit: dict[str, Any] = {}
+    if device == b.device:  # distances and sums
+        share = 4 * rows * width * count / round_ / b.flops["fp32"]
+        limit = {"limit": share, "bound": "fp32 convolutions"}
+    b.add(name, "rounds/s", 1 / round_, 1 / b.clock(of_peer), **limit)
+
+
+def kept_maps(b: Bench) -> list[Path]:
+    """Class maps of two classes of every image, as our stages and as the others keep them."""
+    rng, files = np.random.default_rng(0), []
+    for name in ("found", "kept"):
+        (b.folder / name).mkdir()
+    for piece in b.pieces:
+        rows = []
+        for row in shards.read(piece, ("id", "height", "width")):
+            small = torch.from_numpy(rng.random((1, 2, 12, 16), np.float32))
+            planes_, full = (
+                torch.nn.functional.interpolate(small, size, mode="bicubic")[0].clamp(0, 1).numpy()
+                for size in ((94, 125), (row["height"], row["width"]))
+            )
+            values = {"keys": np.array([0, 1]), "cam": planes_, "high_res": full}
+            np.save(b.folder / "kept" / f"{row['id']}.npy", values)  # type: ignore[arg-type]
+            found = ClassMaps(
+                id=row["id"],
+                classes=(1, 2),
+                planes=planes_.astype(np.float16),
+                height=row["height"],
+                width=row["width"],
+            )
+            rows.append(found)
+        files.append(b.folder / "found" / f"{piece.name}.parquet")
+        class_maps.write(files[-1], rows)
+    return files
+
+
+def bench_crf(b: Bench) -> None:
+    """DenseCRF of three labels an image, images cut among processes."""
+    files, cores = kept_maps(b), cluster.cores()
+    (b.folder / "labels").mkdir()
+    cut = labels.Cut(levels=(0.5,), crf=CRFS["irn"])
+
+    def ours(count: int) -> float:
+        chosen = b.pieces[: count // 16], files[: count // 16]
+        return took(lambda: labels.make(b.folder / "labels", *chosen, cut, lambda d, n: None))
+
+    def theirs(count: int) -> float:
+        return took(lambda: peer_steps.crf(b.files[:count], b.folder / "kept", cores))
+
+    rate, peer = later(ours, b), later(theirs, b)
+    b.add("DenseCRF, 3 labels, 10 steps", "images/s", rate, peer)
+
+
+def bench_scoring(b: Bench) -> None:
+    """mIoU at 100 thresholds of class maps of every image."""
+    rng = np.random.default_rng(0)
+    masks = {f.stem: rng.choice([0, 1, 2, 255], (375, 500)).astype(np.uint8) for f in b.files}
+    for name, mask in masks.items():
+        path = b.folder / "photos" / "masks" / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encode_png(mask))
+    kept, _ = datasets.add(
+        Store(b.folder / "masked"), Folder(b.folder / "photos"), "photos", Silent()
+    )
+    pieces = list(datasets.slices(kept, "train"))
+    manifest = {"stage": "maps", "files": {f"{p.name}.parquet": {} for p in pieces}}
+    found = Artefact(b.folder / "found", manifest)
+    (b.folder / "scores").mkdir()
+
+    def ours(count: int) -> float:
+        chosen = pieces[: count // 16]
+        out = b.folder / "scores"
+        return took(lambda: score.score(out, found, chosen, 3, lambda d, n: None))
+
+    def theirs(count: int) -> float:
+        stems = [f.stem for f in b.files[:count]]
+        those = [masks[s] for s in stems]
+        share = THRESHOLDS[::10]
+        of_ten = took(lambda: peer_steps.curve(stems, b.folder / "kept", those, 3, share))
+        return of_ten * len(THRESHOLDS) / len(share)
+
+    rate, peer = later(ours, b), 16 / theirs(16)
+    b.add("mIoU at 100 thresholds", "images/s", rate, peer)
+
+
+def bench_walk(b: Bench, height: int = 47, width: int = 62) -> None:
+    """The random walk of one image, on the largest grid that the dense matrix is worth trying."""
+    generator = torch.Generator().manual_seed(0)
+    found = torch.rand(2, height, width, generator=generator).to(b.device)
+    edge = (torch.rand(height, width, generator=generator) ** 3).to(b.device)
+    ours = b.clock(lambda: random_walk(found, edge), 5)
+    peer = b.clock(lambda: peer_steps.walk(found, edge))
+    moved = 256 * (transition(edge[None]).values().numel() * 12 + 4 * found.numel() * 4)
+    share = moved / ours / b.bandwidth
+    name = f"random walk, {height} x {width}, 2 maps"
+    b.add(name, "images/s", 1 / ours, 1 / peer, limit=share, bound="a copy's bytes")
+
+
+def bench_sweep(b: Bench) -> None:
+    """Trials of a sweep that shares what they have in common, beside each by itself."""
+    folder = b.folder / "sweep"
+    folder.mkdir()
+    store, base = prepared(folder)
+    one, whole, count = trials(store, base)
+    b.add(f"a sweep of {count} trials of prototypes", "trials/s", count / whole, 1 / one)
