@@ -163,6 +163,12 @@ class Segment(Options):
     frozen_stages: int = option(0, "first stages without gradient", low=0, high=4)
     stride: int = option(8, "pixels a position of the last stage", choices=(8, 16))
     scales: tuple[float, ...] = option((0.75, 0.5), "smaller scales beside the image", low=0.1)
+    test_scales: tuple[float, ...] = option(
+        (),
+        "scales of the test, each with its mirror image, whose probabilities are averaged; none: "
+        "the image once",
+        low=0.1,
+    )
     balanced: bool = option(False, "background and foreground count the same, whatever their size")
     crf: str = option("", "DenseCRF at the test, see ops.crf.CRFS", choices=("", *CRFS))
     known: bool = option(

@@ -27,12 +27,14 @@ from . import inference
 
 SUM_TOLERANCE = 0.01
 """How far a position's probabilities may be from adding up to one, in float16."""
+LEAST = 1e-8
+"""Probabilities below count as this before their logarithm is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """All that an actor needs to know; with `known`, an image has no class but background and its
-    labels."""
+    labels. Without scales among the views, the image is looked at once, without mirror image."""
 
     learner: Segmenter
     network: Network
@@ -84,8 +86,7 @@ class Predict(inference.Actor):
     def _predicted(self, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[int, NDArray[Any]]]:
         for chosen, images in self.groups(rows):
             pixels = normalized(torch.from_numpy(np.stack(images)).to(self.device))
-            with self.autocast():
-                logits = self.network.views(pixels, self.job.learner.scales)[-1].float()
+            logits = self._logits(pixels)
             height, width = images[0].shape[:2]
             size = grid_size(height, width, COARSE) if self.job.coarse else (height, width)
             if self.job.coarse or not self.job.probabilities:
@@ -98,6 +99,29 @@ class Predict(inference.Actor):
             else:
                 found = logits.argmax(1).to(torch.uint8).cpu().numpy()
             yield from zip(chosen, found, strict=True)
+
+    def _logits(self, pixels: Tensor) -> Tensor:
+        """`[B,C+1,h,w]`; of several views, on the grid of the largest, the logarithm of the mean
+        probability."""
+        scales = self.job.views.scales
+        if not scales:
+            return self._seen(pixels)
+        height, width = pixels.shape[2:]
+        parts = []
+        for scale in sorted(scales, reverse=True):
+            size = (max(1, round(height * scale)), max(1, round(width * scale)))
+            view = functional.interpolate(pixels, size, mode="bilinear", antialias=True)
+            one, mirrored = self._seen(torch.cat([view, view.flip(-1)])).softmax(1).chunk(2)
+            parts.append((one + mirrored.flip(-1)) / 2)
+        grid = parts[0].shape[2:]
+        whole = [functional.interpolate(p, grid, mode="bilinear") for p in parts]
+        return torch.stack(whole).mean(0).clamp(min=LEAST).log()
+
+    def _seen(self, pixels: Tensor) -> Tensor:
+        """Logits of one view."""
+        with self.autocast():
+            logits = self.network.views(pixels, self.job.learner.scales)[-1]
+        return logits.float()
 
 
 def possible(labels: Sequence[Sequence[int]], classes: int) -> Tensor:

@@ -111,6 +111,7 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
     config: dict[str, Any] = {"split": split, "scales": e.segment.scales}
     config |= {"probabilities": probabilities, **context.precision}
     config |= {"known": True} if known else {}
+    config |= {"test_scales": e.segment.test_scales} if e.segment.test_scales else {}
     stage = Stage(
         name="maps" if probabilities else "labels",
         version=1,
@@ -132,7 +133,7 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
             probabilities=probabilities,
             coarse=what == "coarse",
             known=known,
-            views=context.views,
+            views=dataclasses.replace(context.views, scales=e.segment.test_scales),
         )
         return predict.predict(folder, job, context.pieces(split), context.count)
 

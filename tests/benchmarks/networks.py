@@ -216,6 +216,6 @@ def bench_chain(folder: Path, images: int = 32) -> None:
         probabilities=False,
         coarse=False,
         known=False,
-        views=Views(actors=cluster.cores()),
+        views=Views(actors=cluster.cores(), scales=()),
     )
     timed("deeplabv2", lambda: predict.predict(out, predicting, pieces, lambda d, n: None))

@@ -183,10 +183,28 @@ def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path, looked_at,
         np.testing.assert_allclose(out.planes.astype(np.float32), wanted.numpy(), atol=4e-3)
 
 
+@torch.no_grad()
+def slow_logits(network, image, scales):
+    """Of one image, or of the mean probability over its views on the grid of the largest."""
+    if not scales:
+        return network.views(image, (0.5,))[-1]
+    found = []
+    for scale in (1.5, 1.0, 0.5):
+        size = (round(41 * scale), round(56 * scale))
+        seen = torch.nn.functional.interpolate(image, size, mode="bilinear", antialias=True)
+        for flipped in (False, True):
+            logits = network.views(seen.flip(-1) if flipped else seen, (0.5,))[-1]
+            shares = logits.flip(-1).softmax(1) if flipped else logits.softmax(1)
+            grid = found[0].shape[2:] if found else shares.shape[2:]
+            found.append(torch.nn.functional.interpolate(shares, grid, mode="bilinear"))
+    return (sum(found) / len(found)).log()
+
+
+@pytest.mark.parametrize("scales", [(), (1.0, 0.5, 1.5)])
 @pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize(("probabilities", "coarse"), [(False, False), (True, False), (True, True)])
 def test_predictions_are_those_of_each_image_alone(
-    write_shards, tmp_path, looked_at, probabilities, coarse, known
+    write_shards, tmp_path, looked_at, probabilities, coarse, known, scales
 ):
     (piece,) = write_shards([3], size=(41, 56))
     learner = Segmenter((0.5,), stride=8)
@@ -201,7 +219,7 @@ def test_predictions_are_those_of_each_image_alone(
         probabilities=probabilities,
         coarse=coarse,
         known=known,
-        views=Views(batch_size=2, actors=1),
+        views=Views(batch_size=2, actors=1, scales=scales),
     )
     assert Guard(predict.Predict, job)(batch_of(piece))["rows"][0] == 3
     path = Path(planes.file_of(tmp_path, piece))
@@ -211,8 +229,7 @@ def test_predictions_are_those_of_each_image_alone(
         found = planes.read(path)
     for row in shards.read(piece, ("id", "image", "labels")):
         pixels = decode_image(row["image"], row["id"]).copy()
-        with torch.no_grad():
-            logits = network.views(normalized(torch.from_numpy(pixels)[None]), (0.5,))[-1]
+        logits = slow_logits(network, normalized(torch.from_numpy(pixels)[None]), scales)
         if coarse:
             logits = torch.nn.functional.interpolate(logits, (6, 7), mode="bilinear")
         if known:
