@@ -51,11 +51,13 @@ class Peak(threading.Thread):
         self.own = self.largest = self.all = self.count = 0
 
     def run(self) -> None:
-        while not self.stop.wait(0.2):
+        while True:
             found = [size for size in map(private, workers()) if size]
             self.own = max(self.own, private(self.pid))
             self.largest = max([self.largest, *found])
             self.all, self.count = max(self.all, sum(found)), max(self.count, len(found))
+            if self.stop.wait(0.2):
+                return
 
     def done(self) -> str:
         self.stop.set()
