@@ -21,7 +21,7 @@ from ..platform.learner import Batch
 from ..platform.method import IRN_PRESETS, Method
 from ..platform.models.classifier import Classifier, soft_margin
 from ..platform.models.sides import joined
-from ..platform.ops.alike import alike_sums
+from ..platform.ops.alike import alike_means, alike_sums
 from ..platform.ops.maps import merge_flip, normalize
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
 from ..platform.options import Options, option
@@ -110,11 +110,7 @@ def propagate(
     flat, values = correlation.flatten(2), maps.flatten(2)
     known = torch.ones_like(flat[:, :1]) if inside is None else (inside.flatten(2) > 0).to(flat)
     if similarity == "softmax":
-        seen = (known > 0) | (known == 0).all(2, keepdim=True)  # nothing but padding is spread
-        places = flat.mT.contiguous()
-        spread = F.scaled_dot_product_attention(
-            places, places, values.mT.to(places), attn_mask=seen, scale=1.0
-        ).mT
+        spread = alike_means(flat, values, known)
     else:
         alike = alike_sums(unit(flat, dim=1) * known, torch.cat([values, known], 1))
         total, area = alike[:, -1:], known.sum(2, keepdim=True).clamp(min=1)

@@ -78,7 +78,7 @@ class Training(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Views(Options):
-    """How images are looked at for class maps (IRN make_cam)."""
+    """How images are looked at for class maps (IRN make_cam), and what is kept of that."""
 
     scales: tuple[float, ...] = option(
         (1.0, 0.5, 1.5, 2.0), "image scales, each with its mirror image; 1 comes first", low=0.1
@@ -95,6 +95,7 @@ class Views(Options):
         "memory for the features that a clustering keeps, GiB over all nodes; what does not fit is "
         "read again in each of its rounds",
         low=0,
+        high=1 << 20,
     )
 
 
@@ -162,11 +163,13 @@ class Segment(Options):
     )
     frozen_stages: int = option(0, "first stages without gradient", low=0, high=4)
     stride: int = option(8, "pixels a position of the last stage", choices=(8, 16))
-    scales: tuple[float, ...] = option((0.75, 0.5), "smaller scales beside the image", low=0.1)
+    scales: tuple[float, ...] = option(
+        (0.75, 0.5), "smaller scales beside the image, in training and of each view", low=0.1
+    )
     test_scales: tuple[float, ...] = option(
         (),
-        "scales of the test, each with its mirror image, whose probabilities are averaged; none: "
-        "the image once",
+        "scales at the test, each with its mirror image, whose probabilities are averaged; none: "
+        "the image once; not for the probabilities that PSDPM learns from",
         low=0.1,
     )
     balanced: bool = option(False, "background and foreground count the same, whatever their size")

@@ -1,7 +1,8 @@
 """Trainings of segmenters that papers and repositories report, by name.
 
 Batches are images a step: a batch of 5 with gradients of two steps added up counts as 10. All
-start from ImageNet weights, except where the name says otherwise.
+start from ImageNet weights, except where the name says otherwise, and are tested on the image once,
+without DenseCRF, which `segment.crf` adds.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ DEEPLAB: Mapping[str, Any] = {
     "frozen_stages": 0,
     "stride": 8,
     "scales": (0.75, 0.5),
+    "test_scales": (),
+    "crf": "",
     "balanced": False,
     "iterations": 20_000,
     "batch_size": 10,
@@ -77,7 +80,7 @@ def recipe(name: str) -> dict[str, Any]:
     """
     if name not in RECIPES:
         raise InputError(f"unknown recipe {name!r}; there are {', '.join(RECIPES)}")
-    own = ("frozen_stages", "stride", "scales", "balanced", "iterations")
+    own = ("frozen_stages", "stride", "scales", "test_scales", "crf", "balanced", "iterations")
     return {
         f"segment.{k}" if k in own else f"segment.training.{k}": v for k, v in RECIPES[name].items()
     }

@@ -6,6 +6,8 @@ Shapes: B batch, N planes, D channels, P positions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,31 +15,73 @@ from torch.utils.checkpoint import checkpoint
 
 PAIRS = 1 << 24
 """Pairs of positions held at a time, over the batch: 64 MiB in float32."""
+Part = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def alike_sums(features: Tensor, values: Tensor) -> Tensor:
     """Each position's sum of values, weighted by the rectified product with it.
+
+    Where gradients are wanted and not all pairs fit `PAIRS`, the way back computes the products
+    again instead of keeping them. Computes in float32 at least.
 
     Args:
         features: `[B,D,P]`; at unit length, so that products are cosines.
         values: `[B,N,P]`.
 
     Returns:
-        `[B,N,P]`. Where gradients are wanted and not all pairs fit `PAIRS`, the way back computes
-        the products again instead of keeping them.
+        `[B,N,P]`.
     """
+    return _in_parts(_rectified, features, values)
+
+
+def alike_means(features: Tensor, values: Tensor, known: Tensor) -> Tensor:
+    """Each position's mean of values, weighted by the softmax of the products with it; as
+    `alike_sums` computes.
+
+    Args:
+        features: `[B,D,P]`.
+        values: `[B,N,P]`.
+        known: `[B,1,P]`, zero at positions that do not count; where all are, all count the same.
+
+    Returns:
+        `[B,N,P]`.
+    """
+    return _in_parts(_softmax, features, torch.cat([values, known], 1))
+
+
+def _rectified(features: Tensor, some: Tensor, values: Tensor) -> Tensor:
+    return values @ F.relu(features.mT @ some)
+
+
+def _softmax(features: Tensor, some: Tensor, values: Tensor) -> Tensor:
+    least = torch.finfo(features.dtype).min
+    products = (features.mT @ some).masked_fill(values[:, -1:].mT == 0, least)
+    return values[:, :-1] @ products.softmax(1)
+
+
+def _in_parts(part: Part, features: Tensor, values: Tensor) -> Tensor:
+    """A function of pairs of positions, for so many positions at a time as `PAIRS` allows."""
+    kind = values.dtype
+    wide = torch.promote_types(torch.promote_types(features.dtype, kind), torch.float32)
+    features, values = features.to(wide), values.to(wide)
     batch, _, positions = features.shape
     width = max(1, PAIRS // max(1, batch * positions))
-    if positions <= width:
-        return _sums(features, features, values)
-    parts = []
-    for some in torch.split(features, width, 2):
-        if torch.is_grad_enabled():
-            parts.append(checkpoint(_sums, features, some, values, use_reentrant=False))
-        else:
-            parts.append(_sums(features, some, values))
-    return torch.cat(parts, 2)
-
-
-def _sums(features: Tensor, some: Tensor, values: Tensor) -> Tensor:
-    return values @ F.relu(features.mT @ some)
+    with torch.autocast(features.device.type, enabled=False):
+        if positions <= width:
+            return part(features, features, values).to(kind)
+        found = []
+        for some in torch.split(features, width, 2):
+            if torch.is_grad_enabled():
+                found.append(
+                    checkpoint(
+                        part,
+                        features,
+                        some,
+                        values,
+                        use_reentrant=False,
+                        preserve_rng_state=False,
+                    )
+                )
+            else:
+                found.append(part(features, some, values))
+        return torch.cat(found, 2).to(kind)

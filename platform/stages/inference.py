@@ -1,4 +1,5 @@
-"""Inference of any network as a Ray Data pool of actors: one slice of the shards a call."""
+"""Inference of any network as a Ray Data pool of actors: a slice of the shards a call, or a block
+of slices where there are very many."""
 
 from __future__ import annotations
 
@@ -13,9 +14,11 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..data import shards
 from ..data.images import decode_image
+from ..data.transforms import normalized, resized
 from ..errors import InputError
 from ..experiment import Network, Views
 from ..learner import Learner
@@ -28,8 +31,8 @@ from .train import build
 NO_NUMBER = -1
 """In place of the error number of the disk where the input is wrong."""
 MOST_BLOCKS, BLOCKS_PER_ACTOR = 1024, 8
-"""An actor's call takes a block of slices: one slice where there are few; of many, Ray Data's
-scheduling would take longer for each the more there are."""
+"""So many calls at most, or so many an actor: Ray Data's scheduling takes the longer for each call
+the more there are."""
 Answer = dict[str, NDArray[Any]]
 M = TypeVar("M", bound=Trainable)
 
@@ -97,6 +100,15 @@ class Actor(ABC):
         """Rows and images to look at together; see the function `groups`."""
         return groups(rows, self.pool, self.together)
 
+    def scaled(self, images: Sequence[NDArray[np.uint8]], scale: float) -> Iterator[Tensor]:
+        """Images of one shape at a scale, normalised, `[b,3,h,w]`: as many at a time as have the
+        pixels of `together` at scale 1."""
+        size = [max(1, round(n * scale)) for n in images[0].shape[:2]]
+        views = np.stack(list(self.pool.map(lambda image: resized(image, *size), images)))
+        step = max(1, round(self.together / scale**2))
+        for part in torch.split(torch.from_numpy(views).to(self.device), step):
+            yield normalized(part)
+
     @abstractmethod
     def work(self, piece: shards.Slice) -> int:
         """Writes the files of one slice; returns its images."""
@@ -104,13 +116,21 @@ class Actor(ABC):
 
 class Guard:
     """An actor whose errors come back as rows: what the disk says, or what is wrong with the input,
-    also at its start. Ray would keep the text of an error, but neither number nor kind."""
+    also at its start. Ray would keep the text of an error, but neither number nor kind. After one
+    it does no more, so that the rest of a block does not keep the answer back."""
 
     def __init__(self, actor: Callable[[Any], Actor], job: object) -> None:
         self.make = partial(actor, job)
         self.actor: Actor | None = None
+        self.failed: dict[str, Any] = {}
 
     def __call__(self, batch: Answer) -> Answer:
+        done = self.failed or self._done(batch)
+        if done["error"]:
+            self.failed = done
+        return {k: np.array([v]) for k, v in done.items()}
+
+    def _done(self, batch: Answer) -> dict[str, Any]:
         row = {k: v[0] for k, v in batch.items()}
         piece = shards.Slice(str(row["path"]), int(row["group"]), int(row["rows"]))
         done: dict[str, Any] = {"rows": 0, "error": "", "errno": 0}
@@ -121,7 +141,7 @@ class Guard:
             done |= {"error": f"{piece.name}: {error}", "errno": error.errno or 0}
         except InputError as error:
             done |= {"error": str(error), "errno": NO_NUMBER}
-        return {k: np.array([v]) for k, v in done.items()}
+        return done
 
 
 def _images(row: dict[str, Any]) -> int:

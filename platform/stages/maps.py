@@ -30,7 +30,7 @@ from ..data import class_maps, patches, shards
 from ..data.class_maps import ClassMaps
 from ..data.patches import Patch
 from ..data.record import check_id
-from ..data.transforms import normalized, resized
+from ..data.transforms import normalized
 from ..errors import InputError
 from ..experiment import Network, Views
 from ..method import Method
@@ -153,14 +153,11 @@ class Infer(inference.Actor):
         planes: list[Tensor] = []
         features: list[list[Tensor]] = []
         for scale in self.job.views.scales:
-            size = (max(1, round(height * scale)), max(1, round(width * scale)))
-            views = self.pool.map(lambda image, size=size: resized(image, *size), images)
-            tensor = torch.from_numpy(np.stack(list(views))).to(self.device)
-            step = max(1, round(self.together / scale**2))
-            parts = [
-                self._scale(normalized(part), labels[k * step : (k + 1) * step])
-                for k, part in enumerate(torch.split(tensor, step))
-            ]
+            parts: list[tuple[Tensor, tuple[Tensor, Tensor]]] = []
+            looked_at = 0
+            for part in self.scaled(images, scale):
+                parts.append(self._scale(part, labels[looked_at : looked_at + len(part)]))
+                looked_at += len(part)
             planes.append(torch.cat([p for p, _ in parts]))
             kept = [f for _, f in parts]
             if self.job.keep_features:

@@ -1,6 +1,6 @@
 """What a segmenter predicts of whole images, as Ray Data actors: labels at the image's size, or
-probabilities (float16) on the network's grid or at stride 8, kept as class maps of all classes,
-background first."""
+probabilities (float16) on the grid of the network's largest view or at stride 8, kept as class maps
+of all classes, background first."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from ..errors import InputError
 from ..experiment import Network, Views
 from ..learners import Segmenter
 from ..models.segmenting import Segmenting
-from ..ops.maps import grid_size
+from ..ops.maps import grid_size, merge_flip, merge_scales
 from . import inference
 
 SUM_TOLERANCE = 0.01
 """How far a position's probabilities may be from adding up to one, in float16."""
-LEAST = 1e-8
+FLOOR = 1e-8
 """Probabilities below count as this before their logarithm is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """All that an actor needs to know; with `known`, an image has no class but background and its
-    labels. Without scales among the views, the image is looked at once, without mirror image."""
+    labels; without scales, an image is looked at once, without its mirror image."""
 
     learner: Segmenter
     network: Network
@@ -45,6 +45,7 @@ class Job:
     coarse: bool
     known: bool
     views: Views
+    scales: tuple[float, ...] = ()
 
 
 class Predict(inference.Actor):
@@ -85,8 +86,7 @@ class Predict(inference.Actor):
     @torch.inference_mode()
     def _predicted(self, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[int, NDArray[Any]]]:
         for chosen, images in self.groups(rows):
-            pixels = normalized(torch.from_numpy(np.stack(images)).to(self.device))
-            logits = self._logits(pixels)
+            logits = self._logits(images)
             height, width = images[0].shape[:2]
             size = grid_size(height, width, COARSE) if self.job.coarse else (height, width)
             if self.job.coarse or not self.job.probabilities:
@@ -100,22 +100,22 @@ class Predict(inference.Actor):
                 found = logits.argmax(1).to(torch.uint8).cpu().numpy()
             yield from zip(chosen, found, strict=True)
 
-    def _logits(self, pixels: Tensor) -> Tensor:
-        """`[B,C+1,h,w]`; of several views, on the grid of the largest, the logarithm of the mean
-        probability."""
-        scales = self.job.views.scales
+    def _logits(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Of images of one shape, `[B,C+1,h,w]`; of several views, on the grid of the largest, the
+        logarithm of the mean probability."""
+        scales = self.job.scales
         if not scales:
-            return self._seen(pixels)
-        height, width = pixels.shape[2:]
+            return self._seen(normalized(torch.from_numpy(np.stack(images)).to(self.device)))
         parts = []
-        for scale in sorted(scales, reverse=True):
-            size = (max(1, round(height * scale)), max(1, round(width * scale)))
-            view = functional.interpolate(pixels, size, mode="bilinear", antialias=True)
-            one, mirrored = self._seen(torch.cat([view, view.flip(-1)])).softmax(1).chunk(2)
-            parts.append((one + mirrored.flip(-1)) / 2)
-        grid = parts[0].shape[2:]
-        whole = [functional.interpolate(p, grid, mode="bilinear") for p in parts]
-        return torch.stack(whole).mean(0).clamp(min=LEAST).log()
+        for scale in scales:
+            of_scale = []
+            for view in self.scaled(images, scale):
+                both = self._seen(torch.cat([view, view.flip(-1)])).softmax(1)
+                of_scale.append(merge_flip(*both.chunk(2)))
+            parts.append(torch.cat(of_scale))
+        height, width = max(part.shape[2:] for part in parts)
+        mean = merge_scales(parts, (height, width)) / (2 * len(scales))
+        return mean.clamp(min=FLOOR).log()
 
     def _seen(self, pixels: Tensor) -> Tensor:
         """Logits of one view."""

@@ -102,8 +102,8 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
 
 
 def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step:
-    """The segmenter's `labels` of a split, its `probabilities` on its own grid, or `coarse` ones,
-    at stride 8, which know no image labels."""
+    """The segmenter's `labels` of a split, its `probabilities` on the grid of its largest view, or
+    `coarse` ones of one view at stride 8, which know no image labels."""
     e, probabilities = context.experiment, what != "labels"
     known = e.segment.known and what != "coarse"
     if known and not any(row["labels"] for p in context.pieces(split) for row in _labels(p)):
@@ -111,7 +111,8 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
     config: dict[str, Any] = {"split": split, "scales": e.segment.scales}
     config |= {"probabilities": probabilities, **context.precision}
     config |= {"known": True} if known else {}
-    config |= {"test_scales": e.segment.test_scales} if e.segment.test_scales else {}
+    scales = tuple(sorted(e.segment.test_scales)) if what != "coarse" else ()
+    config |= {"test_scales": scales} if scales else {}
     stage = Stage(
         name="maps" if probabilities else "labels",
         version=1,
@@ -133,7 +134,8 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
             probabilities=probabilities,
             coarse=what == "coarse",
             known=known,
-            views=dataclasses.replace(context.views, scales=e.segment.test_scales),
+            views=context.views,
+            scales=scales,
         )
         return predict.predict(folder, job, context.pieces(split), context.count)
 

@@ -216,6 +216,6 @@ def bench_chain(folder: Path, images: int = 32) -> None:
         probabilities=False,
         coarse=False,
         known=False,
-        views=Views(actors=cluster.cores(), scales=()),
+        views=Views(actors=cluster.cores()),
     )
     timed("deeplabv2", lambda: predict.predict(out, predicting, pieces, lambda d, n: None))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,6 @@ from wsss.platform.trial import Sweep
 
 MU_F = [round(0.5 + 0.04 * k, 2) for k in range(12)]
 MU_B = [round(0.4 + 0.05 * k, 2) for k in range(10)]
-SPACE: dict[str, list[float]] = {
-    "lpcam.tau": [0.15, 0.2, 0.25],
-    "lpcam.K": [6, 10],
-    "lpcam.mu_f": MU_F[::6],
-    "lpcam.mu_b": MU_B[::2],
-}
 SECONDS = 2.0
 
 
@@ -62,26 +55,22 @@ def bench_trials(folder: Path) -> None:
         )
 
 
-def trials(store: Store, base: Experiment) -> tuple[float, float, int]:
-    """Seconds of one trial alone, all that follows training its own, and of a whole sweep over
-    clusterings and choices of prototypes; the sweep's trials."""
+def bench_shared(folder: Path) -> None:
+    """A sweep of 60 trials beside one trial alone, after training, for each distinct clustering;
+    and beside as many trials that share nothing but the network and its maps."""
+    store, base = prepared(folder)
+    taus, ks = [0.15, 0.2, 0.25], [6, 10]
     alone = Pipeline(store, replaced(base, {"lpcam.tau": 0.35, "lpcam.K": 8}))
     began = time.perf_counter()
     alone.execute()
     one = time.perf_counter() - began
-    wanted = Sweep(base=base, space=SPACE)
-    return one, swept(store, wanted, "shared"), math.prod(map(len, SPACE.values()))
-
-
-def bench_shared(folder: Path) -> None:
-    """A sweep beside one trial alone, for each distinct clustering; and beside as many trials that
-    share nothing but the network and its maps."""
-    one, whole, count = trials(*prepared(folder))
-    clusterings = len(SPACE["lpcam.tau"]) * len(SPACE["lpcam.K"])
+    space = {"lpcam.tau": taus, "lpcam.K": ks, "lpcam.mu_f": MU_F[::6], "lpcam.mu_b": MU_B[::2]}
+    whole = swept(store, Sweep(base=base, space=space), "shared")
+    clusterings = len(taus) * len(ks)
     say(
-        f"shared: {count} trials over {clusterings} clusterings in {whole:.0f} s; one trial alone "
+        f"shared: 60 trials over {clusterings} clusterings in {whole:.0f} s; one trial alone "
         f"{one:.1f} s, so {whole / (clusterings * one):.2f} of it for each clustering and "
-        f"{whole / (count * one):.2f} of {count} that share none"
+        f"{whole / (60 * one):.2f} of 60 that share none"
     )
 
 

@@ -1,6 +1,8 @@
-"""platform.ops.alike against a loop over all pairs in float64."""
+"""platform.ops.alike against loops over all pairs in float64."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
@@ -8,9 +10,16 @@ from torch.nn import functional as F
 from wsss.platform.ops import alike
 
 SHAPE = (2, 5, 7)  # B, D, P
+MOST = 1 << 24
+KNOWN = torch.ones(2, 1, 7)
+KNOWN[0, :, 5:] = 0
 
 
-def slow(features, values):
+def means(features, values):
+    return alike.alike_means(features, values, KNOWN)
+
+
+def slow_sums(features, values):
     features, values = features.double(), values.double()
     out = torch.zeros_like(values)
     for b in range(len(values)):
@@ -21,6 +30,23 @@ def slow(features, values):
     return out
 
 
+def slow_means(features, values):
+    features, values = features.double(), values.double()
+    out = torch.zeros_like(values)
+    for b in range(len(values)):
+        counted = [j for j in range(values.shape[2]) if KNOWN[b, 0, j]]
+        for i in range(values.shape[2]):
+            weights = [math.exp(float(features[b, :, i] @ features[b, :, j])) for j in counted]
+            for j, weight in zip(counted, weights, strict=True):
+                out[b, :, i] += weight / sum(weights) * values[b, :, j]
+    return out
+
+
+both = pytest.mark.parametrize(
+    ("fast", "slow"), [(alike.alike_sums, slow_sums), (means, slow_means)]
+)
+
+
 def drawn(dtype):
     generator = torch.Generator().manual_seed(0)
     features = F.normalize(torch.randn(SHAPE, generator=generator, dtype=torch.float64), dim=1)
@@ -29,27 +55,40 @@ def drawn(dtype):
     return features.to(dtype), values.to(dtype)
 
 
-@pytest.mark.parametrize("pairs", [1, 30, 2 * 7 * 3, 1 << 24])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_sums_are_the_slow_way_however_many_pairs_fit(pairs, dtype, monkeypatch):
+@both
+@pytest.mark.parametrize("pairs", [1, 30, 2 * 7 * 3, MOST])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("learns", [False, True])
+def test_the_slow_way_however_many_pairs_fit(fast, slow, pairs, dtype, learns, monkeypatch):
     monkeypatch.setattr(alike, "PAIRS", pairs)
     features, values = drawn(dtype)
-    found = alike.alike_sums(features, values)
-    torch.testing.assert_close(found.double(), slow(features, values), atol=1e-6, rtol=0)
+    with torch.set_grad_enabled(learns), torch.autocast("cpu", torch.bfloat16):
+        found = fast(features, values)
+    assert found.dtype == dtype
+    within = 2e-2 if dtype == torch.bfloat16 else 1e-6
+    torch.testing.assert_close(found.double(), slow(features, values), atol=within, rtol=0)
 
 
+@both
 @pytest.mark.parametrize("pairs", [1, 30])
-def test_gradients_are_those_of_all_pairs_at_once(pairs, monkeypatch):
+def test_gradients_are_those_of_all_pairs_at_once(fast, slow, pairs, monkeypatch):
     found = []
-    for most in (pairs, 1 << 24):
+    for most in (pairs, MOST):
         monkeypatch.setattr(alike, "PAIRS", most)
         features, values = (x.requires_grad_() for x in drawn(torch.float64))
-        alike.alike_sums(features, values).square().sum().backward()
+        fast(features, values).square().sum().backward()
         found.append((features.grad, values.grad))
     torch.testing.assert_close(*found)
 
 
-def test_the_way_back_keeps_no_pairs(monkeypatch):
+def test_where_nothing_is_known_all_count_the_same():
+    features, values = drawn(torch.float64)
+    found = alike.alike_means(features, values, torch.zeros(2, 1, 7))
+    torch.testing.assert_close(found, values.mean(2, keepdim=True).expand_as(values))
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_the_way_back_keeps_no_pairs(softmax, monkeypatch):
     """What autograd saves does not grow with the square of the positions."""
     monkeypatch.setattr(alike, "PAIRS", 64)
     largest = 0
@@ -60,6 +99,10 @@ def test_the_way_back_keeps_no_pairs(monkeypatch):
         return x
 
     features = torch.randn(1, 4, 200, requires_grad=True)
+    values = torch.rand(1, 2, 200)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        alike.alike_sums(features, torch.rand(1, 2, 200))
+        if softmax:
+            alike.alike_means(features, values, torch.ones(1, 1, 200))
+        else:
+            alike.alike_sums(features, values)
     assert 0 < largest <= 200 * 4

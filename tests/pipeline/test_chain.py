@@ -380,6 +380,28 @@ def test_imports_must_fit_the_data_set(
     assert not (job.store.root / "imports" / "x.json").exists()
 
 
+def test_a_segmenter_is_tested_at_several_scales(chain: Any) -> None:
+    def tested(*scales: float, **more: Any) -> Any:
+        changes = {"segment.test_scales": scales, **more}
+        return Pipeline(chain.store, replaced(chain.experiment, changes))
+
+    def key(pipeline: Any) -> str:
+        return str(pipeline.labels["deeplabv2"]["val"].key)
+
+    assert key(tested()) == key(chain)
+    assert key(tested(1.0, 0.5)) == key(tested(0.5, 1.0))
+    several = tested(0.5, 1.0)
+    assert [s.name for s in several.missing()] == ["labels", "scores"]
+    several.execute()
+    one, many = (chain.store.open("labels", key(p)).files()[0] for p in (chain, several))
+    assert one.read_bytes() != many.read_bytes()
+    smooth = tested(0.5, 1.0, **{"segment.crf": "deeplab"})
+    smooth.execute()
+    assert smooth.read_scores()["deeplabv2"]["val"].n == 16
+    coarse = [segment.predicted(p.context, p.segmenter, "val", "coarse") for p in (chain, several)]
+    assert coarse[0].stage.key == coarse[1].stage.key
+
+
 def test_a_segmenter_that_knows_the_labels_says_so(job: Any, monkeypatch: Any) -> None:
     plain = replaced(job.experiment, {"segment.network": "deeplabv2"})
     known = replaced(plain, {"segment.known": True})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import ray.data
 from wsss.platform.data.shards import Slice
 from wsss.platform.errors import InputError
 from wsss.platform.stages import inference
@@ -36,7 +38,16 @@ def test_every_slice_is_looked_at_in_few_and_in_many_calls(
 ) -> None:
     monkeypatch.setattr(inference, "MOST_BLOCKS", blocks)
     monkeypatch.setattr(inference, "BLOCKS_PER_ACTOR", 0)
+    asked = []
+    real = ray.data.from_items
+
+    def recorded(items: list[Any], *, override_num_blocks: int) -> Any:
+        asked.append(override_num_blocks)
+        return real(items, override_num_blocks=override_num_blocks)
+
+    monkeypatch.setattr(ray.data, "from_items", recorded)
     done = run(tmp_path)
+    assert asked == [min(blocks, len(SLICES))]
     assert done == sorted(done)
     assert done[-1] == sum(piece.rows for piece in SLICES)
     assert {p.name for p in tmp_path.iterdir()} == {piece.path for piece in SLICES}
@@ -49,3 +60,5 @@ def test_one_wrong_slice_among_many_of_a_call_is_said(
     monkeypatch.setattr(inference, "BLOCKS_PER_ACTOR", 0)
     with pytest.raises(InputError, match=r"7\.parquet is wrong"):
         run(tmp_path, wrong="7.parquet")
+    before = {piece.path for piece in SLICES[:7]}
+    assert {p.name for p in tmp_path.iterdir()} == before  # nothing after it
