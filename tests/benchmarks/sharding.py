@@ -16,6 +16,7 @@ from PIL import Image
 
 SIZES = (10_000, 80_000)
 ANNOTATIONS, POINTS, WIDTH, HEIGHT = 7, 24, 160, 120
+REST = (b"ray::IDLE", b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")
 PICTURES = 64
 """Different ones; files are copies of them, which reading does not know."""
 
@@ -67,12 +68,13 @@ def private(pid: int | str) -> int:
 
 
 def workers() -> list[str]:
-    """The Ray worker processes of this machine."""
+    """The Ray worker processes of this machine that have something to do."""
     found = []
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
             try:
-                if (path / "cmdline").read_bytes().startswith(b"ray::"):
+                name = (path / "cmdline").read_bytes()
+                if name.startswith(b"ray::") and not name.startswith(REST):
                     found.append(path.name)
             except OSError:
                 continue

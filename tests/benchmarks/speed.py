@@ -20,7 +20,6 @@ from speed_steps import (
     bench_crf,
     bench_scoring,
     bench_stream,
-    bench_sweep,
     bench_walk,
 )
 from wsss.platform.bucket import open_store
@@ -37,14 +36,13 @@ def bench_table(folder: Path) -> None:
     what = torch.cuda.get_device_name() if b.cuda else machine()
     say(HEAD)
     for bench in (
-        bench_stream,
         bench_training,
         bench_inference,
+        bench_stream,
         bench_clustering,
         bench_crf,
         bench_scoring,
         bench_walk,
-        bench_sweep,
     ):
         bench(b)
     record = SpeedRecord(

@@ -11,7 +11,6 @@ import torch
 from measure import KEPT, feature_files, some_centers
 from peers import peer_steps
 from rows import Bench, later, took
-from sweeps import prepared, trials
 from wsss.platform import datasets
 from wsss.platform.data import class_maps, shards
 from wsss.platform.data.class_maps import ClassMaps
@@ -29,29 +28,38 @@ from wsss.platform.store import Artefact, Store
 CROP = Crop(resize=(256, 480), side=320)
 
 
-def bare(pieces: list[dict[str, object]]) -> int:
-    """Images that a process without anything else decodes and crops."""
-    columns = [{k: np.array([v]) for k, v in p.items()} for p in pieces]
-    return sum(len(stream.load_rows(c, 2, CROP, 0)["image"]) for c in columns)
+def warm(barrier: Any) -> None:
+    """Waits until every process of a pool is there."""
+    barrier.wait()
+
+
+def bare(piece: dict[str, object]) -> int:
+    """Images of a slice that a process without anything else decodes and crops."""
+    return len(stream.load_rows({k: np.array([v]) for k, v in piece.items()}, 2, CROP, 0)["image"])
 
 
 def bench_stream(b: Bench, epochs: int = 8) -> None:
-    """Images a second to a training worker, beside two processes that decode the same and hand
-    nothing on."""
+    """Images a second to a training worker; the limit is a process on each core that decodes the
+    same and hands nothing on."""
     plan = stream.Plan(slices=tuple(b.pieces), classes=2, batch_size=16, crop=CROP, seed=0)
+
+    def streamed(passes: int) -> float:
+        blocks = stream.blocks(plan, range(passes))
+        out: list[int] = []
+        seconds = took(lambda: out.extend(len(block["image"]) for block in blocks))
+        assert sum(out) == passes * len(b.files)
+        return seconds
+
+    extra = streamed(1 + epochs) - streamed(1)
     pieces = [p for epoch in range(epochs) for p in plan.pieces(epoch)]
-    total = len(b.files) * epochs
-
-    def streamed() -> None:
-        assert sum(len(block["image"]) for block in stream.blocks(plan, range(epochs))) == total
-
-    streamed()
-    workers = cluster.cores()
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        parts = [pieces[k::workers] for k in range(workers)]
-        pool.map(bare, [part[:1] for part in parts], chunksize=1)
-        peer = total / took(lambda: pool.map(bare, parts, chunksize=1))
-    b.add(f"data path, of {workers} bare processes", "images/s", total / took(streamed), peer)
+    method, cores = multiprocessing.get_context("spawn"), cluster.cores()
+    barrier = method.Barrier(cores + 1)
+    with method.Pool(cores, warm, (barrier,)) as pool:
+        barrier.wait()
+        limit = took(lambda: pool.map(bare, pieces, chunksize=1))
+    rate = epochs * len(b.files) / extra
+    share = limit / extra
+    b.add("data path", "images/s", rate, None, limit=share, bound=f"{cores} bare processes")
 
 
 def bench_clustering(b: Bench, rows: int = 60_000, width: int = 1280, count: int = 12) -> None:
@@ -168,12 +176,3 @@ def bench_walk(b: Bench, height: int = 47, width: int = 62) -> None:
     share = moved / ours / b.bandwidth
     name = f"random walk, {height} x {width}, 2 maps"
     b.add(name, "images/s", 1 / ours, 1 / peer, limit=share, bound="a copy's bytes")
-
-
-def bench_sweep(b: Bench) -> None:
-    """Trials of a sweep that shares what they have in common, beside each by itself."""
-    folder = b.folder / "sweep"
-    folder.mkdir()
-    store, base = prepared(folder)
-    one, whole, count = trials(store, base)
-    b.add(f"a sweep of {count} trials of prototypes", "trials/s", count / whole, 1 / one)

@@ -4,7 +4,10 @@ kept. See bench.py."""
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from load import Peak
 from measure import feature_files, photographs, say, seconds, some_centers
+from sharding import private
 from wsss.platform import datasets
 from wsss.platform.data import shards
 from wsss.platform.data.folder import Folder
@@ -24,15 +28,18 @@ from wsss.platform.progress import Silent
 from wsss.platform.stages import cluster, clustering, inference
 from wsss.platform.store import Artefact, Store
 
+ONE = "16 images at a time"
 FIELDS = {
-    "network": "training.batch_size, training.crop",
-    "maps": "views.scales, views.batch_size on a GPU",
-    "centers": "views.kept_gib",
-    "similarities": "views.scales",
-    "boundaries": "refine.training.batch_size, refine.training.crop",
-    "segmenter": "segment.training.batch_size, segment.training.crop",
+    "shards": "256 images a shard, as they are stored",
+    "train cam": "training.batch_size, training.crop, training.shuffle_rows",
+    "cam maps": "views.scales, views.batch_size on a GPU",
+    "lpcam clusters": "views.kept_gib",
+    "lpcam similarities": "views.scales",
+    "train boundaries": "refine.training.batch_size, .crop, .shuffle_rows",
+    "train deeplabv2": "segment.training.batch_size, .crop, .shuffle_rows",
+    "deeplabv2 probabilities": "segment.test_scales, views.batch_size on a GPU",
 }
-"""What bounds the memory of a stage; all others hold one image, or one group of 16, at a time."""
+"""What bounds the memory of a step, by the beginning of its title; else `ONE`."""
 CHAIN = {
     "data": "photos",
     "network.backbone": "mobilenet_v2",
@@ -49,6 +56,13 @@ CHAIN = {
 }
 COCO, HUGE, NODES, CORES = 82_783, 100_000_000, 1000, 16
 """Images of COCO 2014's train, and of a projection on so many nodes of so many cores each."""
+ALONE = """
+import dataclasses, json, sys
+from pathlib import Path
+import stages
+costs = stages.chain(Path(sys.argv[1]), int(sys.argv[2]))
+print(json.dumps({title: dataclasses.asdict(cost) for title, cost in costs.items()}))
+"""
 
 
 @dataclass
@@ -94,7 +108,7 @@ def masks(root: Path) -> None:
         (root / "masks" / f"{path.stem}.png").write_bytes(encode_png(half))
 
 
-def chain(folder: Path, images: int) -> tuple[Pipeline, dict[str, Cost]]:
+def chain(folder: Path, images: int) -> dict[str, Cost]:
     """What each step of a whole chain costs, and the shards before it."""
     photographs(folder / "photos", images)
     masks(folder / "photos")
@@ -103,13 +117,23 @@ def chain(folder: Path, images: int) -> tuple[Pipeline, dict[str, Cost]]:
     watch.start("shards")
     kept, _ = datasets.add(store, Folder(folder / "photos"), "photos", Silent())
     watch.finish(False)
-    wanted = experiment("lpcam", changes=CHAIN)
-    pipeline = Pipeline(store, wanted, watch)
+    pipeline = Pipeline(store, experiment("lpcam", changes=CHAIN), watch)
     pipeline.execute()
     watch.costs["shards"].disk = size(kept)
     for step in pipeline.steps:
         watch.costs[step.stage.title].disk = size(store.open(step.stage.name, step.stage.key))
-    return pipeline, watch.costs
+    return watch.costs
+
+
+def apart(folder: Path, images: int) -> dict[str, Cost]:
+    """The same in a process, and a Ray, of its own."""
+    folder.mkdir()
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    words = [sys.executable, "-c", ALONE, str(folder), str(images)]
+    said = subprocess.run(
+        words, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    ).stdout
+    return {title: Cost(**cost) for title, cost in json.loads(said.splitlines()[-1]).items()}
 
 
 def size(artefact: Artefact) -> int:
@@ -120,42 +144,37 @@ def size(artefact: Artefact) -> int:
 def bench_stages(folder: Path, sizes: Sequence[int] = (32, 256)) -> None:
     """Each stage's memory with few and with eight times as many images, what an image costs, and
     what that comes to for many more."""
-    found = []
-    for images in sizes:
-        (folder / str(images)).mkdir()
-        pipeline, costs = chain(folder / str(images), images)
-        found.append(costs)
-    how = pipeline.experiment.training
-    say(
-        f"stages: {sizes[0]} and {sizes[1]} images of 500 x 375, {CHAIN['network.backbone']}, "
-        f"batches of {how.batch_size} at {how.crop} pixels"
-    )
-    say_memory(*found, {step.stage.title: step.stage.name for step in pipeline.steps})
-    say_costs(*found, sizes[1] - sizes[0])
+    few, many = (apart(folder / str(images), images) for images in sizes)
+    say(f"stages: {sizes[0]} and {sizes[1]} images of 500 x 375, {CHAIN['network.backbone']}")
+    say_memory(few, many)
+    say_costs(few, many, sizes[1] - sizes[0])
 
 
-def say_memory(few: dict[str, Cost], many: dict[str, Cost], kinds: dict[str, str]) -> None:
+def say_memory(few: dict[str, Cost], many: dict[str, Cost]) -> None:
     say("  peaks in MiB with few and with many images; what bounds them")
     for title in few:
         driver, largest, every = (
             f"{getattr(few[title], name) >> 20} and {getattr(many[title], name) >> 20}"
             for name in ("driver", "largest", "every")
         )
-        field = FIELDS.get(kinds.get(title, ""), "16 images at a time")
-        say(f"  {title}: driver {driver}, largest worker {largest}, all {every}; {field}")
+        field = next((what for begin, what in FIELDS.items() if title.startswith(begin)), ONE)
+        say(f"  {title}: driver {driver}, largest worker {largest}, all busy {every}; {field}")
 
 
 def say_costs(few: dict[str, Cost], many: dict[str, Cost], more: int) -> None:
-    """Time and disk of `more` images between the two, an image."""
+    """Time and disk of `more` images between the two, an image; trainings a pass over them. A
+    training's steps follow one another, and clustering's rounds, so those are not spread."""
     share = cluster.cores() / (NODES * CORES)
     say("  of one more image, of COCO's train here, of a hundred million on 1000 nodes of 16 cores")
     for title in few:
         took = (many[title].seconds - few[title].seconds) / more
         disk = (many[title].disk - few[title].disk) / more
+        alone = title.startswith(("train ", "lpcam clusters"))
+        spread = "" if alone else f"{took * HUGE * share / 3600:.1f} h and "
         say(
             f"  {title}: {1e3 * took:.0f} ms and {disk / 1024:.1f} KiB; "
             f"{took * COCO / 3600:.1f} h and {disk * COCO / 2**30:.1f} GiB; "
-            f"{took * HUGE * share / 3600:.1f} h and {disk * HUGE / 2**40:.2f} TiB"
+            f"{spread}{disk * HUGE / 2**40:.2f} TiB"
         )
 
 
@@ -170,15 +189,15 @@ class Idle(inference.Actor):
 
 
 def bench_driver(folder: Path, sizes: Sequence[int] = (2_000, 16_000, 128_000)) -> None:
-    """How fast one driver hands out slices of 16 images to actors, and tasks, that do nothing."""
+    """How fast one driver hands out slices of 16 images to actors, and tasks, that do nothing:
+    what each size takes more than the one before."""
     cluster.connect()
-    for count in sizes:
-        peak = Peak(os.getpid())
-        peak.start()
-        took = seconds(partial(handed, count))
-        say(f"driver: {count} slices to actors: {count / took:.0f} a second; {peak.done()}")
-        took = seconds(partial(tasks, count))
-        say(f"driver: {count} tasks: {count / took:.0f} a second")
+    for name, work in (("slices to actors", handed), ("tasks", tasks)):
+        times = [seconds(partial(work, count)) for count in sizes]
+        for k in range(1, len(sizes)):
+            rate = (sizes[k] - sizes[k - 1]) / (times[k] - times[k - 1])
+            own = private(os.getpid()) / 2**20
+            say(f"driver: {sizes[k]} {name}: {rate:.0f} a second; {own:.0f} MiB")
 
 
 def handed(count: int) -> None:
