@@ -46,7 +46,7 @@ def alike_means(features: Tensor, values: Tensor, known: Tensor) -> Tensor:
     Returns:
         `[B,N,P]`.
     """
-    return _in_parts(_softmax, features, torch.cat([values, known], 1))
+    return _in_parts(_softmax, features, torch.cat([values, known.to(values)], 1))
 
 
 def _rectified(features: Tensor, some: Tensor, values: Tensor) -> Tensor:
