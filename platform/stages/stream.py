@@ -34,7 +34,7 @@ from ..data.transforms import (
 from ..learner import OUTSIDE, Batch
 
 Columns = dict[str, NDArray[Any]]
-ROWS_PER_TASK = 32
+ROWS_PER_TASK = 64
 CPU = torch.device("cpu")
 T = TypeVar("T")
 

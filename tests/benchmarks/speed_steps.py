@@ -38,7 +38,7 @@ def bare(piece: dict[str, object]) -> int:
     return len(stream.load_rows({k: np.array([v]) for k, v in piece.items()}, 2, CROP, 0)["image"])
 
 
-def bench_stream(b: Bench, epochs: int = 8) -> None:
+def bench_stream(b: Bench, epochs: int = 40) -> None:
     """Images a second to a training worker; the limit is a process on each core that decodes the
     same and hands nothing on."""
     plan = stream.Plan(slices=tuple(b.pieces), classes=2, batch_size=16, crop=CROP, seed=0)
@@ -50,6 +50,7 @@ def bench_stream(b: Bench, epochs: int = 8) -> None:
         assert sum(out) == passes * len(b.files)
         return seconds
 
+    streamed(epochs // 4)  # until all of Ray's processes have started
     extra = streamed(1 + epochs) - streamed(1)
     pieces = [p for epoch in range(epochs) for p in plan.pieces(epoch)]
     method, cores = multiprocessing.get_context("spawn"), cluster.cores()
