@@ -243,7 +243,12 @@ class PSDPM(Method):
             "training.epochs": 6,
             "training.clip_norm": 1.0,
         },
-        "default": {**IRN_PRESETS["default"], "psdpm.width": 256, "refine.walk_power": 4.0},
+        "default": {
+            **IRN_PRESETS["default"],
+            "psdpm.width": 256,
+            "refine.walk_power": 4.0,
+            "refine.boundaries": "host",
+        },
         "scenes": {**IRN_PRESETS["scenes"]},
     }
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {

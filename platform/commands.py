@@ -322,7 +322,7 @@ def doctor(options: argparse.Namespace, command: str) -> None:
         InputError: something that every command needs is missing.
     """
     from .models.backbones import BACKBONES
-    from .pipeline import machine
+    from .runs import machine
 
     store = open_store(options.store)
     say(f"machine   {machine()}")

@@ -140,6 +140,12 @@ class Refine(Options):
         "threshold after propagation; none: the best on the first scored split",
         choices=(None, *THRESHOLDS),
     )
+    boundaries: str = option(
+        "own",
+        "whose boundary network the walk keeps to: the one that these maps teach; the host's, "
+        "where it learnt one on this backbone",
+        choices=("own", "host"),
+    )
     pair_radius: int = option(10, "of the pairs that boundaries are learnt from", low=2)
     radius: int = option(5, "of the random walk's neighbourhood, positions at stride 4", low=2)
     beta: float = option(10.0, "power of the affinities", low=0)

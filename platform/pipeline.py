@@ -8,8 +8,6 @@ Keys follow from the configuration alone, so what is missing is known before any
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Mapping, Sequence
 
@@ -19,7 +17,7 @@ from .experiment import Experiment
 from .joint import together
 from .method import Method, PrototypeMethod
 from .progress import Silent
-from .runs import RunRecord, Score, StageRecord
+from .runs import RunRecord, Score, StageRecord, machine
 from .steps import classify, refine, segment
 from .steps.context import Context, Step
 from .store import Stage, Store, digest, versions
@@ -84,6 +82,7 @@ class Pipeline:
             learnt.append(self._segmented_split)
         self.splits = tuple(dict.fromkeys([*e.scoring.splits, *learnt]))
         self.network: Stage | None = None
+        self.boundaries: Stage | None = None
         self.segmenter: Stage | None = None
         self.of_host: Pipeline | None = None
         self.maps: dict[str, dict[str, Stage]] = {}
@@ -230,13 +229,22 @@ class Pipeline:
         """The source's maps after IRN; they are scored at every threshold like others."""
         context, split = self.context, self._labelled(self.experiment.refine.training.split)
         name = f"{source.name}-irn"
-        labels = self._add(refine.certain(context, source, split))
-        network = self._add(refine.boundaries(context, source.name, labels, split))
+        network = self.boundaries = self._boundaries(source, split)
         found = {s: self._add(refine.walked(context, source, network, s)) for s in self.splits}
         self.maps[name] = found
         self.scores[name] = self._scored(name, found)
         scored = self.scores[name][self.experiment.scoring.splits[0]]
         return refine.Seeds(name=name, maps=found, scored=scored, own=False)
+
+    def _boundaries(self, source: refine.Seeds, split: str) -> Stage:
+        """The boundary network, the host's where that is wanted and there is one that fits."""
+        wanted = self.experiment.refine.boundaries == "host"
+        if self.of_host and self.of_host.boundaries and wanted:
+            theirs, mine = self.of_host.experiment.network, self.experiment.network
+            if theirs.backbone == mine.backbone:
+                return self.of_host.boundaries
+        labels = self._add(refine.certain(self.context, source, split))
+        return self._add(refine.boundaries(self.context, source.name, labels, split))
 
     def _plan_segmenter(
         self, source: refine.Seeds, split: str, crf: str, level: float | None
@@ -389,10 +397,3 @@ class Pipeline:
             },
             labels={n: {s: of[s].key for s in of} for n, of in self.found("labels").items()},
         )
-
-
-def machine() -> str:
-    """Cores, memory and system of this machine, in words."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{cores} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import platform
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -320,3 +322,10 @@ def _read_json(path: Path) -> Any:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{places.address(path)} cannot be read: {error}") from error
+
+
+def machine() -> str:
+    """Cores, memory and system of this machine, in words."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{cores} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}"

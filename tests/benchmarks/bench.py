@@ -32,8 +32,8 @@ from measure import KEPT, feature_files, say, seconds, some_centers
 from wsss.platform import datasets
 from wsss.platform.metrics import THRESHOLDS, ThresholdCurve
 from wsss.platform.ops import kmeans
-from wsss.platform.pipeline import machine
 from wsss.platform.progress import Silent
+from wsss.platform.runs import machine
 from wsss.platform.stages import cluster, clustering
 from wsss.platform.store import Store
 

@@ -23,8 +23,7 @@ from speed_steps import (
     bench_walk,
 )
 from wsss.platform.bucket import open_store
-from wsss.platform.pipeline import machine
-from wsss.platform.runs import SpeedRecord, write_json
+from wsss.platform.runs import SpeedRecord, machine, write_json
 from wsss.platform.stages import cluster
 
 

@@ -59,6 +59,38 @@ def test_the_refinement_is_for_the_host_and_for_what_it_became(job: Any) -> None
     )
 
 
+def walks(pipeline: Pipeline) -> dict[str, str]:
+    """Which boundary network each walk keeps to, by title."""
+    stages = [step.stage for step in pipeline.steps if "boundaries" in step.stage.inputs]
+    return {stage.title: stage.inputs["boundaries"] for stage in stages}
+
+
+def test_the_walk_keeps_to_the_boundaries_that_are_wanted(job: Any) -> None:
+    own = Pipeline(job.store, wanted(**{"refine.kind": "irn"}))
+    of_host = Pipeline(job.store, wanted(**{"refine.kind": "irn", "refine.boundaries": "host"}))
+    title, hosts = "psdpm propagated, val", "lpcam propagated, val"
+    assert walks(own)[title] != walks(own)[hosts]
+    assert walks(of_host)[title] == walks(of_host)[hosts] == walks(own)[hosts]
+    trained = [s.stage.title for s in of_host.steps if s.stage.title.startswith("train bound")]
+    assert trained == ["train boundaries from lpcam"]
+    order = [step.stage.title for step in of_host.steps]
+    assert order.index(trained[0]) < order.index(title)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"host.refine.kind": "crf"}, {"host.network.backbone": "resnet18"}],
+    ids=["none learnt", "another backbone"],
+)
+def test_boundaries_are_learnt_where_the_host_has_none_that_fit(
+    job: Any, changes: dict[str, Any]
+) -> None:
+    wants = {"refine.kind": "irn", "refine.boundaries": "host", **changes}
+    found = Pipeline(job.store, wanted(**wants))
+    titles = [step.stage.title for step in found.steps]
+    assert "train boundaries from psdpm" in titles
+
+
 def test_the_host_is_the_one_that_was_there(hosted: Any, job: Any) -> None:
     assert hosted.of_host.network.key == job.pipeline.network.key
     before, after = job.pipeline.read_scores(), hosted.read_scores()
