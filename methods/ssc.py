@@ -205,7 +205,7 @@ class EarlyStages(nn.Module):
 
 MODULATION: Mapping[str, float] = {"ssc.delta": 1.0, "ssc.perceptual": 0.0, "ssc.warm_up": 0.6}
 """Self-modulation alone, of a classifier that has learnt: what measures best on photographs; on
-scenes it may begin earlier (README)."""
+scenes it may begin earlier (docs/measured.md)."""
 
 
 class SSC(Method):

@@ -12,7 +12,8 @@ from wsss.platform.cli import parser
 from wsss.platform.recipes import RECIPES
 from wsss.platform.store import Store
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
@@ -26,6 +27,15 @@ OF_RAY = [line for line in LINES if line.startswith("ray ")]
 
 def test_there_are_commands() -> None:
     assert len(COMMANDS) > 4
+
+
+def test_links_lead_somewhere() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert links
+    for path, _, section in (link.partition("#") for link in links):
+        lines = (ROOT / path).read_bytes().decode(errors="replace").splitlines()
+        titles = [line.lstrip("# ") for line in lines if line.startswith("#")]
+        assert not section or section in {t.lower().replace(" ", "-") for t in titles}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
