@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import asked, begun, datasets, places
+from . import asked, datasets, places, recording
 from .bucket import open_store
 from .data.record import check_id
 from .errors import InputError
@@ -147,7 +147,7 @@ def _carry_out(
     if before and before.digest != pipeline.digest:
         raise InputError(f"the name {name!r} is taken by another run; choose another --name")
     missing = pipeline.missing()
-    with recorded.under(path.parent, begun.run(pipeline, name, command, started)):
+    with recorded.under(path.parent, recording.begun_run(pipeline, name, command, started)):
         pipeline.execute()
         if before and not missing:
             say(f"run {name}: nothing to do, all {len(pipeline.steps)} stages were already there")
@@ -155,7 +155,8 @@ def _carry_out(
         for artefact, stage in pipeline.done.values():
             for id in artefact.about.get("unrefined", []):
                 say(f"{stage.title}: DenseCRF died on {id}, which keeps its unrefined labels")
-        record = pipeline.record(name, command, started, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        record = recording.ended_run(pipeline, name, command, started, seconds)
         write_json(path, record)
     say(f"run {name}: {len(missing)} of {len(pipeline.steps)} stages computed, {record.seconds} s")
     return record
@@ -190,7 +191,7 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     if not known:
         _announce(store, wanted)
     recorded = Recorded(_progress(options))
-    with recorded.under(path.parent, begun.sweep(wanted, name, command)):
+    with recorded.under(path.parent, recording.begun_sweep(wanted, name, command)):
         record = run_sweep(store, wanted, name, command, recorded, options.resume)
     untuned, best = _both(store, wanted, record, command, _progress(options))
     chosen = best[0]
@@ -238,7 +239,7 @@ def figure(options: argparse.Namespace, command: str) -> None:
     if not places.exists(store.root / "sweeps" / name / "sweep.json"):
         _announce(store, wanted)
     recorded = Recorded(_progress(options))
-    with recorded.under(store.root / "sweeps" / name, begun.sweep(wanted, name, command)):
+    with recorded.under(store.root / "sweeps" / name, recording.begun_sweep(wanted, name, command)):
         record = run_sweep(store, wanted, name, command, recorded, options.resume)
     say(figure_table(found, record))
     say(f"page: {pages(store, store.root / 'sweeps' / name / 'page', [], [name]).as_uri()}")

@@ -17,10 +17,10 @@ from .experiment import Experiment
 from .joint import together
 from .method import Method, PrototypeMethod
 from .progress import Silent
-from .runs import RunRecord, Score, StageRecord, machine
+from .runs import Score, StageRecord
 from .steps import classify, refine, segment
 from .steps.context import Context, Step
-from .store import Stage, Store, digest, versions
+from .store import Stage, Store, digest
 
 HOST = "host-"
 """What the names of a host's class maps and labels begin with."""
@@ -371,29 +371,3 @@ class Pipeline:
         r = self.experiment.refine
         fixed = [[r.threshold, r.final]] if (r.threshold, r.final) != (None, None) else []
         return digest([[s.stage.key for s in self.steps], self.experiment.scoring, *fixed])
-
-    def record(self, name: str, command: str, started: str, seconds: float) -> RunRecord:
-        """The run as it is kept."""
-        e = self.experiment
-        return RunRecord(
-            name=name,
-            method=e.localizer_name,
-            dataset=e.data,
-            seed=e.seed,
-            experiment=e.as_dict(),
-            digest=self.digest,
-            command=command,
-            machine=machine(),
-            versions=versions(),
-            started=started,
-            seconds=round(seconds, 2),
-            shards=self.shards.key,
-            network=self.network.key if self.network else "",
-            stages=tuple(record for _, record in self.done.values()),
-            scores=self.read_scores(),
-            maps={
-                name: {s: of[s].key for s in e.scoring.splits if s in of}
-                for name, of in self.found("maps").items()
-            },
-            labels={n: {s: of[s].key for s in of} for n, of in self.found("labels").items()},
-        )

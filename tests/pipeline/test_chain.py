@@ -22,6 +22,7 @@ from wsss.platform.ops.crf import CRFS
 from wsss.platform.options import replaced
 from wsss.platform.pipeline import Pipeline
 from wsss.platform.progress import Silent
+from wsss.platform.recording import ended_run
 from wsss.platform.runs import FIXED, OWN, write_json
 from wsss.platform.stages import labels
 from wsss.platform.stages.labels import Cut
@@ -117,7 +118,7 @@ def test_a_segmenter_is_scored_where_it_predicts(chain: Any) -> None:
         "lpcam-irn": {"train"},
         "deeplabv2": {"val"},
     }
-    assert "deeplabv2 on val (n=16)" in score_table([other.record("a", "", "", 0.0)])
+    assert "deeplabv2 on val (n=16)" in score_table([ended_run(other, "a", "", "", 0.0)])
 
 
 def test_nothing_of_the_chain_runs_twice(chain: Any, job: Any) -> None:
@@ -344,7 +345,7 @@ def test_what_is_exported_is_imported_with_the_same_scores(
 ) -> None:
     store = ["--store", str(job.store.root)]
     name = f"again-{kind}"
-    write_json(job.store.root / "runs" / name / "run.json", chain.record(name, "", "", 0.0))
+    write_json(job.store.root / "runs" / name / "run.json", ended_run(chain, name, "", "", 0.0))
     out = str(tmp_path / kind)
     assert main(["export", out, "--run", name, "--to", kind, "--what", what, *store]) == 0
     assert main(["export", out, "--run", name, "--to", kind, "--what", what, *store]) == 2
@@ -360,7 +361,7 @@ def test_what_is_exported_is_imported_with_the_same_scores(
     found, before = pipeline.read_scores()[name]["val"], chain.read_scores()[what]["val"]
     best = before.value if kind == "png" else max(before.miou)
     assert found.value == pytest.approx(best, abs=0.03 if kind == "drs" else 0.01)
-    assert pipeline.record("none", "", "", 0.0).method == name
+    assert ended_run(pipeline, "none", "", "", 0.0).method == name
 
 
 def test_imports_must_fit_the_data_set(

@@ -14,6 +14,7 @@ import pytest
 from wsss.platform import commands
 from wsss.platform.cli import main
 from wsss.platform.ledger import Ledger
+from wsss.platform.recording import ended_run
 
 pytestmark = pytest.mark.cluster
 
@@ -212,7 +213,7 @@ def test_ablate_takes_parts_away(wsss: Any, job: Any, monkeypatch: pytest.Monkey
 
     def carried_out(store: Any, wanted: Any, *rest: Any) -> Any:
         planned.append(wanted)
-        record = job.pipeline.record("none", "", "", 0.0)
+        record = ended_run(job.pipeline, "none", "", "", 0.0)
         return dataclasses.replace(record, scores={wanted.localizer_name: score}, seed=wanted.seed)
 
     monkeypatch.setattr(commands, "_carry_out", carried_out)

@@ -13,6 +13,7 @@ from wsss.platform.data import class_maps, shards
 from wsss.platform.errors import InputError
 from wsss.platform.experiment import experiment
 from wsss.platform.pipeline import Pipeline
+from wsss.platform.recording import ended_run
 from wsss.platform.runs import write_json
 from wsss.platform.trial import Sweep, cost
 
@@ -42,7 +43,7 @@ def test_one_report_holds_the_host_and_what_it_became(hosted: Any) -> None:
     scores = hosted.read_scores()
     assert list(scores) == ["host-cam", "host-lpcam", "host-deeplabv2", "psdpm"]
     assert scores["psdpm"]["val"].threshold_from == "train"
-    record = hosted.record("a", "", "", 0.0)
+    record = ended_run(hosted, "a", "", "", 0.0)
     assert record.method == "psdpm"
     assert set(record.maps) == {"host-cam", "host-lpcam", "psdpm"}
     assert set(record.labels) == {"host-deeplabv2"}
@@ -149,7 +150,7 @@ def test_probabilities_of_others_are_a_host(
 
 def test_class_maps_of_others_are_a_host_too(hosted: Any, job: Any, tmp_path: Path) -> None:
     store = ["--store", str(job.store.root)]
-    write_json(job.store.root / "runs" / "h" / "run.json", hosted.record("h", "", "", 0.0))
+    write_json(job.store.root / "runs" / "h" / "run.json", ended_run(hosted, "h", "", "", 0.0))
     for split in ("train", "val"):
         out = str(tmp_path / split)
         words = ["export", out, "--run", "h", "--to", "irn", "--what", "host-lpcam"]
