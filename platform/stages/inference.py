@@ -26,7 +26,7 @@ from ..models import weights
 from ..models.fuse import fused
 from ..models.trainable import Trainable
 from . import cluster
-from .train import build
+from .trainer import build
 
 NO_NUMBER = -1
 """In place of the error number of the disk where the input is wrong."""

@@ -110,13 +110,14 @@ class Context:
         `until` so many epochs, if that is given; its checkpoint stays in `home`, without one in
         the stage's."""
         from ..stages import checkpoints, cluster, train
+        from ..stages.trainer import Job, build
 
         home = home or self.home(stage)
         if fault := checkpoints.fault(home):
             self.progress.note(f"{fault}; it begins again")
             self.store.quarantine(home, fault)
             checkpoints.forget(home)
-        job = train.Job(
+        job = Job(
             learner=learner,
             network=network,
             training=training,
@@ -129,7 +130,7 @@ class Context:
             field=field,
             until=until,
         )
-        train.build(job.network, job.learner, job.classes, job.seed)
+        build(job.network, job.learner, job.classes, job.seed)
         cluster.connect()
         return train.fit(folder, job, home, self.progress.update)
 

@@ -21,7 +21,7 @@ from wsss.platform.ops.crf import CRFS
 from wsss.platform.ops.random_walk import random_walk, transition
 from wsss.platform.progress import Silent
 from wsss.platform.stages import cluster, labels, predict, walk
-from wsss.platform.stages.train import Job, Trainer, build
+from wsss.platform.stages.trainer import Job, Trainer, build
 from wsss.platform.store import Store
 
 SIDE, IMAGES, CLASSES = 320, 8, 20

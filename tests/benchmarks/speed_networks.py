@@ -14,7 +14,8 @@ from rows import Bench, later, took
 from torch.utils.flop_counter import FlopCounterMode
 from wsss.methods.cam import CAM
 from wsss.platform.experiment import Network, Training, Views
-from wsss.platform.stages import cluster, maps, train
+from wsss.platform.stages import cluster, maps
+from wsss.platform.stages.trainer import Job, Trainer, build, run_epochs
 
 CLASSES = 20
 SCALES = (1.0, 0.5, 1.5, 2.0)
@@ -37,7 +38,7 @@ def trained(b: Bench, precision: str) -> float:
     """In a process of its own with a training worker's environment: images a second of three
     epochs after the first."""
     batch, side, long = shape(b)
-    job = train.Job(
+    job = Job(
         learner=CAM(CAM.Config()),
         network=Network(backbone=b.backbone),
         training=Training(
@@ -55,14 +56,14 @@ def trained(b: Bench, precision: str) -> float:
         metrics="",
     )
     torch.set_num_threads(cluster.cores())
-    trainer, ends = train.Trainer(job, torch.device(b.device), 0, 1), []
-    train.train(trainer, None, lambda *_: ends.append(time.perf_counter()))
+    trainer, ends = Trainer(job, torch.device(b.device), 0, 1), []
+    run_epochs(trainer, None, lambda *_: ends.append(time.perf_counter()))
     return 2 * trainer.plan.steps * batch / (ends[2] - ends[0])
 
 
 def work(b: Bench, *views: tuple[int, int]) -> int:
     """Floating-point operations of class scores of views of such heights and widths."""
-    network = train.build(Network(backbone=b.backbone), CAM(CAM.Config()), CLASSES, 0).eval()
+    network = build(Network(backbone=b.backbone), CAM(CAM.Config()), CLASSES, 0).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         for height, width in views:
             network(torch.zeros(1, 3, height, width))
@@ -90,7 +91,7 @@ def bench_inference(b: Bench) -> None:
     out.mkdir()
     peer = peer_networks.infer(b.files[: b.few], b.backbone, CLASSES, SCALES, out, b.device)
     method, network = CAM(CAM.Config()), Network(backbone=b.backbone)
-    torch.save(train.build(network, method, CLASSES, 0).state_dict(), b.folder / "network.pt")
+    torch.save(build(network, method, CLASSES, 0).state_dict(), b.folder / "network.pt")
     of_image = 2 * work(b, *((round(375 * scale), round(500 * scale)) for scale in SCALES))
     for precision in ("fp32", "bf16"):
         job = maps.Job(

@@ -35,7 +35,7 @@ WORKERS = (
 """A worker of each stage: a task, an actor, or a training at a step."""
 
 DRIVER = (
-    Fault("platform.stages.train:Trainer.advance", call=5, act="driver"),
+    Fault("platform.stages.trainer:Trainer.advance", call=5, act="driver"),
     Fault("platform.stages.clustering:Holder.totals", call=3, act="driver"),
     Fault("platform.stages.labels:label_slice", act="driver"),
     Fault("platform.learners:Segmenter.losses", call=2, act="driver"),
@@ -43,7 +43,7 @@ DRIVER = (
 
 FULL = (
     Fault("platform.stages.maps:write_atomic", act="full"),
-    Fault("platform.stages.train:Trainer.state", act="full"),
+    Fault("platform.stages.trainer:Trainer.state", act="full"),
     Fault("platform.stages.labels:label_slice", act="full"),
     Fault("platform.store:Store._manifest", call=2, act="full"),
 )
@@ -124,7 +124,7 @@ def test_damaged_files(job: Job, undisturbed: dict[str, Any]) -> None:
 
 def test_a_damaged_checkpoint(job: Job, undisturbed: dict[str, Any]) -> None:
     job.done(DATA)
-    fault = Fault("platform.stages.train:Trainer.advance", call=5, act="driver")
+    fault = Fault("platform.stages.trainer:Trainer.advance", call=5, act="driver")
     job.call(CHAIN, [fault])
     (state,) = Path(job.store).glob("training/*/*/state.pt")
     flip(state)

@@ -16,7 +16,7 @@ from wsss.platform.method import Centers, Method, PrototypeMethod, find, methods
 from wsss.platform.models.backbones import build
 from wsss.platform.ops.maps import merge_flip
 from wsss.platform.options import Options, walk
-from wsss.platform.stages.train import Job, Trainer
+from wsss.platform.stages.trainer import Job, Trainer
 
 CLASSES = 3
 LABELS = {

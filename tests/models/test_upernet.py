@@ -12,7 +12,7 @@ from wsss.platform.learner import Batch
 from wsss.platform.learners import Segmenter
 from wsss.platform.models.backbones import build
 from wsss.platform.models.upernet import UperNet
-from wsss.platform.stages.train import Job, Trainer
+from wsss.platform.stages.trainer import Job, Trainer
 
 
 def test_it_has_the_published_parameters():

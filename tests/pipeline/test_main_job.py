@@ -23,7 +23,8 @@ from wsss.platform.ops.maps import best_class, grid_size, merge_scales, normaliz
 from wsss.platform.options import replaced
 from wsss.platform.pipeline import Pipeline
 from wsss.platform.progress import Silent
-from wsss.platform.stages import clustering, losses, maps, score, stream, train
+from wsss.platform.stages import clustering, losses, maps, score, stream
+from wsss.platform.stages.trainer import Job, Trainer, run_epochs
 from wsss.platform.store import Store
 
 pytestmark = pytest.mark.cluster
@@ -172,7 +173,7 @@ def test_a_flipped_byte_in_a_shard_is_refused(job: Any, tmp_path: Path) -> None:
 
 def test_resumed_training_has_the_same_losses(job: Any, tmp_path: Path) -> None:
     e = job.experiment
-    work = train.Job(
+    work = Job(
         learner=job.pipeline.host,
         network=e.network,
         training=replace(e.training, epochs=2),
@@ -183,19 +184,19 @@ def test_resumed_training_has_the_same_losses(job: Any, tmp_path: Path) -> None:
     )
     states: list[Any] = []
 
-    def keep(trainer: train.Trainer, metrics: dict[str, float]) -> None:
+    def keep(trainer: Trainer, metrics: dict[str, float]) -> None:
         torch.save(trainer.state(), tmp_path / f"{trainer.epoch}.pt")
         states.append(metrics)
 
-    def start() -> train.Trainer:
-        return train.Trainer(work, torch.device("cpu"), 0, 1)
+    def start() -> Trainer:
+        return Trainer(work, torch.device("cpu"), 0, 1)
 
     log = tmp_path / "metrics.jsonl"
-    train.train(start(), losses.Log(log, 0), keep)
+    run_epochs(start(), losses.Log(log, 0), keep)
     straight = losses.read_metrics(log)
     resumed = start()
     resumed.load(torch.load(tmp_path / "1.pt", weights_only=True))
-    train.train(resumed, losses.Log(log, resumed.step), keep)
+    run_epochs(resumed, losses.Log(log, resumed.step), keep)
     assert losses.read_metrics(log) == straight
     assert states[1] == states[2]
 

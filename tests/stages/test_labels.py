@@ -26,7 +26,7 @@ from wsss.platform.ops.random_walk import random_walk
 from wsss.platform.stages import labels, predict, walk
 from wsss.platform.stages.inference import Guard
 from wsss.platform.stages.labels import Cut, labels_of
-from wsss.platform.stages.train import build
+from wsss.platform.stages.trainer import build
 
 HEIGHT, WIDTH = 18, 22
 quick = settings(max_examples=25, deadline=None)

@@ -24,7 +24,7 @@ from wsss.platform.stages.localize import file_maps, place_maps
 from wsss.platform.stages.maps import Infer, Job, Place, read_places
 from wsss.platform.stages.score import score_slice
 from wsss.platform.stages.similarity import file_similarities, read, similarities
-from wsss.platform.stages.train import build
+from wsss.platform.stages.trainer import build
 
 CLASSES, SCALES = 3, (1.0, 0.5, 1.5)
 

@@ -1,4 +1,4 @@
-"""platform.stages.train: what makes a step faster changes no step."""
+"""platform.stages.trainer: what makes a step faster changes no step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wsss.platform.experiment import Network, Training, halved
 from wsss.platform.learner import Batch
 from wsss.platform.stages import stream
 from wsss.platform.stages.losses import Log, read_metrics
-from wsss.platform.stages.train import Job, Trainer, train
+from wsss.platform.stages.trainer import Job, Trainer, run_epochs
 
 
 def trainer(**options) -> Trainer:
@@ -60,7 +60,7 @@ def test_numbers_that_are_read_late_are_the_same(monkeypatch, tmp_path):
         given = [(0, b) for b in steps] + [(1, b) for b in steps]
         monkeypatch.setattr(stream, "batches", lambda *_, given=given: iter(given))
         log, reports = Log(tmp_path / f"{late}.jsonl", 0), []
-        train(made, log, lambda _, metrics, reports=reports: reports.append(metrics))
+        run_epochs(made, log, lambda _, metrics, reports=reports: reports.append(metrics))
         found[late] = (read_metrics(tmp_path / f"{late}.jsonl"), reports)
     assert [row["step"] for row in found[False][0]] == list(range(8))
     assert [row["epoch"] for row in found[False][0]] == [0] * 4 + [1] * 4
@@ -77,7 +77,7 @@ def test_a_training_that_diverges_says_at_which_step(monkeypatch, late):
     given = [(0, good), (0, bad), (0, good), (0, good)]
     monkeypatch.setattr(stream, "batches", lambda *_: iter(given))
     with pytest.raises(InputError, match="diverged at step 1: the loss is nan"):
-        train(made, None, lambda *_: None)
+        run_epochs(made, None, lambda *_: None)
 
 
 @pytest.mark.parametrize(
