@@ -96,7 +96,7 @@ def experiment(
     preset = options.preset
     if not preset:
         drawn = datasets.open_dataset(store, options.data).about["source"] == "scenes"
-        preset = "scenes" if drawn else "default"
+        preset = "scenes" if drawn else options.undrawn
     wanted, given = _changes(options, seed), options.host or ""
     if method:
         trained = [find(name) for name in method.split("+")]

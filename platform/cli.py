@@ -117,13 +117,15 @@ def _experiment(sub: argparse.ArgumentParser, many: bool = False) -> None:
     _fields(sub)
 
 
-def _fields(sub: argparse.ArgumentParser) -> None:
+def _fields(sub: argparse.ArgumentParser, undrawn: str = "default") -> None:
+    """What describes an experiment; `undrawn` is the preset for data that are not drawn."""
+    sub.set_defaults(undrawn=undrawn)
     sub.add_argument("--data", default="scenes", metavar="NAME", help="data set, see wsss data")
     sub.add_argument(
         "--preset",
         metavar="NAME",
         help="paper, release (what the authors' code does), default, or scenes; none: scenes "
-        "for drawn data, else default",
+        f"for drawn data, else {undrawn}",
     )
     _chain(sub)
     sub.add_argument("--backbone", metavar="NAME", help="see wsss doctor")
@@ -221,7 +223,7 @@ def _figure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     sub.add_argument(
         "figure", metavar="METHOD-NAME", help="e.g. lpcam-5, cpal-4, cpal-table-2, ssc-7"
     )
-    _fields(sub)
+    _fields(sub, undrawn="paper")
     sub.set_defaults(method="", localizer="")
     _trials(sub)
     sub.add_argument("--name", help="of the record; none: the figure and the data set")

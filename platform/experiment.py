@@ -142,8 +142,8 @@ class Refine(Options):
     )
     boundaries: str = option(
         "own",
-        "whose boundary network the walk keeps to: the one that these maps teach; the host's, "
-        "where it learnt one on this backbone",
+        "whose boundary network the walk keeps to: own, the one that these maps teach; host, the "
+        "host's (own where it learnt none, or has another backbone)",
         choices=("own", "host"),
     )
     pair_radius: int = option(10, "of the pairs that boundaries are learnt from", low=2)

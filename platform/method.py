@@ -80,7 +80,8 @@ IRN_PRESETS: Mapping[str, Mapping[str, Any]] = {
         "segment.training.crop": 96,
     },
 }
-"""Training of the IRN line: as printed, as its code runs, as it works best here, for `scenes`."""
+"""From training to segmenter what methods of the IRN line share: as printed, as its code runs, as
+it measured best here (docs/measured.md: the walk with CAM and LPCAM), for `scenes`."""
 
 
 class Method(Learner):

@@ -55,7 +55,7 @@ class Pipeline:
             e.training.split: "training.split",
             **dict.fromkeys(e.scoring.splits, "scoring.splits"),
         }
-        if e.refine.kind == "irn":
+        if self._learns_boundaries:
             needed[self._labelled(e.refine.training.split)] = "refine.training.split"
         if e.segment.network:
             needed[self._segmented_split] = "segment.training.split"
@@ -77,7 +77,7 @@ class Pipeline:
 
     def _plan(self) -> None:
         e = self.experiment
-        learnt = [self._labelled(e.refine.training.split)] if e.refine.kind == "irn" else []
+        learnt = [self._labelled(e.refine.training.split)] if self._learns_boundaries else []
         if e.segment.network:
             learnt.append(self._segmented_split)
         self.splits = tuple(dict.fromkeys([*e.scoring.splits, *learnt]))
@@ -236,13 +236,24 @@ class Pipeline:
         scored = self.scores[name][self.experiment.scoring.splits[0]]
         return refine.Seeds(name=name, maps=found, scored=scored, own=False)
 
+    @property
+    def _learns_boundaries(self) -> bool:
+        """Whether there is a boundary network, and it is not the host's."""
+        e, host = self.experiment, self.experiment.host
+        if e.refine.kind != "irn":
+            return False
+        if e.refine.boundaries == "own" or not host or host.refine.kind != "irn":
+            return True
+        if host.imported and imports.find(self.store, host.imported).probabilities:
+            return True
+        return host.network.backbone != e.network.backbone
+
     def _boundaries(self, source: refine.Seeds, split: str) -> Stage:
         """The boundary network, the host's where that is wanted and there is one that fits."""
-        wanted = self.experiment.refine.boundaries == "host"
-        if self.of_host and self.of_host.boundaries and wanted:
-            theirs, mine = self.of_host.experiment.network, self.experiment.network
-            if theirs.backbone == mine.backbone:
-                return self.of_host.boundaries
+        if not self._learns_boundaries:
+            assert self.of_host
+            assert self.of_host.boundaries
+            return self.of_host.boundaries
         labels = self._add(refine.certain(self.context, source, split))
         return self._add(refine.boundaries(self.context, source.name, labels, split))
 

@@ -88,8 +88,24 @@ def test_boundaries_are_learnt_where_the_host_has_none_that_fit(
 ) -> None:
     wants = {"refine.kind": "irn", "refine.boundaries": "host", **changes}
     found = Pipeline(job.store, wanted(**wants))
-    titles = [step.stage.title for step in found.steps]
-    assert "train boundaries from psdpm" in titles
+    (own,) = [s.stage.key for s in found.steps if s.stage.title == "train boundaries from psdpm"]
+    assert walks(found)["psdpm propagated, val"] == own
+
+
+@pytest.mark.parametrize(("boundaries", "walked"), [("own", {"train", "val"}), ("host", {"val"})])
+def test_what_nothing_learns_from_is_not_walked(
+    job: Any, boundaries: str, walked: set[str]
+) -> None:
+    """Borrowed boundaries need no maps of the split that own ones are learnt from."""
+    wants = {"refine.kind": "irn", "refine.boundaries": boundaries, "scoring.splits": ("val",)}
+    found = Pipeline(job.store, wanted(**wants))
+    titles = {step.stage.title for step in found.steps}
+    assert {s for s in ("train", "val") if f"psdpm propagated, {s}" in titles} == walked
+
+
+def test_psdpm_borrows_boundaries_by_default() -> None:
+    chosen = experiment("psdpm", host="lpcam")
+    assert (chosen.refine.boundaries, chosen.host.refine.boundaries) == ("host", "own")
 
 
 def test_the_host_is_the_one_that_was_there(hosted: Any, job: Any) -> None:
