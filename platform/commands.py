@@ -260,7 +260,7 @@ def _announce(store: Store, wanted: Sweep) -> None:
     """What the trials will compute together, and what of it is there."""
     from .trial import MOST_COUNTED, cost
 
-    missing, there = cost(store, wanted)
+    missing, there, idle = cost(store, wanted)
     lists = [
         ", ".join(f"{n} {name}" for name, n in of.items()) or "nothing" for of in (missing, there)
     ]
@@ -268,6 +268,8 @@ def _announce(store: Store, wanted: Sweep) -> None:
     if wanted.kind == "tpe":
         trials += f", chosen on the way; of the space's first {MOST_COUNTED:,} points at most"
     say(f"{trials}: to compute {lists[0]}; there {lists[1]}")
+    if idle:
+        say(f"{', '.join(idle)}: the result is the same whatever the value")
 
 
 def export(options: argparse.Namespace, command: str) -> None:

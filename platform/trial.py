@@ -7,9 +7,9 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import InputError
 from .experiment import Experiment
@@ -173,12 +173,21 @@ def short(field: str) -> str:
     return field.rpartition(".")[2]
 
 
-def cost(store: Store, sweep: Sweep) -> tuple[Counter[str], Counter[str]]:
-    """How many different artefacts the trials need, by stage: those to compute, those there; of
-    a search that chooses on its way, those of the whole space, or of its first MOST_COUNTED
-    points."""
+class Cost(NamedTuple):
+    """What the trials of a sweep take: how many different artefacts of each stage are to compute
+    and how many there; and which fields change no result."""
+
+    missing: Counter[str]
+    there: Counter[str]
+    idle: list[str]
+
+
+def cost(store: Store, sweep: Sweep) -> Cost:
+    """The cost of a sweep before it starts; of a search that chooses on its way, that of the
+    whole space, or of its first MOST_COUNTED points."""
     missing: dict[str, str] = {}
     there: dict[str, str] = {}
+    digests: list[tuple[Mapping[str, Any], str]] = []
     chosen = sweep.kind == "tpe"
     every = itertools.islice(grid(sweep.space), MOST_COUNTED)
     points = every if chosen else (sweep.search.ask(k, {}) for k in range(sweep.count))
@@ -187,13 +196,26 @@ def cost(store: Store, sweep: Sweep) -> tuple[Counter[str], Counter[str]]:
             pipeline = Pipeline(store, sweep.trial_experiment(point or {}, seed))
         except InputError:  # the trial will say it
             continue
+        if point and seed == sweep.seeds[0]:
+            digests.append((point, pipeline.digest))
         without = {stage.key for stage in passed_over(pipeline, sweep.split)}
         lacking = {stage.key for stage in pipeline.missing()}
         for step in pipeline.steps:
             if step.stage.key not in without:
                 where = missing if step.stage.key in lacking else there
                 where[step.stage.key] = step.stage.name
-    return Counter(missing.values()), Counter(there.values())
+    idle = [field for field in sweep.space if _idle(field, digests)]
+    return Cost(Counter(missing.values()), Counter(there.values()), idle)
+
+
+def _idle(field: str, digests: Sequence[tuple[Mapping[str, Any], str]]) -> bool:
+    """Whether points that differ in this field alone have one result, wherever there are any."""
+    groups: dict[str, dict[str, str]] = {}
+    for point, found in digests:
+        rest = repr(sorted((k, repr(v)) for k, v in point.items() if k != field))
+        groups.setdefault(rest, {})[repr(point.get(field))] = found
+    several = [of for of in groups.values() if len(of) > 1]
+    return bool(several) and all(len(set(of.values())) == 1 for of in several)
 
 
 def run(

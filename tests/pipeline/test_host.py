@@ -199,7 +199,7 @@ def test_repeats_have_other_seeds_the_host_too(job: Any) -> None:
     assert (trial.seed, trial.host.seed) == (6, 6)
     one, two = (sweep.key(Pipeline(job.store, sweep.trial_experiment({}, s))) for s in (5, 6))
     assert one != two
-    missing, _ = cost(job.store, sweep)
+    missing = cost(job.store, sweep).missing
     assert (missing["network"], missing["segmenter"]) == (2 + 4, 2)  # hosts first
 
 

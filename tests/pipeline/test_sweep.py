@@ -86,9 +86,19 @@ def test_a_sweep_in_which_all_fail_says_why_and_can_be_tried_again(job: Any) -> 
 
 def test_the_cost_of_a_search_that_chooses_is_that_of_its_space(job: Any) -> None:
     sweep = Sweep(base=job.experiment, space={"lpcam.K": [2, 3, 4]}, trials=2, kind="tpe")
-    missing, there = cost(job.store, sweep)
+    missing, there, _ = cost(job.store, sweep)
     assert missing["centers"] == missing["scores"] == 3
     assert there["network"] == 1
+
+
+@pytest.mark.parametrize(("kind", "idle"), [("", []), ("crf", ["refine.steps"])])
+def test_fields_that_change_nothing_are_named(job: Any, kind: str, idle: list[str]) -> None:
+    """DenseCRF takes no step of a random walk; with IRN among the points the steps count."""
+    space: dict[str, list[Any]] = {"refine.kind": ["crf", "irn"], "refine.steps": [4, 8]}
+    if kind:
+        space["refine.kind"] = [kind]
+    sweep = Sweep(base=job.experiment, space={**space, "lpcam.K": [2, 3]})
+    assert cost(job.store, sweep).idle == idle
 
 
 def test_combinations_are_whole_experiments(job: Any) -> None:
@@ -107,7 +117,7 @@ def test_combinations_are_whole_experiments(job: Any) -> None:
     for (name, kind), made in found.items():
         assert (made.method, made.refine.kind, made.seed) == (name, kind, 3)
         assert made.training == base.training
-    missing, there = cost(job.store, sweep)
+    missing, there, _ = cost(job.store, sweep)
     assert there["network"] == 1
     assert missing["network"] == 0
     assert missing["labels"] + there["labels"] == 2  # of cam and of lpcam
