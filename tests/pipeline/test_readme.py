@@ -1,4 +1,5 @@
-"""What the README shows: commands become experiments, the example is run, smaller."""
+"""What the README shows: commands become experiments, the example is run, smaller; links of all
+pages lead somewhere."""
 
 from __future__ import annotations
 
@@ -29,13 +30,15 @@ def test_there_are_commands() -> None:
     assert len(COMMANDS) > 4
 
 
-def test_links_lead_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
-    assert links
-    for path, _, section in (link.partition("#") for link in links):
-        lines = (ROOT / path).read_bytes().decode(errors="replace").splitlines()
-        titles = [line.lstrip("# ") for line in lines if line.startswith("#")]
-        assert not section or section in {t.lower().replace(" ", "-") for t in titles}
+@pytest.mark.parametrize("page", ["README.md", "docs/measured.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text())
+    for path, _, section in (link.partition("#") for link in links if "://" not in link):
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists()
+        titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if section else []
+        slugs = {re.sub(r"[^\w\- ]", "", t.lower()).replace(" ", "-") for t in titles}
+        assert not section or section in slugs
 
 
 @pytest.mark.parametrize("command", COMMANDS)
