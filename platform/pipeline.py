@@ -242,7 +242,7 @@ class Pipeline:
         e, host = self.experiment, self.experiment.host
         if e.refine.kind != "irn":
             return False
-        if e.refine.boundaries == "own" or not host or host.refine.kind != "irn":
+        if e.imported or e.refine.boundaries == "own" or not host or host.refine.kind != "irn":
             return True
         if host.imported and imports.find(self.store, host.imported).probabilities:
             return True

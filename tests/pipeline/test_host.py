@@ -179,6 +179,9 @@ def test_class_maps_of_others_are_a_host_too(hosted: Any, job: Any, tmp_path: Pa
     assert list(pipeline.scores) == ["psdpm"]
     assert list(pipeline.of_host.scores) == ["imported", "deeplabv2"]
     assert "network" in {s.name for s in pipeline.missing()}
+    wants = {"imported": "imported", "refine.kind": "irn", "refine.boundaries": "host"}
+    alone = Pipeline(job.store, wanted(**wants))  # in place of psdpm's maps: no host is asked
+    assert "train boundaries from imported" in {step.stage.title for step in alone.steps}
 
 
 def test_a_trial_has_the_host_of_the_run(job: Any) -> None:
