@@ -55,6 +55,10 @@ def _store(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def _quiet(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--quiet", action="store_true", help="no progress display")
+
+
 def _data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     sub = _add(commands, "data", "turn images and labels into shards, under a name")
     kinds = sub.add_subparsers(dest="kind", required=True, metavar="KIND")
@@ -74,6 +78,7 @@ def _data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         if kind != "scenes":
             one.add_argument("path", help="the folder")
         _store(one)
+        _quiet(one)
         one.add_argument("--name", default=kind, help="name of the data set")
         one.add_argument(
             "--quarantine",
@@ -137,7 +142,7 @@ def _fields(sub: argparse.ArgumentParser, undrawn: str = "default") -> None:
         metavar="FIELD=VALUE",
         help="set one field, e.g. training.epochs=8 or lpcam.tau=0.2; see wsss methods METHOD",
     )
-    sub.add_argument("--quiet", action="store_true", help="no progress display")
+    _quiet(sub)
 
 
 def _chain(sub: argparse.ArgumentParser) -> None:
@@ -289,6 +294,7 @@ def _import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     sub.add_argument(
         "--splits", nargs="+", default=["train", "val"], metavar="SPLIT", help="splits to take"
     )
+    _quiet(sub)
 
 
 def _methods(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

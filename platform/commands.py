@@ -32,7 +32,8 @@ def data(options: argparse.Namespace, command: str) -> None:
     """`wsss data`: shards of a source, under a name."""
     store = open_store(options.store)
     source = asked.source(options)
-    artefact, cached = datasets.add(store, source, options.name, Lines(), options.quarantine)
+    progress = _progress(options)
+    artefact, cached = datasets.add(store, source, options.name, progress, options.quarantine)
     about = artefact.about
     counts = ", ".join(f"{split} {n}" for split, n in about["counts"].items())
     say(f"{options.name}: {counts} images, {len(about['classes'])} classes")
@@ -294,7 +295,7 @@ def import_(options: argparse.Namespace, command: str) -> None:
         data=options.data,
         name=options.name,
         splits=options.splits,
-        progress=Lines(),
+        progress=_progress(options),
     )
     what = "labels" if found.labels else "class maps"
     say(f"{options.name}: {what} of {', '.join(found.stages)}")

@@ -25,12 +25,16 @@ from wsss.platform.stages.trainer import Job, Trainer, build
 from wsss.platform.store import Store
 
 SIDE, IMAGES, CLASSES = 320, 8, 20
+WITHOUT_FPEM = "psdpm without FPEM"
 
 
 def learner_of(name: str) -> Learner:
-    """A method by its name, or one of the learners after it."""
+    """A method by its name, psdpm without its estimator, or one of the learners after it."""
+    from wsss.methods.psdpm import PSDPM, PSDPMConfig
     from wsss.platform.method import methods
 
+    if name == WITHOUT_FPEM:
+        return PSDPM(PSDPMConfig(depth=0))
     if name == "boundaries":
         return Boundaries()
     if name == "deeplabv2":
@@ -89,7 +93,8 @@ def bench_methods(folder: Path, rounds: int = 5) -> None:
     from wsss.platform.method import methods
 
     found = {}
-    for name in [*(n for n, c in methods().items() if not c.trains_as), "boundaries", "deeplabv2"]:
+    own = [n for n, c in methods().items() if not c.trains_as]
+    for name in [*own, WITHOUT_FPEM, "boundaries", "deeplabv2"]:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             found[name] = pool.apply(_training, (name, rounds))
     for name, (step, peak) in found.items():

@@ -351,7 +351,8 @@ def test_what_is_exported_is_imported_with_the_same_scores(
     assert main(["export", out, "--run", name, "--to", kind, "--what", what, *store]) == 2
     assert "exists" in capsys.readouterr().err
     words = ["import", kind, out, "--data", "scenes", "--name", name, "--splits", "val", *store]
-    assert main(words) == 0
+    assert main([*words, "--quiet"]) == 0
+    assert not capsys.readouterr().err
     assert main(words) == 0
     assert "already there" in capsys.readouterr().out
     wanted = replaced(job.experiment, {"imported": name, "scoring.splits": ("val",)})

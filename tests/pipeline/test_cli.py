@@ -50,6 +50,14 @@ def test_run_prints_a_table_and_a_page_and_repeats_nothing(wsss: Any) -> None:
     assert "nothing to do" in out
 
 
+def test_data_that_are_there_are_named_and_a_quiet_command_shows_no_progress(wsss: Any) -> None:
+    words = ("data", "scenes", "--train", "4", "--val", "2", "--name", "few")
+    assert "shards of scenes" in wsss(*words)[2]
+    code, out, err = wsss(*words, "--quiet")
+    assert (code, err) == (0, "")
+    assert "already there" in out
+
+
 def test_sweep_reports_the_best_and_repeats_nothing(wsss: Any, job: Any) -> None:
     words = ("sweep", "lpcam", *SMALL, "--trials", "3", "--name", "three")
     code, out, _ = wsss(*words)
