@@ -231,9 +231,9 @@ class CPAL(Method):
     }
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "classification only": {"cpal.weight": 0.0},
-        "plain context": {"cpal.weighting": "printed", "cpal.shift": "none"},
-        "aware": {"cpal.shift": "none"},
-        "aware and aligned": {},
+        "plain context": {"cpal.weighting": "printed", "cpal.top_k": 50, "cpal.shift": "none"},
+        "aware": {"cpal.weighting": "weighted", "cpal.shift": "none"},
+        "aware and aligned": {"cpal.weighting": "weighted"},
     }
 
     def extend(self, network: Classifier) -> None:

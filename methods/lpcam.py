@@ -36,9 +36,12 @@ class LPCAMConfig(Options):
         0.0, "and above it (paper: no bound; VOC code: 0.05; COCO code: 0)", low=0, high=1
     )
     tolerance: float = option(
-        5e-3, "k-means ends at this movement of centres, as a share of their length", low=0
+        5e-3,
+        "k-means ends at this movement of centres, as a share of their length (code: absolute, its "
+        "squared sum below 5; paper: silent)",
+        low=0,
     )
-    max_iterations: int = option(100, "k-means ends after as many rounds", low=1)
+    max_iterations: int = option(100, "k-means ends after as many rounds (code: no limit)", low=1)
     images: int | None = option(
         None, "images of a class that are clustered, drawn at random; none: all (COCO: 100)", low=1
     )

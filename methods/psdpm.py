@@ -39,7 +39,8 @@ class PSDPMConfig(Options):
     source: str = option(
         "both",
         "what FPEM widens: the mean of the segmenter's probabilities and the prototype map "
-        "(Eq. 5); the probabilities alone (Table 4, row 3); the prototype map (released for COCO)",
+        "(Eq. 5); the probabilities alone (Table 4, row 3), which without FPEM and with detach "
+        "inside train the same; the prototype map (released for COCO)",
         choices=("both", "segmenter", "prototype"),
     )
     depth: int = option(
@@ -208,8 +209,11 @@ class PSDPM(Method):
     """Prototype-based secondary discriminative pixels mining.
 
     The presets `release-voc` and `release-coco` are as near to the two released trainings as the
-    options come: those have three classifiers and replayed images (VOC), losses at half scale too
-    and a weighted sum of FPEM's steps (COCO), which are left out.
+    options come. Left out, of VOC's: three classifiers, whose class map is what is compared with
+    the probabilities (here: the prototype map) and what is read; replayed images; images squashed
+    to a square; the background's plane; losses at half scale. Of COCO's: a weighted sum of FPEM's
+    steps, each with its affinity applied twice and not halved; the prototype map's part in the
+    classification; losses at half scale.
     """
 
     name = "psdpm"
@@ -254,13 +258,13 @@ class PSDPM(Method):
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "segmenter (1)": {"psdpm.source": "segmenter", "psdpm.depth": 0},
         "and prototype map (2)": {"psdpm.depth": 0},
-        "FPEM of the segmenter (3)": {"psdpm.source": "segmenter"},
+        "FPEM of the segmenter (3)": {"psdpm.source": "segmenter", "psdpm.depth": 3},
         "FPEM, one step": {"psdpm.depth": 1},
         "FPEM, two steps": {"psdpm.depth": 2},
-        "without position": {"psdpm.position": "none"},
-        "without features": {"psdpm.features": False},
-        "without colour": {"psdpm.colour": False},
-        "all": {},
+        "without position": {"psdpm.depth": 3, "psdpm.position": "none"},
+        "without features": {"psdpm.depth": 3, "psdpm.features": False},
+        "without colour": {"psdpm.depth": 3, "psdpm.colour": False},
+        "all": {"psdpm.depth": 3},
     }
 
     def extend(self, network: Classifier) -> None:

@@ -99,7 +99,11 @@ class SIPE(Method):
             "sipe.alpha_on": "map",
             "sipe.normalized": False,
         },
-        "release": {**IRN_PRESETS["release"], "training.clip_norm": 1.0},
+        "release": {
+            **IRN_PRESETS["release"],
+            "training.clip_norm": 1.0,
+            "refine.walk_power": 1.5,
+        },
         "default": {**IRN_PRESETS["default"], "sipe.inference_weight": 1.0},
         "scenes": {**IRN_PRESETS["scenes"], "training.clip_norm": 5.0},
     }

@@ -31,7 +31,7 @@ from ..platform.models.trainable import Separate
 from ..platform.ops.maps import normalize
 from ..platform.options import Options, option
 
-VGG_TAPS = (1, 6, 11, 20, 29)
+VGG_TAPS = {"last": (3, 8, 17, 26, 35), "first": (1, 6, 11, 20, 29)}
 VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
 STAGE_WEIGHTS = (1 / 2, 1)
 
@@ -76,6 +76,12 @@ class SSCConfig(Options):
         "local weights of torchvision's VGG-19; none: the backbone's own first two stages, "
         "which makes it another method than the paper's",
         file=True,
+    )
+    taps: str = option(
+        "first",
+        "VGG-19's features that are compared: of each block the first (code), or the last, before "
+        "its pooling (paper)",
+        choices=("first", "last"),
     )
 
 
@@ -221,11 +227,14 @@ class SSC(Method):
             "training.batch_size": 6,
             "training.epochs": 10,
             "ssc.warm_up": 0.0,
+            "ssc.taps": "last",
         },
         "release": {
             **IRN_PRESETS["release"],
             "training.batch_size": 6,
             "training.epochs": 10,
+            "refine.background": 0.10,
+            "refine.training.batch_size": 16,
         },
         "default": {**IRN_PRESETS["default"], **MODULATION, "ssc.picture": 4},
         "scenes": {**IRN_PRESETS["scenes"], **MODULATION, "ssc.warm_up": 0.2, "ssc.picture": 2},
@@ -306,14 +315,14 @@ class SSC(Method):
         layers: nn.Sequential = vgg.make_layers(vgg.cfgs["E"])
         assert self.settings.vgg
         weights.load(nn.ModuleDict({"features": layers}), self.settings.vgg, "vgg19")
-        body = layers[: VGG_TAPS[-1] + 1]
+        body = layers[: VGG_TAPS[self.settings.taps][-1] + 1]
         return body.eval().requires_grad_(False)
 
     def _vgg_features(self, images: Tensor) -> list[Tensor]:
         out, x = [], images
         for number, layer in enumerate(self._vgg.to(images.device)):
             x = layer(x)
-            if number in VGG_TAPS:
+            if number in VGG_TAPS[self.settings.taps]:
                 out.append(x)
         return out
 

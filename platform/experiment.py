@@ -34,7 +34,11 @@ class Network(Options):
         None, "local file of ImageNet weights (.pth), none: train from scratch", file=True
     )
     frozen_stages: int = option(
-        0, "first stages without gradient (IRN: 2; LPCAM, ReCAM: 0)", low=0, high=4
+        0,
+        "first stages without gradient (IRN: 2; LPCAM, ReCAM: 0, whose code still freezes the "
+        "first convolution; here it belongs to stage 1)",
+        low=0,
+        high=4,
     )
 
 

@@ -61,4 +61,5 @@ FIGURES: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """What the papers' figures and tables vary, a panel each, and the figures printed for it, percent;
-None where the paper prints no number. A point: its label, the fields that change, the number."""
+None where the paper prints no number. Values that its text does not name are chosen here. A point:
+its label, the fields that change, the number."""

@@ -215,9 +215,22 @@ class TestTraining:
         network.eval()
         images, labels = torch.randn(1, 3, 32, 32), torch.ones(1, CLASSES)
         with torch.inference_mode():
-            free = CPAL(CPALConfig()).localize(network, images, labels)
-            aligned = CPAL(CPALConfig(aligned_inference=True)).localize(network, images, labels)
-        assert not torch.allclose(free, aligned)
+            method = CPAL(CPALConfig(aligned_inference=True))
+            found = method.localize(network, images, labels)
+            assert not torch.allclose(found, CPAL(CPALConfig()).localize(network, images, labels))
+            bank = network.extras["cpal"]
+            views = [
+                method._features(network, network.features(x)) for x in (images, images.flip(-1))
+            ]
+            features = views[0][0] + views[1][0].flip(-1)
+        for index in range(CLASSES + 1):
+            rows = bank.prototypes(index)
+            if len(rows) and found[0, index].any():
+                wanted = prototype_aware_map(
+                    features.double(), rows.double().mean(0), rows.double()
+                )
+                torch.testing.assert_close(found[0, index].double(), wanted, rtol=1e-4, atol=1e-5)
+        assert found[0].flatten(1).any(1).sum() > 1
 
 
 def test_a_network_without_a_bank_is_read_by_the_images_anchors():

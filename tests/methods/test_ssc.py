@@ -16,6 +16,7 @@ from wsss.methods.ssc import (
     suppress,
 )
 from wsss.platform.errors import InputError
+from wsss.platform.experiment import experiment
 from wsss.platform.models.backbones import build
 from wsss.platform.ops.maps import normalize
 
@@ -184,7 +185,8 @@ class TestTraining:
     def test_modulation_is_that_of_the_formula(self, batch_of, valid):
         method, _ = self.network(delta=1.0)
         batch = batch_of([[1, 0, 1], [0, 1, 0]], valid=valid)
-        scores = torch.randn(2, CLASSES, 4, 4, generator=torch.Generator().manual_seed(0))
+        generator = torch.Generator().manual_seed(0)
+        scores = torch.randn(2, CLASSES, 4, 4, generator=generator).requires_grad_()
         found = method._modulation(scores, batch)
         raw = torch.nn.functional.interpolate(scores, (16, 16), mode="bilinear")
         rows = valid // 32 // 2
@@ -195,18 +197,14 @@ class TestTraining:
             plane = raw[b, n] * inside
             regional = region_mean(plane[None, None], batch.plane[b : b + 1, ::2, ::2])
             a = normalize(plane[None, None])
-            target = modulation_target(a, normalize(regional))
+            target = modulation_target(a, normalize(regional)).detach()
             squares.append((a - target).square()[0, 0, :rows].flatten())
-        torch.testing.assert_close(found, torch.cat(squares).mean())
-
-    def test_the_target_of_modulation_takes_no_gradient(self, batch_of):
-        method, _ = self.network()
-        batch = batch_of([[1, 0, 0]])
-        scores = torch.rand(1, CLASSES, 4, 4, requires_grad=True)
-        loss = method._modulation(scores, batch)
-        loss.backward()
-        assert scores.grad[0, 0].abs().sum() > 0
-        assert scores.grad[0, 1:].abs().sum() == 0
+        expected = torch.cat(squares).mean()
+        torch.testing.assert_close(found, expected)
+        (gradient,), (wanted,) = (torch.autograd.grad(loss, scores) for loss in (found, expected))
+        torch.testing.assert_close(gradient, wanted)  # the target takes none
+        assert gradient[0, 0].any()
+        assert not gradient[0, 1].any(), "of an absent class"
 
     def test_the_decoder_has_an_optimiser_of_its_own(self):
         _, network = self.network()
@@ -251,13 +249,60 @@ def test_vgg_weights_are_checked(tmp_path):
         method._vgg_features(torch.zeros(1, 3, 32, 32))
 
 
-def test_vgg_is_tapped_after_the_first_layer_of_each_block(tmp_path):
+@pytest.fixture(scope="module")
+def vgg19(tmp_path_factory):
+    """VGG-19's layers with weights drawn at random, and their file."""
     from torchvision.models import vgg
 
+    torch.manual_seed(0)
     layers = vgg.make_layers(vgg.cfgs["E"])
-    path = tmp_path / "vgg.pth"
+    path = tmp_path_factory.mktemp("vgg") / "vgg.pth"
     torch.save({f"features.{k}": v for k, v in layers.state_dict().items()}, path)
-    found = SSC(SSCConfig(vgg=str(path)))._vgg_features(torch.randn(1, 3, 32, 32))
-    assert [f.shape[1] for f in found] == [64, 128, 256, 512, 512]
-    assert [f.shape[2] for f in found] == [32, 16, 8, 4, 2]
-    assert all(f.min() == 0 for f in found)
+    return layers.eval(), str(path)
+
+
+@pytest.mark.parametrize(("taps", "place"), [("first", 0), ("last", -1)])
+def test_vgg_is_tapped_in_each_block(vgg19, taps, place):
+    """After the first activation of a block, or after the last, which is before its pooling."""
+    layers, path = vgg19
+    x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    found = SSC(SSCConfig(vgg=path, taps=taps))._vgg_features(x)
+    wanted, block = [], []
+    for layer in layers:
+        if isinstance(layer, torch.nn.MaxPool2d):
+            wanted.append(block[place])
+            block = []
+        x = layer(x.clone())
+        if isinstance(layer, torch.nn.ReLU):
+            block.append(x.clone())
+    assert len(found) == 5
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_reconstruction_is_that_of_the_formula(vgg19, batch_of):
+    _, path = vgg19
+    torch.manual_seed(0)
+    method = SSC(SSCConfig(vgg=path, delta=1.0, picture=2))
+    network = method.network(CLASSES, build("small"))
+    batch = batch_of([[1, 0, 1], [0, 1, 0]])
+    scores = torch.randn(2, CLASSES, 4, 4)
+    found = method._reconstruction(network, scores, batch)
+    small = batch.images.reshape(2, 3, 16, 2, 16, 2).mean((3, 5))
+    picture = network.extras["ssc"](scores)
+    pairs = zip(method._vgg_features(picture), method._vgg_features(small), strict=True)
+    shares = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
+    expected = sum(
+        share * (a.double() - b.double()).abs().sum() / a.numel()
+        for share, (a, b) in zip(shares, pairs, strict=True)
+    )
+    torch.testing.assert_close(found.double(), expected)
+
+
+def test_presets_are_those_of_the_specification():
+    paper, release = (experiment("ssc", preset=p) for p in ("paper", "release"))
+    assert paper.settings["ssc"] == SSCConfig(warm_up=0.0, taps="last")
+    assert release.settings["ssc"] == SSCConfig()
+    assert (release.refine.foreground, release.refine.background) == (0.30, 0.10)
+    assert (paper.refine.training.batch_size, release.refine.training.batch_size) == (32, 16)
+    assert paper.training.batch_size == release.training.batch_size == 6
