@@ -273,7 +273,7 @@ class CPAL(Method):
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         stages = network.features(torch.cat([images, images.flip(-1)]))
         scores = merge_flip(*network.head(stages["c4"]).chunk(2))
-        features = merge_flip(*self._features(network, stages).chunk(2))
+        features = merge_flip(*self._features(network, stages).chunk(2)) / 2  # as long as learnt
         present = torch.cat([torch.ones_like(labels[:, :1]), labels], 1).to(features)
         anchors, there = self._anchors(features, self._maps(scores, torch.ones_like(labels)))
         there &= present.bool()

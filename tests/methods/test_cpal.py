@@ -210,27 +210,30 @@ class TestTraining:
         last = bank.rows[1, (bank.pushed[1] - 2) : bank.pushed[1]]
         torch.testing.assert_close(last, anchors[:, 1])
 
-    def test_the_map_of_one_image_aligned_is_that_of_the_banks_mean(self, network, batch_of):
+    @pytest.mark.parametrize("aligned", [True, False])
+    def test_the_map_of_an_image_is_that_of_the_mean_of_its_views(self, network, batch_of, aligned):
+        """Aligned, the anchors of one image are replaced by the bank's mean."""
         self.warm(network, batch_of)
         network.eval()
-        images, labels = torch.randn(1, 3, 32, 32), torch.ones(1, CLASSES)
+        method = CPAL(CPALConfig(aligned_inference=aligned, temperature=0.5))
+        image, labels = torch.randn(1, 3, 32, 32), torch.ones(1, CLASSES)
         with torch.inference_mode():
-            method = CPAL(CPALConfig(aligned_inference=True))
-            found = method.localize(network, images, labels)
-            assert not torch.allclose(found, CPAL(CPALConfig()).localize(network, images, labels))
-            bank = network.extras["cpal"]
-            views = [
-                method._features(network, network.features(x)) for x in (images, images.flip(-1))
-            ]
-            features = views[0][0] + views[1][0].flip(-1)
+            found = method.localize(network, image, labels)[0]
+            stages = [network.features(x) for x in (image, image.flip(-1))]
+            own, mirror = (method._features(network, s)[0] for s in stages)
+            scores, mirrored = (network.head(s["c4"])[0] for s in stages)
+            features = ((own + mirror.flip(-1)) / 2).double()
+            maps = method._maps((scores + mirrored.flip(-1))[None], labels)
+            anchors = method._anchors(features[None], maps.double())[0][0]
+        compared = 0
         for index in range(CLASSES + 1):
-            rows = bank.prototypes(index)
-            if len(rows) and found[0, index].any():
-                wanted = prototype_aware_map(
-                    features.double(), rows.double().mean(0), rows.double()
-                )
-                torch.testing.assert_close(found[0, index].double(), wanted, rtol=1e-4, atol=1e-5)
-        assert found[0].flatten(1).any(1).sum() > 1
+            rows = network.extras["cpal"].prototypes(index).double()
+            if len(rows) and found[index].any():
+                anchor = rows.mean(0) if aligned else anchors[index]
+                wanted = prototype_aware_map(features, anchor, rows, temperature=0.5)
+                torch.testing.assert_close(found[index].double(), wanted, rtol=1e-4, atol=1e-5)
+                compared += 1
+        assert compared > 1
 
 
 def test_a_network_without_a_bank_is_read_by_the_images_anchors():
