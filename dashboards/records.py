@@ -176,7 +176,7 @@ class Records:
         """The whole lines of a file of trials; a line that is being written is left out."""
         if not places.exists(path):
             return
-        for number, line in enumerate(places.read(path).decode().splitlines(), 1):
+        for number, line in enumerate(_lines(path), 1):
             try:
                 yield trial_from_json(json.loads(line))
             except ValueError:
@@ -191,7 +191,7 @@ class Records:
         artefact = self.store.find(stage.stage, stage.key)
         path = parts.local(artefact.path(METRICS)) if artefact else self._training(stage)
         try:
-            lines = places.read(path).decode().splitlines()
+            lines = _lines(path)
         except OSError:
             return []
         return [json.loads(line) for line in lines if line.endswith("}")]
@@ -227,3 +227,7 @@ class Records:
         if path not in self._known or self._known[path][0] != stamp:
             self._known[path] = (stamp, read(path))
         return self._known[path][1]
+
+
+def _lines(path: Path) -> list[str]:
+    return places.read(path).decode(errors="replace").splitlines()

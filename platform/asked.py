@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import datasets
 from .data.record import Source
 from .errors import InputError
 from .options import parse
-from .spaces import COMBINATION, Space
+from .spaces import COMBINATION, IDENTITY, Space
 from .store import Store
 
 if TYPE_CHECKING:
@@ -50,6 +50,27 @@ def combination(text: str) -> dict[str, Any]:
     return {"method": method, "localizer": localizer, "host": host}
 
 
+def check_used(options: argparse.Namespace, made: Iterable[Experiment]) -> None:
+    """That each of several methods' options is of use to one of them.
+
+    Raises:
+        InputError: --host is, or a --set is, for a method that is not among them.
+    """
+    from .method import find
+    from .method import methods as known
+
+    used: set[str] = set()
+    for e in made:
+        for one in (e, e.host) if e.host else (e,):
+            used |= {*one.trained, one.localizer}
+    if options.host and not any(find(name).needs_host for name in used if name):
+        raise InputError("--host is for a method that learns from a segmenter; none here does")
+    for text in options.set:
+        group = text.partition("=")[0].removeprefix("host.").split(".")[0]
+        if group in known() and group not in used:
+            raise InputError(f"--set {text}: no method here is {group}")
+
+
 def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     from .recipes import recipe
 
@@ -62,15 +83,17 @@ def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
         field, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"--set takes FIELD=VALUE, not {text!r}")
+        if field.removeprefix("host.") in IDENTITY:
+            raise InputError(f"{field} is not for --set; a word or option of its own names it")
         changes[field] = parse(value)
     given = {
         "network.backbone": options.backbone,
         "network.weights": options.weights,
         "refine.kind": options.refine,
         "segment.network": options.segment,
-        "imported": options.imported,
+        "imported": options.imported or None,
     }
-    return changes | {field: value for field, value in given.items() if value}
+    return changes | {field: value for field, value in given.items() if value is not None}
 
 
 def experiment(
@@ -105,6 +128,8 @@ def experiment(
         others = {*known(), "host"} - {*method.split("+"), localizer, *given.split(":")}
         others -= {"host"} if given else set()
         wanted = {k: v for k, v in wanted.items() if k.split(".")[0] not in others}
+    if twice := wanted.keys() & (changes or {}).keys():
+        raise InputError(f"{sorted(twice)[0]} is what is varied here; leave out its --set")
     return made(
         method or options.method,
         preset=preset,

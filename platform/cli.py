@@ -106,7 +106,11 @@ def _data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
             one.add_argument("--seed", type=int, default=0, help="of the drawing")
 
 
-def _experiment(sub: argparse.ArgumentParser, many: bool = False) -> None:
+def _experiment(
+    sub: argparse.ArgumentParser,
+    many: bool = False,
+    help: str = "see wsss methods; several train together: sipe+cam",
+) -> None:
     if many:
         sub.add_argument(
             "methods",
@@ -115,7 +119,7 @@ def _experiment(sub: argparse.ArgumentParser, many: bool = False) -> None:
             help="what to set side by side, e.g. cam lpcam sipe:lpcam psdpm@lpcam",
         )
     else:
-        sub.add_argument("method", help="see wsss methods; several train together: sipe+cam")
+        sub.add_argument("method", help=help)
         sub.add_argument(
             "--localizer", default="", metavar="METHOD", help="reads the trained network"
         )
@@ -169,8 +173,8 @@ def _seeds(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def _record(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--name", help="of the record; none: method, data set and a short key")
+def _record(sub: argparse.ArgumentParser, name: str) -> None:
+    sub.add_argument("--name", help=f"of the record; none: {name}")
     sub.add_argument("--page", metavar="DIR", help="folder of the page; none: beside the record")
 
 
@@ -178,7 +182,7 @@ def _run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     sub = _add(commands, "run", "carry out an experiment: train, localize, score")
     _experiment(sub)
     _seeds(sub)
-    _record(sub)
+    _record(sub, "method, data set and a short key")
 
 
 def _sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -204,7 +208,7 @@ def _sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="asha: stop trainings early that do worse than others",
     )
     _trials(sub)
-    _record(sub)
+    _record(sub, "method, data set and space")
 
 
 def _trials(sub: argparse.ArgumentParser) -> None:
@@ -242,7 +246,7 @@ def _compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _ablate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     sub = _add(commands, "ablate", "what each part of a method contributes, beside plain cam")
-    _experiment(sub)
+    _experiment(sub, help="whose parts; see wsss methods")
     _seeds(sub)
 
 

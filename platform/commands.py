@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import asked, datasets, places, recording
 from .bucket import open_store
-from .data.record import check_id
+from .data.record import check_name
 from .errors import InputError
 from .live import Recorded
 from .options import walk
@@ -91,11 +91,14 @@ def _side_by_side(
     """Carries experiments out over the seeds and prints one table; all are checked first."""
     from .text import comparison
 
+    if options.imported:
+        raise InputError("imported class maps are no method's; leave out --imported")
     store = open_store(options.store)
     plan = {
         title: [asked.experiment(options, store, seed, **how) for seed in options.seeds]
         for title, how in wanted.items()
     }
+    asked.check_used(options, (experiments[0] for experiments in plan.values()))
     holders = _holders(store, {title: experiments[0] for title, experiments in plan.items()})
     done = {
         title: [_carry_out(store, e, None, command, _progress(options)) for e in experiments]
@@ -142,7 +145,7 @@ def _carry_out(
     started, began = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
     recorded = Recorded(progress)
     pipeline = Pipeline(store, wanted, recorded)
-    name = check_id(name or f"{wanted.localizer_name}-{wanted.data}-{pipeline.digest[:8]}")
+    name = check_name(name or f"{wanted.localizer_name}-{wanted.data}-{pipeline.digest[:8]}")
     path = store.root / "runs" / name / "run.json"
     before = read_run(path) if places.exists(path) else None
     if before and before.digest != pipeline.digest:
@@ -166,6 +169,7 @@ def _carry_out(
 def sweep(options: argparse.Namespace, command: str) -> None:
     """`wsss sweep`: trials, the best one on all splits, a table, a page."""
     from . import spaces
+    from .pipeline import Pipeline
     from .sweep import run as run_sweep
     from .text import best_points, comparison
     from .trial import Sweep
@@ -185,15 +189,17 @@ def sweep(options: argparse.Namespace, command: str) -> None:
         scheduler=options.scheduler,
         retries=options.retries,
     )
-    name = check_id(options.name or f"{base.localizer_name}-{base.data}-{title}")
+    name = check_name(options.name or f"{base.localizer_name}-{base.data}-{title}")
     path = store.root / "sweeps" / name / "sweep.json"
     known = places.exists(path) and not options.resume
     began = time.monotonic()
+    asked.check_used(options, [base, *wanted.bases.values()])
+    for plain in (base, *wanted.bases.values()):
+        Pipeline(store, plain)  # raises what is wrong with it, before the trials
     if not known:
         _announce(store, wanted)
     recorded = Recorded(_progress(options))
-    with recorded.under(path.parent, recording.begun_sweep(wanted, name, command)):
-        record = run_sweep(store, wanted, name, command, recorded, options.resume)
+    record = run_sweep(store, wanted, name, command, recorded, options.resume)
     untuned, best = _both(store, wanted, record, command, _progress(options))
     chosen = best[0]
     named = dataclasses.replace(record, run=chosen.name, untuned=untuned[0].name)
@@ -221,13 +227,17 @@ def figure(options: argparse.Namespace, command: str) -> None:
     method, found = spaces.figure(options.figure)
     if options.imported:
         raise InputError("a figure varies a method's own options; leave out --imported")
+    if options.recipe or ((options.refine or options.segment) and not options.host):
+        raise InputError("a figure is of class maps; leave out --refine, --segment and --recipe")
     points = {repr(changes): changes for of in found["panels"].values() for _, changes, _ in of}
     space: dict[str, list[Any]] = {}
     for changes in points.values():
         for field, value in changes.items():
             space[field] = list(dict.fromkeys([*space.get(field, []), value]))
+    base = asked.experiment(options, store, options.seed, method=method)
+    asked.check_used(options, [base])
     wanted = Sweep(
-        base=asked.experiment(options, store, options.seed, method=method),
+        base=base,
         space=space,
         split=options.split,
         concurrent=options.concurrent,
@@ -236,12 +246,11 @@ def figure(options: argparse.Namespace, command: str) -> None:
         listed=tuple(points.values()),
         figure=options.figure,
     )
-    name = check_id(options.name or f"{options.figure}-{options.data}")
+    name = check_name(options.name or f"{options.figure}-{options.data}")
     if not places.exists(store.root / "sweeps" / name / "sweep.json"):
         _announce(store, wanted)
     recorded = Recorded(_progress(options))
-    with recorded.under(store.root / "sweeps" / name, recording.begun_sweep(wanted, name, command)):
-        record = run_sweep(store, wanted, name, command, recorded, options.resume)
+    record = run_sweep(store, wanted, name, command, recorded, options.resume)
     say(figure_table(found, record))
     say(f"page: {pages(store, store.root / 'sweeps' / name / 'page', [], [name]).as_uri()}")
 
@@ -278,7 +287,7 @@ def export(options: argparse.Namespace, command: str) -> None:
     from . import exports
 
     store, out = open_store(options.store), Path(options.out)
-    run = read_run(store.root / "runs" / check_id(options.run or newest(store)) / "run.json")
+    run = read_run(store.root / "runs" / check_name(options.run or newest(store)) / "run.json")
     count = exports.write(store, run, out, options.to, options.what, options.split)
     say(f"{out}: {count} images as {options.to}")
 

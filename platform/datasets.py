@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import places
-from .data.record import Source, check_id
+from .data.record import Source, check_name
 from .data.shards import Slice, read, slices, stage_of, write
 from .errors import InputError
 from .progress import Silent
@@ -41,7 +41,7 @@ def open_dataset(store: Store, name: str) -> Artefact:
 
 
 def _row(store: Store, name: str) -> dict[str, str] | None:
-    path = store.root / "data" / f"{check_id(name)}.json"
+    path = store.root / "data" / f"{check_name(name)}.json"
     if not places.exists(path):
         return None
     row: dict[str, str] = read_record(path, dict[str, str])
@@ -65,6 +65,8 @@ def add(
     """
     from .stages import cluster
 
+    if not 0 <= tolerate <= 1:
+        raise InputError(f"--quarantine is {tolerate}; it must be a share, 0 to 1")
     stage = stage_of(source)
     row = _row(store, name)
     if row and row["key"] != stage.key and store.holds("shards", row["key"]):

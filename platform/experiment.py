@@ -79,35 +79,55 @@ class Training(Options):
     workers: int = option(1, "Ray Train workers", low=1)
     shuffle_rows: int = option(256, "decoded rows kept for local shuffling", low=1)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("resize", "rescale"):
+            span = getattr(self, name)
+            if span and span[0] > span[1]:
+                raise InputError(f"{name} is {span!r}; the smaller one comes first")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Views(Options):
     """How images are looked at for class maps (IRN make_cam), and what is kept of that."""
 
     scales: tuple[float, ...] = option(
-        (1.0, 0.5, 1.5, 2.0), "image scales, each with its mirror image; 1 comes first", low=0.1
+        (1.0, 0.5, 1.5, 2.0),
+        "image scales, each with its mirror image; 1 comes first",
+        low=0.1,
+        some=True,
     )
     precision: str = option(
         "fp32",
         "of every inference; bf16 on a GPU, or a CPU that multiplies it",
         choices=("fp32", "bf16"),
     )
-    batch_size: int = option(8, "images of one shape looked at together on a GPU", low=1)
-    actors: int = option(0, "inference actors, 0: one a GPU, or a core", low=0)
+    batch_size: int = option(
+        8, "images of one shape looked at together on a GPU", low=1, machine=True
+    )
+    actors: int = option(0, "inference actors, 0: one a GPU, or a core", low=0, machine=True)
     kept_gib: float = option(
         4.0,
         "memory for the features that a clustering keeps, GiB over all nodes; what does not fit is "
         "read again in each of its rounds",
         low=0,
         high=1 << 20,
+        machine=True,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scales[0] != 1:
+            raise InputError(f"scales is {self.scales!r}; 1 must come first")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring(Options):
     """On what class maps are scored."""
 
-    splits: tuple[str, ...] = option(("train", "val"), "splits to score, the first is tuned on")
+    splits: tuple[str, ...] = option(
+        ("train", "val"), "splits to score, the first is tuned on", some=True
+    )
     classes: tuple[str, ...] = option((), "classes that means run over, none: all + background")
 
 
@@ -214,7 +234,9 @@ class Experiment(Options):
     localizer: str = option("", "method that turns the network into class maps, none: the first")
     imported: str = option("", "class maps or labels of others, by the name of `wsss import`")
     data: str = option("scenes", "data set, by the name `wsss data` gave it")
-    seed: int = option(0, "of initialisation, order, augmentation and clustering", low=0)
+    seed: int = option(
+        0, "of initialisation, order, augmentation and clustering", low=0, high=2**32 - 1
+    )
     network: Network = field(default_factory=Network)
     training: Training = field(default_factory=Training)
     views: Views = field(default_factory=Views)
@@ -315,7 +337,7 @@ def _hosted(
     the method that has the host."""
     method, _, localizer = host.partition(":")
     named = {k: v for k, v in changes.items() if not k.startswith("host.")}
-    if method in methods():
+    if method.split("+")[0] in methods():
         wanted = {"method": method, "localizer": localizer, "imported": ""}
     else:
         wanted = {"method": "cam", "localizer": "", "imported": host}

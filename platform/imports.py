@@ -10,7 +10,7 @@ from typing import Any
 
 from . import datasets, places
 from .data.community import FORMATS
-from .data.record import check_id
+from .data.record import check_name
 from .errors import InputError
 from .progress import Silent
 from .runs import read_record, write_json
@@ -49,7 +49,7 @@ class Import:
 
 
 def _path(store: Store, name: str) -> Path:
-    return store.root / "imports" / f"{check_id(name)}.json"
+    return store.root / "imports" / f"{check_name(name)}.json"
 
 
 def find(store: Store, name: str) -> Import:

@@ -77,9 +77,9 @@ class Ledger:
         Raises:
             InputError: another line is damaged.
         """
-        text = places.read(self.lines).decode() if places.exists(self.lines) else ""
-        lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        kept = places.read(self.lines) if places.exists(self.lines) else b""
         try:
+            lines = [line for line in kept.decode().splitlines(keepends=True) if line[-1] == "\n"]
             found = [trial_from_json(json.loads(line)) for line in lines]
             return sorted({t.id: t for t in found}.values(), key=lambda t: int(t.id))
         except (ValueError, RecursionError) as error:

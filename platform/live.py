@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import leases, places
+from .errors import InputError
 from .progress import Silent
 from .runs import RunRecord, SweepRecord, write_json
 
@@ -91,7 +92,8 @@ class Recorded(Silent):
     def _write(self) -> None:
         if self.path:
             self.written = time.monotonic()
-            write_json(self.path, self.row)
+            with contextlib.suppress(InputError, OSError):  # nobody sees it; the work goes on
+                write_json(self.path, self.row)
 
 
 def _lock_of(path: Path) -> Path:

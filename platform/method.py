@@ -24,8 +24,7 @@ from .models.backbones import Backbone
 from .models.classifier import Classifier
 from .ops.maps import merge_flip
 from .ops.prototypes import unit
-from .options import Options
-from .store import keyed
+from .options import Options, keyed
 
 IRN_LEVELS: Mapping[str, float] = {
     "refine.foreground": 0.30,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import InputError
+from .places import file_digest
 from .plain import MisfitError, typed, types_of
 
 T = TypeVar("T")
@@ -30,14 +31,17 @@ def option(
     choices: tuple[Any, ...] | None = None,
     file: bool = False,
     late: bool = False,
+    some: bool = False,
+    machine: bool = False,
 ) -> Any:
     """A dataclass field with a help text (meaning, unit, source) and allowed values.
 
     A `file` is kept as an absolute path (workers run in other folders). One that came `late`
-    enters keys only where it is not None, so that what was computed before it is still found.
+    enters keys only where it is not None, so that what was computed before it is still found; one
+    that only suits a `machine` never does. A tuple with `some` may not be empty.
     """
     about = {"help": help, "low": low, "high": high, "choices": choices, "file": file, "late": late}
-    return dataclasses.field(default=default, metadata=about)
+    return dataclasses.field(default=default, metadata={**about, "some": some, "machine": machine})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,10 @@ def _checked(f: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
         value = typed(hint, value)
     except MisfitError:
         raise InputError(f"{f.name} is {value!r}; it must be {_type_name(hint)}") from None
+    if value == () and f.metadata["some"]:
+        raise InputError(f"{f.name} is empty")
+    if value == "" and f.metadata["file"]:
+        raise InputError(f"{f.name} is empty; it must be the path of a file, or none")
     choices, low, high = f.metadata["choices"], f.metadata["low"], f.metadata["high"]
     for v in value if isinstance(value, tuple) else (value,):
         bad = choices is not None and v not in choices
@@ -130,6 +138,25 @@ def _replaced(config: Options, changes: Mapping[str, Any], prefix: str) -> Optio
         return dataclasses.replace(config, **new)
     except InputError as error:
         raise InputError(f"{prefix}{error}") if prefix and new else error from None
+
+
+def keyed(options: Options) -> dict[str, Any]:
+    """Options as plain values for a key, by dotted name: files by their content, and without what
+    suits a machine.
+
+    Raises:
+        InputError: a file is missing.
+    """
+    out = {}
+    for name, value, f in walk(options):
+        if f.metadata["machine"] or (f.metadata["late"] and value is None):
+            continue
+        if f.metadata["file"] and value:
+            if not Path(value).is_file():
+                raise InputError(f"there is no weight file {value}")
+            value = file_digest(Path(value))
+        out[name] = value
+    return out
 
 
 def parse(text: str) -> Any:

@@ -310,6 +310,8 @@ class Pipeline:
         mine, name = self.maps.get(other.subject), other.subject
         if mine is None or other.labels or set(other.maps) - set(self.maps):
             return False
+        if name != self.subject and other.experiment.refine.threshold is not None:
+            return False  # here they are scored at their best one
 
         def what(stage: Stage) -> list[object]:
             return [{**stage.config, "features": None}, stage.inputs]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
 
 
 class Silent:
     """Progress that nobody watches."""
+
+    @contextlib.contextmanager
+    def under(self, folder: Path, record: Any) -> Iterator[None]:
+        """While the block runs, that of what `record` says, whose place is in `folder`."""
+        yield
 
     def plan(self, titles: Sequence[str]) -> None:
         """The titles of all steps, in order."""

@@ -1,18 +1,16 @@
-"""The records of runs and sweeps: as they begin, for who follows them, and of a run as it ends."""
+"""The records of runs: as they begin, for who follows them, and as they end."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .runs import RunRecord, StageRecord, SweepRecord, machine
+from .runs import RunRecord, StageRecord, machine
 from .store import versions
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
-    from .trial import Sweep
 
 
 def begun_run(pipeline: Pipeline, name: str, command: str, started: str) -> RunRecord:
@@ -61,23 +59,4 @@ def _record(
         seconds=0.0,
         shards=pipeline.shards.key,
         stages=tuple(stages),
-    )
-
-
-def begun_sweep(wanted: Sweep, name: str, command: str) -> SweepRecord:
-    """What is known of a sweep before its first trial."""
-    return SweepRecord(
-        name=name,
-        method=wanted.subject,
-        dataset=wanted.base.data,
-        split=wanted.split,
-        space={field.rpartition(".")[2]: list(v) for field, v in wanted.space.items()},
-        default=wanted.default,
-        trials=(),
-        best=None,
-        run=None,
-        command=command,
-        started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        seconds=0.0,
-        digest="",
     )

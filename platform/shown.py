@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import places
 from .bucket import open_store
-from .data.record import check_id
+from .data.record import check_name
 from .errors import InputError
 from .runs import read_run, read_sweep
 from .store import Store
@@ -24,12 +24,12 @@ def say(text: str = "") -> None:
 def report(options: argparse.Namespace, command: str) -> None:
     """`wsss report`: the pages of the store, of a run, or of a sweep and its two runs."""
     store = open_store(options.store)
-    runs, sweeps = options.run and [check_id(options.run)], None
-    if options.run and not options.sweep:
+    runs, sweeps = options.run and [check_name(options.run)], None
+    if options.run:
         read_run(store.root / "runs" / options.run / "run.json")
         sweeps = []
     if options.sweep:
-        sweeps = [check_id(options.sweep)]
+        sweeps = [check_name(options.sweep)]
         of_sweep = read_sweep(store.root / "sweeps" / options.sweep / "sweep.json")
         runs = runs or [name for name in (of_sweep.run, of_sweep.untuned) if name]
     out = Path(options.out).absolute()

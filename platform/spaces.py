@@ -14,6 +14,8 @@ from .method import methods
 
 Space = Mapping[str, Sequence[Any]]
 ATTRIBUTE = "SPACES"
+IDENTITY = ("method", "localizer", "imported", "data", "seed")
+"""The fields that say what an experiment is, which neither --set nor a space changes."""
 COMBINATION = "combination"
 """The field of a space whose values, METHOD[:LOCALIZER][@HOST], are whole experiments (see
 `trial.Sweep`)."""

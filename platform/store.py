@@ -15,7 +15,6 @@ A store in a bucket is a `bucket.BucketStore`; `bucket.open_store` makes either.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import functools
 import hashlib
@@ -32,12 +31,11 @@ from typing import Any
 
 from . import leases, places
 from .errors import InputError
-from .options import Options
 from .parts import MANIFEST, whole, write_atomic
 from .places import file_digest
 from .runs import as_json, write_json
 
-__all__ = ["MANIFEST", "Artefact", "Stage", "Store", "digest", "keyed", "versions", "write_atomic"]
+__all__ = ["MANIFEST", "Artefact", "Stage", "Store", "digest", "versions", "write_atomic"]
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 
@@ -45,24 +43,6 @@ def digest(value: Any) -> str:
     """SHA-256 of a plain value in canonical JSON."""
     text = json.dumps(as_json(value), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def keyed(options: Options) -> dict[str, Any]:
-    """Options as plain values for a key: files by their content.
-
-    Raises:
-        InputError: a file is missing.
-    """
-    out = dataclasses.asdict(options)
-    for f in dataclasses.fields(options):
-        if f.metadata.get("late") and out[f.name] is None:
-            del out[f.name]
-        elif f.metadata.get("file") and out[f.name]:
-            path = Path(out[f.name])
-            if not path.is_file():
-                raise InputError(f"there is no weight file {path}")
-            out[f.name] = file_digest(path)
-    return out
 
 
 @dataclass(frozen=True, kw_only=True)

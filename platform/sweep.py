@@ -12,6 +12,7 @@ keeps, under `sweeps/NAME/`,
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import statistics
@@ -51,8 +52,7 @@ def run(
             is none to resume, it is running, or all its trials failed.
     """
     ledger = Ledger(store, name)
-    base = Pipeline(store, sweep.trial_experiment({}), progress)
-    key = sweep.key(base)
+    key = sweep.key(Pipeline(store, sweep.trial_experiment({})))
     if places.exists(ledger.path):
         before = read_sweep(ledger.path)
         if before.digest != key:
@@ -63,7 +63,9 @@ def run(
         raise InputError(f"there is no sweep {name!r} to resume")
     with ledger.held():
         ledger.check(key, resume)
-        return _run(store, sweep, ledger, base, command, progress)
+        begun = _begun(sweep, name, command, key)
+        with progress.under(ledger.folder, begun):
+            return _run(store, sweep, ledger, begun, progress)
 
 
 def _some(record: SweepRecord) -> SweepRecord:
@@ -74,43 +76,59 @@ def _some(record: SweepRecord) -> SweepRecord:
     """
     if record.best is None:
         errors = [t.error for t in record.trials if t.error]
+        first = f"; the first: {errors[0]}" if errors else ""
         raise InputError(
             f"{len(errors)} of {len(record.trials)} trials failed and none ended; --resume tries "
-            f"again; the first: {errors[0]}"
+            f"again{first}"
         )
     return record
 
 
+def _begun(sweep: Sweep, name: str, command: str, key: str) -> SweepRecord:
+    """What is known of a sweep before its first trial."""
+    return SweepRecord(
+        name=name,
+        method=sweep.subject,
+        dataset=sweep.base.data,
+        split=sweep.split,
+        space={short(field): list(values) for field, values in sweep.space.items()},
+        default=sweep.default,
+        trials=(),
+        best=None,
+        run=None,
+        command=command,
+        started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        seconds=0.0,
+        digest=key,
+        figure=sweep.figure,
+    )
+
+
 def _run(
-    store: Store, sweep: Sweep, ledger: Ledger, base: Pipeline, command: str, progress: Silent
+    store: Store, sweep: Sweep, ledger: Ledger, begun: SweepRecord, progress: Silent
 ) -> SweepRecord:
-    started, began = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
-    key = sweep.key(base)
-    ledger.begin(Plan(digest=key, trials=sweep.count * sweep.repeats, command=command))
+    total, began = sweep.count * sweep.repeats, time.monotonic()
+    ledger.begin(Plan(digest=begun.digest, trials=total, command=begun.command))
     if not sweep.scheduler:  # what all share is computed once, with progress of its own
+        first = sweep.trial_experiment(sweep.listed[0] if sweep.listed else {})
         with contextlib.suppress(InputError):  # the trials that need it will say so
-            base.execute()
+            Pipeline(store, first, progress).execute()
     _tune(store, sweep, ledger, progress)
     trials = ledger.trials()
+    if len(trials) < total:
+        raise InputError(
+            f"sweep {ledger.name!r} was broken off after {len(trials)} of {total} trials; --resume "
+            "goes on with it"
+        )
     if not any(t.error for t in trials):  # of a failure, Tune's files say more than the ledger
         places.remove_tree(store.root / "tune" / ledger.name)
     _clean(store, sweep, trials)
     ranked = ranking(trials)
-    out = SweepRecord(
-        name=ledger.name,
-        method=sweep.subject,
-        dataset=sweep.base.data,
-        split=sweep.split,
-        space={short(k): list(v) for k, v in sweep.space.items()},
-        default=sweep.default,
+    out = dataclasses.replace(
+        begun,
         trials=tuple(trials),
         best=ranked[0].trials[0].id if ranked else None,
-        run=None,
-        command=command,
-        started=started,
         seconds=round(time.monotonic() - began, 2),
-        digest=key,
-        figure=sweep.figure,
     )
     write_json(ledger.path, out)
     return _some(out)

@@ -116,6 +116,19 @@ def _point(point: Point) -> str:
     return f"{values} ({spread} over {len(point.trials)} seeds)"
 
 
+def _held(figure: Mapping[str, Any], default: Mapping[str, Any]) -> str:
+    """What the fields of a figure are in the points that do not name them, or in all."""
+    points = [changes for of in figure["panels"].values() for _, changes, _ in of]
+    held = dict(default)
+    for name in default:
+        values = [v for of in points for field, v in of.items() if field.rpartition(".")[2] == name]
+        if len(values) == len(points):
+            del held[name]
+            if len(set(map(repr, values))) == 1:
+                held[name] = values[0]
+    return ", ".join(f"{name} {value}" for name, value in held.items())
+
+
 def figure_table(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
     """A paper's figure as this sweep has it, beside the numbers that the paper prints, percent.
 
@@ -140,7 +153,7 @@ def figure_table(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
     if score:
         rule = "" if score.threshold_from == OWN else "best threshold; "
         about += f", n={score.n}, {len(score.scored)} classes, {rule}{score.rule}"
-    held = ", ".join(f"{name} {value}" for name, value in sweep.default.items())
-    about += f"; what a panel does not vary: {held}"
+    if held := _held(figure, sweep.default):
+        about += f"; where no row says otherwise: {held}"
     title = figure["title"]
     return f"{table([title, 'here', 'paper'], rows)}\nhere: {about}\npaper: {figure['published']}"

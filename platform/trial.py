@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 from .errors import InputError
 from .experiment import Experiment
-from .options import replaced, walk
+from .options import keyed, replaced, walk
 from .pipeline import Pipeline
 from .runs import Score, SweepRecord, as_json
 from .search import Fixed, Search, grid, search, size
-from .spaces import COMBINATION, Space
+from .spaces import COMBINATION, IDENTITY, Space
 from .steps import classify
 from .store import Stage, Store, digest
 
@@ -76,6 +76,8 @@ class Sweep:
         self.search  # noqa: B018  (raises what is wrong with it)
         if len({short(field) for field in self.space}) < len(self.space):
             raise InputError(f"a space has two fields of one name: {', '.join(self.space)}")
+        if named := [field for field in self.space if field.removeprefix("host.") in IDENTITY]:
+            raise InputError(f"a space does not vary {named[0]!r}; {COMBINATION!r} varies methods")
         if lacking := set(self.space.get(COMBINATION, ())) - set(self.bases):
             raise InputError(f"nothing says what the combinations {sorted(lacking)} are")
         for base in self.bases.values() or [self.base]:
@@ -109,13 +111,17 @@ class Sweep:
         return range(self.base.seed, self.base.seed + self.repeats)
 
     def key(self, base: Pipeline) -> str:
-        """What the sweep's results depend on; `base` is the base trial's pipeline."""
+        """What the sweep's results depend on; `base` is the base trial's pipeline.
+
+        Raises:
+            InputError: a weight file is missing.
+        """
         chosen = [self.kind, self.concurrent] if self.kind == "tpe" else []
         stopped = [self.scheduler] if self.scheduler else []
         listed = [self.listed] if self.listed else []
-        bases = [{k: as_json(e.as_dict()) for k, e in self.bases.items()}] if self.bases else []
+        bases = [{word: keyed(e) for word, e in self.bases.items()}] if self.bases else []
         repeats = [self.repeats] if self.repeats > 1 else []
-        how = [*repeats, *chosen, *stopped, *listed, *bases, as_json(self.base.as_dict())]
+        how = [*repeats, *chosen, *stopped, *listed, *bases, keyed(self.base)]
         return digest([base.digest, self.space, self.count, self.split, *how])
 
     def seeded(self, seed: int) -> Experiment:

@@ -52,6 +52,20 @@ def test_progress_is_told_and_kept_until_the_end(tmp_path: Path) -> None:
     assert spy.heard == ["first", "cached True", "second"]
 
 
+def test_what_cannot_be_kept_does_not_end_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, row: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("wsss.platform.live.write_json", full)
+    spy = Spy()
+    recorded = Recorded(spy)
+    with recorded.under(tmp_path, RUN):
+        recorded.start("first")
+    assert spy.heard == ["first"]
+
+
 def test_an_error_leaves_the_last_state_as_stopped(tmp_path: Path) -> None:
     recorded = Recorded(Silent())
 

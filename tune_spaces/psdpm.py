@@ -11,6 +11,7 @@ SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
         "psdpm.depth": (0, 1, 2, 3),
     },
     "inputs": {
+        "psdpm.depth": (3,),
         "psdpm.position": ("4d", "2d", "none"),
         "psdpm.colour": (True, False),
     },

@@ -109,3 +109,17 @@ def check_id(id: str) -> str:
             "200 at most"
         )
     return id
+
+
+def check_name(name: str) -> str:
+    """`name`, if a record in the store can have it: as `check_id`, and no dot comes first.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if not _ID.fullmatch(name) or name.startswith("."):
+        raise InputError(
+            f"the name {name!r} is not allowed; a name is made of A-Z, a-z, 0-9, '.', '_' and '-', "
+            "200 at most, and begins with no dot"
+        )
+    return name

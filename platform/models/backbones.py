@@ -14,6 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError
+
 STAGES = ("c1", "c2", "c3", "c4")
 
 
@@ -269,8 +271,8 @@ def build(name: str) -> Backbone:
     """The backbone called `name`, untrained.
 
     Raises:
-        ValueError: no such backbone; the message lists those that exist.
+        InputError: no such backbone; the message lists those that exist.
     """
     if name not in BACKBONES:
-        raise ValueError(f"unknown backbone {name!r}; there are {', '.join(BACKBONES)}")
+        raise InputError(f"unknown backbone {name!r}; there are {', '.join(BACKBONES)}")
     return BACKBONES[name]()

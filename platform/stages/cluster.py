@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # which ends a sweep at Ctrl-C as if it were done
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of calls that nobody waits for
     # Memory is not handed back to the system at each step only to be faulted in again: a sixth of

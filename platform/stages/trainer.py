@@ -77,10 +77,7 @@ class Job:
 def build(network: Network, learner: Learner, classes: int, seed: int) -> Trainable:
     """The untrained network, with its ImageNet weights if any are given."""
     torch.manual_seed(seed)
-    try:
-        body = backbones.build(network.backbone)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    body = backbones.build(network.backbone)
     if network.weights:
         weights.load(body, network.weights, network.backbone)
     return learner.network(classes, body, network.frozen_stages)

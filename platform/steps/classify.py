@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from .. import parts
 from ..errors import AheadError
 from ..method import Method, PrototypeMethod
-from ..store import Artefact, Stage, keyed
+from ..options import keyed
+from ..store import Artefact, Stage
 from .context import Context, Step
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import datasets
+from .. import datasets, places
 from ..experiment import Experiment, Network, Training, Views
 from ..learner import Learner
 from ..metrics import OWN_BACKGROUND
@@ -29,7 +29,7 @@ class Step:
 
     def settle(self, cached: bool) -> None:
         """Removes the checkpoints of a training whose artefact is there, and not before."""
-        if self.home and (not cached or self.home.exists()):
+        if self.home and (not cached or places.exists(self.home)):
             from ..stages import checkpoints
 
             checkpoints.forget(self.home)

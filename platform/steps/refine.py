@@ -9,7 +9,8 @@ from typing import Any
 
 from ..learners import Boundaries
 from ..ops.crf import CRFS
-from ..store import Stage, keyed
+from ..options import keyed
+from ..store import Stage
 from .classify import plain
 from .context import Context, Step
 

@@ -12,7 +12,8 @@ from ..experiment import Network, Training
 from ..learners import Segmenter
 from ..models.backbones import build
 from ..ops.crf import CRFS
-from ..store import Stage, keyed
+from ..options import keyed
+from ..store import Stage
 from .classify import plain
 from .context import Context, Step
 

@@ -231,18 +231,17 @@ def test_a_fixed_threshold_is_the_one_that_is_reported(job: Any) -> None:
 def test_a_refined_experiment_is_not_held_by_another(job: Any) -> None:
     """The run of lpcam holds cam's class maps, but not cam's refined ones."""
 
-    def of(method: str, kind: str) -> Pipeline:
+    def of(method: str, kind: str, threshold: float | None = None) -> Pipeline:
         changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
-        return Pipeline(
-            job.store,
-            experiment(method, preset="scenes", changes={**changes, "refine.kind": kind}),
-        )
+        changes |= {"refine.kind": kind, "refine.threshold": threshold}
+        return Pipeline(job.store, experiment(method, preset="scenes", changes=changes))
 
     assert of("lpcam", "").holds(of("cam", ""))
     for kind in ("irn", "crf"):
         assert not of("lpcam", kind).holds(of("cam", kind))
         assert of("lpcam", kind).holds(of("cam", ""))
     assert not of("cam", "").holds(of("lpcam", ""))
+    assert not of("lpcam", "", 0.4).holds(of("cam", "", 0.4)), "it has cam's at their best one"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from wsss.platform.errors import InputError
 from wsss.platform.experiment import experiment
-from wsss.platform.ledger import Ledger
+from wsss.platform.ledger import Ledger, Plan
+from wsss.platform.live import PROGRESS, Recorded
 from wsss.platform.options import replaced
 from wsss.platform.progress import Silent
 from wsss.platform.runs import Trial, as_json
@@ -47,6 +48,49 @@ def test_what_cannot_be_resumed_is_one_sentence(job: Any) -> None:
     record = Ledger(job.store, "busy")
     with record.held(), pytest.raises(InputError, match="'busy' is running already"):
         run(job.store, sweep, "busy", "command", Silent())
+
+
+def test_a_sweep_that_ends_early_is_broken_off_and_not_done(
+    job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = Sweep(base=job.experiment, space=SPACE, trials=2)
+    with monkeypatch.context() as patch:
+        patch.setattr("wsss.platform.sweep._tune", lambda *rest: None)
+        with pytest.raises(InputError, match="'early' was broken off after 0 of 2 trials"):
+            run(job.store, sweep, "early", "command", Silent())
+    assert not Ledger(job.store, "early").path.exists()
+    with pytest.raises(InputError, match="'early' was broken off after 0 of 2 trials; --resume"):
+        run(job.store, sweep, "early", "command", Silent())
+
+
+def test_a_sweep_that_is_refused_says_nothing_of_itself(job: Any) -> None:
+    sweep = Sweep(base=job.experiment, space=SPACE, trials=2)
+    record = Ledger(job.store, "other")
+    record.begin(Plan(digest="another", trials=3, command=""))
+    with pytest.raises(InputError, match="'other' is taken by another sweep"):
+        run(job.store, sweep, "other", "command", Recorded(Silent()))
+    assert not (record.folder / PROGRESS).exists()
+
+
+def test_a_sweep_is_known_wherever_its_files_lie(job: Any, tmp_path: Path) -> None:
+    """On another machine weights have another path, and inference as many actors as it bears."""
+
+    def key(**changes: Any) -> str:
+        renamed = {name.replace("__", "."): value for name, value in changes.items()}
+        return Sweep(base=replaced(job.experiment, renamed), space=SPACE).key(job.pipeline)
+
+    here, there = tmp_path / "a.pth", tmp_path / "b.pth"
+    for path in (here, there):
+        path.write_bytes(b"weights")
+    assert key(network__weights=str(here)) == key(network__weights=str(there)) != key()
+    assert key(views__actors=3, views__kept_gib=1.0, views__batch_size=2) == key()
+    assert key(refine__steps=3) != key()
+
+
+@pytest.mark.parametrize("field", ["method", "seed", "host.data"])
+def test_what_an_experiment_is_cannot_be_varied(job: Any, field: str) -> None:
+    with pytest.raises(InputError, match=f"a space does not vary '{field}'"):
+        Sweep(base=job.experiment, space={field: [1]})
 
 
 @pytest.mark.parametrize("fit", [1, 3])
@@ -203,3 +247,7 @@ def test_a_trial_comes_back_from_its_line(job: Any, tmp_path: Path) -> None:
     with record.lines.open("a") as stream:
         stream.write(json.dumps(as_json(trial))[:20])
     assert record.trials() == [trial]
+    with record.lines.open("ab") as stream:
+        stream.write(b"\xff\n")
+    with pytest.raises(InputError, match=r"trials.jsonl is damaged"):
+        record.trials()
