@@ -125,7 +125,8 @@ def experiment(
         trained = [find(name) for name in method.split("+")]
         preset = family(trained[0], preset)
         given = host or (given if any(cls.needs_host for cls in trained) else "")
-        others = {*known(), "host"} - {*method.split("+"), localizer, *given.split(":")}
+        named = [*method.split("+"), localizer, *given.replace("+", ":").split(":")]
+        others = {*known(), "host"} - {*named}
         others -= {"host"} if given else set()
         wanted = {k: v for k, v in wanted.items() if k.split(".")[0] not in others}
     if twice := wanted.keys() & (changes or {}).keys():

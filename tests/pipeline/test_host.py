@@ -241,6 +241,9 @@ def test_side_by_side_each_takes_what_is_its_own(job: Any) -> None:
     three = asked.experiment(options, job.store, 0, **of)
     assert (three.host.method, three.host.localizer) == ("sipe", "lpcam")
     assert (three.host.training.epochs, three.host.settings["lpcam"].tau) == (3, 0.2)
+    four = asked.experiment(options, job.store, 0, method="psdpm", host="sipe+lpcam")
+    assert four.host.trained == ("sipe", "lpcam")
+    assert four.host.settings["lpcam"].tau == 0.2
 
 
 def test_the_host_is_a_dimension_of_a_sweep(job: Any) -> None:
