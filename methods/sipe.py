@@ -103,6 +103,7 @@ class SIPE(Method):
             **IRN_PRESETS["release"],
             "training.clip_norm": 1.0,
             "refine.walk_power": 1.5,
+            "refine.walk_background": True,
         },
         "default": {**IRN_PRESETS["default"], "sipe.inference_weight": 1.0},
         "scenes": {**IRN_PRESETS["scenes"], "training.clip_norm": 5.0},

@@ -159,6 +159,11 @@ class Refine(Options):
         "zero on the background, which the walk would spread",
         low=0.1,
     )
+    walk_background: bool = option(
+        False,
+        "a background that the maps bring walks with them, and no threshold is searched (SIPE's "
+        "code); else it is left out and the walked maps are cut",
+    )
     final: float | None = option(
         None,
         "threshold after propagation; none: the best on the first scored split",

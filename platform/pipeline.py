@@ -234,7 +234,7 @@ class Pipeline:
         self.maps[name] = found
         self.scores[name] = self._scored(name, found)
         scored = self.scores[name][self.experiment.scoring.splits[0]]
-        return refine.Seeds(name=name, maps=found, scored=scored, own=False)
+        return refine.Seeds(name=name, maps=found, scored=scored, own=name in self.own)
 
     @property
     def _learns_boundaries(self) -> bool:
@@ -352,6 +352,8 @@ class Pipeline:
             own = {self.subject} if self.foreign.background else set()
         else:
             own = {m.name for m in (self.host, self.localizer) if m.own_background}
+        if self.subject in own and self.experiment.refine.walk_background:
+            own.add(f"{self.subject}-irn")
         return own | set(self.labels)
 
     @property

@@ -25,7 +25,7 @@ from . import inference
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """All that an actor needs to know; `maps` and `folder` are of class maps, by slice; maps
-    enter to the `power`."""
+    enter to the `power`, without a background plane of their own unless `background`."""
 
     network: Network
     weights: str
@@ -35,16 +35,17 @@ class Job:
     beta: float
     steps: int
     power: float
+    background: bool
     views: Views
 
 
-def foreground(maps: ClassMaps, power: float = 1.0) -> ClassMaps:
-    """The maps without a background plane of their own, to a power."""
-    own = int(bool(maps.classes) and maps.classes[0] == 0)
+def entering(maps: ClassMaps, power: float = 1.0, background: bool = False) -> ClassMaps:
+    """The maps to a power; without a background plane of their own unless it is wanted."""
+    first = int(not background and bool(maps.classes) and maps.classes[0] == 0)
     return ClassMaps(
         id=maps.id,
-        classes=maps.classes[own:],
-        planes=maps.planes[own:] ** np.float16(power),
+        classes=maps.classes[first:],
+        planes=maps.planes[first:] ** np.float16(power),
         height=maps.height,
         width=maps.width,
     )
@@ -93,7 +94,8 @@ class Walk(inference.Actor):
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
         name = f"{piece.name}.parquet"
         known = {m.id: m for m in class_maps.read([Path(self.job.maps) / name])}
-        maps = [foreground(known[row["id"]], self.job.power) for row in rows]
+        how = self.job.power, self.job.background
+        maps = [entering(known[row["id"]], *how) for row in rows]
         done = dict(self._walked(rows, maps))
         edges = planes.file_of(self.job.folder, piece, planes.EDGES)
         planes.write(edges, [(row["id"], done[k][1]) for k, row in enumerate(rows)])

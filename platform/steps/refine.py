@@ -184,6 +184,8 @@ def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Ste
     r = e.refine
     config: dict[str, Any] = {"radius": r.radius, "beta": r.beta, "steps": r.steps}
     config |= {"power": r.walk_power} if r.walk_power != 1 else {}
+    background = seeds.own and r.walk_background
+    config |= {"background": True} if background else {}
     config |= context.precision
     stage = Stage(
         name="maps",
@@ -210,6 +212,7 @@ def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Ste
             beta=e.refine.beta,
             steps=e.refine.steps,
             power=e.refine.walk_power,
+            background=background,
             views=context.views,
         )
         return walk.walk(folder, job, context.pieces(split), context.count)

@@ -228,6 +228,21 @@ def test_a_fixed_threshold_is_the_one_that_is_reported(job: Any) -> None:
     assert pipeline.digest != job.pipeline.digest
 
 
+@pytest.mark.parametrize("background", [False, True])
+def test_a_background_that_walks_needs_no_threshold(job: Any, background: bool) -> None:
+    changes = {
+        "refine.kind": "irn",
+        "refine.walk_background": background,
+        "segment.network": "deeplabv2",
+    }
+    pipeline = Pipeline(job.store, experiment("sipe", preset="scenes", changes=changes))
+    assert ("sipe-irn" in pipeline.own) is background
+    (cut,) = [s.stage for s in pipeline.steps if s.stage.title.startswith("sipe-irn seeds")]
+    assert ("scores" in cut.inputs) is not background
+    walked = pipeline.maps["sipe-irn"]["train"].config
+    assert walked.get("background", False) is background
+
+
 def test_a_refined_experiment_is_not_held_by_another(job: Any) -> None:
     """The run of lpcam holds cam's class maps, but not cam's refined ones."""
 

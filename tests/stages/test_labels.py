@@ -142,8 +142,10 @@ def folder(request, tmp_path):
     return where / "artefacts" / "maps" / "key" / "try-0123456789ab"
 
 
-@pytest.mark.parametrize("power", [1.0, 4.0])
-def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path, looked_at, folder, power):
+@pytest.mark.parametrize(("power", "background"), [(1.0, False), (4.0, False), (1.5, True)])
+def test_the_walk_is_that_of_each_image_alone(
+    write_shards, tmp_path, looked_at, folder, power, background
+):
     (piece,) = write_shards([5], size=(41, 56))
     network = build(Network(backbone="small"), Boundaries(), 0, seed=0).eval()
     torch.save(network.state_dict(), tmp_path / "network.pt")
@@ -164,6 +166,7 @@ def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path, looked_at,
         beta=10.0,
         steps=32,
         power=power,
+        background=background,
         views=Views(batch_size=2, actors=1),
     )
     assert Guard(walk.Walk, job)(batch_of(piece))["rows"][0] == 5
@@ -172,13 +175,14 @@ def test_the_walk_is_that_of_each_image_alone(write_shards, tmp_path, looked_at,
     found = list(class_maps.read([folder / f"{piece.name}.parquet"]))
     edges = planes.read(planes.file_of(folder, piece, planes.EDGES))
     for row, m, out in zip(rows, maps, found, strict=True):
-        assert (out.id, out.classes) == (row["id"], m.classes[1:])
+        first = 0 if background else 1
+        assert (out.id, out.classes) == (row["id"], m.classes[first:])
         image = normalized(torch.from_numpy(decode_image(row["image"], row["id"]).copy())[None])
         with torch.no_grad():
             logits = (network(image) + network(image.flip(-1)).flip(-1)) / 2
         edge = logits[0].sigmoid()
         np.testing.assert_allclose(edges[row["id"]] / 255, edge.numpy(), atol=4e-3)
-        wanted = random_walk(torch.from_numpy(m.planes[1:]).float() ** power, edge, steps=32)
+        wanted = random_walk(torch.from_numpy(m.planes[first:]).float() ** power, edge, steps=32)
         wanted = wanted / (wanted.max() + 1e-5)
         np.testing.assert_allclose(out.planes.astype(np.float32), wanted.numpy(), atol=4e-3)
 
