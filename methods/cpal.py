@@ -220,6 +220,7 @@ class CPAL(Method):
     name = "cpal"
     source = "Tang et al., CVPR 2024 (paper only; no code was released)"
     own_background = True
+    revision = 2  # anchors as long as learnt
     keeps_prototypes = True
     at_inference = ("aligned_inference",)
     Config = CPALConfig

@@ -120,6 +120,10 @@ def propagate(
     return ((spread + values) / 2).reshape(maps.shape)
 
 
+BOTH = {"psdpm.source": "both"}
+"""What is learnt from in the rows of the ablation but those without the prototype map."""
+
+
 class FPEM(nn.Module):
     """Foreground pixel estimation: what maps become in a cascade of attentions (section 3.1).
 
@@ -261,14 +265,14 @@ class PSDPM(Method):
     }
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "segmenter (1)": {"psdpm.source": "segmenter", "psdpm.depth": 0},
-        "and prototype map (2)": {"psdpm.depth": 0},
+        "and prototype map (2)": {**BOTH, "psdpm.depth": 0},
         "FPEM of the segmenter (3)": {"psdpm.source": "segmenter", "psdpm.depth": 3},
-        "FPEM, one step": {"psdpm.depth": 1},
-        "FPEM, two steps": {"psdpm.depth": 2},
-        "without position": {"psdpm.depth": 3, "psdpm.position": "none"},
-        "without features": {"psdpm.depth": 3, "psdpm.features": False},
-        "without colour": {"psdpm.depth": 3, "psdpm.colour": False},
-        "all": {"psdpm.depth": 3},
+        "FPEM, one step": {**BOTH, "psdpm.depth": 1},
+        "FPEM, two steps": {**BOTH, "psdpm.depth": 2},
+        "without position": {**BOTH, "psdpm.depth": 3, "psdpm.position": "none"},
+        "without features": {**BOTH, "psdpm.depth": 3, "psdpm.features": False},
+        "without colour": {**BOTH, "psdpm.depth": 3, "psdpm.colour": False},
+        "all": {**BOTH, "psdpm.depth": 3},
     }
 
     def extend(self, network: Classifier) -> None:

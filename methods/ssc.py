@@ -31,7 +31,7 @@ from ..platform.models.trainable import Separate
 from ..platform.ops.maps import normalize
 from ..platform.options import Options, option
 
-VGG_TAPS = {"last": (3, 8, 17, 26, 35), "first": (1, 6, 11, 20, 29)}
+VGG_TAPS = {"last": (3, 8, 17, 26, 35), None: (1, 6, 11, 20, 29)}
 VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
 STAGE_WEIGHTS = (1 / 2, 1)
 
@@ -77,11 +77,12 @@ class SSCConfig(Options):
         "which makes it another method than the paper's",
         file=True,
     )
-    taps: str = option(
-        "first",
-        "VGG-19's features that are compared: of each block the first (code), or the last, before "
-        "its pooling (paper)",
-        choices=("first", "last"),
+    taps: str | None = option(
+        None,
+        "VGG-19's features that are compared: of each block the last, before its pooling (paper); "
+        "none: the first (code)",
+        choices=(None, "last"),
+        late=True,
     )
 
 
@@ -209,9 +210,11 @@ class EarlyStages(nn.Module):
         return [c1, self.backbone.stage("c2", c1)]
 
 
-MODULATION: Mapping[str, float] = {"ssc.delta": 1.0, "ssc.perceptual": 0.0, "ssc.warm_up": 0.6}
-"""Self-modulation alone, of a classifier that has learnt: what measures best on photographs; on
-scenes it may begin earlier (docs/measured.md)."""
+ALONE: Mapping[str, float] = {"ssc.delta": 1.0, "ssc.perceptual": 0.0}
+"""Self-modulation without the other two parts."""
+MODULATION: Mapping[str, float] = {**ALONE, "ssc.warm_up": 0.6}
+"""And that of a classifier that has learnt: what measures best on photographs; on scenes it may
+begin earlier (docs/measured.md)."""
 
 
 class SSC(Method):
@@ -247,8 +250,8 @@ class SSC(Method):
             "ssc.modulation": 0.0,
         },
         "and modulation": {"ssc.delta": 0.55, "ssc.perceptual": 1.0},
-        "modulation without reliable selection": {"ssc.threshold": 1.0},
-        "modulation": {},
+        "modulation without reliable selection": {**ALONE, "ssc.threshold": 1.0},
+        "modulation": ALONE,
     }
 
     @property

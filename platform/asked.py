@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import datasets
 from .data.record import Source
 from .errors import InputError
 from .options import parse
-from .spaces import COMBINATION, IDENTITY, Space
+from .spaces import COMBINATION, Space
 from .store import Store
 
 if TYPE_CHECKING:
     from .experiment import Experiment
+
+IDENTITY = {
+    "method": "the command's METHOD",
+    "localizer": "--localizer",
+    "imported": "--imported",
+    "data": "--data",
+    "seed": "--seed or --seeds",
+}
+OF_HOST = {f"host.{name}": "--host" for name in ("method", "localizer", "imported")}
+OF_HOST["host.data"] = "--data"
+"""What says what an experiment is, and its host, for which --set is not."""
 
 
 def source(options: argparse.Namespace) -> Source:
@@ -50,24 +61,22 @@ def combination(text: str) -> dict[str, Any]:
     return {"method": method, "localizer": localizer, "host": host}
 
 
-def check_used(options: argparse.Namespace, made: Iterable[Experiment]) -> None:
-    """That each of several methods' options is of use to one of them.
+def check_used(options: argparse.Namespace, made: Sequence[Experiment]) -> None:
+    """That each option given for several methods is of use to one of them.
 
     Raises:
-        InputError: --host is, or a --set is, for a method that is not among them.
+        InputError: --host is, or a --set is, for none of them.
     """
-    from .method import find
     from .method import methods as known
 
-    used: set[str] = set()
-    for e in made:
-        for one in (e, e.host) if e.host else (e,):
-            used |= {*one.trained, one.localizer}
-    if options.host and not any(find(name).needs_host for name in used if name):
-        raise InputError("--host is for a method that learns from a segmenter; none here does")
+    if options.host and options.host not in [e.combination.partition("@")[2] for e in made]:
+        raise InputError("--host is for a method that learns from a segmenter; none here takes it")
+    hosts = [e.host for e in made if e.host]
     for text in options.set:
-        group = text.partition("=")[0].removeprefix("host.").split(".")[0]
-        if group in known() and group not in used:
+        group = text.partition("=")[0].split(".")[0]
+        if group == "host" and not hosts:
+            raise InputError(f"--set {text}: no method here has a host")
+        if group in known() and all(group not in e.settings for e in [*made, *hosts]):
             raise InputError(f"--set {text}: no method here is {group}")
 
 
@@ -83,8 +92,8 @@ def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
         field, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"--set takes FIELD=VALUE, not {text!r}")
-        if field.removeprefix("host.") in IDENTITY:
-            raise InputError(f"{field} is not for --set; a word or option of its own names it")
+        if instead := IDENTITY.get(field) or OF_HOST.get(field):
+            raise InputError(f"--set does not take {field}; {instead} says it")
         changes[field] = parse(value)
     given = {
         "network.backbone": options.backbone,

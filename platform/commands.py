@@ -98,7 +98,7 @@ def _side_by_side(
         title: [asked.experiment(options, store, seed, **how) for seed in options.seeds]
         for title, how in wanted.items()
     }
-    asked.check_used(options, (experiments[0] for experiments in plan.values()))
+    asked.check_used(options, [experiments[0] for experiments in plan.values()])
     holders = _holders(store, {title: experiments[0] for title, experiments in plan.items()})
     done = {
         title: [_carry_out(store, e, None, command, _progress(options)) for e in experiments]
@@ -227,7 +227,7 @@ def figure(options: argparse.Namespace, command: str) -> None:
     method, found = spaces.figure(options.figure)
     if options.imported:
         raise InputError("a figure varies a method's own options; leave out --imported")
-    if options.recipe or ((options.refine or options.segment) and not options.host):
+    if (options.refine or options.segment or options.recipe) and not options.host:
         raise InputError("a figure is of class maps; leave out --refine, --segment and --recipe")
     points = {repr(changes): changes for of in found["panels"].values() for _, changes, _ in of}
     space: dict[str, list[Any]] = {}

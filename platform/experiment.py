@@ -162,7 +162,8 @@ class Refine(Options):
     walk_background: bool = option(
         False,
         "a background that the maps bring walks with them, and no threshold is searched (SIPE's "
-        "code); else it is left out and the walked maps are cut",
+        "code); else it is left out and the walked maps are cut. As all of refine, a preset of the "
+        "method that is trained says it, not of its localizer",
     )
     final: float | None = option(
         None,

@@ -102,6 +102,8 @@ class Method(Learner):
     """Whether training keeps prototypes in the network, see `compared`."""
     needs_host: ClassVar[bool] = False
     """Whether training reads the probabilities of a segmenter that learnt a host's labels."""
+    revision: ClassVar[int] = 1
+    """Raised when `localize` would give other maps of the same network."""
     at_inference: ClassVar[tuple[str, ...]] = ()
     """The options that only `localize` reads: they change without another training."""
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -126,12 +128,13 @@ class Method(Learner):
 
     def training_settings(self) -> dict[str, Any]:
         """The options that training reads, as plain values."""
-        own = self.reading_settings()
+        own = keyed(self.settings)
         return {name: value for name, value in own.items() if name not in self.at_inference}
 
     def reading_settings(self) -> dict[str, Any]:
-        """The options that `localize` may read, as plain values: all."""
-        return keyed(self.settings)
+        """What `localize` may depend on beside the network, as plain values: all options."""
+        changed = {"revision": self.revision} if self.revision > 1 else {}
+        return {**keyed(self.settings), **changed}
 
     def compared(
         self, network: Classifier, images: Tensor

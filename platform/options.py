@@ -57,6 +57,8 @@ class Options:
                 if value and f.metadata["file"]:
                     value = str(Path(value).absolute())
                 object.__setattr__(self, f.name, value)
+            elif not isinstance(getattr(self, f.name), Options | Mapping | None):
+                raise TypeError(f"{kind.__name__}.{f.name} is no option(), so no key would hold it")
 
 
 def _allowed(f: dataclasses.Field[Any]) -> str:

@@ -15,7 +15,8 @@ class Silent:
 
     @contextlib.contextmanager
     def under(self, folder: Path, record: Any) -> Iterator[None]:
-        """While the block runs, that of what `record` says, whose place is in `folder`."""
+        """While the block runs, progress is that of the run or sweep `record`, whose files are in
+        `folder`."""
         yield
 
     def plan(self, titles: Sequence[str]) -> None:

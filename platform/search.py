@@ -110,7 +110,7 @@ class TPE:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        sampler = optuna.samplers.TPESampler(seed=self.seed * 10007 + number)
+        sampler = optuna.samplers.TPESampler(seed=(self.seed * 10007 + number) % 2**32)
         study = optuna.create_study(direction="maximize", sampler=sampler)
         axes = {field: self._axis(field) for field in self.space}
         for k in range(number // self.width * self.width):

@@ -14,11 +14,16 @@ from .method import methods
 
 Space = Mapping[str, Sequence[Any]]
 ATTRIBUTE = "SPACES"
-IDENTITY = ("method", "localizer", "imported", "data", "seed")
-"""The fields that say what an experiment is, which neither --set nor a space changes."""
 COMBINATION = "combination"
 """The field of a space whose values, METHOD[:LOCALIZER][@HOST], are whole experiments (see
 `trial.Sweep`)."""
+FIXED = {
+    "method": f"{COMBINATION!r} varies it",
+    "localizer": f"{COMBINATION!r} varies it",
+    "data": "a sweep has one data set",
+    "seed": "--repeats tries several",
+}
+"""Fields that no space varies, and what to do instead."""
 
 
 def find(method: str, text: str) -> tuple[str, Space]:

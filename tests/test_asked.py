@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from wsss.platform import asked, datasets
 from wsss.platform.cli import parser
+from wsss.platform.errors import InputError
 from wsss.platform.experiment import experiment
 from wsss.platform.store import Store
 
@@ -33,3 +34,34 @@ def test_command_and_data_choose_the_preset(
     made = asked.experiment(options, Store("none"), 0, method="lpcam")
     wanted = experiment("lpcam", preset=preset, changes={"data": options.data, "seed": 0})
     assert made.as_dict() == wanted.as_dict()
+
+
+@pytest.mark.parametrize(
+    ("words", "fits"),
+    [
+        ("compare psdpm cam --host lpcam --set lpcam.tau=0.2", True),
+        ("compare psdpm@lpcam cam --set host.lpcam.tau=0.2 --set host.training.epochs=3", True),
+        ("compare psdpm@sipe+lpcam cam --set host.sipe.weight=0.5", True),
+        ("compare cam sipe:lpcam --set lpcam.tau=0.2", True),
+        ("compare cam sipe --set lpcam.tau=0.2", False),
+        ("compare cam sipe --host lpcam", False),
+        ("compare psdpm@cam sipe --host lpcam", False),
+        ("compare cam lpcam --set host.lpcam.tau=0.2", False),
+    ],
+)
+def test_an_option_for_several_methods_is_of_use_to_one(
+    words: str, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        datasets, "open_dataset", lambda store, name: SimpleNamespace(about={"source": name})
+    )
+    options = parser().parse_args(words.split())
+    made = [
+        asked.experiment(options, Store("none"), 0, **asked.combination(text))
+        for text in options.methods
+    ]
+    if fits:
+        asked.check_used(options, made)
+    else:
+        with pytest.raises(InputError, match=r"no method here|none here takes it"):
+            asked.check_used(options, made)

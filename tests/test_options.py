@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.platform.errors import InputError
-from wsss.platform.options import Options, option, parse, replaced, walk
+from wsss.platform.options import Options, keyed, option, parse, replaced, walk
 
 quick = settings(max_examples=40, deadline=None)
 
@@ -139,3 +139,42 @@ def test_parse_reads_python_values(value):
 )
 def test_parse(text, value):
     assert parse(text) == value
+
+
+def test_a_field_that_no_key_would_hold_is_no_field():
+    @dataclass(frozen=True, kw_only=True)
+    class Lacking(Options):
+        rate: float = 0.1
+
+    with pytest.raises(TypeError, match=r"Lacking.rate is no option\(\)"):
+        Lacking()
+
+
+def test_keys_hold_content_and_nothing_of_the_machine(tmp_path):
+    @dataclass(frozen=True, kw_only=True)
+    class Keyed(Options):
+        weights: str | None = option(None, "a file", file=True)
+        actors: int = option(0, "side by side", machine=True)
+        later: str | None = option(None, "came later", late=True)
+        inner: Inner = field(default_factory=Inner)
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    for path in (one, two):
+        path.write_bytes(b"weights")
+    assert keyed(Keyed(weights=str(one))) == keyed(Keyed(weights=str(two), actors=3))
+    assert set(keyed(Keyed())) == {"weights", "inner.rate", "inner.names", "inner.pair"}
+    assert keyed(Keyed(later="x"))["later"] == "x"
+    two.write_bytes(b"others")
+    assert keyed(Keyed(weights=str(one))) != keyed(Keyed(weights=str(two)))
+    two.unlink()
+    with pytest.raises(InputError, match="there is no weight file"):
+        keyed(Keyed(weights=str(two)))
+
+
+def test_a_tuple_that_must_hold_something_does():
+    @dataclass(frozen=True, kw_only=True)
+    class Some(Options):
+        splits: tuple[str, ...] = option(("train",), "of data", some=True)
+
+    with pytest.raises(InputError, match="splits is empty"):
+        Some(splits=())

@@ -85,3 +85,7 @@ def test_what_does_not_go_together_is_one_sentence(kind, count, message):
 def test_a_name_is_not_needed():
     assert len(search("", SPACE, 0, 0, 2).points) == 30
     assert len(search("", SPACE, 7, 0, 2).points) == 7
+
+
+def test_tpe_takes_every_seed_that_an_experiment_may_have():
+    assert TPE(SPACE, 2**32 - 1, width=2).ask(0, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from wsss.platform.asked import combination
 from wsss.platform.errors import InputError
 from wsss.platform.experiment import experiment
 from wsss.platform.method import methods
+from wsss.platform.runs import SweepRecord, Trial
 from wsss.platform.spaces import COMBINATION
-from wsss.platform.trial import Sweep
+from wsss.platform.text import figure_table
+from wsss.platform.trial import Sweep, short
 
 NAMES = sorted(p.stem for p in (Path(__file__).parents[1] / "tune_spaces").glob("*.py"))
 
@@ -56,6 +59,30 @@ def test_a_figure_has_the_name_of_its_method():
     assert found["title"] == "CPAL, Table 2"
     with pytest.raises(InputError, match=r"unknown figure 'lpcam-9'; there are cpal-4, .*ssc-7"):
         spaces.figure("lpcam-9")
+
+
+def test_a_figure_says_what_holds_where_no_row_says_otherwise():
+    """Of Fig. 4 the weighting, which all points set, and of each panel what the other varies."""
+    found = spaces.figure("cpal-4")[1]
+    points = [changes for of in found["panels"].values() for _, changes, _ in of]
+    trials = tuple(
+        Trial(
+            id=f"{k:04d}",
+            params={short(field): value for field, value in point.items()},
+            status="done",
+            seconds=1.0,
+            value=k / 100,
+        )
+        for k, point in enumerate(points)
+    )
+    record = SweepRecord(
+        name="f", method="cpal", dataset="voc", split="train", space={}, trials=trials, best="0000",
+        default={"weighting": "printed", "tau": 0.6, "slots": 1000}, run=None, command="",
+        started="", seconds=1.0, digest="", figure="cpal-4",
+    )  # fmt: skip
+    table = figure_table(found, record)
+    assert "where no row says otherwise: tau 0.6, slots 1000, weighting weighted\n" in table
+    assert re.search(r"length of the support set: 800 +6.0 +62.3", table)
 
 
 def test_any_method_has_the_common_spaces():

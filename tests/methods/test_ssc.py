@@ -261,7 +261,7 @@ def vgg19(tmp_path_factory):
     return layers.eval(), str(path)
 
 
-@pytest.mark.parametrize(("taps", "place"), [("first", 0), ("last", -1)])
+@pytest.mark.parametrize(("taps", "place"), [(None, 0), ("last", -1)])
 def test_vgg_is_tapped_in_each_block(vgg19, taps, place):
     """After the first activation of a block, or after the last, which is before its pooling."""
     layers, path = vgg19

@@ -219,7 +219,7 @@ def test_a_host_has_its_own_preset_and_options() -> None:
     assert made.host.settings["lpcam"].tau == 0.2
     assert (made.host.training.epochs, made.training.epochs) == (3, 32)
     assert made.host.training.lr == made.training.lr == 0.5
-    for change in ({"host.nothing": 1}, {"nothing": 1}):
+    for change in ({"host.nothing": 1}, {"nothing": 1}, {"host.cpal.tau": 0.2}):
         with pytest.raises(InputError, match="unknown field"):
             experiment("psdpm", host="lpcam", changes=change)
     with pytest.raises(InputError, match="unknown preset 'release-voc' of cpal"):

@@ -87,7 +87,7 @@ def test_a_sweep_is_known_wherever_its_files_lie(job: Any, tmp_path: Path) -> No
     assert key(refine__steps=3) != key()
 
 
-@pytest.mark.parametrize("field", ["method", "seed", "host.data"])
+@pytest.mark.parametrize("field", ["method", "seed", "data"])
 def test_what_an_experiment_is_cannot_be_varied(job: Any, field: str) -> None:
     with pytest.raises(InputError, match=f"a space does not vary '{field}'"):
         Sweep(base=job.experiment, space={field: [1]})
