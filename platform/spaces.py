@@ -17,7 +17,7 @@ ATTRIBUTE = "SPACES"
 COMBINATION = "combination"
 """The field of a space whose values, METHOD[:LOCALIZER][@HOST], are whole experiments (see
 `trial.Sweep`)."""
-FIXED = {
+UNVARIED = {
     "method": f"{COMBINATION!r} varies it",
     "localizer": f"{COMBINATION!r} varies it",
     "data": "a sweep has one data set",

@@ -17,7 +17,7 @@ from .options import keyed, replaced, walk
 from .pipeline import Pipeline
 from .runs import Score, SweepRecord, as_json
 from .search import Fixed, Search, grid, search, size
-from .spaces import COMBINATION, FIXED, Space
+from .spaces import COMBINATION, UNVARIED, Space
 from .steps import classify
 from .store import Stage, Store, digest
 
@@ -76,8 +76,8 @@ class Sweep:
         self.search  # noqa: B018  (raises what is wrong with it)
         if len({short(field) for field in self.space}) < len(self.space):
             raise InputError(f"a space has two fields of one name: {', '.join(self.space)}")
-        if fixed := [field for field in self.space if field in FIXED]:
-            raise InputError(f"a space does not vary {fixed[0]!r}; {FIXED[fixed[0]]}")
+        if fixed := [field for field in self.space if field in UNVARIED]:
+            raise InputError(f"a space does not vary {fixed[0]!r}; {UNVARIED[fixed[0]]}")
         if lacking := set(self.space.get(COMBINATION, ())) - set(self.bases):
             raise InputError(f"nothing says what the combinations {sorted(lacking)} are")
         for base in self.bases.values() or [self.base]:
