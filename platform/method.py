@@ -72,6 +72,9 @@ IRN_PRESETS: Mapping[str, Mapping[str, Any]] = {
         "refine.training.batch_size": 8,
         "refine.training.epochs": 6,
         "refine.training.crop": 96,
+        "refine.walk_power": 2.0,
+        "refine.radius": 2,
+        "refine.steps": 16,
         "segment.scales": (),
         "segment.training.batch_size": 8,
         "segment.training.epochs": 8,
@@ -80,7 +83,8 @@ IRN_PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """From training to segmenter what methods of the IRN line share: as printed, as its code runs, as
-it measured best here (docs/measured.md: the walk with CAM and LPCAM), for `scenes`."""
+it measured best here (docs/measured.md: the walk with CAM and LPCAM), for `scenes`, whose grids
+have 24 x 24 positions: 256 steps of radius 5 would cross them many times."""
 
 
 class Method(Learner):
