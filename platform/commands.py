@@ -169,7 +169,6 @@ def _carry_out(
 def sweep(options: argparse.Namespace, command: str) -> None:
     """`wsss sweep`: trials, the best one on all splits, a table, a page."""
     from . import spaces
-    from .pipeline import Pipeline
     from .sweep import run as run_sweep
     from .text import best_points, comparison
     from .trial import Sweep
@@ -193,9 +192,7 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     path = store.root / "sweeps" / name / "sweep.json"
     known = places.exists(path) and not options.resume
     began = time.monotonic()
-    asked.check_used(options, [base, *wanted.bases.values()])
-    for plain in (base, *wanted.bases.values()):
-        Pipeline(store, plain)  # raises what is wrong with it, before the trials
+    _check(store, options, [base, *wanted.bases.values()])
     if not known:
         _announce(store, wanted)
     recorded = Recorded(_progress(options))
@@ -264,6 +261,15 @@ def _both(
     plans = [(wanted.seeded(seed), best_experiment(wanted, record, seed)) for seed in wanted.seeds]
     runs = [[_carry_out(store, e, None, command, progress) for e in pair] for pair in plans]
     return [pair[0] for pair in runs], [pair[1] for pair in runs]
+
+
+def _check(store: Store, options: argparse.Namespace, plain: Sequence[Experiment]) -> None:
+    """What is wrong with the untuned experiments of a sweep is said before its trials."""
+    from .pipeline import Pipeline
+
+    asked.check_used(options, plain)
+    for one in plain:
+        Pipeline(store, one)
 
 
 def _announce(store: Store, wanted: Sweep) -> None:
