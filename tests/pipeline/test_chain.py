@@ -185,16 +185,17 @@ def key_of(job: Any, changes: dict[str, Any], title: str) -> str:
         ("irn", "radius", 4, "train boundaries from lpcam", False),
         ("irn", "pair_radius", 4, "train boundaries from lpcam", True),
         ("irn", "radius", 4, "lpcam propagated, val", True),
-        ("irn", "walk_power", 2.0, "lpcam propagated, val", True),
-        ("irn", "walk_power", 2.0, "lpcam certain labels of train", False),
+        ("irn", "walk_power", 3.0, "lpcam propagated, val", True),
+        ("irn", "walk_power", 3.0, "lpcam certain labels of train", False),
     ],
 )
 def test_a_key_holds_what_its_stage_reads(
     job: Any, kind: str, field: str, value: object, title: str, reads: bool
 ) -> None:
-    base = {"refine.kind": kind}
+    base, changed = {"refine.kind": kind}, {"refine.kind": kind, f"refine.{field}": value}
+    assert replaced(job.experiment, base) != replaced(job.experiment, changed)
     before = key_of(job, base, title)
-    after = key_of(job, {**base, f"refine.{field}": value}, title)
+    after = key_of(job, changed, title)
     assert (before != after) is reads
 
 
