@@ -213,8 +213,8 @@ class EarlyStages(nn.Module):
 ALONE: Mapping[str, float] = {"ssc.delta": 1.0, "ssc.perceptual": 0.0}
 """Self-modulation without the other two parts."""
 MODULATION: Mapping[str, float] = {**ALONE, "ssc.warm_up": 0.6}
-"""And that of a classifier that has learnt: what measures best on photographs; on scenes it may
-begin earlier (docs/measured.md)."""
+"""And that of a classifier that has learnt: what measures best on photographs; for scenes see
+docs/measured.md."""
 
 
 class SSC(Method):
