@@ -213,8 +213,7 @@ class EarlyStages(nn.Module):
 ALONE: Mapping[str, float] = {"ssc.delta": 1.0, "ssc.perceptual": 0.0}
 """Self-modulation without the other two parts."""
 MODULATION: Mapping[str, float] = {**ALONE, "ssc.warm_up": 0.6}
-"""And that of a classifier that has learnt: what measures best on photographs; for scenes see
-docs/measured.md."""
+"""And that of a classifier that has learnt: what measures best on photographs."""
 
 
 class SSC(Method):
@@ -240,7 +239,7 @@ class SSC(Method):
             "refine.training.batch_size": 16,
         },
         "default": {**IRN_PRESETS["default"], **MODULATION, "ssc.picture": 4},
-        "scenes": {**IRN_PRESETS["scenes"], **MODULATION, "ssc.warm_up": 0.2, "ssc.picture": 2},
+        "scenes": {**IRN_PRESETS["scenes"], **MODULATION, "ssc.warm_up": 0.5, "ssc.picture": 2},
     }
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "suppression": {"ssc.delta": 0.55, "ssc.perceptual": 0.0, "ssc.modulation": 0.0},

@@ -11,19 +11,44 @@ from numpy.typing import NDArray
 
 from ..data import planes, shards
 from ..data.images import decode_image
-from ..ops.superpixels import felzenszwalb, merged, slic
+from ..data.transforms import resized
+from ..ops.superpixels import Ids, connected, felzenszwalb, merged, numbered, slic
 from . import cluster
 
 KINDS = ("merged", "unmerged", "slic")
 """Felzenszwalb's regions joined to at most 64, joined to at most 255, or SLIC."""
 
 
+PUBLISHED_SIDE = 500
+"""Long side, pixels, of VOC's images, which the published parameters are for."""
+
+
 def regions_of(image: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
-    """The superpixels of uint8 RGB `[H,W,3]`: ids `[H,W]` from 0."""
+    """The superpixels of uint8 RGB `[H,W,3]`: ids `[H,W]` from 0.
+
+    What Felzenszwalb's parameters mean depends on an image's size: of a picture of 96 pixels 75
+    are a whole limb. So a smaller image is looked at as large as VOC's.
+    """
     if kind == "slic":
         return slic(image).astype(np.uint8)
     most = {"merged": 64, "unmerged": 255}[kind]
-    return merged(image, felzenszwalb(image), most).astype(np.uint8)
+    height, width = image.shape[:2]
+    factor = max(1.0, PUBLISHED_SIDE / max(height, width))
+    large = resized(image, round(height * factor), round(width * factor))
+    found = merged(large, felzenszwalb(large), most)
+    if large is not image:
+        found = merged(image, numbered(connected(_shrunk(found, height, width))), most)
+    return found.astype(np.uint8)
+
+
+def _shrunk(ids: Ids, height: int, width: int) -> Ids:
+    """Ids at a smaller size: those at the middle of its pixels."""
+    rows, columns = (
+        ((np.arange(n) + 0.5) * side / n).astype(int)
+        for n, side in zip((height, width), ids.shape, strict=True)
+    )
+    out: Ids = ids[rows[:, None], columns]
+    return out
 
 
 def slice_regions(piece: shards.Slice, kind: str, folder: str) -> tuple[int, int]:

@@ -29,7 +29,7 @@ def regions(context: Context, kind: str) -> Step:
     split = context.experiment.training.split
     stage = Stage(
         name="superpixels",
-        version=2,
+        version=3,
         config={"kind": kind, "split": split},
         inputs={"shards": context.shards.key},
         title=f"{kind} superpixels of {split}",
