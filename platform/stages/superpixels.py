@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 from ..data import planes, shards
 from ..data.images import decode_image
 from ..data.transforms import resized
-from ..ops.superpixels import Ids, connected, felzenszwalb, merged, numbered, slic
+from ..ops.superpixels import connected, felzenszwalb, merged, numbered, shrunk, slic
 from . import cluster
 
 KINDS = ("merged", "unmerged", "slic")
 """Felzenszwalb's regions joined to at most 64, joined to at most 255, or SLIC."""
-
-
 PUBLISHED_SIDE = 500
 """Long side, pixels, of VOC's images, which the published parameters are for."""
 
@@ -37,18 +35,8 @@ def regions_of(image: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
     large = resized(image, round(height * factor), round(width * factor))
     found = merged(large, felzenszwalb(large), most)
     if large is not image:
-        found = merged(image, numbered(connected(_shrunk(found, height, width))), most)
+        found = merged(image, numbered(connected(shrunk(found, height, width))), most)
     return found.astype(np.uint8)
-
-
-def _shrunk(ids: Ids, height: int, width: int) -> Ids:
-    """Ids at a smaller size: those at the middle of its pixels."""
-    rows, columns = (
-        ((np.arange(n) + 0.5) * side / n).astype(int)
-        for n, side in zip((height, width), ids.shape, strict=True)
-    )
-    out: Ids = ids[rows[:, None], columns]
-    return out
 
 
 def slice_regions(piece: shards.Slice, kind: str, folder: str) -> tuple[int, int]:

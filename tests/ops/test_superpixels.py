@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wsss.platform.ops.superpixels import connected, felzenszwalb, merged, numbered, slic
+from wsss.platform.ops.superpixels import (
+    connected,
+    felzenszwalb,
+    merged,
+    numbered,
+    shrunk,
+    slic,
+)
 
 quick = settings(max_examples=25, deadline=None)
 
@@ -82,3 +89,11 @@ def test_slic_gives_compact_connected_regions():
     found = slic(patches(1, 64, 8), 16)
     assert parts(found) == found.max() + 1
     assert 4 <= found.max() + 1 <= 64
+
+
+@quick
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 7), st.integers(0, 99))
+def test_shrinking_takes_back_what_enlarging_did(height, width, factor, seed):
+    ids = np.random.default_rng(seed).integers(0, 64, (height, width))
+    large = ids.repeat(factor, 0).repeat(factor, 1)
+    np.testing.assert_array_equal(shrunk(large, height, width), ids)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from skimage.measure import label
 from wsss.platform.ops.superpixels import felzenszwalb, merged
-from wsss.platform.stages.superpixels import KINDS, PUBLISHED_SIDE, _shrunk, regions_of
+from wsss.platform.stages.superpixels import KINDS, PUBLISHED_SIDE, regions_of
 
 GROUND, BODY, LIMB = (170, 170, 150), (90, 60, 40), (30, 30, 40)
 
@@ -49,11 +47,3 @@ def test_pictures_of_the_published_size_are_taken_as_they_are():
     np.testing.assert_array_equal(
         regions_of(image, "merged"), merged(image, felzenszwalb(image), 64)
     )
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 7), st.integers(0, 99))
-def test_shrinking_takes_back_what_enlarging_did(height, width, factor, seed):
-    ids = np.random.default_rng(seed).integers(0, 64, (height, width))
-    large = ids.repeat(factor, 0).repeat(factor, 1)
-    np.testing.assert_array_equal(_shrunk(large, height, width), ids)
