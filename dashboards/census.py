@@ -13,6 +13,7 @@ from ..platform.data.class_maps import ClassMaps
 from ..platform.data.images import VOID, decode_mask
 from ..platform.data.shards import Slice
 from ..platform.metrics import ConfusionMatrix
+from ..platform.runs import ResultId
 from ..platform.store import Stage, Store
 from .pictures import Mask, seed
 from .shelf import Shelf
@@ -26,7 +27,7 @@ ERRORS = ("missed part", "context", "confusion")
 class Source:
     """What a split is judged by: class maps cut at `threshold`, or labels (threshold None)."""
 
-    name: str
+    id: ResultId
     key: str
     threshold: float | None
 
@@ -71,7 +72,7 @@ def census(
         version=1,
         config={"threshold": source.threshold, "slices": [p.name for p in pieces]},
         inputs={"shards": shards, "found": source.key},
-        title=f"images of {source.name}",
+        title=f"images of {source.id}",
     )
 
     def compute(folder: Path) -> dict[str, Any]:

@@ -22,12 +22,12 @@ import numpy as np
 from ..platform.data.class_maps import ClassMaps
 from ..platform.data.images import decode_mask
 from ..platform.data.shards import Slice
-from ..platform.runs import OWN, RunRecord, StageRecord
+from ..platform.runs import OWN, ResultId, RunRecord, StageRecord
 from . import pictures
 from .census import ERRORS, Source, census
 from .plotting import scope
 from .shelf import Shelf
-from .tables import label
+from .tables import title_of
 
 CHUNK = 8
 """Slices whose images are judged, and read by the browser, at once."""
@@ -61,13 +61,12 @@ def pictured(run: RunRecord) -> list[str]:
     return [split for split in splits(run) if sources(run, split)]
 
 
-def by_stage(run: RunRecord) -> list[str]:
-    """What a run scores, as it came about: of the host first, CAM, other maps, labels."""
+def by_stage(run: RunRecord) -> list[ResultId]:
+    """What a run scores, as it came about: of the baseline first, CAM, other maps, labels."""
 
-    def place(name: str) -> tuple[bool, bool, bool, bool, str]:
-        own = not name.startswith("host-")
-        plain = name.removeprefix("host-")
-        return own, name in run.labels, not plain.endswith("-crf"), plain != "cam", name
+    def place(id: ResultId) -> tuple[bool, bool, bool, bool, str]:
+        plain = id.localizer == "cam" and not id.refinement
+        return not id.baseline, id in run.labels, bool(id.segmenter), not plain, str(id)
 
     return sorted(run.scores, key=place)
 
@@ -75,17 +74,17 @@ def by_stage(run: RunRecord) -> list[str]:
 def sources(run: RunRecord, split: str) -> list[Source]:
     """The class maps and labels of a split that are scored, as they came about."""
     maps = [
-        Source(name=name, key=of[split], threshold=run.scores[name][split].threshold)
-        for name, of in run.maps.items()
-        if split in of and split in run.scores.get(name, {})
+        Source(id=id, key=of[split], threshold=run.scores[id][split].threshold)
+        for id, of in run.maps.items()
+        if split in of and split in run.scores.get(id, {})
     ]
     labels = [
-        Source(name=name, key=of[split], threshold=None)
-        for name, of in run.labels.items()
-        if split in of and split in run.scores.get(name, {})
+        Source(id=id, key=of[split], threshold=None)
+        for id, of in run.labels.items()
+        if split in of and split in run.scores.get(id, {})
     ]
     order = by_stage(run)
-    return sorted([*maps, *labels], key=lambda s: order.index(s.name))
+    return sorted([*maps, *labels], key=lambda s: order.index(s.id))
 
 
 def superpixels(run: RunRecord) -> StageRecord | None:
@@ -101,16 +100,16 @@ def run_data(run: RunRecord) -> str:
         "splits": splits(run),
         "scores": [
             {
-                "name": name,
-                "title": label(name),
+                "name": str(id),
+                "title": title_of(id),
                 "split": split,
                 "scope": scope(score, run.name),
                 "value": _rounded(score.value),
                 "classes": [score.classes[c] for c in score.scored],
                 "iou": [_rounded(score.iou[c]) for c in score.scored],
             }
-            for name in by_stage(run)
-            for split, score in run.scores[name].items()
+            for id in by_stage(run)
+            for split, score in run.scores[id].items()
         ],
     }
     return script("run", run.name, value)
@@ -161,7 +160,7 @@ class Gallery:
     def index(self) -> str:
         """`data/RUN/SPLIT/index.js`."""
         run, split = self.run, self.split
-        score = run.scores[self.sources[0].name][split]
+        score = run.scores[self.sources[0].id][split]
         palette = pictures.colours()[: len(score.classes)]
         return script(
             "index",
@@ -179,12 +178,12 @@ class Gallery:
                 "errors": list(ERRORS),
                 "sources": [
                     {
-                        "name": s.name,
-                        "title": label(s.name),
+                        "name": str(s.id),
+                        "title": title_of(s.id),
                         "key": s.key[:SHORT],
                         "threshold": s.threshold,
                         "edges": s.key in self.edges,
-                        "own": run.scores[s.name][split].threshold_from == OWN,
+                        "own": run.scores[s.id][split].threshold_from == OWN,
                     }
                     for s in self.sources
                 ],
@@ -199,7 +198,7 @@ class Gallery:
         each source (none without a mask)."""
         run = self.run
         pieces = self._of(number)
-        classes = len(run.scores[self.sources[0].name][self.split].classes)
+        classes = len(run.scores[self.sources[0].id][self.split].classes)
         found = [
             census(self.shelf.store, self.shelf, run.shards, s, pieces, classes)
             for s in self.sources

@@ -51,19 +51,17 @@ def overview(records: Records, papers: bool) -> Page:
 def stages_of(run: RunRecord) -> dict[str, dict[str, Score]]:
     """The scores of a run by what they are of: seed, crf, refined, segmenter; then by split.
 
-    Those of a host are left out: it has runs of its own.
+    Those of a baseline are left out: it has runs of its own.
     """
     out: dict[str, dict[str, Score]] = {}
-    for name, of in run.scores.items():
-        if name.startswith("host-"):
+    for id, of in run.scores.items():
+        if id.baseline:
             continue
-        if name.endswith("-irn"):
-            out["refined"] = of
-        elif name.endswith("-crf"):
-            out["crf"] = of
-        elif name in run.labels:
+        if id.segmenter or (id in run.labels and not id.refinement):
             out["segmenter"] = of
-        elif name == run.method or "seed" not in out:
+        elif id.refinement:
+            out[{"irn": "refined"}.get(id.refinement, id.refinement)] = of
+        elif id == run.subject or "seed" not in out:
             out["seed"] = of
     return out
 

@@ -13,11 +13,11 @@ from PIL import Image
 from ..platform.data.images import decode_image
 from ..platform.data.patches import SUFFIX, Patch
 from ..platform.errors import InputError
-from ..platform.runs import RunRecord
+from ..platform.runs import ResultId, RunRecord
 from .gallery import SHORT
 from .pages import Page, Section, link
 from .shelf import SHOWN, Shelf
-from .tables import definitions, esc, label
+from .tables import definitions, esc, label, title_of
 
 SIDE = 96
 """Of a patch, pixels of the image."""
@@ -27,32 +27,32 @@ FILE = re.compile(r"(?P<value>[0-9]{1,3})\.(?P<number>[0-9]{1,6})\.jpg")
 Known = Mapping[tuple[int, int], Sequence[Patch]]
 
 
-def kept(run: RunRecord, shelf: Shelf) -> dict[str, tuple[str, str]]:
+def kept(run: RunRecord, shelf: Shelf) -> dict[ResultId, tuple[str, str]]:
     """Of each localizer of a run whose maps say where prototypes are closest: split and key of
     the maps whose images are shown, those of the first such split."""
-    found: dict[str, tuple[str, str]] = {}
-    for name, of in run.maps.items():
+    out: dict[ResultId, tuple[str, str]] = {}
+    for id, of in run.maps.items():
         for split, key in of.items():
             try:
                 shelf.open("shards", run.shards)
                 there = shelf.open("maps", key).files(SUFFIX)
             except InputError:  # gone, or not there yet
                 continue
-            if there and name not in found and split in run.scores.get(name, {}):
-                found[name] = (split, key)
-    return found
+            if there and id not in out and split in run.scores.get(id, {}):
+                out[id] = (split, key)
+    return out
 
 
 def prototypes_page(run: RunRecord, shelf: Shelf) -> Page:
     """All prototypes of a run, a section a class, those that are scored first."""
     sections: list[Section] = []
     found = kept(run, shelf)
-    for name, (split, key) in found.items():
-        known, score = shelf.patches(key), run.scores[name][split]
+    for id, (split, key) in found.items():
+        known, score = shelf.patches(key), run.scores[id][split]
         values = {value for value, _ in known}
         for value in sorted(values, key=lambda v: (v not in score.scored, v)):
             of_class = {k: of for (v, k), of in known.items() if v == value}
-            title = f"{label(name)}: {score.classes[value]}" if value < len(score.classes) else ""
+            title = f"{title_of(id)}: {score.classes[value]}" if value < len(score.classes) else ""
             figures = [_figure(key, value, k, of) for k, of in sorted(of_class.items())]
             body = f'<div class="prototypes">{"".join(figures)}</div>\n'
             sections.append(

@@ -16,14 +16,14 @@ from .pages import Page, Section, command_lines, link, pill, plot, plots
 from .plotting import scope
 from .records import TRAINED, Entry, Records
 from .shelf import Shelf
-from .tables import definitions, esc, label, stage_table, summary_table, table, word
+from .tables import definitions, esc, label, stage_table, summary_table, table, title_of, word
 
 Named = list[tuple[str, Score]]
 
 
 def scores_of(run: RunRecord) -> Named:
     """(label, score) of class maps and labels as they came about, splits in their order."""
-    return [(label(name), s) for name in by_stage(run) for s in run.scores[name].values()]
+    return [(title_of(id), s) for id in by_stage(run) for s in run.scores[id].values()]
 
 
 def run_page(entry: Entry[RunRecord], records: Records, shelf: Shelf) -> Page:
@@ -157,21 +157,21 @@ def _cut(rows: Mapping[str, Score]) -> dict[str, Score]:
 
 def _counts(run: RunRecord, split: str, shelf: Shelf) -> dict[str, Counts]:
     """Pixels by target, best class and score, of the class maps whose counts are in the store."""
-    wanted = {of[split]: name for name, of in run.maps.items() if split in of}
+    id_of = {of[split]: id for id, of in run.maps.items() if split in of}
     found = {}
     for stage in run.stages:
         if stage.stage != "scores":
             continue
         try:
             artefact = shelf.open(stage.stage, stage.key)
-            name = wanted.get(artefact.manifest["inputs"]["maps"])
-            if name is None:
+            id = id_of.get(artefact.manifest["inputs"]["maps"])
+            if id is None:
                 continue
             curve = arrays.read(artefact.path("counts.npz"), "curve")["curve"]
         except InputError:
             continue
         if curve.shape[2] == len(THRESHOLDS) + 1:
-            found[label(name)] = curve
+            found[title_of(id)] = curve
     return found
 
 

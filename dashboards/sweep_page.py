@@ -16,7 +16,7 @@ from .paper_figure import paper_figure
 from .parallel import parallel_coordinates
 from .plotting import drawable_sweep, is_done
 from .records import Entry, Records
-from .tables import definitions, esc, label, many, summary_table, trial_table
+from .tables import definitions, esc, label, many, summary_table, title_of, trial_table
 
 Runs = Mapping[str, Entry[RunRecord]]
 
@@ -63,9 +63,9 @@ def _on_all_splits(sweep: SweepRecord, runs: Runs) -> list[tuple[str, Score]]:
     out = []
     for which, run in done.items():
         seed = f", seed {run.seed}" if several else ""
-        for name in (run.method, *run.later(run.method)):
-            title = of[which] if of[which] and name == run.method else label(name)
-            rows = run.scores.get(name, {}).values()
+        for id in (run.subject, *run.later()):
+            title = of[which] if of[which] and id == run.subject else title_of(id)
+            rows = run.scores.get(id, {}).values()
             out += [(f"{title}, {which}{seed}", score) for score in rows]
     return out
 

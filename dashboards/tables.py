@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..platform.runs import OWN, PARTS, RunRecord, Score, StageRecord, SweepRecord, Trial
+from ..platform.runs import OWN, PARTS, ResultId, RunRecord, Score, StageRecord, SweepRecord, Trial
 from .plotting import classes_of
 
 
@@ -20,6 +20,14 @@ def esc(value: object) -> str:
 def label(name: str) -> str:
     """The name of a localizer as people write it: `lpcam` is LPCAM."""
     return name.upper() if name.isascii() and name.isalnum() and len(name) <= 8 else name
+
+
+def title_of(id: ResultId) -> str:
+    """The name of a result as people write it: `LPCAM, IRN, DEEPLABV2`."""
+    steps = {"irn": "IRN", "crf": "DenseCRF", "masks": "true masks", "": ""}
+    parts = [label(id.localizer), steps[id.refinement], label(id.segmenter)]
+    parts.append("labels known" if id.known else "")
+    return ("baseline: " if id.baseline else "") + ", ".join(part for part in parts if part)
 
 
 def many(count: int, what: str) -> str:

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import asked, datasets, places, recording
+from . import asked, datasets, places
 from .bucket import open_store
 from .data.record import check_name
 from .errors import InputError
 from .live import Recorded
 from .options import walk
 from .progress import Lines, Silent
-from .runs import RunRecord, SweepRecord, read_run, write_json
+from .runs import ResultId, RunRecord, SweepRecord, read_run, write_json
 from .shown import dashboard as dashboard
 from .shown import newest, pages, say, show
 from .shown import report as report
@@ -25,6 +25,7 @@ from .store import Store, versions
 
 if TYPE_CHECKING:
     from .experiment import Experiment
+    from .pipeline import Plan
     from .trial import Sweep
 
 
@@ -47,16 +48,18 @@ def data(options: argparse.Namespace, command: str) -> None:
 
 def run(options: argparse.Namespace, command: str) -> None:
     """`wsss run`: one run for each seed, a table, a page."""
+    from .pipeline import plan
+    from .steps.context import Catalog
     from .text import score_table
 
     store = open_store(options.store)
-    records = []
+    records, catalog = [], Catalog.of(store)
     for seed in options.seeds:
-        wanted = asked.experiment(options, store, seed)
+        planned = plan(asked.experiment(options, store, seed), catalog)
         name = options.name and (
             options.name if len(options.seeds) == 1 else f"{options.name}-{seed}"
         )
-        records.append(_carry_out(store, wanted, name, command, _progress(options)))
+        records.append(_carry_out(store, planned, name, command, _progress(options)))
     say(score_table(records))
     show(store, options.page, [records[0].name])
 
@@ -89,46 +92,48 @@ def _side_by_side(
     options: argparse.Namespace, command: str, wanted: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Carries experiments out over the seeds and prints one table; all are checked first."""
+    from .pipeline import plan
+    from .steps.context import Catalog
     from .text import comparison
 
     if options.imported:
         raise InputError("imported class maps are no method's; leave out --imported")
     store = open_store(options.store)
-    plan = {
+    experiments = {
         title: [asked.experiment(options, store, seed, **how) for seed in options.seeds]
         for title, how in wanted.items()
     }
-    asked.check_used(options, [experiments[0] for experiments in plan.values()])
-    holders = _holders(store, {title: experiments[0] for title, experiments in plan.items()})
+    asked.check_used(options, [of_seed[0] for of_seed in experiments.values()])
+    catalog = Catalog.of(store)
+    plans = {title: [plan(e, catalog) for e in of] for title, of in experiments.items()}
+    holders = _holders({title: of_seed[0] for title, of_seed in plans.items()})
     done = {
-        title: [_carry_out(store, e, None, command, _progress(options)) for e in experiments]
-        for title, experiments in plan.items()
+        title: [_carry_out(store, p, None, command, _progress(options)) for p in of_seed]
+        for title, of_seed in plans.items()
         if title in holders.values()
     }
     rows = []
-    for title, experiments in plan.items():
-        found = _rows(title, experiments[0].localizer_name, done[holders[title]])
-        rows += found if holders[title] == title else found[:1]
+    for title, of_seed in plans.items():
+        own = _rows(title, of_seed[0].subject, done[holders[title]])
+        rows += own if holders[title] == title else own[:1]
     say(comparison(rows))
 
 
 def _rows(
-    title: str, name: str, runs: Sequence[RunRecord]
-) -> list[tuple[str, str, Sequence[RunRecord]]]:
-    """What `text.comparison` says of an experiment: of the class maps `name`, then of what became
-    of them."""
-    later = [(f"{title} > {n.removeprefix(name + '-')}", n, runs) for n in runs[0].later(name)]
-    return [(title, name, runs), *later]
+    title: str, subject: ResultId, runs: Sequence[RunRecord]
+) -> list[tuple[str, ResultId, Sequence[RunRecord]]]:
+    """The rows of `text.comparison` for an experiment: its class maps, then what became of
+    them."""
+    start = f"{subject}/"
+    later = [(f"{title} > {str(id).removeprefix(start)}", id, runs) for id in runs[0].later()]
+    return [(title, subject, runs), *later]
 
 
-def _holders(store: Store, wanted: Mapping[str, Experiment]) -> dict[str, str]:
+def _holders(plans: Mapping[str, Plan]) -> dict[str, str]:
     """For each experiment the one among them whose run has its scores: itself, or where another
     reads the same class maps on its way to its own, that."""
-    from .pipeline import Pipeline
-
-    plans = {title: Pipeline(store, e) for title, e in wanted.items()}
     return {
-        title: next((t for t, p in plans.items() if p is not plan and p.holds(plan)), title)
+        title: next((t for t, p in plans.items() if p is not plan and p.covers(plan)), title)
         for title, plan in plans.items()
     }
 
@@ -138,31 +143,33 @@ def _progress(options: argparse.Namespace) -> Silent:
 
 
 def _carry_out(
-    store: Store, wanted: Experiment, name: str | None, command: str, progress: Silent
+    store: Store, plan: Plan, name: str | None, command: str, progress: Silent
 ) -> RunRecord:
-    from .pipeline import Pipeline
+    from . import recording
+    from .execution import Execution
 
     started, began = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
     recorded = Recorded(progress)
-    pipeline = Pipeline(store, wanted, recorded)
-    name = check_name(name or f"{wanted.localizer_name}-{wanted.data}-{pipeline.digest[:8]}")
+    execution = Execution(store, plan, recorded)
+    e = plan.experiment
+    name = check_name(name or f"{e.localizer_name}-{e.data}-{plan.digest[:8]}")
     path = store.root / "runs" / name / "run.json"
     before = read_run(path) if places.exists(path) else None
-    if before and before.digest != pipeline.digest:
+    if before and before.digest != plan.digest:
         raise InputError(f"the name {name!r} is taken by another run; choose another --name")
-    missing = pipeline.missing()
-    with recorded.under(path.parent, recording.begun_run(pipeline, name, command, started)):
-        pipeline.execute()
+    missing = execution.missing()
+    with recorded.under(path.parent, recording.begun_run(execution, name, command, started)):
+        execution.execute()
         if before and not missing:
-            say(f"run {name}: nothing to do, all {len(pipeline.steps)} stages were already there")
+            say(f"run {name}: nothing to do, all {len(plan.steps)} stages were already there")
             return before
-        for artefact, stage in pipeline.done.values():
+        for artefact, stage in execution.done.values():
             for id in artefact.about.get("unrefined", []):
                 say(f"{stage.title}: DenseCRF died on {id}, which keeps its unrefined labels")
         seconds = time.monotonic() - began
-        record = recording.ended_run(pipeline, name, command, started, seconds)
+        record = recording.ended_run(execution, name, command, started, seconds)
         write_json(path, record)
-    say(f"run {name}: {len(missing)} of {len(pipeline.steps)} stages computed, {record.seconds} s")
+    say(f"run {name}: {len(missing)} of {len(plan.steps)} stages computed, {record.seconds} s")
     return record
 
 

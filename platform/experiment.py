@@ -15,14 +15,9 @@ from .errors import InputError
 from .method import Method, find, methods
 from .metrics import THRESHOLDS
 from .ops.crf import CRFS
-from .options import Options, option, replaced, walk
+from .options import AUTO, Options, is_auto, option, replaced, walk
 
 SEGMENTERS = ("deeplabv2", "upernet")
-
-
-def halved(precision: str, device: str) -> bool:
-    """Whether networks compute in bfloat16 on a kind of device, `cpu` or `cuda`."""
-    return precision == "bf16" or (precision == "auto" and device == "cuda")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +62,9 @@ class Training(Options):
     )
     crop: int = option(512, "side of the crop, pixels; smaller images are padded", low=8)
     precision: str = option(
-        "auto",
+        AUTO,
         "auto is bf16 on a GPU; worth it on a CPU that multiplies bf16 (AVX512-BF16, AMX)",
-        choices=("auto", "fp32", "bf16"),
+        choices=(AUTO, "fp32", "bf16"),
     )
     compiled: bool = option(
         False,
@@ -277,6 +272,18 @@ class Experiment(Options):
     def as_dict(self) -> dict[str, Any]:
         """Nested plain values."""
         return dataclasses.asdict(self)
+
+
+def resolved(experiment: Experiment, gpu: bool) -> Experiment:
+    """Return the experiment with each `auto` replaced by what it stands for on a machine.
+
+    Args:
+        experiment: may hold `auto` in the precision of its trainings; its baseline likewise.
+        gpu: whether networks are trained on a GPU.
+    """
+    precision = "bf16" if gpu else "fp32"
+    changes = {name: precision for name, value, f in walk(experiment) if is_auto(value, f)}
+    return replaced(experiment, changes) if changes else experiment
 
 
 def family(cls: type[Method], preset: str, exact: bool = False) -> str:

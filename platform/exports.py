@@ -25,7 +25,8 @@ def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: 
         run: whose class maps or labels.
         out: the archive, or a folder that is not there yet.
         kind: one of KINDS.
-        what: the name of the class maps or labels.
+        what: the class maps or labels, as `ResultId` writes them, or the name of a segmenter
+            where the run has one.
         split: of which images.
 
     Raises:
@@ -35,12 +36,16 @@ def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: 
     if kind not in KINDS:
         raise InputError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
     stage = "maps" if kind in community.FORMATS else "labels"
-    found = run.maps if stage == "maps" else run.labels
-    if split not in found.get(what, {}):
-        there = ", ".join(f"{name} of {s}" for name, of in found.items() for s in of) or "none"
-        raise InputError(f"run {run.name} has no {stage} {what!r} of {split!r}; it has {there}")
+    keys = run.maps if stage == "maps" else run.labels
+    ids = [id for id, of in keys.items() if split in of and what in (str(id), id.segmenter)]
+    if len(ids) != 1:
+        available = ", ".join(f"{id} of {s}" for id, of in keys.items() for s in of) or "none"
+        fault = "several" if ids else "no"
+        raise InputError(
+            f"run {run.name} has {fault} {stage} {what!r} of {split!r}; it has {available}"
+        )
     classes = store.open("shards", run.shards).about["classes"]
-    artefact = store.open(stage, found[what][split])
+    artefact = store.open(stage, keys[ids[0]][split])
     if kind in voc_server.COMPETITIONS:
         voc_server.check(out, classes, kind)
         return voc_server.write(out, _labels(artefact), kind)

@@ -14,7 +14,6 @@ from .data.record import check_name
 from .errors import InputError
 from .progress import Silent
 from .runs import read_record, write_json
-from .steps.context import Step
 from .store import Artefact, Stage, Store
 
 LABELS = "png"
@@ -69,15 +68,6 @@ def find(store: Store, name: str) -> Import:
             f"{places.address(path)} is of kind {found.kind!r}; there are {', '.join(KINDS)}"
         )
     return found
-
-
-def step(stage: Stage, name: str) -> Step:
-    """The step of a pipeline that reads an import; it cannot be computed again."""
-
-    def compute(folder: Path) -> dict[str, Any]:
-        raise InputError(f"what was imported as {name!r} is gone; import it again")
-
-    return Step(stage, compute)
 
 
 def _fingerprint(files: Sequence[Path]) -> str:

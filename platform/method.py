@@ -24,7 +24,7 @@ from .models.backbones import Backbone
 from .models.classifier import Classifier
 from .ops.maps import merge_flip
 from .ops.prototypes import unit
-from .options import Options, keyed
+from .options import Options, fingerprint
 
 IRN_LEVELS: Mapping[str, float] = {
     "refine.foreground": 0.30,
@@ -132,13 +132,13 @@ class Method(Learner):
 
     def training_settings(self) -> dict[str, Any]:
         """The options that training reads, as plain values."""
-        own = keyed(self.settings)
+        own = fingerprint(self.settings)
         return {name: value for name, value in own.items() if name not in self.at_inference}
 
     def reading_settings(self) -> dict[str, Any]:
         """What `localize` may depend on beside the network, as plain values: all options."""
         changed = {"revision": self.revision} if self.revision > 1 else {}
-        return {**keyed(self.settings), **changed}
+        return {**fingerprint(self.settings), **changed}
 
     def compared(
         self, network: Classifier, images: Tensor

@@ -10,6 +10,7 @@ Values are checked when a config is made, from whatever side it is made.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from .places import file_digest
 from .plain import MisfitError, typed, types_of
 
 T = TypeVar("T")
+AUTO = "auto"
+"""The value of a field that is chosen by the machine that computes."""
 
 
 def option(
@@ -142,23 +145,43 @@ def _replaced(config: Options, changes: Mapping[str, Any], prefix: str) -> Optio
         raise InputError(f"{prefix}{error}") if prefix and new else error from None
 
 
-def keyed(options: Options) -> dict[str, Any]:
-    """Options as plain values for a key, by dotted name: files by their content, and without what
-    suits a machine.
+def is_auto(value: Any, field: dataclasses.Field[Any]) -> bool:
+    """Whether the value leaves the choice to the machine that computes."""
+    return value == AUTO and AUTO in (field.metadata["choices"] or ())
+
+
+def fingerprint(config: Options) -> dict[str, Any]:
+    """Return what a stage's key holds of a configuration: plain values by dotted name.
+
+    Files enter by their content, and fields that only suit a machine not at all. A value `auto`
+    must have been replaced by what it stands for (`experiment.resolved`): what two machines
+    compute differently may not have one key.
 
     Raises:
         InputError: a file is missing.
     """
     out = {}
-    for name, value, f in walk(options):
+    for name, value, f in walk(config):
         if f.metadata["machine"] or (f.metadata["late"] and value is None):
             continue
+        assert not is_auto(value, f), f"{name} is {AUTO!r}, which may not enter a key"
         if f.metadata["file"] and value:
             if not Path(value).is_file():
                 raise InputError(f"there is no weight file {value}")
-            value = file_digest(Path(value))
+            value = _content(value)
         out[name] = value
     return out
+
+
+def _content(path: str) -> str:
+    """The SHA-256 of a file, hashed again only where it has changed."""
+    stat = Path(path).stat()
+    return _hashed(path, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _hashed(path: str, size: int, modified: int) -> str:
+    return file_digest(Path(path))
 
 
 def parse(text: str) -> Any:

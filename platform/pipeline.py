@@ -1,4 +1,4 @@
-"""The stages of an experiment: what each needs, what it costs, what its result is called.
+"""The plan of an experiment: what each stage needs, what it costs, what its result is called.
 
     shards -> network -> class maps (and features) -> centres -> class maps -> scores
         -> refined labels -> segmenter -> predicted labels -> scores
@@ -8,267 +8,369 @@ Keys follow from the configuration alone, so what is missing is known before any
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
-from . import datasets, imports
 from .errors import InputError
-from .experiment import Experiment
+from .experiment import Experiment, resolved
 from .joint import together
 from .method import Method, PrototypeMethod
-from .progress import Silent
-from .runs import Score, StageRecord
+from .runs import ResultId
 from .steps import classify, refine, segment
-from .steps.context import Context, Step
-from .store import Stage, Store, digest
+from .steps.context import Catalog, Context, Step
+from .store import Stage, digest
 
-HOST = "host-"
-"""What the names of a host's class maps and labels begin with."""
+BySplit = Mapping[str, Stage]
+"""A stage for each split."""
 
 
-class Pipeline:
-    """The stages of one experiment on one store."""
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The stages of one experiment; computes nothing and changes nothing.
 
-    def __init__(
-        self, store: Store, experiment: Experiment, progress: Silent | None = None
-    ) -> None:
-        self.store, self.experiment = store, experiment
-        self.progress = progress or Silent()
-        self.shards = datasets.open_dataset(store, experiment.data)
-        named = together([experiment.made(name) for name in experiment.trained])
-        self.host = experiment.made(named.trains_as) if named.trains_as else named
-        self.localizer = experiment.made(experiment.localizer) if experiment.localizer else named
-        self.context = Context(store, experiment, self.shards, self.progress)
-        self.classes, self.done = self.context.classes, self.context.done
-        self.steps: list[Step] = []
-        self._check_splits()
-        self._plan()
+    Attributes:
+        context: the experiment, `auto` resolved, and its data set.
+        trained: the method whose losses train the classifier.
+        localizer: the method whose class maps the experiment is about.
+        steps: all stages and how to compute them, each after those that it reads.
+        maps, labels, scores: the stages of each result, by split.
+        needs_no_threshold: results with a background of their own, and labels.
+        network, boundaries, segmenter: the stages that train; None where there is no such.
+        beside: superpixels and probabilities that the classifier's training reads.
+        chosen: what the prototypes of each split's maps are chosen with.
+        baseline: the plan of the experiment whose segmenter the method learns from.
+    """
+
+    context: Context
+    trained: Method
+    localizer: Method
+    steps: tuple[Step, ...]
+    maps: Mapping[ResultId, BySplit]
+    labels: Mapping[ResultId, BySplit]
+    scores: Mapping[ResultId, BySplit]
+    needs_no_threshold: frozenset[ResultId]
+    network: Stage | None
+    boundaries: Stage | None
+    segmenter: Stage | None
+    beside: classify.Beside
+    chosen: Mapping[str, classify.Chosen]
+    baseline: Plan | None
+
+    @property
+    def experiment(self) -> Experiment:
+        """What is planned."""
+        return self.context.experiment
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The stages of the steps."""
+        return [step.stage for step in self.steps]
+
+    @property
+    def subject(self) -> ResultId:
+        """The class maps, or the imported labels, that the experiment is about."""
+        return ResultId(localizer=self.experiment.localizer_name)
+
+    @cached_property
+    def digest(self) -> str:
+        """What the experiment's results depend on."""
+        r = self.experiment.refine
+        keys = [stage.key for stage in self.stages]
+        return digest([keys, self.experiment.scoring, r.threshold, r.final])
+
+    def fixed_threshold(self, id: ResultId) -> float | None:
+        """The threshold that the experiment gives for a result, if it gives one."""
+        r = self.experiment.refine
+        if id.segmenter or id.localizer != self.subject.localizer:
+            return None
+        return {"": r.threshold, "irn": r.final}.get(id.refinement)
+
+    def covers(self, other: Plan) -> bool:
+        """Whether this experiment scores just the class maps that `other` is about."""
+        mine, id = self.maps.get(other.subject), other.subject
+        if mine is None or other.labels or set(other.maps) - set(self.maps):
+            return False
+        if id != self.subject and other.experiment.refine.threshold is not None:
+            return False  # here they are scored at their best one
+
+        def content(stage: Stage) -> list[object]:
+            return [{**stage.config, "features": None}, stage.inputs]
+
+        return all(
+            split in mine and content(mine[split]) == content(stage)
+            for split, stage in other.maps[id].items()
+        )
+
+
+def plan(experiment: Experiment, catalog: Catalog) -> Plan:
+    """Plan an experiment. The same experiment and catalog give the same plan.
+
+    Raises:
+        InputError: the experiment does not fit its data set, its baseline or what is imported.
+    """
+    return _Planner(resolved(experiment, catalog.gpu), catalog).plan()
+
+
+@dataclass
+class _Planner:
+    """A plan in the making."""
+
+    experiment: Experiment
+    catalog: Catalog
+    steps: list[Step] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    maps: dict[ResultId, BySplit] = field(default_factory=dict)
+    labels: dict[ResultId, BySplit] = field(default_factory=dict)
+    scores: dict[ResultId, BySplit] = field(default_factory=dict)
+    network: Stage | None = None
+    boundaries: Stage | None = None
+    segmenter: Stage | None = None
+    beside: classify.Beside = (None, None)
+    chosen: dict[str, classify.Chosen] = field(default_factory=dict)
+    baseline: Plan | None = None
+
+    def __post_init__(self) -> None:
+        e = self.experiment
+        self.context = Context(e, self.catalog)
+        named = together([e.made(name) for name in e.trained])
+        self.trained = e.made(named.trains_as) if named.trains_as else named
+        self.localizer = e.made(e.localizer) if e.localizer else named
+
+    def plan(self) -> Plan:
+        e = self.experiment
+        check_splits(self)
+        if e.imported:
+            self._imported_results(e.imported)
+        else:
+            self._class_maps()
+        for id, stages in {**self.maps, **self.labels}.items():
+            self._score(id, stages)
+        self._after_class_maps()
+        return Plan(
+            context=self.context,
+            trained=self.trained,
+            localizer=self.localizer,
+            steps=tuple(self.steps),
+            maps=self.maps,
+            labels=self.labels,
+            scores=self.scores,
+            needs_no_threshold=frozenset(self._own() | set(self.labels)),
+            network=self.network,
+            boundaries=self.boundaries,
+            segmenter=self.segmenter,
+            beside=self.beside,
+            chosen=self.chosen,
+            baseline=self.baseline,
+        )
+
+    @property
+    def subject(self) -> ResultId:
+        """The class maps, or the imported labels, that the experiment is about."""
+        return ResultId(localizer=self.experiment.localizer_name)
 
     @property
     def prototypes(self) -> PrototypeMethod | None:
         """The localizer, where it works on prototypes."""
         return self.localizer if isinstance(self.localizer, PrototypeMethod) else None
 
-    def _check_splits(self) -> None:
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that there are class maps of."""
         e = self.experiment
-        needed = {
-            e.training.split: "training.split",
-            **dict.fromkeys(e.scoring.splits, "scoring.splits"),
-        }
-        if self._learns_boundaries:
-            needed[self._labelled(e.refine.training.split)] = "refine.training.split"
+        learnt = [self.labelled(e.refine.training.split)] if self.learns_boundaries else []
         if e.segment.network:
-            needed[self._segmented_split] = "segment.training.split"
-            needed |= dict.fromkeys(e.segment.splits, "segment.splits")
-        if self.prototypes:
-            needed[self.prototypes.clustering.split] = f"{self.prototypes.name}.split"
-        for split, field in needed.items():
-            if split not in self.shards.about["splits"]:
-                names = ", ".join(self.shards.about["splits"])
-                raise InputError(f"{field} names {split!r}; data set {e.data!r} has {names}")
-        if e.refine.kind == "masks" and not e.segment.network:
-            raise InputError("refine.kind 'masks' is for a segmenter; name one in segment.network")
-        unknown = [c for c in e.scoring.classes if c not in ("background", *self.classes)]
-        if unknown:
-            raise InputError(
-                f"scoring.classes names {unknown[0]!r}; data set {e.data!r} has "
-                f"{', '.join(self.classes)}"
-            )
+            learnt.append(self.segmented_split)
+        return tuple(dict.fromkeys([*e.scoring.splits, *learnt]))
 
-    def _plan(self) -> None:
-        e = self.experiment
-        learnt = [self._labelled(e.refine.training.split)] if self._learns_boundaries else []
-        if e.segment.network:
-            learnt.append(self._segmented_split)
-        self.splits = tuple(dict.fromkeys([*e.scoring.splits, *learnt]))
-        self.network: Stage | None = None
-        self.boundaries: Stage | None = None
-        self.segmenter: Stage | None = None
-        self.of_host: Pipeline | None = None
-        self.maps: dict[str, dict[str, Stage]] = {}
-        self.labels: dict[str, dict[str, Stage]] = {}
-        if e.imported:
-            self._plan_imported(e.imported)
-        else:
-            self._plan_maps()
-        found = {**self.maps, **self.labels}
-        self.scores = {name: self._scored(name, of) for name, of in found.items()}
-        self._plan_masks()
-
-    def _plan_imported(self, name: str) -> None:
-        """Class maps, or labels, of others in place of a method's."""
-        of = {s: self._add(step) for s, step in self._imported(name, self.splits).items()}
-        self.foreign = imports.find(self.store, name)
-        (self.labels if self.foreign.labels else self.maps)[name] = of
-
-    def _imported(self, name: str, splits: Sequence[str]) -> dict[str, Step]:
-        """The steps that read an import.
-
-        Raises:
-            InputError: it is of other data, or of other splits.
-        """
-        found = imports.find(self.store, name)
-        if found.shards != self.shards.key:
-            raise InputError(f"{name!r} was imported for other data than {self.experiment.data!r}")
-        for split in splits:
-            if split not in found.stages:
-                there = ", ".join(found.stages)
-                raise InputError(f"{name!r} was imported for {there}; {split!r} is needed too")
-        return {split: imports.step(found.stages[split], name) for split in splits}
-
-    def _plan_maps(self) -> None:
-        """The classifier and its class maps."""
-        context, kind = self.context, self.host.superpixels
-        superpixels = self._add(classify.regions(context, kind)) if kind else None
-        if self.experiment.host and not self.host.needs_host:
-            raise InputError(f"{self.host.name} takes no host; it learns from image labels alone")
-        probabilities = self._probabilities() if self.host.needs_host else None
-        self.beside = (superpixels, probabilities)
-        self.network = self._add(classify.network(context, self.host, superpixels, probabilities))
-        clustered = [self.prototypes.clustering.split] if self.prototypes else []
-        of_host = list(dict.fromkeys([*clustered, *self.splits]))
-        keep = self.prototypes is not None
-        self.host_maps = {s: self._inferred(self.host, s, keep) for s in of_host}
-        self.maps = {self.host.name: self.host_maps}
-        if self.prototypes:
-            self.maps[self.localizer.name] = self._by_prototypes(self.prototypes)
-        elif self.localizer.name != self.host.name:
-            self.maps[self.localizer.name] = {
-                s: self._inferred(self.localizer, s, keep) for s in self.splits
-            }
-
-    def _probabilities(self) -> Stage:
-        """What the host's segmenter says of the images that are trained on.
-
-        Raises:
-            InputError: there is no host, or it would learn from true masks.
-        """
-        e, split = self.experiment, self.experiment.training.split
-        if not e.host:
-            raise InputError(
-                f"{self.host.name} learns from another method's segmenter; name it with --host, "
-                "e.g. --host lpcam"
-            )
-        if e.host.refine.kind == "masks":
-            raise InputError(f"refine.kind 'masks' would show {self.host.name} the true masks")
-        name = e.host.imported
-        if name and imports.find(self.store, name).probabilities:
-            return self._add(self._imported(name, (split,))[split])
-        inner = self.of_host = Pipeline(self.store, e.host, self.progress)
-        inner.done = inner.context.done = self.done
-        self.steps += inner.steps
-        assert inner.segmenter is not None
-        return self._add(segment.predicted(inner.context, inner.segmenter, split, "coarse"))
-
-    def _labelled(self, split: str) -> str:
+    def labelled(self, split: str) -> str:
         """The split that a refiner or segmenter learns from."""
         return split or self.experiment.training.split
 
     @property
-    def _segmented_split(self) -> str:
+    def segmented_split(self) -> str:
         """The split that the segmenter learns from; true masks are those of the first scored."""
         e = self.experiment
         if e.refine.kind == "masks" and not e.segment.training.split:
             return e.scoring.splits[0]
-        return self._labelled(e.segment.training.split)
-
-    def _inferred(self, method: Method, split: str, keep: bool) -> Stage:
-        return self._add(
-            classify.inferred(self.context, self.host, method, self._trained, split, keep)
-        )
+        return self.labelled(e.segment.training.split)
 
     @property
-    def _trained(self) -> Stage:
-        assert self.network is not None
-        return self.network
-
-    def _by_prototypes(self, method: PrototypeMethod) -> dict[str, Stage]:
-        context, maps = self.context, self.host_maps
-        centers = self._add(classify.centers(context, method, maps[method.clustering.split]))
-        self.chosen = {}
-        for s in self.splits:
-            similar = self._add(classify.similar(context, method, centers, maps[s]))
-            self.chosen[s] = classify.Chosen(method, self._trained, centers, similar)
-        return {s: self._add(classify.localized(context, c, s)) for s, c in self.chosen.items()}
-
-    def _scored(
-        self, name: str, found: Mapping[str, Stage], splits: Sequence[str] = ()
-    ) -> dict[str, Stage]:
-        """Scores on some splits, without any on the scored ones that there is something of."""
-        splits = splits or [s for s in self.experiment.scoring.splits if s in found]
-        return {s: self._add(classify.scores(self.context, name, s, found[s])) for s in splits}
-
-    def _plan_masks(self) -> None:
-        """Refined labels and the segmenter, where the experiment wants them."""
-        e, context, name = self.experiment, self.context, self.subject
-        if name in self.labels:
-            self._plan_from_labels(name)
-            return
-        source = refine.Seeds(
-            name=name,
-            maps=self.maps[name],
-            scored=self.scores[name][e.scoring.splits[0]],
-            own=name in self.own,
-        )
-        learnt = self._segmented_split
-        wanted = [*e.scoring.splits, *([learnt] if e.segment.network else [])]
-        crf, level = "", e.refine.threshold
-        if e.refine.kind == "irn":
-            source, level = self._propagated(source), e.refine.final
-        if e.refine.kind == "crf":
-            crf, name = e.refine.crf, f"{name}-crf"
-            self.labels[name] = {
-                s: self._add(refine.labels(context, source, s, crf, level))
-                for s in dict.fromkeys(wanted)
-            }
-            self.scores[name] = self._scored(name, self.labels[name])
-        if e.segment.network:
-            self._plan_segmenter(source, learnt, crf, level)
-
-    def _propagated(self, source: refine.Seeds) -> refine.Seeds:
-        """The source's maps after IRN; they are scored at every threshold like others."""
-        context, split = self.context, self._labelled(self.experiment.refine.training.split)
-        name = f"{source.name}-irn"
-        network = self.boundaries = self._boundaries(source, split)
-        found = {s: self._add(refine.walked(context, source, network, s)) for s in self.splits}
-        self.maps[name] = found
-        self.scores[name] = self._scored(name, found)
-        scored = self.scores[name][self.experiment.scoring.splits[0]]
-        return refine.Seeds(name=name, maps=found, scored=scored, own=name in self.own)
-
-    @property
-    def _learns_boundaries(self) -> bool:
-        """Whether there is a boundary network, and it is not the host's."""
-        e, host = self.experiment, self.experiment.host
+    def learns_boundaries(self) -> bool:
+        """Whether there is a boundary network, and it is not the baseline's."""
+        e, baseline = self.experiment, self.experiment.host
         if e.refine.kind != "irn":
             return False
-        if e.imported or e.refine.boundaries == "own" or not host or host.refine.kind != "irn":
+        if e.imported or e.refine.boundaries == "own" or not baseline:
             return True
-        if host.imported and imports.find(self.store, host.imported).probabilities:
+        if baseline.refine.kind != "irn" or self._brings_probabilities(baseline.imported):
             return True
-        return host.network.backbone != e.network.backbone
+        return baseline.network.backbone != e.network.backbone
 
-    def _boundaries(self, source: refine.Seeds, split: str) -> Stage:
-        """The boundary network, the host's where that is wanted and there is one that fits."""
-        if not self._learns_boundaries:
-            assert self.of_host
-            assert self.of_host.boundaries
-            return self.of_host.boundaries
-        labels = self._add(refine.certain(self.context, source, split))
-        return self._add(refine.boundaries(self.context, source.name, labels, split))
+    def _brings_probabilities(self, name: str) -> bool:
+        return bool(name) and self.catalog.imported(name).probabilities
 
-    def _plan_segmenter(
-        self, source: refine.Seeds, split: str, crf: str, level: float | None
-    ) -> None:
-        e, context = self.experiment, self.context
-        if e.refine.kind == "masks":
-            labels, name = self._add(refine.masks(context, split)), "TRUE masks"
+    def _own(self) -> set[ResultId]:
+        """The class maps with a background of their own."""
+        if self.experiment.imported:
+            background = self.catalog.imported(self.experiment.imported).background
+            own = {self.subject} if background else set()
         else:
-            labels = self._add(refine.labels(context, source, split, crf, level))
-            name = f"{source.name}-crf" if crf else source.name
-        self._segmented(name, labels, split)
+            methods = (self.trained, self.localizer)
+            own = {ResultId(localizer=m.name) for m in methods if m.own_background}
+        if self.subject in own and self.experiment.refine.walk_background:
+            own.add(ResultId(localizer=self.subject.localizer, refinement="irn"))
+        return own
 
-    def _plan_from_labels(self, name: str) -> None:
+    def _add(self, step: Step) -> Stage:
+        """The step's stage; one that is planned already is not planned twice."""
+        if step.stage.key not in self.keys:
+            self.steps.append(step)
+            self.keys.add(step.stage.key)
+        return step.stage
+
+    def _score(self, id: ResultId, stages: BySplit, splits: Sequence[str] = ()) -> None:
+        """Scores on some splits; without any, on the scored ones that there is something of."""
+        splits = splits or [s for s in self.experiment.scoring.splits if s in stages]
+        self.scores[id] = {
+            s: self._add(classify.scores(self.context, id, s, stages[s])) for s in splits
+        }
+
+    def _imported_results(self, name: str) -> None:
+        """Class maps, or labels, of others in place of a method's."""
+        stages = self._imported(name, self.splits)
+        target = self.labels if self.catalog.imported(name).labels else self.maps
+        target[self.subject] = stages
+
+    def _imported(self, name: str, splits: Sequence[str]) -> dict[str, Stage]:
+        """The stages of an import.
+
+        Raises:
+            InputError: it is of other data, or of other splits.
+        """
+        known = self.catalog.imported(name)
+        if known.shards != self.context.shards.key:
+            raise InputError(f"{name!r} was imported for other data than {self.experiment.data!r}")
+        for split in splits:
+            if split not in known.stages:
+                available = ", ".join(known.stages)
+                raise InputError(f"{name!r} was imported for {available}; {split!r} is needed too")
+        return {s: self._add(classify.imported(known.stages[s], name)) for s in splits}
+
+    def _class_maps(self) -> None:
+        """The classifier and its class maps."""
+        context, trained = self.context, self.trained
+        kind = trained.superpixels
+        superpixels = self._add(classify.regions(context, kind)) if kind else None
+        if self.experiment.host and not trained.needs_host:
+            raise InputError(f"{trained.name} takes no host; it learns from image labels alone")
+        probabilities = self._probabilities() if trained.needs_host else None
+        self.beside = (superpixels, probabilities)
+        self.network = self._add(classify.network(context, trained, superpixels, probabilities))
+        prototypes = self.prototypes
+        clustered = [prototypes.clustering.split] if prototypes else []
+        keep = prototypes is not None
+        own = {s: self._infer(trained, s, keep) for s in dict.fromkeys([*clustered, *self.splits])}
+        self.maps[ResultId(localizer=trained.name)] = own
+        if prototypes:
+            self.maps[self.subject] = self._by_prototypes(prototypes, own)
+        elif self.localizer.name != trained.name:
+            maps = {s: self._infer(self.localizer, s, keep) for s in self.splits}
+            self.maps[self.subject] = maps
+
+    def _probabilities(self) -> Stage:
+        """What the baseline's segmenter says of the images that are trained on.
+
+        Raises:
+            InputError: there is no baseline, or it would learn from true masks.
+        """
+        e, split = self.experiment, self.experiment.training.split
+        if not e.host:
+            raise InputError(
+                f"{self.trained.name} learns from another method's segmenter; name it with --host, "
+                "e.g. --host lpcam"
+            )
+        if e.host.refine.kind == "masks":
+            raise InputError(f"refine.kind 'masks' would show {self.trained.name} the true masks")
+        if self._brings_probabilities(e.host.imported):
+            return self._imported(e.host.imported, (split,))[split]
+        self.baseline = plan(e.host, self.catalog)
+        for step in self.baseline.steps:
+            self._add(step)
+        assert self.baseline.segmenter is not None
+        inner = self.baseline.context
+        return self._add(segment.predicted(inner, self.baseline.segmenter, split, "coarse"))
+
+    def _infer(self, method: Method, split: str, keep: bool) -> Stage:
+        assert self.network is not None
+        return self._add(
+            classify.inferred(self.context, self.trained, method, self.network, split, keep)
+        )
+
+    def _by_prototypes(self, method: PrototypeMethod, maps: BySplit) -> dict[str, Stage]:
+        context = self.context
+        assert self.network is not None
+        centers = self._add(classify.centers(context, method, maps[method.clustering.split]))
+        for s in self.splits:
+            similar = self._add(classify.similar(context, method, centers, maps[s]))
+            self.chosen[s] = classify.Chosen(method, self.network, centers, similar)
+        return {s: self._add(classify.localized(context, c, s)) for s, c in self.chosen.items()}
+
+    def _after_class_maps(self) -> None:
+        """Refined labels and the segmenter, where the experiment has them."""
+        e, context, id = self.experiment, self.context, self.subject
+        if id in self.labels:
+            self._from_imported_labels(id)
+            return
+        scored = self.scores[id][e.scoring.splits[0]]
+        seeds = refine.Seeds(id=id, maps=self.maps[id], scored=scored, own=id in self._own())
+        crf, level = "", e.refine.threshold
+        if e.refine.kind == "irn":
+            seeds, level = self._propagated(seeds), e.refine.final
+        if e.refine.kind == "crf":
+            crf, id = e.refine.crf, ResultId(localizer=id.localizer, refinement="crf")
+            splits = [*e.scoring.splits, *([self.segmented_split] if e.segment.network else [])]
+            self.labels[id] = {
+                s: self._add(refine.labels(context, seeds, s, crf, level))
+                for s in dict.fromkeys(splits)
+            }
+            self._score(id, self.labels[id])
+        if e.segment.network:
+            self._segmenter_on_seeds(seeds, crf, level)
+
+    def _propagated(self, seeds: refine.Seeds) -> refine.Seeds:
+        """The seeds' maps after IRN; they are scored at every threshold like others."""
+        e, context = self.experiment, self.context
+        id = ResultId(localizer=seeds.id.localizer, refinement="irn")
+        network = self.boundaries = self._boundary_network(seeds)
+        maps = {s: self._add(refine.walked(context, seeds, network, s)) for s in self.splits}
+        self.maps[id] = maps
+        self._score(id, maps)
+        scored = self.scores[id][e.scoring.splits[0]]
+        return refine.Seeds(id=id, maps=maps, scored=scored, own=id in self._own())
+
+    def _boundary_network(self, seeds: refine.Seeds) -> Stage:
+        """The boundary network: the baseline's where it is asked for and fits, else an own one."""
+        if not self.learns_boundaries:
+            assert self.baseline is not None
+            assert self.baseline.boundaries is not None
+            return self.baseline.boundaries
+        split = self.labelled(self.experiment.refine.training.split)
+        labels = self._add(refine.certain(self.context, seeds, split))
+        return self._add(refine.boundaries(self.context, seeds.id, labels, split))
+
+    def _segmenter_on_seeds(self, seeds: refine.Seeds, crf: str, level: float | None) -> None:
+        e, split = self.experiment, self.segmented_split
+        source = seeds.id
+        if e.refine.kind == "masks":
+            labels = self._add(refine.masks(self.context, split))
+            source = ResultId(localizer=source.localizer, refinement="masks")
+        else:
+            labels = self._add(refine.labels(self.context, seeds, split, crf, level))
+            source = ResultId(localizer=source.localizer, refinement=e.refine.kind)
+        self._segment(source, labels, split)
+
+    def _from_imported_labels(self, id: ResultId) -> None:
         """The segmenter on imported labels, which cannot be refined.
 
         Raises:
@@ -276,113 +378,63 @@ class Pipeline:
         """
         e = self.experiment
         if e.refine.kind:
-            raise InputError(f"{name!r} are labels; refine.kind {e.refine.kind!r} needs class maps")
+            raise InputError(f"'{id}' are labels; refine.kind {e.refine.kind!r} needs class maps")
         if e.segment.network:
-            split = self._segmented_split
-            self._segmented(name, self.labels[name][split], split)
+            split = self.segmented_split
+            self._segment(id, self.labels[id][split], split)
 
-    def _segmented(self, source: str, labels: Stage, split: str) -> None:
-        """The segmenter, its predictions and their scores."""
+    def _segment(self, source: ResultId, labels: Stage, split: str) -> None:
+        """The segmenter that learns a result's labels, its predictions and their scores."""
         e, context = self.experiment, self.context
-        network = self.segmenter = self._add(segment.segmenter(context, source, labels, split))
-        known = "-known" if e.segment.known else ""
-        name = e.segment.network + ("-masks" if e.refine.kind == "masks" else "") + known
+        name = "TRUE masks" if source.refinement == "masks" else str(source)
+        network = self.segmenter = self._add(segment.segmenter(context, name, labels, split))
+        id = ResultId(
+            localizer=source.localizer,
+            refinement=source.refinement,
+            segmenter=e.segment.network,
+            known=e.segment.known,
+        )
         splits = e.segment.splits or e.scoring.splits[-1:]
-        found = self.labels[name] = {s: self._predicted(network, s) for s in splits}
-        scored = [s for s in splits if s in e.scoring.splits or segment.has_masks(context, s)]
-        self.scores[name] = self._scored(name, found, scored)
+        self.labels[id] = {s: self._predicted(network, s) for s in splits}
+        has_masks = self.catalog.has_masks
+        scored = [s for s in splits if s in e.scoring.splits or has_masks(context.shards, s)]
+        self._score(id, self.labels[id], scored)
 
     def _predicted(self, network: Stage, split: str) -> Stage:
-        """The segmenter's labels of a split, after DenseCRF if that is wanted."""
+        """The segmenter's labels of a split, after DenseCRF if the experiment has it."""
         if not self.experiment.segment.crf:
             return self._add(segment.predicted(self.context, network, split, "labels"))
-        found = self._add(segment.predicted(self.context, network, split, "probabilities"))
-        return self._add(segment.smoothed(self.context, found, split))
+        soft = self._add(segment.predicted(self.context, network, split, "probabilities"))
+        return self._add(segment.smoothed(self.context, soft, split))
 
-    def _add(self, step: Step) -> Stage:
-        """The step's stage; one that is planned already is not planned twice."""
-        if all(step.stage.key != known.stage.key for known in self.steps):
-            self.steps.append(step)
-        return step.stage
 
-    def holds(self, other: Pipeline) -> bool:
-        """Whether this experiment scores just the class maps that `other` is about."""
-        mine, name = self.maps.get(other.subject), other.subject
-        if mine is None or other.labels or set(other.maps) - set(self.maps):
-            return False
-        if name != self.subject and other.experiment.refine.threshold is not None:
-            return False  # here they are scored at their best one
+def check_splits(planner: _Planner) -> None:
+    """Check that the data set has the splits and classes that an experiment names.
 
-        def what(stage: Stage) -> list[object]:
-            return [{**stage.config, "features": None}, stage.inputs]
-
-        return all(s in mine and what(mine[s]) == what(of) for s, of in other.maps[name].items())
-
-    def missing(self) -> list[Stage]:
-        """The stages whose artefacts are not there yet."""
-        return [s.stage for s in self.steps if not self.store.find(s.stage.name, s.stage.key)]
-
-    def execute(self, before: Stage | None = None, without: Sequence[Stage] = ()) -> None:
-        """Gets every artefact, computing what is missing: those planned before a stage, if one
-        is given, and without some."""
-        left_out = {stage.key for stage in without}
-        steps = [s for s in self.steps if s.stage.key not in left_out]
-        if before:
-            steps = steps[: [s.stage.key for s in steps].index(before.key)]
-        self.progress.plan([s.stage.title for s in steps])
-        for step in steps:
-            stage, started = step.stage, time.monotonic()
-            self.progress.start(stage.title)
-            artefact, cached = self.store.get(stage, step.compute)
-            self.progress.finish(cached)
-            step.settle(cached)
-            record = StageRecord(
-                stage=stage.name,
-                title=stage.title,
-                key=stage.key,
-                seconds=round(time.monotonic() - started, 3),
-                cached=cached,
-            )
-            self.done[stage.key] = (artefact, record)
-
-    @property
-    def own(self) -> set[str]:
-        """What needs no threshold: maps with a background of their own, and labels."""
-        if self.experiment.imported:
-            own = {self.subject} if self.foreign.background else set()
-        else:
-            own = {m.name for m in (self.host, self.localizer) if m.own_background}
-        if self.subject in own and self.experiment.refine.walk_background:
-            own.add(f"{self.subject}-irn")
-        return own | set(self.labels)
-
-    @property
-    def subject(self) -> str:
-        """The localizer, or the imported class maps, that the experiment is about."""
-        return self.experiment.imported or self.localizer.name
-
-    def read_scores(self, only: str = "") -> dict[str, dict[str, Score]]:
-        """By localizer, refinement or segmenter, and split, or those of one; the threshold is
-        chosen on the first split for all, except where maps bring their own background or labels
-        were cut."""
-        r = self.experiment.refine
-        fixed = {self.subject: r.threshold, f"{self.subject}-irn": r.final}
-        own = {
-            name: self.context.read_scores(of, name in self.own, fixed.get(name))
-            for name, of in self.scores.items()
-            if only in ("", name)
-        }
-        of_host = self.of_host.read_scores() if self.of_host and not only else {}
-        return {**{HOST + name: score for name, score in of_host.items()}, **own}
-
-    def found(self, what: str) -> dict[str, dict[str, Stage]]:
-        """The `maps` or `labels` by name and split, those of the host among them."""
-        of_host = self.of_host.found(what) if self.of_host else {}
-        return {**{HOST + name: of for name, of in of_host.items()}, **getattr(self, what)}
-
-    @property
-    def digest(self) -> str:
-        """What the experiment's results depend on."""
-        r = self.experiment.refine
-        fixed = [[r.threshold, r.final]] if (r.threshold, r.final) != (None, None) else []
-        return digest([[s.stage.key for s in self.steps], self.experiment.scoring, *fixed])
+    Raises:
+        InputError: it has not; or true masks are to be refined labels of nothing.
+    """
+    e, context, prototypes = planner.experiment, planner.context, planner.prototypes
+    field_of = {
+        e.training.split: "training.split",
+        **dict.fromkeys(e.scoring.splits, "scoring.splits"),
+    }
+    if planner.learns_boundaries:
+        field_of[planner.labelled(e.refine.training.split)] = "refine.training.split"
+    if e.segment.network:
+        field_of[planner.segmented_split] = "segment.training.split"
+        field_of |= dict.fromkeys(e.segment.splits, "segment.splits")
+    if prototypes:
+        field_of[prototypes.clustering.split] = f"{prototypes.name}.split"
+    for split, name in field_of.items():
+        if split not in context.shards.about["splits"]:
+            names = ", ".join(context.shards.about["splits"])
+            raise InputError(f"{name} names {split!r}; data set {e.data!r} has {names}")
+    if e.refine.kind == "masks" and not e.segment.network:
+        raise InputError("refine.kind 'masks' is for a segmenter; name one in segment.network")
+    unknown = [c for c in e.scoring.classes if c not in ("background", *context.classes)]
+    if unknown:
+        raise InputError(
+            f"scoring.classes names {unknown[0]!r}; data set {e.data!r} has "
+            f"{', '.join(context.classes)}"
+        )

@@ -49,6 +49,8 @@ def typed(hint: Any, value: Any, where: str = "it", nan: bool = False) -> Any:
         }
     elif dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return _dataclass(hint, value, where, nan)
+    elif isinstance(value, str) and hasattr(hint, "parse"):
+        return _parsed(hint, value, where)
     elif origin is None:
         return _single(hint, value, where, nan)
     raise MisfitError(f"{where} is {value!r}")
@@ -67,6 +69,14 @@ def _single(hint: Any, value: Any, where: str, nan: bool) -> Any:
     if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
         raise MisfitError(f"{where} is {value!r}, which is no text")
     return value
+
+
+def _parsed(hint: Any, text: str, where: str) -> Any:
+    """The value of a class that writes itself as text."""
+    try:
+        return hint.parse(text)
+    except ValueError as error:
+        raise MisfitError(f"{where}: {error}") from error
 
 
 def _union(members: tuple[Any, ...], value: Any, where: str, nan: bool) -> Any:

@@ -4,59 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from .execution import Execution, with_baseline
 from .runs import RunRecord, StageRecord, machine
 from .store import versions
 
-if TYPE_CHECKING:
-    from .pipeline import Pipeline
 
-
-def begun_run(pipeline: Pipeline, name: str, command: str, started: str) -> RunRecord:
+def begun_run(execution: Execution, name: str, command: str, started: str) -> RunRecord:
     """What is known of a run before it has computed anything; no stage has taken time yet."""
     stages = [
         StageRecord(stage=s.name, title=s.title, key=s.key, seconds=0.0, cached=False)
-        for s in (step.stage for step in pipeline.steps)
+        for s in execution.plan.stages
     ]
-    return replace(_record(pipeline, name, command, started, stages), status="running")
+    return replace(_record(execution, name, command, started, stages), status="running")
 
 
 def ended_run(
-    pipeline: Pipeline, name: str, command: str, started: str, seconds: float
+    execution: Execution, name: str, command: str, started: str, seconds: float
 ) -> RunRecord:
     """A run as it is kept, with its scores, and what it made."""
-    e = pipeline.experiment
-    record = _record(pipeline, name, command, started, [r for _, r in pipeline.done.values()])
+    plan = execution.plan
+    stages = [record for _, record in execution.done.values()]
+    splits = plan.experiment.scoring.splits
     return replace(
-        record,
+        _record(execution, name, command, started, stages),
         seconds=round(seconds, 2),
-        network=pipeline.network.key if pipeline.network else "",
-        scores=pipeline.read_scores(),
+        network=plan.network.key if plan.network else "",
+        scores=execution.read_scores(),
         maps={
-            name: {s: of[s].key for s in e.scoring.splits if s in of}
-            for name, of in pipeline.found("maps").items()
+            id: {s: of[s].key for s in splits if s in of}
+            for id, of in with_baseline(plan, "maps").items()
         },
-        labels={n: {s: of[s].key for s in of} for n, of in pipeline.found("labels").items()},
+        labels={id: {s: of[s].key for s in of} for id, of in with_baseline(plan, "labels").items()},
     )
 
 
 def _record(
-    pipeline: Pipeline, name: str, command: str, started: str, stages: Sequence[StageRecord]
+    execution: Execution, name: str, command: str, started: str, stages: Sequence[StageRecord]
 ) -> RunRecord:
-    e = pipeline.experiment
+    plan = execution.plan
+    e = plan.experiment
     return RunRecord(
         name=name,
         method=e.localizer_name,
         dataset=e.data,
         seed=e.seed,
         experiment=e.as_dict(),
-        digest=pipeline.digest,
+        digest=plan.digest,
         command=command,
         machine=machine(),
         versions=versions(),
         started=started,
         seconds=0.0,
-        shards=pipeline.shards.key,
+        shards=plan.context.shards.key,
         stages=tuple(stages),
     )

@@ -83,12 +83,68 @@ class StageRecord:
     cached: bool
 
 
+REFINEMENTS = ("irn", "crf", "masks")
+"""How class maps become labels, as in `refine.kind`; `masks` are the true ones."""
+BASELINE, KNOWN = "baseline:", "known"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultId:
+    """The name of one result of a run: of class maps, of refined labels, or of predictions.
+
+    As text its parts are joined by slashes: `lpcam`, `lpcam/irn`, `lpcam/irn/deeplabv2`,
+    `baseline:cam`.
+
+    Attributes:
+        localizer: method, or import, that the class maps are of.
+        refinement: one of REFINEMENTS; empty: the class maps themselves.
+        segmenter: network that learnt the labels; empty: none.
+        known: whether the segmenter was told the image labels.
+        baseline: whether it is a result of the baseline that the run's method learns from.
+    """
+
+    localizer: str
+    refinement: str = ""
+    segmenter: str = ""
+    known: bool = False
+    baseline: bool = False
+
+    def __str__(self) -> str:
+        parts = [self.localizer, self.refinement, self.segmenter, KNOWN if self.known else ""]
+        return (BASELINE if self.baseline else "") + "/".join(part for part in parts if part)
+
+    @classmethod
+    def parse(cls, text: str) -> ResultId:
+        """The id that is written so.
+
+        Raises:
+            ValueError: no id is.
+        """
+        localizer, *parts = text.removeprefix(BASELINE).split("/")
+        refinement = parts.pop(0) if parts and parts[0] in REFINEMENTS else ""
+        segmenter = parts.pop(0) if parts else ""
+        out = cls(
+            localizer=localizer,
+            refinement=refinement,
+            segmenter=segmenter,
+            known=parts == [KNOWN],
+            baseline=text.startswith(BASELINE),
+        )
+        if str(out) != text or not localizer:
+            raise ValueError(f"{text!r} names no result")
+        return out
+
+
+Scores = dict[ResultId, dict[str, Score]]
+"""Scores by result and split."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """An experiment carried out.
 
-    `scores[name][split]`, name a localizer, a refinement or a segmenter; `maps[name][split]` and
-    `labels[name][split]`: the keys of the class maps and of the labels.
+    `scores[id][split]`; `maps[id][split]` and `labels[id][split]`: the keys of the class maps and
+    of the labels.
     """
 
     name: str
@@ -106,19 +162,19 @@ class RunRecord:
     shards: str = ""
     network: str = ""
     stages: tuple[StageRecord, ...] = ()
-    scores: dict[str, dict[str, Score]] = field(default_factory=dict)
-    maps: dict[str, dict[str, str]] = field(default_factory=dict)
-    labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    scores: Scores = field(default_factory=dict)
+    maps: dict[ResultId, dict[str, str]] = field(default_factory=dict)
+    labels: dict[ResultId, dict[str, str]] = field(default_factory=dict)
 
-    def later(self, maps: str) -> list[str]:
-        """What is scored that became of these class maps: refinements, then segmenters."""
-        found = [
-            name
-            for name in self.scores
-            if name == f"{maps}-irn"
-            or (name in self.labels and name != maps and not name.startswith("host-"))
-        ]
-        return sorted(found, key=lambda name: not name.startswith(f"{maps}-"))
+    @property
+    def subject(self) -> ResultId:
+        """The class maps that the run is about."""
+        return ResultId(localizer=self.method)
+
+    def later(self) -> list[ResultId]:
+        """What is scored that became of the subject: refinements, then segmenters."""
+        ids = [i for i in self.scores if not i.baseline and (i.refinement or i.segmenter)]
+        return sorted(ids, key=lambda i: bool(i.segmenter))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .runs import OWN, PARTS, Point, RunRecord, Score, SweepRecord, ranking
+from .runs import OWN, PARTS, Point, ResultId, RunRecord, Score, SweepRecord, ranking
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -45,26 +45,26 @@ def score_table(runs: Sequence[RunRecord]) -> str:
 
     The spread is the standard deviation over seeds; with one seed there is none.
     """
-    return comparison([(localizer, localizer, runs) for localizer in runs[0].scores])
+    return comparison([(str(id), id, runs) for id in runs[0].scores])
 
 
-def comparison(rows: Sequence[tuple[str, str, Sequence[RunRecord]]]) -> str:
+def comparison(rows: Sequence[tuple[str, ResultId, Sequence[RunRecord]]]) -> str:
     """The scores of several experiments on one data set, each over the same seeds.
 
     Args:
-        rows: title, localizer, and the runs over seeds.
+        rows: title, result, and the runs over seeds.
     """
-    splits = dict.fromkeys(s for _, name, runs in rows for s in runs[0].scores[name])
-    found = [
+    splits = dict.fromkeys(s for _, id, runs in rows for s in runs[0].scores[id])
+    lines = [
         (
-            f"{title} on {split} (n={runs[0].scores[name][split].n})",
-            [r.scores[name][split] for r in runs],
+            f"{title} on {split} (n={runs[0].scores[id][split].n})",
+            [r.scores[id][split] for r in runs],
         )
         for split in splits
-        for title, name, runs in rows
-        if split in runs[0].scores[name]
+        for title, id, runs in rows
+        if split in runs[0].scores[id]
     ]
-    columns = {title: [_values(s) for s in scores] for title, scores in found}
+    columns = {title: [_values(s) for s in scores] for title, scores in lines}
     head = list(dict.fromkeys(name for of in columns.values() for name in of[0]))
     cells = [
         [
@@ -72,9 +72,9 @@ def comparison(rows: Sequence[tuple[str, str, Sequence[RunRecord]]]) -> str:
             *(_cell([c.get(name, math.nan) for c in columns[title]]) for name in head),
             _thresholds(scores),
         ]
-        for title, scores in found
+        for title, scores in lines
     ]
-    chosen = {scores[0].threshold_from for _, scores in found}
+    chosen = {scores[0].threshold_from for _, scores in lines}
     runs = rows[0][2]
     any_score = next(iter(runs[0].scores[rows[0][1]].values()))
     seeds = ", ".join(str(r.seed) for r in runs)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from .errors import InputError
 from .experiment import Experiment
-from .options import keyed, replaced, walk
+from .options import fingerprint, replaced, walk
 from .pipeline import Pipeline
 from .runs import Score, SweepRecord, as_json
 from .search import Fixed, Search, grid, search, size
@@ -119,9 +119,9 @@ class Sweep:
         chosen = [self.kind, self.concurrent] if self.kind == "tpe" else []
         stopped = [self.scheduler] if self.scheduler else []
         listed = [self.listed] if self.listed else []
-        bases = [{word: keyed(e) for word, e in self.bases.items()}] if self.bases else []
+        bases = [{word: fingerprint(e) for word, e in self.bases.items()}] if self.bases else []
         repeats = [self.repeats] if self.repeats > 1 else []
-        how = [*repeats, *chosen, *stopped, *listed, *bases, keyed(self.base)]
+        how = [*repeats, *chosen, *stopped, *listed, *bases, fingerprint(self.base)]
         return digest([base.digest, self.space, self.count, self.split, *how])
 
     def seeded(self, seed: int) -> Experiment:

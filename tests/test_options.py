@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.platform.errors import InputError
-from wsss.platform.options import Options, keyed, option, parse, replaced, walk
+from wsss.platform.options import Options, fingerprint, option, parse, replaced, walk
 
 quick = settings(max_examples=40, deadline=None)
 
@@ -161,14 +161,14 @@ def test_keys_hold_content_and_nothing_of_the_machine(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     for path in (one, two):
         path.write_bytes(b"weights")
-    assert keyed(Keyed(weights=str(one))) == keyed(Keyed(weights=str(two), actors=3))
-    assert set(keyed(Keyed())) == {"weights", "inner.rate", "inner.names", "inner.pair"}
-    assert keyed(Keyed(later="x"))["later"] == "x"
+    assert fingerprint(Keyed(weights=str(one))) == fingerprint(Keyed(weights=str(two), actors=3))
+    assert set(fingerprint(Keyed())) == {"weights", "inner.rate", "inner.names", "inner.pair"}
+    assert fingerprint(Keyed(later="x"))["later"] == "x"
     two.write_bytes(b"others")
-    assert keyed(Keyed(weights=str(one))) != keyed(Keyed(weights=str(two)))
+    assert fingerprint(Keyed(weights=str(one))) != fingerprint(Keyed(weights=str(two)))
     two.unlink()
     with pytest.raises(InputError, match="there is no weight file"):
-        keyed(Keyed(weights=str(two)))
+        fingerprint(Keyed(weights=str(two)))
 
 
 def test_a_tuple_that_must_hold_something_does():

@@ -158,6 +158,16 @@ def gpus() -> int:
     return _most("GPU")
 
 
+def trains_on_gpu() -> bool:
+    """Whether networks are trained on a GPU: of this machine, or of the cluster that is joined."""
+    if os.environ.get("RAY_ADDRESS"):
+        connect()
+        return gpus() > 0
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def apart(share: float = 1.0) -> dict[str, float] | None:
     """The custom resources of a task of a CPU stage; none where the cluster has no nodes for such.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..data.shards import Slice
 from ..data.transforms import Crop
 from ..errors import InputError
-from ..experiment import Network, Training, halved
+from ..experiment import Network, Training
 from ..learner import Batch, Learner
 from ..models import backbones, weights
 from ..models.trainable import Separate, Trainable
@@ -146,8 +146,7 @@ class Trainer:
         self.module: nn.Module = Step(self.network, job.learner)
         if t.compiled:  # not the losses: what depends on labels breaks graphs
             self.network.backbone.compile(dynamic=False)
-        wanted = halved(t.precision, device.type)
-        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=t.precision == "bf16")
 
     def _groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]

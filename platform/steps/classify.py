@@ -7,21 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import parts
-from ..errors import AheadError
+from ..errors import AheadError, InputError
 from ..method import Method, PrototypeMethod
-from ..options import keyed
+from ..options import fingerprint
+from ..runs import ResultId
 from ..store import Artefact, Stage
-from .context import Context, Step
+from .context import Context, Runtime, Step
 
 if TYPE_CHECKING:
     from ..stages.maps import Job
-
-
-def plain(options: Any) -> dict[str, Any]:
-    """Options as they enter a key: those that are not set do not, nor what came later and is
-    off."""
-    found = dataclasses.asdict(options)
-    return {k: v for k, v in found.items() if v is not None and (k, v) != ("compiled", False)}
 
 
 def regions(context: Context, kind: str) -> Step:
@@ -35,11 +29,11 @@ def regions(context: Context, kind: str) -> Step:
         title=f"{kind} superpixels of {split}",
     )
 
-    def compute(folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
         from ..stages import cluster, superpixels
 
         cluster.connect()
-        return superpixels.compute(folder, context.pieces(split), kind, context.count)
+        return superpixels.compute(folder, context.pieces(split), kind, run.count)
 
     return Step(stage, compute)
 
@@ -55,8 +49,8 @@ def network(
         config={
             "method": host.name,
             "settings": host.training_settings(),
-            "network": keyed(e.network),
-            "training": plain(e.training),
+            "network": fingerprint(e.network),
+            "training": fingerprint(e.training),
             "seed": e.seed,
         },
         inputs={
@@ -67,10 +61,10 @@ def network(
         title=f"train {host.name}, {e.network.backbone}",
     )
 
-    def compute(folder: Path) -> dict[str, Any]:
-        return _train(context, stage, host, (superpixels, probabilities), folder)
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+        return _train(context, run, stage, host, (superpixels, probabilities), folder)
 
-    return Step(stage, compute, context.home(stage))
+    return Step(stage, compute, True)
 
 
 Beside = tuple[Stage | None, Stage | None]
@@ -79,6 +73,7 @@ Beside = tuple[Stage | None, Stage | None]
 
 def _train(
     context: Context,
+    run: Runtime,
     stage: Stage,
     host: Method,
     beside: Beside,
@@ -87,7 +82,8 @@ def _train(
     home: Path | None = None,
 ) -> dict[str, Any]:
     e = context.experiment
-    return context.train(
+    return run.train(
+        context,
         folder,
         stage,
         learner=host,
@@ -119,16 +115,16 @@ def rung(
         title=f"{network.title} for {epochs} epochs, score on {split}",
     )
 
-    def compute(folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
         from ..stages import checkpoints, cluster, maps, score, train
 
         cluster.connect()
-        how = (context, network, host, beside, folder, epochs)
-        with context.store.lock(network.key):
+        how = (context, run, network, host, beside, folder, epochs)
+        with run.store.lock(network.key):
             try:
                 _train(*how)
             except AheadError:  # by a sweep with other rungs, or on another split
-                own = context.home(stage)
+                own = run.home(stage)
                 _train(*how, own)
                 checkpoints.forget(own)
         parts.sent(folder / train.NETWORK)
@@ -163,7 +159,7 @@ def _job(
         network=e.network,
         classes=len(context.classes),
         weights=weights,
-        views=context.views,
+        views=context.views(),
         folder=str(folder),
         keep_features=keep,
     )
@@ -190,18 +186,18 @@ def inferred(
         title=f"{method.name} maps{' and features' if keep else ''} of {split}",
     )
 
-    def compute(folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
         from ..models import backbones
         from ..stages import cluster, maps
 
         pieces = context.pieces(split)
         if keep:
             width = backbones.build(e.network.backbone).channels[3]
-            maps.check_space(pieces, e.views.scales, 2 * width, context.store.free_bytes())
+            maps.check_space(pieces, e.views.scales, 2 * width, run.store.free_bytes())
         cluster.connect()
-        weights = context.artefact(network).path("network.pt")
+        weights = run.artefact(network).path("network.pt")
         job = _job(context, host, method, str(weights), folder, keep)
-        return maps.infer(folder, job, pieces, context.count)
+        return maps.infer(folder, job, pieces, run.count)
 
     return Step(stage, compute)
 
@@ -212,22 +208,22 @@ def centers(context: Context, method: PrototypeMethod, maps: Stage) -> Step:
     stage = Stage(
         name="centers",
         version=1,
-        config={**plain(method.clustering), "seed": seed},
+        config={**dataclasses.asdict(method.clustering), "seed": seed},
         inputs={"maps": maps.key},
         title=f"{method.name} clusters",
     )
 
-    def compute(folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
         from ..stages import cluster, clustering
 
         cluster.connect()
         return clustering.cluster_features(
             folder,
-            context.artefact(maps).files(".npy"),
+            run.artefact(maps).files(".npy"),
             method.clustering,
             seed,
             int(context.experiment.views.kept_gib * 2**30),
-            lambda d, n: context.progress.update(f"round {d} of at most {n}", 0, 0),
+            lambda d, n: run.progress.update(f"round {d} of at most {n}", 0, 0),
         )
 
     return Step(stage, compute)
@@ -243,15 +239,15 @@ def similar(context: Context, method: PrototypeMethod, centers: Stage, maps: Sta
         title=f"{method.name} similarities of {maps.config['split']}",
     )
 
-    def compute(folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
         from ..stages import cluster, similarity
 
         cluster.connect()
         return similarity.compute(
             folder,
-            context.artefact(maps).files(".npy"),
-            context.artefact(centers).path("centers.npz"),
-            context.count,
+            run.artefact(maps).files(".npy"),
+            run.artefact(centers).path("centers.npz"),
+            run.count,
         )
 
     return Step(stage, compute)
@@ -266,22 +262,23 @@ class Chosen:
     centers: Stage
     similar: Stage
 
-    def counts(self, context: Context) -> dict[int, list[int]]:
-        """Has the method choose; how many prototypes of each class."""
+    def fitted(self, run: Runtime) -> tuple[PrototypeMethod, dict[int, list[int]]]:
+        """Return a method that has chosen its prototypes, and how many there are of each class."""
         from ..stages import localize
 
-        centers = context.artefact(self.centers).path("centers.npz")
-        return localize.chosen(centers, context.artefact(self.network).folder, self.method)
+        method = type(self.method)(self.method.settings)
+        centers = run.artefact(self.centers).path("centers.npz")
+        return method, localize.chosen(centers, run.artefact(self.network).folder, method)
 
     def stage(self, split: str) -> Stage:
-        """The maps of a split."""
-        settings = dataclasses.asdict(self.method.settings)
+        """The stage of the maps of a split."""
+        settings = fingerprint(self.method.settings)
         return Stage(
             name="maps",
             version=1,
             config={
                 "method": self.method.name,
-                "settings": {name: settings[name] for name in self.method.selection},
+                "settings": {name: settings.get(name) for name in self.method.selection},
                 "split": split,
             },
             inputs={"similarities": self.similar.key, "network": self.network.key},
@@ -292,17 +289,18 @@ class Chosen:
 def localized(context: Context, chosen: Chosen, split: str) -> Step:
     """Maps by prototypes."""
 
-    def compute(folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
         from ..stages import cluster, localize
 
         cluster.connect()
+        method, counts = chosen.fitted(run)
         return localize.localize(
             folder,
-            context.artefact(chosen.similar).files(".npy"),
-            chosen.counts(context),
-            chosen.method,
+            run.artefact(chosen.similar).files(".npy"),
+            counts,
+            method,
             dict(enumerate(context.classes)),
-            context.count,
+            run.count,
         )
 
     return Step(chosen.stage(split), compute)
@@ -318,41 +316,50 @@ def counts_at_once(context: Context, split: str) -> bool:
 def scored_at_once(context: Context, scores: Stage, chosen: Chosen, split: str) -> Step:
     """The stage `scores` of a split's maps by prototypes, computed without these maps."""
 
-    def compute(folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
         from ..stages import quick
 
-        chosen.counts(context)
+        method, _ = chosen.fitted(run)
         return quick.compute(
             folder,
-            context.artefact(chosen.similar).files(".npy"),
+            run.artefact(chosen.similar).files(".npy"),
             context.pieces(split),
-            chosen.method.shares,
+            method.shares,
             len(context.classes) + 1,
         )
 
     return Step(scores, compute)
 
 
-def scores(context: Context, name: str, split: str, found: Stage) -> Step:
+def scores(context: Context, id: ResultId, split: str, results: Stage) -> Step:
     """The counts of class maps, or labels, against masks."""
     stage = Stage(
         name="scores",
         version=1,
         config={"split": split},
-        inputs={"shards": context.shards.key, "maps": found.key},
-        title=f"score {name} on {split}",
+        inputs={"shards": context.shards.key, "maps": results.key},
+        title=f"score {id} on {split}",
     )
 
-    def compute(folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
         from ..stages import cluster, score
 
         cluster.connect()
         return score.score(
             folder,
-            context.artefact(found),
+            run.artefact(results),
             context.pieces(split),
             len(context.classes) + 1,
-            context.count,
+            run.count,
         )
+
+    return Step(stage, compute)
+
+
+def imported(stage: Stage, name: str) -> Step:
+    """Class maps or labels of others, which cannot be computed again."""
+
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+        raise InputError(f"what was imported as {name!r} is gone; import it again")
 
     return Step(stage, compute)

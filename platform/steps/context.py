@@ -1,49 +1,97 @@
-"""What every stage of an experiment can see."""
+"""What the stages of an experiment see: while they are planned, and while they are computed."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .. import datasets, places
+from .. import datasets, imports
+from ..data.shards import Slice, read
 from ..experiment import Experiment, Network, Training, Views
+from ..imports import Import
 from ..learner import Learner
 from ..metrics import OWN_BACKGROUND
 from ..progress import Silent
 from ..runs import FIXED, OWN, Score, StageRecord
 from ..store import Artefact, Stage, Store
 
-Compute = Callable[[Path], dict[str, Any]]
+
+class Catalog:
+    """What a plan needs to know beside the experiment: data sets, imports, the kind of machine.
+
+    Each is looked up once; a command makes one catalog, so all that it plans sees the same store.
+
+    Args:
+        store: holds data sets and imports.
+        gpu: whether networks are trained on a GPU.
+    """
+
+    def __init__(self, store: Store, gpu: bool) -> None:
+        self.store, self.gpu = store, gpu
+        self._datasets: dict[str, Artefact] = {}
+        self._imports: dict[str, Import] = {}
+        self._slices: dict[tuple[str, str], Sequence[Slice]] = {}
+        self._described: dict[tuple[str, str], tuple[bool, bool]] = {}
+
+    @classmethod
+    def of(cls, store: Store) -> Catalog:
+        """The catalog of a store, on the machine or the cluster that computes here."""
+        from ..stages import cluster
+
+        return cls(store, cluster.trains_on_gpu())
+
+    def dataset(self, name: str) -> Artefact:
+        """The verified shards of a data set; raises InputError as `datasets.open_dataset` does."""
+        if name not in self._datasets:
+            self._datasets[name] = datasets.open_dataset(self.store, name)
+        return self._datasets[name]
+
+    def imported(self, name: str) -> Import:
+        """What was imported under a name; raises InputError as `imports.find` does."""
+        if name not in self._imports:
+            self._imports[name] = imports.find(self.store, name)
+        return self._imports[name]
+
+    def slices(self, artefact: Artefact, split: str) -> Sequence[Slice]:
+        """The images of a split of a data set."""
+        key = (artefact.key, split)
+        if key not in self._slices:
+            self._slices[key] = datasets.slices(artefact, split)
+        return self._slices[key]
+
+    def has_masks(self, artefact: Artefact, split: str) -> bool:
+        """Whether a split has true masks; its first image says so."""
+        return self._describe(artefact, split)[0]
+
+    def has_labels(self, artefact: Artefact, split: str) -> bool:
+        """Whether any image of a split has an image label."""
+        return self._describe(artefact, split)[1]
+
+    def _describe(self, artefact: Artefact, split: str) -> tuple[bool, bool]:
+        key = (artefact.key, split)
+        if key not in self._described:
+            pieces = self.slices(artefact, split)
+            (first,) = read(pieces[0], ("mask",))[:1]
+            labelled = any(row["labels"] for p in pieces for row in read(p, ("labels",)))
+            self._described[key] = (first["mask"] is not None, labelled)
+        return self._described[key]
 
 
 @dataclass(frozen=True)
-class Step:
-    """A stage and how to compute it; `home` keeps the checkpoints of one that trains."""
-
-    stage: Stage
-    compute: Compute
-    home: Path | None = None
-
-    def settle(self, cached: bool) -> None:
-        """Removes the checkpoints of a training whose artefact is there, and not before."""
-        if self.home and (not cached or places.exists(self.home)):
-            from ..stages import checkpoints
-
-            checkpoints.forget(self.home)
-
-
-@dataclass
 class Context:
-    """An experiment on a store; `done` holds the artefacts of this run, by key."""
+    """What the stages of one experiment share when they are planned; its data set is known."""
 
-    store: Store
     experiment: Experiment
-    shards: Artefact
-    progress: Silent
-    done: dict[str, tuple[Artefact, StageRecord]] = field(default_factory=dict)
+    catalog: Catalog
+
+    @cached_property
+    def shards(self) -> Artefact:
+        """The data set."""
+        return self.catalog.dataset(self.experiment.data)
 
     @property
     def classes(self) -> list[str]:
@@ -54,27 +102,34 @@ class Context:
     @property
     def scored(self) -> list[int]:
         """The classes that means run over, as indices, background 0."""
-        wanted = self.experiment.scoring.classes
+        chosen = self.experiment.scoring.classes
         names = ["background", *self.classes]
-        return [k for k, n in enumerate(names) if not wanted or n in ("background", *wanted)]
-
-    @property
-    def actors(self) -> int:
-        """Inference actors side by side; Ray has started."""
-        from ..stages import cluster
-
-        return self.experiment.views.actors or cluster.gpus() or cluster.cores()
-
-    @property
-    def views(self) -> Views:
-        """How actors look at images; Ray has started."""
-        return dataclasses.replace(self.experiment.views, actors=self.actors)
+        return [k for k, n in enumerate(names) if not chosen or n in ("background", *chosen)]
 
     @property
     def precision(self) -> dict[str, str]:
-        """That of inference, as it enters the key of what comes of it."""
-        wanted = self.experiment.views.precision
-        return {} if wanted == "fp32" else {"precision": wanted}
+        """The precision of inference, as it enters the key of what comes of it."""
+        return {"precision": self.experiment.views.precision}
+
+    def pieces(self, split: str) -> Sequence[Slice]:
+        """The images of a split."""
+        return self.catalog.slices(self.shards, split)
+
+    def views(self) -> Views:
+        """How inference actors look at images, and how many there are; Ray has started."""
+        from ..stages import cluster
+
+        views = self.experiment.views
+        return dataclasses.replace(views, actors=views.actors or cluster.gpus() or cluster.cores())
+
+
+@dataclass
+class Runtime:
+    """Where stages are computed: a store, who watches, and the artefacts of this run by key."""
+
+    store: Store
+    progress: Silent = field(default_factory=Silent)
+    done: dict[str, tuple[Artefact, StageRecord]] = field(default_factory=dict)
 
     def artefact(self, stage: Stage) -> Artefact:
         """The artefact of a stage that was computed before."""
@@ -82,16 +137,17 @@ class Context:
             return self.done[stage.key][0]
         return self.store.open(stage.name, stage.key)
 
-    def pieces(self, split: str) -> Sequence[datasets.Slice]:
-        """The images of a split."""
-        return datasets.slices(self.shards, split)
-
     def home(self, stage: Stage) -> Path:
         """Where the training of a stage keeps its checkpoints; its losses are beside it."""
         return self.store.root / "training" / stage.key[:32]
 
+    def count(self, done: int, total: int) -> None:
+        """Shows progress without a text."""
+        self.progress.update("", done, total)
+
     def train(
         self,
+        context: Context,
         folder: Path,
         stage: Stage,
         *,
@@ -105,10 +161,25 @@ class Context:
         until: int | None = None,
         home: Path | None = None,
     ) -> dict[str, Any]:
-        """Trains on a split, with the planes and probabilities of artefacts beside the images if
-        there are any; `field` is where the experiment keeps the training's options. Stops
-        `until` so many epochs, if that is given; its checkpoint stays in `home`, without one in
-        the stage's."""
+        """Trains a network on a split and leaves it in a folder.
+
+        Args:
+            context: of the experiment.
+            folder: empty; takes the network and its metrics.
+            stage: whose training it is.
+            learner: the losses.
+            network: backbone and weights.
+            training: the schedule.
+            split: the images that are learnt.
+            planes: labels or superpixels beside the images, if there are any.
+            probabilities: of a segmenter beside the images, if there are any.
+            field: where the experiment keeps the training's options, for messages.
+            until: epochs after which the training stops early; None: all.
+            home: keeps the checkpoints; None: the stage's own folder.
+
+        Returns:
+            What the manifest says about the training.
+        """
         from ..stages import checkpoints, cluster, train
         from ..stages.trainer import Job, build
 
@@ -121,9 +192,9 @@ class Context:
             learner=learner,
             network=network,
             training=training,
-            classes=len(self.classes),
-            slices=tuple(self.pieces(split)),
-            seed=self.experiment.seed,
+            classes=len(context.classes),
+            slices=tuple(context.pieces(split)),
+            seed=context.experiment.seed,
             metrics=str(home.with_suffix(".jsonl")),
             planes=str(self.artefact(planes).folder) if planes else "",
             probabilities=str(self.artefact(probabilities).folder) if probabilities else "",
@@ -134,12 +205,13 @@ class Context:
         cluster.connect()
         return train.fit(folder, job, home, self.progress.update)
 
-    def count(self, done: int, total: int) -> None:
-        """Progress without a text."""
-        self.progress.update("", done, total)
-
     def read_score(
-        self, stage: Stage, split: str, threshold: float | None = None, chosen: str = ""
+        self,
+        context: Context,
+        stage: Stage,
+        split: str,
+        threshold: float | None = None,
+        chosen: str = "",
     ) -> Score:
         """The scores of a split; without a threshold, at the best."""
         from ..stages.score import read_score
@@ -147,22 +219,34 @@ class Context:
         return read_score(
             self.artefact(stage),
             split=split,
-            classes=["background", *self.classes],
-            scored=self.scored,
+            classes=["background", *context.classes],
+            scored=context.scored,
             threshold=threshold,
             threshold_from=chosen,
         )
 
     def read_scores(
-        self, stages: dict[str, Stage], own: bool, fixed: float | None
+        self, context: Context, stages: Mapping[str, Stage], own: bool, fixed: float | None
     ) -> dict[str, Score]:
-        """By split. The threshold is chosen on the first one, unless it is fixed, or `own`: then
-        class maps bring a background, or labels were cut before, and none is chosen."""
+        """The scores by split. The threshold is chosen on the first one, unless it is fixed, or
+        `own`: then class maps bring a background, or labels were cut before, and none is chosen."""
         threshold, chosen = (None, "") if fixed is None else (fixed, FIXED)
         if own:
             threshold, chosen = OWN_BACKGROUND, OWN
         out = {}
         for split, stage in stages.items():
-            out[split] = self.read_score(stage, split, threshold, chosen)
+            out[split] = self.read_score(context, stage, split, threshold, chosen)
             threshold, chosen = out[split].threshold, chosen or split
         return out
+
+
+Compute = Callable[[Runtime, Path], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage and how to compute it; `trains` where that leaves checkpoints."""
+
+    stage: Stage
+    compute: Compute
+    trains: bool = False

@@ -9,10 +9,10 @@ from typing import Any
 
 from ..learners import Boundaries
 from ..ops.crf import CRFS
-from ..options import keyed
+from ..options import fingerprint
+from ..runs import ResultId
 from ..store import Stage
-from .classify import plain
-from .context import Context, Step
+from .context import Context, Runtime, Step
 
 ABOVE, BELOW = 0.15, 0.10
 """How far from the seed's threshold the certain levels lie (a rule of thumb of ReCAM's author)."""
@@ -23,21 +23,21 @@ class Seeds:
     """Class maps that labels are cut from.
 
     Attributes:
-        name: of the localizer.
+        id: of the class maps.
         maps: by split.
         scored: the scores on the first scored split, which choose the threshold.
         own: whether the maps bring a background, so that none is chosen.
     """
 
-    name: str
+    id: ResultId
     maps: Mapping[str, Stage]
     scored: Stage
     own: bool
 
-    def best(self, context: Context, power: float) -> float:
+    def best(self, context: Context, run: Runtime, power: float) -> float:
         """The threshold that is best on the first scored split, of the maps to a power."""
         split = context.experiment.scoring.splits[0]
-        return float(context.read_score(self.scored, split).threshold ** power)
+        return float(run.read_score(context, self.scored, split).threshold ** power)
 
     def key(self, context: Context, split: str, fixed: bool) -> dict[str, Any]:
         """What a stage on these maps reads, as arguments of `Stage`; where the threshold is not
@@ -64,12 +64,12 @@ def labels(context: Context, seeds: Seeds, split: str, crf: str, fixed: float | 
             "power": power,
         },
         inputs=key["inputs"],
-        title=f"{seeds.name} {'DenseCRF' if crf else 'seeds'} of {split}",
+        title=f"{seeds.id} {'DenseCRF' if crf else 'seeds'} of {split}",
     )
 
-    def compute(folder: Path) -> dict[str, Any]:
-        level = 1.0 if seeds.own else seeds.best(context, power) if fixed is None else fixed
-        return _cut(context, folder, seeds, split, (level,), crf, power)
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+        level = 1.0 if seeds.own else seeds.best(context, run, power) if fixed is None else fixed
+        return _cut(context, run, folder, seeds, split, (level,), crf, power)
 
     return Step(stage, compute)
 
@@ -90,18 +90,18 @@ def certain(context: Context, seeds: Seeds, split: str) -> Step:
             "power": r.power,
         },
         inputs=key["inputs"],
-        title=f"{seeds.name} certain labels of {split}",
+        title=f"{seeds.id} certain labels of {split}",
     )
 
-    def compute(folder: Path) -> dict[str, Any]:
-        return _cut(context, folder, seeds, split, levels(), r.crf, r.power)
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+        return _cut(context, run, folder, seeds, split, levels(run), r.crf, r.power)
 
-    def levels() -> tuple[float, float]:
+    def levels(run: Runtime) -> tuple[float, float]:
         if seeds.own:
             return 1.0, 0.5  # SIPE: the background as it is, then at half
         middle = 0.0
         if not both:
-            middle = seeds.best(context, r.power) if r.threshold is None else r.threshold
+            middle = seeds.best(context, run, r.power) if r.threshold is None else r.threshold
         return (
             min(0.99, middle + ABOVE) if r.foreground is None else r.foreground,
             max(0.0, middle - BELOW) if r.background is None else r.background,
@@ -112,6 +112,7 @@ def certain(context: Context, seeds: Seeds, split: str) -> Step:
 
 def _cut(
     context: Context,
+    run: Runtime,
     folder: Path,
     seeds: Seeds,
     split: str,
@@ -123,8 +124,8 @@ def _cut(
 
     cluster.connect()
     cut = labels.Cut(levels=levels, crf=CRFS[crf] if crf else None, power=power)
-    maps = context.artefact(seeds.maps[split]).files(".parquet")
-    return labels.make(folder, context.pieces(split), maps, cut, context.count)
+    maps = run.artefact(seeds.maps[split]).files(".parquet")
+    return labels.make(folder, context.pieces(split), maps, cut, run.count)
 
 
 def masks(context: Context, split: str) -> Step:
@@ -137,16 +138,16 @@ def masks(context: Context, split: str) -> Step:
         title=f"TRUE masks of {split} (upper bound)",
     )
 
-    def compute(folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
         from ..stages import cluster, labels
 
         cluster.connect()
-        return labels.copy_masks(folder, context.pieces(split), context.count)
+        return labels.copy_masks(folder, context.pieces(split), run.count)
 
     return Step(stage, compute)
 
 
-def boundaries(context: Context, name: str, labels: Stage, split: str) -> Step:
+def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Step:
     """IRN's boundary network."""
     e = context.experiment
     network = dataclasses.replace(e.network, frozen_stages=e.refine.frozen_stages)
@@ -154,17 +155,18 @@ def boundaries(context: Context, name: str, labels: Stage, split: str) -> Step:
         name="boundaries",
         version=1,
         config={
-            "network": keyed(network),
-            "training": plain(dataclasses.replace(e.refine.training, split=split)),
+            "network": fingerprint(network),
+            "training": fingerprint(dataclasses.replace(e.refine.training, split=split)),
             "pair_radius": e.refine.pair_radius,
             "seed": e.seed,
         },
         inputs={"shards": context.shards.key, "labels": labels.key},
-        title=f"train boundaries from {name}",
+        title=f"train boundaries from {id}",
     )
 
-    def compute(folder: Path) -> dict[str, Any]:
-        return context.train(
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+        return run.train(
+            context,
             folder,
             stage,
             learner=Boundaries(e.refine.pair_radius),
@@ -175,7 +177,7 @@ def boundaries(context: Context, name: str, labels: Stage, split: str) -> Step:
             field="refine.training",
         )
 
-    return Step(stage, compute, context.home(stage))
+    return Step(stage, compute, True)
 
 
 def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Step:
@@ -196,25 +198,25 @@ def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Ste
             "boundaries": boundaries.key,
             "maps": seeds.maps[split].key,
         },
-        title=f"{seeds.name} propagated, {split}",
+        title=f"{seeds.id} propagated, {split}",
     )
 
-    def compute(folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
         from ..stages import cluster, walk
 
         cluster.connect()
         job = walk.Job(
             network=e.network,
-            weights=str(context.artefact(boundaries).path("network.pt")),
-            maps=str(context.artefact(seeds.maps[split]).folder),
+            weights=str(run.artefact(boundaries).path("network.pt")),
+            maps=str(run.artefact(seeds.maps[split]).folder),
             folder=str(folder),
             radius=e.refine.radius,
             beta=e.refine.beta,
             steps=e.refine.steps,
             power=e.refine.walk_power,
             background=background,
-            views=context.views,
+            views=context.views(),
         )
-        return walk.walk(folder, job, context.pieces(split), context.count)
+        return walk.walk(folder, job, context.pieces(split), run.count)
 
     return Step(stage, compute)

@@ -6,16 +6,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..data import shards
 from ..errors import InputError
 from ..experiment import Network, Training
 from ..learners import Segmenter
 from ..models.backbones import build
 from ..ops.crf import CRFS
-from ..options import keyed
+from ..options import fingerprint
 from ..store import Stage
-from .classify import plain
-from .context import Context, Step
+from .context import Context, Runtime, Step
 
 LEAST = 0.05
 """Classes that are nowhere as probable do not enter the DenseCRF of a prediction: 0.56 of its
@@ -59,16 +57,6 @@ def training(context: Context, split: str) -> Training:
     return dataclasses.replace(own, epochs=max(1, round(s.iterations / steps)))
 
 
-def has_masks(context: Context, split: str) -> bool:
-    """Whether predictions of a split can be scored; its first image says so."""
-    (first,) = shards.read(context.pieces(split)[0], ("mask",))[:1]
-    return first["mask"] is not None
-
-
-def _labels(piece: shards.Slice) -> list[dict[str, Any]]:
-    return shards.read(piece, ("labels",))
-
-
 def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
     """The trained segmenter."""
     e, how = context.experiment, training(context, split)
@@ -76,19 +64,20 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
         name="segmenter",
         version=1,
         config={
-            "network": {"kind": e.segment.network, **keyed(body(context))},
+            "network": {"kind": e.segment.network, **fingerprint(body(context))},
             "stride": e.segment.stride,
             "scales": e.segment.scales,
             "balanced": e.segment.balanced,
-            "training": plain(how),
+            "training": fingerprint(how),
             "seed": e.seed,
         },
         inputs={"shards": context.shards.key, "labels": labels.key},
         title=f"train {e.segment.network} on {name} of {split}",
     )
 
-    def compute(folder: Path) -> dict[str, Any]:
-        return context.train(
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+        return run.train(
+            context,
             folder,
             stage,
             learner=learner(context),
@@ -99,7 +88,7 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
             field="segment.training",
         )
 
-    return Step(stage, compute, context.home(stage))
+    return Step(stage, compute, True)
 
 
 def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step:
@@ -107,7 +96,7 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
     `coarse` ones of one view at stride 8, which know no image labels."""
     e, probabilities = context.experiment, what != "labels"
     known = e.segment.known and what != "coarse"
-    if known and not any(row["labels"] for p in context.pieces(split) for row in _labels(p)):
+    if known and not context.catalog.has_labels(context.shards, split):
         raise InputError(f"no image of {split} has a label, so segment.known cannot hold there")
     config: dict[str, Any] = {"split": split, "scales": e.segment.scales}
     config |= {"probabilities": probabilities, **context.precision}
@@ -122,7 +111,7 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
         title=f"{e.segment.network}{' probabilities' if probabilities else ''} on {split}",
     )
 
-    def compute(folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
         from ..stages import cluster, predict
 
         cluster.connect()
@@ -130,15 +119,15 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
             learner=learner(context),
             network=body(context),
             classes=len(context.classes),
-            weights=str(context.artefact(segmenter).path("network.pt")),
+            weights=str(run.artefact(segmenter).path("network.pt")),
             folder=str(folder),
             probabilities=probabilities,
             coarse=what == "coarse",
             known=known,
-            views=context.views,
+            views=context.views(),
             scales=scales,
         )
-        return predict.predict(folder, job, context.pieces(split), context.count)
+        return predict.predict(folder, job, context.pieces(split), run.count)
 
     return Step(stage, compute)
 
@@ -154,12 +143,12 @@ def smoothed(context: Context, probabilities: Stage, split: str) -> Step:
         title=f"DenseCRF of predictions on {split}",
     )
 
-    def compute(folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
         from ..stages import cluster, labels
 
         cluster.connect()
-        files = context.artefact(probabilities).files(".parquet")
+        files = run.artefact(probabilities).files(".parquet")
         cut = labels.Cut(levels=(1.0,), crf=crf, least=LEAST)
-        return labels.make(folder, context.pieces(split), files, cut, context.count)
+        return labels.make(folder, context.pieces(split), files, cut, run.count)
 
     return Step(stage, compute)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pytest
 from wsss.platform import datasets
 from wsss.platform.data.scenes import Scenes
+from wsss.platform.execution import Execution
 from wsss.platform.experiment import Experiment, experiment
-from wsss.platform.pipeline import Pipeline
 from wsss.platform.progress import Silent
 from wsss.platform.stages import cluster
 from wsss.platform.store import Store
@@ -28,7 +28,7 @@ class Job:
 
     store: Store
     experiment: Experiment
-    pipeline: Pipeline
+    pipeline: Execution
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +37,6 @@ def job(ray_started: None, tmp_path_factory: pytest.TempPathFactory) -> Job:
     datasets.add(store, Scenes(train=48, val=16), "scenes", Silent())
     changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
     wanted = experiment("lpcam", preset="scenes", changes=changes)
-    pipeline = Pipeline(store, wanted)
+    pipeline = Execution.of(store, wanted)
     pipeline.execute()
     return Job(store, wanted, pipeline)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from wsss.platform import places
 from wsss.platform.bucket import open_store
-from wsss.platform.runs import read_run, read_sweep
+from wsss.platform.runs import ResultId, read_run, read_sweep
 
 SCRIPT = """
 import shutil, sys
@@ -48,23 +48,25 @@ from wsss.platform import datasets, parts, places, trial
 from wsss.platform.bucket import open_store
 from wsss.platform.data.scenes import Scenes
 from wsss.platform.experiment import experiment
-from wsss.platform.pipeline import Pipeline
+from wsss.platform.execution import Execution
 from wsss.platform.progress import Silent
 
 store, part = open_store(sys.argv[1]), sys.argv[2]
 changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0,)}
 if part == "first":
     datasets.add(store, Scenes(train=24, val=8), "scenes", Silent())
-pipeline = Pipeline(store, experiment("cam", preset="scenes", changes=changes))
+pipeline = Execution.of(store, experiment("cam", preset="scenes", changes=changes))
 if part == "first":
     trial.rung(store, pipeline, "val", 1, True)
-    path = pipeline.context.home(pipeline.network).with_suffix(".jsonl")
+    path = pipeline.context.home(pipeline.plan.network).with_suffix(".jsonl")
     print("metrics", places.read(path).decode())
 else:
-    pipeline.execute(before=pipeline.maps["cam"]["train"])
-    path = store.open("network", pipeline.network.key).path("metrics.jsonl")
+    pipeline.execute(before=pipeline.plan.maps[named("cam")]["train"])
+    path = store.open("network", pipeline.plan.network.key).path("metrics.jsonl")
     print("metrics", parts.local(path).read_text())
 """
+
+named = ResultId.parse
 
 
 def ran(*words: str, **environment: str) -> str:
@@ -105,7 +107,7 @@ def test_the_main_job_in_a_bucket(bucket: str, tmp_path: Path) -> None:
     assert "2 of 2 trials" in out
     assert "damaged" not in out
     run = read_run(store.root / "runs" / "first" / "run.json")
-    assert run.scores["lpcam-crf"]["val"].n == 16
+    assert run.plan.scores[named("lpcam-crf")]["val"].n == 16
     sweep = read_sweep(store.root / "sweeps" / "some" / "sweep.json")
     assert sweep.best is not None
     assert (tmp_path / "report" / "index.html").is_file()

@@ -16,14 +16,14 @@ from wsss.platform.data.class_maps import ClassMaps
 from wsss.platform.data.folder import Folder
 from wsss.platform.data.images import decode_mask
 from wsss.platform.errors import InputError
+from wsss.platform.execution import Execution
 from wsss.platform.experiment import experiment
 from wsss.platform.metrics import ConfusionMatrix
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.options import replaced
-from wsss.platform.pipeline import Pipeline
 from wsss.platform.progress import Silent
 from wsss.platform.recording import ended_run
-from wsss.platform.runs import FIXED, OWN, write_json
+from wsss.platform.runs import FIXED, OWN, ResultId, write_json
 from wsss.platform.stages import labels
 from wsss.platform.stages.labels import Cut
 from wsss.platform.steps import segment
@@ -32,6 +32,7 @@ from wsss.platform.text import score_table
 from wsss.platform.trial import Sweep
 
 pytestmark = pytest.mark.cluster
+named = ResultId.parse
 
 FEW = {"refine.training.epochs": 1, "segment.training.epochs": 1}
 
@@ -40,7 +41,7 @@ FEW = {"refine.training.epochs": 1, "segment.training.epochs": 1}
 def chain(job: Any) -> Any:
     """LPCAM, IRN and DeepLabV2 on the job's class maps."""
     changes = {"refine.kind": "irn", "segment.network": "deeplabv2", **FEW}
-    pipeline = Pipeline(job.store, replaced(job.experiment, changes))
+    pipeline = Execution.of(job.store, replaced(job.experiment, changes))
     pipeline.execute()
     return pipeline
 
@@ -48,7 +49,7 @@ def chain(job: Any) -> Any:
 def targets_of(pipeline: Any, split: str) -> dict[str, Any]:
     return {
         r["id"]: decode_mask(r["mask"], r["id"])
-        for piece in datasets.slices(pipeline.shards, split)
+        for piece in datasets.slices(pipeline.plan.context.shards, split)
         for r in shards.read(piece, ("id", "mask"))
     }
 
@@ -58,12 +59,12 @@ def test_each_stage_is_scored_on_its_own_split(chain: Any) -> None:
     assert {name: set(of) for name, of in scores.items()} == {
         "cam": {"train", "val"},
         "lpcam": {"train", "val"},
-        "lpcam-irn": {"train", "val"},
+        "lpcam/irn": {"train", "val"},
         "deeplabv2": {"val"},
     }
-    assert scores["lpcam-irn"]["val"].threshold_from == "train"
-    assert scores["deeplabv2"]["val"].threshold_from == OWN
-    assert 0 <= scores["deeplabv2"]["val"].boundary <= 1
+    assert scores[named("lpcam/irn")]["val"].threshold_from == "train"
+    assert scores[named("deeplabv2")]["val"].threshold_from == OWN
+    assert 0 <= scores[named("deeplabv2")]["val"].boundary <= 1
 
 
 def test_seeds_are_those_of_the_run_without_refinement(chain: Any, job: Any) -> None:
@@ -73,18 +74,18 @@ def test_seeds_are_those_of_the_run_without_refinement(chain: Any, job: Any) -> 
 
 
 def test_the_score_of_predictions_is_that_of_one_matrix(chain: Any, job: Any) -> None:
-    found = job.store.open("labels", chain.labels["deeplabv2"]["val"].key)
+    found = job.store.open("labels", chain.plan.labels[named("deeplabv2")]["val"].key)
     rows = {k: v for path in found.files(".parquet") for k, v in planes.read(path).items()}
     matrix = ConfusionMatrix(7)
     for id, target in targets_of(chain, "val").items():
         assert rows[id].shape == target.shape
         matrix.update(target, rows[id])
-    score = chain.read_scores()["deeplabv2"]["val"]
+    score = chain.read_scores()[named("deeplabv2")]["val"]
     assert score.value == pytest.approx(matrix.mean_iou(), abs=1e-12)
 
 
 def test_boundaries_are_kept_on_the_grid_of_the_maps_that_they_held(chain: Any, job: Any) -> None:
-    found = job.store.open("maps", chain.maps["lpcam-irn"]["val"].key)
+    found = job.store.open("maps", chain.plan.maps[named("lpcam/irn")]["val"].key)
     for path, edges in zip(found.files(".parquet"), found.files(planes.EDGES), strict=True):
         kept = planes.read(edges)
         for maps in class_maps.read([path]):
@@ -95,11 +96,11 @@ def test_boundaries_are_kept_on_the_grid_of_the_maps_that_they_held(chain: Any, 
 def test_pseudo_labels_are_of_the_image_labels(chain: Any, job: Any) -> None:
     known = {
         r["id"]: {n + 1 for n in r["labels"]}
-        for piece in datasets.slices(chain.shards, "train")
+        for piece in datasets.slices(chain.plan.context.shards, "train")
         for r in shards.read(piece, ("id", "labels"))
     }
     stages = [
-        s.stage for s in chain.steps if s.stage.name == "labels" and "levels" in s.stage.config
+        s.stage for s in chain.plan.steps if s.stage.name == "labels" and "levels" in s.stage.config
     ]
     (certain,) = stages
     for path in job.store.open("labels", certain.key).files(".parquet"):
@@ -109,26 +110,26 @@ def test_pseudo_labels_are_of_the_image_labels(chain: Any, job: Any) -> None:
 
 def test_a_segmenter_is_scored_where_it_predicts(chain: Any) -> None:
     changes = {"scoring.splits": ("train",), "segment.splits": ("val",)}
-    other = Pipeline(chain.store, replaced(chain.experiment, changes))
+    other = Execution.of(chain.store, replaced(chain.plan.experiment, changes))
     assert not other.missing()
     other.execute()
     assert {k: set(of) for k, of in other.read_scores().items()} == {
         "cam": {"train"},
         "lpcam": {"train"},
-        "lpcam-irn": {"train"},
+        "lpcam/irn": {"train"},
         "deeplabv2": {"val"},
     }
     assert "deeplabv2 on val (n=16)" in score_table([ended_run(other, "a", "", "", 0.0)])
 
 
 def test_nothing_of_the_chain_runs_twice(chain: Any, job: Any) -> None:
-    assert not Pipeline(job.store, chain.experiment).missing()
-    other = replaced(chain.experiment, {"refine.beta": 8.0})
-    names = {s.title for s in Pipeline(job.store, other).missing()}
+    assert not Execution.of(job.store, chain.plan.experiment).missing()
+    other = replaced(chain.plan.experiment, {"refine.beta": 8.0})
+    names = {s.title for s in Execution.of(job.store, other).missing()}
     assert not any(n.startswith(("train cam", "train boundaries")) for n in names)
     assert "lpcam propagated, train" in names
-    other = replaced(chain.experiment, {"segment.training.epochs": 2})
-    missing = Pipeline(job.store, other).missing()
+    other = replaced(chain.plan.experiment, {"segment.training.epochs": 2})
+    missing = Execution.of(job.store, other).missing()
     assert [s.name for s in missing] == ["segmenter", "labels", "scores"]
 
 
@@ -136,16 +137,16 @@ def test_refined_labels_are_scored_like_predictions(job: Any) -> None:
     changes = {"refine.kind": "crf", "localizer": "sipe", "method": "cam"}
     changed = replace(job.experiment, method="cam", localizer="sipe")
     del changes["localizer"], changes["method"]
-    pipeline = Pipeline(job.store, replaced(changed, changes))
+    pipeline = Execution.of(job.store, replaced(changed, changes))
     pipeline.execute()
     scores = pipeline.read_scores()
-    assert set(scores) == {"cam", "sipe", "sipe-crf"}
-    assert scores["sipe-crf"]["train"].threshold_from == OWN
-    found = job.store.open("labels", pipeline.labels["sipe-crf"]["val"].key)
+    assert set(map(str, scores)) == {"cam", "sipe", "sipe/crf"}
+    assert scores[named("sipe/crf")]["train"].threshold_from == OWN
+    found = job.store.open("labels", pipeline.plan.labels[named("sipe/crf")]["val"].key)
     assert found.about["unrefined"] == []
     one = planes.read(found.files(".parquet")[0])
-    maps = job.store.open("maps", pipeline.maps["sipe"]["val"].key).files(".parquet")[0]
-    piece = datasets.slices(pipeline.shards, "val")[0]
+    maps = job.store.open("maps", pipeline.plan.maps[named("sipe")]["val"].key).files(".parquet")[0]
+    piece = datasets.slices(pipeline.plan.context.shards, "val")[0]
     slow = dict(labels.label_rows((piece, str(maps)), Cut(levels=(1.0,), crf=CRFS["irn"])))
     for id, plane in one.items():
         np.testing.assert_array_equal(plane, slow[id])
@@ -153,12 +154,14 @@ def test_refined_labels_are_scored_like_predictions(job: Any) -> None:
 
 def test_true_masks_are_an_upper_bound_that_says_so(job: Any) -> None:
     changes = {"refine.kind": "masks", "segment.network": "deeplabv2", **FEW}
-    pipeline = Pipeline(job.store, replaced(job.experiment, changes))
-    (step,) = [s for s in pipeline.steps if s.stage.config.get("masks")]
+    pipeline = Execution.of(job.store, replaced(job.experiment, changes))
+    (step,) = [s for s in pipeline.plan.steps if s.stage.config.get("masks")]
     found, _ = job.store.get(step.stage, step.compute)
     assert "upper bound" in step.stage.title
-    assert set(pipeline.scores) == {"cam", "lpcam", "deeplabv2-masks"}
-    assert any("TRUE masks" in s.stage.title for s in pipeline.steps if "train" in s.stage.title)
+    assert set(map(str, pipeline.plan.scores)) == {"cam", "lpcam", "lpcam/masks/deeplabv2"}
+    assert any(
+        "TRUE masks" in s.stage.title for s in pipeline.plan.steps if "train" in s.stage.title
+    )
     rows = {k: v for p in found.files(".parquet") for k, v in planes.read(p).items()}
     targets = targets_of(pipeline, "train")
     assert rows.keys() == targets.keys()
@@ -167,8 +170,8 @@ def test_true_masks_are_an_upper_bound_that_says_so(job: Any) -> None:
 
 
 def key_of(job: Any, changes: dict[str, Any], title: str) -> str:
-    pipeline = Pipeline(job.store, replaced(job.experiment, changes))
-    (stage,) = [s.stage for s in pipeline.steps if s.stage.title == title]
+    pipeline = Execution.of(job.store, replaced(job.experiment, changes))
+    (stage,) = [s.stage for s in pipeline.plan.steps if s.stage.title == title]
     return str(stage.key)
 
 
@@ -212,7 +215,7 @@ def test_the_split_that_is_learnt_has_one_name(job: Any) -> None:
 
 
 def test_a_power_cuts_where_the_threshold_was_chosen(job: Any, tmp_path: Path) -> None:
-    artefact = job.store.open("maps", job.pipeline.maps["cam"]["val"].key)
+    artefact = job.store.open("maps", job.pipeline.plan.maps[named("cam")]["val"].key)
     maps = next(class_maps.read(artefact.files(".parquet")))
     image = np.zeros((maps.height, maps.width, 3), np.uint8)
     plain = labels.labels_of(image, maps, Cut(levels=(0.4,)))
@@ -221,12 +224,12 @@ def test_a_power_cuts_where_the_threshold_was_chosen(job: Any, tmp_path: Path) -
 
 
 def test_a_fixed_threshold_is_the_one_that_is_reported(job: Any) -> None:
-    pipeline = Pipeline(job.store, replaced(job.experiment, {"refine.threshold": 0.37}))
+    pipeline = Execution.of(job.store, replaced(job.experiment, {"refine.threshold": 0.37}))
     pipeline.execute()
-    score = pipeline.read_scores()["lpcam"]["train"]
+    score = pipeline.read_scores()[named("lpcam")]["train"]
     assert (score.threshold, score.threshold_from) == (0.37, FIXED)
     assert score.value == score.miou[37]
-    assert pipeline.digest != job.pipeline.digest
+    assert pipeline.plan.digest != job.pipeline.plan.digest
 
 
 @pytest.mark.parametrize("background", [False, True])
@@ -236,21 +239,21 @@ def test_a_background_that_walks_needs_no_threshold(job: Any, background: bool) 
         "refine.walk_background": background,
         "segment.network": "deeplabv2",
     }
-    pipeline = Pipeline(job.store, experiment("sipe", preset="scenes", changes=changes))
+    pipeline = Execution.of(job.store, experiment("sipe", preset="scenes", changes=changes))
     assert ("sipe-irn" in pipeline.own) is background
-    (cut,) = [s.stage for s in pipeline.steps if s.stage.title.startswith("sipe-irn seeds")]
+    (cut,) = [s.stage for s in pipeline.plan.steps if s.stage.title.startswith("sipe-irn seeds")]
     assert ("scores" in cut.inputs) is not background
-    walked = pipeline.maps["sipe-irn"]["train"].config
+    walked = pipeline.plan.maps[named("sipe-irn")]["train"].config
     assert walked.get("background", False) is background
 
 
 def test_a_refined_experiment_is_not_held_by_another(job: Any) -> None:
     """The run of lpcam holds cam's class maps, but not cam's refined ones."""
 
-    def of(method: str, kind: str, threshold: float | None = None) -> Pipeline:
+    def of(method: str, kind: str, threshold: float | None = None) -> Execution:
         changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
         changes |= {"refine.kind": kind, "refine.threshold": threshold}
-        return Pipeline(job.store, experiment(method, preset="scenes", changes=changes))
+        return Execution.of(job.store, experiment(method, preset="scenes", changes=changes))
 
     assert of("lpcam", "").holds(of("cam", ""))
     for kind in ("irn", "crf"):
@@ -264,23 +267,23 @@ def test_a_refined_experiment_is_not_held_by_another(job: Any) -> None:
     ("field", "names"),
     [
         ("lpcam.tau", {"cam", "lpcam"}),
-        ("refine.beta", {"cam", "lpcam", "lpcam-irn"}),
-        ("segment.training.lr", {"cam", "lpcam", "lpcam-irn", "deeplabv2"}),
+        ("refine.beta", {"cam", "lpcam", "lpcam/irn"}),
+        ("segment.training.lr", {"cam", "lpcam", "lpcam/irn", "deeplabv2"}),
     ],
 )
 def test_a_trial_goes_as_far_as_its_space(
     chain: Any, job: Any, field: str, names: set[str]
 ) -> None:
-    sweep = Sweep(base=chain.experiment, space={field: [0.2, 0.3]})
-    trial = Pipeline(job.store, sweep.trial_experiment({field: 0.3}))
-    assert set(trial.scores) == names
-    assert list(trial.scores)[-1] in ("lpcam", "lpcam-irn", "deeplabv2")
-    assert all("train" in of for of in trial.scores.values())
+    sweep = Sweep(base=chain.plan.experiment, space={field: [0.2, 0.3]})
+    trial = Execution.of(job.store, sweep.trial_experiment({field: 0.3}))
+    assert set(map(str, trial.plan.scores)) == names
+    assert list(map(str, trial.plan.scores))[-1] in ("lpcam", "lpcam/irn", "deeplabv2")
+    assert all("train" in of for of in trial.plan.scores.values())
 
 
 def test_a_diverging_segmenter_stops_with_its_own_fields(job: Any) -> None:
     changes = {"segment.network": "deeplabv2", **FEW, "segment.training.lr": 1e12}
-    pipeline = Pipeline(job.store, replaced(job.experiment, changes))
+    pipeline = Execution.of(job.store, replaced(job.experiment, changes))
     with pytest.raises(InputError, match=r"deeplabv2 diverged.*segment\.training\.lr.*balanced"):
         pipeline.execute()
     assert not list((job.store.root / "training").glob("*.fault"))
@@ -298,7 +301,7 @@ def test_what_cannot_be_is_said_before_anything_runs(
     job: Any, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        Pipeline(job.store, replaced(job.experiment, changes))
+        Execution.of(job.store, replaced(job.experiment, changes))
 
 
 def test_an_image_that_kills_its_process_is_named_and_kept_unrefined(
@@ -346,7 +349,7 @@ def test_a_run_of_the_whole_chain_prints_all_its_scores(
     how = ["--refine", "irn", "--segment", "deeplabv2", "--store", str(job.store.root), "--quiet"]
     assert main(["run", "lpcam", *how, *sets]) == 0
     out = capsys.readouterr().out
-    for row in ("lpcam on train", "lpcam-irn on val", "deeplabv2 on val"):
+    for row in ("lpcam on train", "lpcam/irn on val", "deeplabv2 on val"):
         assert row in out
     assert "deeplabv2 on train" not in out
     store = ["--store", str(job.store.root)]
@@ -371,9 +374,9 @@ def test_what_is_exported_is_imported_with_the_same_scores(
     assert main(words) == 0
     assert "already there" in capsys.readouterr().out
     wanted = replaced(job.experiment, {"imported": name, "scoring.splits": ("val",)})
-    pipeline = Pipeline(job.store, wanted)
+    pipeline = Execution.of(job.store, wanted)
     pipeline.execute()
-    assert pipeline.network is None
+    assert pipeline.plan.network is None
     found, before = pipeline.read_scores()[name]["val"], chain.read_scores()[what]["val"]
     best = before.value if kind == "png" else max(before.miou)
     assert found.value == pytest.approx(best, abs=0.03 if kind == "drs" else 0.01)
@@ -400,10 +403,10 @@ def test_imports_must_fit_the_data_set(
 def test_a_segmenter_is_tested_at_several_scales(chain: Any, tmp_path: Path) -> None:
     def tested(*scales: float, **more: Any) -> Any:
         changes = {"segment.test_scales": scales, **more}
-        return Pipeline(chain.store, replaced(chain.experiment, changes))
+        return Execution.of(chain.store, replaced(chain.plan.experiment, changes))
 
     def key(pipeline: Any) -> str:
-        return str(pipeline.labels["deeplabv2"]["val"].key)
+        return str(pipeline.plan.labels[named("deeplabv2")]["val"].key)
 
     assert key(tested()) == key(chain)
     assert key(tested(1.0, 0.5)) == key(tested(0.5, 1.0))
@@ -411,28 +414,36 @@ def test_a_segmenter_is_tested_at_several_scales(chain: Any, tmp_path: Path) -> 
     assert [s.name for s in several.missing()] == ["labels", "scores"]
     smooth = tested(0.5, 1.0, **{"segment.crf": "deeplab"})
     smooth.execute()
-    assert smooth.read_scores()["deeplabv2"]["val"].n == 16
+    assert smooth.read_scores()[named("deeplabv2")]["val"].n == 16
     found = []
     for pipeline in (chain, several):
-        step = segment.predicted(pipeline.context, pipeline.segmenter, "val", "probabilities")
+        step = segment.predicted(
+            pipeline.plan.context, pipeline.plan.segmenter, "val", "probabilities"
+        )
         folder = tmp_path / str(len(found))
         folder.mkdir()
         step.compute(folder)
         found.append([m.planes for m in class_maps.read(sorted(folder.iterdir()))])
     assert all(np.abs(a - b).max() > 0 for a, b in zip(*found, strict=True))
-    coarse = [segment.predicted(p.context, p.segmenter, "val", "coarse") for p in (chain, several)]
+    coarse = [
+        segment.predicted(p.plan.context, p.plan.segmenter, "val", "coarse")
+        for p in (chain, several)
+    ]
     assert coarse[0].stage.key == coarse[1].stage.key
 
 
 def test_a_segmenter_that_knows_the_labels_says_so(job: Any, monkeypatch: Any) -> None:
     plain = replaced(job.experiment, {"segment.network": "deeplabv2"})
     known = replaced(plain, {"segment.known": True})
-    before, after = Pipeline(job.store, plain), Pipeline(job.store, known)
-    assert after.segmenter.key == before.segmenter.key
-    (one,), (other,) = before.labels["deeplabv2"].values(), after.labels["deeplabv2-known"].values()
+    before, after = Execution.of(job.store, plain), Execution.of(job.store, known)
+    assert after.plan.segmenter.key == before.plan.segmenter.key
+    (one,), (other,) = (
+        before.plan.labels[named("deeplabv2")].values(),
+        after.plan.labels[named("deeplabv2-known")].values(),
+    )
     assert one.key != other.key
-    assert "deeplabv2-known" in after.scores
+    assert "deeplabv2-known" in after.plan.scores
     monkeypatch.setattr(segment, "_labels", lambda piece: [{"labels": []}])
     with pytest.raises(InputError, match=r"no image of val has a label.*segment\.known"):
-        Pipeline(job.store, known)
-    Pipeline(job.store, plain)
+        Execution.of(job.store, known)
+    Execution.of(job.store, plain)

@@ -11,13 +11,14 @@ from wsss.platform import asked, datasets
 from wsss.platform.cli import main, parser
 from wsss.platform.data import class_maps, shards
 from wsss.platform.errors import InputError
+from wsss.platform.execution import Execution
 from wsss.platform.experiment import experiment
-from wsss.platform.pipeline import Pipeline
 from wsss.platform.recording import ended_run
-from wsss.platform.runs import write_json
+from wsss.platform.runs import ResultId, write_json
 from wsss.platform.trial import Sweep, cost
 
 pytestmark = pytest.mark.cluster
+named = ResultId.parse
 
 SAME = {
     "training.epochs": 2,
@@ -34,47 +35,57 @@ def wanted(**changes: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def hosted(job: Any) -> Any:
-    pipeline = Pipeline(job.store, wanted())
+    pipeline = Execution.of(job.store, wanted())
     pipeline.execute()
     return pipeline
 
 
 def test_one_report_holds_the_host_and_what_it_became(hosted: Any) -> None:
     scores = hosted.read_scores()
-    assert list(scores) == ["host-cam", "host-lpcam", "host-deeplabv2", "psdpm"]
-    assert scores["psdpm"]["val"].threshold_from == "train"
+    assert list(map(str, scores)) == [
+        "baseline:cam",
+        "baseline:lpcam",
+        "baseline:lpcam/deeplabv2",
+        "psdpm",
+    ]
+    assert scores[named("psdpm")]["val"].threshold_from == "train"
     record = ended_run(hosted, "a", "", "", 0.0)
     assert record.method == "psdpm"
-    assert set(record.maps) == {"host-cam", "host-lpcam", "psdpm"}
-    assert set(record.labels) == {"host-deeplabv2"}
+    assert set(map(str, record.maps)) == {"baseline:cam", "baseline:lpcam", "psdpm"}
+    assert set(map(str, record.labels)) == {"baseline:lpcam/deeplabv2"}
 
 
 def test_the_refinement_is_for_the_host_and_for_what_it_became(job: Any) -> None:
-    pipeline = Pipeline(job.store, wanted(**{"refine.kind": "irn"}))
-    assert list(pipeline.of_host.scores) == ["cam", "lpcam", "lpcam-irn", "deeplabv2"]
-    assert list(pipeline.scores) == ["psdpm", "psdpm-irn"]
-    titles = [step.stage.title for step in pipeline.steps]
+    pipeline = Execution.of(job.store, wanted(**{"refine.kind": "irn"}))
+    assert list(map(str, pipeline.plan.baseline.plan.scores)) == [
+        "cam",
+        "lpcam",
+        "lpcam/irn",
+        "deeplabv2",
+    ]
+    assert list(map(str, pipeline.plan.scores)) == ["psdpm", "psdpm/irn"]
+    titles = [step.stage.title for step in pipeline.plan.steps]
     assert len(set(titles)) == len(titles)
-    assert titles.index("train deeplabv2 on lpcam-irn of train") < titles.index(
+    assert titles.index("train deeplabv2 on lpcam/irn of train") < titles.index(
         "train psdpm, small"
     )
 
 
-def walks(pipeline: Pipeline) -> dict[str, str]:
+def walks(pipeline: Execution) -> dict[str, str]:
     """Which boundary network each walk keeps to, by title."""
-    stages = [step.stage for step in pipeline.steps if "boundaries" in step.stage.inputs]
+    stages = [step.stage for step in pipeline.plan.steps if "boundaries" in step.stage.inputs]
     return {stage.title: stage.inputs["boundaries"] for stage in stages}
 
 
 def test_the_walk_keeps_to_the_boundaries_that_are_wanted(job: Any) -> None:
-    own = Pipeline(job.store, wanted(**{"refine.kind": "irn"}))
-    of_host = Pipeline(job.store, wanted(**{"refine.kind": "irn", "refine.boundaries": "host"}))
+    own = Execution.of(job.store, wanted(**{"refine.kind": "irn"}))
+    of_host = Execution.of(job.store, wanted(**{"refine.kind": "irn", "refine.boundaries": "host"}))
     title, hosts = "psdpm propagated, val", "lpcam propagated, val"
     assert walks(own)[title] != walks(own)[hosts]
     assert walks(of_host)[title] == walks(of_host)[hosts] == walks(own)[hosts]
-    trained = [s.stage.title for s in of_host.steps if s.stage.title.startswith("train bound")]
+    trained = [s.stage.title for s in of_host.plan.steps if s.stage.title.startswith("train bound")]
     assert trained == ["train boundaries from lpcam"]
-    order = [step.stage.title for step in of_host.steps]
+    order = [step.stage.title for step in of_host.plan.steps]
     assert order.index(trained[0]) < order.index(title)
 
 
@@ -87,8 +98,10 @@ def test_boundaries_are_learnt_where_the_host_has_none_that_fit(
     job: Any, changes: dict[str, Any]
 ) -> None:
     wants = {"refine.kind": "irn", "refine.boundaries": "host", **changes}
-    found = Pipeline(job.store, wanted(**wants))
-    (own,) = [s.stage.key for s in found.steps if s.stage.title == "train boundaries from psdpm"]
+    found = Execution.of(job.store, wanted(**wants))
+    (own,) = [
+        s.stage.key for s in found.plan.steps if s.stage.title == "train boundaries from psdpm"
+    ]
     assert walks(found)["psdpm propagated, val"] == own
 
 
@@ -98,8 +111,8 @@ def test_what_nothing_learns_from_is_not_walked(
 ) -> None:
     """Borrowed boundaries need no maps of the split that own ones are learnt from."""
     wants = {"refine.kind": "irn", "refine.boundaries": boundaries, "scoring.splits": ("val",)}
-    found = Pipeline(job.store, wanted(**wants))
-    titles = {step.stage.title for step in found.steps}
+    found = Execution.of(job.store, wanted(**wants))
+    titles = {step.stage.title for step in found.plan.steps}
     assert {s for s in ("train", "val") if f"psdpm propagated, {s}" in titles} == walked
 
 
@@ -109,23 +122,23 @@ def test_psdpm_borrows_boundaries_by_default() -> None:
 
 
 def test_the_host_is_the_one_that_was_there(hosted: Any, job: Any) -> None:
-    assert hosted.of_host.network.key == job.pipeline.network.key
+    assert hosted.plan.baseline.plan.network.key == job.pipeline.plan.network.key
     before, after = job.pipeline.read_scores(), hosted.read_scores()
     for name, of in before.items():
         assert {s: v.value for s, v in of.items()} == {
             s: after[f"host-{name}"][s].value for s in of
         }
-    assert not Pipeline(job.store, wanted()).missing()
+    assert not Execution.of(job.store, wanted()).missing()
 
 
 def test_the_segmenter_says_probabilities_of_what_is_learnt(hosted: Any, job: Any) -> None:
     (key,) = [
         step.stage.key
-        for step in hosted.steps
+        for step in hosted.plan.steps
         if step.stage.title == "deeplabv2 probabilities on train"
     ]
     seen = 0
-    for piece in datasets.slices(hosted.shards, "train"):
+    for piece in datasets.slices(hosted.plan.context.shards, "train"):
         rows = shards.read(piece, ("id", "height", "width"))
         found = class_maps.read([job.store.folder("maps", key) / f"{piece.name}.parquet"])
         for row, maps in zip(rows, found, strict=True):
@@ -138,7 +151,7 @@ def test_the_segmenter_says_probabilities_of_what_is_learnt(hosted: Any, job: An
 
 
 def test_another_weight_of_the_loss_asks_for_no_other_host(hosted: Any, job: Any) -> None:
-    other = Pipeline(job.store, wanted(**{"psdpm.weight": 2.0}))
+    other = Execution.of(job.store, wanted(**{"psdpm.weight": 2.0}))
     assert {stage.name for stage in other.missing()} == {"network", "maps", "scores"}
     trained = [s.title for s in other.missing() if s.name == "network"]
     assert trained == ["train psdpm, small"]
@@ -148,7 +161,7 @@ def test_probabilities_of_others_are_a_host(
     hosted: Any, job: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = np.random.default_rng(0)
-    for piece in datasets.slices(hosted.shards, "train"):
+    for piece in datasets.slices(hosted.plan.context.shards, "train"):
         for row in shards.read(piece, ("id", "height", "width")):
             grid = (-(-row["height"] // 8), -(-row["width"] // 8))
             scores = rng.normal(size=(1, 7, *grid)).astype(np.float32)
@@ -156,12 +169,12 @@ def test_probabilities_of_others_are_a_host(
     store = ["--store", str(job.store.root)]
     words = ["import", "msc-seg", str(tmp_path), "--data", "scenes", "--name", "others"]
     assert main([*words, "--splits", "train", *store]) == 0
-    pipeline = Pipeline(job.store, wanted(host="others"))
-    assert pipeline.of_host is None
+    pipeline = Execution.of(job.store, wanted(host="others"))
+    assert pipeline.plan.baseline is None
     assert next(s.title for s in pipeline.missing()) == "train psdpm, small"
-    (found,) = (s.stage for s in pipeline.steps if s.stage.title == "import others, train")
-    assert pipeline.network.inputs["probabilities"] == found.key
-    assert list(pipeline.scores) == ["psdpm"]
+    (found,) = (s.stage for s in pipeline.plan.steps if s.stage.title == "import others, train")
+    assert pipeline.plan.network.inputs["probabilities"] == found.key
+    assert list(map(str, pipeline.plan.scores)) == ["psdpm"]
 
 
 def test_class_maps_of_others_are_a_host_too(hosted: Any, job: Any, tmp_path: Path) -> None:
@@ -169,30 +182,30 @@ def test_class_maps_of_others_are_a_host_too(hosted: Any, job: Any, tmp_path: Pa
     write_json(job.store.root / "runs" / "h" / "run.json", ended_run(hosted, "h", "", "", 0.0))
     for split in ("train", "val"):
         out = str(tmp_path / split)
-        words = ["export", out, "--run", "h", "--to", "irn", "--what", "host-lpcam"]
+        words = ["export", out, "--run", "h", "--to", "irn", "--what", "baseline:lpcam"]
         assert main([*words, "--split", split, *store]) == 0
     for path in (tmp_path / "val").iterdir():
         path.rename(tmp_path / "train" / path.name)
     words = ["import", "irn", str(tmp_path / "train"), "--data", "scenes", "--name", "imported"]
     assert main([*words, *store]) == 0
-    pipeline = Pipeline(job.store, wanted(host="imported"))
-    assert list(pipeline.scores) == ["psdpm"]
-    assert list(pipeline.of_host.scores) == ["imported", "deeplabv2"]
+    pipeline = Execution.of(job.store, wanted(host="imported"))
+    assert list(map(str, pipeline.plan.scores)) == ["psdpm"]
+    assert list(map(str, pipeline.plan.baseline.plan.scores)) == ["imported", "deeplabv2"]
     assert "network" in {s.name for s in pipeline.missing()}
     wants = {"imported": "imported", "refine.kind": "irn", "refine.boundaries": "host"}
-    alone = Pipeline(job.store, wanted(**wants))  # in place of psdpm's maps: no host is asked
-    assert "train boundaries from imported" in {step.stage.title for step in alone.steps}
+    alone = Execution.of(job.store, wanted(**wants))  # in place of psdpm's maps: no host is asked
+    assert "train boundaries from imported" in {step.stage.title for step in alone.plan.steps}
 
 
 def test_a_trial_has_the_host_of_the_run(job: Any) -> None:
     """Nothing of the host changes with the space, nor with the split of the objective."""
     base = wanted(**{"refine.kind": "irn", "segment.network": "upernet"})
     sweep = Sweep(base=base, space={"psdpm.weight": [1.0, 2.0]}, split="val")
-    trial = Pipeline(job.store, sweep.trial_experiment({"psdpm.weight": 1.0}))
-    run = Pipeline(job.store, base)
-    assert trial.network.key == run.network.key
-    assert list(trial.scores) == ["psdpm"]
-    assert list(run.scores) == ["psdpm", "psdpm-irn", "upernet"]
+    trial = Execution.of(job.store, sweep.trial_experiment({"psdpm.weight": 1.0}))
+    run = Execution.of(job.store, base)
+    assert trial.plan.network.key == run.plan.network.key
+    assert list(map(str, trial.plan.scores)) == ["psdpm"]
+    assert list(map(str, run.plan.scores)) == ["psdpm", "psdpm/irn", "upernet"]
 
 
 def test_repeats_have_other_seeds_the_host_too(job: Any) -> None:
@@ -200,7 +213,7 @@ def test_repeats_have_other_seeds_the_host_too(job: Any) -> None:
     assert list(sweep.seeds) == [5, 6]
     trial = sweep.trial_experiment({"psdpm.weight": 2.0}, 6)
     assert (trial.seed, trial.host.seed) == (6, 6)
-    one, two = (sweep.key(Pipeline(job.store, sweep.trial_experiment({}, s))) for s in (5, 6))
+    one, two = (sweep.key(Execution.of(job.store, sweep.trial_experiment({}, s))) for s in (5, 6))
     assert one != two
     missing = cost(job.store, sweep).missing
     assert (missing["network"], missing["segmenter"]) == (2 + 4, 2)  # hosts first
@@ -215,7 +228,7 @@ def test_a_host_has_its_own_preset_and_options() -> None:
     )
     alone = experiment("lpcam", preset="release")
     assert made.host.refine == alone.refine
-    assert made.host.network == alone.network
+    assert made.host.network == alone.plan.network
     assert made.host.settings["lpcam"].tau == 0.2
     assert (made.host.training.epochs, made.training.epochs) == (3, 32)
     assert made.host.training.lr == made.training.lr == 0.5
@@ -275,7 +288,7 @@ def test_a_host_that_cannot_be_is_said_before_anything_runs(
     job: Any, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        Pipeline(job.store, wanted(**changes))
+        Execution.of(job.store, wanted(**changes))
 
 
 def test_a_host_is_for_methods_that_learn_from_one(

@@ -16,22 +16,24 @@ from wsss.platform.data.images import decode_image, decode_mask
 from wsss.platform.data.scenes import Scenes
 from wsss.platform.data.transforms import Crop, normalized, resized
 from wsss.platform.errors import InputError
+from wsss.platform.execution import Execution
 from wsss.platform.experiment import experiment
 from wsss.platform.method import PrototypeMethod
 from wsss.platform.metrics import ConfusionMatrix
 from wsss.platform.ops.maps import best_class, grid_size, merge_scales, normalize
 from wsss.platform.options import replaced
-from wsss.platform.pipeline import Pipeline
 from wsss.platform.progress import Silent
+from wsss.platform.runs import ResultId
 from wsss.platform.stages import clustering, losses, maps, score, stream
 from wsss.platform.stages.trainer import Job, Trainer, run_epochs
 from wsss.platform.store import Store
 
 pytestmark = pytest.mark.cluster
+named = ResultId.parse
 
 
 def rows_of(job: Any, split: str) -> dict[str, dict[str, Any]]:
-    pieces = shards.slices(job.pipeline.shards, split)
+    pieces = shards.slices(job.pipeline.plan.context.shards, split)
     return {r["id"]: r for p in pieces for r in shards.read(p, shards.SCHEMA.names)}
 
 
@@ -55,34 +57,37 @@ def test_scores_cover_both_localizers_and_splits(job: Any) -> None:
 
 
 def test_nothing_runs_twice(job: Any) -> None:
-    again = Pipeline(job.store, job.experiment)
+    again = Execution.of(job.store, job.experiment)
     assert not again.missing()
     again.execute()
     assert all(record.cached for _, record in again.done.values())
 
 
 def test_thresholds_of_a_localizer_train_nothing_again(job: Any) -> None:
-    other = Pipeline(job.store, replaced(job.experiment, {"lpcam.mu_f": 0.6}))
+    other = Execution.of(job.store, replaced(job.experiment, {"lpcam.mu_f": 0.6}))
     assert {s.name for s in other.missing()} == {"maps", "scores"}
 
 
 def test_cam_has_the_network_of_lpcam(job: Any) -> None:
     changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
-    plain = Pipeline(job.store, experiment("cam", preset="scenes", changes=changes))
-    assert plain.network.key == job.pipeline.network.key
+    plain = Execution.of(job.store, experiment("cam", preset="scenes", changes=changes))
+    assert plain.plan.network.key == job.pipeline.plan.network.key
 
 
 def test_maps_from_kept_features_equal_the_networks(job: Any) -> None:
-    method = job.pipeline.localizer
+    method = job.pipeline.plan.localizer
     assert isinstance(method, PrototypeMethod)
     network = maps.load_network(
-        job.experiment.network, method, 6, artefact(job, job.pipeline.network).path("network.pt")
+        job.experiment.network,
+        method,
+        6,
+        artefact(job, job.pipeline.plan.network).path("network.pt"),
     )
-    chosen = job.pipeline.chosen["val"]
+    chosen = job.pipeline.plan.chosen["val"]
     centers = clustering.read_centers(artefact(job, chosen.centers).path("centers.npz"))
     method.fit(centers, network.class_weights.detach())
     rows = rows_of(job, "val")
-    stored = artefact(job, job.pipeline.maps["lpcam"]["val"]).files(".parquet")
+    stored = artefact(job, job.pipeline.plan.maps[named("lpcam")]["val"]).files(".parquet")
     for found in list(class_maps.read(stored))[:4]:
         row = rows[found.id]
         image = decode_image(row["image"], row["id"])
@@ -100,7 +105,7 @@ def test_maps_from_kept_features_equal_the_networks(job: Any) -> None:
 def test_class_maps_are_of_the_labels(job: Any) -> None:
     rows = rows_of(job, "train")
     for name in ("cam", "lpcam"):
-        stored = artefact(job, job.pipeline.maps[name]["train"]).files(".parquet")
+        stored = artefact(job, job.pipeline.plan.maps[name]["train"]).files(".parquet")
         found = {m.id: m for m in class_maps.read(stored)}
         assert set(found) == set(rows)
         for id, m in found.items():
@@ -109,7 +114,7 @@ def test_class_maps_are_of_the_labels(job: Any) -> None:
 
 def test_clustering_does_not_depend_on_the_number_of_workers(job: Any) -> None:
     files = [str(p) for p in artefact(job, job.pipeline.host_maps["train"]).files(".npy")]
-    how = replace(job.pipeline.localizer.clustering, clusters=5)
+    how = replace(job.pipeline.plan.localizer.clustering, clusters=5)
     one = clustering.run(files, how, seed=3, workers=1, limit=1 << 30)
     three = clustering.run(files, how, seed=3, workers=3, limit=0)
     assert one.keys() == three.keys()
@@ -130,7 +135,7 @@ def test_a_clustering_keeps_what_it_may(
 
     monkeypatch.setattr(clustering, "Holders", Recorded)
     told = replace(job.experiment.views, kept_gib=0.25)
-    steps = Pipeline(job.store, replace(job.experiment, views=told)).steps
+    steps = Execution.of(job.store, replace(job.experiment, views=told)).steps
     (step,) = (s for s in steps if s.stage.name == "centers")
     assert step.stage.key == artefact(job, step.stage).key
     step.compute(tmp_path)
@@ -139,8 +144,8 @@ def test_a_clustering_keeps_what_it_may(
 
 def test_scores_equal_the_slow_way(job: Any) -> None:
     rows = rows_of(job, "val")
-    stored = artefact(job, job.pipeline.maps["cam"]["val"]).files(".parquet")
-    found = job.pipeline.read_scores()["cam"]["val"]
+    stored = artefact(job, job.pipeline.plan.maps[named("cam")]["val"]).files(".parquet")
+    found = job.pipeline.read_scores()[named("cam")]["val"]
     for at in (0, 30, 77):
         matrix = ConfusionMatrix(7)
         for m in class_maps.read(stored):
@@ -151,8 +156,10 @@ def test_scores_equal_the_slow_way(job: Any) -> None:
 
 
 def test_a_missing_map_is_an_error(job: Any, tmp_path: Path) -> None:
-    piece = shards.slices(job.pipeline.shards, "val")[0]
-    source = artefact(job, job.pipeline.maps["cam"]["val"]).path(f"{piece.name}.parquet")
+    piece = shards.slices(job.pipeline.plan.context.shards, "val")[0]
+    source = artefact(job, job.pipeline.plan.maps[named("cam")]["val"]).path(
+        f"{piece.name}.parquet"
+    )
     rows = list(class_maps.read([source]))
     class_maps.write(tmp_path / "short.parquet", rows[1:])
     with pytest.raises(InputError, match=f"{rows[0].id} has no class maps"):
@@ -178,7 +185,7 @@ def test_resumed_training_has_the_same_losses(job: Any, tmp_path: Path) -> None:
         network=e.network,
         training=replace(e.training, epochs=2),
         classes=6,
-        slices=tuple(shards.slices(job.pipeline.shards, "train")),
+        slices=tuple(shards.slices(job.pipeline.plan.context.shards, "train")),
         seed=1,
         metrics=str(tmp_path / "metrics.jsonl"),
     )
@@ -202,7 +209,7 @@ def test_resumed_training_has_the_same_losses(job: Any, tmp_path: Path) -> None:
 
 
 def test_two_workers_stream_disjoint_halves(job: Any) -> None:
-    pieces = tuple(shards.slices(job.pipeline.shards, "train"))
+    pieces = tuple(shards.slices(job.pipeline.plan.context.shards, "train"))
     seen = []
     for rank in (0, 1):
         plan = stream.Plan(
@@ -222,8 +229,8 @@ def test_two_workers_stream_disjoint_halves(job: Any) -> None:
 
 def test_two_training_workers_finish(job: Any) -> None:
     training = replace(job.experiment.training, workers=2, epochs=1)
-    pipeline = Pipeline(job.store, replace(job.experiment, training=training, method="cam"))
-    step = pipeline.steps[0]
+    pipeline = Execution.of(job.store, replace(job.experiment, training=training, method="cam"))
+    step = pipeline.plan.steps[0]
     found, cached = job.store.get(step.stage, step.compute)
     assert not cached
     assert found.about["workers"] == 2
@@ -258,49 +265,55 @@ def test_a_truncated_image_fails_the_job_and_leaves_nothing(
 
 
 def test_a_localizer_of_another_method_reads_the_trained_network(job: Any) -> None:
-    pipeline = Pipeline(job.store, replace(job.experiment, method="cam", localizer="sipe"))
+    pipeline = Execution.of(job.store, replace(job.experiment, method="cam", localizer="sipe"))
     pipeline.execute()
-    assert pipeline.network.key == job.pipeline.network.key
-    assert set(pipeline.maps) == {"cam", "sipe"}
-    found = pipeline.read_scores()["sipe"]
+    assert pipeline.plan.network.key == job.pipeline.plan.network.key
+    assert set(pipeline.plan.maps) == {"cam", "sipe"}
+    found = pipeline.read_scores()[named("sipe")]
     assert {s.threshold for s in found.values()} == {0.5}
-    rows = list(class_maps.read(job.store.open("maps", pipeline.maps["sipe"]["val"].key).files()))
+    rows = list(
+        class_maps.read(
+            job.store.open("maps", pipeline.plan.maps[named("sipe")]["val"].key).files()
+        )
+    )
     assert all(m.classes[0] == 0 and len(m.planes) == len(m.classes) for m in rows)
 
 
 def test_the_score_of_own_backgrounds_is_that_of_the_best_plane(job: Any) -> None:
     """The slow way: all planes at full size, the largest one, one confusion matrix."""
-    pipeline = Pipeline(job.store, replace(job.experiment, method="cam", localizer="sipe"))
+    pipeline = Execution.of(job.store, replace(job.experiment, method="cam", localizer="sipe"))
     pipeline.execute()
     masks = {
         r["id"]: decode_mask(r["mask"], r["id"])
-        for piece in datasets.slices(pipeline.shards, "val")
+        for piece in datasets.slices(pipeline.plan.context.shards, "val")
         for r in shards.read(piece, ("id", "mask"))
     }
     matrix = ConfusionMatrix(7)
-    for m in class_maps.read(job.store.open("maps", pipeline.maps["sipe"]["val"].key).files()):
+    for m in class_maps.read(
+        job.store.open("maps", pipeline.plan.maps[named("sipe")]["val"].key).files()
+    ):
         planes = torch.from_numpy(m.planes).float()[None]
         full = torch.nn.functional.interpolate(
             planes, (m.height, m.width), mode="bilinear", align_corners=False
         )[0]
         matrix.update(masks[m.id], np.asarray(m.classes)[full.argmax(0).numpy()])
     expected = matrix.mean_iou()
-    assert pipeline.read_scores()["sipe"]["val"].value == pytest.approx(expected, abs=1e-9)
+    assert pipeline.read_scores()[named("sipe")]["val"].value == pytest.approx(expected, abs=1e-9)
 
 
 def test_methods_trained_together_share_one_network(job: Any) -> None:
     changes = {"training.epochs": 1, "training.batch_size": 8, "views.scales": (1.0,)}
     both = experiment("sipe+cpal", localizer="lpcam", preset="scenes", changes=changes)
-    pipeline = Pipeline(job.store, both)
+    pipeline = Execution.of(job.store, both)
     pipeline.execute()
     lines = losses.read_metrics(
-        job.store.open("network", pipeline.network.key).path("metrics.jsonl")
+        job.store.open("network", pipeline.plan.network.key).path("metrics.jsonl")
     )
     assert {"classification", "consistency", "self"} <= set(lines[0])
     total = sum(lines[-1][k] for k in ("classification", "consistency", "self"))
     assert lines[-1]["loss"] == pytest.approx(total)
     assert set(pipeline.read_scores()) == {"sipe-cpal", "lpcam"}
-    second = Pipeline(job.store, replace(both, localizer="cpal"))
-    assert second.network.key == pipeline.network.key
+    second = Execution.of(job.store, replace(both, localizer="cpal"))
+    assert second.plan.network.key == pipeline.plan.network.key
     second.execute()
     assert set(second.read_scores()) == {"sipe-cpal", "cpal"}

@@ -16,13 +16,14 @@ from wsss.platform.ledger import Ledger, Plan
 from wsss.platform.live import PROGRESS, Recorded
 from wsss.platform.options import replaced
 from wsss.platform.progress import Silent
-from wsss.platform.runs import Trial, as_json
+from wsss.platform.runs import ResultId, Trial, as_json
 from wsss.platform.search import grid
 from wsss.platform.stages import cluster
 from wsss.platform.sweep import Asked, run
 from wsss.platform.trial import Sweep, cost
 
 pytestmark = pytest.mark.cluster
+named = ResultId.parse
 
 SPACE = {"lpcam.mu_f": [0.5, 0.7, 0.9], "lpcam.mu_b": [0.3, 0.5, 0.7, 0.9]}
 
@@ -214,7 +215,7 @@ def test_trainings_that_do_worse_are_stopped(job: Any, monkeypatch: pytest.Monke
 
 
 def test_a_training_with_a_rung_is_the_training_without(job: Any, tmp_path: Path) -> None:
-    plain_network = job.store.folder("network", job.pipeline.network.key)
+    plain_network = job.store.folder("network", job.pipeline.plan.network.key)
     aside = plain_network.rename(tmp_path / "network")
     unfinished = set((job.store.root / "training").iterdir())  # of other tests
     try:
@@ -227,7 +228,7 @@ def test_a_training_with_a_rung_is_the_training_without(job: Any, tmp_path: Path
         shutil.rmtree(plain_network, ignore_errors=True)
         aside.rename(plain_network)
     assert [epochs for epochs, _ in record.trials[0].rungs] == [1]
-    assert record.trials[0].value == job.pipeline.read_scores()["lpcam"]["train"].value
+    assert record.trials[0].value == job.pipeline.read_scores()[named("lpcam")]["train"].value
     assert set((job.store.root / "training").iterdir()) <= unfinished
 
 
