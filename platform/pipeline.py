@@ -35,6 +35,8 @@ class Plan:
         localizer: the method whose class maps the experiment is about.
         steps: all stages and how to compute them, each after those that it reads.
         maps, labels, scores: the stages of each result, by split.
+        final: the result that the experiment ends with: class maps, their refinement, or what a
+            segmenter predicts.
         needs_no_threshold: results with a background of their own, and labels.
         network, boundaries, segmenter: the stages that train; None where there is no such.
         beside: superpixels and probabilities that the classifier's training reads.
@@ -49,6 +51,7 @@ class Plan:
     maps: Mapping[ResultId, BySplit]
     labels: Mapping[ResultId, BySplit]
     scores: Mapping[ResultId, BySplit]
+    final: ResultId
     needs_no_threshold: frozenset[ResultId]
     network: Stage | None
     boundaries: Stage | None
@@ -136,6 +139,7 @@ class _Planner:
         named = together([e.made(name) for name in e.trained])
         self.trained = e.made(named.trains_as) if named.trains_as else named
         self.localizer = e.made(e.localizer) if e.localizer else named
+        self.final = self.subject
 
     def plan(self) -> Plan:
         e = self.experiment
@@ -155,6 +159,7 @@ class _Planner:
             maps=self.maps,
             labels=self.labels,
             scores=self.scores,
+            final=self.final,
             needs_no_threshold=frozenset(self._own() | set(self.labels)),
             network=self.network,
             boundaries=self.boundaries,
@@ -335,6 +340,7 @@ class _Planner:
                 for s in dict.fromkeys(splits)
             }
             self._score(id, self.labels[id])
+            self.final = id
         if e.segment.network:
             self._segmenter_on_seeds(seeds, crf, level)
 
@@ -346,6 +352,7 @@ class _Planner:
         maps = {s: self._add(refine.walked(context, seeds, network, s)) for s in self.splits}
         self.maps[id] = maps
         self._score(id, maps)
+        self.final = id
         scored = self.scores[id][e.scoring.splits[0]]
         return refine.Seeds(id=id, maps=maps, scored=scored, own=id in self._own())
 
@@ -399,6 +406,7 @@ class _Planner:
         has_masks = self.catalog.has_masks
         scored = [s for s in splits if s in e.scoring.splits or has_masks(context.shards, s)]
         self._score(id, self.labels[id], scored)
+        self.final = id
 
     def _predicted(self, network: Stage, split: str) -> Stage:
         """The segmenter's labels of a split, after DenseCRF if the experiment has it."""

@@ -58,7 +58,7 @@ if part == "first":
 pipeline = Execution.of(store, experiment("cam", preset="scenes", changes=changes))
 if part == "first":
     trial.rung(store, pipeline, "val", 1, True)
-    path = pipeline.context.home(pipeline.plan.network).with_suffix(".jsonl")
+    path = pipeline.runtime.home(pipeline.plan.network).with_suffix(".jsonl")
     print("metrics", places.read(path).decode())
 else:
     pipeline.execute(before=pipeline.plan.maps[named("cam")]["train"])
@@ -107,7 +107,7 @@ def test_the_main_job_in_a_bucket(bucket: str, tmp_path: Path) -> None:
     assert "2 of 2 trials" in out
     assert "damaged" not in out
     run = read_run(store.root / "runs" / "first" / "run.json")
-    assert run.plan.scores[named("lpcam-crf")]["val"].n == 16
+    assert run.scores[named("lpcam/crf")]["val"].n == 16
     sweep = read_sweep(store.root / "sweeps" / "some" / "sweep.json")
     assert sweep.best is not None
     assert (tmp_path / "report" / "index.html").is_file()

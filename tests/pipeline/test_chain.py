@@ -27,6 +27,7 @@ from wsss.platform.runs import FIXED, OWN, ResultId, write_json
 from wsss.platform.stages import labels
 from wsss.platform.stages.labels import Cut
 from wsss.platform.steps import segment
+from wsss.platform.steps.context import Catalog
 from wsss.platform.store import Store
 from wsss.platform.text import score_table
 from wsss.platform.trial import Sweep
@@ -56,15 +57,15 @@ def targets_of(pipeline: Any, split: str) -> dict[str, Any]:
 
 def test_each_stage_is_scored_on_its_own_split(chain: Any) -> None:
     scores = chain.read_scores()
-    assert {name: set(of) for name, of in scores.items()} == {
+    assert {str(id): set(of) for id, of in scores.items()} == {
         "cam": {"train", "val"},
         "lpcam": {"train", "val"},
         "lpcam/irn": {"train", "val"},
-        "deeplabv2": {"val"},
+        "lpcam/irn/deeplabv2": {"val"},
     }
     assert scores[named("lpcam/irn")]["val"].threshold_from == "train"
-    assert scores[named("deeplabv2")]["val"].threshold_from == OWN
-    assert 0 <= scores[named("deeplabv2")]["val"].boundary <= 1
+    assert scores[named("lpcam/irn/deeplabv2")]["val"].threshold_from == OWN
+    assert 0 <= scores[named("lpcam/irn/deeplabv2")]["val"].boundary <= 1
 
 
 def test_seeds_are_those_of_the_run_without_refinement(chain: Any, job: Any) -> None:
@@ -74,13 +75,13 @@ def test_seeds_are_those_of_the_run_without_refinement(chain: Any, job: Any) -> 
 
 
 def test_the_score_of_predictions_is_that_of_one_matrix(chain: Any, job: Any) -> None:
-    found = job.store.open("labels", chain.plan.labels[named("deeplabv2")]["val"].key)
+    found = job.store.open("labels", chain.plan.labels[named("lpcam/irn/deeplabv2")]["val"].key)
     rows = {k: v for path in found.files(".parquet") for k, v in planes.read(path).items()}
     matrix = ConfusionMatrix(7)
     for id, target in targets_of(chain, "val").items():
         assert rows[id].shape == target.shape
         matrix.update(target, rows[id])
-    score = chain.read_scores()[named("deeplabv2")]["val"]
+    score = chain.read_scores()[named("lpcam/irn/deeplabv2")]["val"]
     assert score.value == pytest.approx(matrix.mean_iou(), abs=1e-12)
 
 
@@ -113,13 +114,13 @@ def test_a_segmenter_is_scored_where_it_predicts(chain: Any) -> None:
     other = Execution.of(chain.store, replaced(chain.plan.experiment, changes))
     assert not other.missing()
     other.execute()
-    assert {k: set(of) for k, of in other.read_scores().items()} == {
+    assert {str(k): set(of) for k, of in other.read_scores().items()} == {
         "cam": {"train"},
         "lpcam": {"train"},
         "lpcam/irn": {"train"},
-        "deeplabv2": {"val"},
+        "lpcam/irn/deeplabv2": {"val"},
     }
-    assert "deeplabv2 on val (n=16)" in score_table([ended_run(other, "a", "", "", 0.0)])
+    assert "lpcam/irn/deeplabv2 on val (n=16)" in score_table([ended_run(other, "a", "", "", 0.0)])
 
 
 def test_nothing_of_the_chain_runs_twice(chain: Any, job: Any) -> None:
@@ -156,7 +157,7 @@ def test_true_masks_are_an_upper_bound_that_says_so(job: Any) -> None:
     changes = {"refine.kind": "masks", "segment.network": "deeplabv2", **FEW}
     pipeline = Execution.of(job.store, replaced(job.experiment, changes))
     (step,) = [s for s in pipeline.plan.steps if s.stage.config.get("masks")]
-    found, _ = job.store.get(step.stage, step.compute)
+    found, _ = pipeline.compute(step)
     assert "upper bound" in step.stage.title
     assert set(map(str, pipeline.plan.scores)) == {"cam", "lpcam", "lpcam/masks/deeplabv2"}
     assert any(
@@ -240,27 +241,27 @@ def test_a_background_that_walks_needs_no_threshold(job: Any, background: bool) 
         "segment.network": "deeplabv2",
     }
     pipeline = Execution.of(job.store, experiment("sipe", preset="scenes", changes=changes))
-    assert ("sipe-irn" in pipeline.own) is background
-    (cut,) = [s.stage for s in pipeline.plan.steps if s.stage.title.startswith("sipe-irn seeds")]
+    assert (named("sipe/irn") in pipeline.plan.needs_no_threshold) is background
+    (cut,) = [s.stage for s in pipeline.plan.steps if s.stage.title.startswith("sipe/irn seeds")]
     assert ("scores" in cut.inputs) is not background
-    walked = pipeline.plan.maps[named("sipe-irn")]["train"].config
+    walked = pipeline.plan.maps[named("sipe/irn")]["train"].config
     assert walked.get("background", False) is background
 
 
 def test_a_refined_experiment_is_not_held_by_another(job: Any) -> None:
     """The run of lpcam holds cam's class maps, but not cam's refined ones."""
 
-    def of(method: str, kind: str, threshold: float | None = None) -> Execution:
+    def of(method: str, kind: str, threshold: float | None = None) -> Any:
         changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
         changes |= {"refine.kind": kind, "refine.threshold": threshold}
-        return Execution.of(job.store, experiment(method, preset="scenes", changes=changes))
+        return Execution.of(job.store, experiment(method, preset="scenes", changes=changes)).plan
 
-    assert of("lpcam", "").holds(of("cam", ""))
+    assert of("lpcam", "").covers(of("cam", ""))
     for kind in ("irn", "crf"):
-        assert not of("lpcam", kind).holds(of("cam", kind))
-        assert of("lpcam", kind).holds(of("cam", ""))
-    assert not of("cam", "").holds(of("lpcam", ""))
-    assert not of("lpcam", "", 0.4).holds(of("cam", "", 0.4)), "it has cam's at their best one"
+        assert not of("lpcam", kind).covers(of("cam", kind))
+        assert of("lpcam", kind).covers(of("cam", ""))
+    assert not of("cam", "").covers(of("lpcam", ""))
+    assert not of("lpcam", "", 0.4).covers(of("cam", "", 0.4)), "it has cam's at their best one"
 
 
 @pytest.mark.parametrize(
@@ -268,7 +269,7 @@ def test_a_refined_experiment_is_not_held_by_another(job: Any) -> None:
     [
         ("lpcam.tau", {"cam", "lpcam"}),
         ("refine.beta", {"cam", "lpcam", "lpcam/irn"}),
-        ("segment.training.lr", {"cam", "lpcam", "lpcam/irn", "deeplabv2"}),
+        ("segment.training.lr", {"cam", "lpcam", "lpcam/irn", "lpcam/irn/deeplabv2"}),
     ],
 )
 def test_a_trial_goes_as_far_as_its_space(
@@ -277,7 +278,7 @@ def test_a_trial_goes_as_far_as_its_space(
     sweep = Sweep(base=chain.plan.experiment, space={field: [0.2, 0.3]})
     trial = Execution.of(job.store, sweep.trial_experiment({field: 0.3}))
     assert set(map(str, trial.plan.scores)) == names
-    assert list(map(str, trial.plan.scores))[-1] in ("lpcam", "lpcam/irn", "deeplabv2")
+    assert str(trial.plan.final) in ("lpcam", "lpcam/irn", "lpcam/irn/deeplabv2")
     assert all("train" in of for of in trial.plan.scores.values())
 
 
@@ -349,7 +350,7 @@ def test_a_run_of_the_whole_chain_prints_all_its_scores(
     how = ["--refine", "irn", "--segment", "deeplabv2", "--store", str(job.store.root), "--quiet"]
     assert main(["run", "lpcam", *how, *sets]) == 0
     out = capsys.readouterr().out
-    for row in ("lpcam on train", "lpcam/irn on val", "deeplabv2 on val"):
+    for row in ("lpcam on train", "lpcam/irn on val", "lpcam/irn/deeplabv2 on val"):
         assert row in out
     assert "deeplabv2 on train" not in out
     store = ["--store", str(job.store.root)]
@@ -377,7 +378,11 @@ def test_what_is_exported_is_imported_with_the_same_scores(
     pipeline = Execution.of(job.store, wanted)
     pipeline.execute()
     assert pipeline.plan.network is None
-    found, before = pipeline.read_scores()[name]["val"], chain.read_scores()[what]["val"]
+    found, before = (
+        pipeline.read_scores()[named(name)]["val"],
+    scores = {str(id).rpartition("/")[2]: of["val"] for id, of in chain.read_scores().items()}
+    found, before = pipeline.read_scores()[named(name)]["val"], scores[what]
+    )
     best = before.value if kind == "png" else max(before.miou)
     assert found.value == pytest.approx(best, abs=0.03 if kind == "drs" else 0.01)
     assert ended_run(pipeline, "none", "", "", 0.0).method == name
@@ -406,7 +411,7 @@ def test_a_segmenter_is_tested_at_several_scales(chain: Any, tmp_path: Path) -> 
         return Execution.of(chain.store, replaced(chain.plan.experiment, changes))
 
     def key(pipeline: Any) -> str:
-        return str(pipeline.plan.labels[named("deeplabv2")]["val"].key)
+        return str(pipeline.plan.labels[named("lpcam/irn/deeplabv2")]["val"].key)
 
     assert key(tested()) == key(chain)
     assert key(tested(1.0, 0.5)) == key(tested(0.5, 1.0))
@@ -414,7 +419,7 @@ def test_a_segmenter_is_tested_at_several_scales(chain: Any, tmp_path: Path) -> 
     assert [s.name for s in several.missing()] == ["labels", "scores"]
     smooth = tested(0.5, 1.0, **{"segment.crf": "deeplab"})
     smooth.execute()
-    assert smooth.read_scores()[named("deeplabv2")]["val"].n == 16
+    assert smooth.read_scores()[named("lpcam/irn/deeplabv2")]["val"].n == 16
     found = []
     for pipeline in (chain, several):
         step = segment.predicted(
@@ -422,7 +427,7 @@ def test_a_segmenter_is_tested_at_several_scales(chain: Any, tmp_path: Path) -> 
         )
         folder = tmp_path / str(len(found))
         folder.mkdir()
-        step.compute(folder)
+        step.compute(pipeline.runtime, folder)
         found.append([m.planes for m in class_maps.read(sorted(folder.iterdir()))])
     assert all(np.abs(a - b).max() > 0 for a, b in zip(*found, strict=True))
     coarse = [
@@ -438,12 +443,12 @@ def test_a_segmenter_that_knows_the_labels_says_so(job: Any, monkeypatch: Any) -
     before, after = Execution.of(job.store, plain), Execution.of(job.store, known)
     assert after.plan.segmenter.key == before.plan.segmenter.key
     (one,), (other,) = (
-        before.plan.labels[named("deeplabv2")].values(),
-        after.plan.labels[named("deeplabv2-known")].values(),
+        before.plan.labels[named("lpcam/deeplabv2")].values(),
+        after.plan.labels[named("lpcam/deeplabv2/known")].values(),
     )
     assert one.key != other.key
-    assert "deeplabv2-known" in after.plan.scores
-    monkeypatch.setattr(segment, "_labels", lambda piece: [{"labels": []}])
+    assert named("lpcam/deeplabv2/known") in after.plan.scores
+    monkeypatch.setattr(Catalog, "has_labels", lambda self, shards, split: False)
     with pytest.raises(InputError, match=r"no image of val has a label.*segment\.known"):
         Execution.of(job.store, known)
     Execution.of(job.store, plain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,11 @@ def test_one_report_holds_the_host_and_what_it_became(hosted: Any) -> None:
 
 def test_the_refinement_is_for_the_host_and_for_what_it_became(job: Any) -> None:
     pipeline = Execution.of(job.store, wanted(**{"refine.kind": "irn"}))
-    assert list(map(str, pipeline.plan.baseline.plan.scores)) == [
+    assert list(map(str, pipeline.plan.baseline.scores)) == [
         "cam",
         "lpcam",
         "lpcam/irn",
-        "deeplabv2",
+        "lpcam/irn/deeplabv2",
     ]
     assert list(map(str, pipeline.plan.scores)) == ["psdpm", "psdpm/irn"]
     titles = [step.stage.title for step in pipeline.plan.steps]
@@ -122,11 +123,11 @@ def test_psdpm_borrows_boundaries_by_default() -> None:
 
 
 def test_the_host_is_the_one_that_was_there(hosted: Any, job: Any) -> None:
-    assert hosted.plan.baseline.plan.network.key == job.pipeline.plan.network.key
+    assert hosted.plan.baseline.network.key == job.pipeline.plan.network.key
     before, after = job.pipeline.read_scores(), hosted.read_scores()
-    for name, of in before.items():
+    for id, of in before.items():
         assert {s: v.value for s, v in of.items()} == {
-            s: after[f"host-{name}"][s].value for s in of
+            s: after[replace(id, baseline=True)][s].value for s in of
         }
     assert not Execution.of(job.store, wanted()).missing()
 
@@ -190,7 +191,7 @@ def test_class_maps_of_others_are_a_host_too(hosted: Any, job: Any, tmp_path: Pa
     assert main([*words, *store]) == 0
     pipeline = Execution.of(job.store, wanted(host="imported"))
     assert list(map(str, pipeline.plan.scores)) == ["psdpm"]
-    assert list(map(str, pipeline.plan.baseline.plan.scores)) == ["imported", "deeplabv2"]
+    assert list(map(str, pipeline.plan.baseline.scores)) == ["imported", "imported/deeplabv2"]
     assert "network" in {s.name for s in pipeline.missing()}
     wants = {"imported": "imported", "refine.kind": "irn", "refine.boundaries": "host"}
     alone = Execution.of(job.store, wanted(**wants))  # in place of psdpm's maps: no host is asked
@@ -205,7 +206,7 @@ def test_a_trial_has_the_host_of_the_run(job: Any) -> None:
     run = Execution.of(job.store, base)
     assert trial.plan.network.key == run.plan.network.key
     assert list(map(str, trial.plan.scores)) == ["psdpm"]
-    assert list(map(str, run.plan.scores)) == ["psdpm", "psdpm/irn", "upernet"]
+    assert list(map(str, run.plan.scores)) == ["psdpm", "psdpm/irn", "psdpm/irn/upernet"]
 
 
 def test_repeats_have_other_seeds_the_host_too(job: Any) -> None:
@@ -213,7 +214,9 @@ def test_repeats_have_other_seeds_the_host_too(job: Any) -> None:
     assert list(sweep.seeds) == [5, 6]
     trial = sweep.trial_experiment({"psdpm.weight": 2.0}, 6)
     assert (trial.seed, trial.host.seed) == (6, 6)
-    one, two = (sweep.key(Execution.of(job.store, sweep.trial_experiment({}, s))) for s in (5, 6))
+    one, two = (
+        sweep.key(Execution.of(job.store, sweep.trial_experiment({}, s)).plan) for s in (5, 6)
+    )
     assert one != two
     missing = cost(job.store, sweep).missing
     assert (missing["network"], missing["segmenter"]) == (2 + 4, 2)  # hosts first
@@ -228,7 +231,7 @@ def test_a_host_has_its_own_preset_and_options() -> None:
     )
     alone = experiment("lpcam", preset="release")
     assert made.host.refine == alone.refine
-    assert made.host.network == alone.plan.network
+    assert made.host.network == alone.network
     assert made.host.settings["lpcam"].tau == 0.2
     assert (made.host.training.epochs, made.training.epochs) == (3, 32)
     assert made.host.training.lr == made.training.lr == 0.5

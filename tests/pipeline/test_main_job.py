@@ -43,7 +43,7 @@ def artefact(job: Any, stage: Any) -> Any:
 
 def test_scores_cover_both_localizers_and_splits(job: Any) -> None:
     scores = job.pipeline.read_scores()
-    assert {k: {s: v.n for s, v in by.items()} for k, by in scores.items()} == {
+    assert {str(k): {s: v.n for s, v in by.items()} for k, by in scores.items()} == {
         "cam": {"train": 48, "val": 16},
         "lpcam": {"train": 48, "val": 16},
     }
@@ -105,7 +105,7 @@ def test_maps_from_kept_features_equal_the_networks(job: Any) -> None:
 def test_class_maps_are_of_the_labels(job: Any) -> None:
     rows = rows_of(job, "train")
     for name in ("cam", "lpcam"):
-        stored = artefact(job, job.pipeline.plan.maps[name]["train"]).files(".parquet")
+        stored = artefact(job, job.pipeline.plan.maps[named(name)]["train"]).files(".parquet")
         found = {m.id: m for m in class_maps.read(stored)}
         assert set(found) == set(rows)
         for id, m in found.items():
@@ -113,7 +113,9 @@ def test_class_maps_are_of_the_labels(job: Any) -> None:
 
 
 def test_clustering_does_not_depend_on_the_number_of_workers(job: Any) -> None:
-    files = [str(p) for p in artefact(job, job.pipeline.host_maps["train"]).files(".npy")]
+    files = [
+        str(p) for p in artefact(job, job.pipeline.plan.maps[named("cam")]["train"]).files(".npy")
+    ]
     how = replace(job.pipeline.plan.localizer.clustering, clusters=5)
     one = clustering.run(files, how, seed=3, workers=1, limit=1 << 30)
     three = clustering.run(files, how, seed=3, workers=3, limit=0)
@@ -135,10 +137,10 @@ def test_a_clustering_keeps_what_it_may(
 
     monkeypatch.setattr(clustering, "Holders", Recorded)
     told = replace(job.experiment.views, kept_gib=0.25)
-    steps = Execution.of(job.store, replace(job.experiment, views=told)).steps
-    (step,) = (s for s in steps if s.stage.name == "centers")
+    execution = Execution.of(job.store, replace(job.experiment, views=told))
+    (step,) = (s for s in execution.plan.steps if s.stage.name == "centers")
     assert step.stage.key == artefact(job, step.stage).key
-    step.compute(tmp_path)
+    step.compute(execution.runtime, tmp_path)
     assert limits == [1 << 28]
 
 
@@ -181,7 +183,7 @@ def test_a_flipped_byte_in_a_shard_is_refused(job: Any, tmp_path: Path) -> None:
 def test_resumed_training_has_the_same_losses(job: Any, tmp_path: Path) -> None:
     e = job.experiment
     work = Job(
-        learner=job.pipeline.host,
+        learner=job.pipeline.plan.trained,
         network=e.network,
         training=replace(e.training, epochs=2),
         classes=6,
@@ -231,7 +233,7 @@ def test_two_training_workers_finish(job: Any) -> None:
     training = replace(job.experiment.training, workers=2, epochs=1)
     pipeline = Execution.of(job.store, replace(job.experiment, training=training, method="cam"))
     step = pipeline.plan.steps[0]
-    found, cached = job.store.get(step.stage, step.compute)
+    found, cached = pipeline.compute(step)
     assert not cached
     assert found.about["workers"] == 2
     lines = losses.read_metrics(found.path("metrics.jsonl"))
@@ -268,7 +270,7 @@ def test_a_localizer_of_another_method_reads_the_trained_network(job: Any) -> No
     pipeline = Execution.of(job.store, replace(job.experiment, method="cam", localizer="sipe"))
     pipeline.execute()
     assert pipeline.plan.network.key == job.pipeline.plan.network.key
-    assert set(pipeline.plan.maps) == {"cam", "sipe"}
+    assert set(map(str, pipeline.plan.maps)) == {"cam", "sipe"}
     found = pipeline.read_scores()[named("sipe")]
     assert {s.threshold for s in found.values()} == {0.5}
     rows = list(
@@ -312,8 +314,8 @@ def test_methods_trained_together_share_one_network(job: Any) -> None:
     assert {"classification", "consistency", "self"} <= set(lines[0])
     total = sum(lines[-1][k] for k in ("classification", "consistency", "self"))
     assert lines[-1]["loss"] == pytest.approx(total)
-    assert set(pipeline.read_scores()) == {"sipe-cpal", "lpcam"}
+    assert set(map(str, pipeline.read_scores())) == {"sipe-cpal", "lpcam"}
     second = Execution.of(job.store, replace(both, localizer="cpal"))
     assert second.plan.network.key == pipeline.plan.network.key
     second.execute()
-    assert set(second.read_scores()) == {"sipe-cpal", "cpal"}
+    assert set(map(str, second.read_scores())) == {"sipe-cpal", "cpal"}
