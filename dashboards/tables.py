@@ -133,11 +133,12 @@ def summary_table(scores: Sequence[tuple[str, Score]]) -> str:
 
 def trial_table(sweep: SweepRecord) -> str:
     """Every trial with its parameters and result, failed ones with their error."""
+    labels = sweep.labels
     names = list(dict.fromkeys([*sweep.space, *(k for t in sweep.trials for k in t.params)]))
     seeds = len({t.seed for t in sweep.trials}) > 1
     head = [
         "trial",
-        *names,
+        *(labels[name] for name in names),
         *(["seed"] if seeds else []),
         "mIoU %",
         "threshold",

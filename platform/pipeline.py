@@ -285,8 +285,7 @@ class Pipeline:
         """The segmenter, its predictions and their scores."""
         e, context = self.experiment, self.context
         network = self.segmenter = self._add(segment.segmenter(context, source, labels, split))
-        known = "-known" if e.segment.known else ""
-        name = e.segment.network + ("-masks" if e.refine.kind == "masks" else "") + known
+        name = self.final
         splits = e.segment.splits or e.scoring.splits[-1:]
         found = self.labels[name] = {s: self._predicted(network, s) for s in splits}
         scored = [s for s in splits if s in e.scoring.splits or segment.has_masks(context, s)]
@@ -360,6 +359,15 @@ class Pipeline:
     def subject(self) -> str:
         """The localizer, or the imported class maps, that the experiment is about."""
         return self.experiment.imported or self.localizer.name
+
+    @property
+    def final(self) -> str:
+        """The name of the last result: that of the segmenter, the refinement or the subject."""
+        e = self.experiment
+        if e.segment.network:
+            known = "-known" if e.segment.known else ""
+            return e.segment.network + ("-masks" if e.refine.kind == "masks" else "") + known
+        return f"{self.subject}-{e.refine.kind}" if e.refine.kind else self.subject
 
     def read_scores(self, only: str = "") -> dict[str, dict[str, Score]]:
         """By localizer, refinement or segmenter, and split, or those of one; the threshold is

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -173,11 +174,36 @@ def ranking(trials: Sequence[Trial]) -> list[Point]:
     ]
 
 
+def field_labels(fields: Iterable[str]) -> dict[str, str]:
+    """Return the shortest unambiguous label of each field among some fields.
+
+    A label is the end of a field's dotted name: `tau` of `lpcam.tau`, but the full names of
+    `training.lr` and `segment.training.lr` where a sweep varies both.
+
+    Args:
+        fields: full names; the same name may come more than once.
+    """
+    names = list(dict.fromkeys(fields))
+    return {name: _label(name, [n for n in names if n != name]) for name in names}
+
+
+def _label(field: str, others: Sequence[str]) -> str:
+    """Return the shortest end of a field's dotted name that no other field ends with."""
+    parts = field.split(".")
+    for length in range(1, len(parts)):
+        label = ".".join(parts[-length:])
+        if not any(f".{other}".endswith(f".{label}") for other in others):
+            return label
+    return field
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepRecord:
     """Many experiments that differ in the fields of `space`.
 
-    The objective is the best mIoU over the seed thresholds of `localizer` on `split`.
+    `space`, `default` and the parameters of the trials name fields in full, e.g. `training.lr`;
+    `labels` has their names for people.
+    The objective is the best mIoU over the seed thresholds of `method` on `split`.
     `default` holds the parameters of the untuned preset. `run` and `untuned` name the runs of the
     best point and of the untuned preset, on all splits, of the first seed. `figure`: the paper's
     figure that the sweep is for.
@@ -198,6 +224,12 @@ class SweepRecord:
     digest: str
     figure: str = ""
     untuned: str | None = None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The label of every field that the sweep names, by the field's full name."""
+        params = (trial.params for trial in self.trials)
+        return field_labels(itertools.chain(self.space, self.default, *params))
 
 
 @dataclass(frozen=True, kw_only=True)
