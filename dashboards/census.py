@@ -13,7 +13,7 @@ from ..platform.data.class_maps import ClassMaps
 from ..platform.data.images import VOID, decode_mask
 from ..platform.data.shards import Slice
 from ..platform.metrics import ConfusionMatrix
-from ..platform.runs import ResultId
+from ..platform.result_id import ResultId
 from ..platform.store import Stage, Store
 from .pictures import Mask, seed
 from .shelf import Shelf

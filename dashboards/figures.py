@@ -37,7 +37,7 @@ def sensitivity(sweep: SweepRecord) -> Figure:
     whose other parameters are at their default.
     """
     done = [t for t in sweep.trials if is_done(t)]
-    names = list(sweep.space)
+    names, labels = list(sweep.space), sweep.labels
     if not done or not names:
         return build([], "Sensitivity", sweep_scope(sweep), {}, "No finished trial")
     traces: list[Any] = []
@@ -46,7 +46,7 @@ def sensitivity(sweep: SweepRecord) -> Figure:
         suffix = str(k + 1) if k else ""
         (x0, x1), (y0, y1) = _panel(k, len(names))
         layout[f"xaxis{suffix}"] = {
-            "title": {"text": text_of(name), "standoff": 6},
+            "title": {"text": text_of(labels[name]), "standoff": 6},
             "domain": [x0, x1],
             "anchor": f"y{suffix}",
         }
@@ -56,11 +56,11 @@ def sensitivity(sweep: SweepRecord) -> Figure:
             "title": {"text": "" if k else "best mIoU %", "standoff": 4},
             **({"matches": "y"} if k else {}),
         }
-        found = {t.params[name] for t in done if name in t.params}
-        if not numeric(list(found)):
+        values = {t.params[name] for t in done if name in t.params}
+        if not numeric(list(values)):
             layout[f"xaxis{suffix}"]["type"] = "category"
-        elif 0 < len(found) <= TICKS:
-            layout[f"xaxis{suffix}"]["tickvals"] = sorted(found, key=float)
+        elif 0 < len(values) <= TICKS:
+            layout[f"xaxis{suffix}"]["tickvals"] = sorted(values, key=float)
         traces += _panel_traces(done, sweep.default, name, k)
     return build(traces, "Sensitivity", sweep_scope(sweep), layout)
 

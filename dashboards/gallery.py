@@ -22,7 +22,8 @@ import numpy as np
 from ..platform.data.class_maps import ClassMaps
 from ..platform.data.images import decode_mask
 from ..platform.data.shards import Slice
-from ..platform.runs import OWN, ResultId, RunRecord, StageRecord
+from ..platform.result_id import ResultId
+from ..platform.runs import OWN, RunRecord, StageRecord
 from . import pictures
 from .census import ERRORS, Source, census
 from .plotting import scope

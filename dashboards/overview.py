@@ -120,7 +120,7 @@ def _sweeps(sweeps: Mapping[str, Entry[SweepRecord]]) -> str:
                 word(label(sweep.method)),
                 word(sweep.dataset),
                 word(sweep.split),
-                word(", ".join(sweep.space)),
+                word(", ".join(sweep.labels[field] for field in sweep.space)),
                 Cell(text=str(len(sweep.trials)), value=len(sweep.trials)),
                 Cell(text=str(failed), value=failed),
                 percent(best),

@@ -11,7 +11,7 @@ from ..platform.runs import Point, SweepRecord, ranking
 from .plotting import COLOURS, DASHES, Figure, build, drawable, numeric, sweep_scope, text_of
 
 Row = tuple[Any, Mapping[str, Any], float | None]
-"""A label, the fields that change by dotted name, and what the paper prints, percent, or None."""
+"""A label, the fields that change by full name, and the paper's number in percent or None."""
 GAP = 0.06
 
 
@@ -46,16 +46,16 @@ def paper_figure(sweep: SweepRecord, figure: Mapping[str, Any]) -> Figure:
 
 
 def _ours(rows: Sequence[Row], ranked: Sequence[Point], panel: int, suffix: str) -> Any:
-    """The means of the points here, with their spreads."""
-    found = []
+    """Return the means of the sweep's points, with their spreads."""
+    points = []
     for label, changes, _ in rows:
-        wanted = {field.rpartition(".")[2]: drawable(v) for field, v in changes.items()}
-        found += [(label, p) for p in ranked if p.trials[0].params == wanted]
+        params = {field: drawable(value) for field, value in changes.items()}
+        points += [(label, point) for point in ranked if point.trials[0].params == params]
     style = {"color": COLOURS[0], "dash": DASHES[0], "width": 2}
     return go.Scatter(
-        x=[label for label, _ in found],
-        y=[100 * p.mean for _, p in found],
-        error_y={"type": "data", "array": [100 * p.spread for _, p in found]},
+        x=[label for label, _ in points],
+        y=[100 * point.mean for _, point in points],
+        error_y={"type": "data", "array": [100 * point.spread for _, point in points]},
         mode="lines+markers",
         line=style,
         marker={"size": 8},
@@ -68,12 +68,12 @@ def _ours(rows: Sequence[Row], ranked: Sequence[Point], panel: int, suffix: str)
 
 
 def _printed(rows: Sequence[Row], panel: int, suffix: str) -> Any:
-    """The numbers that the paper prints; points without one are left out."""
-    found = [(label, value) for label, _, value in rows if value is not None]
+    """Return the numbers that the paper prints; points without a number are left out."""
+    printed = [(label, value) for label, _, value in rows if value is not None]
     style = {"color": COLOURS[1], "dash": DASHES[1], "width": 2}
     return go.Scatter(
-        x=[label for label, _ in found],
-        y=[value for _, value in found],
+        x=[label for label, _ in printed],
+        y=[value for _, value in printed],
         mode="lines+markers",
         line=style,
         marker={"size": 9, "symbol": "diamond"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from ..platform.runs import SweepRecord, Trial
 from .plotting import (
     COLOURS,
+    LABEL,
     NEUTRAL,
     Figure,
     Value,
@@ -19,6 +20,7 @@ from .plotting import (
     is_done,
     numeric,
     objective,
+    params_text,
     short,
     sweep_scope,
     text_of,
@@ -40,6 +42,7 @@ def parallel_coordinates(sweep: SweepRecord) -> Figure:
     paths = {t.id: _path(t, axes, ranks.get(t.id, 0.0)) for t in sweep.trials}
     colours = _shades([objective(t) for t in done])
     ends = {t.id: goal.place(100 * objective(t)) for t in done}
+    labels = sweep.labels
     traces: list[Any] = []
     for shade in dict.fromkeys(colours):
         ids = [t.id for t, c in zip(done, colours, strict=True) if c == shade]
@@ -48,15 +51,16 @@ def parallel_coordinates(sweep: SweepRecord) -> Figure:
         best = done[-1]
         line = [*paths[best.id], ends[best.id]]
         traces.append(_lines([line], color=COLOURS[1], width=3.5))
-        traces.append(_ends(done, len(axes), [ends[t.id] for t in done], colours))
+        traces.append(_ends(done, labels, len(axes), [ends[t.id] for t in done], colours))
     lost = [t for t in sweep.trials if not is_done(t)]
     if lost and axes:
         traces.append(_lines([paths[t.id] for t in lost], color=NEUTRAL, width=1, dash="dot"))
         last = [paths[t.id][-1] for t in lost]
-        traces.append(_ends(lost, len(axes) - 1, last, [NEUTRAL] * len(lost), symbol="x"))
+        traces.append(_ends(lost, labels, len(axes) - 1, last, [NEUTRAL] * len(lost), "x"))
     if not traces:
         return build([], "Trials", sweep_scope(sweep), {}, "No trial yet")
-    layout = {**_axis_layout([*axes, goal]), "height": 400, "showlegend": False}
+    names = [*(labels[axis.name] for axis in axes), goal.name]
+    layout = {**_axis_layout([*axes, goal], names), "height": 400, "showlegend": False}
     if not done:
         none = {"x": len(axes), "y": 0.5, "xanchor": "right", "text": "No finished trial"}
         layout["annotations"].append({**none, "name": "tick", "showarrow": False})
@@ -118,6 +122,7 @@ def _lines(paths: Sequence[Sequence[float | None]], **line: Any) -> Any:
 
 def _ends(
     trials: Sequence[Trial],
+    labels: Mapping[str, str],
     column: int,
     places: Sequence[float | None],
     colours: Sequence[str],
@@ -126,9 +131,9 @@ def _ends(
     texts = []
     for t in trials:
         result = t.status if not is_done(t) else f"{100 * objective(t):.2f} %"
-        pairs = [f"{text_of(k, 20)} {text_of(short(v), 20)}" for k, v in t.params.items()]
         error = [text_of(t.error, 60)] if t.error else []
-        texts.append("<br>".join([f"trial {text_of(t.id, 20)}: {text_of(result)}", *pairs, *error]))
+        head = f"trial {text_of(t.id, 20)}: {text_of(result)}"
+        texts.append("<br>".join([head, *params_text(t, labels), *error]))
     return go.Scatter(
         x=[column] * len(trials),
         y=list(places),
@@ -140,7 +145,7 @@ def _ends(
     )
 
 
-def _axis_layout(axes: Sequence[_Axis]) -> dict[str, Any]:
+def _axis_layout(axes: Sequence[_Axis], names: Sequence[str]) -> dict[str, Any]:
     rule = {"type": "line", "y0": -0.04, "y1": 1.04, "layer": "below"}
     line = {"color": NEUTRAL, "width": 1}
     last = len(axes) - 1
@@ -162,7 +167,7 @@ def _axis_layout(axes: Sequence[_Axis]) -> dict[str, Any]:
         ],
         "xaxis": {
             "tickvals": list(range(len(axes))),
-            "ticktext": [f"<b>{text_of(a.name, 16)}</b>" for a in axes],
+            "ticktext": [f"<b>{text_of(name, LABEL)}</b>" for name in names],
             "range": [-0.05, last + 0.05],
             "showgrid": False,
             "showline": False,

@@ -26,6 +26,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 NEUTRAL = "#8A93A3"
 AXIS = re.compile(r"[xy]axis[0-9]*")
+LABEL = 28
+"""Most characters of a parameter's label; `segment.training.momentum` fits."""
 _CLEAR = "rgba(0,0,0,0)"
 
 
@@ -127,6 +129,14 @@ def drawable_sweep(sweep: SweepRecord) -> SweepRecord:
         default=plain(sweep.default),
         trials=tuple(dataclasses.replace(t, params=plain(t.params)) for t in sweep.trials),
     )
+
+
+def params_text(trial: Trial, labels: Mapping[str, str]) -> list[str]:
+    """The parameters of a trial as lines of a hover text, by their labels."""
+    return [
+        f"{text_of(labels[field], LABEL)} {text_of(short(value), 20)}"
+        for field, value in trial.params.items()
+    ]
 
 
 def numeric(values: Sequence[Value]) -> bool:

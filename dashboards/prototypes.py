@@ -13,7 +13,8 @@ from PIL import Image
 from ..platform.data.images import decode_image
 from ..platform.data.patches import SUFFIX, Patch
 from ..platform.errors import InputError
-from ..platform.runs import ResultId, RunRecord
+from ..platform.result_id import ResultId
+from ..platform.runs import RunRecord
 from .gallery import SHORT
 from .pages import Page, Section, link
 from .shelf import SHOWN, Shelf

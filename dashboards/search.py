@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from ..platform.runs import SweepRecord, Trial
 from .plotting import (
     COLOURS,
+    LABEL,
     NEUTRAL,
     Figure,
     Value,
@@ -19,6 +20,7 @@ from .plotting import (
     is_done,
     numeric,
     objective,
+    params_text,
     short,
     sweep_scope,
     text_of,
@@ -49,8 +51,8 @@ def importances(sweep: SweepRecord) -> dict[str, float]:
         made = optuna.trial.create_trial(params=params, distributions=spaces, value=objective(t))
         study.add_trial(made)
     judge = optuna.importance.PedAnovaImportanceEvaluator()
-    found = optuna.importance.get_param_importances(study, evaluator=judge)
-    return {name: float(value) for name, value in found.items()}
+    shares = optuna.importance.get_param_importances(study, evaluator=judge)
+    return {name: float(share) for name, share in shares.items()}
 
 
 def _quiet(optuna: Any) -> Any:
@@ -66,14 +68,14 @@ def _distribution(optuna: Any, values: Sequence[Value]) -> Any:
     return optuna.distributions.CategoricalDistribution(different)
 
 
-def importance(sweep: SweepRecord, found: Mapping[str, float]) -> Figure:
+def importance(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
     """Bars of `importances`."""
-    names = list(found)
+    names, labels = list(shares), sweep.labels
     bars = go.Bar(
-        x=np.array([100 * found[n] for n in names], np.float32),
+        x=np.array([100 * shares[n] for n in names], np.float32),
         y=np.arange(len(names)),
         orientation="h",
-        text=[f"{100 * found[n]:.0f} %" for n in names],
+        text=[f"{100 * shares[n]:.0f} %" for n in names],
         textposition="outside",
         cliponaxis=False,
         marker={"color": COLOURS[0]},
@@ -84,7 +86,7 @@ def importance(sweep: SweepRecord, found: Mapping[str, float]) -> Figure:
         "xaxis": {"range": [0, 112], "tickvals": [0, 25, 50, 75, 100]},
         "yaxis": {
             "tickvals": list(range(len(names))),
-            "ticktext": [text_of(n, 24) for n in names],
+            "ticktext": [text_of(labels[n], LABEL) for n in names],
             "range": [len(names) - 0.5, -0.5],
             "showgrid": False,
         },
@@ -100,14 +102,14 @@ def history(sweep: SweepRecord) -> Figure:
     done = [(k, 100 * objective(t), t) for k, t in enumerate(sweep.trials) if is_done(t)]
     if not sweep.trials:
         return build([], "History", sweep_scope(sweep), {}, "No trial yet")
-    values = [v for _, v, _ in done]
+    values, labels = [v for _, v, _ in done], sweep.labels
     points = go.Scatter(
         x=[k for k, _, _ in done],
         y=np.array(values, np.float32),
         mode="markers",
         marker={"color": COLOURS[0], "size": 6},
         name="trial",
-        hovertext=[_told(t) for _, _, t in done],
+        hovertext=[_hover(t, labels) for _, _, t in done],
         hoverinfo="text",
     )
     best = go.Scatter(
@@ -126,7 +128,7 @@ def history(sweep: SweepRecord) -> Figure:
         mode="markers",
         marker={"color": NEUTRAL, "size": 7, "symbol": "x"},
         name="failed or stopped",
-        hovertext=[_told(t) for _, t in lost],
+        hovertext=[_hover(t, labels) for _, t in lost],
         hoverinfo="text",
     )
     layout = {
@@ -138,23 +140,23 @@ def history(sweep: SweepRecord) -> Figure:
     return build(traces, "History", sweep_scope(sweep), layout)
 
 
-def _told(trial: Trial) -> str:
+def _hover(trial: Trial, labels: Mapping[str, str]) -> str:
     result = f"{100 * objective(trial):.2f} %" if is_done(trial) else trial.status
-    pairs = [f"{text_of(k, 20)} {text_of(short(v), 20)}" for k, v in trial.params.items()]
-    return "<br>".join([f"trial {text_of(trial.id, 20)}: {text_of(result)}", *pairs])
+    head = f"trial {text_of(trial.id, 20)}: {text_of(result)}"
+    return "<br>".join([head, *params_text(trial, labels)])
 
 
-def pairs(sweep: SweepRecord, found: Mapping[str, float]) -> Figure:
+def pairs(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
     """A panel for each pair of the most important parameters: the mean objective over all others.
 
     Parameters with few values make cells, others points.
     """
     title = "Pairs of parameters: mean of the best mIoU %"
     done = [t for t in sweep.trials if is_done(t)]
-    couples = list(itertools.combinations(list(found)[:PAIRED], 2))
+    couples = list(itertools.combinations(list(shares)[:PAIRED], 2))
     if not couples:
         return build([], title, sweep_scope(sweep), {}, "Fewer than two parameters vary")
-    values = [100 * objective(t) for t in done]
+    values, labels = [100 * objective(t) for t in done], sweep.labels
     bar = {"thickness": 10, "ticksuffix": " %", "len": 0.9}
     layout: dict[str, Any] = {
         "meta": {"panels": len(couples)},
@@ -172,12 +174,12 @@ def pairs(sweep: SweepRecord, found: Mapping[str, float]) -> Figure:
         suffix = str(k + 1) if k else ""
         for axis, name, other in (("xaxis", across, "y"), ("yaxis", down, "x")):
             layout[f"{axis}{suffix}"] = {
-                "title": {"text": text_of(name, 16), "standoff": 4},
+                "title": {"text": text_of(labels[name], LABEL), "standoff": 4},
                 "anchor": f"{other}{suffix}",
                 **({} if _many(done, name) else {"type": "category"}),
                 "showgrid": False,
             }
-        trace = _cells(done, across, down)
+        trace = _cells(done, across, down, labels)
         traces.append(trace.update(xaxis=f"x{suffix}", yaxis=f"y{suffix}"))
     return build(traces, title, sweep_scope(sweep), layout)
 
@@ -187,26 +189,27 @@ def _many(done: Sequence[Trial], name: str) -> bool:
     return numeric(values) and len(set(values)) > FEW
 
 
-def _cells(done: Sequence[Trial], across: str, down: str) -> Any:
-    there = [t for t in done if across in t.params and down in t.params]
+def _cells(done: Sequence[Trial], across: str, down: str, labels: Mapping[str, str]) -> Any:
+    both = [t for t in done if across in t.params and down in t.params]
     if _many(done, across) or _many(done, down):
         return go.Scatter(
-            x=[_shown(t.params[across]) for t in there],
-            y=[_shown(t.params[down]) for t in there],
+            x=[_shown(t.params[across]) for t in both],
+            y=[_shown(t.params[down]) for t in both],
             mode="markers",
             marker={
-                "color": [100 * objective(t) for t in there],
+                "color": [100 * objective(t) for t in both],
                 "coloraxis": "coloraxis",
                 "size": 7,
             },
-            hovertext=[_told(t) for t in there],
+            hovertext=[_hover(t, labels) for t in both],
             hoverinfo="text",
             showlegend=False,
         )
     cells: dict[tuple[Value, Value], list[float]] = {}
-    for t in there:
+    for t in both:
         cells.setdefault((t.params[across], t.params[down]), []).append(100 * objective(t))
     columns, rows = (_ordered({cell[k] for cell in cells}) for k in (0, 1))
+    names = [text_of(labels[field], LABEL) for field in (across, down)]
     grid = [[cells.get((x, y), []) for x in columns] for y in rows]
     return go.Heatmap(
         x=[str(_shown(v)) for v in columns],
@@ -219,8 +222,7 @@ def _cells(done: Sequence[Trial], across: str, down: str) -> Any:
             [f"mean {np.mean(of):.2f} % of {len(of)}" if of else "no trial" for of in row]
             for row in grid
         ],
-        hovertemplate=f"{text_of(across, 16)} %{{x}}<br>{text_of(down, 16)} %{{y}}"
-        "<br>%{hovertext}<extra></extra>",
+        hovertemplate=f"{names[0]} %{{x}}<br>{names[1]} %{{y}}<br>%{{hovertext}}<extra></extra>",
     )
 
 

@@ -27,13 +27,13 @@ def sweep_page(entry: Entry[SweepRecord], records: Records) -> Page:
     runs = records.runs() if entry.record.run else {}
     entry = dataclasses.replace(entry, record=drawable_sweep(entry.record))
     sweep = entry.record
-    found = search.importances(sweep)
+    shares = search.importances(sweep)
     body = (
         "".join(plot(paper_figure(sweep, of)) for of in _papers(sweep))
         + plot(parallel_coordinates(sweep))
         + plot(figures.sensitivity(sweep))
-        + plots([search.importance(sweep, found), search.history(sweep)])
-        + plot(search.pairs(sweep, found))
+        + plots([search.importance(sweep, shares), search.history(sweep)])
+        + plot(search.pairs(sweep, shares))
     )
     scores = _on_all_splits(sweep, runs) or [
         (f"{_subject(sweep, trial)}, {name}", trial.score)
@@ -53,9 +53,9 @@ def sweep_page(entry: Entry[SweepRecord], records: Records) -> Page:
 
 def _on_all_splits(sweep: SweepRecord, runs: Runs) -> list[tuple[str, Score]]:
     """The scores of the untuned preset and of the best point; none before both have run."""
-    found = {"untuned": runs.get(sweep.untuned or ""), "best": runs.get(sweep.run or "")}
-    done = {which: entry.record for which, entry in found.items() if entry and entry.record.scores}
-    if len(done) < len(found):
+    entries = {"untuned": runs.get(sweep.untuned or ""), "best": runs.get(sweep.run or "")}
+    done = {which: e.record for which, e in entries.items() if e and e.record.scores}
+    if len(done) < len(entries):
         return []
     best = next((t.params for t in sweep.trials if t.id == sweep.best), {})
     of = {"untuned": sweep.default.get(spaces.COMBINATION), "best": best.get(spaces.COMBINATION)}
@@ -87,13 +87,13 @@ def _papers(sweep: SweepRecord) -> list[Mapping[str, Any]]:
 
 def _chosen(sweep: SweepRecord) -> dict[str, Trial]:
     """The trial of the untuned preset and the best one, where there are any."""
-    found: dict[str, Trial] = {}
+    chosen: dict[str, Trial] = {}
     for trial in sweep.trials:
         if trial.score and trial.params == sweep.default:
-            found.setdefault("default", trial)
+            chosen.setdefault("default", trial)
         if trial.score and trial.id == sweep.best:
-            found["best trial"] = trial
-    return dict(sorted(found.items(), reverse=True))
+            chosen["best trial"] = trial
+    return dict(sorted(chosen.items(), reverse=True))
 
 
 def _header(entry: Entry[SweepRecord], known: Collection[str]) -> str:
@@ -108,8 +108,8 @@ def _header(entry: Entry[SweepRecord], known: Collection[str]) -> str:
         ("started", sweep.started),
         ("time", f"{sweep.seconds:,.1f} s" if sweep.seconds else ""),
         ("shared", _shared(sweep)),
-        ("default", _params(sweep.default)),
-        ("best", _params(chosen["best trial"].params) if "best trial" in chosen else ""),
+        ("default", _params(sweep, sweep.default)),
+        ("best", _params(sweep, chosen["best trial"].params) if "best trial" in chosen else ""),
     ]
     note = (
         f'<p class="note">Parameters and seed threshold were chosen with the masks of '
@@ -152,5 +152,6 @@ def _shared(sweep: SweepRecord) -> str:
     )
 
 
-def _params(params: dict[str, float | int | str | bool]) -> str:
-    return ", ".join(f"{k} {v}" for k, v in params.items())
+def _params(sweep: SweepRecord, params: Mapping[str, Any]) -> str:
+    labels = sweep.labels
+    return ", ".join(f"{labels[field]} {value}" for field, value in params.items())

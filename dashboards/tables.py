@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..platform.runs import OWN, PARTS, ResultId, RunRecord, Score, StageRecord, SweepRecord, Trial
+from ..platform.result_id import ResultId
+from ..platform.runs import OWN, PARTS, RunRecord, Score, StageRecord, SweepRecord, Trial
 from .plotting import classes_of
 
 
@@ -141,11 +142,12 @@ def summary_table(scores: Sequence[tuple[str, Score]]) -> str:
 
 def trial_table(sweep: SweepRecord) -> str:
     """Every trial with its parameters and result, failed ones with their error."""
+    labels = sweep.labels
     names = list(dict.fromkeys([*sweep.space, *(k for t in sweep.trials for k in t.params)]))
     seeds = len({t.seed for t in sweep.trials}) > 1
     head = [
         "trial",
-        *names,
+        *(labels[name] for name in names),
         *(["seed"] if seeds else []),
         "mIoU %",
         "threshold",

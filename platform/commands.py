@@ -17,7 +17,8 @@ from .errors import InputError
 from .live import Recorded
 from .options import walk
 from .progress import Lines, Silent
-from .runs import ResultId, RunRecord, SweepRecord, read_run, write_json
+from .result_id import ResultId
+from .runs import RunRecord, SweepRecord, read_run, write_json
 from .shown import dashboard as dashboard
 from .shown import newest, pages, say, show
 from .shown import report as report
@@ -26,6 +27,7 @@ from .store import Store, versions
 if TYPE_CHECKING:
     from .experiment import Experiment
     from .pipeline import Plan
+    from .steps.context import Catalog
     from .trial import Sweep
 
 
@@ -48,12 +50,11 @@ def data(options: argparse.Namespace, command: str) -> None:
 
 def run(options: argparse.Namespace, command: str) -> None:
     """`wsss run`: one run for each seed, a table, a page."""
-    from .pipeline import plan
-    from .steps.context import Catalog
+    from .planner import plan
     from .text import score_table
 
     store = open_store(options.store)
-    records, catalog = [], Catalog.of(store)
+    records, catalog = [], _catalog(store)
     for seed in options.seeds:
         planned = plan(asked.experiment(options, store, seed), catalog)
         name = options.name and (
@@ -92,8 +93,7 @@ def _side_by_side(
     options: argparse.Namespace, command: str, wanted: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Carries experiments out over the seeds and prints one table; all are checked first."""
-    from .pipeline import plan
-    from .steps.context import Catalog
+    from .planner import plan
     from .text import comparison
 
     if options.imported:
@@ -104,7 +104,7 @@ def _side_by_side(
         for title, how in wanted.items()
     }
     asked.check_used(options, [of_seed[0] for of_seed in experiments.values()])
-    catalog = Catalog.of(store)
+    catalog = _catalog(store)
     plans = {title: [plan(e, catalog) for e in of] for title, of in experiments.items()}
     holders = _holders({title: of_seed[0] for title, of_seed in plans.items()})
     done = {
@@ -136,6 +136,13 @@ def _holders(plans: Mapping[str, Plan]) -> dict[str, str]:
         title: next((t for t, p in plans.items() if p is not plan and p.covers(plan)), title)
         for title, plan in plans.items()
     }
+
+
+def _catalog(store: Store) -> Catalog:
+    """What the plans of a command need to know of the store and the machine."""
+    from .steps.context import Catalog
+
+    return Catalog.of(store)
 
 
 def _progress(options: argparse.Namespace) -> Silent:
@@ -181,6 +188,7 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     from .trial import Sweep
 
     store = open_store(options.store)
+    catalog = _catalog(store)
     base = asked.experiment(options, store, options.seed)
     title, space = spaces.find(base.localizer_name, options.space)
     wanted = Sweep(
@@ -199,12 +207,12 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     path = store.root / "sweeps" / name / "sweep.json"
     known = places.exists(path) and not options.resume
     began = time.monotonic()
-    _check(store, options, [base, *wanted.bases.values()])
+    _check(catalog, options, [base, *wanted.bases.values()])
     if not known:
-        _announce(store, wanted)
+        _announce(catalog, wanted)
     recorded = Recorded(_progress(options))
-    record = run_sweep(store, wanted, name, command, recorded, options.resume)
-    untuned, best = _both(store, wanted, record, command, _progress(options))
+    record = run_sweep(catalog, wanted, name, command, recorded, options.resume)
+    untuned, best = _both(catalog, wanted, record, command, _progress(options))
     chosen = best[0]
     named = dataclasses.replace(record, run=chosen.name, untuned=untuned[0].name)
     if named != record:
@@ -215,7 +223,7 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     say(f"sweep {name}: {there if known else took}")
     for line in best_points(record):
         say(line)
-    rows = _rows("untuned", base.localizer_name, untuned) + _rows("best", chosen.method, best)
+    rows = _rows("untuned", untuned[0].subject, untuned) + _rows("best", chosen.subject, best)
     say(comparison(rows))
     show(store, options.page, [chosen.name, untuned[0].name], name)
 
@@ -251,39 +259,48 @@ def figure(options: argparse.Namespace, command: str) -> None:
         figure=options.figure,
     )
     name = check_name(options.name or f"{options.figure}-{options.data}")
+    catalog = _catalog(store)
     if not places.exists(store.root / "sweeps" / name / "sweep.json"):
-        _announce(store, wanted)
+        _announce(catalog, wanted)
     recorded = Recorded(_progress(options))
-    record = run_sweep(store, wanted, name, command, recorded, options.resume)
+    record = run_sweep(catalog, wanted, name, command, recorded, options.resume)
     say(figure_table(found, record))
     say(f"page: {pages(store, store.root / 'sweeps' / name / 'page', [], [name]).as_uri()}")
 
 
 def _both(
-    store: Store, wanted: Sweep, record: SweepRecord, command: str, progress: Silent
+    catalog: Catalog, wanted: Sweep, record: SweepRecord, command: str, progress: Silent
 ) -> tuple[list[RunRecord], list[RunRecord]]:
     """The untuned experiment and that of the best point, on all splits, over the seeds."""
+    from .planner import plan
     from .trial import best_experiment
 
-    plans = [(wanted.seeded(seed), best_experiment(wanted, record, seed)) for seed in wanted.seeds]
-    runs = [[_carry_out(store, e, None, command, progress) for e in pair] for pair in plans]
+    def carry_out(experiment: Experiment) -> RunRecord:
+        return _carry_out(catalog.store, plan(experiment, catalog), None, command, progress)
+
+    pairs = [(wanted.seeded(seed), best_experiment(wanted, record, seed)) for seed in wanted.seeds]
+    runs = [[carry_out(e) for e in pair] for pair in pairs]
     return [pair[0] for pair in runs], [pair[1] for pair in runs]
 
 
-def _check(store: Store, options: argparse.Namespace, plain: Sequence[Experiment]) -> None:
-    """What is wrong with the untuned experiments of a sweep is said before its trials."""
-    from .pipeline import Pipeline
+def _check(catalog: Catalog, options: argparse.Namespace, plain: Sequence[Experiment]) -> None:
+    """Check the untuned experiments of a sweep, so that their faults are named before its trials.
+
+    Raises:
+        InputError: one of them cannot be planned.
+    """
+    from .planner import plan
 
     asked.check_used(options, plain)
-    for one in plain:
-        Pipeline(store, one)
+    for experiment in plain:
+        plan(experiment, catalog)
 
 
-def _announce(store: Store, wanted: Sweep) -> None:
+def _announce(catalog: Catalog, wanted: Sweep) -> None:
     """What the trials will compute together, and what of it is there."""
     from .trial import MOST_COUNTED, cost
 
-    missing, there, idle = cost(store, wanted)
+    missing, there, idle = cost(catalog, wanted)
     lists = [
         ", ".join(f"{n} {name}" for name, n in of.items()) or "nothing" for of in (missing, there)
     ]

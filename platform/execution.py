@@ -7,9 +7,11 @@ import time
 from collections.abc import Collection, Mapping
 
 from .experiment import Experiment
-from .pipeline import BySplit, Plan, plan
+from .pipeline import BySplit, Plan
+from .planner import plan
 from .progress import Silent
-from .runs import ResultId, Score, Scores, StageRecord
+from .result_id import ResultId
+from .runs import Score, Scores, StageRecord
 from .steps.context import Catalog, Runtime, Step
 from .store import Artefact, Stage, Store
 

@@ -1,4 +1,4 @@
-"""What is kept of a sweep while it runs, so that it can go on after any end."""
+"""The files of a sweep while it runs, from which it can go on after any end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a sweep is: its key, how many trials it has, what asked for it."""
+    """The key of a sweep, the number of its trials, and the command line that began it."""
 
     digest: str
     trials: int
@@ -26,8 +26,8 @@ class Ledger:
     """The files of one sweep.
 
     Args:
-        store: where they are.
-        name: of the sweep.
+        store: the store that holds them.
+        name: name of the sweep.
     """
 
     def __init__(self, store: Store, name: str) -> None:
@@ -38,10 +38,11 @@ class Ledger:
         self.lines = self.folder / "trials.jsonl"
 
     def check(self, key: str, resume: bool) -> None:
-        """That the sweep `key` may begin, or go on, under this name.
+        """Check that the sweep `key` may begin, or go on, under this name.
 
         Raises:
-            InputError: it may not.
+            InputError: another sweep has the name, or the sweep was broken off and `resume` is
+                False.
         """
         if not places.exists(self.plan):
             return
@@ -58,10 +59,10 @@ class Ledger:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keeps other processes off this sweep; the system lets go when this one dies.
+        """Keep other processes off this sweep; the system lets go when this process dies.
 
         Raises:
-            InputError: another is at it.
+            InputError: another process runs the sweep.
         """
         with ExitStack() as stack:
             try:
@@ -71,8 +72,9 @@ class Ledger:
             yield
 
     def trials(self) -> list[Trial]:
-        """Those that have ended, by number, each as it ended last; a line that was broken off
-        does not count.
+        """Return the trials that have ended, by number, each as it ended last.
+
+        A last line that was broken off does not count.
 
         Raises:
             InputError: another line is damaged.
@@ -80,20 +82,20 @@ class Ledger:
         kept = places.read(self.lines) if places.exists(self.lines) else b""
         try:
             lines = [line for line in kept.decode().splitlines(keepends=True) if line[-1] == "\n"]
-            found = [trial_from_json(json.loads(line)) for line in lines]
-            return sorted({t.id: t for t in found}.values(), key=lambda t: int(t.id))
+            trials = [trial_from_json(json.loads(line)) for line in lines]
+            return sorted({t.id: t for t in trials}.values(), key=lambda t: int(t.id))
         except (ValueError, RecursionError) as error:
             raise InputError(f"{places.address(self.lines)} is damaged: {error}") from error
 
     def begin(self, plan: Plan) -> None:
-        """Writes the plan, and cuts a line that was broken off."""
+        """Write the plan, and cut a last line that was broken off."""
         done = self.trials()
         write_json(self.plan, plan)
         text = "".join(_line(trial) for trial in done)
         places.write(self.lines, text.encode())
 
     def add(self, trial: Trial) -> None:
-        """Keeps a trial that has ended."""
+        """Add a trial that has ended."""
         places.append(self.lines, _line(trial).encode())
 
 

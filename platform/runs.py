@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from . import places
 from .errors import InputError
 from .plain import typed
+from .result_id import ResultId
 
 OWN = "its own background"
 """`Score.threshold_from` of maps that bring a background plane, and of labels: none was chosen."""
@@ -81,58 +83,6 @@ class StageRecord:
     key: str
     seconds: float
     cached: bool
-
-
-REFINEMENTS = ("irn", "crf", "masks")
-"""How class maps become labels, as in `refine.kind`; `masks` are the true ones."""
-BASELINE, KNOWN = "baseline:", "known"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResultId:
-    """The name of one result of a run: of class maps, of refined labels, or of predictions.
-
-    As text its parts are joined by slashes: `lpcam`, `lpcam/irn`, `lpcam/irn/deeplabv2`,
-    `baseline:cam`.
-
-    Attributes:
-        localizer: method, or import, that the class maps are of.
-        refinement: one of REFINEMENTS; empty: the class maps themselves.
-        segmenter: network that learnt the labels; empty: none.
-        known: whether the segmenter was told the image labels.
-        baseline: whether it is a result of the baseline that the run's method learns from.
-    """
-
-    localizer: str
-    refinement: str = ""
-    segmenter: str = ""
-    known: bool = False
-    baseline: bool = False
-
-    def __str__(self) -> str:
-        parts = [self.localizer, self.refinement, self.segmenter, KNOWN if self.known else ""]
-        return (BASELINE if self.baseline else "") + "/".join(part for part in parts if part)
-
-    @classmethod
-    def parse(cls, text: str) -> ResultId:
-        """The id that is written so.
-
-        Raises:
-            ValueError: no id is.
-        """
-        localizer, *parts = text.removeprefix(BASELINE).split("/")
-        refinement = parts.pop(0) if parts and parts[0] in REFINEMENTS else ""
-        segmenter = parts.pop(0) if parts else ""
-        out = cls(
-            localizer=localizer,
-            refinement=refinement,
-            segmenter=segmenter,
-            known=parts == [KNOWN],
-            baseline=text.startswith(BASELINE),
-        )
-        if str(out) != text or not localizer:
-            raise ValueError(f"{text!r} names no result")
-        return out
 
 
 Scores = dict[ResultId, dict[str, Score]]
@@ -229,11 +179,36 @@ def ranking(trials: Sequence[Trial]) -> list[Point]:
     ]
 
 
+def field_labels(fields: Iterable[str]) -> dict[str, str]:
+    """Return the shortest unambiguous label of each field among some fields.
+
+    A label is the end of a field's dotted name: `tau` of `lpcam.tau`, but the full names of
+    `training.lr` and `segment.training.lr` where a sweep varies both.
+
+    Args:
+        fields: full names; the same name may come more than once.
+    """
+    names = list(dict.fromkeys(fields))
+    return {name: _label(name, [n for n in names if n != name]) for name in names}
+
+
+def _label(field: str, others: Sequence[str]) -> str:
+    """Return the shortest end of a field's dotted name that no other field ends with."""
+    parts = field.split(".")
+    for length in range(1, len(parts)):
+        label = ".".join(parts[-length:])
+        if not any(f".{other}".endswith(f".{label}") for other in others):
+            return label
+    return field
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepRecord:
     """Many experiments that differ in the fields of `space`.
 
-    The objective is the best mIoU over the seed thresholds of `localizer` on `split`.
+    `space`, `default` and the parameters of the trials name fields in full, e.g. `training.lr`;
+    `labels` has their names for people.
+    The objective is the best mIoU over the seed thresholds of `method` on `split`.
     `default` holds the parameters of the untuned preset. `run` and `untuned` name the runs of the
     best point and of the untuned preset, on all splits, of the first seed. `figure`: the paper's
     figure that the sweep is for.
@@ -254,6 +229,12 @@ class SweepRecord:
     digest: str
     figure: str = ""
     untuned: str | None = None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The label of every field that the sweep names, by the field's full name."""
+        params = (trial.params for trial in self.trials)
+        return field_labels(itertools.chain(self.space, self.default, *params))
 
 
 @dataclass(frozen=True, kw_only=True)

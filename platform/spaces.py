@@ -16,7 +16,7 @@ Space = Mapping[str, Sequence[Any]]
 ATTRIBUTE = "SPACES"
 COMBINATION = "combination"
 """The field of a space whose values, METHOD[:LOCALIZER][@HOST], are whole experiments (see
-`trial.Sweep`)."""
+`Sweep`)."""
 UNVARIED = {
     "method": f"{COMBINATION!r} varies it",
     "localizer": f"{COMBINATION!r} varies it",
@@ -27,41 +27,42 @@ UNVARIED = {
 
 
 def find(method: str, text: str) -> tuple[str, Space]:
-    """A space and its name.
+    """Return a space and its name.
 
     Args:
-        method: whose spaces a plain name is looked up in.
-        text: a name, or a Python file that holds `SPACES` as those of `tune_spaces/` do;
-            `FILE:NAME` where it holds several. The file is run.
+        method: name of the method whose spaces a plain name is looked up in.
+        text: name of a space, or a Python file that holds `SPACES` as the files of `tune_spaces/`
+            do; `FILE:NAME` where the file holds several. The file is run.
 
     Raises:
-        InputError: there is no such space, or it is none.
+        InputError: there is no such space, or its value is not a space.
     """
     path, _, name = text.partition(":")
     if path.endswith(".py"):
-        found, where = _of_file(Path(path)), path
-        if not name and len(found) == 1:
-            name = next(iter(found))
+        spaces, where = _of_file(Path(path)), path
+        if not name and len(spaces) == 1:
+            name = next(iter(spaces))
     else:
-        found, where, name = _of_method(method), f"method {method!r}", text
-    if name not in found:
-        raise InputError(f"unknown space {name!r} of {where}; there are {', '.join(found)}")
-    return f"{Path(path).stem}-{name}" if path.endswith(".py") else name, found[name]
+        spaces, where, name = _of_method(method), f"method {method!r}", text
+    if name not in spaces:
+        raise InputError(f"unknown space {name!r} of {where}; there are {', '.join(spaces)}")
+    return f"{Path(path).stem}-{name}" if path.endswith(".py") else name, spaces[name]
 
 
 def figure(text: str) -> tuple[str, Mapping[str, Any]]:
-    """The method and the figure of its paper that `METHOD-NAME` stands for.
+    """Return the method and the figure of its paper that `METHOD-NAME` stands for.
 
     Raises:
-        InputError: there is none; the message lists those that exist.
+        InputError: there is no such figure; the message lists the figures that exist.
     """
     method, _, name = text.partition("-")
-    every = {m: getattr(_module(m), "FIGURES", {}) for m in methods() if _module(m)}
-    if name not in every.get(method, {}):
-        names = ", ".join(f"{m}-{n}" for m, of in every.items() for n in of)
+    figures: dict[str, Mapping[str, Mapping[str, Any]]] = {
+        m: getattr(_module(m), "FIGURES", {}) for m in methods() if _module(m)
+    }
+    if name not in figures.get(method, {}):
+        names = ", ".join(f"{m}-{n}" for m, of_method in figures.items() for n in of_method)
         raise InputError(f"unknown figure {text!r}; there are {names}")
-    found: Mapping[str, Any] = every[method][name]
-    return method, found
+    return method, figures[method][name]
 
 
 def _module(name: str) -> ModuleType | None:
@@ -72,7 +73,7 @@ def _module(name: str) -> ModuleType | None:
 
 
 def _of_method(method: str) -> Mapping[str, Space]:
-    """The spaces of a method, and those that any has."""
+    """Return the spaces of a method, those that all methods share among them."""
     own, common = _module(method), _module("common")
     return {**getattr(own, ATTRIBUTE, {}), **getattr(common, ATTRIBUTE, {})}
 
@@ -81,15 +82,15 @@ def _of_file(path: Path) -> Mapping[str, Space]:
     if not path.is_file():
         raise InputError(f"there is no {path}")
     try:
-        found = runpy.run_path(str(path)).get(ATTRIBUTE)
+        spaces = runpy.run_path(str(path)).get(ATTRIBUTE)
     except (Exception, SystemExit) as error:  # whatever the file does
         raise InputError(f"{path} fails: {type(error).__name__}: {error}") from error
-    if not isinstance(found, Mapping) or not found:
+    if not isinstance(spaces, Mapping) or not spaces:
         raise InputError(f"{path} holds no {ATTRIBUTE}, a dict of spaces by name")
-    for name, space in found.items():
+    for name, space in spaces.items():
         listed = isinstance(space, Mapping) and all(
             isinstance(k, str) and isinstance(v, list | tuple) and len(v) for k, v in space.items()
         )
         if not listed or not space or not isinstance(name, str):
             raise InputError(f"{path}: space {name!r} is no dict of fields with values to try")
-    return found
+    return spaces

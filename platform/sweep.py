@@ -1,12 +1,12 @@
-"""Sweeps: Ray Tune over experiments that share every artefact they can.
+"""The runner of sweeps: Ray Tune over experiments that share every artefact they can.
 
 A trial is the base experiment with some fields replaced. Its objective is the best mIoU over the
 seed thresholds of its localizer on one split, which one pass over the class maps gives. A sweep
 keeps, under `sweeps/NAME/`,
 
-    plan.json      what it is, from its start on
-    trials.jsonl   each trial when it ends, a line
-    sweep.json     the whole, at its end
+    plan.json      its key and the number of its trials, from its start on
+    trials.jsonl   one line for each trial, added when the trial ends
+    sweep.json     the record of the whole sweep, written at its end
 """
 
 from __future__ import annotations
@@ -25,34 +25,36 @@ from typing import Any
 
 from . import places
 from .errors import InputError
+from .execution import Execution
 from .ledger import Ledger, Plan
-from .pipeline import Pipeline
+from .planner import plan
 from .progress import Silent
 from .runs import SweepRecord, Trial, ranking, read_sweep, score_from_json, write_json
-from .store import Store
-from .trial import REDUCTION, Sweep, short
+from .search import Searcher
+from .steps.context import Catalog, Runtime
+from .trial import REDUCTION, Sweep, searcher
 from .trial import run as run_trial
 
 
 def run(
-    store: Store, sweep: Sweep, name: str, command: str, progress: Silent, resume: bool = False
+    catalog: Catalog, sweep: Sweep, name: str, command: str, progress: Silent, resume: bool = False
 ) -> SweepRecord:
-    """Runs a sweep, or reads it where it was run before.
+    """Run a sweep, or read its record where it was run before.
 
     Args:
-        store: where artefacts and the record go.
-        sweep: what to vary.
-        name: of the record under `sweeps/`.
-        command: for the record.
-        progress: who watches.
-        resume: goes on with a sweep that was broken off: no trial that ended runs again.
+        catalog: data sets and imports of the store that takes artefacts and the record.
+        sweep: the description of the sweep.
+        name: name of the record under `sweeps/`.
+        command: the command line, for the record.
+        progress: the display that is told of each trial that ends.
+        resume: whether to go on with a sweep that was broken off; no trial that ended runs again.
 
     Raises:
-        InputError: the name is taken, the sweep was broken off and should not be resumed, there
-            is none to resume, it is running, or all its trials failed.
+        InputError: the name is taken, the sweep was broken off and `resume` is False, there is no
+            sweep to resume, the sweep is running, or all its trials failed.
     """
-    ledger = Ledger(store, name)
-    key = sweep.key(Pipeline(store, sweep.trial_experiment({})))
+    ledger = Ledger(catalog.store, name)
+    key = sweep.key(plan(sweep.trial_experiment({}), catalog))
     if places.exists(ledger.path):
         before = read_sweep(ledger.path)
         if before.digest != key:
@@ -65,14 +67,14 @@ def run(
         ledger.check(key, resume)
         begun = _begun(sweep, name, command, key)
         with progress.under(ledger.folder, begun):
-            return _run(store, sweep, ledger, begun, progress)
+            return _run(catalog, sweep, ledger, begun, progress)
 
 
 def _some(record: SweepRecord) -> SweepRecord:
-    """The record of a sweep, if any trial came to an end.
+    """Return the record of a sweep of which at least one trial came to its end.
 
     Raises:
-        InputError: none did.
+        InputError: no trial came to its end.
     """
     if record.best is None:
         errors = [t.error for t in record.trials if t.error]
@@ -85,13 +87,13 @@ def _some(record: SweepRecord) -> SweepRecord:
 
 
 def _begun(sweep: Sweep, name: str, command: str, key: str) -> SweepRecord:
-    """What is known of a sweep before its first trial."""
+    """Return the record of a sweep before its first trial."""
     return SweepRecord(
         name=name,
         method=sweep.subject,
         dataset=sweep.base.data,
         split=sweep.split,
-        space={short(field): list(values) for field, values in sweep.space.items()},
+        space={field: list(values) for field, values in sweep.space.items()},
         default=sweep.default,
         trials=(),
         best=None,
@@ -105,15 +107,15 @@ def _begun(sweep: Sweep, name: str, command: str, key: str) -> SweepRecord:
 
 
 def _run(
-    store: Store, sweep: Sweep, ledger: Ledger, begun: SweepRecord, progress: Silent
+    catalog: Catalog, sweep: Sweep, ledger: Ledger, begun: SweepRecord, progress: Silent
 ) -> SweepRecord:
     total, began = sweep.count * sweep.repeats, time.monotonic()
     ledger.begin(Plan(digest=begun.digest, trials=total, command=begun.command))
     if not sweep.scheduler:  # what all share is computed once, with progress of its own
         first = sweep.trial_experiment(sweep.listed[0] if sweep.listed else {})
         with contextlib.suppress(InputError):  # the trials that need it will say so
-            Pipeline(store, first, progress).execute()
-    _tune(store, sweep, ledger, progress)
+            Execution(catalog.store, plan(first, catalog), progress).execute()
+    _tune(catalog, sweep, ledger, progress)
     trials = ledger.trials()
     if len(trials) < total:
         raise InputError(
@@ -121,8 +123,8 @@ def _run(
             "goes on with it"
         )
     if not any(t.error for t in trials):  # of a failure, Tune's files say more than the ledger
-        places.remove_tree(store.root / "tune" / ledger.name)
-    _clean(store, sweep, trials)
+        places.remove_tree(catalog.store.root / "tune" / ledger.name)
+    _clean(catalog, sweep, trials)
     ranked = ranking(trials)
     out = dataclasses.replace(
         begun,
@@ -134,37 +136,41 @@ def _run(
     return _some(out)
 
 
-class Asked:
-    """Hands Tune the trials that are left, each when its search knows it.
+class TrialQueue:
+    """The trials that are left to run, each handed out when the searcher knows its point.
 
     Args:
-        sweep: whose they are.
+        sweep: the sweep that the trials belong to.
+        points: the searcher of the sweep.
         done: the trials that need not run again.
     """
 
-    def __init__(self, sweep: Sweep, done: Sequence[Trial]) -> None:
-        self.sweep = sweep
+    def __init__(self, sweep: Sweep, points: Searcher, done: Sequence[Trial]) -> None:
+        self.sweep, self.points = sweep, points
         self.values: dict[int, float | None] = {int(t.id): t.value for t in done}
         self.best = max((t.value for t in done if t.status == "done" and t.value), default=0.0)
         total = sweep.count * sweep.repeats
         self.left = [k for k in range(total) if k not in self.values]
         self.number: dict[str, int] = {}
 
-    def told(self) -> dict[int, float | None]:
-        """The mean over seeds of each point whose trials have all ended."""
-        repeats, out = self.sweep.repeats, {}
+    def value_by_point(self) -> dict[int, float | None]:
+        """Return the mean over seeds of each point whose trials have all ended.
+
+        A point whose trials have all failed has None.
+        """
+        repeats, means = self.sweep.repeats, {}
         for point in range(self.sweep.count):
-            own = range(point * repeats, (point + 1) * repeats)
-            if all(k in self.values for k in own):
-                found = [v for k in own if (v := self.values[k]) is not None]
-                out[point] = statistics.fmean(found) if found else None
-        return out
+            numbers = range(point * repeats, (point + 1) * repeats)
+            if all(k in self.values for k in numbers):
+                values = [v for k in numbers if (v := self.values[k]) is not None]
+                means[point] = statistics.fmean(values) if values else None
+        return means
 
     def suggest(self, trial: str) -> dict[str, Any] | None:
-        """The config of Tune's next trial; None while the search waits."""
+        """Return the config of Tune's next trial, or None while the searcher waits."""
         number = self.left[0]
         point, seed = divmod(number, self.sweep.repeats)
-        params = self.sweep.search.ask(point, self.told())
+        params = self.points.suggest(point, self.value_by_point())
         if params is None:
             return None
         self.left.pop(0)
@@ -172,44 +178,43 @@ class Asked:
         return {"number": number, "point": params, "seed": self.sweep.seeds[seed]}
 
 
-def _tune(store: Store, sweep: Sweep, ledger: Ledger, progress: Silent) -> None:
+def _tune(catalog: Catalog, sweep: Sweep, ledger: Ledger, progress: Silent) -> None:
     import ray.tune
 
     from .stages import cluster
 
     cluster.connect()
-    fields, before = {short(field): field for field in sweep.space}, ledger.trials()
-    for t in before:
-        point = {fields[name]: value for name, value in t.params.items()}
-        sweep.search.recall(int(t.id) // sweep.repeats, point)
-    done = [t for t in before if not t.error]
-    asked = Asked(sweep, done)
-    watch = _watch(ledger, asked, progress)
+    points, before = searcher(sweep), ledger.trials()
+    for ended in before:
+        points.recall(int(ended.id) // sweep.repeats, ended.params)
+    done = [ended for ended in before if not ended.error]
+    queue = TrialQueue(sweep, points, done)
+    watch = _watch(ledger, queue, progress)
 
-    lanes = store.root / "tune" / ledger.name / "lanes"
+    lanes = catalog.store.root / "tune" / ledger.name / "lanes"
     shutil.rmtree(lanes, ignore_errors=True)
     lanes.mkdir(parents=True)
-    wide = 0 if sweep.scheduler else min(sweep.concurrent, len(asked.left), cluster.drivers())
+    wide = 0 if sweep.scheduler else min(sweep.concurrent, len(queue.left), cluster.drivers())
 
     def trial(config: dict[str, Any]) -> dict[str, Any]:
         together(lanes, wide)
-        return run_trial(store, sweep, config["point"], config["seed"], ray.tune.report)
+        return run_trial(catalog, sweep, config["point"], config["seed"], ray.tune.report)
 
     progress.plan([f"{sweep.count * sweep.repeats} trials", "the best point on all splits"])
     progress.start(f"{sweep.count * sweep.repeats} trials")
-    if asked.left:
+    if queue.left:
         ray.tune.Tuner(
             ray.tune.with_resources(trial, cluster.driving()),
             tune_config=ray.tune.TuneConfig(
-                search_alg=_searcher(asked),
+                search_alg=_tune_searcher(queue),
                 scheduler=_scheduler(sweep, done),
-                num_samples=len(asked.left),
+                num_samples=len(queue.left),
                 max_concurrent_trials=sweep.concurrent,
                 reuse_actors=not sweep.scheduler,
             ),
             run_config=ray.tune.RunConfig(
                 name=ledger.name,
-                **places.storage(store.root / "tune"),
+                **places.storage(catalog.store.root / "tune"),
                 verbose=0,
                 callbacks=[watch],
                 failure_config=ray.tune.FailureConfig(max_failures=sweep.retries),
@@ -219,15 +224,16 @@ def _tune(store: Store, sweep: Sweep, ledger: Ledger, progress: Silent) -> None:
 
 
 def together(lanes: Path, count: int, patience: float = 30.0) -> None:
-    """Waits, in the process of a trial, until as many such processes have started.
+    """Wait, in the process of a trial, until enough such processes have started.
 
-    Tune gives a waiting trial to the first process that is free, and ends the one that it was
-    starting for it; where trials are shorter than a start there would never be two.
+    Tune gives a waiting trial to the first process that is free, and ends the process that it was
+    starting for the trial; where a trial takes less time than a start, a second process would
+    never come up.
 
     Args:
-        lanes: a folder; each process leaves a file there.
-        count: of the processes.
-        patience: seconds after which it goes on alone.
+        lanes: folder in which each process leaves a file.
+        count: number of processes to wait for.
+        patience: seconds after which the process goes on alone.
     """
     own, end = lanes / f"{node()}-{os.getpid()}", time.monotonic() + patience
     if own.exists():
@@ -238,29 +244,29 @@ def together(lanes: Path, count: int, patience: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-def _searcher(asked: Asked) -> Any:
+def _tune_searcher(queue: TrialQueue) -> Any:
     from ray.tune.search import Searcher
 
     class Search(Searcher):  # type: ignore[misc]
         def suggest(self, trial_id: str) -> Any:
-            return asked.suggest(trial_id) if asked.left else Searcher.FINISHED
+            return queue.suggest(trial_id) if queue.left else Searcher.FINISHED
 
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-            """The callback keeps what came out."""
+            """Do nothing: the callback keeps the result."""
 
         def save(self, checkpoint_path: str) -> None:
-            """The record under `sweeps/` is what a sweep resumes from."""
+            """Do nothing: a sweep resumes from its record under `sweeps/`."""
 
         def restore(self, checkpoint_path: str) -> None:
-            """See `save`."""
+            """Do nothing; see `save`."""
 
     return Search()
 
 
-def _watch(ledger: Ledger, asked: Asked, progress: Silent) -> Any:
+def _watch(ledger: Ledger, queue: TrialQueue, progress: Silent) -> Any:
     import ray.tune
 
-    total = asked.sweep.count * asked.sweep.repeats
+    total = queue.sweep.count * queue.sweep.repeats
     rungs: dict[str, list[tuple[int, float]]] = {}
 
     class Watch(ray.tune.Callback):  # type: ignore[misc]
@@ -272,37 +278,37 @@ def _watch(ledger: Ledger, asked: Asked, progress: Silent) -> Any:
                 own.append((result["epoch"], result["value"]))
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            number = asked.number[trial.trial_id]
+            number = queue.number[trial.trial_id]
             ended = _trial(number, trial, tuple(rungs.get(trial.trial_id, ())))
             ledger.add(ended)
-            asked.values[number] = ended.value
+            queue.values[number] = ended.value
             if ended.status == "done":
-                asked.best = max(asked.best, ended.value or 0.0)
-            progress.update(_state(asked, trials, ended), len(asked.values), total)
+                queue.best = max(queue.best, ended.value or 0.0)
+            progress.update(_state(queue, trials, ended), len(queue.values), total)
 
         on_trial_error = on_trial_complete
 
     return Watch()
 
 
-def _state(asked: Asked, trials: Sequence[Any], ended: Trial) -> str:
-    """How the sweep stands, in words."""
+def _state(queue: TrialQueue, trials: Sequence[Any], ended: Trial) -> str:
+    """Return how the sweep stands, in words."""
     running = sum(t.status == "RUNNING" for t in trials)
     parts = [f"{running} running"] if running else []
-    if failed := sum(value is None for value in asked.values.values()):
+    if failed := sum(value is None for value in queue.values.values()):
         parts.append(f"{failed} failed ({ended.error})" if ended.error else f"{failed} failed")
-    return ", ".join([*parts, *([f"best {100 * asked.best:.1f} %"] if asked.best else [])])
+    return ", ".join([*parts, *([f"best {100 * queue.best:.1f} %"] if queue.best else [])])
 
 
 def _trial(number: int, trial: Any, rungs: tuple[tuple[int, float], ...]) -> Trial:
-    """A trial from what it reported to Tune last, or from how its actor died."""
+    """Return a trial from its last report to Tune, or from the error that ended its actor."""
     config, metrics = trial.config, trial.last_result or {}
     lost = str(trial.get_error()).strip().splitlines()[-1] if trial.status == "ERROR" else None
     error = lost or metrics.get("error")
     stopped = "epoch" in metrics
     return Trial(
         id=f"{number:04d}",
-        params={short(k): v for k, v in config["point"].items()},
+        params=dict(config["point"]),
         status="failed" if error else "stopped" if stopped else "done",
         seconds=metrics.get("seconds", 0.0),
         value=None if error else metrics.get("value"),
@@ -315,7 +321,10 @@ def _trial(number: int, trial: Any, rungs: tuple[tuple[int, float], ...]) -> Tri
 
 
 def _scheduler(sweep: Sweep, done: Sequence[Trial]) -> Any:
-    """ASHA with the rungs of the sweep, which knows the trials that have ended; none: None."""
+    """Return the scheduler of a sweep, or None for a sweep without one.
+
+    ASHA is told the rungs of the trials that have ended before.
+    """
     if not sweep.scheduler:
         return None
     from ray.tune.schedulers import ASHAScheduler
@@ -336,17 +345,14 @@ def _scheduler(sweep: Sweep, done: Sequence[Trial]) -> Any:
     return out
 
 
-def _clean(store: Store, sweep: Sweep, trials: Sequence[Trial]) -> None:
-    """Removes the checkpoints of trainings that were stopped."""
+def _clean(catalog: Catalog, sweep: Sweep, trials: Sequence[Trial]) -> None:
+    """Remove the checkpoints of trainings that were stopped."""
     from .stages import checkpoints
 
-    fields = {short(field): field for field in sweep.space}
     for trial in trials:
         if trial.status != "stopped":
             continue
-        point = {fields[name]: value for name, value in trial.params.items()}
-        pipeline = Pipeline(store, sweep.trial_experiment(point, trial.seed))
-        assert pipeline.network is not None
-        home = pipeline.context.home(pipeline.network)
-        with store.lock(pipeline.network.key):
-            checkpoints.forget(home)
+        planned = plan(sweep.trial_experiment(trial.params, trial.seed), catalog)
+        assert planned.network is not None
+        with catalog.store.lock(planned.network.key):
+            checkpoints.forget(Runtime(catalog.store).home(planned.network))

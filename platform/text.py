@@ -7,7 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .runs import OWN, PARTS, Point, ResultId, RunRecord, Score, SweepRecord, ranking
+from .result_id import ResultId
+from .runs import OWN, PARTS, Point, RunRecord, Score, SweepRecord, ranking
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -104,29 +105,31 @@ def _cell(values: Sequence[float]) -> str:
 def best_points(sweep: SweepRecord) -> list[str]:
     """The best point of a sweep, and those that its spread over seeds does not tell from it."""
     first, *others = ranking(sweep.trials)
-    lines = [f"best on {sweep.split}: {_point(first)}"]
-    return lines + [f"not told from it: {_point(p)}" for p in others if p.tied]
+    labels = sweep.labels
+    lines = [f"best on {sweep.split}: {_point(first, labels)}"]
+    return lines + [f"not told from it: {_point(p, labels)}" for p in others if p.tied]
 
 
-def _point(point: Point) -> str:
-    values = ", ".join(f"{k} {v}" for k, v in point.trials[0].params.items())
+def _point(point: Point, labels: Mapping[str, str]) -> str:
+    values = ", ".join(f"{labels[k]} {v}" for k, v in point.trials[0].params.items())
     if len(point.trials) == 1:
         return f"{values} ({100 * point.mean:.1f} %)"
     spread = f"{100 * point.mean:.1f} ± {100 * point.spread:.1f} %"
     return f"{values} ({spread} over {len(point.trials)} seeds)"
 
 
-def _held(figure: Mapping[str, Any], default: Mapping[str, Any]) -> str:
-    """What the fields of a figure are in the points that do not name them, or in all."""
-    points = [changes for of in figure["panels"].values() for _, changes, _ in of]
-    held = dict(default)
-    for name in default:
-        values = [v for of in points for field, v in of.items() if field.rpartition(".")[2] == name]
+def _held(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
+    """Return the values of a figure's fields in the points that do not name them, or in all."""
+    points = [changes for rows in figure["panels"].values() for _, changes, _ in rows]
+    held = dict(sweep.default)
+    for field in sweep.default:
+        values = [changes[field] for changes in points if field in changes]
         if len(values) == len(points):
-            del held[name]
+            del held[field]
             if len(set(map(repr, values))) == 1:
-                held[name] = values[0]
-    return ", ".join(f"{name} {value}" for name, value in held.items())
+                held[field] = values[0]
+    labels = sweep.labels
+    return ", ".join(f"{labels[field]} {value}" for field, value in held.items())
 
 
 def figure_table(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
@@ -141,8 +144,7 @@ def figure_table(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
     seeds, rows = len(names), []
     for panel, points in figure["panels"].items():
         for label, changes, printed in points:
-            wanted = {field.rpartition(".")[2]: value for field, value in changes.items()}
-            own = [p for p in ranked if p.trials[0].params == wanted]
+            own = [p for p in ranked if p.trials[0].params == changes]
             values = [t.value or math.nan for t in own[0].trials] if own else []
             ours = _cell(values) if own else "failed"
             if own and len(values) < seeds:
@@ -153,7 +155,7 @@ def figure_table(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
     if score:
         rule = "" if score.threshold_from == OWN else "best threshold; "
         about += f", n={score.n}, {len(score.scored)} classes, {rule}{score.rule}"
-    if held := _held(figure, sweep.default):
+    if held := _held(figure, sweep):
         about += f"; where no row says otherwise: {held}"
     title = figure["title"]
     return f"{table([title, 'here', 'paper'], rows)}\nhere: {about}\npaper: {figure['published']}"

@@ -1,4 +1,7 @@
-"""What a sweep tries: one experiment for each point of its space and each seed."""
+"""Sweeps as descriptions, what their trials cost, and how one trial runs.
+
+A trial is one experiment: that of one point of the sweep's space with one random seed.
+"""
 
 from __future__ import annotations
 
@@ -7,46 +10,51 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .errors import InputError
+from .execution import Execution
 from .experiment import Experiment
 from .options import fingerprint, replaced, walk
-from .pipeline import Pipeline
+from .pipeline import Plan
+from .planner import plan
 from .runs import Score, SweepRecord, as_json
-from .search import Fixed, Search, grid, search, size
+from .search import Fixed, Searcher, check, grid, make, size
 from .spaces import COMBINATION, UNVARIED, Space
 from .steps import classify
-from .store import Stage, Store, digest
+from .steps.context import Catalog
+from .store import Stage, digest
 
 MOST_TRIALS = 100_000
 SCHEDULERS = ("", "asha")
 MOST_COUNTED = 2_000
-"""Points of a search that chooses on its way whose cost is looked at."""
+"""Most points whose cost is looked up for a search that chooses its points on its way."""
 REDUCTION = 2
-"""ASHA goes on with one of so many trials at each rung, and the next rung is as many times
-further."""
+"""ASHA goes on with one in REDUCTION trials at each rung, and the next rung takes REDUCTION times
+as many epochs."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """What to sweep.
+    """The description of a sweep: what varies, how points are chosen, what is compared.
+
+    A sweep is data alone; `searcher` makes the searcher that it asks for.
 
     Attributes:
         base: the untuned experiment.
-        space: values to try by dotted field.
-        trials: how many points; 0: the whole grid.
-        split: the objective's.
-        concurrent: trials side by side.
-        repeats: seeds of each point, from the base's on.
-        kind: of the search (`search.SEARCHES`); none: the grid, or random where trials are fewer.
+        space: values to try by full name of the field, e.g. `segment.training.lr`.
+        trials: number of points; 0 for the whole grid.
+        split: split of the objective.
+        concurrent: trials that run side by side.
+        repeats: random seeds of each point, from the base's seed on.
+        kind: name of the search (`search.SEARCHES`); without one the grid, or random points where
+            `trials` is below the size of the grid.
         scheduler: `asha` stops trainings early that do worse than others.
-        retries: further tries of a trial that fails, and as many of one whose process dies.
-        listed: the points, where they are no product of values; `space` then tells what they
-            vary.
-        figure: the paper's figure that the sweep is for, if it is for one.
+        retries: further tries of a trial that fails, and as many of a trial whose process dies.
+        listed: the points, where they are no product of values; `space` then holds the values
+            that each field takes in them.
+        figure: name of the paper's figure that the sweep reproduces, if it reproduces one.
         bases: the untuned experiments that the values of the field `combination` stand for.
     """
 
@@ -73,9 +81,7 @@ class Sweep:
                 f"the sweep has {self.count * self.repeats} trials, over {MOST_TRIALS}; draw fewer "
                 f"with --trials"
             )
-        self.search  # noqa: B018  (raises what is wrong with it)
-        if len({short(field) for field in self.space}) < len(self.space):
-            raise InputError(f"a space has two fields of one name: {', '.join(self.space)}")
+        check(self.kind, self.space, self.trials)
         if fixed := [field for field in self.space if field in UNVARIED]:
             raise InputError(f"a space does not vary {fixed[0]!r}; {UNVARIED[fixed[0]]}")
         if lacking := set(self.space.get(COMBINATION, ())) - set(self.bases):
@@ -89,16 +95,9 @@ class Sweep:
         if self.scheduler and self.base.imported:
             raise InputError("--scheduler asha stops trainings; imported maps have none")
 
-    @cached_property
-    def search(self) -> Search:
-        """Where the points come from."""
-        if self.listed:
-            return Fixed([dict(point) for point in self.listed])
-        return search(self.kind, self.space, self.trials, self.base.seed, self.concurrent)
-
     @property
     def count(self) -> int:
-        """Points that will be tried; only TPE may try one twice."""
+        """The number of points that the sweep tries; only TPE may try a point twice."""
         if self.listed:
             return len(self.listed)
         if self.kind == "tpe":
@@ -107,11 +106,14 @@ class Sweep:
 
     @property
     def seeds(self) -> range:
-        """Of the trials of each point."""
+        """The random seeds of each point's trials."""
         return range(self.base.seed, self.base.seed + self.repeats)
 
-    def key(self, base: Pipeline) -> str:
-        """What the sweep's results depend on; `base` is the base trial's pipeline.
+    def key(self, base: Plan) -> str:
+        """Return the key of everything that the sweep's results depend on.
+
+        Args:
+            base: the plan of the trial without any change.
 
         Raises:
             InputError: a weight file is missing.
@@ -125,32 +127,35 @@ class Sweep:
         return digest([base.digest, self.space, self.count, self.split, *how])
 
     def seeded(self, seed: int) -> Experiment:
-        """The base with another seed, its host too."""
+        """Return the untuned experiment with another random seed, which its host takes too."""
         return _seeded(self.base, seed)
 
     def at(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:
-        """The whole experiment of one point; without a seed the base's."""
+        """Return the whole experiment of one point; without a seed it has the base's."""
         base = self.bases[params[COMBINATION]] if COMBINATION in params else self.base
         fields = {field: value for field, value in params.items() if field != COMBINATION}
         return replaced(base if seed is None else _seeded(base, seed), fields)
 
     @property
     def subject(self) -> str:
-        """Whose class maps the trials score."""
+        """The name of the method whose class maps the trials score."""
         return "combinations" if self.bases else self.base.localizer_name
 
     @property
     def default(self) -> dict[str, Any]:
-        """What the fields of the space are in the base, by their short names."""
-        known = {short(field): value for field, value, _ in walk(self.base) if field in self.space}
+        """The values of the space's fields in the base, by the fields' full names."""
+        params = {field: value for field, value, _ in walk(self.base) if field in self.space}
         if COMBINATION in self.space:
             words = (word for word, base in self.bases.items() if base == self.base)
-            known[COMBINATION] = next(words, self.base.combination)
-        return known
+            params[COMBINATION] = next(words, self.base.combination)
+        return params
 
     def trial_experiment(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:
-        """The experiment of one point, scored on the objective's split only, and no further
-        than the fields of the space reach; without a seed the base's."""
+        """Return the experiment of one point as a trial carries it out.
+
+        It is scored on the objective's split only, and ends with the last stage that a field of
+        the space reaches. Without a seed it has the base's.
+        """
         changes: dict[str, Any] = {"scoring.splits": (self.split,)}
         segments = any(field.startswith("segment.") for field in self.space)
         if segments:
@@ -163,7 +168,7 @@ class Sweep:
 
     @property
     def rungs(self) -> list[int]:
-        """The epochs after which ASHA compares trials: from a quarter of the training on."""
+        """The epochs after which ASHA compares trials, from a quarter of the training on."""
         epochs = self.base.training.epochs
         first = math.ceil(epochs / REDUCTION**2)
         return [n for k in range(8) if (n := first * REDUCTION**k) < epochs]
@@ -174,80 +179,99 @@ def _seeded(experiment: Experiment, seed: int) -> Experiment:
     return dataclasses.replace(experiment, seed=seed, host=host)
 
 
-def short(field: str) -> str:
-    """The name of a field without its group, as papers print it."""
-    return field.rpartition(".")[2]
+def searcher(sweep: Sweep) -> Searcher:
+    """Return a new searcher over the points of a sweep."""
+    if sweep.listed:
+        return Fixed([dict(point) for point in sweep.listed])
+    return make(sweep.kind, sweep.space, sweep.trials, sweep.base.seed, sweep.concurrent)
 
 
 class Cost(NamedTuple):
-    """What the trials of a sweep take: how many different artefacts of each stage are to compute
-    and how many there; and which fields change no result."""
+    """The different artefacts that the trials of a sweep need.
+
+    Attributes:
+        missing: number of artefacts to compute, by stage.
+        there: number of artefacts in the store, by stage.
+        idle: fields that change no result.
+    """
 
     missing: Counter[str]
     there: Counter[str]
     idle: list[str]
 
 
-def cost(store: Store, sweep: Sweep) -> Cost:
-    """The cost of a sweep before it starts; of a search that chooses on its way, that of the
-    whole space, or of its first MOST_COUNTED points."""
-    missing: dict[str, str] = {}
-    there: dict[str, str] = {}
+def cost(catalog: Catalog, sweep: Sweep) -> Cost:
+    """Return the cost of a sweep before it starts.
+
+    For a search that chooses its points on its way it is the cost of the whole space, or of the
+    space's first MOST_COUNTED points.
+    """
+    stages: dict[str, Stage] = {}
     digests: list[tuple[Mapping[str, Any], str]] = []
-    chosen = sweep.kind == "tpe"
-    every = itertools.islice(grid(sweep.space), MOST_COUNTED)
-    points = every if chosen else (sweep.search.ask(k, {}) for k in range(sweep.count))
-    for point, seed in itertools.product(points, sweep.seeds):
+    for point, seed in itertools.product(_points(sweep), sweep.seeds):
         try:
-            pipeline = Pipeline(store, sweep.trial_experiment(point or {}, seed))
+            planned = plan(sweep.trial_experiment(point, seed), catalog)
         except InputError:  # the trial will say it
             continue
-        if point and seed == sweep.seeds[0]:
-            digests.append((point, pipeline.digest))
-        without = {stage.key for stage in passed_over(pipeline, sweep.split)}
-        lacking = {stage.key for stage in pipeline.missing()}
-        for step in pipeline.steps:
-            if step.stage.key not in without:
-                where = missing if step.stage.key in lacking else there
-                where[step.stage.key] = step.stage.name
+        if seed == sweep.seeds[0]:
+            digests.append((point, planned.digest))
+        without = {stage.key for stage in passed_over(planned, sweep.split)}
+        stages |= {stage.key: stage for stage in planned.stages if stage.key not in without}
+    available = [bool(catalog.store.find(s.name, s.key)) for s in stages.values()]
+    counts = Counter(zip(available, (s.name for s in stages.values()), strict=True))
     idle = [field for field in sweep.space if _idle(field, digests)]
-    return Cost(Counter(missing.values()), Counter(there.values()), idle)
+    return Cost(
+        Counter({name: n for (there, name), n in counts.items() if not there}),
+        Counter({name: n for (there, name), n in counts.items() if there}),
+        idle,
+    )
+
+
+def _points(sweep: Sweep) -> Iterator[Mapping[str, Any]]:
+    """Iterate over the points of a sweep that are known before it starts."""
+    if sweep.kind == "tpe":
+        return itertools.islice(grid(sweep.space), MOST_COUNTED)
+    points = searcher(sweep)
+    return (points.suggest(number, {}) or {} for number in range(sweep.count))
 
 
 def _idle(field: str, digests: Sequence[tuple[Mapping[str, Any], str]]) -> bool:
-    """Whether points that differ in this field alone have one result, wherever there are any."""
+    """Return whether points that differ in this field alone always have one result.
+
+    Without any such points it is False.
+    """
     groups: dict[str, dict[str, str]] = {}
-    for point, found in digests:
+    for point, digest_of_point in digests:
         rest = repr(sorted((k, repr(v)) for k, v in point.items() if k != field))
-        groups.setdefault(rest, {})[repr(point.get(field))] = found
-    several = [of for of in groups.values() if len(of) > 1]
-    return bool(several) and all(len(set(of.values())) == 1 for of in several)
+        groups.setdefault(rest, {})[repr(point.get(field))] = digest_of_point
+    several = [group for group in groups.values() if len(group) > 1]
+    return bool(several) and all(len(set(group.values())) == 1 for group in several)
 
 
 def run(
-    store: Store,
+    catalog: Catalog,
     sweep: Sweep,
     point: Mapping[str, Any],
     seed: int,
     report: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
-    """One trial: gets the artefacts that are missing and reads the score.
+    """Run one trial: compute the artefacts that are missing and read the score.
 
-    A failure is a result like any other, so that one trial does not take the sweep along.
+    A failure is a result like any other, so that one trial does not end the whole sweep.
 
     Args:
-        store: where artefacts go.
-        sweep: that the trial is of.
-        point: values by field.
-        seed: of the trial.
-        report: called with the score at each rung; may not come back, where a scheduler stops
-            the trial.
+        catalog: the sweep's, which knows the store of the artefacts.
+        sweep: the sweep that the trial belongs to.
+        point: values by full name of the field.
+        seed: random seed of the trial.
+        report: called with the score at each rung; does not return where a scheduler stops the
+            trial.
     """
     started = time.monotonic()
     out: dict[str, Any] = {"value": None, "score": None, "error": None, "cached": False}
     for _ in range(sweep.retries + 1):
         try:
-            out |= {"error": None, **_tried(store, sweep, point, seed, report)}
+            out |= {"error": None, **_attempt(catalog, sweep, point, seed, report)}
             break
         except Exception as error:
             cause = getattr(error, "cause", None) or error
@@ -255,50 +279,52 @@ def run(
     return {**out, "seconds": round(time.monotonic() - started, 3)}
 
 
-def _tried(
-    store: Store,
+def _attempt(
+    catalog: Catalog,
     sweep: Sweep,
     point: Mapping[str, Any],
     seed: int,
     report: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     started = time.monotonic()
-    pipeline = Pipeline(store, sweep.trial_experiment(point, seed))
-    without = passed_over(pipeline, sweep.split)
-    missing = {stage.key for stage in pipeline.missing()} - {stage.key for stage in without}
-    network = pipeline.network
+    planned = plan(sweep.trial_experiment(point, seed), catalog)
+    execution = Execution(catalog.store, planned)
+    without = passed_over(planned, sweep.split)
+    missing = {stage.key for stage in execution.missing()} - {stage.key for stage in without}
+    network = planned.network
     if sweep.scheduler and network:
         for epochs in sweep.rungs:
-            score = rung(store, pipeline, sweep.split, epochs, network.key in missing)
+            score = rung(execution, sweep.split, epochs, network.key in missing)
             if score:
                 seconds = round(time.monotonic() - started, 3)
                 report({**_result(score), "epoch": epochs, "seconds": seconds})
     if without:
-        _at_once(store, pipeline, sweep.split)
+        _at_once(execution, sweep.split)
     else:
-        pipeline.execute()
-    name = list(pipeline.scores)[-1]
-    score = pipeline.read_scores(only=name)[name][sweep.split]
+        execution.execute()
+    score = execution.read_scores(only=planned.final)[planned.final][sweep.split]
     return {**_result(score), "cached": not missing}
 
 
-def passed_over(pipeline: Pipeline, split: str) -> list[Stage]:
-    """The maps that a trial can do without: those by prototypes, where only their scores are
-    wanted and the split is small enough to count them at once."""
-    name = pipeline.localizer.name
-    if not pipeline.prototypes or list(pipeline.scores)[-1] != name:
+def passed_over(planned: Plan, split: str) -> list[Stage]:
+    """Return the stages that a trial can do without.
+
+    They are the class maps of a prototype method, where the trial needs only the maps' scores and
+    the split is small enough to score all images at once.
+    """
+    if not planned.chosen or planned.final != planned.subject:
         return []
-    fits = classify.counts_at_once(pipeline.context, split)
-    return [pipeline.maps[name][split]] if fits else []
+    fits = classify.counts_at_once(planned.context, split)
+    return [planned.maps[planned.subject][split]] if fits else []
 
 
-def _at_once(store: Store, pipeline: Pipeline, split: str) -> None:
-    """Scores chosen prototypes without their maps."""
-    name = pipeline.localizer.name
-    maps, scores = pipeline.maps[name][split], pipeline.scores[name][split]
-    pipeline.execute(without=(maps, scores))
-    step = classify.scored_at_once(pipeline.context, scores, pipeline.chosen[split], split)
-    store.get(step.stage, step.compute)
+def _at_once(execution: Execution, split: str) -> None:
+    """Score the chosen prototypes without writing their class maps."""
+    planned = execution.plan
+    maps, scores = planned.maps[planned.subject][split], planned.scores[planned.subject][split]
+    execution.execute(without=(maps, scores))
+    step = classify.scored_at_once(planned.context, scores, planned.chosen[split], split)
+    execution.compute(step)
 
 
 def _result(score: Score) -> dict[str, Any]:
@@ -306,27 +332,37 @@ def _result(score: Score) -> dict[str, Any]:
     return {"value": score.value, "score": plain}
 
 
-def rung(store: Store, pipeline: Pipeline, split: str, epochs: int, train: bool) -> Score | None:
-    """How well the host's maps do after some epochs of its training; the training goes on from
-    there when it is asked for.
+def rung(execution: Execution, split: str, epochs: int, train: bool) -> Score | None:
+    """Score the class maps of the network that is trained, after some epochs of its training.
 
-    None where the training has no more epochs than that, or where it should not `train` and
-    nobody has looked before.
+    A later call trains on from there.
+
+    Args:
+        execution: the trial's.
+        split: split of the objective.
+        epochs: epochs of training at the rung.
+        train: whether to train up to the rung where the store has no score of it.
+
+    Returns:
+        None where the whole training has no more than `epochs` epochs, or where the store has no
+        score of the rung and `train` is False.
     """
-    network, host = pipeline.network, pipeline.host
+    planned = execution.plan
+    network, context, trained = planned.network, planned.context, planned.trained
     assert network is not None
-    if epochs >= pipeline.experiment.training.epochs:
+    if epochs >= planned.experiment.training.epochs:
         return None
-    step = classify.rung(pipeline.context, host, network, pipeline.beside, split, epochs)
+    step = classify.rung(context, trained, network, planned.beside, split, epochs)
     if train:
-        pipeline.execute(before=network)
-        store.get(step.stage, step.compute)
-    elif not store.find(step.stage.name, step.stage.key):
+        execution.execute(before=network)
+        execution.compute(step)
+    elif not execution.store.find(step.stage.name, step.stage.key):
         return None
-    return pipeline.context.read_scores({split: step.stage}, host.own_background, None)[split]
+    own = trained.own_background
+    return execution.runtime.read_scores(context, {split: step.stage}, own, None)[split]
 
 
 def best_experiment(sweep: Sweep, record: SweepRecord, seed: int) -> Experiment:
-    """The base experiment with the parameters of the best point."""
-    best = next(t for t in record.trials if t.id == record.best)
-    return sweep.at({field: best.params[short(field)] for field in sweep.space}, seed)
+    """Return the base experiment with the parameters of the best point."""
+    best = next(trial for trial in record.trials if trial.id == record.best)
+    return sweep.at(best.params, seed)

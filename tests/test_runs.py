@@ -16,6 +16,7 @@ from wsss.platform.runs import (
     SweepRecord,
     Trial,
     as_json,
+    field_labels,
     ranking,
     read_run,
     read_sweep,
@@ -72,17 +73,18 @@ def run(score):
 @pytest.fixture
 def sweep(score):
     trials = (
-        Trial(id="0000", params={"tau": 0.1, "K": 6}, status="done", seconds=1.0, value=1 / 3,
-              score=score),
-        Trial(id="0001", params={"tau": 0.2, "K": 6}, status="failed", seconds=0.0, error="<b>"),
+        Trial(id="0000", params={"lpcam.tau": 0.1, "lpcam.K": 6}, status="done", seconds=1.0,
+              value=1 / 3, score=score),
+        Trial(id="0001", params={"lpcam.tau": 0.2, "lpcam.K": 6}, status="failed", seconds=0.0,
+              error="<b>"),
     )  # fmt: skip
     return SweepRecord(
         name="a-sweep",
         method="lpcam",
         dataset="scenes",
         split="train",
-        space={"tau": [0.1, 0.2], "K": [6]},
-        default={"tau": 0.1, "K": 12},
+        space={"lpcam.tau": [0.1, 0.2], "lpcam.K": [6]},
+        default={"lpcam.tau": 0.1, "lpcam.K": 12},
         trials=trials,
         best="0000",
         run=None,
@@ -140,11 +142,31 @@ def test_what_became_of_class_maps_is_told_in_its_order(run):
     assert made.later("lpcam") == ["lpcam-crf", "lpcam-irn", "deeplabv2"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "labels"),
+    [
+        (["lpcam.tau", "lpcam.K", "seed"], ["tau", "K", "seed"]),
+        (["training.lr", "segment.training.lr"], ["training.lr", "segment.training.lr"]),
+        (
+            ["refine.training.lr", "segment.training.lr"],
+            ["refine.training.lr", "segment.training.lr"],
+        ),
+        (["lpcam.split", "scoring.split", "split.lr"], ["lpcam.split", "scoring.split", "lr"]),
+        (["refine.kind", "kind", "kind"], ["refine.kind", "kind"]),
+        (["a.rate", "a.lr_rate"], ["rate", "lr_rate"]),
+    ],
+)
+def test_a_label_is_the_shortest_that_tells_a_field(fields, labels):
+    assert list(field_labels(fields).items()) == list(
+        zip(dict.fromkeys(fields), labels, strict=True)
+    )
+
+
 def test_trials_come_back(sweep, tmp_path):
     write_json(tmp_path / "s.json", sweep)
     again = read_sweep(tmp_path / "s.json")
     assert again.trials[1] == sweep.trials[1]
-    assert again.trials[0].params == {"tau": 0.1, "K": 6}
+    assert again.trials[0].params == {"lpcam.tau": 0.1, "lpcam.K": 6}
     assert again.trials[0].score.value == 1 / 3
 
 
@@ -180,7 +202,9 @@ def test_as_json():
 
 def trial(id, tau, value, seed=0):
     status = "failed" if value is None else "done"
-    return Trial(id=id, params={"tau": tau}, status=status, seconds=0.0, value=value, seed=seed)
+    return Trial(
+        id=id, params={"lpcam.tau": tau}, status=status, seconds=0.0, value=value, seed=seed
+    )
 
 
 def test_points_are_ranked_by_their_mean_over_seeds():
@@ -195,7 +219,7 @@ def test_points_are_ranked_by_their_mean_over_seeds():
         trial("6", 0.4, None, 0),
     ]
     points = ranking(trials)
-    assert [p.trials[0].params["tau"] for p in points] == [0.2, 0.1, 0.3]
+    assert [p.trials[0].params["lpcam.tau"] for p in points] == [0.2, 0.1, 0.3]
     assert [p.mean for p in points] == pytest.approx([0.63, 0.60, 0.40])
     assert [p.spread for p in points] == pytest.approx([0.01414, 0.14142, 0.0], abs=1e-5)
     assert [p.tied for p in points] == [True, True, False]

@@ -1,4 +1,4 @@
-"""Searches: which points a sweep tries, and that they follow from what is told alone."""
+"""Searchers: which points a sweep tries, and that they follow from earlier values alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.platform.errors import InputError
-from wsss.platform.search import TPE, drawn, grid, search, size
+from wsss.platform.search import TPE, check, drawn, grid, make, size
 
 SPACE = {"lpcam.tau": (0.1, 0.2, 0.3, 0.4, 0.5), "lpcam.K": (4, 8, 12), "lpcam.split": ("a", "b")}
 
@@ -19,12 +19,12 @@ def value(point):
     )  # fmt: skip
 
 
-def ask(tpe, count):
-    told, points = {}, []
+def tried(tpe, count):
+    value_by_point, points = {}, []
     for number in range(count):
-        points.append(tpe.ask(number, told))
+        points.append(tpe.suggest(number, value_by_point))
         if (number + 1) % tpe.width == 0:
-            told |= {k: value(p) for k, p in enumerate(points)}
+            value_by_point |= {k: value(p) for k, p in enumerate(points)}
     return points
 
 
@@ -49,23 +49,23 @@ def test_drawn_points_differ_and_lie_on_the_grid(count, seed):
 
 def test_tpe_waits_for_the_generations_before():
     tpe = TPE(SPACE, 0, width=2)
-    assert tpe.ask(0, {})
-    assert tpe.ask(1, {})
-    assert tpe.ask(2, {0: 0.5}) is None
-    assert tpe.ask(2, {0: 0.5, 1: None}) is not None
+    assert tpe.suggest(0, {})
+    assert tpe.suggest(1, {})
+    assert tpe.suggest(2, {0: 0.5}) is None
+    assert tpe.suggest(2, {0: 0.5, 1: None}) is not None
 
 
 def test_tpe_finds_the_top_sooner_than_chance():
-    best = [sum(sorted(map(value, ask(TPE(SPACE, seed, 2), 24)))[-8:]) / 8 for seed in range(4)]
+    best = [sum(sorted(map(value, tried(TPE(SPACE, seed, 2), 24)))[-8:]) / 8 for seed in range(4)]
     chance = [sum(sorted(map(value, drawn(SPACE, 24, s)))[-8:]) / 8 for s in range(4)]
     assert sum(best) > sum(chance)
 
 
 def test_tpe_goes_on_as_it_would_have():
-    whole = ask(TPE(SPACE, 3, 2), 16)
-    told = {k: value(p) for k, p in enumerate(whole[:12])}
+    whole = tried(TPE(SPACE, 3, 2), 16)
+    value_by_point = {k: value(p) for k, p in enumerate(whole[:12])}
     again = TPE(SPACE, 3, 2)
-    assert [again.ask(k, told) for k in (12, 13)] == whole[12:14]
+    assert [again.suggest(k, value_by_point) for k in (12, 13)] == whole[12:14]
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_tpe_goes_on_as_it_would_have():
 )
 def test_what_does_not_go_together_is_one_sentence(kind, count, message):
     with pytest.raises(InputError, match=message):
-        search(kind, SPACE, count, 0, 2)
+        check(kind, SPACE, count)
 
 
 def test_a_name_is_not_needed():
-    assert len(search("", SPACE, 0, 0, 2).points) == 30
-    assert len(search("", SPACE, 7, 0, 2).points) == 7
+    assert len(make("", SPACE, 0, 0, 2).points) == 30
+    assert len(make("", SPACE, 7, 0, 2).points) == 7
 
 
 def test_tpe_takes_every_seed_that_an_experiment_may_have():
-    assert TPE(SPACE, 2**32 - 1, width=2).ask(0, {})
+    assert TPE(SPACE, 2**32 - 1, width=2).suggest(0, {})

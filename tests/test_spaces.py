@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import re
 from pathlib import Path
@@ -11,11 +12,14 @@ from wsss.platform import spaces
 from wsss.platform.asked import combination
 from wsss.platform.errors import InputError
 from wsss.platform.experiment import experiment
+from wsss.platform.ledger import Ledger, Plan
 from wsss.platform.method import methods
 from wsss.platform.runs import SweepRecord, Trial
+from wsss.platform.search import grid
 from wsss.platform.spaces import COMBINATION
-from wsss.platform.text import figure_table
-from wsss.platform.trial import Sweep, short
+from wsss.platform.store import Store
+from wsss.platform.text import best_points, figure_table
+from wsss.platform.trial import Sweep, best_experiment, searcher
 
 NAMES = sorted(p.stem for p in (Path(__file__).parents[1] / "tune_spaces").glob("*.py"))
 
@@ -68,7 +72,7 @@ def test_a_figure_says_what_holds_where_no_row_says_otherwise():
     trials = tuple(
         Trial(
             id=f"{k:04d}",
-            params={short(field): value for field, value in point.items()},
+            params=point,
             status="done",
             seconds=1.0,
             value=k / 100,
@@ -77,12 +81,69 @@ def test_a_figure_says_what_holds_where_no_row_says_otherwise():
     )
     record = SweepRecord(
         name="f", method="cpal", dataset="voc", split="train", space={}, trials=trials, best="0000",
-        default={"weighting": "printed", "tau": 0.6, "slots": 1000}, run=None, command="",
-        started="", seconds=1.0, digest="", figure="cpal-4",
+        default={"cpal.weighting": "printed", "cpal.tau": 0.6, "cpal.slots": 1000}, run=None,
+        command="", started="", seconds=1.0, digest="", figure="cpal-4",
     )  # fmt: skip
     table = figure_table(found, record)
     assert "where no row says otherwise: tau 0.6, slots 1000, weighting weighted\n" in table
     assert re.search(r"length of the support set: 800 +6.0 +62.3", table)
+
+
+RATES = {"training.lr": (0.1, 0.2), "segment.training.lr": (0.01, 0.02, 0.03)}
+
+
+def test_fields_with_one_last_name_vary_in_one_sweep(tmp_path):
+    """Both survive the ledger under their full names, and the best point has both of its values."""
+    base = experiment("lpcam", changes={"segment.network": "deeplabv2"})
+    sweep = Sweep(base=base, space=RATES)
+    ledger, points = Ledger(Store(tmp_path), "rates"), list(grid(RATES))
+    ledger.begin(Plan(digest="d", trials=6, command="c"))
+    for number, point in enumerate(points):
+        ledger.add(Trial(id=f"{number:04d}", params=point, status="done", seconds=1.0,
+                         value=0.9 if number == 4 else 0.1 * number))  # fmt: skip
+    trials = ledger.trials()
+    assert [t.params for t in trials] == points
+    record = SweepRecord(
+        name="rates", method="lpcam", dataset="voc", split="train", default=sweep.default,
+        space={field: list(values) for field, values in RATES.items()}, trials=tuple(trials),
+        best="0004", run=None, command="", started="", seconds=1.0, digest="d",
+    )  # fmt: skip
+    assert set(record.default) == set(RATES)
+    best = best_experiment(sweep, record, seed=3)
+    assert (best.training.lr, best.segment.training.lr, best.seed) == (0.2, 0.02, 3)
+    line = "best on train: training.lr 0.2, segment.training.lr 0.02 (90.0 %)"
+    assert best_points(record) == [line]
+    rows = [(k, point, None) for k, point in enumerate(points)]
+    figure = {"title": "LPCAM, Table 0", "published": "nowhere", "panels": {"rates": rows}}
+    assert re.search(r"rates: 4 +90.0 +-\n", figure_table(figure, record))
+
+
+def test_a_search_over_such_fields_goes_on_as_it_would_have(tmp_path):
+    sweep = Sweep(base=experiment("lpcam"), space=RATES, trials=6, kind="tpe", concurrent=2)
+    whole, values = searcher(sweep), {}
+    ledger = Ledger(Store(tmp_path), "rates")
+    ledger.begin(Plan(digest="d", trials=6, command="c"))
+    points = []
+    for number in range(6):
+        points.append(whole.suggest(number, values))
+        if number < 4:
+            value = sum(points[number].values())
+            ledger.add(Trial(id=f"{number:04d}", params=points[number], status="done",
+                             seconds=1.0, value=value))  # fmt: skip
+            values = {**values, number: value}
+    again = searcher(sweep)
+    for trial in ledger.trials():
+        again.recall(int(trial.id), trial.params)
+    assert [again.suggest(number, values) for number in (4, 5)] == points[4:]
+
+
+def test_a_sweep_holds_data_alone():
+    """What its searcher remembers is not kept in it: two searchers know nothing of each other."""
+    sweep = Sweep(base=experiment("lpcam"), space=RATES, trials=2, kind="tpe")
+    before = dict(vars(sweep))
+    assert searcher(sweep).suggest(0, {})
+    assert vars(sweep) == before
+    assert set(before) == {field.name for field in dataclasses.fields(Sweep)}
 
 
 def test_any_method_has_the_common_spaces():
@@ -118,15 +179,15 @@ def test_points_are_drawn_from_a_grid_too_large_to_list():
     fields = ("lpcam.tau", "lpcam.mu_f", "lpcam.mu_b", "training.momentum", "training.clip_norm")
     space = {field: [k / 40 for k in range(40)] for field in fields}
     base = experiment("lpcam")
-    points = Sweep(base=base, space=space, trials=3).search.points
+    points = searcher(Sweep(base=base, space=space, trials=3)).points
     assert len({tuple(p.items()) for p in points}) == 3
     assert all(list(p) == list(fields) for p in points)
-    assert points == Sweep(base=base, space=space, trials=3).search.points
+    assert points == searcher(Sweep(base=base, space=space, trials=3)).points
 
 
 def test_a_grid_is_listed_with_its_last_field_changing_fastest():
     space = {"lpcam.tau": [0.1, 0.2], "lpcam.mu_f": [0.3, 0.4, 0.5]}
-    points = Sweep(base=experiment("lpcam"), space=space).search.points
+    points = searcher(Sweep(base=experiment("lpcam"), space=space)).points
     assert [tuple(p.values()) for p in points] == [
         (a, b) for a in (0.1, 0.2) for b in (0.3, 0.4, 0.5)
     ]

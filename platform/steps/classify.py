@@ -10,7 +10,7 @@ from .. import parts
 from ..errors import AheadError, InputError
 from ..method import Method, PrototypeMethod
 from ..options import fingerprint
-from ..runs import ResultId
+from ..result_id import ResultId
 from ..store import Artefact, Stage
 from .context import Context, Runtime, Step
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..learners import Boundaries
 from ..ops.crf import CRFS
 from ..options import fingerprint
-from ..runs import ResultId
+from ..result_id import ResultId
 from ..store import Stage
 from .context import Context, Runtime, Step
 

@@ -88,21 +88,21 @@ def bench_thresholds(folder: Path, images: int = 20) -> None:
 def bench_cached(folder: Path) -> None:
     """The overhead of a trial whose artefacts are all there."""
     from wsss.platform.data.scenes import Scenes
+    from wsss.platform.execution import Execution
     from wsss.platform.experiment import experiment
-    from wsss.platform.pipeline import Pipeline
 
     store = Store(folder / "store")
     datasets.add(store, Scenes(train=32, val=16), "scenes", Silent())
     changes = {"training.epochs": 1}
     wanted = experiment("lpcam", preset="scenes", changes=changes)
-    Pipeline(store, wanted).execute()
+    Execution.of(store, wanted).execute()
 
     def trial() -> None:
-        pipeline = Pipeline(store, wanted)
+        pipeline = Execution.of(store, wanted)
         pipeline.execute()
         pipeline.read_scores()
 
-    count = len(Pipeline(store, wanted).steps)
+    count = len(Execution.of(store, wanted).plan.steps)
     say(f"cached: a trial with all {count} artefacts there takes {seconds(trial, 5):.3f} s")
 
 

@@ -22,8 +22,8 @@ from wsss.platform import datasets
 from wsss.platform.data import shards
 from wsss.platform.data.folder import Folder
 from wsss.platform.data.images import encode_png
+from wsss.platform.execution import Execution
 from wsss.platform.experiment import experiment
-from wsss.platform.pipeline import Pipeline
 from wsss.platform.progress import Silent
 from wsss.platform.stages import cluster, clustering, inference
 from wsss.platform.store import Artefact, Store
@@ -117,10 +117,10 @@ def chain(folder: Path, images: int) -> dict[str, Cost]:
     watch.start("shards")
     kept, _ = datasets.add(store, Folder(folder / "photos"), "photos", Silent())
     watch.finish(False)
-    pipeline = Pipeline(store, experiment("lpcam", changes=CHAIN), watch)
+    pipeline = Execution.of(store, experiment("lpcam", changes=CHAIN), watch)
     pipeline.execute()
     watch.costs["shards"].disk = size(kept)
-    for step in pipeline.steps:
+    for step in pipeline.plan.steps:
         watch.costs[step.stage.title].disk = size(store.open(step.stage.name, step.stage.key))
     return watch.costs
 

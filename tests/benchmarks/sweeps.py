@@ -9,11 +9,12 @@ from typing import Any
 from measure import say
 from wsss.platform import datasets, sweep
 from wsss.platform.data.scenes import Scenes
+from wsss.platform.execution import Execution
 from wsss.platform.experiment import Experiment, experiment
 from wsss.platform.options import replaced
-from wsss.platform.pipeline import Pipeline
 from wsss.platform.progress import Silent
 from wsss.platform.stages import cluster
+from wsss.platform.steps.context import Catalog
 from wsss.platform.store import Store
 from wsss.platform.trial import Sweep
 
@@ -27,14 +28,14 @@ def prepared(folder: Path) -> tuple[Store, Experiment]:
     store = Store(folder / "store")
     datasets.add(store, Scenes(), "scenes", Silent())
     wanted = experiment("lpcam", preset="scenes", changes={"training.epochs": 2})
-    Pipeline(store, wanted).execute()
+    Execution.of(store, wanted).execute()
     return store, wanted
 
 
 def swept(store: Store, wanted: Sweep, name: str) -> float:
     """Seconds of a sweep in which no trial fails."""
     began = time.perf_counter()
-    record = sweep.run(store, wanted, name, "", Silent())
+    record = sweep.run(Catalog.of(store), wanted, name, "", Silent())
     assert all(t.status == "done" for t in record.trials)
     return time.perf_counter() - began
 
@@ -60,7 +61,7 @@ def bench_shared(folder: Path) -> None:
     and beside as many trials that share nothing but the network and its maps."""
     store, base = prepared(folder)
     taus, ks = [0.15, 0.2, 0.25], [6, 10]
-    alone = Pipeline(store, replaced(base, {"lpcam.tau": 0.35, "lpcam.K": 8}))
+    alone = Execution.of(store, replaced(base, {"lpcam.tau": 0.35, "lpcam.K": 8}))
     began = time.perf_counter()
     alone.execute()
     one = time.perf_counter() - began

@@ -13,8 +13,13 @@ from wsss.platform.runs import RunRecord, Score, StageRecord, SweepRecord, Trial
 HOSTILE = "<script>alert(1)</script>"
 QUOTES = "\"'><img src=x onerror=alert(2)>"
 CLASSES = ("background", "ant", "bee", "beetle", "fly", "moth", "spider")
-SPACE = {"tau": [0.1, 0.2, 0.3], "K": [6, 12], "mu_f": [0.7, 0.9], "mu_b": [0.5, 0.9]}
-DEFAULT = {"tau": 0.1, "K": 12, "mu_f": 0.9, "mu_b": 0.9}
+SPACE = {
+    "lpcam.tau": [0.1, 0.2, 0.3],
+    "lpcam.K": [6, 12],
+    "lpcam.mu_f": [0.7, 0.9],
+    "lpcam.mu_b": [0.5, 0.9],
+}
+DEFAULT = {"lpcam.tau": 0.1, "lpcam.K": 12, "lpcam.mu_f": 0.9, "lpcam.mu_b": 0.9}
 
 
 def make_score(
@@ -63,8 +68,8 @@ def make_trials(count: int, fail: Callable[[int], bool] = lambda k: k % 11 == 5)
                 Trial(id=f"{k:04d}", params=params, status="failed", seconds=0.1, error=error)
             )
             continue
-        value = 0.46 + 0.2 * params["tau"] - 0.08 * (params["mu_b"] - 0.5) ** 2
-        value += 0.05 * (params["mu_f"] - 0.7) + 0.004 * rng.standard_normal()
+        value = 0.46 + 0.2 * params["lpcam.tau"] - 0.08 * (params["lpcam.mu_b"] - 0.5) ** 2
+        value += 0.05 * (params["lpcam.mu_f"] - 0.7) + 0.004 * rng.standard_normal()
         score = make_score("train", value, 0.35)
         trials.append(
             Trial(

@@ -58,12 +58,12 @@ def test_sensitivity_is_the_mean_range_and_default_line() -> None:
     assert len(traces) == 3 * 4
     spread, line, point = traces[:3]
     for k, tau in enumerate((0.1, 0.2, 0.3)):
-        values = [100 * (t.value or 0) for t in sweep.trials if t.params["tau"] == tau]
+        values = [100 * (t.value or 0) for t in sweep.trials if t.params["lpcam.tau"] == tau]
         assert spread["x"][k] == tau
         assert spread["y"][k] == pytest.approx(np.mean(values))
         assert spread["error_y"]["array"][k] == pytest.approx(max(values) - np.mean(values))
         assert spread["error_y"]["arrayminus"][k] == pytest.approx(np.mean(values) - min(values))
-        others = {**DEFAULT, "tau": tau}
+        others = {**DEFAULT, "lpcam.tau": tau}
         there = next(t for t in sweep.trials if t.params == others)
         assert line["y"][k] == pytest.approx(100 * (there.value or 0))
     assert point["x"] == [0.1]
@@ -164,7 +164,7 @@ def test_reliability_is_the_share_that_is_right() -> None:
 def test_importance_finds_what_decides() -> None:
     sweep = make_sweep(24, fail=lambda k: False)
     found = search.importances(sweep)
-    assert next(iter(found)) == "tau"
+    assert next(iter(found)) == "lpcam.tau"
     assert sum(found.values()) == pytest.approx(1)
     assert search.importances(make_sweep(1)) == {}
     assert search.importances(make_sweep(24, fail=lambda k: True)) == {}
@@ -193,9 +193,11 @@ def decoded(values: Any) -> Any:
 
 def test_pairs_are_means_over_the_others() -> None:
     sweep = make_sweep(24, fail=lambda k: False)
-    trace = drawn(search.pairs(sweep, {"tau": 0.9, "K": 0.1}))[0]
+    trace = drawn(search.pairs(sweep, {"lpcam.tau": 0.9, "lpcam.K": 0.1}))[0]
     values = [
-        100 * (t.value or 0) for t in sweep.trials if (t.params["tau"], t.params["K"]) == (0.2, 12)
+        100 * (t.value or 0)
+        for t in sweep.trials
+        if (t.params["lpcam.tau"], t.params["lpcam.K"]) == (0.2, 12)
     ]
     assert trace["x"] == ["0.1", "0.2", "0.3"]
     assert trace["z"][trace["y"].index("12")][1] == pytest.approx(np.mean(values))

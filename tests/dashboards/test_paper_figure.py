@@ -23,7 +23,7 @@ def trial(number, params, value, seed=0, status="done"):
 
 def sweep(*trials):
     return SweepRecord(
-        name="s", method="lpcam", dataset="scenes", split="train", space={"K": [4, 12, 20]},
+        name="s", method="lpcam", dataset="scenes", split="train", space={"lpcam.K": [4, 12, 20]},
         default={}, trials=trials, best=None, run=None, command="", started="", seconds=0.0,
         digest="", figure="lpcam-5",
     )  # fmt: skip
@@ -32,11 +32,11 @@ def sweep(*trials):
 def test_points_stand_at_their_labels_with_mean_and_spread():
     found = paper_figure(
         sweep(
-            trial(0, {"K": 4}, 0.5),
-            trial(1, {"K": 4}, 0.6, seed=1),
-            trial(2, {"K": 20}, 0.25),
-            trial(3, {"K": 12}, 0.9, status="stopped"),
-            trial(4, {"mu_f": 0.9}, 0.75),
+            trial(0, {"lpcam.K": 4}, 0.5),
+            trial(1, {"lpcam.K": 4}, 0.6, seed=1),
+            trial(2, {"lpcam.K": 20}, 0.25),
+            trial(3, {"lpcam.K": 12}, 0.9, status="stopped"),
+            trial(4, {"lpcam.mu_f": 0.9}, 0.75),
         ),
         FIGURE,
     )

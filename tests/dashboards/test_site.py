@@ -18,6 +18,7 @@ from drawn_records import HOSTILE, QUOTES, make_run, make_sweep, make_trials
 from drawn_store import add_run, add_sweep
 from PIL import Image
 from wsss.dashboards import census, gallery
+from wsss.dashboards.figures import parallel_coordinates, sensitivity
 from wsss.dashboards.pages import POLICY
 from wsss.dashboards.papers import leaderboard, tables
 from wsss.dashboards.pictures import seed
@@ -70,9 +71,8 @@ def hostile(store: Store) -> None:
         method=HOSTILE, experiment={HOSTILE: QUOTES}, versions={QUOTES: HOSTILE},
     ))  # fmt: skip
     sweep = make_sweep(24)
-    odd = dataclasses.replace(
-        sweep.trials[0], params={QUOTES: HOSTILE, "K": 6, "tau": 0.1}, error=f"{HOSTILE}\n{QUOTES}"
-    )
+    params = {QUOTES: HOSTILE, "lpcam.K": 6, "lpcam.tau": 0.1}
+    odd = dataclasses.replace(sweep.trials[0], params=params, error=f"{HOSTILE}\n{QUOTES}")
     space = {**sweep.space, QUOTES: [HOSTILE, "b"]}
     write_json(
         store.root / "sweeps" / "hostile" / "sweep.json",
@@ -121,18 +121,46 @@ def test_the_page_of_every_space(store: Store, path: Path) -> None:
     """Whatever kind its values are of, with all trials but one done."""
     name = "lpcam" if path.stem == "common" else path.stem
     for title, space in spaces._of_method(name).items():
-        of = {field.rpartition(".")[2]: list(values) for field, values in space.items()}
-        points = list(itertools.islice(grid(of), 40))
+        listed = {field: list(values) for field, values in space.items()}
+        points = list(itertools.islice(grid(listed), 40))
         trials = [
             dataclasses.replace(t, params=p)
             for t, p in zip(make_trials(len(points)), points, strict=True)
         ]
         record = dataclasses.replace(
-            make_sweep(0), name=title, space=of, default=points[0], trials=tuple(trials)
+            make_sweep(0), name=title, space=listed, default=points[0], trials=tuple(trials)
         )
         write_json(store.root / "sweeps" / title / "sweep.json", record)
         text = (Site(store).file(f"sweep.{title}.html") or b"").decode()
         assert text.count('class="pill') >= len(points)
+
+
+def test_the_page_of_a_sweep_over_fields_with_one_last_name(store: Store) -> None:
+    """Each field keeps a column, a panel and an axis of its own, under a label that tells it."""
+    space = {"training.lr": [0.1, 0.2], "segment.training.lr": [0.01, 0.02], "lpcam.tau": [0.1]}
+    points = list(grid(space))
+    trials = tuple(
+        dataclasses.replace(trial, params=point)
+        for trial, point in zip(make_trials(4), points, strict=True)
+    )
+    record = dataclasses.replace(
+        make_sweep(4), name="rates", space=space, default=points[0], trials=trials
+    )
+    write_json(store.root / "sweeps" / "rates" / "sweep.json", record)
+    text = (Site(store).file("sweep.rates.html") or b"").decode()
+    for label in ("training.lr", "segment.training.lr", "tau"):
+        assert f'<button type="button">{label}</button>' in text
+    assert "<dd>tau 0.1, segment.training.lr 0.01, training.lr 0.1</dd>" in text
+    axes = parallel_coordinates(record)["layout"]["xaxis"]["ticktext"]
+    assert axes == [
+        "<b>training.lr</b>",
+        "<b>segment.training.lr</b>",
+        "<b>tau</b>",
+        "<b>mIoU %</b>",
+    ]
+    panels = sensitivity(record)["layout"]
+    titles = [panels[axis]["title"]["text"] for axis in ("xaxis", "xaxis2", "xaxis3")]
+    assert titles == ["training.lr", "segment.training.lr", "tau"]
 
 
 def test_boundaries_lie_beside_the_maps_that_they_held(store: Store) -> None:

@@ -21,7 +21,7 @@ from wsss.platform.experiment import experiment
 from wsss.platform.runs import write_json
 from wsss.platform.stages import cluster
 from wsss.platform.store import Store
-from wsss.platform.trial import Sweep
+from wsss.platform.trial import Sweep, searcher
 
 
 class HeavyError(BaseException):
@@ -187,7 +187,7 @@ def test_a_space_of_ones_own(home: Path, content: Any) -> None:
         return
     sweep = fair(lambda: Sweep(base=experiment("lpcam", preset="scenes"), space=found[1], trials=3))
     if sweep is not None:
-        for point in sweep.search.points:
+        for point in searcher(sweep).points:
             sweep.trial_experiment(point, 1)
 
 

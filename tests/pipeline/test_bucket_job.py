@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from wsss.platform import places
 from wsss.platform.bucket import open_store
-from wsss.platform.runs import ResultId, read_run, read_sweep
+from wsss.platform.result_id import ResultId
+from wsss.platform.runs import read_run, read_sweep
 
 SCRIPT = """
 import shutil, sys

@@ -23,7 +23,8 @@ from wsss.platform.ops.crf import CRFS
 from wsss.platform.options import replaced
 from wsss.platform.progress import Silent
 from wsss.platform.recording import ended_run
-from wsss.platform.runs import FIXED, OWN, ResultId, write_json
+from wsss.platform.result_id import ResultId
+from wsss.platform.runs import FIXED, OWN, write_json
 from wsss.platform.stages import labels
 from wsss.platform.stages.labels import Cut
 from wsss.platform.steps import segment
@@ -278,7 +279,7 @@ def test_a_trial_goes_as_far_as_its_space(
     sweep = Sweep(base=chain.plan.experiment, space={field: [0.2, 0.3]})
     trial = Execution.of(job.store, sweep.trial_experiment({field: 0.3}))
     assert set(map(str, trial.plan.scores)) == names
-    assert str(trial.plan.final) in ("lpcam", "lpcam/irn", "lpcam/irn/deeplabv2")
+    assert trial.plan.final == list(trial.plan.scores)[-1]
     assert all("train" in of for of in trial.plan.scores.values())
 
 
@@ -378,11 +379,8 @@ def test_what_is_exported_is_imported_with_the_same_scores(
     pipeline = Execution.of(job.store, wanted)
     pipeline.execute()
     assert pipeline.plan.network is None
-    found, before = (
-        pipeline.read_scores()[named(name)]["val"],
     scores = {str(id).rpartition("/")[2]: of["val"] for id, of in chain.read_scores().items()}
     found, before = pipeline.read_scores()[named(name)]["val"], scores[what]
-    )
     best = before.value if kind == "png" else max(before.miou)
     assert found.value == pytest.approx(best, abs=0.03 if kind == "drs" else 0.01)
     assert ended_run(pipeline, "none", "", "", 0.0).method == name

@@ -15,7 +15,9 @@ from wsss.platform.errors import InputError
 from wsss.platform.execution import Execution
 from wsss.platform.experiment import experiment
 from wsss.platform.recording import ended_run
-from wsss.platform.runs import ResultId, write_json
+from wsss.platform.result_id import ResultId
+from wsss.platform.runs import write_json
+from wsss.platform.steps.context import Catalog
 from wsss.platform.trial import Sweep, cost
 
 pytestmark = pytest.mark.cluster
@@ -218,7 +220,7 @@ def test_repeats_have_other_seeds_the_host_too(job: Any) -> None:
         sweep.key(Execution.of(job.store, sweep.trial_experiment({}, s)).plan) for s in (5, 6)
     )
     assert one != two
-    missing = cost(job.store, sweep).missing
+    missing = cost(Catalog.of(job.store), sweep).missing
     assert (missing["network"], missing["segmenter"]) == (2 + 4, 2)  # hosts first
 
 

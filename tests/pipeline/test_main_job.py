@@ -23,7 +23,7 @@ from wsss.platform.metrics import ConfusionMatrix
 from wsss.platform.ops.maps import best_class, grid_size, merge_scales, normalize
 from wsss.platform.options import replaced
 from wsss.platform.progress import Silent
-from wsss.platform.runs import ResultId
+from wsss.platform.result_id import ResultId
 from wsss.platform.stages import clustering, losses, maps, score, stream
 from wsss.platform.stages.trainer import Job, Trainer, run_epochs
 from wsss.platform.store import Store

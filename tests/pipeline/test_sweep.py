@@ -16,11 +16,13 @@ from wsss.platform.ledger import Ledger, Plan
 from wsss.platform.live import PROGRESS, Recorded
 from wsss.platform.options import replaced
 from wsss.platform.progress import Silent
-from wsss.platform.runs import ResultId, Trial, as_json
+from wsss.platform.result_id import ResultId
+from wsss.platform.runs import Trial, as_json
 from wsss.platform.search import grid
 from wsss.platform.stages import cluster
-from wsss.platform.sweep import Asked, run
-from wsss.platform.trial import Sweep, cost
+from wsss.platform.steps.context import Catalog
+from wsss.platform.sweep import TrialQueue, run
+from wsss.platform.trial import Sweep, cost, searcher
 
 pytestmark = pytest.mark.cluster
 named = ResultId.parse
@@ -131,7 +133,7 @@ def test_a_sweep_in_which_all_fail_says_why_and_can_be_tried_again(job: Any) -> 
 
 def test_the_cost_of_a_search_that_chooses_is_that_of_its_space(job: Any) -> None:
     sweep = Sweep(base=job.experiment, space={"lpcam.K": [2, 3, 4]}, trials=2, kind="tpe")
-    missing, there, _ = cost(job.store, sweep)
+    missing, there, _ = cost(Catalog.of(job.store), sweep)
     assert missing["centers"] == missing["scores"] == 3
     assert there["network"] == 1
 
@@ -143,7 +145,7 @@ def test_fields_that_change_nothing_are_named(job: Any, kind: str, idle: list[st
     if kind:
         space["refine.kind"] = [kind]
     sweep = Sweep(base=job.experiment, space={**space, "lpcam.K": [2, 3]})
-    assert cost(job.store, sweep).idle == idle
+    assert cost(Catalog.of(job.store), sweep).idle == idle
 
 
 def test_combinations_are_whole_experiments(job: Any) -> None:
@@ -154,7 +156,7 @@ def test_combinations_are_whole_experiments(job: Any) -> None:
     bases = {"lpcam": base, "cam": plain}
     space = {"combination": ["cam", "lpcam"], "refine.kind": ["", "crf"]}
     sweep = Sweep(base=base, space=space, bases=bases)
-    assert sweep.default == {"combination": "lpcam", "kind": ""}
+    assert sweep.default == {"combination": "lpcam", "refine.kind": ""}
     found = {
         (p["combination"], p["refine.kind"]): sweep.trial_experiment(p, 3) for p in grid(space)
     }
@@ -162,7 +164,7 @@ def test_combinations_are_whole_experiments(job: Any) -> None:
     for (name, kind), made in found.items():
         assert (made.method, made.refine.kind, made.seed) == (name, kind, 3)
         assert made.training == base.training
-    missing, there, _ = cost(job.store, sweep)
+    missing, there, _ = cost(Catalog.of(job.store), sweep)
     assert there["network"] == 1
     assert missing["network"] == 0
     assert missing["labels"] + there["labels"] == 2  # of cam and of lpcam
@@ -174,19 +176,19 @@ def test_combinations_are_whole_experiments(job: Any) -> None:
     assert other.key(job.pipeline) != sweep.key(job.pipeline)
 
 
-def test_points_are_told_when_all_their_seeds_have_ended(job: Any) -> None:
+def test_a_point_has_a_value_when_all_its_seeds_have_ended(job: Any) -> None:
     sweep = Sweep(base=job.experiment, space=SPACE, trials=4, kind="tpe", repeats=2, concurrent=1)
     done = [
         Trial(id=f"{k:04d}", params={}, status="done", seconds=0.0, value=v)
         for k, v in ((0, 0.25), (1, 0.75), (2, 0.5))
     ]
-    asked = Asked(sweep, done)
-    assert asked.told() == {0: 0.5}
-    assert asked.left == [3, 4, 5, 6, 7]
-    first = asked.suggest("a")
+    queue = TrialQueue(sweep, searcher(sweep), done)
+    assert queue.value_by_point() == {0: 0.5}
+    assert queue.left == [3, 4, 5, 6, 7]
+    first = queue.suggest("a")
     assert first
     assert (first["number"], first["seed"]) == (3, 1)
-    assert asked.suggest("b") is None  # its generation waits for the one before
+    assert queue.suggest("b") is None  # its generation waits for the one before
 
 
 def test_trainings_that_do_worse_are_stopped(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +237,7 @@ def test_a_training_with_a_rung_is_the_training_without(job: Any, tmp_path: Path
 def test_a_trial_comes_back_from_its_line(job: Any, tmp_path: Path) -> None:
     trial = Trial(
         id="0003",
-        params={"tau": 0.1},
+        params={"lpcam.tau": 0.1},
         status="stopped",
         seconds=1.5,
         value=0.25,
