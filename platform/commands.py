@@ -182,27 +182,13 @@ def _carry_out(
 
 def sweep(options: argparse.Namespace, command: str) -> None:
     """`wsss sweep`: trials, the best one on all splits, a table, a page."""
-    from . import spaces
     from .sweep import run as run_sweep
     from .text import best_points, comparison
-    from .trial import Sweep
 
     store = open_store(options.store)
     catalog = _catalog(store)
-    base = asked.experiment(options, store, options.seed)
-    title, space = spaces.find(base.localizer_name, options.space)
-    wanted = Sweep(
-        base=base,
-        bases=asked.combinations(options, store, space),
-        space=space,
-        trials=options.trials,
-        split=options.split,
-        concurrent=options.concurrent,
-        repeats=options.repeats,
-        kind=options.search,
-        scheduler=options.scheduler,
-        retries=options.retries,
-    )
+    title, wanted = _described(options, store)
+    base = wanted.base
     name = check_name(options.name or f"{base.localizer_name}-{base.data}-{title}")
     path = store.root / "sweeps" / name / "sweep.json"
     known = places.exists(path) and not options.resume
@@ -217,15 +203,36 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     named = dataclasses.replace(record, run=chosen.name, untuned=untuned[0].name)
     if named != record:
         write_json(path, named)
-    done = sum(t.status == "done" for t in record.trials)
-    took = f"{done} of {len(record.trials)} trials, {time.monotonic() - began:.0f} s"
-    there = f"nothing to do, its {len(record.trials)} trials were already there"
-    say(f"sweep {name}: {there if known else took}")
+    done, total = sum(t.status == "done" for t in record.trials), len(record.trials)
+    took = f"{done} of {total} trials, {time.monotonic() - began:.0f} s"
+    nothing = f"nothing to do, its {total} trials were already there"
+    say(f"sweep {name}: {nothing if known else took}")
     for line in best_points(record):
         say(line)
     rows = _rows("untuned", untuned[0].subject, untuned) + _rows("best", chosen.subject, best)
     say(comparison(rows))
     show(store, options.page, [chosen.name, untuned[0].name], name)
+
+
+def _described(options: argparse.Namespace, store: Store) -> tuple[str, Sweep]:
+    """The name of the search space that the options give, and the sweep over it."""
+    from . import spaces
+    from .trial import Sweep
+
+    base = asked.experiment(options, store, options.seed)
+    title, space = spaces.find(base.localizer_name, options.space)
+    return title, Sweep(
+        base=base,
+        bases=asked.combinations(options, store, space),
+        space=space,
+        trials=options.trials,
+        split=options.split,
+        concurrent=options.concurrent,
+        repeats=options.repeats,
+        kind=options.search,
+        scheduler=options.scheduler,
+        retries=options.retries,
+    )
 
 
 def figure(options: argparse.Namespace, command: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from wsss.platform.errors import InputError
+from wsss.platform.result_id import ResultId
 from wsss.platform.runs import (
     RunRecord,
     Score,
@@ -24,6 +25,7 @@ from wsss.platform.runs import (
 )
 from wsss.platform.text import best_points
 
+CAM = ResultId(localizer="cam")
 NAN = float("nan")
 
 
@@ -65,8 +67,8 @@ def run(score):
         shards="s",
         network="n",
         stages=(StageRecord(stage="maps", title="t", key="k", seconds=0.1, cached=True),),
-        scores={"cam": {"train": score, "val": replace(score, split="val", parts=None)}},
-        maps={"cam": {"train": "k1", "val": "k2"}},
+        scores={CAM: {"train": score, "val": replace(score, split="val", parts=None)}},
+        maps={CAM: {"train": "k1", "val": "k2"}},
     )
 
 
@@ -117,7 +119,7 @@ def test_a_record_survives(kind, reader, request, tmp_path):
 
 def test_a_score_comes_back_with_its_types(run, score, tmp_path):
     write_json(tmp_path / "r.json", run)
-    again = read_run(tmp_path / "r.json").scores["cam"]["train"]
+    again = read_run(tmp_path / "r.json").scores[CAM]["train"]
     assert again.classes == score.classes
     assert again.scored == score.scored
     assert again.thresholds == score.thresholds
@@ -128,18 +130,15 @@ def test_a_score_comes_back_with_its_types(run, score, tmp_path):
     assert math.isnan(again.false_negatives)
     assert again.recall == 0.5
     assert again.parts == score.parts
-    assert read_run(tmp_path / "r.json").scores["cam"]["val"].parts is None
+    assert read_run(tmp_path / "r.json").scores[CAM]["val"].parts is None
 
 
-def test_what_became_of_class_maps_is_told_in_its_order(run):
+def test_what_became_of_class_maps_is_listed_in_its_order(run):
     score = next(iter(run.scores.values()))
-    names = ("cam", "deeplabv2", "host-cam", "host-deeplabv2", "lpcam", "lpcam-crf", "lpcam-irn")
-    labels = {n: {"val": "k"} for n in ("deeplabv2", "host-deeplabv2", "lpcam-crf")}
-    made = replace(run, scores=dict.fromkeys(names, score), labels=labels)
-    theirs = replace(run, scores=dict.fromkeys(("deeplabv2", "theirs"), score), labels=labels)
-    theirs.labels["theirs"] = {"val": "k"}
-    assert theirs.later("theirs") == ["deeplabv2"]
-    assert made.later("lpcam") == ["lpcam-crf", "lpcam-irn", "deeplabv2"]
+    names = ("cam", "lpcam/irn/deeplabv2", "baseline:cam", "baseline:cam/deeplabv2", "lpcam")
+    ids = [ResultId.parse(name) for name in (*names, "lpcam/crf", "lpcam/irn")]
+    made = replace(run, scores=dict.fromkeys(ids, score))
+    assert list(map(str, made.later())) == ["lpcam/crf", "lpcam/irn", "lpcam/irn/deeplabv2"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from ..method import Method, PrototypeMethod
 from ..options import fingerprint
 from ..result_id import ResultId
 from ..store import Artefact, Stage
-from .context import Context, Runtime, Step
+from .context import Context, Runtime, Step, TrainingTask
 
 if TYPE_CHECKING:
     from ..stages.maps import Job
@@ -82,10 +82,7 @@ def _train(
     home: Path | None = None,
 ) -> dict[str, Any]:
     e = context.experiment
-    return run.train(
-        context,
-        folder,
-        stage,
+    task = TrainingTask(
         learner=host,
         network=e.network,
         training=e.training,
@@ -95,6 +92,7 @@ def _train(
         until=until,
         home=home,
     )
+    return run.train(context, folder, stage, task)
 
 
 def rung(

@@ -123,6 +123,33 @@ class Context:
         return dataclasses.replace(views, actors=views.actors or cluster.gpus() or cluster.cores())
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingTask:
+    """What a stage trains.
+
+    Attributes:
+        learner: the losses.
+        network: backbone and weights.
+        training: the schedule.
+        split: the images that are learnt.
+        planes: labels or superpixels beside the images, if there are any.
+        probabilities: of a segmenter beside the images, if there are any.
+        field: where the experiment keeps the training's options, for messages.
+        until: epochs after which the training stops early; None: all.
+        home: folder that keeps the checkpoints; None: the stage's own.
+    """
+
+    learner: Learner
+    network: Network
+    training: Training
+    split: str
+    planes: Stage | None = None
+    probabilities: Stage | None = None
+    field: str = "training"
+    until: int | None = None
+    home: Path | None = None
+
+
 @dataclass
 class Runtime:
     """Where stages are computed: a store, who watches, and the artefacts of this run by key."""
@@ -146,36 +173,15 @@ class Runtime:
         self.progress.update("", done, total)
 
     def train(
-        self,
-        context: Context,
-        folder: Path,
-        stage: Stage,
-        *,
-        learner: Learner,
-        network: Network,
-        training: Training,
-        split: str,
-        planes: Stage | None,
-        probabilities: Stage | None = None,
-        field: str = "training",
-        until: int | None = None,
-        home: Path | None = None,
+        self, context: Context, folder: Path, stage: Stage, task: TrainingTask
     ) -> dict[str, Any]:
-        """Trains a network on a split and leaves it in a folder.
+        """Train a network and leave it in a folder.
 
         Args:
             context: of the experiment.
             folder: empty; takes the network and its metrics.
-            stage: whose training it is.
-            learner: the losses.
-            network: backbone and weights.
-            training: the schedule.
-            split: the images that are learnt.
-            planes: labels or superpixels beside the images, if there are any.
-            probabilities: of a segmenter beside the images, if there are any.
-            field: where the experiment keeps the training's options, for messages.
-            until: epochs after which the training stops early; None: all.
-            home: keeps the checkpoints; None: the stage's own folder.
+            stage: the stage that the training belongs to.
+            task: what is trained on what.
 
         Returns:
             What the manifest says about the training.
@@ -183,23 +189,23 @@ class Runtime:
         from ..stages import checkpoints, cluster, train
         from ..stages.trainer import Job, build
 
-        home = home or self.home(stage)
+        home = task.home or self.home(stage)
         if fault := checkpoints.fault(home):
             self.progress.note(f"{fault}; it begins again")
             self.store.quarantine(home, fault)
             checkpoints.forget(home)
+        beside = {"planes": task.planes, "probabilities": task.probabilities}
         job = Job(
-            learner=learner,
-            network=network,
-            training=training,
+            learner=task.learner,
+            network=task.network,
+            training=task.training,
             classes=len(context.classes),
-            slices=tuple(context.pieces(split)),
+            slices=tuple(context.pieces(task.split)),
             seed=context.experiment.seed,
             metrics=str(home.with_suffix(".jsonl")),
-            planes=str(self.artefact(planes).folder) if planes else "",
-            probabilities=str(self.artefact(probabilities).folder) if probabilities else "",
-            field=field,
-            until=until,
+            field=task.field,
+            until=task.until,
+            **{name: str(self.artefact(s).folder) for name, s in beside.items() if s},
         )
         build(job.network, job.learner, job.classes, job.seed)
         cluster.connect()

@@ -12,7 +12,7 @@ from ..ops.crf import CRFS
 from ..options import fingerprint
 from ..result_id import ResultId
 from ..store import Stage
-from .context import Context, Runtime, Step
+from .context import Context, Runtime, Step, TrainingTask
 
 ABOVE, BELOW = 0.15, 0.10
 """How far from the seed's threshold the certain levels lie (a rule of thumb of ReCAM's author)."""
@@ -165,10 +165,7 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
     )
 
     def compute(run: Runtime, folder: Path) -> dict[str, Any]:
-        return run.train(
-            context,
-            folder,
-            stage,
+        task = TrainingTask(
             learner=Boundaries(e.refine.pair_radius),
             network=network,
             training=e.refine.training,
@@ -176,6 +173,7 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
             planes=labels,
             field="refine.training",
         )
+        return run.train(context, folder, stage, task)
 
     return Step(stage, compute, True)
 

@@ -13,7 +13,7 @@ from ..models.backbones import build
 from ..ops.crf import CRFS
 from ..options import fingerprint
 from ..store import Stage
-from .context import Context, Runtime, Step
+from .context import Context, Runtime, Step, TrainingTask
 
 LEAST = 0.05
 """Classes that are nowhere as probable do not enter the DenseCRF of a prediction: 0.56 of its
@@ -76,10 +76,7 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
     )
 
     def compute(run: Runtime, folder: Path) -> dict[str, Any]:
-        return run.train(
-            context,
-            folder,
-            stage,
+        task = TrainingTask(
             learner=learner(context),
             network=body(context),
             training=how,
@@ -87,6 +84,7 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
             planes=labels,
             field="segment.training",
         )
+        return run.train(context, folder, stage, task)
 
     return Step(stage, compute, True)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 from wsss.platform.metrics import RULE, THRESHOLDS
+from wsss.platform.result_id import ResultId
 from wsss.platform.runs import RunRecord, Score, StageRecord, SweepRecord, Trial
 
 HOSTILE = "<script>alert(1)</script>"
@@ -108,8 +109,12 @@ def make_sweep(count: int = 24, **options: object) -> SweepRecord:
 
 def make_run(classes: tuple[str, ...] = CLASSES, name: str = "demo") -> RunRecord:
     scores = {
-        "lpcam": {s: make_score(s, v, 0.35, classes) for s, v in (("train", 0.552), ("val", 0.54))},
-        "cam": {s: make_score(s, v, 0.22, classes) for s, v in (("train", 0.441), ("val", 0.43))},
+        ResultId(localizer="lpcam"): {
+            s: make_score(s, v, 0.35, classes) for s, v in (("train", 0.552), ("val", 0.54))
+        },
+        ResultId(localizer="cam"): {
+            s: make_score(s, v, 0.22, classes) for s, v in (("train", 0.441), ("val", 0.43))
+        },
     }
     rows = [
         ("shards", "draw 720 images", 6.2, True),

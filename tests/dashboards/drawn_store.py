@@ -16,6 +16,7 @@ from wsss.platform.data.patches import Patch
 from wsss.platform.data.scenes import Scenes
 from wsss.platform.metrics import THRESHOLDS
 from wsss.platform.ops.maps import grid_size
+from wsss.platform.result_id import ResultId
 from wsss.platform.runs import RunRecord, StageRecord, SweepRecord, write_json
 from wsss.platform.store import Stage, Store
 
@@ -169,10 +170,11 @@ def _run(store: Store, data: str, classes: tuple[str, ...], number: int) -> RunR
     writer = Writer(store, data, number)
     found = [("superpixels", "regions", writer.planes("superpixels", "val", blocks))]
     found.append(("network", "train cam", writer.network()))
-    keys: dict[str, dict[str, str]] = {}
+    keys: dict[ResultId, dict[str, str]] = {}
     for name, spread in (("cam", 0.2), ("lpcam", 0.8)):
-        keys[name] = {s: writer.maps(name, s, spread) for s in ("train", "val")}
-        for split, key in keys[name].items():
+        id = ResultId(localizer=name)
+        keys[id] = {s: writer.maps(name, s, spread) for s in ("train", "val")}
+        for split, key in keys[id].items():
             counts = writer.scores(name, split, key, len(classes))
             found.append(("maps", f"{name} maps of {split}", key))
             found.append(("scores", f"score {name} on {split}", counts))
@@ -193,8 +195,8 @@ def _run(store: Store, data: str, classes: tuple[str, ...], number: int) -> RunR
             for n, (s, t, k) in enumerate(found)
         ),
         maps=keys,
-        labels={"lpcam-crf": refined},
-        scores={**of, "lpcam-crf": {"val": crf}},
+        labels={ResultId.parse("lpcam/crf"): refined},
+        scores={**of, ResultId.parse("lpcam/crf"): {"val": crf}},
     )
     return add_run(store, run)
 

@@ -26,6 +26,7 @@ from wsss.dashboards.shelf import Shelf
 from wsss.dashboards.site import Site
 from wsss.platform.live import Recorded
 from wsss.platform.progress import Silent
+from wsss.platform.result_id import ResultId
 from wsss.platform.runs import StageRecord, as_json
 from wsss.platform.store import Store
 
@@ -148,7 +149,7 @@ def test_switching_a_class_off_leaves_the_others(tmp_path: Path, browser: Any) -
     maps = next(m for m in found if len(m.classes) > 1)
     gone = maps.classes[0]
     left = dataclasses.replace(maps, classes=maps.classes[1:], planes=maps.planes[1:])
-    name = run.scores["lpcam"]["val"].classes[gone]
+    name = run.scores[ResultId(localizer="lpcam")]["val"].classes[gone]
     with visit(browser, (out / f"images.{run.name}.html").as_uri() + f"#{maps.id}") as (page, _):
         page.get_by_label("Maps of").select_option(label="LPCAM")
         page.locator(".maps").get_by_label(name).uncheck()
@@ -204,7 +205,10 @@ def test_two_runs_are_compared(report: Path, browser: Any) -> None:
         page.locator("[name=b-of]").select_option(label="LPCAM on val")
         until(page, "/20 of 20/.test(document.getElementById('pair-scope').textContent)")
         run = run_of(Store(report.parent / "store"))
-        gain = 100 * (run.scores["lpcam"]["val"].value - run.scores["cam"]["val"].value)
+        gain = 100 * (
+            run.scores[ResultId(localizer="lpcam")]["val"].value
+            - run.scores[ResultId(localizer="cam")]["val"].value
+        )
         assert f"{gain:+.1f}" in page.locator("#differences tbody tr").first.inner_text()
         texts = page.locator("#gained .scores, #lost .scores").all_inner_texts()
         assert texts

@@ -63,7 +63,7 @@ def test_pages_follow_the_store(filled: Store, monkeypatch: pytest.MonkeyPatch) 
 
 def test_labels_are_exported(filled: Store, tmp_path: Path) -> None:
     run = read_run(filled.root / "runs" / "run-0" / "run.json")
-    assert exports.write(filled, run, tmp_path / "png", "png", "lpcam-crf", "val") == 6
+    assert exports.write(filled, run, tmp_path / "png", "png", "lpcam/crf", "val") == 6
     assert len(list((tmp_path / "png").glob("*.png"))) == 6
 
 

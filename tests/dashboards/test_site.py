@@ -30,11 +30,14 @@ from wsss.platform.data import planes, shards
 from wsss.platform.data.images import decode_image, decode_mask
 from wsss.platform.errors import InputError
 from wsss.platform.metrics import ConfusionMatrix
+from wsss.platform.result_id import ResultId
 from wsss.platform.runs import RunRecord, SpeedRecord, SpeedRow, read_run, write_json
 from wsss.platform.search import grid
 from wsss.platform.store import Store
 
 TUNE_SPACES = Path(__file__).parents[2] / "tune_spaces"
+
+CAM, LPCAM = ResultId(localizer="cam"), ResultId(localizer="lpcam")
 
 
 class Document(HTMLParser):
@@ -167,15 +170,15 @@ def test_boundaries_lie_beside_the_maps_that_they_held(store: Store) -> None:
     site, run = Site(store), run_of(store)
     with_edges = [p for p in site.paths() if p.endswith(".edges.png")]
     runs = (run, run_of(store, "run-1"))
-    held = {key[:16] for r in runs for key in r.maps["lpcam"].values()}
+    held = {key[:16] for r in runs for key in r.maps[LPCAM].values()}
     assert {p.split("/")[1] for p in with_edges} == held
     piece = shards.slices(store.open("shards", run.shards), "val")[0]
-    folder = store.open("maps", run.maps["lpcam"]["val"]).folder
+    folder = store.open("maps", run.maps[LPCAM]["val"]).folder
     id, levels = next(iter(planes.read(planes.file_of(folder, piece, planes.EDGES)).items()))
-    held_by = run.maps["lpcam"]["val"][:16]
+    held_by = run.maps[LPCAM]["val"][:16]
     shown = Image.open(io.BytesIO(site.file(f"layers/{held_by}/{id}.edges.png") or b""))
     np.testing.assert_array_equal(np.array(shown), levels)
-    assert site.file(f"layers/{run.maps['cam']['val'][:16]}/{id}.edges.png") is None
+    assert site.file(f"layers/{run.maps[CAM]['val'][:16]}/{id}.edges.png") is None
     shutil.rmtree(folder)
     gone = value_of(Site(store).file(f"data/{run.name}/val/index.js"))
     assert isinstance(gone, dict)
@@ -191,7 +194,7 @@ def test_a_sweep_shows_its_best_and_the_untuned_on_all_splits(store: Store) -> N
     for which in ("untuned", "best"):
         of = [row for row in rows if f"LPCAM, {which}" in row]
         assert [any(f">{s}<" in row for row in of) for s in ("train", "val")] == [True, True]
-        assert any(f"lpcam-crf, {which}" in row for row in rows)
+        assert any(f"LPCAM, DenseCRF, {which}" in row for row in rows)
     assert {"run.run-0.html", "run.run-1.html"} <= set(Document(text).files())
     (store.root / "runs" / "run-1" / "run.json").write_text('{"half')
     broken = (Site(store).file(path) or b"").decode()
@@ -323,7 +326,7 @@ def test_prototypes_with_what_is_closest(scenes: Path) -> None:
     run, site, shelf = run_of(store), Site(store), Shelf(store)
     document = Document((site.file("prototypes.run-0.html") or b"").decode())
     shown = [a for t, a in document.tags if t == "img"]
-    known = shelf.patches(run.maps["lpcam"]["train"])
+    known = shelf.patches(run.maps[LPCAM]["train"])
     assert len(shown) == len(known) > 2
     (value, number), patches = min(known.items())
     assert [p.cosine for p in patches] == sorted((p.cosine for p in patches), reverse=True)
@@ -342,7 +345,7 @@ def test_prototypes_with_what_is_closest(scenes: Path) -> None:
     off = np.abs(np.asarray(strip)[:, :94] - expected[:, :94]).mean(-1)
     off[38:58, 38:58] = 0  # the box in the middle
     assert np.mean(off > 40) < 0.02
-    assert site.file(f"prototypes/{run.maps['lpcam']['train'][:16]}/{value}.77.jpg") is None
+    assert site.file(f"prototypes/{run.maps[LPCAM]['train'][:16]}/{value}.77.jpg") is None
     assert site.file(f"prototypes/{run.shards[:16]}/{value}.{number}.jpg") is None
 
 
@@ -362,7 +365,7 @@ def test_a_chunk_tells_how_images_fare(scenes: Path) -> None:
     rows = value_of(site.file("data/run-0/val/0.js"))
     assert isinstance(index, dict)
     assert isinstance(rows, list)
-    assert [s["title"] for s in index["sources"]] == ["CAM", "LPCAM", "lpcam-crf"]
+    assert [s["title"] for s in index["sources"]] == ["CAM", "LPCAM", "LPCAM, DenseCRF"]
     assert index["chunks"] == [len(rows)]
     shelf = Shelf(store)
     place = 7
@@ -370,7 +373,7 @@ def test_a_chunk_tells_how_images_fare(scenes: Path) -> None:
     piece = shelf.place(run.shards, id)
     row = shelf.images(run.shards, piece)[id]
     target = decode_mask(row["mask"], id)
-    found = seed(shelf.maps(run.maps["lpcam"]["val"], piece)[id], index["sources"][1]["threshold"])
+    found = seed(shelf.maps(run.maps[LPCAM]["val"], piece)[id], index["sources"][1]["threshold"])
     matrix = ConfusionMatrix(7)
     matrix.update(target, found)
     height, width, classes, figures = rows[place]
@@ -410,7 +413,7 @@ def test_an_earlier_report_is_replaced_and_nothing_else(store: Store, tmp_path: 
 def test_a_report_that_fails_leaves_the_earlier_one(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "report"
     before = Site(store, runs=["run-0"], sweeps=[], images=16).write(out).read_text()
-    key = run_of(store, "run-1").maps["cam"]["val"]
+    key = run_of(store, "run-1").maps[CAM]["val"]
     next(store.folder("maps", key).glob("*.parquet")).write_bytes(b"broken")
     with pytest.raises(InputError, match="no intact artefact"):
         Site(store, images=16).write(out)
