@@ -131,6 +131,11 @@ def drawable_sweep(sweep: SweepRecord) -> SweepRecord:
     )
 
 
+def axis_title(label: str) -> str:
+    """A parameter's label as the title of an axis: `segment.training.lr` on three lines."""
+    return text_of(label, LABEL).replace(".", ".<br>", 2)
+
+
 def params_text(trial: Trial, labels: Mapping[str, str]) -> list[str]:
     """The parameters of a trial as lines of a hover text, by their labels."""
     return [

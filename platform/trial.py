@@ -188,12 +188,12 @@ class Cost(NamedTuple):
 
     Attributes:
         missing: number of artefacts to compute, by stage.
-        there: number of artefacts in the store, by stage.
+        present: number of artefacts in the store, by stage.
         idle: fields that change no result.
     """
 
     missing: Counter[str]
-    there: Counter[str]
+    present: Counter[str]
     idle: list[str]
 
 
@@ -204,7 +204,7 @@ def cost(store: Store, sweep: Sweep) -> Cost:
     space's first MOST_COUNTED points.
     """
     missing: dict[str, str] = {}
-    there: dict[str, str] = {}
+    present: dict[str, str] = {}
     digests: list[tuple[Mapping[str, Any], str]] = []
     for point, seed in itertools.product(_points(sweep), sweep.seeds):
         try:
@@ -217,10 +217,10 @@ def cost(store: Store, sweep: Sweep) -> Cost:
         lacking = {stage.key for stage in pipeline.missing()}
         for step in pipeline.steps:
             if step.stage.key not in without:
-                where = missing if step.stage.key in lacking else there
+                where = missing if step.stage.key in lacking else present
                 where[step.stage.key] = step.stage.name
     idle = [field for field in sweep.space if _idle(field, digests)]
-    return Cost(Counter(missing.values()), Counter(there.values()), idle)
+    return Cost(Counter(missing.values()), Counter(present.values()), idle)
 
 
 def _points(sweep: Sweep) -> Iterator[Mapping[str, Any]]:
