@@ -26,8 +26,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 NEUTRAL = "#8A93A3"
 AXIS = re.compile(r"[xy]axis[0-9]*")
-LABEL = 28
-"""Most characters of a parameter's label; `segment.training.momentum` fits."""
+LABEL = 34
+"""Most characters of a parameter's label; `host.segment.training.weight_decay` fits."""
 _CLEAR = "rgba(0,0,0,0)"
 
 
