@@ -16,6 +16,7 @@ from .plotting import (
     DASHES,
     Figure,
     Value,
+    axis_title,
     build,
     is_done,
     numeric,
@@ -46,7 +47,7 @@ def sensitivity(sweep: SweepRecord) -> Figure:
         suffix = str(k + 1) if k else ""
         (x0, x1), (y0, y1) = _panel(k, len(names))
         layout[f"xaxis{suffix}"] = {
-            "title": {"text": text_of(labels[name]), "standoff": 6},
+            "title": {"text": axis_title(labels[name]), "standoff": 6},
             "domain": [x0, x1],
             "anchor": f"y{suffix}",
         }

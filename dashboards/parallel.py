@@ -12,10 +12,10 @@ import plotly.graph_objects as go
 from ..platform.runs import SweepRecord, Trial
 from .plotting import (
     COLOURS,
-    LABEL,
     NEUTRAL,
     Figure,
     Value,
+    axis_title,
     build,
     is_done,
     numeric,
@@ -167,7 +167,7 @@ def _axis_layout(axes: Sequence[_Axis], names: Sequence[str]) -> dict[str, Any]:
         ],
         "xaxis": {
             "tickvals": list(range(len(axes))),
-            "ticktext": [f"<b>{text_of(name, LABEL)}</b>" for name in names],
+            "ticktext": [f"<b>{axis_title(name)}</b>" for name in names],
             "range": [-0.05, last + 0.05],
             "showgrid": False,
             "showline": False,

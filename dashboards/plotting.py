@@ -26,8 +26,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 NEUTRAL = "#8A93A3"
 AXIS = re.compile(r"[xy]axis[0-9]*")
-LABEL = 28
-"""Most characters of a parameter's label; `segment.training.momentum` fits."""
+LABEL = 34
+"""Most characters of a parameter's label; `host.segment.training.weight_decay` fits."""
 _CLEAR = "rgba(0,0,0,0)"
 
 
@@ -129,6 +129,11 @@ def drawable_sweep(sweep: SweepRecord) -> SweepRecord:
         default=plain(sweep.default),
         trials=tuple(dataclasses.replace(t, params=plain(t.params)) for t in sweep.trials),
     )
+
+
+def axis_title(label: str) -> str:
+    """A parameter's label as the title of an axis: `segment.training.lr` on three lines."""
+    return text_of(label, LABEL).replace(".", ".<br>", 2)
 
 
 def params_text(trial: Trial, labels: Mapping[str, str]) -> list[str]:

@@ -16,6 +16,7 @@ from .plotting import (
     NEUTRAL,
     Figure,
     Value,
+    axis_title,
     build,
     is_done,
     numeric,
@@ -174,7 +175,7 @@ def pairs(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
         suffix = str(k + 1) if k else ""
         for axis, name, other in (("xaxis", across, "y"), ("yaxis", down, "x")):
             layout[f"{axis}{suffix}"] = {
-                "title": {"text": text_of(labels[name], LABEL), "standoff": 4},
+                "title": {"text": axis_title(labels[name]), "standoff": 4},
                 "anchor": f"{other}{suffix}",
                 **({} if _many(done, name) else {"type": "category"}),
                 "showgrid": False,

@@ -191,12 +191,12 @@ class Cost(NamedTuple):
 
     Attributes:
         missing: number of artefacts to compute, by stage.
-        there: number of artefacts in the store, by stage.
+        present: number of artefacts in the store, by stage.
         idle: fields that change no result.
     """
 
     missing: Counter[str]
-    there: Counter[str]
+    present: Counter[str]
     idle: list[str]
 
 
