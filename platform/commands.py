@@ -18,8 +18,8 @@ from .live import Recorded
 from .options import walk
 from .progress import Lines, Silent
 from .runs import RunRecord, SweepRecord, read_run, write_json
+from .shown import check_target, newest, pages, say, show
 from .shown import dashboard as dashboard
-from .shown import newest, pages, say, show
 from .shown import report as report
 from .store import Store, versions
 
@@ -50,6 +50,8 @@ def run(options: argparse.Namespace, command: str) -> None:
     from .text import score_table
 
     store = open_store(options.store)
+    if options.page:
+        check_target(Path(options.page))
     records = []
     for seed in options.seeds:
         wanted = asked.experiment(options, store, seed)
@@ -264,9 +266,12 @@ def _both(
 
 
 def _check(store: Store, options: argparse.Namespace, plain: Sequence[Experiment]) -> None:
-    """What is wrong with the untuned experiments of a sweep is said before its trials."""
+    """What is wrong with the page and the untuned experiments of a sweep is said before its
+    trials."""
     from .pipeline import Pipeline
 
+    if options.page:
+        check_target(Path(options.page))
     asked.check_used(options, plain)
     for one in plain:
         Pipeline(store, one)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -23,14 +24,14 @@ def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: 
     Args:
         store: holds the run's artefacts.
         run: whose class maps or labels.
-        out: the archive, or a folder that is not there yet.
+        out: the archive or folder, which is not there yet.
         kind: one of KINDS.
         what: the name of the class maps or labels.
         split: of which images.
 
     Raises:
         InputError: an unknown kind, the run has nothing of that name and split, it does not fit
-            the kind, or the folder exists.
+            the kind, or `out` exists.
     """
     if kind not in KINDS:
         raise InputError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
@@ -39,13 +40,13 @@ def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: 
     if split not in found.get(what, {}):
         there = ", ".join(f"{name} of {s}" for name, of in found.items() for s in of) or "none"
         raise InputError(f"run {run.name} has no {stage} {what!r} of {split!r}; it has {there}")
+    if os.path.lexists(out):
+        raise InputError(f"{out} exists; name another path")
     classes = store.open("shards", run.shards).about["classes"]
     artefact = store.open(stage, found[what][split])
     if kind in voc_server.COMPETITIONS:
         voc_server.check(out, classes, kind)
         return voc_server.write(out, _labels(artefact), kind)
-    if out.exists():
-        raise InputError(f"{out} exists; choose another folder")
     part = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
     try:
         part.mkdir(parents=True)

@@ -23,7 +23,8 @@ def say(text: str = "") -> None:
 
 def report(options: argparse.Namespace, command: str) -> None:
     """`wsss report`: the pages of the store, of a run, or of a sweep and its two runs."""
-    store = open_store(options.store)
+    store, out = open_store(options.store), Path(options.out)
+    check_target(out, options.single_file)
     runs, sweeps = options.run and [check_name(options.run)], None
     if options.run:
         read_run(store.root / "runs" / options.run / "run.json")
@@ -32,7 +33,6 @@ def report(options: argparse.Namespace, command: str) -> None:
         sweeps = [check_name(options.sweep)]
         of_sweep = read_sweep(store.root / "sweeps" / options.sweep / "sweep.json")
         runs = runs or [name for name in (of_sweep.run, of_sweep.untuned) if name]
-    out = Path(options.out).absolute()
     say(f"page: {pages(store, out, runs, sweeps, options.images, options.single_file).as_uri()}")
 
 
@@ -60,6 +60,20 @@ def newest(store: Store) -> str:
     if not found:
         raise InputError(f"the store {store} holds no run yet; see wsss run")
     return max(found, key=lambda name: written[name])
+
+
+def check_target(out: Path, single_file: bool = False) -> None:
+    """Refuses a place where pages could not be written, before there is anything to write.
+
+    Raises:
+        InputError: it holds something else than what pages replace.
+    """
+    from ..dashboards import single, site, site_folder
+
+    if single_file:
+        single.check(out)
+    else:
+        site_folder.check(out, site.ALWAYS)
 
 
 def pages(
