@@ -31,8 +31,8 @@ Written = Mapping[str, tuple[str, ...]]
 """The SHA-256 of each file by its path; of an earlier and a newer file while one is replaced."""
 
 
-def check(out: Path, paths: Collection[str] = ()) -> Written:
-    """The files that were written into a folder, if a site may be written there now.
+def check(out: Path, paths: Collection[str]) -> None:
+    """Refuses a folder into which a site cannot be written.
 
     Args:
         out: the folder, which need not be there.
@@ -42,8 +42,13 @@ def check(out: Path, paths: Collection[str] = ()) -> Written:
         InputError: `out` is no folder or holds something else than a site, or a file that was not
             written as it is has one of `paths`.
     """
-    if not _is_folder(out):
-        return {}
+    if _is_folder(out):
+        with _alone(out):
+            _written(out, paths)
+
+
+def _written(out: Path, paths: Collection[str]) -> Written:
+    """The files that were written into a folder; raises as `check` does. The caller is alone."""
     if not os.path.lexists(out / LIST):
         if any(not _STAGING.fullmatch(name) for name in os.listdir(out)):
             raise InputError(
@@ -73,8 +78,7 @@ def write(out: Path, paths: Collection[str], content: Callable[[str], bytes | No
     Raises:
         InputError: as `check`, or as `content` does. What was there stays as it was.
     """
-    check(out, paths)
-    made = not out.exists()
+    made = not _is_folder(out)
     out.mkdir(parents=True, exist_ok=True)
     try:
         with _alone(out):
@@ -86,7 +90,7 @@ def write(out: Path, paths: Collection[str], content: Callable[[str], bytes | No
 
 
 def _write(out: Path, paths: Collection[str], content: Callable[[str], bytes | None]) -> None:
-    earlier = check(out, paths)
+    _written(out, paths)
     for name in os.listdir(out):
         if _STAGING.fullmatch(name):  # of a process that was killed: this one is alone here
             shutil.rmtree(out / name, ignore_errors=True)
@@ -94,6 +98,7 @@ def _write(out: Path, paths: Collection[str], content: Callable[[str], bytes | N
     try:
         staging.mkdir()
         digests = _stage(staging, paths, content)
+        earlier = _written(out, digests)  # that took a while, in which a user may have come
         known = {path: (*earlier.get(path, ()), digest) for path, digest in digests.items()}
         _note(out, staging, {**earlier, **known})
         for path in digests:

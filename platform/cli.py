@@ -49,7 +49,7 @@ def _add(
 def _store(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--store",
-        default=os.environ.get("WSSS_STORE", "store"),
+        default=os.environ.get("WSSS_STORE") or "store",
         metavar="DIR",
         help="of artefacts and records: a folder, or s3://BUCKET/PREFIX (environment: WSSS_STORE)",
     )
@@ -316,8 +316,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 0, or 2 after one clear sentence about what was wrong."""
     options = parser().parse_args(arguments)
     try:
-        from . import commands
+        from . import asked, commands
 
+        asked.make_absolute(options)
         action = getattr(commands, options.command.replace("import", "import_"))
         action(options, _command_line(arguments))
     except (InputError, OSError) as error:  # OSError: a path, a right or a disk of the user's

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import InputError
-from .places import file_digest
+from .places import absolute, file_digest
 from .plain import MisfitError, typed, types_of
 
 T = TypeVar("T")
@@ -54,8 +54,8 @@ class Options:
         for f in dataclasses.fields(self):
             if "help" in f.metadata:
                 value = _checked(f, hints[f.name], getattr(self, f.name))
-                if value and f.metadata["file"]:
-                    value = str(Path(value).absolute())
+                if f.metadata["file"] and value is not None:
+                    value = absolute(value, f.name)
                 object.__setattr__(self, f.name, value)
             elif not isinstance(getattr(self, f.name), Options | Mapping | None):
                 raise TypeError(f"{kind.__name__}.{f.name} is no option(), so no key would hold it")
@@ -77,8 +77,6 @@ def _checked(f: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
         raise InputError(f"{f.name} is {value!r}; it must be {_type_name(hint)}") from None
     if value == () and f.metadata["some"]:
         raise InputError(f"{f.name} is empty")
-    if value == "" and f.metadata["file"]:
-        raise InputError(f"{f.name} is empty; it must be the path of a file, or none")
     choices, low, high = f.metadata["choices"], f.metadata["low"], f.metadata["high"]
     for v in value if isinstance(value, tuple) else (value,):
         bad = choices is not None and v not in choices

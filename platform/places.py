@@ -39,6 +39,23 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def absolute(text: str, what: str) -> str:
+    """A path that a user gave, as an absolute one; `~` and `~NAME` stand for home folders.
+
+    Args:
+        text: the path.
+        what: names the option or field in the error.
+
+    Raises:
+        InputError: it is empty, or the address of an object store.
+    """
+    if not text:
+        raise InputError(f"{what} is empty; it must be a path")
+    if text.startswith(SCHEME):
+        raise InputError(f"{what} is an address of an object store; it must be a path")
+    return str(Path(os.path.expanduser(text)).absolute())
+
+
 def cache() -> Path:
     """The folder of what this machine keeps of object stores."""
     return Path(os.environ.get("WSSS_CACHE") or "~/.cache/wsss").expanduser().absolute()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import runpy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,8 +38,8 @@ def find(method: str, text: str) -> tuple[str, Space]:
     Raises:
         InputError: there is no such space, or it is none.
     """
-    path, _, name = text.partition(":")
-    if path.endswith(".py"):
+    path, name = file_of(text)
+    if path:
         found, where = _of_file(Path(path)), path
         if not name and len(found) == 1:
             name = next(iter(found))
@@ -46,7 +47,14 @@ def find(method: str, text: str) -> tuple[str, Space]:
         found, where, name = _of_method(method), f"method {method!r}", text
     if name not in found:
         raise InputError(f"unknown space {name!r} of {where}; there are {', '.join(found)}")
-    return f"{Path(path).stem}-{name}" if path.endswith(".py") else name, found[name]
+    title = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{Path(path).stem}-{name}") if path else name
+    return title, found[name]
+
+
+def file_of(text: str) -> tuple[str, str]:
+    """The file and the name that FILE.py[:NAME] gives; no file where `text` is another name."""
+    parts = re.fullmatch(r"(.*?\.py)(?::(.*))?", text, re.DOTALL)
+    return (parts[1], parts[2] or "") if parts else ("", text)
 
 
 def figure(text: str) -> tuple[str, Mapping[str, Any]]:

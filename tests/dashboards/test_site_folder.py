@@ -12,8 +12,10 @@ import pytest
 from wsss.dashboards import single, site_folder
 from wsss.dashboards.pages import MARK
 from wsss.dashboards.site import Site
+from wsss.platform import asked, commands
 from wsss.platform.cli import main
 from wsss.platform.errors import InputError
+from wsss.platform.runs import read_run
 from wsss.platform.store import Store
 
 OLD = {"index.html": b"old", "same.css": b"same", "data/a/run.js": b"a", "run.a.html": b"page a"}
@@ -160,6 +162,19 @@ def test_a_site_that_cannot_be_made_leaves_what_was_there(tmp_path: Path, there:
     assert not list(tmp_path.rglob(".*"))
 
 
+def test_a_file_that_comes_while_a_site_is_made_stays(tmp_path: Path) -> None:
+    out = tmp_path / "site"
+    write(out, OLD)
+
+    def editing(path: str) -> bytes:
+        (out / "index.html").write_text("mine")
+        return NEW[path]
+
+    with pytest.raises(InputError, match=r"index\.html is in the way"):
+        site_folder.write(out, list(NEW), editing)
+    assert content(out) == {**OLD, "index.html": b"mine"}
+
+
 def killed_at(number: int, action: Callable[[], None]) -> bool:
     """Whether a process that does it dies at its change number `number` of the disk; at none, it
     ends before."""
@@ -261,6 +276,34 @@ def test_the_commands_of_the_unlucky_user(
     assert main(["report", "", *words]) == 2
     assert capsys.readouterr().err == "wsss: OUT is empty; it must be a path\n"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["pub", "site"]
+
+
+@pytest.mark.parametrize("page", ["rel", "a b/c", "~/page"])
+def test_the_page_of_a_run_is_written_where_it_is_asked_for(
+    scenes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    page: str,
+) -> None:
+    """The run itself is one that was made; it is not begun where its page cannot be written."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    record, begun = read_run(scenes / "runs" / "run-0" / "run.json"), []
+    monkeypatch.setattr(asked, "experiment", lambda *_: None)
+    monkeypatch.setattr(commands, "_carry_out", lambda *_: begun.append(1) or record)
+    words = ["run", "lpcam", "--store", str(scenes), "--page", page]
+    folder = Path(page.replace("~", "home")).absolute()
+    assert main(words) == 0
+    assert f"page: {folder.as_uri()}/run.run-0.html\n" in capsys.readouterr().out
+    assert (folder / "run.run-0.html").is_file()
+    (folder / "index.html").write_text("mine")
+    assert main(words) == 2
+    assert "index.html is in the way" in capsys.readouterr().err
+    (folder / site_folder.LIST).unlink()
+    assert main(words) == 2
+    assert "holds something else than a report" in capsys.readouterr().err
+    assert begun == [1]
 
 
 def test_a_page_in_one_file_replaces_only_what_was_written(scenes: Path, tmp_path: Path) -> None:

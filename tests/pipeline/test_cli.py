@@ -51,6 +51,17 @@ def test_run_prints_a_table_and_a_page_and_repeats_nothing(wsss: Any) -> None:
     assert "nothing to do" in out
 
 
+def test_a_page_may_be_anywhere(wsss: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for page, folder in (("my page", "my page"), ("~/page", "home/page")):
+        code, out, _ = wsss("run", "lpcam", *SMALL, "--page", page)
+        assert code == 0
+        where = (tmp_path / folder).as_uri()
+        assert re.search(rf"page: {re.escape(where)}/run\.\S+\.html\n", out)
+    assert list((tmp_path / "my page").glob("run.*.html"))
+
+
 def test_data_that_are_there_are_named_and_a_quiet_command_shows_no_progress(wsss: Any) -> None:
     words = ("data", "scenes", "--train", "4", "--val", "2", "--name", "few")
     assert "shards of scenes" in wsss(*words)[2]
@@ -181,7 +192,13 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
         (("run", "cam", "--set", "views.scales=(0.5,1.0)"), "1 must come first"),
         (("run", "cam", "--set", "training.resize=(640,320)"), "the smaller one comes first"),
         (("run", "cam", "--seeds", "18446744073709551616"), "seed is 18446744073709551616; it"),
-        (("run", "cam", "--weights", ""), "network.weights is empty"),
+        (("run", "cam", "--weights", ""), "--weights is empty; it must be a path"),
+        (
+            ("run", "cam", "--set", "network.weights="),
+            "network.weights is empty; it must",
+        ),
+        (("run", "cam", "--page", "/dev/null"), "/dev/null is a file; name a folder for a report"),
+        (("sweep", "cam", "--space", "crf", "--page", "/dev"), "something else than a report"),
         (("run", "cam", "--name", ".mine"), "the name '.mine' is not allowed"),
         (("run", "cam", "--segment=deeplabv2", "--set=segment.backbone=odd"), "unknown backbone"),
         (("sweep", "lpcam", "--segment=deeplabv2", "--set=segment.backbone=odd"), "unknown backb"),
@@ -198,8 +215,8 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
         (("report", "out", "--run", "gone", "--sweep", "gone"), "runs/gone/run.json"),
         (("data", "scenes", "--quarantine", "7"), "--quarantine is 7.0; it must be a share"),
         (("methods", "odd"), "unknown method 'odd'"),
-        (("data", "voc", "gone"), "there is no VOC folder gone"),
-        (("data", "folder", "gone"), "there is no folder gone"),
+        (("data", "voc", "gone"), "there is no VOC folder /"),
+        (("data", "folder", "gone"), "there is no folder /"),
         (("data", "scenes", "--train", "0"), "train"),
         (("data", "scenes", "--size", "64"), "the name 'scenes' stands for other data"),
     ],
