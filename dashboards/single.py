@@ -105,5 +105,6 @@ def write(site: Site, out: Path, start: str) -> None:
                 put(b"</script>\n")
         put(f"<script>{script}</script>\n</body>\n</html>\n".encode())
         stream.write(END.format(digest=hasher.hexdigest()).encode())
+        check(out)  # that took a while, in which a user may have come
 
     write_atomic(out.resolve(), files)  # where a link leads: it stays one

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from .data import class_maps, community, planes, voc_server
 from .data.images import encode_png
 from .errors import InputError
+from .parts import discard
 from .runs import RunRecord
 from .store import Artefact, Store
 
@@ -40,21 +40,28 @@ def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: 
     if split not in found.get(what, {}):
         there = ", ".join(f"{name} of {s}" for name, of in found.items() for s in of) or "none"
         raise InputError(f"run {run.name} has no {stage} {what!r} of {split!r}; it has {there}")
-    if os.path.lexists(out):
-        raise InputError(f"{out} exists; name another path")
+    _check_free(out)
     classes = store.open("shards", run.shards).about["classes"]
     artefact = store.open(stage, found[what][split])
     if kind in voc_server.COMPETITIONS:
         voc_server.check(out, classes, kind)
-        return voc_server.write(out, _labels(artefact), kind)
     part = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
     try:
-        part.mkdir(parents=True)
-        count = _fill(part, artefact, kind, len(classes))
+        if kind in voc_server.COMPETITIONS:
+            count = voc_server.write(part, _labels(artefact), kind)
+        else:
+            part.mkdir(parents=True)
+            count = _fill(part, artefact, kind, len(classes))
+        _check_free(out)  # that took a while
         part.rename(out)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        discard(part)
     return count
+
+
+def _check_free(out: Path) -> None:
+    if os.path.lexists(out):
+        raise InputError(f"{out} exists; name another path")
 
 
 def _labels(artefact: Artefact) -> Iterator[tuple[str, planes.Plane]]:

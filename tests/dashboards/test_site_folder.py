@@ -8,12 +8,14 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 from wsss.dashboards import single, site_folder
 from wsss.dashboards.pages import MARK
 from wsss.dashboards.site import Site
-from wsss.platform import asked, commands
+from wsss.platform import asked, commands, exports
 from wsss.platform.cli import main
+from wsss.platform.data import voc_server
 from wsss.platform.errors import InputError
 from wsss.platform.runs import read_run
 from wsss.platform.store import Store
@@ -329,6 +331,29 @@ def test_a_page_in_one_file_replaces_only_what_was_written(scenes: Path, tmp_pat
         with pytest.raises(InputError, match="something else than a report"):
             single.write(site, page, "index.html")
         assert page.read_bytes() == own
+
+
+def test_what_comes_meanwhile_is_kept(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the path of a page in one file, of an archive, and of a folder of labels."""
+    store, run = Store(scenes), read_run(scenes / "runs" / "run-0" / "run.json")
+    site, page = Site(store, runs=[], sweeps=[]), tmp_path / "page.html"
+
+    def come(name: str) -> bytes:
+        (tmp_path / name).write_text("mine")
+        return b""
+
+    monkeypatch.setattr(site, "file", lambda _: come("page.html"))
+    with pytest.raises(InputError, match="something else than a report"):
+        single.write(site, page, "index.html")
+    monkeypatch.setattr(exports, "_labels", lambda _: [(come(name), np.zeros((2, 2), np.uint8))])
+    monkeypatch.setattr(exports, "encode_png", lambda _: b"")
+    monkeypatch.setattr(voc_server, "check", lambda *_: None)
+    for name, kind in (("a.tgz", "comp5"), ("b", "png")):
+        with pytest.raises(InputError, match=f"{name} exists"):
+            exports.write(store, run, tmp_path / name, kind, "lpcam-crf", "val")
+    assert content(tmp_path) == dict.fromkeys(("page.html", "a.tgz", "b"), b"mine")
 
 
 @pytest.mark.parametrize(("name", "kind"), [("a.tgz", "comp5"), ("a.tgz", "png"), ("b", "png")])
