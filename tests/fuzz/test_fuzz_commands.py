@@ -57,11 +57,15 @@ def home(given_folder: Path) -> Iterator[Path]:
     here = given_folder / "a" / "b" / "c"
     here.mkdir(parents=True)
     (here / "file").write_text("a file")
+    for folder in (here / "pub", given_folder / "user"):
+        folder.mkdir()
+        (folder / "thesis.tex").write_text("years")
     os.chdir(here)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Store, "_compute", heavy)
         patch.setattr(cluster, "connect", heavy)
         patch.setenv("WSSS_STORE", str(store.root))
+        patch.setenv("HOME", str(given_folder / "user"))
         yield here
 
 
@@ -117,9 +121,11 @@ COMMANDS = [
 ]
 ACCEPTED = ("data scenes", "run lpcam", "run cam", "sweep lpcam", "ablate ssc")
 OPTIONS = sorted({word for words in COMMANDS for word in words if word.startswith("--")})
+PLACES = ("pub", "pub/thesis.tex", "pub/new", "file", "~", "~/thesis.tex", "s3://b")
 FIELDS = ("training.epochs", "training.lr", "views.scales", "network.weights", "seed", "data", "x")
 words = (
     st.sampled_from(TEXTS)
+    | st.sampled_from(PLACES)
     | st.text(max_size=10)
     | st.sampled_from(OPTIONS)
     | st.tuples(st.sampled_from(FIELDS), st.sampled_from(TEXTS) | values.map(repr)).map("=".join)
@@ -162,8 +168,17 @@ def test_a_command(home: Path, command: list[str]) -> None:
 @example(["doctor", "--store", "file"])
 @example(["run", "cam", "--store", "file/deep"])
 @example(["data", "folder", "a" * 300])
+@example(["report", "pub"])
+@example(["report", "~"])
+@example(["report", "pub/thesis.tex", "--single-file"])
+@example(["report", ""])
+@example(["export", "pub/thesis.tex", "--to", "png"])
 def test_a_hostile_command(home: Path, command: list[str]) -> None:
+    """Whatever it does, a file of the user's stays."""
     call(command)
+    assert (home / "file").read_text() == "a file"
+    for folder in (home / "pub", Path("~").expanduser()):
+        assert (folder / "thesis.tex").read_text() == "years"
 
 
 SPACE = {"mine": {"lpcam.tau": [0.1, 0.2], "lpcam.clusters": [6, 12], "views.scales": [(1.0,)]}}
