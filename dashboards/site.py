@@ -225,7 +225,6 @@ class Site:
             InputError: `out` is a file, holds something else than a site or a file that is in the
                 way, or what pages are made of cannot be read. What was there stays as it was.
         """
-        site_folder.check(out, ALWAYS)  # before any page is made
         site_folder.write(out, list(self.paths()), self.file)
         return out / "index.html"
 
