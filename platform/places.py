@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -173,6 +174,23 @@ def write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as stream:
         stream.write(data)
+
+
+def check_writable(folder: Path) -> None:
+    """Checks that files can be written into a folder, which need not be there yet. An object
+    store says so itself, at the first lock.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if object_of(folder):
+        return
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror})") from error
 
 
 @contextlib.contextmanager
