@@ -58,6 +58,7 @@ class BucketStore(Store):
     def __init__(self, address: str) -> None:
         super().__init__(places.root_of(address))
         self._intact: set[str] = set()
+        self._writable = False
 
     def __str__(self) -> str:
         return places.address(self.root)
@@ -107,6 +108,18 @@ class BucketStore(Store):
                 self.unmoved[key] = str(error)
             return ""
         return hashlib.sha256(places.read(self.folder(stage, key) / MANIFEST)).hexdigest()[:8]
+
+    def check_writable(self, what: str, *folders: str) -> None:
+        """Who may write one object may write all."""
+        if self._writable:
+            return
+        probe = self.root / "locks" / f"probe-{uuid.uuid4().hex}"
+        try:
+            places.write(probe, b"")
+            places.remove(probe)
+        except StorageError as error:
+            raise InputError(f"{what} cannot be kept: {error}") from error
+        self._writable = True
 
     def _attempt(self, stage: Stage) -> Path:
         return self.folder(stage.name, stage.key) / f"try-{uuid.uuid4().hex[:12]}"

@@ -154,7 +154,7 @@ def _carry_out(
     missing = pipeline.missing()
     if missing or not before:
         needed = f"{len(missing)} of {len(pipeline.steps)} stages are missing"
-        store.check_writable(f"run {name!r} ({needed})", f"runs/{name}", "artefacts", "locks")
+        store.check_writable(f"run {name!r} ({needed})", f"runs/{name}")
     with recorded.under(path.parent, recording.begun_run(pipeline, name, command, started)):
         pipeline.execute()
         if before and not missing:

@@ -177,14 +177,11 @@ def write(path: Path, data: bytes) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Checks that files can be written into a folder, which need not be there yet. An object
-    store says so itself, at the first lock.
+    """Checks that files can be written into a folder of this disk, which need not be there yet.
 
     Raises:
         InputError: they cannot.
     """
-    if object_of(folder):
-        return
     try:
         while not folder.exists():
             folder = folder.parent

@@ -203,9 +203,7 @@ class Store:
         found = self.find(stage.name, stage.key)
         if found:
             return found, True
-        self.check_writable(
-            stage.title or stage.name, f"artefacts/{stage.name}", "attempts", "locks"
-        )
+        self.check_writable(stage.title or stage.name, f"artefacts/{stage.name}")
         with self.lock(stage.key):
             found = self.find(stage.name, stage.key)
             if found:
@@ -345,12 +343,13 @@ class Store:
             yield
 
     def check_writable(self, what: str, *folders: str) -> None:
-        """Checks, before `what` is computed, that it can be kept in folders of the store.
+        """Checks, before `what` is computed, that it can be kept, in some folders beside those of
+        artefacts.
 
         Raises:
             InputError: one of them cannot be written.
         """
-        for folder in folders:
+        for folder in ("artefacts", "attempts", "locks", *folders):
             try:
                 places.check_writable(self.root / folder)
             except InputError as error:
