@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import platform
 import re
@@ -32,6 +33,8 @@ def streams() -> Iterator[None]:
             word, where its reader went away.
     """
     _open_closed()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path need not be text
     try:
         try:
             yield
@@ -78,6 +81,7 @@ def tell_crash(command: str, error: Exception) -> None:
         f"versions: {', '.join(f'{name} {version}' for name, version in versions().items())}\n"
         f"system: {platform.platform()}\n\n{''.join(traceback.format_exception(error))}"
     )
+    text = text.encode(errors="backslashreplace").decode()
     kind = type(error).__name__
     try:
         path = _write_report(text)
@@ -94,7 +98,7 @@ def _write_report(text: str) -> Path:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with open(descriptor, "wb") as stream:
-            stream.write(text.encode(errors="backslashreplace"))
+            stream.write(text.encode())
     except OSError:
         path.unlink()
         raise

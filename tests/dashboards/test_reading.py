@@ -155,7 +155,7 @@ def test_keys_that_may_only_read(
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("thing/")]
     fates = {line.split()[0]: "not moved to quarantine" in line for line in lines}
     assert fates == {f"thing/{s.key[:12]}": s is not stages[2] for s in stages}
-    with pytest.raises(InputError, match="new cannot be kept: .*ACCESS_DENIED"):
+    with pytest.raises(InputError, match=r"new cannot be kept: .*ACCESS_DENIED"):
         open_store(bucket).get(
             Stage(name="new", version=1, config={}), lambda folder: pytest.fail("it began")
         )
