@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from ..platform import parts
 from ..platform.data.class_maps import ClassMaps
 from ..platform.data.images import VOID, decode_mask
 from ..platform.data.shards import Slice
+from ..platform.errors import InputError
 from ..platform.metrics import ConfusionMatrix
 from ..platform.store import Stage, Store
 from .pictures import Mask, seed
@@ -57,7 +58,7 @@ def census(
 
     Args:
         store: keeps the result.
-        shelf: reads it.
+        shelf: reads what is judged, and keeps the result where the store cannot be written.
         shards: key of the data set.
         source: what is judged.
         pieces: slices of the data set.
@@ -74,20 +75,35 @@ def census(
         title=f"images of {source.name}",
     )
 
-    def compute(folder: Path) -> dict[str, Any]:
-        rows: dict[str, list[float]] = {}
-        for piece in pieces:
-            found = _found(shelf, source, piece)
-            for id, data in shelf.masks(shards, piece).items():
-                target = decode_mask(data, id)
-                if (target != VOID).any():
-                    rows[id] = judged(found[id], target, classes)
-        (folder / ROWS).write_text(json.dumps(rows))
-        return {"images": len(rows)}
+    def rows() -> dict[str, list[float]]:
+        return dict(_rows(shelf, shards, source, pieces, classes))
 
+    def compute(folder: Path) -> dict[str, Any]:
+        computed = rows()
+        (folder / ROWS).write_text(json.dumps(computed))
+        return {"images": len(computed)}
+
+    if stage.key not in shelf.unkept and not store.find(stage.name, stage.key):
+        try:
+            store.check_writable(stage.title, f"artefacts/{stage.name}")
+        except InputError:
+            shelf.unkept[stage.key] = rows()
+    if stage.key in shelf.unkept:
+        return shelf.unkept[stage.key]
     artefact, _ = store.get(stage, compute)
     known: dict[str, list[float]] = json.loads(parts.local(artefact.path(ROWS)).read_text())
     return known
+
+
+def _rows(
+    shelf: Shelf, shards: str, source: Source, pieces: Sequence[Slice], classes: int
+) -> Iterator[tuple[str, list[float]]]:
+    for piece in pieces:
+        found = _found(shelf, source, piece)
+        for id, data in shelf.masks(shards, piece).items():
+            target = decode_mask(data, id)
+            if (target != VOID).any():
+                yield id, judged(found[id], target, classes)
 
 
 def _found(shelf: Shelf, source: Source, piece: Slice) -> Mapping[str, Mask]:

@@ -32,6 +32,8 @@ class Shelf:
         """Reads everything again: what was open may lie in quarantine, and something else in its
         place."""
         store = self.store
+        self.unkept: dict[str, dict[str, list[float]]] = {}
+        """What was computed for a store that cannot be written, by key."""
         self.open = lru_cache(maxsize=None)(store.open)
         self.pieces = lru_cache(maxsize=None)(self._pieces)
         self.members = lru_cache(maxsize=None)(self._members)

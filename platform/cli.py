@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .errors import InputError
+from .errors import InputError, StreamError
 
 DESCRIPTION = """Experiments in weakly supervised semantic segmentation, from image labels to masks.
 Everything computed is kept in a store; what has not changed is never computed again."""
@@ -313,22 +313,39 @@ def _doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; 0, or 2 after one clear sentence about what was wrong."""
-    options = parser().parse_args(arguments)
-    try:
-        from . import asked, commands
+    """Runs one command.
 
-        asked.make_absolute(options)
-        action = getattr(commands, options.command.replace("import", "import_"))
-        action(options, _command_line(arguments))
-    except (InputError, OSError) as error:  # OSError: a path, a right or a disk of the user's
-        cause = getattr(error, "cause", None) or error
-        sys.stderr.write(f"wsss: {InputError(cause)}\n")
-        return 2
-    except (KeyboardInterrupt, SystemExit):  # Ray Train turns the first into the second
-        sys.stderr.write("wsss: stopped; what was finished is kept\n")
-        return 130
-    return 0
+    Returns:
+        0; 2 after one clear sentence about what was wrong; 1 after a sentence about a fault of
+        ours and the file with its traceback; 130 after Ctrl-C.
+
+    Raises:
+        SystemExit: of the parser; or standard output could not be written to its end.
+    """
+    from . import ending
+
+    with ending.streams():
+        options = parser().parse_args(arguments)
+        command = _command_line(arguments)
+        try:
+            from . import asked, commands
+
+            asked.make_absolute(options)
+            action = getattr(commands, options.command.replace("import", "import_"))
+            action(options, command)
+        except (InputError, OSError) as error:  # OSError: a path, a right or a disk of the user's
+            cause = getattr(error, "cause", None) or error
+            ending.tell(str(InputError(cause)))
+            return 2
+        except (KeyboardInterrupt, SystemExit):  # Ray Train turns the first into the second
+            ending.tell("stopped; what was finished is kept")
+            return 130
+        except StreamError:
+            raise
+        except Exception as error:
+            ending.tell_crash(command, error)
+            return 1
+        return 0
 
 
 def _command_line(arguments: Sequence[str] | None) -> str:

@@ -18,7 +18,7 @@ from .live import Recorded
 from .options import walk
 from .progress import Lines, Silent
 from .runs import RunRecord, SweepRecord, read_run, write_json
-from .shown import check_target, newest, pages, say, show
+from .shown import check_page, newest, say, show
 from .shown import dashboard as dashboard
 from .shown import report as report
 from .store import Store, versions
@@ -50,8 +50,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     from .text import score_table
 
     store = open_store(options.store)
-    if options.page:
-        check_target(Path(options.page))
+    check_page(options.page)
     records = []
     for seed in options.seeds:
         wanted = asked.experiment(options, store, seed)
@@ -153,6 +152,9 @@ def _carry_out(
     if before and before.digest != pipeline.digest:
         raise InputError(f"the name {name!r} is taken by another run; choose another --name")
     missing = pipeline.missing()
+    if missing or not before:
+        needed = f"{len(missing)} of {len(pipeline.steps)} stages are missing"
+        store.check_writable(f"run {name!r} ({needed})", f"runs/{name}")
     with recorded.under(path.parent, recording.begun_run(pipeline, name, command, started)):
         pipeline.execute()
         if before and not missing:
@@ -251,7 +253,7 @@ def figure(options: argparse.Namespace, command: str) -> None:
     recorded = Recorded(_progress(options))
     record = run_sweep(store, wanted, name, command, recorded, options.resume)
     say(figure_table(found, record))
-    say(f"page: {pages(store, store.root / 'sweeps' / name / 'page', [], [name]).as_uri()}")
+    show(store, None, [], name)
 
 
 def _both(
@@ -266,12 +268,11 @@ def _both(
 
 
 def _check(store: Store, options: argparse.Namespace, plain: Sequence[Experiment]) -> None:
-    """What is wrong with the page and the untuned experiments of a sweep is said before its
-    trials."""
+    """What is wrong with the untuned experiments of a sweep, or with the folder of its page, is
+    said before its trials."""
     from .pipeline import Pipeline
 
-    if options.page:
-        check_target(Path(options.page))
+    check_page(options.page)
     asked.check_used(options, plain)
     for one in plain:
         Pipeline(store, one)
@@ -377,4 +378,6 @@ def doctor(options: argparse.Namespace, command: str) -> None:
 def _verify(store: Store) -> None:
     for stage, key in store.artefacts():
         seal = store.verify(stage, key)
-        say(f"{stage}/{key[:12]} {seal or 'damaged, moved to quarantine'}")
+        fault = store.unmoved.get(key)
+        fate = f"not moved to quarantine: {fault}" if fault else "moved to quarantine"
+        say(f"{stage}/{key[:12]} {seal or f'damaged, {fate}'}")

@@ -49,13 +49,14 @@ class Recorded(Silent):
     def under(self, folder: Path, record: RunRecord | SweepRecord) -> Iterator[None]:
         """Keeps progress in `folder` until the block ends; after an error the last state stays.
 
-        A lock says that this process lives. Where another process holds it, that one tells.
+        A lock says that this process lives. Where another process holds it, that one tells; in a
+        store that cannot be written, nobody does.
         """
         path = folder / PROGRESS
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(leases.held(_lock_of(path), wait=False))
-            except BlockingIOError:
+            except (InputError, OSError):
                 yield
                 return
             self.path, self.row = path, {**self.row, "record": record}

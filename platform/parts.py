@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from . import places
-from .errors import InputError
+from .errors import InputError, StorageError
 
 MANIFEST = "manifest.json"
 MARK = "~"
@@ -121,11 +121,12 @@ def content(attempt: Path, name: str, digest: str) -> Iterator[bytes]:
     except FileNotFoundError as error:
         raise InputError(f"there is no {places.SCHEME}{key}") from error
     if hasher.hexdigest() != digest:
-        quarantine(attempt.parent, f"{name} does not match its SHA-256", attempt.parents[3])
-        raise InputError(
-            f"{places.SCHEME}{key} does not match its SHA-256; its artefact was moved to "
-            "quarantine, and the next run computes it again"
-        )
+        fate = "was moved to quarantine, and the next run computes it again"
+        try:
+            quarantine(attempt.parent, f"{name} does not match its SHA-256", attempt.parents[3])
+        except StorageError:
+            fate = "cannot be moved to quarantine"
+        raise InputError(f"{places.SCHEME}{key} does not match its SHA-256; its artefact {fate}")
 
 
 @contextlib.contextmanager

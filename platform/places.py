@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -190,6 +191,20 @@ def write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as stream:
         stream.write(data)
+
+
+def check_writable(folder: Path) -> None:
+    """Checks that files can be written into a folder of this disk, which need not be there yet.
+
+    Raises:
+        InputError: they cannot.
+    """
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror})") from error
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from . import leases, places
-from .errors import InputError
+from .errors import InputError, StorageError
 from .parts import MANIFEST, whole, write_atomic
 from .places import file_digest
 from .runs import as_json, write_json
@@ -103,6 +103,8 @@ class Store:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).absolute()
+        self.unmoved: dict[str, str] = {}
+        """What is wrong with damaged artefacts that could not be moved to quarantine, by key."""
 
     def __str__(self) -> str:
         """What `--store` calls it."""
@@ -122,10 +124,12 @@ class Store:
                 raise InputError(f"{name!r} is no name of an artefact")
         return self.root / "artefacts" / stage / key
 
-    def find(self, stage: str, key: str) -> Artefact | None:
+    def find(self, stage: str, key: str, again: bool = False) -> Artefact | None:
         """The verified artefact, or None.
 
-        One whose files differ from its manifest is moved to quarantine and not returned.
+        An artefact whose files differ from its manifest is moved to quarantine, where the store
+        can be written, and not returned. With `again`, files that were hashed before are hashed
+        again.
         """
         folder = self.folder(stage, key)
         try:
@@ -135,20 +139,20 @@ class Store:
         except InputError:  # what an object store says is no fault of the artefact
             raise
         except (ValueError, RecursionError):
-            self.quarantine(folder, "its manifest is not JSON")
+            self._set_aside(folder, "its manifest is not JSON")
             return None
         try:
             body = {name: value for name, value in manifest.items() if name != "seal"}
             intact = manifest["seal"] == digest(body)
             fault = "" if intact else "its manifest does not match its seal"
             fault = fault or ("" if manifest["key"] == key else "its manifest has another key")
-            fault = fault or _foreign(manifest) or self._fault(folder, manifest)
+            fault = fault or _foreign(manifest) or self._fault(folder, manifest, again)
         except InputError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             fault = f"its manifest is damaged: {error}"
         if fault:
-            self.quarantine(folder, fault)
+            self._set_aside(folder, fault)
             return None
         return Artefact(self._files(folder, manifest), manifest)
 
@@ -168,10 +172,9 @@ class Store:
 
     def verify(self, stage: str, key: str) -> str:
         """Hashes all files of an artefact again; the start of the manifest's own SHA-256, or
-        nothing where something is damaged."""
-        self._memory(self.folder(stage, key)).unlink(missing_ok=True)
+        nothing where something is damaged. The store need not be writable."""
         manifest = self.folder(stage, key) / MANIFEST
-        return file_digest(manifest)[:8] if self.find(stage, key) else ""
+        return file_digest(manifest)[:8] if self.find(stage, key, again=True) else ""
 
     def open(self, stage: str, key: str) -> Artefact:
         """The verified artefact.
@@ -193,10 +196,14 @@ class Store:
         Args:
             stage: what to get.
             compute: fills an empty folder and returns what to note in the manifest.
+
+        Raises:
+            InputError: it is missing, and the store cannot be written.
         """
         found = self.find(stage.name, stage.key)
         if found:
             return found, True
+        self.check_writable(stage.title or stage.name, f"artefacts/{stage.name}")
         with self.lock(stage.key):
             found = self.find(stage.name, stage.key)
             if found:
@@ -274,12 +281,13 @@ class Store:
         )
         return {**plain, "seal": digest(plain)}
 
-    def _fault(self, folder: Path, manifest: Mapping[str, Any]) -> str:
-        """What differs from the manifest; hashes only files that changed since last time."""
-        try:
-            known = json.loads(self._memory(folder).read_text())
-        except (OSError, ValueError):
-            known = {}
+    def _fault(self, folder: Path, manifest: Mapping[str, Any], again: bool = False) -> str:
+        """What differs from the manifest; hashes only files that changed since last time, or
+        all of them again."""
+        known = {}
+        if not again:
+            with contextlib.suppress(OSError, ValueError):
+                known = json.loads(self._memory(folder).read_text())
         now, hashed = {}, False
         for name, entry in manifest["files"].items():
             try:
@@ -302,6 +310,13 @@ class Store:
     def _remember(self, folder: Path, stamps: Mapping[str, list[int]]) -> None:
         with contextlib.suppress(OSError):  # only saves hashing again
             write_json(self._memory(folder), stamps)
+
+    def _set_aside(self, folder: Path, fault: str) -> None:
+        """Moves a damaged artefact to quarantine; one that cannot be moved is noted."""
+        try:
+            self.quarantine(folder, fault)
+        except (StorageError, OSError):
+            self.unmoved[folder.name] = fault
 
     def quarantine(self, folder: Path, fault: str) -> Path:
         """Moves a damaged artefact out of the way, with a note of what is wrong with it."""
@@ -326,6 +341,21 @@ class Store:
         """Holds the lock `name`; the system frees it when the holder dies."""
         with leases.held(self.root / "locks" / f"{name}.lock"):
             yield
+
+    def check_writable(self, what: str, *folders: str) -> None:
+        """Checks, before `what` is computed, that it can be kept, in some folders beside those of
+        artefacts.
+
+        Raises:
+            InputError: one of them cannot be written.
+        """
+        for folder in ("artefacts", "attempts", "locks", *folders):
+            try:
+                places.check_writable(self.root / folder)
+            except InputError as error:
+                raise InputError(
+                    f"{what} cannot be kept: {error}; name another --store, or a copy of this one"
+                ) from error
 
     def free_bytes(self) -> int:
         """Free space of the store's disk."""

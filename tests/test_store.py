@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limits import HANG, wait_until
 from wsss.platform.errors import InputError
 from wsss.platform.store import MANIFEST, Stage, Store, digest, write_atomic
 
@@ -231,17 +232,14 @@ def start(store, log, seconds):
     )
 
 
-def wait_for(path, timeout=30):
-    end = time.monotonic() + timeout
-    while not (path.exists() and path.read_text().endswith("\n")):
-        assert time.monotonic() < end, f"{path} was not written"
-        time.sleep(0.02)
+def wait_for(path):
+    wait_until(lambda: path.exists() and path.read_text().endswith("\n"), f"{path} is written")
 
 
 def test_of_two_processes_one_computes(store, tmp_path):
     log = tmp_path / "log"
     processes = [start(store, log, 0.5) for _ in range(2)]
-    said = sorted(p.communicate(timeout=60)[0].split() for p in processes)
+    said = sorted(p.communicate(timeout=HANG)[0].split() for p in processes)
     assert [p.returncode for p in processes] == [0, 0]
     assert [cached for cached, _ in said] == ["False", "True"]
     assert said[0][1] == said[1][1]
@@ -250,15 +248,15 @@ def test_of_two_processes_one_computes(store, tmp_path):
 
 def test_the_waiting_process_takes_over_from_a_killed_one(store, tmp_path):
     log = tmp_path / "log"
-    holder = start(store, log, 120)
+    holder = start(store, log, HANG)
     wait_for(log)
     waiting = start(store, log, 0)
     time.sleep(0.5)
     assert waiting.poll() is None
     assert len(leftovers(store)) == 1
     os.kill(holder.pid, signal.SIGKILL)
-    holder.communicate(timeout=60)
-    cached, by = waiting.communicate(timeout=60)[0].split()
+    holder.communicate(timeout=HANG)
+    cached, by = waiting.communicate(timeout=HANG)[0].split()
     assert (cached, int(by)) == ("False", waiting.pid)
     assert log.read_text().split() == [str(holder.pid), str(waiting.pid)]
     assert [p.name for p in leftovers(store)] == ["whole.bin"]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from limits import HANG
 from wsss.dashboards.pages import POLICY
 from wsss.dashboards.server import Server
 from wsss.platform.errors import InputError
@@ -27,7 +28,7 @@ def server(scenes: Path) -> Iterator[Server]:
 def ask(
     server: Server, path: str, method: str = "GET", host: str = ""
 ) -> tuple[http.client.HTTPResponse, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=HANG)
     connection.putrequest(method, path, skip_host=True)
     connection.putheader("Host", host or f"127.0.0.1:{server.server_port}")
     connection.endheaders()
