@@ -12,12 +12,15 @@ from ..platform import parts
 from ..platform.data.class_maps import ClassMaps
 from ..platform.data.images import VOID, decode_mask
 from ..platform.data.shards import Slice
+from ..platform.errors import InputError
 from ..platform.metrics import ConfusionMatrix
+from ..platform.runs import read_record
 from ..platform.store import Stage, Store
 from .pictures import Mask, seed
-from .shelf import Shelf
+from .shelf import ByImage, Shelf
 
 ROWS = "rows.json"
+Rows = dict[str, list[float]]
 ERRORS = ("missed part", "context", "confusion")
 """Object taken for background, background taken for an object, one object for another."""
 
@@ -51,7 +54,7 @@ def judged(found: Mask, target: Mask, classes: int) -> list[float]:
 
 def census(
     store: Store, shelf: Shelf, shards: str, source: Source, pieces: Sequence[Slice], classes: int
-) -> dict[str, list[float]]:
+) -> Rows:
     """`judged` of the images of some slices that have a mask that says something, by id; computed
     once.
 
@@ -75,18 +78,23 @@ def census(
     )
 
     def compute(folder: Path) -> dict[str, Any]:
-        rows: dict[str, list[float]] = {}
+        rows: Rows = {}
         for piece in pieces:
             found = _found(shelf, source, piece)
             for id, data in shelf.masks(shards, piece).items():
                 target = decode_mask(data, id)
                 if (target != VOID).any():
-                    rows[id] = judged(found[id], target, classes)
+                    try:
+                        rows[id] = judged(found[id], target, classes)
+                    except ValueError as error:
+                        raise InputError(
+                            f"{source.name} does not fit image {id}: {error}"
+                        ) from error
         (folder / ROWS).write_text(json.dumps(rows))
         return {"images": len(rows)}
 
     artefact, _ = store.get(stage, compute)
-    known: dict[str, list[float]] = json.loads(parts.local(artefact.path(ROWS)).read_text())
+    known: Rows = read_record(parts.local(artefact.path(ROWS)), Rows)
     return known
 
 
@@ -94,4 +102,4 @@ def _found(shelf: Shelf, source: Source, piece: Slice) -> Mapping[str, Mask]:
     if source.threshold is None:
         return shelf.labels(source.key, piece)
     maps: Mapping[str, ClassMaps] = shelf.maps(source.key, piece)
-    return {id: seed(m, source.threshold) for id, m in maps.items()}
+    return ByImage({id: seed(m, source.threshold) for id, m in maps.items()})

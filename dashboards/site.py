@@ -5,6 +5,7 @@ A report writes all of them into a folder; a server hands out one at a time.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import tempfile
@@ -251,6 +252,7 @@ def _named(path: str) -> tuple[str, str]:
     return (kind, rest.removesuffix(".html")) if rest.endswith(".html") else ("", "")
 
 
+@functools.cache
 def _plotly() -> bytes:
     text: str = get_plotlyjs()
     return text.encode()

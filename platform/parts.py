@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import functools
 import hashlib
-import json
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from typing import Any
 
 from . import places
 from .errors import InputError
+from .runs import read_json
 
 MANIFEST = "manifest.json"
 MARK = "~"
@@ -48,7 +48,7 @@ def key_of(attempt: Path) -> str:
 def sizes(attempt: Path) -> dict[tuple[str, str], int]:
     """Bytes by name and SHA-256 of what an attempt has in its object store, oldest first."""
     key, found = key_of(attempt), {}
-    for info in sorted(places.listing(key), key=lambda info: str(info.mtime)):
+    for info in sorted(places.listing(key), key=lambda info: info.mtime_ns or 0):
         name, mark, digest = info.path.removeprefix(f"{key}/").rpartition(MARK)
         if mark and info.is_file:
             found[name, digest] = int(info.size)
@@ -72,7 +72,7 @@ def _files(attempt: Path) -> Files:
 @functools.lru_cache(maxsize=256)
 def _of_manifest(attempt: Path) -> Files:
     """Raises KeyError where the manifest names another attempt; that is not kept."""
-    manifest = json.loads(places.read(attempt.parent / MANIFEST))
+    manifest = read_json(attempt.parent / MANIFEST)
     if manifest["attempt"] != attempt.name:
         raise KeyError(attempt.name)
     files: Files = manifest["files"]

@@ -9,6 +9,7 @@ machines that work together need the same CACHE (environment: WSSS_CACHE).
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -105,13 +106,14 @@ def _connected(bucket: str, endpoint: str, region: str, attempts: int = 0) -> An
 
 @contextlib.contextmanager
 def told(address: object) -> Iterator[None]:
-    """Turns what S3 says into one sentence; that an object is missing passes as it is."""
+    """Turns what S3, or this system, says into one sentence; that an object or file is missing
+    passes as it is."""
     try:
         yield
     except FileNotFoundError:
         raise
     except OSError as error:
-        said = str(error).partition("AWS Error ")[2] or str(error)
+        said = str(error).partition("AWS Error ")[2] or error.strerror or str(error)
         raise StorageError(f"{address} cannot be used: {said}") from error
 
 
@@ -146,11 +148,17 @@ def read(path: Path) -> bytes:
 
     Raises:
         FileNotFoundError: there is none.
-        InputError: the object store cannot be used.
+        InputError: it is no regular file, which is never opened: to read a pipe would never end.
+        StorageError: it cannot be read, or the object store cannot be used.
     """
     key = object_of(path)
     if not key:
-        return path.read_bytes()
+        with told(path):
+            if path.is_file():
+                return path.read_bytes()
+            if path.exists():
+                raise InputError(f"{path} is no regular file; move it away")
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     with stream(key) as found:
         data: bytes = found.read()
         return data
@@ -212,9 +220,9 @@ def send(path: Path, key: str) -> None:
 def exists(path: Path) -> bool:
     """Whether there is a file, or a folder that is not empty."""
     key = object_of(path)
-    if not key:
-        return path.exists()
     with told(address(path)):
+        if not key:
+            return path.exists()
         return bool(system(key).get_file_info(key).type.name != "NotFound")
 
 
@@ -224,7 +232,8 @@ def names(folder: Path, suffix: str = "") -> list[str]:
     if key:
         found = [info.base_name for info in listing(key, recursive=False)]
     else:
-        found = os.listdir(folder) if folder.is_dir() else []
+        with told(folder):
+            found = os.listdir(folder) if folder.is_dir() else []
     return sorted(n for n in found if n.endswith(suffix) and not n.startswith("."))
 
 
@@ -264,9 +273,9 @@ def empty(key: str) -> None:
 def modified(path: Path) -> float:
     """When the content was written, seconds; 0 where there is none."""
     key = object_of(path)
-    if not key:
-        return path.stat().st_mtime if path.exists() else 0.0
     with told(address(path)):
+        if not key:
+            return path.stat().st_mtime if path.exists() else 0.0
         found = system(key).get_file_info(key).mtime
         return found.timestamp() if found else 0.0
 

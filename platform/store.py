@@ -20,7 +20,6 @@ import functools
 import hashlib
 import json
 import platform
-import re
 import shutil
 import time
 import uuid
@@ -30,13 +29,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from . import leases, places
-from .errors import InputError
+from .errors import InputError, StorageError
 from .parts import MANIFEST, whole, write_atomic
 from .places import file_digest
-from .runs import as_json, write_json
+from .plain import instant, typed
+from .runs import NAME, as_json, read_json, read_record, write_json
 
 __all__ = ["MANIFEST", "Artefact", "Stage", "Store", "digest", "versions", "write_atomic"]
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 
 def digest(value: Any) -> str:
@@ -67,6 +66,17 @@ class Stage:
     def key(self) -> str:
         """The address of this stage's artefact."""
         return digest([self.name, self.version, self.config, self.inputs])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noted:
+    """How long it took to compute an artefact, and when that was done."""
+
+    seconds: float
+    written: str
+
+    def __post_init__(self) -> None:
+        instant(self.written)
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,7 @@ class Store:
             InputError: stage or key is no name, so it could lead out of the store.
         """
         for name in (stage, key):
-            if not _NAME.fullmatch(name):
+            if not NAME.fullmatch(name):
                 raise InputError(f"{name!r} is no name of an artefact")
         return self.root / "artefacts" / stage / key
 
@@ -129,20 +139,22 @@ class Store:
         """
         folder = self.folder(stage, key)
         try:
-            manifest = json.loads(places.read(folder / MANIFEST))
+            manifest = read_json(folder / MANIFEST)
         except FileNotFoundError:
             return None
-        except InputError:  # what an object store says is no fault of the artefact
+        except StorageError:  # what an object store says is no fault of the artefact
             raise
-        except (ValueError, RecursionError):
-            self.quarantine(folder, "its manifest is not JSON")
+        except InputError as error:
+            self.quarantine(folder, f"its manifest is not JSON: {error}")
             return None
         try:
             body = {name: value for name, value in manifest.items() if name != "seal"}
             intact = manifest["seal"] == digest(body)
             fault = "" if intact else "its manifest does not match its seal"
             fault = fault or ("" if manifest["key"] == key else "its manifest has another key")
-            fault = fault or _foreign(manifest) or self._fault(folder, manifest)
+            fault = fault or _foreign(manifest)
+            with places.told(folder):
+                fault = fault or self._fault(folder, manifest)
         except InputError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
@@ -159,6 +171,24 @@ class Store:
     def holds(self, stage: str, key: str) -> bool:
         """Whether an artefact is there, be it intact or not."""
         return places.exists(self.folder(stage, key) / MANIFEST)
+
+    def noted(self, stage: str, key: str) -> Noted | None:
+        """What the manifest of an artefact says of how it came about, not verified; None where
+        there is no artefact.
+
+        Raises:
+            InputError: the manifest is damaged.
+        """
+        path = self.folder(stage, key) / MANIFEST
+        try:
+            manifest = read_json(path)
+        except FileNotFoundError:
+            return None
+        try:
+            noted: Noted = typed(Noted, {k: manifest[k] for k in ("seconds", "written")})
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{places.address(path)} is no manifest: {error}") from error
+        return noted
 
     def artefacts(self) -> Iterator[tuple[str, str]]:
         """Stage and key of every artefact."""
@@ -277,15 +307,14 @@ class Store:
     def _fault(self, folder: Path, manifest: Mapping[str, Any]) -> str:
         """What differs from the manifest; hashes only files that changed since last time."""
         try:
-            known = json.loads(self._memory(folder).read_text())
-        except (OSError, ValueError):
+            known = read_record(self._memory(folder), dict[str, list[int]])
+        except InputError:
             known = {}
         now, hashed = {}, False
         for name, entry in manifest["files"].items():
-            try:
-                now[name] = _stamp(folder / name)
-            except OSError:
-                return f"{name} is missing"
+            if not (folder / name).is_file():
+                return f"{name} is missing, or no file"
+            now[name] = _stamp(folder / name)
             if now[name][0] != entry["size"]:
                 return f"{name} has {now[name][0]} bytes, not {entry['size']}"
             if known.get(name) != now[name]:
@@ -310,7 +339,7 @@ class Store:
         target.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             folder.rename(target)
-            (target / "fault.txt").write_text(fault + "\n")
+            places.write(target / "fault.txt", f"{fault}\n".encode())
         return target
 
     def faults(self) -> list[str]:
@@ -339,6 +368,8 @@ def _foreign(manifest: Mapping[str, Any]) -> str:
     """What a manifest says that none says: notes of another form, files outside the folder."""
     if not isinstance(manifest["about"], dict) or not isinstance(manifest["files"], dict):
         return "its manifest has no notes and files"
+    typed(dict[str, str], manifest["inputs"], "its inputs")
+    typed(Noted, {name: manifest[name] for name in ("seconds", "written")})
     for name in manifest["files"]:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or str(path) != name or name == ".":
