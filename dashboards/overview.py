@@ -51,11 +51,11 @@ def overview(records: Records, papers: bool) -> Page:
 
 def _faults(faults: Mapping[tuple[str, str], str]) -> str:
     """What is damaged by name, each with a sentence."""
-    rows = [
-        [word(name), word(kind.removesuffix("s")), word(fault)]
+    items = (
+        f"<li>{kind.removesuffix('s')} <strong>{esc(name)}</strong>: {esc(fault)}</li>"
         for (kind, name), fault in sorted(faults.items())
-    ]
-    return table("What is damaged", ["name", "what", "fault"], rows)
+    )
+    return f'<ul class="faults">{"".join(items)}</ul>\n'
 
 
 def stages_of(run: RunRecord) -> dict[str, dict[str, Score]]:

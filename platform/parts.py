@@ -16,11 +16,13 @@ import hashlib
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import places
 from .errors import InputError
+from .plain import instant, typed
 from .runs import read_json
 
 MANIFEST = "manifest.json"
@@ -29,6 +31,28 @@ LOCKS = 64
 """Downloads that this machine makes side by side, at most."""
 Files = Mapping[str, Mapping[str, Any]]
 """Size and SHA-256 by name, as in a manifest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noted:
+    """How long it took to compute an artefact, and when that was done."""
+
+    seconds: float
+    written: str
+
+    def __post_init__(self) -> None:
+        instant(self.written)
+
+
+def noted_in(manifest: Any) -> Noted:
+    """What a manifest says of how its artefact came about.
+
+    Raises:
+        ValueError: it lacks that, or is no manifest.
+    """
+    entries = typed(dict[str, Any], manifest)
+    noted: Noted = typed(Noted, {k: v for k, v in entries.items() if k in ("seconds", "written")})
+    return noted
 
 
 def _attempt(path: Path) -> Path | None:

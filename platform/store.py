@@ -30,9 +30,9 @@ from typing import Any
 
 from . import leases, places
 from .errors import InputError, StorageError
-from .parts import MANIFEST, whole, write_atomic
+from .parts import MANIFEST, Noted, noted_in, whole, write_atomic
 from .places import file_digest
-from .plain import instant, typed
+from .plain import typed
 from .runs import NAME, as_json, read_json, read_record, write_json
 
 __all__ = ["MANIFEST", "Artefact", "Stage", "Store", "digest", "versions", "write_atomic"]
@@ -66,17 +66,6 @@ class Stage:
     def key(self) -> str:
         """The address of this stage's artefact."""
         return digest([self.name, self.version, self.config, self.inputs])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Noted:
-    """How long it took to compute an artefact, and when that was done."""
-
-    seconds: float
-    written: str
-
-    def __post_init__(self) -> None:
-        instant(self.written)
 
 
 @dataclass(frozen=True)
@@ -185,8 +174,8 @@ class Store:
         except FileNotFoundError:
             return None
         try:
-            noted: Noted = typed(Noted, {k: manifest[k] for k in ("seconds", "written")})
-        except (KeyError, TypeError, ValueError) as error:
+            noted = noted_in(manifest)
+        except ValueError as error:
             raise InputError(f"{places.address(path)} is no manifest: {error}") from error
         return noted
 
@@ -369,7 +358,7 @@ def _foreign(manifest: Mapping[str, Any]) -> str:
     if not isinstance(manifest["about"], dict) or not isinstance(manifest["files"], dict):
         return "its manifest has no notes and files"
     typed(dict[str, str], manifest["inputs"], "its inputs")
-    typed(Noted, {name: manifest[name] for name in ("seconds", "written")})
+    noted_in(manifest)
     for name in manifest["files"]:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or str(path) != name or name == ".":
