@@ -108,12 +108,12 @@ def local(path: Path | str) -> Path:
     artefact lacks is not there.
 
     Raises:
-        InputError: it is damaged, or cannot be fetched.
+        InputError: it is damaged, or cannot be fetched, or is something else than a file.
     """
     path = Path(path)
     attempt = _attempt(path)
     if attempt is None or path.exists():
-        return path
+        return places.regular(path)
     name = path.relative_to(attempt).as_posix()
     with _alone(path):
         entry = None if path.exists() else _files(attempt).get(name)
@@ -243,7 +243,7 @@ def opened(path: Path | str, read: Callable[[Any], Any]) -> Any:
     path = Path(path)
     attempt = _attempt(path)
     if attempt is None or path.exists():
-        return read(path)
+        return read(places.regular(path))
     name = path.relative_to(attempt).as_posix()
     entry = _files(attempt).get(name)
     if entry is None:

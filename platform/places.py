@@ -9,7 +9,6 @@ machines that work together need the same CACHE (environment: WSSS_CACHE).
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import hashlib
 import os
@@ -112,6 +111,8 @@ def told(address: object) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
+    except NotADirectoryError as error:  # a file lies where a folder would be
+        raise FileNotFoundError(error.errno, error.strerror, error.filename) from error
     except OSError as error:
         said = str(error).partition("AWS Error ")[2] or error.strerror or str(error)
         raise StorageError(f"{address} cannot be used: {said}") from error
@@ -143,22 +144,30 @@ def storage(path: Path) -> dict[str, Any]:
     return {"storage_path": key, "storage_filesystem": system(key)}
 
 
+def regular(path: Path) -> Path:
+    """The path of a file on this disk, if nothing else lies there: a folder cannot be read, and
+    to open a pipe would never end.
+
+    Raises:
+        InputError: something else lies there.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no regular file; a file belongs there")
+    return path
+
+
 def read(path: Path) -> bytes:
     """The content.
 
     Raises:
         FileNotFoundError: there is none.
-        InputError: it is no regular file, which is never opened: to read a pipe would never end.
+        InputError: see `regular`.
         StorageError: it cannot be read, or the object store cannot be used.
     """
     key = object_of(path)
     if not key:
         with told(path):
-            if path.is_file():
-                return path.read_bytes()
-            if path.exists():
-                raise InputError(f"{path} is no regular file; move it away")
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+            return regular(path).read_bytes()
     with stream(key) as found:
         data: bytes = found.read()
         return data

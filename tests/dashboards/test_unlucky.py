@@ -131,3 +131,18 @@ def test_maps_of_another_data_set_are_told(store: Store) -> None:
     (piece, *_) = shelf.pieces(run.shards, "val")
     with pytest.raises(InputError, match="lacks image nobody: it is of another data set"):
         shelf.maps(key, piece)["nobody"]
+
+
+def test_a_stray_file_among_the_runs_is_none_of_them(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "notes.txt").write_text("")
+    records = Records(Store(tmp_path))
+    assert (records.runs(), records.faults) == ({}, {})
+
+
+def test_a_damaged_progress_changes_nothing_of_what_is_done(tmp_path: Path) -> None:
+    for path, record in (("runs/a/run.json", make_run()), ("sweeps/a/sweep.json", make_sweep(4))):
+        write_json(tmp_path / path, record)
+        (tmp_path / path).with_name("progress.json").write_text("[]")
+    records = Records(Store(tmp_path))
+    assert [e.status for e in (records.runs()["a"], records.sweeps()["a"])] == ["done", "done"]

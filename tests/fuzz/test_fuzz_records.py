@@ -233,12 +233,10 @@ DATA = {"key": "f" * 64, "source": "voc"}
 
 
 @fuzz(30)
-@given(altered(DATA).map(encoded) | damaged(encoded(DATA)))
+@given(altered(DATA).map(encoded) | damaged(encoded(DATA)) | odd)
 @example(encoded({**DATA, "key": "../../../../here"}))
 def test_the_name_of_a_data_set(store: Store, data: bytes) -> None:
-    path = store.root / "data" / "a.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    put(store.root / "data" / "a.json", data)
     assert fair(datasets.open_dataset, store, "a") is None
 
 
@@ -247,12 +245,10 @@ IMPORT = {"kind": "irn", "shards": "a" * 64, "stages": {"val": dataclasses.asdic
 
 
 @fuzz(30)
-@given(altered(IMPORT).map(encoded) | damaged(encoded(IMPORT)))
+@given(altered(IMPORT).map(encoded) | damaged(encoded(IMPORT)) | odd)
 @example(encoded({**IMPORT, "kind": []}))
 def test_an_import(store: Store, data: bytes) -> None:
-    path = store.root / "imports" / "a.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    put(store.root / "imports" / "a.json", data)
     found = fair(imports.find, store, "a")
     if found is not None:
         assert found.kind in imports.KINDS
@@ -299,11 +295,11 @@ def manifest(store: Store) -> dict[str, Any]:
 @given(data=st.data())
 def test_a_manifest(store: Store, manifest: dict[str, Any], data: st.DataObject) -> None:
     """It is found and whole, or put away; never is a file named that is not the artefact's."""
-    content = data.draw(manifests(manifest))
+    content = data.draw(manifests(manifest) | odd)
     folder = store.folder(STAGE.name, STAGE.key)
     if not folder.exists():
         store.get(STAGE, fill)
-    (folder / MANIFEST).write_bytes(content)
+    put(folder / MANIFEST, content)
     found = fair(store.find, STAGE.name, STAGE.key)
     if found is not None:
         check_artefact(found)
