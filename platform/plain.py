@@ -40,12 +40,12 @@ def from_json(text: bytes | str, nan: bool = False) -> Any:
         value = json.loads(text)
     except RecursionError:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels") from None
-    rest: list[tuple[Any, int]] = [(value, 0)]
+    rest: list[tuple[Any, int]] = [(value, 1)]
     while rest:
         part, depth = rest.pop()
-        if depth > DEEPEST:
-            raise ValueError(f"it is nested deeper than {DEEPEST} levels")
         if isinstance(part, dict | list):
+            if depth > DEEPEST:
+                raise ValueError(f"it is nested deeper than {DEEPEST} levels")
             members = part.values() if isinstance(part, dict) else part
             rest += ((member, depth + 1) for member in members)
         elif isinstance(part, float) and not nan and not math.isfinite(part):
