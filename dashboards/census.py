@@ -14,11 +14,13 @@ from ..platform.data.images import VOID, decode_mask
 from ..platform.data.shards import Slice
 from ..platform.errors import InputError
 from ..platform.metrics import ConfusionMatrix
+from ..platform.runs import read_record
 from ..platform.store import Stage, Store
 from .pictures import Mask, seed
-from .shelf import Shelf
+from .shelf import ByImage, Shelf
 
 ROWS = "rows.json"
+Rows = dict[str, list[float]]
 ERRORS = ("missed part", "context", "confusion")
 """Object taken for background, background taken for an object, one object for another."""
 
@@ -52,7 +54,7 @@ def judged(found: Mask, target: Mask, classes: int) -> list[float]:
 
 def census(
     store: Store, shelf: Shelf, shards: str, source: Source, pieces: Sequence[Slice], classes: int
-) -> dict[str, list[float]]:
+) -> Rows:
     """`judged` of the images of some slices that have a mask that says something, by id; computed
     once.
 
@@ -75,7 +77,7 @@ def census(
         title=f"images of {source.name}",
     )
 
-    def rows() -> dict[str, list[float]]:
+    def rows() -> Rows:
         return dict(_rows(shelf, shards, source, pieces, classes))
 
     def compute(folder: Path) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def census(
     if stage.key in shelf.unkept:
         return shelf.unkept[stage.key]
     artefact, _ = store.get(stage, compute)
-    known: dict[str, list[float]] = json.loads(parts.local(artefact.path(ROWS)).read_text())
+    known: Rows = read_record(parts.local(artefact.path(ROWS)), Rows)
     return known
 
 
@@ -103,11 +105,14 @@ def _rows(
         for id, data in shelf.masks(shards, piece).items():
             target = decode_mask(data, id)
             if (target != VOID).any():
-                yield id, judged(found[id], target, classes)
+                try:
+                    yield id, judged(found[id], target, classes)
+                except ValueError as error:
+                    raise InputError(f"{source.name} does not fit image {id}: {error}") from error
 
 
 def _found(shelf: Shelf, source: Source, piece: Slice) -> Mapping[str, Mask]:
     if source.threshold is None:
         return shelf.labels(source.key, piece)
     maps: Mapping[str, ClassMaps] = shelf.maps(source.key, piece)
-    return {id: seed(m, source.threshold) for id, m in maps.items()}
+    return ByImage({id: seed(m, source.threshold) for id, m in maps.items()})

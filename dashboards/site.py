@@ -5,6 +5,7 @@ A report writes all of them into a folder; a server hands out one at a time.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -235,6 +236,7 @@ def _named(path: str) -> tuple[str, str]:
     return (kind, rest.removesuffix(".html")) if rest.endswith(".html") else ("", "")
 
 
+@functools.cache
 def _plotly() -> bytes:
     text: str = get_plotlyjs()
     return text.encode()

@@ -20,7 +20,6 @@ import functools
 import hashlib
 import json
 import platform
-import re
 import shutil
 import time
 import uuid
@@ -31,12 +30,12 @@ from typing import Any
 
 from . import leases, places
 from .errors import InputError, StorageError
-from .parts import MANIFEST, whole, write_atomic
+from .parts import MANIFEST, Noted, noted_in, whole, write_atomic
 from .places import file_digest
-from .runs import as_json, write_json
+from .plain import typed
+from .runs import NAME, as_json, read_json, read_record, write_json
 
 __all__ = ["MANIFEST", "Artefact", "Stage", "Store", "digest", "versions", "write_atomic"]
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 
 def digest(value: Any) -> str:
@@ -120,7 +119,7 @@ class Store:
             InputError: stage or key is no name, so it could lead out of the store.
         """
         for name in (stage, key):
-            if not _NAME.fullmatch(name):
+            if not NAME.fullmatch(name):
                 raise InputError(f"{name!r} is no name of an artefact")
         return self.root / "artefacts" / stage / key
 
@@ -133,20 +132,22 @@ class Store:
         """
         folder = self.folder(stage, key)
         try:
-            manifest = json.loads(places.read(folder / MANIFEST))
+            manifest = read_json(folder / MANIFEST)
         except FileNotFoundError:
             return None
-        except InputError:  # what an object store says is no fault of the artefact
+        except StorageError:  # what an object store says is no fault of the artefact
             raise
-        except (ValueError, RecursionError):
-            self._set_aside(folder, "its manifest is not JSON")
+        except InputError as error:
+            self._set_aside(folder, f"its manifest is not JSON: {error}")
             return None
         try:
             body = {name: value for name, value in manifest.items() if name != "seal"}
             intact = manifest["seal"] == digest(body)
             fault = "" if intact else "its manifest does not match its seal"
             fault = fault or ("" if manifest["key"] == key else "its manifest has another key")
-            fault = fault or _foreign(manifest) or self._fault(folder, manifest, again)
+            fault = fault or _foreign(manifest)
+            with places.told(folder):
+                fault = fault or self._fault(folder, manifest, again)
         except InputError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
@@ -163,6 +164,24 @@ class Store:
     def holds(self, stage: str, key: str) -> bool:
         """Whether an artefact is there, be it intact or not."""
         return places.exists(self.folder(stage, key) / MANIFEST)
+
+    def noted(self, stage: str, key: str) -> Noted | None:
+        """What the manifest of an artefact says of how it came about, not verified; None where
+        there is no artefact.
+
+        Raises:
+            InputError: the manifest is damaged.
+        """
+        path = self.folder(stage, key) / MANIFEST
+        try:
+            manifest = read_json(path)
+        except FileNotFoundError:
+            return None
+        try:
+            noted = noted_in(manifest)
+        except ValueError as error:
+            raise InputError(f"{places.address(path)} is no manifest: {error}") from error
+        return noted
 
     def artefacts(self) -> Iterator[tuple[str, str]]:
         """Stage and key of every artefact."""
@@ -286,14 +305,13 @@ class Store:
         all of them again."""
         known = {}
         if not again:
-            with contextlib.suppress(OSError, ValueError):
-                known = json.loads(self._memory(folder).read_text())
+            with contextlib.suppress(InputError):
+                known = read_record(self._memory(folder), dict[str, list[int]])
         now, hashed = {}, False
         for name, entry in manifest["files"].items():
-            try:
-                now[name] = _stamp(folder / name)
-            except OSError:
-                return f"{name} is missing"
+            if not (folder / name).is_file():
+                return f"{name} is missing, or no file"
+            now[name] = _stamp(folder / name)
             if now[name][0] != entry["size"]:
                 return f"{name} has {now[name][0]} bytes, not {entry['size']}"
             if known.get(name) != now[name]:
@@ -325,7 +343,7 @@ class Store:
         target.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             folder.rename(target)
-            (target / "fault.txt").write_text(fault + "\n")
+            places.write(target / "fault.txt", f"{fault}\n".encode())
         return target
 
     def faults(self) -> list[str]:
@@ -369,6 +387,8 @@ def _foreign(manifest: Mapping[str, Any]) -> str:
     """What a manifest says that none says: notes of another form, files outside the folder."""
     if not isinstance(manifest["about"], dict) or not isinstance(manifest["files"], dict):
         return "its manifest has no notes and files"
+    typed(dict[str, str], manifest["inputs"], "its inputs")
+    noted_in(manifest)
     for name in manifest["files"]:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or str(path) != name or name == ".":

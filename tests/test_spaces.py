@@ -78,7 +78,7 @@ def test_a_figure_says_what_holds_where_no_row_says_otherwise():
     record = SweepRecord(
         name="f", method="cpal", dataset="voc", split="train", space={}, trials=trials, best="0000",
         default={"weighting": "printed", "tau": 0.6, "slots": 1000}, run=None, command="",
-        started="", seconds=1.0, digest="", figure="cpal-4",
+        started="2026-01-01T00:00:00+0000", seconds=1.0, digest="", figure="cpal-4",
     )  # fmt: skip
     table = figure_table(found, record)
     assert "where no row says otherwise: tau 0.6, slots 1000, weighting weighted\n" in table

@@ -142,6 +142,11 @@ def flip(path):
     path.write_bytes(data)
 
 
+def replaced(path, make):
+    path.unlink()
+    make(path)
+
+
 DAMAGE = {
     "a flipped byte": (lambda f: flip(f / "a.bin"), "a.bin does not match"),
     "in a subfolder": (lambda f: flip(f / "deep/b.bin"), "deep/b.bin does not match"),
@@ -151,6 +156,11 @@ DAMAGE = {
     "no bytes": (lambda f: (f / MANIFEST).write_bytes(b"\xff\xfe"), "manifest"),
     "another JSON": (lambda f: (f / MANIFEST).write_text("{}"), "manifest"),
     "a JSON list": (lambda f: (f / MANIFEST).write_text("[]"), "manifest"),
+    "nested JSON": (lambda f: (f / MANIFEST).write_text("[" * 100_000), "nested deeper"),
+    "a folder as manifest": (lambda f: replaced(f / MANIFEST, Path.mkdir), "no regular file"),
+    "a pipe as manifest": (lambda f: replaced(f / MANIFEST, os.mkfifo), "no regular file"),
+    "a folder as file": (lambda f: replaced(f / "a.bin", Path.mkdir), "a.bin is missing"),
+    "a pipe as file": (lambda f: replaced(f / "a.bin", os.mkfifo), "a.bin is missing"),
     "no manifest": (lambda f: (f / MANIFEST).unlink(), "manifest"),
 }
 
@@ -292,3 +302,11 @@ def test_write_atomic_shows_a_whole_file_or_none(tmp_path):
 def test_the_root_is_absolute(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert Store("here").root == Path(tmp_path / "here")
+
+
+@pytest.mark.parametrize("memory", ["[]", "{}", "[" * 100_000, '{"a.bin": {}}'])
+def test_a_damaged_memory_of_what_was_verified_costs_no_artefact(store, stage, memory):
+    artefact, _ = store.get(stage, Compute())
+    (path,) = (store.root / "verified").iterdir()
+    path.write_text(memory)
+    assert store.find(stage.name, stage.key) == artefact

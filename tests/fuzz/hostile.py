@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import copy
 import os
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -88,6 +90,27 @@ def summed(png: bytes) -> bytes:
         out += png[at : at + 4] + body + struct.pack(">I", zlib.crc32(body))
         at += 12 + size
     return bytes(out)
+
+
+FOLDER, PIPE = "folder", "pipe"
+odd = st.sampled_from(
+    (FOLDER, PIPE, b"", b"{}", b"[]", b"null", b"[" * 100_000, b'{"a":' * 100_000, b"\0" * 40)
+)
+"""What may lie in the place of a file: something else, or bytes that say nothing."""
+
+
+def put(path: Path, content: bytes | str) -> None:
+    """Leaves bytes, an empty folder or a pipe, which to open would never end, at a path."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content == PIPE:
+        os.mkfifo(path)
+    else:
+        path.mkdir()
 
 
 TEXTS = (
