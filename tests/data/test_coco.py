@@ -162,8 +162,11 @@ def test_classes_come_in_the_communitys_order(coco_tree):
         ('{"images": [{"id": 1', "not readable JSON at byte"),
         ("[1, 2]", "not readable JSON at byte 0"),
         ('{"images": [{"id": 1}]}', "images at byte 12: KeyError"),
-        ({"categories": []}, "0 categories"),
-        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "each once"),
+        ({"categories": []}, "0 classes"),
+        (
+            {"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]},
+            "'a' stands there twice",
+        ),
         ({"images": [IMAGE, {**IMAGE, "file_name": "b.jpg"}]}, "image 9 is listed twice"),
         ({"images": [{**IMAGE, "id": 2**70}]}, "no number"),
         ({"images": [{**IMAGE, "height": 3_000_000_000}]}, "no number"),
