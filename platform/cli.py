@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .errors import InputError
-from .options import LIMITS, shown
+from .options import LIMITS
+from .plain import shown
 
 DESCRIPTION = """Experiments in weakly supervised semantic segmentation, from image labels to masks.
 Everything computed is kept in a store; what has not changed is never computed again."""

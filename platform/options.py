@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from .errors import InputError
 from .places import file_digest
-from .plain import MisfitError, typed, types_of
+from .plain import MisfitError, shown, typed, types_of
 
 T = TypeVar("T")
 MOST_ITEMS = 1_000
@@ -101,15 +101,6 @@ def _check_bounds(kind: Any) -> None:
 def _numeric(hint: Any) -> bool:
     """Whether a type is a number, or holds some."""
     return hint in (int, float) or any(_numeric(inner) for inner in typing.get_args(hint))
-
-
-def shown(value: Any) -> str:
-    """A value as a message quotes it: one of very many characters is cut."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no number of over 4300 digits
-        return "a number of thousands of digits"
-    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
 
 
 def _allowed(f: dataclasses.Field[Any]) -> str:

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from .errors import InputError
 from .experiment import Experiment
-from .options import LIMITS, keyed, replaced, shown, walk
+from .options import LIMITS, keyed, replaced, walk
 from .pipeline import Pipeline
+from .plain import shown
 from .runs import Score, SweepRecord, as_json
 from .search import Fixed, Search, grid, search, size
 from .spaces import COMBINATION, UNVARIED, Space
