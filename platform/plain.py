@@ -71,6 +71,15 @@ def instant(text: str) -> datetime:
         raise ValueError(f"{text!r} is no time of day with its offset: {error}") from None
 
 
+def shown(value: Any) -> str:
+    """A value as a message quotes it: one of very many characters is cut."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of over 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
+
+
 def typed(hint: Any, value: Any, where: str = "it", nan: bool = False) -> Any:
     """`value` as the type `hint`.
 
@@ -105,7 +114,7 @@ def typed(hint: Any, value: Any, where: str = "it", nan: bool = False) -> Any:
         return _dataclass(hint, value, where, nan)
     elif origin is None:
         return _single(hint, value, where, nan)
-    raise MisfitError(f"{where} is {value!r}")
+    raise MisfitError(f"{where} is {shown(value)}")
 
 
 def _single(hint: Any, value: Any, where: str, nan: bool) -> Any:
@@ -117,9 +126,9 @@ def _single(hint: Any, value: Any, where: str, nan: bool) -> Any:
         except OverflowError:
             raise MisfitError(f"{where} is too large") from None
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise MisfitError(f"{where} is {value!r}")
+        raise MisfitError(f"{where} is {shown(value)}")
     if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-        raise MisfitError(f"{where} is {value!r}, which is no text")
+        raise MisfitError(f"{where} is {shown(value)}, which is no text")
     return value
 
 

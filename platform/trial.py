@@ -13,15 +13,16 @@ from typing import Any, NamedTuple
 
 from .errors import InputError
 from .experiment import Experiment
-from .options import keyed, replaced, walk
+from .options import LIMITS, keyed, replaced, walk
 from .pipeline import Pipeline
+from .plain import shown
 from .runs import Score, SweepRecord, as_json
 from .search import Fixed, Search, grid, search, size
 from .spaces import COMBINATION, UNVARIED, Space
 from .steps import classify
 from .store import Stage, Store, digest
 
-MOST_TRIALS = 100_000
+MOST_TRIALS = LIMITS["trials"][1]
 SCHEDULERS = ("", "asha")
 MOST_COUNTED = 2_000
 """Points of a search that chooses on its way whose cost is looked at."""
@@ -64,10 +65,10 @@ class Sweep:
     bases: Mapping[str, Experiment] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        least = {"trials": 0, "concurrent": 1, "repeats": 1, "retries": 0}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+        for name in ("trials", "concurrent", "repeats", "retries"):
+            value, (low, high) = getattr(self, name), LIMITS[name]
+            if not low <= value <= high:
+                raise InputError(f"{name} is {shown(value)}; it must be between {low} and {high}")
         if self.count * self.repeats > MOST_TRIALS:
             raise InputError(
                 f"the sweep has {self.count * self.repeats} trials, over {MOST_TRIALS}; draw fewer "

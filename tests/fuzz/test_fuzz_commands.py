@@ -18,6 +18,7 @@ from wsss.platform.cli import main
 from wsss.platform.data import shards
 from wsss.platform.data.scenes import Scenes
 from wsss.platform.experiment import experiment
+from wsss.platform.options import LIMITS
 from wsss.platform.runs import write_json
 from wsss.platform.stages import cluster
 from wsss.platform.store import Store
@@ -122,6 +123,9 @@ COMMANDS = [
 ACCEPTED = ("data scenes", "run lpcam", "run cam", "sweep lpcam", "ablate ssc")
 OPTIONS = sorted({word for words in COMMANDS for word in words if word.startswith("--")})
 PLACES = ("pub", "pub/thesis.tex", "pub/new", "file", "~", "~/thesis.tex", "s3://b")
+HUGE = ("1e999", "nan", "inf", "-inf", "1" * 30, "1" * 4000, "1" * 9000, "0x" + "f" * 9000)
+NUMBERS = [f"--{name}" for name in LIMITS]
+NAMED = ("--name", "--run", "--sweep", "--data")
 FIELDS = ("training.epochs", "training.lr", "views.scales", "network.weights", "seed", "data", "x")
 words = (
     st.sampled_from(TEXTS)
@@ -138,13 +142,17 @@ def typed(draw: st.DrawFn) -> list[str]:
     out = list(draw(st.sampled_from(COMMANDS)))
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(1, len(out)))
-        edit = draw(st.sampled_from(("set", "set", "drop", "add", "option")))
+        edit = draw(st.sampled_from(("set", "set", "drop", "add", "option", "number", "name")))
         if edit == "set" and at < len(out):
             out[at] = draw(words)
         elif edit == "drop":
             del out[at : at + 1]
         elif edit == "add":
             out.insert(at, draw(words))
+        elif edit == "number":
+            out.append(f"{draw(st.sampled_from(NUMBERS))}={draw(st.sampled_from(HUGE) | words)}")
+        elif edit == "name":
+            out.append(f"{draw(st.sampled_from(NAMED))}={draw(words)}")
         elif edit == "option":
             out += [draw(st.sampled_from(OPTIONS)), draw(words)]
     return [word.encode("utf-8", "replace").decode() for word in out]
@@ -163,6 +171,15 @@ def test_a_command(home: Path, command: list[str]) -> None:
 @example(["sweep", "lpcam", "--trials", "-1"])
 @example(["run", "cam", "--set", "x=" + "-" * 9999 + "1"])
 @example(["run", "cam", "--data", "a" * 300])
+@example(["run", "cam", "--set", "training.epochs=" + "9" * 4000])
+@example(["run", "cam", "--set", "training.epochs=0x" + "f" * 9000])
+@example(["run", "cam", "--set", "training.lr=" + "9" * 4000])
+@example(["run", "cam", "--set", "training.lr=1e999"])
+@example(["run", "cam", "--set", "views.scales=(1.0, 1e999)"])
+@example(["run", "cam", "--seeds", "9" * 9000])
+@example(["run", "cam", "--name=-rf"])
+@example(["sweep", "lpcam", "--name=.x"])
+@example(["data", "folder", ".", "--name=-rf"])
 @example(["compare", "cam", ""])
 @example(["compare", ":lpcam"])
 @example(["doctor", "--store", "file"])

@@ -168,7 +168,7 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
     [
         (("run", "nope"), "unknown method 'nope'; there are cam, cpal, lpcam"),
         (("run", "cam", "--set", "training.epoch=1"), "unknown field 'training.epoch'; there are"),
-        (("run", "cam", "--set", "training.epochs=0"), "training.epochs is 0; it must be at least"),
+        (("run", "cam", "--set", "training.epochs=0"), "training.epochs is 0; it must be between"),
         (("run", "cam", "--set", "epochs"), "--set takes FIELD=VALUE"),
         (("run", "lpcam", "--set", "lpcam.tau=2"), "lpcam.tau is 2.0; it must be between"),
         (("run", "cam", "--data", "nowhere"), "no data set 'nowhere'; there are: "),
