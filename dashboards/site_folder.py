@@ -53,7 +53,7 @@ def _written(out: Path, paths: Collection[str]) -> Written:
         if any(not _STAGING.fullmatch(name) for name in os.listdir(out)):
             raise InputError(
                 f"{out} holds something else than a report: it has no list of files, {LIST}; "
-                "name another folder, or remove this one if an earlier version wrote it"
+                "name another folder (what an earlier version wrote is not replaced)"
             )
         written: Written = {}
     else:

@@ -48,12 +48,12 @@ def absolute(text: str, what: str) -> str:
         what: names the option or field in the error.
 
     Raises:
-        InputError: it is empty, or the address of an object store.
+        InputError: it is empty, or an address.
     """
     if not text:
         raise InputError(f"{what} is empty; it must be a path")
-    if text.startswith(SCHEME):
-        raise InputError(f"{what} is an address of an object store; it must be a path")
+    if "://" in text:
+        raise InputError(f"{what} is an address; it must be a path")
     return str(Path(os.path.expanduser(text)).absolute())
 
 
