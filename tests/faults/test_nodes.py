@@ -42,7 +42,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         old = os.environ.get("PYTHONPATH")
         monkeypatch.setenv("PYTHONPATH", f"{SABOTEUR}:{old}" if old else str(SABOTEUR))
         memory = {"object_store_memory": 200 << 20}
-        head = {"num_cpus": 0, "_system_config": SOON, "wait": False, **memory}
+        head = {"num_cpus": 0, "_system_config": SOON, **memory}
         several = Cluster(initialize_head=True, head_node_args=head)
         started.append(several)
         for _ in range(nodes):

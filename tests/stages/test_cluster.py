@@ -68,7 +68,7 @@ from wsss.platform.stages import cluster
 
 nodes = Cluster()
 head = {"driver": 1, "GPU_limit": 1, "cpu_stage_limit": 2}
-nodes.add_node(num_cpus=0, resources=head, wait=False)
+nodes.add_node(num_cpus=0, resources=head)
 nodes.add_node(num_cpus=8, num_gpus=1, wait=False)
 wanted = nodes.add_node(num_cpus=2, resources={"cpu_stage": 2}, wait=False)
 nodes.wait_for_nodes(float(sys.argv[1]))
