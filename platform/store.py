@@ -350,8 +350,9 @@ class Store:
         """What lies in quarantine, a sentence each."""
         folder, out = self.root / "quarantine", []
         for name in places.names(folder):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                out.append(f"{name}: {places.read(folder / name / 'fault.txt').decode().strip()}")
+            with contextlib.suppress(FileNotFoundError):
+                fault = places.read(folder / name / "fault.txt").decode(errors="replace")
+                out.append(f"{name}: {fault.strip()}")
         return out
 
     @contextlib.contextmanager

@@ -45,7 +45,8 @@ def score_table(runs: Sequence[RunRecord]) -> str:
 
     The spread is the standard deviation over seeds; with one seed there is none.
     """
-    return comparison([(localizer, localizer, runs) for localizer in runs[0].scores])
+    rows = [(name, name, runs) for name, of_split in runs[0].scores.items() if of_split]
+    return comparison(rows) if rows else "no split with masks was scored"
 
 
 def comparison(rows: Sequence[tuple[str, str, Sequence[RunRecord]]]) -> str:

@@ -196,6 +196,8 @@ def test_the_overview_is_always_made(given_folder: Path, name: str, data: st.Dat
 @fuzz(8)
 @given(altered(PLAIN_RUN).map(encoded) | damaged(encoded(PLAIN_RUN)) | odd)
 @example(encoded({**PLAIN_RUN, "versions": None}))
+@example(encoded({**PLAIN_RUN, "scores": {"lpcam": {}}}))
+@example(encoded({**PLAIN_RUN, "scores": {"lpcam": {"test": PLAIN_RUN["scores"]["lpcam"]["val"]}}}))
 @example(
     encoded(
         {
@@ -208,7 +210,7 @@ def test_the_overview_is_always_made(given_folder: Path, name: str, data: st.Dat
 def test_a_run(given_folder: Path, data: bytes) -> None:
     store = Store(given_folder / "runs")
     run = fair(read_run, written(store, "run", data))
-    if run is not None and run.scores:
+    if run is not None:
         score_table([run])
     pages(store)
 
