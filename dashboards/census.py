@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,16 @@ from ..platform import parts
 from ..platform.data.class_maps import ClassMaps
 from ..platform.data.images import VOID, decode_mask
 from ..platform.data.shards import Slice
+from ..platform.errors import InputError
 from ..platform.metrics import ConfusionMatrix
 from ..platform.result_id import ResultId
+from ..platform.runs import read_record
 from ..platform.store import Stage, Store
 from .pictures import Mask, seed
-from .shelf import Shelf
+from .shelf import ByImage, Shelf
 
 ROWS = "rows.json"
+Rows = dict[str, list[float]]
 ERRORS = ("missed part", "context", "confusion")
 """Object taken for background, background taken for an object, one object for another."""
 
@@ -52,13 +55,13 @@ def judged(found: Mask, target: Mask, classes: int) -> list[float]:
 
 def census(
     store: Store, shelf: Shelf, shards: str, source: Source, pieces: Sequence[Slice], classes: int
-) -> dict[str, list[float]]:
+) -> Rows:
     """`judged` of the images of some slices that have a mask that says something, by id; computed
     once.
 
     Args:
         store: keeps the result.
-        shelf: reads it.
+        shelf: reads what is judged, and keeps the result where the store cannot be written.
         shards: key of the data set.
         source: what is judged.
         pieces: slices of the data set.
@@ -75,24 +78,42 @@ def census(
         title=f"images of {source.id}",
     )
 
-    def compute(folder: Path) -> dict[str, Any]:
-        rows: dict[str, list[float]] = {}
-        for piece in pieces:
-            found = _found(shelf, source, piece)
-            for id, data in shelf.masks(shards, piece).items():
-                target = decode_mask(data, id)
-                if (target != VOID).any():
-                    rows[id] = judged(found[id], target, classes)
-        (folder / ROWS).write_text(json.dumps(rows))
-        return {"images": len(rows)}
+    def rows() -> Rows:
+        return dict(_rows(shelf, shards, source, pieces, classes))
 
+    def compute(folder: Path) -> dict[str, Any]:
+        computed = rows()
+        (folder / ROWS).write_text(json.dumps(computed))
+        return {"images": len(computed)}
+
+    if stage.key not in shelf.unkept and not store.find(stage.name, stage.key):
+        try:
+            store.check_writable(stage.title, f"artefacts/{stage.name}")
+        except InputError:
+            shelf.unkept[stage.key] = rows()
+    if stage.key in shelf.unkept:
+        return shelf.unkept[stage.key]
     artefact, _ = store.get(stage, compute)
-    known: dict[str, list[float]] = json.loads(parts.local(artefact.path(ROWS)).read_text())
+    known: Rows = read_record(parts.local(artefact.path(ROWS)), Rows)
     return known
+
+
+def _rows(
+    shelf: Shelf, shards: str, source: Source, pieces: Sequence[Slice], classes: int
+) -> Iterator[tuple[str, list[float]]]:
+    for piece in pieces:
+        found = _found(shelf, source, piece)
+        for id, data in shelf.masks(shards, piece).items():
+            target = decode_mask(data, id)
+            if (target != VOID).any():
+                try:
+                    yield id, judged(found[id], target, classes)
+                except ValueError as error:
+                    raise InputError(f"{source.id} does not fit image {id}: {error}") from error
 
 
 def _found(shelf: Shelf, source: Source, piece: Slice) -> Mapping[str, Mask]:
     if source.threshold is None:
         return shelf.labels(source.key, piece)
     maps: Mapping[str, ClassMaps] = shelf.maps(source.key, piece)
-    return {id: seed(m, source.threshold) for id, m in maps.items()}
+    return ByImage({id: seed(m, source.threshold) for id, m in maps.items()})

@@ -10,7 +10,7 @@ from .pages import Page, Section, link, pill
 from .papers import STAGES, leaderboard
 from .plotting import classes_of
 from .records import Entry, Records
-from .tables import Cell, definitions, esc, label, many, percent, seconds, table, word
+from .tables import Cell, definitions, esc, label, many, moment, percent, seconds, table, word
 
 PUBLISHED_SIZES = {
     (20, "train"): (1464, "VOC 2012"),
@@ -33,19 +33,29 @@ def overview(records: Records, papers: bool) -> Page:
         sections.append(Section(key="sweeps", title="Sweeps", body=_sweeps(sweeps)))
     board = _board([e.record for e in runs.values()], papers)
     sections.append(Section(key="leaderboard", title="Leaderboard", body=board))
-    if records.faults:
-        items = "".join(f"<li>{esc(text)}</li>" for text in records.faults.values())
-        body = f"<ul>{items}</ul>\n"
-        sections.append(Section(key="faults", title="What cannot be read", body=body))
+    records.speeds()  # notes which of them are damaged
+    faults = records.faults
+    if faults:
+        sections.append(Section(key="faults", title="What is damaged", body=_faults(faults)))
     going = sum(e.status == "running" for of in (runs, sweeps) for e in of.values())
     facts = [
         ("runs", str(len(runs))),
         ("sweeps", str(len(sweeps))),
         ("running now", str(going)),
+        ("damaged", str(len(faults) or "")),
         ("data sets", ", ".join(dict.fromkeys(e.record.dataset for e in runs.values()))),
     ]
     header = f"<h1>Runs and sweeps</h1>\n{definitions(facts)}"
     return Page(title="Overview", header=header, sections=sections, data=(("page", "index.html"),))
+
+
+def _faults(faults: Mapping[tuple[str, str], str]) -> str:
+    """What is damaged by name, each with a sentence."""
+    items = (
+        f"<li>{kind.removesuffix('s')} <strong>{esc(name)}</strong>: {esc(fault)}</li>"
+        for (kind, name), fault in sorted(faults.items())
+    )
+    return f'<ul class="faults">{"".join(items)}</ul>\n'
 
 
 def stages_of(run: RunRecord) -> dict[str, dict[str, Score]]:
@@ -89,7 +99,7 @@ def _runs(runs: Mapping[str, Entry[RunRecord]]) -> str:
                 word(classes_of(score) if score else "–"),
                 *(percent(_value(found.get(k, {}).get(split))) for k in kinds),
                 Cell(text=str(run.seed), value=run.seed),
-                word(run.started[:16].replace("T", " ")),
+                moment(run.started),
                 seconds(run.seconds),
                 Cell(markup=gallery),
             ]
@@ -124,7 +134,7 @@ def _sweeps(sweeps: Mapping[str, Entry[SweepRecord]]) -> str:
                 Cell(text=str(len(sweep.trials)), value=len(sweep.trials)),
                 Cell(text=str(failed), value=failed),
                 percent(best),
-                word(sweep.started[:16].replace("T", " ")),
+                moment(sweep.started),
                 seconds(sweep.seconds),
             ]
         )

@@ -141,8 +141,9 @@ def command_lines(lines: Sequence[str]) -> str:
 
 def pill(status: str) -> str:
     """A state in colour and words."""
-    kinds = {"done": "good", "computed": "good", "failed": "bad", "stopped": "bad"}
-    kind = "live" if status == "running" else kinds.get(status, "plain")
+    kinds = {"done": "good", "computed": "good", "running": "live"}
+    kinds |= dict.fromkeys(("failed", "stopped", "damaged"), "bad")
+    kind = kinds.get(status, "plain")
     return f'<span class="pill {kind}">{esc(status)}</span>'
 
 

@@ -111,10 +111,12 @@ def objective(trial: Trial) -> float:
 
 
 def drawable(value: Any) -> Value:
-    """A parameter's value as axes take it: a list or nothing as text."""
+    """A parameter's value as axes take it: what is no number, text or truth value as text."""
     if value is None:
         return "none"
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return value if isinstance(value, float | int | str) else str(value)
 
 
 def drawable_sweep(sweep: SweepRecord) -> SweepRecord:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ..platform import parts, places
 from ..platform.errors import InputError
-from ..platform.live import PROGRESS, Progress, is_alive, read_progress
+from ..platform.ledger import Ledger
+from ..platform.live import PROGRESS, Progress, is_alive, read_metrics, read_progress
+from ..platform.plain import instant
 from ..platform.runs import (
     RunRecord,
     SpeedRecord,
     StageRecord,
     SweepRecord,
-    Trial,
     read_record,
     read_run,
     read_sweep,
     run_from_json,
     sweep_from_json,
-    trial_from_json,
 )
 from ..platform.store import MANIFEST, Store, digest
 from .plotting import is_done, objective
@@ -39,14 +39,18 @@ Record = TypeVar("Record", RunRecord, SweepRecord)
 
 @dataclass(frozen=True, kw_only=True)
 class Entry(Generic[Record]):
-    """A record, and how far it is where it is not done."""
+    """A record, and how far it is where it is not done; `fault`: a sentence on what is damaged of
+    what lies beside it."""
 
     record: Record
     progress: Progress | None = None
+    fault: str = ""
 
     @property
     def status(self) -> str:
-        """done, running, or stopped (it went no further and left no result)."""
+        """done, running, stopped (it went no further and left no result), or damaged."""
+        if self.fault:
+            return "damaged"
         if self.progress is None:
             return "done"
         return "running" if self.progress.alive else "stopped"
@@ -69,7 +73,8 @@ class Records:
     ) -> None:
         self.store = store
         self.only = {"runs": runs, "sweeps": sweeps}
-        self.faults: dict[str, str] = {}
+        self.faults: dict[tuple[str, str], str] = {}
+        """What is damaged, a sentence each, by folder (runs, sweeps or speeds) and name."""
         self._known: dict[Path, tuple[str, Any]] = {}
 
     def runs(self) -> dict[str, Entry[RunRecord]]:
@@ -83,30 +88,36 @@ class Records:
     def speeds(self) -> list[SpeedRecord]:
         """The tables of `make bench`, newest first; none where only some runs are shown. What
         cannot be read is noted in `faults`."""
-        found = []
-        self.faults = {k: v for k, v in self.faults.items() if not k.endswith(".json")}
+        found, faults = [], {}
         for name in places.names(self.store.root / "speeds") if self.only["runs"] is None else ():
             path = self.store.root / "speeds" / name
             try:
                 found.append(self._read(path, lambda p: read_record(p, SpeedRecord)))
             except InputError as error:
-                self.faults[name] = str(error)
-        return sorted(found, key=lambda r: r.started, reverse=True)
+                faults[name] = str(error)
+        self._note("speeds", faults)
+        return sorted(found, key=lambda record: record.began, reverse=True)
 
     def _all(
         self, kind: str, read: Callable[[str], Entry[Record] | None]
     ) -> dict[str, Entry[Record]]:
-        found = {}
+        found, faults = {}, {}
         for name in self.names(kind):
-            self.faults.pop(name, None)
             try:
                 entry = read(name)
             except InputError as error:
-                self.faults[name] = str(error)
+                faults[name] = str(error)
                 continue
             if entry:
                 found[name] = entry
-        return dict(sorted(found.items(), key=lambda pair: pair[1].record.started, reverse=True))
+                faults |= {name: entry.fault} if entry.fault else {}
+        self._note(kind, faults)
+        return dict(sorted(found.items(), key=lambda pair: pair[1].record.began, reverse=True))
+
+    def _note(self, kind: str, faults: Mapping[str, str]) -> None:
+        """Takes the place of the faults of a kind, in one step: other threads read them."""
+        rest = {key: fault for key, fault in self.faults.items() if key[0] != kind}
+        self.faults = {**rest, **{(kind, name): fault for name, fault in faults.items()}}
 
     def names(self, kind: str) -> list[str]:
         """The folders of runs or sweeps that are shown."""
@@ -128,25 +139,24 @@ class Records:
         if progress is None:
             return None
         record = run_from_json(progress.record, folder / PROGRESS)
-        stages = tuple(map(self._stage_of(record), record.stages))
-        return Entry(
-            record=dataclasses.replace(record, name=name, stages=stages), progress=progress
-        )
-
-    def _stage_of(self, run: RunRecord) -> Callable[[StageRecord], StageRecord]:
-        """Fills in the time of a stage whose artefact is there; cached where it is older."""
-
-        def filled(stage: StageRecord) -> StageRecord:
-            path = self.store.folder(stage.stage, stage.key) / MANIFEST
+        stages, faults = [], []
+        for stage in record.stages:
             try:
-                manifest = self._read(path, lambda p: json.loads(places.read(p)))
-            except (OSError, ValueError):
-                return stage
-            return dataclasses.replace(
-                stage, seconds=manifest["seconds"], cached=manifest["written"] < run.started
-            )
+                stages.append(self._timed(stage, record))
+            except InputError as error:
+                stages.append(stage)
+                faults.append(str(error))
+        record = dataclasses.replace(record, name=name, stages=tuple(stages))
+        return Entry(record=record, progress=progress, fault="; ".join(faults))
 
-        return filled
+    def _timed(self, stage: StageRecord, run: RunRecord) -> StageRecord:
+        """A stage with its time, if its artefact is there; cached where that is older."""
+        path = self.store.folder(stage.stage, stage.key) / MANIFEST
+        noted = self._read(path, lambda _: self.store.noted(stage.stage, stage.key))
+        if noted is None:
+            return stage
+        cached = instant(noted.written) < run.began
+        return dataclasses.replace(stage, seconds=noted.seconds, cached=cached)
 
     def is_there(self, stage: StageRecord) -> bool:
         """Whether the artefact of a stage is in the store."""
@@ -159,42 +169,29 @@ class Records:
             InputError: its record cannot be read.
         """
         folder = self.store.root / "sweeps" / name
-        path, progress = folder / "sweep.json", read_progress(folder)
-        if places.exists(path) and not (progress and progress.alive):
+        path = folder / "sweep.json"
+        if places.exists(path) and not (places.exists(folder / PROGRESS) and is_alive(folder)):
             return Entry(record=dataclasses.replace(self._read(path, read_sweep), name=name))
+        progress = read_progress(folder)
         if progress is None:
             return None
         record = sweep_from_json(progress.record, folder / PROGRESS)
-        trials = tuple(self._trials(folder / TRIALS))
+        trials = tuple(Ledger(self.store, name).trials())
         best = max(filter(is_done, trials), key=objective, default=None)
         record = dataclasses.replace(
             record, name=name, trials=trials, best=best.id if best else None
         )
         return Entry(record=record, progress=progress)
 
-    def _trials(self, path: Path) -> Iterator[Trial]:
-        """The whole lines of a file of trials; a line that is being written is left out."""
-        if not places.exists(path):
-            return
-        for number, line in enumerate(_lines(path), 1):
-            try:
-                yield trial_from_json(json.loads(line))
-            except ValueError:
-                continue
-            except (KeyError, TypeError) as error:
-                raise InputError(
-                    f"line {number} of {places.address(path)} is no trial: {error}"
-                ) from error
-
     def metrics(self, stage: StageRecord) -> list[dict[str, Any]]:
-        """What a training wrote, one row a step; of one that goes on, what there is so far."""
+        """What a training wrote, one row a step; of one that goes on, what there is so far.
+
+        Raises:
+            InputError: something else lies where that would be.
+        """
         artefact = self.store.find(stage.stage, stage.key)
         path = parts.local(artefact.path(METRICS)) if artefact else self._training(stage)
-        try:
-            lines = _lines(path)
-        except OSError:
-            return []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        return read_metrics(path)
 
     def _training(self, stage: StageRecord) -> Path:
         return self.store.root / "training" / f"{stage.key[:32]}.jsonl"
@@ -205,8 +202,10 @@ class Records:
         files = [folder / f for f in ("run.json", "sweep.json", PROGRESS, TRIALS)]
         alive = places.exists(folder / PROGRESS) and is_alive(folder)
         if alive and kind == "runs":
-            entry = self.run(name)
-            stages = entry.record.stages if entry else ()
+            stages: tuple[StageRecord, ...] = ()
+            with contextlib.suppress(InputError):  # the page says so
+                entry = self.run(name)
+                stages = entry.record.stages if entry else ()
             files += [self._training(s) for s in stages if s.stage in TRAINED]
             files += [self.store.folder(s.stage, s.key) / MANIFEST for s in stages]
         return digest([alive, *map(places.stamp, files)])[:16]
@@ -227,7 +226,3 @@ class Records:
         if path not in self._known or self._known[path][0] != stamp:
             self._known[path] = (stamp, read(path))
         return self._known[path][1]
-
-
-def _lines(path: Path) -> list[str]:
-    return places.read(path).decode(errors="replace").splitlines()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ..platform.data import arrays
 from ..platform.errors import InputError
 from ..platform.metrics import THRESHOLDS
-from ..platform.runs import RunRecord, Score, StageRecord, as_json
+from ..platform.runs import RunRecord, Score, as_json
 from . import curves, figures, prototypes
 from .curves import Counts
 from .gallery import by_stage, pictured, splits
@@ -71,8 +71,9 @@ def _header(entry: Entry[RunRecord], scores: Named, shelf: Shelf, others: bool) 
     if pictured(run):
         links.insert(0, link(f"images.{run.name}.html", "Images"))
     state = "" if entry.status == "done" else f" {pill(entry.status)}"
+    fault = f'<p class="note">{esc(entry.fault)}</p>\n' if entry.fault else ""
     return (
-        f"<h1>{esc(run.name)}{state}</h1>\n{_going(entry)}{lead(scores)}{definitions(facts)}"
+        f"<h1>{esc(run.name)}{state}</h1>\n{fault}{_going(entry)}{lead(scores)}{definitions(facts)}"
         f'<p class="links">{" · ".join(links)}</p>\n{command_lines([run.command])}'
     )
 
@@ -126,8 +127,18 @@ def _stages(entry: Entry[RunRecord], records: Records) -> str:
 
 
 def _training(run: RunRecord, records: Records) -> str:
-    found = [(s, records.metrics(s)) for s in run.stages if s.stage in TRAINED]
-    return "".join(plot(curves.training(s.title, rows, run.name)) for s, rows in found if rows)
+    shown = []
+    for stage in run.stages:
+        if stage.stage not in TRAINED:
+            continue
+        try:
+            rows = records.metrics(stage)
+        except InputError as error:
+            shown.append(f'<p class="note">{esc(error)}</p>\n')
+            continue
+        if rows:
+            shown.append(plot(curves.training(stage.title, rows, run.name)))
+    return "".join(shown)
 
 
 def _curves(scores: Named, run: RunRecord, shelf: Shelf) -> str:
@@ -192,18 +203,15 @@ def _settings(run: RunRecord, shelf: Shelf) -> str:
 def _left_out(run: RunRecord, shelf: Shelf) -> str:
     """The images that the data set was made without, and labels that were not refined."""
     lines: list[str] = []
-    for stage in (_shards_of(run), *(s for s in run.stages if s.stage == "labels")):
+    made = [(s.stage, s.key, s.title) for s in run.stages if s.stage == "labels"]
+    for stage, key, title in (("shards", run.shards, "shards"), *made):
         try:
-            about = shelf.open(stage.stage, stage.key).about
+            about = shelf.open(stage, key).about
         except InputError:
             continue
         lines += [f"left out: {fault}" for fault in about.get("quarantined", [])]
-        lines += [f"{stage.title}: {id} was not refined" for id in about.get("unrefined", [])]
+        lines += [f"{title}: {id} was not refined" for id in about.get("unrefined", [])]
     if not lines:
         return "<p>No image was left out.</p>\n"
     items = "".join(f"<li>{esc(line)}</li>" for line in lines)
     return f"<h3>{len(lines)} images left out or not refined</h3><ul>{items}</ul>\n"
-
-
-def _shards_of(run: RunRecord) -> StageRecord:
-    return StageRecord(stage="shards", title="shards", key=run.shards, seconds=0.0, cached=True)

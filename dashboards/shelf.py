@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..platform.data import class_maps, patches, planes, shards
 from ..platform.data.class_maps import ClassMaps
@@ -15,10 +15,19 @@ from ..platform.store import Store
 from .pictures import Mask
 
 IMAGE = ("id", "image", "height", "width", "labels", "mask")
+Value = TypeVar("Value")
 SHOWN = 6
 """Patches of a prototype that pages show, of as many images."""
 KEPT = 32
 """Slices of each kind that are kept in memory."""
+
+
+class ByImage(dict[str, Value]):
+    """What an artefact holds of each image; InputError for an image that it lacks, as an artefact
+    of another data set does."""
+
+    def __missing__(self, id: str) -> Value:
+        raise InputError(f"an artefact lacks image {id}: it is of another data set")
 
 
 class Shelf:
@@ -32,6 +41,8 @@ class Shelf:
         """Reads everything again: what was open may lie in quarantine, and something else in its
         place."""
         store = self.store
+        self.unkept: dict[str, dict[str, list[float]]] = {}
+        """What was computed for a store that cannot be written, by key."""
         self.open = lru_cache(maxsize=None)(store.open)
         self.pieces = lru_cache(maxsize=None)(self._pieces)
         self.members = lru_cache(maxsize=None)(self._members)
@@ -63,16 +74,16 @@ class Shelf:
         except KeyError:
             raise InputError(f"the data set has no image {id!r}") from None
 
-    def _images(self, key: str, piece: Slice) -> dict[str, dict[str, Any]]:
+    def _images(self, key: str, piece: Slice) -> ByImage[dict[str, Any]]:
         """The records of a slice by id: encoded image, size, labels, encoded mask."""
-        return {row["id"]: row for row in shards.read(piece, IMAGE)}
+        return ByImage({row["id"]: row for row in shards.read(piece, IMAGE)})
 
     def masks(self, key: str, piece: Slice) -> dict[str, bytes]:
         """The encoded masks of the images of a slice that have one."""
         return {id: row["mask"] for id, row in self.images(key, piece).items() if row["mask"]}
 
-    def _maps(self, key: str, piece: Slice) -> dict[str, ClassMaps]:
-        return {m.id: m for m in class_maps.read([self._file("maps", key, piece)])}
+    def _maps(self, key: str, piece: Slice) -> ByImage[ClassMaps]:
+        return ByImage({m.id: m for m in class_maps.read([self._file("maps", key, piece)])})
 
     def _patches(self, key: str) -> dict[tuple[int, int], list[Patch]]:
         """The SHOWN patches that are closest to each prototype of class maps, by class and number,
@@ -87,16 +98,16 @@ class Shelf:
                     del of[SHOWN:]
         return found
 
-    def _labels(self, key: str, piece: Slice, stage: str = "labels") -> dict[str, Mask]:
-        return planes.read(self._file(stage, key, piece))
+    def _labels(self, key: str, piece: Slice, stage: str = "labels") -> ByImage[Mask]:
+        return ByImage(planes.read(self._file(stage, key, piece)))
 
     def has_edges(self, key: str, piece: Slice) -> bool:
         """Whether the class maps `key` are there with the boundaries of a slice beside them."""
         found = self.store.find("maps", key)
         return found is not None and found.has(f"{piece.name}{planes.EDGES}")
 
-    def _edges(self, key: str, piece: Slice) -> dict[str, Mask]:
-        return planes.read(self._file("maps", key, piece, planes.EDGES))
+    def _edges(self, key: str, piece: Slice) -> ByImage[Mask]:
+        return ByImage(planes.read(self._file("maps", key, piece, planes.EDGES)))
 
     def _file(self, stage: str, key: str, piece: Slice, suffix: str = ".parquet") -> Path:
         artefact, name = self.open(stage, key), f"{piece.name}{suffix}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from pathlib import Path
 from typing import BinaryIO
 
 from ..platform.errors import InputError
+from ..platform.places import CHUNK
 from ..platform.store import write_atomic
 from .pages import ASSETS, MARK
 from .site import Site
@@ -38,6 +40,37 @@ POLICY = (
 )
 
 
+END = "<!-- wsss report: the SHA-256 of everything above is {digest} -->\n"
+"""The last line, by which a page is known as one that was written here and not changed since."""
+
+
+def check(out: Path) -> None:
+    """Refuses a file that is no report in one file, or that was changed since it was written.
+
+    Raises:
+        InputError: it is such a file, or a folder.
+    """
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; name a file for a report in one file")
+    if os.path.lexists(out) and not _is_ours(out):
+        raise InputError(
+            f"{out} is something else than a report in one file, or was changed since it was "
+            "written; name another file"
+        )
+
+
+def _is_ours(page: Path) -> bool:
+    if not page.is_file():
+        return False
+    with page.open("rb") as stream:
+        length = page.stat().st_size - len(END.format(digest="0" * 64))
+        hasher, left = hashlib.sha256(), max(length, 0)
+        while left and (data := stream.read(min(left, CHUNK))):
+            hasher.update(data)
+            left -= len(data)
+        return stream.read() == END.format(digest=hasher.hexdigest()).encode()
+
+
 def write(site: Site, out: Path, start: str) -> None:
     """Writes all files of a site as one page, whole or not at all.
 
@@ -47,22 +80,22 @@ def write(site: Site, out: Path, start: str) -> None:
         start: the page that is shown first.
 
     Raises:
-        InputError: `out` is a folder or something else than a report, or what pages are made of
-            cannot be read. What was there stays as it was.
+        InputError: as `check`, or what pages are made of cannot be read. What was there stays as
+            it was.
     """
-    if out.is_dir():
-        raise InputError(f"{out} is a folder; name a file for a report in one file")
-    if out.exists():
-        with out.open("rb") as earlier:
-            if MARK not in earlier.read(4096).decode(errors="replace"):
-                raise InputError(f"{out} is something else than a report; name another file")
+    check(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     script = (ASSETS / "single.js").read_text()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     head = FRAME.format(policy=POLICY.format(hash=digest), mark=MARK, start=esc(start))
 
     def files(stream: BinaryIO) -> None:
-        put = stream.write
+        hasher = hashlib.sha256()
+
+        def put(data: bytes) -> None:
+            hasher.update(data)
+            stream.write(data)
+
         put(head.encode())
         for path in site.paths():
             body = site.file(path)
@@ -71,5 +104,7 @@ def write(site: Site, out: Path, start: str) -> None:
                 put(base64.b64encode(body))
                 put(b"</script>\n")
         put(f"<script>{script}</script>\n</body>\n</html>\n".encode())
+        stream.write(END.format(digest=hasher.hexdigest()).encode())
+        check(out)  # that took a while, in which a user may have come
 
-    write_atomic(out, files)
+    write_atomic(out.resolve(), files)  # where a link leads: it stays one

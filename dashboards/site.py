@@ -5,9 +5,7 @@ A report writes all of them into a folder; a server hands out one at a time.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
+import functools
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -16,15 +14,14 @@ import torch
 from plotly.offline import get_plotlyjs
 
 from ..platform import places
-from ..platform.data.record import check_id
 from ..platform.errors import InputError
 from ..platform.runs import RunRecord
 from ..platform.store import Store
-from . import gallery, prototypes
+from . import gallery, prototypes, site_folder
 from .gallery import Gallery
 from .image_pages import compare_page, images_page
 from .overview import overview
-from .pages import ASSETS, MARK, SITE, Page, render
+from .pages import ASSETS, SITE, Page, render
 from .papers import papers_page
 from .records import Records
 from .run_page import run_page
@@ -33,6 +30,8 @@ from .speed_page import speed_page
 from .sweep_page import sweep_page
 
 SCRIPTS = ("style.css", "app.js", "planes.js", "images.js", "compare.js")
+ALWAYS = ("index.html", "papers.html", "plotly.min.js", *SCRIPTS)
+"""Files that every site has."""
 KINDS = {"run": "runs", "images": "runs", "prototypes": "runs", "sweep": "sweeps"}
 NEAR, FAR = 250, 5000
 """Milliseconds between two looks of a page at a store on disk, and at one in a bucket."""
@@ -72,7 +71,7 @@ class Site:
 
     def paths(self) -> Iterator[str]:
         """All files of the site."""
-        yield from ("index.html", "papers.html", "plotly.min.js", *SCRIPTS)
+        yield from ALWAYS
         runs = [entry.record for entry in self.records.runs().values()]
         if len(runs) > 1:
             yield "compare.html"
@@ -215,7 +214,7 @@ class Site:
         return prototypes.picture(self.shelf, key, shards, file) if stage == "maps" else None
 
     def write(self, out: Path) -> Path:
-        """Writes all files into a folder, which is swapped in whole; an earlier site is replaced.
+        """Writes all files into a folder, in place of those of an earlier site.
 
         Args:
             out: the folder; made if there is none.
@@ -224,24 +223,10 @@ class Site:
             The overview.
 
         Raises:
-            InputError: `out` is a file or holds something else than a site, or what pages are
-                made of cannot be read. What was there stays as it was.
+            InputError: `out` is a file, holds something else than a site or a file that is in the
+                way, or what pages are made of cannot be read. What was there stays as it was.
         """
-        _check_free(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        try:
-            part.chmod(0o755)
-            for path in self.paths():
-                body = self.file(path)
-                if body is not None:
-                    for name in path.split("/"):
-                        check_id(name)
-                    (part / path).parent.mkdir(parents=True, exist_ok=True)
-                    (part / path).write_bytes(body)
-            _swap(part, out)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+        site_folder.write(out, list(self.paths()), self.file)
         return out / "index.html"
 
 
@@ -251,31 +236,7 @@ def _named(path: str) -> tuple[str, str]:
     return (kind, rest.removesuffix(".html")) if rest.endswith(".html") else ("", "")
 
 
+@functools.cache
 def _plotly() -> bytes:
     text: str = get_plotlyjs()
     return text.encode()
-
-
-def _check_free(out: Path) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise InputError(f"{out} is a file; a report is a folder")
-    if any(out.iterdir()):
-        page = out / "index.html"
-        if not page.is_file() or MARK not in page.read_text(encoding="utf-8", errors="replace"):
-            raise InputError(f"{out} holds something else than a report; name another folder")
-
-
-def _swap(part: Path, out: Path) -> None:
-    if not out.exists():
-        part.rename(out)
-        return
-    old = part.with_name(f"{part.name}.old{os.getpid()}")
-    out.rename(old)
-    try:
-        part.rename(out)
-    except OSError:
-        old.rename(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -75,11 +75,11 @@ def history(records: Sequence[SpeedRecord]) -> Figure:
     traces: list[Any] = []
     stages = dict.fromkeys(row.stage for r in records for row in r.rows if row.peer)
     for k, stage in enumerate(stages):
-        rows = [(r.started, row) for r in reversed(records) for row in r.rows]
-        found = [(started, ratio(row)) for started, row in rows if row.stage == stage]
+        rows = [(r.began, row) for r in reversed(records) for row in r.rows]
+        found = [(began, ratio(row)) for began, row in rows if row.stage == stage]
         traces.append(
             go.Scatter(
-                x=[started for started, _ in found],
+                x=[f"{began:%Y-%m-%d %H:%M:%S}" for began, _ in found],
                 y=[value for _, value in found],
                 mode="lines+markers",
                 name=text_of(stage),
@@ -88,7 +88,7 @@ def history(records: Sequence[SpeedRecord]) -> Figure:
         )
     layout = {
         "height": 420,
-        "xaxis": {"type": "date"},
+        "xaxis": {"type": "date", "title": {"text": "UTC", "standoff": 6}},
         "yaxis": {"title": {"text": "times the usual way", "standoff": 4}, "type": "log"},
     }
     about = f"{many(len(records), 'table')} · {records[0].machine}"

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..platform.plain import instant
 from ..platform.result_id import ResultId
 from ..platform.runs import OWN, PARTS, RunRecord, Score, StageRecord, SweepRecord, Trial
 from .plotting import classes_of
@@ -70,6 +71,12 @@ def percent(value: float | None, strong: bool = False) -> Cell:
 def seconds(value: float) -> Cell:
     """A duration in seconds."""
     return Cell(text=f"{value:,.0f}" if value >= 100 else f"{value:.2f}", value=value)
+
+
+def moment(started: str) -> Cell:
+    """When something began, as its machine's clock showed it; sorted as an instant."""
+    text = started[:16].replace("T", " ")
+    return Cell(text=text, value=instant(started).isoformat())
 
 
 def table(

@@ -34,13 +34,18 @@ class CPALConfig(Options):
     """CPAL's own options; numbers are the paper's (section 4.1), choices those of the text's
     gaps that measured best."""
 
-    weight: float = option(1.0, "lambda of the self-supervised loss", low=0)
+    weight: float = option(1.0, "lambda of the self-supervised loss", low=0, high=1e6)
     tau: float = option(0.1, "class map value from which a position is the anchor's", low=0, high=1)
-    slots: int = option(1000, "anchors kept a class, first in first out", low=1)
-    prototypes: int = option(50, "clusters of a bank (N_p), fewer while it holds fewer", low=1)
-    top_k: int = option(20, "context prototypes that make the map (K)", low=1)
+    slots: int = option(1000, "anchors kept a class, first in first out", low=1, high=1_000_000)
+    prototypes: int = option(
+        50, "clusters of a bank (N_p), fewer while it holds fewer", low=1, high=100_000
+    )
+    top_k: int = option(20, "context prototypes that make the map (K)", low=1, high=100_000)
     temperature: float = option(
-        0.0, "of the positiveness; 0: square root of D (the text has no value for gamma)", low=0
+        0.0,
+        "of the positiveness; 0: square root of D (the text has no value for gamma)",
+        low=0,
+        high=1e6,
     )
     weighting: str = option(
         "weighted",

@@ -28,7 +28,7 @@ class LPCAMConfig(Options):
     """LPCAM's own options; defaults are the paper's for VOC (section 4.1)."""
 
     split: str = option("train", "the split whose features are clustered (VOC code: train.txt)")
-    K: int = option(12, "clusters on each side, a class (COCO: 20)", low=1)
+    K: int = option(12, "clusters on each side, a class (COCO: 20)", low=1, high=4_096)
     tau: float = option(0.1, "class map value that splits features (COCO: 0.25)", low=0, high=1)
     mu_f: float = option(0.9, "a foreground prototype scores above it", low=0, high=1)
     mu_b: float = option(0.9, "a context prototype scores below it (COCO: 0.5)", low=0, high=1)
@@ -40,10 +40,16 @@ class LPCAMConfig(Options):
         "k-means ends at this movement of centres, as a share of their length (code: absolute, its "
         "squared sum below 5; paper: silent)",
         low=0,
+        high=1_000,
     )
-    max_iterations: int = option(100, "k-means ends after as many rounds (code: no limit)", low=1)
+    max_iterations: int = option(
+        100, "k-means ends after as many rounds (code: no limit)", low=1, high=1_000_000
+    )
     images: int | None = option(
-        None, "images of a class that are clustered, drawn at random; none: all (COCO: 100)", low=1
+        None,
+        "images of a class that are clustered, drawn at random; none: all (COCO: 100)",
+        low=1,
+        high=100_000_000,
     )
     spherical: bool = option(False, "centres are means of unit features (neither paper nor code)")
 

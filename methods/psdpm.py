@@ -35,7 +35,7 @@ class PSDPMConfig(Options):
     """PSDPM's own options; defaults are the paper's, or where it is silent what the released
     code that is closest to it does."""
 
-    weight: float = option(1.0, "of the consistency (Eq. 6)", low=0)
+    weight: float = option(1.0, "of the consistency (Eq. 6)", low=0, high=1e6)
     source: str = option(
         "both",
         "what FPEM widens: the mean of the segmenter's probabilities and the prototype map "
@@ -61,7 +61,10 @@ class PSDPMConfig(Options):
     features: bool = option(True, "FPEM sees the stage's features (Table 5: w/o F)")
     colour: bool = option(True, "FPEM sees the image (Table 5: w/o I)")
     width: int = option(
-        0, "channels of a correlation map; 0: as many as its stage (released; paper: silent)", low=0
+        0,
+        "channels of a correlation map; 0: as many as its stage (released; paper: silent)",
+        low=0,
+        high=65_536,
     )
     detach: str = option(
         "inside",

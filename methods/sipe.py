@@ -30,10 +30,15 @@ from ..platform.options import Options, option
 class SIPEConfig(Options):
     """SIPE's own options; defaults are what the authors' code does."""
 
-    weight: float = option(1.0, "of the general-specific consistency (Eq. 9)", low=0)
-    background_weight: float = option(0.5, "alpha: scales the background in training", low=0)
+    weight: float = option(1.0, "of the general-specific consistency (Eq. 9)", low=0, high=1e6)
+    background_weight: float = option(
+        0.5, "alpha: scales the background in training", low=0, high=1e6
+    )
     inference_weight: float = option(
-        0.5, "alpha at inference (paper and code: one alpha); the network decides what fits", low=0
+        0.5,
+        "alpha at inference (paper and code: one alpha); the network decides what fits",
+        low=0,
+        high=1e6,
     )
     alpha_on: str = option(
         "iou",

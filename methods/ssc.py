@@ -40,8 +40,8 @@ STAGE_WEIGHTS = (1 / 2, 1)
 class SSCConfig(Options):
     """SSC's own options; defaults are the authors' code's."""
 
-    perceptual: float = option(1.0, "weight of the reconstruction loss (beta_p)", low=0)
-    modulation: float = option(1.0, "weight of the self-modulation loss (beta_a)", low=0)
+    perceptual: float = option(1.0, "weight of the reconstruction loss (beta_p)", low=0, high=1e6)
+    modulation: float = option(1.0, "weight of the self-modulation loss (beta_a)", low=0, high=1e6)
     warm_up: float = option(
         0.2, "share of the training before self-modulation (code: 2 of 10 epochs)", low=0, high=1
     )
@@ -58,7 +58,7 @@ class SSCConfig(Options):
     threshold: float = option(
         0.3, "activations above it are reliable once eroded (Eq. 9)", low=0, high=1
     )
-    kernel: int = option(8, "side of the erosion, pixels at half resolution", low=1)
+    kernel: int = option(8, "side of the erosion, pixels at half resolution", low=1, high=8_192)
     superpixels: str = option(
         "merged",
         "merged: to at most 64 regions; unmerged; slic",

@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import datasets
+from . import datasets, places
 from .data.record import Source
 from .errors import InputError
 from .options import parse
-from .spaces import COMBINATION, Space
+from .spaces import COMBINATION, Space, file_of
 from .store import Store
 
 if TYPE_CHECKING:
@@ -26,6 +26,36 @@ IDENTITY = {
 OF_HOST = {f"host.{name}": "--host" for name in ("method", "localizer", "imported")}
 OF_HOST["host.data"] = "--data"
 """What says what an experiment is, and its host, for which --set is not."""
+PATHS = {
+    "store": "--store",
+    "out": "OUT",
+    "page": "--page",
+    "path": "PATH",
+    "labels": "--labels",
+    "weights": "--weights",
+    "space": "--space",
+}
+"""The options that are paths; files among the fields of a configuration see to it themselves."""
+
+
+def make_absolute(options: argparse.Namespace) -> None:
+    """Makes the paths among a command's options absolute, before anything is done.
+
+    Raises:
+        InputError: a path is empty, or an address where none can be.
+    """
+    for name, title in PATHS.items():
+        text = getattr(options, name, None)
+        if text is None or (name == "store" and "://" in text):
+            continue
+        inner = ""
+        if name == "space":
+            file, inner = file_of(text)
+            if not file:  # the name of a space
+                continue
+            text = file
+        path = places.absolute(text, title)
+        setattr(options, name, f"{path}:{inner}" if inner else path)
 
 
 def source(options: argparse.Namespace) -> Source:

@@ -16,18 +16,40 @@ from pathlib import Path
 from typing import Any
 
 from . import parts, places
-from .errors import InputError
+from .errors import InputError, StorageError
 from .parts import MANIFEST
 from .store import Artefact, Stage, Store
 
+OWN = {"artefacts", "attempts", "locks", "quarantine", "verified"}
+"""Folders that tell a store from any other folder."""
+ALSO = {"data", "runs", "sweeps", "imports", "training", "tune", "speeds", "lost+found"}
+"""Folders that a store may have, too; the last is the file system's."""
+
 
 def open_store(where: str | Path) -> Store:
-    """The store at a folder or an address.
+    """The store at a folder or an address; there need not be anything yet.
 
     Raises:
-        InputError: it is a wrong address, or cannot be reached.
+        InputError: it is a wrong address, cannot be reached, or is something else than a store.
     """
-    return BucketStore(str(where)) if "://" in str(where) else Store(where)
+    store = BucketStore(str(where)) if "://" in str(where) else Store(where)
+    _check_layout(store)
+    return store
+
+
+def _check_layout(store: Store) -> None:
+    """Raises InputError where there is a file, or a folder with anything else than a store."""
+    above = store.root
+    while not above.exists():
+        above = above.parent
+    if not places.object_of(store.root) and not above.is_dir():
+        raise InputError(f"{above} is a file; name a folder as the --store")
+    names = set(places.names(store.root))
+    foreign = sorted(names - OWN - ALSO)
+    if foreign and not names & OWN:
+        raise InputError(
+            f"{store} is no store, as it holds {foreign[0]!r}; name a store, or an empty folder"
+        )
 
 
 class BucketStore(Store):
@@ -36,6 +58,7 @@ class BucketStore(Store):
     def __init__(self, address: str) -> None:
         super().__init__(places.root_of(address))
         self._intact: set[str] = set()
+        self._writable = False
 
     def __str__(self) -> str:
         return places.address(self.root)
@@ -43,14 +66,14 @@ class BucketStore(Store):
     def _files(self, folder: Path, manifest: Mapping[str, Any]) -> Path:
         return folder / str(manifest["attempt"])
 
-    def _fault(self, folder: Path, manifest: Mapping[str, Any]) -> str:
+    def _fault(self, folder: Path, manifest: Mapping[str, Any], again: bool = False) -> str:
         """What lacks or has another size; content is verified where it is fetched. A damaged file
         of this machine's is not the store's fault: it is fetched again."""
         attempt, files = folder / str(manifest["attempt"]), manifest["files"]
         if not places.ATTEMPT.fullmatch(f"/artefacts/s/k/{manifest['attempt']}"):
             return f"its manifest names the attempt {manifest['attempt']!r}"
         here = {name: entry for name, entry in files.items() if (attempt / name).exists()}
-        while here and (fault := super()._fault(attempt, {"files": here})):
+        while here and (fault := super()._fault(attempt, {"files": here}, again)):
             name = next(name for name in here if fault.startswith(f"{name} "))
             (attempt / name).unlink(missing_ok=True)
             del here[name]
@@ -71,18 +94,32 @@ class BucketStore(Store):
 
     def verify(self, stage: str, key: str) -> str:
         self._intact.clear()
-        found = self.find(stage, key)
+        found = self.find(stage, key, again=True)
         if found is None:
             return ""
         try:
             for name, entry in found.manifest["files"].items():
                 for _ in parts.content(found.folder, name, entry["sha256"]):
                     pass
-        except InputError:
+        except StorageError:
+            raise
+        except InputError as error:
             if self.holds(stage, key):
-                raise
-            return ""  # it is in quarantine now
+                self.unmoved[key] = str(error)
+            return ""
         return hashlib.sha256(places.read(self.folder(stage, key) / MANIFEST)).hexdigest()[:8]
+
+    def check_writable(self, what: str, *folders: str) -> None:
+        """Who may write one object may write all."""
+        if self._writable:
+            return
+        probe = self.root / "locks" / f"probe-{uuid.uuid4().hex}"
+        try:
+            places.write(probe, b"")
+            places.remove(probe)
+        except StorageError as error:
+            raise InputError(f"{what} cannot be kept: {error}") from error
+        self._writable = True
 
     def _attempt(self, stage: Stage) -> Path:
         return self.folder(stage.name, stage.key) / f"try-{uuid.uuid4().hex[:12]}"

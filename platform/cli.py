@@ -6,8 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from .errors import InputError
+from .errors import InputError, StreamError
+from .options import LIMITS
+from .plain import shown
 
 DESCRIPTION = """Experiments in weakly supervised semantic segmentation, from image labels to masks.
 Everything computed is kept in a store; what has not changed is never computed again."""
@@ -49,10 +52,28 @@ def _add(
 def _store(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--store",
-        default=os.environ.get("WSSS_STORE", "store"),
+        default=os.environ.get("WSSS_STORE") or "store",
         metavar="DIR",
         help="of artefacts and records: a folder, or s3://BUCKET/PREFIX (environment: WSSS_STORE)",
     )
+
+
+def _number(sub: argparse.ArgumentParser, name: str, default: Any, **more: Any) -> None:
+    """An option that is a number within the LIMITS of its name, or several."""
+    low, high = LIMITS[name]
+    kind = float if name == "quarantine" else int
+
+    def checked(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            what = "a number" if kind is float else "a whole number"
+            raise argparse.ArgumentTypeError(f"{shown(text)} is not {what} from {low} to {high}")
+        return value
+
+    sub.add_argument(f"--{name}", type=checked, default=default, **more)
 
 
 def _quiet(sub: argparse.ArgumentParser) -> None:
@@ -80,10 +101,10 @@ def _data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         _store(one)
         _quiet(one)
         one.add_argument("--name", default=kind, help="name of the data set")
-        one.add_argument(
-            "--quarantine",
-            type=float,
-            default=0.0,
+        _number(
+            one,
+            "quarantine",
+            0.0,
             metavar="SHARE",
             help="share of broken images (0..1) that is left out and named instead of refused",
         )
@@ -100,10 +121,10 @@ def _data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
                 help="leave out images without labels (SIPE, CLIP-ES; else as LPCAM, MCTformer)",
             )
         if kind == "scenes":
-            one.add_argument("--train", type=int, default=240, help="images to learn from")
-            one.add_argument("--val", type=int, default=80, help="images held out")
-            one.add_argument("--size", type=int, default=96, help="side, pixels")
-            one.add_argument("--seed", type=int, default=0, help="of the drawing")
+            _number(one, "train", 240, help="images to learn from")
+            _number(one, "val", 80, help="images held out")
+            _number(one, "size", 96, help="side, pixels")
+            _number(one, "seed", 0, help="of the drawing")
 
 
 def _experiment(
@@ -168,9 +189,7 @@ def _chain(sub: argparse.ArgumentParser) -> None:
 
 
 def _seeds(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="one run for each"
-    )
+    _number(sub, "seeds", [0], nargs="+", metavar="SEED", help="one run for each")
 
 
 def _record(sub: argparse.ArgumentParser, name: str) -> None:
@@ -194,7 +213,7 @@ def _sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         metavar="NAME",
         help="search space, or FILE.py[:NAME] with one",
     )
-    sub.add_argument("--trials", type=int, default=0, help="points to try; 0: the whole grid")
+    _number(sub, "trials", 0, help="points to try; 0: the whole grid")
     sub.add_argument(
         "--search",
         default="",
@@ -213,18 +232,13 @@ def _sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def _trials(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--split", default="train", help="split of the objective (best mIoU)")
-    sub.add_argument("--repeats", type=int, default=1, help="seeds of each point, from --seed on")
-    sub.add_argument(
-        "--concurrent",
-        type=int,
-        default=2,
-        help="trials side by side; what does not fit the memory waits",
-    )
-    sub.add_argument("--retries", type=int, default=0, help="further tries of a trial that fails")
+    _number(sub, "repeats", 1, help="seeds of each point, from --seed on")
+    _number(sub, "concurrent", 2, help="trials side by side; what does not fit the memory waits")
+    _number(sub, "retries", 0, help="further tries of a trial that fails")
     sub.add_argument(
         "--resume", action="store_true", help="go on with a sweep that was broken off or failed"
     )
-    sub.add_argument("--seed", type=int, default=0, help="of everything drawn at random")
+    _number(sub, "seed", 0, help="of everything drawn at random")
 
 
 def _figure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -259,13 +273,13 @@ def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         metavar="NAME",
         help="only this sweep, and the runs of its best point and of the untuned preset",
     )
-    sub.add_argument("--images", type=int, default=48, help="images of each split; 0: all")
+    _number(sub, "images", 48, help="images of each split; 0: all")
     sub.add_argument("--single-file", action="store_true", help="OUT is one page that holds all")
 
 
 def _dashboard(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     sub = _add(commands, "dashboard", "serve the pages of the store to this machine, and follow it")
-    sub.add_argument("--port", type=int, default=8265, help="to listen on; 0: any free one")
+    _number(sub, "port", 8265, help="to listen on; 0: any free one")
 
 
 def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -313,21 +327,39 @@ def _doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; 0, or 2 after one clear sentence about what was wrong."""
-    options = parser().parse_args(arguments)
-    try:
-        from . import commands
+    """Runs one command.
 
-        action = getattr(commands, options.command.replace("import", "import_"))
-        action(options, _command_line(arguments))
-    except (InputError, OSError) as error:  # OSError: a path, a right or a disk of the user's
-        cause = getattr(error, "cause", None) or error
-        sys.stderr.write(f"wsss: {InputError(cause)}\n")
-        return 2
-    except (KeyboardInterrupt, SystemExit):  # Ray Train turns the first into the second
-        sys.stderr.write("wsss: stopped; what was finished is kept\n")
-        return 130
-    return 0
+    Returns:
+        0; 2 after one clear sentence about what was wrong; 1 after a sentence about a fault of
+        ours and the file with its traceback; 130 after Ctrl-C.
+
+    Raises:
+        SystemExit: of the parser; or standard output could not be written to its end.
+    """
+    from . import ending
+
+    with ending.streams():
+        options = parser().parse_args(arguments)
+        command = _command_line(arguments)
+        try:
+            from . import asked, commands
+
+            asked.make_absolute(options)
+            action = getattr(commands, options.command.replace("import", "import_"))
+            action(options, command)
+        except (InputError, OSError) as error:  # OSError: a path, a right or a disk of the user's
+            cause = getattr(error, "cause", None) or error
+            ending.tell(str(InputError(cause)))
+            return 2
+        except (KeyboardInterrupt, SystemExit):  # Ray Train turns the first into the second
+            ending.tell("stopped; what was finished is kept")
+            return 130
+        except StreamError:
+            raise
+        except Exception as error:
+            ending.tell_crash(command, error)
+            return 1
+        return 0
 
 
 def _command_line(arguments: Sequence[str] | None) -> str:

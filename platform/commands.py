@@ -19,8 +19,8 @@ from .options import walk
 from .progress import Lines, Silent
 from .result_id import ResultId
 from .runs import RunRecord, SweepRecord, read_run, write_json
+from .shown import check_page, newest, say, show
 from .shown import dashboard as dashboard
-from .shown import newest, pages, say, show
 from .shown import report as report
 from .store import Store, versions
 
@@ -54,6 +54,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     from .text import score_table
 
     store = open_store(options.store)
+    check_page(options.page)
     records, catalog = [], _catalog(store)
     for seed in options.seeds:
         planned = plan(asked.experiment(options, store, seed), catalog)
@@ -165,6 +166,9 @@ def _carry_out(
     if before and before.digest != plan.digest:
         raise InputError(f"the name {name!r} is taken by another run; choose another --name")
     missing = execution.missing()
+    if missing or not before:
+        needed = f"{len(missing)} of {len(plan.steps)} stages are missing"
+        store.check_writable(f"run {name!r} ({needed})", f"runs/{name}")
     with recorded.under(path.parent, recording.begun_run(execution, name, command, started)):
         execution.execute()
         if before and not missing:
@@ -272,7 +276,7 @@ def figure(options: argparse.Namespace, command: str) -> None:
     recorded = Recorded(_progress(options))
     record = run_sweep(catalog, wanted, name, command, recorded, options.resume)
     say(figure_table(found, record))
-    say(f"page: {pages(store, store.root / 'sweeps' / name / 'page', [], [name]).as_uri()}")
+    show(store, None, [], name)
 
 
 def _both(
@@ -291,13 +295,14 @@ def _both(
 
 
 def _check(catalog: Catalog, options: argparse.Namespace, plain: Sequence[Experiment]) -> None:
-    """Check the untuned experiments of a sweep, so that their faults are named before its trials.
+    """Check the untuned experiments and the page of a sweep before its trials.
 
     Raises:
-        InputError: one of them cannot be planned.
+        InputError: an experiment cannot be planned, or the page cannot be written.
     """
     from .planner import plan
 
+    check_page(options.page)
     asked.check_used(options, plain)
     for experiment in plain:
         plan(experiment, catalog)
@@ -403,4 +408,6 @@ def doctor(options: argparse.Namespace, command: str) -> None:
 def _verify(store: Store) -> None:
     for stage, key in store.artefacts():
         seal = store.verify(stage, key)
-        say(f"{stage}/{key[:12]} {seal or 'damaged, moved to quarantine'}")
+        fault = store.unmoved.get(key)
+        fate = f"not moved to quarantine: {fault}" if fault else "moved to quarantine"
+        say(f"{stage}/{key[:12]} {seal or f'damaged, {fate}'}")

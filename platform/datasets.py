@@ -32,10 +32,11 @@ def open_dataset(store: Store, name: str) -> Artefact:
         raise InputError(f"there is no data set {name!r}; there are: {there} (see wsss data)")
     artefact = store.find("shards", row["key"])
     if artefact is None:
-        fault = next(iter(reversed(store.faults())), "its shards are missing")
+        fate = "damaged" if row["key"] in store.unmoved else "damaged and was moved to quarantine"
+        quarantined = next(iter(reversed(store.faults())), "its shards are missing")
+        fault = store.unmoved.get(row["key"], quarantined)
         raise InputError(
-            f"data set {name!r} is damaged and was moved to quarantine ({fault}); "
-            f"make it again with wsss data {row['source']}"
+            f"data set {name!r} is {fate} ({fault}); make it again with wsss data {row['source']}"
         )
     return artefact
 
@@ -74,6 +75,9 @@ def add(
             f"the name {name!r} stands for other data (shards {row['key'][:12]}); choose another "
             f"with --name, or remove data/{name}.json of the store"
         )
+    entry = {"key": stage.key, "source": source.name}
+    if row != entry:
+        store.check_writable(f"data set {name!r}", "data")
     progress.plan([stage.title])
     progress.start(stage.title)
 
@@ -85,5 +89,6 @@ def add(
 
     artefact, cached = store.get(stage, compute)
     progress.finish(cached)
-    write_json(store.root / "data" / f"{name}.json", {"key": stage.key, "source": source.name})
+    if row != entry:
+        write_json(store.root / "data" / f"{name}.json", entry)
     return artefact, cached

@@ -23,5 +23,9 @@ class StorageError(InputError):
     """What an object store says: it may be otherwise the next time."""
 
 
+class StreamError(Exception):
+    """What a command says cannot be written; the cause says why."""
+
+
 class AheadError(RuntimeError):
     """A training that should stop early has gone further before."""

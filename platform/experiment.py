@@ -15,7 +15,7 @@ from .errors import InputError
 from .method import Method, find, methods
 from .metrics import THRESHOLDS
 from .ops.crf import CRFS
-from .options import AUTO, Options, is_auto, option, replaced, walk
+from .options import AUTO, Options, bounds, is_auto, option, replaced, walk
 
 SEGMENTERS = ("deeplabv2", "upernet")
 
@@ -42,25 +42,37 @@ class Training(Options):
     """A network's training; defaults are the classifier's (IRN train_cam unless noted)."""
 
     split: str = option("train_aug", "what is learnt; in refine and segment, none: training.split")
-    epochs: int = option(5, "passes over the split", low=1)
-    batch_size: int = option(16, "images per step, over all workers", low=1)
-    lr: float = option(0.1, "learning rate of the backbone at the first step", low=0)
-    head_factor: float = option(10.0, "the head's learning rate over the backbone's", low=0)
+    epochs: int = option(5, "passes over the split", low=1, high=100_000)
+    batch_size: int = option(16, "images per step, over all workers", low=1, high=65_536)
+    lr: float = option(0.1, "learning rate of the backbone at the first step", low=0, high=1_000)
+    head_factor: float = option(
+        10.0, "the head's learning rate over the backbone's", low=0, high=1_000_000
+    )
     optimizer: str | None = option(None, "none: SGD", choices=(None, "adamw"))
     warm_up: int | None = option(
-        None, "steps in which the learning rate rises to its first value; none: none", low=1
+        None,
+        "steps in which the learning rate rises to its first value; none: none",
+        low=1,
+        high=10_000_000,
     )
     momentum: float = option(
         0.9, "SGD momentum (papers: 0.9; IRN's released code: effectively 1e-4)", low=0, high=1
     )
-    weight_decay: float = option(1e-4, "L2 on all trained weights", low=0)
-    power: float = option(0.9, "of the polynomial decay, updated every step", low=0)
-    clip_norm: float = option(0.0, "largest gradient norm, 0: no clipping", low=0)
-    resize: tuple[int, int] = option((320, 640), "range of the long side, pixels", low=8)
-    rescale: tuple[float, float] | None = option(
-        None, "range of a factor on the image's own size, in place of training.resize", low=0.05
+    weight_decay: float = option(1e-4, "L2 on all trained weights", low=0, high=1_000)
+    power: float = option(0.9, "of the polynomial decay, updated every step", low=0, high=100)
+    clip_norm: float = option(0.0, "largest gradient norm, 0: no clipping", low=0, high=1_000_000)
+    resize: tuple[int, int] = option(
+        (320, 640), "range of the long side, pixels", low=8, high=16_384
     )
-    crop: int = option(512, "side of the crop, pixels; smaller images are padded", low=8)
+    rescale: tuple[float, float] | None = option(
+        None,
+        "range of a factor on the image's own size, in place of training.resize",
+        low=0.05,
+        high=20,
+    )
+    crop: int = option(
+        512, "side of the crop, pixels; smaller images are padded", low=8, high=16_384
+    )
     precision: str = option(
         AUTO,
         "auto is bf16 on a GPU; worth it on a CPU that multiplies bf16 (AVX512-BF16, AMX)",
@@ -71,8 +83,8 @@ class Training(Options):
         "the body runs as one compiled graph: half a minute or more at the start; not where a "
         "ResNet's boundaries are learnt",
     )
-    workers: int = option(1, "Ray Train workers", low=1)
-    shuffle_rows: int = option(256, "decoded rows kept for local shuffling", low=1)
+    workers: int = option(1, "Ray Train workers", low=1, high=4_096)
+    shuffle_rows: int = option(256, "decoded rows kept for local shuffling", low=1, high=1_000_000)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,6 +102,7 @@ class Views(Options):
         (1.0, 0.5, 1.5, 2.0),
         "image scales, each with its mirror image; 1 comes first",
         low=0.1,
+        high=16,
         some=True,
     )
     precision: str = option(
@@ -98,9 +111,11 @@ class Views(Options):
         choices=("fp32", "bf16"),
     )
     batch_size: int = option(
-        8, "images of one shape looked at together on a GPU", low=1, machine=True
+        8, "images of one shape looked at together on a GPU", low=1, high=65_536, machine=True
     )
-    actors: int = option(0, "inference actors, 0: one a GPU, or a core", low=0, machine=True)
+    actors: int = option(
+        0, "inference actors, 0: one a GPU, or a core", low=0, high=4_096, machine=True
+    )
     kept_gib: float = option(
         4.0,
         "memory for the features that a clustering keeps, GiB over all nodes; what does not fit is "
@@ -147,12 +162,13 @@ class Refine(Options):
     background: float | None = option(
         None, "seed threshold of confident background; none: 0.10 below", low=0, high=1
     )
-    power: float = option(1.0, "class maps enter to this power (AdvCAM: 1.5)", low=0.1)
+    power: float = option(1.0, "class maps enter to this power (AdvCAM: 1.5)", low=0.1, high=100)
     walk_power: float = option(
         1.0,
         "class maps enter the random walk to this power (AMN: 1.3); more where they are not near "
         "zero on the background, which the walk would spread",
         low=0.1,
+        high=100,
     )
     walk_background: bool = option(
         False,
@@ -171,10 +187,12 @@ class Refine(Options):
         "host's (own where it learnt none, or has another backbone)",
         choices=("own", "host"),
     )
-    pair_radius: int = option(10, "of the pairs that boundaries are learnt from", low=2)
-    radius: int = option(5, "of the random walk's neighbourhood, positions at stride 4", low=2)
-    beta: float = option(10.0, "power of the affinities", low=0)
-    steps: int = option(256, "of the random walk", low=0)
+    pair_radius: int = option(10, "of the pairs that boundaries are learnt from", low=2, high=64)
+    radius: int = option(
+        5, "of the random walk's neighbourhood, positions at stride 4", low=2, high=64
+    )
+    beta: float = option(10.0, "power of the affinities", low=0, high=1_000)
+    steps: int = option(256, "of the random walk", low=0, high=1_000_000)
     frozen_stages: int = option(4, "first stages without gradient", low=0, high=4)
     training: Training = field(
         default_factory=lambda: Training(
@@ -195,13 +213,17 @@ class Segment(Options):
     frozen_stages: int = option(0, "first stages without gradient", low=0, high=4)
     stride: int = option(8, "pixels a position of the last stage", choices=(8, 16))
     scales: tuple[float, ...] = option(
-        (0.75, 0.5), "smaller scales beside the image, in training and of each view", low=0.1
+        (0.75, 0.5),
+        "smaller scales beside the image, in training and of each view",
+        low=0.1,
+        high=16,
     )
     test_scales: tuple[float, ...] = option(
         (),
         "scales at the test, each with its mirror image, whose probabilities are averaged; none: "
         "the image once; not for the probabilities that PSDPM learns from",
         low=0.1,
+        high=16,
     )
     balanced: bool = option(False, "background and foreground count the same, whatever their size")
     crf: str = option("", "DenseCRF at the test, see ops.crf.CRFS", choices=("", *CRFS))
@@ -212,7 +234,7 @@ class Segment(Options):
     )
     splits: tuple[str, ...] = option((), "splits to segment, none: the last scored one")
     iterations: int = option(
-        0, "training steps, rounded to whole epochs; 0: training.epochs", low=0
+        0, "training steps, rounded to whole epochs; 0: training.epochs", low=0, high=1_000_000_000
     )
     training: Training = field(
         default_factory=lambda: Training(
@@ -235,9 +257,7 @@ class Experiment(Options):
     localizer: str = option("", "method that turns the network into class maps, none: the first")
     imported: str = option("", "class maps or labels of others, by the name of `wsss import`")
     data: str = option("scenes", "data set, by the name `wsss data` gave it")
-    seed: int = option(
-        0, "of initialisation, order, augmentation and clustering", low=0, high=2**32 - 1
-    )
+    seed: int = option(0, "of initialisation, order, augmentation and clustering", **bounds("seed"))
     network: Network = field(default_factory=Network)
     training: Training = field(default_factory=Training)
     views: Views = field(default_factory=Views)

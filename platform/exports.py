@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from .data import class_maps, community, planes, voc_server
 from .data.images import encode_png
 from .errors import InputError
+from .parts import discard
 from .runs import RunRecord
 from .store import Artefact, Store
 
@@ -23,7 +24,7 @@ def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: 
     Args:
         store: holds the run's artefacts.
         run: whose class maps or labels.
-        out: the archive, or a folder that is not there yet.
+        out: the archive or folder, which is not there yet.
         kind: one of KINDS.
         what: the class maps or labels, as `ResultId` writes them, or the name of a segmenter
             where the run has one.
@@ -31,7 +32,7 @@ def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: 
 
     Raises:
         InputError: an unknown kind, the run has nothing of that name and split, it does not fit
-            the kind, or the folder exists.
+            the kind, or `out` exists.
     """
     if kind not in KINDS:
         raise InputError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
@@ -44,21 +45,28 @@ def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: 
         raise InputError(
             f"run {run.name} has {fault} {stage} {what!r} of {split!r}; it has {available}"
         )
+    _check_free(out)
     classes = store.open("shards", run.shards).about["classes"]
     artefact = store.open(stage, keys[ids[0]][split])
     if kind in voc_server.COMPETITIONS:
         voc_server.check(out, classes, kind)
-        return voc_server.write(out, _labels(artefact), kind)
-    if out.exists():
-        raise InputError(f"{out} exists; choose another folder")
     part = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
     try:
-        part.mkdir(parents=True)
-        count = _fill(part, artefact, kind, len(classes))
+        if kind in voc_server.COMPETITIONS:
+            count = voc_server.write(part, _labels(artefact), kind)
+        else:
+            part.mkdir(parents=True)
+            count = _fill(part, artefact, kind, len(classes))
+        _check_free(out)  # that took a while
         part.rename(out)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        discard(part)
     return count
+
+
+def _check_free(out: Path) -> None:
+    if os.path.lexists(out):
+        raise InputError(f"{out} exists; name another path")
 
 
 def _labels(artefact: Artefact) -> Iterator[tuple[str, planes.Plane]]:

@@ -128,8 +128,11 @@ def add(
     stages = {split: _stage(shards, kind, folder, split, name) for split in splits}
     found = Import(kind=kind, shards=shards.key, stages=stages)
     path = _path(store, name)
-    if places.exists(path) and _keys(find(store, name)) != _keys(found):
+    known = places.exists(path)
+    if known and _keys(find(store, name)) != _keys(found):
         raise InputError(f"the name {name!r} stands for another import; choose another --name")
+    if not known:
+        store.check_writable(f"import {name!r}", "imports")
     progress.plan([stage.title for stage in stages.values()])
     cached = True
     for split, stage in stages.items():
@@ -138,7 +141,8 @@ def add(
         _, there = store.get(stage, compute)
         progress.finish(there)
         cached &= there
-    write_json(path, found)
+    if not known:
+        write_json(path, found)
     return found, cached
 
 

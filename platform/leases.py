@@ -53,6 +53,8 @@ def is_held(path: Path) -> bool:
     """Whether somebody holds the lock; of an object store, as far as clocks agree."""
     if places.object_of(path):
         return places.age(path) < EXPIRY
+    if not path.is_file():  # to open a pipe would never end
+        return False
     try:
         with path.open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

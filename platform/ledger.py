@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from . import leases, places
 from .errors import InputError
+from .plain import from_json
 from .runs import Trial, as_json, read_record, trial_from_json, write_json
 from .store import Store
 
@@ -82,9 +83,9 @@ class Ledger:
         kept = places.read(self.lines) if places.exists(self.lines) else b""
         try:
             lines = [line for line in kept.decode().splitlines(keepends=True) if line[-1] == "\n"]
-            trials = [trial_from_json(json.loads(line)) for line in lines]
+            trials = [trial_from_json(from_json(line)) for line in lines]
             return sorted({t.id: t for t in trials}.values(), key=lambda t: int(t.id))
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise InputError(f"{places.address(self.lines)} is damaged: {error}") from error
 
     def begin(self, plan: Plan) -> None:

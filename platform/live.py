@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from typing import Any
 
 from . import leases, places
 from .errors import InputError
+from .plain import from_json, typed
 from .progress import Silent
-from .runs import RunRecord, SweepRecord, write_json
+from .runs import RunRecord, SweepRecord, read_json, record_from_json, write_json
 
 PROGRESS = "progress.json"
 """Beside where the record will be; gone when that is written."""
@@ -35,6 +35,10 @@ class Progress:
     total: int
     alive: bool
 
+    def __post_init__(self) -> None:
+        if min(self.step, self.done, self.total) < 0:
+            raise ValueError("it has gone less than no steps")
+
 
 class Recorded(Silent):
     """Progress that goes to `inner`, and inside `under` to a file as well."""
@@ -49,13 +53,14 @@ class Recorded(Silent):
     def under(self, folder: Path, record: RunRecord | SweepRecord) -> Iterator[None]:
         """Keeps progress in `folder` until the block ends; after an error the last state stays.
 
-        A lock says that this process lives. Where another process holds it, that one tells.
+        A lock says that this process lives. Where another process holds it, that one tells; in a
+        store that cannot be written, nobody does.
         """
         path = folder / PROGRESS
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(leases.held(_lock_of(path), wait=False))
-            except BlockingIOError:
+            except (InputError, OSError):
                 yield
                 return
             self.path, self.row = path, {**self.row, "record": record}
@@ -106,10 +111,42 @@ def is_alive(folder: Path) -> bool:
 
 
 def read_progress(folder: Path) -> Progress | None:
-    """The progress in `folder`; None where there is none that can be read."""
+    """The progress in `folder`; None where there is none.
+
+    Raises:
+        InputError: it is damaged, or something else than a file.
+    """
+    path = folder / PROGRESS
     try:
-        row = json.loads(places.read(folder / PROGRESS))
-        row["titles"] = tuple(row["titles"])
-        return Progress(**row, alive=is_alive(folder))
-    except (OSError, ValueError, KeyError, TypeError):
+        row = read_json(path)
+    except FileNotFoundError:
         return None
+    noted = {**row, "alive": is_alive(folder)} if isinstance(row, dict) else row
+    progress: Progress = record_from_json(noted, Progress, places.address(path))
+    return progress
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The whole lines that a training wrote, one a step; none where there is no file. A line that
+    a killed process or a power cut left damaged is passed over.
+
+    Raises:
+        InputError: there is something else than a file.
+    """
+    return metrics_of(places.read(path)) if places.exists(path) else []
+
+
+def metrics_of(data: bytes) -> list[dict[str, Any]]:
+    """The whole lines of what a training wrote, as far as it has."""
+    rows = [_metrics_of(line) for line in data.splitlines()]
+    return [row for row in rows if row]
+
+
+def _metrics_of(line: bytes) -> dict[str, Any] | None:
+    """The metrics of a step, if the line is whole."""
+    try:
+        row: dict[str, Any] = typed(dict[str, int | float], from_json(line, nan=True), nan=True)
+    except ValueError:
+        return None
+    whole = {"step", "steps", "epoch", "loss"} <= set(row) and isinstance(row["step"], int)
+    return row if whole and row["step"] >= 0 else None

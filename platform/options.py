@@ -4,7 +4,8 @@
     class Config(Options):
         tau: float = option(0.1, "CAM threshold that splits features", low=0, high=1)
 
-Values are checked when a config is made, from whatever side it is made.
+Values are checked when a config is made, from whatever side it is made. Every option that is a
+number has a lowest and a highest value, which are no part of any key.
 """
 
 from __future__ import annotations
@@ -13,16 +14,40 @@ import dataclasses
 import functools
 import typing
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import InputError
-from .places import file_digest
-from .plain import MisfitError, typed, types_of
+from .places import absolute, file_digest
+from .plain import MisfitError, shown, typed, types_of
 
 T = TypeVar("T")
 AUTO = "auto"
 """The value of a field that is chosen by the machine that computes."""
+MOST_ITEMS = 1_000
+"""Values of an option that takes several."""
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "concurrent": (1, 1_024),
+    "images": (0, 1_000_000),
+    "port": (0, 65_535),
+    "quarantine": (0, 1),
+    "repeats": (1, 10_000),
+    "retries": (0, 100),
+    "seed": (0, 2**32 - 1),
+    "seeds": (0, 2**32 - 1),
+    "size": (32, 1_024),
+    "train": (1, 99_999),
+    "trials": (0, 100_000),
+    "val": (1, 99_999),
+}
+"""The lowest and the highest value of the numbers that commands take, by their names."""
+
+
+def bounds(name: str) -> dict[str, Any]:
+    """The bounds of an option that a command takes too, by its name in LIMITS."""
+    low, high = LIMITS[name]
+    return {"low": low, "high": high}
 
 
 def option(
@@ -53,42 +78,56 @@ class Options:
 
     def __post_init__(self) -> None:
         kind: Any = type(self)
+        _check_bounds(kind)
         hints = types_of(kind)
         for f in dataclasses.fields(self):
             if "help" in f.metadata:
                 value = _checked(f, hints[f.name], getattr(self, f.name))
-                if value and f.metadata["file"]:
-                    value = str(Path(value).absolute())
+                if f.metadata["file"] and value is not None:
+                    value = absolute(value, f.name)
                 object.__setattr__(self, f.name, value)
             elif not isinstance(getattr(self, f.name), Options | Mapping | None):
                 raise TypeError(f"{kind.__name__}.{f.name} is no option(), so no key would hold it")
 
 
+@cache
+def _check_bounds(kind: Any) -> None:
+    """Raises TypeError where an option of a class is a number without bounds."""
+    for f in dataclasses.fields(kind):
+        about = f.metadata
+        if "help" not in about or about["choices"] or not _numeric(types_of(kind)[f.name]):
+            continue
+        if about["low"] is None or about["high"] is None:
+            raise TypeError(f"{kind.__name__}.{f.name} is a number and lacks low or high")
+
+
+def _numeric(hint: Any) -> bool:
+    """Whether a type is a number, or holds some."""
+    return hint in (int, float) or any(_numeric(inner) for inner in typing.get_args(hint))
+
+
 def _allowed(f: dataclasses.Field[Any]) -> str:
     if f.metadata["choices"]:
         return "one of " + ", ".join(map(repr, f.metadata["choices"]))
-    low, high = f.metadata["low"], f.metadata["high"]
-    if low is not None and high is not None:
-        return f"between {low} and {high}"
-    return f"at least {low}" if low is not None else f"at most {high}"
+    return f"between {f.metadata['low']} and {f.metadata['high']}"
 
 
 def _checked(f: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
     try:
         value = typed(hint, value)
     except MisfitError:
-        raise InputError(f"{f.name} is {value!r}; it must be {_type_name(hint)}") from None
+        raise InputError(f"{f.name} is {shown(value)}; it must be {_type_name(hint)}") from None
+    if isinstance(value, tuple) and len(value) > MOST_ITEMS:
+        raise InputError(f"{f.name} has {len(value)} values; it must have {MOST_ITEMS} at most")
     if value == () and f.metadata["some"]:
         raise InputError(f"{f.name} is empty")
-    if value == "" and f.metadata["file"]:
-        raise InputError(f"{f.name} is empty; it must be the path of a file, or none")
     choices, low, high = f.metadata["choices"], f.metadata["low"], f.metadata["high"]
     for v in value if isinstance(value, tuple) else (value,):
         bad = choices is not None and v not in choices
         if isinstance(v, int | float):
             bad |= v != v or (low is not None and v < low) or (high is not None and v > high)
         if bad:
-            raise InputError(f"{f.name} is {value!r}; it must be {_allowed(f)}")
+            raise InputError(f"{f.name} is {shown(value)}; it must be {_allowed(f)}")
     return value
 
 

@@ -13,15 +13,17 @@ import contextlib
 import fcntl
 import functools
 import hashlib
-import json
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import places
-from .errors import InputError
+from .errors import InputError, StorageError
+from .plain import instant, typed
+from .runs import read_json
 
 MANIFEST = "manifest.json"
 MARK = "~"
@@ -29,6 +31,28 @@ LOCKS = 64
 """Downloads that this machine makes side by side, at most."""
 Files = Mapping[str, Mapping[str, Any]]
 """Size and SHA-256 by name, as in a manifest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noted:
+    """How long it took to compute an artefact, and when that was done."""
+
+    seconds: float
+    written: str
+
+    def __post_init__(self) -> None:
+        instant(self.written)
+
+
+def noted_in(manifest: Any) -> Noted:
+    """What a manifest says of how its artefact came about.
+
+    Raises:
+        ValueError: it lacks that, or is no manifest.
+    """
+    entries = typed(dict[str, Any], manifest)
+    noted: Noted = typed(Noted, {k: v for k, v in entries.items() if k in ("seconds", "written")})
+    return noted
 
 
 def _attempt(path: Path) -> Path | None:
@@ -48,7 +72,7 @@ def key_of(attempt: Path) -> str:
 def sizes(attempt: Path) -> dict[tuple[str, str], int]:
     """Bytes by name and SHA-256 of what an attempt has in its object store, oldest first."""
     key, found = key_of(attempt), {}
-    for info in sorted(places.listing(key), key=lambda info: str(info.mtime)):
+    for info in sorted(places.listing(key), key=lambda info: info.mtime_ns or 0):
         name, mark, digest = info.path.removeprefix(f"{key}/").rpartition(MARK)
         if mark and info.is_file:
             found[name, digest] = int(info.size)
@@ -72,7 +96,7 @@ def _files(attempt: Path) -> Files:
 @functools.lru_cache(maxsize=256)
 def _of_manifest(attempt: Path) -> Files:
     """Raises KeyError where the manifest names another attempt; that is not kept."""
-    manifest = json.loads(places.read(attempt.parent / MANIFEST))
+    manifest = read_json(attempt.parent / MANIFEST)
     if manifest["attempt"] != attempt.name:
         raise KeyError(attempt.name)
     files: Files = manifest["files"]
@@ -84,12 +108,12 @@ def local(path: Path | str) -> Path:
     artefact lacks is not there.
 
     Raises:
-        InputError: it is damaged, or cannot be fetched.
+        InputError: it is damaged, or cannot be fetched, or is something else than a file.
     """
     path = Path(path)
     attempt = _attempt(path)
     if attempt is None or path.exists():
-        return path
+        return places.regular(path)
     name = path.relative_to(attempt).as_posix()
     with _alone(path):
         entry = None if path.exists() else _files(attempt).get(name)
@@ -121,11 +145,12 @@ def content(attempt: Path, name: str, digest: str) -> Iterator[bytes]:
     except FileNotFoundError as error:
         raise InputError(f"there is no {places.SCHEME}{key}") from error
     if hasher.hexdigest() != digest:
-        quarantine(attempt.parent, f"{name} does not match its SHA-256", attempt.parents[3])
-        raise InputError(
-            f"{places.SCHEME}{key} does not match its SHA-256; its artefact was moved to "
-            "quarantine, and the next run computes it again"
-        )
+        fate = "was moved to quarantine, and the next run computes it again"
+        try:
+            quarantine(attempt.parent, f"{name} does not match its SHA-256", attempt.parents[3])
+        except StorageError:
+            fate = "cannot be moved to quarantine"
+        raise InputError(f"{places.SCHEME}{key} does not match its SHA-256; its artefact {fate}")
 
 
 @contextlib.contextmanager
@@ -219,7 +244,7 @@ def opened(path: Path | str, read: Callable[[Any], Any]) -> Any:
     path = Path(path)
     attempt = _attempt(path)
     if attempt is None or path.exists():
-        return read(path)
+        return read(places.regular(path))
     name = path.relative_to(attempt).as_posix()
     entry = _files(attempt).get(name)
     if entry is None:

@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -37,6 +38,23 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def absolute(text: str, what: str) -> str:
+    """A path that a user gave, as an absolute one; `~` and `~NAME` stand for home folders.
+
+    Args:
+        text: the path.
+        what: names the option or field in the error.
+
+    Raises:
+        InputError: it is empty, or an address.
+    """
+    if not text:
+        raise InputError(f"{what} is empty; it must be a path")
+    if "://" in text:
+        raise InputError(f"{what} is an address; it must be a path")
+    return str(Path(os.path.expanduser(text)).absolute())
 
 
 def cache() -> Path:
@@ -105,13 +123,16 @@ def _connected(bucket: str, endpoint: str, region: str, attempts: int = 0) -> An
 
 @contextlib.contextmanager
 def told(address: object) -> Iterator[None]:
-    """Turns what S3 says into one sentence; that an object is missing passes as it is."""
+    """Turns what S3, or this system, says into one sentence; that an object or file is missing
+    passes as it is."""
     try:
         yield
     except FileNotFoundError:
         raise
+    except NotADirectoryError as error:  # a file lies where a folder would be
+        raise FileNotFoundError(error.errno, error.strerror, error.filename) from error
     except OSError as error:
-        said = str(error).partition("AWS Error ")[2] or str(error)
+        said = str(error).partition("AWS Error ")[2] or error.strerror or str(error)
         raise StorageError(f"{address} cannot be used: {said}") from error
 
 
@@ -141,16 +162,30 @@ def storage(path: Path) -> dict[str, Any]:
     return {"storage_path": key, "storage_filesystem": system(key)}
 
 
+def regular(path: Path) -> Path:
+    """The path of a file on this disk, if nothing else lies there: a folder cannot be read, and
+    to open a pipe would never end.
+
+    Raises:
+        InputError: something else lies there.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no regular file; a file belongs there")
+    return path
+
+
 def read(path: Path) -> bytes:
     """The content.
 
     Raises:
         FileNotFoundError: there is none.
-        InputError: the object store cannot be used.
+        InputError: see `regular`.
+        StorageError: it cannot be read, or the object store cannot be used.
     """
     key = object_of(path)
     if not key:
-        return path.read_bytes()
+        with told(path):
+            return regular(path).read_bytes()
     with stream(key) as found:
         data: bytes = found.read()
         return data
@@ -173,6 +208,20 @@ def write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as stream:
         stream.write(data)
+
+
+def check_writable(folder: Path) -> None:
+    """Checks that files can be written into a folder of this disk, which need not be there yet.
+
+    Raises:
+        InputError: they cannot.
+    """
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror})") from error
 
 
 @contextlib.contextmanager
@@ -212,9 +261,9 @@ def send(path: Path, key: str) -> None:
 def exists(path: Path) -> bool:
     """Whether there is a file, or a folder that is not empty."""
     key = object_of(path)
-    if not key:
-        return path.exists()
     with told(address(path)):
+        if not key:
+            return path.exists()
         return bool(system(key).get_file_info(key).type.name != "NotFound")
 
 
@@ -224,7 +273,8 @@ def names(folder: Path, suffix: str = "") -> list[str]:
     if key:
         found = [info.base_name for info in listing(key, recursive=False)]
     else:
-        found = os.listdir(folder) if folder.is_dir() else []
+        with told(folder):
+            found = os.listdir(folder) if folder.is_dir() else []
     return sorted(n for n in found if n.endswith(suffix) and not n.startswith("."))
 
 
@@ -264,9 +314,9 @@ def empty(key: str) -> None:
 def modified(path: Path) -> float:
     """When the content was written, seconds; 0 where there is none."""
     key = object_of(path)
-    if not key:
-        return path.stat().st_mtime if path.exists() else 0.0
     with told(address(path)):
+        if not key:
+            return path.stat().st_mtime if path.exists() else 0.0
         found = system(key).get_file_info(key).mtime
         return found.timestamp() if found else 0.0
 

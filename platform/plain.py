@@ -6,15 +6,78 @@ An int does for a float, a list for a tuple, a dict for a dataclass.
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import types
 import typing
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
+
+DEEPEST = 100
+"""Lists and objects inside each other in JSON that `from_json` takes."""
+LARGEST = 1 << 64
+"""Of integers in JSON that `from_json` takes."""
 
 
 class MisfitError(ValueError):
     """A value is not of its type; the text says which one."""
+
+
+def from_json(text: bytes | str, nan: bool = False) -> Any:
+    """The plain value that JSON says.
+
+    Args:
+        text: in UTF-8.
+        nan: whether a number may be infinite or not a number.
+
+    Raises:
+        ValueError: it is no JSON, or nested deeper than DEEPEST, or holds a number that no record
+            has; the text says which.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"it is nested deeper than {DEEPEST} levels") from None
+    rest: list[tuple[Any, int]] = [(value, 1)]
+    while rest:
+        part, depth = rest.pop()
+        if isinstance(part, dict | list):
+            if depth > DEEPEST:
+                raise ValueError(f"it is nested deeper than {DEEPEST} levels")
+            members = part.values() if isinstance(part, dict) else part
+            rest += ((member, depth + 1) for member in members)
+        elif isinstance(part, float) and not nan and not math.isfinite(part):
+            raise ValueError(f"it holds the number {part}")
+        elif isinstance(part, int) and abs(part) > LARGEST:
+            raise ValueError("it holds an integer of more than 64 bits")
+    return value
+
+
+def instant(text: str) -> datetime:
+    """The time that a record names, in UTC: times are compared as instants, never as text, which
+    another offset (daylight saving, another machine) puts in another order.
+
+    Raises:
+        ValueError: that is no time, or one without an offset.
+    """
+    try:
+        when = datetime.fromisoformat(text)
+        if when.tzinfo is None:
+            raise ValueError("it has no offset")
+        return when.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{text!r} is no time of day with its offset: {error}") from None
+
+
+def shown(value: Any) -> str:
+    """A value as a message quotes it: one of very many characters is cut."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of over 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
 
 
 def typed(hint: Any, value: Any, where: str = "it", nan: bool = False) -> Any:
@@ -53,7 +116,7 @@ def typed(hint: Any, value: Any, where: str = "it", nan: bool = False) -> Any:
         return _parsed(hint, value, where)
     elif origin is None:
         return _single(hint, value, where, nan)
-    raise MisfitError(f"{where} is {value!r}")
+    raise MisfitError(f"{where} is {shown(value)}")
 
 
 def _single(hint: Any, value: Any, where: str, nan: bool) -> Any:
@@ -65,9 +128,9 @@ def _single(hint: Any, value: Any, where: str, nan: bool) -> Any:
         except OverflowError:
             raise MisfitError(f"{where} is too large") from None
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise MisfitError(f"{where} is {value!r}")
+        raise MisfitError(f"{where} is {shown(value)}")
     if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-        raise MisfitError(f"{where} is {value!r}, which is no text")
+        raise MisfitError(f"{where} is {shown(value)}, which is no text")
     return value
 
 

@@ -91,8 +91,9 @@ class Lines(Silent):
             self._write(f"{self._head()}  {text}{after}", False)
 
     def _write(self, line: str, final: bool) -> None:
-        if self.live:
-            self.stream.write(f"\r\x1b[2K{line}" + ("\n" if final else ""))
-        else:
-            self.stream.write(line + "\n")
-        self.stream.flush()
+        with contextlib.suppress(OSError):  # nobody reads it; the work goes on
+            if self.live:
+                self.stream.write(f"\r\x1b[2K{line}" + ("\n" if final else ""))
+            else:
+                self.stream.write(line + "\n")
+            self.stream.flush()

@@ -8,15 +8,17 @@ import json
 import math
 import os
 import platform
+import re
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from . import places
 from .errors import InputError
-from .plain import typed
+from .plain import from_json, instant, typed
 from .result_id import ResultId
 
 OWN = "its own background"
@@ -24,6 +26,15 @@ OWN = "its own background"
 FIXED = "a fixed value"
 """`Score.threshold_from` where the experiment gives the threshold."""
 PARTS = ("discriminative", "other", "context")
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+"""What a stage, the key of an artefact, a split is called: each is part of a path."""
+
+
+def _check_names(what: str, names: Iterable[str]) -> None:
+    """Raises ValueError where a name of `what` could lead out of a folder."""
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of {what}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +74,8 @@ class Score:
         }
         if len(self.miou) != len(self.thresholds) or sizes != {len(self.classes)}:
             raise ValueError("a score's values are not one for each threshold and class")
+        if not all(0 <= t <= 1 for t in self.thresholds):
+            raise ValueError("a score's thresholds are not between 0 and 1")
         if self.threshold not in self.thresholds:
             raise ValueError(f"a score's threshold {self.threshold} is not among its thresholds")
         if not all(0 <= k < len(self.classes) for k in self.scored):
@@ -83,6 +96,9 @@ class StageRecord:
     key: str
     seconds: float
     cached: bool
+
+    def __post_init__(self) -> None:
+        _check_names("a stage or an artefact", (self.stage, self.key))
 
 
 Scores = dict[ResultId, dict[str, Score]]
@@ -125,6 +141,23 @@ class RunRecord:
         """What is scored that became of the subject: refinements, then segmenters."""
         ids = [i for i in self.scores if not i.baseline and (i.refinement or i.segmenter)]
         return sorted(ids, key=lambda i: bool(i.segmenter))
+
+    def __post_init__(self) -> None:
+        instant(self.started)
+        for keys in (*self.maps.values(), *self.labels.values()):
+            _check_names("a split", keys)
+            _check_names("an artefact", keys.values())
+        _check_names("an artefact", filter(None, (self.shards, self.network)))
+        for id, of in self.scores.items():
+            _check_names("a split", of)
+            for split, score in of.items():
+                if score.split != split:
+                    raise ValueError(f"the score of {id} on {split} is of {score.split!r}")
+
+    @property
+    def began(self) -> datetime:
+        """When the run started, in UTC."""
+        return instant(self.started)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +269,14 @@ class SweepRecord:
         params = (trial.params for trial in self.trials)
         return field_labels(itertools.chain(self.space, self.default, *params))
 
+    def __post_init__(self) -> None:
+        instant(self.started)
+
+    @property
+    def began(self) -> datetime:
+        """When the sweep started, in UTC."""
+        return instant(self.started)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedRow:
@@ -258,6 +299,14 @@ class SpeedRecord:
     started: str
     machine: str
     rows: tuple[SpeedRow, ...]
+
+    def __post_init__(self) -> None:
+        instant(self.started)
+
+    @property
+    def began(self) -> datetime:
+        """When it was measured, in UTC."""
+        return instant(self.started)
 
 
 def as_json(value: Any) -> Any:
@@ -333,12 +382,14 @@ def read_run(path: Path) -> RunRecord:
     Raises:
         InputError: there is none, or it is not a run of this version.
     """
-    return run_from_json(_read_json(path), path)
+    found: RunRecord = read_record(path, RunRecord)
+    return found
 
 
 def read_sweep(path: Path) -> SweepRecord:
     """The sweep in the file `path`; raises InputError as `read_run` does."""
-    return sweep_from_json(_read_json(path), path)
+    found: SweepRecord = read_record(path, SweepRecord)
+    return found
 
 
 def read_record(path: Path, kind: Any) -> Any:
@@ -347,17 +398,25 @@ def read_record(path: Path, kind: Any) -> Any:
     Raises:
         InputError: there is no such file, or it holds something else.
     """
-    return record_from_json(_read_json(path), kind, path)
-
-
-def _read_json(path: Path) -> Any:
     try:
-        return json.loads(places.read(path).decode())
+        return record_from_json(read_json(path), kind, places.address(path))
     except FileNotFoundError as error:
         raise InputError(f"there is no {places.address(path)}") from error
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in the file `path`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        InputError: it is damaged.
+        StorageError: it cannot be read.
+    """
+    try:
+        return from_json(places.read(path))
     except InputError:
         raise
-    except (OSError, ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{places.address(path)} cannot be read: {error}") from error
 
 

@@ -10,20 +10,28 @@ from pathlib import Path
 from . import places
 from .bucket import open_store
 from .data.record import check_name
-from .errors import InputError
+from .errors import InputError, StreamError
 from .runs import read_run, read_sweep
 from .store import Store
 
 
 def say(text: str = "") -> None:
-    """A line for the user."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """Writes a line for the user.
+
+    Raises:
+        StreamError: it cannot be written.
+    """
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        raise StreamError from error
 
 
 def report(options: argparse.Namespace, command: str) -> None:
     """`wsss report`: the pages of the store, of a run, or of a sweep and its two runs."""
-    store = open_store(options.store)
+    store, out = open_store(options.store), Path(options.out)
+    check_target(out, options.single_file)
     runs, sweeps = options.run and [check_name(options.run)], None
     if options.run:
         read_run(store.root / "runs" / options.run / "run.json")
@@ -32,7 +40,6 @@ def report(options: argparse.Namespace, command: str) -> None:
         sweeps = [check_name(options.sweep)]
         of_sweep = read_sweep(store.root / "sweeps" / options.sweep / "sweep.json")
         runs = runs or [name for name in (of_sweep.run, of_sweep.untuned) if name]
-    out = Path(options.out).absolute()
     say(f"page: {pages(store, out, runs, sweeps, options.images, options.single_file).as_uri()}")
 
 
@@ -62,6 +69,20 @@ def newest(store: Store) -> str:
     return max(found, key=lambda name: written[name])
 
 
+def check_target(out: Path, single_file: bool = False) -> None:
+    """Refuses a place where pages could not be written, before there is anything to write.
+
+    Raises:
+        InputError: it holds something else than what pages replace.
+    """
+    from ..dashboards import single, site, site_folder
+
+    if single_file:
+        single.check(out)
+    else:
+        site_folder.check(out, site.ALWAYS)
+
+
 def pages(
     store: Store,
     out: Path,
@@ -87,10 +108,31 @@ def pages(
     return out / start
 
 
+def check_page(wanted: str | None) -> None:
+    """Checks, before anything is computed, that pages can be written where they are wanted.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if wanted:
+        check_target(Path(wanted))
+
+
 def show(store: Store, wanted: str | None, runs: list[str], sweep: str | None = None) -> None:
-    """Writes the pages of what was just computed and says where they are."""
+    """Writes the pages of what was just computed and says where they are.
+
+    Pages that nobody named a folder for lie beside the record. In a store that cannot be written
+    nothing was computed, so a line says that they are not there, and the command goes well.
+    """
     folder = ("sweeps", sweep) if sweep else ("runs", runs[0])
     out = Path(wanted) if wanted else store.root.joinpath(*folder, "page")
-    page = pages(store, out, runs, [sweep] if sweep else [])
-    say(f"page: {page.as_uri()}")
+    try:
+        places.check_writable(out.parent)
+    except InputError as error:
+        if wanted:
+            raise
+        say(f"page: not written, as {error}; wsss report DIR writes pages elsewhere")
+    else:
+        page = pages(store, out, runs, [sweep] if sweep else [])
+        say(f"page: {page.as_uri()}")
     say(f"to follow and compare: wsss dashboard --store {shlex.quote(str(store))}")

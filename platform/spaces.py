@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import runpy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,8 +38,8 @@ def find(method: str, text: str) -> tuple[str, Space]:
     Raises:
         InputError: there is no such space, or its value is not a space.
     """
-    path, _, name = text.partition(":")
-    if path.endswith(".py"):
+    path, name = file_of(text)
+    if path:
         spaces, where = _of_file(Path(path)), path
         if not name and len(spaces) == 1:
             name = next(iter(spaces))
@@ -46,7 +47,14 @@ def find(method: str, text: str) -> tuple[str, Space]:
         spaces, where, name = _of_method(method), f"method {method!r}", text
     if name not in spaces:
         raise InputError(f"unknown space {name!r} of {where}; there are {', '.join(spaces)}")
-    return f"{Path(path).stem}-{name}" if path.endswith(".py") else name, spaces[name]
+    title = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{Path(path).stem}-{name}") if path else name
+    return title, spaces[name]
+
+
+def file_of(text: str) -> tuple[str, str]:
+    """The file and the name that FILE.py[:NAME] gives; no file where `text` is another name."""
+    parts = re.fullmatch(r"(.*?\.py)(?::(.*))?", text, re.DOTALL)
+    return (parts[1], parts[2] or "") if parts else ("", text)
 
 
 def figure(text: str) -> tuple[str, Mapping[str, Any]]:

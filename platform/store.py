@@ -20,7 +20,6 @@ import functools
 import hashlib
 import json
 import platform
-import re
 import shutil
 import time
 import uuid
@@ -30,13 +29,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from . import leases, places
-from .errors import InputError
-from .parts import MANIFEST, whole, write_atomic
+from .errors import InputError, StorageError
+from .parts import MANIFEST, Noted, noted_in, whole, write_atomic
 from .places import file_digest
-from .runs import as_json, write_json
+from .plain import typed
+from .runs import NAME, as_json, read_json, read_record, write_json
 
 __all__ = ["MANIFEST", "Artefact", "Stage", "Store", "digest", "versions", "write_atomic"]
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 
 def digest(value: Any) -> str:
@@ -103,6 +102,8 @@ class Store:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).absolute()
+        self.unmoved: dict[str, str] = {}
+        """What is wrong with damaged artefacts that could not be moved to quarantine, by key."""
 
     def __str__(self) -> str:
         """What `--store` calls it."""
@@ -118,37 +119,41 @@ class Store:
             InputError: stage or key is no name, so it could lead out of the store.
         """
         for name in (stage, key):
-            if not _NAME.fullmatch(name):
+            if not NAME.fullmatch(name):
                 raise InputError(f"{name!r} is no name of an artefact")
         return self.root / "artefacts" / stage / key
 
-    def find(self, stage: str, key: str) -> Artefact | None:
+    def find(self, stage: str, key: str, again: bool = False) -> Artefact | None:
         """The verified artefact, or None.
 
-        One whose files differ from its manifest is moved to quarantine and not returned.
+        An artefact whose files differ from its manifest is moved to quarantine, where the store
+        can be written, and not returned. With `again`, files that were hashed before are hashed
+        again.
         """
         folder = self.folder(stage, key)
         try:
-            manifest = json.loads(places.read(folder / MANIFEST))
+            manifest = read_json(folder / MANIFEST)
         except FileNotFoundError:
             return None
-        except InputError:  # what an object store says is no fault of the artefact
+        except StorageError:  # what an object store says is no fault of the artefact
             raise
-        except (ValueError, RecursionError):
-            self.quarantine(folder, "its manifest is not JSON")
+        except InputError as error:
+            self._set_aside(folder, f"its manifest is not JSON: {error}")
             return None
         try:
             body = {name: value for name, value in manifest.items() if name != "seal"}
             intact = manifest["seal"] == digest(body)
             fault = "" if intact else "its manifest does not match its seal"
             fault = fault or ("" if manifest["key"] == key else "its manifest has another key")
-            fault = fault or _foreign(manifest) or self._fault(folder, manifest)
+            fault = fault or _foreign(manifest)
+            with places.told(folder):
+                fault = fault or self._fault(folder, manifest, again)
         except InputError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             fault = f"its manifest is damaged: {error}"
         if fault:
-            self.quarantine(folder, fault)
+            self._set_aside(folder, fault)
             return None
         return Artefact(self._files(folder, manifest), manifest)
 
@@ -160,6 +165,24 @@ class Store:
         """Whether an artefact is there, be it intact or not."""
         return places.exists(self.folder(stage, key) / MANIFEST)
 
+    def noted(self, stage: str, key: str) -> Noted | None:
+        """What the manifest of an artefact says of how it came about, not verified; None where
+        there is no artefact.
+
+        Raises:
+            InputError: the manifest is damaged.
+        """
+        path = self.folder(stage, key) / MANIFEST
+        try:
+            manifest = read_json(path)
+        except FileNotFoundError:
+            return None
+        try:
+            noted = noted_in(manifest)
+        except ValueError as error:
+            raise InputError(f"{places.address(path)} is no manifest: {error}") from error
+        return noted
+
     def artefacts(self) -> Iterator[tuple[str, str]]:
         """Stage and key of every artefact."""
         top = self.root / "artefacts"
@@ -168,10 +191,9 @@ class Store:
 
     def verify(self, stage: str, key: str) -> str:
         """Hashes all files of an artefact again; the start of the manifest's own SHA-256, or
-        nothing where something is damaged."""
-        self._memory(self.folder(stage, key)).unlink(missing_ok=True)
+        nothing where something is damaged. The store need not be writable."""
         manifest = self.folder(stage, key) / MANIFEST
-        return file_digest(manifest)[:8] if self.find(stage, key) else ""
+        return file_digest(manifest)[:8] if self.find(stage, key, again=True) else ""
 
     def open(self, stage: str, key: str) -> Artefact:
         """The verified artefact.
@@ -193,10 +215,14 @@ class Store:
         Args:
             stage: what to get.
             compute: fills an empty folder and returns what to note in the manifest.
+
+        Raises:
+            InputError: it is missing, and the store cannot be written.
         """
         found = self.find(stage.name, stage.key)
         if found:
             return found, True
+        self.check_writable(stage.title or stage.name, f"artefacts/{stage.name}")
         with self.lock(stage.key):
             found = self.find(stage.name, stage.key)
             if found:
@@ -274,18 +300,18 @@ class Store:
         )
         return {**plain, "seal": digest(plain)}
 
-    def _fault(self, folder: Path, manifest: Mapping[str, Any]) -> str:
-        """What differs from the manifest; hashes only files that changed since last time."""
-        try:
-            known = json.loads(self._memory(folder).read_text())
-        except (OSError, ValueError):
-            known = {}
+    def _fault(self, folder: Path, manifest: Mapping[str, Any], again: bool = False) -> str:
+        """What differs from the manifest; hashes only files that changed since last time, or
+        all of them again."""
+        known = {}
+        if not again:
+            with contextlib.suppress(InputError):
+                known = read_record(self._memory(folder), dict[str, list[int]])
         now, hashed = {}, False
         for name, entry in manifest["files"].items():
-            try:
-                now[name] = _stamp(folder / name)
-            except OSError:
-                return f"{name} is missing"
+            if not (folder / name).is_file():
+                return f"{name} is missing, or no file"
+            now[name] = _stamp(folder / name)
             if now[name][0] != entry["size"]:
                 return f"{name} has {now[name][0]} bytes, not {entry['size']}"
             if known.get(name) != now[name]:
@@ -303,6 +329,13 @@ class Store:
         with contextlib.suppress(OSError):  # only saves hashing again
             write_json(self._memory(folder), stamps)
 
+    def _set_aside(self, folder: Path, fault: str) -> None:
+        """Moves a damaged artefact to quarantine; one that cannot be moved is noted."""
+        try:
+            self.quarantine(folder, fault)
+        except (StorageError, OSError):
+            self.unmoved[folder.name] = fault
+
     def quarantine(self, folder: Path, fault: str) -> Path:
         """Moves a damaged artefact out of the way, with a note of what is wrong with it."""
         name = f"{folder.parent.name}-{folder.name[:12]}-{uuid.uuid4().hex[:6]}"
@@ -310,15 +343,16 @@ class Store:
         target.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             folder.rename(target)
-            (target / "fault.txt").write_text(fault + "\n")
+            places.write(target / "fault.txt", f"{fault}\n".encode())
         return target
 
     def faults(self) -> list[str]:
         """What lies in quarantine, a sentence each."""
         folder, out = self.root / "quarantine", []
         for name in places.names(folder):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                out.append(f"{name}: {places.read(folder / name / 'fault.txt').decode().strip()}")
+            with contextlib.suppress(FileNotFoundError):
+                fault = places.read(folder / name / "fault.txt").decode(errors="replace")
+                out.append(f"{name}: {fault.strip()}")
         return out
 
     @contextlib.contextmanager
@@ -326,6 +360,21 @@ class Store:
         """Holds the lock `name`; the system frees it when the holder dies."""
         with leases.held(self.root / "locks" / f"{name}.lock"):
             yield
+
+    def check_writable(self, what: str, *folders: str) -> None:
+        """Checks, before `what` is computed, that it can be kept, in some folders beside those of
+        artefacts.
+
+        Raises:
+            InputError: one of them cannot be written.
+        """
+        for folder in ("artefacts", "attempts", "locks", *folders):
+            try:
+                places.check_writable(self.root / folder)
+            except InputError as error:
+                raise InputError(
+                    f"{what} cannot be kept: {error}; name another --store, or a copy of this one"
+                ) from error
 
     def free_bytes(self) -> int:
         """Free space of the store's disk."""
@@ -339,6 +388,8 @@ def _foreign(manifest: Mapping[str, Any]) -> str:
     """What a manifest says that none says: notes of another form, files outside the folder."""
     if not isinstance(manifest["about"], dict) or not isinstance(manifest["files"], dict):
         return "its manifest has no notes and files"
+    typed(dict[str, str], manifest["inputs"], "its inputs")
+    noted_in(manifest)
     for name in manifest["files"]:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or str(path) != name or name == ".":

@@ -63,6 +63,7 @@ def run(
             return _some(before)
     elif resume and not places.exists(ledger.plan):
         raise InputError(f"there is no sweep {name!r} to resume")
+    catalog.store.check_writable(f"sweep {name!r}", f"sweeps/{name}", "tune")
     with ledger.held():
         ledger.check(key, resume)
         begun = _begun(sweep, name, command, key)

@@ -46,7 +46,8 @@ def score_table(runs: Sequence[RunRecord]) -> str:
 
     The spread is the standard deviation over seeds; with one seed there is none.
     """
-    return comparison([(str(id), id, runs) for id in runs[0].scores])
+    rows = [(str(id), id, runs) for id, of_split in runs[0].scores.items() if of_split]
+    return comparison(rows) if rows else "no split with masks was scored"
 
 
 def comparison(rows: Sequence[tuple[str, ResultId, Sequence[RunRecord]]]) -> str:

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from .errors import InputError
 from .execution import Execution
 from .experiment import Experiment
-from .options import fingerprint, replaced, walk
+from .options import LIMITS, fingerprint, replaced, walk
 from .pipeline import Plan
+from .plain import shown
 from .planner import plan
 from .runs import Score, SweepRecord, as_json
 from .search import Fixed, Searcher, check, grid, make, size
@@ -26,7 +27,7 @@ from .steps import classify
 from .steps.context import Catalog
 from .store import Stage, digest
 
-MOST_TRIALS = 100_000
+MOST_TRIALS = LIMITS["trials"][1]
 SCHEDULERS = ("", "asha")
 MOST_COUNTED = 2_000
 """Most points whose cost is looked up for a search that chooses its points on its way."""
@@ -72,10 +73,10 @@ class Sweep:
     bases: Mapping[str, Experiment] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        least = {"trials": 0, "concurrent": 1, "repeats": 1, "retries": 0}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+        for name in ("trials", "concurrent", "repeats", "retries"):
+            value, (low, high) = getattr(self, name), LIMITS[name]
+            if not low <= value <= high:
+                raise InputError(f"{name} is {shown(value)}; it must be between {low} and {high}")
         if self.count * self.repeats > MOST_TRIALS:
             raise InputError(
                 f"the sweep has {self.count * self.repeats} trials, over {MOST_TRIALS}; draw fewer "

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # the helper beside this file, in any import mode
+from limits import HANG
+
 
 @pytest.fixture
 def two_workers(tmp_path: Path) -> Callable[[str], list[str]]:
@@ -30,12 +33,51 @@ def two_workers(tmp_path: Path) -> Callable[[str], list[str]]:
         ]
         said = []
         for worker in workers:
-            out, err = worker.communicate(timeout=240)
+            out, err = worker.communicate(timeout=HANG)
             assert worker.returncode == 0, err
             said.append(out)
         return said
 
     return run
+
+
+WITHOUT_RIGHTS = """
+import ctypes, os, sys
+
+if os.geteuid() == 0:
+    libc, override = ctypes.CDLL(None, use_errno=True), 1  # CAP_DAC_OVERRIDE
+    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, sets) == 0
+    for number in range(3):
+        sets[number] &= ~(1 << override)
+    assert libc.prctl(24, override, 0, 0, 0) == 0, os.strerror(ctypes.get_errno())
+    assert libc.capset(header, sets) == 0, os.strerror(ctypes.get_errno())
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+"""Runs Python as a user for whom the permissions of files hold. Root gives up the right to pass
+over them (and, by the bounding set, for what it starts); for all others they hold anyway."""
+
+
+@pytest.fixture
+def read_only() -> Iterator[Callable[..., list[str]]]:
+    """Takes the right to write away from a folder and all in it; returns the command that runs
+    Python with some words as a user to whom that applies."""
+    folders: list[Path] = []
+
+    def lock(folder: Path, *words: str) -> list[str]:
+        for path in [folder, *folder.rglob("*")]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        folders.append(folder)
+        command = [sys.executable, "-c", WITHOUT_RIGHTS]
+        probe = "import os, sys; sys.exit(os.access(sys.argv[1], os.W_OK))"
+        done = subprocess.run([*command, "-c", probe, str(folder)], check=False)
+        assert done.returncode == 0, "the test could write where it should not"
+        return [*command, *words]
+
+    yield lock
+    for folder in folders:
+        for path in [folder, *folder.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 SECRET = "the-secret-key-of-the-tests"
@@ -66,6 +108,6 @@ def bucket(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> s
         endpoint_override=s3_server,
         region="us-east-1",
         allow_bucket_creation=True,
-        request_timeout=60,
+        request_timeout=HANG,
     ).create_dir(name)
     return f"s3://{name}/some/store"

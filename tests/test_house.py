@@ -40,7 +40,7 @@ LEVELS = (
     ("execution",),
     ("sweep", "ledger", "trial", "search", "spaces"),
     ("dashboards",),
-    ("cli", "commands", "asked", "recording", "shown", "text"),
+    ("cli", "commands", "asked", "ending", "recording", "shown", "text"),
 )
 LEVEL = {name: height for height, names in enumerate(LEVELS) for name in names}
 OF_A_METHOD = ("method", "learner", "options", "errors", "models", "ops", "metrics")

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from limits import HANG
 from wsss.platform.live import PROGRESS, Recorded, is_alive, read_progress
 from wsss.platform.progress import Silent
 from wsss.platform.runs import RunRecord
@@ -92,7 +93,7 @@ def test_a_killed_process_is_not_alive(tmp_path: Path) -> None:
         "from wsss.platform.runs import run_from_json\n"
         "run = run_from_json(__import__('json').loads(sys.argv[2]), '')\n"
         "with Recorded(Silent()).under(pathlib.Path(sys.argv[1]), run):\n"
-        "    print('begun', flush=True)\n    time.sleep(60)\n"
+        f"    print('begun', flush=True)\n    time.sleep({HANG})\n"
     )
     words = [sys.executable, "-c", code, str(tmp_path), json.dumps(dataclasses.asdict(RUN))]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, dataclass, field
+import math
+from dataclasses import FrozenInstanceError, dataclass, field, make_dataclass
 
 import pytest
 from hypothesis import given, settings
@@ -17,16 +18,16 @@ quick = settings(max_examples=40, deadline=None)
 class Inner(Options):
     rate: float = option(0.1, "share", low=0, high=1)
     names: tuple[str, ...] = option((), "of classes")
-    pair: tuple[int, int] = option((1, 2), "range", low=0)
+    pair: tuple[int, int] = option((1, 2), "range", low=0, high=9)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outer(Options):
     kind: str = option("a", "which", choices=("a", "b"))
-    steps: int = option(3, "how many", low=1)
+    steps: int = option(3, "how many", low=1, high=1_000)
     flag: bool = option(False, "whether")
     path: str | None = option(None, "file")
-    ceiling: float = option(0.0, "at most", high=2)
+    ceiling: float = option(0.0, "at most", low=-1e3, high=2)
     inner: Inner = field(default_factory=Inner)
 
 
@@ -34,27 +35,41 @@ class Outer(Options):
     ("name", "value", "told"),
     [
         ("kind", "c", "kind is 'c'; it must be one of 'a', 'b'"),
-        ("steps", 0, "steps is 0; it must be at least 1"),
+        ("steps", 0, "steps is 0; it must be between 1 and 1000"),
+        ("steps", 10**4000, "(4001 characters); it must be between 1 and 1000"),
+        ("steps", "9" * 9000, "(9002 characters); it must be int"),
         ("steps", 1.5, "steps is 1.5; it must be int"),
         ("steps", True, "steps is True; it must be int"),
         ("steps", "3", "steps is '3'; it must be int"),
         ("flag", 1, "flag is 1; it must be bool"),
         ("path", 3, "path is 3"),
-        ("ceiling", 2.5, "ceiling is 2.5; it must be at most 2"),
+        ("ceiling", 2.5, "ceiling is 2.5; it must be between -1000.0 and 2"),
+        ("ceiling", -math.inf, "ceiling is -inf; it must be between"),
         ("inner.rate", -0.1, "inner.rate is -0.1; it must be between 0 and 1"),
         ("inner.rate", float("nan"), "inner.rate is nan; it must be between 0 and 1"),
+        ("inner.rate", math.inf, "inner.rate is inf; it must be between 0 and 1"),
+        ("inner.rate", 10**4000, "(4001 characters); it must be float"),
         ("inner.rate", "x", "inner.rate is 'x'"),
         ("inner.names", "abc", "inner.names is 'abc'"),
         ("inner.names", (1,), "inner.names"),
         ("inner.pair", (1,), "inner.pair"),
         ("inner.pair", (1, 2, 3), "inner.pair"),
-        ("inner.pair", (1, -2), "inner.pair is (1, -2); it must be at least 0"),
+        ("inner.pair", (1, -2), "inner.pair is (1, -2); it must be between 0 and 9"),
+        ("inner.pair", (1, 10), "inner.pair is (1, 10); it must be between 0 and 9"),
+        ("inner.names", ("a",) * 1001, "inner.names has 1001 values"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_field_and_what_is_allowed(name, value, told):
     with pytest.raises(InputError) as caught:
         replaced(Outer(), {name: value})
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "cell"), [("steps", None), ("inner.pair", 1), ("ceiling", None)])
+def test_a_number_that_python_does_not_write_is_refused_all_the_same(name, cell):
+    number = 10**9000
+    with pytest.raises(InputError, match=f"{name} is a number of thousands of digits; it must be"):
+        replaced(Outer(), {name: (cell, number) if cell else number})
 
 
 def test_values_are_checked_when_a_config_is_made():
@@ -154,7 +169,7 @@ def test_keys_hold_content_and_nothing_of_the_machine(tmp_path):
     @dataclass(frozen=True, kw_only=True)
     class Keyed(Options):
         weights: str | None = option(None, "a file", file=True)
-        actors: int = option(0, "side by side", machine=True)
+        actors: int = option(0, "side by side", low=0, high=99, machine=True)
         later: str | None = option(None, "came later", late=True)
         inner: Inner = field(default_factory=Inner)
 
@@ -169,6 +184,27 @@ def test_keys_hold_content_and_nothing_of_the_machine(tmp_path):
     two.unlink()
     with pytest.raises(InputError, match="there is no weight file"):
         fingerprint(Keyed(weights=str(two)))
+
+
+def test_bounds_are_no_part_of_keys():
+    @dataclass(frozen=True, kw_only=True)
+    class Narrow(Options):
+        rates: tuple[float, ...] = option((0.5,), "of something", low=0, high=1)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Wide(Options):
+        rates: tuple[float, ...] = option((0.5,), "of something", low=-9, high=9)
+
+    assert fingerprint(Narrow()) == fingerprint(Wide()) == {"rates": (0.5,)}
+
+
+@pytest.mark.parametrize("kind", [int, float, int | None, tuple[float, ...], tuple[int, int]])
+@pytest.mark.parametrize("about", [{}, {"low": 0}, {"high": 1}])
+def test_a_number_without_bounds_is_no_option(kind, about):
+    fields = [("rate", kind, option(0, "of something", **about))]
+    lacking = make_dataclass("Lacking", fields, bases=(Options,), frozen=True, kw_only=True)
+    with pytest.raises(TypeError, match=r"Lacking.rate is a number and lacks low or high"):
+        lacking()
 
 
 def test_a_tuple_that_must_hold_something_does():

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from wsss.platform.errors import LONGEST, InputError
-from wsss.platform.plain import MisfitError, typed
+from wsss.platform.plain import MisfitError, from_json, instant, typed
 
 
 @dataclass(frozen=True)
@@ -89,3 +89,36 @@ def test_a_sentence_is_one_printable_line():
     assert text.startswith("first second [2Jaaa")
     assert text.isprintable()
     assert len(text) < LONGEST + 10
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[" * 100_000, "nested deeper than 100"),
+        ("[" * 101 + "]" * 101, "nested deeper than 100"),
+        ("[1e999]", "the number inf"),
+        ('{"a": NaN}', "the number nan"),
+        ("1" + "0" * 30, "more than 64 bits"),
+        ("\0\0}", "Expecting value"),
+    ],
+)
+def test_json_that_no_record_has_is_refused(text: str, fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        from_json(text)
+    with pytest.raises(ValueError, match=fault):
+        from_json(text.encode())
+
+
+def test_json_that_a_record_has() -> None:
+    deep = "[" * 99 + "]" * 99
+    assert from_json(f'{{"a": [1, 0.5, true, null, "b"], "c": {deep}}}')["a"][1] == 0.5
+    assert math.isnan(from_json("NaN", nan=True))
+
+
+def test_times_are_instants() -> None:
+    summer, winter = instant("2026-10-25T02:30:00+0200"), instant("2026-10-25T02:10:00+0100")
+    assert summer < winter
+    assert instant("2026-10-25T00:30:00Z") == summer
+    for text in ("", "now", "2026-10-25T02:30:00", "0001-01-01T00:00:00+2300"):
+        with pytest.raises(ValueError, match="is no time of day with its offset"):
+            instant(text)

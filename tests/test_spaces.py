@@ -82,7 +82,7 @@ def test_a_figure_says_what_holds_where_no_row_says_otherwise():
     record = SweepRecord(
         name="f", method="cpal", dataset="voc", split="train", space={}, trials=trials, best="0000",
         default={"cpal.weighting": "printed", "cpal.tau": 0.6, "cpal.slots": 1000}, run=None,
-        command="", started="", seconds=1.0, digest="", figure="cpal-4",
+        command="", started="2026-01-01T00:00:00+0000", seconds=1.0, digest="", figure="cpal-4",
     )  # fmt: skip
     table = figure_table(found, record)
     assert "where no row says otherwise: tau 0.6, slots 1000, weighting weighted\n" in table
@@ -199,7 +199,9 @@ def test_a_grid_is_listed_with_its_last_field_changing_fastest():
         ({"lpcam.tau": [0.1]}, {"trials": -1}, "trials is -1"),
         ({"lpcam.tau": [0.1]}, {"repeats": 0}, "repeats is 0"),
         ({"lpcam.tau": [0.1]}, {"concurrent": 0}, "concurrent is 0"),
-        ({"lpcam.tau": [0.1]}, {"repeats": 10**12}, "1000000000000 trials, over 100000"),
+        ({"lpcam.tau": [0.1]}, {"repeats": 10**12}, "repeats is 1000000000000"),
+        ({"lpcam.tau": [0.1]}, {"retries": 10**12}, "retries is 1000000000000"),
+        ({"lpcam.tau": [k / 20 for k in range(11)]}, {"repeats": 10_000}, "110000 trials, over"),
         ({f"a.b{k}": [0] * 200 for k in range(9)}, {"trials": 2}, "points; leave fields out"),
     ],
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limits import HANG, wait_until
 from wsss.platform.errors import InputError
 from wsss.platform.store import MANIFEST, Stage, Store, digest, write_atomic
 
@@ -141,6 +142,11 @@ def flip(path):
     path.write_bytes(data)
 
 
+def replaced(path, make):
+    path.unlink()
+    make(path)
+
+
 DAMAGE = {
     "a flipped byte": (lambda f: flip(f / "a.bin"), "a.bin does not match"),
     "in a subfolder": (lambda f: flip(f / "deep/b.bin"), "deep/b.bin does not match"),
@@ -150,6 +156,11 @@ DAMAGE = {
     "no bytes": (lambda f: (f / MANIFEST).write_bytes(b"\xff\xfe"), "manifest"),
     "another JSON": (lambda f: (f / MANIFEST).write_text("{}"), "manifest"),
     "a JSON list": (lambda f: (f / MANIFEST).write_text("[]"), "manifest"),
+    "nested JSON": (lambda f: (f / MANIFEST).write_text("[" * 100_000), "nested deeper"),
+    "a folder as manifest": (lambda f: replaced(f / MANIFEST, Path.mkdir), "no regular file"),
+    "a pipe as manifest": (lambda f: replaced(f / MANIFEST, os.mkfifo), "no regular file"),
+    "a folder as file": (lambda f: replaced(f / "a.bin", Path.mkdir), "a.bin is missing"),
+    "a pipe as file": (lambda f: replaced(f / "a.bin", os.mkfifo), "a.bin is missing"),
     "no manifest": (lambda f: (f / MANIFEST).unlink(), "manifest"),
 }
 
@@ -231,17 +242,14 @@ def start(store, log, seconds):
     )
 
 
-def wait_for(path, timeout=30):
-    end = time.monotonic() + timeout
-    while not (path.exists() and path.read_text().endswith("\n")):
-        assert time.monotonic() < end, f"{path} was not written"
-        time.sleep(0.02)
+def wait_for(path):
+    wait_until(lambda: path.exists() and path.read_text().endswith("\n"), f"{path} is written")
 
 
 def test_of_two_processes_one_computes(store, tmp_path):
     log = tmp_path / "log"
     processes = [start(store, log, 0.5) for _ in range(2)]
-    said = sorted(p.communicate(timeout=60)[0].split() for p in processes)
+    said = sorted(p.communicate(timeout=HANG)[0].split() for p in processes)
     assert [p.returncode for p in processes] == [0, 0]
     assert [cached for cached, _ in said] == ["False", "True"]
     assert said[0][1] == said[1][1]
@@ -250,15 +258,15 @@ def test_of_two_processes_one_computes(store, tmp_path):
 
 def test_the_waiting_process_takes_over_from_a_killed_one(store, tmp_path):
     log = tmp_path / "log"
-    holder = start(store, log, 120)
+    holder = start(store, log, HANG)
     wait_for(log)
     waiting = start(store, log, 0)
     time.sleep(0.5)
     assert waiting.poll() is None
     assert len(leftovers(store)) == 1
     os.kill(holder.pid, signal.SIGKILL)
-    holder.communicate(timeout=60)
-    cached, by = waiting.communicate(timeout=60)[0].split()
+    holder.communicate(timeout=HANG)
+    cached, by = waiting.communicate(timeout=HANG)[0].split()
     assert (cached, int(by)) == ("False", waiting.pid)
     assert log.read_text().split() == [str(holder.pid), str(waiting.pid)]
     assert [p.name for p in leftovers(store)] == ["whole.bin"]
@@ -294,3 +302,11 @@ def test_write_atomic_shows_a_whole_file_or_none(tmp_path):
 def test_the_root_is_absolute(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert Store("here").root == Path(tmp_path / "here")
+
+
+@pytest.mark.parametrize("memory", ["[]", "{}", "[" * 100_000, '{"a.bin": {}}'])
+def test_a_damaged_memory_of_what_was_verified_costs_no_artefact(store, stage, memory):
+    artefact, _ = store.get(stage, Compute())
+    (path,) = (store.root / "verified").iterdir()
+    path.write_text(memory)
+    assert store.find(stage.name, stage.key) == artefact

@@ -23,7 +23,7 @@ from ..errors import InputError
 from . import files
 from .images import decode_image, encode_png
 from .json_stream import objects
-from .record import Item, Record, check_id
+from .record import Item, Record, check_classes, check_id
 
 PARTS = ("train", "val")
 SIDE = 1 << 20
@@ -95,8 +95,8 @@ class COCO:
         whole = self.root / path
         files.folder(self.root / folder, "image folder")
         images: dict[int, tuple[str, int, int]] = {}
-        categories: dict[int, str] = {}
-        columns = {name: array("q") for name in ("image", "category", "start", "length")}
+        categories: dict[int, tuple[Any, int]] = {}
+        columns = {name: array("q") for name in ("image", "category", "start", "length", "id")}
         for kind, found, start, end in objects(whole, ("images", "annotations", "categories")):
             try:
                 if kind == "images":
@@ -105,16 +105,17 @@ class COCO:
                     if images.setdefault(_number(found["id"]), row) is not row:
                         raise InputError(f"image {found['id']} is listed twice")
                 elif kind == "categories":
-                    name = str(found["name"])
-                    if categories.setdefault(_number(found["id"]), name) is not name:
+                    named = (found["name"], start)
+                    if categories.setdefault(_number(found["id"]), named) is not named:
                         raise InputError(f"category {found['id']} is listed twice")
                 else:
                     image, category = _number(found["image_id"]), _number(found["category_id"])
-                    values = (image, category, start, end - start)
+                    own = _number(found["id"]) if "id" in found else -1
+                    values = (image, category, start, end - start, own)
                     for column, value in zip(columns.values(), values, strict=True):
                         column.append(value)
             except InputError as error:
-                raise InputError(f"{whole}: {error}") from None
+                raise InputError(f"{whole}, {kind} at byte {start}: {error}") from None
             except (KeyError, TypeError, ValueError) as error:
                 raise InputError(f"{whole}, {kind} at byte {start}: {error!r}") from None
         return self._index(path, folder, images, categories, columns)
@@ -124,19 +125,21 @@ class COCO:
         path: str,
         folder: str,
         images: dict[int, tuple[str, int, int]],
-        categories: dict[int, str],
+        categories: dict[int, tuple[Any, int]],
         columns: dict[str, array[int]],
     ) -> Index:
         whole = self.root / path
-        classes = tuple(categories[c] for c in sorted(categories))
+        listed_classes = [categories[c] for c in sorted(categories)]
+        classes = check_classes(
+            [name for name, _ in listed_classes],
+            str(whole),
+            {k: f"categories at byte {start}" for k, (_, start) in enumerate(listed_classes)},
+        )
         if self.classes and classes != self.classes:
             raise InputError(f"{whole} has other categories than the file of train")
-        if not 0 < len(classes) < 255 or len(set(classes)) < len(classes):
-            raise InputError(
-                f"{whole} names {len(classes)} categories, which are 1 to 254, each once"
-            )
         self.classes = classes
-        image, category, start, length = (np.array(c, np.int64) for c in columns.values())
+        image, category, start, length, own = (np.array(c, np.int64) for c in columns.values())
+        _check_once(own, start, whole)
         ids, known = np.array(sorted(images), np.int64), np.array(sorted(categories), np.int64)
         for values, there, what in ((image, ids, "image"), (category, known, "category")):
             strange = values[~np.isin(values, there)]
@@ -217,6 +220,15 @@ class COCO:
         of_files = [(self.root / index.path).stat() for index in self.parts.values()]
         stats = [[s.st_size, s.st_mtime_ns] for s in of_files]
         return files.fingerprint(self.root, {**self.settings(), "files": stats}, self.items())
+
+
+def _check_once(ids: NDArray[np.int64], starts: NDArray[np.int64], path: Path) -> None:
+    """Raises InputError where two annotations have one id; -1 stands for none."""
+    order = np.argsort(ids, kind="stable")
+    again = np.flatnonzero((np.diff(ids[order]) == 0) & (ids[order][1:] >= 0))
+    if len(again):
+        k = order[again[0] + 1]
+        raise InputError(f"{path}, annotations at byte {starts[k]}: {ids[k]} is listed twice")
 
 
 def _number(value: Any, top: int = 1 << 62) -> int:

@@ -25,8 +25,23 @@ from .class_maps import COARSE, ClassMaps
 
 Planes = NDArray[np.float32]
 Keyed = tuple[list[int], Planes]
+SQUARE = 2048
+"""The longest side of planes that are of an image warped to a square."""
 TOLERANCE = 5e-3
 """How far beyond 0..1 a value may lie; half precision and resizing leave that much."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """How much a file may hold, which is looked at before anything is made of it.
+
+    Attributes:
+        planes: the classes of the data set, and the background.
+        pixels: of a plane.
+    """
+
+    planes: int
+    pixels: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +51,8 @@ class Format:
     Attributes:
         projects: who writes it.
         background: whether a background plane comes first.
-        read: the content of a file to 0-based classes (without background) and planes.
+        read: the content of a file to 0-based classes (without background) and planes; refuses
+            what there is no room for.
         write: the same back; classes ascend.
         square: whether the planes are of the image warped to a square.
         probabilities: whether they are a segmenter's, of all classes, and all are kept.
@@ -45,59 +61,69 @@ class Format:
 
     projects: str
     background: bool
-    read: Callable[[Any], Keyed]
+    read: Callable[[Any, Room], Keyed]
     write: Callable[[Sequence[int], Planes], Any]
     square: bool = False
     probabilities: bool = False
     suffix: str = ".npy"
 
 
-def _plain(value: Any) -> Planes:
-    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"planes hold {array.dtype}, not numbers")
-    return array.astype(np.float32)
+def _plain(value: Any, room: Room) -> Planes:
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"its planes are a {type(value).__name__}, not an array")
+    if value.dtype.kind not in "fiub":
+        raise ValueError(f"planes hold {value.dtype}, not numbers")
+    if value.size > room.planes * room.pixels:
+        raise ValueError(
+            f"its planes are {value.shape}, more than {room.planes} of {room.pixels} pixels"
+        )
+    return np.asarray(value).astype(np.float32)
 
 
-def _ints(value: Any) -> list[int]:
-    return [int(v) for v in (value.tolist() if hasattr(value, "tolist") else list(value))]
+def _ints(value: Any, room: Room) -> list[int]:
+    if not isinstance(value, list | tuple | np.ndarray):
+        raise ValueError(f"its classes are a {type(value).__name__}, not a list")
+    if len(value) > room.planes:
+        raise ValueError(f"it has {len(value)} classes, the data set {room.planes - 1}")
+    return [int(v) for v in value]
 
 
-def _by_name(planes: str) -> Callable[[Any], Keyed]:
+def _by_name(planes: str) -> Callable[[Any, Room], Keyed]:
     """From a dict with `keys` and the planes under a name."""
 
-    def read(content: Any) -> Keyed:
+    def read(content: Any, room: Room) -> Keyed:
         for name in ("keys", planes):
             if not isinstance(content, dict) or name not in content:
                 raise ValueError(f"it is no dict with {name!r}")
-        return _ints(content["keys"]), _plain(content[planes])
+        return _ints(content["keys"], room), _plain(content[planes], room)
 
     return read
 
 
-def _by_class(content: Any) -> Keyed:
+def _by_class(content: Any, room: Room) -> Keyed:
     """From a dict of class to plane."""
     if not isinstance(content, dict) or not all(isinstance(k, int | np.integer) for k in content):
         raise ValueError("it is no dict of classes")
-    keys = [int(k) for k in content]
+    keys = _ints(list(content), room)
     if not keys:
         return keys, np.zeros((0, 1, 1), np.float32)
-    return keys, np.stack([_plain(v) for v in content.values()])
+    one = Room(1, room.pixels)
+    return keys, np.stack([_plain(v, one) for v in content.values()])
 
 
-def _whole(content: Any) -> Keyed:
+def _whole(content: Any, room: Room) -> Keyed:
     """From an array of all classes' planes, 0..255."""
-    planes = _plain(content)
+    planes = _plain(content, room)
     if planes.ndim != 3:
         raise ValueError(f"it is an array {planes.shape}, not one plane for each class")
     return list(range(len(planes))), planes / np.float32(255)
 
 
-def _scores(content: Any) -> Keyed:
+def _scores(content: Any, room: Room) -> Keyed:
     """From a dict with a segmenter's logits or probabilities, `[C,h,w]` or `[1,C,h,w]`."""
     if not isinstance(content, dict) or "msc_seg" not in content:
         raise ValueError("it is no dict with 'msc_seg'")
-    planes = _plain(content["msc_seg"])
+    planes = _plain(content["msc_seg"], room)
     planes = planes[0] if planes.ndim == 4 and len(planes) == 1 else planes
     if planes.ndim != 3 or not planes.size or not np.isfinite(planes).all():
         raise ValueError(f"its scores {planes.shape} are not [C,h,w] or not finite")
@@ -188,8 +214,9 @@ def read(
     form = FORMATS[kind]
     content = unpickle.load(path)
     labels = range(classes) if form.probabilities else sorted(labels)
+    most = SQUARE * SQUARE if form.square else (size[0] + 1) * (size[1] + 1)
     try:
-        keys, planes = form.read(content)
+        keys, planes = form.read(content, Room(classes + 1, most))
         keys = _checked_keys(form, keys, list(labels), len(planes), classes)
         if planes.size and not -TOLERANCE <= planes.min() <= planes.max() <= 1 + TOLERANCE:
             span = f"{planes.min():.3g} to {planes.max():.3g}"

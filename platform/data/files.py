@@ -14,10 +14,12 @@ import numpy as np
 
 from ..errors import InputError
 from . import arrays
-from .images import check_mask, decode_image, decode_mask
-from .record import Item, Record, check_id
+from .images import MAX_PIXELS, check_mask, decode_image, decode_mask
+from .record import Item, Record, check_classes, check_id, check_name
 
 Labels = Mapping[str, tuple[int, ...]]
+MAX_BYTES = 8 * MAX_PIXELS
+"""Of a file that is read at once; an image of MAX_PIXELS has no more, even without compression."""
 
 
 def folder(path: str | Path, what: str) -> Path:
@@ -34,13 +36,26 @@ def folder(path: str | Path, what: str) -> Path:
     return found
 
 
+def check_size(path: Path) -> None:
+    """Looks whether a file may be read at once.
+
+    Raises:
+        ValueError: it is over MAX_BYTES.
+        OSError: there is none.
+    """
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ValueError(f"it has {size} bytes; at most {MAX_BYTES} are read")
+
+
 def read_text(path: Path) -> str:
     """The text of a file, a byte order mark left out.
 
     Raises:
-        InputError: it cannot be read, or is not UTF-8.
+        InputError: it cannot be read, is over MAX_BYTES, or is not UTF-8.
     """
     try:
+        check_size(path)
         return path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is not read as UTF-8 text: {error}") from error
@@ -70,12 +85,17 @@ def read_list(path: Path) -> list[str]:
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Class names, one a line; a first line `background` is dropped."""
-    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    names = names[1:] if names[:1] == ["background"] else names
-    if not names or len(set(names)) < len(names):
-        raise InputError(f"{path} must hold different class names, one a line")
-    return tuple(names)
+    """Class names, one a line; a first line `background` and empty lines at the end are dropped.
+
+    Raises:
+        InputError: it cannot be read, or `check_classes` refuses the names.
+    """
+    names = [line.strip(" \t") for line in read_text(path).rstrip(" \t\n").split("\n")]
+    first = int(names[0] == "background")
+    if names == [""]:
+        raise InputError(f"{path} is empty; it must hold class names, one a line")
+    places = {k: f"line {first + k + 1}" for k in range(len(names))}
+    return check_classes(names[first:], str(path), places)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -151,7 +171,13 @@ def labels_of(path: Path, classes: Sequence[str]) -> Labels:
 
 
 def parts(lists: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
-    """The exclusive part of each id, and the parts that make up each list."""
+    """The exclusive part of each id, and the parts that make up each list.
+
+    Raises:
+        InputError: a list has a name that no split can have.
+    """
+    for name in lists:
+        check_name(name)
     of: dict[str, list[str]] = {}
     for name, ids in lists.items():
         for id in ids:
@@ -168,8 +194,9 @@ def read(root: Path, name: str, id: str) -> bytes:
         InputError: it cannot be read.
     """
     try:
+        check_size(root / name)
         return (root / name).read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{id}: {error}") from error
 
 

@@ -6,11 +6,12 @@ masks/*.png                     classes.txt (names, one a line; background need 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import InputError
 from . import files
-from .record import Item, Record, check_id
+from .record import Item, Record, check_classes, check_id
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -36,10 +37,7 @@ class Folder:
             raise InputError(f"there is no {path}; it needs the columns id, labels and maybe split")
         rows = files.read_csv(path)
         named = self.root / "classes.txt"
-        found = {name for row in rows for name in files.label_names(row["labels"])}
-        self.classes = files.read_classes(named) if named.is_file() else tuple(sorted(found))
-        if not self.classes:
-            raise InputError(f"{path} names no class")
+        self.classes = files.read_classes(named) if named.is_file() else _classes(rows, path)
         self.labels: dict[str, tuple[int, ...]] = {}
         lists: dict[str, list[str]] = {}
         for row in rows:
@@ -51,7 +49,7 @@ class Folder:
                 raise InputError(f"{path} names {id} twice")
             names = files.label_names(row["labels"])
             self.labels[id] = files.indices(names, self.classes, f"{path}, {id}")
-            lists.setdefault(check_id(row.get("split") or "train"), []).append(id)
+            lists.setdefault(row.get("split") or "train", []).append(id)
         self.part, self.splits = files.parts(lists)
 
     def items(self) -> list[Item]:
@@ -80,3 +78,13 @@ class Folder:
     def fingerprint(self) -> str:
         """Changes with any file, label or split."""
         return files.fingerprint(self.root, self.settings(), self.items())
+
+
+def _classes(rows: Sequence[Mapping[str, str]], path: Path) -> tuple[str, ...]:
+    """The names among the labels of a table, sorted; each is known by the first row that has it."""
+    first: dict[str, str] = {}
+    for number, row in enumerate(rows, 1):
+        for name in files.label_names(row["labels"]):
+            first.setdefault(name, f"row {number}")
+    names = sorted(first)
+    return check_classes(names, str(path), {k: first[name] for k, name in enumerate(names)})

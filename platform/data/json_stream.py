@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,28 @@ CHUNK = 1 << 20
 LONGEST = 64 << 20
 """Bytes of one value; an instances file's longest are some hundred thousand."""
 BOM = "\xef\xbb\xbf"
-_DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\r\n]*")
+
+
+class _TwiceError(Exception):
+    """A key that an object has twice."""
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON.
+
+    Raises:
+        _TwiceError: a key stands there twice.
+    """
+    out: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in out:
+            raise _TwiceError(key)
+        out[key] = value
+    return out
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 class _Window:
@@ -70,19 +90,28 @@ class _Window:
                 found, end = _DECODER.raw_decode(self.text, self.at)
                 if end < len(self.text) or self.ended:  # a number may go on
                     if not (piece := self.text[self.at : end]).isascii():
-                        found = json.loads(piece.encode("latin-1"))
+                        found = _DECODER.decode(piece.encode("latin-1").decode())
                     self.at = end
                     return found
-            except RecursionError:
-                raise self.broken() from None
-            except ValueError:
+            except _TwiceError as error:
+                raise self.twice(str(error)) from None
+            except json.JSONDecodeError:  # what is there may be cut off
                 if self.ended or len(self.text) - self.at > LONGEST:
                     raise self.broken() from None
+            except (RecursionError, ValueError):  # no UTF-8, or a number of thousands of digits
+                raise self.broken() from None
             self.more()
 
     def broken(self) -> InputError:
         """What is said of a file that is no JSON."""
         return InputError(f"{self.path} is not readable JSON at byte {self.offset}")
+
+    def twice(self, key: str) -> InputError:
+        """What is said of an object that has a key twice."""
+        return InputError(
+            f"{self.path} has the key {key!a} twice in the object at byte {self.offset}; "
+            "only one of both can be meant"
+        )
 
 
 def objects(path: Path, arrays: Collection[str]) -> Iterator[tuple[str, Any, int, int]]:
@@ -96,7 +125,8 @@ def objects(path: Path, arrays: Collection[str]) -> Iterator[tuple[str, Any, int
         The array's name, a member, and where its bytes begin and end.
 
     Raises:
-        InputError: the file is missing, or no JSON object.
+        InputError: the file is missing, or is not one JSON object and nothing behind it, or an
+            object has a key twice.
     """
     try:
         window = _Window(path)
@@ -107,17 +137,25 @@ def objects(path: Path, arrays: Collection[str]) -> Iterator[tuple[str, Any, int
         if window.text.startswith(BOM):
             window.at = len(BOM)
         window.take("{")
-        if window.peek() == "}":
-            return
-        while True:
+        known: set[str] = set()
+        more = window.peek() != "}" or not window.take("}")
+        while more:
+            window.peek()
+            start = window.offset
             name = window.value()
+            if not isinstance(name, str):
+                raise InputError(f"{path} has a key that is no text at byte {start}")
+            if name in known:
+                raise InputError(f"{path} has the key {name!a} twice, again at byte {start}")
+            known.add(name)
             window.take(":")
             if name in arrays:
                 yield from _members(window, name)
             else:
                 window.value()
-            if window.take(",}") == "}":
-                return
+            more = window.take(",}") == ","
+        if window.peek():
+            raise InputError(f"{path} goes on behind the end of its JSON, at byte {window.offset}")
 
 
 def _members(window: _Window, name: str) -> Iterator[tuple[str, Any, int, int]]:

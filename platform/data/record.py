@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import InputError
 
+MOST_CLASSES = 254
+"""A mask has a byte a pixel, of which 0 is the background and 255 void."""
 _ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_UNSEEN = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of control characters, surrogates and breaks of lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +107,9 @@ class Source(Protocol):
 def check_id(id: str) -> str:
     """`id`, if it can be a file name: up to 200 letters, digits, dots, underscores and dashes.
 
+    It may begin with a dash, as the names of videos' frames do: it never stands alone on a command
+    line.
+
     Raises:
         InputError: it cannot.
     """
@@ -112,14 +122,56 @@ def check_id(id: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """`name`, if a record in the store can have it: as `check_id`, and no dot comes first.
+    """`name`, if a record in the store, or a split, can have it: as `check_id`, and it begins with
+    a letter or a digit, so that it is neither a hidden file nor taken for an option.
 
     Raises:
         InputError: it cannot.
     """
-    if not _ID.fullmatch(name) or name.startswith("."):
+    if not _NAME.fullmatch(name):
         raise InputError(
             f"the name {name!r} is not allowed; a name is made of A-Z, a-z, 0-9, '.', '_' and '-', "
-            "200 at most, and begins with no dot"
+            "200 at most, and begins with a letter or a digit"
         )
     return name
+
+
+def check_classes(
+    names: Sequence[object], where: str, places: Mapping[int, str] | None = None
+) -> tuple[str, ...]:
+    """The class names of a data set, if it can have them: 1 to MOST_CLASSES different texts of up
+    to 200 characters, without control characters and surrogates.
+
+    Args:
+        names: in the order of the classes.
+        where: the file that they come from, for messages.
+        places: the place in the file of the class at each index, where that is known.
+
+    Raises:
+        InputError: the data set cannot have them.
+    """
+    if not 1 <= len(names) <= MOST_CLASSES:
+        raise InputError(
+            f"{where} names {len(names)} classes; a data set has 1 to {MOST_CLASSES} of them"
+        )
+    known: set[str] = set()
+    for index, name in enumerate(names):
+        place = f"{where}, {places[index]}" if places else where
+        fault = _class_fault(name)
+        if fault:
+            raise InputError(f"{place}: the class name {ascii(name)[:80]} {fault}")
+        if name in known:
+            raise InputError(f"{place}: the class name {name!r} stands there twice; name it once")
+        known.add(str(name))
+    return tuple(map(str, names))
+
+
+def _class_fault(name: object) -> str:
+    """What is wrong with one class name; empty where nothing is."""
+    if not isinstance(name, str):
+        return "is no text"
+    if not name.strip():
+        return "is empty"
+    if any(unicodedata.category(c) in _UNSEEN for c in name):
+        return "holds a control character or a surrogate"
+    return "has over 200 characters" if len(name) > 200 else ""

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.random import PCG64, Generator
 from PIL import Image
 
-from ..options import Options, option
+from ..options import Options, bounds, option
 from .drawing import Canvas, Colour, Frame, mixed, two_colours
 from .images import VOID, encode_png
 from .record import Item, Record, check_id
@@ -64,10 +64,10 @@ _GROUNDS: tuple[Colour, ...] = ((168, 172, 150), (188, 178, 160), (150, 160, 166
 class Scenes(Options):
     """The drawn data set; the same parameters always give the same pixels."""
 
-    train: int = option(240, "images to train on", low=1, high=99_999)
-    val: int = option(80, "images to check on", low=1, high=99_999)
-    size: int = option(96, "side of the images, pixels", low=32, high=1024)
-    seed: int = option(0, "of everything that is drawn", low=0)
+    train: int = option(240, "images to train on", **bounds("train"))
+    val: int = option(80, "images to check on", **bounds("val"))
+    size: int = option(96, "side of the images, pixels", **bounds("size"))
+    seed: int = option(0, "of everything that is drawn", **bounds("seed"))
     max_objects: int = option(3, "objects in an image, at most", low=1, high=6)
     shared: float = option(0.9, "0: bodies show the class, 1: only heads do", low=0, high=1)
     cooccurrence: float = option(

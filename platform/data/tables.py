@@ -13,6 +13,10 @@ from .. import parts
 from ..errors import InputError
 from .record import check_id
 
+MAX_ROWS = 1 << 20
+MAX_BYTES = 8 << 30
+"""Of what is read of a file at once, unpacked; some hundred images take a few hundred MiB."""
+
 
 def read(
     path: str | Path,
@@ -38,6 +42,7 @@ def read(
     names = list(columns) or schema.names
     try:
         with pq.ParquetFile(path) as file:
+            _check_size(file.metadata, range(file.num_row_groups) if group is None else [group])
             found = file.read(names) if group is None else file.read_row_group(group, names)
         wanted = pa.schema([schema.field(name) for name in names])
         rows: list[dict[str, Any]] = found.select(names).cast(wanted).to_pylist()
@@ -46,6 +51,16 @@ def read(
     except (pa.ArrowException, OSError, LookupError, ValueError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
     return rows
+
+
+def _check_size(meta: pq.FileMetaData, groups: Sequence[int]) -> None:
+    """Raises ValueError where row groups claim more than MAX_ROWS or MAX_BYTES."""
+    found = [meta.row_group(k) for k in groups]
+    rows, size = sum(g.num_rows for g in found), sum(g.total_byte_size for g in found)
+    if rows > MAX_ROWS or size > MAX_BYTES:
+        raise ValueError(
+            f"it claims {rows} rows and {size} bytes; {MAX_ROWS} and {MAX_BYTES} are read at most"
+        )
 
 
 def groups(path: str | Path) -> list[int]:

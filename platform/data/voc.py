@@ -82,6 +82,7 @@ class VOC:
                 f"image {id} has no labels: there is no {path}; give a label file with --labels"
             )
         try:
+            files.check_size(path)
             names = [str(node.text).strip() for node in ET.parse(path).iterfind("object/name")]
         except (ET.ParseError, LookupError, ValueError, OSError) as error:
             raise InputError(f"{path} is not readable XML: {error}") from error

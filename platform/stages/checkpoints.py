@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from .. import places
-from ..errors import InputError
+from ..errors import InputError, StorageError
 from ..models import weights
 from ..places import file_digest
 
@@ -47,7 +47,7 @@ def fault(home: Path) -> str:
         folder = home / str(last["checkpoint_dir_name"])
     except FileNotFoundError:
         return ""
-    except InputError:  # what an object store says
+    except StorageError:
         raise
     except (ValueError, KeyError, TypeError, RecursionError):
         return "its record of checkpoints is damaged"

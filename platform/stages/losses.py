@@ -12,8 +12,9 @@ from typing import Any
 
 from .. import places
 from ..errors import InputError
-from ..plain import typed
+from ..live import metrics_of, read_metrics
 
+__all__ = ["Log", "following", "read_metrics"]
 KEPT_EVERY = 20.0
 """Seconds after which lines go to an object store; at each checkpoint they go too."""
 EVERY = 5.0
@@ -43,29 +44,6 @@ class Log:
             places.send(self.path, key)
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a metrics file; none where there is no file.
-
-    One that a killed process left half-written is passed over.
-    """
-    return _lines(places.read(path)) if places.exists(path) else []
-
-
-def _lines(data: bytes) -> list[dict[str, Any]]:
-    rows = [_line(line) for line in data.splitlines()]
-    return [row for row in rows if row]
-
-
-def _line(line: bytes) -> dict[str, Any] | None:
-    """The metrics of a step, if the line is whole."""
-    try:
-        row: dict[str, Any] = typed(dict[str, int | float], json.loads(line), nan=True)
-    except (ValueError, RecursionError):
-        return None
-    whole = {"step", "steps", "epoch", "loss"} <= set(row) and isinstance(row["step"], int)
-    return row if whole and row["step"] >= 0 else None
-
-
 @contextmanager
 def following(path: Path, progress: Callable[[str, int, int], None]) -> Iterator[None]:
     """Reads the metrics file while training writes it, and tells `progress` what is new. Where
@@ -81,7 +59,7 @@ def following(path: Path, progress: Callable[[str, int, int], None]) -> Iterator
         while not stop.wait(1.0 if path.exists() else EVERY):
             rows: list[dict[str, Any]] = []
             with suppress(InputError):
-                rows = _lines(path.read_bytes()) if path.exists() else read_metrics(path)
+                rows = metrics_of(path.read_bytes()) if path.exists() else read_metrics(path)
             if rows and rows[-1]["step"] != shown:
                 row = rows[-1]
                 shown = row["step"]

@@ -35,6 +35,8 @@ from ..learner import OUTSIDE, Batch
 
 Columns = dict[str, NDArray[Any]]
 ROWS_PER_TASK = 64
+MOST_PIECES = 100_000
+"""Row ranges that are planned together; what an execution is planned with stays in memory."""
 CPU = torch.device("cpu")
 T = TypeVar("T")
 
@@ -130,8 +132,15 @@ def probabilities(path: Path) -> dict[str, NDArray[np.float16]]:
     return {m.id: m.planes for m in class_maps.read([path])}
 
 
-def blocks(plan: Plan, epochs: Iterable[int]) -> Iterator[Columns]:
-    """Blocks of augmented rows of all `epochs`, in order, from one Ray Data execution."""
+def blocks(plan: Plan, epochs: Sequence[int]) -> Iterator[Columns]:
+    """Blocks of augmented rows of all `epochs`, in order, from one Ray Data execution for as many
+    epochs as MOST_PIECES allow."""
+    together = max(1, MOST_PIECES // max(1, len(plan.slices)))
+    for start in range(0, len(epochs), together):
+        yield from _execution(plan, epochs[start : start + together])
+
+
+def _execution(plan: Plan, epochs: Sequence[int]) -> Iterator[Columns]:
     import ray.data
 
     pieces = [piece for epoch in epochs for piece in plan.pieces(epoch)]

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from drawn_records import make_sweep, make_trials
 from drawn_store import add_sweep, drawn_store, metrics
+from limits import HANG
 from PIL import Image
 from test_site import hostile, run_of
 from wsss.dashboards import pictures, single
@@ -33,13 +34,9 @@ from wsss.platform.store import Store
 Visit = tuple[Any, list[str]]
 
 
-PATIENCE = 120
-"""Seconds: the browser has two cores with all other tests."""
-
-
 def until(page: Any, condition: str) -> None:
     """Waits; Playwright's own wait needs eval, which the page's policy forbids."""
-    for _ in range(10 * PATIENCE):
+    for _ in range(10 * HANG):
         if page.evaluate(condition):
             return
         page.wait_for_timeout(100)
@@ -62,7 +59,7 @@ def is_wrong(message: Any) -> bool:
 def visit(browser: Any, url: str, width: int = 1280, scheme: str = "light") -> Iterator[Visit]:
     """The open page, and the list that its errors and requests to elsewhere go to."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page.set_default_timeout(1000 * PATIENCE)
+    page.set_default_timeout(1000 * HANG)
     wrong: list[str] = []
     own = ("data:", "blob:", url[: url.index("/", 8) + 1] if url.startswith("http") else "file:")
     page.on("console", lambda m: wrong.append(m.text) if is_wrong(m) else None)
@@ -319,7 +316,7 @@ def test_a_report_in_one_file(scenes: Path, tmp_path: Path, browser: Any) -> Non
     shutil.rmtree(tmp_path / "store")
     wrong: list[str] = []
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(1000 * PATIENCE)
+    page.set_default_timeout(1000 * HANG)
     page.on("console", lambda m: wrong.append(m.text) if is_wrong(m) else None)
     page.on("pageerror", lambda e: wrong.append(str(e)))
     own = ("data:", "blob:", out.as_uri())

@@ -24,8 +24,8 @@ def trial(number, params, value, seed=0, status="done"):
 def sweep(*trials):
     return SweepRecord(
         name="s", method="lpcam", dataset="scenes", split="train", space={"lpcam.K": [4, 12, 20]},
-        default={}, trials=trials, best=None, run=None, command="", started="", seconds=0.0,
-        digest="", figure="lpcam-5",
+        default={}, trials=trials, best=None, run=None, command="",
+        started="2026-01-01T00:00:00+0000", seconds=0.0, digest="", figure="lpcam-5",
     )  # fmt: skip
 
 

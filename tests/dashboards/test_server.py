@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from limits import HANG
 from wsss.dashboards.pages import POLICY
-from wsss.dashboards.server import Server
+from wsss.dashboards.server import CONNECTIONS, Handler, Server
 from wsss.platform.errors import InputError
 from wsss.platform.store import Store
 
@@ -27,7 +30,7 @@ def server(scenes: Path) -> Iterator[Server]:
 def ask(
     server: Server, path: str, method: str = "GET", host: str = ""
 ) -> tuple[http.client.HTTPResponse, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=HANG)
     connection.putrequest(method, path, skip_host=True)
     connection.putheader("Host", host or f"127.0.0.1:{server.server_port}")
     connection.endheaders()
@@ -113,3 +116,87 @@ def test_a_port_that_is_taken_or_none(server: Server, scenes: Path) -> None:
     for port in (server.server_port, 70000, -1):
         with pytest.raises(InputError, match=f"port {port} cannot be used"):
             Server(Store(scenes), port)
+
+
+def said(server: Server, request: bytes) -> bytes:
+    """All that the server answers to these bytes until it closes the connection."""
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Waits for what threads of the server do."""
+    limit = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [(b"GET http://[x/ HTTP/1.1", 400), (b"GET //[x HTTP/1.1", 404), (b"GET / FTP/1.1", 400),
+     (b"GET / HTTP/9.9", 505), (b"nonsense", 400), (b"GET / of HTTP/1.1", 400),
+     (b"\0\xff\x80 / HTTP/1.1", 501), (b"GET /" + b"a" * 70_000 + b" HTTP/1.1", 414),
+     (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200, 431)],
+)  # fmt: skip
+def test_a_malformed_request_has_an_answer(
+    server: Server, request_line: bytes, status: int
+) -> None:
+    host = b"Host: 127.0.0.1:%d\r\nConnection: close" % server.server_port
+    head, _, body = said(server, request_line + b"\r\n" + host + b"\r\n\r\n").partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"Content-Security-Policy" in head
+    assert body.decode().strip().isprintable()
+
+
+def test_a_fault_of_ours_is_an_answer_and_one_line(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(path: str) -> bytes:
+        raise RecursionError("maximum recursion depth\nexceeded")
+
+    monkeypatch.setattr(server.site, "file", broken)
+    answer, body = ask(server, "/")
+    assert answer.status == 500
+    sentence = (
+        "GET /index.html cannot be answered: RecursionError: maximum recursion depth exceeded"
+    )
+    assert body.decode() == sentence + "\n"
+    assert capsys.readouterr().err == f"wsss dashboard: {sentence}\n"
+    monkeypatch.undo()
+    assert ask(server, "/")[0].status == 200
+
+
+def silent(server: Server, request: bytes) -> socket.socket:
+    """A client that sends this and does nothing more."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(("127.0.0.1", server.server_port))
+    client.sendall(request)
+    return client
+
+
+@pytest.mark.parametrize("request_line", [b"", b"GET / HT", b"GET /plotly.min.js HTTP/1.1\r\n"])
+def test_who_does_not_go_on_is_cut_off(
+    server: Server, monkeypatch: pytest.MonkeyPatch, request_line: bytes
+) -> None:
+    monkeypatch.setattr(Handler, "timeout", 0.2)
+    host = b"Host: 127.0.0.1:%d\r\n\r\n" % server.server_port
+    client = silent(server, request_line + (host if request_line.endswith(b"\n") else b""))
+    until(lambda: len(server.open) > 0)
+    until(lambda: not server.open)
+    client.close()
+
+
+def test_a_hundred_clients_that_never_read_leave_room(server: Server) -> None:
+    request = b"GET /plotly.min.js HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % server.server_port
+    clients = []
+    for _ in range(100):
+        clients.append(silent(server, request))
+        assert len(server.open) <= CONNECTIONS
+    assert ask(server, "/")[0].status == 200
+    assert len(server.open) <= CONNECTIONS
+    for client in clients:
+        client.close()
+    until(lambda: not server.open)

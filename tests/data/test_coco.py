@@ -24,6 +24,7 @@ SHARED = Path(__file__).parents[3] / "shared/data/labels/coco14"
 WIDTH, HEIGHT = 12, 8
 IDS = (9, 30, 25, 71)
 """Of the images; the last has no annotation."""
+ONE = {"image_id": 9, "category_id": 1}
 IMAGE = {"id": 9, "file_name": "a.jpg", "height": 8, "width": 12}
 GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 """Between 1 and 90, numbers that no category of COCO has."""
@@ -162,8 +163,11 @@ def test_classes_come_in_the_communitys_order(coco_tree):
         ('{"images": [{"id": 1', "not readable JSON at byte"),
         ("[1, 2]", "not readable JSON at byte 0"),
         ('{"images": [{"id": 1}]}', "images at byte 12: KeyError"),
-        ({"categories": []}, "0 categories"),
-        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "each once"),
+        ({"categories": []}, "0 classes"),
+        (
+            {"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]},
+            "'a' stands there twice",
+        ),
         ({"images": [IMAGE, {**IMAGE, "file_name": "b.jpg"}]}, "image 9 is listed twice"),
         ({"images": [{**IMAGE, "id": 2**70}]}, "no number"),
         ({"images": [{**IMAGE, "height": 3_000_000_000}]}, "no number"),
@@ -171,6 +175,20 @@ def test_classes_come_in_the_communitys_order(coco_tree):
         ({"annotations": [{"image_id": 5, "category_id": 1}]}, "image 5"),
         ({"annotations": [{"image_id": 9, "category_id": 2}]}, "category 2"),
         ({"annotations": [{"image_id": "a", "category_id": 2}]}, "annotations at byte"),
+        ({"annotations": [{"id": 4, **ONE}, ONE, {"id": 4, **ONE}]}, "annotations at byte .*4 is"),
+        ({"annotations": [{"id": "a", **ONE}]}, "annotations at byte .*no number"),
+        (
+            '{"images": [], "categories": [], "images": []}',
+            "the key 'images' twice, again at byte 33",
+        ),
+        ('{"info": 1, "images": [], "info": 2}', "the key 'info' twice, again at byte 26"),
+        ('{"images": [{"id": 1, "id": 2}]}', "the key 'id' twice in the object at byte 12"),
+        ('{"info": {"a": {"b": 1, "b": 1}}}', "the key 'b' twice in the object at byte 9"),
+        ('{"info": "é", "x": {"é": 1, "\\u00e9": 1}}', "twice in the object at byte 20"),
+        ('{"images": []} {"images": []}', "goes on behind the end of its JSON, at byte 15"),
+        ("{}\n\n\0", "goes on behind the end of its JSON, at byte 4"),
+        ("{5: 1}", "a key that is no text at byte 1"),
+        (f'{{"info": {"9" * 9000}}}', "not readable JSON at byte 9"),
         (
             {"images": [{"id": 1, "file_name": "../../x.jpg", "height": 1, "width": 1}]},
             "image id '../../x.jpg'",
@@ -242,6 +260,11 @@ def test_names_beyond_ascii_and_a_byte_order_mark_are_read(coco_tree):
         )
         path.write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert COCO(coco_tree).classes == ("âne", "猫", "x")
+
+
+def test_space_behind_the_end_is_none_of_it(coco_tree):
+    put(coco_tree, json.dumps(content()) + " \r\n\t" * 3)
+    assert len(COCO(coco_tree).classes) == 3
 
 
 def test_what_encloses_nothing_is_nothing():

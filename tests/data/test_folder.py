@@ -53,7 +53,7 @@ def test_fingerprint(folder_tree: Path) -> None:
         ("name,labels\na,tree\n", r"labels\.csv needs the columns id and labels.*name"),
         ("id,labels\na,tree\na,rock\n", r"labels\.csv names a twice"),
         ("id,labels\na/b,tree\n", r"image id 'a/b' is not allowed"),
-        ("id,labels\na,\n", r"labels\.csv names no class"),
+        ("id,labels\na,\n", r"labels\.csv names 0 classes"),
     ],
 )
 def test_broken_csv(folder_tree: Path, text: str, sentence: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from limits import HANG
 from wsss.platform.bucket import open_store
 
 SABOTEUR = Path(__file__).parent / "saboteur"
@@ -77,7 +78,7 @@ class Job:
     def call(self, words: Sequence[str], faults: Sequence[Fault] = ()) -> tuple[int, str]:
         """Exit code and what was said."""
         process = self.start(words, faults)
-        said = process.communicate(timeout=900)
+        said = process.communicate(timeout=HANG)
         return process.returncode, "".join(said)
 
     def done(self, words: Sequence[str], faults: Sequence[Fault] = ()) -> str:

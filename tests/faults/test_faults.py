@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from disturbed import CHAIN, DATA, Fault, Job
+from limits import HANG
 from wsss.platform.runs import read_run
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(2 * HANG)]
 
 SLICED = Fault("platform.stages.clustering:BYTES_PER_HOLDER", call=1, act="set")
 """Without it one holder, in the driver, has all features of so few images."""
@@ -138,7 +139,7 @@ def test_two_drivers_on_one_store(job: Job, undisturbed: dict[str, Any]) -> None
     job.done(DATA)
     both = [job.start((*CHAIN, "--name", name)) for name in ("one", "two")]
     for process in both:
-        out, err = process.communicate(timeout=1000)
+        out, err = process.communicate(timeout=HANG)
         assert process.returncode == 0, out + err
     store = Path(job.store)
     records = [read_run(store / "runs" / name / "run.json") for name in ("one", "two")]

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from disturbed import CHAIN, DATA, SABOTEUR, Fault, Job
+from limits import HANG
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(2 * HANG)]
 
 NODES = (
     Fault("methods.cam:CAM.losses", call=5, act="node"),
@@ -21,10 +22,10 @@ NODES = (
 SOON = {
     "health_check_period_ms": 500,
     "health_check_failure_threshold": 5,
-    "health_check_timeout_ms": 3000,
+    "health_check_timeout_ms": 60000,
     "health_check_initial_delay_ms": 0,
 }
-"""So that the head sees within seconds that a node is gone."""
+"""So that the head sees within seconds that a node is gone, and waits for one that is slow."""
 Start = Callable[[Job, int, Sequence[Fault]], None]
 
 
@@ -45,7 +46,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         several = Cluster(initialize_head=True, head_node_args=head)
         started.append(several)
         for _ in range(nodes):
-            several.add_node(num_cpus=2, **memory)
+            several.add_node(num_cpus=2, wait=False, **memory)
+        several.wait_for_nodes(HANG)
         job.environment["RAY_ADDRESS"] = several.address
 
     yield start

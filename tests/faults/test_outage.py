@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from disturbed import CHAIN, DATA, Fault, Job
+from limits import HANG
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(2 * HANG)]
 
 AWAY = 10.0
 MOMENTS = (

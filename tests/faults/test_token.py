@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import HANG
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.faults
 
 OWNER = """
 import sys
@@ -45,11 +46,11 @@ def test_a_client_without_the_token_is_turned_away(tmp_path: Path) -> None:
             [sys.executable, "-c", STRANGER, address],
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=HANG,
             env=of[1],
         )
     finally:
-        owner.communicate("\n", timeout=60)
+        owner.communicate("\n", timeout=HANG)
     assert stranger.returncode != 0
     assert "came in" not in stranger.stdout
     assert "InvalidAuthToken" in stranger.stderr

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import copy
 import os
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -90,10 +92,32 @@ def summed(png: bytes) -> bytes:
     return bytes(out)
 
 
+FOLDER, PIPE = "folder", "pipe"
+odd = st.sampled_from(
+    (FOLDER, PIPE, b"", b"{}", b"[]", b"null", b"[" * 100_000, b'{"a":' * 100_000, b"\0" * 40)
+)
+"""What may lie in the place of a file: something else, or bytes that say nothing."""
+
+
+def put(path: Path, content: bytes | str) -> None:
+    """Leaves bytes, an empty folder or a pipe, which to open would never end, at a path."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content == PIPE:
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+
+
 TEXTS = (
     "", " ", "\0", "\n", "..", ".", "/", "../../escaped", "a/b", "-", "--", "a\nb", "\x1b[2J",
     "é", "🐈", "\ud800", "a" * 300, "nan", "inf", "-1", "0", "1e999", "9" * 30, "None", "[]",
     "%s", "{}", "{0.__class__}", "$HOME", "~", "CON", "a:b", "a+b", ":", "+", "=", "a=b",
+    "-rf", "--x", "._", "0x" + "f" * 5000, "9" * 4000, "9" * 9000, "1e99999", "\u2028", "c" * 201,
     "=" * 5, "<script>", "'", '"', "\\", "\u202e", "\x85", "(" * 300, "-" * 9999 + "1",
 )  # fmt: skip
 texts = st.sampled_from(TEXTS) | st.text(max_size=12)
@@ -101,7 +125,9 @@ scalars = (
     texts
     | st.none()
     | st.booleans()
-    | st.sampled_from((0, 1, -1, 255, 256, 1 << 31, 1 << 63, 1 << 70, -(1 << 70), 10**400))
+    | st.sampled_from(
+        (0, 1, -1, 255, 256, 1 << 31, 1 << 63, 1 << 70, -(1 << 70), 10**400, 10**4200)
+    )
     | st.integers(-9, 9)
     | st.sampled_from((0.5, -0.0, 1e308, float("nan"), float("inf"), -float("inf")))
 )
@@ -110,6 +136,8 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=6,
 )
+counts = st.sampled_from((0, 1, 253, 254, 255, 256, 300, 1000))
+"""Of classes; a data set has 1 to 254."""
 NESTED: Any = []
 for _ in range(400):
     NESTED = [NESTED]

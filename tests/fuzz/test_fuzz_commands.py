@@ -18,6 +18,7 @@ from wsss.platform.cli import main
 from wsss.platform.data import shards
 from wsss.platform.data.scenes import Scenes
 from wsss.platform.experiment import experiment
+from wsss.platform.options import LIMITS
 from wsss.platform.runs import write_json
 from wsss.platform.stages import cluster
 from wsss.platform.store import Store
@@ -57,11 +58,15 @@ def home(given_folder: Path) -> Iterator[Path]:
     here = given_folder / "a" / "b" / "c"
     here.mkdir(parents=True)
     (here / "file").write_text("a file")
+    for folder in (here / "pub", given_folder / "user"):
+        folder.mkdir()
+        (folder / "thesis.tex").write_text("years")
     os.chdir(here)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Store, "_compute", heavy)
         patch.setattr(cluster, "connect", heavy)
         patch.setenv("WSSS_STORE", str(store.root))
+        patch.setenv("HOME", str(given_folder / "user"))
         yield here
 
 
@@ -117,9 +122,14 @@ COMMANDS = [
 ]
 ACCEPTED = ("data scenes", "run lpcam", "run cam", "sweep lpcam", "ablate ssc")
 OPTIONS = sorted({word for words in COMMANDS for word in words if word.startswith("--")})
+PLACES = ("pub", "pub/thesis.tex", "pub/new", "file", "~", "~/thesis.tex", "s3://b")
+HUGE = ("1e999", "nan", "inf", "-inf", "1" * 30, "1" * 4000, "1" * 9000, "0x" + "f" * 9000)
+NUMBERS = [f"--{name}" for name in LIMITS]
+NAMED = ("--name", "--run", "--sweep", "--data")
 FIELDS = ("training.epochs", "training.lr", "views.scales", "network.weights", "seed", "data", "x")
 words = (
     st.sampled_from(TEXTS)
+    | st.sampled_from(PLACES)
     | st.text(max_size=10)
     | st.sampled_from(OPTIONS)
     | st.tuples(st.sampled_from(FIELDS), st.sampled_from(TEXTS) | values.map(repr)).map("=".join)
@@ -132,13 +142,17 @@ def typed(draw: st.DrawFn) -> list[str]:
     out = list(draw(st.sampled_from(COMMANDS)))
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(1, len(out)))
-        edit = draw(st.sampled_from(("set", "set", "drop", "add", "option")))
+        edit = draw(st.sampled_from(("set", "set", "drop", "add", "option", "number", "name")))
         if edit == "set" and at < len(out):
             out[at] = draw(words)
         elif edit == "drop":
             del out[at : at + 1]
         elif edit == "add":
             out.insert(at, draw(words))
+        elif edit == "number":
+            out.append(f"{draw(st.sampled_from(NUMBERS))}={draw(st.sampled_from(HUGE) | words)}")
+        elif edit == "name":
+            out.append(f"{draw(st.sampled_from(NAMED))}={draw(words)}")
         elif edit == "option":
             out += [draw(st.sampled_from(OPTIONS)), draw(words)]
     return [word.encode("utf-8", "replace").decode() for word in out]
@@ -157,13 +171,31 @@ def test_a_command(home: Path, command: list[str]) -> None:
 @example(["sweep", "lpcam", "--trials", "-1"])
 @example(["run", "cam", "--set", "x=" + "-" * 9999 + "1"])
 @example(["run", "cam", "--data", "a" * 300])
+@example(["run", "cam", "--set", "training.epochs=" + "9" * 4000])
+@example(["run", "cam", "--set", "training.epochs=0x" + "f" * 9000])
+@example(["run", "cam", "--set", "training.lr=" + "9" * 4000])
+@example(["run", "cam", "--set", "training.lr=1e999"])
+@example(["run", "cam", "--set", "views.scales=(1.0, 1e999)"])
+@example(["run", "cam", "--seeds", "9" * 9000])
+@example(["run", "cam", "--name=-rf"])
+@example(["sweep", "lpcam", "--name=.x"])
+@example(["data", "folder", ".", "--name=-rf"])
 @example(["compare", "cam", ""])
 @example(["compare", ":lpcam"])
 @example(["doctor", "--store", "file"])
 @example(["run", "cam", "--store", "file/deep"])
 @example(["data", "folder", "a" * 300])
+@example(["report", "pub"])
+@example(["report", "~"])
+@example(["report", "pub/thesis.tex", "--single-file"])
+@example(["report", ""])
+@example(["export", "pub/thesis.tex", "--to", "png"])
 def test_a_hostile_command(home: Path, command: list[str]) -> None:
+    """Whatever it does, a file of the user's stays."""
     call(command)
+    assert (home / "file").read_text() == "a file"
+    for folder in (home / "pub", Path("~").expanduser()):
+        assert (folder / "thesis.tex").read_text() == "years"
 
 
 SPACE = {"mine": {"lpcam.tau": [0.1, 0.2], "lpcam.clusters": [6, 12], "views.scales": [(1.0,)]}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import io
 import pickle
+import tracemalloc
 import warnings
 from functools import cache
 from pathlib import Path
@@ -121,7 +122,9 @@ OPCODES = [
     b"ctorch.storage\n_load_from_bytes\n", b"ctorch\nSize\n", b"K\x01", b"M\xff\xff",
     b"J\xff\xff\xff\x7f", b"U\x05hello", b"X\x06\0\0\0latin1",
     b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f",
-    b"touch escaped\n", b"U\x02O8", b"U\x02f8", b"K\0K\0\x86",
+    b"touch escaped\n", b"rX\xff\xff\x0f", b"p268435456\n", b"I" + b"9" * 9000 + b"\n",
+    *(code + (1 << 33).to_bytes(8, "little") for code in (b"\x8e", b"\x95", b"\x96")),
+    b"U\x02O8", b"U\x02f8", b"K\0K\0\x86",
     b"NNNJ\xff\xff\xff\xff", b"tb", b"tR",
 ]  # fmt: skip
 
@@ -133,6 +136,69 @@ def test_a_pickle_of_any_opcodes(given_folder: Path, opcodes: list[bytes]) -> No
     head = numpy_file({})
     path.write_bytes(head[: head.index(b"\n") + 1] + b"\x80\x02" + b"".join(opcodes) + b".")
     fair(unpickle.load, path)
+
+
+class Call:
+    """What a pickle makes by a call, and fills with a state."""
+
+    def __init__(self, function: Any, arguments: tuple[Any, ...], state: Any = None) -> None:
+        self.how = (function, arguments) if state is None else (function, arguments, state)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.how
+
+
+lengths = st.lists(
+    st.sampled_from((0, 1, 2, 8, 12, 40_000, 1 << 31, 1 << 40, -1, 10**30)), max_size=3
+)
+kinds = st.sampled_from(("f4", "f8", "u1", "O", "U0", "V0", "V999999999", "f4," * 999))
+REBUILD = np._core.multiarray._reconstruct
+
+
+def array_of(shape: list[int], kind: str, data: Any) -> Any:
+    """An array of a shape and bytes that have nothing to do with each other."""
+    try:
+        state = (1, tuple(shape), np.dtype(kind), False, data)
+    except ValueError:
+        return None
+    return Call(REBUILD, (np.ndarray, (0,), b"b"), state)
+
+
+def tensor_of(count: int, offset: int, size: list[int], stride: list[int]) -> Any:
+    """A tensor whose numbers, sizes and strides have nothing to do with each other."""
+    rebuild, (storage, *_) = torch.zeros(count).__reduce_ex__(2)
+    hooks = collections.OrderedDict()  # type: ignore[var-annotated]
+    return Call(rebuild, (storage, offset, tuple(size), tuple(stride), False, hooks))
+
+
+claims = (
+    st.builds(array_of, lengths, kinds, st.binary(max_size=40) | st.lists(st.none(), max_size=3))
+    | st.builds(tensor_of, st.integers(0, 96), st.sampled_from((0, 1, 1 << 40)), lengths, lengths)
+    | st.builds(lambda shape: Call(np.ndarray, (tuple(shape), "u1")), lengths)
+    | st.builds(lambda shape: Call(REBUILD, (np.ndarray, tuple(shape), b"b")), lengths)
+    | st.builds(lambda kind: Call(np.dtype, (kind, False, True)), kinds)
+)
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+@pytest.mark.parametrize("kind", FORMATS)
+@fuzz(30)
+@given(data=st.data())
+def test_sizes_that_claim_anything(given_folder: Path, kind: str, data: st.DataObject) -> None:
+    """Memory is asked for only as far as a file has bytes, and the image pixels."""
+    content = contents(kind)
+    if isinstance(content, dict):
+        content[data.draw(st.sampled_from(list(content)))] = data.draw(claims)
+    else:
+        content = data.draw(claims)
+    path = given_folder / "a.npy"
+    path.write_bytes(numpy_file(content))
+    tracemalloc.start()
+    try:
+        read(path, kind)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
 
 
 STATE = collections.OrderedDict(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import NESTED, altered, damaged, fair, fuzz
+from hostile import FOLDER, NESTED, PIPE, altered, damaged, fair, fuzz, odd, put
 from hypothesis import example, given
 from hypothesis import strategies as st
 from wsss.dashboards.site import Site
@@ -109,8 +109,7 @@ def pages(store: Store) -> list[str]:
 def written(store: Store, kind: str, data: bytes) -> Path:
     """The record of the run or sweep "a"."""
     path = store.root / f"{kind}s" / "a" / f"{kind}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    put(path, data)
     return path
 
 
@@ -121,9 +120,84 @@ def test_a_record_comes_back(given_folder: Path) -> None:
     assert {"index.html", "run.a.html", "sweep.a.html"} <= set(pages(store))
 
 
+STOPPED = {"titles": ["maps"], "step": 1, "text": "", "done": 1, "total": 2}
+SPEED = {"name": "a", "started": RUN.started, "machine": "2 cores", "rows": []}
+NOTED = {"seconds": 2.0, "written": "2026-01-01T00:00:00+0100"}
+KEY = "k" * 64
+DAMAGED = {
+    "runs/a/run.json": PLAIN_RUN,
+    "runs/b/progress.json": {**STOPPED, "record": PLAIN_RUN},
+    f"artefacts/maps/{KEY}/manifest.json": NOTED,
+    "sweeps/a/sweep.json": PLAIN_SWEEP,
+    "sweeps/b/progress.json": {**STOPPED, "record": {**PLAIN_SWEEP, "trials": []}},
+    "speeds/a.json": SPEED,
+}
+"""What each file of a store holds that is named on the overview where it is damaged."""
+BESIDE = {
+    "runs/b/progress.lock": b"",
+    "sweeps/b/trials.jsonl": b"".join(encoded(trial) + b"\n" for trial in PLAIN_SWEEP["trials"]),
+    f"training/{KEY[:32]}.jsonl": b'{"epoch": 0, "step": 0, "loss": 1.5, "steps": 4}\n',
+}
+"""What else there may be."""
+
+
+def filled(root: Path) -> Store:
+    """A store with runs and sweeps "a", done, and "b", stopped."""
+    for name, value in DAMAGED.items():
+        put(root / name, encoded(value))
+    for name, data in BESIDE.items():
+        put(root / name, data)
+    return Store(root)
+
+
+def names_in(store: Store) -> tuple[str, str]:
+    """The overview, which is always made, before and after the heading of what is damaged."""
+    text = (Site(store).file("index.html") or b"").decode()
+    sound, _, broken = text.partition('<section id="faults"')
+    return sound, broken
+
+
+def test_nothing_is_damaged(given_folder: Path) -> None:
+    sound, broken = names_in(filled(given_folder / "sound"))
+    assert broken == ""
+    for page in ("run.a", "run.b", "sweep.a", "sweep.b", "speed"):
+        assert f'href="{page}.html"' in sound
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+@fuzz(10)
+@given(odd | st.just(b'{"seal": 1}'))
+@example(FOLDER)
+@example(PIPE)
+def test_a_damaged_file_is_named_and_all_else_is_shown(
+    given_folder: Path, name: str, content: bytes | str
+) -> None:
+    store = filled(given_folder / "damaged")
+    put(store.root / name, content)
+    _, broken = names_in(store)
+    assert f">{'b' if KEY in name or '/b/' in name else name.split('/')[1]}</strong>: " in broken
+    assert broken.count("<li>") == 1
+    pages(store)
+
+
+@pytest.mark.parametrize("name", [*DAMAGED, *BESIDE])
+@fuzz(6)
+@given(data=st.data())
+def test_the_overview_is_always_made(given_folder: Path, name: str, data: st.DataObject) -> None:
+    store = filled(given_folder / "any")
+    whole = (store.root / name).read_bytes()
+    put(store.root / name, data.draw(odd | damaged(whole) | st.just(b"\0" * 9 + b"}\n" + whole)))
+    sound, broken = names_in(store)
+    for kind, run in (("run", "a"), ("run", "b"), ("sweep", "a"), ("sweep", "b")):
+        assert f'href="{kind}.{run}.html"' in sound or f">{run}</strong>: " in broken
+    pages(store)
+
+
 @fuzz(8)
-@given(altered(PLAIN_RUN).map(encoded) | damaged(encoded(PLAIN_RUN)))
+@given(altered(PLAIN_RUN).map(encoded) | damaged(encoded(PLAIN_RUN)) | odd)
 @example(encoded({**PLAIN_RUN, "versions": None}))
+@example(encoded({**PLAIN_RUN, "scores": {"lpcam": {}}}))
+@example(encoded({**PLAIN_RUN, "scores": {"lpcam": {"test": PLAIN_RUN["scores"]["lpcam"]["val"]}}}))
 @example(
     encoded(
         {
@@ -136,13 +210,13 @@ def test_a_record_comes_back(given_folder: Path) -> None:
 def test_a_run(given_folder: Path, data: bytes) -> None:
     store = Store(given_folder / "runs")
     run = fair(read_run, written(store, "run", data))
-    if run is not None and run.scores:
+    if run is not None:
         score_table([run])
     pages(store)
 
 
 @fuzz(8)
-@given(altered(PLAIN_SWEEP).map(encoded) | damaged(encoded(PLAIN_SWEEP)))
+@given(altered(PLAIN_SWEEP).map(encoded) | damaged(encoded(PLAIN_SWEEP)) | odd)
 @example(encoded({**PLAIN_SWEEP, "method": []}))
 def test_a_sweep(given_folder: Path, data: bytes) -> None:
     store = Store(given_folder / "sweeps")
@@ -161,12 +235,10 @@ DATA = {"key": "f" * 64, "source": "voc"}
 
 
 @fuzz(30)
-@given(altered(DATA).map(encoded) | damaged(encoded(DATA)))
+@given(altered(DATA).map(encoded) | damaged(encoded(DATA)) | odd)
 @example(encoded({**DATA, "key": "../../../../here"}))
 def test_the_name_of_a_data_set(store: Store, data: bytes) -> None:
-    path = store.root / "data" / "a.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    put(store.root / "data" / "a.json", data)
     assert fair(datasets.open_dataset, store, "a") is None
 
 
@@ -175,12 +247,10 @@ IMPORT = {"kind": "irn", "shards": "a" * 64, "stages": {"val": dataclasses.asdic
 
 
 @fuzz(30)
-@given(altered(IMPORT).map(encoded) | damaged(encoded(IMPORT)))
+@given(altered(IMPORT).map(encoded) | damaged(encoded(IMPORT)) | odd)
 @example(encoded({**IMPORT, "kind": []}))
 def test_an_import(store: Store, data: bytes) -> None:
-    path = store.root / "imports" / "a.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    put(store.root / "imports" / "a.json", data)
     found = fair(imports.find, store, "a")
     if found is not None:
         assert found.kind in imports.KINDS
@@ -227,11 +297,11 @@ def manifest(store: Store) -> dict[str, Any]:
 @given(data=st.data())
 def test_a_manifest(store: Store, manifest: dict[str, Any], data: st.DataObject) -> None:
     """It is found and whole, or put away; never is a file named that is not the artefact's."""
-    content = data.draw(manifests(manifest))
+    content = data.draw(manifests(manifest) | odd)
     folder = store.folder(STAGE.name, STAGE.key)
     if not folder.exists():
         store.get(STAGE, fill)
-    (folder / MANIFEST).write_bytes(content)
+    put(folder / MANIFEST, content)
     found = fair(store.find, STAGE.name, STAGE.key)
     if found is not None:
         check_artefact(found)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hostile import NESTED, altered, damaged, fair, fuzz
+from hostile import NESTED, altered, counts, damaged, fair, fuzz, texts
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
+from wsss.platform.data import arrays as packed_arrays
 from wsss.platform.data import files
 from wsss.platform.data.coco import COCO
 from wsss.platform.data.folder import Folder
 from wsss.platform.data.images import encode_png
-from wsss.platform.data.record import Source, check_id
+from wsss.platform.data.record import MOST_CLASSES, Source, check_id, check_name
 from wsss.platform.data.voc import VOC
 
 CLASSES = ("cat", "dog", "ox")
@@ -60,8 +62,23 @@ def test_a_list(given_folder: Path, data: bytes) -> None:
 def test_class_names(given_folder: Path, data: bytes) -> None:
     path = given_folder / "classes.txt"
     path.write_bytes(data)
-    found = fair(files.read_classes, path)
-    assert found is None or (all(found) and len(set(found)) == len(found))
+    check_classes(fair(files.read_classes, path))
+
+
+def check_classes(found: tuple[str, ...] | None) -> None:
+    if found is not None:
+        assert 1 <= len(found) == len(set(found)) <= MOST_CLASSES
+        assert all(name.strip() for name in found)
+        assert not any(c < " " or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in "".join(found))
+
+
+@fuzz(40)
+@given(texts)
+@example("-rf")
+@example(".hidden")
+def test_a_name(text: str) -> None:
+    found = fair(check_name, text)
+    assert found is None or (found[0].isalnum() and check_id(found) == found)
 
 
 @fuzz(60)
@@ -95,6 +112,28 @@ arrays = st.sampled_from(
         np.zeros((0, 3)), np.array(["a", "a"]), np.array(["a", "../b"]), np.array(["a", "x\0y"]),
     )
 )  # fmt: skip
+
+
+@fuzz(60)
+@given(
+    st.lists(st.sampled_from((0, 1, -1, 2, 3, 1 << 20, 1 << 40, 10**30)), max_size=4),
+    st.sampled_from(("<f8", "|u1", "<U1", "<U0", "|V0", "|S9")),
+    st.binary(max_size=40) | st.just(bytes(1 << 20)),
+    st.sampled_from((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)),
+)
+def test_headers_that_claim_anything(
+    given_folder: Path, shape: list[int], kind: str, content: bytes, how: int
+) -> None:
+    """Shapes and bytes of an array of labels that have nothing to do with each other."""
+    member = io.BytesIO()
+    about = {"descr": kind, "fortran_order": False, "shape": tuple(shape)}
+    np.lib.format.write_array_header_1_0(member, about)
+    path = given_folder / "labels.npz"
+    with zipfile.ZipFile(path, "w", how) as archive:
+        for name in ("ids", "labels"):
+            archive.writestr(f"{name}.npy", member.getvalue() + content)
+    found = fair(packed_arrays.read, path)
+    assert found is None or found["ids"].nbytes <= len(content)
 
 
 @fuzz(30)
@@ -236,9 +275,48 @@ def test_a_tree_of_coco(trees: dict[str, Path], change: tuple[str, bytes]) -> No
     whole(lambda: COCO(trees["coco"]))
 
 
+@fuzz(40)
+@given(counts, st.lists(texts | st.just("c0"), max_size=3), st.booleans())
+def test_many_classes_and_odd_ones(
+    trees: dict[str, Path], count: int, odd: list[str], coco: bool
+) -> None:
+    names = [f"c{k}" for k in range(count - len(odd))] + odd
+    if coco:
+        categories = [{"id": k, "name": name} for k, name in enumerate(names)]
+        data = json.dumps({**INSTANCES, "categories": categories, "annotations": []}).encode()
+        tree(trees["coco"], {**COCO_TREE, COCO_FILE: data})
+        source = fair(lambda: COCO(trees["coco"]))
+    else:
+        data = "\n".join(names).encode("utf-8", "replace")
+        tree(trees["folder"], {**FOLDER, "classes.txt": data, "labels.csv": b"id,labels\na,\n"})
+        source = fair(lambda: Folder(trees["folder"]))
+    check_classes(source and source.classes)
+    assert source is None or len(source.classes) <= len(names)
+
+
+BEHIND = (b"", b" \n", b"{}", b"]", b"\0", b",", b'{"images": []}', b"\xff")
+
+
+@fuzz(60)
+@given(st.sampled_from([*INSTANCES, "id", "name", "file_name"]), texts, st.sampled_from(BEHIND))
+@example("id", "id", b"")
+@example("images", "images", b"")
+@example("images", "pictures", b"{}")
+def test_keys_twice_and_what_stands_behind_the_end(
+    trees: dict[str, Path], key: str, second: str, behind: bytes
+) -> None:
+    """A key of the file is written a second time, or another one is, with a number."""
+    text, word = json.dumps(INSTANCES), f"{json.dumps(key)}: "
+    data = text.replace(word, f"{json.dumps(second)}: 5, {word}", 1).encode() + behind
+    tree(trees["coco"], {**COCO_TREE, COCO_FILE: data})
+    source = fair(lambda: COCO(trees["coco"]))
+    assert source is None or (second != key and not behind.strip())
+
+
 @fuzz(100)
 @given(altered(INSTANCES))
 @example({**INSTANCES, "annotations": NESTED})
+@example({**INSTANCES, "info": 10**4299})
 def test_instances_of_coco(trees: dict[str, Path], content: Any) -> None:
     data = json.dumps(content).encode("utf-8", "surrogatepass")
     tree(trees["coco"], {**COCO_TREE, COCO_FILE: data})

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import HANG
 from wsss.platform import places
 from wsss.platform.bucket import open_store
 from wsss.platform.result_id import ResultId
@@ -76,7 +77,7 @@ def ran(*words: str, **environment: str) -> str:
         [sys.executable, "-c", *words],
         capture_output=True,
         text=True,
-        timeout=1150,
+        timeout=HANG,
         env={**os.environ, **environment},
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -85,7 +86,7 @@ def ran(*words: str, **environment: str) -> str:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2 * HANG)
 def test_a_training_goes_on_on_another_machine(bucket: str, tmp_path: Path) -> None:
     first, whole = (
         ran(TRAINING, bucket, part, WSSS_CACHE=str(tmp_path / part)).partition("metrics ")[2]
@@ -101,7 +102,7 @@ def test_a_training_goes_on_on_another_machine(bucket: str, tmp_path: Path) -> N
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2 * HANG)
 def test_the_main_job_in_a_bucket(bucket: str, tmp_path: Path) -> None:
     out, store = ran(SCRIPT, bucket, str(tmp_path)), open_store(bucket)
     assert "run first: nothing to do" in out
@@ -124,7 +125,7 @@ def test_the_main_job_in_a_bucket(bucket: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2 * HANG)
 def test_damage_that_a_worker_finds(bucket: str, tmp_path: Path) -> None:
     """Objects change under a job whose next command runs on another machine: it says which, in one
     sentence, and the same command computes them again."""
@@ -134,7 +135,7 @@ def test_damage_that_a_worker_finds(bucket: str, tmp_path: Path) -> None:
             [sys.executable, "-m", "wsss.platform.cli", *words, "--store", bucket],
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=HANG,
             env={**os.environ, "WSSS_CACHE": str(tmp_path / machine)},
         )
         return done.returncode, done.stdout + done.stderr

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from limits import HANG
 from wsss.platform import commands
 from wsss.platform.cli import main
 from wsss.platform.ledger import Ledger
@@ -49,6 +52,17 @@ def test_run_prints_a_table_and_a_page_and_repeats_nothing(wsss: Any) -> None:
     code, out, _ = wsss("run", "lpcam", *SMALL)
     assert code == 0
     assert "nothing to do" in out
+
+
+def test_a_page_may_be_anywhere(wsss: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for page, folder in (("my page", "my page"), ("~/page", "home/page")):
+        code, out, _ = wsss("run", "lpcam", *SMALL, "--page", page)
+        assert code == 0
+        where = (tmp_path / folder).as_uri()
+        assert re.search(rf"page: {re.escape(where)}/run\.\S+\.html\n", out)
+    assert list((tmp_path / "my page").glob("run.*.html"))
 
 
 def test_data_that_are_there_are_named_and_a_quiet_command_shows_no_progress(wsss: Any) -> None:
@@ -154,7 +168,7 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
     [
         (("run", "nope"), "unknown method 'nope'; there are cam, cpal, lpcam"),
         (("run", "cam", "--set", "training.epoch=1"), "unknown field 'training.epoch'; there are"),
-        (("run", "cam", "--set", "training.epochs=0"), "training.epochs is 0; it must be at least"),
+        (("run", "cam", "--set", "training.epochs=0"), "training.epochs is 0; it must be between"),
         (("run", "cam", "--set", "epochs"), "--set takes FIELD=VALUE"),
         (("run", "lpcam", "--set", "lpcam.tau=2"), "lpcam.tau is 2.0; it must be between"),
         (("run", "cam", "--data", "nowhere"), "no data set 'nowhere'; there are: "),
@@ -181,7 +195,13 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
         (("run", "cam", "--set", "views.scales=(0.5,1.0)"), "1 must come first"),
         (("run", "cam", "--set", "training.resize=(640,320)"), "the smaller one comes first"),
         (("run", "cam", "--seeds", "18446744073709551616"), "seed is 18446744073709551616; it"),
-        (("run", "cam", "--weights", ""), "network.weights is empty"),
+        (("run", "cam", "--weights", ""), "--weights is empty; it must be a path"),
+        (
+            ("run", "cam", "--set", "network.weights="),
+            "network.weights is empty; it must",
+        ),
+        (("run", "cam", "--page", "/dev/null"), "/dev/null is a file; name a folder for a report"),
+        (("sweep", "cam", "--space", "crf", "--page", "/dev"), "something else than a report"),
         (("run", "cam", "--name", ".mine"), "the name '.mine' is not allowed"),
         (("run", "cam", "--segment=deeplabv2", "--set=segment.backbone=odd"), "unknown backbone"),
         (("sweep", "lpcam", "--segment=deeplabv2", "--set=segment.backbone=odd"), "unknown backb"),
@@ -198,8 +218,8 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
         (("report", "out", "--run", "gone", "--sweep", "gone"), "runs/gone/run.json"),
         (("data", "scenes", "--quarantine", "7"), "--quarantine is 7.0; it must be a share"),
         (("methods", "odd"), "unknown method 'odd'"),
-        (("data", "voc", "gone"), "there is no VOC folder gone"),
-        (("data", "folder", "gone"), "there is no folder gone"),
+        (("data", "voc", "gone"), "there is no VOC folder /"),
+        (("data", "folder", "gone"), "there is no folder /"),
         (("data", "scenes", "--train", "0"), "train"),
         (("data", "scenes", "--size", "64"), "the name 'scenes' stands for other data"),
     ],
@@ -278,6 +298,69 @@ def test_methods_and_doctor_tell(wsss: Any) -> None:
     assert re.search(r"machine .* [1-9]\d* GiB", out)
     assert re.search(r"shards/[0-9a-f]{12} [0-9a-f]{8}\n", out)
     assert "damaged" not in out
+
+
+EACH = """
+import contextlib, io, json, sys
+from wsss.platform.cli import main
+
+for words in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(words)
+    print(json.dumps([code, out.getvalue(), err.getvalue()]))
+assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
+"""
+
+
+def test_a_run_with_nothing_to_compute_needs_no_right_to_write(
+    wsss: Any, job: Any, tmp_path: Path, read_only: Any
+) -> None:
+    assert wsss("run", "lpcam", *SMALL)[0] == 0
+    root, page = tmp_path / "store", tmp_path / "page"
+    shutil.copytree(job.store.root, root, ignore=shutil.ignore_patterns("verified", "page"))
+    commands = [
+        ["run", "lpcam", *SMALL],
+        ["run", "lpcam", *SMALL, "--page", str(page)],
+        ["compare", "lpcam", *SMALL],
+        ["data", "scenes", "--train", "48", "--val", "16"],
+        ["doctor", "--verify"],
+        ["run", "lpcam", *SMALL, "--page", str(root / "page" / "mine")],
+        ["run", "lpcam", *SMALL, "--name", "new"],
+        ["run", "cam", *SMALL, "--set", "training.epochs=1"],
+        ["sweep", "lpcam", *SMALL, "--trials", "2", "--name", "new"],
+    ]
+    words = json.dumps([[*command, "--store", str(root)] for command in commands])
+    before = sorted(root.rglob("*"))
+    done = subprocess.run(
+        read_only(root, "-c", EACH, words), capture_output=True, text=True, timeout=HANG
+    )
+    assert done.returncode == 0, done.stderr
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [code for code, _, _ in said] == [0] * 5 + [2] * 4, said
+    again, paged, compared, data, doctor, *refused = said
+    assert "nothing to do" in again[1]
+    assert "lpcam on val (n=16)" in again[1]
+    assert "page: not written, as " in again[1]
+    assert page.is_dir()
+    assert page.as_uri() in paged[1]
+    assert "lpcam on val (n=16)" in compared[1]
+    assert "nothing to do: the shards were already there" in data[1]
+    assert "damaged" not in doctor[1]
+    for (_, out, err), sentence in zip(
+        refused,
+        (
+            f"{root} cannot be written (",
+            "run 'new' (0 of ",
+            "are missing) cannot be kept: ",
+            "sweep 'new' cannot be kept: ",
+        ),
+        strict=True,
+    ):
+        assert sentence in err
+        assert len(err.splitlines()) == 1
+        assert "page:" not in out
+    assert sorted(root.rglob("*")) == before
 
 
 def test_help_is_quick_and_needs_no_torch() -> None:

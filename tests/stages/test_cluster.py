@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from limits import HANG
 from wsss.platform.stages import cluster
 
 HEAD = {"driver": 1.0, "GPU_limit": 4.0, "cpu_stage_limit": 64.0, "memory": 1e9}
@@ -60,15 +61,17 @@ def test_nodes_that_may_still_start_count(nodes, started):
 
 
 SCRIPT = """
+import sys
 import ray
 from ray.cluster_utils import Cluster
 from wsss.platform.stages import cluster
 
 nodes = Cluster()
-nodes.add_node(num_cpus=0, resources={"driver": 1, "GPU_limit": 1, "cpu_stage_limit": 2})
-nodes.add_node(num_cpus=8, num_gpus=1)
-wanted = nodes.add_node(num_cpus=2, resources={"cpu_stage": 2})
-nodes.wait_for_nodes()
+head = {"driver": 1, "GPU_limit": 1, "cpu_stage_limit": 2}
+nodes.add_node(num_cpus=0, resources=head)
+nodes.add_node(num_cpus=8, num_gpus=1, wait=False)
+wanted = nodes.add_node(num_cpus=2, resources={"cpu_stage": 2}, wait=False)
+nodes.wait_for_nodes(float(sys.argv[1]))
 ray.init(address=nodes.address, logging_level="ERROR", log_to_driver=False)
 
 def where(piece):
@@ -85,7 +88,7 @@ nodes.shutdown()
 def test_cpu_stages_stay_off_gpu_nodes():
     """Though most cores are there."""
     out = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=240
+        [sys.executable, "-c", SCRIPT, str(HANG)], capture_output=True, text=True, timeout=HANG
     ).stdout
     assert "apart True\n" in out
     assert "alive True 2 1\n" in out

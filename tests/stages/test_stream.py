@@ -271,6 +271,18 @@ def test_a_training_that_has_ended_has_nothing_to_read(write_shards):
     assert list(stream.blocks(plan, range(3, 3))) == []
 
 
+def test_epochs_are_planned_a_few_at_a_time(write_shards, monkeypatch):
+    plan = plan_of(write_shards([16, 9]))
+    planned = []
+    monkeypatch.setattr(stream, "_execution", lambda plan, epochs: planned.append(epochs) or epochs)
+    monkeypatch.setattr(stream, "MOST_PIECES", 2 * len(plan.slices))
+    assert list(stream.blocks(plan, range(1, 6))) == [1, 2, 3, 4, 5]
+    assert planned == [range(1, 3), range(3, 5), range(5, 6)]
+    planned.clear()
+    assert next(stream.blocks(plan, range(100_000))) == 0
+    assert planned == [range(2)]
+
+
 def test_what_is_made_ahead_is_the_same_and_so_is_an_error():
     def items():
         yield from range(3)

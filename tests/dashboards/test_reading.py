@@ -1,0 +1,161 @@
+"""What only reads a store needs no right to write there; what writes says so before it computes."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drawn_store import add_sweep
+from limits import HANG
+from wsss.platform import places
+from wsss.platform.bucket import open_store
+from wsss.platform.cli import main
+from wsss.platform.errors import InputError
+from wsss.platform.runs import read_run
+from wsss.platform.store import MANIFEST, Stage, Store
+
+ALL = """
+import contextlib, io, json, sys
+from wsss.platform.cli import main
+
+for words in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(words)
+    print(json.dumps([code, out.getvalue(), err.getvalue()]))
+"""
+PAGES = """
+import http.client, sys, threading
+from wsss.dashboards.server import Server
+from wsss.platform.store import Store
+
+with Server(Store(sys.argv[1]), 0) as server:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for page in ("", "run.run-0.html", "images.run-0.html"):
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
+        connection.request("GET", f"/{page}")
+        answer = connection.getresponse()
+        print(answer.status, len(answer.read()) > 1000)
+        connection.close()
+    server.shutdown()
+"""
+
+
+def ran(command: list[str]) -> list[str]:
+    """The lines that a command printed, which ended well."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+def content(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file, by name."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def damaged(store: Store, stage: str = "labels") -> str:
+    """Changes a byte of a file of an artefact; the artefact's name as `wsss doctor` has it."""
+    (key,) = list(read_run(store.root / "runs" / "run-1" / "run.json").labels["lpcam-crf"].values())
+    path = store.open(stage, key).files(".parquet")[0]
+    text = bytearray(path.read_bytes())
+    text[len(text) // 2] ^= 1
+    path.write_bytes(bytes(text))
+    return f"{stage}/{key[:12]}"
+
+
+def test_reading_and_verifying_write_nothing(
+    store: Store, tmp_path: Path, read_only: Callable[..., list[str]]
+) -> None:
+    add_sweep(store)
+    name, out = damaged(store), tmp_path / "out"
+    before = content(store.root)
+    out.mkdir()
+    commands = [
+        ["report", str(out / "site"), "--run", "run-0"],
+        ["report", str(out / "page.html"), "--single-file", "--run", "run-0", "--images", "2"],
+        ["export", str(out / "png"), "--run", "run-0", "--to", "png", "--what", "lpcam-crf"],
+        ["methods", "lpcam"],
+        ["doctor", "--verify"],
+        ["data", "scenes", "--train", "2", "--val", "1"],
+    ]
+    words = [[*command, "--store", str(store.root)] for command in commands]
+    lines = ran(read_only(store.root, "-c", ALL, json.dumps(words)))
+    *reading, writing = [json.loads(line) for line in lines]
+    assert [code for code, _, _ in reading] == [0] * 5, reading
+    assert {p.name for p in out.iterdir()} == {"site", "page.html", "png"}
+    doctor = reading[-1][1].splitlines()
+    assert f"{name} damaged, not moved to quarantine: " in "\n".join(doctor)
+    assert sum(line.count("damaged") for line in doctor) == 1
+    code, said, error = writing
+    assert (code, said) == (2, "")
+    assert "data set 'scenes' cannot be kept: " in error
+    assert len(error.splitlines()) == 1
+    assert content(store.root) == before
+    pages = ran(read_only(store.root, "-c", PAGES, str(store.root)))
+    assert pages == ["200 True"] * 3
+
+
+def test_what_is_missing_is_not_computed_where_it_cannot_be_kept(
+    store: Store, read_only: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    code = (
+        "import sys\n"
+        "from wsss.platform.store import Stage, Store\n"
+        "Store(sys.argv[1]).get(Stage(name='a', version=1, config={}), lambda f: print('began'))\n"
+    )
+    store.root.joinpath("artefacts", "a").mkdir()
+    for part in ("", "locks", "attempts", "artefacts/a"):
+        folder = store.root / part
+        command = read_only(folder, "-c", code, str(store.root))
+        done = subprocess.run(command, capture_output=True, text=True, timeout=HANG)
+        assert done.stdout == ""
+        assert f"InputError: a cannot be kept: {store.root}" in done.stderr
+        for path in [folder, *folder.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def read_only_bucket(address: str, server: str) -> None:
+    """Sets a policy that lets nobody write into a bucket."""
+    name = address.removeprefix("s3://").partition("/")[0]
+    of = [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"]
+    actions = ["s3:PutObject", "s3:DeleteObject", "s3:PostObject"]
+    deny = {"Effect": "Deny", "Principal": "*", "Action": actions, "Resource": of}
+    text = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+    connection = http.client.HTTPConnection(server.removeprefix("http://"), timeout=HANG)
+    connection.request("PUT", f"/{name}?policy", text)
+    answer = connection.getresponse()
+    assert answer.status < 300, answer.read()
+    connection.close()
+
+
+def test_keys_that_may_only_read(
+    bucket: str, s3_server: str, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, stages = open_store(bucket), []
+    for number in range(3):
+        stage = Stage(name="thing", version=1, config={"n": number})
+        store.get(stage, lambda folder: {"n": (folder / "a.bin").write_bytes(b"a" * 9)})
+        stages.append(stage)
+    folder = store.open("thing", stages[0].key).folder
+    (info,) = [i for i in places.listing(places.object_of(folder.parent)) if "a.bin" in i.path]
+    with places.system(info.path).open_output_stream(info.path) as stream:
+        stream.write(b"b" * 9)
+    short = store.folder("thing", stages[1].key) / MANIFEST
+    places.write(short, b"{}")
+    monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "another machine"))
+    read_only_bucket(bucket, s3_server)
+    assert main(["doctor", "--verify", "--store", bucket]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("thing/")]
+    fates = {line.split()[0]: "not moved to quarantine" in line for line in lines}
+    assert fates == {f"thing/{s.key[:12]}": s is not stages[2] for s in stages}
+    with pytest.raises(InputError, match=r"new cannot be kept: .*ACCESS_DENIED"):
+        open_store(bucket).get(
+            Stage(name="new", version=1, config={}), lambda folder: pytest.fail("it began")
+        )

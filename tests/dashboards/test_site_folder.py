@@ -1,0 +1,369 @@
+"""What a report leaves alone: files of others, links, and all of it when it is killed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from wsss.dashboards import single, site_folder
+from wsss.dashboards.pages import MARK
+from wsss.dashboards.site import Site
+from wsss.platform import asked, commands, exports
+from wsss.platform.cli import main
+from wsss.platform.data import voc_server
+from wsss.platform.errors import InputError
+from wsss.platform.runs import read_run
+from wsss.platform.store import Store
+
+OLD = {"index.html": b"old", "same.css": b"same", "data/a/run.js": b"a", "run.a.html": b"page a"}
+NEW = {"index.html": b"new", "same.css": b"same", "data/b/run.js": b"b", "run.b.html": b"page b"}
+
+
+def write(out: Path, files: Mapping[str, bytes]) -> None:
+    site_folder.write(out, list(files), files.get)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """The files in a folder and their content, without the list."""
+    found = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    found.pop(site_folder.LIST, None)
+    return found
+
+
+def test_a_site_replaces_its_own_files_and_no_other(tmp_path: Path) -> None:
+    out = tmp_path / "site"
+    write(out, OLD)
+    foreign = {"CNAME": b"example.org", "data/a/notes.txt": b"mine", "img/me.png": b"me"}
+    for path, body in foreign.items():
+        (out / path).parent.mkdir(exist_ok=True)
+        (out / path).write_bytes(body)
+    (out / "empty").mkdir()
+    for files in (NEW, NEW, OLD):
+        write(out, files)
+        assert content(out) == {**files, **foreign}
+        assert not (out / "data" / "b").exists() or files is NEW
+        listed = json.loads((out / site_folder.LIST).read_text())
+        assert listed == {p: [hashlib.sha256(b).hexdigest()] for p, b in files.items()}
+    assert (out / "empty").is_dir()
+
+
+@pytest.mark.parametrize(
+    "path", ["run.b.html", "index.html", "data/b/run.js", "data/b", "data/a", "data"]
+)
+@pytest.mark.parametrize("kind", ["file", "folder", "link", "dangling link"])
+def test_what_is_in_the_way_is_named_and_stays(tmp_path: Path, path: str, kind: str) -> None:
+    out, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    write(out, dict.fromkeys(("index.html", "run.a.html"), b""))
+    elsewhere.mkdir()
+    (elsewhere / "thesis.tex").write_text("years")
+    place = out / path
+    place.parent.mkdir(exist_ok=True, parents=True)
+    place.unlink(missing_ok=True)
+    if kind == "file":
+        place.write_text("mine")
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to(elsewhere if kind == "link" else tmp_path / "nowhere")
+    (out / "CNAME").write_text("mine")
+    files = {**NEW, "data/a/run.js": b"a"}
+    before = content(out), (out / site_folder.LIST).read_bytes()
+    if kind == "folder" and path in ("data", "data/a", "data/b"):
+        write(out, files)
+        return
+    with pytest.raises(InputError, match=f"/site/{path} is in the way"):
+        write(out, files)
+    assert (content(out), (out / site_folder.LIST).read_bytes()) == before
+    assert place.is_symlink() == (kind in ("link", "dangling link"))
+    assert [p.name for p in elsewhere.iterdir()] == ["thesis.tex"]
+    assert not list(out.glob(".wsss*"))
+
+
+def test_a_file_that_a_user_changed_is_kept(tmp_path: Path) -> None:
+    out = tmp_path / "site"
+    write(out, OLD)
+    (out / "run.a.html").write_text("with my remarks")
+    with pytest.raises(InputError, match=r"run\.a\.html is in the way"):
+        write(out, OLD)
+    write(out, NEW)
+    assert content(out) == {**NEW, "run.a.html": b"with my remarks"}
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", ".git", "index.html"])
+def test_a_folder_of_others_is_refused(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "pub"
+    out.mkdir()
+    (out / name).write_text(f"{MARK} years")
+    with pytest.raises(InputError, match="something else than a report"):
+        write(out, NEW)
+    with pytest.raises(InputError, match="is a file; name a folder"):
+        write(out / name, NEW)
+    with pytest.raises(InputError, match="is a file; name a folder"):
+        write(out / name / "deep" / "er", NEW)
+    assert content(out) == {name: f"{MARK} years".encode()}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"a": 1}', '{"../thesis.tex": ["0"]}', '{"/etc/x": ["0"]}', "[" * 9999]
+)
+def test_a_list_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    out = tmp_path / "site"
+    write(out, OLD)
+    thesis = tmp_path / "thesis.tex"
+    thesis.write_text("years")
+    (out / site_folder.LIST).write_text(
+        text.replace('"0"', json.dumps(hashlib.sha256(b"years").hexdigest()))
+    )
+    with pytest.raises(InputError):
+        write(out, NEW)
+    assert content(out) == OLD
+    assert thesis.read_text() == "years"
+
+
+def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
+    out, target = tmp_path / "site", tmp_path / "disk" / "target"
+    target.mkdir(parents=True)
+    out.symlink_to(target)
+    for files in (OLD, NEW):
+        write(out, files)
+        assert out.is_symlink()
+        assert content(target) == files
+    assert [p.name for p in target.parent.iterdir()] == ["target"]
+    out.unlink()
+    out.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="a link that leads nowhere"):
+        write(out, NEW)
+
+
+@pytest.mark.parametrize("there", ["nothing", "folder", "site"])
+def test_a_site_that_cannot_be_made_leaves_what_was_there(tmp_path: Path, there: str) -> None:
+    out = tmp_path / "site"
+    if there != "nothing":
+        out.mkdir()
+    if there == "site":
+        write(out, OLD)
+
+    def failing(path: str) -> bytes | None:
+        if path == "run.b.html":
+            raise InputError("no intact artefact")
+        return NEW[path]
+
+    with pytest.raises(InputError, match="no intact artefact"):
+        site_folder.write(out, list(NEW), failing)
+    assert out.exists() == (there != "nothing")
+    assert content(out) == (OLD if there == "site" else {})
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_a_file_that_comes_while_a_site_is_made_stays(tmp_path: Path) -> None:
+    out = tmp_path / "site"
+    write(out, OLD)
+
+    def editing(path: str) -> bytes:
+        (out / "index.html").write_text("mine")
+        return NEW[path]
+
+    with pytest.raises(InputError, match=r"index\.html is in the way"):
+        site_folder.write(out, list(NEW), editing)
+    assert content(out) == {**OLD, "index.html": b"mine"}
+
+
+def killed_at(number: int, action: Callable[[], None]) -> bool:
+    """Whether a process that does it dies at its change number `number` of the disk; at none, it
+    ends before."""
+    process = os.fork()
+    if process == 0:
+        left = number
+
+        def dying(change: Callable[..., object]) -> Callable[..., object]:
+            def changed(*given: object, **named: object) -> object:
+                nonlocal left
+                if not left:
+                    os._exit(9)
+                left -= 1
+                return change(*given, **named)
+
+            return changed
+
+        for name in ("mkdir", "replace", "unlink", "rmdir"):
+            setattr(os, name, dying(getattr(os, name)))
+        Path.write_bytes = dying(Path.write_bytes)  # type: ignore[method-assign]
+        try:
+            action()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    assert code in (0, 9)
+    return code == 9
+
+
+@pytest.mark.parametrize("there", ["nothing", "folder", "site"])
+def test_a_report_that_is_killed_is_repaired_by_the_next(tmp_path: Path, there: str) -> None:
+    number, killed = 0, True
+    foreign = {"CNAME": b"example.org", "data/a/mine": b"x"} if there == "site" else {}
+    while killed:
+        out = tmp_path / str(number) / "site"
+        out.parent.mkdir()
+        if there == "folder":
+            out.mkdir()
+        if there == "site":
+            write(out, OLD)
+        for path, body in foreign.items():
+            (out / path).write_bytes(body)
+        killed = killed_at(number, lambda out=out: write(out, NEW))  # type: ignore[misc]
+        for path, body in foreign.items():
+            assert (out / path).read_bytes() == body
+        for path in ("index.html", "same.css"):
+            if there == "site":  # a whole file of either site
+                assert (out / path).read_bytes() in (OLD[path], NEW[path])
+        third = {**OLD, "index.html": b"newest"}
+        write(out, third)
+        assert content(out) == {**third, **foreign}
+        assert not list(out.glob(".wsss*"))
+        number += 1
+    assert number > 8
+
+
+def test_reports_into_one_folder_take_turns(tmp_path: Path) -> None:
+    out = tmp_path / "site"
+    sites = [{f"{k}.html": bytes([k, j]) for k in range(20)} for j in range(4)]
+    children = []
+    for files in sites:
+        process = os.fork()
+        if process == 0:
+            try:
+                for _ in range(5):
+                    write(out, files)
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        children.append(process)
+    assert [os.waitpid(process, 0)[1] for process in children] == [0] * 4
+    assert content(out) in sites
+    write(out, NEW)
+    assert content(out) == NEW
+
+
+def test_the_commands_of_the_unlucky_user(
+    scenes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["--store", str(scenes), "--run", "run-1", "--images", "16"]
+    thesis = tmp_path / "pub" / "thesis.tex"
+    thesis.parent.mkdir()
+    thesis.write_text("years")
+    assert main(["report", "pub/index.html", "--single-file", *words]) == 0
+    assert main(["report", "pub", *words]) == 2
+    assert "pub holds something else than a report" in capsys.readouterr().err
+    assert sorted(p.name for p in thesis.parent.iterdir()) == ["index.html", "thesis.tex"]
+    assert main(["report", "site", *words]) == 0
+    Path("site/CNAME").touch()
+    assert main(["report", "site", *words]) == 0
+    assert Path("site/CNAME").is_file()
+    assert main(["report", "site/index.html", "--single-file", *words]) == 2
+    assert "index.html is something else than a report in one file" in capsys.readouterr().err
+    assert main(["report", "", *words]) == 2
+    assert capsys.readouterr().err == "wsss: OUT is empty; it must be a path\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["pub", "site"]
+
+
+@pytest.mark.parametrize("page", ["rel", "a b/c", "~/page"])
+def test_the_page_of_a_run_is_written_where_it_is_asked_for(
+    scenes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    page: str,
+) -> None:
+    """The run itself is one that was made; it is not begun where its page cannot be written."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    record, begun = read_run(scenes / "runs" / "run-0" / "run.json"), []
+    monkeypatch.setattr(asked, "experiment", lambda *_: None)
+    monkeypatch.setattr(commands, "_carry_out", lambda *_: begun.append(1) or record)
+    words = ["run", "lpcam", "--store", str(scenes), "--page", page]
+    folder = Path(page.replace("~", "home")).absolute()
+    assert main(words) == 0
+    assert f"page: {folder.as_uri()}/run.run-0.html\n" in capsys.readouterr().out
+    assert (folder / "run.run-0.html").is_file()
+    (folder / "index.html").write_text("mine")
+    assert main(words) == 2
+    assert "index.html is in the way" in capsys.readouterr().err
+    (folder / site_folder.LIST).unlink()
+    assert main(words) == 2
+    assert "holds something else than a report" in capsys.readouterr().err
+    assert begun == [1]
+
+
+def test_a_page_in_one_file_replaces_only_what_was_written(scenes: Path, tmp_path: Path) -> None:
+    site = Site(Store(scenes), runs=[], sweeps=[])
+    page, link = tmp_path / "report.html", tmp_path / "link.html"
+    link.symlink_to(page.name)
+    for name in (page, link):
+        single.write(site, name, "index.html")
+    assert link.is_symlink()
+    written = page.read_bytes()
+    for changed in (
+        written + b"<!-- mine -->\n",
+        written[:-1],
+        written.replace(b"wsss", b"mine", 1),
+    ):
+        page.write_bytes(changed)
+        for name in (page, link):
+            with pytest.raises(InputError, match="was changed since it was written"):
+                single.write(site, name, "index.html")
+        assert page.read_bytes() == changed
+    for own in (b"", b"mine", MARK.encode()):
+        page.write_bytes(own)
+        with pytest.raises(InputError, match="something else than a report"):
+            single.write(site, page, "index.html")
+        assert page.read_bytes() == own
+
+
+def test_what_comes_meanwhile_is_kept(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the path of a page in one file, of an archive, and of a folder of labels."""
+    store, run = Store(scenes), read_run(scenes / "runs" / "run-0" / "run.json")
+    site, page = Site(store, runs=[], sweeps=[]), tmp_path / "page.html"
+
+    def come(name: str) -> bytes:
+        (tmp_path / name).write_text("mine")
+        return b""
+
+    monkeypatch.setattr(site, "file", lambda _: come("page.html"))
+    with pytest.raises(InputError, match="something else than a report"):
+        single.write(site, page, "index.html")
+    monkeypatch.setattr(exports, "_labels", lambda _: [(come(name), np.zeros((2, 2), np.uint8))])
+    monkeypatch.setattr(exports, "encode_png", lambda _: b"")
+    monkeypatch.setattr(voc_server, "check", lambda *_: None)
+    for name, kind in (("a.tgz", "comp5"), ("b", "png")):
+        with pytest.raises(InputError, match=f"{name} exists"):
+            exports.write(store, run, tmp_path / name, kind, "lpcam-crf", "val")
+    assert content(tmp_path) == dict.fromkeys(("page.html", "a.tgz", "b"), b"mine")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.tgz", "comp5"), ("a.tgz", "png"), ("b", "png")])
+def test_an_export_overwrites_nothing(
+    scenes: Path, tmp_path: Path, name: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.tgz").write_text("years")
+    (tmp_path / "b").symlink_to("nowhere")
+    words = ["--to", kind, "--what", "lpcam-crf", "--run", "run-0", "--store", str(scenes)]
+    assert main(["export", str(tmp_path / name), *words]) == 2
+    assert f"{name} exists; name another path" in capsys.readouterr().err
+    assert (tmp_path / "a.tgz").read_text() == "years"
+    assert (tmp_path / "b").is_symlink()
