@@ -62,7 +62,7 @@ def content(folder: Path) -> dict[str, str]:
 
 def damaged(store: Store, stage: str = "labels") -> str:
     """Changes a byte of a file of an artefact; the artefact's name as `wsss doctor` has it."""
-    (key,) = list(read_run(store.root / "runs" / "run-1" / "run.json").labels["lpcam-crf"].values())
+    (key,) = list(read_run(store.root / "runs" / "run-1" / "run.json").labels["lpcam/crf"].values())
     path = store.open(stage, key).files(".parquet")[0]
     text = bytearray(path.read_bytes())
     text[len(text) // 2] ^= 1
@@ -80,7 +80,7 @@ def test_reading_and_verifying_write_nothing(
     commands = [
         ["report", str(out / "site"), "--run", "run-0"],
         ["report", str(out / "page.html"), "--single-file", "--run", "run-0", "--images", "2"],
-        ["export", str(out / "png"), "--run", "run-0", "--to", "png", "--what", "lpcam-crf"],
+        ["export", str(out / "png"), "--run", "run-0", "--to", "png", "--what", "lpcam/crf"],
         ["methods", "lpcam"],
         ["doctor", "--verify"],
         ["data", "scenes", "--train", "2", "--val", "1"],

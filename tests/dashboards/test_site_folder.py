@@ -352,7 +352,7 @@ def test_what_comes_meanwhile_is_kept(
     monkeypatch.setattr(voc_server, "check", lambda *_: None)
     for name, kind in (("a.tgz", "comp5"), ("b", "png")):
         with pytest.raises(InputError, match=f"{name} exists"):
-            exports.write(store, run, tmp_path / name, kind, "lpcam-crf", "val")
+            exports.write(store, run, tmp_path / name, kind, "lpcam/crf", "val")
     assert content(tmp_path) == dict.fromkeys(("page.html", "a.tgz", "b"), b"mine")
 
 
@@ -362,7 +362,7 @@ def test_an_export_overwrites_nothing(
 ) -> None:
     (tmp_path / "a.tgz").write_text("years")
     (tmp_path / "b").symlink_to("nowhere")
-    words = ["--to", kind, "--what", "lpcam-crf", "--run", "run-0", "--store", str(scenes)]
+    words = ["--to", kind, "--what", "lpcam/crf", "--run", "run-0", "--store", str(scenes)]
     assert main(["export", str(tmp_path / name), *words]) == 2
     assert f"{name} exists; name another path" in capsys.readouterr().err
     assert (tmp_path / "a.tgz").read_text() == "years"

@@ -40,7 +40,7 @@ call("run", "lpcam", *small, "--refine", "crf", "--name", "first", "--page", str
 call("sweep", "lpcam", *small, "--trials", "2", "--scheduler", "asha", "--seed", "1",
      "--name", "some", "--page", str(out / "page"))
 call("report", str(out / "report"))
-call("export", str(out / "png"), "--to", "png", "--what", "lpcam-crf", "--run", "first")
+call("export", str(out / "png"), "--to", "png", "--what", "lpcam/crf", "--run", "first")
 call("doctor", "--verify")
 """
 

@@ -74,7 +74,7 @@ def test_images_without_labels_go_through_the_stages(
     how = ["--data", "coco", "--preset", "scenes", "--refine", "crf"]
     assert main(["run", "lpcam", *how, *sets, *where, "--name", "all", "--quiet"]) == 0
     run = read_run(store.root / "runs" / "all" / "run.json")
-    assert set(run.scores) == {"cam", "lpcam", "lpcam-crf"}
+    assert set(run.scores) == {"cam", "lpcam", "lpcam/crf"}
     assert all(np.isfinite(s.value) for of in run.scores.values() for s in of.values())
     _check_maps(store, run)
 
@@ -94,7 +94,7 @@ def _check_maps(store: Store, run: Any) -> None:
         maps = {m.id: m for m in class_maps.read(found)}
         assert len(maps) == VAL
         assert {id for id, m in maps.items() if not m.classes} == empty
-    found = store.open("labels", run.labels["lpcam-crf"]["val"]).files(".parquet")
+    found = store.open("labels", run.labels["lpcam/crf"]["val"]).files(".parquet")
     masks = {id: plane for path in found for id, plane in planes.read(path).items()}
     assert len(masks) == VAL
     assert not any(masks[id].any() for id in empty)
