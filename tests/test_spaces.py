@@ -106,7 +106,8 @@ def test_fields_with_one_last_name_vary_in_one_sweep(tmp_path):
     record = SweepRecord(
         name="rates", method="lpcam", dataset="voc", split="train", default=sweep.default,
         space={field: list(values) for field, values in RATES.items()}, trials=tuple(trials),
-        best="0004", run=None, command="", started="", seconds=1.0, digest="d",
+        best="0004", run=None, command="", started="2026-01-01T00:00:00+0000",
+        seconds=1.0, digest="d",
     )  # fmt: skip
     assert set(record.default) == set(RATES)
     best = best_experiment(sweep, record, seed=3)

@@ -17,6 +17,7 @@ from wsss.platform import places
 from wsss.platform.bucket import open_store
 from wsss.platform.cli import main
 from wsss.platform.errors import InputError
+from wsss.platform.result_id import ResultId
 from wsss.platform.runs import read_run
 from wsss.platform.store import MANIFEST, Stage, Store
 
@@ -62,7 +63,11 @@ def content(folder: Path) -> dict[str, str]:
 
 def damaged(store: Store, stage: str = "labels") -> str:
     """Changes a byte of a file of an artefact; the artefact's name as `wsss doctor` has it."""
-    (key,) = list(read_run(store.root / "runs" / "run-1" / "run.json").labels["lpcam/crf"].values())
+    (key,) = list(
+        read_run(store.root / "runs" / "run-1" / "run.json")
+        .labels[ResultId.parse("lpcam/crf")]
+        .values()
+    )
     path = store.open(stage, key).files(".parquet")[0]
     text = bytearray(path.read_bytes())
     text[len(text) // 2] ^= 1

@@ -13,7 +13,7 @@ import pytest
 from wsss.dashboards import single, site_folder
 from wsss.dashboards.pages import MARK
 from wsss.dashboards.site import Site
-from wsss.platform import asked, commands, exports
+from wsss.platform import asked, commands, exports, planner
 from wsss.platform.cli import main
 from wsss.platform.data import voc_server
 from wsss.platform.errors import InputError
@@ -293,6 +293,7 @@ def test_the_page_of_a_run_is_written_where_it_is_asked_for(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     record, begun = read_run(scenes / "runs" / "run-0" / "run.json"), []
     monkeypatch.setattr(asked, "experiment", lambda *_: None)
+    monkeypatch.setattr(planner, "plan", lambda *_: None)
     monkeypatch.setattr(commands, "_carry_out", lambda *_: begun.append(1) or record)
     words = ["run", "lpcam", "--store", str(scenes), "--page", page]
     folder = Path(page.replace("~", "home")).absolute()

@@ -12,7 +12,7 @@ from wsss.dashboards.records import Records
 from wsss.dashboards.shelf import Shelf
 from wsss.dashboards.site import Site
 from wsss.platform.errors import InputError
-from wsss.platform.runs import SpeedRecord, SpeedRow, write_json
+from wsss.platform.runs import SpeedRecord, SpeedRow, as_json, write_json
 from wsss.platform.store import Stage, Store
 
 EARLY, LATE = "2026-10-25T02:30:00+0200", "2026-10-25T02:10:00+0100"
@@ -69,7 +69,7 @@ def test_a_stage_is_cached_if_it_is_older_than_the_run(
 
 def test_a_time_that_is_none_is_a_fault_with_a_name(tmp_path: Path) -> None:
     for name, started in (("text", "yesterday"), ("local", "2026-10-25T02:30:00")):
-        row = dataclasses.asdict(make_run(name=name)) | {"started": started}
+        row = as_json(make_run(name=name)) | {"started": started}
         write_json(tmp_path / "runs" / name / "run.json", row)
     records = Records(Store(tmp_path))
     assert records.runs() == {}
@@ -115,7 +115,7 @@ def test_what_a_power_cut_leaves_of_a_training(tmp_path: Path) -> None:
 
 
 def test_a_score_of_another_split_is_a_damaged_record(tmp_path: Path) -> None:
-    run = dataclasses.asdict(make_run())
+    run = as_json(make_run())
     run["scores"]["lpcam"]["val"] = dataclasses.asdict(make_score("train"))
     write_json(tmp_path / "runs" / "demo" / "run.json", run)
     Site(Store(tmp_path)).write(tmp_path / "report")

@@ -13,6 +13,7 @@ from PIL import Image
 from wsss.platform import datasets
 from wsss.platform.cli import main
 from wsss.platform.data import class_maps, planes, shards
+from wsss.platform.result_id import ResultId
 from wsss.platform.runs import read_run
 from wsss.platform.store import Store
 
@@ -74,7 +75,7 @@ def test_images_without_labels_go_through_the_stages(
     how = ["--data", "coco", "--preset", "scenes", "--refine", "crf"]
     assert main(["run", "lpcam", *how, *sets, *where, "--name", "all", "--quiet"]) == 0
     run = read_run(store.root / "runs" / "all" / "run.json")
-    assert set(run.scores) == {"cam", "lpcam", "lpcam/crf"}
+    assert set(map(str, run.scores)) == {"cam", "lpcam", "lpcam/crf"}
     assert all(np.isfinite(s.value) for of in run.scores.values() for s in of.values())
     _check_maps(store, run)
 
@@ -90,11 +91,11 @@ def _check_maps(store: Store, run: Any) -> None:
     }
     assert len(empty) == VAL // 4
     for name in ("cam", "lpcam"):
-        found = store.open("maps", run.maps[name]["val"]).files(".parquet")
+        found = store.open("maps", run.maps[ResultId.parse(name)]["val"]).files(".parquet")
         maps = {m.id: m for m in class_maps.read(found)}
         assert len(maps) == VAL
         assert {id for id, m in maps.items() if not m.classes} == empty
-    found = store.open("labels", run.labels["lpcam/crf"]["val"]).files(".parquet")
+    found = store.open("labels", run.labels[ResultId.parse("lpcam/crf")]["val"]).files(".parquet")
     masks = {id: plane for path in found for id, plane in planes.read(path).items()}
     assert len(masks) == VAL
     assert not any(masks[id].any() for id in empty)
