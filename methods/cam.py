@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor
 
 from ..platform.learner import Batch
-from ..platform.method import IRN_PRESETS, Method
+from ..platform.method import Method
 from ..platform.models.classifier import Classifier, class_activation_maps, classification_loss
+from ..platform.presets import Preset, irn_default, irn_paper, irn_release, irn_scenes
 
 
 class CAM(Method):
@@ -14,7 +18,12 @@ class CAM(Method):
 
     name = "cam"
     source = "Zhou et al., CVPR 2016; training and inference of IRN, Ahn et al., CVPR 2019"
-    presets = IRN_PRESETS
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "paper": Preset(irn_paper),
+        "release": Preset(irn_release),
+        "default": Preset(irn_default),
+        "scenes": Preset(irn_scenes),
+    }
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
         return {"classification": classification_loss(network, batch.images, batch.labels)}

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..platform.learner import Batch
-from ..platform.method import IRN_PRESETS, Method
+from ..platform.method import Method
 from ..platform.models.classifier import Classifier, soft_margin
 from ..platform.models.sides import Sides, add_sides, hierarchy
 from ..platform.ops.maps import background, merge_flip, normalize
 from ..platform.ops.parallel import from_first, gathered
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
 from ..platform.options import Options, option
+from ..platform.presets import Preset, irn_default, irn_paper, irn_scenes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,10 +231,10 @@ class CPAL(Method):
     at_inference = ("aligned_inference",)
     Config = CPALConfig
     settings: CPALConfig
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {**IRN_PRESETS["paper"], "cpal.weighting": "printed"},
-        "default": {**IRN_PRESETS["default"], "cpal.tau": 0.6},
-        "scenes": {**IRN_PRESETS["scenes"]},
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "paper": Preset(irn_paper, CPALConfig(weighting="printed")),
+        "default": Preset(irn_default, CPALConfig(tau=0.6)),
+        "scenes": Preset(irn_scenes),
     }
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "classification only": {"cpal.weight": 0.0},

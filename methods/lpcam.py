@@ -9,18 +9,20 @@ Shapes: B batch, N foreground classes, D channels, H W grid, K centres, P protot
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..platform.experiment import Experiment
 from ..platform.learner import Batch
-from ..platform.method import IRN_PRESETS, Centers, Clustering, PrototypeMethod
+from ..platform.method import Centers, Clustering, PrototypeMethod
 from ..platform.models.classifier import Classifier, classification_loss
 from ..platform.ops.prototypes import unit
 from ..platform.options import Options, option
+from ..platform.presets import Preset, freeze, irn_default, irn_paper, irn_release, irn_scenes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +56,19 @@ class LPCAMConfig(Options):
     spherical: bool = option(False, "centres are means of unit features (neither paper nor code)")
 
 
-REFINED: Mapping[str, float] = {
-    "refine.foreground": 0.45,
-    "refine.background": 0.25,
-    "refine.final": 0.35,
-}
-"""Thresholds of IRN's refinement in the authors' code, on VOC and COCO; the paper has none."""
+def refined(e: Experiment) -> Experiment:
+    """Refine with the thresholds of the authors' code for VOC and COCO; the paper has none."""
+    return replace(e, refine=replace(e.refine, foreground=0.45, background=0.25, final=0.35))
+
+
+def paper(e: Experiment) -> Experiment:
+    """Train all stages and refine with LPCAM's thresholds, otherwise as IRN's paper says."""
+    return freeze(refined(irn_paper(e)), 0)
+
+
+def release(e: Experiment) -> Experiment:
+    """Train all stages and refine with LPCAM's thresholds, otherwise as IRN's code does."""
+    return freeze(refined(irn_release(e)), 0)
 
 
 class LPCAM(PrototypeMethod):
@@ -70,20 +79,11 @@ class LPCAM(PrototypeMethod):
     trains_as = "cam"
     selection = ("mu_f", "mu_b", "mu_b_low")
     Config = LPCAMConfig
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {**IRN_PRESETS["paper"], **REFINED, "network.frozen_stages": 0},
-        "release": {
-            **IRN_PRESETS["release"],
-            **REFINED,
-            "network.frozen_stages": 0,
-            "lpcam.mu_b_low": 0.05,
-        },
-        "default": {
-            **IRN_PRESETS["default"],
-            "lpcam.tau": 0.3,
-            "lpcam.mu_b_low": 0.05,
-        },
-        "scenes": {**IRN_PRESETS["scenes"], "lpcam.mu_b_low": 0.05},
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "paper": Preset(paper),
+        "release": Preset(release, LPCAMConfig(mu_b_low=0.05)),
+        "default": Preset(irn_default, LPCAMConfig(tau=0.3, mu_b_low=0.05)),
+        "scenes": Preset(irn_scenes, LPCAMConfig(mu_b_low=0.05)),
     }
     settings: LPCAMConfig
 

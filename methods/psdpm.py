@@ -9,7 +9,7 @@ Shapes: B batch, N foreground classes, D channels, H W grid.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -17,14 +17,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..platform.errors import InputError
+from ..platform.experiment import Experiment
 from ..platform.learner import Batch
-from ..platform.method import IRN_PRESETS, Method
+from ..platform.method import Method
 from ..platform.models.classifier import Classifier, soft_margin
 from ..platform.models.sides import joined
 from ..platform.ops.alike import alike_means, alike_sums
 from ..platform.ops.maps import merge_flip, normalize
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
 from ..platform.options import Options, option
+from ..platform.presets import Preset, freeze, irn_default, irn_paper, irn_release, irn_scenes
 
 STAGES = ("c2", "c3", "c4")
 WIDTHS = (128, 256, 256)
@@ -212,6 +214,42 @@ class Mining(nn.Module):
         self.project, self.estimate = Projection(channels), FPEM(channels, settings)
 
 
+def paper(e: Experiment) -> Experiment:
+    """Train all stages, otherwise as IRN's paper says."""
+    return freeze(irn_paper(e), 0)
+
+
+def release_voc(e: Experiment) -> Experiment:
+    """Train all stages with clipped gradients for as many epochs as the code for VOC."""
+    e = freeze(irn_release(e), 0)
+    return replace(e, training=replace(e.training, epochs=32, clip_norm=1.0))
+
+
+def release_coco(e: Experiment) -> Experiment:
+    """Train all stages with the batches, epochs and clipped gradients of the code for COCO."""
+    e = freeze(irn_release(e), 0)
+    return replace(e, training=replace(e.training, batch_size=8, epochs=6, clip_norm=1.0))
+
+
+def default(e: Experiment) -> Experiment:
+    """Walk from sharper maps, within the boundaries that the host learnt."""
+    e = irn_default(e)
+    return replace(e, refine=replace(e.refine, walk_power=4.0, boundaries="host"))
+
+
+VOC_CODE = PSDPMConfig(source="segmenter", depth=0, weight=2.0, detach="nowhere", average="all")
+"""Options of the released training on VOC."""
+COCO_CODE = PSDPMConfig(
+    source="prototype",
+    weight=3.2,
+    average="all",
+    similarity="area",
+    position="2d",
+    detach="nowhere",
+)
+"""Options of the released training on COCO."""
+
+
 class PSDPM(Method):
     """Prototype-based secondary discriminative pixels mining.
 
@@ -231,40 +269,12 @@ class PSDPM(Method):
     needs_host = True
     Config = PSDPMConfig
     settings: PSDPMConfig
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {**IRN_PRESETS["paper"], "network.frozen_stages": 0},
-        "release-voc": {
-            **IRN_PRESETS["release"],
-            "network.frozen_stages": 0,
-            "psdpm.source": "segmenter",
-            "psdpm.depth": 0,
-            "psdpm.weight": 2.0,
-            "psdpm.detach": "nowhere",
-            "psdpm.average": "all",
-            "training.epochs": 32,
-            "training.clip_norm": 1.0,
-        },
-        "release-coco": {
-            **IRN_PRESETS["release"],
-            "network.frozen_stages": 0,
-            "psdpm.source": "prototype",
-            "psdpm.weight": 3.2,
-            "psdpm.average": "all",
-            "psdpm.similarity": "area",
-            "psdpm.position": "2d",
-            "psdpm.detach": "nowhere",
-            "training.batch_size": 8,
-            "training.epochs": 6,
-            "training.clip_norm": 1.0,
-        },
-        "default": {
-            **IRN_PRESETS["default"],
-            "psdpm.depth": 0,
-            "psdpm.width": 256,
-            "refine.walk_power": 4.0,
-            "refine.boundaries": "host",
-        },
-        "scenes": {**IRN_PRESETS["scenes"]},
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "paper": Preset(paper),
+        "release-voc": Preset(release_voc, VOC_CODE),
+        "release-coco": Preset(release_coco, COCO_CODE),
+        "default": Preset(default, PSDPMConfig(depth=0, width=256)),
+        "scenes": Preset(irn_scenes),
     }
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "segmenter (1)": {"psdpm.source": "segmenter", "psdpm.depth": 0},

@@ -9,21 +9,23 @@ Shapes: B batch, N foreground classes, D channels, H W grid; the background plan
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..platform.experiment import Experiment
 from ..platform.learner import Batch
-from ..platform.method import IRN_PRESETS, Method
+from ..platform.method import Method
 from ..platform.models.classifier import Classifier, soft_margin
 from ..platform.models.sides import add_sides, hierarchy
 from ..platform.ops.alike import alike_sums
 from ..platform.ops.maps import background, merge_flip, normalize
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
 from ..platform.options import Options, option
+from ..platform.presets import Preset, freeze, irn_default, irn_paper, irn_release, irn_scenes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,24 @@ def structure_seeds(features: Tensor, maps: Tensor, background_weight: float = 0
     return seeds.reshape(maps.shape)
 
 
+def paper(e: Experiment) -> Experiment:
+    """Train all stages, otherwise as IRN's paper says."""
+    return freeze(irn_paper(e), 0)
+
+
+def release(e: Experiment) -> Experiment:
+    """Train with clipped gradients and let the background walk, as the authors' code does."""
+    e = irn_release(e)
+    refine = replace(e.refine, walk_power=1.5, walk_background=True)
+    return replace(e, training=replace(e.training, clip_norm=1.0), refine=refine)
+
+
+def scenes(e: Experiment) -> Experiment:
+    """Train with clipped gradients, otherwise as the other methods do on `scenes`."""
+    e = irn_scenes(e)
+    return replace(e, training=replace(e.training, clip_norm=5.0))
+
+
 class SIPE(Method):
     """Self-supervised image-specific prototypes."""
 
@@ -97,21 +117,11 @@ class SIPE(Method):
     at_inference = ("inference_weight", "seed_features")
     Config = SIPEConfig
     settings: SIPEConfig
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {
-            **IRN_PRESETS["paper"],
-            "network.frozen_stages": 0,
-            "sipe.alpha_on": "map",
-            "sipe.normalized": False,
-        },
-        "release": {
-            **IRN_PRESETS["release"],
-            "training.clip_norm": 1.0,
-            "refine.walk_power": 1.5,
-            "refine.walk_background": True,
-        },
-        "default": {**IRN_PRESETS["default"], "sipe.inference_weight": 1.0},
-        "scenes": {**IRN_PRESETS["scenes"], "training.clip_norm": 5.0},
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "paper": Preset(paper, SIPEConfig(alpha_on="map", normalized=False)),
+        "release": Preset(release),
+        "default": Preset(irn_default, SIPEConfig(inference_weight=1.0)),
+        "scenes": Preset(scenes),
     }
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "prototypes, no consistency": {"sipe.weight": 0.0},

@@ -9,7 +9,7 @@ Shapes: B batch, N foreground classes, C D channels, H W grid.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..platform.errors import InputError
+from ..platform.experiment import Experiment
 from ..platform.learner import OUTSIDE, Batch
-from ..platform.method import IRN_PRESETS, Method
+from ..platform.method import Method
 from ..platform.models import weights
 from ..platform.models.backbones import Backbone
 from ..platform.models.classifier import (
@@ -30,6 +31,7 @@ from ..platform.models.classifier import (
 from ..platform.models.trainable import Separate
 from ..platform.ops.maps import normalize
 from ..platform.options import Options, option
+from ..platform.presets import Preset, irn_default, irn_paper, irn_release, irn_scenes
 
 VGG_TAPS = {"last": (3, 8, 17, 26, 35), None: (1, 6, 11, 20, 29)}
 VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
@@ -212,8 +214,25 @@ class EarlyStages(nn.Module):
 
 ALONE: Mapping[str, float] = {"ssc.delta": 1.0, "ssc.perceptual": 0.0}
 """Self-modulation without the other two parts."""
-MODULATION: Mapping[str, float] = {**ALONE, "ssc.warm_up": 0.6}
-"""And that of a classifier that has learnt: what measures best on photographs."""
+MODULATION = SSCConfig(delta=1.0, perceptual=0.0, warm_up=0.6)
+"""Self-modulation alone, of a classifier that has learnt: what measures best on photographs."""
+
+
+def paper(e: Experiment) -> Experiment:
+    """Train in smaller batches for more epochs, otherwise as IRN's paper says."""
+    e = irn_paper(e)
+    return replace(e, training=replace(e.training, batch_size=6, epochs=10))
+
+
+def release(e: Experiment) -> Experiment:
+    """Train and refine as the authors' code does."""
+    e = irn_release(e)
+    boundaries = replace(e.refine.training, batch_size=16)
+    return replace(
+        e,
+        training=replace(e.training, batch_size=6, epochs=10),
+        refine=replace(e.refine, background=0.10, training=boundaries),
+    )
 
 
 class SSC(Method):
@@ -223,23 +242,11 @@ class SSC(Method):
     source = "Chen et al., TIP 2024 (arXiv 2401.11122)"
     Config = SSCConfig
     settings: SSCConfig
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {
-            **IRN_PRESETS["paper"],
-            "training.batch_size": 6,
-            "training.epochs": 10,
-            "ssc.warm_up": 0.0,
-            "ssc.taps": "last",
-        },
-        "release": {
-            **IRN_PRESETS["release"],
-            "training.batch_size": 6,
-            "training.epochs": 10,
-            "refine.background": 0.10,
-            "refine.training.batch_size": 16,
-        },
-        "default": {**IRN_PRESETS["default"], **MODULATION, "ssc.picture": 4},
-        "scenes": {**IRN_PRESETS["scenes"], **MODULATION, "ssc.warm_up": 0.5, "ssc.picture": 2},
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "paper": Preset(paper, SSCConfig(warm_up=0.0, taps="last")),
+        "release": Preset(release),
+        "default": Preset(irn_default, replace(MODULATION, picture=4)),
+        "scenes": Preset(irn_scenes, replace(MODULATION, warm_up=0.5, picture=2)),
     }
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "suppression": {"ssc.delta": 0.55, "ssc.perceptual": 0.0, "ssc.modulation": 0.0},

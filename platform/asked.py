@@ -111,13 +111,9 @@ def check_used(options: argparse.Namespace, made: Sequence[Experiment]) -> None:
 
 
 def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
-    from .recipes import recipe
-
     changes: dict[str, Any] = {"data": options.data, "seed": seed}
-    if options.recipe:
-        if not options.segment:
-            raise InputError("--recipe is for a segmenter; name one with --segment")
-        changes |= recipe(options.recipe)
+    if options.recipe and not options.segment:
+        raise InputError("--recipe is for a segmenter; name one with --segment")
     for text in options.set:
         field, equals, value = text.partition("=")
         if not equals:
@@ -175,6 +171,7 @@ def experiment(
         preset=preset,
         localizer=localizer if method else options.localizer,
         host=given,
+        recipe=options.recipe or "",
         changes={**(changes or {}), **wanted},
     )
 

@@ -16,6 +16,7 @@ from .method import Method, find, methods
 from .metrics import THRESHOLDS
 from .ops.crf import CRFS
 from .options import AUTO, Options, bounds, is_auto, option, replaced, walk
+from .recipes import recipe as find_recipe
 
 SEGMENTERS = ("deeplabv2", "upernet")
 
@@ -326,6 +327,7 @@ def experiment(
     preset: str = "default",
     localizer: str = "",
     host: str = "",
+    recipe: str = "",
     changes: Mapping[str, Any] | None = None,
 ) -> Experiment:
     """An experiment with a method, from one of its presets.
@@ -334,14 +336,17 @@ def experiment(
         method: a name from `wsss methods`, or several joined by `+`, trained together.
         preset: `paper`, `release`, `default` or `scenes`; where those of several methods
             differ, the first method's counts.
-        localizer: another method whose localizer reads the trained network.
+        localizer: another method whose localizer reads the trained network; of its preset only
+            its own options count.
         host: whose segmenter the method learns from: METHOD[:LOCALIZER] with its own preset of
             that name, or an import.
+        recipe: a name from `recipes.RECIPES`, which says how the segmenter is trained, and the
+            host's segmenter; none: as the preset says.
         changes: options by dotted name, e.g. `{"training.epochs": 8, "lpcam.tau": 0.2}`; they
             hold for the host too, where it has them, and `host.training.epochs` for it alone.
 
     Raises:
-        InputError: unknown method, preset or field, or a value out of range.
+        InputError: unknown method, preset, recipe or field, or a value out of range.
     """
     changes = changes or {}
     base = Experiment(method=method, localizer=localizer)
@@ -349,22 +354,22 @@ def experiment(
         raise InputError(f"method {method!r} names one twice")
     trained = [find(name) for name in base.trained]
     read = [find(localizer)] if localizer else []
-    chosen: dict[str, Any] = {}
-    for cls in read:
-        of = cls.presets[family(cls, preset)]
-        chosen |= {k: v for k, v in of.items() if k.startswith(f"{cls.name}.")}
+    presets = {cls: cls.presets[family(cls, preset)] for cls in read}
+    presets |= {cls: cls.presets[family(cls, preset, exact=True)] for cls in reversed(trained)}
+    settings = {cls.name: presets[cls].settings or cls.Config() for cls in (*trained, *read)}
+    base = dataclasses.replace(base, settings=settings)
     for cls in reversed(trained):
-        chosen |= cls.presets[family(cls, preset, exact=True)]
-    settings = {cls.name: cls.Config() for cls in (*trained, *read)}
-    base = replaced(dataclasses.replace(base, settings=settings), chosen)
+        base = presets[cls].configure(base)
+    if recipe:
+        base = dataclasses.replace(base, segment=find_recipe(recipe)(base.segment))
     if not host:
         return replaced(base, changes)
-    inner, own = _hosted(host, preset, changes, {name for name, _, _ in walk(base)})
+    inner, own = _hosted(host, preset, recipe, changes, {name for name, _, _ in walk(base)})
     return dataclasses.replace(replaced(base, own), host=inner)
 
 
 def _hosted(
-    host: str, preset: str, changes: Mapping[str, Any], known: Collection[str]
+    host: str, preset: str, recipe: str, changes: Mapping[str, Any], known: Collection[str]
 ) -> tuple[Experiment, dict[str, Any]]:
     """The host's experiment, and the changes that are not its alone; `known` are the fields of
     the method that has the host."""
@@ -376,7 +381,10 @@ def _hosted(
         wanted = {"method": "cam", "localizer": "", "imported": host}
     first = find(wanted["method"].split("+")[0])
     plain = experiment(
-        wanted["method"], preset=family(first, preset), localizer=wanted["localizer"]
+        wanted["method"],
+        preset=family(first, preset),
+        localizer=wanted["localizer"],
+        recipe=recipe,
     )
     fields = {name for name, _, _ in walk(plain)}
     mine = {k: v for k, v in named.items() if k in fields and k not in wanted}

@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,74 +26,17 @@ from .ops.maps import merge_flip
 from .ops.prototypes import unit
 from .options import Options, fingerprint
 
-IRN_LEVELS: Mapping[str, float] = {
-    "refine.foreground": 0.30,
-    "refine.background": 0.05,
-    "refine.final": 0.25,
-}
-"""Thresholds of IRN's refinement on plain CAM (run_sample.py)."""
-
-IRN_PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "paper": {"training.momentum": 0.9, "network.frozen_stages": 2, **IRN_LEVELS},
-    "release": {"training.momentum": 1e-4, "network.frozen_stages": 2, **IRN_LEVELS},
-    "default": {
-        "training.momentum": 1e-4,
-        "training.lr": 0.05,
-        "training.clip_norm": 5.0,
-        "training.epochs": 6,
-        "training.resize": (256, 480),
-        "training.crop": 320,
-        "network.frozen_stages": 2,
-        "refine.training.batch_size": 16,
-        "refine.training.crop": 320,
-        "refine.training.epochs": 6,
-        "refine.walk_power": 2.0,
-        "refine.beta": 8.0,
-        "segment.stride": 16,
-        "segment.scales": (),
-        "segment.frozen_stages": 2,
-        "segment.balanced": True,
-        "segment.test_scales": (1.0, 0.5, 1.5),
-        "segment.crf": "deeplab",
-        "segment.training.epochs": 20,
-        "segment.training.lr": 2e-3,
-        "segment.training.clip_norm": 5.0,
-    },
-    "scenes": {
-        "network.backbone": "small",
-        "training.split": "train",
-        "training.lr": 0.05,
-        "training.head_factor": 5.0,
-        "training.batch_size": 8,
-        "training.epochs": 14,
-        "training.resize": (96, 96),
-        "training.crop": 96,
-        "refine.frozen_stages": 0,
-        "refine.training.batch_size": 8,
-        "refine.training.epochs": 6,
-        "refine.training.crop": 96,
-        "refine.walk_power": 2.0,
-        "refine.radius": 2,
-        "refine.steps": 16,
-        "segment.scales": (),
-        "segment.training.batch_size": 8,
-        "segment.training.epochs": 8,
-        "segment.training.lr": 0.02,
-        "segment.training.crop": 96,
-    },
-}
-"""From training to segmenter what methods of the IRN line share: as printed, as its code runs, as
-it measured best here (docs/measured.md: the walk with CAM and LPCAM), for `scenes`, whose grids
-have 24 x 24 positions: 256 steps of radius 5 would cross them many times."""
+if TYPE_CHECKING:
+    from .presets import Preset
 
 
 class Method(Learner):
     """A method of weakly supervised segmentation.
 
     Subclasses set `name`, `source`, `Config` (its own options, frozen, with defaults from the
-    paper) and `presets`: for each of `paper`, `release` (what the authors' code does) and
-    `default` (what works best here) the options that differ from their defaults, by dotted
-    name. State that training changes lives in buffers of the network, so checkpoints carry it.
+    paper) and `presets`, by name: `paper`, `release` (what the authors' code does) and `default`
+    (what works best here). State that training changes lives in buffers of the network, so
+    checkpoints carry it.
     """
 
     source: ClassVar[str]
@@ -113,7 +56,7 @@ class Method(Learner):
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """What the method's parts contribute: options by dotted name, by title (`wsss ablate`)."""
     Config: ClassVar[type[Options]] = Options
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+    presets: ClassVar[Mapping[str, Preset]]
 
     def __init__(self, settings: Options) -> None:
         self.settings = settings

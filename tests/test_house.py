@@ -31,7 +31,7 @@ LEVELS = (
     ("ops", "metrics"),
     ("models", "data"),
     ("learner",),
-    ("method", "joint", "experiment", "learners", "recipes"),
+    ("method", "joint", "experiment", "learners", "presets", "recipes"),
     ("stages", "datasets"),
     ("imports", "exports"),
     ("steps",),
@@ -43,7 +43,9 @@ LEVELS = (
     ("cli", "commands", "asked", "ending", "recording", "shown", "text"),
 )
 LEVEL = {name: height for height, names in enumerate(LEVELS) for name in names}
-OF_A_METHOD = ("method", "learner", "options", "errors", "models", "ops", "metrics")
+OF_A_METHOD = (
+    "method", "learner", "experiment", "presets", "options", "errors", "models", "ops", "metrics"
+)  # fmt: skip
 RAY = ("platform/stages/", "platform/sweep.py", "platform/data/shards.py")
 MAX_FILE, MAX_FUNCTION = 400, 45
 

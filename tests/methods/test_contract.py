@@ -15,7 +15,7 @@ from wsss.platform.experiment import Experiment, Network, Training, experiment
 from wsss.platform.method import Centers, Method, PrototypeMethod, find, methods
 from wsss.platform.models.backbones import build
 from wsss.platform.ops.maps import merge_flip
-from wsss.platform.options import Options, walk
+from wsss.platform.options import Options
 from wsss.platform.stages.trainer import Job, Trainer
 
 CLASSES = 3
@@ -80,12 +80,12 @@ class TestContract:
         assert {"paper", "default", "scenes"} <= set(cls.presets)
         released = any(preset.startswith("release") for preset in cls.presets)
         assert released or "no code was released" in cls.source
-        for preset, fields in cls.presets.items():
-            made = experiment(name, preset=preset)
-            assert isinstance(made, Experiment)
-            values = {n: v for n, v, _ in walk(made)}
-            for field, value in fields.items():
-                assert values[field] == value
+        for name_of_preset, preset in cls.presets.items():
+            made = experiment(name, preset=name_of_preset)
+            assert type(made.settings[name]) is cls.Config
+            assert made.settings[name] == (preset.settings or cls.Config())
+            assert made == preset.configure(made), "a preset sets fixed values"
+            assert made == preset.configure(Experiment(method=name, settings=made.settings))
 
     def test_each_row_of_the_ablation_is_an_experiment_of_its_own(self, cls, name):
         for preset in cls.presets:

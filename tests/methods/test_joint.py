@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from wsss.platform.errors import InputError
@@ -49,13 +51,21 @@ def test_settings_go_by_method_and_the_first_preset_counts():
     assert set(both.settings) == {"sipe", "cam", "lpcam"}
     assert both.settings["sipe"].weight == 2.0
     assert both.settings["lpcam"].K == 7
-    assert both.settings["lpcam"].tau == find("lpcam").presets["default"]["lpcam.tau"]
+    assert both.settings["lpcam"].tau == find("lpcam").presets["default"].settings.tau
     assert both.localizer_name == "lpcam"
     assert experiment("sipe+cam").localizer_name == "sipe-cam"
-    for field in ("network.frozen_stages", "training.lr"):
-        expected = find("sipe").presets["default"][field]
-        group, name = field.split(".")
-        assert getattr(getattr(both, group), name) == expected
+    both, sipe, ssc = (experiment(name, preset="release") for name in ("sipe+ssc", "sipe", "ssc"))
+    assert both.refine.background == sipe.refine.background != ssc.refine.background
+    assert both.refine.walk_power == sipe.refine.walk_power != ssc.refine.walk_power
+    assert both.training.batch_size == ssc.training.batch_size != sipe.training.batch_size
+
+
+def test_a_localizer_brings_its_own_options_and_no_other():
+    alone = experiment("ssc", preset="paper")
+    read = experiment("ssc", preset="paper", localizer="lpcam")
+    own = {"lpcam": find("lpcam").Config()}
+    assert read == replace(alone, localizer="lpcam", settings={**alone.settings, **own})
+    assert read.network != experiment("lpcam", preset="paper").network
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from wsss.platform import asked
 from wsss.platform.cli import parser
+from wsss.platform.experiment import Segment
 from wsss.platform.recipes import RECIPES
 from wsss.platform.store import Store
 
@@ -76,7 +77,7 @@ def test_a_command_is_an_experiment(command: str) -> None:
         assert bool(made.host) == (bool(options.host) and "psdpm" in made.trained)
         assert made.refine.kind == (options.refine or "")
         if options.recipe:
-            assert made.segment.training.lr == RECIPES[options.recipe]["lr"]
+            assert made.segment.training.lr == RECIPES[options.recipe](Segment()).training.lr
 
 
 @pytest.mark.cluster
