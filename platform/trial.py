@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from .errors import InputError
 from .execution import Execution
-from .experiment import Experiment
+from .experiment import Experiment, resolved
 from .options import LIMITS, fingerprint, replaced, walk
 from .pipeline import Plan
 from .plain import shown
@@ -119,13 +119,21 @@ class Sweep:
         Raises:
             InputError: a weight file is missing.
         """
+        gpu = base.context.catalog.gpu
         chosen = [self.kind, self.concurrent] if self.kind == "tpe" else []
-        stopped = [self.scheduler] if self.scheduler else []
-        listed = [self.listed] if self.listed else []
-        bases = [{word: fingerprint(e) for word, e in self.bases.items()}] if self.bases else []
-        repeats = [self.repeats] if self.repeats > 1 else []
-        how = [*repeats, *chosen, *stopped, *listed, *bases, fingerprint(self.base)]
-        return digest([base.digest, self.space, self.count, self.split, *how])
+        return digest(
+            {
+                "base": fingerprint(resolved(self.base, gpu)),
+                "bases": {w: fingerprint(resolved(e, gpu)) for w, e in self.bases.items()},
+                "trial": base.digest,
+                "space": list(self.space.items()),  # points are numbered by its order
+                "listed": self.listed,
+                "points": [self.count, *chosen],
+                "repeats": self.repeats,
+                "scheduler": self.scheduler,
+                "split": self.split,
+            }
+        )
 
     def seeded(self, seed: int) -> Experiment:
         """Return the untuned experiment with another random seed, which its host takes too."""
