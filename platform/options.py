@@ -167,6 +167,9 @@ def replaced(config: T, changes: Mapping[str, Any]) -> T:
 
 
 def _replaced(config: Options, changes: Mapping[str, Any], prefix: str) -> Options:
+    """The config with the changes whose names begin with the prefix; itself without any."""
+    if not any(name.startswith(prefix) for name in changes):
+        return config
     new: dict[str, Any] = {}
     for f in dataclasses.fields(config):
         value, name = getattr(config, f.name), f"{prefix}{f.name}"

@@ -121,6 +121,7 @@ BENCHES = {
     "crf": networks.bench_crf,
     "chain": networks.bench_chain,
     "coco": sharding.bench_coco,
+    "plans": sweeps.bench_plans,
     "trials": sweeps.bench_trials,
     "shared": sweeps.bench_shared,
     "nodes": sweeps.bench_nodes,

@@ -12,7 +12,9 @@ from wsss.platform.data.scenes import Scenes
 from wsss.platform.execution import Execution
 from wsss.platform.experiment import Experiment, experiment
 from wsss.platform.options import replaced
+from wsss.platform.planner import plan
 from wsss.platform.progress import Silent
+from wsss.platform.search import grid
 from wsss.platform.stages import cluster
 from wsss.platform.steps.context import Catalog
 from wsss.platform.store import Store
@@ -38,6 +40,22 @@ def swept(store: Store, wanted: Sweep, name: str) -> float:
     record = sweep.run(Catalog.of(store), wanted, name, "", Silent())
     assert all(t.status == "done" for t in record.trials)
     return time.perf_counter() - began
+
+
+def bench_plans(folder: Path) -> None:
+    """Plans of trials of the whole chain, which know the data set."""
+    store = Store(folder / "store")
+    datasets.add(store, Scenes(train=8, val=4), "scenes", Silent())
+    changes = {"refine.kind": "irn", "segment.network": "deeplabv2"}
+    base = experiment("lpcam", preset="scenes", changes=changes)
+    space = {"lpcam.tau": [round(0.1 + k / 200, 3) for k in range(100)], "lpcam.K": range(2, 12)}
+    wanted, catalog = Sweep(base=base, space=space), Catalog.of(store)
+    began = time.perf_counter()
+    points = list(grid(space))
+    for point in points:
+        assert plan(wanted.trial_experiment(point), catalog).digest
+    took = time.perf_counter() - began
+    say(f"plans: {len(points)} trials of the whole chain in {took:.1f} s")
 
 
 def bench_trials(folder: Path) -> None:
