@@ -317,9 +317,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         from . import commands
+        from .stages import starting
 
         action = getattr(commands, options.command.replace("import", "import_"))
-        action(options, _command_line(arguments))
+        with starting.ended():
+            action(options, _command_line(arguments))
     except (InputError, OSError) as error:  # OSError: a path, a right or a disk of the user's
         cause = getattr(error, "cause", None) or error
         sys.stderr.write(f"wsss: {InputError(cause)}\n")
