@@ -24,7 +24,7 @@ from .aside import Aside, Guard, guarded
 
 PREFIX, LOCK = "wsss-", "lock"
 """Of the folder where Ray keeps its files for one command, and what that command holds there."""
-MOST_BYTES = 28
+MOST_BYTES = 21
 """Of the path of the folder for temporary files, so that the names of Ray's sockets have room."""
 VITAL = ("gcs_server", "raylet")
 """The processes without which there is no Ray on this machine."""
@@ -55,7 +55,7 @@ class Embedded:
         self.before = set(self.own.children())
         self.names: dict[Any, str] = {}
         self.folder, self.lock = _folder()
-        self.up, self.over = False, threading.Event()
+        self.up, self.over, self.address = False, threading.Event(), ""
         self.aside: Aside | None = None
 
     def start(self, cpus: int, aside: Aside) -> None:
@@ -78,12 +78,13 @@ class Embedded:
                 logging_level="ERROR",
                 log_to_driver=False,
                 include_dashboard=False,
-                _temp_dir=str(self.folder),
+                _temp_dir=str(self.folder / "ray"),  # which Ray opens to all users
             )
         except Exception as error:
             self.end(keep=True)
             raise InputError(self._unstarted(last_line(error))) from error
         self.look()
+        self.address = _joined()
         self.up, self.aside = True, None
 
     def _unstarted(self, reason: str) -> str:
@@ -95,15 +96,17 @@ class Embedded:
     def look(self) -> None:
         """Notes the processes that are there. They have no name in common, and those of a Ray that
         was lost have no parent left to find them by."""
-        roots = set(self.names) if self.up else set(self.own.children()) - self.before
-        for root in roots:
+        pids = {process.pid for process in list(self.names)}
+        for process in self.own.children(recursive=True):  # parents first
             with contextlib.suppress(self.psutil.Error):
-                for process in [root, *root.children(recursive=True)]:
+                starts = not self.up and process not in self.before
+                if starts or process in self.names or process.ppid() in pids:
                     self.names[process] = process.name()
+                    pids.add(process.pid)
 
     def left(self) -> list[Any]:
         """The processes that still run."""
-        return [process for process in self.names if self._runs(process)]
+        return [process for process in list(self.names) if self._runs(process)]
 
     def _runs(self, process: Any) -> bool:
         try:
@@ -113,9 +116,7 @@ class Embedded:
 
     def lost(self) -> str:
         """The process that died of those that Ray cannot do without; nothing where all live."""
-        import ray
-
-        if self.over.is_set() or (self.up and not ray.is_initialized()):  # it was ended
+        if self.over.is_set() or (self.up and _joined() != self.address):  # it was ended
             return ""
         gone = (p for p, name in list(self.names.items()) if name in VITAL and not self._runs(p))
         return next((self.names[p] for p in gone), "")
@@ -155,9 +156,9 @@ class Embedded:
             return
         self.look()
         self.over.set()
-        self.guard.dismiss()
         ray.shutdown()
         self._kill()
+        self.guard.dismiss()
         self._leave(keep)
 
     def _kill(self) -> None:
@@ -212,6 +213,8 @@ def ended() -> Iterator[None]:
             if name and isinstance(error, Exception):
                 _embedded.give_up(name)
             _embedded.end(keep=not expected)
+            if not expected:
+                sys.stderr.write(f"wsss: what Ray said is kept in {_embedded.folder}\n")
         raise
     if _embedded and _embedded is not before:
         _embedded.end()
@@ -239,16 +242,26 @@ def last_line(error: BaseException) -> str:
     return lines[-1].strip() if lines else type(error).__name__
 
 
+def _joined() -> str:
+    """The address of the Ray that this process belongs to at present."""
+    import ray
+
+    with contextlib.suppress(ray.exceptions.RayError, AttributeError):
+        return str(ray.get_runtime_context().gcs_address)
+    return ""
+
+
 def _folder() -> tuple[Path, int]:
     """A folder for Ray's files and the lock that this process holds there while it lives. Those
     of processes that were killed are removed."""
     places = (os.environ.get("RAY_TMPDIR"), tempfile.gettempdir(), "/tmp")
-    base = next(Path(p) for p in places if p and len(os.fsencode(p)) <= MOST_BYTES)
+    known = [os.path.abspath(place) for place in places if place]
+    base = next(Path(path) for path in known if len(os.fsencode(path)) <= MOST_BYTES)
     base.mkdir(parents=True, exist_ok=True)
     for folder in base.glob(f"{PREFIX}*"):
         if _abandoned(folder):
             shutil.rmtree(folder, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base.resolve()))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
     lock = os.open(folder / "new", os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     (folder / "new").rename(folder / LOCK)  # so that nobody ever sees it free

@@ -149,7 +149,7 @@ def test_a_long_path_leaves_no_room_for_sockets(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(tempfile, "gettempdir", lambda: "/" + "longer" * 20)
     folder, lock = starting._folder()
     with contextlib.closing(os.fdopen(lock)):
-        assert folder.parent == Path("/tmp").resolve()
+        assert folder.parent == Path("/tmp")
     shutil.rmtree(folder)
 
 
