@@ -14,9 +14,9 @@ from disturbed import CHAIN, DATA, Job
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 
 SPARED = (
-    "monitor.py",
+    "/monitor.py",
     "dashboard/dashboard.py",
-    "log_monitor.py",
+    "/log_monitor.py",
     "ray::TrainController",
     "ray::PlacementGroupCleaner",
     "ray::SynchronizationActor",
