@@ -33,6 +33,9 @@ from .store import Store
 from .trial import REDUCTION, Sweep, short
 from .trial import run as run_trial
 
+LOST = 2
+"""Further tries of a trial whose process dies; what a trial fails of itself it reports."""
+
 
 def run(
     store: Store, sweep: Sweep, name: str, command: str, progress: Silent, resume: bool = False
@@ -213,7 +216,7 @@ def _tune(store: Store, sweep: Sweep, ledger: Ledger, progress: Silent) -> None:
                 **places.storage(store.root / "tune"),
                 verbose=0,
                 callbacks=[watch],
-                failure_config=ray.tune.FailureConfig(max_failures=sweep.retries),
+                failure_config=ray.tune.FailureConfig(max_failures=max(sweep.retries, LOST)),
             ),
         ).fit()
     progress.finish(False)
