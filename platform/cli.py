@@ -343,10 +343,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = _command_line(arguments)
         try:
             from . import asked, commands
+            from .stages import starting
 
             asked.make_absolute(options)
             action = getattr(commands, options.command.replace("import", "import_"))
-            action(options, command)
+            with starting.ended():
+                action(options, command)
         except (InputError, OSError) as error:  # OSError: a path, a right or a disk of the user's
             cause = getattr(error, "cause", None) or error
             ending.tell(str(InputError(cause)))

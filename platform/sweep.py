@@ -35,6 +35,9 @@ from .steps.context import Catalog, Runtime
 from .trial import REDUCTION, Sweep, searcher
 from .trial import run as run_trial
 
+LOST = 2
+"""Further tries of a trial whose process dies; what a trial fails of itself it reports."""
+
 
 def run(
     catalog: Catalog, sweep: Sweep, name: str, command: str, progress: Silent, resume: bool = False
@@ -218,7 +221,7 @@ def _tune(catalog: Catalog, sweep: Sweep, ledger: Ledger, progress: Silent) -> N
                 **places.storage(catalog.store.root / "tune"),
                 verbose=0,
                 callbacks=[watch],
-                failure_config=ray.tune.FailureConfig(max_failures=sweep.retries),
+                failure_config=ray.tune.FailureConfig(max_failures=max(sweep.retries, LOST)),
             ),
         ).fit()
     progress.finish(False)

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from . import starting
+from .aside import quiet
+
 T = TypeVar("T")
 REST_SECONDS = 0.01
 CPU_STAGE, DRIVER, LIMIT = "cpu_stage", "driver", "_limit"
@@ -47,25 +50,22 @@ def connect() -> None:
 
     Two logical CPUs more than there are cores: data tasks then run beside training workers
     and inference actors, which is faster than waiting for them, and cannot deadlock.
+
+    Raises:
+        InputError: Ray does not come up, or nobody answers at `RAY_ADDRESS`.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    with _silence():
+    with quiet() as aside:
         import ray
 
         if not ray.is_initialized():
-            if os.environ.get("RAY_ADDRESS"):
-                ray.init(logging_level="ERROR", log_to_driver=False)
-            else:
+            address = os.environ.get("RAY_ADDRESS") or "local"
+            if address == "local":
                 _own_token()
-                ray.init(
-                    address="local",  # not another's cluster that happens to run here
-                    num_cpus=cores() + 2,
-                    object_store_memory=2 << 30,
-                    logging_level="ERROR",
-                    log_to_driver=False,
-                    include_dashboard=False,
-                )
+                starting.start(cores() + 2, aside)
+            else:
+                starting.join(address, aside)
     data_context()
 
 
@@ -82,20 +82,6 @@ def _own_token() -> None:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keeps Ray's native code from writing to standard error; exceptions pass."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def data_context() -> None:
@@ -249,7 +235,7 @@ def each(
             try:
                 done[number] = ray.get(ended[0])
             except ray.exceptions.WorkerCrashedError:
-                if lost is None:
+                if lost is None or starting.lost():
                     raise
                 done[number] = lost(pieces[number])
             if progress:
@@ -264,5 +250,7 @@ def survives(task: Callable[..., object], *arguments: object) -> bool:
     try:
         ray.get(_remote(task, 0).remote(*arguments))
     except ray.exceptions.WorkerCrashedError:
+        if starting.lost():
+            raise
         return False
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import torch
 
 from .. import places
 from ..errors import AheadError, InputError, StorageError
-from . import checkpoints, cluster
+from . import checkpoints, cluster, starting
 from .losses import Log, following
 from .trainer import Job, Trainer, build, run_epochs
 
 NETWORK = "network.pt"
 METRICS = "metrics.jsonl"
+LEADERS = 3
+"""Processes that may lead one training, one after the other, where they die."""
 
 
 def run_worker(job: Job) -> None:
@@ -67,18 +70,26 @@ def _report(rank: int) -> Callable[[Trainer, dict[str, float]], None]:
     return report
 
 
-def _fitted(trainer: Any, fault: Path) -> Any:
-    """The result of a training; what a worker failed of is raised as it was there."""
+def _fitted(make: Callable[[], Any], fault: Path) -> Any:
+    """The result of the training that `make` gives; what a worker failed of is raised as it was
+    there. Where the process dies that leads it, another goes on from the last epoch."""
+    import ray
     import ray.train
 
-    try:
-        return trainer.fit()
-    except ray.train.v2.api.exceptions.WorkerGroupError as error:
-        if places.exists(fault):
-            text = places.read(fault).decode()
-            places.remove(fault)
-            raise InputError(text) from error
-        raise next(iter(error.worker_failures.values())) from error
+    leaders = 0
+    while True:
+        leaders += 1
+        try:
+            return make().fit()
+        except ray.exceptions.RayActorError:
+            if leaders == LEADERS or starting.lost():
+                raise
+        except ray.train.v2.api.exceptions.WorkerGroupError as error:
+            if places.exists(fault):
+                text = places.read(fault).decode()
+                places.remove(fault)
+                raise InputError(text) from error
+            raise next(iter(error.worker_failures.values())) from error
 
 
 def _keep(folder: Path, job: Job, home: Path, state: Mapping[str, Any]) -> None:
@@ -97,29 +108,12 @@ def _keep(folder: Path, job: Job, home: Path, state: Mapping[str, Any]) -> None:
     (folder / METRICS).write_bytes(places.read(metrics))
 
 
-def fit(
-    folder: Path, job: Job, home: Path, progress: Callable[[str, int, int], None]
-) -> dict[str, Any]:
-    """Trains with Ray Train and leaves the network and its metrics in `folder`.
-
-    Args:
-        folder: empty.
-        job: what to train.
-        home: keeps checkpoints by epoch until the whole training is done; a second try, and one
-            that should stop later, resume there.
-        progress: called with (text, steps done, steps in all).
-
-    Raises:
-        AheadError: the training in `home` went further than this one should.
-    """
+def _trainer(job: Job, home: Path, gpu: bool) -> Any:
+    """Ray Train's trainer of a job, which goes on where `home` has checkpoints."""
     import ray.train
     import ray.train.torch
 
-    job.plan(0, job.training.workers)
-    fault = Path(job.metrics).with_suffix(".fault")
-    places.remove(fault)
-    gpu = cluster.gpus() > 0
-    trainer = ray.train.torch.TorchTrainer(
+    return ray.train.torch.TorchTrainer(
         run_worker,
         train_loop_config=job,
         scaling_config=ray.train.ScalingConfig(
@@ -136,8 +130,29 @@ def fit(
             logging_config=ray.train.LoggingConfig("ERROR"),
         ),
     )
+
+
+def fit(
+    folder: Path, job: Job, home: Path, progress: Callable[[str, int, int], None]
+) -> dict[str, Any]:
+    """Trains with Ray Train and leaves the network and its metrics in `folder`.
+
+    Args:
+        folder: empty.
+        job: what to train.
+        home: keeps checkpoints by epoch until the whole training is done; a second try, and one
+            that should stop later, resume there.
+        progress: called with (text, steps done, steps in all).
+
+    Raises:
+        AheadError: the training in `home` went further than this one should.
+    """
+    job.plan(0, job.training.workers)
+    fault = Path(job.metrics).with_suffix(".fault")
+    places.remove(fault)
+    gpu = cluster.gpus() > 0
     with following(Path(job.metrics), progress):
-        result = _fitted(trainer, fault)
+        result = _fitted(partial(_trainer, job, home, gpu), fault)
     with result.checkpoint.as_directory() as kept:
         state = checkpoints.load(Path(kept))
     _keep(folder, job, home, state)

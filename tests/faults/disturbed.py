@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +51,20 @@ class Fault:
         }
 
 
+def running(session: int) -> list[tuple[int, str]]:
+    """The processes of a session but its leader, and their command lines."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, _, sid = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            title = (folder / "cmdline").read_text(errors="replace").replace("\0", " ").strip()
+        except OSError:  # it has gone
+            continue
+        if int(sid) == session != int(folder.name) and state not in "ZX":
+            found.append((int(folder.name), title))
+    return found
+
+
 @dataclass
 class Job:
     """The job in a store of its own."""
@@ -67,6 +83,7 @@ class Job:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
             env={
                 **os.environ,
                 **self.environment,
@@ -80,6 +97,27 @@ class Job:
         process = self.start(words, faults)
         said = process.communicate(timeout=HANG)
         return process.returncode, "".join(said)
+
+    def hunted(
+        self, words: Sequence[str], titles: Sequence[str], seconds: float
+    ) -> tuple[int, str, list[str]]:
+        """Exit code and what was said of a command under which the first process of each title
+        was killed, so many seconds after it was there, and the titles of those; when it has ended,
+        no process of it is left a moment later."""
+        process = self.start(words)
+        first: dict[str, float] = {}
+        killed: list[str] = []
+        while process.poll() is None:
+            for pid, title in running(process.pid):
+                hit = next((t for t in titles if t in title and t not in killed), None)
+                if hit and time.monotonic() > first.setdefault(hit, time.monotonic()) + seconds:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(hit)
+            time.sleep(0.1)
+        said = "".join(process.communicate())
+        while running(process.pid):  # the test's limit is the guard
+            time.sleep(0.1)
+        return process.returncode, said, killed
 
     def done(self, words: Sequence[str], faults: Sequence[Fault] = ()) -> str:
         """What a command said that ended well; no fault that it was given stayed away."""
