@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, command: str) -> None:
 
     store = open_store(options.store)
     check_page(options.page)
-    records, catalog = [], _catalog(store)
+    records, catalog = [], catalog_of(store)
     for seed in options.seeds:
         planned = plan(asked.experiment(options, store, seed), catalog)
         name = options.name and (
@@ -105,7 +105,7 @@ def _side_by_side(
         for title, how in wanted.items()
     }
     asked.check_used(options, [of_seed[0] for of_seed in experiments.values()])
-    catalog = _catalog(store)
+    catalog = catalog_of(store)
     plans = {title: [plan(e, catalog) for e in of] for title, of in experiments.items()}
     holders = _holders({title: of_seed[0] for title, of_seed in plans.items()})
     done = {
@@ -139,7 +139,7 @@ def _holders(plans: Mapping[str, Plan]) -> dict[str, str]:
     }
 
 
-def _catalog(store: Store) -> Catalog:
+def catalog_of(store: Store) -> Catalog:
     """What the plans of a command need to know of the store and the machine."""
     from .steps.context import Catalog
 
@@ -190,7 +190,7 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     from .text import best_points, comparison
 
     store = open_store(options.store)
-    catalog = _catalog(store)
+    catalog = catalog_of(store)
     title, wanted = _described(options, store)
     base = wanted.base
     name = check_name(options.name or f"{base.localizer_name}-{base.data}-{title}")
@@ -270,7 +270,7 @@ def figure(options: argparse.Namespace, command: str) -> None:
         figure=options.figure,
     )
     name = check_name(options.name or f"{options.figure}-{options.data}")
-    catalog = _catalog(store)
+    catalog = catalog_of(store)
     if not places.exists(store.root / "sweeps" / name / "sweep.json"):
         _announce(catalog, wanted)
     recorded = Recorded(_progress(options))
