@@ -286,11 +286,11 @@ def _both(
     from .planner import plan
     from .trial import best_experiment
 
-    def carry_out(experiment: Experiment) -> RunRecord:
+    def record_of(experiment: Experiment) -> RunRecord:
         return _carry_out(catalog.store, plan(experiment, catalog), None, command, progress)
 
     pairs = [(wanted.seeded(seed), best_experiment(wanted, record, seed)) for seed in wanted.seeds]
-    runs = [[carry_out(e) for e in pair] for pair in pairs]
+    runs = [[record_of(e) for e in pair] for pair in pairs]
     return [pair[0] for pair in runs], [pair[1] for pair in runs]
 
 
