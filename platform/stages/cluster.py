@@ -96,8 +96,9 @@ def data_context() -> None:
     context.raise_original_map_exception = True  # an InputError stays one
     if Rest not in context.custom_execution_callback_classes:
         context.custom_execution_callback_classes.append(Rest)
-    for name in ("ray.data", "ray.data._internal", "ray.train", "ray.tune"):
+    for name in ("ray.data", "ray.data._internal", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a sweep's record names its failures
 
 
 class Rest:
