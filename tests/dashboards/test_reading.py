@@ -112,7 +112,8 @@ def test_what_is_missing_is_not_computed_where_it_cannot_be_kept(
 ) -> None:
     code = (
         "import sys\n"
-        "from wsss.platform.store import Stage, Store\n"
+        "from wsss.platform.store import Stage\n"
+        "from wsss.platform.store import Store\n"
         "Store(sys.argv[1]).get(Stage(name='a', version=1, config={}), lambda f: print('began'))\n"
     )
     store.root.joinpath("artefacts", "a").mkdir()

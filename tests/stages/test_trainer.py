@@ -7,7 +7,7 @@ import torch
 from wsss.methods.cam import CAM
 from wsss.platform.data.shards import Slice
 from wsss.platform.errors import InputError
-from wsss.platform.experiment import Network, Training, halved
+from wsss.platform.experiment import Network, Training
 from wsss.platform.learner import Batch
 from wsss.platform.stages import stream
 from wsss.platform.stages.losses import Log, read_metrics
@@ -78,16 +78,3 @@ def test_a_training_that_diverges_says_at_which_step(monkeypatch, late):
     monkeypatch.setattr(stream, "batches", lambda *_: iter(given))
     with pytest.raises(InputError, match="diverged at step 1: the loss is nan"):
         run_epochs(made, None, lambda *_: None)
-
-
-@pytest.mark.parametrize(
-    ("precision", "device", "wanted"),
-    [
-        ("auto", "cpu", False),
-        ("auto", "cuda", True),
-        ("fp32", "cuda", False),
-        ("bf16", "cpu", True),
-    ],
-)
-def test_half_precision_is_for_gpus_or_asked_for(precision, device, wanted):
-    assert halved(precision, device) is wanted
