@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..platform.errors import InputError
-from ..platform.store import Store
-from .pages import POLICY
+from ..platform.storage.store import Store
+from .pages.layout import POLICY
 from .site import Site
 
 ADDRESS = "127.0.0.1"

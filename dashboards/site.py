@@ -13,21 +13,23 @@ from pathlib import Path
 import torch
 from plotly.offline import get_plotlyjs
 
-from ..platform import places
 from ..platform.errors import InputError
-from ..platform.runs import RunRecord
-from ..platform.store import Store
-from . import gallery, prototypes, site_folder
-from .gallery import Gallery
-from .image_pages import compare_page, images_page
-from .overview import overview
-from .pages import ASSETS, SITE, Page, render
-from .papers import papers_page
-from .records import Records
-from .run_page import run_page
-from .shelf import Shelf
-from .speed_page import speed_page
-from .sweep_page import sweep_page
+from ..platform.records.schema import RunRecord
+from ..platform.storage import filesystem
+from ..platform.storage.store import Store
+from . import site_folder
+from .content import gallery
+from .content.artifact_cache import Shelf
+from .content.gallery import Gallery
+from .content.records import Records
+from .pages import prototypes
+from .pages.images import compare_page, images_page
+from .pages.layout import ASSETS, SITE, Page, render
+from .pages.overview import overview
+from .pages.papers import papers_page
+from .pages.run import run_page
+from .pages.speed import speed_page
+from .pages.sweep import sweep_page
 
 SCRIPTS = ("style.css", "app.js", "planes.js", "images.js", "compare.js")
 ALWAYS = ("index.html", "papers.html", "plotly.min.js", *SCRIPTS)
@@ -63,7 +65,7 @@ class Site:
     ) -> None:
         torch.set_num_threads(1)  # the other cores belong to what is being computed
         self.store, self.images = store, images
-        self.every = (FAR if places.object_of(store.root) else NEAR) if live else 0
+        self.every = (FAR if filesystem.object_of(store.root) else NEAR) if live else 0
         self.records = Records(store, runs, sweeps)
         self.shelf = Shelf(store)
         self._forgot = -FORGET

@@ -20,10 +20,10 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
-from ..platform.data.record import check_id
+from ..platform.data.sources.source import check_id
 from ..platform.errors import InputError
-from ..platform.places import file_digest
-from ..platform.runs import record_from_json
+from ..platform.storage.filesystem import file_digest
+from ..platform.storage.json_files import record_from_json
 
 LIST = "wsss-site.json"
 _STAGING = re.compile(r"\.wsss-site-[0-9a-f]{32}")

@@ -7,10 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..platform.learner import Batch
-from ..platform.method import Method
+from ..platform.config.presets import Preset, irn_default, irn_paper, irn_release, irn_scenes
+from ..platform.method import Batch, Method
 from ..platform.models.classifier import Classifier, class_activation_maps, classification_loss
-from ..platform.presets import Preset, irn_default, irn_paper, irn_release, irn_scenes
 
 
 class CAM(Method):

@@ -19,15 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..platform.learner import Batch
-from ..platform.method import Method
+from ..platform.config.fields import Options, option
+from ..platform.config.presets import Preset, irn_default, irn_paper, irn_scenes
+from ..platform.method import Batch, Method
 from ..platform.models.classifier import Classifier, soft_margin
-from ..platform.models.sides import Sides, add_sides, hierarchy
+from ..platform.models.hierarchical_features import Sides, add_sides, hierarchy
+from ..platform.ops.collectives import from_first, gathered
 from ..platform.ops.maps import background, merge_flip, normalize
-from ..platform.ops.parallel import from_first, gathered
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
-from ..platform.options import Options, option
-from ..platform.presets import Preset, irn_default, irn_paper, irn_scenes
 
 
 @dataclass(frozen=True, kw_only=True)

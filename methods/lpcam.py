@@ -16,13 +16,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..platform.experiment import Experiment
-from ..platform.learner import Batch
-from ..platform.method import Centers, Clustering, PrototypeMethod
+from ..platform.config.experiment import Experiment
+from ..platform.config.fields import Options, option
+from ..platform.config.presets import (
+    Preset,
+    freeze,
+    irn_default,
+    irn_paper,
+    irn_release,
+    irn_scenes,
+)
+from ..platform.method import Batch, Centers, Clustering, PrototypeMethod
 from ..platform.models.classifier import Classifier, classification_loss
 from ..platform.ops.prototypes import unit
-from ..platform.options import Options, option
-from ..platform.presets import Preset, freeze, irn_default, irn_paper, irn_release, irn_scenes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,17 +16,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..platform.config.experiment import Experiment
+from ..platform.config.fields import Options, option
+from ..platform.config.presets import (
+    Preset,
+    freeze,
+    irn_default,
+    irn_paper,
+    irn_release,
+    irn_scenes,
+)
 from ..platform.errors import InputError
-from ..platform.experiment import Experiment
-from ..platform.learner import Batch
-from ..platform.method import Method
+from ..platform.method import Batch, Method
 from ..platform.models.classifier import Classifier, soft_margin
-from ..platform.models.sides import joined
-from ..platform.ops.alike import alike_means, alike_sums
+from ..platform.models.hierarchical_features import joined
 from ..platform.ops.maps import merge_flip, normalize
+from ..platform.ops.pairwise import alike_means, alike_sums
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
-from ..platform.options import Options, option
-from ..platform.presets import Preset, freeze, irn_default, irn_paper, irn_release, irn_scenes
 
 STAGES = ("c2", "c3", "c4")
 WIDTHS = (128, 256, 256)

@@ -16,16 +16,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..platform.experiment import Experiment
-from ..platform.learner import Batch
-from ..platform.method import Method
+from ..platform.config.experiment import Experiment
+from ..platform.config.fields import Options, option
+from ..platform.config.presets import (
+    Preset,
+    freeze,
+    irn_default,
+    irn_paper,
+    irn_release,
+    irn_scenes,
+)
+from ..platform.method import Batch, Method
 from ..platform.models.classifier import Classifier, soft_margin
-from ..platform.models.sides import add_sides, hierarchy
-from ..platform.ops.alike import alike_sums
+from ..platform.models.hierarchical_features import add_sides, hierarchy
 from ..platform.ops.maps import background, merge_flip, normalize
+from ..platform.ops.pairwise import alike_sums
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
-from ..platform.options import Options, option
-from ..platform.presets import Preset, freeze, irn_default, irn_paper, irn_release, irn_scenes
 
 
 @dataclass(frozen=True, kw_only=True)

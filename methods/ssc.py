@@ -17,21 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..platform.config.experiment import Experiment
+from ..platform.config.fields import Options, option
+from ..platform.config.presets import Preset, irn_default, irn_paper, irn_release, irn_scenes
 from ..platform.errors import InputError
-from ..platform.experiment import Experiment
-from ..platform.learner import OUTSIDE, Batch
-from ..platform.method import Method
+from ..platform.method import OUTSIDE, Batch, Method
 from ..platform.models import weights
 from ..platform.models.backbones import Backbone
-from ..platform.models.classifier import (
-    Classifier,
-    class_activation_maps,
-    soft_margin,
-)
-from ..platform.models.trainable import Separate
+from ..platform.models.classifier import Classifier, class_activation_maps, soft_margin
+from ..platform.models.network import Separate
 from ..platform.ops.maps import normalize
-from ..platform.options import Options, option
-from ..platform.presets import Preset, irn_default, irn_paper, irn_release, irn_scenes
 
 VGG_TAPS = {"last": (3, 8, 17, 26, 35), None: (1, 6, 11, 20, 29)}
 VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)

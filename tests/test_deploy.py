@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
-from wsss.platform.stages import cluster
+from wsss.platform.ray_runtime import cluster
 
 ROOT = Path(__file__).parents[1]
 RAW = yaml.safe_load((ROOT / "cluster.yaml").read_text())

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ..ops.maps import merge_flip
 from .backbones import Backbone
-from .trainable import Trainable
+from .network import Trainable
 
 
 class Classifier(Trainable):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .backbones import Backbone
-from .segmenting import Segmenting
+from .segmenter import Segmenting
 
 RATES = (6, 12, 18, 24)
 

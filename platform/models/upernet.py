@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .backbones import STAGES, Backbone
-from .segmenting import Segmenting
+from .segmenter import Segmenting
 
 WIDTH, POOLS, AUXILIARY = 512, (1, 2, 3, 6), 256
 AUXILIARY_WEIGHT = 0.4

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import parts
 from ..errors import InputError
+from ..storage import artifact_files
 
 _PREFIXES = ("module.", "backbone.")
 _CLASSIFIER_KEYS = ("fc.", "classifier.", "aux_classifier.", "head.", "fc8.")
@@ -23,7 +23,7 @@ def saved(path: str | Path) -> Any:
     Raises:
         InputError: the file is missing, damaged, or holds pickled code.
     """
-    if not parts.local(path).is_file():
+    if not artifact_files.local(path).is_file():
         raise InputError(f"there is no weight file {path}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)

@@ -29,13 +29,14 @@ import storage
 import sweeps
 import torch
 from measure import KEPT, feature_files, say, seconds, some_centers
-from wsss.platform import datasets
+from wsss.platform.data import registry
 from wsss.platform.metrics import THRESHOLDS, ThresholdCurve
 from wsss.platform.ops import kmeans
-from wsss.platform.progress import Silent
-from wsss.platform.runs import machine
-from wsss.platform.stages import cluster, clustering
-from wsss.platform.store import Store
+from wsss.platform.ray_runtime import cluster
+from wsss.platform.records.progress import Silent
+from wsss.platform.records.schema import machine
+from wsss.platform.stages.prototypes import clustering
+from wsss.platform.storage.store import Store
 
 
 def bench_clustering(
@@ -87,12 +88,12 @@ def bench_thresholds(folder: Path, images: int = 20) -> None:
 
 def bench_cached(folder: Path) -> None:
     """The overhead of a trial whose artefacts are all there."""
-    from wsss.platform.data.scenes import Scenes
-    from wsss.platform.execution import Execution
-    from wsss.platform.experiment import experiment
+    from wsss.platform.data.sources.scenes import Scenes
+    from wsss.platform.method import experiment
+    from wsss.platform.pipeline.execution import Execution
 
     store = Store(folder / "store")
-    datasets.add(store, Scenes(train=32, val=16), "scenes", Silent())
+    registry.add(store, Scenes(train=32, val=16), "scenes", Silent())
     changes = {"training.epochs": 1}
     wanted = experiment("lpcam", preset="scenes", changes=changes)
     Execution.of(store, wanted).execute()

@@ -17,14 +17,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "dashboards"))
 
 from drawn_records import make_sweep, make_trials
 from drawn_store import add_sweep, drawn_store
-from wsss.dashboards.gallery import script
-from wsss.dashboards.records import TRIALS
+from wsss.dashboards.content.gallery import script
+from wsss.dashboards.content.records import TRIALS
 from wsss.dashboards.server import Server
 from wsss.dashboards.site import Site
-from wsss.platform.live import Recorded
-from wsss.platform.progress import Silent
-from wsss.platform.runs import as_json
-from wsss.platform.store import Store
+from wsss.platform.records.progress import Silent
+from wsss.platform.records.progress_file import Recorded
+from wsss.platform.serialization import as_json
+from wsss.platform.storage.store import Store
 
 CHROMIUM = "/usr/bin/chromium"
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]

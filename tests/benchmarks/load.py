@@ -15,30 +15,32 @@ from typing import Any
 from measure import say
 from sharding import coco, private, sharded, workers
 from sweeps import prepared, swept
-from wsss.platform import sweep
-from wsss.platform.stages import cluster
-from wsss.platform.trial import Sweep
+from wsss.platform.ray_runtime import cluster
+from wsss.platform.tuning import tuner
+from wsss.platform.tuning.sweep import Sweep
 
 TRIALS, NODES, RECORDS = 200, 4, 100_000
 
 INFER = """
 import sys
-from wsss.platform import datasets
-from wsss.platform.data import shards
+from wsss.platform.data import registry
+from wsss.platform.data.formats.shards import slices
+from wsss.platform.data.formats import shards
 from wsss.platform.data.images import decode_image
-from wsss.platform.stages import cluster, inference
-from wsss.platform.store import Store
+from wsss.platform.ray_runtime import cluster
+from wsss.platform.stages.inference import actors
+from wsss.platform.storage.store import Store
 
-class Stub(inference.Actor):
+class Stub(actors.Actor):
     def __init__(self, job): pass
     def work(self, piece):
         rows = shards.read(piece, ("id", "image"))
         return sum(decode_image(r["image"], r["id"]).ndim == 3 for r in rows)
 
 cluster.connect()
-kept = datasets.open_dataset(Store(sys.argv[1]), "coco")
-pieces = datasets.slices(kept, "train")
-print(inference.run(Stub, None, pieces, cluster.cores(), lambda done, total: None))
+kept = registry.open_dataset(Store(sys.argv[1]), "coco")
+pieces = slices(kept, "train")
+print(actors.run(Stub, None, pieces, cluster.cores(), lambda done, total: None))
 """
 
 
@@ -113,14 +115,14 @@ def bench_concurrent(folder: Path, count: int = TRIALS, nodes: int = NODES) -> N
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     free = int(lines["MemAvailable"].split()[0]) << 10
     room = {"num_cpus": 3, "memory": int(0.8 * free / nodes), "object_store_memory": 256 << 20}
-    several, real = Cluster(initialize_head=True, head_node_args=room), sweep.run_trial
+    several, real = Cluster(initialize_head=True, head_node_args=room), tuner.run_trial
     try:
         for _ in range(nodes - 1):
             several.add_node(**room)
         ray.init(address=several.address, logging_level="ERROR", log_to_driver=False)
         cluster.connect()
         fit = min(count, cluster.drivers())
-        sweep.run_trial = waiting(marks, fit, 600.0)
+        tuner.run_trial = waiting(marks, fit, 600.0)
         mu_f = [round(0.5 + k / 1000, 3) for k in range(count)]
         peak = Peak(os.getpid())
         before = private(os.getpid()) / 2**20
@@ -133,6 +135,6 @@ def bench_concurrent(folder: Path, count: int = TRIALS, nodes: int = NODES) -> N
         )
         say(f"concurrent: {said}; driver before {before:.0f} MiB; {peak.done()}")
     finally:
-        sweep.run_trial = real
+        tuner.run_trial = real
         ray.shutdown()
         several.shutdown()

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from wsss.platform.data import class_maps
-from wsss.platform.experiment import Views
+from wsss.platform.config.experiment import Views
+from wsss.platform.data.formats import class_maps
+from wsss.platform.data.formats.features import Place
 from wsss.platform.ops import kmeans
-from wsss.platform.stages import clustering
-from wsss.platform.stages.maps import Place
+from wsss.platform.stages.prototypes import clustering
 
 KEPT = int(Views().kept_gib * 2**30)
 """Bytes of features that a clustering keeps."""

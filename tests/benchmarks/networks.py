@@ -10,19 +10,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from measure import photographs, say, seconds
-from wsss.platform import datasets
-from wsss.platform.data import class_maps, shards
-from wsss.platform.data.class_maps import ClassMaps
-from wsss.platform.data.folder import Folder
-from wsss.platform.experiment import Network, Training, Views
-from wsss.platform.learner import Batch, Learner
-from wsss.platform.learners import Boundaries, Segmenter
+from wsss.platform.config.experiment import Network, Training, Views
+from wsss.platform.data import registry
+from wsss.platform.data.formats import class_maps, shards
+from wsss.platform.data.formats.class_maps import ClassMaps
+from wsss.platform.data.formats.shards import slices
+from wsss.platform.data.sources.folder import Folder
+from wsss.platform.method import Batch, Learner
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.ops.random_walk import random_walk, transition
-from wsss.platform.progress import Silent
-from wsss.platform.stages import cluster, labels, predict, walk
-from wsss.platform.stages.trainer import Job, Trainer, build
-from wsss.platform.store import Store
+from wsss.platform.ray_runtime import cluster
+from wsss.platform.records.progress import Silent
+from wsss.platform.stages.inference import propagation, segmentation
+from wsss.platform.stages.labels import pseudo_labels
+from wsss.platform.stages.training.label_learners import Boundaries, Segmenter
+from wsss.platform.stages.training.trainer import Job, Trainer, build
+from wsss.platform.storage.store import Store
 
 SIDE, IMAGES, CLASSES = 320, 8, 20
 WITHOUT_FPEM = "psdpm without FPEM"
@@ -105,7 +108,7 @@ def bench_methods(folder: Path, rounds: int = 5) -> None:
 def bench_superpixels(folder: Path, images: int = 24) -> None:
     """Superpixels on one core, images of 500 x 375 pixels."""
     from wsss.platform.data.images import decode_image
-    from wsss.platform.stages.superpixels import KINDS, regions_of
+    from wsss.platform.stages.labels.superpixels import KINDS, regions_of
 
     photographs(folder, images)
     pixels = [decode_image(p.read_bytes(), p.stem) for p in sorted(folder.glob("images/*.jpg"))]
@@ -145,8 +148,8 @@ def _labelled(folder: Path, images: int) -> tuple[Store, list[shards.Slice], lis
     photographs(folder / "photos", images)
     store = Store(folder / "store")
     cluster.connect()
-    kept, _ = datasets.add(store, Folder(folder / "photos"), "photos", Silent())
-    pieces = list(datasets.slices(kept, "train"))
+    kept, _ = registry.add(store, Folder(folder / "photos"), "photos", Silent())
+    pieces = list(slices(kept, "train"))
     rng, files = np.random.default_rng(0), []
     (folder / "maps").mkdir()
     for piece in pieces:
@@ -168,11 +171,11 @@ def _labelled(folder: Path, images: int) -> tuple[Store, list[shards.Slice], lis
 def bench_crf(folder: Path, images: int = 32) -> None:
     """DenseCRF as tasks on all cores, beside one task at a time; three labels an image."""
     _, pieces, files = _labelled(folder, images)
-    cut = labels.Cut(levels=(0.5,), crf=CRFS["irn"])
+    cut = pseudo_labels.Cut(levels=(0.5,), crf=CRFS["irn"])
     (folder / "out").mkdir()
 
     def run() -> None:
-        labels.make(folder / "out", pieces, files, cut, lambda done, total: None)
+        pseudo_labels.make(folder / "out", pieces, files, cut, lambda done, total: None)
 
     run()
     every = images / seconds(run)
@@ -194,11 +197,11 @@ def bench_chain(folder: Path, images: int = 32) -> None:
     def timed(name: str, action: Callable[[], object]) -> None:
         say(f"chain: {name}: {images / seconds(action):.2f} images/s")
 
-    cut = labels.Cut(levels=(0.6, 0.4), crf=CRFS["irn"])
+    cut = pseudo_labels.Cut(levels=(0.6, 0.4), crf=CRFS["irn"])
     out = folder / "out"
-    timed("certain labels", lambda: labels.make(out, pieces, files, cut, lambda d, n: None))
+    timed("certain labels", lambda: pseudo_labels.make(out, pieces, files, cut, lambda d, n: None))
     torch.save(build(network, Boundaries(), 0, 0).state_dict(), folder / "edges.pt")
-    walking = walk.Job(
+    walking = propagation.Job(
         network=network,
         weights=str(folder / "edges.pt"),
         maps=str(folder / "maps"),
@@ -209,10 +212,10 @@ def bench_chain(folder: Path, images: int = 32) -> None:
         power=1.0,
         views=Views(actors=cluster.cores()),
     )
-    timed("boundaries and walk", lambda: walk.walk(out, walking, pieces, lambda d, n: None))
+    timed("boundaries and walk", lambda: propagation.walk(out, walking, pieces, lambda d, n: None))
     learner = Segmenter((), stride=16)
     torch.save(build(network, learner, CLASSES, 0).state_dict(), folder / "segmenter.pt")
-    predicting = predict.Job(
+    predicting = segmentation.Job(
         learner=learner,
         network=network,
         classes=CLASSES,
@@ -223,4 +226,4 @@ def bench_chain(folder: Path, images: int = 32) -> None:
         known=False,
         views=Views(actors=cluster.cores()),
     )
-    timed("deeplabv2", lambda: predict.predict(out, predicting, pieces, lambda d, n: None))
+    timed("deeplabv2", lambda: segmentation.predict(out, predicting, pieces, lambda d, n: None))

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 from measure import photographs, say, seconds
-from wsss.platform import datasets
-from wsss.platform.data import shards
-from wsss.platform.data.folder import Folder
-from wsss.platform.progress import Silent
-from wsss.platform.runs import SpeedRow
-from wsss.platform.stages import cluster
-from wsss.platform.store import Store
+from wsss.platform.data import registry
+from wsss.platform.data.formats import shards
+from wsss.platform.data.formats.shards import slices
+from wsss.platform.data.sources.folder import Folder
+from wsss.platform.ray_runtime import cluster
+from wsss.platform.records.progress import Silent
+from wsss.platform.records.schema import SpeedRow
+from wsss.platform.storage.store import Store
 
 WAVES = 3
 """How often each core gets a slice of images in the larger of two calls."""
@@ -71,8 +72,8 @@ class Bench:
         assert self.files
         cluster.connect()
         source = Folder(self.folder / "photos")
-        kept, _ = datasets.add(Store(self.folder / "store"), source, "photos", Silent())
-        return list(datasets.slices(kept, "train"))
+        kept, _ = registry.add(Store(self.folder / "store"), source, "photos", Silent())
+        return list(slices(kept, "train"))
 
     @cached_property
     def flops(self) -> dict[str, float]:

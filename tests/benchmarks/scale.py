@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from measure import KEPT, feature_files, say, seconds, some_centers
 from networks import learner_of, stepping
-from wsss.platform.data.class_maps import ClassMaps
+from wsss.platform.config.experiment import Network, Training
+from wsss.platform.data.formats.class_maps import ClassMaps
+from wsss.platform.data.formats.features import Place
 from wsss.platform.data.images import encode_png
-from wsss.platform.experiment import Network, Training
-from wsss.platform.learner import Batch
+from wsss.platform.method import Batch
 from wsss.platform.ops.crf import CRFS, Refiner
 from wsss.platform.ops.random_walk import random_walk
-from wsss.platform.stages import clustering
-from wsss.platform.stages.maps import Place
-from wsss.platform.stages.score import Tally, add_image
-from wsss.platform.stages.similarity import similarities
+from wsss.platform.stages.labels.scoring import Tally, add_image
+from wsss.platform.stages.prototypes import clustering
+from wsss.platform.stages.prototypes.similarities import similarities
 
 Case = tuple[str, str, Sequence[int], Callable[[int], Callable[[], object]]]
 """Stage, what grows, sizes, and what makes the work of a size."""

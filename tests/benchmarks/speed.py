@@ -22,9 +22,10 @@ from speed_steps import (
     bench_stream,
     bench_walk,
 )
-from wsss.platform.bucket import open_store
-from wsss.platform.runs import SpeedRecord, machine, write_json
-from wsss.platform.stages import cluster
+from wsss.platform.ray_runtime import cluster
+from wsss.platform.records.schema import SpeedRecord, machine
+from wsss.platform.storage.json_files import write_json
+from wsss.platform.storage.s3_store import open_store
 
 
 def bench_table(folder: Path) -> None:

@@ -13,9 +13,10 @@ from peers import peer_networks
 from rows import Bench, later, took
 from torch.utils.flop_counter import FlopCounterMode
 from wsss.methods.cam import CAM
-from wsss.platform.experiment import Network, Training, Views
-from wsss.platform.stages import cluster, maps
-from wsss.platform.stages.trainer import Job, Trainer, build, run_epochs
+from wsss.platform.config.experiment import Network, Training, Views
+from wsss.platform.ray_runtime import cluster
+from wsss.platform.stages.inference import class_maps
+from wsss.platform.stages.training.trainer import Job, Trainer, build, run_epochs
 
 CLASSES = 20
 SCALES = (1.0, 0.5, 1.5, 2.0)
@@ -94,7 +95,7 @@ def bench_inference(b: Bench) -> None:
     torch.save(build(network, method, CLASSES, 0).state_dict(), b.folder / "network.pt")
     of_image = 2 * work(b, *((round(375 * scale), round(500 * scale)) for scale in SCALES))
     for precision in ("fp32", "bf16"):
-        job = maps.Job(
+        job = class_maps.Job(
             host=method,
             method=method,
             network=network,
@@ -106,9 +107,9 @@ def bench_inference(b: Bench) -> None:
         )
         Path(job.folder).mkdir()
 
-        def run(count: int, job: maps.Job = job) -> float:
+        def run(count: int, job: class_maps.Job = job) -> float:
             chosen = b.pieces[: count // 16]
-            return took(lambda: maps.infer(Path(job.folder), job, chosen, lambda d, n: None))
+            return took(lambda: class_maps.infer(Path(job.folder), job, chosen, lambda d, n: None))
 
         rate = later(run, b)
         share = rate * of_image / b.flops[precision]

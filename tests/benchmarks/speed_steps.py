@@ -11,19 +11,24 @@ import torch
 from measure import KEPT, feature_files, some_centers
 from peers import peer_steps
 from rows import Bench, later, took
-from wsss.platform import datasets
-from wsss.platform.data import class_maps, shards
-from wsss.platform.data.class_maps import ClassMaps
-from wsss.platform.data.folder import Folder
+from wsss.platform.data import registry
+from wsss.platform.data.formats import class_maps, shards
+from wsss.platform.data.formats.class_maps import ClassMaps
+from wsss.platform.data.formats.shards import slices
 from wsss.platform.data.images import encode_png
+from wsss.platform.data.sources.folder import Folder
 from wsss.platform.data.transforms import Crop
 from wsss.platform.metrics import THRESHOLDS
 from wsss.platform.ops import kmeans
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.ops.random_walk import random_walk, transition
-from wsss.platform.progress import Silent
-from wsss.platform.stages import cluster, clustering, labels, score, stream
-from wsss.platform.store import Artefact, Store
+from wsss.platform.ray_runtime import cluster
+from wsss.platform.records.progress import Silent
+from wsss.platform.stages.labels import pseudo_labels, scoring
+from wsss.platform.stages.prototypes import clustering
+from wsss.platform.stages.training import loader
+from wsss.platform.storage.artifact import Artefact
+from wsss.platform.storage.store import Store
 
 CROP = Crop(resize=(256, 480), side=320)
 
@@ -35,16 +40,16 @@ def warm(barrier: Any) -> None:
 
 def bare(piece: dict[str, object]) -> int:
     """Images of a slice that a process without anything else decodes and crops."""
-    return len(stream.load_rows({k: np.array([v]) for k, v in piece.items()}, 2, CROP, 0)["image"])
+    return len(loader.load_rows({k: np.array([v]) for k, v in piece.items()}, 2, CROP, 0)["image"])
 
 
 def bench_stream(b: Bench, epochs: int = 40) -> None:
     """Images a second to a training worker; the limit is a process on each core that decodes the
     same and hands nothing on."""
-    plan = stream.Plan(slices=tuple(b.pieces), classes=2, batch_size=16, crop=CROP, seed=0)
+    plan = loader.Plan(slices=tuple(b.pieces), classes=2, batch_size=16, crop=CROP, seed=0)
 
     def streamed(passes: int) -> float:
-        blocks = stream.blocks(plan, range(passes))
+        blocks = loader.blocks(plan, range(passes))
         out: list[int] = []
         seconds = took(lambda: out.extend(len(block["image"]) for block in blocks))
         assert sum(out) == passes * len(b.files)
@@ -121,11 +126,13 @@ def bench_crf(b: Bench) -> None:
     """DenseCRF of three labels an image, images cut among processes."""
     files, cores = kept_maps(b), cluster.cores()
     (b.folder / "labels").mkdir()
-    cut = labels.Cut(levels=(0.5,), crf=CRFS["irn"])
+    cut = pseudo_labels.Cut(levels=(0.5,), crf=CRFS["irn"])
 
     def ours(count: int) -> float:
         chosen = b.pieces[: count // 16], files[: count // 16]
-        return took(lambda: labels.make(b.folder / "labels", *chosen, cut, lambda d, n: None))
+        return took(
+            lambda: pseudo_labels.make(b.folder / "labels", *chosen, cut, lambda d, n: None)
+        )
 
     def theirs(count: int) -> float:
         return took(lambda: peer_steps.crf(b.files[:count], b.folder / "kept", cores))
@@ -142,10 +149,10 @@ def bench_scoring(b: Bench) -> None:
         path = b.folder / "photos" / "masks" / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(encode_png(mask))
-    kept, _ = datasets.add(
+    kept, _ = registry.add(
         Store(b.folder / "masked"), Folder(b.folder / "photos"), "photos", Silent()
     )
-    pieces = list(datasets.slices(kept, "train"))
+    pieces = list(slices(kept, "train"))
     manifest = {"stage": "maps", "files": {f"{p.name}.parquet": {} for p in pieces}}
     found = Artefact(b.folder / "found", manifest)
     (b.folder / "scores").mkdir()
@@ -153,7 +160,7 @@ def bench_scoring(b: Bench) -> None:
     def ours(count: int) -> float:
         chosen = pieces[: count // 16]
         out = b.folder / "scores"
-        return took(lambda: score.score(out, found, chosen, 3, lambda d, n: None))
+        return took(lambda: scoring.score(out, found, chosen, 3, lambda d, n: None))
 
     def theirs(count: int) -> float:
         stems = [f.stem for f in b.files[:count]]

@@ -18,15 +18,18 @@ import numpy as np
 from load import Peak
 from measure import feature_files, photographs, say, seconds, some_centers
 from sharding import private
-from wsss.platform import datasets
-from wsss.platform.data import shards
-from wsss.platform.data.folder import Folder
+from wsss.platform.data import registry
+from wsss.platform.data.formats import shards
 from wsss.platform.data.images import encode_png
-from wsss.platform.execution import Execution
-from wsss.platform.experiment import experiment
-from wsss.platform.progress import Silent
-from wsss.platform.stages import cluster, clustering, inference
-from wsss.platform.store import Artefact, Store
+from wsss.platform.data.sources.folder import Folder
+from wsss.platform.method import experiment
+from wsss.platform.pipeline.execution import Execution
+from wsss.platform.ray_runtime import cluster
+from wsss.platform.records.progress import Silent
+from wsss.platform.stages.inference import actors
+from wsss.platform.stages.prototypes import clustering
+from wsss.platform.storage.artifact import Artefact
+from wsss.platform.storage.store import Store
 
 ONE = "16 images at a time"
 FIELDS = {
@@ -115,7 +118,7 @@ def chain(folder: Path, images: int) -> dict[str, Cost]:
     store, watch = Store(folder / "store"), Watch()
     cluster.connect()
     watch.start("shards")
-    kept, _ = datasets.add(store, Folder(folder / "photos"), "photos", Silent())
+    kept, _ = registry.add(store, Folder(folder / "photos"), "photos", Silent())
     watch.finish(False)
     pipeline = Execution.of(store, experiment("lpcam", changes=CHAIN), watch)
     pipeline.execute()
@@ -178,7 +181,7 @@ def say_costs(few: dict[str, Cost], many: dict[str, Cost], more: int) -> None:
         )
 
 
-class Idle(inference.Actor):
+class Idle(actors.Actor):
     """Looks at nothing."""
 
     def __init__(self, job: object) -> None:
@@ -203,7 +206,7 @@ def bench_driver(folder: Path, sizes: Sequence[int] = (2_000, 16_000, 128_000)) 
 def handed(count: int) -> None:
     """Slices through an inference that does nothing."""
     pieces = [shards.Slice(f"{k // 16}.parquet", k % 16, 16) for k in range(count)]
-    assert inference.run(Idle, None, pieces, 2, lambda done, total: None) == 16 * count
+    assert actors.run(Idle, None, pieces, 2, lambda done, total: None) == 16 * count
 
 
 def tasks(count: int) -> None:

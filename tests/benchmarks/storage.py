@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from measure import say, seconds
-from wsss.platform.bucket import open_store
-from wsss.platform.stages import cluster
-from wsss.platform.store import Stage, Store
+from wsss.platform.ray_runtime import cluster
+from wsss.platform.storage.artifact import Stage
+from wsss.platform.storage.s3_store import open_store
+from wsss.platform.storage.store import Store
 
 ARTEFACTS, FILES, BYTES = 50, 4, 1 << 20
 

@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from measure import say
-from wsss.platform import datasets, sweep
-from wsss.platform.data.scenes import Scenes
-from wsss.platform.execution import Execution
-from wsss.platform.experiment import Experiment, experiment
-from wsss.platform.options import replaced
-from wsss.platform.planner import plan
-from wsss.platform.progress import Silent
-from wsss.platform.search import grid
-from wsss.platform.stages import cluster
-from wsss.platform.steps.context import Catalog
-from wsss.platform.store import Store
-from wsss.platform.trial import Sweep
+from wsss.platform.config.experiment import Experiment
+from wsss.platform.config.fields import replaced
+from wsss.platform.data import registry
+from wsss.platform.data.sources.scenes import Scenes
+from wsss.platform.method import experiment
+from wsss.platform.pipeline.context import Catalog
+from wsss.platform.pipeline.execution import Execution
+from wsss.platform.pipeline.planner import plan
+from wsss.platform.ray_runtime import cluster
+from wsss.platform.records.progress import Silent
+from wsss.platform.storage.store import Store
+from wsss.platform.tuning import tuner
+from wsss.platform.tuning.search import grid
+from wsss.platform.tuning.sweep import Sweep
 
 MU_F = [round(0.5 + 0.04 * k, 2) for k in range(12)]
 MU_B = [round(0.4 + 0.05 * k, 2) for k in range(10)]
@@ -28,7 +30,7 @@ SECONDS = 2.0
 def prepared(folder: Path) -> tuple[Store, Experiment]:
     """LPCAM on drawn scenes, trained and localized."""
     store = Store(folder / "store")
-    datasets.add(store, Scenes(), "scenes", Silent())
+    registry.add(store, Scenes(), "scenes", Silent())
     wanted = experiment("lpcam", preset="scenes", changes={"training.epochs": 2})
     Execution.of(store, wanted).execute()
     return store, wanted
@@ -37,7 +39,7 @@ def prepared(folder: Path) -> tuple[Store, Experiment]:
 def swept(store: Store, wanted: Sweep, name: str) -> float:
     """Seconds of a sweep in which no trial fails."""
     began = time.perf_counter()
-    record = sweep.run(Catalog.of(store), wanted, name, "", Silent())
+    record = tuner.run(Catalog.of(store), wanted, name, "", Silent())
     assert all(t.status == "done" for t in record.trials)
     return time.perf_counter() - began
 
@@ -45,7 +47,7 @@ def swept(store: Store, wanted: Sweep, name: str) -> float:
 def bench_plans(folder: Path) -> None:
     """Plans of trials of the whole chain, which know the data set."""
     store = Store(folder / "store")
-    datasets.add(store, Scenes(train=8, val=4), "scenes", Silent())
+    registry.add(store, Scenes(train=8, val=4), "scenes", Silent())
     changes = {"refine.kind": "irn", "segment.network": "deeplabv2"}
     base = experiment("lpcam", preset="scenes", changes=changes)
     space = {"lpcam.tau": [round(0.1 + k / 200, 3) for k in range(100)], "lpcam.K": range(2, 12)}
@@ -100,13 +102,13 @@ def bench_nodes(folder: Path) -> None:
 
     store, base = prepared(folder)
     ray.shutdown()
-    real = sweep.run_trial
+    real = tuner.run_trial
 
     def sleeping(*arguments: Any) -> dict[str, Any]:
         time.sleep(SECONDS)
         return {"value": 0.5, "score": None, "error": None, "cached": True, "seconds": SECONDS}
 
-    sweep.run_trial = sleeping
+    tuner.run_trial = sleeping
     try:
         for nodes in (1, 2, 4):
             several = Cluster(initialize_head=True, head_node_args={"num_cpus": 3})
@@ -124,4 +126,4 @@ def bench_nodes(folder: Path) -> None:
             ray.shutdown()
             several.shutdown()
     finally:
-        sweep.run_trial = real
+        tuner.run_trial = real

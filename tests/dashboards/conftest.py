@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file, in any import mode
 
 from drawn_store import drawn_store
-from wsss.platform.store import Store
+from wsss.platform.storage.store import Store
 
 FOUND = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
 

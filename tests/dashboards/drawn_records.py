@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 from wsss.platform.metrics import RULE, THRESHOLDS
-from wsss.platform.result_id import ResultId
-from wsss.platform.runs import RunRecord, Score, StageRecord, SweepRecord, Trial
+from wsss.platform.records.result_id import ResultId
+from wsss.platform.records.schema import RunRecord, Score, StageRecord, SweepRecord, Trial
 
 HOSTILE = "<script>alert(1)</script>"
 QUOTES = "\"'><img src=x onerror=alert(2)>"

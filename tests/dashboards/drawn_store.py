@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 from drawn_records import make_run, make_score, make_sweep
-from wsss.platform.data import class_maps, patches, planes, shards
-from wsss.platform.data.class_maps import ClassMaps
+from wsss.platform.data.formats import class_maps, label_maps, prototype_patches, shards
+from wsss.platform.data.formats.class_maps import ClassMaps
+from wsss.platform.data.formats.prototype_patches import Patch
 from wsss.platform.data.images import decode_mask
-from wsss.platform.data.patches import Patch
-from wsss.platform.data.scenes import Scenes
+from wsss.platform.data.sources.scenes import Scenes
 from wsss.platform.metrics import THRESHOLDS
 from wsss.platform.ops.maps import grid_size
-from wsss.platform.result_id import ResultId
-from wsss.platform.runs import RunRecord, StageRecord, SweepRecord, write_json
-from wsss.platform.store import Stage, Store
+from wsss.platform.records.result_id import ResultId
+from wsss.platform.records.schema import RunRecord, StageRecord, SweepRecord
+from wsss.platform.storage.artifact import Stage
+from wsss.platform.storage.json_files import write_json
+from wsss.platform.storage.store import Store
 
 SIZE = 64
 
@@ -117,9 +119,11 @@ class Writer:
                 class_maps.write(folder / f"{piece.name}.parquet", found)
                 if name == "lpcam":
                     near = [p for k, r in enumerate(rows) for p in patches_of(r, k)]
-                    patches.write(folder / f"{piece.name}{patches.SUFFIX}", near)
+                    prototype_patches.write(
+                        folder / f"{piece.name}{prototype_patches.SUFFIX}", near
+                    )
                     edges = [(m.id, edges_of(m)) for m in found]
-                    planes.write(planes.file_of(folder, piece, planes.EDGES), edges)
+                    label_maps.write(label_maps.file_of(folder, piece, label_maps.EDGES), edges)
             return {}
 
         return self.made("maps", write, name, split)
@@ -129,7 +133,7 @@ class Writer:
             for piece in shards.slices(self.shards, split):
                 masks = {r["id"]: r["mask"] for r in shards.read(piece, ("id", "mask"))}
                 rows = [(id, plane(decode_mask(mask, id))) for id, mask in masks.items()]
-                planes.write(planes.file_of(folder, piece), rows)
+                label_maps.write(label_maps.file_of(folder, piece), rows)
             return {}
 
         return self.made(stage, write, stage, split)

@@ -20,16 +20,18 @@ from drawn_store import add_sweep, drawn_store, metrics
 from limits import HANG
 from PIL import Image
 from test_site import hostile, run_of
-from wsss.dashboards import pictures, single
-from wsss.dashboards.records import TRIALS
+from wsss.dashboards import single_file
+from wsss.dashboards.content import layers
+from wsss.dashboards.content.artifact_cache import Shelf
+from wsss.dashboards.content.records import TRIALS
 from wsss.dashboards.server import Server
-from wsss.dashboards.shelf import Shelf
 from wsss.dashboards.site import Site
-from wsss.platform.live import Recorded
-from wsss.platform.progress import Silent
-from wsss.platform.result_id import ResultId
-from wsss.platform.runs import StageRecord, as_json
-from wsss.platform.store import Store
+from wsss.platform.records.progress import Silent
+from wsss.platform.records.progress_file import Recorded
+from wsss.platform.records.result_id import ResultId
+from wsss.platform.records.schema import StageRecord
+from wsss.platform.serialization import as_json
+from wsss.platform.storage.store import Store
 
 Visit = tuple[Any, list[str]]
 
@@ -130,7 +132,7 @@ def test_the_slider_cuts_the_mask_that_python_cuts(tmp_path: Path, browser: Any,
             until(page, "document.querySelector('[name=threshold]') !== null")
             for threshold in (0.0, 0.07, 0.35, 0.5, 0.99):
                 set_range(page, "threshold", threshold)
-                png = Image.open(io.BytesIO(pictures.mask(pictures.seed(maps, threshold))))
+                png = Image.open(io.BytesIO(layers.mask(layers.seed(maps, threshold))))
                 expected = np.array(png.convert("RGBA"))
                 expected[expected[..., 3] == 0] = 0
                 np.testing.assert_array_equal(pixels(page), expected)
@@ -151,7 +153,7 @@ def test_switching_a_class_off_leaves_the_others(tmp_path: Path, browser: Any) -
         page.get_by_label("Maps of").select_option(label="LPCAM")
         page.locator(".maps").get_by_label(name).uncheck()
         set_range(page, "threshold", 0.2)
-        png = Image.open(io.BytesIO(pictures.mask(pictures.seed(left, 0.2))))
+        png = Image.open(io.BytesIO(layers.mask(layers.seed(left, 0.2))))
         assert (pixels(page)[..., 3] > 0).tolist() == (np.array(png) > 0).tolist()
 
 
@@ -312,7 +314,7 @@ def test_a_report_in_one_file(scenes: Path, tmp_path: Path, browser: Any) -> Non
     store = Store(tmp_path / "store")
     add_sweep(store, 24, "sweep-0")
     out = tmp_path / "report.html"
-    single.write(Site(store), out, "run.run-0.html")
+    single_file.write(Site(store), out, "run.run-0.html")
     shutil.rmtree(tmp_path / "store")
     wrong: list[str] = []
     page = browser.new_page(viewport={"width": 1280, "height": 900})

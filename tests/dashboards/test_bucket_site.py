@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from drawn_store import drawn_store
 from wsss.dashboards.site import Site
-from wsss.platform import exports, leases, parts, places
-from wsss.platform.bucket import open_store
 from wsss.platform.cli import main
-from wsss.platform.runs import read_run
-from wsss.platform.store import Stage, Store
+from wsss.platform.interop import exports
+from wsss.platform.records.schema import read_run
+from wsss.platform.storage import artifact_files, filesystem, locks
+from wsss.platform.storage.artifact import Stage
+from wsss.platform.storage.s3_store import open_store
+from wsss.platform.storage.store import Store
 
 
 @pytest.fixture
@@ -49,15 +51,15 @@ def test_pages_follow_the_store(filled: Store, monkeypatch: pytest.MonkeyPatch) 
     before = site.state("index.html"), site.state("run.run-0.html")
     assert site.state("index.html") == before[0]
     path = filled.root / "runs" / "run-0" / "run.json"
-    places.write(path, places.read(path) + b"\n")
+    filesystem.write(path, filesystem.read(path) + b"\n")
     assert site.state("index.html") != before[0]
     assert site.state("run.run-0.html") != before[1]
     assert b"run-0" in (site.file("index.html") or b"")
     assert b'data-every="5000"' in (site.file("index.html") or b"")
     for name in ("progress.json", "progress.lock"):
-        places.write(filled.root / "runs" / "run-1" / name, b"{}")
+        filesystem.write(filled.root / "runs" / "run-1" / name, b"{}")
     alive = site.state("index.html")
-    monkeypatch.setattr(leases, "EXPIRY", 0.0)
+    monkeypatch.setattr(locks, "EXPIRY", 0.0)
     assert site.state("index.html") != alive
 
 
@@ -76,7 +78,8 @@ def test_what_went_to_quarantine_is_opened_anew(filled: Store) -> None:
             artefact = site.shelf.open(kind, key)
             about = {k: artefact.manifest[k] for k in ("version", "config", "inputs", "title")}
             files = {
-                n: parts.local(artefact.path(n)).read_bytes() for n in artefact.manifest["files"]
+                n: artifact_files.local(artefact.path(n)).read_bytes()
+                for n in artefact.manifest["files"]
             }
             filled.quarantine(artefact.folder.parent, "a test")
 

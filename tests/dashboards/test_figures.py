@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from drawn_records import DEFAULT, HOSTILE, QUOTES, make_score, make_sweep
-from wsss.dashboards import curves, figures, search
+from wsss.dashboards.figures import optimization, training
+from wsss.dashboards.figures import scores as figures_scores
+from wsss.dashboards.figures.parallel_coordinates import parallel_coordinates
+from wsss.dashboards.figures.sensitivity import sensitivity
 from wsss.platform.metrics import RULE
 
 
@@ -18,7 +21,7 @@ def drawn(figure: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("count", [0, 1, 24, 500])
-@pytest.mark.parametrize("make", [figures.parallel_coordinates, figures.sensitivity])
+@pytest.mark.parametrize("make", [parallel_coordinates, sensitivity])
 def test_any_number_of_trials(make: Any, count: int) -> None:
     figure = make(make_sweep(count))
     traces = drawn(figure)
@@ -33,7 +36,7 @@ def test_any_number_of_trials(make: Any, count: int) -> None:
         assert any(a["text"].startswith("No ") for a in figure["layout"]["annotations"])
 
 
-@pytest.mark.parametrize("make", [figures.parallel_coordinates, figures.sensitivity])
+@pytest.mark.parametrize("make", [parallel_coordinates, sensitivity])
 def test_all_failed_says_so(make: Any) -> None:
     figure = make(make_sweep(24, fail=lambda k: True))
     assert "0 of 24 trials done" in figure["layout"]["title"]["subtitle"]["text"]
@@ -42,7 +45,7 @@ def test_all_failed_says_so(make: Any) -> None:
 
 def test_parallel_coordinates_draws_each_trial_once_and_the_best_again() -> None:
     sweep = make_sweep(24)
-    traces = drawn(figures.parallel_coordinates(sweep))
+    traces = drawn(parallel_coordinates(sweep))
     lines = [t for t in traces if t["mode"] == "lines"]
     done = sum(t.value is not None for t in sweep.trials)
     ends = sum(x == 4 for t in lines for x in t["x"])
@@ -54,7 +57,7 @@ def test_parallel_coordinates_draws_each_trial_once_and_the_best_again() -> None
 
 def test_sensitivity_is_the_mean_range_and_default_line() -> None:
     sweep = make_sweep(24, fail=lambda k: False)
-    traces = drawn(figures.sensitivity(sweep))
+    traces = drawn(sensitivity(sweep))
     assert len(traces) == 3 * 4
     spread, line, point = traces[:3]
     for k, tau in enumerate((0.1, 0.2, 0.3)):
@@ -71,7 +74,7 @@ def test_sensitivity_is_the_mean_range_and_default_line() -> None:
 
 def test_threshold_curve_marks_the_chosen_point() -> None:
     scores = {"CAM": make_score(top=0.4, at=0.2), "LPCAM": make_score(top=0.5, at=0.3)}
-    traces = drawn(figures.threshold_curve(scores, "a-run"))
+    traces = drawn(figures_scores.threshold_curve(scores, "a-run"))
     curve, mark = traces[:2]
     assert curve["y"]["dtype"] == "f4"
     assert mark["x"] == [0.2]
@@ -82,18 +85,20 @@ def test_threshold_curve_marks_the_chosen_point() -> None:
 
 
 def test_absent_class_is_shown_as_absent() -> None:
-    (trace,) = drawn(figures.per_class_iou({"CAM": make_score()}, "a-run"))
+    (trace,) = drawn(figures_scores.per_class_iou({"CAM": make_score()}, "a-run"))
     assert trace["text"][-1] == "absent"
     assert "absent" not in trace["text"][:-1]
 
 
 def test_parts_leaves_out_what_marks_none() -> None:
     scores = {"CAM": make_score(parts=False), "LPCAM": make_score()}
-    assert [t["name"] for t in drawn(figures.parts(scores, "a-run"))] == ["LPCAM"]
-    assert drawn(figures.parts({"CAM": make_score(parts=False)}, "a-run")) == []
+    assert [t["name"] for t in drawn(figures_scores.parts(scores, "a-run"))] == ["LPCAM"]
+    assert drawn(figures_scores.parts({"CAM": make_score(parts=False)}, "a-run")) == []
 
 
-@pytest.mark.parametrize("make", [figures.threshold_curve, figures.per_class_iou, figures.parts])
+@pytest.mark.parametrize(
+    "make", [figures_scores.threshold_curve, figures_scores.per_class_iou, figures_scores.parts]
+)
 def test_no_scores(make: Any) -> None:
     assert drawn(make({}, "a-run")) == []
 
@@ -102,10 +107,10 @@ def test_hostile_names_are_escaped() -> None:
     score = make_score(classes=("background", HOSTILE, QUOTES))
     sweep = make_sweep(24)
     made = [
-        figures.per_class_iou({HOSTILE: score}, QUOTES),
-        figures.threshold_curve({QUOTES: score}, HOSTILE),
-        figures.parts({HOSTILE: score}, HOSTILE),
-        figures.parallel_coordinates(sweep),
+        figures_scores.per_class_iou({HOSTILE: score}, QUOTES),
+        figures_scores.threshold_curve({QUOTES: score}, HOSTILE),
+        figures_scores.parts({HOSTILE: score}, HOSTILE),
+        parallel_coordinates(sweep),
     ]
     for figure in made:
         text = json.dumps(figure)
@@ -116,20 +121,20 @@ def test_hostile_names_are_escaped() -> None:
 def test_every_figure_says_whose_it_is() -> None:
     scores = {"CAM": make_score()}
     made = [
-        figures.threshold_curve(scores, "a-run"),
-        figures.per_class_iou(scores, "a-run"),
-        figures.parts(scores, "a-run"),
-        figures.confusion("CAM", scores["CAM"], "a-run"),
-        curves.training("train cam", rows_of(3), "a-run"),
+        figures_scores.threshold_curve(scores, "a-run"),
+        figures_scores.per_class_iou(scores, "a-run"),
+        figures_scores.parts(scores, "a-run"),
+        figures_scores.confusion("CAM", scores["CAM"], "a-run"),
+        training.training("train cam", rows_of(3), "a-run"),
     ]
     for figure in made:
         assert figure["layout"]["title"]["subtitle"]["text"].endswith("· a-run")
     sweep = make_sweep(24)
-    found = search.importances(sweep)
+    found = optimization.importances(sweep)
     for figure in (
-        search.importance(sweep, found),
-        search.history(sweep),
-        search.pairs(sweep, found),
+        optimization.importance(sweep, found),
+        optimization.history(sweep),
+        optimization.pairs(sweep, found),
     ):
         assert "240 images" in figure["layout"]["title"]["subtitle"]["text"]
         assert sweep.name in figure["layout"]["title"]["subtitle"]["text"]
@@ -143,44 +148,44 @@ def rows_of(count: int) -> list[dict[str, Any]]:
 
 
 def test_training_shows_each_term_and_the_rate() -> None:
-    traces = drawn(curves.training("cam", rows_of(3), "a-run"))
+    traces = drawn(training.training("cam", rows_of(3), "a-run"))
     assert [t["name"] for t in traces] == ["all terms", "a", "b", "learning rate"]
     assert traces[0]["y"] == {"dtype": "f4", "bdata": traces[0]["y"]["bdata"]}
-    long = curves.training("cam", rows_of(900), "a-run")
+    long = training.training("cam", rows_of(900), "a-run")
     assert "mean of 4 steps" in long["layout"]["title"]["subtitle"]["text"]
     assert "step 900 of 900" in long["layout"]["title"]["subtitle"]["text"]
-    none = curves.training("cam", [], "a-run")
+    none = training.training("cam", [], "a-run")
     assert any(a["text"] == "No step yet" for a in none["layout"]["annotations"])
 
 
 def test_reliability_is_the_share_that_is_right() -> None:
     counts = np.zeros((3, 3, 101), np.int64)
     counts[1, 1, 5], counts[0, 1, 5], counts[2, 2, 95] = 3, 1, 7
-    trace = drawn(curves.reliability({"CAM": counts}, "of these"))[1]
+    trace = drawn(training.reliability({"CAM": counts}, "of these"))[1]
     assert trace["x"] == [pytest.approx(0.05), pytest.approx(0.95)]
     assert trace["y"] == [75, 100]
 
 
 def test_importance_finds_what_decides() -> None:
     sweep = make_sweep(24, fail=lambda k: False)
-    found = search.importances(sweep)
+    found = optimization.importances(sweep)
     assert next(iter(found)) == "lpcam.tau"
     assert sum(found.values()) == pytest.approx(1)
-    assert search.importances(make_sweep(1)) == {}
-    assert search.importances(make_sweep(24, fail=lambda k: True)) == {}
+    assert optimization.importances(make_sweep(1)) == {}
+    assert optimization.importances(make_sweep(24, fail=lambda k: True)) == {}
 
 
 @pytest.mark.parametrize("count", [0, 1, 24, 500])
 def test_search_of_any_number_of_trials(count: int) -> None:
     sweep = make_sweep(count)
-    found = search.importances(sweep)
+    found = optimization.importances(sweep)
     for figure in (
-        search.importance(sweep, found),
-        search.history(sweep),
-        search.pairs(sweep, found),
+        optimization.importance(sweep, found),
+        optimization.history(sweep),
+        optimization.pairs(sweep, found),
     ):
         assert len(json.dumps(figure)) < 200_000
-    best = [t for t in drawn(search.history(sweep)) if t.get("name") == "best so far"]
+    best = [t for t in drawn(optimization.history(sweep)) if t.get("name") == "best so far"]
     if count:
         assert list(np.diff(decoded(best[0]["y"])) < 0) == [False] * (
             len(decoded(best[0]["y"])) - 1
@@ -193,7 +198,7 @@ def decoded(values: Any) -> Any:
 
 def test_pairs_are_means_over_the_others() -> None:
     sweep = make_sweep(24, fail=lambda k: False)
-    trace = drawn(search.pairs(sweep, {"lpcam.tau": 0.9, "lpcam.K": 0.1}))[0]
+    trace = drawn(optimization.pairs(sweep, {"lpcam.tau": 0.9, "lpcam.K": 0.1}))[0]
     values = [
         100 * (t.value or 0)
         for t in sweep.trials

@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 from drawn_store import add_sweep
 from limits import HANG
-from wsss.platform import places
-from wsss.platform.bucket import open_store
 from wsss.platform.cli import main
 from wsss.platform.errors import InputError
-from wsss.platform.result_id import ResultId
-from wsss.platform.runs import read_run
-from wsss.platform.store import MANIFEST, Stage, Store
+from wsss.platform.records.result_id import ResultId
+from wsss.platform.records.schema import read_run
+from wsss.platform.storage import filesystem
+from wsss.platform.storage.artifact import Stage
+from wsss.platform.storage.artifact_files import MANIFEST
+from wsss.platform.storage.s3_store import open_store
+from wsss.platform.storage.store import Store
 
 ALL = """
 import contextlib, io, json, sys
@@ -34,7 +36,7 @@ for words in json.loads(sys.argv[1]):
 PAGES = """
 import http.client, sys, threading
 from wsss.dashboards.server import Server
-from wsss.platform.store import Store
+from wsss.platform.storage.store import Store
 
 with Server(Store(sys.argv[1]), 0) as server:
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -112,8 +114,8 @@ def test_what_is_missing_is_not_computed_where_it_cannot_be_kept(
 ) -> None:
     code = (
         "import sys\n"
-        "from wsss.platform.store import Stage\n"
-        "from wsss.platform.store import Store\n"
+        "from wsss.platform.storage.artifact import Stage\n"
+        "from wsss.platform.storage.store import Store\n"
         "Store(sys.argv[1]).get(Stage(name='a', version=1, config={}), lambda f: print('began'))\n"
     )
     store.root.joinpath("artefacts", "a").mkdir()
@@ -150,11 +152,13 @@ def test_keys_that_may_only_read(
         store.get(stage, lambda folder: {"n": (folder / "a.bin").write_bytes(b"a" * 9)})
         stages.append(stage)
     folder = store.open("thing", stages[0].key).folder
-    (info,) = [i for i in places.listing(places.object_of(folder.parent)) if "a.bin" in i.path]
-    with places.system(info.path).open_output_stream(info.path) as stream:
+    (info,) = [
+        i for i in filesystem.listing(filesystem.object_of(folder.parent)) if "a.bin" in i.path
+    ]
+    with filesystem.system(info.path).open_output_stream(info.path) as stream:
         stream.write(b"b" * 9)
     short = store.folder("thing", stages[1].key) / MANIFEST
-    places.write(short, b"{}")
+    filesystem.write(short, b"{}")
     monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "another machine"))
     read_only_bucket(bucket, s3_server)
     assert main(["doctor", "--verify", "--store", bucket]) == 0

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from limits import HANG
-from wsss.dashboards.pages import POLICY
+from wsss.dashboards.pages.layout import POLICY
 from wsss.dashboards.server import CONNECTIONS, Handler, Server
 from wsss.platform.errors import InputError
-from wsss.platform.store import Store
+from wsss.platform.storage.store import Store
 
 
 @pytest.fixture(scope="module")

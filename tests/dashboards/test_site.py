@@ -17,23 +17,26 @@ import pytest
 from drawn_records import HOSTILE, QUOTES, make_run, make_sweep, make_trials
 from drawn_store import add_run, add_sweep
 from PIL import Image
-from wsss.dashboards import census, gallery
-from wsss.dashboards.figures import parallel_coordinates, sensitivity
-from wsss.dashboards.pages import POLICY
-from wsss.dashboards.papers import leaderboard, tables
-from wsss.dashboards.pictures import seed
-from wsss.dashboards.shelf import Shelf
+from wsss.dashboards.content import gallery, image_scores
+from wsss.dashboards.content.artifact_cache import Shelf
+from wsss.dashboards.content.layers import seed
+from wsss.dashboards.figures.parallel_coordinates import parallel_coordinates
+from wsss.dashboards.figures.sensitivity import sensitivity
+from wsss.dashboards.pages.layout import POLICY
+from wsss.dashboards.pages.papers import leaderboard, tables
 from wsss.dashboards.site import Site
-from wsss.platform import places, spaces
 from wsss.platform.cli import main
-from wsss.platform.data import planes, shards
+from wsss.platform.data.formats import label_maps, shards
 from wsss.platform.data.images import decode_image, decode_mask
 from wsss.platform.errors import InputError
 from wsss.platform.metrics import ConfusionMatrix
-from wsss.platform.result_id import ResultId
-from wsss.platform.runs import RunRecord, SpeedRecord, SpeedRow, read_run, write_json
-from wsss.platform.search import grid
-from wsss.platform.store import Store
+from wsss.platform.records.result_id import ResultId
+from wsss.platform.records.schema import RunRecord, SpeedRecord, SpeedRow, read_run
+from wsss.platform.storage import filesystem
+from wsss.platform.storage.json_files import write_json
+from wsss.platform.storage.store import Store
+from wsss.platform.tuning import spaces
+from wsss.platform.tuning.search import grid
 
 TUNE_SPACES = Path(__file__).parents[2] / "tune_spaces"
 
@@ -170,7 +173,9 @@ def test_boundaries_lie_beside_the_maps_that_they_held(store: Store) -> None:
     assert {p.split("/")[1] for p in with_edges} == held
     piece = shards.slices(store.open("shards", run.shards), "val")[0]
     folder = store.open("maps", run.maps[LPCAM]["val"]).folder
-    id, levels = next(iter(planes.read(planes.file_of(folder, piece, planes.EDGES)).items()))
+    id, levels = next(
+        iter(label_maps.read(label_maps.file_of(folder, piece, label_maps.EDGES)).items())
+    )
     held_by = run.maps[LPCAM]["val"][:16]
     shown = Image.open(io.BytesIO(site.file(f"layers/{held_by}/{id}.edges.png") or b""))
     np.testing.assert_array_equal(np.array(shown), levels)
@@ -214,7 +219,7 @@ def test_speeds_are_shown_by_machine_and_over_time(store: Store) -> None:
         started = f"2026-01-0{number}T00:00:00+00:00"
         record = SpeedRecord(name=str(number), started=started, machine=machine, rows=rows)
         write_json(store.root / "speeds" / f"{number}.json", record)
-    places.write(store.root / "speeds" / "4.json", b"{}")
+    filesystem.write(store.root / "speeds" / "4.json", b"{}")
     assert "speed.html" in set(site.paths())
     page = (site.file("speed.html") or b"").decode()
     assert page.count("<table") == 2
@@ -386,7 +391,7 @@ def test_a_census_is_computed_once(store: Store, monkeypatch: pytest.MonkeyPatch
     def never(*_: object) -> None:
         raise AssertionError("judged again")
 
-    monkeypatch.setattr(census, "judged", never)
+    monkeypatch.setattr(image_scores, "judged", never)
     assert Site(store).file("data/run-0/val/0.js") == first
 
 

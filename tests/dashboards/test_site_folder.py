@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from wsss.dashboards import single, site_folder
-from wsss.dashboards.pages import MARK
+from wsss.dashboards import single_file, site_folder
+from wsss.dashboards.pages.layout import MARK
 from wsss.dashboards.site import Site
-from wsss.platform import asked, commands, exports, planner
-from wsss.platform.cli import main
-from wsss.platform.data import voc_server
+from wsss.platform.cli import main, resolve, run_commands
 from wsss.platform.errors import InputError
-from wsss.platform.runs import read_run
-from wsss.platform.store import Store
+from wsss.platform.interop import exports, voc_submission
+from wsss.platform.pipeline import planner
+from wsss.platform.records.schema import read_run
+from wsss.platform.storage.store import Store
 
 OLD = {"index.html": b"old", "same.css": b"same", "data/a/run.js": b"a", "run.a.html": b"page a"}
 NEW = {"index.html": b"new", "same.css": b"same", "data/b/run.js": b"b", "run.b.html": b"page b"}
@@ -292,9 +292,9 @@ def test_the_page_of_a_run_is_written_where_it_is_asked_for(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     record, begun = read_run(scenes / "runs" / "run-0" / "run.json"), []
-    monkeypatch.setattr(asked, "experiment", lambda *_: None)
+    monkeypatch.setattr(resolve, "experiment", lambda *_: None)
     monkeypatch.setattr(planner, "plan", lambda *_: None)
-    monkeypatch.setattr(commands, "_carry_out", lambda *_: begun.append(1) or record)
+    monkeypatch.setattr(run_commands, "carry_out", lambda *_: begun.append(1) or record)
     words = ["run", "lpcam", "--store", str(scenes), "--page", page]
     folder = Path(page.replace("~", "home")).absolute()
     assert main(words) == 0
@@ -314,7 +314,7 @@ def test_a_page_in_one_file_replaces_only_what_was_written(scenes: Path, tmp_pat
     page, link = tmp_path / "report.html", tmp_path / "link.html"
     link.symlink_to(page.name)
     for name in (page, link):
-        single.write(site, name, "index.html")
+        single_file.write(site, name, "index.html")
     assert link.is_symlink()
     written = page.read_bytes()
     for changed in (
@@ -325,12 +325,12 @@ def test_a_page_in_one_file_replaces_only_what_was_written(scenes: Path, tmp_pat
         page.write_bytes(changed)
         for name in (page, link):
             with pytest.raises(InputError, match="was changed since it was written"):
-                single.write(site, name, "index.html")
+                single_file.write(site, name, "index.html")
         assert page.read_bytes() == changed
     for own in (b"", b"mine", MARK.encode()):
         page.write_bytes(own)
         with pytest.raises(InputError, match="something else than a report"):
-            single.write(site, page, "index.html")
+            single_file.write(site, page, "index.html")
         assert page.read_bytes() == own
 
 
@@ -347,10 +347,10 @@ def test_what_comes_meanwhile_is_kept(
 
     monkeypatch.setattr(site, "file", lambda _: come("page.html"))
     with pytest.raises(InputError, match="something else than a report"):
-        single.write(site, page, "index.html")
+        single_file.write(site, page, "index.html")
     monkeypatch.setattr(exports, "_labels", lambda _: [(come(name), np.zeros((2, 2), np.uint8))])
     monkeypatch.setattr(exports, "encode_png", lambda _: b"")
-    monkeypatch.setattr(voc_server, "check", lambda *_: None)
+    monkeypatch.setattr(voc_submission, "check", lambda *_: None)
     for name, kind in (("a.tgz", "comp5"), ("b", "png")):
         with pytest.raises(InputError, match=f"{name} exists"):
             exports.write(store, run, tmp_path / name, kind, "lpcam/crf", "val")

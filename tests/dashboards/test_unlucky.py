@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 from drawn_records import make_run, make_score, make_sweep
-from wsss.dashboards.records import Records
-from wsss.dashboards.shelf import Shelf
+from wsss.dashboards.content.artifact_cache import Shelf
+from wsss.dashboards.content.records import Records
 from wsss.dashboards.site import Site
 from wsss.platform.errors import InputError
-from wsss.platform.runs import SpeedRecord, SpeedRow, as_json, write_json
-from wsss.platform.store import Stage, Store
+from wsss.platform.records.schema import SpeedRecord, SpeedRow
+from wsss.platform.serialization import as_json
+from wsss.platform.storage.artifact import Stage
+from wsss.platform.storage.json_files import write_json
+from wsss.platform.storage.store import Store
 
 EARLY, LATE = "2026-10-25T02:30:00+0200", "2026-10-25T02:10:00+0100"
 """On the night that daylight saving ends, forty minutes apart; as text the other way round."""
@@ -57,7 +60,7 @@ def test_a_stage_is_cached_if_it_is_older_than_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: str, cached: bool
 ) -> None:
     written = "2026-10-25T02:50:00+0200"  # between the two
-    monkeypatch.setattr("wsss.platform.store.time.strftime", lambda form: written)
+    monkeypatch.setattr("wsss.platform.storage.store.time.strftime", lambda form: written)
     store = Store(tmp_path)
     stage = Stage(name="maps", version=1, config={})
     store.get(stage, lambda folder: {})

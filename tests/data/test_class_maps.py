@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from wsss.platform.data.class_maps import ClassMaps, read, write
+from wsss.platform.data.formats.class_maps import ClassMaps, read, write
 
 
 @pytest.fixture

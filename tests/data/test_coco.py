@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from wsss.platform.data import json_stream
-from wsss.platform.data.coco import COCO, outline
+from wsss.platform.data.formats.shards import Digest
 from wsss.platform.data.images import decode_mask
-from wsss.platform.data.json_stream import objects
-from wsss.platform.data.shards import Digest
+from wsss.platform.data.sources import json_stream
+from wsss.platform.data.sources.coco import COCO, outline
+from wsss.platform.data.sources.json_stream import objects
 from wsss.platform.errors import InputError
 
 SHARED = Path(__file__).parents[3] / "shared/data/labels/coco14"

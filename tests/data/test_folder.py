@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from wsss.platform.data.folder import Folder
+from wsss.platform.data.sources.folder import Folder
 from wsss.platform.errors import InputError
 
 Bytes = Callable[..., bytes]

@@ -13,13 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from wsss.platform.data import images
-from wsss.platform.data.images import (
-    check_mask,
-    decode_image,
-    decode_mask,
-    encode_png,
-    voc_palette,
-)
+from wsss.platform.data.images import check_mask, decode_image, decode_mask, encode_png, voc_palette
 from wsss.platform.errors import InputError
 
 Bytes = Callable[..., bytes]

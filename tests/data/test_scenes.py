@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.platform.data.images import VOID, decode_image, decode_mask
-from wsss.platform.data.record import Record
-from wsss.platform.data.scenes import CONTEXT, DISCRIMINATIVE, OTHER, Scenes
+from wsss.platform.data.sources.scenes import CONTEXT, DISCRIMINATIVE, OTHER, Scenes
+from wsss.platform.data.sources.source import Record
 from wsss.platform.errors import InputError
 
 DIGEST = (
     "import hashlib; from wsss.platform.data.images import decode_image, decode_mask;"
-    "from wsss.platform.data.scenes import Scenes; s = Scenes(); r = s.load(s.items()[7]);"
+    "from wsss.platform.data.sources.scenes import Scenes; s = Scenes(); r = s.load(s.items()[7]);"
     "a = decode_image(r.image, ''), decode_mask(r.mask, ''), decode_mask(r.parts, '');"
     "print(hashlib.sha256(b''.join(x.tobytes() for x in a)).hexdigest())"
 )

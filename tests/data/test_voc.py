@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from wsss.platform.data.images import decode_mask
-from wsss.platform.data.record import Item, Record
-from wsss.platform.data.voc import CLASSES, VOC
+from wsss.platform.data.sources.source import Item, Record
+from wsss.platform.data.sources.voc import CLASSES, VOC
 from wsss.platform.errors import InputError
 
 Bytes = Callable[..., bytes]

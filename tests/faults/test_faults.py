@@ -13,40 +13,40 @@ from typing import Any
 import pytest
 from disturbed import CHAIN, DATA, Fault, Job
 from limits import HANG
-from wsss.platform.runs import read_run
+from wsss.platform.records.schema import read_run
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(2 * HANG)]
 
-SLICED = Fault("platform.stages.clustering:BYTES_PER_HOLDER", call=1, act="set")
+SLICED = Fault("platform.stages.prototypes.clustering:BYTES_PER_HOLDER", call=1, act="set")
 """Without it one holder, in the driver, has all features of so few images."""
 WORKERS = (
-    Fault("platform.data.shards:write_shard"),
+    Fault("platform.data.formats.shards:write_shard"),
     Fault("methods.cam:CAM.losses", call=5),
-    Fault("platform.stages.maps:Infer.work"),
-    Fault("platform.stages.clustering:Holder.totals", call=2),
-    Fault("platform.stages.similarity:file_similarities"),
-    Fault("platform.stages.localize:file_maps"),
-    Fault("platform.stages.labels:label_slice"),
-    Fault("platform.learners:Boundaries.losses", call=2),
-    Fault("platform.stages.walk:Walk.work"),
-    Fault("platform.learners:Segmenter.losses", call=2),
-    Fault("platform.stages.predict:Predict.work"),
-    Fault("platform.stages.score:score_slice"),
+    Fault("platform.stages.inference.class_maps:Infer.work"),
+    Fault("platform.stages.prototypes.clustering:Holder.totals", call=2),
+    Fault("platform.stages.prototypes.similarities:file_similarities"),
+    Fault("platform.stages.prototypes.class_maps:file_maps"),
+    Fault("platform.stages.labels.pseudo_labels:label_slice"),
+    Fault("platform.stages.training.label_learners:Boundaries.losses", call=2),
+    Fault("platform.stages.inference.propagation:Walk.work"),
+    Fault("platform.stages.training.label_learners:Segmenter.losses", call=2),
+    Fault("platform.stages.inference.segmentation:Predict.work"),
+    Fault("platform.stages.labels.scoring:score_slice"),
 )
 """A worker of each stage: a task, an actor, or a training at a step."""
 
 DRIVER = (
-    Fault("platform.stages.trainer:Trainer.advance", call=5, act="driver"),
-    Fault("platform.stages.clustering:Holder.totals", call=3, act="driver"),
-    Fault("platform.stages.labels:label_slice", act="driver"),
-    Fault("platform.learners:Segmenter.losses", call=2, act="driver"),
+    Fault("platform.stages.training.trainer:Trainer.advance", call=5, act="driver"),
+    Fault("platform.stages.prototypes.clustering:Holder.totals", call=3, act="driver"),
+    Fault("platform.stages.labels.pseudo_labels:label_slice", act="driver"),
+    Fault("platform.stages.training.label_learners:Segmenter.losses", call=2, act="driver"),
 )
 
 FULL = (
-    Fault("platform.stages.maps:write_atomic", act="full"),
-    Fault("platform.stages.trainer:Trainer.state", act="full"),
-    Fault("platform.stages.labels:label_slice", act="full"),
-    Fault("platform.store:Store._manifest", call=2, act="full"),
+    Fault("platform.stages.inference.class_maps:write_atomic", act="full"),
+    Fault("platform.stages.training.trainer:Trainer.state", act="full"),
+    Fault("platform.stages.labels.pseudo_labels:label_slice", act="full"),
+    Fault("platform.storage.store:Store._manifest", call=2, act="full"),
 )
 
 
@@ -62,7 +62,10 @@ def test_a_killed_worker_of_superpixels(job: Job, tmp_path: Path) -> None:
     changes = ("training.epochs=1", "training.batch_size=8", "views.scales=(1.0,)")
     words = ("run", "ssc", "--quiet", *(w for change in changes for w in ("--set", change)))
     whole = Job(tmp_path / "whole", tmp_path / "none")
-    for one, faults in ((whole, ()), (job, (Fault("platform.stages.superpixels:slice_regions"),))):
+    for one, faults in (
+        (whole, ()),
+        (job, (Fault("platform.stages.labels.superpixels:slice_regions"),)),
+    ):
         one.done(DATA)
         one.done(words, faults)
     assert len(job.result()["superpixels"]) == 1
@@ -125,7 +128,7 @@ def test_damaged_files(job: Job, undisturbed: dict[str, Any]) -> None:
 
 def test_a_damaged_checkpoint(job: Job, undisturbed: dict[str, Any]) -> None:
     job.done(DATA)
-    fault = Fault("platform.stages.trainer:Trainer.advance", call=5, act="driver")
+    fault = Fault("platform.stages.training.trainer:Trainer.advance", call=5, act="driver")
     job.call(CHAIN, [fault])
     (state,) = Path(job.store).glob("training/*/*/state.pt")
     flip(state)

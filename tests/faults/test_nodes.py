@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(2 * HANG)]
 
 NODES = (
     Fault("methods.cam:CAM.losses", call=5, act="node"),
-    Fault("platform.stages.maps:Infer.work", act="node"),
-    Fault("platform.stages.labels:label_slice", act="node"),
+    Fault("platform.stages.inference.class_maps:Infer.work", act="node"),
+    Fault("platform.stages.labels.pseudo_labels:label_slice", act="node"),
 )
 SOON = {
     "health_check_period_ms": 500,
@@ -78,7 +78,7 @@ def test_a_driver_on_a_cluster_that_is_killed(
 ) -> None:
     cluster(job, 3, ())
     job.done(DATA)
-    fault = Fault("platform.live:Recorded.update", call=20)
+    fault = Fault("platform.records.progress_file:Recorded.update", call=20)
     code, said = job.call(CHAIN, [fault])
     assert (code, job.mark(fault).exists()) == (-signal.SIGKILL, True), said
     job.done(CHAIN)

@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(2 * HANG)]
 AWAY = 10.0
 MOMENTS = (
     Fault("methods.cam:CAM.losses", call=5, act="tell"),
-    Fault("platform.stages.maps:Infer.work", act="tell"),
-    Fault("platform.stages.labels:label_slice", act="tell"),
+    Fault("platform.stages.inference.class_maps:Infer.work", act="tell"),
+    Fault("platform.stages.labels.pseudo_labels:label_slice", act="tell"),
 )
 
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.faults
 OWNER = """
 import sys
 import ray
-from wsss.platform.stages import cluster
+from wsss.platform.ray_runtime import cluster
 cluster.connect()
 print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.readline()

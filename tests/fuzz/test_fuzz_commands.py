@@ -13,16 +13,16 @@ import pytest
 from hostile import TEXTS, altered, check_sentence, fair, fuzz, values
 from hypothesis import example, given
 from hypothesis import strategies as st
-from wsss.platform import spaces
 from wsss.platform.cli import main
-from wsss.platform.data import shards
-from wsss.platform.data.scenes import Scenes
-from wsss.platform.experiment import experiment
-from wsss.platform.options import LIMITS
-from wsss.platform.runs import write_json
-from wsss.platform.stages import cluster
-from wsss.platform.store import Store
-from wsss.platform.trial import Sweep, searcher
+from wsss.platform.config.fields import LIMITS
+from wsss.platform.data.formats import shards
+from wsss.platform.data.sources.scenes import Scenes
+from wsss.platform.method import experiment
+from wsss.platform.ray_runtime import cluster
+from wsss.platform.storage.json_files import write_json
+from wsss.platform.storage.store import Store
+from wsss.platform.tuning import spaces
+from wsss.platform.tuning.sweep import Sweep, searcher
 
 
 class HeavyError(BaseException):

@@ -17,8 +17,8 @@ import torch
 from hostile import altered, damaged, fair, fuzz, values
 from hypothesis import given
 from hypothesis import strategies as st
-from wsss.platform.data import community, unpickle
-from wsss.platform.data.community import FORMATS
+from wsss.platform.interop import formats, safe_pickle
+from wsss.platform.interop.formats import FORMATS
 from wsss.platform.models import weights
 
 SIZE, LABELS, CLASSES = (8, 12), (0, 2), 3
@@ -56,7 +56,7 @@ def valid(kind: str) -> tuple[bytes, ...]:
 def read(path: Path, kind: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = fair(community.read, kind, path, "a", LABELS, SIZE, CLASSES)
+        found = fair(formats.read, kind, path, "a", LABELS, SIZE, CLASSES)
     if found is not None:
         assert found.planes.dtype == np.float16
         assert len(found.planes) == len(found.classes)
@@ -67,7 +67,7 @@ def read(path: Path, kind: str) -> None:
 def test_a_file_is_fine_as_it_is(given_folder: Path, kind: str) -> None:
     path = given_folder / "a.npy"
     path.write_bytes(numpy_file(contents(kind)))
-    assert len(community.read(kind, path, "a", LABELS, SIZE, CLASSES).planes) >= 2
+    assert len(formats.read(kind, path, "a", LABELS, SIZE, CLASSES).planes) >= 2
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -110,7 +110,7 @@ def test_a_file_of_other_content(given_folder: Path, kind: str, data: st.DataObj
 def test_keys_that_are_none(given_folder: Path, keys: Any) -> None:
     path = given_folder / "a.npy"
     path.write_bytes(numpy_file({**contents("irn"), "keys": keys}))
-    assert fair(community.read, "irn", path, "a", LABELS, SIZE, CLASSES) is None
+    assert fair(formats.read, "irn", path, "a", LABELS, SIZE, CLASSES) is None
 
 
 OPCODES = [
@@ -135,7 +135,7 @@ def test_a_pickle_of_any_opcodes(given_folder: Path, opcodes: list[bytes]) -> No
     path = given_folder / "a.npy"
     head = numpy_file({})
     path.write_bytes(head[: head.index(b"\n") + 1] + b"\x80\x02" + b"".join(opcodes) + b".")
-    fair(unpickle.load, path)
+    fair(safe_pickle.load, path)
 
 
 class Call:

@@ -12,20 +12,23 @@ from hostile import FOLDER, NESTED, PIPE, altered, damaged, fair, fuzz, odd, put
 from hypothesis import example, given
 from hypothesis import strategies as st
 from wsss.dashboards.site import Site
-from wsss.platform import datasets, imports
-from wsss.platform.runs import (
+from wsss.platform.cli.tables import best_points, score_table
+from wsss.platform.data import registry
+from wsss.platform.interop import imports
+from wsss.platform.records.schema import (
     RunRecord,
     Score,
     StageRecord,
     SweepRecord,
     Trial,
-    as_json,
     ranking,
     read_run,
     read_sweep,
 )
-from wsss.platform.store import MANIFEST, Artefact, Stage, Store, digest
-from wsss.platform.text import best_points, score_table
+from wsss.platform.serialization import as_json, digest
+from wsss.platform.storage.artifact import Artefact, Stage
+from wsss.platform.storage.artifact_files import MANIFEST
+from wsss.platform.storage.store import Store
 
 SCORE = Score(
     split="val",
@@ -239,7 +242,7 @@ DATA = {"key": "f" * 64, "source": "voc"}
 @example(encoded({**DATA, "key": "../../../../here"}))
 def test_the_name_of_a_data_set(store: Store, data: bytes) -> None:
     put(store.root / "data" / "a.json", data)
-    assert fair(datasets.open_dataset, store, "a") is None
+    assert fair(registry.open_dataset, store, "a") is None
 
 
 STAGE = Stage(name="maps", version=1, config={"import": "irn"}, inputs={"shards": "a"}, title="t")

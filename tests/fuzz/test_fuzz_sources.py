@@ -15,13 +15,13 @@ from hostile import NESTED, altered, counts, damaged, fair, fuzz, texts
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
-from wsss.platform.data import arrays as packed_arrays
-from wsss.platform.data import files
-from wsss.platform.data.coco import COCO
-from wsss.platform.data.folder import Folder
+from wsss.platform.data import npz as packed_arrays
 from wsss.platform.data.images import encode_png
-from wsss.platform.data.record import MOST_CLASSES, Source, check_id, check_name
-from wsss.platform.data.voc import VOC
+from wsss.platform.data.sources import file_lists
+from wsss.platform.data.sources.coco import COCO
+from wsss.platform.data.sources.folder import Folder
+from wsss.platform.data.sources.source import MOST_CLASSES, Source, check_id, check_name
+from wsss.platform.data.sources.voc import VOC
 
 CLASSES = ("cat", "dog", "ox")
 LIST = b"2007_000001\n2007_000002 1\n\n2008_000003\n"
@@ -53,7 +53,7 @@ def packed() -> bytes:
 def test_a_list(given_folder: Path, data: bytes) -> None:
     path = given_folder / "list.txt"
     path.write_bytes(data)
-    found = fair(files.read_list, path)
+    found = fair(file_lists.read_list, path)
     assert found is None or all(check_id(id) for id in found)
 
 
@@ -62,7 +62,7 @@ def test_a_list(given_folder: Path, data: bytes) -> None:
 def test_class_names(given_folder: Path, data: bytes) -> None:
     path = given_folder / "classes.txt"
     path.write_bytes(data)
-    check_classes(fair(files.read_classes, path))
+    check_classes(fair(file_lists.read_classes, path))
 
 
 def check_classes(found: tuple[str, ...] | None) -> None:
@@ -90,7 +90,7 @@ def test_a_name(text: str) -> None:
 def test_a_table_of_labels(given_folder: Path, data: bytes) -> None:
     path = given_folder / "labels.csv"
     path.write_bytes(data)
-    check_labels(fair(files.labels_of, path, CLASSES))
+    check_labels(fair(file_lists.labels_of, path, CLASSES))
 
 
 @fuzz(60)
@@ -100,7 +100,7 @@ def test_a_table_of_labels(given_folder: Path, data: bytes) -> None:
 def test_arrays_of_labels(given_folder: Path, data: bytes) -> None:
     path = given_folder / "labels.npz"
     path.write_bytes(data)
-    check_labels(fair(files.labels_of, path, CLASSES))
+    check_labels(fair(file_lists.labels_of, path, CLASSES))
 
 
 arrays = st.sampled_from(
@@ -142,10 +142,10 @@ def test_headers_that_claim_anything(
 def test_arrays_of_other_kinds(given_folder: Path, ids: Any, labels: Any) -> None:
     path = given_folder / "labels.npz"
     path.write_bytes(npz(ids=ids, labels=labels))
-    check_labels(fair(files.labels_of, path, CLASSES))
+    check_labels(fair(file_lists.labels_of, path, CLASSES))
 
 
-def check_labels(found: files.Labels | None) -> None:
+def check_labels(found: file_lists.Labels | None) -> None:
     for id, labels in (found or {}).items():
         assert isinstance(id, str)
         assert list(labels) == sorted(set(labels))

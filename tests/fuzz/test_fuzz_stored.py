@@ -15,12 +15,14 @@ import pytest
 from hostile import altered, damaged, fair, fuzz, odd, put, scalars, texts
 from hypothesis import example, given
 from hypothesis import strategies as st
-from wsss.platform.data import class_maps, patches, planes, shards
-from wsss.platform.data.class_maps import ClassMaps
+from wsss.platform.data.formats import class_maps, features, label_maps, prototype_patches, shards
+from wsss.platform.data.formats.class_maps import ClassMaps
+from wsss.platform.data.formats.prototype_patches import Patch
 from wsss.platform.data.images import encode_png
-from wsss.platform.data.patches import Patch
-from wsss.platform.data.record import check_id
-from wsss.platform.stages import clustering, losses, maps, score
+from wsss.platform.data.sources.source import check_id
+from wsss.platform.records import progress_file
+from wsss.platform.stages.labels import scoring
+from wsss.platform.stages.prototypes import clustering
 
 MASK = encode_png(np.array([[0, 1, 255]] * 2, np.uint8))
 SHARD = [
@@ -64,13 +66,13 @@ def valid(given_folder: Path) -> dict[str, bytes]:
     return {
         "shards": table(SHARD, shards.SCHEMA),
         "maps": written(given_folder, class_maps.write, MAPS),
-        "planes": written(given_folder, planes.write, PLANES),
-        "patches": written(given_folder, patches.write, PATCHES),
+        "planes": written(given_folder, label_maps.write, PLANES),
+        "patches": written(given_folder, prototype_patches.write, PATCHES),
     }
 
 
 def read_shards(path: Path) -> None:
-    for columns in (shards.TRAINING_COLUMNS, shards.INFERENCE_COLUMNS, score.COLUMNS):
+    for columns in (shards.TRAINING_COLUMNS, shards.INFERENCE_COLUMNS, scoring.COLUMNS):
         for row in fair(shards.read, shards.Slice(str(path), 0, 2), columns) or []:
             assert set(row) == set(columns)
             check_id(row["id"])
@@ -85,13 +87,13 @@ def read_maps(path: Path) -> None:
 
 
 def read_planes(path: Path) -> None:
-    for id, plane in (fair(planes.read, path) or {}).items():
+    for id, plane in (fair(label_maps.read, path) or {}).items():
         check_id(id)
         assert plane.ndim == 2
 
 
 def read_patches(path: Path) -> None:
-    for patch in fair(patches.read, path) or []:
+    for patch in fair(prototype_patches.read, path) or []:
         check_id(patch.id)
         assert isinstance(patch.cosine, float)
 
@@ -113,9 +115,9 @@ def test_what_is_written_is_read(valid: dict[str, bytes], given_folder: Path, ki
     elif kind == "maps":
         assert len(list(class_maps.read([path]))) == 2
     elif kind == "patches":
-        assert patches.read(path) == PATCHES
+        assert prototype_patches.read(path) == PATCHES
     else:
-        assert len(planes.read(path)) == 2
+        assert len(label_maps.read(path)) == 2
 
 
 @pytest.mark.parametrize("kind", READERS)
@@ -167,7 +169,7 @@ PLACES = [
 def test_places_of_features(given_folder: Path, content: bytes | str) -> None:
     path = given_folder / "a.json"
     put(path, content)
-    for place in fair(maps.read_places, path) or []:
+    for place in fair(features.read_places, path) or []:
         check_id(place.id)
         place.raw(np.zeros((9, 4), np.float16))
         list(place.scales(np.zeros((9, 4), np.float16)))
@@ -185,11 +187,11 @@ def saved(save: Any, *arrays: Any, **named: Any) -> bytes:
 def test_features(given_folder: Path, data: bytes) -> None:
     path = given_folder / "a.npy"
     put(path, data)
-    found = fair(clustering.open_features, path)
+    found = fair(features.open_features, path)
     assert found is None or (found.ndim == 2 and found.dtype == np.float16)
 
 
-EMPTY = score.Tally.empty(3)
+EMPTY = scoring.Tally.empty(3)
 COUNTS = saved(np.savez, curve=EMPTY.curve.counts, parts=EMPTY.parts, boundary=EMPTY.boundary.sums)
 CENTERS = saved(np.savez, **{"0-0": np.ones((2, 4), np.float32), "2-1": np.ones((1, 4))})
 
@@ -200,7 +202,7 @@ CENTERS = saved(np.savez, **{"0-0": np.ones((2, 4), np.float32), "2-1": np.ones(
 def test_counts(given_folder: Path, data: bytes) -> None:
     path = given_folder / "counts.npz"
     put(path, data)
-    found = fair(score.read_tally, path, 3)
+    found = fair(scoring.read_tally, path, 3)
     assert found is None or found.curve.counts.shape == EMPTY.curve.counts.shape
 
 
@@ -234,6 +236,6 @@ METRICS = b"".join(b'{"epoch": 0, "step": %d, "loss": 1.5, "steps": 4}\n' % k fo
 def test_metrics(given_folder: Path, data: bytes) -> None:
     path = given_folder / "metrics.jsonl"
     put(path, data)
-    for row in fair(losses.read_metrics, path) or []:
+    for row in fair(progress_file.read_metrics, path) or []:
         assert row["step"] >= 0
         assert f"{row['epoch'] + 1} {row['loss']:.3f} {row['steps']}"

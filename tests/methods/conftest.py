@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from wsss.platform.learner import OUTSIDE, Batch
+from wsss.platform.method import OUTSIDE, Batch
 
 CLASSES, SIDE = 3, 32
 

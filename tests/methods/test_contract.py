@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from wsss.methods.lpcam import local_prototype_maps
-from wsss.platform.data.shards import Slice
-from wsss.platform.experiment import Experiment, Network, Training, experiment
-from wsss.platform.method import Centers, Method, PrototypeMethod, find, methods
+from wsss.platform.config.experiment import Experiment, Network, Training
+from wsss.platform.config.fields import Options
+from wsss.platform.data.formats.shards import Slice
+from wsss.platform.method import Centers, Method, PrototypeMethod, experiment, find, methods
 from wsss.platform.models.backbones import build
 from wsss.platform.ops.maps import merge_flip
-from wsss.platform.options import Options
-from wsss.platform.stages.trainer import Job, Trainer
+from wsss.platform.stages.training.trainer import Job, Trainer
 
 CLASSES = 3
 LABELS = {

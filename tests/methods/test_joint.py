@@ -7,9 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from wsss.platform.errors import InputError
-from wsss.platform.experiment import experiment
-from wsss.platform.joint import Joint, together
-from wsss.platform.method import find, methods
+from wsss.platform.method import Joint, experiment, find, methods, together
 from wsss.platform.models.backbones import build
 
 CLASSES = 3

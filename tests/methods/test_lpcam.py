@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.methods.lpcam import LPCAM, LPCAMConfig, class_scores, local_prototype_maps
 from wsss.platform.errors import InputError
-from wsss.platform.experiment import experiment
-from wsss.platform.method import Centers
+from wsss.platform.method import Centers, experiment
 
 DTYPES = {torch.float16: 4e-3, torch.float32: 1e-5, torch.float64: 1e-12}
 quick = settings(max_examples=30, deadline=None)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.methods.sipe import SIPE, SIPEConfig, structure_seeds
-from wsss.platform.experiment import experiment
+from wsss.platform.method import experiment
 from wsss.platform.models.backbones import build
 from wsss.platform.ops.maps import normalize
 from wsss.platform.ops.prototypes import cosine_maps, masked_average

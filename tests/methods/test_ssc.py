@@ -16,7 +16,7 @@ from wsss.methods.ssc import (
     suppress,
 )
 from wsss.platform.errors import InputError
-from wsss.platform.experiment import experiment
+from wsss.platform.method import experiment
 from wsss.platform.models.backbones import build
 from wsss.platform.ops.maps import normalize
 

@@ -7,10 +7,10 @@ import sys
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
-from wsss.platform.learner import Batch
+from wsss.platform.method import Batch
 from wsss.platform.method import methods
 from wsss.platform.models.backbones import build
-from wsss.platform.stages.trainer import Step
+from wsss.platform.stages.training.trainer import Step
 
 rank, meeting = int(sys.argv[1]), sys.argv[2]
 LABELS = torch.tensor([[1.0, 0, 0], [0, 1, 1], [0, 1, 1], [1, 0, 0]])

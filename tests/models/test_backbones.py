@@ -8,8 +8,8 @@ import torchvision
 from torch import nn
 from wsss.platform.errors import InputError
 from wsss.platform.models.backbones import BACKBONES, STAGES, build
+from wsss.platform.models.backbones.wide_resnet import _Block
 from wsss.platform.models.classifier import Classifier, classification_loss
-from wsss.platform.models.wide_resnet import _Block
 
 NAMES = tuple(BACKBONES)
 NORMALISED = ("resnet18", "mobilenet_v2")

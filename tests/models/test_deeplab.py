@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from wsss.platform.learner import Batch
-from wsss.platform.learners import Boundaries, Segmenter, shrunk
+from wsss.platform.method import Batch
 from wsss.platform.models.backbones import build
-from wsss.platform.models.boundary import BoundaryNet
+from wsss.platform.models.boundary_net import BoundaryNet
 from wsss.platform.models.deeplab import DeepLabV2
+from wsss.platform.stages.training.label_learners import Boundaries, Segmenter, shrunk
 
 
 def batch(labels, side=48):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from wsss.platform.data.shards import Slice
+from wsss.platform.config.experiment import Network, Training
+from wsss.platform.data.formats.shards import Slice
 from wsss.platform.errors import InputError
-from wsss.platform.experiment import Network, Training
-from wsss.platform.learner import Batch
-from wsss.platform.learners import Segmenter
+from wsss.platform.method import Batch
 from wsss.platform.models.backbones import build
 from wsss.platform.models.upernet import UperNet
-from wsss.platform.stages.trainer import Job, Trainer
+from wsss.platform.stages.training.label_learners import Segmenter
+from wsss.platform.stages.training.trainer import Job, Trainer
 
 
 def test_it_has_the_published_parameters():

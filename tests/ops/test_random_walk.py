@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wsss.platform.ops.affinity import affinity_losses, pairs
+from wsss.platform.ops.affinity_loss import affinity_losses, pairs
 from wsss.platform.ops.random_walk import affinities, offsets, path, random_walk, transition
 
 quick = settings(max_examples=20, deadline=None)

@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wsss.platform.ops.superpixels import (
-    connected,
-    felzenszwalb,
-    merged,
-    numbered,
-    shrunk,
-    slic,
-)
+from wsss.platform.ops.superpixels import connected, felzenszwalb, merged, numbered, shrunk, slic
 
 quick = settings(max_examples=25, deadline=None)
 

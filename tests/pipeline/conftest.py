@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from wsss.platform import datasets
-from wsss.platform.data.scenes import Scenes
-from wsss.platform.execution import Execution
-from wsss.platform.experiment import Experiment, experiment
-from wsss.platform.progress import Silent
-from wsss.platform.stages import cluster
-from wsss.platform.store import Store
+from wsss.platform.config.experiment import Experiment
+from wsss.platform.data import registry
+from wsss.platform.data.sources.scenes import Scenes
+from wsss.platform.method import experiment
+from wsss.platform.pipeline.execution import Execution
+from wsss.platform.ray_runtime import cluster
+from wsss.platform.records.progress import Silent
+from wsss.platform.storage.store import Store
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +35,7 @@ class Job:
 @pytest.fixture(scope="session")
 def job(ray_started: None, tmp_path_factory: pytest.TempPathFactory) -> Job:
     store = Store(tmp_path_factory.mktemp("store"))
-    datasets.add(store, Scenes(train=48, val=16), "scenes", Silent())
+    registry.add(store, Scenes(train=48, val=16), "scenes", Silent())
     changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
     wanted = experiment("lpcam", preset="scenes", changes=changes)
     pipeline = Execution.of(store, wanted)

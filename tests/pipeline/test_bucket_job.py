@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 from limits import HANG
-from wsss.platform import places
-from wsss.platform.bucket import open_store
-from wsss.platform.result_id import ResultId
-from wsss.platform.runs import read_run, read_sweep
+from wsss.platform.records.result_id import ResultId
+from wsss.platform.records.schema import read_run, read_sweep
+from wsss.platform.storage import filesystem
+from wsss.platform.storage.s3_store import open_store
 
 SCRIPT = """
 import shutil, sys
 from pathlib import Path
-from wsss.platform import places
+from wsss.platform.storage import filesystem
 from wsss.platform.cli import main
 
 where, out = sys.argv[1], Path(sys.argv[2])
@@ -32,7 +32,7 @@ def call(*words):
     print("code", code, flush=True)
     if code:
         sys.exit(code)
-    shutil.rmtree(places.cache() / "s3", ignore_errors=True)  # doctor keeps nothing
+    shutil.rmtree(filesystem.cache() / "s3", ignore_errors=True)  # doctor keeps nothing
 
 call("data", "scenes", "--train", "32", "--val", "16")
 call("run", "lpcam", *small, "--refine", "crf", "--name", "first", "--page", str(out / "page"))
@@ -46,26 +46,28 @@ call("doctor", "--verify")
 
 TRAINING = """
 import sys
-from wsss.platform import datasets, parts, places, trial
-from wsss.platform.bucket import open_store
-from wsss.platform.data.scenes import Scenes
-from wsss.platform.experiment import experiment
-from wsss.platform.execution import Execution
-from wsss.platform.progress import Silent
+from wsss.platform.data import registry
+from wsss.platform.storage import artifact_files, filesystem
+from wsss.platform.tuning import trial
+from wsss.platform.storage.s3_store import open_store
+from wsss.platform.data.sources.scenes import Scenes
+from wsss.platform.method import experiment
+from wsss.platform.pipeline.execution import Execution
+from wsss.platform.records.progress import Silent
 
 store, part = open_store(sys.argv[1]), sys.argv[2]
 changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0,)}
 if part == "first":
-    datasets.add(store, Scenes(train=24, val=8), "scenes", Silent())
+    registry.add(store, Scenes(train=24, val=8), "scenes", Silent())
 pipeline = Execution.of(store, experiment("cam", preset="scenes", changes=changes))
 if part == "first":
     trial.rung(store, pipeline, "val", 1, True)
     path = pipeline.runtime.home(pipeline.plan.network).with_suffix(".jsonl")
-    print("metrics", places.read(path).decode())
+    print("metrics", filesystem.read(path).decode())
 else:
     pipeline.execute(before=pipeline.plan.maps[named("cam")]["train"])
     path = store.open("network", pipeline.plan.network.key).path("metrics.jsonl")
-    print("metrics", parts.local(path).read_text())
+    print("metrics", artifact_files.local(path).read_text())
 """
 
 named = ResultId.parse
@@ -97,8 +99,8 @@ def test_a_training_goes_on_on_another_machine(bucket: str, tmp_path: Path) -> N
     assert steps == list(range(6))
     assert len(first.split("\n")) < len(whole.split("\n"))
     store = open_store(bucket)
-    start = places.object_of(store.root / "training")
-    assert not [info for info in places.listing(start) if info.is_file]
+    start = filesystem.object_of(store.root / "training")
+    assert not [info for info in filesystem.listing(start) if info.is_file]
 
 
 @pytest.mark.faults
@@ -114,13 +116,13 @@ def test_the_main_job_in_a_bucket(bucket: str, tmp_path: Path) -> None:
     assert sweep.best is not None
     assert (tmp_path / "report" / "index.html").is_file()
     assert len(list((tmp_path / "png").glob("*.png"))) == 16
-    start = places.object_of(store.root)
-    found = [i.path.removeprefix(f"{start}/") for i in places.listing(start) if i.is_file]
+    start = filesystem.object_of(store.root)
+    found = [i.path.removeprefix(f"{start}/") for i in filesystem.listing(start) if i.is_file]
     kinds = {name.partition("/")[0] for name in found}
     assert kinds == {"artefacts", "data", "runs", "sweeps"}  # no training, trial or lock is left
     secret = os.environ["AWS_SECRET_ACCESS_KEY"]
     for name in found:
-        with places.stream(f"{start}/{name}") as stream:
+        with filesystem.stream(f"{start}/{name}") as stream:
             assert secret.encode() not in stream.read()
 
 
@@ -145,14 +147,14 @@ def test_damage_that_a_worker_finds(bucket: str, tmp_path: Path) -> None:
     assert call("one", "data", "scenes", "--train", "24", "--val", "8")[0] == 0
     assert call("one", "run", "lpcam", *small)[0] == 0
     store = open_store(bucket)
-    start = places.object_of(store.root)
+    start = filesystem.object_of(store.root)
     for stage, suffix in (("maps", ".npy"), ("network", ".pt")):
-        paths = [i.path for i in places.listing(f"{start}/artefacts/{stage}") if i.is_file]
+        paths = [i.path for i in filesystem.listing(f"{start}/artefacts/{stage}") if i.is_file]
         for path in (p for p in paths if f"{suffix}~" in p):
-            with places.stream(path) as stream:
+            with filesystem.stream(path) as stream:
                 data = bytearray(stream.read())
             data[len(data) // 2] ^= 1
-            with places.system(path).open_output_stream(path) as out:
+            with filesystem.system(path).open_output_stream(path) as out:
                 out.write(bytes(data))
     again = ("run", "lpcam", *small, "--set", "lpcam.tau=0.4", "--refine", "crf")
     for _ in range(6):  # each names one artefact: a network, and maps of two splits

@@ -9,29 +9,31 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from wsss.platform import datasets
 from wsss.platform.cli import main
-from wsss.platform.data import class_maps, planes, shards
-from wsss.platform.data.class_maps import ClassMaps
-from wsss.platform.data.folder import Folder
+from wsss.platform.cli.tables import score_table
+from wsss.platform.config.fields import replaced
+from wsss.platform.data import registry
+from wsss.platform.data.formats import class_maps, label_maps, shards
+from wsss.platform.data.formats.class_maps import ClassMaps
+from wsss.platform.data.formats.shards import slices
 from wsss.platform.data.images import decode_mask
+from wsss.platform.data.sources.folder import Folder
 from wsss.platform.errors import InputError
-from wsss.platform.execution import Execution
-from wsss.platform.experiment import experiment
+from wsss.platform.method import experiment
 from wsss.platform.metrics import ConfusionMatrix
 from wsss.platform.ops.crf import CRFS
-from wsss.platform.options import replaced
-from wsss.platform.progress import Silent
-from wsss.platform.recording import ended_run
-from wsss.platform.result_id import ResultId
-from wsss.platform.runs import FIXED, OWN, write_json
-from wsss.platform.stages import labels
-from wsss.platform.stages.labels import Cut
-from wsss.platform.steps import segment
-from wsss.platform.steps.context import Catalog
-from wsss.platform.store import Store
-from wsss.platform.text import score_table
-from wsss.platform.trial import Sweep
+from wsss.platform.pipeline import segment
+from wsss.platform.pipeline.context import Catalog
+from wsss.platform.pipeline.execution import Execution
+from wsss.platform.pipeline.run_record import ended_run
+from wsss.platform.records.progress import Silent
+from wsss.platform.records.result_id import ResultId
+from wsss.platform.records.schema import FIXED, OWN
+from wsss.platform.stages.labels import pseudo_labels
+from wsss.platform.stages.labels.pseudo_labels import Cut
+from wsss.platform.storage.json_files import write_json
+from wsss.platform.storage.store import Store
+from wsss.platform.tuning.sweep import Sweep
 
 pytestmark = pytest.mark.cluster
 named = ResultId.parse
@@ -51,7 +53,7 @@ def chain(job: Any) -> Any:
 def targets_of(pipeline: Any, split: str) -> dict[str, Any]:
     return {
         r["id"]: decode_mask(r["mask"], r["id"])
-        for piece in datasets.slices(pipeline.plan.context.shards, split)
+        for piece in slices(pipeline.plan.context.shards, split)
         for r in shards.read(piece, ("id", "mask"))
     }
 
@@ -77,7 +79,7 @@ def test_seeds_are_those_of_the_run_without_refinement(chain: Any, job: Any) -> 
 
 def test_the_score_of_predictions_is_that_of_one_matrix(chain: Any, job: Any) -> None:
     found = job.store.open("labels", chain.plan.labels[named("lpcam/irn/deeplabv2")]["val"].key)
-    rows = {k: v for path in found.files(".parquet") for k, v in planes.read(path).items()}
+    rows = {k: v for path in found.files(".parquet") for k, v in label_maps.read(path).items()}
     matrix = ConfusionMatrix(7)
     for id, target in targets_of(chain, "val").items():
         assert rows[id].shape == target.shape
@@ -88,8 +90,8 @@ def test_the_score_of_predictions_is_that_of_one_matrix(chain: Any, job: Any) ->
 
 def test_boundaries_are_kept_on_the_grid_of_the_maps_that_they_held(chain: Any, job: Any) -> None:
     found = job.store.open("maps", chain.plan.maps[named("lpcam/irn")]["val"].key)
-    for path, edges in zip(found.files(".parquet"), found.files(planes.EDGES), strict=True):
-        kept = planes.read(edges)
+    for path, edges in zip(found.files(".parquet"), found.files(label_maps.EDGES), strict=True):
+        kept = label_maps.read(edges)
         for maps in class_maps.read([path]):
             assert kept.pop(maps.id).shape == maps.planes.shape[1:]
         assert not kept
@@ -98,7 +100,7 @@ def test_boundaries_are_kept_on_the_grid_of_the_maps_that_they_held(chain: Any, 
 def test_pseudo_labels_are_of_the_image_labels(chain: Any, job: Any) -> None:
     known = {
         r["id"]: {n + 1 for n in r["labels"]}
-        for piece in datasets.slices(chain.plan.context.shards, "train")
+        for piece in slices(chain.plan.context.shards, "train")
         for r in shards.read(piece, ("id", "labels"))
     }
     stages = [
@@ -106,7 +108,7 @@ def test_pseudo_labels_are_of_the_image_labels(chain: Any, job: Any) -> None:
     ]
     (certain,) = stages
     for path in job.store.open("labels", certain.key).files(".parquet"):
-        for id, plane in planes.read(path).items():
+        for id, plane in label_maps.read(path).items():
             assert set(np.unique(plane)) <= {0, 255, *known[id]}
 
 
@@ -146,10 +148,10 @@ def test_refined_labels_are_scored_like_predictions(job: Any) -> None:
     assert scores[named("sipe/crf")]["train"].threshold_from == OWN
     found = job.store.open("labels", pipeline.plan.labels[named("sipe/crf")]["val"].key)
     assert found.about["unrefined"] == []
-    one = planes.read(found.files(".parquet")[0])
+    one = label_maps.read(found.files(".parquet")[0])
     maps = job.store.open("maps", pipeline.plan.maps[named("sipe")]["val"].key).files(".parquet")[0]
-    piece = datasets.slices(pipeline.plan.context.shards, "val")[0]
-    slow = dict(labels.label_rows((piece, str(maps)), Cut(levels=(1.0,), crf=CRFS["irn"])))
+    piece = slices(pipeline.plan.context.shards, "val")[0]
+    slow = dict(pseudo_labels.label_rows((piece, str(maps)), Cut(levels=(1.0,), crf=CRFS["irn"])))
     for id, plane in one.items():
         np.testing.assert_array_equal(plane, slow[id])
 
@@ -164,7 +166,7 @@ def test_true_masks_are_an_upper_bound_that_says_so(job: Any) -> None:
     assert any(
         "TRUE masks" in s.stage.title for s in pipeline.plan.steps if "train" in s.stage.title
     )
-    rows = {k: v for p in found.files(".parquet") for k, v in planes.read(p).items()}
+    rows = {k: v for p in found.files(".parquet") for k, v in label_maps.read(p).items()}
     targets = targets_of(pipeline, "train")
     assert rows.keys() == targets.keys()
     for id, target in targets.items():
@@ -220,8 +222,8 @@ def test_a_power_cuts_where_the_threshold_was_chosen(job: Any, tmp_path: Path) -
     artefact = job.store.open("maps", job.pipeline.plan.maps[named("cam")]["val"].key)
     maps = next(class_maps.read(artefact.files(".parquet")))
     image = np.zeros((maps.height, maps.width, 3), np.uint8)
-    plain = labels.labels_of(image, maps, Cut(levels=(0.4,)))
-    squared = labels.labels_of(image, maps, Cut(levels=(0.4**2,), power=2.0))
+    plain = pseudo_labels.labels_of(image, maps, Cut(levels=(0.4,)))
+    squared = pseudo_labels.labels_of(image, maps, Cut(levels=(0.4**2,), power=2.0))
     assert (plain == squared).mean() > 0.999
 
 
@@ -317,8 +319,8 @@ def test_an_image_that_kills_its_process_is_named_and_kept_unrefined(
         Image.fromarray(array).save(tmp_path / "in" / "images" / f"{id}.png")
     (tmp_path / "in" / "labels.csv").write_text("id,labels\na,ant\nb,ant\nc,ant\n")
     store = Store(tmp_path / "store")
-    kept, _ = datasets.add(store, Folder(tmp_path / "in"), "three", Silent())
-    (piece,) = datasets.slices(kept, "train")
+    kept, _ = registry.add(store, Folder(tmp_path / "in"), "three", Silent())
+    (piece,) = slices(kept, "train")
     rng = np.random.default_rng(1)
     rows = [
         ClassMaps(
@@ -334,12 +336,12 @@ def test_an_image_that_kills_its_process_is_named_and_kept_unrefined(
     class_maps.write(maps, rows)
     cut = Cut(levels=(0.5,), crf=replace(CRFS["irn"], colour_rgb=1e-6))
     (tmp_path / "out").mkdir()
-    about = labels.make(tmp_path / "out", [piece], [maps], cut, lambda done, total: None)
+    about = pseudo_labels.make(tmp_path / "out", [piece], [maps], cut, lambda done, total: None)
     assert about["unrefined"] == ["b"]
     assert about["images"] == 3
-    found = planes.read(planes.file_of(tmp_path / "out", piece))
+    found = label_maps.read(label_maps.file_of(tmp_path / "out", piece))
     (own,) = [m for m in rows if m.id == "b"]
-    plain = labels.labels_of(noise, own, Cut(levels=(0.5,)))
+    plain = pseudo_labels.labels_of(noise, own, Cut(levels=(0.5,)))
     np.testing.assert_array_equal(found["b"], plain)
 
 

@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 from limits import HANG
-from wsss.platform import commands
-from wsss.platform.cli import main
-from wsss.platform.ledger import Ledger
-from wsss.platform.recording import ended_run
+from wsss.platform.cli import main, run_commands
+from wsss.platform.pipeline.run_record import ended_run
+from wsss.platform.tuning.journal import Ledger
 
 pytestmark = pytest.mark.cluster
 
@@ -274,7 +273,7 @@ def test_ablate_takes_parts_away(wsss: Any, job: Any, monkeypatch: pytest.Monkey
         record = ended_run(job.pipeline, "none", "", "", 0.0)
         return dataclasses.replace(record, scores={wanted.localizer_name: score}, seed=wanted.seed)
 
-    monkeypatch.setattr(commands, "_carry_out", carried_out)
+    monkeypatch.setattr(run_commands, "carry_out", carried_out)
     code, out, _ = wsss("ablate", "sipe", *SMALL, "--seeds", "0", "1")
     assert code == 0
     assert [(e.method, e.seed) for e in planned] == [
@@ -365,7 +364,7 @@ def test_a_run_with_nothing_to_compute_needs_no_right_to_write(
 
 def test_help_is_quick_and_needs_no_torch() -> None:
     code = (
-        "import sys; from wsss.platform.cli import parser; parser().format_help(); "
+        "import sys; from wsss.platform.cli.parser import parser; parser().format_help(); "
         "sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from wsss.platform import asked, datasets
-from wsss.platform.cli import main, parser
-from wsss.platform.data import class_maps, shards
+from wsss.platform.cli import main, resolve
+from wsss.platform.cli.parser import parser
+from wsss.platform.data.formats import class_maps, shards
+from wsss.platform.data.formats.shards import slices
 from wsss.platform.errors import InputError
-from wsss.platform.execution import Execution
-from wsss.platform.experiment import experiment
-from wsss.platform.recording import ended_run
-from wsss.platform.result_id import ResultId
-from wsss.platform.runs import write_json
-from wsss.platform.steps.context import Catalog
-from wsss.platform.trial import Sweep, cost
+from wsss.platform.method import experiment
+from wsss.platform.pipeline.context import Catalog
+from wsss.platform.pipeline.execution import Execution
+from wsss.platform.pipeline.run_record import ended_run
+from wsss.platform.records.result_id import ResultId
+from wsss.platform.storage.json_files import write_json
+from wsss.platform.tuning.cost import cost
+from wsss.platform.tuning.sweep import Sweep
 
 pytestmark = pytest.mark.cluster
 named = ResultId.parse
@@ -141,7 +143,7 @@ def test_the_segmenter_says_probabilities_of_what_is_learnt(hosted: Any, job: An
         if step.stage.title == "deeplabv2 probabilities on train"
     ]
     seen = 0
-    for piece in datasets.slices(hosted.plan.context.shards, "train"):
+    for piece in slices(hosted.plan.context.shards, "train"):
         rows = shards.read(piece, ("id", "height", "width"))
         found = class_maps.read([job.store.folder("maps", key) / f"{piece.name}.parquet"])
         for row, maps in zip(rows, found, strict=True):
@@ -164,7 +166,7 @@ def test_probabilities_of_others_are_a_host(
     hosted: Any, job: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = np.random.default_rng(0)
-    for piece in datasets.slices(hosted.plan.context.shards, "train"):
+    for piece in slices(hosted.plan.context.shards, "train"):
         for row in shards.read(piece, ("id", "height", "width")):
             grid = (-(-row["height"] // 8), -(-row["width"] // 8))
             scores = rng.normal(size=(1, 7, *grid)).astype(np.float32)
@@ -251,15 +253,15 @@ def test_side_by_side_each_takes_what_is_its_own(job: Any) -> None:
             *["--set", "host.training.epochs=3", "--store", str(job.store.root)],
         ]
     )
-    one = asked.experiment(options, job.store, 0, method="psdpm")
-    two = asked.experiment(options, job.store, 0, method="cam")
+    one = resolve.experiment(options, job.store, 0, method="psdpm")
+    two = resolve.experiment(options, job.store, 0, method="cam")
     assert one.host.settings["lpcam"].tau == 0.2
     assert (one.host.training.epochs, two.host) == (3, None)
-    of = asked.combination("psdpm@sipe:lpcam")
-    three = asked.experiment(options, job.store, 0, **of)
+    of = resolve.combination("psdpm@sipe:lpcam")
+    three = resolve.experiment(options, job.store, 0, **of)
     assert (three.host.method, three.host.localizer) == ("sipe", "lpcam")
     assert (three.host.training.epochs, three.host.settings["lpcam"].tau) == (3, 0.2)
-    four = asked.experiment(options, job.store, 0, method="psdpm", host="sipe+lpcam")
+    four = resolve.experiment(options, job.store, 0, method="psdpm", host="sipe+lpcam")
     assert four.host.trained == ("sipe", "lpcam")
     assert four.host.settings["lpcam"].tau == 0.2
 
@@ -277,7 +279,7 @@ def test_the_host_is_a_dimension_of_a_sweep(job: Any) -> None:
     short = Sweep(base=base, space={"combination": ["psdpm"]}, bases={"psdpm": base})
     assert short.default == {"combination": "psdpm"}
     with pytest.raises(InputError, match=r"METHOD\[:LOCALIZER\]\[@HOST\], not 'psdpm@'"):
-        asked.combination("psdpm@")
+        resolve.combination("psdpm@")
 
 
 @pytest.mark.parametrize(

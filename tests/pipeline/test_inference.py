@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import ray.data
-from wsss.platform.data.shards import Slice
+from wsss.platform.data.formats.shards import Slice
 from wsss.platform.errors import InputError
-from wsss.platform.stages import inference
+from wsss.platform.stages.inference import actors
 
 SLICES = [Slice(f"{k}.parquet", 0, 1 + k % 3) for k in range(20)]
 
@@ -17,7 +17,7 @@ SLICES = [Slice(f"{k}.parquet", 0, 1 + k % 3) for k in range(20)]
 def run(folder: Path, wrong: str = "") -> list[int]:
     """An inference that leaves a file a slice, and fails at one; the images done, each time."""
 
-    class Marking(inference.Actor):
+    class Marking(actors.Actor):
         def __init__(self, job: str) -> None:
             self.folder = Path(job)
 
@@ -28,7 +28,7 @@ def run(folder: Path, wrong: str = "") -> list[int]:
             return piece.rows
 
     done: list[int] = []
-    inference.run(Marking, str(folder), SLICES, 2, lambda images, total: done.append(images))
+    actors.run(Marking, str(folder), SLICES, 2, lambda images, total: done.append(images))
     return done
 
 
@@ -36,8 +36,8 @@ def run(folder: Path, wrong: str = "") -> list[int]:
 def test_every_slice_is_looked_at_in_few_and_in_many_calls(
     ray_started: None, blocks: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(inference, "MOST_BLOCKS", blocks)
-    monkeypatch.setattr(inference, "BLOCKS_PER_ACTOR", 0)
+    monkeypatch.setattr(actors, "MOST_BLOCKS", blocks)
+    monkeypatch.setattr(actors, "BLOCKS_PER_ACTOR", 0)
     asked = []
     real = ray.data.from_items
 
@@ -56,8 +56,8 @@ def test_every_slice_is_looked_at_in_few_and_in_many_calls(
 def test_one_wrong_slice_among_many_of_a_call_is_said(
     ray_started: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(inference, "MOST_BLOCKS", 1)
-    monkeypatch.setattr(inference, "BLOCKS_PER_ACTOR", 0)
+    monkeypatch.setattr(actors, "MOST_BLOCKS", 1)
+    monkeypatch.setattr(actors, "BLOCKS_PER_ACTOR", 0)
     with pytest.raises(InputError, match=r"7\.parquet is wrong"):
         run(tmp_path, wrong="7.parquet")
     before = {piece.path for piece in SLICES[:7]}

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from wsss.platform import datasets
 from wsss.platform.cli import main
-from wsss.platform.data import class_maps, planes, shards
-from wsss.platform.result_id import ResultId
-from wsss.platform.runs import read_run
-from wsss.platform.store import Store
+from wsss.platform.data import registry
+from wsss.platform.data.formats import class_maps, label_maps, shards
+from wsss.platform.data.formats.shards import slices
+from wsss.platform.records.result_id import ResultId
+from wsss.platform.records.schema import read_run
+from wsss.platform.storage.store import Store
 
 pytestmark = pytest.mark.cluster
 
@@ -82,10 +83,10 @@ def test_images_without_labels_go_through_the_stages(
 
 def _check_maps(store: Store, run: Any) -> None:
     """Images without labels have no class map, and background alone as their label."""
-    shards_of = datasets.open_dataset(store, "coco")
+    shards_of = registry.open_dataset(store, "coco")
     empty = {
         row["id"]
-        for piece in datasets.slices(shards_of, "val")
+        for piece in slices(shards_of, "val")
         for row in shards.read(piece, ("id", "labels"))
         if not row["labels"]
     }
@@ -96,6 +97,6 @@ def _check_maps(store: Store, run: Any) -> None:
         assert len(maps) == VAL
         assert {id for id, m in maps.items() if not m.classes} == empty
     found = store.open("labels", run.labels[ResultId.parse("lpcam/crf")]["val"]).files(".parquet")
-    masks = {id: plane for path in found for id, plane in planes.read(path).items()}
+    masks = {id: plane for path in found for id, plane in label_maps.read(path).items()}
     assert len(masks) == VAL
     assert not any(masks[id].any() for id in empty)

@@ -10,23 +10,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from wsss.platform import datasets
-from wsss.platform.data import class_maps, shards
+from wsss.platform.config.fields import replaced
+from wsss.platform.data import registry
+from wsss.platform.data.formats import class_maps, shards
+from wsss.platform.data.formats.shards import slices
 from wsss.platform.data.images import decode_image, decode_mask
-from wsss.platform.data.scenes import Scenes
+from wsss.platform.data.sources.scenes import Scenes
 from wsss.platform.data.transforms import Crop, normalized, resized
 from wsss.platform.errors import InputError
-from wsss.platform.execution import Execution
-from wsss.platform.experiment import experiment
-from wsss.platform.method import PrototypeMethod
+from wsss.platform.method import PrototypeMethod, experiment
 from wsss.platform.metrics import ConfusionMatrix
 from wsss.platform.ops.maps import best_class, grid_size, merge_scales, normalize
-from wsss.platform.options import replaced
-from wsss.platform.progress import Silent
-from wsss.platform.result_id import ResultId
-from wsss.platform.stages import clustering, losses, maps, score, stream
-from wsss.platform.stages.trainer import Job, Trainer, run_epochs
-from wsss.platform.store import Store
+from wsss.platform.pipeline.execution import Execution
+from wsss.platform.records import progress_file
+from wsss.platform.records.progress import Silent
+from wsss.platform.records.result_id import ResultId
+from wsss.platform.stages.inference import class_maps as inference_class_maps
+from wsss.platform.stages.labels import scoring
+from wsss.platform.stages.prototypes import clustering
+from wsss.platform.stages.training import loader, metrics_log
+from wsss.platform.stages.training.trainer import Job, Trainer, run_epochs
+from wsss.platform.storage.store import Store
 
 pytestmark = pytest.mark.cluster
 named = ResultId.parse
@@ -77,7 +81,7 @@ def test_cam_has_the_network_of_lpcam(job: Any) -> None:
 def test_maps_from_kept_features_equal_the_networks(job: Any) -> None:
     method = job.pipeline.plan.localizer
     assert isinstance(method, PrototypeMethod)
-    network = maps.load_network(
+    network = inference_class_maps.load_network(
         job.experiment.network,
         method,
         6,
@@ -165,19 +169,19 @@ def test_a_missing_map_is_an_error(job: Any, tmp_path: Path) -> None:
     rows = list(class_maps.read([source]))
     class_maps.write(tmp_path / "short.parquet", rows[1:])
     with pytest.raises(InputError, match=f"{rows[0].id} has no class maps"):
-        score.score_slice((piece, str(tmp_path / "short.parquet")), 7)
+        scoring.score_slice((piece, str(tmp_path / "short.parquet")), 7)
 
 
 def test_a_flipped_byte_in_a_shard_is_refused(job: Any, tmp_path: Path) -> None:
     store = Store(tmp_path / "copy")
     shutil.copytree(job.store.root / "artefacts" / "shards", store.root / "artefacts" / "shards")
     shutil.copytree(job.store.root / "data", store.root / "data")
-    shard = datasets.open_dataset(store, "scenes").files(".parquet")[0]
+    shard = registry.open_dataset(store, "scenes").files(".parquet")[0]
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(bytes(content))
     with pytest.raises(InputError, match=f"quarantine.*{shard.name}.*SHA-256"):
-        datasets.open_dataset(store, "scenes")
+        registry.open_dataset(store, "scenes")
 
 
 def test_resumed_training_has_the_same_losses(job: Any, tmp_path: Path) -> None:
@@ -201,12 +205,12 @@ def test_resumed_training_has_the_same_losses(job: Any, tmp_path: Path) -> None:
         return Trainer(work, torch.device("cpu"), 0, 1)
 
     log = tmp_path / "metrics.jsonl"
-    run_epochs(start(), losses.Log(log, 0), keep)
-    straight = losses.read_metrics(log)
+    run_epochs(start(), metrics_log.Log(log, 0), keep)
+    straight = progress_file.read_metrics(log)
     resumed = start()
     resumed.load(torch.load(tmp_path / "1.pt", weights_only=True))
-    run_epochs(resumed, losses.Log(log, resumed.step), keep)
-    assert losses.read_metrics(log) == straight
+    run_epochs(resumed, metrics_log.Log(log, resumed.step), keep)
+    assert progress_file.read_metrics(log) == straight
     assert states[1] == states[2]
 
 
@@ -214,7 +218,7 @@ def test_two_workers_stream_disjoint_halves(job: Any) -> None:
     pieces = tuple(shards.slices(job.pipeline.plan.context.shards, "train"))
     seen = []
     for rank in (0, 1):
-        plan = stream.Plan(
+        plan = loader.Plan(
             slices=pieces,
             classes=6,
             batch_size=4,
@@ -223,7 +227,7 @@ def test_two_workers_stream_disjoint_halves(job: Any) -> None:
             rank=rank,
             world=2,
         )
-        rows = [r for block in stream.blocks(plan, [0]) for r in block["image"]]
+        rows = [r for block in loader.blocks(plan, [0]) for r in block["image"]]
         assert len(rows) == 24
         seen += [r.tobytes() for r in rows]
     assert len(set(seen)) == 48
@@ -236,7 +240,7 @@ def test_two_training_workers_finish(job: Any) -> None:
     found, cached = pipeline.compute(step)
     assert not cached
     assert found.about["workers"] == 2
-    lines = losses.read_metrics(found.path("metrics.jsonl"))
+    lines = progress_file.read_metrics(found.path("metrics.jsonl"))
     assert [r["step"] for r in lines] == list(range(6))
     assert lines[0]["loss"] == pytest.approx(lines[0]["classification"])
 
@@ -244,7 +248,7 @@ def test_two_training_workers_finish(job: Any) -> None:
 def test_a_truncated_image_fails_the_job_and_leaves_nothing(
     ray_started: None, tmp_path: Path
 ) -> None:
-    from wsss.platform.data.folder import Folder
+    from wsss.platform.data.sources.folder import Folder
 
     scenes = Scenes(train=4, val=1)
     (tmp_path / "in" / "images").mkdir(parents=True)
@@ -256,12 +260,12 @@ def test_a_truncated_image_fails_the_job_and_leaves_nothing(
     broken.write_bytes(broken.read_bytes()[:200])
     store = Store(tmp_path / "store")
     with pytest.raises(InputError, match=broken.name):
-        datasets.add(store, Folder(tmp_path / "in"), "broken", Silent())
+        registry.add(store, Folder(tmp_path / "in"), "broken", Silent())
     assert not list(store.root.glob("artefacts/*/*"))
     assert not list(store.root.glob("attempts/*"))
-    assert datasets.names(store) == []
+    assert registry.names(store) == []
     source = Folder(tmp_path / "in")
-    kept, _ = datasets.add(store, source, "broken", Silent(), tolerate=0.5)
+    kept, _ = registry.add(store, source, "broken", Silent(), tolerate=0.5)
     assert kept.about["counts"] == {"train": 3}
     assert broken.name in kept.about["quarantined"][0]
 
@@ -287,7 +291,7 @@ def test_the_score_of_own_backgrounds_is_that_of_the_best_plane(job: Any) -> Non
     pipeline.execute()
     masks = {
         r["id"]: decode_mask(r["mask"], r["id"])
-        for piece in datasets.slices(pipeline.plan.context.shards, "val")
+        for piece in slices(pipeline.plan.context.shards, "val")
         for r in shards.read(piece, ("id", "mask"))
     }
     matrix = ConfusionMatrix(7)
@@ -308,7 +312,7 @@ def test_methods_trained_together_share_one_network(job: Any) -> None:
     both = experiment("sipe+cpal", localizer="lpcam", preset="scenes", changes=changes)
     pipeline = Execution.of(job.store, both)
     pipeline.execute()
-    lines = losses.read_metrics(
+    lines = progress_file.read_metrics(
         job.store.open("network", pipeline.plan.network.key).path("metrics.jsonl")
     )
     assert {"classification", "consistency", "self"} <= set(lines[0])

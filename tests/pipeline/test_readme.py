@@ -8,11 +8,11 @@ import shlex
 from pathlib import Path
 
 import pytest
-from wsss.platform import asked
-from wsss.platform.cli import parser
-from wsss.platform.experiment import Segment
-from wsss.platform.recipes import RECIPES
-from wsss.platform.store import Store
+from wsss.platform.cli import resolve
+from wsss.platform.cli.parser import parser
+from wsss.platform.config.experiment import Segment
+from wsss.platform.config.recipes import RECIPES
+from wsss.platform.storage.store import Store
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -72,7 +72,7 @@ def test_a_command_is_an_experiment(command: str) -> None:
     for text in many or [""]:
         method, _, localizer = text.partition(":")
         options.preset = "default"
-        made = asked.experiment(options, Store("none"), 0, method=method, localizer=localizer)
+        made = resolve.experiment(options, Store("none"), 0, method=method, localizer=localizer)
         assert made.data == options.data
         assert bool(made.host) == (bool(options.host) and "psdpm" in made.trained)
         assert made.refine.kind == (options.refine or "")

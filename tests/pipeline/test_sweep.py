@@ -11,19 +11,21 @@ from typing import Any
 
 import pytest
 from limits import HANG
+from wsss.platform.config.fields import replaced
 from wsss.platform.errors import InputError
-from wsss.platform.experiment import experiment
-from wsss.platform.ledger import Ledger, Plan
-from wsss.platform.live import PROGRESS, Recorded
-from wsss.platform.options import replaced
-from wsss.platform.progress import Silent
-from wsss.platform.result_id import ResultId
-from wsss.platform.runs import Trial, as_json
-from wsss.platform.search import grid
-from wsss.platform.stages import cluster
-from wsss.platform.steps.context import Catalog
-from wsss.platform.sweep import TrialQueue, run
-from wsss.platform.trial import Sweep, cost, searcher
+from wsss.platform.method import experiment
+from wsss.platform.pipeline.context import Catalog
+from wsss.platform.ray_runtime import cluster
+from wsss.platform.records.progress import Silent
+from wsss.platform.records.progress_file import PROGRESS, Recorded
+from wsss.platform.records.result_id import ResultId
+from wsss.platform.records.schema import Trial
+from wsss.platform.serialization import as_json
+from wsss.platform.tuning.cost import cost
+from wsss.platform.tuning.journal import Ledger, Plan
+from wsss.platform.tuning.search import grid
+from wsss.platform.tuning.sweep import Sweep, searcher
+from wsss.platform.tuning.tuner import TrialQueue, run
 
 pytestmark = pytest.mark.cluster
 named = ResultId.parse
@@ -59,7 +61,7 @@ def test_a_sweep_that_ends_early_is_broken_off_and_not_done(
 ) -> None:
     sweep = Sweep(base=job.experiment, space=SPACE, trials=2)
     with monkeypatch.context() as patch:
-        patch.setattr("wsss.platform.sweep._tune", lambda *rest: None)
+        patch.setattr("wsss.platform.tuning.tuner._tune", lambda *rest: None)
         with pytest.raises(InputError, match="'early' was broken off after 0 of 2 trials"):
             run(job.store, sweep, "early", "command", Silent())
     assert not Ledger(job.store, "early").path.exists()
@@ -113,7 +115,7 @@ def test_trials_that_do_not_fit_the_memory_wait(
 
     cluster.connect()
     monkeypatch.setattr(cluster, "TRIAL_BYTES", max(cluster._rooms()) // fit)
-    monkeypatch.setattr("wsss.platform.sweep.run_trial", trial)
+    monkeypatch.setattr("wsss.platform.tuning.tuner.run_trial", trial)
     space = {"lpcam.mu_f": [0.55, 0.65, 0.75]}
     wanted = Sweep(base=job.experiment, space=space, concurrent=3)
     record = run(job.store, wanted, f"fit-{fit}", "command", Silent())
@@ -203,7 +205,7 @@ def test_trainings_that_do_worse_are_stopped(job: Any, monkeypatch: pytest.Monke
             report({**plain, "value": point["training.lr"] * epochs, "epoch": epochs})
         return {**plain, "value": point["training.lr"] * 4, "error": None, "cached": False}
 
-    monkeypatch.setattr("wsss.platform.sweep.run_trial", trial)
+    monkeypatch.setattr("wsss.platform.tuning.tuner.run_trial", trial)
     base = replaced(job.experiment, {"training.epochs": 4})
     space = {"training.lr": [0.08, 0.01, 0.02, 0.1]}
     sweep = Sweep(base=base, space=space, scheduler="asha", concurrent=1)

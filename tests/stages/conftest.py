@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from wsss.platform.data import shards
-from wsss.platform.stages import inference
+from wsss.platform.data.formats import shards
+from wsss.platform.stages.inference import actors
 
 
 @pytest.fixture
@@ -54,4 +54,4 @@ def looked_at(request, monkeypatch):
     """Images go through a network one at a time, as on a CPU, or several of a shape, as on a
     GPU."""
     if request.param == "together":
-        monkeypatch.setattr(inference, "together", lambda views, device: views.batch_size)
+        monkeypatch.setattr(actors, "together", lambda views, device: views.batch_size)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from wsss.platform.errors import InputError
-from wsss.platform.stages import checkpoints
+from wsss.platform.stages.training import checkpoints
 
 
 @pytest.fixture

@@ -10,21 +10,22 @@ import pytest
 import torch
 from wsss.methods.cam import CAM
 from wsss.methods.lpcam import LPCAM, LPCAMConfig
-from wsss.platform.data import class_maps, patches, shards
+from wsss.platform.config.experiment import Network, Views
+from wsss.platform.data.formats import class_maps, prototype_patches, shards
+from wsss.platform.data.formats.features import Place, open_features, read_places
 from wsss.platform.data.images import decode_image, encode_png
 from wsss.platform.data.transforms import normalized, resized
-from wsss.platform.experiment import Network, Views
 from wsss.platform.method import Centers
 from wsss.platform.method import methods as methods_of
 from wsss.platform.ops.maps import grid_size, merge_scales, normalize
 from wsss.platform.ops.prototypes import unit
-from wsss.platform.stages import quick
-from wsss.platform.stages.clustering import draw, open_features, split_rows
-from wsss.platform.stages.localize import file_maps, place_maps
-from wsss.platform.stages.maps import Infer, Job, Place, read_places
-from wsss.platform.stages.score import score_slice
-from wsss.platform.stages.similarity import file_similarities, read, similarities
-from wsss.platform.stages.trainer import build
+from wsss.platform.stages.inference.class_maps import Infer, Job
+from wsss.platform.stages.labels.scoring import score_slice
+from wsss.platform.stages.prototypes import direct_scoring
+from wsss.platform.stages.prototypes.class_maps import file_maps, place_maps
+from wsss.platform.stages.prototypes.clustering import draw, split_rows
+from wsss.platform.stages.prototypes.similarities import file_similarities, read, similarities
+from wsss.platform.stages.training.trainer import build
 
 CLASSES, SCALES = 3, (1.0, 0.5, 1.5)
 
@@ -231,7 +232,7 @@ def test_closest_patches_are_those_of_every_position(kept, units, similar, tmp_p
     threads = torch.get_num_threads()
     file_maps(str(similar), shares, str(tmp_path))
     torch.set_num_threads(threads)
-    found = patches.read(tmp_path / f"{path.stem}{patches.SUFFIX}")
+    found = prototype_patches.read(tmp_path / f"{path.stem}{prototype_patches.SUFFIX}")
     features, places = (
         open_features(path),
         {p.id: p for p in read_places(path.with_suffix(".json"))},
@@ -256,7 +257,7 @@ def test_scores_at_once_are_those_of_the_maps(piece, method, similar, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     widths = tuple((n, len(s)) for n, s in method.shares.items())
-    split = quick.Split((str(similar),), (piece,), widths, CLASSES + 1)
+    split = direct_scoring.Split((str(similar),), (piece,), widths, CLASSES + 1)
     generator = torch.Generator().manual_seed(3)
     threads = torch.get_num_threads()
     first = dict(method.shares)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.measure import label
 from wsss.platform.ops.superpixels import felzenszwalb, merged
-from wsss.platform.stages.superpixels import KINDS, PUBLISHED_SIDE, regions_of
+from wsss.platform.stages.labels.superpixels import KINDS, PUBLISHED_SIDE, regions_of
 
 GROUND, BODY, LIMB = (170, 170, 150), (90, 60, 40), (30, 30, 40)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from wsss.methods.cam import CAM
-from wsss.platform.data.shards import Slice
+from wsss.platform.config.experiment import Network, Training
+from wsss.platform.data.formats.shards import Slice
 from wsss.platform.errors import InputError
-from wsss.platform.experiment import Network, Training
-from wsss.platform.learner import Batch
-from wsss.platform.stages import stream
-from wsss.platform.stages.losses import Log, read_metrics
-from wsss.platform.stages.trainer import Job, Trainer, run_epochs
+from wsss.platform.method import Batch
+from wsss.platform.records.progress_file import read_metrics
+from wsss.platform.stages.training import loader
+from wsss.platform.stages.training.metrics_log import Log
+from wsss.platform.stages.training.trainer import Job, Trainer, run_epochs
 
 
 def trainer(**options) -> Trainer:
@@ -58,7 +59,7 @@ def test_numbers_that_are_read_late_are_the_same(monkeypatch, tmp_path):
         made = trainer()
         made.late = late
         given = [(0, b) for b in steps] + [(1, b) for b in steps]
-        monkeypatch.setattr(stream, "batches", lambda *_, given=given: iter(given))
+        monkeypatch.setattr(loader, "batches", lambda *_, given=given: iter(given))
         log, reports = Log(tmp_path / f"{late}.jsonl", 0), []
         run_epochs(made, log, lambda _, metrics, reports=reports: reports.append(metrics))
         found[late] = (read_metrics(tmp_path / f"{late}.jsonl"), reports)
@@ -75,6 +76,6 @@ def test_a_training_that_diverges_says_at_which_step(monkeypatch, late):
     good, bad = list(batches())[:2]
     bad.images[0] = torch.nan
     given = [(0, good), (0, bad), (0, good), (0, good)]
-    monkeypatch.setattr(stream, "batches", lambda *_: iter(given))
+    monkeypatch.setattr(loader, "batches", lambda *_: iter(given))
     with pytest.raises(InputError, match="diverged at step 1: the loss is nan"):
         run_epochs(made, None, lambda *_: None)

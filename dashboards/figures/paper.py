@@ -1,0 +1,86 @@
+"""A figure or table of a paper as a sweep has it here, beside the numbers that the paper prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from ...platform.records.schema import Point, SweepRecord, ranking
+from ..labels import drawable, numeric, sweep_scope, text_of
+from .style import COLOURS, DASHES, Figure, build
+
+Row = tuple[Any, Mapping[str, Any], float | None]
+"""A label, the fields that change by full name, and the paper's number in percent or None."""
+GAP = 0.06
+
+
+def paper_figure(sweep: SweepRecord, figure: Mapping[str, Any]) -> Figure:
+    """One panel for each that the paper has, the same quantity on the same axis.
+
+    Args:
+        sweep: over the figure's points.
+        figure: of `tune_spaces`: `title`, `published` and `panels`, rows by title.
+    """
+    ranked, panels = ranking(sweep.trials), figure["panels"]
+    traces: list[Any] = []
+    layout: dict[str, Any] = {"meta": {"panels": len(panels)}, "height": 360}
+    width = (1 - GAP * (len(panels) - 1)) / len(panels)
+    for k, (title, rows) in enumerate(panels.items()):
+        suffix, left = str(k + 1) if k else "", k * (width + GAP)
+        category = {} if numeric([label for label, _, _ in rows]) else {"type": "category"}
+        layout[f"xaxis{suffix}"] = {
+            "title": {"text": text_of(title), "standoff": 6},
+            "domain": [left, left + width],
+            "anchor": f"y{suffix}",
+            **category,
+        }
+        layout[f"yaxis{suffix}"] = {
+            "anchor": f"x{suffix}",
+            "title": {"text": "" if k else "mIoU %", "standoff": 4},
+            **({"matches": "y"} if k else {}),
+        }
+        traces += [_ours(rows, ranked, k, suffix), _printed(rows, k, suffix)]
+    about = f"{sweep_scope(sweep)} · paper: {figure['published']}"
+    return build(traces, text_of(figure["title"]), about, layout)
+
+
+def _ours(rows: Sequence[Row], ranked: Sequence[Point], panel: int, suffix: str) -> Any:
+    """Return the means of the sweep's points, with their spreads."""
+    points = []
+    for label, changes, _ in rows:
+        params = {field: drawable(value) for field, value in changes.items()}
+        points += [(label, point) for point in ranked if point.trials[0].params == params]
+    style = {"color": COLOURS[0], "dash": DASHES[0], "width": 2}
+    return go.Scatter(
+        x=[label for label, _ in points],
+        y=[100 * point.mean for _, point in points],
+        error_y={"type": "data", "array": [100 * point.spread for _, point in points]},
+        mode="lines+markers",
+        line=style,
+        marker={"size": 8},
+        name="here",
+        legendgroup="here",
+        showlegend=not panel,
+        xaxis=f"x{suffix}",
+        yaxis=f"y{suffix}",
+    )
+
+
+def _printed(rows: Sequence[Row], panel: int, suffix: str) -> Any:
+    """Return the numbers that the paper prints; points without a number are left out."""
+    printed = [(label, value) for label, _, value in rows if value is not None]
+    style = {"color": COLOURS[1], "dash": DASHES[1], "width": 2}
+    return go.Scatter(
+        x=[label for label, _ in printed],
+        y=[value for _, value in printed],
+        mode="lines+markers",
+        line=style,
+        marker={"size": 9, "symbol": "diamond"},
+        name="paper",
+        legendgroup="paper",
+        showlegend=not panel,
+        xaxis=f"x{suffix}",
+        yaxis=f"y{suffix}",
+    )

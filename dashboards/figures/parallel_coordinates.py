@@ -1,0 +1,188 @@
+"""Parallel coordinates of a sweep, as lines that need no WebGL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from ...platform.records.schema import SweepRecord, Trial
+from ..labels import (
+    Value,
+    axis_title,
+    is_done,
+    numeric,
+    objective,
+    params_text,
+    short,
+    sweep_scope,
+    text_of,
+)
+from .style import COLOURS, NEUTRAL, Figure, build
+
+SHADES = 12
+
+
+def parallel_coordinates(sweep: SweepRecord) -> Figure:
+    """A line for each trial over one axis for each parameter, then the objective.
+
+    Lines that meet at one value are spread a little by rank, so that all can be seen. A failed
+    trial is dotted and ends before the objective.
+    """
+    done = sorted((t for t in sweep.trials if is_done(t)), key=objective)
+    axes = [_axis(n, [t.params[n] for t in sweep.trials if n in t.params]) for n in sweep.space]
+    goal = _axis("mIoU %", [100 * objective(t) for t in done], ".1f")
+    ranks = {t.id: (k + 0.5) / len(done) - 0.5 for k, t in enumerate(done)}
+    paths = {t.id: _path(t, axes, ranks.get(t.id, 0.0)) for t in sweep.trials}
+    colours = _shades([objective(t) for t in done])
+    ends = {t.id: goal.place(100 * objective(t)) for t in done}
+    labels = sweep.labels
+    traces: list[Any] = []
+    for shade in dict.fromkeys(colours):
+        ids = [t.id for t, c in zip(done, colours, strict=True) if c == shade]
+        traces.append(_lines([[*paths[k], ends[k]] for k in ids], color=shade, width=1.4))
+    if done:
+        best = done[-1]
+        line = [*paths[best.id], ends[best.id]]
+        traces.append(_lines([line], color=COLOURS[1], width=3.5))
+        traces.append(_ends(done, labels, len(axes), [ends[t.id] for t in done], colours))
+    lost = [t for t in sweep.trials if not is_done(t)]
+    if lost and axes:
+        traces.append(_lines([paths[t.id] for t in lost], color=NEUTRAL, width=1, dash="dot"))
+        last = [paths[t.id][-1] for t in lost]
+        traces.append(_ends(lost, labels, len(axes) - 1, last, [NEUTRAL] * len(lost), "x"))
+    if not traces:
+        return build([], "Trials", sweep_scope(sweep), {}, "No trial yet")
+    names = [*(labels[axis.name] for axis in axes), goal.name]
+    layout = {**_axis_layout([*axes, goal], names), "height": 400, "showlegend": False}
+    if not done:
+        none = {"x": len(axes), "y": 0.5, "xanchor": "right", "text": "No finished trial"}
+        layout["annotations"].append({**none, "name": "tick", "showarrow": False})
+    return build(traces, "Trials", sweep_scope(sweep), layout)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A vertical axis of parallel coordinates: `ticks` are (place in 0..1, label); where it
+    `counts`, its values are numbers."""
+
+    name: str
+    values: tuple[Value, ...]
+    ticks: tuple[tuple[float, str], ...]
+    spread: float
+    counts: bool
+
+    def place(self, value: Value) -> float:
+        if not self.counts:
+            return self.values.index(value) / max(1, len(self.values) - 1)
+        low, high = float(self.values[0]), float(self.values[-1])
+        return (float(value) - low) / (high - low) if high > low else 0.5
+
+
+def _axis(name: str, raw: Sequence[Value], form: str = ".4g") -> _Axis:
+    counts = numeric(raw)
+    if counts:
+        values: tuple[Value, ...] = tuple(sorted(set(raw), key=float))
+    else:
+        values = tuple(sorted(set(raw), key=str))
+    spread = min(0.07, 0.35 / len(values)) if 0 < len(values) <= SHADES else 0.0
+    bare = _Axis(name, values, (), spread, counts)
+    if len(values) <= 8 or not counts:
+        shown = [*values[:: max(1, len(values) // 12)]]
+        ticks = [(bare.place(v), text_of(short(v), 14)) for v in shown]
+    else:
+        low, high = float(values[0]), float(values[-1])
+        ticks = [(k / 4, format(low + (high - low) * k / 4, form)) for k in range(5)]
+    return _Axis(name, values, tuple(ticks), spread, counts)
+
+
+def _path(trial: Trial, axes: Sequence[_Axis], rank: float) -> list[float | None]:
+    path: list[float | None] = []
+    for axis in axes:
+        there = axis.name in trial.params
+        place = axis.place(trial.params[axis.name]) if there else None
+        path.append(None if place is None else place + 2 * rank * axis.spread)
+    return path
+
+
+def _lines(paths: Sequence[Sequence[float | None]], **line: Any) -> Any:
+    x: list[int | None] = []
+    y: list[float | None] = []
+    for path in paths:
+        x += [*range(len(path)), None]
+        y += [*(None if p is None else round(p, 4) for p in path), None]
+    return go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip")
+
+
+def _ends(
+    trials: Sequence[Trial],
+    labels: Mapping[str, str],
+    column: int,
+    places: Sequence[float | None],
+    colours: Sequence[str],
+    symbol: str = "circle",
+) -> Any:
+    texts = []
+    for t in trials:
+        result = t.status if not is_done(t) else f"{100 * objective(t):.2f} %"
+        error = [text_of(t.error, 60)] if t.error else []
+        head = f"trial {text_of(t.id, 20)}: {text_of(result)}"
+        texts.append("<br>".join([head, *params_text(t, labels), *error]))
+    return go.Scatter(
+        x=[column] * len(trials),
+        y=list(places),
+        mode="markers",
+        marker={"color": list(colours), "size": 7, "symbol": symbol},
+        hovertext=texts,
+        hoverinfo="text",
+        cliponaxis=False,
+    )
+
+
+def _axis_layout(axes: Sequence[_Axis], names: Sequence[str]) -> dict[str, Any]:
+    rule = {"type": "line", "y0": -0.04, "y1": 1.04, "layer": "below"}
+    line = {"color": NEUTRAL, "width": 1}
+    last = len(axes) - 1
+    return {
+        "shapes": [{**rule, "x0": k, "x1": k, "line": line} for k in range(len(axes))],
+        "annotations": [
+            {
+                "name": "tick",
+                "x": k,
+                "y": place,
+                "text": label,
+                "showarrow": False,
+                "xanchor": "left",
+                "xshift": 7 if k == last else 4,
+                "font": {"size": 11},
+            }
+            for k, axis in enumerate(axes)
+            for place, label in axis.ticks
+        ],
+        "xaxis": {
+            "tickvals": list(range(len(axes))),
+            "ticktext": [f"<b>{axis_title(name)}</b>" for name in names],
+            "range": [-0.05, last + 0.05],
+            "showgrid": False,
+            "showline": False,
+            "side": "top",
+            "fixedrange": True,
+        },
+        "yaxis": {"visible": False, "range": [-0.08, 1.08], "fixedrange": True},
+        "margin": {"l": 16, "r": 48, "t": 90, "b": 8},
+    }
+
+
+def _shades(values: Sequence[float]) -> list[str]:
+    """Faint grey to full blue, worst to best, in at most SHADES steps."""
+    low, high = (values[0], values[-1]) if values else (0.0, 1.0)
+    grey, blue = np.array([138, 147, 163, 0.5]), np.array([0, 114, 178, 1.0])
+    out = []
+    for v in values:
+        step = round((SHADES - 1) * ((v - low) / (high - low) if high > low else 1.0))
+        r, g, b, a = grey + (blue - grey) * step / (SHADES - 1)
+        out.append(f"rgba({r:.0f},{g:.0f},{b:.0f},{a:.2f})")
+    return out

@@ -1,0 +1,150 @@
+"""Figures from the tables of runs and sweeps, as plain dicts for Plotly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from ...platform.records.schema import PARTS, Score
+from ..labels import scope, text_of
+from .style import COLOURS, DASHES, Figure, build
+
+
+def threshold_curve(scores: Mapping[str, Score], whose: str) -> Figure:
+    """mIoU % of the seed at every threshold, the chosen point marked; one line a label."""
+    traces: list[Any] = []
+    for k, (label, score) in enumerate(scores.items()):
+        colour = COLOURS[k % len(COLOURS)]
+        value = 100 * score.value
+        name = f"{label}: {value:.1f} % at {score.threshold:g}, from {score.threshold_from}"
+        style = {"color": colour, "dash": DASHES[k % len(DASHES)], "width": 2}
+        curve = 100 * np.asarray(score.miou, np.float32)
+        x = np.asarray(score.thresholds, np.float32)
+        traces.append(
+            go.Scatter(x=x, y=curve, mode="lines", line=style, name=text_of(name), legendgroup=k)
+        )
+        traces.append(
+            go.Scatter(
+                x=[score.threshold],
+                y=[value],
+                mode="markers",
+                marker={"color": colour, "size": 11, "symbol": "circle"},
+                hovertext=text_of(name),
+                hoverinfo="text",
+                legendgroup=k,
+                showlegend=False,
+            )
+        )
+    layout = {
+        "height": 400,
+        "xaxis": {"title": {"text": "seed threshold", "standoff": 6}},
+        "yaxis": {"title": {"text": "mIoU %", "standoff": 4}, "rangemode": "tozero"},
+    }
+    return build(traces, "Threshold curve", _scopes(scores, whose), layout, _none(scores))
+
+
+def per_class_iou(scores: Mapping[str, Score], whose: str) -> Figure:
+    """Grouped bars of IoU % for each scored class; a class without pixels is marked absent."""
+    first = next(iter(scores.values()), None)
+    names = [first.classes[c] for c in first.scored] if first else []
+    traces = []
+    for k, (label, score) in enumerate(scores.items()):
+        values = [score.iou[c] for c in score.scored]
+        known = [v is not None and math.isfinite(v) for v in values]
+        shown = [100 * (v or 0.0) if ok else 0.0 for v, ok in zip(values, known, strict=True)]
+        texts = [f"{v:.1f}" if ok else "absent" for v, ok in zip(shown, known, strict=True)]
+        traces.append(_bars(label, k, np.arange(len(shown)), shown, texts))
+    layout = {
+        "height": 130 + len(names) * (10 + 15 * max(1, len(scores))),
+        "barmode": "group",
+        "bargap": 0.3,
+        "xaxis": {"range": [0, 112], "tickvals": [0, 25, 50, 75, 100]},
+        "yaxis": _rows([text_of(n, 24) for n in names]),
+    }
+    return build(traces, "IoU % by class", _scopes(scores, whose), layout, _none(scores))
+
+
+def confusion(label: str, score: Score, whose: str) -> Figure:
+    """What each class's pixels were taken for, in percent of the class; scored classes only.
+
+    Pixels taken for a class that is not scored are left out of the columns, not of the sums.
+    """
+    chosen = list(score.scored)
+    names = [text_of(score.classes[c], 14) for c in chosen]
+    matrix = np.asarray(score.confusion or [[0]], np.float64)
+    rows = matrix[chosen] if score.confusion else np.zeros((len(chosen), 1))
+    shares = 100 * rows / np.maximum(rows.sum(1, keepdims=True), 1)
+    shown = shares[:, chosen] if score.confusion else np.zeros((len(chosen), len(chosen)))
+    trace = go.Heatmap(
+        z=shown.astype(np.float32),
+        x=np.arange(len(names)),
+        y=np.arange(len(names)),
+        zmin=0,
+        zmax=100,
+        colorscale="Cividis",
+        texttemplate="%{z:.0f}",
+        hovertemplate="%{y} taken for %{x}: %{z:.1f} %<extra></extra>",
+        colorbar={"thickness": 10, "ticksuffix": " %"},
+    )
+    ticks = {"tickvals": list(range(len(names))), "ticktext": names}
+    layout = {
+        "height": 190 + 26 * len(names),
+        "xaxis": {**ticks, "title": {"text": f"{text_of(label)} says"}, "showgrid": False},
+        "yaxis": {**_rows(names), "title": {"text": "target", "standoff": 14}, "automargin": True},
+    }
+    title = f"Confusion of {text_of(label)}, % of each class"
+    return build([trace], title, scope(score, whose), layout, "" if score.confusion else "not kept")
+
+
+def parts(scores: Mapping[str, Score], whose: str) -> Figure:
+    """Share of the pixels of each kind of part that is activated for the class it belongs to."""
+    marked = {label: s for label, s in scores.items() if s.parts is not None}
+    traces = []
+    for k, (label, score) in enumerate(marked.items()):
+        table = score.parts or {}
+        known = [100 * table.get(p, math.nan) for p in PARTS]
+        shown = [v if math.isfinite(v) else 0.0 for v in known]
+        texts = [f"{v:.1f}" if math.isfinite(v) else "absent" for v in known]
+        traces.append(_bars(label, k, np.arange(len(PARTS)), shown, texts))
+    layout = {
+        "height": 150 + len(PARTS) * (12 + 20 * max(1, len(marked))),
+        "barmode": "group",
+        "bargap": 0.3,
+        "xaxis": {"range": [0, 112], "tickvals": [0, 25, 50, 75, 100]},
+        "yaxis": _rows(["discriminative part", "other parts", "context"]),
+    }
+    note = "" if marked else "This data set marks no parts"
+    return build(traces, "Activated share of each part, %", _scopes(scores, whose), layout, note)
+
+
+def _bars(label: str, k: int, y: Any, x: Sequence[float], texts: Sequence[str]) -> Any:
+    return go.Bar(
+        x=np.asarray(x, np.float32),
+        y=y,
+        orientation="h",
+        name=text_of(label),
+        text=list(texts),
+        textposition="outside",
+        textfont={"size": 10},
+        cliponaxis=False,
+        marker={"color": COLOURS[k % len(COLOURS)]},
+        hoverinfo="text+name",
+    )
+
+
+def _rows(labels: Sequence[str]) -> dict[str, Any]:
+    ticks = {"tickvals": list(range(len(labels))), "ticktext": list(labels)}
+    return {**ticks, "range": [len(labels) - 0.5, -0.5], "showgrid": False}
+
+
+def _scopes(scores: Mapping[str, Score], whose: str) -> str:
+    lines = list(dict.fromkeys(scope(s, whose) for s in scores.values()))
+    return " / ".join(lines) or f"no split, no images, no classes, no rule · {whose}"
+
+
+def _none(scores: Mapping[str, Score]) -> str:
+    return "" if scores else "No scores"

@@ -1,0 +1,218 @@
+"""Tables of a report as HTML, every cell escaped."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ...platform.records.schema import OWN, PARTS, RunRecord, Score, StageRecord, SweepRecord, Trial
+from ...platform.serialization import instant
+from ..labels import classes_of, label, many
+
+
+def esc(value: object) -> str:
+    """Text for HTML, attribute values included."""
+    plain = "".join(c if c.isprintable() or c == "\n" else " " for c in str(value))
+    return html.escape(plain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A cell: `value`, else `text`, sorts it; `markup` (trusted HTML) stands in place of `text`."""
+
+    text: str = ""
+    value: float | str | None = None
+    markup: str = ""
+    strong: bool = False
+
+    def render(self, head: bool = False) -> str:
+        """The cell as `<td>`, or `<th scope=row>`."""
+        sort = "" if self.value is None else f' data-v="{esc(self.value)}"'
+        number = ' class="number"' if isinstance(self.value, float | int) else ""
+        body = self.markup or esc(self.text)
+        body = f"<strong>{body}</strong>" if self.strong else body
+        tag, extra = ("th", ' scope="row"') if head else ("td", "")
+        return f"<{tag}{extra}{number}{sort}>{body}</{tag}>"
+
+
+def word(text: object) -> Cell:
+    """A cell of text."""
+    return Cell(text=str(text))
+
+
+def percent(value: float | None, strong: bool = False) -> Cell:
+    """A fraction as per cent with one decimal; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return Cell(text="–", value=-1.0)
+    return Cell(text=f"{100 * value:.1f}", value=value, strong=strong)
+
+
+def seconds(value: float) -> Cell:
+    """A duration in seconds."""
+    return Cell(text=f"{value:,.0f}" if value >= 100 else f"{value:.2f}", value=value)
+
+
+def moment(started: str) -> Cell:
+    """When something began, as its machine's clock showed it; sorted as an instant."""
+    text = started[:16].replace("T", " ")
+    return Cell(text=text, value=instant(started).isoformat())
+
+
+def table(
+    caption: str,
+    head: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    sortable: bool = False,
+    empty: str = "nothing",
+) -> str:
+    """A table in a box of its own that scrolls and takes the keyboard.
+
+    Args:
+        caption: text, escaped here.
+        head: column names.
+        rows: the first cell of each is its header.
+        sortable: column names become buttons that sort.
+        empty: stands in for rows where there are none.
+    """
+    lines = []
+    for row in rows:
+        cells = [c.render(head=k == 0) for k, c in enumerate(row)]
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    if not lines:
+        lines = [f'<tr><td colspan="{len(head)}" class="empty">{esc(empty)}</td></tr>']
+    names = [f'<button type="button">{esc(h)}</button>' if sortable else esc(h) for h in head]
+    top = "".join(f'<th scope="col">{n}</th>' for n in names)
+    kind = ' class="sortable"' if sortable else ""
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{esc(caption)}">'
+        f"<table{kind}><caption><span>{esc(caption)}</span></caption><thead><tr>{top}</tr></thead>"
+        f"<tbody>{''.join(lines)}</tbody></table></div>\n"
+    )
+
+
+def definitions(rows: Iterable[tuple[str, object]]) -> str:
+    """Names with values; a row without a value is left out."""
+    kept = [(k, v) for k, v in rows if v not in ("", None)]
+    items = "".join(f"<div><dt>{esc(k)}</dt><dd>{esc(v)}</dd></div>" for k, v in kept)
+    return f'<dl class="facts">{items}</dl>\n'
+
+
+def summary_table(scores: Sequence[tuple[str, Score]]) -> str:
+    """Localizers side by side for each split, the higher mIoU of a split in bold."""
+    splits = list(dict.fromkeys(s.split for _, s in scores))
+    has_parts = any(s.parts for _, s in scores)
+    has_boundary = any(s.boundary is not None for _, s in scores)
+    best = {
+        split: max((s.value for _, s in scores if s.split == split), default=math.nan)
+        for split in splits
+    }
+    head = ["split", "n", "maps", "mIoU %", "precision %", "recall %", "FP %", "FN %"]
+    head += [f"{p} %" for p in PARTS] if has_parts else []
+    head += ["boundary F %"] if has_boundary else []
+    head += ["threshold", "from"]
+    rows = []
+    for name, s in sorted(scores, key=lambda pair: splits.index(pair[1].split)):
+        row = [word(s.split), Cell(text=f"{s.n:,}", value=s.n), word(name)]
+        row.append(percent(s.value, strong=s.value == best[s.split]))
+        row += [percent(v) for v in (s.precision, s.recall, s.false_positives, s.false_negatives)]
+        row += [percent((s.parts or {}).get(p)) for p in PARTS] if has_parts else []
+        row += [percent(s.boundary)] if has_boundary else []
+        cut = "–" if s.threshold_from == OWN else f"{s.threshold:g}"
+        row += [Cell(text=cut, value=s.threshold), word(s.threshold_from)]
+        rows.append(row)
+    rules = dict.fromkeys(f"{classes_of(s)} · {s.rule}" for _, s in scores)
+    caption = " / ".join(["Scores", *rules]).replace(" / ", " · ", 1)
+    return table(caption, head, rows, empty="no split with masks was scored")
+
+
+def trial_table(sweep: SweepRecord) -> str:
+    """Every trial with its parameters and result, failed ones with their error."""
+    labels = sweep.labels
+    names = list(dict.fromkeys([*sweep.space, *(k for t in sweep.trials for k in t.params)]))
+    seeds = len({t.seed for t in sweep.trials}) > 1
+    head = [
+        "trial",
+        *(labels[name] for name in names),
+        *(["seed"] if seeds else []),
+        "mIoU %",
+        "threshold",
+        "precision %",
+        "recall %",
+        "seconds",
+        "status",
+    ]
+    failed = any(t.error for t in sweep.trials)
+    head += ["error"] if failed else []
+    rows = []
+    for t in sweep.trials:
+        row = [word(t.id)]
+        for name in names:
+            value = t.params.get(name, "")
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            row.append(Cell(text=str(value), value=value if number else None))
+        row += [Cell(text=str(t.seed), value=t.seed)] if seeds else []
+        row += _result(t, sweep.best == t.id)
+        row += [word(t.error or "")] if failed else []
+        rows.append(row)
+    caption = (
+        f"{many(len(sweep.trials), 'trial')} of {label(sweep.method)} on {sweep.dataset}; "
+        f"objective: best mIoU of the seed over its thresholds on {sweep.split}"
+    )
+    return table(caption, head, rows, sortable=True, empty="no trial yet")
+
+
+def _result(trial: Trial, best: bool) -> list[Cell]:
+    s = trial.score
+    status = f"{trial.status}, cached" if trial.cached else trial.status
+    kind = "good" if best else ("bad" if trial.status in ("failed", "stopped") else "plain")
+    shown = f"best, {status}" if best else status
+    pill = f'<span class="pill {kind}">{esc(shown)}</span>'
+    return [
+        percent(trial.value, strong=best),
+        Cell(text=f"{s.threshold:g}", value=s.threshold) if s else Cell(text="–", value=-1.0),
+        percent(s.precision if s else None),
+        percent(s.recall if s else None),
+        seconds(trial.seconds),
+        Cell(value=shown, markup=pill),
+    ]
+
+
+def stage_table(run: RunRecord, states: Mapping[str, str]) -> str:
+    """The stages of a run in order, with a bar for when each ran and the cached ones marked.
+
+    Args:
+        run: whose.
+        states: by key, of stages that have no artefact yet: running or waiting.
+    """
+    total = sum(s.seconds for s in run.stages if not s.cached) or 1.0
+    rows, at = [], 0.0
+    for s in run.stages:
+        state = states.get(s.key, "cached" if s.cached else "computed")
+        rows.append(_stage(s, _bar(s, at / total, total), state))
+        at += 0.0 if s.cached else s.seconds
+    head = ["stage", "what", "seconds", "when", "state", "key"]
+    cached = sum(s.cached and s.key not in states for s in run.stages)
+    left = f", {len(states)} to do" if states else f"; the run took {run.seconds:,.1f} s"
+    caption = f"{many(len(run.stages), 'stage')}, {cached} cached{left}"
+    return table(caption, head, rows, empty="no stage was recorded")
+
+
+def _stage(stage: StageRecord, bar: str, state: str) -> list[Cell]:
+    kind = {"computed": "good", "running": "live"}.get(state, "plain")
+    pill = Cell(markup=f'<span class="pill {kind}">{state}</span>', value=state)
+    key = Cell(markup=f'<code title="{esc(stage.key)}">{esc(stage.key[:10])}</code>')
+    took = Cell(text="–") if state in ("running", "waiting") else seconds(stage.seconds)
+    return [word(stage.stage), word(stage.title), took, Cell(markup=bar), pill, key]
+
+
+def _bar(stage: StageRecord, start: float, total: float) -> str:
+    width = 0.0 if stage.cached else 100 * stage.seconds / total
+    cached = ' class="cached"' if stage.cached else ""
+    return (
+        '<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect x="{100 * start:.2f}" y="0" width="{max(width, 0.6):.2f}" height="8"'
+        f"{cached}/></svg>"
+    )

@@ -1,0 +1,5 @@
+"""The command line, `wsss`."""
+
+from .parser import main
+
+__all__ = ["main"]

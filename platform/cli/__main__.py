@@ -1,0 +1,7 @@
+"""`python -m wsss.platform.cli` is `wsss`."""
+
+import sys
+
+from .parser import main
+
+sys.exit(main())

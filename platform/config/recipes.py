@@ -1,0 +1,125 @@
+"""Trainings of segmenters that papers and repositories report, by name.
+
+A recipe is a function that returns a segmenter's configuration with all options that the source
+states; the other options (network, backbone, weights, workers) stay as they were.
+Batches are images a step: a batch of 5 with gradients of two steps added up counts as 10. All
+start from ImageNet weights, except where the name says otherwise, and are tested on the image once,
+without DenseCRF, which `segment.crf` adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from .experiment import Segment
+
+
+Recipe = Callable[["Segment"], "Segment"]
+
+
+def deeplab(s: Segment) -> Segment:
+    """Train as kazuto1011/deeplab-pytorch does on VOC, and LPCAM with it.
+
+    Its learning rate changes every 10 steps, here at every step.
+    """
+    training = replace(
+        s.training,
+        batch_size=10,
+        lr=2.5e-4,
+        head_factor=10.0,
+        momentum=0.9,
+        weight_decay=5e-4,
+        power=0.9,
+        clip_norm=0.0,
+        crop=321,
+        rescale=(0.5, 1.5),
+        optimizer=None,
+        warm_up=None,
+    )
+    return replace(
+        s,
+        frozen_stages=0,
+        stride=8,
+        scales=(0.75, 0.5),
+        test_scales=(),
+        crf="",
+        balanced=False,
+        iterations=20_000,
+        training=training,
+    )
+
+
+def lpcam_coco(s: Segment) -> Segment:
+    """Train as LPCAM's segmenter is trained on COCO."""
+    s = deeplab(s)
+    training = replace(s.training, batch_size=20, lr=2e-4)
+    return replace(s, iterations=100_000, training=training)
+
+
+def advcam_voc(s: Segment) -> Segment:
+    """Train as the segmenters of AdvCAM and CLIMS are trained on VOC."""
+    s = deeplab(s)
+    training = replace(s.training, batch_size=20, rescale=(0.5, 2.0))
+    return replace(s, iterations=30_000, balanced=True, training=training)
+
+
+def psdpm_voc(s: Segment) -> Segment:
+    """Train as PSDPM's segmenter is trained on VOC."""
+    s = deeplab(s)
+    return replace(s, training=replace(s.training, crop=448))
+
+
+def psdpm_coco(s: Segment) -> Segment:
+    """Train as PSDPM's segmenter is trained on COCO."""
+    s = deeplab(s)
+    training = replace(s.training, batch_size=5, crop=481, rescale=(0.5, 2.0))
+    return replace(s, iterations=100_000, training=training)
+
+
+def swin(s: Segment) -> Segment:
+    """Train as mmsegmentation trains UperNet on Swin.
+
+    Its jitter of colours is left out, and images start from their own size instead of 2048 x 512.
+    LPCAM's authors lost their own recipe for Swin.
+    """
+    s = deeplab(s)
+    training = replace(
+        s.training,
+        batch_size=16,
+        optimizer="adamw",
+        lr=6e-5,
+        head_factor=1.0,
+        weight_decay=0.01,
+        power=1.0,
+        warm_up=1500,
+        crop=512,
+        rescale=(0.5, 2.0),
+    )
+    return replace(s, scales=(), iterations=40_000, training=training)
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "lpcam-voc": deeplab,
+    "lpcam-coco": lpcam_coco,
+    "advcam-voc": advcam_voc,
+    "psdpm-voc": psdpm_voc,
+    "psdpm-coco": psdpm_coco,
+    "swin": swin,
+}
+"""All recipes by name; CLIP-ES and RIB have not published theirs whole."""
+
+
+def recipe(name: str) -> Recipe:
+    """Return the recipe called `name`.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in RECIPES:
+        raise InputError(f"unknown recipe {name!r}; there are {', '.join(RECIPES)}")
+    return RECIPES[name]

@@ -1,0 +1,48 @@
+"""Planes of integers on disk: superpixels, pseudo labels, predicted labels.
+
+An artefact holds NAME.parquet for each slice of the shards, with the columns `id` and `plane`, a
+PNG of values 0 to 255. Beside class maps that boundaries held, NAME.edges (maps of before this
+was kept have none) holds those in the same form: 255 times the probability of a boundary, on the
+grid of the maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ...storage.artifact_files import write_atomic
+from ..images import decode_mask, encode_png
+from . import parquet
+from .shards import Slice
+
+Plane = NDArray[np.uint8]
+EDGES = ".edges"
+SCHEMA = pa.schema([("id", pa.string()), ("plane", pa.binary())])
+
+
+def file_of(folder: Path | str, piece: Slice, suffix: str = ".parquet") -> str:
+    """The file of one slice in an artefact."""
+    return str(Path(folder) / f"{piece.name}{suffix}")
+
+
+def write(path: Path | str, rows: Iterable[tuple[str, Plane]]) -> int:
+    """Writes `(id, plane)` rows as one file, whole or not at all; returns how many."""
+    encoded = [{"id": id, "plane": encode_png(plane, palette=False)} for id, plane in rows]
+    table = pa.Table.from_pylist(encoded, schema=SCHEMA)
+    write_atomic(Path(path), lambda stream: pq.write_table(table, stream))
+    return len(encoded)
+
+
+def read(path: Path | str) -> dict[str, Plane]:
+    """The planes `[H,W]` of a file, by image id.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    return {r["id"]: decode_mask(r["plane"], r["id"]) for r in parquet.read(path, SCHEMA)}

@@ -1,0 +1,88 @@
+"""Rows of images in Parquet files, checked when they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...errors import InputError
+from ...storage import artifact_files
+from ..sources.source import check_id
+
+MAX_ROWS = 1 << 20
+MAX_BYTES = 8 << 30
+"""Of what is read of a file at once, unpacked; some hundred images take a few hundred MiB."""
+
+
+def read(
+    path: str | Path,
+    schema: pa.Schema,
+    columns: Sequence[str] = (),
+    *,
+    group: int | None = None,
+    optional: Collection[str] = (),
+) -> list[dict[str, Any]]:
+    """The rows of a file, or of one row group.
+
+    Args:
+        path: of the file.
+        schema: the columns that such a file has, `id` among them.
+        columns: those that are read; none: all.
+        group: number of the row group; none: all.
+        optional: columns that may hold null.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds something else.
+    """
+    path = artifact_files.local(path)
+    names = list(columns) or schema.names
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_size(file.metadata, range(file.num_row_groups) if group is None else [group])
+            found = file.read(names) if group is None else file.read_row_group(group, names)
+        wanted = pa.schema([schema.field(name) for name in names])
+        rows: list[dict[str, Any]] = found.select(names).cast(wanted).to_pylist()
+        for row in rows:
+            _check(row, optional)
+    except (pa.ArrowException, OSError, LookupError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    return rows
+
+
+def _check_size(meta: pq.FileMetaData, groups: Sequence[int]) -> None:
+    """Raises ValueError where row groups claim more than MAX_ROWS or MAX_BYTES."""
+    found = [meta.row_group(k) for k in groups]
+    rows, size = sum(g.num_rows for g in found), sum(g.total_byte_size for g in found)
+    if rows > MAX_ROWS or size > MAX_BYTES:
+        raise ValueError(
+            f"it claims {rows} rows and {size} bytes; {MAX_ROWS} and {MAX_BYTES} are read at most"
+        )
+
+
+def groups(path: str | Path) -> list[int]:
+    """The rows of each row group of a file.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    try:
+        meta = artifact_files.opened(path, pq.read_metadata)
+        return [meta.row_group(k).num_rows for k in range(meta.num_row_groups)]
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+
+
+def _check(row: dict[str, Any], optional: Collection[str]) -> None:
+    """Raises ValueError where a value is missing that must not be, or the id is not allowed."""
+    for name, value in row.items():
+        if value is None and name not in optional:
+            raise ValueError(f"a row has no {name}")
+        if isinstance(value, list) and None in value:
+            raise ValueError(f"{name} of a row holds nothing")
+    check_id(row.get("id", "-"))

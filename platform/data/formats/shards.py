@@ -1,0 +1,289 @@
+"""Shards: Parquet files of records, written and read through Ray Data.
+
+A shard artefact holds `PART-00000.parquet` files, PART an exclusive part of the data (the lists
+that an image is in); row groups are the unit of reading. Nothing is gathered in the driver:
+tasks read, check and write rows; only ids and counts come back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...errors import InputError
+from ...storage import artifact_files
+from ...storage.artifact import Artefact, Stage
+from ...storage.artifact_files import write_atomic
+from ..images import decode_mask
+from ..sources.source import Item, Record, Source
+from . import parquet
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("image", pa.binary()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("labels", pa.list_(pa.uint8())),
+        ("mask", pa.binary()),
+        ("parts", pa.binary()),
+        ("superpixels", pa.binary()),
+        ("split", pa.string()),
+    ]
+)
+OPTIONAL = ("mask", "parts", "superpixels")
+ROWS_PER_GROUP = 16
+ROWS_PER_SHARD = 256
+TRAINING_COLUMNS = ("id", "image", "labels")
+INFERENCE_COLUMNS = ("id", "image", "labels", "height", "width")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One row group of one shard: the unit that tasks are cut into."""
+
+    path: str
+    group: int
+    rows: int
+
+    @property
+    def name(self) -> str:
+        return f"{Path(self.path).stem}-{self.group:04d}"
+
+
+def stage_of(source: Source) -> Stage:
+    """The stage that turns a source into shards; its key follows the source's content."""
+    config = {
+        "source": source.name,
+        "settings": source.settings(),
+        "classes": source.classes,
+        "splits": source.splits,
+        "fingerprint": source.fingerprint(),
+        "rows": [ROWS_PER_GROUP, ROWS_PER_SHARD],
+    }
+    return Stage(name="shards", version=1, config=config, title=f"shards of {source.name}")
+
+
+def chunks(source: Source) -> list[tuple[str, list[Item]]]:
+    """Which items go into which shard file. Order is shuffled once, so shards are mixed."""
+    by_part: dict[str, list[Item]] = {}
+    for item in source.items():
+        by_part.setdefault(item.split, []).append(item)
+    out = []
+    for part, items in sorted(by_part.items()):
+        random.Random(0).shuffle(items)
+        for number, start in enumerate(range(0, len(items), ROWS_PER_SHARD)):
+            name = f"{part}-{number:05d}.parquet"
+            out.append((name, items[start : start + ROWS_PER_SHARD]))
+    return out
+
+
+def write_shard(
+    path: Path, source: Source, items: Sequence[Item], tolerate: bool
+) -> tuple[list[str], Digest]:
+    """Loads, checks and writes the records of one shard.
+
+    Returns:
+        Sentences about the records that were left out; with `tolerate` false there are none,
+        the first raises. And the digest of those that were written.
+    """
+    rows, faults = [], []
+    for item in items:
+        try:
+            rows.append(_row(source.load(item)))
+        except InputError as error:
+            if not tolerate:
+                raise
+            faults.append(str(error))
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    write_atomic(
+        path,
+        lambda stream: pq.write_table(
+            table, stream, row_group_size=ROWS_PER_GROUP, compression="none"
+        ),
+    )
+    return faults, Digest.of(rows)
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What images and what masks there are, whatever their order: figures are comparable where
+    both agree. The sum of the SHA-256 of each id, and of each id with its mask's pixels."""
+
+    ids: int = 0
+    masks: int = 0
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Any]]) -> Digest:
+        """The digest of rows of shards."""
+        total = cls()
+        for row in rows:
+            id = row["id"].encode()
+            mask = decode_mask(row["mask"], row["id"]) if row["mask"] else None
+            pixels = b"" if mask is None else f"{mask.shape}".encode() + mask.tobytes()
+            total += cls(_number(id), _number(id + b"\0" + pixels))
+        return total
+
+    def __add__(self, other: Digest) -> Digest:
+        whole = 1 << 256
+        return Digest((self.ids + other.ids) % whole, (self.masks + other.masks) % whole)
+
+    def as_dict(self) -> dict[str, str]:
+        """Both as hexadecimal numbers."""
+        return {"ids": f"{self.ids:064x}", "masks": f"{self.masks:064x}"}
+
+
+def _number(data: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(data).digest())
+
+
+def _row(record: Record) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "image": record.image,
+        "height": record.height,
+        "width": record.width,
+        "labels": list(record.labels),
+        "mask": record.mask,
+        "parts": record.parts,
+        "superpixels": None,
+        "split": record.split,
+    }
+
+
+def write(
+    folder: Path,
+    source: Source,
+    share: float = 0.0,
+    progress: Any = None,
+    resources: dict[str, float] | None = None,
+) -> dict[str, Any]:
+    """Writes all shards of a source into `folder` as Ray Data tasks.
+
+    Args:
+        folder: empty.
+        source: where records come from.
+        share: largest share of broken records that is left out and named; above it, or with
+            0 at the first, the job fails.
+        progress: called with (records done, records in all).
+        resources: custom ones that each task asks for.
+
+    Returns:
+        What the manifest notes: classes, splits, counts, records left out.
+    """
+    plan = chunks(source)
+    total = sum(len(items) for _, items in plan)
+    done, faults = 0, []
+    digests: dict[str, Digest] = {}
+    for row in _written(folder, source, plan, share > 0, resources):
+        if row["error"]:
+            raise OSError(row["errno"], row["error"]) if row["errno"] else InputError(row["error"])
+        faults += [f for f in row["faults"].split("\n") if f]
+        digest = Digest(int(row["ids"], 16), int(row["masks"], 16))
+        digests[row["part"]] = digests.get(row["part"], Digest()) + digest
+        done += row["rows"]
+        if progress:
+            progress(done, total)
+    if len(faults) > share * total:
+        raise InputError(f"{len(faults)} of {total} records are broken; the first: {faults[0]}")
+    return {**_described(folder, source, digests), "quarantined": faults}
+
+
+def _described(folder: Path, source: Source, digests: Mapping[str, Digest]) -> dict[str, Any]:
+    """What the manifest notes of shards that were written, `digests` by part."""
+    names = artifact_files.names(folder, ".parquet")
+    return {
+        "source": source.name,
+        "classes": list(source.classes),
+        "splits": {k: list(v) for k, v in source.splits.items()},
+        "counts": {
+            split: sum(
+                sum(parquet.groups(folder / name)) for name in names if part_of(name) in exclusive
+            )
+            for split, exclusive in source.splits.items()
+        },
+        "digests": {
+            split: sum((digests[p] for p in exclusive if p in digests), Digest()).as_dict()
+            for split, exclusive in source.splits.items()
+        },
+    }
+
+
+def _written(
+    folder: Path,
+    source: Source,
+    plan: Sequence[tuple[str, list[Item]]],
+    tolerate: bool,
+    resources: dict[str, float] | None,
+) -> Iterator[dict[str, Any]]:
+    """Writes each shard in a Ray Data task; yields its row count, faults left out, or error."""
+    import ray.data
+
+    nothing = {"rows": 0, "faults": "", "error": "", "errno": 0, "part": "", "ids": "", "masks": ""}
+
+    def write_one(row: dict[str, Any]) -> dict[str, Any]:
+        items = [Item(**{**i, "labels": tuple(i["labels"])}) for i in json.loads(row["items"])]
+        try:
+            faults, digest = write_shard(folder / row["name"], source, items, tolerate)
+        except (InputError, OSError) as error:
+            number = getattr(error, "errno", None) or 0
+            return {**nothing, "error": str(error), "errno": number}
+        done, text = len(items) - len(faults), "\n".join(faults)
+        part = part_of(row["name"])
+        return {**nothing, "rows": done, "faults": text, "part": part, **digest.as_dict()}
+
+    work = [
+        {"name": name, "items": json.dumps([asdict(item) for item in items])}
+        for name, items in plan
+    ]
+    blocks = ray.data.from_items(work, override_num_blocks=len(work))
+    yield from blocks.map(write_one, resources=resources).iter_rows()
+
+
+def part_of(name: str) -> str:
+    """The part of the data that a shard file holds."""
+    return Path(name).stem.rsplit("-", 1)[0]
+
+
+def slices(shards: Artefact, split: str) -> list[Slice]:
+    """The row groups of one split, in a fixed order.
+
+    Raises:
+        InputError: the data set has no such split, or it is empty.
+    """
+    splits = shards.about["splits"]
+    if split not in splits:
+        raise InputError(f"the data set has no split {split!r}; there are {', '.join(splits)}")
+    out = []
+    for path in shards.files(".parquet"):
+        if part_of(path.name) in splits[split]:
+            rows = enumerate(parquet.groups(path))
+            out += [Slice(str(path), group, count) for group, count in rows]
+    if not out:
+        raise InputError(f"split {split!r} of the data set is empty")
+    return out
+
+
+def read(piece: Slice, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of one slice, only the columns asked for; `labels` as 0-based class indices.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    return parquet.read(piece.path, SCHEMA, columns, group=piece.group, optional=OPTIONAL)
+
+
+def multi_hot(labels: Sequence[int], classes: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """`[N]`: 1 where a class is present."""
+    out = np.zeros(classes, np.float32)
+    out[list(labels)] = 1
+    return out

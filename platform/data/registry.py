@@ -1,0 +1,93 @@
+"""Data sets by name: which shards a name stands for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import InputError
+from ..ray_runtime import cluster
+from ..records.progress import Silent
+from ..storage import filesystem
+from ..storage.artifact import Artefact
+from ..storage.json_files import read_record, write_json
+from ..storage.store import Store
+from .formats.shards import stage_of, write
+from .sources.source import Source, check_name
+
+
+def names(store: Store) -> list[str]:
+    """The data sets of a store."""
+    return [n.removesuffix(".json") for n in filesystem.names(store.root / "data", ".json")]
+
+
+def open_dataset(store: Store, name: str) -> Artefact:
+    """The verified shards of the data set `name`.
+
+    Raises:
+        InputError: there is none of that name, or its shards are damaged.
+    """
+    row = _row(store, name)
+    if row is None:
+        there = ", ".join(names(store)) or "none yet"
+        raise InputError(f"there is no data set {name!r}; there are: {there} (see wsss data)")
+    artefact = store.find("shards", row["key"])
+    if artefact is None:
+        fate = "damaged" if row["key"] in store.unmoved else "damaged and was moved to quarantine"
+        quarantined = next(iter(reversed(store.faults())), "its shards are missing")
+        fault = store.unmoved.get(row["key"], quarantined)
+        raise InputError(
+            f"data set {name!r} is {fate} ({fault}); make it again with wsss data {row['source']}"
+        )
+    return artefact
+
+
+def _row(store: Store, name: str) -> dict[str, str] | None:
+    path = store.root / "data" / f"{check_name(name)}.json"
+    if not filesystem.exists(path):
+        return None
+    row: dict[str, str] = read_record(path, dict[str, str])
+    if not {"key", "source"} <= set(row):
+        raise InputError(
+            f"{filesystem.address(path)} names no shards; remove it and make {name!r} again"
+        )
+    return row
+
+
+def add(
+    store: Store, source: Source, name: str, progress: Silent, tolerate: float = 0.0
+) -> tuple[Artefact, bool]:
+    """Writes the shards of a source, unless they are there, and names them.
+
+    Returns:
+        The shards, and whether they were there.
+
+    Raises:
+        InputError: bad input, or the name stands for other data.
+    """
+
+    if not 0 <= tolerate <= 1:
+        raise InputError(f"--quarantine is {tolerate}; it must be a share, 0 to 1")
+    stage = stage_of(source)
+    row = _row(store, name)
+    if row and row["key"] != stage.key and store.holds("shards", row["key"]):
+        raise InputError(
+            f"the name {name!r} stands for other data (shards {row['key'][:12]}); choose another "
+            f"with --name, or remove data/{name}.json of the store"
+        )
+    entry = {"key": stage.key, "source": source.name}
+    if row != entry:
+        store.check_writable(f"data set {name!r}", "data")
+    progress.plan([stage.title])
+    progress.start(stage.title)
+
+    def compute(folder: Any) -> dict[str, Any]:
+        cluster.connect()
+        return write(
+            folder, source, tolerate, lambda d, n: progress.update("", d, n), cluster.apart()
+        )
+
+    artefact, cached = store.get(stage, compute)
+    progress.finish(cached)
+    if row != entry:
+        write_json(store.root / "data" / f"{name}.json", entry)
+    return artefact, cached

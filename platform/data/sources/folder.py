@@ -1,0 +1,90 @@
+"""A folder of images and a CSV file of labels; masks are optional.
+
+images/*.jpg, *.jpeg, *.png     labels.csv (id,labels[,split])
+masks/*.png                     classes.txt (names, one a line; background need not be named)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ...errors import InputError
+from . import file_lists
+from .source import Item, Record, check_classes, check_id
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+class Folder:
+    """A source made of a folder.
+
+    Args:
+        root: the folder. Without a `split` column all images are of `train`; without
+            `classes.txt` the classes are the names in `labels.csv`, sorted.
+
+    Raises:
+        InputError: a file is missing, a label is no class, or an id stands there twice.
+    """
+
+    name = "folder"
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = file_lists.folder(root, "folder")
+        file_lists.folder(self.root / "images", "image folder")
+        path = self.root / "labels.csv"
+        if not path.is_file():
+            raise InputError(f"there is no {path}; it needs the columns id, labels and maybe split")
+        rows = file_lists.read_csv(path)
+        named = self.root / "classes.txt"
+        self.classes = file_lists.read_classes(named) if named.is_file() else _classes(rows, path)
+        self.labels: dict[str, tuple[int, ...]] = {}
+        lists: dict[str, list[str]] = {}
+        for row in rows:
+            try:
+                id = check_id(row["id"])
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from None
+            if id in self.labels:
+                raise InputError(f"{path} names {id} twice")
+            names = file_lists.label_names(row["labels"])
+            self.labels[id] = file_lists.indices(names, self.classes, f"{path}, {id}")
+            lists.setdefault(row.get("split") or "train", []).append(id)
+        self.part, self.splits = file_lists.parts(lists)
+
+    def items(self) -> list[Item]:
+        """All rows of labels.csv; raises InputError where an image is absent."""
+        out = []
+        for id, part in self.part.items():
+            names = (f"images/{id}{suffix}" for suffix in SUFFIXES)
+            image = next((n for n in names if (self.root / n).is_file()), None)
+            if image is None:
+                raise InputError(
+                    f"labels.csv names {id}, but {self.root / 'images'} has no such image "
+                    f"({', '.join(SUFFIXES)})"
+                )
+            mask = f"masks/{id}.png" if (self.root / "masks" / f"{id}.png").is_file() else None
+            out.append(Item(id=id, split=part, labels=self.labels[id], image=image, mask=mask))
+        return out
+
+    def load(self, item: Item) -> Record:
+        """Reads and checks one image with its mask."""
+        return file_lists.load(self.root, item, len(self.classes))
+
+    def settings(self) -> dict[str, object]:
+        """Nothing but the files decides."""
+        return {}
+
+    def fingerprint(self) -> str:
+        """Changes with any file, label or split."""
+        return file_lists.fingerprint(self.root, self.settings(), self.items())
+
+
+def _classes(rows: Sequence[Mapping[str, str]], path: Path) -> tuple[str, ...]:
+    """The names among the labels of a table, sorted; each is known by the first row that has it."""
+    first: dict[str, str] = {}
+    for number, row in enumerate(rows, 1):
+        for name in file_lists.label_names(row["labels"]):
+            first.setdefault(name, f"row {number}")
+    names = sorted(first)
+    return check_classes(names, str(path), {k: first[name] for k, name in enumerate(names)})

@@ -1,0 +1,89 @@
+"""Class maps and labels of a run, written as others read them."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..data.formats import class_maps, label_maps
+from ..data.images import encode_png
+from ..errors import InputError
+from ..records.schema import RunRecord
+from ..storage.artifact import Artefact
+from ..storage.artifact_files import discard
+from ..storage.store import Store
+from . import formats, voc_submission
+
+LABELS = "png"
+KINDS = (*voc_submission.COMPETITIONS, LABELS, *formats.FORMATS)
+
+
+def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: str) -> int:
+    """Writes an archive or a folder, whole or not at all; returns how many images.
+
+    Args:
+        store: holds the run's artefacts.
+        run: whose class maps or labels.
+        out: the archive or folder, which is not there yet.
+        kind: one of KINDS.
+        what: the class maps or labels, as `ResultId` writes them, or the name of a segmenter
+            where the run has one.
+        split: of which images.
+
+    Raises:
+        InputError: an unknown kind, the run has nothing of that name and split, it does not fit
+            the kind, or `out` exists.
+    """
+    if kind not in KINDS:
+        raise InputError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
+    stage = "maps" if kind in formats.FORMATS else "labels"
+    keys = run.maps if stage == "maps" else run.labels
+    ids = [id for id, of in keys.items() if split in of and what in (str(id), id.segmenter)]
+    if len(ids) != 1:
+        available = ", ".join(f"{id} of {s}" for id, of in keys.items() for s in of) or "none"
+        fault = "several" if ids else "no"
+        raise InputError(
+            f"run {run.name} has {fault} {stage} {what!r} of {split!r}; it has {available}"
+        )
+    _check_free(out)
+    classes = store.open("shards", run.shards).about["classes"]
+    artefact = store.open(stage, keys[ids[0]][split])
+    if kind in voc_submission.COMPETITIONS:
+        voc_submission.check(out, classes, kind)
+    part = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        if kind in voc_submission.COMPETITIONS:
+            count = voc_submission.write(part, _labels(artefact), kind)
+        else:
+            part.mkdir(parents=True)
+            count = _fill(part, artefact, kind, len(classes))
+        _check_free(out)  # that took a while
+        part.rename(out)
+    finally:
+        discard(part)
+    return count
+
+
+def _check_free(out: Path) -> None:
+    if os.path.lexists(out):
+        raise InputError(f"{out} exists; name another path")
+
+
+def _labels(artefact: Artefact) -> Iterator[tuple[str, label_maps.Plane]]:
+    for path in artefact.files(".parquet"):
+        yield from label_maps.read(path).items()
+
+
+def _fill(folder: Path, artefact: Artefact, kind: str, classes: int) -> int:
+    count = 0
+    if kind == LABELS:
+        for id, plane in _labels(artefact):
+            (folder / f"{id}.png").write_bytes(encode_png(plane))
+            count += 1
+        return count
+    for maps in class_maps.read(artefact.files(".parquet")):
+        formats.write(kind, folder, maps, classes)
+        count += 1
+    return count

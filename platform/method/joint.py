@@ -1,0 +1,80 @@
+"""Several methods trained together on one network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ..config.fields import Options
+from ..errors import InputError
+from ..models.classifier import Classifier, Memo
+from .base import Method
+from .learner import Batch
+
+
+class Joint(Method):
+    """The sum of the methods' losses; terms of one name, such as classification, count once.
+
+    Class maps are the first method's.
+    """
+
+    def __init__(self, methods: Sequence[Method]) -> None:
+        super().__init__(Options())
+        self.methods = tuple(methods)
+        self.name = "-".join(m.name for m in methods)  # type: ignore[misc]
+        self.own_background = methods[0].own_background  # type: ignore[misc]
+        self.keeps_prototypes = methods[0].keeps_prototypes  # type: ignore[misc]
+        self.needs_host = any(m.needs_host for m in methods)  # type: ignore[misc]
+
+    def extend(self, network: Classifier) -> None:
+        for method in self.methods:
+            method.extend(network)
+
+    def training_settings(self) -> dict[str, Any]:
+        return {m.name: m.training_settings() for m in self.methods}
+
+    def reading_settings(self) -> dict[str, Any]:
+        return self.methods[0].reading_settings()
+
+    def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
+        shared = Memo(network, batch.images)
+        terms: dict[str, Tensor] = {}
+        for method in self.methods:
+            terms |= method.losses(shared, batch, progress)
+        return terms
+
+    def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+        return self.methods[0].localize(network, images, labels)
+
+    def compared(
+        self, network: Classifier, images: Tensor
+    ) -> tuple[Tensor, Mapping[int, Tensor]] | None:
+        return self.methods[0].compared(network, images)
+
+    @property
+    def superpixels(self) -> str:
+        return next((m.superpixels for m in self.methods if m.superpixels), "")
+
+    def on_epoch_start(self, network: Classifier, epoch: int) -> None:
+        for method in self.methods:
+            method.on_epoch_start(network, epoch)
+
+    def after_training(self, network: Classifier) -> None:
+        for method in self.methods:
+            method.after_training(network)
+
+
+def together(methods: Sequence[Method]) -> Method:
+    """One method that trains as all of them; a single one is itself.
+
+    Raises:
+        InputError: one of them has no training of its own.
+    """
+    if len(methods) == 1:
+        return methods[0]
+    for method in methods:
+        if method.trains_as:
+            raise InputError(f"{method.name} adds nothing to training; use it as --localizer")
+    return Joint(methods)

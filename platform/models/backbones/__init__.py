@@ -1,0 +1,21 @@
+"""Backbones with four named stages, c1 to c4."""
+
+from .base import STAGES, Backbone
+from .convnets import VGG16, MobileNetV2, ResNet, Small
+from .registry import BACKBONES, build
+from .swin import DROP_PATH, Swin
+from .wide_resnet import WideResNet38
+
+__all__ = [
+    "BACKBONES",
+    "DROP_PATH",
+    "STAGES",
+    "VGG16",
+    "Backbone",
+    "MobileNetV2",
+    "ResNet",
+    "Small",
+    "Swin",
+    "WideResNet38",
+    "build",
+]

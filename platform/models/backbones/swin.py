@@ -1,0 +1,66 @@
+"""Swin transformers as backbones (Liu et al., ICCV 2021; torchvision).
+
+Shapes: B batch, D channels, H W grid; torchvision keeps channels last.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...errors import InputError
+from .base import STAGES, Backbone
+
+DROP_PATH = 0.3
+"""Largest chance that a block is left out in training (mmsegmentation; torchvision: 0.2)."""
+
+
+class Swin(Backbone):
+    """Swin-T, S or B with windows of 7: four stages at strides 4 to 32, the last normalised.
+
+    Args:
+        size: t, s or b.
+    """
+
+    strides = (4, 8, 16, 32)
+    rectified = False
+
+    def __init__(self, size: str) -> None:
+        super().__init__()
+        import torchvision
+
+        body = getattr(torchvision.models, f"swin_{size}")(weights=None)
+        self.features, self.norm = body.features, body.norm
+        width = int(body.norm.normalized_shape[0])
+        self.channels = (width // 8, width // 4, width // 2, width)
+        drops = [m for m in body.modules() if isinstance(m, torchvision.ops.StochasticDepth)]
+        most = max(m.p for m in drops)
+        for module in drops:
+            module.p *= DROP_PATH / most
+
+    def stage_modules(self, name: str) -> list[nn.Module]:
+        number = 2 * STAGES.index(name)
+        parts: list[Any] = [self.features[number], self.features[number + 1]]
+        return [*parts, self.norm] if name == "c4" else parts
+
+    def blocks(self, name: str) -> list[nn.Module]:
+        return list(self.features[2 * STAGES.index(name) + 1].children())
+
+    def stage(self, name: str, x: Tensor) -> Tensor:
+        if name == "c1":  # patches of 4 x 4; what is missing of the last ones is zero
+            x = F.pad(x, (0, -x.shape[3] % 4, 0, -x.shape[2] % 4))
+        else:
+            x = x.permute(0, 2, 3, 1)
+        for module in self.stage_modules(name):
+            x = module(x)
+        return x.permute(0, 3, 1, 2)
+
+    def dilate(self) -> None:
+        """Windows are not dilated.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError("a Swin transformer cannot be dilated for deeplabv2; segment with upernet")

@@ -1,0 +1,368 @@
+"""From images to scored class maps."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config.fields import fingerprint
+from ..errors import AheadError, InputError
+from ..method import Method, PrototypeMethod
+from ..ray_runtime import cluster
+from ..records.result_id import ResultId
+from ..storage import artifact_files
+from ..storage.artifact import Artefact, Stage
+from .context import Context, Runtime, Step, TrainingTask
+
+if TYPE_CHECKING:
+    from ..stages.inference.class_maps import Job
+
+
+def regions(context: Context, kind: str) -> Step:
+    """Superpixels of the split that is trained on."""
+    split = context.experiment.training.split
+    stage = Stage(
+        name="superpixels",
+        version=3,
+        config={"kind": kind, "split": split},
+        inputs={"shards": context.shards.key},
+        title=f"{kind} superpixels of {split}",
+    )
+
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+        from ..stages.labels import superpixels
+
+        cluster.connect()
+        return superpixels.compute(folder, context.pieces(split), kind, run.count)
+
+    return Step(stage, compute)
+
+
+def network(
+    context: Context, host: Method, superpixels: Stage | None, probabilities: Stage | None
+) -> Step:
+    """The trained classifier."""
+    e = context.experiment
+    stage = Stage(
+        name="network",
+        version=1,
+        config={
+            "method": host.name,
+            "settings": host.training_settings(),
+            "network": fingerprint(e.network),
+            "training": fingerprint(e.training),
+            "seed": e.seed,
+        },
+        inputs={
+            "shards": context.shards.key,
+            **({"superpixels": superpixels.key} if superpixels else {}),
+            **({"probabilities": probabilities.key} if probabilities else {}),
+        },
+        title=f"train {host.name}, {e.network.backbone}",
+    )
+
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+        return _train(context, run, stage, host, (superpixels, probabilities), folder)
+
+    return Step(stage, compute, True)
+
+
+Beside = tuple[Stage | None, Stage | None]
+"""The superpixels and the probabilities that a training reads beside the images."""
+
+
+def _train(
+    context: Context,
+    run: Runtime,
+    stage: Stage,
+    host: Method,
+    beside: Beside,
+    folder: Path,
+    until: int | None = None,
+    home: Path | None = None,
+) -> dict[str, Any]:
+    e = context.experiment
+    task = TrainingTask(
+        learner=host,
+        network=e.network,
+        training=e.training,
+        split=e.training.split,
+        planes=beside[0],
+        probabilities=beside[1],
+        until=until,
+        home=home,
+    )
+    return run.train(context, folder, stage, task)
+
+
+def rung(
+    context: Context, host: Method, network: Stage, beside: Beside, split: str, epochs: int
+) -> Step:
+    """The counts of the host's maps after some epochs of its training, at scale 1 only: enough
+    to tell whether the training is worth going on with."""
+    stage = Stage(
+        name="rung",
+        version=1,
+        config={
+            "epochs": epochs,
+            "split": split,
+            "settings": host.reading_settings(),
+            **context.precision,
+        },
+        inputs={"shards": context.shards.key, "network": network.key},
+        title=f"{network.title} for {epochs} epochs, score on {split}",
+    )
+
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+        from ..stages.inference import class_maps
+        from ..stages.labels import scoring
+        from ..stages.training import checkpoints, ray_train
+
+        cluster.connect()
+        how = (context, run, network, host, beside, folder, epochs)
+        with run.store.lock(network.key):
+            try:
+                _train(*how)
+            except AheadError:  # by a sweep with other rungs, or on another split
+                own = run.home(stage)
+                _train(*how, own)
+                checkpoints.forget(own)
+        artifact_files.sent(folder / ray_train.NETWORK)
+        pieces, found = context.pieces(split), folder / "maps"
+        found.mkdir()
+        job = _job(context, host, host, str(folder / ray_train.NETWORK), found, keep=False)
+        once = dataclasses.replace(job.views, scales=(1.0,))
+        class_maps.infer(found, dataclasses.replace(job, views=once), pieces, _unseen)
+        artefact = Artefact(found, {"stage": "maps", "files": artifact_files.names(found)})
+        about = scoring.score(folder, artefact, pieces, len(context.classes) + 1, _unseen)
+        artifact_files.discard(found)
+        artifact_files.discard(folder / ray_train.NETWORK)
+        return about
+
+    return Step(stage, compute)
+
+
+def _unseen(done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+def _job(
+    context: Context, host: Method, method: Method, weights: str, folder: Path, keep: bool
+) -> Job:
+    """The inference of a method's maps; Ray has started."""
+    from ..stages.inference import class_maps
+
+    e = context.experiment
+    return class_maps.Job(
+        host=host,
+        method=method,
+        network=e.network,
+        classes=len(context.classes),
+        weights=weights,
+        views=context.views(),
+        folder=str(folder),
+        keep_features=keep,
+    )
+
+
+def inferred(
+    context: Context, host: Method, method: Method, network: Stage, split: str, keep: bool
+) -> Step:
+    """Maps of `split` by a method that looks at the images with the network that `host` trained;
+    with `keep`, features too."""
+    e = context.experiment
+    stage = Stage(
+        name="maps",
+        version=1,
+        config={
+            "method": method.name,
+            "settings": method.reading_settings(),
+            "split": split,
+            "scales": e.views.scales,
+            "features": keep,
+            **context.precision,
+        },
+        inputs={"shards": context.shards.key, "network": network.key},
+        title=f"{method.name} maps{' and features' if keep else ''} of {split}",
+    )
+
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+        from ..models import backbones
+        from ..stages.inference import class_maps
+
+        pieces = context.pieces(split)
+        if keep:
+            width = backbones.build(e.network.backbone).channels[3]
+            class_maps.check_space(pieces, e.views.scales, 2 * width, run.store.free_bytes())
+        cluster.connect()
+        weights = run.artefact(network).path("network.pt")
+        job = _job(context, host, method, str(weights), folder, keep)
+        return class_maps.infer(folder, job, pieces, run.count)
+
+    return Step(stage, compute)
+
+
+def centers(context: Context, method: PrototypeMethod, maps: Stage) -> Step:
+    """Cluster centres of the features that were kept with `maps`."""
+    seed = context.experiment.seed
+    stage = Stage(
+        name="centers",
+        version=1,
+        config={**dataclasses.asdict(method.clustering), "seed": seed},
+        inputs={"maps": maps.key},
+        title=f"{method.name} clusters",
+    )
+
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+        from ..stages.prototypes import clustering
+
+        cluster.connect()
+        return clustering.cluster_features(
+            folder,
+            run.artefact(maps).files(".npy"),
+            method.clustering,
+            seed,
+            int(context.experiment.views.kept_gib * 2**30),
+            lambda d, n: run.progress.update(f"round {d} of at most {n}", 0, 0),
+        )
+
+    return Step(stage, compute)
+
+
+def similar(context: Context, method: PrototypeMethod, centers: Stage, maps: Stage) -> Step:
+    """Cosines of the features that were kept with `maps` with all centres."""
+    stage = Stage(
+        name="similarities",
+        version=1,
+        config={},
+        inputs={"features": maps.key, "centers": centers.key},
+        title=f"{method.name} similarities of {maps.config['split']}",
+    )
+
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+        from ..stages.prototypes import similarities
+
+        cluster.connect()
+        return similarities.compute(
+            folder,
+            run.artefact(maps).files(".npy"),
+            run.artefact(centers).path("centers.npz"),
+            run.count,
+        )
+
+    return Step(stage, compute)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What prototypes are chosen with, and the similarities that they are applied to."""
+
+    method: PrototypeMethod
+    network: Stage
+    centers: Stage
+    similar: Stage
+
+    def fitted(self, run: Runtime) -> tuple[PrototypeMethod, dict[int, list[int]]]:
+        """Return a method that has chosen its prototypes, and how many there are of each class."""
+        from ..stages.prototypes import class_maps as prototypes_class_maps
+
+        method = type(self.method)(self.method.settings)
+        centers = run.artefact(self.centers).path("centers.npz")
+        return method, prototypes_class_maps.chosen(
+            centers, run.artefact(self.network).folder, method
+        )
+
+    def stage(self, split: str) -> Stage:
+        """The stage of the maps of a split."""
+        settings = fingerprint(self.method.settings)
+        return Stage(
+            name="maps",
+            version=1,
+            config={
+                "method": self.method.name,
+                "settings": {name: settings.get(name) for name in self.method.selection},
+                "split": split,
+            },
+            inputs={"similarities": self.similar.key, "network": self.network.key},
+            title=f"{self.method.name} maps of {split}",
+        )
+
+
+def localized(context: Context, chosen: Chosen, split: str) -> Step:
+    """Maps by prototypes."""
+
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+        from ..stages.prototypes import class_maps as prototypes_class_maps
+
+        cluster.connect()
+        method, counts = chosen.fitted(run)
+        return prototypes_class_maps.localize(
+            folder,
+            run.artefact(chosen.similar).files(".npy"),
+            counts,
+            method,
+            dict(enumerate(context.classes)),
+            run.count,
+        )
+
+    return Step(chosen.stage(split), compute)
+
+
+def counts_at_once(context: Context, split: str) -> bool:
+    """Whether a split is small enough for `scored_at_once`."""
+    from ..stages.prototypes import direct_scoring
+
+    return direct_scoring.fits(tuple(context.pieces(split)))
+
+
+def scored_at_once(context: Context, scores: Stage, chosen: Chosen, split: str) -> Step:
+    """The stage `scores` of a split's maps by prototypes, computed without these maps."""
+
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+        from ..stages.prototypes import direct_scoring
+
+        method, _ = chosen.fitted(run)
+        return direct_scoring.compute(
+            folder,
+            run.artefact(chosen.similar).files(".npy"),
+            context.pieces(split),
+            method.shares,
+            len(context.classes) + 1,
+        )
+
+    return Step(scores, compute)
+
+
+def scores(context: Context, id: ResultId, split: str, results: Stage) -> Step:
+    """The counts of class maps, or labels, against masks."""
+    stage = Stage(
+        name="scores",
+        version=1,
+        config={"split": split},
+        inputs={"shards": context.shards.key, "maps": results.key},
+        title=f"score {id} on {split}",
+    )
+
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+        from ..stages.labels import scoring
+
+        cluster.connect()
+        return scoring.score(
+            folder,
+            run.artefact(results),
+            context.pieces(split),
+            len(context.classes) + 1,
+            run.count,
+        )
+
+    return Step(stage, compute)
+
+
+def imported(stage: Stage, name: str) -> Step:
+    """Class maps or labels of others, which cannot be computed again."""
+
+    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+        raise InputError(f"what was imported as {name!r} is gone; import it again")
+
+    return Step(stage, compute)

@@ -1,0 +1,120 @@
+"""The execution of a plan: what of it is missing, and its stages computed in order."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Collection, Mapping
+
+from ..config.experiment import Experiment
+from ..records.progress import Silent
+from ..records.result_id import ResultId
+from ..records.schema import Score, Scores, StageRecord
+from ..storage.artifact import Artefact, Stage
+from ..storage.store import Store
+from .context import Catalog, Runtime, Step
+from .plan import BySplit, Plan
+from .planner import plan
+
+
+class Execution:
+    """A plan on a store.
+
+    Args:
+        store: keeps the artefacts.
+        plan: what to compute.
+        progress: who watches.
+    """
+
+    def __init__(self, store: Store, plan: Plan, progress: Silent | None = None) -> None:
+        self.store, self.plan = store, plan
+        self.runtime = Runtime(store, progress or Silent())
+
+    @classmethod
+    def of(cls, store: Store, experiment: Experiment, progress: Silent | None = None) -> Execution:
+        """The execution of an experiment, planned on the machine that computes here."""
+        return cls(store, plan(experiment, Catalog.of(store)), progress)
+
+    @property
+    def done(self) -> Mapping[str, tuple[Artefact, StageRecord]]:
+        """The artefact and the record of each stage that was executed, by key."""
+        return self.runtime.done
+
+    def missing(self) -> list[Stage]:
+        """The stages whose artefacts are not there yet."""
+        return [s for s in self.plan.stages if not self.store.find(s.name, s.key)]
+
+    def execute(self, before: Stage | None = None, without: Collection[Stage] = ()) -> None:
+        """Get every artefact, computing what is missing.
+
+        Args:
+            before: only the stages that are planned before this one.
+            without: stages that are left out.
+        """
+        left_out = {stage.key for stage in without}
+        steps = [s for s in self.plan.steps if s.stage.key not in left_out]
+        if before:
+            steps = steps[: [s.stage.key for s in steps].index(before.key)]
+        self.runtime.progress.plan([s.stage.title for s in steps])
+        for step in steps:
+            self._execute(step)
+
+    def _execute(self, step: Step) -> None:
+        run, stage, started = self.runtime, step.stage, time.monotonic()
+        run.progress.start(stage.title)
+        artefact, cached = self.compute(step)
+        run.progress.finish(cached)
+        if step.trains:
+            self._forget_checkpoints(stage, cached)
+        record = StageRecord(
+            stage=stage.name,
+            title=stage.title,
+            key=stage.key,
+            seconds=round(time.monotonic() - started, 3),
+            cached=cached,
+        )
+        run.done[stage.key] = (artefact, record)
+
+    def compute(self, step: Step) -> tuple[Artefact, bool]:
+        """The artefact of a step, computed if it is missing; and whether it was there."""
+        return self.store.get(step.stage, lambda folder: step.compute(self.runtime, folder))
+
+    def _forget_checkpoints(self, stage: Stage, cached: bool) -> None:
+        """Remove the checkpoints of a training whose artefact is there, and not before."""
+        from ..stages.training import checkpoints
+        from ..storage import filesystem
+
+        home = self.runtime.home(stage)
+        if not cached or filesystem.exists(home):
+            checkpoints.forget(home)
+
+    def read_scores(self, only: ResultId | None = None) -> Scores:
+        """The scores of all results, those of the baseline first, or of one.
+
+        The threshold is chosen on the first split for all, except where maps bring their own
+        background or labels were cut before.
+        """
+        out: Scores = {}
+        baseline = self.plan.baseline
+        if baseline and only is None:
+            inner = Execution(self.store, baseline, self.runtime.progress)
+            inner.runtime.done = self.runtime.done
+            for id, scores in inner.read_scores().items():
+                out[dataclasses.replace(id, baseline=True)] = scores
+        for id, stages in self.plan.scores.items():
+            if only in (None, id):
+                out[id] = self._read(id, stages)
+        return out
+
+    def _read(self, id: ResultId, stages: BySplit) -> dict[str, Score]:
+        own, fixed = id in self.plan.needs_no_threshold, self.plan.fixed_threshold(id)
+        return self.runtime.read_scores(self.plan.context, stages, own, fixed)
+
+
+def with_baseline(plan: Plan, kind: str) -> dict[ResultId, BySplit]:
+    """The `maps` or `labels` of a plan by result, those of its baseline first."""
+    out: dict[ResultId, BySplit] = {}
+    if plan.baseline:
+        for id, stages in with_baseline(plan.baseline, kind).items():
+            out[dataclasses.replace(id, baseline=True)] = stages
+    return {**out, **(plan.maps if kind == "maps" else plan.labels)}

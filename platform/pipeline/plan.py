@@ -1,0 +1,105 @@
+"""The plan of an experiment: what each stage needs, what it costs, what its result is called.
+
+    shards -> network -> class maps (and features) -> centres -> class maps -> scores
+        -> refined labels -> segmenter -> predicted labels -> scores
+
+Keys follow from the configuration alone, so what is missing is known before anything runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..config.experiment import Experiment
+from ..method import Method
+from ..records.result_id import ResultId
+from ..serialization import digest
+from ..storage.artifact import Stage
+from . import classify
+from .context import Context, Step
+
+BySplit = Mapping[str, Stage]
+"""A stage for each split."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The stages of one experiment; computes nothing and changes nothing.
+
+    Attributes:
+        context: the experiment, `auto` resolved, and its data set.
+        trained: the method whose losses train the classifier.
+        localizer: the method whose class maps the experiment is about.
+        steps: all stages and how to compute them, each after those that it reads.
+        maps, labels, scores: the stages of each result, by split.
+        final: the result that the experiment ends with: class maps, their refinement, or what a
+            segmenter predicts.
+        needs_no_threshold: results with a background of their own, and labels.
+        network, boundaries, segmenter: the stages that train; None where there is no such.
+        beside: superpixels and probabilities that the classifier's training reads.
+        chosen: what the prototypes of each split's maps are chosen with.
+        baseline: the plan of the experiment whose segmenter the method learns from.
+    """
+
+    context: Context
+    trained: Method
+    localizer: Method
+    steps: tuple[Step, ...]
+    maps: Mapping[ResultId, BySplit]
+    labels: Mapping[ResultId, BySplit]
+    scores: Mapping[ResultId, BySplit]
+    final: ResultId
+    needs_no_threshold: frozenset[ResultId]
+    network: Stage | None
+    boundaries: Stage | None
+    segmenter: Stage | None
+    beside: classify.Beside
+    chosen: Mapping[str, classify.Chosen]
+    baseline: Plan | None
+
+    @property
+    def experiment(self) -> Experiment:
+        """What is planned."""
+        return self.context.experiment
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The stages of the steps."""
+        return [step.stage for step in self.steps]
+
+    @property
+    def subject(self) -> ResultId:
+        """The class maps, or the imported labels, that the experiment is about."""
+        return ResultId(localizer=self.experiment.localizer_name)
+
+    @cached_property
+    def digest(self) -> str:
+        """What the experiment's results depend on."""
+        r = self.experiment.refine
+        keys = [stage.key for stage in self.stages]
+        return digest([keys, self.experiment.scoring, r.threshold, r.final])
+
+    def fixed_threshold(self, id: ResultId) -> float | None:
+        """The threshold that the experiment gives for a result, if it gives one."""
+        r = self.experiment.refine
+        if id.segmenter or id.localizer != self.subject.localizer:
+            return None
+        return {"": r.threshold, "irn": r.final}.get(id.refinement)
+
+    def covers(self, other: Plan) -> bool:
+        """Whether this experiment scores just the class maps that `other` is about."""
+        mine, id = self.maps.get(other.subject), other.subject
+        if mine is None or other.labels or set(other.maps) - set(self.maps):
+            return False
+        if id != self.subject and other.experiment.refine.threshold is not None:
+            return False  # here they are scored at their best one
+
+        def content(stage: Stage) -> list[object]:
+            return [{**stage.config, "features": None}, stage.inputs]
+
+        return all(
+            split in mine and content(mine[split]) == content(stage)
+            for split, stage in other.maps[id].items()
+        )

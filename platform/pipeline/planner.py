@@ -1,0 +1,358 @@
+"""The planner: from an experiment to its stages, in the order in which they are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ..config.experiment import Experiment, resolved
+from ..errors import InputError
+from ..method import Method, PrototypeMethod, made, together
+from ..records.result_id import ResultId
+from ..storage.artifact import Stage
+from . import classify, refine, segment
+from .context import Catalog, Context, Step
+from .plan import BySplit, Plan
+
+
+def plan(experiment: Experiment, catalog: Catalog) -> Plan:
+    """Plan an experiment. The same experiment and catalog give the same plan.
+
+    Raises:
+        InputError: the experiment does not fit its data set, its baseline or what is imported.
+    """
+    return _Planner(resolved(experiment, catalog.gpu), catalog).plan()
+
+
+@dataclass
+class _Planner:
+    """A plan in the making."""
+
+    experiment: Experiment
+    catalog: Catalog
+    steps: list[Step] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    maps: dict[ResultId, BySplit] = field(default_factory=dict)
+    labels: dict[ResultId, BySplit] = field(default_factory=dict)
+    scores: dict[ResultId, BySplit] = field(default_factory=dict)
+    network: Stage | None = None
+    boundaries: Stage | None = None
+    segmenter: Stage | None = None
+    beside: classify.Beside = (None, None)
+    chosen: dict[str, classify.Chosen] = field(default_factory=dict)
+    baseline: Plan | None = None
+
+    def __post_init__(self) -> None:
+        e = self.experiment
+        self.context = Context(e, self.catalog)
+        named = together([made(e, name) for name in e.trained])
+        self.trained = made(e, named.trains_as) if named.trains_as else named
+        self.localizer = made(e, e.localizer) if e.localizer else named
+        self.final = self.subject
+
+    def plan(self) -> Plan:
+        e = self.experiment
+        check_splits(self)
+        if e.imported:
+            self._imported_results(e.imported)
+        else:
+            self._class_maps()
+        for id, stages in {**self.maps, **self.labels}.items():
+            self._score(id, stages)
+        self._after_class_maps()
+        return Plan(
+            context=self.context,
+            trained=self.trained,
+            localizer=self.localizer,
+            steps=tuple(self.steps),
+            maps=self.maps,
+            labels=self.labels,
+            scores=self.scores,
+            final=self.final,
+            needs_no_threshold=frozenset(self._own() | set(self.labels)),
+            network=self.network,
+            boundaries=self.boundaries,
+            segmenter=self.segmenter,
+            beside=self.beside,
+            chosen=self.chosen,
+            baseline=self.baseline,
+        )
+
+    @property
+    def subject(self) -> ResultId:
+        """The class maps, or the imported labels, that the experiment is about."""
+        return ResultId(localizer=self.experiment.localizer_name)
+
+    @property
+    def prototypes(self) -> PrototypeMethod | None:
+        """The localizer, where it works on prototypes."""
+        return self.localizer if isinstance(self.localizer, PrototypeMethod) else None
+
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that there are class maps of."""
+        e = self.experiment
+        learnt = [self.labelled(e.refine.training.split)] if self.learns_boundaries else []
+        if e.segment.network:
+            learnt.append(self.segmented_split)
+        return tuple(dict.fromkeys([*e.scoring.splits, *learnt]))
+
+    def labelled(self, split: str) -> str:
+        """The split that a refiner or segmenter learns from."""
+        return split or self.experiment.training.split
+
+    @property
+    def segmented_split(self) -> str:
+        """The split that the segmenter learns from; true masks are those of the first scored."""
+        e = self.experiment
+        if e.refine.kind == "masks" and not e.segment.training.split:
+            return e.scoring.splits[0]
+        return self.labelled(e.segment.training.split)
+
+    @property
+    def learns_boundaries(self) -> bool:
+        """Whether there is a boundary network, and it is not the baseline's."""
+        e, baseline = self.experiment, self.experiment.host
+        if e.refine.kind != "irn":
+            return False
+        if e.imported or e.refine.boundaries == "own" or not baseline:
+            return True
+        if baseline.refine.kind != "irn" or self._brings_probabilities(baseline.imported):
+            return True
+        return baseline.network.backbone != e.network.backbone
+
+    def _brings_probabilities(self, name: str) -> bool:
+        return bool(name) and self.catalog.imported(name).probabilities
+
+    def _own(self) -> set[ResultId]:
+        """The class maps with a background of their own."""
+        if self.experiment.imported:
+            background = self.catalog.imported(self.experiment.imported).background
+            own = {self.subject} if background else set()
+        else:
+            methods = (self.trained, self.localizer)
+            own = {ResultId(localizer=m.name) for m in methods if m.own_background}
+        if self.subject in own and self.experiment.refine.walk_background:
+            own.add(ResultId(localizer=self.subject.localizer, refinement="irn"))
+        return own
+
+    def _add(self, step: Step) -> Stage:
+        """The step's stage; one that is planned already is not planned twice."""
+        if step.stage.key not in self.keys:
+            self.steps.append(step)
+            self.keys.add(step.stage.key)
+        return step.stage
+
+    def _score(self, id: ResultId, stages: BySplit, splits: Sequence[str] = ()) -> None:
+        """Scores on some splits; without any, on the scored ones that there is something of."""
+        splits = splits or [s for s in self.experiment.scoring.splits if s in stages]
+        self.scores[id] = {
+            s: self._add(classify.scores(self.context, id, s, stages[s])) for s in splits
+        }
+
+    def _imported_results(self, name: str) -> None:
+        """Class maps, or labels, of others in place of a method's."""
+        stages = self._imported(name, self.splits)
+        target = self.labels if self.catalog.imported(name).labels else self.maps
+        target[self.subject] = stages
+
+    def _imported(self, name: str, splits: Sequence[str]) -> dict[str, Stage]:
+        """The stages of an import.
+
+        Raises:
+            InputError: it is of other data, or of other splits.
+        """
+        known = self.catalog.imported(name)
+        if known.shards != self.context.shards.key:
+            raise InputError(f"{name!r} was imported for other data than {self.experiment.data!r}")
+        for split in splits:
+            if split not in known.stages:
+                available = ", ".join(known.stages)
+                raise InputError(f"{name!r} was imported for {available}; {split!r} is needed too")
+        return {s: self._add(classify.imported(known.stages[s], name)) for s in splits}
+
+    def _class_maps(self) -> None:
+        """The classifier and its class maps."""
+        context, trained = self.context, self.trained
+        kind = trained.superpixels
+        superpixels = self._add(classify.regions(context, kind)) if kind else None
+        if self.experiment.host and not trained.needs_host:
+            raise InputError(f"{trained.name} takes no host; it learns from image labels alone")
+        probabilities = self._probabilities() if trained.needs_host else None
+        self.beside = (superpixels, probabilities)
+        self.network = self._add(classify.network(context, trained, superpixels, probabilities))
+        prototypes = self.prototypes
+        clustered = [prototypes.clustering.split] if prototypes else []
+        keep = prototypes is not None
+        own = {s: self._infer(trained, s, keep) for s in dict.fromkeys([*clustered, *self.splits])}
+        self.maps[ResultId(localizer=trained.name)] = own
+        if prototypes:
+            self.maps[self.subject] = self._by_prototypes(prototypes, own)
+        elif self.localizer.name != trained.name:
+            maps = {s: self._infer(self.localizer, s, keep) for s in self.splits}
+            self.maps[self.subject] = maps
+
+    def _probabilities(self) -> Stage:
+        """What the baseline's segmenter says of the images that are trained on.
+
+        Raises:
+            InputError: there is no baseline, or it would learn from true masks.
+        """
+        e, split = self.experiment, self.experiment.training.split
+        if not e.host:
+            raise InputError(
+                f"{self.trained.name} learns from another method's segmenter; name it with --host, "
+                "e.g. --host lpcam"
+            )
+        if e.host.refine.kind == "masks":
+            raise InputError(f"refine.kind 'masks' would show {self.trained.name} the true masks")
+        if self._brings_probabilities(e.host.imported):
+            return self._imported(e.host.imported, (split,))[split]
+        self.baseline = plan(e.host, self.catalog)
+        for step in self.baseline.steps:
+            self._add(step)
+        assert self.baseline.segmenter is not None
+        inner = self.baseline.context
+        return self._add(segment.predicted(inner, self.baseline.segmenter, split, "coarse"))
+
+    def _infer(self, method: Method, split: str, keep: bool) -> Stage:
+        assert self.network is not None
+        return self._add(
+            classify.inferred(self.context, self.trained, method, self.network, split, keep)
+        )
+
+    def _by_prototypes(self, method: PrototypeMethod, maps: BySplit) -> dict[str, Stage]:
+        context = self.context
+        assert self.network is not None
+        centers = self._add(classify.centers(context, method, maps[method.clustering.split]))
+        for s in self.splits:
+            similar = self._add(classify.similar(context, method, centers, maps[s]))
+            self.chosen[s] = classify.Chosen(method, self.network, centers, similar)
+        return {s: self._add(classify.localized(context, c, s)) for s, c in self.chosen.items()}
+
+    def _after_class_maps(self) -> None:
+        """Refined labels and the segmenter, where the experiment has them."""
+        e, context, id = self.experiment, self.context, self.subject
+        if id in self.labels:
+            self._from_imported_labels(id)
+            return
+        scored = self.scores[id][e.scoring.splits[0]]
+        seeds = refine.Seeds(id=id, maps=self.maps[id], scored=scored, own=id in self._own())
+        crf, level = "", e.refine.threshold
+        if e.refine.kind == "irn":
+            seeds, level = self._propagated(seeds), e.refine.final
+        if e.refine.kind == "crf":
+            crf, id = e.refine.crf, ResultId(localizer=id.localizer, refinement="crf")
+            splits = [*e.scoring.splits, *([self.segmented_split] if e.segment.network else [])]
+            self.labels[id] = {
+                s: self._add(refine.labels(context, seeds, s, crf, level))
+                for s in dict.fromkeys(splits)
+            }
+            self._score(id, self.labels[id])
+            self.final = id
+        if e.segment.network:
+            self._segmenter_on_seeds(seeds, crf, level)
+
+    def _propagated(self, seeds: refine.Seeds) -> refine.Seeds:
+        """The seeds' maps after IRN; they are scored at every threshold like others."""
+        e, context = self.experiment, self.context
+        id = ResultId(localizer=seeds.id.localizer, refinement="irn")
+        network = self.boundaries = self._boundary_network(seeds)
+        maps = {s: self._add(refine.walked(context, seeds, network, s)) for s in self.splits}
+        self.maps[id] = maps
+        self._score(id, maps)
+        self.final = id
+        scored = self.scores[id][e.scoring.splits[0]]
+        return refine.Seeds(id=id, maps=maps, scored=scored, own=id in self._own())
+
+    def _boundary_network(self, seeds: refine.Seeds) -> Stage:
+        """The boundary network: the baseline's where it is asked for and fits, else an own one."""
+        if not self.learns_boundaries:
+            assert self.baseline is not None
+            assert self.baseline.boundaries is not None
+            return self.baseline.boundaries
+        split = self.labelled(self.experiment.refine.training.split)
+        labels = self._add(refine.certain(self.context, seeds, split))
+        return self._add(refine.boundaries(self.context, seeds.id, labels, split))
+
+    def _segmenter_on_seeds(self, seeds: refine.Seeds, crf: str, level: float | None) -> None:
+        e, split = self.experiment, self.segmented_split
+        source = seeds.id
+        if e.refine.kind == "masks":
+            labels = self._add(refine.masks(self.context, split))
+            source = ResultId(localizer=source.localizer, refinement="masks")
+        else:
+            labels = self._add(refine.labels(self.context, seeds, split, crf, level))
+            source = ResultId(localizer=source.localizer, refinement=e.refine.kind)
+        self._segment(source, labels, split)
+
+    def _from_imported_labels(self, id: ResultId) -> None:
+        """The segmenter on imported labels, which cannot be refined.
+
+        Raises:
+            InputError: they should be.
+        """
+        e = self.experiment
+        if e.refine.kind:
+            raise InputError(f"'{id}' are labels; refine.kind {e.refine.kind!r} needs class maps")
+        if e.segment.network:
+            split = self.segmented_split
+            self._segment(id, self.labels[id][split], split)
+
+    def _segment(self, source: ResultId, labels: Stage, split: str) -> None:
+        """The segmenter that learns a result's labels, its predictions and their scores."""
+        e, context = self.experiment, self.context
+        name = "TRUE masks" if source.refinement == "masks" else str(source)
+        network = self.segmenter = self._add(segment.segmenter(context, name, labels, split))
+        id = ResultId(
+            localizer=source.localizer,
+            refinement=source.refinement,
+            segmenter=e.segment.network,
+            known=e.segment.known,
+        )
+        splits = e.segment.splits or e.scoring.splits[-1:]
+        self.labels[id] = {s: self._predicted(network, s) for s in splits}
+        has_masks = self.catalog.has_masks
+        scored = [s for s in splits if s in e.scoring.splits or has_masks(context.shards, s)]
+        self._score(id, self.labels[id], scored)
+        self.final = id
+
+    def _predicted(self, network: Stage, split: str) -> Stage:
+        """The segmenter's labels of a split, after DenseCRF if the experiment has it."""
+        if not self.experiment.segment.crf:
+            return self._add(segment.predicted(self.context, network, split, "labels"))
+        soft = self._add(segment.predicted(self.context, network, split, "probabilities"))
+        return self._add(segment.smoothed(self.context, soft, split))
+
+
+def check_splits(planner: _Planner) -> None:
+    """Check that the data set has the splits and classes that an experiment names.
+
+    Raises:
+        InputError: it has not; or true masks are to be refined labels of nothing.
+    """
+    e, context, prototypes = planner.experiment, planner.context, planner.prototypes
+    field_of = {
+        e.training.split: "training.split",
+        **dict.fromkeys(e.scoring.splits, "scoring.splits"),
+    }
+    if planner.learns_boundaries:
+        field_of[planner.labelled(e.refine.training.split)] = "refine.training.split"
+    if e.segment.network:
+        field_of[planner.segmented_split] = "segment.training.split"
+        field_of |= dict.fromkeys(e.segment.splits, "segment.splits")
+    if prototypes:
+        field_of[prototypes.clustering.split] = f"{prototypes.name}.split"
+    for split, name in field_of.items():
+        if split not in context.shards.about["splits"]:
+            names = ", ".join(context.shards.about["splits"])
+            raise InputError(f"{name} names {split!r}; data set {e.data!r} has {names}")
+    if e.refine.kind == "masks" and not e.segment.network:
+        raise InputError("refine.kind 'masks' is for a segmenter; name one in segment.network")
+    unknown = [c for c in e.scoring.classes if c not in ("background", *context.classes)]
+    if unknown:
+        raise InputError(
+            f"scoring.classes names {unknown[0]!r}; data set {e.data!r} has "
+            f"{', '.join(context.classes)}"
+        )

@@ -1,0 +1,61 @@
+"""The records of runs: as they begin, for who follows them, and as they end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..records.schema import RunRecord, StageRecord, machine
+from ..storage.artifact import versions
+from .execution import Execution, with_baseline
+
+
+def begun_run(execution: Execution, name: str, command: str, started: str) -> RunRecord:
+    """What is known of a run before it has computed anything; no stage has taken time yet."""
+    stages = [
+        StageRecord(stage=s.name, title=s.title, key=s.key, seconds=0.0, cached=False)
+        for s in execution.plan.stages
+    ]
+    return replace(_record(execution, name, command, started, stages), status="running")
+
+
+def ended_run(
+    execution: Execution, name: str, command: str, started: str, seconds: float
+) -> RunRecord:
+    """A run as it is kept, with its scores, and what it made."""
+    plan = execution.plan
+    stages = [record for _, record in execution.done.values()]
+    splits = plan.experiment.scoring.splits
+    return replace(
+        _record(execution, name, command, started, stages),
+        seconds=round(seconds, 2),
+        network=plan.network.key if plan.network else "",
+        scores=execution.read_scores(),
+        maps={
+            id: {s: of[s].key for s in splits if s in of}
+            for id, of in with_baseline(plan, "maps").items()
+        },
+        labels={id: {s: of[s].key for s in of} for id, of in with_baseline(plan, "labels").items()},
+    )
+
+
+def _record(
+    execution: Execution, name: str, command: str, started: str, stages: Sequence[StageRecord]
+) -> RunRecord:
+    plan = execution.plan
+    e = plan.experiment
+    return RunRecord(
+        name=name,
+        method=e.localizer_name,
+        dataset=e.data,
+        seed=e.seed,
+        experiment=e.as_dict(),
+        digest=plan.digest,
+        command=command,
+        machine=machine(),
+        versions=versions(),
+        started=started,
+        seconds=0.0,
+        shards=plan.context.shards.key,
+        stages=tuple(stages),
+    )

@@ -1,0 +1,194 @@
+"""Plain values, as JSON and the command line give them, made into the types that they should have.
+
+An int does for a float, a list for a tuple, a dict for a dataclass.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+DEEPEST = 100
+"""Lists and objects inside each other in JSON that `from_json` takes."""
+LARGEST = 1 << 64
+"""Of integers in JSON that `from_json` takes."""
+
+
+class MisfitError(ValueError):
+    """A value is not of its type; the text says which one."""
+
+
+def from_json(text: bytes | str, nan: bool = False) -> Any:
+    """The plain value that JSON says.
+
+    Args:
+        text: in UTF-8.
+        nan: whether a number may be infinite or not a number.
+
+    Raises:
+        ValueError: it is no JSON, or nested deeper than DEEPEST, or holds a number that no record
+            has; the text says which.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"it is nested deeper than {DEEPEST} levels") from None
+    rest: list[tuple[Any, int]] = [(value, 1)]
+    while rest:
+        part, depth = rest.pop()
+        if isinstance(part, dict | list):
+            if depth > DEEPEST:
+                raise ValueError(f"it is nested deeper than {DEEPEST} levels")
+            members = part.values() if isinstance(part, dict) else part
+            rest += ((member, depth + 1) for member in members)
+        elif isinstance(part, float) and not nan and not math.isfinite(part):
+            raise ValueError(f"it holds the number {part}")
+        elif isinstance(part, int) and abs(part) > LARGEST:
+            raise ValueError("it holds an integer of more than 64 bits")
+    return value
+
+
+def instant(text: str) -> datetime:
+    """The time that a record names, in UTC: times are compared as instants, never as text, which
+    another offset (daylight saving, another machine) puts in another order.
+
+    Raises:
+        ValueError: that is no time, or one without an offset.
+    """
+    try:
+        when = datetime.fromisoformat(text)
+        if when.tzinfo is None:
+            raise ValueError("it has no offset")
+        return when.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{text!r} is no time of day with its offset: {error}") from None
+
+
+def shown(value: Any) -> str:
+    """A value as a message quotes it: one of very many characters is cut."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of over 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
+
+
+def typed(hint: Any, value: Any, where: str = "it", nan: bool = False) -> Any:
+    """`value` as the type `hint`.
+
+    Args:
+        hint: a plain type, a dataclass, or a union, tuple, list or mapping of such.
+        value: plain.
+        where: what the value is called in the error.
+        nan: whether None stands for a float that is not a number, as `serialization.as_json` writes
+        it.
+
+    Raises:
+        MisfitError: it is not of that type, nor stands for a value that is.
+    """
+    origin, members = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _union(members, value, where, nan)
+    if origin is tuple and isinstance(value, list | tuple):
+        if members[-1] is Ellipsis:
+            members = (members[0],) * len(value)
+        if len(members) == len(value):
+            pairs = enumerate(zip(members, value, strict=True))
+            return tuple(typed(m, v, f"{where}[{k}]", nan) for k, (m, v) in pairs)
+    elif origin is list and isinstance(value, list):
+        return [typed(members[0], v, f"{where}[{k}]", nan) for k, v in enumerate(value)]
+    elif origin in (dict, Mapping) and isinstance(value, Mapping):
+        return {
+            typed(members[0], k, f"a key of {where}"): typed(members[1], v, f"{where}.{k}", nan)
+            for k, v in value.items()
+        }
+    elif dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return _dataclass(hint, value, where, nan)
+    elif isinstance(value, str) and hasattr(hint, "parse"):
+        return _parsed(hint, value, where)
+    elif origin is None:
+        return _single(hint, value, where, nan)
+    raise MisfitError(f"{where} is {shown(value)}")
+
+
+def _single(hint: Any, value: Any, where: str, nan: bool) -> Any:
+    if hint is float and value is None and nan:
+        return float("nan")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            raise MisfitError(f"{where} is too large") from None
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise MisfitError(f"{where} is {shown(value)}")
+    if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        raise MisfitError(f"{where} is {shown(value)}, which is no text")
+    return value
+
+
+def _parsed(hint: Any, text: str, where: str) -> Any:
+    """The value of a class that writes itself as text."""
+    try:
+        return hint.parse(text)
+    except ValueError as error:
+        raise MisfitError(f"{where}: {error}") from error
+
+
+def _union(members: tuple[Any, ...], value: Any, where: str, nan: bool) -> Any:
+    if value is None and type(None) in members:
+        return None
+    for member in members:
+        try:
+            return typed(member, value, where, nan)
+        except MisfitError as error:
+            last = error
+    raise last
+
+
+def _dataclass(cls: Any, row: Mapping[Any, Any], where: str, nan: bool) -> Any:
+    hints, fields = types_of(cls), {f.name: f for f in dataclasses.fields(cls)}
+    strange = [k for k in row if k not in fields]
+    needed = (dataclasses.MISSING, dataclasses.MISSING)
+    missing = [
+        k for k, f in fields.items() if k not in row and (f.default, f.default_factory) == needed
+    ]
+    for names, fault in ((strange, "has the unknown field"), (missing, "lacks the field")):
+        if names:
+            raise MisfitError(f"{where} {fault} {names[0]!r}")
+    return cls(**{k: typed(hints[k], v, f"{where}.{k}", nan) for k, v in row.items()})
+
+
+@cache
+def types_of(cls: Any) -> dict[str, Any]:
+    """The types of a class's fields, by name."""
+    return typing.get_type_hints(cls)
+
+
+def as_json(value: Any) -> Any:
+    """A plain structure for JSON: dataclasses as dicts, tuples as lists, NaN as null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: as_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(k): as_json(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a plain value in canonical JSON."""
+    text = json.dumps(as_json(value), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,160 @@
+"""Training of a network with Ray Train: any number of workers, CPU or GPU."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...errors import AheadError, InputError, StorageError
+from ...ray_runtime import cluster, session
+from ...storage import filesystem
+from . import checkpoints
+from .metrics_log import Log, following
+from .trainer import Job, Trainer, build, run_epochs
+
+NETWORK = "network.pt"
+METRICS = "metrics.jsonl"
+LEADERS = 3
+"""Processes that may lead one training, one after the other, where they die."""
+
+
+def run_worker(job: Job) -> None:
+    """The training loop of one Ray Train worker."""
+    import ray.train
+    import ray.train.torch
+
+    cluster.data_context()
+    fault = Path(job.metrics).with_suffix(".fault")
+    if filesystem.exists(fault):  # a restart would end as the first try did
+        raise InputError(filesystem.read(fault).decode())
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    device = ray.train.torch.get_device()
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, cluster.cores() // world))
+    trainer = Trainer(job, device, rank, world)
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint:
+        with checkpoint.as_directory() as folder:
+            trainer.load(checkpoints.load(Path(folder)))
+    if world > 1:
+        trainer.module = ray.train.torch.prepare_model(
+            trainer.module,
+            parallel_strategy_kwargs={"broadcast_buffers": False},  # banks are the same everywhere
+        )
+    try:
+        log = Log(Path(job.metrics), trainer.step) if rank == 0 else None
+        run_epochs(trainer, log, _report(rank))
+    except InputError as error:
+        if not isinstance(error, StorageError):
+            filesystem.write(fault, str(error).encode())
+        raise
+
+
+def _report(rank: int) -> Callable[[Trainer, dict[str, float]], None]:
+    import ray.train
+
+    def report(trainer: Trainer, metrics: dict[str, float]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint = None
+            if rank == 0:
+                checkpoints.save(trainer.state(), Path(folder))
+                checkpoint = ray.train.Checkpoint.from_directory(folder)
+            name = f"epoch_{trainer.epoch:04d}"
+            ray.train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=name)
+
+    return report
+
+
+def _fitted(make: Callable[[], Any], fault: Path) -> Any:
+    """The result of the training that `make` gives; what a worker failed of is raised as it was
+    there. Where the process dies that leads it, another goes on from the last epoch."""
+    import ray
+    import ray.train
+
+    leaders = 0
+    while True:
+        leaders += 1
+        try:
+            return make().fit()
+        except ray.exceptions.RayActorError:
+            if leaders == LEADERS or session.lost():
+                raise
+        except ray.train.v2.api.exceptions.WorkerGroupError as error:
+            if filesystem.exists(fault):
+                text = filesystem.read(fault).decode()
+                filesystem.remove(fault)
+                raise InputError(text) from error
+            raise next(iter(error.worker_failures.values())) from error
+
+
+def _keep(folder: Path, job: Job, home: Path, state: Mapping[str, Any]) -> None:
+    """Leaves a network in `folder`. One of a training that stopped early is as if that had been
+    its end; what it needs to go on stays."""
+    if state["epoch"] != job.last:
+        raise AheadError(f"{home.name} has trained {state['epoch']} epochs, not {job.last}")
+    if job.last < job.training.epochs:
+        network = build(job.network, job.learner, job.classes, job.seed)
+        network.load_state_dict(state["network"])
+        job.learner.after_training(network)
+        torch.save(network.state_dict(), folder / NETWORK)
+        return
+    torch.save(state["network"], folder / NETWORK)
+    metrics = Path(job.metrics)
+    (folder / METRICS).write_bytes(filesystem.read(metrics))
+
+
+def _trainer(job: Job, home: Path, gpu: bool) -> Any:
+    """Ray Train's trainer of a job, which goes on where `home` has checkpoints."""
+    import ray.train
+    import ray.train.torch
+
+    return ray.train.torch.TorchTrainer(
+        run_worker,
+        train_loop_config=job,
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=job.training.workers,
+            use_gpu=gpu,
+            resources_per_worker={"CPU": 1, **({"GPU": 1} if gpu else {})},
+        ),
+        run_config=ray.train.RunConfig(
+            name=home.name,
+            **filesystem.storage(home.parent),
+            failure_config=ray.train.FailureConfig(max_failures=2, controller_failure_limit=2),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
+            worker_runtime_env={"env_vars": cluster.ENVIRONMENT},
+            logging_config=ray.train.LoggingConfig("ERROR"),
+        ),
+    )
+
+
+def fit(
+    folder: Path, job: Job, home: Path, progress: Callable[[str, int, int], None]
+) -> dict[str, Any]:
+    """Trains with Ray Train and leaves the network and its metrics in `folder`.
+
+    Args:
+        folder: empty.
+        job: what to train.
+        home: keeps checkpoints by epoch until the whole training is done; a second try, and one
+            that should stop later, resume there.
+        progress: called with (text, steps done, steps in all).
+
+    Raises:
+        AheadError: the training in `home` went further than this one should.
+    """
+    job.plan(0, job.training.workers)
+    fault = Path(job.metrics).with_suffix(".fault")
+    filesystem.remove(fault)
+    gpu = cluster.gpus() > 0
+    with following(Path(job.metrics), progress):
+        result = _fitted(partial(_trainer, job, home, gpu), fault)
+    with result.checkpoint.as_directory() as kept:
+        state = checkpoints.load(Path(kept))
+    _keep(folder, job, home, state)
+    return {"steps": state["step"], "workers": job.training.workers, "gpu": gpu}

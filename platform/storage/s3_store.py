@@ -1,0 +1,153 @@
+"""A store in an object store: `s3://BUCKET/PREFIX`, laid out like one on disk.
+
+Nothing is renamed. The files of an artefact go up while it is computed, from whatever machine
+writes them, and `manifest.json` last, in one request: what has no manifest is not there. Of two
+machines that end at once with the same artefact the first manifest counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, StorageError
+from . import artifact_files, filesystem
+from .artifact import Artefact, Stage
+from .artifact_files import MANIFEST
+from .store import Store
+
+OWN = {"artefacts", "attempts", "locks", "quarantine", "verified"}
+"""Folders that tell a store from any other folder."""
+ALSO = {"data", "runs", "sweeps", "imports", "training", "tune", "speeds", "lost+found"}
+"""Folders that a store may have, too; the last is the file system's."""
+
+
+def open_store(where: str | Path) -> Store:
+    """The store at a folder or an address; there need not be anything yet.
+
+    Raises:
+        InputError: it is a wrong address, cannot be reached, or is something else than a store.
+    """
+    store = BucketStore(str(where)) if "://" in str(where) else Store(where)
+    _check_layout(store)
+    return store
+
+
+def _check_layout(store: Store) -> None:
+    """Raises InputError where there is a file, or a folder with anything else than a store."""
+    above = store.root
+    while not above.exists():
+        above = above.parent
+    if not filesystem.object_of(store.root) and not above.is_dir():
+        raise InputError(f"{above} is a file; name a folder as the --store")
+    names = set(filesystem.names(store.root))
+    foreign = sorted(names - OWN - ALSO)
+    if foreign and not names & OWN:
+        raise InputError(
+            f"{store} is no store, as it holds {foreign[0]!r}; name a store, or an empty folder"
+        )
+
+
+class BucketStore(Store):
+    """See the module. `root` is this machine's folder of it; `filesystem` says what lies where."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(filesystem.root_of(address))
+        self._intact: set[str] = set()
+        self._writable = False
+
+    def __str__(self) -> str:
+        return filesystem.address(self.root)
+
+    def _files(self, folder: Path, manifest: Mapping[str, Any]) -> Path:
+        return folder / str(manifest["attempt"])
+
+    def _fault(self, folder: Path, manifest: Mapping[str, Any], again: bool = False) -> str:
+        """What lacks or has another size; content is verified where it is fetched. A damaged file
+        of this machine's is not the store's fault: it is fetched again."""
+        attempt, files = folder / str(manifest["attempt"]), manifest["files"]
+        if not filesystem.ATTEMPT.fullmatch(f"/artefacts/s/k/{manifest['attempt']}"):
+            return f"its manifest names the attempt {manifest['attempt']!r}"
+        here = {name: entry for name, entry in files.items() if (attempt / name).exists()}
+        while here and (fault := super()._fault(attempt, {"files": here}, again)):
+            name = next(name for name in here if fault.startswith(f"{name} "))
+            (attempt / name).unlink(missing_ok=True)
+            del here[name]
+        if manifest["seal"] in self._intact:  # an artefact never changes
+            return ""
+        there = artifact_files.sizes(attempt)
+        for name, entry in files.items():
+            size = there.get((name, entry["sha256"]))
+            if size != entry["size"]:
+                return f"{name} " + (
+                    "is missing" if size is None else f"has {size} bytes, not {entry['size']}"
+                )
+        self._intact.add(manifest["seal"])
+        return ""
+
+    def _memory(self, folder: Path) -> Path:
+        return filesystem.cache() / "verified" / f"{folder.name}.json"
+
+    def verify(self, stage: str, key: str) -> str:
+        self._intact.clear()
+        found = self.find(stage, key, again=True)
+        if found is None:
+            return ""
+        try:
+            for name, entry in found.manifest["files"].items():
+                for _ in artifact_files.content(found.folder, name, entry["sha256"]):
+                    pass
+        except StorageError:
+            raise
+        except InputError as error:
+            if self.holds(stage, key):
+                self.unmoved[key] = str(error)
+            return ""
+        return hashlib.sha256(filesystem.read(self.folder(stage, key) / MANIFEST)).hexdigest()[:8]
+
+    def check_writable(self, what: str, *folders: str) -> None:
+        """Who may write one object may write all."""
+        if self._writable:
+            return
+        probe = self.root / "locks" / f"probe-{uuid.uuid4().hex}"
+        try:
+            filesystem.write(probe, b"")
+            filesystem.remove(probe)
+        except StorageError as error:
+            raise InputError(f"{what} cannot be kept: {error}") from error
+        self._writable = True
+
+    def _attempt(self, stage: Stage) -> Path:
+        return self.folder(stage.name, stage.key) / f"try-{uuid.uuid4().hex[:12]}"
+
+    def _discard(self, attempt: Path) -> None:
+        with contextlib.suppress(InputError):  # the next attempt does it
+            artifact_files.discard(attempt)
+
+    def _publish(
+        self, stage: Stage, attempt: Path, about: Mapping[str, Any], seconds: float
+    ) -> Artefact:
+        there = artifact_files.listed(attempt)
+        for path in artifact_files.whole(attempt):
+            if path.relative_to(attempt).as_posix() not in there:
+                artifact_files.sent(path)
+        where = {"files": artifact_files.listed(attempt), "attempt": attempt.name}
+        manifest = self._manifest(stage, where, about, seconds)
+        other = self.find(stage.name, stage.key)
+        if other is None:
+            text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+            filesystem.write(attempt.parent / MANIFEST, text.encode())
+            with contextlib.suppress(InputError):  # it is there; what is left over only takes room
+                artifact_files.sweep(attempt)
+            return Artefact(attempt, manifest)
+        self._discard(attempt)
+        return other
+
+    def quarantine(self, folder: Path, fault: str) -> Path:
+        self._intact.clear()
+        return artifact_files.quarantine(folder, fault, self.root)

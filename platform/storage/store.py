@@ -1,0 +1,341 @@
+"""Artefacts, addressed by content: computed once, written whole, verified when read.
+
+Layout under the root:
+
+    artefacts/STAGE/KEY/      files, and manifest.json, written last
+    attempts/                 what is being written; nothing in here is ever read
+    quarantine/               artefacts that failed verification
+    locks/ verified/          who computes; which files were hashed as they are now
+    data/ runs/ sweeps/       records by name
+
+An artefact appears by the rename of its finished folder, so an aborted write is never visible.
+A store in a bucket is a `s3_store.BucketStore`; `s3_store.open_store` makes either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import platform
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..errors import InputError, StorageError
+from ..serialization import as_json, digest, typed
+from . import filesystem, locks
+from .artifact import Artefact, Stage, versions
+from .artifact_files import MANIFEST, NAME, Noted, noted_in, whole
+from .filesystem import file_digest
+from .json_files import read_json, read_record, write_json
+
+
+class Store:
+    """A folder of artefacts and records. Safe for many processes on one machine."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root).absolute()
+        self.unmoved: dict[str, str] = {}
+        """What is wrong with damaged artefacts that could not be moved to quarantine, by key."""
+
+    def __str__(self) -> str:
+        """What `--store` calls it."""
+        return str(self.root)
+
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return type(self), (str(self),)
+
+    def folder(self, stage: str, key: str) -> Path:
+        """Where the artefact of a stage lies, or would.
+
+        Raises:
+            InputError: stage or key is no name, so it could lead out of the store.
+        """
+        for name in (stage, key):
+            if not NAME.fullmatch(name):
+                raise InputError(f"{name!r} is no name of an artefact")
+        return self.root / "artefacts" / stage / key
+
+    def find(self, stage: str, key: str, again: bool = False) -> Artefact | None:
+        """The verified artefact, or None.
+
+        An artefact whose files differ from its manifest is moved to quarantine, where the store
+        can be written, and not returned. With `again`, files that were hashed before are hashed
+        again.
+        """
+        folder = self.folder(stage, key)
+        try:
+            manifest = read_json(folder / MANIFEST)
+        except FileNotFoundError:
+            return None
+        except StorageError:  # what an object store says is no fault of the artefact
+            raise
+        except InputError as error:
+            self._set_aside(folder, f"its manifest is not JSON: {error}")
+            return None
+        try:
+            body = {name: value for name, value in manifest.items() if name != "seal"}
+            intact = manifest["seal"] == digest(body)
+            fault = "" if intact else "its manifest does not match its seal"
+            fault = fault or ("" if manifest["key"] == key else "its manifest has another key")
+            fault = fault or _foreign(manifest)
+            with filesystem.told(folder):
+                fault = fault or self._fault(folder, manifest, again)
+        except InputError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            fault = f"its manifest is damaged: {error}"
+        if fault:
+            self._set_aside(folder, fault)
+            return None
+        return Artefact(self._files(folder, manifest), manifest)
+
+    def _files(self, folder: Path, manifest: Mapping[str, Any]) -> Path:
+        """The folder that an artefact's files are in."""
+        return folder
+
+    def holds(self, stage: str, key: str) -> bool:
+        """Whether an artefact is there, be it intact or not."""
+        return filesystem.exists(self.folder(stage, key) / MANIFEST)
+
+    def noted(self, stage: str, key: str) -> Noted | None:
+        """What the manifest of an artefact says of how it came about, not verified; None where
+        there is no artefact.
+
+        Raises:
+            InputError: the manifest is damaged.
+        """
+        path = self.folder(stage, key) / MANIFEST
+        try:
+            manifest = read_json(path)
+        except FileNotFoundError:
+            return None
+        try:
+            noted = noted_in(manifest)
+        except ValueError as error:
+            raise InputError(f"{filesystem.address(path)} is no manifest: {error}") from error
+        return noted
+
+    def artefacts(self) -> Iterator[tuple[str, str]]:
+        """Stage and key of every artefact."""
+        top = self.root / "artefacts"
+        for stage in filesystem.names(top):
+            yield from (
+                (stage, key) for key in filesystem.names(top / stage) if self.holds(stage, key)
+            )
+
+    def verify(self, stage: str, key: str) -> str:
+        """Hashes all files of an artefact again; the start of the manifest's own SHA-256, or
+        nothing where something is damaged. The store need not be writable."""
+        manifest = self.folder(stage, key) / MANIFEST
+        return file_digest(manifest)[:8] if self.find(stage, key, again=True) else ""
+
+    def open(self, stage: str, key: str) -> Artefact:
+        """The verified artefact.
+
+        Raises:
+            InputError: it is absent or damaged.
+        """
+        artefact = self.find(stage, key)
+        if artefact is None:
+            raise InputError(f"the store holds no intact artefact {stage}/{key[:12]}")
+        return artefact
+
+    def get(self, stage: Stage, compute: Callable[[Path], dict[str, Any]]) -> tuple[Artefact, bool]:
+        """The artefact of a stage, computed if it is missing; and whether it was there.
+
+        Of several processes that need the same artefact one computes and the others wait; when
+        the one dies, the next takes over.
+
+        Args:
+            stage: what to get.
+            compute: fills an empty folder and returns what to note in the manifest.
+
+        Raises:
+            InputError: it is missing, and the store cannot be written.
+        """
+        found = self.find(stage.name, stage.key)
+        if found:
+            return found, True
+        self.check_writable(stage.title or stage.name, f"artefacts/{stage.name}")
+        with self.lock(stage.key):
+            found = self.find(stage.name, stage.key)
+            if found:
+                return found, True
+            return self._compute(stage, compute), False
+
+    def _compute(self, stage: Stage, compute: Callable[[Path], dict[str, Any]]) -> Artefact:
+        attempt, started = self._attempt(stage), time.time()
+        try:
+            with contextlib.ExitStack() as undo:
+                undo.callback(self._discard, attempt)
+                attempt.mkdir(parents=True)
+                about = compute(attempt)
+                artefact = self._publish(stage, attempt, about, time.time() - started)
+                undo.pop_all()
+                return artefact
+        except OSError as error:
+            cause = getattr(error, "cause", None) or error  # Ray's wrapper has no errno of its own
+            if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                raise InputError(
+                    f"the disk of {self.root} is full; nothing of {stage.name} was kept"
+                ) from error
+            raise
+
+    def _attempt(self, stage: Stage) -> Path:
+        """A folder to compute in; what a dead process left of such is removed. The caller holds
+        the artefact's lock."""
+        attempts = self.root / "attempts"
+        for left in attempts.glob(f"{stage.key[:32]}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        return attempts / f"{stage.key[:32]}-{uuid.uuid4().hex[:8]}"
+
+    def _discard(self, attempt: Path) -> None:
+        """Removes an attempt that did not become the artefact."""
+        shutil.rmtree(attempt, ignore_errors=True)
+
+    def _publish(
+        self, stage: Stage, attempt: Path, about: Mapping[str, Any], seconds: float
+    ) -> Artefact:
+        """Makes the artefact of an attempt."""
+        files = {
+            str(p.relative_to(attempt)): {"size": p.stat().st_size, "sha256": file_digest(p)}
+            for p in whole(attempt)
+        }
+        manifest = self._manifest(stage, {"files": files}, about, seconds)
+        text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+        (attempt / MANIFEST).write_text(text)
+        target = self.folder(stage.name, stage.key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            self.quarantine(target, "it has no manifest")
+        attempt.rename(target)
+        self._remember(target, {name: _stamp(target / name) for name in files})
+        return Artefact(target, manifest)
+
+    def _manifest(
+        self, stage: Stage, files: Mapping[str, Any], about: Mapping[str, Any], seconds: float
+    ) -> dict[str, Any]:
+        """What is noted of an artefact; `files`: them, and where else than beside it they are."""
+        plain: dict[str, Any] = as_json(
+            {
+                "stage": stage.name,
+                "version": stage.version,
+                "key": stage.key,
+                "config": stage.config,
+                "inputs": stage.inputs,
+                "title": stage.title,
+                "about": about,
+                **files,
+                "seconds": round(seconds, 3),
+                "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "host": platform.node(),
+                "versions": versions(),
+            }
+        )
+        return {**plain, "seal": digest(plain)}
+
+    def _fault(self, folder: Path, manifest: Mapping[str, Any], again: bool = False) -> str:
+        """What differs from the manifest; hashes only files that changed since last time, or
+        all of them again."""
+        known = {}
+        if not again:
+            with contextlib.suppress(InputError):
+                known = read_record(self._memory(folder), dict[str, list[int]])
+        now, hashed = {}, False
+        for name, entry in manifest["files"].items():
+            if not (folder / name).is_file():
+                return f"{name} is missing, or no file"
+            now[name] = _stamp(folder / name)
+            if now[name][0] != entry["size"]:
+                return f"{name} has {now[name][0]} bytes, not {entry['size']}"
+            if known.get(name) != now[name]:
+                hashed = True
+                if file_digest(folder / name) != entry["sha256"]:
+                    return f"{name} does not match its SHA-256"
+        if hashed:
+            self._remember(folder, now)
+        return ""
+
+    def _memory(self, folder: Path) -> Path:
+        return self.root / "verified" / f"{folder.name}.json"
+
+    def _remember(self, folder: Path, stamps: Mapping[str, list[int]]) -> None:
+        with contextlib.suppress(OSError):  # only saves hashing again
+            write_json(self._memory(folder), stamps)
+
+    def _set_aside(self, folder: Path, fault: str) -> None:
+        """Moves a damaged artefact to quarantine; one that cannot be moved is noted."""
+        try:
+            self.quarantine(folder, fault)
+        except (StorageError, OSError):
+            self.unmoved[folder.name] = fault
+
+    def quarantine(self, folder: Path, fault: str) -> Path:
+        """Moves a damaged artefact out of the way, with a note of what is wrong with it."""
+        name = f"{folder.parent.name}-{folder.name[:12]}-{uuid.uuid4().hex[:6]}"
+        target = self.root / "quarantine" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(target)
+            filesystem.write(target / "fault.txt", f"{fault}\n".encode())
+        return target
+
+    def faults(self) -> list[str]:
+        """What lies in quarantine, a sentence each."""
+        folder, out = self.root / "quarantine", []
+        for name in filesystem.names(folder):
+            with contextlib.suppress(FileNotFoundError):
+                fault = filesystem.read(folder / name / "fault.txt").decode(errors="replace")
+                out.append(f"{name}: {fault.strip()}")
+        return out
+
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Holds the lock `name`; the system frees it when the holder dies."""
+        with locks.held(self.root / "locks" / f"{name}.lock"):
+            yield
+
+    def check_writable(self, what: str, *folders: str) -> None:
+        """Checks, before `what` is computed, that it can be kept, in some folders beside those of
+        artefacts.
+
+        Raises:
+            InputError: one of them cannot be written.
+        """
+        for folder in ("artefacts", "attempts", "locks", *folders):
+            try:
+                filesystem.check_writable(self.root / folder)
+            except InputError as error:
+                raise InputError(
+                    f"{what} cannot be kept: {error}; name another --store, or a copy of this one"
+                ) from error
+
+    def free_bytes(self) -> int:
+        """Free space of the store's disk."""
+        probe = self.root
+        while not probe.exists():
+            probe = probe.parent
+        return shutil.disk_usage(probe).free
+
+
+def _foreign(manifest: Mapping[str, Any]) -> str:
+    """What a manifest says that none says: notes of another form, files outside the folder."""
+    if not isinstance(manifest["about"], dict) or not isinstance(manifest["files"], dict):
+        return "its manifest has no notes and files"
+    typed(dict[str, str], manifest["inputs"], "its inputs")
+    noted_in(manifest)
+    for name in manifest["files"]:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or str(path) != name or name == ".":
+            return f"its manifest names the file {name!r}"
+    return ""
+
+
+def _stamp(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]

@@ -1,0 +1,105 @@
+"""The files of a sweep while it runs, from which it can go on after any end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from ..errors import InputError
+from ..records.schema import Trial, trial_from_json
+from ..serialization import as_json, from_json
+from ..storage import filesystem, locks
+from ..storage.json_files import read_record, write_json
+from ..storage.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The key of a sweep, the number of its trials, and the command line that began it."""
+
+    digest: str
+    trials: int
+    command: str
+
+
+class Ledger:
+    """The files of one sweep.
+
+    Args:
+        store: the store that holds them.
+        name: name of the sweep.
+    """
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.name = name
+        self.folder = store.root / "sweeps" / name
+        self.path = self.folder / "sweep.json"
+        self.plan = self.folder / "plan.json"
+        self.lines = self.folder / "trials.jsonl"
+
+    def check(self, key: str, resume: bool) -> None:
+        """Check that the sweep `key` may begin, or go on, under this name.
+
+        Raises:
+            InputError: another sweep has the name, or the sweep was broken off and `resume` is
+                False.
+        """
+        if not filesystem.exists(self.plan):
+            return
+        before = read_record(self.plan, Plan)
+        if before.digest != key:
+            raise InputError(
+                f"the name {self.name!r} is taken by another sweep; choose another --name"
+            )
+        if not resume:
+            raise InputError(
+                f"sweep {self.name!r} was broken off after {len(self.trials())} of "
+                f"{before.trials} trials; --resume goes on with it"
+            )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes off this sweep; the system lets go when this process dies.
+
+        Raises:
+            InputError: another process runs the sweep.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locks.held(self.folder / "lock", wait=False))
+            except BlockingIOError:
+                raise InputError(f"sweep {self.name!r} is running already") from None
+            yield
+
+    def trials(self) -> list[Trial]:
+        """Return the trials that have ended, by number, each as it ended last.
+
+        A last line that was broken off does not count.
+
+        Raises:
+            InputError: another line is damaged.
+        """
+        kept = filesystem.read(self.lines) if filesystem.exists(self.lines) else b""
+        try:
+            lines = [line for line in kept.decode().splitlines(keepends=True) if line[-1] == "\n"]
+            trials = [trial_from_json(from_json(line)) for line in lines]
+            return sorted({t.id: t for t in trials}.values(), key=lambda t: int(t.id))
+        except ValueError as error:
+            raise InputError(f"{filesystem.address(self.lines)} is damaged: {error}") from error
+
+    def begin(self, plan: Plan) -> None:
+        """Write the plan, and cut a last line that was broken off."""
+        done = self.trials()
+        write_json(self.plan, plan)
+        text = "".join(_line(trial) for trial in done)
+        filesystem.write(self.lines, text.encode())
+
+    def add(self, trial: Trial) -> None:
+        """Add a trial that has ended."""
+        filesystem.append(self.lines, _line(trial).encode())
+
+
+def _line(trial: Trial) -> str:
+    return json.dumps(as_json(trial)) + "\n"

@@ -1,0 +1,104 @@
+"""Search spaces: values to try by dotted field, those of `tune_spaces/` or a user's own."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import runpy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..errors import InputError
+from ..method import methods
+
+Space = Mapping[str, Sequence[Any]]
+ATTRIBUTE = "SPACES"
+COMBINATION = "combination"
+"""The field of a space whose values, METHOD[:LOCALIZER][@HOST], are whole experiments (see
+`Sweep`)."""
+UNVARIED = {
+    "method": f"{COMBINATION!r} varies it",
+    "localizer": f"{COMBINATION!r} varies it",
+    "data": "a sweep has one data set",
+    "seed": "--repeats tries several",
+}
+"""Fields that no space varies, and what to do instead."""
+
+
+def find(method: str, text: str) -> tuple[str, Space]:
+    """Return a space and its name.
+
+    Args:
+        method: name of the method whose spaces a plain name is looked up in.
+        text: name of a space, or a Python file that holds `SPACES` as the files of `tune_spaces/`
+            do; `FILE:NAME` where the file holds several. The file is run.
+
+    Raises:
+        InputError: there is no such space, or its value is not a space.
+    """
+    path, name = file_of(text)
+    if path:
+        spaces, where = _of_file(Path(path)), path
+        if not name and len(spaces) == 1:
+            name = next(iter(spaces))
+    else:
+        spaces, where, name = _of_method(method), f"method {method!r}", text
+    if name not in spaces:
+        raise InputError(f"unknown space {name!r} of {where}; there are {', '.join(spaces)}")
+    title = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{Path(path).stem}-{name}") if path else name
+    return title, spaces[name]
+
+
+def file_of(text: str) -> tuple[str, str]:
+    """The file and the name that FILE.py[:NAME] gives; no file where `text` is another name."""
+    parts = re.fullmatch(r"(.*?\.py)(?::(.*))?", text, re.DOTALL)
+    return (parts[1], parts[2] or "") if parts else ("", text)
+
+
+def figure(text: str) -> tuple[str, Mapping[str, Any]]:
+    """Return the method and the figure of its paper that `METHOD-NAME` stands for.
+
+    Raises:
+        InputError: there is no such figure; the message lists the figures that exist.
+    """
+    method, _, name = text.partition("-")
+    figures: dict[str, Mapping[str, Mapping[str, Any]]] = {
+        m: getattr(_module(m), "FIGURES", {}) for m in methods() if _module(m)
+    }
+    if name not in figures.get(method, {}):
+        names = ", ".join(f"{m}-{n}" for m, of_method in figures.items() for n in of_method)
+        raise InputError(f"unknown figure {text!r}; there are {names}")
+    return method, figures[method][name]
+
+
+def _module(name: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(f"wsss.tune_spaces.{name}")
+    except ModuleNotFoundError:
+        return None
+
+
+def _of_method(method: str) -> Mapping[str, Space]:
+    """Return the spaces of a method, those that all methods share among them."""
+    own, common = _module(method), _module("common")
+    return {**getattr(own, ATTRIBUTE, {}), **getattr(common, ATTRIBUTE, {})}
+
+
+def _of_file(path: Path) -> Mapping[str, Space]:
+    if not path.is_file():
+        raise InputError(f"there is no {path}")
+    try:
+        spaces = runpy.run_path(str(path)).get(ATTRIBUTE)
+    except (Exception, SystemExit) as error:  # whatever the file does
+        raise InputError(f"{path} fails: {type(error).__name__}: {error}") from error
+    if not isinstance(spaces, Mapping) or not spaces:
+        raise InputError(f"{path} holds no {ATTRIBUTE}, a dict of spaces by name")
+    for name, space in spaces.items():
+        listed = isinstance(space, Mapping) and all(
+            isinstance(k, str) and isinstance(v, list | tuple) and len(v) for k, v in space.items()
+        )
+        if not listed or not space or not isinstance(name, str):
+            raise InputError(f"{path}: space {name!r} is no dict of fields with values to try")
+    return spaces

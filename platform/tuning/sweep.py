@@ -1,0 +1,190 @@
+"""The description of a sweep: its space, and one experiment for each point and seed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ..config.experiment import Experiment, resolved
+from ..config.fields import LIMITS, fingerprint, replaced, walk
+from ..errors import InputError
+from ..pipeline.plan import Plan
+from ..records.schema import SweepRecord
+from ..serialization import digest, shown
+from .search import Fixed, Searcher, check, make, size
+from .spaces import COMBINATION, UNVARIED, Space
+
+MOST_TRIALS = LIMITS["trials"][1]
+SCHEDULERS = ("", "asha")
+
+
+REDUCTION = 2
+"""ASHA goes on with one in REDUCTION trials at each rung, and the next rung takes REDUCTION times
+as many epochs."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """The description of a sweep: what varies, how points are chosen, what is compared.
+
+    A sweep is data alone; `searcher` makes the searcher that it asks for.
+
+    Attributes:
+        base: the untuned experiment.
+        space: values to try by full name of the field, e.g. `segment.training.lr`.
+        trials: number of points; 0 for the whole grid.
+        split: split of the objective.
+        concurrent: trials that run side by side.
+        repeats: random seeds of each point, from the base's seed on.
+        kind: name of the search (`search.SEARCHES`); without one the grid, or random points where
+            `trials` is below the size of the grid.
+        scheduler: `asha` stops trainings early that do worse than others.
+        retries: further tries of a trial that fails, and as many of a trial whose process dies.
+        listed: the points, where they are no product of values; `space` then holds the values
+            that each field takes in them.
+        figure: name of the paper's figure that the sweep reproduces, if it reproduces one.
+        bases: the untuned experiments that the values of the field `combination` stand for.
+    """
+
+    base: Experiment
+    space: Space
+    trials: int = 0
+    split: str = "train"
+    concurrent: int = 2
+    repeats: int = 1
+    kind: str = ""
+    scheduler: str = ""
+    retries: int = 0
+    listed: tuple[Mapping[str, Any], ...] = ()
+    figure: str = ""
+    bases: Mapping[str, Experiment] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "concurrent", "repeats", "retries"):
+            value, (low, high) = getattr(self, name), LIMITS[name]
+            if not low <= value <= high:
+                raise InputError(f"{name} is {shown(value)}; it must be between {low} and {high}")
+        if self.count * self.repeats > MOST_TRIALS:
+            raise InputError(
+                f"the sweep has {self.count * self.repeats} trials, over {MOST_TRIALS}; draw fewer "
+                f"with --trials"
+            )
+        check(self.kind, self.space, self.trials)
+        if fixed := [field for field in self.space if field in UNVARIED]:
+            raise InputError(f"a space does not vary {fixed[0]!r}; {UNVARIED[fixed[0]]}")
+        if lacking := set(self.space.get(COMBINATION, ())) - set(self.bases):
+            raise InputError(f"nothing says what the combinations {sorted(lacking)} are")
+        for base in self.bases.values() or [self.base]:
+            for field, values in self.space.items():
+                for value in values if field != COMBINATION else ():
+                    replaced(base, {field: value})
+        if self.scheduler not in SCHEDULERS:
+            raise InputError(f"unknown scheduler {self.scheduler!r}; there is asha")
+        if self.scheduler and self.base.imported:
+            raise InputError("--scheduler asha stops trainings; imported maps have none")
+
+    @property
+    def count(self) -> int:
+        """The number of points that the sweep tries; only TPE may try a point twice."""
+        if self.listed:
+            return len(self.listed)
+        if self.kind == "tpe":
+            return self.trials
+        return min(self.trials, size(self.space)) if self.trials else size(self.space)
+
+    @property
+    def seeds(self) -> range:
+        """The random seeds of each point's trials."""
+        return range(self.base.seed, self.base.seed + self.repeats)
+
+    def key(self, base: Plan) -> str:
+        """Return the key of everything that the sweep's results depend on.
+
+        Args:
+            base: the plan of the trial without any change.
+
+        Raises:
+            InputError: a weight file is missing.
+        """
+        gpu = base.context.catalog.gpu
+        chosen = [self.kind, self.concurrent] if self.kind == "tpe" else []
+        return digest(
+            {
+                "base": fingerprint(resolved(self.base, gpu)),
+                "bases": {w: fingerprint(resolved(e, gpu)) for w, e in self.bases.items()},
+                "trial": base.digest,
+                "space": list(self.space.items()),  # points are numbered by its order
+                "listed": self.listed,
+                "points": [self.count, *chosen],
+                "repeats": self.repeats,
+                "scheduler": self.scheduler,
+                "split": self.split,
+            }
+        )
+
+    def seeded(self, seed: int) -> Experiment:
+        """Return the untuned experiment with another random seed, which its host takes too."""
+        return _seeded(self.base, seed)
+
+    def at(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:
+        """Return the whole experiment of one point; without a seed it has the base's."""
+        base = self.bases[params[COMBINATION]] if COMBINATION in params else self.base
+        fields = {field: value for field, value in params.items() if field != COMBINATION}
+        return replaced(base if seed is None else _seeded(base, seed), fields)
+
+    @property
+    def subject(self) -> str:
+        """The name of the method whose class maps the trials score."""
+        return "combinations" if self.bases else self.base.localizer_name
+
+    @property
+    def default(self) -> dict[str, Any]:
+        """The values of the space's fields in the base, by the fields' full names."""
+        params = {field: value for field, value, _ in walk(self.base) if field in self.space}
+        if COMBINATION in self.space:
+            words = (word for word, base in self.bases.items() if base == self.base)
+            params[COMBINATION] = next(words, self.base.combination)
+        return params
+
+    def trial_experiment(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:
+        """Return the experiment of one point as a trial carries it out.
+
+        It is scored on the objective's split only, and ends with the last stage that a field of
+        the space reaches. Without a seed it has the base's.
+        """
+        changes: dict[str, Any] = {"scoring.splits": (self.split,)}
+        segments = any(field.startswith("segment.") for field in self.space)
+        if segments:
+            changes["segment.splits"] = (self.split,)
+        else:
+            changes["segment.network"] = ""
+        if not segments and not any(field.startswith("refine.") for field in self.space):
+            changes["refine.kind"] = ""
+        return replaced(self.at(params, seed), {k: changes[k] for k in changes if k not in params})
+
+    @property
+    def rungs(self) -> list[int]:
+        """The epochs after which ASHA compares trials, from a quarter of the training on."""
+        epochs = self.base.training.epochs
+        first = math.ceil(epochs / REDUCTION**2)
+        return [n for k in range(8) if (n := first * REDUCTION**k) < epochs]
+
+
+def _seeded(experiment: Experiment, seed: int) -> Experiment:
+    host = experiment.host and dataclasses.replace(experiment.host, seed=seed)
+    return dataclasses.replace(experiment, seed=seed, host=host)
+
+
+def searcher(sweep: Sweep) -> Searcher:
+    """Return a new searcher over the points of a sweep."""
+    if sweep.listed:
+        return Fixed([dict(point) for point in sweep.listed])
+    return make(sweep.kind, sweep.space, sweep.trials, sweep.base.seed, sweep.concurrent)
+
+
+def best_experiment(sweep: Sweep, record: SweepRecord, seed: int) -> Experiment:
+    """Return the base experiment with the parameters of the best point."""
+    best = next(trial for trial in record.trials if trial.id == record.best)
+    return sweep.at(best.params, seed)

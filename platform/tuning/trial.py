@@ -1,0 +1,119 @@
+"""One trial of a sweep, carried out."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..pipeline import classify
+from ..pipeline.context import Catalog
+from ..pipeline.execution import Execution
+from ..pipeline.planner import plan
+from ..records.schema import Score
+from ..serialization import as_json
+from .cost import passed_over
+from .sweep import Sweep
+
+
+def run(
+    catalog: Catalog,
+    sweep: Sweep,
+    point: Mapping[str, Any],
+    seed: int,
+    report: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Run one trial: compute the artefacts that are missing and read the score.
+
+    A failure is a result like any other, so that one trial does not end the whole sweep.
+
+    Args:
+        catalog: the sweep's, which knows the store of the artefacts.
+        sweep: the sweep that the trial belongs to.
+        point: values by full name of the field.
+        seed: random seed of the trial.
+        report: called with the score at each rung; does not return where a scheduler stops the
+            trial.
+    """
+    started = time.monotonic()
+    out: dict[str, Any] = {"value": None, "score": None, "error": None, "cached": False}
+    for _ in range(sweep.retries + 1):
+        try:
+            out |= {"error": None, **_attempt(catalog, sweep, point, seed, report)}
+            break
+        except Exception as error:
+            cause = getattr(error, "cause", None) or error
+            out["error"] = f"{type(cause).__name__}: {cause}".strip().splitlines()[-1]
+    return {**out, "seconds": round(time.monotonic() - started, 3)}
+
+
+def _attempt(
+    catalog: Catalog,
+    sweep: Sweep,
+    point: Mapping[str, Any],
+    seed: int,
+    report: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    started = time.monotonic()
+    planned = plan(sweep.trial_experiment(point, seed), catalog)
+    execution = Execution(catalog.store, planned)
+    without = passed_over(planned, sweep.split)
+    missing = {stage.key for stage in execution.missing()} - {stage.key for stage in without}
+    network = planned.network
+    if sweep.scheduler and network:
+        for epochs in sweep.rungs:
+            score = rung(execution, sweep.split, epochs, network.key in missing)
+            if score:
+                seconds = round(time.monotonic() - started, 3)
+                report({**_result(score), "epoch": epochs, "seconds": seconds})
+    if without:
+        _at_once(execution, sweep.split)
+    else:
+        execution.execute()
+    score = execution.read_scores(only=planned.final)[planned.final][sweep.split]
+    return {**_result(score), "cached": not missing}
+
+
+def _at_once(execution: Execution, split: str) -> None:
+    """Score the chosen prototypes without writing their class maps."""
+    planned = execution.plan
+    maps, scores = planned.maps[planned.subject][split], planned.scores[planned.subject][split]
+    execution.execute(without=(maps, scores))
+    step = classify.scored_at_once(planned.context, scores, planned.chosen[split], split)
+    execution.compute(step)
+
+
+def _result(score: Score) -> dict[str, Any]:
+    plain = as_json(dataclasses.replace(score, confusion=None))
+    return {"value": score.value, "score": plain}
+
+
+def rung(execution: Execution, split: str, epochs: int, train: bool) -> Score | None:
+    """Score the class maps of the network that is trained, after some epochs of its training.
+
+    A later call trains on from there.
+
+    Args:
+        execution: the trial's.
+        split: split of the objective.
+        epochs: epochs of training at the rung.
+        train: whether to train up to the rung where the store has no score of it.
+
+    Returns:
+        None where the whole training has no more than `epochs` epochs, or where the store has no
+        score of the rung and `train` is False.
+    """
+    planned = execution.plan
+    network, context, trained = planned.network, planned.context, planned.trained
+    assert network is not None
+    if epochs >= planned.experiment.training.epochs:
+        return None
+    step = classify.rung(context, trained, network, planned.beside, split, epochs)
+    if train:
+        execution.execute(before=network)
+        execution.compute(step)
+    elif not execution.store.find(step.stage.name, step.stage.key):
+        return None
+    own = trained.own_background
+    return execution.runtime.read_scores(context, {split: step.stage}, own, None)[split]

@@ -1,0 +1,362 @@
+"""The runner of sweeps: Ray Tune over experiments that share every artefact they can.
+
+A trial is the base experiment with some fields replaced. Its objective is the best mIoU over the
+seed thresholds of its localizer on one split, which one pass over the class maps gives. A sweep
+keeps, under `sweeps/NAME/`,
+
+    plan.json      its key and the number of its trials, from its start on
+    trials.jsonl   one line for each trial, added when the trial ends
+    sweep.json     the record of the whole sweep, written at its end
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from platform import node
+from types import SimpleNamespace
+from typing import Any
+
+from ..errors import InputError
+from ..pipeline.context import Catalog, Runtime
+from ..pipeline.execution import Execution
+from ..pipeline.planner import plan
+from ..ray_runtime import cluster
+from ..records.progress import Silent
+from ..records.schema import SweepRecord, Trial, ranking, read_sweep, score_from_json
+from ..storage import filesystem
+from ..storage.json_files import write_json
+from .journal import Ledger, Plan
+from .search import Searcher
+from .sweep import REDUCTION, Sweep, searcher
+from .trial import run as run_trial
+
+LOST = 2
+"""Further tries of a trial whose process dies; what a trial fails of itself it reports."""
+
+
+def run(
+    catalog: Catalog, sweep: Sweep, name: str, command: str, progress: Silent, resume: bool = False
+) -> SweepRecord:
+    """Run a sweep, or read its record where it was run before.
+
+    Args:
+        catalog: data sets and imports of the store that takes artefacts and the record.
+        sweep: the description of the sweep.
+        name: name of the record under `sweeps/`.
+        command: the command line, for the record.
+        progress: the display that is told of each trial that ends.
+        resume: whether to go on with a sweep that was broken off; no trial that ended runs again.
+
+    Raises:
+        InputError: the name is taken, the sweep was broken off and `resume` is False, there is no
+            sweep to resume, the sweep is running, or all its trials failed.
+    """
+    ledger = Ledger(catalog.store, name)
+    key = sweep.key(plan(sweep.trial_experiment({}), catalog))
+    if filesystem.exists(ledger.path):
+        before = read_sweep(ledger.path)
+        if before.digest != key:
+            raise InputError(f"the name {name!r} is taken by another sweep; choose another --name")
+        if not (resume and any(t.error for t in before.trials)):
+            return _some(before)
+    elif resume and not filesystem.exists(ledger.plan):
+        raise InputError(f"there is no sweep {name!r} to resume")
+    catalog.store.check_writable(f"sweep {name!r}", f"sweeps/{name}", "tune")
+    with ledger.held():
+        ledger.check(key, resume)
+        begun = _begun(sweep, name, command, key)
+        with progress.under(ledger.folder, begun):
+            return _run(catalog, sweep, ledger, begun, progress)
+
+
+def _some(record: SweepRecord) -> SweepRecord:
+    """Return the record of a sweep of which at least one trial came to its end.
+
+    Raises:
+        InputError: no trial came to its end.
+    """
+    if record.best is None:
+        errors = [t.error for t in record.trials if t.error]
+        first = f"; the first: {errors[0]}" if errors else ""
+        raise InputError(
+            f"{len(errors)} of {len(record.trials)} trials failed and none ended; --resume tries "
+            f"again{first}"
+        )
+    return record
+
+
+def _begun(sweep: Sweep, name: str, command: str, key: str) -> SweepRecord:
+    """Return the record of a sweep before its first trial."""
+    return SweepRecord(
+        name=name,
+        method=sweep.subject,
+        dataset=sweep.base.data,
+        split=sweep.split,
+        space={field: list(values) for field, values in sweep.space.items()},
+        default=sweep.default,
+        trials=(),
+        best=None,
+        run=None,
+        command=command,
+        started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        seconds=0.0,
+        digest=key,
+        figure=sweep.figure,
+    )
+
+
+def _run(
+    catalog: Catalog, sweep: Sweep, ledger: Ledger, begun: SweepRecord, progress: Silent
+) -> SweepRecord:
+    total, began = sweep.count * sweep.repeats, time.monotonic()
+    ledger.begin(Plan(digest=begun.digest, trials=total, command=begun.command))
+    if not sweep.scheduler:  # what all share is computed once, with progress of its own
+        first = sweep.trial_experiment(sweep.listed[0] if sweep.listed else {})
+        with contextlib.suppress(InputError):  # the trials that need it will say so
+            Execution(catalog.store, plan(first, catalog), progress).execute()
+    _tune(catalog, sweep, ledger, progress)
+    trials = ledger.trials()
+    if len(trials) < total:
+        raise InputError(
+            f"sweep {ledger.name!r} was broken off after {len(trials)} of {total} trials; --resume "
+            "goes on with it"
+        )
+    if not any(t.error for t in trials):  # of a failure, Tune's files say more than the ledger
+        filesystem.remove_tree(catalog.store.root / "tune" / ledger.name)
+    _clean(catalog, sweep, trials)
+    ranked = ranking(trials)
+    out = dataclasses.replace(
+        begun,
+        trials=tuple(trials),
+        best=ranked[0].trials[0].id if ranked else None,
+        seconds=round(time.monotonic() - began, 2),
+    )
+    write_json(ledger.path, out)
+    return _some(out)
+
+
+class TrialQueue:
+    """The trials that are left to run, each handed out when the searcher knows its point.
+
+    Args:
+        sweep: the sweep that the trials belong to.
+        points: the searcher of the sweep.
+        done: the trials that need not run again.
+    """
+
+    def __init__(self, sweep: Sweep, points: Searcher, done: Sequence[Trial]) -> None:
+        self.sweep, self.points = sweep, points
+        self.values: dict[int, float | None] = {int(t.id): t.value for t in done}
+        self.best = max((t.value for t in done if t.status == "done" and t.value), default=0.0)
+        total = sweep.count * sweep.repeats
+        self.left = [k for k in range(total) if k not in self.values]
+        self.number: dict[str, int] = {}
+
+    def value_by_point(self) -> dict[int, float | None]:
+        """Return the mean over seeds of each point whose trials have all ended.
+
+        A point whose trials have all failed has None.
+        """
+        repeats, means = self.sweep.repeats, {}
+        for point in range(self.sweep.count):
+            numbers = range(point * repeats, (point + 1) * repeats)
+            if all(k in self.values for k in numbers):
+                values = [v for k in numbers if (v := self.values[k]) is not None]
+                means[point] = statistics.fmean(values) if values else None
+        return means
+
+    def suggest(self, trial: str) -> dict[str, Any] | None:
+        """Return the config of Tune's next trial, or None while the searcher waits."""
+        number = self.left[0]
+        point, seed = divmod(number, self.sweep.repeats)
+        params = self.points.suggest(point, self.value_by_point())
+        if params is None:
+            return None
+        self.left.pop(0)
+        self.number[trial] = number
+        return {"number": number, "point": params, "seed": self.sweep.seeds[seed]}
+
+
+def _tune(catalog: Catalog, sweep: Sweep, ledger: Ledger, progress: Silent) -> None:
+    import ray.tune
+
+    cluster.connect()
+    points, before = searcher(sweep), ledger.trials()
+    for ended in before:
+        points.recall(int(ended.id) // sweep.repeats, ended.params)
+    done = [ended for ended in before if not ended.error]
+    queue = TrialQueue(sweep, points, done)
+    watch = _watch(ledger, queue, progress)
+
+    lanes = catalog.store.root / "tune" / ledger.name / "lanes"
+    shutil.rmtree(lanes, ignore_errors=True)
+    lanes.mkdir(parents=True)
+    wide = 0 if sweep.scheduler else min(sweep.concurrent, len(queue.left), cluster.drivers())
+
+    def trial(config: dict[str, Any]) -> dict[str, Any]:
+        together(lanes, wide)
+        return run_trial(catalog, sweep, config["point"], config["seed"], ray.tune.report)
+
+    progress.plan([f"{sweep.count * sweep.repeats} trials", "the best point on all splits"])
+    progress.start(f"{sweep.count * sweep.repeats} trials")
+    if queue.left:
+        ray.tune.Tuner(
+            ray.tune.with_resources(trial, cluster.driving()),
+            tune_config=ray.tune.TuneConfig(
+                search_alg=_tune_searcher(queue),
+                scheduler=_scheduler(sweep, done),
+                num_samples=len(queue.left),
+                max_concurrent_trials=sweep.concurrent,
+                reuse_actors=not sweep.scheduler,
+            ),
+            run_config=ray.tune.RunConfig(
+                name=ledger.name,
+                **filesystem.storage(catalog.store.root / "tune"),
+                verbose=0,
+                callbacks=[watch],
+                failure_config=ray.tune.FailureConfig(max_failures=max(sweep.retries, LOST)),
+            ),
+        ).fit()
+    progress.finish(False)
+
+
+def together(lanes: Path, count: int, patience: float = 30.0) -> None:
+    """Wait, in the process of a trial, until enough such processes have started.
+
+    Tune gives a waiting trial to the first process that is free, and ends the process that it was
+    starting for the trial; where a trial takes less time than a start, a second process would
+    never come up.
+
+    Args:
+        lanes: folder in which each process leaves a file.
+        count: number of processes to wait for.
+        patience: seconds after which the process goes on alone.
+    """
+    own, end = lanes / f"{node()}-{os.getpid()}", time.monotonic() + patience
+    if own.exists():
+        return
+    lanes.mkdir(parents=True, exist_ok=True)  # another node, which does not see the others' lanes
+    own.touch()
+    while len(os.listdir(lanes)) < count and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def _tune_searcher(queue: TrialQueue) -> Any:
+    from ray.tune.search import Searcher
+
+    class Search(Searcher):  # type: ignore[misc]
+        def suggest(self, trial_id: str) -> Any:
+            return queue.suggest(trial_id) if queue.left else Searcher.FINISHED
+
+        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+            """Do nothing: the callback keeps the result."""
+
+        def save(self, checkpoint_path: str) -> None:
+            """Do nothing: a sweep resumes from its record under `sweeps/`."""
+
+        def restore(self, checkpoint_path: str) -> None:
+            """Do nothing; see `save`."""
+
+    return Search()
+
+
+def _watch(ledger: Ledger, queue: TrialQueue, progress: Silent) -> Any:
+    import ray.tune
+
+    total = queue.sweep.count * queue.sweep.repeats
+    rungs: dict[str, list[tuple[int, float]]] = {}
+
+    class Watch(ray.tune.Callback):  # type: ignore[misc]
+        def on_trial_result(
+            self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any
+        ) -> None:
+            if "epoch" in result:
+                own = rungs.setdefault(trial.trial_id, [])
+                own.append((result["epoch"], result["value"]))
+
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            number = queue.number[trial.trial_id]
+            ended = _trial(number, trial, tuple(rungs.get(trial.trial_id, ())))
+            ledger.add(ended)
+            queue.values[number] = ended.value
+            if ended.status == "done":
+                queue.best = max(queue.best, ended.value or 0.0)
+            progress.update(_state(queue, trials, ended), len(queue.values), total)
+
+        on_trial_error = on_trial_complete
+
+    return Watch()
+
+
+def _state(queue: TrialQueue, trials: Sequence[Any], ended: Trial) -> str:
+    """Return how the sweep stands, in words."""
+    running = sum(t.status == "RUNNING" for t in trials)
+    parts = [f"{running} running"] if running else []
+    if failed := sum(value is None for value in queue.values.values()):
+        parts.append(f"{failed} failed ({ended.error})" if ended.error else f"{failed} failed")
+    return ", ".join([*parts, *([f"best {100 * queue.best:.1f} %"] if queue.best else [])])
+
+
+def _trial(number: int, trial: Any, rungs: tuple[tuple[int, float], ...]) -> Trial:
+    """Return a trial from its last report to Tune, or from the error that ended its actor."""
+    config, metrics = trial.config, trial.last_result or {}
+    lost = str(trial.get_error()).strip().splitlines()[-1] if trial.status == "ERROR" else None
+    error = lost or metrics.get("error")
+    stopped = "epoch" in metrics
+    return Trial(
+        id=f"{number:04d}",
+        params=dict(config["point"]),
+        status="failed" if error else "stopped" if stopped else "done",
+        seconds=metrics.get("seconds", 0.0),
+        value=None if error else metrics.get("value"),
+        score=None if error else score_from_json(metrics.get("score")),
+        error=error,
+        cached=metrics.get("cached", False),
+        seed=config["seed"],
+        rungs=rungs,
+    )
+
+
+def _scheduler(sweep: Sweep, done: Sequence[Trial]) -> Any:
+    """Return the scheduler of a sweep, or None for a sweep without one.
+
+    ASHA is told the rungs of the trials that have ended before.
+    """
+    if not sweep.scheduler:
+        return None
+    from ray.tune.schedulers import ASHAScheduler
+
+    out = ASHAScheduler(
+        time_attr="epoch",
+        metric="value",
+        mode="max",
+        max_t=sweep.base.training.epochs,
+        grace_period=sweep.rungs[0] if sweep.rungs else sweep.base.training.epochs,
+        reduction_factor=REDUCTION,
+    )
+    for trial in done:
+        stub = SimpleNamespace(trial_id=f"before-{trial.id}")
+        out.on_trial_add(None, stub)
+        for epochs, value in trial.rungs:
+            out.on_trial_result(None, stub, {"epoch": epochs, "value": value})
+    return out
+
+
+def _clean(catalog: Catalog, sweep: Sweep, trials: Sequence[Trial]) -> None:
+    """Remove the checkpoints of trainings that were stopped."""
+    from ..stages.training import checkpoints
+
+    for trial in trials:
+        if trial.status != "stopped":
+            continue
+        planned = plan(sweep.trial_experiment(trial.params, trial.seed), catalog)
+        assert planned.network is not None
+        with catalog.store.lock(planned.network.key):
+            checkpoints.forget(Runtime(catalog.store).home(planned.network))

@@ -1,0 +1,160 @@
+"""Every option that is a path: relative, absolute, with blanks, below the home folder, empty."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from wsss.platform.cli import main, resolve, store_commands
+from wsss.platform.cli.parser import parser
+from wsss.platform.config.fields import walk
+from wsss.platform.errors import InputError
+from wsss.platform.method import experiment
+
+PATH_OPTIONS = {
+    "store": "doctor --store {}",
+    "out": "report {}",
+    "out of export": "export {}",
+    "path": "import irn {} --data scenes --name a",
+    "path of voc": "data voc {}",
+    "path of coco": "data coco {}",
+    "path of folder": "data folder {}",
+    "labels": "data voc . --labels {}",
+    "weights": "run cam --weights {}",
+    "page": "run cam --page {}",
+    "page of a sweep": "sweep cam --page {}",
+    "space": "sweep lpcam --space {}.py",
+    "space of several": "sweep lpcam --space {}.py:some",
+}
+FORMS = ("here", "not/here", "../up", ".", "a b/c  d", "{tmp}/there", "{tmp}/a b", "~/of/mine")
+"""As typed; {tmp} is the folder of the test, and ~ its folder `home`."""
+FILE_FIELDS = [
+    (method, name)
+    for method, changes in (("cam", {"segment.network": "deeplabv2"}), ("ssc", {}))
+    for name, _, field in walk(experiment(method, preset="scenes", changes=changes))
+    if field.metadata["file"]
+]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which commands start; it holds a colon and blanks."""
+    folder = tmp_path / "work: mine" / "now"
+    (tmp_path / "home").mkdir()
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def expected(text: str, here: Path, tmp_path: Path) -> str:
+    """The absolute path that a form stands for."""
+    text = text.replace("~", str(tmp_path / "home"))
+    return str(here / text)
+
+
+def asked_for(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> argparse.Namespace:
+    """The options that a command is given."""
+    given: list[argparse.Namespace] = []
+    action = words[0].replace("import", "import_")
+    monkeypatch.setattr(store_commands, action, lambda options, command: given.append(options))
+    assert main(words) == 0
+    return given[0]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("option", PATH_OPTIONS)
+def test_a_path_is_absolute_from_the_start(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, form: str
+) -> None:
+    form = form.replace("{tmp}", str(tmp_path))
+    words = [word.replace("{}", form) for word in PATH_OPTIONS[option].split(" ")]
+    found = getattr(asked_for(monkeypatch, words), option.partition(" ")[0])
+    end = re.sub(r".*\{\}", "", PATH_OPTIONS[option]) if "space" in option else ""
+    assert found == expected(form + end, here, tmp_path)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("method", "field"), FILE_FIELDS)
+def test_a_file_of_a_configuration_is_absolute(
+    here: Path, tmp_path: Path, method: str, field: str, form: str
+) -> None:
+    form = form.replace("{tmp}", str(tmp_path))
+    changes = {field: form, **({"segment.network": "deeplabv2"} if "segment" in field else {})}
+    made = experiment(method, preset="scenes", changes=changes)
+    assert {n: v for n, v, _ in walk(made)}[field] == expected(form, here, tmp_path)
+    with pytest.raises(InputError, match=f"{field} is empty; it must be a path"):
+        experiment(method, preset="scenes", changes={**changes, field: ""})
+
+
+def test_the_files_of_configurations_are_known() -> None:
+    assert {"network.weights", "segment.weights"} <= {name for _, name in FILE_FIELDS}
+
+
+@pytest.mark.parametrize("option", [o for o in PATH_OPTIONS if "space" not in o])
+@pytest.mark.parametrize("text", ["", "s3://bucket/folder"])
+def test_an_empty_path_and_an_address_are_refused(
+    here: Path, capsys: pytest.CaptureFixture[str], option: str, text: str
+) -> None:
+    if option == "store" and text:
+        return
+    words = [word.replace("{}", text) for word in PATH_OPTIONS[option].split()]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"wsss: {resolve.PATHS[option.split(' ')[0]]} is ")
+    assert said.endswith("; it must be a path\n")
+    assert said.count("\n") == 1
+    assert not os.listdir(here)
+
+
+def test_an_address_of_a_store_and_the_name_of_a_space_stay(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["sweep", "lpcam", "--store", "s3://bucket/folder", "--space", "crf"]
+    options = asked_for(monkeypatch, words)
+    assert (options.store, options.space) == ("s3://bucket/folder", "crf")
+    assert options.page is None
+
+
+def test_the_store_of_the_environment_is_a_path_like_any(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text, path in (("~/s", tmp_path / "home" / "s"), ("s", here / "s"), ("", here / "store")):
+        monkeypatch.setenv("WSSS_STORE", text)
+        assert asked_for(monkeypatch, ["doctor"]).store == str(path)
+
+
+def arguments(top: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """The arguments of a parser and of all commands below it."""
+    for action in top._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                yield from arguments(sub)
+        else:
+            yield action
+
+
+def test_every_option_that_is_a_path_is_among_them() -> None:
+    """By what the help calls it: a folder, a file, or an archive."""
+    shown = re.compile(r"\b(DIR|FILE(\.py)?)\b")
+    paths = {
+        action.dest
+        for action in arguments(parser())
+        if shown.search(f"{action.metavar} {action.help}")
+        or (not action.option_strings and re.search(r"\b(folder|archive)\b", str(action.help)))
+    }
+    assert paths == set(resolve.PATHS)
+    assert paths == {option.split(" ")[0] for option in PATH_OPTIONS}
+
+
+def test_a_space_of_ones_own_may_be_called_anything(here: Path) -> None:
+    from wsss.platform.tuning import spaces
+
+    (here / "my spaces.py").write_text("SPACES = {'a b': {'lpcam.tau': [0.1]}}")
+    options = parser().parse_args(["sweep", "lpcam", "--space", "my spaces.py:a b"])
+    resolve.make_absolute(options)
+    assert spaces.find("lpcam", options.space) == ("my-spaces-a-b", {"lpcam.tau": [0.1]})

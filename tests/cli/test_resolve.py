@@ -1,0 +1,68 @@
+"""platform.asked: what the words of a command say of an experiment."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from wsss.platform.cli import resolve
+from wsss.platform.cli.parser import parser
+from wsss.platform.data import registry
+from wsss.platform.errors import InputError
+from wsss.platform.method import experiment
+from wsss.platform.storage.store import Store
+
+
+@pytest.mark.parametrize(
+    ("words", "preset"),
+    [
+        ("run lpcam --data voc", "default"),
+        ("run lpcam --data scenes", "scenes"),
+        ("run lpcam --data voc --preset release", "release"),
+        ("figure lpcam-5 --data voc", "paper"),
+        ("figure lpcam-5 --data scenes", "scenes"),
+        ("figure lpcam-5 --data voc --preset default", "default"),
+    ],
+)
+def test_command_and_data_choose_the_preset(
+    words: str, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A figure stands beside the paper's numbers, so that its other options are the paper's."""
+    monkeypatch.setattr(
+        registry, "open_dataset", lambda store, name: SimpleNamespace(about={"source": name})
+    )
+    options = parser().parse_args(words.split())
+    made = resolve.experiment(options, Store("none"), 0, method="lpcam")
+    wanted = experiment("lpcam", preset=preset, changes={"data": options.data, "seed": 0})
+    assert made.as_dict() == wanted.as_dict()
+
+
+@pytest.mark.parametrize(
+    ("words", "fits"),
+    [
+        ("compare psdpm cam --host lpcam --set lpcam.tau=0.2", True),
+        ("compare psdpm@lpcam cam --set host.lpcam.tau=0.2 --set host.training.epochs=3", True),
+        ("compare psdpm@sipe+lpcam cam --set host.sipe.weight=0.5", True),
+        ("compare cam sipe:lpcam --set lpcam.tau=0.2", True),
+        ("compare cam sipe --set lpcam.tau=0.2", False),
+        ("compare cam sipe --host lpcam", False),
+        ("compare psdpm@cam sipe --host lpcam", False),
+        ("compare cam lpcam --set host.lpcam.tau=0.2", False),
+    ],
+)
+def test_an_option_for_several_methods_is_of_use_to_one(
+    words: str, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        registry, "open_dataset", lambda store, name: SimpleNamespace(about={"source": name})
+    )
+    options = parser().parse_args(words.split())
+    made = [
+        resolve.experiment(options, Store("none"), 0, **resolve.combination(text))
+        for text in options.methods
+    ]
+    if fits:
+        resolve.check_used(options, made)
+    else:
+        with pytest.raises(InputError, match=r"no method here|none here takes it"):
+            resolve.check_used(options, made)

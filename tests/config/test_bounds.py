@@ -1,0 +1,143 @@
+"""The bounds of every number that an experiment or a command takes."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import typing
+
+import pytest
+from wsss.platform.cli import main
+from wsss.platform.cli.parser import parser
+from wsss.platform.config.experiment import Experiment
+from wsss.platform.config.fields import LIMITS, Options, replaced, walk
+from wsss.platform.data.sources.scenes import Scenes
+from wsss.platform.errors import InputError
+from wsss.platform.method import experiment, methods
+from wsss.platform.serialization import types_of
+
+BEYOND = (math.inf, -math.inf, math.nan, 10**400, -(10**400), 10**9000, 1e300)
+
+
+def configs(method: str) -> list[Options]:
+    """All classes of options of a method's experiment, one of each."""
+    found: list[Options] = []
+
+    def look(config: Options) -> None:
+        found.append(config)
+        for name in types_of(type(config)):
+            value = getattr(config, name)
+            for inner in [*value.values()] if isinstance(value, typing.Mapping) else [value]:
+                if isinstance(inner, Options):
+                    look(inner)
+
+    look(experiment(method))
+    return found
+
+
+def numbers_of(config: Options) -> list[tuple[str, typing.Any]]:
+    """Name of each field that is a number, or holds some, and its type."""
+    hints = types_of(type(config))
+    return [
+        (name, hint)
+        for name, hint in hints.items()
+        if hint in (int, float) or {int, float} & {*members(hint)}
+    ]
+
+
+def members(hint: typing.Any) -> typing.Iterator[typing.Any]:
+    """The types that a type is made of, at any depth."""
+    for inner in typing.get_args(hint):
+        yield inner
+        yield from members(inner)
+
+
+def shaped(hint: typing.Any, value: typing.Any) -> list[typing.Any]:
+    """A value as a field of this type takes it: alone, or at each place of a tuple."""
+    if tuple not in {typing.get_origin(hint), *map(typing.get_origin, members(hint))}:
+        return [value]
+    return [(value, 1), (1, value)]
+
+
+@pytest.mark.parametrize("method", sorted(methods()))
+def test_every_number_of_an_experiment_has_bounds(method: str) -> None:
+    seen = set()
+    for config in configs(method):
+        for name, hint in numbers_of(config):
+            seen.add(name)
+            for number in BEYOND:
+                for value in shaped(hint, number):
+                    with pytest.raises(InputError, match=f"{name} is .*; it must be") as caught:
+                        replaced(config, {name: value})
+                    assert len(str(caught.value)) < 800
+    assert {"epochs", "batch_size", "lr", "resize", "rescale", "scales", "seed"} <= seen
+
+
+@pytest.mark.parametrize("method", sorted(methods()))
+def test_every_preset_lies_within_the_bounds(method: str) -> None:
+    for preset in methods()[method].presets:
+        assert list(walk(experiment(method, preset=preset)))
+
+
+def test_epochs_of_21_digits_are_refused() -> None:
+    with pytest.raises(InputError, match=r"training\.epochs is 9+; it must be between 1 and"):
+        experiment("cam", changes={"training.epochs": 10**21 - 1})
+
+
+def commands(
+    of: argparse.ArgumentParser, words: tuple[str, ...] = ()
+) -> typing.Iterator[tuple[tuple[str, ...], argparse.ArgumentParser]]:
+    """Every command with its parser."""
+    inner = [a for a in of._actions if isinstance(a, argparse._SubParsersAction)]
+    if not inner:
+        yield words, of
+    for action in inner:
+        for name, sub in action.choices.items():
+            yield from commands(sub, (*words, name))
+
+
+NUMBERS = sorted(
+    (words, action.dest, sum(not a.option_strings and a.required for a in sub._actions))
+    for words, sub in commands(parser())
+    for action in sub._actions
+    if isinstance(action.default, int | float | list) and action.type is not None
+)
+
+
+def test_all_numbers_of_commands_are_known() -> None:
+    assert {name for _, name, _ in NUMBERS} == set(LIMITS)
+    plain = [
+        (words, action.dest)
+        for words, sub in commands(parser())
+        for action in sub._actions
+        if action.type in (int, float)
+    ]
+    assert plain == []
+
+
+TEXTS = ("-1", "1e999", "nan", "inf", "0x10", "", "1.5", "9" * 30, "9" * 9000, "a", "1_", "½")
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "places"), NUMBERS, ids=[f"{'-'.join(w)}-{n}" for w, n, _ in NUMBERS]
+)
+@pytest.mark.parametrize("text", TEXTS, ids=[t[:9] for t in TEXTS])
+def test_a_number_of_a_command_is_refused_in_one_sentence(
+    words: tuple[str, ...], name: str, places: int, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    required = ["--data", "a", "--name", "b"] if words == ("import",) else []
+    with pytest.raises(SystemExit) as caught:
+        main([*words, *["x"] * places, *required, f"--{name}={text}"])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    low, high = LIMITS[name]
+    assert f"argument --{name}: " in said
+    assert said.endswith(f"number from {low} to {high}")
+    assert len(said) < 300
+
+
+def test_commands_and_options_have_the_same_bounds() -> None:
+    for config, names in ((Scenes(), ("train", "val", "size", "seed")), (Experiment(), ("seed",))):
+        of = {name: field.metadata for name, _, field in walk(config)}
+        for name in names:
+            assert (of[name]["low"], of[name]["high"]) == LIMITS[name]

@@ -1,0 +1,216 @@
+"""platform.options: ranges, types, nested changes, values from the command line."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import FrozenInstanceError, dataclass, field, make_dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wsss.platform.config.fields import Options, fingerprint, option, parse, replaced, walk
+from wsss.platform.errors import InputError
+
+quick = settings(max_examples=40, deadline=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner(Options):
+    rate: float = option(0.1, "share", low=0, high=1)
+    names: tuple[str, ...] = option((), "of classes")
+    pair: tuple[int, int] = option((1, 2), "range", low=0, high=9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer(Options):
+    kind: str = option("a", "which", choices=("a", "b"))
+    steps: int = option(3, "how many", low=1, high=1_000)
+    flag: bool = option(False, "whether")
+    path: str | None = option(None, "file")
+    ceiling: float = option(0.0, "at most", low=-1e3, high=2)
+    inner: Inner = field(default_factory=Inner)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("kind", "c", "kind is 'c'; it must be one of 'a', 'b'"),
+        ("steps", 0, "steps is 0; it must be between 1 and 1000"),
+        ("steps", 10**4000, "(4001 characters); it must be between 1 and 1000"),
+        ("steps", "9" * 9000, "(9002 characters); it must be int"),
+        ("steps", 1.5, "steps is 1.5; it must be int"),
+        ("steps", True, "steps is True; it must be int"),
+        ("steps", "3", "steps is '3'; it must be int"),
+        ("flag", 1, "flag is 1; it must be bool"),
+        ("path", 3, "path is 3"),
+        ("ceiling", 2.5, "ceiling is 2.5; it must be between -1000.0 and 2"),
+        ("ceiling", -math.inf, "ceiling is -inf; it must be between"),
+        ("inner.rate", -0.1, "inner.rate is -0.1; it must be between 0 and 1"),
+        ("inner.rate", float("nan"), "inner.rate is nan; it must be between 0 and 1"),
+        ("inner.rate", math.inf, "inner.rate is inf; it must be between 0 and 1"),
+        ("inner.rate", 10**4000, "(4001 characters); it must be float"),
+        ("inner.rate", "x", "inner.rate is 'x'"),
+        ("inner.names", "abc", "inner.names is 'abc'"),
+        ("inner.names", (1,), "inner.names"),
+        ("inner.pair", (1,), "inner.pair"),
+        ("inner.pair", (1, 2, 3), "inner.pair"),
+        ("inner.pair", (1, -2), "inner.pair is (1, -2); it must be between 0 and 9"),
+        ("inner.pair", (1, 10), "inner.pair is (1, 10); it must be between 0 and 9"),
+        ("inner.names", ("a",) * 1001, "inner.names has 1001 values"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_field_and_what_is_allowed(name, value, told):
+    with pytest.raises(InputError) as caught:
+        replaced(Outer(), {name: value})
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "cell"), [("steps", None), ("inner.pair", 1), ("ceiling", None)])
+def test_a_number_that_python_does_not_write_is_refused_all_the_same(name, cell):
+    number = 10**9000
+    with pytest.raises(InputError, match=f"{name} is a number of thousands of digits; it must be"):
+        replaced(Outer(), {name: (cell, number) if cell else number})
+
+
+def test_values_are_checked_when_a_config_is_made():
+    with pytest.raises(InputError, match="rate is 2"):
+        Inner(rate=2)
+    with pytest.raises(FrozenInstanceError):
+        Inner().rate = 0.5
+
+
+def test_values_take_the_type_of_their_field():
+    inner = Inner(rate=1, names=["x", "y"], pair=[3, 4])
+    assert type(inner.rate) is float
+    assert inner.names == ("x", "y")
+    assert inner.pair == (3, 4)
+    assert Outer(path="x").path == "x"
+
+
+def test_replaced_changes_what_is_named_and_nothing_else():
+    before = Outer()
+    after = replaced(before, {"steps": 9, "inner.rate": 0.5})
+    assert (after.steps, after.inner.rate, after.inner.pair) == (9, 0.5, (1, 2))
+    assert before == Outer()
+    assert replaced(before, {}) == before
+
+
+@pytest.mark.parametrize("name", ["step", "inner", "inner.rat", "rate", "inner.rate.x", ""])
+def test_an_unknown_field_lists_the_valid_ones(name):
+    with pytest.raises(InputError) as caught:
+        replaced(Outer(), {name: 1})
+    assert repr(name) in str(caught.value)
+    assert all(valid in str(caught.value) for valid, _, _ in walk(Outer()))
+
+
+def test_walk_names_every_option():
+    found = {name: value for name, value, _ in walk(Outer())}
+    assert list(found) == [
+        *("kind", "steps", "flag", "path", "ceiling"),
+        *("inner.rate", "inner.names", "inner.pair"),
+    ]
+    assert found["inner.pair"] == (1, 2)
+    assert all(f.metadata["help"] for _, _, f in walk(Outer()))
+
+
+@quick
+@given(st.floats(allow_nan=True))
+def test_a_rate_is_kept_or_refused(value):
+    if 0 <= value <= 1:
+        assert Inner(rate=value).rate == value
+    else:
+        with pytest.raises(InputError):
+            Inner(rate=value)
+
+
+@quick
+@given(
+    st.one_of(
+        st.integers(),
+        st.booleans(),
+        st.none(),
+        st.tuples(st.integers(), st.text()),
+        st.floats(0, 9),
+    )
+)
+def test_parse_reads_python_values(value):
+    assert parse(repr(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("true", True),
+        ("False", False),
+        ("none", None),
+        ("1e-4", 1e-4),
+        ("(1, 0.5)", (1, 0.5)),
+        ("[1,2]", [1, 2]),
+        ("resnet50", "resnet50"),
+        ("../w.pth", "../w.pth"),
+        ("__import__('os')", "__import__('os')"),
+        ("", ""),
+    ],
+)
+def test_parse(text, value):
+    assert parse(text) == value
+
+
+def test_a_field_that_no_key_would_hold_is_no_field():
+    @dataclass(frozen=True, kw_only=True)
+    class Lacking(Options):
+        rate: float = 0.1
+
+    with pytest.raises(TypeError, match=r"Lacking.rate is no option\(\)"):
+        Lacking()
+
+
+def test_keys_hold_content_and_nothing_of_the_machine(tmp_path):
+    @dataclass(frozen=True, kw_only=True)
+    class Keyed(Options):
+        weights: str | None = option(None, "a file", file=True)
+        actors: int = option(0, "side by side", low=0, high=99, machine=True)
+        later: str | None = option(None, "came later", late=True)
+        inner: Inner = field(default_factory=Inner)
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    for path in (one, two):
+        path.write_bytes(b"weights")
+    assert fingerprint(Keyed(weights=str(one))) == fingerprint(Keyed(weights=str(two), actors=3))
+    assert set(fingerprint(Keyed())) == {"weights", "inner.rate", "inner.names", "inner.pair"}
+    assert fingerprint(Keyed(later="x"))["later"] == "x"
+    two.write_bytes(b"others")
+    assert fingerprint(Keyed(weights=str(one))) != fingerprint(Keyed(weights=str(two)))
+    two.unlink()
+    with pytest.raises(InputError, match="there is no weight file"):
+        fingerprint(Keyed(weights=str(two)))
+
+
+def test_bounds_are_no_part_of_keys():
+    @dataclass(frozen=True, kw_only=True)
+    class Narrow(Options):
+        rates: tuple[float, ...] = option((0.5,), "of something", low=0, high=1)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Wide(Options):
+        rates: tuple[float, ...] = option((0.5,), "of something", low=-9, high=9)
+
+    assert fingerprint(Narrow()) == fingerprint(Wide()) == {"rates": (0.5,)}
+
+
+@pytest.mark.parametrize("kind", [int, float, int | None, tuple[float, ...], tuple[int, int]])
+@pytest.mark.parametrize("about", [{}, {"low": 0}, {"high": 1}])
+def test_a_number_without_bounds_is_no_option(kind, about):
+    fields = [("rate", kind, option(0, "of something", **about))]
+    lacking = make_dataclass("Lacking", fields, bases=(Options,), frozen=True, kw_only=True)
+    with pytest.raises(TypeError, match=r"Lacking.rate is a number and lacks low or high"):
+        lacking()
+
+
+def test_a_tuple_that_must_hold_something_does():
+    @dataclass(frozen=True, kw_only=True)
+    class Some(Options):
+        splits: tuple[str, ...] = option(("train",), "of data", some=True)
+
+    with pytest.raises(InputError, match="splits is empty"):
+        Some(splits=())

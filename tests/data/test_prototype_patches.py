@@ -1,0 +1,40 @@
+"""platform.data.patches: the closest positions, against a loop over all of them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from wsss.platform.data.formats import prototype_patches
+
+
+def test_closest_in_images_of_several_classes(tmp_path: Path) -> None:
+    """Of the background, and of classes that are there; on a grid that is no square."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(2, 5, 3, 7, generator=generator)
+    prototypes = {n: 4 * torch.randn(2 + n, 5, generator=generator) for n in (0, 1, 3)}
+    labels = torch.tensor([[1, 0, 1], [0, 1, 0]])
+    found = prototype_patches.closest_in(["a", "b"], labels, features, prototypes)
+    assert [{p.value for p in of} for of in found] == [{0, 1, 3}, {0}]
+    for of_image, image in zip(found, features.double().numpy(), strict=True):
+        for patch in of_image:
+            center = prototypes[patch.value][patch.number].double().numpy()
+            cosines = {
+                (y, x): image[:, y, x] @ center / np.linalg.norm(image[:, y, x])
+                for y, x in np.ndindex(3, 7)
+            }
+            y, x = max(cosines, key=cosines.__getitem__)
+            assert (patch.y, patch.x) == ((y + 0.5) / 3, (x + 0.5) / 7)
+            wanted = cosines[y, x] / np.linalg.norm(center)
+            assert patch.cosine == pytest.approx(wanted, abs=1e-6)
+        assert [p.number for p in of_image if p.value == 0] == [0, 1]
+    rows = [p for of in found for p in of]
+    prototype_patches.write(tmp_path / "a", rows)
+    for ours, read in zip(rows, prototype_patches.read(tmp_path / "a"), strict=True):
+        assert (ours.id, ours.value, ours.number, ours.kind) == (
+            read.id, read.value, read.number, read.kind,
+        )  # fmt: skip
+        assert math.isclose(ours.cosine, read.cosine, rel_tol=1e-6)

@@ -1,0 +1,179 @@
+"""Pickles that ask for more memory than they bring bytes, and those that do not."""
+
+from __future__ import annotations
+
+import collections
+import pickle
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from wsss.platform.errors import InputError
+from wsss.platform.interop import formats, safe_pickle
+
+ROOM = 64 << 20
+"""Bytes that reading a file of some kilobytes may take, at most."""
+
+
+class Call:
+    """What a pickle makes by a call."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any, state: Any = None) -> None:
+        self.how = (function, arguments) if state is None else (function, arguments, state)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.how
+
+
+def raw(path: Path, body: bytes) -> Path:
+    """A `.npy` file of an object array, whose pickle is given."""
+    with path.open("wb") as stream:
+        about = {"descr": "|O", "fortran_order": False, "shape": ()}
+        np.lib.format.write_array_header_1_0(stream, about)
+        stream.write(body)
+    return path
+
+
+def boxed(path: Path, content: Any, protocol: int = 2) -> Path:
+    box = np.empty((), object)
+    box[()] = content
+    return raw(path, pickle.dumps(box, protocol))
+
+
+def array(shape: tuple[int, ...], kind: str = "f8", data: bytes = b"") -> Call:
+    """An array with such a state."""
+    rebuild = np._core.multiarray._reconstruct
+    state = (1, shape, np.dtype(kind), False, data)
+    return Call(rebuild, np.ndarray, (0,), b"b", state=state)
+
+
+def storage(count: int) -> bytes:
+    """The numbers of a tensor, which claim to be so many."""
+    data: bytes = torch.zeros(3).storage().__reduce__()[1][0]
+    assert b"K\x03Nt" in data
+    return data.replace(b"K\x03Nt", b"J" + count.to_bytes(4, "little") + b"Nt")
+
+
+def laughs() -> Any:
+    """A billion numbers in lists that share their members."""
+    out: Any = [0.5] * 10
+    for _ in range(8):
+        out = [out] * 10
+    return out
+
+
+TEXT = "a" * (1 << 16)
+STATE = (1, (1 << 16,), np.dtype("u1"), False, bytes(1 << 16))
+EXPANDED = torch.zeros(1).expand(40_000, 40_000)
+REBUILD = np._core.multiarray._reconstruct
+HOSTILE = {
+    "expanded tensor": lambda: EXPANDED,
+    "expanded tensor as planes": lambda: {"keys": [0], "high_res": EXPANDED},
+    "called array": lambda: Call(np.ndarray, (1 << 33,), "u1"),
+    "array without values": lambda: Call(REBUILD, np.ndarray, (1 << 33,), b"b"),
+    "array of nothing": lambda: array((1 << 40,), "V0"),
+    "array of empty texts": lambda: {"keys": array((1 << 30,), "U0")},
+    "scalar without bytes": lambda: Call(np._core.multiarray.scalar, np.dtype("V1000000000")),
+    "named claims": lambda: Call(torch.storage._load_from_bytes, storage(1 << 30)),
+    "one text many times": lambda: [Call(_encode(), TEXT, "latin1") for _ in range(4096)],
+    "one state many times": lambda: [
+        Call(REBUILD, np.ndarray, (0,), b"b", state=STATE) for _ in range(4096)
+    ],
+    "filled dict": lambda: [Call(collections.OrderedDict, PAIRS) for _ in range(4096)],
+    "long type": lambda: [Call(np.dtype, KIND, False, True) for _ in range(4096)],
+}
+PAIRS = [(k, k) for k in range(4096)]
+KIND = ",".join(["f4"] * 4096)
+
+
+def _encode() -> Any:
+    import _codecs
+
+    return _codecs.encode
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_pickle_gets_no_more_memory_than_it_has_bytes(tmp_path: Path, name: str) -> None:
+    path = boxed(tmp_path / "a.npy", HOSTILE[name]())
+    assert path.stat().st_size < 1 << 20
+    refused_within(ROOM, path)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x80\x04\x8e" + (1 << 33).to_bytes(8, "little") + b"abc.",  # BINBYTES8
+        b"\x80\x05\x96" + (1 << 33).to_bytes(8, "little") + b"abc.",  # BYTEARRAY8
+        b"\x80\x04\x8d" + (1 << 33).to_bytes(8, "little") + b"abc.",  # BINUNICODE8
+        b"\x80\x04\x95" + (1 << 33).to_bytes(8, "little") + b"N.",  # FRAME
+        b"\x80\x02NrX\xff\xff\x0f.",  # LONG_BINPUT of number 2^28
+        b"Np268435456\n.",  # PUT
+        b"I" + b"9" * 9000 + b"\n.",
+        b"L" + b"9" * 9000 + b"L\n.",
+    ],
+)
+def test_an_opcode_gets_no_more_memory_than_there_are_bytes(tmp_path: Path, body: bytes) -> None:
+    refused_within(ROOM, raw(tmp_path / "a.npy", body))
+
+
+def refused_within(room: int, path: Path) -> None:
+    """Reading a file is refused, and takes no more memory than that."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"a\.npy is not? "):
+            formats.read("irn", path, "a", (0,), (45, 62), 3)
+        assert tracemalloc.get_traced_memory()[1] < room
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("irn", lambda: {"keys": [0], "high_res": laughs()}),
+        ("irn", lambda: {"keys": laughs(), "high_res": np.zeros((1, 45, 62))}),
+        ("irn", lambda: {"keys": list(range(999)), "high_res": np.zeros((1, 45, 62))}),
+        ("irn", lambda: {"keys": [0], "high_res": np.zeros((1, 2000, 2000), bool)}),
+        ("mctformer", lambda: dict.fromkeys(range(10**5), np.zeros((45, 62), np.float32))),
+        ("drs", lambda: np.zeros((3, 3000, 3000), bool)),
+        ("msc-seg", lambda: {"msc_seg": np.zeros((1, 4, 1500, 1500), np.float16)}),
+    ],
+)
+def test_planes_beyond_the_image_are_refused_before_they_are_numbers(
+    tmp_path: Path, kind: str, content: Callable[[], Any]
+) -> None:
+    path = boxed(tmp_path / "a.npy", content(), 4)
+    with pytest.raises(InputError, match=f"is no {kind} file of a"):
+        formats.read(kind, path, "a", (0,), (45, 62), 3)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_arrays_and_tensors_of_all_kinds_come_back(tmp_path: Path, protocol: int) -> None:
+    wide = torch.arange(24).reshape(2, 3, 4)
+    tensors = {str(t): wide.to(t) for t in (torch.float16, torch.float32, torch.float64)}
+    tensors |= {str(t): wide.to(t) for t in (torch.int64, torch.int32, torch.int16, torch.int8)}
+    tensors |= {"view": wide[:, 1:, ::2], "turned": wide.transpose(0, 2), "bool": wide > 3}
+    tensors |= {"one": torch.tensor(1.5), "none": torch.zeros(0, 3), "byte": wide.byte()}
+    tensors["learnt"] = torch.ones(2, requires_grad=True)
+    plain = {"f": np.arange(6.0).reshape(2, 3), "t": np.arange(6).reshape(2, 3).T, "b": np.eye(2)}
+    plain |= {"swapped": np.arange(3, dtype=">i4"), "scalar": np.float32(1.5)}
+    content = collections.OrderedDict({**tensors, **plain, "list": [1, None, (2.5, "x")]})
+    found = safe_pickle.load(boxed(tmp_path / "a.npy", content, protocol))
+    assert list(found) == list(content)
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(found[name], tensor.detach().numpy())
+        assert found[name].dtype == tensor.detach().numpy().dtype
+    for name, value in plain.items():
+        np.testing.assert_array_equal(found[name], value)
+    assert found["list"] == [1, None, (2.5, "x")]
+
+
+def test_a_type_of_numbers_is_not_changed_for_others(tmp_path: Path) -> None:
+    swapped = Call(np.dtype, "f4", False, False, state=(3, ">", None, None, None, -1, -1, 0))
+    safe_pickle.load(boxed(tmp_path / "a.npy", [swapped]))
+    assert np.dtype("f4").isnative

@@ -1,0 +1,42 @@
+"""platform.models.sides."""
+
+from __future__ import annotations
+
+import torch
+from wsss.platform.models.backbones import build
+from wsss.platform.models.classifier import Classifier
+from wsss.platform.models.hierarchical_features import Sides, add_sides, hierarchy, joined
+
+
+def noise(seed, *shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_sides_are_768_wide_and_keep_their_gradient():
+    body = build("small")
+    stages = body(torch.randn(2, 3, 32, 32))
+    sides = Sides(body.channels)
+    out = sides(stages)
+    assert out.shape == (2, 768, *stages["c4"].shape[2:])
+    out.square().sum().backward()
+    assert all(p.grad is None for p in body.parameters())
+    assert all(conv.weight.grad is not None for conv in sides.convs)
+
+
+def test_each_side_has_unit_length_where_grids_agree():
+    parts = [noise(k, 2, 4 + k, 3, 5) for k in range(3)]
+    lengths = [p.norm(dim=1) for p in joined(parts).split([4, 5, 6], 1)]
+    for length in lengths:
+        torch.testing.assert_close(length, torch.ones_like(length))
+
+
+def test_a_network_gets_sides_once_and_is_read_without_them():
+    network = Classifier(build("small"), 3)
+    stages = network.features(torch.randn(1, 3, 32, 32))
+    plain = hierarchy(network, stages)
+    assert plain.shape[1] == sum(network.backbone.channels)
+    add_sides(network)
+    first = network.extras["sides"]
+    add_sides(network)
+    assert network.extras["sides"] is first
+    assert hierarchy(network, stages).shape[1] == first.width == 768

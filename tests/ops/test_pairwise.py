@@ -1,0 +1,108 @@
+"""platform.ops.alike against loops over all pairs in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+from wsss.platform.ops import pairwise
+
+SHAPE = (2, 5, 7)  # B, D, P
+MOST = 1 << 24
+KNOWN = torch.ones(2, 1, 7)
+KNOWN[0, :, 5:] = 0
+
+
+def means(features, values):
+    return pairwise.alike_means(features, values, KNOWN)
+
+
+def slow_sums(features, values):
+    features, values = features.double(), values.double()
+    out = torch.zeros_like(values)
+    for b in range(len(values)):
+        for i in range(values.shape[2]):
+            for j in range(values.shape[2]):
+                weight = max(0.0, float(features[b, :, i] @ features[b, :, j]))
+                out[b, :, i] += weight * values[b, :, j]
+    return out
+
+
+def slow_means(features, values):
+    features, values = features.double(), values.double()
+    out = torch.zeros_like(values)
+    for b in range(len(values)):
+        counted = [j for j in range(values.shape[2]) if KNOWN[b, 0, j]]
+        for i in range(values.shape[2]):
+            weights = [math.exp(float(features[b, :, i] @ features[b, :, j])) for j in counted]
+            for j, weight in zip(counted, weights, strict=True):
+                out[b, :, i] += weight / sum(weights) * values[b, :, j]
+    return out
+
+
+both = pytest.mark.parametrize(
+    ("fast", "slow"), [(pairwise.alike_sums, slow_sums), (means, slow_means)]
+)
+
+
+def drawn(dtype):
+    generator = torch.Generator().manual_seed(0)
+    features = F.normalize(torch.randn(SHAPE, generator=generator, dtype=torch.float64), dim=1)
+    features[1, :, 3] = 0
+    values = torch.rand(2, 3, SHAPE[2], generator=generator, dtype=torch.float64)
+    return features.to(dtype), values.to(dtype)
+
+
+@both
+@pytest.mark.parametrize("pairs", [1, 30, 2 * 7 * 3, MOST])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("learns", [False, True])
+def test_the_slow_way_however_many_pairs_fit(fast, slow, pairs, dtype, learns, monkeypatch):
+    monkeypatch.setattr(pairwise, "PAIRS", pairs)
+    features, values = drawn(dtype)
+    with torch.set_grad_enabled(learns), torch.autocast("cpu", torch.bfloat16):
+        found = fast(features, values)
+    assert found.dtype == dtype
+    within = 2e-2 if dtype == torch.bfloat16 else 1e-6
+    torch.testing.assert_close(found.double(), slow(features, values), atol=within, rtol=0)
+
+
+@both
+@pytest.mark.parametrize("pairs", [1, 30])
+def test_gradients_are_those_of_all_pairs_at_once(fast, slow, pairs, monkeypatch):
+    found = []
+    for most in (pairs, MOST):
+        monkeypatch.setattr(pairwise, "PAIRS", most)
+        features, values = (x.requires_grad_() for x in drawn(torch.float64))
+        fast(features, values).square().sum().backward()
+        found.append((features.grad, values.grad))
+    torch.testing.assert_close(*found)
+
+
+def test_where_nothing_is_known_all_count_the_same():
+    features, values = drawn(torch.float64)
+    found = pairwise.alike_means(features, values, torch.zeros(2, 1, 7))
+    torch.testing.assert_close(found, values.mean(2, keepdim=True).expand_as(values))
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_the_way_back_keeps_no_pairs(softmax, monkeypatch):
+    """What autograd saves does not grow with the square of the positions."""
+    monkeypatch.setattr(pairwise, "PAIRS", 64)
+    largest = 0
+
+    def pack(x):
+        nonlocal largest
+        largest = max(largest, x.numel())
+        return x
+
+    features = torch.randn(1, 4, 200, requires_grad=True)
+    values = torch.rand(1, 2, 200)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        if softmax:
+            pairwise.alike_means(features, values, torch.ones(1, 1, 200))
+        else:
+            pairwise.alike_sums(features, values)
+    assert 0 < largest <= 200 * 4

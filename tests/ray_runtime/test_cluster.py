@@ -1,0 +1,94 @@
+"""platform.stages.cluster: who runs where, from what the nodes say that they have."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from limits import HANG
+from wsss.platform.ray_runtime import cluster
+
+HEAD = {"driver": 1.0, "GPU_limit": 4.0, "cpu_stage_limit": 64.0, "memory": 1e9}
+
+
+@pytest.fixture
+def nodes(monkeypatch):
+    """Sets what the cluster has."""
+    import ray
+
+    def have(there, *others):
+        monkeypatch.setattr(ray, "cluster_resources", lambda: there)
+        nodes = [{"Alive": True, "Resources": of} for of in (there, *others)]
+        monkeypatch.setattr(ray, "nodes", lambda: nodes)
+
+    return have
+
+
+def test_one_machine(nodes):
+    nodes({"CPU": 4.0, "memory": 1e9})
+    assert (cluster.workers(), cluster.gpus()) == (2, 0)
+    assert cluster.apart() is None
+    assert cluster.driving() == {"cpu": 0.01, "memory": cluster.TRIAL_BYTES}
+    assert cluster.drivers() == 2
+
+
+def test_trials_take_what_memory_there_is(nodes):
+    nodes({"CPU": 4.0, "memory": 1e8})
+    assert cluster.driving() == {"cpu": 0.01, "memory": 10**8}
+    assert cluster.drivers() == 1
+    nodes({"CPU": 4.0})
+    assert cluster.driving() == {"cpu": 0.01}
+    nodes({"CPU": 4.0, "memory": 4e9}, {"CPU": 4.0, "memory": 2e9})
+    assert cluster.drivers() == 9 + 4
+
+
+def test_one_machine_with_a_gpu_and_one_core(nodes):
+    nodes({"CPU": 1.0, "GPU": 1.0})
+    assert (cluster.workers(), cluster.gpus()) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "started", [{}, {"CPU": 24.0, "GPU": 1.0, "cpu_stage": 16.0}], ids=["none", "some"]
+)
+def test_nodes_that_may_still_start_count(nodes, started):
+    nodes({**HEAD, **started})
+    assert (cluster.workers(), cluster.gpus()) == (64, 4)
+    assert cluster.apart(0.5) == {"cpu_stage": 0.5}
+    nodes({**HEAD, **started}, {"CPU": 64.0, "memory": 1e12})
+    assert cluster.driving() == {"driver": 0.01, "memory": cluster.TRIAL_BYTES}
+    assert cluster.drivers() == 2  # on the head alone
+
+
+SCRIPT = """
+import sys
+import ray
+from ray.cluster_utils import Cluster
+from wsss.platform.ray_runtime import cluster
+
+nodes = Cluster()
+head = {"driver": 1, "GPU_limit": 1, "cpu_stage_limit": 2}
+nodes.add_node(num_cpus=0, resources=head)
+nodes.add_node(num_cpus=8, num_gpus=1, wait=False)
+wanted = nodes.add_node(num_cpus=2, resources={"cpu_stage": 2}, wait=False)
+nodes.wait_for_nodes(float(sys.argv[1]))
+ray.init(address=nodes.address, logging_level="ERROR", log_to_driver=False)
+
+def where(piece):
+    return ray.get_runtime_context().get_node_id()
+
+print("apart", set(cluster.each(where, range(8))) == {wanted.node_id})
+print("alive", cluster.survives(where, 0), cluster.workers(), cluster.gpus())
+ray.shutdown()
+nodes.shutdown()
+"""
+
+
+@pytest.mark.cluster
+def test_cpu_stages_stay_off_gpu_nodes():
+    """Though most cores are there."""
+    out = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(HANG)], capture_output=True, text=True, timeout=HANG
+    ).stdout
+    assert "apart True\n" in out
+    assert "alive True 2 1\n" in out

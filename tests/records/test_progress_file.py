@@ -1,0 +1,133 @@
+"""platform.live: what runs is told while it runs, and what broke off is known to have."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from limits import HANG
+from wsss.platform.records.progress import Silent
+from wsss.platform.records.progress_file import PROGRESS, Recorded, is_alive, read_progress
+from wsss.platform.records.schema import RunRecord
+
+RUN = RunRecord(
+    name="a-run", method="cam", dataset="scenes", seed=0, experiment={}, digest="d",
+    command="wsss run cam", machine="", versions={}, started="2026-01-01T00:00:00+0000",
+    seconds=0.0, status="running",
+)  # fmt: skip
+
+
+class Spy(Silent):
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def start(self, title: str) -> None:
+        self.heard.append(title)
+
+    def finish(self, cached: bool) -> None:
+        self.heard.append(f"cached {cached}")
+
+
+def test_progress_is_told_and_kept_until_the_end(tmp_path: Path) -> None:
+    spy = Spy()
+    recorded = Recorded(spy)
+    with recorded.under(tmp_path, RUN):
+        recorded.plan(["first", "second"])
+        recorded.start("first")
+        recorded.finish(True)
+        recorded.start("second")
+        recorded.written = -9.0
+        recorded.update("epoch 1", 3, 9)
+        found = read_progress(tmp_path)
+        assert found is not None
+        assert (found.titles, found.step, found.text) == (("first", "second"), 2, "epoch 1")
+        assert (found.done, found.total, found.alive) == (3, 9, True)
+        assert found.record["name"] == "a-run"
+    assert list(tmp_path.iterdir()) == []
+    assert read_progress(tmp_path) is None
+    assert spy.heard == ["first", "cached True", "second"]
+
+
+def test_what_cannot_be_kept_does_not_end_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, row: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("wsss.platform.records.progress_file.write_json", full)
+    spy = Spy()
+    recorded = Recorded(spy)
+    with recorded.under(tmp_path, RUN):
+        recorded.start("first")
+    assert spy.heard == ["first"]
+
+
+def test_an_error_leaves_the_last_state_as_stopped(tmp_path: Path) -> None:
+    recorded = Recorded(Silent())
+
+    def broken() -> None:
+        with recorded.under(tmp_path, RUN):
+            recorded.plan(["only"])
+            recorded.start("only")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        broken()
+    found = read_progress(tmp_path)
+    assert found is not None
+    assert (found.step, found.alive) == (1, False)
+    recorded.update("later", 1, 2)
+    assert read_progress(tmp_path) == found
+
+
+def test_a_killed_process_is_not_alive(tmp_path: Path) -> None:
+    code = (
+        "import sys, time, pathlib\n"
+        "from wsss.platform.records.progress_file import Recorded\n"
+        "from wsss.platform.records.progress import Silent\n"
+        "from wsss.platform.records.schema import run_from_json\n"
+        "run = run_from_json(__import__('json').loads(sys.argv[2]), '')\n"
+        "with Recorded(Silent()).under(pathlib.Path(sys.argv[1]), run):\n"
+        f"    print('begun', flush=True)\n    time.sleep({HANG})\n"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path), json.dumps(dataclasses.asdict(RUN))]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    assert is_alive(tmp_path)
+    process.kill()
+    process.wait()
+    assert not is_alive(tmp_path)
+    found = read_progress(tmp_path)
+    assert found is not None
+    assert not found.alive
+
+
+def test_two_at_once_and_one_tells(tmp_path: Path) -> None:
+    first, second = Recorded(Silent()), Recorded(Silent())
+    with first.under(tmp_path, RUN):
+        with second.under(tmp_path, RUN):
+            second.plan(["other"])
+            second.start("other")
+        found = read_progress(tmp_path)
+        assert found is not None
+        assert found.titles == ()
+
+
+def test_steps_are_not_written_too_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = Recorded(Silent())
+    with recorded.under(tmp_path, RUN):
+        monkeypatch.setattr(time, "monotonic", lambda: recorded.written + 0.1)
+        before = (tmp_path / PROGRESS).stat().st_mtime_ns
+        recorded.update("soon", 1, 2)
+        assert (tmp_path / PROGRESS).stat().st_mtime_ns == before
+        monkeypatch.setattr(time, "monotonic", lambda: recorded.written + 1)
+        recorded.update("later", 2, 2)
+        found = read_progress(tmp_path)
+        assert found is not None
+        assert found.text == "later"

@@ -1,0 +1,256 @@
+"""Labels from class maps, the walk and the segmenter's predictions, without Ray."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wsss.platform.config.experiment import Network, Views
+from wsss.platform.data.formats import class_maps, label_maps, shards
+from wsss.platform.data.formats.class_maps import ClassMaps
+from wsss.platform.data.images import decode_image, encode_png
+from wsss.platform.data.transforms import normalized, resized
+from wsss.platform.errors import InputError
+from wsss.platform.ops.crf import CRFS, best_labels
+from wsss.platform.ops.maps import best_class
+from wsss.platform.ops.random_walk import random_walk
+from wsss.platform.stages.inference import propagation, segmentation
+from wsss.platform.stages.inference.actors import Guard
+from wsss.platform.stages.labels import pseudo_labels
+from wsss.platform.stages.labels.pseudo_labels import Cut, labels_of
+from wsss.platform.stages.training.label_learners import Boundaries, Segmenter
+from wsss.platform.stages.training.trainer import build
+from wsss.platform.storage import filesystem
+from wsss.platform.storage.s3_store import open_store
+
+HEIGHT, WIDTH = 18, 22
+quick = settings(max_examples=25, deadline=None)
+
+
+def maps_of(classes, seed=0, id="a", size=(HEIGHT, WIDTH)):
+    grid = (-(-size[0] // 4), -(-size[1] // 4))
+    planes = np.random.default_rng(seed).random((len(classes), *grid)).astype(np.float16)
+    return ClassMaps(id=id, classes=classes, planes=planes, height=size[0], width=size[1])
+
+
+def image_of(seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+@quick
+@given(
+    seed=st.integers(0, 99),
+    level=st.floats(0.05, 0.95),
+    classes=st.sampled_from([(), (2,), (1, 3), (0,), (0, 4), (0, 1, 2)]),
+)
+def test_cut_labels_are_the_scored_seeds(seed, level, classes):
+    """What is cut at the chosen threshold is what the threshold curve scored."""
+    maps = maps_of(classes, seed)
+    own = classes[:1] == (0,)
+    level = 1.0 if own else level
+    found = labels_of(image_of(), maps, Cut(levels=(level,)))
+    score, best = best_class(torch.from_numpy(maps.planes), classes, (HEIGHT, WIDTH))
+    threshold = 0.5 if own else level
+    wanted = torch.where(score > threshold, best, 0).numpy()
+    near = (score - threshold).abs().numpy() < 1e-3
+    assert found.dtype == np.uint8
+    assert ((found == wanted) | near).all()
+
+
+@quick
+@given(seed=st.integers(0, 99), classes=st.sampled_from([(2,), (1, 3), (0, 4)]))
+def test_certain_labels_are_those_of_both_levels(seed, classes):
+    maps, image = maps_of(classes, seed), image_of(seed)
+    levels = (1.0, 0.5) if classes[0] == 0 else (0.7, 0.3)
+    found = labels_of(image, maps, Cut(levels=levels))
+    sure, wide = (labels_of(image, maps, Cut(levels=(level,))) for level in levels)
+    for y in range(HEIGHT):
+        for x in range(WIDTH):
+            wanted = sure[y, x] if sure[y, x] else 0 if not wide[y, x] else 255
+            assert found[y, x] == wanted
+
+
+def test_classes_that_are_nowhere_likely_do_not_enter(monkeypatch):
+    planes = np.full((4, 5, 6), 0.02, np.float16)
+    planes[1], planes[3, 2, 2] = 0.9, 0.05
+    maps = ClassMaps(id="a", classes=(0, 2, 5, 9), planes=planes, height=HEIGHT, width=WIDTH)
+    cut = Cut(levels=(1.0,), crf=CRFS["deeplab"], least=0.04)
+    few = ClassMaps(id="a", classes=(0, 2, 9), planes=planes[[0, 1, 3]], height=HEIGHT, width=WIDTH)
+    seen = []
+    real = best_labels
+    monkeypatch.setattr(
+        pseudo_labels, "best_labels", lambda s, r: (seen.append(len(s)), real(s, r))[1]
+    )
+    found = labels_of(image_of(), maps, cut)
+    assert seen == [3]
+    np.testing.assert_array_equal(
+        found, labels_of(image_of(), few, Cut(levels=(1.0,), crf=cut.crf))
+    )
+    np.testing.assert_array_equal(
+        found, labels_of(image_of(), maps, Cut(levels=(1.0,), crf=cut.crf))
+    )
+
+
+def test_refined_labels_are_of_the_image():
+    for classes in ((), (3,), (1, 2), (0, 2)):
+        for crf in CRFS.values():
+            found = labels_of(image_of(), maps_of(classes), Cut(levels=(0.4,), crf=crf))
+            assert found.shape == (HEIGHT, WIDTH)
+            assert set(np.unique(found)) <= {0, *classes}
+
+
+def test_an_image_that_is_left_unrefined_is_named(write_shards, tmp_path):
+    (piece,) = write_shards([3], size=(HEIGHT, WIDTH))
+    rows = shards.read(piece, ("id", "labels"))
+    maps = [maps_of(tuple(n + 1 for n in r["labels"]), k, r["id"]) for k, r in enumerate(rows)]
+    class_maps.write(tmp_path / "maps.parquet", maps)
+    pair, cut = (piece, str(tmp_path / "maps.parquet")), Cut(levels=(0.5,), crf=CRFS["irn"])
+    count, unrefined = pseudo_labels.label_slice(pair, cut, str(tmp_path), (1,))
+    assert (count, unrefined) == (3, [rows[1]["id"]])
+    found = label_maps.read(label_maps.file_of(tmp_path, piece))
+    plain = dict(pseudo_labels.label_rows(pair, Cut(levels=(0.5,))))
+    refined = dict(pseudo_labels.label_rows(pair, cut))
+    for number, row in enumerate(rows):
+        wanted = plain if number == 1 else refined
+        np.testing.assert_array_equal(found[row["id"]], wanted[row["id"]])
+
+
+def test_masks_are_copied_and_must_be_there(write_shards, tmp_path):
+    mask = np.random.default_rng(0).integers(0, 3, (HEIGHT, WIDTH)).astype(np.uint8)
+    (piece,) = write_shards([2], size=(HEIGHT, WIDTH), mask=encode_png(mask))
+    assert pseudo_labels.mask_slice(piece, str(tmp_path)) == 2
+    for found in label_maps.read(label_maps.file_of(tmp_path, piece)).values():
+        np.testing.assert_array_equal(found, mask)
+    (bare,) = write_shards([1], name="bare")
+    with pytest.raises(InputError, match="i000 has no mask"):
+        pseudo_labels.mask_slice(bare, str(tmp_path))
+
+
+def batch_of(piece):
+    return {k: np.array([v]) for k, v in asdict(piece).items()}
+
+
+@pytest.fixture(params=["disk", "bucket"])
+def folder(request, tmp_path):
+    """Where a stage computes."""
+    where = tmp_path
+    if request.param == "bucket":
+        where = open_store(request.getfixturevalue("bucket")).root
+    return where / "artefacts" / "maps" / "key" / "try-0123456789ab"
+
+
+@pytest.mark.parametrize(("power", "background"), [(1.0, False), (4.0, False), (1.5, True)])
+def test_the_walk_is_that_of_each_image_alone(
+    write_shards, tmp_path, looked_at, folder, power, background
+):
+    (piece,) = write_shards([5], size=(41, 56))
+    network = build(Network(backbone="small"), Boundaries(), 0, seed=0).eval()
+    torch.save(network.state_dict(), tmp_path / "network.pt")
+    rows = shards.read(piece, shards.INFERENCE_COLUMNS)
+    maps = [
+        maps_of((0, *(n + 1 for n in r["labels"])), k, r["id"], (41, 56))
+        for k, r in enumerate(rows)
+    ]
+    folder.mkdir(parents=True)
+    (tmp_path / "maps").mkdir()
+    class_maps.write(tmp_path / "maps" / f"{piece.name}.parquet", maps)
+    job = propagation.Job(
+        network=Network(backbone="small"),
+        weights=str(tmp_path / "network.pt"),
+        maps=str(tmp_path / "maps"),
+        folder=str(folder),
+        radius=5,
+        beta=10.0,
+        steps=32,
+        power=power,
+        background=background,
+        views=Views(batch_size=2, actors=1),
+    )
+    assert Guard(propagation.Walk, job)(batch_of(piece))["rows"][0] == 5
+    if filesystem.object_of(folder.parent):  # another machine reads what is in the bucket
+        shutil.rmtree(folder)
+    found = list(class_maps.read([folder / f"{piece.name}.parquet"]))
+    edges = label_maps.read(label_maps.file_of(folder, piece, label_maps.EDGES))
+    for row, m, out in zip(rows, maps, found, strict=True):
+        first = 0 if background else 1
+        assert (out.id, out.classes) == (row["id"], m.classes[first:])
+        image = normalized(torch.from_numpy(decode_image(row["image"], row["id"]).copy())[None])
+        with torch.no_grad():
+            logits = (network(image) + network(image.flip(-1)).flip(-1)) / 2
+        edge = logits[0].sigmoid()
+        np.testing.assert_allclose(edges[row["id"]] / 255, edge.numpy(), atol=4e-3)
+        wanted = random_walk(torch.from_numpy(m.planes[first:]).float() ** power, edge, steps=32)
+        wanted = wanted / (wanted.max() + 1e-5)
+        np.testing.assert_allclose(out.planes.astype(np.float32), wanted.numpy(), atol=4e-3)
+
+
+@torch.no_grad()
+def slow_logits(network, pixels, scales):
+    """Of one image, or of the mean probability over its views on the grid of the largest."""
+    if not scales:
+        return network.views(normalized(torch.from_numpy(pixels)[None]), (0.5,))[-1]
+    found = []
+    for scale in sorted(scales, reverse=True):
+        view = resized(pixels, round(41 * scale), round(56 * scale)).copy()
+        image = normalized(torch.from_numpy(view)[None])
+        for flipped in (False, True):
+            logits = network.views(image.flip(-1) if flipped else image, (0.5,))[-1]
+            shares = logits.flip(-1).softmax(1) if flipped else logits.softmax(1)
+            grid = found[0].shape[2:] if found else shares.shape[2:]
+            found.append(torch.nn.functional.interpolate(shares, grid, mode="bilinear"))
+    return (sum(found) / len(found)).log()
+
+
+@pytest.mark.parametrize("scales", [(), (1.0, 0.5, 1.5), (0.1,)])
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize(("probabilities", "coarse"), [(False, False), (True, False), (True, True)])
+def test_predictions_are_those_of_each_image_alone(
+    write_shards, tmp_path, looked_at, probabilities, coarse, known, scales
+):
+    (piece,) = write_shards([3], size=(41, 56))
+    learner = Segmenter((0.5,), stride=8)
+    network = build(Network(backbone="small"), learner, 3, seed=0).eval()
+    torch.save(network.state_dict(), tmp_path / "network.pt")
+    job = segmentation.Job(
+        learner=learner,
+        network=Network(backbone="small"),
+        classes=3,
+        weights=str(tmp_path / "network.pt"),
+        folder=str(tmp_path),
+        probabilities=probabilities,
+        coarse=coarse,
+        known=known,
+        views=Views(batch_size=2, actors=1),
+        scales=scales,
+    )
+    assert Guard(segmentation.Predict, job)(batch_of(piece))["rows"][0] == 3
+    path = Path(label_maps.file_of(tmp_path, piece))
+    if probabilities:
+        kept = {m.id: m for m in class_maps.read([path])}
+    else:
+        found = label_maps.read(path)
+    for row in shards.read(piece, ("id", "image", "labels")):
+        pixels = decode_image(row["image"], row["id"]).copy()
+        logits = slow_logits(network, pixels, scales)
+        if coarse:
+            logits = torch.nn.functional.interpolate(logits, (6, 7), mode="bilinear")
+        if known:
+            absent = sorted({0, 1, 2} - set(row["labels"]))
+            logits[:, [n + 1 for n in absent]] = -1e9
+        if probabilities:
+            shares = kept[row["id"]].planes.astype(np.float32)
+            assert kept[row["id"]].classes == (0, 1, 2, 3)
+            np.testing.assert_allclose(shares, logits.softmax(1)[0].numpy(), atol=2e-3)
+            np.testing.assert_allclose(shares.sum(0), 1, atol=2e-3)
+            continue
+        full = torch.nn.functional.interpolate(
+            logits, (41, 56), mode="bilinear", align_corners=False
+        )
+        assert found[row["id"]].shape == (41, 56)
+        assert (found[row["id"]] == full[0].argmax(0).numpy()).mean() > 0.99

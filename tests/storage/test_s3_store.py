@@ -1,0 +1,471 @@
+"""platform.bucket: a store in a bucket keeps the promises of one on disk, for many machines."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from limits import HANG, wait_until
+from wsss.platform.cli import main
+from wsss.platform.errors import InputError
+from wsss.platform.records.progress import Silent
+from wsss.platform.records.progress_file import Recorded, read_progress
+from wsss.platform.records.schema import RunRecord, Trial
+from wsss.platform.storage import artifact_files, filesystem, locks
+from wsss.platform.storage.artifact import Stage
+from wsss.platform.storage.artifact_files import MANIFEST, write_atomic
+from wsss.platform.storage.json_files import read_record, write_json
+from wsss.platform.storage.s3_store import open_store
+from wsss.platform.storage.store import Store
+from wsss.platform.tuning.journal import Ledger, Plan
+
+RUN = RunRecord(
+    name="a", method="cam", dataset="scenes", seed=0, experiment={}, digest="d",
+    command="wsss run cam", machine="", versions={}, started="2026-01-01T00:00:00+0000",
+    seconds=0.0, status="running",
+)  # fmt: skip
+
+GETTER = """
+import os, sys, time
+from wsss.platform.storage.s3_store import open_store
+from wsss.platform.storage.artifact import Stage
+from wsss.platform.storage.artifact_files import write_atomic
+
+where, log, seconds = sys.argv[1:]
+
+def compute(folder):
+    write_atomic(folder / "half.bin", lambda stream: stream.write(b"half"))
+    with open(log, "a") as stream:
+        stream.write(f"{os.getpid()}\\n")
+    time.sleep(float(seconds))
+    return {"by": os.getpid()}
+
+artefact, cached = open_store(where).get(Stage(name="slow", version=1, config={}), compute)
+print(cached, artefact.about["by"])
+"""
+
+
+@pytest.fixture
+def store(bucket):
+    return open_store(bucket)
+
+
+@pytest.fixture
+def stage():
+    return Stage(name="thing", version=1, config={"a": 1}, inputs={"x": "k"}, title="a thing")
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Makes this process another machine."""
+
+    def go(name="elsewhere"):
+        monkeypatch.setenv("WSSS_CACHE", str(tmp_path / name))
+
+    return go
+
+
+class Compute:
+    """Leaves one file as tasks do, and one as the driver does."""
+
+    def __init__(self, error=None):
+        self.calls, self.error = 0, error
+
+    def __call__(self, folder):
+        self.calls += 1
+        write_atomic(folder / "a.bin", lambda stream: stream.write(b"content of a"))
+        (folder / "deep").mkdir()
+        (folder / "deep" / "b.bin").write_bytes(b"content of b")
+        if self.error:
+            raise self.error
+        return {"n": 2}
+
+
+def objects(store, under="artefacts"):
+    """Size by key of the objects of a store."""
+    start = filesystem.object_of(store.root)
+    found = filesystem.listing(f"{start}/{under}" if under else start)
+    return {i.path.removeprefix(f"{start}/"): i.size for i in found if i.is_file}
+
+
+def overwrite(store, ends, data):
+    """Puts other bytes where one object is."""
+    (name,) = (n for n in objects(store) if ends in n)
+    filesystem.write(store.root / "x", data)
+    start = filesystem.object_of(store.root)
+    filesystem.system(start).copy_file(f"{start}/x", f"{start}/{name}")
+
+
+def test_computed_once_then_read_on_another_machine(store, bucket, stage, elsewhere):
+    compute = Compute()
+    artefact, cached = store.get(stage, compute)
+    assert (cached, str(store)) == (False, bucket)
+    assert store.get(stage, compute)[1]
+    elsewhere()
+    other = open_store(bucket)
+    again, cached = other.get(stage, compute)
+    assert (cached, compute.calls) == (True, 1)
+    assert again.manifest == artefact.manifest
+    assert again.folder != artefact.folder
+    assert not again.path("a.bin").exists()
+    assert artifact_files.size(again.path("a.bin")) == 12
+    assert artifact_files.local(again.path("a.bin")).read_bytes() == b"content of a"
+    assert artifact_files.local(again.path("deep/b.bin")).read_bytes() == b"content of b"
+    assert not artifact_files.local(again.path("c.bin")).exists()
+
+
+def test_the_manifest_is_written_last(store, stage, monkeypatch):
+    seen, send = [], filesystem.send
+    monkeypatch.setattr(filesystem, "send", lambda path, key: (seen.append(key), send(path, key)))
+    written = filesystem.write
+
+    def write(path, data):
+        if path.name == MANIFEST:
+            assert len(objects(store)) == 2
+        written(path, data)
+
+    monkeypatch.setattr(filesystem, "write", write)
+    store.get(stage, Compute())
+    assert len(seen) == 2
+    names = sorted(n.rpartition("/")[2].partition("~")[0] for n in objects(store))
+    assert names == ["a.bin", "b.bin", MANIFEST]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), KeyboardInterrupt()])
+def test_an_aborted_computation_leaves_nothing(store, stage, error):
+    with pytest.raises(type(error)):
+        store.get(stage, Compute(error))
+    assert store.find("thing", stage.key) is None
+    assert objects(store, "") == {}
+    assert store.get(stage, Compute())[1] is False
+
+
+def test_a_half_uploaded_attempt_is_invisible_and_the_next_replaces_it(store, bucket, stage):
+    half = store.folder("thing", stage.key) / "try-0123456789ab"
+    half.mkdir(parents=True)
+    write_atomic(half / "a.bin", lambda stream: stream.write(b"half of"))
+    assert len(objects(store)) == 1
+    assert store.find("thing", stage.key) is None
+    artefact, cached = store.get(stage, Compute())
+    assert not cached
+    assert artifact_files.local(artefact.path("a.bin")).read_bytes() == b"content of a"
+    assert not [name for name in objects(store) if half.name in name]
+
+
+def fails(path, key):
+    raise InputError("the network is down")
+
+
+def test_an_upload_that_fails_leaves_nothing_to_see(store, stage, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(filesystem, "send", fails)
+        with pytest.raises(InputError, match="network"):
+            store.get(stage, Compute())
+    assert store.find("thing", stage.key) is None
+    assert objects(store, "") == {}
+    assert store.get(stage, Compute())[1] is False
+
+
+def start(where, log, seconds, cache):
+    environment = {**os.environ, "WSSS_CACHE": str(cache)}
+    return subprocess.Popen(
+        [sys.executable, "-c", GETTER, where, str(log), str(seconds)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def test_of_two_machines_one_computes(bucket, tmp_path):
+    log = tmp_path / "log"
+    processes = [start(bucket, log, 3, tmp_path / f"machine-{k}") for k in range(2)]
+    said = sorted(p.communicate(timeout=HANG)[0].split() for p in processes)
+    assert [cached for cached, _ in said] == ["False", "True"]
+    assert said[0][1] == said[1][1]
+    assert len(log.read_text().split()) == 1
+
+
+def test_after_a_kill_the_next_takes_over(bucket, tmp_path):
+    log = tmp_path / "log"
+    holder = start(bucket, log, HANG, tmp_path / "machine")
+    wait_until(log.exists, "it begins")
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.communicate(timeout=HANG)
+    assert len(objects(open_store(bucket))) == 1
+    cached, by = start(bucket, log, 0, tmp_path / "machine").communicate(timeout=HANG)[0].split()
+    assert (cached, int(by)) == ("False", int(log.read_text().split()[1]))
+    assert len(objects(open_store(bucket))) == 2
+
+
+def test_who_lost_the_lease_publishes_nothing(store, bucket, stage, monkeypatch):
+    """Another took over and ended first; what this one had uploaded before is gone by then."""
+    monkeypatch.setattr(locks, "held", lambda path, wait=True: contextlib.nullcontext())
+
+    def compute(folder):
+        write_atomic(folder / "a.bin", lambda stream: stream.write(b"of the first"))
+        (folder / "a.bin").unlink()  # as if another node had written it
+        open_store(bucket).get(stage, Compute())
+        return Compute()(folder)
+
+    artefact, _ = store.get(stage, compute)
+    assert artifact_files.local(artefact.path("a.bin")).read_bytes() == b"content of a"
+    assert artifact_files.local(artefact.path("deep/b.bin")).read_bytes() == b"content of b"
+    assert len(objects(store)) == 3
+    assert open_store(bucket).find("thing", stage.key).manifest == artefact.manifest
+
+
+def test_who_takes_over_leaves_the_files_of_who_is_still_there(store, bucket, stage, monkeypatch):
+    """And who ends first counts, whole."""
+    monkeypatch.setattr(locks, "held", lambda path, wait=True: contextlib.nullcontext())
+
+    def slow(folder):
+        Compute()(folder)
+        (folder / "a.bin").unlink()  # only its object is left
+        open_store(bucket)._attempt(stage)
+        return {"n": 2}
+
+    artefact, _ = store.get(stage, slow)
+    assert sorted(artefact.manifest["files"]) == ["a.bin", "deep/b.bin"]
+    assert store.get(stage, Compute())[1]
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_half_written_file_is_no_part_of_an_artefact(store, stage, tmp_path, remote):
+    place = store if remote else Store(tmp_path / "store")
+
+    def compute(folder):
+        (folder / ".a.bin.1234abcd").write_bytes(b"half of")  # its writer was killed
+        return Compute()(folder)
+
+    artefact, _ = place.get(stage, compute)
+    assert sorted(artefact.manifest["files"]) == ["a.bin", "deep/b.bin"]
+    assert not list(artefact.folder.rglob(".*"))
+
+
+def test_a_damaged_object_is_quarantined_and_computed_again(store, bucket, stage, elsewhere):
+    store.get(stage, Compute())
+    overwrite(store, "/a.bin~", b"another of a")
+    elsewhere()
+    other = open_store(bucket)
+    artefact = other.open("thing", stage.key)
+    with pytest.raises(InputError, match=r"a\.bin.* does not match its SHA-256; .* quarantine"):
+        artifact_files.local(artefact.path("a.bin"))
+    assert not artefact.path("a.bin").exists()
+    assert [fault.partition(": ")[2] for fault in other.faults()] == [
+        "a.bin does not match its SHA-256"
+    ]
+    artefact, cached = other.get(stage, Compute())
+    assert not cached
+    assert artifact_files.local(artefact.path("a.bin")).read_bytes() == b"content of a"
+
+
+DAMAGE = {
+    "a shorter object": (lambda s: overwrite(s, "/a.bin~", b"x"), "a.bin has 1 bytes, not 12"),
+    "a missing object": (lambda s: remove(s, "/b.bin~"), "deep/b.bin is missing"),
+    "no JSON": (lambda s: overwrite(s, MANIFEST, b"{"), "manifest is not JSON"),
+    "another JSON": (lambda s: overwrite(s, MANIFEST, b"{}"), "manifest"),
+}
+
+
+def remove(store, ends):
+    (name,) = (n for n in objects(store) if ends in n)
+    start = filesystem.object_of(store.root)
+    filesystem.system(start).delete_file(f"{start}/{name}")
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_what_lacks_is_computed_again_at_once(store, bucket, stage, name):
+    damage, told = DAMAGE[name]
+    store.get(stage, Compute())
+    damage(store)
+    other = open_store(bucket)
+    artefact, cached = other.get(stage, Compute())
+    assert not cached
+    assert artifact_files.local(artefact.path("a.bin")).read_bytes() == b"content of a"
+    (fault,) = other.faults()
+    assert told in fault
+
+
+def test_a_damaged_file_of_this_machine_is_fetched_again(store, bucket, stage):
+    path = store.get(stage, Compute())[0].path("a.bin")
+    path.write_bytes(b"damaged in a")
+    artefact = open_store(bucket).open("thing", stage.key)
+    assert artifact_files.local(artefact.path("a.bin")).read_bytes() == b"content of a"
+    assert store.faults() == []
+
+
+def test_verify_fetches_everything(store, stage):
+    store.get(stage, Compute())
+    assert list(store.artefacts()) == [("thing", stage.key)]
+    assert len(store.verify("thing", stage.key)) == 8
+    overwrite(store, "/b.bin~", b"another of b")
+    assert store.verify("thing", stage.key) == ""
+    assert list(store.artefacts()) == []
+
+
+def test_what_the_network_says_is_no_damage(store, stage, monkeypatch):
+    store.get(stage, Compute())
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    monkeypatch.setattr(filesystem, "ATTEMPTS", 2)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match=r"s3://.* cannot be used: NETWORK_CONNECTION"):
+        store.find("thing", stage.key)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    assert store.find("thing", stage.key)
+    assert store.faults() == []
+
+
+WRONG = {
+    "s3://": "is no address of a store",
+    "s3://b/../x": "is no address of a store",
+    "s3://key:hush@bucket/x": "is no address of a store",
+    "s3://key:a/hush+b/c@bucket/x": "is no address of a store",
+    "s3://bucket/x?secret_key=hush": "is no address of a store",
+    "gs://bucket/x": "is no address of a store",
+    "s3://no-such-bucket/x": "there is no bucket s3://no-such-bucket at http://127.0.0.1",
+}
+
+
+@pytest.mark.parametrize("where", WRONG)
+def test_a_wrong_address_is_one_sentence(bucket, capsys, where):
+    assert main(["doctor", "--store", where]) == 2
+    said = capsys.readouterr().err
+    assert WRONG[where] in said
+    assert said.count("\n") == 1
+    assert "hush" not in said
+
+
+def test_a_server_that_is_away_is_one_sentence(bucket, capsys, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert main(["run", "cam", "--store", bucket]) == 2
+    said = capsys.readouterr().err
+    assert "cannot be used" in said
+    assert said.count("\n") == 1
+
+
+def test_no_data_set_is_one_sentence(bucket, capsys):
+    assert main(["run", "cam", "--store", bucket]) == 2
+    assert "there is no data set 'scenes'" in capsys.readouterr().err
+
+
+def test_records_are_objects(store):
+    path = store.root / "runs" / "a" / "run.json"
+    write_json(path, {"b": 1})
+    assert read_record(path, dict[str, int]) == {"b": 1}
+    assert not path.exists()
+    assert filesystem.exists(path)
+    assert filesystem.names(store.root / "runs") == ["a"]
+    assert abs(filesystem.age(path)) < 60
+    before = filesystem.stamp(path)
+    write_json(path, {"b": 2})
+    assert filesystem.stamp(path) != before
+    filesystem.remove(path)
+    filesystem.remove(path)
+    assert (filesystem.exists(path), filesystem.stamp(path)) == (False, [])
+    with pytest.raises(InputError, match=r"there is no s3://.*/runs/a/run.json"):
+        read_record(path, dict[str, int])
+
+
+def test_a_lock_keeps_other_machines_off(store, monkeypatch):
+    monkeypatch.setattr(locks, "POLL", 0.05)
+    path, stop = store.root / "locks" / "x", threading.Event()
+    filesystem.write(path, b"another-machine 1 x")
+
+    def beat():
+        for count in itertools.count():
+            filesystem.write(path, f"another-machine 1 x {count}".encode())
+            if stop.wait(0.2):
+                return
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        with pytest.raises(BlockingIOError), locks.held(path, wait=False):
+            pass
+        assert locks.is_held(path)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_lock_expires_where_its_holder_is_gone(store, monkeypatch):
+    monkeypatch.setattr(locks, "EXPIRY", 0.5)
+    monkeypatch.setattr(locks, "POLL", 0.05)
+    monkeypatch.setattr(locks, "BEAT", 0.1)
+    path = store.root / "locks" / "x"
+    filesystem.write(path, b"another-machine 1 x")
+    with locks.held(path):
+        first = filesystem.read(path)
+        wait_until(lambda: filesystem.read(path) != first, "the lease is written again")
+        assert filesystem.read(path).startswith(first)
+    assert not filesystem.exists(path)
+
+
+def test_trials_of_a_sweep_are_kept_and_read_elsewhere(store, bucket, elsewhere):
+    ledger = Ledger(store, "s")
+    trial = Trial(id="0000", params={"a": 1}, status="done", seconds=1.0, value=0.5)
+    with ledger.held():
+        ledger.begin(Plan(digest="d", trials=2, command="c"))
+        ledger.add(trial)
+        ledger.add(Trial(id="0001", params={"a": 2}, status="failed", seconds=1.0, error="e"))
+    elsewhere()
+    there = Ledger(open_store(bucket), "s")
+    assert [t.id for t in there.trials()] == ["0000", "0001"]
+    with pytest.raises(InputError, match="broken off after 2 of 2"):
+        there.check("d", resume=False)
+
+
+def test_progress_is_seen_elsewhere(store, bucket, elsewhere):
+    folder = store.root / "runs" / "a"
+    recorded = Recorded(Silent())
+    with recorded.under(folder, RUN):
+        recorded.plan(["one"])
+        recorded.start("one")
+        found = read_progress(folder)
+        assert found
+        assert (found.alive, found.step) == (True, 1)
+    assert read_progress(folder) is None
+    assert objects(store, "") == {}
+
+
+def test_no_secret_is_kept(store, stage, tmp_path):
+    store.get(stage, Compute())
+    write_json(store.root / "runs" / "a" / "run.json", {"b": 1})
+    for name in objects(store, ""):
+        start = filesystem.object_of(store.root)
+        with filesystem.stream(f"{start}/{name}") as stream:
+            assert b"the-secret-key" not in stream.read()
+    for path in (tmp_path / "cache").rglob("*"):
+        assert path.is_dir() or b"the-secret-key" not in path.read_bytes()
+    assert "the-secret-key" not in json.dumps(store.open("thing", stage.key).manifest)
+    sent = pickle.dumps(filesystem.system(start))
+    assert b"the-secret-key" not in sent
+    assert pickle.loads(sent).__reduce__() == filesystem.system(start).__reduce__()
+
+
+def test_what_another_node_wrote_is_part_of_the_artefact(store, stage):
+    """It never was on the driver's disk."""
+
+    def compute(folder):
+        write_atomic(folder / "a.bin", lambda stream: stream.write(b"content of a"))
+        write_atomic(folder / "found" / "c.bin", lambda stream: stream.write(b"content of c"))
+        (folder / "a.bin").unlink()
+        (folder / "found" / "c.bin").unlink()
+        assert artifact_files.names(folder, ".bin") == ["a.bin", "found/c.bin"]
+        assert artifact_files.names(folder / "found") == ["c.bin"]
+        assert artifact_files.local(folder / "found" / "c.bin").read_bytes() == b"content of c"
+        artifact_files.discard(folder / "found")
+        return {}
+
+    artefact, _ = store.get(stage, compute)
+    assert list(artefact.manifest["files"]) == ["a.bin"]
+    assert artifact_files.local(artefact.path("a.bin")).read_bytes() == b"content of a"
+    assert len(objects(store)) == 2

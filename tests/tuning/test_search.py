@@ -1,0 +1,91 @@
+"""Searchers: which points a sweep tries, and that they follow from earlier values alone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wsss.platform.errors import InputError
+from wsss.platform.tuning.search import TPE, check, drawn, grid, make, size
+
+SPACE = {"lpcam.tau": (0.1, 0.2, 0.3, 0.4, 0.5), "lpcam.K": (4, 8, 12), "lpcam.split": ("a", "b")}
+
+
+def value(point):
+    """Best at tau 0.4, K 8, split b."""
+    return (
+        1 - abs(point["lpcam.tau"] - 0.4) - abs(point["lpcam.K"] - 8) / 20
+        + 0.1 * (point["lpcam.split"] == "b")
+    )  # fmt: skip
+
+
+def tried(tpe, count):
+    value_by_point, points = {}, []
+    for number in range(count):
+        points.append(tpe.suggest(number, value_by_point))
+        if (number + 1) % tpe.width == 0:
+            value_by_point |= {k: value(p) for k, p in enumerate(points)}
+    return points
+
+
+def test_the_grid_has_every_point_once():
+    points = list(grid(SPACE))
+    assert len(points) == size(SPACE) == 30
+    assert len({tuple(p.values()) for p in points}) == 30
+    assert points[:2] == [
+        {"lpcam.tau": 0.1, "lpcam.K": 4, "lpcam.split": "a"},
+        {"lpcam.tau": 0.1, "lpcam.K": 4, "lpcam.split": "b"},
+    ]
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 40), st.integers(0, 5))
+def test_drawn_points_differ_and_lie_on_the_grid(count, seed):
+    points = drawn(SPACE, count, seed)
+    assert len({tuple(p.values()) for p in points}) == min(count, 30)
+    assert all(p in grid(SPACE) for p in points)
+    assert points == drawn(SPACE, count, seed)
+
+
+def test_tpe_waits_for_the_generations_before():
+    tpe = TPE(SPACE, 0, width=2)
+    assert tpe.suggest(0, {})
+    assert tpe.suggest(1, {})
+    assert tpe.suggest(2, {0: 0.5}) is None
+    assert tpe.suggest(2, {0: 0.5, 1: None}) is not None
+
+
+def test_tpe_finds_the_top_sooner_than_chance():
+    best = [sum(sorted(map(value, tried(TPE(SPACE, seed, 2), 24)))[-8:]) / 8 for seed in range(4)]
+    chance = [sum(sorted(map(value, drawn(SPACE, 24, s)))[-8:]) / 8 for s in range(4)]
+    assert sum(best) > sum(chance)
+
+
+def test_tpe_goes_on_as_it_would_have():
+    whole = tried(TPE(SPACE, 3, 2), 16)
+    value_by_point = {k: value(p) for k, p in enumerate(whole[:12])}
+    again = TPE(SPACE, 3, 2)
+    assert [again.suggest(k, value_by_point) for k in (12, 13)] == whole[12:14]
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "message"),
+    [
+        ("annealing", 3, "unknown search 'annealing'; there are grid, random, tpe"),
+        ("grid", 3, "tries all 30 points; leave out --trials 3"),
+        ("tpe", 0, "needs to know how many --trials; all are 30"),
+        ("random", 0, "needs to know how many --trials"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(kind, count, message):
+    with pytest.raises(InputError, match=message):
+        check(kind, SPACE, count)
+
+
+def test_a_name_is_not_needed():
+    assert len(make("", SPACE, 0, 0, 2).points) == 30
+    assert len(make("", SPACE, 7, 0, 2).points) == 7
+
+
+def test_tpe_takes_every_seed_that_an_experiment_may_have():
+    assert TPE(SPACE, 2**32 - 1, width=2).suggest(0, {})

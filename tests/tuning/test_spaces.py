@@ -1,0 +1,215 @@
+"""Search spaces: every value of every field makes an experiment, and every method has one."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from wsss.platform.cli.resolve import combination
+from wsss.platform.cli.tables import best_points, figure_table
+from wsss.platform.errors import InputError
+from wsss.platform.method import experiment, methods
+from wsss.platform.records.schema import SweepRecord, Trial
+from wsss.platform.storage.store import Store
+from wsss.platform.tuning import spaces
+from wsss.platform.tuning.journal import Ledger, Plan
+from wsss.platform.tuning.search import grid
+from wsss.platform.tuning.spaces import COMBINATION
+from wsss.platform.tuning.sweep import Sweep, best_experiment, searcher
+
+NAMES = sorted(p.stem for p in (Path(__file__).parents[2] / "tune_spaces").glob("*.py"))
+
+
+def module(name):
+    return importlib.import_module(f"wsss.tune_spaces.{name}")
+
+
+def test_every_method_has_spaces():
+    assert {*methods(), "common"} == set(NAMES)
+    assert all("default" in module(name).SPACES for name in methods())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_value_is_allowed(name):
+    for space in module(name).SPACES.values():
+        assert any(len(values) > 1 for values in space.values())
+        for field, values in space.items():
+            assert len(set(values)) == len(values) > 0
+            for value in values:
+                if field == COMBINATION:
+                    assert experiment(**combination(value)).combination == value
+                else:
+                    experiment("cam" if name == "common" else name, changes={field: value})
+
+
+@pytest.mark.parametrize("name", methods())
+def test_every_point_of_a_figure_makes_an_experiment_and_none_stands_twice(name):
+    for figure in getattr(module(name), "FIGURES", {}).values():
+        assert figure["title"].lower().startswith(name)
+        assert "VOC train" in figure["published"]
+        for points in figure["panels"].values():
+            made = [repr(experiment(name, changes=changes)) for _, changes, _ in points]
+            assert len(set(made)) == len(made) > 1
+            assert all(printed is None or 0 < printed < 100 for _, _, printed in points)
+
+
+def test_a_figure_has_the_name_of_its_method():
+    method, found = spaces.figure("cpal-table-2")
+    assert method == "cpal"
+    assert found["title"] == "CPAL, Table 2"
+    with pytest.raises(InputError, match=r"unknown figure 'lpcam-9'; there are cpal-4, .*ssc-7"):
+        spaces.figure("lpcam-9")
+
+
+def test_a_figure_says_what_holds_where_no_row_says_otherwise():
+    """Of Fig. 4 the weighting, which all points set, and of each panel what the other varies."""
+    found = spaces.figure("cpal-4")[1]
+    points = [changes for of in found["panels"].values() for _, changes, _ in of]
+    trials = tuple(
+        Trial(
+            id=f"{k:04d}",
+            params=point,
+            status="done",
+            seconds=1.0,
+            value=k / 100,
+        )
+        for k, point in enumerate(points)
+    )
+    record = SweepRecord(
+        name="f", method="cpal", dataset="voc", split="train", space={}, trials=trials, best="0000",
+        default={"cpal.weighting": "printed", "cpal.tau": 0.6, "cpal.slots": 1000}, run=None,
+        command="", started="2026-01-01T00:00:00+0000", seconds=1.0, digest="", figure="cpal-4",
+    )  # fmt: skip
+    table = figure_table(found, record)
+    assert "where no row says otherwise: tau 0.6, slots 1000, weighting weighted\n" in table
+    assert re.search(r"length of the support set: 800 +6.0 +62.3", table)
+
+
+RATES = {"training.lr": (0.1, 0.2), "segment.training.lr": (0.01, 0.02, 0.03)}
+
+
+def test_fields_with_one_last_name_vary_in_one_sweep(tmp_path):
+    """Both survive the ledger under their full names, and the best point has both of its values."""
+    base = experiment("lpcam", changes={"segment.network": "deeplabv2"})
+    sweep = Sweep(base=base, space=RATES)
+    ledger, points = Ledger(Store(tmp_path), "rates"), list(grid(RATES))
+    ledger.begin(Plan(digest="d", trials=6, command="c"))
+    for number, point in enumerate(points):
+        ledger.add(Trial(id=f"{number:04d}", params=point, status="done", seconds=1.0,
+                         value=0.9 if number == 4 else 0.1 * number))  # fmt: skip
+    trials = ledger.trials()
+    assert [t.params for t in trials] == points
+    record = SweepRecord(
+        name="rates", method="lpcam", dataset="voc", split="train", default=sweep.default,
+        space={field: list(values) for field, values in RATES.items()}, trials=tuple(trials),
+        best="0004", run=None, command="", started="2026-01-01T00:00:00+0000",
+        seconds=1.0, digest="d",
+    )  # fmt: skip
+    assert set(record.default) == set(RATES)
+    best = best_experiment(sweep, record, seed=3)
+    assert (best.training.lr, best.segment.training.lr, best.seed) == (0.2, 0.02, 3)
+    line = "best on train: training.lr 0.2, segment.training.lr 0.02 (90.0 %)"
+    assert best_points(record) == [line]
+    rows = [(k, point, None) for k, point in enumerate(points)]
+    figure = {"title": "LPCAM, Table 0", "published": "nowhere", "panels": {"rates": rows}}
+    assert re.search(r"rates: 4 +90.0 +-\n", figure_table(figure, record))
+
+
+def test_a_search_over_such_fields_goes_on_as_it_would_have(tmp_path):
+    sweep = Sweep(base=experiment("lpcam"), space=RATES, trials=6, kind="tpe", concurrent=2)
+    whole, values = searcher(sweep), {}
+    ledger = Ledger(Store(tmp_path), "rates")
+    ledger.begin(Plan(digest="d", trials=6, command="c"))
+    points = []
+    for number in range(6):
+        points.append(whole.suggest(number, values))
+        if number < 4:
+            value = sum(points[number].values())
+            ledger.add(Trial(id=f"{number:04d}", params=points[number], status="done",
+                             seconds=1.0, value=value))  # fmt: skip
+            values = {**values, number: value}
+    again = searcher(sweep)
+    for trial in ledger.trials():
+        again.recall(int(trial.id), trial.params)
+    assert [again.suggest(number, values) for number in (4, 5)] == points[4:]
+
+
+def test_a_sweep_holds_data_alone():
+    """What its searcher remembers is not kept in it: two searchers know nothing of each other."""
+    sweep = Sweep(base=experiment("lpcam"), space=RATES, trials=2, kind="tpe")
+    before = dict(vars(sweep))
+    assert searcher(sweep).suggest(0, {})
+    assert vars(sweep) == before
+    assert set(before) == {field.name for field in dataclasses.fields(Sweep)}
+
+
+def test_any_method_has_the_common_spaces():
+    assert spaces.find("lpcam", "crf") == spaces.find("sipe", "crf")
+
+
+def test_a_space_is_a_file_of_ones_own(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("taus = [k / 10 for k in range(1, 4)]\nSPACES = {'some': {'lpcam.tau': taus}}")
+    assert spaces.find("lpcam", str(path)) == ("mine-some", {"lpcam.tau": [0.1, 0.2, 0.3]})
+    assert spaces.find("lpcam", f"{path}:some")[0] == "mine-some"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1", "holds no SPACES"),
+        ("SPACES = {}", "holds no SPACES"),
+        ("SPACES = {'a': {'lpcam.tau': 0.1}}", "space 'a' is no dict"),
+        ("SPACES = {'a': {}}", "space 'a' is no dict"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("SPACES = {'a': {'x': [1]}, 'b': {'x': [1]}}", "unknown space ''.*there are a, b"),
+    ],
+)
+def test_a_file_that_is_no_space_is_one_sentence(tmp_path, text, message):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        spaces.find("lpcam", str(path))
+
+
+def test_points_are_drawn_from_a_grid_too_large_to_list():
+    fields = ("lpcam.tau", "lpcam.mu_f", "lpcam.mu_b", "training.momentum", "training.clip_norm")
+    space = {field: [k / 40 for k in range(40)] for field in fields}
+    base = experiment("lpcam")
+    points = searcher(Sweep(base=base, space=space, trials=3)).points
+    assert len({tuple(p.items()) for p in points}) == 3
+    assert all(list(p) == list(fields) for p in points)
+    assert points == searcher(Sweep(base=base, space=space, trials=3)).points
+
+
+def test_a_grid_is_listed_with_its_last_field_changing_fastest():
+    space = {"lpcam.tau": [0.1, 0.2], "lpcam.mu_f": [0.3, 0.4, 0.5]}
+    points = searcher(Sweep(base=experiment("lpcam"), space=space)).points
+    assert [tuple(p.values()) for p in points] == [
+        (a, b) for a in (0.1, 0.2) for b in (0.3, 0.4, 0.5)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("space", "how", "message"),
+    [
+        ({"lpcam.tau": [0.1]}, {"trials": -1}, "trials is -1"),
+        ({"lpcam.tau": [0.1]}, {"repeats": 0}, "repeats is 0"),
+        ({"lpcam.tau": [0.1]}, {"concurrent": 0}, "concurrent is 0"),
+        ({"lpcam.tau": [0.1]}, {"repeats": 10**12}, "repeats is 1000000000000"),
+        ({"lpcam.tau": [0.1]}, {"retries": 10**12}, "retries is 1000000000000"),
+        ({"lpcam.tau": [k / 20 for k in range(11)]}, {"repeats": 10_000}, "110000 trials, over"),
+        ({f"a.b{k}": [0] * 200 for k in range(9)}, {"trials": 2}, "points; leave fields out"),
+    ],
+)
+def test_a_sweep_that_cannot_end_is_one_sentence(space, how, message):
+    with pytest.raises(InputError, match=message):
+        Sweep(base=experiment("lpcam"), space=space, **how)
+
+
+def test_a_missing_file_is_one_sentence():
+    with pytest.raises(InputError, match=r"there is no gone\.py"):
+        spaces.find("lpcam", "gone.py")
