@@ -158,7 +158,7 @@ class Handler(BaseHTTPRequestHandler):
             self._say(HTTPStatus.NOT_FOUND, "there is no such page")
             return
         end = "json" if path.startswith("state/") else path.rpartition(".")[2]
-        # Pictures and Plotly never change under their name: artefacts are named by content.
+        # Pictures and Plotly never change under their name: artifacts are named by content.
         fixed = path.startswith(PICTURES) or path == "plotly.min.js"
         self._send(HTTPStatus.OK, body, TYPES[end], "max-age=3600" if fixed else "no-store")
 

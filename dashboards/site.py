@@ -69,7 +69,7 @@ class Site:
         self.records = Records(store, runs, sweeps)
         self.shelf = Shelf(store)
         self._forgot = -FORGET
-        self._artefacts: dict[str, tuple[str, str, str]] = {}
+        self._artifacts: dict[str, tuple[str, str, str]] = {}
 
     def paths(self) -> Iterator[str]:
         """All files of the site."""
@@ -202,15 +202,15 @@ class Site:
         return of.chunk(known[file]) if file in known else None
 
     def _picture(self, head: str, short: str, file: str) -> bytes | None:
-        if short not in self._artefacts:
+        if short not in self._artifacts:
             for entry in self.records.runs().values():
                 of_run = {
                     k: (*v, entry.record.shards) for k, v in gallery.keys(entry.record).items()
                 }
-                self._artefacts |= of_run
-        if short not in self._artefacts:
+                self._artifacts |= of_run
+        if short not in self._artifacts:
             return None
-        stage, key, shards = self._artefacts[short]
+        stage, key, shards = self._artifacts[short]
         if head == "layers":
             return gallery.picture(self.shelf, stage, key, shards, file)
         return prototypes.picture(self.shelf, key, shards, file) if stage == "maps" else None

@@ -1,4 +1,4 @@
-"""Images, masks, class maps and labels of a store's artefacts, slice by slice and by image."""
+"""Images, masks, class maps and labels of a store's artifacts, slice by slice and by image."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ KEPT = 32
 
 
 class ByImage(dict[str, Value]):
-    """What an artefact holds of each image; InputError for an image that it lacks, as an artefact
+    """What an artifact holds of each image; InputError for an image that it lacks, as an artifact
     of another data set does."""
 
     def __missing__(self, id: str) -> Value:
-        raise InputError(f"an artefact lacks image {id}: it is of another data set")
+        raise InputError(f"an artifact lacks image {id}: it is of another data set")
 
 
 class Shelf:
-    """Reads artefacts; safe for several threads. What was read last stays in memory."""
+    """Reads artifacts; safe for several threads. What was read last stays in memory."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -110,7 +110,7 @@ class Shelf:
         return ByImage(label_maps.read(self._file("maps", key, piece, label_maps.EDGES)))
 
     def _file(self, stage: str, key: str, piece: Slice, suffix: str = ".parquet") -> Path:
-        artefact, name = self.open(stage, key), f"{piece.name}{suffix}"
-        if not artefact.has(name):
-            raise InputError(f"artefact {stage}/{key[:12]} lacks the images of {piece.name}")
-        return artefact.path(name)
+        artifact, name = self.open(stage, key), f"{piece.name}{suffix}"
+        if not artifact.has(name):
+            raise InputError(f"artifact {stage}/{key[:12]} lacks the images of {piece.name}")
+        return artifact.path(name)

@@ -6,7 +6,7 @@ from disk may read no other file.
     data/RUN/run.js              scores by class, of all splits
     data/RUN/SPLIT/index.js      the images of a split and what they are judged by
     data/RUN/SPLIT/NUMBER.js     how CHUNK slices of them fare
-    layers/KEY/ID.SUFFIX         pictures, by artefact: runs share them
+    layers/KEY/ID.SUFFIX         pictures, by artifact: runs share them
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ class Gallery:
 
 
 def keys(run: RunRecord) -> dict[str, tuple[str, str]]:
-    """Artefacts whose pictures belong to a run, by the short form of their key: stage and key."""
+    """Artifacts whose pictures belong to a run, by the short form of their key: stage and key."""
     found = [("shards", run.shards)]
     found += [("maps", key) for of in run.maps.values() for key in of.values()]
     found += [("labels", key) for of in run.labels.values() for key in of.values()]
@@ -247,12 +247,12 @@ def picture(shelf: Shelf, stage: str, key: str, shards: str, file: str) -> bytes
 
     Args:
         shelf: reads the store.
-        stage, key: of the artefact.
+        stage, key: of the artifact.
         shards: key of the data set that it is of.
         file: image id and suffix.
 
     Raises:
-        InputError: an artefact is gone or damaged, or an image broken.
+        InputError: an artifact is gone or damaged, or an image broken.
     """
     match = SUFFIX.get(stage, NOTHING).fullmatch(file)
     places = shelf.places(shards) if match else {}

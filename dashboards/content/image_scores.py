@@ -69,7 +69,7 @@ def census(
         classes: background included.
 
     Raises:
-        InputError: an artefact is gone or damaged.
+        InputError: an artifact is gone or damaged.
     """
     stage = Stage(
         name="census",
@@ -89,13 +89,13 @@ def census(
 
     if stage.key not in shelf.unkept and not store.find(stage.name, stage.key):
         try:
-            store.check_writable(stage.title, f"artefacts/{stage.name}")
+            store.check_writable(stage.title, f"artifacts/{stage.name}")
         except InputError:
             shelf.unkept[stage.key] = rows()
     if stage.key in shelf.unkept:
         return shelf.unkept[stage.key]
-    artefact, _ = store.get(stage, compute)
-    known: Rows = read_record(artifact_files.local(artefact.path(ROWS)), Rows)
+    artifact, _ = store.get(stage, compute)
+    known: Rows = read_record(artifact_files.local(artifact.path(ROWS)), Rows)
     return known
 
 

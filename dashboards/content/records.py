@@ -159,7 +159,7 @@ class Records:
         return Entry(record=record, progress=progress, fault="; ".join(faults))
 
     def _timed(self, stage: StageRecord, run: RunRecord) -> StageRecord:
-        """A stage with its time, if its artefact is there; cached where that is older."""
+        """A stage with its time, if its artifact is there; cached where that is older."""
         path = self.store.folder(stage.stage, stage.key) / MANIFEST
         noted = self._read(path, lambda _: self.store.noted(stage.stage, stage.key))
         if noted is None:
@@ -168,7 +168,7 @@ class Records:
         return dataclasses.replace(stage, seconds=noted.seconds, cached=cached)
 
     def is_there(self, stage: StageRecord) -> bool:
-        """Whether the artefact of a stage is in the store."""
+        """Whether the artifact of a stage is in the store."""
         return self.store.holds(stage.stage, stage.key)
 
     def sweep(self, name: str) -> Entry[SweepRecord] | None:
@@ -200,8 +200,8 @@ class Records:
         Raises:
             InputError: something else lies where that would be.
         """
-        artefact = self.store.find(stage.stage, stage.key)
-        path = artifact_files.local(artefact.path(METRICS)) if artefact else self._training(stage)
+        artifact = self.store.find(stage.stage, stage.key)
+        path = artifact_files.local(artifact.path(METRICS)) if artifact else self._training(stage)
         return read_metrics(path)
 
     def _training(self, stage: StageRecord) -> Path:

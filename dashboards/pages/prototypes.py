@@ -99,7 +99,7 @@ def picture(shelf: Shelf, key: str, shards: str, file: str) -> bytes | None:
     """The file `prototypes/KEY/FILE`; None where there is no such prototype.
 
     Raises:
-        InputError: an artefact is gone or damaged, or an image broken.
+        InputError: an artifact is gone or damaged, or an image broken.
     """
     match = FILE.fullmatch(file)
     known: Known = shelf.patches(key) if match else {}

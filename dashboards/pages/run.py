@@ -35,7 +35,7 @@ def run_page(entry: Entry[RunRecord], records: Records, shelf: Shelf) -> Page:
     Args:
         entry: the run.
         records: for what its training wrote.
-        shelf: for what its artefacts tell; one that is gone leaves its figure out.
+        shelf: for what its artifacts tell; one that is gone leaves its figure out.
     """
     run, scores = entry.record, scores_of(entry.record)
     others = len(records.names("runs")) > 1
@@ -179,11 +179,11 @@ def _counts(run: RunRecord, split: str, shelf: Shelf) -> dict[str, Counts]:
         if stage.stage != "scores":
             continue
         try:
-            artefact = shelf.open(stage.stage, stage.key)
-            id = id_of.get(artefact.manifest["inputs"]["maps"])
+            artifact = shelf.open(stage.stage, stage.key)
+            id = id_of.get(artifact.manifest["inputs"]["maps"])
             if id is None:
                 continue
-            curve = npz.read(artefact.path("counts.npz"), "curve")["curve"]
+            curve = npz.read(artifact.path("counts.npz"), "curve")["curve"]
         except InputError:
             continue
         if curve.shape[2] == len(THRESHOLDS) + 1:

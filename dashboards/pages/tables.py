@@ -185,7 +185,7 @@ def stage_table(run: RunRecord, states: Mapping[str, str]) -> str:
 
     Args:
         run: whose.
-        states: by key, of stages that have no artefact yet: running or waiting.
+        states: by key, of stages that have no artifact yet: running or waiting.
     """
     total = sum(s.seconds for s in run.stages if not s.cached) or 1.0
     rows, at = [], 0.0

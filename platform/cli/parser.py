@@ -54,7 +54,7 @@ def _store(sub: argparse.ArgumentParser) -> None:
         "--store",
         default=os.environ.get("WSSS_STORE") or "store",
         metavar="DIR",
-        help="of artefacts and records: a folder, or s3://BUCKET/PREFIX (environment: WSSS_STORE)",
+        help="of artifacts and records: a folder, or s3://BUCKET/PREFIX (environment: WSSS_STORE)",
     )
 
 
@@ -323,7 +323,7 @@ def _methods(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     sub = _add(commands, "doctor", "check the machine, the packages and the store")
-    sub.add_argument("--verify", action="store_true", help="hash every artefact again")
+    sub.add_argument("--verify", action="store_true", help="hash every artifact again")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -150,8 +150,8 @@ def carry_out(
         if before and not missing:
             say(f"run {name}: nothing to do, all {len(plan.steps)} stages were already there")
             return before
-        for artefact, stage in execution.done.values():
-            for id in artefact.about.get("unrefined", []):
+        for artifact, stage in execution.done.values():
+            for id in artifact.about.get("unrefined", []):
                 say(f"{stage.title}: DenseCRF died on {id}, which keeps its unrefined labels")
         seconds = time.monotonic() - began
         record = run_record.ended_run(execution, name, command, started, seconds)

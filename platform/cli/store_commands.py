@@ -24,8 +24,8 @@ def data(options: argparse.Namespace, command: str) -> None:
     store = open_store(options.store)
     source = resolve.source(options)
     progress = progress_for(options)
-    artefact, cached = registry.add(store, source, options.name, progress, options.quarantine)
-    about = artefact.about
+    artifact, cached = registry.add(store, source, options.name, progress, options.quarantine)
+    about = artifact.about
     counts = ", ".join(f"{split} {n}" for split, n in about["counts"].items())
     say(f"{options.name}: {counts} images, {len(about['classes'])} classes")
     for split, digest in about.get("digests", {}).items():
@@ -117,7 +117,7 @@ def doctor(options: argparse.Namespace, command: str) -> None:
 
 
 def _verify(store: Store) -> None:
-    for stage, key in store.artefacts():
+    for stage, key in store.artifacts():
         seal = store.verify(stage, key)
         fault = store.unmoved.get(key)
         fate = f"not moved to quarantine: {fault}" if fault else "moved to quarantine"

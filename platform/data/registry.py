@@ -8,7 +8,7 @@ from ..errors import InputError
 from ..ray_runtime import cluster
 from ..records.progress import Silent
 from ..storage import filesystem
-from ..storage.artifact import Artefact
+from ..storage.artifact import Artifact
 from ..storage.json_files import read_record, write_json
 from ..storage.store import Store
 from .formats.shards import stage_of, write
@@ -20,7 +20,7 @@ def names(store: Store) -> list[str]:
     return [n.removesuffix(".json") for n in filesystem.names(store.root / "data", ".json")]
 
 
-def open_dataset(store: Store, name: str) -> Artefact:
+def open_dataset(store: Store, name: str) -> Artifact:
     """The verified shards of the data set `name`.
 
     Raises:
@@ -30,15 +30,15 @@ def open_dataset(store: Store, name: str) -> Artefact:
     if row is None:
         there = ", ".join(names(store)) or "none yet"
         raise InputError(f"there is no data set {name!r}; there are: {there} (see wsss data)")
-    artefact = store.find("shards", row["key"])
-    if artefact is None:
+    artifact = store.find("shards", row["key"])
+    if artifact is None:
         fate = "damaged" if row["key"] in store.unmoved else "damaged and was moved to quarantine"
         quarantined = next(iter(reversed(store.faults())), "its shards are missing")
         fault = store.unmoved.get(row["key"], quarantined)
         raise InputError(
             f"data set {name!r} is {fate} ({fault}); make it again with wsss data {row['source']}"
         )
-    return artefact
+    return artifact
 
 
 def _row(store: Store, name: str) -> dict[str, str] | None:
@@ -55,7 +55,7 @@ def _row(store: Store, name: str) -> dict[str, str] | None:
 
 def add(
     store: Store, source: Source, name: str, progress: Silent, tolerate: float = 0.0
-) -> tuple[Artefact, bool]:
+) -> tuple[Artifact, bool]:
     """Writes the shards of a source, unless they are there, and names them.
 
     Returns:
@@ -86,8 +86,8 @@ def add(
             folder, source, tolerate, lambda d, n: progress.update("", d, n), cluster.apart()
         )
 
-    artefact, cached = store.get(stage, compute)
+    artifact, cached = store.get(stage, compute)
     progress.finish(cached)
     if row != entry:
         write_json(store.root / "data" / f"{name}.json", entry)
-    return artefact, cached
+    return artifact, cached

@@ -11,7 +11,7 @@ from ..data.formats import class_maps, label_maps
 from ..data.images import encode_png
 from ..errors import InputError
 from ..records.schema import RunRecord
-from ..storage.artifact import Artefact
+from ..storage.artifact import Artifact
 from ..storage.artifact_files import discard
 from ..storage.store import Store
 from . import formats, voc_submission
@@ -24,7 +24,7 @@ def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: 
     """Writes an archive or a folder, whole or not at all; returns how many images.
 
     Args:
-        store: holds the run's artefacts.
+        store: holds the run's artifacts.
         run: whose class maps or labels.
         out: the archive or folder, which is not there yet.
         kind: one of KINDS.
@@ -49,16 +49,16 @@ def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: 
         )
     _check_free(out)
     classes = store.open("shards", run.shards).about["classes"]
-    artefact = store.open(stage, keys[ids[0]][split])
+    artifact = store.open(stage, keys[ids[0]][split])
     if kind in voc_submission.COMPETITIONS:
         voc_submission.check(out, classes, kind)
     part = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
     try:
         if kind in voc_submission.COMPETITIONS:
-            count = voc_submission.write(part, _labels(artefact), kind)
+            count = voc_submission.write(part, _labels(artifact), kind)
         else:
             part.mkdir(parents=True)
-            count = _fill(part, artefact, kind, len(classes))
+            count = _fill(part, artifact, kind, len(classes))
         _check_free(out)  # that took a while
         part.rename(out)
     finally:
@@ -71,19 +71,19 @@ def _check_free(out: Path) -> None:
         raise InputError(f"{out} exists; name another path")
 
 
-def _labels(artefact: Artefact) -> Iterator[tuple[str, label_maps.Plane]]:
-    for path in artefact.files(".parquet"):
+def _labels(artifact: Artifact) -> Iterator[tuple[str, label_maps.Plane]]:
+    for path in artifact.files(".parquet"):
         yield from label_maps.read(path).items()
 
 
-def _fill(folder: Path, artefact: Artefact, kind: str, classes: int) -> int:
+def _fill(folder: Path, artifact: Artifact, kind: str, classes: int) -> int:
     count = 0
     if kind == LABELS:
-        for id, plane in _labels(artefact):
+        for id, plane in _labels(artifact):
             (folder / f"{id}.png").write_bytes(encode_png(plane))
             count += 1
         return count
-    for maps in class_maps.read(artefact.files(".parquet")):
+    for maps in class_maps.read(artifact.files(".parquet")):
         formats.write(kind, folder, maps, classes)
         count += 1
     return count

@@ -1,4 +1,4 @@
-"""Class maps and labels that other projects computed, as artefacts like one's own."""
+"""Class maps and labels that other projects computed, as artifacts like one's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..ray_runtime import cluster
 from ..records.progress import Silent
 from ..storage import filesystem
-from ..storage.artifact import Artefact, Stage
+from ..storage.artifact import Artifact, Stage
 from ..storage.json_files import read_record, write_json
 from ..storage.store import Store
 from .formats import FORMATS
@@ -26,7 +26,7 @@ KINDS = (*FORMATS, LABELS)
 
 @dataclass(frozen=True, kw_only=True)
 class Import:
-    """What stands under a name: for each split the stage whose artefact holds it.
+    """What stands under a name: for each split the stage whose artifact holds it.
 
     `labels` or class maps; `background` whether those bring one; `shards` the data set's key.
     """
@@ -90,7 +90,7 @@ def _fingerprint(files: Sequence[Path]) -> str:
     return hasher.hexdigest()
 
 
-def _stage(shards: Artefact, kind: str, folder: Path, split: str, name: str) -> Stage:
+def _stage(shards: Artifact, kind: str, folder: Path, split: str, name: str) -> Stage:
     suffix = ".png" if kind == LABELS else FORMATS[kind].suffix
     ids = [r["id"] for p in slices(shards, split) for r in read(p, ("id",))]
     return Stage(
@@ -119,7 +119,7 @@ def add(
     """Checks and takes over a folder of files, one an image, and names them.
 
     Returns:
-        The import, and whether its artefacts were there.
+        The import, and whether its artifacts were there.
 
     Raises:
         InputError: an unknown kind, a missing or wrong file, or the name stands for others.
@@ -155,7 +155,7 @@ def _keys(found: Import) -> dict[str, str]:
 
 
 def _compute(
-    shards: Artefact, kind: str, folder: Path, split: str, progress: Silent
+    shards: Artifact, kind: str, folder: Path, split: str, progress: Silent
 ) -> Callable[[Path], dict[str, Any]]:
     def compute(out: Path) -> dict[str, Any]:
         from . import import_tasks

@@ -12,7 +12,7 @@ from ..method import Method, PrototypeMethod
 from ..ray_runtime import cluster
 from ..records.result_id import ResultId
 from ..storage import artifact_files
-from ..storage.artifact import Artefact, Stage
+from ..storage.artifact import Artifact, Stage
 from .context import Context, Runtime, Step, TrainingTask
 
 if TYPE_CHECKING:
@@ -134,8 +134,8 @@ def rung(
         job = _job(context, host, host, str(folder / ray_train.NETWORK), found, keep=False)
         once = dataclasses.replace(job.views, scales=(1.0,))
         class_maps.infer(found, dataclasses.replace(job, views=once), pieces, _unseen)
-        artefact = Artefact(found, {"stage": "maps", "files": artifact_files.names(found)})
-        about = scoring.score(folder, artefact, pieces, len(context.classes) + 1, _unseen)
+        artifact = Artifact(found, {"stage": "maps", "files": artifact_files.names(found)})
+        about = scoring.score(folder, artifact, pieces, len(context.classes) + 1, _unseen)
         artifact_files.discard(found)
         artifact_files.discard(folder / ray_train.NETWORK)
         return about
@@ -196,7 +196,7 @@ def inferred(
             width = backbones.build(e.network.backbone).channels[3]
             class_maps.check_space(pieces, e.views.scales, 2 * width, run.store.free_bytes())
         cluster.connect()
-        weights = run.artefact(network).path("network.pt")
+        weights = run.artifact(network).path("network.pt")
         job = _job(context, host, method, str(weights), folder, keep)
         return class_maps.infer(folder, job, pieces, run.count)
 
@@ -220,7 +220,7 @@ def centers(context: Context, method: PrototypeMethod, maps: Stage) -> Step:
         cluster.connect()
         return clustering.cluster_features(
             folder,
-            run.artefact(maps).files(".npy"),
+            run.artifact(maps).files(".npy"),
             method.clustering,
             seed,
             int(context.experiment.views.kept_gib * 2**30),
@@ -246,8 +246,8 @@ def similar(context: Context, method: PrototypeMethod, centers: Stage, maps: Sta
         cluster.connect()
         return similarities.compute(
             folder,
-            run.artefact(maps).files(".npy"),
-            run.artefact(centers).path("centers.npz"),
+            run.artifact(maps).files(".npy"),
+            run.artifact(centers).path("centers.npz"),
             run.count,
         )
 
@@ -268,9 +268,9 @@ class Chosen:
         from ..stages.prototypes import class_maps as prototypes_class_maps
 
         method = type(self.method)(self.method.settings)
-        centers = run.artefact(self.centers).path("centers.npz")
+        centers = run.artifact(self.centers).path("centers.npz")
         return method, prototypes_class_maps.chosen(
-            centers, run.artefact(self.network).folder, method
+            centers, run.artifact(self.network).folder, method
         )
 
     def stage(self, split: str) -> Stage:
@@ -299,7 +299,7 @@ def localized(context: Context, chosen: Chosen, split: str) -> Step:
         method, counts = chosen.fitted(run)
         return prototypes_class_maps.localize(
             folder,
-            run.artefact(chosen.similar).files(".npy"),
+            run.artifact(chosen.similar).files(".npy"),
             counts,
             method,
             dict(enumerate(context.classes)),
@@ -325,7 +325,7 @@ def scored_at_once(context: Context, scores: Stage, chosen: Chosen, split: str) 
         method, _ = chosen.fitted(run)
         return direct_scoring.compute(
             folder,
-            run.artefact(chosen.similar).files(".npy"),
+            run.artifact(chosen.similar).files(".npy"),
             context.pieces(split),
             method.shares,
             len(context.classes) + 1,
@@ -350,7 +350,7 @@ def scores(context: Context, id: ResultId, split: str, results: Stage) -> Step:
         cluster.connect()
         return scoring.score(
             folder,
-            run.artefact(results),
+            run.artifact(results),
             context.pieces(split),
             len(context.classes) + 1,
             run.count,

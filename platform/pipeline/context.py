@@ -20,7 +20,7 @@ from ..metrics import OWN_BACKGROUND
 from ..ray_runtime import cluster
 from ..records.progress import Silent
 from ..records.schema import FIXED, OWN, Score, StageRecord
-from ..storage.artifact import Artefact, Stage
+from ..storage.artifact import Artifact, Stage
 from ..storage.store import Store
 
 
@@ -36,7 +36,7 @@ class Catalog:
 
     def __init__(self, store: Store, gpu: bool) -> None:
         self.store, self.gpu = store, gpu
-        self._datasets: dict[str, Artefact] = {}
+        self._datasets: dict[str, Artifact] = {}
         self._imports: dict[str, Import] = {}
         self._slices: dict[tuple[str, str], Sequence[Slice]] = {}
         self._described: dict[tuple[str, str], tuple[bool, bool]] = {}
@@ -47,7 +47,7 @@ class Catalog:
 
         return cls(store, cluster.trains_on_gpu())
 
-    def dataset(self, name: str) -> Artefact:
+    def dataset(self, name: str) -> Artifact:
         """The verified shards of a data set; raises InputError as `registry.open_dataset` does."""
         if name not in self._datasets:
             self._datasets[name] = registry.open_dataset(self.store, name)
@@ -59,25 +59,25 @@ class Catalog:
             self._imports[name] = imports.find(self.store, name)
         return self._imports[name]
 
-    def slices(self, artefact: Artefact, split: str) -> Sequence[Slice]:
+    def slices(self, artifact: Artifact, split: str) -> Sequence[Slice]:
         """The images of a split of a data set."""
-        key = (artefact.key, split)
+        key = (artifact.key, split)
         if key not in self._slices:
-            self._slices[key] = formats_shards.slices(artefact, split)
+            self._slices[key] = formats_shards.slices(artifact, split)
         return self._slices[key]
 
-    def has_masks(self, artefact: Artefact, split: str) -> bool:
+    def has_masks(self, artifact: Artifact, split: str) -> bool:
         """Whether a split has true masks; its first image says so."""
-        return self._describe(artefact, split)[0]
+        return self._describe(artifact, split)[0]
 
-    def has_labels(self, artefact: Artefact, split: str) -> bool:
+    def has_labels(self, artifact: Artifact, split: str) -> bool:
         """Whether any image of a split has an image label."""
-        return self._describe(artefact, split)[1]
+        return self._describe(artifact, split)[1]
 
-    def _describe(self, artefact: Artefact, split: str) -> tuple[bool, bool]:
-        key = (artefact.key, split)
+    def _describe(self, artifact: Artifact, split: str) -> tuple[bool, bool]:
+        key = (artifact.key, split)
         if key not in self._described:
-            pieces = self.slices(artefact, split)
+            pieces = self.slices(artifact, split)
             (first,) = read(pieces[0], ("mask",))[:1]
             labelled = any(row["labels"] for p in pieces for row in read(p, ("labels",)))
             self._described[key] = (first["mask"] is not None, labelled)
@@ -92,7 +92,7 @@ class Context:
     catalog: Catalog
 
     @cached_property
-    def shards(self) -> Artefact:
+    def shards(self) -> Artifact:
         """The data set."""
         return self.catalog.dataset(self.experiment.data)
 
@@ -154,14 +154,14 @@ class TrainingTask:
 
 @dataclass
 class Runtime:
-    """Where stages are computed: a store, who watches, and the artefacts of this run by key."""
+    """Where stages are computed: a store, who watches, and the artifacts of this run by key."""
 
     store: Store
     progress: Silent = field(default_factory=Silent)
-    done: dict[str, tuple[Artefact, StageRecord]] = field(default_factory=dict)
+    done: dict[str, tuple[Artifact, StageRecord]] = field(default_factory=dict)
 
-    def artefact(self, stage: Stage) -> Artefact:
-        """The artefact of a stage that was computed before."""
+    def artifact(self, stage: Stage) -> Artifact:
+        """The artifact of a stage that was computed before."""
         if stage.key in self.done:
             return self.done[stage.key][0]
         return self.store.open(stage.name, stage.key)
@@ -207,7 +207,7 @@ class Runtime:
             metrics=str(home.with_suffix(".jsonl")),
             field=task.field,
             until=task.until,
-            **{name: str(self.artefact(s).folder) for name, s in beside.items() if s},
+            **{name: str(self.artifact(s).folder) for name, s in beside.items() if s},
         )
         build(job.network, job.learner, job.classes, job.seed)
         cluster.connect()
@@ -225,7 +225,7 @@ class Runtime:
         from ..stages.labels.scoring import read_score
 
         return read_score(
-            self.artefact(stage),
+            self.artifact(stage),
             split=split,
             classes=["background", *context.classes],
             scored=context.scored,

@@ -10,7 +10,7 @@ from ..config.experiment import Experiment
 from ..records.progress import Silent
 from ..records.result_id import ResultId
 from ..records.schema import Score, Scores, StageRecord
-from ..storage.artifact import Artefact, Stage
+from ..storage.artifact import Artifact, Stage
 from ..storage.store import Store
 from .context import Catalog, Runtime, Step
 from .plan import BySplit, Plan
@@ -21,7 +21,7 @@ class Execution:
     """A plan on a store.
 
     Args:
-        store: keeps the artefacts.
+        store: keeps the artifacts.
         plan: what to compute.
         progress: who watches.
     """
@@ -36,16 +36,16 @@ class Execution:
         return cls(store, plan(experiment, Catalog.of(store)), progress)
 
     @property
-    def done(self) -> Mapping[str, tuple[Artefact, StageRecord]]:
-        """The artefact and the record of each stage that was executed, by key."""
+    def done(self) -> Mapping[str, tuple[Artifact, StageRecord]]:
+        """The artifact and the record of each stage that was executed, by key."""
         return self.runtime.done
 
     def missing(self) -> list[Stage]:
-        """The stages whose artefacts are not there yet."""
+        """The stages whose artifacts are not there yet."""
         return [s for s in self.plan.stages if not self.store.find(s.name, s.key)]
 
     def execute(self, before: Stage | None = None, without: Collection[Stage] = ()) -> None:
-        """Get every artefact, computing what is missing.
+        """Get every artifact, computing what is missing.
 
         Args:
             before: only the stages that are planned before this one.
@@ -62,7 +62,7 @@ class Execution:
     def _execute(self, step: Step) -> None:
         run, stage, started = self.runtime, step.stage, time.monotonic()
         run.progress.start(stage.title)
-        artefact, cached = self.compute(step)
+        artifact, cached = self.compute(step)
         run.progress.finish(cached)
         if step.trains:
             self._forget_checkpoints(stage, cached)
@@ -73,14 +73,14 @@ class Execution:
             seconds=round(time.monotonic() - started, 3),
             cached=cached,
         )
-        run.done[stage.key] = (artefact, record)
+        run.done[stage.key] = (artifact, record)
 
-    def compute(self, step: Step) -> tuple[Artefact, bool]:
-        """The artefact of a step, computed if it is missing; and whether it was there."""
+    def compute(self, step: Step) -> tuple[Artifact, bool]:
+        """The artifact of a step, computed if it is missing; and whether it was there."""
         return self.store.get(step.stage, lambda folder: step.compute(self.runtime, folder))
 
     def _forget_checkpoints(self, stage: Stage, cached: bool) -> None:
-        """Remove the checkpoints of a training whose artefact is there, and not before."""
+        """Remove the checkpoints of a training whose artifact is there, and not before."""
         from ..stages.training import checkpoints
         from ..storage import filesystem
 

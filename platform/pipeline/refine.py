@@ -125,7 +125,7 @@ def _cut(
 
     cluster.connect()
     cut = pseudo_labels.Cut(levels=levels, crf=CRFS[crf] if crf else None, power=power)
-    maps = run.artefact(seeds.maps[split]).files(".parquet")
+    maps = run.artifact(seeds.maps[split]).files(".parquet")
     return pseudo_labels.make(folder, context.pieces(split), maps, cut, run.count)
 
 
@@ -206,8 +206,8 @@ def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Ste
         cluster.connect()
         job = propagation.Job(
             network=e.network,
-            weights=str(run.artefact(boundaries).path("network.pt")),
-            maps=str(run.artefact(seeds.maps[split]).folder),
+            weights=str(run.artifact(boundaries).path("network.pt")),
+            maps=str(run.artifact(seeds.maps[split]).folder),
             folder=str(folder),
             radius=e.refine.radius,
             beta=e.refine.beta,

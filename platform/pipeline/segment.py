@@ -118,7 +118,7 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
             learner=learner(context),
             network=body(context),
             classes=len(context.classes),
-            weights=str(run.artefact(segmenter).path("network.pt")),
+            weights=str(run.artifact(segmenter).path("network.pt")),
             folder=str(folder),
             probabilities=probabilities,
             coarse=what == "coarse",
@@ -146,7 +146,7 @@ def smoothed(context: Context, probabilities: Stage, split: str) -> Step:
         from ..stages.labels import pseudo_labels
 
         cluster.connect()
-        files = run.artefact(probabilities).files(".parquet")
+        files = run.artifact(probabilities).files(".parquet")
         cut = pseudo_labels.Cut(levels=(1.0,), crf=crf, least=LEAST)
         return pseudo_labels.make(folder, context.pieces(split), files, cut, run.count)
 

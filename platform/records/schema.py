@@ -85,7 +85,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class StageRecord:
-    """One stage of a run: `cached` where its artefact was already there."""
+    """One stage of a run: `cached` where its artifact was already there."""
 
     stage: str
     title: str
@@ -94,7 +94,7 @@ class StageRecord:
     cached: bool
 
     def __post_init__(self) -> None:
-        _check_names("a stage or an artefact", (self.stage, self.key))
+        _check_names("a stage or an artifact", (self.stage, self.key))
 
 
 Scores = dict[ResultId, dict[str, Score]]
@@ -142,8 +142,8 @@ class RunRecord:
         instant(self.started)
         for keys in (*self.maps.values(), *self.labels.values()):
             _check_names("a split", keys)
-            _check_names("an artefact", keys.values())
-        _check_names("an artefact", filter(None, (self.shards, self.network)))
+            _check_names("an artifact", keys.values())
+        _check_names("an artifact", filter(None, (self.shards, self.network)))
         for id, of in self.scores.items():
             _check_names("a split", of)
             for split, score in of.items():

@@ -1,4 +1,4 @@
-"""Stages, and the artefacts that they leave in a store."""
+"""Stages, and the artifacts that they leave in a store."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Stage:
     """One step: what it depends on, and nothing else, makes its key.
 
     Attributes:
-        name: folder under `artefacts/`.
+        name: folder under `artifacts/`.
         version: raised when the stage's code would give another result.
         config: the options that the stage reads.
-        inputs: keys of the artefacts that it reads, by role.
+        inputs: keys of the artifacts that it reads, by role.
         title: for people.
     """
 
@@ -33,12 +33,12 @@ class Stage:
 
     @functools.cached_property
     def key(self) -> str:
-        """The address of this stage's artefact."""
+        """The address of this stage's artifact."""
         return digest([self.name, self.version, self.config, self.inputs])
 
 
 @dataclass(frozen=True)
-class Artefact:
+class Artifact:
     """A finished folder with its manifest."""
 
     folder: Path
@@ -62,7 +62,7 @@ class Artefact:
         return name in self.manifest["files"]
 
     def files(self, suffix: str = "") -> list[Path]:
-        """The artefact's files by name, those with a suffix."""
+        """The artifact's files by name, those with a suffix."""
         return [self.folder / n for n in sorted(self.manifest["files"]) if n.endswith(suffix)]
 
 

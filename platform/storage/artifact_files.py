@@ -1,6 +1,6 @@
-"""The files of artefacts: on disk as they are; in an object store kept by content, fetched once.
+"""The files of artifacts: on disk as they are; in an object store kept by content, fetched once.
 
-Of an artefact in an object store, `artefacts/STAGE/KEY/` holds `manifest.json`, written last, and
+Of an artifact in an object store, `artifacts/STAGE/KEY/` holds `manifest.json`, written last, and
 `try-ID/NAME~SHA256` for each file NAME of the attempt that the manifest names. An object's name
 says what must be in it, so a task that runs twice, or an upload that goes on after its task was
 given up, does not damage what is there. A file is fetched when it is first read on a machine, and
@@ -36,7 +36,7 @@ Files = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Noted:
-    """How long it took to compute an artefact, and when that was done."""
+    """How long it took to compute an artifact, and when that was done."""
 
     seconds: float
     written: str
@@ -46,7 +46,7 @@ class Noted:
 
 
 def noted_in(manifest: Any) -> Noted:
-    """What a manifest says of how its artefact came about.
+    """What a manifest says of how its artifact came about.
 
     Raises:
         ValueError: it lacks that, or is no manifest.
@@ -106,7 +106,7 @@ def _of_manifest(attempt: Path) -> Files:
 
 def local(path: Path | str) -> Path:
     """The path of a file that can be read on this machine, fetched if need be; one that the
-    artefact lacks is not there.
+    artifact lacks is not there.
 
     Raises:
         InputError: it is damaged, or cannot be fetched, or is something else than a file.
@@ -152,7 +152,7 @@ def content(attempt: Path, name: str, digest: str) -> Iterator[bytes]:
         except StorageError:
             fate = "cannot be moved to quarantine"
         raise InputError(
-            f"{filesystem.SCHEME}{key} does not match its SHA-256; its artefact {fate}"
+            f"{filesystem.SCHEME}{key} does not match its SHA-256; its artifact {fate}"
         )
 
 
@@ -186,7 +186,7 @@ def sent(path: Path) -> None:
 
 def write_atomic(path: Path, write: Callable[[Any], None]) -> None:
     """Calls `write` with a binary stream and shows the file under its name when it is whole; one
-    of an artefact in an object store is there then, too."""
+    of an artifact in an object store is there then, too."""
     if _attempt(path):
         path.parent.mkdir(parents=True, exist_ok=True)  # on this node, nobody may have written yet
     with filesystem.replacing(path) as stream:
@@ -225,7 +225,7 @@ def discard(path: Path) -> None:
 
 
 def sweep(attempt: Path) -> None:
-    """Removes the other attempts at an artefact that is there now: of who died, or of who lost its
+    """Removes the other attempts at an artifact that is there now: of who died, or of who lost its
     lease and will find that this one was first."""
     start = filesystem.object_of(attempt.parent)
     for info in filesystem.listing(start, recursive=False):
@@ -258,7 +258,7 @@ def opened(path: Path | str, read: Callable[[Any], Any]) -> Any:
 
 
 def quarantine(folder: Path, fault: str, root: Path) -> Path:
-    """Moves an artefact of an object store, or what is kept of a training, out of the way, its
+    """Moves an artifact of an object store, or what is kept of a training, out of the way, its
     manifest first, with a note."""
     name = f"{folder.parent.name}-{folder.name[:12]}-{uuid.uuid4().hex[:6]}"
     target = root / "quarantine" / name
@@ -274,4 +274,4 @@ def quarantine(folder: Path, fault: str, root: Path) -> Path:
 
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
-"""What a stage, the key of an artefact, a split is called: each is part of a path."""
+"""What a stage, the key of an artifact, a split is called: each is part of a path."""

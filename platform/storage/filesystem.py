@@ -2,7 +2,7 @@
 
 A store `s3://BUCKET/PREFIX` has a folder on each machine, CACHE/s3/BUCKET/PREFIX, laid out like a
 store on disk. A path in there stands for an object, which the functions here read and write; any
-other path stands for itself. Only the files of artefacts (`artifact_files`) are kept in that
+other path stands for itself. Only the files of artifacts (`artifact_files`) are kept in that
 folder. All
 machines that work together need the same CACHE (environment: WSSS_CACHE).
 """
@@ -26,8 +26,8 @@ from ..errors import InputError, StorageError
 
 SCHEME = "s3://"
 _ADDRESS = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._=-]+)*/?")
-ATTEMPT = re.compile(r"/artefacts/[^/]+/[^/]+/try-[0-9a-f]{12}(?:/|$)")
-"""What leads to the files of one attempt at an artefact; they have a name of their own as objects
+ATTEMPT = re.compile(r"/artifacts/[^/]+/[^/]+/try-[0-9a-f]{12}(?:/|$)")
+"""What leads to the files of one attempt at an artifact; they have a name of their own as objects
 (see `artifact_files`)."""
 CHUNK = 16 << 20
 ATTEMPTS = 10

@@ -4,7 +4,7 @@ On one machine it is a lock of the system, which frees it when the holder dies. 
 thing, and pyarrow no write that fails where an object is there already; so beside it the holder
 leaves an object, a lease, and writes it anew every BEAT seconds. Who waits takes over where it saw
 no change for EXPIRY seconds of its own clock. Two that take a free lease in the same instant may
-both think that they hold it, where a write takes longer than SETTLE. Of an artefact both compute
+both think that they hold it, where a write takes longer than SETTLE. Of an artifact both compute
 then, and the first manifest counts; of a sweep, whose trials one file has, SETTLE is longer.
 """
 

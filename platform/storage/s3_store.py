@@ -1,8 +1,8 @@
 """A store in an object store: `s3://BUCKET/PREFIX`, laid out like one on disk.
 
-Nothing is renamed. The files of an artefact go up while it is computed, from whatever machine
+Nothing is renamed. The files of an artifact go up while it is computed, from whatever machine
 writes them, and `manifest.json` last, in one request: what has no manifest is not there. Of two
-machines that end at once with the same artefact the first manifest counts.
+machines that end at once with the same artifact the first manifest counts.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 
 from ..errors import InputError, StorageError
 from . import artifact_files, filesystem
-from .artifact import Artefact, Stage
+from .artifact import Artifact, Stage
 from .artifact_files import MANIFEST
 from .store import Store
 
-OWN = {"artefacts", "attempts", "locks", "quarantine", "verified"}
+OWN = {"artifacts", "attempts", "locks", "quarantine", "verified"}
 """Folders that tell a store from any other folder."""
 ALSO = {"data", "runs", "sweeps", "imports", "training", "tune", "speeds", "lost+found"}
 """Folders that a store may have, too; the last is the file system's."""
@@ -71,14 +71,14 @@ class BucketStore(Store):
         """What lacks or has another size; content is verified where it is fetched. A damaged file
         of this machine's is not the store's fault: it is fetched again."""
         attempt, files = folder / str(manifest["attempt"]), manifest["files"]
-        if not filesystem.ATTEMPT.fullmatch(f"/artefacts/s/k/{manifest['attempt']}"):
+        if not filesystem.ATTEMPT.fullmatch(f"/artifacts/s/k/{manifest['attempt']}"):
             return f"its manifest names the attempt {manifest['attempt']!r}"
         here = {name: entry for name, entry in files.items() if (attempt / name).exists()}
         while here and (fault := super()._fault(attempt, {"files": here}, again)):
             name = next(name for name in here if fault.startswith(f"{name} "))
             (attempt / name).unlink(missing_ok=True)
             del here[name]
-        if manifest["seal"] in self._intact:  # an artefact never changes
+        if manifest["seal"] in self._intact:  # an artifact never changes
             return ""
         there = artifact_files.sizes(attempt)
         for name, entry in files.items():
@@ -131,7 +131,7 @@ class BucketStore(Store):
 
     def _publish(
         self, stage: Stage, attempt: Path, about: Mapping[str, Any], seconds: float
-    ) -> Artefact:
+    ) -> Artifact:
         there = artifact_files.listed(attempt)
         for path in artifact_files.whole(attempt):
             if path.relative_to(attempt).as_posix() not in there:
@@ -144,7 +144,7 @@ class BucketStore(Store):
             filesystem.write(attempt.parent / MANIFEST, text.encode())
             with contextlib.suppress(InputError):  # it is there; what is left over only takes room
                 artifact_files.sweep(attempt)
-            return Artefact(attempt, manifest)
+            return Artifact(attempt, manifest)
         self._discard(attempt)
         return other
 

@@ -1,14 +1,14 @@
-"""Artefacts, addressed by content: computed once, written whole, verified when read.
+"""Artifacts, addressed by content: computed once, written whole, verified when read.
 
 Layout under the root:
 
-    artefacts/STAGE/KEY/      files, and manifest.json, written last
+    artifacts/STAGE/KEY/      files, and manifest.json, written last
     attempts/                 what is being written; nothing in here is ever read
-    quarantine/               artefacts that failed verification
+    quarantine/               artifacts that failed verification
     locks/ verified/          who computes; which files were hashed as they are now
     data/ runs/ sweeps/       records by name
 
-An artefact appears by the rename of its finished folder, so an aborted write is never visible.
+An artifact appears by the rename of its finished folder, so an aborted write is never visible.
 A store in a bucket is a `s3_store.BucketStore`; `s3_store.open_store` makes either.
 """
 
@@ -28,19 +28,19 @@ from typing import Any
 from ..errors import InputError, StorageError
 from ..serialization import as_json, digest, typed
 from . import filesystem, locks
-from .artifact import Artefact, Stage, versions
+from .artifact import Artifact, Stage, versions
 from .artifact_files import MANIFEST, NAME, Noted, noted_in, whole
 from .filesystem import file_digest
 from .json_files import read_json, read_record, write_json
 
 
 class Store:
-    """A folder of artefacts and records. Safe for many processes on one machine."""
+    """A folder of artifacts and records. Safe for many processes on one machine."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).absolute()
         self.unmoved: dict[str, str] = {}
-        """What is wrong with damaged artefacts that could not be moved to quarantine, by key."""
+        """What is wrong with damaged artifacts that could not be moved to quarantine, by key."""
 
     def __str__(self) -> str:
         """What `--store` calls it."""
@@ -50,20 +50,20 @@ class Store:
         return type(self), (str(self),)
 
     def folder(self, stage: str, key: str) -> Path:
-        """Where the artefact of a stage lies, or would.
+        """Where the artifact of a stage lies, or would.
 
         Raises:
             InputError: stage or key is no name, so it could lead out of the store.
         """
         for name in (stage, key):
             if not NAME.fullmatch(name):
-                raise InputError(f"{name!r} is no name of an artefact")
-        return self.root / "artefacts" / stage / key
+                raise InputError(f"{name!r} is no name of an artifact")
+        return self.root / "artifacts" / stage / key
 
-    def find(self, stage: str, key: str, again: bool = False) -> Artefact | None:
-        """The verified artefact, or None.
+    def find(self, stage: str, key: str, again: bool = False) -> Artifact | None:
+        """The verified artifact, or None.
 
-        An artefact whose files differ from its manifest is moved to quarantine, where the store
+        An artifact whose files differ from its manifest is moved to quarantine, where the store
         can be written, and not returned. With `again`, files that were hashed before are hashed
         again.
         """
@@ -72,7 +72,7 @@ class Store:
             manifest = read_json(folder / MANIFEST)
         except FileNotFoundError:
             return None
-        except StorageError:  # what an object store says is no fault of the artefact
+        except StorageError:  # what an object store says is no fault of the artifact
             raise
         except InputError as error:
             self._set_aside(folder, f"its manifest is not JSON: {error}")
@@ -92,19 +92,19 @@ class Store:
         if fault:
             self._set_aside(folder, fault)
             return None
-        return Artefact(self._files(folder, manifest), manifest)
+        return Artifact(self._files(folder, manifest), manifest)
 
     def _files(self, folder: Path, manifest: Mapping[str, Any]) -> Path:
-        """The folder that an artefact's files are in."""
+        """The folder that an artifact's files are in."""
         return folder
 
     def holds(self, stage: str, key: str) -> bool:
-        """Whether an artefact is there, be it intact or not."""
+        """Whether an artifact is there, be it intact or not."""
         return filesystem.exists(self.folder(stage, key) / MANIFEST)
 
     def noted(self, stage: str, key: str) -> Noted | None:
-        """What the manifest of an artefact says of how it came about, not verified; None where
-        there is no artefact.
+        """What the manifest of an artifact says of how it came about, not verified; None where
+        there is no artifact.
 
         Raises:
             InputError: the manifest is damaged.
@@ -120,35 +120,35 @@ class Store:
             raise InputError(f"{filesystem.address(path)} is no manifest: {error}") from error
         return noted
 
-    def artefacts(self) -> Iterator[tuple[str, str]]:
-        """Stage and key of every artefact."""
-        top = self.root / "artefacts"
+    def artifacts(self) -> Iterator[tuple[str, str]]:
+        """Stage and key of every artifact."""
+        top = self.root / "artifacts"
         for stage in filesystem.names(top):
             yield from (
                 (stage, key) for key in filesystem.names(top / stage) if self.holds(stage, key)
             )
 
     def verify(self, stage: str, key: str) -> str:
-        """Hashes all files of an artefact again; the start of the manifest's own SHA-256, or
+        """Hashes all files of an artifact again; the start of the manifest's own SHA-256, or
         nothing where something is damaged. The store need not be writable."""
         manifest = self.folder(stage, key) / MANIFEST
         return file_digest(manifest)[:8] if self.find(stage, key, again=True) else ""
 
-    def open(self, stage: str, key: str) -> Artefact:
-        """The verified artefact.
+    def open(self, stage: str, key: str) -> Artifact:
+        """The verified artifact.
 
         Raises:
             InputError: it is absent or damaged.
         """
-        artefact = self.find(stage, key)
-        if artefact is None:
-            raise InputError(f"the store holds no intact artefact {stage}/{key[:12]}")
-        return artefact
+        artifact = self.find(stage, key)
+        if artifact is None:
+            raise InputError(f"the store holds no intact artifact {stage}/{key[:12]}")
+        return artifact
 
-    def get(self, stage: Stage, compute: Callable[[Path], dict[str, Any]]) -> tuple[Artefact, bool]:
-        """The artefact of a stage, computed if it is missing; and whether it was there.
+    def get(self, stage: Stage, compute: Callable[[Path], dict[str, Any]]) -> tuple[Artifact, bool]:
+        """The artifact of a stage, computed if it is missing; and whether it was there.
 
-        Of several processes that need the same artefact one computes and the others wait; when
+        Of several processes that need the same artifact one computes and the others wait; when
         the one dies, the next takes over.
 
         Args:
@@ -161,23 +161,23 @@ class Store:
         found = self.find(stage.name, stage.key)
         if found:
             return found, True
-        self.check_writable(stage.title or stage.name, f"artefacts/{stage.name}")
+        self.check_writable(stage.title or stage.name, f"artifacts/{stage.name}")
         with self.lock(stage.key):
             found = self.find(stage.name, stage.key)
             if found:
                 return found, True
             return self._compute(stage, compute), False
 
-    def _compute(self, stage: Stage, compute: Callable[[Path], dict[str, Any]]) -> Artefact:
+    def _compute(self, stage: Stage, compute: Callable[[Path], dict[str, Any]]) -> Artifact:
         attempt, started = self._attempt(stage), time.time()
         try:
             with contextlib.ExitStack() as undo:
                 undo.callback(self._discard, attempt)
                 attempt.mkdir(parents=True)
                 about = compute(attempt)
-                artefact = self._publish(stage, attempt, about, time.time() - started)
+                artifact = self._publish(stage, attempt, about, time.time() - started)
                 undo.pop_all()
-                return artefact
+                return artifact
         except OSError as error:
             cause = getattr(error, "cause", None) or error  # Ray's wrapper has no errno of its own
             if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
@@ -188,20 +188,20 @@ class Store:
 
     def _attempt(self, stage: Stage) -> Path:
         """A folder to compute in; what a dead process left of such is removed. The caller holds
-        the artefact's lock."""
+        the artifact's lock."""
         attempts = self.root / "attempts"
         for left in attempts.glob(f"{stage.key[:32]}-*"):
             shutil.rmtree(left, ignore_errors=True)
         return attempts / f"{stage.key[:32]}-{uuid.uuid4().hex[:8]}"
 
     def _discard(self, attempt: Path) -> None:
-        """Removes an attempt that did not become the artefact."""
+        """Removes an attempt that did not become the artifact."""
         shutil.rmtree(attempt, ignore_errors=True)
 
     def _publish(
         self, stage: Stage, attempt: Path, about: Mapping[str, Any], seconds: float
-    ) -> Artefact:
-        """Makes the artefact of an attempt."""
+    ) -> Artifact:
+        """Makes the artifact of an attempt."""
         files = {
             str(p.relative_to(attempt)): {"size": p.stat().st_size, "sha256": file_digest(p)}
             for p in whole(attempt)
@@ -215,12 +215,12 @@ class Store:
             self.quarantine(target, "it has no manifest")
         attempt.rename(target)
         self._remember(target, {name: _stamp(target / name) for name in files})
-        return Artefact(target, manifest)
+        return Artifact(target, manifest)
 
     def _manifest(
         self, stage: Stage, files: Mapping[str, Any], about: Mapping[str, Any], seconds: float
     ) -> dict[str, Any]:
-        """What is noted of an artefact; `files`: them, and where else than beside it they are."""
+        """What is noted of an artifact; `files`: them, and where else than beside it they are."""
         plain: dict[str, Any] = as_json(
             {
                 "stage": stage.name,
@@ -269,14 +269,14 @@ class Store:
             write_json(self._memory(folder), stamps)
 
     def _set_aside(self, folder: Path, fault: str) -> None:
-        """Moves a damaged artefact to quarantine; one that cannot be moved is noted."""
+        """Moves a damaged artifact to quarantine; one that cannot be moved is noted."""
         try:
             self.quarantine(folder, fault)
         except (StorageError, OSError):
             self.unmoved[folder.name] = fault
 
     def quarantine(self, folder: Path, fault: str) -> Path:
-        """Moves a damaged artefact out of the way, with a note of what is wrong with it."""
+        """Moves a damaged artifact out of the way, with a note of what is wrong with it."""
         name = f"{folder.parent.name}-{folder.name[:12]}-{uuid.uuid4().hex[:6]}"
         target = self.root / "quarantine" / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -302,12 +302,12 @@ class Store:
 
     def check_writable(self, what: str, *folders: str) -> None:
         """Checks, before `what` is computed, that it can be kept, in some folders beside those of
-        artefacts.
+        artifacts.
 
         Raises:
             InputError: one of them cannot be written.
         """
-        for folder in ("artefacts", "attempts", "locks", *folders):
+        for folder in ("artifacts", "attempts", "locks", *folders):
             try:
                 filesystem.check_writable(self.root / folder)
             except InputError as error:

@@ -21,11 +21,11 @@ MOST_COUNTED = 2_000
 
 
 class Cost(NamedTuple):
-    """The different artefacts that the trials of a sweep need.
+    """The different artifacts that the trials of a sweep need.
 
     Attributes:
-        missing: number of artefacts to compute, by stage.
-        present: number of artefacts in the store, by stage.
+        missing: number of artifacts to compute, by stage.
+        present: number of artifacts in the store, by stage.
         idle: fields that change no result.
     """
 

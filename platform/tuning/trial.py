@@ -24,12 +24,12 @@ def run(
     seed: int,
     report: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
-    """Run one trial: compute the artefacts that are missing and read the score.
+    """Run one trial: compute the artifacts that are missing and read the score.
 
     A failure is a result like any other, so that one trial does not end the whole sweep.
 
     Args:
-        catalog: the sweep's, which knows the store of the artefacts.
+        catalog: the sweep's, which knows the store of the artifacts.
         sweep: the sweep that the trial belongs to.
         point: values by full name of the field.
         seed: random seed of the trial.

@@ -1,4 +1,4 @@
-"""The runner of sweeps: Ray Tune over experiments that share every artefact they can.
+"""The runner of sweeps: Ray Tune over experiments that share every artifact they can.
 
 A trial is the base experiment with some fields replaced. Its objective is the best mIoU over the
 seed thresholds of its localizer on one split, which one pass over the class maps gives. A sweep
@@ -47,7 +47,7 @@ def run(
     """Run a sweep, or read its record where it was run before.
 
     Args:
-        catalog: data sets and imports of the store that takes artefacts and the record.
+        catalog: data sets and imports of the store that takes artifacts and the record.
         sweep: the description of the sweep.
         name: name of the record under `sweeps/`.
         command: the command line, for the record.

@@ -87,7 +87,7 @@ def bench_thresholds(folder: Path, images: int = 20) -> None:
 
 
 def bench_cached(folder: Path) -> None:
-    """The overhead of a trial whose artefacts are all there."""
+    """The overhead of a trial whose artifacts are all there."""
     from wsss.platform.data.sources.scenes import Scenes
     from wsss.platform.method import experiment
     from wsss.platform.pipeline.execution import Execution
@@ -104,7 +104,7 @@ def bench_cached(folder: Path) -> None:
         pipeline.read_scores()
 
     count = len(Execution.of(store, wanted).plan.steps)
-    say(f"cached: a trial with all {count} artefacts there takes {seconds(trial, 5):.3f} s")
+    say(f"cached: a trial with all {count} artifacts there takes {seconds(trial, 5):.3f} s")
 
 
 BENCHES = {

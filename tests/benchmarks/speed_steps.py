@@ -27,7 +27,7 @@ from wsss.platform.records.progress import Silent
 from wsss.platform.stages.labels import pseudo_labels, scoring
 from wsss.platform.stages.prototypes import clustering
 from wsss.platform.stages.training import loader
-from wsss.platform.storage.artifact import Artefact
+from wsss.platform.storage.artifact import Artifact
 from wsss.platform.storage.store import Store
 
 CROP = Crop(resize=(256, 480), side=320)
@@ -154,7 +154,7 @@ def bench_scoring(b: Bench) -> None:
     )
     pieces = list(slices(kept, "train"))
     manifest = {"stage": "maps", "files": {f"{p.name}.parquet": {} for p in pieces}}
-    found = Artefact(b.folder / "found", manifest)
+    found = Artifact(b.folder / "found", manifest)
     (b.folder / "scores").mkdir()
 
     def ours(count: int) -> float:

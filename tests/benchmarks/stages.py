@@ -28,7 +28,7 @@ from wsss.platform.ray_runtime import cluster
 from wsss.platform.records.progress import Silent
 from wsss.platform.stages.inference import actors
 from wsss.platform.stages.prototypes import clustering
-from wsss.platform.storage.artifact import Artefact
+from wsss.platform.storage.artifact import Artifact
 from wsss.platform.storage.store import Store
 
 ONE = "16 images at a time"
@@ -74,7 +74,7 @@ class Cost:
 
     Attributes:
         seconds: with its start.
-        disk: bytes of its artefact.
+        disk: bytes of its artifact.
         driver, largest, every: peak bytes of this process, of the largest worker, of all workers.
     """
 
@@ -139,9 +139,9 @@ def apart(folder: Path, images: int) -> dict[str, Cost]:
     return {title: Cost(**cost) for title, cost in json.loads(said.splitlines()[-1]).items()}
 
 
-def size(artefact: Artefact) -> int:
-    """Bytes of an artefact's files."""
-    return sum(int(about["size"]) for about in artefact.manifest["files"].values())
+def size(artifact: Artifact) -> int:
+    """Bytes of an artifact's files."""
+    return sum(int(about["size"]) for about in artifact.manifest["files"].values())
 
 
 def bench_stages(folder: Path, sizes: Sequence[int] = (32, 256)) -> None:

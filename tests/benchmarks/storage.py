@@ -16,7 +16,7 @@ from wsss.platform.storage.artifact import Stage
 from wsss.platform.storage.s3_store import open_store
 from wsss.platform.storage.store import Store
 
-ARTEFACTS, FILES, BYTES = 50, 4, 1 << 20
+ARTIFACTS, FILES, BYTES = 50, 4, 1 << 20
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def bucket(cache: Path) -> Iterator[str]:
 
 
 def _operations(store: Store, where: str) -> None:
-    stages = [Stage(name="bench", version=1, config={"n": k}) for k in range(ARTEFACTS)]
+    stages = [Stage(name="bench", version=1, config={"n": k}) for k in range(ARTIFACTS)]
     content = os.urandom(BYTES)
 
     def compute(folder: Path) -> dict[str, Any]:
@@ -55,13 +55,13 @@ def _operations(store: Store, where: str) -> None:
     made = seconds(lambda: [store.get(s, compute) for s in stages])
     found, again = seconds(reopened), seconds(lambda: [store.find(s.name, s.key) for s in stages])
     say(
-        f"store: {where}: {ARTEFACTS / made:.0f} artefacts ({FILES} files of 1 MiB) a second made, "
-        f"{ARTEFACTS / found:.0f} found by a new process, {ARTEFACTS / again:.0f} found again"
+        f"store: {where}: {ARTIFACTS / made:.0f} artifacts ({FILES} files of 1 MiB) a second made, "
+        f"{ARTIFACTS / found:.0f} found by a new process, {ARTIFACTS / again:.0f} found again"
     )
 
 
 def bench_store(folder: Path) -> None:
-    """Artefacts a second that are made and found, on disk and in a bucket."""
+    """Artifacts a second that are made and found, on disk and in a bucket."""
     _operations(Store(folder / "store"), "disk")
     with bucket(folder / "cache") as address:
         _operations(open_store(address), "S3 server in Python on this machine")

@@ -26,7 +26,7 @@ SIZE = 64
 
 
 def made(store: Store, name: str, config: dict[str, Any], write: Any, **inputs: str) -> str:
-    """The key of an artefact whose files `write(folder)` makes."""
+    """The key of an artifact whose files `write(folder)` makes."""
     stage = Stage(name=name, version=1, config=config, inputs=inputs, title=f"{name} {config}")
     return store.get(stage, write)[0].key
 
@@ -101,7 +101,7 @@ def drawn_store(
 
 
 class Writer:
-    """The artefacts of one run of a data set; `number` makes them differ from another run's."""
+    """The artifacts of one run of a data set; `number` makes them differ from another run's."""
 
     def __init__(self, store: Store, data: str, number: int) -> None:
         self.store, self.data, self.number = store, data, number

@@ -73,15 +73,15 @@ def test_what_went_to_quarantine_is_opened_anew(filled: Store) -> None:
     site = Site(filled, live=True)
     (path, *_) = sorted(p for p in site.paths() if p.endswith(".map.png"))
     shown = Site(filled).file(path)
-    for kind, key in list(filled.artefacts()):
+    for kind, key in list(filled.artifacts()):
         if kind == "maps":
-            artefact = site.shelf.open(kind, key)
-            about = {k: artefact.manifest[k] for k in ("version", "config", "inputs", "title")}
+            artifact = site.shelf.open(kind, key)
+            about = {k: artifact.manifest[k] for k in ("version", "config", "inputs", "title")}
             files = {
-                n: artifact_files.local(artefact.path(n)).read_bytes()
-                for n in artefact.manifest["files"]
+                n: artifact_files.local(artifact.path(n)).read_bytes()
+                for n in artifact.manifest["files"]
             }
-            filled.quarantine(artefact.folder.parent, "a test")
+            filled.quarantine(artifact.folder.parent, "a test")
 
             def again(folder: Path, files: dict[str, bytes] = files) -> dict[str, object]:
                 for name, data in files.items():

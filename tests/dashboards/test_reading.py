@@ -64,7 +64,7 @@ def content(folder: Path) -> dict[str, str]:
 
 
 def damaged(store: Store, stage: str = "labels") -> str:
-    """Changes a byte of a file of an artefact; the artefact's name as `wsss doctor` has it."""
+    """Changes a byte of a file of an artifact; the artifact's name as `wsss doctor` has it."""
     (key,) = list(
         read_run(store.root / "runs" / "run-1" / "run.json")
         .labels[ResultId.parse("lpcam/crf")]
@@ -118,8 +118,8 @@ def test_what_is_missing_is_not_computed_where_it_cannot_be_kept(
         "from wsss.platform.storage.store import Store\n"
         "Store(sys.argv[1]).get(Stage(name='a', version=1, config={}), lambda f: print('began'))\n"
     )
-    store.root.joinpath("artefacts", "a").mkdir()
-    for part in ("", "locks", "attempts", "artefacts/a"):
+    store.root.joinpath("artifacts", "a").mkdir()
+    for part in ("", "locks", "attempts", "artifacts/a"):
         folder = store.root / part
         command = read_only(folder, "-c", code, str(store.root))
         done = subprocess.run(command, capture_output=True, text=True, timeout=HANG)

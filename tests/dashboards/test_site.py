@@ -308,7 +308,7 @@ def test_nothing_but_the_pages_is_there(scenes: Path, path: str) -> None:
     assert Site(Store(scenes)).file(path) is None
 
 
-def test_pictures_are_found_by_artefact_and_image(scenes: Path) -> None:
+def test_pictures_are_found_by_artifact_and_image(scenes: Path) -> None:
     site, run = Site(Store(scenes)), run_of(Store(scenes))
     of = gallery.Gallery(site.shelf, run, "val")
     paths = list(of.layers())
@@ -416,7 +416,7 @@ def test_a_report_that_fails_leaves_the_earlier_one(store: Store, tmp_path: Path
     before = Site(store, runs=["run-0"], sweeps=[], images=16).write(out).read_text()
     key = run_of(store, "run-1").maps[CAM]["val"]
     next(store.folder("maps", key).glob("*.parquet")).write_bytes(b"broken")
-    with pytest.raises(InputError, match="no intact artefact"):
+    with pytest.raises(InputError, match="no intact artifact"):
         Site(store, images=16).write(out)
     assert (out / "index.html").read_text() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report", "store"]

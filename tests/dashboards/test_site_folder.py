@@ -154,10 +154,10 @@ def test_a_site_that_cannot_be_made_leaves_what_was_there(tmp_path: Path, there:
 
     def failing(path: str) -> bytes | None:
         if path == "run.b.html":
-            raise InputError("no intact artefact")
+            raise InputError("no intact artifact")
         return NEW[path]
 
-    with pytest.raises(InputError, match="no intact artefact"):
+    with pytest.raises(InputError, match="no intact artifact"):
         site_folder.write(out, list(NEW), failing)
     assert out.exists() == (there != "nothing")
     assert content(out) == (OLD if there == "site" else {})

@@ -131,10 +131,10 @@ class Job:
         return self.marks / f"{fault.act}-{fault.function.replace(':', '-')}-{fault.call}"
 
     def result(self) -> dict[str, dict[str, Any]]:
-        """What the artefacts of each stage hold: by key, the SHA-256 of each file."""
+        """What the artifacts of each stage hold: by key, the SHA-256 of each file."""
         found: dict[str, dict[str, Any]] = {}
         store = open_store(self.store)
-        for stage, key in store.artefacts():
+        for stage, key in store.artifacts():
             files = store.open(stage, key).manifest["files"]
             of = {name: entry["sha256"] for name, entry in files.items()}
             found.setdefault(stage, {})[key] = of

@@ -1,6 +1,6 @@
 """What is lost where a process dies, a disk fills up or a file is damaged: time, and nothing else.
 
-Each job is a command in a process of its own, with Ray. Its artefacts are compared with those of an
+Each job is a command in a process of its own, with Ray. Its artifacts are compared with those of an
 undisturbed one: the same keys, and the same bytes in each file.
 """
 
@@ -109,7 +109,7 @@ def test_damaged_files(job: Job, undisturbed: dict[str, Any]) -> None:
     """One of each stage, a manifest among them; the shards are the user's to make again."""
     job.done(DATA)
     job.done(CHAIN)
-    root = Path(job.store) / "artefacts"
+    root = Path(job.store) / "artifacts"
     for stage in sorted(undisturbed):
         folder = next((root / stage).iterdir())
         if stage != "shards":

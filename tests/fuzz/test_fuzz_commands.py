@@ -45,8 +45,8 @@ def add_scenes(store: Store) -> None:
             )
         return {**shards._described(folder, source, digests), "quarantined": []}
 
-    artefact, _ = store.get(shards.stage_of(source), write)
-    write_json(store.root / "data" / "scenes.json", {"key": artefact.key, "source": "scenes"})
+    artifact, _ = store.get(shards.stage_of(source), write)
+    write_json(store.root / "data" / "scenes.json", {"key": artifact.key, "source": "scenes"})
 
 
 @pytest.fixture(scope="module")

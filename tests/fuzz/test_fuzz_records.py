@@ -26,7 +26,7 @@ from wsss.platform.records.schema import (
     read_sweep,
 )
 from wsss.platform.serialization import as_json, digest
-from wsss.platform.storage.artifact import Artefact, Stage
+from wsss.platform.storage.artifact import Artifact, Stage
 from wsss.platform.storage.artifact_files import MANIFEST
 from wsss.platform.storage.store import Store
 
@@ -130,7 +130,7 @@ KEY = "k" * 64
 DAMAGED = {
     "runs/a/run.json": PLAIN_RUN,
     "runs/b/progress.json": {**STOPPED, "record": PLAIN_RUN},
-    f"artefacts/maps/{KEY}/manifest.json": NOTED,
+    f"artifacts/maps/{KEY}/manifest.json": NOTED,
     "sweeps/a/sweep.json": PLAIN_SWEEP,
     "sweeps/b/progress.json": {**STOPPED, "record": {**PLAIN_SWEEP, "trials": []}},
     "speeds/a.json": SPEED,
@@ -290,16 +290,16 @@ def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def manifest(store: Store) -> dict[str, Any]:
-    """Of the artefact, the same in every run."""
-    artefact, _ = store.get(STAGE, fill)
+    """Of the artifact, the same in every run."""
+    artifact, _ = store.get(STAGE, fill)
     same = {"seconds": 1.0, "written": "2026-01-01T00:00:00+0000", "host": "a", "versions": {}}
-    return sealed({**artefact.manifest, **same})
+    return sealed({**artifact.manifest, **same})
 
 
 @fuzz(40)
 @given(data=st.data())
 def test_a_manifest(store: Store, manifest: dict[str, Any], data: st.DataObject) -> None:
-    """It is found and whole, or put away; never is a file named that is not the artefact's."""
+    """It is found and whole, or put away; never is a file named that is not the artifact's."""
     content = data.draw(manifests(manifest) | odd)
     folder = store.folder(STAGE.name, STAGE.key)
     if not folder.exists():
@@ -307,12 +307,12 @@ def test_a_manifest(store: Store, manifest: dict[str, Any], data: st.DataObject)
     put(folder / MANIFEST, content)
     found = fair(store.find, STAGE.name, STAGE.key)
     if found is not None:
-        check_artefact(found)
+        check_artifact(found)
     else:
         assert not folder.exists()
 
 
-def check_artefact(found: Artefact) -> None:
+def check_artifact(found: Artifact) -> None:
     assert found.key == STAGE.key
     assert isinstance(found.about, dict)
     for path in found.files():
@@ -320,11 +320,11 @@ def check_artefact(found: Artefact) -> None:
         assert path.is_file()
 
 
-def test_a_file_elsewhere_is_not_the_artefacts(store: Store) -> None:
-    artefact, _ = store.get(STAGE, fill)
+def test_a_file_elsewhere_is_not_the_artifacts(store: Store) -> None:
+    artifact, _ = store.get(STAGE, fill)
     (store.root / "secret").write_bytes(b"content")
-    files = artefact.manifest["files"]
+    files = artifact.manifest["files"]
     moved = {"../../../secret": files["a.parquet"], **files}
-    manifest = sealed({**artefact.manifest, "files": moved})
-    (artefact.folder / MANIFEST).write_bytes(encoded(manifest))
+    manifest = sealed({**artifact.manifest, "files": moved})
+    (artifact.folder / MANIFEST).write_bytes(encoded(manifest))
     assert store.find(STAGE.name, STAGE.key) is None

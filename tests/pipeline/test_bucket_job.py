@@ -119,7 +119,7 @@ def test_the_main_job_in_a_bucket(bucket: str, tmp_path: Path) -> None:
     start = filesystem.object_of(store.root)
     found = [i.path.removeprefix(f"{start}/") for i in filesystem.listing(start) if i.is_file]
     kinds = {name.partition("/")[0] for name in found}
-    assert kinds == {"artefacts", "data", "runs", "sweeps"}  # no training, trial or lock is left
+    assert kinds == {"artifacts", "data", "runs", "sweeps"}  # no training, trial or lock is left
     secret = os.environ["AWS_SECRET_ACCESS_KEY"]
     for name in found:
         with filesystem.stream(f"{start}/{name}") as stream:
@@ -149,7 +149,7 @@ def test_damage_that_a_worker_finds(bucket: str, tmp_path: Path) -> None:
     store = open_store(bucket)
     start = filesystem.object_of(store.root)
     for stage, suffix in (("maps", ".npy"), ("network", ".pt")):
-        paths = [i.path for i in filesystem.listing(f"{start}/artefacts/{stage}") if i.is_file]
+        paths = [i.path for i in filesystem.listing(f"{start}/artifacts/{stage}") if i.is_file]
         for path in (p for p in paths if f"{suffix}~" in p):
             with filesystem.stream(path) as stream:
                 data = bytearray(stream.read())
@@ -157,7 +157,7 @@ def test_damage_that_a_worker_finds(bucket: str, tmp_path: Path) -> None:
             with filesystem.system(path).open_output_stream(path) as out:
                 out.write(bytes(data))
     again = ("run", "lpcam", *small, "--set", "lpcam.tau=0.4", "--refine", "crf")
-    for _ in range(6):  # each names one artefact: a network, and maps of two splits
+    for _ in range(6):  # each names one artifact: a network, and maps of two splits
         code, said = call("other", *again)
         assert "Traceback" not in said, said
         if code == 0:

@@ -219,8 +219,8 @@ def test_the_split_that_is_learnt_has_one_name(job: Any) -> None:
 
 
 def test_a_power_cuts_where_the_threshold_was_chosen(job: Any, tmp_path: Path) -> None:
-    artefact = job.store.open("maps", job.pipeline.plan.maps[named("cam")]["val"].key)
-    maps = next(class_maps.read(artefact.files(".parquet")))
+    artifact = job.store.open("maps", job.pipeline.plan.maps[named("cam")]["val"].key)
+    maps = next(class_maps.read(artifact.files(".parquet")))
     image = np.zeros((maps.height, maps.width, 3), np.uint8)
     plain = pseudo_labels.labels_of(image, maps, Cut(levels=(0.4,)))
     squared = pseudo_labels.labels_of(image, maps, Cut(levels=(0.4**2,), power=2.0))

@@ -41,7 +41,7 @@ def rows_of(job: Any, split: str) -> dict[str, dict[str, Any]]:
     return {r["id"]: r for p in pieces for r in shards.read(p, shards.SCHEMA.names)}
 
 
-def artefact(job: Any, stage: Any) -> Any:
+def artifact(job: Any, stage: Any) -> Any:
     return job.store.open(stage.name, stage.key)
 
 
@@ -85,13 +85,13 @@ def test_maps_from_kept_features_equal_the_networks(job: Any) -> None:
         job.experiment.network,
         method,
         6,
-        artefact(job, job.pipeline.plan.network).path("network.pt"),
+        artifact(job, job.pipeline.plan.network).path("network.pt"),
     )
     chosen = job.pipeline.plan.chosen["val"]
-    centers = clustering.read_centers(artefact(job, chosen.centers).path("centers.npz"))
+    centers = clustering.read_centers(artifact(job, chosen.centers).path("centers.npz"))
     method.fit(centers, network.class_weights.detach())
     rows = rows_of(job, "val")
-    stored = artefact(job, job.pipeline.plan.maps[named("lpcam")]["val"]).files(".parquet")
+    stored = artifact(job, job.pipeline.plan.maps[named("lpcam")]["val"]).files(".parquet")
     for found in list(class_maps.read(stored))[:4]:
         row = rows[found.id]
         image = decode_image(row["image"], row["id"])
@@ -109,7 +109,7 @@ def test_maps_from_kept_features_equal_the_networks(job: Any) -> None:
 def test_class_maps_are_of_the_labels(job: Any) -> None:
     rows = rows_of(job, "train")
     for name in ("cam", "lpcam"):
-        stored = artefact(job, job.pipeline.plan.maps[named(name)]["train"]).files(".parquet")
+        stored = artifact(job, job.pipeline.plan.maps[named(name)]["train"]).files(".parquet")
         found = {m.id: m for m in class_maps.read(stored)}
         assert set(found) == set(rows)
         for id, m in found.items():
@@ -118,7 +118,7 @@ def test_class_maps_are_of_the_labels(job: Any) -> None:
 
 def test_clustering_does_not_depend_on_the_number_of_workers(job: Any) -> None:
     files = [
-        str(p) for p in artefact(job, job.pipeline.plan.maps[named("cam")]["train"]).files(".npy")
+        str(p) for p in artifact(job, job.pipeline.plan.maps[named("cam")]["train"]).files(".npy")
     ]
     how = replace(job.pipeline.plan.localizer.clustering, clusters=5)
     one = clustering.run(files, how, seed=3, workers=1, limit=1 << 30)
@@ -143,14 +143,14 @@ def test_a_clustering_keeps_what_it_may(
     told = replace(job.experiment.views, kept_gib=0.25)
     execution = Execution.of(job.store, replace(job.experiment, views=told))
     (step,) = (s for s in execution.plan.steps if s.stage.name == "centers")
-    assert step.stage.key == artefact(job, step.stage).key
+    assert step.stage.key == artifact(job, step.stage).key
     step.compute(execution.runtime, tmp_path)
     assert limits == [1 << 28]
 
 
 def test_scores_equal_the_slow_way(job: Any) -> None:
     rows = rows_of(job, "val")
-    stored = artefact(job, job.pipeline.plan.maps[named("cam")]["val"]).files(".parquet")
+    stored = artifact(job, job.pipeline.plan.maps[named("cam")]["val"]).files(".parquet")
     found = job.pipeline.read_scores()[named("cam")]["val"]
     for at in (0, 30, 77):
         matrix = ConfusionMatrix(7)
@@ -163,7 +163,7 @@ def test_scores_equal_the_slow_way(job: Any) -> None:
 
 def test_a_missing_map_is_an_error(job: Any, tmp_path: Path) -> None:
     piece = shards.slices(job.pipeline.plan.context.shards, "val")[0]
-    source = artefact(job, job.pipeline.plan.maps[named("cam")]["val"]).path(
+    source = artifact(job, job.pipeline.plan.maps[named("cam")]["val"]).path(
         f"{piece.name}.parquet"
     )
     rows = list(class_maps.read([source]))
@@ -174,7 +174,7 @@ def test_a_missing_map_is_an_error(job: Any, tmp_path: Path) -> None:
 
 def test_a_flipped_byte_in_a_shard_is_refused(job: Any, tmp_path: Path) -> None:
     store = Store(tmp_path / "copy")
-    shutil.copytree(job.store.root / "artefacts" / "shards", store.root / "artefacts" / "shards")
+    shutil.copytree(job.store.root / "artifacts" / "shards", store.root / "artifacts" / "shards")
     shutil.copytree(job.store.root / "data", store.root / "data")
     shard = registry.open_dataset(store, "scenes").files(".parquet")[0]
     content = bytearray(shard.read_bytes())
@@ -261,7 +261,7 @@ def test_a_truncated_image_fails_the_job_and_leaves_nothing(
     store = Store(tmp_path / "store")
     with pytest.raises(InputError, match=broken.name):
         registry.add(store, Folder(tmp_path / "in"), "broken", Silent())
-    assert not list(store.root.glob("artefacts/*/*"))
+    assert not list(store.root.glob("artifacts/*/*"))
     assert not list(store.root.glob("attempts/*"))
     assert registry.names(store) == []
     source = Folder(tmp_path / "in")

@@ -16,7 +16,7 @@ from wsss.platform.pipeline.context import Catalog
 from wsss.platform.pipeline.planner import plan
 from wsss.platform.records.result_id import REFINEMENTS, ResultId
 from wsss.platform.serialization import MisfitError, as_json, typed
-from wsss.platform.storage.artifact import Artefact
+from wsss.platform.storage.artifact import Artifact
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning.sweep import Sweep
 
@@ -32,9 +32,9 @@ class Known(Catalog):
 
     looked_up = 0
 
-    def dataset(self, name: str) -> Artefact:
+    def dataset(self, name: str) -> Artifact:
         self.looked_up += 1
-        return Artefact(Path("nowhere"), SHARDS)
+        return Artifact(Path("nowhere"), SHARDS)
 
 
 def known(tmp_path: Path, gpu: bool = False) -> Known:

@@ -142,7 +142,7 @@ def folder(request, tmp_path):
     where = tmp_path
     if request.param == "bucket":
         where = open_store(request.getfixturevalue("bucket")).root
-    return where / "artefacts" / "maps" / "key" / "try-0123456789ab"
+    return where / "artifacts" / "maps" / "key" / "try-0123456789ab"
 
 
 @pytest.mark.parametrize(("power", "background"), [(1.0, False), (4.0, False), (1.5, True)])

@@ -48,8 +48,8 @@ def compute(folder):
     time.sleep(float(seconds))
     return {"by": os.getpid()}
 
-artefact, cached = open_store(where).get(Stage(name="slow", version=1, config={}), compute)
-print(cached, artefact.about["by"])
+artifact, cached = open_store(where).get(Stage(name="slow", version=1, config={}), compute)
+print(cached, artifact.about["by"])
 """
 
 
@@ -89,7 +89,7 @@ class Compute:
         return {"n": 2}
 
 
-def objects(store, under="artefacts"):
+def objects(store, under="artifacts"):
     """Size by key of the objects of a store."""
     start = filesystem.object_of(store.root)
     found = filesystem.listing(f"{start}/{under}" if under else start)
@@ -106,15 +106,15 @@ def overwrite(store, ends, data):
 
 def test_computed_once_then_read_on_another_machine(store, bucket, stage, elsewhere):
     compute = Compute()
-    artefact, cached = store.get(stage, compute)
+    artifact, cached = store.get(stage, compute)
     assert (cached, str(store)) == (False, bucket)
     assert store.get(stage, compute)[1]
     elsewhere()
     other = open_store(bucket)
     again, cached = other.get(stage, compute)
     assert (cached, compute.calls) == (True, 1)
-    assert again.manifest == artefact.manifest
-    assert again.folder != artefact.folder
+    assert again.manifest == artifact.manifest
+    assert again.folder != artifact.folder
     assert not again.path("a.bin").exists()
     assert artifact_files.size(again.path("a.bin")) == 12
     assert artifact_files.local(again.path("a.bin")).read_bytes() == b"content of a"
@@ -154,9 +154,9 @@ def test_a_half_uploaded_attempt_is_invisible_and_the_next_replaces_it(store, bu
     write_atomic(half / "a.bin", lambda stream: stream.write(b"half of"))
     assert len(objects(store)) == 1
     assert store.find("thing", stage.key) is None
-    artefact, cached = store.get(stage, Compute())
+    artifact, cached = store.get(stage, Compute())
     assert not cached
-    assert artifact_files.local(artefact.path("a.bin")).read_bytes() == b"content of a"
+    assert artifact_files.local(artifact.path("a.bin")).read_bytes() == b"content of a"
     assert not [name for name in objects(store) if half.name in name]
 
 
@@ -215,11 +215,11 @@ def test_who_lost_the_lease_publishes_nothing(store, bucket, stage, monkeypatch)
         open_store(bucket).get(stage, Compute())
         return Compute()(folder)
 
-    artefact, _ = store.get(stage, compute)
-    assert artifact_files.local(artefact.path("a.bin")).read_bytes() == b"content of a"
-    assert artifact_files.local(artefact.path("deep/b.bin")).read_bytes() == b"content of b"
+    artifact, _ = store.get(stage, compute)
+    assert artifact_files.local(artifact.path("a.bin")).read_bytes() == b"content of a"
+    assert artifact_files.local(artifact.path("deep/b.bin")).read_bytes() == b"content of b"
     assert len(objects(store)) == 3
-    assert open_store(bucket).find("thing", stage.key).manifest == artefact.manifest
+    assert open_store(bucket).find("thing", stage.key).manifest == artifact.manifest
 
 
 def test_who_takes_over_leaves_the_files_of_who_is_still_there(store, bucket, stage, monkeypatch):
@@ -232,22 +232,22 @@ def test_who_takes_over_leaves_the_files_of_who_is_still_there(store, bucket, st
         open_store(bucket)._attempt(stage)
         return {"n": 2}
 
-    artefact, _ = store.get(stage, slow)
-    assert sorted(artefact.manifest["files"]) == ["a.bin", "deep/b.bin"]
+    artifact, _ = store.get(stage, slow)
+    assert sorted(artifact.manifest["files"]) == ["a.bin", "deep/b.bin"]
     assert store.get(stage, Compute())[1]
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_a_half_written_file_is_no_part_of_an_artefact(store, stage, tmp_path, remote):
+def test_a_half_written_file_is_no_part_of_an_artifact(store, stage, tmp_path, remote):
     place = store if remote else Store(tmp_path / "store")
 
     def compute(folder):
         (folder / ".a.bin.1234abcd").write_bytes(b"half of")  # its writer was killed
         return Compute()(folder)
 
-    artefact, _ = place.get(stage, compute)
-    assert sorted(artefact.manifest["files"]) == ["a.bin", "deep/b.bin"]
-    assert not list(artefact.folder.rglob(".*"))
+    artifact, _ = place.get(stage, compute)
+    assert sorted(artifact.manifest["files"]) == ["a.bin", "deep/b.bin"]
+    assert not list(artifact.folder.rglob(".*"))
 
 
 def test_a_damaged_object_is_quarantined_and_computed_again(store, bucket, stage, elsewhere):
@@ -255,16 +255,16 @@ def test_a_damaged_object_is_quarantined_and_computed_again(store, bucket, stage
     overwrite(store, "/a.bin~", b"another of a")
     elsewhere()
     other = open_store(bucket)
-    artefact = other.open("thing", stage.key)
+    artifact = other.open("thing", stage.key)
     with pytest.raises(InputError, match=r"a\.bin.* does not match its SHA-256; .* quarantine"):
-        artifact_files.local(artefact.path("a.bin"))
-    assert not artefact.path("a.bin").exists()
+        artifact_files.local(artifact.path("a.bin"))
+    assert not artifact.path("a.bin").exists()
     assert [fault.partition(": ")[2] for fault in other.faults()] == [
         "a.bin does not match its SHA-256"
     ]
-    artefact, cached = other.get(stage, Compute())
+    artifact, cached = other.get(stage, Compute())
     assert not cached
-    assert artifact_files.local(artefact.path("a.bin")).read_bytes() == b"content of a"
+    assert artifact_files.local(artifact.path("a.bin")).read_bytes() == b"content of a"
 
 
 DAMAGE = {
@@ -287,9 +287,9 @@ def test_what_lacks_is_computed_again_at_once(store, bucket, stage, name):
     store.get(stage, Compute())
     damage(store)
     other = open_store(bucket)
-    artefact, cached = other.get(stage, Compute())
+    artifact, cached = other.get(stage, Compute())
     assert not cached
-    assert artifact_files.local(artefact.path("a.bin")).read_bytes() == b"content of a"
+    assert artifact_files.local(artifact.path("a.bin")).read_bytes() == b"content of a"
     (fault,) = other.faults()
     assert told in fault
 
@@ -297,18 +297,18 @@ def test_what_lacks_is_computed_again_at_once(store, bucket, stage, name):
 def test_a_damaged_file_of_this_machine_is_fetched_again(store, bucket, stage):
     path = store.get(stage, Compute())[0].path("a.bin")
     path.write_bytes(b"damaged in a")
-    artefact = open_store(bucket).open("thing", stage.key)
-    assert artifact_files.local(artefact.path("a.bin")).read_bytes() == b"content of a"
+    artifact = open_store(bucket).open("thing", stage.key)
+    assert artifact_files.local(artifact.path("a.bin")).read_bytes() == b"content of a"
     assert store.faults() == []
 
 
 def test_verify_fetches_everything(store, stage):
     store.get(stage, Compute())
-    assert list(store.artefacts()) == [("thing", stage.key)]
+    assert list(store.artifacts()) == [("thing", stage.key)]
     assert len(store.verify("thing", stage.key)) == 8
     overwrite(store, "/b.bin~", b"another of b")
     assert store.verify("thing", stage.key) == ""
-    assert list(store.artefacts()) == []
+    assert list(store.artifacts()) == []
 
 
 def test_what_the_network_says_is_no_damage(store, stage, monkeypatch):
@@ -451,7 +451,7 @@ def test_no_secret_is_kept(store, stage, tmp_path):
     assert pickle.loads(sent).__reduce__() == filesystem.system(start).__reduce__()
 
 
-def test_what_another_node_wrote_is_part_of_the_artefact(store, stage):
+def test_what_another_node_wrote_is_part_of_the_artifact(store, stage):
     """It never was on the driver's disk."""
 
     def compute(folder):
@@ -465,7 +465,7 @@ def test_what_another_node_wrote_is_part_of_the_artefact(store, stage):
         artifact_files.discard(folder / "found")
         return {}
 
-    artefact, _ = store.get(stage, compute)
-    assert list(artefact.manifest["files"]) == ["a.bin"]
-    assert artifact_files.local(artefact.path("a.bin")).read_bytes() == b"content of a"
+    artifact, _ = store.get(stage, compute)
+    assert list(artifact.manifest["files"]) == ["a.bin"]
+    assert artifact_files.local(artifact.path("a.bin")).read_bytes() == b"content of a"
     assert len(objects(store)) == 2

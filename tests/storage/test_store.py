@@ -38,8 +38,8 @@ def compute(folder):
     (folder / "half.bin").rename(folder / "whole.bin")
     return {"by": os.getpid()}
 
-artefact, cached = Store(root).get(Stage(name="slow", version=1, config={}), compute)
-print(cached, artefact.about["by"])
+artifact, cached = Store(root).get(Stage(name="slow", version=1, config={}), compute)
+print(cached, artifact.about["by"])
 """
 
 
@@ -71,22 +71,22 @@ class Compute:
 
 
 def leftovers(store):
-    return [p for part in ("attempts", "artefacts") for p in (store.root / part).rglob("*.bin")]
+    return [p for part in ("attempts", "artifacts") for p in (store.root / part).rglob("*.bin")]
 
 
 def test_computed_once_then_read(store, stage):
     compute = Compute()
-    artefact, cached = store.get(stage, compute)
+    artifact, cached = store.get(stage, compute)
     assert (cached, compute.calls) == (False, 1)
     again, cached = store.get(stage, compute)
     assert (cached, compute.calls) == (True, 1)
-    assert again.manifest == artefact.manifest
+    assert again.manifest == artifact.manifest
     assert Store(store.root).get(stage, compute)[1]
-    assert artefact.key == stage.key
-    assert artefact.about == {"n": 2, "bad": None}
-    assert artefact.path("a.bin").read_bytes() == b"content of a"
-    assert [p.name for p in artefact.files()] == ["a.bin", "b.bin"]
-    assert artefact.files(".txt") == []
+    assert artifact.key == stage.key
+    assert artifact.about == {"n": 2, "bad": None}
+    assert artifact.path("a.bin").read_bytes() == b"content of a"
+    assert [p.name for p in artifact.files()] == ["a.bin", "b.bin"]
+    assert artifact.files(".txt") == []
     assert store.open("thing", stage.key).key == stage.key
 
 
@@ -107,9 +107,9 @@ def test_nothing_is_open_that_is_not_there(store, stage):
 
 @pytest.mark.parametrize("name", ["..", "../data", "a/b", "", ".", "a\0", "a" * 300, ".hidden"])
 def test_no_name_leads_out_of_the_store(store, name):
-    with pytest.raises(InputError, match="is no name of an artefact"):
+    with pytest.raises(InputError, match="is no name of an artifact"):
         store.find("thing", name)
-    with pytest.raises(InputError, match="is no name of an artefact"):
+    with pytest.raises(InputError, match="is no name of an artifact"):
         store.open(name, "key")
 
 
@@ -170,13 +170,13 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_a_damaged_artefact_is_quarantined_and_computed_again(store, stage, name):
+def test_a_damaged_artifact_is_quarantined_and_computed_again(store, stage, name):
     damage, told = DAMAGE[name]
     folder = store.get(stage, Compute())[0].folder
     damage(folder)
-    artefact, cached = store.get(stage, Compute())
+    artifact, cached = store.get(stage, Compute())
     assert not cached
-    assert artefact.path("a.bin").read_bytes() == b"content of a"
+    assert artifact.path("a.bin").read_bytes() == b"content of a"
     (fault,) = store.faults()
     assert told in fault
     assert store.get(stage, Compute())[1]
@@ -311,8 +311,8 @@ def test_the_root_is_absolute(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("memory", ["[]", "{}", "[" * 100_000, '{"a.bin": {}}'])
-def test_a_damaged_memory_of_what_was_verified_costs_no_artefact(store, stage, memory):
-    artefact, _ = store.get(stage, Compute())
+def test_a_damaged_memory_of_what_was_verified_costs_no_artifact(store, stage, memory):
+    artifact, _ = store.get(stage, Compute())
     (path,) = (store.root / "verified").iterdir()
     path.write_text(memory)
-    assert store.find(stage.name, stage.key) == artefact
+    assert store.find(stage.name, stage.key) == artifact

@@ -1,6 +1,6 @@
 """Planes of integers on disk: superpixels, pseudo labels, predicted labels.
 
-An artefact holds NAME.parquet for each slice of the shards, with the columns `id` and `plane`, a
+An artifact holds NAME.parquet for each slice of the shards, with the columns `id` and `plane`, a
 PNG of values 0 to 255. Beside class maps that boundaries held, NAME.edges (maps of before this
 was kept have none) holds those in the same form: 255 times the probability of a boundary, on the
 grid of the maps.
@@ -27,7 +27,7 @@ SCHEMA = pa.schema([("id", pa.string()), ("plane", pa.binary())])
 
 
 def file_of(folder: Path | str, piece: Slice, suffix: str = ".parquet") -> str:
-    """The file of one slice in an artefact."""
+    """The file of one slice in an artifact."""
     return str(Path(folder) / f"{piece.name}{suffix}")
 
 

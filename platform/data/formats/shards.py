@@ -1,6 +1,6 @@
 """Shards: Parquet files of records, written and read through Ray Data.
 
-A shard artefact holds `PART-00000.parquet` files, PART an exclusive part of the data (the lists
+A shard artifact holds `PART-00000.parquet` files, PART an exclusive part of the data (the lists
 that an image is in); row groups are the unit of reading. Nothing is gathered in the driver:
 tasks read, check and write rows; only ids and counts come back.
 """
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from ...errors import InputError
 from ...storage import artifact_files
-from ...storage.artifact import Artefact, Stage
+from ...storage.artifact import Artifact, Stage
 from ...storage.artifact_files import write_atomic
 from ..images import decode_mask
 from ..sources.source import Item, Record, Source
@@ -254,7 +254,7 @@ def part_of(name: str) -> str:
     return Path(name).stem.rsplit("-", 1)[0]
 
 
-def slices(shards: Artefact, split: str) -> list[Slice]:
+def slices(shards: Artifact, split: str) -> list[Slice]:
     """The row groups of one split, in a fixed order.
 
     Raises:

@@ -54,7 +54,7 @@ def together(views: Views, device: torch.device) -> int:
 
 
 def load(network: Network, learner: Learner, classes: int, path: Path | str) -> Trainable:
-    """A trained network from a network artefact, in evaluation mode."""
+    """A trained network from a network artifact, in evaluation mode."""
     plain = build(Network(backbone=network.backbone), learner, classes, seed=0)
     plain.load_state_dict(weights.saved(path))
     return plain.eval()

@@ -1,7 +1,7 @@
 """Inference: class maps of a trained network at several scales, as Ray Data actors.
 
 Where a localizer needs them, the features that the maps came from are kept too, so that later
-stages work without the network. An artefact holds, for each slice of the shards,
+stages work without the network. An artifact holds, for each slice of the shards,
 
     NAME.parquet   the class maps
     NAME.patches   where prototypes are closest (of methods that keep some)
@@ -63,7 +63,7 @@ class Found:
 
 
 def load_network(network: Network, method: Method, classes: int, path: Path | str) -> Classifier:
-    """A trained network from a network artefact, for inference."""
+    """A trained network from a network artifact, for inference."""
     loaded = actors.load(network, method, classes, path)
     assert isinstance(loaded, Classifier)
     return loaded

@@ -21,11 +21,11 @@ from ...metrics import RULE, THRESHOLDS, VOID, BoundaryScore, ThresholdCurve, me
 from ...ops.maps import best_class
 from ...ray_runtime import cluster
 from ...records.schema import PARTS, Score
-from ...storage.artifact import Artefact
+from ...storage.artifact import Artifact
 
 COUNTS = "counts.npz"
 LABELS = "labels"
-"""The stage whose artefacts hold labels, not class maps."""
+"""The stage whose artifacts hold labels, not class maps."""
 COLUMNS = ("id", "height", "width", "mask", "parts")
 
 
@@ -115,7 +115,7 @@ def score_slice(pair: tuple[shards.Slice, str], classes: int, kind: str = "maps"
 
 def score(
     folder: Path,
-    maps: Artefact,
+    maps: Artifact,
     pieces: Sequence[shards.Slice],
     classes: int,
     progress: Callable[[int, int], None],
@@ -165,7 +165,7 @@ def read_tally(path: Path, classes: int) -> Tally:
 
 
 def read_score(
-    artefact: Artefact,
+    artifact: Artifact,
     *,
     split: str,
     classes: Sequence[str],
@@ -176,21 +176,21 @@ def read_score(
     """The scores of a split from its counts.
 
     Args:
-        artefact: of the scoring stage.
+        artifact: of the scoring stage.
         split: its name.
         classes: names, background first.
         scored: indices that means run over.
         threshold: of the seed; none: the best on this split.
         threshold_from: the split that the threshold was chosen on, or what else gave it.
     """
-    tally = read_tally(artefact.path(COUNTS), len(classes))
+    tally = read_tally(artifact.path(COUNTS), len(classes))
     matrices = tally.curve.matrices()
     miou = mean_ious(matrices, scored)
     at = int(np.nanargmax(miou)) if threshold is None else THRESHOLDS.index(threshold)
     best = summarize(matrices[at], scored)
     return Score(
         split=split,
-        n=int(artefact.about["images"]),
+        n=int(artifact.about["images"]),
         classes=tuple(classes),
         scored=tuple(scored),
         rule=RULE,

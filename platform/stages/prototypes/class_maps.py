@@ -95,7 +95,7 @@ def file_maps(path: str, shares: Shares, folder: str) -> int:
 
 @lru_cache(4)
 def class_weights(network: Path) -> Tensor:
-    """`[N,D]` of a network artefact, the folder `network`; those read last are kept."""
+    """`[N,D]` of a network artifact, the folder `network`; those read last are kept."""
     head: Tensor = weights.saved(network / NETWORK)["head.weight"]
     return head.flatten(1).float()
 
@@ -104,8 +104,8 @@ def chosen(centers: Path, network: Path, method: PrototypeMethod) -> dict[int, l
     """Has the method choose its prototypes; see `PrototypeMethod.fit`.
 
     Args:
-        centers: file of a clustering artefact.
-        network: folder of the network artefact, for the class weights.
+        centers: file of a clustering artifact.
+        network: folder of the network artifact, for the class weights.
         method: whose selection it is.
     """
     return method.fit(read_centers(centers), class_weights(network))
@@ -123,7 +123,7 @@ def localize(
 
     Args:
         folder: empty.
-        similar: the NAME.npy files of a similarity artefact.
+        similar: the NAME.npy files of a similarity artifact.
         counts: how many prototypes were chosen, for the log.
         method: that has chosen them.
         classes: names, for the log.

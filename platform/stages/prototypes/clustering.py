@@ -306,7 +306,7 @@ def cluster_features(
 
 
 def read_centers(path: Path) -> dict[int, Centers]:
-    """The centres of each class (0-based) of a clustering artefact.
+    """The centres of each class (0-based) of a clustering artifact.
 
     Raises:
         InputError: it is missing or damaged.

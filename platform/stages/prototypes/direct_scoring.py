@@ -142,7 +142,7 @@ def compute(
 
     Args:
         folder: empty.
-        files: the NAME.npy files of a similarity artefact.
+        files: the NAME.npy files of a similarity artifact.
         pieces: of the split.
         shares: what centres count.
         classes: background included.

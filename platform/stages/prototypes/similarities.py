@@ -1,7 +1,7 @@
 """Cosines of kept features with the cluster centres of their image's classes; Ray tasks.
 
 Which centres become prototypes is chosen later, and then costs a product of these with a vector
-an image: a hundredth of what the features themselves would cost to read. An artefact holds, for
+an image: a hundredth of what the features themselves would cost to read. An artifact holds, for
 each feature file of the maps,
 
     NAME.npy    float32, flat: of each image, of each of its classes, `[R,P]`
