@@ -15,7 +15,7 @@ Value = float | int | str | bool
 
 
 LABEL = 34
-"""Most characters of a parameter's label; `host.segment.training.weight_decay` fits."""
+"""Most characters of a parameter's label; `baseline.segment.training.weight_decay` fits."""
 
 
 def scope(score: Score, whose: str) -> str:

@@ -238,9 +238,9 @@ def release_coco(e: Experiment) -> Experiment:
 
 
 def default(e: Experiment) -> Experiment:
-    """Walk from sharper maps, within the boundaries that the host learnt."""
+    """Walk from sharper maps, within the boundaries that the baseline learnt."""
     e = irn_default(e)
-    return replace(e, refine=replace(e.refine, walk_power=4.0, boundaries="host"))
+    return replace(e, refine=replace(e.refine, walk_power=4.0, boundaries="baseline"))
 
 
 VOC_CODE = PSDPMConfig(source="segmenter", depth=0, weight=2.0, detach="nowhere", average="all")
@@ -272,7 +272,7 @@ class PSDPM(Method):
 
     name = "psdpm"
     source = "Zhao et al., CVPR 2024"
-    needs_host = True
+    needs_baseline = True
     Config = PSDPMConfig
     settings: PSDPMConfig
     presets: ClassVar[Mapping[str, Preset]] = {
@@ -300,7 +300,7 @@ class PSDPM(Method):
         network.extras[self.name] = own
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
-        assert batch.probabilities is not None, "the host's segmenter comes before training"
+        assert batch.probabilities is not None, "the baseline's segmenter comes before training"
         s, own = self.settings, network.extra(self.name, Mining)
         stages = network.features(batch.images)
         scores = network.head(stages["c4"])

@@ -15,7 +15,7 @@ SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
         "psdpm.position": ("4d", "2d", "none"),
         "psdpm.colour": (True, False),
     },
-    "hosts": {
+    "baselines": {
         "combination": ("psdpm@cam", "psdpm@lpcam", "psdpm@sipe", "psdpm@cpal"),
     },
     "scales": {

@@ -136,7 +136,7 @@ def _experiment(
         sub.add_argument(
             "methods",
             nargs="+",
-            metavar="METHOD[:LOCALIZER][@HOST]",
+            metavar="METHOD[:LOCALIZER][@BASELINE]",
             help="what to set side by side, e.g. cam lpcam sipe:lpcam psdpm@lpcam",
         )
     else:
@@ -179,7 +179,7 @@ def _chain(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--recipe", metavar="NAME", help="of the segmenter's training, by its source")
     sub.add_argument(
-        "--host",
+        "--baseline",
         metavar="METHOD[:LOCALIZER]",
         help="whose pseudo labels and segmenter psdpm learns from, or the name of an import",
     )

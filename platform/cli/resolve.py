@@ -25,9 +25,9 @@ IDENTITY = {
     "data": "--data",
     "seed": "--seed or --seeds",
 }
-OF_HOST = {f"host.{name}": "--host" for name in ("method", "localizer", "imported")}
-OF_HOST["host.data"] = "--data"
-"""What says what an experiment is, and its host, for which --set is not."""
+OF_BASELINE = {f"baseline.{name}": "--baseline" for name in ("method", "localizer", "imported")}
+OF_BASELINE["baseline.data"] = "--data"
+"""What says what an experiment is, and its baseline, for which --set is not."""
 PATHS = {
     "store": "--store",
     "out": "OUT",
@@ -81,34 +81,36 @@ def source(options: argparse.Namespace) -> Source:
 
 
 def combination(text: str) -> dict[str, Any]:
-    """What METHOD[:LOCALIZER][@HOST] names.
+    """What METHOD[:LOCALIZER][@BASELINE] names.
 
     Raises:
         InputError: it names no method.
     """
-    word, at, host = text.partition("@")
+    word, at, baseline = text.partition("@")
     method, _, localizer = word.partition(":")
-    if not method or bool(at) != bool(host):
-        raise InputError(f"a combination is METHOD[:LOCALIZER][@HOST], not {text!r}")
-    return {"method": method, "localizer": localizer, "host": host}
+    if not method or bool(at) != bool(baseline):
+        raise InputError(f"a combination is METHOD[:LOCALIZER][@BASELINE], not {text!r}")
+    return {"method": method, "localizer": localizer, "baseline": baseline}
 
 
 def check_used(options: argparse.Namespace, made: Sequence[Experiment]) -> None:
     """That each option given for several methods is of use to one of them.
 
     Raises:
-        InputError: --host is, or a --set is, for none of them.
+        InputError: --baseline is, or a --set is, for none of them.
     """
     from ..method import methods as known
 
-    if options.host and options.host not in [e.combination.partition("@")[2] for e in made]:
-        raise InputError("--host is for a method that learns from a segmenter; none here takes it")
-    hosts = [e.host for e in made if e.host]
+    if options.baseline and options.baseline not in [e.combination.partition("@")[2] for e in made]:
+        raise InputError(
+            "--baseline is for a method that learns from a segmenter; none here takes it"
+        )
+    baselines = [e.baseline for e in made if e.baseline]
     for text in options.set:
         group = text.partition("=")[0].split(".")[0]
-        if group == "host" and not hosts:
-            raise InputError(f"--set {text}: no method here has a host")
-        if group in known() and all(group not in e.settings for e in [*made, *hosts]):
+        if group == "baseline" and not baselines:
+            raise InputError(f"--set {text}: no method here has a baseline")
+        if group in known() and all(group not in e.settings for e in [*made, *baselines]):
             raise InputError(f"--set {text}: no method here is {group}")
 
 
@@ -120,7 +122,7 @@ def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
         field, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"--set takes FIELD=VALUE, not {text!r}")
-        if instead := IDENTITY.get(field) or OF_HOST.get(field):
+        if instead := IDENTITY.get(field) or OF_BASELINE.get(field):
             raise InputError(f"--set does not take {field}; {instead} says it")
         changes[field] = parse(value)
     given = {
@@ -140,12 +142,12 @@ def experiment(
     *,
     method: str = "",
     localizer: str = "",
-    host: str = "",
+    baseline: str = "",
     changes: Mapping[str, Any] | None = None,
 ) -> Experiment:
     """The experiment that the options describe, of another method where one is given.
 
-    Of several methods side by side each takes the options that are its own, and the host of the
+    Of several methods side by side each takes the options that are its own, and the baseline of the
     options where it needs one and names none.
     """
     from ..method import experiment as made
@@ -156,14 +158,14 @@ def experiment(
     if not preset:
         drawn = registry.open_dataset(store, options.data).about["source"] == "scenes"
         preset = "scenes" if drawn else options.undrawn
-    wanted, given = _changes(options, seed), options.host or ""
+    wanted, given = _changes(options, seed), options.baseline or ""
     if method:
         trained = [find(name) for name in method.split("+")]
         preset = family(trained[0], preset)
-        given = host or (given if any(cls.needs_host for cls in trained) else "")
+        given = baseline or (given if any(cls.needs_baseline for cls in trained) else "")
         named = [*method.split("+"), localizer, *given.replace("+", ":").split(":")]
-        others = {*known(), "host"} - {*named}
-        others -= {"host"} if given else set()
+        others = {*known(), "baseline"} - {*named}
+        others -= {"baseline"} if given else set()
         wanted = {k: v for k, v in wanted.items() if k.split(".")[0] not in others}
     if twice := wanted.keys() & (changes or {}).keys():
         raise InputError(f"{sorted(twice)[0]} is what is varied here; leave out its --set")
@@ -171,7 +173,7 @@ def experiment(
         method or options.method,
         preset=preset,
         localizer=localizer if method else options.localizer,
-        host=given,
+        baseline=given,
         recipe=options.recipe or "",
         changes={**(changes or {}), **wanted},
     )
@@ -181,7 +183,7 @@ def combinations(options: argparse.Namespace, store: Store, space: Space) -> dic
     """The experiment of each value of a space's field `combination`, by value.
 
     Raises:
-        InputError: a value is no METHOD[:LOCALIZER][@HOST], or class maps are imported.
+        InputError: a value is no METHOD[:LOCALIZER][@BASELINE], or class maps are imported.
     """
     words = [str(word) for word in space.get(COMBINATION, ())]
     if words and options.imported:

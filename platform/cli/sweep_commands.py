@@ -92,7 +92,7 @@ def figure(options: argparse.Namespace, command: str) -> None:
     method, found = spaces.figure(options.figure)
     if options.imported:
         raise InputError("a figure varies a method's own options; leave out --imported")
-    if (options.refine or options.segment or options.recipe) and not options.host:
+    if (options.refine or options.segment or options.recipe) and not options.baseline:
         raise InputError("a figure is of class maps; leave out --refine, --segment and --recipe")
     points = {repr(changes): changes for of in found["panels"].values() for _, changes, _ in of}
     space: dict[str, list[Any]] = {}

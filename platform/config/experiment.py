@@ -182,9 +182,9 @@ class Refine(Options):
     )
     boundaries: str = option(
         "own",
-        "whose boundary network the walk keeps to: own, the one that these maps teach; host, the "
-        "host's (own where it learnt none, or has another backbone)",
-        choices=("own", "host"),
+        "Boundary network that the walk keeps to: own is the one that these maps teach, baseline "
+        "that of the baseline (own where the baseline learnt none, or has another backbone)",
+        choices=("own", "baseline"),
     )
     pair_radius: int = option(10, "of the pairs that boundaries are learnt from", low=2, high=64)
     radius: int = option(
@@ -264,7 +264,7 @@ class Experiment(Options):
     refine: Refine = field(default_factory=Refine)
     segment: Segment = field(default_factory=Segment)
     settings: Mapping[str, Options] = field(default_factory=dict)
-    host: Experiment | None = None
+    baseline: Experiment | None = None
     """What ends with the segmenter that the method learns from."""
 
     @property
@@ -279,9 +279,11 @@ class Experiment(Options):
 
     @property
     def combination(self) -> str:
-        """METHOD[:LOCALIZER][@HOST], as commands and spaces take it."""
+        """METHOD[:LOCALIZER][@BASELINE], as commands and spaces take it."""
         own = ":".join(word for word in (self.method, self.localizer) if word)
-        return f"{own}@{self.host.imported or self.host.combination}" if self.host else own
+        return (
+            f"{own}@{self.baseline.imported or self.baseline.combination}" if self.baseline else own
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Nested plain values."""

@@ -40,8 +40,8 @@ class Method(Learner):
     without a threshold."""
     keeps_prototypes: ClassVar[bool] = False
     """Whether training keeps prototypes in the network, see `compared`."""
-    needs_host: ClassVar[bool] = False
-    """Whether training reads the probabilities of a segmenter that learnt a host's labels."""
+    needs_baseline: ClassVar[bool] = False
+    """Whether training reads the probabilities of a segmenter that learnt a baseline's labels."""
     revision: ClassVar[int] = 1
     """Raised when `localize` would give other maps of the same network."""
     at_inference: ClassVar[tuple[str, ...]] = ()

@@ -39,7 +39,7 @@ def experiment(
     *,
     preset: str = "default",
     localizer: str = "",
-    host: str = "",
+    baseline: str = "",
     recipe: str = "",
     changes: Mapping[str, Any] | None = None,
 ) -> Experiment:
@@ -51,12 +51,13 @@ def experiment(
             differ, the first method's counts.
         localizer: another method whose localizer reads the trained network; of its preset only
             its own options count.
-        host: whose segmenter the method learns from: METHOD[:LOCALIZER] with its own preset of
+        baseline: whose segmenter the method learns from: METHOD[:LOCALIZER] with its own preset of
             that name, or an import.
         recipe: a name from `recipes.RECIPES`, which says how the segmenter is trained, and the
-            host's segmenter; none: as the preset says.
+            baseline's segmenter; none: as the preset says.
         changes: options by dotted name, e.g. `{"training.epochs": 8, "lpcam.tau": 0.2}`; they
-            hold for the host too, where it has them, and `host.training.epochs` for it alone.
+            hold for the baseline too, where it has them; `baseline.training.epochs` holds for the
+            baseline alone.
 
     Raises:
         InputError: unknown method, preset, recipe or field, or a value out of range.
@@ -75,23 +76,23 @@ def experiment(
         base = presets[cls].configure(base)
     if recipe:
         base = dataclasses.replace(base, segment=find_recipe(recipe)(base.segment))
-    if not host:
+    if not baseline:
         return replaced(base, changes)
-    inner, own = _hosted(host, preset, recipe, changes, {name for name, _, _ in walk(base)})
-    return dataclasses.replace(replaced(base, own), host=inner)
+    inner, own = _baseline(baseline, preset, recipe, changes, {name for name, _, _ in walk(base)})
+    return dataclasses.replace(replaced(base, own), baseline=inner)
 
 
-def _hosted(
-    host: str, preset: str, recipe: str, changes: Mapping[str, Any], known: Collection[str]
+def _baseline(
+    baseline: str, preset: str, recipe: str, changes: Mapping[str, Any], known: Collection[str]
 ) -> tuple[Experiment, dict[str, Any]]:
-    """The host's experiment, and the changes that are not its alone; `known` are the fields of
-    the method that has the host."""
-    method, _, localizer = host.partition(":")
-    named = {k: v for k, v in changes.items() if not k.startswith("host.")}
+    """The baseline's experiment, and the changes that are not its alone; `known` are the fields of
+    the method that has the baseline."""
+    method, _, localizer = baseline.partition(":")
+    named = {k: v for k, v in changes.items() if not k.startswith("baseline.")}
     if method.split("+")[0] in methods():
         wanted = {"method": method, "localizer": localizer, "imported": ""}
     else:
-        wanted = {"method": "cam", "localizer": "", "imported": host}
+        wanted = {"method": "cam", "localizer": "", "imported": baseline}
     first = find(wanted["method"].split("+")[0])
     plain = experiment(
         wanted["method"],
@@ -101,7 +102,7 @@ def _hosted(
     )
     fields = {name for name, _, _ in walk(plain)}
     mine = {k: v for k, v in named.items() if k in fields and k not in wanted}
-    mine |= {k[len("host.") :]: v for k, v in changes.items() if k.startswith("host.")}
+    mine |= {k[len("baseline.") :]: v for k, v in changes.items() if k.startswith("baseline.")}
     out = replaced(plain, {"imported": wanted["imported"], **mine})
     if not out.segment.network:
         out = replaced(out, {"segment.network": SEGMENTERS[0]})

@@ -26,7 +26,7 @@ class Joint(Method):
         self.name = "-".join(m.name for m in methods)  # type: ignore[misc]
         self.own_background = methods[0].own_background  # type: ignore[misc]
         self.keeps_prototypes = methods[0].keeps_prototypes  # type: ignore[misc]
-        self.needs_host = any(m.needs_host for m in methods)  # type: ignore[misc]
+        self.needs_baseline = any(m.needs_baseline for m in methods)  # type: ignore[misc]
 
     def extend(self, network: Classifier) -> None:
         for method in self.methods:

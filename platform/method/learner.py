@@ -29,7 +29,7 @@ class Batch:
     `plane` long `[B,H,W]`, OUTSIDE where padded, for learners that ask for one: superpixels of a
     method, pseudo labels of a refiner or segmenter;
     `probabilities` float `[B,N+1,h,w]`, background first, zero where padded, for methods with a
-    host: what a segmenter says, a position for each 8 x 8 pixels.
+    baseline: what a segmenter says, a position for each 8 x 8 pixels.
     """
 
     images: Tensor

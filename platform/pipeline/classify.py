@@ -40,7 +40,7 @@ def regions(context: Context, kind: str) -> Step:
 
 
 def network(
-    context: Context, host: Method, superpixels: Stage | None, probabilities: Stage | None
+    context: Context, trained: Method, superpixels: Stage | None, probabilities: Stage | None
 ) -> Step:
     """The trained classifier."""
     e = context.experiment
@@ -48,8 +48,8 @@ def network(
         name="network",
         version=1,
         config={
-            "method": host.name,
-            "settings": host.training_settings(),
+            "method": trained.name,
+            "settings": trained.training_settings(),
             "network": fingerprint(e.network),
             "training": fingerprint(e.training),
             "seed": e.seed,
@@ -59,11 +59,11 @@ def network(
             **({"superpixels": superpixels.key} if superpixels else {}),
             **({"probabilities": probabilities.key} if probabilities else {}),
         },
-        title=f"train {host.name}, {e.network.backbone}",
+        title=f"train {trained.name}, {e.network.backbone}",
     )
 
     def compute(run: Runtime, folder: Path) -> dict[str, Any]:
-        return _train(context, run, stage, host, (superpixels, probabilities), folder)
+        return _train(context, run, stage, trained, (superpixels, probabilities), folder)
 
     return Step(stage, compute, True)
 
@@ -76,7 +76,7 @@ def _train(
     context: Context,
     run: Runtime,
     stage: Stage,
-    host: Method,
+    trained: Method,
     beside: Beside,
     folder: Path,
     until: int | None = None,
@@ -84,7 +84,7 @@ def _train(
 ) -> dict[str, Any]:
     e = context.experiment
     task = TrainingTask(
-        learner=host,
+        learner=trained,
         network=e.network,
         training=e.training,
         split=e.training.split,
@@ -97,9 +97,9 @@ def _train(
 
 
 def rung(
-    context: Context, host: Method, network: Stage, beside: Beside, split: str, epochs: int
+    context: Context, trained: Method, network: Stage, beside: Beside, split: str, epochs: int
 ) -> Step:
-    """The counts of the host's maps after some epochs of its training, at scale 1 only: enough
+    """The counts of the trained's maps after some epochs of its training, at scale 1 only: enough
     to tell whether the training is worth going on with."""
     stage = Stage(
         name="rung",
@@ -107,7 +107,7 @@ def rung(
         config={
             "epochs": epochs,
             "split": split,
-            "settings": host.reading_settings(),
+            "settings": trained.reading_settings(),
             **context.precision,
         },
         inputs={"shards": context.shards.key, "network": network.key},
@@ -120,7 +120,7 @@ def rung(
         from ..stages.training import checkpoints, ray_train
 
         cluster.connect()
-        how = (context, run, network, host, beside, folder, epochs)
+        how = (context, run, network, trained, beside, folder, epochs)
         with run.store.lock(network.key):
             try:
                 _train(*how)
@@ -131,7 +131,7 @@ def rung(
         artifact_files.sent(folder / ray_train.NETWORK)
         pieces, found = context.pieces(split), folder / "maps"
         found.mkdir()
-        job = _job(context, host, host, str(folder / ray_train.NETWORK), found, keep=False)
+        job = _job(context, trained, trained, str(folder / ray_train.NETWORK), found, keep=False)
         once = dataclasses.replace(job.views, scales=(1.0,))
         class_maps.infer(found, dataclasses.replace(job, views=once), pieces, _unseen)
         artifact = Artifact(found, {"stage": "maps", "files": artifact_files.names(found)})
@@ -148,14 +148,14 @@ def _unseen(done: int, total: int) -> None:
 
 
 def _job(
-    context: Context, host: Method, method: Method, weights: str, folder: Path, keep: bool
+    context: Context, trained: Method, method: Method, weights: str, folder: Path, keep: bool
 ) -> Job:
     """The inference of a method's maps; Ray has started."""
     from ..stages.inference import class_maps
 
     e = context.experiment
     return class_maps.Job(
-        host=host,
+        trained=trained,
         method=method,
         network=e.network,
         classes=len(context.classes),
@@ -167,9 +167,9 @@ def _job(
 
 
 def inferred(
-    context: Context, host: Method, method: Method, network: Stage, split: str, keep: bool
+    context: Context, trained: Method, method: Method, network: Stage, split: str, keep: bool
 ) -> Step:
-    """Maps of `split` by a method that looks at the images with the network that `host` trained;
+    """Maps of `split` by a method that looks at the images with the network that `trained` trained;
     with `keep`, features too."""
     e = context.experiment
     stage = Stage(
@@ -197,7 +197,7 @@ def inferred(
             class_maps.check_space(pieces, e.views.scales, 2 * width, run.store.free_bytes())
         cluster.connect()
         weights = run.artifact(network).path("network.pt")
-        job = _job(context, host, method, str(weights), folder, keep)
+        job = _job(context, trained, method, str(weights), folder, keep)
         return class_maps.infer(folder, job, pieces, run.count)
 
     return Step(stage, compute)

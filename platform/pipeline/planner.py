@@ -113,7 +113,7 @@ class _Planner:
     @property
     def learns_boundaries(self) -> bool:
         """Whether there is a boundary network, and it is not the baseline's."""
-        e, baseline = self.experiment, self.experiment.host
+        e, baseline = self.experiment, self.experiment.baseline
         if e.refine.kind != "irn":
             return False
         if e.imported or e.refine.boundaries == "own" or not baseline:
@@ -177,9 +177,9 @@ class _Planner:
         context, trained = self.context, self.trained
         kind = trained.superpixels
         superpixels = self._add(classify.regions(context, kind)) if kind else None
-        if self.experiment.host and not trained.needs_host:
-            raise InputError(f"{trained.name} takes no host; it learns from image labels alone")
-        probabilities = self._probabilities() if trained.needs_host else None
+        if self.experiment.baseline and not trained.needs_baseline:
+            raise InputError(f"{trained.name} takes no baseline; it learns from image labels alone")
+        probabilities = self._probabilities() if trained.needs_baseline else None
         self.beside = (superpixels, probabilities)
         self.network = self._add(classify.network(context, trained, superpixels, probabilities))
         prototypes = self.prototypes
@@ -200,16 +200,16 @@ class _Planner:
             InputError: there is no baseline, or it would learn from true masks.
         """
         e, split = self.experiment, self.experiment.training.split
-        if not e.host:
+        if not e.baseline:
             raise InputError(
-                f"{self.trained.name} learns from another method's segmenter; name it with --host, "
-                "e.g. --host lpcam"
+                f"{self.trained.name} learns from the segmenter of a baseline; name the baseline's "
+                "method, e.g. --baseline lpcam"
             )
-        if e.host.refine.kind == "masks":
+        if e.baseline.refine.kind == "masks":
             raise InputError(f"refine.kind 'masks' would show {self.trained.name} the true masks")
-        if self._brings_probabilities(e.host.imported):
-            return self._imported(e.host.imported, (split,))[split]
-        self.baseline = plan(e.host, self.catalog)
+        if self._brings_probabilities(e.baseline.imported):
+            return self._imported(e.baseline.imported, (split,))[split]
+        self.baseline = plan(e.baseline, self.catalog)
         for step in self.baseline.steps:
             self._add(step)
         assert self.baseline.segmenter is not None

@@ -27,11 +27,16 @@ ALSO = {"data", "runs", "sweeps", "imports", "training", "tune", "speeds", "lost
 """Folders that a store may have, too; the last is the file system's."""
 
 
+OLDER = "artefacts"
+"""The folder of results in stores of version 0.1.0 and before."""
+
+
 def open_store(where: str | Path) -> Store:
     """The store at a folder or an address; there need not be anything yet.
 
     Raises:
-        InputError: it is a wrong address, cannot be reached, or is something else than a store.
+        InputError: it is a wrong address, cannot be reached, is of an older version, or is
+            something else than a store.
     """
     store = BucketStore(str(where)) if "://" in str(where) else Store(where)
     _check_layout(store)
@@ -46,6 +51,11 @@ def _check_layout(store: Store) -> None:
     if not filesystem.object_of(store.root) and not above.is_dir():
         raise InputError(f"{above} is a file; name a folder as the --store")
     names = set(filesystem.names(store.root))
+    if OLDER in names:
+        raise InputError(
+            f"{store} was made by an older version of wsss, which this one cannot read; name "
+            "another --store"
+        )
     foreign = sorted(names - OWN - ALSO)
     if foreign and not names & OWN:
         raise InputError(

@@ -233,7 +233,7 @@ class Store:
                 **files,
                 "seconds": round(seconds, 3),
                 "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                "host": platform.node(),
+                "machine": platform.node(),
                 "versions": versions(),
             }
         )

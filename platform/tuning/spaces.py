@@ -16,7 +16,7 @@ from ..method import methods
 Space = Mapping[str, Sequence[Any]]
 ATTRIBUTE = "SPACES"
 COMBINATION = "combination"
-"""The field of a space whose values, METHOD[:LOCALIZER][@HOST], are whole experiments (see
+"""The field of a space whose values, METHOD[:LOCALIZER][@BASELINE], are whole experiments (see
 `Sweep`)."""
 UNVARIED = {
     "method": f"{COMBINATION!r} varies it",

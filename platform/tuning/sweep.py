@@ -125,7 +125,7 @@ class Sweep:
         )
 
     def seeded(self, seed: int) -> Experiment:
-        """Return the untuned experiment with another random seed, which its host takes too."""
+        """Return the untuned experiment with another random seed, which its baseline takes too."""
         return _seeded(self.base, seed)
 
     def at(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:
@@ -173,8 +173,8 @@ class Sweep:
 
 
 def _seeded(experiment: Experiment, seed: int) -> Experiment:
-    host = experiment.host and dataclasses.replace(experiment.host, seed=seed)
-    return dataclasses.replace(experiment, seed=seed, host=host)
+    baseline = experiment.baseline and dataclasses.replace(experiment.baseline, seed=seed)
+    return dataclasses.replace(experiment, seed=seed, baseline=baseline)
 
 
 def searcher(sweep: Sweep) -> Searcher:

@@ -96,7 +96,7 @@ def bench_inference(b: Bench) -> None:
     of_image = 2 * work(b, *((round(375 * scale), round(500 * scale)) for scale in SCALES))
     for precision in ("fp32", "bf16"):
         job = class_maps.Job(
-            host=method,
+            trained=method,
             method=method,
             network=network,
             classes=CLASSES,

@@ -180,11 +180,14 @@ def test_what_is_no_store_is_refused(
     (tmp_path / "file").write_text("a file")
     (tmp_path / "thesis" / "data").mkdir(parents=True)
     (tmp_path / "thesis" / "thesis.tex").write_text("mine")
+    (tmp_path / "older" / "artefacts").mkdir(parents=True)
+    (tmp_path / "older" / "runs").mkdir()
     files = sorted(tmp_path.rglob("*"))
     for where, sentence in (
         ("file", "file is a file; name a folder"),
         ("file/deep", "file is a file; name a folder"),
         ("thesis", "thesis is no store, as it holds 'thesis.tex'"),
+        ("older", "older was made by an older version of wsss"),
     ):
         assert main([*command, "--store", where]) == 2
         out, err = capsys.readouterr()

@@ -40,14 +40,17 @@ def test_command_and_data_choose_the_preset(
 @pytest.mark.parametrize(
     ("words", "fits"),
     [
-        ("compare psdpm cam --host lpcam --set lpcam.tau=0.2", True),
-        ("compare psdpm@lpcam cam --set host.lpcam.tau=0.2 --set host.training.epochs=3", True),
-        ("compare psdpm@sipe+lpcam cam --set host.sipe.weight=0.5", True),
+        ("compare psdpm cam --baseline lpcam --set lpcam.tau=0.2", True),
+        (
+            "compare psdpm@lpcam cam --set baseline.lpcam.tau=0.2 --set baseline.training.epochs=3",
+            True,
+        ),
+        ("compare psdpm@sipe+lpcam cam --set baseline.sipe.weight=0.5", True),
         ("compare cam sipe:lpcam --set lpcam.tau=0.2", True),
         ("compare cam sipe --set lpcam.tau=0.2", False),
-        ("compare cam sipe --host lpcam", False),
-        ("compare psdpm@cam sipe --host lpcam", False),
-        ("compare cam lpcam --set host.lpcam.tau=0.2", False),
+        ("compare cam sipe --baseline lpcam", False),
+        ("compare psdpm@cam sipe --baseline lpcam", False),
+        ("compare cam lpcam --set baseline.lpcam.tau=0.2", False),
     ],
 )
 def test_an_option_for_several_methods_is_of_use_to_one(

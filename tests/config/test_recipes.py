@@ -57,17 +57,17 @@ def test_a_recipe_gives_the_same_segmenter_on_every_preset(name):
     assert len(steps) == 1  # epochs follow from iterations
 
 
-def test_a_recipe_is_for_the_host_too_and_changes_come_after_it():
+def test_a_recipe_is_for_the_baseline_too_and_changes_come_after_it():
     made = experiment(
         "psdpm",
         preset="scenes",
-        host="lpcam",
+        baseline="lpcam",
         recipe="psdpm-voc",
-        changes={"segment.training.lr": 0.7, "host.segment.stride": 16},
+        changes={"segment.training.lr": 0.7, "baseline.segment.stride": 16},
     )
-    assert made.segment.training.crop == made.host.segment.training.crop == 448
-    assert made.segment.training.lr == made.host.segment.training.lr == 0.7
-    assert (made.segment.stride, made.host.segment.stride) == (8, 16)
+    assert made.segment.training.crop == made.baseline.segment.training.crop == 448
+    assert made.segment.training.lr == made.baseline.segment.training.lr == 0.7
+    assert (made.segment.stride, made.baseline.segment.stride) == (8, 16)
 
 
 def test_an_unknown_recipe_is_refused():

@@ -106,7 +106,7 @@ COMMANDS = [
     run lpcam --set training.epochs=2 --set lpcam.tau=0.2 --seeds 0 1 --name a --page p
     run sipe+cam --localizer lpcam --backbone resnet18 --weights file --preset paper
     run cam --refine irn --segment deeplabv2 --recipe lpcam-voc --set scoring.splits=("train",)
-    run psdpm --host lpcam:cam --imported b --quiet
+    run psdpm --baseline lpcam:cam --imported b --quiet
     sweep lpcam --space default --trials 3 --split train --repeats 2 --concurrent 2 --seed 1
     sweep cpal --space mine.py:a --set cpal.tau=0.3
     compare cam lpcam sipe:lpcam --seeds 1 --preset release

@@ -292,7 +292,7 @@ def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
 def manifest(store: Store) -> dict[str, Any]:
     """Of the artifact, the same in every run."""
     artifact, _ = store.get(STAGE, fill)
-    same = {"seconds": 1.0, "written": "2026-01-01T00:00:00+0000", "host": "a", "versions": {}}
+    same = {"seconds": 1.0, "written": "2026-01-01T00:00:00+0000", "machine": "a", "versions": {}}
     return sealed({**artifact.manifest, **same})
 
 

@@ -90,9 +90,9 @@ def test_a_gpu_and_a_cpu_compute_under_different_keys(tmp_path: Path) -> None:
 
 
 def test_auto_enters_no_key() -> None:
-    e = experiment("psdpm", preset="scenes", host="lpcam")
+    e = experiment("psdpm", preset="scenes", baseline="lpcam")
     names = [name for name, value, _ in walk(e) if value == "auto"]
-    assert "host.segment.training.precision" in names
+    assert "baseline.segment.training.precision" in names
     with pytest.raises(AssertionError, match="may not enter a key"):
         fingerprint(e)
     for gpu, value in ((False, "fp32"), (True, "bf16")):

@@ -74,7 +74,7 @@ def test_a_command_is_an_experiment(command: str) -> None:
         options.preset = "default"
         made = resolve.experiment(options, Store("none"), 0, method=method, localizer=localizer)
         assert made.data == options.data
-        assert bool(made.host) == (bool(options.host) and "psdpm" in made.trained)
+        assert bool(made.baseline) == (bool(options.baseline) and "psdpm" in made.trained)
         assert made.refine.kind == (options.refine or "")
         if options.recipe:
             assert made.segment.training.lr == RECIPES[options.recipe](Segment()).training.lr

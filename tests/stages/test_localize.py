@@ -87,7 +87,7 @@ def kept(network, piece, tmp_path, looked_at):
     folder = tmp_path / "maps"
     folder.mkdir()
     job = Job(
-        host=CAM(CAM.Config()),
+        trained=CAM(CAM.Config()),
         method=CAM(CAM.Config()),
         network=Network(backbone="small"),
         classes=CLASSES,
@@ -153,7 +153,7 @@ def test_maps_in_half_precision_are_near(method, network, piece, tmp_path):
     found = {}
     for precision in ("fp32", "bf16"):
         job = Job(
-            host=method(method.Config()),
+            trained=method(method.Config()),
             method=CAM(CAM.Config()) if issubclass(method, LPCAM) else method(method.Config()),
             network=Network(backbone="small"),
             classes=CLASSES,

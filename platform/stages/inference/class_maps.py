@@ -41,9 +41,9 @@ from . import actors
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """All that an inference actor needs to know: `method` reads what `host` trained."""
+    """All that an inference actor needs to know: `method` reads what `trained` trained."""
 
-    host: Method
+    trained: Method
     method: Method
     network: Network
     classes: int
@@ -75,7 +75,7 @@ class Infer(actors.Actor):
     def __init__(self, job: Job) -> None:
         self.job = job
         super().__init__(job.views)
-        network = load_network(job.network, job.host, job.classes, job.weights)
+        network = load_network(job.network, job.trained, job.classes, job.weights)
         self.network = self.ready(network)
         self.network.backbone.halved = self.halved
 

@@ -1,4 +1,4 @@
-"""A method that learns from a host's segmenter: PSDPM after the whole chain of LPCAM, with Ray."""
+"""A method that learns from its baseline's segmenter: PSDPM after the chain of LPCAM, with Ray."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ SAME = {
 
 
 def wanted(**changes: Any) -> Any:
-    host = changes.pop("host", "lpcam")
-    return experiment("psdpm", preset="scenes", host=host, changes={**SAME, **changes})
+    baseline = changes.pop("baseline", "lpcam")
+    return experiment("psdpm", preset="scenes", baseline=baseline, changes={**SAME, **changes})
 
 
 @pytest.fixture(scope="module")
-def hosted(job: Any) -> Any:
+def learnt(job: Any) -> Any:
     pipeline = Execution.of(job.store, wanted())
     pipeline.execute()
     return pipeline
 
 
-def test_one_report_holds_the_host_and_what_it_became(hosted: Any) -> None:
-    scores = hosted.read_scores()
+def test_one_report_holds_the_baseline_and_what_it_became(learnt: Any) -> None:
+    scores = learnt.read_scores()
     assert list(map(str, scores)) == [
         "baseline:cam",
         "baseline:lpcam",
@@ -54,13 +54,13 @@ def test_one_report_holds_the_host_and_what_it_became(hosted: Any) -> None:
         "psdpm",
     ]
     assert scores[named("psdpm")]["val"].threshold_from == "train"
-    record = ended_run(hosted, "a", "", "", 0.0)
+    record = ended_run(learnt, "a", "", "", 0.0)
     assert record.method == "psdpm"
     assert set(map(str, record.maps)) == {"baseline:cam", "baseline:lpcam", "psdpm"}
     assert set(map(str, record.labels)) == {"baseline:lpcam/deeplabv2"}
 
 
-def test_the_refinement_is_for_the_host_and_for_what_it_became(job: Any) -> None:
+def test_the_refinement_is_for_the_baseline_and_for_what_it_became(job: Any) -> None:
     pipeline = Execution.of(job.store, wanted(**{"refine.kind": "irn"}))
     assert list(map(str, pipeline.plan.baseline.scores)) == [
         "cam",
@@ -84,25 +84,29 @@ def walks(pipeline: Execution) -> dict[str, str]:
 
 def test_the_walk_keeps_to_the_boundaries_that_are_wanted(job: Any) -> None:
     own = Execution.of(job.store, wanted(**{"refine.kind": "irn"}))
-    of_host = Execution.of(job.store, wanted(**{"refine.kind": "irn", "refine.boundaries": "host"}))
-    title, hosts = "psdpm propagated, val", "lpcam propagated, val"
-    assert walks(own)[title] != walks(own)[hosts]
-    assert walks(of_host)[title] == walks(of_host)[hosts] == walks(own)[hosts]
-    trained = [s.stage.title for s in of_host.plan.steps if s.stage.title.startswith("train bound")]
+    of_baseline = Execution.of(
+        job.store, wanted(**{"refine.kind": "irn", "refine.boundaries": "baseline"})
+    )
+    title, baselines = "psdpm propagated, val", "lpcam propagated, val"
+    assert walks(own)[title] != walks(own)[baselines]
+    assert walks(of_baseline)[title] == walks(of_baseline)[baselines] == walks(own)[baselines]
+    trained = [
+        s.stage.title for s in of_baseline.plan.steps if s.stage.title.startswith("train bound")
+    ]
     assert trained == ["train boundaries from lpcam"]
-    order = [step.stage.title for step in of_host.plan.steps]
+    order = [step.stage.title for step in of_baseline.plan.steps]
     assert order.index(trained[0]) < order.index(title)
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"host.refine.kind": "crf"}, {"host.network.backbone": "resnet18"}],
+    [{"baseline.refine.kind": "crf"}, {"baseline.network.backbone": "resnet18"}],
     ids=["none learnt", "another backbone"],
 )
-def test_boundaries_are_learnt_where_the_host_has_none_that_fit(
+def test_boundaries_are_learnt_where_the_baseline_has_none_that_fit(
     job: Any, changes: dict[str, Any]
 ) -> None:
-    wants = {"refine.kind": "irn", "refine.boundaries": "host", **changes}
+    wants = {"refine.kind": "irn", "refine.boundaries": "baseline", **changes}
     found = Execution.of(job.store, wanted(**wants))
     (own,) = [
         s.stage.key for s in found.plan.steps if s.stage.title == "train boundaries from psdpm"
@@ -110,7 +114,9 @@ def test_boundaries_are_learnt_where_the_host_has_none_that_fit(
     assert walks(found)["psdpm propagated, val"] == own
 
 
-@pytest.mark.parametrize(("boundaries", "walked"), [("own", {"train", "val"}), ("host", {"val"})])
+@pytest.mark.parametrize(
+    ("boundaries", "walked"), [("own", {"train", "val"}), ("baseline", {"val"})]
+)
 def test_what_nothing_learns_from_is_not_walked(
     job: Any, boundaries: str, walked: set[str]
 ) -> None:
@@ -122,13 +128,13 @@ def test_what_nothing_learns_from_is_not_walked(
 
 
 def test_psdpm_borrows_boundaries_by_default() -> None:
-    chosen = experiment("psdpm", host="lpcam")
-    assert (chosen.refine.boundaries, chosen.host.refine.boundaries) == ("host", "own")
+    chosen = experiment("psdpm", baseline="lpcam")
+    assert (chosen.refine.boundaries, chosen.baseline.refine.boundaries) == ("baseline", "own")
 
 
-def test_the_host_is_the_one_that_was_there(hosted: Any, job: Any) -> None:
-    assert hosted.plan.baseline.network.key == job.pipeline.plan.network.key
-    before, after = job.pipeline.read_scores(), hosted.read_scores()
+def test_the_baseline_is_the_one_that_was_there(learnt: Any, job: Any) -> None:
+    assert learnt.plan.baseline.network.key == job.pipeline.plan.network.key
+    before, after = job.pipeline.read_scores(), learnt.read_scores()
     for id, of in before.items():
         assert {s: v.value for s, v in of.items()} == {
             s: after[replace(id, baseline=True)][s].value for s in of
@@ -136,14 +142,14 @@ def test_the_host_is_the_one_that_was_there(hosted: Any, job: Any) -> None:
     assert not Execution.of(job.store, wanted()).missing()
 
 
-def test_the_segmenter_says_probabilities_of_what_is_learnt(hosted: Any, job: Any) -> None:
+def test_the_segmenter_says_probabilities_of_what_is_learnt(learnt: Any, job: Any) -> None:
     (key,) = [
         step.stage.key
-        for step in hosted.plan.steps
+        for step in learnt.plan.steps
         if step.stage.title == "deeplabv2 probabilities on train"
     ]
     seen = 0
-    for piece in slices(hosted.plan.context.shards, "train"):
+    for piece in slices(learnt.plan.context.shards, "train"):
         rows = shards.read(piece, ("id", "height", "width"))
         found = class_maps.read([job.store.folder("maps", key) / f"{piece.name}.parquet"])
         for row, maps in zip(rows, found, strict=True):
@@ -155,18 +161,18 @@ def test_the_segmenter_says_probabilities_of_what_is_learnt(hosted: Any, job: An
     assert seen == 48
 
 
-def test_another_weight_of_the_loss_asks_for_no_other_host(hosted: Any, job: Any) -> None:
+def test_another_weight_of_the_loss_asks_for_no_other_baseline(learnt: Any, job: Any) -> None:
     other = Execution.of(job.store, wanted(**{"psdpm.weight": 2.0}))
     assert {stage.name for stage in other.missing()} == {"network", "maps", "scores"}
     trained = [s.title for s in other.missing() if s.name == "network"]
     assert trained == ["train psdpm, small"]
 
 
-def test_probabilities_of_others_are_a_host(
-    hosted: Any, job: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_probabilities_of_others_are_a_baseline(
+    learnt: Any, job: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = np.random.default_rng(0)
-    for piece in slices(hosted.plan.context.shards, "train"):
+    for piece in slices(learnt.plan.context.shards, "train"):
         for row in shards.read(piece, ("id", "height", "width")):
             grid = (-(-row["height"] // 8), -(-row["width"] // 8))
             scores = rng.normal(size=(1, 7, *grid)).astype(np.float32)
@@ -174,7 +180,7 @@ def test_probabilities_of_others_are_a_host(
     store = ["--store", str(job.store.root)]
     words = ["import", "msc-seg", str(tmp_path), "--data", "scenes", "--name", "others"]
     assert main([*words, "--splits", "train", *store]) == 0
-    pipeline = Execution.of(job.store, wanted(host="others"))
+    pipeline = Execution.of(job.store, wanted(baseline="others"))
     assert pipeline.plan.baseline is None
     assert next(s.title for s in pipeline.missing()) == "train psdpm, small"
     (found,) = (s.stage for s in pipeline.plan.steps if s.stage.title == "import others, train")
@@ -182,9 +188,9 @@ def test_probabilities_of_others_are_a_host(
     assert list(map(str, pipeline.plan.scores)) == ["psdpm"]
 
 
-def test_class_maps_of_others_are_a_host_too(hosted: Any, job: Any, tmp_path: Path) -> None:
+def test_class_maps_of_others_are_a_baseline_too(learnt: Any, job: Any, tmp_path: Path) -> None:
     store = ["--store", str(job.store.root)]
-    write_json(job.store.root / "runs" / "h" / "run.json", ended_run(hosted, "h", "", "", 0.0))
+    write_json(job.store.root / "runs" / "h" / "run.json", ended_run(learnt, "h", "", "", 0.0))
     for split in ("train", "val"):
         out = str(tmp_path / split)
         words = ["export", out, "--run", "h", "--to", "irn", "--what", "baseline:lpcam"]
@@ -193,17 +199,19 @@ def test_class_maps_of_others_are_a_host_too(hosted: Any, job: Any, tmp_path: Pa
         path.rename(tmp_path / "train" / path.name)
     words = ["import", "irn", str(tmp_path / "train"), "--data", "scenes", "--name", "imported"]
     assert main([*words, *store]) == 0
-    pipeline = Execution.of(job.store, wanted(host="imported"))
+    pipeline = Execution.of(job.store, wanted(baseline="imported"))
     assert list(map(str, pipeline.plan.scores)) == ["psdpm"]
     assert list(map(str, pipeline.plan.baseline.scores)) == ["imported", "imported/deeplabv2"]
     assert "network" in {s.name for s in pipeline.missing()}
-    wants = {"imported": "imported", "refine.kind": "irn", "refine.boundaries": "host"}
-    alone = Execution.of(job.store, wanted(**wants))  # in place of psdpm's maps: no host is asked
+    wants = {"imported": "imported", "refine.kind": "irn", "refine.boundaries": "baseline"}
+    alone = Execution.of(
+        job.store, wanted(**wants)
+    )  # in place of psdpm's maps: no baseline is asked
     assert "train boundaries from imported" in {step.stage.title for step in alone.plan.steps}
 
 
-def test_a_trial_has_the_host_of_the_run(job: Any) -> None:
-    """Nothing of the host changes with the space, nor with the split of the objective."""
+def test_a_trial_has_the_baseline_of_the_run(job: Any) -> None:
+    """Nothing of the baseline changes with the space, nor with the split of the objective."""
     base = wanted(**{"refine.kind": "irn", "segment.network": "upernet"})
     sweep = Sweep(base=base, space={"psdpm.weight": [1.0, 2.0]}, split="val")
     trial = Execution.of(job.store, sweep.trial_experiment({"psdpm.weight": 1.0}))
@@ -213,93 +221,93 @@ def test_a_trial_has_the_host_of_the_run(job: Any) -> None:
     assert list(map(str, run.plan.scores)) == ["psdpm", "psdpm/irn", "psdpm/irn/upernet"]
 
 
-def test_repeats_have_other_seeds_the_host_too(job: Any) -> None:
+def test_repeats_have_other_seeds_the_baseline_too(job: Any) -> None:
     sweep = Sweep(base=wanted(seed=5), space={"psdpm.weight": [1.0, 2.0]}, repeats=2)
     assert list(sweep.seeds) == [5, 6]
     trial = sweep.trial_experiment({"psdpm.weight": 2.0}, 6)
-    assert (trial.seed, trial.host.seed) == (6, 6)
+    assert (trial.seed, trial.baseline.seed) == (6, 6)
     one, two = (
         sweep.key(Execution.of(job.store, sweep.trial_experiment({}, s)).plan) for s in (5, 6)
     )
     assert one != two
     missing = cost(Catalog.of(job.store), sweep).missing
-    assert (missing["network"], missing["segmenter"]) == (2 + 4, 2)  # hosts first
+    assert (missing["network"], missing["segmenter"]) == (2 + 4, 2)  # baselines first
 
 
-def test_a_host_has_its_own_preset_and_options() -> None:
+def test_a_baseline_has_its_own_preset_and_options() -> None:
     made = experiment(
         "psdpm",
         preset="release-voc",
-        host="lpcam",
-        changes={"host.training.epochs": 3, "lpcam.tau": 0.2, "training.lr": 0.5},
+        baseline="lpcam",
+        changes={"baseline.training.epochs": 3, "lpcam.tau": 0.2, "training.lr": 0.5},
     )
     alone = experiment("lpcam", preset="release")
-    assert made.host.refine == alone.refine
-    assert made.host.network == alone.network
-    assert made.host.settings["lpcam"].tau == 0.2
-    assert (made.host.training.epochs, made.training.epochs) == (3, 32)
-    assert made.host.training.lr == made.training.lr == 0.5
-    for change in ({"host.nothing": 1}, {"nothing": 1}, {"host.cpal.tau": 0.2}):
+    assert made.baseline.refine == alone.refine
+    assert made.baseline.network == alone.network
+    assert made.baseline.settings["lpcam"].tau == 0.2
+    assert (made.baseline.training.epochs, made.training.epochs) == (3, 32)
+    assert made.baseline.training.lr == made.training.lr == 0.5
+    for change in ({"baseline.nothing": 1}, {"nothing": 1}, {"baseline.cpal.tau": 0.2}):
         with pytest.raises(InputError, match="unknown field"):
-            experiment("psdpm", host="lpcam", changes=change)
+            experiment("psdpm", baseline="lpcam", changes=change)
     with pytest.raises(InputError, match="unknown preset 'release-voc' of cpal"):
-        experiment("psdpm", preset="release-voc", host="cpal")
+        experiment("psdpm", preset="release-voc", baseline="cpal")
 
 
 def test_side_by_side_each_takes_what_is_its_own(job: Any) -> None:
     options = parser().parse_args(
         [
-            *["compare", "psdpm", "cam", "--host", "lpcam", "--set", "lpcam.tau=0.2"],
-            *["--set", "host.training.epochs=3", "--store", str(job.store.root)],
+            *["compare", "psdpm", "cam", "--baseline", "lpcam", "--set", "lpcam.tau=0.2"],
+            *["--set", "baseline.training.epochs=3", "--store", str(job.store.root)],
         ]
     )
     one = resolve.experiment(options, job.store, 0, method="psdpm")
     two = resolve.experiment(options, job.store, 0, method="cam")
-    assert one.host.settings["lpcam"].tau == 0.2
-    assert (one.host.training.epochs, two.host) == (3, None)
+    assert one.baseline.settings["lpcam"].tau == 0.2
+    assert (one.baseline.training.epochs, two.baseline) == (3, None)
     of = resolve.combination("psdpm@sipe:lpcam")
     three = resolve.experiment(options, job.store, 0, **of)
-    assert (three.host.method, three.host.localizer) == ("sipe", "lpcam")
-    assert (three.host.training.epochs, three.host.settings["lpcam"].tau) == (3, 0.2)
-    four = resolve.experiment(options, job.store, 0, method="psdpm", host="sipe+lpcam")
-    assert four.host.trained == ("sipe", "lpcam")
-    assert four.host.settings["lpcam"].tau == 0.2
+    assert (three.baseline.method, three.baseline.localizer) == ("sipe", "lpcam")
+    assert (three.baseline.training.epochs, three.baseline.settings["lpcam"].tau) == (3, 0.2)
+    four = resolve.experiment(options, job.store, 0, method="psdpm", baseline="sipe+lpcam")
+    assert four.baseline.trained == ("sipe", "lpcam")
+    assert four.baseline.settings["lpcam"].tau == 0.2
 
 
-def test_the_host_is_a_dimension_of_a_sweep(job: Any) -> None:
+def test_the_baseline_is_a_dimension_of_a_sweep(job: Any) -> None:
     base = wanted()
-    bases = {f"psdpm@{host}": wanted(host=host) for host in ("lpcam", "cam:sipe")}
+    bases = {f"psdpm@{baseline}": wanted(baseline=baseline) for baseline in ("lpcam", "cam:sipe")}
     sweep = Sweep(base=base, space={"combination": list(bases)}, bases=bases)
     assert sweep.default == {"combination": "psdpm@lpcam"}
     for word, of in bases.items():
         made = sweep.trial_experiment({"combination": word}, 3)
-        assert made.host.combination == of.host.combination
-        assert (made.seed, made.host.seed) == (3, 3)
-        assert made.host.segment.network
+        assert made.baseline.combination == of.baseline.combination
+        assert (made.seed, made.baseline.seed) == (3, 3)
+        assert made.baseline.segment.network
     short = Sweep(base=base, space={"combination": ["psdpm"]}, bases={"psdpm": base})
     assert short.default == {"combination": "psdpm"}
-    with pytest.raises(InputError, match=r"METHOD\[:LOCALIZER\]\[@HOST\], not 'psdpm@'"):
+    with pytest.raises(InputError, match=r"METHOD\[:LOCALIZER\]\[@BASELINE\], not 'psdpm@'"):
         resolve.combination("psdpm@")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"host": ""}, "--host lpcam"),
-        ({"host": "nobody"}, "nothing is imported as 'nobody'"),
-        ({"host": "psdpm"}, "--host lpcam"),
+        ({"baseline": ""}, "--baseline lpcam"),
+        ({"baseline": "nobody"}, "nothing is imported as 'nobody'"),
+        ({"baseline": "psdpm"}, "--baseline lpcam"),
         ({"refine.kind": "masks", "segment.network": "deeplabv2"}, "true masks"),
     ],
 )
-def test_a_host_that_cannot_be_is_said_before_anything_runs(
+def test_a_baseline_that_cannot_be_is_said_before_anything_runs(
     job: Any, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
         Execution.of(job.store, wanted(**changes))
 
 
-def test_a_host_is_for_methods_that_learn_from_one(
+def test_a_baseline_is_for_methods_that_learn_from_one(
     job: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["run", "lpcam", "--host", "cam", "--store", str(job.store.root)]) == 2
-    assert "takes no host" in capsys.readouterr().err
+    assert main(["run", "lpcam", "--baseline", "cam", "--store", str(job.store.root)]) == 2
+    assert "takes no baseline" in capsys.readouterr().err
