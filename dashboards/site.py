@@ -19,7 +19,7 @@ from ..platform.storage import filesystem
 from ..platform.storage.store import Store
 from . import site_folder
 from .content import gallery
-from .content.artifact_cache import Shelf
+from .content.artifact_cache import ArtifactCache
 from .content.gallery import Gallery
 from .content.records import Records
 from .pages import prototypes
@@ -67,7 +67,7 @@ class Site:
         self.store, self.images = store, images
         self.every = (FAR if filesystem.object_of(store.root) else NEAR) if live else 0
         self.records = Records(store, runs, sweeps)
-        self.shelf = Shelf(store)
+        self.artifacts = ArtifactCache(store)
         self._forgot = -FORGET
         self._artifacts: dict[str, tuple[str, str, str]] = {}
 
@@ -85,9 +85,9 @@ class Site:
         for run in runs:
             yield f"run.{run.name}.html"
             yield f"data/{run.name}/run.js"
-            if prototypes.kept(run, self.shelf):
+            if prototypes.kept(run, self.artifacts):
                 yield f"prototypes.{run.name}.html"
-                pictures |= dict.fromkeys(prototypes.paths(run, self.shelf))
+                pictures |= dict.fromkeys(prototypes.paths(run, self.artifacts))
             if not gallery.pictured(run):
                 continue
             yield f"images.{run.name}.html"
@@ -115,7 +115,7 @@ class Site:
             if not self.every or time.monotonic() < self._forgot + FORGET:
                 raise
         self._forgot = time.monotonic()
-        self.shelf.forget()
+        self.artifacts.forget()
         return self._file(path)
 
     def _file(self, path: str) -> bytes | None:
@@ -173,9 +173,9 @@ class Site:
             others = len(self.records.names("runs")) > 1
             return images_page(run.record, others) if gallery.pictured(run.record) else None
         if kind == "prototypes":
-            there = prototypes.kept(run.record, self.shelf)
-            return prototypes.prototypes_page(run.record, self.shelf) if there else None
-        return run_page(run, self.records, self.shelf)
+            there = prototypes.kept(run.record, self.artifacts)
+            return prototypes.prototypes_page(run.record, self.artifacts) if there else None
+        return run_page(run, self.records, self.artifacts)
 
     def _run(self, name: str) -> RunRecord | None:
         if name not in self.records.names("runs"):
@@ -184,7 +184,7 @@ class Site:
         return entry.record if entry else None
 
     def _gallery(self, run: RunRecord, split: str) -> Gallery:
-        return Gallery(self.shelf, run, split, self.images)
+        return Gallery(self.artifacts, run, split, self.images)
 
     def _data(self, parts: list[str]) -> str | None:
         run = self._run(parts[0])
@@ -212,8 +212,8 @@ class Site:
             return None
         stage, key, shards = self._artifacts[short]
         if head == "layers":
-            return gallery.picture(self.shelf, stage, key, shards, file)
-        return prototypes.picture(self.shelf, key, shards, file) if stage == "maps" else None
+            return gallery.picture(self.artifacts, stage, key, shards, file)
+        return prototypes.picture(self.artifacts, key, shards, file) if stage == "maps" else None
 
     def write(self, out: Path) -> Path:
         """Writes all files into a folder, in place of those of an earlier site.

@@ -23,7 +23,11 @@ from ..platform.config.fields import Options, option
 from ..platform.config.presets import Preset, irn_default, irn_paper, irn_scenes
 from ..platform.method import Batch, Method
 from ..platform.models.classifier import Classifier, soft_margin
-from ..platform.models.hierarchical_features import Sides, add_sides, hierarchy
+from ..platform.models.hierarchical_features import (
+    HierarchicalFeatures,
+    add_hierarchical_features,
+    hierarchy,
+)
 from ..platform.ops.collectives import from_first, gathered
 from ..platform.ops.maps import background, merge_flip, normalize
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
@@ -56,7 +60,6 @@ class CPALConfig(Options):
         None,
         "of the positiveness (Table 3), none: the dot product; distances count negatively",
         choices=(None, "cosine", "l1", "l2"),
-        late=True,
     )
     shift: str = option(
         "anchors",
@@ -64,9 +67,9 @@ class CPALConfig(Options):
         choices=("anchors", "both", "none"),
     )
     features: str = option(
-        "sides",
+        "hierarchical",
         "v(f), which the text leaves open: SIPE's joined stages, or the last stage as it is",
-        choices=("sides", "c4"),
+        choices=("hierarchical", "c4"),
     )
     background: float = option(
         0.5, "background value from which a position is the background anchor's", low=0, high=1
@@ -245,9 +248,9 @@ class CPAL(Method):
     def extend(self, network: Classifier) -> None:
         s = self.settings
         width = network.backbone.channels[3]
-        if s.features == "sides":
-            add_sides(network)
-            width = network.extra("sides", Sides).width
+        if s.features == "hierarchical":
+            add_hierarchical_features(network)
+            width = network.extra("hierarchical", HierarchicalFeatures).width
         network.extras["cpal"] = Bank(network.head.out_channels + 1, width, s.slots, s.prototypes)
 
     def on_epoch_start(self, network: Classifier, epoch: int) -> None:
@@ -270,7 +273,7 @@ class CPAL(Method):
             aware = normalize(aware)
         bank.push(anchors.detach(), present)
         distance = (maps * read[:, :, None, None] - aware).abs().mean()
-        unused = 0.0 * features.mean()  # before the first clusters the sides have no other gradient
+        unused = 0.0 * features.mean()  # before the first clusters nothing else reaches them
         return {
             "classification": soft_margin(scores, batch.labels),
             "self": self.settings.weight * distance + unused,
@@ -307,7 +310,9 @@ class CPAL(Method):
         return torch.cat([background(maps), maps * labels[:, :, None, None]], 1)
 
     def _features(self, network: Classifier, stages: Mapping[str, Tensor]) -> Tensor:
-        return hierarchy(network, stages) if self.settings.features == "sides" else stages["c4"]
+        return (
+            hierarchy(network, stages) if self.settings.features == "hierarchical" else stages["c4"]
+        )
 
     def _anchors(self, features: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
         """The anchors `[B,N+1,D]` (Eq. 4), and bool `[B,N+1]`: which there are."""

@@ -28,7 +28,7 @@ from ..platform.config.presets import (
 )
 from ..platform.method import Batch, Method
 from ..platform.models.classifier import Classifier, soft_margin
-from ..platform.models.hierarchical_features import add_sides, hierarchy
+from ..platform.models.hierarchical_features import add_hierarchical_features, hierarchy
 from ..platform.ops.maps import background, merge_flip, normalize
 from ..platform.ops.pairwise import alike_sums
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
@@ -57,16 +57,16 @@ class SIPEConfig(Options):
         None,
         "of the prototypes (Table 5), none: all stages joined; c4: the last, semantic one",
         choices=(None, "c4"),
-        late=True,
     )
     plain_background: bool | None = option(
         None,
         "the background is what no IS-CAM claims, and not a prototype's (Table 5, w/o BPM)",
-        late=True,
     )
     normalized: bool = option(True, "the loss takes IS-CAM over its maximum (paper, Eq. 10: raw)")
     seed_features: str = option(
-        "sides", "features of the seeds at inference (training: c4)", choices=("sides", "c4")
+        "hierarchical",
+        "features of the seeds at inference (training: c4)",
+        choices=("hierarchical", "c4"),
     )
 
 
@@ -135,7 +135,7 @@ class SIPE(Method):
     }
 
     def extend(self, network: Classifier) -> None:
-        add_sides(network)
+        add_hierarchical_features(network)
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
         stages = network.features(batch.images)

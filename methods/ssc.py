@@ -79,7 +79,6 @@ class SSCConfig(Options):
         "VGG-19's features that are compared: of each block the last, before its pooling (paper); "
         "none: the first (code)",
         choices=(None, "last"),
-        late=True,
     )
 
 
@@ -319,8 +318,8 @@ class SSC(Method):
         layers: nn.Sequential = vgg.make_layers(vgg.cfgs["E"])
         assert self.settings.vgg
         weights.load(nn.ModuleDict({"features": layers}), self.settings.vgg, "vgg19")
-        body = layers[: VGG_TAPS[self.settings.taps][-1] + 1]
-        return body.eval().requires_grad_(False)
+        backbone = layers[: VGG_TAPS[self.settings.taps][-1] + 1]
+        return backbone.eval().requires_grad_(False)
 
     def _vgg_features(self, images: Tensor) -> list[Tensor]:
         out, x = [], images

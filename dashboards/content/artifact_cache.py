@@ -30,7 +30,7 @@ class ByImage(dict[str, Value]):
         raise InputError(f"an artifact lacks image {id}: it is of another data set")
 
 
-class Shelf:
+class ArtifactCache:
     """Reads artifacts; safe for several threads. What was read last stays in memory."""
 
     def __init__(self, store: Store) -> None:

@@ -26,8 +26,8 @@ from ...platform.records.result_id import ResultId
 from ...platform.records.schema import OWN, RunRecord, StageRecord
 from ..labels import scope, title_of
 from . import layers as content_layers
-from .artifact_cache import Shelf
-from .image_scores import ERRORS, Source, census
+from .artifact_cache import ArtifactCache
+from .image_scores import ERRORS, Source, image_scores
 
 CHUNK = 8
 """Slices whose images are judged, and read by the browser, at once."""
@@ -123,26 +123,28 @@ class Gallery:
     """The images of one split of a run.
 
     Args:
-        shelf: reads the store.
+        artifacts: reads the store.
         run: the run.
         split: one of `pictured(run)`.
         limit: how many images, to a whole slice; 0: all. Slices are mixed, so some of them stand
             for all.
     """
 
-    def __init__(self, shelf: Shelf, run: RunRecord, split: str, limit: int = 0) -> None:
-        self.shelf, self.run, self.split = shelf, run, split
+    def __init__(
+        self, artifacts: ArtifactCache, run: RunRecord, split: str, limit: int = 0
+    ) -> None:
+        self.artifacts, self.run, self.split = artifacts, run, split
         self.sources = sources(run, split)
-        pieces = shelf.pieces(run.shards, split)
+        pieces = artifacts.pieces(run.shards, split)
         sizes = np.cumsum([p.rows for p in pieces])
         count = int(np.searchsorted(sizes, limit) + 1) if 0 < limit < sum(sizes[-1:]) else 0
         chosen = np.linspace(0, len(pieces) - 1, count).astype(int) if count else range(len(pieces))
         self.pieces: list[Slice] = [pieces[k] for k in chosen]
         made = superpixels(run)
-        of = shelf.open(made.stage, made.key) if made else None
+        of = artifacts.open(made.stage, made.key) if made else None
         self.regions = made if of and of.has(f"{self.pieces[0].name}.parquet") else None
         maps = [s.key for s in self.sources if s.threshold is not None]
-        self.edges = {key for key in maps if shelf.has_edges(key, self.pieces[0])}
+        self.edges = {key for key in maps if artifacts.has_edges(key, self.pieces[0])}
         """Class maps that the boundaries which held them are kept beside."""
 
     def chunks(self) -> range:
@@ -154,7 +156,7 @@ class Gallery:
 
     def ids(self) -> list[str]:
         """The images, chunk by chunk."""
-        members = self.shelf.members(self.run.shards)
+        members = self.artifacts.members(self.run.shards)
         return [id for piece in self.pieces for id in members[piece]]
 
     def index(self) -> str:
@@ -200,7 +202,7 @@ class Gallery:
         pieces = self._of(number)
         classes = len(run.scores[self.sources[0].id][self.split].classes)
         found = [
-            census(self.shelf.store, self.shelf, run.shards, s, pieces, classes)
+            image_scores(self.artifacts.store, self.artifacts, run.shards, s, pieces, classes)
             for s in self.sources
         ]
         rows = [
@@ -211,7 +213,7 @@ class Gallery:
                 [f.get(id) for f in found],
             ]
             for piece in pieces
-            for id, row in self.shelf.images(run.shards, piece).items()
+            for id, row in self.artifacts.images(run.shards, piece).items()
         ]
         return script("chunk", f"{run.name}/{self.split}/{number}", rows)
 
@@ -242,11 +244,11 @@ def keys(run: RunRecord) -> dict[str, tuple[str, str]]:
     return {key[:SHORT]: (stage, key) for stage, key in found}
 
 
-def picture(shelf: Shelf, stage: str, key: str, shards: str, file: str) -> bytes | None:
+def picture(artifacts: ArtifactCache, stage: str, key: str, shards: str, file: str) -> bytes | None:
     """The file `layers/KEY/FILE`; None where there is none of that name.
 
     Args:
-        shelf: reads the store.
+        artifacts: reads the store.
         stage, key: of the artifact.
         shards: key of the data set that it is of.
         file: image id and suffix.
@@ -255,18 +257,18 @@ def picture(shelf: Shelf, stage: str, key: str, shards: str, file: str) -> bytes
         InputError: an artifact is gone or damaged, or an image broken.
     """
     match = SUFFIX.get(stage, NOTHING).fullmatch(file)
-    places = shelf.places(shards) if match else {}
+    places = artifacts.places(shards) if match else {}
     if match is None or match["id"] not in places:
         return None
     id, kind, piece = match["id"], match["kind"], places[match["id"]]
     if stage == "shards":
-        return _of_record(shelf.images(shards, piece)[id], kind)
+        return _of_record(artifacts.images(shards, piece)[id], kind)
     if stage == "maps":
         if kind == "edges.png":
-            known = shelf.has_edges(key, piece)
-            return content_layers.edges(shelf.edges(key, piece)[id]) if known else None
-        return _of_maps(shelf.maps(key, piece)[id], kind, key[:SHORT])
-    found = shelf.labels(key, piece, stage)[id]
+            known = artifacts.has_edges(key, piece)
+            return content_layers.edges(artifacts.edges(key, piece)[id]) if known else None
+        return _of_maps(artifacts.maps(key, piece)[id], kind, key[:SHORT])
+    found = artifacts.labels(key, piece, stage)[id]
     return content_layers.regions(found) if stage == "superpixels" else content_layers.mask(found)
 
 

@@ -18,7 +18,7 @@ from ...platform.storage import artifact_files
 from ...platform.storage.artifact import Stage
 from ...platform.storage.json_files import read_record
 from ...platform.storage.store import Store
-from .artifact_cache import ByImage, Shelf
+from .artifact_cache import ArtifactCache, ByImage
 from .layers import Mask, seed
 
 ROWS = "rows.json"
@@ -54,15 +54,20 @@ def judged(found: Mask, target: Mask, classes: int) -> list[float]:
     return [round(v, 4) for v in (matrix.mean_iou(), *shares)]
 
 
-def census(
-    store: Store, shelf: Shelf, shards: str, source: Source, pieces: Sequence[Slice], classes: int
+def image_scores(
+    store: Store,
+    artifacts: ArtifactCache,
+    shards: str,
+    source: Source,
+    pieces: Sequence[Slice],
+    classes: int,
 ) -> Rows:
     """`judged` of the images of some slices that have a mask that says something, by id; computed
     once.
 
     Args:
         store: keeps the result.
-        shelf: reads what is judged, and keeps the result where the store cannot be written.
+        artifacts: reads what is judged, and keeps the result where the store cannot be written.
         shards: key of the data set.
         source: what is judged.
         pieces: slices of the data set.
@@ -72,7 +77,7 @@ def census(
         InputError: an artifact is gone or damaged.
     """
     stage = Stage(
-        name="census",
+        name="image_scores",
         version=1,
         config={"threshold": source.threshold, "slices": [p.name for p in pieces]},
         inputs={"shards": shards, "found": source.key},
@@ -80,31 +85,31 @@ def census(
     )
 
     def rows() -> Rows:
-        return dict(_rows(shelf, shards, source, pieces, classes))
+        return dict(_rows(artifacts, shards, source, pieces, classes))
 
     def compute(folder: Path) -> dict[str, Any]:
         computed = rows()
         (folder / ROWS).write_text(json.dumps(computed))
         return {"images": len(computed)}
 
-    if stage.key not in shelf.unkept and not store.find(stage.name, stage.key):
+    if stage.key not in artifacts.unkept and not store.find(stage.name, stage.key):
         try:
             store.check_writable(stage.title, f"artifacts/{stage.name}")
         except InputError:
-            shelf.unkept[stage.key] = rows()
-    if stage.key in shelf.unkept:
-        return shelf.unkept[stage.key]
+            artifacts.unkept[stage.key] = rows()
+    if stage.key in artifacts.unkept:
+        return artifacts.unkept[stage.key]
     artifact, _ = store.get(stage, compute)
     known: Rows = read_record(artifact_files.local(artifact.path(ROWS)), Rows)
     return known
 
 
 def _rows(
-    shelf: Shelf, shards: str, source: Source, pieces: Sequence[Slice], classes: int
+    artifacts: ArtifactCache, shards: str, source: Source, pieces: Sequence[Slice], classes: int
 ) -> Iterator[tuple[str, list[float]]]:
     for piece in pieces:
-        found = _found(shelf, source, piece)
-        for id, data in shelf.masks(shards, piece).items():
+        found = _found(artifacts, source, piece)
+        for id, data in artifacts.masks(shards, piece).items():
             target = decode_mask(data, id)
             if (target != VOID).any():
                 try:
@@ -113,8 +118,8 @@ def _rows(
                     raise InputError(f"{source.id} does not fit image {id}: {error}") from error
 
 
-def _found(shelf: Shelf, source: Source, piece: Slice) -> Mapping[str, Mask]:
+def _found(artifacts: ArtifactCache, source: Source, piece: Slice) -> Mapping[str, Mask]:
     if source.threshold is None:
-        return shelf.labels(source.key, piece)
-    maps: Mapping[str, ClassMaps] = shelf.maps(source.key, piece)
+        return artifacts.labels(source.key, piece)
+    maps: Mapping[str, ClassMaps] = artifacts.maps(source.key, piece)
     return ByImage({id: seed(m, source.threshold) for id, m in maps.items()})

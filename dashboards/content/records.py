@@ -33,7 +33,7 @@ from ...platform.storage import artifact_files, filesystem
 from ...platform.storage.artifact_files import MANIFEST
 from ...platform.storage.json_files import read_record
 from ...platform.storage.store import Store
-from ...platform.tuning.journal import Ledger
+from ...platform.tuning.journal import Journal
 from ..labels import is_done, objective
 
 KINDS = ("runs", "sweeps")
@@ -187,7 +187,7 @@ class Records:
         if progress is None:
             return None
         record = sweep_from_json(progress.record, folder / PROGRESS)
-        trials = tuple(Ledger(self.store, name).trials())
+        trials = tuple(Journal(self.store, name).trials())
         best = max(filter(is_done, trials), key=objective, default=None)
         record = dataclasses.replace(
             record, name=name, trials=trials, best=best.id if best else None

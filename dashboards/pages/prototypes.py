@@ -15,7 +15,7 @@ from ...platform.data.images import decode_image
 from ...platform.errors import InputError
 from ...platform.records.result_id import ResultId
 from ...platform.records.schema import RunRecord
-from ..content.artifact_cache import SHOWN, Shelf
+from ..content.artifact_cache import SHOWN, ArtifactCache
 from ..content.gallery import SHORT
 from ..labels import label, title_of
 from .layout import Page, Section, link
@@ -29,15 +29,15 @@ FILE = re.compile(r"(?P<value>[0-9]{1,3})\.(?P<number>[0-9]{1,6})\.jpg")
 Known = Mapping[tuple[int, int], Sequence[Patch]]
 
 
-def kept(run: RunRecord, shelf: Shelf) -> dict[ResultId, tuple[str, str]]:
+def kept(run: RunRecord, artifacts: ArtifactCache) -> dict[ResultId, tuple[str, str]]:
     """Of each localizer of a run whose maps say where prototypes are closest: split and key of
     the maps whose images are shown, those of the first such split."""
     out: dict[ResultId, tuple[str, str]] = {}
     for id, of in run.maps.items():
         for split, key in of.items():
             try:
-                shelf.open("shards", run.shards)
-                there = shelf.open("maps", key).files(SUFFIX)
+                artifacts.open("shards", run.shards)
+                there = artifacts.open("maps", key).files(SUFFIX)
             except InputError:  # gone, or not there yet
                 continue
             if there and id not in out and split in run.scores.get(id, {}):
@@ -45,12 +45,12 @@ def kept(run: RunRecord, shelf: Shelf) -> dict[ResultId, tuple[str, str]]:
     return out
 
 
-def prototypes_page(run: RunRecord, shelf: Shelf) -> Page:
+def prototypes_page(run: RunRecord, artifacts: ArtifactCache) -> Page:
     """All prototypes of a run, a section a class, those that are scored first."""
     sections: list[Section] = []
-    found = kept(run, shelf)
+    found = kept(run, artifacts)
     for id, (split, key) in found.items():
-        known, score = shelf.patches(key), run.scores[id][split]
+        known, score = artifacts.patches(key), run.scores[id][split]
         values = {value for value, _ in known}
         for value in sorted(values, key=lambda v: (v not in score.scored, v)):
             of_class = {k: of for (v, k), of in known.items() if v == value}
@@ -89,32 +89,32 @@ def path(key: str, value: int, number: int) -> str:
     return f"prototypes/{key[:SHORT]}/{value}.{number}.jpg"
 
 
-def paths(run: RunRecord, shelf: Shelf) -> list[str]:
+def paths(run: RunRecord, artifacts: ArtifactCache) -> list[str]:
     """The files of all prototypes of a run."""
-    keys = [key for _, key in kept(run, shelf).values()]
-    return [path(key, *prototype) for key in keys for prototype in shelf.patches(key)]
+    keys = [key for _, key in kept(run, artifacts).values()]
+    return [path(key, *prototype) for key in keys for prototype in artifacts.patches(key)]
 
 
-def picture(shelf: Shelf, key: str, shards: str, file: str) -> bytes | None:
+def picture(artifacts: ArtifactCache, key: str, shards: str, file: str) -> bytes | None:
     """The file `prototypes/KEY/FILE`; None where there is no such prototype.
 
     Raises:
         InputError: an artifact is gone or damaged, or an image broken.
     """
     match = FILE.fullmatch(file)
-    known: Known = shelf.patches(key) if match else {}
+    known: Known = artifacts.patches(key) if match else {}
     of = known.get((int(match["value"]), int(match["number"]))) if match else None
     if not of:
         return None
-    strip = np.concatenate([_cut(shelf, shards, patch) for patch in of], axis=1)
+    strip = np.concatenate([_cut(artifacts, shards, patch) for patch in of], axis=1)
     stream = io.BytesIO()
     Image.fromarray(strip).save(stream, "JPEG", quality=85)
     return stream.getvalue()
 
 
-def _cut(shelf: Shelf, shards: str, patch: Patch) -> NDArray[np.uint8]:
+def _cut(artifacts: ArtifactCache, shards: str, patch: Patch) -> NDArray[np.uint8]:
     """uint8 `[SIDE,SIDE,3]` around the patch's centre, black beyond the image; a box in it."""
-    row = shelf.images(shards, shelf.place(shards, patch.id))[patch.id]
+    row = artifacts.images(shards, artifacts.place(shards, patch.id))[patch.id]
     pixels = np.pad(decode_image(row["image"], patch.id), ((SIDE,), (SIDE,), (0,)))
     height, width = (side - 2 * SIDE for side in pixels.shape[:2])
     top, left = (

@@ -10,7 +10,7 @@ from ...platform.errors import InputError
 from ...platform.metrics import THRESHOLDS
 from ...platform.records.schema import RunRecord, Score
 from ...platform.serialization import as_json
-from ..content.artifact_cache import Shelf
+from ..content.artifact_cache import ArtifactCache
 from ..content.gallery import by_stage, pictured, splits
 from ..content.records import TRAINED, Entry, Records
 from ..figures import scores as figures_scores
@@ -29,13 +29,13 @@ def scores_of(run: RunRecord) -> Named:
     return [(title_of(id), s) for id in by_stage(run) for s in run.scores[id].values()]
 
 
-def run_page(entry: Entry[RunRecord], records: Records, shelf: Shelf) -> Page:
+def run_page(entry: Entry[RunRecord], records: Records, artifacts: ArtifactCache) -> Page:
     """The page of a run, done or not.
 
     Args:
         entry: the run.
         records: for what its training wrote.
-        shelf: for what its artifacts tell; one that is gone leaves its figure out.
+        artifacts: for what its artifacts tell; one that is gone leaves its figure out.
     """
     run, scores = entry.record, scores_of(entry.record)
     others = len(records.names("runs")) > 1
@@ -47,16 +47,19 @@ def run_page(entry: Entry[RunRecord], records: Records, shelf: Shelf) -> Page:
     if trained:
         sections.append(Section(key="training", title="Training", body=trained))
     if scores:
-        body = _curves(scores, run, shelf)
+        body = _curves(scores, run, artifacts)
         sections.append(Section(key="curves", title="Thresholds and classes", body=body))
-    sections.append(Section(key="settings", title="Settings", body=_settings(run, shelf)))
+    sections.append(Section(key="settings", title="Settings", body=_settings(run, artifacts)))
     data = (("page", f"run.{run.name}.html"),)
     return Page(
-        title=run.name, header=_header(entry, scores, shelf, others), sections=sections, data=data
+        title=run.name,
+        header=_header(entry, scores, artifacts, others),
+        sections=sections,
+        data=data,
     )
 
 
-def _header(entry: Entry[RunRecord], scores: Named, shelf: Shelf, others: bool) -> str:
+def _header(entry: Entry[RunRecord], scores: Named, artifacts: ArtifactCache, others: bool) -> str:
     run = entry.record
     counts = ", ".join(dict.fromkeys(f"{s.split} ({s.n:,})" for _, s in scores))
     facts: list[tuple[str, object]] = [
@@ -69,7 +72,7 @@ def _header(entry: Entry[RunRecord], scores: Named, shelf: Shelf, others: bool) 
         ("rule", " / ".join(dict.fromkeys(s.rule for _, s in scores))),
     ]
     links = [link(f"compare.html?a={run.name}", "Compare with another run")] if others else []
-    if prototypes.kept(run, shelf):
+    if prototypes.kept(run, artifacts):
         links.insert(0, link(f"prototypes.{run.name}.html", "Prototypes"))
     if pictured(run):
         links.insert(0, link(f"images.{run.name}.html", "Images"))
@@ -144,7 +147,7 @@ def _training(run: RunRecord, records: Records) -> str:
     return "".join(shown)
 
 
-def _curves(scores: Named, run: RunRecord, shelf: Shelf) -> str:
+def _curves(scores: Named, run: RunRecord, artifacts: ArtifactCache) -> str:
     parts = list(by_split(scores).values())
     drawn = [figures_scores.threshold_curve(_cut(rows), run.name) for rows in parts]
     drawn += [figures_scores.per_class_iou(rows, run.name) for rows in parts]
@@ -159,7 +162,7 @@ def _curves(scores: Named, run: RunRecord, shelf: Shelf) -> str:
         if any(s.parts for s in rows.values())
     ]
     for split in splits(run):
-        counts = _counts(run, split, shelf)
+        counts = _counts(run, split, artifacts)
         if counts:
             of = next(s for _, s in scores if s.split == split)
             drawn.append(training.reliability(counts, scope(of, run.name)))
@@ -171,7 +174,7 @@ def _cut(rows: Mapping[str, Score]) -> dict[str, Score]:
     return {name: s for name, s in rows.items() if s.boundary is None}
 
 
-def _counts(run: RunRecord, split: str, shelf: Shelf) -> dict[str, Counts]:
+def _counts(run: RunRecord, split: str, artifacts: ArtifactCache) -> dict[str, Counts]:
     """Pixels by target, best class and score, of the class maps whose counts are in the store."""
     id_of = {of[split]: id for id, of in run.maps.items() if split in of}
     found = {}
@@ -179,7 +182,7 @@ def _counts(run: RunRecord, split: str, shelf: Shelf) -> dict[str, Counts]:
         if stage.stage != "scores":
             continue
         try:
-            artifact = shelf.open(stage.stage, stage.key)
+            artifact = artifacts.open(stage.stage, stage.key)
             id = id_of.get(artifact.manifest["inputs"]["maps"])
             if id is None:
                 continue
@@ -191,13 +194,13 @@ def _counts(run: RunRecord, split: str, shelf: Shelf) -> dict[str, Counts]:
     return found
 
 
-def _settings(run: RunRecord, shelf: Shelf) -> str:
+def _settings(run: RunRecord, artifacts: ArtifactCache) -> str:
     versions = [(word(k), word(v)) for k, v in sorted(run.versions.items())]
     settings = esc(json.dumps(as_json(run.experiment), indent=1, ensure_ascii=False))
     facts = [("status", run.status), ("digest", run.digest[:16]), ("data", run.shards[:16])]
     return (
         definitions(facts)
-        + _left_out(run, shelf)
+        + _left_out(run, artifacts)
         + "<details><summary>Versions</summary>"
         + table("Versions", ["package", "version"], versions)
         + "</details>\n<details><summary>Whole configuration</summary>"
@@ -205,13 +208,13 @@ def _settings(run: RunRecord, shelf: Shelf) -> str:
     )
 
 
-def _left_out(run: RunRecord, shelf: Shelf) -> str:
+def _left_out(run: RunRecord, artifacts: ArtifactCache) -> str:
     """The images that the data set was made without, and labels that were not refined."""
     lines: list[str] = []
     made = [(s.stage, s.key, s.title) for s in run.stages if s.stage == "labels"]
     for stage, key, title in (("shards", run.shards, "shards"), *made):
         try:
-            about = shelf.open(stage, key).about
+            about = artifacts.open(stage, key).about
         except InputError:
             continue
         lines += [f"left out: {fault}" for fault in about.get("quarantined", [])]

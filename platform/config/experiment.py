@@ -21,7 +21,7 @@ SEGMENTERS = ("deeplabv2", "upernet")
 
 @dataclass(frozen=True, kw_only=True)
 class Network(Options):
-    """The body that is trained."""
+    """The backbone that is trained."""
 
     backbone: str = option("resnet50", "one of `wsss doctor`'s backbones")
     weights: str | None = option(
@@ -79,7 +79,7 @@ class Training(Options):
     )
     compiled: bool = option(
         False,
-        "the body runs as one compiled graph: half a minute or more at the start; not where a "
+        "the backbone runs as one compiled graph: half a minute or more at the start; not where a "
         "ResNet's boundaries are learnt",
     )
     workers: int = option(1, "Ray Train workers", low=1, high=4_096)
@@ -205,9 +205,9 @@ class Segment(Options):
     """The segmenter that learns the pseudo labels (deeplab-pytorch)."""
 
     network: str = option("", "none, deeplabv2 or upernet", choices=("", *SEGMENTERS))
-    backbone: str = option("", "its body, none: the classifier's")
+    backbone: str = option("", "its backbone, none: the classifier's")
     weights: str | None = option(
-        None, "local file of its body's ImageNet weights; none: the classifier's", file=True
+        None, "local file of its backbone's ImageNet weights; none: the classifier's", file=True
     )
     frozen_stages: int = option(0, "first stages without gradient", low=0, high=4)
     stride: int = option(8, "pixels a position of the last stage", choices=(8, 16))

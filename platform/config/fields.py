@@ -58,17 +58,15 @@ def option(
     high: float | None = None,
     choices: tuple[Any, ...] | None = None,
     file: bool = False,
-    late: bool = False,
     some: bool = False,
     machine: bool = False,
 ) -> Any:
-    """A dataclass field with a help text (meaning, unit, source) and allowed values.
+    """Return a dataclass field with a help text (meaning, unit, source) and allowed values.
 
-    A `file` is kept as an absolute path (workers run in other folders). One that came `late`
-    enters keys only where it is not None, so that what was computed before it is still found; one
-    that only suits a `machine` never does. A tuple with `some` may not be empty.
+    A `file` is kept as an absolute path, as workers run in other folders. A field that only suits
+    a `machine` enters no key. A tuple with `some` may not be empty.
     """
-    about = {"help": help, "low": low, "high": high, "choices": choices, "file": file, "late": late}
+    about = {"help": help, "low": low, "high": high, "choices": choices, "file": file}
     return dataclasses.field(default=default, metadata={**about, "some": some, "machine": machine})
 
 
@@ -204,7 +202,7 @@ def fingerprint(config: Options) -> dict[str, Any]:
     """
     out = {}
     for name, value, f in walk(config):
-        if f.metadata["machine"] or (f.metadata["late"] and value is None):
+        if f.metadata["machine"]:
             continue
         assert not is_auto(value, f), f"{name} is {AUTO!r}, which may not enter a key"
         if f.metadata["file"] and value:

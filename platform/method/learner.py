@@ -62,7 +62,7 @@ class Learner(ABC):
 
         Args:
             classes: N.
-            backbone: its body, with weights.
+            backbone: its backbone, with weights.
             frozen_stages: first stages that take no gradient.
         """
 

@@ -1,4 +1,4 @@
-"""IRN's boundary branch: one plane of boundary logits from all stages of a fixed body.
+"""IRN's boundary branch: one plane of boundary logits from all stages of a fixed backbone.
 
 Source: Ahn et al., CVPR 2019; widths from the authors' code. The displacement branch, which only
 instance masks need, shares no parameter with it and is left out.
@@ -19,10 +19,10 @@ WIDTH, GROUPS = 32, 4
 
 
 class BoundaryNet(Trainable):
-    """A 1x1 convolution to 32 channels on each grid of the body, joined to one.
+    """A 1x1 convolution to 32 channels on each grid of the backbone, joined to one.
 
     Args:
-        backbone: its body.
+        backbone: its backbone.
         frozen_stages: first stages without gradient; IRN freezes all four.
     """
 

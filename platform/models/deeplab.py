@@ -1,7 +1,7 @@
 """DeepLabV2: a backbone and atrous spatial pyramid pooling (Chen et al., TPAMI 2018).
 
-Facts from kazuto1011/deeplab-pytorch. The body has torchvision's layout, so that its weight files
-fit; the Caffe model strides in a block's first convolution instead.
+Facts from kazuto1011/deeplab-pytorch. The backbone has torchvision's layout, so that its weight
+files fit; the Caffe model strides in a block's first convolution instead.
 Shapes: B batch, C classes with background, H W pixels, h w grid.
 """
 
@@ -23,7 +23,7 @@ class DeepLabV2(Segmenting):
     """The sum of four dilated 3x3 convolutions on the last stage.
 
     Args:
-        backbone: its body.
+        backbone: its backbone.
         classes: C.
         frozen_stages: first stages without gradient.
         rates: dilations of the four.
@@ -55,10 +55,10 @@ class DeepLabV2(Segmenting):
 
     def groups(self, head_factor: float, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """The backbone at `lr`, pyramid weights at a multiple, pyramid biases at twice that
-        without decay; normalisation of a pretrained body is fixed."""
-        body = [p for p in self.backbone.parameters() if p.requires_grad]
+        without decay; normalisation of a pretrained backbone is fixed."""
+        backbone = [p for p in self.backbone.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [
-            {"params": body, "lr": lr, "weight_decay": weight_decay},
+            {"params": backbone, "lr": lr, "weight_decay": weight_decay},
             {
                 "params": [conv.weight for conv in self.aspp],
                 "lr": lr * head_factor,

@@ -16,10 +16,10 @@ from .backbones import STAGES
 from .classifier import Classifier
 
 WIDTHS = (128, 128, 256, 256)
-NAME = "sides"
+NAME = "hierarchical"
 
 
-class Sides(nn.Module):
+class HierarchicalFeatures(nn.Module):
     """1x1 convolutions without bias on the four stages, whose gradient they keep to themselves.
 
     Source: SIPE (Chen et al., CVPR 2022), 768 channels.
@@ -55,14 +55,14 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat(resized, 1)
 
 
-def add_sides(network: Classifier) -> None:
-    """Gives the network sides, once: methods that are trained together share them."""
+def add_hierarchical_features(network: Classifier) -> None:
+    """Gives the network hierarchical features, once: methods that are trained together share them."""
     if NAME not in network.extras:
-        network.extras[NAME] = Sides(network.backbone.channels)
+        network.extras[NAME] = HierarchicalFeatures(network.backbone.channels)
 
 
 def hierarchy(network: Classifier, stages: Mapping[str, Tensor]) -> Tensor:
-    """`[B,D,h,w]`: the network's sides, or where it has none the stages themselves."""
+    """`[B,D,h,w]`: the network's hierarchical features, or where it has none the stages themselves."""
     if NAME in network.extras:
         out: Tensor = network.extras[NAME](stages)
         return out

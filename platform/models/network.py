@@ -1,4 +1,4 @@
-"""What all networks have in common that are trained here: a body, extras, parameter groups."""
+"""What all networks have in common that are trained here: a backbone, extras, parameter groups."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Trainable(nn.Module):
         return found
 
     def train(self: T, mode: bool = True) -> T:
-        """Training mode; a pretrained body keeps its running statistics (IRN)."""
+        """Training mode; a pretrained backbone keeps its running statistics (IRN)."""
         super().train(mode)
         for module in self.backbone.modules() if self.backbone.pretrained else ():
             if isinstance(module, nn.BatchNorm2d):
@@ -60,12 +60,12 @@ class Trainable(nn.Module):
 
         Parameters of `Separate` modules are in no group.
         """
-        body = [p for p in self.backbone.parameters() if p.requires_grad]
+        backbone = [p for p in self.backbone.parameters() if p.requires_grad]
         others = [self.backbone, *(m for m in self.extras.values() if isinstance(m, Separate))]
         inside = {id(p) for module in others for p in module.parameters()}
         head = [p for p in self.parameters() if id(p) not in inside and p.requires_grad]
         groups = [
-            {"params": body, "lr": lr, "weight_decay": weight_decay},
+            {"params": backbone, "lr": lr, "weight_decay": weight_decay},
             {"params": head, "lr": lr * head_factor, "weight_decay": weight_decay},
         ]
         return [group for group in groups if group["params"]]

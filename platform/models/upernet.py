@@ -33,7 +33,7 @@ class UperNet(Segmenting):
     """A feature pyramid with pyramid pooling on top.
 
     Args:
-        backbone: its body; a Swin's first three stages are normalised here.
+        backbone: its backbone; a Swin's first three stages are normalised here.
         classes: C.
         frozen_stages: first stages without gradient.
     """
@@ -87,7 +87,7 @@ class UperNet(Segmenting):
         return [(1.0, self.decode(stages)), (AUXILIARY_WEIGHT, self.auxiliary(stages["c3"]))]
 
     def groups(self, head_factor: float, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Body and head, each with and without decay: a transformer's normalisation and tables
+        """Backbone and head, each with and without decay: a transformer's normalisation and tables
         of positions have none."""
         plain: list[dict[str, Any]] = super().groups(head_factor, lr, weight_decay)
         exempt = {

@@ -76,7 +76,7 @@ def load(module: nn.Module, path: str | Path, architecture: str) -> None:
     if _segments(found):
         raise InputError(
             f"{path} holds a segmenter, which has seen masks; image labels alone are learnt here, "
-            "so a body must come from ImageNet weights"
+            "so a backbone must come from ImageNet weights"
         )
     state = {k: v for k, v in found.items() if not k.startswith(_CLASSIFIER_KEYS)}
     own = module.state_dict()

@@ -21,7 +21,7 @@ LEAST = 0.05
 time, and one pixel in 20,000 changes (12 images of VOC, a DeepLabV2 of 21 classes)."""
 
 
-def body(context: Context) -> Network:
+def backbone_of(context: Context) -> Network:
     """The segmenter's own, or the classifier's.
 
     Raises:
@@ -65,7 +65,7 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
         name="segmenter",
         version=1,
         config={
-            "network": {"kind": e.segment.network, **fingerprint(body(context))},
+            "network": {"kind": e.segment.network, **fingerprint(backbone_of(context))},
             "stride": e.segment.stride,
             "scales": e.segment.scales,
             "balanced": e.segment.balanced,
@@ -79,7 +79,7 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
     def compute(run: Runtime, folder: Path) -> dict[str, Any]:
         task = TrainingTask(
             learner=learner(context),
-            network=body(context),
+            network=backbone_of(context),
             training=how,
             split=split,
             planes=labels,
@@ -116,7 +116,7 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
         cluster.connect()
         job = segmentation.Job(
             learner=learner(context),
-            network=body(context),
+            network=backbone_of(context),
             classes=len(context.classes),
             weights=str(run.artifact(segmenter).path("network.pt")),
             folder=str(folder),

@@ -24,7 +24,7 @@ class Plan:
     command: str
 
 
-class Ledger:
+class Journal:
     """The files of one sweep.
 
     Args:

@@ -32,7 +32,7 @@ from ..records.progress import Silent
 from ..records.schema import SweepRecord, Trial, ranking, read_sweep, score_from_json
 from ..storage import filesystem
 from ..storage.json_files import write_json
-from .journal import Ledger, Plan
+from .journal import Journal, Plan
 from .search import Searcher
 from .sweep import REDUCTION, Sweep, searcher
 from .trial import run as run_trial
@@ -58,22 +58,22 @@ def run(
         InputError: the name is taken, the sweep was broken off and `resume` is False, there is no
             sweep to resume, the sweep is running, or all its trials failed.
     """
-    ledger = Ledger(catalog.store, name)
+    journal = Journal(catalog.store, name)
     key = sweep.key(plan(sweep.trial_experiment({}), catalog))
-    if filesystem.exists(ledger.path):
-        before = read_sweep(ledger.path)
+    if filesystem.exists(journal.path):
+        before = read_sweep(journal.path)
         if before.digest != key:
             raise InputError(f"the name {name!r} is taken by another sweep; choose another --name")
         if not (resume and any(t.error for t in before.trials)):
             return _some(before)
-    elif resume and not filesystem.exists(ledger.plan):
+    elif resume and not filesystem.exists(journal.plan):
         raise InputError(f"there is no sweep {name!r} to resume")
     catalog.store.check_writable(f"sweep {name!r}", f"sweeps/{name}", "tune")
-    with ledger.held():
-        ledger.check(key, resume)
+    with journal.held():
+        journal.check(key, resume)
         begun = _begun(sweep, name, command, key)
-        with progress.under(ledger.folder, begun):
-            return _run(catalog, sweep, ledger, begun, progress)
+        with progress.under(journal.folder, begun):
+            return _run(catalog, sweep, journal, begun, progress)
 
 
 def _some(record: SweepRecord) -> SweepRecord:
@@ -113,23 +113,23 @@ def _begun(sweep: Sweep, name: str, command: str, key: str) -> SweepRecord:
 
 
 def _run(
-    catalog: Catalog, sweep: Sweep, ledger: Ledger, begun: SweepRecord, progress: Silent
+    catalog: Catalog, sweep: Sweep, journal: Journal, begun: SweepRecord, progress: Silent
 ) -> SweepRecord:
     total, began = sweep.count * sweep.repeats, time.monotonic()
-    ledger.begin(Plan(digest=begun.digest, trials=total, command=begun.command))
+    journal.begin(Plan(digest=begun.digest, trials=total, command=begun.command))
     if not sweep.scheduler:  # what all share is computed once, with progress of its own
         first = sweep.trial_experiment(sweep.listed[0] if sweep.listed else {})
         with contextlib.suppress(InputError):  # the trials that need it will say so
             Execution(catalog.store, plan(first, catalog), progress).execute()
-    _tune(catalog, sweep, ledger, progress)
-    trials = ledger.trials()
+    _tune(catalog, sweep, journal, progress)
+    trials = journal.trials()
     if len(trials) < total:
         raise InputError(
-            f"sweep {ledger.name!r} was broken off after {len(trials)} of {total} trials; --resume "
-            "goes on with it"
+            f"sweep {journal.name!r} was broken off after {len(trials)} of {total} trials; "
+            "--resume goes on with it"
         )
-    if not any(t.error for t in trials):  # of a failure, Tune's files say more than the ledger
-        filesystem.remove_tree(catalog.store.root / "tune" / ledger.name)
+    if not any(t.error for t in trials):  # of a failure, Tune's files say more than the journal
+        filesystem.remove_tree(catalog.store.root / "tune" / journal.name)
     _clean(catalog, sweep, trials)
     ranked = ranking(trials)
     out = dataclasses.replace(
@@ -138,7 +138,7 @@ def _run(
         best=ranked[0].trials[0].id if ranked else None,
         seconds=round(time.monotonic() - began, 2),
     )
-    write_json(ledger.path, out)
+    write_json(journal.path, out)
     return _some(out)
 
 
@@ -184,18 +184,18 @@ class TrialQueue:
         return {"number": number, "point": params, "seed": self.sweep.seeds[seed]}
 
 
-def _tune(catalog: Catalog, sweep: Sweep, ledger: Ledger, progress: Silent) -> None:
+def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: Silent) -> None:
     import ray.tune
 
     cluster.connect()
-    points, before = searcher(sweep), ledger.trials()
+    points, before = searcher(sweep), journal.trials()
     for ended in before:
         points.recall(int(ended.id) // sweep.repeats, ended.params)
     done = [ended for ended in before if not ended.error]
     queue = TrialQueue(sweep, points, done)
-    watch = _watch(ledger, queue, progress)
+    watch = _watch(journal, queue, progress)
 
-    lanes = catalog.store.root / "tune" / ledger.name / "lanes"
+    lanes = catalog.store.root / "tune" / journal.name / "lanes"
     shutil.rmtree(lanes, ignore_errors=True)
     lanes.mkdir(parents=True)
     wide = 0 if sweep.scheduler else min(sweep.concurrent, len(queue.left), cluster.drivers())
@@ -217,7 +217,7 @@ def _tune(catalog: Catalog, sweep: Sweep, ledger: Ledger, progress: Silent) -> N
                 reuse_actors=not sweep.scheduler,
             ),
             run_config=ray.tune.RunConfig(
-                name=ledger.name,
+                name=journal.name,
                 **filesystem.storage(catalog.store.root / "tune"),
                 verbose=0,
                 callbacks=[watch],
@@ -267,7 +267,7 @@ def _tune_searcher(queue: TrialQueue) -> Any:
     return Search()
 
 
-def _watch(ledger: Ledger, queue: TrialQueue, progress: Silent) -> Any:
+def _watch(journal: Journal, queue: TrialQueue, progress: Silent) -> Any:
     import ray.tune
 
     total = queue.sweep.count * queue.sweep.repeats
@@ -284,7 +284,7 @@ def _watch(ledger: Ledger, queue: TrialQueue, progress: Silent) -> Any:
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             number = queue.number[trial.trial_id]
             ended = _trial(number, trial, tuple(rungs.get(trial.trial_id, ())))
-            ledger.add(ended)
+            journal.add(ended)
             queue.values[number] = ended.value
             if ended.status == "done":
                 queue.best = max(queue.best, ended.value or 0.0)

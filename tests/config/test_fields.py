@@ -170,7 +170,6 @@ def test_keys_hold_content_and_nothing_of_the_machine(tmp_path):
     class Keyed(Options):
         weights: str | None = option(None, "a file", file=True)
         actors: int = option(0, "side by side", low=0, high=99, machine=True)
-        later: str | None = option(None, "came later", late=True)
         inner: Inner = field(default_factory=Inner)
 
     one, two = tmp_path / "one", tmp_path / "two"
@@ -178,7 +177,6 @@ def test_keys_hold_content_and_nothing_of_the_machine(tmp_path):
         path.write_bytes(b"weights")
     assert fingerprint(Keyed(weights=str(one))) == fingerprint(Keyed(weights=str(two), actors=3))
     assert set(fingerprint(Keyed())) == {"weights", "inner.rate", "inner.names", "inner.pair"}
-    assert fingerprint(Keyed(later="x"))["later"] == "x"
     two.write_bytes(b"others")
     assert fingerprint(Keyed(weights=str(one))) != fingerprint(Keyed(weights=str(two)))
     two.unlink()

@@ -22,7 +22,7 @@ from PIL import Image
 from test_site import hostile, run_of
 from wsss.dashboards import single_file
 from wsss.dashboards.content import layers
-from wsss.dashboards.content.artifact_cache import Shelf
+from wsss.dashboards.content.artifact_cache import ArtifactCache
 from wsss.dashboards.content.records import TRIALS
 from wsss.dashboards.server import Server
 from wsss.dashboards.site import Site
@@ -123,10 +123,10 @@ def set_range(page: Any, name: str, value: float) -> None:
 def test_the_slider_cuts_the_mask_that_python_cuts(tmp_path: Path, browser: Any, size: int) -> None:
     store, (run,) = drawn_store(tmp_path / "store", train=1, val=1, size=size)
     out = Site(store).write(tmp_path / "report").parent
-    shelf = Shelf(store)
-    (piece,) = shelf.pieces(run.shards, "val")
+    artifacts = ArtifactCache(store)
+    (piece,) = artifacts.pieces(run.shards, "val")
     with visit(browser, (out / f"images.{run.name}.html").as_uri()) as (page, _):
-        for id, maps in shelf.maps(run.maps["lpcam"]["val"], piece).items():
+        for id, maps in artifacts.maps(run.maps["lpcam"]["val"], piece).items():
             page.get_by_role("button", name=f"Open {id}").click()
             page.get_by_label("Maps of").select_option(label="LPCAM")
             until(page, "document.querySelector('[name=threshold]') !== null")
@@ -142,9 +142,9 @@ def test_the_slider_cuts_the_mask_that_python_cuts(tmp_path: Path, browser: Any,
 def test_switching_a_class_off_leaves_the_others(tmp_path: Path, browser: Any) -> None:
     store, (run,) = drawn_store(tmp_path / "store", train=1, val=12)
     out = Site(store).write(tmp_path / "report").parent
-    shelf = Shelf(store)
-    (piece,) = shelf.pieces(run.shards, "val")
-    found = shelf.maps(run.maps["lpcam"]["val"], piece).values()
+    artifacts = ArtifactCache(store)
+    (piece,) = artifacts.pieces(run.shards, "val")
+    found = artifacts.maps(run.maps["lpcam"]["val"], piece).values()
     maps = next(m for m in found if len(m.classes) > 1)
     gone = maps.classes[0]
     left = dataclasses.replace(maps, classes=maps.classes[1:], planes=maps.planes[1:])

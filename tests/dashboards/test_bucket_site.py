@@ -75,7 +75,7 @@ def test_what_went_to_quarantine_is_opened_anew(filled: Store) -> None:
     shown = Site(filled).file(path)
     for kind, key in list(filled.artifacts()):
         if kind == "maps":
-            artifact = site.shelf.open(kind, key)
+            artifact = site.artifacts.open(kind, key)
             about = {k: artifact.manifest[k] for k in ("version", "config", "inputs", "title")}
             files = {
                 n: artifact_files.local(artifact.path(n)).read_bytes()

@@ -18,7 +18,7 @@ from drawn_records import HOSTILE, QUOTES, make_run, make_sweep, make_trials
 from drawn_store import add_run, add_sweep
 from PIL import Image
 from wsss.dashboards.content import gallery, image_scores
-from wsss.dashboards.content.artifact_cache import Shelf
+from wsss.dashboards.content.artifact_cache import ArtifactCache
 from wsss.dashboards.content.layers import seed
 from wsss.dashboards.figures.parallel_coordinates import parallel_coordinates
 from wsss.dashboards.figures.sensitivity import sensitivity
@@ -310,7 +310,7 @@ def test_nothing_but_the_pages_is_there(scenes: Path, path: str) -> None:
 
 def test_pictures_are_found_by_artifact_and_image(scenes: Path) -> None:
     site, run = Site(Store(scenes)), run_of(Store(scenes))
-    of = gallery.Gallery(site.shelf, run, "val")
+    of = gallery.Gallery(site.artifacts, run, "val")
     paths = list(of.layers())
     assert len(paths) == 20 * (2 + 3 + 4 + 1 + 1)
     for path in paths[:20]:
@@ -324,10 +324,10 @@ def test_pictures_are_found_by_artifact_and_image(scenes: Path) -> None:
 def test_prototypes_with_what_is_closest(scenes: Path) -> None:
     """One strip of the closest images a prototype, cut around the closest position."""
     store = Store(scenes)
-    run, site, shelf = run_of(store), Site(store), Shelf(store)
+    run, site, artifacts = run_of(store), Site(store), ArtifactCache(store)
     document = Document((site.file("prototypes.run-0.html") or b"").decode())
     shown = [a for t, a in document.tags if t == "img"]
-    known = shelf.patches(run.maps[LPCAM]["train"])
+    known = artifacts.patches(run.maps[LPCAM]["train"])
     assert len(shown) == len(known) > 2
     (value, number), patches = min(known.items())
     assert [p.cosine for p in patches] == sorted((p.cosine for p in patches), reverse=True)
@@ -335,7 +335,7 @@ def test_prototypes_with_what_is_closest(scenes: Path) -> None:
     assert patches[0].id in str(attributes["alt"])
     strip = Image.open(io.BytesIO(site.file(str(attributes["src"])) or b""))
     assert strip.size == (96 * len(patches[:6]), 96)
-    row = shelf.images(run.shards, shelf.place(run.shards, patches[0].id))[patches[0].id]
+    row = artifacts.images(run.shards, artifacts.place(run.shards, patches[0].id))[patches[0].id]
     image = decode_image(row["image"], "a")
     at = [int(v * n) for v, n in zip((patches[0].y, patches[0].x), image.shape, strict=False)]
     expected = np.zeros((96, 96, 3))
@@ -352,8 +352,8 @@ def test_prototypes_with_what_is_closest(scenes: Path) -> None:
 
 def test_limited_images_are_spread_over_the_split(scenes: Path) -> None:
     site, run = Site(Store(scenes)), run_of(Store(scenes))
-    few = gallery.Gallery(site.shelf, run, "val", limit=10)
-    every = gallery.Gallery(site.shelf, run, "val")
+    few = gallery.Gallery(site.artifacts, run, "val", limit=10)
+    every = gallery.Gallery(site.artifacts, run, "val")
     assert len(every.ids()) == 20
     assert 10 <= len(few.ids()) < 20
     assert set(few.ids()) < set(every.ids())
@@ -368,13 +368,15 @@ def test_a_chunk_tells_how_images_fare(scenes: Path) -> None:
     assert isinstance(rows, list)
     assert [s["title"] for s in index["sources"]] == ["CAM", "LPCAM", "LPCAM, DenseCRF"]
     assert index["chunks"] == [len(rows)]
-    shelf = Shelf(store)
+    artifacts = ArtifactCache(store)
     place = 7
     id = index["ids"][place]
-    piece = shelf.place(run.shards, id)
-    row = shelf.images(run.shards, piece)[id]
+    piece = artifacts.place(run.shards, id)
+    row = artifacts.images(run.shards, piece)[id]
     target = decode_mask(row["mask"], id)
-    found = seed(shelf.maps(run.maps[LPCAM]["val"], piece)[id], index["sources"][1]["threshold"])
+    found = seed(
+        artifacts.maps(run.maps[LPCAM]["val"], piece)[id], index["sources"][1]["threshold"]
+    )
     matrix = ConfusionMatrix(7)
     matrix.update(target, found)
     height, width, classes, figures = rows[place]
@@ -385,7 +387,9 @@ def test_a_chunk_tells_how_images_fare(scenes: Path) -> None:
     assert sum(figures[1][1:]) == pytest.approx(wrong, abs=2e-4)
 
 
-def test_a_census_is_computed_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_set_of_image_scores_is_computed_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = Site(store).file("data/run-0/val/0.js")
 
     def never(*_: object) -> None:

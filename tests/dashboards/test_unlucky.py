@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from drawn_records import make_run, make_score, make_sweep
-from wsss.dashboards.content.artifact_cache import Shelf
+from wsss.dashboards.content.artifact_cache import ArtifactCache
 from wsss.dashboards.content.records import Records
 from wsss.dashboards.site import Site
 from wsss.platform.errors import InputError
@@ -129,11 +129,11 @@ def test_a_score_of_another_split_is_a_damaged_record(tmp_path: Path) -> None:
 def test_maps_of_another_data_set_are_told(store: Store) -> None:
     entry = Records(store).run("run-0")
     assert entry is not None
-    run, shelf = entry.record, Shelf(store)
+    run, artifacts = entry.record, ArtifactCache(store)
     key = run.maps["cam"]["val"] if "cam" in run.maps else next(iter(run.maps.values()))["val"]
-    (piece, *_) = shelf.pieces(run.shards, "val")
+    (piece, *_) = artifacts.pieces(run.shards, "val")
     with pytest.raises(InputError, match="lacks image nobody: it is of another data set"):
-        shelf.maps(key, piece)["nobody"]
+        artifacts.maps(key, piece)["nobody"]
 
 
 def test_a_stray_file_among_the_runs_is_none_of_them(tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ class TestTraining:
         loss = self.warm(network, batch_of, shift=shifted, weighting=weighting)["self"]
         assert loss > 0
         loss.backward()
-        assert all(c.weight.grad.abs().sum() > 0 for c in network.extras["sides"].convs)
+        assert all(c.weight.grad.abs().sum() > 0 for c in network.extras["hierarchical"].convs)
         assert network.head.weight.grad.abs().sum() > 0
 
     def test_anchors_carry_gradient_only_if_asked(self, network, batch_of):

@@ -104,14 +104,14 @@ class TestTraining:
         self, network, batch_of
     ):
         self.terms(network, batch_of([[1, 0, 1], [0, 1, 0]]))["consistency"].backward()
-        for conv in network.extras["sides"].convs:
+        for conv in network.extras["hierarchical"].convs:
             assert conv.weight.grad.abs().sum() > 0
         assert network.head.weight.grad.abs().sum() > 0
         assert all(p.grad.abs().sum() > 0 for p in network.backbone.c4.parameters() if p.ndim > 1)
 
     def test_classification_does_not_train_the_sides(self, network, batch_of):
         self.terms(network, batch_of([[1, 0, 1], [0, 1, 0]]))["classification"].backward()
-        assert all(conv.weight.grad is None for conv in network.extras["sides"].convs)
+        assert all(conv.weight.grad is None for conv in network.extras["hierarchical"].convs)
 
     @pytest.mark.parametrize("normalized", [True, False])
     def test_consistency_is_that_of_the_formula(self, network, batch_of, normalized):
@@ -126,7 +126,7 @@ class TestTraining:
             inside = batch.valid[:, None, :: 32 // raw.shape[2], :: 32 // raw.shape[3]].float()
             planes = planes * labels * inside
             seeds = structure_seeds(stages["c4"], planes) * inside
-            features = network.extras["sides"](stages)
+            features = network.extras["hierarchical"](stages)
             specific = cosine_maps(features, masked_average(features, seeds))
             specific = normalize(specific) if normalized else specific
             expected = 2 * (planes - specific).abs().mean()

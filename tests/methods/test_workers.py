@@ -28,9 +28,9 @@ def batch(seed, part=slice(None)):
 
 def gradients(method, part, wrap):
     torch.manual_seed(0)
-    body = build("small")
-    body.pretrained = True  # running statistics, as bodies with ImageNet weights have
-    network = method.network(3, body).train()
+    backbone = build("small")
+    backbone.pretrained = True  # running statistics, as backbones with ImageNet weights have
+    network = method.network(3, backbone).train()
     module = wrap(Step(network, method))
     for step in range(3):
         network.zero_grad()

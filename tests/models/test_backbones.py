@@ -19,19 +19,21 @@ NORMALISED = ("resnet18", "mobilenet_v2")
 @pytest.mark.parametrize("name", NAMES)
 def test_stages_have_their_channels_and_strides(name, size):
     with torch.device("meta"):
-        body = build(name).eval()
-        stages = body(torch.zeros(2, 3, *size))
+        backbone = build(name).eval()
+        stages = backbone(torch.zeros(2, 3, *size))
     assert tuple(stages) == STAGES
-    for stage, channels, stride in zip(stages.values(), body.channels, body.strides, strict=True):
+    for stage, channels, stride in zip(
+        stages.values(), backbone.channels, backbone.strides, strict=True
+    ):
         assert stage.shape == (2, channels, -(-size[0] // stride), -(-size[1] // stride))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_stages_hold_every_parameter_once(name):
     with torch.device("meta"):
-        body = build(name)
-    held = [id(p) for s in STAGES for m in body.stage_modules(s) for p in m.parameters()]
-    assert sorted(held) == sorted(id(p) for p in body.parameters())
+        backbone = build(name)
+    held = [id(p) for s in STAGES for m in backbone.stage_modules(s) for p in m.parameters()]
+    assert sorted(held) == sorted(id(p) for p in backbone.parameters())
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("small", "wide_resnet38")])
@@ -90,8 +92,8 @@ def test_training_leaves_the_statistics_of_normalisation_alone(name):
 
 def test_the_head_learns_faster():
     network = Classifier(build("small"), 3)
-    body, head = network.groups(10, 0.1, 1e-4)
-    assert (body["lr"], head["lr"]) == (0.1, 1.0)
+    backbone, head = network.groups(10, 0.1, 1e-4)
+    assert (backbone["lr"], head["lr"]) == (0.1, 1.0)
     assert [p.shape for p in head["params"]] == [(3, 128, 1, 1)]
     assert len(Classifier(build("small"), 3, 4).groups(10, 0.1, 0)) == 1
 
@@ -113,7 +115,7 @@ def counted(name):
 
 @pytest.mark.parametrize(
     ("name", "published"),
-    [  # whole networks, less what is not the body
+    [  # whole networks, less what is not the backbone
         ("vgg16", 138_357_544 - (25_088 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 1000 + 1000)),
         ("swin_t", 28_288_354 - 769_000),
         ("swin_s", 49_606_258 - 769_000),
@@ -145,8 +147,8 @@ def test_wide_resnet_has_the_parameters_of_its_blocks():
 
 def test_wide_resnet_is_dilated_from_its_fifth_block_on():
     with torch.device("meta"):
-        body = build("wide_resnet38")
-    rates = {n: m.dilation[0] for n, m in body.named_modules() if isinstance(m, nn.Conv2d)}
+        backbone = build("wide_resnet38")
+    rates = {n: m.dilation[0] for n, m in backbone.named_modules() if isinstance(m, nn.Conv2d)}
     dilated = {n: rate for n, rate in rates.items() if rate > 1}
     assert dilated == {
         "b5.conv_branch2b1": 2,
@@ -157,7 +159,7 @@ def test_wide_resnet_is_dilated_from_its_fifth_block_on():
         "b6.conv_branch2b1": 4,
         "b7.conv_branch2b1": 4,
     }
-    assert [body.b5.dropout, body.b6.dropout, body.b7.dropout] == [0.0, 0.3, 0.5]
+    assert [backbone.b5.dropout, backbone.b6.dropout, backbone.b7.dropout] == [0.0, 0.3, 0.5]
 
 
 def test_wide_resnet_has_the_names_of_its_weight_files():
@@ -204,17 +206,17 @@ def test_a_swin_gives_torchvisions_numbers(size):
 
 def test_a_swin_is_not_dilated():
     with torch.device("meta"):
-        body = build("swin_t")
+        backbone = build("swin_t")
     with pytest.raises(InputError, match="upernet"):
-        body.dilate()
-    drops = [m.p for m in body.modules() if isinstance(m, torchvision.ops.StochasticDepth)]
+        backbone.dilate()
+    drops = [m.p for m in backbone.modules() if isinstance(m, torchvision.ops.StochasticDepth)]
     assert drops == pytest.approx([0.3 * k / 11 for k in range(12)])
 
 
 def test_a_dilated_vgg_keeps_the_grid_of_its_third_pooling():
-    body = build("vgg16").eval()
-    plain = body(torch.zeros(1, 3, 65, 97))["c4"].shape
-    body.dilate()
+    backbone = build("vgg16").eval()
+    plain = backbone(torch.zeros(1, 3, 65, 97))["c4"].shape
+    backbone.dilate()
     assert plain == (1, 512, 5, 7)
-    assert body(torch.zeros(1, 3, 65, 97))["c4"].shape == (1, 512, 9, 13)
-    assert body.strides == (4, 8, 8, 8)
+    assert backbone(torch.zeros(1, 3, 65, 97))["c4"].shape == (1, 512, 9, 13)
+    assert backbone.strides == (4, 8, 8, 8)

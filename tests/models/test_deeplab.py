@@ -84,9 +84,9 @@ def test_boundaries_lie_on_the_grid_of_class_maps(name):
 
 
 def test_a_resnet_has_the_five_taps_of_irn():
-    body = build("resnet50").eval()
-    assert body.tap_channels == (64, 256, 512, 1024, 2048)
-    taps, stages = body.taps(torch.zeros(1, 3, 64, 64)), body(torch.zeros(1, 3, 64, 64))
+    backbone = build("resnet50").eval()
+    assert backbone.tap_channels == (64, 256, 512, 1024, 2048)
+    taps, stages = backbone.taps(torch.zeros(1, 3, 64, 64)), backbone(torch.zeros(1, 3, 64, 64))
     assert [t.shape[2] for t in taps] == [16, 16, 8, 4, 4]
     for tap, stage in zip(taps[1:], stages.values(), strict=True):
         torch.testing.assert_close(tap, stage)

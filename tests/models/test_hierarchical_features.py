@@ -1,11 +1,16 @@
-"""platform.models.sides."""
+"""platform.models.hierarchical_features."""
 
 from __future__ import annotations
 
 import torch
 from wsss.platform.models.backbones import build
 from wsss.platform.models.classifier import Classifier
-from wsss.platform.models.hierarchical_features import Sides, add_sides, hierarchy, joined
+from wsss.platform.models.hierarchical_features import (
+    HierarchicalFeatures,
+    add_hierarchical_features,
+    hierarchy,
+    joined,
+)
 
 
 def noise(seed, *shape):
@@ -13,14 +18,14 @@ def noise(seed, *shape):
 
 
 def test_sides_are_768_wide_and_keep_their_gradient():
-    body = build("small")
-    stages = body(torch.randn(2, 3, 32, 32))
-    sides = Sides(body.channels)
-    out = sides(stages)
+    backbone = build("small")
+    stages = backbone(torch.randn(2, 3, 32, 32))
+    features = HierarchicalFeatures(backbone.channels)
+    out = features(stages)
     assert out.shape == (2, 768, *stages["c4"].shape[2:])
     out.square().sum().backward()
-    assert all(p.grad is None for p in body.parameters())
-    assert all(conv.weight.grad is not None for conv in sides.convs)
+    assert all(p.grad is None for p in backbone.parameters())
+    assert all(conv.weight.grad is not None for conv in features.convs)
 
 
 def test_each_side_has_unit_length_where_grids_agree():
@@ -35,8 +40,8 @@ def test_a_network_gets_sides_once_and_is_read_without_them():
     stages = network.features(torch.randn(1, 3, 32, 32))
     plain = hierarchy(network, stages)
     assert plain.shape[1] == sum(network.backbone.channels)
-    add_sides(network)
-    first = network.extras["sides"]
-    add_sides(network)
-    assert network.extras["sides"] is first
+    add_hierarchical_features(network)
+    first = network.extras["hierarchical"]
+    add_hierarchical_features(network)
+    assert network.extras["hierarchical"] is first
     assert hierarchy(network, stages).shape[1] == first.width == 768

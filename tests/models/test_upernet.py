@@ -21,11 +21,11 @@ def test_it_has_the_published_parameters():
         network = UperNet(build("swin_t"), 150)
     total = sum(p.numel() for p in network.parameters())
     assert round(total / 1e6) == 60
-    body = sum(p.numel() for p in network.backbone.parameters())
+    backbone = sum(p.numel() for p in network.backbone.parameters())
     pools, top = 4 * (768 * 512 + 1024), 9 * (768 + 2048) * 512 + 1024
     pyramid = sum(c * 512 + 1024 + 9 * 512 * 512 + 1024 for c in (96, 192, 384))
     heads = 9 * 2048 * 512 + 1024 + 513 * 150 + 9 * 384 * 256 + 512 + 257 * 150
-    assert total == body + 2 * (96 + 192 + 384) + pools + top + pyramid + heads
+    assert total == backbone + 2 * (96 + 192 + 384) + pools + top + pyramid + heads
 
 
 @pytest.mark.parametrize("name", ["small", "resnet18"])

@@ -26,7 +26,7 @@ class Evil:
 
 
 @pytest.fixture
-def body():
+def backbone():
     torch.manual_seed(0)
     return build("resnet18")
 
@@ -47,25 +47,25 @@ def saved(tmp_path):
 
 
 @pytest.fixture
-def refused(body):
+def refused(backbone):
     """Checks that a file is refused with a sentence that names it, and that nothing is loaded."""
 
     def check(path, *told):
-        before = {k: v.clone() for k, v in body.state_dict().items()}
+        before = {k: v.clone() for k, v in backbone.state_dict().items()}
         with pytest.raises(InputError) as caught:
-            weights.load(body, path, "resnet18")
+            weights.load(backbone, path, "resnet18")
         for text in (str(path), *told):
             assert text in str(caught.value)
-        assert all(torch.equal(v, before[k]) for k, v in body.state_dict().items())
+        assert all(torch.equal(v, before[k]) for k, v in backbone.state_dict().items())
 
     return check
 
 
 @pytest.mark.parametrize("wrap", [dict, lambda s: {"state_dict": dict(s), "epoch": 3}])
 @pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone."])
-def test_a_good_file_is_loaded_without_its_head(body, state, saved, wrap, prefix):
-    weights.load(body, saved(wrap({prefix + k: v for k, v in state.items()})), "resnet18")
-    own = body.state_dict()
+def test_a_good_file_is_loaded_without_its_head(backbone, state, saved, wrap, prefix):
+    weights.load(backbone, saved(wrap({prefix + k: v for k, v in state.items()})), "resnet18")
+    own = backbone.state_dict()
     assert "fc.weight" in state
     assert "fc.weight" not in own
     assert all(torch.equal(own[k], state[k]) for k in own)
@@ -74,10 +74,10 @@ def test_a_good_file_is_loaded_without_its_head(body, state, saved, wrap, prefix
 def test_the_head_of_mobilenet_is_dropped(saved):
     torch.manual_seed(1)
     state = torchvision.models.mobilenet_v2(weights=None).state_dict()
-    body = build("mobilenet_v2")
-    weights.load(body, saved(state), "mobilenet_v2")
+    backbone = build("mobilenet_v2")
+    weights.load(backbone, saved(state), "mobilenet_v2")
     assert any(k.startswith("classifier.") for k in state)
-    assert all(torch.equal(v, state[k]) for k, v in body.state_dict().items())
+    assert all(torch.equal(v, state[k]) for k, v in backbone.state_dict().items())
 
 
 @pytest.mark.parametrize("extra", ["aux_classifier.4.weight", "classifier.0.convs.0.0.weight"])
@@ -87,9 +87,9 @@ def test_a_segmenters_weights_are_refused(refused, state, saved, extra):
     refused(saved({**seen, extra: torch.zeros(21, 256, 3, 3)}), "has seen masks")
 
 
-def test_counters_of_batches_may_be_missing(body, state, saved):
+def test_counters_of_batches_may_be_missing(backbone, state, saved):
     kept = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
-    weights.load(body, saved(kept), "resnet18")
+    weights.load(backbone, saved(kept), "resnet18")
 
 
 def test_a_missing_file(refused, tmp_path):
@@ -174,8 +174,8 @@ def test_a_missing_a_foreign_and_a_misshapen_tensor(refused, saved, state):
 @pytest.mark.shared
 @pytest.mark.skipif(not SHARED.is_file(), reason="the weights beside the project are not there")
 def test_the_real_weights_load():
-    body = build("mobilenet_v2")
-    weights.load(body, SHARED, "mobilenet_v2")
+    backbone = build("mobilenet_v2")
+    weights.load(backbone, SHARED, "mobilenet_v2")
     state = weights.read(SHARED)
-    assert all(torch.equal(v, state[k]) for k, v in body.state_dict().items() if k in state)
-    assert all(torch.isfinite(v).all() for v in body.state_dict().values())
+    assert all(torch.equal(v, state[k]) for k, v in backbone.state_dict().items() if k in state)
+    assert all(torch.isfinite(v).all() for v in backbone.state_dict().values())

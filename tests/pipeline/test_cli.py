@@ -17,7 +17,7 @@ import pytest
 from limits import HANG
 from wsss.platform.cli import main, run_commands
 from wsss.platform.pipeline.run_record import ended_run
-from wsss.platform.tuning.journal import Ledger
+from wsss.platform.tuning.journal import Journal
 
 pytestmark = pytest.mark.cluster
 
@@ -121,7 +121,7 @@ def test_a_sweep_whose_driver_is_killed_goes_on(
     space.write_text(f"SPACES = {{'all': {values}}}")
     asked = ("sweep", "lpcam", *SMALL, "--space", str(space), "--search", "tpe", "--trials")
     killed, whole_one = f"killed-{end.name}", f"whole-{end.name}"
-    record = Ledger(job.store, killed)
+    record = Journal(job.store, killed)
     words = [*asked, "14", "--name", killed, "--store", str(job.store.root)]
     with subprocess.Popen([sys.executable, "-m", "wsss.platform.cli", *words]) as driver:
         while driver.poll() is None and not record.trials():
@@ -143,7 +143,7 @@ def test_a_sweep_whose_driver_is_killed_goes_on(
     assert "14 of 14 trials" in out
     assert set(kept.splitlines()) <= set(record.lines.read_text().splitlines())
     assert wsss(*asked, "14", "--name", whole_one)[0] == 0
-    resumed, whole = record.trials(), Ledger(job.store, whole_one).trials()
+    resumed, whole = record.trials(), Journal(job.store, whole_one).trials()
     assert [t.id for t in resumed] == [f"{k:04d}" for k in range(14)]
     assert [(t.params, t.value) for t in resumed] == [(t.params, t.value) for t in whole]
 

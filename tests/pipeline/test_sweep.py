@@ -22,7 +22,7 @@ from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import Trial
 from wsss.platform.serialization import as_json
 from wsss.platform.tuning.cost import cost
-from wsss.platform.tuning.journal import Ledger, Plan
+from wsss.platform.tuning.journal import Journal, Plan
 from wsss.platform.tuning.search import grid
 from wsss.platform.tuning.sweep import Sweep, searcher
 from wsss.platform.tuning.tuner import TrialQueue, run
@@ -38,9 +38,9 @@ def plain(trials: Any) -> list[Any]:
     return [as_json(dataclasses.replace(t, seconds=0.0, cached=False)) for t in trials]
 
 
-def broken_off(job: Any, name: str, keep: int) -> Ledger:
+def broken_off(job: Any, name: str, keep: int) -> Journal:
     """As if the sweep's process had died after some trials and in the middle of a line."""
-    record = Ledger(job.store, name)
+    record = Journal(job.store, name)
     record.path.unlink()
     lines = record.lines.read_text().splitlines(keepends=True)
     record.lines.write_text("".join(lines[:keep]) + lines[keep][:40])
@@ -51,7 +51,7 @@ def test_what_cannot_be_resumed_is_one_sentence(job: Any) -> None:
     sweep = Sweep(base=job.experiment, space=SPACE, trials=2)
     with pytest.raises(InputError, match="there is no sweep 'none' to resume"):
         run(job.store, sweep, "none", "command", Silent(), resume=True)
-    record = Ledger(job.store, "busy")
+    record = Journal(job.store, "busy")
     with record.held(), pytest.raises(InputError, match="'busy' is running already"):
         run(job.store, sweep, "busy", "command", Silent())
 
@@ -64,14 +64,14 @@ def test_a_sweep_that_ends_early_is_broken_off_and_not_done(
         patch.setattr("wsss.platform.tuning.tuner._tune", lambda *rest: None)
         with pytest.raises(InputError, match="'early' was broken off after 0 of 2 trials"):
             run(job.store, sweep, "early", "command", Silent())
-    assert not Ledger(job.store, "early").path.exists()
+    assert not Journal(job.store, "early").path.exists()
     with pytest.raises(InputError, match="'early' was broken off after 0 of 2 trials; --resume"):
         run(job.store, sweep, "early", "command", Silent())
 
 
 def test_a_sweep_that_is_refused_says_nothing_of_itself(job: Any) -> None:
     sweep = Sweep(base=job.experiment, space=SPACE, trials=2)
-    record = Ledger(job.store, "other")
+    record = Journal(job.store, "other")
     record.begin(Plan(digest="another", trials=3, command=""))
     with pytest.raises(InputError, match="'other' is taken by another sweep"):
         run(job.store, sweep, "other", "command", Recorded(Silent()))
@@ -131,7 +131,7 @@ def test_a_sweep_in_which_all_fail_says_why_and_can_be_tried_again(job: Any) -> 
         run(job.store, sweep, "failing", "command", Silent())
     with pytest.raises(InputError, match=message):
         run(job.store, sweep, "failing", "command", Silent(), resume=True)
-    trials = Ledger(job.store, "failing").trials()
+    trials = Journal(job.store, "failing").trials()
     assert [t.status for t in trials] == ["failed", "failed"]
     assert all("InputError" in (t.error or "") for t in trials)
 
@@ -249,7 +249,7 @@ def test_a_trial_comes_back_from_its_line(job: Any, tmp_path: Path) -> None:
         seed=2,
         rungs=((1, 0.125), (2, 0.25)),
     )
-    record = Ledger(job.store, "lines")
+    record = Journal(job.store, "lines")
     record.folder.mkdir(parents=True)
     record.add(trial)
     with record.lines.open("a") as stream:

@@ -25,7 +25,7 @@ from wsss.platform.storage.artifact_files import MANIFEST, write_atomic
 from wsss.platform.storage.json_files import read_record, write_json
 from wsss.platform.storage.s3_store import open_store
 from wsss.platform.storage.store import Store
-from wsss.platform.tuning.journal import Ledger, Plan
+from wsss.platform.tuning.journal import Journal, Plan
 
 RUN = RunRecord(
     name="a", method="cam", dataset="scenes", seed=0, experiment={}, digest="d",
@@ -410,14 +410,14 @@ def test_a_lock_expires_where_its_holder_is_gone(store, monkeypatch):
 
 
 def test_trials_of_a_sweep_are_kept_and_read_elsewhere(store, bucket, elsewhere):
-    ledger = Ledger(store, "s")
+    journal = Journal(store, "s")
     trial = Trial(id="0000", params={"a": 1}, status="done", seconds=1.0, value=0.5)
-    with ledger.held():
-        ledger.begin(Plan(digest="d", trials=2, command="c"))
-        ledger.add(trial)
-        ledger.add(Trial(id="0001", params={"a": 2}, status="failed", seconds=1.0, error="e"))
+    with journal.held():
+        journal.begin(Plan(digest="d", trials=2, command="c"))
+        journal.add(trial)
+        journal.add(Trial(id="0001", params={"a": 2}, status="failed", seconds=1.0, error="e"))
     elsewhere()
-    there = Ledger(open_store(bucket), "s")
+    there = Journal(open_store(bucket), "s")
     assert [t.id for t in there.trials()] == ["0000", "0001"]
     with pytest.raises(InputError, match="broken off after 2 of 2"):
         there.check("d", resume=False)

@@ -15,7 +15,7 @@ from wsss.platform.method import experiment, methods
 from wsss.platform.records.schema import SweepRecord, Trial
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning import spaces
-from wsss.platform.tuning.journal import Ledger, Plan
+from wsss.platform.tuning.journal import Journal, Plan
 from wsss.platform.tuning.search import grid
 from wsss.platform.tuning.spaces import COMBINATION
 from wsss.platform.tuning.sweep import Sweep, best_experiment, searcher
@@ -92,15 +92,15 @@ RATES = {"training.lr": (0.1, 0.2), "segment.training.lr": (0.01, 0.02, 0.03)}
 
 
 def test_fields_with_one_last_name_vary_in_one_sweep(tmp_path):
-    """Both survive the ledger under their full names, and the best point has both of its values."""
+    """Both survive the journal under full names, and the best point has both of its values."""
     base = experiment("lpcam", changes={"segment.network": "deeplabv2"})
     sweep = Sweep(base=base, space=RATES)
-    ledger, points = Ledger(Store(tmp_path), "rates"), list(grid(RATES))
-    ledger.begin(Plan(digest="d", trials=6, command="c"))
+    journal, points = Journal(Store(tmp_path), "rates"), list(grid(RATES))
+    journal.begin(Plan(digest="d", trials=6, command="c"))
     for number, point in enumerate(points):
-        ledger.add(Trial(id=f"{number:04d}", params=point, status="done", seconds=1.0,
+        journal.add(Trial(id=f"{number:04d}", params=point, status="done", seconds=1.0,
                          value=0.9 if number == 4 else 0.1 * number))  # fmt: skip
-    trials = ledger.trials()
+    trials = journal.trials()
     assert [t.params for t in trials] == points
     record = SweepRecord(
         name="rates", method="lpcam", dataset="voc", split="train", default=sweep.default,
@@ -121,18 +121,18 @@ def test_fields_with_one_last_name_vary_in_one_sweep(tmp_path):
 def test_a_search_over_such_fields_goes_on_as_it_would_have(tmp_path):
     sweep = Sweep(base=experiment("lpcam"), space=RATES, trials=6, kind="tpe", concurrent=2)
     whole, values = searcher(sweep), {}
-    ledger = Ledger(Store(tmp_path), "rates")
-    ledger.begin(Plan(digest="d", trials=6, command="c"))
+    journal = Journal(Store(tmp_path), "rates")
+    journal.begin(Plan(digest="d", trials=6, command="c"))
     points = []
     for number in range(6):
         points.append(whole.suggest(number, values))
         if number < 4:
             value = sum(points[number].values())
-            ledger.add(Trial(id=f"{number:04d}", params=points[number], status="done",
+            journal.add(Trial(id=f"{number:04d}", params=points[number], status="done",
                              seconds=1.0, value=value))  # fmt: skip
             values = {**values, number: value}
     again = searcher(sweep)
-    for trial in ledger.trials():
+    for trial in journal.trials():
         again.recall(int(trial.id), trial.params)
     assert [again.suggest(number, values) for number in (4, 5)] == points[4:]
 

@@ -17,7 +17,7 @@ STAGES = ("c1", "c2", "c3", "c4")
 
 
 class Backbone(nn.Module, ABC):
-    """A network body cut into the stages c1 to c4.
+    """A network backbone cut into the stages c1 to c4.
 
     Attributes:
         channels: channels of c1 to c4, in this order.

@@ -14,12 +14,12 @@ class ResNet(Backbone):
         super().__init__()
         import torchvision
 
-        body = getattr(torchvision.models, f"resnet{depth}")(weights=None)
-        for module in body.layer4.modules():
+        backbone = getattr(torchvision.models, f"resnet{depth}")(weights=None)
+        for module in backbone.layer4.modules():
             if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
                 module.stride = (1, 1)
         for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
-            self.add_module(name, getattr(body, name))
+            self.add_module(name, getattr(backbone, name))
         width = 64 if depth < 50 else 256
         self.channels = (width, 2 * width, 4 * width, 8 * width)
 

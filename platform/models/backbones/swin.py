@@ -31,11 +31,11 @@ class Swin(Backbone):
         super().__init__()
         import torchvision
 
-        body = getattr(torchvision.models, f"swin_{size}")(weights=None)
-        self.features, self.norm = body.features, body.norm
-        width = int(body.norm.normalized_shape[0])
+        backbone = getattr(torchvision.models, f"swin_{size}")(weights=None)
+        self.features, self.norm = backbone.features, backbone.norm
+        width = int(backbone.norm.normalized_shape[0])
         self.channels = (width // 8, width // 4, width // 2, width)
-        drops = [m for m in body.modules() if isinstance(m, torchvision.ops.StochasticDepth)]
+        drops = [m for m in backbone.modules() if isinstance(m, torchvision.ops.StochasticDepth)]
         most = max(m.p for m in drops)
         for module in drops:
             module.p *= DROP_PATH / most

@@ -1,4 +1,4 @@
-"""WideResNet-38 (Wu, Shen, van den Hengel 2019), the body of PSA, SEAM and MCTformer's segmenter.
+"""WideResNet-38 (Wu, Shen, van den Hengel 2019), backbone of PSA, SEAM and MCTformer's segmenter.
 
 Blocks normalise before they convolve. The grid stays at stride 8 from the fourth block on, which
 is dilated instead, as those projects have it. Names of parameters are those of their weight files.

@@ -77,10 +77,10 @@ class Job:
 def build(network: Network, learner: Learner, classes: int, seed: int) -> Trainable:
     """The untrained network, with its ImageNet weights if any are given."""
     torch.manual_seed(seed)
-    body = backbones.build(network.backbone)
+    backbone = backbones.build(network.backbone)
     if network.weights:
-        weights.load(body, network.weights, network.backbone)
-    return learner.network(classes, body, network.frozen_stages)
+        weights.load(backbone, network.weights, network.backbone)
+    return learner.network(classes, backbone, network.frozen_stages)
 
 
 class Step(nn.Module):

@@ -19,20 +19,20 @@ LOADERS = max(1, (os.cpu_count() or 2) // 2)
 
 
 class Net(nn.Module):
-    """The same body as ours, and a head."""
+    """The same backbone as ours, and a head."""
 
     def __init__(self, backbone: str, classes: int) -> None:
         super().__init__()
-        self.body = backbones.build(backbone)
-        self.head = nn.Conv2d(self.body.channels[3], classes, 1, bias=False)
+        self.backbone = backbones.build(backbone)
+        self.head = nn.Conv2d(self.backbone.channels[3], classes, 1, bias=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        scores: torch.Tensor = self.head(self.body(images)["c4"])
+        scores: torch.Tensor = self.head(self.backbone(images)["c4"])
         return scores
 
     def train(self, mode: bool = True) -> Net:
         super().train(mode)
-        for module in self.body.modules():
+        for module in self.backbone.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
         return self
