@@ -56,13 +56,13 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
 
 
 def add_hierarchical_features(network: Classifier) -> None:
-    """Gives the network hierarchical features, once: methods that are trained together share them."""
+    """Give the network hierarchical features, once, for all methods that are trained together."""
     if NAME not in network.extras:
         network.extras[NAME] = HierarchicalFeatures(network.backbone.channels)
 
 
 def hierarchy(network: Classifier, stages: Mapping[str, Tensor]) -> Tensor:
-    """`[B,D,h,w]`: the network's hierarchical features, or where it has none the stages themselves."""
+    """Return `[B,D,h,w]`: the hierarchical features, or where the network has none its stages."""
     if NAME in network.extras:
         out: Tensor = network.extras[NAME](stages)
         return out

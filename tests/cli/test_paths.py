@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from wsss.platform.cli import main, resolve, store_commands
-from wsss.platform.cli.parser import parser
+from wsss.platform.cli import main, parser, resolve
 from wsss.platform.config.fields import walk
 from wsss.platform.errors import InputError
 from wsss.platform.method import experiment
@@ -60,8 +59,8 @@ def expected(text: str, here: Path, tmp_path: Path) -> str:
 def asked_for(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> argparse.Namespace:
     """The options that a command is given."""
     given: list[argparse.Namespace] = []
-    action = words[0].replace("import", "import_")
-    monkeypatch.setattr(store_commands, action, lambda options, command: given.append(options))
+    actions = {words[0]: lambda options, command: given.append(options)}
+    monkeypatch.setattr(parser, "_actions", lambda: actions)
     assert main(words) == 0
     return given[0]
 
@@ -143,7 +142,7 @@ def test_every_option_that_is_a_path_is_among_them() -> None:
     shown = re.compile(r"\b(DIR|FILE(\.py)?)\b")
     paths = {
         action.dest
-        for action in arguments(parser())
+        for action in arguments(parser.parser())
         if shown.search(f"{action.metavar} {action.help}")
         or (not action.option_strings and re.search(r"\b(folder|archive)\b", str(action.help)))
     }
@@ -155,6 +154,6 @@ def test_a_space_of_ones_own_may_be_called_anything(here: Path) -> None:
     from wsss.platform.tuning import spaces
 
     (here / "my spaces.py").write_text("SPACES = {'a b': {'lpcam.tau': [0.1]}}")
-    options = parser().parse_args(["sweep", "lpcam", "--space", "my spaces.py:a b"])
+    options = parser.parser().parse_args(["sweep", "lpcam", "--space", "my spaces.py:a b"])
     resolve.make_absolute(options)
     assert spaces.find("lpcam", options.space) == ("my-spaces-a-b", {"lpcam.tau": [0.1]})
