@@ -192,7 +192,7 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
         ),
         (("run", "cam", "--set", "scoring.splits=()"), "scoring.splits is empty"),
         (("run", "cam", "--set", "views.scales=(0.5,1.0)"), "1 must come first"),
-        (("run", "cam", "--set", "training.resize=(640,320)"), "the smaller one comes first"),
+        (("run", "cam", "--set", "training.resize=(640,320)"), "the smaller value must come first"),
         (("run", "cam", "--seeds", "18446744073709551616"), "seed is 18446744073709551616; it"),
         (("run", "cam", "--weights", ""), "--weights is empty; it must be a path"),
         (
