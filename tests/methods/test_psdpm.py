@@ -255,7 +255,7 @@ def test_the_prototype_map_inside_is_a_constant(batch_of):
 
 
 def test_fpem_must_see_something():
-    with pytest.raises(InputError, match="must see"):
+    with pytest.raises(InputError, match="FPEM has no input"):
         PSDPMConfig(position="none", features=False, colour=False)
     PSDPMConfig(position="none", features=False, colour=False, depth=0)
 
