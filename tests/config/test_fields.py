@@ -1,4 +1,4 @@
-"""platform.options: ranges, types, nested changes, values from the command line."""
+"""platform.config.fields: ranges, types, nested changes, values from the command line."""
 
 from __future__ import annotations
 

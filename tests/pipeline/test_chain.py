@@ -376,7 +376,7 @@ def test_what_is_exported_is_imported_with_the_same_scores(
     assert main([*words, "--quiet"]) == 0
     assert not capsys.readouterr().err
     assert main(words) == 0
-    assert "already there" in capsys.readouterr().out
+    assert "already in the store" in capsys.readouterr().out
     wanted = replaced(job.experiment, {"imported": name, "scoring.splits": ("val",)})
     pipeline = Execution.of(job.store, wanted)
     pipeline.execute()

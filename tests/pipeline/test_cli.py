@@ -69,7 +69,7 @@ def test_data_that_are_there_are_named_and_a_quiet_command_shows_no_progress(wss
     assert "shards of scenes" in wsss(*words)[2]
     code, out, err = wsss(*words, "--quiet")
     assert (code, err) == (0, "")
-    assert "already there" in out
+    assert "already in the store" in out
 
 
 def test_sweep_reports_the_best_and_repeats_nothing(wsss: Any, job: Any) -> None:
@@ -78,7 +78,7 @@ def test_sweep_reports_the_best_and_repeats_nothing(wsss: Any, job: Any) -> None
     assert code == 0
     assert "3 of 3 trials" in out
     assert "best on train: tau" in out
-    assert re.search(r"3 trials: to compute .*3 scores.*; there 1 network", out)
+    assert re.search(r"3 trials: to compute .*3 scores.*; in the store 1 network", out)
     assert "untuned on val (n=16)" in out
     assert "best on val (n=16)" in out
     page = (job.store.root / "sweeps" / "three" / "page" / "sweep.three.html").read_text()
@@ -86,7 +86,7 @@ def test_sweep_reports_the_best_and_repeats_nothing(wsss: Any, job: Any) -> None
         assert title in page
     code, out, _ = wsss(*words)
     assert code == 0
-    assert "nothing to do, its 3 trials were already there" in out
+    assert "nothing to do, its 3 trials are already in the store" in out
     code, _, err = wsss("sweep", "lpcam", *SMALL, "--trials", "2", "--name", "three")
     assert code == 2
     assert "'three' is taken" in err
@@ -219,8 +219,11 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
             ("compare", "cam", "lpcam", "--set", "baseline.lpcam.tau=0.2"),
             "no method here has a baseline",
         ),
-        (("ablate", "sipe", "--set", "sipe.weight=0.5"), "sipe.weight is what is varied here"),
-        (("figure", "lpcam-5", "--refine", "crf"), "a figure is of class maps; leave out --refine"),
+        (("ablate", "sipe", "--set", "sipe.weight=0.5"), "sipe.weight is varied by this command"),
+        (
+            ("figure", "lpcam-5", "--refine", "crf"),
+            "a figure scores class maps; leave out --refine",
+        ),
         (("figure", "lpcam-5", "--baseline", "cam"), "--baseline is for a method that learns"),
         (("report", "out", "--run", "gone"), "there is no"),
         (("report", "out", "--run", "gone", "--sweep", "gone"), "runs/gone/run.json"),
@@ -294,7 +297,7 @@ def test_ablate_takes_parts_away(wsss: Any, job: Any, monkeypatch: pytest.Monkey
     assert "± 0.0" in out
     code, _, err = wsss("ablate", "cam", *SMALL)
     assert code == 2
-    assert "names no parts" in err
+    assert "has no ablation" in err
 
 
 def test_methods_and_doctor_tell(wsss: Any) -> None:
@@ -353,7 +356,7 @@ def test_a_run_with_nothing_to_compute_needs_no_right_to_write(
     assert page.is_dir()
     assert page.as_uri() in paged[1]
     assert "lpcam on val (n=16)" in compared[1]
-    assert "nothing to do: the shards were already there" in data[1]
+    assert "nothing to do: the shards are already in the store" in data[1]
     assert "damaged" not in doctor[1]
     for (_, out, err), sentence in zip(
         refused,
