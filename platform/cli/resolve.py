@@ -148,20 +148,10 @@ def experiment(
     baseline: str = "",
     changes: Mapping[str, Any] | None = None,
 ) -> Experiment:
-    """Return the experiment that the options describe.
+    """Return the experiment that the options describe, with a random seed and further changes.
 
-    Args:
-        options: the options of the command.
-        store: the store that holds the data set.
-        seed: random seed of the experiment.
-        method: one of several methods of the command; empty: the method of the options. Of the
-            options, it takes only those that hold for it.
-        localizer: localizer of `method`.
-        baseline: baseline of `method`; empty: the baseline of the options, if `method` needs one.
-        changes: further changes by dotted name.
-
-    Raises:
-        InputError: the options describe no experiment.
+    A command with several methods gives `method`, `localizer` and `baseline` of each. A method then
+    takes only the options that hold for it, and the baseline of the options if it needs one.
     """
     from ..method import experiment as made
     from ..method import family, find

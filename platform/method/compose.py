@@ -59,9 +59,8 @@ def experiment(
             learns; the baseline takes its own preset of the same name.
         recipe: a name from `recipes.RECIPES`, by which the segmenters of the method and of the
             baseline are trained; empty: the options of the preset.
-        changes: options by dotted name, e.g. `{"training.epochs": 8, "lpcam.tau": 0.2}`; they
-            also hold for the baseline if it has them; `baseline.training.epochs` holds only for the
-            baseline.
+        changes: options by dotted name, e.g. `{"training.epochs": 8, "lpcam.tau": 0.2}`, also for
+            a baseline that has them; `baseline.training.epochs` holds only for the baseline.
 
     Raises:
         InputError: a method, preset, recipe or field is unknown, or a value is out of range.
