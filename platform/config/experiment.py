@@ -50,7 +50,7 @@ class Training(Options):
         10.0, "Ratio of the head's learning rate to the backbone's.", low=0, high=1_000_000
     )
     optimizer: str | None = option(
-        None, "Optimizer; none: SGD with momentum.", choices=(None, "adamw")
+        None, "Optimizer: adamw; none: SGD with momentum.", choices=(None, "adamw")
     )
     warm_up: int | None = option(
         None,
@@ -120,7 +120,7 @@ class Views(Options):
     )
     precision: str = option(
         "fp32",
-        "Precision of every inference; bf16 suits a GPU, or a CPU that multiplies it.",
+        "Precision of every inference: fp32, or bf16, which suits a GPU or a CPU that multiplies it.",
         choices=("fp32", "bf16"),
     )
     batch_size: int = option(
@@ -153,7 +153,7 @@ class Scoring(Options):
     """Options of the evaluation: splits and classes."""
 
     splits: tuple[str, ...] = option(
-        ("train", "val"), "Splits to score; thresholds are chosen on the first.", some=True
+        ("train", "val"), "Splits to score; thresholds are chosen on the first split.", some=True
     )
     classes: tuple[str, ...] = option(
         (), "Classes that mean scores run over; none: all classes and the background."
@@ -169,7 +169,7 @@ class Refine(Options):
 
     kind: str = option(
         "",
-        "Refinement: crf; irn; masks: the true masks, for an upper bound; none: class maps are cut "
+        "Refinement: crf, irn, or masks (the true masks, an upper bound); none: class maps are cut "
         "at a threshold.",
         choices=("", "crf", "irn", "masks"),
     )
@@ -257,7 +257,7 @@ class Segment(Options):
     frozen_stages: int = option(
         0, "Number of first stages of the segmenter that are not trained.", low=0, high=4
     )
-    stride: int = option(8, "Stride of the last stage, in pixels.", choices=(8, 16))
+    stride: int = option(8, "Stride of the last stage, in pixels: 8 or 16.", choices=(8, 16))
     scales: tuple[float, ...] = option(
         (0.75, 0.5),
         "Smaller scales that the segmenter sees beside the image, in training and at inference.",
