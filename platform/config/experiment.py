@@ -120,7 +120,7 @@ class Views(Options):
     )
     precision: str = option(
         "fp32",
-        "Precision of every inference: fp32, or bf16, which suits a GPU or a CPU that multiplies it.",
+        "Precision of every inference: fp32, or bf16 for a GPU or a CPU that multiplies it.",
         choices=("fp32", "bf16"),
     )
     batch_size: int = option(
