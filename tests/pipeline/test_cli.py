@@ -17,6 +17,7 @@ import pytest
 from limits import HANG
 from wsss.platform.cli import main, run_commands
 from wsss.platform.pipeline.run_record import ended_run
+from wsss.platform.records.result_id import ResultId
 from wsss.platform.tuning.journal import Journal
 
 pytestmark = pytest.mark.cluster
