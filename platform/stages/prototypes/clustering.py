@@ -109,13 +109,10 @@ class Holder:
         return totals
 
     def gather(self, positions: Mapping[Set, Sequence[tuple[int, int]]]) -> dict[Any, Floats]:
-        """Return those of the requested rows that this holder has.
+        """Return those of the requested rows that this holder has, `[D]` by (set, block, row).
 
         Args:
             positions: (block, row) of the requested rows, by set.
-
-        Returns:
-            The features `[D]` by (set, block, row).
         """
         features = {}
         for group, set_positions in positions.items():
@@ -204,11 +201,9 @@ class Holders:
     """The holders of one clustering: Ray actors, or a single one in this process.
 
     Args:
-        files: feature files.
-        threshold: threshold of the class maps between foreground and context.
         count: number of holders.
         limit: most bytes of features that all holders together keep in memory.
-        drawn: images that count, by class; without it all images count.
+        files, threshold, drawn: see `Holder`.
     """
 
     def __init__(
@@ -301,19 +296,15 @@ def run(
     limit: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[Set, kmeans.Result]:
-    """Cluster the foreground and the context features of every class.
+    """Cluster every class: the result of (class, 0) is its foreground, of (class, 1) its context.
 
     Args:
         files: feature files NAME.npy, each with NAME.json and NAME.parquet beside it.
         clustering: options of the clustering.
         seed: seed of the initial centres, and of the drawn images if not all count.
-        workers: number of holders; None chooses it by the size of the files. The result does not
-            depend on it.
+        workers: number of holders, chosen by the files' size if None; it never changes the result.
         limit: most bytes of features that all holders together keep in memory.
         progress: called with (rounds done, rounds at most).
-
-    Returns:
-        The result by set: (class, 0) is the foreground, (class, 1) the context.
     """
     size = sum(artifact_files.size(Path(path)) for path in files)
     holder_count = workers or min(cluster.workers(), -(-size // BYTES_PER_HOLDER))
@@ -351,16 +342,13 @@ def cluster_features(
     limit: int,
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """Cluster the features of every class and write the centres.
+    """Cluster the features of every class and write the centres; return facts for the manifest.
 
     Args:
         folder: empty folder that takes the file of centres.
         features: feature files.
         clustering: options of the clustering.
         seed, limit, progress: see `run`.
-
-    Returns:
-        Facts about the artifact for its manifest.
     """
     results = run([str(p) for p in features], clustering, seed=seed, limit=limit, progress=progress)
     centers: dict[str, Any] = {
