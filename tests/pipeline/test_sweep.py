@@ -114,7 +114,7 @@ def test_trials_that_do_not_fit_the_memory_wait(
         return {"value": seen / 4, "score": None, "error": None, "cached": True, "seconds": 1.0}
 
     cluster.connect()
-    monkeypatch.setattr(cluster, "TRIAL_BYTES", max(cluster._rooms()) // fit)
+    monkeypatch.setattr(cluster, "TRIAL_BYTES", max(cluster._trial_memory()) // fit)
     monkeypatch.setattr("wsss.platform.tuning.tuner.run_trial", trial)
     space = {"lpcam.mu_f": [0.55, 0.65, 0.75]}
     wanted = Sweep(base=job.experiment, space=space, concurrent=3)
