@@ -270,8 +270,9 @@ def _joined() -> str:
     """Return the address of the Ray that this process is connected to, or an empty string."""
     import ray
 
-    with contextlib.suppress(ray.exceptions.RayError, AttributeError):
-        return str(ray.get_runtime_context().gcs_address)
+    if ray.is_initialized():  # to ask for a context would start another Ray
+        with contextlib.suppress(ray.exceptions.RayError, AttributeError):
+            return str(ray.get_runtime_context().gcs_address)
     return ""
 
 
