@@ -40,7 +40,7 @@ def header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, dtype
 
 
-def plain(stream: Any, size: int) -> NDArray[Any]:
+def read_array(stream: Any, size: int) -> NDArray[Any]:
     """Read an array in `.npy` format from a stream of `size` bytes.
 
     Raises:
@@ -77,7 +77,7 @@ def read(path: Path, *names: str) -> dict[str, NDArray[Any]]:
             arrays = {}
             for member in members:
                 with archive.open(member) as stream:
-                    array = plain(stream, member.file_size)
+                    array = read_array(stream, member.file_size)
                 arrays[member.filename.removesuffix(".npy")] = array
     except Exception as error:  # damaged bytes raise almost any type of exception
         raise InputError(f"{path} is no .npz file of arrays: {error}") from error

@@ -226,7 +226,7 @@ def load(path: Path) -> Any:
         with path.open("rb") as stream:
             if not npz.header(stream)[1].hasobject:
                 stream.seek(0)
-                return npz.plain(stream, size)
+                return npz.read_array(stream, size)
             content = io.BytesIO(stream.read())
         _check_steps(content)
         value = _Reader(content).load()

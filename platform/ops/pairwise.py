@@ -18,7 +18,7 @@ PAIRS = 1 << 24
 Part = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def alike_sums(features: Tensor, values: Tensor) -> Tensor:
+def similarity_sums(features: Tensor, values: Tensor) -> Tensor:
     """Sum values over all positions, weighted by the rectified product of features.
 
     Where gradients are recorded and not all pairs fit `PAIRS`, the backward pass computes the
@@ -34,10 +34,10 @@ def alike_sums(features: Tensor, values: Tensor) -> Tensor:
     return _in_parts(_rectified, features, values)
 
 
-def alike_means(features: Tensor, values: Tensor, known: Tensor) -> Tensor:
+def similarity_means(features: Tensor, values: Tensor, known: Tensor) -> Tensor:
     """Average values over all positions, weighted by the softmax of the products of features.
 
-    Memory and precision are those of `alike_sums`.
+    Memory and precision are those of `similarity_sums`.
 
     Args:
         features: `[B,D,P]`.

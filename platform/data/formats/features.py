@@ -16,11 +16,11 @@ from ...storage import artifact_files
 from ...storage.json_files import read_record
 from ..sources.source import check_id
 
-FEATURES, PLACES = ".npy", ".json"
+FEATURES, FEATURE_ROWS = ".npy", ".json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class FeatureRows:
     """The rows of one image in a feature file.
 
     Attributes:
@@ -61,13 +61,13 @@ class Place:
             at += height * width
 
 
-def read_places(path: Path) -> list[Place]:
+def read_feature_rows(path: Path) -> list[FeatureRows]:
     """Read the index of a feature file, NAME.json.
 
     Raises:
         InputError: the file is missing or damaged.
     """
-    images: list[Place] = read_record(artifact_files.local(path), list[Place])
+    images: list[FeatureRows] = read_record(artifact_files.local(path), list[FeatureRows])
     for image in images:
         check_id(image.id)
         lengths = [image.height, image.width, *(side for grid in image.grids for side in grid)]

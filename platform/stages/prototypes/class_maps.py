@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...data.formats import class_maps, prototype_patches
 from ...data.formats.class_maps import ClassMaps
-from ...data.formats.features import Place
+from ...data.formats.features import FeatureRows
 from ...data.formats.prototype_patches import Patch
 from ...method import PrototypeMethod
 from ...models import weights
@@ -28,7 +28,7 @@ Shares = Mapping[int, Tensor]
 """Of each class, what each of its centres counts, `[P]` (`PrototypeMethod.shares`)."""
 
 
-def place_maps(place: Place, similar: Sequence[Similar], shares: Shares) -> ClassMaps:
+def place_maps(place: FeatureRows, similar: Sequence[Similar], shares: Shares) -> ClassMaps:
     """The class maps of one image.
 
     Args:
@@ -63,7 +63,7 @@ def _combined(similar: Similar, shares: Tensor | None) -> Tensor:
     return torch.from_numpy(np.array(similar)) @ shares
 
 
-def place_patches(place: Place, similar: Sequence[Similar], shares: Shares) -> list[Patch]:
+def place_patches(place: FeatureRows, similar: Sequence[Similar], shares: Shares) -> list[Patch]:
     """Where in one image, at the first scale, the prototypes that count are closest; see
     `place_maps`."""
     height, width = place.grids[0]

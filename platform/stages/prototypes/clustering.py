@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ...data import npz
 from ...data.formats import class_maps
-from ...data.formats.features import PLACES, open_features, read_places
+from ...data.formats.features import FEATURE_ROWS, open_features, read_feature_rows
 from ...errors import InputError
 from ...method import Centers, Clustering
 from ...ops import kmeans
@@ -125,7 +125,7 @@ def draw(files: Sequence[str], images: int, seed: int) -> Drawn:
     """At most `images` of each class, whatever the files' order."""
     ranks: dict[int, list[tuple[bytes, str]]] = {}
     for path in files:
-        for place in read_places(Path(path).with_suffix(PLACES)):
+        for place in read_feature_rows(Path(path).with_suffix(FEATURE_ROWS)):
             for n in place.labels:
                 rank = hashlib.sha256(f"{seed} {n} {place.id}".encode()).digest()
                 ranks.setdefault(n, []).append((rank, place.id))
@@ -140,7 +140,7 @@ def split_rows(
     The class map is brought to the feature grid by nearest neighbour; a position that equals
     the threshold belongs to neither side (the authors' code).
     """
-    places = {p.id: p for p in read_places(path.with_suffix(PLACES))}
+    places = {p.id: p for p in read_feature_rows(path.with_suffix(FEATURE_ROWS))}
     rows: dict[Set, list[NDArray[np.int64]]] = {}
     for maps in class_maps.read([path.with_suffix(".parquet")]):
         if not maps.classes:

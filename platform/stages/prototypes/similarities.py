@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...data.formats.features import PLACES, Place, open_features, read_places
+from ...data.formats.features import FEATURE_ROWS, FeatureRows, open_features, read_feature_rows
 from ...ops.prototypes import unit
 from ...ray_runtime import cluster
 from ...storage import artifact_files
@@ -42,16 +42,16 @@ def file_similarities(path: str, centers: Mapping[int, Tensor], folder: str) -> 
     """
     torch.set_num_threads(1)
     source, target = Path(path), Path(folder)
-    rows, places = open_features(source), read_places(source.with_suffix(PLACES))
+    rows, places = open_features(source), read_feature_rows(source.with_suffix(FEATURE_ROWS))
     found = [block.ravel() for place in places for block in similarities(place, rows, centers)]
     values = np.concatenate(found) if found else np.zeros(0, np.float32)
     write_atomic(target / f"{source.stem}{VALUES}", lambda stream: np.save(stream, values))
-    text = artifact_files.local(source.with_suffix(PLACES)).read_bytes()
-    write_atomic(target / f"{source.stem}{PLACES}", lambda stream: stream.write(text))
+    text = artifact_files.local(source.with_suffix(FEATURE_ROWS)).read_bytes()
+    write_atomic(target / f"{source.stem}{FEATURE_ROWS}", lambda stream: stream.write(text))
     return len(places)
 
 
-def similarities(place: Place, rows: Any, centers: Mapping[int, Tensor]) -> Iterator[Similar]:
+def similarities(place: FeatureRows, rows: Any, centers: Mapping[int, Tensor]) -> Iterator[Similar]:
     """`[R,P]` of each class of one image; no columns where a class has no centres."""
     features = np.concatenate([of_scale for _, of_scale in place.scales(rows)])
     unit_features = torch.from_numpy(features.astype(np.float32))
@@ -63,7 +63,7 @@ def similarities(place: Place, rows: Any, centers: Mapping[int, Tensor]) -> Iter
             yield (unit_features @ of_class.T).numpy()
 
 
-def read(path: Path, centers: Mapping[int, int]) -> Iterator[tuple[Place, list[Similar]]]:
+def read(path: Path, centers: Mapping[int, int]) -> Iterator[tuple[FeatureRows, list[Similar]]]:
     """The places of a file and the `[R,P]` of each class, mapped, not read.
 
     Args:
@@ -72,7 +72,7 @@ def read(path: Path, centers: Mapping[int, int]) -> Iterator[tuple[Place, list[S
     """
     values = np.load(artifact_files.local(path), mmap_mode="r", allow_pickle=False)
     at = 0
-    for place in read_places(path.with_suffix(PLACES)):
+    for place in read_feature_rows(path.with_suffix(FEATURE_ROWS)):
         positions = sum(height * width for height, width in place.grids)
         blocks = []
         for n in place.labels:
