@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from wsss.platform.config.experiment import Views
 from wsss.platform.data.formats import class_maps
-from wsss.platform.data.formats.features import Place
+from wsss.platform.data.formats.features import FeatureRows
 from wsss.platform.ops import kmeans
 from wsss.platform.stages.prototypes import clustering
 
@@ -65,7 +65,7 @@ def feature_files(folder: Path, rows: int, width: int, files: int, seed: int = 0
             size = (min(8192, per - start), width)
             array[start : start + size[0]] = np.maximum(rng.standard_normal(size, np.float32), 0)
         array.flush()
-        place = Place(
+        place = FeatureRows(
             id=f"f{number:04d}", labels=(0,), height=16, width=16, offset=0, grids=((1, per),)
         )
         path.with_suffix(".json").write_text(json.dumps([asdict(place)]))

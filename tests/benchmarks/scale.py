@@ -12,7 +12,7 @@ from measure import KEPT, feature_files, say, seconds, some_centers
 from networks import learner_of, stepping
 from wsss.platform.config.experiment import Network, Training
 from wsss.platform.data.formats.class_maps import ClassMaps
-from wsss.platform.data.formats.features import Place
+from wsss.platform.data.formats.features import FeatureRows
 from wsss.platform.data.images import encode_png
 from wsss.platform.method import Batch
 from wsss.platform.ops.crf import CRFS, Refiner
@@ -57,7 +57,7 @@ def clustered(folder: Path, rows: int, count: int, width: int = 256) -> Callable
 
 def compared(count: int, positions: int = 4000, width: int = 256) -> Callable[[], object]:
     """Cosines of an image's features with the centres of a class."""
-    place = Place(
+    place = FeatureRows(
         id="i", labels=(0,), height=16, width=4 * positions, offset=0, grids=((1, positions),)
     )
     rows = np.random.default_rng(0).random((2 * positions, width), np.float32).astype(np.float16)

@@ -142,7 +142,7 @@ def test_a_split_is_named_as_a_record_is(tmp_path: Path, split: str) -> None:
     with pytest.raises(InputError, match="begins with a letter or a digit"):
         Folder(tmp_path)
     with pytest.raises(InputError, match="begins with a letter or a digit"):
-        file_lists.parts({"train": ["a"], split: ["b"]})
+        file_lists.subsets({"train": ["a"], split: ["b"]})
 
 
 def test_a_file_too_large_to_read_at_once_is_refused(

@@ -216,7 +216,7 @@ def test_label_files_that_are_refused(voc_tree: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cls\.npy .*pickled label files.*refused"):
         VOC(voc_tree, labels=str(tmp_path / "cls.npy"))
     np.savez(tmp_path / "p.npz", ids=np.array([{}], dtype=object), labels=np.zeros((1, 20)))
-    with pytest.raises(InputError, match=r"p\.npz is no \.npz with plain arrays"):
+    with pytest.raises(InputError, match=r"p\.npz is no \.npz file of arrays"):
         VOC(voc_tree, labels=str(tmp_path / "p.npz"))
     np.savez(tmp_path / "n.npz", ids=np.array(["a"]), labels=np.zeros((1, 19)))
     with pytest.raises(InputError, match=r"n\.npz has labels of shape \(1, 19\)"):

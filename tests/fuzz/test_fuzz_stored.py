@@ -169,7 +169,7 @@ PLACES = [
 def test_places_of_features(given_folder: Path, content: bytes | str) -> None:
     path = given_folder / "a.json"
     put(path, content)
-    for place in fair(features.read_places, path) or []:
+    for place in fair(features.read_feature_rows, path) or []:
         check_id(place.id)
         place.raw(np.zeros((9, 4), np.float16))
         list(place.scales(np.zeros((9, 4), np.float16)))

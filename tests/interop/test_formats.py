@@ -71,7 +71,7 @@ def plane(value=0.5, size=SIZE):
         ("irn", {"keys": [0, 3], "cam": plane()[None]}, "high_res"),
         ("sipe", {"keys": [0, 3], "cam": plane()[None]}, "IS_CAM"),
         ("drs", np.zeros((4, 320, 320), np.uint8), "planes of 4 classes"),
-        ("mctformer", {"a": plane()}, "dict of classes"),
+        ("mctformer", {"a": plane()}, "dict from class numbers"),
         ("clip-es", {"keys": [0, 3], "attn_highres": np.array(["a", "b"])}, "not numbers"),
     ],
 )
@@ -95,7 +95,7 @@ def test_planes_follow_their_classes_in_any_key_order(tmp_path_factory, order):
 def test_maps_that_do_not_fit_a_format_are_not_written(tmp_path):
     with pytest.raises(InputError, match="have no background plane"):
         formats.write("sipe", tmp_path, maps_of((1,), False), CLASSES)
-    with pytest.raises(InputError, match="bring a background"):
+    with pytest.raises(InputError, match="have a background plane"):
         formats.write("irn", tmp_path, maps_of((1,), True), CLASSES)
     assert list(tmp_path.iterdir()) == []
 

@@ -44,6 +44,6 @@ def test_what_the_server_refuses_is_refused(tmp_path):
 
 def test_nothing_is_half_written(tmp_path):
     bad = [("a", np.zeros((2, 2), np.uint8)), ("b", np.full((2, 2), 255, np.uint8))]
-    with pytest.raises(InputError, match="b holds 255"):
+    with pytest.raises(InputError, match="image b hold 255"):
         voc_submission.write(tmp_path / "a.tgz", bad)
     assert list(tmp_path.iterdir()) == []

@@ -154,5 +154,5 @@ def test_the_sum_of_soft_scores_makes_no_difference():
 
 
 def test_sizes_that_differ_are_refused():
-    with pytest.raises(ValueError, match="image is"):
+    with pytest.raises(ValueError, match="the image has the shape"):
         Refiner(np.zeros((4, 5, 3), np.uint8), CRFS["irn"]).refine(np.ones((2, 4, 4), np.float32))

@@ -16,7 +16,7 @@ KNOWN[0, :, 5:] = 0
 
 
 def means(features, values):
-    return pairwise.alike_means(features, values, KNOWN)
+    return pairwise.similarity_means(features, values, KNOWN)
 
 
 def slow_sums(features, values):
@@ -43,7 +43,7 @@ def slow_means(features, values):
 
 
 both = pytest.mark.parametrize(
-    ("fast", "slow"), [(pairwise.alike_sums, slow_sums), (means, slow_means)]
+    ("fast", "slow"), [(pairwise.similarity_sums, slow_sums), (means, slow_means)]
 )
 
 
@@ -83,7 +83,7 @@ def test_gradients_are_those_of_all_pairs_at_once(fast, slow, pairs, monkeypatch
 
 def test_where_nothing_is_known_all_count_the_same():
     features, values = drawn(torch.float64)
-    found = pairwise.alike_means(features, values, torch.zeros(2, 1, 7))
+    found = pairwise.similarity_means(features, values, torch.zeros(2, 1, 7))
     torch.testing.assert_close(found, values.mean(2, keepdim=True).expand_as(values))
 
 
@@ -102,7 +102,7 @@ def test_the_way_back_keeps_no_pairs(softmax, monkeypatch):
     values = torch.rand(1, 2, 200)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         if softmax:
-            pairwise.alike_means(features, values, torch.ones(1, 1, 200))
+            pairwise.similarity_means(features, values, torch.ones(1, 1, 200))
         else:
-            pairwise.alike_sums(features, values)
+            pairwise.similarity_sums(features, values)
     assert 0 < largest <= 200 * 4

@@ -12,7 +12,7 @@ from wsss.methods.cam import CAM
 from wsss.methods.lpcam import LPCAM, LPCAMConfig
 from wsss.platform.config.experiment import Network, Views
 from wsss.platform.data.formats import class_maps, prototype_patches, shards
-from wsss.platform.data.formats.features import Place, open_features, read_places
+from wsss.platform.data.formats.features import FeatureRows, open_features, read_feature_rows
 from wsss.platform.data.images import decode_image, encode_png
 from wsss.platform.data.transforms import normalized, resized
 from wsss.platform.method import Centers
@@ -173,7 +173,7 @@ def test_maps_in_half_precision_are_near(method, network, piece, tmp_path):
 def test_raw_features_are_those_of_one_view_at_scale_one(kept, network):
     rows, path = kept
     features = open_features(path)
-    for row, place in zip(rows, read_places(path.with_suffix(".json")), strict=True):
+    for row, place in zip(rows, read_feature_rows(path.with_suffix(".json")), strict=True):
         with torch.inference_mode():
             c4 = network.features(next(views(row)))["c4"][0]
         assert place.grids[0] == c4.shape[1:]
@@ -183,7 +183,7 @@ def test_raw_features_are_those_of_one_view_at_scale_one(kept, network):
 
 def test_features_of_the_scales_have_length_one_and_fill_the_file(kept):
     _, path = kept
-    features, places = open_features(path), read_places(path.with_suffix(".json"))
+    features, places = open_features(path), read_feature_rows(path.with_suffix(".json"))
     end = 0
     for place in places:
         assert place.offset == end
@@ -235,7 +235,7 @@ def test_closest_patches_are_those_of_every_position(kept, units, similar, tmp_p
     found = prototype_patches.read(tmp_path / f"{path.stem}{prototype_patches.SUFFIX}")
     features, places = (
         open_features(path),
-        {p.id: p for p in read_places(path.with_suffix(".json"))},
+        {p.id: p for p in read_feature_rows(path.with_suffix(".json"))},
     )
     assert {(p.id, p.value, p.number, p.kind) for p in found} == {
         (r["id"], n + 1, k, kind)
@@ -274,14 +274,14 @@ def test_scores_at_once_are_those_of_the_maps(piece, method, similar, tmp_path):
 
 
 def test_an_image_without_classes_has_no_maps(method):
-    place = Place(id="x", labels=(), height=17, width=9, offset=0, grids=((3, 2),))
+    place = FeatureRows(id="x", labels=(), height=17, width=9, offset=0, grids=((3, 2),))
     found = place_maps(place, [], method.shares)
     assert found.classes == ()
     assert found.planes.shape == (0, 5, 3)
 
 
 def test_a_class_without_centers_has_a_zero_map(units):
-    place = Place(id="x", labels=(7,), height=8, width=8, offset=0, grids=((2, 2),))
+    place = FeatureRows(id="x", labels=(7,), height=8, width=8, offset=0, grids=((2, 2),))
     rows = np.ones((8, units[0].shape[1]), np.float16)
     (block,) = similarities(place, rows, units)
     assert block.shape == (4, 0)
@@ -298,7 +298,7 @@ def test_rows_are_split_by_the_threshold(tmp_path):
         path.with_suffix(".parquet"),
         [class_maps.ClassMaps(id="a", classes=(3,), planes=planes, height=8, width=8)],
     )
-    place = Place(id="a", labels=(2,), height=8, width=8, offset=5, grids=((2, 2),))
+    place = FeatureRows(id="a", labels=(2,), height=8, width=8, offset=5, grids=((2, 2),))
     path.with_suffix(".json").write_text(json.dumps([asdict(place)]))
     found = {s: rows.tolist() for s, rows in split_rows(path, 0.5).items()}
     assert found == {(2, 0): [7], (2, 1): [5, 8]}
@@ -316,7 +316,7 @@ def test_an_image_without_classes_has_no_rows(tmp_path):
         [class_maps.ClassMaps(id=i, classes=c, planes=p, height=8, width=8) for i, c, p in rows],
     )
     places = [
-        Place(id=i, labels=(), height=8, width=8, offset=4 * k, grids=((2, 2),))
+        FeatureRows(id=i, labels=(), height=8, width=8, offset=4 * k, grids=((2, 2),))
         for k, (i, _, _) in enumerate(rows)
     ]
     path.with_suffix(".json").write_text(json.dumps([asdict(p) for p in places]))
@@ -332,7 +332,9 @@ def test_images_of_a_class_are_drawn_whatever_the_files(tmp_path):
         labels = tuple(n for n in range(3) if rng.random() < (0.9, 0.5, 0.1)[n])
         for n in labels:
             of[n].add(f"i{number}")
-        place = Place(id=f"i{number}", labels=labels, height=8, width=8, offset=0, grids=((2, 2),))
+        place = FeatureRows(
+            id=f"i{number}", labels=labels, height=8, width=8, offset=0, grids=((2, 2),)
+        )
         path = tmp_path / f"{number:02d}.npy"
         path.with_suffix(".json").write_text(json.dumps([asdict(place)]))
         paths.append(str(path))
@@ -351,7 +353,7 @@ def test_only_drawn_images_are_clustered(tmp_path):
     planes = np.array([[[0.25, 0.5], [0.75, 0.25]]] * 2, np.float16)
     maps = class_maps.ClassMaps(id="a", classes=(2, 3), planes=planes, height=8, width=8)
     class_maps.write(path.with_suffix(".parquet"), [maps])
-    place = Place(id="a", labels=(1, 2), height=8, width=8, offset=0, grids=((2, 2),))
+    place = FeatureRows(id="a", labels=(1, 2), height=8, width=8, offset=0, grids=((2, 2),))
     path.with_suffix(".json").write_text(json.dumps([asdict(place)]))
     found = split_rows(path, 0.5, {1: frozenset(), 2: frozenset({"a"})})
     assert {s: rows.tolist() for s, rows in found.items()} == {(2, 0): [2], (2, 1): [0, 3]}

@@ -27,7 +27,7 @@ from torch import Tensor
 from ...config.experiment import Network, Views
 from ...data.formats import class_maps, prototype_patches, shards
 from ...data.formats.class_maps import ClassMaps
-from ...data.formats.features import FEATURES, PLACES, Place
+from ...data.formats.features import FEATURE_ROWS, FEATURES, FeatureRows
 from ...data.formats.prototype_patches import Patch
 from ...data.transforms import normalized
 from ...errors import InputError
@@ -195,7 +195,7 @@ class Infer(actors.Actor):
         for row, scales in zip(rows, features, strict=True):
             grids = tuple((int(values.shape[1]), int(values.shape[2])) for values in scales[1:])
             index.append(
-                Place(
+                FeatureRows(
                     id=row["id"],
                     labels=tuple(int(n) for n in row["labels"]),
                     height=row["height"],
@@ -212,7 +212,7 @@ class Infer(actors.Actor):
             base.with_name(base.name + FEATURES), lambda s: np.save(s, np.concatenate(blocks))
         )
         text = json.dumps([asdict(p) for p in index]).encode()
-        write_atomic(base.with_name(base.name + PLACES), lambda s: s.write(text))
+        write_atomic(base.with_name(base.name + FEATURE_ROWS), lambda s: s.write(text))
 
 
 def check_space(

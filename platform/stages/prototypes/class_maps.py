@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...data.formats import class_maps, prototype_patches
 from ...data.formats.class_maps import ClassMaps
-from ...data.formats.features import Place
+from ...data.formats.features import FeatureRows
 from ...data.formats.prototype_patches import Patch
 from ...method import PrototypeMethod
 from ...models import weights
@@ -28,7 +28,7 @@ Shares = Mapping[int, Tensor]
 """Weight of each centre of a class, `[P]`, by class (`PrototypeMethod.shares`)."""
 
 
-def place_maps(place: Place, similar: Sequence[Similar], shares: Shares) -> ClassMaps:
+def place_maps(place: FeatureRows, similar: Sequence[Similar], shares: Shares) -> ClassMaps:
     """Return the class maps of one image.
 
     Args:
@@ -65,7 +65,7 @@ def _combined(similar: Similar, shares: Tensor | None) -> Tensor:
     return torch.from_numpy(np.array(similar)) @ shares
 
 
-def place_patches(place: Place, similar: Sequence[Similar], shares: Shares) -> list[Patch]:
+def place_patches(place: FeatureRows, similar: Sequence[Similar], shares: Shares) -> list[Patch]:
     """Return the patches of one image that are closest to the prototypes in use, at scale 1.
 
     Args:

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from ...data import npz
 from ...data.formats import class_maps
-from ...data.formats.features import PLACES, open_features, read_places
+from ...data.formats.features import FEATURE_ROWS, open_features, read_feature_rows
 from ...errors import InputError
 from ...method import Centers, Clustering
 from ...ops import kmeans
@@ -155,7 +155,7 @@ def draw(files: Sequence[str], images: int, seed: int) -> Drawn:
     """
     ranks: dict[int, list[tuple[bytes, str]]] = {}
     for path in files:
-        for place in read_places(Path(path).with_suffix(PLACES)):
+        for place in read_feature_rows(Path(path).with_suffix(FEATURE_ROWS)):
             for label in place.labels:
                 rank = hashlib.sha256(f"{seed} {label} {place.id}".encode()).digest()
                 ranks.setdefault(label, []).append((rank, place.id))
@@ -180,7 +180,7 @@ def split_rows(
     Returns:
         Row numbers by set: (class, 0) is the foreground, (class, 1) the context.
     """
-    index = {entry.id: entry for entry in read_places(path.with_suffix(PLACES))}
+    index = {entry.id: entry for entry in read_feature_rows(path.with_suffix(FEATURE_ROWS))}
     rows: dict[Set, list[NDArray[np.int64]]] = {}
     for maps in class_maps.read([path.with_suffix(".parquet")]):
         if not maps.classes:

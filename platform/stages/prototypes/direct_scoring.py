@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...data.formats import shards
-from ...data.formats.features import Place
+from ...data.formats.features import FeatureRows
 from ...data.images import decode_mask
 from ...errors import InputError
 from ...ops.maps import best_class
@@ -47,7 +47,7 @@ class Image:
         parts: part map `[H,W]`, if the data set has one.
     """
 
-    place: Place
+    place: FeatureRows
     similar: list[Similar]
     target: Tensor
     parts: NDArray[np.uint8] | None

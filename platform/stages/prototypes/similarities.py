@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...data.formats.features import PLACES, Place, open_features, read_places
+from ...data.formats.features import FEATURE_ROWS, FeatureRows, open_features, read_feature_rows
 from ...ops.prototypes import unit
 from ...ray_runtime import cluster
 from ...storage import artifact_files
@@ -46,16 +46,16 @@ def file_similarities(path: str, centers: Mapping[int, Tensor], folder: str) -> 
     """
     torch.set_num_threads(1)
     source, target = Path(path), Path(folder)
-    rows, index = open_features(source), read_places(source.with_suffix(PLACES))
+    rows, index = open_features(source), read_feature_rows(source.with_suffix(FEATURE_ROWS))
     blocks = [block.ravel() for place in index for block in similarities(place, rows, centers)]
     values = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     write_atomic(target / f"{source.stem}{VALUES}", lambda stream: np.save(stream, values))
-    index_bytes = artifact_files.local(source.with_suffix(PLACES)).read_bytes()
-    write_atomic(target / f"{source.stem}{PLACES}", lambda stream: stream.write(index_bytes))
+    index_bytes = artifact_files.local(source.with_suffix(FEATURE_ROWS)).read_bytes()
+    write_atomic(target / f"{source.stem}{FEATURE_ROWS}", lambda stream: stream.write(index_bytes))
     return len(index)
 
 
-def similarities(place: Place, rows: Any, centers: Mapping[int, Tensor]) -> Iterator[Similar]:
+def similarities(place: FeatureRows, rows: Any, centers: Mapping[int, Tensor]) -> Iterator[Similar]:
     """Yield the similarities `[R,P]` of one image for each of its classes.
 
     Args:
@@ -73,7 +73,7 @@ def similarities(place: Place, rows: Any, centers: Mapping[int, Tensor]) -> Iter
             yield (unit_features @ class_centers.T).numpy()
 
 
-def read(path: Path, centers: Mapping[int, int]) -> Iterator[tuple[Place, list[Similar]]]:
+def read(path: Path, centers: Mapping[int, int]) -> Iterator[tuple[FeatureRows, list[Similar]]]:
     """Yield the index entry and the similarities of each image of a file.
 
     The similarities `[R,P]`, one array for each class of the image, are mapped into memory and read
@@ -85,7 +85,7 @@ def read(path: Path, centers: Mapping[int, int]) -> Iterator[tuple[Place, list[S
     """
     values = np.load(artifact_files.local(path), mmap_mode="r", allow_pickle=False)
     start = 0
-    for place in read_places(path.with_suffix(PLACES)):
+    for place in read_feature_rows(path.with_suffix(FEATURE_ROWS)):
         positions = sum(height * width for height, width in place.grids)
         blocks = []
         for label in place.labels:
