@@ -12,7 +12,7 @@ from ..config.fields import LIMITS, fingerprint, replaced, walk
 from ..errors import InputError
 from ..pipeline.plan import Plan
 from ..records.schema import SweepRecord
-from ..serialization import digest, shown
+from ..serialization import digest, quoted
 from .search import Fixed, Searcher, check, make, size
 from .spaces import COMBINATION, UNVARIED, Space
 
@@ -65,7 +65,7 @@ class Sweep:
         for name in ("trials", "concurrent", "repeats", "retries"):
             value, (low, high) = getattr(self, name), LIMITS[name]
             if not low <= value <= high:
-                raise InputError(f"{name} is {shown(value)}; it must be between {low} and {high}")
+                raise InputError(f"{name} is {quoted(value)}; it must be between {low} and {high}")
         if self.count * self.repeats > MOST_TRIALS:
             raise InputError(
                 f"the sweep has {self.count * self.repeats} trials, over {MOST_TRIALS}; draw fewer "

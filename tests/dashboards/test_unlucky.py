@@ -97,8 +97,8 @@ def test_a_damaged_manifest_leaves_its_run_on_the_overview(tmp_path: Path) -> No
     overview = page(store, "index.html")
     assert 'href="run.a.html"' in overview
     assert '<span class="pill bad">damaged</span>' in overview
-    assert "manifest.json is no manifest" in overview
-    assert "manifest.json is no manifest" in page(store, "run.a.html")
+    assert "manifest.json is not a manifest" in overview
+    assert "manifest.json is not a manifest" in page(store, "run.a.html")
 
 
 def test_what_a_power_cut_leaves_of_a_training(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_what_a_power_cut_leaves_of_a_training(tmp_path: Path) -> None:
     assert "step 1 of 9" in page(store, "run.a.html")
     lines.unlink()
     lines.mkdir()
-    assert "is no regular file" in page(store, "run.a.html")
+    assert "is not a regular file" in page(store, "run.a.html")
 
 
 def test_a_score_of_another_split_is_a_damaged_record(tmp_path: Path) -> None:
