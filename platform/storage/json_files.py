@@ -31,7 +31,7 @@ def record_from_json(row: Any, kind: Any, where: object) -> Any:
     try:
         return typed(kind, row, nan=True)
     except ValueError as error:
-        raise InputError(f"{where} is not what this version can read: {error}") from error
+        raise InputError(f"{where} cannot be read by this version: {error}") from error
 
 
 def read_record(path: Path, kind: Any) -> Any:

@@ -279,7 +279,7 @@ def test_an_empty_store(tmp_path: Path) -> None:
 def test_a_record_that_cannot_be_read_is_named_and_hides_no_other(store: Store) -> None:
     (store.root / "runs" / "run-0" / "run.json").write_text('{"scores": {}}')
     text = (Site(store).file("index.html") or b"").decode()
-    assert "is not what this version can read" in text
+    assert "cannot be read by this version" in text
     assert "run.run-1.html" in text
 
 

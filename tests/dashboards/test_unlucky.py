@@ -76,7 +76,7 @@ def test_a_time_that_is_none_is_a_fault_with_a_name(tmp_path: Path) -> None:
         write_json(tmp_path / "runs" / name / "run.json", row)
     records = Records(Store(tmp_path))
     assert records.runs() == {}
-    assert "'yesterday' is no time" in records.faults["runs", "text"]
+    assert "'yesterday' is not a time" in records.faults["runs", "text"]
     assert "it has no offset" in records.faults["runs", "local"]
 
 
@@ -123,7 +123,7 @@ def test_a_score_of_another_split_is_a_damaged_record(tmp_path: Path) -> None:
     write_json(tmp_path / "runs" / "demo" / "run.json", run)
     Site(Store(tmp_path)).write(tmp_path / "report")
     text = (tmp_path / "report" / "index.html").read_text()
-    assert "the score of lpcam on val is of &#x27;train&#x27;" in text
+    assert "the score of lpcam on val names split &#x27;train&#x27;" in text
 
 
 def test_maps_of_another_data_set_are_told(store: Store) -> None:
