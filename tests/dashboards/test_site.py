@@ -126,7 +126,7 @@ def test_a_run_whose_data_set_is_gone_keeps_its_scores(store: Store, tmp_path: P
 def test_the_page_of_every_space(store: Store, path: Path) -> None:
     """Whatever kind its values are of, with all trials but one done."""
     name = "lpcam" if path.stem == "common" else path.stem
-    for title, space in spaces._of_method(name).items():
+    for title, space in spaces._spaces_of_method(name).items():
         listed = {field: list(values) for field, values in space.items()}
         points = list(itertools.islice(grid(listed), 40))
         trials = [
