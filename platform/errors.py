@@ -1,4 +1,4 @@
-"""Exceptions for what a user got wrong, kept apart from bugs, and for storage and output."""
+"""The exceptions for wrong input, failing storage, and output or training that has to stop."""
 
 from __future__ import annotations
 

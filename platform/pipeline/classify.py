@@ -99,10 +99,7 @@ def _train(
 def rung(
     context: Context, trained: Method, network: Stage, beside: Beside, split: str, epochs: int
 ) -> Step:
-    """Return the step that scores the class maps after some epochs of the training.
-
-    The maps are computed at scale 1 only, which is enough to decide whether to train on.
-    """
+    """Return the step that scores class maps, at scale 1 only, after some epochs of training."""
     stage = Stage(
         name="rung",
         version=1,
@@ -134,6 +131,7 @@ def rung(
         pieces, maps = context.pieces(split), folder / "maps"
         maps.mkdir()
         job = _job(context, trained, trained, str(folder / ray_train.NETWORK), maps, keep=False)
+        # One scale is enough to decide whether the training is worth going on with.
         views = dataclasses.replace(job.views, scales=(1.0,))
         class_maps.infer(maps, dataclasses.replace(job, views=views), pieces, _no_progress)
         artifact = Artifact(maps, {"stage": "maps", "files": artifact_files.names(maps)})

@@ -107,8 +107,8 @@ class Execution:
         return out
 
     def _read(self, id: ResultId, stages: BySplit) -> dict[str, Score]:
-        own, fixed = id in self.plan.needs_no_threshold, self.plan.fixed_threshold(id)
-        return self.runtime.read_scores(self.plan.context, stages, own, fixed)
+        unchosen, fixed = id in self.plan.needs_no_threshold, self.plan.fixed_threshold(id)
+        return self.runtime.read_scores(self.plan.context, stages, unchosen, fixed)
 
 
 def with_baseline(plan: Plan, kind: str) -> dict[ResultId, BySplit]:

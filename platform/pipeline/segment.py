@@ -95,15 +95,9 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
 def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step:
     """Return the step that predicts a split with the segmenter.
 
-    Args:
-        context: context of the experiment.
-        segmenter: stage of the trained segmenter.
-        split: split to predict.
-        what: `labels`; `probabilities` on the grid of the largest view; or `coarse` for
-            probabilities of one view at stride 8, which use no image labels.
-
-    Raises:
-        InputError: `segment.known` is set, and no image of the split has a label.
+    `what` is `labels`, `probabilities` on the grid of the largest view, or `coarse` for
+    probabilities of one view at stride 8, which use no image labels. InputError is raised where
+    `segment.known` is set and no image of the split has a label.
     """
     e, probabilities = context.experiment, what != "labels"
     known = e.segment.known and what != "coarse"

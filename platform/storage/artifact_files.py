@@ -196,7 +196,7 @@ def write_atomic(path: Path, write: Callable[[Any], None]) -> None:
         write: writes the content into the binary stream that it is given.
     """
     if _attempt(path):
-        path.parent.mkdir(parents=True, exist_ok=True)  # this node may have no such folder yet
+        path.parent.mkdir(parents=True, exist_ok=True)  # the folder may be missing on this node
     with filesystem.replacing(path) as stream:
         write(stream)
     sent(path)

@@ -193,7 +193,7 @@ class Store:
             raise
 
     def _attempt(self, stage: Stage) -> Path:
-        """Return a new folder to compute a stage in, after removing those that dead processes left.
+        """Return a new folder to compute a stage in, after removing those of dead processes.
 
         The caller holds the artifact's lock.
         """

@@ -53,8 +53,8 @@ def find(method: str, text: str) -> tuple[str, Space]:
 
 def file_of(text: str) -> tuple[str, str]:
     """Return the file and the name in FILE.py[:NAME]; the file is empty where `text` has none."""
-    parts = re.fullmatch(r"(.*?\.py)(?::(.*))?", text, re.DOTALL)
-    return (parts[1], parts[2] or "") if parts else ("", text)
+    match = re.fullmatch(r"(.*?\.py)(?::(.*))?", text, re.DOTALL)
+    return (match[1], match[2] or "") if match else ("", text)
 
 
 def figure(text: str) -> tuple[str, Mapping[str, Any]]:

@@ -115,5 +115,5 @@ def rung(execution: Execution, split: str, epochs: int, train: bool) -> Score | 
         execution.compute(step)
     elif not execution.store.find(step.stage.name, step.stage.key):
         return None
-    own = trained.own_background
-    return execution.runtime.read_scores(context, {split: step.stage}, own, None)[split]
+    background = trained.own_background
+    return execution.runtime.read_scores(context, {split: step.stage}, background, None)[split]
