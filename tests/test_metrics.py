@@ -130,7 +130,7 @@ def test_merge_is_one_pass():
         one.update(target, prediction)
         merged.merge(one)
     assert np.array_equal(whole.matrix, merged.matrix)
-    with pytest.raises(ValueError, match="3 classes do not fit 4"):
+    with pytest.raises(ValueError, match="3 classes cannot be added to counts of 4"):
         merged.merge(ConfusionMatrix(3))
 
 

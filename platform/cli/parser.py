@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config.fields import LIMITS
 from ..errors import InputError, StreamError
-from ..serialization import shown
+from ..serialization import quoted
 
 DESCRIPTION = """Experiments in weakly supervised semantic segmentation, from image labels to masks.
 Everything computed is kept in a store; what has not changed is never computed again."""
@@ -70,7 +70,7 @@ def _number(sub: argparse.ArgumentParser, name: str, default: Any, **more: Any) 
             value = float("nan")
         if not low <= value <= high:
             what = "a number" if kind is float else "a whole number"
-            raise argparse.ArgumentTypeError(f"{shown(text)} is not {what} from {low} to {high}")
+            raise argparse.ArgumentTypeError(f"{quoted(text)} is not {what} from {low} to {high}")
         return value
 
     sub.add_argument(f"--{name}", type=checked, default=default, **more)

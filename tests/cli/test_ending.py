@@ -186,7 +186,7 @@ def test_what_is_no_store_is_refused(
     for where, sentence in (
         ("file", "file is a file; name a folder"),
         ("file/deep", "file is a file; name a folder"),
-        ("thesis", "thesis is no store, as it holds 'thesis.tex'"),
+        ("thesis", "thesis is not a store, as it holds 'thesis.tex'"),
         ("older", "older was made by an older version of wsss"),
     ):
         assert main([*command, "--store", where]) == 2

@@ -126,7 +126,7 @@ def test_a_run_whose_data_set_is_gone_keeps_its_scores(store: Store, tmp_path: P
 def test_the_page_of_every_space(store: Store, path: Path) -> None:
     """Whatever kind its values are of, with all trials but one done."""
     name = "lpcam" if path.stem == "common" else path.stem
-    for title, space in spaces._of_method(name).items():
+    for title, space in spaces._spaces_of_method(name).items():
         listed = {field: list(values) for field, values in space.items()}
         points = list(itertools.islice(grid(listed), 40))
         trials = [
@@ -279,7 +279,7 @@ def test_an_empty_store(tmp_path: Path) -> None:
 def test_a_record_that_cannot_be_read_is_named_and_hides_no_other(store: Store) -> None:
     (store.root / "runs" / "run-0" / "run.json").write_text('{"scores": {}}')
     text = (Site(store).file("index.html") or b"").decode()
-    assert "is not what this version can read" in text
+    assert "cannot be read by this version" in text
     assert "run.run-1.html" in text
 
 

@@ -76,7 +76,7 @@ def test_a_time_that_is_none_is_a_fault_with_a_name(tmp_path: Path) -> None:
         write_json(tmp_path / "runs" / name / "run.json", row)
     records = Records(Store(tmp_path))
     assert records.runs() == {}
-    assert "'yesterday' is no time" in records.faults["runs", "text"]
+    assert "'yesterday' is not a time" in records.faults["runs", "text"]
     assert "it has no offset" in records.faults["runs", "local"]
 
 
@@ -97,8 +97,8 @@ def test_a_damaged_manifest_leaves_its_run_on_the_overview(tmp_path: Path) -> No
     overview = page(store, "index.html")
     assert 'href="run.a.html"' in overview
     assert '<span class="pill bad">damaged</span>' in overview
-    assert "manifest.json is no manifest" in overview
-    assert "manifest.json is no manifest" in page(store, "run.a.html")
+    assert "manifest.json is not a manifest" in overview
+    assert "manifest.json is not a manifest" in page(store, "run.a.html")
 
 
 def test_what_a_power_cut_leaves_of_a_training(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_what_a_power_cut_leaves_of_a_training(tmp_path: Path) -> None:
     assert "step 1 of 9" in page(store, "run.a.html")
     lines.unlink()
     lines.mkdir()
-    assert "is no regular file" in page(store, "run.a.html")
+    assert "is not a regular file" in page(store, "run.a.html")
 
 
 def test_a_score_of_another_split_is_a_damaged_record(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_score_of_another_split_is_a_damaged_record(tmp_path: Path) -> None:
     write_json(tmp_path / "runs" / "demo" / "run.json", run)
     Site(Store(tmp_path)).write(tmp_path / "report")
     text = (tmp_path / "report" / "index.html").read_text()
-    assert "the score of lpcam on val is of &#x27;train&#x27;" in text
+    assert "the score of lpcam on val names split &#x27;train&#x27;" in text
 
 
 def test_maps_of_another_data_set_are_told(store: Store) -> None:

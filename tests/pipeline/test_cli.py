@@ -180,7 +180,7 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
         (("run", "cam", "--set", "scoring.splits=('test',)"), "scoring.splits names 'test'"),
         (("run", "cam", "--set", "scoring.classes=('cow',)"), "scoring.classes names 'cow'"),
         (("sweep", "lpcam", "--search", "odd"), "unknown search 'odd'; there are grid"),
-        (("sweep", "lpcam", "--search", "tpe"), "--search tpe needs to know how many --trials"),
+        (("sweep", "lpcam", "--search", "tpe"), "--search tpe needs a number of --trials"),
         (("sweep", "lpcam", "--scheduler", "odd"), "unknown scheduler 'odd'; there is asha"),
         (("sweep", "lpcam", "--resume", "--name", "new"), "there is no sweep 'new' to resume"),
         (("figure", "lpcam-9"), "unknown figure 'lpcam-9'; there are cpal-4"),

@@ -153,7 +153,7 @@ def test_an_id_is_read_as_it_was_written(id: ResultId) -> None:
 
 @pytest.mark.parametrize("text", ["", "/irn", "a//b", "a/irn/b/c", "a/b/known/x", "baseline:"])
 def test_what_names_no_result_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="names no result"):
+    with pytest.raises(ValueError, match="is not the name of a result"):
         ResultId.parse(text)
     with pytest.raises(MisfitError):
         typed(dict[ResultId, int], {text: 1})

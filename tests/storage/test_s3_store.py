@@ -324,12 +324,12 @@ def test_what_the_network_says_is_no_damage(store, stage, monkeypatch):
 
 
 WRONG = {
-    "s3://": "is no address of a store",
-    "s3://b/../x": "is no address of a store",
-    "s3://key:hush@bucket/x": "is no address of a store",
-    "s3://key:a/hush+b/c@bucket/x": "is no address of a store",
-    "s3://bucket/x?secret_key=hush": "is no address of a store",
-    "gs://bucket/x": "is no address of a store",
+    "s3://": "is not the address of a store",
+    "s3://b/../x": "is not the address of a store",
+    "s3://key:hush@bucket/x": "is not the address of a store",
+    "s3://key:a/hush+b/c@bucket/x": "is not the address of a store",
+    "s3://bucket/x?secret_key=hush": "is not the address of a store",
+    "gs://bucket/x": "is not the address of a store",
     "s3://no-such-bucket/x": "there is no bucket s3://no-such-bucket at http://127.0.0.1",
 }
 

@@ -107,9 +107,9 @@ def test_nothing_is_open_that_is_not_there(store, stage):
 
 @pytest.mark.parametrize("name", ["..", "../data", "a/b", "", ".", "a\0", "a" * 300, ".hidden"])
 def test_no_name_leads_out_of_the_store(store, name):
-    with pytest.raises(InputError, match="is no name of an artifact"):
+    with pytest.raises(InputError, match="is not a valid name of a stage or key"):
         store.find("thing", name)
-    with pytest.raises(InputError, match="is no name of an artifact"):
+    with pytest.raises(InputError, match="is not a valid name of a stage or key"):
         store.open(name, "key")
 
 
@@ -124,7 +124,7 @@ def test_an_aborted_computation_leaves_nothing(store, stage, error):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_told_in_words_and_leaves_nothing(store, stage, number):
-    with pytest.raises(InputError, match=r"disk of .* is full; nothing of thing"):
+    with pytest.raises(InputError, match=r"disk of .* is full, and nothing of thing"):
         store.get(stage, Compute(OSError(number, "full")))
     assert leftovers(store) == []
 
@@ -161,8 +161,8 @@ DAMAGE = {
     "another JSON": (lambda f: (f / MANIFEST).write_text("{}"), "manifest"),
     "a JSON list": (lambda f: (f / MANIFEST).write_text("[]"), "manifest"),
     "nested JSON": (lambda f: (f / MANIFEST).write_text("[" * 100_000), "nested deeper"),
-    "a folder as manifest": (lambda f: replaced(f / MANIFEST, Path.mkdir), "no regular file"),
-    "a pipe as manifest": (lambda f: replaced(f / MANIFEST, os.mkfifo), "no regular file"),
+    "a folder as manifest": (lambda f: replaced(f / MANIFEST, Path.mkdir), "not a regular file"),
+    "a pipe as manifest": (lambda f: replaced(f / MANIFEST, os.mkfifo), "not a regular file"),
     "a folder as file": (lambda f: replaced(f / "a.bin", Path.mkdir), "a.bin is missing"),
     "a pipe as file": (lambda f: replaced(f / "a.bin", os.mkfifo), "a.bin is missing"),
     "no manifest": (lambda f: (f / MANIFEST).unlink(), "manifest"),

@@ -73,8 +73,8 @@ def test_tpe_goes_on_as_it_would_have():
     [
         ("annealing", 3, "unknown search 'annealing'; there are grid, random, tpe"),
         ("grid", 3, "tries all 30 points; leave out --trials 3"),
-        ("tpe", 0, "needs to know how many --trials; all are 30"),
-        ("random", 0, "needs to know how many --trials"),
+        ("tpe", 0, "needs a number of --trials; the space has 30 points"),
+        ("random", 0, "needs a number of --trials"),
     ],
 )
 def test_what_does_not_go_together_is_one_sentence(kind, count, message):

@@ -162,8 +162,8 @@ def test_a_space_is_a_file_of_ones_own(tmp_path):
     [
         ("x = 1", "holds no SPACES"),
         ("SPACES = {}", "holds no SPACES"),
-        ("SPACES = {'a': {'lpcam.tau': 0.1}}", "space 'a' is no dict"),
-        ("SPACES = {'a': {}}", "space 'a' is no dict"),
+        ("SPACES = {'a': {'lpcam.tau': 0.1}}", "space 'a' is not a dict"),
+        ("SPACES = {'a': {}}", "space 'a' is not a dict"),
         ("1 / 0", "ZeroDivisionError"),
         ("SPACES = {'a': {'x': [1]}, 'b': {'x': [1]}}", "unknown space ''.*there are a, b"),
     ],
