@@ -128,7 +128,7 @@ def test_the_slider_cuts_the_mask_that_python_cuts(tmp_path: Path, browser: Any,
     with visit(browser, (out / f"images.{run.name}.html").as_uri()) as (page, _):
         for id, maps in artifacts.maps(run.maps[ResultId(localizer="lpcam")]["val"], piece).items():
             page.get_by_role("button", name=f"Open {id}").click()
-            page.get_by_label("Maps of").select_option(label="LPCAM")
+            page.get_by_label("Class maps of").select_option(label="LPCAM")
             until(page, "document.querySelector('[name=threshold]') !== null")
             for threshold in (0.0, 0.07, 0.35, 0.5, 0.99):
                 set_range(page, "threshold", threshold)
@@ -150,7 +150,7 @@ def test_switching_a_class_off_leaves_the_others(tmp_path: Path, browser: Any) -
     left = dataclasses.replace(maps, classes=maps.classes[1:], planes=maps.planes[1:])
     name = run.scores[ResultId(localizer="lpcam")]["val"].classes[gone]
     with visit(browser, (out / f"images.{run.name}.html").as_uri() + f"#{maps.id}") as (page, _):
-        page.get_by_label("Maps of").select_option(label="LPCAM")
+        page.get_by_label("Class maps of").select_option(label="LPCAM")
         page.locator(".maps").get_by_label(name).uncheck()
         set_range(page, "threshold", 0.2)
         png = Image.open(io.BytesIO(layers.mask(layers.seed(left, 0.2))))
@@ -160,19 +160,19 @@ def test_switching_a_class_off_leaves_the_others(tmp_path: Path, browser: Any) -
 def test_images_by_order_class_error_and_keyboard(report: Path, browser: Any) -> None:
     with visit(browser, (report / "images.run-0.html").as_uri()) as (page, _):
         until(page, "document.querySelectorAll('.card .scores').length === 20")
-        page.get_by_label("Judged by").select_option(label="LPCAM")
+        page.get_by_label("Scores of").select_option(label="LPCAM")
         page.get_by_label("Order").select_option(value="worst")
         until(page, "document.querySelectorAll('.card .scores').length === 20")
         read = "cards => cards.map(c => Number(/LPCAM ([0-9.]+)/.exec(c.textContent)[1]))"
         scores = page.locator(".card .scores").evaluate_all(read)
         assert scores == sorted(scores)
-        page.get_by_label("Error").select_option(label="context")
+        page.get_by_label("Error").select_option(label="false positives")
         errors = page.locator(".card .scores").all_inner_texts()
-        assert all("context" in text for text in errors)
+        assert all("false positives" in text for text in errors)
         assert 0 < len(errors) < 20
         page.get_by_label("Error").select_option(label="any")
-        page.get_by_label("Class").select_option(value="2")
-        name = page.get_by_label("Class").locator("option[value='2']").inner_text()
+        page.locator("[name=class]").select_option(value="2")
+        name = page.locator("[name=class] option[value='2']").inner_text()
         texts = page.locator(".card").all_inner_texts()
         assert texts
         assert all(name in text for text in texts)
@@ -189,7 +189,7 @@ def test_images_by_order_class_error_and_keyboard(report: Path, browser: Any) ->
         page.keyboard.press("ArrowRight")
         assert page.locator("#viewer-title").inner_text() != title
         page.keyboard.press("2")
-        assert page.get_by_label("heat of the maps", exact=True).is_checked()
+        assert page.get_by_label("heat map", exact=True).is_checked()
         page.locator("#viewer").get_by_label("LPCAM boundaries", exact=True).check()
         drawn = "document.querySelector('.stage img[alt$=boundaries]')"
         until(page, f"{drawn}.naturalWidth > 0 && {drawn}.style.visibility === ''")
@@ -233,12 +233,12 @@ def test_tables_sort_filter_and_save(report: Path, browser: Any) -> None:
         lines = Path(got.value.path()).read_text().splitlines()
         assert len(lines) == failed + 2
         with page.expect_download() as got:
-            page.get_by_role("button", name="CSV of History").click()
+            page.get_by_role("button", name="CSV of Optimization history").click()
         rows = Path(got.value.path()).read_text().splitlines()
         assert "240 images" in rows[1]
         assert sum(row.startswith("trial,") for row in rows) == 500 - failed
         with page.expect_download() as got:
-            page.get_by_role("button", name="PNG of History").click()
+            page.get_by_role("button", name="PNG of Optimization history").click()
         assert Path(got.value.path()).read_bytes()[:4] == b"\x89PNG"
 
 
@@ -337,7 +337,7 @@ def test_a_report_in_one_file(scenes: Path, tmp_path: Path, browser: Any) -> Non
     page.go_back()
     inner.get_by_role("link", name="Images").click()
     inner.get_by_role("button", name="Open scene").first.click()
-    inner.get_by_label("Maps of").select_option(label="LPCAM")
+    inner.get_by_label("Class maps of").select_option(label="LPCAM")
     inner.locator("[name=threshold]").wait_for()
     page.keyboard.press("Escape")
     inner.get_by_role("link", name="Compare with another run").click()

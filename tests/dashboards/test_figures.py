@@ -149,7 +149,7 @@ def rows_of(count: int) -> list[dict[str, Any]]:
 
 def test_training_shows_each_term_and_the_rate() -> None:
     traces = drawn(training.training("cam", rows_of(3), "a-run"))
-    assert [t["name"] for t in traces] == ["all terms", "a", "b", "learning rate"]
+    assert [t["name"] for t in traces] == ["total loss", "a", "b", "learning rate"]
     assert traces[0]["y"] == {"dtype": "f4", "bdata": traces[0]["y"]["bdata"]}
     long = training.training("cam", rows_of(900), "a-run")
     assert "mean of 4 steps" in long["layout"]["title"]["subtitle"]["text"]

@@ -39,7 +39,7 @@ def test_pictures_of_an_image_have_one_size(size: tuple[int, int]) -> None:
     jpeg = opened(layers.photograph(photograph(size), "a", *size))
     mask = opened(layers.mask(np.zeros(size, np.uint8)))
     edges = opened(layers.regions(np.zeros(size, np.uint8)))
-    assert jpeg.size == mask.size == edges.size == layers.shown(*size)
+    assert jpeg.size == mask.size == edges.size == layers.picture_size(*size)
     assert max(jpeg.size) <= layers.LONG_SIDE
 
 

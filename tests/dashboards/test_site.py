@@ -335,7 +335,7 @@ def test_prototypes_with_what_is_closest(scenes: Path) -> None:
     assert patches[0].id in str(attributes["alt"])
     strip = Image.open(io.BytesIO(site.file(str(attributes["src"])) or b""))
     assert strip.size == (96 * len(patches[:6]), 96)
-    row = artifacts.images(run.shards, artifacts.place(run.shards, patches[0].id))[patches[0].id]
+    row = artifacts.images(run.shards, artifacts.slice_of(run.shards, patches[0].id))[patches[0].id]
     image = decode_image(row["image"], "a")
     at = [int(v * n) for v, n in zip((patches[0].y, patches[0].x), image.shape, strict=False)]
     expected = np.zeros((96, 96, 3))
@@ -371,7 +371,7 @@ def test_a_chunk_tells_how_images_fare(scenes: Path) -> None:
     artifacts = ArtifactCache(store)
     place = 7
     id = index["ids"][place]
-    piece = artifacts.place(run.shards, id)
+    piece = artifacts.slice_of(run.shards, id)
     row = artifacts.images(run.shards, piece)[id]
     target = decode_mask(row["mask"], id)
     found = seed(
@@ -395,7 +395,7 @@ def test_a_set_of_image_scores_is_computed_once(
     def never(*_: object) -> None:
         raise AssertionError("judged again")
 
-    monkeypatch.setattr(image_scores, "judged", never)
+    monkeypatch.setattr(image_scores, "score_of_image", never)
     assert Site(store).file("data/run-0/val/0.js") == first
 
 
@@ -408,7 +408,7 @@ def test_an_earlier_report_is_replaced_and_nothing_else(store: Store, tmp_path: 
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("years")
-    with pytest.raises(InputError, match="something else"):
+    with pytest.raises(InputError, match="something other"):
         Site(store).write(other)
     with pytest.raises(InputError, match="is a file"):
         Site(store).write(other / "thesis.tex")
@@ -449,7 +449,7 @@ def test_the_command_says_which_page_to_open(
         (("report", "out", "--run", "../x"), "'../x' is not allowed"),
         (("report", "out", "--sweep", "gone"), "there is no "),
         (("report", "store", "--single-file"), "store is a folder"),
-        (("report", "store/data/scenes.json", "--single-file"), "something else than a report"),
+        (("report", "store/data/scenes.json", "--single-file"), "something other than a report"),
     ],
 )
 def test_bad_input_is_one_sentence_and_code_two(

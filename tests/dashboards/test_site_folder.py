@@ -103,7 +103,7 @@ def test_a_folder_of_others_is_refused(tmp_path: Path, name: str) -> None:
     out = tmp_path / "pub"
     out.mkdir()
     (out / name).write_text(f"{MARK} years")
-    with pytest.raises(InputError, match="something else than a report"):
+    with pytest.raises(InputError, match="something other than a report"):
         write(out, NEW)
     with pytest.raises(InputError, match="is a file; name a folder"):
         write(out / name, NEW)
@@ -267,14 +267,14 @@ def test_the_commands_of_the_unlucky_user(
     thesis.write_text("years")
     assert main(["report", "pub/index.html", "--single-file", *words]) == 0
     assert main(["report", "pub", *words]) == 2
-    assert "pub holds something else than a report" in capsys.readouterr().err
+    assert "pub holds something other than a report" in capsys.readouterr().err
     assert sorted(p.name for p in thesis.parent.iterdir()) == ["index.html", "thesis.tex"]
     assert main(["report", "site", *words]) == 0
     Path("site/CNAME").touch()
     assert main(["report", "site", *words]) == 0
     assert Path("site/CNAME").is_file()
     assert main(["report", "site/index.html", "--single-file", *words]) == 2
-    assert "index.html is something else than a report in one file" in capsys.readouterr().err
+    assert "index.html is something other than a report in one file" in capsys.readouterr().err
     assert main(["report", "", *words]) == 2
     assert capsys.readouterr().err == "wsss: OUT is empty; it must be a path\n"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["pub", "site"]
@@ -305,7 +305,7 @@ def test_the_page_of_a_run_is_written_where_it_is_asked_for(
     assert "index.html is in the way" in capsys.readouterr().err
     (folder / site_folder.LIST).unlink()
     assert main(words) == 2
-    assert "holds something else than a report" in capsys.readouterr().err
+    assert "holds something other than a report" in capsys.readouterr().err
     assert begun == [1]
 
 
@@ -329,7 +329,7 @@ def test_a_page_in_one_file_replaces_only_what_was_written(scenes: Path, tmp_pat
         assert page.read_bytes() == changed
     for own in (b"", b"mine", MARK.encode()):
         page.write_bytes(own)
-        with pytest.raises(InputError, match="something else than a report"):
+        with pytest.raises(InputError, match="something other than a report"):
             single_file.write(site, page, "index.html")
         assert page.read_bytes() == own
 
@@ -346,7 +346,7 @@ def test_what_comes_meanwhile_is_kept(
         return b""
 
     monkeypatch.setattr(site, "file", lambda _: come("page.html"))
-    with pytest.raises(InputError, match="something else than a report"):
+    with pytest.raises(InputError, match="something other than a report"):
         single_file.write(site, page, "index.html")
     monkeypatch.setattr(exports, "_labels", lambda _: [(come(name), np.zeros((2, 2), np.uint8))])
     monkeypatch.setattr(exports, "encode_png", lambda _: b"")

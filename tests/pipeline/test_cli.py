@@ -84,7 +84,7 @@ def test_sweep_reports_the_best_and_repeats_nothing(wsss: Any, job: Any) -> None
     assert "untuned on val (n=16)" in out
     assert "best on val (n=16)" in out
     page = (job.store.root / "sweeps" / "three" / "page" / "sweep.three.html").read_text()
-    for title in ("LPCAM, untuned", "LPCAM, best", "The untuned run"):
+    for title in ("LPCAM, untuned", "LPCAM, best", "Untuned run"):
         assert title in page
     code, out, _ = wsss(*words)
     assert code == 0
@@ -201,7 +201,7 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
             "network.weights is empty; it must",
         ),
         (("run", "cam", "--page", "/dev/null"), "/dev/null is a file; name a folder for a report"),
-        (("sweep", "cam", "--space", "crf", "--page", "/dev"), "something else than a report"),
+        (("sweep", "cam", "--space", "crf", "--page", "/dev"), "something other than a report"),
         (("run", "cam", "--name", ".mine"), "the name '.mine' is not allowed"),
         (("run", "cam", "--segment=deeplabv2", "--set=segment.backbone=odd"), "unknown backbone"),
         (("sweep", "lpcam", "--segment=deeplabv2", "--set=segment.backbone=odd"), "unknown backb"),
