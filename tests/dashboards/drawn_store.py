@@ -25,9 +25,7 @@ from wsss.platform.storage.store import Store
 SIZE = 64
 
 
-def store_artifact(
-    store: Store, name: str, config: dict[str, Any], write: Any, **inputs: str
-) -> str:
+def put(store: Store, name: str, config: dict[str, Any], write: Any, **inputs: str) -> str:
     """Store an artifact whose files `write(folder)` makes and return its key."""
     stage = Stage(name=name, version=1, config=config, inputs=inputs, title=f"{name} {config}")
     return store.get(stage, write)[0].key
@@ -95,9 +93,7 @@ def drawn_store(
 ) -> tuple[Store, list[RunRecord]]:
     """Write a store with a data set and runs that have class maps, refined labels and counts."""
     store = Store(store) if isinstance(store, Path) else store
-    data = store_artifact(
-        store, "shards", {"n": [train, val]}, lambda f: write_shards(f, train, val, size)
-    )
+    data = put(store, "shards", {"n": [train, val]}, lambda f: write_shards(f, train, val, size))
     about = store.open("shards", data).about
     classes = ("background", *about["classes"])
     return store, [_run(store, data, classes, number) for number in range(runs)]
@@ -110,9 +106,9 @@ class Writer:
         self.store, self.data, self.number = store, data, number
         self.shards = store.open("shards", data)
 
-    def store_artifact(self, name: str, write: Any, source: str, split: str, **inputs: str) -> str:
+    def put(self, name: str, write: Any, source: str, split: str, **inputs: str) -> str:
         config = {"of": source, "split": split, "run": self.number}
-        return store_artifact(self.store, name, config, write, shards=self.data, **inputs)
+        return put(self.store, name, config, write, shards=self.data, **inputs)
 
     def maps(self, name: str, split: str, spread: float) -> str:
         def write(folder: Path) -> dict[str, Any]:
@@ -129,7 +125,7 @@ class Writer:
                     label_maps.write(label_maps.file_of(folder, piece, label_maps.EDGES), edges)
             return {}
 
-        return self.store_artifact("maps", write, name, split)
+        return self.put("maps", write, name, split)
 
     def planes(self, stage: str, split: str, plane: Any) -> str:
         def write(folder: Path) -> dict[str, Any]:
@@ -139,7 +135,7 @@ class Writer:
                 label_maps.write(label_maps.file_of(folder, piece), rows)
             return {}
 
-        return self.store_artifact(stage, write, stage, split)
+        return self.put(stage, write, stage, split)
 
     def scores(self, name: str, split: str, maps: str, classes: int) -> str:
         def write(folder: Path) -> dict[str, Any]:
@@ -148,7 +144,7 @@ class Writer:
             np.savez_compressed(folder / "counts.npz", curve=counts)
             return {"images": 1}
 
-        return self.store_artifact("scores", write, name, split, maps=maps)
+        return self.put("scores", write, name, split, maps=maps)
 
     def network(self) -> str:
         def write(folder: Path) -> dict[str, Any]:
@@ -156,7 +152,7 @@ class Writer:
             (folder / "metrics.jsonl").write_text("".join(lines))
             return {}
 
-        return self.store_artifact("network", write, "cam", "train")
+        return self.put("network", write, "cam", "train")
 
 
 def metrics(count: int) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ DRAWN = (
 
 
 def is_wrong(message: Any) -> bool:
-    """Return whether a console message is a fault of the page, not of reading a canvas in a test."""
+    """Return whether a console message is a fault of the page, not of a test's canvas reading."""
     from_test = message.text.startswith("Canvas2D: Multiple readback operations")
     return message.type in ("error", "warning") and not from_test
 
@@ -63,15 +63,11 @@ def visit(browser: Any, url: str, width: int = 1280, scheme: str = "light") -> I
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.set_default_timeout(1000 * HANG)
     faults: list[str] = []
-    allowed = (
-        "data:",
-        "blob:",
-        url[: url.index("/", 8) + 1] if url.startswith("http") else "file:",
-    )
+    own = ("data:", "blob:", url[: url.index("/", 8) + 1] if url.startswith("http") else "file:")
     page.on("console", lambda m: faults.append(m.text) if is_wrong(m) else None)
     page.on("pageerror", lambda e: faults.append(str(e)))
     page.on("dialog", lambda d: (faults.append("a script ran"), d.dismiss()))
-    page.on("request", lambda r: None if r.url.startswith(allowed) else faults.append(r.url))
+    page.on("request", lambda r: None if r.url.startswith(own) else faults.append(r.url))
     page.goto(url)
     until(page, DRAWN)
     yield page, faults

@@ -46,9 +46,7 @@ def test_a_report_in_one_file_holds_all_pages(filled: Store, bucket: str, tmp_pa
         assert f'data-path="{path}"' in text
 
 
-def test_the_state_of_a_page_follows_the_store(
-    filled: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pages_follow_the_store(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     site = Site(filled, live=True)
     before = site.state("index.html"), site.state("run.run-0.html")
     assert site.state("index.html") == before[0]

@@ -193,11 +193,8 @@ def test_a_sweep_shows_its_best_and_untuned_run_on_all_splits(store: Store) -> N
     text = (Site(store).file(path) or b"").decode()
     rows = re.findall(r"<tr>.*?</tr>", text.partition('id="trials"')[0], re.DOTALL)
     for label in ("untuned", "best"):
-        result_rows = [row for row in rows if f"LPCAM, {label}" in row]
-        assert [any(f">{s}<" in row for row in result_rows) for s in ("train", "val")] == [
-            True,
-            True,
-        ]
+        listed = [row for row in rows if f"LPCAM, {label}" in row]
+        assert [any(f">{s}<" in row for row in listed) for s in ("train", "val")] == [True, True]
         assert any(f"LPCAM, DenseCRF, {label}" in row for row in rows)
     assert {"run.run-0.html", "run.run-1.html"} <= set(Document(text).files())
     (store.root / "runs" / "run-1" / "run.json").write_text('{"half')

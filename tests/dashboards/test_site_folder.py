@@ -144,14 +144,12 @@ def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
         write(out, NEW)
 
 
-@pytest.mark.parametrize("existing", ["nothing", "folder", "site"])
-def test_a_site_that_cannot_be_written_leaves_the_folder_as_it_was(
-    tmp_path: Path, existing: str
-) -> None:
+@pytest.mark.parametrize("before", ["nothing", "folder", "site"])
+def test_a_site_that_cannot_be_written_changes_nothing(tmp_path: Path, before: str) -> None:
     out = tmp_path / "site"
-    if existing != "nothing":
+    if before != "nothing":
         out.mkdir()
-    if existing == "site":
+    if before == "site":
         write(out, OLD)
 
     def failing(path: str) -> bytes | None:
@@ -161,8 +159,8 @@ def test_a_site_that_cannot_be_written_leaves_the_folder_as_it_was(
 
     with pytest.raises(InputError, match="no intact artifact"):
         site_folder.write(out, list(NEW), failing)
-    assert out.exists() == (existing != "nothing")
-    assert content(out) == (OLD if existing == "site" else {})
+    assert out.exists() == (before != "nothing")
+    assert content(out) == (OLD if before == "site" else {})
     assert not list(tmp_path.rglob(".*"))
 
 
@@ -208,18 +206,16 @@ def killed_at(number: int, action: Callable[[], None]) -> bool:
     return code == 9
 
 
-@pytest.mark.parametrize("existing", ["nothing", "folder", "site"])
-def test_a_report_that_is_killed_is_repaired_by_the_next_report(
-    tmp_path: Path, existing: str
-) -> None:
+@pytest.mark.parametrize("before", ["nothing", "folder", "site"])
+def test_a_killed_report_is_repaired_by_the_next_report(tmp_path: Path, before: str) -> None:
     number, killed = 0, True
-    user_files = {"CNAME": b"example.org", "data/a/mine": b"x"} if existing == "site" else {}
+    user_files = {"CNAME": b"example.org", "data/a/mine": b"x"} if before == "site" else {}
     while killed:
         out = tmp_path / str(number) / "site"
         out.parent.mkdir()
-        if existing == "folder":
+        if before == "folder":
             out.mkdir()
-        if existing == "site":
+        if before == "site":
             write(out, OLD)
         for path, data in user_files.items():
             (out / path).write_bytes(data)
@@ -227,7 +223,7 @@ def test_a_report_that_is_killed_is_repaired_by_the_next_report(
         for path, data in user_files.items():
             assert (out / path).read_bytes() == data
         for path in ("index.html", "same.css"):
-            if existing == "site":  # never a torn file
+            if before == "site":  # never a torn file
                 assert (out / path).read_bytes() in (OLD[path], NEW[path])
         third = {**OLD, "index.html": b"newest"}
         write(out, third)

@@ -73,10 +73,8 @@ def test_each_stage_is_scored_on_its_own_split(chain: Any) -> None:
 
 def test_seeds_are_those_of_the_run_without_refinement(chain: Any, job: Any) -> None:
     before, after = job.pipeline.read_scores(), chain.read_scores()
-    for name, by_split in before.items():
-        assert {s: v.value for s, v in by_split.items()} == {
-            s: after[name][s].value for s in by_split
-        }
+    for name, scores in before.items():
+        assert {s: v.value for s, v in scores.items()} == {s: after[name][s].value for s in scores}
 
 
 def test_the_score_of_predictions_equals_that_of_one_matrix(chain: Any, job: Any) -> None:
@@ -91,10 +89,8 @@ def test_the_score_of_predictions_equals_that_of_one_matrix(chain: Any, job: Any
 
 
 def test_boundaries_have_the_grid_of_the_class_maps(chain: Any, job: Any) -> None:
-    artifact = job.store.open("maps", chain.plan.maps[named("lpcam/irn")]["val"].key)
-    for path, edges in zip(
-        artifact.files(".parquet"), artifact.files(label_maps.EDGES), strict=True
-    ):
+    saved = job.store.open("maps", chain.plan.maps[named("lpcam/irn")]["val"].key)
+    for path, edges in zip(saved.files(".parquet"), saved.files(label_maps.EDGES), strict=True):
         planes = label_maps.read(edges)
         for maps in class_maps.read([path]):
             assert planes.pop(maps.id).shape == maps.planes.shape[1:]
@@ -268,9 +264,7 @@ def test_a_run_covers_class_maps_but_no_refined_maps_of_cam(job: Any) -> None:
         assert not plan("lpcam", kind).covers(plan("cam", kind))
         assert plan("lpcam", kind).covers(plan("cam", ""))
     assert not plan("cam", "").covers(plan("lpcam", ""))
-    assert not plan("lpcam", "", 0.4).covers(plan("cam", "", 0.4)), (
-        "it has cam's scores at their best threshold"
-    )
+    assert not plan("lpcam", "", 0.4).covers(plan("cam", "", 0.4)), "it has cam's best threshold"
 
 
 @pytest.mark.parametrize(
@@ -356,16 +350,8 @@ def test_a_run_of_the_whole_chain_prints_all_its_scores(
 ) -> None:
     fields = {**FEW, "training.epochs": 2, "training.batch_size": 8, "views.scales": "(1.0,0.5)"}
     sets = [x for k, v in fields.items() for x in ("--set", f"{k}={v}")]
-    options = [
-        "--refine",
-        "irn",
-        "--segment",
-        "deeplabv2",
-        "--store",
-        str(job.store.root),
-        "--quiet",
-    ]
-    assert main(["run", "lpcam", *options, *sets]) == 0
+    words = ["--refine", "irn", "--segment", "deeplabv2", "--store", str(job.store.root), "--quiet"]
+    assert main(["run", "lpcam", *words, *sets]) == 0
     out = capsys.readouterr().out
     for row in ("lpcam on train", "lpcam/irn on val", "lpcam/irn/deeplabv2 on val"):
         assert row in out
@@ -395,9 +381,7 @@ def test_an_export_is_imported_with_the_same_scores(
     pipeline = Execution.of(job.store, imported)
     pipeline.execute()
     assert pipeline.plan.network is None
-    scores = {
-        str(id).rpartition("/")[2]: by_split["val"] for id, by_split in chain.read_scores().items()
-    }
+    scores = {str(id).rpartition("/")[2]: s["val"] for id, s in chain.read_scores().items()}
     score, before = pipeline.read_scores()[named(name)]["val"], scores[what]
     best = before.value if kind == "png" else max(before.miou)
     assert score.value == pytest.approx(best, abs=0.03 if kind == "drs" else 0.01)

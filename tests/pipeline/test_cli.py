@@ -53,7 +53,7 @@ def test_run_prints_a_table_and_a_page_and_repeats_nothing(wsss: Any) -> None:
     assert "nothing to do" in out
 
 
-def test_a_page_may_be_written_anywhere(
+def test_a_page_may_lie_anywhere(
     wsss: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -274,9 +274,7 @@ def test_compare_checks_all_methods_before_it_runs_any(wsss: Any) -> None:
     assert "unknown method 'nothing'" in err
 
 
-def test_ablate_plans_an_experiment_for_each_component(
-    wsss: Any, job: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ablate_removes_components(wsss: Any, job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each planned experiment gets the scores of the job instead of running."""
     planned = []
     score = job.pipeline.read_scores()["lpcam"]
