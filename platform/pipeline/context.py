@@ -39,7 +39,7 @@ class Catalog:
         self._datasets: dict[str, Artifact] = {}
         self._imports: dict[str, Import] = {}
         self._slices: dict[tuple[str, str], Sequence[Slice]] = {}
-        self._described: dict[tuple[str, str], tuple[bool, bool]] = {}
+        self._answers: dict[tuple[str, str, str], bool] = {}
 
     @classmethod
     def of(cls, store: Store) -> Catalog:
@@ -68,20 +68,26 @@ class Catalog:
 
     def has_masks(self, artifact: Artifact, split: str) -> bool:
         """Whether a split has true masks; its first image says so."""
-        return self._describe(artifact, split)[0]
+        return self._once(artifact, split, "mask", self._first_has_mask)
 
     def has_labels(self, artifact: Artifact, split: str) -> bool:
         """Whether any image of a split has an image label."""
-        return self._describe(artifact, split)[1]
+        return self._once(artifact, split, "labels", self._any_has_label)
 
-    def _describe(self, artifact: Artifact, split: str) -> tuple[bool, bool]:
-        key = (artifact.key, split)
-        if key not in self._described:
-            pieces = self.slices(artifact, split)
-            (first,) = read(pieces[0], ("mask",))[:1]
-            labelled = any(row["labels"] for p in pieces for row in read(p, ("labels",)))
-            self._described[key] = (first["mask"] is not None, labelled)
-        return self._described[key]
+    def _once(
+        self, artifact: Artifact, split: str, column: str, ask: Callable[[Sequence[Slice]], bool]
+    ) -> bool:
+        """The answer about a column of a split, which is read once."""
+        key = (artifact.key, split, column)
+        if key not in self._answers:
+            self._answers[key] = ask(self.slices(artifact, split))
+        return self._answers[key]
+
+    def _first_has_mask(self, pieces: Sequence[Slice]) -> bool:
+        return read(pieces[0], ("mask",))[0]["mask"] is not None
+
+    def _any_has_label(self, pieces: Sequence[Slice]) -> bool:
+        return any(row["labels"] for piece in pieces for row in read(piece, ("labels",)))
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def test_the_slider_cuts_the_mask_that_python_cuts(tmp_path: Path, browser: Any,
     artifacts = ArtifactCache(store)
     (piece,) = artifacts.pieces(run.shards, "val")
     with visit(browser, (out / f"images.{run.name}.html").as_uri()) as (page, _):
-        for id, maps in artifacts.maps(run.maps["lpcam"]["val"], piece).items():
+        for id, maps in artifacts.maps(run.maps[ResultId(localizer="lpcam")]["val"], piece).items():
             page.get_by_role("button", name=f"Open {id}").click()
             page.get_by_label("Maps of").select_option(label="LPCAM")
             until(page, "document.querySelector('[name=threshold]') !== null")
@@ -144,7 +144,7 @@ def test_switching_a_class_off_leaves_the_other_classes(tmp_path: Path, browser:
     out = Site(store).write(tmp_path / "report").parent
     artifacts = ArtifactCache(store)
     (piece,) = artifacts.pieces(run.shards, "val")
-    candidates = artifacts.maps(run.maps["lpcam"]["val"], piece).values()
+    candidates = artifacts.maps(run.maps[ResultId(localizer="lpcam")]["val"], piece).values()
     maps = next(m for m in candidates if len(m.classes) > 1)
     hidden = maps.classes[0]
     visible = dataclasses.replace(maps, classes=maps.classes[1:], planes=maps.planes[1:])

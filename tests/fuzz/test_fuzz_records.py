@@ -15,6 +15,7 @@ from wsss.dashboards.site import Site
 from wsss.platform.cli.tables import best_points, score_table
 from wsss.platform.data import registry
 from wsss.platform.interop import imports
+from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import (
     RunRecord,
     Score,
@@ -64,8 +65,8 @@ RUN = RunRecord(
     shards="s" * 64,
     network="n" * 64,
     stages=(StageRecord(stage="maps", title="maps", key="k" * 64, seconds=1.0, cached=False),),
-    scores={"lpcam": {"val": SCORE}},
-    maps={"lpcam": {"val": "m" * 64}},
+    scores={ResultId(localizer="lpcam"): {"val": SCORE}},
+    maps={ResultId(localizer="lpcam"): {"val": "m" * 64}},
 )
 TRIALS = tuple(
     Trial(

@@ -23,6 +23,7 @@ from wsss.platform.tuning.cost import cost
 from wsss.platform.tuning.sweep import Sweep
 
 pytestmark = pytest.mark.cluster
+BEGAN = "2026-01-01T00:00:00+0000"
 named = ResultId.parse
 
 SAME = {
@@ -54,7 +55,7 @@ def test_one_report_holds_the_baseline_and_the_method(finished: Any) -> None:
         "psdpm",
     ]
     assert scores[named("psdpm")]["val"].threshold_from == "train"
-    record = ended_run(finished, "a", "", "", 0.0)
+    record = ended_run(finished, "a", "", BEGAN, 0.0)
     assert record.method == "psdpm"
     assert set(map(str, record.maps)) == {"baseline:cam", "baseline:lpcam", "psdpm"}
     assert set(map(str, record.labels)) == {"baseline:lpcam/deeplabv2"}
@@ -190,7 +191,7 @@ def test_imported_probabilities_serve_as_baseline(
 
 def test_imported_class_maps_serve_as_baseline(finished: Any, job: Any, tmp_path: Path) -> None:
     store = ["--store", str(job.store.root)]
-    write_json(job.store.root / "runs" / "h" / "run.json", ended_run(finished, "h", "", "", 0.0))
+    write_json(job.store.root / "runs" / "h" / "run.json", ended_run(finished, "h", "", BEGAN, 0.0))
     for split in ("train", "val"):
         out = str(tmp_path / split)
         words = ["export", out, "--run", "h", "--to", "irn", "--what", "baseline:lpcam"]

@@ -36,6 +36,7 @@ from wsss.platform.storage.store import Store
 from wsss.platform.tuning.sweep import Sweep
 
 pytestmark = pytest.mark.cluster
+BEGAN = "2026-01-01T00:00:00+0000"
 named = ResultId.parse
 
 FEW = {"refine.training.epochs": 1, "segment.training.epochs": 1}
@@ -123,7 +124,9 @@ def test_a_segmenter_is_scored_where_it_predicts(chain: Any) -> None:
         "lpcam/irn": {"train"},
         "lpcam/irn/deeplabv2": {"val"},
     }
-    assert "lpcam/irn/deeplabv2 on val (n=16)" in score_table([ended_run(other, "a", "", "", 0.0)])
+    assert "lpcam/irn/deeplabv2 on val (n=16)" in score_table(
+        [ended_run(other, "a", "", BEGAN, 0.0)]
+    )
 
 
 def test_nothing_of_the_chain_runs_twice(chain: Any, job: Any) -> None:
@@ -286,7 +289,7 @@ def test_a_trial_ends_with_the_last_stage_of_its_space(
 
 
 def test_a_diverging_segmenter_stops_with_its_own_fields(job: Any) -> None:
-    changes = {"segment.network": "deeplabv2", **FEW, "segment.training.lr": 1e12}
+    changes = {"segment.network": "deeplabv2", **FEW, "segment.training.lr": 1e3}
     pipeline = Execution.of(job.store, replaced(job.experiment, changes))
     with pytest.raises(InputError, match=r"deeplabv2 diverged.*segment\.training\.lr.*balanced"):
         pipeline.execute()
@@ -367,7 +370,7 @@ def test_an_export_is_imported_with_the_same_scores(
 ) -> None:
     store = ["--store", str(job.store.root)]
     name = f"again-{kind}"
-    write_json(job.store.root / "runs" / name / "run.json", ended_run(chain, name, "", "", 0.0))
+    write_json(job.store.root / "runs" / name / "run.json", ended_run(chain, name, "", BEGAN, 0.0))
     out = str(tmp_path / kind)
     assert main(["export", out, "--run", name, "--to", kind, "--what", what, *store]) == 0
     assert main(["export", out, "--run", name, "--to", kind, "--what", what, *store]) == 2
@@ -385,7 +388,7 @@ def test_an_export_is_imported_with_the_same_scores(
     score, before = pipeline.read_scores()[named(name)]["val"], scores[what]
     best = before.value if kind == "png" else max(before.miou)
     assert score.value == pytest.approx(best, abs=0.03 if kind == "drs" else 0.01)
-    assert ended_run(pipeline, "none", "", "", 0.0).method == name
+    assert ended_run(pipeline, "none", "", BEGAN, 0.0).method == name
 
 
 def test_imports_must_fit_the_data_set(

@@ -50,10 +50,10 @@ def interrupt(job: Any, name: str, keep: int) -> Journal:
 def test_a_sweep_that_cannot_be_resumed_is_refused(job: Any) -> None:
     sweep = Sweep(base=job.experiment, space=SPACE, trials=2)
     with pytest.raises(InputError, match="there is no sweep 'none' to resume"):
-        run(job.store, sweep, "none", "command", Silent(), resume=True)
+        run(Catalog.of(job.store), sweep, "none", "command", Silent(), resume=True)
     record = Journal(job.store, "busy")
     with record.held(), pytest.raises(InputError, match="'busy' is running already"):
-        run(job.store, sweep, "busy", "command", Silent())
+        run(Catalog.of(job.store), sweep, "busy", "command", Silent())
 
 
 def test_a_sweep_that_ends_early_is_broken_off_and_not_done(
@@ -63,10 +63,10 @@ def test_a_sweep_that_ends_early_is_broken_off_and_not_done(
     with monkeypatch.context() as patch:
         patch.setattr("wsss.platform.tuning.tuner._tune", lambda *rest: None)
         with pytest.raises(InputError, match="'early' was broken off after 0 of 2 trials"):
-            run(job.store, sweep, "early", "command", Silent())
+            run(Catalog.of(job.store), sweep, "early", "command", Silent())
     assert not Journal(job.store, "early").path.exists()
     with pytest.raises(InputError, match="'early' was broken off after 0 of 2 trials; --resume"):
-        run(job.store, sweep, "early", "command", Silent())
+        run(Catalog.of(job.store), sweep, "early", "command", Silent())
 
 
 def test_a_sweep_that_is_refused_writes_no_progress(job: Any) -> None:
@@ -74,7 +74,7 @@ def test_a_sweep_that_is_refused_writes_no_progress(job: Any) -> None:
     record = Journal(job.store, "other")
     record.begin(Plan(digest="another", trials=3, command=""))
     with pytest.raises(InputError, match="'other' is taken by another sweep"):
-        run(job.store, sweep, "other", "command", Recorded(Silent()))
+        run(Catalog.of(job.store), sweep, "other", "command", Recorded(Silent()))
     assert not (record.folder / PROGRESS).exists()
 
 
@@ -83,7 +83,7 @@ def test_the_key_of_a_sweep_is_the_same_on_another_machine(job: Any, tmp_path: P
 
     def key(**changes: Any) -> str:
         renamed = {name.replace("__", "."): value for name, value in changes.items()}
-        return Sweep(base=replaced(job.experiment, renamed), space=SPACE).key(job.pipeline)
+        return Sweep(base=replaced(job.experiment, renamed), space=SPACE).key(job.pipeline.plan)
 
     first, second = tmp_path / "a.pth", tmp_path / "b.pth"
     for path in (first, second):
@@ -114,11 +114,11 @@ def test_trials_that_do_not_fit_the_memory_wait(
         return {"value": started / 4, "score": None, "error": None, "cached": True, "seconds": 1.0}
 
     cluster.connect()
-    monkeypatch.setattr(cluster, "TRIAL_BYTES", max(cluster._rooms()) // fit)
+    monkeypatch.setattr(cluster, "TRIAL_BYTES", max(cluster._trial_memory()) // fit)
     monkeypatch.setattr("wsss.platform.tuning.tuner.run_trial", trial)
     space = {"lpcam.mu_f": [0.55, 0.65, 0.75]}
     sweep = Sweep(base=job.experiment, space=space, concurrent=3)
-    record = run(job.store, sweep, f"fit-{fit}", "command", Silent())
+    record = run(Catalog.of(job.store), sweep, f"fit-{fit}", "command", Silent())
     started = sorted(4 * t.value for t in record.trials if t.value is not None)
     assert started == ([1, 2, 3] if fit == 1 else [3, 3, 3])
 
@@ -128,9 +128,9 @@ def test_a_sweep_in_which_all_fail_says_why_and_can_be_tried_again(job: Any) -> 
     sweep = Sweep(base=job.experiment, space=space, retries=1)
     message = "2 of 2 trials failed and none ended; --resume tries .*the first: .*names 'nowhere'"
     with pytest.raises(InputError, match=message):
-        run(job.store, sweep, "failing", "command", Silent())
+        run(Catalog.of(job.store), sweep, "failing", "command", Silent())
     with pytest.raises(InputError, match=message):
-        run(job.store, sweep, "failing", "command", Silent(), resume=True)
+        run(Catalog.of(job.store), sweep, "failing", "command", Silent(), resume=True)
     trials = Journal(job.store, "failing").trials()
     assert [t.status for t in trials] == ["failed", "failed"]
     assert all("InputError" in (t.error or "") for t in trials)
@@ -178,7 +178,7 @@ def test_combinations_are_whole_experiments(job: Any) -> None:
     with pytest.raises(InputError, match=r"unknown field 'lpcam.K'"):
         Sweep(base=base, space={**space, "lpcam.K": [2]}, bases=bases)
     other = dataclasses.replace(sweep, bases={**bases, "cam": replaced(cam, {"seed": 4})})
-    assert other.key(job.pipeline) != sweep.key(job.pipeline)
+    assert other.key(job.pipeline.plan) != sweep.key(job.pipeline.plan)
 
 
 def test_a_point_has_a_value_when_all_its_seeds_have_ended(job: Any) -> None:
@@ -210,13 +210,13 @@ def test_trainings_that_do_worse_are_stopped(job: Any, monkeypatch: pytest.Monke
     space = {"training.lr": [0.08, 0.01, 0.02, 0.1]}
     sweep = Sweep(base=base, space=space, scheduler="asha", concurrent=1)
     assert sweep.rungs == [1, 2]
-    whole = run(job.store, sweep, "asha", "command", Silent())
+    whole = run(Catalog.of(job.store), sweep, "asha", "command", Silent())
     assert [t.status for t in whole.trials] == ["done", "stopped", "stopped", "done"]
     assert [t.rungs for t in whole.trials[:2]] == [((1, 0.08), (2, 0.16)), ((1, 0.01),)]
     assert whole.trials[1].value == 0.01
     assert whole.best == "0003"
     record = interrupt(job, "asha", keep=1)
-    resumed = run(job.store, sweep, "asha", "command", Silent(), resume=True)
+    resumed = run(Catalog.of(job.store), sweep, "asha", "command", Silent(), resume=True)
     assert comparable(resumed.trials) == comparable(whole.trials)
     assert len(record.trials()) == 4
 
@@ -228,7 +228,7 @@ def test_a_rung_does_not_change_a_training(job: Any, tmp_path: Path) -> None:
     try:
         space = {"training.lr": [job.experiment.training.lr]}
         sweep = Sweep(base=job.experiment, space=space, scheduler="asha")
-        record = run(job.store, sweep, "rung", "command", Silent())
+        record = run(Catalog.of(job.store), sweep, "rung", "command", Silent())
         for name in ("metrics.jsonl", "network.pt"):
             assert (network / name).read_bytes() == (saved / name).read_bytes()
     finally:

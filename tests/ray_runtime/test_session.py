@@ -51,7 +51,7 @@ def free_port() -> int:
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
 def test_an_address_where_nobody_answers(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "PATIENCE", 0.0)
+    monkeypatch.setattr(session, "JOIN_SECONDS", 0.0)
     address = form.format(free_port())
     with pytest.raises(InputError, match=f"nobody answers at RAY_ADDRESS '{address}'"):
         session.reach(address)
@@ -90,16 +90,16 @@ def test_too_little_address_space_is_one_sentence(tmp_path: Path) -> None:
 
 NATIVE = """
 import os, sys
-from wsss.platform.ray_runtime.stderr import guarded, quiet
-with quiet() as aside:
-    with guarded(aside) as guard:
-        guard.tell("Ray did not start")
+from wsss.platform.ray_runtime.stderr import capture_stderr, reporting_exit
+with capture_stderr() as captured:
+    with reporting_exit(captured) as reporter:
+        reporter.set_message("Ray did not start")
         os.write(2, b"mmap failed\\n")
         if sys.argv[1] == "start":
             os._exit(1)
     if sys.argv[1] == "end":
         os.write(2, b"noise\\n")
-        guard.dismiss()
+        reporter.dismiss()
 if sys.argv[1] == "later":
     os._exit(1)
 """

@@ -54,4 +54,4 @@ def looked_at(request, monkeypatch):
     """Images go through a network one at a time, as on a CPU, or several of a shape, as on a
     GPU."""
     if request.param == "together":
-        monkeypatch.setattr(actors, "together", lambda views, device: views.batch_size)
+        monkeypatch.setattr(actors, "images_at_once", lambda views, device: views.batch_size)

@@ -57,7 +57,7 @@ def test_numbers_that_are_read_late_are_the_same(monkeypatch, tmp_path):
     found = {}
     for late in (False, True):
         made = trainer()
-        made.late = late
+        made.reads_late = late
         given = [(0, b) for b in steps] + [(1, b) for b in steps]
         monkeypatch.setattr(loader, "batches", lambda *_, given=given: iter(given))
         log, reports = Log(tmp_path / f"{late}.jsonl", 0), []
@@ -71,8 +71,8 @@ def test_numbers_that_are_read_late_are_the_same(monkeypatch, tmp_path):
 @pytest.mark.parametrize("late", [False, True])
 def test_a_training_that_diverges_says_at_which_step(monkeypatch, late):
     made = trainer()
-    made.late = late
-    made.first = 1.0
+    made.reads_late = late
+    made.first_loss = 1.0
     good, bad = list(batches())[:2]
     bad.images[0] = torch.nan
     given = [(0, good), (0, bad), (0, good), (0, good)]
