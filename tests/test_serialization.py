@@ -53,7 +53,7 @@ def test_a_value_that_fits_its_type_is_converted(hint, value, expected):
 
 
 @pytest.mark.parametrize(
-    ("hint", "value", "told"),
+    ("hint", "value", "message"),
     [
         (int, True, "it is True"),
         (int, 1.0, "it is 1.0"),
