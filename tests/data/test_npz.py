@@ -35,7 +35,7 @@ def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail the test as soon as the values of an array are read."""
 
     def fail(*arguments: Any, **named: Any) -> None:
-        raise AssertionError("memory was asked for")
+        raise AssertionError("the values of an array were read")
 
     monkeypatch.setattr(np.lib.format, "read_array", fail)
 

@@ -208,12 +208,10 @@ def test_maps_lie_under_the_pixels_that_they_were_made_of(height, width, seed):
         ]
     )
     result = placed_maps((ramps / 256).astype(np.float16), place, 48, 8).astype(np.float64) * 256
-    centers = np.arange(4, 48, 8)
-    pixels = (
-        image[centers - 1][:, centers - 1] + image[centers][:, centers]
-    ) / 2  # the middle lies between pixels
-    tops = (centers > place.top) & (centers < place.top + place.rows)
-    lefts = (centers > place.left) & (centers < place.left + place.columns)
+    mids = np.arange(4, 48, 8)
+    pixels = (image[mids - 1][:, mids - 1] + image[mids][:, mids]) / 2  # mids lie between pixels
+    tops = (mids > place.top) & (mids < place.top + place.rows)
+    lefts = (mids > place.left) & (mids < place.left + place.columns)
     inside = tops[:, None] & lefts[None]
     edge = 105 / np.array([grid[1], grid[0]])  # borders repeat for half a position
     for channel in (0, 1):

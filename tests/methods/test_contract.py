@@ -111,7 +111,7 @@ class TestContract:
 
     def test_losses_in_half_precision_are_near_those_in_full(self, method, network, batch_of):
         network.train()
-        for seed in range(3):  # states that build up, such as banks
+        for seed in range(3):  # fills states that build up, such as banks
             method.on_epoch_start(network, seed)
             method.losses(network, batch_of(LABELS["some"], seed), 0.5)
         method.on_epoch_start(network, 3)
@@ -155,7 +155,7 @@ class TestContract:
         assert maps.shape == (len(labels), CLASSES + fitted.own_background, height, width)
         assert torch.isfinite(maps).all()
         assert maps.min() >= 0
-        if labels.all() or not fitted.own_background:  # absent classes' positions may be nobody's
+        if labels.all() or not fitted.own_background:  # positions of absent classes may be empty
             assert maps.max() > 0
 
     def test_maps_of_an_image_do_not_depend_on_its_batch(self, fitted, network):

@@ -224,9 +224,9 @@ class TestTraining:
         with torch.inference_mode():
             output = method.localize(network, image, labels)[0]
             stages = [network.features(x) for x in (image, image.flip(-1))]
-            own, mirror = (method._features(network, s)[0] for s in stages)
+            view, mirror = (method._features(network, s)[0] for s in stages)
             scores, mirrored = (network.head(s["c4"])[0] for s in stages)
-            features = ((own + mirror.flip(-1)) / 2).double()
+            features = ((view + mirror.flip(-1)) / 2).double()
             maps = method._maps((scores + mirrored.flip(-1))[None], labels)
             anchors = method._anchors(features[None], maps.double())[0][0]
         compared = 0

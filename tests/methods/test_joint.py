@@ -60,10 +60,10 @@ def test_each_method_has_its_settings_and_the_first_preset_counts():
 
 def test_a_localizer_adds_its_own_options_and_changes_no_other():
     alone = experiment("ssc", preset="paper")
-    read = experiment("ssc", preset="paper", localizer="lpcam")
-    own = {"lpcam": find("lpcam").Config()}
-    assert read == replace(alone, localizer="lpcam", settings={**alone.settings, **own})
-    assert read.network != experiment("lpcam", preset="paper").network
+    combined = experiment("ssc", preset="paper", localizer="lpcam")
+    added = {"lpcam": find("lpcam").Config()}
+    assert combined == replace(alone, localizer="lpcam", settings={**alone.settings, **added})
+    assert combined.network != experiment("lpcam", preset="paper").network
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def stages_of(seed=0, side=32):
 
 @pytest.mark.parametrize("position", ["4d", "2d", "none"])
 def test_correlations_are_embedded_before_they_are_resized(position):
-    """Eq. 1 as it is printed, in float64: concatenate at the size of the stage, embed, resize."""
+    """Expected is Eq. 1 as printed, in float64: concatenate at the stage's size, embed, resize."""
     torch.manual_seed(0)
     fpem = FPEM((5, 6, 7), PSDPMConfig(position=position, width=8)).double()
     stages, images = stages_of()

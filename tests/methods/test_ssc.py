@@ -208,11 +208,11 @@ class TestTraining:
 
     def test_the_decoder_has_an_optimiser_of_its_own(self):
         _, network = self.network()
-        own = {id(p) for p in network.extras["ssc"].parameters()}
+        decoder = {id(p) for p in network.extras["ssc"].parameters()}
         grouped = {id(p) for g in network.groups(10, 0.1, 0.0) for p in g["params"]}
-        assert not own & grouped
+        assert not decoder & grouped
         adam = network.extras["ssc"].optimizer()
-        assert {id(p) for g in adam.param_groups for p in g["params"]} == own
+        assert {id(p) for g in adam.param_groups for p in g["params"]} == decoder
         assert adam.defaults["betas"] == (0.5, 0.999)
 
 

@@ -128,7 +128,7 @@ def test_backbones_have_the_published_number_of_parameters(name, published):
 
 
 def test_wide_resnet_has_the_number_of_parameters_of_its_blocks():
-    """Counting by hand from the widths: 3x3 pairs, three wide blocks, two bottlenecks."""
+    """The number is counted by hand from the widths of pairs, wide blocks and bottlenecks."""
     total = 9 * 3 * 64
     width = 64
     for wide, count in ((128, 3), (256, 3), (512, 6)):

@@ -16,7 +16,7 @@ from wsss.platform.stages.training.trainer import Job, Trainer
 
 
 def test_upernet_has_the_published_number_of_parameters():
-    """mmsegmentation's UperNet with Swin-T and 150 classes: 60 million."""
+    """mmsegmentation states 60 million parameters for UperNet with Swin-T and 150 classes."""
     with torch.device("meta"):
         network = UperNet(build("swin_t"), 150)
     total = sum(p.numel() for p in network.parameters())
