@@ -135,7 +135,7 @@ def storage_errors(address: object) -> Iterator[None]:
 
     Raises:
         FileNotFoundError: the object or file does not exist.
-        StorageError: any other error of the block.
+        StorageError: any other OSError of the block.
     """
     try:
         yield
