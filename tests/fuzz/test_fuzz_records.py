@@ -1,4 +1,4 @@
-"""Fuzz tests of records and manifests that are damaged or write_record by another program."""
+"""Fuzz tests of records and manifests that are damaged, or were written by another program."""
 
 from __future__ import annotations
 
