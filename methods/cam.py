@@ -1,4 +1,4 @@
-"""CAM: class activation maps of a multi-label classifier, as IRN trains and reads them."""
+"""CAM: class activation maps of a multi-label classifier, trained and computed as in IRN."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..platform.models.classifier import Classifier, class_activation_maps, clas
 
 
 class CAM(Method):
-    """Plain class activation maps: the baseline of every other method."""
+    """Class activation maps, with which all other methods are compared."""
 
     name = "cam"
     source = "Zhou et al., CVPR 2016; training and inference of IRN, Ahn et al., CVPR 2019"

@@ -1,9 +1,9 @@
 """CPAL: context prototype-aware learning (Tang et al., CVPR 2024), from the paper alone.
 
-What an image shows of a class (its anchor) is compared with the class's context prototypes, the
-clusters of a support bank of earlier anchors; the most related of them, weighted by how much,
-give the map (PACAM). Training pulls it and the class map together.
-Where the text leaves a choice open, an option names the choices; see `CPALConfig`.
+The features of a class in one image (its anchor) are compared with the context prototypes of the
+class, which are clusters of a support bank of earlier anchors. The most related prototypes,
+weighted by positiveness, give the map (PACAM). Training pulls PACAM and the class map together.
+Where the paper leaves a choice open, `CPALConfig` has an option with all choices.
 Shapes: B batch, N foreground classes, D channels, H W grid, P context prototypes, Q anchors;
 the background plane comes first.
 """
@@ -35,67 +35,100 @@ from ..platform.ops.prototypes import cosine_maps, masked_average, unit
 
 @dataclass(frozen=True, kw_only=True)
 class CPALConfig(Options):
-    """CPAL's own options; numbers are the paper's (section 4.1), choices those of the text's
-    gaps that measured best."""
+    """Options of CPAL; numbers are the paper's (section 4.1).
 
-    weight: float = option(1.0, "lambda of the self-supervised loss", low=0, high=1e6)
-    tau: float = option(0.1, "class map value from which a position is the anchor's", low=0, high=1)
-    slots: int = option(1000, "anchors kept a class, first in first out", low=1, high=1_000_000)
-    prototypes: int = option(
-        50, "clusters of a bank (N_p), fewer while it holds fewer", low=1, high=100_000
+    Where the paper leaves a choice open, the default is the choice that measured best.
+    """
+
+    weight: float = option(1.0, "Weight of the self-supervised loss (lambda).", low=0, high=1e6)
+    tau: float = option(
+        0.1, "Class map value above which a position belongs to the anchor.", low=0, high=1
     )
-    top_k: int = option(20, "context prototypes that make the map (K)", low=1, high=100_000)
+    slots: int = option(
+        1000, "Latest anchors that the bank keeps for each class.", low=1, high=1_000_000
+    )
+    prototypes: int = option(
+        50,
+        "Clusters of each class (N_p), fewer while the bank holds fewer anchors.",
+        low=1,
+        high=100_000,
+    )
+    top_k: int = option(
+        20, "Number of context prototypes that make the map (K).", low=1, high=100_000
+    )
     temperature: float = option(
         0.0,
-        "of the positiveness; 0: square root of D (the text has no value for gamma)",
+        "Temperature of the positiveness; 0: square root of D (paper: no value of gamma).",
         low=0,
         high=1e6,
     )
     weighting: str = option(
         "weighted",
-        "weighted: positiveness ranks and weights the cosines; printed: it cancels (Eqs. 6, 13)",
+        "Role of the positiveness; weighted: it ranks and weights the cosines; printed: it cancels "
+        "(Eqs. 6 and 13 as printed).",
         choices=("weighted", "printed"),
     )
     measure: str | None = option(
         None,
-        "of the positiveness (Table 3), none: the dot product; distances count negatively",
+        "Measure of the positiveness (Table 3): cosine, or the negative distance l1 or l2; none: "
+        "the dot product.",
         choices=(None, "cosine", "l1", "l2"),
     )
     shift: str = option(
         "anchors",
-        "what the alignment (Eq. 12) moves: the anchors, the features too, or nothing",
+        "Vectors that the alignment (Eq. 12) shifts: anchors; both, anchors and features; or none.",
         choices=("anchors", "both", "none"),
     )
     features: str = option(
         "hierarchical",
-        "v(f), which the text leaves open: SIPE's joined stages, or the last stage as it is",
+        "Features v(f), which the paper leaves open: hierarchical, SIPE's joined stages; c4, the "
+        "last stage.",
         choices=("hierarchical", "c4"),
     )
     background: float = option(
-        0.5, "background value from which a position is the background anchor's", low=0, high=1
+        0.5,
+        "Background value above which a position belongs to the background's anchor.",
+        low=0,
+        high=1,
     )
-    normalized: bool = option(True, "the loss takes PACAM over its maximum (text: open)")
-    detached: bool = option(True, "no gradient through positiveness and ranking (text: open)")
+    normalized: bool = option(
+        True, "Divide PACAM by its maximum in the loss (the paper leaves it open)."
+    )
+    detached: bool = option(
+        True, "Stop the gradient at positiveness and ranking (the paper leaves it open)."
+    )
     aligned_inference: bool = option(
-        False, "align anchors at inference too; of one image it replaces them by the bank's mean"
+        False,
+        "Align anchors at inference too, which for one image replaces them by the bank's mean.",
     )
 
 
 def shift(context: Tensor, anchors: Tensor) -> Tensor:
-    """What moves a class's anchors to its context: `[P,D]`, `[Q,D]` to `[D]` (Eq. 12)."""
+    """Return the shift from the anchors of a class to its context (Eq. 12).
+
+    Args:
+        context: context prototypes of the class, `[P,D]`.
+        anchors: anchors of the class, `[Q,D]`.
+
+    Returns:
+        `[D]`.
+    """
     return context.mean(0) - anchors.mean(0)
 
 
 def positiveness(
     anchor: Tensor, context: Tensor, temperature: float | None = None, measure: str | None = None
 ) -> Tensor:
-    """How related each context prototype is to the anchor: `[D]`, `[P,D]` to `[P]` (Eq. 7).
+    """Return the positiveness of each context prototype, its relation to the anchor (Eq. 7).
 
     Args:
-        anchor: of one class in one image.
-        context: prototypes of that class.
-        temperature: of the softmax over them; none: square root of D.
-        measure: see `CPALConfig`.
+        anchor: anchor of one class in one image, `[D]`.
+        context: context prototypes of the class, `[P,D]`.
+        temperature: temperature of the softmax over the prototypes; None: square root of D.
+        measure: measure of the relation, see `CPALConfig`.
+
+    Returns:
+        `[P]`, of sum 1.
     """
     if measure == "cosine":
         near = unit(context) @ unit(anchor)
@@ -114,10 +147,10 @@ def soft_neighbours(
     weighting: str = "weighted",
     measure: str | None = None,
 ) -> Tensor:
-    """The direction `[D]` whose dot product with a unit feature is the weighted mean cosine to
-    the `top_k` most related prototypes (Eqs. 6 and 13).
+    """Return the weighted mean of the `top_k` most related unit prototypes (Eqs. 6 and 13).
 
-    With `printed`, ranking and mean ignore the positiveness, as it cancels in the equations.
+    The dot product of this mean, `[D]`, with a unit feature is the weighted mean cosine. With the
+    weighting `printed`, ranking and mean ignore the positiveness, as it cancels in the equations.
     """
     cosine = unit(context) @ unit(anchor)
     weights = positiveness(anchor, context, temperature, measure)
@@ -135,13 +168,13 @@ def prototype_aware_map(
     top_k: int = 20,
     temperature: float | None = None,
 ) -> Tensor:
-    """PACAM of one class: rectified, positiveness-weighted mean cosine.
+    """Return the PACAM of one class, a rectified mean of cosines weighted by positiveness.
 
     Args:
         features: `[D,H,W]`.
-        anchor: `[D]`, shifted.
-        context: `[P,D]`.
-        top_k: of the prototypes, ranked by positiveness times cosine to the anchor.
+        anchor: shifted anchor of the class, `[D]`.
+        context: context prototypes of the class, `[P,D]`.
+        top_k: number of prototypes, the first by positiveness times cosine to the anchor.
         temperature: see `positiveness`.
 
     Returns:
@@ -152,15 +185,16 @@ def prototype_aware_map(
 
 
 class Bank(nn.Module):
-    """Anchors seen in training and their clusters, a class each, background first.
+    """Support bank: the latest anchors of each class and their clusters, background first.
 
-    All state is in buffers; every worker holds the same.
+    All state is in buffers, and equal on all workers. `found` is the number of clusters of each
+    class, `pushed` the number of anchors that were added to it.
 
     Args:
         classes: N + 1.
         width: D.
-        slots: anchors a class.
-        prototypes: clusters a class.
+        slots: largest number of anchors of each class.
+        prototypes: largest number of clusters of each class.
     """
 
     rows: Tensor
@@ -176,28 +210,28 @@ class Bank(nn.Module):
         self.register_buffer("found", torch.zeros(classes, dtype=torch.long))
 
     def prototypes(self, index: int) -> Tensor:
-        """`[P,D]`: the context prototypes of a class, none before the first clustering."""
+        """Return the context prototypes of a class, `[P,D]`; none before the first clustering."""
         return self.context[index, : int(self.found[index])]
 
     @torch.no_grad()
     def push(self, anchors: Tensor, present: Tensor) -> None:
-        """Keeps the anchors of all workers' batches, in the order of workers and images.
+        """Add the anchors of all workers' batches, in the order of workers and images.
 
         Args:
             anchors: `[B,N+1,D]`, before any shift.
-            present: bool `[B,N+1]`.
+            present: whether the image has an anchor of the class, bool `[B,N+1]`.
         """
         slots = self.rows.shape[1]
         anchors, present = gathered(anchors.float()), gathered(present)
         for index in range(len(self.rows)):
             rows = anchors[present[:, index], index][-slots:]
-            at = (self.pushed[index] + torch.arange(len(rows), device=rows.device)) % slots
-            self.rows[index, at] = rows
+            slot = (self.pushed[index] + torch.arange(len(rows), device=rows.device)) % slots
+            self.rows[index, slot] = rows
             self.pushed[index] += len(rows)
 
     @torch.no_grad()
     def cluster(self, seed: int) -> None:
-        """The context prototypes anew: k-means of each class's anchors, on the first worker."""
+        """Compute the context prototypes by k-means of the anchors, on the first worker."""
         for index, pushed in enumerate(self.pushed.tolist()):
             rows = self.rows[index, : min(pushed, self.rows.shape[1])].cpu()
             count = min(self.context.shape[1], len(rows))
@@ -209,7 +243,7 @@ class Bank(nn.Module):
 
 
 def kmeans(rows: Tensor, clusters: int, seed: int) -> Tensor:
-    """`[R,D]` to cluster means `[K,D]`, by faiss."""
+    """Return the cluster means `[K,D]` of rows `[R,D]`, computed by faiss."""
     algorithm = faiss.Kmeans(
         rows.shape[1],
         clusters,
@@ -223,12 +257,12 @@ def kmeans(rows: Tensor, clusters: int, seed: int) -> Tensor:
 
 
 class CPAL(Method):
-    """Context prototype-aware learning."""
+    """Context prototype-aware learning of class maps."""
 
     name = "cpal"
     source = "Tang et al., CVPR 2024 (paper only; no code was released)"
     own_background = True
-    revision = 2  # anchors as long as learnt
+    revision = 2  # since 2, features at inference are a mean of image and mirror image
     keeps_prototypes = True
     at_inference = ("aligned_inference",)
     Config = CPALConfig
@@ -240,9 +274,9 @@ class CPAL(Method):
     }
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "classification only": {"cpal.weight": 0.0},
-        "plain context": {"cpal.weighting": "printed", "cpal.top_k": 50, "cpal.shift": "none"},
-        "aware": {"cpal.weighting": "weighted", "cpal.shift": "none"},
-        "aware and aligned": {"cpal.weighting": "weighted"},
+        "context": {"cpal.weighting": "printed", "cpal.top_k": 50, "cpal.shift": "none"},
+        "context-aware": {"cpal.weighting": "weighted", "cpal.shift": "none"},
+        "context-aware and aligned": {"cpal.weighting": "weighted"},
     }
 
     def extend(self, network: Classifier) -> None:
@@ -273,7 +307,7 @@ class CPAL(Method):
             aware = normalize(aware)
         bank.push(anchors.detach(), present)
         distance = (maps * read[:, :, None, None] - aware).abs().mean()
-        unused = 0.0 * features.mean()  # before the first clusters nothing else reaches them
+        unused = 0.0 * features.mean()  # gives features a gradient before the first clustering
         return {
             "classification": soft_margin(scores, batch.labels),
             "self": self.settings.weight * distance + unused,
@@ -282,17 +316,17 @@ class CPAL(Method):
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         stages = network.features(torch.cat([images, images.flip(-1)]))
         scores = merge_flip(*network.head(stages["c4"]).chunk(2))
-        features = merge_flip(*self._features(network, stages).chunk(2)) / 2  # as long as learnt
+        features = merge_flip(*self._features(network, stages).chunk(2)) / 2  # mean, as trained
         present = torch.cat([torch.ones_like(labels[:, :1]), labels], 1).to(features)
-        anchors, there = self._anchors(features, self._maps(scores, torch.ones_like(labels)))
-        there &= present.bool()
+        anchors, valid = self._anchors(features, self._maps(scores, torch.ones_like(labels)))
+        valid &= present.bool()
         if "cpal" not in network.extras or not network.extra("cpal", Bank).found.any():
-            return cosine_maps(features, anchors * there[:, :, None])  # the image's anchors alone
+            return cosine_maps(features, anchors * valid[:, :, None])  # only the image's anchors
         bank = network.extra("cpal", Bank)
         if self.settings.aligned_inference:
             means = [bank.prototypes(n).mean(0) for n in range(anchors.shape[1])]
             anchors = torch.stack(means).nan_to_num().to(anchors).expand_as(anchors)
-        return self._aware(bank, features, anchors, there & (bank.found > 0), aligned=False)
+        return self._aware(bank, features, anchors, valid & (bank.found > 0), aligned=False)
 
     def compared(
         self, network: Classifier, images: Tensor
@@ -300,12 +334,14 @@ class CPAL(Method):
         if "cpal" not in network.extras:
             return None
         bank = network.extra("cpal", Bank)
-        kept = {n: bank.prototypes(n) for n in bank.found.nonzero().flatten().tolist()}
-        return self._features(network, network.features(images)), kept
+        prototypes = {n: bank.prototypes(n) for n in bank.found.nonzero().flatten().tolist()}
+        return self._features(network, network.features(images)), prototypes
 
     def _maps(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Scores `[B,N,H,W]` to class maps under their background, `[B,N+1,H,W]`; the
-        background is what no class claims, absent ones among them."""
+        """Return background plane and class maps, `[B,N+1,H,W]`, from scores `[B,N,H,W]`.
+
+        The background is one minus the maximum over all classes, absent ones included.
+        """
         maps = normalize(scores)
         return torch.cat([background(maps), maps * labels[:, :, None, None]], 1)
 
@@ -315,32 +351,34 @@ class CPAL(Method):
         )
 
     def _anchors(self, features: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """The anchors `[B,N+1,D]` (Eq. 4), and bool `[B,N+1]`: which there are."""
+        """Return the anchors `[B,N+1,D]` (Eq. 4) and which have positions, bool `[B,N+1]`."""
         floor = torch.full((maps.shape[1],), self.settings.tau, device=maps.device)
         floor[0] = self.settings.background
         masks = maps > floor[:, None, None]
-        source = features.detach() if self.settings.detached else features
-        return masked_average(source, masks), masks.flatten(2).any(2)
+        inputs = features.detach() if self.settings.detached else features
+        return masked_average(inputs, masks), masks.flatten(2).any(2)
 
     def _aware(
         self, bank: Bank, features: Tensor, anchors: Tensor, read: Tensor, aligned: bool = True
     ) -> Tensor:
-        """PACAM `[B,N+1,H,W]` of the classes that bool `[B,N+1]` says; zero for others."""
+        """Return the PACAM `[B,N+1,H,W]`, zero except where `read`, bool `[B,N+1]`, is true."""
         s = self.settings
         out = features.new_zeros(*anchors.shape[:2], *features.shape[2:])
         units = unit(features, dim=1)
         aligned = aligned and s.shift != "none"
-        if aligned:  # with the anchors of all workers, so that their number does not matter
-            every, there = gathered(anchors.detach()), gathered(read)
+        if aligned:  # with the anchors of all workers, so that the number of workers has no effect
+            all_anchors, all_read = gathered(anchors.detach()), gathered(read)
         for index in read.any(0).nonzero().flatten().tolist():
-            own, context = read[:, index], bank.prototypes(index).to(anchors)
-            of_class, moved = anchors[own, index], units[own]
+            images, context = read[:, index], bank.prototypes(index).to(anchors)
+            class_anchors, class_units = anchors[images, index], units[images]
             if aligned:
-                delta = shift(context, every[there[:, index], index])
-                of_class = of_class + delta
+                delta = shift(context, all_anchors[all_read[:, index], index])
+                class_anchors = class_anchors + delta
                 if s.shift == "both":
-                    moved = unit(features[own] + delta[:, None, None], dim=1)
-            how = (s.top_k, s.temperature or None, s.weighting, s.measure)
-            directions = torch.stack([soft_neighbours(a, context, *how) for a in of_class])
-            out[own, index] = F.relu(torch.einsum("bdhw,bd->bhw", moved, directions)).to(out)
+                    class_units = unit(features[images] + delta[:, None, None], dim=1)
+            options = (s.top_k, s.temperature or None, s.weighting, s.measure)
+            directions = torch.stack([soft_neighbours(a, context, *options) for a in class_anchors])
+            out[images, index] = F.relu(torch.einsum("bdhw,bd->bhw", class_units, directions)).to(
+                out
+            )
         return out

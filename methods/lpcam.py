@@ -1,8 +1,8 @@
 """LPCAM: class maps from local prototypes (Chen and Sun, CVPR 2023).
 
-Local features of a class are split by the class map, clustered on either side, and the cluster
-centres that the classifier is sure of become prototypes; the map is the mean similarity to
-foreground prototypes less that to context prototypes.
+The class map splits the local features of a class into foreground and context, which are clustered
+separately. The cluster centres that the classifier is sure of become prototypes. The LPCAM is the
+mean similarity to the foreground prototypes minus the mean similarity to the context prototypes.
 Shapes: B batch, N foreground classes, D channels, H W grid, K centres, P prototypes.
 """
 
@@ -33,37 +33,46 @@ from ..platform.ops.prototypes import unit
 
 @dataclass(frozen=True, kw_only=True)
 class LPCAMConfig(Options):
-    """LPCAM's own options; defaults are the paper's for VOC (section 4.1)."""
+    """Options of LPCAM; the defaults are the paper's for VOC (section 4.1)."""
 
-    split: str = option("train", "the split whose features are clustered (VOC code: train.txt)")
-    K: int = option(12, "clusters on each side, a class (COCO: 20)", low=1, high=4_096)
-    tau: float = option(0.1, "class map value that splits features (COCO: 0.25)", low=0, high=1)
-    mu_f: float = option(0.9, "a foreground prototype scores above it", low=0, high=1)
-    mu_b: float = option(0.9, "a context prototype scores below it (COCO: 0.5)", low=0, high=1)
+    split: str = option("train", "Split whose features are clustered (VOC code: train.txt).")
+    K: int = option(
+        12, "Clusters of foreground, and of context, for each class (COCO: 20).", low=1, high=4_096
+    )
+    tau: float = option(0.1, "Class map value that splits features (COCO: 0.25).", low=0, high=1)
+    mu_f: float = option(0.9, "Lower bound of the score of foreground prototypes.", low=0, high=1)
+    mu_b: float = option(
+        0.9, "Upper bound of the score of context prototypes (COCO: 0.5).", low=0, high=1
+    )
     mu_b_low: float = option(
-        0.0, "and above it (paper: no bound; VOC code: 0.05; COCO code: 0)", low=0, high=1
+        0.0,
+        "Lower bound of the score of context prototypes (paper: none; code: VOC 0.05, COCO 0).",
+        low=0,
+        high=1,
     )
     tolerance: float = option(
         5e-3,
-        "k-means ends at this movement of centres, as a share of their length (code: absolute, its "
-        "squared sum below 5; paper: silent)",
+        "Movement of the centres, as a share of their length, below which k-means ends (code: an "
+        "absolute squared sum below 5; paper: silent).",
         low=0,
         high=1_000,
     )
     max_iterations: int = option(
-        100, "k-means ends after as many rounds (code: no limit)", low=1, high=1_000_000
+        100, "Largest number of rounds of k-means (code: no limit).", low=1, high=1_000_000
     )
     images: int | None = option(
         None,
-        "images of a class that are clustered, drawn at random; none: all (COCO: 100)",
+        "Images of a class that are clustered, drawn at random; none: all (COCO: 100).",
         low=1,
         high=100_000_000,
     )
-    spherical: bool = option(False, "centres are means of unit features (neither paper nor code)")
+    spherical: bool = option(
+        False, "Compute centres as means of unit features (neither paper nor code)."
+    )
 
 
 def refined(e: Experiment) -> Experiment:
-    """Refine with the thresholds of the authors' code for VOC and COCO; the paper has none."""
+    """Refine with the thresholds of the authors' code for VOC and COCO; the paper gives none."""
     return replace(e, refine=replace(e.refine, foreground=0.45, background=0.25, final=0.35))
 
 
@@ -78,7 +87,7 @@ def release(e: Experiment) -> Experiment:
 
 
 class LPCAM(PrototypeMethod):
-    """Local prototype CAM on a classifier trained as CAM's."""
+    """Local prototype CAM on a classifier that is trained as for CAM."""
 
     name = "lpcam"
     source = "Chen and Sun, CVPR 2023"
@@ -107,10 +116,10 @@ class LPCAM(PrototypeMethod):
         )
 
     def select(self, centers: Centers, class_weights: Tensor, index: int) -> tuple[Tensor, Tensor]:
-        """By the classifier's score (Eqs. 3 and 4, over classes as the code does).
+        """Select centres by the classifier's score (Eqs. 3 and 4, over classes as in the code).
 
-        Where no foreground centre passes, the best-scored one stays (the authors' COCO code;
-        their VOC code crashes there).
+        If no foreground centre passes, the one with the highest score is selected (the authors'
+        COCO code; their VOC code crashes in this case).
         """
         s = self.settings
         foreground, context = centers.foreground, centers.context
@@ -126,21 +135,29 @@ class LPCAM(PrototypeMethod):
 
 
 def class_scores(centers: Tensor, classifier: Tensor) -> Tensor:
-    """Softmax over classes for each centre: `[K,D]`, `[N,D]` to `[K,N]`.
+    """Return the class scores of each cluster centre, a softmax over the classes.
 
-    Raw centres and raw weights, without temperature. The paper's Eqs. 3 and 4 print a sum over
-    centres; its code, followed here, sums over classes for a fixed centre.
+    Centres and weights are not normalised, and there is no temperature. The paper's Eqs. 3 and 4
+    print a sum over centres; its code, followed here, sums over classes for a fixed centre.
+
+    Args:
+        centers: `[K,D]`.
+        classifier: class weights, `[N,D]`.
+
+    Returns:
+        `[K,N]`.
     """
     return F.softmax(centers @ classifier.T, dim=1)
 
 
 def local_prototype_maps(features: Tensor, foreground: Tensor, context: Tensor) -> Tensor:
-    """Rectified mean cosine to the foreground less that to the context (Eqs. 5 and 6).
+    """Return the rectified difference of mean cosines to foreground and context (Eqs. 5 and 6).
 
     Args:
         features: `[B,D,H,W]`, at one scale.
-        foreground: `[P1,D]`, at least one.
-        context: `[P2,D]`; with none, the plain mean cosine to the foreground is returned.
+        foreground: foreground prototypes, `[P1,D]`, at least one.
+        context: context prototypes, `[P2,D]`; with none, the mean cosine to the foreground is
+            returned, not rectified.
 
     Returns:
         `[B,H,W]`.
@@ -150,5 +167,5 @@ def local_prototype_maps(features: Tensor, foreground: Tensor, context: Tensor) 
 
 
 def mean_cosine(features: Tensor, prototypes: Tensor) -> Tensor:
-    """Mean cosine to prototypes, not rectified: `[B,D,H,W]`, `[P,D]` to `[B,H,W]`."""
+    """Return the mean cosine to prototypes, not rectified: `[B,D,H,W]`, `[P,D]` to `[B,H,W]`."""
     return torch.einsum("bdhw,pd->bphw", unit(features, dim=1), unit(prototypes)).mean(1)

@@ -1,8 +1,9 @@
 """PSDPM: secondary discriminative pixels mined with a segmenter (Zhao et al., CVPR 2024).
 
-A segmenter trained on another method's pseudo labels says what is probably foreground; FPEM, a
-cascade of three attentions over what looks alike and lies near, widens it; the prototype map
-learns to agree with the result. Written from the paper: its released VOC code holds no FPEM.
+A segmenter trained on the pseudo labels of a baseline gives foreground probabilities. FPEM, a
+cascade of three attentions over similar and near positions, extends them to further pixels. The
+prototype map learns to agree with the result. Written from the paper, because the code released for
+VOC has no FPEM.
 Shapes: B batch, N foreground classes, D channels, H W grid.
 """
 
@@ -40,62 +41,69 @@ WIDTHS = (128, 256, 256)
 
 @dataclass(frozen=True, kw_only=True)
 class PSDPMConfig(Options):
-    """PSDPM's own options; defaults are the paper's, or where it is silent what the released
-    code that is closest to it does."""
+    """Options of PSDPM; the defaults are the paper's.
 
-    weight: float = option(1.0, "of the consistency (Eq. 6)", low=0, high=1e6)
+    Where the paper is silent, the default follows the released code that is closest to it.
+    """
+
+    weight: float = option(1.0, "Weight of the consistency loss (Eq. 6).", low=0, high=1e6)
     source: str = option(
         "both",
-        "what FPEM widens: the mean of the segmenter's probabilities and the prototype map "
-        "(Eq. 5); the probabilities alone (Table 4, row 3), which without FPEM and with detach "
-        "inside train the same; the prototype map (released for COCO)",
+        "Input of FPEM; both: the mean of the segmenter's probabilities and the prototype map (Eq. "
+        "5); segmenter: the probabilities alone (Table 4, row 3), which train the same as both if "
+        "depth is 0 and detach is inside; prototype: the prototype map alone (code for COCO).",
         choices=("both", "segmenter", "prototype"),
     )
     depth: int = option(
-        3, "steps of FPEM's cascade, from the deepest stage; 0: none", low=0, high=3
+        3, "Steps of FPEM's cascade, from the deepest stage on; 0: no FPEM.", low=0, high=3
     )
     similarity: str = option(
         "cosine",
-        "between positions: rectified cosine over its sum (Eq. 2), softmax of products (released "
-        "for VOC), rectified cosine over the area (released for COCO)",
+        "Similarity of positions; cosine: rectified cosine over its sum (Eq. 2); softmax: softmax "
+        "of products (code for VOC); area: rectified cosine over the area (code for COCO).",
         choices=("cosine", "softmax", "area"),
     )
     position: str = option(
         "4d",
-        "what FPEM sees of the position: Fig. 4; 2d: x and y only, which keep but an angle "
-        "(released for COCO); none",
+        "Encoding of the position in FPEM: 4d (Fig. 4); 2d, x and y only, of which just an angle "
+        "remains (code for COCO); or none.",
         choices=("4d", "2d", "none"),
     )
-    features: bool = option(True, "FPEM sees the stage's features (Table 5: w/o F)")
-    colour: bool = option(True, "FPEM sees the image (Table 5: w/o I)")
+    features: bool = option(True, "Feed the features of the stage to FPEM (Table 5: w/o F).")
+    colour: bool = option(True, "Feed the image to FPEM (Table 5: w/o I).")
     width: int = option(
         0,
-        "channels of a correlation map; 0: as many as its stage (released; paper: silent)",
+        "Channels of a correlation map; 0: as many as its stage has (code; paper: silent).",
         low=0,
         high=65_536,
     )
     detach: str = option(
         "inside",
-        "where Eq. 5 stops the gradient, which the paper leaves open: at the prototype map inside "
-        "FPEM; at FPEM's result, which then stays as initialised; nowhere (released)",
+        "Place where Eq. 5 stops the gradient, which the paper leaves open; inside: at the "
+        "prototype map before FPEM; result: after FPEM, which then stays as initialised; nowhere "
+        "(code).",
         choices=("inside", "result", "nowhere"),
     )
     average: str = option(
         "present",
-        "Eq. 5's norm as a mean over the planes of present classes, or of all",
+        "Planes over which the norm of Eq. 5 is a mean: those of present classes, or all.",
         choices=("present", "all"),
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.depth and self.position == "none" and not (self.features or self.colour):
-            raise InputError("position, features or colour: FPEM must see something")
+            raise InputError(
+                "position is 'none', and features and colour are False, so FPEM has no input; "
+                "turn one of them on"
+            )
 
 
 def position_encoding(height: int, width: int) -> Tensor:
-    """`[4,H,W]`: x, W+1-x, y, H+1-y counted from 1, at unit length (Fig. 4).
+    """Return the encoding of each position, whose cosine is higher the nearer two positions are.
 
-    The nearer two positions, the higher their cosine.
+    Returns:
+        `[4,H,W]`: x, W+1-x, y, H+1-y, counted from 1, as unit vectors (Fig. 4).
     """
     y = torch.arange(1.0, height + 1)[:, None].expand(height, width)
     x = torch.arange(1.0, width + 1)[None].expand(height, width)
@@ -108,35 +116,36 @@ def propagate(
     similarity: str = "cosine",
     inside: Tensor | None = None,
 ) -> Tensor:
-    """Each position's mean of its own value and that of what is like it (Eq. 2, with M_j).
+    """Return the mean of each value and the values of similar positions (Eq. 2, with M_j).
 
     Args:
         maps: `[B,N,H,W]`.
-        correlation: `[B,D,H,W]`, what positions are compared by.
+        correlation: features by which positions are compared, `[B,D,H,W]`.
         similarity: see `PSDPMConfig`.
-        inside: `[B,1,H,W]`, zero where there is padding, which is like nothing; none: all counts.
+        inside: `[B,1,H,W]`, zero where there is padding, which is similar to no position; None: no
+            padding.
 
     Returns:
-        `[B,N,H,W]`; a position like nothing keeps half its value.
+        `[B,N,H,W]`; a position that is similar to none keeps half of its value.
     """
     flat, values = correlation.flatten(2), maps.flatten(2)
     known = torch.ones_like(flat[:, :1]) if inside is None else (inside.flatten(2) > 0).to(flat)
     if similarity == "softmax":
         spread = similarity_means(flat, values, known)
     else:
-        alike = similarity_sums(unit(flat, dim=1) * known, torch.cat([values, known], 1))
-        total, area = alike[:, -1:], known.sum(2, keepdim=True).clamp(min=1)
+        sums = similarity_sums(unit(flat, dim=1) * known, torch.cat([values, known], 1))
+        total, area = sums[:, -1:], known.sum(2, keepdim=True).clamp(min=1)
         scale = torch.where(total > 0, total, 1.0) if similarity == "cosine" else area
-        spread = alike[:, :-1] / scale
+        spread = sums[:, :-1] / scale
     return ((spread + values) / 2).reshape(maps.shape)
 
 
 BOTH = {"psdpm.source": "both"}
-"""What is learnt from in the rows of the ablation but those without the prototype map."""
+"""Source of the rows of the ablation that use the prototype map."""
 
 
 class FPEM(nn.Module):
-    """Foreground pixel estimation: what maps become in a cascade of attentions (section 3.1).
+    """Foreground pixel estimation, a cascade of attentions over maps (section 3.1).
 
     Args:
         channels: of the stages c2, c3, c4.
@@ -146,38 +155,38 @@ class FPEM(nn.Module):
     def __init__(self, channels: tuple[int, ...], settings: PSDPMConfig) -> None:
         super().__init__()
         self.settings = settings
-        beside = {"4d": 4, "2d": 2, "none": 0}[settings.position] + 3 * settings.colour
+        other_inputs = {"4d": 4, "2d": 2, "none": 0}[settings.position] + 3 * settings.colour
         self.embed = nn.ModuleDict()
         for name, c in list(zip(STAGES, channels, strict=True))[::-1][: settings.depth]:
-            inputs = beside + c * settings.features
+            inputs = other_inputs + c * settings.features
             self.embed[name] = nn.Conv2d(inputs, settings.width or c, 1, bias=False)
 
     def correlation(self, name: str, stages: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        """`[B,D,h,w]` of one stage (Eq. 1), on the grid of c4.
+        """Return the correlation map of one stage on the grid of c4, `[B,D,h,w]` (Eq. 1).
 
-        A 1x1 convolution without bias and bilinear resizing commute, so the smaller grid's is
-        computed.
+        A 1x1 convolution without bias and bilinear resizing commute, so the convolution is computed
+        on the smaller grid.
         """
         s, stage = self.settings, stages[name]
         height, width = stage.shape[2:]
-        parts = []
+        inputs = []
         if s.position != "none":
-            place = position_encoding(height, width)
+            position = position_encoding(height, width)
             if s.position == "2d":
-                place = unit(place[[0, 2]], dim=0)
-            parts.append(place.to(stage).expand(len(stage), -1, -1, -1))
+                position = unit(position[[0, 2]], dim=0)
+            inputs.append(position.to(stage).expand(len(stage), -1, -1, -1))
         if s.features:
-            parts.append(stage)
+            inputs.append(stage)
         if s.colour:
-            parts.append(_resized(images, (height, width)).to(stage))
-        seen = _resized(torch.cat(parts, 1), stages["c4"].shape[2:])
-        out: Tensor = self.embed[name](seen)
+            inputs.append(_resized(images, (height, width)).to(stage))
+        resized = _resized(torch.cat(inputs, 1), stages["c4"].shape[2:])
+        out: Tensor = self.embed[name](resized)
         return out
 
     def forward(
         self, maps: Tensor, stages: Mapping[str, Tensor], images: Tensor, inside: Tensor
     ) -> Tensor:
-        """`[B,N,h,w]` maps on the grid of c4 to the estimate there; `inside` as in `propagate`."""
+        """Return the estimate `[B,N,h,w]` of maps on the grid of c4; see `propagate`."""
         for name in self.embed:
             correlation = self.correlation(name, stages, images)
             maps = propagate(maps, correlation, self.settings.similarity, inside)
@@ -189,8 +198,10 @@ def _resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 class Projection(nn.Module):
-    """L of Eq. 3: 1x1 convolutions on the last three stages, joined on the grid of c4, 640
-    channels; unlike SIPE's their gradient reaches the stages that are not frozen (release).
+    """Projection L of Eq. 3: 1x1 convolutions on the last three stages, joined to 640 channels.
+
+    The grid is that of c4. Unlike in SIPE, the gradient reaches the stages that are not frozen
+    (released code).
 
     Args:
         channels: of the stages c2, c3, c4.
@@ -202,13 +213,13 @@ class Projection(nn.Module):
         self.convs = nn.ModuleList(nn.Conv2d(c, w, 1, bias=False) for c, w in pairs)
 
     def forward(self, stages: Mapping[str, Tensor]) -> Tensor:
-        """The stages as `[B,640,h,w]`."""
+        """Return the joined features of the stages, `[B,640,h,w]`."""
         named = zip(self.convs, STAGES, strict=True)
         return joined([conv(stages[name]) for conv, name in named])
 
 
 class Mining(nn.Module):
-    """What PSDPM adds to a network.
+    """Modules that PSDPM adds to a network: projection and FPEM.
 
     Args:
         channels: of the stages c2, c3, c4.
@@ -221,7 +232,7 @@ class Mining(nn.Module):
 
 
 def paper(e: Experiment) -> Experiment:
-    """Train all stages, otherwise as IRN's paper says."""
+    """Train all stages; all further options follow IRN's paper."""
     return freeze(irn_paper(e), 0)
 
 
@@ -238,13 +249,13 @@ def release_coco(e: Experiment) -> Experiment:
 
 
 def default(e: Experiment) -> Experiment:
-    """Walk from sharper maps, within the boundaries that the baseline learnt."""
+    """Start the random walk from sharper maps and use the baseline's boundary network."""
     e = irn_default(e)
     return replace(e, refine=replace(e.refine, walk_power=4.0, boundaries="baseline"))
 
 
 VOC_CODE = PSDPMConfig(source="segmenter", depth=0, weight=2.0, detach="nowhere", average="all")
-"""Options of the released training on VOC."""
+"""Options of the code released for VOC."""
 COCO_CODE = PSDPMConfig(
     source="prototype",
     weight=3.2,
@@ -253,21 +264,22 @@ COCO_CODE = PSDPMConfig(
     position="2d",
     detach="nowhere",
 )
-"""Options of the released training on COCO."""
+"""Options of the code released for COCO."""
 
 
 class PSDPM(Method):
     """Prototype-based secondary discriminative pixels mining.
 
-    The preset `default` leaves FPEM out, which measures best here (docs/measured.md): two of its
-    three steps blur what is learnt from. `--set psdpm.depth=3` brings it back.
+    The preset `default` leaves FPEM out, which measured best in this project (docs/measured.md):
+    two of its three steps blur the map from which the network learns. `--set psdpm.depth=3` turns
+    FPEM on.
 
-    The presets `release-voc` and `release-coco` are as near to the two released trainings as the
-    options come. Left out, of VOC's: three classifiers, whose class map is what is compared with
-    the probabilities (here: the prototype map) and what is read; replayed images; images squashed
-    to a square; the background's plane; losses at half scale. Of COCO's: a weighted sum of FPEM's
-    steps, each with its affinity applied twice and not halved; the prototype map's part in the
-    classification; losses at half scale.
+    The presets `release-voc` and `release-coco` are as close to the two released trainings as the
+    options allow. Not implemented from the code for VOC: three classifiers, whose class map is both
+    compared with the probabilities (here: the prototype map) and used for inference; replayed
+    images; images squashed to a square; the background plane; losses at half scale. Not implemented
+    from the code for COCO: a weighted sum of FPEM's steps, each with its affinity applied twice and
+    not halved; the contribution of the prototype map to the classification; losses at half scale.
     """
 
     name = "psdpm"
@@ -284,7 +296,7 @@ class PSDPM(Method):
     }
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "segmenter (1)": {"psdpm.source": "segmenter", "psdpm.depth": 0},
-        "and prototype map (2)": {**BOTH, "psdpm.depth": 0},
+        "segmenter and prototype map (2)": {**BOTH, "psdpm.depth": 0},
         "FPEM of the segmenter (3)": {"psdpm.source": "segmenter", "psdpm.depth": 3},
         "FPEM, one step": {**BOTH, "psdpm.depth": 1},
         "FPEM, two steps": {**BOTH, "psdpm.depth": 2},
@@ -295,23 +307,23 @@ class PSDPM(Method):
     }
 
     def extend(self, network: Classifier) -> None:
-        own = Mining(network.backbone.channels[1:], self.settings)
-        own.estimate.requires_grad_(self.settings.detach != "result")
-        network.extras[self.name] = own
+        mining = Mining(network.backbone.channels[1:], self.settings)
+        mining.estimate.requires_grad_(self.settings.detach != "result")
+        network.extras[self.name] = mining
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
         assert batch.probabilities is not None, "the baseline's segmenter comes before training"
-        s, own = self.settings, network.extra(self.name, Mining)
+        s, mining = self.settings, network.extra(self.name, Mining)
         stages = network.features(batch.images)
         scores = network.head(stages["c4"])
         terms = {"classification": soft_margin(scores, batch.labels)}
         present = batch.labels[:, :, None, None]
         inside = _resized(batch.valid[:, None].to(scores.dtype), scores.shape[2:])
         given = _resized(batch.probabilities[:, 1:].to(scores), scores.shape[2:]) * present
-        maps = self._prototype_maps(own.project(stages), scores, present * inside) * inside
+        maps = self._prototype_maps(mining.project(stages), scores, present * inside) * inside
         mixed = maps.detach() if s.detach == "inside" else maps
         start = {"both": (given + mixed) / 2, "segmenter": given, "prototype": mixed}[s.source]
-        estimate = own.estimate(start * present, stages, batch.images, inside) * inside
+        estimate = mining.estimate(start * present, stages, batch.images, inside) * inside
         if s.detach == "result":
             estimate = estimate.detach()
         counted = (present if s.average == "present" else torch.ones_like(present)) * inside
@@ -321,15 +333,15 @@ class PSDPM(Method):
 
     @staticmethod
     def _prototype_maps(features: Tensor, scores: Tensor, where: Tensor) -> Tensor:
-        """Rectified cosines to the soft prototypes of the class maps (Eqs. 3 and 4)."""
+        """Return the rectified cosines to the soft prototypes of the class maps (Eqs. 3 and 4)."""
         return cosine_maps(features, masked_average(features, normalize(scores) * where))
 
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         stages = network.features(torch.cat([images, images.flip(-1)]))
         scores = merge_flip(*network.head(stages["c4"]).chunk(2))
         if self.name in network.extras:
-            both = network.extra(self.name, Mining).project(stages)
+            projected = network.extra(self.name, Mining).project(stages)
         else:
-            both = joined([stages[name] for name in STAGES])
-        features = merge_flip(*both.chunk(2))
+            projected = joined([stages[name] for name in STAGES])
+        features = merge_flip(*projected.chunk(2))
         return self._prototype_maps(features, scores, torch.ones_like(scores[:, :1]))

@@ -1,8 +1,8 @@
 """SIPE: class maps from prototypes of the image itself (Chen et al., CVPR 2022).
 
-Each position takes the class whose map overlaps best with what looks like it; the positions
-that a class took (its seeds) give one prototype, background among the classes, and the
-similarity to these prototypes is the map (IS-CAM). Training pulls it and the class map together.
+Each position is assigned to the class, or the background, whose map overlaps best with the
+positions of similar features. The positions of a class (its seeds) give one prototype, and the
+similarity to the prototypes is the map (IS-CAM). Training pulls IS-CAM and the class map together.
 Shapes: B batch, N foreground classes, D channels, H W grid; the background plane comes first.
 """
 
@@ -36,86 +36,93 @@ from ..platform.ops.prototypes import cosine_maps, masked_average, unit
 
 @dataclass(frozen=True, kw_only=True)
 class SIPEConfig(Options):
-    """SIPE's own options; defaults are what the authors' code does."""
+    """Options of SIPE; the defaults follow the authors' code."""
 
-    weight: float = option(1.0, "of the general-specific consistency (Eq. 9)", low=0, high=1e6)
+    weight: float = option(
+        1.0, "Weight of the general-specific consistency loss (Eq. 9).", low=0, high=1e6
+    )
     background_weight: float = option(
-        0.5, "alpha: scales the background in training", low=0, high=1e6
+        0.5, "Alpha, which scales the background, in training.", low=0, high=1e6
     )
     inference_weight: float = option(
         0.5,
-        "alpha at inference (paper and code: one alpha); the network decides what fits",
+        "Alpha at inference (paper and code: one alpha for both); the best value depends on the "
+        "network.",
         low=0,
         high=1e6,
     )
     alpha_on: str = option(
         "iou",
-        "what alpha scales: the background's overlap (code) or its map (paper, Eq. 2)",
+        "Quantity that alpha scales: iou, the background's overlap (code), or map, its map (paper, "
+        "Eq. 2).",
         choices=("iou", "map"),
     )
     features: str | None = option(
         None,
-        "of the prototypes (Table 5), none: all stages joined; c4: the last, semantic one",
+        "Features of the prototypes (Table 5); none: all stages joined; c4: the last stage.",
         choices=(None, "c4"),
     )
     plain_background: bool | None = option(
         None,
-        "the background is what no IS-CAM claims, and not a prototype's (Table 5, w/o BPM)",
+        "Compute the background as one minus the highest IS-CAM, without a prototype of its own "
+        "(Table 5, w/o BPM).",
     )
-    normalized: bool = option(True, "the loss takes IS-CAM over its maximum (paper, Eq. 10: raw)")
+    normalized: bool = option(
+        True, "Divide IS-CAM by its maximum in the loss (paper, Eq. 10: not divided)."
+    )
     seed_features: str = option(
         "hierarchical",
-        "features of the seeds at inference (training: c4)",
+        "Features of the seeds at inference: hierarchical or c4 (training: c4).",
         choices=("hierarchical", "c4"),
     )
 
 
 @torch.no_grad()
 def structure_seeds(features: Tensor, maps: Tensor, background_weight: float = 0.5) -> Tensor:
-    """The class of each position, by the overlap of its structure with each class map.
+    """Return the class of each position, by the overlap of its structure with each class map.
 
-    A position's structure is its rectified cosine to all positions; the overlap is their soft
-    intersection over union (Eqs. 3 to 5). Without gradient.
+    The structure of a position is its rectified cosine to all positions; the overlap with a class
+    map is their soft intersection over union (Eqs. 3 to 5). No gradient flows.
 
     Args:
         features: `[B,D,H,W]`.
-        maps: `[B,N+1,H,W]`, not negative.
-        background_weight: scales the overlap of the background.
+        maps: class maps, `[B,N+1,H,W]`, not negative.
+        background_weight: factor on the overlap of the background.
 
     Returns:
-        One-hot `[B,N+1,H,W]`; where nothing overlaps, background.
+        One-hot `[B,N+1,H,W]`; background where no map overlaps.
     """
     flat = unit(features, dim=1).flatten(2)
     weights = maps.flatten(2)
     sums = similarity_sums(flat, torch.cat([weights, torch.ones_like(weights[:, :1])], 1))
-    both, size = sums[:, :-1], sums[:, -1:]
-    either = size + weights.sum(2, keepdim=True) - both
-    overlap = both / torch.where(either > 0, either, 1.0)
+    intersection, size = sums[:, :-1], sums[:, -1:]
+    union = size + weights.sum(2, keepdim=True) - intersection
+    overlap = intersection / torch.where(union > 0, union, 1.0)
     overlap[:, 0] *= background_weight
     seeds = F.one_hot(overlap.argmax(1), maps.shape[1]).mT.to(maps.dtype)
     return seeds.reshape(maps.shape)
 
 
 def paper(e: Experiment) -> Experiment:
-    """Train all stages, otherwise as IRN's paper says."""
+    """Train all stages; all further options follow IRN's paper."""
     return freeze(irn_paper(e), 0)
 
 
 def release(e: Experiment) -> Experiment:
-    """Train with clipped gradients and let the background walk, as the authors' code does."""
+    """Clip gradients and include the background in the random walk, as in the authors' code."""
     e = irn_release(e)
     refine = replace(e.refine, walk_power=1.5, walk_background=True)
     return replace(e, training=replace(e.training, clip_norm=1.0), refine=refine)
 
 
 def scenes(e: Experiment) -> Experiment:
-    """Train with clipped gradients, otherwise as the other methods do on `scenes`."""
+    """Clip gradients; all further options are those of all methods on `scenes`."""
     e = irn_scenes(e)
     return replace(e, training=replace(e.training, clip_norm=5.0))
 
 
 class SIPE(Method):
-    """Self-supervised image-specific prototypes."""
+    """Self-supervised image-specific prototype exploration."""
 
     name = "sipe"
     source = "Chen et al., CVPR 2022"
@@ -153,9 +160,10 @@ class SIPE(Method):
         return terms
 
     def _maps(self, scores: Tensor, alpha: float) -> Tensor:
-        """Class maps under the background: `[B,N,H,W]` scores to `[B,N+1,H,W]`.
+        """Return the background plane and the class maps: `[B,N,H,W]` scores to `[B,N+1,H,W]`.
 
-        The background is what no class claims, absent classes among them (the authors' code).
+        The background is one minus the maximum over all classes, absent ones included (the
+        authors' code).
         """
         maps = normalize(scores)
         scale = alpha if self.settings.alpha_on == "map" else 1.0
@@ -168,21 +176,21 @@ class SIPE(Method):
         stages = network.features(torch.cat([images, images.flip(-1)]))
         scores = merge_flip(*network.head(stages["c4"]).chunk(2))
         features = merge_flip(*self._features(network, stages).chunk(2))
-        of_seeds = merge_flip(*hierarchy(network, stages).chunk(2))
+        seed_features = merge_flip(*hierarchy(network, stages).chunk(2))
         if self.settings.seed_features == "c4":
-            of_seeds = merge_flip(*stages["c4"].chunk(2))
+            seed_features = merge_flip(*stages["c4"].chunk(2))
         alpha = self.settings.inference_weight
-        seeds = self._seeds(of_seeds, self._maps(scores, alpha), alpha)
+        seeds = self._seeds(seed_features, self._maps(scores, alpha), alpha)
         present = torch.cat([torch.ones_like(labels[:, :1]), labels], 1).to(seeds)
         seeds = seeds * present[:, :, None, None]
         return self._specific(features, seeds)
 
     def _features(self, network: Classifier, stages: Mapping[str, Tensor]) -> Tensor:
-        """What prototypes are means of."""
+        """Return the features from which prototypes are averaged."""
         return stages["c4"] if self.settings.features == "c4" else hierarchy(network, stages)
 
     def _specific(self, features: Tensor, seeds: Tensor) -> Tensor:
-        """IS-CAM `[B,N+1,H,W]` from seeds of as many planes (Eq. 7)."""
+        """Return the IS-CAM `[B,N+1,H,W]` for seeds of the same shape (Eq. 7)."""
         maps = cosine_maps(features, masked_average(features, seeds))
         if self.settings.plain_background:
             maps = torch.cat([background(maps[:, 1:]), maps[:, 1:]], 1)

@@ -1,8 +1,8 @@
-"""SSC: class maps that rebuild the image and keep to superpixels (Chen et al., TIP 2024).
+"""SSC: class maps that reconstruct the image and follow superpixels (Chen et al., TIP 2024).
 
-The raw class maps feed a decoder whose picture must look like the image to a fixed network
-(CAM-driven reconstruction); the maps are drawn towards their means over superpixels where these
-are larger (activation self-modulation); and no feature may exceed a share of its maximum (DRS).
+A decoder reconstructs the image from the raw class maps, and a fixed network compares the two
+(CAM-driven reconstruction). The maps are pulled towards their means over superpixels where these
+means are larger (activation self-modulation). No feature may exceed a share of its maximum (DRS).
 Shapes: B batch, N foreground classes, C D channels, H W grid.
 """
 
@@ -35,81 +35,105 @@ STAGE_WEIGHTS = (1 / 2, 1)
 
 @dataclass(frozen=True, kw_only=True)
 class SSCConfig(Options):
-    """SSC's own options; defaults are the authors' code's."""
+    """Options of SSC; the defaults follow the authors' code."""
 
-    perceptual: float = option(1.0, "weight of the reconstruction loss (beta_p)", low=0, high=1e6)
-    modulation: float = option(1.0, "weight of the self-modulation loss (beta_a)", low=0, high=1e6)
+    perceptual: float = option(1.0, "Weight of the reconstruction loss (beta_p).", low=0, high=1e6)
+    modulation: float = option(1.0, "Weight of the self-modulation loss (beta_a).", low=0, high=1e6)
     warm_up: float = option(
-        0.2, "share of the training before self-modulation (code: 2 of 10 epochs)", low=0, high=1
+        0.2,
+        "Share of the training before self-modulation begins (code: 2 of 10 epochs).",
+        low=0,
+        high=1,
     )
     settle: float = option(
         0.0,
-        "share of the training in which the decoder alone learns to rebuild (neither paper nor "
-        "code): before it can, its gradient is some thousand times the classifier's own",
+        "Share of the training in which the reconstruction loss trains only the decoder (neither "
+        "paper nor code); before the decoder can reconstruct, the gradient of this loss is some "
+        "thousand times the classifier's.",
         low=0,
         high=1,
     )
     delta: float = option(
-        0.55, "a feature's limit as a share of its channel's maximum; 1: none", low=0, high=1
+        0.55, "Limit of a feature, as a share of its channel's maximum; 1: no limit.", low=0, high=1
     )
     threshold: float = option(
-        0.3, "activations above it are reliable once eroded (Eq. 9)", low=0, high=1
+        0.3,
+        "Activation above which a position counts as reliable, before erosion (Eq. 9).",
+        low=0,
+        high=1,
     )
-    kernel: int = option(8, "side of the erosion, pixels at half resolution", low=1, high=8_192)
+    kernel: int = option(
+        8, "Side of the erosion's window, in pixels at half resolution.", low=1, high=8_192
+    )
     superpixels: str = option(
         "merged",
-        "merged: to at most 64 regions; unmerged; slic",
+        "Superpixels: merged (to at most 64 regions), unmerged or slic.",
         choices=("merged", "unmerged", "slic"),
     )
     picture: int = option(
         1,
-        "image pixels per pixel of the rebuilt picture, a power of two; the paper has 1, which on "
-        "a CPU costs several times the rest of the step",
+        "Side of a pixel of the reconstruction in image pixels, a power of two (paper: 1, which on "
+        "a CPU costs several times as much as the rest of the step).",
         low=1,
         high=16,
     )
     vgg: str | None = option(
         None,
-        "local weights of torchvision's VGG-19; none: the backbone's own first two stages, "
-        "which makes it another method than the paper's",
+        "Local file of torchvision's VGG-19 weights, by which images are compared; none: the first "
+        "two stages of the backbone instead, which is a different method from the paper's.",
         file=True,
     )
     taps: str | None = option(
         None,
-        "VGG-19's features that are compared: of each block the last, before its pooling (paper); "
-        "none: the first (code)",
+        "Features of VGG-19 that are compared; last: the last of each block, before its pooling "
+        "(paper); none: the first of each block (code).",
         choices=(None, "last"),
     )
 
 
 def suppress(features: Tensor, delta: float = 0.55) -> Tensor:
-    """Features cut at a share of their channel's spatial maximum: `[B,C,H,W]` (Eq. 3).
+    """Return features cut at a share of their channel's spatial maximum: `[B,C,H,W]` (Eq. 3).
 
-    The maximum stays in the graph: cut positions send their gradient there.
+    The gradient of a cut position flows to the maximum of its channel.
     """
     return torch.minimum(features, delta * features.amax((2, 3), keepdim=True))
 
 
 def region_mean(maps: Tensor, superpixels: Tensor) -> Tensor:
-    """Each position's mean over its superpixel: `[B,N,H,W]`, integer `[B,H,W]` (Eq. 7)."""
+    """Return the mean of class maps over the superpixel of each position (Eq. 7).
+
+    Args:
+        maps: `[B,N,H,W]`.
+        superpixels: integer `[B,H,W]`.
+
+    Returns:
+        `[B,N,H,W]`.
+    """
     batch, classes = maps.shape[:2]
     count = int(superpixels.max()) + 1
-    own = superpixels.long() + count * torch.arange(batch, device=maps.device)[:, None, None]
-    own = own.flatten()
+    region = superpixels.long() + count * torch.arange(batch, device=maps.device)[:, None, None]
+    region = region.flatten()
     flat = maps.transpose(0, 1).reshape(classes, -1)
-    sums = flat.new_zeros(classes, batch * count).index_add(1, own, flat)
-    sizes = torch.bincount(own, minlength=batch * count).clamp(min=1).to(flat)
-    means = (sums / sizes)[:, own]
+    sums = flat.new_zeros(classes, batch * count).index_add(1, region, flat)
+    sizes = torch.bincount(region, minlength=batch * count).clamp(min=1).to(flat)
+    means = (sums / sizes)[:, region]
     return means.reshape(classes, batch, *maps.shape[2:]).transpose(0, 1)
 
 
 def modulation_target(
     activation: Tensor, regional: Tensor, threshold: float = 0.3, kernel: int = 8
 ) -> Tensor:
-    """The larger of the regional means and the reliable activations, `[B,N,H,W]` (Eq. 9).
+    """Return the larger of the regional means and the reliable activations, `[B,N,H,W]` (Eq. 9).
 
-    Reliable is what exceeds the threshold and stays when eroded; the window of an even kernel
-    reaches one further to the top and left, and the outside never erodes (OpenCV's rule).
+    An activation is reliable if it exceeds the threshold and remains after erosion. The window of
+    an even kernel reaches one pixel further to the top and left, and positions outside of the image
+    never erode (OpenCV's rule).
+
+    Args:
+        activation: normalised class maps, `[B,N,H,W]`.
+        regional: normalised means over superpixels, `[B,N,H,W]`.
+        threshold: lower bound of a reliable activation.
+        kernel: side of the erosion's window.
     """
     low = (activation <= threshold).to(activation.dtype)
     before, after = kernel // 2, kernel - 1 - kernel // 2
@@ -118,9 +142,9 @@ def modulation_target(
 
 
 class LayerNorm(nn.Module):
-    """Normalisation of each sample over channels and positions, scale and shift by channel.
+    """Normalisation of each sample over channels and positions, with a scale and shift by channel.
 
-    MUNIT's: unbiased deviation, epsilon added to it, scales drawn from 0..1.
+    As in MUNIT: the deviation is unbiased, epsilon is added to it, and scales are drawn from 0..1.
     """
 
     def __init__(self, channels: int) -> None:
@@ -137,11 +161,12 @@ class LayerNorm(nn.Module):
 
 
 class Reconstruction(Separate):
-    """A decoder from raw class maps to an image in -1..1, `growth` times as large (Table I).
+    """Decoder from raw class maps to an image in -1..1, `growth` times as large (Table I).
 
     Args:
         classes: N.
-        growth: 16 as published; a smaller power of two leaves out the first steps up.
+        growth: ratio of the sides, 16 in the paper; a smaller power of two leaves out the first
+            upsampling steps.
     """
 
     def __init__(self, classes: int = 20, growth: int = 16) -> None:
@@ -172,18 +197,18 @@ class Reconstruction(Separate):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """`[B,N,h,w]` raw class maps to `[B,3,16h,16w]`, 16 the growth."""
+        """Return the image `[B,3,16h,16w]` (16: growth) from raw class maps `[B,N,h,w]`."""
         x = self.head(maps)
         out: Tensor = self.tail(self.ups(x + self.residual(x)))
         return out
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """Adam as the authors' code has it; the paper is silent."""
+        """Return Adam as in the authors' code; the paper is silent."""
         return torch.optim.Adam(self.parameters(), lr=5e-4, betas=(0.5, 0.999))
 
 
 class Suppress:
-    """A forward hook that cuts a module's output by `suppress`."""
+    """Forward hook that cuts a module's output by `suppress`."""
 
     def __init__(self, delta: float, training_only: bool) -> None:
         self.delta, self.training_only = delta, training_only
@@ -195,7 +220,7 @@ class Suppress:
 
 
 class EarlyStages(nn.Module):
-    """The stages c1 and c2 of a backbone."""
+    """Stages c1 and c2 of a backbone."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -207,13 +232,13 @@ class EarlyStages(nn.Module):
 
 
 ALONE: Mapping[str, float] = {"ssc.delta": 1.0, "ssc.perceptual": 0.0}
-"""Self-modulation without the other two parts."""
+"""Changes that leave only self-modulation, without suppression and reconstruction."""
 MODULATION = SSCConfig(delta=1.0, perceptual=0.0, warm_up=0.6)
-"""Self-modulation alone, of a classifier that has learnt: what measures best on photographs."""
+"""Options of self-modulation alone, from 0.6 of the training on: best measured on photographs."""
 
 
 def paper(e: Experiment) -> Experiment:
-    """Train in smaller batches for more epochs, otherwise as IRN's paper says."""
+    """Train in smaller batches for more epochs; all further options follow IRN's paper."""
     e = irn_paper(e)
     return replace(e, training=replace(e.training, batch_size=6, epochs=10))
 
@@ -230,7 +255,7 @@ def release(e: Experiment) -> Experiment:
 
 
 class SSC(Method):
-    """Spatial structure constraints."""
+    """Spatial structure constraints on class maps."""
 
     name = "ssc"
     source = "Chen et al., TIP 2024 (arXiv 2401.11122)"
@@ -244,12 +269,12 @@ class SSC(Method):
     }
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "suppression": {"ssc.delta": 0.55, "ssc.perceptual": 0.0, "ssc.modulation": 0.0},
-        "and reconstruction": {
+        "suppression, reconstruction": {
             "ssc.delta": 0.55,
             "ssc.perceptual": 1.0,
             "ssc.modulation": 0.0,
         },
-        "and modulation": {"ssc.delta": 0.55, "ssc.perceptual": 1.0},
+        "suppression, reconstruction, modulation": {"ssc.delta": 0.55, "ssc.perceptual": 1.0},
         "modulation without reliable selection": {**ALONE, "ssc.threshold": 1.0},
         "modulation": ALONE,
     }
@@ -265,7 +290,10 @@ class SSC(Method):
             network.extras["ssc"] = Reconstruction(network.head.out_channels, growth)
         if s.delta < 1:
             if not network.backbone.rectified:
-                raise InputError("this backbone's features are not rectified; set ssc.delta=1")
+                raise InputError(
+                    "SSC's suppression needs rectified features, which this backbone does not "
+                    "have; set ssc.delta=1"
+                )
             for block in network.backbone.blocks("c4"):
                 block.register_forward_hook(Suppress(s.delta, training_only=False))
             network.backbone.blocks("c2")[-1].register_forward_hook(
@@ -281,28 +309,28 @@ class SSC(Method):
             maps = scores if progress >= s.settle else scores.detach()
             terms["reconstruction"] = s.perceptual * self._reconstruction(network, maps, batch)
         if s.modulation:
-            begun = progress >= s.warm_up
-            loss = self._modulation(scores, batch) if begun else scores.new_zeros(())
+            started = progress >= s.warm_up
+            loss = self._modulation(scores, batch) if started else scores.new_zeros(())
             terms["modulation"] = s.modulation * loss
         return terms
 
     def _reconstruction(self, network: Classifier, scores: Tensor, batch: Batch) -> Tensor:
-        """Eqs. 4 to 6: the weighted distance of features of picture and image."""
+        """Return the weighted distance of features of picture and image (Eqs. 4 to 6)."""
         height, width = (side // self.settings.picture for side in batch.images.shape[2:])
         images = F.interpolate(batch.images, (height, width), mode="area")
         picture = network.extras["ssc"](scores)
         picture = F.interpolate(picture, (height, width), mode="bilinear", align_corners=False)
         with torch.no_grad():
-            wanted = self._look(network, images)
-        found = self._look(network, picture)
+            targets = self._compared_features(network, images)
+        features = self._compared_features(network, picture)
         shares = VGG_WEIGHTS if self.settings.vgg else STAGE_WEIGHTS
         distances = [
-            w * (a - b).abs().mean() for w, a, b in zip(shares, found, wanted, strict=True)
+            w * (a - b).abs().mean() for w, a, b in zip(shares, features, targets, strict=True)
         ]
         return torch.stack(distances).sum()
 
-    def _look(self, network: Classifier, images: Tensor) -> Sequence[Tensor]:
-        """The features that pictures are compared by; none of their weights takes gradient."""
+    def _compared_features(self, network: Classifier, images: Tensor) -> Sequence[Tensor]:
+        """Return the features by which images are compared; their weights take no gradient."""
         if self.settings.vgg:
             return self._vgg_features(images)
         early = EarlyStages(network.backbone)
@@ -330,7 +358,7 @@ class SSC(Method):
         return out
 
     def _modulation(self, scores: Tensor, batch: Batch) -> Tensor:
-        """Eqs. 7 to 9 at half resolution, over the present classes; padding is left out."""
+        """Return the self-modulation loss over present classes, without padding (Eqs. 7 to 9)."""
         assert batch.plane is not None
         half = (batch.images.shape[2] // 2, batch.images.shape[3] // 2)
         ids = F.interpolate(batch.plane[:, None].float(), half)[:, 0].long()

@@ -1,4 +1,4 @@
-"""What a sweep of plain CAM varies: its training."""
+"""Search spaces of CAM: learning rate and weight decay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep of any method varies: how its class maps become labels."""
+"""Search spaces of all methods: combinations of methods, and refinement into pseudo labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep of CPAL varies: the paper's own sensitivity study (section 4.4)."""
+"""Search spaces of CPAL, and the figures of its sensitivity study (section 4.4)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
 }
 
 WHOLE = {"cpal.weighting": "weighted"}
-"""The method with its positiveness, which Fig. 4 varies."""
+"""The method with positiveness, of which Fig. 4 varies two options."""
 
 FIGURES: Mapping[str, Mapping[str, Any]] = {
     "4": {
@@ -68,5 +68,8 @@ FIGURES: Mapping[str, Mapping[str, Any]] = {
         },
     },
 }
-"""What the papers' figures and tables vary, a panel each, and the figures printed for it, percent;
-None where the paper prints no number. A point: its label, the fields that change, the number."""
+"""Figures and tables of the paper, by name: the points of each panel.
+
+A point has a label, the changed fields and the mIoU that the paper prints, in percent; None: the
+paper prints no number.
+"""

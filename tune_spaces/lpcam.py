@@ -1,4 +1,4 @@
-"""What a sweep of LPCAM varies: the four parameters of the paper's Figure 5."""
+"""Search spaces of LPCAM, and the paper's Figure 5: four parameters of the prototypes."""
 
 from __future__ import annotations
 
@@ -56,6 +56,8 @@ FIGURES: Mapping[str, Mapping[str, Any]] = {
         },
     },
 }
-"""What the papers' figures and tables vary, a panel each, and the figures printed for it, percent;
-None where the paper prints no number. Values that its text does not name are chosen here. A point:
-its label, the fields that change, the number."""
+"""Figures and tables of the paper, by name: the points of each panel.
+
+A point has a label, the changed fields and the mIoU that the paper prints, in percent; None: the
+paper prints no number. Values that the paper's text does not name are chosen here.
+"""

@@ -1,4 +1,4 @@
-"""What a sweep of PSDPM varies: the paper's ablations (Tables 4 and 5) and what it leaves open."""
+"""Search spaces of PSDPM, including choices that the paper leaves open, and its Tables 4 and 5."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
 }
 
 BOTH = {"psdpm.source": "both"}
-"""The method as published, whose parts Table 5 takes away."""
+"""The method as published, from which Table 5 removes components."""
 
 FIGURES: Mapping[str, Mapping[str, Any]] = {
     "table-4": {
         "title": "PSDPM, Table 4",
         "published": "seed mIoU %, VOC train (1,464 images), on CLIMS",
         "panels": {
-            "what is learnt from": [
+            "foreground source": [
                 ("D", {"psdpm.source": "segmenter", "psdpm.depth": 0}, 59.7),
                 ("D + A", {"psdpm.source": "both", "psdpm.depth": 0}, 61.3),
                 ("D, FPEM", {"psdpm.source": "segmenter", "psdpm.depth": 3}, 67.9),
@@ -54,7 +54,7 @@ FIGURES: Mapping[str, Mapping[str, Any]] = {
                 (2, {**BOTH, "psdpm.depth": 2}, 68.0),
                 (3, {**BOTH, "psdpm.depth": 3}, 68.5),
             ],
-            "what FPEM sees": [
+            "inputs of FPEM": [
                 ("all but position", {**BOTH, "psdpm.depth": 3, "psdpm.position": "none"}, 68.1),
                 ("all but features", {**BOTH, "psdpm.depth": 3, "psdpm.features": False}, 64.2),
                 ("all but colour", {**BOTH, "psdpm.depth": 3, "psdpm.colour": False}, 68.2),
@@ -63,5 +63,8 @@ FIGURES: Mapping[str, Mapping[str, Any]] = {
         },
     },
 }
-"""What the papers' figures and tables vary, a panel each, and the figures printed for it, percent;
-None where the paper prints no number. A point: its label, the fields that change, the number."""
+"""Figures and tables of the paper, by name: the points of each panel.
+
+A point has a label, the changed fields and the mIoU that the paper prints, in percent; None: the
+paper prints no number.
+"""

@@ -1,4 +1,7 @@
-"""What a sweep of SIPE varies: alpha at inference, which trains nothing anew, or the losses."""
+"""Search spaces of SIPE, and the paper's Table 5.
+
+The default space varies alpha at inference, which needs no new training.
+"""
 
 from __future__ import annotations
 
@@ -31,5 +34,8 @@ FIGURES: Mapping[str, Mapping[str, Any]] = {
         },
     },
 }
-"""What the papers' figures and tables vary, a panel each, and the figures printed for it, percent;
-None where the paper prints no number. A point: its label, the fields that change, the number."""
+"""Figures and tables of the paper, by name: the points of each panel.
+
+A point has a label, the changed fields and the mIoU that the paper prints, in percent; None: the
+paper prints no number.
+"""

@@ -1,4 +1,4 @@
-"""What a sweep of SSC varies: the weights of its losses and the limit of suppression."""
+"""Search spaces of SSC, and the paper's Figure 7 and Table VII."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
 FIGURES: Mapping[str, Mapping[str, Any]] = {
     "7": {
         "title": "SSC, Figure 7",
-        "published": "seed mIoU %, VOC train (1,464 images); the text says where it is best",
+        "published": "seed mIoU %, VOC train (1,464 images); the text names the best values",
         "panels": {
             "weight of the reconstruction": [
                 (0.1, {"ssc.perceptual": 0.1}, None),
@@ -51,7 +51,7 @@ FIGURES: Mapping[str, Mapping[str, Any]] = {
         "title": "SSC, Table VII",
         "published": "seed mIoU %, VOC train (1,464 images)",
         "panels": {
-            "parts": [
+            "components": [
                 ("none", {"ssc.delta": 1.0, "ssc.perceptual": 0.0, "ssc.modulation": 0.0}, 48.3),
                 ("DRS", {"ssc.delta": 0.55, "ssc.perceptual": 0.0, "ssc.modulation": 0.0}, 50.2),
                 ("CDR", {"ssc.delta": 0.55, "ssc.perceptual": 1.0, "ssc.modulation": 0.0}, 54.5),
@@ -60,6 +60,8 @@ FIGURES: Mapping[str, Mapping[str, Any]] = {
         },
     },
 }
-"""What the papers' figures and tables vary, a panel each, and the figures printed for it, percent;
-None where the paper prints no number. Values that its text does not name are chosen here. A point:
-its label, the fields that change, the number."""
+"""Figures and tables of the paper, by name: the points of each panel.
+
+A point has a label, the changed fields and the mIoU that the paper prints, in percent; None: the
+paper prints no number. Values that the paper's text does not name are chosen here.
+"""

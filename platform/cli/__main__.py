@@ -1,4 +1,4 @@
-"""`python -m wsss.platform.cli` is `wsss`."""
+"""Entry point of `python -m wsss.platform.cli`, which is the command `wsss`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""How a command ends where it cannot speak, and where it breaks."""
+"""Endings of a command: closed or broken standard streams, and reports of crashes."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ from ..errors import StreamError
 from ..storage.artifact import versions
 
 UNREAD = 141
-"""Exit code of a command whose reader went away: the shell's for one that SIGPIPE ended."""
+"""Exit code of a command whose output nobody reads any more, as a shell gives it for SIGPIPE."""
 _SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 
 @contextlib.contextmanager
 def streams() -> Iterator[None]:
-    """Runs a command whose standard streams may be closed, or be closed by their reader.
+    """Run a command whose standard streams may be closed, or may lose their reader.
 
-    A stream that is closed from the start leads nowhere, so that no file of ours gets its number.
+    A stream that is closed from the start is replaced by the null device, so that no file opened
+    later gets its descriptor.
 
     Raises:
-        SystemExit: standard output could not be written to its end; with UNREAD, and without a
-            word, where its reader went away.
+        SystemExit: standard output could not be written; with UNREAD and without a message if its
+            reader went away.
     """
     _open_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold bytes that are no text
     try:
         try:
             yield
         finally:
             sys.stdout.flush()
-    except (StreamError, OSError) as error:  # a command's own OSError became a sentence
+    except (StreamError, OSError) as error:  # an OSError of the command itself is caught in main
         _drop(sys.stdout.fileno())
         cause = error.__cause__ or error
         if isinstance(cause, BrokenPipeError):
@@ -55,17 +56,17 @@ def _open_closed() -> None:
     os.close(descriptor)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open to the end)
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open until the process ends)
 
 
 def _drop(descriptor: int) -> None:
-    """Lets what is still to be written to a stream go nowhere."""
-    with open(os.devnull, "wb") as nothing:
-        os.dup2(nothing.fileno(), descriptor)
+    """Send all further output of a stream to the null device."""
+    with open(os.devnull, "wb") as null:
+        os.dup2(null.fileno(), descriptor)
 
 
 def tell(sentence: str) -> None:
-    """Writes a sentence to standard error, where anyone reads that."""
+    """Write a sentence to standard error, if it can be written."""
     try:
         sys.stderr.write(f"wsss: {sentence}\n")
         sys.stderr.flush()
@@ -74,8 +75,10 @@ def tell(sentence: str) -> None:
 
 
 def tell_crash(command: str, error: Exception) -> None:
-    """Keeps the traceback of a fault of ours in a file and says where; prints it where no file
-    can be written."""
+    """Write the traceback of a fault of wsss to a file and name the file on standard error.
+
+    If no file can be written, the traceback goes to standard error.
+    """
     text = _without_secrets(
         f"command: {command}\n"
         f"versions: {', '.join(f'{name} {version}' for name, version in versions().items())}\n"
@@ -92,7 +95,7 @@ def tell_crash(command: str, error: Exception) -> None:
 
 
 def _write_report(text: str) -> Path:
-    """Writes a new file that only this user may read."""
+    """Write a new file that only this user may read, and return its path."""
     name = f"wsss-crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     path = Path(tempfile.gettempdir()) / name
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -106,7 +109,7 @@ def _write_report(text: str) -> Path:
 
 
 def _without_secrets(text: str) -> str:
-    """The text without the values of environment variables that are named like secrets."""
+    """Return the text without the values of environment variables that are named like secrets."""
     for name, value in os.environ.items():
         if _SECRET.search(name) and len(value) >= 8:
             text = text.replace(value, f"<{name}>")

@@ -1,4 +1,4 @@
-"""The commands that show what is in the store, and the pages that others leave."""
+"""The commands `report` and `dashboard`, and the pages that other commands write."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..storage.store import Store
 
 
 def say(text: str = "") -> None:
-    """Writes a line for the user.
+    """Write a line to standard output.
 
     Raises:
-        StreamError: it cannot be written.
+        StreamError: the line cannot be written.
     """
     try:
         sys.stdout.write(text + "\n")
@@ -29,7 +29,7 @@ def say(text: str = "") -> None:
 
 
 def report(options: argparse.Namespace, command: str) -> None:
-    """`wsss report`: the pages of the store, of a run, or of a sweep and its two runs."""
+    """Carry out `wsss report`: write the pages of the store, a run, or a sweep and its two runs."""
     store, out = open_store(options.store), Path(options.out)
     check_target(out, options.single_file)
     runs, sweeps = options.run and [check_name(options.run)], None
@@ -38,42 +38,42 @@ def report(options: argparse.Namespace, command: str) -> None:
         sweeps = []
     if options.sweep:
         sweeps = [check_name(options.sweep)]
-        of_sweep = read_sweep(store.root / "sweeps" / options.sweep / "sweep.json")
-        runs = runs or [name for name in (of_sweep.run, of_sweep.untuned) if name]
+        record = read_sweep(store.root / "sweeps" / options.sweep / "sweep.json")
+        runs = runs or [name for name in (record.run, record.untuned) if name]
     say(f"page: {pages(store, out, runs, sweeps, options.images, options.single_file).as_uri()}")
 
 
 def dashboard(options: argparse.Namespace, command: str) -> None:
-    """`wsss dashboard`: the same pages, made when asked for and following the store."""
+    """Carry out `wsss dashboard`: serve the pages, which follow the changes of the store."""
     from ...dashboards.server import Server
 
     store = open_store(options.store)
     if not filesystem.exists(store.root):
-        raise InputError(f"there is no store {store}; see wsss data and wsss run")
+        raise InputError(f"there is no store {store}; make one with wsss data and wsss run")
     with Server(store, options.port) as server:
         say(f"dashboard of {store}: {server.address} (Ctrl-C ends it)")
         server.serve_forever()
 
 
 def newest(store: Store) -> str:
-    """The name of the run that was written last.
+    """Return the name of the run that was written last.
 
     Raises:
-        InputError: there is none.
+        InputError: the store holds no run.
     """
     folder = store.root / "runs"
     written = {n: filesystem.modified(folder / n / "run.json") for n in filesystem.names(folder)}
-    found = [name for name, when in written.items() if when]
-    if not found:
-        raise InputError(f"the store {store} holds no run yet; see wsss run")
-    return max(found, key=lambda name: written[name])
+    runs = [name for name, when in written.items() if when]
+    if not runs:
+        raise InputError(f"the store {store} holds no run; make one with wsss run")
+    return max(runs, key=lambda name: written[name])
 
 
 def check_target(out: Path, single_file: bool = False) -> None:
-    """Refuses a place where pages could not be written, before there is anything to write.
+    """Check, before anything is computed, that pages can be written to a path.
 
     Raises:
-        InputError: it holds something else than what pages replace.
+        InputError: the path holds files that are no pages.
     """
     from ...dashboards import single_file as dashboards_single_file
     from ...dashboards import site, site_folder
@@ -92,16 +92,25 @@ def pages(
     images: int = 48,
     single_file: bool = False,
 ) -> Path:
-    """Writes pages and returns the one to open first: of the sweep, of the run, the overview."""
+    """Write pages and return the page to open first: of the sweep, the run, or the store.
+
+    Args:
+        store: the store whose records are drawn.
+        out: folder of the pages, or with `single_file` the only page.
+        runs: names of the runs to draw; None: all.
+        sweeps: names of the sweeps to draw; None: all.
+        images: number of images of each split; 0: all.
+        single_file: whether all pages are written into one file.
+    """
     from ...dashboards import single_file as dashboards_single_file
     from ...dashboards.site import Site
 
     site = Site(store, runs=runs, sweeps=sweeps, images=images)
-    named = [
+    names = [
         *(f"sweep.{name}.html" for name in sweeps or []),
         *(f"run.{n}.html" for n in runs or []),
     ]
-    start = named[0] if named else "index.html"
+    start = names[0] if names else "index.html"
     if single_file:
         dashboards_single_file.write(site, out, start)
         return out
@@ -109,28 +118,35 @@ def pages(
     return out / start
 
 
-def check_page(wanted: str | None) -> None:
-    """Checks, before anything is computed, that pages can be written where they are wanted.
+def check_page(target: str | None) -> None:
+    """Check, before anything is computed, that pages can be written to the folder of --page.
 
     Raises:
-        InputError: they cannot.
+        InputError: the folder holds files that are no pages.
     """
-    if wanted:
-        check_target(Path(wanted))
+    if target:
+        check_target(Path(target))
 
 
-def show(store: Store, wanted: str | None, runs: list[str], sweep: str | None = None) -> None:
-    """Writes the pages of what was just computed and says where they are.
+def show(store: Store, target: str | None, runs: list[str], sweep: str | None = None) -> None:
+    """Write the pages of new runs and of their sweep, and print their address.
 
-    Pages that nobody named a folder for lie beside the record. In a store that cannot be written
-    nothing was computed, so a line says that they are not there, and the command goes well.
+    Args:
+        store: the store that holds the records.
+        target: folder of the pages; None: beside the record. If the store cannot be written, the
+            folder beside the record is left out with a message, because nothing was computed.
+        runs: names of the runs.
+        sweep: name of the sweep.
+
+    Raises:
+        InputError: pages cannot be written to `target`.
     """
     folder = ("sweeps", sweep) if sweep else ("runs", runs[0])
-    out = Path(wanted) if wanted else store.root.joinpath(*folder, "page")
+    out = Path(target) if target else store.root.joinpath(*folder, "page")
     try:
         filesystem.check_writable(out.parent)
     except InputError as error:
-        if wanted:
+        if target:
             raise
         say(f"page: not written, as {error}; wsss report DIR writes pages elsewhere")
     else:

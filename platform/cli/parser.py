@@ -1,4 +1,7 @@
-"""The `wsss` command: what it understands. What it does is in the files beside this one."""
+"""Parser and entry point of the command `wsss`.
+
+The functions that carry out the commands are in `pages` and in the modules `*_commands`.
+"""
 
 from __future__ import annotations
 
@@ -6,62 +9,69 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..config.fields import LIMITS
 from ..errors import InputError, StreamError
 from ..serialization import quoted
 
 DESCRIPTION = """Experiments in weakly supervised semantic segmentation, from image labels to masks.
-Everything computed is kept in a store; what has not changed is never computed again."""
+All results are kept in a store, and a stage that has not changed is never computed again."""
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Help that gives the default of each option that has one other than none, no or empty."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        help, default = action.help or "", action.default
+        if default is None or default is False or default == argparse.SUPPRESS:
+            return help
+        values = default if isinstance(default, list) else [default]
+        text = " ".join(map(str, values)).replace("%", "%%")
+        return f"{help.removesuffix('.')} (default: {text})." if text else help
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help is in full sentences; the parsers of its commands are of this class."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, formatter_class=_Formatter, add_help=False)
+        self.add_argument("-h", "--help", action="help", help="Show this help and exit.")
+
+
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
-    top = argparse.ArgumentParser(prog="wsss", description=DESCRIPTION)
+    """Return the parser of the whole command line."""
+    top = _Parser(prog="wsss", description=DESCRIPTION)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _data(commands)
-    _run(commands)
-    _sweep(commands)
-    _figure(commands)
-    _compare(commands)
-    _ablate(commands)
-    _report(commands)
-    _dashboard(commands)
-    _export(commands)
-    _import(commands)
-    _methods(commands)
-    _doctor(commands)
+    for add in (_data, _run, _sweep, _figure, _compare, _ablate):
+        add(commands)
+    for add in (_report, _dashboard, _export, _import, _methods, _doctor):
+        add(commands)
     return top
 
 
-def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help: str
-) -> argparse.ArgumentParser:
-    sub = commands.add_parser(
-        name,
-        help=help,
-        description=help[0].upper() + help[1:] + ".",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+def _add(commands: _Commands, name: str, help: str) -> argparse.ArgumentParser:
+    sub = commands.add_parser(name, help=help, description=help)
     if name != "data":
         _store(sub)
     return sub
 
 
-def _store(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--store",
-        default=os.environ.get("WSSS_STORE") or "store",
-        metavar="DIR",
-        help="of artifacts and records: a folder, or s3://BUCKET/PREFIX (environment: WSSS_STORE)",
-    )
+def _option(sub: argparse.ArgumentParser, name: str, help: str, **more: Any) -> None:
+    """Add an option or an argument; its name may be followed by a metavar, as in "--page DIR"."""
+    flag, _, metavar = name.partition(" ")
+    more |= {"metavar": metavar} if metavar else {}
+    sub.add_argument(flag, help=help, **more)
 
 
-def _number(sub: argparse.ArgumentParser, name: str, default: Any, **more: Any) -> None:
-    """An option that is a number within the LIMITS of its name, or several."""
-    low, high = LIMITS[name]
-    kind = float if name == "quarantine" else int
+def _number(sub: argparse.ArgumentParser, name: str, help: str, **more: Any) -> None:
+    """Add an option whose value is a number within the LIMITS of its name, or several of them."""
+    key = name.split()[0]
+    low, high = LIMITS[key]
+    kind = float if key == "quarantine" else int
 
     def checked(text: str) -> float:
         try:
@@ -69,272 +79,270 @@ def _number(sub: argparse.ArgumentParser, name: str, default: Any, **more: Any) 
         except ValueError:
             value = float("nan")
         if not low <= value <= high:
-            what = "a number" if kind is float else "a whole number"
-            raise argparse.ArgumentTypeError(f"{quoted(text)} is not {what} from {low} to {high}")
+            noun = "a number" if kind is float else "a whole number"
+            raise argparse.ArgumentTypeError(f"{quoted(text)} is not {noun} from {low} to {high}")
         return value
 
-    sub.add_argument(f"--{name}", type=checked, default=default, **more)
+    _option(sub, f"--{name}", help, type=checked, **more)
+
+
+def _flag(sub: argparse.ArgumentParser, name: str, help: str) -> None:
+    _option(sub, name, help, action="store_true")
+
+
+def _store(sub: argparse.ArgumentParser) -> None:
+    _option(
+        sub,
+        "--store DIR",
+        "Store of all artifacts and records: a folder, or s3://BUCKET/PREFIX; the environment "
+        "variable WSSS_STORE sets the default.",
+        default=os.environ.get("WSSS_STORE") or "store",
+    )
 
 
 def _quiet(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--quiet", action="store_true", help="no progress display")
+    _flag(sub, "--quiet", "Show no progress.")
 
 
-def _data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    sub = _add(commands, "data", "turn images and labels into shards, under a name")
+def _data(commands: _Commands) -> None:
+    sub = _add(commands, "data", "Convert images and labels into a named data set in the store.")
     kinds = sub.add_subparsers(dest="kind", required=True, metavar="KIND")
     help_of = {
-        "voc": "a VOCdevkit tree: lists, image labels, masks",
-        "coco": "annotations/instances_*.json and image folders",
-        "folder": "a folder: images/, labels.csv (id,labels[,split]), masks/ if there are any",
-        "scenes": "drawn scenes with parts and contexts; nothing is downloaded",
+        "voc": "VOCdevkit tree with image lists, image labels and masks.",
+        "coco": "COCO's annotations/instances_*.json and image folders.",
+        "folder": "Folder with images/, labels.csv (id,labels[,split]) and, optionally, masks/.",
+        "scenes": "Drawn scenes of objects with parts and contexts; nothing is downloaded.",
     }
     for kind, text in help_of.items():
-        one = kinds.add_parser(
-            kind,
-            help=text,
-            description=text,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )
+        one = kinds.add_parser(kind, help=text, description=text)
         if kind != "scenes":
-            one.add_argument("path", help="the folder")
+            _option(one, "path", "Folder that holds the images and labels.")
         _store(one)
         _quiet(one)
-        one.add_argument("--name", default=kind, help="name of the data set")
+        _option(one, "--name", "Name of the data set in the store.", default=kind)
         _number(
             one,
-            "quarantine",
-            0.0,
-            metavar="SHARE",
-            help="share of broken images (0..1) that is left out and named instead of refused",
+            "quarantine SHARE",
+            "Largest share of broken images, 0 to 1, that is left out and listed; with a larger "
+            "share the data set is refused.",
+            default=0.0,
         )
         if kind == "voc":
-            one.add_argument("--labels", metavar="FILE", help="image labels, .csv or .npz")
-            one.add_argument(
-                "--lists", nargs="+", metavar="LIST", help="lists of ImageSets/Segmentation to take"
-            )
+            text = "Image labels, .csv or .npz; by default those of the VOCdevkit tree."
+            _option(one, "--labels FILE", text)
+            text = "Lists of ImageSets/Segmentation to use; by default train, train_aug and val."
+            _option(one, "--lists LIST", text, nargs="+")
         if kind == "coco":
-            one.add_argument("--year", default="2014", help="that the files are named by")
-            one.add_argument(
+            _option(one, "--year", "Year in the names of the files.", default="2014")
+            _flag(
+                one,
                 "--labelled",
-                action="store_true",
-                help="leave out images without labels (SIPE, CLIP-ES; else as LPCAM, MCTformer)",
+                "Leave out images without labels, as SIPE and CLIP-ES do (LPCAM and MCTformer "
+                "keep them).",
             )
         if kind == "scenes":
-            _number(one, "train", 240, help="images to learn from")
-            _number(one, "val", 80, help="images held out")
-            _number(one, "size", 96, help="side, pixels")
-            _number(one, "seed", 0, help="of the drawing")
+            _number(one, "train", "Number of training images.", default=240)
+            _number(one, "val", "Number of validation images.", default=80)
+            _number(one, "size", "Height and width of an image in pixels, 32 to 1024.", default=96)
+            _number(one, "seed", "Random seed for drawing the scenes.", default=0)
 
 
-def _experiment(
-    sub: argparse.ArgumentParser,
-    many: bool = False,
-    help: str = "see wsss methods; several train together: sipe+cam",
-) -> None:
-    if many:
-        sub.add_argument(
-            "methods",
-            nargs="+",
-            metavar="METHOD[:LOCALIZER][@BASELINE]",
-            help="what to set side by side, e.g. cam lpcam sipe:lpcam psdpm@lpcam",
-        )
-    else:
-        sub.add_argument("method", help=help)
-        sub.add_argument(
-            "--localizer", default="", metavar="METHOD", help="reads the trained network"
-        )
+METHOD_HELP = "Method to run, see wsss methods; several joined by + train one network: sipe+cam."
+
+
+def _experiment(sub: argparse.ArgumentParser, help: str = METHOD_HELP) -> None:
+    _option(sub, "method", help)
+    _option(
+        sub,
+        "--localizer METHOD",
+        "Method that turns the trained network into class maps; by default the trained method.",
+        default="",
+    )
     _fields(sub)
 
 
 def _fields(sub: argparse.ArgumentParser, undrawn: str = "default") -> None:
-    """What describes an experiment; `undrawn` is the preset for data that are not drawn."""
+    """Add the options of an experiment; `undrawn` is the preset for data that are not drawn."""
     sub.set_defaults(undrawn=undrawn)
-    sub.add_argument("--data", default="scenes", metavar="NAME", help="data set, see wsss data")
-    sub.add_argument(
-        "--preset",
-        metavar="NAME",
-        help="paper, release (what the authors' code does), default, or scenes; none: scenes "
-        f"for drawn data, else {undrawn}",
+    _option(sub, "--data NAME", "Name of the data set, see wsss data.", default="scenes")
+    _option(
+        sub,
+        "--preset NAME",
+        "Preset of all fields: paper, release (as in the authors' code), default or scenes; by "
+        f"default scenes for drawn data and {undrawn} for any other data.",
     )
     _chain(sub)
-    sub.add_argument("--backbone", metavar="NAME", help="see wsss doctor")
-    sub.add_argument("--weights", metavar="FILE", help="local ImageNet weights, .pth")
-    sub.add_argument(
-        "--set",
+    _option(sub, "--backbone NAME", "Backbone to train, see wsss doctor.")
+    _option(sub, "--weights FILE", "Local ImageNet weights of the backbone, .pth.")
+    _option(
+        sub,
+        "--set FIELD=VALUE",
+        "Field to set, e.g. training.epochs=8 or lpcam.tau=0.2; wsss methods METHOD lists all "
+        "fields; may be repeated.",
         action="append",
         default=[],
-        metavar="FIELD=VALUE",
-        help="set one field, e.g. training.epochs=8 or lpcam.tau=0.2; see wsss methods METHOD",
     )
     _quiet(sub)
 
 
 def _chain(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--refine", metavar="KIND", help="labels from class maps: crf, irn, or masks (upper bound)"
+    _option(
+        sub,
+        "--refine KIND",
+        "Refinement of class maps into pseudo labels: crf, irn, or masks (the true masks, as an "
+        "upper bound).",
     )
-    sub.add_argument(
-        "--segment", metavar="NETWORK", help="train one on the labels: deeplabv2, or upernet"
-    )
-    sub.add_argument("--recipe", metavar="NAME", help="of the segmenter's training, by its source")
-    sub.add_argument(
-        "--baseline",
-        metavar="METHOD[:LOCALIZER]",
-        help="whose pseudo labels and segmenter psdpm learns from, or the name of an import",
-    )
-    sub.add_argument(
-        "--imported", metavar="NAME", help="class maps or labels of others, see wsss import"
-    )
+    text = "Segmenter to train on the pseudo labels: deeplabv2 or upernet."
+    _option(sub, "--segment NETWORK", text)
+    _option(sub, "--recipe NAME", "Published training recipe of the segmenter, e.g. lpcam-voc.")
+    text = "Baseline whose pseudo labels and segmenter psdpm learns from, or the name of an import."
+    _option(sub, "--baseline METHOD[:LOCALIZER]", text)
+    text = "Imported class maps or labels to start from, by their name in wsss import."
+    _option(sub, "--imported NAME", text)
 
 
 def _seeds(sub: argparse.ArgumentParser) -> None:
-    _number(sub, "seeds", [0], nargs="+", metavar="SEED", help="one run for each")
+    text = "Random seeds for initialisation, data order and augmentation; one run for each seed."
+    _number(sub, "seeds SEED", text, default=[0], nargs="+")
 
 
 def _record(sub: argparse.ArgumentParser, name: str) -> None:
-    sub.add_argument("--name", help=f"of the record; none: {name}")
-    sub.add_argument("--page", metavar="DIR", help="folder of the page; none: beside the record")
+    _option(sub, "--name", f"Name of the record; by default {name}.")
+    _option(sub, "--page DIR", "Folder of the pages; by default beside the record.")
 
 
-def _run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    sub = _add(commands, "run", "carry out an experiment: train, localize, score")
+def _run(commands: _Commands) -> None:
+    sub = _add(commands, "run", "Run an experiment: train, localize and score.")
     _experiment(sub)
     _seeds(sub)
     _record(sub, "method, data set and a short key")
 
 
-def _sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    sub = _add(commands, "sweep", "try many settings that share every stage they can")
+def _sweep(commands: _Commands) -> None:
+    sub = _add(commands, "sweep", "Try many settings that share every stage they can.")
     _experiment(sub)
-    sub.add_argument(
-        "--space",
-        default="default",
-        metavar="NAME",
-        help="search space, or FILE.py[:NAME] with one",
-    )
-    _number(sub, "trials", 0, help="points to try; 0: the whole grid")
-    sub.add_argument(
-        "--search",
-        default="",
-        metavar="KIND",
-        help="grid, random or tpe; none: the grid, or random where --trials are fewer",
-    )
-    sub.add_argument(
-        "--scheduler",
-        default="",
-        metavar="NAME",
-        help="asha: stop trainings early that do worse than others",
-    )
+    text = "Search space of the method, or FILE.py[:NAME] with another one."
+    _option(sub, "--space NAME", text, default="default")
+    _number(sub, "trials", "Number of points to try; 0 stands for the whole grid.", default=0)
+    text = "Search algorithm: grid, random or tpe; by default grid, or random for fewer --trials."
+    _option(sub, "--search KIND", text, default="")
+    text = "Trial scheduler: asha stops trainings early that score less than others."
+    _option(sub, "--scheduler NAME", text, default="")
     _trials(sub)
     _record(sub, "method, data set and space")
 
 
 def _trials(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--split", default="train", help="split of the objective (best mIoU)")
-    _number(sub, "repeats", 1, help="seeds of each point, from --seed on")
-    _number(sub, "concurrent", 2, help="trials side by side; what does not fit the memory waits")
-    _number(sub, "retries", 0, help="further tries of a trial that fails")
-    sub.add_argument(
-        "--resume", action="store_true", help="go on with a sweep that was broken off or failed"
-    )
-    _number(sub, "seed", 0, help="of everything drawn at random")
+    text = "Split on which trials are compared by their best mIoU."
+    _option(sub, "--split", text, default="train")
+    _number(sub, "repeats", "Number of random seeds for each point, from --seed on.", default=1)
+    text = "Number of trials that run at the same time; trials that do not fit in memory wait."
+    _number(sub, "concurrent", text, default=2)
+    _number(sub, "retries", "Number of further attempts at a trial that fails.", default=0)
+    _flag(sub, "--resume", "Resume a sweep that was interrupted or failed.")
+    text = "Random seed for the search, initialisation, data order and augmentation."
+    _number(sub, "seed", text, default=0)
 
 
-def _figure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    sub = _add(commands, "figure", "what a paper's figure or table varies, beside its numbers")
-    sub.add_argument(
-        "figure", metavar="METHOD-NAME", help="e.g. lpcam-5, cpal-4, cpal-table-2, ssc-7"
-    )
+def _figure(commands: _Commands) -> None:
+    sub = _add(commands, "figure", "Repeat a paper's figure or table beside its printed numbers.")
+    text = "Figure or table to repeat, e.g. lpcam-5, cpal-4, cpal-table-2 or ssc-7."
+    _option(sub, "figure METHOD-NAME", text)
     _fields(sub, undrawn="paper")
     sub.set_defaults(method="", localizer="")
     _trials(sub)
-    sub.add_argument("--name", help="of the record; none: the figure and the data set")
+    _option(sub, "--name", "Name of the record; by default the figure and the data set.")
 
 
-def _compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    sub = _add(commands, "compare", "run several methods and set them side by side in one table")
-    _experiment(sub, many=True)
+def _compare(commands: _Commands) -> None:
+    sub = _add(commands, "compare", "Run several methods and compare them in one table.")
+    text = "Methods to compare, e.g. cam lpcam sipe:lpcam psdpm@lpcam."
+    _option(sub, "methods METHOD[:LOCALIZER][@BASELINE]", text, nargs="+")
+    _fields(sub)
     _seeds(sub)
 
 
-def _ablate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    sub = _add(commands, "ablate", "what each part of a method contributes, beside plain cam")
-    _experiment(sub, help="whose parts; see wsss methods")
+def _ablate(commands: _Commands) -> None:
+    sub = _add(commands, "ablate", "Measure what each component of a method adds to CAM.")
+    _experiment(sub, "Method whose components are compared, see wsss methods.")
     _seeds(sub)
 
 
-def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    sub = _add(commands, "report", "write the pages of the store as a folder that opens offline")
-    sub.add_argument("out", help="folder to write, or with --single-file a page")
-    sub.add_argument("--run", metavar="NAME", help="only this run")
-    sub.add_argument(
-        "--sweep",
-        metavar="NAME",
-        help="only this sweep, and the runs of its best point and of the untuned preset",
+def _report(commands: _Commands) -> None:
+    sub = _add(commands, "report", "Write the pages of the store to a folder that opens offline.")
+    _option(sub, "out", "Folder to write, or with --single-file the page to write.")
+    _option(sub, "--run NAME", "Name of the only run to report.")
+    _option(
+        sub,
+        "--sweep NAME",
+        "Name of the only sweep to report, with the runs of its best point and of the untuned "
+        "preset.",
     )
-    _number(sub, "images", 48, help="images of each split; 0: all")
-    sub.add_argument("--single-file", action="store_true", help="OUT is one page that holds all")
+    _number(sub, "images", "Number of images for each split; 0 stands for all.", default=48)
+    _flag(sub, "--single-file", "Write one page, OUT, that holds everything.")
 
 
-def _dashboard(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    sub = _add(commands, "dashboard", "serve the pages of the store to this machine, and follow it")
-    _number(sub, "port", 8265, help="to listen on; 0: any free one")
+def _dashboard(commands: _Commands) -> None:
+    text = "Serve the pages of the store to this machine and keep them current."
+    sub = _add(commands, "dashboard", text)
+    _number(sub, "port", "Port to listen on; 0 stands for any free port.", default=8265)
 
 
-def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    sub = _add(commands, "export", "write a run's class maps or labels in the files of others")
-    sub.add_argument("out", help="folder, or archive (.tgz, .tar.gz) for the VOC server")
-    sub.add_argument(
-        "--to",
+def _export(commands: _Commands) -> None:
+    text = "Write a run's class maps or labels in the file format of another project."
+    sub = _add(commands, "export", text)
+    _option(sub, "out", "Folder, or archive (.tgz, .tar.gz) for the VOC server.")
+    _option(
+        sub,
+        "--to KIND",
+        "File format: for labels comp5 or comp6 (archive for the VOC server) or png; for class "
+        "maps irn, amn, sipe, mctformer, clip-es, drs or msc-seg.",
         default="comp5",
-        metavar="KIND",
-        help="labels: comp5 or comp6 (archive for the VOC server), png; class maps: irn, amn, "
-        "sipe, mctformer, clip-es, drs, msc-seg",
     )
-    sub.add_argument("--run", metavar="NAME", help="whose; none: the newest")
-    sub.add_argument(
-        "--what", default="deeplabv2", metavar="NAME", help="which of its class maps or labels"
-    )
-    sub.add_argument("--split", default="val", metavar="NAME", help="of which images")
+    _option(sub, "--run NAME", "Name of the run; by default the newest.")
+    text = "Name of the class maps or labels within the run."
+    _option(sub, "--what NAME", text, default="deeplabv2")
+    _option(sub, "--split NAME", "Split to export.", default="val")
 
 
-def _import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    sub = _add(commands, "import", "take over class maps or labels that other projects computed")
-    sub.add_argument(
+def _import(commands: _Commands) -> None:
+    sub = _add(commands, "import", "Import class maps or labels that another project computed.")
+    _option(
+        sub,
         "kind",
-        help="irn (LPCAM, SSC, CLIMS too), amn, sipe, mctformer, clip-es, drs; "
-        "msc-seg: a segmenter's scores; png: labels",
+        "File format: for class maps irn (also of LPCAM, SSC and CLIMS), amn, sipe, mctformer, "
+        "clip-es or drs; for a segmenter's scores msc-seg; for labels png.",
     )
-    sub.add_argument("path", help="folder of one file an image")
-    sub.add_argument("--data", required=True, metavar="NAME", help="the images' data set")
-    sub.add_argument("--name", required=True, help="of what is imported")
-    sub.add_argument(
-        "--splits", nargs="+", default=["train", "val"], metavar="SPLIT", help="splits to take"
-    )
+    _option(sub, "path", "Folder with one file for each image.")
+    _option(sub, "--data NAME", "Name of the data set of the images.", required=True)
+    _option(sub, "--name", "Name of the import in the store.", required=True)
+    _option(sub, "--splits SPLIT", "Splits to import.", nargs="+", default=["train", "val"])
     _quiet(sub)
 
 
-def _methods(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    sub = _add(commands, "methods", "list the methods, or all fields of one with their meaning")
-    sub.add_argument("method", nargs="?", help="whose fields to list")
-    sub.add_argument("--preset", default="default", help="whose values to show")
+def _methods(commands: _Commands) -> None:
+    sub = _add(commands, "methods", "List the methods, or the fields of one with their meaning.")
+    _option(sub, "method", "Method whose fields are listed.", nargs="?")
+    _option(sub, "--preset", "Preset whose values are listed.", default="default")
 
 
-def _doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    sub = _add(commands, "doctor", "check the machine, the packages and the store")
-    sub.add_argument("--verify", action="store_true", help="hash every artifact again")
+def _doctor(commands: _Commands) -> None:
+    sub = _add(commands, "doctor", "Check the machine, the packages and the store.")
+    _flag(sub, "--verify", "Check the hashes of all artifacts and move damaged ones to quarantine.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Run one command and return its exit code.
+
+    Args:
+        arguments: the words after `wsss`; None: those of this process.
 
     Returns:
         0; 2 after one clear sentence about what was wrong; 1 after a sentence about a fault of
-        ours and the file with its traceback; 130 after Ctrl-C.
+        wsss and the file with its traceback; 130 after Ctrl-C.
 
     Raises:
-        SystemExit: of the parser; or standard output could not be written to its end.
+        SystemExit: the parser ended the command, or standard output could not be written.
     """
     from . import ending
 
@@ -349,12 +357,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             action = _actions()[options.command]
             with session.ended():
                 action(options, command)
-        except (InputError, OSError) as error:  # OSError: a path, a right or a disk of the user's
+        except (InputError, OSError) as error:  # OSError: a path, permission or disk of the user
             cause = getattr(error, "cause", None) or error
             ending.tell(str(InputError(cause)))
             return 2
-        except (KeyboardInterrupt, SystemExit):  # Ray Train turns the first into the second
-            ending.tell("stopped; what was finished is kept")
+        except (KeyboardInterrupt, SystemExit):  # Ray Train turns an interrupt into an exit
+            ending.tell("stopped; all finished stages are kept")
             return 130
         except StreamError:
             raise
@@ -365,7 +373,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _actions() -> dict[str, Callable[[argparse.Namespace, str], None]]:
-    """Return the function of each command; imported late, so that --help is quick."""
+    """Return the function of each command, imported late so that --help starts fast."""
     from . import pages, run_commands, store_commands, sweep_commands
 
     return {

@@ -1,4 +1,4 @@
-"""What the options of a command ask for: a source of images, an experiment."""
+"""Sources and experiments that the options of a command describe."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ IDENTITY = {
     "data": "--data",
     "seed": "--seed or --seeds",
 }
-OF_BASELINE = {f"baseline.{name}": "--baseline" for name in ("method", "localizer", "imported")}
-OF_BASELINE["baseline.data"] = "--data"
-"""What says what an experiment is, and its baseline, for which --set is not."""
+"""The options that set the fields that --set must not set."""
+BASELINE = {f"baseline.{name}": "--baseline" for name in ("method", "localizer", "imported")}
+BASELINE["baseline.data"] = "--data"
+"""The options that set the fields of the baseline that --set must not set."""
 PATHS = {
     "store": "--store",
     "out": "OUT",
@@ -37,14 +38,14 @@ PATHS = {
     "weights": "--weights",
     "space": "--space",
 }
-"""The options that are paths; files among the fields of a configuration see to it themselves."""
+"""The options that are paths; fields of a configuration that are files are not among them."""
 
 
 def make_absolute(options: argparse.Namespace) -> None:
-    """Makes the paths among a command's options absolute, before anything is done.
+    """Make the paths among a command's options absolute, before anything is done.
 
     Raises:
-        InputError: a path is empty, or an address where none can be.
+        InputError: a path is empty, or is an address where only a folder or file is allowed.
     """
     for name, title in PATHS.items():
         text = getattr(options, name, None)
@@ -53,7 +54,7 @@ def make_absolute(options: argparse.Namespace) -> None:
         inner = ""
         if name == "space":
             file, inner = file_of(text)
-            if not file:  # the name of a space
+            if not file:  # the space is given by its name
                 continue
             text = file
         path = filesystem.absolute(text, title)
@@ -61,7 +62,7 @@ def make_absolute(options: argparse.Namespace) -> None:
 
 
 def source(options: argparse.Namespace) -> Source:
-    """Where `wsss data` takes its images from."""
+    """Return the source from which `wsss data` takes images."""
     if options.kind == "scenes":
         from ..data.sources.scenes import Scenes
 
@@ -81,49 +82,51 @@ def source(options: argparse.Namespace) -> Source:
 
 
 def combination(text: str) -> dict[str, Any]:
-    """What METHOD[:LOCALIZER][@BASELINE] names.
+    """Return the method, localizer and baseline of METHOD[:LOCALIZER][@BASELINE].
 
     Raises:
-        InputError: it names no method.
+        InputError: the text has another form.
     """
-    word, at, baseline = text.partition("@")
+    word, separator, baseline = text.partition("@")
     method, _, localizer = word.partition(":")
-    if not method or bool(at) != bool(baseline):
-        raise InputError(f"a combination is METHOD[:LOCALIZER][@BASELINE], not {text!r}")
+    if not method or bool(separator) != bool(baseline):
+        raise InputError(f"{text!r} is no combination; write METHOD[:LOCALIZER][@BASELINE]")
     return {"method": method, "localizer": localizer, "baseline": baseline}
 
 
-def check_used(options: argparse.Namespace, made: Sequence[Experiment]) -> None:
-    """That each option given for several methods is of use to one of them.
+def check_used(options: argparse.Namespace, experiments: Sequence[Experiment]) -> None:
+    """Check that --baseline and each --set have an effect on at least one experiment.
 
     Raises:
-        InputError: --baseline is, or a --set is, for none of them.
+        InputError: --baseline or a --set has no effect.
     """
     from ..method import methods as known
 
-    if options.baseline and options.baseline not in [e.combination.partition("@")[2] for e in made]:
+    if options.baseline and options.baseline not in [
+        e.combination.partition("@")[2] for e in experiments
+    ]:
         raise InputError(
-            "--baseline is for a method that learns from a segmenter; none here takes it"
+            "--baseline has no effect, as no method here learns from a segmenter; leave it out"
         )
-    baselines = [e.baseline for e in made if e.baseline]
+    baselines = [e.baseline for e in experiments if e.baseline]
     for text in options.set:
         group = text.partition("=")[0].split(".")[0]
         if group == "baseline" and not baselines:
-            raise InputError(f"--set {text}: no method here has a baseline")
-        if group in known() and all(group not in e.settings for e in [*made, *baselines]):
-            raise InputError(f"--set {text}: no method here is {group}")
+            raise InputError(f"--set {text}: no method here has a baseline; leave it out")
+        if group in known() and all(group not in e.settings for e in [*experiments, *baselines]):
+            raise InputError(f"--set {text}: no method here is {group}; leave it out")
 
 
 def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     changes: dict[str, Any] = {"data": options.data, "seed": seed}
     if options.recipe and not options.segment:
-        raise InputError("--recipe is for a segmenter; name one with --segment")
+        raise InputError("--recipe needs a segmenter; name one with --segment")
     for text in options.set:
         field, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"--set takes FIELD=VALUE, not {text!r}")
-        if instead := IDENTITY.get(field) or OF_BASELINE.get(field):
-            raise InputError(f"--set does not take {field}; {instead} says it")
+        if instead := IDENTITY.get(field) or BASELINE.get(field):
+            raise InputError(f"--set does not take {field}; set it by {instead}")
         changes[field] = parse(value)
     given = {
         "network.backbone": options.backbone,
@@ -145,10 +148,20 @@ def experiment(
     baseline: str = "",
     changes: Mapping[str, Any] | None = None,
 ) -> Experiment:
-    """The experiment that the options describe, of another method where one is given.
+    """Return the experiment that the options describe.
 
-    Of several methods side by side each takes the options that are its own, and the baseline of the
-    options where it needs one and names none.
+    Args:
+        options: the options of the command.
+        store: the store that holds the data set.
+        seed: random seed of the experiment.
+        method: one of several methods of the command; empty: the method of the options. Of the
+            options, it takes only those that hold for it.
+        localizer: localizer of `method`.
+        baseline: baseline of `method`; empty: the baseline of the options, if `method` needs one.
+        changes: further changes by dotted name.
+
+    Raises:
+        InputError: the options describe no experiment.
     """
     from ..method import experiment as made
     from ..method import family, find
@@ -158,35 +171,39 @@ def experiment(
     if not preset:
         drawn = registry.open_dataset(store, options.data).about["source"] == "scenes"
         preset = "scenes" if drawn else options.undrawn
-    wanted, given = _changes(options, seed), options.baseline or ""
+    values, baseline_name = _changes(options, seed), options.baseline or ""
     if method:
         trained = [find(name) for name in method.split("+")]
         preset = family(trained[0], preset)
-        given = baseline or (given if any(cls.needs_baseline for cls in trained) else "")
-        named = [*method.split("+"), localizer, *given.replace("+", ":").split(":")]
+        baseline_name = baseline or (
+            baseline_name if any(cls.needs_baseline for cls in trained) else ""
+        )
+        named = [*method.split("+"), localizer, *baseline_name.replace("+", ":").split(":")]
         others = {*known(), "baseline"} - {*named}
-        others -= {"baseline"} if given else set()
-        wanted = {k: v for k, v in wanted.items() if k.split(".")[0] not in others}
-    if twice := wanted.keys() & (changes or {}).keys():
-        raise InputError(f"{sorted(twice)[0]} is what is varied here; leave out its --set")
+        others -= {"baseline"} if baseline_name else set()
+        values = {k: v for k, v in values.items() if k.split(".")[0] not in others}
+    if twice := values.keys() & (changes or {}).keys():
+        raise InputError(f"{sorted(twice)[0]} is varied by this command; leave out its --set")
     return made(
         method or options.method,
         preset=preset,
         localizer=localizer if method else options.localizer,
-        baseline=given,
+        baseline=baseline_name,
         recipe=options.recipe or "",
-        changes={**(changes or {}), **wanted},
+        changes={**(changes or {}), **values},
     )
 
 
 def combinations(options: argparse.Namespace, store: Store, space: Space) -> dict[str, Experiment]:
-    """The experiment of each value of a space's field `combination`, by value.
+    """Return the experiment of each value of a space's field `combination`, by value.
 
     Raises:
         InputError: a value is no METHOD[:LOCALIZER][@BASELINE], or class maps are imported.
     """
     words = [str(word) for word in space.get(COMBINATION, ())]
     if words and options.imported:
-        raise InputError("imported class maps are no combination; leave out --imported")
-    of = {word: combination(word) for word in words}
-    return {word: experiment(options, store, options.seed, **of[word]) for word in words}
+        raise InputError(
+            "a sweep over combinations takes no imported class maps; leave out --imported"
+        )
+    named = {word: combination(word) for word in words}
+    return {word: experiment(options, store, options.seed, **named[word]) for word in words}

@@ -1,4 +1,4 @@
-"""The commands that carry experiments out: `run`, `compare` and `ablate`."""
+"""The commands that carry out experiments: `run`, `compare` and `ablate`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def run(options: argparse.Namespace, command: str) -> None:
-    """`wsss run`: one run for each seed, a table, a page."""
+    """Carry out `wsss run`: one run for each seed, a table of scores, and a page."""
     from ..pipeline.planner import plan
 
     store = open_store(options.store)
@@ -44,71 +44,84 @@ def run(options: argparse.Namespace, command: str) -> None:
 
 
 def compare(options: argparse.Namespace, command: str) -> None:
-    """`wsss compare`: methods, or methods read by others' localizers, in one table."""
-    wanted = {text: resolve.combination(text) for text in options.methods}
-    _side_by_side(options, command, wanted)
+    """Carry out `wsss compare`: run several methods, and print their scores in one table."""
+    combinations = {text: resolve.combination(text) for text in options.methods}
+    _side_by_side(options, command, combinations)
 
 
 def ablate(options: argparse.Namespace, command: str) -> None:
-    """`wsss ablate`: plain CAM, then the parts of a method one after the other.
+    """Carry out `wsss ablate`: run CAM and the rows of a method's ablation in one table.
 
     Raises:
-        InputError: the method does not say what its parts are.
+        InputError: the method has no ablation.
     """
     from ..method import find
 
-    parts = find(options.method).ablation
-    if not parts:
-        raise InputError(f"method {options.method!r} names no parts to take away")
+    ablation = find(options.method).ablation
+    if not ablation:
+        raise InputError(f"method {options.method!r} has no ablation; choose another method")
     rows = {
         title: {"method": options.method, "localizer": options.localizer, "changes": changes}
-        for title, changes in parts.items()
+        for title, changes in ablation.items()
     }
     _side_by_side(options, command, {"cam": {"method": "cam"}, **rows})
 
 
 def _side_by_side(
-    options: argparse.Namespace, command: str, wanted: Mapping[str, Mapping[str, Any]]
+    options: argparse.Namespace, command: str, variants: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Carries experiments out over the seeds and prints one table; all are checked first."""
+    """Run experiments over all seeds and print one table; all are checked before the first runs.
+
+    Args:
+        options: the options of the command.
+        command: the command line.
+        variants: by title, the arguments of `resolve.experiment` that differ.
+    """
     from ..pipeline.planner import plan
 
     if options.imported:
-        raise InputError("imported class maps are no method's; leave out --imported")
+        raise InputError("imported class maps belong to no method; leave out --imported")
     store = open_store(options.store)
     experiments = {
-        title: [resolve.experiment(options, store, seed, **how) for seed in options.seeds]
-        for title, how in wanted.items()
+        title: [resolve.experiment(options, store, seed, **variant) for seed in options.seeds]
+        for title, variant in variants.items()
     }
-    resolve.check_used(options, [of_seed[0] for of_seed in experiments.values()])
+    resolve.check_used(options, [per_seed[0] for per_seed in experiments.values()])
     catalog = catalog_of(store)
-    plans = {title: [plan(e, catalog) for e in of] for title, of in experiments.items()}
-    holders = _holders({title: of_seed[0] for title, of_seed in plans.items()})
-    done = {
-        title: [carry_out(store, p, None, command, progress_for(options)) for p in of_seed]
-        for title, of_seed in plans.items()
+    plans = {title: [plan(e, catalog) for e in per_seed] for title, per_seed in experiments.items()}
+    holders = _holders({title: per_seed[0] for title, per_seed in plans.items()})
+    records = {
+        title: [carry_out(store, p, None, command, progress_for(options)) for p in per_seed]
+        for title, per_seed in plans.items()
         if title in holders.values()
     }
     rows = []
-    for title, of_seed in plans.items():
-        own = table_rows(title, of_seed[0].subject, done[holders[title]])
-        rows += own if holders[title] == title else own[:1]
+    for title, per_seed in plans.items():
+        new_rows = table_rows(title, per_seed[0].subject, records[holders[title]])
+        rows += new_rows if holders[title] == title else new_rows[:1]
     say(comparison(rows))
 
 
 def table_rows(
     title: str, subject: ResultId, runs: Sequence[RunRecord]
 ) -> list[tuple[str, ResultId, Sequence[RunRecord]]]:
-    """The rows of `tables.comparison` for an experiment: its class maps, then what became of
-    them."""
+    """Return the rows of `tables.comparison` for an experiment: its class maps, then later results.
+
+    Args:
+        title: title of the experiment.
+        subject: the class maps.
+        runs: the runs of the experiment, one for each seed.
+    """
     start = f"{subject}/"
     later = [(f"{title} > {str(id).removeprefix(start)}", id, runs) for id in runs[0].later()]
     return [(title, subject, runs), *later]
 
 
 def _holders(plans: Mapping[str, Plan]) -> dict[str, str]:
-    """For each experiment the one among them whose run has its scores: itself, or where another
-    reads the same class maps on its way to its own, that."""
+    """Return by title of each experiment the title of the experiment whose run has its scores.
+
+    This is the experiment itself, or another one whose plan covers the plan of this experiment.
+    """
     return {
         title: next((t for t, p in plans.items() if p is not plan and p.covers(plan)), title)
         for title, plan in plans.items()
@@ -116,19 +129,25 @@ def _holders(plans: Mapping[str, Plan]) -> dict[str, str]:
 
 
 def catalog_of(store: Store) -> Catalog:
-    """What the plans of a command need to know of the store and the machine."""
+    """Return the facts about the store and the machine that plans depend on."""
     from ..pipeline.context import Catalog
 
     return Catalog.of(store)
 
 
 def progress_for(options: argparse.Namespace) -> Silent:
+    """Return the progress display that the options select."""
     return Silent() if options.quiet else Lines()
 
 
 def carry_out(
     store: Store, plan: Plan, name: str | None, command: str, progress: Silent
 ) -> RunRecord:
+    """Carry out a plan, print one line about it, and return the record of the run.
+
+    Raises:
+        InputError: the name belongs to another run, or the store cannot be written.
+    """
     from ..pipeline import run_record
     from ..pipeline.execution import Execution
 
@@ -138,21 +157,21 @@ def carry_out(
     e = plan.experiment
     name = check_name(name or f"{e.localizer_name}-{e.data}-{plan.digest[:8]}")
     path = store.root / "runs" / name / "run.json"
-    before = read_run(path) if filesystem.exists(path) else None
-    if before and before.digest != plan.digest:
+    earlier = read_run(path) if filesystem.exists(path) else None
+    if earlier and earlier.digest != plan.digest:
         raise InputError(f"the name {name!r} is taken by another run; choose another --name")
     missing = execution.missing()
-    if missing or not before:
+    if missing or not earlier:
         needed = f"{len(missing)} of {len(plan.steps)} stages are missing"
         store.check_writable(f"run {name!r} ({needed})", f"runs/{name}")
     with recorded.under(path.parent, run_record.begun_run(execution, name, command, started)):
         execution.execute()
-        if before and not missing:
-            say(f"run {name}: nothing to do, all {len(plan.steps)} stages were already there")
-            return before
+        if earlier and not missing:
+            say(f"run {name}: nothing to do, all {len(plan.steps)} stages are already in the store")
+            return earlier
         for artifact, stage in execution.done.values():
             for id in artifact.about.get("unrefined", []):
-                say(f"{stage.title}: DenseCRF died on {id}, which keeps its unrefined labels")
+                say(f"{stage.title}: DenseCRF crashed on {id}, which keeps its unrefined labels")
         seconds = time.monotonic() - began
         record = run_record.ended_run(execution, name, command, started, seconds)
         write_json(path, record)

@@ -20,7 +20,7 @@ from .run_commands import progress_for
 
 
 def data(options: argparse.Namespace, command: str) -> None:
-    """`wsss data`: shards of a source, under a name."""
+    """Carry out `wsss data`: write the shards of a source and give the data set a name."""
     store = open_store(options.store)
     source = resolve.source(options)
     progress = progress_for(options)
@@ -33,11 +33,11 @@ def data(options: argparse.Namespace, command: str) -> None:
     for fault in about["quarantined"]:
         say(f"left out: {fault}")
     if cached:
-        say("nothing to do: the shards were already there")
+        say("nothing to do: the shards are already in the store")
 
 
 def export(options: argparse.Namespace, command: str) -> None:
-    """`wsss export`: a run's class maps or labels in the files of others."""
+    """Carry out `wsss export`: write a run's class maps or labels in another file format."""
     from ..interop import exports
 
     store, out = open_store(options.store), Path(options.out)
@@ -47,11 +47,11 @@ def export(options: argparse.Namespace, command: str) -> None:
 
 
 def import_(options: argparse.Namespace, command: str) -> None:
-    """`wsss import`: class maps or labels of others, under a name."""
+    """Carry out `wsss import`: store another project's class maps or labels under a name."""
     from ..interop import imports
 
     store = open_store(options.store)
-    found, cached = imports.add(
+    imported, cached = imports.add(
         store,
         kind=options.kind,
         folder=Path(options.path),
@@ -60,20 +60,20 @@ def import_(options: argparse.Namespace, command: str) -> None:
         splits=options.splits,
         progress=progress_for(options),
     )
-    what = "labels" if found.labels else "class maps"
-    say(f"{options.name}: {what} of {', '.join(found.stages)}")
+    kind = "labels" if imported.labels else "class maps"
+    say(f"{options.name}: {kind} of {', '.join(imported.stages)}")
     if cached:
-        say("nothing to do: they were already there")
+        say("nothing to do: the import is already in the store")
 
 
 def methods(options: argparse.Namespace, command: str) -> None:
-    """`wsss methods`: their names, or the fields of one."""
+    """Carry out `wsss methods`: list the methods, or the fields of one method."""
     from ..method import experiment, find
     from ..method import methods as all_methods
 
     if not options.method:
-        for name, found in all_methods().items():
-            say(f"{name:8}{found.source}  (presets: {', '.join(found.presets)})")
+        for name, cls in all_methods().items():
+            say(f"{name:8}{cls.source}  (presets: {', '.join(cls.presets)})")
         return
     method = find(options.method)
     say(f"{method.name}: {method.source}\n")
@@ -82,10 +82,10 @@ def methods(options: argparse.Namespace, command: str) -> None:
 
 
 def doctor(options: argparse.Namespace, command: str) -> None:
-    """`wsss doctor`: machine, packages, store.
+    """Carry out `wsss doctor`: check the machine, the packages and the store.
 
     Raises:
-        InputError: something that every command needs is missing.
+        InputError: a package that wsss needs is missing.
     """
     from ..models.backbones import BACKBONES
     from ..records.schema import machine
@@ -94,8 +94,8 @@ def doctor(options: argparse.Namespace, command: str) -> None:
     say(f"machine   {machine()}")
     say("packages  " + ", ".join(f"{k} {v}" for k, v in versions().items()))
     say(f"backbones {', '.join(BACKBONES)}")
-    where = "" if str(store) == str(store.root) else f" in {store.root}"
-    say(f"store     {store}, {store.free_bytes() / 1e9:.0f} GB free{where}")
+    folder = "" if str(store) == str(store.root) else f" in {store.root}"
+    say(f"store     {store}, {store.free_bytes() / 1e9:.0f} GB free{folder}")
     say(f"data sets {', '.join(registry.names(store)) or 'none yet'}")
     needed = (
         "torch",
@@ -109,7 +109,7 @@ def doctor(options: argparse.Namespace, command: str) -> None:
     )
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        raise InputError(f"missing packages: {', '.join(missing)}; run make env")
+        raise InputError(f"missing packages: {', '.join(missing)}; install them with make env")
     if options.verify:
         _verify(store)
     for fault in store.faults():

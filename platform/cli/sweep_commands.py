@@ -1,4 +1,4 @@
-"""The commands that carry sweeps out: `sweep` and `figure`."""
+"""The commands that carry out sweeps: `sweep` and `figure`."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ if TYPE_CHECKING:
 
 
 def sweep(options: argparse.Namespace, command: str) -> None:
-    """`wsss sweep`: trials, the best one on all splits, a table, a page."""
+    """Carry out `wsss sweep`: run trials, score the best point on all splits, and write a page."""
     from ..tuning.tuner import run as run_sweep
 
     store = open_store(options.store)
     catalog = catalog_of(store)
-    title, wanted = _described(options, store)
-    base = wanted.base
+    title, description = _description(options, store)
+    base = description.base
     name = check_name(options.name or f"{base.localizer_name}-{base.data}-{title}")
     path = store.root / "sweeps" / name / "sweep.json"
     known = filesystem.exists(path) and not options.resume
     began = time.monotonic()
-    _check(catalog, options, [base, *wanted.bases.values()])
+    _check(catalog, options, [base, *description.bases.values()])
     if not known:
-        _announce(catalog, wanted)
+        _announce(catalog, description)
     recorded = Recorded(progress_for(options))
-    record = run_sweep(catalog, wanted, name, command, recorded, options.resume)
-    untuned, best = _both(catalog, wanted, record, command, progress_for(options))
+    record = run_sweep(catalog, description, name, command, recorded, options.resume)
+    untuned, best = _untuned_and_best(catalog, description, record, command, progress_for(options))
     chosen = best[0]
-    named = dataclasses.replace(record, run=chosen.name, untuned=untuned[0].name)
-    if named != record:
-        write_json(path, named)
+    complete = dataclasses.replace(record, run=chosen.name, untuned=untuned[0].name)
+    if complete != record:
+        write_json(path, complete)
     done, total = sum(t.status == "done" for t in record.trials), len(record.trials)
-    took = f"{done} of {total} trials, {time.monotonic() - began:.0f} s"
-    nothing = f"nothing to do, its {total} trials were already there"
-    say(f"sweep {name}: {nothing if known else took}")
+    summary = f"{done} of {total} trials, {time.monotonic() - began:.0f} s"
+    unchanged = f"nothing to do, its {total} trials are already in the store"
+    say(f"sweep {name}: {unchanged if known else summary}")
     for line in best_points(record):
         say(line)
     rows = table_rows("untuned", untuned[0].subject, untuned) + table_rows(
@@ -64,9 +64,8 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     show(store, options.page, [chosen.name, untuned[0].name], name)
 
 
-def _described(options: argparse.Namespace, store: Store) -> tuple[str, Sweep]:
-    """The name of the search space that the options give, and the sweep over it."""
-
+def _description(options: argparse.Namespace, store: Store) -> tuple[str, Sweep]:
+    """Return the name of the search space of the options, and the sweep over the space."""
     base = resolve.experiment(options, store, options.seed)
     title, space = spaces.find(base.localizer_name, options.space)
     return title, Sweep(
@@ -84,24 +83,25 @@ def _described(options: argparse.Namespace, store: Store) -> tuple[str, Sweep]:
 
 
 def figure(options: argparse.Namespace, command: str) -> None:
-    """`wsss figure`: what a paper's figure varies, beside the numbers that it prints."""
-
+    """Carry out `wsss figure`: repeat a paper's figure beside the numbers that the paper prints."""
     from ..tuning.tuner import run as run_sweep
 
     store = open_store(options.store)
-    method, found = spaces.figure(options.figure)
+    method, published = spaces.figure(options.figure)
     if options.imported:
         raise InputError("a figure varies a method's own options; leave out --imported")
     if (options.refine or options.segment or options.recipe) and not options.baseline:
-        raise InputError("a figure is of class maps; leave out --refine, --segment and --recipe")
-    points = {repr(changes): changes for of in found["panels"].values() for _, changes, _ in of}
+        raise InputError("a figure scores class maps; leave out --refine, --segment and --recipe")
+    points = {
+        repr(changes): changes for rows in published["panels"].values() for _, changes, _ in rows
+    }
     space: dict[str, list[Any]] = {}
     for changes in points.values():
         for field, value in changes.items():
             space[field] = list(dict.fromkeys([*space.get(field, []), value]))
     base = resolve.experiment(options, store, options.seed, method=method)
     resolve.check_used(options, [base])
-    wanted = Sweep(
+    description = Sweep(
         base=base,
         space=space,
         split=options.split,
@@ -114,28 +114,31 @@ def figure(options: argparse.Namespace, command: str) -> None:
     name = check_name(options.name or f"{options.figure}-{options.data}")
     catalog = catalog_of(store)
     if not filesystem.exists(store.root / "sweeps" / name / "sweep.json"):
-        _announce(catalog, wanted)
+        _announce(catalog, description)
     recorded = Recorded(progress_for(options))
-    record = run_sweep(catalog, wanted, name, command, recorded, options.resume)
-    say(figure_table(found, record))
+    record = run_sweep(catalog, description, name, command, recorded, options.resume)
+    say(figure_table(published, record))
     show(store, None, [], name)
 
 
-def _both(
-    catalog: Catalog, wanted: Sweep, record: SweepRecord, command: str, progress: Silent
+def _untuned_and_best(
+    catalog: Catalog, description: Sweep, record: SweepRecord, command: str, progress: Silent
 ) -> tuple[list[RunRecord], list[RunRecord]]:
-    """The untuned experiment and that of the best point, on all splits, over the seeds."""
+    """Return the runs of the untuned experiment and of the best point, one for each seed."""
     from ..pipeline.planner import plan
 
     def record_of(experiment: Experiment) -> RunRecord:
         return carry_out(catalog.store, plan(experiment, catalog), None, command, progress)
 
-    pairs = [(wanted.seeded(seed), best_experiment(wanted, record, seed)) for seed in wanted.seeds]
+    pairs = [
+        (description.seeded(seed), best_experiment(description, record, seed))
+        for seed in description.seeds
+    ]
     runs = [[record_of(e) for e in pair] for pair in pairs]
     return [pair[0] for pair in runs], [pair[1] for pair in runs]
 
 
-def _check(catalog: Catalog, options: argparse.Namespace, plain: Sequence[Experiment]) -> None:
+def _check(catalog: Catalog, options: argparse.Namespace, untuned: Sequence[Experiment]) -> None:
     """Check the untuned experiments and the page of a sweep before its trials.
 
     Raises:
@@ -144,22 +147,23 @@ def _check(catalog: Catalog, options: argparse.Namespace, plain: Sequence[Experi
     from ..pipeline.planner import plan
 
     check_page(options.page)
-    resolve.check_used(options, plain)
-    for experiment in plain:
+    resolve.check_used(options, untuned)
+    for experiment in untuned:
         plan(experiment, catalog)
 
 
-def _announce(catalog: Catalog, wanted: Sweep) -> None:
-    """What the trials will compute together, and what of it is there."""
+def _announce(catalog: Catalog, description: Sweep) -> None:
+    """Print how many stages the trials will compute together, and how many are in the store."""
     from ..tuning.cost import MOST_COUNTED, cost
 
-    missing, there, idle = cost(catalog, wanted)
+    missing, stored, idle = cost(catalog, description)
     lists = [
-        ", ".join(f"{n} {name}" for name, n in of.items()) or "nothing" for of in (missing, there)
+        ", ".join(f"{n} {name}" for name, n in counts.items()) or "nothing"
+        for counts in (missing, stored)
     ]
-    trials = f"{wanted.count * wanted.repeats} trials"
-    if wanted.kind == "tpe":
-        trials += f", chosen on the way; of the space's first {MOST_COUNTED:,} points at most"
-    say(f"{trials}: to compute {lists[0]}; there {lists[1]}")
+    trials = f"{description.count * description.repeats} trials"
+    if description.kind == "tpe":
+        trials += f", chosen during the sweep; of the first {MOST_COUNTED:,} points at most"
+    say(f"{trials}: to compute {lists[0]}; in the store {lists[1]}")
     if idle:
-        say(f"{', '.join(idle)}: the result is the same whatever the value")
+        say(f"{', '.join(idle)}: no value changes the result")

@@ -1,4 +1,4 @@
-"""Tables for a terminal."""
+"""Tables of scores for a terminal, in text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..records.schema import OWN, PARTS, Point, RunRecord, Score, SweepRecord, r
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns: the first to the left, the others to the right."""
+    """Return a table of columns, the first aligned to the left and all further ones to the right."""
     lines = [list(head), *map(list, rows)]
     widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
     out = []
@@ -42,19 +42,19 @@ def _values(score: Score) -> dict[str, float]:
 
 
 def score_table(runs: Sequence[RunRecord]) -> str:
-    """The scores of runs that differ only in their seeds, in percent: mean and spread.
+    """Return the scores of runs that differ only in their seeds, in percent, as a table.
 
-    The spread is the standard deviation over seeds; with one seed there is none.
+    With several seeds, a cell holds the mean and the standard deviation over seeds.
     """
-    rows = [(str(id), id, runs) for id, of_split in runs[0].scores.items() if of_split]
+    rows = [(str(id), id, runs) for id, by_split in runs[0].scores.items() if by_split]
     return comparison(rows) if rows else "no split with masks was scored"
 
 
 def comparison(rows: Sequence[tuple[str, ResultId, Sequence[RunRecord]]]) -> str:
-    """The scores of several experiments on one data set, each over the same seeds.
+    """Return a table of the scores of several experiments on one data set, over the same seeds.
 
     Args:
-        rows: title, result, and the runs over seeds.
+        rows: for each experiment the title, the result, and the runs over all seeds.
     """
     splits = dict.fromkeys(s for _, id, runs in rows for s in runs[0].scores[id])
     lines = [
@@ -67,7 +67,7 @@ def comparison(rows: Sequence[tuple[str, ResultId, Sequence[RunRecord]]]) -> str
         if split in runs[0].scores[id]
     ]
     columns = {title: [_values(s) for s in scores] for title, scores in lines}
-    head = list(dict.fromkeys(name for of in columns.values() for name in of[0]))
+    head = list(dict.fromkeys(name for scores in columns.values() for name in scores[0]))
     cells = [
         [
             title,
@@ -88,14 +88,14 @@ def comparison(rows: Sequence[tuple[str, ResultId, Sequence[RunRecord]]]) -> str
 
 
 def _thresholds(scores: Sequence[Score]) -> str:
-    """The thresholds of a table's row; a dash where none was chosen."""
+    """Return the thresholds of a table's row, or a dash if no threshold was chosen."""
     if scores[0].threshold_from == OWN:
         return "-"
     return "/".join(f"{t:.2f}" for t in sorted({s.threshold for s in scores}))
 
 
 def _cell(values: Sequence[float]) -> str:
-    if any(math.isnan(v) for v in values):  # nothing was activated, so no precision
+    if any(math.isnan(v) for v in values):  # no precision without an activated pixel
         return "-"
     mean = 100 * statistics.fmean(values)
     if len(values) == 1:
@@ -104,11 +104,14 @@ def _cell(values: Sequence[float]) -> str:
 
 
 def best_points(sweep: SweepRecord) -> list[str]:
-    """The best point of a sweep, and those that its spread over seeds does not tell from it."""
+    """Return a line on the best point of a sweep, and one on each point that is tied with it.
+
+    A point is tied if its difference from the best one lies within the spread over seeds.
+    """
     first, *others = ranking(sweep.trials)
     labels = sweep.labels
     lines = [f"best on {sweep.split}: {_point(first, labels)}"]
-    return lines + [f"not told from it: {_point(p, labels)}" for p in others if p.tied]
+    return lines + [f"tied with it: {_point(p, labels)}" for p in others if p.tied]
 
 
 def _point(point: Point, labels: Mapping[str, str]) -> str:
@@ -119,36 +122,36 @@ def _point(point: Point, labels: Mapping[str, str]) -> str:
     return f"{values} ({spread} over {len(point.trials)} seeds)"
 
 
-def _held(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
-    """Return the values of a figure's fields in the points that do not name them, or in all."""
+def _fixed(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
+    """Return the values that fields have in all points, or in the points that do not set them."""
     points = [changes for rows in figure["panels"].values() for _, changes, _ in rows]
-    held = dict(sweep.default)
+    fixed = dict(sweep.default)
     for field in sweep.default:
         values = [changes[field] for changes in points if field in changes]
         if len(values) == len(points):
-            del held[field]
+            del fixed[field]
             if len(set(map(repr, values))) == 1:
-                held[field] = values[0]
+                fixed[field] = values[0]
     labels = sweep.labels
-    return ", ".join(f"{labels[field]} {value}" for field, value in held.items())
+    return ", ".join(f"{labels[field]} {value}" for field, value in fixed.items())
 
 
 def figure_table(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
-    """A paper's figure as this sweep has it, beside the numbers that the paper prints, percent.
+    """Return a table of a sweep over a paper's figure, beside the paper's numbers, in percent.
 
     Args:
-        figure: of `tune_spaces`.
-        sweep: over its points.
+        figure: one of the `FIGURES` in `tune_spaces`.
+        sweep: record of the sweep over the points of the figure.
     """
     ranked = ranking(sweep.trials)
     names = [str(s) for s in sorted({t.seed for t in sweep.trials})]
     seeds, rows = len(names), []
     for panel, points in figure["panels"].items():
         for label, changes, printed in points:
-            own = [p for p in ranked if p.trials[0].params == changes]
-            values = [t.value or math.nan for t in own[0].trials] if own else []
-            ours = _cell(values) if own else "failed"
-            if own and len(values) < seeds:
+            matches = [p for p in ranked if p.trials[0].params == changes]
+            values = [t.value or math.nan for t in matches[0].trials] if matches else []
+            ours = _cell(values) if matches else "failed"
+            if matches and len(values) < seeds:
                 ours += f" ({len(values)} of {seeds} seeds)"
             rows.append([f"{panel}: {label}", ours, "-" if printed is None else f"{printed:.1f}"])
     score = ranked[0].trials[0].score if ranked else None
@@ -156,7 +159,7 @@ def figure_table(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
     if score:
         rule = "" if score.threshold_from == OWN else "best threshold; "
         about += f", n={score.n}, {len(score.scored)} classes, {rule}{score.rule}"
-    if held := _held(figure, sweep):
-        about += f"; where no row says otherwise: {held}"
+    if fixed := _fixed(figure, sweep):
+        about += f"; unless a row says otherwise: {fixed}"
     title = figure["title"]
     return f"{table([title, 'here', 'paper'], rows)}\nhere: {about}\npaper: {figure['published']}"

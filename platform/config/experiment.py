@@ -1,7 +1,7 @@
-"""The whole configuration of an experiment, and how one is made from a method and its preset.
+"""Configuration of an experiment, in one slice for each stage of the pipeline.
 
-A config slice (`Experiment.training`, `.views`, ...) holds just what one stage reads, so that a
-change of one recomputes nothing that does not depend on it.
+A slice, such as `Experiment.training`, holds only the options that one stage reads, so that a
+change of one option recomputes only the stages that depend on it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ SEGMENTERS = ("deeplabv2", "upernet")
 
 @dataclass(frozen=True, kw_only=True)
 class Network(Options):
-    """The backbone that is trained."""
+    """Options of the classifier's backbone."""
 
-    backbone: str = option("resnet50", "one of `wsss doctor`'s backbones")
+    backbone: str = option("resnet50", "Backbone of the classifier; `wsss doctor` lists all.")
     weights: str | None = option(
-        None, "local file of ImageNet weights (.pth), none: train from scratch", file=True
+        None, "Local file of ImageNet weights (.pth); none: train from scratch.", file=True
     )
     frozen_stages: int = option(
         0,
-        "first stages without gradient (IRN: 2; LPCAM, ReCAM: 0, whose code still freezes the "
-        "first convolution; here it belongs to stage 1)",
+        "Number of first stages that are not trained (IRN: 2; LPCAM and ReCAM: 0, but their code "
+        "freezes the first convolution, which belongs to stage 1 here).",
         low=0,
         high=4,
     )
@@ -38,87 +38,105 @@ class Network(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Training(Options):
-    """A network's training; defaults are the classifier's (IRN train_cam unless noted)."""
+    """Options of a network's training; defaults are the classifier's (IRN's train_cam)."""
 
-    split: str = option("train_aug", "what is learnt; in refine and segment, none: training.split")
-    epochs: int = option(5, "passes over the split", low=1, high=100_000)
-    batch_size: int = option(16, "images per step, over all workers", low=1, high=65_536)
-    lr: float = option(0.1, "learning rate of the backbone at the first step", low=0, high=1_000)
-    head_factor: float = option(
-        10.0, "the head's learning rate over the backbone's", low=0, high=1_000_000
+    split: str = option(
+        "train_aug", "Split to train on; in refine and segment, none: training.split."
     )
-    optimizer: str | None = option(None, "none: SGD", choices=(None, "adamw"))
+    epochs: int = option(5, "Number of passes over the split.", low=1, high=100_000)
+    batch_size: int = option(16, "Images per step, over all workers.", low=1, high=65_536)
+    lr: float = option(0.1, "Learning rate of the backbone at the first step.", low=0, high=1_000)
+    head_factor: float = option(
+        10.0, "Ratio of the head's learning rate to the backbone's.", low=0, high=1_000_000
+    )
+    optimizer: str | None = option(
+        None, "Optimizer; none: SGD with momentum.", choices=(None, "adamw")
+    )
     warm_up: int | None = option(
         None,
-        "steps in which the learning rate rises to its first value; none: none",
+        "Steps in which the learning rate rises to its first value; none: no warm-up.",
         low=1,
         high=10_000_000,
     )
     momentum: float = option(
-        0.9, "SGD momentum (papers: 0.9; IRN's released code: effectively 1e-4)", low=0, high=1
+        0.9, "Momentum of SGD (papers: 0.9; IRN's released code: in effect 1e-4).", low=0, high=1
     )
-    weight_decay: float = option(1e-4, "L2 on all trained weights", low=0, high=1_000)
-    power: float = option(0.9, "of the polynomial decay, updated every step", low=0, high=100)
-    clip_norm: float = option(0.0, "largest gradient norm, 0: no clipping", low=0, high=1_000_000)
+    weight_decay: float = option(1e-4, "L2 penalty on all trained weights.", low=0, high=1_000)
+    power: float = option(
+        0.9,
+        "Power of the polynomial decay of the learning rate, updated at every step.",
+        low=0,
+        high=100,
+    )
+    clip_norm: float = option(
+        0.0, "Largest norm of the gradient; 0: no clipping.", low=0, high=1_000_000
+    )
     resize: tuple[int, int] = option(
-        (320, 640), "range of the long side, pixels", low=8, high=16_384
+        (320, 640), "Range of the long side of resized images, in pixels.", low=8, high=16_384
     )
     rescale: tuple[float, float] | None = option(
         None,
-        "range of a factor on the image's own size, in place of training.resize",
+        "Range of a factor on the original size of an image; none: training.resize holds instead.",
         low=0.05,
         high=20,
     )
     crop: int = option(
-        512, "side of the crop, pixels; smaller images are padded", low=8, high=16_384
+        512, "Side of the square crop, in pixels; smaller images are padded.", low=8, high=16_384
     )
     precision: str = option(
         AUTO,
-        "auto is bf16 on a GPU; worth it on a CPU that multiplies bf16 (AVX512-BF16, AMX)",
+        "Precision of training; auto: bf16 on a GPU, else fp32; bf16 is also faster on a CPU that "
+        "multiplies it (AVX512-BF16, AMX).",
         choices=(AUTO, "fp32", "bf16"),
     )
     compiled: bool = option(
         False,
-        "the backbone runs as one compiled graph: half a minute or more at the start; not where a "
-        "ResNet's boundaries are learnt",
+        "Run the backbone as one compiled graph, which costs half a minute or more at the start; "
+        "has no effect where a ResNet's boundaries are learnt.",
     )
-    workers: int = option(1, "Ray Train workers", low=1, high=4_096)
-    shuffle_rows: int = option(256, "decoded rows kept for local shuffling", low=1, high=1_000_000)
+    workers: int = option(1, "Number of Ray Train workers.", low=1, high=4_096)
+    shuffle_rows: int = option(
+        256, "Decoded rows that a worker keeps for local shuffling.", low=1, high=1_000_000
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("resize", "rescale"):
             span = getattr(self, name)
             if span and span[0] > span[1]:
-                raise InputError(f"{name} is {span!r}; the smaller one comes first")
+                raise InputError(f"{name} is {span!r}; the smaller value must come first")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Views(Options):
-    """How images are looked at for class maps (IRN make_cam), and what is kept of that."""
+    """Options of inference, by which class maps are computed (IRN's make_cam)."""
 
     scales: tuple[float, ...] = option(
         (1.0, 0.5, 1.5, 2.0),
-        "image scales, each with its mirror image; 1 comes first",
+        "Scales of an image, each also mirrored; 1 must come first.",
         low=0.1,
         high=16,
         some=True,
     )
     precision: str = option(
         "fp32",
-        "of every inference; bf16 on a GPU, or a CPU that multiplies it",
+        "Precision of every inference; bf16 suits a GPU, or a CPU that multiplies it.",
         choices=("fp32", "bf16"),
     )
     batch_size: int = option(
-        8, "images of one shape looked at together on a GPU", low=1, high=65_536, machine=True
+        8, "Images of one shape in a batch on a GPU.", low=1, high=65_536, machine=True
     )
     actors: int = option(
-        0, "inference actors, 0: one a GPU, or a core", low=0, high=4_096, machine=True
+        0,
+        "Number of inference actors; 0: one for each GPU, or else for each core.",
+        low=0,
+        high=4_096,
+        machine=True,
     )
     kept_gib: float = option(
         4.0,
-        "memory for the features that a clustering keeps, GiB over all nodes; what does not fit is "
-        "read again in each of its rounds",
+        "Memory for the features that are clustered, in GiB over all nodes; features that do not "
+        "fit are read again in each round of k-means.",
         low=0,
         high=1 << 20,
         machine=True,
@@ -132,67 +150,90 @@ class Views(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring(Options):
-    """On what class maps are scored."""
+    """Options of the evaluation: splits and classes."""
 
     splits: tuple[str, ...] = option(
-        ("train", "val"), "splits to score, the first is tuned on", some=True
+        ("train", "val"), "Splits to score; thresholds are chosen on the first.", some=True
     )
-    classes: tuple[str, ...] = option((), "classes that means run over, none: all + background")
+    classes: tuple[str, ...] = option(
+        (), "Classes that mean scores run over; none: all classes and the background."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refine(Options):
-    """From class maps to pseudo labels (IRN cam_to_ir_label, make_sem_seg)."""
+    """Options of the refinement of class maps into pseudo labels.
+
+    Source: IRN's cam_to_ir_label and make_sem_seg.
+    """
 
     kind: str = option(
         "",
-        "crf; irn; masks: the true ones, for an upper bound; none: class maps are cut",
+        "Refinement: crf; irn; masks: the true masks, for an upper bound; none: class maps are cut "
+        "at a threshold.",
         choices=("", "crf", "irn", "masks"),
     )
-    crf: str = option("irn", "DenseCRF's parameters, see ops.crf.CRFS", choices=tuple(CRFS))
+    crf: str = option(
+        "irn",
+        "DenseCRF parameters of one source: irn, psa, deeplab, mctformer or seam.",
+        choices=tuple(CRFS),
+    )
     threshold: float | None = option(
         None,
-        "of the seed; none: the best on the first scored split",
+        "Threshold of the seed; none: the best on the first scored split.",
         choices=(None, *THRESHOLDS),
     )
     foreground: float | None = option(
-        None, "seed threshold of confident foreground; none: 0.15 above", low=0, high=1
+        None,
+        "Seed threshold of confident foreground; none: 0.15 above the seed's threshold.",
+        low=0,
+        high=1,
     )
     background: float | None = option(
-        None, "seed threshold of confident background; none: 0.10 below", low=0, high=1
+        None,
+        "Seed threshold of confident background; none: 0.10 below the seed's threshold.",
+        low=0,
+        high=1,
     )
-    power: float = option(1.0, "class maps enter to this power (AdvCAM: 1.5)", low=0.1, high=100)
+    power: float = option(
+        1.0, "Power to which class maps are raised first (AdvCAM: 1.5).", low=0.1, high=100
+    )
     walk_power: float = option(
         1.0,
-        "class maps enter the random walk to this power (AMN: 1.3); more where they are not near "
-        "zero on the background, which the walk would spread",
+        "Power to which class maps are raised before the random walk (AMN: 1.3); a higher power "
+        "suits maps that are not near zero on the background, which the walk would spread.",
         low=0.1,
         high=100,
     )
     walk_background: bool = option(
         False,
-        "a background that the maps bring walks with them, and no threshold is searched (SIPE's "
-        "code); else it is left out and the walked maps are cut. As all of refine, a preset of the "
-        "method that is trained says it, not of its localizer",
+        "Propagate the background plane of a method that computes one, without a threshold (SIPE's "
+        "code); otherwise the plane is left out and the propagated maps are cut at a threshold. "
+        "Set by the preset of the trained method, not of its localizer.",
     )
     final: float | None = option(
         None,
-        "threshold after propagation; none: the best on the first scored split",
+        "Threshold after the random walk; none: the best on the first scored split.",
         choices=(None, *THRESHOLDS),
     )
     boundaries: str = option(
         "own",
-        "Boundary network that the walk keeps to: own is the one that these maps teach, baseline "
-        "that of the baseline (own where the baseline learnt none, or has another backbone)",
+        "Boundary network of the random walk: own, which learns from the class maps; baseline, "
+        "which the baseline trained (own where it trained none or has another backbone).",
         choices=("own", "baseline"),
     )
-    pair_radius: int = option(10, "of the pairs that boundaries are learnt from", low=2, high=64)
-    radius: int = option(
-        5, "of the random walk's neighbourhood, positions at stride 4", low=2, high=64
+    pair_radius: int = option(
+        10,
+        "Largest distance of the pairs that boundaries are learnt from, in positions at stride 4.",
+        low=2,
+        high=64,
     )
-    beta: float = option(10.0, "power of the affinities", low=0, high=1_000)
-    steps: int = option(256, "of the random walk", low=0, high=1_000_000)
-    frozen_stages: int = option(4, "first stages without gradient", low=0, high=4)
+    radius: int = option(5, "Radius of the random walk, in positions at stride 4.", low=2, high=64)
+    beta: float = option(10.0, "Power to which the affinities are raised.", low=0, high=1_000)
+    steps: int = option(256, "Number of steps of the random walk.", low=0, high=1_000_000)
+    frozen_stages: int = option(
+        4, "Number of first stages of the boundary network that are not trained.", low=0, high=4
+    )
     training: Training = field(
         default_factory=lambda: Training(
             split="", epochs=3, batch_size=32, head_factor=1.0, momentum=1e-4, rescale=(0.5, 1.5)
@@ -202,38 +243,53 @@ class Refine(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Segment(Options):
-    """The segmenter that learns the pseudo labels (deeplab-pytorch)."""
+    """Options of the segmenter trained on the pseudo labels (source: deeplab-pytorch)."""
 
-    network: str = option("", "none, deeplabv2 or upernet", choices=("", *SEGMENTERS))
-    backbone: str = option("", "its backbone, none: the classifier's")
-    weights: str | None = option(
-        None, "local file of its backbone's ImageNet weights; none: the classifier's", file=True
+    network: str = option(
+        "", "Segmenter: deeplabv2 or upernet; none: no segmenter.", choices=("", *SEGMENTERS)
     )
-    frozen_stages: int = option(0, "first stages without gradient", low=0, high=4)
-    stride: int = option(8, "pixels a position of the last stage", choices=(8, 16))
+    backbone: str = option("", "Backbone of the segmenter; none: the classifier's.")
+    weights: str | None = option(
+        None,
+        "Local file of ImageNet weights for the segmenter's backbone; none: the classifier's.",
+        file=True,
+    )
+    frozen_stages: int = option(
+        0, "Number of first stages of the segmenter that are not trained.", low=0, high=4
+    )
+    stride: int = option(8, "Stride of the last stage, in pixels.", choices=(8, 16))
     scales: tuple[float, ...] = option(
         (0.75, 0.5),
-        "smaller scales beside the image, in training and of each view",
+        "Smaller scales that the segmenter sees beside the image, in training and at inference.",
         low=0.1,
         high=16,
     )
     test_scales: tuple[float, ...] = option(
         (),
-        "scales at the test, each with its mirror image, whose probabilities are averaged; none: "
-        "the image once; not for the probabilities that PSDPM learns from",
+        "Scales at the test, each also mirrored, over which probabilities are averaged; none: the "
+        "image once; not used for the probabilities that PSDPM learns from.",
         low=0.1,
         high=16,
     )
-    balanced: bool = option(False, "background and foreground count the same, whatever their size")
-    crf: str = option("", "DenseCRF at the test, see ops.crf.CRFS", choices=("", *CRFS))
+    balanced: bool = option(
+        False, "Give background and foreground the same weight in the loss, whatever their size."
+    )
+    crf: str = option(
+        "",
+        "DenseCRF parameters at the test, as in refine.crf; none: no DenseCRF.",
+        choices=("", *CRFS),
+    )
     known: bool = option(
         False,
-        "predict only classes of the image's labels: for comparison with seeds and refined labels, "
-        "which know them; published figures of segmenters do not",
+        "Predict only classes among the image's labels, to compare with seeds and refined labels, "
+        "which use the labels too; published scores of segmenters do not.",
     )
-    splits: tuple[str, ...] = option((), "splits to segment, none: the last scored one")
+    splits: tuple[str, ...] = option((), "Splits to segment; none: the last scored split.")
     iterations: int = option(
-        0, "training steps, rounded to whole epochs; 0: training.epochs", low=0, high=1_000_000_000
+        0,
+        "Training steps, rounded to whole epochs; 0: segment.training.epochs holds instead.",
+        low=0,
+        high=1_000_000_000,
     )
     training: Training = field(
         default_factory=lambda: Training(
@@ -250,13 +306,23 @@ class Segment(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment(Options):
-    """One experiment, from data set to scores."""
+    """Configuration of one experiment, from data set to scores."""
 
-    method: str = option("cam", "what is trained, see `wsss methods`; several: sipe+cpal")
-    localizer: str = option("", "method that turns the network into class maps, none: the first")
-    imported: str = option("", "class maps or labels of others, by the name of `wsss import`")
-    data: str = option("scenes", "data set, by the name `wsss data` gave it")
-    seed: int = option(0, "of initialisation, order, augmentation and clustering", **bounds("seed"))
+    method: str = option(
+        "cam", "Method to train; several joined by + train one network, e.g. sipe+cpal."
+    )
+    localizer: str = option(
+        "", "Method that turns the network into class maps; none: the first trained method."
+    )
+    imported: str = option(
+        "", "Class maps or labels of another project, by their name in `wsss import`."
+    )
+    data: str = option("scenes", "Data set, by its name in `wsss data`.")
+    seed: int = option(
+        0,
+        "Random seed for initialisation, data order, augmentation and clustering.",
+        **bounds("seed"),
+    )
     network: Network = field(default_factory=Network)
     training: Training = field(default_factory=Training)
     views: Views = field(default_factory=Views)
@@ -265,28 +331,30 @@ class Experiment(Options):
     segment: Segment = field(default_factory=Segment)
     settings: Mapping[str, Options] = field(default_factory=dict)
     baseline: Experiment | None = None
-    """What ends with the segmenter that the method learns from."""
+    """The experiment whose segmenter the method learns from; None: the method needs none."""
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """The methods whose losses are minimised together."""
+        """Return the names of the methods whose losses are minimised together."""
         return tuple(self.method.split("+"))
 
     @property
     def localizer_name(self) -> str:
-        """The method, or the import, whose class maps are scored."""
+        """Return the name of the method or import whose class maps are scored."""
         return self.imported or self.localizer or "-".join(self.trained)
 
     @property
     def combination(self) -> str:
-        """METHOD[:LOCALIZER][@BASELINE], as commands and spaces take it."""
-        own = ":".join(word for word in (self.method, self.localizer) if word)
+        """Return METHOD[:LOCALIZER][@BASELINE], as commands and search spaces take it."""
+        text = ":".join(word for word in (self.method, self.localizer) if word)
         return (
-            f"{own}@{self.baseline.imported or self.baseline.combination}" if self.baseline else own
+            f"{text}@{self.baseline.imported or self.baseline.combination}"
+            if self.baseline
+            else text
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Nested plain values."""
+        """Return the configuration as nested dicts."""
         return dataclasses.asdict(self)
 
 
@@ -294,7 +362,7 @@ def resolved(experiment: Experiment, gpu: bool) -> Experiment:
     """Return the experiment with each `auto` replaced by what it stands for on a machine.
 
     Args:
-        experiment: may hold `auto` in the precision of its trainings; its baseline likewise.
+        experiment: may hold `auto` in the precision of its trainings and of its baseline's.
         gpu: whether networks are trained on a GPU.
     """
     precision = "bf16" if gpu else "fp32"

@@ -1,11 +1,11 @@
-"""Configuration fields that know their meaning and their range.
+"""Dataclass fields with a help text and a range, and classes of options made from them.
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Options):
-        tau: float = option(0.1, "CAM threshold that splits features", low=0, high=1)
+        tau: float = option(0.1, "Class map value that splits features.", low=0, high=1)
 
-Values are checked when a config is made, from whatever side it is made. Every option that is a
-number has a lowest and a highest value, which are no part of any key.
+Values are checked whenever a configuration is made. Every option that is a number has a lowest and
+a highest value, which enter no key.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ..storage.filesystem import absolute, file_digest
 
 T = TypeVar("T")
 AUTO = "auto"
-"""The value of a field that is chosen by the machine that computes."""
+"""The value of a field whose choice is left to the machine that computes."""
 MOST_ITEMS = 1_000
-"""Values of an option that takes several."""
+"""Largest number of values in an option that takes several."""
 LIMITS: Mapping[str, tuple[float, float]] = {
     "concurrent": (1, 1_024),
     "images": (0, 1_000_000),
@@ -41,11 +41,11 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "trials": (0, 100_000),
     "val": (1, 99_999),
 }
-"""The lowest and the highest value of the numbers that commands take, by their names."""
+"""The lowest and the highest value of each numeric option of the commands, by its name."""
 
 
 def bounds(name: str) -> dict[str, Any]:
-    """The bounds of an option that a command takes too, by its name in LIMITS."""
+    """Return the bounds of a field that is also an option of a command, by its name in LIMITS."""
     low, high = LIMITS[name]
     return {"low": low, "high": high}
 
@@ -61,10 +61,18 @@ def option(
     some: bool = False,
     machine: bool = False,
 ) -> Any:
-    """Return a dataclass field with a help text (meaning, unit, source) and allowed values.
+    """Return a dataclass field with a help text and its allowed values.
 
-    A `file` is kept as an absolute path, as workers run in other folders. A field that only suits
-    a `machine` enters no key. A tuple with `some` may not be empty.
+    Args:
+        default: the value where none is given.
+        help: a sentence that says what the option is, with unit and source.
+        low: lowest value.
+        high: highest value.
+        choices: all allowed values.
+        file: whether the option is a file, which is kept as an absolute path because workers run
+            in other folders.
+        some: whether an option that is a tuple must hold at least one value.
+        machine: whether the option only suits the machine, so that it enters no key.
     """
     about = {"help": help, "low": low, "high": high, "choices": choices, "file": file}
     return dataclasses.field(default=default, metadata={**about, "some": some, "machine": machine})
@@ -72,7 +80,7 @@ def option(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base of every config: checks types and ranges of its own fields."""
+    """Base of all classes of options, which checks the types and ranges of their values."""
 
     def __post_init__(self) -> None:
         kind: Any = type(self)
@@ -90,7 +98,7 @@ class Options:
 
 @cache
 def _check_bounds(kind: Any) -> None:
-    """Raises TypeError where an option of a class is a number without bounds."""
+    """Raise TypeError where an option of a class is a number without bounds."""
     for f in dataclasses.fields(kind):
         about = f.metadata
         if "help" not in about or about["choices"] or not _numeric(types_of(kind)[f.name]):
@@ -100,7 +108,7 @@ def _check_bounds(kind: Any) -> None:
 
 
 def _numeric(hint: Any) -> bool:
-    """Whether a type is a number, or holds some."""
+    """Return whether a type is a number, or is made of types of which one is a number."""
     return hint in (int, float) or any(_numeric(inner) for inner in typing.get_args(hint))
 
 
@@ -118,13 +126,13 @@ def _checked(f: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
     if isinstance(value, tuple) and len(value) > MOST_ITEMS:
         raise InputError(f"{f.name} has {len(value)} values; it must have {MOST_ITEMS} at most")
     if value == () and f.metadata["some"]:
-        raise InputError(f"{f.name} is empty")
+        raise InputError(f"{f.name} is empty; it must have at least one value")
     choices, low, high = f.metadata["choices"], f.metadata["low"], f.metadata["high"]
     for v in value if isinstance(value, tuple) else (value,):
-        bad = choices is not None and v not in choices
+        invalid = choices is not None and v not in choices
         if isinstance(v, int | float):
-            bad |= v != v or (low is not None and v < low) or (high is not None and v > high)
-        if bad:
+            invalid |= v != v or (low is not None and v < low) or (high is not None and v > high)
+        if invalid:
             raise InputError(f"{f.name} is {quoted(value)}; it must be {_allowed(f)}")
     return value
 
@@ -134,9 +142,9 @@ def _type_name(hint: Any) -> str:
 
 
 def walk(config: Options, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
-    """Dotted name, value and field of every option, nested configs included.
+    """Yield the dotted name, value and field of every option, nested options included.
 
-    Configs in a mapping go by their keys: `settings={"lpcam": ...}` gives `lpcam.tau`.
+    Options in a mapping are named by its keys: `settings={"lpcam": ...}` gives `lpcam.tau`.
     """
     for f in dataclasses.fields(config):
         value = getattr(config, f.name)
@@ -151,10 +159,14 @@ def walk(config: Options, prefix: str = "") -> Iterator[tuple[str, Any, dataclas
 
 
 def replaced(config: T, changes: Mapping[str, Any]) -> T:
-    """The config with some options, given by dotted name, set to other values.
+    """Return the configuration with other values of some options.
+
+    Args:
+        config: the configuration, which stays as it is.
+        changes: the new values by dotted name.
 
     Raises:
-        InputError: an unknown name (the valid ones are listed) or a value out of range.
+        InputError: a name is unknown (all valid names are listed), or a value is out of range.
     """
     assert isinstance(config, Options)
     valid = [name for name, _, _ in walk(config)]
@@ -165,37 +177,37 @@ def replaced(config: T, changes: Mapping[str, Any]) -> T:
 
 
 def _replaced(config: Options, changes: Mapping[str, Any], prefix: str) -> Options:
-    """The config with the changes whose names begin with the prefix; itself without any."""
+    """Return the options with all changes whose names begin with the prefix."""
     if not any(name.startswith(prefix) for name in changes):
         return config
-    new: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for f in dataclasses.fields(config):
         value, name = getattr(config, f.name), f"{prefix}{f.name}"
         if isinstance(value, Options):
-            new[f.name] = _replaced(value, changes, f"{name}.")
+            values[f.name] = _replaced(value, changes, f"{name}.")
         elif isinstance(value, Mapping):
-            new[f.name] = {
+            values[f.name] = {
                 key: _replaced(inner, changes, f"{prefix}{key}.") for key, inner in value.items()
             }
         elif name in changes:
-            new[f.name] = changes[name]
+            values[f.name] = changes[name]
     try:
-        return dataclasses.replace(config, **new)
+        return dataclasses.replace(config, **values)
     except InputError as error:
-        raise InputError(f"{prefix}{error}") if prefix and new else error from None
+        raise InputError(f"{prefix}{error}") if prefix and values else error from None
 
 
 def is_auto(value: Any, field: dataclasses.Field[Any]) -> bool:
-    """Whether the value leaves the choice to the machine that computes."""
+    """Return whether the value leaves the choice to the machine that computes."""
     return value == AUTO and AUTO in (field.metadata["choices"] or ())
 
 
 def fingerprint(config: Options) -> dict[str, Any]:
-    """Return what a stage's key holds of a configuration: plain values by dotted name.
+    """Return the values, by dotted name, with which a configuration enters the key of a stage.
 
-    Files enter by their content, and fields that only suit a machine not at all. A value `auto`
-    must have been replaced by what it stands for (`experiment.resolved`): what two machines
-    compute differently may not have one key.
+    A file enters by the hash of its content; a field that only suits the machine does not enter.
+    A value `auto` must have been replaced before (`experiment.resolved`), because two machines may
+    compute different results from it, which must not share a key.
 
     Raises:
         InputError: a file is missing.
@@ -214,7 +226,7 @@ def fingerprint(config: Options) -> dict[str, Any]:
 
 
 def _content(path: str) -> str:
-    """The SHA-256 of a file, hashed again only where it has changed."""
+    """Return the SHA-256 of a file, which is hashed again only after a change."""
     stat = Path(path).stat()
     return _hashed(path, stat.st_size, stat.st_mtime_ns)
 
@@ -225,7 +237,7 @@ def _hashed(path: str, size: int, modified: int) -> str:
 
 
 def parse(text: str) -> Any:
-    """A value from the command line: a Python literal, `none`, or else the text itself."""
+    """Return the value of a text: a Python literal, `none`, `true`, `false`, or else the text."""
     import ast
 
     words = {"true": True, "false": False, "none": None}

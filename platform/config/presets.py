@@ -1,8 +1,8 @@
 """Presets: named sets of options, as functions that return an experiment with these options.
 
 Such a function sets options to fixed values, whatever the experiment had before. So the functions
-of several methods can be applied in turn, and the last one counts where they differ. This module
-has the functions that methods of the IRN line share; a method's module has its own.
+of several methods can be applied in turn; where two differ, the last one applied counts. This
+module holds the functions that methods based on IRN share; a method's module holds its own.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ class Preset:
     """A named set of options of a method.
 
     Attributes:
-        configure: returns an experiment with the preset's options from training to segmenter.
-        settings: the options of the method itself; None: the defaults of its `Config`.
+        configure: returns an experiment with the options that the preset sets, for all stages
+            from training to segmenter.
+        settings: options of the method itself; None: the defaults of its `Config`.
     """
 
     configure: Callable[[Experiment], Experiment] = lambda e: e
@@ -33,12 +34,12 @@ def freeze(e: Experiment, stages: int) -> Experiment:
 
 
 def irn_levels(e: Experiment) -> Experiment:
-    """Refine with the thresholds of IRN's code for plain CAM (run_sample.py)."""
+    """Refine with the thresholds that IRN's code uses for CAM (run_sample.py)."""
     return replace(e, refine=replace(e.refine, foreground=0.30, background=0.05, final=0.25))
 
 
 def irn_paper(e: Experiment) -> Experiment:
-    """Train and refine as the papers of the IRN line say."""
+    """Train and refine as IRN's paper and the papers based on it say."""
     return irn_levels(freeze(replace(e, training=replace(e.training, momentum=0.9)), 2))
 
 
@@ -48,7 +49,7 @@ def irn_release(e: Experiment) -> Experiment:
 
 
 def irn_default(e: Experiment) -> Experiment:
-    """Train, refine and segment as measured best here.
+    """Train, refine and segment with the options that measured best in this project.
 
     The random walk was measured with CAM and LPCAM (docs/measured.md).
     """
@@ -83,7 +84,8 @@ def irn_default(e: Experiment) -> Experiment:
 def irn_scenes(e: Experiment) -> Experiment:
     """Train, refine and segment the drawn data set `scenes`.
 
-    Its grids have 24 x 24 positions, which 256 steps of radius 5 would cross many times.
+    The grids of `scenes` have 24 x 24 positions, which a random walk of 256 steps with radius 5
+    would cross many times.
     """
     training = replace(
         e.training,

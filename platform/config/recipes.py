@@ -1,10 +1,10 @@
-"""Trainings of segmenters that papers and repositories report, by name.
+"""Published recipes for training segmenters, by name.
 
-A recipe is a function that returns a segmenter's configuration with all options that the source
-states; the other options (network, backbone, weights, workers) stay as they were.
-Batches are images a step: a batch of 5 with gradients of two steps added up counts as 10. All
-start from ImageNet weights, except where the name says otherwise, and are tested on the image once,
-without DenseCRF, which `segment.crf` adds.
+A recipe is a function that returns a segmenter's configuration with all options that its source
+states; all further options (network, backbone, weights, workers) stay as they were.
+A batch counts the images of one update: 5 images with gradients summed over two steps count as 10.
+All recipes start from ImageNet weights, except where the name says otherwise, and test on the image
+once, without DenseCRF, which `segment.crf` adds.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Recipe = Callable[["Segment"], "Segment"]
 
 
 def deeplab(s: Segment) -> Segment:
-    """Train as kazuto1011/deeplab-pytorch does on VOC, and LPCAM with it.
+    """Train as kazuto1011/deeplab-pytorch trains on VOC, which LPCAM uses.
 
-    Its learning rate changes every 10 steps, here at every step.
+    There, the learning rate changes at every tenth step; here, it changes at every step.
     """
     training = replace(
         s.training,
@@ -84,8 +84,8 @@ def psdpm_coco(s: Segment) -> Segment:
 def swin(s: Segment) -> Segment:
     """Train as mmsegmentation trains UperNet on Swin.
 
-    Its jitter of colours is left out, and images start from their own size instead of 2048 x 512.
-    LPCAM's authors lost their own recipe for Swin.
+    Its colour jitter is left out, and images are scaled from their original size instead of
+    2048 x 512. LPCAM's authors have lost their recipe for Swin.
     """
     s = deeplab(s)
     training = replace(
@@ -111,14 +111,14 @@ RECIPES: Mapping[str, Recipe] = {
     "psdpm-coco": psdpm_coco,
     "swin": swin,
 }
-"""All recipes by name; CLIP-ES and RIB have not published theirs whole."""
+"""All recipes by name; the published recipes of CLIP-ES and RIB are incomplete."""
 
 
 def recipe(name: str) -> Recipe:
     """Return the recipe called `name`.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is no recipe of that name.
     """
     if name not in RECIPES:
         raise InputError(f"unknown recipe {name!r}; there are {', '.join(RECIPES)}")

@@ -1,4 +1,4 @@
-"""What a method is, the installed methods, and experiments made from them."""
+"""Methods of weakly supervised segmentation: their interface, registry and experiments."""
 
 from .base import Method
 from .compose import experiment, family, made

@@ -1,8 +1,8 @@
-"""What a method is, and how methods are found.
+"""The interface of a method: losses for training and a localizer.
 
-A method has two faces: what it adds to training (`losses`), and its localizer (`localize`): how
-a trained network turns into class maps. Any localizer reads any network that offers `features`
-(stages c1..c4) and `class_weights`.
+The losses (`losses`) train the network; the localizer (`localize`) turns a trained network into
+class maps. Any localizer works with any network that offers `features` (stages c1..c4) and
+`class_weights`.
 Shapes: B batch, N foreground classes, D channels, H W pixels, h w grid, K clusters.
 """
 
@@ -24,72 +24,81 @@ if TYPE_CHECKING:
 
 
 class Method(Learner):
-    """A method of weakly supervised segmentation.
+    """Method of weakly supervised segmentation.
 
-    Subclasses set `name`, `source`, `Config` (its own options, frozen, with defaults from the
-    paper) and `presets`, by name: `paper`, `release` (what the authors' code does) and `default`
-    (what works best here). State that training changes lives in buffers of the network, so
-    checkpoints carry it.
+    Subclasses set `name`, `source`, `Config` (the options of the method, frozen, with defaults from
+    the paper) and `presets` by name: `paper`, `release` (as in the authors' code) and `default`
+    (measured best in this project). State that training changes lives in buffers of the network, so
+    that checkpoints hold it.
     """
 
     source: ClassVar[str]
+    """The publication of the method."""
     trains_as: ClassVar[str] = ""
-    """The method whose training this one shares, if it adds none of its own."""
+    """The name of the method whose training this method shares; empty: it has its own training."""
     own_background: ClassVar[bool] = False
-    """Whether `localize` gives a background plane too, first; labels are then the best plane,
-    without a threshold."""
+    """Whether `localize` returns a background plane too, as the first plane; labels are then the
+    planes of the highest value, without a threshold."""
     keeps_prototypes: ClassVar[bool] = False
-    """Whether training keeps prototypes in the network, see `compared`."""
+    """Whether training keeps prototypes in the network, which `compared` returns."""
     needs_baseline: ClassVar[bool] = False
-    """Whether training reads the probabilities of a segmenter that learnt a baseline's labels."""
+    """Whether training needs the probabilities of a segmenter trained on a baseline's labels."""
     revision: ClassVar[int] = 1
-    """Raised when `localize` would give other maps of the same network."""
+    """Version of `localize`, raised whenever it returns different maps for the same network."""
     at_inference: ClassVar[tuple[str, ...]] = ()
-    """The options that only `localize` reads: they change without another training."""
+    """The options that only `localize` reads, so that a change needs no new training."""
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """What the method's parts contribute: options by dotted name, by title (`wsss ablate`)."""
+    """Rows of `wsss ablate`: the title of each, and its options by dotted name."""
     Config: ClassVar[type[Options]] = Options
+    """The options of the method."""
     presets: ClassVar[Mapping[str, Preset]]
+    """The presets of the method by name."""
 
     def __init__(self, settings: Options) -> None:
         self.settings = settings
 
     def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> Classifier:
-        """A classifier with what the method adds."""
+        """Return a classifier with the modules that the method adds."""
         network = Classifier(backbone, classes, frozen_stages)
         self.extend(network)
         return network
 
     def extend(self, network: Classifier) -> None:
-        """Adds modules and buffers of the method's own, as `network.extras[self.name]`.
+        """Add the modules and buffers of the method to a network, as `network.extras[self.name]`.
 
-        Methods that are trained together all extend one network.
+        Methods that are trained together all extend the same network.
         """
 
     def training_settings(self) -> dict[str, Any]:
-        """The options that training reads, as plain values."""
-        own = fingerprint(self.settings)
-        return {name: value for name, value in own.items() if name not in self.at_inference}
+        """Return the values of the options that training reads, by name."""
+        values = fingerprint(self.settings)
+        return {name: value for name, value in values.items() if name not in self.at_inference}
 
     def reading_settings(self) -> dict[str, Any]:
-        """What `localize` may depend on beside the network, as plain values: all options."""
+        """Return all values that `localize` may depend on beside the network, by name."""
         changed = {"revision": self.revision} if self.revision > 1 else {}
         return {**fingerprint(self.settings), **changed}
 
     def compared(
         self, network: Classifier, images: Tensor
     ) -> tuple[Tensor, Mapping[int, Tensor]] | None:
-        """What `localize` compares, to be shown: features `[B,D,h,w]` of images, and prototypes
-        `[P,D]` that training kept, by mask value; none where there are no such prototypes."""
+        """Return what `localize` compares, for figures; None if training kept no prototypes.
+
+        Returns:
+            Features of the images, `[B,D,h,w]`, and by mask value the prototypes that training
+            kept, `[P,D]`.
+        """
         return None
 
     @abstractmethod
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
-        """Class maps of images at one scale, not normalised: `[B,N,h,w]`, non-negative;
-        `[B,N+1,h,w]` with `own_background`.
+        """Return the class maps of images at one scale.
 
         Args:
-            network: in evaluation mode.
-            images: `[B,3,H,W]`, normalised; the method adds the mirror image itself.
-            labels: `[B,N]`; maps of absent classes may be anything.
+            network: network in evaluation mode.
+            images: normalised images, `[B,3,H,W]`; the method adds the mirror images itself.
+            labels: image labels, `[B,N]`; maps of absent classes may have any value.
+
+        Returns:
+            `[B,N,h,w]`, not negative and not normalised; with `own_background`, `[B,N+1,h,w]`.
         """

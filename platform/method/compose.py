@@ -1,4 +1,4 @@
-"""An experiment made from a method and one of its presets."""
+"""Build an experiment from a method and one of its presets."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from .registry import find, methods
 
 
 def made(experiment: Experiment, name: str) -> Method:
-    """The method `name` with an experiment's settings of it."""
+    """Return the method `name` with the settings that an experiment holds for the method."""
     cls = find(name)
     return cls(experiment.settings.get(name) or cls.Config())
 
 
 def family(cls: type[Method], preset: str, exact: bool = False) -> str:
-    """The preset of a method that goes with another's: the same, or unless `exact` `release` for
-    `release-voc`.
+    """Return the name of a method's preset that goes with a preset of another method.
+
+    Args:
+        cls: the method.
+        preset: name of the other method's preset.
+        exact: whether the name must be the same; otherwise `release` goes with `release-voc`.
 
     Raises:
-        InputError: it has neither.
+        InputError: the method has no such preset.
     """
     for name in [preset] if exact else [preset, preset.split("-")[0]]:
         if name in cls.presets:
@@ -43,34 +47,34 @@ def experiment(
     recipe: str = "",
     changes: Mapping[str, Any] | None = None,
 ) -> Experiment:
-    """An experiment with a method, from one of its presets.
+    """Return an experiment with a method, from one of the method's presets.
 
     Args:
-        method: a name from `wsss methods`, or several joined by `+`, trained together.
-        preset: `paper`, `release`, `default` or `scenes`; where those of several methods
-            differ, the first method's counts.
-        localizer: another method whose localizer reads the trained network; of its preset only
-            its own options count.
-        baseline: whose segmenter the method learns from: METHOD[:LOCALIZER] with its own preset of
-            that name, or an import.
-        recipe: a name from `recipes.RECIPES`, which says how the segmenter is trained, and the
-            baseline's segmenter; none: as the preset says.
+        method: a name from `wsss methods`, or several joined by `+`, which train one network.
+        preset: `paper`, `release`, `default` or `scenes`; where the presets of several methods
+            differ, the preset of the first method counts.
+        localizer: another method whose localizer turns the trained network into class maps; of
+            its preset only the options of the localizer itself count.
+        baseline: METHOD[:LOCALIZER] or the name of an import, from whose segmenter the method
+            learns; the baseline takes its own preset of the same name.
+        recipe: a name from `recipes.RECIPES`, by which the segmenters of the method and of the
+            baseline are trained; empty: the options of the preset.
         changes: options by dotted name, e.g. `{"training.epochs": 8, "lpcam.tau": 0.2}`; they
-            hold for the baseline too, where it has them; `baseline.training.epochs` holds for the
-            baseline alone.
+            also hold for the baseline if it has them; `baseline.training.epochs` holds only for the
+            baseline.
 
     Raises:
-        InputError: unknown method, preset, recipe or field, or a value out of range.
+        InputError: a method, preset, recipe or field is unknown, or a value is out of range.
     """
     changes = changes or {}
     base = Experiment(method=method, localizer=localizer)
     if len(set(base.trained)) < len(base.trained):
-        raise InputError(f"method {method!r} names one twice")
+        raise InputError(f"method {method!r} names a method twice; name each method once")
     trained = [find(name) for name in base.trained]
-    read = [find(localizer)] if localizer else []
-    presets = {cls: cls.presets[family(cls, preset)] for cls in read}
+    readers = [find(localizer)] if localizer else []
+    presets = {cls: cls.presets[family(cls, preset)] for cls in readers}
     presets |= {cls: cls.presets[family(cls, preset, exact=True)] for cls in reversed(trained)}
-    settings = {cls.name: presets[cls].settings or cls.Config() for cls in (*trained, *read)}
+    settings = {cls.name: presets[cls].settings or cls.Config() for cls in (*trained, *readers)}
     base = dataclasses.replace(base, settings=settings)
     for cls in reversed(trained):
         base = presets[cls].configure(base)
@@ -78,32 +82,39 @@ def experiment(
         base = dataclasses.replace(base, segment=find_recipe(recipe)(base.segment))
     if not baseline:
         return replaced(base, changes)
-    inner, own = _baseline(baseline, preset, recipe, changes, {name for name, _, _ in walk(base)})
-    return dataclasses.replace(replaced(base, own), baseline=inner)
+    inner, outer = _baseline(baseline, preset, recipe, changes, {name for name, _, _ in walk(base)})
+    return dataclasses.replace(replaced(base, outer), baseline=inner)
 
 
 def _baseline(
     baseline: str, preset: str, recipe: str, changes: Mapping[str, Any], known: Collection[str]
 ) -> tuple[Experiment, dict[str, Any]]:
-    """The baseline's experiment, and the changes that are not its alone; `known` are the fields of
-    the method that has the baseline."""
+    """Return the baseline's experiment, and the changes for the method that has the baseline.
+
+    Args:
+        baseline: METHOD[:LOCALIZER] or the name of an import.
+        preset: preset of the method that has the baseline.
+        recipe: recipe of the segmenters; empty: the options of the preset.
+        changes: options by dotted name.
+        known: the fields of the method that has the baseline.
+    """
     method, _, localizer = baseline.partition(":")
-    named = {k: v for k, v in changes.items() if not k.startswith("baseline.")}
+    common = {k: v for k, v in changes.items() if not k.startswith("baseline.")}
     if method.split("+")[0] in methods():
-        wanted = {"method": method, "localizer": localizer, "imported": ""}
+        identity = {"method": method, "localizer": localizer, "imported": ""}
     else:
-        wanted = {"method": "cam", "localizer": "", "imported": baseline}
-    first = find(wanted["method"].split("+")[0])
-    plain = experiment(
-        wanted["method"],
+        identity = {"method": "cam", "localizer": "", "imported": baseline}
+    first = find(identity["method"].split("+")[0])
+    unchanged = experiment(
+        identity["method"],
         preset=family(first, preset),
-        localizer=wanted["localizer"],
+        localizer=identity["localizer"],
         recipe=recipe,
     )
-    fields = {name for name, _, _ in walk(plain)}
-    mine = {k: v for k, v in named.items() if k in fields and k not in wanted}
-    mine |= {k[len("baseline.") :]: v for k, v in changes.items() if k.startswith("baseline.")}
-    out = replaced(plain, {"imported": wanted["imported"], **mine})
+    fields = {name for name, _, _ in walk(unchanged)}
+    inner = {k: v for k, v in common.items() if k in fields and k not in identity}
+    inner |= {k[len("baseline.") :]: v for k, v in changes.items() if k.startswith("baseline.")}
+    out = replaced(unchanged, {"imported": identity["imported"], **inner})
     if not out.segment.network:
         out = replaced(out, {"segment.network": SEGMENTERS[0]})
-    return out, {k: v for k, v in named.items() if k in known or k not in fields}
+    return out, {k: v for k, v in common.items() if k in known or k not in fields}

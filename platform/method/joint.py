@@ -1,4 +1,4 @@
-"""Several methods trained together on one network."""
+"""A method that trains several methods together on one network."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .learner import Batch
 
 
 class Joint(Method):
-    """The sum of the methods' losses; terms of one name, such as classification, count once.
+    """Several methods trained together: the sum of their losses, and the localizer of the first.
 
-    Class maps are the first method's.
+    Loss terms of the same name, such as classification, count once.
     """
 
     def __init__(self, methods: Sequence[Method]) -> None:
@@ -67,10 +67,10 @@ class Joint(Method):
 
 
 def together(methods: Sequence[Method]) -> Method:
-    """One method that trains as all of them; a single one is itself.
+    """Return one method that trains all methods together; a single method is returned itself.
 
     Raises:
-        InputError: one of them has no training of its own.
+        InputError: one of several methods adds nothing to training.
     """
     if len(methods) == 1:
         return methods[0]

@@ -1,6 +1,6 @@
-"""What Ray Train trains: a network, its losses and the hooks around them.
+"""The interface of a learner: a network that Ray Train trains, its losses and hooks.
 
-Methods are learners; so are the networks of refinement and segmentation.
+Methods are learners, and so are the refiner's boundary network and the segmenter.
 Shapes: B batch, N foreground classes, H W pixels.
 """
 
@@ -17,19 +17,21 @@ from ..models.backbones import Backbone
 from ..models.network import Trainable
 
 OUTSIDE = 255
-"""What a plane of integers holds where there is padding."""
+"""The value of a plane of integers where there is padding."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What a training step sees; the data set's masks are not among it.
+    """The tensors of one training step, which never include masks of the data set.
 
-    `images` `[B,3,H,W]` normalised with ImageNet mean and deviation, zero where padded;
-    `labels` float `[B,N]` of 0 and 1; `valid` bool `[B,H,W]`, false where padded;
-    `plane` long `[B,H,W]`, OUTSIDE where padded, for learners that ask for one: superpixels of a
-    method, pseudo labels of a refiner or segmenter;
-    `probabilities` float `[B,N+1,h,w]`, background first, zero where padded, for methods with a
-    baseline: what a segmenter says, a position for each 8 x 8 pixels.
+    Attributes:
+        images: `[B,3,H,W]`, normalised with ImageNet mean and deviation, zero where padded.
+        labels: image labels 0 or 1, float `[B,N]`.
+        valid: false where padded, bool `[B,H,W]`.
+        plane: long `[B,H,W]`, OUTSIDE where padded, for learners that need it: superpixels for a
+            method, pseudo labels for a boundary network or segmenter.
+        probabilities: a segmenter's probabilities for methods with a baseline, float
+            `[B,N+1,h,w]` with one position for 8 x 8 pixels, background first, zero where padded.
     """
 
     images: Tensor
@@ -39,53 +41,57 @@ class Batch:
     probabilities: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on a device."""
+        """Return the batch on a device."""
         tensors = {k: v for k, v in vars(self).items() if v is not None}
         return Batch(**{k: v.to(device, non_blocking=True) for k, v in tensors.items()})
 
 
 class Learner(ABC):
-    """A network to train and what its training minimises.
+    """A network to train and the losses that its training minimises.
 
-    State that training changes lives in buffers of the network, so checkpoints carry it.
+    State that training changes lives in buffers of the network, so that checkpoints hold it.
     """
 
     name: ClassVar[str]
+    """The name of the learner."""
     least: ClassVar[int] = 1
-    """Images a step and worker that it needs at least."""
+    """The smallest number of images that each worker needs in a step."""
     advice: ClassVar[str] = ""
-    """What else helps when its training diverges, for the end of a sentence."""
+    """Further advice for a training that diverges, for the end of a sentence."""
 
     @abstractmethod
     def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> Trainable:
-        """The network to train.
+        """Return the network to train.
 
         Args:
             classes: N.
-            backbone: its backbone, with weights.
-            frozen_stages: first stages that take no gradient.
+            backbone: the backbone of the network, with weights.
+            frozen_stages: number of first stages that take no gradient.
         """
 
     @abstractmethod
     def losses(self, network: Any, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """Named loss terms; their sum is minimised.
+        """Return the loss terms by name; training minimises their sum.
 
-        Finite on a batch with no positive label, with all of them, with one valid pixel.
+        The terms are finite on a batch with no positive label, with all labels positive, or with
+        one valid pixel.
 
         Args:
-            network: in training mode.
-            batch: one step's images and labels.
+            network: network in training mode.
+            batch: images and labels of one step.
             progress: share of the training that is done, 0..1.
         """
 
     @property
     def superpixels(self) -> str:
-        """The kind of superpixels that training needs (`stages.labels.superpixels.KINDS`); none:
-        ""."""
+        """Return the kind of superpixels that training needs; empty: it needs none.
+
+        The kinds are `stages.labels.superpixels.KINDS`.
+        """
         return ""
 
     def on_epoch_start(self, network: Any, epoch: int) -> None:  # noqa: B027
-        """Called on every worker before each epoch."""
+        """Prepare an epoch; called on every worker before each epoch."""
 
     def after_training(self, network: Any) -> None:  # noqa: B027
-        """Called on every worker after the last epoch."""
+        """Finish the training; called on every worker after the last epoch."""

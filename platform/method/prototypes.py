@@ -18,18 +18,18 @@ from .base import Method
 
 @dataclass(frozen=True, kw_only=True)
 class Clustering:
-    """How local features of a class are split and clustered (LPCAM Eq. 2).
+    """Options of splitting and clustering the local features of a class (LPCAM Eq. 2).
 
     Attributes:
         split: the split whose features are clustered.
         threshold: a feature counts as foreground where the class map exceeds it, as context
             where it is below, as neither where equal.
-        clusters: K, on each side.
+        clusters: K, the number of clusters of foreground, and of context.
         spherical: whether centres are means of unit vectors; else means of raw features.
-        tolerance: stop when the summed movement of the centres, over their summed length,
-            falls below it.
-        max_iterations: stop then in any case.
-        images: of each class, drawn at random; none: all.
+        tolerance: k-means ends when the summed movement of the centres over their summed length
+            falls below this value.
+        max_iterations: largest number of rounds of k-means.
+        images: number of images of each class, drawn at random; None: all.
     """
 
     split: str
@@ -43,7 +43,10 @@ class Clustering:
 
 @dataclass(frozen=True, kw_only=True)
 class Centers:
-    """Cluster centres of one class, `[K,D]` each; no rows where a side has no features."""
+    """Cluster centres of one class, `[K,D]` for foreground and context.
+
+    A tensor has no rows where there are no features to cluster.
+    """
 
     foreground: Tensor
     context: Tensor
@@ -52,42 +55,51 @@ class Centers:
 class PrototypeMethod(Method):
     """A localizer that compares unit features with prototypes found by clustering.
 
-    The mean of cosines with a set of prototypes is one dot product of the unit feature with the
-    mean of the unit prototypes. So a class needs just one direction, and a sweep over the
-    selection of prototypes costs one matrix product an image.
+    The mean of the cosines to a set of prototypes is one dot product of the unit feature with the
+    mean of the unit prototypes. So a class needs only one direction, and a sweep over the
+    selection of prototypes costs one matrix product for each image.
     """
 
     selection: ClassVar[tuple[str, ...]]
-    """The options that `select` reads; the others belong to `clustering`."""
+    """The options that `select` reads; all further options belong to `clustering`."""
     shares: Mapping[int, Tensor]
-    """Of each class, what each of its centres counts in the mean, `[P]`; set by `fit`."""
+    """By class, the weight of each centre in the mean, `[P]`; set by `fit`."""
     directions: Tensor | None = None
-    """`[N,D]`, what unit features are multiplied with; set by `fit`."""
+    """The vectors with which unit features are multiplied, `[N,D]`; set by `fit`."""
 
     @property
     @abstractmethod
     def clustering(self) -> Clustering:
-        """How features are split and clustered."""
+        """Return the options of splitting and clustering features."""
 
     @abstractmethod
     def select(self, centers: Centers, class_weights: Tensor, index: int) -> tuple[Tensor, Tensor]:
-        """Which centres of class `index` are prototypes: foreground bool `[K1]`, context `[K2]`."""
+        """Return which centres of a class are prototypes.
 
-    def fit(self, centers: Mapping[int, Centers], class_weights: Tensor) -> dict[int, list[int]]:
-        """Sets `shares` and `directions` from the centres of each class.
+        Args:
+            centers: centres of the class.
+            class_weights: `[N,D]`.
+            index: index of the class.
 
         Returns:
-            For each class how many prototypes were selected: foreground, context.
+            Bool `[K1]` for the foreground and bool `[K2]` for the context.
+        """
+
+    def fit(self, centers: Mapping[int, Centers], class_weights: Tensor) -> dict[int, list[int]]:
+        """Set `shares` and `directions` from the centres of each class.
+
+        Returns:
+            By class, the numbers of prototypes selected from foreground and context.
         """
         shares, counts = {}, {}
         self.directions = torch.zeros_like(class_weights)
-        for index, of_class in centers.items():
-            both = torch.cat([of_class.foreground, of_class.context])
-            sides = [side.to(both) for side in self.select(of_class, class_weights, index)]
-            counts[index] = [int(side.sum()) for side in sides]
-            near, far = (side / side.sum().clamp(min=1) for side in sides)
+        for index, class_centers in centers.items():
+            rows = torch.cat([class_centers.foreground, class_centers.context])
+            masks = [mask.to(rows) for mask in self.select(class_centers, class_weights, index)]
+            counts[index] = [int(mask.sum()) for mask in masks]
+            near, far = (mask / mask.sum().clamp(min=1) for mask in masks)
             shares[index] = torch.cat([near, -far if near.any() else 0 * far])
-            self.directions[index] = shares[index] @ unit(both)
+            self.directions[index] = shares[index] @ unit(rows)
         self.shares = shares
         return counts
 

@@ -1,4 +1,4 @@
-"""The installed methods, by name."""
+"""Registry of the installed methods, by name."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .base import Method
 
 @cache
 def methods() -> dict[str, type[Method]]:
-    """All methods by name, from the entry points of group `wsss.methods`."""
-    found: dict[str, type[Method]] = {}
+    """Return all methods by name, from the entry points of group `wsss.methods`."""
+    classes: dict[str, type[Method]] = {}
     for point in importlib.metadata.entry_points(group="wsss.methods"):
-        found[point.name] = point.load()
-    return dict(sorted(found.items()))
+        classes[point.name] = point.load()
+    return dict(sorted(classes.items()))
 
 
 def find(name: str) -> type[Method]:
-    """The method called `name`.
+    """Return the method called `name`.
 
     Raises:
-        InputError: there is none; the message lists those that exist.
+        InputError: there is no such method; the message lists all methods.
     """
     if name not in methods():
         raise InputError(f"unknown method {name!r}; there are {', '.join(methods())}")

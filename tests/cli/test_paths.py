@@ -144,7 +144,7 @@ def test_the_table_of_paths_names_every_option_that_is_a_path() -> None:
         action.dest
         for action in arguments(parser.parser())
         if pattern.search(f"{action.metavar} {action.help}")
-        or (not action.option_strings and re.search(r"\b(folder|archive)\b", str(action.help)))
+        or (not action.option_strings and re.search(r"\b([Ff]older|archive)\b", str(action.help)))
     }
     assert paths == set(resolve.PATHS)
     assert paths == {option.split(" ")[0] for option in PATH_OPTIONS}

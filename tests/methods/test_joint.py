@@ -69,7 +69,7 @@ def test_a_localizer_adds_its_own_options_and_changes_no_other():
 @pytest.mark.parametrize(
     ("method", "sentence"),
     [
-        ("sipe+sipe", "names one twice"),
+        ("sipe+sipe", "names a method twice"),
         ("sipe+nothing", "unknown method 'nothing'"),
         ("sipe+", "unknown method ''"),
     ],

@@ -255,7 +255,7 @@ def test_the_prototype_map_inside_the_estimate_is_a_constant(batch_of):
 
 
 def test_an_fpem_without_inputs_is_refused():
-    with pytest.raises(InputError, match="must see"):
+    with pytest.raises(InputError, match="FPEM has no input"):
         PSDPMConfig(position="none", features=False, colour=False)
     PSDPMConfig(position="none", features=False, colour=False, depth=0)
 

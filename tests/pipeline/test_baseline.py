@@ -287,7 +287,7 @@ def test_the_baseline_is_a_dimension_of_a_sweep(job: Any) -> None:
         assert trial.baseline.segment.network
     short = Sweep(base=base, space={"combination": ["psdpm"]}, bases={"psdpm": base})
     assert short.default == {"combination": "psdpm"}
-    with pytest.raises(InputError, match=r"METHOD\[:LOCALIZER\]\[@BASELINE\], not 'psdpm@'"):
+    with pytest.raises(InputError, match=r"'psdpm@' is no combination; write METHOD\["):
         resolve.combination("psdpm@")
 
 

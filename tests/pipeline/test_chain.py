@@ -379,7 +379,7 @@ def test_an_export_is_imported_with_the_same_scores(
     assert main([*words, "--quiet"]) == 0
     assert not capsys.readouterr().err
     assert main(words) == 0
-    assert "already there" in capsys.readouterr().out
+    assert "already in the store" in capsys.readouterr().out
     imported = replaced(job.experiment, {"imported": name, "scoring.splits": ("val",)})
     pipeline = Execution.of(job.store, imported)
     pipeline.execute()

@@ -73,7 +73,7 @@ def test_data_in_the_store_are_named_and_a_quiet_command_prints_no_progress(wsss
     assert "shards of scenes" in wsss(*words)[2]
     code, out, err = wsss(*words, "--quiet")
     assert (code, err) == (0, "")
-    assert "already there" in out
+    assert "already in the store" in out
 
 
 def test_sweep_reports_the_best_and_repeats_nothing(wsss: Any, job: Any) -> None:
@@ -82,7 +82,7 @@ def test_sweep_reports_the_best_and_repeats_nothing(wsss: Any, job: Any) -> None
     assert code == 0
     assert "3 of 3 trials" in out
     assert "best on train: tau" in out
-    assert re.search(r"3 trials: to compute .*3 scores.*; there 1 network", out)
+    assert re.search(r"3 trials: to compute .*3 scores.*; in the store 1 network", out)
     assert "untuned on val (n=16)" in out
     assert "best on val (n=16)" in out
     page = (job.store.root / "sweeps" / "three" / "page" / "sweep.three.html").read_text()
@@ -90,7 +90,7 @@ def test_sweep_reports_the_best_and_repeats_nothing(wsss: Any, job: Any) -> None
         assert title in page
     code, out, _ = wsss(*words)
     assert code == 0
-    assert "nothing to do, its 3 trials were already there" in out
+    assert "nothing to do, its 3 trials are already in the store" in out
     code, _, err = wsss("sweep", "lpcam", *SMALL, "--trials", "2", "--name", "three")
     assert code == 2
     assert "'three' is taken" in err
@@ -196,7 +196,7 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
         ),
         (("run", "cam", "--set", "scoring.splits=()"), "scoring.splits is empty"),
         (("run", "cam", "--set", "views.scales=(0.5,1.0)"), "1 must come first"),
-        (("run", "cam", "--set", "training.resize=(640,320)"), "the smaller one comes first"),
+        (("run", "cam", "--set", "training.resize=(640,320)"), "the smaller value must come first"),
         (("run", "cam", "--weights", ""), "--weights is empty; it must be a path"),
         (
             ("run", "cam", "--set", "network.weights="),
@@ -222,8 +222,11 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
             ("compare", "cam", "lpcam", "--set", "baseline.lpcam.tau=0.2"),
             "no method here has a baseline",
         ),
-        (("ablate", "sipe", "--set", "sipe.weight=0.5"), "sipe.weight is what is varied here"),
-        (("figure", "lpcam-5", "--refine", "crf"), "a figure is of class maps; leave out --refine"),
+        (("ablate", "sipe", "--set", "sipe.weight=0.5"), "sipe.weight is varied by this command"),
+        (
+            ("figure", "lpcam-5", "--refine", "crf"),
+            "a figure scores class maps; leave out --refine",
+        ),
         (("figure", "lpcam-5", "--baseline", "cam"), "--baseline is for a method that learns"),
         (("report", "out", "--run", "gone"), "there is no"),
         (("report", "out", "--run", "gone", "--sweep", "gone"), "runs/gone/run.json"),
@@ -300,7 +303,7 @@ def test_ablate_removes_components(wsss: Any, job: Any, monkeypatch: pytest.Monk
     assert "± 0.0" in out
     code, _, err = wsss("ablate", "cam", *SMALL)
     assert code == 2
-    assert "names no parts" in err
+    assert "has no ablation" in err
 
 
 def test_methods_and_doctor_print_fields_and_artifacts(wsss: Any) -> None:
@@ -359,7 +362,7 @@ def test_a_run_with_nothing_to_compute_needs_no_right_to_write(
     assert page.is_dir()
     assert page.as_uri() in paged[1]
     assert "lpcam on val (n=16)" in compared[1]
-    assert "nothing to do: the shards were already there" in data[1]
+    assert "nothing to do: the shards are already in the store" in data[1]
     assert "damaged" not in doctor[1]
     for (_, out, err), sentence in zip(
         refused,

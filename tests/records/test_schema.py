@@ -242,7 +242,7 @@ def test_the_best_point_is_reported_with_its_ties(sweep):
     )
     assert best_points(record) == [
         "best on train: tau 0.1 (51.0 ± 1.4 % over 2 seeds)",
-        "not told from it: tau 0.2 (50.5 ± 0.7 % over 2 seeds)",
+        "tied with it: tau 0.2 (50.5 ± 0.7 % over 2 seeds)",
     ]
     alone = replace(record, trials=(trial("0", 0.1, 0.5),))
     assert best_points(alone) == ["best on train: tau 0.1 (50.0 %)"]
