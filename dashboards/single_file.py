@@ -107,7 +107,7 @@ def write(site: Site, out: Path, start: str) -> None:
                 append(b"</script>\n")
         append(f"<script>{script}</script>\n</body>\n</html>\n".encode())
         stream.write(END.format(digest=hasher.hexdigest()).encode())
-        check(out)  # a user may have append a file there meanwhile
+        check(out)  # a user may have put a file there meanwhile
 
     # A link stays a link: the file that it leads to is replaced.
     write_atomic(out.resolve(), write_files)

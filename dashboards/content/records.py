@@ -136,7 +136,7 @@ class Records:
         self.faults = {**rest, **{(kind, name): fault for name, fault in faults.items()}}
 
     def names(self, kind: str) -> list[str]:
-        """Return the names of the included runs or sweeps, unsorted and unread."""
+        """Return the names of the included runs or sweeps without reading their records."""
         included = self.included[kind]
         names = filesystem.names(self.store.root / kind)
         return [n for n in names if (included is None or n in included) and NAME.fullmatch(n)]

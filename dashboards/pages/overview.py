@@ -79,7 +79,8 @@ def stages_of(run: RunRecord) -> dict[str, dict[str, Score]]:
 def _runs(runs: Mapping[str, Entry[RunRecord]]) -> str:
     kinds = ("seed", "crf", "refined", "segmenter")
     head = ["run", "status", "method", "data set", "split", "n", "classes"]
-    head += [f"{k} mIoU %" for k in kinds] + ["random seed", "started", "seconds", "images"]
+    head += [f"{name} mIoU %" for name in ("seed", "CRF", "refined", "segmenter")]
+    head += ["random seed", "started", "seconds", "images"]
     rows = []
     for name, entry in runs.items():
         run = entry.record

@@ -218,4 +218,4 @@ def _left_out(run: RunRecord, artifacts: ArtifactCache) -> str:
     if not lines:
         return "<p>No image was left out.</p>\n"
     items = "".join(f"<li>{esc(line)}</li>" for line in lines)
-    return f"<h3>{len(lines)} images left out or not refined</h3><ul>{items}</ul>\n"
+    return f"<h3>Images left out or not refined: {len(lines)}</h3><ul>{items}</ul>\n"

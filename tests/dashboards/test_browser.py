@@ -280,6 +280,8 @@ def test_a_sweep_is_followed_without_reloading(store: Store, browser: Any) -> No
                 until(page, f"/{count} of 12/.test(document.querySelector('.going').textContent)")
             until(page, DRAWN)
             assert page.evaluate("window.same")
+            page.get_by_role("button", name="mIoU %", exact=True).click()
+            assert page.locator("#trials th[aria-sort=descending]").count() == 1
         with visit(browser, address) as (page, _):
             assert "running" in page.locator("#sweeps tbody").inner_text()
 
