@@ -39,7 +39,7 @@ class _Parser(argparse.ArgumentParser):
         self.add_argument("-h", "--help", action="help", help="Show this help and exit.")
 
 
-_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+_Commands: TypeAlias = "argparse._SubParsersAction[Any]"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add(commands: _Commands, name: str, help: str) -> argparse.ArgumentParser:
-    sub = commands.add_parser(name, help=help, description=help)
+    sub: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help)
     if name != "data":
         _store(sub)
     return sub

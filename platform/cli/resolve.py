@@ -138,6 +138,14 @@ def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     return changes | {field: value for field, value in given.items() if value is not None}
 
 
+def _preset(options: argparse.Namespace, store: Store) -> str:
+    """Return the preset of the options, or the one that suits their data set."""
+    if options.preset:
+        return str(options.preset)
+    drawn = registry.open_dataset(store, options.data).about["source"] == "scenes"
+    return "scenes" if drawn else str(options.undrawn)
+
+
 def experiment(
     options: argparse.Namespace,
     store: Store,
@@ -154,10 +162,9 @@ def experiment(
         options: the options of the command.
         store: the store that holds the data set.
         seed: random seed of the experiment.
-        method: one of several methods of the command; empty: the method of the options. Of the
-            options, it takes only those that hold for it.
-        localizer: localizer of `method`.
-        baseline: baseline of `method`; empty: the baseline of the options, if `method` needs one.
+        method: one of several methods of the command, which takes only the options that hold for
+            it; empty: the method of the options.
+        localizer, baseline: those of `method`; an empty baseline: the options' where it needs one.
         changes: further changes by dotted name.
 
     Raises:
@@ -167,17 +174,13 @@ def experiment(
     from ..method import family, find
     from ..method import methods as known
 
-    preset = options.preset
-    if not preset:
-        drawn = registry.open_dataset(store, options.data).about["source"] == "scenes"
-        preset = "scenes" if drawn else options.undrawn
+    preset = _preset(options, store)
     values, baseline_name = _changes(options, seed), options.baseline or ""
     if method:
         trained = [find(name) for name in method.split("+")]
         preset = family(trained[0], preset)
-        baseline_name = baseline or (
-            baseline_name if any(cls.needs_baseline for cls in trained) else ""
-        )
+        needed = any(cls.needs_baseline for cls in trained)
+        baseline_name = baseline or (baseline_name if needed else "")
         named = [*method.split("+"), localizer, *baseline_name.replace("+", ":").split(":")]
         others = {*known(), "baseline"} - {*named}
         others -= {"baseline"} if baseline_name else set()
