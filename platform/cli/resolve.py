@@ -138,6 +138,21 @@ def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     return changes | {field: value for field, value in given.items() if value is not None}
 
 
+def _of_methods(values: Mapping[str, Any], names: Sequence[str], baseline: str) -> dict[str, Any]:
+    """Return the values without the fields of other methods than the named ones and a baseline's.
+
+    Args:
+        values: values by dotted name.
+        names: methods and localizer.
+        baseline: baseline of the methods; empty: none.
+    """
+    from ..method import methods
+
+    others = {*methods(), "baseline"} - {*names, *baseline.replace("+", ":").split(":")}
+    others -= {"baseline"} if baseline else set()
+    return {name: value for name, value in values.items() if name.split(".")[0] not in others}
+
+
 def _preset(options: argparse.Namespace, store: Store) -> str:
     """Return the preset of the options, or the one that suits their data set."""
     if options.preset:
@@ -172,7 +187,6 @@ def experiment(
     """
     from ..method import experiment as made
     from ..method import family, find
-    from ..method import methods as known
 
     preset = _preset(options, store)
     values, baseline_name = _changes(options, seed), options.baseline or ""
@@ -181,10 +195,7 @@ def experiment(
         preset = family(trained[0], preset)
         needed = any(cls.needs_baseline for cls in trained)
         baseline_name = baseline or (baseline_name if needed else "")
-        named = [*method.split("+"), localizer, *baseline_name.replace("+", ":").split(":")]
-        others = {*known(), "baseline"} - {*named}
-        others -= {"baseline"} if baseline_name else set()
-        values = {k: v for k, v in values.items() if k.split(".")[0] not in others}
+        values = _of_methods(values, [*method.split("+"), localizer], baseline_name)
     if twice := values.keys() & (changes or {}).keys():
         raise InputError(f"{sorted(twice)[0]} is varied by this command; leave out its --set")
     return made(
