@@ -29,7 +29,7 @@ NEEDED = ("gcs/gcs_server", "raylet/raylet", "ray::RuntimeEnvAgent", "ray::Dashb
 """Processes without which Ray ends; the raylet ends with either agent."""
 
 
-def test_a_job_survives_killed_helpers_of_ray(job: Job, undisturbed: dict[str, Any]) -> None:
+def test_killed_helpers_of_ray(job: Job, undisturbed: dict[str, Any]) -> None:
     job.run(DATA)
     code, output, killed = job.hunt(CHAIN, SPARED, seconds=2)
     assert code == 0, (killed, output)
@@ -49,7 +49,7 @@ def test_a_training_whose_controller_is_killed_goes_on_at_its_last_epoch(
     assert job.tidy()
 
 
-def test_the_loss_of_ray_is_reported_in_one_sentence(job: Job, undisturbed: dict[str, Any]) -> None:
+def test_a_ray_that_is_lost_is_one_sentence(job: Job, undisturbed: dict[str, Any]) -> None:
     job.run(DATA)
     for title in NEEDED:
         code, output, killed = job.hunt(CHAIN, [title], seconds=12)
