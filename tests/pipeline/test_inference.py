@@ -11,6 +11,7 @@ from wsss.platform.data.formats.shards import Slice
 from wsss.platform.errors import InputError
 from wsss.platform.stages.inference import actors
 
+pytestmark = pytest.mark.cluster
 SLICES = [Slice(f"{k}.parquet", 0, 1 + k % 3) for k in range(20)]
 
 
