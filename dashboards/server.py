@@ -1,4 +1,4 @@
-"""The dashboard: the pages of a store, served on loopback to this machine alone."""
+"""The dashboard server, which serves the pages of a store on loopback to this machine alone."""
 
 from __future__ import annotations
 
@@ -34,25 +34,23 @@ SAFE = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-
-
 CONNECTIONS = 32
-"""At once. A browser has six for all its pages of one host."""
+"""Most open connections. A browser opens six to a server, for all its pages together."""
 CHUNK = 1 << 16
-"""Bytes that go out at a time; each has `Handler.timeout` seconds."""
+"""Bytes sent at a time; the client has `Handler.timeout` seconds to read each chunk."""
 
 
 class Server(ThreadingHTTPServer):
-    """Hands out the pages of a site.
+    """HTTP server for the pages of a store.
 
-    Only GET and HEAD are answered, and only to who names this machine as the host: a page of
-    another origin that reaches this address under a name of its own learns nothing. Every request
-    has an answer. No more than CONNECTIONS are open: for a further one that which has asked for
-    nothing for longest, or does not read its answer, is closed.
+    It answers only GET and HEAD, and only requests whose Host header names this machine, so that a
+    page of another origin that resolves its own name to this address learns nothing. Every request
+    gets an answer. At most CONNECTIONS are open: a further connection closes the one whose last
+    request is the oldest.
 
     Args:
-        store: what is shown.
-        port: to listen on; 0: any free one.
+        store: the store that the pages present.
+        port: port to listen on, 0 to 65535; 0: any free port.
 
     Raises:
         InputError: the port is taken or not allowed.
@@ -67,103 +65,103 @@ class Server(ThreadingHTTPServer):
         self.free = threading.Semaphore(CONNECTIONS)
         self.order = threading.Lock()
         self.open: dict[socket.socket, None] = {}
-        """The connections, that which asked last at the end; changed under `order` alone."""
+        """Open connections, the one with the latest request last; changed only under `order`."""
         try:
             super().__init__((ADDRESS, port), Handler)
         except (OSError, OverflowError) as error:
-            raise InputError(f"port {port} cannot be used: {error}; name another one") from error
+            raise InputError(f"port {port} cannot be used: {error}; name another port") from error
 
     @property
     def address(self) -> str:
-        """Where a browser finds the overview."""
+        """Address of the overview page."""
         return f"http://{ADDRESS}:{self.server_port}/"
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answers in a thread of its own, once there is room for another connection."""
+        """Answer a connection in a thread of its own; close another one where too many are open."""
         if not self.free.acquire(blocking=False):
-            with self.order, contextlib.suppress(StopIteration, OSError):  # it ended just now
+            with self.order, contextlib.suppress(StopIteration, OSError):  # it just ended
                 next(iter(self.open)).shutdown(socket.SHUT_RDWR)
             self.free.acquire()
         with self.order:
             self.open[request] = None
         super().process_request(request, client_address)
 
-    def asks(self, request: socket.socket) -> None:
-        """Notes that a connection asks for something now."""
+    def mark_latest(self, request: socket.socket) -> None:
+        """Note that a connection sends a request now."""
         with self.order:
             if request in self.open:
                 del self.open[request]
                 self.open[request] = None
 
     def shutdown_request(self, request: Any) -> None:
-        """Ends a connection, which makes room for another."""
+        """End a connection, which makes room for another one."""
         with self.order:
-            known = request in self.open
+            counted = request in self.open
             self.open.pop(request, None)
         super().shutdown_request(request)
-        if known:
+        if counted:
             self.free.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """One line; none of a browser that goes away in the middle of an answer."""
+        """Print an error in one line; a browser that closes its connection early is no error."""
         error = sys.exception()
         if not isinstance(error, ConnectionError):
             complain("a connection", error)
 
     def is_host(self, name: str) -> bool:
-        """Whether a request that names this host may be answered."""
-        return name in {f"{own}:{self.server_port}" for own in (ADDRESS, "localhost")}
+        """Return whether the Host header of a request names this server."""
+        return name in {f"{host}:{self.server_port}" for host in (ADDRESS, "localhost")}
 
 
-def complain(what: str, error: BaseException | None) -> str:
-    """Says in one line on the terminal what could not be answered, and returns it."""
-    sentence = f"{what} cannot be answered: {type(error).__name__}: {error}"
+def complain(request: str, error: BaseException | None) -> str:
+    """Print in one line that a request failed and why, and return that line."""
+    sentence = f"{request} cannot be answered: {type(error).__name__}: {error}"
     line = str(InputError(sentence))  # printable, and not too long
     sys.stderr.write(f"wsss dashboard: {line}\n")
     return line
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers the requests of one connection."""
+    """Handler of the requests of one connection."""
 
     server: Server
     timeout = 30
-    """Seconds that a client may take to send, or to read CHUNK bytes."""
-    default_request_version = "HTTP/1.0"  # to 0.9 the library sends no status
+    """Seconds that a client has to send a request or to read CHUNK bytes."""
+    default_request_version = "HTTP/1.0"  # for HTTP/0.9 the library sends no status line
     protocol_version = "HTTP/1.1"
     server_version = "wsss"
     sys_version = ""
 
     def do_GET(self) -> None:
-        """A file of the site, or `state/PAGE`: what changes when the page does."""
-        self.server.asks(self.connection)
+        """Send a file of the site, or for `state/PAGE` a stamp that changes with the page."""
+        self.server.mark_latest(self.connection)
         try:
             path = unquote(urlsplit(self.path).path).removeprefix("/") or "index.html"
         except ValueError as error:
             self._say(HTTPStatus.BAD_REQUEST, f"the address is malformed: {error}")
             return
         if not self.server.is_host(self.headers.get("Host", "")):
-            self._say(HTTPStatus.FORBIDDEN, "this server answers to its own address only")
+            self._say(HTTPStatus.FORBIDDEN, "this server answers only requests to its own address")
             return
         try:
             body = self._body(path)
         except InputError as error:
             self._say(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
             return
-        except Exception as error:  # a fault of ours; the next request may fare better
+        except Exception as error:  # a bug here must not end the server
             text = complain(f"{self.command} /{path}", error)
             self._say(HTTPStatus.INTERNAL_SERVER_ERROR, text)
             return
         if body is None:
             self._say(HTTPStatus.NOT_FOUND, "there is no such page")
             return
-        end = "json" if path.startswith("state/") else path.rpartition(".")[2]
-        # Pictures and Plotly never change under their name: artifacts are named by content.
+        extension = "json" if path.startswith("state/") else path.rpartition(".")[2]
+        # Pictures lie under their artifact's key, so they never change, and neither does Plotly.
         fixed = path.startswith(PICTURES) or path == "plotly.min.js"
-        self._send(HTTPStatus.OK, body, TYPES[end], "max-age=3600" if fixed else "no-store")
+        self._send(HTTPStatus.OK, body, TYPES[extension], "max-age=3600" if fixed else "no-store")
 
     def do_HEAD(self) -> None:
-        """As `do_GET`, without the body."""
+        """Send the headers that `do_GET` sends, without a body."""
         self.do_GET()
 
     def _body(self, path: str) -> bytes | None:
@@ -172,11 +170,11 @@ class Handler(BaseHTTPRequestHandler):
             return None if stamp is None else json.dumps({"stamp": stamp}).encode()
         if path.startswith(PICTURES):
             return self.server.site.file(path)
-        with self.server.making:  # two threads that make pages gain nothing over one
+        with self.server.making:  # a second thread would not make pages faster
             return self.server.site.file(path)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answers a request that the library refuses, and closes the connection."""
+        """Answer a request that the library refuses, and close the connection."""
         self.close_connection = True
         status = HTTPStatus(code)
         self._say(status, str(InputError(message or status.phrase)))
@@ -202,4 +200,4 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[start : start + CHUNK])
 
     def log_message(self, format: str, *args: object) -> None:
-        """Says nothing: the terminal is for what people asked for."""
+        """Print nothing: requests of a browser would flood the terminal."""

@@ -1,4 +1,7 @@
-"""A site in one file: every page and picture inside it, shown by a script of its own."""
+"""A site as a single HTML file that holds every page, script and picture.
+
+The script `assets/single.js` inside the file shows one page at a time.
+"""
 
 from __future__ import annotations
 
@@ -38,28 +41,27 @@ POLICY = (
     "default-src 'none'; script-src 'sha256-{hash}' blob:; style-src blob: 'unsafe-inline'; "
     "img-src data: blob:; base-uri 'none'; form-action 'none'"
 )
-
-
 END = "<!-- wsss report: the SHA-256 of everything above is {digest} -->\n"
-"""The last line, by which a page is known as one that was written here and not changed since."""
+"""Last line of the file, which shows that a report wrote the file and nobody changed it since."""
 
 
 def check(out: Path) -> None:
-    """Refuses a file that is no report in one file, or that was changed since it was written.
+    """Refuse a path where a report in one file cannot be written.
 
     Raises:
-        InputError: it is such a file, or a folder.
+        InputError: `out` is a folder, a file that is no report in one file, or a report that was
+            changed since it was written.
     """
     if out.is_dir():
         raise InputError(f"{out} is a folder; name a file for a report in one file")
-    if os.path.lexists(out) and not _is_ours(out):
+    if os.path.lexists(out) and not _is_unchanged_report(out):
         raise InputError(
-            f"{out} is something else than a report in one file, or was changed since it was "
+            f"{out} is something other than a report in one file, or was changed since it was "
             "written; name another file"
         )
 
 
-def _is_ours(page: Path) -> bool:
+def _is_unchanged_report(page: Path) -> bool:
     if not page.is_file():
         return False
     with page.open("rb") as stream:
@@ -72,16 +74,16 @@ def _is_ours(page: Path) -> bool:
 
 
 def write(site: Site, out: Path, start: str) -> None:
-    """Writes all files of a site as one page, whole or not at all.
+    """Write all files of a site as one HTML file, completely or not at all.
 
     Args:
-        site: that does not follow its store.
-        out: the file; an earlier one is replaced.
-        start: the page that is shown first.
+        site: a site that does not follow its store.
+        out: the file; an earlier report is replaced.
+        start: path of the page that opens first.
 
     Raises:
-        InputError: as `check`, or what pages are made of cannot be read. What was there stays as
-            it was.
+        InputError: as `check`, or something that a page needs cannot be read. An earlier file then
+            stays as it was.
     """
     check(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -89,22 +91,23 @@ def write(site: Site, out: Path, start: str) -> None:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     head = FRAME.format(policy=POLICY.format(hash=digest), mark=MARK, start=esc(start))
 
-    def files(stream: BinaryIO) -> None:
+    def write_files(stream: BinaryIO) -> None:
         hasher = hashlib.sha256()
 
-        def put(data: bytes) -> None:
+        def append(data: bytes) -> None:
             hasher.update(data)
             stream.write(data)
 
-        put(head.encode())
+        append(head.encode())
         for path in site.paths():
             body = site.file(path)
             if body is not None:
-                put(f'<script type="text/plain" data-path="{esc(path)}">'.encode())
-                put(base64.b64encode(body))
-                put(b"</script>\n")
-        put(f"<script>{script}</script>\n</body>\n</html>\n".encode())
+                append(f'<script type="text/plain" data-path="{esc(path)}">'.encode())
+                append(base64.b64encode(body))
+                append(b"</script>\n")
+        append(f"<script>{script}</script>\n</body>\n</html>\n".encode())
         stream.write(END.format(digest=hasher.hexdigest()).encode())
-        check(out)  # that took a while, in which a user may have come
+        check(out)  # a user may have put a file there meanwhile
 
-    write_atomic(out.resolve(), files)  # where a link leads: it stays one
+    # A link stays a link: the file that it leads to is replaced.
+    write_atomic(out.resolve(), write_files)

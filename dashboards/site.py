@@ -1,6 +1,6 @@
-"""The pages of a store as files: each by its path, made when it is asked for.
+"""The site of a store: its pages, scripts and pictures, each made on request by its path.
 
-A report writes all of them into a folder; a server hands out one at a time.
+A report writes all files of the site into a folder; a server hands out one at a time.
 """
 
 from __future__ import annotations
@@ -33,25 +33,23 @@ from .pages.sweep import sweep_page
 
 SCRIPTS = ("style.css", "app.js", "planes.js", "images.js", "compare.js")
 ALWAYS = ("index.html", "papers.html", "plotly.min.js", *SCRIPTS)
-"""Files that every site has."""
-KINDS = {"run": "runs", "images": "runs", "prototypes": "runs", "sweep": "sweeps"}
-NEAR, FAR = 250, 5000
-"""Milliseconds between two looks of a page at a store on disk, and at one in a bucket."""
-
-
-FORGET = 30.0
-"""Seconds between two tries to open everything anew, because something could not be read."""
+"""Files that every site has, whatever its store holds."""
+FOLDER_OF_PAGE = {"run": "runs", "images": "runs", "prototypes": "runs", "sweep": "sweeps"}
+POLL_DISK, POLL_BUCKET = 250, 5000
+"""Milliseconds after which a page asks again whether its store on disk, or in a bucket, changed."""
+RETRY = 30.0
+"""Least seconds between two times that a failed read discards everything held in memory."""
 
 
 class Site:
-    """The pages of a store.
+    """Pages, scripts and pictures for the runs and sweeps of a store.
 
     Args:
-        store: what is shown.
-        runs: names of the runs to show; None: all.
-        sweeps: likewise.
-        images: of each run and split, how many are shown; 0: all.
-        live: whether pages follow the store, which takes a server.
+        store: the store that the pages present.
+        runs: names of the runs to include; None: all runs.
+        sweeps: names of the sweeps to include; None: all sweeps.
+        images: number of images for each run and split; 0: all images.
+        live: whether pages follow the store, which needs a server.
     """
 
     def __init__(
@@ -63,16 +61,16 @@ class Site:
         images: int = 0,
         live: bool = False,
     ) -> None:
-        torch.set_num_threads(1)  # the other cores belong to what is being computed
+        torch.set_num_threads(1)  # experiments on this machine need the other cores
         self.store, self.images = store, images
-        self.every = (FAR if filesystem.object_of(store.root) else NEAR) if live else 0
+        self.every = (POLL_BUCKET if filesystem.object_of(store.root) else POLL_DISK) if live else 0
         self.records = Records(store, runs, sweeps)
         self.artifacts = ArtifactCache(store)
-        self._forgot = -FORGET
+        self._forgotten_at = -RETRY
         self._artifacts: dict[str, tuple[str, str, str]] = {}
 
     def paths(self) -> Iterator[str]:
-        """All files of the site."""
+        """Yield the paths of all files of the site."""
         yield from ALWAYS
         runs = [entry.record for entry in self.records.runs().values()]
         if len(runs) > 1:
@@ -85,7 +83,7 @@ class Site:
         for run in runs:
             yield f"run.{run.name}.html"
             yield f"data/{run.name}/run.js"
-            if prototypes.kept(run, self.artifacts):
+            if prototypes.maps_with_prototypes(run, self.artifacts):
                 yield f"prototypes.{run.name}.html"
                 pictures |= dict.fromkeys(prototypes.paths(run, self.artifacts))
             if not gallery.pictured(run):
@@ -93,28 +91,28 @@ class Site:
             yield f"images.{run.name}.html"
             for split in gallery.pictured(run):
                 try:
-                    of = self._gallery(run, split)
-                except InputError:  # its data set was deleted; its scores are still there
+                    images = self._gallery(run, split)
+                except InputError:  # the data set was deleted, but the run keeps its scores
                     continue
                 yield f"data/{run.name}/{split}/index.js"
-                yield from (f"data/{run.name}/{split}/{k}.js" for k in of.chunks())
-                pictures |= dict.fromkeys(of.layers())
+                yield from (f"data/{run.name}/{split}/{k}.js" for k in images.chunks())
+                pictures |= dict.fromkeys(images.layers())
         yield from pictures
 
     def file(self, path: str) -> bytes | None:
-        """The file of a path, made now; None where the site has none.
+        """Return the content of a file of the site, made now; None for an unknown path.
 
-        Nothing of the path becomes part of a file's name: it is looked up among what there is.
+        The path is only looked up among the known files and never becomes part of a file name.
 
         Raises:
-            InputError: what it is made of cannot be read.
+            InputError: a record, artifact or image that the file needs cannot be read.
         """
         try:
             return self._file(path)
         except InputError:
-            if not self.every or time.monotonic() < self._forgot + FORGET:
+            if not self.every or time.monotonic() < self._forgotten_at + RETRY:
                 raise
-        self._forgot = time.monotonic()
+        self._forgotten_at = time.monotonic()
         self.artifacts.forget()
         return self._file(path)
 
@@ -130,24 +128,28 @@ class Site:
             short, _, file = rest.partition("/")
             return self._picture(head, short, file)
         else:
-            stamp = self.state(path) if self.every else None  # before the page: it may be newer
+            # The stamp is taken first: a change in between makes the browser load the page again.
+            stamp = self.state(path) if self.every else None
             page = self._page(path)
             text = render(page, stamp, self.every, self._links()) if page else None
         return None if text is None else text.encode()
 
     def state(self, path: str) -> str | None:
-        """What changes when the page `path` does; None where it is no page that follows."""
+        """Return a text that changes whenever the page `path` changes.
+
+        None for a page that does not follow the store, and for an unknown path.
+        """
         if path == "index.html":
             return self.records.stamp_of_all()
         kind, name = _named(path)
-        if kind in ("run", "sweep") and name in self.records.names(KINDS[kind]):
-            return self.records.stamp(KINDS[kind], name)
+        if kind in ("run", "sweep") and name in self.records.names(FOLDER_OF_PAGE[kind]):
+            return self.records.stamp(FOLDER_OF_PAGE[kind], name)
         return None
 
     def _links(self) -> list[str]:
-        lacking = set() if len(self.records.names("runs")) > 1 else {"compare.html"}
-        lacking |= set() if self.records.speeds() else {"speed.html"}
-        return [file for file, _ in SITE if file not in lacking]
+        missing = set() if len(self.records.names("runs")) > 1 else {"compare.html"}
+        missing |= set() if self.records.speeds() else {"speed.html"}
+        return [file for file, _ in SITE if file not in missing]
 
     def _page(self, path: str) -> Page | None:
         if path == "index.html":
@@ -161,7 +163,7 @@ class Site:
             speeds = self.records.speeds()
             return speed_page(speeds) if speeds else None
         kind, name = _named(path)
-        if kind not in KINDS or name not in self.records.names(KINDS[kind]):
+        if kind not in FOLDER_OF_PAGE or name not in self.records.names(FOLDER_OF_PAGE[kind]):
             return None
         if kind == "sweep":
             sweep = self.records.sweep(name)
@@ -173,8 +175,8 @@ class Site:
             others = len(self.records.names("runs")) > 1
             return images_page(run.record, others) if gallery.pictured(run.record) else None
         if kind == "prototypes":
-            there = prototypes.kept(run.record, self.artifacts)
-            return prototypes.prototypes_page(run.record, self.artifacts) if there else None
+            known = prototypes.maps_with_prototypes(run.record, self.artifacts)
+            return prototypes.prototypes_page(run.record, self.artifacts) if known else None
         return run_page(run, self.records, self.artifacts)
 
     def _run(self, name: str) -> RunRecord | None:
@@ -186,28 +188,28 @@ class Site:
     def _gallery(self, run: RunRecord, split: str) -> Gallery:
         return Gallery(self.artifacts, run, split, self.images)
 
-    def _data(self, parts: list[str]) -> str | None:
-        run = self._run(parts[0])
-        if run is None or len(parts) not in (2, 3):
+    def _data(self, names: list[str]) -> str | None:
+        run = self._run(names[0])
+        if run is None or len(names) not in (2, 3):
             return None
-        if len(parts) == 2:
-            return gallery.run_data(run) if parts[1] == "run.js" else None
-        split, file = parts[1:]
+        if len(names) == 2:
+            return gallery.run_data(run) if names[1] == "run.js" else None
+        split, file = names[1:]
         if split not in gallery.pictured(run):
             return None
-        of = self._gallery(run, split)
+        images = self._gallery(run, split)
         if file == "index.js":
-            return of.index()
-        known = {f"{k}.js": k for k in of.chunks()}
-        return of.chunk(known[file]) if file in known else None
+            return images.index()
+        chunk_of = {f"{k}.js": k for k in images.chunks()}
+        return images.chunk(chunk_of[file]) if file in chunk_of else None
 
     def _picture(self, head: str, short: str, file: str) -> bytes | None:
         if short not in self._artifacts:
             for entry in self.records.runs().values():
-                of_run = {
+                run_artifacts = {
                     k: (*v, entry.record.shards) for k, v in gallery.keys(entry.record).items()
                 }
-                self._artifacts |= of_run
+                self._artifacts |= run_artifacts
         if short not in self._artifacts:
             return None
         stage, key, shards = self._artifacts[short]
@@ -216,24 +218,25 @@ class Site:
         return prototypes.picture(self.artifacts, key, shards, file) if stage == "maps" else None
 
     def write(self, out: Path) -> Path:
-        """Writes all files into a folder, in place of those of an earlier site.
+        """Write all files of the site into a folder, in place of those of an earlier site.
 
         Args:
-            out: the folder; made if there is none.
+            out: the folder; created if it is missing.
 
         Returns:
-            The overview.
+            The path of the overview page.
 
         Raises:
-            InputError: `out` is a file, holds something else than a site or a file that is in the
-                way, or what pages are made of cannot be read. What was there stays as it was.
+            InputError: `out` is a file, or holds something other than a site, or a file that is in
+                the way; or something that a page needs cannot be read. The folder then stays as it
+                was.
         """
         site_folder.write(out, list(self.paths()), self.file)
         return out / "index.html"
 
 
 def _named(path: str) -> tuple[str, str]:
-    """("run", "NAME") of `run.NAME.html`."""
+    """Return kind and name of a page: ("run", "NAME") for `run.NAME.html`."""
     kind, _, rest = path.partition(".")
     return (kind, rest.removesuffix(".html")) if rest.endswith(".html") else ("", "")
 

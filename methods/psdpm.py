@@ -32,7 +32,7 @@ from ..platform.method import Batch, Method
 from ..platform.models.classifier import Classifier, soft_margin
 from ..platform.models.hierarchical_features import joined
 from ..platform.ops.maps import merge_flip, normalize
-from ..platform.ops.pairwise import alike_means, alike_sums
+from ..platform.ops.pairwise import similarity_means, similarity_sums
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
 
 STAGES = ("c2", "c3", "c4")
@@ -131,9 +131,9 @@ def propagate(
     flat, values = correlation.flatten(2), maps.flatten(2)
     known = torch.ones_like(flat[:, :1]) if inside is None else (inside.flatten(2) > 0).to(flat)
     if similarity == "softmax":
-        spread = alike_means(flat, values, known)
+        spread = similarity_means(flat, values, known)
     else:
-        sums = alike_sums(unit(flat, dim=1) * known, torch.cat([values, known], 1))
+        sums = similarity_sums(unit(flat, dim=1) * known, torch.cat([values, known], 1))
         total, area = sums[:, -1:], known.sum(2, keepdim=True).clamp(min=1)
         scale = torch.where(total > 0, total, 1.0) if similarity == "cosine" else area
         spread = sums[:, :-1] / scale

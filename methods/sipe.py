@@ -30,7 +30,7 @@ from ..platform.method import Batch, Method
 from ..platform.models.classifier import Classifier, soft_margin
 from ..platform.models.hierarchical_features import add_hierarchical_features, hierarchy
 from ..platform.ops.maps import background, merge_flip, normalize
-from ..platform.ops.pairwise import alike_sums
+from ..platform.ops.pairwise import similarity_sums
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
 
 
@@ -94,7 +94,7 @@ def structure_seeds(features: Tensor, maps: Tensor, background_weight: float = 0
     """
     flat = unit(features, dim=1).flatten(2)
     weights = maps.flatten(2)
-    sums = alike_sums(flat, torch.cat([weights, torch.ones_like(weights[:, :1])], 1))
+    sums = similarity_sums(flat, torch.cat([weights, torch.ones_like(weights[:, :1])], 1))
     intersection, size = sums[:, :-1], sums[:, -1:]
     union = size + weights.sum(2, keepdim=True) - intersection
     overlap = intersection / torch.where(union > 0, union, 1.0)

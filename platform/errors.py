@@ -1,16 +1,16 @@
-"""What a user got wrong, as against what is a bug here."""
+"""The exceptions for wrong input, failing storage, and output or training that has to stop."""
 
 from __future__ import annotations
 
 LONGEST = 1000
-"""Characters of a sentence; more are cut."""
+"""Most characters of an error message; a longer one is cut."""
 
 
 class InputError(ValueError):
-    """One clear sentence for the user: what is wrong, where, and what is allowed.
+    """An error in the input, with one clear sentence: what is wrong, where, and what to do.
 
-    The command line prints it and ends with exit code 2. As text it is one printable line,
-    whatever names and bytes from outside it quotes.
+    The command line prints the sentence and ends with exit code 2. As text the error is one
+    printable line, whatever names and bytes from outside the sentence quotes.
     """
 
     def __str__(self) -> str:
@@ -20,12 +20,12 @@ class InputError(ValueError):
 
 
 class StorageError(InputError):
-    """What an object store says: it may be otherwise the next time."""
+    """A failure of an object store or a file system; the same request may succeed later."""
 
 
 class StreamError(Exception):
-    """What a command says cannot be written; the cause says why."""
+    """The output of a command cannot be written; the exception's cause says why."""
 
 
 class AheadError(RuntimeError):
-    """A training that should stop early has gone further before."""
+    """The checkpoints of a training lie beyond the epoch at which it should stop."""

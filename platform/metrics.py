@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 VOID = 255
-"""A pixel of no known class, in masks and in labels."""
+"""The value of a pixel of unknown class, in masks and in labels."""
 RULE = "one confusion matrix at original resolution, void dropped, background included"
 THRESHOLDS = tuple(round(k / 100, 2) for k in range(100))
 
@@ -34,8 +34,15 @@ def _ious(matrix: Counts) -> Values:
 
 
 def mean_ious(matrices: Counts, scored: Sequence[int]) -> Values:
-    """`[T]` from `[T,C,C]`: the mean IoU over the scored classes that are present; NaN without
-    any."""
+    """Return the mean IoU of each confusion matrix over the scored classes that are present.
+
+    Args:
+        matrices: `[T,C,C]`.
+        scored: indices of the scored classes.
+
+    Returns:
+        `[T]`; NaN where no scored class is present.
+    """
     values = _ious(matrices)[:, list(scored)]
     known = np.isfinite(values)
     out: Values = np.full(len(values), np.nan)
@@ -45,17 +52,17 @@ def mean_ious(matrices: Counts, scored: Sequence[int]) -> Values:
 
 
 class ConfusionMatrix:
-    """Pixel counts by (target, prediction), `matrix` int64 `[C,C]`.
+    """A confusion matrix: pixel counts by (target, prediction), `matrix` int64 `[C,C]`.
 
     Args:
-        classes: how many classes there are, background included; fixed, never inferred.
+        classes: number of classes, background included; fixed, never inferred.
     """
 
     def __init__(self, classes: int) -> None:
         self.matrix: Counts = np.zeros((classes, classes), np.int64)
 
     def update(self, target: object, prediction: object) -> None:
-        """Counts one image or batch: integer arrays or tensors of one shape.
+        """Count the pixels of one image or batch: integer arrays or tensors of one shape.
 
         Raises:
             ValueError: shapes differ, or a value is neither a class nor 255.
@@ -63,7 +70,7 @@ class ConfusionMatrix:
         classes = len(self.matrix)
         t, p = (np.asarray(a).astype(np.int64) for a in (target, prediction))
         if t.shape != p.shape:
-            raise ValueError(f"target has shape {t.shape}, prediction {p.shape}")
+            raise ValueError(f"target has shape {t.shape}, but prediction has shape {p.shape}")
         for name, a in (("target", t), ("prediction", p)):
             bad = a[((a < 0) | (a >= classes)) & (a != VOID)]
             if bad.size:
@@ -74,32 +81,38 @@ class ConfusionMatrix:
         self.matrix += flat.reshape(classes, classes)
 
     def merge(self, other: ConfusionMatrix) -> None:
-        """Adds the counts of `other`, which has the same classes."""
+        """Add the counts of `other`, which has the same classes."""
         if other.matrix.shape != self.matrix.shape:
-            raise ValueError(f"{len(other.matrix)} classes do not fit {len(self.matrix)}")
+            raise ValueError(
+                f"counts of {len(other.matrix)} classes cannot be added to counts of "
+                f"{len(self.matrix)}"
+            )
         self.matrix += other.matrix
 
     def iou(self) -> Values:
-        """`[C]`: TP / (row + column - TP); NaN for an absent class."""
+        """Return the IoU of each class, `[C]`: TP / (row + column - TP), or NaN if it is absent."""
         return _ious(self.matrix)
 
     def mean_iou(self) -> float:
-        """Mean over the classes that are present, background included; NaN without any."""
+        """Return the mean IoU of the classes that are present, background included.
+
+        NaN where no class is present.
+        """
         values = self.iou()
         return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
 class Steps:
-    """Counts thresholds below a score by table: exact, and faster than a binary search.
+    """A table that counts the thresholds below a score; exact, and faster than a binary search.
 
-    Scores are cut into cells whose number is a power of two, so that a score's cell is exact in
-    float32; a cell holds one threshold at most.
+    The range 0..1 is cut into a power of two of equal cells, so that the cell of a score is exact
+    in float32; a cell holds one threshold at most.
 
     Args:
-        thresholds: ascending, different, in 0..1 (as float32).
+        thresholds: ascending values in 0..1, all different as float32.
 
     Raises:
-        ValueError: they are not.
+        ValueError: the thresholds do not ascend, or lie outside 0..1.
     """
 
     def __init__(self, thresholds: Sequence[float]) -> None:
@@ -109,36 +122,36 @@ class Steps:
         self.cells = 1
         while len(set((values * self.cells).floor().tolist())) < len(values):
             self.cells *= 2
-        own = (values * self.cells).long()
+        cell_numbers = (values * self.cells).long()
         inside = torch.full((self.cells + 1,), float("inf"))
-        inside[own] = values
+        inside[cell_numbers] = values
         self.inside = inside.numpy()
-        before = torch.searchsorted(own, torch.arange(self.cells + 1))
+        before = torch.searchsorted(cell_numbers, torch.arange(self.cells + 1))
         self.before = before.numpy().astype(np.int32)
 
     def below(self, score: NDArray[np.float32]) -> NDArray[np.int32]:
-        """How many thresholds lie strictly below each score; scores are in 0..1."""
+        """Return the number of thresholds strictly below each score; scores are in 0..1."""
         score = score.clip(0, 1)
         cell = (score * np.float32(self.cells)).astype(np.int32)
-        found: NDArray[np.int32] = self.before.take(cell) + (score > self.inside.take(cell))
-        return found
+        counts: NDArray[np.int32] = self.before.take(cell) + (score > self.inside.take(cell))
+        return counts
 
 
 OWN_BACKGROUND = 0.5
-"""The threshold at which maps with a background plane of their own become labels: none is
-chosen, the best plane wins (`ops.maps.best_class`)."""
+"""The threshold that is noted for class maps with a background plane of their own. No threshold
+is chosen for them: the plane with the best score wins (`ops.maps.best_class`)."""
 
 
 class ThresholdCurve:
-    """The confusion matrix at every seed threshold, from one pass over the class maps.
+    """The confusion matrices at all seed thresholds, counted in one pass over the class maps.
 
-    A seed takes the best class where its score exceeds the threshold, background elsewhere
+    A seed takes the best class where its score exceeds the threshold, and background elsewhere
     (a constant background plane put first, then argmax: a tie goes to background). So one
     histogram of (target, best class, thresholds below the best score) holds every matrix.
 
     Args:
-        classes: C, background included.
-        thresholds: T ascending values.
+        classes: number of classes C, background included.
+        thresholds: T ascending values in 0..1.
     """
 
     def __init__(self, classes: int, thresholds: Sequence[float] = THRESHOLDS) -> None:
@@ -146,46 +159,46 @@ class ThresholdCurve:
         self.counts: Counts = np.zeros((classes, classes, len(thresholds) + 1), np.int64)
 
     def update(self, target: torch.Tensor, score: torch.Tensor, best: torch.Tensor) -> None:
-        """Counts one image.
+        """Count the pixels of one image.
 
         Args:
             target: integer `[H,W]`, 0..C-1 or 255.
-            score: float `[H,W]`, the best class's score.
+            score: float `[H,W]`, the score of the best class.
             best: integer `[H,W]`, the best class, 1..C-1.
 
         Raises:
-            ValueError: a value is no class.
+            ValueError: a value of `target` or `best` is not a class.
         """
         classes, _, bins = self.counts.shape
-        row, column = self._places(target, "target"), self._places(best, "best")
+        row, column = self._class_indices(target, "target"), self._class_indices(best, "best")
         if column.max(initial=0) == classes:
-            raise ValueError(f"best holds {VOID}, which is no class 0..{classes - 1}")
+            raise ValueError(f"best holds {VOID}, which is not a class 0..{classes - 1}")
         flat = (row * np.int32(classes + 1) + column) * np.int32(bins)
         flat += self.steps.below(score.float().numpy())
         counts = np.bincount(flat.ravel(), minlength=(classes + 1) ** 2 * bins)
         self.counts += counts.reshape(classes + 1, classes + 1, bins)[:classes, :classes]
 
-    def _places(self, values: torch.Tensor, name: str) -> NDArray[np.int32]:
-        """The class of each pixel, C where it is void."""
+    def _class_indices(self, values: torch.Tensor, name: str) -> NDArray[np.int32]:
+        """Return the class of each pixel, C for a void pixel."""
         classes = len(self.counts)
         table = np.full(256, -1, np.int32)
         table[:classes], table[VOID] = range(classes), classes
         flat = values.numpy()
         if flat.dtype != np.uint8:
             if flat.min(initial=0) < 0 or flat.max(initial=0) > VOID:
-                raise ValueError(f"{name} holds values that are no class 0..{classes - 1}")
+                raise ValueError(f"{name} holds values that are not a class 0..{classes - 1}")
             flat = flat.astype(np.uint8)
-        found: NDArray[np.int32] = table.take(flat)
-        if found.min(initial=0) < 0:
-            raise ValueError(f"{name} holds values that are no class 0..{classes - 1}")
-        return found
+        indices: NDArray[np.int32] = table.take(flat)
+        if indices.min(initial=0) < 0:
+            raise ValueError(f"{name} holds values that are not a class 0..{classes - 1}")
+        return indices
 
     def merge(self, other: ThresholdCurve) -> None:
-        """Adds the counts of `other`, over the same classes and thresholds."""
+        """Add the counts of `other`, which has the same classes and thresholds."""
         self.counts += other.counts
 
     def matrices(self) -> Counts:
-        """`[T,C,C]`: the confusion matrix at each threshold."""
+        """Return the confusion matrix at each threshold, `[T,C,C]`."""
         above = self.counts[:, :, ::-1].cumsum(2)[:, :, ::-1]
         matrices = np.moveaxis(above[:, :, 1:], 2, 0).copy()
         matrices[:, :, 0] += self.counts.sum((1, 2)) - matrices.sum(2)
@@ -194,10 +207,11 @@ class ThresholdCurve:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """One confusion matrix read as LPCAM's Table 1 does; fractions, NaN where undefined.
+    """The scores of one confusion matrix, as in LPCAM's Table 1; fractions, NaN where undefined.
 
-    `miou` averages over the scored classes; the other four over the scored classes without
-    background: published FP + FN + mIoU come to 101.4 %, which only that reading explains.
+    `miou` averages over the scored classes. The rates and `precision` and `recall` average over
+    the scored classes without background: the published FP + FN + mIoU come to 101.4 %, which
+    only this definition explains.
     """
 
     iou: tuple[float, ...]
@@ -209,9 +223,13 @@ class Summary:
 
 
 def summarize(matrix: Counts, scored: Sequence[int]) -> Summary:
-    """The scores of one `[C,C]` matrix over the classes `scored` (indices, 0 background).
+    """Return the scores of one confusion matrix.
 
-    False positives and negatives are shares of the union: FP / (TP + FP + FN).
+    False positives and false negatives are shares of the union, e.g. FP / (TP + FP + FN).
+
+    Args:
+        matrix: `[C,C]`.
+        scored: indices of the scored classes, 0 for background.
     """
     hit = np.diagonal(matrix).astype(np.float64)
     row, column = matrix.sum(1), matrix.sum(0)
@@ -236,22 +254,23 @@ def summarize(matrix: Counts, scored: Sequence[int]) -> Summary:
 
 
 class BoundaryScore:
-    """The boundary F-score: do outlines lie where they should, whatever the area?
+    """The boundary F-score, which compares outlines whatever the area that they enclose.
 
-    Of a class in an image: the harmonic mean of two shares, predicted outline near the true one
-    and true outline near the predicted one; near is within 0.75 % of the image's diagonal
-    (Csurka et al., BMVC 2013; the tolerance as there and in DAVIS, rounded up). Void pixels
-    belong to no class. `sums` float64 `[C,2]`: scores added, images counted.
+    The score of a class in an image is the harmonic mean of two shares: of the predicted outline
+    that is near the true one, and of the true outline that is near the predicted one. Near is
+    within 0.75 % of the image's diagonal (the tolerance of Csurka et al., BMVC 2013, and of
+    DAVIS, rounded up to whole pixels). Void pixels belong to no class. `sums` float64 `[C,2]`
+    holds the sum of scores and the number of images of each class.
 
     Args:
-        classes: C, background included (and not scored).
+        classes: number of classes C, background included (background is not scored).
     """
 
     def __init__(self, classes: int) -> None:
         self.sums: Values = np.zeros((classes, 2))
 
     def update(self, target: NDArray[np.integer], prediction: NDArray[np.integer]) -> None:
-        """Counts one image, `[H,W]` both."""
+        """Add the scores of one image; target and prediction are `[H,W]`."""
         reach = math.ceil(0.0075 * math.hypot(*target.shape))
         prediction = np.where(target == VOID, VOID, prediction)
         for index in np.union1d(np.unique(target), np.unique(prediction)).tolist():
@@ -260,20 +279,26 @@ class BoundaryScore:
             self.sums[index] += boundary_f(target == index, prediction == index, reach), 1
 
     def merge(self, other: BoundaryScore) -> None:
-        """Adds the sums of `other`."""
+        """Add the sums of `other`."""
         self.sums = self.sums + other.sums
 
     def mean(self, scored: Sequence[int]) -> float | None:
-        """Mean over the scored foreground classes that occur; None without any."""
+        """Return the mean over the scored foreground classes that occur; None where none occurs."""
         rows = [self.sums[c] for c in scored if c > 0 and self.sums[c, 1]]
         return float(np.mean([total / count for total, count in rows])) if rows else None
 
 
 def boundary_f(target: NDArray[np.bool_], prediction: NDArray[np.bool_], reach: float) -> float:
-    """The F-score of two regions' outlines, bool `[H,W]`, at a tolerance in pixels.
+    """Return the F-score of the outlines of two regions.
 
-    An outline is the region's pixels with a neighbour (of four) outside it; the image's edge is
-    no outside. Two regions without outline score 1, one of two 0.
+    The outline of a region is its pixels with one of their four neighbours outside the region;
+    beyond the image's edge is not outside. Two regions without an outline score 1; if only one
+    region has an outline, the score is 0.
+
+    Args:
+        target: bool `[H,W]`.
+        prediction: bool `[H,W]`.
+        reach: tolerance in pixels.
     """
     from scipy import ndimage
 

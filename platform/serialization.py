@@ -1,6 +1,8 @@
-"""Plain values, as JSON and the command line give them, made into the types that they should have.
+"""Conversion between JSON values and typed Python values, with checks.
 
-An int does for a float, a list for a tuple, a dict for a dataclass.
+JSON and the command line give numbers, texts, lists and dicts; `typed` makes them into the types
+that a field or record declares. An int is accepted for a float, a list for a tuple, a dict for a
+dataclass.
 """
 
 from __future__ import annotations
@@ -18,25 +20,25 @@ from pathlib import Path
 from typing import Any
 
 DEEPEST = 100
-"""Lists and objects inside each other in JSON that `from_json` takes."""
+"""Most levels of lists and objects inside each other that `from_json` accepts."""
 LARGEST = 1 << 64
-"""Of integers in JSON that `from_json` takes."""
+"""Largest magnitude of an integer that `from_json` accepts."""
 
 
 class MisfitError(ValueError):
-    """A value is not of its type; the text says which one."""
+    """A value that does not fit its declared type; the message names the value."""
 
 
 def from_json(text: bytes | str, nan: bool = False) -> Any:
-    """The plain value that JSON says.
+    """Return the value of a JSON text.
 
     Args:
-        text: in UTF-8.
+        text: JSON, in UTF-8.
         nan: whether a number may be infinite or not a number.
 
     Raises:
-        ValueError: it is no JSON, or nested deeper than DEEPEST, or holds a number that no record
-            has; the text says which.
+        ValueError: the text is not JSON, is nested deeper than DEEPEST, or holds a number that no
+            record can have; the message says which.
     """
     try:
         value = json.loads(text)
@@ -58,11 +60,16 @@ def from_json(text: bytes | str, nan: bool = False) -> Any:
 
 
 def instant(text: str) -> datetime:
-    """The time that a record names, in UTC: times are compared as instants, never as text, which
-    another offset (daylight saving, another machine) puts in another order.
+    """Return the time that a record names, in UTC.
+
+    Times are compared as instants, never as text: another offset (daylight saving, another
+    machine) would put texts in another order.
+
+    Args:
+        text: time in ISO format with its offset from UTC.
 
     Raises:
-        ValueError: that is no time, or one without an offset.
+        ValueError: the text is not a time, or has no offset.
     """
     try:
         when = datetime.fromisoformat(text)
@@ -70,11 +77,11 @@ def instant(text: str) -> datetime:
             raise ValueError("it has no offset")
         return when.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{text!r} is no time of day with its offset: {error}") from None
+        raise ValueError(f"{text!r} is not a time with its offset from UTC: {error}") from None
 
 
-def shown(value: Any) -> str:
-    """A value as a message quotes it: one of very many characters is cut."""
+def quoted(value: Any) -> str:
+    """Return a value as an error message quotes it; a long text is cut."""
     try:
         text = repr(value)
     except ValueError:  # Python writes no number of over 4300 digits
@@ -83,17 +90,17 @@ def shown(value: Any) -> str:
 
 
 def typed(hint: Any, value: Any, where: str = "it", nan: bool = False) -> Any:
-    """`value` as the type `hint`.
+    """Return a JSON value as an instance of a type.
 
     Args:
-        hint: a plain type, a dataclass, or a union, tuple, list or mapping of such.
-        value: plain.
-        where: what the value is called in the error.
-        nan: whether None stands for a float that is not a number, as `serialization.as_json` writes
-        it.
+        hint: a built-in type, a dataclass, a class with a `parse` method, or a union, tuple, list
+            or mapping of these.
+        value: JSON value.
+        where: name of the value in the error message.
+        nan: whether None stands for a float that is not a number, as `as_json` writes it.
 
     Raises:
-        MisfitError: it is not of that type, nor stands for a value that is.
+        MisfitError: the value is not of that type and cannot be converted to it.
     """
     origin, members = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
@@ -119,7 +126,7 @@ def typed(hint: Any, value: Any, where: str = "it", nan: bool = False) -> Any:
         return _parsed(hint, value, where)
     elif origin is None:
         return _single(hint, value, where, nan)
-    raise MisfitError(f"{where} is {shown(value)}")
+    raise MisfitError(f"{where} is {quoted(value)}")
 
 
 def _single(hint: Any, value: Any, where: str, nan: bool) -> Any:
@@ -131,14 +138,14 @@ def _single(hint: Any, value: Any, where: str, nan: bool) -> Any:
         except OverflowError:
             raise MisfitError(f"{where} is too large") from None
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise MisfitError(f"{where} is {shown(value)}")
+        raise MisfitError(f"{where} is {quoted(value)}")
     if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-        raise MisfitError(f"{where} is {shown(value)}, which is no text")
+        raise MisfitError(f"{where} is {quoted(value)}, which is not valid Unicode")
     return value
 
 
 def _parsed(hint: Any, text: str, where: str) -> Any:
-    """The value of a class that writes itself as text."""
+    """Return the instance that a class parses from text."""
     try:
         return hint.parse(text)
     except ValueError as error:
@@ -171,12 +178,12 @@ def _dataclass(cls: Any, row: Mapping[Any, Any], where: str, nan: bool) -> Any:
 
 @cache
 def types_of(cls: Any) -> dict[str, Any]:
-    """The types of a class's fields, by name."""
+    """Return the types of a class's fields, by name."""
     return typing.get_type_hints(cls)
 
 
 def as_json(value: Any) -> Any:
-    """A plain structure for JSON: dataclasses as dicts, tuples as lists, NaN as null."""
+    """Return a value as JSON can hold it: dataclasses as dicts, tuples as lists, NaN as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: as_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
@@ -189,6 +196,6 @@ def as_json(value: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a plain value in canonical JSON."""
+    """Return the SHA-256 of a value in canonical JSON, in hexadecimal."""
     text = json.dumps(as_json(value), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What tests of several folders share."""
+"""Fixtures that the tests of several folders share."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from limits import HANG
 
 @pytest.fixture
 def two_workers(tmp_path: Path) -> Callable[[str], list[str]]:
-    """Runs a script as two processes at once, with its rank and the file where they meet; what
-    each prints. A process that fails fails the test with what it said."""
+    """Return a function that runs a script as two processes and returns their outputs; each gets a
+    rank and the path of the file over which they meet, and one that fails fails the test."""
 
     def run(script: str) -> list[str]:
         words = [sys.executable, "-c", script]
@@ -31,12 +31,12 @@ def two_workers(tmp_path: Path) -> Callable[[str], list[str]]:
             )
             for rank in range(2)
         ]
-        said = []
+        outputs = []
         for worker in workers:
             out, err = worker.communicate(timeout=HANG)
             assert worker.returncode == 0, err
-            said.append(out)
-        return said
+            outputs.append(out)
+        return outputs
 
     return run
 
@@ -54,14 +54,14 @@ if os.geteuid() == 0:
     assert libc.capset(header, sets) == 0, os.strerror(ctypes.get_errno())
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
-"""Runs Python as a user for whom the permissions of files hold. Root gives up the right to pass
-over them (and, by the bounding set, for what it starts); for all others they hold anyway."""
+"""Script that runs Python as a user whom file permissions bind. Root gives up its right to override
+them, for itself and (by the bounding set) for child processes; they bind other users anyway."""
 
 
 @pytest.fixture
 def read_only() -> Iterator[Callable[..., list[str]]]:
-    """Takes the right to write away from a folder and all in it; returns the command that runs
-    Python with some words as a user to whom that applies."""
+    """Return a function that write-protects a folder with all files in it, and returns the command
+    that runs Python with the given words as a user whom the protection binds."""
     folders: list[Path] = []
 
     def lock(folder: Path, *words: str) -> list[str]:
@@ -85,7 +85,7 @@ SECRET = "the-secret-key-of-the-tests"
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    """The address of an S3 server on loopback."""
+    """Start an S3 server on loopback and yield its address."""
     server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it names each request
     server.start()
@@ -96,11 +96,11 @@ def s3_server() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of a store in an empty bucket; this machine has a cache of its own."""
+    """Return the address of a store in an empty bucket; the test has a cache of its own."""
     from pyarrow import fs
 
-    known = {"ACCESS_KEY_ID": "tester", "SECRET_ACCESS_KEY": SECRET, "REGION": "us-east-1"}
-    for name, value in {**known, "ENDPOINT_URL": s3_server}.items():
+    credentials = {"ACCESS_KEY_ID": "tester", "SECRET_ACCESS_KEY": SECRET, "REGION": "us-east-1"}
+    for name, value in {**credentials, "ENDPOINT_URL": s3_server}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "cache"))
     name = f"bucket-{uuid.uuid4().hex[:8]}"

@@ -1,4 +1,4 @@
-"""What tests wait for at most, which guards against hangs only: no slow machine gets there."""
+"""Time limits of tests, which guard against hangs only: no slow machine reaches them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 
 HANG = 1800
-"""Seconds: half an hour. No test asserts how long anything takes."""
+"""Longest wait in seconds (half an hour); no test asserts how long anything takes."""
 
 
 def wait_until(happened: Callable[[], object], what: str) -> None:
-    """Waits for something that another process or thread does.
+    """Wait until something that another process or thread does has happened.
 
     Raises:
-        AssertionError: it did not happen.
+        AssertionError: It did not happen within `HANG` seconds.
     """
     end = time.monotonic() + HANG
     while not happened():

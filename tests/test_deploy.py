@@ -1,4 +1,4 @@
-"""cluster.yaml and deploy/: what Ray itself says of them, and that they agree with the code."""
+"""Tests of cluster.yaml and deploy/: Ray accepts them, and they agree with the code."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ HEAD = TYPES[RAW["head_node_type"]]
 
 @pytest.fixture(scope="module")
 def filled() -> dict[str, Any]:
-    """The file with Ray's defaults."""
+    """Return the content of cluster.yaml with Ray's defaults filled in."""
     out: dict[str, Any] = prepare_config(copy.deepcopy(RAW))
     return out
 
 
-def test_ray_takes_it(filled: dict[str, Any]) -> None:
+def test_ray_accepts_the_cluster_file(filled: dict[str, Any]) -> None:
     validate_config(filled)
 
 
 def test_ray_adds_no_command_of_its_own(filled: dict[str, Any]) -> None:
-    """Its defaults would install another Ray on every node."""
+    """Ray's default commands would install another Ray on every node."""
     for name, value in filled.items():
         if name.endswith("_commands"):
             assert value == RAW[name], name
 
 
 def ray_version() -> str:
-    found = re.search(r"^ray==(\S+)", LOCK, flags=re.MULTILINE)
-    assert found
-    return found[1]
+    version = re.search(r"^ray==(\S+)", LOCK, flags=re.MULTILINE)
+    assert version
+    return version[1]
 
 
-def test_versions_are_those_of_the_lock() -> None:
+def test_docker_image_and_job_have_the_locked_versions() -> None:
     docker = (ROOT / "deploy/Dockerfile").read_text()
     assert f"FROM rayproject/ray:{ray_version()}-py311-gpu\n" in docker
     assert "pip install --no-cache-dir --require-hashes --requirement" in docker
@@ -56,7 +56,7 @@ def test_versions_are_those_of_the_lock() -> None:
     assert set(re.findall(r"wsss:([\d.]+)", docker)) == {VERSION}
 
 
-def test_every_node_asks_for_the_token() -> None:
+def test_every_node_requires_the_token() -> None:
     for name in ("head_start_ray_commands", "worker_start_ray_commands"):
         (start,) = [c for c in RAW[name] if "ray start" in c]
         assert start.startswith("RAY_AUTH_MODE=token ray start"), name
@@ -65,14 +65,14 @@ def test_every_node_asks_for_the_token() -> None:
     assert JOB["rayClusterSpec"]["authOptions"] == {"mode": "token"}
 
 
-def test_nothing_listens_for_the_world() -> None:
+def test_no_port_is_open_to_the_internet() -> None:
     """Ray's own security group takes SSH from anywhere, so every node names another."""
     assert "--dashboard-host=127.0.0.1" in " ".join(RAW["head_start_ray_commands"])
     assert all(kind["node_config"]["SecurityGroupIds"] for kind in TYPES.values())
     assert "security_group" not in RAW["provider"]
 
 
-def test_gpus_are_on_demand_and_cpu_nodes_spot() -> None:
+def test_gpu_nodes_are_on_demand_and_cpu_nodes_are_spot() -> None:
     spot = {n for n, kind in TYPES.items() if "InstanceMarketOptions" in kind["node_config"]}
     assert spot == {n for n, kind in TYPES.items() if cluster.CPU_STAGE in kind["resources"]}
     assert spot.isdisjoint(n for n, kind in TYPES.items() if "GPU" in kind["resources"])
@@ -80,7 +80,7 @@ def test_gpus_are_on_demand_and_cpu_nodes_spot() -> None:
     assert all(kind.get("min_workers", 0) == 0 for kind in TYPES.values())
 
 
-def test_the_head_drives_and_says_what_may_start() -> None:
+def test_the_head_runs_drivers_only_and_states_what_may_start() -> None:
     assert HEAD["resources"]["CPU"] == 0
     assert HEAD["resources"][cluster.DRIVER] > 0
     assert RAW["max_workers"] == sum(kind["max_workers"] for kind in TYPES.values())
@@ -89,7 +89,7 @@ def test_the_head_drives_and_says_what_may_start() -> None:
         assert HEAD["resources"][name + cluster.LIMIT] == most > 0, name
 
 
-def test_the_store_is_on_what_all_nodes_mount() -> None:
+def test_the_store_lies_on_a_volume_that_all_nodes_mount() -> None:
     options = RAW["docker"]["run_options"]
     assert "--volume /mnt/wsss:/mnt/wsss" in options
     assert "--env WSSS_STORE=/mnt/wsss/store" in options
@@ -97,15 +97,15 @@ def test_the_store_is_on_what_all_nodes_mount() -> None:
 
 
 def resources(group: dict[str, Any]) -> dict[str, float]:
-    """What a group's nodes say to Ray that they have; KubeRay itself adds the GPUs."""
-    said = group["rayStartParams"]
+    """Return the resources that a group's nodes declare to Ray; KubeRay itself adds the GPUs."""
+    parameters = group["rayStartParams"]
     (container,) = group["template"]["spec"]["containers"]
-    found: dict[str, float] = json.loads(json.loads(said.get("resources", '"{}"')))
+    custom: dict[str, float] = json.loads(json.loads(parameters.get("resources", '"{}"')))
     gpu = container["resources"]["limits"].get("nvidia.com/gpu")
-    return {"CPU": int(said["num-cpus"]), **({"GPU": gpu} if gpu else {}), **found}
+    return {"CPU": int(parameters["num-cpus"]), **({"GPU": gpu} if gpu else {}), **custom}
 
 
-def test_the_kubernetes_job_has_the_same_nodes() -> None:
+def test_the_kubernetes_job_has_the_nodes_of_the_cluster_file() -> None:
     spec = JOB["rayClusterSpec"]
     assert resources(spec["headGroupSpec"]) == HEAD["resources"]
     groups = {g["groupName"]: g for g in spec["workerGroupSpecs"]}

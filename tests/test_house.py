@@ -1,4 +1,4 @@
-"""The rules of the house (design, folders and arrows), read from the source."""
+"""Tests of the source itself: folders, imports, lengths, unsafe calls and what is written down."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LEVELS = (
 LEVEL = {name: height for height, names in enumerate(LEVELS) for name in names}
 
 
-OF_A_METHOD = ("method", "config", "errors", "models", "ops", "metrics")
+METHOD_MAY_IMPORT = ("method", "config", "errors", "models", "ops", "metrics")
 
 
 RAY = (
@@ -54,50 +54,51 @@ MAX_FILE, MAX_FUNCTION = 400, 45
 MAX_FILES, MAX_LOOSE = 9, 5
 
 
-def place_of(name):
-    """The folders and the file that a dotted name lies in, ("platform", "ops", "maps") of
-    wsss.platform.ops.maps.normalize; empty for other packages."""
-    place = ()
+def location_of(name):
+    """Return the folders and the file that hold a dotted name, as ("platform", "ops", "maps") for
+    wsss.platform.ops.maps.normalize, or () for other packages."""
+    location = ()
     words = name.split(".")
     for word in words[1:] if words[0] == "wsss" else []:
-        path = ROOT.joinpath(*place, word)
+        path = ROOT.joinpath(*location, word)
         if path.with_suffix(".py").is_file():
-            return (*place, word)
+            return (*location, word)
         if not path.is_dir():
             break
-        place = (*place, word)
-    return place
+        location = (*location, word)
+    return location
 
 
 def arrows():
-    """By folder: the arrows between the files and folders that lie in it, from importer to
-    imported. What lies in `platform` counts as beside the other top folders, for its command
-    line shows the dashboards; an `__init__.py` only passes names on."""
+    """Return, by folder, the imports between the files and folders in it, as (importer, imported).
+
+    The folders of `platform` count as lying beside the other top folders, because the command line
+    shows the dashboards. An `__init__.py` is left out, because it only passes names on."""
     out = {}
     for path in FILES:
-        own = path.relative_to(ROOT).with_suffix("").parts
-        if own[-1] == "__init__":
+        source = path.relative_to(ROOT).with_suffix("").parts
+        if source[-1] == "__init__":
             continue
         for line, name in imports(path):
-            other = place_of(name)
-            own, other = (p[1:] if p[:1] == ("platform",) else p for p in (own, other))
-            pairs = zip(own, other, strict=False)
+            target = location_of(name)
+            source, target = (p[1:] if p[:1] == ("platform",) else p for p in (source, target))
+            pairs = zip(source, target, strict=False)
             depth = next((k for k, (a, b) in enumerate(pairs) if a != b), None)
             if depth is not None:
-                pairs = out.setdefault("/".join(own[:depth]), {})
-                pairs.setdefault((own[depth], other[depth]), f"{relative(path)}:{line} {name}")
+                pairs = out.setdefault("/".join(source[:depth]), {})
+                pairs.setdefault((source[depth], target[depth]), f"{relative(path)}:{line} {name}")
     return out
 
 
 def circles(pairs):
-    """The arrows that lie on a circle, or lead from one circle to another."""
+    """Return the imports that lie on a circle or lead from one circle to another."""
     pairs = dict(pairs)
     while True:
         importers, imported = {a for a, _ in pairs}, {b for _, b in pairs}
-        kept = {(a, b): why for (a, b), why in pairs.items() if b in importers and a in imported}
-        if len(kept) == len(pairs):
-            return kept
-        pairs = kept
+        left = {(a, b): why for (a, b), why in pairs.items() if b in importers and a in imported}
+        if len(left) == len(pairs):
+            return left
+        pairs = left
 
 
 def relative(path):
@@ -105,13 +106,13 @@ def relative(path):
 
 
 def module_of(path):
-    """("wsss", "platform", "ops", "maps") of platform/ops/maps.py."""
+    """Return ("wsss", "platform", "ops", "maps") for platform/ops/maps.py."""
     parts = ("wsss", *path.relative_to(ROOT).with_suffix("").parts)
     return parts[:-1] if parts[-1] == "__init__" else parts
 
 
 def imports(path):
-    """(line, absolute dotted name) of everything that a file imports, also inside functions."""
+    """Yield (line, absolute dotted name) of each import of a file, also inside functions."""
     package = ("wsss", *path.relative_to(ROOT).parent.parts)
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -122,8 +123,8 @@ def imports(path):
             yield from ((node.lineno, f"{stem}.{alias.name}") for alias in node.names)
 
 
-def part_of(name):
-    """The part of the house that a dotted name belongs to, or None."""
+def layer_of(name):
+    """Return the folder or module in `LEVELS` that a dotted name belongs to, or None."""
     parts = name.split(".")
     if parts[0] != "wsss" or len(parts) < 2:
         return None
@@ -131,7 +132,7 @@ def part_of(name):
 
 
 def offenders(check):
-    """ "file:line what" of each import that `check(path, name)` finds wrong."""
+    """Return "file:line name" of each import for which `check(path, name)` is true."""
     return [
         f"{relative(path)}:{line} {name}"
         for path in FILES
@@ -140,33 +141,35 @@ def offenders(check):
     ]
 
 
-def test_the_reader_of_imports_sees_what_is_there():
-    found = {name for _, name in imports(ROOT / "methods/lpcam.py")}
-    assert {"wsss.platform.config.fields.Options", "torch"} <= found
+def test_imports_of_files_and_functions_are_read():
+    names = {name for _, name in imports(ROOT / "methods/lpcam.py")}
+    assert {"wsss.platform.config.fields.Options", "torch"} <= names
     inside = {name for _, name in imports(ROOT / "platform/ray_runtime/cluster.py")}
     assert "ray" in inside
-    assert part_of("wsss.platform.ops.maps.normalize") == "ops"
-    assert part_of("wsss.dashboards.report") == "dashboards"
-    assert part_of("torch.nn") is None
-    assert place_of("wsss.platform.ops.maps.normalize") == ("platform", "ops", "maps")
-    assert place_of("wsss.platform.method.Method") == ("platform", "method")
+    assert layer_of("wsss.platform.ops.maps.normalize") == "ops"
+    assert layer_of("wsss.dashboards.report") == "dashboards"
+    assert layer_of("torch.nn") is None
+    assert location_of("wsss.platform.ops.maps.normalize") == ("platform", "ops", "maps")
+    assert location_of("wsss.platform.method.Method") == ("platform", "method")
     assert ("storage", "errors") in arrows()[""]
     assert len(FILES) > 20
 
 
-def test_the_finder_of_circles_finds_them():
+def test_circles_of_imports_are_found():
     pairs = {("a", "b"): "", ("b", "c"): "", ("c", "b"): "", ("c", "d"): ""}
     assert set(circles(pairs)) == {("b", "c"), ("c", "b")}
     assert circles({("a", "b"): "", ("b", "c"): "", ("a", "c"): ""}) == {}
 
 
-def test_no_folder_has_a_circle():
-    """Of what lies beside each other in a folder, files and folders, no two import each other,
-    directly or by way of others."""
-    assert {folder: found for folder, pairs in arrows().items() if (found := circles(pairs))} == {}
+def test_no_files_or_folders_import_each_other():
+    """No two files or folders that lie side by side import each other, directly or by way of
+    others."""
+    assert {
+        folder: circle for folder, pairs in arrows().items() if (circle := circles(pairs))
+    } == {}
 
 
-def test_ray_is_imported_where_ray_work_is_done():
+def test_ray_is_imported_only_where_ray_work_is_done():
     def ray(path, name):
         return name.split(".")[0] == "ray" and not relative(path).startswith(RAY)
 
@@ -179,29 +182,31 @@ def test_folders_are_small():
         if path.name != "__init__.py":
             files.setdefault(relative(path.parent), []).append(path.name)
     assert len(files["platform"]) <= MAX_LOOSE
-    assert {name: of for name, of in files.items() if len(of) > MAX_FILES} == {}
+    assert {name: names for name, names in files.items() if len(names) > MAX_FILES} == {}
 
 
-def test_every_part_of_the_platform_has_a_level():
-    parts = {part_of(".".join(module_of(p))) for p in FILES if p.is_relative_to(ROOT / "platform")}
-    assert parts <= set(LEVEL)
+def test_every_folder_of_the_platform_has_a_level():
+    folders = {
+        layer_of(".".join(module_of(p))) for p in FILES if p.is_relative_to(ROOT / "platform")
+    }
+    assert folders <= set(LEVEL)
 
 
-def test_arrows_point_down():
+def test_imports_point_down():
     def up(path, name):
-        own, other = part_of(".".join(module_of(path))), part_of(name)
-        return own in LEVEL and other in LEVEL and LEVEL[other] > LEVEL[own]
+        importer, imported = layer_of(".".join(module_of(path))), layer_of(name)
+        return importer in LEVEL and imported in LEVEL and LEVEL[imported] > LEVEL[importer]
 
     assert offenders(up) == []
 
 
-def test_methods_import_what_a_method_may():
-    def foreign(path, name):
+def test_methods_import_only_what_a_method_may():
+    def forbidden(path, name):
         if not relative(path).startswith("methods/"):
             return False
-        return name.startswith("wsss.platform") and part_of(name) not in OF_A_METHOD
+        return name.startswith("wsss.platform") and layer_of(name) not in METHOD_MAY_IMPORT
 
-    assert offenders(foreign) == []
+    assert offenders(forbidden) == []
 
 
 def test_no_method_imports_another():
@@ -209,30 +214,30 @@ def test_no_method_imports_another():
         parts = path.relative_to(ROOT).parts
         if parts[0] != "methods" or not name.startswith("wsss.methods"):
             return False
-        own = Path(parts[1]).stem
-        return name.split(".")[2:3] != [own]
+        method = Path(parts[1]).stem
+        return name.split(".")[2:3] != [method]
 
     assert offenders(other) == []
 
 
-def test_the_platform_names_no_method_and_no_space():
-    def named(path, name):
+def test_the_platform_imports_no_method_and_no_search_space():
+    def imported(path, name):
         outside = name.startswith(("wsss.methods", "wsss.tune_spaces"))
         return outside and not relative(path).startswith(("methods/", "tune_spaces/"))
 
-    assert offenders(named) == []
+    assert offenders(imported) == []
 
 
-def test_search_spaces_are_plain_values():
-    def bound(path, name):
+def test_search_spaces_import_nothing_of_the_package():
+    def internal(path, name):
         return relative(path).startswith("tune_spaces/") and name.startswith("wsss")
 
-    assert offenders(bound) == []
+    assert offenders(internal) == []
 
 
-def test_dashboards_do_not_know_the_stages():
+def test_dashboards_do_not_import_the_stages():
     def stage(path, name):
-        return relative(path).startswith("dashboards/") and part_of(name) in ("stages", "pipeline")
+        return relative(path).startswith("dashboards/") and layer_of(name) in ("stages", "pipeline")
 
     assert offenders(stage) == []
 
@@ -243,7 +248,7 @@ def test_the_top_folders_are_no_packages_of_their_own(folder):
     assert not (ROOT / folder / "__init__.py").exists()
 
 
-def test_the_standard_librarys_platform_stays_itself():
+def test_the_standard_librarys_platform_module_is_not_shadowed():
     code = "import platform; print(platform.__file__, platform.python_version())"
     out = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
@@ -269,7 +274,7 @@ def test_functions_are_short():
 
 
 def unsafe(node):
-    """Whether a call may run code from a file."""
+    """Return whether a call may run code from a file."""
     called = ast.unparse(node.func)
     given = {k.arg: ast.unparse(k.value) for k in node.keywords}
     return (
@@ -296,18 +301,18 @@ def test_unsafe_calls_are_recognised(code, expected):
 
 
 def test_nothing_runs_code_from_files():
-    found = [
+    calls = [
         f"{relative(path)}:{node.lineno} {ast.unparse(node)}"
         for path in FILES
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and unsafe(node)
     ]
-    assert found == []
+    assert calls == []
     assert offenders(lambda path, name: name in ("pickle.load", "pickle.loads", "torch.load")) == []
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["data", "voc", "--help"]])
-def test_help_is_fast(arguments):
+def test_help_imports_no_heavy_library(arguments):
     code = (
         "import sys\n"
         "from wsss.platform.cli.parser import parser\n"
@@ -333,7 +338,7 @@ REGISTRY = re.compile(r"https?://[^\s\"']*(?:" + "|".join(map(re.escape, HOSTS))
 
 
 def tracked():
-    """What git tracks; without git or a repository, what lies in the folders."""
+    """Return the files that git tracks or, without a repository, all Python files."""
     if shutil.which("git") and (ROOT / ".git").exists():
         out = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -354,26 +359,26 @@ def lines_of(path):
 
 
 def test_no_path_of_this_machine_and_no_registry_is_written_down():
-    found = [
+    offending = [
         f"{relative(path)}:{number} {line.strip()[:80]}"
         for path in tracked()
         if path != Path(__file__)
         for number, line in enumerate(lines_of(path), 1)
         if MACHINE.search(line) or REGISTRY.search(line)
     ]
-    assert found == []
+    assert offending == []
 
 
-def test_the_lock_names_no_host():
+def test_the_lock_names_no_server():
     lock = ROOT / "requirements.lock"
     assert lock.is_file()
-    found = [
+    offending = [
         line for line in lines_of(lock) if "://" in line or line.lstrip().startswith("--index")
     ]
-    assert found == []
+    assert offending == []
 
 
-def test_no_test_folder_is_a_package_and_names_are_unique():
+def test_no_test_folder_is_a_package_and_file_names_are_unique():
     files = [p for p in (ROOT / "tests").rglob("*.py") if p.name != "conftest.py"]
     names = [p.name for p in files]
     assert "__init__.py" not in names

@@ -1,4 +1,4 @@
-"""platform.metrics against torchmetrics, slow loops and the slow cut at each threshold."""
+"""Tests of platform.metrics against torchmetrics, slow loops and a slow cut at each threshold."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wsss.platform.metrics import (
     summarize,
 )
 
-quick = settings(max_examples=30, deadline=None)
+few_examples = settings(max_examples=30, deadline=None)
 
 
 def random_pair(seed, classes=4, size=(9, 11), void=0.2):
@@ -40,9 +40,9 @@ def slow_matrix(classes, target, prediction):
     return out
 
 
-@quick
+@few_examples
 @given(st.integers(0, 10**6), st.integers(2, 7))
-def test_confusion_matrix_is_the_slow_way(seed, classes):
+def test_confusion_matrix_equals_slow_counting(seed, classes):
     target, prediction = random_pair(seed, classes)
     confusion = ConfusionMatrix(classes)
     confusion.update(target, prediction)
@@ -54,9 +54,9 @@ def test_confusion_matrix_is_the_slow_way(seed, classes):
         assert np.isnan(value) if union == 0 else value == slow[c, c] / union
 
 
-@quick
+@few_examples
 @given(st.integers(0, 10**6), st.integers(2, 7))
-def test_iou_is_that_of_torchmetrics(seed, classes):
+def test_iou_equals_torchmetrics(seed, classes):
     confusion = ConfusionMatrix(classes)
     oracle = MulticlassJaccardIndex(classes, average=None, ignore_index=VOID)
     mean = MulticlassJaccardIndex(classes, average="macro", ignore_index=VOID)
@@ -74,7 +74,7 @@ def test_iou_is_that_of_torchmetrics(seed, classes):
 
 
 @pytest.mark.parametrize("make", [np.asarray, torch.as_tensor, lambda a: a.tolist()])
-def test_arrays_tensors_and_lists_count_alike(make):
+def test_arrays_tensors_and_lists_give_the_same_counts(make):
     target, prediction = random_pair(0)
     confusion = ConfusionMatrix(4)
     confusion.update(make(target), make(prediction))
@@ -87,7 +87,7 @@ def test_void_is_dropped_in_the_target_and_background_in_the_prediction():
     assert confusion.matrix.tolist() == [[1, 0, 0], [0, 0, 0], [1, 0, 0]]
 
 
-def test_an_absent_class_is_absent_not_zero():
+def test_an_absent_class_has_no_iou_and_does_not_enter_the_mean():
     confusion = ConfusionMatrix(4)
     confusion.update([0, 0, 1, 3], [0, 1, 1, 0])
     assert np.isnan(confusion.iou()[2])
@@ -95,7 +95,7 @@ def test_an_absent_class_is_absent_not_zero():
     assert confusion.mean_iou() == pytest.approx((1 / 3 + 1 / 2 + 0) / 3)
 
 
-def test_nothing_counted_has_no_mean():
+def test_an_empty_matrix_has_no_mean():
     confusion = ConfusionMatrix(3)
     confusion.update([VOID], [1])
     assert np.isnan(confusion.mean_iou())
@@ -103,7 +103,7 @@ def test_nothing_counted_has_no_mean():
 
 
 @pytest.mark.parametrize(
-    ("target", "prediction", "told"),
+    ("target", "prediction", "message"),
     [
         ([0, 1], [0], "shape"),
         ([[0, 1]], [0, 1], "shape"),
@@ -114,37 +114,37 @@ def test_nothing_counted_has_no_mean():
         ([VOID], [77], "77"),
     ],
 )
-def test_wrong_input_is_refused_and_counts_nothing(target, prediction, told):
+def test_wrong_input_is_refused_and_counts_nothing(target, prediction, message):
     confusion = ConfusionMatrix(3)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         confusion.update(target, prediction)
     assert not confusion.matrix.any()
 
 
-def test_merge_is_one_pass():
-    parts = [random_pair(k) for k in range(3)]
+def test_merged_matrices_equal_one_pass():
+    pairs = [random_pair(k) for k in range(3)]
     whole, merged = ConfusionMatrix(4), ConfusionMatrix(4)
-    for target, prediction in parts:
+    for target, prediction in pairs:
         whole.update(target, prediction)
         one = ConfusionMatrix(4)
         one.update(target, prediction)
         merged.merge(one)
     assert np.array_equal(whole.matrix, merged.matrix)
-    with pytest.raises(ValueError, match="3 classes do not fit 4"):
+    with pytest.raises(ValueError, match="3 classes cannot be added to counts of 4"):
         merged.merge(ConfusionMatrix(3))
 
 
 def random_planes(seed, classes, size=(6, 7)):
-    """Class planes whose values often equal a threshold, or each other."""
+    """Return class planes whose values often equal a threshold or each other."""
     rng = np.random.default_rng(seed)
     on = np.array(THRESHOLDS, np.float32)[rng.integers(100, size=(classes - 1, *size))]
     off = rng.random((classes - 1, *size), np.float32) * 1.1
     return np.where(rng.random(off.shape) < 0.7, on, off).astype(np.float32)
 
 
-@quick
+@few_examples
 @given(st.integers(0, 10**6), st.integers(2, 6))
-def test_the_curve_is_a_cut_at_each_threshold(seed, classes):
+def test_the_curve_equals_a_cut_at_each_threshold(seed, classes):
     curve = ThresholdCurve(classes)
     slow = [ConfusionMatrix(classes) for _ in THRESHOLDS]
     for k in range(2):
@@ -167,8 +167,8 @@ def test_a_tie_goes_to_background():
     assert curve.matrices()[:, 1, 1].tolist() == [2, 1, 0]
 
 
-def test_curves_merge():
-    parts = []
+def test_merged_curves_equal_one_pass():
+    curves = []
     whole = ThresholdCurve(3)
     for k in range(3):
         target, planes = random_pair(k, 3, (6, 7))[0], random_planes(k, 3)
@@ -176,9 +176,9 @@ def test_curves_merge():
         one = ThresholdCurve(3)
         for curve in (one, whole):
             curve.update(*update)
-        parts.append(one)
+        curves.append(one)
     merged = ThresholdCurve(3)
-    for one in parts:
+    for one in curves:
         merged.merge(one)
     assert np.array_equal(merged.counts, whole.counts)
 
@@ -191,9 +191,9 @@ def test_the_curve_refuses_classes_that_do_not_exist(target, best):
     assert not curve.counts.any()
 
 
-@quick
+@few_examples
 @given(st.integers(0, 10**6), st.integers(2, 6))
-def test_false_positives_false_negatives_and_iou_make_one(seed, classes):
+def test_false_positives_false_negatives_and_iou_add_up_to_one(seed, classes):
     matrix = slow_matrix(classes, *random_pair(seed, classes, (4, 4)))
     for c in range(1, classes):
         one = summarize(matrix, [0, c])
@@ -203,7 +203,7 @@ def test_false_positives_false_negatives_and_iou_make_one(seed, classes):
             assert one.false_positives + one.false_negatives + one.iou[c] == pytest.approx(1)
 
 
-def test_summary_by_hand():
+def test_a_summary_equals_one_by_hand():
     matrix = np.array([[50, 5, 0, 0], [10, 20, 0, 0], [0, 0, 0, 0], [3, 0, 0, 12]])
     whole = summarize(matrix, range(4))
     assert whole.iou[:2] == pytest.approx((50 / 68, 20 / 35))
@@ -216,13 +216,13 @@ def test_summary_by_hand():
     assert summarize(matrix, [0, 3]).miou == pytest.approx((50 / 68 + 12 / 15) / 2)
 
 
-def test_summary_of_nothing():
+def test_a_summary_of_an_empty_matrix_is_nan():
     nothing = summarize(np.zeros((3, 3), np.int64), range(3))
     assert np.isnan([nothing.miou, nothing.precision, nothing.recall]).all()
 
 
 def slow_boundary(target, prediction, reach):
-    """Loops over the outline's pixels."""
+    """Return the boundary F score by loops over the pixels of both outlines."""
 
     def outline(region):
         height, width = region.shape
@@ -248,12 +248,12 @@ def slow_boundary(target, prediction, reach):
 
 @given(seed=st.integers(0, 999), reach=st.integers(1, 3))
 @settings(max_examples=30, deadline=None)
-def test_boundary_scores_are_those_of_loops(seed, reach):
+def test_boundary_scores_equal_slow_loops(seed, reach):
     rng = np.random.default_rng(seed)
     target, prediction = (rng.random((2, 7, 9)) < rng.random()).astype(bool)
-    found = boundary_f(target, prediction, reach)
-    assert found == pytest.approx(slow_boundary(target, prediction, reach))
-    assert found == pytest.approx(boundary_f(prediction, target, reach))
+    score = boundary_f(target, prediction, reach)
+    assert score == pytest.approx(slow_boundary(target, prediction, reach))
+    assert score == pytest.approx(boundary_f(prediction, target, reach))
     assert boundary_f(target, target, reach) == 1
 
 
@@ -272,11 +272,11 @@ def test_boundaries_ignore_void_and_background():
     assert score.mean([0]) is None
 
 
-def test_mean_ious_are_those_of_the_summaries():
+def test_mean_ious_equal_those_of_the_summaries():
     rng = np.random.default_rng(0)
     matrices = rng.integers(0, 9, (5, 4, 4))
     matrices[0, 2], matrices[0, :, 2], matrices[1] = 0, 0, 0
-    found = mean_ious(matrices, [0, 2, 3])
-    wanted = [summarize(matrix, [0, 2, 3]).miou for matrix in matrices]
-    np.testing.assert_allclose(found, wanted)
-    assert np.isnan(found[1])
+    means = mean_ious(matrices, [0, 2, 3])
+    expected = [summarize(matrix, [0, 2, 3]).miou for matrix in matrices]
+    np.testing.assert_allclose(means, expected)
+    assert np.isnan(means[1])

@@ -1,4 +1,4 @@
-"""platform.plain: plain values become what they should be, or it is said which one is not."""
+"""Tests of platform.serialization: JSON becomes typed values, or an error names the fault."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Outer:
     inner: Inner
     many: tuple[Inner, ...] = ()
     pair: tuple[int, str] = (0, "")
-    of: dict[str, Inner | None] = field(default_factory=dict)
+    by_name: dict[str, Inner | None] = field(default_factory=dict)
 
 
 @pytest.mark.parametrize(
@@ -41,26 +41,26 @@ class Outer:
         (Outer, {"inner": {"rate": 1}}, Outer(Inner(1.0))),
         (
             Outer,
-            {"inner": {"rate": 1}, "many": [{"rate": 2, "name": "b"}], "of": {"c": None}},
-            Outer(Inner(1.0), (Inner(2.0, "b"),), of={"c": None}),
+            {"inner": {"rate": 1}, "many": [{"rate": 2, "name": "b"}], "by_name": {"c": None}},
+            Outer(Inner(1.0), (Inner(2.0, "b"),), by_name={"c": None}),
         ),
     ],
 )
-def test_a_value_that_fits(hint, value, expected):
-    found = typed(hint, value)
-    assert found == expected
-    assert type(found) is type(expected)
+def test_a_value_that_fits_its_type_is_converted(hint, value, expected):
+    result = typed(hint, value)
+    assert result == expected
+    assert type(result) is type(expected)
 
 
 @pytest.mark.parametrize(
-    ("hint", "value", "told"),
+    ("hint", "value", "message"),
     [
         (int, True, "it is True"),
         (int, 1.0, "it is 1.0"),
         (float, True, "it is True"),
         (float, None, "it is None"),
         (float, 10**400, "it is too large"),
-        (str, "\ud800", "no text"),
+        (str, "\ud800", "not valid Unicode"),
         (str | None, 3, "it is 3"),
         (tuple[int, str], [1], r"it is \[1\]"),
         (tuple[int, ...], "ab", "it is 'ab'"),
@@ -73,18 +73,18 @@ def test_a_value_that_fits(hint, value, expected):
         (Outer, {"inner": {"rate": 1}, "many": [{}]}, r"it.many\[0\] lacks the field 'rate'"),
     ],
 )
-def test_a_value_that_does_not(hint, value, told):
-    with pytest.raises(MisfitError, match=told):
+def test_a_value_that_does_not_fit_is_named(hint, value, message):
+    with pytest.raises(MisfitError, match=message):
         typed(hint, value)
 
 
-def test_none_may_stand_for_a_number_that_is_none():
+def test_none_is_read_as_nan_where_nan_is_allowed():
     assert math.isnan(typed(float, None, nan=True))
     assert math.isnan(typed(dict[str, float] | None, {"a": None}, nan=True)["a"])
     assert typed(float | None, None, nan=True) is None
 
 
-def test_a_sentence_is_one_printable_line():
+def test_an_error_message_is_one_printable_line():
     text = str(InputError("first\nsecond \x1b[2J" + "a" * 5000))
     assert text.startswith("first second [2Jaaa")
     assert text.isprintable()
@@ -102,23 +102,23 @@ def test_a_sentence_is_one_printable_line():
         ("\0\0}", "Expecting value"),
     ],
 )
-def test_json_that_no_record_has_is_refused(text: str, fault: str) -> None:
+def test_json_that_no_record_can_hold_is_refused(text: str, fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         from_json(text)
     with pytest.raises(ValueError, match=fault):
         from_json(text.encode())
 
 
-def test_json_that_a_record_has() -> None:
+def test_json_that_a_record_can_hold_is_read() -> None:
     deep = "[" * 99 + "]" * 99
     assert from_json(f'{{"a": [1, 0.5, true, null, "b"], "c": {deep}}}')["a"][1] == 0.5
     assert math.isnan(from_json("NaN", nan=True))
 
 
-def test_times_are_instants() -> None:
+def test_times_are_compared_as_instants() -> None:
     summer, winter = instant("2026-10-25T02:30:00+0200"), instant("2026-10-25T02:10:00+0100")
     assert summer < winter
     assert instant("2026-10-25T00:30:00Z") == summer
     for text in ("", "now", "2026-10-25T02:30:00", "0001-01-01T00:00:00+2300"):
-        with pytest.raises(ValueError, match="is no time of day with its offset"):
+        with pytest.raises(ValueError, match="is not a time with its offset from UTC"):
             instant(text)

@@ -1,23 +1,23 @@
 "use strict";
-/* Draws figures from the page's data and sorts, filters and saves tables. */
+/* Common script of all pages: draws figures from embedded data; sorts, filters and saves tables. */
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const NARROW = 620;
 
 function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
+  const node = document.createElement(tag);
   for (const [key, value] of Object.entries(attributes)) {
-    if (key in made && key !== "list" && key !== "form") made[key] = value;
-    else made.setAttribute(key, value);
+    if (key in node && key !== "list" && key !== "form") node[key] = value;
+    else node.setAttribute(key, value);
   }
-  made.append(...children);
-  return made;
+  node.append(...children);
+  return node;
 }
 
-/* ---- data in scripts: a page from disk may read no other file ---- */
+/* ---- data in scripts, because a page that was opened from disk can load no other file ---- */
 
-/* In a single file, the page around this one holds all files; see single.js. */
+/* In a report in one file, the page around this one holds all files (single.js). */
 const single = document.URL === "about:srcdoc" ? parent.wsssFiles : null;
 
 const wsss = {
@@ -29,22 +29,22 @@ const wsss = {
     else history.replaceState(null, "", hash);
   },
   values: new Map(),
-  asked: new Map(),
+  pending: new Map(),
   add(kind, name, value) {
     wsss.values.set(`${kind}:${name}`, value);
   },
-  /* The value that the script `file` adds; null where there is no such script. */
+  /* Returns the value that the script `file` adds; null if the script cannot be loaded. */
   read(file, kind, name) {
     const key = `${kind}:${name}`;
-    if (!wsss.asked.has(key)) {
-      wsss.asked.set(key, new Promise((done) => {
+    if (!wsss.pending.has(key)) {
+      wsss.pending.set(key, new Promise((done) => {
         const script = element("script", { src: wsss.file(file) });
         script.addEventListener("load", () => done(wsss.values.get(key) ?? null));
         script.addEventListener("error", () => done(null));
         document.head.append(script);
       }));
     }
-    return wsss.asked.get(key);
+    return wsss.pending.get(key);
   },
 };
 
@@ -54,8 +54,8 @@ function save(name, kind, text) {
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
-function fileName(text, end) {
-  return `${text.replace(/[^A-Za-z0-9._-]+/g, "-").slice(0, 80)}.${end}`;
+function fileName(text, extension) {
+  return `${text.replace(/[^A-Za-z0-9._-]+/g, "-").slice(0, 80)}.${extension}`;
 }
 
 function csv(rows) {
@@ -71,7 +71,7 @@ function csv(rows) {
 
 const ruler = document.createElement("canvas").getContext("2d");
 
-/* The lines of a text that are no wider than this many pixels. */
+/* Breaks a text into lines that are at most `width` pixels wide. */
 function wrapped(text, width, size) {
   ruler.font = `${size} ${css("--font")}`;
   const lines = [""];
@@ -83,7 +83,7 @@ function wrapped(text, width, size) {
   return lines;
 }
 
-/* Panels side by side where there is room, two a row where there is not. */
+/* Arranges the panels of a figure in four columns, or in one or two on a narrow screen. */
 function panels(layout, width) {
   const count = layout.meta && layout.meta.panels;
   if (!count) return;
@@ -103,7 +103,8 @@ function panels(layout, width) {
   layout.height = 140 + 200 * rows;
 }
 
-function dressed(figure, width) {
+/* Returns the layout of a figure in the page's colours, with wrapped titles. */
+function styledLayout(figure, width) {
   const layout = structuredClone(figure.layout);
   const ink = css("--ink");
   const line = css("--line");
@@ -133,12 +134,12 @@ function draw(box) {
   const width = Math.floor(box.getBoundingClientRect().width);
   if (!width) return;
   const options = { displayModeBar: false, responsive: false };
-  Plotly.react(box.area, box.figure.data, dressed(box.figure, width), options);
+  Plotly.react(box.area, box.figure.data, styledLayout(box.figure, width), options);
   box.drawnAt = width;
   box.style.minHeight = "";
 }
 
-/* Numbers of an axis: a list, or float32 values in base64. */
+/* Returns the values of an axis, which Plotly encodes as a list or as base64. */
 function numbers(values) {
   if (!values || !values.bdata) return values ?? [];
   const bytes = Uint8Array.from(atob(values.bdata), (c) => c.charCodeAt(0));
@@ -147,19 +148,20 @@ function numbers(values) {
   return [...new kinds[values.dtype](bytes.buffer)];
 }
 
-function plain(text) {
+/* Returns the text of a little HTML. */
+function textOf(text) {
   return new DOMParser().parseFromString(String(text ?? ""), "text/html").body.textContent;
 }
 
 function figureRows(figure) {
   const title = figure.layout.title;
-  const rows = [[plain(title.text)], [plain(title.subtitle && title.subtitle.text)]];
+  const rows = [[textOf(title.text)], [textOf(title.subtitle && title.subtitle.text)]];
   rows.push(["series", "x", "y", "value"]);
   figure.data.forEach((trace, k) => {
-    const name = plain(trace.name ?? `series ${k + 1}`);
+    const name = textOf(trace.name ?? `series ${k + 1}`);
     const axis = figure.layout[`yaxis${(trace.yaxis ?? "y").slice(1)}`] ?? {};
     const ticks = axis.ticktext;
-    const label = (y) => (ticks && Number.isInteger(y) ? plain(ticks[y]) : y);
+    const label = (y) => (ticks && Number.isInteger(y) ? textOf(ticks[y]) : y);
     const [x, y] = [numbers(trace.x), numbers(trace.y)];
     if (trace.type === "heatmap") {
       const z = trace.z.bdata ? numbers(trace.z) : trace.z.flat();
@@ -167,7 +169,7 @@ function figureRows(figure) {
       z.forEach((v, i) => {
         const column = x[i % x.length];
         const row = y[Math.floor(i / x.length)];
-        rows.push([name, across ? plain(across[column] ?? column) : column, label(row), v]);
+        rows.push([name, across ? textOf(across[column] ?? column) : column, label(row), v]);
       });
     } else {
       const values = trace.marker && Array.isArray(trace.marker.color) ? trace.marker.color : [];
@@ -179,11 +181,11 @@ function figureRows(figure) {
   return rows;
 }
 
-function savers(box) {
+function saveButtons(box) {
   const name = box.getAttribute("aria-label");
   const png = element("button", { type: "button", textContent: "PNG" });
   png.addEventListener("click", () => {
-    const layout = { ...dressed(box.figure, box.drawnAt), paper_bgcolor: css("--panel") };
+    const layout = { ...styledLayout(box.figure, box.drawnAt), paper_bgcolor: css("--panel") };
     Plotly.downloadImage({ data: box.figure.data, layout },
       { format: "png", scale: 2, width: layout.width, height: layout.height,
         filename: fileName(name, "").slice(0, -1) });
@@ -198,8 +200,8 @@ function savers(box) {
 
 let plotly = null;
 
-/* Plotly, which is large, is read when the first figure is drawn. */
-function plotlyRead() {
+/* Loads Plotly, which is large, when the first figure is drawn. */
+function loadPlotly() {
   plotly ??= new Promise((done, failed) => {
     const script = element("script", { src: wsss.file("plotly.min.js") });
     script.addEventListener("load", done);
@@ -209,17 +211,17 @@ function plotlyRead() {
   return plotly;
 }
 
-/* Figures near the view are drawn at once, the others when nothing else is to do. */
-const seen = new IntersectionObserver((entries) => {
+/* Draws figures near the view at once, and all other figures when the browser is idle. */
+const nearView = new IntersectionObserver((entries) => {
   for (const entry of entries) if (entry.isIntersecting) ready(entry.target);
 }, { rootMargin: "300px" });
 const later = [];
 
 async function ready(box) {
-  if (box.asked) return;
-  box.asked = true;
-  seen.unobserve(box);
-  await plotlyRead();
+  if (box.requested) return;
+  box.requested = true;
+  nearView.unobserve(box);
+  await loadPlotly();
   if (box.isConnected) draw(box);
 }
 
@@ -235,8 +237,8 @@ function figures(root) {
     box.figure = JSON.parse(box.querySelector("script").textContent);
     box.area = element("div");
     box.style.minHeight = `${box.dataset.height}px`;
-    box.append(box.area, savers(box));
-    seen.observe(box);
+    box.append(box.area, saveButtons(box));
+    nearView.observe(box);
     later.push(box);
   }
   (globalThis.requestIdleCallback ?? setTimeout)(drawLater);
@@ -265,7 +267,7 @@ function order(a, b) {
   return a.localeCompare(b);
 }
 
-/* What the reader made of tables, so that it survives when the page follows the store. */
+/* Sorting and filter of each table, so that they survive when the page follows the store. */
 const arranged = new Map();
 
 function arrange(table, state) {
@@ -329,7 +331,7 @@ function tables(root) {
   });
 }
 
-/* Makes what is new in the page work. */
+/* Sets up the tables and figures of a new piece of the page. */
 function setUp(root) {
   tables(root);
   figures(root);

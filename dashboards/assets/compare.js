@@ -1,7 +1,7 @@
 "use strict";
-/* Two runs: what each class gained, and the images that gained and lost most. */
+/* Comparison of two runs: IoU by class, and the images with the largest gains and losses. */
 
-const SHOWN = 12;
+const LISTED = 12;
 const form = document.querySelector("form.controls");
 const fields = form.elements;
 const viewer = document.getElementById("viewer");
@@ -11,11 +11,11 @@ const pair = { a: null, b: null, work: 0, cards: [], at: 0 };
 const percent = (value) => (value === null || value === undefined ? "–" : (100 * value).toFixed(1));
 const points = (value) => `${value >= 0 ? "+" : "−"}${Math.abs(100 * value).toFixed(1)}`;
 
-async function chooseRun(side, wished) {
+async function chooseRun(side, title) {
   const run = await wsss.read(`data/${fields[side].value}/run.js`, "run", fields[side].value);
   pair[side] = run;
   const select = fields[`${side}-of`];
-  const before = wished ?? (select.selectedOptions[0] && select.selectedOptions[0].textContent);
+  const before = title ?? (select.selectedOptions[0] && select.selectedOptions[0].textContent);
   const titles = run ? run.scores.map((s) => `${s.title} on ${s.split}`) : [];
   select.replaceChildren(...titles.map((text, k) => element("option", { value: String(k), textContent: text })));
   const last = run ? run.scores.findLastIndex((s) => s.split === run.splits[0]) : 0;
@@ -46,8 +46,8 @@ function drawClasses(a, b) {
   const at = rows.map((_, k) => k);
   const bar = (name, values, color, text) => ({ type: "bar", orientation: "h", y: at, x: values, name, text,
     textposition: "outside", cliponaxis: false, marker: { color }, hoverinfo: "name+x" });
-  const shown = (v) => (v === null ? 0 : 100 * v);
-  const of = (v) => (v === null ? "absent" : (100 * v).toFixed(1));
+  const length = (v) => (v === null ? 0 : 100 * v);
+  const text = (v) => (v === null ? "absent" : (100 * v).toFixed(1));
   const { layout } = figure.figure;
   layout.title.subtitle.text = escaped(`A: ${a.title}, ${a.scope} / B: ${b.title}, ${b.scope}`);
   layout.height = 150 + 44 * rows.length;
@@ -55,8 +55,8 @@ function drawClasses(a, b) {
   layout.xaxis.range = [0, 115];
   layout.xaxis.title.text = "IoU %";
   figure.figure.data = [
-    bar(`A: ${escaped(a.title)}`, rows.map((r) => shown(r.a)), "#0072B2", rows.map((r) => of(r.a))),
-    bar(`B: ${escaped(b.title)}`, rows.map((r) => shown(r.b)), "#D55E00", rows.map((r) => of(r.b))),
+    bar(`A: ${escaped(a.title)}`, rows.map((r) => length(r.a)), "#0072B2", rows.map((r) => text(r.a))),
+    bar(`B: ${escaped(b.title)}`, rows.map((r) => length(r.b)), "#D55E00", rows.map((r) => text(r.b))),
   ];
   if (figure.drawnAt === undefined) ready(figure);
   else draw(figure);
@@ -77,14 +77,14 @@ function differenceTable(rows, a, b) {
     element("thead", {}, element("tr", {}, ...head)),
     element("tbody", {}, line("mean", a.value, b.value), ...rows.map((r) => line(r.name, r.a, r.b))));
   const box = element("div", { className: "scroll", role: "region", tabIndex: 0, ariaLabel: caption }, table);
-  const place = document.getElementById("differences");
-  place.replaceChildren(box);
-  tables(place);
+  const container = document.getElementById("differences");
+  container.replaceChildren(box);
+  tables(container);
 }
 
 /* ---- images ---- */
 
-function say(text) {
+function showStatus(text) {
   document.getElementById("pair-scope").textContent = text;
 }
 
@@ -92,71 +92,71 @@ async function images(a, b) {
   const work = (pair.work += 1);
   for (const name of ["gained", "lost"]) document.getElementById(name).replaceChildren();
   if (pair.a.shards !== pair.b.shards || a.split !== b.split) {
-    say("The two are not of the same images, so none are compared.");
+    showStatus("The two results are on different images, so no images are compared.");
     return;
   }
   const [left, right] = await Promise.all([Split.of(pair.a.name, a.split), Split.of(pair.b.name, b.split)]);
-  const of = (split, s) => (split ? split.index.sources.findIndex((source) => source.name === s.name) : -1);
-  const [i, j] = [of(left, a), of(right, b)];
+  const sourceOf = (split, s) => (split ? split.index.sources.findIndex((source) => source.name === s.name) : -1);
+  const [i, j] = [sourceOf(left, a), sourceOf(right, b)];
   if (i < 0 || j < 0) {
-    say("The images of one of the two are not in this report.");
+    showStatus("This report lacks the images of one of the two results.");
     return;
   }
-  const both = right.ids.filter((id) => left.places.has(id)).length;
+  const both = right.ids.filter((id) => left.positions.has(id)).length;
   for (const split of [left, right]) {
     for (let k = 0; k < split.index.chunks.length; k += 1) {
       await split.load(k);
       if (work !== pair.work) return;
-      say(`Judged ${left.judged + right.judged} of ${left.ids.length + right.ids.length} images so far.`);
+      showStatus(`Scores of ${left.loaded + right.loaded} of ${left.ids.length + right.ids.length} images loaded.`);
     }
   }
-  const found = [];
+  const pairs = [];
   right.ids.forEach((id, k) => {
-    const [x, y] = [left.rows[left.places.get(id)], right.rows[k]];
-    if (x && y && x.found[i] && y.found[j]) found.push({ id, place: k, a: x.found[i][0], b: y.found[j][0] });
+    const [x, y] = [left.rows[left.positions.get(id)], right.rows[k]];
+    if (x && y && x.scores[i] && y.scores[j]) pairs.push({ id, position: k, a: x.scores[i][0], b: y.scores[j][0] });
   });
-  found.sort((x, y) => y.b - y.a - (x.b - x.a));
-  say(`${found.length} of ${both} images that both have, on ${a.split}; mean IoU over the classes in an image, B − A`);
-  const gained = found.slice(0, SHOWN).filter((f) => f.b > f.a);
-  const lost = found.slice(-SHOWN).reverse().filter((f) => f.b < f.a);
+  pairs.sort((x, y) => y.b - y.a - (x.b - x.a));
+  showStatus(`${pairs.length} of ${both} images of ${a.split} have both scores; difference B − A of the mean IoU over the classes in an image`);
+  const gained = pairs.slice(0, LISTED).filter((f) => f.b > f.a);
+  const lost = pairs.slice(-LISTED).reverse().filter((f) => f.b < f.a);
   pair.cards = [...gained, ...lost];
-  pair.shown = { left, right, i, j, a, b };
+  pair.results = { left, right, i, j, a, b };
   for (const [name, list] of [["gained", gained], ["lost", lost]]) {
-    const own = right.own(right.index.sources[j]);
+    const layer = right.layerOf(right.index.sources[j]);
     document.getElementById(name).replaceChildren(...list.map((f) => {
-      const made = card(right, f.place, new Set([own]), () => open(pair.cards.indexOf(f)));
-      made.querySelector("h3").after(element("p", { className: "scores",
+      const node = card(right, f.position, new Set([layer]), () => open(pair.cards.indexOf(f)));
+      node.querySelector("h3").after(element("p", { className: "scores",
         textContent: `${percent(f.a)} → ${percent(f.b)} (${points(f.b - f.a)})` }));
-      return made;
+      return node;
     }));
   }
 }
 
-/* ---- one image: A to the left of the line, B to the right ---- */
+/* ---- viewer of one image: A to the left of the line, B to the right ---- */
 
 function open(at) {
-  const found = pair.cards[at];
-  if (!found) return;
+  const entry = pair.cards[at];
+  if (!entry) return;
   pair.at = at;
-  const { left, right, i, j, a, b } = pair.shown;
-  const row = right.rows[found.place];
+  const { left, right, i, j, a, b } = pair.results;
+  const row = right.rows[entry.position];
   const [width, height] = right.size(row);
-  document.getElementById("viewer-title").textContent = found.id;
+  document.getElementById("viewer-title").textContent = entry.id;
   const stage = viewer.querySelector(".stage");
   stage.style.aspectRatio = `${width} / ${height}`;
   stage.style.setProperty("--ratio", width / height);
   const picture = (file, alt) => element("img", { src: wsss.file(`layers/${file}`), alt });
   const layer = (split, source, className) => {
-    const own = split.layers(row).find((l) => l.key === split.own(split.index.sources[source]));
-    const made = picture(own.file(found.id), own.title);
-    made.className = className;
-    return made;
+    const match = split.layers(row).find((l) => l.key === split.layerOf(split.index.sources[source]));
+    const image = picture(match.file(entry.id), match.title);
+    image.className = className;
+    return image;
   };
   const [one, two] = [layer(left, i, "left"), layer(right, j, "right")];
-  const target = picture(`${right.index.shards}/${found.id}.target.png`, "target");
+  const target = picture(`${right.index.shards}/${entry.id}.target.png`, "target");
   target.hidden = true;
   const line = element("span", { className: "line", ariaHidden: "true" });
-  stage.replaceChildren(picture(`${right.index.shards}/${found.id}.jpg`, found.id), target, one, two, line);
+  stage.replaceChildren(picture(`${right.index.shards}/${entry.id}.jpg`, entry.id), target, one, two, line);
   const swipe = element("input", { type: "range", min: 0, max: 100, value: 50, name: "swipe",
     ariaLabel: "Swipe between A and B" });
   const opacity = element("input", { type: "range", min: 0, max: 100, value: 65, ariaLabel: "Opacity" });
@@ -171,11 +171,11 @@ function open(at) {
     one.hidden = two.hidden = box.checked;
   });
   viewer.querySelector(".panel").replaceChildren(
-    element("p", { textContent: `A, to the left: ${a.title} of ${pair.a.name}, ${percent(found.a)}` }),
-    element("p", { textContent: `B, to the right: ${b.title} of ${pair.b.name}, ${percent(found.b)}` }),
+    element("p", { textContent: `A, to the left: ${a.title} of ${pair.a.name}, ${percent(entry.a)}` }),
+    element("p", { textContent: `B, to the right: ${b.title} of ${pair.b.name}, ${percent(entry.b)}` }),
     element("label", { className: "wide" }, "Swipe ", swipe),
     element("label", { className: "wide" }, "Opacity ", opacity),
-    element("label", {}, box, " target instead"),
+    element("label", {}, box, " show the target instead"),
     element("p", {}, ...chips(right, row)));
   cut();
   if (!viewer.open) viewer.showModal();
@@ -189,11 +189,11 @@ viewer.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 for (const button of viewer.querySelectorAll(".bar button")) {
-  const does = { previous: () => open(pair.at - 1), next: () => open(pair.at + 1), close: () => viewer.close() };
-  button.addEventListener("click", does[button.dataset.do]);
+  const actions = { previous: () => open(pair.at - 1), next: () => open(pair.at + 1), close: () => viewer.close() };
+  button.addEventListener("click", actions[button.dataset.do]);
 }
 
-/* ---- what to compare ---- */
+/* ---- choice of runs and results ---- */
 
 function compare() {
   const [a, b] = [chosen("a"), chosen("b")];
@@ -203,12 +203,12 @@ function compare() {
 }
 
 async function start() {
-  const asked = new URLSearchParams(wsss.search());
+  const query = new URLSearchParams(wsss.search());
   const names = [...fields.a.options].map((o) => o.value);
   if (!names.length) return;
-  fields.a.value = names.includes(asked.get("a")) ? asked.get("a") : names[0];
+  fields.a.value = names.includes(query.get("a")) ? query.get("a") : names[0];
   const other = names.find((name) => name !== fields.a.value) ?? names[0];
-  fields.b.value = names.includes(asked.get("b")) ? asked.get("b") : other;
+  fields.b.value = names.includes(query.get("b")) ? query.get("b") : other;
   await chooseRun("a");
   await chooseRun("b");
   compare();

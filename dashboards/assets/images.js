@@ -1,5 +1,5 @@
 "use strict";
-/* The images of a run: a page of cards at a time, and one image in all its layers. */
+/* Images of a run: a grid of cards, and a viewer of one image with all its layers. */
 
 const CARDS = 48;
 const form = document.querySelector("form.controls");
@@ -7,7 +7,7 @@ const grid = document.querySelector(".grid");
 const viewer = document.getElementById("viewer");
 const run = document.body.dataset.run;
 const fields = form.elements;
-const state = { split: null, order: [], page: 0, shown: new Set(), work: 0 };
+const state = { split: null, order: [], page: 0, layers: new Set(), work: 0 };
 
 const percent = (value) => (value === null || value === undefined ? "–" : (100 * value).toFixed(1));
 
@@ -17,62 +17,65 @@ function options(select, pairs) {
   if (pairs.some(([value]) => value === before)) select.value = before;
 }
 
-/* ---- which images, in which order ---- */
+/* ---- selection and order of the images ---- */
 
-function judge() {
+/* Returns the number of the result whose scores order the images. */
+function scoredSource() {
   return Number(fields.judge.value || 0);
 }
 
 function orders(index) {
-  const own = judge();
-  const found = [["", "as stored"], ["worst", "worst first"], ["best", "best first"]];
-  index.errors.forEach((error, k) => found.push([`error ${k}`, `most ${error}`]));
+  const chosen = scoredSource();
+  const choices = [["", "stored order"], ["worst", "lowest mIoU first"], ["best", "highest mIoU first"]];
+  index.errors.forEach((error, k) => choices.push([`error ${k}`, `most ${error} first`]));
   index.sources.forEach((s, k) => {
-    if (k === own) return;
-    found.push([`gain ${k}`, `gained most over ${s.title}`], [`loss ${k}`, `lost most against ${s.title}`]);
+    if (k === chosen) return;
+    choices.push([`gain ${k}`, `largest gain over ${s.title}`], [`loss ${k}`, `largest loss against ${s.title}`]);
   });
-  return found;
+  return choices;
 }
 
-/* What an image is sorted by, smallest first; NaN goes last. */
+/* Returns the number by which an image is sorted, smallest first; NaN sorts last. */
 function rank(row) {
-  const [way, number] = fields.order.value.split(" ");
-  const own = row && row.found[judge()];
-  if (!own) return NaN;
-  if (way === "worst") return own[0];
-  if (way === "best") return -own[0];
-  if (way === "error") return -own[1 + Number(number)];
-  const other = row.found[Number(number)];
-  return other ? (own[0] - other[0]) * (way === "gain" ? -1 : 1) : NaN;
+  const [criterion, number] = fields.order.value.split(" ");
+  const scores = row && row.scores[scoredSource()];
+  if (!scores) return NaN;
+  if (criterion === "worst") return scores[0];
+  if (criterion === "best") return -scores[0];
+  if (criterion === "error") return -scores[1 + Number(number)];
+  const other = row.scores[Number(number)];
+  return other ? (scores[0] - other[0]) * (criterion === "gain" ? -1 : 1) : NaN;
 }
 
-function worstError(row) {
-  const own = row.found[judge()];
-  if (!own) return -1;
-  const most = Math.max(...own.slice(1));
-  return most > 0 ? own.slice(1).indexOf(most) : -1;
+/* Returns the number of the kind of error with most pixels; -1 without errors. */
+function mainError(row) {
+  const scores = row.scores[scoredSource()];
+  if (!scores) return -1;
+  const shares = scores.slice(1);
+  const largest = Math.max(...shares);
+  return largest > 0 ? shares.indexOf(largest) : -1;
 }
 
-function wanted(row) {
+function isSelected(row) {
   if (fields.class.value && !(row && row.classes.includes(Number(fields.class.value)))) return false;
-  return !fields.error.value || (row && worstError(row) === Number(fields.error.value));
+  return !fields.error.value || (row && mainError(row) === Number(fields.error.value));
 }
 
-const needsAll = () => Boolean(fields.order.value || fields.class.value || fields.error.value);
+const needsAllScores = () => Boolean(fields.order.value || fields.class.value || fields.error.value);
 
 function sorted() {
   const { rows, ids } = state.split;
-  let found = ids.map((_, k) => k);
-  if (!needsAll()) return found;
-  found = found.filter((k) => wanted(rows[k]));
-  if (!fields.order.value) return found;
+  let positions = ids.map((_, k) => k);
+  if (!needsAllScores()) return positions;
+  positions = positions.filter((k) => isSelected(rows[k]));
+  if (!fields.order.value) return positions;
   const last = (v) => (Number.isNaN(v) ? Infinity : v);
-  const by = new Map(found.map((k) => [k, last(rank(rows[k]))]));
-  return found.sort((a, b) => (by.get(a) === by.get(b) ? a - b : by.get(a) < by.get(b) ? -1 : 1));
+  const by = new Map(positions.map((k) => [k, last(rank(rows[k]))]));
+  return positions.sort((a, b) => (by.get(a) === by.get(b) ? a - b : by.get(a) < by.get(b) ? -1 : 1));
 }
 
-/* Reads how all images fare, chunk by chunk, and shows what is known meanwhile. */
-async function judgeAll() {
+/* Loads the scores of all images chunk by chunk, and shows the images of which it has them. */
+async function loadAll() {
   const work = (state.work += 1);
   const { split } = state;
   let drawnAt = performance.now();
@@ -92,43 +95,43 @@ async function judgeAll() {
 function refresh() {
   state.page = 0;
   state.order = sorted();
-  if (needsAll()) judgeAll();
+  if (needsAllScores()) loadAll();
   else state.work += 1;
   show();
 }
 
 /* ---- cards ---- */
 
-function told(row) {
+function scoreText(row) {
   const names = state.split.index.sources.map((s, k) => {
-    const found = row.found[k];
-    return `${s.title} ${found ? percent(found[0]) : "–"}`;
+    const scores = row.scores[k];
+    return `${s.title} ${scores ? percent(scores[0]) : "–"}`;
   });
-  const kind = worstError(row);
-  const error = kind < 0 ? "" : ` · ${state.split.index.errors[kind]} ${percent(row.found[judge()][1 + kind])}`;
+  const kind = mainError(row);
+  const error = kind < 0 ? "" : ` · ${state.split.index.errors[kind]} ${percent(row.scores[scoredSource()][1 + kind])}`;
   return names.join(" · ") + error;
 }
 
 async function show() {
   const { split, order } = state;
   const first = state.page * CARDS;
-  const places = order.slice(first, first + CARDS);
+  const positions = order.slice(first, first + CARDS);
   const token = (state.drawing = {});
-  const draw = () => grid.replaceChildren(...places.map((place) => {
-    const made = card(split, place, state.shown, open);
-    const row = split.rows[place];
-    if (row) made.querySelector("h3").after(element("p", { className: "scores", textContent: told(row) }));
-    return made;
+  const draw = () => grid.replaceChildren(...positions.map((position) => {
+    const node = card(split, position, state.layers, open);
+    const row = split.rows[position];
+    if (row) node.querySelector("h3").after(element("p", { className: "scores", textContent: scoreText(row) }));
+    return node;
   }));
   draw();
   const last = Math.min(first + CARDS, order.length);
-  const all = needsAll() && split.judged < split.ids.length
-    ? ` · ${split.judged} of ${split.ids.length} judged so far` : "";
-  fields.place.value = order.length ? `${first + 1}–${last} of ${order.length}${all}` : `no image${all}`;
+  const all = needsAllScores() && split.loaded < split.ids.length
+    ? ` · scores of ${split.loaded} of ${split.ids.length} images loaded` : "";
+  fields.place.value = order.length ? `${first + 1}–${last} of ${order.length}${all}` : `no images${all}`;
   form.querySelector("[data-do=back]").disabled = state.page === 0;
   form.querySelector("[data-do=on]").disabled = last >= order.length;
-  if (places.some((place) => !split.rows[place])) {
-    await split.loadFor(places);
+  if (positions.some((position) => !split.rows[position])) {
+    await split.loadFor(positions);
     if (token === state.drawing) draw();
   }
 }
@@ -137,10 +140,10 @@ function layerBoxes() {
   const box = form.querySelector("fieldset");
   const known = state.split.layers(null);
   box.replaceChildren(box.querySelector("legend"), ...known.map((layer) => {
-    const input = element("input", { type: "checkbox", checked: state.shown.has(layer.key) });
+    const input = element("input", { type: "checkbox", checked: state.layers.has(layer.key) });
     input.addEventListener("change", () => {
-      if (input.checked) state.shown.add(layer.key);
-      else state.shown.delete(layer.key);
+      if (input.checked) state.layers.add(layer.key);
+      else state.layers.delete(layer.key);
       show();
     });
     return element("label", {}, input, ` ${layer.title}`);
@@ -161,31 +164,31 @@ async function choose() {
   options(fields.class, [["", "all"], ...index.classes.map((c, k) => [String(k), c]).slice(1)]);
   options(fields.error, [["", "any"], ...index.errors.map((e, k) => [String(k), e])]);
   options(fields.order, orders(index));
-  const own = index.sources[judge()];
-  if (own && first) state.shown.add(split.own(own));
-  const count = index.ids.length < index.total ? `${index.ids.length} of these images are shown · ` : "";
+  const source = index.sources[scoredSource()];
+  if (source && first) state.layers.add(split.layerOf(source));
+  const count = index.ids.length < index.total ? `this report includes ${index.ids.length} of the images · ` : "";
   document.getElementById("scope").textContent =
-    `${index.scope} · ${count}by image: mean IoU over the classes in it, per cent`;
+    `${index.scope} · ${count}below each image: mean IoU % over the classes in the image`;
   layerBoxes();
   refresh();
 }
 
-/* ---- one image in all its layers ---- */
+/* ---- viewer of one image with all its layers ---- */
 
-const view = { place: 0, source: -1, on: new Set(), layers: new Map(), threshold: null };
+const view = { position: 0, source: -1, on: new Set(), layers: new Map(), threshold: null };
 
 function layerControl(key, title, picture, on) {
-  const kept = view.layers.get(key) ?? { on, opacity: key === "image" ? 100 : 65 };
-  view.layers.set(key, kept);
+  const setting = view.layers.get(key) ?? { on, opacity: key === "image" ? 100 : 65 };
+  view.layers.set(key, setting);
   const apply = () => {
-    picture.style.opacity = kept.opacity / 100;
-    picture.style.visibility = kept.on ? "" : "hidden";
+    picture.style.opacity = setting.opacity / 100;
+    picture.style.visibility = setting.on ? "" : "hidden";
   };
-  const box = element("input", { type: "checkbox", checked: kept.on });
-  const range = element("input", { type: "range", min: 0, max: 100, value: kept.opacity,
+  const box = element("input", { type: "checkbox", checked: setting.on });
+  const range = element("input", { type: "range", min: 0, max: 100, value: setting.opacity,
     ariaLabel: `Opacity of ${title}` });
-  box.addEventListener("change", () => { kept.on = box.checked; apply(); });
-  range.addEventListener("input", () => { kept.opacity = Number(range.value); apply(); });
+  box.addEventListener("change", () => { setting.on = box.checked; apply(); });
+  range.addEventListener("input", () => { setting.opacity = Number(range.value); apply(); });
   apply();
   const line = element("div", { className: "layer" }, element("label", {}, box, ` ${title}`), range);
   line.box = box;
@@ -205,42 +208,42 @@ function classSwitches(split, maps, changed) {
   });
 }
 
-/* The maps of one source: heat, seed, threshold, classes. */
+/* Sets up heat map, seed, threshold slider and class switches of one result with class maps. */
 async function mapControls(split, id, heat, seed, size, box) {
   const source = split.index.sources[view.source];
   if (!source || source.threshold === null) return;
   const maps = await planesOf(source.key, id);
-  if (!maps || split.ids[view.place] !== id || split.index.sources[view.source] !== source) return;
+  if (!maps || split.ids[view.position] !== id || split.index.sources[view.source] !== source) return;
   view.on = new Set(maps.classes);
   view.threshold ??= source.threshold;
   const range = element("input", { type: "range", min: 0, max: 0.99, step: 0.01,
     value: view.threshold, name: "threshold", ariaLabel: "Seed threshold" });
-  const said = element("output", { textContent: view.threshold.toFixed(2) });
-  let found = null;
+  const readout = element("output", { textContent: view.threshold.toFixed(2) });
+  let scored = null;
   const cut = () => {
     view.threshold = Number(range.value);
-    said.textContent = view.threshold.toFixed(2);
-    paintSeed(seed, found, view.threshold, split.index.colours);
+    readout.textContent = view.threshold.toFixed(2);
+    paintSeed(seed, scored, view.threshold, split.index.colours);
     seed.dataset.threshold = view.threshold;
   };
-  const sum = () => {
-    found = bestClass(maps, view.on, ...size);
+  const update = () => {
+    scored = bestClass(maps, view.on, ...size);
     paintHeat(heat, maps, view.on, split.index.heat);
     cut();
   };
   range.addEventListener("input", cut);
   view.step = (by) => { range.value = view.threshold + by; cut(); };
-  sum();
-  const chosen = source.own ? "own background" : `chosen: ${source.threshold}`;
+  update();
+  const chosen = source.own ? "from the background map" : `chosen: ${source.threshold}`;
   box.replaceChildren(
-    element("label", { className: "wide" }, `Threshold (${chosen}) `, said, range),
-    element("fieldset", {}, element("legend", { textContent: "Classes" }), ...classSwitches(split, maps, sum)));
+    element("label", { className: "wide" }, `Threshold (${chosen}) `, readout, range),
+    element("fieldset", {}, element("legend", { textContent: "Classes" }), ...classSwitches(split, maps, update)));
 }
 
 function showImage() {
   const { split } = state;
-  const id = split.ids[view.place];
-  const row = split.rows[view.place];
+  const id = split.ids[view.position];
+  const row = split.rows[view.position];
   const size = split.size(row);
   document.getElementById("viewer-title").textContent = id;
   const stage = viewer.querySelector(".stage");
@@ -250,46 +253,46 @@ function showImage() {
   const image = picture(`${split.index.shards}/${id}.jpg`, id);
   const heat = element("canvas", { className: "map" });
   const seed = element("canvas", { className: "mask", id: "seed" });
-  const drawn = [["image", "image", image, true], ["heat", "heat of the maps", heat, false],
+  const drawn = [["image", "image", image, true], ["heat", "heat map", heat, false],
     ["seed", "seed", seed, true]];
   for (const layer of split.layers(row)) {
     if (/ (map|seed)$/.test(layer.key)) continue;
     drawn.push([layer.key, layer.title, picture(layer.file(id), layer.title), false]);
   }
-  stage.replaceChildren(...drawn.map(([, , shown]) => shown));
+  stage.replaceChildren(...drawn.map(([, , picture]) => picture));
   const lines = drawn.map((layer) => layerControl(...layer));
   view.boxes = lines.map((line) => line.box);
-  const of = element("select", { ariaLabel: "Maps of" });
+  const select = element("select", { ariaLabel: "Class maps of" });
   const maps = split.index.sources.map((s, k) => [String(k), s.title, s]).filter(([, , s]) => s.threshold !== null);
-  options(of, maps);
-  const wished = view.source < 0 ? judge() : view.source;
-  const known = maps.some(([k]) => Number(k) === wished);
-  view.source = Number(known ? wished : maps.length ? maps[maps.length - 1][0] : 0);
-  of.value = String(view.source);
+  options(select, maps);
+  const preferred = view.source < 0 ? scoredSource() : view.source;
+  const hasMaps = maps.some(([k]) => Number(k) === preferred);
+  view.source = Number(hasMaps ? preferred : maps.length ? maps[maps.length - 1][0] : 0);
+  select.value = String(view.source);
   const controls = element("div", { className: "maps" });
   const cut = () => mapControls(split, id, heat, seed, size, controls);
-  of.addEventListener("change", () => {
-    view.source = Number(of.value);
+  select.addEventListener("change", () => {
+    view.source = Number(select.value);
     view.threshold = null;
     cut();
   });
   viewer.querySelector(".panel").replaceChildren(
-    element("p", { className: "scores", textContent: told(row) }),
+    element("p", { className: "scores", textContent: scoreText(row) }),
     element("fieldset", {}, element("legend", { textContent: "Layers" }), ...lines),
-    element("label", {}, "Maps of ", of), controls);
+    element("label", {}, "Class maps of ", select), controls);
   cut();
 }
 
-async function open(place) {
-  view.place = place;
-  await state.split.loadFor([place]);
+async function open(position) {
+  view.position = position;
+  await state.split.loadFor([position]);
   showImage();
   if (!viewer.open) viewer.showModal();
-  wsss.at(`#${state.split.ids[place]}`);
+  wsss.at(`#${state.split.ids[position]}`);
 }
 
 function step(by) {
-  const at = state.order.indexOf(view.place) + by;
+  const at = state.order.indexOf(view.position) + by;
   if (at >= 0 && at < state.order.length) open(state.order[at]);
 }
 
@@ -306,28 +309,28 @@ viewer.addEventListener("keydown", (event) => {
 viewer.addEventListener("close", () => wsss.at("#"));
 viewer.querySelector(".panel").addEventListener("submit", (event) => event.preventDefault());
 for (const button of viewer.querySelectorAll(".bar button")) {
-  const does = { previous: () => step(-1), next: () => step(1), close: () => viewer.close() };
-  button.addEventListener("click", does[button.dataset.do]);
+  const actions = { previous: () => step(-1), next: () => step(1), close: () => viewer.close() };
+  button.addEventListener("click", actions[button.dataset.do]);
 }
 
 /* ---- controls ---- */
 
-function look() {
+function applyLook() {
   grid.style.setProperty("--opacity", fields.opacity.value / 100);
   grid.style.setProperty("--card", `${fields.size.value}px`);
 }
 
 fields.split.addEventListener("change", choose);
 fields.judge.addEventListener("change", () => {
-  const own = state.split.index.sources[judge()];
-  state.shown = new Set([...state.shown].filter((key) => key === "target" || key === "regions"));
-  state.shown.add(state.split.own(own));
+  const source = state.split.index.sources[scoredSource()];
+  state.layers = new Set([...state.layers].filter((key) => key === "target" || key === "regions"));
+  state.layers.add(state.split.layerOf(source));
   options(fields.order, orders(state.split.index));
   layerBoxes();
   refresh();
 });
 for (const name of ["order", "class", "error"]) fields[name].addEventListener("change", refresh);
-form.addEventListener("input", look);
+form.addEventListener("input", applyLook);
 form.addEventListener("submit", (event) => event.preventDefault());
 for (const [name, by] of [["back", -1], ["on", 1]]) {
   form.querySelector(`[data-do=${name}]`).addEventListener("click", () => {
@@ -339,10 +342,10 @@ for (const [name, by] of [["back", -1], ["on", 1]]) {
 
 async function start() {
   if (innerWidth < NARROW) fields.size.value = 150;
-  look();
+  applyLook();
   const id = decodeURIComponent(wsss.hash().slice(1));
   await choose();
-  if (id && state.split && state.split.places.has(id)) open(state.split.places.get(id));
+  if (id && state.split && state.split.positions.has(id)) open(state.split.positions.get(id));
 }
 
 if (fields.split.value) start();

@@ -1,73 +1,74 @@
 "use strict";
-/* Follows the store: asks for its state, and takes over the parts of the page that changed. */
+/* Live pages: ask the server for a stamp of the records, and update the blocks that changed. */
 
 const { page, every } = document.body.dataset;
 
-function parts(of) {
-  const found = new Map([["header", of.getElementById("header")]]);
-  for (const section of of.querySelectorAll("main > section")) found.set(section.id, section);
-  const nav = of.querySelector("nav.sections");
-  if (nav) found.set("nav", nav);
-  return found;
+/* Returns header, sections and their navigation by name. */
+function blocks(root) {
+  const byName = new Map([["header", root.getElementById("header")]]);
+  for (const section of root.querySelectorAll("main > section")) byName.set(section.id, section);
+  const nav = root.querySelector("nav.sections");
+  if (nav) byName.set("nav", nav);
+  return byName;
 }
 
 const known = new Map();
 
-async function asked() {
+async function fetchPage() {
   const text = await (await fetch(page, { cache: "no-store" })).text();
   return new DOMParser().parseFromString(text, "text/html");
 }
 
-/* Where a table or a box was scrolled to, by its place in the part. */
-function scrolled(part) {
-  return [...part.querySelectorAll(".scroll")].map((box) => [box.scrollLeft, box.scrollTop]);
+/* Returns the scroll offsets of the boxes in a block, in order. */
+function scrollOffsets(block) {
+  return [...block.querySelectorAll(".scroll")].map((box) => [box.scrollLeft, box.scrollTop]);
 }
 
-function replace(old, made) {
-  const kept = scrolled(old);
+function replace(old, next) {
+  const offsets = scrollOffsets(old);
   const open = [...old.querySelectorAll("details")].map((box) => box.open);
-  const fresh = document.importNode(made, true);
+  const fresh = document.importNode(next, true);
   old.replaceWith(fresh);
   setUp(fresh);
   fresh.querySelectorAll(".scroll").forEach((box, k) => {
-    if (kept[k]) [box.scrollLeft, box.scrollTop] = kept[k];
+    if (offsets[k]) [box.scrollLeft, box.scrollTop] = offsets[k];
   });
   fresh.querySelectorAll("details").forEach((box, k) => { box.open = open[k] ?? false; });
 }
 
-function take(key, made, here, main) {
-  const text = made.outerHTML;
+function update(key, next, current, main) {
+  const text = next.outerHTML;
   if (known.get(key) === text) return;
   known.set(key, text);
-  if (here.has(key)) {
-    replace(here.get(key), made);
+  if (current.has(key)) {
+    replace(current.get(key), next);
     return;
   }
-  const fresh = document.importNode(made, true);
+  const fresh = document.importNode(next, true);
   main.append(fresh);
   setUp(fresh);
 }
 
 const frame = () => new Promise((done) => { requestAnimationFrame(() => setTimeout(done)); });
 
-/* Tables are shown before figures, which take long to draw, are taken over. */
+/* Updates tables before figures, which take long to draw. */
 async function follow() {
-  const next = parts(await asked());
-  const here = parts(document);
+  const next = blocks(await fetchPage());
+  const current = blocks(document);
   const main = document.getElementById("main");
-  const drawn = ([, made]) => made.querySelector("figure.plot");
-  for (const [key, made] of [...next].filter((part) => !drawn(part))) take(key, made, here, main);
-  arrange(next, main);
+  const hasFigure = ([, block]) => block.querySelector("figure.plot");
+  for (const [key, block] of [...next].filter((entry) => !hasFigure(entry))) update(key, block, current, main);
+  orderSections(next, main);
   await frame();
-  for (const [key, made] of [...next].filter(drawn)) take(key, made, here, main);
-  arrange(next, main);
+  for (const [key, block] of [...next].filter(hasFigure)) update(key, block, current, main);
+  orderSections(next, main);
 }
 
-/* Sections in their order, without those that are gone; some may not be here yet. */
-function arrange(next, main) {
-  const here = parts(document);
-  const order = [...next.keys()].filter((key) => key !== "header" && key !== "nav" && here.has(key));
-  for (const [key, section] of here) if (!next.has(key)) section.remove();
+/* Orders the sections and removes deleted ones; some new sections may not be in the page yet. */
+function orderSections(next, main) {
+  const current = blocks(document);
+  const order = [...next.keys()].filter((key) => key !== "header" && key !== "nav" && current.has(key));
+  for (const [key, section] of current) if (!next.has(key)) section.remove();
   const wrong = order.some((key, k) => main.children[k] && main.children[k].id !== key);
   if (wrong) main.append(...order.map((key) => document.getElementById(key)));
   for (const stray of [...main.children]) if (stray.tagName === "P" && order.length) stray.remove();
@@ -88,7 +89,7 @@ async function watch() {
       stamp = state.stamp;
       document.body.dataset.followed = stamp;
     } catch {
-      status.textContent = "the server does not answer";
+      status.textContent = "the server does not respond";
     }
   }
 }

@@ -1,9 +1,9 @@
 "use strict";
-/* Class maps in the browser: values without loss, resized and cut as Python does it. */
+/* Class maps in the browser, decoded without loss, and resized and cut exactly as in Python. */
 
 let halves = null;
 
-/* Every float16 as a number. */
+/* Returns the number of every float16 bit pattern. */
 function halfTable() {
   const table = new Float32Array(65536);
   for (let bits = 0; bits < 65536; bits += 1) {
@@ -22,22 +22,22 @@ async function inflated(text) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/* The maps of an image: classes, grid [h, w], size [H, W], values float32 [n * h * w]. */
+/* Returns the class maps of an image: classes, grid [h, w], size [H, W], float32 values [n * h * w]. */
 async function planesOf(key, id) {
-  const found = await wsss.read(`layers/${key}/${id}.planes.js`, "planes", `${key}/${id}`);
-  if (!found) return null;
-  if (!found.values) {
+  const maps = await wsss.read(`layers/${key}/${id}.planes.js`, "planes", `${key}/${id}`);
+  if (!maps) return null;
+  if (!maps.values) {
     halves ??= halfTable();
-    const bytes = await inflated(found.data);
+    const bytes = await inflated(maps.data);
     const count = bytes.length / 2;
-    found.values = new Float32Array(count);
-    for (let k = 0; k < count; k += 1) found.values[k] = halves[(bytes[k] << 8) | bytes[count + k]];
+    maps.values = new Float32Array(count);
+    for (let k = 0; k < count; k += 1) maps.values[k] = halves[(bytes[k] << 8) | bytes[count + k]];
   }
-  return found;
+  return maps;
 }
 
-/* Where `count` shown pixels of `full` lie between the cells of a grid: bilinear, in float32, at
-   the full-size pixels that the nearest neighbour picks. */
+/* Returns the cells and weights of bilinear interpolation in float32 along one axis: `count` pixels
+   of a picture, at the nearest of `full` pixels of the image, between the `cells` of a grid. */
 function axis(cells, full, count) {
   const f = Math.fround;
   const scale = f(cells / full);
@@ -71,13 +71,13 @@ function resized(plane, [h, w], y, x) {
   return out;
 }
 
-/* Score and mask value of the best of the classes that are on, at the shown size. */
+/* Returns score and mask value of the best of the selected classes, at the size of the picture. */
 function bestClass(maps, on, width, height) {
   const [h, w] = maps.grid;
   const y = axis(h, maps.size[0], height);
   const x = axis(w, maps.size[1], width);
   const plane = (k) => resized(maps.values.subarray(k * h * w, (k + 1) * h * w), [h, w], y, x);
-  const own = maps.classes[0] === 0;
+  const hasBackground = maps.classes[0] === 0;
   const score = new Float32Array(width * height).fill(0);
   const best = new Uint8Array(width * height);
   let first = true;
@@ -92,7 +92,7 @@ function bestClass(maps, on, width, height) {
     }
     first = false;
   });
-  if (own && !first) {
+  if (hasBackground && !first) {
     const back = plane(0);
     const f = Math.fround;
     for (let i = 0; i < back.length; i += 1) score[i] = f(f(f(1 + score[i]) - back[i]) / 2);
@@ -105,32 +105,32 @@ function rgb(hex) {
 }
 
 /* Draws the seed: the best class where its score exceeds the threshold. */
-function paintSeed(canvas, found, threshold, colours) {
+function paintSeed(canvas, scored, threshold, colours) {
   const limit = Math.fround(threshold);
-  const image = new ImageData(found.width, found.height);
+  const image = new ImageData(scored.width, scored.height);
   const table = colours.map(rgb);
-  for (let i = 0; i < found.score.length; i += 1) {
-    if (found.best[i] && found.score[i] > limit) {
-      image.data.set(table[found.best[i]], 4 * i);
+  for (let i = 0; i < scored.score.length; i += 1) {
+    if (scored.best[i] && scored.score[i] > limit) {
+      image.data.set(table[scored.best[i]], 4 * i);
       image.data[4 * i + 3] = 255;
     }
   }
-  canvas.width = found.width;
-  canvas.height = found.height;
+  canvas.width = scored.width;
+  canvas.height = scored.height;
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-/* Draws the heat of the classes that are on, at the size of the maps. */
+/* Draws the maximum of the selected class maps as a heat map, at the size of the maps. */
 function paintHeat(canvas, maps, on, heat) {
   const [h, w] = maps.grid;
   const image = new ImageData(w, h);
   const levels = heat.length / 4 - 1;
   for (let i = 0; i < h * w; i += 1) {
-    let most = 0;
+    let largest = 0;
     maps.classes.forEach((value, k) => {
-      if (value && on.has(value)) most = Math.max(most, maps.values[k * h * w + i]);
+      if (value && on.has(value)) largest = Math.max(largest, maps.values[k * h * w + i]);
     });
-    const step = 4 * Math.round(Math.min(1, most) * levels);
+    const step = 4 * Math.round(Math.min(1, largest) * levels);
     image.data.set(heat.slice(step, step + 4), 4 * i);
   }
   canvas.width = w;
@@ -138,7 +138,7 @@ function paintHeat(canvas, maps, on, heat) {
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-/* ---- the images of a split of a run ---- */
+/* ---- images of one split of a run ---- */
 
 class Split {
   static async of(run, split) {
@@ -151,57 +151,57 @@ class Split {
     Object.assign(this, { name, index, ids: index.ids, rows: new Array(index.ids.length).fill(null) });
     this.starts = [0];
     for (const size of index.chunks) this.starts.push(this.starts[this.starts.length - 1] + size);
-    this.places = new Map(index.ids.map((id, k) => [id, k]));
+    this.positions = new Map(index.ids.map((id, k) => [id, k]));
   }
 
-  get judged() {
+  get loaded() {
     return this.rows.reduce((count, row) => count + (row ? 1 : 0), 0);
   }
 
-  /* Reads how the images of a chunk fare. */
+  /* Loads size, classes and scores of the images of a chunk. */
   async load(chunk) {
     const rows = await wsss.read(`data/${this.name}/${chunk}.js`, "chunk", `${this.name}/${chunk}`);
-    (rows ?? []).forEach(([height, width, classes, found], k) => {
-      this.rows[this.starts[chunk] + k] = { height, width, classes, found };
+    (rows ?? []).forEach(([height, width, classes, scores], k) => {
+      this.rows[this.starts[chunk] + k] = { height, width, classes, scores };
     });
   }
 
-  /* Reads the chunks that hold these images. */
-  async loadFor(places) {
-    const chunks = new Set(places.map((k) => this.starts.findIndex((s) => s > k) - 1));
+  /* Loads the chunks that hold the images at these positions. */
+  async loadFor(positions) {
+    const chunks = new Set(positions.map((k) => this.starts.findIndex((s) => s > k) - 1));
     await Promise.all([...chunks].map((chunk) => this.load(chunk)));
   }
 
-  /* The shown width and height of an image. */
+  /* Returns width and height of the picture of an image. */
   size(row) {
     const scale = Math.min(1, this.index.long / Math.max(row.width, row.height));
     return [Math.max(1, Math.round(row.width * scale)), Math.max(1, Math.round(row.height * scale))];
   }
 
-  /* The pictures that can lie over an image: key, title, file. */
+  /* Returns key, title and file of the layers that can be drawn over an image. */
   layers(row) {
     const { shards, superpixels, sources } = this.index;
-    const found = [];
-    if (superpixels) found.push({ key: "regions", title: "superpixels", file: (id) => `${superpixels}/${id}.regions.png` });
-    if (!row || row.found.some((f) => f)) {
-      found.push({ key: "target", title: "target", file: (id) => `${shards}/${id}.target.png` });
+    const layers = [];
+    if (superpixels) layers.push({ key: "regions", title: "superpixels", file: (id) => `${superpixels}/${id}.regions.png` });
+    if (!row || row.scores.some((s) => s)) {
+      layers.push({ key: "target", title: "target", file: (id) => `${shards}/${id}.target.png` });
     }
     for (const s of sources) {
       if (s.threshold === null) {
-        found.push({ key: s.name, title: s.title, file: (id) => `${s.key}/${id}.labels.png` });
+        layers.push({ key: s.name, title: s.title, file: (id) => `${s.key}/${id}.labels.png` });
         continue;
       }
       const level = Math.round(100 * s.threshold);
-      found.push({ key: `${s.name} map`, title: `${s.title} map`, file: (id) => `${s.key}/${id}.map.png` });
-      found.push({ key: `${s.name} seed`, title: `${s.title} seed`,
+      layers.push({ key: `${s.name} map`, title: `${s.title} map`, file: (id) => `${s.key}/${id}.map.png` });
+      layers.push({ key: `${s.name} seed`, title: `${s.title} seed`,
         file: (id) => `${s.key}/${id}.${level}.seed.png` });
-      if (s.edges) found.push({ key: `${s.name} edges`, title: `${s.title} boundaries`, file: (id) => `${s.key}/${id}.edges.png` });
+      if (s.edges) layers.push({ key: `${s.name} edges`, title: `${s.title} boundaries`, file: (id) => `${s.key}/${id}.edges.png` });
     }
-    return found;
+    return layers;
   }
 
-  /* The layer that shows what a source says of an image. */
-  own(source) {
+  /* Returns the key of the layer with the seed or labels of a source. */
+  layerOf(source) {
     return source.threshold === null ? source.name : `${source.name} seed`;
   }
 }
@@ -216,10 +216,10 @@ function chips(split, row) {
   });
 }
 
-/* A card of an image with its layers over it; `shown` says which, `opened` what a click does. */
-function card(split, place, shown, opened) {
-  const id = split.ids[place];
-  const row = split.rows[place];
+/* Returns the card of an image with the layers `visible`; a click calls `onOpen`. */
+function card(split, position, visible, onOpen) {
+  const id = split.ids[position];
+  const row = split.rows[position];
   const stack = element("span", { className: "stack" });
   const [width, height] = row ? split.size(row) : [4, 3];
   stack.style.aspectRatio = `${width} / ${height}`;
@@ -227,12 +227,12 @@ function card(split, place, shown, opened) {
     loading: "lazy", decoding: "async", width, height });
   stack.append(picture(`${split.index.shards}/${id}.jpg`, "image", ""));
   for (const layer of split.layers(row)) {
-    if (shown.has(layer.key)) {
+    if (visible.has(layer.key)) {
       stack.append(picture(layer.file(id), / (map|edges)$/.test(layer.key) ? "map" : "mask", layer.title));
     }
   }
   const button = element("button", { type: "button", className: "open", ariaLabel: `Open ${id}` }, stack);
-  button.addEventListener("click", () => opened(place));
+  button.addEventListener("click", () => onOpen(position));
   return element("div", { className: "card", role: "listitem" }, button,
     element("h3", { textContent: id }),
     element("p", {}, ...(row ? chips(split, row) : [])));

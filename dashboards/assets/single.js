@@ -1,6 +1,6 @@
 "use strict";
-/* Shows the pages that this file holds, one at a time in a frame. What follows # in the address is
-   the page, its question and its place, so that links, back and forward work as usual. */
+/* Report in one file: shows one of its pages at a time in a frame. The address holds page, query and
+   anchor after the #, so that links and the browser's back and forward buttons work as usual. */
 
 const KINDS = { html: "text/html", js: "text/javascript", css: "text/css", png: "image/png", jpg: "image/jpeg" };
 const frame = document.querySelector("iframe");
@@ -12,25 +12,25 @@ function bytes(path) {
   const holder = held.get(path);
   if (!holder) return null;
   const text = atob(holder.textContent);
-  const found = new Uint8Array(text.length);
-  for (let k = 0; k < text.length; k += 1) found[k] = text.charCodeAt(k);
-  return found;
+  const data = new Uint8Array(text.length);
+  for (let k = 0; k < text.length; k += 1) data[k] = text.charCodeAt(k);
+  return data;
 }
 
 function scroll(page, hash) {
   page.getElementById(decodeURIComponent(hash.slice(1)))?.scrollIntoView();
 }
 
-/* What the pages in the frame ask for. */
+/* Interface for the page in the frame. */
 globalThis.wsssFiles = {
   search: "",
   hash: "",
   url(path) {
     if (!urls.has(path)) {
-      const found = bytes(path);
-      if (!found) return "data:,";
+      const data = bytes(path);
+      if (!data) return "data:,";
       const kind = KINDS[path.split(".").pop()];
-      urls.set(path, URL.createObjectURL(new Blob([found], { type: kind })));
+      urls.set(path, URL.createObjectURL(new Blob([data], { type: kind })));
     }
     return urls.get(path);
   },
@@ -38,7 +38,7 @@ globalThis.wsssFiles = {
     const page = location.hash.slice(1).split("#")[0] || document.body.dataset.start;
     history.replaceState(null, "", `#${page}${hash}`);
   },
-  /* A page in the frame is there: its links lead through this file's address. */
+  /* Called when a page has loaded in the frame: makes its links change this file's address. */
   arrived(page) {
     page.addEventListener("click", (event) => {
       const link = event.target.closest("a[href]");
@@ -53,11 +53,11 @@ globalThis.wsssFiles = {
 };
 
 function show() {
-  const asked = location.hash.slice(1) || document.body.dataset.start;
-  const [, path, search, hash] = /^([^?#]*)(\?[^#]*)?(#.*)?$/.exec(asked);
-  const found = bytes(path.endsWith(".html") && held.has(path) ? path : document.body.dataset.start);
-  const page = new DOMParser().parseFromString(new TextDecoder().decode(found), "text/html");
-  page.querySelector("meta[http-equiv]")?.remove(); // this file's own holds in the frame too
+  const address = location.hash.slice(1) || document.body.dataset.start;
+  const [, path, search, hash] = /^([^?#]*)(\?[^#]*)?(#.*)?$/.exec(address);
+  const data = bytes(path.endsWith(".html") && held.has(path) ? path : document.body.dataset.start);
+  const page = new DOMParser().parseFromString(new TextDecoder().decode(data), "text/html");
+  page.querySelector("meta[http-equiv]")?.remove(); // the policy of this file applies in the frame too
   for (const [query, name] of [["script[src]", "src"], ["img[src]", "src"], ["link[rel=stylesheet]", "href"]]) {
     for (const item of page.querySelectorAll(query)) {
       const file = item.getAttribute(name);

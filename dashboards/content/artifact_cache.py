@@ -1,4 +1,7 @@
-"""Images, masks, class maps and labels of a store's artifacts, slice by slice and by image."""
+"""Cached reading of images, masks, class maps and labels from the artifacts of a store.
+
+Data are read a slice (a row group of a shard) at a time and looked up by image id.
+"""
 
 from __future__ import annotations
 
@@ -16,95 +19,103 @@ from .layers import Mask
 
 IMAGE = ("id", "image", "height", "width", "labels", "mask")
 Value = TypeVar("Value")
-SHOWN = 6
-"""Patches of a prototype that pages show, of as many images."""
-KEPT = 32
-"""Slices of each kind that are kept in memory."""
+CLOSEST = 6
+"""Number of patches that a page has for a prototype, each from another image."""
+SLICES = 32
+"""Number of slices of each kind that stay in memory."""
 
 
 class ByImage(dict[str, Value]):
-    """What an artifact holds of each image; InputError for an image that it lacks, as an artifact
-    of another data set does."""
+    """Content of an artifact by image id; an image that the artifact lacks raises InputError."""
 
     def __missing__(self, id: str) -> Value:
         raise InputError(f"an artifact lacks image {id}: it is of another data set")
 
 
 class ArtifactCache:
-    """Reads artifacts; safe for several threads. What was read last stays in memory."""
+    """Reader of artifacts that keeps the latest data in memory; several threads may use it."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.forget()
 
     def forget(self) -> None:
-        """Reads everything again: what was open may lie in quarantine, and something else in its
-        place."""
+        """Drop all data from memory: an artifact may have moved to quarantine and been replaced."""
         store = self.store
         self.unkept: dict[str, dict[str, list[float]]] = {}
-        """What was computed for a store that cannot be written, by key."""
+        """Image scores by key of their artifact, where the store cannot be written."""
         self.open = lru_cache(maxsize=None)(store.open)
         self.pieces = lru_cache(maxsize=None)(self._pieces)
         self.members = lru_cache(maxsize=None)(self._members)
-        self.places = lru_cache(maxsize=None)(self._places)
-        self.patches = lru_cache(maxsize=KEPT)(self._patches)
-        self.images = lru_cache(maxsize=KEPT)(self._images)
-        self.maps = lru_cache(maxsize=KEPT)(self._maps)
-        self.labels = lru_cache(maxsize=KEPT)(self._labels)
-        self.edges = lru_cache(maxsize=KEPT)(self._edges)
+        self.slice_by_id = lru_cache(maxsize=None)(self._slice_by_id)
+        self.patches = lru_cache(maxsize=SLICES)(self._patches)
+        self.images = lru_cache(maxsize=SLICES)(self._images)
+        self.maps = lru_cache(maxsize=SLICES)(self._maps)
+        self.labels = lru_cache(maxsize=SLICES)(self._labels)
+        self.edges = lru_cache(maxsize=SLICES)(self._edges)
 
     def _pieces(self, key: str, split: str) -> list[Slice]:
-        """The slices of a split of the data set `key`."""
+        """Return the slices of a split of the data set `key`."""
         return shards.slices(self.open("shards", key), split)
 
     def _members(self, key: str) -> dict[Slice, list[str]]:
-        """The images of each slice of the data set `key`, in order."""
+        """Return the image ids of each slice of the data set `key`, in stored order."""
         splits = self.open("shards", key).about["splits"]
         pieces = dict.fromkeys(p for split in splits for p in self.pieces(key, split))
         return {p: [row["id"] for row in shards.read(p, ("id",))] for p in pieces}
 
-    def _places(self, key: str) -> dict[str, Slice]:
-        """The slice that each image of the data set `key` is in."""
+    def _slice_by_id(self, key: str) -> dict[str, Slice]:
+        """Return the slice that holds each image of the data set `key`."""
         return {id: piece for piece, ids in self.members(key).items() for id in ids}
 
-    def place(self, key: str, id: str) -> Slice:
-        """The slice of an image; raises InputError where the data set has no such image."""
+    def slice_of(self, key: str, id: str) -> Slice:
+        """Return the slice that holds an image of the data set `key`.
+
+        Raises:
+            InputError: the data set has no such image.
+        """
         try:
-            return self.places(key)[id]
+            return self.slice_by_id(key)[id]
         except KeyError:
             raise InputError(f"the data set has no image {id!r}") from None
 
     def _images(self, key: str, piece: Slice) -> ByImage[dict[str, Any]]:
-        """The records of a slice by id: encoded image, size, labels, encoded mask."""
+        """Return the records of a slice by image id, with the fields in IMAGE."""
         return ByImage({row["id"]: row for row in shards.read(piece, IMAGE)})
 
     def masks(self, key: str, piece: Slice) -> dict[str, bytes]:
-        """The encoded masks of the images of a slice that have one."""
+        """Return the encoded masks of a slice by image id; images without a mask are left out."""
         return {id: row["mask"] for id, row in self.images(key, piece).items() if row["mask"]}
 
     def _maps(self, key: str, piece: Slice) -> ByImage[ClassMaps]:
         return ByImage({m.id: m for m in class_maps.read([self._file("maps", key, piece)])})
 
     def _patches(self, key: str) -> dict[tuple[int, int], list[Patch]]:
-        """The SHOWN patches that are closest to each prototype of class maps, by class and number,
-        closest first."""
-        found: dict[tuple[int, int], list[Patch]] = {}
+        """Return the CLOSEST patches of each prototype, by (mask value, prototype number).
+
+        Args:
+            key: key of the class maps whose prototypes they are.
+
+        Returns:
+            The patches of a prototype by falling cosine.
+        """
+        closest: dict[tuple[int, int], list[Patch]] = {}
         for path in self.open("maps", key).files(prototype_patches.SUFFIX):
             for patch in prototype_patches.read(path):
-                of = found.setdefault((patch.value, patch.number), [])
-                if len(of) < SHOWN or patch.cosine > of[-1].cosine:
-                    of.append(patch)
-                    of.sort(key=lambda p: -p.cosine)
-                    del of[SHOWN:]
-        return found
+                patches = closest.setdefault((patch.value, patch.number), [])
+                if len(patches) < CLOSEST or patch.cosine > patches[-1].cosine:
+                    patches.append(patch)
+                    patches.sort(key=lambda p: -p.cosine)
+                    del patches[CLOSEST:]
+        return closest
 
     def _labels(self, key: str, piece: Slice, stage: str = "labels") -> ByImage[Mask]:
         return ByImage(label_maps.read(self._file(stage, key, piece)))
 
     def has_edges(self, key: str, piece: Slice) -> bool:
-        """Whether the class maps `key` are there with the boundaries of a slice beside them."""
-        found = self.store.find("maps", key)
-        return found is not None and found.has(f"{piece.name}{label_maps.EDGES}")
+        """Return whether the class maps `key` exist and hold boundaries for a slice."""
+        artifact = self.store.find("maps", key)
+        return artifact is not None and artifact.has(f"{piece.name}{label_maps.EDGES}")
 
     def _edges(self, key: str, piece: Slice) -> ByImage[Mask]:
         return ByImage(label_maps.read(self._file("maps", key, piece, label_maps.EDGES)))

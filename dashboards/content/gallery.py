@@ -1,12 +1,12 @@
-"""The images of a run: what the pages in the browser need to know, and the files they show.
+"""Data and pictures of a run's images, as the files that pages load in the browser.
 
-The browser reads scripts that call `wsss.add(KIND, NAME, VALUE)`, because a page that was opened
-from disk may read no other file.
+The data are scripts that call `wsss.add(KIND, NAME, VALUE)`, because a page that was opened from
+disk may load scripts and pictures but no other file.
 
-    data/RUN/run.js              scores by class, of all splits
-    data/RUN/SPLIT/index.js      the images of a split and what they are judged by
-    data/RUN/SPLIT/NUMBER.js     how CHUNK slices of them fare
-    layers/KEY/ID.SUFFIX         pictures, by artifact: runs share them
+    data/RUN/run.js              scores by class on all splits
+    data/RUN/SPLIT/index.js      image ids of a split, its class maps and labels
+    data/RUN/SPLIT/NUMBER.js     size, classes and scores of the images in CHUNK slices
+    layers/KEY/ID.SUFFIX         pictures by key of their artifact, which runs share
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ...platform.data.images import decode_mask
 from ...platform.records.result_id import ResultId
 from ...platform.records.schema import OWN, RunRecord, StageRecord
 from ..labels import scope, title_of
-from . import layers as content_layers
+from . import layers
 from .artifact_cache import ArtifactCache
 from .image_scores import ERRORS, Source, image_scores
 
 CHUNK = 8
-"""Slices whose images are judged, and read by the browser, at once."""
+"""Number of slices whose images are scored, and loaded by the browser, together."""
 SHORT = 16
-"""Characters of a key that name it in a path."""
+"""Number of characters of a key that stand for it in a path."""
 SUFFIX = {
     "shards": re.compile(r"(?P<id>.+)\.(?P<kind>jpg|target\.png)"),
     "maps": re.compile(
@@ -45,55 +45,58 @@ NOTHING = re.compile(r"(?!)")
 
 
 def script(kind: str, name: str, value: Any) -> str:
-    """A script that hands `value` to the page."""
-    words = [json.dumps(w, separators=(",", ":"), allow_nan=False) for w in (kind, name, value)]
-    return f"wsss.add({','.join(words)});\n".replace("\u2028", " ").replace("\u2029", " ")
+    """Return a script that hands `value` to the page."""
+    texts = [json.dumps(v, separators=(",", ":"), allow_nan=False) for v in (kind, name, value)]
+    return f"wsss.add({','.join(texts)});\n".replace("\u2028", " ").replace("\u2029", " ")
 
 
 def splits(run: RunRecord) -> list[str]:
-    """The splits that something of a run is scored on, those that nothing was tuned on first."""
-    found = dict.fromkeys(s for of in run.scores.values() for s in of)
-    return list(found)[::-1]
+    """Return the splits on which a run has scores, splits that nothing was tuned on first."""
+    names = dict.fromkeys(name for by_split in run.scores.values() for name in by_split)
+    return list(names)[::-1]
 
 
 def pictured(run: RunRecord) -> list[str]:
-    """The splits that there are class maps or labels of to show, in the order of `splits`."""
+    """Return the splits that have class maps or labels with scores, in the order of `splits`."""
     return [split for split in splits(run) if sources(run, split)]
 
 
 def by_stage(run: RunRecord) -> list[ResultId]:
-    """What a run scores, as it came about: of the baseline first, CAM, other maps, labels."""
+    """Return the results that a run has scores of, in the order of the pipeline.
 
-    def place(id: ResultId) -> tuple[bool, bool, bool, bool, str]:
-        plain = id.localizer == "cam" and not id.refinement
-        return not id.baseline, id in run.labels, bool(id.segmenter), not plain, str(id)
+    Results of the baseline come first; then seeds from CAM, other seeds, labels, segmenters.
+    """
 
-    return sorted(run.scores, key=place)
+    def position(id: ResultId) -> tuple[bool, bool, bool, bool, str]:
+        is_cam = id.localizer == "cam" and not id.refinement
+        return not id.baseline, id in run.labels, bool(id.segmenter), not is_cam, str(id)
+
+    return sorted(run.scores, key=position)
 
 
 def sources(run: RunRecord, split: str) -> list[Source]:
-    """The class maps and labels of a split that are scored, as they came about."""
+    """Return the class maps and labels of a split that have scores, in pipeline order."""
     maps = [
-        Source(id=id, key=of[split], threshold=run.scores[id][split].threshold)
-        for id, of in run.maps.items()
-        if split in of and split in run.scores.get(id, {})
+        Source(id=id, key=key_of[split], threshold=run.scores[id][split].threshold)
+        for id, key_of in run.maps.items()
+        if split in key_of and split in run.scores.get(id, {})
     ]
     labels = [
-        Source(id=id, key=of[split], threshold=None)
-        for id, of in run.labels.items()
-        if split in of and split in run.scores.get(id, {})
+        Source(id=id, key=key_of[split], threshold=None)
+        for id, key_of in run.labels.items()
+        if split in key_of and split in run.scores.get(id, {})
     ]
     order = by_stage(run)
     return sorted([*maps, *labels], key=lambda s: order.index(s.id))
 
 
 def superpixels(run: RunRecord) -> StageRecord | None:
-    """The stage that made the superpixels of a run, if one did."""
+    """Return the stage that made the superpixels of a run, if it has one."""
     return next((s for s in run.stages if s.stage == "superpixels"), None)
 
 
 def run_data(run: RunRecord) -> str:
-    """`data/RUN/run.js`: scores by class, for pages that compare runs."""
+    """Return the file `data/RUN/run.js`: scores by class, for the page that compares runs."""
     value = {
         "name": run.name,
         "shards": run.shards,
@@ -120,14 +123,14 @@ def _rounded(value: float | None) -> float | None:
 
 
 class Gallery:
-    """The images of one split of a run.
+    """Images of one split of a run.
 
     Args:
         artifacts: reads the store.
         run: the run.
         split: one of `pictured(run)`.
-        limit: how many images, to a whole slice; 0: all. Slices are mixed, so some of them stand
-            for all.
+        limit: number of images, rounded up to whole slices; 0: all images. The images of a split
+            were shuffled into slices, so that a few slices are a fair sample.
     """
 
     def __init__(
@@ -140,30 +143,31 @@ class Gallery:
         count = int(np.searchsorted(sizes, limit) + 1) if 0 < limit < sum(sizes[-1:]) else 0
         chosen = np.linspace(0, len(pieces) - 1, count).astype(int) if count else range(len(pieces))
         self.pieces: list[Slice] = [pieces[k] for k in chosen]
-        made = superpixels(run)
-        of = artifacts.open(made.stage, made.key) if made else None
-        self.regions = made if of and of.has(f"{self.pieces[0].name}.parquet") else None
+        stage = superpixels(run)
+        artifact = artifacts.open(stage.stage, stage.key) if stage else None
+        has_split = artifact and artifact.has(f"{self.pieces[0].name}.parquet")
+        self.regions = stage if has_split else None
         maps = [s.key for s in self.sources if s.threshold is not None]
         self.edges = {key for key in maps if artifacts.has_edges(key, self.pieces[0])}
-        """Class maps that the boundaries which held them are kept beside."""
+        """Keys of class maps that have the boundaries stored which stopped their random walk."""
 
     def chunks(self) -> range:
-        """Numbers of the chunks."""
+        """Return the numbers of the chunks."""
         return range(-(-len(self.pieces) // CHUNK))
 
-    def _of(self, number: int) -> list[Slice]:
+    def _slices(self, number: int) -> list[Slice]:
         return self.pieces[number * CHUNK : (number + 1) * CHUNK]
 
     def ids(self) -> list[str]:
-        """The images, chunk by chunk."""
+        """Return the image ids, chunk by chunk."""
         members = self.artifacts.members(self.run.shards)
         return [id for piece in self.pieces for id in members[piece]]
 
     def index(self) -> str:
-        """`data/RUN/SPLIT/index.js`."""
+        """Return the file `data/RUN/SPLIT/index.js`: image ids, classes, colours, sources."""
         run, split = self.run, self.split
         score = run.scores[self.sources[0].id][split]
-        palette = content_layers.colours()[: len(score.classes)]
+        palette = layers.colours()[: len(score.classes)]
         return script(
             "index",
             f"{run.name}/{split}",
@@ -176,7 +180,7 @@ class Gallery:
                 "superpixels": self.regions.key[:SHORT] if self.regions else "",
                 "classes": list(score.classes),
                 "colours": ["#{:02x}{:02x}{:02x}".format(*c) for c in palette],
-                "heat": [v for row in content_layers.heat_table() for v in row],
+                "heat": [v for row in layers.heat_table() for v in row],
                 "errors": list(ERRORS),
                 "sources": [
                     {
@@ -189,19 +193,22 @@ class Gallery:
                     }
                     for s in self.sources
                 ],
-                "long": content_layers.LONG_SIDE,
+                "long": layers.LONG_SIDE,
                 "ids": self.ids(),
-                "chunks": [sum(p.rows for p in self._of(k)) for k in self.chunks()],
+                "chunks": [sum(p.rows for p in self._slices(k)) for k in self.chunks()],
             },
         )
 
     def chunk(self, number: int) -> str:
-        """`data/RUN/SPLIT/NUMBER.js`: height, width, classes of each image, then how it fares by
-        each source (none without a mask)."""
+        """Return the file `data/RUN/SPLIT/NUMBER.js`: a row for each image of a chunk.
+
+        A row holds height, width, mask values of the classes, and for each source the values of
+        `score_of_image`, or null where the image has no mask.
+        """
         run = self.run
-        pieces = self._of(number)
+        pieces = self._slices(number)
         classes = len(run.scores[self.sources[0].id][self.split].classes)
-        found = [
+        scores = [
             image_scores(self.artifacts.store, self.artifacts, run.shards, s, pieces, classes)
             for s in self.sources
         ]
@@ -210,7 +217,7 @@ class Gallery:
                 row["height"],
                 row["width"],
                 [c + 1 for c in row["labels"]],
-                [f.get(id) for f in found],
+                [by_id.get(id) for by_id in scores],
             ]
             for piece in pieces
             for id, row in self.artifacts.images(run.shards, piece).items()
@@ -218,7 +225,7 @@ class Gallery:
         return script("chunk", f"{run.name}/{self.split}/{number}", rows)
 
     def layers(self) -> Iterator[str]:
-        """The paths of all pictures."""
+        """Yield the paths of all pictures."""
         for id in self.ids():
             yield f"layers/{self.run.shards[:SHORT]}/{id}.jpg"
             yield f"layers/{self.run.shards[:SHORT]}/{id}.target.png"
@@ -234,53 +241,53 @@ class Gallery:
 
 
 def keys(run: RunRecord) -> dict[str, tuple[str, str]]:
-    """Artifacts whose pictures belong to a run, by the short form of their key: stage and key."""
-    found = [("shards", run.shards)]
-    found += [("maps", key) for of in run.maps.values() for key in of.values()]
-    found += [("labels", key) for of in run.labels.values() for key in of.values()]
+    """Return (stage, key) of the artifacts that a run has pictures of, by their short key."""
+    artifacts = [("shards", run.shards)]
+    artifacts += [("maps", key) for key_of in run.maps.values() for key in key_of.values()]
+    artifacts += [("labels", key) for key_of in run.labels.values() for key in key_of.values()]
     regions = superpixels(run)
     if regions:
-        found.append(("superpixels", regions.key))
-    return {key[:SHORT]: (stage, key) for stage, key in found}
+        artifacts.append(("superpixels", regions.key))
+    return {key[:SHORT]: (stage, key) for stage, key in artifacts}
 
 
 def picture(artifacts: ArtifactCache, stage: str, key: str, shards: str, file: str) -> bytes | None:
-    """The file `layers/KEY/FILE`; None where there is none of that name.
+    """Return the file `layers/KEY/FILE`; None for an unknown image or suffix.
 
     Args:
         artifacts: reads the store.
-        stage, key: of the artifact.
-        shards: key of the data set that it is of.
+        stage, key: stage and key of the artifact.
+        shards: key of the data set that the artifact belongs to.
         file: image id and suffix.
 
     Raises:
-        InputError: an artifact is gone or damaged, or an image broken.
+        InputError: an artifact is missing or damaged, or an image cannot be read.
     """
     match = SUFFIX.get(stage, NOTHING).fullmatch(file)
-    places = artifacts.places(shards) if match else {}
-    if match is None or match["id"] not in places:
+    slice_by_id = artifacts.slice_by_id(shards) if match else {}
+    if match is None or match["id"] not in slice_by_id:
         return None
-    id, kind, piece = match["id"], match["kind"], places[match["id"]]
+    id, kind, piece = match["id"], match["kind"], slice_by_id[match["id"]]
     if stage == "shards":
-        return _of_record(artifacts.images(shards, piece)[id], kind)
+        return _picture_of_record(artifacts.images(shards, piece)[id], kind)
     if stage == "maps":
         if kind == "edges.png":
-            known = artifacts.has_edges(key, piece)
-            return content_layers.edges(artifacts.edges(key, piece)[id]) if known else None
-        return _of_maps(artifacts.maps(key, piece)[id], kind, key[:SHORT])
-    found = artifacts.labels(key, piece, stage)[id]
-    return content_layers.regions(found) if stage == "superpixels" else content_layers.mask(found)
+            has_edges = artifacts.has_edges(key, piece)
+            return layers.edges(artifacts.edges(key, piece)[id]) if has_edges else None
+        return _picture_of_maps(artifacts.maps(key, piece)[id], kind, key[:SHORT])
+    values = artifacts.labels(key, piece, stage)[id]
+    return layers.regions(values) if stage == "superpixels" else layers.mask(values)
 
 
-def _of_record(row: Mapping[str, Any], kind: str) -> bytes | None:
+def _picture_of_record(row: Mapping[str, Any], kind: str) -> bytes | None:
     if kind == "jpg":
-        return content_layers.photograph(row["image"], row["id"], row["height"], row["width"])
-    return content_layers.mask(decode_mask(row["mask"], row["id"])) if row["mask"] else None
+        return layers.photograph(row["image"], row["id"], row["height"], row["width"])
+    return layers.mask(decode_mask(row["mask"], row["id"])) if row["mask"] else None
 
 
-def _of_maps(maps: ClassMaps, kind: str, short: str) -> bytes:
+def _picture_of_maps(maps: ClassMaps, kind: str, short: str) -> bytes:
     if kind == "planes.js":
-        return script("planes", f"{short}/{maps.id}", content_layers.planes(maps)).encode()
+        return script("planes", f"{short}/{maps.id}", layers.planes(maps)).encode()
     if kind == "map.png":
-        return content_layers.heat(maps)
-    return content_layers.mask(content_layers.seed(maps, int(kind.partition(".")[0]) / 100))
+        return layers.heat(maps)
+    return layers.mask(layers.seed(maps, int(kind.partition(".")[0]) / 100))

@@ -1,4 +1,4 @@
-"""How each image of a split fares: its score and the kinds of its errors, kept in the store."""
+"""Scores of single images: mean IoU and shares of wrong pixels, computed once and stored."""
 
 from __future__ import annotations
 
@@ -23,32 +23,46 @@ from .layers import Mask, seed
 
 ROWS = "rows.json"
 Rows = dict[str, list[float]]
-ERRORS = ("missed part", "context", "confusion")
-"""Object taken for background, background taken for an object, one object for another."""
+ERRORS = ("false negatives", "false positives", "class confusion")
+"""Kinds of wrong pixels: objects predicted as background, background predicted as an object, and
+objects predicted as an object of another class."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What a split is judged by: class maps cut at `threshold`, or labels (threshold None)."""
+    """Class maps with the seed threshold that cuts them, or labels (threshold None).
+
+    Attributes:
+        id: the result that they belong to.
+        key: key of their artifact.
+        threshold: score above which a pixel is foreground, 0 to 1; None for labels.
+    """
 
     id: ResultId
     key: str
     threshold: float | None
 
 
-def judged(found: Mask, target: Mask, classes: int) -> list[float]:
-    """Mean IoU of an image over the classes in it, then its share of pixels with each of ERRORS.
+def score_of_image(prediction: Mask, target: Mask, classes: int) -> list[float]:
+    """Return the mean IoU of an image, then its share of pixels with each of ERRORS.
 
     Args:
-        found: mask values `[H,W]`, 255 counts as background.
-        target: likewise, 255 is left out, but not everywhere.
-        classes: background included.
+        prediction: mask values `[H,W]`; 255 counts as background.
+        target: mask values `[H,W]`; pixels of 255 are left out, and not all pixels are 255.
+        classes: number of classes with background.
+
+    Returns:
+        The mean IoU over the classes in the image and the three shares, all 0 to 1.
     """
     matrix = ConfusionMatrix(classes)
-    matrix.update(target, found)
+    matrix.update(target, prediction)
     known = target != VOID
-    there, said = target > 0, (found > 0) & (found != VOID)
-    wrong = (there & ~said, ~there & said, there & said & (target != found))
+    is_object, is_predicted = target > 0, (prediction > 0) & (prediction != VOID)
+    wrong = (
+        is_object & ~is_predicted,
+        ~is_object & is_predicted,
+        is_object & is_predicted & (target != prediction),
+    )
     total = int(known.sum())
     shares = [int((known & kind).sum()) / total for kind in wrong]
     return [round(v, 4) for v in (matrix.mean_iou(), *shares)]
@@ -62,26 +76,23 @@ def image_scores(
     pieces: Sequence[Slice],
     classes: int,
 ) -> Rows:
-    """`judged` of the images of some slices that have a mask that says something, by id; computed
-    once.
+    """Return `score_of_image` by image id, from the store if it was computed before.
 
     Args:
-        store: keeps the result.
-        artifacts: reads what is judged, and keeps the result where the store cannot be written.
-        shards: key of the data set.
-        source: what is judged.
-        pieces: slices of the data set.
-        classes: background included.
+        store, artifacts: read the data; artifacts keep the scores if the store is read-only.
+        shards, pieces: data set and the slices of it to score. Images without a mask are left out.
+        source: class maps or labels to score.
+        classes: number of classes with background.
 
     Raises:
-        InputError: an artifact is gone or damaged.
+        InputError: an artifact is missing or damaged, or does not fit the images.
     """
     stage = Stage(
         name="image_scores",
         version=1,
         config={"threshold": source.threshold, "slices": [p.name for p in pieces]},
         inputs={"shards": shards, "found": source.key},
-        title=f"images of {source.id}",
+        title=f"image scores of {source.id}",
     )
 
     def rows() -> Rows:
@@ -108,17 +119,17 @@ def _rows(
     artifacts: ArtifactCache, shards: str, source: Source, pieces: Sequence[Slice], classes: int
 ) -> Iterator[tuple[str, list[float]]]:
     for piece in pieces:
-        found = _found(artifacts, source, piece)
+        predictions = _predictions(artifacts, source, piece)
         for id, data in artifacts.masks(shards, piece).items():
             target = decode_mask(data, id)
             if (target != VOID).any():
                 try:
-                    yield id, judged(found[id], target, classes)
+                    yield id, score_of_image(predictions[id], target, classes)
                 except ValueError as error:
                     raise InputError(f"{source.id} does not fit image {id}: {error}") from error
 
 
-def _found(artifacts: ArtifactCache, source: Source, piece: Slice) -> Mapping[str, Mask]:
+def _predictions(artifacts: ArtifactCache, source: Source, piece: Slice) -> Mapping[str, Mask]:
     if source.threshold is None:
         return artifacts.labels(source.key, piece)
     maps: Mapping[str, ClassMaps] = artifacts.maps(source.key, piece)

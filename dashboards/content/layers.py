@@ -1,6 +1,6 @@
-"""The layers of an image as bytes: image, masks, heat and planes of class maps, superpixels.
+"""Encoding of the layers of an image for the browser: image, masks, class maps, superpixels.
 
-Shapes: n present classes, h w the grid of the class maps, H W the image.
+Shapes: `n` present classes, `h w` the grid of the class maps, `H W` the image.
 """
 
 from __future__ import annotations
@@ -23,51 +23,56 @@ from ...platform.errors import InputError
 from ...platform.ops.maps import best_class
 
 LONG_SIDE = 500
-"""Of a picture in pixels, at most: photographs of VOC stay as they are."""
+"""Longest side of a picture in pixels; images of VOC keep their size."""
 HEAT_LEVELS = 64
-_LIGHT = (236, 233, 216, 190)  # void: drawn light
+_VOID_COLOUR = (236, 233, 216, 190)
 _EDGE = (255, 255, 255, 220)
 
 Mask = NDArray[np.uint8]
 
 
-def shown(height: int, width: int) -> tuple[int, int]:
-    """Width and height of the pictures of an image, pixels."""
+def picture_size(height: int, width: int) -> tuple[int, int]:
+    """Return width and height in pixels of the pictures of an image with this height and width."""
     scale = min(1.0, LONG_SIDE / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def photograph(data: bytes, id: str, height: int, width: int) -> bytes:
-    """The image as a JPEG of the size that is shown.
+    """Return the image as a JPEG of `picture_size`.
 
     Raises:
-        InputError: it cannot be read, or has another size than its record says.
+        InputError: the image cannot be read, or its size differs from `height` and `width`.
     """
     pixels = decode_image(data, id)
     if pixels.shape[:2] != (height, width):
         raise InputError(
             f"image {id} is {pixels.shape[1]}x{pixels.shape[0]} pixels, not {width}x{height}"
         )
-    image = Image.fromarray(pixels).resize(shown(height, width), Image.Resampling.LANCZOS)
+    image = Image.fromarray(pixels).resize(picture_size(height, width), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=80, optimize=True)
     return stream.getvalue()
 
 
 def mask(values: Mask) -> bytes:
-    """A mask `[H,W]` in VOC's colours, made smaller without mixing classes: a palette PNG,
-    background clear."""
+    """Return a mask `[H,W]` as a palette PNG of `picture_size` in VOC's colours.
+
+    Pixels keep one class each (nearest neighbour), and background is transparent.
+    """
     image = Image.fromarray(_nearest(values))
     table = [(*c, 255) for c in colours()]
-    table[0], table[VOID] = (0, 0, 0, 0), _LIGHT
+    table[0], table[VOID] = (0, 0, 0, 0), _VOID_COLOUR
     return _png(image, table)
 
 
 def _nearest(values: Mask) -> Mask:
-    """Values `[H,W]` at the size that is shown: those of the nearest pixels, by the rule that the
-    browser's threshold slider has too (Pillow's differs where two are equally near)."""
+    """Return values `[H,W]` at `picture_size`, each from the nearest pixel.
+
+    Where two pixels are equally near the rule is that of `assets/planes.js`, so that the browser's
+    threshold slider shows the same mask; Pillow's rule differs.
+    """
     height, width = values.shape
-    columns, rows = shown(height, width)
+    columns, rows = picture_size(height, width)
     y = ((np.arange(rows) + 0.5) * height / rows).astype(int)
     x = ((np.arange(columns) + 0.5) * width / columns).astype(int)
     near: Mask = values[y[:, None], x]
@@ -76,12 +81,15 @@ def _nearest(values: Mask) -> Mask:
 
 @cache
 def colours() -> list[tuple[int, int, int]]:
-    """VOC's colours by mask value."""
+    """Return VOC's colours (red, green, blue) by mask value."""
     return [*zip(*[iter(voc_palette())] * 3, strict=True)]
 
 
 def seed(maps: ClassMaps, threshold: float) -> Mask:
-    """`[H,W]`: the best class where it exceeds the threshold (as `metrics.ThresholdCurve`)."""
+    """Return the seed `[H,W]`: the best class where its score exceeds the threshold, else 0.
+
+    The rule is that of `metrics.ThresholdCurve`.
+    """
     size = (maps.height, maps.width)
     score, best = best_class(torch.from_numpy(maps.planes), maps.classes, size)
     over: Mask = (score > threshold).numpy().astype(np.uint8)
@@ -89,7 +97,7 @@ def seed(maps: ClassMaps, threshold: float) -> Mask:
 
 
 def heat(maps: ClassMaps) -> bytes:
-    """The largest value of the foreground maps, at their own size: a palette PNG."""
+    """Return the maximum over the foreground maps as a heat map `[h,w]`, a palette PNG."""
     planes = maps.planes[1:] if maps.classes[:1] == (0,) else maps.planes
     shape = maps.planes.shape[1:]
     best = planes.max(0).astype(np.float32) if len(planes) else np.zeros(shape, np.float32)
@@ -99,7 +107,10 @@ def heat(maps: ClassMaps) -> bytes:
 
 @cache
 def heat_table() -> list[tuple[int, int, int, int]]:
-    """Colours of the HEAT_LEVELS steps from 0 to 1: viridis, clear at 0, opaque from 0.4 on."""
+    """Return the colours of HEAT_LEVELS scores from 0 to 1: red, green, blue, opacity.
+
+    The colours are viridis, transparent at 0 and opaque from 0.4 on.
+    """
     steps = [k / (HEAT_LEVELS - 1) for k in range(HEAT_LEVELS)]
     rgb = [unlabel_rgb(c) for c in sample_colorscale(get_colorscale("Viridis"), steps)]
     alpha = [round(255 * min(1.0, s / 0.4)) for s in steps]
@@ -107,7 +118,11 @@ def heat_table() -> list[tuple[int, int, int, int]]:
 
 
 def regions(ids: Mask) -> bytes:
-    """The borders between superpixels, ids `[H,W]`, as a palette PNG."""
+    """Return the borders between superpixels as a palette PNG.
+
+    Args:
+        ids: superpixel of each pixel `[H,W]`.
+    """
     small = _nearest(ids)
     edge = np.zeros(small.shape, np.uint8)
     edge[:, 1:] |= small[:, 1:] != small[:, :-1]
@@ -116,15 +131,23 @@ def regions(ids: Mask) -> bytes:
 
 
 def edges(levels: Mask) -> bytes:
-    """Boundaries `[h,w]`, 255 times their probability: a palette PNG, the surer the more opaque."""
+    """Return boundaries as a palette PNG whose opacity grows with their probability.
+
+    Args:
+        levels: probability of a boundary times 255 `[h,w]`.
+    """
     return _png(Image.fromarray(levels), [(*_EDGE[:3], a) for a in range(256)])
 
 
 def planes(maps: ClassMaps) -> dict[str, Any]:
-    """Class maps for the browser, which cuts them itself: float16 values without loss.
+    """Return class maps in the JSON form from which the browser cuts seeds itself.
 
-    `data`: the upper bytes of all values, then the lower ones (which packs far better), deflated
-    and in base64.
+    Returns:
+        classes: mask value of each plane.
+        grid: height and width of the planes, `h w`.
+        size: height and width of the image, `H W`.
+        data: the float16 planes without loss, deflated and in base64; the upper bytes of all
+            values precede the lower bytes, which compresses far better.
     """
     values = np.ascontiguousarray(maps.planes, "<f2").view(np.uint8).reshape(-1, 2)
     packed = zlib.compress(values[:, ::-1].T.tobytes(), 9)
@@ -140,5 +163,5 @@ def _png(image: Image.Image, table: list[tuple[int, int, int, int]]) -> bytes:
     used = table[: int(np.asarray(image).max()) + 1]
     image.putpalette([v for row in used for v in row], "RGBA")
     stream = io.BytesIO()
-    image.save(stream, "PNG")  # Pillow's "optimize" doubles the time and saves a tenth
+    image.save(stream, "PNG")  # "optimize" would double the time and save a tenth of the size
     return stream.getvalue()

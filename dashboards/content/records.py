@@ -1,4 +1,4 @@
-"""What a store tells people: runs and sweeps that are done, that go on, that broke off."""
+"""Records of a store's runs, sweeps and speed tables, with the progress of unfinished ones."""
 
 from __future__ import annotations
 
@@ -46,8 +46,13 @@ Record = TypeVar("Record", RunRecord, SweepRecord)
 
 @dataclass(frozen=True, kw_only=True)
 class Entry(Generic[Record]):
-    """A record, and how far it is where it is not done; `fault`: a sentence on what is damaged of
-    what lies beside it."""
+    """Record of a run or sweep with its progress.
+
+    Attributes:
+        record: the record, so far as it is known.
+        progress: how far a run or sweep is that has not ended; None once it is done.
+        fault: sentence that names damaged files of an unfinished run; empty where there are none.
+    """
 
     record: Record
     progress: Progress | None = None
@@ -55,7 +60,7 @@ class Entry(Generic[Record]):
 
     @property
     def status(self) -> str:
-        """done, running, stopped (it went no further and left no result), or damaged."""
+        """One of done, running, stopped (it ended without a result) and damaged."""
         if self.fault:
             return "damaged"
         if self.progress is None:
@@ -64,12 +69,12 @@ class Entry(Generic[Record]):
 
 
 class Records:
-    """The runs and sweeps of a store, read again when their files change.
+    """Runs and sweeps of a store, read again when their files change.
 
     Args:
-        store: where they are.
-        runs: names of the runs to show; None: all.
-        sweeps: likewise.
+        store: the store.
+        runs: names of the runs to include; None: all runs.
+        sweeps: names of the sweeps to include; None: all sweeps.
     """
 
     def __init__(
@@ -79,38 +84,40 @@ class Records:
         sweeps: Collection[str] | None = None,
     ) -> None:
         self.store = store
-        self.only = {"runs": runs, "sweeps": sweeps}
+        self.included = {"runs": runs, "sweeps": sweeps}
         self.faults: dict[tuple[str, str], str] = {}
-        """What is damaged, a sentence each, by folder (runs, sweeps or speeds) and name."""
-        self._known: dict[Path, tuple[str, Any]] = {}
+        """A sentence for each damaged record, by folder (runs, sweeps or speeds) and name."""
+        self._cache: dict[Path, tuple[str, Any]] = {}
 
     def runs(self) -> dict[str, Entry[RunRecord]]:
-        """By name, newest first; what cannot be read is noted in `faults`."""
+        """Return all runs by name, newest first; note unreadable ones in `faults`."""
         return self._all("runs", self.run)
 
     def sweeps(self) -> dict[str, Entry[SweepRecord]]:
-        """By name, newest first; what cannot be read is noted in `faults`."""
+        """Return all sweeps by name, newest first; note unreadable ones in `faults`."""
         return self._all("sweeps", self.sweep)
 
     def speeds(self) -> list[SpeedRecord]:
-        """The tables of `make bench`, newest first; none where only some runs are shown. What
-        cannot be read is noted in `faults`."""
-        found, faults = [], {}
+        """Return the tables of `make bench`, newest first; note unreadable ones in `faults`.
+
+        There are none where only some of the runs are included.
+        """
+        records, faults = [], {}
         for name in (
-            filesystem.names(self.store.root / "speeds") if self.only["runs"] is None else ()
+            filesystem.names(self.store.root / "speeds") if self.included["runs"] is None else ()
         ):
             path = self.store.root / "speeds" / name
             try:
-                found.append(self._read(path, lambda p: read_record(p, SpeedRecord)))
+                records.append(self._read(path, lambda p: read_record(p, SpeedRecord)))
             except InputError as error:
                 faults[name] = str(error)
-        self._note("speeds", faults)
-        return sorted(found, key=lambda record: record.began, reverse=True)
+        self._set_faults("speeds", faults)
+        return sorted(records, key=lambda record: record.began, reverse=True)
 
     def _all(
         self, kind: str, read: Callable[[str], Entry[Record] | None]
     ) -> dict[str, Entry[Record]]:
-        found, faults = {}, {}
+        entries, faults = {}, {}
         for name in self.names(kind):
             try:
                 entry = read(name)
@@ -118,27 +125,27 @@ class Records:
                 faults[name] = str(error)
                 continue
             if entry:
-                found[name] = entry
+                entries[name] = entry
                 faults |= {name: entry.fault} if entry.fault else {}
-        self._note(kind, faults)
-        return dict(sorted(found.items(), key=lambda pair: pair[1].record.began, reverse=True))
+        self._set_faults(kind, faults)
+        return dict(sorted(entries.items(), key=lambda pair: pair[1].record.began, reverse=True))
 
-    def _note(self, kind: str, faults: Mapping[str, str]) -> None:
-        """Takes the place of the faults of a kind, in one step: other threads read them."""
+    def _set_faults(self, kind: str, faults: Mapping[str, str]) -> None:
+        """Replace the faults of a kind in one assignment, because other threads read them."""
         rest = {key: fault for key, fault in self.faults.items() if key[0] != kind}
         self.faults = {**rest, **{(kind, name): fault for name, fault in faults.items()}}
 
     def names(self, kind: str) -> list[str]:
-        """The folders of runs or sweeps that are shown."""
-        only = self.only[kind]
-        found = filesystem.names(self.store.root / kind)
-        return [n for n in found if (only is None or n in only) and NAME.fullmatch(n)]
+        """Return the names of the included runs or sweeps without reading their records."""
+        included = self.included[kind]
+        names = filesystem.names(self.store.root / kind)
+        return [n for n in names if (included is None or n in included) and NAME.fullmatch(n)]
 
     def run(self, name: str) -> Entry[RunRecord] | None:
-        """The run of a name that `names` gives; None where nothing is known of it yet.
+        """Return the run of a name from `names`; None where its folder has no record yet.
 
         Raises:
-            InputError: its record cannot be read.
+            InputError: the record of the run cannot be read.
         """
         folder = self.store.root / "runs" / name
         path = folder / "run.json"
@@ -159,23 +166,28 @@ class Records:
         return Entry(record=record, progress=progress, fault="; ".join(faults))
 
     def _timed(self, stage: StageRecord, run: RunRecord) -> StageRecord:
-        """A stage with its time, if its artifact is there; cached where that is older."""
-        path = self.store.folder(stage.stage, stage.key) / MANIFEST
-        noted = self._read(path, lambda _: self.store.noted(stage.stage, stage.key))
-        if noted is None:
-            return stage
-        cached = instant(noted.written) < run.began
-        return dataclasses.replace(stage, seconds=noted.seconds, cached=cached)
+        """Return a stage with the time its artifact took; cached if that is older than the run.
 
-    def is_there(self, stage: StageRecord) -> bool:
-        """Whether the artifact of a stage is in the store."""
+        A stage that has no artifact yet is returned as it is.
+        """
+        path = self.store.folder(stage.stage, stage.key) / MANIFEST
+        summary = self._read(path, lambda _: self.store.noted(stage.stage, stage.key))
+        if summary is None:
+            return stage
+        cached = instant(summary.written) < run.began
+        return dataclasses.replace(stage, seconds=summary.seconds, cached=cached)
+
+    def has_artifact(self, stage: StageRecord) -> bool:
+        """Return whether the artifact of a stage is in the store."""
         return self.store.holds(stage.stage, stage.key)
 
     def sweep(self, name: str) -> Entry[SweepRecord] | None:
-        """The sweep of a name that `names` gives, with the trials that have ended so far.
+        """Return the sweep of a name from `names`, with the trials that have ended so far.
+
+        None where its folder has no record yet.
 
         Raises:
-            InputError: its record cannot be read.
+            InputError: the record of the sweep cannot be read.
         """
         folder = self.store.root / "sweeps" / name
         path = folder / "sweep.json"
@@ -195,47 +207,49 @@ class Records:
         return Entry(record=record, progress=progress)
 
     def metrics(self, stage: StageRecord) -> list[dict[str, Any]]:
-        """What a training wrote, one row a step; of one that goes on, what there is so far.
+        """Return the metrics of a training, a row for each step that is written so far.
 
         Raises:
-            InputError: something else lies where that would be.
+            InputError: the path of the metrics is taken by something other than a file.
         """
         artifact = self.store.find(stage.stage, stage.key)
-        path = artifact_files.local(artifact.path(METRICS)) if artifact else self._training(stage)
+        path = artifact_files.local(artifact.path(METRICS)) if artifact else self._log_of(stage)
         return read_metrics(path)
 
-    def _training(self, stage: StageRecord) -> Path:
+    def _log_of(self, stage: StageRecord) -> Path:
         return self.store.root / "training" / f"{stage.key[:32]}.jsonl"
 
     def stamp(self, kind: str, name: str) -> str:
-        """Changes when the page of a run or sweep would; as cheap as looking at a few files."""
+        """Return a text that changes with the page of a run or sweep.
+
+        It takes no more than reading the state of a few files.
+        """
         folder = self.store.root / kind / name
         files = [folder / f for f in ("run.json", "sweep.json", PROGRESS, TRIALS)]
         alive = filesystem.exists(folder / PROGRESS) and is_alive(folder)
         if alive and kind == "runs":
             stages: tuple[StageRecord, ...] = ()
-            with contextlib.suppress(InputError):  # the page says so
+            with contextlib.suppress(InputError):  # the page shows the fault
                 entry = self.run(name)
                 stages = entry.record.stages if entry else ()
-            files += [self._training(s) for s in stages if s.stage in TRAINED]
+            files += [self._log_of(s) for s in stages if s.stage in TRAINED]
             files += [self.store.folder(s.stage, s.key) / MANIFEST for s in stages]
         return digest([alive, *map(filesystem.stamp, files)])[:16]
 
     def stamp_of_all(self) -> str:
-        """Changes when the overview would."""
-        if key := filesystem.object_of(
-            self.store.root
-        ):  # one request, not some for each that is done
-            found = [i for kind in KINDS for i in filesystem.listing(f"{key}/{kind}") if i.is_file]
-            seen = [[i.path, i.size, str(i.mtime)] for i in found if "lock" not in i.base_name]
-            going = [Path(i.path).relative_to(key) for i in found if i.base_name == PROGRESS]
-            return digest([seen, [is_alive(self.store.root / p.parent) for p in going]])[:16]
+        """Return a text that changes with the overview page."""
+        # A listing of a bucket is one request; each finished run or sweep would take some more.
+        if key := filesystem.object_of(self.store.root):
+            files = [i for kind in KINDS for i in filesystem.listing(f"{key}/{kind}") if i.is_file]
+            state = [[i.path, i.size, str(i.mtime)] for i in files if "lock" not in i.base_name]
+            running = [Path(i.path).relative_to(key) for i in files if i.base_name == PROGRESS]
+            return digest([state, [is_alive(self.store.root / p.parent) for p in running]])[:16]
         pairs = [(kind, name) for kind in KINDS for name in self.names(kind)]
         return digest([[kind, name, self.stamp(kind, name)] for kind, name in pairs])[:16]
 
     def _read(self, path: Path, read: Callable[[Path], Any]) -> Any:
-        """What `read` makes of a file, kept while the file stays as it is."""
+        """Return the result of `read` on a file, from memory while the file does not change."""
         stamp = str(filesystem.stamp(path))
-        if path not in self._known or self._known[path][0] != stamp:
-            self._known[path] = (stamp, read(path))
-        return self._known[path][1]
+        if path not in self._cache or self._cache[path][0] != stamp:
+            self._cache[path] = (stamp, read(path))
+        return self._cache[path][1]

@@ -1,4 +1,4 @@
-"""Figures of the search that a sweep is: importance, pairs of parameters, history."""
+"""Figures of a sweep's search: parameter importance, optimization history, parameter pairs."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from ..labels import (
 from .style import COLOURS, NEUTRAL, Figure, build
 
 FEW = 12
-"""Different values of a parameter, at most, that are taken as so many cases."""
+"""Most distinct values with which a numeric parameter is treated as categorical."""
 PAIRED = 5
-"""Parameters, the most important ones, whose pairs are drawn."""
+"""Number of most important parameters whose pairs are drawn."""
 
 
 def importances(sweep: SweepRecord) -> dict[str, float]:
-    """How much each parameter decides whether a trial is among the best, as shares of 1, highest
-    first; empty where trials do not tell.
+    """Return the importance of each parameter for being among the best trials, highest first.
 
-    PED-ANOVA of Optuna (Watanabe et al., IJCAI 2023), on the trials that are done.
+    Importances sum to 1; the result is empty where the finished trials have no difference to
+    explain. Computed by Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023) on the finished trials.
     """
     done = [t for t in sweep.trials if is_done(t) and all(n in t.params for n in sweep.space)]
     varied = [n for n in sweep.space if len({t.params[n] for t in done}) > 1]
@@ -42,32 +42,37 @@ def importances(sweep: SweepRecord) -> dict[str, float]:
         return {}
     import optuna
 
-    study = optuna.create_study(direction="maximize", storage=_quiet(optuna))
+    study = optuna.create_study(direction="maximize", storage=_silent_storage(optuna))
     spaces = {n: _distribution(optuna, [t.params[n] for t in done]) for n in varied}
     for t in done:
         params = {n: t.params[n] for n in varied}
-        made = optuna.trial.create_trial(params=params, distributions=spaces, value=objective(t))
-        study.add_trial(made)
-    judge = optuna.importance.PedAnovaImportanceEvaluator()
-    shares = optuna.importance.get_param_importances(study, evaluator=judge)
+        trial = optuna.trial.create_trial(params=params, distributions=spaces, value=objective(t))
+        study.add_trial(trial)
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return {name: float(share) for name, share in shares.items()}
 
 
-def _quiet(optuna: Any) -> Any:
+def _silent_storage(optuna: Any) -> Any:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.storages.InMemoryStorage()
 
 
 def _distribution(optuna: Any, values: Sequence[Value]) -> Any:
-    different = sorted(set(values), key=str)
-    if numeric(values) and len(different) > FEW:
+    distinct = sorted(set(values), key=str)
+    if numeric(values) and len(distinct) > FEW:
         low, high = min(map(float, values)), max(map(float, values))
         return optuna.distributions.FloatDistribution(low, high)
-    return optuna.distributions.CategoricalDistribution(different)
+    return optuna.distributions.CategoricalDistribution(distinct)
 
 
 def importance(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
-    """Bars of `importances`."""
+    """Draw the importances of parameters as bars.
+
+    Args:
+        sweep: the sweep.
+        shares: result of `importances`.
+    """
     names, labels = list(shares), sweep.labels
     bars = go.Bar(
         x=np.array([100 * shares[n] for n in names], np.float32),
@@ -90,16 +95,19 @@ def importance(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
         },
         "bargap": 0.35,
     }
-    title = "Importance of the parameters for the best trials, % (PED-ANOVA)"
-    note = "" if names else "Too few finished trials to tell"
+    title = "Importance of each parameter for the best trials, % (PED-ANOVA)"
+    note = "" if names else "Too few finished trials"
     return build([bars] if names else [], title, sweep_scope(sweep), layout, note)
 
 
 def history(sweep: SweepRecord) -> Figure:
-    """The objective of each trial in order, and the best so far; others at the lower edge."""
+    """Draw the objective of each trial in order, and the best objective so far.
+
+    Failed and stopped trials are marked at the lower edge.
+    """
     done = [(k, 100 * objective(t), t) for k, t in enumerate(sweep.trials) if is_done(t)]
     if not sweep.trials:
-        return build([], "History", sweep_scope(sweep), {}, "No trial yet")
+        return build([], "Optimization history", sweep_scope(sweep), {}, "No trial yet")
     values, labels = [v for _, v, _ in done], sweep.labels
     points = go.Scatter(
         x=[k for k, _, _ in done],
@@ -119,23 +127,23 @@ def history(sweep: SweepRecord) -> Figure:
         hoverinfo="skip",
     )
     floor = min(values, default=0.0) - 0.05 * (max(values, default=1.0) - min(values, default=0.0))
-    lost = [(k, t) for k, t in enumerate(sweep.trials) if not is_done(t)]
+    unfinished = [(k, t) for k, t in enumerate(sweep.trials) if not is_done(t)]
     failed = go.Scatter(
-        x=[k for k, _ in lost],
-        y=[floor] * len(lost),
+        x=[k for k, _ in unfinished],
+        y=[floor] * len(unfinished),
         mode="markers",
         marker={"color": NEUTRAL, "size": 7, "symbol": "x"},
         name="failed or stopped",
-        hovertext=[_hover(t, labels) for _, t in lost],
+        hovertext=[_hover(t, labels) for _, t in unfinished],
         hoverinfo="text",
     )
     layout = {
         "height": 360,
-        "xaxis": {"title": {"text": "trial, in order", "standoff": 6}},
+        "xaxis": {"title": {"text": "number of the trial", "standoff": 6}},
         "yaxis": {"title": {"text": "best mIoU %", "standoff": 4}},
     }
-    traces = [points, best, *([failed] if lost else [])]
-    return build(traces, "History", sweep_scope(sweep), layout)
+    traces = [points, best, *([failed] if unfinished else [])]
+    return build(traces, "Optimization history", sweep_scope(sweep), layout)
 
 
 def _hover(trial: Trial, labels: Mapping[str, str]) -> str:
@@ -145,9 +153,14 @@ def _hover(trial: Trial, labels: Mapping[str, str]) -> str:
 
 
 def pairs(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
-    """A panel for each pair of the most important parameters: the mean objective over all others.
+    """Draw a panel for each pair of the PAIRED most important parameters.
 
-    Parameters with few values make cells, others points.
+    A pair of parameters with at most FEW values each makes a heat map of the mean objective over
+    all other parameters; any other pair makes a point for each trial.
+
+    Args:
+        sweep: the sweep.
+        shares: result of `importances`.
     """
     title = "Pairs of parameters: mean of the best mIoU %"
     done = [t for t in sweep.trials if is_done(t)]
@@ -174,7 +187,7 @@ def pairs(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
             layout[f"{axis}{suffix}"] = {
                 "title": {"text": axis_title(labels[name]), "standoff": 4},
                 "anchor": f"{other}{suffix}",
-                **({} if _many(done, name) else {"type": "category"}),
+                **({} if _is_continuous(done, name) else {"type": "category"}),
                 "showgrid": False,
             }
         trace = _cells(done, across, down, labels)
@@ -182,51 +195,54 @@ def pairs(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
     return build(traces, title, sweep_scope(sweep), layout)
 
 
-def _many(done: Sequence[Trial], name: str) -> bool:
+def _is_continuous(done: Sequence[Trial], name: str) -> bool:
     values = [t.params[name] for t in done if name in t.params]
     return numeric(values) and len(set(values)) > FEW
 
 
 def _cells(done: Sequence[Trial], across: str, down: str, labels: Mapping[str, str]) -> Any:
-    both = [t for t in done if across in t.params and down in t.params]
-    if _many(done, across) or _many(done, down):
+    trials = [t for t in done if across in t.params and down in t.params]
+    if _is_continuous(done, across) or _is_continuous(done, down):
         return go.Scatter(
-            x=[_shown(t.params[across]) for t in both],
-            y=[_shown(t.params[down]) for t in both],
+            x=[_axis_value(t.params[across]) for t in trials],
+            y=[_axis_value(t.params[down]) for t in trials],
             mode="markers",
             marker={
-                "color": [100 * objective(t) for t in both],
+                "color": [100 * objective(t) for t in trials],
                 "coloraxis": "coloraxis",
                 "size": 7,
             },
-            hovertext=[_hover(t, labels) for t in both],
+            hovertext=[_hover(t, labels) for t in trials],
             hoverinfo="text",
             showlegend=False,
         )
     cells: dict[tuple[Value, Value], list[float]] = {}
-    for t in both:
+    for t in trials:
         cells.setdefault((t.params[across], t.params[down]), []).append(100 * objective(t))
-    columns, rows = (_ordered({cell[k] for cell in cells}) for k in (0, 1))
+    columns, rows = (_sorted({cell[k] for cell in cells}) for k in (0, 1))
     names = [text_of(labels[field], LABEL) for field in (across, down)]
     grid = [[cells.get((x, y), []) for x in columns] for y in rows]
     return go.Heatmap(
-        x=[str(_shown(v)) for v in columns],
-        y=[str(_shown(v)) for v in rows],
-        z=[[float(np.mean(of)) if of else None for of in row] for row in grid],
+        x=[str(_axis_value(v)) for v in columns],
+        y=[str(_axis_value(v)) for v in rows],
+        z=[[float(np.mean(values)) if values else None for values in row] for row in grid],
         coloraxis="coloraxis",
         xgap=2,
         ygap=2,
         hovertext=[
-            [f"mean {np.mean(of):.2f} % of {len(of)}" if of else "no trial" for of in row]
+            [
+                f"mean of {len(values)}: {np.mean(values):.2f} %" if values else "no trial"
+                for values in row
+            ]
             for row in grid
         ],
         hovertemplate=f"{names[0]} %{{x}}<br>{names[1]} %{{y}}<br>%{{hovertext}}<extra></extra>",
     )
 
 
-def _ordered(values: set[Value]) -> list[Value]:
+def _sorted(values: set[Value]) -> list[Value]:
     return sorted(values, key=float if numeric(list(values)) else str)
 
 
-def _shown(value: Value) -> float | int | str:
+def _axis_value(value: Value) -> float | int | str:
     return value if numeric([value]) and not isinstance(value, str) else text_of(short(value), 14)

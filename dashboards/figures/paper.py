@@ -1,4 +1,4 @@
-"""A figure or table of a paper as a sweep has it here, beside the numbers that the paper prints."""
+"""Figure or table of a paper, with the results of a sweep beside the paper's own numbers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from ..labels import drawable, numeric, sweep_scope, text_of
 from .style import COLOURS, DASHES, Figure, build
 
 Row = tuple[Any, Mapping[str, Any], float | None]
-"""A label, the fields that change by full name, and the paper's number in percent or None."""
+"""Label of a point, the values of its fields by full name, and the paper's number in percent."""
 GAP = 0.06
 
 
 def paper_figure(sweep: SweepRecord, figure: Mapping[str, Any]) -> Figure:
-    """One panel for each that the paper has, the same quantity on the same axis.
+    """Draw the panels of a paper's figure with the sweep's points and the paper's numbers.
 
     Args:
-        sweep: over the figure's points.
-        figure: of `tune_spaces`: `title`, `published` and `panels`, rows by title.
+        sweep: a sweep over the points of the figure.
+        figure: entry of FIGURES in `tune_spaces`: `title`, `published` (what the paper measured)
+            and `panels`, the rows of each panel by its title.
     """
     ranked, panels = ranking(sweep.trials), figure["panels"]
     traces: list[Any] = []

@@ -1,4 +1,4 @@
-"""Parallel coordinates of a sweep, as lines that need no WebGL."""
+"""Parallel coordinates of a sweep's trials, drawn as lines, which need no WebGL."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ SHADES = 12
 
 
 def parallel_coordinates(sweep: SweepRecord) -> Figure:
-    """A line for each trial over one axis for each parameter, then the objective.
+    """Draw each trial as a line over an axis for each parameter and one for the objective.
 
-    Lines that meet at one value are spread a little by rank, so that all can be seen. A failed
-    trial is dotted and ends before the objective.
+    Lines that meet at one value are spread a little by rank, so that each can be seen. The line of
+    a failed trial is dotted and ends before the objective.
     """
     done = sorted((t for t in sweep.trials if is_done(t)), key=objective)
     axes = [_axis(n, [t.params[n] for t in sweep.trials if n in t.params]) for n in sweep.space]
-    goal = _axis("mIoU %", [100 * objective(t) for t in done], ".1f")
+    objective_axis = _axis("mIoU %", [100 * objective(t) for t in done], ".1f")
     ranks = {t.id: (k + 0.5) / len(done) - 0.5 for k, t in enumerate(done)}
     paths = {t.id: _path(t, axes, ranks.get(t.id, 0.0)) for t in sweep.trials}
     colours = _shades([objective(t) for t in done])
-    ends = {t.id: goal.place(100 * objective(t)) for t in done}
+    ends = {t.id: objective_axis.position(100 * objective(t)) for t in done}
     labels = sweep.labels
     traces: list[Any] = []
     for shade in dict.fromkeys(colours):
@@ -49,25 +49,32 @@ def parallel_coordinates(sweep: SweepRecord) -> Figure:
         line = [*paths[best.id], ends[best.id]]
         traces.append(_lines([line], color=COLOURS[1], width=3.5))
         traces.append(_ends(done, labels, len(axes), [ends[t.id] for t in done], colours))
-    lost = [t for t in sweep.trials if not is_done(t)]
-    if lost and axes:
-        traces.append(_lines([paths[t.id] for t in lost], color=NEUTRAL, width=1, dash="dot"))
-        last = [paths[t.id][-1] for t in lost]
-        traces.append(_ends(lost, labels, len(axes) - 1, last, [NEUTRAL] * len(lost), "x"))
+    failed = [t for t in sweep.trials if not is_done(t)]
+    if failed and axes:
+        traces.append(_lines([paths[t.id] for t in failed], color=NEUTRAL, width=1, dash="dot"))
+        last = [paths[t.id][-1] for t in failed]
+        traces.append(_ends(failed, labels, len(axes) - 1, last, [NEUTRAL] * len(failed), "x"))
     if not traces:
-        return build([], "Trials", sweep_scope(sweep), {}, "No trial yet")
-    names = [*(labels[axis.name] for axis in axes), goal.name]
-    layout = {**_axis_layout([*axes, goal], names), "height": 400, "showlegend": False}
+        return build([], "Parallel coordinates", sweep_scope(sweep), {}, "No trial yet")
+    names = [*(labels[axis.name] for axis in axes), objective_axis.name]
+    layout = {**_axis_layout([*axes, objective_axis], names), "height": 400, "showlegend": False}
     if not done:
-        none = {"x": len(axes), "y": 0.5, "xanchor": "right", "text": "No finished trial"}
-        layout["annotations"].append({**none, "name": "tick", "showarrow": False})
-    return build(traces, "Trials", sweep_scope(sweep), layout)
+        note = {"x": len(axes), "y": 0.5, "xanchor": "right", "text": "No finished trial"}
+        layout["annotations"].append({**note, "name": "tick", "showarrow": False})
+    return build(traces, "Parallel coordinates", sweep_scope(sweep), layout)
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """A vertical axis of parallel coordinates: `ticks` are (place in 0..1, label); where it
-    `counts`, its values are numbers."""
+    """Vertical axis of parallel coordinates.
+
+    Attributes:
+        name: field of the parameter.
+        values: distinct values of the parameter, sorted.
+        ticks: position from 0 to 1 and label of each tick.
+        spread: largest distance by which a line is moved away from its value.
+        counts: whether the values are numbers.
+    """
 
     name: str
     values: tuple[Value, ...]
@@ -75,7 +82,7 @@ class _Axis:
     spread: float
     counts: bool
 
-    def place(self, value: Value) -> float:
+    def position(self, value: Value) -> float:
         if not self.counts:
             return self.values.index(value) / max(1, len(self.values) - 1)
         low, high = float(self.values[0]), float(self.values[-1])
@@ -89,10 +96,10 @@ def _axis(name: str, raw: Sequence[Value], form: str = ".4g") -> _Axis:
     else:
         values = tuple(sorted(set(raw), key=str))
     spread = min(0.07, 0.35 / len(values)) if 0 < len(values) <= SHADES else 0.0
-    bare = _Axis(name, values, (), spread, counts)
+    without_ticks = _Axis(name, values, (), spread, counts)
     if len(values) <= 8 or not counts:
-        shown = [*values[:: max(1, len(values) // 12)]]
-        ticks = [(bare.place(v), text_of(short(v), 14)) for v in shown]
+        marked = [*values[:: max(1, len(values) // 12)]]
+        ticks = [(without_ticks.position(v), text_of(short(v), 14)) for v in marked]
     else:
         low, high = float(values[0]), float(values[-1])
         ticks = [(k / 4, format(low + (high - low) * k / 4, form)) for k in range(5)]
@@ -102,9 +109,9 @@ def _axis(name: str, raw: Sequence[Value], form: str = ".4g") -> _Axis:
 def _path(trial: Trial, axes: Sequence[_Axis], rank: float) -> list[float | None]:
     path: list[float | None] = []
     for axis in axes:
-        there = axis.name in trial.params
-        place = axis.place(trial.params[axis.name]) if there else None
-        path.append(None if place is None else place + 2 * rank * axis.spread)
+        has_value = axis.name in trial.params
+        position = axis.position(trial.params[axis.name]) if has_value else None
+        path.append(None if position is None else position + 2 * rank * axis.spread)
     return path
 
 
@@ -121,7 +128,7 @@ def _ends(
     trials: Sequence[Trial],
     labels: Mapping[str, str],
     column: int,
-    places: Sequence[float | None],
+    heights: Sequence[float | None],
     colours: Sequence[str],
     symbol: str = "circle",
 ) -> Any:
@@ -133,7 +140,7 @@ def _ends(
         texts.append("<br>".join([head, *params_text(t, labels), *error]))
     return go.Scatter(
         x=[column] * len(trials),
-        y=list(places),
+        y=list(heights),
         mode="markers",
         marker={"color": list(colours), "size": 7, "symbol": symbol},
         hovertext=texts,
@@ -152,7 +159,7 @@ def _axis_layout(axes: Sequence[_Axis], names: Sequence[str]) -> dict[str, Any]:
             {
                 "name": "tick",
                 "x": k,
-                "y": place,
+                "y": position,
                 "text": label,
                 "showarrow": False,
                 "xanchor": "left",
@@ -160,7 +167,7 @@ def _axis_layout(axes: Sequence[_Axis], names: Sequence[str]) -> dict[str, Any]:
                 "font": {"size": 11},
             }
             for k, axis in enumerate(axes)
-            for place, label in axis.ticks
+            for position, label in axis.ticks
         ],
         "xaxis": {
             "tickvals": list(range(len(axes))),
@@ -177,7 +184,7 @@ def _axis_layout(axes: Sequence[_Axis], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _shades(values: Sequence[float]) -> list[str]:
-    """Faint grey to full blue, worst to best, in at most SHADES steps."""
+    """Return a colour for each sorted value, from faint grey to full blue in SHADES steps."""
     low, high = (values[0], values[-1]) if values else (0.0, 1.0)
     grey, blue = np.array([138, 147, 163, 0.5]), np.array([0, 114, 178, 1.0])
     out = []

@@ -1,4 +1,4 @@
-"""Figures from the tables of runs and sweeps, as plain dicts for Plotly."""
+"""Figures of a run's scores: mIoU by threshold, IoU by class, confusion, activated object parts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ from ..labels import scope, text_of
 from .style import COLOURS, DASHES, Figure, build
 
 
-def threshold_curve(scores: Mapping[str, Score], whose: str) -> Figure:
-    """mIoU % of the seed at every threshold, the chosen point marked; one line a label."""
+def threshold_curve(scores: Mapping[str, Score], owner: str) -> Figure:
+    """Draw the mIoU of seeds at every threshold, with the chosen threshold marked.
+
+    Args:
+        scores: score by label; each is a line.
+        owner: name of the run.
+    """
     traces: list[Any] = []
     for k, (label, score) in enumerate(scores.items()):
         colour = COLOURS[k % len(COLOURS)]
@@ -44,20 +49,25 @@ def threshold_curve(scores: Mapping[str, Score], whose: str) -> Figure:
         "xaxis": {"title": {"text": "seed threshold", "standoff": 6}},
         "yaxis": {"title": {"text": "mIoU %", "standoff": 4}, "rangemode": "tozero"},
     }
-    return build(traces, "Threshold curve", _scopes(scores, whose), layout, _none(scores))
+    return build(traces, "Seed mIoU by threshold", _scopes(scores, owner), layout, _note(scores))
 
 
-def per_class_iou(scores: Mapping[str, Score], whose: str) -> Figure:
-    """Grouped bars of IoU % for each scored class; a class without pixels is marked absent."""
+def per_class_iou(scores: Mapping[str, Score], owner: str) -> Figure:
+    """Draw the IoU of each scored class as grouped bars; a class without pixels is marked absent.
+
+    Args:
+        scores: score by label; each is a bar in every group.
+        owner: name of the run.
+    """
     first = next(iter(scores.values()), None)
     names = [first.classes[c] for c in first.scored] if first else []
     traces = []
     for k, (label, score) in enumerate(scores.items()):
         values = [score.iou[c] for c in score.scored]
         known = [v is not None and math.isfinite(v) for v in values]
-        shown = [100 * (v or 0.0) if ok else 0.0 for v, ok in zip(values, known, strict=True)]
-        texts = [f"{v:.1f}" if ok else "absent" for v, ok in zip(shown, known, strict=True)]
-        traces.append(_bars(label, k, np.arange(len(shown)), shown, texts))
+        lengths = [100 * (v or 0.0) if ok else 0.0 for v, ok in zip(values, known, strict=True)]
+        texts = [f"{v:.1f}" if ok else "absent" for v, ok in zip(lengths, known, strict=True)]
+        traces.append(_bars(label, k, np.arange(len(lengths)), lengths, texts))
     layout = {
         "height": 130 + len(names) * (10 + 15 * max(1, len(scores))),
         "barmode": "group",
@@ -65,51 +75,62 @@ def per_class_iou(scores: Mapping[str, Score], whose: str) -> Figure:
         "xaxis": {"range": [0, 112], "tickvals": [0, 25, 50, 75, 100]},
         "yaxis": _rows([text_of(n, 24) for n in names]),
     }
-    return build(traces, "IoU % by class", _scopes(scores, whose), layout, _none(scores))
+    return build(traces, "IoU % by class", _scopes(scores, owner), layout, _note(scores))
 
 
-def confusion(label: str, score: Score, whose: str) -> Figure:
-    """What each class's pixels were taken for, in percent of the class; scored classes only.
+def confusion(label: str, score: Score, owner: str) -> Figure:
+    """Draw the confusion matrix of the scored classes, in percent of each target class.
 
-    Pixels taken for a class that is not scored are left out of the columns, not of the sums.
+    Pixels predicted as a class that is not scored have no column but count in the sum of the row.
+
+    Args:
+        label: title of the result.
+        score: score of the result.
+        owner: name of the run.
     """
     chosen = list(score.scored)
     names = [text_of(score.classes[c], 14) for c in chosen]
     matrix = np.asarray(score.confusion or [[0]], np.float64)
     rows = matrix[chosen] if score.confusion else np.zeros((len(chosen), 1))
     shares = 100 * rows / np.maximum(rows.sum(1, keepdims=True), 1)
-    shown = shares[:, chosen] if score.confusion else np.zeros((len(chosen), len(chosen)))
+    columns = shares[:, chosen] if score.confusion else np.zeros((len(chosen), len(chosen)))
     trace = go.Heatmap(
-        z=shown.astype(np.float32),
+        z=columns.astype(np.float32),
         x=np.arange(len(names)),
         y=np.arange(len(names)),
         zmin=0,
         zmax=100,
         colorscale="Cividis",
         texttemplate="%{z:.0f}",
-        hovertemplate="%{y} taken for %{x}: %{z:.1f} %<extra></extra>",
+        hovertemplate="%{y} predicted as %{x}: %{z:.1f} %<extra></extra>",
         colorbar={"thickness": 10, "ticksuffix": " %"},
     )
     ticks = {"tickvals": list(range(len(names))), "ticktext": names}
     layout = {
         "height": 190 + 26 * len(names),
-        "xaxis": {**ticks, "title": {"text": f"{text_of(label)} says"}, "showgrid": False},
+        "xaxis": {**ticks, "title": {"text": f"predicted by {text_of(label)}"}, "showgrid": False},
         "yaxis": {**_rows(names), "title": {"text": "target", "standoff": 14}, "automargin": True},
     }
-    title = f"Confusion of {text_of(label)}, % of each class"
-    return build([trace], title, scope(score, whose), layout, "" if score.confusion else "not kept")
+    title = f"Confusion matrix of {text_of(label)}, % of each target class"
+    note = "" if score.confusion else "No confusion matrix was recorded"
+    return build([trace], title, scope(score, owner), layout, note)
 
 
-def parts(scores: Mapping[str, Score], whose: str) -> Figure:
-    """Share of the pixels of each kind of part that is activated for the class it belongs to."""
+def parts(scores: Mapping[str, Score], owner: str) -> Figure:
+    """Draw the share of each kind of object part that is activated for the class of the object.
+
+    Args:
+        scores: score by label; scores of a data set without part maps are left out.
+        owner: name of the run.
+    """
     marked = {label: s for label, s in scores.items() if s.parts is not None}
     traces = []
     for k, (label, score) in enumerate(marked.items()):
         table = score.parts or {}
         known = [100 * table.get(p, math.nan) for p in PARTS]
-        shown = [v if math.isfinite(v) else 0.0 for v in known]
+        lengths = [v if math.isfinite(v) else 0.0 for v in known]
         texts = [f"{v:.1f}" if math.isfinite(v) else "absent" for v in known]
-        traces.append(_bars(label, k, np.arange(len(PARTS)), shown, texts))
+        traces.append(_bars(label, k, np.arange(len(PARTS)), lengths, texts))
     layout = {
         "height": 150 + len(PARTS) * (12 + 20 * max(1, len(marked))),
         "barmode": "group",
@@ -117,8 +138,8 @@ def parts(scores: Mapping[str, Score], whose: str) -> Figure:
         "xaxis": {"range": [0, 112], "tickvals": [0, 25, 50, 75, 100]},
         "yaxis": _rows(["discriminative part", "other parts", "context"]),
     }
-    note = "" if marked else "This data set marks no parts"
-    return build(traces, "Activated share of each part, %", _scopes(scores, whose), layout, note)
+    note = "" if marked else "This data set has no part maps"
+    return build(traces, "Activated share of object parts, %", _scopes(scores, owner), layout, note)
 
 
 def _bars(label: str, k: int, y: Any, x: Sequence[float], texts: Sequence[str]) -> Any:
@@ -141,10 +162,10 @@ def _rows(labels: Sequence[str]) -> dict[str, Any]:
     return {**ticks, "range": [len(labels) - 0.5, -0.5], "showgrid": False}
 
 
-def _scopes(scores: Mapping[str, Score], whose: str) -> str:
-    lines = list(dict.fromkeys(scope(s, whose) for s in scores.values()))
-    return " / ".join(lines) or f"no split, no images, no classes, no rule · {whose}"
+def _scopes(scores: Mapping[str, Score], owner: str) -> str:
+    lines = list(dict.fromkeys(scope(s, owner) for s in scores.values()))
+    return " / ".join(lines) or f"nothing was scored yet · {owner}"
 
 
-def _none(scores: Mapping[str, Score]) -> str:
+def _note(scores: Mapping[str, Score]) -> str:
     return "" if scores else "No scores"

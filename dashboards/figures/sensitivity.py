@@ -1,4 +1,4 @@
-"""The sensitivity figure of a sweep: one panel for each parameter, as in LPCAM's Figure 5."""
+"""Sensitivity of a sweep's objective to each parameter, in the form of LPCAM's Figure 5."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ TICKS = 6
 
 
 def sensitivity(sweep: SweepRecord) -> Figure:
-    """One panel for each parameter, in the form of LPCAM's Figure 5.
+    """Draw a panel for each parameter, in the form of LPCAM's Figure 5.
 
-    For each value the mean and the range over all other parameters, and the line of the trials
-    whose other parameters are at their default.
+    A panel shows for each value of its parameter the mean and range of the objective over all
+    trials, and a line over the trials whose other parameters have their default.
     """
     done = [t for t in sweep.trials if is_done(t)]
     names, labels = list(sweep.space), sweep.labels
     if not done or not names:
-        return build([], "Sensitivity", sweep_scope(sweep), {}, "No finished trial")
+        return build([], "Parameter sensitivity", sweep_scope(sweep), {}, "No finished trial")
     traces: list[Any] = []
     layout: dict[str, Any] = {"meta": {"panels": len(names)}, "height": 330}
     for k, name in enumerate(names):
@@ -49,7 +49,7 @@ def sensitivity(sweep: SweepRecord) -> Figure:
         elif 0 < len(values) <= TICKS:
             layout[f"xaxis{suffix}"]["tickvals"] = sorted(values, key=float)
         traces += _panel_traces(done, sweep.default, name, k)
-    return build(traces, "Sensitivity", sweep_scope(sweep), layout)
+    return build(traces, "Parameter sensitivity", sweep_scope(sweep), layout)
 
 
 def _panel_traces(
@@ -61,9 +61,9 @@ def _panel_traces(
             groups.setdefault(trial.params[name], []).append(100 * objective(trial))
     keys = sorted(groups, key=float if numeric(list(groups)) else str)
     mean = [float(np.mean(groups[k])) for k in keys]
-    line = [t for t in done if _at_default(t, default, name)]
-    at = {k: [100 * objective(t) for t in line if t.params[name] == k] for k in keys}
-    fixed_at = {k: float(np.mean(v)) for k, v in at.items() if v}
+    at_default = [t for t in done if _at_default(t, default, name)]
+    values = {k: [100 * objective(t) for t in at_default if t.params[name] == k] for k in keys}
+    line = {k: float(np.mean(v)) for k, v in values.items() if v}
     suffix = str(panel + 1) if panel else ""
     base = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}", "showlegend": panel == 0}
     error = {
@@ -76,14 +76,14 @@ def _panel_traces(
     }
     x = [_tick(k) for k in keys]
     marks = {"size": 8, "color": COLOURS[0]}
-    there = {k: v for k, v in fixed_at.items() if _same(k, default.get(name))}
+    default_point = {k: v for k, v in line.items() if _same(k, default.get(name))}
     spread = go.Scatter(x=x, y=mean, error_y=error, mode="lines+markers", marker=marks, **base)
     spread.update(name="mean and range over the other parameters", legendgroup="mean")
-    fixed = go.Scatter(x=[_tick(k) for k in fixed_at], **base)
-    fixed.update(y=list(fixed_at.values()), mode="lines+markers", legendgroup="default")
-    fixed.update(name="the others at their default", line={"dash": "dash", "color": COLOURS[1]})
-    point = go.Scatter(x=[_tick(k) for k in there], mode="markers", **base)
-    point.update(y=list(there.values()), legendgroup="point", name="default point")
+    fixed = go.Scatter(x=[_tick(k) for k in line], **base)
+    fixed.update(y=list(line.values()), mode="lines+markers", legendgroup="default")
+    fixed.update(name="other parameters at default", line={"dash": "dash", "color": COLOURS[1]})
+    point = go.Scatter(x=[_tick(k) for k in default_point], mode="markers", **base)
+    point.update(y=list(default_point.values()), legendgroup="point", name="default values")
     point.update(marker={"symbol": "star", "size": 14, "color": COLOURS[1]})
     return [spread, fixed, point]
 

@@ -1,8 +1,8 @@
-"""What all figures share: colours, the line that says what a number means, layout, escaping.
+"""Common layout, colours and escaping of all figures.
 
-Nothing here names a page colour: backgrounds are transparent, and the page sets ink and grid
-lines, so that figures follow its dark or light look. Text of a user's (class names, errors) is
-escaped, because Plotly reads a little HTML.
+Figures have transparent backgrounds, and the page sets the colours of text and grid lines, so that
+figures follow its dark or light scheme. Texts of users (class names, errors) are escaped, because
+Plotly reads a little HTML.
 """
 
 from __future__ import annotations
@@ -17,21 +17,27 @@ import plotly.graph_objects as go
 from ..labels import text_of
 
 Figure = dict[str, Any]
-
+"""A Plotly figure as its JSON form."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 NEUTRAL = "#8A93A3"
 AXIS = re.compile(r"[xy]axis[0-9]*")
-
-
 _CLEAR = "rgba(0,0,0,0)"
 
 
 def build(
     traces: Sequence[Any], title: str, subtitle: str, layout: Mapping[str, Any], note: str = ""
 ) -> Figure:
-    """The figure of `traces` as a plain dict; `note` stands in its place where it is empty."""
+    """Return a figure in the common layout.
+
+    Args:
+        traces: Plotly traces.
+        title: escaped title.
+        subtitle: unescaped line below the title that says what the numbers were measured on.
+        layout: entries that extend or replace the common layout.
+        note: text in place of axes and traces, for a figure without data.
+    """
     axis = {"zeroline": False, "automargin": True, "fixedrange": True}
     base: dict[str, Any] = {
         "template": go.layout.Template(),
@@ -53,19 +59,19 @@ def build(
         "hovermode": "closest",
         "legend": {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
     }
-    whole = merged(merged(base, {"xaxis": {}, "yaxis": {}}), layout)
-    whole |= {k: {**v, **axis} for k, v in whole.items() if AXIS.fullmatch(k)}
+    full = merged(merged(base, {"xaxis": {}, "yaxis": {}}), layout)
+    full |= {k: {**v, **axis} for k, v in full.items() if AXIS.fullmatch(k)}
     if note:
         hidden = {"visible": False}
-        whole = merged(whole, {"xaxis": hidden, "yaxis": hidden, "height": 180})
-        place = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper", "showarrow": False}
-        whole["annotations"] = [{"text": note, "font": {"size": 14}, **place}]
-    plain: Figure = json.loads(go.Figure(data=list(traces), layout=whole).to_json())
-    return plain
+        full = merged(full, {"xaxis": hidden, "yaxis": hidden, "height": 180})
+        middle = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper", "showarrow": False}
+        full["annotations"] = [{"text": note, "font": {"size": 14}, **middle}]
+    figure: Figure = json.loads(go.Figure(data=list(traces), layout=full).to_json())
+    return figure
 
 
 def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with what `more` says, key by key at every depth."""
+    """Return `base` with the entries of `more`, merged key by key at every depth."""
     out = dict(base)
     for key, value in more.items():
         deeper = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)

@@ -1,4 +1,4 @@
-"""Figures of what happens inside a run: losses and learning rates, reliability of class maps."""
+"""Figures of a training's losses and learning rate, and of the reliability of class maps."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from ..labels import text_of
 from .style import COLOURS, DASHES, NEUTRAL, Figure, build
 
 POINTS = 240
-"""Of a curve, at most: longer ones are averaged over steps."""
+"""Most points of a curve; longer curves are averaged over groups of steps."""
 NOT_TERMS = ("epoch", "step", "steps", "loss", "lr")
 Counts = NDArray[np.int64]
 
 
-def training(title: str, rows: Sequence[Mapping[str, Any]], whose: str) -> Figure:
-    """Loss terms and the learning rate of one training by step, side by side.
+def training(title: str, rows: Sequence[Mapping[str, Any]], owner: str) -> Figure:
+    """Draw the loss terms of a training by step, and its learning rate beside them.
 
     Args:
-        title: of the stage.
-        rows: one a step: the terms, `loss` (their sum), `lr`, `step`, `steps`, `epoch`.
-        whose: the run.
+        title: title of the stage.
+        rows: a row for each step: the terms, `loss` (their sum), `lr`, `step`, `steps`, `epoch`.
+        owner: name of the run.
     """
     name = text_of(f"Training: {title}")
     if not rows:
-        return build([], name, f"no step yet · {whose}", {}, "No step yet")
+        return build([], name, f"no step yet · {owner}", {}, "No step yet")
     last = rows[-1]
     steps = np.array([row["step"] + 1 for row in rows], float)
     terms = [k for k in rows[0] if k not in NOT_TERMS]
-    shown = ["loss", *(terms if len(terms) > 1 else [])]
+    curves = ["loss", *(terms if len(terms) > 1 else [])]
     traces: list[Any] = []
-    for k, term in enumerate(shown):
+    for k, term in enumerate(curves):
         colour, dash = COLOURS[k % len(COLOURS)], DASHES[k % len(DASHES)]
-        label = "all terms" if term == "loss" and len(shown) > 1 else term
+        label = "total loss" if term == "loss" and len(curves) > 1 else term
         traces.append(_line(steps, rows, term, label, color=colour, dash=dash, width=2))
     rate = _line(steps, rows, "lr", "learning rate", color=NEUTRAL, width=2)
     rate.update(xaxis="x2", yaxis="y2", showlegend=False)
@@ -54,29 +54,30 @@ def training(title: str, rows: Sequence[Mapping[str, Any]], whose: str) -> Figur
             "anchor": "x2",
         },
     }
-    each = -(-len(rows) // POINTS)
-    mean = f"mean of {each} steps" if each > 1 else "every step"
+    group = -(-len(rows) // POINTS)
+    mean = f"mean of {group} steps" if group > 1 else "every step"
     text = f"step {last['step'] + 1:,} of {last['steps']:,} · epoch {last['epoch'] + 1} · {mean}"
-    return build([*traces, rate], name, f"{text} · {whose}", layout)
+    return build([*traces, rate], name, f"{text} · {owner}", layout)
 
 
 def _line(
     steps: NDArray[np.float64], rows: Sequence[Mapping[str, Any]], key: str, name: str, **line: Any
 ) -> Any:
     values = np.array([row.get(key, np.nan) for row in rows], float)
-    each = -(-len(rows) // POINTS)
-    cut = range(0, len(rows), each)
-    x = np.array([steps[k : k + each].mean() for k in cut], np.float32)
-    y = np.array([values[k : k + each].mean() for k in cut], np.float32)
+    group = -(-len(rows) // POINTS)
+    starts = range(0, len(rows), group)
+    x = np.array([steps[k : k + group].mean() for k in starts], np.float32)
+    y = np.array([values[k : k + group].mean() for k in starts], np.float32)
     return go.Scatter(x=x, y=y, mode="lines", line=line, name=text_of(name))
 
 
 def reliability(counts: Mapping[str, Counts], scope: str) -> Figure:
-    """How often the best class of a pixel is right, by its score; a line for each class maps.
+    """Draw how often the best class of a pixel is correct, by its score.
 
     Args:
-        counts: by name: pixels `[C,C,T+1]` by target, best class, thresholds below the score.
-        scope: what the numbers are of.
+        counts: for each class maps by name, pixel counts `[C,C,T+1]` by target class, best class
+            and number of THRESHOLDS below the score.
+        scope: `labels.scope` of the scores.
     """
     traces: list[Any] = [
         go.Scatter(
@@ -85,19 +86,19 @@ def reliability(counts: Mapping[str, Counts], scope: str) -> Figure:
             mode="lines",
             line={"color": NEUTRAL, "dash": "dot", "width": 1},
             hoverinfo="skip",
-            name="score = share",
+            name="perfect calibration",
         )
     ]
-    for k, (name, of) in enumerate(counts.items()):
-        right = np.einsum("iit->t", of)
-        total = of.sum((0, 1))
+    for k, (name, table) in enumerate(counts.items()):
+        correct = np.einsum("iit->t", table)
+        total = table.sum((0, 1))
         x, y, texts = [], [], []
         for low in range(0, len(THRESHOLDS), 10):
             inside = slice(low + 1, low + 11)
             pixels = int(total[inside].sum())
             if pixels:
                 x.append(low / 100 + 0.05)
-                y.append(100 * float(right[inside].sum()) / pixels)
+                y.append(100 * float(correct[inside].sum()) / pixels)
                 texts.append(f"{text_of(name)}: {y[-1]:.1f} % of {pixels:,} pixels")
         style = {"color": COLOURS[k % len(COLOURS)], "dash": DASHES[k % len(DASHES)], "width": 2}
         trace = go.Scatter(x=x, y=y, mode="lines+markers", line=style, name=text_of(name))
@@ -105,6 +106,6 @@ def reliability(counts: Mapping[str, Counts], scope: str) -> Figure:
     layout = {
         "height": 400,
         "xaxis": {"title": {"text": "score of the best class", "standoff": 6}, "range": [0, 1]},
-        "yaxis": {"title": {"text": "pixels of that class %", "standoff": 4}, "range": [0, 102]},
+        "yaxis": {"title": {"text": "correct pixels %", "standoff": 4}, "range": [0, 102]},
     }
     return build(traces, "Reliability of the class maps", scope, layout)

@@ -1,4 +1,4 @@
-"""The pages that the browser fills itself: a run's images, and two runs side by side."""
+"""Pages that scripts fill in the browser: the images of a run, and two runs compared."""
 
 from __future__ import annotations
 
@@ -23,15 +23,19 @@ VIEWER = """<dialog id="viewer" aria-labelledby="viewer-title">
 
 
 def images_page(run: RunRecord, others: bool) -> Page:
-    """All images of a run as layers; the scripts fill it. `others`: whether there are runs to
-    compare it with."""
+    """Return the page of a run's images and their layers.
+
+    Args:
+        run: the run.
+        others: whether the site has other runs to compare with.
+    """
     options = "".join(f'<option value="{esc(s)}">{esc(s)}</option>' for s in pictured(run))
-    body = f"""<form class="controls" aria-label="Which images, and how">
+    body = f"""<form class="controls" aria-label="Images and layers to display">
 <label>Split <select name="split">{options}</select></label>
-<label>Judged by <select name="judge"></select></label>
+<label>Scores of <select name="judge"></select></label>
 <label>Order <select name="order"></select></label>
 <label>Class <select name="class"></select></label>
-<label>Error <select name="error"></select></label>
+<label>Main error <select name="error"></select></label>
 <fieldset><legend>Layers</legend></fieldset>
 <label>Opacity <input type="range" name="opacity" min="0" max="100" value="65"></label>
 <label>Size <input type="range" name="size" min="110" max="460" value="200"></label>
@@ -42,14 +46,14 @@ def images_page(run: RunRecord, others: bool) -> Page:
 <p class="note" id="scope"></p>
 <div class="grid" role="list"></div>
 {NO_SCRIPT}{VIEWER}"""
-    links = [link(f"run.{run.name}.html", "The run")]
+    links = [link(f"run.{run.name}.html", "Run page")]
     links += [link(f"compare.html?a={run.name}", "Compare with another run")] if others else []
     header = (
         f"<h1>Images of {esc(run.name)}</h1>\n"
         f"{definitions([('method', label(run.method)), ('data set', run.dataset)])}"
         f'<p class="links">{" · ".join(links)}</p>\n'
-        '<p class="note">Enter opens an image. Then: ← → other images, [ ] the seed threshold, '
-        "1 to 9 layers, Escape closes.</p>\n"
+        '<p class="note">Enter opens an image. In the viewer, ← and → change the image, [ and ] '
+        "the seed threshold, 1 to 9 switch layers, and Escape closes the viewer.</p>\n"
     )
     return Page(
         title=f"Images of {run.name}",
@@ -61,39 +65,43 @@ def images_page(run: RunRecord, others: bool) -> Page:
 
 
 def compare_page(runs: Sequence[RunRecord]) -> Page:
-    """Two runs side by side; the scripts fill it with those that the address or reader names."""
+    """Return the page that compares two runs, named in its address or chosen by the reader.
+
+    Args:
+        runs: runs that have scores.
+    """
     options = "".join(f'<option value="{esc(r.name)}">{esc(r.name)}</option>' for r in runs)
     layout = {
         "height": 400,
         "barmode": "group",
         "bargap": 0.3,
-        "xaxis": {"title": {"text": "IoU %, and points gained"}},
+        "xaxis": {"title": {"text": "IoU %"}},
         "yaxis": {"showgrid": False},
     }
-    frame = plot(build([], "IoU by class of two runs", "choose two runs", layout))
-    chosen = "".join(
+    frame = plot(build([], "IoU by class of two runs", "no runs chosen yet", layout))
+    choices = "".join(
         f"<fieldset><legend>{side.upper()}</legend>"
         f'<label>Run <select name="{side}">{options}</select></label>'
-        f'<label>Of <select name="{side}-of"></select></label></fieldset>'
+        f'<label>Result <select name="{side}-of"></select></label></fieldset>'
         for side in ("a", "b")
     )
-    body = f'<form class="controls" aria-label="What to compare">{chosen}</form>\n{frame}'
+    body = f'<form class="controls" aria-label="Results to compare">{choices}</form>\n{frame}'
     body += '<div id="differences"></div>' + NO_SCRIPT
-    gained = (
-        '<p class="note" id="pair-scope"></p><h3>Gained most</h3><div class="grid" id="gained" '
-        'role="list"></div><h3>Lost most</h3><div class="grid" id="lost" role="list"></div>'
+    images = (
+        '<p class="note" id="pair-scope"></p><h3>Largest gains</h3><div class="grid" id="gained" '
+        'role="list"></div><h3>Largest losses</h3><div class="grid" id="lost" role="list"></div>'
         f"{VIEWER}"
     )
     header = (
-        "<h1>Two runs side by side</h1>\n<p class='note'>Classes are compared by name, images "
-        "where both runs have them on the same split.</p>"
+        "<h1>Comparison of two runs</h1>\n<p class='note'>Classes are matched by name. Images are "
+        "compared where both runs have scores of them on the same split.</p>"
     )
     return Page(
-        title="Compare",
+        title="Compare runs",
         header=header,
         sections=[
             Section(key="classes", title="Classes", body=body),
-            Section(key="images", title="Images", body=gained),
+            Section(key="images", title="Images", body=images),
         ],
         scripts=("planes.js", "compare.js"),
     )

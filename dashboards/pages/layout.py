@@ -1,7 +1,7 @@
-"""What all pages share: the frame, sections, figures as data.
+"""Frame of all pages: head, navigation, sections, and figures as data.
 
-Nothing in a page runs that is not in a file beside it: figures are data, and the
-content-security policy forbids inline scripts and every other host.
+A page runs only scripts from files beside it: figures are embedded as data, and the
+content-security policy forbids inline scripts and every other server.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..figures.style import Figure
 from .tables import esc
 
 MARK = '<meta name="generator" content="wsss report">'
-# Plotly sets style attributes and elements of its own; scripts have no such exception.
+# Plotly adds style attributes and elements, so inline styles are allowed; inline scripts are not.
 POLICY = (
     "default-src 'none'; script-src 'self'; "
     "style-src 'self' 'unsafe-inline'; "
@@ -53,7 +53,7 @@ SITE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of a page: `key` is its anchor, `body` HTML."""
+    """Section of a page: `key` is its anchor, `title` text and `body` HTML."""
 
     key: str
     title: str
@@ -62,14 +62,14 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """A page before it is written.
+    """Content of a page.
 
     Attributes:
-        title: text.
-        header: HTML below the title, which `heading` makes.
-        sections: from top to bottom.
-        scripts: files that the page needs beside `app.js`.
-        data: attributes of the body, `data-KEY`.
+        title: title of the browser window, as text.
+        header: HTML above the sections.
+        sections: sections from top to bottom.
+        scripts: script files that the page needs beside `app.js`.
+        data: (key, value) of the attributes `data-KEY` of the body.
     """
 
     title: str
@@ -80,13 +80,14 @@ class Page:
 
 
 def render(page: Page, stamp: str | None, every: int, links: Sequence[str]) -> str:
-    """The page as HTML.
+    """Return a page as HTML.
 
     Args:
-        page: what to show.
-        stamp: of the state that it shows, where it follows the store.
-        every: milliseconds between two looks at the store, where a server makes it; else 0.
-        links: the files of SITE that there are.
+        page: content of the page.
+        stamp: stamp of the records that the page was made from; None for a page that does not
+            follow the store.
+        every: milliseconds after which the page asks for its stamp again; 0 without a server.
+        links: files of SITE that exist.
     """
     body = "".join(
         f'<section id="{s.key}" aria-labelledby="{s.key}-h"><h2 id="{s.key}-h">{esc(s.title)}</h2>'
@@ -114,7 +115,7 @@ def _contents(page: Page) -> str:
 
 
 def plot(figure: Figure) -> str:
-    """A figure as data: JSON in which no character can end the element."""
+    """Return a figure as HTML with its data in JSON, escaped so that no text ends the element."""
     text = json.dumps(figure, separators=(",", ":"), allow_nan=False)
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
@@ -123,24 +124,24 @@ def plot(figure: Figure) -> str:
     return (
         f'<figure class="plot" aria-label="{name}" data-height="{height}">'
         f'<script type="application/json">{text}'
-        "</script><noscript>Figures need scripts; the tables hold the numbers.</noscript>"
+        "</script><noscript>Figures need scripts; the tables contain the numbers.</noscript>"
         "</figure>\n"
     )
 
 
 def plots(figures: Sequence[Figure]) -> str:
-    """Figures side by side where there is room."""
+    """Return figures as HTML, side by side where there is room."""
     return f'<div class="plots">{"".join(map(plot, figures))}</div>\n' if figures else ""
 
 
 def command_lines(lines: Sequence[str]) -> str:
-    """The commands that made something."""
+    """Return command lines as HTML; empty lines and repetitions are left out."""
     text = "\n".join(dict.fromkeys(line for line in lines if line))
     return f'<pre class="command" tabindex="0"><code>{esc(text)}</code></pre>\n' if text else ""
 
 
 def pill(status: str) -> str:
-    """A state in colour and words."""
+    """Return a status as HTML, in words and colour."""
     kinds = {"done": "good", "computed": "good", "running": "live"}
     kinds |= dict.fromkeys(("failed", "stopped", "damaged"), "bad")
     kind = kinds.get(status, "plain")
@@ -148,5 +149,5 @@ def pill(status: str) -> str:
 
 
 def link(file: str, text: str) -> str:
-    """A link to a page of the site."""
+    """Return a link to a page of the site as HTML."""
     return f'<a href="{esc(file)}">{esc(text)}</a>'

@@ -1,4 +1,4 @@
-"""The overview: runs, sweeps, and what they reach beside what the papers report."""
+"""Overview page: runs, sweeps, and a leaderboard of their scores beside those of the papers."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ PUBLISHED_SIZES = {
     (20, "val"): (1449, "VOC 2012"),
     (80, "val"): (40504, "COCO 2014"),
 }
-"""Images of the splits that the papers measure on, by classes and split."""
+"""Number of images and data set of the papers' splits, by (number of foreground classes, split)."""
 
 
 def overview(records: Records, papers: bool) -> Page:
-    """The overview of what is shown of a store.
+    """Return the overview page.
 
     Args:
         records: the runs and sweeps.
-        papers: whether there is a page with the papers' tables to point to.
+        papers: whether the site has a page with the papers' tables.
     """
     runs, sweeps = records.runs(), records.sweeps()
     sections = [Section(key="runs", title="Runs", body=_runs(runs))]
@@ -33,15 +33,15 @@ def overview(records: Records, papers: bool) -> Page:
         sections.append(Section(key="sweeps", title="Sweeps", body=_sweeps(sweeps)))
     board = _board([e.record for e in runs.values()], papers)
     sections.append(Section(key="leaderboard", title="Leaderboard", body=board))
-    records.speeds()  # notes which of them are damaged
+    records.speeds()  # updates their faults
     faults = records.faults
     if faults:
-        sections.append(Section(key="faults", title="What is damaged", body=_faults(faults)))
-    going = sum(e.status == "running" for of in (runs, sweeps) for e in of.values())
+        sections.append(Section(key="faults", title="Damaged records", body=_faults(faults)))
+    running = sum(e.status == "running" for kind in (runs, sweeps) for e in kind.values())
     facts = [
         ("runs", str(len(runs))),
         ("sweeps", str(len(sweeps))),
-        ("running now", str(going)),
+        ("running now", str(running)),
         ("damaged", str(len(faults) or "")),
         ("data sets", ", ".join(dict.fromkeys(e.record.dataset for e in runs.values()))),
     ]
@@ -50,7 +50,7 @@ def overview(records: Records, papers: bool) -> Page:
 
 
 def _faults(faults: Mapping[tuple[str, str], str]) -> str:
-    """What is damaged by name, each with a sentence."""
+    """Return the list of damaged records, each with its fault."""
     items = (
         f"<li>{kind.removesuffix('s')} <strong>{esc(name)}</strong>: {esc(fault)}</li>"
         for (kind, name), fault in sorted(faults.items())
@@ -59,45 +59,46 @@ def _faults(faults: Mapping[tuple[str, str], str]) -> str:
 
 
 def stages_of(run: RunRecord) -> dict[str, dict[str, Score]]:
-    """The scores of a run by what they are of: seed, crf, refined, segmenter; then by split.
+    """Return the scores of a run by stage (seed, crf, refined, segmenter) and split.
 
-    Those of a baseline are left out: it has runs of its own.
+    Scores of the run's baseline are left out, because the baseline has runs of its own.
     """
     out: dict[str, dict[str, Score]] = {}
-    for id, of in run.scores.items():
+    for id, by_split in run.scores.items():
         if id.baseline:
             continue
         if id.segmenter or (id in run.labels and not id.refinement):
-            out["segmenter"] = of
+            out["segmenter"] = by_split
         elif id.refinement:
-            out[{"irn": "refined"}.get(id.refinement, id.refinement)] = of
+            out[{"irn": "refined"}.get(id.refinement, id.refinement)] = by_split
         elif id == run.subject or "seed" not in out:
-            out["seed"] = of
+            out["seed"] = by_split
     return out
 
 
 def _runs(runs: Mapping[str, Entry[RunRecord]]) -> str:
     kinds = ("seed", "crf", "refined", "segmenter")
     head = ["run", "status", "method", "data set", "split", "n", "classes"]
-    head += [f"{k} mIoU %" for k in kinds] + ["random seed", "started", "seconds", "images"]
+    head += [f"{name} mIoU %" for name in ("seed", "CRF", "refined", "segmenter")]
+    head += ["random seed", "started", "seconds", "images"]
     rows = []
     for name, entry in runs.items():
         run = entry.record
-        found, own = stages_of(run), splits(run)
-        split = own[0] if own else ""
-        score = next((of[split] for of in found.values() if split in of), None)
-        shown = Cell(markup=link(f"run.{name}.html", name), value=name)
+        by_stage, names = stages_of(run), splits(run)
+        split = names[0] if names else ""
+        score = next((scores[split] for scores in by_stage.values() if split in scores), None)
+        title = Cell(markup=link(f"run.{name}.html", name), value=name)
         gallery = link(f"images.{name}.html", "images") if pictured(run) else ""
         rows.append(
             [
-                shown,
+                title,
                 Cell(markup=pill(entry.status), value=entry.status),
                 word(label(run.method)),
                 word(run.dataset),
                 word(split or "–"),
                 Cell(text=f"{score.n:,}", value=score.n) if score else word("–"),
                 word(classes_of(score) if score else "–"),
-                *(percent(_value(found.get(k, {}).get(split))) for k in kinds),
+                *(percent(_value(by_stage.get(k, {}).get(split))) for k in kinds),
                 Cell(text=str(run.seed), value=run.seed),
                 moment(run.started),
                 seconds(run.seconds),
@@ -105,10 +106,12 @@ def _runs(runs: Mapping[str, Entry[RunRecord]]) -> str:
             ]
         )
     caption = (
-        f"{many(len(rows), 'run')}; mIoU on the split that nothing was tuned on where there is "
-        "one, by one confusion matrix at original resolution"
+        f"{many(len(rows), 'run')}; mIoU from one confusion matrix at original resolution, on a "
+        "split that was not used for tuning if the run has one"
     )
-    return table(caption, head, rows, sortable=True, empty="no run yet: wsss run METHOD")
+    return table(
+        caption, head, rows, sortable=True, empty="no run yet; start with: wsss run METHOD"
+    )
 
 
 def _value(score: Score | None) -> float | None:
@@ -138,40 +141,38 @@ def _sweeps(sweeps: Mapping[str, Entry[SweepRecord]]) -> str:
                 seconds(sweep.seconds),
             ]
         )
-    caption = (
-        f"{many(len(rows), 'sweep')}; best mIoU of the seed over its thresholds on the split named"
-    )
+    caption = f"{many(len(rows), 'sweep')}; objective: best mIoU of the seed over all thresholds"
     return table(caption, head, rows, sortable=True)
 
 
 def _board(runs: Sequence[RunRecord], papers: bool) -> str:
-    """The best run here of each method and data set, then the papers' figures."""
+    """Return the leaderboard: this store's best run of each method and data set, and the papers."""
     rows = []
     for run in _best(runs):
-        found = stages_of(run)
-        tuned, held = splits(run)[-1], splits(run)[0]
-        own = [found.get(k, {}).get(tuned) for k in ("seed", "crf", "refined")]
-        end = found.get("segmenter", {}).get(held)
-        cells = [percent(_value(score)) for score in (*own, end, None, None)]
-        place = next((s for s in (*own, end) if s), None)
-        shown = Cell(markup=f"{esc(label(run.method))}, here", value=label(run.method))
+        by_stage = stages_of(run)
+        tuned, held_out = splits(run)[-1], splits(run)[0]
+        scores = [by_stage.get(k, {}).get(tuned) for k in ("seed", "crf", "refined")]
+        scores.append(by_stage.get("segmenter", {}).get(held_out))
+        cells = [percent(_value(score)) for score in (*scores, None, None)]
+        first = next((s for s in scores if s), None)
+        title = Cell(markup=f"{esc(label(run.method))}, this store", value=label(run.method))
         source = Cell(markup=link(f"run.{run.name}.html", run.name), value=run.name)
-        rows.append([shown, word("here"), *cells, _data_of(run, place), source])
+        rows.append([title, word("this store"), *cells, _data_of(run, first), source])
     for line in leaderboard():
         cells = [percent(_fraction(line.figures.get(stage))) for stage in STAGES]
         data = Cell(markup='<span class="pill plain">VOC 2012, COCO 2014</span>', value="VOC")
         name = f"{label(line.method)} on {line.on}"
         rows.append([word(name), word("paper"), *cells, data, word(line.sources)])
-    head = ["method", "whose", *STAGES.values(), "data", "source"]
+    head = ["method", "measured by", *STAGES.values(), "data", "source"]
     more = f" {link('papers.html', 'All tables of the papers')}." if papers else ""
     note = (
-        '<p class="note">Figures are comparable only where the data are the same: rows marked '
-        f"<em>other data</em> were measured on other images or classes than the papers&#39;.{more}"
+        '<p class="note">Scores are comparable only on the same data: rows marked <em>other '
+        f"data</em> were measured on other images or classes than those of the papers.{more}"
         "</p>\n"
     )
     caption = (
-        "Leaderboard: mIoU %; of runs here the best of each method and data set by its seed, on "
-        "the splits of their own that stand for train and val"
+        "Leaderboard: mIoU %; from this store the run with the best seed of each method and data "
+        "set, with its tuning split as train and its held-out split as val"
     )
     return note + table(caption, head, rows, sortable=True)
 
@@ -181,20 +182,20 @@ def _fraction(value: float | None) -> float | None:
 
 
 def _best(runs: Sequence[RunRecord]) -> list[RunRecord]:
-    """The run with the best seed of each method and data set."""
-    found: dict[tuple[str, str], tuple[float, RunRecord]] = {}
+    """Return the run with the best seed of each method and data set, best first."""
+    best: dict[tuple[str, str], tuple[float, RunRecord]] = {}
     for run in runs:
         if not splits(run):
             continue
         score = next(iter(stages_of(run).values()), {}).get(splits(run)[-1])
         key, value = (run.method, run.dataset), score.value if score else 0.0
-        if key not in found or found[key][0] < value:
-            found[key] = (value, run)
-    return [run for _, run in sorted(found.values(), key=lambda pair: -pair[0])]
+        if key not in best or best[key][0] < value:
+            best[key] = (value, run)
+    return [run for _, run in sorted(best.values(), key=lambda pair: -pair[0])]
 
 
 def _data_of(run: RunRecord, score: Score | None) -> Cell:
-    """What a run was measured on, marked where that is not what the papers measure on."""
+    """Return a cell with the data that a run was scored on, marked where the papers use others."""
     if score is None:
         return word("–")
     classes = len(score.classes) - 1

@@ -1,4 +1,4 @@
-"""The result tables of the five papers, as data with their source."""
+"""Result tables and leaderboard of the five papers, with the source of every number."""
 
 from __future__ import annotations
 
@@ -18,12 +18,20 @@ STAGES = {
     "test": "segmenter, test",
     "coco": "segmenter, COCO val",
 }
-"""What the papers measure: seeds and labels on VOC 2012 train, segmenters on VOC and COCO."""
+"""Column titles of the leaderboard by stage. The papers score seeds and labels on VOC 2012 train,
+segmenters on VOC 2012 and COCO 2014."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A line of the leaderboard: `figures` in percent by stage, `sources` where each is from."""
+    """Row of the leaderboard from a paper.
+
+    Attributes:
+        method: name of the method.
+        on: what the method builds on: baseline, refinement, backbone.
+        figures: mIoU in percent by stage.
+        sources: papers and tables that the numbers come from.
+    """
 
     method: str
     on: str
@@ -33,17 +41,17 @@ class Published:
 
 @cache
 def _data() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((ASSETS / "papers.json").read_text(encoding="utf-8"))
-    return found
+    data: dict[str, Any] = json.loads((ASSETS / "papers.json").read_text(encoding="utf-8"))
+    return data
 
 
 def tables() -> list[dict[str, Any]]:
-    """All tables: `paper`, `table` (its number), `caption`, `columns`, `rows`."""
+    """Return all tables as dicts of `paper`, `table` (its number), `caption`, `columns`, `rows`."""
     return list(_data()["tables"])
 
 
 def leaderboard() -> list[Published]:
-    """What the five papers say of the methods here."""
+    """Return the rows that the papers report for the methods of this package."""
     out = []
     for line in _data()["leaderboard"]:
         cells = line["figures"]
@@ -65,12 +73,12 @@ def leaderboard() -> list[Published]:
 
 
 def papers_page() -> Page:
-    """All tables of the papers."""
+    """Return the page with all tables of the papers."""
     sections = []
     for key, paper in _data()["papers"].items():
         facts = [
             ("authors", paper["authors"]),
-            ("where", paper["venue"]),
+            ("venue", paper["venue"]),
             ("title", paper["title"]),
         ]
         body = definitions(facts)
@@ -81,8 +89,9 @@ def papers_page() -> Page:
                 body += table(caption, t["columns"], rows, sortable=True)
         sections.append(Section(key=key, title=key.upper(), body=body))
     header = (
-        "<h1>What the papers report</h1>\n<p class='note'>Percent, as printed: PASCAL VOC 2012 and "
-        "MS COCO 2014. Reference numbers in brackets are those of the paper that has the table.</p>"
+        "<h1>Results of the papers</h1>\n<p class='note'>Values are percentages as printed, on "
+        "PASCAL VOC 2012 and MS COCO 2014. A number in brackets is the reference number in the "
+        "paper that contains the table.</p>"
     )
     return Page(title="Papers", header=header, sections=sections)
 

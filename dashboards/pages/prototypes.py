@@ -1,4 +1,4 @@
-"""The page of a run's prototypes: of each, the patches of images that are closest to it."""
+"""Page of a run's prototypes, each with the image patches that are closest to it."""
 
 from __future__ import annotations
 
@@ -15,59 +15,64 @@ from ...platform.data.images import decode_image
 from ...platform.errors import InputError
 from ...platform.records.result_id import ResultId
 from ...platform.records.schema import RunRecord
-from ..content.artifact_cache import SHOWN, ArtifactCache
+from ..content.artifact_cache import CLOSEST, ArtifactCache
 from ..content.gallery import SHORT
 from ..labels import label, title_of
 from .layout import Page, Section, link
 from .tables import definitions, esc
 
 SIDE = 96
-"""Of a patch, pixels of the image."""
+"""Side of a patch in pixels of the image."""
 CELL = 16
-"""Of the box in its middle: about what a position of the last stage stands for."""
+"""Side in pixels of the box in the middle of a patch: about one position of the last stage."""
 FILE = re.compile(r"(?P<value>[0-9]{1,3})\.(?P<number>[0-9]{1,6})\.jpg")
 Known = Mapping[tuple[int, int], Sequence[Patch]]
 
 
-def kept(run: RunRecord, artifacts: ArtifactCache) -> dict[ResultId, tuple[str, str]]:
-    """Of each localizer of a run whose maps say where prototypes are closest: split and key of
-    the maps whose images are shown, those of the first such split."""
+def maps_with_prototypes(
+    run: RunRecord, artifacts: ArtifactCache
+) -> dict[ResultId, tuple[str, str]]:
+    """Return the class maps of a run that have patches of prototypes stored.
+
+    Returns:
+        Split and key of the class maps by result id; the first split that has patches.
+    """
     out: dict[ResultId, tuple[str, str]] = {}
-    for id, of in run.maps.items():
-        for split, key in of.items():
+    for id, key_of in run.maps.items():
+        for split, key in key_of.items():
             try:
                 artifacts.open("shards", run.shards)
-                there = artifacts.open("maps", key).files(SUFFIX)
-            except InputError:  # gone, or not there yet
+                files = artifacts.open("maps", key).files(SUFFIX)
+            except InputError:  # the artifact was deleted or is not computed yet
                 continue
-            if there and id not in out and split in run.scores.get(id, {}):
+            if files and id not in out and split in run.scores.get(id, {}):
                 out[id] = (split, key)
     return out
 
 
 def prototypes_page(run: RunRecord, artifacts: ArtifactCache) -> Page:
-    """All prototypes of a run, a section a class, those that are scored first."""
+    """Return the page of a run's prototypes, a section for each class, scored classes first."""
     sections: list[Section] = []
-    found = kept(run, artifacts)
-    for id, (split, key) in found.items():
+    maps = maps_with_prototypes(run, artifacts)
+    for id, (split, key) in maps.items():
         known, score = artifacts.patches(key), run.scores[id][split]
         values = {value for value, _ in known}
         for value in sorted(values, key=lambda v: (v not in score.scored, v)):
-            of_class = {k: of for (v, k), of in known.items() if v == value}
+            of_class = {k: patches for (v, k), patches in known.items() if v == value}
             title = f"{title_of(id)}: {score.classes[value]}" if value < len(score.classes) else ""
-            figures = [_figure(key, value, k, of) for k, of in sorted(of_class.items())]
+            figures = [_figure(key, value, k, patches) for k, patches in sorted(of_class.items())]
             body = f'<div class="prototypes">{"".join(figures)}</div>\n'
             sections.append(
                 Section(key=f"class{len(sections)}", title=title or f"class {value}", body=body)
             )
-    splits = " / ".join(dict.fromkeys(split for split, _ in found.values()))
+    splits = " / ".join(dict.fromkeys(split for split, _ in maps.values()))
     facts = [("method", label(run.method)), ("data set", run.dataset), ("split", splits)]
     header = (
         f"<h1>Prototypes of {esc(run.name)}</h1>\n{definitions(facts)}"
-        f'<p class="links">{link(f"run.{run.name}.html", "The run")}</p>\n'
-        f'<p class="note">Of each prototype, the {SHOWN} images with the closest features, cut to '
-        f"{SIDE} pixels around the closest position; images with the class only. Context "
-        "prototypes of LPCAM count against their class.</p>\n"
+        f'<p class="links">{link(f"run.{run.name}.html", "Run page")}</p>\n'
+        f'<p class="note">Each prototype with the {CLOSEST} images of its class that have the most '
+        f"similar features, cropped to {SIDE} pixels around the most similar position. In LPCAM, "
+        "similarity to a context prototype lowers the score of the class.</p>\n"
     )
     return Page(title=f"Prototypes of {run.name}", header=header, sections=sections)
 
@@ -85,36 +90,40 @@ def _figure(key: str, value: int, number: int, patches: Sequence[Patch]) -> str:
 
 
 def path(key: str, value: int, number: int) -> str:
-    """The file with the patches of a prototype."""
+    """Return the path of the file with the patches of a prototype."""
     return f"prototypes/{key[:SHORT]}/{value}.{number}.jpg"
 
 
 def paths(run: RunRecord, artifacts: ArtifactCache) -> list[str]:
-    """The files of all prototypes of a run."""
-    keys = [key for _, key in kept(run, artifacts).values()]
+    """Return the paths of the patches of all prototypes of a run."""
+    keys = [key for _, key in maps_with_prototypes(run, artifacts).values()]
     return [path(key, *prototype) for key in keys for prototype in artifacts.patches(key)]
 
 
 def picture(artifacts: ArtifactCache, key: str, shards: str, file: str) -> bytes | None:
-    """The file `prototypes/KEY/FILE`; None where there is no such prototype.
+    """Return the file `prototypes/KEY/FILE`; None for an unknown prototype.
 
     Raises:
-        InputError: an artifact is gone or damaged, or an image broken.
+        InputError: an artifact is missing or damaged, or an image cannot be read.
     """
     match = FILE.fullmatch(file)
     known: Known = artifacts.patches(key) if match else {}
-    of = known.get((int(match["value"]), int(match["number"]))) if match else None
-    if not of:
+    patches = known.get((int(match["value"]), int(match["number"]))) if match else None
+    if not patches:
         return None
-    strip = np.concatenate([_cut(artifacts, shards, patch) for patch in of], axis=1)
+    strip = np.concatenate([_cut(artifacts, shards, patch) for patch in patches], axis=1)
     stream = io.BytesIO()
     Image.fromarray(strip).save(stream, "JPEG", quality=85)
     return stream.getvalue()
 
 
 def _cut(artifacts: ArtifactCache, shards: str, patch: Patch) -> NDArray[np.uint8]:
-    """uint8 `[SIDE,SIDE,3]` around the patch's centre, black beyond the image; a box in it."""
-    row = artifacts.images(shards, artifacts.place(shards, patch.id))[patch.id]
+    """Return the pixels around the centre of a patch with a box drawn in the middle.
+
+    Returns:
+        uint8 `[SIDE,SIDE,3]`, black beyond the borders of the image.
+    """
+    row = artifacts.images(shards, artifacts.slice_of(shards, patch.id))[patch.id]
     pixels = np.pad(decode_image(row["image"], patch.id), ((SIDE,), (SIDE,), (0,)))
     height, width = (side - 2 * SIDE for side in pixels.shape[:2])
     top, left = (

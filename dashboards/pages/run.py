@@ -1,4 +1,4 @@
-"""The page of a run: its scores, stages, training, curves, settings."""
+"""Page of a run: its scores, stages, training, threshold and class figures, settings."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ...platform.serialization import as_json
 from ..content.artifact_cache import ArtifactCache
 from ..content.gallery import by_stage, pictured, splits
 from ..content.records import TRAINED, Entry, Records
-from ..figures import scores as figures_scores
 from ..figures import training
+from ..figures.scores import confusion, parts, per_class_iou, threshold_curve
 from ..figures.training import Counts
 from ..labels import label, scope, title_of
 from . import prototypes
@@ -25,17 +25,17 @@ Named = list[tuple[str, Score]]
 
 
 def scores_of(run: RunRecord) -> Named:
-    """(label, score) of class maps and labels as they came about, splits in their order."""
+    """Return (title, score) of all results of a run in pipeline order."""
     return [(title_of(id), s) for id in by_stage(run) for s in run.scores[id].values()]
 
 
 def run_page(entry: Entry[RunRecord], records: Records, artifacts: ArtifactCache) -> Page:
-    """The page of a run, done or not.
+    """Return the page of a run, finished or not.
 
     Args:
         entry: the run.
-        records: for what its training wrote.
-        artifacts: for what its artifacts tell; one that is gone leaves its figure out.
+        records: reads the metrics of its trainings.
+        artifacts: reads its artifacts; a figure whose artifact is missing is left out.
     """
     run, scores = entry.record, scores_of(entry.record)
     others = len(records.names("runs")) > 1
@@ -43,9 +43,9 @@ def run_page(entry: Entry[RunRecord], records: Records, artifacts: ArtifactCache
     if scores:
         sections.append(Section(key="summary", title="Scores", body=summary_table(scores)))
     sections.append(Section(key="stages", title="Stages", body=_stages(entry, records)))
-    trained = _training(run, records)
-    if trained:
-        sections.append(Section(key="training", title="Training", body=trained))
+    trainings = _trainings(run, records)
+    if trainings:
+        sections.append(Section(key="training", title="Training", body=trainings))
     if scores:
         body = _curves(scores, run, artifacts)
         sections.append(Section(key="curves", title="Thresholds and classes", body=body))
@@ -66,13 +66,13 @@ def _header(entry: Entry[RunRecord], scores: Named, artifacts: ArtifactCache, ot
         ("method", label(run.method)),
         ("data set", run.dataset),
         ("splits (images)", counts),
-        ("seed", run.seed),
+        ("random seed", run.seed),
         ("started", run.started),
         ("machine", run.machine),
-        ("rule", " / ".join(dict.fromkeys(s.rule for _, s in scores))),
+        ("evaluation rule", " / ".join(dict.fromkeys(s.rule for _, s in scores))),
     ]
     links = [link(f"compare.html?a={run.name}", "Compare with another run")] if others else []
-    if prototypes.kept(run, artifacts):
+    if prototypes.maps_with_prototypes(run, artifacts):
         links.insert(0, link(f"prototypes.{run.name}.html", "Prototypes"))
     if pictured(run):
         links.insert(0, link(f"images.{run.name}.html", "Images"))
@@ -85,23 +85,23 @@ def _header(entry: Entry[RunRecord], scores: Named, artifacts: ArtifactCache, ot
 
 
 def _going(entry: Entry[RunRecord]) -> str:
-    """Which step a run is at, where it is not done."""
+    """Return the current step of an unfinished run as HTML."""
     p = entry.progress
     if p is None:
         return ""
-    title = p.titles[p.step - 1] if 0 < p.step <= len(p.titles) else "nothing yet"
-    how = ", ".join(t for t in (p.text, f"{p.done} of {p.total}" if p.total else "") if t)
+    title = p.titles[p.step - 1] if 0 < p.step <= len(p.titles) else "not started"
+    details = ", ".join(t for t in (p.text, f"{p.done} of {p.total}" if p.total else "") if t)
     share = p.done / p.total if p.total else 0.0
     verb = "Now" if p.alive else "Stopped at"
     return (
         f'<p class="going">{verb}: step {p.step} of {len(p.titles)}, {esc(title)}'
-        f"{': ' + esc(how) if how else ''} "
-        f'<progress max="1" value="{share:.4f}" aria-label="of this step"></progress></p>\n'
+        f"{': ' + esc(details) if details else ''} "
+        f'<progress max="1" value="{share:.4f}" aria-label="step progress"></progress></p>\n'
     )
 
 
 def lead(scores: Named) -> str:
-    """One sentence a split: the last label's mIoU beside the first's."""
+    """Return a line for each split: the mIoU of the last result beside that of the first."""
     items = []
     for split, rows in by_split(scores).items():
         (first, base), (last, top) = next(iter(rows.items())), list(rows.items())[-1]
@@ -114,7 +114,7 @@ def lead(scores: Named) -> str:
 
 
 def by_split(scores: Named) -> Mapping[str, dict[str, Score]]:
-    """The scores of each split by label."""
+    """Return the scores of each split by title of the result."""
     out: dict[str, dict[str, Score]] = {}
     for name, score in scores:
         out.setdefault(score.split, {})[name] = score
@@ -125,59 +125,55 @@ def _stages(entry: Entry[RunRecord], records: Records) -> str:
     run = entry.record
     if entry.progress is None:
         return stage_table(run, {})
-    there = [records.is_there(s) for s in run.stages]
-    states = {s.key: "waiting" for s, done in zip(run.stages, there, strict=True) if not done}
+    done = [records.has_artifact(s) for s in run.stages]
+    states = {s.key: "waiting" for s, ended in zip(run.stages, done, strict=True) if not ended}
     if states and entry.status == "running":
         states[next(iter(states))] = "running"
     return stage_table(run, states)
 
 
-def _training(run: RunRecord, records: Records) -> str:
-    shown = []
+def _trainings(run: RunRecord, records: Records) -> str:
+    bodies = []
     for stage in run.stages:
         if stage.stage not in TRAINED:
             continue
         try:
             rows = records.metrics(stage)
         except InputError as error:
-            shown.append(f'<p class="note">{esc(error)}</p>\n')
+            bodies.append(f'<p class="note">{esc(error)}</p>\n')
             continue
         if rows:
-            shown.append(plot(training.training(stage.title, rows, run.name)))
-    return "".join(shown)
+            bodies.append(plot(training.training(stage.title, rows, run.name)))
+    return "".join(bodies)
 
 
 def _curves(scores: Named, run: RunRecord, artifacts: ArtifactCache) -> str:
-    parts = list(by_split(scores).values())
-    drawn = [figures_scores.threshold_curve(_cut(rows), run.name) for rows in parts]
-    drawn += [figures_scores.per_class_iou(rows, run.name) for rows in parts]
-    drawn += [
-        figures_scores.confusion(name, score, run.name)
-        for name, score in (list(rows.items())[-1] for rows in parts)
+    tables = list(by_split(scores).values())
+    figures = [threshold_curve(_seeds(rows), run.name) for rows in tables]
+    figures += [per_class_iou(rows, run.name) for rows in tables]
+    figures += [
+        confusion(name, score, run.name)
+        for name, score in (list(rows.items())[-1] for rows in tables)
         if score.confusion
     ]
-    drawn += [
-        figures_scores.parts(rows, run.name)
-        for rows in parts
-        if any(s.parts for s in rows.values())
-    ]
+    figures += [parts(rows, run.name) for rows in tables if any(s.parts for s in rows.values())]
     for split in splits(run):
         counts = _counts(run, split, artifacts)
         if counts:
-            of = next(s for _, s in scores if s.split == split)
-            drawn.append(training.reliability(counts, scope(of, run.name)))
-    return plots(drawn)
+            first = next(s for _, s in scores if s.split == split)
+            figures.append(training.reliability(counts, scope(first, run.name)))
+    return plots(figures)
 
 
-def _cut(rows: Mapping[str, Score]) -> dict[str, Score]:
-    """Scores that a threshold says something about: not those of labels, which were cut before."""
+def _seeds(rows: Mapping[str, Score]) -> dict[str, Score]:
+    """Return the scores of seeds; labels have no threshold to vary."""
     return {name: s for name, s in rows.items() if s.boundary is None}
 
 
 def _counts(run: RunRecord, split: str, artifacts: ArtifactCache) -> dict[str, Counts]:
-    """Pixels by target, best class and score, of the class maps whose counts are in the store."""
-    id_of = {of[split]: id for id, of in run.maps.items() if split in of}
-    found = {}
+    """Return the pixel counts of `training.reliability` for class maps that have them stored."""
+    id_of = {key_of[split]: id for id, key_of in run.maps.items() if split in key_of}
+    counts = {}
     for stage in run.stages:
         if stage.stage != "scores":
             continue
@@ -190,29 +186,29 @@ def _counts(run: RunRecord, split: str, artifacts: ArtifactCache) -> dict[str, C
         except InputError:
             continue
         if curve.shape[2] == len(THRESHOLDS) + 1:
-            found[title_of(id)] = curve
-    return found
+            counts[title_of(id)] = curve
+    return counts
 
 
 def _settings(run: RunRecord, artifacts: ArtifactCache) -> str:
     versions = [(word(k), word(v)) for k, v in sorted(run.versions.items())]
     settings = esc(json.dumps(as_json(run.experiment), indent=1, ensure_ascii=False))
-    facts = [("status", run.status), ("digest", run.digest[:16]), ("data", run.shards[:16])]
+    facts = [("status", run.status), ("digest", run.digest[:16]), ("data set key", run.shards[:16])]
     return (
         definitions(facts)
         + _left_out(run, artifacts)
         + "<details><summary>Versions</summary>"
         + table("Versions", ["package", "version"], versions)
-        + "</details>\n<details><summary>Whole configuration</summary>"
+        + "</details>\n<details><summary>Full configuration</summary>"
         + f'<pre tabindex="0"><code>{settings}</code></pre></details>\n'
     )
 
 
 def _left_out(run: RunRecord, artifacts: ArtifactCache) -> str:
-    """The images that the data set was made without, and labels that were not refined."""
+    """Return the list of images that the data set lacks and of labels that were not refined."""
     lines: list[str] = []
-    made = [(s.stage, s.key, s.title) for s in run.stages if s.stage == "labels"]
-    for stage, key, title in (("shards", run.shards, "shards"), *made):
+    labels = [(s.stage, s.key, s.title) for s in run.stages if s.stage == "labels"]
+    for stage, key, title in (("shards", run.shards, "shards"), *labels):
         try:
             about = artifacts.open(stage, key).about
         except InputError:
@@ -222,4 +218,4 @@ def _left_out(run: RunRecord, artifacts: ArtifactCache) -> str:
     if not lines:
         return "<p>No image was left out.</p>\n"
     items = "".join(f"<li>{esc(line)}</li>" for line in lines)
-    return f"<h3>{len(lines)} images left out or not refined</h3><ul>{items}</ul>\n"
+    return f"<h3>Images left out or not refined: {len(lines)}</h3><ul>{items}</ul>\n"

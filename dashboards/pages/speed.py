@@ -1,4 +1,4 @@
-"""The speed of the stages over time: what `make bench` left in the store."""
+"""Page of the speed of each stage over time, from the tables that `make bench` stored."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .tables import Cell, definitions, table, word
 
 
 def speed_page(records: Sequence[SpeedRecord]) -> Page:
-    """The newest table of each machine, and how its ratios went.
+    """Return the page with the newest table of each machine and its ratios over time.
 
     Args:
-        records: newest first.
+        records: all tables, newest first.
     """
     sections = []
     for number, machine in enumerate(dict.fromkeys(r.machine for r in records)):
-        own = [r for r in records if r.machine == machine]
-        body = _table(own[0]) + (plot(history(own)) if len(own) > 1 else "")
+        tables = [r for r in records if r.machine == machine]
+        body = _table(tables[0]) + (plot(history(tables)) if len(tables) > 1 else "")
         sections.append(Section(key=f"machine-{number}", title=machine, body=body))
     header = (
-        "<h1>Speed</h1>\n<p class='note'>Each stage beside the way that it is usually run, stated "
-        "again in plain PyTorch and measured in the same run: <code>make bench</code>.</p>\n"
+        "<h1>Speed</h1>\n<p class='note'>Speed of each stage beside the usual way to run it, which "
+        "<code>make bench</code> reimplements in PyTorch and measures in the same run.</p>\n"
         + definitions([("tables", str(len(records))), ("machines", str(len(sections)))])
     )
     return Page(title="Speed", header=header, sections=sections)
@@ -58,30 +58,30 @@ def _table(record: SpeedRecord) -> str:
 
 
 def ratio(row: SpeedRow) -> float | None:
-    """How many times as fast as the usual way."""
+    """Return the speed of a stage divided by the speed of the usual way, if that was measured."""
     return row.ours / row.peer if row.peer else None
 
 
 def _dash(number: int) -> str:
-    """Another one where colours begin again."""
+    """Return the dash of a line, which changes each time the colours start over."""
     return DASHES[(number + number // len(COLOURS)) % len(DASHES)]
 
 
 def history(records: Sequence[SpeedRecord]) -> Figure:
-    """The ratio of each stage over time, on one machine.
+    """Draw the speed ratio of each stage over time.
 
     Args:
-        records: newest first.
+        records: tables of one machine, newest first.
     """
     traces: list[Any] = []
     stages = dict.fromkeys(row.stage for r in records for row in r.rows if row.peer)
     for k, stage in enumerate(stages):
         rows = [(r.began, row) for r in reversed(records) for row in r.rows]
-        found = [(began, ratio(row)) for began, row in rows if row.stage == stage]
+        ratios = [(began, ratio(row)) for began, row in rows if row.stage == stage]
         traces.append(
             go.Scatter(
-                x=[f"{began:%Y-%m-%d %H:%M:%S}" for began, _ in found],
-                y=[value for _, value in found],
+                x=[f"{began:%Y-%m-%d %H:%M:%S}" for began, _ in ratios],
+                y=[value for _, value in ratios],
                 mode="lines+markers",
                 name=text_of(stage),
                 line={"color": COLOURS[k % len(COLOURS)], "dash": _dash(k)},
@@ -89,8 +89,8 @@ def history(records: Sequence[SpeedRecord]) -> Figure:
         )
     layout = {
         "height": 420,
-        "xaxis": {"type": "date", "title": {"text": "UTC", "standoff": 6}},
-        "yaxis": {"title": {"text": "times the usual way", "standoff": 4}, "type": "log"},
+        "xaxis": {"type": "date", "title": {"text": "time (UTC)", "standoff": 6}},
+        "yaxis": {"title": {"text": "speed ratio", "standoff": 4}, "type": "log"},
     }
     about = f"{many(len(records), 'table')} · {records[0].machine}"
-    return build(traces, "Ratio to the usual way", about, layout)
+    return build(traces, "Speed relative to the usual way", about, layout)

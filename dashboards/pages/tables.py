@@ -1,4 +1,4 @@
-"""Tables of a report as HTML, every cell escaped."""
+"""Tables and lists of facts as HTML with escaped texts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,21 @@ from ..labels import classes_of, label, many
 
 
 def esc(value: object) -> str:
-    """Text for HTML, attribute values included."""
-    plain = "".join(c if c.isprintable() or c == "\n" else " " for c in str(value))
-    return html.escape(plain)
+    """Return text escaped for HTML and for attribute values."""
+    printable = "".join(c if c.isprintable() or c == "\n" else " " for c in str(value))
+    return html.escape(printable)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A cell: `value`, else `text`, sorts it; `markup` (trusted HTML) stands in place of `text`."""
+    """Cell of a table.
+
+    Attributes:
+        text: text of the cell.
+        value: value to sort by; None: the text.
+        markup: trusted HTML in place of the text.
+        strong: whether the cell is in bold.
+    """
 
     text: str = ""
     value: float | str | None = None
@@ -28,7 +35,7 @@ class Cell:
     strong: bool = False
 
     def render(self, head: bool = False) -> str:
-        """The cell as `<td>`, or `<th scope=row>`."""
+        """Return the cell as `<td>`, or with `head` as `<th scope=row>`."""
         sort = "" if self.value is None else f' data-v="{esc(self.value)}"'
         number = ' class="number"' if isinstance(self.value, float | int) else ""
         body = self.markup or esc(self.text)
@@ -38,24 +45,24 @@ class Cell:
 
 
 def word(text: object) -> Cell:
-    """A cell of text."""
+    """Return a cell of text."""
     return Cell(text=str(text))
 
 
 def percent(value: float | None, strong: bool = False) -> Cell:
-    """A fraction as per cent with one decimal; a dash where there is none."""
+    """Return a cell of a fraction in percent with one decimal, or a dash for None or NaN."""
     if value is None or not math.isfinite(value):
         return Cell(text="–", value=-1.0)
     return Cell(text=f"{100 * value:.1f}", value=value, strong=strong)
 
 
 def seconds(value: float) -> Cell:
-    """A duration in seconds."""
+    """Return a cell of a duration in seconds."""
     return Cell(text=f"{value:,.0f}" if value >= 100 else f"{value:.2f}", value=value)
 
 
 def moment(started: str) -> Cell:
-    """When something began, as its machine's clock showed it; sorted as an instant."""
+    """Return a cell of a time in its own time zone, which sorts as an instant."""
     text = started[:16].replace("T", " ")
     return Cell(text=text, value=instant(started).isoformat())
 
@@ -68,14 +75,14 @@ def table(
     sortable: bool = False,
     empty: str = "nothing",
 ) -> str:
-    """A table in a box of its own that scrolls and takes the keyboard.
+    """Return a table in a box that scrolls and can be reached by keyboard.
 
     Args:
-        caption: text, escaped here.
-        head: column names.
-        rows: the first cell of each is its header.
-        sortable: column names become buttons that sort.
-        empty: stands in for rows where there are none.
+        caption: caption as text.
+        head: column names as text.
+        rows: cells of each row; the first cell is the header of the row.
+        sortable: whether column names are buttons that sort.
+        empty: text of a table without rows.
     """
     lines = []
     for row in rows:
@@ -94,14 +101,14 @@ def table(
 
 
 def definitions(rows: Iterable[tuple[str, object]]) -> str:
-    """Names with values; a row without a value is left out."""
-    kept = [(k, v) for k, v in rows if v not in ("", None)]
-    items = "".join(f"<div><dt>{esc(k)}</dt><dd>{esc(v)}</dd></div>" for k, v in kept)
+    """Return names with their values as HTML; a name without a value is left out."""
+    facts = [(k, v) for k, v in rows if v not in ("", None)]
+    items = "".join(f"<div><dt>{esc(k)}</dt><dd>{esc(v)}</dd></div>" for k, v in facts)
     return f'<dl class="facts">{items}</dl>\n'
 
 
 def summary_table(scores: Sequence[tuple[str, Score]]) -> str:
-    """Localizers side by side for each split, the higher mIoU of a split in bold."""
+    """Return the table of scores by split and result, with the best mIoU of a split in bold."""
     splits = list(dict.fromkeys(s.split for _, s in scores))
     has_parts = any(s.parts for _, s in scores)
     has_boundary = any(s.boundary is not None for _, s in scores)
@@ -109,10 +116,10 @@ def summary_table(scores: Sequence[tuple[str, Score]]) -> str:
         split: max((s.value for _, s in scores if s.split == split), default=math.nan)
         for split in splits
     }
-    head = ["split", "n", "maps", "mIoU %", "precision %", "recall %", "FP %", "FN %"]
-    head += [f"{p} %" for p in PARTS] if has_parts else []
+    head = ["split", "n", "result", "mIoU %", "precision %", "recall %", "FP %", "FN %"]
+    head += [f"{p} part %" for p in PARTS] if has_parts else []
     head += ["boundary F %"] if has_boundary else []
-    head += ["threshold", "from"]
+    head += ["threshold", "threshold from"]
     rows = []
     for name, s in sorted(scores, key=lambda pair: splits.index(pair[1].split)):
         row = [word(s.split), Cell(text=f"{s.n:,}", value=s.n), word(name)]
@@ -120,23 +127,23 @@ def summary_table(scores: Sequence[tuple[str, Score]]) -> str:
         row += [percent(v) for v in (s.precision, s.recall, s.false_positives, s.false_negatives)]
         row += [percent((s.parts or {}).get(p)) for p in PARTS] if has_parts else []
         row += [percent(s.boundary)] if has_boundary else []
-        cut = "–" if s.threshold_from == OWN else f"{s.threshold:g}"
-        row += [Cell(text=cut, value=s.threshold), word(s.threshold_from)]
+        threshold = "–" if s.threshold_from == OWN else f"{s.threshold:g}"
+        row += [Cell(text=threshold, value=s.threshold), word(s.threshold_from)]
         rows.append(row)
     rules = dict.fromkeys(f"{classes_of(s)} · {s.rule}" for _, s in scores)
     caption = " / ".join(["Scores", *rules]).replace(" / ", " · ", 1)
-    return table(caption, head, rows, empty="no split with masks was scored")
+    return table(caption, head, rows, empty="no scores: no split has masks")
 
 
 def trial_table(sweep: SweepRecord) -> str:
-    """Every trial with its parameters and result, failed ones with their error."""
+    """Return the table of all trials with parameters, results and errors."""
     labels = sweep.labels
     names = list(dict.fromkeys([*sweep.space, *(k for t in sweep.trials for k in t.params)]))
     seeds = len({t.seed for t in sweep.trials}) > 1
     head = [
         "trial",
         *(labels[name] for name in names),
-        *(["seed"] if seeds else []),
+        *(["random seed"] if seeds else []),
         "mIoU %",
         "threshold",
         "precision %",
@@ -159,7 +166,7 @@ def trial_table(sweep: SweepRecord) -> str:
         rows.append(row)
     caption = (
         f"{many(len(sweep.trials), 'trial')} of {label(sweep.method)} on {sweep.dataset}; "
-        f"objective: best mIoU of the seed over its thresholds on {sweep.split}"
+        f"objective: best mIoU of the seed over all thresholds on {sweep.split}"
     )
     return table(caption, head, rows, sortable=True, empty="no trial yet")
 
@@ -168,35 +175,35 @@ def _result(trial: Trial, best: bool) -> list[Cell]:
     s = trial.score
     status = f"{trial.status}, cached" if trial.cached else trial.status
     kind = "good" if best else ("bad" if trial.status in ("failed", "stopped") else "plain")
-    shown = f"best, {status}" if best else status
-    pill = f'<span class="pill {kind}">{esc(shown)}</span>'
+    text = f"best, {status}" if best else status
+    pill = f'<span class="pill {kind}">{esc(text)}</span>'
     return [
         percent(trial.value, strong=best),
         Cell(text=f"{s.threshold:g}", value=s.threshold) if s else Cell(text="–", value=-1.0),
         percent(s.precision if s else None),
         percent(s.recall if s else None),
         seconds(trial.seconds),
-        Cell(value=shown, markup=pill),
+        Cell(value=text, markup=pill),
     ]
 
 
 def stage_table(run: RunRecord, states: Mapping[str, str]) -> str:
-    """The stages of a run in order, with a bar for when each ran and the cached ones marked.
+    """Return the table of a run's stages in order, with a bar for the time that each took.
 
     Args:
-        run: whose.
-        states: by key, of stages that have no artifact yet: running or waiting.
+        run: the run.
+        states: running or waiting, by key of each stage that has no artifact yet.
     """
     total = sum(s.seconds for s in run.stages if not s.cached) or 1.0
-    rows, at = [], 0.0
+    rows, start = [], 0.0
     for s in run.stages:
         state = states.get(s.key, "cached" if s.cached else "computed")
-        rows.append(_stage(s, _bar(s, at / total, total), state))
-        at += 0.0 if s.cached else s.seconds
-    head = ["stage", "what", "seconds", "when", "state", "key"]
+        rows.append(_stage(s, _bar(s, start / total, total), state))
+        start += 0.0 if s.cached else s.seconds
+    head = ["stage", "title", "seconds", "timeline", "state", "key"]
     cached = sum(s.cached and s.key not in states for s in run.stages)
-    left = f", {len(states)} to do" if states else f"; the run took {run.seconds:,.1f} s"
-    caption = f"{many(len(run.stages), 'stage')}, {cached} cached{left}"
+    rest = f", {len(states)} to do" if states else f"; the run took {run.seconds:,.1f} s"
+    caption = f"{many(len(run.stages), 'stage')}, {cached} cached{rest}"
     return table(caption, head, rows, empty="no stage was recorded")
 
 
@@ -204,8 +211,8 @@ def _stage(stage: StageRecord, bar: str, state: str) -> list[Cell]:
     kind = {"computed": "good", "running": "live"}.get(state, "plain")
     pill = Cell(markup=f'<span class="pill {kind}">{state}</span>', value=state)
     key = Cell(markup=f'<code title="{esc(stage.key)}">{esc(stage.key[:10])}</code>')
-    took = Cell(text="–") if state in ("running", "waiting") else seconds(stage.seconds)
-    return [word(stage.stage), word(stage.title), took, Cell(markup=bar), pill, key]
+    duration = Cell(text="–") if state in ("running", "waiting") else seconds(stage.seconds)
+    return [word(stage.stage), word(stage.title), duration, Cell(markup=bar), pill, key]
 
 
 def _bar(stage: StageRecord, start: float, total: float) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from ..config.fields import LIMITS
 from ..errors import InputError, StreamError
-from ..serialization import shown
+from ..serialization import quoted
 
 DESCRIPTION = """Experiments in weakly supervised semantic segmentation, from image labels to masks.
 All results are kept in a store, and a stage that has not changed is never computed again."""
@@ -39,7 +39,7 @@ class _Parser(argparse.ArgumentParser):
         self.add_argument("-h", "--help", action="help", help="Show this help and exit.")
 
 
-_Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
+_Commands: TypeAlias = "argparse._SubParsersAction[Any]"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add(commands: _Commands, name: str, help: str) -> argparse.ArgumentParser:
-    sub = commands.add_parser(name, help=help, description=help)
+    sub: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help)
     if name != "data":
         _store(sub)
     return sub
@@ -80,7 +80,7 @@ def _number(sub: argparse.ArgumentParser, name: str, help: str, **more: Any) -> 
             value = float("nan")
         if not low <= value <= high:
             noun = "a number" if kind is float else "a whole number"
-            raise argparse.ArgumentTypeError(f"{shown(text)} is not {noun} from {low} to {high}")
+            raise argparse.ArgumentTypeError(f"{quoted(text)} is not {noun} from {low} to {high}")
         return value
 
     _option(sub, f"--{name}", help, type=checked, **more)

@@ -138,6 +138,29 @@ def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     return changes | {field: value for field, value in given.items() if value is not None}
 
 
+def _of_methods(values: Mapping[str, Any], names: Sequence[str], baseline: str) -> dict[str, Any]:
+    """Return the values without the fields of other methods than the named ones and a baseline's.
+
+    Args:
+        values: values by dotted name.
+        names: methods and localizer.
+        baseline: baseline of the methods; empty: none.
+    """
+    from ..method import methods
+
+    others = {*methods(), "baseline"} - {*names, *baseline.replace("+", ":").split(":")}
+    others -= {"baseline"} if baseline else set()
+    return {name: value for name, value in values.items() if name.split(".")[0] not in others}
+
+
+def _preset(options: argparse.Namespace, store: Store) -> str:
+    """Return the preset of the options, or the one that suits their data set."""
+    if options.preset:
+        return str(options.preset)
+    drawn = registry.open_dataset(store, options.data).about["source"] == "scenes"
+    return "scenes" if drawn else str(options.undrawn)
+
+
 def experiment(
     options: argparse.Namespace,
     store: Store,
@@ -148,30 +171,31 @@ def experiment(
     baseline: str = "",
     changes: Mapping[str, Any] | None = None,
 ) -> Experiment:
-    """Return the experiment that the options describe, with a random seed and further changes.
+    """Return the experiment that the options describe.
 
-    A command with several methods gives `method`, `localizer` and `baseline` of each. A method then
-    takes only the options that hold for it, and the baseline of the options if it needs one.
+    Args:
+        options: the options of the command.
+        store: the store that holds the data set.
+        seed: random seed of the experiment.
+        method: one of several methods of the command, which takes only the options that hold for
+            it; empty: the method of the options.
+        localizer, baseline: those of `method`; an empty baseline: the options' where it needs one.
+        changes: further changes by dotted name.
+
+    Raises:
+        InputError: the options describe no experiment.
     """
     from ..method import experiment as made
     from ..method import family, find
-    from ..method import methods as known
 
-    preset = options.preset
-    if not preset:
-        drawn = registry.open_dataset(store, options.data).about["source"] == "scenes"
-        preset = "scenes" if drawn else options.undrawn
+    preset = _preset(options, store)
     values, baseline_name = _changes(options, seed), options.baseline or ""
     if method:
         trained = [find(name) for name in method.split("+")]
         preset = family(trained[0], preset)
-        baseline_name = baseline or (
-            baseline_name if any(cls.needs_baseline for cls in trained) else ""
-        )
-        named = [*method.split("+"), localizer, *baseline_name.replace("+", ":").split(":")]
-        others = {*known(), "baseline"} - {*named}
-        others -= {"baseline"} if baseline_name else set()
-        values = {k: v for k, v in values.items() if k.split(".")[0] not in others}
+        needed = any(cls.needs_baseline for cls in trained)
+        baseline_name = baseline or (baseline_name if needed else "")
+        values = _of_methods(values, [*method.split("+"), localizer], baseline_name)
     if twice := values.keys() & (changes or {}).keys():
         raise InputError(f"{sorted(twice)[0]} is varied by this command; leave out its --set")
     return made(

@@ -12,7 +12,7 @@ from ..records.schema import OWN, PARTS, Point, RunRecord, Score, SweepRecord, r
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table with the first column aligned to the left, and all others to the right."""
+    """Return a table whose first column is aligned to the left and every other to the right."""
     lines = [list(head), *map(list, rows)]
     widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
     out = []

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import InputError
-from ..serialization import MisfitError, shown, typed, types_of
+from ..serialization import MisfitError, quoted, typed, types_of
 from ..storage.filesystem import absolute, file_digest
 
 T = TypeVar("T")
@@ -122,7 +122,7 @@ def _checked(f: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
     try:
         value = typed(hint, value)
     except MisfitError:
-        raise InputError(f"{f.name} is {shown(value)}; it must be {_type_name(hint)}") from None
+        raise InputError(f"{f.name} is {quoted(value)}; it must be {_type_name(hint)}") from None
     if isinstance(value, tuple) and len(value) > MOST_ITEMS:
         raise InputError(f"{f.name} has {len(value)} values; it must have {MOST_ITEMS} at most")
     if value == () and f.metadata["some"]:
@@ -133,7 +133,7 @@ def _checked(f: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
         if isinstance(v, int | float):
             invalid |= v != v or (low is not None and v < low) or (high is not None and v > high)
         if invalid:
-            raise InputError(f"{f.name} is {shown(value)}; it must be {_allowed(f)}")
+            raise InputError(f"{f.name} is {quoted(value)}; it must be {_allowed(f)}")
     return value
 
 

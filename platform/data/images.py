@@ -1,4 +1,4 @@
-"""Images and masks from bytes nobody trusts, and masks back to bytes (Pillow).
+"""Decoding of images and masks from untrusted bytes, and encoding of masks, with Pillow.
 
 EXIF orientation is ignored on purpose: masks follow the raster as it is stored.
 Shapes: H W pixels.
@@ -29,7 +29,9 @@ def _open(data: bytes, name: str, formats: tuple[str, ...]) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=formats)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise InputError(f"{name} claims more pixels than the {MAX_PIXELS} allowed") from error
+        raise InputError(
+            f"{name} claims more than {MAX_PIXELS} pixels, the most allowed"
+        ) from error
     except _BROKEN as error:
         raise InputError(f"{name} is not a readable {' or '.join(formats)} image") from error
     width, height = image.size
@@ -46,14 +48,15 @@ def _load(image: Image.Image, name: str) -> None:
 
 
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
-    """`[H,W,3]` RGB from a whole JPEG or PNG; EXIF orientation ignored, alpha dropped.
+    """Decode a JPEG or PNG to RGB `[H,W,3]`, without EXIF orientation and alpha.
 
     Args:
         data: the encoded image.
         name: file or id, for messages.
 
     Raises:
-        InputError: another format, truncated, 16 bits a channel, or over MAX_PIXELS.
+        InputError: the image has another format, is truncated, has 16 bits a channel, or is over
+            MAX_PIXELS.
     """
     image = _open(data, name, ("JPEG", "PNG"))
     if image.mode not in _MODES:
@@ -63,12 +66,17 @@ def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
 
 
 def decode_mask(data: bytes, name: str) -> NDArray[np.uint8]:
-    """`[H,W]` class values from a palette (P) or 8-bit grey (L) PNG.
+    """Decode a palette (P) or 8-bit grey (L) PNG to class values `[H,W]`.
 
-    The palette's colours play no part: the indices are the values.
+    The indices of a palette are the values; its colours are ignored.
+
+    Args:
+        data: the encoded mask.
+        name: file or id, for messages.
 
     Raises:
-        InputError: another format or mode (an RGB mask, say), truncated, or over MAX_PIXELS.
+        InputError: the mask has another format or mode (such as RGB), is truncated, or is over
+            MAX_PIXELS.
     """
     image = _open(data, name, ("PNG",))
     bits = data[24]
@@ -84,26 +92,32 @@ def decode_mask(data: bytes, name: str) -> NDArray[np.uint8]:
 def check_mask(
     mask: NDArray[np.uint8], size: tuple[int, int], classes: int, name: str
 ) -> NDArray[np.uint8]:
-    """`mask` `[H,W]`, if it has `size` (height, width) and values 0..classes or 255.
+    """Check a mask `[H,W]` and return it.
+
+    Args:
+        mask: class values.
+        size: height and width of the image.
+        classes: number of classes.
+        name: file or id, for messages.
 
     Raises:
-        InputError: it has not.
+        InputError: the mask has another size, or values other than 0 to `classes` and 255.
     """
     if mask.shape != size:
         raise InputError(
             f"mask {name} is {mask.shape[1]}x{mask.shape[0]} pixels, "
-            f"its image {size[1]}x{size[0]}; both must be the same"
+            f"its image {size[1]}x{size[0]}; both must have one size"
         )
     counts = np.bincount(mask.ravel(), minlength=256)
-    wrong = np.flatnonzero(counts[classes + 1 : VOID])
-    if len(wrong):
-        value = int(wrong[0]) + classes + 1
+    unexpected = np.flatnonzero(counts[classes + 1 : VOID])
+    if len(unexpected):
+        value = int(unexpected[0]) + classes + 1
         raise InputError(f"mask {name} has the value {value}; allowed are 0 to {classes} and 255")
     return mask
 
 
 def encode_png(array: NDArray[np.uint8], palette: bool = True) -> bytes:
-    """A PNG of `[H,W]` values: mode P with the VOC palette, or mode L."""
+    """Encode values `[H,W]` as a PNG, in mode P with the VOC palette or in mode L."""
     assert array.dtype == np.uint8
     assert array.ndim == 2
     image = Image.fromarray(array)
@@ -115,9 +129,10 @@ def encode_png(array: NDArray[np.uint8], palette: bool = True) -> bytes:
 
 
 def voc_palette() -> list[int]:
-    """256 RGB triples, flat: bit k of the index goes to channel k mod 3, from the top bit down.
+    """Return the 256 RGB triples of the VOC palette as a flat list.
 
-    Source: VOCdevkit VOClabelcolormap.m.
+    Bit k of an index goes to channel k mod 3, from the top bit of the channel down. Source:
+    VOCdevkit VOClabelcolormap.m.
     """
     colours = []
     for index in range(256):

@@ -1,4 +1,4 @@
-"""Data sets by name: which shards a name stands for."""
+"""The register of data sets in a store, from the name of a data set to its shards."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from .sources.source import Source, check_name
 
 
 def names(store: Store) -> list[str]:
-    """The data sets of a store."""
+    """Return the names of the data sets of a store."""
     return [n.removesuffix(".json") for n in filesystem.names(store.root / "data", ".json")]
 
 
 def open_dataset(store: Store, name: str) -> Artifact:
-    """The verified shards of the data set `name`.
+    """Return the verified shards of the data set `name`.
 
     Raises:
-        InputError: there is none of that name, or its shards are damaged.
+        InputError: there is no such data set, or its shards are damaged.
     """
     row = _row(store, name)
     if row is None:
-        there = ", ".join(names(store)) or "none yet"
-        raise InputError(f"there is no data set {name!r}; there are: {there} (see wsss data)")
+        known = ", ".join(names(store)) or "none yet"
+        raise InputError(f"there is no data set {name!r}; there are: {known} (see wsss data)")
     artifact = store.find("shards", row["key"])
     if artifact is None:
-        fate = "damaged" if row["key"] in store.unmoved else "damaged and was moved to quarantine"
+        state = "damaged" if row["key"] in store.unmoved else "damaged and was moved to quarantine"
         quarantined = next(iter(reversed(store.faults())), "its shards are missing")
         fault = store.unmoved.get(row["key"], quarantined)
         raise InputError(
-            f"data set {name!r} is {fate} ({fault}); make it again with wsss data {row['source']}"
+            f"data set {name!r} is {state} ({fault}); make it again with wsss data {row['source']}"
         )
     return artifact
 
@@ -56,13 +56,20 @@ def _row(store: Store, name: str) -> dict[str, str] | None:
 def add(
     store: Store, source: Source, name: str, progress: Silent, tolerate: float = 0.0
 ) -> tuple[Artifact, bool]:
-    """Writes the shards of a source, unless they are there, and names them.
+    """Write the shards of a source, unless the store holds them, and register them by name.
+
+    Args:
+        store: the store.
+        source: where records come from.
+        name: name of the data set.
+        progress: takes the stage and its progress.
+        tolerate: largest share, 0 to 1, of broken records that are left out.
 
     Returns:
-        The shards, and whether they were there.
+        The shards, and whether the store held them already.
 
     Raises:
-        InputError: bad input, or the name stands for other data.
+        InputError: the input is bad, or the name stands for other data.
     """
 
     if not 0 <= tolerate <= 1:

@@ -1,4 +1,4 @@
-"""From decoded images to what networks see: resizing, cropping, normalising.
+"""Transforms from decoded images to the input of networks: resizing, cropping, normalising.
 
 Shapes: B batch, H W pixels, S the crop's side. Images are uint8 `[H,W,3]` RGB.
 """
@@ -19,17 +19,19 @@ Pixels = NDArray[np.uint8]
 Maps = NDArray[np.float16]
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
-"""ImageNet's, for RGB in 0..1."""
+"""Mean and standard deviation of ImageNet, for RGB in 0..1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crop:
-    """What training draws of an image (IRN's order: resize, mirror, crop or pad).
+    """The random crops that training takes of images.
+
+    The order is IRN's: resize, mirror, crop or pad.
 
     Attributes:
-        resize: range of the long side, pixels.
-        side: of the square crop, pixels.
-        rescale: range of a factor on the image's own size, in place of `resize`.
+        resize: range of the long side of the resized image, pixels.
+        side: side of the square crop, pixels.
+        rescale: range of a factor on the original size of the image, in place of `resize`.
     """
 
     resize: tuple[int, int]
@@ -38,12 +40,12 @@ class Crop:
 
 
 def generator(seed: int, epoch: int, id: str) -> np.random.Generator:
-    """The random numbers of one image in one epoch, the same on every machine."""
+    """Return the random number generator of one image in one epoch, equal on every machine."""
     return np.random.default_rng([seed, epoch, zlib.crc32(id.encode())])
 
 
 def resized(image: Pixels, height: int, width: int) -> Pixels:
-    """The image at another size, bicubic (Pillow)."""
+    """Resize an image with bicubic interpolation (Pillow)."""
     if image.shape[:2] == (height, width):
         return image
     size = (width, height)
@@ -52,7 +54,15 @@ def resized(image: Pixels, height: int, width: int) -> Pixels:
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where a crop comes from and where it lies, in pixels of the resized image and the crop."""
+    """The position of a crop in a resized image, and of the image in the crop.
+
+    Attributes:
+        height, width: size of the resized image, pixels.
+        mirrored: whether the resized image is mirrored.
+        y, x: top left corner of the crop in the resized and mirrored image, pixels.
+        top, left: top left corner of the image in the crop, pixels.
+        rows, columns: size of the image in the crop, pixels.
+    """
 
     height: int
     width: int
@@ -66,12 +76,12 @@ class Placement:
 
     @property
     def rectangle(self) -> NDArray[np.int32]:
-        """What holds the image: top, left, height, width."""
+        """The rectangle of the crop that holds the image: top, left, height, width."""
         return np.array([self.top, self.left, self.rows, self.columns], np.int32)
 
 
 def drawn(height: int, width: int, rng: np.random.Generator, crop: Crop) -> Placement:
-    """A random crop of a `height` x `width` image, resized and perhaps mirrored."""
+    """Draw a random crop of a `height` x `width` image, which is resized and perhaps mirrored."""
     if crop.rescale:
         factor = float(rng.uniform(*crop.rescale))
     else:
@@ -97,8 +107,17 @@ def drawn(height: int, width: int, rng: np.random.Generator, crop: Crop) -> Plac
 
 
 def placed(image: Pixels, place: Placement, side: int, outside: int = 0) -> Pixels:
-    """The crop: uint8 `[S,S,3]` of an image (bicubic) or `[S,S]` of ids (nearest), with the
-    value `outside` where the image does not reach."""
+    """Cut a crop out of an image or a plane of ids.
+
+    Args:
+        image: uint8 `[H,W,3]`, resized bicubically, or ids `[H,W]`, resized to nearest.
+        place: position of the crop.
+        side: S.
+        outside: value of the crop where the image does not reach.
+
+    Returns:
+        uint8 `[S,S,3]` or `[S,S]`.
+    """
     if image.ndim == 3:
         image = resized(image, place.height, place.width)
     else:
@@ -115,9 +134,17 @@ def placed(image: Pixels, place: Placement, side: int, outside: int = 0) -> Pixe
 
 
 def placed_maps(maps: Maps, place: Placement, side: int, stride: int) -> Maps:
-    """The crop of maps that span the whole image: `[C,h,w]` to float16 `[C,S/stride,S/stride]`.
+    """Cut a crop out of maps that span the whole image.
 
-    Bilinear at the middle of each position's pixels; zero where the image does not reach.
+    Args:
+        maps: `[C,h,w]`.
+        place: position of the crop.
+        side: S.
+        stride: pixels per position of the result.
+
+    Returns:
+        float16 `[C,S/stride,S/stride]`: bilinear at the middle of the pixels of each position;
+        zero where the image does not reach.
     """
     middle = (np.arange(side // stride) + 0.5) * stride
     y = (middle - place.top + place.y) / place.height
@@ -137,14 +164,29 @@ def placed_maps(maps: Maps, place: Placement, side: int, stride: int) -> Maps:
 
 
 def normalized(images: Tensor) -> Tensor:
-    """uint8 `[B,H,W,3]` to float `[B,3,H,W]` with ImageNet's mean and deviation, channels last."""
+    """Normalise images by the mean and standard deviation of ImageNet.
+
+    Args:
+        images: uint8 `[B,H,W,3]`.
+
+    Returns:
+        float `[B,3,H,W]`, with channels last in memory.
+    """
     mean = torch.tensor(MEAN, device=images.device) * 255
     deviation = torch.tensor(DEVIATION, device=images.device) * 255
     return ((images - mean) / deviation).permute(0, 3, 1, 2)
 
 
 def valid_pixels(rectangles: Tensor, side: int) -> Tensor:
-    """bool `[B,S,S]`: true inside each rectangle `[B,4]` of top, left, height, width."""
+    """Return a mask of the pixels inside rectangles.
+
+    Args:
+        rectangles: `[B,4]`: top, left, height, width.
+        side: S.
+
+    Returns:
+        bool `[B,S,S]`.
+    """
     top, left, height, width = (r[:, None] for r in rectangles.T)
     line = torch.arange(side, device=rectangles.device)
     rows = (line >= top) & (line < top + height)

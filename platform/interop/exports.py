@@ -1,4 +1,4 @@
-"""Class maps and labels of a run, written as others read them."""
+"""Export of the class maps and labels of a run in the file formats of other projects."""
 
 from __future__ import annotations
 
@@ -21,28 +21,29 @@ KINDS = (*voc_submission.COMPETITIONS, LABELS, *formats.FORMATS)
 
 
 def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: str) -> int:
-    """Writes an archive or a folder, whole or not at all; returns how many images.
+    """Write an archive or a folder, whole or not at all, and return its number of images.
 
     Args:
-        store: holds the run's artifacts.
-        run: whose class maps or labels.
-        out: the archive or folder, which is not there yet.
-        kind: one of KINDS.
-        what: the class maps or labels, as `ResultId` writes them, or the name of a segmenter
-            where the run has one.
-        split: of which images.
+        store: the store with the artifacts of the run.
+        run: the run to export from.
+        out: path of the archive or folder, which must not exist; kind: one of KINDS.
+        what: id of the class maps or labels in the form of `ResultId`, or the name of a segmenter
+            of the run.
+        split: split of the images.
 
     Raises:
-        InputError: an unknown kind, the run has nothing of that name and split, it does not fit
-            the kind, or `out` exists.
+        InputError: the kind is unknown, the run has no such class maps or labels of this split,
+            the kind cannot hold them, or `out` exists.
     """
     if kind not in KINDS:
         raise InputError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
     stage = "maps" if kind in formats.FORMATS else "labels"
     keys = run.maps if stage == "maps" else run.labels
-    ids = [id for id, of in keys.items() if split in of and what in (str(id), id.segmenter)]
+    ids = [id for id, splits in keys.items() if split in splits and what in (str(id), id.segmenter)]
     if len(ids) != 1:
-        available = ", ".join(f"{id} of {s}" for id, of in keys.items() for s in of) or "none"
+        available = (
+            ", ".join(f"{id} of {s}" for id, splits in keys.items() for s in splits) or "none"
+        )
         fault = "several" if ids else "no"
         raise InputError(
             f"run {run.name} has {fault} {stage} {what!r} of {split!r}; it has {available}"
@@ -59,7 +60,7 @@ def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: 
         else:
             part.mkdir(parents=True)
             count = _fill(part, artifact, kind, len(classes))
-        _check_free(out)  # that took a while
+        _check_free(out)  # another process may have made it meanwhile
         part.rename(out)
     finally:
         discard(part)

@@ -1,4 +1,4 @@
-"""Files of other projects, checked and taken over as class maps or labels, as Ray tasks."""
+"""Ray tasks that check files of other projects and store them as class maps or labels."""
 
 from __future__ import annotations
 
@@ -16,10 +16,19 @@ COLUMNS = ("id", "labels", "height", "width")
 
 
 def label_plane(path: Path, row: dict[str, Any], classes: int) -> label_maps.Plane:
-    """The labels of one image from a PNG; 255 where unknown.
+    """Read the labels of one image from a PNG, 255 where unknown.
+
+    Args:
+        path: the PNG.
+        row: the columns COLUMNS of the image.
+        classes: number of classes of the data set.
+
+    Returns:
+        `[H,W]`.
 
     Raises:
-        InputError: it is broken, of another size, or holds a class that the image has not.
+        InputError: the file is broken, has another size than the image, or holds a class that is
+            not among the image's labels.
     """
     try:
         data = path.read_bytes()
@@ -27,19 +36,21 @@ def label_plane(path: Path, row: dict[str, Any], classes: int) -> label_maps.Pla
         raise InputError(f"{path}: {error}") from error
     size = (row["height"], row["width"])
     plane = check_mask(decode_mask(data, str(path)), size, classes, str(path))
-    strange = set(plane.ravel().tolist()) - {0, 255, *(n + 1 for n in row["labels"])}
-    if strange:
-        named = [n + 1 for n in row["labels"]]
-        raise InputError(f"{path} holds {min(strange)}; the image's labels allow 0, {named}, 255")
+    unexpected = set(plane.ravel().tolist()) - {0, 255, *(n + 1 for n in row["labels"])}
+    if unexpected:
+        values = [n + 1 for n in row["labels"]]
+        raise InputError(
+            f"{path} holds the value {min(unexpected)}; the image's labels allow 0, {values}, 255"
+        )
     return plane
 
 
 def take_slice(piece: shards.Slice, kind: str, source: str, classes: int, folder: str) -> int:
-    """A task: takes over the files of one slice; returns how many."""
+    """Import the files of one slice in a Ray task and return the number of images."""
     rows = shards.read(piece, COLUMNS)
     if kind not in formats.FORMATS:
-        found = [(r["id"], label_plane(Path(source) / f"{r['id']}.png", r, classes)) for r in rows]
-        return label_maps.write(label_maps.file_of(folder, piece), found)
+        planes = [(r["id"], label_plane(Path(source) / f"{r['id']}.png", r, classes)) for r in rows]
+        return label_maps.write(label_maps.file_of(folder, piece), planes)
     suffix = formats.FORMATS[kind].suffix
     maps = [
         formats.read(
@@ -64,15 +75,18 @@ def take_over(
     classes: int,
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """The stage: what lies in `source`, in `folder`.
+    """Import all files of a folder into an artifact, with one Ray task for each slice.
 
     Args:
-        folder: empty.
-        pieces: the images.
-        kind: of `formats.FORMATS`, or png for labels.
-        source: one file an image.
-        classes: of the data set.
+        folder: the empty folder of the artifact.
+        pieces: slices of the images.
+        kind: one of `formats.FORMATS`, or png for labels.
+        source: the folder with one file for each image.
+        classes: number of classes of the data set.
         progress: called with (slices done, slices in all).
+
+    Returns:
+        The entries of the manifest: `images`, the number of images.
     """
     shared = (kind, str(source), classes, str(folder))
     return {"images": sum(cluster.each(take_slice, list(pieces), shared, progress))}

@@ -1,4 +1,4 @@
-"""Class maps and labels that other projects computed, as artifacts like one's own."""
+"""Import of class maps and labels that other projects computed, as artifacts of the store."""
 
 from __future__ import annotations
 
@@ -26,9 +26,12 @@ KINDS = (*FORMATS, LABELS)
 
 @dataclass(frozen=True, kw_only=True)
 class Import:
-    """What stands under a name: for each split the stage whose artifact holds it.
+    """Imported class maps or labels.
 
-    `labels` or class maps; `background` whether those bring one; `shards` the data set's key.
+    Attributes:
+        kind: one of KINDS.
+        shards: key of the data set.
+        stages: by split, the stage whose artifact holds the class maps or labels.
     """
 
     kind: str
@@ -37,17 +40,17 @@ class Import:
 
     @property
     def labels(self) -> bool:
-        """Whether it holds labels."""
+        """Whether the import holds labels rather than class maps."""
         return self.kind == LABELS
 
     @property
     def probabilities(self) -> bool:
-        """Whether it holds a segmenter's probabilities of all classes."""
+        """Whether the import holds a segmenter's probabilities of all classes."""
         return self.kind in FORMATS and FORMATS[self.kind].probabilities
 
     @property
     def background(self) -> bool:
-        """Whether its class maps bring a background plane."""
+        """Whether the imported class maps have a background plane."""
         return self.kind in FORMATS and FORMATS[self.kind].background
 
 
@@ -56,26 +59,27 @@ def _path(store: Store, name: str) -> Path:
 
 
 def find(store: Store, name: str) -> Import:
-    """What was imported as `name`.
+    """Return the import called `name`.
 
     Raises:
-        InputError: nothing was.
+        InputError: there is no such import, or its record is damaged.
     """
     path = _path(store, name)
     if not filesystem.exists(path):
         known = (n.removesuffix(".json") for n in filesystem.names(path.parent, ".json"))
-        there = ", ".join(known) or "none yet"
-        raise InputError(f"nothing is imported as {name!r}; there are: {there} (see wsss import)")
-    found: Import = read_record(path, Import)
-    if found.kind not in KINDS:
+        listed = ", ".join(known) or "none yet"
+        raise InputError(f"nothing is imported as {name!r}; there are: {listed} (see wsss import)")
+    record: Import = read_record(path, Import)
+    if record.kind not in KINDS:
         raise InputError(
-            f"{filesystem.address(path)} is of kind {found.kind!r}; there are {', '.join(KINDS)}"
+            f"{filesystem.address(path)} is of the unknown kind {record.kind!r}; there are "
+            f"{', '.join(KINDS)}"
         )
-    return found
+    return record
 
 
 def _fingerprint(files: Sequence[Path]) -> str:
-    """Changes with any file's name, size or time of change.
+    """Return a hash of the names, sizes and times of change of files.
 
     Raises:
         InputError: a file is missing.
@@ -116,13 +120,16 @@ def add(
     splits: Sequence[str],
     progress: Silent,
 ) -> tuple[Import, bool]:
-    """Checks and takes over a folder of files, one an image, and names them.
+    """Check the files of a folder, one for each image, and import them under a name.
 
-    Returns:
-        The import, and whether its artifacts were there.
+    Args:
+        kind: one of KINDS.
+        data: name of the data set; name: name of the import; splits: splits to import.
+
+    Returns the import, and whether all of its artifacts were in the store already.
 
     Raises:
-        InputError: an unknown kind, a missing or wrong file, or the name stands for others.
+        InputError: the kind is unknown, a file is missing or wrong, or the name is taken.
     """
     if kind not in KINDS:
         raise InputError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
@@ -130,10 +137,10 @@ def add(
         raise InputError(f"there is no folder {folder}")
     shards = registry.open_dataset(store, data)
     stages = {split: _stage(shards, kind, folder, split, name) for split in splits}
-    found = Import(kind=kind, shards=shards.key, stages=stages)
+    new = Import(kind=kind, shards=shards.key, stages=stages)
     path = _path(store, name)
     known = filesystem.exists(path)
-    if known and _keys(find(store, name)) != _keys(found):
+    if known and _keys(find(store, name)) != _keys(new):
         raise InputError(f"the name {name!r} stands for another import; choose another --name")
     if not known:
         store.check_writable(f"import {name!r}", "imports")
@@ -142,16 +149,16 @@ def add(
     for split, stage in stages.items():
         progress.start(stage.title)
         compute = _compute(shards, kind, folder, split, progress)
-        _, there = store.get(stage, compute)
-        progress.finish(there)
-        cached &= there
+        _, was_cached = store.get(stage, compute)
+        progress.finish(was_cached)
+        cached &= was_cached
     if not known:
-        write_json(path, found)
-    return found, cached
+        write_json(path, new)
+    return new, cached
 
 
-def _keys(found: Import) -> dict[str, str]:
-    return {split: stage.key for split, stage in found.stages.items()}
+def _keys(record: Import) -> dict[str, str]:
+    return {split: stage.key for split, stage in record.stages.items()}
 
 
 def _compute(

@@ -1,12 +1,13 @@
-"""The one place that reads pickles: `.npy` files of the WSSS community, by an allow-list.
+"""A reader of pickled `.npy` files of the WSSS community that runs no code from the file.
 
-A pickle is a program. This reader runs none of it but what rebuilds arrays, tensors and plain
-containers; anything else is refused by name before it is called. Tensors become arrays.
+A pickle is a program. This reader, the only one of the project, runs just the instructions that
+rebuild arrays, tensors and built-in containers; it refuses anything else by name before it is
+called. Tensors become arrays.
 
-A few bytes of a pickle can ask for any amount of memory: a tensor that repeats one number, an array
-without its values, one text that is decoded a thousand times. So what sizes say is checked against
-the bytes that are there, and all that a file unfolds to is at most twice as large as the file: once
-its bytes, which old protocols keep as text, and once the arrays made of them.
+A few bytes of a pickle can request any amount of memory: a tensor that repeats one number, an array
+without its values, one text that is decoded a thousand times. So all sizes are checked against the
+bytes of the file, and the content of a file is at most twice as large as the file: once its bytes,
+which old protocols store as text, and once the arrays made from them.
 """
 
 from __future__ import annotations
@@ -28,69 +29,69 @@ from ..errors import InputError
 
 MAX_BYTES = 1 << 30
 MAX_STEPS = 1 << 22
-"""Opcodes of a pickle; an array takes about twenty."""
+"""Largest number of opcodes of a pickle; an array takes about twenty."""
 KINDS = "biuf"
-"""Kinds of NumPy's types that hold numbers."""
+"""Kinds of NumPy types that hold numbers."""
 STORAGES = {
     "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "LongStorage": "i8",
     "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1",
     "BoolStorage": "?",
 }  # fmt: skip
-"""NumPy's types of what tensors keep their numbers in."""
+"""NumPy types of the storages of tensors, by name."""
 MAGIC = 0x1950A86A20F9469CFC6C
-"""The first number of what `torch.save` wrote before it wrote zip files."""
+"""First number of a file that `torch.save` wrote before it wrote zip files."""
 
 
 def _check_steps(stream: io.BytesIO) -> None:
-    """Looks through the opcodes of a pickle, and goes back to its start.
+    """Scan the opcodes of a pickle and return the stream to its start.
 
     Raises:
-        ValueError: it is cut off, has too many opcodes, or makes room for more memory than it has
-            bytes to fill it with.
+        ValueError: the pickle is cut off, has too many opcodes, or requests a larger memo table
+            than its size allows.
     """
     start, size = stream.tell(), stream.getbuffer().nbytes
     for number, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
         if opcode.name.endswith("PUT") and isinstance(argument, int) and argument > size:
-            raise ValueError(f"it remembers something as number {argument}")
+            raise ValueError(f"it uses the memo entry {argument}, beyond the size of the file")
         if number > MAX_STEPS:
             raise ValueError(f"it has over {MAX_STEPS} opcodes")
     stream.seek(start)
 
 
 def _sizes(values: Any) -> tuple[int, ...]:
-    """A shape, strides, or a place."""
+    """Check a shape, strides or an offset and return it as a tuple."""
     if not isinstance(values, tuple | list) or len(values) > 64:
         raise pickle.UnpicklingError("a shape is no list of at most 64 numbers")
     if any(type(v) is not int or v < 0 for v in values):
-        raise pickle.UnpicklingError("a shape holds something else than numbers from 0 on")
+        raise pickle.UnpicklingError("a shape holds something other than whole numbers from 0 on")
     return tuple(values)
 
 
 def _dtype(name: Any, *_: Any) -> np.dtype[Any]:
-    """A type of NumPy's, always a copy of its own, which then can be given another byte order."""
+    """Return a copy of a NumPy type, whose byte order the pickle may then set."""
     if not isinstance(name, str) or len(name) > 16:
-        raise pickle.UnpicklingError("a type of numbers has no name of at most 16 characters")
+        raise pickle.UnpicklingError("the name of a type of numbers is no text of up to 16 letters")
     return np.dtype(name, False, True)
 
 
 def _scalar(dtype: Any, data: Any) -> Any:
-    """A single number."""
+    """Return a single number."""
     if not isinstance(dtype, np.dtype) or dtype.kind not in KINDS:
-        raise pickle.UnpicklingError(f"a number is of type {dtype}")
+        raise pickle.UnpicklingError(f"a single number has the type {dtype}")
     if not isinstance(data, bytes) or len(data) != dtype.itemsize:
-        raise pickle.UnpicklingError("a number has not the bytes of its type")
+        raise pickle.UnpicklingError("a single number has too many or too few bytes for its type")
     return multiarray.scalar(dtype, data)
 
 
 def _empty_dict(*content: Any) -> dict[Any, Any]:
-    """What an ordered dict is read into."""
+    """Return the dict that takes the items of an ordered dict."""
     if content:
-        raise pickle.UnpicklingError("an ordered dict is made of something")
+        raise pickle.UnpicklingError("an ordered dict is made with content, not filled afterwards")
     return {}
 
 
 class _Array(np.ndarray):
-    """An array that a pickle fills, as far as its reader allows."""
+    """An array that a pickle fills, within the memory that the reader allows."""
 
     charge: Callable[[int], None]
 
@@ -103,15 +104,15 @@ class _Array(np.ndarray):
 
 
 class _Names:
-    """Stands for a class that a pickle names as an argument; it cannot be called."""
+    """A stand-in, which cannot be called, for a class that a pickle names as an argument."""
 
 
 class _StorageReader(pickle.Unpickler):
-    """Reads what stands before the numbers of a tensor."""
+    """A reader of the pickles that precede the numbers of a tensor."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module != "torch" or name not in STORAGES:
-            raise pickle.UnpicklingError(f"a tensor's numbers ask for {module}.{name}")
+            raise pickle.UnpicklingError(f"a tensor calls {module}.{name}, which is not allowed")
         return STORAGES[name]
 
     def persistent_load(self, pid: Any) -> Any:
@@ -119,8 +120,10 @@ class _StorageReader(pickle.Unpickler):
 
 
 def _storage(data: Any) -> np.ndarray[Any, np.dtype[Any]]:
-    """The numbers of a tensor, which `torch.storage._load_from_bytes` reads: five small pickles,
-    how many numbers there are, and the numbers."""
+    """Read the storage of a tensor, as `torch.storage._load_from_bytes` does.
+
+    It consists of five small pickles, the count of numbers, and the numbers.
+    """
     if not isinstance(data, bytes):
         raise pickle.UnpicklingError("a tensor's numbers are no bytes")
     stream = io.BytesIO(data)
@@ -129,16 +132,16 @@ def _storage(data: Any) -> np.ndarray[Any, np.dtype[Any]]:
         _check_steps(stream)
         head.append(_StorageReader(stream).load())
     if head[0] != MAGIC or len(head[3]) != 6 or head[3][0] != "storage" or head[3][5] is not None:
-        raise pickle.UnpicklingError("a tensor's numbers are not as torch.save writes them")
+        raise pickle.UnpicklingError("a tensor is not stored in the form of torch.save")
     dtype, count = np.dtype(head[3][1]), head[3][4]
     (written,) = struct.unpack("<q", stream.read(8))
     if count != written or len(data) - stream.tell() != count * dtype.itemsize:
-        raise pickle.UnpicklingError(f"a tensor claims {count} numbers and has others")
+        raise pickle.UnpicklingError(f"a tensor claims {count} numbers, but holds more or fewer")
     return np.frombuffer(data, dtype, written, stream.tell())
 
 
 class _Reader(pickle.Unpickler):
-    """Reads a pickle that may hold arrays, tensors and plain containers."""
+    """A reader of pickles that hold arrays, tensors and built-in containers."""
 
     def __init__(self, stream: io.BytesIO) -> None:
         super().__init__(stream)
@@ -158,33 +161,33 @@ class _Reader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.allowed:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+            raise pickle.UnpicklingError(f"it calls {module}.{name}, which is not allowed")
         return self.allowed[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
         raise pickle.UnpicklingError("it refers to something outside the file")
 
     def _charge(self, size: int) -> None:
-        """Takes note that so many bytes are made of the file.
+        """Count memory, in bytes, that the content of the file takes.
 
         Raises:
-            pickle.UnpicklingError: that is more than what it holds.
+            pickle.UnpicklingError: the content takes more memory than the file can hold.
         """
         self.left -= size
         if self.left < 0:
             raise pickle.UnpicklingError("it unfolds to more than the file holds")
 
     def _encoded(self, text: str, encoding: str = "latin1") -> bytes:
-        """What protocol 2 stores bytes by; `_codecs.encode` itself can do more."""
+        """Return the bytes that protocol 2 stores as text; `_codecs.encode` itself can do more."""
         if encoding not in ("latin1", "latin-1"):
-            raise pickle.UnpicklingError(f"encoding {encoding}")
+            raise pickle.UnpicklingError(f"bytes are stored in the encoding {encoding}, not latin1")
         self._charge(len(text))
         return text.encode("latin1")
 
     def _unfilled(self, kind: Any, shape: Any, code: Any) -> _Array:
-        """An array of nothing, which its state fills."""
+        """Return an empty array, which its state then fills."""
         if not isinstance(kind, _Names) or _sizes(shape) != (0,):
-            raise pickle.UnpicklingError("an array is made without its values")
+            raise pickle.UnpicklingError("an array is made with a size, but without values")
         return self._watched(np.empty(0, np.int8))
 
     def _watched(self, array: np.ndarray[Any, np.dtype[Any]]) -> _Array:
@@ -193,13 +196,13 @@ class _Reader(pickle.Unpickler):
         return out
 
     def _tensor(self, numbers: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _Array:
-        """A tensor, as an array over the numbers that it keeps."""
+        """Return a tensor as an array over its storage."""
         if not isinstance(numbers, np.ndarray):
             raise pickle.UnpicklingError("a tensor has no numbers")
         shape, width = _sizes(size), numbers.dtype.itemsize
         if math.prod(shape) > numbers.size:
             raise pickle.UnpicklingError(
-                f"a tensor of shape {shape} is made of {numbers.size} numbers"
+                f"a tensor of shape {shape} has only {numbers.size} numbers"
             )
         (start,) = _sizes((offset,))
         steps = tuple(step * width for step in _sizes(stride))
@@ -208,27 +211,29 @@ class _Reader(pickle.Unpickler):
 
 
 def load(path: Path) -> Any:
-    """The object in a `.npy` file: an array, or what a pickle of arrays and tensors holds.
+    """Read a `.npy` file that holds an array, or a pickle of arrays, tensors and containers.
 
     Raises:
-        InputError: there is no such file, it is too large, it is no `.npy`, its pickle asks for
-            anything but arrays, tensors and plain containers, or it claims more than it holds.
+        InputError: the file is missing, over MAX_BYTES or no `.npy` file, its pickle calls
+            anything that is not allowed, or it claims more content than it holds.
     """
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise InputError(f"{path} has over {MAX_BYTES >> 20} MiB; class maps are smaller")
+            raise InputError(
+                f"{path} has over {MAX_BYTES >> 20} MiB; a file of class maps must be smaller"
+            )
         with path.open("rb") as stream:
             if not npz.header(stream)[1].hasobject:
                 stream.seek(0)
-                return npz.plain(stream, size)
+                return npz.read_array(stream, size)
             content = io.BytesIO(stream.read())
         _check_steps(content)
-        found = _Reader(content).load()
+        value = _Reader(content).load()
     except FileNotFoundError as error:
         raise InputError(f"there is no {path}") from error
     except InputError:
         raise
     except Exception as error:  # a broken pickle can raise anything
         raise InputError(f"{path} is not read: {type(error).__name__}: {error}") from error
-    return found.item() if isinstance(found, np.ndarray) and found.shape == () else found
+    return value.item() if isinstance(value, np.ndarray) and value.shape == () else value

@@ -1,6 +1,6 @@
-"""The archive that the PASCAL VOC evaluation server takes.
+"""Writing of the archive that the PASCAL VOC evaluation server takes.
 
-Rules: palette PNGs of values 0 to 20 at the images' own sizes, in
+The server's rules: palette PNGs of values 0 to 20 at the images' original sizes, in
 `results/VOC2012/Segmentation/compN_test_cls/`, as .tar.gz or .tgz.
 """
 
@@ -20,35 +20,41 @@ from ..errors import InputError
 from ..storage.artifact_files import write_atomic
 
 COMPETITIONS = ("comp5", "comp6")
-"""Only VOC's own data was used, or other data too."""
+"""Competitions of the server: comp5 for training on VOC data only, comp6 for other data too."""
 
 
 def check(path: Path, classes: Sequence[str], competition: str) -> None:
-    """Refuses what the server would refuse.
+    """Refuse an archive that the server would not take.
+
+    Args:
+        path: path of the archive.
+        classes: class names of the data set.
+        competition: one of COMPETITIONS.
 
     Raises:
-        InputError: other classes than VOC's, a competition there is not, another suffix.
+        InputError: the classes are not those of VOC, the competition is unknown, or the suffix is
+            wrong.
     """
     if tuple(classes) != CLASSES:
         raise InputError(
-            f"the VOC server takes its 20 classes, not {len(classes)} of this data set"
+            f"the VOC server takes the 20 classes of VOC, not the {len(classes)} of this data set"
         )
     if competition not in COMPETITIONS:
         raise InputError(
             f"unknown competition {competition!r}; there are {', '.join(COMPETITIONS)}"
         )
     if not path.name.endswith((".tar.gz", ".tgz")):
-        raise InputError(f"the VOC server takes .tar.gz or .tgz, not {path.name}")
+        raise InputError(f"the VOC server takes .tar.gz or .tgz files, not {path.name}")
 
 
 def write(
     path: Path, labels: Iterable[tuple[str, NDArray[np.uint8]]], competition: str = "comp5"
 ) -> int:
-    """Writes the archive, whole or not at all; returns how many images it holds.
+    """Write the archive, whole or not at all, and return its number of images.
 
     Args:
-        path: of the archive.
-        labels: ids and labels `[H,W]` at the images' own sizes.
+        path: path of the archive.
+        labels: image ids, each with labels `[H,W]` at the image's original size.
         competition: one of COMPETITIONS.
 
     Raises:
@@ -62,7 +68,9 @@ def write(
         with tarfile.open(fileobj=stream, mode="w:gz") as archive:
             for id, plane in labels:
                 if plane.max(initial=0) > len(CLASSES):
-                    raise InputError(f"{id} holds {plane.max()}, which is no class of VOC")
+                    raise InputError(
+                        f"the labels of image {id} hold {plane.max()}, which is no class of VOC"
+                    )
                 content = encode_png(plane)
                 entry = tarfile.TarInfo(f"{folder}/{id}.png")
                 entry.size = len(content)

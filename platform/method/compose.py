@@ -66,23 +66,28 @@ def experiment(
         InputError: a method, preset, recipe or field is unknown, or a value is out of range.
     """
     changes = changes or {}
-    base = Experiment(method=method, localizer=localizer)
-    if len(set(base.trained)) < len(base.trained):
-        raise InputError(f"method {method!r} names a method twice; name each method once")
-    trained = [find(name) for name in base.trained]
-    readers = [find(localizer)] if localizer else []
-    presets = {cls: cls.presets[family(cls, preset)] for cls in readers}
-    presets |= {cls: cls.presets[family(cls, preset, exact=True)] for cls in reversed(trained)}
-    settings = {cls.name: presets[cls].settings or cls.Config() for cls in (*trained, *readers)}
-    base = dataclasses.replace(base, settings=settings)
-    for cls in reversed(trained):
-        base = presets[cls].configure(base)
+    base = _configured(Experiment(method=method, localizer=localizer), preset)
     if recipe:
         base = dataclasses.replace(base, segment=find_recipe(recipe)(base.segment))
     if not baseline:
         return replaced(base, changes)
     inner, outer = _baseline(baseline, preset, recipe, changes, {name for name, _, _ in walk(base)})
     return dataclasses.replace(replaced(base, outer), baseline=inner)
+
+
+def _configured(base: Experiment, preset: str) -> Experiment:
+    """Return the experiment with the presets of its methods, the first of which counts most."""
+    if len(set(base.trained)) < len(base.trained):
+        raise InputError(f"method {base.method!r} names a method twice; name each method once")
+    trained = [find(name) for name in base.trained]
+    readers = [find(base.localizer)] if base.localizer else []
+    presets = {cls: cls.presets[family(cls, preset)] for cls in readers}
+    presets |= {cls: cls.presets[family(cls, preset, exact=True)] for cls in reversed(trained)}
+    settings = {cls.name: presets[cls].settings or cls.Config() for cls in (*trained, *readers)}
+    out = dataclasses.replace(base, settings=settings)
+    for cls in reversed(trained):
+        out = presets[cls].configure(out)
+    return out
 
 
 def _baseline(

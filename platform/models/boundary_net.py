@@ -1,4 +1,4 @@
-"""IRN's boundary branch: one plane of boundary logits from all stages of a fixed backbone.
+"""IRN's boundary network: one plane of boundary logits from all stages of a fixed backbone.
 
 Source: Ahn et al., CVPR 2019; widths from the authors' code. The displacement branch, which only
 instance masks need, shares no parameter with it and is left out.
@@ -19,11 +19,13 @@ WIDTH, GROUPS = 32, 4
 
 
 class BoundaryNet(Trainable):
-    """A 1x1 convolution to 32 channels on each grid of the backbone, joined to one.
+    """A network that predicts class boundaries.
+
+    A 1x1 convolution maps each grid of the backbone to 32 channels; another joins all grids.
 
     Args:
-        backbone: its backbone.
-        frozen_stages: first stages without gradient; IRN freezes all four.
+        backbone: gives the feature grids.
+        frozen_stages: how many of the first stages take no gradient; IRN freezes all four.
     """
 
     def __init__(self, backbone: Backbone, frozen_stages: int = 4) -> None:
@@ -35,7 +37,7 @@ class BoundaryNet(Trainable):
         self.join = nn.Conv2d(WIDTH * len(self.taps), 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """`[B,3,H,W]` to logits `[B,h,w]`."""
+        """Return the boundary logits `[B,h,w]` of images `[B,3,H,W]`."""
         size = grid_size(images.shape[2], images.shape[3])
         grids = [
             F.relu(F.interpolate(tap(x), size, mode="bilinear", align_corners=False))

@@ -15,7 +15,7 @@ from .network import Trainable
 
 
 class Classifier(Trainable):
-    """A backbone, global average pooling and a 1x1 convolution without bias.
+    """An image classifier: a backbone, global average pooling, a 1x1 convolution without bias.
 
     Args:
         backbone: gives the stages c1 to c4.
@@ -30,28 +30,36 @@ class Classifier(Trainable):
 
     @property
     def class_weights(self) -> Tensor:
-        """`[N,D]`: the weight vector of each class."""
+        """The weight vector of each class, `[N,D]`."""
         return self.head.weight.flatten(1)
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """`[B,3,H,W]` to the stages c1..c4, each `[B,D,H,W]` on its own grid."""
+        """Return the stages c1..c4 of images `[B,3,H,W]`, each `[B,D,H,W]` on its own grid."""
         out: dict[str, Tensor] = self.backbone(images)
         return out
 
     def activations(self, images: Tensor) -> Tensor:
-        """`[B,N,H,W]`: the class scores before pooling, unrectified."""
+        """Return the class scores `[B,N,H,W]` of images before pooling, unrectified."""
         out: Tensor = self.head(self.features(images)["c4"])
         return out
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits `[B,N]`. Padding takes part in the average, as in IRN."""
+        """Return the logits `[B,N]` of images `[B,3,H,W]`.
+
+        Padding takes part in the average, as in IRN.
+        """
         pooled = F.adaptive_avg_pool2d(self.features(images)["c4"], 1)
         logits: Tensor = self.head(pooled)
         return logits.flatten(1)
 
 
 class Memo(Classifier):
-    """A network that computes the features of one batch of images once."""
+    """A classifier that keeps the features of one batch of images, to compute them only once.
+
+    Args:
+        network: the classifier that computes features.
+        images: `[B,3,H,W]`, the batch whose features are kept.
+    """
 
     def __init__(self, network: Classifier, images: Tensor) -> None:
         nn.Module.__init__(self)
@@ -67,22 +75,39 @@ class Memo(Classifier):
 
 
 def class_activation_maps(network: Classifier, images: Tensor) -> Tensor:
-    """ReLU of the class scores of each position, image plus mirror image.
+    """Return the rectified class scores of each position, summed over image and mirror image.
 
-    `[B,3,H,W]` to `[B,N,h,w]`. Source: IRN make_cam (ReLU before the sum).
+    Source: IRN make_cam (ReLU before the sum).
+
+    Args:
+        network: a classifier.
+        images: `[B,3,H,W]`.
+
+    Returns:
+        `[B,N,h,w]`.
     """
     maps = F.relu(network.activations(torch.cat([images, images.flip(-1)])))
     return merge_flip(*maps.chunk(2))
 
 
 def classification_loss(network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
-    """Multi-label soft margin: binary cross-entropy, mean over classes and images.
+    """Return the multi-label soft margin loss: binary cross-entropy, mean over classes and images.
 
-    `[B,3,H,W]`, `[B,N]` to a scalar. Source: IRN train_cam.
+    Source: IRN train_cam.
+
+    Args:
+        network: a classifier.
+        images: `[B,3,H,W]`.
+        labels: `[B,N]`, 0 or 1.
     """
     return soft_margin(network.activations(images), labels)
 
 
 def soft_margin(scores: Tensor, labels: Tensor) -> Tensor:
-    """`classification_loss` from class scores before pooling, unrectified, `[B,N,h,w]`."""
+    """Return the multi-label soft margin loss of class scores before pooling.
+
+    Args:
+        scores: `[B,N,h,w]`, unrectified.
+        labels: `[B,N]`, 0 or 1.
+    """
     return F.multilabel_soft_margin_loss(scores.mean((-2, -1)), labels)

@@ -1,7 +1,7 @@
-"""DeepLabV2: a backbone and atrous spatial pyramid pooling (Chen et al., TPAMI 2018).
+"""The segmenter DeepLabV2: a backbone and atrous spatial pyramid pooling (Chen et al., TPAMI 2018).
 
-Facts from kazuto1011/deeplab-pytorch. The backbone has torchvision's layout, so that its weight
-files fit; the Caffe model strides in a block's first convolution instead.
+Numbers follow kazuto1011/deeplab-pytorch. The backbone has torchvision's layout, so that weight
+files of torchvision fit; the Caffe model strides in the first convolution of a block instead.
 Shapes: B batch, C classes with background, H W pixels, h w grid.
 """
 
@@ -20,13 +20,13 @@ RATES = (6, 12, 18, 24)
 
 
 class DeepLabV2(Segmenting):
-    """The sum of four dilated 3x3 convolutions on the last stage.
+    """A segmenter whose logits are the sum of four dilated 3x3 convolutions on the last stage.
 
     Args:
-        backbone: its backbone.
+        backbone: gives the stages c1 to c4.
         classes: C.
-        frozen_stages: first stages without gradient.
-        rates: dilations of the four.
+        frozen_stages: how many of the first stages take no gradient.
+        rates: dilation of each convolution.
     """
 
     def __init__(
@@ -49,13 +49,16 @@ class DeepLabV2(Segmenting):
             nn.init.zeros_(conv.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """`[B,3,H,W]` to logits `[B,C,h,w]`."""
+        """Return the logits `[B,C,h,w]` of images `[B,3,H,W]`."""
         x = self.backbone(images)["c4"]
         return torch.stack([conv(x) for conv in self.aspp]).sum(0)
 
     def groups(self, head_factor: float, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """The backbone at `lr`, pyramid weights at a multiple, pyramid biases at twice that
-        without decay; normalisation of a pretrained backbone is fixed."""
+        """Return the parameter groups for the optimiser.
+
+        The backbone learns at `lr`, pyramid weights at `lr * head_factor`, pyramid biases at twice
+        that rate and without decay. Batch normalisation of a pretrained backbone is fixed.
+        """
         backbone = [p for p in self.backbone.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [
             {"params": backbone, "lr": lr, "weight_decay": weight_decay},

@@ -1,4 +1,4 @@
-"""Hierarchical features: all four stages of a backbone on one grid.
+"""Hierarchical features, which join all four stages of a backbone on one grid.
 
 Shapes: B batch, D channels, H W grid.
 """
@@ -20,12 +20,12 @@ NAME = "hierarchical"
 
 
 class HierarchicalFeatures(nn.Module):
-    """1x1 convolutions without bias on the four stages, whose gradient they keep to themselves.
+    """1x1 convolutions without bias on the four stages, which pass no gradient to the backbone.
 
     Source: SIPE (Chen et al., CVPR 2022), 768 channels.
 
     Args:
-        channels: of the stages c1 to c4.
+        channels: channels of the stages c1 to c4.
     """
 
     def __init__(self, channels: tuple[int, int, int, int]) -> None:
@@ -36,33 +36,48 @@ class HierarchicalFeatures(nn.Module):
 
     @property
     def width(self) -> int:
-        """768."""
+        """Number of channels of the joined features, 768."""
         return sum(WIDTHS)
 
     def forward(self, stages: Mapping[str, Tensor]) -> Tensor:
-        """The stages c1..c4 as `[B,768,h,w]` on the grid of c4."""
+        """Return the stages c1..c4 joined to `[B,768,h,w]` on the grid of c4."""
         return joined(
             [conv(stages[name].detach()) for conv, name in zip(self.convs, STAGES, strict=True)]
         )
 
 
-def joined(parts: Sequence[Tensor]) -> Tensor:
-    """Features of several grids, each at unit length, side by side on the grid of the last."""
-    size = parts[-1].shape[-2:]
+def joined(grids: Sequence[Tensor]) -> Tensor:
+    """Scale the features of each grid to unit length and join them on the last grid.
+
+    Args:
+        grids: `[B,D,H,W]` each.
+
+    Returns:
+        `[B,D,h,w]`, D the sum of channels, h w the last grid.
+    """
+    size = grids[-1].shape[-2:]
     resized = [
-        F.interpolate(unit(p, dim=1), size, mode="bilinear", align_corners=False) for p in parts
+        F.interpolate(unit(g, dim=1), size, mode="bilinear", align_corners=False) for g in grids
     ]
     return torch.cat(resized, 1)
 
 
 def add_hierarchical_features(network: Classifier) -> None:
-    """Give the network hierarchical features, once, for all methods that are trained together."""
+    """Add hierarchical features to a network once, for all methods that are trained together."""
     if NAME not in network.extras:
         network.extras[NAME] = HierarchicalFeatures(network.backbone.channels)
 
 
 def hierarchy(network: Classifier, stages: Mapping[str, Tensor]) -> Tensor:
-    """Return `[B,D,h,w]`: the hierarchical features, or where the network has none its stages."""
+    """Return the hierarchical features of a network, or its stages joined where it has none.
+
+    Args:
+        network: a classifier.
+        stages: its stages c1..c4, `[B,D,H,W]` each.
+
+    Returns:
+        `[B,D,h,w]` on the grid of c4.
+    """
     if NAME in network.extras:
         out: Tensor = network.extras[NAME](stages)
         return out

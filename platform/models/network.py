@@ -1,4 +1,4 @@
-"""What all networks have in common that are trained here: a backbone, extras, parameter groups."""
+"""The base class of all trained networks: a backbone, modules of methods, parameter groups."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ T = TypeVar("T", bound="Trainable")
 
 
 class Separate(nn.Module, ABC):
-    """A module among a network's extras that is trained by an optimiser of its own."""
+    """A module among the extras of a network that is trained by an optimiser of its own."""
 
     @abstractmethod
     def optimizer(self) -> torch.optim.Optimizer:
-        """Of all its parameters; its learning rate decays like the others."""
+        """Return the optimiser of all parameters of this module.
+
+        Its learning rate decays on the schedule of the network's optimiser.
+        """
 
 
 class Trainable(nn.Module):
-    """A backbone and whatever stands on it.
+    """A trainable network on a backbone.
 
-    `extras` holds what methods add, by their names.
+    `extras` holds the modules that methods add, by the name of the method.
 
     Args:
         backbone: gives the stages c1 to c4.
@@ -42,13 +45,16 @@ class Trainable(nn.Module):
                 module.requires_grad_(False)
 
     def extra(self, name: str, kind: type[M]) -> M:
-        """What the method `name` added to the network."""
-        found = self.extras[name]
-        assert isinstance(found, kind)
-        return found
+        """Return the module of type `kind` that the method `name` added to the network."""
+        module = self.extras[name]
+        assert isinstance(module, kind)
+        return module
 
     def train(self: T, mode: bool = True) -> T:
-        """Training mode; a pretrained backbone keeps its running statistics (IRN)."""
+        """Switch to training mode, in which a pretrained backbone keeps its running statistics.
+
+        Source: IRN.
+        """
         super().train(mode)
         for module in self.backbone.modules() if self.backbone.pretrained else ():
             if isinstance(module, nn.BatchNorm2d):
@@ -56,14 +62,15 @@ class Trainable(nn.Module):
         return self
 
     def groups(self, head_factor: float, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Parameter groups for the optimiser: the backbone at `lr`, the rest at a multiple.
+        """Return the parameter groups for the optimiser.
 
-        Parameters of `Separate` modules are in no group.
+        The backbone learns at `lr`, all other modules at `lr * head_factor`. Parameters of
+        `Separate` modules are in no group.
         """
         backbone = [p for p in self.backbone.parameters() if p.requires_grad]
-        others = [self.backbone, *(m for m in self.extras.values() if isinstance(m, Separate))]
-        inside = {id(p) for module in others for p in module.parameters()}
-        head = [p for p in self.parameters() if id(p) not in inside and p.requires_grad]
+        excluded = [self.backbone, *(m for m in self.extras.values() if isinstance(m, Separate))]
+        outside = {id(p) for module in excluded for p in module.parameters()}
+        head = [p for p in self.parameters() if id(p) not in outside and p.requires_grad]
         groups = [
             {"params": backbone, "lr": lr, "weight_decay": weight_decay},
             {"params": head, "lr": lr * head_factor, "weight_decay": weight_decay},

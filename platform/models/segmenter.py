@@ -1,4 +1,4 @@
-"""What segmenters have in common: logits at several scales.
+"""The base class of segmenters, which gives logits at several scales.
 
 Shapes: B batch, C classes with background, H W pixels, h w grid.
 """
@@ -15,24 +15,33 @@ from .network import Trainable
 
 
 class Segmenting(Trainable):
-    """A network that turns `[B,3,H,W]` into logits `[B,C,h,w]`."""
+    """A network that maps images `[B,3,H,W]` to logits `[B,C,h,w]`."""
 
     def views(self, images: Tensor, scales: Sequence[float]) -> list[Tensor]:
-        """Logits of the image, of each smaller scale, and their element-wise maximum, in this
-        order; the first and the last on the image's grid. Without scales the image's alone."""
+        """Return the logits of images at full size, at each scale, and their maximum.
+
+        Args:
+            images: `[B,3,H,W]`.
+            scales: factors of further sizes.
+
+        Returns:
+            Logits `[B,C,h,w]` at full size, then at each scale on its own grid, then the
+            element-wise maximum of all on the grid of the full size. Without scales the logits at
+            full size alone.
+        """
         whole: Tensor = self(images)
         if not scales:
             return [whole]
-        parts: list[Tensor] = []
+        scaled: list[Tensor] = []
         for scale in scales:
             size = [max(1, round(n * scale)) for n in images.shape[2:]]
             small = F.interpolate(images, size, mode="bilinear", align_corners=False)
-            parts.append(self(small))
+            scaled.append(self(small))
         large = [
-            F.interpolate(p, whole.shape[2:], mode="bilinear", align_corners=False) for p in parts
+            F.interpolate(v, whole.shape[2:], mode="bilinear", align_corners=False) for v in scaled
         ]
-        return [whole, *parts, torch.stack([whole, *large]).amax(0)]
+        return [whole, *scaled, torch.stack([whole, *large]).amax(0)]
 
     def supervised(self, images: Tensor, scales: Sequence[float]) -> list[tuple[float, Tensor]]:
-        """The logits that training compares with labels, each with its weight."""
+        """Return the logits that training compares with labels, each with its weight."""
         return [(1.0, logits) for logits in self.views(images, scales)]

@@ -1,6 +1,6 @@
-"""UperNet: a pyramid over all stages of a backbone (Xiao et al., ECCV 2018).
+"""The segmenter UperNet: a feature pyramid over all stages of a backbone (Xiao et al., ECCV 2018).
 
-Widths, pooling and the auxiliary head are mmsegmentation's for Swin.
+Widths, pooling and the auxiliary head are those of mmsegmentation for Swin.
 Shapes: B batch, C classes with background, H W pixels, h w grid of c1.
 """
 
@@ -30,12 +30,12 @@ def _resized(x: Tensor, like: Tensor) -> Tensor:
 
 
 class UperNet(Segmenting):
-    """A feature pyramid with pyramid pooling on top.
+    """A segmenter with a feature pyramid and, on its last stage, pyramid pooling.
 
     Args:
-        backbone: its backbone; a Swin's first three stages are normalised here.
+        backbone: gives the stages c1 to c4; the first three of a Swin are normalised here.
         classes: C.
-        frozen_stages: first stages without gradient.
+        frozen_stages: how many of the first stages take no gradient.
     """
 
     def __init__(self, backbone: Backbone, classes: int, frozen_stages: int = 0) -> None:
@@ -54,14 +54,14 @@ class UperNet(Segmenting):
         )
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
-        """c1 to c4, a transformer's all normalised."""
-        found: dict[str, Tensor] = self.backbone(images)
+        """Return the stages c1 to c4; all stages of a transformer are normalised."""
+        stages: dict[str, Tensor] = self.backbone(images)
         for name, norm in zip(STAGES, self.norms, strict=False):
-            found[name] = norm(found[name].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return found
+            stages[name] = norm(stages[name].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return stages
 
     def decode(self, stages: Mapping[str, Tensor]) -> Tensor:
-        """Logits `[B,C,h,w]` on the grid of c1."""
+        """Return the logits `[B,C,h,w]` on the grid of c1 from the stages c1 to c4."""
         top = stages["c4"]
         pooled = [
             _resized(conv(F.adaptive_avg_pool2d(top, size)), top)
@@ -78,25 +78,31 @@ class UperNet(Segmenting):
         return out
 
     def forward(self, images: Tensor) -> Tensor:
-        """`[B,3,H,W]` to logits `[B,C,h,w]`."""
+        """Return the logits `[B,C,h,w]` of images `[B,3,H,W]`."""
         return self.decode(self.stages(images))
 
     def supervised(self, images: Tensor, scales: Sequence[float]) -> list[tuple[float, Tensor]]:
-        """The logits, and those of the auxiliary head on c3; scales are for the test."""
+        """Return the logits and the auxiliary logits on c3, each with its weight.
+
+        Training looks at one scale only; `scales` is not used.
+        """
         stages = self.stages(images)
         return [(1.0, self.decode(stages)), (AUXILIARY_WEIGHT, self.auxiliary(stages["c3"]))]
 
     def groups(self, head_factor: float, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Backbone and head, each with and without decay: a transformer's normalisation and tables
-        of positions have none."""
-        plain: list[dict[str, Any]] = super().groups(head_factor, lr, weight_decay)
+        """Return the parameter groups for the optimiser: backbone and head, each in two groups.
+
+        Layer normalisation and the tables of relative positions of a transformer take no weight
+        decay.
+        """
+        groups: list[dict[str, Any]] = super().groups(head_factor, lr, weight_decay)
         exempt = {
             id(p) for n, p in self.named_parameters() if n.endswith("relative_position_bias_table")
         }
         norms = (m for m in self.modules() if isinstance(m, nn.LayerNorm))
         exempt |= {id(p) for m in norms for p in m.parameters()}
         out = []
-        for group in plain:
+        for group in groups:
             free = [p for p in group["params"] if id(p) in exempt]
             decayed = [p for p in group["params"] if id(p) not in exempt]
             out += [{**group, "params": decayed}, {**group, "params": free, "weight_decay": 0.0}]

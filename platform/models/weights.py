@@ -1,4 +1,4 @@
-"""Local weight files: read without running code, checked against the architecture."""
+"""Reading of local weight files without running code, with a check against the architecture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CLASSIFIER_KEYS = ("fc.", "classifier.", "aux_classifier.", "head.", "fc8.")
 
 
 def saved(path: str | Path) -> Any:
-    """What `torch.save` wrote: tensors in plain containers.
+    """Read a file that `torch.save` wrote, with tensors in built-in containers.
 
     Raises:
         InputError: the file is missing, damaged, or holds pickled code.
@@ -29,15 +29,15 @@ def saved(path: str | Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path} is not a plain weight file: it is damaged, or holds pickled code, which is "
-            "not run"
+            f"{path} is not read as a weight file: it is damaged, or holds pickled code, which is "
+            "not run; save a state dict of tensors"
         ) from error
     except Exception as error:  # damaged bytes end in almost any type
-        raise InputError(f"{path} is not a readable weight file: {error}") from error
+        raise InputError(f"{path} is not read as a weight file: it is damaged: {error}") from error
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a `.pth` or `.pt` file, by parameter name.
+    """Read the tensors of a `.pth` or `.pt` file, by parameter name.
 
     Raises:
         InputError: the file is missing, damaged, holds pickled code, or is no state dict.
@@ -47,17 +47,17 @@ def read(path: str | Path) -> dict[str, Tensor]:
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise InputError(f"{path} does not hold a dict of tensors by parameter name")
-    return {_plain(str(name)): value for name, value in state.items()}
+    return {_without_prefixes(str(name)): value for name, value in state.items()}
 
 
-def _plain(name: str) -> str:
+def _without_prefixes(name: str) -> str:
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
     return name
 
 
-def _segments(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict is a segmenter's: an auxiliary head, or a head of convolutions."""
+def _is_segmenter(state: Mapping[str, Tensor]) -> bool:
+    """Return whether a state dict has an auxiliary head or a head of convolutions."""
     return any(
         k.startswith("aux_classifier.")
         or (k.startswith("classifier.") and v.ndim == 4 and max(v.shape[2:]) > 1)
@@ -66,27 +66,38 @@ def _segments(state: Mapping[str, Tensor]) -> bool:
 
 
 def load(module: nn.Module, path: str | Path, architecture: str) -> None:
-    """Loads a file into `module`; its classifier head, if it has one, is left out.
+    """Load a weight file into `module`, without the file's classifier head.
+
+    Args:
+        module: the network that takes the weights.
+        path: a weight file, see `read`.
+        architecture: name of the network, for messages.
 
     Raises:
-        InputError: a tensor is missing, unknown or of another shape, or the file is that of a
-            segmenter, which saw masks (torchvision's COCO_WITH_VOC_LABELS); nothing is loaded.
+        InputError: a tensor is missing, unknown or of another shape, or the file holds a
+            segmenter, which was trained on masks (torchvision's COCO_WITH_VOC_LABELS). Nothing is
+            loaded then.
     """
-    found = read(path)
-    if _segments(found):
+    weights = read(path)
+    if _is_segmenter(weights):
         raise InputError(
-            f"{path} holds a segmenter, which has seen masks; image labels alone are learnt here, "
-            "so a backbone must come from ImageNet weights"
+            f"{path} holds a segmenter, which was trained on masks; training here sees image "
+            "labels only, so give a backbone with ImageNet weights"
         )
-    state = {k: v for k, v in found.items() if not k.startswith(_CLASSIFIER_KEYS)}
-    own = module.state_dict()
-    missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
-    unknown = [k for k in state if k not in own]
-    shaped = [k for k in state if k in own and state[k].shape != own[k].shape]
-    for names, fault in ((missing, "lacks"), (unknown, "has the foreign"), (shaped, "misshapes")):
+    state = {k: v for k, v in weights.items() if not k.startswith(_CLASSIFIER_KEYS)}
+    target = module.state_dict()
+    missing = [k for k in target if k not in state and not k.endswith("num_batches_tracked")]
+    unknown = [k for k in state if k not in target]
+    shaped = [k for k in state if k in target and state[k].shape != target[k].shape]
+    for names, fault in (
+        (missing, "lacks"),
+        (unknown, "has the unknown"),
+        (shaped, "has another shape of"),
+    ):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise InputError(
-                f"{path} does not fit {architecture}: it {fault} parameter {names[0]}{more}"
+                f"{path} does not fit {architecture}: it {fault} parameter {names[0]}{more}; "
+                "give a weight file of this architecture"
             )
     module.load_state_dict(state, strict=False)

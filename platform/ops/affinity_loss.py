@@ -1,4 +1,4 @@
-"""What a boundary network learns from: pairs of positions of the same or of another class (IRN).
+"""IRN's class boundary loss, over pairs of positions of the same class and of different classes.
 
 Shapes: B batch, H W grid at stride 4, O offsets.
 """
@@ -15,49 +15,53 @@ EPS = 1e-5
 
 
 def pairs(labels: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Which pairs of positions are both background, both one class, of different classes.
+    """Sort all pairs of positions by the labels at both ends.
 
     Args:
-        labels: long `[B,H,W]`, 255 where unknown; pairs with an unknown end are in none.
+        labels: long `[B,H,W]`, 255 where unknown.
         radius: see `ops.random_walk.offsets`.
 
     Returns:
-        Three bool `[B,O,H,W]`, of each position and its neighbour at that offset.
+        Three bool masks `[B,O,H,W]` over each position and its neighbour at each offset: both are
+        background; both are the same foreground class; both differ. A pair with an unknown end is
+        in no mask.
     """
     height, width = labels.shape[1:]
     reach = radius - 1
     labels = labels.to(torch.uint8)  # an eighth of the memory that every comparison reads
     padded = torch.nn.functional.pad(labels, (reach, reach, 0, reach), value=VOID)
-    there = torch.stack(
+    neighbours = torch.stack(
         [
             padded[:, dy : dy + height, reach + dx : reach + dx + width]
             for dy, dx in offsets(radius)
         ],
         1,
     )
-    here = labels[:, None]
-    known = (here != VOID) & (there != VOID)
-    same = known & (here == there)
-    return same & (here == 0), same & (here > 0), known & (here != there)
+    centre = labels[:, None]
+    known = (centre != VOID) & (neighbours != VOID)
+    same = known & (centre == neighbours)
+    return same & (centre == 0), same & (centre > 0), known & (centre != neighbours)
 
 
 def affinity_losses(boundary: Tensor, labels: Tensor, radius: int = 10) -> dict[str, Tensor]:
-    """The two terms of IRN's class boundary loss; their sum is minimised.
-
-    Each is a mean over its pairs, zero without any: `same` half the mean of both kinds of equal
-    pairs, background and foreground, `different` half of the rest.
+    """Return the two terms of IRN's class boundary loss, whose sum is minimised.
 
     Args:
         boundary: `[B,H,W]`, 0..1.
         labels: long `[B,H,W]`, 255 where unknown.
-        radius: of the pairs; 10 as published.
+        radius: distance below which two positions form a pair, in positions; 10 as published.
+
+    Returns:
+        `same`: a quarter of the sum of two means, one over background pairs and one over pairs of
+        one foreground class; `different`: half the mean over pairs of different classes. A mean
+        over no pairs is zero.
     """
     affinity = affinities(boundary, radius)
-    background, foreground, other = pairs(labels, radius)
-    values = -torch.log(EPS + torch.where(other, 1 - affinity, affinity))
+    background, foreground, different = pairs(labels, radius)
+    values = -torch.log(EPS + torch.where(different, 1 - affinity, affinity))
 
     def mean(chosen: Tensor) -> Tensor:
         return (values * chosen).sum() / chosen.sum().clamp(min=1)
 
     same = mean(background) + mean(foreground)
-    return {"same": same / 4, "different": mean(other) / 2}
+    return {"same": same / 4, "different": mean(different) / 2}

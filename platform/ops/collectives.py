@@ -1,4 +1,4 @@
-"""Tensors of all training workers; with one worker, the tensors as they are."""
+"""Exchange of tensors between training workers; with one worker, tensors stay as they are."""
 
 from __future__ import annotations
 
@@ -12,16 +12,23 @@ def _alone() -> bool:
 
 
 def gathered(rows: Tensor) -> Tensor:
-    """`[B,...]` of each worker, all of one shape, to `[workers * B,...]` in the workers' order."""
+    """Join the tensors of all workers, in the order of the workers.
+
+    Args:
+        rows: `[B,...]`, of the same shape on each worker.
+
+    Returns:
+        `[workers * B,...]`, in the type of `rows`.
+    """
     if _alone():
         return rows
-    plain = rows.to(torch.uint8) if rows.dtype == torch.bool else rows.contiguous()
-    out = [torch.empty_like(plain) for _ in range(dist.get_world_size())]
-    dist.all_gather(out, plain)
+    local = rows.to(torch.uint8) if rows.dtype == torch.bool else rows.contiguous()
+    out = [torch.empty_like(local) for _ in range(dist.get_world_size())]
+    dist.all_gather(out, local)
     return torch.cat(out).to(rows.dtype)
 
 
 def from_first(tensor: Tensor) -> None:
-    """Overwrites the tensor by the first worker's."""
+    """Overwrite the tensor of each worker, in place, with the tensor of the first worker."""
     if not _alone():
         dist.broadcast(tensor, 0)

@@ -1,6 +1,7 @@
-"""DenseCRF: labels that follow the colours of the image (Krähenbühl and Koltun, NeurIPS 2011).
+"""DenseCRF, which makes labels follow the colours of an image.
 
-The computation is pydensecrf's. Parameter sets are those that public WSSS code uses, by name.
+Source: Krähenbühl and Koltun, NeurIPS 2011. The library pydensecrf computes it.
+`CRFS` names the parameter sets of public WSSS code.
 Shapes: L labels, H W pixels.
 """
 
@@ -21,13 +22,13 @@ class CRF:
     """The parameters of a DenseCRF.
 
     Attributes:
-        smooth_xy: deviation of the smoothing kernel, pixels.
-        smooth: its weight.
-        colour_xy: deviation of the colour kernel in space, pixels.
-        colour_rgb: deviation of the colour kernel in colour, 0..255.
-        colour: its weight.
-        iterations: of mean field.
-        certainty: probability given to the label of a hard seed; 0: from soft scores.
+        smooth_xy: standard deviation of the smoothing kernel, pixels.
+        smooth: weight of the smoothing kernel.
+        colour_xy: standard deviation of the colour kernel in space, pixels.
+        colour_rgb: standard deviation of the colour kernel in colour, 0..255.
+        colour: weight of the colour kernel.
+        iterations: number of mean field steps.
+        certainty: probability given to the label of a hard seed; 0 starts from soft scores.
     """
 
     smooth_xy: float
@@ -46,17 +47,23 @@ CRFS: Mapping[str, CRF] = {
     "mctformer": CRF(smooth_xy=4, smooth=3, colour_xy=83, colour_rgb=5, colour=3),
     "seam": CRF(smooth_xy=3, smooth=3, colour_xy=32, colour_rgb=13, colour=10, iterations=1),
 }
-"""irn: hard seeds of the IRN line (also SIPE, AMN, CLIMS, SSC); psa: soft seeds of the PSA line
-(MCTformer, DRS); deeplab: DeepLabV2's test and CLIP-ES seeds; mctformer: its segmenter; seam."""
+"""Parameter sets by name.
+
+`irn`: hard seeds of the IRN line (also SIPE, AMN, CLIMS, SSC). `psa`: soft seeds of the PSA line
+(MCTformer, DRS). `deeplab`: predictions of DeepLabV2 and seeds of CLIP-ES. `mctformer`:
+predictions of MCTformer's segmenter. `seam`: seeds of SEAM.
+"""
 
 
 class Refiner:
-    """DenseCRF on one image. Its kernels are built once for each number of labels, which takes as
-    long as five steps of mean field.
+    """DenseCRF on one image.
+
+    The kernels are built once for each number of labels, which takes as long as five steps of mean
+    field.
 
     Args:
         image: RGB `[H,W,3]`.
-        crf: the parameters.
+        crf: parameters of the DenseCRF.
     """
 
     def __init__(self, image: NDArray[np.uint8], crf: CRF) -> None:
@@ -64,13 +71,13 @@ class Refiner:
         self._fields: dict[int, Any] = {}
 
     def refine(self, probabilities: Probabilities) -> Probabilities:
-        """Label probabilities after mean field.
+        """Return the label probabilities after mean field.
 
         Args:
-            probabilities: `[L,H,W]`, each pixel's up to a factor; one label comes back as it is.
+            probabilities: `[L,H,W]`; those of a pixel may be scaled by any factor.
 
         Returns:
-            `[L,H,W]`.
+            `[L,H,W]`; the input itself where L is 1.
 
         Raises:
             ValueError: image and probabilities differ in size.
@@ -78,7 +85,8 @@ class Refiner:
         labels, height, width = probabilities.shape
         if self.image.shape != (height, width, 3):
             raise ValueError(
-                f"the image is {self.image.shape}, probabilities are {probabilities.shape}"
+                f"the image has the shape {self.image.shape} and the probabilities "
+                f"{probabilities.shape}; heights and widths must be equal"
             )
         if labels < 2:
             return probabilities
@@ -87,8 +95,8 @@ class Refiner:
         field = self._fields[labels]
         energy = -np.log(np.clip(probabilities, 1e-5, 1.0)).reshape(labels, -1)
         field.setUnaryEnergy(np.ascontiguousarray(energy, dtype=np.float32))
-        found = np.array(field.inference(self.crf.iterations), dtype=np.float32)
-        return found.reshape(labels, height, width)
+        refined = np.array(field.inference(self.crf.iterations), dtype=np.float32)
+        return refined.reshape(labels, height, width)
 
     def _field(self, labels: int) -> Any:
         from pydensecrf import densecrf
@@ -106,8 +114,16 @@ class Refiner:
 
 
 def certain(seed: NDArray[np.integer], labels: int, certainty: float) -> Probabilities:
-    """Hard labels `[H,W]` of 0..L-1 as probabilities `[L,H,W]`: `certainty` for the label, the
-    rest shared by the others."""
+    """Turn hard labels into probabilities.
+
+    Args:
+        seed: `[H,W]`, 0..L-1.
+        labels: L.
+        certainty: probability of the label of a pixel; the other labels share the rest equally.
+
+    Returns:
+        `[L,H,W]`.
+    """
     if labels == 1:
         return np.ones((1, *seed.shape), np.float32)
     others = (1 - certainty) / (labels - 1)
@@ -116,13 +132,15 @@ def certain(seed: NDArray[np.integer], labels: int, certainty: float) -> Probabi
 
 
 def best_labels(scores: NDArray[np.float32], refiner: Refiner | None) -> NDArray[np.uint8]:
-    """The refined labels of scores.
+    """Return the best label of each pixel, refined where a refiner is given.
+
+    With a certainty, the refiner starts from the label with the best score. Without one it starts
+    from the scores themselves, as public code hands them to `unary_from_softmax`; the sum of the
+    scores of a pixel makes no difference.
 
     Args:
-        scores: `[L,H,W]`: of the background, then of the class maps, 0..1.
-        refiner: of their image, or none: the best score. With a certainty the best label enters,
-            without one the scores do, as probabilities (as public code hands them to
-            `unary_from_softmax`; their sum makes no difference).
+        scores: `[L,H,W]`, 0..1: the background, then the class maps.
+        refiner: DenseCRF on the image of the scores, or None to take the best score.
 
     Returns:
         `[H,W]`, 0..L-1.
@@ -130,7 +148,7 @@ def best_labels(scores: NDArray[np.float32], refiner: Refiner | None) -> NDArray
     if refiner is None:
         out: NDArray[np.uint8] = scores.argmax(0).astype(np.uint8)
         return out
-    sure = refiner.crf.certainty
-    found = certain(scores.argmax(0), len(scores), sure) if sure else scores
-    best: NDArray[np.uint8] = refiner.refine(found).argmax(0).astype(np.uint8)
+    certainty = refiner.crf.certainty
+    start = certain(scores.argmax(0), len(scores), certainty) if certainty else scores
+    best: NDArray[np.uint8] = refiner.refine(start).argmax(0).astype(np.uint8)
     return best

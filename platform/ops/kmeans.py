@@ -1,4 +1,4 @@
-"""K-means over features that lie in fixed blocks, by cosine, as LPCAM clusters.
+"""K-means by cosine over features that lie in fixed blocks, as in LPCAM.
 
 Assignment is by cosine to the centre; a centre is the mean of its raw features (LPCAM's library;
 `spherical` takes unit features instead). The result does not depend on how blocks are spread
@@ -20,19 +20,23 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]
 Set = tuple[int, int]
-"""A class and a side: 0 foreground, 1 context."""
+"""A set of features: a class, and 0 for its foreground or 1 for its context."""
 
 GRID = 2.0**14
+"""Steps per unit of the grid to which sums are rounded."""
 FITS = 1 - 1e-5
 """Cosine from which a row needs no centre of its own."""
 
 
 @dataclass
 class Totals:
-    """What the blocks say of one set of centres.
+    """Sums of the rows that were assigned to each centre of one set.
 
-    `sums` float64 `[K,D]`, `counts` `[K]`, and the row that fits its centre worst: its cosine
-    and its place (block, row). A zero row fits any centre.
+    Attributes:
+        sums: float64 `[K,D]`.
+        counts: `[K]`, rows of each centre.
+        worst: cosine, block and row of the row that fits its centre worst; a zero row fits any
+            centre.
     """
 
     sums: NDArray[np.float64]
@@ -40,25 +44,35 @@ class Totals:
     worst: tuple[float, int, int]
 
     def add(self, other: Totals) -> None:
+        """Add the totals of another block, in place."""
         self.sums += other.sums
         self.counts += other.counts
         self.worst = min(self.worst, other.worst)
 
 
 def unit_rows(rows: Floats) -> Floats:
-    """Rows of length one; zero rows stay zero."""
+    """Scale rows to length one; zero rows stay zero."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     out: Floats = (rows / np.where(length > 0, length, 1)).astype(np.float32)
     return out
 
 
 def on_gpu() -> bool:
-    """Whether the installed faiss can use a GPU (the extra `faiss-gpu`)."""
+    """Return whether the installed faiss can use a GPU (the extra `faiss-gpu`)."""
     return hasattr(faiss, "StandardGpuResources")
 
 
 def assign(rows: Floats, centers: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """The best cosine (times the row's length) and centre of each row, by faiss; GPU if any."""
+    """Find the nearest centre of each row with faiss, on a GPU if there is one.
+
+    Args:
+        rows: `[R,D]`.
+        centers: `[K,D]`.
+
+    Returns:
+        `[R]`, the cosine to the nearest centre times the length of the row; `[R]`, the number of
+        the nearest centre.
+    """
     index: faiss.Index = faiss.IndexFlatIP(centers.shape[1])
     if on_gpu() and faiss.get_num_gpus():
         index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
@@ -68,7 +82,14 @@ def assign(rows: Floats, centers: Floats) -> tuple[Floats, NDArray[np.int64]]:
 
 
 def block_totals(block: Halves, centers: Floats, number: int, *, spherical: bool = False) -> Totals:
-    """Assigns the rows of block `number`, float16 `[R,D]`, and sums them by centre."""
+    """Assign the rows of one block to their nearest centres and sum them by centre.
+
+    Args:
+        block: float16 `[R,D]`.
+        centers: `[K,D]`.
+        number: number of the block.
+        spherical: sum unit features instead of raw features.
+    """
     rows = torch.from_numpy(block).float().numpy()
     similarity, nearest = assign(rows, centers)
     length = np.linalg.norm(rows, axis=1)
@@ -86,7 +107,14 @@ def block_totals(block: Halves, centers: Floats, number: int, *, spherical: bool
 
 @dataclass
 class Result:
-    """Centres `[K,D]` of one set, the rows of each, the rounds taken and whether they settled."""
+    """The clustering of one set.
+
+    Attributes:
+        centers: `[K,D]`.
+        counts: `[K]`, rows of each centre.
+        rounds: rounds that were taken.
+        converged: whether the centres settled within the largest number of rounds.
+    """
 
     centers: Floats
     counts: NDArray[np.int64]
@@ -104,16 +132,16 @@ def lloyd(
     tolerance: float = 1e-3,
     max_iterations: int = 100,
 ) -> dict[Set, Result]:
-    """Lloyd's algorithm on many sets at once.
+    """Cluster many sets at once with Lloyd's algorithm; sets without rows give no result.
 
     Args:
-        sizes: rows of each block, by its number, of each set.
-        totals: assigns all rows of the sets given to their centres.
-        gather: the rows at some places (block, row).
-        clusters: K; a set with no more rows than that gives its rows.
-        seed: of the initial centres, K random rows.
-        tolerance: a set is done when its centres move by less than this share of their length.
-        max_iterations: rounds at most.
+        sizes: number of rows by set and block.
+        totals: assigns all rows of the given sets to the given centres and sums them.
+        gather: returns the rows at the given positions (block, row) of each set.
+        clusters: K; a set with at most K rows has its rows as centres.
+        seed: random seed for the initial centres, which are K random rows.
+        tolerance: a set is done when its centres move by at most this share of their length.
+        max_iterations: largest number of rounds.
     """
     full = {s: rows for s, rows in sizes.items() if sum(rows.values())}
     starts = {s: _initial(rows, clusters, seed, s) for s, rows in full.items()}
@@ -142,7 +170,10 @@ def lloyd(
 
 
 def _moved(old: Floats, total: Totals) -> tuple[float, Floats]:
-    """How far the centres move for their length, and the new ones; an empty one stays."""
+    """Return the movement as a share of the centres' length, and the new centres.
+
+    A centre without rows stays where it is.
+    """
     means = total.sums / np.maximum(total.counts, 1)[:, None]
     new = np.where((total.counts > 0)[:, None], means, old).astype(np.float32)
     length = np.linalg.norm(old, axis=1).sum()
@@ -150,7 +181,7 @@ def _moved(old: Floats, total: Totals) -> tuple[float, Floats]:
 
 
 def _initial(rows: Mapping[int, int], clusters: int, seed: int, s: Set) -> list[tuple[int, int]]:
-    """Places (block, row) of K distinct random rows of a set."""
+    """Draw the positions (block, row) of K distinct random rows of a set."""
     numbers = sorted(rows)
     ends = np.cumsum([rows[n] for n in numbers])
     rng = np.random.default_rng([seed, *s])

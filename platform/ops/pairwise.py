@@ -1,6 +1,6 @@
-"""Sums over all positions of an image, weighted by how alike two positions are, without holding
-all pairs of positions at a time.
+"""Sums and means over all positions of an image, weighted by the similarity of two positions.
 
+Not all pairs of positions are held in memory at a time.
 Shapes: B batch, N planes, D channels, P positions.
 """
 
@@ -14,37 +14,39 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 PAIRS = 1 << 24
-"""Pairs of positions held at a time, over the batch: 64 MiB in float32."""
+"""Largest number of pairs of positions held at a time, over the batch: 64 MiB in float32."""
 Part = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def alike_sums(features: Tensor, values: Tensor) -> Tensor:
-    """Each position's sum of values, weighted by the rectified product with it.
+def similarity_sums(features: Tensor, values: Tensor) -> Tensor:
+    """Sum values over all positions, weighted by the rectified product of features.
 
-    Where gradients are wanted and not all pairs fit `PAIRS`, the way back computes the products
-    again instead of keeping them. Computes in float32 at least.
+    Where gradients are recorded and not all pairs fit `PAIRS`, the backward pass computes the
+    products again instead of keeping them. Computes in float32 at least.
 
     Args:
-        features: `[B,D,P]`; at unit length, so that products are cosines.
+        features: `[B,D,P]`; at unit length, products are cosines.
         values: `[B,N,P]`.
 
     Returns:
-        `[B,N,P]`.
+        `[B,N,P]`, one sum for each plane and position, in the type of `values`.
     """
     return _in_parts(_rectified, features, values)
 
 
-def alike_means(features: Tensor, values: Tensor, known: Tensor) -> Tensor:
-    """Each position's mean of values, weighted by the softmax of the products with it; as
-    `alike_sums` computes.
+def similarity_means(features: Tensor, values: Tensor, known: Tensor) -> Tensor:
+    """Average values over all positions, weighted by the softmax of the products of features.
+
+    Memory and precision are those of `similarity_sums`.
 
     Args:
         features: `[B,D,P]`.
         values: `[B,N,P]`.
-        known: `[B,1,P]`, zero at positions that do not count; where all are, all count the same.
+        known: `[B,1,P]`, zero at positions that do not count; where all positions of an image are
+            zero, all count the same.
 
     Returns:
-        `[B,N,P]`.
+        `[B,N,P]`, one mean for each plane and position, in the type of `values`.
     """
     return _in_parts(_softmax, features, torch.cat([values, known.to(values)], 1))
 
@@ -60,7 +62,7 @@ def _softmax(features: Tensor, some: Tensor, values: Tensor) -> Tensor:
 
 
 def _in_parts(part: Part, features: Tensor, values: Tensor) -> Tensor:
-    """A function of pairs of positions, for so many positions at a time as `PAIRS` allows."""
+    """Apply a function of pairs of positions to as many positions at a time as `PAIRS` allows."""
     kind = values.dtype
     wide = torch.promote_types(torch.promote_types(features.dtype, kind), torch.float32)
     features, values = features.to(wide), values.to(wide)
@@ -69,10 +71,10 @@ def _in_parts(part: Part, features: Tensor, values: Tensor) -> Tensor:
     with torch.autocast(features.device.type, enabled=False):
         if positions <= width:
             return part(features, features, values).to(kind)
-        found = []
+        results = []
         for some in torch.split(features, width, 2):
             if torch.is_grad_enabled():
-                found.append(
+                results.append(
                     checkpoint(
                         part,
                         features,
@@ -83,5 +85,5 @@ def _in_parts(part: Part, features: Tensor, values: Tensor) -> Tensor:
                     )
                 )
             else:
-                found.append(part(features, some, values))
-        return torch.cat(found, 2).to(kind)
+                results.append(part(features, some, values))
+        return torch.cat(results, 2).to(kind)

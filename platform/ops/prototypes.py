@@ -1,4 +1,4 @@
-"""Prototypes: averages of features, and maps of similarity to them.
+"""Functions on prototypes, which are averages of features, and on maps of similarity to them.
 
 Shapes: B batch, N foreground classes, D channels, H W grid.
 """
@@ -11,11 +11,16 @@ from torch.nn import functional as F
 
 
 def masked_average(features: Tensor, masks: Tensor) -> Tensor:
-    """Mean feature under each mask: `[B,D,H,W]`, `[B,N,H,W]` to `[B,N,D]`.
+    """Return the mean feature under each mask.
 
-    Masks may be soft (non-negative weights); an empty mask gives zeros.
+    Args:
+        features: `[B,D,H,W]`.
+        masks: `[B,N,H,W]`, non-negative weights; an empty mask gives zeros.
+
+    Returns:
+        `[B,N,D]`.
     """
-    wide = torch.promote_types(features.dtype, torch.float32)  # a half counts to 65504 only
+    wide = torch.promote_types(features.dtype, torch.float32)  # float16 ends at 65504
     masks = masks.to(wide)
     sums = torch.einsum("bdhw,bnhw->bnd", features.to(wide), masks)
     weight = masks.sum(dim=(-2, -1)).unsqueeze(-1)
@@ -23,15 +28,20 @@ def masked_average(features: Tensor, masks: Tensor) -> Tensor:
 
 
 def unit(vectors: Tensor, dim: int = -1) -> Tensor:
-    """Vectors of length one along `dim`; a zero vector stays zero."""
+    """Scale vectors to length one along `dim`; a zero vector stays zero."""
     length = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
     return vectors / torch.where(length > 0, length, 1.0)
 
 
 def cosine_maps(features: Tensor, prototypes: Tensor) -> Tensor:
-    """Rectified cosine to each prototype: `[B,D,H,W]`, `[B,N,D]` to `[B,N,H,W]`.
+    """Return the rectified cosine of each feature to each prototype.
 
-    A zero prototype, or a zero feature, gives 0.
+    Args:
+        features: `[B,D,H,W]`.
+        prototypes: `[B,N,D]`.
+
+    Returns:
+        `[B,N,H,W]`; 0 for a zero prototype or a zero feature.
     """
     cosine = torch.einsum("bdhw,bnd->bnhw", unit(features, dim=1), unit(prototypes))
     return F.relu(cosine)

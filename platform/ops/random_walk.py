@@ -1,9 +1,9 @@
-"""Propagation of class maps along boundaries that a network found (IRN).
+"""IRN's propagation of class maps by a random walk that boundaries hold back.
 
 The affinity of two positions falls with the strongest boundary on the line between them. A random
 walk over these affinities spreads the maps inside boundaries. Source: Ahn et al., CVPR 2019, and
 `misc/indexing.py` of the authors' code, which forms the dense matrix and squares it eight times;
-256 products of the sparse one with the maps are the same numbers.
+multiplying the maps 256 times by the sparse matrix gives the same numbers.
 Shapes: N classes, H W grid, O offsets, P points of a path, B images.
 """
 
@@ -21,7 +21,10 @@ Point = tuple[int, int]
 
 @cache
 def offsets(radius: int) -> tuple[Point, ...]:
-    """The neighbours `(dy, dx)` nearer than `radius` in one half plane: 34 at 5, 152 at 10."""
+    """Return the offsets `(dy, dx)` of neighbours nearer than `radius` in one half plane.
+
+    There are 34 at radius 5 and 152 at radius 10.
+    """
     reach = range(1 - radius, radius)
     return tuple(
         (y, x)
@@ -33,8 +36,10 @@ def offsets(radius: int) -> tuple[Point, ...]:
 
 @cache
 def path(offset: Point) -> tuple[Point, ...]:
-    """The points between a position and its neighbour, both included: those of the bounding box
-    that lie nearer than one to the line."""
+    """Return the points between a position and its neighbour, both included.
+
+    They are the points of the bounding box at a distance below one from the line.
+    """
     dy, dx = offset
     box = (
         (y, x) for y in range(min(0, dy), max(0, dy) + 1) for x in range(min(0, dx), max(0, dx) + 1)
@@ -43,52 +48,52 @@ def path(offset: Point) -> tuple[Point, ...]:
 
 
 def affinities(boundary: Tensor, radius: int) -> Tensor:
-    """One minus the strongest boundary on the way to each neighbour.
+    """Return one minus the strongest boundary on the path to each neighbour.
 
     Args:
         boundary: `[B,H,W]`, 0..1.
         radius: see `offsets`.
 
     Returns:
-        `[B,O,H,W]`: of each position and its neighbour at that offset; 0 where the way leaves
-        the grid.
+        `[B,O,H,W]`: affinity of each position to its neighbour at each offset; 0 where the path
+        leaves the grid.
     """
     strongest: Tensor = Strongest.apply(boundary, radius)
     return 1 - strongest
 
 
 class Strongest(torch.autograd.Function):
-    """The strongest boundary on the way to each neighbour, `[B,H,W]` to `[B,O,H,W]`.
+    """The strongest boundary on the path to each neighbour, `[B,H,W]` to `[B,O,H,W]`.
 
     Autograd over a running maximum would keep two grids for each point of each path; here one
-    byte says where on its path the maximum lies, and all of the gradient goes there.
+    byte says where on its path the maximum lies, and all of the gradient goes to that point.
     """
 
     @staticmethod
     def forward(ctx: Any, boundary: Tensor, radius: int) -> Tensor:
         reach, (height, width) = radius - 1, boundary.shape[1:]
         padded = torch.nn.functional.pad(boundary, (reach, reach, 0, reach), value=1.0)
-        values, places = [], []
+        values, points = [], []
         for offset in offsets(radius):
-            best, place = None, None
+            best, point = None, None
             for number, (y, x) in enumerate(path(offset)):
                 view = padded[:, y : y + height, reach + x : reach + x + width]
-                if best is None or place is None:
-                    best, place = view.clone(), torch.zeros_like(view, dtype=torch.uint8)
+                if best is None or point is None:
+                    best, point = view.clone(), torch.zeros_like(view, dtype=torch.uint8)
                     continue
-                place.masked_fill_(view > best, number)
+                point.masked_fill_(view > best, number)
                 torch.maximum(best, view, out=best)
             assert best is not None
-            assert place is not None
+            assert point is not None
             values.append(best)
-            places.append(place)
+            points.append(point)
         ctx.radius, ctx.shape = radius, padded.shape
-        ctx.save_for_backward(torch.stack(places, 1))
+        ctx.save_for_backward(torch.stack(points, 1))
         return torch.stack(values, 1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (places,) = ctx.saved_tensors
+        (points,) = ctx.saved_tensors
         batch, rows, columns = ctx.shape
         reach, (height, width) = ctx.radius - 1, grad.shape[2:]
         line = torch.arange(rows * columns, device=grad.device).view(rows, columns)
@@ -97,21 +102,21 @@ class Strongest(torch.autograd.Function):
         out = grad.new_zeros(batch * rows * columns)
         for number, offset in enumerate(offsets(ctx.radius)):
             step = torch.tensor([y * columns + x for y, x in path(offset)], device=grad.device)
-            index = start + step[places[:, number].long()]
+            index = start + step[points[:, number].long()]
             out.index_add_(0, index.flatten(), grad[:, number].flatten())
         return out.view(ctx.shape)[:, :height, reach : reach + width].contiguous(), None
 
 
 def transition(boundary: Tensor, radius: int = 5, beta: float = 10.0) -> Tensor:
-    """The matrix of one step of the walk, sparse, `[BHW,BHW]`; images do not touch each other.
+    """Return the sparse matrix `[BHW,BHW]` of one step of the walk; images do not touch each other.
 
-    Row j averages over the neighbours i of position j by their affinity to the power `beta`;
-    its own affinity is 1. Rows sum to 1.
+    Row j averages over position j, at affinity 1, and its neighbours, at their affinity to the
+    power `beta`. Rows sum to 1.
 
     Args:
         boundary: `[B,H,W]`, 0..1.
-        radius: of the neighbourhood.
-        beta: sharpens the affinities.
+        radius: radius of the neighbourhood, positions.
+        beta: power of the affinities.
     """
     batch, height, width = boundary.shape
     near = affinities(boundary, radius).pow(beta)
@@ -122,16 +127,16 @@ def transition(boundary: Tensor, radius: int = 5, beta: float = 10.0) -> Tensor:
         if dy >= height or abs(dx) >= width:
             continue
         left, right = max(0, -dx), width - max(0, dx)
-        here = grid[:, : height - dy, left:right].flatten()
-        there = grid[:, dy:, left + dx : right + dx].flatten()
+        position = grid[:, : height - dy, left:right].flatten()
+        neighbour = grid[:, dy:, left + dx : right + dx].flatten()
         weight = near[:, number, : height - dy, left:right].flatten()
-        rows += [here, there]
-        columns += [there, here]
+        rows += [position, neighbour]
+        columns += [neighbour, position]
         values += [weight, weight]
     row, column, value = torch.cat(rows), torch.cat(columns), torch.cat(values)
-    kept = value > 0
-    row, column, value = row[kept], column[kept], value[kept]
-    # Sums in float32 would make rows sum to 1 only within 2e-6, which 256 steps blow up.
+    positive = value > 0
+    row, column, value = row[positive], column[positive], value[positive]
+    # Float32 sums would let rows sum to 1 only within 2e-6, an error that 256 steps multiply.
     sums = torch.zeros(len(index), dtype=torch.float64, device=value.device)
     sums.index_add_(0, row, value.double())
     order = torch.argsort(row, stable=True)
@@ -151,23 +156,26 @@ def transition(boundary: Tensor, radius: int = 5, beta: float = 10.0) -> Tensor:
 def random_walk(
     maps: Tensor, boundary: Tensor, radius: int = 5, beta: float = 10.0, steps: int = 256
 ) -> Tensor:
-    """Class maps spread inside boundaries.
+    """Spread class maps inside boundaries.
 
     Args:
         maps: `[N,H,W]`, or `[B,N,H,W]`; multiplied by one minus the boundary first.
         boundary: `[H,W]`, or `[B,H,W]`, 0..1.
-        radius: of the neighbourhood, positions.
+        radius: radius of the neighbourhood, positions.
         beta: power of the affinities.
-        steps: of the walk; 256 is the authors' `exp_times=8`.
+        steps: number of steps of the walk; 256 is the authors' `exp_times=8`.
 
     Returns:
-        As `maps`, in its type; computed in float32 at least.
+        In the shape and type of `maps`; computed in float32 at least.
 
     Raises:
         ValueError: maps and boundary differ in size.
     """
     if maps.shape[:-3] != boundary.shape[:-2] or maps.shape[-2:] != boundary.shape[-2:]:
-        raise ValueError(f"maps are {tuple(maps.shape)}, the boundary is {tuple(boundary.shape)}")
+        raise ValueError(
+            f"the maps have the shape {tuple(maps.shape)} and the boundary "
+            f"{tuple(boundary.shape)}; batch, height and width must be equal"
+        )
     if maps.ndim == 3:
         return random_walk(maps[None], boundary[None], radius, beta, steps)[0]
     batch, classes, height, width = maps.shape

@@ -1,4 +1,4 @@
-"""Superpixels: Felzenszwalb's graph segmentation, merged to a few regions, or SLIC.
+"""Superpixels of an image by Felzenszwalb's graph segmentation, merged to few regions, or by SLIC.
 
 The region tool that SSC cites (ICD) merges by features of a VGG network, without asking whether
 regions touch. Here merging is the hierarchical grouping of selective search (Uijlings et al.,
@@ -21,35 +21,40 @@ COLOUR_BINS, TEXTURE_BINS, DIRECTIONS = 25, 10, 8
 
 
 def felzenszwalb(image: Pixels) -> Ids:
-    """Connected regions of uint8 RGB `[H,W,3]`, ids `[H,W]` from 0.
+    """Segment an image, uint8 RGB `[H,W,3]`, into connected regions, ids `[H,W]` from 0.
 
     Source: Felzenszwalb and Huttenlocher, IJCV 2004; ICD's parameters (k 75, sigma 0.8,
     smallest region 75 pixels), which scikit-image takes on the same scale.
     """
     from skimage.segmentation import felzenszwalb as graph_based
 
-    found = graph_based(image, scale=SCALE, sigma=SIGMA, min_size=SMALLEST)
-    return numbered(connected(found))
+    ids = graph_based(image, scale=SCALE, sigma=SIGMA, min_size=SMALLEST)
+    return numbered(connected(ids))
 
 
 def slic(image: Pixels, regions: int = 64) -> Ids:
-    """About `regions` compact connected regions, at most 255; ids `[H,W]` from 0.
+    """Segment an image into about `regions` compact connected regions, at most 255.
+
+    Returns ids `[H,W]` from 0.
 
     Source: Achanta et al., PAMI 2012.
     """
     from skimage.segmentation import slic as clustered
 
-    found = clustered(image, n_segments=regions, compactness=10, start_label=0)
-    return merged(image, numbered(found), 255)
+    ids = clustered(image, n_segments=regions, compactness=10, start_label=0)
+    return merged(image, numbered(ids), 255)
 
 
 def merged(image: Pixels, ids: Ids, most: int = 64) -> Ids:
-    """Regions joined, the most similar neighbours first, until `most` are left.
+    """Join touching regions, the most similar ones first, until at most `most` are left.
 
     Args:
         image: uint8 `[H,W,3]`.
         ids: `[H,W]`, 0 to R - 1.
-        most: regions at most.
+        most: largest number of regions.
+
+    Returns:
+        Ids `[H,W]` from 0.
     """
     regions = _Regions(image, ids)
     queue = [(-regions.similarity(a, b), a, b) for a, b in regions.pairs()]
@@ -64,21 +69,21 @@ def merged(image: Pixels, ids: Ids, most: int = 64) -> Ids:
 
 
 def numbered(ids: NDArray[Any]) -> Ids:
-    """The same regions with ids 0 to R - 1, in the order of their old ids."""
+    """Renumber regions to ids 0 to R - 1, in the order of their old ids."""
     return np.unique(ids, return_inverse=True)[1].reshape(ids.shape).astype(np.int64)
 
 
 def connected(ids: NDArray[Any]) -> Ids:
-    """Regions cut into their connected parts (8 neighbours)."""
+    """Split each region into its connected components (8 neighbours)."""
     from skimage.measure import label
 
     return np.asarray(label(ids, connectivity=2, background=-1), np.int64)
 
 
 def shrunk(ids: Ids, height: int, width: int) -> Ids:
-    """Ids `[H,W]` at a smaller size, `[height,width]`: those at the middle of its pixels.
+    """Resize ids `[H,W]` to a smaller `[height,width]` by the id at the middle of each new pixel.
 
-    Regions that are narrower than a pixel may fall apart or vanish.
+    Regions that are narrower than a new pixel may fall apart or vanish.
     """
     rows, columns = (
         ((np.arange(n) + 0.5) * side / n).astype(int)
@@ -89,10 +94,10 @@ def shrunk(ids: Ids, height: int, width: int) -> Ids:
 
 
 class _Regions:
-    """Regions that join: their sizes, boxes, histograms and neighbours.
+    """Regions that are joined in pairs, with their sizes, boxes, histograms and neighbours.
 
-    `near[r]`: the regions that touch region r; joined regions are no longer in it. New regions
-    take new numbers, R and up.
+    `near[r]` holds the regions that touch region r, and `near` only regions that were not joined
+    yet. A new region takes a new number, R and up.
     """
 
     def __init__(self, image: Pixels, ids: Ids) -> None:
@@ -111,16 +116,19 @@ class _Regions:
         return [(a, b) for a, others in self.near.items() for b in others if a < b]
 
     def similarity(self, a: int, b: int) -> float:
-        """Colour, texture, size and fill, each 0 to 1 (Uijlings et al., Eqs. 2 to 5)."""
-        alike = float(np.minimum(self.look[a], self.look[b]).sum())
+        """Sum the similarity in colour, texture, size and fill, each 0 to 1.
+
+        Source: Uijlings et al., Eqs. 2 to 5.
+        """
+        overlap = float(np.minimum(self.look[a], self.look[b]).sum())
         both = self.size[a] + self.size[b]
         top, left = np.minimum(self.box[a][:2], self.box[b][:2])
         bottom, right = np.maximum(self.box[a][2:], self.box[b][2:])
         hole = (bottom - top) * (right - left) - both
-        return float(alike + (1 - both / self.area) + (1 - hole / self.area))
+        return float(overlap + (1 - both / self.area) + (1 - hole / self.area))
 
     def join(self, a: int, b: int) -> int:
-        """Makes one region of two and returns its number."""
+        """Make one region of two and return its number."""
         new, both = len(self.size), self.size[a] + self.size[b]
         look = (self.size[a] * self.look[a] + self.size[b] * self.look[b]) / both
         box = np.concatenate(
@@ -142,7 +150,7 @@ class _Regions:
         return new
 
     def parent(self) -> Ids:
-        """The region that each number ended in."""
+        """Return the region that each number ended in."""
         out = np.array(self.into)
         for r in range(len(out) - 1, -1, -1):
             out[r] = out[out[r]]
@@ -150,7 +158,7 @@ class _Regions:
 
 
 def _touching(ids: Ids) -> NDArray[np.int64]:
-    """Pairs of different ids among the 8 neighbours, `[M,2]`, each once."""
+    """Return each pair of different ids among the 8 neighbours once, `[M,2]`."""
     views = [
         (ids[:, :-1], ids[:, 1:]),
         (ids[:-1], ids[1:]),
@@ -163,7 +171,7 @@ def _touching(ids: Ids) -> NDArray[np.int64]:
 
 
 def _boxes(ids: Ids, count: int) -> NDArray[np.int64]:
-    """Top, left, bottom, right (exclusive) of each region, `[R,4]`."""
+    """Return top, left, bottom and right (exclusive) of each region, `[R,4]`."""
     rows, columns = np.indices(ids.shape)
     out = np.empty((count, 4), np.int64)
     for k, (values, best) in enumerate(
@@ -180,17 +188,20 @@ def _boxes(ids: Ids, count: int) -> NDArray[np.int64]:
 
 
 def _histograms(image: Pixels, ids: Ids, count: int) -> NDArray[np.float64]:
-    """Colour and texture of each region, `[R,C]`: each kind sums to 1, so their minimum is the
-    histogram intersection of Uijlings et al."""
+    """Return the colour and texture histograms of each region, `[R,C]`.
+
+    Each of both sums to 1, so that the sum of minima of two regions is the histogram intersection
+    of Uijlings et al.
+    """
     from scipy.ndimage import gaussian_filter1d
 
     flat = ids.ravel()
-    parts = []
+    histograms = []
     kinds: list[tuple[NDArray[Any], int]] = [
         (image[..., c].astype(np.int64) * COLOUR_BINS // 256, COLOUR_BINS) for c in range(3)
     ]
     colour = [_counts(flat, v.ravel(), count, bins) for v, bins in kinds]
-    parts.append(np.concatenate(colour, 1) / 3)
+    histograms.append(np.concatenate(colour, 1) / 3)
     texture = []
     for c in range(3):
         plane = image[..., c].astype(np.float64)
@@ -200,12 +211,12 @@ def _histograms(image: Pixels, ids: Ids, count: int) -> NDArray[np.float64]:
             slope = np.maximum(np.cos(angle) * right + np.sin(angle) * down, 0)
             bins = np.minimum(slope / 64 * TEXTURE_BINS, TEXTURE_BINS - 1).astype(np.int64)
             texture.append(_counts(flat, bins.ravel(), count, TEXTURE_BINS))
-    parts.append(np.concatenate(texture, 1) / (3 * DIRECTIONS))
-    return np.concatenate(parts, 1)
+    histograms.append(np.concatenate(texture, 1) / (3 * DIRECTIONS))
+    return np.concatenate(histograms, 1)
 
 
 def _counts(ids: Ids, bins: Ids, count: int, width: int) -> NDArray[np.float64]:
-    """Shares `[R,width]` of each region's pixels in each bin."""
-    found = np.bincount(ids * width + bins, minlength=count * width).reshape(count, width)
-    out: NDArray[np.float64] = found / found.sum(1, keepdims=True)
+    """Return the share `[R,width]` of the pixels of each region in each bin."""
+    counts = np.bincount(ids * width + bins, minlength=count * width).reshape(count, width)
+    out: NDArray[np.float64] = counts / counts.sum(1, keepdims=True)
     return out

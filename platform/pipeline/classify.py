@@ -1,4 +1,4 @@
-"""From images to scored class maps."""
+"""The stages that train a classifier, infer class maps from it and score them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def regions(context: Context, kind: str) -> Step:
-    """Superpixels of the split that is trained on."""
+    """Return the step that computes superpixels of the training split."""
     split = context.experiment.training.split
     stage = Stage(
         name="superpixels",
@@ -42,7 +42,7 @@ def regions(context: Context, kind: str) -> Step:
 def network(
     context: Context, trained: Method, superpixels: Stage | None, probabilities: Stage | None
 ) -> Step:
-    """The trained classifier."""
+    """Return the step that trains the classifier."""
     e = context.experiment
     stage = Stage(
         name="network",
@@ -69,7 +69,7 @@ def network(
 
 
 Beside = tuple[Stage | None, Stage | None]
-"""The superpixels and the probabilities that a training reads beside the images."""
+"""The stages of the superpixels and of the probabilities that a training reads besides images."""
 
 
 def _train(
@@ -99,8 +99,7 @@ def _train(
 def rung(
     context: Context, trained: Method, network: Stage, beside: Beside, split: str, epochs: int
 ) -> Step:
-    """The counts of the trained's maps after some epochs of its training, at scale 1 only: enough
-    to tell whether the training is worth going on with."""
+    """Return the step that scores class maps, at scale 1 only, after some epochs of training."""
     stage = Stage(
         name="rung",
         version=1,
@@ -120,37 +119,38 @@ def rung(
         from ..stages.training import checkpoints, ray_train
 
         cluster.connect()
-        how = (context, run, network, trained, beside, folder, epochs)
+        arguments = (context, run, network, trained, beside, folder, epochs)
         with run.store.lock(network.key):
             try:
-                _train(*how)
-            except AheadError:  # by a sweep with other rungs, or on another split
-                own = run.home(stage)
-                _train(*how, own)
-                checkpoints.forget(own)
+                _train(*arguments)
+            except AheadError:  # a sweep with other rungs, or on another split, trained further
+                home = run.home(stage)
+                _train(*arguments, home)
+                checkpoints.forget(home)
         artifact_files.sent(folder / ray_train.NETWORK)
-        pieces, found = context.pieces(split), folder / "maps"
-        found.mkdir()
-        job = _job(context, trained, trained, str(folder / ray_train.NETWORK), found, keep=False)
-        once = dataclasses.replace(job.views, scales=(1.0,))
-        class_maps.infer(found, dataclasses.replace(job, views=once), pieces, _unseen)
-        artifact = Artifact(found, {"stage": "maps", "files": artifact_files.names(found)})
-        about = scoring.score(folder, artifact, pieces, len(context.classes) + 1, _unseen)
-        artifact_files.discard(found)
+        pieces, maps = context.pieces(split), folder / "maps"
+        maps.mkdir()
+        job = _job(context, trained, trained, str(folder / ray_train.NETWORK), maps, keep=False)
+        # One scale is enough to decide whether the training is worth going on with.
+        views = dataclasses.replace(job.views, scales=(1.0,))
+        class_maps.infer(maps, dataclasses.replace(job, views=views), pieces, _no_progress)
+        artifact = Artifact(maps, {"stage": "maps", "files": artifact_files.names(maps)})
+        about = scoring.score(folder, artifact, pieces, len(context.classes) + 1, _no_progress)
+        artifact_files.discard(maps)
         artifact_files.discard(folder / ray_train.NETWORK)
         return about
 
     return Step(stage, compute)
 
 
-def _unseen(done: int, total: int) -> None:
-    """Progress that nobody watches."""
+def _no_progress(done: int, total: int) -> None:
+    """Do nothing: a rung of a sweep shows no progress of its own."""
 
 
 def _job(
     context: Context, trained: Method, method: Method, weights: str, folder: Path, keep: bool
 ) -> Job:
-    """The inference of a method's maps; Ray has started."""
+    """Return the inference job of a method's class maps; Ray must have started."""
     from ..stages.inference import class_maps
 
     e = context.experiment
@@ -169,8 +169,16 @@ def _job(
 def inferred(
     context: Context, trained: Method, method: Method, network: Stage, split: str, keep: bool
 ) -> Step:
-    """Maps of `split` by a method that looks at the images with the network that `trained` trained;
-    with `keep`, features too."""
+    """Return the step that infers the class maps of a split from its images.
+
+    Args:
+        context: context of the experiment.
+        trained: method whose losses trained the network.
+        method: method that localizes with the network.
+        network: stage of the trained network.
+        split: split of the images.
+        keep: whether to keep the features, too.
+    """
     e = context.experiment
     stage = Stage(
         name="maps",
@@ -204,7 +212,7 @@ def inferred(
 
 
 def centers(context: Context, method: PrototypeMethod, maps: Stage) -> Step:
-    """Cluster centres of the features that were kept with `maps`."""
+    """Return the step that clusters the features that were kept with class maps."""
     seed = context.experiment.seed
     stage = Stage(
         name="centers",
@@ -231,7 +239,7 @@ def centers(context: Context, method: PrototypeMethod, maps: Stage) -> Step:
 
 
 def similar(context: Context, method: PrototypeMethod, centers: Stage, maps: Stage) -> Step:
-    """Cosines of the features that were kept with `maps` with all centres."""
+    """Return the step that compares the features kept with class maps with all cluster centres."""
     stage = Stage(
         name="similarities",
         version=1,
@@ -256,7 +264,7 @@ def similar(context: Context, method: PrototypeMethod, centers: Stage, maps: Sta
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """What prototypes are chosen with, and the similarities that they are applied to."""
+    """The stages from which prototypes are chosen, and the similarities that they apply to."""
 
     method: PrototypeMethod
     network: Stage
@@ -264,7 +272,7 @@ class Chosen:
     similar: Stage
 
     def fitted(self, run: Runtime) -> tuple[PrototypeMethod, dict[int, list[int]]]:
-        """Return a method that has chosen its prototypes, and how many there are of each class."""
+        """Return a method that has chosen its prototypes, and their numbers by class."""
         from ..stages.prototypes import class_maps as prototypes_class_maps
 
         method = type(self.method)(self.method.settings)
@@ -274,7 +282,7 @@ class Chosen:
         )
 
     def stage(self, split: str) -> Stage:
-        """The stage of the maps of a split."""
+        """Return the stage of the class maps of a split."""
         settings = fingerprint(self.method.settings)
         return Stage(
             name="maps",
@@ -290,7 +298,7 @@ class Chosen:
 
 
 def localized(context: Context, chosen: Chosen, split: str) -> Step:
-    """Maps by prototypes."""
+    """Return the step that makes the class maps of a split from prototypes."""
 
     def compute(run: Runtime, folder: Path) -> dict[str, Any]:
         from ..stages.prototypes import class_maps as prototypes_class_maps
@@ -310,14 +318,17 @@ def localized(context: Context, chosen: Chosen, split: str) -> Step:
 
 
 def counts_at_once(context: Context, split: str) -> bool:
-    """Whether a split is small enough for `scored_at_once`."""
+    """Return whether a split is small enough for `scored_at_once`."""
     from ..stages.prototypes import direct_scoring
 
     return direct_scoring.fits(tuple(context.pieces(split)))
 
 
 def scored_at_once(context: Context, scores: Stage, chosen: Chosen, split: str) -> Step:
-    """The stage `scores` of a split's maps by prototypes, computed without these maps."""
+    """Return a step that computes the stage `scores` without writing the class maps of a split.
+
+    The class maps are made from the chosen prototypes in memory.
+    """
 
     def compute(run: Runtime, folder: Path) -> dict[str, Any]:
         from ..stages.prototypes import direct_scoring
@@ -335,7 +346,7 @@ def scored_at_once(context: Context, scores: Stage, chosen: Chosen, split: str) 
 
 
 def scores(context: Context, id: ResultId, split: str, results: Stage) -> Step:
-    """The counts of class maps, or labels, against masks."""
+    """Return the step that compares the class maps or labels of a split with its masks."""
     stage = Stage(
         name="scores",
         version=1,
@@ -360,9 +371,9 @@ def scores(context: Context, id: ResultId, split: str, results: Stage) -> Step:
 
 
 def imported(stage: Stage, name: str) -> Step:
-    """Class maps or labels of others, which cannot be computed again."""
+    """Return a step for imported class maps or labels, which cannot be computed."""
 
     def compute(run: Runtime, folder: Path) -> dict[str, Any]:
-        raise InputError(f"what was imported as {name!r} is gone; import it again")
+        raise InputError(f"the import {name!r} is missing in the store; import it again")
 
     return Step(stage, compute)

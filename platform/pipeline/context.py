@@ -1,4 +1,4 @@
-"""What the stages of an experiment see: while they are planned, and while they are computed."""
+"""The context that stages share while they are planned, and the runtime while they run."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from ..storage.store import Store
 
 
 class Catalog:
-    """What a plan needs to know beside the experiment: data sets, imports, the kind of machine.
+    """The data sets, the imports and the kind of machine that plans depend on.
 
-    Each is looked up once; a command makes one catalog, so all that it plans sees the same store.
+    Each data set and import is looked up once. A command makes one catalog, so that all its plans
+    see the same store.
 
     Args:
-        store: holds data sets and imports.
+        store: store of the data sets and imports.
         gpu: whether networks are trained on a GPU.
     """
 
@@ -39,87 +40,93 @@ class Catalog:
         self._datasets: dict[str, Artifact] = {}
         self._imports: dict[str, Import] = {}
         self._slices: dict[tuple[str, str], Sequence[Slice]] = {}
-        self._described: dict[tuple[str, str], tuple[bool, bool]] = {}
+        self._answers: dict[tuple[str, str, str], bool] = {}
 
     @classmethod
     def of(cls, store: Store) -> Catalog:
-        """The catalog of a store, on the machine or the cluster that computes here."""
+        """Return the catalog of a store for the machine or cluster in use."""
 
         return cls(store, cluster.trains_on_gpu())
 
     def dataset(self, name: str) -> Artifact:
-        """The verified shards of a data set; raises InputError as `registry.open_dataset` does."""
+        """Return the verified shards of a data set; errors are as for `registry.open_dataset`."""
         if name not in self._datasets:
             self._datasets[name] = registry.open_dataset(self.store, name)
         return self._datasets[name]
 
     def imported(self, name: str) -> Import:
-        """What was imported under a name; raises InputError as `imports.find` does."""
+        """Return the import of a name; errors are as for `imports.find`."""
         if name not in self._imports:
             self._imports[name] = imports.find(self.store, name)
         return self._imports[name]
 
     def slices(self, artifact: Artifact, split: str) -> Sequence[Slice]:
-        """The images of a split of a data set."""
+        """Return the images of a split of a data set."""
         key = (artifact.key, split)
         if key not in self._slices:
             self._slices[key] = formats_shards.slices(artifact, split)
         return self._slices[key]
 
     def has_masks(self, artifact: Artifact, split: str) -> bool:
-        """Whether a split has true masks; its first image says so."""
-        return self._describe(artifact, split)[0]
+        """Return whether a split has true masks, which is read from its first image."""
+        return self._once(artifact, split, "mask", self._first_has_mask)
 
     def has_labels(self, artifact: Artifact, split: str) -> bool:
-        """Whether any image of a split has an image label."""
-        return self._describe(artifact, split)[1]
+        """Return whether any image of a split has an image label."""
+        return self._once(artifact, split, "labels", self._any_has_label)
 
-    def _describe(self, artifact: Artifact, split: str) -> tuple[bool, bool]:
-        key = (artifact.key, split)
-        if key not in self._described:
-            pieces = self.slices(artifact, split)
-            (first,) = read(pieces[0], ("mask",))[:1]
-            labelled = any(row["labels"] for p in pieces for row in read(p, ("labels",)))
-            self._described[key] = (first["mask"] is not None, labelled)
-        return self._described[key]
+    def _once(
+        self, artifact: Artifact, split: str, column: str, ask: Callable[[Sequence[Slice]], bool]
+    ) -> bool:
+        """Return the answer to a question about a column of a split, which is read once."""
+        key = (artifact.key, split, column)
+        if key not in self._answers:
+            self._answers[key] = ask(self.slices(artifact, split))
+        return self._answers[key]
+
+    def _first_has_mask(self, pieces: Sequence[Slice]) -> bool:
+        return read(pieces[0], ("mask",))[0]["mask"] is not None
+
+    def _any_has_label(self, pieces: Sequence[Slice]) -> bool:
+        return any(row["labels"] for piece in pieces for row in read(piece, ("labels",)))
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the stages of one experiment share when they are planned; its data set is known."""
+    """The experiment and the catalog that its stages share when they are planned."""
 
     experiment: Experiment
     catalog: Catalog
 
     @cached_property
     def shards(self) -> Artifact:
-        """The data set."""
+        """The shards of the data set."""
         return self.catalog.dataset(self.experiment.data)
 
     @property
     def classes(self) -> list[str]:
-        """Foreground classes."""
+        """The names of the foreground classes."""
         names: list[str] = self.shards.about["classes"]
         return names
 
     @property
     def scored(self) -> list[int]:
-        """The classes that means run over, as indices, background 0."""
+        """The indices of the classes that means run over; background is 0."""
         chosen = self.experiment.scoring.classes
         names = ["background", *self.classes]
         return [k for k, n in enumerate(names) if not chosen or n in ("background", *chosen)]
 
     @property
     def precision(self) -> dict[str, str]:
-        """The precision of inference, as it enters the key of what comes of it."""
+        """The precision of inference, as it enters the keys of stages."""
         return {"precision": self.experiment.views.precision}
 
     def pieces(self, split: str) -> Sequence[Slice]:
-        """The images of a split."""
+        """Return the images of a split."""
         return self.catalog.slices(self.shards, split)
 
     def views(self) -> Views:
-        """How inference actors look at images, and how many there are; Ray has started."""
+        """Return the views of inference with the number of actors; Ray must have started."""
 
         views = self.experiment.views
         return dataclasses.replace(views, actors=views.actors or cluster.gpus() or cluster.cores())
@@ -127,18 +134,19 @@ class Context:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingTask:
-    """What a stage trains.
+    """The description of one training.
 
     Attributes:
-        learner: the losses.
+        learner: losses of the training.
         network: backbone and weights.
-        training: the schedule.
-        split: the images that are learnt.
-        planes: labels or superpixels beside the images, if there are any.
-        probabilities: of a segmenter beside the images, if there are any.
-        field: where the experiment keeps the training's options, for messages.
-        until: epochs after which the training stops early; None: all.
-        home: folder that keeps the checkpoints; None: the stage's own.
+        training: schedule of the training.
+        split: split of the images.
+        planes: stage of the labels or superpixels that accompany the images; None without any.
+        probabilities: stage of the segmenter's probabilities that accompany the images; None
+            without any.
+        field: name of the experiment's field that holds the schedule, for messages.
+        until: epochs after which the training stops early; None to train to the end.
+        home: folder of the checkpoints; None for the folder of the stage.
     """
 
     learner: Learner
@@ -154,24 +162,27 @@ class TrainingTask:
 
 @dataclass
 class Runtime:
-    """Where stages are computed: a store, who watches, and the artifacts of this run by key."""
+    """The surroundings of a computation: store, progress display and the run's artifacts by key."""
 
     store: Store
     progress: Silent = field(default_factory=Silent)
     done: dict[str, tuple[Artifact, StageRecord]] = field(default_factory=dict)
 
     def artifact(self, stage: Stage) -> Artifact:
-        """The artifact of a stage that was computed before."""
+        """Return the artifact of a stage that was computed before."""
         if stage.key in self.done:
             return self.done[stage.key][0]
         return self.store.open(stage.name, stage.key)
 
     def home(self, stage: Stage) -> Path:
-        """Where the training of a stage keeps its checkpoints; its losses are beside it."""
+        """Return the folder of the checkpoints of a stage's training.
+
+        The training's metrics are in a file with the same name and the suffix `.jsonl`.
+        """
         return self.store.root / "training" / stage.key[:32]
 
     def count(self, done: int, total: int) -> None:
-        """Shows progress without a text."""
+        """Show that `done` of `total` units are finished."""
         self.progress.update("", done, total)
 
     def train(
@@ -180,20 +191,20 @@ class Runtime:
         """Train a network and leave it in a folder.
 
         Args:
-            context: of the experiment.
-            folder: empty; takes the network and its metrics.
-            stage: the stage that the training belongs to.
-            task: what is trained on what.
+            context: context of the experiment.
+            folder: empty folder for the network and its metrics.
+            stage: stage that the training belongs to.
+            task: description of the training.
 
         Returns:
-            What the manifest says about the training.
+            Notes on the training for the manifest.
         """
         from ..stages.training import checkpoints, ray_train
         from ..stages.training.trainer import Job, build
 
         home = task.home or self.home(stage)
         if fault := checkpoints.fault(home):
-            self.progress.note(f"{fault}; it begins again")
+            self.progress.note(f"{fault}; the training begins again")
             self.store.quarantine(home, fault)
             checkpoints.forget(home)
         beside = {"planes": task.planes, "probabilities": task.probabilities}
@@ -221,7 +232,7 @@ class Runtime:
         threshold: float | None = None,
         chosen: str = "",
     ) -> Score:
-        """The scores of a split; without a threshold, at the best."""
+        """Return the scores of a split at a threshold; without one, at the best threshold."""
         from ..stages.labels.scoring import read_score
 
         return read_score(
@@ -236,8 +247,15 @@ class Runtime:
     def read_scores(
         self, context: Context, stages: Mapping[str, Stage], own: bool, fixed: float | None
     ) -> dict[str, Score]:
-        """The scores by split. The threshold is chosen on the first one, unless it is fixed, or
-        `own`: then class maps bring a background, or labels were cut before, and none is chosen."""
+        """Return the scores by split, with one threshold that is chosen on the first split.
+
+        Args:
+            context: context of the experiment.
+            stages: stages of the scores, by split.
+            own: whether the results are labels, or class maps with a background plane of their
+                own, for which no threshold is chosen.
+            fixed: threshold that the experiment gives; None to choose it.
+        """
         threshold, chosen = (None, "") if fixed is None else (fixed, FIXED)
         if own:
             threshold, chosen = OWN_BACKGROUND, OWN
@@ -253,7 +271,7 @@ Compute = Callable[[Runtime, Path], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Step:
-    """A stage and how to compute it; `trains` where that leaves checkpoints."""
+    """A stage and the function that computes it; `trains` if that leaves checkpoints."""
 
     stage: Stage
     compute: Compute

@@ -1,4 +1,4 @@
-"""The execution of a plan: what of it is missing, and its stages computed in order."""
+"""The execution of a plan, which computes the missing artifacts in order."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .planner import plan
 
 
 class Execution:
-    """A plan on a store.
+    """The execution of one plan in one store.
 
     Args:
-        store: keeps the artifacts.
-        plan: what to compute.
-        progress: who watches.
+        store: store of the artifacts.
+        plan: plan of the experiment.
+        progress: progress display (default: silent).
     """
 
     def __init__(self, store: Store, plan: Plan, progress: Silent | None = None) -> None:
@@ -32,7 +32,7 @@ class Execution:
 
     @classmethod
     def of(cls, store: Store, experiment: Experiment, progress: Silent | None = None) -> Execution:
-        """The execution of an experiment, planned on the machine that computes here."""
+        """Plan an experiment for the machine or cluster in use and return its execution."""
         return cls(store, plan(experiment, Catalog.of(store)), progress)
 
     @property
@@ -41,14 +41,14 @@ class Execution:
         return self.runtime.done
 
     def missing(self) -> list[Stage]:
-        """The stages whose artifacts are not there yet."""
+        """Return the stages whose artifacts are not in the store."""
         return [s for s in self.plan.stages if not self.store.find(s.name, s.key)]
 
     def execute(self, before: Stage | None = None, without: Collection[Stage] = ()) -> None:
-        """Get every artifact, computing what is missing.
+        """Read every artifact from the store, computing the missing ones.
 
         Args:
-            before: only the stages that are planned before this one.
+            before: stage before which the execution ends; None to execute all stages.
             without: stages that are left out.
         """
         left_out = {stage.key for stage in without}
@@ -76,11 +76,11 @@ class Execution:
         run.done[stage.key] = (artifact, record)
 
     def compute(self, step: Step) -> tuple[Artifact, bool]:
-        """The artifact of a step, computed if it is missing; and whether it was there."""
+        """Return the artifact of a step, computed if missing, and whether it existed before."""
         return self.store.get(step.stage, lambda folder: step.compute(self.runtime, folder))
 
     def _forget_checkpoints(self, stage: Stage, cached: bool) -> None:
-        """Remove the checkpoints of a training whose artifact is there, and not before."""
+        """Remove the checkpoints of a training whose artifact exists."""
         from ..stages.training import checkpoints
         from ..storage import filesystem
 
@@ -89,10 +89,10 @@ class Execution:
             checkpoints.forget(home)
 
     def read_scores(self, only: ResultId | None = None) -> Scores:
-        """The scores of all results, those of the baseline first, or of one.
+        """Return the scores of all results, with those of the baseline first, or of one result.
 
-        The threshold is chosen on the first split for all, except where maps bring their own
-        background or labels were cut before.
+        The threshold is chosen on the first split, except for labels, and for class maps with a
+        background plane of their own.
         """
         out: Scores = {}
         baseline = self.plan.baseline
@@ -107,12 +107,12 @@ class Execution:
         return out
 
     def _read(self, id: ResultId, stages: BySplit) -> dict[str, Score]:
-        own, fixed = id in self.plan.needs_no_threshold, self.plan.fixed_threshold(id)
-        return self.runtime.read_scores(self.plan.context, stages, own, fixed)
+        unchosen, fixed = id in self.plan.needs_no_threshold, self.plan.fixed_threshold(id)
+        return self.runtime.read_scores(self.plan.context, stages, unchosen, fixed)
 
 
 def with_baseline(plan: Plan, kind: str) -> dict[ResultId, BySplit]:
-    """The `maps` or `labels` of a plan by result, those of its baseline first."""
+    """Return the `maps` or `labels` of a plan by result, with those of its baseline first."""
     out: dict[ResultId, BySplit] = {}
     if plan.baseline:
         for id, stages in with_baseline(plan.baseline, kind).items():

@@ -1,9 +1,9 @@
-"""The plan of an experiment: what each stage needs, what it costs, what its result is called.
+"""The plan of an experiment: its stages, their keys and inputs, and the names of their results.
 
     shards -> network -> class maps (and features) -> centres -> class maps -> scores
         -> refined labels -> segmenter -> predicted labels -> scores
 
-Keys follow from the configuration alone, so what is missing is known before anything runs.
+Keys follow from the configuration alone, so the missing artifacts are known before anything runs.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ BySplit = Mapping[str, Stage]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The stages of one experiment; computes nothing and changes nothing.
+    """The stages of one experiment; a plan computes nothing and changes nothing.
 
     Attributes:
-        context: the experiment, `auto` resolved, and its data set.
+        context: the experiment, with `auto` resolved, and its data set.
         trained: the method whose losses train the classifier.
         localizer: the method whose class maps the experiment is about.
-        steps: all stages and how to compute them, each after those that it reads.
+        steps: all stages and how to compute them, each after the stages that it reads.
         maps, labels, scores: the stages of each result, by split.
         final: the result that the experiment ends with: class maps, their refinement, or what a
             segmenter predicts.
-        needs_no_threshold: results with a background of their own, and labels.
-        network, boundaries, segmenter: the stages that train; None where there is no such.
+        needs_no_threshold: labels, and class maps with a background plane of their own.
+        network, boundaries, segmenter: the stages that train; None without such a training.
         beside: superpixels and probabilities that the classifier's training reads.
-        chosen: what the prototypes of each split's maps are chosen with.
+        chosen: by split, the stages from which prototypes and their class maps are made.
         baseline: the plan of the experiment whose segmenter the method learns from.
     """
 
@@ -61,7 +61,7 @@ class Plan:
 
     @property
     def experiment(self) -> Experiment:
-        """What is planned."""
+        """The experiment that is planned, with `auto` resolved."""
         return self.context.experiment
 
     @property
@@ -76,30 +76,30 @@ class Plan:
 
     @cached_property
     def digest(self) -> str:
-        """What the experiment's results depend on."""
+        """The key of everything that the experiment's results depend on."""
         r = self.experiment.refine
         keys = [stage.key for stage in self.stages]
         return digest([keys, self.experiment.scoring, r.threshold, r.final])
 
     def fixed_threshold(self, id: ResultId) -> float | None:
-        """The threshold that the experiment gives for a result, if it gives one."""
+        """Return the threshold that the experiment gives for a result, or None if it gives none."""
         r = self.experiment.refine
         if id.segmenter or id.localizer != self.subject.localizer:
             return None
         return {"": r.threshold, "irn": r.final}.get(id.refinement)
 
     def covers(self, other: Plan) -> bool:
-        """Whether this experiment scores just the class maps that `other` is about."""
-        mine, id = self.maps.get(other.subject), other.subject
-        if mine is None or other.labels or set(other.maps) - set(self.maps):
+        """Return whether this experiment scores the very class maps that `other` is about."""
+        maps, id = self.maps.get(other.subject), other.subject
+        if maps is None or other.labels or set(other.maps) - set(self.maps):
             return False
         if id != self.subject and other.experiment.refine.threshold is not None:
-            return False  # here they are scored at their best one
+            return False  # this experiment scores them at their best threshold
 
         def content(stage: Stage) -> list[object]:
             return [{**stage.config, "features": None}, stage.inputs]
 
         return all(
-            split in mine and content(mine[split]) == content(stage)
+            split in maps and content(maps[split]) == content(stage)
             for split, stage in other.maps[id].items()
         )

@@ -1,4 +1,4 @@
-"""The planner: from an experiment to its stages, in the order in which they are computed."""
+"""The planner, which lists the stages of an experiment in the order of their computation."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .plan import BySplit, Plan
 
 
 def plan(experiment: Experiment, catalog: Catalog) -> Plan:
-    """Plan an experiment. The same experiment and catalog give the same plan.
+    """Plan an experiment; the same experiment and catalog give the same plan.
 
     Raises:
-        InputError: the experiment does not fit its data set, its baseline or what is imported.
+        InputError: the experiment does not fit its data set, its baseline or its imports.
     """
     return _Planner(resolved(experiment, catalog.gpu), catalog).plan()
 
@@ -70,7 +70,7 @@ class _Planner:
             labels=self.labels,
             scores=self.scores,
             final=self.final,
-            needs_no_threshold=frozenset(self._own() | set(self.labels)),
+            needs_no_threshold=frozenset(self._own_background() | set(self.labels)),
             network=self.network,
             boundaries=self.boundaries,
             segmenter=self.segmenter,
@@ -86,12 +86,12 @@ class _Planner:
 
     @property
     def prototypes(self) -> PrototypeMethod | None:
-        """The localizer, where it works on prototypes."""
+        """The localizer if it works on prototypes, else None."""
         return self.localizer if isinstance(self.localizer, PrototypeMethod) else None
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
-        """The splits that there are class maps of."""
+        """The splits for which class maps are made."""
         e = self.experiment
         learnt = [self.labelled(e.refine.training.split)] if self.learns_boundaries else []
         if e.segment.network:
@@ -99,12 +99,15 @@ class _Planner:
         return tuple(dict.fromkeys([*e.scoring.splits, *learnt]))
 
     def labelled(self, split: str) -> str:
-        """The split that a refiner or segmenter learns from."""
+        """Return the split that a refiner or segmenter learns from (default: training split)."""
         return split or self.experiment.training.split
 
     @property
     def segmented_split(self) -> str:
-        """The split that the segmenter learns from; true masks are those of the first scored."""
+        """The split that the segmenter learns from.
+
+        For true masks it is by default the first scored split.
+        """
         e = self.experiment
         if e.refine.kind == "masks" and not e.segment.training.split:
             return e.scoring.splits[0]
@@ -112,7 +115,7 @@ class _Planner:
 
     @property
     def learns_boundaries(self) -> bool:
-        """Whether there is a boundary network, and it is not the baseline's."""
+        """Whether the experiment trains a boundary network rather than taking the baseline's."""
         e, baseline = self.experiment, self.experiment.baseline
         if e.refine.kind != "irn":
             return False
@@ -125,55 +128,58 @@ class _Planner:
     def _brings_probabilities(self, name: str) -> bool:
         return bool(name) and self.catalog.imported(name).probabilities
 
-    def _own(self) -> set[ResultId]:
-        """The class maps with a background of their own."""
+    def _own_background(self) -> set[ResultId]:
+        """Return the class maps that have a background plane of their own."""
         if self.experiment.imported:
             background = self.catalog.imported(self.experiment.imported).background
-            own = {self.subject} if background else set()
+            ids = {self.subject} if background else set()
         else:
             methods = (self.trained, self.localizer)
-            own = {ResultId(localizer=m.name) for m in methods if m.own_background}
-        if self.subject in own and self.experiment.refine.walk_background:
-            own.add(ResultId(localizer=self.subject.localizer, refinement="irn"))
-        return own
+            ids = {ResultId(localizer=m.name) for m in methods if m.own_background}
+        if self.subject in ids and self.experiment.refine.walk_background:
+            ids.add(ResultId(localizer=self.subject.localizer, refinement="irn"))
+        return ids
 
     def _add(self, step: Step) -> Stage:
-        """The step's stage; one that is planned already is not planned twice."""
+        """Plan a step, unless it is planned already, and return its stage."""
         if step.stage.key not in self.keys:
             self.steps.append(step)
             self.keys.add(step.stage.key)
         return step.stage
 
     def _score(self, id: ResultId, stages: BySplit, splits: Sequence[str] = ()) -> None:
-        """Scores on some splits; without any, on the scored ones that there is something of."""
+        """Plan the scores of a result on some splits (default: all its scored splits)."""
         splits = splits or [s for s in self.experiment.scoring.splits if s in stages]
         self.scores[id] = {
             s: self._add(classify.scores(self.context, id, s, stages[s])) for s in splits
         }
 
     def _imported_results(self, name: str) -> None:
-        """Class maps, or labels, of others in place of a method's."""
+        """Take imported class maps or labels in place of a method's class maps."""
         stages = self._imported(name, self.splits)
         target = self.labels if self.catalog.imported(name).labels else self.maps
         target[self.subject] = stages
 
     def _imported(self, name: str, splits: Sequence[str]) -> dict[str, Stage]:
-        """The stages of an import.
+        """Plan the stages of an import.
 
         Raises:
-            InputError: it is of other data, or of other splits.
+            InputError: the import belongs to other data, or lacks a split.
         """
-        known = self.catalog.imported(name)
-        if known.shards != self.context.shards.key:
-            raise InputError(f"{name!r} was imported for other data than {self.experiment.data!r}")
+        source = self.catalog.imported(name)
+        if source.shards != self.context.shards.key:
+            raise InputError(
+                f"{name!r} was imported for other data than {self.experiment.data!r}; import it "
+                "again"
+            )
         for split in splits:
-            if split not in known.stages:
-                available = ", ".join(known.stages)
-                raise InputError(f"{name!r} was imported for {available}; {split!r} is needed too")
-        return {s: self._add(classify.imported(known.stages[s], name)) for s in splits}
+            if split not in source.stages:
+                available = ", ".join(source.stages)
+                raise InputError(f"{name!r} was imported for {available}; import {split!r}, too")
+        return {s: self._add(classify.imported(source.stages[s], name)) for s in splits}
 
     def _class_maps(self) -> None:
-        """The classifier and its class maps."""
+        """Plan the classifier and its class maps."""
         context, trained = self.context, self.trained
         kind = trained.superpixels
         superpixels = self._add(classify.regions(context, kind)) if kind else None
@@ -185,19 +191,19 @@ class _Planner:
         prototypes = self.prototypes
         clustered = [prototypes.clustering.split] if prototypes else []
         keep = prototypes is not None
-        own = {s: self._infer(trained, s, keep) for s in dict.fromkeys([*clustered, *self.splits])}
-        self.maps[ResultId(localizer=trained.name)] = own
+        raw = {s: self._infer(trained, s, keep) for s in dict.fromkeys([*clustered, *self.splits])}
+        self.maps[ResultId(localizer=trained.name)] = raw
         if prototypes:
-            self.maps[self.subject] = self._by_prototypes(prototypes, own)
+            self.maps[self.subject] = self._by_prototypes(prototypes, raw)
         elif self.localizer.name != trained.name:
             maps = {s: self._infer(self.localizer, s, keep) for s in self.splits}
             self.maps[self.subject] = maps
 
     def _probabilities(self) -> Stage:
-        """What the baseline's segmenter says of the images that are trained on.
+        """Plan the probabilities of the baseline's segmenter on the training split.
 
         Raises:
-            InputError: there is no baseline, or it would learn from true masks.
+            InputError: there is no baseline, or the baseline learns from true masks.
         """
         e, split = self.experiment, self.experiment.training.split
         if not e.baseline:
@@ -206,7 +212,10 @@ class _Planner:
                 "method, e.g. --baseline lpcam"
             )
         if e.baseline.refine.kind == "masks":
-            raise InputError(f"refine.kind 'masks' would show {self.trained.name} the true masks")
+            raise InputError(
+                f"baseline.refine.kind 'masks' would show {self.trained.name} the true masks; set "
+                "another kind"
+            )
         if self._brings_probabilities(e.baseline.imported):
             return self._imported(e.baseline.imported, (split,))[split]
         self.baseline = plan(e.baseline, self.catalog)
@@ -232,13 +241,15 @@ class _Planner:
         return {s: self._add(classify.localized(context, c, s)) for s, c in self.chosen.items()}
 
     def _after_class_maps(self) -> None:
-        """Refined labels and the segmenter, where the experiment has them."""
+        """Plan the refined labels and the segmenter, if the experiment has them."""
         e, context, id = self.experiment, self.context, self.subject
         if id in self.labels:
             self._from_imported_labels(id)
             return
         scored = self.scores[id][e.scoring.splits[0]]
-        seeds = refine.Seeds(id=id, maps=self.maps[id], scored=scored, own=id in self._own())
+        seeds = refine.Seeds(
+            id=id, maps=self.maps[id], scored=scored, own=id in self._own_background()
+        )
         crf, level = "", e.refine.threshold
         if e.refine.kind == "irn":
             seeds, level = self._propagated(seeds), e.refine.final
@@ -255,7 +266,7 @@ class _Planner:
             self._segmenter_on_seeds(seeds, crf, level)
 
     def _propagated(self, seeds: refine.Seeds) -> refine.Seeds:
-        """The seeds' maps after IRN; they are scored at every threshold like others."""
+        """Plan the propagation of class maps by IRN, and their scores at every threshold."""
         e, context = self.experiment, self.context
         id = ResultId(localizer=seeds.id.localizer, refinement="irn")
         network = self.boundaries = self._boundary_network(seeds)
@@ -264,10 +275,10 @@ class _Planner:
         self._score(id, maps)
         self.final = id
         scored = self.scores[id][e.scoring.splits[0]]
-        return refine.Seeds(id=id, maps=maps, scored=scored, own=id in self._own())
+        return refine.Seeds(id=id, maps=maps, scored=scored, own=id in self._own_background())
 
     def _boundary_network(self, seeds: refine.Seeds) -> Stage:
-        """The boundary network: the baseline's where it is asked for and fits, else an own one."""
+        """Return the baseline's boundary network if it is taken over, else plan a new one."""
         if not self.learns_boundaries:
             assert self.baseline is not None
             assert self.baseline.boundaries is not None
@@ -288,10 +299,10 @@ class _Planner:
         self._segment(source, labels, split)
 
     def _from_imported_labels(self, id: ResultId) -> None:
-        """The segmenter on imported labels, which cannot be refined.
+        """Plan the segmenter on imported labels, which cannot be refined.
 
         Raises:
-            InputError: they should be.
+            InputError: the experiment refines the labels.
         """
         e = self.experiment
         if e.refine.kind:
@@ -301,7 +312,7 @@ class _Planner:
             self._segment(id, self.labels[id][split], split)
 
     def _segment(self, source: ResultId, labels: Stage, split: str) -> None:
-        """The segmenter that learns a result's labels, its predictions and their scores."""
+        """Plan the segmenter that learns labels, its predictions and their scores."""
         e, context = self.experiment, self.context
         name = "TRUE masks" if source.refinement == "masks" else str(source)
         network = self.segmenter = self._add(segment.segmenter(context, name, labels, split))
@@ -319,18 +330,19 @@ class _Planner:
         self.final = id
 
     def _predicted(self, network: Stage, split: str) -> Stage:
-        """The segmenter's labels of a split, after DenseCRF if the experiment has it."""
+        """Plan the segmenter's labels of a split, after DenseCRF if the experiment asks for it."""
         if not self.experiment.segment.crf:
             return self._add(segment.predicted(self.context, network, split, "labels"))
-        soft = self._add(segment.predicted(self.context, network, split, "probabilities"))
-        return self._add(segment.smoothed(self.context, soft, split))
+        probabilities = self._add(segment.predicted(self.context, network, split, "probabilities"))
+        return self._add(segment.smoothed(self.context, probabilities, split))
 
 
 def check_splits(planner: _Planner) -> None:
     """Check that the data set has the splits and classes that an experiment names.
 
     Raises:
-        InputError: it has not; or true masks are to be refined labels of nothing.
+        InputError: the data set lacks a split or class, or `refine.kind` is `masks` and there is
+            no segmenter.
     """
     e, context, prototypes = planner.experiment, planner.context, planner.prototypes
     field_of = {

@@ -1,4 +1,4 @@
-"""From class maps to pseudo labels: cut, DenseCRF, or IRN's propagation."""
+"""The stages that turn class maps into pseudo labels, by a threshold, DenseCRF or IRN."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ..storage.artifact import Stage
 from .context import Context, Runtime, Step, TrainingTask
 
 ABOVE, BELOW = 0.15, 0.10
-"""How far from the seed's threshold the certain levels lie (a rule of thumb of ReCAM's author)."""
+"""Distances of the certain levels from the seed's threshold (a rule of thumb of ReCAM's author)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Seeds:
-    """Class maps that labels are cut from.
+    """Class maps from which labels are cut.
 
     Attributes:
-        id: of the class maps.
-        maps: by split.
-        scored: the scores on the first scored split, which choose the threshold.
-        own: whether the maps bring a background, so that none is chosen.
+        id: name of the class maps.
+        maps: stages of the class maps, by split.
+        scored: stage of the scores on the first scored split, which choose the threshold.
+        own: whether the maps have a background plane of their own, so that no threshold is chosen.
     """
 
     id: ResultId
@@ -36,13 +36,15 @@ class Seeds:
     own: bool
 
     def best(self, context: Context, run: Runtime, power: float) -> float:
-        """The threshold that is best on the first scored split, of the maps to a power."""
+        """Return the best threshold on the first scored split, for the maps raised to a power."""
         split = context.experiment.scoring.splits[0]
         return float(run.read_score(context, self.scored, split).threshold ** power)
 
     def key(self, context: Context, split: str, fixed: bool) -> dict[str, Any]:
-        """What a stage on these maps reads, as arguments of `Stage`; where the threshold is not
-        fixed, the scores that choose it too."""
+        """Return the arguments `config` and `inputs` of a `Stage` that reads these maps.
+
+        Where the threshold is not fixed they include the scores that choose it.
+        """
         chosen = not fixed and not self.own
         scores = {"scores": self.scored.key} if chosen else {}
         return {
@@ -52,7 +54,15 @@ class Seeds:
 
 
 def labels(context: Context, seeds: Seeds, split: str, crf: str, fixed: float | None) -> Step:
-    """Labels of a split: class maps cut at a threshold, refined by DenseCRF if `crf` is given."""
+    """Return the step that cuts the class maps of a split into labels.
+
+    Args:
+        context: context of the experiment.
+        seeds: class maps.
+        split: split to label.
+        crf: name of the DenseCRF that refines the labels, or empty.
+        fixed: threshold; None for the best one.
+    """
     power = context.experiment.refine.power if crf else 1.0
     key = seeds.key(context, split, fixed is not None)
     stage = Stage(
@@ -76,7 +86,7 @@ def labels(context: Context, seeds: Seeds, split: str, crf: str, fixed: float | 
 
 
 def certain(context: Context, seeds: Seeds, split: str) -> Step:
-    """What is certainly foreground and certainly background, for IRN to learn from."""
+    """Return the step that labels what is certainly foreground or background, for IRN to learn."""
     r = context.experiment.refine
     both = r.foreground is not None and r.background is not None
     key = seeds.key(context, split, both or r.threshold is not None)
@@ -99,7 +109,7 @@ def certain(context: Context, seeds: Seeds, split: str) -> Step:
 
     def levels(run: Runtime) -> tuple[float, float]:
         if seeds.own:
-            return 1.0, 0.5  # SIPE: the background as it is, then at half
+            return 1.0, 0.5  # SIPE: the background unchanged, then halved
         middle = 0.0
         if not both:
             middle = seeds.best(context, run, r.power) if r.threshold is None else r.threshold
@@ -130,7 +140,7 @@ def _cut(
 
 
 def masks(context: Context, split: str) -> Step:
-    """The true masks as labels: for an upper bound, and said so in the title."""
+    """Return the step that copies the true masks as labels, for an upper bound (see the title)."""
     stage = Stage(
         name="labels",
         version=1,
@@ -149,7 +159,7 @@ def masks(context: Context, split: str) -> Step:
 
 
 def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Step:
-    """IRN's boundary network."""
+    """Return the step that trains IRN's boundary network on the labels of a split."""
     e = context.experiment
     network = dataclasses.replace(e.network, frozen_stages=e.refine.frozen_stages)
     stage = Stage(
@@ -180,7 +190,7 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
 
 
 def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Step:
-    """Class maps spread inside the boundaries."""
+    """Return the step that spreads the class maps of a split inside the boundaries, as IRN does."""
     e = context.experiment
     r = e.refine
     config: dict[str, Any] = {"radius": r.radius, "beta": r.beta, "steps": r.steps}

@@ -1,4 +1,4 @@
-"""The records of runs: as they begin, for who follows them, and as they end."""
+"""The record of a run: one while it goes on, for those who follow it, and one at its end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .execution import Execution, with_baseline
 
 
 def begun_run(execution: Execution, name: str, command: str, started: str) -> RunRecord:
-    """What is known of a run before it has computed anything; no stage has taken time yet."""
+    """Return the record of a run that has computed nothing yet; its stages have taken 0 seconds."""
     stages = [
         StageRecord(stage=s.name, title=s.title, key=s.key, seconds=0.0, cached=False)
         for s in execution.plan.stages
@@ -22,7 +22,7 @@ def begun_run(execution: Execution, name: str, command: str, started: str) -> Ru
 def ended_run(
     execution: Execution, name: str, command: str, started: str, seconds: float
 ) -> RunRecord:
-    """A run as it is kept, with its scores, and what it made."""
+    """Return the record of a finished run, with its scores and the keys of its results."""
     plan = execution.plan
     stages = [record for _, record in execution.done.values()]
     splits = plan.experiment.scoring.splits
@@ -32,10 +32,13 @@ def ended_run(
         network=plan.network.key if plan.network else "",
         scores=execution.read_scores(),
         maps={
-            id: {s: of[s].key for s in splits if s in of}
-            for id, of in with_baseline(plan, "maps").items()
+            id: {s: by_split[s].key for s in splits if s in by_split}
+            for id, by_split in with_baseline(plan, "maps").items()
         },
-        labels={id: {s: of[s].key for s in of} for id, of in with_baseline(plan, "labels").items()},
+        labels={
+            id: {s: by_split[s].key for s in by_split}
+            for id, by_split in with_baseline(plan, "labels").items()
+        },
     )
 
 

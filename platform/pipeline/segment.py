@@ -1,4 +1,4 @@
-"""From pseudo labels to a segmenter and its predictions."""
+"""The stages that train a segmenter on pseudo labels and predict with it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from ..storage.artifact import Stage
 from .context import Context, Runtime, Step, TrainingTask
 
 LEAST = 0.05
-"""Classes that are nowhere as probable do not enter the DenseCRF of a prediction: 0.56 of its
-time, and one pixel in 20,000 changes (12 images of VOC, a DeepLabV2 of 21 classes)."""
+"""Least probability, somewhere in an image, of a class that enters the DenseCRF of a prediction.
+
+Leaving out the classes below it takes 0.56 of the time and changes one pixel in 20,000 (12 images
+of VOC, a DeepLabV2 of 21 classes)."""
 
 
 def backbone_of(context: Context) -> Network:
-    """The segmenter's own, or the classifier's.
+    """Return the backbone of the segmenter, by default that of the classifier.
 
     Raises:
-        InputError: it is another than the classifier's, which needs weights of its own, or does
-            not fit the segmenter.
+        InputError: the backbone differs from the classifier's and has no weights, or it does not
+            fit the segmenter.
     """
     e = context.experiment
     s = e.segment
@@ -37,30 +39,30 @@ def backbone_of(context: Context) -> Network:
         weights = s.weights or e.network.weights
         return Network(backbone=e.network.backbone, weights=weights, frozen_stages=s.frozen_stages)
     if not s.weights and build(s.backbone).pretrained:
-        raise InputError(f"segment.backbone {s.backbone!r} needs segment.weights of its own")
+        raise InputError(f"segment.backbone {s.backbone!r} needs weights; set segment.weights")
     return Network(backbone=s.backbone, weights=s.weights, frozen_stages=s.frozen_stages)
 
 
 def learner(context: Context) -> Segmenter:
-    """With the experiment's options."""
+    """Return the segmenter's losses, with the experiment's options."""
     s = context.experiment.segment
     return Segmenter(s.scales, s.balanced, s.stride, s.network)
 
 
 def training(context: Context, split: str) -> Training:
-    """The recipe, its iterations as whole epochs of the split."""
+    """Return the segmenter's schedule, its iterations rounded to whole epochs of a split."""
     s = context.experiment.segment
-    own = dataclasses.replace(s.training, split=split)
+    schedule = dataclasses.replace(s.training, split=split)
     if not s.iterations:
-        return own
+        return schedule
     rows = sum(piece.rows for piece in context.pieces(split))
-    steps = max(1, rows // own.batch_size)
-    return dataclasses.replace(own, epochs=max(1, round(s.iterations / steps)))
+    steps = max(1, rows // schedule.batch_size)
+    return dataclasses.replace(schedule, epochs=max(1, round(s.iterations / steps)))
 
 
 def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
-    """The trained segmenter."""
-    e, how = context.experiment, training(context, split)
+    """Return the step that trains the segmenter on the labels of a split."""
+    e, schedule = context.experiment, training(context, split)
     stage = Stage(
         name="segmenter",
         version=1,
@@ -69,7 +71,7 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
             "stride": e.segment.stride,
             "scales": e.segment.scales,
             "balanced": e.segment.balanced,
-            "training": fingerprint(how),
+            "training": fingerprint(schedule),
             "seed": e.seed,
         },
         inputs={"shards": context.shards.key, "labels": labels.key},
@@ -80,7 +82,7 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
         task = TrainingTask(
             learner=learner(context),
             network=backbone_of(context),
-            training=how,
+            training=schedule,
             split=split,
             planes=labels,
             field="segment.training",
@@ -91,12 +93,16 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
 
 
 def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step:
-    """The segmenter's `labels` of a split, its `probabilities` on the grid of its largest view, or
-    `coarse` ones of one view at stride 8, which know no image labels."""
+    """Return the step that predicts a split with the segmenter.
+
+    `what` is `labels`, `probabilities` on the grid of the largest view, or `coarse` for
+    probabilities of one view at stride 8, which use no image labels. InputError is raised where
+    `segment.known` is set and no image of the split has a label.
+    """
     e, probabilities = context.experiment, what != "labels"
     known = e.segment.known and what != "coarse"
     if known and not context.catalog.has_labels(context.shards, split):
-        raise InputError(f"no image of {split} has a label, so segment.known cannot hold there")
+        raise InputError(f"segment.known needs image labels; no image of {split} has one")
     config: dict[str, Any] = {"split": split, "scales": e.segment.scales}
     config |= {"probabilities": probabilities, **context.precision}
     config |= {"known": True} if known else {}
@@ -132,7 +138,7 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
 
 
 def smoothed(context: Context, probabilities: Stage, split: str) -> Step:
-    """The labels of probabilities after DenseCRF."""
+    """Return the step that turns predicted probabilities into labels by DenseCRF."""
     crf = CRFS[context.experiment.segment.crf]
     stage = Stage(
         name="labels",

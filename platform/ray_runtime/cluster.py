@@ -1,4 +1,4 @@
-"""The one place where Ray starts, and how tasks are handed out."""
+"""Connection to Ray, the only place that starts it, and scheduling of its tasks."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from . import session
-from .stderr import quiet
+from .stderr import capture_stderr
 
 T = TypeVar("T")
-REST_SECONDS = 0.01
+PAUSE_SECONDS = 0.01
 CPU_STAGE, DRIVER, LIMIT = "cpu_stage", "driver", "_limit"
-"""Custom resources of `cluster.yaml`: of nodes for CPU stages, one a core; of the head, where
-trials are driven from; and what its head says the cluster may grow to, `GPU_limit` for one."""
+"""Names of the custom resources of `cluster.yaml`: `cpu_stage`, one a core of each node for CPU
+stages; `driver`, of the head, for the processes of Tune trials; and the suffix of a resource of the
+head that says how far the cluster may grow, for example `GPU_limit`."""
 TRIAL_BYTES = 400 << 20
-"""Memory of the process of a Tune trial, of which torch's build for GPUs alone takes 0.3 GB."""
+"""Memory in bytes of a Tune trial's process; torch's build for GPUs alone takes 0.3 GB of it."""
 
 ENVIRONMENT = {
     "RAY_DATA_USE_DATASOURCE_V2": "0",
@@ -30,15 +31,16 @@ ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # nothing but `connect` starts a Ray
     "OMP_WAIT_POLICY": "PASSIVE",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # which ends a sweep at Ctrl-C as if it were done
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it would end a sweep at Ctrl-C as if complete
     "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of calls that nobody waits for
-    # Memory is not handed back to the system at each step only to be faulted in again: a sixth of
-    # a training step's time on a CPU, four fifths of a score's.
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # from calls whose result is not fetched
+    # Freed memory stays with the process. Returning it to the system and faulting it in again took
+    # a sixth of a training step's time on a CPU and four fifths of a scoring pass.
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
     "MALLOC_TOP_PAD_": str(64 << 20),
@@ -46,32 +48,35 @@ ENVIRONMENT = {
 
 
 def connect() -> None:
-    """Joins the cluster of `RAY_ADDRESS`, or starts Ray on this machine; once a process.
+    """Join the cluster at `RAY_ADDRESS`, or start Ray on this machine; once a process.
 
-    Two logical CPUs more than there are cores: data tasks then run beside training workers
-    and inference actors, which is faster than waiting for them, and cannot deadlock.
+    Ray on this machine gets two logical CPUs more than there are cores. Data tasks then run beside
+    training workers and inference actors, which is faster than waiting for them and cannot
+    deadlock.
 
     Raises:
-        InputError: Ray does not come up, or nobody answers at `RAY_ADDRESS`.
+        InputError: Ray does not start, or nobody answers at `RAY_ADDRESS`.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    with quiet() as aside:
+    with capture_stderr() as captured:
         import ray
 
         if not ray.is_initialized():
             address = os.environ.get("RAY_ADDRESS") or "local"
             if address == "local":
-                _own_token()
-                session.start(cores() + 2, aside)
+                _make_token()
+                session.start(cores() + 2, captured)
             else:
-                session.join(address, aside)
+                session.join(address, captured)
     data_context()
 
 
-def _own_token() -> None:
-    """Makes the token that Ray asks its clients for, where there is none. Whoever has it can run
-    anything here, and one that Ray makes may be read by all users of this machine."""
+def _make_token() -> None:
+    """Write a random token for Ray's clients to `~/.ray/auth_token`, unless there is one.
+
+    Whoever knows the token can run anything in this Ray. A token file that Ray itself makes may be
+    readable for all users of this machine."""
     if os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
         return
     path = Path("~/.ray/auth_token").expanduser()
@@ -85,7 +90,9 @@ def _private(path: str, flags: int) -> int:
 
 
 def data_context() -> None:
-    """Sets what every process that runs Ray Data needs: old reader, fixed order, no bars."""
+    """Set the options of Ray Data that each process using it needs.
+
+    The options choose the old reader, a fixed order and no progress bars."""
     import ray.data
 
     context = ray.data.DataContext.get_current()
@@ -93,60 +100,59 @@ def data_context() -> None:
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.raise_original_map_exception = True  # an InputError stays one
-    if Rest not in context.custom_execution_callback_classes:
-        context.custom_execution_callback_classes.append(Rest)
+    context.raise_original_map_exception = True  # an InputError keeps its type
+    if SchedulingPause not in context.custom_execution_callback_classes:
+        context.custom_execution_callback_classes.append(SchedulingPause)
     for name in ("ray.data", "ray.data._internal", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a sweep's record names its failures
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are in the sweep's record
 
 
-class Rest:
-    """Lets Ray Data's scheduling loop rest at each turn.
+class SchedulingPause:
+    """A Ray Data execution callback that pauses the scheduling loop at each turn.
 
-    While its consumer is busy (a training step) the loop of Ray 2.60 turns without waiting, and
-    takes a third of a core and the interpreter's lock from the training in the same process.
-    """
+    While the consumer is busy (a training step), the loop of Ray 2.60 turns without waiting. It
+    takes a third of a core and the interpreter's lock from the training in the same process."""
 
     def before_execution_starts(self, executor: object) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def on_execution_step(self, executor: object) -> None:
-        """Waits a moment."""
-        time.sleep(REST_SECONDS)
+        """Sleep for `PAUSE_SECONDS`."""
+        time.sleep(PAUSE_SECONDS)
 
     def after_execution_succeeds(self, executor: object) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def after_execution_fails(self, executor: object, error: Exception) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def _most(name: str) -> int:
-    """How much of a resource the nodes have, or nodes that may still start will have."""
+def _capacity(name: str) -> int:
+    """Return how much of a resource the cluster has, or may have after it has grown."""
     import ray
 
-    there = ray.cluster_resources()
-    return int(max(there.get(name, 0), there.get(name + LIMIT, 0)))
+    resources = ray.cluster_resources()
+    return int(max(resources.get(name, 0), resources.get(name + LIMIT, 0)))
 
 
 def workers() -> int:
-    """How many one-CPU tasks should run side by side."""
-    return _most(CPU_STAGE) or max(1, _most("CPU") - 2)
+    """Return how many one-CPU tasks should run side by side."""
+    return _capacity(CPU_STAGE) or max(1, _capacity("CPU") - 2)
 
 
 def gpus() -> int:
-    """GPUs of the cluster."""
-    return _most("GPU")
+    """Return the number of GPUs that the cluster has or may grow to."""
+    return _capacity("GPU")
 
 
 def trains_on_gpu() -> bool:
-    """Whether networks are trained on a GPU: of this machine, or of the cluster that is joined."""
+    """Return whether networks train on a GPU: of this machine, or of the cluster that is joined."""
     if os.environ.get("RAY_ADDRESS"):
         connect()
         return gpus() > 0
@@ -156,37 +162,46 @@ def trains_on_gpu() -> bool:
 
 
 def apart(share: float = 1.0) -> dict[str, float] | None:
-    """The custom resources of a task of a CPU stage; none where the cluster has no nodes for such.
+    """Return the custom resources of a task of a CPU stage.
 
-    Where it has, these tasks leave the cores beside the GPUs to the GPU stages.
+    Where the cluster has nodes for CPU stages, the tasks of these stages run there and leave the
+    cores beside the GPUs to the GPU stages.
+
+    Args:
+        share: how much of the resource the task takes.
+
+    Returns:
+        The resources by name; None where the cluster has no nodes for CPU stages.
     """
-    return {CPU_STAGE: share} if _most(CPU_STAGE) else None
+    return {CPU_STAGE: share} if _capacity(CPU_STAGE) else None
 
 
-def _rooms() -> list[int]:
-    """Bytes of memory of each node that Tune trials may run on."""
+def _trial_memory() -> list[int]:
+    """Return the memory in bytes of each node that Tune trials may run on."""
     import ray
 
-    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    those = [has for has in there if has.get(DRIVER)] or there
-    return [int(has.get("memory", 0)) for has in those]
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    eligible = [resources for resources in alive if resources.get(DRIVER)] or alive
+    return [int(resources.get("memory", 0)) for resources in eligible]
 
 
 def driving() -> dict[str, float]:
-    """What a Tune trial asks for: next to nothing, of the head where that takes drivers, but
-    memory, so that no more run at a time than fit; what is asked for beyond waits."""
-    room = min(TRIAL_BYTES, max(_rooms(), default=0))
-    kind = DRIVER if _most(DRIVER) else "cpu"
-    return {kind: 0.01, **({"memory": room} if room else {})}
+    """Return the resources that a Tune trial requests, by name.
+
+    A trial takes almost no CPU, from the head where the head has the resource `driver`. It requests
+    memory, so that no more trials run at a time than fit; further trials wait."""
+    memory = min(TRIAL_BYTES, max(_trial_memory(), default=0))
+    resource = DRIVER if _capacity(DRIVER) else "cpu"
+    return {resource: 0.01, **({"memory": memory} if memory else {})}
 
 
 def drivers() -> int:
-    """How many Tune trials can run at a time."""
-    return max(1, sum(room // TRIAL_BYTES for room in _rooms()))
+    """Return how many Tune trials can run at a time."""
+    return max(1, sum(memory // TRIAL_BYTES for memory in _trial_memory()))
 
 
 def anywhere() -> Any:
-    """Scheduling outside the resources of a Tune trial, which holds next to none itself."""
+    """Return a scheduling strategy outside the resources of a Tune trial, which has almost none."""
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     return PlacementGroupSchedulingStrategy(placement_group=None)
@@ -207,45 +222,45 @@ def each(
     progress: Callable[[int, int], None] | None = None,
     lost: Callable[[Any], T] | None = None,
 ) -> Iterator[T]:
-    """Runs `task(piece, *shared)` as Ray tasks and yields the results in order.
+    """Run `task(piece, *shared)` as Ray tasks and yield the results in the order of the pieces.
 
     Args:
-        task: must be deterministic; it runs again where a worker dies.
-        pieces: one task each, as many in flight as there are workers: each process more would
-            only cost its start.
-        shared: put into the object store once.
+        task: deterministic function; it runs again where a worker dies.
+        pieces: first arguments, one for each task. As many tasks run at a time as there are
+            workers; a further process would cost its start and gain nothing.
+        shared: other arguments, put into the object store once.
         progress: called with (tasks done, tasks in all).
-        lost: gives the result of a piece whose process died at each try; without it the error
-            passes.
+        lost: gives the result of a piece whose process died at each try; without `lost` the error
+            is raised.
     """
     import ray
 
     retries = 1 if lost else 3
     remote = _remote(task, retries)
-    references = [ray.put(value) for value in shared]
-    flying: dict[Any, int] = {}
+    shared_references = [ray.put(value) for value in shared]
+    running: dict[Any, int] = {}
     done: dict[int, T] = {}
     sent, window = 0, workers()
-    for wanted in range(len(pieces)):
-        while wanted not in done:
-            while sent < len(pieces) and len(flying) < window:
-                flying[remote.remote(pieces[sent], *references)] = sent
+    for number in range(len(pieces)):
+        while number not in done:
+            while sent < len(pieces) and len(running) < window:
+                running[remote.remote(pieces[sent], *shared_references)] = sent
                 sent += 1
-            ended, _ = ray.wait(list(flying))
-            number = flying.pop(ended[0])
+            finished, _ = ray.wait(list(running))
+            ended_number = running.pop(finished[0])
             try:
-                done[number] = ray.get(ended[0])
+                done[ended_number] = ray.get(finished[0])
             except ray.exceptions.WorkerCrashedError:
                 if lost is None or session.lost():
                     raise
-                done[number] = lost(pieces[number])
+                done[ended_number] = lost(pieces[ended_number])
             if progress:
-                progress(sent - len(flying), len(pieces))
-        yield done.pop(wanted)
+                progress(sent - len(running), len(pieces))
+        yield done.pop(number)
 
 
 def survives(task: Callable[..., object], *arguments: object) -> bool:
-    """Whether a task, run in a process of its own, comes to an end without killing it."""
+    """Return whether a task, run in a process of its own, ends without killing it."""
     import ray
 
     try:

@@ -1,4 +1,4 @@
-"""How Ray comes up for a command, on this machine or as a cluster's, and goes away with it."""
+"""Start and end of a command's Ray, which runs on this machine or is a cluster that it joins."""
 
 from __future__ import annotations
 
@@ -20,92 +20,102 @@ from urllib.parse import urlsplit
 
 from ..errors import InputError
 from ..storage import locks
-from .stderr import Aside, Guard, guarded
+from .stderr import CapturedStderr, ExitReporter, reporting_exit
 
-PREFIX, LOCK = "wsss-", "lock"
-"""Of the folder where Ray keeps its files for one command, and what that command holds there."""
-MOST_BYTES = 21
-"""Of the path of the folder for temporary files, so that the names of Ray's sockets have room."""
+FOLDER_PREFIX, LOCK = "wsss-", "lock"
+"""Name prefix of the folder with Ray's files for one command, and the file in it that this command
+keeps locked while it lives."""
+MAX_FOLDER_BYTES = 21
+"""Longest path, in bytes, of the folder for temporary files; Ray's socket names are limited."""
 VITAL = ("gcs_server", "raylet")
-"""The processes without which there is no Ray on this machine."""
-TICK, GRACE = 1.0, 5.0
-"""Seconds between two looks at the processes, and that a command has to end by itself after one
-was lost."""
-PATIENCE, CONNECT, SILENT = 6.0, 3.0, 3.0
-"""Seconds for which a cluster's address is tried, that one try takes at most, and after which a
-command says that it waits."""
-STORE = 2 << 30
-"""Bytes of Ray's object store on this machine."""
+"""Names of the processes without which Ray on this machine cannot go on."""
+POLL_SECONDS, GRACE_SECONDS = 1.0, 5.0
+"""Seconds between two checks of Ray's processes, and seconds that a command has to end by itself
+after one of them died."""
+JOIN_SECONDS, CONNECT_SECONDS, SILENT_SECONDS = 6.0, 3.0, 3.0
+"""Seconds for which a cluster's address is tried, most seconds of one connection attempt, and
+seconds after which a command says that it waits."""
+OBJECT_STORE_BYTES = 2 << 30
+"""Size in bytes of Ray's object store on this machine."""
 
 
 class Embedded:
-    """The Ray that this process starts: its processes, and the folder where they keep files.
+    """The Ray that this process starts: its processes, and the folder with their files.
 
-    A thread watches the processes. Where one dies that Ray cannot do without, Ray itself would say
-    nothing for a minute and then end this process without a word.
+    A thread watches the processes. If a process dies that Ray cannot do without, Ray itself is
+    silent for a minute and then ends this process without a message.
+
+    Args:
+        reporter: prints the last message if native code ends this process.
     """
 
-    def __init__(self, guard: Guard) -> None:
-        import psutil  # comes with Ray, which was imported before
+    def __init__(self, reporter: ExitReporter) -> None:
+        import psutil  # comes with Ray, which is imported already
 
         self.psutil = psutil
-        self.own = psutil.Process()
-        check_room(self.own.memory_info().vms)
-        self.guard = guard
-        self.before = set(self.own.children())
+        self.process = psutil.Process()
+        check_room(self.process.memory_info().vms)
+        self.reporter = reporter
+        self.children_before = set(self.process.children())
         self.names: dict[Any, str] = {}
         self.folder, self.lock = _folder()
-        self.up, self.over, self.address = False, threading.Event(), ""
-        self.aside: Aside | None = None
+        self.started, self.stopped, self.address = False, threading.Event(), ""
+        self.captured: CapturedStderr | None = None
 
-    def start(self, cpus: int, aside: Aside) -> None:
-        """Starts Ray.
+    def start(self, cpus: int, captured: CapturedStderr) -> None:
+        """Start Ray.
+
+        Args:
+            cpus: logical CPUs that Ray may schedule tasks on.
+            captured: standard error of this process.
 
         Raises:
-            InputError: it does not come up.
+            InputError: Ray does not start.
         """
         import ray
 
-        self.aside = aside
-        self.guard.tell(f"wsss: {self._unstarted('it ended this command')}")
+        self.captured = captured
+        self.reporter.set_message(f"wsss: {self._unstarted('Ray ended this command')}")
         atexit.register(self.end)
         threading.Thread(target=self._watch, daemon=True).start()
         try:
             ray.init(
-                address="local",  # not another's cluster that happens to run here
+                address="local",  # never a cluster of somebody else on this machine
                 num_cpus=cpus,
-                object_store_memory=STORE,
+                object_store_memory=OBJECT_STORE_BYTES,
                 logging_level="ERROR",
                 log_to_driver=False,
                 include_dashboard=False,
-                _temp_dir=str(self.folder / "ray"),  # which Ray opens to all users
+                _temp_dir=str(self.folder / "ray"),  # Ray makes this folder readable for all
             )
         except Exception as error:
             self.end(keep=True)
             raise InputError(self._unstarted(last_line(error))) from error
-        self.look()
+        self.note_processes()
         self.address = _joined()
-        self.up, self.aside = True, None
+        self.started, self.captured = True, None
 
     def _unstarted(self, reason: str) -> str:
         return (
-            f"Ray did not start on this machine: {reason}; look at the limits of memory and of "
-            f"processes (ulimit -a) and at what Ray says in {self.folder}"
+            f"Ray did not start on this machine: {reason}; check the limits of memory and of "
+            f"processes (ulimit -a) and read Ray's logs in {self.folder}"
         )
 
-    def look(self) -> None:
-        """Notes the processes that are there. They have no name in common, and those of a Ray that
-        was lost have no parent left to find them by."""
+    def note_processes(self) -> None:
+        """Record the running processes of Ray.
+
+        Their names have nothing in common, and the processes of a Ray that has died have lost the
+        parent by which they could be found."""
         pids = {process.pid for process in list(self.names)}
-        for process in self.own.children(recursive=True):  # parents first
+        for process in self.process.children(recursive=True):  # a parent comes before its children
             with contextlib.suppress(self.psutil.Error):
-                starts = not self.up and process not in self.before
-                if starts or process in self.names or process.ppid() in pids:
+                is_new = not self.started and process not in self.children_before
+                if is_new or process in self.names or process.ppid() in pids:
                     self.names[process] = process.name()
                     pids.add(process.pid)
 
-    def left(self) -> list[Any]:
-        """The processes that still run."""
+    def running(self) -> list[Any]:
+        """Return the recorded processes that still run."""
         return [process for process in list(self.names) if self._runs(process)]
 
     def _runs(self, process: Any) -> bool:
@@ -115,33 +125,35 @@ class Embedded:
             return False
 
     def lost(self) -> str:
-        """The process that died of those that Ray cannot do without; nothing where all live."""
-        if self.over.is_set() or (self.up and _joined() != self.address):  # it was ended
+        """Return the name of a vital process that died, or an empty string."""
+        # Ray that was ended on purpose is not lost.
+        if self.stopped.is_set() or (self.started and _joined() != self.address):
             return ""
-        gone = (p for p, name in list(self.names.items()) if name in VITAL and not self._runs(p))
-        return next((self.names[p] for p in gone), "")
+        dead = (p for p, name in list(self.names.items()) if name in VITAL and not self._runs(p))
+        return next((self.names[p] for p in dead), "")
 
     def _watch(self) -> None:
-        while not self.over.wait(TICK):
-            self.look()
-            if (name := self.lost()) and not self.over.wait(GRACE) and self.lost():
-                self.give_up(name)
+        while not self.stopped.wait(POLL_SECONDS):
+            self.note_processes()
+            if (name := self.lost()) and not self.stopped.wait(GRACE_SECONDS) and self.lost():
+                self.abort(name)
 
-    def give_up(self, name: str) -> None:
-        """Ends this process with one sentence: without Ray, what it still waits for may never
-        come, and Ray's own end would wait as well."""
-        self.over.set()
-        self.guard.dismiss()
-        if self.aside:
-            text = f"{self.aside.words()}\nwsss: {self._unstarted(f'its {name} ended')}"
-            self.aside.say(text.strip())
+    def abort(self, name: str) -> None:
+        """End this process with one sentence and exit code 2 after the Ray process `name` died.
+
+        Without Ray this process may wait forever, and Ray's own shutdown would wait too."""
+        self.stopped.set()
+        self.reporter.dismiss()
+        if self.captured:
+            reason = self._unstarted(f"its process {name} ended")
+            self.captured.write_line(f"{self.captured.last_lines()}\nwsss: {reason}".strip())
         else:
             with contextlib.suppress(OSError, ValueError):
                 sys.stdout.flush()
             sys.stderr.write(
-                f"wsss: Ray's {name} on this machine ended, and Ray with it; what was finished "
-                "and each training's last epoch are kept, so run the same command again (its "
-                f"words are in {self.folder})\n"
+                f"wsss: Ray stopped because its process {name} on this machine ended; finished "
+                "stages and the last epoch of each training are kept, so run the same command "
+                f"again (Ray's logs are in {self.folder})\n"
             )
             sys.stderr.flush()
         self._kill()
@@ -149,24 +161,28 @@ class Embedded:
         os._exit(2)
 
     def end(self, keep: bool = False) -> None:
-        """Ends Ray and waits for its processes; its files go, unless they tell why it failed."""
+        """Shut Ray down and wait for its processes.
+
+        Args:
+            keep: whether Ray's files stay, so that they can tell why Ray failed.
+        """
         import ray
 
-        if self.over.is_set():
+        if self.stopped.is_set():
             return
-        self.look()
-        self.over.set()
+        self.note_processes()
+        self.stopped.set()
         ray.shutdown()
         self._kill()
-        self.guard.dismiss()
+        self.reporter.dismiss()
         self._leave(keep)
 
     def _kill(self) -> None:
-        self.psutil.wait_procs(self.left(), timeout=TICK)
-        for process in (left := self.left()):
+        self.psutil.wait_procs(self.running(), timeout=POLL_SECONDS)
+        for process in (running := self.running()):
             with contextlib.suppress(self.psutil.Error):
                 process.kill()
-        self.psutil.wait_procs(left, timeout=GRACE)
+        self.psutil.wait_procs(running, timeout=GRACE_SECONDS)
 
     def _leave(self, keep: bool) -> None:
         if keep:
@@ -179,121 +195,139 @@ class Embedded:
 _embedded: Embedded | None = None
 
 
-def start(cpus: int, aside: Aside) -> None:
-    """Starts Ray on this machine, for this process alone.
+def start(cpus: int, captured: CapturedStderr) -> None:
+    """Start Ray on this machine, for this process alone.
+
+    Args:
+        cpus: logical CPUs that Ray may schedule tasks on.
+        captured: standard error of this process.
 
     Raises:
-        InputError: it does not come up.
+        InputError: Ray does not start.
     """
     global _embedded
     if _embedded:
         _embedded.end()
-    with guarded(aside) as guard:
-        _embedded = Embedded(guard)
-        _embedded.start(cpus, aside)
+    with reporting_exit(captured) as reporter:
+        _embedded = Embedded(reporter)
+        _embedded.start(cpus, captured)
 
 
 def lost() -> bool:
-    """Whether the Ray of this process died under it."""
+    """Return whether the Ray that this process started has died."""
     return bool(_embedded and _embedded.lost())
 
 
 @contextlib.contextmanager
 def ended() -> Iterator[None]:
-    """Ends the Ray that was started inside. After a crash its files stay, to find out why."""
-    before = _embedded
+    """End the Ray that was started inside the block; after a crash its files stay for diagnosis."""
+    outer = _embedded
     try:
         yield
     except BaseException as error:
-        if _embedded and _embedded is not before:
+        if _embedded and _embedded is not outer:
             expected = isinstance(error, InputError | OSError | KeyboardInterrupt | SystemExit)
-            limit = time.monotonic() + (0 if expected else TICK)
-            while not (name := _embedded.lost()) and time.monotonic() < limit:
-                time.sleep(TICK / 10)  # this process may learn of it before it is over
+            deadline = time.monotonic() + (0 if expected else POLL_SECONDS)
+            while not (name := _embedded.lost()) and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS / 10)  # the error may arrive before the process is gone
             if name and isinstance(error, Exception):
-                _embedded.give_up(name)
+                _embedded.abort(name)
             _embedded.end(keep=not expected)
             if not expected:
-                sys.stderr.write(f"wsss: what Ray said is kept in {_embedded.folder}\n")
+                sys.stderr.write(f"wsss: Ray's logs are kept in {_embedded.folder}\n")
         raise
-    if _embedded and _embedded is not before:
+    if _embedded and _embedded is not outer:
         _embedded.end()
 
 
-def check_room(taken: int) -> None:
-    """Looks whether Ray's object store fits into the address space beside the bytes `taken`, where
-    that has a limit; Ray would end this process.
+def check_room(used: int) -> None:
+    """Check that Ray's object store fits into the address space of this process.
+
+    Where the address space has a limit that is too low, Ray would end this process.
+
+    Args:
+        used: bytes of address space that this process has mapped.
 
     Raises:
-        InputError: it does not.
+        InputError: the limit leaves less than twice the size of the object store.
     """
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY and limit - taken < 2 * STORE:
+    if limit != resource.RLIM_INFINITY and limit - used < 2 * OBJECT_STORE_BYTES:
         raise InputError(
             f"this process may map {limit / 1e9:.1f} GB of memory (ulimit -v), and Ray needs "
-            f"{2 * STORE / 1e9:.1f} GB beside the {taken / 1e9:.1f} GB of the command; raise the "
-            "limit: ulimit -v unlimited"
+            f"{2 * OBJECT_STORE_BYTES / 1e9:.1f} GB beside the {used / 1e9:.1f} GB of the command; "
+            "raise the limit: ulimit -v unlimited"
         )
 
 
 def last_line(error: BaseException) -> str:
-    """An error's last line, or its kind where it has no words."""
+    """Return the last line of an error's text, or the name of its type if it has no text."""
     lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else type(error).__name__
 
 
 def _joined() -> str:
-    """The address of the Ray that this process belongs to at present."""
+    """Return the address of the Ray that this process is connected to, or an empty string."""
     import ray
 
-    with contextlib.suppress(ray.exceptions.RayError, AttributeError):
-        return str(ray.get_runtime_context().gcs_address)
+    if ray.is_initialized():  # to ask for a context would start another Ray
+        with contextlib.suppress(ray.exceptions.RayError, AttributeError):
+            return str(ray.get_runtime_context().gcs_address)
     return ""
 
 
 def _folder() -> tuple[Path, int]:
-    """A folder for Ray's files and the lock that this process holds there while it lives. Those
-    of processes that were killed are removed."""
-    places = (os.environ.get("RAY_TMPDIR"), tempfile.gettempdir(), "/tmp")
-    known = [os.path.abspath(place) for place in places if place]
-    base = next(Path(path) for path in known if len(os.fsencode(path)) <= MOST_BYTES)
+    """Make a folder for Ray's files and lock it; remove the folders of commands that were killed.
+
+    Returns:
+        The folder, and the file descriptor that holds its lock while this process lives.
+    """
+    candidates = (os.environ.get("RAY_TMPDIR"), tempfile.gettempdir(), "/tmp")
+    paths = [os.path.abspath(path) for path in candidates if path]
+    base = next(Path(path) for path in paths if len(os.fsencode(path)) <= MAX_FOLDER_BYTES)
     base.mkdir(parents=True, exist_ok=True)
-    for folder in base.glob(f"{PREFIX}*"):
+    for folder in base.glob(f"{FOLDER_PREFIX}*"):
         if _abandoned(folder):
             shutil.rmtree(folder, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=base))
     lock = os.open(folder / "new", os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    (folder / "new").rename(folder / LOCK)  # so that nobody ever sees it free
+    (folder / "new").rename(folder / LOCK)  # so that no other process sees it unlocked
     return folder, lock
 
 
 def _abandoned(folder: Path) -> bool:
-    """Whether a folder is one of ours whose process has gone."""
+    """Return whether a folder was made by this user's command, which has ended."""
     try:
-        of = folder.lstat()
-        mine = of.st_uid == os.getuid() and not folder.is_symlink() and folder.is_dir()
+        status = folder.lstat()
+        is_ours = status.st_uid == os.getuid() and not folder.is_symlink() and folder.is_dir()
         lock = folder / LOCK
-        return mine and lock.is_file() and not locks.is_held(lock)
+        return is_ours and lock.is_file() and not locks.is_held(lock)
     except OSError:
         return False
 
 
-def join(address: str, aside: Aside) -> None:
-    """Joins the cluster of `RAY_ADDRESS`.
+def join(address: str, captured: CapturedStderr) -> None:
+    """Join the cluster at `RAY_ADDRESS`.
+
+    Args:
+        address: value of `RAY_ADDRESS`.
+        captured: standard error of this process.
 
     Raises:
-        InputError: nobody answers there, or not to this command.
+        InputError: nobody answers at the address, or Ray there refuses this command.
     """
     import ray
 
-    timer = threading.Timer(SILENT, aside.say, (f"wsss: waiting for Ray at {address}",))
+    timer = threading.Timer(
+        SILENT_SECONDS, captured.write_line, (f"wsss: waiting for Ray at {address}",)
+    )
     timer.daemon = True
     timer.start()
     try:
         reach(address)
-        with guarded(aside) as guard:
-            guard.tell(f"wsss: {_unjoined(address, 'it ended this command')}")
+        with reporting_exit(captured) as reporter:
+            reporter.set_message(f"wsss: {_unjoined(address, 'Ray ended this command')}")
             ray.init(logging_level="ERROR", log_to_driver=False)
     except InputError:
         raise
@@ -305,34 +339,36 @@ def join(address: str, aside: Aside) -> None:
 
 def _unjoined(address: str, reason: str) -> str:
     return (
-        f"Ray at RAY_ADDRESS {address!r} does not let this command in: {reason}; look whether it "
-        "is Ray, at its token (RAY_AUTH_MODE) and at its version, or unset RAY_ADDRESS to compute "
-        "on this machine"
+        f"Ray at RAY_ADDRESS {address!r} refuses this command: {reason}; check that it is Ray, its "
+        "token (RAY_AUTH_MODE) and its version, or unset RAY_ADDRESS to compute on this machine"
     )
 
 
 def reach(address: str) -> None:
-    """Waits until somebody answers at HOST:PORT or ray://HOST:PORT; other words are Ray's.
+    """Wait until somebody answers at HOST:PORT or ray://HOST:PORT.
+
+    Args:
+        address: value of `RAY_ADDRESS`; a value without host and port is left to Ray.
 
     Raises:
-        InputError: nobody does.
+        InputError: the address is malformed, or nobody answers.
     """
     try:
-        parts = urlsplit(address if "://" in address else f"//{address}")
-        host, port = parts.hostname, parts.port
+        url = urlsplit(address if "://" in address else f"//{address}")
+        host, port = url.hostname, url.port
     except ValueError as error:
         raise InputError(f"RAY_ADDRESS is {address!r}: {error}; write HOST:PORT") from error
     if not host or not port:
         return
-    limit = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + JOIN_SECONDS
     while True:
         try:
-            socket.create_connection((host, port), timeout=CONNECT).close()
+            socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
             return
         except OSError as error:
-            if time.monotonic() > limit:
+            if time.monotonic() > deadline:
                 raise InputError(
                     f"nobody answers at RAY_ADDRESS {address!r} ({error}); start Ray there, "
                     "correct the address, or unset RAY_ADDRESS to compute on this machine"
                 ) from error
-        time.sleep(TICK / 2)
+        time.sleep(POLL_SECONDS / 2)

@@ -1,4 +1,9 @@
-"""What Ray's native code writes to standard error, and who speaks where it ends the process."""
+"""Capture of the standard error of Ray's native code, and a message if it ends the process.
+
+Ray's C++ code writes to file descriptor 2 directly and may end the process without an exception.
+So the descriptor is redirected to a file while Ray starts, and a small shell process prints the
+captured lines and one sentence once this process is gone.
+"""
 
 from __future__ import annotations
 
@@ -11,98 +16,106 @@ import tempfile
 from collections.abc import Iterator
 
 LINES = 20
-"""Of what Ray's native code wrote, at most, that are shown where a start fails."""
-FRAME = "[0x"
-"""In a line of a native stack, which tells a user nothing."""
-GUARD = """
-while IFS= read -r line; do said=$line; done
-if [ -n "$said" ]; then grep -vF "$3" "$2" | tail -n "$1"; echo "$said"; fi >&2
+"""Most lines of Ray's native output that are printed when Ray fails to start."""
+FRAME_MARK = "[0x"
+"""Text that marks a line of a native stack trace; such lines are never printed."""
+REPORTER_SCRIPT = """
+while IFS= read -r line; do message=$line; done
+if [ -n "$message" ]; then grep -vF "$3" "$2" | tail -n "$1"; echo "$message"; fi >&2
 """
 ENDED = (
-    "wsss: this command was ended, by Ray or from outside; what was finished and each training's "
-    "last epoch are kept, so run the same command again"
+    "wsss: Ray or another process ended this command; finished stages and the last epoch of each "
+    "training are kept, so run the same command again"
 )
 
 
-class Aside:
-    """Standard error, while what Ray's native code writes there is kept in a file."""
+class CapturedStderr:
+    """Standard error while what Ray's native code writes there goes to a file.
 
-    def __init__(self, out: int, path: int) -> None:
-        self.out, self.kept = out, path
+    Args:
+        terminal: file descriptor of the real standard error.
+        file: file descriptor of the file with the captured output.
+    """
 
-    def say(self, text: str) -> None:
-        """Writes a line that is seen."""
-        os.write(self.out, f"{text}\n".encode(errors="replace"))
+    def __init__(self, terminal: int, file: int) -> None:
+        self.terminal, self.file = terminal, file
 
-    def words(self) -> str:
-        """The last lines of what was kept."""
-        size = os.fstat(self.kept).st_size
-        data = os.pread(self.kept, 1 << 16, max(0, size - (1 << 16)))
+    def write_line(self, text: str) -> None:
+        """Write a line to the real standard error."""
+        os.write(self.terminal, f"{text}\n".encode(errors="replace"))
+
+    def last_lines(self) -> str:
+        """Return the last `LINES` captured lines, without native stack frames."""
+        size = os.fstat(self.file).st_size
+        data = os.pread(self.file, 1 << 16, max(0, size - (1 << 16)))
         lines = data.decode(errors="replace").splitlines()
-        return "\n".join([line for line in lines if FRAME not in line][-LINES:])
+        return "\n".join([line for line in lines if FRAME_MARK not in line][-LINES:])
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[Aside]:
-    """Keeps Ray's native code from writing to standard error; where Ray does not come up, that is
-    shown after all."""
+def capture_stderr() -> Iterator[CapturedStderr]:
+    """Redirect standard error to a file; if the block raises, print the last captured lines."""
     sys.stderr.flush()
-    out = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        aside = Aside(out, kept.fileno())
-        os.dup2(aside.kept, 2)
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        captured = CapturedStderr(terminal, file.fileno())
+        os.dup2(captured.file, 2)
         try:
-            yield aside
+            yield captured
         except Exception:
-            if words := aside.words():
-                aside.say(words)
+            if lines := captured.last_lines():
+                captured.write_line(lines)
             raise
         finally:
-            os.dup2(out, 2)
-            os.close(out)
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
-class Guard:
-    """A process that says the last sentence which it was told when this one is gone: Ray's native
-    code may end it without a word."""
+class ExitReporter:
+    """A shell process that prints its message once this process has ended.
 
-    def __init__(self, aside: Aside) -> None:
-        words = ["/bin/sh", "-c", GUARD, "sh", str(LINES), f"/dev/fd/{aside.kept}", FRAME]
+    It prints the last captured lines before the message, and nothing if the message is empty."""
+
+    def __init__(self, captured: CapturedStderr) -> None:
+        output = f"/dev/fd/{captured.file}"
+        command = ["/bin/sh", "-c", REPORTER_SCRIPT, "sh", str(LINES), output, FRAME_MARK]
         self.process = subprocess.Popen(
-            words,
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=aside.out,
-            pass_fds=[aside.kept],
+            stderr=captured.terminal,
+            pass_fds=[captured.file],
             text=True,
         )
 
-    def tell(self, sentence: str) -> None:
-        """Replaces the sentence; an empty one is not said."""
+    def set_message(self, message: str) -> None:
+        """Replace the message; with an empty message nothing is printed."""
         assert self.process.stdin
-        with contextlib.suppress(BrokenPipeError):  # Ctrl-C ends it too
-            self.process.stdin.write(f"{sentence}\n")
+        with contextlib.suppress(BrokenPipeError):  # Ctrl-C has ended the reporter as well
+            self.process.stdin.write(f"{message}\n")
             self.process.stdin.flush()
 
     def dismiss(self) -> None:
-        """Lets it go without a word."""
+        """End the reporter without printing anything."""
         assert self.process.stdin
         if self.process.stdin.closed:
             return
-        self.tell("")
+        self.set_message("")
         with contextlib.suppress(BrokenPipeError):
             self.process.communicate()
 
 
 @contextlib.contextmanager
-def guarded(aside: Aside) -> Iterator[Guard]:
-    """While Ray comes up, and as long as it is there, somebody says where it ended this process."""
-    guard = Guard(aside)
-    atexit.register(guard.dismiss)
+def reporting_exit(captured: CapturedStderr) -> Iterator[ExitReporter]:
+    """Start a reporter for the rest of this process; an exception in the block dismisses it.
+
+    After the block the captured output is dropped and the message becomes `ENDED`."""
+    reporter = ExitReporter(captured)
+    atexit.register(reporter.dismiss)
     try:
-        yield guard
+        yield reporter
     except BaseException:
-        guard.dismiss()
+        reporter.dismiss()
         raise
-    os.ftruncate(aside.kept, 0)
-    guard.tell(ENDED)
+    os.ftruncate(captured.file, 0)
+    reporter.set_message(ENDED)

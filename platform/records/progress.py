@@ -1,4 +1,4 @@
-"""What runs, how far it is and what comes next, for a terminal or a log."""
+"""Progress displays, which show the running step and the next one on a terminal or in a log."""
 
 from __future__ import annotations
 
@@ -11,32 +11,44 @@ from typing import Any, TextIO
 
 
 class Silent:
-    """Progress that nobody watches."""
+    """A progress display that shows nothing; the base of all displays."""
 
     @contextlib.contextmanager
     def under(self, folder: Path, record: Any) -> Iterator[None]:
-        """While the block runs, progress is that of the run or sweep `record`, whose files are in
-        `folder`."""
+        """Attribute the progress of a block to a run or sweep.
+
+        Args:
+            folder: folder of the files of the run or sweep.
+            record: its record, as far as it is known.
+        """
         yield
 
     def plan(self, titles: Sequence[str]) -> None:
-        """The titles of all steps, in order."""
+        """Take note of the titles of all steps, in order."""
 
     def start(self, title: str) -> None:
-        """A step begins."""
+        """Begin the next step."""
 
     def update(self, text: str, done: int, total: int) -> None:
-        """How far the step is; `total` 0 where nobody knows."""
+        """Show how far the step is: `done` of `total`, where a total of 0 is unknown."""
 
     def note(self, text: str) -> None:
-        """Something to know of the step, beside how far it is."""
+        """Show a remark on the step."""
 
     def finish(self, cached: bool) -> None:
-        """The step is done, or was done before."""
+        """End the step; `cached` where its artifact was in the store already."""
 
 
 class Lines(Silent):
-    """One line a step, rewritten in place on a terminal; elsewhere a line every few seconds."""
+    """A progress display in lines of text.
+
+    A terminal has one line for each step, which is rewritten in place; any other stream gets a line
+    every few seconds.
+
+    Args:
+        stream: stream to write to (default: standard error).
+        every: seconds between two lines on a stream that is not a terminal.
+    """
 
     def __init__(self, stream: TextIO | None = None, every: float = 5.0) -> None:
         self.stream = stream or sys.stderr
@@ -45,7 +57,7 @@ class Lines(Silent):
         self.titles: list[str] = []
         self.at = 0
         self.title = ""
-        self.started = self.shown = time.monotonic()
+        self.started = self.written = time.monotonic()
         self.first: tuple[float, int] | None = None
 
     def plan(self, titles: Sequence[str]) -> None:
@@ -55,23 +67,23 @@ class Lines(Silent):
         self.at += 1
         self.title = title
         self.started = time.monotonic()
-        self.shown = 0.0
+        self.written = 0.0
         self.first = None
         self._show("")
 
     def update(self, text: str, done: int, total: int) -> None:
         now = time.monotonic()
-        self.first = self.first or (now, done)  # the start does not count in the time left
-        if now - self.shown < (0.2 if self.live else self.every):
+        self.first = self.first or (now, done)  # the time before does not count in the estimate
+        if now - self.written < (0.2 if self.live else self.every):
             return
-        parts = [text] if text else []
+        words = [text] if text else []
         if total:
-            parts.append(f"{done}/{total}")
+            words.append(f"{done}/{total}")
         since, before = self.first
         if total and done > before and now - since > 3:
-            left = (now - since) * (total - done) / (done - before)
-            parts.append(f"about {left:.0f} s left")
-        self._show(", ".join(parts))
+            seconds = (now - since) * (total - done) / (done - before)
+            words.append(f"about {seconds:.0f} s left")
+        self._show(", ".join(words))
 
     def finish(self, cached: bool) -> None:
         seconds = time.monotonic() - self.started
@@ -84,14 +96,14 @@ class Lines(Silent):
         return f"[{self.at}/{max(self.at, len(self.titles))}] {self.title}"
 
     def _show(self, text: str) -> None:
-        self.shown = time.monotonic()
+        self.written = time.monotonic()
         following = self.titles[self.at] if self.at < len(self.titles) else ""
         after = f"  (next: {following})" if following else ""
         if self.live or text:
             self._write(f"{self._head()}  {text}{after}", False)
 
     def _write(self, line: str, final: bool) -> None:
-        with contextlib.suppress(OSError):  # nobody reads it; the work goes on
+        with contextlib.suppress(OSError):  # the work goes on when the reader is gone
             if self.live:
                 self.stream.write(f"\r\x1b[2K{line}" + ("\n" if final else ""))
             else:

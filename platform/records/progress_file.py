@@ -1,4 +1,4 @@
-"""What runs right now, kept as JSON for whoever looks at the store meanwhile."""
+"""Progress files, which show other processes how far a run or sweep is, and training metrics."""
 
 from __future__ import annotations
 
@@ -17,16 +17,25 @@ from .progress import Silent
 from .schema import RunRecord, SweepRecord
 
 PROGRESS = "progress.json"
-"""Beside where the record will be; gone when that is written."""
+"""Name of the progress file, in the folder of the record; removed when the record is written."""
 EVERY = 0.5
-"""Seconds between two writes, at least, while a step goes on; to an object store FAR as many."""
+"""Least seconds between two writes of a step's progress; FAR times as many in an object store."""
 FAR = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far something is: `record` as far as it is known, `step` of the titles (from 1), and
-    what the step says of itself. `alive` is false where the process has ended without a result."""
+    """The progress of a run or sweep.
+
+    Attributes:
+        record: JSON form of the record, as far as it is known.
+        titles: titles of all steps.
+        step: number of the running step, from 1 on; 0 before the first.
+        text: what the step reports in words.
+        done: finished units of the step.
+        total: units of the step; 0 where the number is unknown.
+        alive: whether the process still runs; False where it ended without a result.
+    """
 
     record: dict[str, Any]
     titles: tuple[str, ...]
@@ -38,11 +47,11 @@ class Progress:
 
     def __post_init__(self) -> None:
         if min(self.step, self.done, self.total) < 0:
-            raise ValueError("it has gone less than no steps")
+            raise ValueError("its step, done or total is negative")
 
 
 class Recorded(Silent):
-    """Progress that goes to `inner`, and inside `under` to a file as well."""
+    """A display that passes progress on to `inner`, and inside `under` also writes it to a file."""
 
     def __init__(self, inner: Silent) -> None:
         self.inner = inner
@@ -52,10 +61,14 @@ class Recorded(Silent):
 
     @contextlib.contextmanager
     def under(self, folder: Path, record: RunRecord | SweepRecord) -> Iterator[None]:
-        """Keeps progress in `folder` until the block ends; after an error the last state stays.
+        """Write progress to a file during a block; after an error the last state stays.
 
-        A lock says that this process lives. Where another process holds it, that one tells; in a
-        store that cannot be written, nobody does.
+        A lock shows that this process lives. Nothing is written where another process holds the
+        lock, as that process reports, or where the store cannot be written.
+
+        Args:
+            folder: folder of the file.
+            record: record of the run or sweep, as far as it is known.
         """
         path = folder / PROGRESS
         with contextlib.ExitStack() as stack:
@@ -98,7 +111,7 @@ class Recorded(Silent):
     def _write(self) -> None:
         if self.path:
             self.written = time.monotonic()
-            with contextlib.suppress(InputError, OSError):  # nobody sees it; the work goes on
+            with contextlib.suppress(InputError, OSError):  # the work goes on without the file
                 write_json(self.path, self.row)
 
 
@@ -107,44 +120,46 @@ def _lock_of(path: Path) -> Path:
 
 
 def is_alive(folder: Path) -> bool:
-    """Whether a process holds the lock of the progress in `folder`."""
+    """Return whether a process holds the lock of the progress file in `folder`."""
     return locks.is_held(_lock_of(folder / PROGRESS))
 
 
 def read_progress(folder: Path) -> Progress | None:
-    """The progress in `folder`; None where there is none.
+    """Return the progress in `folder`, or None where there is no progress file.
 
     Raises:
-        InputError: it is damaged, or something else than a file.
+        InputError: the file is damaged, or is not a regular file.
     """
     path = folder / PROGRESS
     try:
         row = read_json(path)
     except FileNotFoundError:
         return None
-    noted = {**row, "alive": is_alive(folder)} if isinstance(row, dict) else row
-    progress: Progress = record_from_json(noted, Progress, filesystem.address(path))
+    fields = {**row, "alive": is_alive(folder)} if isinstance(row, dict) else row
+    progress: Progress = record_from_json(fields, Progress, filesystem.address(path))
     return progress
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The whole lines that a training wrote, one a step; none where there is no file. A line that
-    a killed process or a power cut left damaged is passed over.
+    """Return the metrics that a training wrote, one row for each step that was logged.
+
+    Without a file there are no rows. A line that a killed process or a power cut left damaged is
+    skipped.
 
     Raises:
-        InputError: there is something else than a file.
+        InputError: `path` is not a regular file.
     """
     return metrics_of(filesystem.read(path)) if filesystem.exists(path) else []
 
 
 def metrics_of(data: bytes) -> list[dict[str, Any]]:
-    """The whole lines of what a training wrote, as far as it has."""
-    rows = [_metrics_of(line) for line in data.splitlines()]
+    """Return the rows of a metrics file's content, skipping damaged lines."""
+    rows = [_row_of(line) for line in data.splitlines()]
     return [row for row in rows if row]
 
 
-def _metrics_of(line: bytes) -> dict[str, Any] | None:
-    """The metrics of a step, if the line is whole."""
+def _row_of(line: bytes) -> dict[str, Any] | None:
+    """Return the metrics in one line, or None if the line is damaged."""
     try:
         row: dict[str, Any] = typed(dict[str, int | float], from_json(line, nan=True), nan=True)
     except ValueError:

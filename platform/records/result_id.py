@@ -1,11 +1,11 @@
-"""Names of the results of a run."""
+"""The names of the results of a run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 REFINEMENTS = ("irn", "crf", "masks")
-"""How class maps become labels, as in `refine.kind`; `masks` are the true ones."""
+"""Ways to turn class maps into labels, as in `refine.kind`; `masks` stands for the true masks."""
 BASELINE, KNOWN = "baseline:", "known"
 
 
@@ -13,15 +13,15 @@ BASELINE, KNOWN = "baseline:", "known"
 class ResultId:
     """The name of one result of a run: of class maps, of refined labels, or of predictions.
 
-    As text its parts are joined by slashes: `lpcam`, `lpcam/irn`, `lpcam/irn/deeplabv2`,
+    As text, the name is written with slashes: `lpcam`, `lpcam/irn`, `lpcam/irn/deeplabv2`,
     `baseline:cam`.
 
     Attributes:
-        localizer: method, or import, that the class maps are of.
-        refinement: one of REFINEMENTS; empty: the class maps themselves.
-        segmenter: network that learnt the labels; empty: none.
-        known: whether the segmenter was told the image labels.
-        baseline: whether it is a result of the baseline that the run's method learns from.
+        localizer: name of the method or import that made the class maps.
+        refinement: one of REFINEMENTS, or empty for the class maps themselves.
+        segmenter: name of the network that learnt the labels, or empty without a segmenter.
+        known: whether the segmenter's predictions use the image labels.
+        baseline: whether the result belongs to the baseline that the run's method learns from.
     """
 
     localizer: str
@@ -31,26 +31,26 @@ class ResultId:
     baseline: bool = False
 
     def __str__(self) -> str:
-        parts = [self.localizer, self.refinement, self.segmenter, KNOWN if self.known else ""]
-        return (BASELINE if self.baseline else "") + "/".join(part for part in parts if part)
+        words = [self.localizer, self.refinement, self.segmenter, KNOWN if self.known else ""]
+        return (BASELINE if self.baseline else "") + "/".join(word for word in words if word)
 
     @classmethod
     def parse(cls, text: str) -> ResultId:
-        """The id that is written so.
+        """Return the id that a text stands for.
 
         Raises:
-            ValueError: no id is.
+            ValueError: the text is not the name of a result.
         """
-        localizer, *parts = text.removeprefix(BASELINE).split("/")
-        refinement = parts.pop(0) if parts and parts[0] in REFINEMENTS else ""
-        segmenter = parts.pop(0) if parts else ""
+        localizer, *words = text.removeprefix(BASELINE).split("/")
+        refinement = words.pop(0) if words and words[0] in REFINEMENTS else ""
+        segmenter = words.pop(0) if words else ""
         out = cls(
             localizer=localizer,
             refinement=refinement,
             segmenter=segmenter,
-            known=parts == [KNOWN],
+            known=words == [KNOWN],
             baseline=text.startswith(BASELINE),
         )
         if str(out) != text or not localizer:
-            raise ValueError(f"{text!r} names no result")
+            raise ValueError(f"{text!r} is not the name of a result")
         return out

@@ -1,4 +1,4 @@
-"""What is kept of runs and sweeps for people: the tables that pages and summaries are made of."""
+"""The records of runs, sweeps and benchmarks, from which pages and summaries are made."""
 
 from __future__ import annotations
 
@@ -20,30 +20,41 @@ from ..storage.json_files import read_record, record_from_json
 from .result_id import ResultId
 
 OWN = "its own background"
-"""`Score.threshold_from` of maps that bring a background plane, and of labels: none was chosen."""
+"""`Score.threshold_from` of labels, and of class maps with a background plane of their own."""
 FIXED = "a fixed value"
 """`Score.threshold_from` where the experiment gives the threshold."""
 PARTS = ("discriminative", "other", "context")
+"""The kinds of object parts that a data set may mark."""
 
 
 def _check_names(what: str, names: Iterable[str]) -> None:
-    """Raises ValueError where a name of `what` could lead out of a folder."""
+    """Check that no name could lead out of a folder; raises ValueError if one could."""
     for name in names:
         if not NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no name of {what}")
+            raise ValueError(f"{name!r} is not a valid name of {what}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """How well one set of class maps segments one split, at every threshold and at one.
+    """The scores of one set of class maps or labels on one split.
 
-    All rates are fractions. `miou[t]` belongs to `thresholds[t]`. Values other than `miou`
-    hold at `threshold`, which was chosen on the split `threshold_from` (or see OWN). An absent
-    class has IoU None. `scored` are the indices into `classes` (0 is background) that the means
-    run over. `parts` (only where a data set marks parts): the share of the pixels of each kind
-    of PARTS that is activated for the class it belongs to. `boundary` (labels only): mean boundary
-    F-score of the scored foreground classes. `confusion[target][prediction]`: pixels, of all
-    classes, at `threshold`.
+    Rates are fractions, defined as in `metrics.Summary`. Values other than `miou` hold at
+    `threshold`.
+
+    Attributes:
+        n: number of scored images.
+        classes: names of the classes, background first.
+        scored: indices into `classes` of the classes that the means run over.
+        rule: evaluation rule, in words.
+        thresholds: seed thresholds, 0..1.
+        miou: mean IoU at each of `thresholds`.
+        threshold: the threshold that was chosen, one of `thresholds`.
+        threshold_from: split on which `threshold` was chosen, or OWN or FIXED.
+        iou: IoU of each class; None for an absent class.
+        parts: share of the pixels of each kind of PARTS that is activated for the class that they
+            belong to; None where the data set marks no parts.
+        boundary: mean boundary F-score of the scored foreground classes; None for class maps.
+        confusion: pixel counts of all classes, by target and then by prediction.
     """
 
     split: str
@@ -69,13 +80,13 @@ class Score:
             len(row) for row in (self.iou, *(self.confusion or ()), self.confusion or self.iou)
         }
         if len(self.miou) != len(self.thresholds) or sizes != {len(self.classes)}:
-            raise ValueError("a score's values are not one for each threshold and class")
+            raise ValueError("a score does not have one value for each threshold and each class")
         if not all(0 <= t <= 1 for t in self.thresholds):
             raise ValueError("a score's thresholds are not between 0 and 1")
         if self.threshold not in self.thresholds:
             raise ValueError(f"a score's threshold {self.threshold} is not among its thresholds")
         if not all(0 <= k < len(self.classes) for k in self.scored):
-            raise ValueError(f"a score's means run over {self.scored}, which are no classes")
+            raise ValueError(f"a score's means run over {self.scored}, which are not all classes")
 
     @property
     def value(self) -> float:
@@ -85,7 +96,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class StageRecord:
-    """One stage of a run: `cached` where its artifact was already there."""
+    """One stage of a run; `cached` where its artifact was in the store already."""
 
     stage: str
     title: str
@@ -103,10 +114,10 @@ Scores = dict[ResultId, dict[str, Score]]
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """An experiment carried out.
+    """The record of a run, which is an experiment that was carried out.
 
-    `scores[id][split]`; `maps[id][split]` and `labels[id][split]`: the keys of the class maps and
-    of the labels.
+    `scores[id][split]` holds the scores; `maps[id][split]` and `labels[id][split]` hold the keys
+    of the class maps and of the labels.
     """
 
     name: str
@@ -134,7 +145,7 @@ class RunRecord:
         return ResultId(localizer=self.method)
 
     def later(self) -> list[ResultId]:
-        """What is scored that became of the subject: refinements, then segmenters."""
+        """Return the scored results made from the subject: refinements, then segmenters."""
         ids = [i for i in self.scores if not i.baseline and (i.refinement or i.segmenter)]
         return sorted(ids, key=lambda i: bool(i.segmenter))
 
@@ -144,23 +155,29 @@ class RunRecord:
             _check_names("a split", keys)
             _check_names("an artifact", keys.values())
         _check_names("an artifact", filter(None, (self.shards, self.network)))
-        for id, of in self.scores.items():
-            _check_names("a split", of)
-            for split, score in of.items():
+        for id, score_by_split in self.scores.items():
+            _check_names("a split", score_by_split)
+            for split, score in score_by_split.items():
                 if score.split != split:
-                    raise ValueError(f"the score of {id} on {split} is of {score.split!r}")
+                    raise ValueError(f"the score of {id} on {split} names split {score.split!r}")
 
     @property
     def began(self) -> datetime:
-        """When the run started, in UTC."""
+        """The time when the run started, in UTC."""
         return instant(self.started)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One point of a sweep; `status` is done, failed or stopped (by a scheduler, before the
-    training's end), `value` the objective, of a stopped trial that at its last rung; `rungs`:
-    epochs trained and the objective then."""
+    """One trial of a sweep.
+
+    Attributes:
+        params: values of the varied fields, by their full names.
+        status: `done`, `failed`, or `stopped` (by a scheduler, before the training's end).
+        value: objective; for a stopped trial the objective at its last rung.
+        cached: whether all artifacts were in the store already.
+        rungs: pairs of epochs trained and the objective after them.
+    """
 
     id: str
     params: dict[str, Any]
@@ -176,8 +193,11 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """The finished trials of one point of a space: mean and spread (standard deviation, 0 of
-    one) of the objective; `tied` where the best point's mean lies within one spread."""
+    """The finished trials of one point of a search space, with mean and spread of the objective.
+
+    The spread is the standard deviation, 0 for a single trial. `tied` says whether the best point's
+    mean is above this mean by at most the larger spread of both points.
+    """
 
     trials: tuple[Trial, ...]
     mean: float
@@ -186,20 +206,22 @@ class Point:
 
 
 def ranking(trials: Sequence[Trial]) -> list[Point]:
-    """The points of a sweep by the mean of their objective, best first; those without a finished
-    trial are left out."""
-    of: dict[str, list[tuple[float, Trial]]] = {}
+    """Return the points of a sweep by the mean of their objective, best first.
+
+    Points without a finished trial are left out.
+    """
+    trials_by_point: dict[str, list[tuple[float, Trial]]] = {}
     for trial in trials:
         if trial.value is not None and trial.status == "done":
             key = json.dumps(trial.params, sort_keys=True)
-            of.setdefault(key, []).append((trial.value, trial))
+            trials_by_point.setdefault(key, []).append((trial.value, trial))
     points = [
         Point(
-            trials=tuple(t for _, t in own),
-            mean=statistics.fmean(v for v, _ in own),
-            spread=statistics.stdev([v for v, _ in own]) if len(own) > 1 else 0.0,
+            trials=tuple(t for _, t in pairs),
+            mean=statistics.fmean(v for v, _ in pairs),
+            spread=statistics.stdev([v for v, _ in pairs]) if len(pairs) > 1 else 0.0,
         )
-        for own in of.values()
+        for pairs in trials_by_point.values()
     ]
     points.sort(key=lambda p: -p.mean)
     return [
@@ -223,9 +245,9 @@ def field_labels(fields: Iterable[str]) -> dict[str, str]:
 
 def _label(field: str, others: Sequence[str]) -> str:
     """Return the shortest end of a field's dotted name that no other field ends with."""
-    parts = field.split(".")
-    for length in range(1, len(parts)):
-        label = ".".join(parts[-length:])
+    words = field.split(".")
+    for length in range(1, len(words)):
+        label = ".".join(words[-length:])
         if not any(f".{other}".endswith(f".{label}") for other in others):
             return label
     return field
@@ -233,14 +255,18 @@ def _label(field: str, others: Sequence[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRecord:
-    """Many experiments that differ in the fields of `space`.
+    """The record of a sweep: many experiments that differ in the fields of `space`.
 
     `space`, `default` and the parameters of the trials name fields in full, e.g. `training.lr`;
-    `labels` has their names for people.
-    The objective is the best mIoU over the seed thresholds of `method` on `split`.
-    `default` holds the parameters of the untuned preset. `run` and `untuned` name the runs of the
-    best point and of the untuned preset, on all splits, of the first seed. `figure`: the paper's
-    figure that the sweep is for.
+    `labels` has their names for people. The objective is the best mIoU over the seed thresholds of
+    `method` on `split`.
+
+    Attributes:
+        default: parameters of the untuned preset.
+        best: id of the first trial of the best point; None where no trial ended.
+        run: name of the run of the best point, on all splits, with the first random seed.
+        untuned: name of the run of the untuned preset, on all splits, with the first random seed.
+        figure: name of the paper's figure that the sweep reproduces, or empty.
     """
 
     name: str
@@ -270,14 +296,17 @@ class SweepRecord:
 
     @property
     def began(self) -> datetime:
-        """When the sweep started, in UTC."""
+        """The time when the sweep started, in UTC."""
         return instant(self.started)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedRow:
-    """How fast a stage was, in `unit`, beside another way to do it in the same run; `limit` is
-    the share of what the machine can do of `bound`."""
+    """The speed of one stage in a benchmark, in `unit`.
+
+    `peer` is the speed of another implementation in the same benchmark. `limit` is the share that
+    the stage reaches of what the machine can do of `bound`.
+    """
 
     stage: str
     unit: str
@@ -289,7 +318,7 @@ class SpeedRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedRecord:
-    """The table of `make bench`: when, on what."""
+    """The table of one `make bench`, with its time and machine."""
 
     name: str
     started: str
@@ -301,64 +330,64 @@ class SpeedRecord:
 
     @property
     def began(self) -> datetime:
-        """When it was measured, in UTC."""
+        """The time when the benchmark started, in UTC."""
         return instant(self.started)
 
 
 def score_from_json(row: dict[str, Any] | None) -> Score | None:
-    """A score from its JSON form; none from none.
+    """Return a score from its JSON form, or None from None.
 
     Raises:
-        ValueError: it is no score.
+        ValueError: the JSON value is not a score.
     """
-    found: Score | None = typed(Score | None, row, "the score", nan=True)
-    return found
+    score: Score | None = typed(Score | None, row, "the score", nan=True)
+    return score
 
 
 def trial_from_json(row: Any) -> Trial:
-    """A trial from its JSON form.
+    """Return a trial from its JSON form.
 
     Raises:
-        ValueError: it is no trial.
+        ValueError: the JSON value is not a trial.
     """
-    found: Trial = typed(Trial, row, "the trial", nan=True)
-    return found
+    trial: Trial = typed(Trial, row, "the trial", nan=True)
+    return trial
 
 
 def run_from_json(row: Any, where: object) -> RunRecord:
-    """The run in a record's JSON form, which came from `where`.
+    """Return a run from its JSON form.
+
+    Args:
+        row: JSON value.
+        where: name of the file for the error message.
 
     Raises:
-        InputError: it is not a run of this version.
+        InputError: the JSON value is not a run of this version.
     """
-    found: RunRecord = record_from_json(row, RunRecord, where)
-    return found
+    record: RunRecord = record_from_json(row, RunRecord, where)
+    return record
 
 
 def sweep_from_json(row: Any, where: object) -> SweepRecord:
-    """The sweep in a record's JSON form; raises InputError as `run_from_json` does."""
-    found: SweepRecord = record_from_json(row, SweepRecord, where)
-    return found
+    """Return a sweep from its JSON form; arguments and errors are as for `run_from_json`."""
+    record: SweepRecord = record_from_json(row, SweepRecord, where)
+    return record
 
 
 def read_run(path: Path) -> RunRecord:
-    """The run in the file `path`.
-
-    Raises:
-        InputError: there is none, or it is not a run of this version.
-    """
-    found: RunRecord = read_record(path, RunRecord)
-    return found
+    """Return the run in a file; raises InputError if there is none of this version."""
+    record: RunRecord = read_record(path, RunRecord)
+    return record
 
 
 def read_sweep(path: Path) -> SweepRecord:
-    """The sweep in the file `path`; raises InputError as `read_run` does."""
-    found: SweepRecord = read_record(path, SweepRecord)
-    return found
+    """Return the sweep in a file; raises InputError if there is none of this version."""
+    record: SweepRecord = read_record(path, SweepRecord)
+    return record
 
 
 def machine() -> str:
-    """Cores, memory and system of this machine, in words."""
+    """Return the cores, memory and operating system of this machine, in words."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{cores} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}"

@@ -15,14 +15,14 @@ from ..serialization import digest
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One step: what it depends on, and nothing else, makes its key.
+    """One step of the pipeline; its key follows from all that its result depends on.
 
     Attributes:
-        name: folder under `artifacts/`.
-        version: raised when the stage's code would give another result.
-        config: the options that the stage reads.
-        inputs: keys of the artifacts that it reads, by role.
-        title: for people.
+        name: name of the stage's folder under `artifacts/`.
+        version: version of the stage's code, raised when the code would give another result.
+        config: options that the stage reads.
+        inputs: keys of the artifacts that the stage reads, by role.
+        title: description for people; not part of the key.
     """
 
     name: str
@@ -33,13 +33,13 @@ class Stage:
 
     @functools.cached_property
     def key(self) -> str:
-        """The address of this stage's artifact."""
+        """The SHA-256 under which the store keeps this stage's artifact."""
         return digest([self.name, self.version, self.config, self.inputs])
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished folder with its manifest."""
+    """A finished artifact: its folder and its manifest."""
 
     folder: Path
     manifest: dict[str, Any]
@@ -50,25 +50,31 @@ class Artifact:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the stage itself wrote down."""
+        """The notes that the stage left in the manifest."""
         about: dict[str, Any] = self.manifest["about"]
         return about
 
     def path(self, name: str) -> Path:
-        """Where a file is, or will be where `artifact_files.local` fetches it."""
+        """Return the path of a file.
+
+        A file in an object store is there only after `artifact_files.local` has fetched it.
+        """
         return self.folder / name
 
     def has(self, name: str) -> bool:
         return name in self.manifest["files"]
 
     def files(self, suffix: str = "") -> list[Path]:
-        """The artifact's files by name, those with a suffix."""
+        """Return the paths of the files whose names end in a suffix, in order of name."""
         return [self.folder / n for n in sorted(self.manifest["files"]) if n.endswith(suffix)]
 
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of what results depend on, without importing it."""
+    """Return the versions of Python and of the packages that results depend on.
+
+    The packages are not imported; one that is not installed is left out.
+    """
     from importlib.metadata import version
 
     names = ("wsss", "torch", "torchvision", "ray", "numpy", "faiss-cpu", "pyarrow")

@@ -1,10 +1,10 @@
-"""The files of artifacts: on disk as they are; in an object store kept by content, fetched once.
+"""Read and write the files of artifacts, on disk or in an object store.
 
-Of an artifact in an object store, `artifacts/STAGE/KEY/` holds `manifest.json`, written last, and
-`try-ID/NAME~SHA256` for each file NAME of the attempt that the manifest names. An object's name
-says what must be in it, so a task that runs twice, or an upload that goes on after its task was
-given up, does not damage what is there. A file is fetched when it is first read on a machine, and
-verified then.
+On disk a file lies in the artifact's folder. In an object store, `artifacts/STAGE/KEY/` holds
+`manifest.json`, written last, and an object `try-ID/NAME~SHA256` for each file NAME of each attempt
+to compute the artifact; the manifest names the attempt that counts. The object's name says what it
+must contain, so a task that runs twice, or an upload that goes on after its task was given up,
+damages nothing. A machine fetches a file when it first reads it, and verifies it then.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from .json_files import read_json
 MANIFEST = "manifest.json"
 MARK = "~"
 LOCKS = 64
-"""Downloads that this machine makes side by side, at most."""
+"""Most downloads that this machine makes at the same time."""
 Files = Mapping[str, Mapping[str, Any]]
-"""Size and SHA-256 by name, as in a manifest."""
+"""Size and SHA-256 of files by name, as in a manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noted:
-    """How long it took to compute an artifact, and when that was done."""
+    """The seconds that it took to compute an artifact, and the time when it was written."""
 
     seconds: float
     written: str
@@ -46,10 +46,10 @@ class Noted:
 
 
 def noted_in(manifest: Any) -> Noted:
-    """What a manifest says of how its artifact came about.
+    """Return what a manifest says about the computation of its artifact.
 
     Raises:
-        ValueError: it lacks that, or is no manifest.
+        ValueError: `manifest` lacks these fields, or is not a manifest.
     """
     entries = typed(dict[str, Any], manifest)
     noted: Noted = typed(Noted, {k: v for k, v in entries.items() if k in ("seconds", "written")})
@@ -57,37 +57,40 @@ def noted_in(manifest: Any) -> Noted:
 
 
 def _attempt(path: Path) -> Path | None:
-    """The folder of the attempt that a file, or folder, in an object store belongs to."""
+    """Return the folder of the attempt that a path in an object store belongs to, else None."""
     text = str(path)
     if not text.startswith(f"{filesystem.cache()}/s3/"):
         return None
-    found = filesystem.ATTEMPT.search(text)
-    return Path(text[: found.end()]) if found else None
+    match = filesystem.ATTEMPT.search(text)
+    return Path(text[: match.end()]) if match else None
 
 
 def key_of(attempt: Path) -> str:
-    """BUCKET/KEY of an attempt's folder."""
+    """Return BUCKET/KEY of an attempt's folder."""
     return f"{filesystem.object_of(attempt.parent)}/{attempt.name}"
 
 
 def sizes(attempt: Path) -> dict[tuple[str, str], int]:
-    """Bytes by name and SHA-256 of what an attempt has in its object store, oldest first."""
-    key, found = key_of(attempt), {}
+    """Return the bytes of each object of an attempt, by name and SHA-256, oldest first."""
+    key, size_of = key_of(attempt), {}
     for info in sorted(filesystem.listing(key), key=lambda info: info.mtime_ns or 0):
         name, mark, digest = info.path.removeprefix(f"{key}/").rpartition(MARK)
         if mark and info.is_file:
-            found[name, digest] = int(info.size)
-    return found
+            size_of[name, digest] = int(info.size)
+    return size_of
 
 
 def listed(attempt: Path) -> dict[str, dict[str, Any]]:
-    """The files that an attempt has in its object store; of two of one name the later."""
-    found = sizes(attempt).items()
-    return {name: {"size": size, "sha256": digest} for (name, digest), size in found}
+    """Return size and SHA-256 of the files of an attempt in its object store.
+
+    Of two objects of one file the later counts.
+    """
+    objects = sizes(attempt).items()
+    return {name: {"size": size, "sha256": digest} for (name, digest), size in objects}
 
 
 def _files(attempt: Path) -> Files:
-    """The files of an attempt: those of the manifest where it names this one, else all."""
+    """Return the files that the manifest lists if it names this attempt, else all of its files."""
     try:
         return _of_manifest(attempt)
     except (KeyError, ValueError, TypeError, OSError):
@@ -96,7 +99,7 @@ def _files(attempt: Path) -> Files:
 
 @functools.lru_cache(maxsize=256)
 def _of_manifest(attempt: Path) -> Files:
-    """Raises KeyError where the manifest names another attempt; that is not kept."""
+    """Return the manifest's files; raises KeyError (not cached) if it names another attempt."""
     manifest = read_json(attempt.parent / MANIFEST)
     if manifest["attempt"] != attempt.name:
         raise KeyError(attempt.name)
@@ -105,18 +108,19 @@ def _of_manifest(attempt: Path) -> Files:
 
 
 def local(path: Path | str) -> Path:
-    """The path of a file that can be read on this machine, fetched if need be; one that the
-    artifact lacks is not there.
+    """Return the path of a file on this machine, fetching the file first if necessary.
+
+    A path that the artifact has no file for is returned as it is.
 
     Raises:
-        InputError: it is damaged, or cannot be fetched, or is something else than a file.
+        InputError: the file is damaged, cannot be fetched, or is not a regular file.
     """
     path = Path(path)
     attempt = _attempt(path)
     if attempt is None or path.exists():
         return filesystem.regular(path)
     name = path.relative_to(attempt).as_posix()
-    with _alone(path):
+    with _fetch_lock(path):
         entry = None if path.exists() else _files(attempt).get(name)
         if entry is not None:
             _fetch(attempt, name, entry["sha256"])
@@ -132,10 +136,10 @@ def _fetch(attempt: Path, name: str, digest: str) -> None:
 
 
 def content(attempt: Path, name: str, digest: str) -> Iterator[bytes]:
-    """What the object of a file holds, a chunk at a time.
+    """Iterate over the content of a file's object, a chunk at a time.
 
     Raises:
-        InputError: at the end, if it is damaged; or it is missing, or cannot be read.
+        InputError: the object is missing, cannot be read, or (after the last chunk) is damaged.
     """
     key, hasher = f"{key_of(attempt)}/{name}{MARK}{digest}", hashlib.sha256()
     try:
@@ -157,8 +161,8 @@ def content(attempt: Path, name: str, digest: str) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keeps other processes of this machine from fetching the same file meanwhile."""
+def _fetch_lock(path: Path) -> Iterator[None]:
+    """Keep other processes of this machine from fetching the same file in this block."""
     number = hashlib.sha256(str(path).encode()).digest()[0] % LOCKS
     lock = filesystem.cache() / "fetching" / f"{number}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -168,16 +172,16 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def whole(attempt: Path) -> list[Path]:
-    """The files of an attempt on this disk; what a killed worker left half-written is removed."""
-    found = [path for path in sorted(attempt.rglob("*")) if path.is_file()]
-    for path in found:
+    """Return the files of an attempt on this disk, removing half-written files."""
+    paths = [path for path in sorted(attempt.rglob("*")) if path.is_file()]
+    for path in paths:
         if path.name.startswith("."):
             path.unlink(missing_ok=True)
-    return [path for path in found if not path.name.startswith(".")]
+    return [path for path in paths if not path.name.startswith(".")]
 
 
 def sent(path: Path) -> None:
-    """Uploads a file that was written into an attempt; on disk there is nothing to do."""
+    """Upload a file that was written into an attempt; does nothing for a store on disk."""
     attempt = _attempt(path)
     if attempt:
         name = path.relative_to(attempt).as_posix()
@@ -185,28 +189,32 @@ def sent(path: Path) -> None:
 
 
 def write_atomic(path: Path, write: Callable[[Any], None]) -> None:
-    """Calls `write` with a binary stream and shows the file under its name when it is whole; one
-    of an artifact in an object store is there then, too."""
+    """Write a file that appears under its name only when it is whole, and upload it if need be.
+
+    Args:
+        path: the file.
+        write: writes the content into the binary stream that it is given.
+    """
     if _attempt(path):
-        path.parent.mkdir(parents=True, exist_ok=True)  # on this node, nobody may have written yet
+        path.parent.mkdir(parents=True, exist_ok=True)  # the folder may be missing on this node
     with filesystem.replacing(path) as stream:
         write(stream)
     sent(path)
 
 
 def names(folder: Path, suffix: str = "") -> list[str]:
-    """The files with a suffix in a folder of an attempt, whichever machine wrote them."""
-    found = {p.relative_to(folder).as_posix() for p in folder.rglob(f"*{suffix}") if p.is_file()}
+    """Return the files with a suffix in a folder of an attempt, from whichever machine."""
+    files = {p.relative_to(folder).as_posix() for p in folder.rglob(f"*{suffix}") if p.is_file()}
     attempt = _attempt(folder)
     if attempt:
         start = folder.relative_to(attempt).as_posix() + "/" if folder != attempt else ""
-        there = (name for name in listed(attempt) if name.startswith(start))
-        found |= {name.removeprefix(start) for name in there if name.endswith(suffix)}
-    return sorted(found)
+        uploaded = (name for name in listed(attempt) if name.startswith(start))
+        files |= {name.removeprefix(start) for name in uploaded if name.endswith(suffix)}
+    return sorted(files)
 
 
 def discard(path: Path) -> None:
-    """Removes a file, or folder, of an attempt."""
+    """Remove a file or folder of an attempt, on this disk and in the object store."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     path.unlink(missing_ok=True)
@@ -220,13 +228,16 @@ def discard(path: Path) -> None:
     for info in filesystem.listing(key):
         rest = info.path.removeprefix(f"{key}/")
         if info.is_file and (rest.startswith(f"{name}/") or rest.rpartition(MARK)[0] == name):
-            with filesystem.told(f"{filesystem.SCHEME}{info.path}"):
+            with filesystem.storage_errors(f"{filesystem.SCHEME}{info.path}"):
                 filesystem.system(key).delete_file(info.path)
 
 
 def sweep(attempt: Path) -> None:
-    """Removes the other attempts at an artifact that is there now: of who died, or of who lost its
-    lease and will find that this one was first."""
+    """Remove all other attempts at an artifact that this attempt has computed.
+
+    They are left by processes that died, or belong to a process that lost its lease and will find
+    that this attempt was first.
+    """
     start = filesystem.object_of(attempt.parent)
     for info in filesystem.listing(start, recursive=False):
         if not info.is_file and info.base_name != attempt.name:
@@ -234,7 +245,7 @@ def sweep(attempt: Path) -> None:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, which need not be on this machine."""
+    """Return the size in bytes of a file, which need not be on this machine."""
     attempt = _attempt(path)
     if attempt is None or path.exists():
         return path.stat().st_size
@@ -242,8 +253,13 @@ def size(path: Path) -> int:
 
 
 def opened(path: Path | str, read: Callable[[Any], Any]) -> Any:
-    """What `read` makes of a file, given its path, or a stream where it is elsewhere: for who
-    needs a few bytes of it, which are not verified."""
+    """Return the result of `read` on a file, without fetching the whole file or verifying it.
+
+    Args:
+        path: the file.
+        read: reads a few bytes; is given the path, or a stream of the file's object where the file
+            is not on this machine.
+    """
     path = Path(path)
     attempt = _attempt(path)
     if attempt is None or path.exists():
@@ -258,14 +274,27 @@ def opened(path: Path | str, read: Callable[[Any], Any]) -> Any:
 
 
 def quarantine(folder: Path, fault: str, root: Path) -> Path:
-    """Moves an artifact of an object store, or what is kept of a training, out of the way, its
-    manifest first, with a note."""
+    """Move an artifact, or the checkpoints of a training, in an object store to quarantine.
+
+    The manifest goes first.
+
+    Args:
+        folder: the folder to move.
+        fault: what is wrong, which is noted beside the files.
+        root: root of the store.
+
+    Returns:
+        The new folder.
+    """
     name = f"{folder.parent.name}-{folder.name[:12]}-{uuid.uuid4().hex[:6]}"
     target = root / "quarantine" / name
     start, end = filesystem.object_of(folder), filesystem.object_of(target)
     moved = [info.path for info in filesystem.listing(start) if info.is_file]
     for key in sorted(moved, key=lambda key: not key.endswith(f"/{MANIFEST}")):
-        with contextlib.suppress(FileNotFoundError), filesystem.told(f"{filesystem.SCHEME}{key}"):
+        with (
+            contextlib.suppress(FileNotFoundError),
+            filesystem.storage_errors(f"{filesystem.SCHEME}{key}"),
+        ):
             filesystem.system(key).move(key, end + key.removeprefix(start))
     filesystem.write(target / "fault.txt", f"{fault}\n".encode())
     shutil.rmtree(folder, ignore_errors=True)
@@ -274,4 +303,4 @@ def quarantine(folder: Path, fault: str, root: Path) -> Path:
 
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
-"""What a stage, the key of an artifact, a split is called: each is part of a path."""
+"""Pattern of the names of stages, keys and splits, each of which is part of a path."""

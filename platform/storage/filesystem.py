@@ -1,10 +1,10 @@
-"""Where the paths of a store lie: on this disk, or as objects behind a folder of it.
+"""Read and write files of a store, local or in an object store.
 
 A store `s3://BUCKET/PREFIX` has a folder on each machine, CACHE/s3/BUCKET/PREFIX, laid out like a
-store on disk. A path in there stands for an object, which the functions here read and write; any
-other path stands for itself. Only the files of artifacts (`artifact_files`) are kept in that
-folder. All
-machines that work together need the same CACHE (environment: WSSS_CACHE).
+store on disk. A path inside that folder stands for an object, which the functions of this module
+read and write; any other path stands for itself. The folder itself keeps only the files of
+artifacts (`artifact_files`). All machines that work together need the same CACHE (environment
+variable WSSS_CACHE).
 """
 
 from __future__ import annotations
@@ -27,29 +27,28 @@ from ..errors import InputError, StorageError
 SCHEME = "s3://"
 _ADDRESS = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._=-]+)*/?")
 ATTEMPT = re.compile(r"/artifacts/[^/]+/[^/]+/try-[0-9a-f]{12}(?:/|$)")
-"""What leads to the files of one attempt at an artifact; they have a name of their own as objects
-(see `artifact_files`)."""
+"""Path pattern of one attempt to compute an artifact; `artifact_files` names its objects."""
 CHUNK = 16 << 20
 ATTEMPTS = 10
-"""At a request that the object store does not answer, each after twice as long as the one before,
-25 seconds in all: a job outlives an outage of 12."""
+"""Most attempts at a request that the object store does not answer. The pause before an attempt
+doubles each time; all attempts take 25 seconds, so that a job outlives an outage of 12 seconds."""
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def absolute(text: str, what: str) -> str:
-    """A path that a user gave, as an absolute one; `~` and `~NAME` stand for home folders.
+    """Return the absolute form of a path that a user gave.
 
     Args:
-        text: the path.
-        what: names the option or field in the error.
+        text: the path; `~` and `~NAME` stand for home folders.
+        what: name of the option or field, for the error message.
 
     Raises:
-        InputError: it is empty, or an address.
+        InputError: the path is empty, or is an address such as s3://BUCKET.
     """
     if not text:
         raise InputError(f"{what} is empty; it must be a path")
@@ -59,41 +58,43 @@ def absolute(text: str, what: str) -> str:
 
 
 def cache() -> Path:
-    """The folder of what this machine keeps of object stores."""
+    """Return the folder in which this machine keeps files of object stores."""
     return Path(os.environ.get("WSSS_CACHE") or "~/.cache/wsss").expanduser().absolute()
 
 
 def root_of(address: str) -> Path:
-    """The folder of this machine that stands for an object store; it can be reached.
+    """Return the folder of this machine that stands for an object store.
 
     Raises:
-        InputError: that is no address, or there is no such bucket, or it cannot be reached.
+        InputError: the address is malformed, the bucket does not exist, or the object store cannot
+            be reached.
     """
     if not _ADDRESS.fullmatch(address) or "/." in address:
-        shown = re.sub(r"//.*@|\?.*", "//...", address)  # what may be a key is not repeated
+        without_keys = re.sub(r"//.*@|\?.*", "//...", address)  # secrets are not repeated
         raise InputError(
-            f"{shown!r} is no address of a store, as s3://BUCKET/PREFIX is; keys and endpoint "
-            "come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL)"
+            f"{without_keys!r} is not the address of a store; write s3://BUCKET/PREFIX, and put "
+            "keys and endpoint into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
+            "AWS_ENDPOINT_URL)"
         )
     root = cache() / "s3" / address.removeprefix(SCHEME).rstrip("/")
-    _reach(address.removeprefix(SCHEME).split("/")[0], *_surroundings())
+    _check_bucket(address.removeprefix(SCHEME).split("/")[0], *_endpoint_and_region())
     return root
 
 
 @functools.cache
-def _reach(bucket: str, endpoint: str, region: str) -> None:
-    """Raises InputError where the bucket is not there; asked once a process."""
-    with told(f"{SCHEME}{bucket}"):
-        found = _connected(bucket, endpoint, region, 2).get_file_info(bucket)
-    if found.type.name == "NotFound":
+def _check_bucket(bucket: str, endpoint: str, region: str) -> None:
+    """Check, once a process, that a bucket exists; raises InputError if it does not."""
+    with storage_errors(f"{SCHEME}{bucket}"):
+        info = _connected(bucket, endpoint, region, 2).get_file_info(bucket)
+    if info.type.name == "NotFound":
         raise InputError(f"there is no bucket {SCHEME}{bucket}" + (endpoint and f" at {endpoint}"))
 
 
-def _surroundings() -> tuple[str, str]:
-    """Endpoint and region as the environment gives them, empty where it does not."""
-    of = os.environ.get
-    endpoint = of("AWS_ENDPOINT_URL_S3") or of("AWS_ENDPOINT_URL") or ""
-    return endpoint, of("AWS_REGION") or of("AWS_DEFAULT_REGION") or ""
+def _endpoint_and_region() -> tuple[str, str]:
+    """Return endpoint and region from the environment; each is empty where it is not set."""
+    variable = os.environ.get
+    endpoint = variable("AWS_ENDPOINT_URL_S3") or variable("AWS_ENDPOINT_URL") or ""
+    return endpoint, variable("AWS_REGION") or variable("AWS_DEFAULT_REGION") or ""
 
 
 @functools.cache
@@ -105,7 +106,10 @@ def _connected(bucket: str, endpoint: str, region: str, attempts: int = 0) -> An
     scheme, _, host = endpoint.rpartition("://")
 
     class Patient(fs.S3FileSystem):  # type: ignore[misc]
-        """Where Ray Train takes it, too: pyarrow's own would leave out the attempts."""
+        """An S3 file system that keeps its number of attempts when it is pickled.
+
+        Ray Train pickles it; pyarrow's own class would lose the number.
+        """
 
         def __reduce__(self) -> tuple[Any, ...]:
             return _connected, (bucket, endpoint, region, attempts)
@@ -117,46 +121,53 @@ def _connected(bucket: str, endpoint: str, region: str, attempts: int = 0) -> An
         tls_ca_file_path=os.environ.get("AWS_CA_BUNDLE"),
         connect_timeout=5,
         retry_strategy=fs.AwsDefaultS3RetryStrategy(max_attempts=attempts or ATTEMPTS),
-        request_timeout=30,  # to copy or join a large object takes S3 a while
-        allow_delayed_open=True,  # a small object is one request
+        request_timeout=30,  # S3 takes a while to copy or join a large object
+        allow_delayed_open=True,  # a small object then takes one request
     )
 
 
 @contextlib.contextmanager
-def told(address: object) -> Iterator[None]:
-    """Turns what S3, or this system, says into one sentence; that an object or file is missing
-    passes as it is."""
+def storage_errors(address: object) -> Iterator[None]:
+    """Turn errors of S3 and of the operating system into one sentence.
+
+    Args:
+        address: what the block uses, for the message.
+
+    Raises:
+        FileNotFoundError: the object or file does not exist.
+        StorageError: any other OSError of the block.
+    """
     try:
         yield
     except FileNotFoundError:
         raise
-    except NotADirectoryError as error:  # a file lies where a folder would be
+    except NotADirectoryError as error:  # there is a file in the place of a folder
         raise FileNotFoundError(error.errno, error.strerror, error.filename) from error
     except OSError as error:
-        said = str(error).partition("AWS Error ")[2] or error.strerror or str(error)
-        raise StorageError(f"{address} cannot be used: {said}") from error
+        reason = str(error).partition("AWS Error ")[2] or error.strerror or str(error)
+        raise StorageError(f"{address} cannot be used: {reason}") from error
 
 
 def object_of(path: Path) -> str:
-    """BUCKET/KEY of the object that a path stands for; empty where it is a file."""
+    """Return BUCKET/KEY of the object that a path stands for, or "" for a file on disk."""
     text = str(path)
     start = f"{cache()}/s3/"
     return text.removeprefix(start) if text.startswith(start) and not ATTEMPT.search(text) else ""
 
 
 def system(key: str) -> Any:
-    """The connection to the bucket of BUCKET/KEY."""
-    return _connected(key.split("/")[0], *_surroundings())
+    """Return the connection to the bucket of BUCKET/KEY."""
+    return _connected(key.split("/")[0], *_endpoint_and_region())
 
 
 def address(path: Path) -> str:
-    """A path as a person would name it."""
+    """Return a path as a person would write it: a path on disk, or an s3:// address."""
     key = object_of(path)
     return f"{SCHEME}{key}" if key else str(path)
 
 
 def storage(path: Path) -> dict[str, Any]:
-    """A path as Ray's RunConfig takes it."""
+    """Return a path as keyword arguments of Ray's RunConfig."""
     key = object_of(path)
     if not key:
         return {"storage_path": str(path)}
@@ -164,46 +175,47 @@ def storage(path: Path) -> dict[str, Any]:
 
 
 def regular(path: Path) -> Path:
-    """The path of a file on this disk, if nothing else lies there: a folder cannot be read, and
-    to open a pipe would never end.
+    """Return a path on this disk after checking that it is a regular file, or does not exist.
+
+    A folder cannot be read, and opening a pipe would never end.
 
     Raises:
-        InputError: something else lies there.
+        InputError: there is something other than a regular file.
     """
     if path.exists() and not path.is_file():
-        raise InputError(f"{path} is no regular file; a file belongs there")
+        raise InputError(f"{path} is not a regular file; put a file there")
     return path
 
 
 def read(path: Path) -> bytes:
-    """The content.
+    """Return the content of a file or object.
 
     Raises:
-        FileNotFoundError: there is none.
-        InputError: see `regular`.
-        StorageError: it cannot be read, or the object store cannot be used.
+        FileNotFoundError: there is no such file or object.
+        InputError: there is something other than a regular file.
+        StorageError: the file cannot be read, or the object store cannot be used.
     """
     key = object_of(path)
     if not key:
-        with told(path):
+        with storage_errors(path):
             return regular(path).read_bytes()
-    with stream(key) as found:
-        data: bytes = found.read()
+    with stream(key) as source:
+        data: bytes = source.read()
         return data
 
 
 @contextlib.contextmanager
 def stream(key: str) -> Iterator[Any]:
-    """What BUCKET/KEY holds, to read; raises as `read` does."""
-    with told(f"{SCHEME}{key}"), system(key).open_input_file(key) as found:
-        yield found
+    """Open the object BUCKET/KEY for reading; raises the same errors as `read`."""
+    with storage_errors(f"{SCHEME}{key}"), system(key).open_input_file(key) as source:
+        yield source
 
 
 def write(path: Path, data: bytes) -> None:
-    """Leaves content so that a reader sees what was there before or this, never half of it."""
+    """Write a file or object so that a reader sees the old content or the new, never half of it."""
     key = object_of(path)
     if key:
-        with told(address(path)), system(key).open_output_stream(key) as stream:
+        with storage_errors(address(path)), system(key).open_output_stream(key) as stream:
             stream.write(data)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -212,10 +224,10 @@ def write(path: Path, data: bytes) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Checks that files can be written into a folder of this disk, which need not be there yet.
+    """Check that files can be written into a folder of this disk, which need not exist yet.
 
     Raises:
-        InputError: they cannot.
+        InputError: the folder cannot be written or created.
     """
     try:
         while not folder.exists():
@@ -227,7 +239,7 @@ def check_writable(folder: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Any]:
-    """A binary stream whose content takes the place of a file when all of it is there."""
+    """Open a binary stream whose content replaces a file when the block ends without an error."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         with part.open("wb") as stream:
@@ -238,7 +250,10 @@ def replacing(path: Path) -> Iterator[Any]:
 
 
 def append(path: Path, data: bytes) -> None:
-    """Adds to the end. Only one process may; an object is written anew."""
+    """Add content to the end of a file or object; an object is written anew.
+
+    Only one process at a time may append to a path.
+    """
     if not object_of(path):
         with path.open("ab") as stream:
             stream.write(data)
@@ -250,9 +265,9 @@ def append(path: Path, data: bytes) -> None:
 
 
 def send(path: Path, key: str) -> None:
-    """Uploads a file as BUCKET/KEY."""
+    """Upload a file as BUCKET/KEY."""
     with (
-        told(f"{SCHEME}{key}"),
+        storage_errors(f"{SCHEME}{key}"),
         path.open("rb") as source,
         system(key).open_output_stream(key) as stream,
     ):
@@ -260,70 +275,76 @@ def send(path: Path, key: str) -> None:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is a file, or a folder that is not empty."""
+    """Return whether a file or folder exists; in an object store, an empty folder does not."""
     key = object_of(path)
-    with told(address(path)):
+    with storage_errors(address(path)):
         if not key:
             return path.exists()
         return bool(system(key).get_file_info(key).type.name != "NotFound")
 
 
 def names(folder: Path, suffix: str = "") -> list[str]:
-    """What is in a folder with such an end and no leading dot; nothing where there is none."""
+    """Return the names in a folder that end in `suffix` and have no leading dot, in order.
+
+    A folder that does not exist has no names.
+    """
     key = object_of(folder)
     if key:
-        found = [info.base_name for info in listing(key, recursive=False)]
+        entries = [info.base_name for info in listing(key, recursive=False)]
     else:
-        with told(folder):
-            found = os.listdir(folder) if folder.is_dir() else []
-    return sorted(n for n in found if n.endswith(suffix) and not n.startswith("."))
+        with storage_errors(folder):
+            entries = os.listdir(folder) if folder.is_dir() else []
+    return sorted(n for n in entries if n.endswith(suffix) and not n.startswith("."))
 
 
 def listing(key: str, recursive: bool = True) -> list[Any]:
-    """The `FileInfo` of what is under BUCKET/KEY."""
+    """Return pyarrow's `FileInfo` of each object and folder under BUCKET/KEY."""
     from pyarrow import fs
 
     selector = fs.FileSelector(key, recursive=recursive, allow_not_found=True)
-    with told(f"{SCHEME}{key}"):
-        found: list[Any] = system(key).get_file_info(selector)
-        return found
+    with storage_errors(f"{SCHEME}{key}"):
+        entries: list[Any] = system(key).get_file_info(selector)
+        return entries
 
 
 def remove(path: Path) -> None:
-    """Removes a file; there need not be one."""
+    """Remove a file or object, if it exists."""
     key = object_of(path)
     if not key:
         path.unlink(missing_ok=True)
         return
-    with contextlib.suppress(FileNotFoundError), told(address(path)):
+    with contextlib.suppress(FileNotFoundError), storage_errors(address(path)):
         system(key).delete_file(key)
 
 
 def remove_tree(folder: Path) -> None:
-    """Removes a folder, as far as it can be."""
+    """Remove a folder and all that is in it; what cannot be removed stays."""
     shutil.rmtree(folder, ignore_errors=True)
     if key := object_of(folder):
         empty(key)
 
 
 def empty(key: str) -> None:
-    """Removes all objects under BUCKET/KEY, as far as they can be."""
+    """Remove all objects under BUCKET/KEY; objects that cannot be removed stay."""
     with contextlib.suppress(OSError):
         system(key).delete_dir(key)
 
 
 def modified(path: Path) -> float:
-    """When the content was written, seconds; 0 where there is none."""
+    """Return the time when a file or object was written, in seconds of the epoch.
+
+    It is 0 where nothing exists.
+    """
     key = object_of(path)
-    with told(address(path)):
+    with storage_errors(address(path)):
         if not key:
             return path.stat().st_mtime if path.exists() else 0.0
-        found = system(key).get_file_info(key).mtime
-        return found.timestamp() if found else 0.0
+        time_written = system(key).get_file_info(key).mtime
+        return time_written.timestamp() if time_written else 0.0
 
 
 def stamp(path: Path) -> list[Any]:
-    """Changes with the content; empty where there is none."""
+    """Return a value that changes with the content of a file or object; empty if none exists."""
     key = object_of(path)
     try:
         if not key:
@@ -337,5 +358,5 @@ def stamp(path: Path) -> list[Any]:
 
 
 def age(path: Path) -> float:
-    """Seconds since the content was written, by this machine's clock."""
+    """Return the seconds since a file or object was written, by this machine's clock."""
     return time.time() - modified(path)

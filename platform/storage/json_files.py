@@ -1,4 +1,4 @@
-"""Dataclasses and plain values as JSON files."""
+"""Read and write dataclasses and other values as JSON files."""
 
 from __future__ import annotations
 
@@ -12,29 +12,37 @@ from . import filesystem
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON so that a reader sees the old file or the new one, never half of it."""
+    """Write a value as JSON; a reader sees the old file or the new one, never half of it."""
     text = json.dumps(as_json(value), indent=1, sort_keys=True) + "\n"
     filesystem.write(path, text.encode())
 
 
 def record_from_json(row: Any, kind: Any, where: object) -> Any:
-    """A dataclass, or another type of `serialization`, from its JSON form.
+    """Return an instance of a type from its JSON form.
+
+    Args:
+        row: JSON value.
+        kind: a dataclass, or another type that `serialization.typed` takes.
+        where: the file of the record, for the error message.
 
     Raises:
-        InputError: it is something else.
+        InputError: the value is not of that type.
     """
     try:
         return typed(kind, row, nan=True)
     except ValueError as error:
-        raise InputError(f"{where} is not what this version can read: {error}") from error
+        raise InputError(f"{where} cannot be read by this version: {error}") from error
 
 
 def read_record(path: Path, kind: Any) -> Any:
-    """What `write_json` left of a dataclass, or another type of `serialization`, in the file
-    `path`.
+    """Return the instance of a type that `write_json` left in a file.
+
+    Args:
+        path: the file.
+        kind: a dataclass, or another type that `serialization.typed` takes.
 
     Raises:
-        InputError: there is no such file, or it holds something else.
+        InputError: there is no such file, or it does not hold that type.
     """
     try:
         return record_from_json(read_json(path), kind, filesystem.address(path))
@@ -43,12 +51,12 @@ def read_record(path: Path, kind: Any) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in the file `path`.
+    """Return the JSON value in a file.
 
     Raises:
-        FileNotFoundError: there is none.
-        InputError: it is damaged.
-        StorageError: it cannot be read.
+        FileNotFoundError: there is no such file.
+        InputError: the file is not valid JSON, or not a regular file.
+        StorageError: the file cannot be read.
     """
     try:
         return from_json(filesystem.read(path))

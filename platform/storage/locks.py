@@ -1,11 +1,12 @@
-"""Locks that processes of one machine, and with an object store of many, hold by turns.
+"""Locks between processes of one machine, or of many machines that share an object store.
 
-On one machine it is a lock of the system, which frees it when the holder dies. S3 has no such
-thing, and pyarrow no write that fails where an object is there already; so beside it the holder
-leaves an object, a lease, and writes it anew every BEAT seconds. Who waits takes over where it saw
-no change for EXPIRY seconds of its own clock. Two that take a free lease in the same instant may
-both think that they hold it, where a write takes longer than SETTLE. Of an artifact both compute
-then, and the first manifest counts; of a sweep, whose trials one file has, SETTLE is longer.
+On one machine a lock is a file lock, which the operating system frees when the holder dies. S3 has
+no locks, and pyarrow no write that fails if the object exists. For an object store the holder
+therefore also writes an object, the lease, and rewrites it every BEAT seconds. A waiting process
+takes the lease over when it has seen no change for EXPIRY seconds of its own clock. Two processes
+that take a free lease in the same instant may both believe that they hold it, if a write takes
+longer than SETTLE. Both then compute the same artifact, and the first manifest counts; for a sweep,
+whose trials share one file, the wait is SETTLE_ALONE.
 """
 
 from __future__ import annotations
@@ -27,17 +28,21 @@ from . import filesystem
 
 BEAT, EXPIRY = 10.0, 45.0
 SETTLE, SETTLE_ALONE = 0.2, 5.0
-"""Seconds after which a lease that was just taken is looked at again; the second where a lock is
-not waited for."""
+"""Seconds after which a process reads a lease again that it has just taken; SETTLE_ALONE applies
+where the process does not wait for the lock."""
 POLL = 1.0
 
 
 @contextlib.contextmanager
 def held(path: Path, wait: bool = True) -> Iterator[None]:
-    """Holds the lock `path`.
+    """Hold the lock `path` during a block.
+
+    Args:
+        path: file of the lock.
+        wait: whether to wait while another process holds the lock.
 
     Raises:
-        BlockingIOError: another holds it, and this one should not wait.
+        BlockingIOError: another process holds the lock, and `wait` is False.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
@@ -50,10 +55,10 @@ def held(path: Path, wait: bool = True) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody holds the lock; of an object store, as far as clocks agree."""
+    """Return whether a process holds the lock; in an object store, as far as clocks agree."""
     if filesystem.object_of(path):
         return filesystem.age(path) < EXPIRY
-    if not path.is_file():  # to open a pipe would never end
+    if not path.is_file():  # opening a pipe would never end
         return False
     try:
         with path.open() as lock:
@@ -76,7 +81,7 @@ def _lease(path: Path, wait: bool) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-        with contextlib.suppress(InputError):  # it expires
+        with contextlib.suppress(InputError):  # a lease that stays expires
             if _content(path).startswith(owner):
                 filesystem.remove(path)
 
@@ -89,7 +94,7 @@ def _take(path: Path, owner: str, wait: bool) -> None:
             raise BlockingIOError(errno.EAGAIN, f"{filesystem.address(path)} is held")
         if now != seen:
             seen, since = now, time.monotonic()
-        # One of this machine is dead: its lock of the system is ours.
+        # A holder on this machine is dead, as this process holds its file lock.
         free = not now or now.startswith(_machine()) or time.monotonic() - since > EXPIRY
         if free:
             filesystem.write(path, owner.encode())
@@ -104,9 +109,9 @@ def _beat(path: Path, owner: str, stop: threading.Event) -> None:
     count = 0
     while not stop.wait(BEAT):
         count += 1
-        with contextlib.suppress(InputError):  # tried again
+        with contextlib.suppress(InputError):  # the next beat tries again
             if not _content(path).startswith(owner):
-                return  # this machine slept, and another took over
+                return  # this machine slept, and another machine took over
             filesystem.write(path, f"{owner} {count}".encode())
 
 
@@ -118,8 +123,10 @@ def _content(path: Path) -> str:
 
 
 def _machine() -> str:
-    """A name for all that share this machine's cache, and so its locks; not for a machine that was
-    copied from it."""
+    """Return a name for the processes that share this machine's cache and file locks.
+
+    A copy of this machine has another name.
+    """
     path = filesystem.cache() / "machine"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as stream:

@@ -1,8 +1,8 @@
-"""A store in an object store: `s3://BUCKET/PREFIX`, laid out like one on disk.
+"""A store in an object store, `s3://BUCKET/PREFIX`, laid out like a store on disk.
 
-Nothing is renamed. The files of an artifact go up while it is computed, from whatever machine
-writes them, and `manifest.json` last, in one request: what has no manifest is not there. Of two
-machines that end at once with the same artifact the first manifest counts.
+Nothing is renamed. The files of an artifact are uploaded while it is computed, from whichever
+machine writes them, and `manifest.json` last, in one request: an artifact without a manifest does
+not exist. If two machines compute the same artifact, the first manifest counts.
 """
 
 from __future__ import annotations
@@ -22,21 +22,20 @@ from .artifact_files import MANIFEST
 from .store import Store
 
 OWN = {"artifacts", "attempts", "locks", "quarantine", "verified"}
-"""Folders that tell a store from any other folder."""
+"""Folders by which a store is recognised."""
 ALSO = {"data", "runs", "sweeps", "imports", "training", "tune", "speeds", "lost+found"}
-"""Folders that a store may have, too; the last is the file system's."""
-
+"""Further folders that a store may have; the last one is made by the file system."""
 
 OLDER = "artefacts"
-"""The folder of results in stores of version 0.1.0 and before."""
+"""Name of the folder of artifacts in stores of version 0.1.0 and before."""
 
 
 def open_store(where: str | Path) -> Store:
-    """The store at a folder or an address; there need not be anything yet.
+    """Return the store at a folder or an address, which need not exist yet.
 
     Raises:
-        InputError: it is a wrong address, cannot be reached, is of an older version, or is
-            something else than a store.
+        InputError: the address is malformed or cannot be reached, or the folder was made by an
+            older version or is not a store.
     """
     store = BucketStore(str(where)) if "://" in str(where) else Store(where)
     _check_layout(store)
@@ -44,7 +43,7 @@ def open_store(where: str | Path) -> Store:
 
 
 def _check_layout(store: Store) -> None:
-    """Raises InputError where there is a file, or a folder with anything else than a store."""
+    """Check that the root is a store or an empty folder; raises InputError if it is not."""
     above = store.root
     while not above.exists():
         above = above.parent
@@ -56,15 +55,18 @@ def _check_layout(store: Store) -> None:
             f"{store} was made by an older version of wsss, which this one cannot read; name "
             "another --store"
         )
-    foreign = sorted(names - OWN - ALSO)
-    if foreign and not names & OWN:
+    strange = sorted(names - OWN - ALSO)
+    if strange and not names & OWN:
         raise InputError(
-            f"{store} is no store, as it holds {foreign[0]!r}; name a store, or an empty folder"
+            f"{store} is not a store, as it holds {strange[0]!r}; name a store, or an empty folder"
         )
 
 
 class BucketStore(Store):
-    """See the module. `root` is this machine's folder of it; `filesystem` says what lies where."""
+    """A store in an object store.
+
+    `root` is the folder of this machine that stands for the store (see `filesystem`).
+    """
 
     def __init__(self, address: str) -> None:
         super().__init__(filesystem.root_of(address))
@@ -78,8 +80,11 @@ class BucketStore(Store):
         return folder / str(manifest["attempt"])
 
     def _fault(self, folder: Path, manifest: Mapping[str, Any], again: bool = False) -> str:
-        """What lacks or has another size; content is verified where it is fetched. A damaged file
-        of this machine's is not the store's fault: it is fetched again."""
+        """Return the fault of a file that is missing or has a wrong size, or "".
+
+        Content is verified when it is fetched. A file that is damaged on this machine alone is
+        removed, so that it is fetched again.
+        """
         attempt, files = folder / str(manifest["attempt"]), manifest["files"]
         if not filesystem.ATTEMPT.fullmatch(f"/artifacts/s/k/{manifest['attempt']}"):
             return f"its manifest names the attempt {manifest['attempt']!r}"
@@ -90,9 +95,9 @@ class BucketStore(Store):
             del here[name]
         if manifest["seal"] in self._intact:  # an artifact never changes
             return ""
-        there = artifact_files.sizes(attempt)
+        size_of = artifact_files.sizes(attempt)
         for name, entry in files.items():
-            size = there.get((name, entry["sha256"]))
+            size = size_of.get((name, entry["sha256"]))
             if size != entry["size"]:
                 return f"{name} " + (
                     "is missing" if size is None else f"has {size} bytes, not {entry['size']}"
@@ -105,12 +110,12 @@ class BucketStore(Store):
 
     def verify(self, stage: str, key: str) -> str:
         self._intact.clear()
-        found = self.find(stage, key, again=True)
-        if found is None:
+        artifact = self.find(stage, key, again=True)
+        if artifact is None:
             return ""
         try:
-            for name, entry in found.manifest["files"].items():
-                for _ in artifact_files.content(found.folder, name, entry["sha256"]):
+            for name, entry in artifact.manifest["files"].items():
+                for _ in artifact_files.content(artifact.folder, name, entry["sha256"]):
                     pass
         except StorageError:
             raise
@@ -121,7 +126,7 @@ class BucketStore(Store):
         return hashlib.sha256(filesystem.read(self.folder(stage, key) / MANIFEST)).hexdigest()[:8]
 
     def check_writable(self, what: str, *folders: str) -> None:
-        """Who may write one object may write all."""
+        """Check, once, that one object can be written; all others can be then, too."""
         if self._writable:
             return
         probe = self.root / "locks" / f"probe-{uuid.uuid4().hex}"
@@ -136,15 +141,15 @@ class BucketStore(Store):
         return self.folder(stage.name, stage.key) / f"try-{uuid.uuid4().hex[:12]}"
 
     def _discard(self, attempt: Path) -> None:
-        with contextlib.suppress(InputError):  # the next attempt does it
+        with contextlib.suppress(InputError):  # the next attempt removes what stays
             artifact_files.discard(attempt)
 
     def _publish(
         self, stage: Stage, attempt: Path, about: Mapping[str, Any], seconds: float
     ) -> Artifact:
-        there = artifact_files.listed(attempt)
+        uploaded = artifact_files.listed(attempt)
         for path in artifact_files.whole(attempt):
-            if path.relative_to(attempt).as_posix() not in there:
+            if path.relative_to(attempt).as_posix() not in uploaded:
                 artifact_files.sent(path)
         where = {"files": artifact_files.listed(attempt), "attempt": attempt.name}
         manifest = self._manifest(stage, where, about, seconds)
@@ -152,7 +157,7 @@ class BucketStore(Store):
         if other is None:
             text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
             filesystem.write(attempt.parent / MANIFEST, text.encode())
-            with contextlib.suppress(InputError):  # it is there; what is left over only takes room
+            with contextlib.suppress(InputError):  # files that stay only take space
                 artifact_files.sweep(attempt)
             return Artifact(attempt, manifest)
         self._discard(attempt)

@@ -1,15 +1,16 @@
-"""Artifacts, addressed by content: computed once, written whole, verified when read.
+"""The store on disk, which computes each artifact once, writes it whole and verifies it on reading.
 
 Layout under the root:
 
     artifacts/STAGE/KEY/      files, and manifest.json, written last
-    attempts/                 what is being written; nothing in here is ever read
+    attempts/                 artifacts that are being written; nothing here is ever read
     quarantine/               artifacts that failed verification
-    locks/ verified/          who computes; which files were hashed as they are now
+    locks/                    locks of the processes that compute
+    verified/                 stamps of the files that were hashed
     data/ runs/ sweeps/       records by name
 
-An artifact appears by the rename of its finished folder, so an aborted write is never visible.
-A store in a bucket is a `s3_store.BucketStore`; `s3_store.open_store` makes either.
+An artifact appears when its finished folder is renamed, so an aborted write is never visible.
+`s3_store.open_store` returns a `Store`, or for a bucket an `s3_store.BucketStore`.
 """
 
 from __future__ import annotations
@@ -35,55 +36,54 @@ from .json_files import read_json, read_record, write_json
 
 
 class Store:
-    """A folder of artifacts and records. Safe for many processes on one machine."""
+    """A folder of artifacts and records, safe for many processes on one machine."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).absolute()
         self.unmoved: dict[str, str] = {}
-        """What is wrong with damaged artifacts that could not be moved to quarantine, by key."""
+        """Faults of damaged artifacts that could not be moved to quarantine, by key."""
 
     def __str__(self) -> str:
-        """What `--store` calls it."""
+        """Return the value of `--store` that names this store."""
         return str(self.root)
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
         return type(self), (str(self),)
 
     def folder(self, stage: str, key: str) -> Path:
-        """Where the artifact of a stage lies, or would.
+        """Return the folder of a stage's artifact, which need not exist.
 
         Raises:
-            InputError: stage or key is no name, so it could lead out of the store.
+            InputError: stage or key is not a valid name, so it could lead out of the store.
         """
         for name in (stage, key):
             if not NAME.fullmatch(name):
-                raise InputError(f"{name!r} is no name of an artifact")
+                raise InputError(f"{name!r} is not a valid name of a stage or key")
         return self.root / "artifacts" / stage / key
 
     def find(self, stage: str, key: str, again: bool = False) -> Artifact | None:
-        """The verified artifact, or None.
+        """Return the verified artifact, or None if it is missing or damaged.
 
-        An artifact whose files differ from its manifest is moved to quarantine, where the store
-        can be written, and not returned. With `again`, files that were hashed before are hashed
-        again.
+        An artifact whose files differ from its manifest is moved to quarantine, if the store can
+        be written. With `again`, files that were hashed before are hashed again.
         """
         folder = self.folder(stage, key)
         try:
             manifest = read_json(folder / MANIFEST)
         except FileNotFoundError:
             return None
-        except StorageError:  # what an object store says is no fault of the artifact
+        except StorageError:  # a failure of the storage is no fault of the artifact
             raise
         except InputError as error:
             self._set_aside(folder, f"its manifest is not JSON: {error}")
             return None
         try:
-            body = {name: value for name, value in manifest.items() if name != "seal"}
-            intact = manifest["seal"] == digest(body)
+            sealed = {name: value for name, value in manifest.items() if name != "seal"}
+            intact = manifest["seal"] == digest(sealed)
             fault = "" if intact else "its manifest does not match its seal"
             fault = fault or ("" if manifest["key"] == key else "its manifest has another key")
-            fault = fault or _foreign(manifest)
-            with filesystem.told(folder):
+            fault = fault or _form_fault(manifest)
+            with filesystem.storage_errors(folder):
                 fault = fault or self._fault(folder, manifest, again)
         except InputError:
             raise
@@ -95,16 +95,18 @@ class Store:
         return Artifact(self._files(folder, manifest), manifest)
 
     def _files(self, folder: Path, manifest: Mapping[str, Any]) -> Path:
-        """The folder that an artifact's files are in."""
+        """Return the folder that holds the artifact's files."""
         return folder
 
     def holds(self, stage: str, key: str) -> bool:
-        """Whether an artifact is there, be it intact or not."""
+        """Return whether an artifact exists, intact or not."""
         return filesystem.exists(self.folder(stage, key) / MANIFEST)
 
     def noted(self, stage: str, key: str) -> Noted | None:
-        """What the manifest of an artifact says of how it came about, not verified; None where
-        there is no artifact.
+        """Return what an artifact's manifest says about its computation, without verifying it.
+
+        Returns:
+            None where there is no artifact.
 
         Raises:
             InputError: the manifest is damaged.
@@ -117,11 +119,11 @@ class Store:
         try:
             noted = noted_in(manifest)
         except ValueError as error:
-            raise InputError(f"{filesystem.address(path)} is no manifest: {error}") from error
+            raise InputError(f"{filesystem.address(path)} is not a manifest: {error}") from error
         return noted
 
     def artifacts(self) -> Iterator[tuple[str, str]]:
-        """Stage and key of every artifact."""
+        """Iterate over stage and key of every artifact."""
         top = self.root / "artifacts"
         for stage in filesystem.names(top):
             yield from (
@@ -129,16 +131,19 @@ class Store:
             )
 
     def verify(self, stage: str, key: str) -> str:
-        """Hashes all files of an artifact again; the start of the manifest's own SHA-256, or
-        nothing where something is damaged. The store need not be writable."""
+        """Hash all files of an artifact again; the store need not be writable.
+
+        Returns:
+            The first eight digits of the manifest's SHA-256, or "" if a file is damaged.
+        """
         manifest = self.folder(stage, key) / MANIFEST
         return file_digest(manifest)[:8] if self.find(stage, key, again=True) else ""
 
     def open(self, stage: str, key: str) -> Artifact:
-        """The verified artifact.
+        """Return the verified artifact.
 
         Raises:
-            InputError: it is absent or damaged.
+            InputError: the artifact is missing or damaged.
         """
         artifact = self.find(stage, key)
         if artifact is None:
@@ -146,26 +151,26 @@ class Store:
         return artifact
 
     def get(self, stage: Stage, compute: Callable[[Path], dict[str, Any]]) -> tuple[Artifact, bool]:
-        """The artifact of a stage, computed if it is missing; and whether it was there.
+        """Return the artifact of a stage, computed if it is missing, and whether it existed before.
 
-        Of several processes that need the same artifact one computes and the others wait; when
-        the one dies, the next takes over.
+        Of several processes that need the same artifact one computes it while the rest wait; if
+        that process dies, the next one takes over.
 
         Args:
-            stage: what to get.
-            compute: fills an empty folder and returns what to note in the manifest.
+            stage: stage of the artifact.
+            compute: fills an empty folder and returns notes for the manifest.
 
         Raises:
-            InputError: it is missing, and the store cannot be written.
+            InputError: the artifact is missing, and the store cannot be written.
         """
-        found = self.find(stage.name, stage.key)
-        if found:
-            return found, True
+        artifact = self.find(stage.name, stage.key)
+        if artifact:
+            return artifact, True
         self.check_writable(stage.title or stage.name, f"artifacts/{stage.name}")
         with self.lock(stage.key):
-            found = self.find(stage.name, stage.key)
-            if found:
-                return found, True
+            artifact = self.find(stage.name, stage.key)
+            if artifact:
+                return artifact, True
             return self._compute(stage, compute), False
 
     def _compute(self, stage: Stage, compute: Callable[[Path], dict[str, Any]]) -> Artifact:
@@ -179,29 +184,32 @@ class Store:
                 undo.pop_all()
                 return artifact
         except OSError as error:
-            cause = getattr(error, "cause", None) or error  # Ray's wrapper has no errno of its own
+            cause = getattr(error, "cause", None) or error  # Ray's wrapper has no errno
             if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
                 raise InputError(
-                    f"the disk of {self.root} is full; nothing of {stage.name} was kept"
+                    f"the disk of {self.root} is full, and nothing of {stage.name} was kept; free "
+                    "some space and run the command again"
                 ) from error
             raise
 
     def _attempt(self, stage: Stage) -> Path:
-        """A folder to compute in; what a dead process left of such is removed. The caller holds
-        the artifact's lock."""
+        """Return a new folder to compute a stage in, after removing those of dead processes.
+
+        The caller holds the artifact's lock.
+        """
         attempts = self.root / "attempts"
-        for left in attempts.glob(f"{stage.key[:32]}-*"):
-            shutil.rmtree(left, ignore_errors=True)
+        for abandoned in attempts.glob(f"{stage.key[:32]}-*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
         return attempts / f"{stage.key[:32]}-{uuid.uuid4().hex[:8]}"
 
     def _discard(self, attempt: Path) -> None:
-        """Removes an attempt that did not become the artifact."""
+        """Remove an attempt that did not become the artifact."""
         shutil.rmtree(attempt, ignore_errors=True)
 
     def _publish(
         self, stage: Stage, attempt: Path, about: Mapping[str, Any], seconds: float
     ) -> Artifact:
-        """Makes the artifact of an attempt."""
+        """Write the manifest of an attempt and return it as the artifact."""
         files = {
             str(p.relative_to(attempt)): {"size": p.stat().st_size, "sha256": file_digest(p)}
             for p in whole(attempt)
@@ -220,8 +228,8 @@ class Store:
     def _manifest(
         self, stage: Stage, files: Mapping[str, Any], about: Mapping[str, Any], seconds: float
     ) -> dict[str, Any]:
-        """What is noted of an artifact; `files`: them, and where else than beside it they are."""
-        plain: dict[str, Any] = as_json(
+        """Return a sealed manifest; `files` lists the files, and in a bucket names the attempt."""
+        manifest: dict[str, Any] = as_json(
             {
                 "stage": stage.name,
                 "version": stage.version,
@@ -237,11 +245,13 @@ class Store:
                 "versions": versions(),
             }
         )
-        return {**plain, "seal": digest(plain)}
+        return {**manifest, "seal": digest(manifest)}
 
     def _fault(self, folder: Path, manifest: Mapping[str, Any], again: bool = False) -> str:
-        """What differs from the manifest; hashes only files that changed since last time, or
-        all of them again."""
+        """Return what differs from the manifest, or "".
+
+        Only files that changed since they were last hashed are hashed; with `again`, all are.
+        """
         known = {}
         if not again:
             with contextlib.suppress(InputError):
@@ -249,7 +259,7 @@ class Store:
         now, hashed = {}, False
         for name, entry in manifest["files"].items():
             if not (folder / name).is_file():
-                return f"{name} is missing, or no file"
+                return f"{name} is missing, or not a file"
             now[name] = _stamp(folder / name)
             if now[name][0] != entry["size"]:
                 return f"{name} has {now[name][0]} bytes, not {entry['size']}"
@@ -265,18 +275,18 @@ class Store:
         return self.root / "verified" / f"{folder.name}.json"
 
     def _remember(self, folder: Path, stamps: Mapping[str, list[int]]) -> None:
-        with contextlib.suppress(OSError):  # only saves hashing again
+        with contextlib.suppress(OSError):  # without the stamps files are hashed again
             write_json(self._memory(folder), stamps)
 
     def _set_aside(self, folder: Path, fault: str) -> None:
-        """Moves a damaged artifact to quarantine; one that cannot be moved is noted."""
+        """Move a damaged artifact to quarantine, or note its fault if it cannot be moved."""
         try:
             self.quarantine(folder, fault)
         except (StorageError, OSError):
             self.unmoved[folder.name] = fault
 
     def quarantine(self, folder: Path, fault: str) -> Path:
-        """Moves a damaged artifact out of the way, with a note of what is wrong with it."""
+        """Move a damaged artifact to quarantine, noting its fault, and return the new folder."""
         name = f"{folder.parent.name}-{folder.name[:12]}-{uuid.uuid4().hex[:6]}"
         target = self.root / "quarantine" / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -286,7 +296,7 @@ class Store:
         return target
 
     def faults(self) -> list[str]:
-        """What lies in quarantine, a sentence each."""
+        """Return one sentence on each artifact in quarantine."""
         folder, out = self.root / "quarantine", []
         for name in filesystem.names(folder):
             with contextlib.suppress(FileNotFoundError):
@@ -296,16 +306,19 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Holds the lock `name`; the system frees it when the holder dies."""
+        """Hold the lock `name` during a block; the operating system frees it if the holder dies."""
         with locks.held(self.root / "locks" / f"{name}.lock"):
             yield
 
     def check_writable(self, what: str, *folders: str) -> None:
-        """Checks, before `what` is computed, that it can be kept, in some folders beside those of
-        artifacts.
+        """Check, before something is computed, that its result can be written.
+
+        Args:
+            what: name of the result, for the message.
+            *folders: folders that the result needs besides the store's folders for artifacts.
 
         Raises:
-            InputError: one of them cannot be written.
+            InputError: one of the folders cannot be written.
         """
         for folder in ("artifacts", "attempts", "locks", *folders):
             try:
@@ -316,15 +329,15 @@ class Store:
                 ) from error
 
     def free_bytes(self) -> int:
-        """Free space of the store's disk."""
+        """Return the free space of the store's disk, in bytes."""
         probe = self.root
         while not probe.exists():
             probe = probe.parent
         return shutil.disk_usage(probe).free
 
 
-def _foreign(manifest: Mapping[str, Any]) -> str:
-    """What a manifest says that none says: notes of another form, files outside the folder."""
+def _form_fault(manifest: Mapping[str, Any]) -> str:
+    """Return what is malformed in a manifest (its notes, or files outside the folder), or ""."""
     if not isinstance(manifest["about"], dict) or not isinstance(manifest["files"], dict):
         return "its manifest has no notes and files"
     typed(dict[str, str], manifest["inputs"], "its inputs")

@@ -1,4 +1,4 @@
-"""What the trials of a sweep will compute, before it starts."""
+"""The cost of a sweep: the artifacts that its trials will compute or find in the store."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .search import grid
 from .sweep import Sweep, searcher
 
 MOST_COUNTED = 2_000
-"""Most points whose cost is looked up for a search that chooses its points on its way."""
+"""Most points that are counted for a search that chooses its points as results come in."""
 
 
 class Cost(NamedTuple):
-    """The different artifacts that the trials of a sweep need.
+    """The artifacts that the trials of a sweep need, each counted once.
 
     Attributes:
         missing: number of artifacts to compute, by stage.
@@ -37,15 +37,15 @@ class Cost(NamedTuple):
 def cost(catalog: Catalog, sweep: Sweep) -> Cost:
     """Return the cost of a sweep before it starts.
 
-    For a search that chooses its points on its way it is the cost of the whole space, or of the
-    space's first MOST_COUNTED points.
+    For a search that chooses its points as results come in, the whole space is counted, or its
+    first MOST_COUNTED points.
     """
     stages: dict[str, Stage] = {}
     digests: list[tuple[Mapping[str, Any], str]] = []
     for point, seed in itertools.product(_points(sweep), sweep.seeds):
         try:
             planned = plan(sweep.trial_experiment(point, seed), catalog)
-        except InputError:  # the trial will say it
+        except InputError:  # the trial will report the error
             continue
         if seed == sweep.seeds[0]:
             digests.append((point, planned.digest))
@@ -55,8 +55,8 @@ def cost(catalog: Catalog, sweep: Sweep) -> Cost:
     counts = Counter(zip(available, (s.name for s in stages.values()), strict=True))
     idle = [field for field in sweep.space if _idle(field, digests)]
     return Cost(
-        Counter({name: n for (there, name), n in counts.items() if not there}),
-        Counter({name: n for (there, name), n in counts.items() if there}),
+        Counter({name: n for (present, name), n in counts.items() if not present}),
+        Counter({name: n for (present, name), n in counts.items() if present}),
         idle,
     )
 
@@ -70,9 +70,9 @@ def _points(sweep: Sweep) -> Iterator[Mapping[str, Any]]:
 
 
 def _idle(field: str, digests: Sequence[tuple[Mapping[str, Any], str]]) -> bool:
-    """Return whether points that differ in this field alone always have one result.
+    """Return whether all points that differ in this field alone have the same result.
 
-    Without any such points it is False.
+    Without two points that differ in this field alone the answer is False.
     """
     groups: dict[str, dict[str, str]] = {}
     for point, digest_of_point in digests:

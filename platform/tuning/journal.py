@@ -1,4 +1,4 @@
-"""The files of a sweep while it runs, from which it can go on after any end."""
+"""The journal of a sweep: the files from which an interrupted sweep goes on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..storage.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The key of a sweep, the number of its trials, and the command line that began it."""
+    """The key of a sweep, the number of its trials, and the command line that started it."""
 
     digest: str
     trials: int
@@ -25,10 +25,10 @@ class Plan:
 
 
 class Journal:
-    """The files of one sweep.
+    """The journal of one sweep.
 
     Args:
-        store: the store that holds them.
+        store: store that holds the files.
         name: name of the sweep.
     """
 
@@ -40,7 +40,11 @@ class Journal:
         self.lines = self.folder / "trials.jsonl"
 
     def check(self, key: str, resume: bool) -> None:
-        """Check that the sweep `key` may begin, or go on, under this name.
+        """Check that a sweep may begin, or go on, under this name.
+
+        Args:
+            key: key of the sweep.
+            resume: whether to go on with a sweep that was broken off.
 
         Raises:
             InputError: another sweep has the name, or the sweep was broken off and `resume` is
@@ -48,20 +52,20 @@ class Journal:
         """
         if not filesystem.exists(self.plan):
             return
-        before = read_record(self.plan, Plan)
-        if before.digest != key:
+        earlier = read_record(self.plan, Plan)
+        if earlier.digest != key:
             raise InputError(
                 f"the name {self.name!r} is taken by another sweep; choose another --name"
             )
         if not resume:
             raise InputError(
                 f"sweep {self.name!r} was broken off after {len(self.trials())} of "
-                f"{before.trials} trials; --resume goes on with it"
+                f"{earlier.trials} trials; --resume goes on with it"
             )
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes off this sweep; the system lets go when this process dies.
+        """Keep other processes from running this sweep in a block; a dead process keeps none.
 
         Raises:
             InputError: another process runs the sweep.
@@ -74,23 +78,23 @@ class Journal:
             yield
 
     def trials(self) -> list[Trial]:
-        """Return the trials that have ended, by number, each as it ended last.
+        """Return the trials that have ended, by number; of a repeated trial, its last end.
 
-        A last line that was broken off does not count.
+        An incomplete last line is skipped.
 
         Raises:
-            InputError: another line is damaged.
+            InputError: a complete line is damaged.
         """
-        kept = filesystem.read(self.lines) if filesystem.exists(self.lines) else b""
+        data = filesystem.read(self.lines) if filesystem.exists(self.lines) else b""
         try:
-            lines = [line for line in kept.decode().splitlines(keepends=True) if line[-1] == "\n"]
+            lines = [line for line in data.decode().splitlines(keepends=True) if line[-1] == "\n"]
             trials = [trial_from_json(from_json(line)) for line in lines]
             return sorted({t.id: t for t in trials}.values(), key=lambda t: int(t.id))
         except ValueError as error:
             raise InputError(f"{filesystem.address(self.lines)} is damaged: {error}") from error
 
     def begin(self, plan: Plan) -> None:
-        """Write the plan, and cut a last line that was broken off."""
+        """Write the plan, and remove an incomplete last line of the trials."""
         done = self.trials()
         write_json(self.plan, plan)
         text = "".join(_line(trial) for trial in done)

@@ -1,6 +1,6 @@
-"""Searchers: which points of a space a sweep tries, and in which order.
+"""Searchers, which choose the points of a search space that a sweep tries, and their order.
 
-A sweep tries all points, some drawn at random, or those that TPE chooses.
+A sweep tries all points, points drawn at random, or points that TPE chooses.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ Params = dict[str, Any]
 
 
 class Searcher(Protocol):
-    """A source of the points of one sweep, with what it remembers of earlier points."""
+    """A source of the points of one sweep, which remembers earlier points."""
 
     def suggest(self, number: int, value_by_point: Mapping[int, float | None]) -> Params | None:
         """Return point number `number`, or None while it depends on points that have not ended.
 
         The point follows from the space, the random seed and the values of earlier points alone,
-        so that a sweep that was broken off goes on as it would have.
+        so that an interrupted sweep continues as if it had not been interrupted.
 
         Args:
-            number: of the point, from 0 on.
+            number: number of the point, from 0 on.
             value_by_point: objective of each point that has ended, by the point's number; None
                 for a point that failed.
         """
 
     def recall(self, number: int, point: Params) -> None:
-        """Remember that point number `number` was this one before the sweep was broken off."""
+        """Take note that a point had this number before the sweep was interrupted."""
 
 
 def size(space: Space) -> int:
@@ -80,20 +80,20 @@ class Fixed:
         return self.points[number]
 
     def recall(self, number: int, point: Params) -> None:
-        """Do nothing: no point depends on an earlier one."""
+        """Do nothing: no point depends on an earlier point."""
 
 
 class TPE:
     """Tree-structured Parzen estimators (Bergstra et al., NeurIPS 2011), by Optuna.
 
-    Points are suggested in generations: each knows all earlier generations and none of its own,
-    so that the choice does not depend on which trial happens to end first. The first ten points
-    are drawn at random.
+    Points are suggested in generations. A point depends on all earlier generations but not on its
+    own, so that the choice does not depend on which trial happens to end first. The first ten
+    points are drawn at random.
 
     Args:
         space: values by field; numbers enter by their rank, other values as categories.
         seed: random seed of every draw.
-        width: points of a generation, which run side by side.
+        width: number of points in a generation, which run at the same time.
     """
 
     def __init__(self, space: Space, seed: int, width: int) -> None:
@@ -101,8 +101,8 @@ class TPE:
         self.ranks_by_point: dict[int, dict[str, int]] = {}
 
     def suggest(self, number: int, value_by_point: Mapping[int, float | None]) -> Params | None:
-        begun = number // self.width * self.width
-        if any(k not in value_by_point for k in range(begun)):
+        generation_start = number // self.width * self.width
+        if any(k not in value_by_point for k in range(generation_start)):
             return None
         ranks = self._ranks(number, value_by_point)
         return {field: self.space[field][rank] for field, rank in ranks.items()}
@@ -149,7 +149,7 @@ def check(kind: str, space: Space, count: int) -> None:
     """Check that there is a search called `kind` that can try `count` points of a space.
 
     Raises:
-        InputError: there is no search of that name, or it does not go with the count.
+        InputError: there is no search of that name, or the search cannot try that many points.
     """
     if kind not in ("", *SEARCHES):
         raise InputError(f"unknown search {kind!r}; there are {', '.join(SEARCHES)}")
@@ -159,18 +159,20 @@ def check(kind: str, space: Space, count: int) -> None:
     if kind == "grid" and count and count < points:
         raise InputError(f"--search grid tries all {points} points; leave out --trials {count}")
     if kind in ("random", "tpe") and not count:
-        raise InputError(f"--search {kind} needs to know how many --trials; all are {points}")
+        raise InputError(
+            f"--search {kind} needs a number of --trials; the space has {points} points"
+        )
 
 
 def make(kind: str, space: Space, count: int, seed: int, width: int) -> Searcher:
-    """Return a new searcher of a kind that `check` lets pass.
+    """Return a new searcher; `check` must have accepted its kind.
 
     Args:
         kind: name of the search, one of SEARCHES; without a name the grid, or random points where
             the count is below the size of the grid.
         space: values by field.
-        count: points to try; 0 for all.
+        count: number of points to try; 0 for all points.
         seed: random seed of every draw.
-        width: points that run side by side.
+        width: number of points that run at the same time.
     """
     return TPE(space, seed, width) if kind == "tpe" else Fixed(drawn(space, count, seed))

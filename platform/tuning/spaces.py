@@ -1,4 +1,4 @@
-"""Search spaces: values to try by dotted field, those of `tune_spaces/` or a user's own."""
+"""Search spaces, which list the values to try by dotted field, from `tune_spaces/` or a file."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from ..method import methods
 Space = Mapping[str, Sequence[Any]]
 ATTRIBUTE = "SPACES"
 COMBINATION = "combination"
-"""The field of a space whose values, METHOD[:LOCALIZER][@BASELINE], are whole experiments (see
+"""Name of the field whose values, METHOD[:LOCALIZER][@BASELINE], stand for whole experiments (see
 `Sweep`)."""
 UNVARIED = {
-    "method": f"{COMBINATION!r} varies it",
-    "localizer": f"{COMBINATION!r} varies it",
+    "method": f"vary {COMBINATION!r} instead",
+    "localizer": f"vary {COMBINATION!r} instead",
     "data": "a sweep has one data set",
-    "seed": "--repeats tries several",
+    "seed": "use --repeats instead",
 }
-"""Fields that no space varies, and what to do instead."""
+"""Fields that no space can vary, and what to do instead."""
 
 
 def find(method: str, text: str) -> tuple[str, Space]:
     """Return a space and its name.
 
     Args:
-        method: name of the method whose spaces a plain name is looked up in.
+        method: name of the method whose spaces are searched for a name without a file.
         text: name of a space, or a Python file that holds `SPACES` as the files of `tune_spaces/`
             do; `FILE:NAME` where the file holds several. The file is run.
 
@@ -40,11 +40,11 @@ def find(method: str, text: str) -> tuple[str, Space]:
     """
     path, name = file_of(text)
     if path:
-        spaces, where = _of_file(Path(path)), path
+        spaces, where = _spaces_in_file(Path(path)), path
         if not name and len(spaces) == 1:
             name = next(iter(spaces))
     else:
-        spaces, where, name = _of_method(method), f"method {method!r}", text
+        spaces, where, name = _spaces_of_method(method), f"method {method!r}", text
     if name not in spaces:
         raise InputError(f"unknown space {name!r} of {where}; there are {', '.join(spaces)}")
     title = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{Path(path).stem}-{name}") if path else name
@@ -52,13 +52,13 @@ def find(method: str, text: str) -> tuple[str, Space]:
 
 
 def file_of(text: str) -> tuple[str, str]:
-    """The file and the name that FILE.py[:NAME] gives; no file where `text` is another name."""
-    parts = re.fullmatch(r"(.*?\.py)(?::(.*))?", text, re.DOTALL)
-    return (parts[1], parts[2] or "") if parts else ("", text)
+    """Return the file and the name in FILE.py[:NAME]; the file is empty where `text` has none."""
+    match = re.fullmatch(r"(.*?\.py)(?::(.*))?", text, re.DOTALL)
+    return (match[1], match[2] or "") if match else ("", text)
 
 
 def figure(text: str) -> tuple[str, Mapping[str, Any]]:
-    """Return the method and the figure of its paper that `METHOD-NAME` stands for.
+    """Return the method and the figure of its paper for a text `METHOD-NAME`.
 
     Raises:
         InputError: there is no such figure; the message lists the figures that exist.
@@ -80,18 +80,18 @@ def _module(name: str) -> ModuleType | None:
         return None
 
 
-def _of_method(method: str) -> Mapping[str, Space]:
-    """Return the spaces of a method, those that all methods share among them."""
-    own, common = _module(method), _module("common")
-    return {**getattr(own, ATTRIBUTE, {}), **getattr(common, ATTRIBUTE, {})}
+def _spaces_of_method(method: str) -> Mapping[str, Space]:
+    """Return the spaces of a method, including the spaces that all methods share."""
+    specific, common = _module(method), _module("common")
+    return {**getattr(specific, ATTRIBUTE, {}), **getattr(common, ATTRIBUTE, {})}
 
 
-def _of_file(path: Path) -> Mapping[str, Space]:
+def _spaces_in_file(path: Path) -> Mapping[str, Space]:
     if not path.is_file():
         raise InputError(f"there is no {path}")
     try:
         spaces = runpy.run_path(str(path)).get(ATTRIBUTE)
-    except (Exception, SystemExit) as error:  # whatever the file does
+    except (Exception, SystemExit) as error:  # the file may do anything
         raise InputError(f"{path} fails: {type(error).__name__}: {error}") from error
     if not isinstance(spaces, Mapping) or not spaces:
         raise InputError(f"{path} holds no {ATTRIBUTE}, a dict of spaces by name")
@@ -100,5 +100,5 @@ def _of_file(path: Path) -> Mapping[str, Space]:
             isinstance(k, str) and isinstance(v, list | tuple) and len(v) for k, v in space.items()
         )
         if not listed or not space or not isinstance(name, str):
-            raise InputError(f"{path}: space {name!r} is no dict of fields with values to try")
+            raise InputError(f"{path}: space {name!r} is not a dict of fields with values to try")
     return spaces

@@ -12,7 +12,7 @@ from ..config.fields import LIMITS, fingerprint, replaced, walk
 from ..errors import InputError
 from ..pipeline.plan import Plan
 from ..records.schema import SweepRecord
-from ..serialization import digest, shown
+from ..serialization import digest, quoted
 from .search import Fixed, Searcher, check, make, size
 from .spaces import COMBINATION, UNVARIED, Space
 
@@ -27,23 +27,23 @@ as many epochs."""
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """The description of a sweep: what varies, how points are chosen, what is compared.
+    """The description of a sweep: what varies, how points are chosen, and what is compared.
 
-    A sweep is data alone; `searcher` makes the searcher that it asks for.
+    It is data alone; `searcher` makes the searcher that it describes.
 
     Attributes:
         base: the untuned experiment.
         space: values to try by full name of the field, e.g. `segment.training.lr`.
         trials: number of points; 0 for the whole grid.
-        split: split of the objective.
-        concurrent: trials that run side by side.
-        repeats: random seeds of each point, from the base's seed on.
-        kind: name of the search (`search.SEARCHES`); without one the grid, or random points where
+        split: split on which the objective is measured.
+        concurrent: number of trials that run at the same time.
+        repeats: number of random seeds of each point, from the base's seed on.
+        kind: name of the search (`search.SEARCHES`); without a name the grid, or random points if
             `trials` is below the size of the grid.
-        scheduler: `asha` stops trainings early that do worse than others.
-        retries: further tries of a trial that fails, and as many of a trial whose process dies.
-        listed: the points, where they are no product of values; `space` then holds the values
-            that each field takes in them.
+        scheduler: `asha` to stop trainings early that do worse than others; empty for none.
+        retries: further tries of a trial that fails, and also of a trial whose process dies.
+        listed: the points, where they are not all combinations of values; `space` then holds the
+            values that each field takes in these points.
         figure: name of the paper's figure that the sweep reproduces, if it reproduces one.
         bases: the untuned experiments that the values of the field `combination` stand for.
     """
@@ -65,7 +65,7 @@ class Sweep:
         for name in ("trials", "concurrent", "repeats", "retries"):
             value, (low, high) = getattr(self, name), LIMITS[name]
             if not low <= value <= high:
-                raise InputError(f"{name} is {shown(value)}; it must be between {low} and {high}")
+                raise InputError(f"{name} is {quoted(value)}; it must be between {low} and {high}")
         if self.count * self.repeats > MOST_TRIALS:
             raise InputError(
                 f"the sweep has {self.count * self.repeats} trials, over {MOST_TRIALS}; draw fewer "
@@ -73,9 +73,9 @@ class Sweep:
             )
         check(self.kind, self.space, self.trials)
         if fixed := [field for field in self.space if field in UNVARIED]:
-            raise InputError(f"a space does not vary {fixed[0]!r}; {UNVARIED[fixed[0]]}")
+            raise InputError(f"a space cannot vary {fixed[0]!r}; {UNVARIED[fixed[0]]}")
         if lacking := set(self.space.get(COMBINATION, ())) - set(self.bases):
-            raise InputError(f"nothing says what the combinations {sorted(lacking)} are")
+            raise InputError(f"no experiment is given for the combinations {sorted(lacking)}")
         for base in self.bases.values() or [self.base]:
             for field, values in self.space.items():
                 for value in values if field != COMBINATION else ():
@@ -83,7 +83,7 @@ class Sweep:
         if self.scheduler not in SCHEDULERS:
             raise InputError(f"unknown scheduler {self.scheduler!r}; there is asha")
         if self.scheduler and self.base.imported:
-            raise InputError("--scheduler asha stops trainings; imported maps have none")
+            raise InputError("--scheduler asha stops trainings, but --imported maps have none")
 
     @property
     def count(self) -> int:
@@ -129,7 +129,7 @@ class Sweep:
         return _seeded(self.base, seed)
 
     def at(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:
-        """Return the whole experiment of one point; without a seed it has the base's."""
+        """Return the whole experiment of one point, by default with the random seed of the base."""
         base = self.bases[params[COMBINATION]] if COMBINATION in params else self.base
         fields = {field: value for field, value in params.items() if field != COMBINATION}
         return replaced(base if seed is None else _seeded(base, seed), fields)
@@ -152,7 +152,7 @@ class Sweep:
         """Return the experiment of one point as a trial carries it out.
 
         It is scored on the objective's split only, and ends with the last stage that a field of
-        the space reaches. Without a seed it has the base's.
+        the space changes. Its random seed is by default that of the base.
         """
         changes: dict[str, Any] = {"scoring.splits": (self.split,)}
         segments = any(field.startswith("segment.") for field in self.space)

@@ -1,4 +1,4 @@
-"""One trial of a sweep, carried out."""
+"""The execution of one trial of a sweep."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def run(
     A failure is a result like any other, so that one trial does not end the whole sweep.
 
     Args:
-        catalog: the sweep's, which knows the store of the artifacts.
-        sweep: the sweep that the trial belongs to.
+        catalog: catalog of the store that keeps the artifacts.
+        sweep: sweep that the trial belongs to.
         point: values by full name of the field.
         seed: random seed of the trial.
-        report: called with the score at each rung; does not return where a scheduler stops the
-            trial.
+        report: function that takes the score at each rung; it does not return where a scheduler
+            stops the trial.
     """
     started = time.monotonic()
     out: dict[str, Any] = {"value": None, "score": None, "error": None, "cached": False}
@@ -68,14 +68,14 @@ def _attempt(
                 seconds = round(time.monotonic() - started, 3)
                 report({**_result(score), "epoch": epochs, "seconds": seconds})
     if without:
-        _at_once(execution, sweep.split)
+        _score_at_once(execution, sweep.split)
     else:
         execution.execute()
     score = execution.read_scores(only=planned.final)[planned.final][sweep.split]
     return {**_result(score), "cached": not missing}
 
 
-def _at_once(execution: Execution, split: str) -> None:
+def _score_at_once(execution: Execution, split: str) -> None:
     """Score the chosen prototypes without writing their class maps."""
     planned = execution.plan
     maps, scores = planned.maps[planned.subject][split], planned.scores[planned.subject][split]
@@ -85,24 +85,24 @@ def _at_once(execution: Execution, split: str) -> None:
 
 
 def _result(score: Score) -> dict[str, Any]:
-    plain = as_json(dataclasses.replace(score, confusion=None))
-    return {"value": score.value, "score": plain}
+    row = as_json(dataclasses.replace(score, confusion=None))
+    return {"value": score.value, "score": row}
 
 
 def rung(execution: Execution, split: str, epochs: int, train: bool) -> Score | None:
-    """Score the class maps of the network that is trained, after some epochs of its training.
+    """Score the class maps of a trial's network after some epochs of its training.
 
-    A later call trains on from there.
+    A later call for more epochs continues the training.
 
     Args:
-        execution: the trial's.
-        split: split of the objective.
+        execution: execution of the trial.
+        split: split on which the objective is measured.
         epochs: epochs of training at the rung.
         train: whether to train up to the rung where the store has no score of it.
 
     Returns:
-        None where the whole training has no more than `epochs` epochs, or where the store has no
-        score of the rung and `train` is False.
+        The score, or None where the whole training has no more than `epochs` epochs, or where the
+        store has no score of the rung and `train` is False.
     """
     planned = execution.plan
     network, context, trained = planned.network, planned.context, planned.trained
@@ -115,5 +115,5 @@ def rung(execution: Execution, split: str, epochs: int, train: bool) -> Score | 
         execution.compute(step)
     elif not execution.store.find(step.stage.name, step.stage.key):
         return None
-    own = trained.own_background
-    return execution.runtime.read_scores(context, {split: step.stage}, own, None)[split]
+    background = trained.own_background
+    return execution.runtime.read_scores(context, {split: step.stage}, background, None)[split]

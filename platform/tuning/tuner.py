@@ -38,7 +38,7 @@ from .sweep import REDUCTION, Sweep, searcher
 from .trial import run as run_trial
 
 LOST = 2
-"""Further tries of a trial whose process dies; what a trial fails of itself it reports."""
+"""Least number of further tries of a trial whose process dies; any other failure is a result."""
 
 
 def run(
@@ -51,7 +51,7 @@ def run(
         sweep: the description of the sweep.
         name: name of the record under `sweeps/`.
         command: the command line, for the record.
-        progress: the display that is told of each trial that ends.
+        progress: display that shows each trial that ends.
         resume: whether to go on with a sweep that was broken off; no trial that ended runs again.
 
     Raises:
@@ -61,23 +61,23 @@ def run(
     journal = Journal(catalog.store, name)
     key = sweep.key(plan(sweep.trial_experiment({}), catalog))
     if filesystem.exists(journal.path):
-        before = read_sweep(journal.path)
-        if before.digest != key:
+        record = read_sweep(journal.path)
+        if record.digest != key:
             raise InputError(f"the name {name!r} is taken by another sweep; choose another --name")
-        if not (resume and any(t.error for t in before.trials)):
-            return _some(before)
+        if not (resume and any(t.error for t in record.trials)):
+            return _with_a_best(record)
     elif resume and not filesystem.exists(journal.plan):
         raise InputError(f"there is no sweep {name!r} to resume")
     catalog.store.check_writable(f"sweep {name!r}", f"sweeps/{name}", "tune")
     with journal.held():
         journal.check(key, resume)
-        begun = _begun(sweep, name, command, key)
+        begun = _first_record(sweep, name, command, key)
         with progress.under(journal.folder, begun):
             return _run(catalog, sweep, journal, begun, progress)
 
 
-def _some(record: SweepRecord) -> SweepRecord:
-    """Return the record of a sweep of which at least one trial came to its end.
+def _with_a_best(record: SweepRecord) -> SweepRecord:
+    """Return the record of a sweep after checking that it has a best trial.
 
     Raises:
         InputError: no trial came to its end.
@@ -92,7 +92,7 @@ def _some(record: SweepRecord) -> SweepRecord:
     return record
 
 
-def _begun(sweep: Sweep, name: str, command: str, key: str) -> SweepRecord:
+def _first_record(sweep: Sweep, name: str, command: str, key: str) -> SweepRecord:
     """Return the record of a sweep before its first trial."""
     return SweepRecord(
         name=name,
@@ -117,9 +117,9 @@ def _run(
 ) -> SweepRecord:
     total, began = sweep.count * sweep.repeats, time.monotonic()
     journal.begin(Plan(digest=begun.digest, trials=total, command=begun.command))
-    if not sweep.scheduler:  # what all share is computed once, with progress of its own
+    if not sweep.scheduler:  # shared artifacts are computed once, with their own progress
         first = sweep.trial_experiment(sweep.listed[0] if sweep.listed else {})
-        with contextlib.suppress(InputError):  # the trials that need it will say so
+        with contextlib.suppress(InputError):  # the trials report the same error
             Execution(catalog.store, plan(first, catalog), progress).execute()
     _tune(catalog, sweep, journal, progress)
     trials = journal.trials()
@@ -128,7 +128,7 @@ def _run(
             f"sweep {journal.name!r} was broken off after {len(trials)} of {total} trials; "
             "--resume goes on with it"
         )
-    if not any(t.error for t in trials):  # of a failure, Tune's files say more than the journal
+    if not any(t.error for t in trials):  # after a failure Tune's files say more than the journal
         filesystem.remove_tree(catalog.store.root / "tune" / journal.name)
     _clean(catalog, sweep, trials)
     ranked = ranking(trials)
@@ -139,16 +139,16 @@ def _run(
         seconds=round(time.monotonic() - began, 2),
     )
     write_json(journal.path, out)
-    return _some(out)
+    return _with_a_best(out)
 
 
 class TrialQueue:
-    """The trials that are left to run, each handed out when the searcher knows its point.
+    """The queue of trials to run, which hands out each trial when the searcher knows its point.
 
     Args:
-        sweep: the sweep that the trials belong to.
-        points: the searcher of the sweep.
-        done: the trials that need not run again.
+        sweep: sweep that the trials belong to.
+        points: searcher of the sweep.
+        done: trials that need not run again.
     """
 
     def __init__(self, sweep: Sweep, points: Searcher, done: Sequence[Trial]) -> None:
@@ -160,9 +160,9 @@ class TrialQueue:
         self.number: dict[str, int] = {}
 
     def value_by_point(self) -> dict[int, float | None]:
-        """Return the mean over seeds of each point whose trials have all ended.
+        """Return the mean over random seeds of each point whose trials have all ended.
 
-        A point whose trials have all failed has None.
+        The value of a point whose trials have all failed is None.
         """
         repeats, means = self.sweep.repeats, {}
         for point in range(self.sweep.count):
@@ -198,10 +198,10 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: Silent) ->
     lanes = catalog.store.root / "tune" / journal.name / "lanes"
     shutil.rmtree(lanes, ignore_errors=True)
     lanes.mkdir(parents=True)
-    wide = 0 if sweep.scheduler else min(sweep.concurrent, len(queue.left), cluster.drivers())
+    processes = 0 if sweep.scheduler else min(sweep.concurrent, len(queue.left), cluster.drivers())
 
     def trial(config: dict[str, Any]) -> dict[str, Any]:
-        together(lanes, wide)
+        together(lanes, processes)
         return run_trial(catalog, sweep, config["point"], config["seed"], ray.tune.report)
 
     progress.plan([f"{sweep.count * sweep.repeats} trials", "the best point on all splits"])
@@ -228,7 +228,7 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: Silent) ->
 
 
 def together(lanes: Path, count: int, patience: float = 30.0) -> None:
-    """Wait, in the process of a trial, until enough such processes have started.
+    """Wait, in the process of a trial, until enough processes of trials have started.
 
     Tune gives a waiting trial to the first process that is free, and ends the process that it was
     starting for the trial; where a trial takes less time than a start, a second process would
@@ -239,11 +239,11 @@ def together(lanes: Path, count: int, patience: float = 30.0) -> None:
         count: number of processes to wait for.
         patience: seconds after which the process goes on alone.
     """
-    own, end = lanes / f"{node()}-{os.getpid()}", time.monotonic() + patience
-    if own.exists():
+    lane, end = lanes / f"{node()}-{os.getpid()}", time.monotonic() + patience
+    if lane.exists():
         return
-    lanes.mkdir(parents=True, exist_ok=True)  # another node, which does not see the others' lanes
-    own.touch()
+    lanes.mkdir(parents=True, exist_ok=True)  # another node may not share this folder
+    lane.touch()
     while len(os.listdir(lanes)) < count and time.monotonic() < end:
         time.sleep(0.05)
 
@@ -262,7 +262,7 @@ def _tune_searcher(queue: TrialQueue) -> Any:
             """Do nothing: a sweep resumes from its record under `sweeps/`."""
 
         def restore(self, checkpoint_path: str) -> None:
-            """Do nothing; see `save`."""
+            """Do nothing: a sweep resumes from its record under `sweeps/`."""
 
     return Search()
 
@@ -278,8 +278,8 @@ def _watch(journal: Journal, queue: TrialQueue, progress: Silent) -> Any:
             self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any
         ) -> None:
             if "epoch" in result:
-                own = rungs.setdefault(trial.trial_id, [])
-                own.append((result["epoch"], result["value"]))
+                reached = rungs.setdefault(trial.trial_id, [])
+                reached.append((result["epoch"], result["value"]))
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             number = queue.number[trial.trial_id]
@@ -296,12 +296,12 @@ def _watch(journal: Journal, queue: TrialQueue, progress: Silent) -> Any:
 
 
 def _state(queue: TrialQueue, trials: Sequence[Any], ended: Trial) -> str:
-    """Return how the sweep stands, in words."""
+    """Return the state of a sweep in words: running and failed trials, and the best objective."""
     running = sum(t.status == "RUNNING" for t in trials)
-    parts = [f"{running} running"] if running else []
+    words = [f"{running} running"] if running else []
     if failed := sum(value is None for value in queue.values.values()):
-        parts.append(f"{failed} failed ({ended.error})" if ended.error else f"{failed} failed")
-    return ", ".join([*parts, *([f"best {100 * queue.best:.1f} %"] if queue.best else [])])
+        words.append(f"{failed} failed ({ended.error})" if ended.error else f"{failed} failed")
+    return ", ".join([*words, *([f"best {100 * queue.best:.1f} %"] if queue.best else [])])
 
 
 def _trial(number: int, trial: Any, rungs: tuple[tuple[int, float], ...]) -> Trial:
@@ -327,7 +327,7 @@ def _trial(number: int, trial: Any, rungs: tuple[tuple[int, float], ...]) -> Tri
 def _scheduler(sweep: Sweep, done: Sequence[Trial]) -> Any:
     """Return the scheduler of a sweep, or None for a sweep without one.
 
-    ASHA is told the rungs of the trials that have ended before.
+    ASHA also gets the rungs of the trials that ended before the sweep was interrupted.
     """
     if not sweep.scheduler:
         return None
@@ -350,7 +350,7 @@ def _scheduler(sweep: Sweep, done: Sequence[Trial]) -> Any:
 
 
 def _clean(catalog: Catalog, sweep: Sweep, trials: Sequence[Trial]) -> None:
-    """Remove the checkpoints of trainings that were stopped."""
+    """Remove the checkpoints of the trainings that the scheduler stopped."""
     from ..stages.training import checkpoints
 
     for trial in trials:

@@ -1,14 +1,14 @@
-"""Speed and memory, as ratios measured side by side in one run.
+"""Benchmarks of speed and memory, as ratios measured in one run.
 
-    make bench                                        the table beside what is run today
-    .venv/bin/python tests/benchmarks/bench.py NAME   one: table, scale, clustering, stages,
-                                                      driver, kept, thresholds, cached, methods,
-                                                      superpixels, walk, crf, chain, coco,
-                                                      trials, shared, nodes, concurrent,
-                                                      records, store, recovery, pages;
-                                                      all: every one of them
+    make bench                                        the table of our stages and common practice
+    .venv/bin/python tests/benchmarks/bench.py NAME   one benchmark: table, scale, clustering,
+                                                      stages, driver, kept, thresholds, cached,
+                                                      methods, superpixels, walk, crf, chain,
+                                                      coco, plans, trials, shared, nodes,
+                                                      concurrent, records, store, recovery,
+                                                      pages; or all benchmarks: all
 
-Everything is drawn or generated; nothing of the machine's load is hidden, so run it alone.
+All data are generated. Other load on the machine changes the results, so run nothing beside it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from wsss.platform.storage.store import Store
 def bench_clustering(
     folder: Path, rows: int = 200_000, width: int = 1280, rounds: int = 10
 ) -> None:
-    """One round of the distributed clustering beside one faiss call on the same features."""
+    """Compare one round of the distributed clustering with one faiss call on the same features."""
     paths = feature_files(folder, rows, width, 16)
     single = _one_faiss_call(paths)
     cluster.connect()
@@ -65,7 +65,7 @@ def _one_faiss_call(paths: list[Path]) -> float:
 
 
 def bench_thresholds(folder: Path, images: int = 20) -> None:
-    """The cost of a curve of 100 thresholds against that of one."""
+    """Compare the cost of a curve of 100 thresholds with the cost of one threshold."""
     rng = torch.Generator().manual_seed(0)
     data = [
         (
@@ -77,17 +77,17 @@ def bench_thresholds(folder: Path, images: int = 20) -> None:
     ]
 
     def curve(thresholds: tuple[float, ...]) -> None:
-        counted = ThresholdCurve(21, thresholds)
+        counts = ThresholdCurve(21, thresholds)
         for target, score, best in data:
-            counted.update(target, score, best)
-        counted.matrices()
+            counts.update(target, score, best)
+        counts.matrices()
 
     one, many = seconds(lambda: curve((0.3,)), 5), seconds(lambda: curve(THRESHOLDS), 5)
     say(f"thresholds: 100 cost {many / one:.2f} times one ({1e3 * many / images:.1f} ms an image)")
 
 
 def bench_cached(folder: Path) -> None:
-    """The overhead of a trial whose artifacts are all there."""
+    """Measure the overhead of a trial whose artifacts are all in the store."""
     from wsss.platform.data.sources.scenes import Scenes
     from wsss.platform.method import experiment
     from wsss.platform.pipeline.execution import Execution
@@ -95,16 +95,16 @@ def bench_cached(folder: Path) -> None:
     store = Store(folder / "store")
     registry.add(store, Scenes(train=32, val=16), "scenes", Silent())
     changes = {"training.epochs": 1}
-    wanted = experiment("lpcam", preset="scenes", changes=changes)
-    Execution.of(store, wanted).execute()
+    lpcam = experiment("lpcam", preset="scenes", changes=changes)
+    Execution.of(store, lpcam).execute()
 
     def trial() -> None:
-        pipeline = Execution.of(store, wanted)
+        pipeline = Execution.of(store, lpcam)
         pipeline.execute()
         pipeline.read_scores()
 
-    count = len(Execution.of(store, wanted).plan.steps)
-    say(f"cached: a trial with all {count} artifacts there takes {seconds(trial, 5):.3f} s")
+    count = len(Execution.of(store, lpcam).plan.steps)
+    say(f"cached: a trial with all {count} artifacts in the store takes {seconds(trial, 5):.3f} s")
 
 
 BENCHES = {

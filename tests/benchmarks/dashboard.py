@@ -1,4 +1,4 @@
-"""Pages: weight, time until they can be used, delay behind the store, time to write them."""
+"""Benchmarks of the pages: time to write them, size, time until usable, delay after the store."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def until(page: Any, condition: str) -> None:
         page.wait_for_timeout(10)
 
 
-def opened(browser: Any, path: Path, *conditions: str) -> list[float]:
-    """Seconds from asking for a page until each condition holds."""
+def load_times(browser: Any, path: Path, *conditions: str) -> list[float]:
+    """Return the seconds from the request of a page until each condition holds."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     began = time.perf_counter()
     page.goto(path.as_uri(), wait_until="commit")
@@ -53,7 +53,7 @@ def opened(browser: Any, path: Path, *conditions: str) -> list[float]:
 
 
 def bench_pages(folder: Path, images: int = 100, trials: int = 500) -> None:
-    """Time to write images and trials as pages, their weight, and how soon a browser has them."""
+    """Measure the time to write pages of images and trials, their size, and a browser's delay."""
     from playwright.sync_api import sync_playwright
 
     store, (run,) = drawn_store(folder / "store", train=1, val=images, size=375)
@@ -69,28 +69,28 @@ def bench_pages(folder: Path, images: int = 100, trials: int = 500) -> None:
     out = site.write(folder / "report").parent
     files = [p for p in out.rglob("*") if p.is_file()]
     layers = sum(p.stat().st_size for p in (out / "layers").rglob("*") if p.is_file())
-    shown = images + 1
+    total = images + 1
     say(
-        f"report: {1000 * took / shown:.0f} s and {layers / shown / 1e3:.0f} MB per 1,000 images "
-        f"of 375 pixels with 2 class maps and 1 label ({shown} measured, {len(files)} files)"
+        f"report: {1000 * took / total:.0f} s and {layers / total / 1e3:.0f} MB per 1,000 images "
+        f"of 375 pixels with 2 class maps and 1 label ({total} measured, {len(files)} files)"
     )
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         path = out / "sweep.sweep-0.html"
         rows = "document.querySelectorAll('#trials .save').length > 0"
-        usable, whole = opened(browser, path, rows, DRAWN)
+        usable, whole = load_times(browser, path, rows, DRAWN)
         say(
             f"{trials} trials: page {path.stat().st_size / 1e3:.0f} KB beside plotly.min.js "
             f"{(out / 'plotly.min.js').stat().st_size / 1e6:.1f} MB; tables usable after "
             f"{usable:.2f} s, every figure drawn after {whole:.2f} s"
         )
         _many_images(out, run.name, browser)
-        _followed(store, browser)
+        _delay(store, browser)
         browser.close()
 
 
 def _many_images(out: Path, run: str, browser: Any, count: int = 10_000) -> None:
-    """The images page as it would be with many images: their list and figures, same pictures."""
+    """Measure the images page with many images: the list and figures grow, pictures repeat."""
     folder = out / "data" / run / "val"
     text = (folder / "index.js").read_text()
     index = json.loads(f"[{text.removeprefix('wsss.add(').removesuffix(');' + chr(10))}]")[2]
@@ -102,11 +102,11 @@ def _many_images(out: Path, run: str, browser: Any, count: int = 10_000) -> None
     index["chunks"] = [size] * (count // size) + ([count % size] if count % size else [])
     (folder / "index.js").write_text(script("index", f"{run}/val", index))
     for k, n in enumerate(index["chunks"]):
-        many = (rows * (n // len(rows) + 1))[:n]
-        (folder / f"{k}.js").write_text(script("chunk", f"{run}/val/{k}", many))
+        repeated = (rows * (n // len(rows) + 1))[:n]
+        (folder / f"{k}.js").write_text(script("chunk", f"{run}/val/{k}", repeated))
     weight = sum(p.stat().st_size for p in folder.iterdir())
     path = out / f"images.{run}.html"
-    (cards,) = opened(browser, path, "document.querySelectorAll('.card .scores').length === 48")
+    (cards,) = load_times(browser, path, "document.querySelectorAll('.card .scores').length === 48")
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto(path.as_uri())
     until(page, "document.querySelectorAll('.card .scores').length === 48")
@@ -125,8 +125,8 @@ def _many_images(out: Path, run: str, browser: Any, count: int = 10_000) -> None
     )
 
 
-def _followed(store: Store, browser: Any, rounds: int = 8) -> None:
-    """Seconds from a trial in the store to the trial in the open page of a running sweep."""
+def _delay(store: Store, browser: Any, rounds: int = 8) -> None:
+    """Measure the seconds from a trial in the store to the trial in the open page of a sweep."""
     folder, trials = store.root / "sweeps" / "going", make_trials(500)
     recorded, delays = Recorded(Silent()), []
     record = dataclasses.replace(make_sweep(0), name="going")

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a clock, a voice, images, features."""
+"""Helpers of the benchmarks: timing, output, images and features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from wsss.platform.config.experiment import Views
 from wsss.platform.data.formats import class_maps
-from wsss.platform.data.formats.features import Place
+from wsss.platform.data.formats.features import FeatureRows
 from wsss.platform.ops import kmeans
 from wsss.platform.stages.prototypes import clustering
 
@@ -28,7 +28,7 @@ def say(text: str) -> None:
 
 
 def seconds(action: Callable[[], object], repeats: int = 1) -> float:
-    """The median time of an action."""
+    """Return the median time of an action in seconds."""
     times = []
     for _ in range(repeats):
         began = time.perf_counter()
@@ -38,7 +38,7 @@ def seconds(action: Callable[[], object], repeats: int = 1) -> float:
 
 
 def photographs(root: Path, count: int) -> None:
-    """JPEG files of 500 x 375 pixels with as much detail as photographs have."""
+    """Write JPEG files of 500 x 375 pixels with as much detail as photographs have."""
     (root / "images").mkdir(parents=True)
     rng = np.random.default_rng(0)
     lines = ["id,labels"]
@@ -54,7 +54,7 @@ def photographs(root: Path, count: int) -> None:
 
 
 def feature_files(folder: Path, rows: int, width: int, files: int, seed: int = 0) -> list[Path]:
-    """Feature files as inference leaves them: one image each, class 1, half above 0.5."""
+    """Write feature files as inference leaves them: one image each, class 1, half above 0.5."""
     rng = np.random.default_rng(seed)
     per = rows // files
     paths = []
@@ -65,7 +65,7 @@ def feature_files(folder: Path, rows: int, width: int, files: int, seed: int = 0
             size = (min(8192, per - start), width)
             array[start : start + size[0]] = np.maximum(rng.standard_normal(size, np.float32), 0)
         array.flush()
-        place = Place(
+        place = FeatureRows(
             id=f"f{number:04d}", labels=(0,), height=16, width=16, offset=0, grids=((1, per),)
         )
         path.with_suffix(".json").write_text(json.dumps([asdict(place)]))

@@ -32,7 +32,7 @@ WITHOUT_FPEM = "psdpm without FPEM"
 
 
 def learner_of(name: str) -> Learner:
-    """A method by its name, psdpm without its estimator, or one of the learners after it."""
+    """Return a method by name, psdpm without its estimator, or a learner of the later stages."""
     from wsss.methods.psdpm import PSDPM, PSDPMConfig
     from wsss.platform.method import methods
 
@@ -46,8 +46,8 @@ def learner_of(name: str) -> Learner:
     return cls(cls.Config())
 
 
-def stepping(learner: Learner, network: Network, training: Training, classes: int) -> Trainer:
-    """A training without data, past every warm-up."""
+def make_trainer(learner: Learner, network: Network, training: Training, classes: int) -> Trainer:
+    """Return a trainer without data, past every warm-up."""
     job = Job(
         learner=learner,
         network=network,
@@ -64,9 +64,9 @@ def stepping(learner: Learner, network: Network, training: Training, classes: in
 
 
 def _training(name: str, rounds: int) -> tuple[float, float]:
-    """In a process of its own: seconds a step of one learner, and its peak resident memory, GiB."""
+    """Return the seconds a step and the peak GiB of this process for one learner."""
     torch.set_num_threads(cluster.cores())
-    trainer = stepping(
+    trainer = make_trainer(
         learner_of(name),
         Network(backbone="mobilenet_v2", frozen_stages=4 if name == "boundaries" else 2),
         Training(batch_size=IMAGES, crop=SIDE, epochs=100, precision="fp32", lr=1e-3),
@@ -92,21 +92,21 @@ def _training(name: str, rounds: int) -> tuple[float, float]:
 
 
 def bench_methods(folder: Path, rounds: int = 5) -> None:
-    """Training images a second of each method beside plain CAM, and peak memory."""
+    """Measure the training images a second of each method relative to CAM, and peak memory."""
     from wsss.platform.method import methods
 
-    found = {}
-    own = [n for n, c in methods().items() if not c.trains_as]
-    for name in [*own, WITHOUT_FPEM, "boundaries", "deeplabv2"]:
+    results = {}
+    names = [n for n, c in methods().items() if not c.trains_as]
+    for name in [*names, WITHOUT_FPEM, "boundaries", "deeplabv2"]:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            found[name] = pool.apply(_training, (name, rounds))
-    for name, (step, peak) in found.items():
-        share, rate = found["cam"][0] / step, IMAGES / step
+            results[name] = pool.apply(_training, (name, rounds))
+    for name, (step, peak) in results.items():
+        share, rate = results["cam"][0] / step, IMAGES / step
         say(f"methods: {name}: {rate:.1f} images/s, {share:.2f} of cam; {peak:.2f} GiB at most")
 
 
 def bench_superpixels(folder: Path, images: int = 24) -> None:
-    """Superpixels on one core, images of 500 x 375 pixels."""
+    """Measure superpixels of images of 500 x 375 pixels on one core."""
     from wsss.platform.data.images import decode_image
     from wsss.platform.stages.labels.superpixels import KINDS, regions_of
 
@@ -118,38 +118,38 @@ def bench_superpixels(folder: Path, images: int = 24) -> None:
 
 
 def bench_walk(folder: Path, height: int = 47, width: int = 62) -> None:
-    """The random walk on one core, beside the dense matrix raised to its power by squaring."""
+    """Compare the random walk on one core with the dense matrix raised to its power by squaring."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
 
-    def drawn(*shape: int) -> torch.Tensor:
+    def uniform(*shape: int) -> torch.Tensor:
         return torch.rand(shape, generator=generator)
 
-    maps, edge = drawn(2, height, width), drawn(height, width) ** 3
-    found: list[torch.Tensor] = []
+    maps, edge = uniform(2, height, width), uniform(height, width) ** 3
+    outputs: list[torch.Tensor] = []
 
     def dense() -> None:
         matrix = transition(edge[None]).to_dense()
         for _ in range(8):
             matrix = matrix @ matrix
-        found.append((matrix @ (maps * (1 - edge)).flatten(1).T).T.reshape(maps.shape))
+        outputs.append((matrix @ (maps * (1 - edge)).flatten(1).T).T.reshape(maps.shape))
 
     slow = seconds(dense)
-    fast = seconds(lambda: found.append(random_walk(maps, edge)), 3)
-    worst = float((found[0] - found[1]).abs().max())
+    fast = seconds(lambda: outputs.append(random_walk(maps, edge)), 3)
+    worst = float((outputs[0] - outputs[1]).abs().max())
     say(f"walk: {height} x {width}, 2 maps: {fast:.3f} s, dense {slow:.1f} s")
     say(f"      {slow / fast:.0f} times; largest difference {worst:.1e} in float32")
-    maps, edge = drawn(3, 94, 125), drawn(94, 125) ** 3
+    maps, edge = uniform(3, 94, 125), uniform(94, 125) ** 3
     say(f"      94 x 125, 3 maps: {seconds(lambda: random_walk(maps, edge), 5):.3f} s on one core")
 
 
-def _labelled(folder: Path, images: int) -> tuple[Store, list[shards.Slice], list[Path]]:
-    """Shards of photographs and class maps of two classes each."""
+def _write_maps(folder: Path, images: int) -> tuple[Store, list[shards.Slice], list[Path]]:
+    """Write shards of photographs and class maps of two classes for each image."""
     photographs(folder / "photos", images)
     store = Store(folder / "store")
     cluster.connect()
-    kept, _ = registry.add(store, Folder(folder / "photos"), "photos", Silent())
-    pieces = list(slices(kept, "train"))
+    dataset, _ = registry.add(store, Folder(folder / "photos"), "photos", Silent())
+    pieces = list(slices(dataset, "train"))
     rng, files = np.random.default_rng(0), []
     (folder / "maps").mkdir()
     for piece in pieces:
@@ -169,8 +169,8 @@ def _labelled(folder: Path, images: int) -> tuple[Store, list[shards.Slice], lis
 
 
 def bench_crf(folder: Path, images: int = 32) -> None:
-    """DenseCRF as tasks on all cores, beside one task at a time; three labels an image."""
-    _, pieces, files = _labelled(folder, images)
+    """Compare DenseCRF as tasks on all cores with one task at a time, three labels an image."""
+    _, pieces, files = _write_maps(folder, images)
     cut = pseudo_labels.Cut(levels=(0.5,), crf=CRFS["irn"])
     (folder / "out").mkdir()
 
@@ -189,8 +189,8 @@ def bench_crf(folder: Path, images: int = 32) -> None:
 
 
 def bench_chain(folder: Path, images: int = 32) -> None:
-    """Refinement and segmentation an image: certain labels, the walk, predictions."""
-    _, pieces, files = _labelled(folder, images)
+    """Measure refinement and segmentation an image: certain labels, the walk, predictions."""
+    _, pieces, files = _write_maps(folder, images)
     (folder / "out").mkdir()
     network = Network(backbone="mobilenet_v2")
 

@@ -1,4 +1,4 @@
-"""What the rows of the speed table share: images, shards, what the machine can do, a clock."""
+"""Data and timing for the rows of the speed table: images, shards, limits of the machine."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from wsss.platform.records.schema import SpeedRow
 from wsss.platform.storage.store import Store
 
 WAVES = 3
-"""How often each core gets a slice of images in the larger of two calls."""
+"""Slices of images that each core gets in the larger of two calls."""
 
 
 @dataclass
 class Bench:
-    """What the rows share."""
+    """Rows of the speed table, and the data and limits that the rows share."""
 
     folder: Path
     rows: list[SpeedRow] = field(default_factory=list)
@@ -50,12 +50,12 @@ class Bench:
 
     @property
     def few(self) -> int:
-        """Images: a slice for each core."""
+        """Number of images that gives each core one slice."""
         return shards.ROWS_PER_GROUP * cluster.cores()
 
     @property
     def many(self) -> int:
-        """Images: some slices for each core."""
+        """Number of images that gives each core `WAVES` slices."""
         return WAVES * self.few
 
     @cached_property
@@ -68,45 +68,45 @@ class Bench:
 
     @cached_property
     def pieces(self) -> list[shards.Slice]:
-        """The same images in shards."""
+        """Slices of the shards with the same images."""
         assert self.files
         cluster.connect()
         source = Folder(self.folder / "photos")
-        kept, _ = registry.add(Store(self.folder / "store"), source, "photos", Silent())
-        return list(slices(kept, "train"))
+        dataset, _ = registry.add(Store(self.folder / "store"), source, "photos", Silent())
+        return list(slices(dataset, "train"))
 
     @cached_property
     def flops(self) -> dict[str, float]:
-        """Floating-point operations a second of large convolutions, by precision; in fp32 those
-        of a GPU are TF32, as in networks."""
-        found = {}
+        """Floating-point operations a second of large convolutions, by precision; fp32 on a GPU
+        is TF32, as in networks."""
+        rates = {}
         for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
             conv = torch.nn.Conv2d(512, 512, 3, padding=1, bias=False)
             conv = conv.to(self.device, kind, memory_format=torch.channels_last)
             x = torch.randn(8, 512, 64, 64, device=self.device, dtype=kind)
             x = x.to(memory_format=torch.channels_last)
             with torch.no_grad():
-                took = self.clock(lambda c=conv, x=x: c(x), 5)  # type: ignore[misc]
-            found[name] = 2 * x.numel() * conv.weight.numel() / len(conv.weight) / took
-        return found
+                elapsed = self.clock(lambda c=conv, x=x: c(x), 5)  # type: ignore[misc]
+            rates[name] = 2 * x.numel() * conv.weight.numel() / len(conv.weight) / elapsed
+        return rates
 
     @cached_property
     def bandwidth(self) -> float:
         """Bytes a second that a copy reads and writes."""
-        one = torch.zeros(1 << 28, dtype=torch.uint8, device=self.device)
-        other = torch.empty_like(one)
-        return 2 * len(one) / self.clock(lambda: other.copy_(one), 5)
+        source = torch.zeros(1 << 28, dtype=torch.uint8, device=self.device)
+        target = torch.empty_like(source)
+        return 2 * len(source) / self.clock(lambda: target.copy_(source), 5)
 
     def clock(self, action: Callable[[], object], repeats: int = 1) -> float:
-        """Median seconds, after one call that does not count, with what the GPU has to do."""
+        """Return the median seconds of an action after one warm-up call, work on a GPU included."""
 
-        def whole() -> None:
+        def finish() -> None:
             action()
             if self.cuda:
                 torch.cuda.synchronize()
 
-        whole()
-        return seconds(whole, repeats)
+        finish()
+        return seconds(finish, repeats)
 
     def add(self, stage: str, unit: str, ours: float, peer: float | None, **limit: Any) -> None:
         row = SpeedRow(stage=stage, unit=unit, ours=ours, peer=peer, **limit)
@@ -124,15 +124,15 @@ def line(row: SpeedRow) -> str:
     return f"{row.stage:40} {row.ours:9.2f} {peer} {ratio}  {limit} ({row.unit})"
 
 
-def later(run: Callable[[int], float], b: Bench) -> float:
-    """Images a second after the start: what the larger of two calls does and takes more."""
+def steady_rate(run: Callable[[int], float], b: Bench) -> float:
+    """Return the images a second after the start, from the additional time of the larger call."""
     extra = run(b.many) - run(b.few)
     if extra <= 0:
         raise RuntimeError(f"{b.many} images take no longer than {b.few}: raise rows.WAVES")
     return (b.many - b.few) / extra
 
 
-def took(action: Callable[[], object]) -> float:
+def elapsed(action: Callable[[], object]) -> float:
     began = time.perf_counter()
     action()
     return time.perf_counter() - began

@@ -1,5 +1,5 @@
-"""How the cost of each stage grows: seconds over at least a decade of sizes, and the power that
-fits them. One process, one core, so that growth is not hidden by idle cores."""
+"""Benchmarks of how the cost of each stage grows: seconds over at least a decade of sizes, and the
+power that fits them, in one process on one core, so that idle cores do not hide growth."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from measure import KEPT, feature_files, say, seconds, some_centers
-from networks import learner_of, stepping
+from networks import learner_of, make_trainer
 from wsss.platform.config.experiment import Network, Training
 from wsss.platform.data.formats.class_maps import ClassMaps
-from wsss.platform.data.formats.features import Place
+from wsss.platform.data.formats.features import FeatureRows
 from wsss.platform.data.images import encode_png
 from wsss.platform.method import Batch
 from wsss.platform.ops.crf import CRFS, Refiner
@@ -22,32 +22,32 @@ from wsss.platform.stages.prototypes import clustering
 from wsss.platform.stages.prototypes.similarities import similarities
 
 Case = tuple[str, str, Sequence[int], Callable[[int], Callable[[], object]]]
-"""Stage, what grows, sizes, and what makes the work of a size."""
+"""Stage, quantity that grows, sizes, and a function that prepares the work of a size."""
 
 
 def power(sizes: Sequence[int], times: Sequence[float]) -> float:
-    """The b of time = a size^b, by least squares of the logarithms over the larger half, where
-    what each call costs anyway counts least."""
+    """Return b of time = a size^b, by least squares of the logarithms over the larger half of the
+    sizes, where the fixed cost of a call counts least."""
     half = len(sizes) // 2
     return float(np.polyfit(np.log(sizes[half:]), np.log(times[half:]), 1)[0])
 
 
-def measured(cases: Sequence[Case]) -> None:
-    for stage, what, sizes, make in cases:
+def report(cases: Sequence[Case]) -> None:
+    for stage, field, sizes, make in cases:
         times = []
         for size in sizes:
             work = make(size)
             work()
             times.append(seconds(work, 3))
-        found = ", ".join(f"{n:,}: {1e3 * t:.1f}" for n, t in zip(sizes, times, strict=True))
-        say(f"scale: {stage} by {what}: power {power(sizes, times):.2f} (ms by size: {found})")
+        costs = ", ".join(f"{n:,}: {1e3 * t:.1f}" for n, t in zip(sizes, times, strict=True))
+        say(f"scale: {stage} by {field}: power {power(sizes, times):.2f} (ms by size: {costs})")
 
 
 def clustered(folder: Path, rows: int, count: int, width: int = 256) -> Callable[[], object]:
-    """A round of k-means."""
-    place = folder / f"features-{rows}-{count}"
-    place.mkdir()
-    files = [str(p) for p in feature_files(place, rows, width, 1)]
+    """Return an action: a round of k-means."""
+    target = folder / f"features-{rows}-{count}"
+    target.mkdir()
+    files = [str(p) for p in feature_files(target, rows, width, 1)]
     holders = clustering.Holders(files, 0.5, 1, KEPT)
     start = some_centers(holders, width)
     rng = np.random.default_rng(0)
@@ -56,8 +56,8 @@ def clustered(folder: Path, rows: int, count: int, width: int = 256) -> Callable
 
 
 def compared(count: int, positions: int = 4000, width: int = 256) -> Callable[[], object]:
-    """Cosines of an image's features with the centres of a class."""
-    place = Place(
+    """Return an action: cosines of an image's features with the centres of a class."""
+    place = FeatureRows(
         id="i", labels=(0,), height=16, width=4 * positions, offset=0, grids=((1, positions),)
     )
     rows = np.random.default_rng(0).random((2 * positions, width), np.float32).astype(np.float16)
@@ -66,15 +66,15 @@ def compared(count: int, positions: int = 4000, width: int = 256) -> Callable[[]
 
 
 def walked(positions: int, maps: int = 2) -> Callable[[], object]:
-    """The random walk of an image."""
+    """Return an action: the random walk of an image."""
     height = round((positions * 3 / 4) ** 0.5)
-    found = torch.rand(maps, height, positions // height)
+    planes = torch.rand(maps, height, positions // height)
     edge = torch.rand(height, positions // height) ** 3
-    return lambda: random_walk(found, edge)
+    return lambda: random_walk(planes, edge)
 
 
 def refined(pixels: int, labels: int) -> Callable[[], object]:
-    """DenseCRF of an image, with its kernels."""
+    """Return an action: DenseCRF of an image, with its kernels."""
     height = round((pixels * 3 / 4) ** 0.5)
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (height // 8, pixels // height // 8, 3), np.uint8)
@@ -84,7 +84,7 @@ def refined(pixels: int, labels: int) -> Callable[[], object]:
 
 
 def scored(images: int, classes: int = 2) -> Callable[[], object]:
-    """100 thresholds of class maps."""
+    """Return an action: scores of class maps at 100 thresholds."""
     rng = np.random.default_rng(0)
     maps = ClassMaps(
         id="i",
@@ -104,13 +104,13 @@ def scored(images: int, classes: int = 2) -> Callable[[], object]:
 
 
 def trained(name: str, classes: int, images: int = 4, side: int = 160) -> Callable[[], object]:
-    """A training step of a method."""
+    """Return an action: a training step of a method."""
     network = Network(backbone="mobilenet_v2")
     training = Training(batch_size=images, crop=side, epochs=100, lr=1e-3)
-    trainer = stepping(learner_of(name), network, training, classes)
+    trainer = make_trainer(learner_of(name), network, training, classes)
     generator = torch.Generator().manual_seed(0)
     labels = torch.zeros(images, classes)
-    labels[:, :2] = 1  # an image has as many classes, however many there are
+    labels[:, :2] = 1  # the number of classes in an image stays the same
     cells = torch.arange(side) // 20
     batch = Batch(
         images=torch.randn(images, 3, side, side, generator=generator),
@@ -123,7 +123,7 @@ def trained(name: str, classes: int, images: int = 4, side: int = 160) -> Callab
 
 
 def bench_scale(folder: Path) -> None:
-    """All stages whose cost can grow otherwise than with the number of images."""
+    """Measure all stages whose cost can grow with anything but the number of images."""
     torch.set_num_threads(1)
     features, counts = (4_000, 16_000, 64_000, 128_000), (4, 8, 16, 32, 64)
     few, classes = (2, 4, 8, 16, 32), (10, 20, 40, 80, 160)
@@ -141,4 +141,4 @@ def bench_scale(folder: Path) -> None:
     ]
     for name in ("cam", "sipe", "cpal", "ssc"):
         cases.append((f"a step of {name}", "classes", classes, lambda n, m=name: trained(m, n)))
-    measured(cases)
+    report(cases)

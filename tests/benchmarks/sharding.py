@@ -1,4 +1,4 @@
-"""Benchmark of COCO: records a second into shards, and what memory it takes; see bench.py."""
+"""Benchmark of COCO: records a second into shards, and peak memory; see bench.py."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from PIL import Image
 
 SIZES = (10_000, 80_000)
 ANNOTATIONS, POINTS, WIDTH, HEIGHT = 7, 24, 160, 120
-REST = (b"ray::IDLE", b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")
+IDLE = (b"ray::IDLE", b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")
 PICTURES = 64
-"""Different ones; files are copies of them, which reading does not know."""
+"""Number of different images; all files are copies of these, which readers do not notice."""
 
 
 def coco(root: Path, count: int) -> int:
-    """A tree of generated images with as many polygons as COCO has; the bytes of its JSON file."""
+    """Write generated images with as many polygons as COCO has; return the JSON file's bytes."""
     rng = np.random.default_rng(0)
     (root / "train2014").mkdir(parents=True)
     (root / "annotations").mkdir()
@@ -58,7 +58,7 @@ def coco(root: Path, count: int) -> int:
 
 
 def private(pid: int | str) -> int:
-    """Bytes of memory that a process shares with no other."""
+    """Return the bytes of memory that a process shares with no other process."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -68,21 +68,21 @@ def private(pid: int | str) -> int:
 
 
 def workers() -> list[str]:
-    """The Ray worker processes of this machine that have something to do."""
-    found = []
+    """Return the ids of Ray's worker processes on this machine that are not idle."""
+    ids = []
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
             try:
                 name = (path / "cmdline").read_bytes()
-                if name.startswith(b"ray::") and not name.startswith(REST):
-                    found.append(path.name)
+                if name.startswith(b"ray::") and not name.startswith(IDLE):
+                    ids.append(path.name)
             except OSError:
                 continue
-    return found
+    return ids
 
 
-def sharded(root: Path, store: Path) -> tuple[float, int, int]:
-    """Seconds of `wsss data coco`, peak bytes of its driver and of its largest worker."""
+def make_shards(root: Path, store: Path) -> tuple[float, int, int]:
+    """Return the seconds of `wsss data coco` and peak bytes of its driver and largest worker."""
     words = ["data", "coco", str(root), "--name", "coco", "--store", str(store)]
     began = time.perf_counter()
     job = subprocess.Popen(
@@ -98,11 +98,11 @@ def sharded(root: Path, store: Path) -> tuple[float, int, int]:
 
 
 def bench_coco(folder: Path, sizes: tuple[int, ...] = SIZES) -> None:
-    """Records a second, and whether memory stays flat."""
+    """Measure records a second, and whether memory stays flat."""
     for count in sizes:
         root, store = folder / "coco", folder / "store"
         size = coco(root, count)
-        took, driver, worker = sharded(root, store)
+        took, driver, worker = make_shards(root, store)
         say(
             f"coco: {count} records, JSON of {size / 2**20:.0f} MiB: {count / took:.0f} records/s, "
             f"start included; driver {driver / 2**20:.0f} MiB, largest worker "

@@ -1,8 +1,8 @@
-"""One table: each stage, the way researchers run it today beside ours, in one run.
+"""Benchmark table that compares each stage with common practice, in one run.
 
-Ours are the product's stages as commands run them, Ray included, each after its start (what a
-second, longer call takes more). The other way is stated again in `peers`. The share of the limit is
-of what this machine does in the same run: large convolutions, copies of memory.
+Ours are the product's stages as commands run them, Ray included, each after its start (from the
+additional time of a second, longer call). Common practice is implemented in `peers`. The limit is
+what this machine does in the same run: large convolutions, copies of memory.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from wsss.platform.storage.s3_store import open_store
 
 
 def bench_table(folder: Path) -> None:
-    """All rows, kept in the store of `WSSS_STORE` for the dashboard."""
+    """Measure all rows and keep them in the store of `WSSS_STORE` for the dashboard."""
     torch.set_num_threads(cluster.cores())
     b = Bench(folder)
     began = datetime.now(UTC)
-    what = torch.cuda.get_device_name() if b.cuda else machine()
+    name = torch.cuda.get_device_name() if b.cuda else machine()
     say(HEAD)
     for bench in (
         bench_training,
@@ -48,7 +48,7 @@ def bench_table(folder: Path) -> None:
     record = SpeedRecord(
         name=began.strftime("%Y%m%d-%H%M%S"),
         started=began.isoformat(timespec="seconds"),
-        machine=what,
+        machine=name,
         rows=tuple(b.rows),
     )
     store = open_store(os.environ.get("WSSS_STORE", "store"))

@@ -1,4 +1,4 @@
-"""Rows of the speed table: training and class maps."""
+"""Rows of the speed table for training and class maps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from peers import peer_networks
-from rows import Bench, later, took
+from rows import Bench, elapsed, steady_rate
 from torch.utils.flop_counter import FlopCounterMode
 from wsss.methods.cam import CAM
 from wsss.platform.config.experiment import Network, Training, Views
@@ -30,14 +30,14 @@ print(speed_networks.trained(rows.Bench(Path(sys.argv[1])), sys.argv[2]))
 
 
 def shape(b: Bench) -> tuple[int, int, tuple[int, int]]:
-    """Images a step, the crop's side, the range of the long side."""
+    """Return the images a step, the side of a crop and the range of the long side in pixels."""
     batch, side = (16, 512) if b.cuda else (8, 320)
     return batch, side, (side * 5 // 8, side * 5 // 4)
 
 
 def trained(b: Bench, precision: str) -> float:
-    """In a process of its own with a training worker's environment: images a second of three
-    epochs after the first."""
+    """Return the images a second of three epochs after the first, to be run in its own process
+    with the environment of a training worker."""
     batch, side, long = shape(b)
     job = Job(
         learner=CAM(CAM.Config()),
@@ -63,7 +63,7 @@ def trained(b: Bench, precision: str) -> float:
 
 
 def work(b: Bench, *views: tuple[int, int]) -> int:
-    """Floating-point operations of class scores of views of such heights and widths."""
+    """Return the floating-point operations of class scores of views (height, width)."""
     network = build(Network(backbone=b.backbone), CAM(CAM.Config()), CLASSES, 0).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         for height, width in views:
@@ -72,28 +72,28 @@ def work(b: Bench, *views: tuple[int, int]) -> int:
 
 
 def bench_training(b: Bench) -> None:
-    """Training with what feeds it."""
+    """Measure training together with its data path."""
     batch, side, long = shape(b)
     peer = peer_networks.train(b.files, b.backbone, CLASSES, long, side, batch, b.device)
     for precision in ("fp32", "bf16"):
         words = [sys.executable, "-c", TRAINING, str(b.folder), precision]
         path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-        own = {**os.environ, **cluster.ENVIRONMENT, "PYTHONPATH": path}
-        said = subprocess.run(words, env=own, capture_output=True, text=True, check=True).stdout
-        rate = float(said.split()[-1])
+        env = {**os.environ, **cluster.ENVIRONMENT, "PYTHONPATH": path}
+        output = subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
+        rate = float(output.split()[-1])
         share = rate * 3 * work(b, (side, side)) / b.flops[precision]  # backwards is twice forwards
         name = f"train cam, {b.backbone}, {side} pixels, {precision}"
         b.add(name, "images/s", rate, peer, limit=share, bound=f"{precision} convolutions")
 
 
 def bench_inference(b: Bench) -> None:
-    """Class maps at four scales with mirror images."""
+    """Measure class maps at four scales with mirror images."""
     out = b.folder / "peer"
     out.mkdir()
     peer = peer_networks.infer(b.files[: b.few], b.backbone, CLASSES, SCALES, out, b.device)
     method, network = CAM(CAM.Config()), Network(backbone=b.backbone)
     torch.save(build(network, method, CLASSES, 0).state_dict(), b.folder / "network.pt")
-    of_image = 2 * work(b, *((round(375 * scale), round(500 * scale)) for scale in SCALES))
+    image_flops = 2 * work(b, *((round(375 * scale), round(500 * scale)) for scale in SCALES))
     for precision in ("fp32", "bf16"):
         job = class_maps.Job(
             trained=method,
@@ -109,9 +109,11 @@ def bench_inference(b: Bench) -> None:
 
         def run(count: int, job: class_maps.Job = job) -> float:
             chosen = b.pieces[: count // 16]
-            return took(lambda: class_maps.infer(Path(job.folder), job, chosen, lambda d, n: None))
+            return elapsed(
+                lambda: class_maps.infer(Path(job.folder), job, chosen, lambda d, n: None)
+            )
 
-        rate = later(run, b)
-        share = rate * of_image / b.flops[precision]
+        rate = steady_rate(run, b)
+        share = rate * image_flops / b.flops[precision]
         name = f"class maps, {b.backbone}, 4 scales, {precision}"
         b.add(name, "images/s", rate, peer, limit=share, bound=f"{precision} convolutions")

@@ -1,4 +1,4 @@
-"""Rows of the speed table: the data path, and what is done with class maps and features."""
+"""Rows of the speed table for the data path and for the steps on class maps and features."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from measure import KEPT, feature_files, some_centers
 from peers import peer_steps
-from rows import Bench, later, took
+from rows import Bench, elapsed, steady_rate
 from wsss.platform.data import registry
 from wsss.platform.data.formats import class_maps, shards
 from wsss.platform.data.formats.class_maps import ClassMaps
@@ -34,24 +34,24 @@ CROP = Crop(resize=(256, 480), side=320)
 
 
 def warm(barrier: Any) -> None:
-    """Waits until every process of a pool is there."""
+    """Wait until every process of a pool has started."""
     barrier.wait()
 
 
-def bare(piece: dict[str, object]) -> int:
-    """Images of a slice that a process without anything else decodes and crops."""
+def decode_slice(piece: dict[str, object]) -> int:
+    """Decode and crop the images of a slice without Ray; return their number."""
     return len(loader.load_rows({k: np.array([v]) for k, v in piece.items()}, 2, CROP, 0)["image"])
 
 
 def bench_stream(b: Bench, epochs: int = 40) -> None:
-    """Images a second to a training worker; the limit is a process on each core that decodes the
-    same and hands nothing on."""
+    """Measure images a second to a training worker; the limit is one process on each core that
+    decodes the same images and passes nothing on."""
     plan = loader.Plan(slices=tuple(b.pieces), classes=2, batch_size=16, crop=CROP, seed=0)
 
     def streamed(passes: int) -> float:
         blocks = loader.blocks(plan, range(passes))
         out: list[int] = []
-        seconds = took(lambda: out.extend(len(block["image"]) for block in blocks))
+        seconds = elapsed(lambda: out.extend(len(block["image"]) for block in blocks))
         assert sum(out) == passes * len(b.files)
         return seconds
 
@@ -62,14 +62,14 @@ def bench_stream(b: Bench, epochs: int = 40) -> None:
     barrier = method.Barrier(cores + 1)
     with method.Pool(cores, warm, (barrier,)) as pool:
         barrier.wait()
-        limit = took(lambda: pool.map(bare, pieces, chunksize=1))
+        limit = elapsed(lambda: pool.map(decode_slice, pieces, chunksize=1))
     rate = epochs * len(b.files) / extra
     share = limit / extra
     b.add("data path", "images/s", rate, None, limit=share, bound=f"{cores} bare processes")
 
 
 def bench_clustering(b: Bench, rows: int = 60_000, width: int = 1280, count: int = 12) -> None:
-    """Rounds of k-means over the features of a class, both sides of the threshold."""
+    """Measure rounds of k-means over the features of a class, on both sides of the threshold."""
     (b.folder / "features").mkdir()
     paths = feature_files(b.folder / "features", rows, width, 16)
     whole = torch.from_numpy(np.concatenate([np.load(p) for p in paths])).float()
@@ -77,7 +77,7 @@ def bench_clustering(b: Bench, rows: int = 60_000, width: int = 1280, count: int
     halves = [part.to(device) for part in whole.chunk(2)]
     generator = torch.Generator().manual_seed(0)
 
-    def of_peer() -> None:
+    def run_peer() -> None:
         for half in halves:
             peer_steps.cluster(half, count, 1, generator)
 
@@ -91,11 +91,11 @@ def bench_clustering(b: Bench, rows: int = 60_000, width: int = 1280, count: int
     if device == b.device:  # distances and sums
         share = 4 * rows * width * count / round_ / b.flops["fp32"]
         limit = {"limit": share, "bound": "fp32 convolutions"}
-    b.add(name, "rounds/s", 1 / round_, 1 / b.clock(of_peer), **limit)
+    b.add(name, "rounds/s", 1 / round_, 1 / b.clock(run_peer), **limit)
 
 
-def kept_maps(b: Bench) -> list[Path]:
-    """Class maps of two classes of every image, as our stages and as the others keep them."""
+def write_maps(b: Bench) -> list[Path]:
+    """Write class maps of two classes of every image, as our stages and as the peers keep them."""
     rng, files = np.random.default_rng(0), []
     for name in ("found", "kept"):
         (b.folder / name).mkdir()
@@ -103,84 +103,84 @@ def kept_maps(b: Bench) -> list[Path]:
         rows = []
         for row in shards.read(piece, ("id", "height", "width")):
             small = torch.from_numpy(rng.random((1, 2, 12, 16), np.float32))
-            planes_, full = (
+            planes, full = (
                 torch.nn.functional.interpolate(small, size, mode="bicubic")[0].clamp(0, 1).numpy()
                 for size in ((94, 125), (row["height"], row["width"]))
             )
-            values = {"keys": np.array([0, 1]), "cam": planes_, "high_res": full}
+            values = {"keys": np.array([0, 1]), "cam": planes, "high_res": full}
             np.save(b.folder / "kept" / f"{row['id']}.npy", values)  # type: ignore[arg-type]
-            found = ClassMaps(
+            maps = ClassMaps(
                 id=row["id"],
                 classes=(1, 2),
-                planes=planes_.astype(np.float16),
+                planes=planes.astype(np.float16),
                 height=row["height"],
                 width=row["width"],
             )
-            rows.append(found)
+            rows.append(maps)
         files.append(b.folder / "found" / f"{piece.name}.parquet")
         class_maps.write(files[-1], rows)
     return files
 
 
 def bench_crf(b: Bench) -> None:
-    """DenseCRF of three labels an image, images cut among processes."""
-    files, cores = kept_maps(b), cluster.cores()
+    """Measure DenseCRF of three labels an image, with the images divided among processes."""
+    files, cores = write_maps(b), cluster.cores()
     (b.folder / "labels").mkdir()
     cut = pseudo_labels.Cut(levels=(0.5,), crf=CRFS["irn"])
 
     def ours(count: int) -> float:
         chosen = b.pieces[: count // 16], files[: count // 16]
-        return took(
+        return elapsed(
             lambda: pseudo_labels.make(b.folder / "labels", *chosen, cut, lambda d, n: None)
         )
 
     def theirs(count: int) -> float:
-        return took(lambda: peer_steps.crf(b.files[:count], b.folder / "kept", cores))
+        return elapsed(lambda: peer_steps.crf(b.files[:count], b.folder / "kept", cores))
 
-    rate, peer = later(ours, b), later(theirs, b)
+    rate, peer = steady_rate(ours, b), steady_rate(theirs, b)
     b.add("DenseCRF, 3 labels, 10 steps", "images/s", rate, peer)
 
 
 def bench_scoring(b: Bench) -> None:
-    """mIoU at 100 thresholds of class maps of every image."""
+    """Measure mIoU at 100 thresholds of class maps of every image."""
     rng = np.random.default_rng(0)
     masks = {f.stem: rng.choice([0, 1, 2, 255], (375, 500)).astype(np.uint8) for f in b.files}
     for name, mask in masks.items():
         path = b.folder / "photos" / "masks" / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(encode_png(mask))
-    kept, _ = registry.add(
+    dataset, _ = registry.add(
         Store(b.folder / "masked"), Folder(b.folder / "photos"), "photos", Silent()
     )
-    pieces = list(slices(kept, "train"))
+    pieces = list(slices(dataset, "train"))
     manifest = {"stage": "maps", "files": {f"{p.name}.parquet": {} for p in pieces}}
-    found = Artifact(b.folder / "found", manifest)
+    maps = Artifact(b.folder / "found", manifest)
     (b.folder / "scores").mkdir()
 
     def ours(count: int) -> float:
         chosen = pieces[: count // 16]
         out = b.folder / "scores"
-        return took(lambda: scoring.score(out, found, chosen, 3, lambda d, n: None))
+        return elapsed(lambda: scoring.score(out, maps, chosen, 3, lambda d, n: None))
 
     def theirs(count: int) -> float:
         stems = [f.stem for f in b.files[:count]]
-        those = [masks[s] for s in stems]
+        chosen = [masks[s] for s in stems]
         share = THRESHOLDS[::10]
-        of_ten = took(lambda: peer_steps.curve(stems, b.folder / "kept", those, 3, share))
-        return of_ten * len(THRESHOLDS) / len(share)
+        time = elapsed(lambda: peer_steps.curve(stems, b.folder / "kept", chosen, 3, share))
+        return time * len(THRESHOLDS) / len(share)
 
-    rate, peer = later(ours, b), 16 / theirs(16)
+    rate, peer = steady_rate(ours, b), 16 / theirs(16)
     b.add("mIoU at 100 thresholds", "images/s", rate, peer)
 
 
 def bench_walk(b: Bench, height: int = 47, width: int = 62) -> None:
-    """The random walk of one image, on the largest grid that the dense matrix is worth trying."""
+    """Measure the random walk of one image, on the largest grid that a dense matrix can serve."""
     generator = torch.Generator().manual_seed(0)
-    found = torch.rand(2, height, width, generator=generator).to(b.device)
+    maps = torch.rand(2, height, width, generator=generator).to(b.device)
     edge = (torch.rand(height, width, generator=generator) ** 3).to(b.device)
-    ours = b.clock(lambda: random_walk(found, edge), 5)
-    peer = b.clock(lambda: peer_steps.walk(found, edge))
-    moved = 256 * (transition(edge[None]).values().numel() * 12 + 4 * found.numel() * 4)
+    ours = b.clock(lambda: random_walk(maps, edge), 5)
+    peer = b.clock(lambda: peer_steps.walk(maps, edge))
+    moved = 256 * (transition(edge[None]).values().numel() * 12 + 4 * maps.numel() * 4)
     share = moved / ours / b.bandwidth
     name = f"random walk, {height} x {width}, 2 maps"
     b.add(name, "images/s", 1 / ours, 1 / peer, limit=share, bound="a copy's bytes")

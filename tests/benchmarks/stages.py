@@ -1,5 +1,5 @@
-"""Benchmarks of whole stages: memory beside the field that bounds it, time and disk an image and
-what that comes to for many, what one driver hands out, a clustering of more features than may be
+"""Benchmarks of whole stages: memory and the field that bounds it, time and disk an image with a
+projection to many images, the rate of one driver, and a clustering of more features than may be
 kept. See bench.py."""
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FIELDS = {
     "train deeplabv2": "segment.training.batch_size, .crop, .shuffle_rows",
     "deeplabv2 probabilities": "segment.test_scales, views.batch_size on a GPU",
 }
-"""What bounds the memory of a step, by the beginning of its title; else `ONE`."""
+"""Fields that bound the memory of a step, by the beginning of its title; otherwise `ONE`."""
 CHAIN = {
     "data": "photos",
     "network.backbone": "mobilenet_v2",
@@ -58,7 +58,7 @@ CHAIN = {
     "segment.training.epochs": 1,
 }
 COCO, HUGE, NODES, CORES = 82_783, 100_000_000, 1000, 16
-"""Images of COCO 2014's train, and of a projection on so many nodes of so many cores each."""
+"""Images of COCO 2014's train; images, nodes, and cores a node of a projection."""
 ALONE = """
 import dataclasses, json, sys
 from pathlib import Path
@@ -70,10 +70,10 @@ print(json.dumps({title: dataclasses.asdict(cost) for title, cost in costs.items
 
 @dataclass
 class Cost:
-    """What a step took.
+    """Cost of a step.
 
     Attributes:
-        seconds: with its start.
+        seconds: wall time, start included.
         disk: bytes of its artifact.
         driver, largest, every: peak bytes of this process, of the largest worker, of all workers.
     """
@@ -86,7 +86,7 @@ class Cost:
 
 
 class Watch(Silent):
-    """Measures each step."""
+    """Progress that measures each step."""
 
     def __init__(self) -> None:
         self.costs: dict[str, Cost] = {}
@@ -103,7 +103,7 @@ class Watch(Silent):
 
 
 def masks(root: Path) -> None:
-    """A mask of half of each image."""
+    """Write a mask of half of each image."""
     (root / "masks").mkdir()
     half = np.zeros((375, 500), np.uint8)
     half[:, :250] = 1
@@ -112,61 +112,61 @@ def masks(root: Path) -> None:
 
 
 def chain(folder: Path, images: int) -> dict[str, Cost]:
-    """What each step of a whole chain costs, and the shards before it."""
+    """Return the cost of each step of a whole chain, and of the shards before it."""
     photographs(folder / "photos", images)
     masks(folder / "photos")
     store, watch = Store(folder / "store"), Watch()
     cluster.connect()
     watch.start("shards")
-    kept, _ = registry.add(store, Folder(folder / "photos"), "photos", Silent())
+    dataset, _ = registry.add(store, Folder(folder / "photos"), "photos", Silent())
     watch.finish(False)
     pipeline = Execution.of(store, experiment("lpcam", changes=CHAIN), watch)
     pipeline.execute()
-    watch.costs["shards"].disk = size(kept)
+    watch.costs["shards"].disk = size(dataset)
     for step in pipeline.plan.steps:
         watch.costs[step.stage.title].disk = size(store.open(step.stage.name, step.stage.key))
     return watch.costs
 
 
-def apart(folder: Path, images: int) -> dict[str, Cost]:
-    """The same in a process, and a Ray, of its own."""
+def chain_apart(folder: Path, images: int) -> dict[str, Cost]:
+    """Return the costs of `chain`, run in its own process with its own Ray."""
     folder.mkdir()
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     words = [sys.executable, "-c", ALONE, str(folder), str(images)]
-    said = subprocess.run(
+    output = subprocess.run(
         words, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
     ).stdout
-    return {title: Cost(**cost) for title, cost in json.loads(said.splitlines()[-1]).items()}
+    return {title: Cost(**cost) for title, cost in json.loads(output.splitlines()[-1]).items()}
 
 
 def size(artifact: Artifact) -> int:
-    """Bytes of an artifact's files."""
+    """Return the bytes of an artifact's files."""
     return sum(int(about["size"]) for about in artifact.manifest["files"].values())
 
 
 def bench_stages(folder: Path, sizes: Sequence[int] = (32, 256)) -> None:
-    """Each stage's memory with few and with eight times as many images, what an image costs, and
-    what that comes to for many more."""
-    few, many = (apart(folder / str(images), images) for images in sizes)
+    """Measure the memory of each stage with few and with eight times as many images, and the cost
+    of an image, projected to many more."""
+    few, many = (chain_apart(folder / str(images), images) for images in sizes)
     say(f"stages: {sizes[0]} and {sizes[1]} images of 500 x 375, {CHAIN['network.backbone']}")
     say_memory(few, many)
     say_costs(few, many, sizes[1] - sizes[0])
 
 
 def say_memory(few: dict[str, Cost], many: dict[str, Cost]) -> None:
-    say("  peaks in MiB with few and with many images; what bounds them")
+    say("  peaks in MiB with few and with many images; the fields that bound them")
     for title in few:
         driver, largest, every = (
             f"{getattr(few[title], name) >> 20} and {getattr(many[title], name) >> 20}"
             for name in ("driver", "largest", "every")
         )
-        field = next((what for begin, what in FIELDS.items() if title.startswith(begin)), ONE)
+        field = next((fields for begin, fields in FIELDS.items() if title.startswith(begin)), ONE)
         say(f"  {title}: driver {driver}, largest worker {largest}, all busy {every}; {field}")
 
 
 def say_costs(few: dict[str, Cost], many: dict[str, Cost], more: int) -> None:
-    """Time and disk of `more` images between the two, an image; trainings a pass over them. A
-    training's steps follow one another, and clustering's rounds, so those are not spread."""
+    """Print the time and disk of an image, a pass for trainings, from the `more` images of the
+    larger call; the time of trainings and of clustering is not spread over nodes."""
     share = cluster.cores() / (NODES * CORES)
     say("  of one more image, of COCO's train here, of a hundred million on 1000 nodes of 16 cores")
     for title in few:
@@ -182,35 +182,35 @@ def say_costs(few: dict[str, Cost], many: dict[str, Cost], more: int) -> None:
 
 
 class Idle(actors.Actor):
-    """Looks at nothing."""
+    """Actor that does nothing."""
 
     def __init__(self, job: object) -> None:
-        """Nothing to load."""
+        """Load nothing."""
 
     def work(self, piece: shards.Slice) -> int:
         return piece.rows
 
 
 def bench_driver(folder: Path, sizes: Sequence[int] = (2_000, 16_000, 128_000)) -> None:
-    """How fast one driver hands out slices of 16 images to actors, and tasks, that do nothing:
-    what each size takes more than the one before."""
+    """Measure how fast one driver hands out slices of 16 images to actors, and tasks, that do
+    nothing, from the additional time of each larger size."""
     cluster.connect()
-    for name, work in (("slices to actors", handed), ("tasks", tasks)):
+    for name, work in (("slices to actors", run_slices), ("tasks", run_tasks)):
         times = [seconds(partial(work, count)) for count in sizes]
         for k in range(1, len(sizes)):
             rate = (sizes[k] - sizes[k - 1]) / (times[k] - times[k - 1])
-            own = private(os.getpid()) / 2**20
-            say(f"driver: {sizes[k]} {name}: {rate:.0f} a second; {own:.0f} MiB")
+            memory = private(os.getpid()) / 2**20
+            say(f"driver: {sizes[k]} {name}: {rate:.0f} a second; {memory:.0f} MiB")
 
 
-def handed(count: int) -> None:
-    """Slices through an inference that does nothing."""
+def run_slices(count: int) -> None:
+    """Run slices through an inference that does nothing."""
     pieces = [shards.Slice(f"{k // 16}.parquet", k % 16, 16) for k in range(count)]
     assert actors.run(Idle, None, pieces, 2, lambda done, total: None) == 16 * count
 
 
-def tasks(count: int) -> None:
-    """Tasks that do nothing."""
+def run_tasks(count: int) -> None:
+    """Run tasks that do nothing."""
     assert sum(cluster.each(nothing, range(count))) == 0
 
 
@@ -219,7 +219,7 @@ def nothing(number: int) -> int:
 
 
 def bench_kept(folder: Path, rows: int = 2_000_000, width: int = 2048) -> None:
-    """Peak memory of a clustering's holders on more features than they may keep."""
+    """Measure the peak memory of a clustering's holders on more features than they may keep."""
     paths = feature_files(folder, rows, width, 64)
     limit = 1 << 30
     cluster.connect()

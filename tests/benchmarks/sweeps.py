@@ -1,4 +1,4 @@
-"""Benchmarks of sweeps: trials a second, what sharing stages saves, several nodes; see bench.py."""
+"""Benchmarks of sweeps: plans and trials a second, shared stages, several nodes; see bench.py."""
 
 from __future__ import annotations
 
@@ -27,47 +27,47 @@ MU_B = [round(0.4 + 0.05 * k, 2) for k in range(10)]
 SECONDS = 2.0
 
 
-def prepared(folder: Path) -> tuple[Store, Experiment]:
-    """LPCAM on drawn scenes, trained and localized."""
+def prepare_store(folder: Path) -> tuple[Store, Experiment]:
+    """Return a store with LPCAM on drawn scenes, trained and localized, and the experiment."""
     store = Store(folder / "store")
     registry.add(store, Scenes(), "scenes", Silent())
-    wanted = experiment("lpcam", preset="scenes", changes={"training.epochs": 2})
-    Execution.of(store, wanted).execute()
-    return store, wanted
+    base = experiment("lpcam", preset="scenes", changes={"training.epochs": 2})
+    Execution.of(store, base).execute()
+    return store, base
 
 
-def swept(store: Store, wanted: Sweep, name: str) -> float:
-    """Seconds of a sweep in which no trial fails."""
+def run_sweep(store: Store, sweep: Sweep, name: str) -> float:
+    """Return the seconds of a sweep in which no trial fails."""
     began = time.perf_counter()
-    record = tuner.run(Catalog.of(store), wanted, name, "", Silent())
+    record = tuner.run(Catalog.of(store), sweep, name, "", Silent())
     assert all(t.status == "done" for t in record.trials)
     return time.perf_counter() - began
 
 
 def bench_plans(folder: Path) -> None:
-    """Plans of trials of the whole chain, which know the data set."""
+    """Measure plans of trials of the whole chain, with a catalog that knows the data set."""
     store = Store(folder / "store")
     registry.add(store, Scenes(train=8, val=4), "scenes", Silent())
     changes = {"refine.kind": "irn", "segment.network": "deeplabv2"}
     base = experiment("lpcam", preset="scenes", changes=changes)
     space = {"lpcam.tau": [round(0.1 + k / 200, 3) for k in range(100)], "lpcam.K": range(2, 12)}
-    wanted, catalog = Sweep(base=base, space=space), Catalog.of(store)
+    sweep, catalog = Sweep(base=base, space=space), Catalog.of(store)
     began = time.perf_counter()
     points = list(grid(space))
     for point in points:
-        assert plan(wanted.trial_experiment(point), catalog).digest
+        assert plan(sweep.trial_experiment(point), catalog).digest
     took = time.perf_counter() - began
     say(f"plans: {len(points)} trials of the whole chain in {took:.1f} s")
 
 
 def bench_trials(folder: Path) -> None:
-    """Trials a second that only select prototypes, new ones and cached ones."""
-    store, base = prepared(folder)
+    """Measure trials a second that only select prototypes, new trials and cached trials."""
+    store, base = prepare_store(folder)
     times = {}
     for kind in ("new", "cached"):
         for count in (20, 120):
             space = {"lpcam.mu_f": MU_F[: count // 10], "lpcam.mu_b": MU_B}
-            times[kind, count] = swept(store, Sweep(base=base, space=space), f"{kind}-{count}")
+            times[kind, count] = run_sweep(store, Sweep(base=base, space=space), f"{kind}-{count}")
     for kind in ("new", "cached"):
         start, end = times[kind, 20], times[kind, 120]
         say(
@@ -77,16 +77,16 @@ def bench_trials(folder: Path) -> None:
 
 
 def bench_shared(folder: Path) -> None:
-    """A sweep of 60 trials beside one trial alone, after training, for each distinct clustering;
-    and beside as many trials that share nothing but the network and its maps."""
-    store, base = prepared(folder)
+    """Compare a sweep of 60 trials with one trial alone, after training, for each clustering, and
+    with as many trials that share nothing but the network and its maps."""
+    store, base = prepare_store(folder)
     taus, ks = [0.15, 0.2, 0.25], [6, 10]
     alone = Execution.of(store, replaced(base, {"lpcam.tau": 0.35, "lpcam.K": 8}))
     began = time.perf_counter()
     alone.execute()
     one = time.perf_counter() - began
     space = {"lpcam.tau": taus, "lpcam.K": ks, "lpcam.mu_f": MU_F[::6], "lpcam.mu_b": MU_B[::2]}
-    whole = swept(store, Sweep(base=base, space=space), "shared")
+    whole = run_sweep(store, Sweep(base=base, space=space), "shared")
     clusterings = len(taus) * len(ks)
     say(
         f"shared: 60 trials over {clusterings} clusterings in {whole:.0f} s; one trial alone "
@@ -96,11 +96,11 @@ def bench_shared(folder: Path) -> None:
 
 
 def bench_nodes(folder: Path) -> None:
-    """Trials that sleep, on clusters of 1, 2 and 4 node processes, against the ideal."""
+    """Compare trials that sleep, on clusters of 1, 2 and 4 node processes, with the ideal."""
     import ray
     from ray.cluster_utils import Cluster
 
-    store, base = prepared(folder)
+    store, base = prepare_store(folder)
     ray.shutdown()
     real = tuner.run_trial
 
@@ -111,19 +111,19 @@ def bench_nodes(folder: Path) -> None:
     tuner.run_trial = sleeping
     try:
         for nodes in (1, 2, 4):
-            several = Cluster(initialize_head=True, head_node_args={"num_cpus": 3})
+            ray_cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3})
             for _ in range(nodes - 1):
-                several.add_node(num_cpus=3)
-            ray.init(address=several.address, logging_level="ERROR", log_to_driver=False)
+                ray_cluster.add_node(num_cpus=3)
+            ray.init(address=ray_cluster.address, logging_level="ERROR", log_to_driver=False)
             cluster.connect()
             times = []
-            for each in (2, 2, 12):  # the first starts the nodes' workers
+            for each in (2, 2, 12):  # the first sweep starts the workers of the nodes
                 mu_f = [round(0.5 + k / 1000, 3) for k in range(nodes * each)]
-                wanted = Sweep(base=base, space={"lpcam.mu_f": mu_f}, concurrent=nodes)
-                times.append(swept(store, wanted, f"nodes-{nodes}-{len(times)}"))
+                sweep = Sweep(base=base, space={"lpcam.mu_f": mu_f}, concurrent=nodes)
+                times.append(run_sweep(store, sweep, f"nodes-{nodes}-{len(times)}"))
             took, ideal = times[2] - times[1], 10 * SECONDS
             say(f"nodes: {nodes}: {10 * nodes} trials in {took:.1f} s, {ideal / took:.2f} of ideal")
             ray.shutdown()
-            several.shutdown()
+            ray_cluster.shutdown()
     finally:
         tuner.run_trial = real

@@ -1,4 +1,4 @@
-"""How commands end: streams that nobody reads, faults of ours, folders that are no store."""
+"""Tests of how commands end: unread streams, internal errors, folders that are not a store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WSSS = (sys.executable, "-m", "wsss.platform.cli")
 
 @pytest.fixture
 def unread() -> Any:
-    """The end of a pipe that nobody reads at the other end."""
+    """Yield the writing end of a pipe that nobody reads."""
     reader, writer = os.pipe()
     os.close(reader)
     yield writer
@@ -39,7 +39,9 @@ def unread() -> Any:
         ("2>&-", ("methods", "odd"), 2),
     ],
 )
-def test_closed_streams_are_no_fault(closed: str, words: tuple[str, ...], expected: int) -> None:
+def test_closed_streams_do_not_break_a_command(
+    closed: str, words: tuple[str, ...], expected: int
+) -> None:
     shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *WSSS, *words]
     done = subprocess.run(shell, capture_output=True, text=True, timeout=HANG, check=False)
     assert done.returncode == expected
@@ -48,7 +50,7 @@ def test_closed_streams_are_no_fault(closed: str, words: tuple[str, ...], expect
         assert len(done.stderr.splitlines()) == (1 if expected else 0)
 
 
-def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
+def test_no_file_gets_the_descriptor_of_a_closed_stream(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom wsss.platform.cli import ending\n"
         "with ending.streams():\n"
@@ -73,7 +75,7 @@ def test_a_reader_that_went_away_ends_the_command_quietly(unread: int) -> None:
     assert (done.returncode, done.stderr) == (UNREAD, "")
 
 
-def test_nobody_reads_errors_either(unread: int) -> None:
+def test_a_command_whose_errors_nobody_reads_ends_quietly(unread: int) -> None:
     words = [*WSSS, "methods", "odd"]
     assert subprocess.run(words, stderr=unread, timeout=HANG, check=False).returncode == 2
     words = [*WSSS, "methods"]
@@ -81,7 +83,7 @@ def test_nobody_reads_errors_either(unread: int) -> None:
     assert done.returncode == UNREAD
 
 
-def test_an_output_that_is_full_is_told_in_a_sentence() -> None:
+def test_a_full_output_device_is_reported_in_one_sentence() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [*WSSS, "methods"], stdout=full, stderr=subprocess.PIPE, timeout=HANG, check=False
@@ -91,13 +93,13 @@ def test_an_output_that_is_full_is_told_in_a_sentence() -> None:
     assert line.startswith("wsss: standard output cannot be written: ")
 
 
-def test_a_name_that_is_no_text_is_said_all_the_same(capsys: Any) -> None:
+def test_a_name_that_is_not_valid_text_is_printed_with_escapes(capsys: Any) -> None:
     with ending.streams():
         pages.say("\udcff")
     assert capsys.readouterr().out == "\\udcff\n"
 
 
-def test_progress_that_nobody_reads_does_not_end_the_work(unread: int) -> None:
+def test_progress_that_nobody_reads_does_not_stop_the_work(unread: int) -> None:
     with open(os.dup(unread), "w") as stream:
         lines = progress.Lines(stream)
         lines.plan(["one"])
@@ -110,9 +112,9 @@ def test_progress_that_nobody_reads_does_not_end_the_work(unread: int) -> None:
 
 @pytest.fixture
 def fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The folder of temporary files of a command that breaks."""
+    """Return the temporary folder of a command that ends with an internal error."""
 
-    def breaks(*given: object) -> None:
+    def breaks(*arguments: object) -> None:
         try:
             raise LookupError("the first of two")
         except LookupError as error:
@@ -124,7 +126,7 @@ def fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_fault_of_ours_is_kept_in_a_file(fault: Path, capsys: Any) -> None:
+def test_an_internal_error_is_written_to_a_file(fault: Path, capsys: Any) -> None:
     assert main(["methods", "a b"]) == 1
     out, err = capsys.readouterr()
     (path,) = fault.iterdir()
@@ -142,7 +144,7 @@ def test_a_fault_of_ours_is_kept_in_a_file(fault: Path, capsys: Any) -> None:
     assert "not-for-others" not in text
 
 
-def test_a_fault_is_printed_where_no_file_can_be_written(
+def test_an_internal_error_is_printed_where_no_file_can_be_written(
     fault: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(fault / "gone"))
@@ -173,7 +175,7 @@ NEED_A_STORE = [
 
 
 @pytest.mark.parametrize("command", NEED_A_STORE, ids=" ".join)
-def test_what_is_no_store_is_refused(
+def test_a_path_that_is_not_a_store_is_refused(
     command: list[str], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -186,7 +188,7 @@ def test_what_is_no_store_is_refused(
     for where, sentence in (
         ("file", "file is a file; name a folder"),
         ("file/deep", "file is a file; name a folder"),
-        ("thesis", "thesis is no store, as it holds 'thesis.tex'"),
+        ("thesis", "thesis is not a store, as it holds 'thesis.tex'"),
         ("older", "older was made by an older version of wsss"),
     ):
         assert main([*command, "--store", where]) == 2
@@ -197,7 +199,7 @@ def test_what_is_no_store_is_refused(
     assert sorted(tmp_path.rglob("*")) == files
 
 
-def test_what_may_become_a_store_is_taken(tmp_path: Path, capsys: Any) -> None:
+def test_a_folder_that_may_become_a_store_is_accepted(tmp_path: Path, capsys: Any) -> None:
     for name in ("empty", "hidden", "disk", "store"):
         (tmp_path / name).mkdir()
     (tmp_path / "hidden" / ".DS_Store").touch()

@@ -1,4 +1,4 @@
-"""Every option that is a path: relative, absolute, with blanks, below the home folder, empty."""
+"""Tests of every option that is a path: relative, absolute, with blanks, under `~`, empty."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PATH_OPTIONS = {
     "space of several": "sweep lpcam --space {}.py:some",
 }
 FORMS = ("here", "not/here", "../up", ".", "a b/c  d", "{tmp}/there", "{tmp}/a b", "~/of/mine")
-"""As typed; {tmp} is the folder of the test, and ~ its folder `home`."""
+"""Paths as users type them; {tmp} stands for the folder of the test, and ~ for `home` in it."""
 FILE_FIELDS = [
     (method, name)
     for method, changes in (("cam", {"segment.network": "deeplabv2"}), ("ssc", {}))
@@ -41,7 +41,7 @@ FILE_FIELDS = [
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which commands start; it holds a colon and blanks."""
+    """Return the folder in which commands start; its path holds a colon and blanks."""
     folder = tmp_path / "work: mine" / "now"
     (tmp_path / "home").mkdir()
     folder.mkdir(parents=True)
@@ -51,30 +51,30 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def expected(text: str, here: Path, tmp_path: Path) -> str:
-    """The absolute path that a form stands for."""
+    """Return the absolute path that a typed path stands for."""
     text = text.replace("~", str(tmp_path / "home"))
     return str(here / text)
 
 
-def asked_for(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> argparse.Namespace:
-    """The options that a command is given."""
-    given: list[argparse.Namespace] = []
-    actions = {words[0]: lambda options, command: given.append(options)}
+def options_of(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> argparse.Namespace:
+    """Return the options that a command gets from its words."""
+    received: list[argparse.Namespace] = []
+    actions = {words[0]: lambda options, command: received.append(options)}
     monkeypatch.setattr(parser, "_actions", lambda: actions)
     assert main(words) == 0
-    return given[0]
+    return received[0]
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("option", PATH_OPTIONS)
-def test_a_path_is_absolute_from_the_start(
+def test_a_path_is_absolute_once_it_is_parsed(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, form: str
 ) -> None:
     form = form.replace("{tmp}", str(tmp_path))
     words = [word.replace("{}", form) for word in PATH_OPTIONS[option].split(" ")]
-    found = getattr(asked_for(monkeypatch, words), option.partition(" ")[0])
+    path = getattr(options_of(monkeypatch, words), option.partition(" ")[0])
     end = re.sub(r".*\{\}", "", PATH_OPTIONS[option]) if "space" in option else ""
-    assert found == expected(form + end, here, tmp_path)
+    assert path == expected(form + end, here, tmp_path)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -90,7 +90,7 @@ def test_a_file_of_a_configuration_is_absolute(
         experiment(method, preset="scenes", changes={**changes, field: ""})
 
 
-def test_the_files_of_configurations_are_known() -> None:
+def test_weight_files_are_among_the_files_of_configurations() -> None:
     assert {"network.weights", "segment.weights"} <= {name for _, name in FILE_FIELDS}
 
 
@@ -103,32 +103,32 @@ def test_an_empty_path_and_an_address_are_refused(
         return
     words = [word.replace("{}", text) for word in PATH_OPTIONS[option].split()]
     assert main(words) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"wsss: {resolve.PATHS[option.split(' ')[0]]} is ")
-    assert said.endswith("; it must be a path\n")
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"wsss: {resolve.PATHS[option.split(' ')[0]]} is ")
+    assert message.endswith("; it must be a path\n")
+    assert message.count("\n") == 1
     assert not os.listdir(here)
 
 
-def test_an_address_of_a_store_and_the_name_of_a_space_stay(
+def test_an_address_of_a_store_and_the_name_of_a_space_stay_as_typed(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["sweep", "lpcam", "--store", "s3://bucket/folder", "--space", "crf"]
-    options = asked_for(monkeypatch, words)
+    options = options_of(monkeypatch, words)
     assert (options.store, options.space) == ("s3://bucket/folder", "crf")
     assert options.page is None
 
 
-def test_the_store_of_the_environment_is_a_path_like_any(
+def test_the_store_from_the_environment_is_made_absolute(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for text, path in (("~/s", tmp_path / "home" / "s"), ("s", here / "s"), ("", here / "store")):
         monkeypatch.setenv("WSSS_STORE", text)
-        assert asked_for(monkeypatch, ["doctor"]).store == str(path)
+        assert options_of(monkeypatch, ["doctor"]).store == str(path)
 
 
 def arguments(top: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """The arguments of a parser and of all commands below it."""
+    """Yield the arguments of a parser and of all commands below it."""
     for action in top._actions:
         if isinstance(action, argparse._SubParsersAction):
             for sub in action.choices.values():
@@ -137,20 +137,20 @@ def arguments(top: argparse.ArgumentParser) -> Iterator[argparse.Action]:
             yield action
 
 
-def test_every_option_that_is_a_path_is_among_them() -> None:
-    """By what the help calls it: a folder, a file, or an archive."""
-    shown = re.compile(r"\b(DIR|FILE(\.py)?)\b")
+def test_the_table_of_paths_names_every_option_that_is_a_path() -> None:
+    """The help of an option that is a path names a folder, a file or an archive."""
+    pattern = re.compile(r"\b(DIR|FILE(\.py)?)\b")
     paths = {
         action.dest
         for action in arguments(parser.parser())
-        if shown.search(f"{action.metavar} {action.help}")
+        if pattern.search(f"{action.metavar} {action.help}")
         or (not action.option_strings and re.search(r"\b([Ff]older|archive)\b", str(action.help)))
     }
     assert paths == set(resolve.PATHS)
     assert paths == {option.split(" ")[0] for option in PATH_OPTIONS}
 
 
-def test_a_space_of_ones_own_may_be_called_anything(here: Path) -> None:
+def test_a_search_space_of_the_user_may_have_any_name(here: Path) -> None:
     from wsss.platform.tuning import spaces
 
     (here / "my spaces.py").write_text("SPACES = {'a b': {'lpcam.tau': [0.1]}}")

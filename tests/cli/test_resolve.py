@@ -1,4 +1,4 @@
-"""platform.cli.resolve: the experiment that the options of a command describe."""
+"""Tests of platform.cli.resolve: the experiment that the options of a command describe."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from wsss.platform.storage.store import Store
 def test_command_and_data_choose_the_preset(
     words: str, preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A figure stands beside the paper's numbers, so that its other options are the paper's."""
+    """A figure is compared with the paper's numbers, so its other options are the paper's too."""
     monkeypatch.setattr(
         registry, "open_dataset", lambda store, name: SimpleNamespace(about={"source": name})
     )
     options = parser().parse_args(words.split())
     made = resolve.experiment(options, Store("none"), 0, method="lpcam")
-    wanted = experiment("lpcam", preset=preset, changes={"data": options.data, "seed": 0})
-    assert made.as_dict() == wanted.as_dict()
+    expected = experiment("lpcam", preset=preset, changes={"data": options.data, "seed": 0})
+    assert made.as_dict() == expected.as_dict()
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_command_and_data_choose_the_preset(
         ("compare cam lpcam --set baseline.lpcam.tau=0.2", False),
     ],
 )
-def test_an_option_for_several_methods_is_of_use_to_one(
+def test_an_option_for_several_methods_must_be_used_by_one(
     words: str, fits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

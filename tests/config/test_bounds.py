@@ -1,4 +1,4 @@
-"""The bounds of every number that an experiment or a command takes."""
+"""Tests of the bounds of every number that an experiment or a command takes."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ BEYOND = (math.inf, -math.inf, math.nan, 10**400, -(10**400), 10**9000, 1e300)
 
 
 def configs(method: str) -> list[Options]:
-    """All classes of options of a method's experiment, one of each."""
-    found: list[Options] = []
+    """Return all objects of options of a method's experiment, nested ones too."""
+    collected: list[Options] = []
 
-    def look(config: Options) -> None:
-        found.append(config)
+    def visit(config: Options) -> None:
+        collected.append(config)
         for name in types_of(type(config)):
             value = getattr(config, name)
             for inner in [*value.values()] if isinstance(value, typing.Mapping) else [value]:
                 if isinstance(inner, Options):
-                    look(inner)
+                    visit(inner)
 
-    look(experiment(method))
-    return found
+    visit(experiment(method))
+    return collected
 
 
 def numbers_of(config: Options) -> list[tuple[str, typing.Any]]:
-    """Name of each field that is a number, or holds some, and its type."""
+    """Return the name and type of each field that is a number or holds numbers."""
     hints = types_of(type(config))
     return [
         (name, hint)
@@ -46,14 +46,14 @@ def numbers_of(config: Options) -> list[tuple[str, typing.Any]]:
 
 
 def members(hint: typing.Any) -> typing.Iterator[typing.Any]:
-    """The types that a type is made of, at any depth."""
+    """Yield the types that a type is made of, at any depth."""
     for inner in typing.get_args(hint):
         yield inner
         yield from members(inner)
 
 
 def shaped(hint: typing.Any, value: typing.Any) -> list[typing.Any]:
-    """A value as a field of this type takes it: alone, or at each place of a tuple."""
+    """Return the forms of a value that a field of this type takes: alone, or inside a tuple."""
     if tuple not in {typing.get_origin(hint), *map(typing.get_origin, members(hint))}:
         return [value]
     return [(value, 1), (1, value)]
@@ -85,12 +85,12 @@ def test_epochs_of_21_digits_are_refused() -> None:
 
 
 def commands(
-    of: argparse.ArgumentParser, words: tuple[str, ...] = ()
+    top: argparse.ArgumentParser, words: tuple[str, ...] = ()
 ) -> typing.Iterator[tuple[tuple[str, ...], argparse.ArgumentParser]]:
-    """Every command with its parser."""
-    inner = [a for a in of._actions if isinstance(a, argparse._SubParsersAction)]
+    """Yield the words of every command with its parser."""
+    inner = [a for a in top._actions if isinstance(a, argparse._SubParsersAction)]
     if not inner:
-        yield words, of
+        yield words, top
     for action in inner:
         for name, sub in action.choices.items():
             yield from commands(sub, (*words, name))
@@ -104,40 +104,40 @@ NUMBERS = sorted(
 )
 
 
-def test_all_numbers_of_commands_are_known() -> None:
+def test_every_number_of_a_command_has_limits() -> None:
     assert {name for _, name, _ in NUMBERS} == set(LIMITS)
-    plain = [
+    unchecked = [
         (words, action.dest)
         for words, sub in commands(parser())
         for action in sub._actions
         if action.type in (int, float)
     ]
-    assert plain == []
+    assert unchecked == []
 
 
 TEXTS = ("-1", "1e999", "nan", "inf", "0x10", "", "1.5", "9" * 30, "9" * 9000, "a", "1_", "½")
 
 
 @pytest.mark.parametrize(
-    ("words", "name", "places"), NUMBERS, ids=[f"{'-'.join(w)}-{n}" for w, n, _ in NUMBERS]
+    ("words", "name", "leading"), NUMBERS, ids=[f"{'-'.join(w)}-{n}" for w, n, _ in NUMBERS]
 )
 @pytest.mark.parametrize("text", TEXTS, ids=[t[:9] for t in TEXTS])
 def test_a_number_of_a_command_is_refused_in_one_sentence(
-    words: tuple[str, ...], name: str, places: int, text: str, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], name: str, leading: int, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     required = ["--data", "a", "--name", "b"] if words == ("import",) else []
     with pytest.raises(SystemExit) as caught:
-        main([*words, *["x"] * places, *required, f"--{name}={text}"])
+        main([*words, *["x"] * leading, *required, f"--{name}={text}"])
     assert caught.value.code == 2
-    said = capsys.readouterr().err.splitlines()[-1]
+    message = capsys.readouterr().err.splitlines()[-1]
     low, high = LIMITS[name]
-    assert f"argument --{name}: " in said
-    assert said.endswith(f"number from {low} to {high}")
-    assert len(said) < 300
+    assert f"argument --{name}: " in message
+    assert message.endswith(f"number from {low} to {high}")
+    assert len(message) < 300
 
 
 def test_commands_and_options_have_the_same_bounds() -> None:
     for config, names in ((Scenes(), ("train", "val", "size", "seed")), (Experiment(), ("seed",))):
-        of = {name: field.metadata for name, _, field in walk(config)}
+        metadata = {name: field.metadata for name, _, field in walk(config)}
         for name in names:
-            assert (of[name]["low"], of[name]["high"]) == LIMITS[name]
+            assert (metadata[name]["low"], metadata[name]["high"]) == LIMITS[name]

@@ -1,4 +1,4 @@
-"""platform.config.fields: ranges, types, nested changes, values from the command line."""
+"""Tests of platform.config.fields: ranges, types, nested changes, values from the command line."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from hypothesis import strategies as st
 from wsss.platform.config.fields import Options, fingerprint, option, parse, replaced, walk
 from wsss.platform.errors import InputError
 
-quick = settings(max_examples=40, deadline=None)
+few_examples = settings(max_examples=40, deadline=None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inner(Options):
     rate: float = option(0.1, "share", low=0, high=1)
-    names: tuple[str, ...] = option((), "of classes")
+    names: tuple[str, ...] = option((), "class names")
     pair: tuple[int, int] = option((1, 2), "range", low=0, high=9)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outer(Options):
-    kind: str = option("a", "which", choices=("a", "b"))
-    steps: int = option(3, "how many", low=1, high=1_000)
-    flag: bool = option(False, "whether")
+    kind: str = option("a", "kind", choices=("a", "b"))
+    steps: int = option(3, "steps", low=1, high=1_000)
+    flag: bool = option(False, "flag")
     path: str | None = option(None, "file")
     ceiling: float = option(0.0, "at most", low=-1e3, high=2)
     inner: Inner = field(default_factory=Inner)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("kind", "c", "kind is 'c'; it must be one of 'a', 'b'"),
         ("steps", 0, "steps is 0; it must be between 1 and 1000"),
@@ -59,14 +59,14 @@ class Outer(Options):
         ("inner.names", ("a",) * 1001, "inner.names has 1001 values"),
     ],
 )
-def test_a_wrong_value_is_named_with_its_field_and_what_is_allowed(name, value, told):
+def test_a_wrong_value_is_named_with_its_field_and_what_is_allowed(name, value, message):
     with pytest.raises(InputError) as caught:
         replaced(Outer(), {name: value})
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "cell"), [("steps", None), ("inner.pair", 1), ("ceiling", None)])
-def test_a_number_that_python_does_not_write_is_refused_all_the_same(name, cell):
+def test_a_number_too_long_to_print_is_refused_in_words(name, cell):
     number = 10**9000
     with pytest.raises(InputError, match=f"{name} is a number of thousands of digits; it must be"):
         replaced(Outer(), {name: (cell, number) if cell else number})
@@ -87,7 +87,7 @@ def test_values_take_the_type_of_their_field():
     assert Outer(path="x").path == "x"
 
 
-def test_replaced_changes_what_is_named_and_nothing_else():
+def test_replaced_changes_only_the_named_fields():
     before = Outer()
     after = replaced(before, {"steps": 9, "inner.rate": 0.5})
     assert (after.steps, after.inner.rate, after.inner.pair) == (9, 0.5, (1, 2))
@@ -104,18 +104,18 @@ def test_an_unknown_field_lists_the_valid_ones(name):
 
 
 def test_walk_names_every_option():
-    found = {name: value for name, value, _ in walk(Outer())}
-    assert list(found) == [
+    values = {name: value for name, value, _ in walk(Outer())}
+    assert list(values) == [
         *("kind", "steps", "flag", "path", "ceiling"),
         *("inner.rate", "inner.names", "inner.pair"),
     ]
-    assert found["inner.pair"] == (1, 2)
+    assert values["inner.pair"] == (1, 2)
     assert all(f.metadata["help"] for _, _, f in walk(Outer()))
 
 
-@quick
+@few_examples
 @given(st.floats(allow_nan=True))
-def test_a_rate_is_kept_or_refused(value):
+def test_a_rate_in_range_is_kept_and_any_other_is_refused(value):
     if 0 <= value <= 1:
         assert Inner(rate=value).rate == value
     else:
@@ -123,7 +123,7 @@ def test_a_rate_is_kept_or_refused(value):
             Inner(rate=value)
 
 
-@quick
+@few_examples
 @given(
     st.one_of(
         st.integers(),
@@ -152,11 +152,11 @@ def test_parse_reads_python_values(value):
         ("", ""),
     ],
 )
-def test_parse(text, value):
+def test_parse_reads_words_of_the_command_line(text, value):
     assert parse(text) == value
 
 
-def test_a_field_that_no_key_would_hold_is_no_field():
+def test_a_field_that_no_key_would_hold_is_refused():
     @dataclass(frozen=True, kw_only=True)
     class Lacking(Options):
         rate: float = 0.1
@@ -165,7 +165,7 @@ def test_a_field_that_no_key_would_hold_is_no_field():
         Lacking()
 
 
-def test_keys_hold_content_and_nothing_of_the_machine(tmp_path):
+def test_keys_hold_the_content_of_files_and_nothing_of_the_machine(tmp_path):
     @dataclass(frozen=True, kw_only=True)
     class Keyed(Options):
         weights: str | None = option(None, "a file", file=True)
@@ -184,31 +184,31 @@ def test_keys_hold_content_and_nothing_of_the_machine(tmp_path):
         fingerprint(Keyed(weights=str(two)))
 
 
-def test_bounds_are_no_part_of_keys():
+def test_bounds_do_not_enter_keys():
     @dataclass(frozen=True, kw_only=True)
     class Narrow(Options):
-        rates: tuple[float, ...] = option((0.5,), "of something", low=0, high=1)
+        rates: tuple[float, ...] = option((0.5,), "rates", low=0, high=1)
 
     @dataclass(frozen=True, kw_only=True)
     class Wide(Options):
-        rates: tuple[float, ...] = option((0.5,), "of something", low=-9, high=9)
+        rates: tuple[float, ...] = option((0.5,), "rates", low=-9, high=9)
 
     assert fingerprint(Narrow()) == fingerprint(Wide()) == {"rates": (0.5,)}
 
 
 @pytest.mark.parametrize("kind", [int, float, int | None, tuple[float, ...], tuple[int, int]])
 @pytest.mark.parametrize("about", [{}, {"low": 0}, {"high": 1}])
-def test_a_number_without_bounds_is_no_option(kind, about):
-    fields = [("rate", kind, option(0, "of something", **about))]
+def test_a_number_without_bounds_is_refused(kind, about):
+    fields = [("rate", kind, option(0, "rate", **about))]
     lacking = make_dataclass("Lacking", fields, bases=(Options,), frozen=True, kw_only=True)
     with pytest.raises(TypeError, match=r"Lacking.rate is a number and lacks low or high"):
         lacking()
 
 
-def test_a_tuple_that_must_hold_something_does():
+def test_an_empty_tuple_is_refused_where_a_value_is_required():
     @dataclass(frozen=True, kw_only=True)
     class Some(Options):
-        splits: tuple[str, ...] = option(("train",), "of data", some=True)
+        splits: tuple[str, ...] = option(("train",), "splits", some=True)
 
     with pytest.raises(InputError, match="splits is empty"):
         Some(splits=())

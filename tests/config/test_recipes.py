@@ -1,4 +1,4 @@
-"""Recipes are whole: no option of a preset shows through."""
+"""Tests of recipes: a recipe sets each of its options, whatever the preset says."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ network, epochs and workers."""
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_sets_all_its_options_whatever_was_there(name):
-    plain = RECIPES[name](Segment())
-    unsaid = replace(plain.training, epochs=ODD.training.epochs, workers=ODD.training.workers)
-    assert RECIPES[name](ODD) == replace(plain, network=ODD.network, training=unsaid)
+def test_a_recipe_sets_all_its_options_whatever_they_were(name):
+    fresh = RECIPES[name](Segment())
+    unsaid = replace(fresh.training, epochs=ODD.training.epochs, workers=ODD.training.workers)
+    assert RECIPES[name](ODD) == replace(fresh, network=ODD.network, training=unsaid)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -57,7 +57,7 @@ def test_a_recipe_gives_the_same_segmenter_on_every_preset(name):
     assert len(steps) == 1  # epochs follow from iterations
 
 
-def test_a_recipe_is_for_the_baseline_too_and_changes_come_after_it():
+def test_a_recipe_applies_to_the_baseline_too_and_changes_come_after_it():
     made = experiment(
         "psdpm",
         preset="scenes",

@@ -1,4 +1,4 @@
-"""Fixtures: a store of drawn scenes, and Chromium."""
+"""Fixtures of the dashboard tests: stores with two runs on drawn scenes, and Chromium."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file, 
 from drawn_store import drawn_store
 from wsss.platform.storage.store import Store
 
-FOUND = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
 
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a store with two runs; tests copy it or only read it."""
+    """Return the folder of a store with two runs; tests copy it or only read it."""
     root = tmp_path_factory.mktemp("scenes") / "store"
     drawn_store(root, runs=2)
     return root
@@ -28,19 +28,19 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(scenes: Path, tmp_path: Path) -> Store:
-    """A store of two runs that a test may change."""
+    """Return a store of two runs that a test may change."""
     shutil.copytree(scenes, tmp_path / "store")
     return Store(tmp_path / "store")
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Chromium, or the reason why tests that need it are skipped."""
-    if not Path(FOUND).exists():
+    """Yield Chromium; skip the test where it is not installed."""
+    if not Path(CHROMIUM).exists():
         pytest.skip("no Chromium on this machine (Debian package: chromium)")
     sync = pytest.importorskip("playwright.sync_api")
     options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with sync.sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=FOUND, args=options)
+        chromium = play.chromium.launch(executable_path=CHROMIUM, args=options)
         yield chromium
         chromium.close()

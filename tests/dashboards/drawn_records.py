@@ -1,4 +1,4 @@
-"""Drawn records of runs and sweeps, without a data set."""
+"""Records of runs and sweeps for tests, drawn from fixed seeds without a data set."""
 
 from __future__ import annotations
 

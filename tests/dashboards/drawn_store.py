@@ -1,4 +1,4 @@
-"""A store as runs leave it, written without Ray: drawn scenes, class maps, labels, records."""
+"""Stores as runs leave them, written without Ray: drawn scenes, class maps, labels, records."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from wsss.platform.storage.store import Store
 SIZE = 64
 
 
-def made(store: Store, name: str, config: dict[str, Any], write: Any, **inputs: str) -> str:
-    """The key of an artifact whose files `write(folder)` makes."""
+def put(store: Store, name: str, config: dict[str, Any], write: Any, **inputs: str) -> str:
+    """Store an artifact whose files `write(folder)` makes and return its key."""
     stage = Stage(name=name, version=1, config=config, inputs=inputs, title=f"{name} {config}")
     return store.get(stage, write)[0].key
 
@@ -45,35 +45,34 @@ def write_shards(folder: Path, train: int, val: int, size: int) -> dict[str, Any
 
 
 def maps_of(row: dict[str, Any], spread: float, number: int) -> ClassMaps:
-    """Blurred versions of the target of each class that is present, uneven on purpose; weak ones
-    of every other image."""
+    """Return class maps that are blurred targets with noise; those of odd numbers are weak."""
     target = decode_mask(row["mask"], row["id"])
     h, w = grid_size(*target.shape)
     rng = np.random.default_rng(number)
-    out = []
+    planes = []
     for value in [c + 1 for c in row["labels"]]:
-        there = (target == value)[::4, ::4].astype(np.float32)[:h, :w]
+        plane = (target == value)[::4, ::4].astype(np.float32)[:h, :w]
         for _ in range(3):
-            there = (there + np.roll(there, 1, 0) + np.roll(there, -1, 1) * spread) / (2 + spread)
+            plane = (plane + np.roll(plane, 1, 0) + np.roll(plane, -1, 1) * spread) / (2 + spread)
         noise = rng.random((h, w), np.float32) * 0.3
-        out.append(np.clip(there + noise, 0, 1) * (0.3 if number % 2 else 1.0))
+        planes.append(np.clip(plane + noise, 0, 1) * (0.3 if number % 2 else 1.0))
     return ClassMaps(
         id=row["id"],
         classes=tuple(c + 1 for c in row["labels"]),
-        planes=np.array(out, np.float16).reshape(len(out), h, w),
+        planes=np.array(planes, np.float16).reshape(len(planes), h, w),
         height=target.shape[0],
         width=target.shape[1],
     )
 
 
 def edges_of(maps: ClassMaps) -> Any:
-    """Boundaries that rise from left to right."""
+    """Return boundaries that rise from left to right."""
     h, w = maps.planes.shape[1:]
     return np.linspace(0, 255, h * w).reshape(h, w).astype(np.uint8)
 
 
 def patches_of(row: dict[str, Any], number: int) -> list[Patch]:
-    """Of each class that is present, a foreground and a context prototype."""
+    """Return a foreground and a context prototype of each class that is present."""
     return [
         Patch(
             id=row["id"],
@@ -92,41 +91,41 @@ def patches_of(row: dict[str, Any], number: int) -> list[Patch]:
 def drawn_store(
     store: Store | Path, train: int = 4, val: int = 20, runs: int = 1, size: int = SIZE
 ) -> tuple[Store, list[RunRecord]]:
-    """A store with a data set and runs that have class maps, refined labels and counts."""
+    """Write a store with a data set and runs that have class maps, refined labels and counts."""
     store = Store(store) if isinstance(store, Path) else store
-    data = made(store, "shards", {"n": [train, val]}, lambda f: write_shards(f, train, val, size))
+    data = put(store, "shards", {"n": [train, val]}, lambda f: write_shards(f, train, val, size))
     about = store.open("shards", data).about
     classes = ("background", *about["classes"])
     return store, [_run(store, data, classes, number) for number in range(runs)]
 
 
 class Writer:
-    """The artifacts of one run of a data set; `number` makes them differ from another run's."""
+    """Writer of the artifacts of one run; `number` makes them differ from those of other runs."""
 
     def __init__(self, store: Store, data: str, number: int) -> None:
         self.store, self.data, self.number = store, data, number
         self.shards = store.open("shards", data)
 
-    def made(self, name: str, write: Any, of: str, split: str, **inputs: str) -> str:
-        config = {"of": of, "split": split, "run": self.number}
-        return made(self.store, name, config, write, shards=self.data, **inputs)
+    def put(self, name: str, write: Any, source: str, split: str, **inputs: str) -> str:
+        config = {"of": source, "split": split, "run": self.number}
+        return put(self.store, name, config, write, shards=self.data, **inputs)
 
     def maps(self, name: str, split: str, spread: float) -> str:
         def write(folder: Path) -> dict[str, Any]:
             for piece in shards.slices(self.shards, split):
                 rows = shards.read(piece, ("id", "mask", "labels"))
-                found = [maps_of(r, spread, self.number + k) for k, r in enumerate(rows)]
-                class_maps.write(folder / f"{piece.name}.parquet", found)
+                maps = [maps_of(r, spread, self.number + k) for k, r in enumerate(rows)]
+                class_maps.write(folder / f"{piece.name}.parquet", maps)
                 if name == "lpcam":
-                    near = [p for k, r in enumerate(rows) for p in patches_of(r, k)]
+                    patches = [p for k, r in enumerate(rows) for p in patches_of(r, k)]
                     prototype_patches.write(
-                        folder / f"{piece.name}{prototype_patches.SUFFIX}", near
+                        folder / f"{piece.name}{prototype_patches.SUFFIX}", patches
                     )
-                    edges = [(m.id, edges_of(m)) for m in found]
+                    edges = [(m.id, edges_of(m)) for m in maps]
                     label_maps.write(label_maps.file_of(folder, piece, label_maps.EDGES), edges)
             return {}
 
-        return self.made("maps", write, name, split)
+        return self.put("maps", write, name, split)
 
     def planes(self, stage: str, split: str, plane: Any) -> str:
         def write(folder: Path) -> dict[str, Any]:
@@ -136,7 +135,7 @@ class Writer:
                 label_maps.write(label_maps.file_of(folder, piece), rows)
             return {}
 
-        return self.made(stage, write, stage, split)
+        return self.put(stage, write, stage, split)
 
     def scores(self, name: str, split: str, maps: str, classes: int) -> str:
         def write(folder: Path) -> dict[str, Any]:
@@ -145,7 +144,7 @@ class Writer:
             np.savez_compressed(folder / "counts.npz", curve=counts)
             return {"images": 1}
 
-        return self.made("scores", write, name, split, maps=maps)
+        return self.put("scores", write, name, split, maps=maps)
 
     def network(self) -> str:
         def write(folder: Path) -> dict[str, Any]:
@@ -153,11 +152,11 @@ class Writer:
             (folder / "metrics.jsonl").write_text("".join(lines))
             return {}
 
-        return self.made("network", write, "cam", "train")
+        return self.put("network", write, "cam", "train")
 
 
 def metrics(count: int) -> list[dict[str, Any]]:
-    """What a training of 40 steps has written after some of them."""
+    """Return the first `count` rows that a training of 40 steps writes."""
     return [
         {"epoch": k // 10, "step": k, "steps": 40, "bce": 1 / (k + 1), "self": 0.1}
         | {"loss": 0.1 + 1 / (k + 1), "lr": 0.1 * (1 - k / 40)}
@@ -166,53 +165,53 @@ def metrics(count: int) -> list[dict[str, Any]]:
 
 
 def blocks(mask: Any) -> Any:
-    """Superpixels: squares."""
+    """Return superpixels that are diagonal stripes of squares."""
     return (np.indices(mask.shape) // 9).sum(0).astype(np.uint8)
 
 
 def _run(store: Store, data: str, classes: tuple[str, ...], number: int) -> RunRecord:
     writer = Writer(store, data, number)
-    found = [("superpixels", "regions", writer.planes("superpixels", "val", blocks))]
-    found.append(("network", "train cam", writer.network()))
+    stages = [("superpixels", "regions", writer.planes("superpixels", "val", blocks))]
+    stages.append(("network", "train cam", writer.network()))
     keys: dict[ResultId, dict[str, str]] = {}
     for name, spread in (("cam", 0.2), ("lpcam", 0.8)):
         id = ResultId(localizer=name)
         keys[id] = {s: writer.maps(name, s, spread) for s in ("train", "val")}
         for split, key in keys[id].items():
             counts = writer.scores(name, split, key, len(classes))
-            found.append(("maps", f"{name} maps of {split}", key))
-            found.append(("scores", f"score {name} on {split}", counts))
+            stages.append(("maps", f"{name} maps of {split}", key))
+            stages.append(("scores", f"score {name} on {split}", counts))
     refined = {"val": writer.planes("labels", "val", lambda m: np.roll(m, 5 + number, 1))}
-    found.append(("labels", "lpcam DenseCRF of val", refined["val"]))
-    plain = make_run(classes, f"run-{number}")
+    stages.append(("labels", "lpcam DenseCRF of val", refined["val"]))
+    record = make_run(classes, f"run-{number}")
     confusion = tuple(tuple(5 * (i == j) + 1 for j in classes) for i in classes)
-    of = {
+    scores = {
         name: {s: dataclasses.replace(v, confusion=confusion) for s, v in by.items()}
-        for name, by in plain.scores.items()
+        for name, by in record.scores.items()
     }
     crf = dataclasses.replace(make_score("val", 0.6, 0.5, classes), boundary=0.4)
     run = dataclasses.replace(
-        plain,
+        record,
         shards=data,
         stages=tuple(
             StageRecord(stage=s, title=t, key=k, seconds=1.0 + n, cached=n % 3 == 0)
-            for n, (s, t, k) in enumerate(found)
+            for n, (s, t, k) in enumerate(stages)
         ),
         maps=keys,
         labels={ResultId.parse("lpcam/crf"): refined},
-        scores={**of, ResultId.parse("lpcam/crf"): {"val": crf}},
+        scores={**scores, ResultId.parse("lpcam/crf"): {"val": crf}},
     )
     return add_run(store, run)
 
 
 def add_run(store: Store, run: RunRecord) -> RunRecord:
-    """Keeps the record of a run."""
+    """Write the record of a run into a store and return it."""
     write_json(store.root / "runs" / run.name / "run.json", run)
     return run
 
 
 def add_sweep(store: Store, count: int = 24, name: str = "sweep-0", **options: Any) -> SweepRecord:
-    """Keeps a sweep."""
+    """Write the record of a drawn sweep into a store and return it."""
     sweep = dataclasses.replace(make_sweep(count, **options), name=name)
     write_json(store.root / "sweeps" / name / "sweep.json", sweep)
     return sweep

@@ -1,4 +1,4 @@
-"""The pages in Chromium: from disk and served, at two widths, with the worst that a store holds."""
+"""Tests of the pages in Chromium: from disk and served, at two widths, with hostile records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from drawn_records import make_sweep, make_trials
 from drawn_store import add_sweep, drawn_store, metrics
 from limits import HANG
 from PIL import Image
-from test_site import hostile, run_of
+from test_site import add_hostile, run_of
 from wsss.dashboards import single_file
 from wsss.dashboards.content import layers
 from wsss.dashboards.content.artifact_cache import ArtifactCache
@@ -37,7 +37,7 @@ Visit = tuple[Any, list[str]]
 
 
 def until(page: Any, condition: str) -> None:
-    """Waits; Playwright's own wait needs eval, which the page's policy forbids."""
+    """Wait for a condition; Playwright's own wait needs eval, which the page's policy forbids."""
     for _ in range(10 * HANG):
         if page.evaluate(condition):
             return
@@ -52,36 +52,36 @@ DRAWN = (
 
 
 def is_wrong(message: Any) -> bool:
-    """Whether the console tells of a fault of the page; that a test reads a canvas is none."""
-    asked_for = message.text.startswith("Canvas2D: Multiple readback operations")
-    return message.type in ("error", "warning") and not asked_for
+    """Return whether a console message is a fault of the page, not of a test's canvas reading."""
+    from_test = message.text.startswith("Canvas2D: Multiple readback operations")
+    return message.type in ("error", "warning") and not from_test
 
 
 @contextlib.contextmanager
 def visit(browser: Any, url: str, width: int = 1280, scheme: str = "light") -> Iterator[Visit]:
-    """The open page, and the list that its errors and requests to elsewhere go to."""
+    """Open a page; yield it and the list that receives its errors and its outside requests."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.set_default_timeout(1000 * HANG)
-    wrong: list[str] = []
+    faults: list[str] = []
     own = ("data:", "blob:", url[: url.index("/", 8) + 1] if url.startswith("http") else "file:")
-    page.on("console", lambda m: wrong.append(m.text) if is_wrong(m) else None)
-    page.on("pageerror", lambda e: wrong.append(str(e)))
-    page.on("dialog", lambda d: (wrong.append("a script ran"), d.dismiss()))
-    page.on("request", lambda r: None if r.url.startswith(own) else wrong.append(r.url))
+    page.on("console", lambda m: faults.append(m.text) if is_wrong(m) else None)
+    page.on("pageerror", lambda e: faults.append(str(e)))
+    page.on("dialog", lambda d: (faults.append("a script ran"), d.dismiss()))
+    page.on("request", lambda r: None if r.url.startswith(own) else faults.append(r.url))
     page.goto(url)
     until(page, DRAWN)
-    yield page, wrong
-    assert wrong == []
+    yield page, faults
+    assert faults == []
     page.close()
 
 
 @pytest.fixture(scope="session")
 def report(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report on disk of everything at once."""
+    """Write a report on a store with hostile records and sweeps of 0, 1 and 500 trials."""
     root = tmp_path_factory.mktemp("everything")
     shutil.copytree(scenes, root / "store")
     store = Store(root / "store")
-    hostile(store)
+    add_hostile(store)
     for count in (0, 1, 500):
         add_sweep(store, count, f"sweep-{count}")
     add_sweep(store, 24, "failed", fail=lambda k: True)
@@ -97,19 +97,19 @@ def test_every_page_works_from_disk(report: Path, browser: Any, width: int) -> N
             assert page.locator("h1").count() == 1
             assert page.locator("main, nav[aria-label=Site]").count() == 2
             if "hostile" in path.name:
-                shown = "".join(page.locator(".js-plotly-plot").all_inner_texts())
-                assert "&lt;" not in shown
+                texts = "".join(page.locator(".js-plotly-plot").all_inner_texts())
+                assert "&lt;" not in texts
 
 
 def pixels(page: Any) -> Any:
-    """The seed as the browser drew it: mask colours `[H,W,4]`."""
-    found = page.evaluate(
+    """Return the seed as the browser drew it: mask colours `[H,W,4]`."""
+    canvas = page.evaluate(
         "(() => { const c = document.getElementById('seed');"
         "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height);"
         "let text = ''; for (const v of d.data) text += String.fromCharCode(v);"
         "return [c.height, c.width, btoa(text)]; })()"
     )
-    return np.frombuffer(base64.b64decode(found[2]), np.uint8).reshape(found[0], found[1], 4)
+    return np.frombuffer(base64.b64decode(canvas[2]), np.uint8).reshape(canvas[0], canvas[1], 4)
 
 
 def set_range(page: Any, name: str, value: float) -> None:
@@ -126,9 +126,9 @@ def test_the_slider_cuts_the_mask_that_python_cuts(tmp_path: Path, browser: Any,
     artifacts = ArtifactCache(store)
     (piece,) = artifacts.pieces(run.shards, "val")
     with visit(browser, (out / f"images.{run.name}.html").as_uri()) as (page, _):
-        for id, maps in artifacts.maps(run.maps["lpcam"]["val"], piece).items():
+        for id, maps in artifacts.maps(run.maps[ResultId(localizer="lpcam")]["val"], piece).items():
             page.get_by_role("button", name=f"Open {id}").click()
-            page.get_by_label("Maps of").select_option(label="LPCAM")
+            page.get_by_label("Class maps of").select_option(label="LPCAM")
             until(page, "document.querySelector('[name=threshold]') !== null")
             for threshold in (0.0, 0.07, 0.35, 0.5, 0.99):
                 set_range(page, "threshold", threshold)
@@ -139,40 +139,40 @@ def test_the_slider_cuts_the_mask_that_python_cuts(tmp_path: Path, browser: Any,
             page.keyboard.press("Escape")
 
 
-def test_switching_a_class_off_leaves_the_others(tmp_path: Path, browser: Any) -> None:
+def test_switching_a_class_off_leaves_the_other_classes(tmp_path: Path, browser: Any) -> None:
     store, (run,) = drawn_store(tmp_path / "store", train=1, val=12)
     out = Site(store).write(tmp_path / "report").parent
     artifacts = ArtifactCache(store)
     (piece,) = artifacts.pieces(run.shards, "val")
-    found = artifacts.maps(run.maps["lpcam"]["val"], piece).values()
-    maps = next(m for m in found if len(m.classes) > 1)
-    gone = maps.classes[0]
-    left = dataclasses.replace(maps, classes=maps.classes[1:], planes=maps.planes[1:])
-    name = run.scores[ResultId(localizer="lpcam")]["val"].classes[gone]
+    candidates = artifacts.maps(run.maps[ResultId(localizer="lpcam")]["val"], piece).values()
+    maps = next(m for m in candidates if len(m.classes) > 1)
+    hidden = maps.classes[0]
+    visible = dataclasses.replace(maps, classes=maps.classes[1:], planes=maps.planes[1:])
+    name = run.scores[ResultId(localizer="lpcam")]["val"].classes[hidden]
     with visit(browser, (out / f"images.{run.name}.html").as_uri() + f"#{maps.id}") as (page, _):
-        page.get_by_label("Maps of").select_option(label="LPCAM")
+        page.get_by_label("Class maps of").select_option(label="LPCAM")
         page.locator(".maps").get_by_label(name).uncheck()
         set_range(page, "threshold", 0.2)
-        png = Image.open(io.BytesIO(layers.mask(layers.seed(left, 0.2))))
+        png = Image.open(io.BytesIO(layers.mask(layers.seed(visible, 0.2))))
         assert (pixels(page)[..., 3] > 0).tolist() == (np.array(png) > 0).tolist()
 
 
-def test_images_by_order_class_error_and_keyboard(report: Path, browser: Any) -> None:
+def test_images_are_ordered_filtered_and_opened_by_keyboard(report: Path, browser: Any) -> None:
     with visit(browser, (report / "images.run-0.html").as_uri()) as (page, _):
         until(page, "document.querySelectorAll('.card .scores').length === 20")
-        page.get_by_label("Judged by").select_option(label="LPCAM")
+        page.get_by_label("Scores of").select_option(label="LPCAM")
         page.get_by_label("Order").select_option(value="worst")
         until(page, "document.querySelectorAll('.card .scores').length === 20")
-        read = "cards => cards.map(c => Number(/LPCAM ([0-9.]+)/.exec(c.textContent)[1]))"
-        scores = page.locator(".card .scores").evaluate_all(read)
+        parse = "cards => cards.map(c => Number(/LPCAM ([0-9.]+)/.exec(c.textContent)[1]))"
+        scores = page.locator(".card .scores").evaluate_all(parse)
         assert scores == sorted(scores)
-        page.get_by_label("Error").select_option(label="context")
+        page.get_by_label("Error").select_option(label="false positives")
         errors = page.locator(".card .scores").all_inner_texts()
-        assert all("context" in text for text in errors)
+        assert all("false positives" in text for text in errors)
         assert 0 < len(errors) < 20
         page.get_by_label("Error").select_option(label="any")
-        page.get_by_label("Class").select_option(value="2")
-        name = page.get_by_label("Class").locator("option[value='2']").inner_text()
+        page.locator("[name=class]").select_option(value="2")
+        name = page.locator("[name=class] option[value='2']").inner_text()
         texts = page.locator(".card").all_inner_texts()
         assert texts
         assert all(name in text for text in texts)
@@ -189,10 +189,10 @@ def test_images_by_order_class_error_and_keyboard(report: Path, browser: Any) ->
         page.keyboard.press("ArrowRight")
         assert page.locator("#viewer-title").inner_text() != title
         page.keyboard.press("2")
-        assert page.get_by_label("heat of the maps", exact=True).is_checked()
+        assert page.get_by_label("heat map", exact=True).is_checked()
         page.locator("#viewer").get_by_label("LPCAM boundaries", exact=True).check()
-        drawn = "document.querySelector('.stage img[alt$=boundaries]')"
-        until(page, f"{drawn}.naturalWidth > 0 && {drawn}.style.visibility === ''")
+        boundaries = "document.querySelector('.stage img[alt$=boundaries]')"
+        until(page, f"{boundaries}.naturalWidth > 0 && {boundaries}.style.visibility === ''")
         page.keyboard.press("Escape")
         assert not page.evaluate("document.getElementById('viewer').open")
 
@@ -221,25 +221,25 @@ def test_two_runs_are_compared(report: Path, browser: Any) -> None:
         assert "20%" in clip
 
 
-def test_tables_sort_filter_and_save(report: Path, browser: Any) -> None:
+def test_tables_are_sorted_filtered_and_saved(report: Path, browser: Any) -> None:
     with visit(browser, (report / "sweep.sweep-500.html").as_uri()) as (page, _):
         page.get_by_role("button", name="mIoU %", exact=True).click()
         assert "best" in page.locator("#trials tbody tr").first.inner_text()
         page.get_by_label("Filter: ").fill("failed")
         failed = sum(t.value is None for t in make_trials(500))
         assert page.locator("#trials tbody tr:visible").count() == failed
-        with page.expect_download() as got:
+        with page.expect_download() as download:
             page.get_by_role("button", name="CSV of 500 trials").click()
-        lines = Path(got.value.path()).read_text().splitlines()
+        lines = Path(download.value.path()).read_text().splitlines()
         assert len(lines) == failed + 2
-        with page.expect_download() as got:
-            page.get_by_role("button", name="CSV of History").click()
-        rows = Path(got.value.path()).read_text().splitlines()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="CSV of Optimization history").click()
+        rows = Path(download.value.path()).read_text().splitlines()
         assert "240 images" in rows[1]
         assert sum(row.startswith("trial,") for row in rows) == 500 - failed
-        with page.expect_download() as got:
-            page.get_by_role("button", name="PNG of History").click()
-        assert Path(got.value.path()).read_bytes()[:4] == b"\x89PNG"
+        with page.expect_download() as download:
+            page.get_by_role("button", name="PNG of Optimization history").click()
+        assert Path(download.value.path()).read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -280,6 +280,8 @@ def test_a_sweep_is_followed_without_reloading(store: Store, browser: Any) -> No
                 until(page, f"/{count} of 12/.test(document.querySelector('.going').textContent)")
             until(page, DRAWN)
             assert page.evaluate("window.same")
+            page.get_by_role("button", name="mIoU %", exact=True).click()
+            assert page.locator("#trials th[aria-sort=descending]").count() == 1
         with visit(browser, address) as (page, _):
             assert "running" in page.locator("#sweeps tbody").inner_text()
 
@@ -308,21 +310,21 @@ def test_a_training_is_followed_and_its_end_is_seen(store: Store, browser: Any) 
         assert page.evaluate("window.same")
 
 
-def test_a_report_in_one_file(scenes: Path, tmp_path: Path, browser: Any) -> None:
-    """Links, back, figures, pictures and data work, and nothing else is read."""
+def test_a_report_in_one_file_works_alone(scenes: Path, tmp_path: Path, browser: Any) -> None:
+    """Links, the back button, figures, pictures and data work, and no other file is read."""
     shutil.copytree(scenes, tmp_path / "store")
     store = Store(tmp_path / "store")
     add_sweep(store, 24, "sweep-0")
     out = tmp_path / "report.html"
     single_file.write(Site(store), out, "run.run-0.html")
     shutil.rmtree(tmp_path / "store")
-    wrong: list[str] = []
+    faults: list[str] = []
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(1000 * HANG)
-    page.on("console", lambda m: wrong.append(m.text) if is_wrong(m) else None)
-    page.on("pageerror", lambda e: wrong.append(str(e)))
-    own = ("data:", "blob:", out.as_uri())
-    page.on("request", lambda r: None if r.url.startswith(own) else wrong.append(r.url))
+    page.on("console", lambda m: faults.append(m.text) if is_wrong(m) else None)
+    page.on("pageerror", lambda e: faults.append(str(e)))
+    allowed = ("data:", "blob:", out.as_uri())
+    page.on("request", lambda r: None if r.url.startswith(allowed) else faults.append(r.url))
     page.goto(out.as_uri())
     inner = page.frame_locator("iframe")
     inner.get_by_role("heading", name="run-0").first.wait_for()
@@ -337,7 +339,7 @@ def test_a_report_in_one_file(scenes: Path, tmp_path: Path, browser: Any) -> Non
     page.go_back()
     inner.get_by_role("link", name="Images").click()
     inner.get_by_role("button", name="Open scene").first.click()
-    inner.get_by_label("Maps of").select_option(label="LPCAM")
+    inner.get_by_label("Class maps of").select_option(label="LPCAM")
     inner.locator("[name=threshold]").wait_for()
     page.keyboard.press("Escape")
     inner.get_by_role("link", name="Compare with another run").click()
@@ -349,5 +351,5 @@ def test_a_report_in_one_file(scenes: Path, tmp_path: Path, browser: Any) -> Non
     inner.get_by_role("link", name="sweep-0").first.click()
     inner.get_by_role("heading", level=1).wait_for()
     assert "sweep" in page.title()
-    assert wrong == []
+    assert faults == []
     page.close()

@@ -1,4 +1,4 @@
-"""Pages and exports of a store in a bucket, read by a machine that has computed none of it."""
+"""Tests of pages and exports of a store in a bucket, on a machine with an empty cache."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wsss.platform.storage.store import Store
 
 @pytest.fixture
 def filled(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A store with a run, seen from a machine whose cache is empty."""
+    """Return a store with a run in a bucket, as a machine with an empty cache opens it."""
     drawn_store(open_store(bucket), val=6)
     monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "elsewhere"))
     return open_store(bucket)
@@ -28,17 +28,17 @@ def test_a_report_has_all_pages_and_pictures(filled: Store, bucket: str, tmp_pat
     out = tmp_path / "out"
     assert main(["report", str(out), "--store", bucket]) == 0
     site = Site(filled)
-    wanted = set(site.paths())
-    assert "run.run-0.html" in wanted
+    paths = set(site.paths())
+    assert "run.run-0.html" in paths
     for kind in (".map.png", ".edges.png", ".labels.png", ".regions.png"):
-        assert sum(path.startswith("layers/") and path.endswith(kind) for path in wanted) >= 6, kind
-    assert any(path.startswith("prototypes/") for path in wanted)
-    for path in wanted:
+        assert sum(path.startswith("layers/") and path.endswith(kind) for path in paths) >= 6, kind
+    assert any(path.startswith("prototypes/") for path in paths)
+    for path in paths:
         assert (out / path).stat().st_size > 0
     assert "cam" in (out / "run.run-0.html").read_text()
 
 
-def test_a_report_in_one_file(filled: Store, bucket: str, tmp_path: Path) -> None:
+def test_a_report_in_one_file_holds_all_pages(filled: Store, bucket: str, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     assert main(["report", str(out), "--store", bucket, "--run", "run-0", "--single-file"]) == 0
     text = out.read_text()
@@ -58,9 +58,9 @@ def test_pages_follow_the_store(filled: Store, monkeypatch: pytest.MonkeyPatch) 
     assert b'data-every="5000"' in (site.file("index.html") or b"")
     for name in ("progress.json", "progress.lock"):
         filesystem.write(filled.root / "runs" / "run-1" / name, b"{}")
-    alive = site.state("index.html")
+    state_while_alive = site.state("index.html")
     monkeypatch.setattr(locks, "EXPIRY", 0.0)
-    assert site.state("index.html") != alive
+    assert site.state("index.html") != state_while_alive
 
 
 def test_labels_are_exported(filled: Store, tmp_path: Path) -> None:
@@ -69,10 +69,10 @@ def test_labels_are_exported(filled: Store, tmp_path: Path) -> None:
     assert len(list((tmp_path / "png").glob("*.png"))) == 6
 
 
-def test_what_went_to_quarantine_is_opened_anew(filled: Store) -> None:
+def test_an_artifact_made_again_after_quarantine_is_opened_again(filled: Store) -> None:
     site = Site(filled, live=True)
     (path, *_) = sorted(p for p in site.paths() if p.endswith(".map.png"))
-    shown = Site(filled).file(path)
+    picture = Site(filled).file(path)
     for kind, key in list(filled.artifacts()):
         if kind == "maps":
             artifact = site.artifacts.open(kind, key)
@@ -83,13 +83,13 @@ def test_what_went_to_quarantine_is_opened_anew(filled: Store) -> None:
             }
             filled.quarantine(artifact.folder.parent, "a test")
 
-            def again(folder: Path, files: dict[str, bytes] = files) -> dict[str, object]:
+            def rewrite(folder: Path, files: dict[str, bytes] = files) -> dict[str, object]:
                 for name, data in files.items():
                     (folder / name).write_bytes(data)
                 return {}
 
             stage = Stage(name=kind, **about)
             assert stage.key == key
-            assert not filled.get(stage, again)[1]
-    assert shown is not None
-    assert site.file(path) == shown
+            assert not filled.get(stage, rewrite)[1]
+    assert picture is not None
+    assert site.file(path) == picture

@@ -14,17 +14,17 @@ from wsss.dashboards.figures.sensitivity import sensitivity
 from wsss.platform.metrics import RULE
 
 
-def drawn(figure: dict[str, Any]) -> list[dict[str, Any]]:
-    """The figure's traces, after a round trip through strict JSON."""
-    plain: dict[str, Any] = json.loads(json.dumps(figure, allow_nan=False))
-    return list(plain["data"])
+def traces_of(figure: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the traces of a figure after a round trip through strict JSON."""
+    parsed: dict[str, Any] = json.loads(json.dumps(figure, allow_nan=False))
+    return list(parsed["data"])
 
 
 @pytest.mark.parametrize("count", [0, 1, 24, 500])
 @pytest.mark.parametrize("make", [parallel_coordinates, sensitivity])
-def test_any_number_of_trials(make: Any, count: int) -> None:
+def test_figures_are_drawn_for_any_number_of_trials(make: Any, count: int) -> None:
     figure = make(make_sweep(count))
-    traces = drawn(figure)
+    traces = traces_of(figure)
     subtitle = figure["layout"]["title"]["subtitle"]["text"]
     assert f"of {count} trials done" in subtitle
     assert "train" in subtitle
@@ -37,7 +37,7 @@ def test_any_number_of_trials(make: Any, count: int) -> None:
 
 
 @pytest.mark.parametrize("make", [parallel_coordinates, sensitivity])
-def test_all_failed_says_so(make: Any) -> None:
+def test_a_figure_says_that_no_trial_finished(make: Any) -> None:
     figure = make(make_sweep(24, fail=lambda k: True))
     assert "0 of 24 trials done" in figure["layout"]["title"]["subtitle"]["text"]
     assert any(a["text"] == "No finished trial" for a in figure["layout"]["annotations"])
@@ -45,7 +45,7 @@ def test_all_failed_says_so(make: Any) -> None:
 
 def test_parallel_coordinates_draws_each_trial_once_and_the_best_again() -> None:
     sweep = make_sweep(24)
-    traces = drawn(parallel_coordinates(sweep))
+    traces = traces_of(parallel_coordinates(sweep))
     lines = [t for t in traces if t["mode"] == "lines"]
     done = sum(t.value is not None for t in sweep.trials)
     ends = sum(x == 4 for t in lines for x in t["x"])
@@ -55,9 +55,9 @@ def test_parallel_coordinates_draws_each_trial_once_and_the_best_again() -> None
     assert sum(x is None for x in failed["x"]) == 24 - done
 
 
-def test_sensitivity_is_the_mean_range_and_default_line() -> None:
+def test_sensitivity_draws_mean_range_and_default_line() -> None:
     sweep = make_sweep(24, fail=lambda k: False)
-    traces = drawn(sensitivity(sweep))
+    traces = traces_of(sensitivity(sweep))
     assert len(traces) == 3 * 4
     spread, line, point = traces[:3]
     for k, tau in enumerate((0.1, 0.2, 0.3)):
@@ -66,15 +66,15 @@ def test_sensitivity_is_the_mean_range_and_default_line() -> None:
         assert spread["y"][k] == pytest.approx(np.mean(values))
         assert spread["error_y"]["array"][k] == pytest.approx(max(values) - np.mean(values))
         assert spread["error_y"]["arrayminus"][k] == pytest.approx(np.mean(values) - min(values))
-        others = {**DEFAULT, "lpcam.tau": tau}
-        there = next(t for t in sweep.trials if t.params == others)
-        assert line["y"][k] == pytest.approx(100 * (there.value or 0))
+        params = {**DEFAULT, "lpcam.tau": tau}
+        trial = next(t for t in sweep.trials if t.params == params)
+        assert line["y"][k] == pytest.approx(100 * (trial.value or 0))
     assert point["x"] == [0.1]
 
 
 def test_threshold_curve_marks_the_chosen_point() -> None:
     scores = {"CAM": make_score(top=0.4, at=0.2), "LPCAM": make_score(top=0.5, at=0.3)}
-    traces = drawn(figures_scores.threshold_curve(scores, "a-run"))
+    traces = traces_of(figures_scores.threshold_curve(scores, "a-run"))
     curve, mark = traces[:2]
     assert curve["y"]["dtype"] == "f4"
     assert mark["x"] == [0.2]
@@ -84,57 +84,57 @@ def test_threshold_curve_marks_the_chosen_point() -> None:
     assert traces[2]["line"]["dash"] != curve["line"]["dash"]
 
 
-def test_absent_class_is_shown_as_absent() -> None:
-    (trace,) = drawn(figures_scores.per_class_iou({"CAM": make_score()}, "a-run"))
+def test_an_absent_class_is_marked_as_absent() -> None:
+    (trace,) = traces_of(figures_scores.per_class_iou({"CAM": make_score()}, "a-run"))
     assert trace["text"][-1] == "absent"
     assert "absent" not in trace["text"][:-1]
 
 
-def test_parts_leaves_out_what_marks_none() -> None:
+def test_the_parts_figure_leaves_out_scores_without_parts() -> None:
     scores = {"CAM": make_score(parts=False), "LPCAM": make_score()}
-    assert [t["name"] for t in drawn(figures_scores.parts(scores, "a-run"))] == ["LPCAM"]
-    assert drawn(figures_scores.parts({"CAM": make_score(parts=False)}, "a-run")) == []
+    assert [t["name"] for t in traces_of(figures_scores.parts(scores, "a-run"))] == ["LPCAM"]
+    assert traces_of(figures_scores.parts({"CAM": make_score(parts=False)}, "a-run")) == []
 
 
 @pytest.mark.parametrize(
     "make", [figures_scores.threshold_curve, figures_scores.per_class_iou, figures_scores.parts]
 )
-def test_no_scores(make: Any) -> None:
-    assert drawn(make({}, "a-run")) == []
+def test_no_scores_draw_no_trace(make: Any) -> None:
+    assert traces_of(make({}, "a-run")) == []
 
 
 def test_hostile_names_are_escaped() -> None:
     score = make_score(classes=("background", HOSTILE, QUOTES))
     sweep = make_sweep(24)
-    made = [
+    figures = [
         figures_scores.per_class_iou({HOSTILE: score}, QUOTES),
         figures_scores.threshold_curve({QUOTES: score}, HOSTILE),
         figures_scores.parts({HOSTILE: score}, HOSTILE),
         parallel_coordinates(sweep),
     ]
-    for figure in made:
+    for figure in figures:
         text = json.dumps(figure)
         assert "<script" not in text
         assert "<img" not in text
 
 
-def test_every_figure_says_whose_it_is() -> None:
+def test_every_figure_names_its_run_or_sweep() -> None:
     scores = {"CAM": make_score()}
-    made = [
+    figures = [
         figures_scores.threshold_curve(scores, "a-run"),
         figures_scores.per_class_iou(scores, "a-run"),
         figures_scores.parts(scores, "a-run"),
         figures_scores.confusion("CAM", scores["CAM"], "a-run"),
         training.training("train cam", rows_of(3), "a-run"),
     ]
-    for figure in made:
+    for figure in figures:
         assert figure["layout"]["title"]["subtitle"]["text"].endswith("· a-run")
     sweep = make_sweep(24)
-    found = optimization.importances(sweep)
+    importances = optimization.importances(sweep)
     for figure in (
-        optimization.importance(sweep, found),
+        optimization.importance(sweep, importances),
         optimization.history(sweep),
-        optimization.pairs(sweep, found),
+        optimization.pairs(sweep, importances),
     ):
         assert "240 images" in figure["layout"]["title"]["subtitle"]["text"]
         assert sweep.name in figure["layout"]["title"]["subtitle"]["text"]
@@ -147,9 +147,9 @@ def rows_of(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def test_training_shows_each_term_and_the_rate() -> None:
-    traces = drawn(training.training("cam", rows_of(3), "a-run"))
-    assert [t["name"] for t in traces] == ["all terms", "a", "b", "learning rate"]
+def test_training_draws_each_term_and_the_learning_rate() -> None:
+    traces = traces_of(training.training("cam", rows_of(3), "a-run"))
+    assert [t["name"] for t in traces] == ["total loss", "a", "b", "learning rate"]
     assert traces[0]["y"] == {"dtype": "f4", "bdata": traces[0]["y"]["bdata"]}
     long = training.training("cam", rows_of(900), "a-run")
     assert "mean of 4 steps" in long["layout"]["title"]["subtitle"]["text"]
@@ -158,34 +158,34 @@ def test_training_shows_each_term_and_the_rate() -> None:
     assert any(a["text"] == "No step yet" for a in none["layout"]["annotations"])
 
 
-def test_reliability_is_the_share_that_is_right() -> None:
+def test_reliability_is_the_share_of_correct_pixels() -> None:
     counts = np.zeros((3, 3, 101), np.int64)
     counts[1, 1, 5], counts[0, 1, 5], counts[2, 2, 95] = 3, 1, 7
-    trace = drawn(training.reliability({"CAM": counts}, "of these"))[1]
+    trace = traces_of(training.reliability({"CAM": counts}, "of these"))[1]
     assert trace["x"] == [pytest.approx(0.05), pytest.approx(0.95)]
     assert trace["y"] == [75, 100]
 
 
-def test_importance_finds_what_decides() -> None:
+def test_the_field_that_decides_has_the_greatest_importance() -> None:
     sweep = make_sweep(24, fail=lambda k: False)
-    found = optimization.importances(sweep)
-    assert next(iter(found)) == "lpcam.tau"
-    assert sum(found.values()) == pytest.approx(1)
+    importances = optimization.importances(sweep)
+    assert next(iter(importances)) == "lpcam.tau"
+    assert sum(importances.values()) == pytest.approx(1)
     assert optimization.importances(make_sweep(1)) == {}
     assert optimization.importances(make_sweep(24, fail=lambda k: True)) == {}
 
 
 @pytest.mark.parametrize("count", [0, 1, 24, 500])
-def test_search_of_any_number_of_trials(count: int) -> None:
+def test_search_figures_are_drawn_for_any_number_of_trials(count: int) -> None:
     sweep = make_sweep(count)
-    found = optimization.importances(sweep)
+    importances = optimization.importances(sweep)
     for figure in (
-        optimization.importance(sweep, found),
+        optimization.importance(sweep, importances),
         optimization.history(sweep),
-        optimization.pairs(sweep, found),
+        optimization.pairs(sweep, importances),
     ):
         assert len(json.dumps(figure)) < 200_000
-    best = [t for t in drawn(optimization.history(sweep)) if t.get("name") == "best so far"]
+    best = [t for t in traces_of(optimization.history(sweep)) if t.get("name") == "best so far"]
     if count:
         assert list(np.diff(decoded(best[0]["y"])) < 0) == [False] * (
             len(decoded(best[0]["y"])) - 1
@@ -196,9 +196,9 @@ def decoded(values: Any) -> Any:
     return np.frombuffer(base64.b64decode(values["bdata"]), np.float32)
 
 
-def test_pairs_are_means_over_the_others() -> None:
+def test_pairs_are_means_over_the_remaining_fields() -> None:
     sweep = make_sweep(24, fail=lambda k: False)
-    trace = drawn(optimization.pairs(sweep, {"lpcam.tau": 0.9, "lpcam.K": 0.1}))[0]
+    trace = traces_of(optimization.pairs(sweep, {"lpcam.tau": 0.9, "lpcam.K": 0.1}))[0]
     values = [
         100 * (t.value or 0)
         for t in sweep.trials

@@ -1,4 +1,4 @@
-"""dashboards.paper_figure: our points and the paper's on the same axes."""
+"""Tests of the figure that draws our points and a paper's on the same axes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sweep(*trials):
 
 
 def test_points_stand_at_their_labels_with_mean_and_spread():
-    found = paper_figure(
+    figure = paper_figure(
         sweep(
             trial(0, {"lpcam.K": 4}, 0.5),
             trial(1, {"lpcam.K": 4}, 0.6, seed=1),
@@ -40,18 +40,18 @@ def test_points_stand_at_their_labels_with_mean_and_spread():
         ),
         FIGURE,
     )
-    ours, printed, kinds, others = found["data"]
+    ours, printed, our_kinds, printed_kinds = figure["data"]
     assert ours["x"] == [4, 20]
     assert [round(y, 9) for y in ours["y"]] == [55.0, 25.0]
     assert round(ours["error_y"]["array"][0], 6) == 7.071068
     assert (printed["x"], printed["y"]) == ([12, 20], [65.3, 64.6])
-    assert (kinds["x"], kinds["y"]) == (["two"], [75.0])
-    assert (others["x"], others["y"]) == (["one"], [60.0])
-    assert found["layout"]["xaxis2"]["type"] == "category"
-    assert found["layout"]["title"]["text"] == "LPCAM, Figure &lt;5&gt;"
-    assert "VOC train" in found["layout"]["title"]["subtitle"]["text"]
+    assert (our_kinds["x"], our_kinds["y"]) == (["two"], [75.0])
+    assert (printed_kinds["x"], printed_kinds["y"]) == (["one"], [60.0])
+    assert figure["layout"]["xaxis2"]["type"] == "category"
+    assert figure["layout"]["title"]["text"] == "LPCAM, Figure &lt;5&gt;"
+    assert "VOC train" in figure["layout"]["title"]["subtitle"]["text"]
 
 
 def test_a_sweep_without_a_finished_trial_still_shows_the_paper():
-    found = paper_figure(sweep(), FIGURE)
-    assert [list(t["x"]) for t in found["data"]] == [[], [12, 20], [], ["one"]]
+    figure = paper_figure(sweep(), FIGURE)
+    assert [list(t["x"]) for t in figure["data"]] == [[], [12, 20], [], ["one"]]

@@ -1,4 +1,4 @@
-"""What only reads a store needs no right to write there; what writes says so before it computes."""
+"""Tests of stores that may only be read: reading works, writing is refused before computing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wsss.platform.storage.artifact_files import MANIFEST
 from wsss.platform.storage.s3_store import open_store
 from wsss.platform.storage.store import Store
 
-ALL = """
+RUN_COMMANDS = """
 import contextlib, io, json, sys
 from wsss.platform.cli import main
 
@@ -33,7 +33,7 @@ for words in json.loads(sys.argv[1]):
         code = main(words)
     print(json.dumps([code, out.getvalue(), err.getvalue()]))
 """
-PAGES = """
+GET_PAGES = """
 import http.client, sys, threading
 from wsss.dashboards.server import Server
 from wsss.platform.storage.store import Store
@@ -50,21 +50,21 @@ with Server(Store(sys.argv[1]), 0) as server:
 """
 
 
-def ran(command: list[str]) -> list[str]:
-    """The lines that a command printed, which ended well."""
+def printed_lines(command: list[str]) -> list[str]:
+    """Return the lines that a command prints; the command must succeed."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()
 
 
 def content(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file, by name."""
+    """Return the SHA-256 of each file in a folder, by name."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def damaged(store: Store, stage: str = "labels") -> str:
-    """Changes a byte of a file of an artifact; the artifact's name as `wsss doctor` has it."""
+def damage(store: Store, stage: str = "labels") -> str:
+    """Change a byte of an artifact and return its name as `wsss doctor` prints it."""
     (key,) = list(
         read_run(store.root / "runs" / "run-1" / "run.json")
         .labels[ResultId.parse("lpcam/crf")]
@@ -77,11 +77,11 @@ def damaged(store: Store, stage: str = "labels") -> str:
     return f"{stage}/{key[:12]}"
 
 
-def test_reading_and_verifying_write_nothing(
+def test_commands_that_read_and_verify_write_nothing(
     store: Store, tmp_path: Path, read_only: Callable[..., list[str]]
 ) -> None:
     add_sweep(store)
-    name, out = damaged(store), tmp_path / "out"
+    name, out = damage(store), tmp_path / "out"
     before = content(store.root)
     out.mkdir()
     commands = [
@@ -93,23 +93,23 @@ def test_reading_and_verifying_write_nothing(
         ["data", "scenes", "--train", "2", "--val", "1"],
     ]
     words = [[*command, "--store", str(store.root)] for command in commands]
-    lines = ran(read_only(store.root, "-c", ALL, json.dumps(words)))
+    lines = printed_lines(read_only(store.root, "-c", RUN_COMMANDS, json.dumps(words)))
     *reading, writing = [json.loads(line) for line in lines]
     assert [code for code, _, _ in reading] == [0] * 5, reading
     assert {p.name for p in out.iterdir()} == {"site", "page.html", "png"}
     doctor = reading[-1][1].splitlines()
     assert f"{name} damaged, not moved to quarantine: " in "\n".join(doctor)
     assert sum(line.count("damaged") for line in doctor) == 1
-    code, said, error = writing
-    assert (code, said) == (2, "")
+    code, output, error = writing
+    assert (code, output) == (2, "")
     assert "data set 'scenes' cannot be kept: " in error
     assert len(error.splitlines()) == 1
     assert content(store.root) == before
-    pages = ran(read_only(store.root, "-c", PAGES, str(store.root)))
+    pages = printed_lines(read_only(store.root, "-c", GET_PAGES, str(store.root)))
     assert pages == ["200 True"] * 3
 
 
-def test_what_is_missing_is_not_computed_where_it_cannot_be_kept(
+def test_an_artifact_that_cannot_be_kept_is_not_computed(
     store: Store, read_only: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     code = (
@@ -119,8 +119,8 @@ def test_what_is_missing_is_not_computed_where_it_cannot_be_kept(
         "Store(sys.argv[1]).get(Stage(name='a', version=1, config={}), lambda f: print('began'))\n"
     )
     store.root.joinpath("artifacts", "a").mkdir()
-    for part in ("", "locks", "attempts", "artifacts/a"):
-        folder = store.root / part
+    for name in ("", "locks", "attempts", "artifacts/a"):
+        folder = store.root / name
         command = read_only(folder, "-c", code, str(store.root))
         done = subprocess.run(command, capture_output=True, text=True, timeout=HANG)
         assert done.stdout == ""
@@ -130,11 +130,11 @@ def test_what_is_missing_is_not_computed_where_it_cannot_be_kept(
 
 
 def read_only_bucket(address: str, server: str) -> None:
-    """Sets a policy that lets nobody write into a bucket."""
+    """Set a policy that lets nobody write into a bucket."""
     name = address.removeprefix("s3://").partition("/")[0]
-    of = [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"]
+    resources = [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"]
     actions = ["s3:PutObject", "s3:DeleteObject", "s3:PostObject"]
-    deny = {"Effect": "Deny", "Principal": "*", "Action": actions, "Resource": of}
+    deny = {"Effect": "Deny", "Principal": "*", "Action": actions, "Resource": resources}
     text = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
     connection = http.client.HTTPConnection(server.removeprefix("http://"), timeout=HANG)
     connection.request("PUT", f"/{name}?policy", text)
@@ -143,7 +143,7 @@ def read_only_bucket(address: str, server: str) -> None:
     connection.close()
 
 
-def test_keys_that_may_only_read(
+def test_a_bucket_that_may_only_be_read_is_verified_and_not_written(
     bucket: str, s3_server: str, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, stages = open_store(bucket), []
@@ -157,8 +157,8 @@ def test_keys_that_may_only_read(
     ]
     with filesystem.system(info.path).open_output_stream(info.path) as stream:
         stream.write(b"b" * 9)
-    short = store.folder("thing", stages[1].key) / MANIFEST
-    filesystem.write(short, b"{}")
+    manifest = store.folder("thing", stages[1].key) / MANIFEST
+    filesystem.write(manifest, b"{}")
     monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "another machine"))
     read_only_bucket(bucket, s3_server)
     assert main(["doctor", "--verify", "--store", bucket]) == 0

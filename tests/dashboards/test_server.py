@@ -1,4 +1,4 @@
-"""The dashboard's server: who may ask for what."""
+"""Tests of the dashboard server: pages, refused requests and clients that misbehave."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from wsss.platform.storage.store import Store
 
 @pytest.fixture(scope="module")
 def server(scenes: Path) -> Iterator[Server]:
-    with Server(Store(scenes), 0) as made:
-        thread = threading.Thread(target=made.serve_forever, daemon=True)
+    with Server(Store(scenes), 0) as running:
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
         thread.start()
-        yield made
-        made.shutdown()
+        yield running
+        running.shutdown()
 
 
 def ask(
@@ -40,7 +40,7 @@ def ask(
     return answer, body
 
 
-def test_pages_and_files(server: Server) -> None:
+def test_pages_and_files_are_served_with_their_headers(server: Server) -> None:
     for path, kind in (
         ("/", "text/html"),
         ("/run.run-0.html?x=1", "text/html"),
@@ -56,7 +56,7 @@ def test_pages_and_files(server: Server) -> None:
     assert server.server_address[0] == "127.0.0.1"
 
 
-def test_state_names_what_a_page_shows(server: Server) -> None:
+def test_the_state_of_a_page_is_the_stamp_in_it(server: Server) -> None:
     for page in ("index.html", "run.run-0.html"):
         first, second = (json.loads(ask(server, f"/state/{page}")[1]) for _ in range(2))
         assert first == second
@@ -69,18 +69,18 @@ def test_state_names_what_a_page_shows(server: Server) -> None:
 @pytest.mark.parametrize(
     "host", ["example.org", "127.0.0.1", "127.0.0.1:1", "localhost.example:80"]
 )
-def test_another_host_learns_nothing(server: Server, host: str) -> None:
+def test_a_request_for_another_host_is_refused(server: Server, host: str) -> None:
     answer, body = ask(server, "/", host=host)
     assert answer.status == 403
     assert b"run-0" not in body
 
 
-def test_localhost_is_this_machine_too(server: Server) -> None:
+def test_localhost_is_allowed(server: Server) -> None:
     assert ask(server, "/", host=f"localhost:{server.server_port}")[0].status == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
-def test_only_reading(server: Server, method: str) -> None:
+def test_only_reading_methods_are_allowed(server: Server, method: str) -> None:
     assert ask(server, "/", method)[0].status == 501
 
 
@@ -95,40 +95,40 @@ def test_head_has_no_body(server: Server) -> None:
      "//etc/passwd", "/data/..%2f..%2frun-0/run.js", "/layers/..%2f..%2fdata/scenes.json",
      "/%00", "/papers.json"],
 )  # fmt: skip
-def test_no_file_but_the_pages(server: Server, path: str) -> None:
+def test_no_file_but_the_pages_is_served(server: Server, path: str) -> None:
     answer, body = ask(server, path)
     assert answer.status == 404
     assert body == b"there is no such page\n"
 
 
-def test_what_cannot_be_read_is_a_sentence(store: Store) -> None:
+def test_a_damaged_record_is_answered_with_one_sentence(store: Store) -> None:
     (store.root / "runs" / "run-0" / "run.json").write_text("{")
-    with Server(store, 0) as made:
-        threading.Thread(target=made.serve_forever, daemon=True).start()
-        answer, body = ask(made, "/run.run-0.html")
-        made.shutdown()
+    with Server(store, 0) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        answer, body = ask(running, "/run.run-0.html")
+        running.shutdown()
     assert answer.status == 500
     assert body.decode().count("\n") == 1
     assert "cannot be read" in body.decode()
 
 
-def test_a_port_that_is_taken_or_none(server: Server, scenes: Path) -> None:
+def test_a_port_that_is_taken_or_invalid_is_refused(server: Server, scenes: Path) -> None:
     for port in (server.server_port, 70000, -1):
         with pytest.raises(InputError, match=f"port {port} cannot be used"):
             Server(Store(scenes), port)
 
 
-def said(server: Server, request: bytes) -> bytes:
-    """All that the server answers to these bytes until it closes the connection."""
+def answer_to(server: Server, request: bytes) -> bytes:
+    """Return all bytes that the server answers to a request until it closes the connection."""
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as connection:
         connection.sendall(request)
         return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
 
-def until(true: Callable[[], bool]) -> None:
-    """Waits for what threads of the server do."""
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition on the threads of the server holds."""
     limit = time.monotonic() + 60
-    while not true():
+    while not condition():
         assert time.monotonic() < limit
         time.sleep(0.01)
 
@@ -140,17 +140,17 @@ def until(true: Callable[[], bool]) -> None:
      (b"\0\xff\x80 / HTTP/1.1", 501), (b"GET /" + b"a" * 70_000 + b" HTTP/1.1", 414),
      (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200, 431)],
 )  # fmt: skip
-def test_a_malformed_request_has_an_answer(
-    server: Server, request_line: bytes, status: int
-) -> None:
+def test_a_malformed_request_is_answered(server: Server, request_line: bytes, status: int) -> None:
     host = b"Host: 127.0.0.1:%d\r\nConnection: close" % server.server_port
-    head, _, body = said(server, request_line + b"\r\n" + host + b"\r\n\r\n").partition(b"\r\n\r\n")
+    head, _, body = answer_to(server, request_line + b"\r\n" + host + b"\r\n\r\n").partition(
+        b"\r\n\r\n"
+    )
     assert head.startswith(b"HTTP/1.1 %d " % status)
     assert b"Content-Security-Policy" in head
     assert body.decode().strip().isprintable()
 
 
-def test_a_fault_of_ours_is_an_answer_and_one_line(
+def test_a_fault_of_the_server_is_answered_and_logged_in_one_line(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(path: str) -> bytes:
@@ -169,7 +169,7 @@ def test_a_fault_of_ours_is_an_answer_and_one_line(
 
 
 def silent(server: Server, request: bytes) -> socket.socket:
-    """A client that sends this and does nothing more."""
+    """Return a client that sends a request and does nothing more."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect(("127.0.0.1", server.server_port))
@@ -178,7 +178,7 @@ def silent(server: Server, request: bytes) -> socket.socket:
 
 
 @pytest.mark.parametrize("request_line", [b"", b"GET / HT", b"GET /plotly.min.js HTTP/1.1\r\n"])
-def test_who_does_not_go_on_is_cut_off(
+def test_a_client_that_stops_sending_or_reading_is_cut_off(
     server: Server, monkeypatch: pytest.MonkeyPatch, request_line: bytes
 ) -> None:
     monkeypatch.setattr(Handler, "timeout", 0.2)

@@ -1,4 +1,4 @@
-"""The pages as files: whole, closed, safe, replaced as one."""
+"""Tests of the pages as files: complete, self-contained, safe, and replaced as a whole."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CAM, LPCAM = ResultId(localizer="cam"), ResultId(localizer="lpcam")
 
 
 class Document(HTMLParser):
-    """Elements and the files they name."""
+    """Elements of a page and the files that they name."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Document(HTMLParser):
 
 
 def value_of(script: bytes | str | None) -> object:
-    """What a script adds."""
+    """Return the value that a script adds."""
     text = script.decode() if isinstance(script, bytes) else script or ""
     return json.loads("[" + text.removeprefix("wsss.add(").removesuffix(");\n") + "]")[2]
 
@@ -69,8 +69,8 @@ def run_of(store: Store, name: str = "run-0") -> RunRecord:
     return read_run(store.root / "runs" / name / "run.json")
 
 
-def hostile(store: Store) -> None:
-    """Adds a run and a sweep whose every text is an attack."""
+def add_hostile(store: Store) -> None:
+    """Add a run and a sweep whose every text is an attack."""
     classes = ("background", HOSTILE, QUOTES, "</style>", "&amp;", "moth", "x" * 200)
     add_run(store, dataclasses.replace(
         make_run(classes, name="hostile"), command=QUOTES, machine=HOSTILE, dataset=QUOTES,
@@ -123,10 +123,10 @@ def test_a_run_whose_data_set_is_gone_keeps_its_scores(store: Store, tmp_path: P
 
 
 @pytest.mark.parametrize("path", sorted(TUNE_SPACES.glob("[a-z]*.py")), ids=lambda p: p.stem)
-def test_the_page_of_every_space(store: Store, path: Path) -> None:
-    """Whatever kind its values are of, with all trials but one done."""
+def test_the_page_of_every_search_space_lists_its_trials(store: Store, path: Path) -> None:
+    """The kind of the values does not matter, nor do trials that failed."""
     name = "lpcam" if path.stem == "common" else path.stem
-    for title, space in spaces._of_method(name).items():
+    for title, space in spaces._spaces_of_method(name).items():
         listed = {field: list(values) for field, values in space.items()}
         points = list(itertools.islice(grid(listed), 40))
         trials = [
@@ -141,8 +141,8 @@ def test_the_page_of_every_space(store: Store, path: Path) -> None:
         assert text.count('class="pill') >= len(points)
 
 
-def test_the_page_of_a_sweep_over_fields_with_one_last_name(store: Store) -> None:
-    """Each field keeps a column, a panel and an axis of its own, under a label that tells it."""
+def test_fields_with_one_last_name_stay_apart_on_the_page_of_a_sweep(store: Store) -> None:
+    """Each field keeps its own column, panel and axis, under a label that identifies it."""
     space = {"training.lr": [0.1, 0.2], "segment.training.lr": [0.01, 0.02], "lpcam.tau": [0.1]}
     points = list(grid(space))
     trials = tuple(
@@ -158,44 +158,44 @@ def test_the_page_of_a_sweep_over_fields_with_one_last_name(store: Store) -> Non
         assert f'<button type="button">{label}</button>' in text
     assert "<dd>tau 0.1, segment.training.lr 0.01, training.lr 0.1</dd>" in text
     axes = parallel_coordinates(record)["layout"]["xaxis"]["ticktext"]
-    drawn = ["training.<br>lr", "segment.<br>training.<br>lr", "tau"]
-    assert axes == [f"<b>{title}</b>" for title in (*drawn, "mIoU %")]
+    field_titles = ["training.<br>lr", "segment.<br>training.<br>lr", "tau"]
+    assert axes == [f"<b>{title}</b>" for title in (*field_titles, "mIoU %")]
     panels = sensitivity(record)["layout"]
     titles = [panels[axis]["title"]["text"] for axis in ("xaxis", "xaxis2", "xaxis3")]
-    assert titles == drawn
+    assert titles == field_titles
 
 
-def test_boundaries_lie_beside_the_maps_that_they_held(store: Store) -> None:
+def test_boundaries_are_files_of_the_maps_that_used_them(store: Store) -> None:
     site, run = Site(store), run_of(store)
-    with_edges = [p for p in site.paths() if p.endswith(".edges.png")]
+    edge_paths = [p for p in site.paths() if p.endswith(".edges.png")]
     runs = (run, run_of(store, "run-1"))
-    held = {key[:16] for r in runs for key in r.maps[LPCAM].values()}
-    assert {p.split("/")[1] for p in with_edges} == held
+    keys = {key[:16] for r in runs for key in r.maps[LPCAM].values()}
+    assert {p.split("/")[1] for p in edge_paths} == keys
     piece = shards.slices(store.open("shards", run.shards), "val")[0]
     folder = store.open("maps", run.maps[LPCAM]["val"]).folder
     id, levels = next(
         iter(label_maps.read(label_maps.file_of(folder, piece, label_maps.EDGES)).items())
     )
-    held_by = run.maps[LPCAM]["val"][:16]
-    shown = Image.open(io.BytesIO(site.file(f"layers/{held_by}/{id}.edges.png") or b""))
-    np.testing.assert_array_equal(np.array(shown), levels)
+    maps_key = run.maps[LPCAM]["val"][:16]
+    picture = Image.open(io.BytesIO(site.file(f"layers/{maps_key}/{id}.edges.png") or b""))
+    np.testing.assert_array_equal(np.array(picture), levels)
     assert site.file(f"layers/{run.maps[CAM]['val'][:16]}/{id}.edges.png") is None
     shutil.rmtree(folder)
-    gone = value_of(Site(store).file(f"data/{run.name}/val/index.js"))
-    assert isinstance(gone, dict)
-    assert not any(source["edges"] for source in gone["sources"])
+    index = value_of(Site(store).file(f"data/{run.name}/val/index.js"))
+    assert isinstance(index, dict)
+    assert not any(source["edges"] for source in index["sources"])
 
 
-def test_a_sweep_shows_its_best_and_the_untuned_on_all_splits(store: Store) -> None:
+def test_a_sweep_shows_its_best_and_untuned_run_on_all_splits(store: Store) -> None:
     sweep = dataclasses.replace(make_sweep(8), run="run-0", untuned="run-1")
     write_json(store.root / "sweeps" / sweep.name / "sweep.json", sweep)
     path = f"sweep.{sweep.name}.html"
     text = (Site(store).file(path) or b"").decode()
     rows = re.findall(r"<tr>.*?</tr>", text.partition('id="trials"')[0], re.DOTALL)
-    for which in ("untuned", "best"):
-        of = [row for row in rows if f"LPCAM, {which}" in row]
-        assert [any(f">{s}<" in row for row in of) for s in ("train", "val")] == [True, True]
-        assert any(f"LPCAM, DenseCRF, {which}" in row for row in rows)
+    for label in ("untuned", "best"):
+        listed = [row for row in rows if f"LPCAM, {label}" in row]
+        assert [any(f">{s}<" in row for row in listed) for s in ("train", "val")] == [True, True]
+        assert any(f"LPCAM, DenseCRF, {label}" in row for row in rows)
     assert {"run.run-0.html", "run.run-1.html"} <= set(Document(text).files())
     (store.root / "runs" / "run-1" / "run.json").write_text('{"half')
     broken = (Site(store).file(path) or b"").decode()
@@ -206,7 +206,7 @@ def test_a_sweep_shows_its_best_and_the_untuned_on_all_splits(store: Store) -> N
     assert not {"run.run-0.html", "run.run-1.html"} & set(Document(alone).files())
 
 
-def test_speeds_are_shown_by_machine_and_over_time(store: Store) -> None:
+def test_speeds_are_listed_by_machine_and_over_time(store: Store) -> None:
     site = Site(store)
     assert "speed.html" not in set(site.paths())
     assert site.file("speed.html") is None
@@ -223,14 +223,14 @@ def test_speeds_are_shown_by_machine_and_over_time(store: Store) -> None:
     assert "speed.html" in set(site.paths())
     page = (site.file("speed.html") or b"").decode()
     assert page.count("<table") == 2
-    assert 'data-v="6.0"' in page  # 12 beside 2, the newest of its machine
+    assert 'data-v="6.0"' in page  # 12 against 2 images/s, the newest of the machine
     assert page.count('class="plot"') == 1
     assert "<b>GPU" not in page
     assert "4.json" in (site.file("index.html") or b"").decode()
     assert "speed.html" not in set(Site(store, runs=[], sweeps=[]).paths())
 
 
-def test_policy_and_no_inline_script(store: Store) -> None:
+def test_every_page_has_the_policy_and_no_inline_script(store: Store) -> None:
     add_sweep(store)
     site = Site(store)
     for path in site.paths():
@@ -246,52 +246,52 @@ def test_policy_and_no_inline_script(store: Store) -> None:
     assert POLICY.startswith("default-src 'none'; script-src 'self';")
 
 
-def test_one_run_or_one_sweep(store: Store) -> None:
+def test_a_site_of_one_run_or_one_sweep_has_no_other_pages(store: Store) -> None:
     add_sweep(store)
-    of_run = set(Site(store, runs=["run-1"], sweeps=[], images=16).paths())
-    assert "run.run-1.html" in of_run
-    assert not {"run.run-0.html", "compare.html", "sweep.sweep-0.html"} & of_run
+    paths = set(Site(store, runs=["run-1"], sweeps=[], images=16).paths())
+    assert "run.run-1.html" in paths
+    assert not {"run.run-0.html", "compare.html", "sweep.sweep-0.html"} & paths
     site = Site(store, runs=[], sweeps=["sweep-0"])
     assert {"index.html", "sweep.sweep-0.html"} <= set(site.paths())
     assert site.file("run.run-1.html") is None
 
 
 @pytest.mark.parametrize("count", [0, 1, 500])
-def test_any_number_of_trials(store: Store, count: int) -> None:
+def test_the_page_of_a_sweep_counts_any_number_of_trials(store: Store, count: int) -> None:
     add_sweep(store, count)
     text = (Site(store).file("sweep.sweep-0.html") or b"").decode()
     assert f"{count} trial{'s' * (count != 1)} of LPCAM on scenes" in text
 
 
-def test_all_failed_names_the_errors(store: Store) -> None:
+def test_a_sweep_of_failed_trials_names_the_errors(store: Store) -> None:
     add_sweep(store, 24, fail=lambda k: True)
     text = (Site(store).file("sweep.sweep-0.html") or b"").decode()
     assert text.count('<span class="pill bad">failed</span>') == 24
     assert text.count("<td>K must be at least 1 &lt;script&gt;") == 24
 
 
-def test_an_empty_store(tmp_path: Path) -> None:
+def test_an_empty_store_has_an_overview(tmp_path: Path) -> None:
     site = Site(Store(tmp_path / "nothing"))
     assert b"no run yet" in (site.file("index.html") or b"")
     assert {"index.html", "papers.html"} <= set(site.paths())
 
 
-def test_a_record_that_cannot_be_read_is_named_and_hides_no_other(store: Store) -> None:
+def test_a_damaged_record_is_named_and_hides_no_other_record(store: Store) -> None:
     (store.root / "runs" / "run-0" / "run.json").write_text('{"scores": {}}')
     text = (Site(store).file("index.html") or b"").decode()
-    assert "is not what this version can read" in text
+    assert "cannot be read by this version" in text
     assert "run.run-1.html" in text
 
 
 def test_hostile_texts_are_escaped(store: Store) -> None:
-    hostile(store)
+    add_hostile(store)
     site = Site(store)
     for path in ("index.html", "compare.html", "run.hostile.html", "sweep.hostile.html"):
         text = (site.file(path) or b"").decode()
         for raw in (HOSTILE, QUOTES, "<img src=x", "</style>"):
             assert raw not in text, path
-        found = Document(text).tags
-        assert sum(t == "script" for t, _ in found) == text.count("</script>")
+        tags = Document(text).tags
+        assert sum(t == "script" for t, _ in tags) == text.count("</script>")
     assert "&lt;script&gt;alert(1)" in text
 
 
@@ -304,48 +304,48 @@ def test_hostile_texts_are_escaped(store: Store) -> None:
         "live.js", "run.nobody.html", "images.nobody.html", "sweep.run-0.html", "\x00.html",
     ],
 )  # fmt: skip
-def test_nothing_but_the_pages_is_there(scenes: Path, path: str) -> None:
+def test_a_site_has_no_files_but_its_pages(scenes: Path, path: str) -> None:
     assert Site(Store(scenes)).file(path) is None
 
 
 def test_pictures_are_found_by_artifact_and_image(scenes: Path) -> None:
     site, run = Site(Store(scenes)), run_of(Store(scenes))
-    of = gallery.Gallery(site.artifacts, run, "val")
-    paths = list(of.layers())
+    images = gallery.Gallery(site.artifacts, run, "val")
+    paths = list(images.layers())
     assert len(paths) == 20 * (2 + 3 + 4 + 1 + 1)
     for path in paths[:20]:
-        body = site.file(path)
-        assert body is not None, path
-        assert body[:4] in (b"\xff\xd8\xff\xe0", b"\x89PNG", b"wsss")
+        picture = site.file(path)
+        assert picture is not None, path
+        assert picture[:4] in (b"\xff\xd8\xff\xe0", b"\x89PNG", b"wsss")
         stem, _, _ = path.rpartition("/")
         assert site.file(f"{stem}/nobody.jpg") is None
 
 
-def test_prototypes_with_what_is_closest(scenes: Path) -> None:
-    """One strip of the closest images a prototype, cut around the closest position."""
+def test_each_prototype_has_a_strip_of_its_closest_images(scenes: Path) -> None:
+    """The images of a strip are cut around the position that is closest to the prototype."""
     store = Store(scenes)
     run, site, artifacts = run_of(store), Site(store), ArtifactCache(store)
     document = Document((site.file("prototypes.run-0.html") or b"").decode())
-    shown = [a for t, a in document.tags if t == "img"]
-    known = artifacts.patches(run.maps[LPCAM]["train"])
-    assert len(shown) == len(known) > 2
-    (value, number), patches = min(known.items())
+    pictures = [a for t, a in document.tags if t == "img"]
+    patches_of = artifacts.patches(run.maps[LPCAM]["train"])
+    assert len(pictures) == len(patches_of) > 2
+    (value, number), patches = min(patches_of.items())
     assert [p.cosine for p in patches] == sorted((p.cosine for p in patches), reverse=True)
-    attributes = shown[0]
+    attributes = pictures[0]
     assert patches[0].id in str(attributes["alt"])
     strip = Image.open(io.BytesIO(site.file(str(attributes["src"])) or b""))
     assert strip.size == (96 * len(patches[:6]), 96)
-    row = artifacts.images(run.shards, artifacts.place(run.shards, patches[0].id))[patches[0].id]
+    row = artifacts.images(run.shards, artifacts.slice_of(run.shards, patches[0].id))[patches[0].id]
     image = decode_image(row["image"], "a")
-    at = [int(v * n) for v, n in zip((patches[0].y, patches[0].x), image.shape, strict=False)]
+    center = [int(v * n) for v, n in zip((patches[0].y, patches[0].x), image.shape, strict=False)]
     expected = np.zeros((96, 96, 3))
     for y, x in np.ndindex(*image.shape[:2]):
-        to = (48 - at[0] + y, 48 - at[1] + x)
-        if min(to) >= 0 and max(to) < 94:
-            expected[to] = image[y, x]
-    off = np.abs(np.asarray(strip)[:, :94] - expected[:, :94]).mean(-1)
-    off[38:58, 38:58] = 0  # the box in the middle
-    assert np.mean(off > 40) < 0.02
+        position = (48 - center[0] + y, 48 - center[1] + x)
+        if min(position) >= 0 and max(position) < 94:
+            expected[position] = image[y, x]
+    difference = np.abs(np.asarray(strip)[:, :94] - expected[:, :94]).mean(-1)
+    difference[38:58, 38:58] = 0  # the box in the middle
+    assert np.mean(difference > 40) < 0.02
     assert site.file(f"prototypes/{run.maps[LPCAM]['train'][:16]}/{value}.77.jpg") is None
     assert site.file(f"prototypes/{run.shards[:16]}/{value}.{number}.jpg") is None
 
@@ -359,7 +359,7 @@ def test_limited_images_are_spread_over_the_split(scenes: Path) -> None:
     assert set(few.ids()) < set(every.ids())
 
 
-def test_a_chunk_tells_how_images_fare(scenes: Path) -> None:
+def test_a_chunk_holds_the_scores_of_its_images(scenes: Path) -> None:
     store = Store(scenes)
     site, run = Site(store), run_of(store)
     index = value_of(site.file("data/run-0/val/index.js"))
@@ -369,21 +369,21 @@ def test_a_chunk_tells_how_images_fare(scenes: Path) -> None:
     assert [s["title"] for s in index["sources"]] == ["CAM", "LPCAM", "LPCAM, DenseCRF"]
     assert index["chunks"] == [len(rows)]
     artifacts = ArtifactCache(store)
-    place = 7
-    id = index["ids"][place]
-    piece = artifacts.place(run.shards, id)
+    position = 7
+    id = index["ids"][position]
+    piece = artifacts.slice_of(run.shards, id)
     row = artifacts.images(run.shards, piece)[id]
     target = decode_mask(row["mask"], id)
-    found = seed(
+    prediction = seed(
         artifacts.maps(run.maps[LPCAM]["val"], piece)[id], index["sources"][1]["threshold"]
     )
     matrix = ConfusionMatrix(7)
-    matrix.update(target, found)
-    height, width, classes, figures = rows[place]
+    matrix.update(target, prediction)
+    height, width, classes, figures = rows[position]
     assert (height, width) == target.shape
     assert classes == [c + 1 for c in row["labels"]]
     assert figures[1][0] == pytest.approx(matrix.mean_iou(), abs=1e-4)
-    wrong = int((target != found)[target != 255].sum()) / int((target != 255).sum())
+    wrong = int((target != prediction)[target != 255].sum()) / int((target != 255).sum())
     assert sum(figures[1][1:]) == pytest.approx(wrong, abs=2e-4)
 
 
@@ -395,7 +395,7 @@ def test_a_set_of_image_scores_is_computed_once(
     def never(*_: object) -> None:
         raise AssertionError("judged again")
 
-    monkeypatch.setattr(image_scores, "judged", never)
+    monkeypatch.setattr(image_scores, "score_of_image", never)
     assert Site(store).file("data/run-0/val/0.js") == first
 
 
@@ -408,14 +408,14 @@ def test_an_earlier_report_is_replaced_and_nothing_else(store: Store, tmp_path: 
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("years")
-    with pytest.raises(InputError, match="something else"):
+    with pytest.raises(InputError, match="something other"):
         Site(store).write(other)
     with pytest.raises(InputError, match="is a file"):
         Site(store).write(other / "thesis.tex")
     assert [p.name for p in other.iterdir()] == ["thesis.tex"]
 
 
-def test_a_report_that_fails_leaves_the_earlier_one(store: Store, tmp_path: Path) -> None:
+def test_a_report_that_fails_leaves_the_earlier_report(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "report"
     before = Site(store, runs=["run-0"], sweeps=[], images=16).write(out).read_text()
     key = run_of(store, "run-1").maps[CAM]["val"]
@@ -436,8 +436,8 @@ def test_the_command_says_which_page_to_open(
         (("--sweep", "sweep-0"), "sweep.sweep-0.html"),
     ):
         out = tmp_path / page
-        asked = ["report", str(out), "--store", str(store.root), "--images", "16", *words]
-        assert main(asked) == 0
+        command = ["report", str(out), "--store", str(store.root), "--images", "16", *words]
+        assert main(command) == 0
         assert capsys.readouterr().out == f"page: {(out / page).as_uri()}\n"
         assert (out / page).is_file()
 
@@ -449,7 +449,7 @@ def test_the_command_says_which_page_to_open(
         (("report", "out", "--run", "../x"), "'../x' is not allowed"),
         (("report", "out", "--sweep", "gone"), "there is no "),
         (("report", "store", "--single-file"), "store is a folder"),
-        (("report", "store/data/scenes.json", "--single-file"), "something else than a report"),
+        (("report", "store/data/scenes.json", "--single-file"), "something other than a report"),
     ],
 )
 def test_bad_input_is_one_sentence_and_code_two(
@@ -460,53 +460,53 @@ def test_bad_input_is_one_sentence_and_code_two(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(store.root.parent)
-    foreign = store.root / "data" / "scenes.json"
-    foreign.parent.mkdir(exist_ok=True)
-    foreign.write_text("{}")
+    data_file = store.root / "data" / "scenes.json"
+    data_file.parent.mkdir(exist_ok=True)
+    data_file.write_text("{}")
     assert main(words) == 2
-    said = capsys.readouterr().err
-    assert sentence in said
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
     assert not Path("out").exists()
-    assert foreign.read_text() == "{}"
+    assert data_file.read_text() == "{}"
 
 
-def test_a_report_in_one_file_replaces_its_like(
+def test_a_report_in_one_file_replaces_an_earlier_one(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every file of the site is in it, as it is."""
+    """The report holds every file of the site unchanged."""
     out = tmp_path / "new" / "report.html"
-    asked = ["report", str(out), "--store", str(store.root), "--run", "run-1", "--single-file"]
+    command = ["report", str(out), "--store", str(store.root), "--run", "run-1", "--single-file"]
     for _ in range(2):
-        assert main(asked) == 0
+        assert main(command) == 0
     assert capsys.readouterr().out == 2 * f"page: {out.as_uri()}\n"
     site = Site(store, runs=["run-1"], sweeps=[])
-    held = dict(re.findall(r'data-path="([^"]+)">([^<]*)<', out.read_text()))
-    assert set(held) == set(site.paths())
-    for path in ("run.run-1.html", "plotly.min.js", min(p for p in held if p.endswith(".jpg"))):
-        assert base64.b64decode(held[path]) == site.file(path)
+    content = dict(re.findall(r'data-path="([^"]+)">([^<]*)<', out.read_text()))
+    assert set(content) == set(site.paths())
+    for path in ("run.run-1.html", "plotly.min.js", min(p for p in content if p.endswith(".jpg"))):
+        assert base64.b64decode(content[path]) == site.file(path)
     assert [p.name for p in out.parent.iterdir()] == ["report.html"]
 
 
-def test_the_leaderboard_is_in_the_tables_it_cites() -> None:
-    data = {(t["paper"], t["table"]): t for t in tables()}
-    assert len(data) == len(tables())
-    assert {p for p, _ in data} == {"lpcam", "sipe", "cpal", "psdpm", "ssc"}
+def test_each_figure_of_the_leaderboard_is_in_the_table_that_it_cites() -> None:
+    table_of = {(t["paper"], t["table"]): t for t in tables()}
+    assert len(table_of) == len(tables())
+    assert {p for p, _ in table_of} == {"lpcam", "sipe", "cpal", "psdpm", "ssc"}
     for t in tables():
         assert all(len(row) == len(t["columns"]) for row in t["rows"]), t["caption"]
     for line in leaderboard():
         for value in line.figures.values():
             cited = re.findall(r"(\w+) paper, Table ([\w, ]+)", line.sources)
-            found = [
+            rows = [
                 row
                 for paper, numbers in cited
                 for number in numbers.split(", ")
-                for row in data[paper.lower(), number]["rows"]
+                for row in table_of[paper.lower(), number]["rows"]
             ]
-            assert any(value in row for row in found), (line, value)
+            assert any(value in row for row in rows), (line, value)
 
 
-def test_own_rows_are_marked_as_other_data(scenes: Path) -> None:
+def test_rows_of_the_store_are_marked_as_other_data(scenes: Path) -> None:
     text = (Site(Store(scenes)).file("index.html") or b"").decode()
     board = text[text.index('id="leaderboard"') :]
     assert "other data: scenes" in board

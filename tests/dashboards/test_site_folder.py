@@ -1,4 +1,4 @@
-"""What a report leaves alone: files of others, links, and all of it when it is killed."""
+"""Tests that writing a report keeps links and the files of other programs, even when killed."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ def write(out: Path, files: Mapping[str, bytes]) -> None:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """The files in a folder and their content, without the list."""
-    found = {
+    """Return the content of each file in a folder by path, without the list of the site's files."""
+    files = {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
         if path.is_file()
     }
-    found.pop(site_folder.LIST, None)
-    return found
+    files.pop(site_folder.LIST, None)
+    return files
 
 
-def test_a_site_replaces_its_own_files_and_no_other(tmp_path: Path) -> None:
+def test_a_site_replaces_its_own_files_and_no_others(tmp_path: Path) -> None:
     out = tmp_path / "site"
     write(out, OLD)
-    foreign = {"CNAME": b"example.org", "data/a/notes.txt": b"mine", "img/me.png": b"me"}
-    for path, body in foreign.items():
+    user_files = {"CNAME": b"example.org", "data/a/notes.txt": b"mine", "img/me.png": b"me"}
+    for path, data in user_files.items():
         (out / path).parent.mkdir(exist_ok=True)
-        (out / path).write_bytes(body)
+        (out / path).write_bytes(data)
     (out / "empty").mkdir()
     for files in (NEW, NEW, OLD):
         write(out, files)
-        assert content(out) == {**files, **foreign}
+        assert content(out) == {**files, **user_files}
         assert not (out / "data" / "b").exists() or files is NEW
         listed = json.loads((out / site_folder.LIST).read_text())
         assert listed == {p: [hashlib.sha256(b).hexdigest()] for p, b in files.items()}
@@ -60,20 +60,20 @@ def test_a_site_replaces_its_own_files_and_no_other(tmp_path: Path) -> None:
     "path", ["run.b.html", "index.html", "data/b/run.js", "data/b", "data/a", "data"]
 )
 @pytest.mark.parametrize("kind", ["file", "folder", "link", "dangling link"])
-def test_what_is_in_the_way_is_named_and_stays(tmp_path: Path, path: str, kind: str) -> None:
+def test_a_path_that_is_in_the_way_is_named_and_kept(tmp_path: Path, path: str, kind: str) -> None:
     out, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
     write(out, dict.fromkeys(("index.html", "run.a.html"), b""))
     elsewhere.mkdir()
     (elsewhere / "thesis.tex").write_text("years")
-    place = out / path
-    place.parent.mkdir(exist_ok=True, parents=True)
-    place.unlink(missing_ok=True)
+    obstacle = out / path
+    obstacle.parent.mkdir(exist_ok=True, parents=True)
+    obstacle.unlink(missing_ok=True)
     if kind == "file":
-        place.write_text("mine")
+        obstacle.write_text("mine")
     elif kind == "folder":
-        place.mkdir()
+        obstacle.mkdir()
     else:
-        place.symlink_to(elsewhere if kind == "link" else tmp_path / "nowhere")
+        obstacle.symlink_to(elsewhere if kind == "link" else tmp_path / "nowhere")
     (out / "CNAME").write_text("mine")
     files = {**NEW, "data/a/run.js": b"a"}
     before = content(out), (out / site_folder.LIST).read_bytes()
@@ -83,7 +83,7 @@ def test_what_is_in_the_way_is_named_and_stays(tmp_path: Path, path: str, kind: 
     with pytest.raises(InputError, match=f"/site/{path} is in the way"):
         write(out, files)
     assert (content(out), (out / site_folder.LIST).read_bytes()) == before
-    assert place.is_symlink() == (kind in ("link", "dangling link"))
+    assert obstacle.is_symlink() == (kind in ("link", "dangling link"))
     assert [p.name for p in elsewhere.iterdir()] == ["thesis.tex"]
     assert not list(out.glob(".wsss*"))
 
@@ -99,11 +99,11 @@ def test_a_file_that_a_user_changed_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["thesis.tex", ".git", "index.html"])
-def test_a_folder_of_others_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_folder_with_other_files_is_refused(tmp_path: Path, name: str) -> None:
     out = tmp_path / "pub"
     out.mkdir()
     (out / name).write_text(f"{MARK} years")
-    with pytest.raises(InputError, match="something else than a report"):
+    with pytest.raises(InputError, match="something other than a report"):
         write(out, NEW)
     with pytest.raises(InputError, match="is a file; name a folder"):
         write(out / name, NEW)
@@ -115,7 +115,7 @@ def test_a_folder_of_others_is_refused(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "{", '{"a": 1}', '{"../thesis.tex": ["0"]}', '{"/etc/x": ["0"]}', "[" * 9999]
 )
-def test_a_list_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_damaged_list_of_files_is_refused(tmp_path: Path, text: str) -> None:
     out = tmp_path / "site"
     write(out, OLD)
     thesis = tmp_path / "thesis.tex"
@@ -129,7 +129,7 @@ def test_a_list_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     assert thesis.read_text() == "years"
 
 
-def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
+def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
     out, target = tmp_path / "site", tmp_path / "disk" / "target"
     target.mkdir(parents=True)
     out.symlink_to(target)
@@ -144,12 +144,12 @@ def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
         write(out, NEW)
 
 
-@pytest.mark.parametrize("there", ["nothing", "folder", "site"])
-def test_a_site_that_cannot_be_made_leaves_what_was_there(tmp_path: Path, there: str) -> None:
+@pytest.mark.parametrize("before", ["nothing", "folder", "site"])
+def test_a_site_that_cannot_be_written_changes_nothing(tmp_path: Path, before: str) -> None:
     out = tmp_path / "site"
-    if there != "nothing":
+    if before != "nothing":
         out.mkdir()
-    if there == "site":
+    if before == "site":
         write(out, OLD)
 
     def failing(path: str) -> bytes | None:
@@ -159,12 +159,12 @@ def test_a_site_that_cannot_be_made_leaves_what_was_there(tmp_path: Path, there:
 
     with pytest.raises(InputError, match="no intact artifact"):
         site_folder.write(out, list(NEW), failing)
-    assert out.exists() == (there != "nothing")
-    assert content(out) == (OLD if there == "site" else {})
+    assert out.exists() == (before != "nothing")
+    assert content(out) == (OLD if before == "site" else {})
     assert not list(tmp_path.rglob(".*"))
 
 
-def test_a_file_that_comes_while_a_site_is_made_stays(tmp_path: Path) -> None:
+def test_a_file_changed_while_a_site_is_written_is_kept(tmp_path: Path) -> None:
     out = tmp_path / "site"
     write(out, OLD)
 
@@ -178,19 +178,18 @@ def test_a_file_that_comes_while_a_site_is_made_stays(tmp_path: Path) -> None:
 
 
 def killed_at(number: int, action: Callable[[], None]) -> bool:
-    """Whether a process that does it dies at its change number `number` of the disk; at none, it
-    ends before."""
+    """Return whether a child process dies at its disk change `number` instead of ending before."""
     process = os.fork()
     if process == 0:
         left = number
 
         def dying(change: Callable[..., object]) -> Callable[..., object]:
-            def changed(*given: object, **named: object) -> object:
+            def changed(*args: object, **kwargs: object) -> object:
                 nonlocal left
                 if not left:
                     os._exit(9)
                 left -= 1
-                return change(*given, **named)
+                return change(*args, **kwargs)
 
             return changed
 
@@ -207,28 +206,28 @@ def killed_at(number: int, action: Callable[[], None]) -> bool:
     return code == 9
 
 
-@pytest.mark.parametrize("there", ["nothing", "folder", "site"])
-def test_a_report_that_is_killed_is_repaired_by_the_next(tmp_path: Path, there: str) -> None:
+@pytest.mark.parametrize("before", ["nothing", "folder", "site"])
+def test_a_killed_report_is_repaired_by_the_next_report(tmp_path: Path, before: str) -> None:
     number, killed = 0, True
-    foreign = {"CNAME": b"example.org", "data/a/mine": b"x"} if there == "site" else {}
+    user_files = {"CNAME": b"example.org", "data/a/mine": b"x"} if before == "site" else {}
     while killed:
         out = tmp_path / str(number) / "site"
         out.parent.mkdir()
-        if there == "folder":
+        if before == "folder":
             out.mkdir()
-        if there == "site":
+        if before == "site":
             write(out, OLD)
-        for path, body in foreign.items():
-            (out / path).write_bytes(body)
+        for path, data in user_files.items():
+            (out / path).write_bytes(data)
         killed = killed_at(number, lambda out=out: write(out, NEW))  # type: ignore[misc]
-        for path, body in foreign.items():
-            assert (out / path).read_bytes() == body
+        for path, data in user_files.items():
+            assert (out / path).read_bytes() == data
         for path in ("index.html", "same.css"):
-            if there == "site":  # a whole file of either site
+            if before == "site":  # never a torn file
                 assert (out / path).read_bytes() in (OLD[path], NEW[path])
         third = {**OLD, "index.html": b"newest"}
         write(out, third)
-        assert content(out) == {**third, **foreign}
+        assert content(out) == {**third, **user_files}
         assert not list(out.glob(".wsss*"))
         number += 1
     assert number > 8
@@ -254,7 +253,7 @@ def test_reports_into_one_folder_take_turns(tmp_path: Path) -> None:
     assert content(out) == NEW
 
 
-def test_the_commands_of_the_unlucky_user(
+def test_the_report_command_keeps_files_that_no_report_wrote(
     scenes: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -267,28 +266,28 @@ def test_the_commands_of_the_unlucky_user(
     thesis.write_text("years")
     assert main(["report", "pub/index.html", "--single-file", *words]) == 0
     assert main(["report", "pub", *words]) == 2
-    assert "pub holds something else than a report" in capsys.readouterr().err
+    assert "pub holds something other than a report" in capsys.readouterr().err
     assert sorted(p.name for p in thesis.parent.iterdir()) == ["index.html", "thesis.tex"]
     assert main(["report", "site", *words]) == 0
     Path("site/CNAME").touch()
     assert main(["report", "site", *words]) == 0
     assert Path("site/CNAME").is_file()
     assert main(["report", "site/index.html", "--single-file", *words]) == 2
-    assert "index.html is something else than a report in one file" in capsys.readouterr().err
+    assert "index.html is something other than a report in one file" in capsys.readouterr().err
     assert main(["report", "", *words]) == 2
     assert capsys.readouterr().err == "wsss: OUT is empty; it must be a path\n"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["pub", "site"]
 
 
 @pytest.mark.parametrize("page", ["rel", "a b/c", "~/page"])
-def test_the_page_of_a_run_is_written_where_it_is_asked_for(
+def test_the_page_of_a_run_is_written_to_the_given_folder(
     scenes: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     page: str,
 ) -> None:
-    """The run itself is one that was made; it is not begun where its page cannot be written."""
+    """The run is a finished one; it does not begin where its page cannot be written."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     record, begun = read_run(scenes / "runs" / "run-0" / "run.json"), []
@@ -305,11 +304,11 @@ def test_the_page_of_a_run_is_written_where_it_is_asked_for(
     assert "index.html is in the way" in capsys.readouterr().err
     (folder / site_folder.LIST).unlink()
     assert main(words) == 2
-    assert "holds something else than a report" in capsys.readouterr().err
+    assert "holds something other than a report" in capsys.readouterr().err
     assert begun == [1]
 
 
-def test_a_page_in_one_file_replaces_only_what_was_written(scenes: Path, tmp_path: Path) -> None:
+def test_a_page_in_one_file_replaces_only_an_unchanged_page(scenes: Path, tmp_path: Path) -> None:
     site = Site(Store(scenes), runs=[], sweeps=[])
     page, link = tmp_path / "report.html", tmp_path / "link.html"
     link.symlink_to(page.name)
@@ -327,28 +326,28 @@ def test_a_page_in_one_file_replaces_only_what_was_written(scenes: Path, tmp_pat
             with pytest.raises(InputError, match="was changed since it was written"):
                 single_file.write(site, name, "index.html")
         assert page.read_bytes() == changed
-    for own in (b"", b"mine", MARK.encode()):
-        page.write_bytes(own)
-        with pytest.raises(InputError, match="something else than a report"):
+    for text in (b"", b"mine", MARK.encode()):
+        page.write_bytes(text)
+        with pytest.raises(InputError, match="something other than a report"):
             single_file.write(site, page, "index.html")
-        assert page.read_bytes() == own
+        assert page.read_bytes() == text
 
 
-def test_what_comes_meanwhile_is_kept(
+def test_a_file_that_appears_meanwhile_is_kept(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the path of a page in one file, of an archive, and of a folder of labels."""
+    """The file appears at the path of a page in one file, of an archive or of a label folder."""
     store, run = Store(scenes), read_run(scenes / "runs" / "run-0" / "run.json")
     site, page = Site(store, runs=[], sweeps=[]), tmp_path / "page.html"
 
-    def come(name: str) -> bytes:
+    def appear(name: str) -> bytes:
         (tmp_path / name).write_text("mine")
         return b""
 
-    monkeypatch.setattr(site, "file", lambda _: come("page.html"))
-    with pytest.raises(InputError, match="something else than a report"):
+    monkeypatch.setattr(site, "file", lambda _: appear("page.html"))
+    with pytest.raises(InputError, match="something other than a report"):
         single_file.write(site, page, "index.html")
-    monkeypatch.setattr(exports, "_labels", lambda _: [(come(name), np.zeros((2, 2), np.uint8))])
+    monkeypatch.setattr(exports, "_labels", lambda _: [(appear(name), np.zeros((2, 2), np.uint8))])
     monkeypatch.setattr(exports, "encode_png", lambda _: b"")
     monkeypatch.setattr(voc_submission, "check", lambda *_: None)
     for name, kind in (("a.tgz", "comp5"), ("b", "png")):

@@ -1,4 +1,4 @@
-"""The pages of a store in which something is damaged, or written where clocks differ."""
+"""Tests of the pages of a store with damaged records or records from other time zones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wsss.platform.storage.json_files import write_json
 from wsss.platform.storage.store import Store
 
 EARLY, LATE = "2026-10-25T02:30:00+0200", "2026-10-25T02:10:00+0100"
-"""On the night that daylight saving ends, forty minutes apart; as text the other way round."""
+"""Times forty minutes apart when daylight saving ends; as texts they sort the other way round."""
 
 
 def page(store: Store, path: str) -> str:
@@ -44,8 +44,8 @@ def test_times_are_compared_as_instants(tmp_path: Path) -> None:
     assert '["2026-10-25 00:30:00","2026-10-25 01:10:00"]' in page(Store(tmp_path), "speed.html")
 
 
-def stopped(store: Store, started: str, key: str) -> Path:
-    """A run "a" that got no further than the stage `key`."""
+def stopped_run(store: Store, started: str, key: str) -> Path:
+    """Write a run "a" that stopped in the stage `key` and return the path of its progress file."""
     run = make_run(name="a")
     stages = tuple(dataclasses.replace(s, stage="maps", key=key) for s in run.stages[:1])
     run = dataclasses.replace(run, started=started, stages=stages, scores={})
@@ -59,28 +59,28 @@ def stopped(store: Store, started: str, key: str) -> Path:
 def test_a_stage_is_cached_if_it_is_older_than_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: str, cached: bool
 ) -> None:
-    written = "2026-10-25T02:50:00+0200"  # between the two
+    written = "2026-10-25T02:50:00+0200"  # between EARLY and LATE
     monkeypatch.setattr("wsss.platform.storage.store.time.strftime", lambda form: written)
     store = Store(tmp_path)
     stage = Stage(name="maps", version=1, config={})
     store.get(stage, lambda folder: {})
-    stopped(store, started, stage.key)
+    stopped_run(store, started, stage.key)
     entry = Records(store).run("a")
     assert entry is not None
     assert [s.cached for s in entry.record.stages] == [cached]
 
 
-def test_a_time_that_is_none_is_a_fault_with_a_name(tmp_path: Path) -> None:
+def test_a_malformed_time_is_named_as_a_fault(tmp_path: Path) -> None:
     for name, started in (("text", "yesterday"), ("local", "2026-10-25T02:30:00")):
         row = as_json(make_run(name=name)) | {"started": started}
         write_json(tmp_path / "runs" / name / "run.json", row)
     records = Records(Store(tmp_path))
     assert records.runs() == {}
-    assert "'yesterday' is no time" in records.faults["runs", "text"]
+    assert "'yesterday' is not a time" in records.faults["runs", "text"]
     assert "it has no offset" in records.faults["runs", "local"]
 
 
-def test_a_run_and_a_sweep_of_one_name_are_both_told(tmp_path: Path) -> None:
+def test_faults_of_a_run_and_a_sweep_of_one_name_are_both_named(tmp_path: Path) -> None:
     for path in ("runs/a/run.json", "sweeps/a/sweep.json"):
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).write_text("{}")
@@ -90,20 +90,20 @@ def test_a_run_and_a_sweep_of_one_name_are_both_told(tmp_path: Path) -> None:
 
 def test_a_damaged_manifest_leaves_its_run_on_the_overview(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    stopped(store, EARLY, "ab" * 32)
+    stopped_run(store, EARLY, "ab" * 32)
     manifest = store.folder("maps", "ab" * 32) / "manifest.json"
     manifest.parent.mkdir(parents=True)
     manifest.write_text("[]")
     overview = page(store, "index.html")
     assert 'href="run.a.html"' in overview
     assert '<span class="pill bad">damaged</span>' in overview
-    assert "manifest.json is no manifest" in overview
-    assert "manifest.json is no manifest" in page(store, "run.a.html")
+    assert "manifest.json is not a manifest" in overview
+    assert "manifest.json is not a manifest" in page(store, "run.a.html")
 
 
-def test_what_a_power_cut_leaves_of_a_training(tmp_path: Path) -> None:
+def test_a_training_log_damaged_by_a_power_cut_is_still_read(tmp_path: Path) -> None:
     store, key = Store(tmp_path), "ab" * 32
-    path = stopped(store, EARLY, key)
+    path = stopped_run(store, EARLY, key)
     row = json.loads(path.read_text())
     row["record"]["stages"][0]["stage"] = "network"
     write_json(path, row)
@@ -114,7 +114,7 @@ def test_what_a_power_cut_leaves_of_a_training(tmp_path: Path) -> None:
     assert "step 1 of 9" in page(store, "run.a.html")
     lines.unlink()
     lines.mkdir()
-    assert "is no regular file" in page(store, "run.a.html")
+    assert "is not a regular file" in page(store, "run.a.html")
 
 
 def test_a_score_of_another_split_is_a_damaged_record(tmp_path: Path) -> None:
@@ -123,10 +123,10 @@ def test_a_score_of_another_split_is_a_damaged_record(tmp_path: Path) -> None:
     write_json(tmp_path / "runs" / "demo" / "run.json", run)
     Site(Store(tmp_path)).write(tmp_path / "report")
     text = (tmp_path / "report" / "index.html").read_text()
-    assert "the score of lpcam on val is of &#x27;train&#x27;" in text
+    assert "the score of lpcam on val names split &#x27;train&#x27;" in text
 
 
-def test_maps_of_another_data_set_are_told(store: Store) -> None:
+def test_maps_of_another_data_set_are_refused(store: Store) -> None:
     entry = Records(store).run("run-0")
     assert entry is not None
     run, artifacts = entry.record, ArtifactCache(store)
@@ -136,14 +136,14 @@ def test_maps_of_another_data_set_are_told(store: Store) -> None:
         artifacts.maps(key, piece)["nobody"]
 
 
-def test_a_stray_file_among_the_runs_is_none_of_them(tmp_path: Path) -> None:
+def test_a_stray_file_among_the_runs_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "notes.txt").write_text("")
     records = Records(Store(tmp_path))
     assert (records.runs(), records.faults) == ({}, {})
 
 
-def test_a_damaged_progress_changes_nothing_of_what_is_done(tmp_path: Path) -> None:
+def test_a_damaged_progress_file_leaves_a_finished_record_done(tmp_path: Path) -> None:
     for path, record in (("runs/a/run.json", make_run()), ("sweeps/a/sweep.json", make_sweep(4))):
         write_json(tmp_path / path, record)
         (tmp_path / path).with_name("progress.json").write_text("[]")

@@ -1,4 +1,4 @@
-"""Tiny trees of images, written to a temporary folder."""
+"""Fixtures that write tiny trees of images to a temporary folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ XML = "<annotation><object><name>{}</name><difficult>1</difficult></object></ann
 
 
 def picture(form: str = "JPEG", size: tuple[int, int] = (12, 8), seed: int = 0) -> bytes:
-    """Bytes of a noisy image; `size` is width, height."""
+    """Return the bytes of a noisy image; `size` is (width, height)."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, form)
@@ -24,7 +24,7 @@ def picture(form: str = "JPEG", size: tuple[int, int] = (12, 8), seed: int = 0) 
 
 
 def square(value: int, height: int = 8, width: int = 12) -> bytes:
-    """A mask with `value` in the middle and a void corner."""
+    """Return the bytes of a mask with `value` in the middle and a void corner."""
     mask = np.zeros((height, width), np.uint8)
     mask[2:6, 3:9], mask[0, 0] = value, 255
     return encode_png(mask)
@@ -47,7 +47,7 @@ def make_mask() -> Callable[..., bytes]:
 
 @pytest.fixture
 def voc_tree(tmp_path: Path) -> Path:
-    """Four images, all cats: two in train and train_aug, one in train_aug, one in val."""
+    """Write a VOC tree of four cats: two in train and train_aug, one in train_aug, one in val."""
     root = tmp_path / "tree"
     lists = {"train": TRAIN, "train_aug": TRAIN + AUG, "val": VAL}
     for name, ids in lists.items():
@@ -62,7 +62,7 @@ def voc_tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder_tree(tmp_path: Path) -> Path:
-    """Three images of two classes; one has no label, one has a mask."""
+    """Write a folder of three images of two classes; one image has no label, one has a mask."""
     root = tmp_path / "folder"
     write(root / "labels.csv", "id,labels,split\na,tree;rock,train\nb,,train\nc,rock tree,val\n")
     for id, suffix, form in (("a", ".jpg", "JPEG"), ("b", ".png", "PNG"), ("c", ".jpeg", "JPEG")):

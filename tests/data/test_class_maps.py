@@ -1,4 +1,4 @@
-"""platform.data.class_maps: what is written comes back."""
+"""Tests of class map files: maps are read back as they were written."""
 
 from __future__ import annotations
 
@@ -23,40 +23,40 @@ def rows():
     ]
 
 
-def check(found, expected):
-    assert [m.id for m in found] == [m.id for m in expected]
-    for a, b in zip(found, expected, strict=True):
+def assert_same(maps, expected):
+    assert [m.id for m in maps] == [m.id for m in expected]
+    for a, b in zip(maps, expected, strict=True):
         assert (a.classes, a.height, a.width) == (b.classes, b.height, b.width)
         assert a.planes.dtype == np.float16
         assert a.planes.shape == b.planes.shape
         assert a.planes.tobytes() == b.planes.tobytes()
 
 
-def test_round_trip_in_order(rows, tmp_path):
+def test_maps_are_read_back_in_order(rows, tmp_path):
     path = tmp_path / "a.parquet"
     write(path, rows)
-    check(list(read([path])), rows)
+    assert_same(list(read([path])), rows)
     assert [p.name for p in tmp_path.iterdir()] == ["a.parquet"]
 
 
-def test_files_follow_each_other(rows, tmp_path):
+def test_several_files_are_read_in_the_given_order(rows, tmp_path):
     paths = [tmp_path / "b.parquet", tmp_path / "a.parquet"]
     write(paths[0], rows[:2])
     write(paths[1], rows[2:])
-    check(list(read(paths)), rows)
+    assert_same(list(read(paths)), rows)
 
 
-def test_no_rows(tmp_path):
+def test_a_file_without_rows_is_read_as_empty(tmp_path):
     write(tmp_path / "a.parquet", [])
     assert list(read([tmp_path / "a.parquet"])) == []
 
 
-def test_wider_floats_are_rounded(rows, tmp_path):
+def test_wider_floats_are_rounded_to_half_precision(rows, tmp_path):
     planes = np.full((1, 2, 2), 1 / 3)
     row = ClassMaps(id="x", classes=(1,), planes=planes, height=8, width=8)
     write(tmp_path / "a.parquet", [row])
-    (found,) = read([tmp_path / "a.parquet"])
-    assert (found.planes == np.float16(1 / 3)).all()
+    (maps,) = read([tmp_path / "a.parquet"])
+    assert (maps.planes == np.float16(1 / 3)).all()
 
 
 def test_a_failed_write_leaves_nothing(rows, tmp_path):

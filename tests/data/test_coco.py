@@ -1,4 +1,4 @@
-"""COCO trees against COCO's own API, and a clear sentence for whatever is wrong."""
+"""Tests of COCO trees against COCO's own API, and of the sentence for each fault."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from wsss.platform.errors import InputError
 SHARED = Path(__file__).parents[3] / "shared/data/labels/coco14"
 WIDTH, HEIGHT = 12, 8
 IDS = (9, 30, 25, 71)
-"""Of the images; the last has no annotation."""
+"""Ids of the images; the last image has no annotation."""
 ONE = {"image_id": 9, "category_id": 1}
 IMAGE = {"id": 9, "file_name": "a.jpg", "height": 8, "width": 12}
 GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
-"""Between 1 and 90, numbers that no category of COCO has."""
+"""Numbers between 1 and 90 that no category of COCO has."""
 
 
 def square(x, y, side):
@@ -84,14 +84,14 @@ def by_id(source):
     return {int(i.id.rsplit("_", 1)[1]): i for i in source.items() if i.split == "train"}
 
 
-def test_parts_classes_and_labels(coco_tree):
+def test_splits_classes_and_labels_are_read(coco_tree):
     source = COCO(coco_tree)
     assert source.classes == ("person", "hot dog", "train")
     assert source.splits == {"train": ("train",), "train_aug": ("train",), "val": ("val",)}
-    found = by_id(source)
-    assert list(found) == sorted(IDS)
-    assert found[9].id == "COCO_train2014_000000000009"
-    labels = {k: i.labels for k, i in found.items()}
+    item_by_id = by_id(source)
+    assert list(item_by_id) == sorted(IDS)
+    assert item_by_id[9].id == "COCO_train2014_000000000009"
+    labels = {k: i.labels for k, i in item_by_id.items()}
     assert labels == {9: (0, 1), 25: (2,), 30: (0, 2), 71: ()}  # a crowd counts
 
 
@@ -104,8 +104,8 @@ def test_images_without_labels_are_kept_or_left_out(coco_tree):
         assert labelled.load(item).labels == item.labels == whole.load(item).labels
 
 
-def test_masks_are_those_of_the_api(coco_tree):
-    """Crowds skipped, later annotations over earlier ones, no void."""
+def test_masks_equal_those_of_the_api(coco_tree):
+    """Crowds are skipped, later annotations cover earlier ones, and no pixel is void."""
     from pycocotools.coco import COCO as API
 
     with redirect_stdout(io.StringIO()):
@@ -166,17 +166,17 @@ def test_classes_come_in_the_communitys_order(coco_tree):
         ({"categories": []}, "0 classes"),
         (
             {"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]},
-            "'a' stands there twice",
+            "'a' is listed twice",
         ),
         ({"images": [IMAGE, {**IMAGE, "file_name": "b.jpg"}]}, "image 9 is listed twice"),
-        ({"images": [{**IMAGE, "id": 2**70}]}, "no number"),
-        ({"images": [{**IMAGE, "height": 3_000_000_000}]}, "no number"),
+        ({"images": [{**IMAGE, "id": 2**70}]}, "no whole number"),
+        ({"images": [{**IMAGE, "height": 3_000_000_000}]}, "no whole number"),
         ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "listed twice"),
         ({"annotations": [{"image_id": 5, "category_id": 1}]}, "image 5"),
         ({"annotations": [{"image_id": 9, "category_id": 2}]}, "category 2"),
         ({"annotations": [{"image_id": "a", "category_id": 2}]}, "annotations at byte"),
         ({"annotations": [{"id": 4, **ONE}, ONE, {"id": 4, **ONE}]}, "annotations at byte .*4 is"),
-        ({"annotations": [{"id": "a", **ONE}]}, "annotations at byte .*no number"),
+        ({"annotations": [{"id": "a", **ONE}]}, "annotations at byte .*no whole number"),
         (
             '{"images": [], "categories": [], "images": []}',
             "the key 'images' twice, again at byte 33",
@@ -195,7 +195,7 @@ def test_classes_come_in_the_communitys_order(coco_tree):
         ),
     ],
 )
-def test_what_is_wrong_with_a_file_is_one_sentence(coco_tree, change, message):
+def test_a_fault_in_a_file_is_reported_in_one_sentence(coco_tree, change, message):
     put(coco_tree, change if isinstance(change, str) else content(**change))
     with pytest.raises(InputError, match="(?s)" + message.replace("(", "\\(")) as caught:
         COCO(coco_tree)
@@ -212,13 +212,13 @@ def test_what_is_wrong_with_a_file_is_one_sentence(coco_tree, change, message):
         ([[0, 0, 10**400, 0, 5, 5]], "too large"),
         ("xyz", "neither polygons nor"),
         ({"size": [8, 12], "counts": "abc"}, "list of counts"),
-        ({"size": [12, 8], "counts": [96]}, "of the image's size"),
+        ({"size": [12, 8], "counts": [96]}, "not have the image's size"),
         ({"size": [8, 12], "counts": [95]}, "add up"),
         ({"size": [8, 12], "counts": [-1, 97]}, "add up"),
         ({}, "counts"),
     ],
 )
-def test_a_segmentation_that_cannot_be_names_its_place(coco_tree, segmentation, message):
+def test_an_impossible_segmentation_is_reported_with_its_byte(coco_tree, segmentation, message):
     one = {"image_id": 9, "category_id": 1, "segmentation": segmentation}
     put(coco_tree, content(annotations=[one]))
     source = COCO(coco_tree)
@@ -262,12 +262,12 @@ def test_names_beyond_ascii_and_a_byte_order_mark_are_read(coco_tree):
     assert COCO(coco_tree).classes == ("âne", "猫", "x")
 
 
-def test_space_behind_the_end_is_none_of_it(coco_tree):
+def test_white_space_after_the_end_is_ignored(coco_tree):
     put(coco_tree, json.dumps(content()) + " \r\n\t" * 3)
     assert len(COCO(coco_tree).classes) == 3
 
 
-def test_what_encloses_nothing_is_nothing():
+def test_an_outline_without_area_covers_no_pixel():
     assert not outline([[1, 1, 4, 4]], 8, 12).any()
     assert not outline([], 8, 12).any()
     assert outline([[1, 1, 4, 4], square(0, 0, 3)], 8, 12).sum() == 9
@@ -291,29 +291,31 @@ JSON = st.recursive(
     st.booleans(),
     st.integers(1, 40),
 )
-def test_objects_are_those_of_the_whole_file(tmp_path, monkeypatch, whole, indent, ascii, chunk):
-    """Whatever the layout, and wherever a chunk ends."""
+def test_streamed_objects_equal_those_of_the_whole_file(
+    tmp_path, monkeypatch, whole, indent, ascii, chunk
+):
+    """The objects depend neither on the layout nor on where a chunk ends."""
     monkeypatch.setattr(json_stream, "CHUNK", chunk)
     data = json.dumps(whole, indent=indent, ensure_ascii=ascii).encode()
     path = tmp_path / "a.json"
     path.write_bytes(data)
-    wanted = {k for k, v in whole.items() if isinstance(v, list)} - {"f"}
-    found = list(objects(path, wanted))
-    assert [name for name, *_ in found] == [k for k in whole if k in wanted for _ in whole[k]]
-    members = [v for k in whole if k in wanted for v in whole[k]]
-    assert [json.loads(data[start:end]) for _, _, start, end in found] == members
-    assert [value for _, value, _, _ in found] == members
+    keys = {k for k, v in whole.items() if isinstance(v, list)} - {"f"}
+    streamed = list(objects(path, keys))
+    assert [name for name, *_ in streamed] == [k for k in whole if k in keys for _ in whole[k]]
+    members = [v for k in whole if k in keys for v in whole[k]]
+    assert [json.loads(data[start:end]) for _, _, start, end in streamed] == members
+    assert [value for _, value, _, _ in streamed] == members
 
 
 @pytest.mark.parametrize("depth", [100_000])
-def test_a_bottomless_file_is_refused(tmp_path, depth):
+def test_a_file_that_is_nested_too_deep_is_refused(tmp_path, depth):
     path = tmp_path / "a.json"
     path.write_text('{"images": ' + "[" * depth)
     with pytest.raises(InputError, match="not readable JSON"):
         list(objects(path, ("annotations",)))
 
 
-def test_digests_follow_ids_and_pixels_not_order(coco_tree):
+def test_digests_depend_on_ids_and_pixels_but_not_on_order(coco_tree):
     source = COCO(coco_tree)
     rows = [vars(source.load(i)) for i in source.items()]
     assert Digest.of(rows) == Digest.of(rows[::-1]) == Digest.of(rows[:3]) + Digest.of(rows[3:])

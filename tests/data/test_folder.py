@@ -1,4 +1,4 @@
-"""Folders of images with a CSV of labels."""
+"""Tests of folders of images with a CSV of labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsss.platform.errors import InputError
 Bytes = Callable[..., bytes]
 
 
-def test_folder(folder_tree: Path) -> None:
+def test_classes_splits_and_records_are_read(folder_tree: Path) -> None:
     source = pickle.loads(pickle.dumps(Folder(folder_tree)))
     assert source.name == "folder"
     assert source.classes == ("rock", "tree")
@@ -25,12 +25,12 @@ def test_folder(folder_tree: Path) -> None:
     assert (records["b"].height, records["b"].width) == (8, 12)
 
 
-def test_without_a_split_column_all_is_train(folder_tree: Path) -> None:
+def test_without_a_split_column_all_images_are_in_train(folder_tree: Path) -> None:
     (folder_tree / "labels.csv").write_text("id,labels\na,tree\nc,rock\n")
     assert Folder(folder_tree).splits == {"train": ("train",)}
 
 
-def test_named_classes(folder_tree: Path) -> None:
+def test_classes_may_be_listed_in_a_file(folder_tree: Path) -> None:
     (folder_tree / "classes.txt").write_text("background\ntree\nrock\ncloud\n")
     assert Folder(folder_tree).classes == ("tree", "rock", "cloud")
     (folder_tree / "classes.txt").write_text("tree\n")
@@ -38,7 +38,7 @@ def test_named_classes(folder_tree: Path) -> None:
         Folder(folder_tree)
 
 
-def test_fingerprint(folder_tree: Path) -> None:
+def test_the_fingerprint_changes_with_the_labels(folder_tree: Path) -> None:
     before = Folder(folder_tree).fingerprint()
     assert Folder(folder_tree).fingerprint() == before
     path = folder_tree / "labels.csv"
@@ -56,19 +56,19 @@ def test_fingerprint(folder_tree: Path) -> None:
         ("id,labels\na,\n", r"labels\.csv names 0 classes"),
     ],
 )
-def test_broken_csv(folder_tree: Path, text: str, sentence: str) -> None:
+def test_a_faulty_csv_is_refused(folder_tree: Path, text: str, sentence: str) -> None:
     (folder_tree / "labels.csv").write_text(text)
     with pytest.raises(InputError, match=sentence):
         Folder(folder_tree)
 
 
-def test_absent_image(folder_tree: Path) -> None:
+def test_a_missing_image_is_named(folder_tree: Path) -> None:
     (folder_tree / "images/b.png").unlink()
     with pytest.raises(InputError, match=r"labels\.csv names b, but .*images has no such image"):
         Folder(folder_tree).items()
 
 
-def test_missing_files(folder_tree: Path, tmp_path: Path) -> None:
+def test_a_missing_folder_or_csv_is_named(folder_tree: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"there is no folder .*nowhere"):
         Folder(tmp_path / "nowhere")
     (folder_tree / "labels.csv").unlink()
@@ -76,7 +76,7 @@ def test_missing_files(folder_tree: Path, tmp_path: Path) -> None:
         Folder(folder_tree)
 
 
-def test_broken_mask(folder_tree: Path, make_mask: Bytes, make_picture: Bytes) -> None:
+def test_a_faulty_mask_is_refused(folder_tree: Path, make_mask: Bytes, make_picture: Bytes) -> None:
     source = Folder(folder_tree)
     item = next(i for i in source.items() if i.id == "c")
     for data, sentence in (

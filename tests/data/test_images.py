@@ -1,4 +1,4 @@
-"""Images and masks from bytes nobody trusts."""
+"""Tests of reading images and masks from untrusted bytes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def encoded(array: np.ndarray, form: str = "PNG", **options: object) -> bytes:
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG whose header claims this size, with next to nothing in it."""
+    """Return a PNG whose header claims this size, with next to nothing in it."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -39,13 +39,13 @@ def bomb(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
-def test_image_is_rgb(make_picture: Bytes, form: str) -> None:
+def test_an_image_is_read_as_rgb(make_picture: Bytes, form: str) -> None:
     image = decode_image(make_picture(form), "x")
     assert image.shape == (8, 12, 3)
     assert image.dtype == np.uint8
 
 
-def test_grey_image_becomes_rgb() -> None:
+def test_a_grey_image_becomes_rgb() -> None:
     grey = np.arange(20, dtype=np.uint8).reshape(4, 5)
     assert (decode_image(encoded(grey), "x") == grey[..., None]).all()
 
@@ -58,14 +58,14 @@ def test_exif_orientation_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
-def test_truncated(make_picture: Bytes, form: str) -> None:
+def test_a_truncated_image_is_refused(make_picture: Bytes, form: str) -> None:
     data = make_picture(form, size=(64, 64))
     with pytest.raises(InputError, match=r"dog\.jpg is truncated"):
         decode_image(data[: len(data) // 2], "dog.jpg")
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"GIF89a" + bytes(40)])
-def test_not_an_image(data: bytes) -> None:
+def test_bytes_that_are_no_image_are_refused(data: bytes) -> None:
     with pytest.raises(InputError, match=r"dog\.jpg is not a readable JPEG or PNG"):
         decode_image(data, "dog.jpg")
 
@@ -76,15 +76,15 @@ def test_other_formats_are_refused(make_picture: Bytes) -> None:
 
 
 @pytest.mark.parametrize("side", [7_100, 12_000, 60_000])
-def test_decompression_bomb(side: int) -> None:
-    """Over our cap, over Pillow's warning, over Pillow's error."""
+def test_a_decompression_bomb_is_refused(side: int) -> None:
+    """The sides exceed our cap, Pillow's warning and Pillow's error."""
     with pytest.raises(InputError, match=r"big\.png .*50000000"):
         decode_image(bomb(side, side), "big.png")
     with pytest.raises(InputError, match=r"big\.png .*50000000"):
         decode_mask(bomb(side, side), "big.png")
 
 
-def test_sixteen_bits_are_refused() -> None:
+def test_an_image_of_sixteen_bits_is_refused() -> None:
     with pytest.raises(InputError, match=r"deep\.png has pixel mode I;16"):
         decode_image(encoded(np.zeros((4, 4), np.uint16)), "deep.png")
 
@@ -95,7 +95,7 @@ def test_masks_survive_encoding(height: int, width: int, palette: bool, seed: in
     assert (decode_mask(encode_png(mask, palette), "x") == mask).all()
 
 
-def test_mask_is_never_read_through_its_palette() -> None:
+def test_a_mask_is_never_read_through_its_palette() -> None:
     image = Image.fromarray(np.full((3, 3), 7, np.uint8))
     image.putpalette([0, 0, 0] * 256)
     out = io.BytesIO()
@@ -103,23 +103,23 @@ def test_mask_is_never_read_through_its_palette() -> None:
     assert (decode_mask(out.getvalue(), "x") == 7).all()
 
 
-def test_rgb_mask_is_refused(make_picture: Bytes) -> None:
+def test_an_rgb_mask_is_refused(make_picture: Bytes) -> None:
     with pytest.raises(InputError, match=r"mask m\.png has pixel mode RGB"):
         decode_mask(make_picture("PNG"), "m.png")
 
 
-def test_scaled_grey_mask_is_refused() -> None:
+def test_a_grey_mask_of_one_bit_is_refused() -> None:
     """Pillow would stretch a 1-bit grey value 1 to 255."""
     with pytest.raises(InputError, match=r"mask m\.png has pixel mode 1 at 1 bits"):
         decode_mask(encoded(np.eye(4, dtype=bool)), "m.png")
 
 
-def test_jpeg_mask_is_refused(make_picture: Bytes) -> None:
+def test_a_jpeg_mask_is_refused(make_picture: Bytes) -> None:
     with pytest.raises(InputError, match=r"m\.jpg is not a readable PNG"):
         decode_mask(make_picture("JPEG"), "m.jpg")
 
 
-def test_check_mask() -> None:
+def test_a_mask_is_checked_for_values_and_size() -> None:
     mask = np.array([[0, 2], [255, 1]], np.uint8)
     assert check_mask(mask, (2, 2), 2, "m.png") is mask
     with pytest.raises(InputError, match=r"mask m\.png has the value 2; allowed are 0 to 1"):
@@ -128,7 +128,7 @@ def test_check_mask() -> None:
         check_mask(mask, (2, 3), 2, "m.png")
 
 
-def test_palette_is_that_of_voc() -> None:
+def test_the_palette_is_that_of_voc() -> None:
     palette = np.array(voc_palette()).reshape(256, 3)
     known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 15: (192, 128, 128), 20: (0, 64, 128)}
     assert all(tuple(palette[k]) == v for k, v in known.items())

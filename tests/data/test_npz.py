@@ -1,4 +1,4 @@
-"""Arrays whose headers claim what is not there."""
+"""Tests of NumPy files whose headers claim more than the files hold."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def npy(shape: tuple[int, ...], kind: str = "<f8", content: bytes = b"") -> byte
     return out.getvalue() + content
 
 
-def npz(path: Path, how: int = zipfile.ZIP_DEFLATED, **members: bytes) -> Path:
-    with zipfile.ZipFile(path, "w", how) as archive:
+def npz(path: Path, compression: int = zipfile.ZIP_DEFLATED, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
         for name, data in members.items():
             archive.writestr(f"{name}.npy", data)
     return path
@@ -32,10 +32,10 @@ def npz(path: Path, how: int = zipfile.ZIP_DEFLATED, **members: bytes) -> Path:
 
 @pytest.fixture
 def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Values are not to be read at all."""
+    """Fail the test as soon as the values of an array are read."""
 
-    def fail(*given: Any, **named: Any) -> None:
-        raise AssertionError("memory was asked for")
+    def fail(*arguments: Any, **named: Any) -> None:
+        raise AssertionError("the values of an array were read")
 
     monkeypatch.setattr(np.lib.format, "read_array", fail)
 
@@ -43,7 +43,9 @@ def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_memory")
 @pytest.mark.parametrize("shape", HUGE, ids=str)
 @pytest.mark.parametrize("kind", ["<f8", "<U0", "|V0"])
-def test_a_header_that_claims_too_much(tmp_path: Path, shape: tuple[int, ...], kind: str) -> None:
+def test_a_header_that_claims_too_much_is_refused(
+    tmp_path: Path, shape: tuple[int, ...], kind: str
+) -> None:
     (tmp_path / "a.npy").write_bytes(npy(shape, kind, b"eight by"))
     with pytest.raises(InputError, match=r"a\.npy is not read: .*(claims|Exceeds|shape)"):
         safe_pickle.load(tmp_path / "a.npy")
@@ -52,7 +54,7 @@ def test_a_header_that_claims_too_much(tmp_path: Path, shape: tuple[int, ...], k
 
 
 @pytest.mark.usefixtures("no_memory")
-def test_an_archive_that_unpacks_to_too_much(
+def test_an_archive_that_unpacks_to_too_much_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data_npz, "MAX_BYTES", 1 << 16)
@@ -62,13 +64,15 @@ def test_an_archive_that_unpacks_to_too_much(
         data_npz.read(bomb)
 
 
-@pytest.mark.parametrize("how", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
-def test_an_archive_is_packed_as_numpy_packs(tmp_path: Path, how: int) -> None:
-    with pytest.raises(InputError, match=r"a\.npy is packed as NumPy does not"):
-        data_npz.read(npz(tmp_path / "a.npz", how, a=npy((1,), "|u1", b"1")))
+@pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_an_archive_with_a_compression_unknown_to_numpy_is_refused(
+    tmp_path: Path, compression: int
+) -> None:
+    with pytest.raises(InputError, match=r"a\.npy is packed by a method that NumPy does not use"):
+        data_npz.read(npz(tmp_path / "a.npz", compression, a=npy((1,), "|u1", b"1")))
 
 
-def test_an_array_twice_is_refused(tmp_path: Path) -> None:
+def test_two_arrays_of_one_name_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("a.npy", npy((1,), "|u1", b"1"))
         with pytest.warns(UserWarning, match="Duplicate name"):
@@ -78,10 +82,10 @@ def test_an_array_twice_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_what_numpy_writes_is_read(tmp_path: Path, save: Any) -> None:
+def test_archives_of_numpy_are_read(tmp_path: Path, save: Any) -> None:
     content = {"ids": np.array(["a", "bb"]), "x": np.eye(3).T, "none": np.zeros((0, 4)), "o": 3}
     save(tmp_path / "a.npz", **content)
-    found = data_npz.read(tmp_path / "a.npz", "ids", "o")
-    assert list(found) == list(content)
+    arrays = data_npz.read(tmp_path / "a.npz", "ids", "o")
+    assert list(arrays) == list(content)
     for name, array in content.items():
-        np.testing.assert_array_equal(found[name], array)
+        np.testing.assert_array_equal(arrays[name], array)

@@ -1,4 +1,4 @@
-"""Parquet files that claim more than is read at once."""
+"""Tests of Parquet files that claim more than is read at once."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ SCHEMA = pa.schema([("id", pa.string()), ("image", pa.binary())])
 
 
 @pytest.mark.parametrize(("limit", "most"), [("MAX_ROWS", 5), ("MAX_BYTES", 1 << 15)])
-def test_a_table_is_read_as_far_as_there_is_room(
+def test_a_table_over_the_limit_is_read_by_group_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
 ) -> None:
     rows = [{"id": f"i{k}", "image": bytes(1 << 12)} for k in range(10)]
     path = tmp_path / "a.parquet"
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    how = {"compression": "zstd", "use_dictionary": False, "write_statistics": False}
-    pq.write_table(table, path, row_group_size=5, **how)
+    options = {"compression": "zstd", "use_dictionary": False, "write_statistics": False}
+    pq.write_table(table, path, row_group_size=5, **options)
     assert path.stat().st_size < 1 << 12
     assert len(parquet.read(path, SCHEMA)) == 10
     monkeypatch.setattr(parquet, limit, most)

@@ -1,4 +1,4 @@
-"""Drawn scenes: seeded, and mask, parts and labels that agree."""
+"""Tests of drawn scenes: they are seeded, and mask, part map and labels agree."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ scenes = st.builds(
     train=st.just(3),
     val=st.just(1),
     size=st.sampled_from((32, 56, 96)),
-    seed=st.integers(0, 2**32),
+    seed=st.integers(0, 2**32 - 1),
     max_objects=st.integers(1, 6),
     shared=st.floats(0, 1),
     cooccurrence=st.floats(0, 1),
@@ -49,19 +49,19 @@ def first(source: Scenes) -> Record:
 
 @settings(max_examples=25, deadline=None)
 @given(scenes)
-def test_mask_parts_and_labels_agree(source: Scenes) -> None:
+def test_mask_part_map_and_labels_agree(source: Scenes) -> None:
     record = first(source)
-    mask, parts = planes(record)
-    value, kind = parts // 4, parts % 4
+    mask, part_map = planes(record)
+    value, kind = part_map // 4, part_map % 4
     size = (source.size, source.size)
     assert (record.height, record.width) == size
     assert decode_image(record.image, record.id).shape == (*size, 3)
-    assert mask.shape == parts.shape == size
-    shown = np.isin(kind, (DISCRIMINATIVE, OTHER))
-    assert (mask[shown] == value[shown]).all()
+    assert mask.shape == part_map.shape == size
+    on_object = np.isin(kind, (DISCRIMINATIVE, OTHER))
+    assert (mask[on_object] == value[on_object]).all()
     assert (mask[kind == CONTEXT] == 0).all()
-    assert shown[(mask > 0) & (mask < VOID)].all()
-    assert (parts[kind == 0] == 0).all()
+    assert on_object[(mask > 0) & (mask < VOID)].all()
+    assert (part_map[kind == 0] == 0).all()
     assert value.max() <= len(source.classes)
     assert record.labels == tuple(int(v) - 1 for v in np.unique(mask) if 0 < v < VOID)
     assert record.labels
@@ -71,29 +71,29 @@ def test_mask_parts_and_labels_agree(source: Scenes) -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(scenes)
-def test_the_same_parameters_draw_the_same(source: Scenes) -> None:
+def test_the_same_parameters_draw_the_same_scenes(source: Scenes) -> None:
     again = pickle.loads(pickle.dumps(source))
     assert again.items() == source.items()
     assert first(again) == first(source)
     assert again.fingerprint() == source.fingerprint()
 
 
-def test_another_process_draws_the_same() -> None:
-    here: list[str] = []
-    exec(DIGEST, {"print": here.append})
-    there = subprocess.run([sys.executable, "-c", DIGEST], capture_output=True, text=True)
-    assert there.stdout.strip() == here[0], there.stderr
+def test_another_process_draws_the_same_scene() -> None:
+    digests: list[str] = []
+    exec(DIGEST, {"print": digests.append})
+    process = subprocess.run([sys.executable, "-c", DIGEST], capture_output=True, text=True)
+    assert process.stdout.strip() == digests[0], process.stderr
 
 
 def test_an_image_depends_on_its_id_and_the_seed_alone() -> None:
-    """More images do not change those that were there."""
+    """More images do not change the earlier ones."""
     few, many = Scenes(train=2, val=1), Scenes(train=5, val=9)
     assert few.load(few.items()[-1]) == many.load(many.items()[5])
-    ids = {first(Scenes(seed=seed)).image for seed in range(3)}
-    assert len(ids) == 3
+    images = {first(Scenes(seed=seed)).image for seed in range(3)}
+    assert len(images) == 3
 
 
-def test_items() -> None:
+def test_items_are_numbered_within_their_split() -> None:
     source = Scenes(train=2, val=1)
     assert [i.id for i in source.items()] == [
         "scene_train_00000",
@@ -106,7 +106,7 @@ def test_items() -> None:
     assert len(set(source.classes)) == 6
 
 
-def test_every_class_and_kind_comes_up() -> None:
+def test_every_class_and_every_kind_of_part_occurs() -> None:
     source = Scenes()
     records = [source.load(i) for i in source.items()[:60]]
     assert {label for r in records for label in r.labels} == set(range(6))
@@ -116,28 +116,30 @@ def test_every_class_and_kind_comes_up() -> None:
 
 
 @pytest.mark.parametrize(("cooccurrence", "low", "high"), [(0.0, 0, 0), (0.8, 0.6, 0.95)])
-def test_contexts_come_with_their_class(cooccurrence: float, low: float, high: float) -> None:
+def test_contexts_occur_with_their_class_as_often_as_set(
+    cooccurrence: float, low: float, high: float
+) -> None:
     source = Scenes(cooccurrence=cooccurrence, max_objects=1)
     with_own = []
     for item in source.items()[:80]:
         record = source.load(item)
-        parts = planes(record)[1]
-        with_own.append((parts == 4 * (record.labels[0] + 1) + CONTEXT).any())
+        part_map = planes(record)[1]
+        with_own.append((part_map == 4 * (record.labels[0] + 1) + CONTEXT).any())
     assert low <= np.mean(with_own) <= high
 
 
-def test_contexts_also_come_alone() -> None:
+def test_contexts_also_occur_without_their_class() -> None:
     source = Scenes()
     alone = 0
     for item in source.items()[:80]:
         record = source.load(item)
-        parts = planes(record)[1]
-        values = {int(v) // 4 - 1 for v in np.unique(parts[parts % 4 == CONTEXT])}
+        part_map = planes(record)[1]
+        values = {int(v) // 4 - 1 for v in np.unique(part_map[part_map % 4 == CONTEXT])}
         alone += bool(values - set(record.labels))
     assert 4 <= alone <= 30
 
 
-def test_fingerprint_follows_every_parameter() -> None:
+def test_the_fingerprint_depends_on_every_parameter() -> None:
     changed: list[dict[str, float]] = [
         {"train": 9}, {"val": 9}, {"size": 64}, {"seed": 1}, {"max_objects": 1},
         {"shared": 0.5}, {"cooccurrence": 0.5}, {"clutter": 1}, {"noise": 1.0},
@@ -151,6 +153,6 @@ def test_fingerprint_follows_every_parameter() -> None:
     ("field", "value"),
     [("train", 0), ("size", 8), ("shared", 1.5), ("cooccurrence", -0.1), ("noise", float("nan"))],
 )
-def test_ranges(field: str, value: float) -> None:
+def test_a_parameter_out_of_range_is_refused(field: str, value: float) -> None:
     with pytest.raises(InputError, match=rf"^{field} is {value}; it must be between"):
         Scenes(**{field: value})  # type: ignore[arg-type]

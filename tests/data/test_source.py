@@ -1,4 +1,4 @@
-"""Names of classes, records and images: what a data set can have, and what is refused."""
+"""Tests of the names of classes, records and images that a data set may have."""
 
 from __future__ import annotations
 
@@ -126,23 +126,23 @@ def test_a_name_of_a_record_begins_with_a_letter_or_a_digit(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "0", "a-b_c.d", "lpcam-scenes-0a1b", "a" * 200])
-def test_names_that_records_have(name: str) -> None:
+def test_valid_names_of_records_are_accepted(name: str) -> None:
     assert check_name(name) == name
 
 
 @pytest.mark.parametrize("id", ["2007_000032", "COCO_train2014_000000000009", "-0a_00001", "_x"])
-def test_ids_that_images_have(id: str) -> None:
+def test_valid_ids_of_images_are_accepted(id: str) -> None:
     assert check_id(id) == id
 
 
 @pytest.mark.parametrize("split", ["-rf", ".hidden", "../up"])
-def test_a_split_is_named_as_a_record_is(tmp_path: Path, split: str) -> None:
+def test_a_split_must_have_the_name_of_a_record(tmp_path: Path, split: str) -> None:
     labels_of(tmp_path, ["cat"])
     (tmp_path / "labels.csv").write_text(f"id,labels,split\na,cat,{split}\n")
     with pytest.raises(InputError, match="begins with a letter or a digit"):
         Folder(tmp_path)
     with pytest.raises(InputError, match="begins with a letter or a digit"):
-        file_lists.parts({"train": ["a"], split: ["b"]})
+        file_lists.subsets({"train": ["a"], split: ["b"]})
 
 
 def test_a_file_too_large_to_read_at_once_is_refused(

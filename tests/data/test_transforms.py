@@ -1,4 +1,4 @@
-"""platform.data.transforms: crops that can be repeated, and rectangles that tell the truth."""
+"""Tests of platform.data.transforms: crops repeat, and rectangles hold exactly the image."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from wsss.platform.data.transforms import (
     valid_pixels,
 )
 
-quick = settings(max_examples=40, deadline=None)
+few_examples = settings(max_examples=40, deadline=None)
 
 
 def augment(image, rng, crop):
-    """The crop and the rectangle that holds the image."""
+    """Return the crop and the rectangle in it that holds the image."""
     place = drawn(*image.shape[:2], rng, crop)
     return placed(image, place, crop.side), place.rectangle
 
 
 def gradient(height, width):
-    """Never black; red grows to the right, green downwards."""
+    """Return an image that is nowhere black; red grows to the right, green downwards."""
     out = np.full((height, width, 3), 128, np.uint8)
     out[..., 0] = np.linspace(40, 250, width)
     out[..., 1] = np.linspace(40, 250, height)[:, None]
     return out
 
 
-@quick
+@few_examples
 @given(
     st.integers(1, 90),
     st.integers(1, 90),
@@ -77,14 +77,14 @@ def test_seed_epoch_and_id_each_change_the_draw(other):
     assert generator(3, 1, "a").random() != generator(*other).random()
 
 
-def test_an_image_smaller_than_the_crop_is_whole():
+def test_an_image_smaller_than_the_crop_stays_whole():
     out, (top, left, rows, columns) = augment(
         gradient(20, 10), generator(0, 0, "x"), Crop(resize=(20, 20), side=32)
     )
     assert (rows, columns) == (20, 10)
-    found = out[top : top + 20, left : left + 10]
+    inside = out[top : top + 20, left : left + 10]
     image = gradient(20, 10)
-    assert np.array_equal(found, image) or np.array_equal(found, image[:, ::-1])
+    assert np.array_equal(inside, image) or np.array_equal(inside, image[:, ::-1])
 
 
 def test_an_image_larger_than_the_crop_fills_it():
@@ -106,12 +106,12 @@ def test_a_wide_image_is_padded_above_and_below_only():
 
 def test_every_offset_and_both_mirrors_occur():
     crop, image = Crop(resize=(8, 8), side=10), gradient(8, 8)
-    places, mirrored = set(), set()
+    offsets, mirrored = set(), set()
     for seed in range(120):
         out, (top, left, *_) = augment(image, generator(seed, 0, "x"), crop)
-        places.add((int(top), int(left)))
+        offsets.add((int(top), int(left)))
         mirrored.add(bool(out[top, left, 0] > out[top, left + 7, 0]))
-    assert places == {(y, x) for y in range(3) for x in range(3)}
+    assert offsets == {(y, x) for y in range(3) for x in range(3)}
     assert mirrored == {True, False}
 
 
@@ -121,13 +121,13 @@ def test_the_long_side_is_drawn_from_the_whole_range():
     assert sides == {20, 21, 22, 23, 24}
 
 
-def test_resized():
+def test_resized_has_the_given_size_and_leaves_an_image_of_that_size():
     image = gradient(20, 30)
     assert resized(image, 20, 30) is image
     assert resized(image, 7, 9).shape == (7, 9, 3)
 
 
-def test_normalized_is_the_slow_way():
+def test_normalized_follows_the_formula():
     images = torch.from_numpy(np.stack([gradient(4, 5), gradient(4, 5)[:, ::-1]]))
     out = normalized(images)
     assert out.shape == (2, 3, 4, 5)
@@ -137,9 +137,9 @@ def test_normalized_is_the_slow_way():
         torch.testing.assert_close(out[:, c].double(), expected, atol=1e-5, rtol=0)
 
 
-@quick
+@few_examples
 @given(st.lists(st.tuples(*[st.integers(0, 12)] * 4), min_size=1, max_size=4))
-def test_valid_pixels_are_the_slow_way(rectangles):
+def test_valid_pixels_equal_slow_loops(rectangles):
     out = valid_pixels(torch.tensor(rectangles, dtype=torch.int32), 10)
     assert out.dtype == torch.bool
     for b, (top, left, height, width) in enumerate(rectangles):
@@ -158,7 +158,7 @@ def test_valid_pixels_agree_with_the_crop():
 
 
 def slow_bilinear(plane, y, x):
-    """The value at a place in 0..1 of the whole, borders repeated."""
+    """Return the value of a plane at a relative position in 0..1; borders are repeated."""
     height, width = plane.shape
     y, x = min(max(y * height - 0.5, 0), height - 1), min(max(x * width - 0.5, 0), width - 1)
     top, left = int(y), int(x)
@@ -168,32 +168,32 @@ def slow_bilinear(plane, y, x):
     return (1 - dy) * upper + dy * ((1 - dx) * plane[low, left] + dx * plane[low, right])
 
 
-@quick
+@few_examples
 @given(st.integers(5, 90), st.integers(5, 90), st.sampled_from([32, 40]), st.integers(0, 10**6))
-def test_maps_are_placed_as_their_image_is(height, width, side, seed):
+def test_maps_are_cropped_and_mirrored_as_their_image(height, width, side, seed):
     crop = Crop(resize=(20, 80), side=side)
     rng = generator(seed, 0, "x")
     place = drawn(height, width, rng, crop)
     grid = (-(-height // 8), -(-width // 8))
     maps = np.random.default_rng(seed).random((3, *grid)).astype(np.float16)
-    found = placed_maps(maps, place, side, 8)
-    assert found.shape == (3, side // 8, side // 8)
-    assert found.dtype == np.float16
+    result = placed_maps(maps, place, side, 8)
+    assert result.shape == (3, side // 8, side // 8)
+    assert result.dtype == np.float16
     for row in range(side // 8):
         for column in range(side // 8):
             y, x = row * 8 + 4, column * 8 + 4
             rows = place.top <= y < place.top + place.rows
             if not (rows and place.left <= x < place.left + place.columns):
-                assert not found[:, row, column].any()
+                assert not result[:, row, column].any()
                 continue
             y = (y - place.top + place.y) / place.height
             x = (x - place.left + place.x) / place.width
             x = 1 - x if place.mirrored else x
-            for plane, value in zip(maps.astype(np.float64), found[:, row, column], strict=True):
+            for plane, value in zip(maps.astype(np.float64), result[:, row, column], strict=True):
                 assert value == pytest.approx(slow_bilinear(plane, y, x), abs=2e-3)
 
 
-@quick
+@few_examples
 @given(st.integers(16, 90), st.integers(16, 90), st.integers(0, 10**6))
 def test_maps_lie_under_the_pixels_that_they_were_made_of(height, width, seed):
     """A ramp in the image and the same ramp as a map agree after the crop, mirrored or not."""
@@ -207,13 +207,13 @@ def test_maps_lie_under_the_pixels_that_they_were_made_of(height, width, seed):
             np.broadcast_to(40 + 210 * middle[0][:, None], grid),
         ]
     )
-    found = placed_maps((ramps / 256).astype(np.float16), place, 48, 8).astype(np.float64) * 256
-    at = np.arange(4, 48, 8)
-    pixels = (image[at - 1][:, at - 1] + image[at][:, at]) / 2  # the middle lies between pixels
-    tops = (at > place.top) & (at < place.top + place.rows)
-    lefts = (at > place.left) & (at < place.left + place.columns)
+    result = placed_maps((ramps / 256).astype(np.float16), place, 48, 8).astype(np.float64) * 256
+    mids = np.arange(4, 48, 8)
+    pixels = (image[mids - 1][:, mids - 1] + image[mids][:, mids]) / 2  # mids lie between pixels
+    tops = (mids > place.top) & (mids < place.top + place.rows)
+    lefts = (mids > place.left) & (mids < place.left + place.columns)
     inside = tops[:, None] & lefts[None]
     edge = 105 / np.array([grid[1], grid[0]])  # borders repeat for half a position
     for channel in (0, 1):
-        difference = np.abs(found[channel] - pixels[..., channel])[inside]
+        difference = np.abs(result[channel] - pixels[..., channel])[inside]
         assert (difference < edge[channel] + 8).all()

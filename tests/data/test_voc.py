@@ -1,4 +1,4 @@
-"""VOC trees: what is read, and a clear sentence for whatever is wrong."""
+"""Tests of VOC trees: what is read, and the sentence for each fault."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def item(tree: Path, id: str = ID) -> tuple[VOC, Item]:
 
 
 def load(tree: Path, id: str = ID) -> Record:
-    source, found = item(tree, id)
-    return source.load(found)
+    source, entry = item(tree, id)
+    return source.load(entry)
 
 
-def test_parts_and_splits(voc_tree: Path) -> None:
+def test_items_are_split_by_the_lists(voc_tree: Path) -> None:
     source = VOC(voc_tree)
     assert source.name == "voc"
     assert source.classes == CLASSES
@@ -40,11 +40,11 @@ def test_parts_and_splits(voc_tree: Path) -> None:
         "train_aug": ("train+train_aug", "train_aug"),
         "val": ("val",),
     }
-    parts = [i.split for i in source.items()]
-    assert sorted(parts) == ["train+train_aug", "train+train_aug", "train_aug", "val"]
+    splits = [i.split for i in source.items()]
+    assert sorted(splits) == ["train+train_aug", "train+train_aug", "train_aug", "val"]
 
 
-def test_record(voc_tree: Path) -> None:
+def test_a_record_holds_image_labels_and_mask(voc_tree: Path) -> None:
     record = load(voc_tree)
     assert record.image == (voc_tree / f"JPEGImages/{ID}.jpg").read_bytes()
     assert (record.height, record.width) == (8, 12)
@@ -55,19 +55,23 @@ def test_record(voc_tree: Path) -> None:
     assert record.parts is None
 
 
-def test_mask_of_sbd(voc_tree: Path) -> None:
-    _, found = item(voc_tree, "2008_000003")
-    assert found.mask == "SegmentationClassAug/2008_000003.png"
+def test_a_mask_of_sbd_is_read_from_its_folder(voc_tree: Path) -> None:
+    _, entry = item(voc_tree, "2008_000003")
+    assert entry.mask == "SegmentationClassAug/2008_000003.png"
 
 
-def test_images_of_test_alone_need_no_labels(voc_tree: Path, make_picture: Bytes) -> None:
+def test_images_of_the_test_list_need_no_labels(voc_tree: Path, make_picture: Bytes) -> None:
     new = "2010_000005"
     (voc_tree / f"JPEGImages/{new}.jpg").write_bytes(make_picture())
     (voc_tree / f"{LISTS}/test.txt").write_text(f"{new}\n")
     source = VOC(voc_tree, lists=("train", "test"))
-    found = {i.id: i for i in source.items()}
-    assert (found[new].labels, found[new].split, found[new].mask) == ((), "test", None)
-    assert source.load(found[new]).labels == ()
+    item_by_id = {i.id: i for i in source.items()}
+    assert (item_by_id[new].labels, item_by_id[new].split, item_by_id[new].mask) == (
+        (),
+        "test",
+        None,
+    )
+    assert source.load(item_by_id[new]).labels == ()
     (voc_tree / "image_labels.csv").write_text(f"id,labels\n{ID},cat\n2007_000002,cat\n")
     assert {i.id: i.labels for i in VOC(voc_tree, lists=("train", "test")).items()}[new] == ()
     (voc_tree / f"{LISTS}/other.txt").write_text(f"{new}\n")
@@ -75,18 +79,18 @@ def test_images_of_test_alone_need_no_labels(voc_tree: Path, make_picture: Bytes
         VOC(voc_tree, lists=("train", "other"))
 
 
-def test_devkit_around_the_tree(voc_tree: Path, tmp_path: Path) -> None:
+def test_the_devkit_folder_around_the_tree_is_accepted(voc_tree: Path, tmp_path: Path) -> None:
     shutil.move(voc_tree, tmp_path / "VOCdevkit" / "VOC2012")
     assert len(VOC(tmp_path / "VOCdevkit").items()) == 4
 
 
 def test_a_source_pickles(voc_tree: Path) -> None:
-    source, found = item(voc_tree)
+    source, entry = item(voc_tree)
     copy = pickle.loads(pickle.dumps(source))
-    assert copy.load(pickle.loads(pickle.dumps(found))) == source.load(found)
+    assert copy.load(pickle.loads(pickle.dumps(entry))) == source.load(entry)
 
 
-def test_a_list_without_masks(voc_tree: Path) -> None:
+def test_a_list_may_have_no_masks(voc_tree: Path) -> None:
     (voc_tree / f"{LISTS}/test.txt").write_text(f"{ID} 1\n")
     shutil.rmtree(voc_tree / "SegmentationClass")
     source = VOC(voc_tree, lists=("test",))
@@ -94,22 +98,22 @@ def test_a_list_without_masks(voc_tree: Path) -> None:
     assert source.load(source.items()[0]).mask is None
 
 
-def test_labels_of_several_objects(voc_tree: Path) -> None:
+def test_labels_of_several_objects_are_sorted_and_listed_once(voc_tree: Path) -> None:
     names = "".join(f"<object><name>{n}</name></object>" for n in ("dog", "cat", "dog"))
     (voc_tree / f"Annotations/{ID}.xml").write_text(f"<annotation>{names}</annotation>")
     assert item(voc_tree)[1].labels == (CAT, CLASSES.index("dog"))
 
 
 @pytest.mark.parametrize("column", ["labels", "labels_cls"])
-@pytest.mark.parametrize("between", [" ", ";"])
-def test_labels_from_csv(voc_tree: Path, column: str, between: str) -> None:
-    lines = [f"{i.id},{between.join(['dog', 'cat'])}" for i in VOC(voc_tree).items()]
+@pytest.mark.parametrize("separator", [" ", ";"])
+def test_labels_are_read_from_a_csv(voc_tree: Path, column: str, separator: str) -> None:
+    lines = [f"{i.id},{separator.join(['dog', 'cat'])}" for i in VOC(voc_tree).items()]
     (voc_tree / "image_labels.csv").write_text("\n".join([f"id,{column}", *lines]))
     assert item(voc_tree)[1].labels == (CAT, CLASSES.index("dog"))
 
 
 @pytest.mark.parametrize("underscore", ["_", ""])
-def test_labels_from_npz(voc_tree: Path, tmp_path: Path, underscore: str) -> None:
+def test_labels_are_read_from_an_npz(voc_tree: Path, tmp_path: Path, underscore: str) -> None:
     """The community's file has 2007000032 for 2007_000032."""
     ids = [i.id.replace("_", underscore) for i in VOC(voc_tree).items()]
     labels = np.zeros((4, 20), np.uint8)
@@ -119,12 +123,12 @@ def test_labels_from_npz(voc_tree: Path, tmp_path: Path, underscore: str) -> Non
     assert {i.labels for i in source.items()} == {(3,)}
 
 
-def test_own_classes(voc_tree: Path) -> None:
+def test_classes_may_be_listed_in_a_file(voc_tree: Path) -> None:
     (voc_tree / "classes.txt").write_text("background\ncat\ndog\n")
     assert VOC(voc_tree).classes == ("cat", "dog")
 
 
-def test_fingerprint_follows_files_and_labels(voc_tree: Path) -> None:
+def test_the_fingerprint_depends_on_files_and_labels(voc_tree: Path) -> None:
     seen = {VOC(voc_tree).fingerprint()}
     assert VOC(voc_tree).fingerprint() in seen
     seen.add(VOC(voc_tree, lists=("train",)).fingerprint())
@@ -137,12 +141,12 @@ def test_fingerprint_follows_files_and_labels(voc_tree: Path) -> None:
     assert len(seen) == 4
 
 
-def test_fingerprint_does_not_follow_the_place(voc_tree: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_does_not_depend_on_the_folder(voc_tree: Path, tmp_path: Path) -> None:
     before = VOC(voc_tree).fingerprint()
     assert VOC(shutil.move(voc_tree, tmp_path / "elsewhere")).fingerprint() == before
 
 
-def test_missing_or_empty_folder(tmp_path: Path) -> None:
+def test_a_missing_or_empty_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"there is no VOC folder .*nowhere"):
         VOC(tmp_path / "nowhere")
     (tmp_path / "hollow").mkdir()
@@ -150,13 +154,13 @@ def test_missing_or_empty_folder(tmp_path: Path) -> None:
         VOC(tmp_path / "hollow")
 
 
-def test_no_images_folder(voc_tree: Path) -> None:
+def test_a_missing_image_folder_is_named(voc_tree: Path) -> None:
     shutil.rmtree(voc_tree / "JPEGImages")
     with pytest.raises(InputError, match=r"there is no image folder .*JPEGImages"):
         VOC(voc_tree)
 
 
-def test_lists_that_are_not_there(voc_tree: Path) -> None:
+def test_missing_lists_are_named(voc_tree: Path) -> None:
     with pytest.raises(InputError, match=r"there is no list .*test\.txt"):
         VOC(voc_tree, lists=("test",))
     shutil.rmtree(voc_tree / LISTS)
@@ -174,19 +178,19 @@ def test_lists_that_are_not_there(voc_tree: Path) -> None:
         ("2009_000004\n2009_000004\n", r"list .*val\.txt names 2009_000004 twice"),
     ],
 )
-def test_broken_lists(voc_tree: Path, text: str, sentence: str) -> None:
+def test_faulty_lists_are_refused(voc_tree: Path, text: str, sentence: str) -> None:
     (voc_tree / f"{LISTS}/val.txt").write_text(text)
     with pytest.raises(InputError, match=sentence):
         VOC(voc_tree)
 
 
-def test_absent_image(voc_tree: Path) -> None:
+def test_a_missing_image_is_named(voc_tree: Path) -> None:
     (voc_tree / "JPEGImages/2009_000004.jpg").unlink()
     with pytest.raises(InputError, match=r"list val names 2009_000004, .*2009_000004\.jpg"):
         VOC(voc_tree).items()
 
 
-def test_label_outside_the_classes(voc_tree: Path) -> None:
+def test_an_unknown_label_is_named(voc_tree: Path) -> None:
     path = voc_tree / f"Annotations/{ID}.xml"
     path.write_text(path.read_text().replace("cat", "unicorn"))
     with pytest.raises(InputError, match=rf"{ID}\.xml: label 'unicorn' is not among aeroplane"):
@@ -196,7 +200,7 @@ def test_label_outside_the_classes(voc_tree: Path) -> None:
         VOC(voc_tree)
 
 
-def test_image_without_labels(voc_tree: Path) -> None:
+def test_an_image_without_labels_is_named(voc_tree: Path) -> None:
     (voc_tree / f"Annotations/{ID}.xml").unlink()
     with pytest.raises(InputError, match=f"image {ID} has no labels"):
         VOC(voc_tree)
@@ -205,18 +209,18 @@ def test_image_without_labels(voc_tree: Path) -> None:
         VOC(voc_tree)
 
 
-def test_broken_annotation(voc_tree: Path) -> None:
+def test_an_unreadable_annotation_is_named(voc_tree: Path) -> None:
     (voc_tree / f"Annotations/{ID}.xml").write_text("<annotation>")
     with pytest.raises(InputError, match=rf"{ID}\.xml is not readable XML"):
         VOC(voc_tree)
 
 
-def test_label_files_that_are_refused(voc_tree: Path, tmp_path: Path) -> None:
+def test_faulty_label_files_are_refused(voc_tree: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "cls.npy", np.array({1: 2}, dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match=r"cls\.npy .*pickled label files.*refused"):
         VOC(voc_tree, labels=str(tmp_path / "cls.npy"))
     np.savez(tmp_path / "p.npz", ids=np.array([{}], dtype=object), labels=np.zeros((1, 20)))
-    with pytest.raises(InputError, match=r"p\.npz is no \.npz with plain arrays"):
+    with pytest.raises(InputError, match=r"p\.npz is no \.npz file of arrays"):
         VOC(voc_tree, labels=str(tmp_path / "p.npz"))
     np.savez(tmp_path / "n.npz", ids=np.array(["a"]), labels=np.zeros((1, 19)))
     with pytest.raises(InputError, match=r"n\.npz has labels of shape \(1, 19\)"):
@@ -225,19 +229,19 @@ def test_label_files_that_are_refused(voc_tree: Path, tmp_path: Path) -> None:
         VOC(voc_tree, labels=str(tmp_path / "gone.csv"))
 
 
-def test_mask_of_another_size(voc_tree: Path, make_mask: Bytes) -> None:
+def test_a_mask_of_another_size_is_refused(voc_tree: Path, make_mask: Bytes) -> None:
     (voc_tree / f"SegmentationClass/{ID}.png").write_bytes(make_mask(8, height=9))
     with pytest.raises(InputError, match=rf"mask .*{ID}\.png is 12x9.*its image 12x8"):
         load(voc_tree)
 
 
-def test_mask_value_outside(voc_tree: Path, make_mask: Bytes) -> None:
+def test_a_mask_value_beyond_the_classes_is_refused(voc_tree: Path, make_mask: Bytes) -> None:
     (voc_tree / f"SegmentationClass/{ID}.png").write_bytes(make_mask(21))
     with pytest.raises(InputError, match=rf"mask .*{ID}\.png .* 21; allowed are 0"):
         load(voc_tree)
 
 
-def test_truncated_image(voc_tree: Path, make_picture: Bytes) -> None:
+def test_a_truncated_image_is_named(voc_tree: Path, make_picture: Bytes) -> None:
     data = make_picture(size=(64, 64))
     (voc_tree / f"JPEGImages/{ID}.jpg").write_bytes(data[: len(data) // 2])
     with pytest.raises(InputError, match=rf"{ID}\.jpg is truncated"):
@@ -245,7 +249,7 @@ def test_truncated_image(voc_tree: Path, make_picture: Bytes) -> None:
 
 
 @pytest.mark.shared
-def test_real_tree() -> None:
+def test_the_development_images_are_read() -> None:
     tree = Path(__file__).parents[3] / "shared" / "data" / "voc12_animals"
     if not tree.is_dir():
         pytest.skip("the development images ../shared/data/voc12_animals are not here")
@@ -253,8 +257,8 @@ def test_real_tree() -> None:
     items = source.items()
     counts = {s: sum(i.split in parts for i in items) for s, parts in source.splits.items()}
     assert counts == {"train": 437, "val": 445, "train_aug": 637}
-    for found in items:
-        assert found.mask is not None
-        mask = decode_mask((tree / found.mask).read_bytes(), found.mask)
+    for entry in items:
+        assert entry.mask is not None
+        mask = decode_mask((tree / entry.mask).read_bytes(), entry.mask)
         assert ((mask <= 20) | (mask == 255)).all()
     assert source.load(items[0]).labels

@@ -1,4 +1,4 @@
-"""The job, and what it ends with when nothing goes wrong."""
+"""Fixtures of the fault tests: a job, and the artifacts of an undisturbed job."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def job(tmp_path: Path) -> Job:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What the job ends with when nothing goes wrong."""
+    """Return the artifacts of a job in which nothing goes wrong."""
     folder = tmp_path_factory.mktemp("undisturbed")
     job = Job(folder / "store", folder / "marks")
-    job.done(DATA)
-    job.done(CHAIN)
+    job.run(DATA)
+    job.run(CHAIN)
     assert job.tidy()
     return job.result()

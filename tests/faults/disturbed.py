@@ -1,4 +1,4 @@
-"""A job of all stages as commands of their own processes, and what may happen to it."""
+"""Job of all stages as commands in their own processes, and the faults that may disturb it."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ CHAIN = (
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens at one call of one function, see `saboteur`."""
+    """Fault at one call of one function, see `saboteur`."""
 
     function: str
     call: int = 1
     act: str = "kill"
 
-    def happens(self, mark: Path) -> dict[str, Any]:
+    def description(self, mark: Path) -> dict[str, Any]:
         module, _, name = self.function.partition(":")
         return {
             "module": f"wsss.{module}",
@@ -52,31 +52,31 @@ class Fault:
 
 
 def running(session: int) -> list[tuple[int, str]]:
-    """The processes of a session but its leader, and their command lines."""
-    found = []
+    """Return the processes of a session except its leader, with their command lines."""
+    processes = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             state, _, _, sid = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
             title = (folder / "cmdline").read_text(errors="replace").replace("\0", " ").strip()
-        except OSError:  # it has gone
+        except OSError:  # the process has ended
             continue
         if int(sid) == session != int(folder.name) and state not in "ZX":
-            found.append((int(folder.name), title))
-    return found
+            processes.append((int(folder.name), title))
+    return processes
 
 
 @dataclass
 class Job:
-    """The job in a store of its own."""
+    """Job with its own store."""
 
     store: Path | str
     marks: Path
     environment: dict[str, str] = field(default_factory=dict)
 
     def start(self, words: Sequence[str], faults: Sequence[Fault] = ()) -> subprocess.Popen[str]:
-        """A command in a process of its own."""
+        """Start a command in its own process."""
         self.marks.mkdir(parents=True, exist_ok=True)
-        told = [f.happens(self.mark(f)) for f in faults]
+        descriptions = [f.description(self.mark(f)) for f in faults]
         old = os.environ.get("PYTHONPATH")
         return subprocess.Popen(
             [sys.executable, "-m", "wsss.platform.cli", *words, "--store", str(self.store)],
@@ -87,65 +87,64 @@ class Job:
             env={
                 **os.environ,
                 **self.environment,
-                "WSSS_FAULTS": json.dumps(told),
+                "WSSS_FAULTS": json.dumps(descriptions),
                 "PYTHONPATH": f"{SABOTEUR}:{old}" if old else str(SABOTEUR),
             },
         )
 
     def call(self, words: Sequence[str], faults: Sequence[Fault] = ()) -> tuple[int, str]:
-        """Exit code and what was said."""
+        """Return the exit code and the output of a command."""
         process = self.start(words, faults)
-        said = process.communicate(timeout=HANG)
-        return process.returncode, "".join(said)
+        output = process.communicate(timeout=HANG)
+        return process.returncode, "".join(output)
 
-    def hunted(
+    def hunt(
         self, words: Sequence[str], titles: Sequence[str], seconds: float
     ) -> tuple[int, str, list[str]]:
-        """Exit code and what was said of a command under which the first process of each title
-        was killed, so many seconds after it was there, and the titles of those; when it has ended,
-        no process of it is left a moment later."""
+        """Run a command, kill the first process of each title `seconds` after it appears, and wait
+        until no process of the command is left; return exit code, output and killed titles."""
         process = self.start(words)
-        first: dict[str, float] = {}
+        seen_at: dict[str, float] = {}
         killed: list[str] = []
         while process.poll() is None:
             for pid, title in running(process.pid):
                 hit = next((t for t in titles if t in title and t not in killed), None)
-                if hit and time.monotonic() > first.setdefault(hit, time.monotonic()) + seconds:
+                if hit and time.monotonic() > seen_at.setdefault(hit, time.monotonic()) + seconds:
                     os.kill(pid, signal.SIGKILL)
                     killed.append(hit)
             time.sleep(0.1)
-        said = "".join(process.communicate())
+        output = "".join(process.communicate())
         while running(process.pid):  # the test's limit is the guard
             time.sleep(0.1)
-        return process.returncode, said, killed
+        return process.returncode, output, killed
 
-    def done(self, words: Sequence[str], faults: Sequence[Fault] = ()) -> str:
-        """What a command said that ended well; no fault that it was given stayed away."""
-        code, said = self.call(words, faults)
-        assert code == 0, (code, said)
-        assert "Traceback" not in said, said
+    def run(self, words: Sequence[str], faults: Sequence[Fault] = ()) -> str:
+        """Return the output of a command, which must succeed and in which each fault must occur."""
+        code, output = self.call(words, faults)
+        assert code == 0, (code, output)
+        assert "Traceback" not in output, output
         assert all(self.mark(f).exists() for f in faults)
-        return said
+        return output
 
     def mark(self, fault: Fault) -> Path:
         return self.marks / f"{fault.act}-{fault.function.replace(':', '-')}-{fault.call}"
 
     def result(self) -> dict[str, dict[str, Any]]:
-        """What the artifacts of each stage hold: by key, the SHA-256 of each file."""
-        found: dict[str, dict[str, Any]] = {}
+        """Return the SHA-256 of each file of the artifacts, by stage, key and file name."""
+        digests: dict[str, dict[str, Any]] = {}
         store = open_store(self.store)
         for stage, key in store.artifacts():
             files = store.open(stage, key).manifest["files"]
-            of = {name: entry["sha256"] for name, entry in files.items()}
-            found.setdefault(stage, {})[key] = of
-        return found
+            file_digests = {name: entry["sha256"] for name, entry in files.items()}
+            digests.setdefault(stage, {})[key] = file_digests
+        return digests
 
     def tidy(self) -> bool:
-        """Whether nothing half-written is left: no attempt, no checkpoint, no part of a file but
-        in quarantine."""
+        """Return whether nothing half-written is left: no attempt, no checkpoint, and no partial
+        file outside of quarantine."""
         root = Path(self.store)
-        left = [*root.glob("attempts/*"), *root.glob("training/*")]
-        left += [
+        leftovers = [*root.glob("attempts/*"), *root.glob("training/*")]
+        leftovers += [
             p for p in root.rglob(".*") if p.is_file() and root / "quarantine" not in p.parents
         ]
-        return not left
+        return not leftovers

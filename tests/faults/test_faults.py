@@ -1,7 +1,7 @@
-"""What is lost where a process dies, a disk fills up or a file is damaged: time, and nothing else.
+"""Tests that killed processes, full disks and damaged files cost time and nothing else.
 
-Each job is a command in a process of its own, with Ray. Its artifacts are compared with those of an
-undisturbed one: the same keys, and the same bytes in each file.
+Each job is a command in its own process, with Ray. Its artifacts are compared with those of an
+undisturbed job: the same keys, and the same bytes in each file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wsss.platform.records.schema import read_run
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(2 * HANG)]
 
 SLICED = Fault("platform.stages.prototypes.clustering:BYTES_PER_HOLDER", call=1, act="set")
-"""Without it one holder, in the driver, has all features of so few images."""
+"""Without this setting, one holder in the driver has all features of so few images."""
 WORKERS = (
     Fault("platform.data.formats.shards:write_shard"),
     Fault("methods.cam:CAM.losses", call=5),
@@ -33,7 +33,7 @@ WORKERS = (
     Fault("platform.stages.inference.segmentation:Predict.work"),
     Fault("platform.stages.labels.scoring:score_slice"),
 )
-"""A worker of each stage: a task, an actor, or a training at a step."""
+"""Workers of each stage: a task, an actor, or a training at a step."""
 
 DRIVER = (
     Fault("platform.stages.training.trainer:Trainer.advance", call=5, act="driver"),
@@ -51,14 +51,14 @@ FULL = (
 
 
 def test_killed_workers_of_every_stage(job: Job, undisturbed: dict[str, Any]) -> None:
-    job.done(DATA, WORKERS[:1])
-    job.done(CHAIN, [*WORKERS[1:], SLICED])
+    job.run(DATA, WORKERS[:1])
+    job.run(CHAIN, [*WORKERS[1:], SLICED])
     assert job.result() == undisturbed
     assert job.tidy()
 
 
 def test_a_killed_worker_of_superpixels(job: Job, tmp_path: Path) -> None:
-    """A method that needs them; the chain's does not."""
+    """SSC needs superpixels; the method of the chain does not."""
     changes = ("training.epochs=1", "training.batch_size=8", "views.scales=(1.0,)")
     words = ("run", "ssc", "--quiet", *(w for change in changes for w in ("--set", change)))
     whole = Job(tmp_path / "whole", tmp_path / "none")
@@ -66,80 +66,80 @@ def test_a_killed_worker_of_superpixels(job: Job, tmp_path: Path) -> None:
         (whole, ()),
         (job, (Fault("platform.stages.labels.superpixels:slice_regions"),)),
     ):
-        one.done(DATA)
-        one.done(words, faults)
+        one.run(DATA)
+        one.run(words, faults)
     assert len(job.result()["superpixels"]) == 1
     assert job.result() == whole.result()
     assert job.tidy()
 
 
 def test_a_killed_driver(job: Job, undisturbed: dict[str, Any]) -> None:
-    job.done(DATA)
+    job.run(DATA)
     for fault in DRIVER:
-        code, said = job.call(CHAIN, [fault, SLICED])
-        assert (code, job.mark(fault).exists()) == (-signal.SIGKILL, True), said
-        for stage, found in job.result().items():
-            assert found.items() <= undisturbed[stage].items()
-    job.done(CHAIN)
+        code, output = job.call(CHAIN, [fault, SLICED])
+        assert (code, job.mark(fault).exists()) == (-signal.SIGKILL, True), output
+        for stage, digests in job.result().items():
+            assert digests.items() <= undisturbed[stage].items()
+    job.run(CHAIN)
     assert job.result() == undisturbed
     assert job.tidy()
 
 
 def test_a_full_disk(job: Job, undisturbed: dict[str, Any]) -> None:
-    job.done(DATA)
+    job.run(DATA)
     for fault in FULL:
-        code, said = job.call(CHAIN, [fault])
-        assert code == 2, said
-        assert "is full" in said
-        assert "Traceback" not in said
+        code, output = job.call(CHAIN, [fault])
+        assert code == 2, output
+        assert "is full" in output
+        assert "Traceback" not in output
         assert not list(Path(job.store).glob("attempts/*"))
-    job.done(CHAIN)
+    job.run(CHAIN)
     assert job.result() == undisturbed
     assert job.tidy()
 
 
 def flip(path: Path) -> None:
-    """Changes one byte in the middle of a file."""
+    """Change one byte in the middle of a file."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
 
 
 def test_damaged_files(job: Job, undisturbed: dict[str, Any]) -> None:
-    """One of each stage, a manifest among them; the shards are the user's to make again."""
-    job.done(DATA)
-    job.done(CHAIN)
+    """One file of each stage is damaged, once a manifest; only a user can make shards again."""
+    job.run(DATA)
+    job.run(CHAIN)
     root = Path(job.store) / "artifacts"
     for stage in sorted(undisturbed):
         folder = next((root / stage).iterdir())
         if stage != "shards":
             flip(folder / "manifest.json" if stage == "scores" else max(folder.rglob("*.*")))
-    job.done(CHAIN)
+    job.run(CHAIN)
     assert job.result() == undisturbed
     assert "quarantine" in job.call(("doctor",))[1]
     flip(next((root / "shards").glob("*/*.parquet")))
-    code, said = job.call(CHAIN)
+    code, output = job.call(CHAIN)
     assert code == 2
-    assert "quarantine" in said
-    job.done(DATA)
-    job.done(CHAIN)
+    assert "quarantine" in output
+    job.run(DATA)
+    job.run(CHAIN)
     assert job.result() == undisturbed
 
 
 def test_a_damaged_checkpoint(job: Job, undisturbed: dict[str, Any]) -> None:
-    job.done(DATA)
+    job.run(DATA)
     fault = Fault("platform.stages.training.trainer:Trainer.advance", call=5, act="driver")
     job.call(CHAIN, [fault])
     (state,) = Path(job.store).glob("training/*/*/state.pt")
     flip(state)
-    job.done(CHAIN)
+    job.run(CHAIN)
     assert "its checkpoint does not match" in job.call(("doctor",))[1]
     assert job.result() == undisturbed
     assert job.tidy()
 
 
 def test_two_drivers_on_one_store(job: Job, undisturbed: dict[str, Any]) -> None:
-    job.done(DATA)
+    job.run(DATA)
     both = [job.start((*CHAIN, "--name", name)) for name in ("one", "two")]
     for process in both:
         out, err = process.communicate(timeout=HANG)

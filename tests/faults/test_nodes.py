@@ -1,4 +1,4 @@
-"""The same job on several nodes of a cluster, whole and with nodes that die under it."""
+"""Tests of the job on a cluster of several nodes, with and without nodes that die."""
 
 from __future__ import annotations
 
@@ -19,55 +19,55 @@ NODES = (
     Fault("platform.stages.inference.class_maps:Infer.work", act="node"),
     Fault("platform.stages.labels.pseudo_labels:label_slice", act="node"),
 )
-SOON = {
+HEALTH_CHECKS = {
     "health_check_period_ms": 500,
     "health_check_failure_threshold": 5,
     "health_check_timeout_ms": 60000,
     "health_check_initial_delay_ms": 0,
 }
-"""So that the head sees within seconds that a node is gone, and waits for one that is slow."""
+"""Settings with which the head misses a lost node within seconds and waits for a slow node."""
 Start = Callable[[Job, int, Sequence[Fault]], None]
 
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts a head that computes nothing and so many nodes, where the job then runs."""
+    """Yield a function that starts a head that computes nothing and nodes on which a job runs."""
     from ray.cluster_utils import Cluster
 
     started: list[Any] = []
 
     def start(job: Job, nodes: int, faults: Sequence[Fault]) -> None:
         job.marks.mkdir(parents=True, exist_ok=True)
-        monkeypatch.setenv("WSSS_FAULTS", json.dumps([f.happens(job.mark(f)) for f in faults]))
+        monkeypatch.setenv("WSSS_FAULTS", json.dumps([f.description(job.mark(f)) for f in faults]))
         old = os.environ.get("PYTHONPATH")
         monkeypatch.setenv("PYTHONPATH", f"{SABOTEUR}:{old}" if old else str(SABOTEUR))
         memory = {"object_store_memory": 200 << 20}
-        head = {"num_cpus": 0, "_system_config": SOON, **memory}
-        several = Cluster(initialize_head=True, head_node_args=head)
-        started.append(several)
+        head = {"num_cpus": 0, "_system_config": HEALTH_CHECKS, **memory}
+        ray_cluster = Cluster(initialize_head=True, head_node_args=head)
+        started.append(ray_cluster)
         for _ in range(nodes):
-            several.add_node(num_cpus=2, wait=False, **memory)
-        several.wait_for_nodes(HANG)
-        job.environment["RAY_ADDRESS"] = several.address
+            ray_cluster.add_node(num_cpus=2, wait=False, **memory)
+        ray_cluster.wait_for_nodes(HANG)
+        job.environment["RAY_ADDRESS"] = ray_cluster.address
 
     yield start
-    for several in started:
-        several.shutdown()
+    for ray_cluster in started:
+        ray_cluster.shutdown()
 
 
 def test_three_nodes_equal_one(job: Job, undisturbed: dict[str, Any], cluster: Start) -> None:
-    """As many workers, so the same bytes."""
+    """The number of workers is the same, so the bytes are the same."""
     cluster(job, 3, ())
-    job.done(DATA)
-    job.done(CHAIN)
+    job.run(DATA)
+    job.run(CHAIN)
     assert job.result() == undisturbed
     assert job.tidy()
 
 
 def test_nodes_that_die(job: Job, undisturbed: dict[str, Any], cluster: Start) -> None:
     cluster(job, 5, NODES)
-    job.done(DATA)
-    job.done(CHAIN)
+    job.run(DATA)
+    job.run(CHAIN)
     assert all(job.mark(f).exists() for f in NODES)
     assert job.result() == undisturbed
     assert job.tidy()
@@ -77,10 +77,10 @@ def test_a_driver_on_a_cluster_that_is_killed(
     job: Job, undisturbed: dict[str, Any], cluster: Start
 ) -> None:
     cluster(job, 3, ())
-    job.done(DATA)
+    job.run(DATA)
     fault = Fault("platform.records.progress_file:Recorded.update", call=20)
-    code, said = job.call(CHAIN, [fault])
-    assert (code, job.mark(fault).exists()) == (-signal.SIGKILL, True), said
-    job.done(CHAIN)
+    code, output = job.call(CHAIN, [fault])
+    assert (code, job.mark(fault).exists()) == (-signal.SIGKILL, True), output
+    job.run(CHAIN)
     assert job.result() == undisturbed
     assert job.tidy()

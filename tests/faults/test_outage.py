@@ -1,4 +1,4 @@
-"""An object store that is away for ten seconds in the middle of a job."""
+"""Test of an object store that is away for ten seconds in the middle of a job."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOMENTS = (
 
 
 class Line:
-    """A line to the server that can be cut: it refuses connections then, and ends those there."""
+    """Line to the server that can be cut: it then refuses connections and ends open connections."""
 
     def __init__(self, server: str) -> None:
         host, _, port = server.removeprefix("http://").partition(":")
@@ -68,16 +68,16 @@ class Line:
 
 @pytest.fixture
 def line(s3_server: str) -> Iterator[Line]:
-    found = Line(s3_server)
-    yield found
-    found.cut()
+    connection = Line(s3_server)
+    yield connection
+    connection.cut()
 
 
-def test_ten_seconds_without_the_object_store(
+def test_a_job_survives_ten_seconds_without_the_object_store(
     bucket: str, line: Line, tmp_path: Path, undisturbed: dict[str, Any]
 ) -> None:
     job = Job(bucket, tmp_path / "marks", {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{line.port}"})
-    job.done(DATA)
+    job.run(DATA)
     stop, times = threading.Event(), []
 
     def watch() -> None:
@@ -93,7 +93,7 @@ def test_ten_seconds_without_the_object_store(
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        job.done(CHAIN, MOMENTS)
+        job.run(CHAIN, MOMENTS)
     finally:
         stop.set()
         watcher.join()

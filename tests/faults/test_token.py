@@ -1,4 +1,4 @@
-"""The Ray that a command starts runs the code of nobody who lacks its token."""
+"""Test that the Ray that a command starts runs no code of a client without its token."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def test_a_client_without_the_token_is_turned_away(tmp_path: Path) -> None:
     homes = [tmp_path / name for name in ("owner", "stranger")]
     for home in homes:
         home.mkdir()
-    plain = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    of = [{**plain, "HOME": str(home)} for home in homes]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    environments = [{**environment, "HOME": str(home)} for home in homes]
     words = [sys.executable, "-c", OWNER]
     owner = subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=of[0]
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environments[0]
     )
     assert owner.stdout
     try:
@@ -47,7 +47,7 @@ def test_a_client_without_the_token_is_turned_away(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             timeout=HANG,
-            env=of[1],
+            env=environments[1],
         )
     finally:
         owner.communicate("\n", timeout=HANG)

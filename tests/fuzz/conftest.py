@@ -1,4 +1,4 @@
-"""A folder that readers are given, and a look at whether anything appeared beside it."""
+"""Fixture of the fuzz tests: a folder for input, outside of which no file may appear."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ sys.path.insert(0, str(Path(__file__).parent))  # the helper beside this file, i
 
 @pytest.fixture(scope="module")
 def given_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An empty folder, deep in another; a test that leaves a file elsewhere in that fails."""
+    """Yield an empty, nested folder; fail if a test leaves a file outside of it."""
     base = tmp_path_factory.mktemp("fuzz")
-    folder, here = base / "deep" / "deeper" / "given", base / "here"
+    folder, working = base / "deep" / "deeper" / "given", base / "here"
     folder.mkdir(parents=True)
-    here.mkdir()
+    working.mkdir()
     before = Path.cwd()
-    os.chdir(here)
+    os.chdir(working)
     yield folder
     os.chdir(before)
     outside = [p for p in base.rglob("*") if p.is_file() and not p.is_relative_to(folder)]

@@ -1,4 +1,4 @@
-"""What fuzz tests share: damaged bytes, odd values, and what a reader may do with them.
+"""Helpers of the fuzz tests: damaged bytes, odd values, and checks of what readers do with them.
 
 `WSSS_FUZZ` multiplies the number of examples (`make fuzz`).
 """
@@ -20,11 +20,11 @@ from wsss.platform.errors import InputError
 
 TIMES = int(os.environ.get("WSSS_FUZZ", "1"))
 LONGEST = 1500
-"""Characters of a sentence."""
+"""Characters that a sentence may have at most."""
 
 
 def fuzz(examples: int) -> settings:
-    """Settings of a fuzz test; other examples each time in a long run, the same ones else."""
+    """Return settings of a fuzz test; a long run draws new examples, a short run the same ones."""
     return settings(
         max_examples=examples * TIMES,
         derandomize=TIMES == 1,
@@ -33,8 +33,8 @@ def fuzz(examples: int) -> settings:
     )
 
 
-def fair(read: Callable[..., Any], *arguments: Any) -> Any:
-    """What `read` returns; None where it refuses in one clear sentence. All else fails."""
+def attempt(read: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what `read` returns, or None if it refuses in one clear sentence; fail otherwise."""
     try:
         return read(*arguments)
     except InputError as error:
@@ -56,39 +56,39 @@ NUMBERS = (
 
 @st.composite
 def damaged(draw: st.DrawFn, *valid: bytes) -> bytes:
-    """One of some files with a few bytes changed, lost, added or repeated; now and then noise."""
+    """Draw one of some files with a few bytes changed, lost, added or repeated; rarely noise."""
     if draw(st.integers(0, 24)) == 0:
         return draw(st.binary(max_size=300))
     data = bytearray(draw(st.sampled_from(valid)))
     for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, max(0, len(data) - 1)))
+        offset = draw(st.integers(0, max(0, len(data) - 1)))
         size = draw(st.integers(1, 24))
         edit = draw(st.sampled_from(("flip", "set", "number", "put", "drop", "repeat", "cut")))
         if edit == "flip" and data:
-            data[at] ^= 1 << draw(st.integers(0, 7))
+            data[offset] ^= 1 << draw(st.integers(0, 7))
         elif edit == "set":
-            data[at : at + 1] = draw(st.binary(min_size=1, max_size=1))
+            data[offset : offset + 1] = draw(st.binary(min_size=1, max_size=1))
         elif edit == "number":
-            data[at : at + 4] = draw(st.sampled_from(NUMBERS))
+            data[offset : offset + 4] = draw(st.sampled_from(NUMBERS))
         elif edit == "put":
-            data[at:at] = draw(st.binary(min_size=1, max_size=size))
+            data[offset:offset] = draw(st.binary(min_size=1, max_size=size))
         elif edit == "drop":
-            del data[at : at + size]
+            del data[offset : offset + size]
         elif edit == "repeat":
-            data[at:at] = data[at : at + size] * draw(st.integers(1, 40))
+            data[offset:offset] = data[offset : offset + size] * draw(st.integers(1, 40))
         elif edit == "cut":
-            del data[at:]
+            del data[offset:]
     return bytes(data)
 
 
-def summed(png: bytes) -> bytes:
-    """A damaged PNG with the check sums of its chunks made right again, so that more is read."""
-    out, at = bytearray(png[:8]), 8
-    while at + 8 <= len(png):
-        (size,) = struct.unpack(">I", png[at : at + 4])
-        body = png[at + 4 : at + 8 + size]
-        out += png[at : at + 4] + body + struct.pack(">I", zlib.crc32(body))
-        at += 12 + size
+def with_checksums(png: bytes) -> bytes:
+    """Return a damaged PNG with correct check sums of its chunks, so that readers get further."""
+    out, offset = bytearray(png[:8]), 8
+    while offset + 8 <= len(png):
+        (size,) = struct.unpack(">I", png[offset : offset + 4])
+        chunk = png[offset + 4 : offset + 8 + size]
+        out += png[offset : offset + 4] + chunk + struct.pack(">I", zlib.crc32(chunk))
+        offset += 12 + size
     return bytes(out)
 
 
@@ -96,11 +96,11 @@ FOLDER, PIPE = "folder", "pipe"
 odd = st.sampled_from(
     (FOLDER, PIPE, b"", b"{}", b"[]", b"null", b"[" * 100_000, b'{"a":' * 100_000, b"\0" * 40)
 )
-"""What may lie in the place of a file: something else, or bytes that say nothing."""
+"""Odd contents at the path of a file: a folder, a pipe, or bytes without meaning."""
 
 
 def put(path: Path, content: bytes | str) -> None:
-    """Leaves bytes, an empty folder or a pipe, which to open would never end, at a path."""
+    """Put bytes, an empty folder, or a pipe that blocks whoever opens it, at a path."""
     if path.is_dir():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
@@ -137,7 +137,7 @@ values = st.recursive(
     max_leaves=6,
 )
 counts = st.sampled_from((0, 1, 253, 254, 255, 256, 300, 1000))
-"""Of classes; a data set has 1 to 254."""
+"""Numbers of classes; a data set has 1 to 254."""
 NESTED: Any = []
 for _ in range(400):
     NESTED = [NESTED]
@@ -145,7 +145,7 @@ for _ in range(400):
 
 @st.composite
 def altered(draw: st.DrawFn, value: Any) -> Any:
-    """A nested value of dicts, lists and scalars with a few members changed, added or lost."""
+    """Draw a copy of a nested value with a few members changed, added or lost."""
     out = copy.deepcopy(value)
     for _ in range(draw(st.integers(1, 3))):
         parent, key, at = None, None, out

@@ -1,4 +1,4 @@
-"""The command line with hostile words, and search spaces of a user's own."""
+"""Fuzz tests of the command line with hostile words, and of search spaces that a user writes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import TEXTS, altered, check_sentence, fair, fuzz, values
+from hostile import TEXTS, altered, attempt, check_sentence, fuzz, values
 from hypothesis import example, given
 from hypothesis import strategies as st
 from wsss.platform.cli import main
@@ -26,15 +26,15 @@ from wsss.platform.tuning.sweep import Sweep, searcher
 
 
 class HeavyError(BaseException):
-    """Raised where something would be computed: so far all was accepted."""
+    """Error raised where a command would compute: all its words were accepted by then."""
 
 
-def heavy(*given: Any, **named: Any) -> None:
+def heavy(*args: Any, **kwargs: Any) -> None:
     raise HeavyError
 
 
 def add_scenes(store: Store) -> None:
-    """The data set `scenes`, as `wsss data` leaves it, without Ray."""
+    """Write the data set `scenes` as `wsss data` leaves it, without Ray."""
     source = Scenes(train=2, val=1, size=32)
 
     def write(folder: Path) -> dict[str, Any]:
@@ -51,30 +51,29 @@ def add_scenes(store: Store) -> None:
 
 @pytest.fixture(scope="module")
 def home(given_folder: Path) -> Iterator[Path]:
-    """A store with a data set; commands start in a folder deep below the given one, and stop
-    where something would be computed."""
+    """Yield a nested folder in which commands start; with a store, and HeavyError for computing."""
     store = Store(given_folder / "store")
     add_scenes(store)
-    here = given_folder / "a" / "b" / "c"
-    here.mkdir(parents=True)
-    (here / "file").write_text("a file")
-    for folder in (here / "pub", given_folder / "user"):
+    working = given_folder / "a" / "b" / "c"
+    working.mkdir(parents=True)
+    (working / "file").write_text("a file")
+    for folder in (working / "pub", given_folder / "user"):
         folder.mkdir()
         (folder / "thesis.tex").write_text("years")
-    os.chdir(here)
+    os.chdir(working)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Store, "_compute", heavy)
         patch.setattr(cluster, "connect", heavy)
         patch.setenv("WSSS_STORE", str(store.root))
         patch.setenv("HOME", str(given_folder / "user"))
-        yield here
+        yield working
 
 
 def call(words: list[str]) -> tuple[object, str]:
-    """Runs a command: it works, gets to what is heavy, or is refused in one sentence.
+    """Run a command: it succeeds, raises HeavyError, or is refused in one sentence.
 
     Returns:
-        Its exit code, none where it got to what is heavy, and that sentence.
+        Its exit code, None for a HeavyError; and the sentence, empty for a success.
     """
     out = io.TextIOWrapper(io.BytesIO(), "utf-8")
     err = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace")
@@ -88,12 +87,12 @@ def call(words: list[str]) -> tuple[object, str]:
         except SystemExit as end:  # argparse has its own sentence, after the usage
             code, usage = end.code, True
     err.seek(0)
-    said = err.read().splitlines()[-1:] if code else []
+    last_line = err.read().splitlines()[-1:] if code else []
     assert code in (None, 0, 2)
-    for line in [] if usage else said:
+    for line in [] if usage else last_line:
         assert line.startswith("wsss: ")
         check_sentence(line)
-    return code, "".join(said)
+    return code, "".join(last_line)
 
 
 COMMANDS = [
@@ -122,14 +121,14 @@ COMMANDS = [
 ]
 ACCEPTED = ("data scenes", "run lpcam", "run cam", "sweep lpcam", "ablate ssc")
 OPTIONS = sorted({word for words in COMMANDS for word in words if word.startswith("--")})
-PLACES = ("pub", "pub/thesis.tex", "pub/new", "file", "~", "~/thesis.tex", "s3://b")
+PATHS = ("pub", "pub/thesis.tex", "pub/new", "file", "~", "~/thesis.tex", "s3://b")
 HUGE = ("1e999", "nan", "inf", "-inf", "1" * 30, "1" * 4000, "1" * 9000, "0x" + "f" * 9000)
 NUMBERS = [f"--{name}" for name in LIMITS]
 NAMED = ("--name", "--run", "--sweep", "--data")
 FIELDS = ("training.epochs", "training.lr", "views.scales", "network.weights", "seed", "data", "x")
 words = (
     st.sampled_from(TEXTS)
-    | st.sampled_from(PLACES)
+    | st.sampled_from(PATHS)
     | st.text(max_size=10)
     | st.sampled_from(OPTIONS)
     | st.tuples(st.sampled_from(FIELDS), st.sampled_from(TEXTS) | values.map(repr)).map("=".join)
@@ -137,18 +136,18 @@ words = (
 
 
 @st.composite
-def typed(draw: st.DrawFn) -> list[str]:
-    """A command with some words changed, lost or added."""
+def altered_command(draw: st.DrawFn) -> list[str]:
+    """Draw a command with some words changed, lost or added."""
     out = list(draw(st.sampled_from(COMMANDS)))
     for _ in range(draw(st.integers(0, 3))):
-        at = draw(st.integers(1, len(out)))
+        index = draw(st.integers(1, len(out)))
         edit = draw(st.sampled_from(("set", "set", "drop", "add", "option", "number", "name")))
-        if edit == "set" and at < len(out):
-            out[at] = draw(words)
+        if edit == "set" and index < len(out):
+            out[index] = draw(words)
         elif edit == "drop":
-            del out[at : at + 1]
+            del out[index : index + 1]
         elif edit == "add":
-            out.insert(at, draw(words))
+            out.insert(index, draw(words))
         elif edit == "number":
             out.append(f"{draw(st.sampled_from(NUMBERS))}={draw(st.sampled_from(HUGE) | words)}")
         elif edit == "name":
@@ -159,13 +158,13 @@ def typed(draw: st.DrawFn) -> list[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_a_command(home: Path, command: list[str]) -> None:
-    code, said = call(command)
-    assert (code is None) == (" ".join(command[:2]) in ACCEPTED), said
+def test_only_some_commands_reach_a_computation(home: Path, command: list[str]) -> None:
+    code, sentence = call(command)
+    assert (code is None) == (" ".join(command[:2]) in ACCEPTED), sentence
 
 
 @fuzz(60)
-@given(typed())
+@given(altered_command())
 @example(["sweep", "lpcam", "--repeats", "999999999999"])
 @example(["sweep", "lpcam", "--repeats", "0"])
 @example(["sweep", "lpcam", "--trials", "-1"])
@@ -190,8 +189,8 @@ def test_a_command(home: Path, command: list[str]) -> None:
 @example(["report", "pub/thesis.tex", "--single-file"])
 @example(["report", ""])
 @example(["export", "pub/thesis.tex", "--to", "png"])
-def test_a_hostile_command(home: Path, command: list[str]) -> None:
-    """Whatever it does, a file of the user's stays."""
+def test_a_hostile_command_keeps_the_files_of_a_user(home: Path, command: list[str]) -> None:
+    """The command may succeed or be refused; the user's files stay."""
     call(command)
     assert (home / "file").read_text() == "a file"
     for folder in (home / "pub", Path("~").expanduser()):
@@ -212,18 +211,20 @@ DENSE = (
 @example({"mine": {name: [k / 9 for k in range(9)] for name in DENSE}})
 @example({"mine": {1: [2]}})
 @example({1: {"lpcam.tau": [0.1]}})
-def test_a_space_of_ones_own(home: Path, content: Any) -> None:
+def test_a_search_space_of_a_user_is_read_or_refused(home: Path, content: Any) -> None:
     Path("mine.py").write_text(f"nan, inf = float('nan'), float('inf')\nSPACES = {content!r}\n")
-    found = fair(spaces.find, "lpcam", "mine.py:mine")
-    if found is None:
+    space = attempt(spaces.find, "lpcam", "mine.py:mine")
+    if space is None:
         return
-    sweep = fair(lambda: Sweep(base=experiment("lpcam", preset="scenes"), space=found[1], trials=3))
+    sweep = attempt(
+        lambda: Sweep(base=experiment("lpcam", preset="scenes"), space=space[1], trials=3)
+    )
     if sweep is not None:
         for point in searcher(sweep).points:
             sweep.trial_experiment(point, 1)
 
 
 @pytest.mark.parametrize("text", ["raise SystemExit(3)", "\0", "def"])
-def test_a_space_that_ends_the_program(home: Path, text: str) -> None:
+def test_a_search_space_that_does_not_run_is_refused(home: Path, text: str) -> None:
     Path("mine.py").write_text(text)
-    assert fair(spaces.find, "lpcam", "mine.py") is None
+    assert attempt(spaces.find, "lpcam", "mine.py") is None

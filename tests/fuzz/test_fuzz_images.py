@@ -1,4 +1,4 @@
-"""Images and masks from damaged bytes."""
+"""Fuzz tests of images and masks from damaged bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import numpy as np
-from hostile import damaged, fair, fuzz, summed
+from hostile import attempt, damaged, fuzz, with_checksums
 from hypothesis import given
 from PIL import Image, PngImagePlugin
 from wsss.platform.data.images import MAX_PIXELS, decode_image, decode_mask, encode_png
@@ -15,13 +15,13 @@ RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (9, 13, 3), dtype=np.uint8)
 
 
-def encoded(form: str, mode: str, **how: Any) -> bytes:
+def encoded(form: str, mode: str, **options: Any) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(PIXELS).convert(mode).save(out, form, **how)
+    Image.fromarray(PIXELS).convert(mode).save(out, form, **options)
     return out.getvalue()
 
 
-def noted() -> PngImagePlugin.PngInfo:
+def png_texts() -> PngImagePlugin.PngInfo:
     info = PngImagePlugin.PngInfo()
     info.add_text("a", "b" * 50, zip=True)
     info.add_itxt("c", "d" * 50, zip=True)
@@ -37,7 +37,7 @@ JPEGS = (
     ),
 )
 PNGS = (
-    encoded("PNG", "RGB", pnginfo=noted(), icc_profile=b"x" * 40),
+    encoded("PNG", "RGB", pnginfo=png_texts(), icc_profile=b"x" * 40),
     encoded("PNG", "RGBA"),
     encoded("PNG", "P", transparency=3),
     encoded("PNG", "P", bits=2),
@@ -49,20 +49,20 @@ PNGS = (
 
 
 @fuzz(75)
-@given(damaged(*JPEGS) | damaged(*PNGS) | damaged(*PNGS).map(summed))
+@given(damaged(*JPEGS) | damaged(*PNGS) | damaged(*PNGS).map(with_checksums))
 def test_an_image_is_read_or_refused(data: bytes) -> None:
-    found = fair(decode_image, data, "a.jpg")
-    if found is not None:
-        assert found.dtype == np.uint8
-        assert found.ndim == 3
-        assert found.shape[2] == 3
-        assert 0 < found.shape[0] * found.shape[1] <= MAX_PIXELS
+    image = attempt(decode_image, data, "a.jpg")
+    if image is not None:
+        assert image.dtype == np.uint8
+        assert image.ndim == 3
+        assert image.shape[2] == 3
+        assert 0 < image.shape[0] * image.shape[1] <= MAX_PIXELS
 
 
 @fuzz(50)
-@given(damaged(*PNGS) | damaged(*PNGS).map(summed) | damaged(*JPEGS))
+@given(damaged(*PNGS) | damaged(*PNGS).map(with_checksums) | damaged(*JPEGS))
 def test_a_mask_is_read_or_refused(data: bytes) -> None:
-    found = fair(decode_mask, data, "a.png")
-    if found is not None:
-        assert found.dtype == np.uint8
-        assert found.ndim == 2
+    mask = attempt(decode_mask, data, "a.png")
+    if mask is not None:
+        assert mask.dtype == np.uint8
+        assert mask.ndim == 2

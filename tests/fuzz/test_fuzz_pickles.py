@@ -1,4 +1,4 @@
-"""Pickled class maps and weight files that are damaged, or made to do what they should not."""
+"""Fuzz tests of pickled class maps and weight files that are damaged or malicious."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hostile import altered, damaged, fair, fuzz, values
+from hostile import altered, attempt, damaged, fuzz, values
 from hypothesis import given
 from hypothesis import strategies as st
 from wsss.platform.interop import formats, safe_pickle
@@ -26,7 +26,7 @@ ONE = np.full(SIZE, 0.5, np.float32)
 
 
 def contents(kind: str) -> Any:
-    """What a file of two classes holds."""
+    """Return the content of a file of two classes."""
     planes = np.stack([ONE] * (2 + FORMATS[kind].background))
     if FORMATS[kind].probabilities:
         planes = np.full((CLASSES + 1, *SIZE), 0.25, np.float32)
@@ -49,22 +49,22 @@ def numpy_file(content: Any, protocol: int = 2) -> bytes:
 
 @cache
 def valid(kind: str) -> tuple[bytes, ...]:
-    """Files by two protocols, made once: names of storages in them differ from time to time."""
+    """Return files by two protocols, made once because the names of storages in them vary."""
     return tuple(numpy_file(contents(kind), protocol) for protocol in (2, 4))
 
 
 def read(path: Path, kind: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = fair(formats.read, kind, path, "a", LABELS, SIZE, CLASSES)
-    if found is not None:
-        assert found.planes.dtype == np.float16
-        assert len(found.planes) == len(found.classes)
-        assert 0 <= found.planes.min() <= found.planes.max() <= 1
+        maps = attempt(formats.read, kind, path, "a", LABELS, SIZE, CLASSES)
+    if maps is not None:
+        assert maps.planes.dtype == np.float16
+        assert len(maps.planes) == len(maps.classes)
+        assert 0 <= maps.planes.min() <= maps.planes.max() <= 1
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_file_is_fine_as_it_is(given_folder: Path, kind: str) -> None:
+def test_an_undamaged_file_is_read(given_folder: Path, kind: str) -> None:
     path = given_folder / "a.npy"
     path.write_bytes(numpy_file(contents(kind)))
     assert len(formats.read(kind, path, "a", LABELS, SIZE, CLASSES).planes) >= 2
@@ -73,23 +73,23 @@ def test_a_file_is_fine_as_it_is(given_folder: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", FORMATS)
 @fuzz(20)
 @given(data=st.data())
-def test_a_damaged_file(given_folder: Path, kind: str, data: st.DataObject) -> None:
+def test_damage_is_read_or_refused(given_folder: Path, kind: str, data: st.DataObject) -> None:
     path = given_folder / "a.npy"
     path.write_bytes(data.draw(damaged(*valid(kind))))
     read(path, kind)
 
 
-def plain(content: Any) -> Any:
-    """With lists in place of arrays, so that they can be altered."""
+def with_lists(content: Any) -> Any:
+    """Return content with lists in place of arrays, so that it can be altered."""
     if isinstance(content, dict):
-        return {k: plain(v) for k, v in content.items()}
+        return {k: with_lists(v) for k, v in content.items()}
     return content[:, ::4, ::6].tolist() if content.ndim == 3 else content.tolist()
 
 
-def arrayed(content: Any) -> Any:
-    """With arrays in place of lists, where they make some."""
+def with_arrays(content: Any) -> Any:
+    """Return content with arrays in place of lists that form one."""
     if isinstance(content, dict):
-        return {k: arrayed(v) for k, v in content.items()}
+        return {k: with_arrays(v) for k, v in content.items()}
     try:
         return np.array(content)
     except (ValueError, OverflowError):
@@ -99,18 +99,20 @@ def arrayed(content: Any) -> Any:
 @pytest.mark.parametrize("kind", FORMATS)
 @fuzz(20)
 @given(data=st.data())
-def test_a_file_of_other_content(given_folder: Path, kind: str, data: st.DataObject) -> None:
-    content = data.draw(altered(plain(contents(kind))) | values)
+def test_other_content_is_read_or_refused(
+    given_folder: Path, kind: str, data: st.DataObject
+) -> None:
+    content = data.draw(altered(with_lists(contents(kind))) | values)
     path = given_folder / "a.npy"
-    path.write_bytes(numpy_file(arrayed(content) if data.draw(st.booleans()) else content))
+    path.write_bytes(numpy_file(with_arrays(content) if data.draw(st.booleans()) else content))
     read(path, kind)
 
 
 @pytest.mark.parametrize("keys", [None, [None, 2], 3, "ab", [10**400], [[0], [2]]])
-def test_keys_that_are_none(given_folder: Path, keys: Any) -> None:
+def test_malformed_keys_are_refused(given_folder: Path, keys: Any) -> None:
     path = given_folder / "a.npy"
     path.write_bytes(numpy_file({**contents("irn"), "keys": keys}))
-    assert fair(formats.read, "irn", path, "a", LABELS, SIZE, CLASSES) is None
+    assert attempt(formats.read, "irn", path, "a", LABELS, SIZE, CLASSES) is None
 
 
 OPCODES = [
@@ -131,21 +133,21 @@ OPCODES = [
 
 @fuzz(75)
 @given(st.lists(st.sampled_from(OPCODES), max_size=25))
-def test_a_pickle_of_any_opcodes(given_folder: Path, opcodes: list[bytes]) -> None:
+def test_any_opcodes_are_read_or_refused(given_folder: Path, opcodes: list[bytes]) -> None:
     path = given_folder / "a.npy"
     head = numpy_file({})
     path.write_bytes(head[: head.index(b"\n") + 1] + b"\x80\x02" + b"".join(opcodes) + b".")
-    fair(safe_pickle.load, path)
+    attempt(safe_pickle.load, path)
 
 
 class Call:
-    """What a pickle makes by a call, and fills with a state."""
+    """Object that a pickle makes by a call and fills with a state."""
 
     def __init__(self, function: Any, arguments: tuple[Any, ...], state: Any = None) -> None:
-        self.how = (function, arguments) if state is None else (function, arguments, state)
+        self.reduced = (function, arguments) if state is None else (function, arguments, state)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self.how
+        return self.reduced
 
 
 lengths = st.lists(
@@ -156,7 +158,7 @@ REBUILD = np._core.multiarray._reconstruct
 
 
 def array_of(shape: list[int], kind: str, data: Any) -> Any:
-    """An array of a shape and bytes that have nothing to do with each other."""
+    """Return an array whose shape and bytes need not fit each other."""
     try:
         state = (1, tuple(shape), np.dtype(kind), False, data)
     except ValueError:
@@ -165,7 +167,7 @@ def array_of(shape: list[int], kind: str, data: Any) -> Any:
 
 
 def tensor_of(count: int, offset: int, size: list[int], stride: list[int]) -> Any:
-    """A tensor whose numbers, sizes and strides have nothing to do with each other."""
+    """Return a tensor whose numbers, sizes and strides need not fit each other."""
     rebuild, (storage, *_) = torch.zeros(count).__reduce_ex__(2)
     hooks = collections.OrderedDict()  # type: ignore[var-annotated]
     return Call(rebuild, (storage, offset, tuple(size), tuple(stride), False, hooks))
@@ -184,8 +186,8 @@ claims = (
 @pytest.mark.parametrize("kind", FORMATS)
 @fuzz(30)
 @given(data=st.data())
-def test_sizes_that_claim_anything(given_folder: Path, kind: str, data: st.DataObject) -> None:
-    """Memory is asked for only as far as a file has bytes, and the image pixels."""
+def test_claimed_sizes_take_no_memory(given_folder: Path, kind: str, data: st.DataObject) -> None:
+    """Readers allocate no more than the bytes of the file and the pixels of the image need."""
     content = contents(kind)
     if isinstance(content, dict):
         content[data.draw(st.sampled_from(list(content)))] = data.draw(claims)
@@ -206,9 +208,9 @@ STATE = collections.OrderedDict(
 )
 
 
-def torch_file(content: Any, **how: Any) -> bytes:
+def torch_file(content: Any, **options: Any) -> bytes:
     out = io.BytesIO()
-    torch.save(content, out, **how)
+    torch.save(content, out, **options)
     return out.getvalue()
 
 
@@ -221,12 +223,12 @@ WEIGHTS = (
 
 @fuzz(60)
 @given(damaged(*WEIGHTS))
-def test_damaged_weights(given_folder: Path, data: bytes) -> None:
+def test_damaged_weights_are_read_or_refused(given_folder: Path, data: bytes) -> None:
     path = given_folder / "a.pth"
     path.write_bytes(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fair(weights.load, torch.nn.Linear(3, 2), path, "a network")
+        attempt(weights.load, torch.nn.Linear(3, 2), path, "a network")
 
 
 @fuzz(30)
@@ -237,22 +239,22 @@ def test_damaged_weights(given_folder: Path, data: bytes) -> None:
         st.sampled_from((torch.ones(2, 3), torch.ones(2), torch.tensor(1), None, {}, "a")),
     )
 )
-def test_weights_of_other_content(given_folder: Path, content: Any) -> None:
+def test_weights_of_other_content_are_read_or_refused(given_folder: Path, content: Any) -> None:
     path = given_folder / "a.pth"
     try:
         path.write_bytes(torch_file(content))
     except (UnicodeError, OverflowError):
         return
     layer = torch.nn.Linear(3, 2)
-    fair(weights.load, layer, path, "a network")
+    attempt(weights.load, layer, path, "a network")
     assert layer.weight.shape == (2, 3)
 
 
 @fuzz(30)
 @given(damaged(torch_file({"network": STATE, "epoch": 1, "step": 2})))
-def test_a_damaged_checkpoint(given_folder: Path, data: bytes) -> None:
+def test_a_damaged_checkpoint_is_read_or_refused(given_folder: Path, data: bytes) -> None:
     path = given_folder / "state.pt"
     path.write_bytes(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fair(weights.saved, path)
+        attempt(weights.saved, path)

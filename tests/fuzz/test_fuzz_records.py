@@ -1,4 +1,4 @@
-"""Records and manifests of a store that are damaged, or that somebody else wrote."""
+"""Fuzz tests of records and manifests that are damaged, or were written by another program."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import FOLDER, NESTED, PIPE, altered, damaged, fair, fuzz, odd, put
+from hostile import FOLDER, NESTED, PIPE, altered, attempt, damaged, fuzz, odd, put
 from hypothesis import example, given
 from hypothesis import strategies as st
 from wsss.dashboards.site import Site
 from wsss.platform.cli.tables import best_points, score_table
 from wsss.platform.data import registry
 from wsss.platform.interop import imports
+from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import (
     RunRecord,
     Score,
@@ -64,8 +65,8 @@ RUN = RunRecord(
     shards="s" * 64,
     network="n" * 64,
     stages=(StageRecord(stage="maps", title="maps", key="k" * 64, seconds=1.0, cached=False),),
-    scores={"lpcam": {"val": SCORE}},
-    maps={"lpcam": {"val": "m" * 64}},
+    scores={ResultId(localizer="lpcam"): {"val": SCORE}},
+    maps={ResultId(localizer="lpcam"): {"val": "m" * 64}},
 )
 TRIALS = tuple(
     Trial(
@@ -94,8 +95,8 @@ SWEEP = SweepRecord(
     seconds=9.0,
     digest="e" * 64,
 )
-PLAIN_RUN = as_json(RUN)
-PLAIN_SWEEP = as_json(SWEEP)
+RUN_ROW = as_json(RUN)
+SWEEP_ROW = as_json(SWEEP)
 
 
 def encoded(value: Any) -> bytes:
@@ -103,127 +104,127 @@ def encoded(value: Any) -> bytes:
 
 
 def pages(store: Store) -> list[str]:
-    """Makes all pages of a store, each made or refused in one sentence; those made."""
+    """Make or refuse each page of a store in one sentence; return the paths of the pages made."""
     site = Site(store)
-    paths = fair(lambda: list(site.paths())) or []
-    return [p for p in paths if p.endswith((".html", "run.js")) and fair(site.file, p)]
+    paths = attempt(lambda: list(site.paths())) or []
+    return [p for p in paths if p.endswith((".html", "run.js")) and attempt(site.file, p)]
 
 
-def written(store: Store, kind: str, data: bytes) -> Path:
-    """The record of the run or sweep "a"."""
+def write_record(store: Store, kind: str, data: bytes) -> Path:
+    """Write the record of the run or sweep "a" and return its path."""
     path = store.root / f"{kind}s" / "a" / f"{kind}.json"
     put(path, data)
     return path
 
 
-def test_a_record_comes_back(given_folder: Path) -> None:
+def test_a_record_is_read_back_unchanged(given_folder: Path) -> None:
     store = Store(given_folder / "whole")
-    assert read_run(written(store, "run", encoded(PLAIN_RUN))) == RUN
-    assert read_sweep(written(store, "sweep", encoded(PLAIN_SWEEP))) == SWEEP
+    assert read_run(write_record(store, "run", encoded(RUN_ROW))) == RUN
+    assert read_sweep(write_record(store, "sweep", encoded(SWEEP_ROW))) == SWEEP
     assert {"index.html", "run.a.html", "sweep.a.html"} <= set(pages(store))
 
 
 STOPPED = {"titles": ["maps"], "step": 1, "text": "", "done": 1, "total": 2}
 SPEED = {"name": "a", "started": RUN.started, "machine": "2 cores", "rows": []}
-NOTED = {"seconds": 2.0, "written": "2026-01-01T00:00:00+0100"}
+STAGE_MANIFEST = {"seconds": 2.0, "written": "2026-01-01T00:00:00+0100"}
 KEY = "k" * 64
-DAMAGED = {
-    "runs/a/run.json": PLAIN_RUN,
-    "runs/b/progress.json": {**STOPPED, "record": PLAIN_RUN},
-    f"artifacts/maps/{KEY}/manifest.json": NOTED,
-    "sweeps/a/sweep.json": PLAIN_SWEEP,
-    "sweeps/b/progress.json": {**STOPPED, "record": {**PLAIN_SWEEP, "trials": []}},
+REPORTED = {
+    "runs/a/run.json": RUN_ROW,
+    "runs/b/progress.json": {**STOPPED, "record": RUN_ROW},
+    f"artifacts/maps/{KEY}/manifest.json": STAGE_MANIFEST,
+    "sweeps/a/sweep.json": SWEEP_ROW,
+    "sweeps/b/progress.json": {**STOPPED, "record": {**SWEEP_ROW, "trials": []}},
     "speeds/a.json": SPEED,
 }
-"""What each file of a store holds that is named on the overview where it is damaged."""
-BESIDE = {
+"""Content of each file whose damage the overview reports."""
+UNREPORTED = {
     "runs/b/progress.lock": b"",
-    "sweeps/b/trials.jsonl": b"".join(encoded(trial) + b"\n" for trial in PLAIN_SWEEP["trials"]),
+    "sweeps/b/trials.jsonl": b"".join(encoded(trial) + b"\n" for trial in SWEEP_ROW["trials"]),
     f"training/{KEY[:32]}.jsonl": b'{"epoch": 0, "step": 0, "loss": 1.5, "steps": 4}\n',
 }
-"""What else there may be."""
+"""Content of further files of a store, whose damage the overview need not report."""
 
 
-def filled(root: Path) -> Store:
-    """A store with runs and sweeps "a", done, and "b", stopped."""
-    for name, value in DAMAGED.items():
+def fill_store(root: Path) -> Store:
+    """Write a store with runs and sweeps "a", done, and "b", stopped."""
+    for name, value in REPORTED.items():
         put(root / name, encoded(value))
-    for name, data in BESIDE.items():
+    for name, data in UNREPORTED.items():
         put(root / name, data)
     return Store(root)
 
 
-def names_in(store: Store) -> tuple[str, str]:
-    """The overview, which is always made, before and after the heading of what is damaged."""
+def split_overview(store: Store) -> tuple[str, str]:
+    """Return the overview before and after the heading of damaged files; it must always be made."""
     text = (Site(store).file("index.html") or b"").decode()
     sound, _, broken = text.partition('<section id="faults"')
     return sound, broken
 
 
-def test_nothing_is_damaged(given_folder: Path) -> None:
-    sound, broken = names_in(filled(given_folder / "sound"))
+def test_an_undamaged_store_reports_no_damage(given_folder: Path) -> None:
+    sound, broken = split_overview(fill_store(given_folder / "sound"))
     assert broken == ""
     for page in ("run.a", "run.b", "sweep.a", "sweep.b", "speed"):
         assert f'href="{page}.html"' in sound
 
 
-@pytest.mark.parametrize("name", DAMAGED)
+@pytest.mark.parametrize("name", REPORTED)
 @fuzz(10)
 @given(odd | st.just(b'{"seal": 1}'))
 @example(FOLDER)
 @example(PIPE)
-def test_a_damaged_file_is_named_and_all_else_is_shown(
+def test_a_damaged_file_is_named_and_other_pages_are_made(
     given_folder: Path, name: str, content: bytes | str
 ) -> None:
-    store = filled(given_folder / "damaged")
+    store = fill_store(given_folder / "damaged")
     put(store.root / name, content)
-    _, broken = names_in(store)
+    _, broken = split_overview(store)
     assert f">{'b' if KEY in name or '/b/' in name else name.split('/')[1]}</strong>: " in broken
     assert broken.count("<li>") == 1
     pages(store)
 
 
-@pytest.mark.parametrize("name", [*DAMAGED, *BESIDE])
+@pytest.mark.parametrize("name", [*REPORTED, *UNREPORTED])
 @fuzz(6)
 @given(data=st.data())
 def test_the_overview_is_always_made(given_folder: Path, name: str, data: st.DataObject) -> None:
-    store = filled(given_folder / "any")
+    store = fill_store(given_folder / "any")
     whole = (store.root / name).read_bytes()
     put(store.root / name, data.draw(odd | damaged(whole) | st.just(b"\0" * 9 + b"}\n" + whole)))
-    sound, broken = names_in(store)
+    sound, broken = split_overview(store)
     for kind, run in (("run", "a"), ("run", "b"), ("sweep", "a"), ("sweep", "b")):
         assert f'href="{kind}.{run}.html"' in sound or f">{run}</strong>: " in broken
     pages(store)
 
 
 @fuzz(8)
-@given(altered(PLAIN_RUN).map(encoded) | damaged(encoded(PLAIN_RUN)) | odd)
-@example(encoded({**PLAIN_RUN, "versions": None}))
-@example(encoded({**PLAIN_RUN, "scores": {"lpcam": {}}}))
-@example(encoded({**PLAIN_RUN, "scores": {"lpcam": {"test": PLAIN_RUN["scores"]["lpcam"]["val"]}}}))
+@given(altered(RUN_ROW).map(encoded) | damaged(encoded(RUN_ROW)) | odd)
+@example(encoded({**RUN_ROW, "versions": None}))
+@example(encoded({**RUN_ROW, "scores": {"lpcam": {}}}))
+@example(encoded({**RUN_ROW, "scores": {"lpcam": {"test": RUN_ROW["scores"]["lpcam"]["val"]}}}))
 @example(
     encoded(
         {
-            **PLAIN_RUN,
-            "scores": {"a": {"val": {**PLAIN_RUN["scores"]["lpcam"]["val"], "threshold": 0.7}}},
+            **RUN_ROW,
+            "scores": {"a": {"val": {**RUN_ROW["scores"]["lpcam"]["val"], "threshold": 0.7}}},
         }
     )
 )
 @example(encoded(NESTED))
-def test_a_run(given_folder: Path, data: bytes) -> None:
+def test_a_damaged_run_is_read_or_refused(given_folder: Path, data: bytes) -> None:
     store = Store(given_folder / "runs")
-    run = fair(read_run, written(store, "run", data))
+    run = attempt(read_run, write_record(store, "run", data))
     if run is not None:
         score_table([run])
     pages(store)
 
 
 @fuzz(8)
-@given(altered(PLAIN_SWEEP).map(encoded) | damaged(encoded(PLAIN_SWEEP)) | odd)
-@example(encoded({**PLAIN_SWEEP, "method": []}))
-def test_a_sweep(given_folder: Path, data: bytes) -> None:
+@given(altered(SWEEP_ROW).map(encoded) | damaged(encoded(SWEEP_ROW)) | odd)
+@example(encoded({**SWEEP_ROW, "method": []}))
+def test_a_damaged_sweep_is_read_or_refused(given_folder: Path, data: bytes) -> None:
     store = Store(given_folder / "sweeps")
-    sweep = fair(read_sweep, written(store, "sweep", data))
+    sweep = attempt(read_sweep, write_record(store, "sweep", data))
     if sweep is not None and ranking(sweep.trials):
         best_points(sweep)
     pages(store)
@@ -240,9 +241,9 @@ DATA = {"key": "f" * 64, "source": "voc"}
 @fuzz(30)
 @given(altered(DATA).map(encoded) | damaged(encoded(DATA)) | odd)
 @example(encoded({**DATA, "key": "../../../../here"}))
-def test_the_name_of_a_data_set(store: Store, data: bytes) -> None:
+def test_a_damaged_name_of_a_data_set_is_refused(store: Store, data: bytes) -> None:
     put(store.root / "data" / "a.json", data)
-    assert fair(registry.open_dataset, store, "a") is None
+    assert attempt(registry.open_dataset, store, "a") is None
 
 
 STAGE = Stage(name="maps", version=1, config={"import": "irn"}, inputs={"shards": "a"}, title="t")
@@ -252,13 +253,13 @@ IMPORT = {"kind": "irn", "shards": "a" * 64, "stages": {"val": dataclasses.asdic
 @fuzz(30)
 @given(altered(IMPORT).map(encoded) | damaged(encoded(IMPORT)) | odd)
 @example(encoded({**IMPORT, "kind": []}))
-def test_an_import(store: Store, data: bytes) -> None:
+def test_a_damaged_import_is_read_or_refused(store: Store, data: bytes) -> None:
     put(store.root / "imports" / "a.json", data)
-    found = fair(imports.find, store, "a")
-    if found is not None:
-        assert found.kind in imports.KINDS
-        assert isinstance(found.shards, str)
-        for stage in found.stages.values():
+    imported = attempt(imports.find, store, "a")
+    if imported is not None:
+        assert imported.kind in imports.KINDS
+        assert isinstance(imported.shards, str)
+        for stage in imported.stages.values():
             assert store.find(stage.name, stage.key) is None
 
 
@@ -271,7 +272,7 @@ def fill(folder: Path) -> dict[str, Any]:
 
 @st.composite
 def manifests(draw: st.DrawFn, valid: dict[str, Any]) -> bytes:
-    """A manifest, altered; sealed again or not, or damaged as bytes."""
+    """Draw a manifest that is altered, perhaps sealed again, or damaged as bytes."""
     if draw(st.booleans()):
         return draw(damaged(encoded(valid)))
     out = draw(altered(valid))
@@ -281,16 +282,16 @@ def manifests(draw: st.DrawFn, valid: dict[str, Any]) -> bytes:
 
 
 def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
-    body = {k: v for k, v in manifest.items() if k != "seal"}
+    fields = {k: v for k, v in manifest.items() if k != "seal"}
     try:
-        return {**body, "seal": digest(body)}
+        return {**fields, "seal": digest(fields)}
     except (UnicodeError, ValueError, TypeError):
-        return body
+        return fields
 
 
 @pytest.fixture(scope="module")
 def manifest(store: Store) -> dict[str, Any]:
-    """Of the artifact, the same in every run."""
+    """Return the manifest of the artifact, the same in every test run."""
     artifact, _ = store.get(STAGE, fill)
     same = {"seconds": 1.0, "written": "2026-01-01T00:00:00+0000", "machine": "a", "versions": {}}
     return sealed({**artifact.manifest, **same})
@@ -298,29 +299,31 @@ def manifest(store: Store) -> dict[str, Any]:
 
 @fuzz(40)
 @given(data=st.data())
-def test_a_manifest(store: Store, manifest: dict[str, Any], data: st.DataObject) -> None:
-    """It is found and whole, or put away; never is a file named that is not the artifact's."""
+def test_a_damaged_manifest_is_quarantined(
+    store: Store, manifest: dict[str, Any], data: st.DataObject
+) -> None:
+    """A manifest that is still valid names only files of its artifact."""
     content = data.draw(manifests(manifest) | odd)
     folder = store.folder(STAGE.name, STAGE.key)
     if not folder.exists():
         store.get(STAGE, fill)
     put(folder / MANIFEST, content)
-    found = fair(store.find, STAGE.name, STAGE.key)
-    if found is not None:
-        check_artifact(found)
+    artifact = attempt(store.find, STAGE.name, STAGE.key)
+    if artifact is not None:
+        check_artifact(artifact)
     else:
         assert not folder.exists()
 
 
-def check_artifact(found: Artifact) -> None:
-    assert found.key == STAGE.key
-    assert isinstance(found.about, dict)
-    for path in found.files():
-        assert path.resolve().is_relative_to(found.folder.resolve())
+def check_artifact(artifact: Artifact) -> None:
+    assert artifact.key == STAGE.key
+    assert isinstance(artifact.about, dict)
+    for path in artifact.files():
+        assert path.resolve().is_relative_to(artifact.folder.resolve())
         assert path.is_file()
 
 
-def test_a_file_elsewhere_is_not_the_artifacts(store: Store) -> None:
+def test_a_manifest_that_names_a_file_elsewhere_is_refused(store: Store) -> None:
     artifact, _ = store.get(STAGE, fill)
     (store.root / "secret").write_bytes(b"content")
     files = artifact.manifest["files"]

@@ -1,4 +1,4 @@
-"""Lists, labels, class names, annotations and whole trees of images that are damaged."""
+"""Fuzz tests of damaged lists, labels, class names, annotations and whole trees of images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hostile import NESTED, altered, counts, damaged, fair, fuzz, texts
+from hostile import NESTED, altered, attempt, counts, damaged, fuzz, texts
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
@@ -50,35 +50,35 @@ def packed() -> bytes:
 @fuzz(40)
 @given(damaged(LIST))
 @example(b"\xff\xfe")
-def test_a_list(given_folder: Path, data: bytes) -> None:
+def test_a_list_of_ids_is_read_or_refused(given_folder: Path, data: bytes) -> None:
     path = given_folder / "list.txt"
     path.write_bytes(data)
-    found = fair(file_lists.read_list, path)
-    assert found is None or all(check_id(id) for id in found)
+    ids = attempt(file_lists.read_list, path)
+    assert ids is None or all(check_id(id) for id in ids)
 
 
 @fuzz(30)
 @given(damaged(NAMES))
-def test_class_names(given_folder: Path, data: bytes) -> None:
+def test_class_names_are_read_or_refused(given_folder: Path, data: bytes) -> None:
     path = given_folder / "classes.txt"
     path.write_bytes(data)
-    check_classes(fair(file_lists.read_classes, path))
+    check_classes(attempt(file_lists.read_classes, path))
 
 
-def check_classes(found: tuple[str, ...] | None) -> None:
-    if found is not None:
-        assert 1 <= len(found) == len(set(found)) <= MOST_CLASSES
-        assert all(name.strip() for name in found)
-        assert not any(c < " " or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in "".join(found))
+def check_classes(names: tuple[str, ...] | None) -> None:
+    if names is not None:
+        assert 1 <= len(names) == len(set(names)) <= MOST_CLASSES
+        assert all(name.strip() for name in names)
+        assert not any(c < " " or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in "".join(names))
 
 
 @fuzz(40)
 @given(texts)
 @example("-rf")
 @example(".hidden")
-def test_a_name(text: str) -> None:
-    found = fair(check_name, text)
-    assert found is None or (found[0].isalnum() and check_id(found) == found)
+def test_a_name_is_accepted_or_refused(text: str) -> None:
+    name = attempt(check_name, text)
+    assert name is None or (name[0].isalnum() and check_id(name) == name)
 
 
 @fuzz(60)
@@ -87,20 +87,20 @@ def test_a_name(text: str) -> None:
 )
 @example(b"\x80")
 @example(b"id,labels\n" + b'"' + b"a" * 200_000)
-def test_a_table_of_labels(given_folder: Path, data: bytes) -> None:
+def test_a_table_of_labels_is_read_or_refused(given_folder: Path, data: bytes) -> None:
     path = given_folder / "labels.csv"
     path.write_bytes(data)
-    check_labels(fair(file_lists.labels_of, path, CLASSES))
+    check_labels(attempt(file_lists.labels_of, path, CLASSES))
 
 
 @fuzz(60)
 @given(damaged(NPZ, packed()))
 @example(b"")
 @example(NPZ[:60])
-def test_arrays_of_labels(given_folder: Path, data: bytes) -> None:
+def test_arrays_of_labels_are_read_or_refused(given_folder: Path, data: bytes) -> None:
     path = given_folder / "labels.npz"
     path.write_bytes(data)
-    check_labels(fair(file_lists.labels_of, path, CLASSES))
+    check_labels(attempt(file_lists.labels_of, path, CLASSES))
 
 
 arrays = st.sampled_from(
@@ -121,32 +121,32 @@ arrays = st.sampled_from(
     st.binary(max_size=40) | st.just(bytes(1 << 20)),
     st.sampled_from((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)),
 )
-def test_headers_that_claim_anything(
-    given_folder: Path, shape: list[int], kind: str, content: bytes, how: int
+def test_claimed_shapes_take_no_memory(
+    given_folder: Path, shape: list[int], kind: str, content: bytes, compression: int
 ) -> None:
-    """Shapes and bytes of an array of labels that have nothing to do with each other."""
+    """The shape and the bytes of an array of labels need not fit each other."""
     member = io.BytesIO()
     about = {"descr": kind, "fortran_order": False, "shape": tuple(shape)}
     np.lib.format.write_array_header_1_0(member, about)
     path = given_folder / "labels.npz"
-    with zipfile.ZipFile(path, "w", how) as archive:
+    with zipfile.ZipFile(path, "w", compression) as archive:
         for name in ("ids", "labels"):
             archive.writestr(f"{name}.npy", member.getvalue() + content)
-    found = fair(packed_arrays.read, path)
-    assert found is None or found["ids"].nbytes <= len(content)
+    contents = attempt(packed_arrays.read, path)
+    assert contents is None or contents["ids"].nbytes <= len(content)
 
 
 @fuzz(30)
 @given(arrays, arrays)
 @example(np.array(3), PRESENT)
-def test_arrays_of_other_kinds(given_folder: Path, ids: Any, labels: Any) -> None:
+def test_odd_arrays_are_read_or_refused(given_folder: Path, ids: Any, labels: Any) -> None:
     path = given_folder / "labels.npz"
     path.write_bytes(npz(ids=ids, labels=labels))
-    check_labels(fair(file_lists.labels_of, path, CLASSES))
+    check_labels(attempt(file_lists.labels_of, path, CLASSES))
 
 
-def check_labels(found: file_lists.Labels | None) -> None:
-    for id, labels in (found or {}).items():
+def check_labels(labels_by_id: file_lists.Labels | None) -> None:
+    for id, labels in (labels_by_id or {}).items():
         assert isinstance(id, str)
         assert list(labels) == sorted(set(labels))
         assert set(labels) <= {0, 1, 2}
@@ -162,22 +162,22 @@ MASK = encode_png(np.array([[0, 1, 255] * 4] * 8, np.uint8))
 JPEG = picture("JPEG")
 
 
-def whole(make: Callable[[], Source]) -> None:
-    """Everything that a source does, up to its images; each is read or refused."""
-    source = fair(make)
-    items = source and fair(source.items)
+def read_source(make: Callable[[], Source]) -> None:
+    """Read all that a source offers, up to its images; everything is read or refused."""
+    source = attempt(make)
+    items = source and attempt(source.items)
     if not items:
         return
     source.settings()
     source.fingerprint()
     for item in items:
-        record = fair(source.load, item)
+        record = attempt(source.load, item)
         if record:
             assert set(record.labels) <= set(range(len(source.classes)))
 
 
-def tree(root: Path, parts: dict[str, bytes]) -> Path:
-    for name, data in parts.items():
+def fill(root: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -230,12 +230,12 @@ COCO_TREE = {
 
 @pytest.fixture(scope="module")
 def trees(given_folder: Path) -> dict[str, Path]:
-    parts = {"folder": FOLDER, "voc": VOC_TREE, "coco": COCO_TREE}
-    return {name: tree(given_folder / name, of) for name, of in parts.items()}
+    contents = {"folder": FOLDER, "voc": VOC_TREE, "coco": COCO_TREE}
+    return {name: fill(given_folder / name, files) for name, files in contents.items()}
 
 
 @pytest.mark.parametrize(("name", "make"), [("folder", Folder), ("voc", VOC), ("coco", COCO)])
-def test_the_trees_are_fine_as_they_are(
+def test_undamaged_trees_are_read(
     trees: dict[str, Path], name: str, make: Callable[[Path], Source]
 ) -> None:
     source = make(trees[name])
@@ -244,80 +244,80 @@ def test_the_trees_are_fine_as_they_are(
     assert any(record.labels for record in records)
 
 
-def files_of(parts: dict[str, bytes]) -> st.SearchStrategy[tuple[str, bytes]]:
-    """One file of a tree, damaged."""
-    one = [st.tuples(st.just(name), damaged(data)) for name, data in parts.items()]
-    return st.one_of(one)
+def damaged_file(files: dict[str, bytes]) -> st.SearchStrategy[tuple[str, bytes]]:
+    """Draw one file of a tree, damaged."""
+    strategies = [st.tuples(st.just(name), damaged(data)) for name, data in files.items()]
+    return st.one_of(strategies)
 
 
 @fuzz(50)
-@given(files_of(FOLDER))
-def test_a_folder_of_images(trees: dict[str, Path], change: tuple[str, bytes]) -> None:
+@given(damaged_file(FOLDER))
+def test_a_folder_is_read_or_refused(trees: dict[str, Path], change: tuple[str, bytes]) -> None:
     name, data = change
-    tree(trees["folder"], {**FOLDER, name: data})
-    whole(lambda: Folder(trees["folder"]))
+    fill(trees["folder"], {**FOLDER, name: data})
+    read_source(lambda: Folder(trees["folder"]))
 
 
 @fuzz(50)
-@given(files_of(VOC_TREE))
+@given(damaged_file(VOC_TREE))
 @example(("Annotations/2007_000001.xml", XML.replace(b"utf-8", b"utf-99")))
 @example(("Annotations/2007_000001.xml", XML.replace(b"utf-8", b"big5")))
-def test_a_tree_of_voc(trees: dict[str, Path], change: tuple[str, bytes]) -> None:
+def test_voc_is_read_or_refused(trees: dict[str, Path], change: tuple[str, bytes]) -> None:
     name, data = change
-    tree(trees["voc"], {**VOC_TREE, name: data})
-    whole(lambda: VOC(trees["voc"]))
+    fill(trees["voc"], {**VOC_TREE, name: data})
+    read_source(lambda: VOC(trees["voc"]))
 
 
 @fuzz(50)
-@given(files_of({COCO_FILE: COCO_TREE[COCO_FILE]}))
-def test_a_tree_of_coco(trees: dict[str, Path], change: tuple[str, bytes]) -> None:
-    tree(trees["coco"], {**COCO_TREE, change[0]: change[1]})
-    whole(lambda: COCO(trees["coco"]))
+@given(damaged_file({COCO_FILE: COCO_TREE[COCO_FILE]}))
+def test_coco_is_read_or_refused(trees: dict[str, Path], change: tuple[str, bytes]) -> None:
+    fill(trees["coco"], {**COCO_TREE, change[0]: change[1]})
+    read_source(lambda: COCO(trees["coco"]))
 
 
 @fuzz(40)
 @given(counts, st.lists(texts | st.just("c0"), max_size=3), st.booleans())
-def test_many_classes_and_odd_ones(
+def test_many_and_odd_class_names_are_read_or_refused(
     trees: dict[str, Path], count: int, odd: list[str], coco: bool
 ) -> None:
     names = [f"c{k}" for k in range(count - len(odd))] + odd
     if coco:
         categories = [{"id": k, "name": name} for k, name in enumerate(names)]
         data = json.dumps({**INSTANCES, "categories": categories, "annotations": []}).encode()
-        tree(trees["coco"], {**COCO_TREE, COCO_FILE: data})
-        source = fair(lambda: COCO(trees["coco"]))
+        fill(trees["coco"], {**COCO_TREE, COCO_FILE: data})
+        source = attempt(lambda: COCO(trees["coco"]))
     else:
         data = "\n".join(names).encode("utf-8", "replace")
-        tree(trees["folder"], {**FOLDER, "classes.txt": data, "labels.csv": b"id,labels\na,\n"})
-        source = fair(lambda: Folder(trees["folder"]))
+        fill(trees["folder"], {**FOLDER, "classes.txt": data, "labels.csv": b"id,labels\na,\n"})
+        source = attempt(lambda: Folder(trees["folder"]))
     check_classes(source and source.classes)
     assert source is None or len(source.classes) <= len(names)
 
 
-BEHIND = (b"", b" \n", b"{}", b"]", b"\0", b",", b'{"images": []}', b"\xff")
+TRAILING = (b"", b" \n", b"{}", b"]", b"\0", b",", b'{"images": []}', b"\xff")
 
 
 @fuzz(60)
-@given(st.sampled_from([*INSTANCES, "id", "name", "file_name"]), texts, st.sampled_from(BEHIND))
+@given(st.sampled_from([*INSTANCES, "id", "name", "file_name"]), texts, st.sampled_from(TRAILING))
 @example("id", "id", b"")
 @example("images", "images", b"")
 @example("images", "pictures", b"{}")
-def test_keys_twice_and_what_stands_behind_the_end(
-    trees: dict[str, Path], key: str, second: str, behind: bytes
+def test_repeated_keys_and_trailing_bytes_are_refused(
+    trees: dict[str, Path], key: str, second: str, trailing: bytes
 ) -> None:
-    """A key of the file is written a second time, or another one is, with a number."""
+    """A key of the file is written a second time, or another key is written, with a number."""
     text, word = json.dumps(INSTANCES), f"{json.dumps(key)}: "
-    data = text.replace(word, f"{json.dumps(second)}: 5, {word}", 1).encode() + behind
-    tree(trees["coco"], {**COCO_TREE, COCO_FILE: data})
-    source = fair(lambda: COCO(trees["coco"]))
-    assert source is None or (second != key and not behind.strip())
+    data = text.replace(word, f"{json.dumps(second)}: 5, {word}", 1).encode() + trailing
+    fill(trees["coco"], {**COCO_TREE, COCO_FILE: data})
+    source = attempt(lambda: COCO(trees["coco"]))
+    assert source is None or (second != key and not trailing.strip())
 
 
 @fuzz(100)
 @given(altered(INSTANCES))
 @example({**INSTANCES, "annotations": NESTED})
 @example({**INSTANCES, "info": 10**4299})
-def test_instances_of_coco(trees: dict[str, Path], content: Any) -> None:
+def test_instances_are_read_or_refused(trees: dict[str, Path], content: Any) -> None:
     data = json.dumps(content).encode("utf-8", "surrogatepass")
-    tree(trees["coco"], {**COCO_TREE, COCO_FILE: data})
-    whole(lambda: COCO(trees["coco"]))
+    fill(trees["coco"], {**COCO_TREE, COCO_FILE: data})
+    read_source(lambda: COCO(trees["coco"]))

@@ -1,4 +1,4 @@
-"""What the store holds, damaged: tables of images, class maps and planes, features, counts."""
+"""Fuzz tests of damaged files of a store: tables of images, maps and planes, features, counts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hostile import altered, damaged, fair, fuzz, odd, put, scalars, texts
+from hostile import altered, attempt, damaged, fuzz, odd, put, scalars, texts
 from hypothesis import example, given
 from hypothesis import strategies as st
 from wsss.platform.data.formats import class_maps, features, label_maps, prototype_patches, shards
@@ -56,7 +56,7 @@ def table(rows: list[dict[str, Any]], schema: pa.Schema | None = None) -> bytes:
     return out.getvalue()
 
 
-def written(folder: Path, write: Any, rows: Any) -> bytes:
+def bytes_written(folder: Path, write: Any, rows: Any) -> bytes:
     write(folder / "valid.parquet", rows)
     return (folder / "valid.parquet").read_bytes()
 
@@ -65,35 +65,35 @@ def written(folder: Path, write: Any, rows: Any) -> bytes:
 def valid(given_folder: Path) -> dict[str, bytes]:
     return {
         "shards": table(SHARD, shards.SCHEMA),
-        "maps": written(given_folder, class_maps.write, MAPS),
-        "planes": written(given_folder, label_maps.write, PLANES),
-        "patches": written(given_folder, prototype_patches.write, PATCHES),
+        "maps": bytes_written(given_folder, class_maps.write, MAPS),
+        "planes": bytes_written(given_folder, label_maps.write, PLANES),
+        "patches": bytes_written(given_folder, prototype_patches.write, PATCHES),
     }
 
 
 def read_shards(path: Path) -> None:
     for columns in (shards.TRAINING_COLUMNS, shards.INFERENCE_COLUMNS, scoring.COLUMNS):
-        for row in fair(shards.read, shards.Slice(str(path), 0, 2), columns) or []:
+        for row in attempt(shards.read, shards.Slice(str(path), 0, 2), columns) or []:
             assert set(row) == set(columns)
             check_id(row["id"])
 
 
 def read_maps(path: Path) -> None:
-    for found in fair(lambda: list(class_maps.read([path]))) or []:
-        check_id(found.id)
-        assert found.planes.shape[0] == len(found.classes)
-        assert found.height > 0
-        assert found.width > 0
+    for maps in attempt(lambda: list(class_maps.read([path]))) or []:
+        check_id(maps.id)
+        assert maps.planes.shape[0] == len(maps.classes)
+        assert maps.height > 0
+        assert maps.width > 0
 
 
 def read_planes(path: Path) -> None:
-    for id, plane in (fair(label_maps.read, path) or {}).items():
+    for id, plane in (attempt(label_maps.read, path) or {}).items():
         check_id(id)
         assert plane.ndim == 2
 
 
 def read_patches(path: Path) -> None:
-    for patch in fair(prototype_patches.read, path) or []:
+    for patch in attempt(prototype_patches.read, path) or []:
         check_id(patch.id)
         assert isinstance(patch.cosine, float)
 
@@ -107,7 +107,7 @@ READERS = {
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_what_is_written_is_read(valid: dict[str, bytes], given_folder: Path, kind: str) -> None:
+def test_undamaged_tables_are_read(valid: dict[str, bytes], given_folder: Path, kind: str) -> None:
     path = given_folder / f"{kind}.parquet"
     put(path, valid[kind])
     if kind == "shards":
@@ -123,7 +123,7 @@ def test_what_is_written_is_read(valid: dict[str, bytes], given_folder: Path, ki
 @pytest.mark.parametrize("kind", READERS)
 @fuzz(25)
 @given(data=st.data())
-def test_a_damaged_table(
+def test_a_damaged_table_is_read_or_refused(
     valid: dict[str, bytes], given_folder: Path, kind: str, data: st.DataObject
 ) -> None:
     path = given_folder / f"{kind}.parquet"
@@ -142,13 +142,15 @@ ROWS: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize("kind", READERS)
 @fuzz(30)
 @given(data=st.data())
-def test_a_table_of_other_content(given_folder: Path, kind: str, data: st.DataObject) -> None:
-    """Columns of other types, values out of range, rows twice, columns absent."""
+def test_other_content_is_read_or_refused(
+    given_folder: Path, kind: str, data: st.DataObject
+) -> None:
+    """Columns have other types or are absent, values are out of range, rows are repeated."""
     rows = data.draw(altered(ROWS[kind]))
     try:
         content = table(rows)
     except (pa.ArrowException, LookupError, TypeError, AttributeError, OverflowError, ValueError):
-        return  # no table
+        return  # not a table
     path = given_folder / f"{kind}.parquet"
     put(path, content)
     READERS[kind](path)
@@ -158,37 +160,37 @@ def encoded(value: Any) -> bytes:
     return json.dumps(value).encode("utf-8", "surrogatepass")
 
 
-PLACES = [
+FEATURE_ROWS = [
     {"id": "a", "labels": [0, 2], "height": 8, "width": 9, "offset": 0, "grids": [[2, 3], [1, 1]]}
 ]
 
 
 @fuzz(30)
-@given(altered(PLACES).map(encoded) | odd)
-@example(encoded([{**PLACES[0], "id": "../../a"}]))
-def test_places_of_features(given_folder: Path, content: bytes | str) -> None:
+@given(altered(FEATURE_ROWS).map(encoded) | odd)
+@example(encoded([{**FEATURE_ROWS[0], "id": "../../a"}]))
+def test_feature_rows_are_read_or_refused(given_folder: Path, content: bytes | str) -> None:
     path = given_folder / "a.json"
     put(path, content)
-    for place in fair(features.read_places, path) or []:
+    for place in attempt(features.read_feature_rows, path) or []:
         check_id(place.id)
         place.raw(np.zeros((9, 4), np.float16))
         list(place.scales(np.zeros((9, 4), np.float16)))
 
 
-def saved(save: Any, *arrays: Any, **named: Any) -> bytes:
+def saved(save: Any, *arrays: Any, **kwargs: Any) -> bytes:
     out = io.BytesIO()
-    save(out, *arrays, **named)
+    save(out, *arrays, **kwargs)
     return out.getvalue()
 
 
 @fuzz(30)
 @given(damaged(saved(np.save, np.ones((6, 4), np.float16))) | odd)
 @example(b"")
-def test_features(given_folder: Path, data: bytes) -> None:
+def test_damaged_features_are_read_or_refused(given_folder: Path, data: bytes) -> None:
     path = given_folder / "a.npy"
     put(path, data)
-    found = fair(features.open_features, path)
-    assert found is None or (found.ndim == 2 and found.dtype == np.float16)
+    rows = attempt(features.open_features, path)
+    assert rows is None or (rows.ndim == 2 and rows.dtype == np.float16)
 
 
 EMPTY = scoring.Tally.empty(3)
@@ -199,26 +201,26 @@ CENTERS = saved(np.savez, **{"0-0": np.ones((2, 4), np.float32), "2-1": np.ones(
 @fuzz(30)
 @given(damaged(COUNTS) | odd)
 @example(b"")
-def test_counts(given_folder: Path, data: bytes) -> None:
+def test_damaged_counts_are_read_or_refused(given_folder: Path, data: bytes) -> None:
     path = given_folder / "counts.npz"
     put(path, data)
-    found = fair(scoring.read_tally, path, 3)
-    assert found is None or found.curve.counts.shape == EMPTY.curve.counts.shape
+    tally = attempt(scoring.read_tally, path, 3)
+    assert tally is None or tally.curve.counts.shape == EMPTY.curve.counts.shape
 
 
 @fuzz(30)
-@given(damaged(CENTERS) | odd | st.tuples(texts, texts).map(lambda n: named(*n)))
+@given(damaged(CENTERS) | odd | st.tuples(texts, texts).map(lambda n: renamed_centers(*n)))
 @example(b"")
-def test_centres(given_folder: Path, data: bytes) -> None:
+def test_damaged_centres_are_read_or_refused(given_folder: Path, data: bytes) -> None:
     path = given_folder / "centers.npz"
     put(path, data)
-    for n, found in (fair(clustering.read_centers, path) or {}).items():
+    for n, centers in (attempt(clustering.read_centers, path) or {}).items():
         assert n >= 0
-        assert found.foreground.shape[1] == found.context.shape[1]
+        assert centers.foreground.shape[1] == centers.context.shape[1]
 
 
-def named(first: str, second: str) -> bytes:
-    """An archive whose arrays have other names."""
+def renamed_centers(first: str, second: str) -> bytes:
+    """Return an archive whose arrays have other names."""
     try:
         return saved(np.savez, **{f"{first}-{second}": np.ones((2, 4)), second: np.ones(3)})
     except (UnicodeError, ValueError, TypeError):
@@ -233,9 +235,9 @@ METRICS = b"".join(b'{"epoch": 0, "step": %d, "loss": 1.5, "steps": 4}\n' % k fo
 @example(b"\x80}")
 @example(b'{"step": -1}')
 @example(b"\0" * 40 + b"}\n" + METRICS)
-def test_metrics(given_folder: Path, data: bytes) -> None:
+def test_damaged_metrics_are_read_or_refused(given_folder: Path, data: bytes) -> None:
     path = given_folder / "metrics.jsonl"
     put(path, data)
-    for row in fair(progress_file.read_metrics, path) or []:
+    for row in attempt(progress_file.read_metrics, path) or []:
         assert row["step"] >= 0
         assert f"{row['epoch'] + 1} {row['loss']:.3f} {row['steps']}"

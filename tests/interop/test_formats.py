@@ -1,4 +1,4 @@
-"""Class maps of other projects: round trips, wrong conventions, and files that would run code."""
+"""Tests of class maps of other projects: round trips, wrong conventions, malicious files."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from wsss.platform.interop import formats, safe_pickle
 from wsss.platform.interop.formats import FORMATS
 
 CLASSES, SIZE = 5, (45, 62)
-OF_LABELS = [kind for kind, form in FORMATS.items() if not form.probabilities]
+CLASS_MAP_FORMATS = [kind for kind, form in FORMATS.items() if not form.probabilities]
 SHARED = Path(__file__).parents[3] / "shared/data/labels/voc12"
 
 
 def maps_of(labels, background, seed=0, size=SIZE):
-    """Smooth maps, so that grids lose next to nothing."""
-    own = [0] * background
+    """Return smooth maps, which lose next to nothing on a coarse grid."""
+    background_class = [0] * background
     rows, columns = np.mgrid[: -(-size[0] // 4), : -(-size[1] // 4)]
     rng = np.random.default_rng(seed)
     planes = [
         0.5 + 0.45 * np.sin(rng.uniform(0.05, 0.15) * rows + rng.uniform(0.05, 0.15) * columns)
-        for _ in range(len(own) + len(labels))
+        for _ in range(len(background_class) + len(labels))
     ]
     block = np.array(planes, np.float16).reshape(len(planes), *rows.shape)
-    classes = (*own, *(n + 1 for n in labels))
+    classes = (*background_class, *(n + 1 for n in labels))
     return ClassMaps(id="a", classes=classes, planes=block, height=size[0], width=size[1])
 
 
-@pytest.mark.parametrize("kind", OF_LABELS)
+@pytest.mark.parametrize("kind", CLASS_MAP_FORMATS)
 @pytest.mark.parametrize("labels", [(2,), (0, 3, 4), ()])
-def test_what_is_written_is_read_again(tmp_path, kind, labels):
+def test_written_maps_are_read_back(tmp_path, kind, labels):
     maps = maps_of(labels, FORMATS[kind].background)
     path = formats.write(kind, tmp_path, maps, CLASSES)
-    found = formats.read(kind, path, "a", labels, SIZE, CLASSES)
-    assert (found.id, found.classes) == ("a", maps.classes)
-    assert (found.height, found.width) == SIZE
-    assert found.planes.shape == maps.planes.shape
+    again = formats.read(kind, path, "a", labels, SIZE, CLASSES)
+    assert (again.id, again.classes) == ("a", maps.classes)
+    assert (again.height, again.width) == SIZE
+    assert again.planes.shape == maps.planes.shape
     np.testing.assert_allclose(
-        found.planes.astype(np.float32), maps.planes.astype(np.float32), atol=0.03
+        again.planes.astype(np.float32), maps.planes.astype(np.float32), atol=0.03
     )
 
 
@@ -71,11 +71,11 @@ def plane(value=0.5, size=SIZE):
         ("irn", {"keys": [0, 3], "cam": plane()[None]}, "high_res"),
         ("sipe", {"keys": [0, 3], "cam": plane()[None]}, "IS_CAM"),
         ("drs", np.zeros((4, 320, 320), np.uint8), "planes of 4 classes"),
-        ("mctformer", {"a": plane()}, "dict of classes"),
+        ("mctformer", {"a": plane()}, "dict from class numbers"),
         ("clip-es", {"keys": [0, 3], "attn_highres": np.array(["a", "b"])}, "not numbers"),
     ],
 )
-def test_wrong_conventions_are_errors(tmp_path, kind, content, message):
+def test_wrong_conventions_are_refused(tmp_path, kind, content, message):
     path = saved(tmp_path / "a.npy", content)
     with pytest.raises(InputError, match=message):
         formats.read(kind, path, "a", (0, 3), SIZE, CLASSES)
@@ -87,21 +87,21 @@ def test_planes_follow_their_classes_in_any_key_order(tmp_path_factory, order):
     path = tmp_path_factory.mktemp("a") / "a.npy"
     planes = np.stack([plane((k + 1) / 10) for k in order])
     saved(path, {"keys": torch.tensor(order), "attn_highres": planes.astype(np.float16)})
-    found = formats.read("clip-es", path, "a", (0, 2, 4), SIZE, CLASSES)
-    assert found.classes == (1, 3, 5)
-    np.testing.assert_allclose(found.planes[:, 0, 0].astype(float), [0.1, 0.3, 0.5], atol=1e-3)
+    maps = formats.read("clip-es", path, "a", (0, 2, 4), SIZE, CLASSES)
+    assert maps.classes == (1, 3, 5)
+    np.testing.assert_allclose(maps.planes[:, 0, 0].astype(float), [0.1, 0.3, 0.5], atol=1e-3)
 
 
 def test_maps_that_do_not_fit_a_format_are_not_written(tmp_path):
     with pytest.raises(InputError, match="have no background plane"):
         formats.write("sipe", tmp_path, maps_of((1,), False), CLASSES)
-    with pytest.raises(InputError, match="bring a background"):
+    with pytest.raises(InputError, match="have a background plane"):
         formats.write("irn", tmp_path, maps_of((1,), True), CLASSES)
     assert list(tmp_path.iterdir()) == []
 
 
 class Evil:
-    """Leaves a file behind when it is unpickled."""
+    """An object that leaves a file behind when it is unpickled."""
 
     def __init__(self, mark):
         self.mark = mark
@@ -149,12 +149,12 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.shared
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the label files beside the project are not there")
 def test_the_communitys_label_file_is_read():
-    found = safe_pickle.load(SHARED / "cls_labels_irn_PICKLED.npy")
-    assert len(found) == 12031
+    labels = safe_pickle.load(SHARED / "cls_labels_irn_PICKLED.npy")
+    assert len(labels) == 12031
     with np.load(SHARED / "cls_labels_safe.npz") as safe:
         for id, row in list(zip(safe["ids"], safe["labels"], strict=True))[:50]:
             key = int(str(id).replace("_", ""))
-            np.testing.assert_array_equal(np.asarray(found[key], np.uint8), row)
+            np.testing.assert_array_equal(np.asarray(labels[key], np.uint8), row)
 
 
 def logits_of(seed=0, size=(6, 8)):
@@ -167,18 +167,18 @@ def test_a_segmenters_scores_become_probabilities_of_all_classes(tmp_path, form)
     shares = torch.from_numpy(logits).softmax(0).numpy()
     content = {"logits": logits, "probabilities": shares, "batched": logits[None]}[form]
     path = saved(tmp_path / "a.npy", {"msc_seg": content})
-    found = formats.read("msc-seg", path, "a", (2,), SIZE, CLASSES)
-    assert found.classes == tuple(range(CLASSES + 1))
-    assert found.planes.shape == (CLASSES + 1, 6, 8)
-    np.testing.assert_allclose(found.planes.astype(np.float32), shares, atol=2e-3)
+    maps = formats.read("msc-seg", path, "a", (2,), SIZE, CLASSES)
+    assert maps.classes == tuple(range(CLASSES + 1))
+    assert maps.planes.shape == (CLASSES + 1, 6, 8)
+    np.testing.assert_allclose(maps.planes.astype(np.float32), shares, atol=2e-3)
 
 
 @pytest.mark.parametrize("size", [(7, 9), (6, 9), (45, 62), (12, 16)])
-def test_scores_of_other_grids_come_to_stride_8(tmp_path, size):
+def test_scores_of_other_grids_are_resized_to_stride_8(tmp_path, size):
     path = saved(tmp_path / "a.npy", {"msc_seg": logits_of(size=size)})
-    found = formats.read("msc-seg", path, "a", (), SIZE, CLASSES)
-    assert found.planes.shape == (CLASSES + 1, 6, 8)
-    np.testing.assert_allclose(found.planes.astype(np.float32).sum(0), 1, atol=5e-3)
+    maps = formats.read("msc-seg", path, "a", (), SIZE, CLASSES)
+    assert maps.planes.shape == (CLASSES + 1, 6, 8)
+    np.testing.assert_allclose(maps.planes.astype(np.float32).sum(0), 1, atol=5e-3)
 
 
 @pytest.mark.parametrize(
@@ -193,24 +193,24 @@ def test_scores_of_other_grids_come_to_stride_8(tmp_path, size):
         ({"msc_seg": logits_of(size=(8, 6))}, "8 x 6"),
     ],
 )
-def test_scores_of_another_convention_are_errors(tmp_path, content, message):
+def test_scores_of_another_convention_are_refused(tmp_path, content, message):
     path = saved(tmp_path / "a.npy", content)
     with pytest.raises(InputError, match=message):
         formats.read("msc-seg", path, "a", (2,), SIZE, CLASSES)
 
 
-def test_scores_are_written_and_read_again(tmp_path):
+def test_written_scores_are_read_back(tmp_path):
     path = saved(tmp_path / "a.npy", {"msc_seg": logits_of()})
     first = formats.read("msc-seg", path, "a", (), SIZE, CLASSES)
     other = tmp_path / "other"
     other.mkdir()
     again = formats.write("msc-seg", other, first, CLASSES)
-    found = formats.read("msc-seg", again, "a", (), SIZE, CLASSES)
+    reread = formats.read("msc-seg", again, "a", (), SIZE, CLASSES)
     np.testing.assert_allclose(
-        found.planes.astype(np.float32), first.planes.astype(np.float32), atol=2e-3
+        reread.planes.astype(np.float32), first.planes.astype(np.float32), atol=2e-3
     )
 
 
-def test_maps_of_present_classes_are_no_scores(tmp_path):
+def test_maps_of_present_classes_are_not_written_as_scores(tmp_path):
     with pytest.raises(InputError, match="not of all classes"):
         formats.write("msc-seg", tmp_path, maps_of((2,), True), CLASSES)

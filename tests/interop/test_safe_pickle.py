@@ -1,4 +1,4 @@
-"""Pickles that ask for more memory than they bring bytes, and those that do not."""
+"""Tests of pickles that claim more memory than they have bytes, and of honest pickles."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from wsss.platform.errors import InputError
 from wsss.platform.interop import formats, safe_pickle
 
 ROOM = 64 << 20
-"""Bytes that reading a file of some kilobytes may take, at most."""
+"""Most bytes of memory that reading a file of some kilobytes may take."""
 
 
 class Call:
-    """What a pickle makes by a call."""
+    """An object that its pickle makes by calling a function."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Any, state: Any = None) -> None:
-        self.how = (function, arguments) if state is None else (function, arguments, state)
+        self.reduced = (function, arguments) if state is None else (function, arguments, state)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self.how
+        return self.reduced
 
 
-def raw(path: Path, body: bytes) -> Path:
-    """A `.npy` file of an object array, whose pickle is given."""
+def raw(path: Path, pickled: bytes) -> Path:
+    """Write a `.npy` file of an object array with the given pickle."""
     with path.open("wb") as stream:
         about = {"descr": "|O", "fortran_order": False, "shape": ()}
         np.lib.format.write_array_header_1_0(stream, about)
-        stream.write(body)
+        stream.write(pickled)
     return path
 
 
@@ -45,21 +45,21 @@ def boxed(path: Path, content: Any, protocol: int = 2) -> Path:
 
 
 def array(shape: tuple[int, ...], kind: str = "f8", data: bytes = b"") -> Call:
-    """An array with such a state."""
+    """Return an object that is pickled as an array of this shape, type and data."""
     rebuild = np._core.multiarray._reconstruct
     state = (1, shape, np.dtype(kind), False, data)
     return Call(rebuild, np.ndarray, (0,), b"b", state=state)
 
 
 def storage(count: int) -> bytes:
-    """The numbers of a tensor, which claim to be so many."""
+    """Return the pickled storage of a tensor that claims to hold `count` numbers."""
     data: bytes = torch.zeros(3).storage().__reduce__()[1][0]
     assert b"K\x03Nt" in data
     return data.replace(b"K\x03Nt", b"J" + count.to_bytes(4, "little") + b"Nt")
 
 
 def laughs() -> Any:
-    """A billion numbers in lists that share their members."""
+    """Return a billion numbers in lists that share their members."""
     out: Any = [0.5] * 10
     for _ in range(8):
         out = [out] * 10
@@ -98,14 +98,14 @@ def _encode() -> Any:
 
 @pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_pickle_gets_no_more_memory_than_it_has_bytes(tmp_path: Path, name: str) -> None:
+def test_a_pickle_that_claims_too_much_memory_is_refused(tmp_path: Path, name: str) -> None:
     path = boxed(tmp_path / "a.npy", HOSTILE[name]())
     assert path.stat().st_size < 1 << 20
-    refused_within(ROOM, path)
+    assert_refused_within(ROOM, path)
 
 
 @pytest.mark.parametrize(
-    "body",
+    "pickled",
     [
         b"\x80\x04\x8e" + (1 << 33).to_bytes(8, "little") + b"abc.",  # BINBYTES8
         b"\x80\x05\x96" + (1 << 33).to_bytes(8, "little") + b"abc.",  # BYTEARRAY8
@@ -117,12 +117,12 @@ def test_a_pickle_gets_no_more_memory_than_it_has_bytes(tmp_path: Path, name: st
         b"L" + b"9" * 9000 + b"L\n.",
     ],
 )
-def test_an_opcode_gets_no_more_memory_than_there_are_bytes(tmp_path: Path, body: bytes) -> None:
-    refused_within(ROOM, raw(tmp_path / "a.npy", body))
+def test_an_opcode_that_claims_too_much_memory_is_refused(tmp_path: Path, pickled: bytes) -> None:
+    assert_refused_within(ROOM, raw(tmp_path / "a.npy", pickled))
 
 
-def refused_within(room: int, path: Path) -> None:
-    """Reading a file is refused, and takes no more memory than that."""
+def assert_refused_within(room: int, path: Path) -> None:
+    """Assert that reading a file is refused and takes less than `room` bytes of memory."""
     tracemalloc.start()
     try:
         with pytest.raises(InputError, match=r"a\.npy is not? "):
@@ -144,7 +144,7 @@ def refused_within(room: int, path: Path) -> None:
         ("msc-seg", lambda: {"msc_seg": np.zeros((1, 4, 1500, 1500), np.float16)}),
     ],
 )
-def test_planes_beyond_the_image_are_refused_before_they_are_numbers(
+def test_planes_beyond_the_image_are_refused_before_they_are_converted(
     tmp_path: Path, kind: str, content: Callable[[], Any]
 ) -> None:
     path = boxed(tmp_path / "a.npy", content(), 4)
@@ -153,27 +153,27 @@ def test_planes_beyond_the_image_are_refused_before_they_are_numbers(
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
-def test_arrays_and_tensors_of_all_kinds_come_back(tmp_path: Path, protocol: int) -> None:
+def test_arrays_and_tensors_of_all_kinds_are_read_back(tmp_path: Path, protocol: int) -> None:
     wide = torch.arange(24).reshape(2, 3, 4)
     tensors = {str(t): wide.to(t) for t in (torch.float16, torch.float32, torch.float64)}
     tensors |= {str(t): wide.to(t) for t in (torch.int64, torch.int32, torch.int16, torch.int8)}
     tensors |= {"view": wide[:, 1:, ::2], "turned": wide.transpose(0, 2), "bool": wide > 3}
     tensors |= {"one": torch.tensor(1.5), "none": torch.zeros(0, 3), "byte": wide.byte()}
     tensors["learnt"] = torch.ones(2, requires_grad=True)
-    plain = {"f": np.arange(6.0).reshape(2, 3), "t": np.arange(6).reshape(2, 3).T, "b": np.eye(2)}
-    plain |= {"swapped": np.arange(3, dtype=">i4"), "scalar": np.float32(1.5)}
-    content = collections.OrderedDict({**tensors, **plain, "list": [1, None, (2.5, "x")]})
-    found = safe_pickle.load(boxed(tmp_path / "a.npy", content, protocol))
-    assert list(found) == list(content)
+    arrays = {"f": np.arange(6.0).reshape(2, 3), "t": np.arange(6).reshape(2, 3).T, "b": np.eye(2)}
+    arrays |= {"swapped": np.arange(3, dtype=">i4"), "scalar": np.float32(1.5)}
+    content = collections.OrderedDict({**tensors, **arrays, "list": [1, None, (2.5, "x")]})
+    loaded = safe_pickle.load(boxed(tmp_path / "a.npy", content, protocol))
+    assert list(loaded) == list(content)
     for name, tensor in tensors.items():
-        np.testing.assert_array_equal(found[name], tensor.detach().numpy())
-        assert found[name].dtype == tensor.detach().numpy().dtype
-    for name, value in plain.items():
-        np.testing.assert_array_equal(found[name], value)
-    assert found["list"] == [1, None, (2.5, "x")]
+        np.testing.assert_array_equal(loaded[name], tensor.detach().numpy())
+        assert loaded[name].dtype == tensor.detach().numpy().dtype
+    for name, value in arrays.items():
+        np.testing.assert_array_equal(loaded[name], value)
+    assert loaded["list"] == [1, None, (2.5, "x")]
 
 
-def test_a_type_of_numbers_is_not_changed_for_others(tmp_path: Path) -> None:
+def test_a_pickle_does_not_change_a_number_type_of_the_process(tmp_path: Path) -> None:
     swapped = Call(np.dtype, "f4", False, False, state=(3, ">", None, None, None, -1, -1, 0))
     safe_pickle.load(boxed(tmp_path / "a.npy", [swapped]))
     assert np.dtype("f4").isnative

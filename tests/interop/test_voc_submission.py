@@ -1,4 +1,4 @@
-"""The archive of the VOC server follows its rules."""
+"""Tests of the archive for the VOC server, which follows the rules of the server."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from wsss.platform.errors import InputError
 from wsss.platform.interop import voc_submission
 
 
-def test_the_archive_keeps_to_the_rules(tmp_path):
+def test_the_archive_follows_the_rules_of_the_server(tmp_path):
     rng = np.random.default_rng(0)
-    wanted = {f"2008_{k:06d}": rng.integers(0, 21, (9 + k, 12), dtype=np.uint8) for k in range(3)}
+    planes = {f"2008_{k:06d}": rng.integers(0, 21, (9 + k, 12), dtype=np.uint8) for k in range(3)}
     path = tmp_path / "out" / "results.tgz"
-    assert voc_submission.write(path, wanted.items()) == 3
+    assert voc_submission.write(path, planes.items()) == 3
     with tarfile.open(path) as archive:
         names = archive.getnames()
-        assert names == [f"results/VOC2012/Segmentation/comp5_test_cls/{id}.png" for id in wanted]
-        for name, plane in zip(names, wanted.values(), strict=True):
+        assert names == [f"results/VOC2012/Segmentation/comp5_test_cls/{id}.png" for id in planes]
+        for name, plane in zip(names, planes.values(), strict=True):
             image = Image.open(io.BytesIO(archive.extractfile(name).read()))
             assert image.mode == "P"
             np.testing.assert_array_equal(np.asarray(image), plane)
@@ -30,7 +30,7 @@ def test_the_archive_keeps_to_the_rules(tmp_path):
             assert image.getpalette()[:used] == voc_palette()[:used]
 
 
-def test_what_the_server_refuses_is_refused(tmp_path):
+def test_an_archive_that_the_server_would_refuse_is_refused(tmp_path):
     good = tmp_path / "a.tar.gz"
     voc_submission.check(good, CLASSES, "comp6")
     for path, classes, competition, message in (
@@ -42,8 +42,8 @@ def test_what_the_server_refuses_is_refused(tmp_path):
             voc_submission.check(path, classes, competition)
 
 
-def test_nothing_is_half_written(tmp_path):
+def test_a_refused_archive_leaves_no_file(tmp_path):
     bad = [("a", np.zeros((2, 2), np.uint8)), ("b", np.full((2, 2), 255, np.uint8))]
-    with pytest.raises(InputError, match="b holds 255"):
+    with pytest.raises(InputError, match="image b hold 255"):
         voc_submission.write(tmp_path / "a.tgz", bad)
     assert list(tmp_path.iterdir()) == []

@@ -11,8 +11,8 @@ CLASSES, SIDE = 3, 32
 
 @pytest.fixture
 def batch_of():
-    """A batch of noise with 16 square superpixels and random probabilities; `valid` counts pixels
-    from the top left, all others are padding."""
+    """Return a function that makes a batch of noise with 16 square superpixels and random
+    probabilities; the first `valid` pixels are inside, all others are padding."""
 
     def make(labels, seed=0, valid=SIDE * SIDE):
         labels = torch.tensor(labels, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""What every registered method keeps, on a tiny network."""
+"""Tests of the contract that every registered method keeps, on a tiny network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LABELS = {
 
 
 def centers(width, seed=0, clusters=4):
-    """Random centres, not negative as those of rectified features are."""
+    """Return random centres, not negative, like those of rectified features."""
     generator = torch.Generator().manual_seed(seed)
     return {
         n: Centers(
@@ -56,12 +56,12 @@ class TestContract:
 
     @pytest.fixture
     def fitted(self, method, network):
-        """The method, ready to localize."""
+        """Return the method, ready to localize."""
         if isinstance(method, PrototypeMethod):
             method.fit(centers(network.head.in_channels), network.class_weights.detach())
         return method
 
-    def test_says_who_it_is(self, cls, name):
+    def test_a_method_states_its_name_and_source(self, cls, name):
         assert issubclass(cls, Method)
         assert cls.name == name
         assert cls.source
@@ -87,7 +87,7 @@ class TestContract:
             assert made == preset.configure(made), "a preset sets fixed values"
             assert made == preset.configure(Experiment(method=name, settings=made.settings))
 
-    def test_each_row_of_the_ablation_is_an_experiment_of_its_own(self, cls, name):
+    def test_rows_of_the_ablation_are_different_experiments(self, cls, name):
         for preset in cls.presets:
             made = [experiment(name, preset=preset, changes=c) for c in cls.ablation.values()]
             assert len(set(map(repr, made))) == len(made)
@@ -109,9 +109,9 @@ class TestContract:
         assert gradients
         assert all(torch.isfinite(g).all() for g in gradients)
 
-    def test_losses_in_half_precision_are_near(self, method, network, batch_of):
+    def test_losses_in_half_precision_are_near_those_in_full(self, method, network, batch_of):
         network.train()
-        for seed in range(3):  # states that build up, such as banks
+        for seed in range(3):  # fills states that build up, such as banks
             method.on_epoch_start(network, seed)
             method.losses(network, batch_of(LABELS["some"], seed), 0.5)
         method.on_epoch_start(network, 3)
@@ -126,16 +126,16 @@ class TestContract:
             assert half[name].item() == pytest.approx(value.item(), rel=0.1, abs=0.02), name
         assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
 
-    def test_what_is_compared_fits_together(self, method, network, batch_of):
+    def test_compared_features_and_prototypes_fit_together(self, method, network, batch_of):
         network.train()
         for seed in range(2):
             method.on_epoch_start(network, seed)
             method.losses(network, batch_of(LABELS["some"], seed), 0.5)
         method.after_training(network)
         with torch.inference_mode():
-            found = method.compared(network.eval(), torch.zeros(2, 3, 33, 47))
-        assert (found is not None) == method.keeps_prototypes
-        features, prototypes = found or (torch.zeros(2, 1), {})
+            compared = method.compared(network.eval(), torch.zeros(2, 3, 33, 47))
+        assert (compared is not None) == method.keeps_prototypes
+        features, prototypes = compared or (torch.zeros(2, 1), {})
         assert features.shape[0] == 2
         assert set(prototypes) <= set(range(CLASSES + 1))
         assert bool(prototypes) == method.keeps_prototypes
@@ -155,7 +155,7 @@ class TestContract:
         assert maps.shape == (len(labels), CLASSES + fitted.own_background, height, width)
         assert torch.isfinite(maps).all()
         assert maps.min() >= 0
-        if labels.all() or not fitted.own_background:  # absent classes' positions may be nobody's
+        if labels.all() or not fitted.own_background:  # positions of absent classes may be empty
             assert maps.max() > 0
 
     def test_maps_of_an_image_do_not_depend_on_its_batch(self, fitted, network):
@@ -179,7 +179,7 @@ class TestContract:
         scale = maps.max()
         torch.testing.assert_close(mirrored.flip(-1) / scale, maps / scale, atol=1e-5, rtol=0)
 
-    def test_training_goes_on_where_it_was_saved(self, method, batch_of, tmp_path):
+    def test_training_resumes_identically_from_a_checkpoint(self, method, batch_of, tmp_path):
         def trainer():
             job = Job(
                 learner=method,
@@ -197,20 +197,20 @@ class TestContract:
         batches = [batch_of(LABELS["some"], seed) for seed in range(4)]
         one = trainer()
         first = [one.update(batch) for batch in batches[:2]]
-        kept = io.BytesIO()
-        torch.save(one.state(), kept)
+        checkpoint = io.BytesIO()
+        torch.save(one.state(), checkpoint)
         expected = [one.update(batch) for batch in batches[2:]]
         assert first[0]["loss"] != expected[0]["loss"]
         other = trainer()
         torch.manual_seed(99)
-        kept.seek(0)
-        other.load(torch.load(kept, weights_only=True))
+        checkpoint.seek(0)
+        other.load(torch.load(checkpoint, weights_only=True))
         assert [other.update(batch) for batch in batches[2:]] == expected
         assert other.step == one.step == 4
         for key, value in one.network.state_dict().items():
             assert torch.equal(value, other.network.state_dict()[key])
 
-    def test_prototype_maps_are_those_of_the_formula(self, method, network):
+    def test_prototype_maps_follow_the_formula(self, method, network):
         if not isinstance(method, PrototypeMethod):
             pytest.skip("works without prototypes")
         of_class = centers(network.head.in_channels, seed=5)

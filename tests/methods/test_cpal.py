@@ -1,4 +1,4 @@
-"""CPAL: its formulas against slow loops in float64, its bank, and what its loss trains."""
+"""Tests of CPAL: formulas against slow loops in float64, the bank, and what the loss trains."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wsss.methods.cpal import (
 from wsss.platform.models.backbones import build
 
 CLASSES = 3
-quick = settings(max_examples=25, deadline=None)
+few_examples = settings(max_examples=25, deadline=None)
 
 
 def noise(seed, *shape):
@@ -44,27 +44,27 @@ def slow_map(features, anchor, context, top_k, temperature):
     out = torch.zeros(features.shape[1:], dtype=torch.float64)
     for y in range(features.shape[1]):
         for x in range(features.shape[2]):
-            own = features[:, y, x].tolist()
-            mean = sum(weights[i] * cosine(own, context[i]) for i in chosen) / total
+            feature = features[:, y, x].tolist()
+            mean = sum(weights[i] * cosine(feature, context[i]) for i in chosen) / total
             out[y, x] = max(mean, 0.0)
     return out
 
 
-@quick
+@few_examples
 @given(
     seed=st.integers(0, 999),
     count=st.integers(1, 6),
     top_k=st.integers(1, 8),
     temperature=st.sampled_from([None, 0.5, 3.0]),
 )
-def test_the_map_is_that_of_the_formula(seed, count, top_k, temperature):
+def test_the_map_follows_the_formula(seed, count, top_k, temperature):
     features, anchor, context = noise(seed, 5, 3, 2), noise(seed + 1, 5), noise(seed + 2, count, 5)
-    found = prototype_aware_map(features, anchor, context, top_k, temperature)
+    result = prototype_aware_map(features, anchor, context, top_k, temperature)
     expected = slow_map(features, anchor, context, top_k, temperature or math.sqrt(5))
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(result, expected)
 
 
-@quick
+@few_examples
 @given(seed=st.integers(0, 999), count=st.integers(1, 9))
 def test_positiveness_is_a_share_that_follows_the_dot_product(seed, count):
     anchor, context = noise(seed, 7), noise(seed + 1, count, 7)
@@ -74,7 +74,7 @@ def test_positiveness_is_a_share_that_follows_the_dot_product(seed, count):
     torch.testing.assert_close(weights, positiveness(anchor, context, 7**0.5))
 
 
-@quick
+@few_examples
 @given(seed=st.integers(0, 999), count=st.integers(1, 9))
 def test_positiveness_follows_its_measure(seed, count):
     anchor, context = noise(seed, 7), noise(seed + 1, count, 7)
@@ -83,9 +83,9 @@ def test_positiveness_follows_its_measure(seed, count):
         "l1": -(context - anchor).abs().sum(1),
         "l2": -(context - anchor).square().sum(1).sqrt(),
     }
-    for measure, wanted in near.items():
+    for measure, nearness in near.items():
         weights = positiveness(anchor, context, 0.5, measure)
-        torch.testing.assert_close(weights, torch.softmax(2 * wanted, 0))
+        torch.testing.assert_close(weights, torch.softmax(2 * nearness, 0))
 
 
 def test_a_low_temperature_takes_the_nearest_and_a_high_one_all():
@@ -96,7 +96,7 @@ def test_a_low_temperature_takes_the_nearest_and_a_high_one_all():
     )
 
 
-@quick
+@few_examples
 @given(seed=st.integers(0, 999), count=st.integers(1, 6), anchors=st.integers(1, 4))
 def test_shifted_anchors_have_the_mean_of_the_context(seed, count, anchors):
     context, of_class = noise(seed, count, 4), noise(seed + 1, anchors, 4)
@@ -120,7 +120,7 @@ class TestBank:
         return Bank(2, 1, 4, 3)
 
     def push(self, bank, values):
-        """One image each, of class 1 only."""
+        """Push one image per value, each of class 1 only."""
         for value in values:
             bank.push(torch.full((1, 2, 1), float(value)), torch.tensor([[False, True]]))
 
@@ -147,7 +147,7 @@ class TestBank:
         bank.cluster(0)
         assert sorted(bank.prototypes(1).flatten().tolist()) == [0.5, 100, 200]
 
-    def test_it_is_in_checkpoints(self, bank):
+    def test_the_bank_is_saved_in_checkpoints(self, bank):
         self.push(bank, [1, 2, 3])
         bank.cluster(0)
         other = Bank(2, 1, 4, 3)
@@ -156,7 +156,7 @@ class TestBank:
         assert not list(bank.parameters())
 
 
-def test_kmeans_repeats():
+def test_kmeans_is_deterministic():
     rows = noise(0, 60, 4).float()
     assert torch.equal(kmeans(rows, 5, 3), kmeans(rows, 5, 3))
 
@@ -168,7 +168,7 @@ class TestTraining:
         return CPAL(CPALConfig()).network(CLASSES, build("small")).train()
 
     def warm(self, network, batch_of, **options):
-        """The losses of a second epoch."""
+        """Return the losses of a batch in the second epoch."""
         method = CPAL(CPALConfig(**options))
         method.on_epoch_start(network, 0)
         for seed in range(3):
@@ -185,14 +185,16 @@ class TestTraining:
 
     @pytest.mark.parametrize("shifted", ["anchors", "both", "none"])
     @pytest.mark.parametrize("weighting", ["weighted", "printed"])
-    def test_then_it_trains_sides_and_class_maps(self, network, batch_of, shifted, weighting):
+    def test_later_epochs_train_hierarchical_features_and_class_maps(
+        self, network, batch_of, shifted, weighting
+    ):
         loss = self.warm(network, batch_of, shift=shifted, weighting=weighting)["self"]
         assert loss > 0
         loss.backward()
         assert all(c.weight.grad.abs().sum() > 0 for c in network.extras["hierarchical"].convs)
         assert network.head.weight.grad.abs().sum() > 0
 
-    def test_anchors_carry_gradient_only_if_asked(self, network, batch_of):
+    def test_anchors_carry_gradient_unless_detached(self, network, batch_of):
         method, features = CPAL(CPALConfig()), torch.randn(1, 768, 4, 4, requires_grad=True)
         maps = torch.ones(1, CLASSES + 1, 4, 4)
         assert not method._anchors(features, maps)[0].requires_grad
@@ -211,38 +213,40 @@ class TestTraining:
         torch.testing.assert_close(last, anchors[:, 1])
 
     @pytest.mark.parametrize("aligned", [True, False])
-    def test_the_map_of_an_image_is_that_of_the_mean_of_its_views(self, network, batch_of, aligned):
-        """Aligned, the anchors of one image are replaced by the bank's mean."""
+    def test_the_map_of_an_image_is_made_from_the_mean_of_its_views(
+        self, network, batch_of, aligned
+    ):
+        """Aligned inference replaces the anchors of an image by the mean of the bank."""
         self.warm(network, batch_of)
         network.eval()
         method = CPAL(CPALConfig(aligned_inference=aligned, temperature=0.5))
         image, labels = torch.randn(1, 3, 32, 32), torch.ones(1, CLASSES)
         with torch.inference_mode():
-            found = method.localize(network, image, labels)[0]
+            output = method.localize(network, image, labels)[0]
             stages = [network.features(x) for x in (image, image.flip(-1))]
-            own, mirror = (method._features(network, s)[0] for s in stages)
+            view, mirror = (method._features(network, s)[0] for s in stages)
             scores, mirrored = (network.head(s["c4"])[0] for s in stages)
-            features = ((own + mirror.flip(-1)) / 2).double()
+            features = ((view + mirror.flip(-1)) / 2).double()
             maps = method._maps((scores + mirrored.flip(-1))[None], labels)
             anchors = method._anchors(features[None], maps.double())[0][0]
         compared = 0
         for index in range(CLASSES + 1):
             rows = network.extras["cpal"].prototypes(index).double()
-            if len(rows) and found[index].any():
+            if len(rows) and output[index].any():
                 anchor = rows.mean(0) if aligned else anchors[index]
-                wanted = prototype_aware_map(features, anchor, rows, temperature=0.5)
-                torch.testing.assert_close(found[index].double(), wanted, rtol=1e-4, atol=1e-5)
+                expected = prototype_aware_map(features, anchor, rows, temperature=0.5)
+                torch.testing.assert_close(output[index].double(), expected, rtol=1e-4, atol=1e-5)
                 compared += 1
         assert compared > 1
 
 
-def test_a_network_without_a_bank_is_read_by_the_images_anchors():
+def test_without_a_bank_maps_are_made_from_the_anchors_of_the_image():
     from wsss.methods.cam import CAM
 
     torch.manual_seed(0)
-    plain = CAM(CAM.Config()).network(CLASSES, build("small")).eval()
+    network = CAM(CAM.Config()).network(CLASSES, build("small")).eval()
     with torch.inference_mode():
-        maps = CPAL(CPALConfig()).localize(plain, torch.randn(2, 3, 40, 32), torch.eye(3)[:2])
+        maps = CPAL(CPALConfig()).localize(network, torch.randn(2, 3, 40, 32), torch.eye(3)[:2])
     assert maps.shape[1] == CLASSES + 1
     assert maps[0, 1].max() > 0
     assert maps[0, 2:].abs().sum() == 0

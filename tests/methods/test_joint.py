@@ -1,4 +1,4 @@
-"""Methods trained together on one network, and localizers on networks of others."""
+"""Tests of methods that train together, and of localizers on networks of other methods."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from wsss.platform.models.backbones import build
 CLASSES = 3
 
 
-def made(*names):
+def learner_of(*names):
     return together([find(name)(find(name).Config()) for name in names])
 
 
-def test_one_method_is_itself():
-    assert type(made("sipe")) is find("sipe")
+def test_one_method_alone_stays_itself():
+    assert type(learner_of("sipe")) is find("sipe")
 
 
-def test_two_methods_share_classification_and_one_look_at_the_images(batch_of):
-    joint = made("sipe", "cam")
+def test_two_methods_share_classification_and_one_pass_over_the_images(batch_of):
+    joint = learner_of("sipe", "cam")
     assert isinstance(joint, Joint)
     assert joint.name == "sipe-cam", "it becomes part of file names"
     torch.manual_seed(0)
     network = joint.network(CLASSES, build("small"))
-    looks = []
-    network.backbone.register_forward_hook(lambda *_: looks.append(1))
+    passes = []
+    network.backbone.register_forward_hook(lambda *_: passes.append(1))
     network.eval()  # batch statistics would change from one call to the next
     batch = batch_of([[1, 0, 1], [0, 1, 0]])
     terms = joint.losses(network, batch, 0.0)
-    assert len(looks) == 1
-    alone = made("sipe").losses(network, batch, 0.0)
+    assert len(passes) == 1
+    alone = learner_of("sipe").losses(network, batch, 0.0)
     assert set(terms) == set(alone) == {"classification", "consistency"}
     for name, value in alone.items():
         torch.testing.assert_close(terms[name], value)
@@ -41,10 +41,10 @@ def test_two_methods_share_classification_and_one_look_at_the_images(batch_of):
 
 def test_a_method_without_training_of_its_own_cannot_join():
     with pytest.raises(InputError, match="lpcam adds nothing to training"):
-        made("sipe", "lpcam")
+        learner_of("sipe", "lpcam")
 
 
-def test_settings_go_by_method_and_the_first_preset_counts():
+def test_each_method_has_its_settings_and_the_first_preset_counts():
     both = experiment("sipe+cam", localizer="lpcam", changes={"sipe.weight": 2, "lpcam.K": 7})
     assert set(both.settings) == {"sipe", "cam", "lpcam"}
     assert both.settings["sipe"].weight == 2.0
@@ -58,12 +58,12 @@ def test_settings_go_by_method_and_the_first_preset_counts():
     assert both.training.batch_size == ssc.training.batch_size != sipe.training.batch_size
 
 
-def test_a_localizer_brings_its_own_options_and_no_other():
+def test_a_localizer_adds_its_own_options_and_changes_no_other():
     alone = experiment("ssc", preset="paper")
-    read = experiment("ssc", preset="paper", localizer="lpcam")
-    own = {"lpcam": find("lpcam").Config()}
-    assert read == replace(alone, localizer="lpcam", settings={**alone.settings, **own})
-    assert read.network != experiment("lpcam", preset="paper").network
+    combined = experiment("ssc", preset="paper", localizer="lpcam")
+    added = {"lpcam": find("lpcam").Config()}
+    assert combined == replace(alone, localizer="lpcam", settings={**alone.settings, **added})
+    assert combined.network != experiment("lpcam", preset="paper").network
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ def test_a_localizer_brings_its_own_options_and_no_other():
         ("sipe+", "unknown method ''"),
     ],
 )
-def test_odd_combinations_are_refused(method, sentence):
+def test_impossible_combinations_are_refused(method, sentence):
     with pytest.raises(InputError, match=sentence):
         experiment(method)
 
 
-@pytest.mark.parametrize("host", [m for m, cls in methods().items() if not cls.trains_as])
-def test_class_weights_and_features_are_there_on_every_host(host):
-    network = made(host).network(CLASSES, build("small")).eval()
+@pytest.mark.parametrize("learner", [m for m, cls in methods().items() if not cls.trains_as])
+def test_every_learner_offers_class_weights_and_features(learner):
+    network = learner_of(learner).network(CLASSES, build("small")).eval()
     stages = network.features(torch.randn(1, 3, 32, 32))
     assert set(stages) == {"c1", "c2", "c3", "c4"}
     assert network.class_weights.shape == (CLASSES, stages["c4"].shape[1])

@@ -1,4 +1,4 @@
-"""methods.lpcam: the paper's formulas against loops, and the fallbacks."""
+"""Tests of LPCAM: the formulas of the paper against loops, and the fallbacks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsss.platform.errors import InputError
 from wsss.platform.method import Centers, experiment
 
 DTYPES = {torch.float16: 4e-3, torch.float32: 1e-5, torch.float64: 1e-12}
-quick = settings(max_examples=30, deadline=None)
+few_examples = settings(max_examples=30, deadline=None)
 
 
 def random(seed, *shape, dtype=torch.float64):
@@ -42,7 +42,7 @@ def slow_maps(features, foreground, context):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_class_scores_are_the_slow_way(dtype):
+def test_class_scores_equal_slow_loops(dtype):
     centers, classifier = random(0, 5, 4, dtype=dtype), random(1, 3, 4, dtype=dtype)
     out = class_scores(centers, classifier)
     assert out.dtype == dtype
@@ -53,7 +53,7 @@ def test_class_scores_are_the_slow_way(dtype):
             assert abs(out[k, n].item() - math.exp(logit) / total) < DTYPES[dtype]
 
 
-@quick
+@few_examples
 @given(st.integers(0, 10**6), st.floats(0, 1e6))
 def test_class_scores_sum_to_one(seed, scale):
     out = class_scores(random(seed, 4, 6) * scale, random(seed + 1, 3, 6))
@@ -61,24 +61,24 @@ def test_class_scores_sum_to_one(seed, scale):
     torch.testing.assert_close(out.sum(1), torch.ones(4, dtype=torch.float64))
 
 
-def test_class_scores_of_no_centre():
+def test_class_scores_of_no_centre_are_empty():
     assert class_scores(torch.zeros(0, 4), torch.ones(3, 4)).shape == (0, 3)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("context", [0, 1, 4])
 @pytest.mark.parametrize("rectified", [False, True])
-def test_maps_are_the_slow_way(dtype, context, rectified):
-    """Also where cosines are negative: only the difference is rectified."""
-    parts = [random(2, 2, 5, 3, 4), random(3, 3, 5), random(4, context, 5)]
-    parts = [(p.clamp(min=0) if rectified else p).to(dtype) for p in parts]
-    out = local_prototype_maps(*parts)
+def test_maps_equal_slow_loops(dtype, context, rectified):
+    """Cosines may be negative: only their difference is rectified."""
+    inputs = [random(2, 2, 5, 3, 4), random(3, 3, 5), random(4, context, 5)]
+    inputs = [(p.clamp(min=0) if rectified else p).to(dtype) for p in inputs]
+    out = local_prototype_maps(*inputs)
     assert out.dtype == dtype
-    expected = slow_maps(*(p.double() for p in parts))
+    expected = slow_maps(*(p.double() for p in inputs))
     torch.testing.assert_close(out.double(), expected, atol=DTYPES[dtype], rtol=0)
 
 
-@quick
+@few_examples
 @given(st.integers(0, 10**6), st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
 def test_maps_do_not_depend_on_length(seed, of_features, of_prototypes):
     features, foreground, context = random(seed, 1, 4, 2, 2), random(seed, 3, 4), random(seed, 2, 4)
@@ -96,7 +96,7 @@ def test_zero_features_give_zero():
 
 
 def with_scores(*scores):
-    """Centres whose score for class 0 of two is as given, and the class weights."""
+    """Return centres with the given scores for class 0 of two, and the class weights."""
     logits = torch.tensor(scores, dtype=torch.float64).logit()
     weights = torch.tensor([[1.0, 0], [0, 1]], dtype=torch.float64)
     return torch.stack([logits, torch.zeros_like(logits)], 1), weights
@@ -108,25 +108,25 @@ def select(foreground, context, **options):
     chosen = LPCAM(LPCAMConfig(**options)).select(
         Centers(foreground=centers, context=others), weights, 0
     )
-    return [torch.nonzero(side).flatten().tolist() for side in chosen]
+    return [torch.nonzero(mask).flatten().tolist() for mask in chosen]
 
 
-def test_selection():
+def test_selection_keeps_centres_within_the_bounds():
     options = {"mu_f": 0.9, "mu_b": 0.5, "mu_b_low": 0.05}
     assert select([0.95, 0.85, 0.91], [0.4, 0.6, 0.03, 0.1], **options) == [[0, 2], [0, 3]]
 
 
 def test_bounds_are_strict():
-    """A score that equals its bound is out, on both sides."""
+    """A score that equals its lower or upper bound is out."""
     assert select([0.5, 0.75], [0.5, 0.25], mu_f=0.5, mu_b=0.5) == [[1], [1]]
     assert select([0.9], [0.5, 0.6], mu_b_low=0.5) == [[0], [1]]
 
 
-def test_the_best_foreground_stays_where_none_passes():
+def test_the_best_foreground_centre_stays_where_none_passes():
     assert select([0.2, 0.6, 0.4], [], mu_f=0.9) == [[1], []]
 
 
-def test_no_context_may_pass():
+def test_context_may_be_empty():
     assert select([0.95], [0.95, 0.99], mu_b=0.9) == [[0], []]
 
 
@@ -138,8 +138,8 @@ def test_a_class_without_features_has_no_direction():
     assert torch.equal(method.directions, torch.zeros(2, 3))
 
 
-def test_shares_are_those_of_the_mean():
-    """Each chosen foreground centre counts as much, context as much less; the others nothing."""
+def test_shares_are_the_weights_of_the_mean():
+    """Chosen foreground centres count equally, chosen context negatively, other centres nothing."""
     method = LPCAM(LPCAMConfig(mu_f=0.9, mu_b=0.5, mu_b_low=0.05))
     near, weights = with_scores(0.95, 0.85, 0.91)
     far, _ = with_scores(0.4, 0.6, 0.03, 0.1)
@@ -147,7 +147,7 @@ def test_shares_are_those_of_the_mean():
     assert method.shares[0].tolist() == [0.5, 0, 0.5, -0.5, 0, 0, -0.5]
 
 
-def test_directions_are_means_of_units():
+def test_directions_are_means_of_unit_vectors():
     method = LPCAM(LPCAMConfig(mu_f=0.0, mu_b=1.0))
     of_class = Centers(
         foreground=torch.tensor([[2.0, 0], [0, 3.0]]), context=torch.tensor([[0, 5.0]])
@@ -180,7 +180,7 @@ def test_options_out_of_range_are_refused_by_name(field, value):
         experiment("lpcam", changes={f"lpcam.{field}": value})
 
 
-def test_presets_are_those_of_the_specification():
+def test_presets_follow_the_specification():
     paper, release = (experiment("lpcam", preset=p) for p in ("paper", "release"))
     printed, released = paper.settings["lpcam"], release.settings["lpcam"]
     assert (printed.K, printed.tau) == (12, 0.1)
@@ -196,6 +196,6 @@ def test_clustering_follows_the_settings():
     assert (clustering.spherical, clustering.split) == (True, "x")
 
 
-def test_what_selection_reads_does_not_change_the_clustering():
+def test_options_of_the_selection_do_not_change_the_clustering():
     changed = LPCAM(LPCAMConfig(**dict.fromkeys(LPCAM.selection, 0.5)))
     assert changed.clustering == LPCAM(LPCAMConfig()).clustering

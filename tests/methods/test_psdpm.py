@@ -1,4 +1,4 @@
-"""PSDPM against slow float64 forms of its equations."""
+"""Tests of PSDPM against slow float64 forms of its equations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_positions_are_unit_vectors_of_figure_4(size):
 
 @given(SIZES)
 @settings(deadline=None)
-def test_no_two_positions_look_the_same(size):
+def test_no_two_positions_have_the_same_code(size):
     flat = position_encoding(*size).double().flatten(1)
     likeness = flat.T @ flat
     count = likeness.shape[0]
@@ -41,7 +41,7 @@ def test_no_two_positions_look_the_same(size):
 
 
 def slow_propagate(maps, correlation, similarity):
-    """Eq. 2 position by position."""
+    """Propagate maps by Eq. 2, position by position."""
     maps, correlation = maps.double().flatten(2), correlation.double().flatten(2)
     out = torch.zeros_like(maps)
     batch, _, count = maps.shape
@@ -61,14 +61,14 @@ def slow_propagate(maps, correlation, similarity):
 
 @pytest.mark.parametrize("similarity", ["cosine", "softmax", "area"])
 @pytest.mark.parametrize("seed", range(3))
-def test_propagation_is_equation_2(similarity, seed):
+def test_propagation_follows_equation_2(similarity, seed):
     generator = torch.Generator().manual_seed(seed)
     maps = torch.rand(2, 3, 4, 5, generator=generator)
     correlation = torch.randn(2, 6, 4, 5, generator=generator)
     correlation[0, :, 1, 2] = 0
-    found = propagate(maps, correlation, similarity)
+    result = propagate(maps, correlation, similarity)
     expected = slow_propagate(maps, correlation, similarity).reshape(maps.shape)
-    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(result.double(), expected, atol=1e-5, rtol=0)
 
 
 @given(st.integers(0, 99), st.floats(0, 1))
@@ -79,49 +79,49 @@ def test_propagation_keeps_flat_maps_and_bounds(seed, level):
     flat = torch.full((1, 2, 3, 4), level)
     torch.testing.assert_close(propagate(flat, correlation), flat)
     maps = torch.rand(1, 2, 3, 4, generator=generator)
-    found = propagate(maps, correlation)
+    propagated = propagate(maps, correlation)
     low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
-    assert ((found >= low - 1e-6) & (found <= high + 1e-6)).all()
+    assert ((propagated >= low - 1e-6) & (propagated <= high + 1e-6)).all()
 
 
 def test_the_printed_form_would_change_nothing():
-    """With M_i inside the sum, as Eq. 2 is printed, the step gives its input; with M_j not."""
+    """With the M_i that Eq. 2 prints, the step returns its input; with M_j it does not."""
     generator = torch.Generator().manual_seed(0)
     maps = torch.rand(1, 1, 4, 4, generator=generator)
     correlation = torch.randn(1, 3, 4, 4, generator=generator)
     flat = F.normalize(correlation.flatten(2), dim=1)
-    alike = (flat.mT @ flat).relu()
+    gram = (flat.mT @ flat).relu()
     values = maps.flatten(2)
-    printed = ((alike.sum(1, keepdim=True) * values) / alike.sum(1, keepdim=True) + values) / 2
+    printed = ((gram.sum(1, keepdim=True) * values) / gram.sum(1, keepdim=True) + values) / 2
     torch.testing.assert_close(printed, values)
     assert (propagate(maps, correlation).flatten(2) - values).abs().max() > 0.05
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "softmax", "area"])
-def test_padding_is_like_nothing(similarity):
-    """What lies in the padding changes nothing inside; nor does how much there is."""
+def test_padding_changes_no_map_inside(similarity):
+    """Neither the content nor the size of the padding changes the maps inside."""
     generator = torch.Generator().manual_seed(0)
     maps = torch.rand(1, 2, 4, 6, generator=generator)
     correlation = torch.randn(1, 3, 4, 6, generator=generator)
     inside = torch.zeros(1, 1, 4, 6)
     inside[..., :4] = 1
-    found = propagate(maps * inside, correlation, similarity, inside)[..., :4]
+    padded = propagate(maps * inside, correlation, similarity, inside)[..., :4]
     alone = propagate(maps[..., :4], correlation[..., :4], similarity)
-    torch.testing.assert_close(found, alone)
+    torch.testing.assert_close(padded, alone)
     other = torch.where(inside > 0, correlation, 9.0)
     again = propagate(maps * inside, other, similarity, inside)[..., :4]
     torch.testing.assert_close(again, alone)
 
 
-def test_an_estimate_of_everything_is_everything_whatever_the_padding(batch_of):
+def test_the_estimate_of_a_full_map_is_full_whatever_the_padding(batch_of):
     _, network = built()
     for valid in (1024, 512, 256):
         batch = batch_of([[1, 0, 0], [0, 1, 0]], valid=valid)
         stages = network.features(batch.images)
         inside = F.interpolate(batch.valid[:, None].float(), stages["c4"].shape[2:])
-        own = network.extras["psdpm"]
-        found = own.estimate(inside.expand(-1, 3, -1, -1), stages, batch.images, inside)
-        torch.testing.assert_close(found * inside, inside.expand_as(found))
+        extra = network.extras["psdpm"]
+        estimate = extra.estimate(inside.expand(-1, 3, -1, -1), stages, batch.images, inside)
+        torch.testing.assert_close(estimate * inside, inside.expand_as(estimate))
 
 
 def stages_of(seed=0, side=32):
@@ -136,22 +136,22 @@ def stages_of(seed=0, side=32):
 
 @pytest.mark.parametrize("position", ["4d", "2d", "none"])
 def test_correlations_are_embedded_before_they_are_resized(position):
-    """Eq. 1 as it is written, in float64: concatenate at the stage's size, embed, resize."""
+    """Expected is Eq. 1 as printed, in float64: concatenate at the stage's size, embed, resize."""
     torch.manual_seed(0)
     fpem = FPEM((5, 6, 7), PSDPMConfig(position=position, width=8)).double()
     stages, images = stages_of()
     stages, images = {k: v.double() for k, v in stages.items()}, images.double()
     for name in STAGES:
         height, width = stages[name].shape[2:]
-        place = position_encoding(height, width).double()
+        code = position_encoding(height, width).double()
         if position == "2d":
-            place = place[[0, 2]] / place[[0, 2]].norm(dim=0)
-        whole = [place.expand(2, -1, -1, -1)] if position != "none" else []
+            code = code[[0, 2]] / code[[0, 2]].norm(dim=0)
+        inputs = [code.expand(2, -1, -1, -1)] if position != "none" else []
         small = F.interpolate(images, (height, width), mode="bilinear", align_corners=False)
-        embedded = fpem.embed[name](torch.cat([*whole, stages[name], small], 1))
+        embedded = fpem.embed[name](torch.cat([*inputs, stages[name], small], 1))
         expected = F.interpolate(embedded, stages["c4"].shape[2:], mode="bilinear")
-        found = fpem.correlation(name, stages, images)
-        torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+        correlation = fpem.correlation(name, stages, images)
+        torch.testing.assert_close(correlation, expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("depth", range(4))
@@ -174,10 +174,10 @@ def built(**options):
 
 
 def slow_consistency(method, network, batch):
-    """Eqs. 3 to 5 with loops over images and classes, in float64."""
-    s, own = method.settings, network.extras["psdpm"]
+    """Return the loss of Eqs. 3 to 5 by loops over images and classes, in float64."""
+    s, extra = method.settings, network.extras["psdpm"]
     stages = network.features(batch.images)
-    scores, features = network.head(stages["c4"]), own.project(stages)
+    scores, features = network.head(stages["c4"]), extra.project(stages)
     inside = F.interpolate(batch.valid[:, None].double(), scores.shape[2:], mode="bilinear")
     given = F.interpolate(batch.probabilities, scores.shape[2:], mode="bilinear")
     maps, start = torch.zeros_like(scores), torch.zeros_like(scores)
@@ -192,7 +192,7 @@ def slow_consistency(method, network, batch):
         maps[b, n] = torch.where(lengths > 0, cosine, 0).clamp(min=0) * inside[b, 0]
         both = {"both": (given[b, n + 1] + maps[b, n]) / 2, "segmenter": given[b, n + 1]}
         start[b, n] = both.get(s.source, maps[b, n])
-    estimate = own.estimate(start, stages, batch.images, inside) * inside
+    estimate = extra.estimate(start, stages, batch.images, inside) * inside
     counted = inside * (batch.labels[:, :, None, None] if s.average == "present" else 1)
     counted = counted.expand_as(maps)
     return s.weight * ((estimate - maps).abs() * counted).sum() / counted.sum()
@@ -207,60 +207,60 @@ def slow_consistency(method, network, batch):
         {"similarity": "softmax", "position": "2d", "colour": False, "width": 4},
     ],
 )
-def test_the_consistency_is_equation_5(options, batch_of):
+def test_the_consistency_loss_follows_equation_5(options, batch_of):
     method, network = built(**options)
     network.double()
     batch = batch_of([[1, 0, 1], [0, 1, 0]], valid=700)
     batch = type(batch)(
         **{k: v.double() if v.is_floating_point() else v for k, v in vars(batch).items()}
     )
-    found = method.losses(network, batch, 0.5)["consistency"]
+    loss = method.losses(network, batch, 0.5)["consistency"]
     expected = slow_consistency(method, network, batch)
-    torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-7)
-    assert found > 0
+    torch.testing.assert_close(loss, expected, atol=1e-9, rtol=1e-7)
+    assert loss > 0
 
 
 @pytest.mark.parametrize(
     ("detach", "embedded"), [("inside", True), ("result", False), ("nowhere", True)]
 )
-def test_where_the_gradient_stops(detach, embedded, batch_of):
+def test_the_gradient_stops_where_the_options_say(detach, embedded, batch_of):
     method, network = built(detach=detach)
     method.losses(network, batch_of([[1, 1, 0], [0, 1, 0]]), 0.5)["consistency"].backward()
-    own = network.extras["psdpm"]
-    learnt = [p.grad is not None and bool(p.grad.any()) for p in own.estimate.parameters()]
+    extra = network.extras["psdpm"]
+    learnt = [p.grad is not None and bool(p.grad.any()) for p in extra.estimate.parameters()]
     assert learnt == [embedded] * 3
-    assert all(p.requires_grad == embedded for p in own.estimate.parameters())
-    assert all(bool(p.grad.any()) for p in own.project.parameters())
+    assert all(p.requires_grad == embedded for p in extra.estimate.parameters())
+    assert all(bool(p.grad.any()) for p in extra.project.parameters())
     assert bool(network.head.weight.grad.any())
     assert bool(next(network.backbone.blocks("c4")[0].parameters()).grad.any())
 
 
-def test_the_prototype_map_inside_is_a_constant(batch_of):
-    """With `inside`, the gradient is that of a loss in which the map inside is a number."""
+def test_the_prototype_map_inside_the_estimate_is_a_constant(batch_of):
+    """With `inside`, the gradient is that of a loss whose map inside the estimate is a constant."""
     batch = batch_of([[1, 0, 0], [0, 1, 1]])
     method, network = built()
     method.losses(network, batch, 0.5)["consistency"].backward()
-    found = network.extras["psdpm"].project.convs[0].weight.grad.clone()
+    gradient = network.extras["psdpm"].project.convs[0].weight.grad.clone()
     network.zero_grad()
-    own, present = network.extras["psdpm"], batch.labels[:, :, None, None]
+    extra, present = network.extras["psdpm"], batch.labels[:, :, None, None]
     stages = network.features(batch.images)
     scores = network.head(stages["c4"])
-    maps = method._prototype_maps(own.project(stages), scores, present)
+    maps = method._prototype_maps(extra.project(stages), scores, present)
     given = F.interpolate(batch.probabilities[:, 1:], scores.shape[2:], mode="bilinear") * present
     start = (given + torch.from_numpy(maps.detach().numpy().copy())) / 2 * present
-    estimate = own.estimate(start, stages, batch.images, torch.ones_like(scores[:, :1]))
+    estimate = extra.estimate(start, stages, batch.images, torch.ones_like(scores[:, :1]))
     counted = present.expand_as(maps)
     (((estimate - maps).abs() * counted).sum() / counted.sum()).backward()
-    torch.testing.assert_close(own.project.convs[0].weight.grad, found, atol=1e-7, rtol=1e-4)
+    torch.testing.assert_close(extra.project.convs[0].weight.grad, gradient, atol=1e-7, rtol=1e-4)
 
 
-def test_fpem_must_see_something():
+def test_an_fpem_without_inputs_is_refused():
     with pytest.raises(InputError, match="FPEM has no input"):
         PSDPMConfig(position="none", features=False, colour=False)
     PSDPMConfig(position="none", features=False, colour=False, depth=0)
 
 
-def test_without_probabilities_it_does_not_train(batch_of):
+def test_training_without_probabilities_fails(batch_of):
     method, network = built()
     batch = batch_of([[1, 0, 0]])
     bare = type(batch)(images=batch.images, labels=batch.labels, valid=batch.valid)

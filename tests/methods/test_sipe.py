@@ -1,4 +1,4 @@
-"""SIPE: seeds against slow loops in float64, and which loss trains what."""
+"""Tests of SIPE: seeds against slow loops in float64, and what each loss trains."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from wsss.platform.ops.maps import normalize
 from wsss.platform.ops.prototypes import cosine_maps, masked_average
 
 CLASSES = 3
-quick = settings(max_examples=25, deadline=None)
+few_examples = settings(max_examples=25, deadline=None)
 
 
 def slow_overlaps(features, maps):
-    """`[N+1,P]` of one image: soft intersection over union of structure and maps, by loops."""
+    """Return the soft IoU `[N+1,P]` of the structure and maps of one image, by loops."""
     positions = features.double().flatten(1).T.tolist()
     planes = maps.double().flatten(1).tolist()
 
@@ -41,14 +41,14 @@ def noise(seed, *shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@quick
+@few_examples
 @given(
     seed=st.integers(0, 999),
     height=st.integers(1, 4),
     width=st.integers(1, 4),
     weight=st.sampled_from([0.0, 0.5, 1.0, 2.0]),
 )
-def test_seeds_are_those_of_the_formula(seed, height, width, weight):
+def test_seeds_follow_the_formula(seed, height, width, weight):
     features = noise(seed, 2, 5, height, width)
     maps = noise(seed + 1, 2, CLASSES + 1, height, width).abs()
     seeds = structure_seeds(features, maps, weight)
@@ -58,7 +58,7 @@ def test_seeds_are_those_of_the_formula(seed, height, width, weight):
         assert torch.equal(seeds[k].flatten(1).argmax(0), overlaps.argmax(0))
 
 
-@quick
+@few_examples
 @given(seed=st.integers(0, 999))
 def test_each_position_has_one_class_whatever_the_scale_of_features(seed):
     features = noise(seed, 1, 6, 4, 5)
@@ -69,14 +69,14 @@ def test_each_position_has_one_class_whatever_the_scale_of_features(seed):
     assert torch.equal(seeds, structure_seeds(7 * features, maps))
 
 
-def test_nothing_that_overlaps_is_background():
+def test_positions_without_overlap_are_background():
     empty = torch.zeros(1, CLASSES + 1, 3, 3)
     assert structure_seeds(torch.randn(1, 4, 3, 3), empty)[:, 0].all()
     assert structure_seeds(torch.zeros(1, 4, 3, 3), empty)[:, 0].all()
 
 
-def test_seeds_follow_structure_not_place():
-    """Two looks side by side; the class map touches one place of the left look only."""
+def test_seeds_follow_structure_not_position():
+    """Two textures lie side by side; the class map marks one position of the left texture only."""
     features = torch.zeros(1, 2, 4, 6)
     features[:, 0, :, :3] = 1
     features[:, 1, :, 3:] = 1
@@ -100,23 +100,21 @@ class TestTraining:
         network.train()
         return SIPE(SIPEConfig(**options)).losses(network, batch, 0.5)
 
-    def test_consistency_trains_the_sides_and_through_the_class_maps_the_rest(
-        self, network, batch_of
-    ):
+    def test_consistency_trains_hierarchical_features_head_and_backbone(self, network, batch_of):
         self.terms(network, batch_of([[1, 0, 1], [0, 1, 0]]))["consistency"].backward()
         for conv in network.extras["hierarchical"].convs:
             assert conv.weight.grad.abs().sum() > 0
         assert network.head.weight.grad.abs().sum() > 0
         assert all(p.grad.abs().sum() > 0 for p in network.backbone.c4.parameters() if p.ndim > 1)
 
-    def test_classification_does_not_train_the_sides(self, network, batch_of):
+    def test_classification_does_not_train_hierarchical_features(self, network, batch_of):
         self.terms(network, batch_of([[1, 0, 1], [0, 1, 0]]))["classification"].backward()
         assert all(conv.weight.grad is None for conv in network.extras["hierarchical"].convs)
 
     @pytest.mark.parametrize("normalized", [True, False])
-    def test_consistency_is_that_of_the_formula(self, network, batch_of, normalized):
+    def test_consistency_follows_the_formula(self, network, batch_of, normalized):
         batch = batch_of([[1, 0, 1], [0, 1, 0]], valid=600)
-        found = self.terms(network, batch, normalized=normalized, weight=2.0)["consistency"]
+        loss = self.terms(network, batch, normalized=normalized, weight=2.0)["consistency"]
         with torch.no_grad():
             stages = network.features(batch.images)
             raw = network.head(stages["c4"]).clamp(min=0)
@@ -130,18 +128,18 @@ class TestTraining:
             specific = cosine_maps(features, masked_average(features, seeds))
             specific = normalize(specific) if normalized else specific
             expected = 2 * (planes - specific).abs().mean()
-        torch.testing.assert_close(found.detach(), expected)
+        torch.testing.assert_close(loss.detach(), expected)
 
 
-def test_it_reads_a_network_without_sides():
+def test_a_network_without_hierarchical_features_is_localized():
     torch.manual_seed(0)
     from wsss.methods.cam import CAM
 
-    plain = CAM(CAM.Config()).network(CLASSES, build("small")).eval()
+    network = CAM(CAM.Config()).network(CLASSES, build("small")).eval()
     with torch.inference_mode():
         images = torch.randn(2, 3, 40, 32)
-        whole = SIPE(SIPEConfig()).localize(plain, images, torch.ones(2, 3))
-        maps = SIPE(SIPEConfig()).localize(plain, images, torch.eye(3)[:2])
+        whole = SIPE(SIPEConfig()).localize(network, images, torch.ones(2, 3))
+        maps = SIPE(SIPEConfig()).localize(network, images, torch.eye(3)[:2])
     assert maps.shape[1] == CLASSES + 1
     assert torch.isfinite(maps).all()
     assert whole.flatten(1).amax(1).min() > 0
@@ -149,7 +147,7 @@ def test_it_reads_a_network_without_sides():
     assert torch.equal(maps[0, :2], whole[0, :2])
 
 
-def test_presets_are_those_of_the_specification():
+def test_presets_follow_the_specification():
     paper, release = (experiment("sipe", preset=p) for p in ("paper", "release"))
     assert paper.settings["sipe"] == SIPEConfig(alpha_on="map", normalized=False)
     assert release.settings["sipe"] == SIPEConfig()
@@ -172,9 +170,9 @@ def test_a_plain_background_is_what_no_map_claims():
 def test_prototypes_may_be_of_the_last_stage():
     network = SIPE(SIPEConfig()).network(CLASSES, build("small")).eval()
     images, labels = torch.randn(1, 3, 32, 32), torch.ones(1, CLASSES)
-    found = {
+    maps_by_kind = {
         kind: SIPE(SIPEConfig(features=kind)).localize(network, images, labels)
         for kind in (None, "c4")
     }
-    assert found[None].shape == found["c4"].shape
-    assert not torch.allclose(found[None], found["c4"])
+    assert maps_by_kind[None].shape == maps_by_kind["c4"].shape
+    assert not torch.allclose(maps_by_kind[None], maps_by_kind["c4"])

@@ -1,4 +1,4 @@
-"""SSC: its formulas against slow loops in float64, and what its losses train."""
+"""Tests of SSC: formulas against slow loops in float64, and what the losses train."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wsss.platform.models.backbones import build
 from wsss.platform.ops.maps import normalize
 
 CLASSES = 3
-quick = settings(max_examples=25, deadline=None)
+few_examples = settings(max_examples=25, deadline=None)
 
 
 def noise(seed, *shape):
@@ -29,7 +29,7 @@ def noise(seed, *shape):
 
 
 def slow_eroded(mask, kernel):
-    """Ones whose window of `kernel`, one further to the top and left, holds no inner zero."""
+    """Return the mask eroded by loops; an even window reaches one further to the top and left."""
     height, width = mask.shape
     reach = range(-(kernel // 2), kernel - kernel // 2)
     out = torch.zeros_like(mask)
@@ -45,16 +45,16 @@ def slow_eroded(mask, kernel):
     return out
 
 
-@quick
+@few_examples
 @given(seed=st.integers(0, 999), delta=st.floats(0.05, 1))
 def test_no_feature_exceeds_its_share_of_the_maximum(seed, delta):
     features = noise(seed, 2, 3, 4, 5).clamp(min=0)
-    found = suppress(features, delta)
+    cut = suppress(features, delta)
     for b in range(2):
         for c in range(3):
             limit = delta * features[b, c].max()
             expected = [[min(v.item(), limit.item()) for v in row] for row in features[b, c]]
-            torch.testing.assert_close(found[b, c], torch.tensor(expected, dtype=torch.float64))
+            torch.testing.assert_close(cut[b, c], torch.tensor(expected, dtype=torch.float64))
 
 
 def test_cut_positions_send_their_gradient_to_the_maximum():
@@ -63,37 +63,37 @@ def test_cut_positions_send_their_gradient_to_the_maximum():
     torch.testing.assert_close(features.grad, torch.tensor([[[[1.0, 0.0, 1.0]]]]))
 
 
-@quick
+@few_examples
 @given(seed=st.integers(0, 999), regions=st.integers(1, 5))
-def test_region_means_are_those_of_loops(seed, regions):
+def test_region_means_equal_slow_loops(seed, regions):
     maps = noise(seed, 2, 3, 4, 5)
     ids = torch.randint(0, regions, (2, 4, 5), generator=torch.Generator().manual_seed(seed))
-    found = region_mean(maps, ids)
+    means = region_mean(maps, ids)
     for b in range(2):
         for n in range(3):
             for r in ids[b].unique().tolist():
                 mean = maps[b, n][ids[b] == r].mean()
                 torch.testing.assert_close(
-                    found[b, n][ids[b] == r], mean.expand(int((ids[b] == r).sum()))
+                    means[b, n][ids[b] == r], mean.expand(int((ids[b] == r).sum()))
                 )
 
 
-@quick
+@few_examples
 @given(
     seed=st.integers(0, 999),
     kernel=st.integers(1, 9),
     threshold=st.sampled_from([0.0, 0.3, 0.6]),
 )
-def test_the_target_is_that_of_the_formula(seed, kernel, threshold):
+def test_the_target_follows_the_formula(seed, kernel, threshold):
     activation, regional = noise(seed, 1, 2, 7, 6).abs(), noise(seed + 1, 1, 2, 7, 6).abs()
-    found = modulation_target(activation, regional, threshold, kernel)
+    target = modulation_target(activation, regional, threshold, kernel)
     for n in range(2):
         reliable = slow_eroded((activation[0, n] > threshold).double(), kernel)
         expected = torch.maximum(regional[0, n], activation[0, n] * reliable)
-        torch.testing.assert_close(found[0, n], expected)
+        torch.testing.assert_close(target[0, n], expected)
 
 
-def test_the_outside_does_not_erode():
+def test_the_outside_of_a_map_does_not_erode_it():
     ones = torch.ones(1, 1, 9, 9, dtype=torch.float64)
     assert torch.equal(modulation_target(ones, 0 * ones), ones)
 
@@ -122,12 +122,12 @@ def test_the_picture_is_larger_by_the_stride(stride):
     assert picture.shape == (1, 3, 4 * stride, 5 * stride)
 
 
-def test_layer_norm_is_munits():
+def test_layer_norm_follows_that_of_munit():
     x, layer = noise(0, 2, 3, 4, 5).float(), LayerNorm(3)
-    found = layer(x)
+    result = layer(x)
     for b in range(2):
-        plain = (x[b] - x[b].mean()) / (x[b].std(unbiased=True) + 1e-5)
-        torch.testing.assert_close(found[b], plain * layer.gamma[:, None, None])
+        expected = (x[b] - x[b].mean()) / (x[b].std(unbiased=True) + 1e-5)
+        torch.testing.assert_close(result[b], expected * layer.gamma[:, None, None])
 
 
 class TestTraining:
@@ -147,7 +147,7 @@ class TestTraining:
         assert network.head.weight.grad.abs().sum() > 0
         assert all(p.grad is not None for p in network.extras["ssc"].parameters())
 
-    def test_the_looks_of_the_picture_train_no_early_stage(self, batch_of):
+    def test_features_of_the_picture_train_neither_weights_nor_statistics(self, batch_of):
         method, network = self.network()
         picture = torch.randn(1, 3, 32, 32, requires_grad=True)
         before = {k: v.clone() for k, v in network.backbone.named_buffers()}
@@ -157,7 +157,7 @@ class TestTraining:
         for name, value in network.backbone.named_buffers():
             assert torch.equal(value, before[name]), "statistics of pictures are not learnt"
 
-    def test_the_decoder_alone_settles_first(self, batch_of):
+    def test_the_decoder_alone_trains_first(self, batch_of):
         method, network = self.network(settle=0.4)
         batch = batch_of([[1, 0, 1], [0, 1, 0]])
         method.losses(network, batch, 0.39)["reconstruction"].backward()
@@ -182,12 +182,12 @@ class TestTraining:
         assert method.losses(network, batch, 0.4)["modulation"] > 0
 
     @pytest.mark.parametrize("valid", [1024, 512])
-    def test_modulation_is_that_of_the_formula(self, batch_of, valid):
+    def test_modulation_follows_the_formula(self, batch_of, valid):
         method, _ = self.network(delta=1.0)
         batch = batch_of([[1, 0, 1], [0, 1, 0]], valid=valid)
         generator = torch.Generator().manual_seed(0)
         scores = torch.randn(2, CLASSES, 4, 4, generator=generator).requires_grad_()
-        found = method._modulation(scores, batch)
+        result = method._modulation(scores, batch)
         raw = torch.nn.functional.interpolate(scores, (16, 16), mode="bilinear")
         rows = valid // 32 // 2
         squares = []
@@ -200,19 +200,19 @@ class TestTraining:
             target = modulation_target(a, normalize(regional)).detach()
             squares.append((a - target).square()[0, 0, :rows].flatten())
         expected = torch.cat(squares).mean()
-        torch.testing.assert_close(found, expected)
-        (gradient,), (wanted,) = (torch.autograd.grad(loss, scores) for loss in (found, expected))
-        torch.testing.assert_close(gradient, wanted)  # the target takes none
+        torch.testing.assert_close(result, expected)
+        (gradient,), (slow,) = (torch.autograd.grad(loss, scores) for loss in (result, expected))
+        torch.testing.assert_close(gradient, slow)  # the target sends no gradient
         assert gradient[0, 0].any()
-        assert not gradient[0, 1].any(), "of an absent class"
+        assert not gradient[0, 1].any(), "an absent class gets no gradient"
 
     def test_the_decoder_has_an_optimiser_of_its_own(self):
         _, network = self.network()
-        own = {id(p) for p in network.extras["ssc"].parameters()}
+        decoder = {id(p) for p in network.extras["ssc"].parameters()}
         grouped = {id(p) for g in network.groups(10, 0.1, 0.0) for p in g["params"]}
-        assert not own & grouped
+        assert not decoder & grouped
         adam = network.extras["ssc"].optimizer()
-        assert {id(p) for g in adam.param_groups for p in g["params"]} == own
+        assert {id(p) for g in adam.param_groups for p in g["params"]} == decoder
         assert adam.defaults["betas"] == (0.5, 0.999)
 
 
@@ -228,21 +228,21 @@ class TestSuppression:
         with torch.no_grad():
             return network.features(images)
 
-    def test_it_cuts_the_last_stage_always_and_the_second_in_training(self):
+    def test_the_last_stage_is_always_cut_and_the_second_in_training(self):
         for mode in ("train", "eval"):
-            plain, cut = self.features(mode, 1.0), self.features(mode, 0.5)
-            assert (torch.equal(plain["c2"], cut["c2"])) is (mode == "eval")
+            whole, cut = self.features(mode, 1.0), self.features(mode, 0.5)
+            assert (torch.equal(whole["c2"], cut["c2"])) is (mode == "eval")
             peaks = cut["c4"].amax((2, 3), keepdim=True)
             at_limit = (cut["c4"] == peaks).sum((2, 3))
             assert at_limit.float().mean() > 1.5, "several positions share the limit"
 
-    def test_without_losses_it_needs_no_superpixels_and_no_decoder(self):
+    def test_without_losses_no_superpixels_and_no_decoder_are_needed(self):
         method = SSC(SSCConfig(perceptual=0, modulation=0))
         assert method.superpixels == ""
         assert "ssc" not in method.network(CLASSES, build("small")).extras
 
 
-def test_vgg_weights_are_checked(tmp_path):
+def test_vgg_weights_that_do_not_fit_are_refused(tmp_path):
     torch.save({"features.0.weight": torch.zeros(3)}, tmp_path / "vgg.pth")
     method = SSC(SSCConfig(vgg=str(tmp_path / "vgg.pth")))
     with pytest.raises(InputError, match="does not fit vgg19"):
@@ -251,7 +251,7 @@ def test_vgg_weights_are_checked(tmp_path):
 
 @pytest.fixture(scope="module")
 def vgg19(tmp_path_factory):
-    """VGG-19's layers with weights drawn at random, and their file."""
+    """Return the layers of VGG-19 with random weights, and the file of these weights."""
     from torchvision.models import vgg
 
     torch.manual_seed(0)
@@ -263,31 +263,31 @@ def vgg19(tmp_path_factory):
 
 @pytest.mark.parametrize(("taps", "place"), [(None, 0), ("last", -1)])
 def test_vgg_is_tapped_in_each_block(vgg19, taps, place):
-    """After the first activation of a block, or after the last, which is before its pooling."""
+    """The tap of a block lies after its first activation, or after its last, before the pooling."""
     layers, path = vgg19
     x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    found = SSC(SSCConfig(vgg=path, taps=taps))._vgg_features(x)
-    wanted, block = [], []
+    tapped = SSC(SSCConfig(vgg=path, taps=taps))._vgg_features(x)
+    expected, block = [], []
     for layer in layers:
         if isinstance(layer, torch.nn.MaxPool2d):
-            wanted.append(block[place])
+            expected.append(block[place])
             block = []
         x = layer(x.clone())
         if isinstance(layer, torch.nn.ReLU):
             block.append(x.clone())
-    assert len(found) == 5
-    for a, b in zip(found, wanted, strict=True):
+    assert len(tapped) == 5
+    for a, b in zip(tapped, expected, strict=True):
         torch.testing.assert_close(a, b)
 
 
-def test_reconstruction_is_that_of_the_formula(vgg19, batch_of):
+def test_reconstruction_follows_the_formula(vgg19, batch_of):
     _, path = vgg19
     torch.manual_seed(0)
     method = SSC(SSCConfig(vgg=path, delta=1.0, picture=2))
     network = method.network(CLASSES, build("small"))
     batch = batch_of([[1, 0, 1], [0, 1, 0]])
     scores = torch.randn(2, CLASSES, 4, 4)
-    found = method._reconstruction(network, scores, batch)
+    loss = method._reconstruction(network, scores, batch)
     small = batch.images.reshape(2, 3, 16, 2, 16, 2).mean((3, 5))
     picture = network.extras["ssc"](scores)
     pairs = zip(method._vgg_features(picture), method._vgg_features(small), strict=True)
@@ -296,10 +296,10 @@ def test_reconstruction_is_that_of_the_formula(vgg19, batch_of):
         share * (a.double() - b.double()).abs().sum() / a.numel()
         for share, (a, b) in zip(shares, pairs, strict=True)
     )
-    torch.testing.assert_close(found.double(), expected)
+    torch.testing.assert_close(loss.double(), expected)
 
 
-def test_presets_are_those_of_the_specification():
+def test_presets_follow_the_specification():
     paper, release = (experiment("ssc", preset=p) for p in ("paper", "release"))
     assert paper.settings["ssc"] == SSCConfig(warm_up=0.0, taps="last")
     assert release.settings["ssc"] == SSCConfig()

@@ -1,4 +1,4 @@
-"""Two training workers, each with half of a batch, and one with all of it agree."""
+"""Two training workers, each with half of a batch, agree with one that has the whole batch."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ alone = {n: gradients(m, slice(None), lambda s: s) for n, m in chosen.items()}
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
 for name, method in chosen.items():
     half = slice(2 * rank, 2 * rank + 2)
-    found = gradients(method, half, lambda s: DistributedDataParallel(s, broadcast_buffers=False))
-    assert found.keys() == alone[name].keys(), name
-    for parameter, wanted in alone[name].items():
-        worst = (found[parameter] - wanted).abs().max() / wanted.abs().max().clamp(min=1e-6)
+    shared = gradients(method, half, lambda s: DistributedDataParallel(s, broadcast_buffers=False))
+    assert shared.keys() == alone[name].keys(), name
+    for parameter, expected in alone[name].items():
+        worst = (shared[parameter] - expected).abs().max() / expected.abs().max().clamp(min=1e-6)
         assert worst < 1e-3, f"{name} {parameter}: {worst:.1e}"
 dist.destroy_process_group()
 print("fine", *chosen)
@@ -56,6 +56,6 @@ print("fine", *chosen)
 
 
 def test_two_workers_and_one_have_the_same_gradients(two_workers):
-    """Of all methods, banks and their clusters included."""
+    """All methods are compared, with their banks and clusters."""
     for out in two_workers(WORKER):
         assert out.split()[:3] == ["fine", "cam", "cpal"]

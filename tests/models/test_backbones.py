@@ -1,4 +1,4 @@
-"""Stages, strides and names of the backbones; what training may change."""
+"""Tests of the backbones: stages, strides, names of parameters, and what training may change."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def test_the_stages_hold_every_parameter_once(name):
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("small", "wide_resnet38")])
-def test_parameters_are_called_as_in_torchvision(name):
+def test_parameters_have_the_names_of_torchvision(name):
     with torch.device("meta"):
-        own = build(name).state_dict()
+        ours = build(name).state_dict()
         theirs = getattr(torchvision.models, name)(weights=None).state_dict()
-    assert {k: v.shape for k, v in own.items()} == {
+    assert {k: v.shape for k, v in ours.items()} == {
         k: v.shape for k, v in theirs.items() if not k.startswith(("fc.", "classifier.", "head."))
     }
 
@@ -108,14 +108,14 @@ def test_logits_are_the_mean_of_the_activations():
     assert network.class_weights.shape == (3, 128)
 
 
-def counted(name):
+def parameter_count(name):
     with torch.device("meta"):
         return sum(p.numel() for p in build(name).parameters())
 
 
 @pytest.mark.parametrize(
     ("name", "published"),
-    [  # whole networks, less what is not the backbone
+    [  # whole networks, less their classifiers
         ("vgg16", 138_357_544 - (25_088 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 1000 + 1000)),
         ("swin_t", 28_288_354 - 769_000),
         ("swin_s", 49_606_258 - 769_000),
@@ -123,12 +123,12 @@ def counted(name):
         ("resnet50", 25_557_032 - 2_049_000),
     ],
 )
-def test_bodies_have_the_published_parameters(name, published):
-    assert counted(name) == published
+def test_backbones_have_the_published_number_of_parameters(name, published):
+    assert parameter_count(name) == published
 
 
-def test_wide_resnet_has_the_parameters_of_its_blocks():
-    """Counted by hand from the widths: 3x3 pairs, three wide ones, two bottlenecks."""
+def test_wide_resnet_has_the_number_of_parameters_of_its_blocks():
+    """The number is counted by hand from the widths of pairs, wide blocks and bottlenecks."""
     total = 9 * 3 * 64
     width = 64
     for wide, count in ((128, 3), (256, 3), (512, 6)):
@@ -142,7 +142,7 @@ def test_wide_resnet_has_the_parameters_of_its_blocks():
         narrow, mid = outputs // 4, outputs // 2
         convs = inputs * narrow + 9 * narrow * mid + mid * outputs + inputs * outputs
         total += convs + 2 * (inputs + narrow + mid)
-    assert counted("wide_resnet38") == total + 2 * 4096
+    assert parameter_count("wide_resnet38") == total + 2 * 4096
 
 
 def test_wide_resnet_is_dilated_from_its_fifth_block_on():
@@ -178,8 +178,8 @@ def test_wide_resnet_has_the_names_of_its_weight_files():
     assert "b5_1.conv_branch1.weight" not in names
 
 
-def test_a_block_is_what_its_formula_says():
-    """Normalise, convolve, twice; the shortcut starts after the first normalisation."""
+def test_a_block_of_wide_resnet_follows_its_formula():
+    """A block normalises and convolves twice; the shortcut starts after the first normalisation."""
     torch.manual_seed(0)
     block = _Block(4, (6, 8), stride=2, dilation=2, first=1).eval()
     x = torch.randn(1, 4, 9, 9)
@@ -193,7 +193,7 @@ def test_a_block_is_what_its_formula_says():
 
 
 @pytest.mark.parametrize("size", [(64, 64), (33, 71)])
-def test_a_swin_gives_torchvisions_numbers(size):
+def test_a_swin_gives_the_outputs_of_torchvisions(size):
     torch.manual_seed(0)
     ours, theirs = build("swin_t").eval(), torchvision.models.swin_t(weights=None).eval()
     theirs.load_state_dict(ours.state_dict(), strict=False)
@@ -204,7 +204,7 @@ def test_a_swin_gives_torchvisions_numbers(size):
         torch.testing.assert_close(ours(images)["c4"], expected)
 
 
-def test_a_swin_is_not_dilated():
+def test_a_swin_cannot_be_dilated():
     with torch.device("meta"):
         backbone = build("swin_t")
     with pytest.raises(InputError, match="upernet"):
@@ -215,8 +215,8 @@ def test_a_swin_is_not_dilated():
 
 def test_a_dilated_vgg_keeps_the_grid_of_its_third_pooling():
     backbone = build("vgg16").eval()
-    plain = backbone(torch.zeros(1, 3, 65, 97))["c4"].shape
+    undilated = backbone(torch.zeros(1, 3, 65, 97))["c4"].shape
     backbone.dilate()
-    assert plain == (1, 512, 5, 7)
+    assert undilated == (1, 512, 5, 7)
     assert backbone(torch.zeros(1, 3, 65, 97))["c4"].shape == (1, 512, 9, 13)
     assert backbone.strides == (4, 8, 8, 8)

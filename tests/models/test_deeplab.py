@@ -1,4 +1,4 @@
-"""DeepLabV2, dilation and the boundary network: sizes, counts and parameter groups."""
+"""Tests of DeepLabV2, dilation and the boundary network: sizes, counts and parameter groups."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def batch(labels, side=48):
 
 
 @pytest.mark.parametrize("depth", [50])
-def test_dilation_is_torchvisions(depth):
+def test_dilation_gives_the_outputs_of_torchvisions(depth):
     """torchvision's own dilated ResNet gives the same numbers from the same weights."""
     import torchvision
 
@@ -36,15 +36,15 @@ def test_dilation_is_torchvisions(depth):
     for layer in (theirs.layer1, theirs.layer2, theirs.layer3, theirs.layer4):
         x = layer(x)
     with torch.no_grad():
-        found = ours(images)["c4"]
-    assert found.shape[2:] == (8, 10)
-    torch.testing.assert_close(found, x.detach())
+        c4 = ours(images)["c4"]
+    assert c4.shape[2:] == (8, 10)
+    torch.testing.assert_close(c4, x.detach())
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "small"])
 def test_dilation_keeps_weights_and_widths(name):
-    plain, dilated = build(name), build(name)
-    dilated.load_state_dict(plain.state_dict())
+    original, dilated = build(name), build(name)
+    dilated.load_state_dict(original.state_dict())
     dilated.dilate()
     grids = dilated.eval()(torch.randn(1, 3, 64, 64))
     for channels, stride, grid in zip(
@@ -54,7 +54,7 @@ def test_dilation_keeps_weights_and_widths(name):
     assert dilated.strides[2] == dilated.strides[3] == dilated.strides[1]
 
 
-def test_the_pyramid_has_the_published_parameters():
+def test_the_pyramid_has_the_published_number_of_parameters():
     network = DeepLabV2(build("resnet101"), 21)
     assert sum(p.numel() for p in network.aspp.parameters()) == 4 * (2048 * 9 * 21 + 21)
     assert [conv.dilation for conv in network.aspp] == [(6, 6), (12, 12), (18, 18), (24, 24)]
@@ -66,7 +66,7 @@ def test_the_pyramid_has_the_published_parameters():
     assert not norms & {id(p) for g in groups for p in g["params"]}
 
 
-def test_views_end_with_the_largest_of_all():
+def test_views_end_with_the_maximum_over_all():
     network = DeepLabV2(build("small"), 4).eval()
     images = torch.randn(2, 3, 48, 48)
     whole, three, half, best = network.views(images, (0.75, 0.5))
@@ -92,7 +92,7 @@ def test_a_resnet_has_the_five_taps_of_irn():
         torch.testing.assert_close(tap, stage)
 
 
-def test_a_frozen_body_takes_no_gradient():
+def test_a_frozen_backbone_takes_no_gradient():
     network = Boundaries().network(3, build("mobilenet_v2"), 4).train()
     plane = torch.zeros(48, 48, dtype=torch.long)
     plane[:, 20:] = 1
@@ -117,8 +117,8 @@ def test_losses_are_finite_on_labels_of_one_kind(labels, balanced):
     assert (loss == 0) == (labels == 255)
 
 
-def test_balance_gives_both_sides_the_same_weight():
-    """Against loops in float64: mean over background pixels, mean over the others, halved."""
+def test_balance_gives_background_and_foreground_the_same_weight():
+    """The loss is half the sum of the means over background and over all other pixels, by loops."""
     logits = torch.randn(1, 3, 4, 5, dtype=torch.float64)
     labels = torch.tensor([0, 0, 0, 1, 255]).expand(1, 4, 5)
     values = {0: [], 1: []}
@@ -129,14 +129,14 @@ def test_balance_gives_both_sides_the_same_weight():
                 label = int(labels[0, y, x])
                 values[min(label, 1)].append(-shares[label].log().item())
     means = [sum(v) / len(v) for v in values.values()]
-    found = Segmenter(balanced=True)._cross_entropy(logits, labels)
-    assert found.item() == pytest.approx(sum(means) / 2)
-    plain = Segmenter()._cross_entropy(logits, labels)
+    balanced = Segmenter(balanced=True)._cross_entropy(logits, labels)
+    assert balanced.item() == pytest.approx(sum(means) / 2)
+    unbalanced = Segmenter()._cross_entropy(logits, labels)
     both = [*values[0], *values[1]]
-    assert plain.item() == pytest.approx(sum(both) / len(both))
+    assert unbalanced.item() == pytest.approx(sum(both) / len(both))
 
 
 def test_labels_shrink_to_their_middle_pixels():
     plane = torch.arange(64).reshape(1, 8, 8)
-    found = shrunk(plane, torch.zeros(1, 2, 2))
-    assert found.tolist() == [[[18, 22], [50, 54]]]
+    labels = shrunk(plane, torch.zeros(1, 2, 2))
+    assert labels.tolist() == [[[18, 22], [50, 54]]]

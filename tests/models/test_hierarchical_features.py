@@ -1,4 +1,4 @@
-"""platform.models.hierarchical_features."""
+"""Tests of hierarchical features: width, gradient and unit length."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def noise(seed, *shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_sides_are_768_wide_and_keep_their_gradient():
+def test_features_are_768_wide_and_send_the_backbone_no_gradient():
     backbone = build("small")
     stages = backbone(torch.randn(2, 3, 32, 32))
     features = HierarchicalFeatures(backbone.channels)
@@ -28,18 +28,18 @@ def test_sides_are_768_wide_and_keep_their_gradient():
     assert all(conv.weight.grad is not None for conv in features.convs)
 
 
-def test_each_side_has_unit_length_where_grids_agree():
-    parts = [noise(k, 2, 4 + k, 3, 5) for k in range(3)]
-    lengths = [p.norm(dim=1) for p in joined(parts).split([4, 5, 6], 1)]
+def test_each_stage_has_unit_length_where_grids_agree():
+    stages = [noise(k, 2, 4 + k, 3, 5) for k in range(3)]
+    lengths = [p.norm(dim=1) for p in joined(stages).split([4, 5, 6], 1)]
     for length in lengths:
         torch.testing.assert_close(length, torch.ones_like(length))
 
 
-def test_a_network_gets_sides_once_and_is_read_without_them():
+def test_a_network_gets_hierarchical_features_once_and_works_without_them():
     network = Classifier(build("small"), 3)
     stages = network.features(torch.randn(1, 3, 32, 32))
-    plain = hierarchy(network, stages)
-    assert plain.shape[1] == sum(network.backbone.channels)
+    raw = hierarchy(network, stages)
+    assert raw.shape[1] == sum(network.backbone.channels)
     add_hierarchical_features(network)
     first = network.extras["hierarchical"]
     add_hierarchical_features(network)

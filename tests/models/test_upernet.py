@@ -1,4 +1,4 @@
-"""UperNet: its published size, its grids, what decays, and one step of its recipe."""
+"""Tests of UperNet: published size, grids, weight decay, and steps of its recipe."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from wsss.platform.stages.training.label_learners import Segmenter
 from wsss.platform.stages.training.trainer import Job, Trainer
 
 
-def test_it_has_the_published_parameters():
-    """mmsegmentation's UperNet with Swin-T and 150 classes: 60 million."""
+def test_upernet_has_the_published_number_of_parameters():
+    """mmsegmentation states 60 million parameters for UperNet with Swin-T and 150 classes."""
     with torch.device("meta"):
         network = UperNet(build("swin_t"), 150)
     total = sum(p.numel() for p in network.parameters())
@@ -41,7 +41,7 @@ def test_logits_are_on_the_finest_grid(name, size):
     assert len(network.norms) == 0
 
 
-def test_what_does_not_decay():
+def test_norms_and_position_biases_do_not_decay():
     with torch.device("meta"):
         network = UperNet(build("swin_t"), 4)
     groups = network.groups(1.0, 0.1, 0.01)
@@ -56,7 +56,7 @@ def test_what_does_not_decay():
     assert sorted(every) == sorted(id(p) for p in network.parameters())
 
 
-def test_the_head_learns_statistics_and_the_body_keeps_its_own():
+def test_the_head_learns_statistics_and_the_backbone_keeps_its_own():
     network = UperNet(build("resnet18"), 4).train()
     inside = set(network.backbone.modules())
     for module in network.modules():

@@ -8,5 +8,5 @@ import torch
 
 @pytest.fixture
 def tolerance():
-    """Absolute tolerance for values of about one, by dtype."""
+    """Return the absolute tolerance, by dtype, for values of about one."""
     return {torch.float16: 4e-3, torch.float32: 1e-5, torch.float64: 1e-12}.__getitem__

@@ -1,4 +1,4 @@
-"""platform.ops.parallel, and what it is for: banks that are the same on every worker."""
+"""Tests of platform.ops.collectives, and of banks that are the same on every worker."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ print("fine")
 """
 
 
-def test_one_worker_keeps_its_own():
+def test_one_worker_keeps_its_rows():
     rows = torch.arange(4.0)
     assert gathered(rows) is rows
     from_first(rows)

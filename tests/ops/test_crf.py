@@ -1,4 +1,4 @@
-"""DenseCRF against mean field with exact kernels, its parameter sets, and its edges."""
+"""Tests of DenseCRF against mean field with exact kernels, of its parameters, and of edge cases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wsss.platform.ops.crf import CRFS, Refiner, best_labels, certain
 
 
 def blobs(height=24, width=32, seed=0):
-    """An image of two colours with noise, and soft scores that miss the edge by some pixels."""
+    """Return a noisy image of two colours, its object, and soft scores that miss the edge."""
     rng = np.random.default_rng(seed)
     inside = np.zeros((height, width), bool)
     inside[6:18, 8:22] = True
@@ -22,10 +22,10 @@ def blobs(height=24, width=32, seed=0):
 
 
 def exact(image, probabilities, crf):
-    """Mean field with the whole kernel matrices, in float64 (symmetric normalisation)."""
+    """Return the mean field of whole kernel matrices, in float64 (symmetric normalisation)."""
     labels, height, width = probabilities.shape
     rows, columns = np.mgrid[:height, :width]
-    place = np.stack([columns, rows], -1).reshape(-1, 2).astype(np.float64)
+    position = np.stack([columns, rows], -1).reshape(-1, 2).astype(np.float64)
     colour = image.reshape(-1, 3).astype(np.float64)
 
     def kernel(features):
@@ -34,8 +34,8 @@ def exact(image, probabilities, crf):
         norm = 1 / np.sqrt(matrix.sum(1) + 1e-20)
         return norm[:, None] * matrix * norm[None]
 
-    smooth = kernel(place / crf.smooth_xy)
-    coloured = kernel(np.concatenate([place / crf.colour_xy, colour / crf.colour_rgb], 1))
+    smooth = kernel(position / crf.smooth_xy)
+    coloured = kernel(np.concatenate([position / crf.colour_xy, colour / crf.colour_rgb], 1))
     energy = -np.log(np.clip(probabilities, 1e-5, 1)).reshape(labels, -1).astype(np.float64)
 
     def softmax(x):
@@ -50,7 +50,7 @@ def exact(image, probabilities, crf):
 
 
 def shaded(height=24, width=32, seed=0):
-    """An image whose colours change slowly, and scores of three labels that are mostly noise."""
+    """Return an image of slowly changing colours, and mostly noisy scores of three labels."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width]
     inside = (rows - 11) ** 2 / 60 + (columns - 15) ** 2 / 110 < 1
@@ -65,15 +65,15 @@ def shaded(height=24, width=32, seed=0):
 
 
 @pytest.mark.parametrize("name", CRFS)
-def test_it_is_nearer_to_exact_mean_field_than_with_another_kernel(name):
+def test_the_crf_is_nearer_to_exact_mean_field_than_with_another_kernel(name):
     crf = CRFS[name]
     image, scores = shaded()
     start = certain(scores.argmax(0), 3, crf.certainty) if crf.certainty else scores
-    wanted = exact(image, start, crf)
+    expected = exact(image, start, crf)
     np.testing.assert_allclose(Refiner(image, crf).refine(start).sum(0), 1, atol=1e-4)
 
     def distance(**changes):
-        return np.abs(Refiner(image, replace(crf, **changes)).refine(start) - wanted).mean()
+        return np.abs(Refiner(image, replace(crf, **changes)).refine(start) - expected).mean()
 
     near = distance()  # the lattice is an approximation, the coarser the narrower the kernel
     assert near < 0.08
@@ -98,7 +98,7 @@ def test_parameters_are_the_published_ones(name, published):
     assert (*spatial, *coloured, crf.iterations, crf.certainty) == published
 
 
-def test_it_follows_the_colours():
+def test_the_crf_follows_the_colours():
     image, inside, seed = blobs()
     scores = np.stack([np.full_like(seed, 0.4), seed])
     cut = best_labels(scores, None)
@@ -107,7 +107,7 @@ def test_it_follows_the_colours():
     assert (refined == inside).mean() > 0.98
 
 
-def test_a_refiner_forgets_what_it_refined_before():
+def test_a_refiner_keeps_no_state_between_calls():
     rng = np.random.default_rng(3)
     image = rng.integers(0, 256, (23, 31, 3), np.uint8)
     shared = Refiner(image, CRFS["irn"])
@@ -117,7 +117,7 @@ def test_a_refiner_forgets_what_it_refined_before():
         np.testing.assert_array_equal(shared.refine(start), alone)
 
 
-def test_one_label_comes_back_as_it_is():
+def test_scores_of_one_label_are_returned_unchanged():
     image, _, _ = blobs()
     only = np.ones((1, *image.shape[:2]), np.float32)
     for crf in CRFS.values():
@@ -125,7 +125,7 @@ def test_one_label_comes_back_as_it_is():
         assert not best_labels(only, Refiner(image, crf)).any()
 
 
-def test_no_label_can_be_lost_or_made_up():
+def test_no_label_is_made_up():
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (16, 18, 3), dtype=np.uint8)
     scores = rng.random((4, 16, 18), dtype=np.float32)
@@ -133,17 +133,17 @@ def test_no_label_can_be_lost_or_made_up():
         assert set(np.unique(best_labels(scores, Refiner(image, crf)))) <= {0, 1, 2, 3}
 
 
-def test_without_kernels_scores_stay():
+def test_without_kernels_scores_stay_unchanged():
     image, _, seed = blobs()
     start = np.stack([1 - seed, seed]).clip(0.01, 0.99)
     off = replace(CRFS["deeplab"], smooth=0.0, colour=0.0)
     np.testing.assert_allclose(Refiner(image, off).refine(start), start, atol=1e-5)
 
 
-def test_certain_labels_share_what_is_left():
-    found = certain(np.array([[0, 2]]), 3, 0.7)
-    np.testing.assert_allclose(found[:, 0, 0], [0.7, 0.15, 0.15])
-    np.testing.assert_allclose(found[:, 0, 1], [0.15, 0.15, 0.7])
+def test_certain_labels_leave_equal_shares_to_all_others():
+    scores = certain(np.array([[0, 2]]), 3, 0.7)
+    np.testing.assert_allclose(scores[:, 0, 0], [0.7, 0.15, 0.15])
+    np.testing.assert_allclose(scores[:, 0, 1], [0.15, 0.15, 0.7])
 
 
 def test_the_sum_of_soft_scores_makes_no_difference():
@@ -154,5 +154,5 @@ def test_the_sum_of_soft_scores_makes_no_difference():
 
 
 def test_sizes_that_differ_are_refused():
-    with pytest.raises(ValueError, match="image is"):
+    with pytest.raises(ValueError, match="the image has the shape"):
         Refiner(np.zeros((4, 5, 3), np.uint8), CRFS["irn"]).refine(np.ones((2, 4, 4), np.float32))

@@ -1,4 +1,4 @@
-"""platform.ops.kmeans against a plain re-statement in float64."""
+"""Tests of platform.ops.kmeans against a simple version in float64."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ A, B = (0, 0), (3, 1)
 
 
 class World:
-    """Blocks of features, held by some workers."""
+    """Blocks of features that several workers hold."""
 
     def __init__(self, blocks, holders=1, seed=0, spherical=False):
         self.blocks, self.spherical = blocks, spherical
         self.rng = random.Random(seed)
         self.holders = holders
         self.starts = None
-        self.asked = 0
+        self.passes = 0
 
     @property
     def sizes(self):
-        return {s: {n: len(b) for n, b in of.items()} for s, of in self.blocks.items()}
+        return {s: {n: len(b) for n, b in blocks.items()} for s, blocks in self.blocks.items()}
 
     def totals(self, centers):
-        """Each holder sums its blocks in its order; then holders are added in any order."""
-        self.asked += 1
+        """Return the totals; each holder sums its blocks, and all sums are added in any order."""
+        self.passes += 1
         out = {}
         for s, of_set in centers.items():
             numbers = list(self.blocks[s])
             self.rng.shuffle(numbers)
             shares = [numbers[k :: self.holders] for k in range(self.holders)]
-            parts = [self._share(s, share, of_set) for share in shares if share]
-            self.rng.shuffle(parts)
-            for other in parts[1:]:
-                parts[0].add(other)
-            out[s] = parts[0]
+            sums = [self._share(s, share, of_set) for share in shares if share]
+            self.rng.shuffle(sums)
+            for other in sums[1:]:
+                sums[0].add(other)
+            out[s] = sums[0]
         return out
 
     def _share(self, s, numbers, centers):
-        found = [
+        sums = [
             kmeans.block_totals(self.blocks[s][n], centers, n, spherical=self.spherical)
             for n in numbers
         ]
-        for other in found[1:]:
-            found[0].add(other)
-        return found[0]
+        for other in sums[1:]:
+            sums[0].add(other)
+        return sums[0]
 
-    def gather(self, places):
+    def gather(self, positions):
         out = {
-            s: np.stack([self.blocks[s][n][r].astype(np.float32) for n, r in of])
-            for s, of in places.items()
+            s: np.stack([self.blocks[s][n][r].astype(np.float32) for n, r in rows])
+            for s, rows in positions.items()
         }
         self.starts = self.starts or {s: v.copy() for s, v in out.items()}
         return out
@@ -66,7 +66,7 @@ class World:
 
 
 def clouds(seed, blocks=4, rows=40, width=6, centres=4):
-    """Float16 blocks of points around a few positive centres, of different lengths."""
+    """Return float16 blocks of points around a few positive centres, of different lengths."""
     rng = np.random.default_rng(seed)
     middle = rng.random((centres, width)) * 3
     out = {}
@@ -81,8 +81,8 @@ def unit(x):
     return x / np.where(length > 0, length, 1)
 
 
-def plain(rows, centers, spherical=False, tolerance=1e-3, rounds=100):
-    """Lloyd by cosine in float64, means of raw (or unit) rows, no empty clusters expected."""
+def reference(rows, centers, spherical=False, tolerance=1e-3, rounds=100):
+    """Run Lloyd by cosine in float64, with means of raw or unit rows; no cluster may be empty."""
     centers = centers.astype(np.float64)
     for taken in range(1, rounds + 1):
         nearest = (rows @ unit(centers).T).argmax(1)
@@ -102,12 +102,12 @@ def whole(blocks):
 
 @pytest.mark.parametrize("spherical", [False, True])
 @pytest.mark.parametrize("seed", range(4))
-def test_lloyd_is_the_plain_way(seed, spherical):
+def test_lloyd_equals_the_simple_version(seed, spherical):
     world = World({A: clouds(seed), B: clouds(seed + 50, width=9)}, 2, spherical=spherical)
-    found = world.run(4, seed)
-    assert set(found) == {A, B}
-    for s, result in found.items():
-        centers, counts, rounds, converged = plain(
+    results = world.run(4, seed)
+    assert set(results) == {A, B}
+    for s, result in results.items():
+        centers, counts, rounds, converged = reference(
             whole(world.blocks[s]), world.starts[s], spherical
         )
         np.testing.assert_allclose(result.centers, centers, atol=2e-3)
@@ -150,7 +150,7 @@ def test_totals_are_on_the_grid_and_complete():
         assert abs(totals.worst[0] - cosine.min()) < 1e-5
 
 
-def test_seeds_give_other_starts():
+def test_another_seed_gives_another_start():
     blocks = {A: clouds(1)}
     starts = []
     for seed in (0, 0, 1):
@@ -161,86 +161,86 @@ def test_seeds_give_other_starts():
 
 
 def lopsided(others, zeros=0):
-    """Many rows of one direction, a few of others: most starts leave clusters empty."""
+    """Return many rows of one direction and the others: most starts leave clusters empty."""
     rows = [[1, 0, 0, 0]] * 40 + others + [[0, 0, 0, 0]] * zeros
     return np.array(rows, np.float16)
 
 
-def starting_alike(rows, clusters, **options):
-    """A run whose first centres are all the frequent row."""
+def run_from_equal_centers(rows, clusters, **options):
+    """Return the result of a run whose first centres all are the frequent row."""
     for seed in range(100):
         world = World({A: {0: rows[::2], 1: rows[1::2]}})
-        found = world.run(clusters, seed, **options)[A]
+        result = world.run(clusters, seed, **options)[A]
         if (world.starts[A] == rows[0].astype(np.float32)).all():
-            return found
-    raise AssertionError("no seed starts all alike")
+            return result
+    raise AssertionError("no seed starts with equal centres")
 
 
 def test_empty_clusters_are_seeded_again():
     rows = lopsided([[0, 1, 0, 0], [0, 2, 0, 0], [0, 0, 1, 0]])
-    found = starting_alike(rows, 3)
-    assert found.converged
-    assert sorted(map(tuple, found.centers.tolist())) == [
+    result = run_from_equal_centers(rows, 3)
+    assert result.converged
+    assert sorted(map(tuple, result.centers.tolist())) == [
         (0, 0, 1, 0),
         (0, 1.5, 0, 0),
         (1, 0, 0, 0),
     ]
-    assert sorted(found.counts.tolist()) == [1, 2, 40]
+    assert sorted(result.counts.tolist()) == [1, 2, 40]
 
 
 def test_a_zero_row_is_no_seed_of_an_empty_cluster():
-    found = starting_alike(lopsided([[0, 1, 0, 0], [0, 2, 0, 0]], zeros=3), 2)
-    assert found.converged
-    assert np.abs(found.centers).sum(1).min() > 0
-    assert len(found.centers) == 2
+    result = run_from_equal_centers(lopsided([[0, 1, 0, 0], [0, 2, 0, 0]], zeros=3), 2)
+    assert result.converged
+    assert np.abs(result.centers).sum(1).min() > 0
+    assert len(result.centers) == 2
 
 
 def test_fewer_rows_than_clusters_give_the_rows():
     rows = np.array([[1, 0], [0, 2], [3, 3]], np.float16)
-    found = World({A: {4: rows[:2], 9: rows[2:]}}).run(12)[A]
-    assert sorted(found.centers.tolist()) == sorted(rows.astype(np.float32).tolist())
-    assert found.counts.tolist() == [1, 1, 1]
-    assert found.converged
+    result = World({A: {4: rows[:2], 9: rows[2:]}}).run(12)[A]
+    assert sorted(result.centers.tolist()) == sorted(rows.astype(np.float32).tolist())
+    assert result.counts.tolist() == [1, 1, 1]
+    assert result.converged
 
 
 def test_an_empty_set_is_left_out():
-    found = World({A: clouds(0), B: {}}).run(3)
-    assert set(found) == {A}
+    results = World({A: clouds(0), B: {}}).run(3)
+    assert set(results) == {A}
 
 
 @pytest.mark.parametrize("spherical", [False, True])
-def test_identical_rows_give_one_centre_soon(spherical):
+def test_identical_rows_give_one_centre_in_few_passes(spherical):
     rows = np.full((50, 3), 2, np.float16)
     world = World({A: {0: rows[:20], 1: rows[20:]}}, spherical=spherical)
-    found = world.run(5)[A]
+    result = world.run(5)[A]
     expected = 1 / np.sqrt(3) if spherical else 2
-    np.testing.assert_allclose(found.centers, np.full((1, 3), expected), atol=1e-3)
-    assert found.counts.tolist() == [50]
-    assert found.converged
-    assert world.asked < 10
+    np.testing.assert_allclose(result.centers, np.full((1, 3), expected), atol=1e-3)
+    assert result.counts.tolist() == [50]
+    assert result.converged
+    assert world.passes < 10
 
 
 @pytest.mark.parametrize("spherical", [False, True])
 def test_zero_rows_give_a_zero_centre(spherical):
     world = World({A: {0: np.zeros((20, 3), np.float16)}}, spherical=spherical)
-    found = world.run(4)[A]
-    assert np.isfinite(found.centers).all()
-    assert not found.centers.any()
-    assert found.counts.sum() == 20
-    assert found.converged
-    assert world.asked < 10
+    result = world.run(4)[A]
+    assert np.isfinite(result.centers).all()
+    assert not result.centers.any()
+    assert result.counts.sum() == 20
+    assert result.converged
+    assert world.passes < 10
 
 
 def test_rounds_are_bounded():
     world = World({A: clouds(5, centres=30)})
-    found = world.run(8, tolerance=0.0, max_iterations=2)[A]
-    assert (found.rounds, found.converged) == (2, False)
-    assert world.asked == 2
-    centers, *_ = plain(whole(world.blocks[A]), world.starts[A], tolerance=0.0, rounds=2)
-    np.testing.assert_allclose(found.centers, centers, atol=2e-3)
+    result = world.run(8, tolerance=0.0, max_iterations=2)[A]
+    assert (result.rounds, result.converged) == (2, False)
+    assert world.passes == 2
+    centers, *_ = reference(whole(world.blocks[A]), world.starts[A], tolerance=0.0, rounds=2)
+    np.testing.assert_allclose(result.centers, centers, atol=2e-3)
 
 
-def test_unit_rows():
+def test_unit_rows_have_length_one_or_zero():
     out = kmeans.unit_rows(np.array([[3, 4], [0, 0]], np.float32))
     np.testing.assert_allclose(out, [[0.6, 0.8], [0, 0]], atol=1e-6)
 

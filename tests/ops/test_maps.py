@@ -1,4 +1,4 @@
-"""platform.ops.maps against slow loops in float64."""
+"""Tests of platform.ops.maps against slow loops in float64."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wsss.platform.ops.maps import (
 )
 
 DTYPES = (torch.float16, torch.float32, torch.float64)
-quick = settings(max_examples=30, deadline=None)
+few_examples = settings(max_examples=30, deadline=None)
 
 
 def random_maps(seed, *shape, dtype=torch.float32):
@@ -38,14 +38,14 @@ def slow_normalize(maps, eps=1e-5):
 
 
 def slow_bilinear(plane, height, width):
-    """Half-pixel centres, edges repeated (align_corners=False)."""
+    """Resize a plane by loops: half-pixel centres, edges repeated (align_corners=False)."""
     rows, columns = plane.shape
     out = torch.zeros(height, width, dtype=torch.float64)
 
     def corners(k, n, m):
-        at = min(max((k + 0.5) * m / n - 0.5, 0.0), m - 1)
-        low = math.floor(at)
-        return low, min(low + 1, m - 1), at - low
+        center = min(max((k + 0.5) * m / n - 0.5, 0.0), m - 1)
+        low = math.floor(center)
+        return low, min(low + 1, m - 1), center - low
 
     for y in range(height):
         y0, y1, dy = corners(y, height, rows)
@@ -59,21 +59,21 @@ def slow_bilinear(plane, height, width):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(5, 7), (2, 5, 3), (2, 3, 4, 5)])
-def test_normalize_is_the_slow_way(dtype, shape, tolerance):
+def test_normalize_equals_slow_loops(dtype, shape, tolerance):
     maps = random_maps(1, *shape, dtype=dtype)
     out = normalize(maps)
     assert out.dtype == dtype
     torch.testing.assert_close(out.double(), slow_normalize(maps), atol=tolerance(dtype), rtol=0)
 
 
-@quick
+@few_examples
 @given(st.integers(0, 10**6), st.sampled_from(DTYPES), st.integers(1, 6), st.integers(1, 6))
 def test_normalize_of_a_negative_map_is_zero(seed, dtype, height, width):
     maps = -random_maps(seed, 2, height, width, dtype=dtype).abs()
     assert torch.equal(normalize(maps), torch.zeros_like(maps))
 
 
-@quick
+@few_examples
 @given(st.integers(0, 10**6), st.floats(1.0, 1e4))
 def test_normalize_does_not_depend_on_scale(seed, factor):
     maps = random_maps(seed, 1, 2, 5, 4, dtype=torch.float64)
@@ -81,7 +81,7 @@ def test_normalize_does_not_depend_on_scale(seed, factor):
     torch.testing.assert_close(normalize(maps * factor), normalize(maps), atol=2e-5, rtol=0)
 
 
-@quick
+@few_examples
 @given(st.integers(0, 10**6), st.sampled_from(DTYPES))
 def test_normalize_stays_in_range(seed, dtype):
     out = normalize(random_maps(seed, 2, 3, 4, 4, dtype=dtype) * 100)
@@ -99,7 +99,7 @@ def test_normalize_leaves_its_input_alone():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("alpha", [1.0, 0.5, 2.0])
-def test_background_is_the_slow_way(dtype, alpha, tolerance):
+def test_background_equals_slow_loops(dtype, alpha, tolerance):
     maps = random_maps(2, 2, 3, 4, 5, dtype=dtype).sigmoid()
     out = background(maps, alpha)
     assert out.dtype == dtype
@@ -111,7 +111,7 @@ def test_background_is_the_slow_way(dtype, alpha, tolerance):
                 assert abs(out[b, 0, y, x].item() - expected) <= tolerance(dtype)
 
 
-def test_background_of_nothing_is_alpha():
+def test_background_of_empty_maps_is_alpha():
     assert torch.equal(background(torch.zeros(1, 2, 2, 2), 0.7), torch.full((1, 1, 2, 2), 0.7))
 
 
@@ -123,7 +123,7 @@ def test_merge_flip_turns_the_mirror_image_back():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_merge_scales_is_the_slow_way(dtype, tolerance):
+def test_merge_scales_equals_slow_loops(dtype, tolerance):
     planes = [random_maps(k, 2, 2, h, w, dtype=dtype) for k, (h, w) in enumerate([(3, 4), (5, 7)])]
     out = merge_scales(planes, (6, 5))
     assert out.dtype == dtype
@@ -135,14 +135,14 @@ def test_merge_scales_is_the_slow_way(dtype, tolerance):
             )
 
 
-@quick
+@few_examples
 @given(st.integers(0, 10**6))
-def test_merge_scales_of_one_plane_of_its_size_is_the_plane(seed):
+def test_merge_scales_leaves_one_plane_of_the_target_size(seed):
     plane = random_maps(seed, 1, 2, 3, 5)
     torch.testing.assert_close(merge_scales([plane], (3, 5)), plane, atol=1e-6, rtol=0)
 
 
-@quick
+@few_examples
 @given(st.integers(1, 700), st.integers(1, 700), st.sampled_from((4, 8, 16)))
 def test_grid_size_covers_the_image(height, width, stride):
     rows, columns = grid_size(height, width, stride)
@@ -150,10 +150,10 @@ def test_grid_size_covers_the_image(height, width, stride):
     assert (columns - 1) * stride < width <= columns * stride
 
 
-@quick
-@given(seed=st.integers(0, 999), present=st.integers(0, 3), own=st.booleans())
-def test_the_best_class_is_that_of_the_resized_planes(seed, present, own):
-    classes = [*([0] if own else []), *range(2, 2 + present)]
+@few_examples
+@given(seed=st.integers(0, 999), present=st.integers(0, 3), with_background=st.booleans())
+def test_the_best_class_is_that_of_the_resized_planes(seed, present, with_background):
+    classes = [*([0] if with_background else []), *range(2, 2 + present)]
     planes = random_maps(seed, len(classes), 3, 4).abs().clamp(max=1).half()
     score, best = best_class(planes, classes, (7, 9))
     assert score.shape == best.shape == (7, 9)
@@ -161,11 +161,11 @@ def test_the_best_class_is_that_of_the_resized_planes(seed, present, own):
         assert score.max() == 0
         return
     full = torch.stack([slow_bilinear(p.double(), 7, 9) for p in planes])
-    foreground = full[own:]
+    foreground = full[with_background:]
     chosen = foreground.max(0)
     clear = (foreground.topk(min(2, present), 0).values.diff(dim=0).abs() > 1e-6).all(0)
     assert torch.equal((best - 2)[clear], chosen.indices[clear])
-    if own:
+    if with_background:
         margin = chosen.values - full[0]
         assert torch.equal((score > 0.5)[margin.abs() > 1e-6], (margin > 0)[margin.abs() > 1e-6])
         assert score.min() >= 0

@@ -1,4 +1,4 @@
-"""platform.ops.alike against loops over all pairs in float64."""
+"""Tests of platform.ops.pairwise against loops over all pairs in float64."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KNOWN[0, :, 5:] = 0
 
 
 def means(features, values):
-    return pairwise.alike_means(features, values, KNOWN)
+    return pairwise.similarity_means(features, values, KNOWN)
 
 
 def slow_sums(features, values):
@@ -43,7 +43,7 @@ def slow_means(features, values):
 
 
 both = pytest.mark.parametrize(
-    ("fast", "slow"), [(pairwise.alike_sums, slow_sums), (means, slow_means)]
+    ("fast", "slow"), [(pairwise.similarity_sums, slow_sums), (means, slow_means)]
 )
 
 
@@ -59,37 +59,39 @@ def drawn(dtype):
 @pytest.mark.parametrize("pairs", [1, 30, 2 * 7 * 3, MOST])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("learns", [False, True])
-def test_the_slow_way_however_many_pairs_fit(fast, slow, pairs, dtype, learns, monkeypatch):
+def test_results_equal_slow_loops_however_many_pairs_fit(
+    fast, slow, pairs, dtype, learns, monkeypatch
+):
     monkeypatch.setattr(pairwise, "PAIRS", pairs)
     features, values = drawn(dtype)
     with torch.set_grad_enabled(learns), torch.autocast("cpu", torch.bfloat16):
-        found = fast(features, values)
-    assert found.dtype == dtype
-    within = 2e-2 if dtype == torch.bfloat16 else 1e-6
-    torch.testing.assert_close(found.double(), slow(features, values), atol=within, rtol=0)
+        result = fast(features, values)
+    assert result.dtype == dtype
+    tolerance = 2e-2 if dtype == torch.bfloat16 else 1e-6
+    torch.testing.assert_close(result.double(), slow(features, values), atol=tolerance, rtol=0)
 
 
 @both
 @pytest.mark.parametrize("pairs", [1, 30])
-def test_gradients_are_those_of_all_pairs_at_once(fast, slow, pairs, monkeypatch):
-    found = []
+def test_gradients_equal_those_of_all_pairs_at_once(fast, slow, pairs, monkeypatch):
+    gradients = []
     for most in (pairs, MOST):
         monkeypatch.setattr(pairwise, "PAIRS", most)
         features, values = (x.requires_grad_() for x in drawn(torch.float64))
         fast(features, values).square().sum().backward()
-        found.append((features.grad, values.grad))
-    torch.testing.assert_close(*found)
+        gradients.append((features.grad, values.grad))
+    torch.testing.assert_close(*gradients)
 
 
-def test_where_nothing_is_known_all_count_the_same():
+def test_without_known_positions_all_count_the_same():
     features, values = drawn(torch.float64)
-    found = pairwise.alike_means(features, values, torch.zeros(2, 1, 7))
-    torch.testing.assert_close(found, values.mean(2, keepdim=True).expand_as(values))
+    result = pairwise.similarity_means(features, values, torch.zeros(2, 1, 7))
+    torch.testing.assert_close(result, values.mean(2, keepdim=True).expand_as(values))
 
 
 @pytest.mark.parametrize("softmax", [False, True])
-def test_the_way_back_keeps_no_pairs(softmax, monkeypatch):
-    """What autograd saves does not grow with the square of the positions."""
+def test_the_backward_pass_keeps_no_pairs(softmax, monkeypatch):
+    """The tensors that autograd saves do not grow with the square of the positions."""
     monkeypatch.setattr(pairwise, "PAIRS", 64)
     largest = 0
 
@@ -102,7 +104,7 @@ def test_the_way_back_keeps_no_pairs(softmax, monkeypatch):
     values = torch.rand(1, 2, 200)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         if softmax:
-            pairwise.alike_means(features, values, torch.ones(1, 1, 200))
+            pairwise.similarity_means(features, values, torch.ones(1, 1, 200))
         else:
-            pairwise.alike_sums(features, values)
+            pairwise.similarity_sums(features, values)
     assert 0 < largest <= 200 * 4

@@ -1,4 +1,4 @@
-"""platform.ops.prototypes against slow loops in float64."""
+"""Tests of platform.ops.prototypes against slow loops in float64."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from wsss.platform.ops.prototypes import cosine_maps, masked_average, unit
 
 DTYPES = (torch.float16, torch.float32, torch.float64)
-quick = settings(max_examples=30, deadline=None)
+few_examples = settings(max_examples=30, deadline=None)
 
 
 def random(seed, *shape, dtype=torch.float64):
@@ -53,7 +53,7 @@ def slow_cosine(features, prototypes):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_masked_average_is_the_slow_way(dtype, tolerance):
+def test_masked_average_equals_slow_loops(dtype, tolerance):
     features = random(0, 2, 4, 3, 5, dtype=dtype)
     masks = random(1, 2, 3, 3, 5, dtype=dtype).clamp(min=0)
     masks[1, 2] = 0
@@ -71,7 +71,7 @@ def test_masked_average_takes_hard_masks(kind):
     torch.testing.assert_close(masked_average(features, masks), slow_average(features, masks))
 
 
-@quick
+@few_examples
 @given(st.integers(0, 10**6), st.sampled_from(DTYPES))
 def test_masked_average_of_an_empty_mask_is_zero(seed, dtype):
     features = random(seed, 2, 3, 2, 2, dtype=dtype)
@@ -79,7 +79,7 @@ def test_masked_average_of_an_empty_mask_is_zero(seed, dtype):
     assert torch.equal(out, torch.zeros(2, 4, 3, dtype=dtype))
 
 
-@quick
+@few_examples
 @given(st.integers(0, 10**6), st.floats(1e-3, 1e3))
 def test_masked_average_does_not_depend_on_the_masks_scale(seed, factor):
     features, masks = random(seed, 1, 3, 4, 4), random(seed + 1, 1, 2, 4, 4).abs()
@@ -88,21 +88,21 @@ def test_masked_average_does_not_depend_on_the_masks_scale(seed, factor):
     )
 
 
-def test_masked_average_over_a_large_half_precision_map():
-    """More positions than a half can count to (65504)."""
+def test_masked_average_over_a_large_half_precision_map_is_exact():
+    """The map has more positions than half precision can count (65504)."""
     features = torch.ones(1, 2, 300, 300, dtype=torch.float16)
     out = masked_average(features, torch.ones(1, 1, 300, 300, dtype=torch.float16))
     assert torch.equal(out, torch.ones(1, 1, 2, dtype=torch.float16))
 
 
-def test_masked_average_of_a_faint_half_precision_mask():
+def test_masked_average_of_a_faint_half_precision_mask_is_exact():
     features = torch.full((1, 2, 2, 2), 3.0, dtype=torch.float16)
     out = masked_average(features, torch.full((1, 1, 2, 2), 3e-7, dtype=torch.float16))
     assert torch.equal(out, torch.full((1, 1, 2), 3.0, dtype=torch.float16))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_cosine_maps_are_the_slow_way(dtype, tolerance):
+def test_cosine_maps_equal_slow_loops(dtype, tolerance):
     features, prototypes = random(4, 2, 5, 3, 4, dtype=dtype), random(5, 2, 3, 5, dtype=dtype)
     prototypes[0, 1] = 0
     features[1, :, 2, 3] = 0
@@ -113,7 +113,7 @@ def test_cosine_maps_are_the_slow_way(dtype, tolerance):
     )
 
 
-@quick
+@few_examples
 @given(st.integers(0, 10**6), st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
 def test_cosine_maps_do_not_depend_on_length(seed, of_feature, of_prototype):
     features, prototypes = random(seed, 1, 4, 2, 3), random(seed + 1, 1, 2, 4)
@@ -123,7 +123,7 @@ def test_cosine_maps_do_not_depend_on_length(seed, of_feature, of_prototype):
     )
 
 
-@quick
+@few_examples
 @given(st.integers(0, 10**6), st.sampled_from(DTYPES))
 def test_zero_prototype_and_zero_feature_give_zero(seed, dtype):
     features, prototypes = random(seed, 1, 4, 2, 3, dtype=dtype), random(seed, 1, 2, 4, dtype=dtype)
@@ -136,7 +136,7 @@ def test_zero_prototype_and_zero_feature_give_zero(seed, dtype):
     assert out.max() <= 1.01
 
 
-@quick
+@few_examples
 @given(st.integers(0, 10**6), st.sampled_from(DTYPES), st.sampled_from((0, 1, -1)))
 def test_unit_has_length_one_or_zero(seed, dtype, dim):
     vectors = random(seed, 3, 4, 5, dtype=dtype)

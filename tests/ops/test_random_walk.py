@@ -1,4 +1,4 @@
-"""Propagation against the dense matrix in float64, and its invariants."""
+"""Tests of the random walk against the dense matrix in float64, and of its invariants."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from wsss.platform.ops.affinity_loss import affinity_losses, pairs
 from wsss.platform.ops.random_walk import affinities, offsets, path, random_walk, transition
 
-quick = settings(max_examples=20, deadline=None)
+few_examples = settings(max_examples=20, deadline=None)
 
 
 def noise(seed, *shape, dtype=torch.float64):
@@ -19,7 +19,7 @@ def noise(seed, *shape, dtype=torch.float64):
 
 
 def between(a, b):
-    """The points of the bounding box of two positions nearer than one to their line."""
+    """Return the points in the bounding box of two positions that lie within one of their line."""
     (y, x), (dy, dx) = a, (b[0] - a[0], b[1] - a[1])
     length = math.hypot(dy, dx)
     return [
@@ -31,7 +31,7 @@ def between(a, b):
 
 
 def dense(maps, boundary, radius, beta, steps):
-    """The slow way: the whole matrix, its columns normalised, its power."""
+    """Return the slow result: maps times the power of the whole matrix with normalised columns."""
     height, width = boundary.shape
     points = [(y, x) for y in range(height) for x in range(width)]
     matrix = torch.eye(len(points), dtype=torch.float64)
@@ -55,34 +55,34 @@ def test_a_path_holds_both_ends():
         assert offset in path(offset)
 
 
-@quick
+@few_examples
 @given(seed=st.integers(0, 999), height=st.integers(1, 7), width=st.integers(1, 7))
-def test_it_is_the_dense_result(seed, height, width):
+def test_the_walk_equals_the_dense_result(seed, height, width):
     maps, boundary = noise(seed, 2, height, width), noise(seed + 1, height, width)
     for radius, beta, steps in ((5, 10.0, 256), (3, 2.0, 7), (2, 1.0, 0)):
-        found = random_walk(maps, boundary, radius, beta, steps)
-        wanted = dense(maps, boundary, radius, beta, steps)
-        torch.testing.assert_close(found, wanted, atol=1e-9, rtol=1e-9)
+        walked = random_walk(maps, boundary, radius, beta, steps)
+        expected = dense(maps, boundary, radius, beta, steps)
+        torch.testing.assert_close(walked, expected, atol=1e-9, rtol=1e-9)
 
 
 def test_single_precision_is_near_the_dense_result():
     maps, boundary = noise(0, 3, 11, 14, dtype=torch.float32), noise(1, 11, 14).float() ** 4
-    found = random_walk(maps, boundary)
-    wanted = dense(maps, boundary.double(), 5, 10.0, 256)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), wanted, atol=1e-4, rtol=1e-3)
+    walked = random_walk(maps, boundary)
+    expected = dense(maps, boundary.double(), 5, 10.0, 256)
+    assert walked.dtype == torch.float32
+    torch.testing.assert_close(walked.double(), expected, atol=1e-4, rtol=1e-3)
 
 
-@quick
+@few_examples
 @given(seed=st.integers(0, 999))
-def test_images_of_a_batch_do_not_touch(seed):
+def test_images_of_a_batch_do_not_influence_each_other(seed):
     maps, boundary = noise(seed, 3, 2, 5, 6), noise(seed + 1, 3, 5, 6)
     together = random_walk(maps, boundary)
     alone = torch.stack([random_walk(m, b) for m, b in zip(maps, boundary, strict=True)])
     torch.testing.assert_close(together, alone)
 
 
-@quick
+@few_examples
 @given(seed=st.integers(0, 999))
 def test_each_step_is_an_average(seed):
     matrix = transition(noise(seed, 1, 6, 5)).to_dense()
@@ -103,26 +103,26 @@ def test_a_wall_stops_the_walk():
 
 
 def test_without_boundaries_the_neighbourhood_is_full():
-    found = affinities(torch.zeros(1, 20, 20), 5)[0, :, 8, 10]
-    assert found.tolist() == [1.0] * 34
+    values = affinities(torch.zeros(1, 20, 20), 5)[0, :, 8, 10]
+    assert values.tolist() == [1.0] * 34
 
 
-def test_half_precision_comes_back_as_it_went():
+def test_half_precision_is_kept():
     maps, boundary = noise(0, 1, 6, 6).half(), noise(1, 6, 6).half()
-    found = random_walk(maps, boundary)
-    assert found.dtype == torch.float16
+    walked = random_walk(maps, boundary)
+    assert walked.dtype == torch.float16
     torch.testing.assert_close(
-        found.float(), random_walk(maps.float(), boundary.float()), atol=1e-3, rtol=1e-2
+        walked.float(), random_walk(maps.float(), boundary.float()), atol=1e-3, rtol=1e-2
     )
 
 
 def test_sizes_that_differ_are_refused():
-    with pytest.raises(ValueError, match="boundary is"):
+    with pytest.raises(ValueError, match="the maps have the shape"):
         random_walk(torch.zeros(1, 4, 4), torch.zeros(4, 5))
 
 
 def slow_losses(boundary, labels, radius):
-    """Loops over all pairs of positions."""
+    """Return the affinity losses by loops over all pairs of positions."""
     sums = {"background": [], "foreground": [], "other": []}
     height, width = labels.shape
     points = [(y, x) for y in range(height) for x in range(width)]
@@ -143,16 +143,16 @@ def slow_losses(boundary, labels, radius):
     }
 
 
-@quick
+@few_examples
 @given(seed=st.integers(0, 999), radius=st.integers(2, 5))
-def test_losses_are_those_of_loops(seed, radius):
+def test_losses_equal_slow_loops(seed, radius):
     boundary = noise(seed, 1, 5, 6)
     choices = torch.tensor([0, 0, 1, 2, 255])
     drawn = torch.randint(5, (1, 5, 6), generator=torch.Generator().manual_seed(seed))
     labels = choices[drawn]
-    found = affinity_losses(boundary, labels, radius)
-    wanted = slow_losses(boundary[0], labels[0], radius)
-    assert {k: v.item() for k, v in found.items()} == pytest.approx(wanted, abs=1e-9)
+    losses = affinity_losses(boundary, labels, radius)
+    expected = slow_losses(boundary[0], labels[0], radius)
+    assert {k: v.item() for k, v in losses.items()} == pytest.approx(expected, abs=1e-9)
 
 
 def test_unknown_labels_teach_nothing():

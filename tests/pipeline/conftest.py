@@ -25,7 +25,7 @@ def ray_started() -> Iterator[None]:
 
 @dataclass
 class Job:
-    """The main job, carried out once for all tests of this folder."""
+    """Main job, carried out once for all tests of this folder."""
 
     store: Store
     experiment: Experiment
@@ -37,7 +37,7 @@ def job(ray_started: None, tmp_path_factory: pytest.TempPathFactory) -> Job:
     store = Store(tmp_path_factory.mktemp("store"))
     registry.add(store, Scenes(train=48, val=16), "scenes", Silent())
     changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
-    wanted = experiment("lpcam", preset="scenes", changes=changes)
-    pipeline = Execution.of(store, wanted)
+    main_experiment = experiment("lpcam", preset="scenes", changes=changes)
+    pipeline = Execution.of(store, main_experiment)
     pipeline.execute()
-    return Job(store, wanted, pipeline)
+    return Job(store, main_experiment, pipeline)

@@ -1,4 +1,4 @@
-"""A method that learns from its baseline's segmenter: PSDPM after the chain of LPCAM, with Ray."""
+"""Tests of a method that learns from its baseline's segmenter: PSDPM after LPCAM, with Ray."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from wsss.platform.tuning.cost import cost
 from wsss.platform.tuning.sweep import Sweep
 
 pytestmark = pytest.mark.cluster
+BEGAN = "2026-01-01T00:00:00+0000"
 named = ResultId.parse
 
 SAME = {
@@ -33,20 +34,20 @@ SAME = {
 }
 
 
-def wanted(**changes: Any) -> Any:
+def psdpm(**changes: Any) -> Any:
     baseline = changes.pop("baseline", "lpcam")
     return experiment("psdpm", preset="scenes", baseline=baseline, changes={**SAME, **changes})
 
 
 @pytest.fixture(scope="module")
-def learnt(job: Any) -> Any:
-    pipeline = Execution.of(job.store, wanted())
+def finished(job: Any) -> Any:
+    pipeline = Execution.of(job.store, psdpm())
     pipeline.execute()
     return pipeline
 
 
-def test_one_report_holds_the_baseline_and_what_it_became(learnt: Any) -> None:
-    scores = learnt.read_scores()
+def test_one_report_holds_the_baseline_and_the_method(finished: Any) -> None:
+    scores = finished.read_scores()
     assert list(map(str, scores)) == [
         "baseline:cam",
         "baseline:lpcam",
@@ -54,14 +55,14 @@ def test_one_report_holds_the_baseline_and_what_it_became(learnt: Any) -> None:
         "psdpm",
     ]
     assert scores[named("psdpm")]["val"].threshold_from == "train"
-    record = ended_run(learnt, "a", "", "", 0.0)
+    record = ended_run(finished, "a", "", BEGAN, 0.0)
     assert record.method == "psdpm"
     assert set(map(str, record.maps)) == {"baseline:cam", "baseline:lpcam", "psdpm"}
     assert set(map(str, record.labels)) == {"baseline:lpcam/deeplabv2"}
 
 
-def test_the_refinement_is_for_the_baseline_and_for_what_it_became(job: Any) -> None:
-    pipeline = Execution.of(job.store, wanted(**{"refine.kind": "irn"}))
+def test_the_refinement_applies_to_the_baseline_and_the_method(job: Any) -> None:
+    pipeline = Execution.of(job.store, psdpm(**{"refine.kind": "irn"}))
     assert list(map(str, pipeline.plan.baseline.scores)) == [
         "cam",
         "lpcam",
@@ -77,24 +78,24 @@ def test_the_refinement_is_for_the_baseline_and_for_what_it_became(job: Any) -> 
 
 
 def walks(pipeline: Execution) -> dict[str, str]:
-    """Which boundary network each walk keeps to, by title."""
+    """Return the key of the boundary network that each walk uses, by title."""
     stages = [step.stage for step in pipeline.plan.steps if "boundaries" in step.stage.inputs]
     return {stage.title: stage.inputs["boundaries"] for stage in stages}
 
 
-def test_the_walk_keeps_to_the_boundaries_that_are_wanted(job: Any) -> None:
-    own = Execution.of(job.store, wanted(**{"refine.kind": "irn"}))
-    of_baseline = Execution.of(
-        job.store, wanted(**{"refine.kind": "irn", "refine.boundaries": "baseline"})
+def test_the_walk_uses_the_chosen_boundaries(job: Any) -> None:
+    own = Execution.of(job.store, psdpm(**{"refine.kind": "irn"}))
+    borrowed = Execution.of(
+        job.store, psdpm(**{"refine.kind": "irn", "refine.boundaries": "baseline"})
     )
-    title, baselines = "psdpm propagated, val", "lpcam propagated, val"
-    assert walks(own)[title] != walks(own)[baselines]
-    assert walks(of_baseline)[title] == walks(of_baseline)[baselines] == walks(own)[baselines]
+    title, baseline_title = "psdpm propagated, val", "lpcam propagated, val"
+    assert walks(own)[title] != walks(own)[baseline_title]
+    assert walks(borrowed)[title] == walks(borrowed)[baseline_title] == walks(own)[baseline_title]
     trained = [
-        s.stage.title for s in of_baseline.plan.steps if s.stage.title.startswith("train bound")
+        s.stage.title for s in borrowed.plan.steps if s.stage.title.startswith("train bound")
     ]
     assert trained == ["train boundaries from lpcam"]
-    order = [step.stage.title for step in of_baseline.plan.steps]
+    order = [step.stage.title for step in borrowed.plan.steps]
     assert order.index(trained[0]) < order.index(title)
 
 
@@ -106,24 +107,24 @@ def test_the_walk_keeps_to_the_boundaries_that_are_wanted(job: Any) -> None:
 def test_boundaries_are_learnt_where_the_baseline_has_none_that_fit(
     job: Any, changes: dict[str, Any]
 ) -> None:
-    wants = {"refine.kind": "irn", "refine.boundaries": "baseline", **changes}
-    found = Execution.of(job.store, wanted(**wants))
-    (own,) = [
-        s.stage.key for s in found.plan.steps if s.stage.title == "train boundaries from psdpm"
+    fields = {"refine.kind": "irn", "refine.boundaries": "baseline", **changes}
+    pipeline = Execution.of(job.store, psdpm(**fields))
+    (key,) = [
+        s.stage.key for s in pipeline.plan.steps if s.stage.title == "train boundaries from psdpm"
     ]
-    assert walks(found)["psdpm propagated, val"] == own
+    assert walks(pipeline)["psdpm propagated, val"] == key
 
 
 @pytest.mark.parametrize(
     ("boundaries", "walked"), [("own", {"train", "val"}), ("baseline", {"val"})]
 )
-def test_what_nothing_learns_from_is_not_walked(
+def test_a_split_that_no_training_needs_is_not_walked(
     job: Any, boundaries: str, walked: set[str]
 ) -> None:
-    """Borrowed boundaries need no maps of the split that own ones are learnt from."""
-    wants = {"refine.kind": "irn", "refine.boundaries": boundaries, "scoring.splits": ("val",)}
-    found = Execution.of(job.store, wanted(**wants))
-    titles = {step.stage.title for step in found.plan.steps}
+    """Borrowed boundaries need no maps of the split from which own boundaries are learnt."""
+    fields = {"refine.kind": "irn", "refine.boundaries": boundaries, "scoring.splits": ("val",)}
+    pipeline = Execution.of(job.store, psdpm(**fields))
+    titles = {step.stage.title for step in pipeline.plan.steps}
     assert {s for s in ("train", "val") if f"psdpm propagated, {s}" in titles} == walked
 
 
@@ -132,47 +133,47 @@ def test_psdpm_borrows_boundaries_by_default() -> None:
     assert (chosen.refine.boundaries, chosen.baseline.refine.boundaries) == ("baseline", "own")
 
 
-def test_the_baseline_is_the_one_that_was_there(learnt: Any, job: Any) -> None:
-    assert learnt.plan.baseline.network.key == job.pipeline.plan.network.key
-    before, after = job.pipeline.read_scores(), learnt.read_scores()
-    for id, of in before.items():
-        assert {s: v.value for s, v in of.items()} == {
-            s: after[replace(id, baseline=True)][s].value for s in of
+def test_the_baseline_reuses_an_earlier_run(finished: Any, job: Any) -> None:
+    assert finished.plan.baseline.network.key == job.pipeline.plan.network.key
+    before, after = job.pipeline.read_scores(), finished.read_scores()
+    for id, by_split in before.items():
+        assert {s: v.value for s, v in by_split.items()} == {
+            s: after[replace(id, baseline=True)][s].value for s in by_split
         }
-    assert not Execution.of(job.store, wanted()).missing()
+    assert not Execution.of(job.store, psdpm()).missing()
 
 
-def test_the_segmenter_says_probabilities_of_what_is_learnt(learnt: Any, job: Any) -> None:
+def test_the_segmenter_writes_probabilities_of_the_training_images(finished: Any, job: Any) -> None:
     (key,) = [
         step.stage.key
-        for step in learnt.plan.steps
+        for step in finished.plan.steps
         if step.stage.title == "deeplabv2 probabilities on train"
     ]
-    seen = 0
-    for piece in slices(learnt.plan.context.shards, "train"):
+    count = 0
+    for piece in slices(finished.plan.context.shards, "train"):
         rows = shards.read(piece, ("id", "height", "width"))
-        found = class_maps.read([job.store.folder("maps", key) / f"{piece.name}.parquet"])
-        for row, maps in zip(rows, found, strict=True):
+        stored_maps = class_maps.read([job.store.folder("maps", key) / f"{piece.name}.parquet"])
+        for row, maps in zip(rows, stored_maps, strict=True):
             assert maps.id == row["id"]
             assert maps.classes == tuple(range(7))
             assert maps.planes.shape == (7, -(-row["height"] // 8), -(-row["width"] // 8))
             np.testing.assert_allclose(maps.planes.astype(np.float32).sum(0), 1, atol=5e-3)
-            seen += 1
-    assert seen == 48
+            count += 1
+    assert count == 48
 
 
-def test_another_weight_of_the_loss_asks_for_no_other_baseline(learnt: Any, job: Any) -> None:
-    other = Execution.of(job.store, wanted(**{"psdpm.weight": 2.0}))
+def test_another_weight_of_the_loss_needs_no_other_baseline(finished: Any, job: Any) -> None:
+    other = Execution.of(job.store, psdpm(**{"psdpm.weight": 2.0}))
     assert {stage.name for stage in other.missing()} == {"network", "maps", "scores"}
     trained = [s.title for s in other.missing() if s.name == "network"]
     assert trained == ["train psdpm, small"]
 
 
-def test_probabilities_of_others_are_a_baseline(
-    learnt: Any, job: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_imported_probabilities_serve_as_baseline(
+    finished: Any, job: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = np.random.default_rng(0)
-    for piece in slices(learnt.plan.context.shards, "train"):
+    for piece in slices(finished.plan.context.shards, "train"):
         for row in shards.read(piece, ("id", "height", "width")):
             grid = (-(-row["height"] // 8), -(-row["width"] // 8))
             scores = rng.normal(size=(1, 7, *grid)).astype(np.float32)
@@ -180,17 +181,17 @@ def test_probabilities_of_others_are_a_baseline(
     store = ["--store", str(job.store.root)]
     words = ["import", "msc-seg", str(tmp_path), "--data", "scenes", "--name", "others"]
     assert main([*words, "--splits", "train", *store]) == 0
-    pipeline = Execution.of(job.store, wanted(baseline="others"))
+    pipeline = Execution.of(job.store, psdpm(baseline="others"))
     assert pipeline.plan.baseline is None
     assert next(s.title for s in pipeline.missing()) == "train psdpm, small"
-    (found,) = (s.stage for s in pipeline.plan.steps if s.stage.title == "import others, train")
-    assert pipeline.plan.network.inputs["probabilities"] == found.key
+    (stage,) = (s.stage for s in pipeline.plan.steps if s.stage.title == "import others, train")
+    assert pipeline.plan.network.inputs["probabilities"] == stage.key
     assert list(map(str, pipeline.plan.scores)) == ["psdpm"]
 
 
-def test_class_maps_of_others_are_a_baseline_too(learnt: Any, job: Any, tmp_path: Path) -> None:
+def test_imported_class_maps_serve_as_baseline(finished: Any, job: Any, tmp_path: Path) -> None:
     store = ["--store", str(job.store.root)]
-    write_json(job.store.root / "runs" / "h" / "run.json", ended_run(learnt, "h", "", "", 0.0))
+    write_json(job.store.root / "runs" / "h" / "run.json", ended_run(finished, "h", "", BEGAN, 0.0))
     for split in ("train", "val"):
         out = str(tmp_path / split)
         words = ["export", out, "--run", "h", "--to", "irn", "--what", "baseline:lpcam"]
@@ -199,20 +200,20 @@ def test_class_maps_of_others_are_a_baseline_too(learnt: Any, job: Any, tmp_path
         path.rename(tmp_path / "train" / path.name)
     words = ["import", "irn", str(tmp_path / "train"), "--data", "scenes", "--name", "imported"]
     assert main([*words, *store]) == 0
-    pipeline = Execution.of(job.store, wanted(baseline="imported"))
+    pipeline = Execution.of(job.store, psdpm(baseline="imported"))
     assert list(map(str, pipeline.plan.scores)) == ["psdpm"]
     assert list(map(str, pipeline.plan.baseline.scores)) == ["imported", "imported/deeplabv2"]
     assert "network" in {s.name for s in pipeline.missing()}
-    wants = {"imported": "imported", "refine.kind": "irn", "refine.boundaries": "baseline"}
+    fields = {"imported": "imported", "refine.kind": "irn", "refine.boundaries": "baseline"}
     alone = Execution.of(
-        job.store, wanted(**wants)
-    )  # in place of psdpm's maps: no baseline is asked
+        job.store, psdpm(**fields)
+    )  # the imported maps replace psdpm's, which need no baseline
     assert "train boundaries from imported" in {step.stage.title for step in alone.plan.steps}
 
 
 def test_a_trial_has_the_baseline_of_the_run(job: Any) -> None:
-    """Nothing of the baseline changes with the space, nor with the split of the objective."""
-    base = wanted(**{"refine.kind": "irn", "segment.network": "upernet"})
+    """The baseline changes neither with the search space nor with the split of the objective."""
+    base = psdpm(**{"refine.kind": "irn", "segment.network": "upernet"})
     sweep = Sweep(base=base, space={"psdpm.weight": [1.0, 2.0]}, split="val")
     trial = Execution.of(job.store, sweep.trial_experiment({"psdpm.weight": 1.0}))
     run = Execution.of(job.store, base)
@@ -221,8 +222,8 @@ def test_a_trial_has_the_baseline_of_the_run(job: Any) -> None:
     assert list(map(str, run.plan.scores)) == ["psdpm", "psdpm/irn", "psdpm/irn/upernet"]
 
 
-def test_repeats_have_other_seeds_the_baseline_too(job: Any) -> None:
-    sweep = Sweep(base=wanted(seed=5), space={"psdpm.weight": [1.0, 2.0]}, repeats=2)
+def test_repeats_change_the_seed_of_the_baseline_too(job: Any) -> None:
+    sweep = Sweep(base=psdpm(seed=5), space={"psdpm.weight": [1.0, 2.0]}, repeats=2)
     assert list(sweep.seeds) == [5, 6]
     trial = sweep.trial_experiment({"psdpm.weight": 2.0}, 6)
     assert (trial.seed, trial.baseline.seed) == (6, 6)
@@ -231,22 +232,22 @@ def test_repeats_have_other_seeds_the_baseline_too(job: Any) -> None:
     )
     assert one != two
     missing = cost(Catalog.of(job.store), sweep).missing
-    assert (missing["network"], missing["segmenter"]) == (2 + 4, 2)  # baselines first
+    assert (missing["network"], missing["segmenter"]) == (2 + 4, 2)  # two baselines, four trials
 
 
 def test_a_baseline_has_its_own_preset_and_options() -> None:
-    made = experiment(
+    chosen = experiment(
         "psdpm",
         preset="release-voc",
         baseline="lpcam",
         changes={"baseline.training.epochs": 3, "lpcam.tau": 0.2, "training.lr": 0.5},
     )
     alone = experiment("lpcam", preset="release")
-    assert made.baseline.refine == alone.refine
-    assert made.baseline.network == alone.network
-    assert made.baseline.settings["lpcam"].tau == 0.2
-    assert (made.baseline.training.epochs, made.training.epochs) == (3, 32)
-    assert made.baseline.training.lr == made.training.lr == 0.5
+    assert chosen.baseline.refine == alone.refine
+    assert chosen.baseline.network == alone.network
+    assert chosen.baseline.settings["lpcam"].tau == 0.2
+    assert (chosen.baseline.training.epochs, chosen.training.epochs) == (3, 32)
+    assert chosen.baseline.training.lr == chosen.training.lr == 0.5
     for change in ({"baseline.nothing": 1}, {"nothing": 1}, {"baseline.cpal.tau": 0.2}):
         with pytest.raises(InputError, match="unknown field"):
             experiment("psdpm", baseline="lpcam", changes=change)
@@ -254,7 +255,7 @@ def test_a_baseline_has_its_own_preset_and_options() -> None:
         experiment("psdpm", preset="release-voc", baseline="cpal")
 
 
-def test_side_by_side_each_takes_what_is_its_own(job: Any) -> None:
+def test_compared_methods_each_take_their_own_options(job: Any) -> None:
     options = parser().parse_args(
         [
             *["compare", "psdpm", "cam", "--baseline", "lpcam", "--set", "lpcam.tau=0.2"],
@@ -265,8 +266,8 @@ def test_side_by_side_each_takes_what_is_its_own(job: Any) -> None:
     two = resolve.experiment(options, job.store, 0, method="cam")
     assert one.baseline.settings["lpcam"].tau == 0.2
     assert (one.baseline.training.epochs, two.baseline) == (3, None)
-    of = resolve.combination("psdpm@sipe:lpcam")
-    three = resolve.experiment(options, job.store, 0, **of)
+    fields = resolve.combination("psdpm@sipe:lpcam")
+    three = resolve.experiment(options, job.store, 0, **fields)
     assert (three.baseline.method, three.baseline.localizer) == ("sipe", "lpcam")
     assert (three.baseline.training.epochs, three.baseline.settings["lpcam"].tau) == (3, 0.2)
     four = resolve.experiment(options, job.store, 0, method="psdpm", baseline="sipe+lpcam")
@@ -275,15 +276,15 @@ def test_side_by_side_each_takes_what_is_its_own(job: Any) -> None:
 
 
 def test_the_baseline_is_a_dimension_of_a_sweep(job: Any) -> None:
-    base = wanted()
-    bases = {f"psdpm@{baseline}": wanted(baseline=baseline) for baseline in ("lpcam", "cam:sipe")}
+    base = psdpm()
+    bases = {f"psdpm@{baseline}": psdpm(baseline=baseline) for baseline in ("lpcam", "cam:sipe")}
     sweep = Sweep(base=base, space={"combination": list(bases)}, bases=bases)
     assert sweep.default == {"combination": "psdpm@lpcam"}
-    for word, of in bases.items():
-        made = sweep.trial_experiment({"combination": word}, 3)
-        assert made.baseline.combination == of.baseline.combination
-        assert (made.seed, made.baseline.seed) == (3, 3)
-        assert made.baseline.segment.network
+    for word, expected in bases.items():
+        trial = sweep.trial_experiment({"combination": word}, 3)
+        assert trial.baseline.combination == expected.baseline.combination
+        assert (trial.seed, trial.baseline.seed) == (3, 3)
+        assert trial.baseline.segment.network
     short = Sweep(base=base, space={"combination": ["psdpm"]}, bases={"psdpm": base})
     assert short.default == {"combination": "psdpm"}
     with pytest.raises(InputError, match=r"'psdpm@' is no combination; write METHOD\["):
@@ -299,11 +300,11 @@ def test_the_baseline_is_a_dimension_of_a_sweep(job: Any) -> None:
         ({"refine.kind": "masks", "segment.network": "deeplabv2"}, "true masks"),
     ],
 )
-def test_a_baseline_that_cannot_be_is_said_before_anything_runs(
+def test_an_impossible_baseline_is_refused_before_anything_runs(
     job: Any, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        Execution.of(job.store, wanted(**changes))
+        Execution.of(job.store, psdpm(**changes))
 
 
 def test_a_baseline_is_for_methods_that_learn_from_one(

@@ -1,5 +1,5 @@
-"""The main job with its store in a bucket: data, a run, a sweep that stops trainings, a report, an
-export; between commands this machine forgets every file, as if the next ran on another."""
+"""Tests of the main job with its store in a bucket: each command runs as on another machine, for
+the cached files of earlier commands are deleted."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ else:
 named = ResultId.parse
 
 
-def ran(*words: str, **environment: str) -> str:
-    """What a script said, which ended well."""
+def run_script(*words: str, **environment: str) -> str:
+    """Return what a script prints; the script must succeed."""
     done = subprocess.run(
         [sys.executable, "-c", *words],
         capture_output=True,
@@ -89,10 +89,10 @@ def ran(*words: str, **environment: str) -> str:
 
 @pytest.mark.faults
 @pytest.mark.timeout(2 * HANG)
-def test_a_training_goes_on_on_another_machine(bucket: str, tmp_path: Path) -> None:
+def test_a_training_continues_on_another_machine(bucket: str, tmp_path: Path) -> None:
     first, whole = (
-        ran(TRAINING, bucket, part, WSSS_CACHE=str(tmp_path / part)).partition("metrics ")[2]
-        for part in ("first", "second")
+        run_script(TRAINING, bucket, half, WSSS_CACHE=str(tmp_path / half)).partition("metrics ")[2]
+        for half in ("first", "second")
     )
     assert whole.startswith(first.rstrip())
     steps = [json.loads(line)["step"] for line in whole.splitlines() if line]
@@ -105,8 +105,8 @@ def test_a_training_goes_on_on_another_machine(bucket: str, tmp_path: Path) -> N
 
 @pytest.mark.faults
 @pytest.mark.timeout(2 * HANG)
-def test_the_main_job_in_a_bucket(bucket: str, tmp_path: Path) -> None:
-    out, store = ran(SCRIPT, bucket, str(tmp_path)), open_store(bucket)
+def test_the_main_job_works_in_a_bucket(bucket: str, tmp_path: Path) -> None:
+    out, store = run_script(SCRIPT, bucket, str(tmp_path)), open_store(bucket)
     assert "run first: nothing to do" in out
     assert "2 of 2 trials" in out
     assert "damaged" not in out
@@ -117,11 +117,11 @@ def test_the_main_job_in_a_bucket(bucket: str, tmp_path: Path) -> None:
     assert (tmp_path / "report" / "index.html").is_file()
     assert len(list((tmp_path / "png").glob("*.png"))) == 16
     start = filesystem.object_of(store.root)
-    found = [i.path.removeprefix(f"{start}/") for i in filesystem.listing(start) if i.is_file]
-    kinds = {name.partition("/")[0] for name in found}
+    names = [i.path.removeprefix(f"{start}/") for i in filesystem.listing(start) if i.is_file]
+    kinds = {name.partition("/")[0] for name in names}
     assert kinds == {"artifacts", "data", "runs", "sweeps"}  # no training, trial or lock is left
     secret = os.environ["AWS_SECRET_ACCESS_KEY"]
-    for name in found:
+    for name in names:
         with filesystem.stream(f"{start}/{name}") as stream:
             assert secret.encode() not in stream.read()
 
@@ -129,8 +129,8 @@ def test_the_main_job_in_a_bucket(bucket: str, tmp_path: Path) -> None:
 @pytest.mark.faults
 @pytest.mark.timeout(2 * HANG)
 def test_damage_that_a_worker_finds(bucket: str, tmp_path: Path) -> None:
-    """Objects change under a job whose next command runs on another machine: it says which, in one
-    sentence, and the same command computes them again."""
+    """Objects of a store change before a job continues on another machine: each command names a
+    damaged artifact in one sentence, and the same command computes it again."""
 
     def call(machine: str, *words: str) -> tuple[int, str]:
         done = subprocess.run(
@@ -156,15 +156,15 @@ def test_damage_that_a_worker_finds(bucket: str, tmp_path: Path) -> None:
             data[len(data) // 2] ^= 1
             with filesystem.system(path).open_output_stream(path) as out:
                 out.write(bytes(data))
-    again = ("run", "lpcam", *small, "--set", "lpcam.tau=0.4", "--refine", "crf")
+    command = ("run", "lpcam", *small, "--set", "lpcam.tau=0.4", "--refine", "crf")
     for _ in range(6):  # each names one artifact: a network, and maps of two splits
-        code, said = call("other", *again)
-        assert "Traceback" not in said, said
+        code, output = call("other", *command)
+        assert "Traceback" not in output, output
         if code == 0:
             break
-        assert code == 2, said
-        assert "does not match its SHA-256" in said, said
-    assert code == 0, said
+        assert code == 2, output
+        assert "does not match its SHA-256" in output, output
+    assert code == 0, output
     faults = store.faults()
     assert len(faults) >= 2, faults
     assert all("does not match its SHA-256" in fault for fault in faults)

@@ -1,4 +1,4 @@
-"""From class maps to pseudo labels to a segmenter, on drawn scenes, with Ray."""
+"""Tests of the chain from class maps to pseudo labels to a segmenter, with Ray."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ from wsss.platform.storage.store import Store
 from wsss.platform.tuning.sweep import Sweep
 
 pytestmark = pytest.mark.cluster
+BEGAN = "2026-01-01T00:00:00+0000"
 named = ResultId.parse
 
 FEW = {"refine.training.epochs": 1, "segment.training.epochs": 1}
@@ -43,7 +44,7 @@ FEW = {"refine.training.epochs": 1, "segment.training.epochs": 1}
 
 @pytest.fixture(scope="module")
 def chain(job: Any) -> Any:
-    """LPCAM, IRN and DeepLabV2 on the job's class maps."""
+    """Return the finished chain of LPCAM, IRN and DeepLabV2 on the job's class maps."""
     changes = {"refine.kind": "irn", "segment.network": "deeplabv2", **FEW}
     pipeline = Execution.of(job.store, replaced(job.experiment, changes))
     pipeline.execute()
@@ -60,7 +61,7 @@ def targets_of(pipeline: Any, split: str) -> dict[str, Any]:
 
 def test_each_stage_is_scored_on_its_own_split(chain: Any) -> None:
     scores = chain.read_scores()
-    assert {str(id): set(of) for id, of in scores.items()} == {
+    assert {str(id): set(by_split) for id, by_split in scores.items()} == {
         "cam": {"train", "val"},
         "lpcam": {"train", "val"},
         "lpcam/irn": {"train", "val"},
@@ -73,13 +74,13 @@ def test_each_stage_is_scored_on_its_own_split(chain: Any) -> None:
 
 def test_seeds_are_those_of_the_run_without_refinement(chain: Any, job: Any) -> None:
     before, after = job.pipeline.read_scores(), chain.read_scores()
-    for name, of in before.items():
-        assert {s: v.value for s, v in of.items()} == {s: after[name][s].value for s in of}
+    for name, scores in before.items():
+        assert {s: v.value for s, v in scores.items()} == {s: after[name][s].value for s in scores}
 
 
-def test_the_score_of_predictions_is_that_of_one_matrix(chain: Any, job: Any) -> None:
-    found = job.store.open("labels", chain.plan.labels[named("lpcam/irn/deeplabv2")]["val"].key)
-    rows = {k: v for path in found.files(".parquet") for k, v in label_maps.read(path).items()}
+def test_the_score_of_predictions_equals_that_of_one_matrix(chain: Any, job: Any) -> None:
+    labels = job.store.open("labels", chain.plan.labels[named("lpcam/irn/deeplabv2")]["val"].key)
+    rows = {k: v for path in labels.files(".parquet") for k, v in label_maps.read(path).items()}
     matrix = ConfusionMatrix(7)
     for id, target in targets_of(chain, "val").items():
         assert rows[id].shape == target.shape
@@ -88,16 +89,16 @@ def test_the_score_of_predictions_is_that_of_one_matrix(chain: Any, job: Any) ->
     assert score.value == pytest.approx(matrix.mean_iou(), abs=1e-12)
 
 
-def test_boundaries_are_kept_on_the_grid_of_the_maps_that_they_held(chain: Any, job: Any) -> None:
-    found = job.store.open("maps", chain.plan.maps[named("lpcam/irn")]["val"].key)
-    for path, edges in zip(found.files(".parquet"), found.files(label_maps.EDGES), strict=True):
-        kept = label_maps.read(edges)
+def test_boundaries_have_the_grid_of_the_class_maps(chain: Any, job: Any) -> None:
+    saved = job.store.open("maps", chain.plan.maps[named("lpcam/irn")]["val"].key)
+    for path, edges in zip(saved.files(".parquet"), saved.files(label_maps.EDGES), strict=True):
+        planes = label_maps.read(edges)
         for maps in class_maps.read([path]):
-            assert kept.pop(maps.id).shape == maps.planes.shape[1:]
-        assert not kept
+            assert planes.pop(maps.id).shape == maps.planes.shape[1:]
+        assert not planes
 
 
-def test_pseudo_labels_are_of_the_image_labels(chain: Any, job: Any) -> None:
+def test_pseudo_labels_contain_only_image_labels(chain: Any, job: Any) -> None:
     known = {
         r["id"]: {n + 1 for n in r["labels"]}
         for piece in slices(chain.plan.context.shards, "train")
@@ -117,13 +118,15 @@ def test_a_segmenter_is_scored_where_it_predicts(chain: Any) -> None:
     other = Execution.of(chain.store, replaced(chain.plan.experiment, changes))
     assert not other.missing()
     other.execute()
-    assert {str(k): set(of) for k, of in other.read_scores().items()} == {
+    assert {str(k): set(by_split) for k, by_split in other.read_scores().items()} == {
         "cam": {"train"},
         "lpcam": {"train"},
         "lpcam/irn": {"train"},
         "lpcam/irn/deeplabv2": {"val"},
     }
-    assert "lpcam/irn/deeplabv2 on val (n=16)" in score_table([ended_run(other, "a", "", "", 0.0)])
+    assert "lpcam/irn/deeplabv2 on val (n=16)" in score_table(
+        [ended_run(other, "a", "", BEGAN, 0.0)]
+    )
 
 
 def test_nothing_of_the_chain_runs_twice(chain: Any, job: Any) -> None:
@@ -146,27 +149,27 @@ def test_refined_labels_are_scored_like_predictions(job: Any) -> None:
     scores = pipeline.read_scores()
     assert set(map(str, scores)) == {"cam", "sipe", "sipe/crf"}
     assert scores[named("sipe/crf")]["train"].threshold_from == OWN
-    found = job.store.open("labels", pipeline.plan.labels[named("sipe/crf")]["val"].key)
-    assert found.about["unrefined"] == []
-    one = label_maps.read(found.files(".parquet")[0])
+    labels = job.store.open("labels", pipeline.plan.labels[named("sipe/crf")]["val"].key)
+    assert labels.about["unrefined"] == []
+    planes = label_maps.read(labels.files(".parquet")[0])
     maps = job.store.open("maps", pipeline.plan.maps[named("sipe")]["val"].key).files(".parquet")[0]
     piece = slices(pipeline.plan.context.shards, "val")[0]
     slow = dict(pseudo_labels.label_rows((piece, str(maps)), Cut(levels=(1.0,), crf=CRFS["irn"])))
-    for id, plane in one.items():
+    for id, plane in planes.items():
         np.testing.assert_array_equal(plane, slow[id])
 
 
-def test_true_masks_are_an_upper_bound_that_says_so(job: Any) -> None:
+def test_true_masks_are_called_an_upper_bound(job: Any) -> None:
     changes = {"refine.kind": "masks", "segment.network": "deeplabv2", **FEW}
     pipeline = Execution.of(job.store, replaced(job.experiment, changes))
     (step,) = [s for s in pipeline.plan.steps if s.stage.config.get("masks")]
-    found, _ = pipeline.compute(step)
+    labels, _ = pipeline.compute(step)
     assert "upper bound" in step.stage.title
     assert set(map(str, pipeline.plan.scores)) == {"cam", "lpcam", "lpcam/masks/deeplabv2"}
     assert any(
         "TRUE masks" in s.stage.title for s in pipeline.plan.steps if "train" in s.stage.title
     )
-    rows = {k: v for p in found.files(".parquet") for k, v in label_maps.read(p).items()}
+    rows = {k: v for p in labels.files(".parquet") for k, v in label_maps.read(p).items()}
     targets = targets_of(pipeline, "train")
     assert rows.keys() == targets.keys()
     for id, target in targets.items():
@@ -212,22 +215,22 @@ def test_fixed_levels_need_no_scores_and_no_seed_threshold(job: Any) -> None:
     assert key_of(job, base, title) == key_of(job, {**base, "refine.threshold": 0.3}, title)
 
 
-def test_the_split_that_is_learnt_has_one_name(job: Any) -> None:
+def test_naming_the_default_training_split_keeps_the_key(job: Any) -> None:
     base = {"refine.kind": "irn"}
     for title, field in (("train boundaries from lpcam", "refine.training.split"),):
         assert key_of(job, base, title) == key_of(job, {**base, field: "train"}, title)
 
 
-def test_a_power_cuts_where_the_threshold_was_chosen(job: Any, tmp_path: Path) -> None:
+def test_a_power_of_maps_and_threshold_keeps_the_cut(job: Any, tmp_path: Path) -> None:
     artifact = job.store.open("maps", job.pipeline.plan.maps[named("cam")]["val"].key)
     maps = next(class_maps.read(artifact.files(".parquet")))
     image = np.zeros((maps.height, maps.width, 3), np.uint8)
-    plain = pseudo_labels.labels_of(image, maps, Cut(levels=(0.4,)))
+    linear = pseudo_labels.labels_of(image, maps, Cut(levels=(0.4,)))
     squared = pseudo_labels.labels_of(image, maps, Cut(levels=(0.4**2,), power=2.0))
-    assert (plain == squared).mean() > 0.999
+    assert (linear == squared).mean() > 0.999
 
 
-def test_a_fixed_threshold_is_the_one_that_is_reported(job: Any) -> None:
+def test_a_fixed_threshold_is_reported(job: Any) -> None:
     pipeline = Execution.of(job.store, replaced(job.experiment, {"refine.threshold": 0.37}))
     pipeline.execute()
     score = pipeline.read_scores()[named("lpcam")]["train"]
@@ -251,20 +254,20 @@ def test_a_background_that_walks_needs_no_threshold(job: Any, background: bool) 
     assert walked.get("background", False) is background
 
 
-def test_a_refined_experiment_is_not_held_by_another(job: Any) -> None:
-    """The run of lpcam holds cam's class maps, but not cam's refined ones."""
+def test_a_run_covers_class_maps_but_no_refined_maps_of_cam(job: Any) -> None:
+    """A run of LPCAM holds the class maps of CAM, but not the refined maps of CAM."""
 
-    def of(method: str, kind: str, threshold: float | None = None) -> Any:
+    def plan(method: str, kind: str, threshold: float | None = None) -> Any:
         changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
         changes |= {"refine.kind": kind, "refine.threshold": threshold}
         return Execution.of(job.store, experiment(method, preset="scenes", changes=changes)).plan
 
-    assert of("lpcam", "").covers(of("cam", ""))
+    assert plan("lpcam", "").covers(plan("cam", ""))
     for kind in ("irn", "crf"):
-        assert not of("lpcam", kind).covers(of("cam", kind))
-        assert of("lpcam", kind).covers(of("cam", ""))
-    assert not of("cam", "").covers(of("lpcam", ""))
-    assert not of("lpcam", "", 0.4).covers(of("cam", "", 0.4)), "it has cam's at their best one"
+        assert not plan("lpcam", kind).covers(plan("cam", kind))
+        assert plan("lpcam", kind).covers(plan("cam", ""))
+    assert not plan("cam", "").covers(plan("lpcam", ""))
+    assert not plan("lpcam", "", 0.4).covers(plan("cam", "", 0.4)), "it has cam's best threshold"
 
 
 @pytest.mark.parametrize(
@@ -275,18 +278,18 @@ def test_a_refined_experiment_is_not_held_by_another(job: Any) -> None:
         ("segment.training.lr", {"cam", "lpcam", "lpcam/irn", "lpcam/irn/deeplabv2"}),
     ],
 )
-def test_a_trial_goes_as_far_as_its_space(
+def test_a_trial_ends_with_the_last_stage_of_its_space(
     chain: Any, job: Any, field: str, names: set[str]
 ) -> None:
     sweep = Sweep(base=chain.plan.experiment, space={field: [0.2, 0.3]})
     trial = Execution.of(job.store, sweep.trial_experiment({field: 0.3}))
     assert set(map(str, trial.plan.scores)) == names
     assert trial.plan.final == list(trial.plan.scores)[-1]
-    assert all("train" in of for of in trial.plan.scores.values())
+    assert all("train" in splits for splits in trial.plan.scores.values())
 
 
 def test_a_diverging_segmenter_stops_with_its_own_fields(job: Any) -> None:
-    changes = {"segment.network": "deeplabv2", **FEW, "segment.training.lr": 1e12}
+    changes = {"segment.network": "deeplabv2", **FEW, "segment.training.lr": 1e3}
     pipeline = Execution.of(job.store, replaced(job.experiment, changes))
     with pytest.raises(InputError, match=r"deeplabv2 diverged.*segment\.training\.lr.*balanced"):
         pipeline.execute()
@@ -301,7 +304,7 @@ def test_a_diverging_segmenter_stops_with_its_own_fields(job: Any) -> None:
         ({"refine.kind": "irn", "refine.training.split": "nowhere"}, "refine.training.split"),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_runs(
+def test_an_impossible_experiment_is_refused_before_anything_runs(
     job: Any, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
@@ -319,8 +322,8 @@ def test_an_image_that_kills_its_process_is_named_and_kept_unrefined(
         Image.fromarray(array).save(tmp_path / "in" / "images" / f"{id}.png")
     (tmp_path / "in" / "labels.csv").write_text("id,labels\na,ant\nb,ant\nc,ant\n")
     store = Store(tmp_path / "store")
-    kept, _ = registry.add(store, Folder(tmp_path / "in"), "three", Silent())
-    (piece,) = slices(kept, "train")
+    dataset, _ = registry.add(store, Folder(tmp_path / "in"), "three", Silent())
+    (piece,) = slices(dataset, "train")
     rng = np.random.default_rng(1)
     rows = [
         ClassMaps(
@@ -339,10 +342,10 @@ def test_an_image_that_kills_its_process_is_named_and_kept_unrefined(
     about = pseudo_labels.make(tmp_path / "out", [piece], [maps], cut, lambda done, total: None)
     assert about["unrefined"] == ["b"]
     assert about["images"] == 3
-    found = label_maps.read(label_maps.file_of(tmp_path / "out", piece))
-    (own,) = [m for m in rows if m.id == "b"]
-    plain = pseudo_labels.labels_of(noise, own, Cut(levels=(0.5,)))
-    np.testing.assert_array_equal(found["b"], plain)
+    labels = label_maps.read(label_maps.file_of(tmp_path / "out", piece))
+    (noisy,) = [m for m in rows if m.id == "b"]
+    unrefined = pseudo_labels.labels_of(noise, noisy, Cut(levels=(0.5,)))
+    np.testing.assert_array_equal(labels["b"], unrefined)
 
 
 def test_a_run_of_the_whole_chain_prints_all_its_scores(
@@ -350,8 +353,8 @@ def test_a_run_of_the_whole_chain_prints_all_its_scores(
 ) -> None:
     fields = {**FEW, "training.epochs": 2, "training.batch_size": 8, "views.scales": "(1.0,0.5)"}
     sets = [x for k, v in fields.items() for x in ("--set", f"{k}={v}")]
-    how = ["--refine", "irn", "--segment", "deeplabv2", "--store", str(job.store.root), "--quiet"]
-    assert main(["run", "lpcam", *how, *sets]) == 0
+    words = ["--refine", "irn", "--segment", "deeplabv2", "--store", str(job.store.root), "--quiet"]
+    assert main(["run", "lpcam", *words, *sets]) == 0
     out = capsys.readouterr().out
     for row in ("lpcam on train", "lpcam/irn on val", "lpcam/irn/deeplabv2 on val"):
         assert row in out
@@ -362,12 +365,12 @@ def test_a_run_of_the_whole_chain_prints_all_its_scores(
 
 
 @pytest.mark.parametrize(("kind", "what"), [("irn", "lpcam"), ("drs", "cam"), ("png", "deeplabv2")])
-def test_what_is_exported_is_imported_with_the_same_scores(
+def test_an_export_is_imported_with_the_same_scores(
     chain: Any, job: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path, kind: str, what: str
 ) -> None:
     store = ["--store", str(job.store.root)]
     name = f"again-{kind}"
-    write_json(job.store.root / "runs" / name / "run.json", ended_run(chain, name, "", "", 0.0))
+    write_json(job.store.root / "runs" / name / "run.json", ended_run(chain, name, "", BEGAN, 0.0))
     out = str(tmp_path / kind)
     assert main(["export", out, "--run", name, "--to", kind, "--what", what, *store]) == 0
     assert main(["export", out, "--run", name, "--to", kind, "--what", what, *store]) == 2
@@ -377,15 +380,15 @@ def test_what_is_exported_is_imported_with_the_same_scores(
     assert not capsys.readouterr().err
     assert main(words) == 0
     assert "already in the store" in capsys.readouterr().out
-    wanted = replaced(job.experiment, {"imported": name, "scoring.splits": ("val",)})
-    pipeline = Execution.of(job.store, wanted)
+    imported = replaced(job.experiment, {"imported": name, "scoring.splits": ("val",)})
+    pipeline = Execution.of(job.store, imported)
     pipeline.execute()
     assert pipeline.plan.network is None
-    scores = {str(id).rpartition("/")[2]: of["val"] for id, of in chain.read_scores().items()}
-    found, before = pipeline.read_scores()[named(name)]["val"], scores[what]
+    scores = {str(id).rpartition("/")[2]: s["val"] for id, s in chain.read_scores().items()}
+    score, before = pipeline.read_scores()[named(name)]["val"], scores[what]
     best = before.value if kind == "png" else max(before.miou)
-    assert found.value == pytest.approx(best, abs=0.03 if kind == "drs" else 0.01)
-    assert ended_run(pipeline, "none", "", "", 0.0).method == name
+    assert score.value == pytest.approx(best, abs=0.03 if kind == "drs" else 0.01)
+    assert ended_run(pipeline, "none", "", BEGAN, 0.0).method == name
 
 
 def test_imports_must_fit_the_data_set(
@@ -420,16 +423,16 @@ def test_a_segmenter_is_tested_at_several_scales(chain: Any, tmp_path: Path) -> 
     smooth = tested(0.5, 1.0, **{"segment.crf": "deeplab"})
     smooth.execute()
     assert smooth.read_scores()[named("lpcam/irn/deeplabv2")]["val"].n == 16
-    found = []
+    planes = []
     for pipeline in (chain, several):
         step = segment.predicted(
             pipeline.plan.context, pipeline.plan.segmenter, "val", "probabilities"
         )
-        folder = tmp_path / str(len(found))
+        folder = tmp_path / str(len(planes))
         folder.mkdir()
         step.compute(pipeline.runtime, folder)
-        found.append([m.planes for m in class_maps.read(sorted(folder.iterdir()))])
-    assert all(np.abs(a - b).max() > 0 for a, b in zip(*found, strict=True))
+        planes.append([m.planes for m in class_maps.read(sorted(folder.iterdir()))])
+    assert all(np.abs(a - b).max() > 0 for a, b in zip(*planes, strict=True))
     coarse = [
         segment.predicted(p.plan.context, p.plan.segmenter, "val", "coarse")
         for p in (chain, several)
@@ -437,10 +440,10 @@ def test_a_segmenter_is_tested_at_several_scales(chain: Any, tmp_path: Path) -> 
     assert coarse[0].stage.key == coarse[1].stage.key
 
 
-def test_a_segmenter_that_knows_the_labels_says_so(job: Any, monkeypatch: Any) -> None:
-    plain = replaced(job.experiment, {"segment.network": "deeplabv2"})
-    known = replaced(plain, {"segment.known": True})
-    before, after = Execution.of(job.store, plain), Execution.of(job.store, known)
+def test_a_segmenter_that_knows_the_labels_has_another_result(job: Any, monkeypatch: Any) -> None:
+    base = replaced(job.experiment, {"segment.network": "deeplabv2"})
+    known = replaced(base, {"segment.known": True})
+    before, after = Execution.of(job.store, base), Execution.of(job.store, known)
     assert after.plan.segmenter.key == before.plan.segmenter.key
     (one,), (other,) = (
         before.plan.labels[named("lpcam/deeplabv2")].values(),
@@ -451,4 +454,4 @@ def test_a_segmenter_that_knows_the_labels_says_so(job: Any, monkeypatch: Any) -
     monkeypatch.setattr(Catalog, "has_labels", lambda self, shards, split: False)
     with pytest.raises(InputError, match=r"no image of val has a label.*segment\.known"):
         Execution.of(job.store, known)
-    Execution.of(job.store, plain)
+    Execution.of(job.store, base)

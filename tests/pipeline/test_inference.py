@@ -1,4 +1,4 @@
-"""Inference as a pool of actors."""
+"""Tests of inference as a pool of actors."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from wsss.platform.data.formats.shards import Slice
 from wsss.platform.errors import InputError
 from wsss.platform.stages.inference import actors
 
+pytestmark = pytest.mark.cluster
 SLICES = [Slice(f"{k}.parquet", 0, 1 + k % 3) for k in range(20)]
 
 
 def run(folder: Path, wrong: str = "") -> list[int]:
-    """An inference that leaves a file a slice, and fails at one; the images done, each time."""
+    """Run an inference that leaves a file a slice and fails at `wrong`; return its progress."""
 
     class Marking(actors.Actor):
         def __init__(self, job: str) -> None:
@@ -33,27 +34,27 @@ def run(folder: Path, wrong: str = "") -> list[int]:
 
 
 @pytest.mark.parametrize("blocks", [1, 3, 1024])
-def test_every_slice_is_looked_at_in_few_and_in_many_calls(
+def test_every_slice_is_processed_in_few_and_in_many_calls(
     ray_started: None, blocks: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(actors, "MOST_BLOCKS", blocks)
     monkeypatch.setattr(actors, "BLOCKS_PER_ACTOR", 0)
-    asked = []
+    block_counts = []
     real = ray.data.from_items
 
     def recorded(items: list[Any], *, override_num_blocks: int) -> Any:
-        asked.append(override_num_blocks)
+        block_counts.append(override_num_blocks)
         return real(items, override_num_blocks=override_num_blocks)
 
     monkeypatch.setattr(ray.data, "from_items", recorded)
     done = run(tmp_path)
-    assert asked == [min(blocks, len(SLICES))]
+    assert block_counts == [min(blocks, len(SLICES))]
     assert done == sorted(done)
     assert done[-1] == sum(piece.rows for piece in SLICES)
     assert {p.name for p in tmp_path.iterdir()} == {piece.path for piece in SLICES}
 
 
-def test_one_wrong_slice_among_many_of_a_call_is_said(
+def test_a_wrong_slice_within_a_call_is_named(
     ray_started: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(actors, "MOST_BLOCKS", 1)
@@ -61,4 +62,4 @@ def test_one_wrong_slice_among_many_of_a_call_is_said(
     with pytest.raises(InputError, match=r"7\.parquet is wrong"):
         run(tmp_path, wrong="7.parquet")
     before = {piece.path for piece in SLICES[:7]}
-    assert {p.name for p in tmp_path.iterdir()} == before  # nothing after it
+    assert {p.name for p in tmp_path.iterdir()} == before  # no later slice

@@ -1,4 +1,4 @@
-"""COCO from its files to refined labels, with images that have no label, with Ray."""
+"""Tests of COCO from its files to refined labels, with images that have no label, with Ray."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ pytestmark = pytest.mark.cluster
 SIDE, TRAIN, VAL = 64, 24, 8
 
 
-def tree(root: Path) -> None:
-    """Squares of two colours on grey; every fourth image shows grey alone."""
+def write_coco(root: Path) -> None:
+    """Write COCO files of squares in two colours on grey; every fourth image is grey alone."""
     rng = np.random.default_rng(0)
-    for part, count in (("train", TRAIN), ("val", VAL)):
-        folder = root / f"{part}2014"
+    for split, count in (("train", TRAIN), ("val", VAL)):
+        folder = root / f"{split}2014"
         folder.mkdir(parents=True)
         listed, annotated = [], []
         for k in range(count):
@@ -40,30 +40,30 @@ def tree(root: Path) -> None:
                 annotated.append({**row, "segmentation": [corners]})
             data = io.BytesIO()
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(data, "JPEG", quality=90)
-            name = f"COCO_{part}2014_{k:012d}.jpg"
+            name = f"COCO_{split}2014_{k:012d}.jpg"
             (folder / name).write_bytes(data.getvalue())
             listed.append({"id": k, "file_name": name, "height": SIDE, "width": SIDE})
         categories = [{"id": 3, "name": "red"}, {"id": 8, "name": "blue"}]
         whole = {"images": listed, "annotations": annotated, "categories": categories}
         (root / "annotations").mkdir(exist_ok=True)
-        (root / "annotations" / f"instances_{part}2014.json").write_text(json.dumps(whole))
+        (root / "annotations" / f"instances_{split}2014.json").write_text(json.dumps(whole))
 
 
 @pytest.fixture(scope="module")
 def store(ray_started: None, tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("coco")
-    tree(folder / "coco")
+    write_coco(folder / "coco")
     return Store(folder / "store")
 
 
 def test_images_without_labels_go_through_the_stages(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root, where = str(store.root.parent / "coco"), ["--store", str(store.root)]
-    assert main(["data", "coco", root, *where]) == 0
-    said = capsys.readouterr().out
-    assert f"coco: train {TRAIN}, train_aug {TRAIN}, val {VAL} images, 2 classes" in said
-    assert "val: list " in said
+    root, store_options = str(store.root.parent / "coco"), ["--store", str(store.root)]
+    assert main(["data", "coco", root, *store_options]) == 0
+    output = capsys.readouterr().out
+    assert f"coco: train {TRAIN}, train_aug {TRAIN}, val {VAL} images, 2 classes" in output
+    assert "val: list " in output
     fields = {
         "training.epochs": 2,
         "scoring.splits": "('val',)",
@@ -73,16 +73,16 @@ def test_images_without_labels_go_through_the_stages(
         "lpcam.images": 5,
     }
     sets = [x for k, v in fields.items() for x in ("--set", f"{k}={v}")]
-    how = ["--data", "coco", "--preset", "scenes", "--refine", "crf"]
-    assert main(["run", "lpcam", *how, *sets, *where, "--name", "all", "--quiet"]) == 0
+    options = ["--data", "coco", "--preset", "scenes", "--refine", "crf"]
+    assert main(["run", "lpcam", *options, *sets, *store_options, "--name", "all", "--quiet"]) == 0
     run = read_run(store.root / "runs" / "all" / "run.json")
     assert set(map(str, run.scores)) == {"cam", "lpcam", "lpcam/crf"}
-    assert all(np.isfinite(s.value) for of in run.scores.values() for s in of.values())
+    assert all(np.isfinite(s.value) for by_split in run.scores.values() for s in by_split.values())
     _check_maps(store, run)
 
 
 def _check_maps(store: Store, run: Any) -> None:
-    """Images without labels have no class map, and background alone as their label."""
+    """Check that images without labels have no class map and a mask of background alone."""
     shards_of = registry.open_dataset(store, "coco")
     empty = {
         row["id"]
@@ -92,11 +92,11 @@ def _check_maps(store: Store, run: Any) -> None:
     }
     assert len(empty) == VAL // 4
     for name in ("cam", "lpcam"):
-        found = store.open("maps", run.maps[ResultId.parse(name)]["val"]).files(".parquet")
-        maps = {m.id: m for m in class_maps.read(found)}
+        paths = store.open("maps", run.maps[ResultId.parse(name)]["val"]).files(".parquet")
+        maps = {m.id: m for m in class_maps.read(paths)}
         assert len(maps) == VAL
         assert {id for id, m in maps.items() if not m.classes} == empty
-    found = store.open("labels", run.labels[ResultId.parse("lpcam/crf")]["val"]).files(".parquet")
-    masks = {id: plane for path in found for id, plane in label_maps.read(path).items()}
+    paths = store.open("labels", run.labels[ResultId.parse("lpcam/crf")]["val"]).files(".parquet")
+    masks = {id: plane for path in paths for id, plane in label_maps.read(path).items()}
     assert len(masks) == VAL
     assert not any(masks[id].any() for id in empty)

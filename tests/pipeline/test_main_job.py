@@ -1,4 +1,4 @@
-"""The whole job on drawn scenes, with Ray: each stage against a slow way of doing it."""
+"""Tests of the whole job on drawn scenes, with Ray: stages against slow reference computations."""
 
 from __future__ import annotations
 
@@ -60,25 +60,25 @@ def test_scores_cover_both_localizers_and_splits(job: Any) -> None:
             assert set(one.parts) == {"discriminative", "other", "context"}
 
 
-def test_nothing_runs_twice(job: Any) -> None:
-    again = Execution.of(job.store, job.experiment)
-    assert not again.missing()
-    again.execute()
-    assert all(record.cached for _, record in again.done.values())
+def test_no_stage_runs_twice(job: Any) -> None:
+    repeated = Execution.of(job.store, job.experiment)
+    assert not repeated.missing()
+    repeated.execute()
+    assert all(record.cached for _, record in repeated.done.values())
 
 
-def test_thresholds_of_a_localizer_train_nothing_again(job: Any) -> None:
+def test_new_thresholds_of_a_localizer_start_no_training(job: Any) -> None:
     other = Execution.of(job.store, replaced(job.experiment, {"lpcam.mu_f": 0.6}))
     assert {s.name for s in other.missing()} == {"maps", "scores"}
 
 
-def test_cam_has_the_network_of_lpcam(job: Any) -> None:
+def test_cam_shares_the_network_of_lpcam(job: Any) -> None:
     changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
-    plain = Execution.of(job.store, experiment("cam", preset="scenes", changes=changes))
-    assert plain.plan.network.key == job.pipeline.plan.network.key
+    cam = Execution.of(job.store, experiment("cam", preset="scenes", changes=changes))
+    assert cam.plan.network.key == job.pipeline.plan.network.key
 
 
-def test_maps_from_kept_features_equal_the_networks(job: Any) -> None:
+def test_maps_from_kept_features_equal_maps_of_the_network(job: Any) -> None:
     method = job.pipeline.plan.localizer
     assert isinstance(method, PrototypeMethod)
     network = inference_class_maps.load_network(
@@ -92,8 +92,8 @@ def test_maps_from_kept_features_equal_the_networks(job: Any) -> None:
     method.fit(centers, network.class_weights.detach())
     rows = rows_of(job, "val")
     stored = artifact(job, job.pipeline.plan.maps[named("lpcam")]["val"]).files(".parquet")
-    for found in list(class_maps.read(stored))[:4]:
-        row = rows[found.id]
+    for maps in list(class_maps.read(stored))[:4]:
+        row = rows[maps.id]
         image = decode_image(row["image"], row["id"])
         planes = []
         for scale in job.experiment.views.scales:
@@ -102,17 +102,17 @@ def test_maps_from_kept_features_equal_the_networks(job: Any) -> None:
             with torch.no_grad():
                 planes.append(method.localize(network, view, torch.ones(1, 6)))
         whole = normalize(merge_scales(planes, grid_size(row["height"], row["width"])))[0]
-        wanted = whole[[c - 1 for c in found.classes]].numpy()
-        np.testing.assert_allclose(found.planes.astype(np.float32), wanted, atol=5e-3)
+        expected = whole[[c - 1 for c in maps.classes]].numpy()
+        np.testing.assert_allclose(maps.planes.astype(np.float32), expected, atol=5e-3)
 
 
-def test_class_maps_are_of_the_labels(job: Any) -> None:
+def test_class_maps_are_of_the_image_labels(job: Any) -> None:
     rows = rows_of(job, "train")
     for name in ("cam", "lpcam"):
         stored = artifact(job, job.pipeline.plan.maps[named(name)]["train"]).files(".parquet")
-        found = {m.id: m for m in class_maps.read(stored)}
-        assert set(found) == set(rows)
-        for id, m in found.items():
+        maps = {m.id: m for m in class_maps.read(stored)}
+        assert set(maps) == set(rows)
+        for id, m in maps.items():
             assert m.classes == tuple(n + 1 for n in rows[id]["labels"])
 
 
@@ -120,16 +120,16 @@ def test_clustering_does_not_depend_on_the_number_of_workers(job: Any) -> None:
     files = [
         str(p) for p in artifact(job, job.pipeline.plan.maps[named("cam")]["train"]).files(".npy")
     ]
-    how = replace(job.pipeline.plan.localizer.clustering, clusters=5)
-    one = clustering.run(files, how, seed=3, workers=1, limit=1 << 30)
-    three = clustering.run(files, how, seed=3, workers=3, limit=0)
+    settings = replace(job.pipeline.plan.localizer.clustering, clusters=5)
+    one = clustering.run(files, settings, seed=3, workers=1, limit=1 << 30)
+    three = clustering.run(files, settings, seed=3, workers=3, limit=0)
     assert one.keys() == three.keys()
     for s in one:
         assert np.array_equal(one[s].centers, three[s].centers)
         assert np.array_equal(one[s].counts, three[s].counts)
 
 
-def test_a_clustering_keeps_what_it_may(
+def test_a_clustering_keeps_features_up_to_its_limit(
     job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits: list[int] = []
@@ -140,25 +140,25 @@ def test_a_clustering_keeps_what_it_may(
             super().__init__(files, threshold, count, limit, *rest)
 
     monkeypatch.setattr(clustering, "Holders", Recorded)
-    told = replace(job.experiment.views, kept_gib=0.25)
-    execution = Execution.of(job.store, replace(job.experiment, views=told))
+    views = replace(job.experiment.views, kept_gib=0.25)
+    execution = Execution.of(job.store, replace(job.experiment, views=views))
     (step,) = (s for s in execution.plan.steps if s.stage.name == "centers")
     assert step.stage.key == artifact(job, step.stage).key
     step.compute(execution.runtime, tmp_path)
     assert limits == [1 << 28]
 
 
-def test_scores_equal_the_slow_way(job: Any) -> None:
+def test_scores_equal_a_slow_reference(job: Any) -> None:
     rows = rows_of(job, "val")
     stored = artifact(job, job.pipeline.plan.maps[named("cam")]["val"]).files(".parquet")
-    found = job.pipeline.read_scores()[named("cam")]["val"]
-    for at in (0, 30, 77):
+    score = job.pipeline.read_scores()[named("cam")]["val"]
+    for index in (0, 30, 77):
         matrix = ConfusionMatrix(7)
         for m in class_maps.read(stored):
             value, best = best_class(torch.from_numpy(m.planes), m.classes, (m.height, m.width))
-            seed = torch.where(value > torch.tensor(found.thresholds[at]), best, 0)
+            seed = torch.where(value > torch.tensor(score.thresholds[index]), best, 0)
             matrix.update(decode_mask(rows[m.id]["mask"], m.id), seed)
-        assert found.miou[at] == pytest.approx(matrix.mean_iou(), abs=1e-12)
+        assert score.miou[index] == pytest.approx(matrix.mean_iou(), abs=1e-12)
 
 
 def test_a_missing_map_is_an_error(job: Any, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_resumed_training_has_the_same_losses(job: Any, tmp_path: Path) -> None:
 
 def test_two_workers_stream_disjoint_halves(job: Any) -> None:
     pieces = tuple(shards.slices(job.pipeline.plan.context.shards, "train"))
-    seen = []
+    images = []
     for rank in (0, 1):
         plan = loader.Plan(
             slices=pieces,
@@ -229,18 +229,18 @@ def test_two_workers_stream_disjoint_halves(job: Any) -> None:
         )
         rows = [r for block in loader.blocks(plan, [0]) for r in block["image"]]
         assert len(rows) == 24
-        seen += [r.tobytes() for r in rows]
-    assert len(set(seen)) == 48
+        images += [r.tobytes() for r in rows]
+    assert len(set(images)) == 48
 
 
 def test_two_training_workers_finish(job: Any) -> None:
     training = replace(job.experiment.training, workers=2, epochs=1)
     pipeline = Execution.of(job.store, replace(job.experiment, training=training, method="cam"))
     step = pipeline.plan.steps[0]
-    found, cached = pipeline.compute(step)
+    network, cached = pipeline.compute(step)
     assert not cached
-    assert found.about["workers"] == 2
-    lines = progress_file.read_metrics(found.path("metrics.jsonl"))
+    assert network.about["workers"] == 2
+    lines = progress_file.read_metrics(network.path("metrics.jsonl"))
     assert [r["step"] for r in lines] == list(range(6))
     assert lines[0]["loss"] == pytest.approx(lines[0]["classification"])
 
@@ -265,9 +265,9 @@ def test_a_truncated_image_fails_the_job_and_leaves_nothing(
     assert not list(store.root.glob("attempts/*"))
     assert registry.names(store) == []
     source = Folder(tmp_path / "in")
-    kept, _ = registry.add(store, source, "broken", Silent(), tolerate=0.5)
-    assert kept.about["counts"] == {"train": 3}
-    assert broken.name in kept.about["quarantined"][0]
+    dataset, _ = registry.add(store, source, "broken", Silent(), tolerate=0.5)
+    assert dataset.about["counts"] == {"train": 3}
+    assert broken.name in dataset.about["quarantined"][0]
 
 
 def test_a_localizer_of_another_method_reads_the_trained_network(job: Any) -> None:
@@ -275,8 +275,8 @@ def test_a_localizer_of_another_method_reads_the_trained_network(job: Any) -> No
     pipeline.execute()
     assert pipeline.plan.network.key == job.pipeline.plan.network.key
     assert set(map(str, pipeline.plan.maps)) == {"cam", "sipe"}
-    found = pipeline.read_scores()[named("sipe")]
-    assert {s.threshold for s in found.values()} == {0.5}
+    scores = pipeline.read_scores()[named("sipe")]
+    assert {s.threshold for s in scores.values()} == {0.5}
     rows = list(
         class_maps.read(
             job.store.open("maps", pipeline.plan.maps[named("sipe")]["val"].key).files()
@@ -285,8 +285,8 @@ def test_a_localizer_of_another_method_reads_the_trained_network(job: Any) -> No
     assert all(m.classes[0] == 0 and len(m.planes) == len(m.classes) for m in rows)
 
 
-def test_the_score_of_own_backgrounds_is_that_of_the_best_plane(job: Any) -> None:
-    """The slow way: all planes at full size, the largest one, one confusion matrix."""
+def test_maps_with_a_background_plane_are_scored_by_their_best_plane(job: Any) -> None:
+    """The reference counts the largest of all planes at full size in one confusion matrix."""
     pipeline = Execution.of(job.store, replace(job.experiment, method="cam", localizer="sipe"))
     pipeline.execute()
     masks = {

@@ -1,4 +1,4 @@
-"""Plans are pure: what an experiment and a catalog give, and nothing else."""
+"""Tests that a plan is a pure function of an experiment and a catalog."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SHARDS = {
 WHOLE = {"refine.kind": "irn", "segment.network": "deeplabv2", "segment.splits": ("val",)}
 
 
-class Known(Catalog):
-    """A catalog of one data set, for which no file is read."""
+class OneDataSet(Catalog):
+    """Catalog of one data set, for which no file is read."""
 
     looked_up = 0
 
@@ -37,18 +37,18 @@ class Known(Catalog):
         return Artifact(Path("nowhere"), SHARDS)
 
 
-def known(tmp_path: Path, gpu: bool = False) -> Known:
-    return Known(Store(tmp_path / "none"), gpu)
+def make_catalog(tmp_path: Path, gpu: bool = False) -> OneDataSet:
+    return OneDataSet(Store(tmp_path / "none"), gpu)
 
 
-def made(method: str = "lpcam", **changes: Any) -> Experiment:
-    given = {name.replace("__", "."): value for name, value in changes.items()}
-    return experiment(method, preset="scenes", changes={**WHOLE, **given})
+def chain(method: str = "lpcam", **changes: Any) -> Experiment:
+    fields = {name.replace("__", "."): value for name, value in changes.items()}
+    return experiment(method, preset="scenes", changes={**WHOLE, **fields})
 
 
 def test_the_same_experiment_has_the_same_plan_and_nothing_is_written(tmp_path: Path) -> None:
-    catalog = known(tmp_path)
-    one, two = plan(made(), catalog), plan(made(), catalog)
+    catalog = make_catalog(tmp_path)
+    one, two = plan(chain(), catalog), plan(chain(), catalog)
     assert [stage.key for stage in one.stages] == [stage.key for stage in two.stages]
     assert one.digest == two.digest
     assert not (tmp_path / "none").exists()
@@ -57,14 +57,14 @@ def test_the_same_experiment_has_the_same_plan_and_nothing_is_written(tmp_path: 
 
 
 def test_each_plan_looks_its_data_set_up_once(tmp_path: Path) -> None:
-    catalog = known(tmp_path)
-    plan(made(), catalog)
+    catalog = make_catalog(tmp_path)
+    plan(chain(), catalog)
     assert catalog.looked_up == 1
 
 
-def test_a_plan_leaves_its_method_as_it_was(tmp_path: Path) -> None:
-    """What prototypes are chosen belongs to an execution, not to the plan."""
-    planned = plan(made(), known(tmp_path))
+def test_a_plan_leaves_its_method_unchanged(tmp_path: Path) -> None:
+    """The chosen prototypes belong to an execution, not to the plan."""
+    planned = plan(chain(), make_catalog(tmp_path))
     assert planned.localizer.directions is None  # type: ignore[attr-defined]
     assert not hasattr(planned.localizer, "shares")
 
@@ -75,18 +75,18 @@ def keys(planned: Any) -> dict[str, str]:
 
 def test_a_gpu_and_a_cpu_compute_under_different_keys(tmp_path: Path) -> None:
     """A training's `auto` is bf16 on a GPU and fp32 on a CPU, which give different networks."""
-    on_cpu, on_gpu = (keys(plan(made(), known(tmp_path, gpu))) for gpu in (False, True))
+    on_cpu, on_gpu = (keys(plan(chain(), make_catalog(tmp_path, gpu))) for gpu in (False, True))
     assert on_cpu.keys() == on_gpu.keys()
     trained = [title for title in on_cpu if title.startswith("train ")]
     assert len(trained) == 3
     assert all(on_cpu[title] != on_gpu[title] for title in trained)
-    fixed = made(
+    fixed = chain(
         training__precision="fp32",
         refine__training__precision="fp32",
         segment__training__precision="fp32",
     )
     for gpu in (False, True):
-        assert keys(plan(fixed, known(tmp_path, gpu))) == on_cpu
+        assert keys(plan(fixed, make_catalog(tmp_path, gpu))) == on_cpu
 
 
 def test_auto_enters_no_key() -> None:
@@ -100,30 +100,30 @@ def test_auto_enters_no_key() -> None:
         assert {row[name] for name in names} == {value}
 
 
-def test_a_data_set_called_auto_stays_one() -> None:
-    assert resolved(made(data="auto"), True).data == "auto"
+def test_a_data_set_called_auto_keeps_its_name() -> None:
+    assert resolved(chain(data="auto"), True).data == "auto"
 
 
 def test_the_order_of_a_spaces_fields_is_part_of_a_sweep(tmp_path: Path) -> None:
-    """Points are numbered by it, so a sweep may not go on with the fields in another order."""
+    """Points are numbered in this order, so a sweep may not resume with another order."""
     space = {"lpcam.tau": [0.1, 0.2], "lpcam.K": [2, 3]}
-    base = plan(made(), known(tmp_path))
+    base = plan(chain(), make_catalog(tmp_path))
     one, two = (
-        Sweep(base=made(), space=dict(items)).key(base)
+        Sweep(base=chain(), space=dict(items)).key(base)
         for items in (space.items(), reversed(space.items()))
     )
     assert one != two
 
 
-def test_results_are_named_by_what_made_them(tmp_path: Path) -> None:
+def test_results_are_named_by_the_stages_that_made_them(tmp_path: Path) -> None:
     def results(**changes: Any) -> list[str]:
-        return list(map(str, plan(made(**changes), known(tmp_path)).scores))
+        return list(map(str, plan(chain(**changes), make_catalog(tmp_path)).scores))
 
     assert results() == ["cam", "lpcam", "lpcam/irn", "lpcam/irn/deeplabv2"]
     assert results(refine__kind="", segment__known=True)[2:] == ["lpcam/deeplabv2/known"]
     assert results(refine__kind="masks")[2:] == ["lpcam/masks/deeplabv2"]
     assert results(refine__kind="crf", segment__network="")[2:] == ["lpcam/crf"]
-    final = plan(made(segment__network=""), known(tmp_path)).final
+    final = plan(chain(segment__network=""), make_catalog(tmp_path)).final
     assert final == ResultId(localizer="lpcam", refinement="irn")
 
 
@@ -145,22 +145,22 @@ IDS = st.builds(
 
 @given(IDS)
 def test_an_id_is_read_as_it_was_written(id: ResultId) -> None:
-    """Hyphens and dots of an import's name are part of it."""
+    """Hyphens and dots are part of the name of an import."""
     assert ResultId.parse(str(id)) == id
     row = as_json({id: {"train": 1.5}})
     assert typed(dict[ResultId, dict[str, float]], row) == {id: {"train": 1.5}}
 
 
 @pytest.mark.parametrize("text", ["", "/irn", "a//b", "a/irn/b/c", "a/b/known/x", "baseline:"])
-def test_what_names_no_result_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="names no result"):
+def test_a_text_that_names_no_result_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not the name of a result"):
         ResultId.parse(text)
     with pytest.raises(MisfitError):
         typed(dict[ResultId, int], {text: 1})
 
 
-def test_a_change_leaves_what_it_does_not_name() -> None:
-    e = made()
+def test_a_change_keeps_the_fields_that_it_does_not_name() -> None:
+    e = chain()
     changed = replaced(e, {"lpcam.K": 3})
     assert changed.training is e.training
     assert changed.settings["lpcam"] != e.settings["lpcam"]

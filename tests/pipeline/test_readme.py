@@ -1,5 +1,5 @@
-"""What the README shows: commands become experiments, the example is run, smaller; links of all
-pages lead somewhere."""
+"""Tests of the README and its pages: commands become experiments, the example runs on fewer images,
+links lead somewhere."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def blocks(language: str) -> list[str]:
 
 LINES = [line.split("#")[0].strip()[2:] for b in blocks("console") for line in b.splitlines()]
 COMMANDS = [c for line in LINES if re.match(r"\S*wsss ", c := line.split(" -- ")[-1])]
-OF_RAY = [line for line in LINES if line.startswith("ray ")]
+RAY_COMMANDS = [line for line in LINES if line.startswith("ray ")]
 
 
-def test_there_are_commands() -> None:
+def test_the_readme_has_commands() -> None:
     assert len(COMMANDS) > 4
 
 
@@ -43,41 +43,41 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_is_understood(command: str) -> None:
+def test_a_command_is_parsed(command: str) -> None:
     words = shlex.split(command)
     assert words[0].endswith("wsss")
     parser().parse_args(words[1:])
 
 
-@pytest.mark.parametrize("command", OF_RAY)
-def test_a_command_of_ray_is_understood(command: str) -> None:
+@pytest.mark.parametrize("command", RAY_COMMANDS)
+def test_a_command_of_ray_is_parsed(command: str) -> None:
     from ray.scripts.scripts import cli
 
     name, *words = shlex.split(command)
-    made, context = cli, cli.make_context(name, words)
-    while hasattr(made, "commands"):
+    group, context = cli, cli.make_context(name, words)
+    while hasattr(group, "commands"):
         name, *words = (*context.protected_args, *context.args)
-        made = made.commands[name]
-        context = made.make_context(name, words, parent=context)
+        group = group.commands[name]
+        context = group.make_context(name, words, parent=context)
     assert context.params
 
 
 @pytest.mark.parametrize(
     "command", [c for c in COMMANDS if re.search(r"wsss (run|compare|ablate|sweep) ", c)]
 )
-def test_a_command_is_an_experiment(command: str) -> None:
-    """With all its fields; what it gives for the segmenter is not hidden by a preset."""
+def test_a_command_becomes_an_experiment(command: str) -> None:
+    """The experiment has all options of the command; no preset hides an option of the segmenter."""
     options = parser().parse_args(shlex.split(command)[1:])
-    many = getattr(options, "methods", None)
-    for text in many or [""]:
+    methods = getattr(options, "methods", None)
+    for text in methods or [""]:
         method, _, localizer = text.partition(":")
         options.preset = "default"
-        made = resolve.experiment(options, Store("none"), 0, method=method, localizer=localizer)
-        assert made.data == options.data
-        assert bool(made.baseline) == (bool(options.baseline) and "psdpm" in made.trained)
-        assert made.refine.kind == (options.refine or "")
+        chosen = resolve.experiment(options, Store("none"), 0, method=method, localizer=localizer)
+        assert chosen.data == options.data
+        assert bool(chosen.baseline) == (bool(options.baseline) and "psdpm" in chosen.trained)
+        assert chosen.refine.kind == (options.refine or "")
         if options.recipe:
-            assert made.segment.training.lr == RECIPES[options.recipe](Segment()).training.lr
+            assert chosen.segment.training.lr == RECIPES[options.recipe](Segment()).training.lr
 
 
 @pytest.mark.cluster

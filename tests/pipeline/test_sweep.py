@@ -1,4 +1,4 @@
-"""Sweeps that are broken off, that choose as they go, that stop trainings, that fail."""
+"""Tests of sweeps that are interrupted, choose their points as they go, stop trainings, or fail."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ named = ResultId.parse
 SPACE = {"lpcam.mu_f": [0.5, 0.7, 0.9], "lpcam.mu_b": [0.3, 0.5, 0.7, 0.9]}
 
 
-def plain(trials: Any) -> list[Any]:
-    """Trials without what a second try may change."""
+def comparable(trials: Any) -> list[Any]:
+    """Return trials without the fields that a second try may change."""
     return [as_json(dataclasses.replace(t, seconds=0.0, cached=False)) for t in trials]
 
 
-def broken_off(job: Any, name: str, keep: int) -> Journal:
-    """As if the sweep's process had died after some trials and in the middle of a line."""
+def interrupt(job: Any, name: str, keep: int) -> Journal:
+    """Leave a sweep as if its process had died after `keep` trials, in the middle of a line."""
     record = Journal(job.store, name)
     record.path.unlink()
     lines = record.lines.read_text().splitlines(keepends=True)
@@ -47,13 +47,13 @@ def broken_off(job: Any, name: str, keep: int) -> Journal:
     return record
 
 
-def test_what_cannot_be_resumed_is_one_sentence(job: Any) -> None:
+def test_a_sweep_that_cannot_be_resumed_is_refused(job: Any) -> None:
     sweep = Sweep(base=job.experiment, space=SPACE, trials=2)
     with pytest.raises(InputError, match="there is no sweep 'none' to resume"):
-        run(job.store, sweep, "none", "command", Silent(), resume=True)
+        run(Catalog.of(job.store), sweep, "none", "command", Silent(), resume=True)
     record = Journal(job.store, "busy")
     with record.held(), pytest.raises(InputError, match="'busy' is running already"):
-        run(job.store, sweep, "busy", "command", Silent())
+        run(Catalog.of(job.store), sweep, "busy", "command", Silent())
 
 
 def test_a_sweep_that_ends_early_is_broken_off_and_not_done(
@@ -63,39 +63,39 @@ def test_a_sweep_that_ends_early_is_broken_off_and_not_done(
     with monkeypatch.context() as patch:
         patch.setattr("wsss.platform.tuning.tuner._tune", lambda *rest: None)
         with pytest.raises(InputError, match="'early' was broken off after 0 of 2 trials"):
-            run(job.store, sweep, "early", "command", Silent())
+            run(Catalog.of(job.store), sweep, "early", "command", Silent())
     assert not Journal(job.store, "early").path.exists()
     with pytest.raises(InputError, match="'early' was broken off after 0 of 2 trials; --resume"):
-        run(job.store, sweep, "early", "command", Silent())
+        run(Catalog.of(job.store), sweep, "early", "command", Silent())
 
 
-def test_a_sweep_that_is_refused_says_nothing_of_itself(job: Any) -> None:
+def test_a_sweep_that_is_refused_writes_no_progress(job: Any) -> None:
     sweep = Sweep(base=job.experiment, space=SPACE, trials=2)
     record = Journal(job.store, "other")
     record.begin(Plan(digest="another", trials=3, command=""))
     with pytest.raises(InputError, match="'other' is taken by another sweep"):
-        run(job.store, sweep, "other", "command", Recorded(Silent()))
+        run(Catalog.of(job.store), sweep, "other", "command", Recorded(Silent()))
     assert not (record.folder / PROGRESS).exists()
 
 
-def test_a_sweep_is_known_wherever_its_files_lie(job: Any, tmp_path: Path) -> None:
-    """On another machine weights have another path, and inference as many actors as it bears."""
+def test_the_key_of_a_sweep_is_the_same_on_another_machine(job: Any, tmp_path: Path) -> None:
+    """On another machine, weights have another path and inference has another number of actors."""
 
     def key(**changes: Any) -> str:
         renamed = {name.replace("__", "."): value for name, value in changes.items()}
-        return Sweep(base=replaced(job.experiment, renamed), space=SPACE).key(job.pipeline)
+        return Sweep(base=replaced(job.experiment, renamed), space=SPACE).key(job.pipeline.plan)
 
-    here, there = tmp_path / "a.pth", tmp_path / "b.pth"
-    for path in (here, there):
+    first, second = tmp_path / "a.pth", tmp_path / "b.pth"
+    for path in (first, second):
         path.write_bytes(b"weights")
-    assert key(network__weights=str(here)) == key(network__weights=str(there)) != key()
+    assert key(network__weights=str(first)) == key(network__weights=str(second)) != key()
     assert key(views__actors=3, views__kept_gib=1.0, views__batch_size=2) == key()
     assert key(refine__steps=3) != key()
 
 
 @pytest.mark.parametrize("field", ["method", "seed", "data"])
-def test_what_an_experiment_is_cannot_be_varied(job: Any, field: str) -> None:
-    with pytest.raises(InputError, match=f"a space does not vary '{field}'"):
+def test_a_space_may_not_vary_method_seed_or_data(job: Any, field: str) -> None:
+    with pytest.raises(InputError, match=f"a space cannot vary '{field}'"):
         Sweep(base=job.experiment, space={field: [1]})
 
 
@@ -103,24 +103,24 @@ def test_what_an_experiment_is_cannot_be_varied(job: Any, field: str) -> None:
 def test_trials_that_do_not_fit_the_memory_wait(
     job: Any, monkeypatch: Any, tmp_path: Path, fit: int
 ) -> None:
-    patience = HANG if fit == 3 else 1  # the second is to find that nobody comes
+    patience = HANG if fit == 3 else 1  # with room for one, no other trial comes
 
-    def trial(store: object, wanted: object, point: dict[str, float], *rest: Any) -> dict[str, Any]:
+    def trial(store: object, sweep: object, point: dict[str, float], *rest: Any) -> dict[str, Any]:
         (tmp_path / str(point["lpcam.mu_f"])).touch()
         end = time.monotonic() + patience
         while len(list(tmp_path.iterdir())) < 3 and time.monotonic() < end:
             time.sleep(0.05)
-        seen = len(list(tmp_path.iterdir()))
-        return {"value": seen / 4, "score": None, "error": None, "cached": True, "seconds": 1.0}
+        started = len(list(tmp_path.iterdir()))
+        return {"value": started / 4, "score": None, "error": None, "cached": True, "seconds": 1.0}
 
     cluster.connect()
-    monkeypatch.setattr(cluster, "TRIAL_BYTES", max(cluster._rooms()) // fit)
+    monkeypatch.setattr(cluster, "TRIAL_BYTES", max(cluster._trial_memory()) // fit)
     monkeypatch.setattr("wsss.platform.tuning.tuner.run_trial", trial)
     space = {"lpcam.mu_f": [0.55, 0.65, 0.75]}
-    wanted = Sweep(base=job.experiment, space=space, concurrent=3)
-    record = run(job.store, wanted, f"fit-{fit}", "command", Silent())
-    seen = sorted(4 * t.value for t in record.trials if t.value is not None)
-    assert seen == ([1, 2, 3] if fit == 1 else [3, 3, 3])
+    sweep = Sweep(base=job.experiment, space=space, concurrent=3)
+    record = run(Catalog.of(job.store), sweep, f"fit-{fit}", "command", Silent())
+    started = sorted(4 * t.value for t in record.trials if t.value is not None)
+    assert started == ([1, 2, 3] if fit == 1 else [3, 3, 3])
 
 
 def test_a_sweep_in_which_all_fail_says_why_and_can_be_tried_again(job: Any) -> None:
@@ -128,19 +128,19 @@ def test_a_sweep_in_which_all_fail_says_why_and_can_be_tried_again(job: Any) -> 
     sweep = Sweep(base=job.experiment, space=space, retries=1)
     message = "2 of 2 trials failed and none ended; --resume tries .*the first: .*names 'nowhere'"
     with pytest.raises(InputError, match=message):
-        run(job.store, sweep, "failing", "command", Silent())
+        run(Catalog.of(job.store), sweep, "failing", "command", Silent())
     with pytest.raises(InputError, match=message):
-        run(job.store, sweep, "failing", "command", Silent(), resume=True)
+        run(Catalog.of(job.store), sweep, "failing", "command", Silent(), resume=True)
     trials = Journal(job.store, "failing").trials()
     assert [t.status for t in trials] == ["failed", "failed"]
     assert all("InputError" in (t.error or "") for t in trials)
 
 
-def test_the_cost_of_a_search_that_chooses_is_that_of_its_space(job: Any) -> None:
+def test_the_cost_of_a_search_covers_its_whole_space(job: Any) -> None:
     sweep = Sweep(base=job.experiment, space={"lpcam.K": [2, 3, 4]}, trials=2, kind="tpe")
-    missing, there, _ = cost(Catalog.of(job.store), sweep)
+    missing, present, _ = cost(Catalog.of(job.store), sweep)
     assert missing["centers"] == missing["scores"] == 3
-    assert there["network"] == 1
+    assert present["network"] == 1
 
 
 @pytest.mark.parametrize(("kind", "idle"), [("", []), ("crf", ["refine.steps"])])
@@ -154,31 +154,31 @@ def test_fields_that_change_nothing_are_named(job: Any, kind: str, idle: list[st
 
 
 def test_combinations_are_whole_experiments(job: Any) -> None:
-    """Each with its own options; other fields hold in all; what is shared is computed once."""
+    """Each has its own options; other fields hold in all; shared stages are computed once."""
     base = job.experiment
     changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
-    plain = experiment("cam", preset="scenes", changes=changes)
-    bases = {"lpcam": base, "cam": plain}
+    cam = experiment("cam", preset="scenes", changes=changes)
+    bases = {"lpcam": base, "cam": cam}
     space = {"combination": ["cam", "lpcam"], "refine.kind": ["", "crf"]}
     sweep = Sweep(base=base, space=space, bases=bases)
     assert sweep.default == {"combination": "lpcam", "refine.kind": ""}
-    found = {
+    experiments = {
         (p["combination"], p["refine.kind"]): sweep.trial_experiment(p, 3) for p in grid(space)
     }
-    assert len(found) == 4
-    for (name, kind), made in found.items():
-        assert (made.method, made.refine.kind, made.seed) == (name, kind, 3)
-        assert made.training == base.training
-    missing, there, _ = cost(Catalog.of(job.store), sweep)
-    assert there["network"] == 1
+    assert len(experiments) == 4
+    for (name, kind), chosen in experiments.items():
+        assert (chosen.method, chosen.refine.kind, chosen.seed) == (name, kind, 3)
+        assert chosen.training == base.training
+    missing, present, _ = cost(Catalog.of(job.store), sweep)
+    assert present["network"] == 1
     assert missing["network"] == 0
-    assert missing["labels"] + there["labels"] == 2  # of cam and of lpcam
-    with pytest.raises(InputError, match=r"nothing says what the combinations \['cam'\] are"):
+    assert missing["labels"] + present["labels"] == 2  # one for cam, one for lpcam
+    with pytest.raises(InputError, match=r"no experiment is given for the combinations \['cam'\]"):
         Sweep(base=base, space=space, bases={"lpcam": base})
     with pytest.raises(InputError, match=r"unknown field 'lpcam.K'"):
         Sweep(base=base, space={**space, "lpcam.K": [2]}, bases=bases)
-    other = dataclasses.replace(sweep, bases={**bases, "cam": replaced(plain, {"seed": 4})})
-    assert other.key(job.pipeline) != sweep.key(job.pipeline)
+    other = dataclasses.replace(sweep, bases={**bases, "cam": replaced(cam, {"seed": 4})})
+    assert other.key(job.pipeline.plan) != sweep.key(job.pipeline.plan)
 
 
 def test_a_point_has_a_value_when_all_its_seeds_have_ended(job: Any) -> None:
@@ -193,53 +193,53 @@ def test_a_point_has_a_value_when_all_its_seeds_have_ended(job: Any) -> None:
     first = queue.suggest("a")
     assert first
     assert (first["number"], first["seed"]) == (3, 1)
-    assert queue.suggest("b") is None  # its generation waits for the one before
+    assert queue.suggest("b") is None  # its generation waits for the earlier generation
 
 
 def test_trainings_that_do_worse_are_stopped(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also those that begin after a sweep was broken off: rungs of before count."""
+    """Trainings that begin after an interruption are stopped too: the earlier rungs count."""
 
     def trial(store: Any, sweep: Any, point: Any, seed: int, report: Any) -> dict[str, Any]:
-        plain = {"score": None, "seconds": 0.1}
+        row = {"score": None, "seconds": 0.1}
         for epochs in sweep.rungs:
-            report({**plain, "value": point["training.lr"] * epochs, "epoch": epochs})
-        return {**plain, "value": point["training.lr"] * 4, "error": None, "cached": False}
+            report({**row, "value": point["training.lr"] * epochs, "epoch": epochs})
+        return {**row, "value": point["training.lr"] * 4, "error": None, "cached": False}
 
     monkeypatch.setattr("wsss.platform.tuning.tuner.run_trial", trial)
     base = replaced(job.experiment, {"training.epochs": 4})
     space = {"training.lr": [0.08, 0.01, 0.02, 0.1]}
     sweep = Sweep(base=base, space=space, scheduler="asha", concurrent=1)
     assert sweep.rungs == [1, 2]
-    whole = run(job.store, sweep, "asha", "command", Silent())
+    whole = run(Catalog.of(job.store), sweep, "asha", "command", Silent())
     assert [t.status for t in whole.trials] == ["done", "stopped", "stopped", "done"]
     assert [t.rungs for t in whole.trials[:2]] == [((1, 0.08), (2, 0.16)), ((1, 0.01),)]
     assert whole.trials[1].value == 0.01
     assert whole.best == "0003"
-    record = broken_off(job, "asha", keep=1)
-    again = run(job.store, sweep, "asha", "command", Silent(), resume=True)
-    assert plain(again.trials) == plain(whole.trials)
+    record = interrupt(job, "asha", keep=1)
+    resumed = run(Catalog.of(job.store), sweep, "asha", "command", Silent(), resume=True)
+    assert comparable(resumed.trials) == comparable(whole.trials)
     assert len(record.trials()) == 4
 
 
-def test_a_training_with_a_rung_is_the_training_without(job: Any, tmp_path: Path) -> None:
-    plain_network = job.store.folder("network", job.pipeline.plan.network.key)
-    aside = plain_network.rename(tmp_path / "network")
-    unfinished = set((job.store.root / "training").iterdir())  # of other tests
+def test_a_rung_does_not_change_a_training(job: Any, tmp_path: Path) -> None:
+    network = job.store.folder("network", job.pipeline.plan.network.key)
+    saved = network.rename(tmp_path / "network")
+    unfinished = set((job.store.root / "training").iterdir())  # left by other tests
     try:
         space = {"training.lr": [job.experiment.training.lr]}
         sweep = Sweep(base=job.experiment, space=space, scheduler="asha")
-        record = run(job.store, sweep, "rung", "command", Silent())
+        record = run(Catalog.of(job.store), sweep, "rung", "command", Silent())
         for name in ("metrics.jsonl", "network.pt"):
-            assert (plain_network / name).read_bytes() == (aside / name).read_bytes()
+            assert (network / name).read_bytes() == (saved / name).read_bytes()
     finally:
-        shutil.rmtree(plain_network, ignore_errors=True)
-        aside.rename(plain_network)
+        shutil.rmtree(network, ignore_errors=True)
+        saved.rename(network)
     assert [epochs for epochs, _ in record.trials[0].rungs] == [1]
     assert record.trials[0].value == job.pipeline.read_scores()[named("lpcam")]["train"].value
     assert set((job.store.root / "training").iterdir()) <= unfinished
 
 
-def test_a_trial_comes_back_from_its_line(job: Any, tmp_path: Path) -> None:
+def test_a_trial_is_read_back_from_its_line(job: Any, tmp_path: Path) -> None:
     trial = Trial(
         id="0003",
         params={"lpcam.tau": 0.1},

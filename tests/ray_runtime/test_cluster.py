@@ -1,4 +1,4 @@
-"""platform.stages.cluster: who runs where, from what the nodes say that they have."""
+"""Tests of platform.ray_runtime.cluster: what runs where, given the resources of the nodes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ HEAD = {"driver": 1.0, "GPU_limit": 4.0, "cpu_stage_limit": 64.0, "memory": 1e9}
 
 @pytest.fixture
 def nodes(monkeypatch):
-    """Sets what the cluster has."""
+    """Return a function that sets the resources of the nodes."""
     import ray
 
-    def have(there, *others):
-        monkeypatch.setattr(ray, "cluster_resources", lambda: there)
-        nodes = [{"Alive": True, "Resources": of} for of in (there, *others)]
+    def set_nodes(first, *others):
+        monkeypatch.setattr(ray, "cluster_resources", lambda: first)
+        nodes = [{"Alive": True, "Resources": resources} for resources in (first, *others)]
         monkeypatch.setattr(ray, "nodes", lambda: nodes)
 
-    return have
+    return set_nodes
 
 
-def test_one_machine(nodes):
+def test_one_machine_without_gpus_runs_workers_and_trials(nodes):
     nodes({"CPU": 4.0, "memory": 1e9})
     assert (cluster.workers(), cluster.gpus()) == (2, 0)
     assert cluster.apart() is None
@@ -33,7 +33,7 @@ def test_one_machine(nodes):
     assert cluster.drivers() == 2
 
 
-def test_trials_take_what_memory_there_is(nodes):
+def test_trials_are_limited_by_the_memory_of_the_nodes(nodes):
     nodes({"CPU": 4.0, "memory": 1e8})
     assert cluster.driving() == {"cpu": 0.01, "memory": 10**8}
     assert cluster.drivers() == 1
@@ -43,7 +43,7 @@ def test_trials_take_what_memory_there_is(nodes):
     assert cluster.drivers() == 9 + 4
 
 
-def test_one_machine_with_a_gpu_and_one_core(nodes):
+def test_one_machine_with_a_gpu_and_one_core_has_one_worker(nodes):
     nodes({"CPU": 1.0, "GPU": 1.0})
     assert (cluster.workers(), cluster.gpus()) == (1, 1)
 
@@ -70,14 +70,14 @@ nodes = Cluster()
 head = {"driver": 1, "GPU_limit": 1, "cpu_stage_limit": 2}
 nodes.add_node(num_cpus=0, resources=head)
 nodes.add_node(num_cpus=8, num_gpus=1, wait=False)
-wanted = nodes.add_node(num_cpus=2, resources={"cpu_stage": 2}, wait=False)
+cpu_node = nodes.add_node(num_cpus=2, resources={"cpu_stage": 2}, wait=False)
 nodes.wait_for_nodes(float(sys.argv[1]))
 ray.init(address=nodes.address, logging_level="ERROR", log_to_driver=False)
 
 def where(piece):
     return ray.get_runtime_context().get_node_id()
 
-print("apart", set(cluster.each(where, range(8))) == {wanted.node_id})
+print("apart", set(cluster.each(where, range(8))) == {cpu_node.node_id})
 print("alive", cluster.survives(where, 0), cluster.workers(), cluster.gpus())
 ray.shutdown()
 nodes.shutdown()
@@ -86,7 +86,7 @@ nodes.shutdown()
 
 @pytest.mark.cluster
 def test_cpu_stages_stay_off_gpu_nodes():
-    """Though most cores are there."""
+    """The GPU node has most cores and is left alone all the same."""
     out = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(HANG)], capture_output=True, text=True, timeout=HANG
     ).stdout

@@ -1,4 +1,4 @@
-"""platform.stages.starting: Ray comes up or says why not, and goes away with its command."""
+"""Tests of sessions of Ray: Ray starts or says why not, and ends with its command."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ DATA = ("data", "scenes", "--train", "4", "--val", "2", "--quiet", "--store")
 
 @pytest.fixture
 def room() -> Iterator[Path]:
-    """A folder for temporary files with a path short enough for sockets."""
+    """Yield a folder for temporary files whose path is short enough for sockets."""
     folder = tempfile.mkdtemp(prefix="w", dir="/tmp")
     yield Path(folder)
     shutil.rmtree(folder)
 
 
 def wsss(*words: str, limit: int = 0, **environment: str) -> tuple[int, str]:
-    """Exit code and standard error of a command, in a process of its own."""
+    """Return the exit code and the standard error of a command in a process of its own."""
     process = subprocess.run(
         [sys.executable, "-m", "wsss.platform.cli", *words],
         capture_output=True,
@@ -50,19 +50,21 @@ def free_port() -> int:
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
-def test_an_address_where_nobody_answers(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "PATIENCE", 0.0)
+def test_an_address_where_nobody_answers_is_refused(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "JOIN_SECONDS", 0.0)
     address = form.format(free_port())
     with pytest.raises(InputError, match=f"nobody answers at RAY_ADDRESS '{address}'"):
         session.reach(address)
 
 
 def test_a_cluster_that_does_not_answer_is_named_while_waiting(tmp_path: Path) -> None:
-    code, said = wsss(*DATA, str(tmp_path / "store"), RAY_ADDRESS=f"127.0.0.1:{free_port()}")
+    code, message = wsss(*DATA, str(tmp_path / "store"), RAY_ADDRESS=f"127.0.0.1:{free_port()}")
     assert code == 2
-    assert "wsss: waiting for Ray at 127.0.0.1:" in said
-    assert "nobody answers at RAY_ADDRESS" in said
-    assert "Traceback" not in said
+    assert "wsss: waiting for Ray at 127.0.0.1:" in message
+    assert "nobody answers at RAY_ADDRESS" in message
+    assert "Traceback" not in message
 
 
 @pytest.mark.parametrize("address", ["auto", "elsewhere://name", "host"])
@@ -71,42 +73,42 @@ def test_other_addresses_are_left_to_ray(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["host:0x10", "host:99999", "http://[x/"])
-def test_what_is_no_address(address: str) -> None:
+def test_a_malformed_address_is_refused(address: str) -> None:
     with pytest.raises(InputError, match="write HOST:PORT"):
         session.reach(address)
 
 
-def test_an_address_where_somebody_answers() -> None:
+def test_an_address_where_somebody_answers_is_accepted() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         session.reach(f"127.0.0.1:{server.getsockname()[1]}")
 
 
-def test_too_little_address_space_is_one_sentence(tmp_path: Path) -> None:
-    code, said = wsss(*DATA, str(tmp_path / "store"), limit=6_000_000 << 10)
+def test_too_little_address_space_is_reported_in_one_sentence(tmp_path: Path) -> None:
+    code, message = wsss(*DATA, str(tmp_path / "store"), limit=6_000_000 << 10)
     assert code == 2
-    assert "ulimit -v unlimited" in said
-    assert len(said.splitlines()) == 1
+    assert "ulimit -v unlimited" in message
+    assert len(message.splitlines()) == 1
 
 
 NATIVE = """
 import os, sys
-from wsss.platform.ray_runtime.stderr import guarded, quiet
-with quiet() as aside:
-    with guarded(aside) as guard:
-        guard.tell("Ray did not start")
+from wsss.platform.ray_runtime.stderr import capture_stderr, reporting_exit
+with capture_stderr() as captured:
+    with reporting_exit(captured) as reporter:
+        reporter.set_message("Ray did not start")
         os.write(2, b"mmap failed\\n")
         if sys.argv[1] == "start":
             os._exit(1)
     if sys.argv[1] == "end":
         os.write(2, b"noise\\n")
-        guard.dismiss()
+        reporter.dismiss()
 if sys.argv[1] == "later":
     os._exit(1)
 """
 
 
 @pytest.mark.parametrize(
-    ("when", "said"),
+    ("when", "lines"),
     [
         ("start", ["mmap failed", "Ray did not start"]),
         ("later", [stderr.ENDED]),
@@ -114,9 +116,9 @@ if sys.argv[1] == "later":
         ("never", []),
     ],
 )
-def test_an_end_in_native_code_is_not_silent(when: str, said: list[str]) -> None:
+def test_an_end_in_native_code_is_reported(when: str, lines: list[str]) -> None:
     process = subprocess.run([sys.executable, "-c", NATIVE, when], capture_output=True, text=True)
-    assert process.stderr.splitlines() == said
+    assert process.stderr.splitlines() == lines
     assert process.returncode == (1 if when in ("start", "later") else 0)
 
 
@@ -133,18 +135,18 @@ def test_folders_of_killed_commands_are_removed_and_no_others(
         (room / f"wsss-{name}" / session.LOCK).touch()
     with (room / "wsss-held" / session.LOCK).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        folder, own = session._folder()
+        folder, first = session._folder()
         again, second = session._folder()
     assert {p.name for p in room.iterdir()} - {folder.name, again.name} == {
         "wsss-link", "wsss-held", "wsss-kept", "wsss-other"
     }  # fmt: skip
     assert folder.is_dir()
     assert (tmp_path / session.LOCK).exists()
-    for one in (own, second):
+    for one in (first, second):
         os.close(one)
 
 
-def test_a_long_path_leaves_no_room_for_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_too_long_for_sockets_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", "/" + "long" * 20)
     monkeypatch.setattr(tempfile, "gettempdir", lambda: "/" + "longer" * 20)
     folder, lock = session._folder()

@@ -1,4 +1,4 @@
-"""platform.live: what runs is told while it runs, and what broke off is known to have."""
+"""Tests of the progress file: it says what runs, and whether the process of a run is alive."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ RUN = RunRecord(
 
 class Spy(Silent):
     def __init__(self) -> None:
-        self.heard: list[str] = []
+        self.events: list[str] = []
 
     def start(self, title: str) -> None:
-        self.heard.append(title)
+        self.events.append(title)
 
     def finish(self, cached: bool) -> None:
-        self.heard.append(f"cached {cached}")
+        self.events.append(f"cached {cached}")
 
 
-def test_progress_is_told_and_kept_until_the_end(tmp_path: Path) -> None:
+def test_progress_is_passed_on_and_in_the_file_until_the_end(tmp_path: Path) -> None:
     spy = Spy()
     recorded = Recorded(spy)
     with recorded.under(tmp_path, RUN):
@@ -43,17 +43,17 @@ def test_progress_is_told_and_kept_until_the_end(tmp_path: Path) -> None:
         recorded.start("second")
         recorded.written = -9.0
         recorded.update("epoch 1", 3, 9)
-        found = read_progress(tmp_path)
-        assert found is not None
-        assert (found.titles, found.step, found.text) == (("first", "second"), 2, "epoch 1")
-        assert (found.done, found.total, found.alive) == (3, 9, True)
-        assert found.record["name"] == "a-run"
+        state = read_progress(tmp_path)
+        assert state is not None
+        assert (state.titles, state.step, state.text) == (("first", "second"), 2, "epoch 1")
+        assert (state.done, state.total, state.alive) == (3, 9, True)
+        assert state.record["name"] == "a-run"
     assert list(tmp_path.iterdir()) == []
     assert read_progress(tmp_path) is None
-    assert spy.heard == ["first", "cached True", "second"]
+    assert spy.events == ["first", "cached True", "second"]
 
 
-def test_what_cannot_be_kept_does_not_end_the_work(
+def test_a_file_that_cannot_be_written_does_not_stop_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, row: object) -> None:
@@ -64,7 +64,7 @@ def test_what_cannot_be_kept_does_not_end_the_work(
     recorded = Recorded(spy)
     with recorded.under(tmp_path, RUN):
         recorded.start("first")
-    assert spy.heard == ["first"]
+    assert spy.events == ["first"]
 
 
 def test_an_error_leaves_the_last_state_as_stopped(tmp_path: Path) -> None:
@@ -78,11 +78,11 @@ def test_an_error_leaves_the_last_state_as_stopped(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError):
         broken()
-    found = read_progress(tmp_path)
-    assert found is not None
-    assert (found.step, found.alive) == (1, False)
+    state = read_progress(tmp_path)
+    assert state is not None
+    assert (state.step, state.alive) == (1, False)
     recorded.update("later", 1, 2)
-    assert read_progress(tmp_path) == found
+    assert read_progress(tmp_path) == state
 
 
 def test_a_killed_process_is_not_alive(tmp_path: Path) -> None:
@@ -103,20 +103,20 @@ def test_a_killed_process_is_not_alive(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     assert not is_alive(tmp_path)
-    found = read_progress(tmp_path)
-    assert found is not None
-    assert not found.alive
+    state = read_progress(tmp_path)
+    assert state is not None
+    assert not state.alive
 
 
-def test_two_at_once_and_one_tells(tmp_path: Path) -> None:
+def test_of_two_writers_at_once_only_the_first_writes(tmp_path: Path) -> None:
     first, second = Recorded(Silent()), Recorded(Silent())
     with first.under(tmp_path, RUN):
         with second.under(tmp_path, RUN):
             second.plan(["other"])
             second.start("other")
-        found = read_progress(tmp_path)
-        assert found is not None
-        assert found.titles == ()
+        state = read_progress(tmp_path)
+        assert state is not None
+        assert state.titles == ()
 
 
 def test_steps_are_not_written_too_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +128,6 @@ def test_steps_are_not_written_too_often(tmp_path: Path, monkeypatch: pytest.Mon
         assert (tmp_path / PROGRESS).stat().st_mtime_ns == before
         monkeypatch.setattr(time, "monotonic", lambda: recorded.written + 1)
         recorded.update("later", 2, 2)
-        found = read_progress(tmp_path)
-        assert found is not None
-        assert found.text == "later"
+        state = read_progress(tmp_path)
+        assert state is not None
+        assert state.text == "later"

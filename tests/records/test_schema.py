@@ -1,4 +1,4 @@
-"""platform.runs: records survive JSON."""
+"""Tests of the schema of records: records are read back from JSON as they were."""
 
 from __future__ import annotations
 
@@ -98,12 +98,12 @@ def sweep(score):
 
 
 def same(a, b):
-    """Equal, and NaN where the other is NaN (as_json turns it to null)."""
+    """Return whether two values are equal, where NaN equals NaN (`as_json` turns it to null)."""
     return as_json(a) == as_json(b)
 
 
 @pytest.mark.parametrize(("kind", "reader"), [("run", read_run), ("sweep", read_sweep)])
-def test_a_record_survives(kind, reader, request, tmp_path):
+def test_a_record_is_read_back_from_json(kind, reader, request, tmp_path):
     record = request.getfixturevalue(kind)
     path = tmp_path / "deep" / "record.json"
     write_json(path, record)
@@ -117,7 +117,7 @@ def test_a_record_survives(kind, reader, request, tmp_path):
     json.loads(first, parse_constant=pytest.fail)
 
 
-def test_a_score_comes_back_with_its_types(run, score, tmp_path):
+def test_a_score_is_read_back_with_its_types(run, score, tmp_path):
     write_json(tmp_path / "r.json", run)
     again = read_run(tmp_path / "r.json").scores[CAM]["train"]
     assert again.classes == score.classes
@@ -133,7 +133,7 @@ def test_a_score_comes_back_with_its_types(run, score, tmp_path):
     assert read_run(tmp_path / "r.json").scores[CAM]["val"].parts is None
 
 
-def test_what_became_of_class_maps_is_listed_in_its_order(run):
+def test_results_made_from_class_maps_are_listed_in_their_order(run):
     score = next(iter(run.scores.values()))
     names = ("cam", "lpcam/irn/deeplabv2", "baseline:cam", "baseline:cam/deeplabv2", "lpcam")
     ids = [ResultId.parse(name) for name in (*names, "lpcam/crf", "lpcam/irn")]
@@ -155,13 +155,13 @@ def test_what_became_of_class_maps_is_listed_in_its_order(run):
         (["a.rate", "a.lr_rate"], ["rate", "lr_rate"]),
     ],
 )
-def test_a_label_is_the_shortest_that_tells_a_field(fields, labels):
+def test_a_label_is_the_shortest_that_names_one_field_only(fields, labels):
     assert list(field_labels(fields).items()) == list(
         zip(dict.fromkeys(fields), labels, strict=True)
     )
 
 
-def test_trials_come_back(sweep, tmp_path):
+def test_trials_are_read_back(sweep, tmp_path):
     write_json(tmp_path / "s.json", sweep)
     again = read_sweep(tmp_path / "s.json")
     assert again.trials[1] == sweep.trials[1]
@@ -175,7 +175,7 @@ def test_trials_come_back(sweep, tmp_path):
     ["", "{", "[]", "3", "{}", '{"name": "x"}', '{"scores": [], "stages": []}', '{"trials": [1]}',
      '{"scores": null, "stages": null, "trials": null}', "\x00"],
 )  # fmt: skip
-def test_a_file_of_something_else_is_refused_by_name(reader, text, tmp_path):
+def test_a_file_that_is_no_record_is_refused_by_name(reader, text, tmp_path):
     path = tmp_path / "record.json"
     path.write_text(text)
     with pytest.raises(InputError, match=r"record\.json"):
@@ -183,7 +183,7 @@ def test_a_file_of_something_else_is_refused_by_name(reader, text, tmp_path):
 
 
 @pytest.mark.parametrize("reader", [read_run, read_sweep])
-def test_a_missing_file(reader, tmp_path):
+def test_a_missing_file_is_named(reader, tmp_path):
     with pytest.raises(InputError, match="there is no"):
         reader(tmp_path / "none.json")
 
@@ -195,7 +195,7 @@ def test_a_field_of_another_version_is_refused(run, tmp_path):
         read_run(tmp_path / "r.json")
 
 
-def test_as_json():
+def test_as_json_turns_nan_to_null_and_paths_to_text():
     assert as_json({1: (1, NAN, math.inf), "p": Path("a")}) == {"1": [1, None, None], "p": "a"}
 
 
@@ -207,7 +207,7 @@ def trial(id, tau, value, seed=0):
 
 
 def test_points_are_ranked_by_their_mean_over_seeds():
-    """A single lucky trial does not win; what lies within one spread is tied."""
+    """A single lucky trial does not win, and points within one spread are tied."""
     trials = [
         trial("0", 0.1, 0.50, 0),
         trial("1", 0.1, 0.70, 1),
@@ -230,7 +230,7 @@ def test_without_repeats_nothing_is_tied():
     assert [p.tied for p in points] == [False, False]
 
 
-def test_the_best_point_is_told_with_what_ties_it(sweep):
+def test_the_best_point_is_reported_with_its_ties(sweep):
     record = replace(
         sweep,
         trials=tuple(

@@ -15,7 +15,7 @@ from wsss.platform.stages.inference import actors
 
 @pytest.fixture
 def write_shards(tmp_path):
-    """Shard files of noise; returns the slices. `mask` is what stands in the mask column."""
+    """Return a function that writes shards of noise and returns their slices."""
 
     def write(counts, size=(24, 20), classes=3, mask=None, name="part"):
         rng = np.random.default_rng(0)
@@ -50,8 +50,7 @@ def write_shards(tmp_path):
 
 
 @pytest.fixture(params=["alone", "together"])
-def looked_at(request, monkeypatch):
-    """Images go through a network one at a time, as on a CPU, or several of a shape, as on a
-    GPU."""
+def image_batching(request, monkeypatch):
+    """Send images through a network one at a time, as on a CPU, or several at once, as on a GPU."""
     if request.param == "together":
-        monkeypatch.setattr(actors, "together", lambda views, device: views.batch_size)
+        monkeypatch.setattr(actors, "images_at_once", lambda views, device: views.batch_size)

@@ -1,4 +1,4 @@
-"""Folding batch normalisation changes nothing but rounding."""
+"""Tests of folding batch normalisation, which changes nothing but rounding."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def network(request):
     return network
 
 
-def test_outputs_stay(network):
+def test_folding_keeps_the_features(network):
     images = torch.randn(2, 3, 65, 48)
     with torch.no_grad():
-        plain, quick = network.eval().features(images), fused(network).features(images)
+        unfolded, folded = network.eval().features(images), fused(network).features(images)
     for stage in STAGES:
-        scale = plain[stage].abs().max()
+        scale = unfolded[stage].abs().max()
         assert scale > 0
-        assert (plain[stage] - quick[stage]).abs().max() <= 1e-4 * scale
+        assert (unfolded[stage] - folded[stage]).abs().max() <= 1e-4 * scale
 
 
-def test_no_normalisation_is_left_and_the_original_stays(network):
+def test_no_normalisation_is_left_and_the_original_stays_unchanged(network):
     before = copy.deepcopy(network.state_dict())
     network.train()
     copied = fused(network)
@@ -46,7 +46,7 @@ def test_no_normalisation_is_left_and_the_original_stays(network):
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
 
 
-def test_a_network_without_batch_normalisation_is_a_copy():
+def test_a_network_without_batch_normalisation_gives_the_same_outputs():
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).eval()
     images = torch.randn(1, 3, 32, 32)

@@ -1,4 +1,4 @@
-"""platform.stages.checkpoints: what a training goes on from is checked first."""
+"""Tests of checkpoints: a checkpoint is verified before a training resumes from it."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_is_whole(home: Path) -> None:
+def test_an_intact_checkpoint_is_loaded(home: Path) -> None:
     assert checkpoints.fault(home) == ""
     state = checkpoints.load(home / "epoch_0001")
     assert torch.equal(state["weight"], torch.arange(5.0))
     assert state["epoch"] == 1
 
 
-def test_no_training_has_begun(tmp_path: Path) -> None:
+def test_a_missing_training_has_no_fault(tmp_path: Path) -> None:
     assert checkpoints.fault(tmp_path / "none") == ""
 
 
-def test_no_checkpoint_yet(tmp_path: Path) -> None:
+def test_a_training_without_checkpoint_has_no_fault(tmp_path: Path) -> None:
     (tmp_path / checkpoints.SNAPSHOT).write_text('{"latest_checkpoint_result": null}')
     assert checkpoints.fault(tmp_path) == ""
 
 
-def test_one_that_is_not_the_last_does_not_count(home: Path) -> None:
+def test_a_checkpoint_that_is_not_recorded_as_the_last_is_not_verified(home: Path) -> None:
     (home / "epoch_0002").mkdir()
     (home / "epoch_0002" / checkpoints.STATE).write_bytes(b"half")
     assert checkpoints.fault(home) == ""
 
 
-@pytest.mark.parametrize("at", [10, 200, -30])
-def test_a_flipped_bit(home: Path, at: int) -> None:
+@pytest.mark.parametrize("offset", [10, 200, -30])
+def test_a_flipped_bit_is_found(home: Path, offset: int) -> None:
     path = home / "epoch_0001" / checkpoints.STATE
     data = bytearray(path.read_bytes())
-    data[at] ^= 1
+    data[offset] ^= 1
     path.write_bytes(bytes(data))
     assert "does not match its SHA-256" in checkpoints.fault(home)
     with pytest.raises(InputError, match="does not match its SHA-256"):
@@ -55,12 +55,12 @@ def test_a_flipped_bit(home: Path, at: int) -> None:
 
 
 @pytest.mark.parametrize("name", [checkpoints.STATE, checkpoints.SUM])
-def test_a_missing_file(home: Path, name: str) -> None:
+def test_a_missing_file_is_named(home: Path, name: str) -> None:
     (home / "epoch_0001" / name).unlink()
     assert checkpoints.fault(home) == f"its checkpoint lacks {name}"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"latest_checkpoint_result": 3}'])
-def test_a_damaged_record(home: Path, text: str) -> None:
+def test_a_damaged_record_of_checkpoints_is_reported(home: Path, text: str) -> None:
     (home / checkpoints.SNAPSHOT).write_text(text)
     assert checkpoints.fault(home) == "its record of checkpoints is damaged"

@@ -1,4 +1,4 @@
-"""platform.stages.stream without Ray: which rows each worker sees, in which order."""
+"""Tests of the loader without Ray: which rows each worker sees, and in which order."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_workers_share_an_epoch_evenly(sizes, world, epoch, seed):
     assert {plan.steps for plan in plans} == {sum(sizes) // world}
 
 
-def test_one_worker_sees_all_in_another_order_each_epoch():
+def test_one_worker_sees_all_rows_in_another_order_each_epoch():
     slices = [Slice("f", k, 8) for k in range(9)]
     plan = plan_of(slices)
     orders = [rows_of(plan, epoch) for epoch in range(3)]
@@ -68,13 +68,13 @@ def test_one_worker_sees_all_in_another_order_each_epoch():
 @pytest.mark.parametrize(
     ("rows", "batch", "world", "steps"), [(10, 4, 1, 2), (10, 4, 3, 0), (24, 4, 2, 3), (9, 9, 1, 1)]
 )
-def test_steps_drop_the_rest(rows, batch, world, steps):
+def test_an_incomplete_last_batch_is_dropped(rows, batch, world, steps):
     assert plan_of([Slice("f", 0, rows)], batch_size=batch, world=world).steps == steps
 
 
 @pytest.fixture
 def direct(monkeypatch):
-    """Reads blocks in this process, of as many pieces as `size` says."""
+    """Read blocks in this process; the returned function sets how many pieces a block has."""
 
     def use(size=1):
         def blocks(plan, epochs):
@@ -89,11 +89,11 @@ def direct(monkeypatch):
     return use
 
 
-def taken(plan, epochs):
+def batches_of(plan, epochs):
     return [(epoch, b.images, b.labels, b.valid) for epoch, b in loader.batches(plan, epochs)]
 
 
-def same(a, b):
+def assert_same(a, b):
     assert len(a) == len(b)
     for one, other in zip(a, b, strict=True):
         assert one[0] == other[0]
@@ -102,9 +102,9 @@ def same(a, b):
 
 def test_batches_have_the_shape_and_number_that_the_plan_says(write_shards, direct):
     plan = plan_of(write_shards([20, 11]))
-    found = taken(plan, range(2))
-    assert [epoch for epoch, *_ in found] == [0] * 7 + [1] * 7
-    for _, images, labels, valid in found:
+    batches = batches_of(plan, range(2))
+    assert [epoch for epoch, *_ in batches] == [0] * 7 + [1] * 7
+    for _, images, labels, valid in batches:
         assert images.shape == (4, 3, 16, 16)
         assert images.dtype == torch.float32
         assert labels.shape == (4, 3)
@@ -117,7 +117,7 @@ def test_batches_have_the_shape_and_number_that_the_plan_says(write_shards, dire
 def test_superpixels_are_cropped_and_mirrored_with_their_image(
     write_shards, direct, tmp_path, monkeypatch
 ):
-    """Superpixels that can be told from the image: its red, in four steps, at its own size."""
+    """The superpixels follow from the image: its red, in four steps, at its own size."""
     slices = write_shards([20, 11])
     monkeypatch.setattr(superpixels, "regions_of", lambda image, kind: image[..., 0] // 64)
     for piece in slices:
@@ -131,12 +131,12 @@ def test_superpixels_are_cropped_and_mirrored_with_their_image(
         assert torch.equal(batch.plane[batch.valid], red[batch.valid] // 64)
         seen += len(red)
     assert seen == 2 * 28
-    plain = loader.batches(plan_of(slices, crop=crop), range(1))
-    assert next(iter(plain))[1].plane is None
+    without_planes = loader.batches(plan_of(slices, crop=crop), range(1))
+    assert next(iter(without_planes))[1].plane is None
 
 
 def test_probabilities_come_with_their_image(write_shards, direct, tmp_path):
-    """Maps that say which image they are of, by its labels."""
+    """The maps repeat the labels of their image, so that a mix-up shows."""
     slices = write_shards([20, 11])
     for piece in slices:
         rows = shards.read(piece, ("id", "labels", "height", "width"))
@@ -144,11 +144,11 @@ def test_probabilities_come_with_their_image(write_shards, direct, tmp_path):
         for row in rows:
             grid = (-(-row["height"] // 8), -(-row["width"] // 8))
             labels = shards.multi_hot(row["labels"], 3)
-            planes_of = np.ones((4, *grid), np.float16)
-            planes_of[1:] *= labels[:, None, None]
+            planes = np.ones((4, *grid), np.float16)
+            planes[1:] *= labels[:, None, None]
             size = {"height": row["height"], "width": row["width"]}
             maps.append(
-                class_maps.ClassMaps(id=row["id"], classes=(0, 1, 2, 3), planes=planes_of, **size)
+                class_maps.ClassMaps(id=row["id"], classes=(0, 1, 2, 3), planes=planes, **size)
             )
         class_maps.write(tmp_path / f"{piece.name}.parquet", maps)
     plan = plan_of(slices, crop=Crop(resize=(24, 40), side=32), probabilities=str(tmp_path))
@@ -162,12 +162,12 @@ def test_probabilities_come_with_their_image(write_shards, direct, tmp_path):
         assert torch.equal(batch.probabilities[:, 1:], expected)
         seen += len(inside)
     assert seen == 2 * 28
-    plain = loader.batches(plan_of(slices), range(1))
-    assert next(iter(plain))[1].probabilities is None
+    without_maps = loader.batches(plan_of(slices), range(1))
+    assert next(iter(without_maps))[1].probabilities is None
 
 
 def test_probabilities_are_cropped_and_mirrored_as_their_image(write_shards, tmp_path):
-    """One draw places both: each row's maps are those of a ramp, where its image lies."""
+    """One draw places an image and its maps; the maps are ramps, placed here by the same draw."""
     (piece,) = write_shards([3])
     rows = shards.read(piece, ("id", "height", "width"))
     ramps = {}
@@ -187,8 +187,8 @@ def test_probabilities_are_cropped_and_mirrored_as_their_image(write_shards, tmp
     mirrored = 0
     for epoch in range(8):
         (columns,) = [{c: np.array([p[c]]) for c in COLUMNS} for p in plan.pieces(epoch)]
-        found = loader.load_rows(columns, 3, crop, 0)["probabilities"]
-        for row, of_row in zip(rows, found, strict=True):
+        probabilities = loader.load_rows(columns, 3, crop, 0)["probabilities"]
+        for row, of_row in zip(rows, probabilities, strict=True):
             place = drawn(row["height"], row["width"], generator(0, epoch, row["id"]), crop)
             expected = placed_maps(ramps[row["id"]], place, 32, 8)
             np.testing.assert_array_equal(of_row, expected)
@@ -197,36 +197,36 @@ def test_probabilities_are_cropped_and_mirrored_as_their_image(write_shards, tmp
 
 
 @pytest.mark.parametrize("kind", superpixels.KINDS)
-def test_superpixels_are_ids_of_a_byte_in_files_by_slice(write_shards, tmp_path, kind):
+def test_superpixels_are_written_as_bytes_in_one_file_a_slice(write_shards, tmp_path, kind):
     (piece,) = write_shards([3])
     images, regions = superpixels.slice_regions(piece, kind, str(tmp_path))
-    found = label_maps.read(label_maps.file_of(tmp_path, piece))
-    assert images == len(found) == 3
-    assert {ids.shape for ids in found.values()} == {(24, 20)}
-    assert sum(len(np.unique(ids)) for ids in found.values()) == regions
-    assert max(int(ids.max()) for ids in found.values()) < OUTSIDE
+    ids_by_image = label_maps.read(label_maps.file_of(tmp_path, piece))
+    assert images == len(ids_by_image) == 3
+    assert {ids.shape for ids in ids_by_image.values()} == {(24, 20)}
+    assert sum(len(np.unique(ids)) for ids in ids_by_image.values()) == regions
+    assert max(int(ids.max()) for ids in ids_by_image.values()) < OUTSIDE
 
 
 def test_batches_are_the_same_each_time(write_shards, direct):
     plan = plan_of(write_shards([20, 11]))
-    same(taken(plan, range(2)), taken(plan, range(2)))
+    assert_same(batches_of(plan, range(2)), batches_of(plan, range(2)))
 
 
 def test_batches_do_not_depend_on_how_blocks_are_cut(write_shards, direct):
     plan = plan_of(write_shards([20, 11]))
-    first = taken(plan, range(2))
+    first = batches_of(plan, range(2))
     direct(3)
-    same(first, taken(plan, range(2)))
+    assert_same(first, batches_of(plan, range(2)))
 
 
 @pytest.mark.parametrize("world", [1, 2])
-def test_resuming_at_an_epoch_gives_what_would_have_come(write_shards, direct, world):
+def test_resuming_at_an_epoch_gives_the_same_batches(write_shards, direct, world):
     slices = write_shards([20, 11])
     for rank in range(world):
         plan = plan_of(slices, world=world, rank=rank, batch_size=4 // world)
-        whole = taken(plan, range(3))
+        whole = batches_of(plan, range(3))
         for epoch in (1, 2):
-            same([b for b in whole if b[0] >= epoch], taken(plan, range(epoch, 3)))
+            assert_same([b for b in whole if b[0] >= epoch], batches_of(plan, range(epoch, 3)))
 
 
 @pytest.mark.parametrize("shuffle_rows", [1, 5, 1000])
@@ -242,21 +242,21 @@ def test_an_epoch_holds_each_image_once(write_shards, direct, monkeypatch, shuff
 
 def test_other_seeds_give_other_batches(write_shards, direct):
     plan = plan_of(write_shards([16]))
-    first, other = taken(plan, [0]), taken(replace(plan, seed=1), [0])
+    first, other = batches_of(plan, [0]), batches_of(replace(plan, seed=1), [0])
     assert not torch.equal(first[0][1], other[0][1])
 
 
-def test_training_never_asks_for_a_mask(write_shards, direct, monkeypatch):
+def test_training_never_reads_a_mask(write_shards, direct, monkeypatch):
     assert not {"mask", "parts", "superpixels"} & set(TRAINING_COLUMNS)
-    asked = []
+    columns_read = []
 
     def watched(piece, columns):
-        asked.append(tuple(columns))
+        columns_read.append(tuple(columns))
         return shards.read(piece, columns)
 
     monkeypatch.setattr(loader, "read", watched)
-    assert taken(plan_of(write_shards([16])), [0])
-    assert set(asked) == {TRAINING_COLUMNS}
+    assert batches_of(plan_of(write_shards([16])), [0])
+    assert set(columns_read) == {TRAINING_COLUMNS}
 
 
 def test_masks_do_not_change_what_training_sees(write_shards, direct):
@@ -264,7 +264,7 @@ def test_masks_do_not_change_what_training_sees(write_shards, direct):
         plan_of(write_shards([16, 9], mask=mask, name=name))
         for mask, name in ((None, "clean"), (b"garbage \xff", "dirty"))
     )
-    same(taken(clean, range(2)), taken(dirty, range(2)))
+    assert_same(batches_of(clean, range(2)), batches_of(dirty, range(2)))
 
 
 def test_a_training_that_has_ended_has_nothing_to_read(write_shards):
@@ -284,13 +284,13 @@ def test_epochs_are_planned_a_few_at_a_time(write_shards, monkeypatch):
     assert planned == [range(2)]
 
 
-def test_what_is_made_ahead_is_the_same_and_so_is_an_error():
+def test_prefetching_keeps_the_items_and_an_error():
     def items():
         yield from range(3)
         raise InputError("no more")
 
-    found = loader.ahead(items())
-    assert [next(found) for _ in range(3)] == [0, 1, 2]
+    prefetched = loader.ahead(items())
+    assert [next(prefetched) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(InputError, match="no more"):
-        next(found)
+        next(prefetched)
     assert list(loader.ahead([])) == []

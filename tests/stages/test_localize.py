@@ -1,4 +1,4 @@
-"""platform.stages.localize: kept features give the maps that the network would."""
+"""Tests of stored features: they give the class maps that the network would give."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wsss.methods.cam import CAM
 from wsss.methods.lpcam import LPCAM, LPCAMConfig
 from wsss.platform.config.experiment import Network, Views
 from wsss.platform.data.formats import class_maps, prototype_patches, shards
-from wsss.platform.data.formats.features import Place, open_features, read_places
+from wsss.platform.data.formats.features import FeatureRows, open_features, read_feature_rows
 from wsss.platform.data.images import decode_image, encode_png
 from wsss.platform.data.transforms import normalized, resized
 from wsss.platform.method import Centers
@@ -52,7 +52,7 @@ def centers(network):
 
 @pytest.fixture
 def units(centers):
-    return {n: unit(torch.cat([of.foreground, of.context])) for n, of in centers.items()}
+    return {n: unit(torch.cat([pair.foreground, pair.context])) for n, pair in centers.items()}
 
 
 @pytest.fixture
@@ -63,14 +63,14 @@ def method(network, centers):
 
 
 @pytest.fixture
-def similar(kept, units, tmp_path):
-    """The file of similarities of the features that were kept."""
+def similar(inferred, units, tmp_path):
+    """Return the file of the similarities of the stored features."""
     out = tmp_path / "similar"
     out.mkdir()
     threads = torch.get_num_threads()
-    assert file_similarities(str(kept[1]), units, str(out)) == len(kept[0])
+    assert file_similarities(str(inferred[1]), units, str(out)) == len(inferred[0])
     torch.set_num_threads(threads)
-    return out / kept[1].name
+    return out / inferred[1].name
 
 
 @pytest.fixture
@@ -81,8 +81,8 @@ def piece(write_shards):
 
 
 @pytest.fixture
-def kept(network, piece, tmp_path, looked_at):
-    """Runs inference over one slice; its rows and the path of its features."""
+def inferred(network, piece, tmp_path, image_batching):
+    """Run inference over one slice; return its rows and the path of its features."""
     torch.save(network.state_dict(), tmp_path / "network.pt")
     folder = tmp_path / "maps"
     folder.mkdir()
@@ -110,7 +110,7 @@ def views(row):
 
 
 def slow_maps(localizer, network, row):
-    """Each scale through the network, summed and normalised."""
+    """Return the class maps of an image: each scale through the network, summed and normalised."""
     labels = torch.zeros(1, CLASSES)
     labels[0, row["labels"]] = 1
     with torch.inference_mode():
@@ -119,25 +119,25 @@ def slow_maps(localizer, network, row):
     return maps[0, row["labels"]]
 
 
-def test_maps_from_kept_features_are_those_of_the_network(kept, network, method, similar):
-    rows, _ = kept
+def test_maps_from_stored_features_equal_those_of_the_network(inferred, network, method, similar):
+    rows, _ = inferred
     places = list(read(similar, {n: len(s) for n, s in method.shares.items()}))
     assert [p.id for p, _ in places] == [r["id"] for r in rows]
     for row, (place, of_image) in zip(rows, places, strict=True):
-        found = place_maps(place, of_image, method.shares)
-        assert found.classes == tuple(n + 1 for n in row["labels"])
-        assert (found.height, found.width) == (41, 56)
+        maps = place_maps(place, of_image, method.shares)
+        assert maps.classes == tuple(n + 1 for n in row["labels"])
+        assert (maps.height, maps.width) == (41, 56)
         expected = slow_maps(method, network, row)
         assert expected.max() > 0.9
         torch.testing.assert_close(
-            torch.from_numpy(found.planes).float(), expected, atol=1e-2, rtol=0
+            torch.from_numpy(maps.planes).float(), expected, atol=1e-2, rtol=0
         )
 
 
-def test_the_hosts_maps_are_those_of_the_network(kept, network):
-    rows, path = kept
-    found = list(class_maps.read([path.with_suffix(".parquet")]))
-    for row, maps in zip(rows, found, strict=True):
+def test_maps_of_inference_equal_those_of_the_network(inferred, network):
+    rows, path = inferred
+    stored = list(class_maps.read([path.with_suffix(".parquet")]))
+    for row, maps in zip(rows, stored, strict=True):
         assert maps.id == row["id"]
         expected = slow_maps(CAM(CAM.Config()), network, row)
         torch.testing.assert_close(
@@ -146,11 +146,11 @@ def test_the_hosts_maps_are_those_of_the_network(kept, network):
 
 
 @pytest.mark.parametrize("method", methods_of().values())
-def test_maps_in_half_precision_are_near(method, network, piece, tmp_path):
+def test_maps_in_half_precision_are_near_those_in_full(method, network, piece, tmp_path):
     extended = build(Network(backbone="small"), method(method.Config()), CLASSES, seed=0).eval()
     extended.head = network.head
     torch.save(extended.state_dict(), tmp_path / "network.pt")
-    found = {}
+    maps = {}
     for precision in ("fp32", "bf16"):
         job = Job(
             trained=method(method.Config()),
@@ -164,16 +164,16 @@ def test_maps_in_half_precision_are_near(method, network, piece, tmp_path):
         )
         actor = Infer(job)
         assert actor.work(piece) == piece.rows
-        found[precision] = list(class_maps.read([tmp_path / f"{piece.name}.parquet"]))
-    for one, half in zip(found["fp32"], found["bf16"], strict=True):
+        maps[precision] = list(class_maps.read([tmp_path / f"{piece.name}.parquet"]))
+    for one, half in zip(maps["fp32"], maps["bf16"], strict=True):
         distance = np.abs(one.planes.astype(np.float32) - half.planes.astype(np.float32))
         assert 0 < distance.mean() < 0.1  # noise: cosines near the thresholds of SIPE's prototypes
 
 
-def test_raw_features_are_those_of_one_view_at_scale_one(kept, network):
-    rows, path = kept
+def test_raw_features_are_those_of_one_view_at_scale_one(inferred, network):
+    rows, path = inferred
     features = open_features(path)
-    for row, place in zip(rows, read_places(path.with_suffix(".json")), strict=True):
+    for row, place in zip(rows, read_feature_rows(path.with_suffix(".json")), strict=True):
         with torch.inference_mode():
             c4 = network.features(next(views(row)))["c4"][0]
         assert place.grids[0] == c4.shape[1:]
@@ -181,9 +181,9 @@ def test_raw_features_are_those_of_one_view_at_scale_one(kept, network):
         torch.testing.assert_close(raw, c4.flatten(1).T, atol=1e-3, rtol=2e-3)
 
 
-def test_features_of_the_scales_have_length_one_and_fill_the_file(kept):
-    _, path = kept
-    features, places = open_features(path), read_places(path.with_suffix(".json"))
+def test_features_of_the_scales_have_length_one_and_fill_the_file(inferred):
+    _, path = inferred
+    features, places = open_features(path), read_feature_rows(path.with_suffix(".json"))
     end = 0
     for place in places:
         assert place.offset == end
@@ -196,64 +196,66 @@ def test_features_of_the_scales_have_length_one_and_fill_the_file(kept):
     assert end == len(features)
 
 
-def test_similarities_are_cosines(kept, centers, similar):
-    """In float64, feature by feature; their file is read back as it was written."""
-    _, path = kept
+def test_similarities_are_cosines(inferred, centers, similar):
+    """Cosines are computed in float64, feature by feature; the file is read back as written."""
+    _, path = inferred
     features = open_features(path)
-    found = read(similar, {n: len(of.foreground) + len(of.context) for n, of in centers.items()})
+    entries = read(
+        similar, {n: len(pair.foreground) + len(pair.context) for n, pair in centers.items()}
+    )
     count = 0
-    for place, blocks in found:
-        own = np.concatenate([f for _, f in place.scales(features)]).astype(np.float64)
-        own /= np.linalg.norm(own, axis=1, keepdims=True)
+    for place, blocks in entries:
+        vectors = np.concatenate([f for _, f in place.scales(features)]).astype(np.float64)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         for n, block in zip(place.labels, blocks, strict=True):
             both = torch.cat([centers[n].foreground, centers[n].context]).double().numpy()
             both /= np.linalg.norm(both, axis=1, keepdims=True)
-            np.testing.assert_allclose(block, own @ both.T, atol=1e-3)
+            np.testing.assert_allclose(block, vectors @ both.T, atol=1e-3)
             count += block.size
     assert count == len(np.load(similar))
 
 
-def test_a_file_of_maps(kept, method, similar, tmp_path):
-    rows, path = kept
+def test_a_file_of_maps_holds_all_images_in_order(inferred, method, similar, tmp_path):
+    rows, path = inferred
     out = tmp_path / "out"
     out.mkdir()
     threads = torch.get_num_threads()
     assert file_maps(str(similar), method.shares, str(out)) == len(rows)
     torch.set_num_threads(threads)
-    found = list(class_maps.read([out / f"{path.stem}.parquet"]))
-    assert [m.id for m in found] == [r["id"] for r in rows]
+    maps = list(class_maps.read([out / f"{path.stem}.parquet"]))
+    assert [m.id for m in maps] == [r["id"] for r in rows]
 
 
-def test_closest_patches_are_those_of_every_position(kept, units, similar, tmp_path):
-    """Of the prototypes that count, by hand in float64; those that do not are left out."""
-    rows, path = kept
-    shares = {n: torch.zeros(len(of)) for n, of in units.items()}
+def test_closest_patches_equal_a_search_over_every_position(inferred, units, similar, tmp_path):
+    """Prototypes with a share are searched for in float64; those without one are left out."""
+    rows, path = inferred
+    shares = {n: torch.zeros(len(prototypes)) for n, prototypes in units.items()}
     shares[0][[0, 4]], shares[1][1] = torch.tensor([1.0, -1.0]), 1.0
     threads = torch.get_num_threads()
     file_maps(str(similar), shares, str(tmp_path))
     torch.set_num_threads(threads)
-    found = prototype_patches.read(tmp_path / f"{path.stem}{prototype_patches.SUFFIX}")
+    patches = prototype_patches.read(tmp_path / f"{path.stem}{prototype_patches.SUFFIX}")
     features, places = (
         open_features(path),
-        {p.id: p for p in read_places(path.with_suffix(".json"))},
+        {p.id: p for p in read_feature_rows(path.with_suffix(".json"))},
     )
-    assert {(p.id, p.value, p.number, p.kind) for p in found} == {
+    assert {(p.id, p.value, p.number, p.kind) for p in patches} == {
         (r["id"], n + 1, k, kind)
         for r in rows
         for n, k, kind in ((0, 0, "foreground"), (0, 4, "context"), (1, 1, "foreground"))
         if n in r["labels"]
     }
-    for patch in found:
-        (height, width), own = next(iter(places[patch.id].scales(features)))
+    for patch in patches:
+        (height, width), view = next(iter(places[patch.id].scales(features)))
         center = units[patch.value - 1][patch.number].double().numpy()
-        own = own.astype(float) / np.linalg.norm(own.astype(float), axis=1, keepdims=True)
-        cosines = (own @ (center / np.linalg.norm(center))).reshape(height, width)
+        view = view.astype(float) / np.linalg.norm(view.astype(float), axis=1, keepdims=True)
+        cosines = (view @ (center / np.linalg.norm(center))).reshape(height, width)
         assert patch.cosine == pytest.approx(cosines.max(), abs=2e-3)
         assert cosines[int(patch.y * height), int(patch.x * width)] > cosines.max() - 2e-3
 
 
-def test_scores_at_once_are_those_of_the_maps(piece, method, similar, tmp_path):
-    """Whatever is asked for before: counts that are kept do not mix."""
+def test_direct_scores_equal_those_of_the_maps(piece, method, similar, tmp_path):
+    """Counts that are kept from earlier shares do not change the counts of later shares."""
     out = tmp_path / "out"
     out.mkdir()
     widths = tuple((n, len(s)) for n, s in method.shares.items())
@@ -264,46 +266,46 @@ def test_scores_at_once_are_those_of_the_maps(piece, method, similar, tmp_path):
     other = {n: torch.randn(len(s), generator=generator) for n, s in first.items()}
     for shares in (first, other, {**first, 1: other[1]}, first):
         file_maps(str(similar), shares, str(out))
-        wanted = score_slice((piece, str(out / f"{similar.stem}.parquet")), CLASSES + 1)
-        found = split.tally(shares)
-        assert wanted.curve.counts.sum() > 0
-        np.testing.assert_array_equal(found.curve.counts, wanted.curve.counts)
-        assert found.images == wanted.images == 3
+        expected = score_slice((piece, str(out / f"{similar.stem}.parquet")), CLASSES + 1)
+        tally = split.tally(shares)
+        assert expected.curve.counts.sum() > 0
+        np.testing.assert_array_equal(tally.curve.counts, expected.curve.counts)
+        assert tally.images == expected.images == 3
     torch.set_num_threads(threads)
-    assert len(split.counted) < 4 * len(split.groups), "what was counted before is not kept"
+    assert len(split.counted) < 4 * len(split.groups), "counts of earlier shares are not used again"
 
 
 def test_an_image_without_classes_has_no_maps(method):
-    place = Place(id="x", labels=(), height=17, width=9, offset=0, grids=((3, 2),))
-    found = place_maps(place, [], method.shares)
-    assert found.classes == ()
-    assert found.planes.shape == (0, 5, 3)
+    place = FeatureRows(id="x", labels=(), height=17, width=9, offset=0, grids=((3, 2),))
+    maps = place_maps(place, [], method.shares)
+    assert maps.classes == ()
+    assert maps.planes.shape == (0, 5, 3)
 
 
 def test_a_class_without_centers_has_a_zero_map(units):
-    place = Place(id="x", labels=(7,), height=8, width=8, offset=0, grids=((2, 2),))
+    place = FeatureRows(id="x", labels=(7,), height=8, width=8, offset=0, grids=((2, 2),))
     rows = np.ones((8, units[0].shape[1]), np.float16)
     (block,) = similarities(place, rows, units)
     assert block.shape == (4, 0)
-    found = place_maps(place, [block], {})
-    assert not found.planes.any()
-    assert np.isfinite(found.planes).all()
+    maps = place_maps(place, [block], {})
+    assert not maps.planes.any()
+    assert np.isfinite(maps.planes).all()
 
 
 def test_rows_are_split_by_the_threshold(tmp_path):
-    """Above: foreground; below: context; equal: neither."""
+    """Rows above the threshold are foreground, rows below it context, rows equal to it neither."""
     path = tmp_path / "x.npy"
     planes = np.array([[[0.25, 0.5], [0.75, 0.25]]], np.float16)
     class_maps.write(
         path.with_suffix(".parquet"),
         [class_maps.ClassMaps(id="a", classes=(3,), planes=planes, height=8, width=8)],
     )
-    place = Place(id="a", labels=(2,), height=8, width=8, offset=5, grids=((2, 2),))
+    place = FeatureRows(id="a", labels=(2,), height=8, width=8, offset=5, grids=((2, 2),))
     path.with_suffix(".json").write_text(json.dumps([asdict(place)]))
-    found = {s: rows.tolist() for s, rows in split_rows(path, 0.5).items()}
-    assert found == {(2, 0): [7], (2, 1): [5, 8]}
-    found = {s: rows.tolist() for s, rows in split_rows(path, 0.1).items()}
-    assert found == {(2, 0): [5, 6, 7, 8], (2, 1): []}
+    rows_by_set = {s: rows.tolist() for s, rows in split_rows(path, 0.5).items()}
+    assert rows_by_set == {(2, 0): [7], (2, 1): [5, 8]}
+    rows_by_set = {s: rows.tolist() for s, rows in split_rows(path, 0.1).items()}
+    assert rows_by_set == {(2, 0): [5, 6, 7, 8], (2, 1): []}
 
 
 def test_an_image_without_classes_has_no_rows(tmp_path):
@@ -316,34 +318,36 @@ def test_an_image_without_classes_has_no_rows(tmp_path):
         [class_maps.ClassMaps(id=i, classes=c, planes=p, height=8, width=8) for i, c, p in rows],
     )
     places = [
-        Place(id=i, labels=(), height=8, width=8, offset=4 * k, grids=((2, 2),))
+        FeatureRows(id=i, labels=(), height=8, width=8, offset=4 * k, grids=((2, 2),))
         for k, (i, _, _) in enumerate(rows)
     ]
     path.with_suffix(".json").write_text(json.dumps([asdict(p) for p in places]))
-    found = {s: rows.tolist() for s, rows in split_rows(path, 0.5).items()}
-    assert found == {(2, 0): [6], (2, 1): [4, 7]}
+    rows_by_set = {s: rows.tolist() for s, rows in split_rows(path, 0.5).items()}
+    assert rows_by_set == {(2, 0): [6], (2, 1): [4, 7]}
 
 
-def test_images_of_a_class_are_drawn_whatever_the_files(tmp_path):
-    """At most as many as asked for, the same from any order, others with another seed."""
+def test_the_draw_of_images_does_not_depend_on_the_files(tmp_path):
+    """Drawn are at most four, the same from any order of files, and others with another seed."""
     rng = np.random.default_rng(0)
-    paths, of = [], {0: set(), 1: set(), 2: set()}
+    paths, ids_by_class = [], {0: set(), 1: set(), 2: set()}
     for number in range(12):
         labels = tuple(n for n in range(3) if rng.random() < (0.9, 0.5, 0.1)[n])
         for n in labels:
-            of[n].add(f"i{number}")
-        place = Place(id=f"i{number}", labels=labels, height=8, width=8, offset=0, grids=((2, 2),))
+            ids_by_class[n].add(f"i{number}")
+        place = FeatureRows(
+            id=f"i{number}", labels=labels, height=8, width=8, offset=0, grids=((2, 2),)
+        )
         path = tmp_path / f"{number:02d}.npy"
         path.with_suffix(".json").write_text(json.dumps([asdict(place)]))
         paths.append(str(path))
-    found = draw(paths, 4, 0)
-    assert draw(paths[::-1], 4, 0) == found
-    assert all(found[n] <= of[n] for n in found)
-    assert {n: len(ids) for n, ids in found.items()} == {
-        n: min(4, len(ids)) for n, ids in of.items() if ids
+    drawn = draw(paths, 4, 0)
+    assert draw(paths[::-1], 4, 0) == drawn
+    assert all(drawn[n] <= ids_by_class[n] for n in drawn)
+    assert {n: len(ids) for n, ids in drawn.items()} == {
+        n: min(4, len(ids)) for n, ids in ids_by_class.items() if ids
     }
-    assert draw(paths, 4, 1) != found
-    assert draw(paths, 99, 0) == {n: ids for n, ids in of.items() if ids}
+    assert draw(paths, 4, 1) != drawn
+    assert draw(paths, 99, 0) == {n: ids for n, ids in ids_by_class.items() if ids}
 
 
 def test_only_drawn_images_are_clustered(tmp_path):
@@ -351,7 +355,7 @@ def test_only_drawn_images_are_clustered(tmp_path):
     planes = np.array([[[0.25, 0.5], [0.75, 0.25]]] * 2, np.float16)
     maps = class_maps.ClassMaps(id="a", classes=(2, 3), planes=planes, height=8, width=8)
     class_maps.write(path.with_suffix(".parquet"), [maps])
-    place = Place(id="a", labels=(1, 2), height=8, width=8, offset=0, grids=((2, 2),))
+    place = FeatureRows(id="a", labels=(1, 2), height=8, width=8, offset=0, grids=((2, 2),))
     path.with_suffix(".json").write_text(json.dumps([asdict(place)]))
-    found = split_rows(path, 0.5, {1: frozenset(), 2: frozenset({"a"})})
-    assert {s: rows.tolist() for s, rows in found.items()} == {(2, 0): [2], (2, 1): [0, 3]}
+    rows_by_set = split_rows(path, 0.5, {1: frozenset(), 2: frozenset({"a"})})
+    assert {s: rows.tolist() for s, rows in rows_by_set.items()} == {(2, 0): [2], (2, 1): [0, 3]}

@@ -1,4 +1,4 @@
-"""Labels from class maps, the walk and the segmenter's predictions, without Ray."""
+"""Tests of pseudo labels, the random walk and the predictions of a segmenter, without Ray."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wsss.platform.ops.crf import CRFS, best_labels
 from wsss.platform.ops.maps import best_class
 from wsss.platform.ops.random_walk import random_walk
 from wsss.platform.stages.inference import propagation, segmentation
-from wsss.platform.stages.inference.actors import Guard
+from wsss.platform.stages.inference.actors import GuardedActor
 from wsss.platform.stages.labels import pseudo_labels
 from wsss.platform.stages.labels.pseudo_labels import Cut, labels_of
 from wsss.platform.stages.training.label_learners import Boundaries, Segmenter
@@ -30,7 +30,7 @@ from wsss.platform.storage import filesystem
 from wsss.platform.storage.s3_store import open_store
 
 HEIGHT, WIDTH = 18, 22
-quick = settings(max_examples=25, deadline=None)
+few_examples = settings(max_examples=25, deadline=None)
 
 
 def maps_of(classes, seed=0, id="a", size=(HEIGHT, WIDTH)):
@@ -43,40 +43,40 @@ def image_of(seed=0):
     return np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
-@quick
+@few_examples
 @given(
     seed=st.integers(0, 99),
     level=st.floats(0.05, 0.95),
     classes=st.sampled_from([(), (2,), (1, 3), (0,), (0, 4), (0, 1, 2)]),
 )
 def test_cut_labels_are_the_scored_seeds(seed, level, classes):
-    """What is cut at the chosen threshold is what the threshold curve scored."""
+    """Labels that are cut at a threshold equal the seeds that the threshold curve scores there."""
     maps = maps_of(classes, seed)
-    own = classes[:1] == (0,)
-    level = 1.0 if own else level
-    found = labels_of(image_of(), maps, Cut(levels=(level,)))
+    has_background = classes[:1] == (0,)
+    level = 1.0 if has_background else level
+    labels = labels_of(image_of(), maps, Cut(levels=(level,)))
     score, best = best_class(torch.from_numpy(maps.planes), classes, (HEIGHT, WIDTH))
-    threshold = 0.5 if own else level
-    wanted = torch.where(score > threshold, best, 0).numpy()
+    threshold = 0.5 if has_background else level
+    expected = torch.where(score > threshold, best, 0).numpy()
     near = (score - threshold).abs().numpy() < 1e-3
-    assert found.dtype == np.uint8
-    assert ((found == wanted) | near).all()
+    assert labels.dtype == np.uint8
+    assert ((labels == expected) | near).all()
 
 
-@quick
+@few_examples
 @given(seed=st.integers(0, 99), classes=st.sampled_from([(2,), (1, 3), (0, 4)]))
-def test_certain_labels_are_those_of_both_levels(seed, classes):
+def test_certain_labels_are_those_on_which_both_levels_agree(seed, classes):
     maps, image = maps_of(classes, seed), image_of(seed)
     levels = (1.0, 0.5) if classes[0] == 0 else (0.7, 0.3)
-    found = labels_of(image, maps, Cut(levels=levels))
+    labels = labels_of(image, maps, Cut(levels=levels))
     sure, wide = (labels_of(image, maps, Cut(levels=(level,))) for level in levels)
     for y in range(HEIGHT):
         for x in range(WIDTH):
-            wanted = sure[y, x] if sure[y, x] else 0 if not wide[y, x] else 255
-            assert found[y, x] == wanted
+            expected = sure[y, x] if sure[y, x] else 0 if not wide[y, x] else 255
+            assert labels[y, x] == expected
 
 
-def test_classes_that_are_nowhere_likely_do_not_enter(monkeypatch):
+def test_classes_that_are_nowhere_likely_do_not_enter_the_crf(monkeypatch):
     planes = np.full((4, 5, 6), 0.02, np.float16)
     planes[1], planes[3, 2, 2] = 0.9, 0.05
     maps = ClassMaps(id="a", classes=(0, 2, 5, 9), planes=planes, height=HEIGHT, width=WIDTH)
@@ -87,22 +87,22 @@ def test_classes_that_are_nowhere_likely_do_not_enter(monkeypatch):
     monkeypatch.setattr(
         pseudo_labels, "best_labels", lambda s, r: (seen.append(len(s)), real(s, r))[1]
     )
-    found = labels_of(image_of(), maps, cut)
+    labels = labels_of(image_of(), maps, cut)
     assert seen == [3]
     np.testing.assert_array_equal(
-        found, labels_of(image_of(), few, Cut(levels=(1.0,), crf=cut.crf))
+        labels, labels_of(image_of(), few, Cut(levels=(1.0,), crf=cut.crf))
     )
     np.testing.assert_array_equal(
-        found, labels_of(image_of(), maps, Cut(levels=(1.0,), crf=cut.crf))
+        labels, labels_of(image_of(), maps, Cut(levels=(1.0,), crf=cut.crf))
     )
 
 
-def test_refined_labels_are_of_the_image():
+def test_refined_labels_have_the_size_and_the_classes_of_the_image():
     for classes in ((), (3,), (1, 2), (0, 2)):
         for crf in CRFS.values():
-            found = labels_of(image_of(), maps_of(classes), Cut(levels=(0.4,), crf=crf))
-            assert found.shape == (HEIGHT, WIDTH)
-            assert set(np.unique(found)) <= {0, *classes}
+            labels = labels_of(image_of(), maps_of(classes), Cut(levels=(0.4,), crf=crf))
+            assert labels.shape == (HEIGHT, WIDTH)
+            assert set(np.unique(labels)) <= {0, *classes}
 
 
 def test_an_image_that_is_left_unrefined_is_named(write_shards, tmp_path):
@@ -113,20 +113,20 @@ def test_an_image_that_is_left_unrefined_is_named(write_shards, tmp_path):
     pair, cut = (piece, str(tmp_path / "maps.parquet")), Cut(levels=(0.5,), crf=CRFS["irn"])
     count, unrefined = pseudo_labels.label_slice(pair, cut, str(tmp_path), (1,))
     assert (count, unrefined) == (3, [rows[1]["id"]])
-    found = label_maps.read(label_maps.file_of(tmp_path, piece))
-    plain = dict(pseudo_labels.label_rows(pair, Cut(levels=(0.5,))))
+    labels = label_maps.read(label_maps.file_of(tmp_path, piece))
+    cut_only = dict(pseudo_labels.label_rows(pair, Cut(levels=(0.5,))))
     refined = dict(pseudo_labels.label_rows(pair, cut))
     for number, row in enumerate(rows):
-        wanted = plain if number == 1 else refined
-        np.testing.assert_array_equal(found[row["id"]], wanted[row["id"]])
+        expected = cut_only if number == 1 else refined
+        np.testing.assert_array_equal(labels[row["id"]], expected[row["id"]])
 
 
-def test_masks_are_copied_and_must_be_there(write_shards, tmp_path):
+def test_masks_are_copied_and_a_missing_mask_is_named(write_shards, tmp_path):
     mask = np.random.default_rng(0).integers(0, 3, (HEIGHT, WIDTH)).astype(np.uint8)
     (piece,) = write_shards([2], size=(HEIGHT, WIDTH), mask=encode_png(mask))
     assert pseudo_labels.mask_slice(piece, str(tmp_path)) == 2
-    for found in label_maps.read(label_maps.file_of(tmp_path, piece)).values():
-        np.testing.assert_array_equal(found, mask)
+    for copied in label_maps.read(label_maps.file_of(tmp_path, piece)).values():
+        np.testing.assert_array_equal(copied, mask)
     (bare,) = write_shards([1], name="bare")
     with pytest.raises(InputError, match="i000 has no mask"):
         pseudo_labels.mask_slice(bare, str(tmp_path))
@@ -138,16 +138,16 @@ def batch_of(piece):
 
 @pytest.fixture(params=["disk", "bucket"])
 def folder(request, tmp_path):
-    """Where a stage computes."""
-    where = tmp_path
+    """Return the folder in which a stage writes, on disk or in a bucket."""
+    root = tmp_path
     if request.param == "bucket":
-        where = open_store(request.getfixturevalue("bucket")).root
-    return where / "artifacts" / "maps" / "key" / "try-0123456789ab"
+        root = open_store(request.getfixturevalue("bucket")).root
+    return root / "artifacts" / "maps" / "key" / "try-0123456789ab"
 
 
 @pytest.mark.parametrize(("power", "background"), [(1.0, False), (4.0, False), (1.5, True)])
-def test_the_walk_is_that_of_each_image_alone(
-    write_shards, tmp_path, looked_at, folder, power, background
+def test_the_walk_equals_that_of_each_image_alone(
+    write_shards, tmp_path, image_batching, folder, power, background
 ):
     (piece,) = write_shards([5], size=(41, 56))
     network = build(Network(backbone="small"), Boundaries(), 0, seed=0).eval()
@@ -172,12 +172,12 @@ def test_the_walk_is_that_of_each_image_alone(
         background=background,
         views=Views(batch_size=2, actors=1),
     )
-    assert Guard(propagation.Walk, job)(batch_of(piece))["rows"][0] == 5
+    assert GuardedActor(propagation.Walk, job)(batch_of(piece))["rows"][0] == 5
     if filesystem.object_of(folder.parent):  # another machine reads what is in the bucket
         shutil.rmtree(folder)
-    found = list(class_maps.read([folder / f"{piece.name}.parquet"]))
+    walked = list(class_maps.read([folder / f"{piece.name}.parquet"]))
     edges = label_maps.read(label_maps.file_of(folder, piece, label_maps.EDGES))
-    for row, m, out in zip(rows, maps, found, strict=True):
+    for row, m, out in zip(rows, maps, walked, strict=True):
         first = 0 if background else 1
         assert (out.id, out.classes) == (row["id"], m.classes[first:])
         image = normalized(torch.from_numpy(decode_image(row["image"], row["id"]).copy())[None])
@@ -185,33 +185,33 @@ def test_the_walk_is_that_of_each_image_alone(
             logits = (network(image) + network(image.flip(-1)).flip(-1)) / 2
         edge = logits[0].sigmoid()
         np.testing.assert_allclose(edges[row["id"]] / 255, edge.numpy(), atol=4e-3)
-        wanted = random_walk(torch.from_numpy(m.planes[first:]).float() ** power, edge, steps=32)
-        wanted = wanted / (wanted.max() + 1e-5)
-        np.testing.assert_allclose(out.planes.astype(np.float32), wanted.numpy(), atol=4e-3)
+        expected = random_walk(torch.from_numpy(m.planes[first:]).float() ** power, edge, steps=32)
+        expected = expected / (expected.max() + 1e-5)
+        np.testing.assert_allclose(out.planes.astype(np.float32), expected.numpy(), atol=4e-3)
 
 
 @torch.no_grad()
 def slow_logits(network, pixels, scales):
-    """Of one image, or of the mean probability over its views on the grid of the largest."""
+    """Return the logits of an image, or those of the mean probability over its views."""
     if not scales:
         return network.views(normalized(torch.from_numpy(pixels)[None]), (0.5,))[-1]
-    found = []
+    probabilities = []
     for scale in sorted(scales, reverse=True):
         view = resized(pixels, round(41 * scale), round(56 * scale)).copy()
         image = normalized(torch.from_numpy(view)[None])
         for flipped in (False, True):
             logits = network.views(image.flip(-1) if flipped else image, (0.5,))[-1]
             shares = logits.flip(-1).softmax(1) if flipped else logits.softmax(1)
-            grid = found[0].shape[2:] if found else shares.shape[2:]
-            found.append(torch.nn.functional.interpolate(shares, grid, mode="bilinear"))
-    return (sum(found) / len(found)).log()
+            grid = probabilities[0].shape[2:] if probabilities else shares.shape[2:]
+            probabilities.append(torch.nn.functional.interpolate(shares, grid, mode="bilinear"))
+    return (sum(probabilities) / len(probabilities)).log()
 
 
 @pytest.mark.parametrize("scales", [(), (1.0, 0.5, 1.5), (0.1,)])
 @pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize(("probabilities", "coarse"), [(False, False), (True, False), (True, True)])
-def test_predictions_are_those_of_each_image_alone(
-    write_shards, tmp_path, looked_at, probabilities, coarse, known, scales
+def test_predictions_equal_those_of_each_image_alone(
+    write_shards, tmp_path, image_batching, probabilities, coarse, known, scales
 ):
     (piece,) = write_shards([3], size=(41, 56))
     learner = Segmenter((0.5,), stride=8)
@@ -229,12 +229,12 @@ def test_predictions_are_those_of_each_image_alone(
         views=Views(batch_size=2, actors=1),
         scales=scales,
     )
-    assert Guard(segmentation.Predict, job)(batch_of(piece))["rows"][0] == 3
+    assert GuardedActor(segmentation.Predict, job)(batch_of(piece))["rows"][0] == 3
     path = Path(label_maps.file_of(tmp_path, piece))
     if probabilities:
-        kept = {m.id: m for m in class_maps.read([path])}
+        maps_by_id = {m.id: m for m in class_maps.read([path])}
     else:
-        found = label_maps.read(path)
+        labels_by_id = label_maps.read(path)
     for row in shards.read(piece, ("id", "image", "labels")):
         pixels = decode_image(row["image"], row["id"]).copy()
         logits = slow_logits(network, pixels, scales)
@@ -244,13 +244,13 @@ def test_predictions_are_those_of_each_image_alone(
             absent = sorted({0, 1, 2} - set(row["labels"]))
             logits[:, [n + 1 for n in absent]] = -1e9
         if probabilities:
-            shares = kept[row["id"]].planes.astype(np.float32)
-            assert kept[row["id"]].classes == (0, 1, 2, 3)
+            shares = maps_by_id[row["id"]].planes.astype(np.float32)
+            assert maps_by_id[row["id"]].classes == (0, 1, 2, 3)
             np.testing.assert_allclose(shares, logits.softmax(1)[0].numpy(), atol=2e-3)
             np.testing.assert_allclose(shares.sum(0), 1, atol=2e-3)
             continue
         full = torch.nn.functional.interpolate(
             logits, (41, 56), mode="bilinear", align_corners=False
         )
-        assert found[row["id"]].shape == (41, 56)
-        assert (found[row["id"]] == full[0].argmax(0).numpy()).mean() > 0.99
+        assert labels_by_id[row["id"]].shape == (41, 56)
+        assert (labels_by_id[row["id"]] == full[0].argmax(0).numpy()).mean() > 0.99

@@ -1,4 +1,4 @@
-"""platform.stages.superpixels: regions of pictures of any size."""
+"""Tests of platform.stages.labels.superpixels: regions of pictures of any size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GROUND, BODY, LIMB = (170, 170, 150), (90, 60, 40), (30, 30, 40)
 
 
 def insect(side=64):
-    """A body with a limb that has fewer pixels than Felzenszwalb's smallest region."""
+    """Return a picture of a body with a limb smaller than the smallest region of Felzenszwalb."""
     image = np.empty((side, side, 3), np.uint8)
     image[:] = GROUND
     image[20:44, 20:44] = BODY
@@ -26,11 +26,11 @@ def test_ids_count_from_0_and_their_regions_are_connected(kind, shape):
     height, width = shape
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     image[:, : width // 2] //= 4
-    found = regions_of(image, kind)
-    assert (found.shape, found.dtype) == (shape, np.uint8)
-    count = int(found.max()) + 1
-    assert len(np.unique(found)) == count <= (64 if kind == "merged" else 255)
-    assert label(found, connectivity=2, background=-1).max() == count
+    ids = regions_of(image, kind)
+    assert (ids.shape, ids.dtype) == (shape, np.uint8)
+    count = int(ids.max()) + 1
+    assert len(np.unique(ids)) == count <= (64 if kind == "merged" else 255)
+    assert label(ids, connectivity=2, background=-1).max() == count
 
 
 def test_a_limb_of_a_small_picture_is_a_region_of_its_own():
@@ -38,11 +38,11 @@ def test_a_limb_of_a_small_picture_is_a_region_of_its_own():
     assert (image == LIMB).all(2).sum() < 75
     alone = felzenszwalb(image)
     assert alone[31, 52] in (alone[5, 5], alone[24, 24])
-    found = regions_of(image, "merged")
-    assert len({int(found[y, x]) for y, x in ((5, 5), (24, 24), (31, 52))}) == 3
+    regions = regions_of(image, "merged")
+    assert len({int(regions[y, x]) for y, x in ((5, 5), (24, 24), (31, 52))}) == 3
 
 
-def test_pictures_of_the_published_size_are_taken_as_they_are():
+def test_pictures_of_the_published_size_are_not_resized():
     image = np.repeat(np.repeat(insect(), 8, 0), 8, 1)[: PUBLISHED_SIDE - 50, :PUBLISHED_SIDE]
     np.testing.assert_array_equal(
         regions_of(image, "merged"), merged(image, felzenszwalb(image), 64)

@@ -1,4 +1,4 @@
-"""platform.stages.trainer: what makes a step faster changes no step."""
+"""Tests of the trainer: options that make a step faster change no step."""
 
 from __future__ import annotations
 
@@ -40,39 +40,39 @@ def batches():
         )
 
 
-def test_a_compiled_body_takes_the_same_steps():
-    plain, compiled = trainer(), trainer(compiled=True)
+def test_a_compiled_backbone_takes_the_same_steps():
+    eager, compiled = trainer(), trainer(compiled=True)
     for batch in batches():
-        expected = plain.update(batch)
+        expected = eager.update(batch)
         assert compiled.update(batch) == pytest.approx(expected, rel=1e-4)
     for (name, one), (other, two) in zip(
-        plain.network.state_dict().items(), compiled.network.state_dict().items(), strict=True
+        eager.network.state_dict().items(), compiled.network.state_dict().items(), strict=True
     ):
         assert name == other
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
 
 
-def test_numbers_that_are_read_late_are_the_same(monkeypatch, tmp_path):
+def test_metrics_that_are_read_late_are_the_same(monkeypatch, tmp_path):
     steps = [batch for _ in range(2) for batch in batches()][:4]
-    found = {}
+    results = {}
     for late in (False, True):
         made = trainer()
-        made.late = late
+        made.reads_late = late
         given = [(0, b) for b in steps] + [(1, b) for b in steps]
         monkeypatch.setattr(loader, "batches", lambda *_, given=given: iter(given))
         log, reports = Log(tmp_path / f"{late}.jsonl", 0), []
         run_epochs(made, log, lambda _, metrics, reports=reports: reports.append(metrics))
-        found[late] = (read_metrics(tmp_path / f"{late}.jsonl"), reports)
-    assert [row["step"] for row in found[False][0]] == list(range(8))
-    assert [row["epoch"] for row in found[False][0]] == [0] * 4 + [1] * 4
-    assert found[False] == found[True]
+        results[late] = (read_metrics(tmp_path / f"{late}.jsonl"), reports)
+    assert [row["step"] for row in results[False][0]] == list(range(8))
+    assert [row["epoch"] for row in results[False][0]] == [0] * 4 + [1] * 4
+    assert results[False] == results[True]
 
 
 @pytest.mark.parametrize("late", [False, True])
 def test_a_training_that_diverges_says_at_which_step(monkeypatch, late):
     made = trainer()
-    made.late = late
-    made.first = 1.0
+    made.reads_late = late
+    made.first_loss = 1.0
     good, bad = list(batches())[:2]
     bad.images[0] = torch.nan
     given = [(0, good), (0, bad), (0, good), (0, good)]

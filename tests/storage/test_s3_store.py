@@ -1,4 +1,4 @@
-"""platform.bucket: a store in a bucket keeps the promises of one on disk, for many machines."""
+"""Tests of a store in a bucket: it keeps the promises of one on disk, for many machines."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def stage():
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    """Makes this process another machine."""
+    """Return a function that turns this process into another machine, with its own cache."""
 
     def go(name="elsewhere"):
         monkeypatch.setenv("WSSS_CACHE", str(tmp_path / name))
@@ -74,7 +74,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 class Compute:
-    """Leaves one file as tasks do, and one as the driver does."""
+    """A computation that writes one file as tasks do, and one as the driver does."""
 
     def __init__(self, error=None):
         self.calls, self.error = 0, error
@@ -90,21 +90,21 @@ class Compute:
 
 
 def objects(store, under="artifacts"):
-    """Size by key of the objects of a store."""
+    """Return the sizes of the objects of a store by key."""
     start = filesystem.object_of(store.root)
-    found = filesystem.listing(f"{start}/{under}" if under else start)
-    return {i.path.removeprefix(f"{start}/"): i.size for i in found if i.is_file}
+    entries = filesystem.listing(f"{start}/{under}" if under else start)
+    return {i.path.removeprefix(f"{start}/"): i.size for i in entries if i.is_file}
 
 
-def overwrite(store, ends, data):
-    """Puts other bytes where one object is."""
-    (name,) = (n for n in objects(store) if ends in n)
+def overwrite(store, text, data):
+    """Replace the bytes of the only object whose key contains `text`."""
+    (name,) = (n for n in objects(store) if text in n)
     filesystem.write(store.root / "x", data)
     start = filesystem.object_of(store.root)
     filesystem.system(start).copy_file(f"{start}/x", f"{start}/{name}")
 
 
-def test_computed_once_then_read_on_another_machine(store, bucket, stage, elsewhere):
+def test_an_artifact_is_computed_once_and_read_on_another_machine(store, bucket, stage, elsewhere):
     compute = Compute()
     artifact, cached = store.get(stage, compute)
     assert (cached, str(store)) == (False, bucket)
@@ -164,7 +164,7 @@ def fails(path, key):
     raise InputError("the network is down")
 
 
-def test_an_upload_that_fails_leaves_nothing_to_see(store, stage, monkeypatch):
+def test_an_upload_that_fails_leaves_nothing(store, stage, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(filesystem, "send", fails)
         with pytest.raises(InputError, match="network"):
@@ -187,13 +187,13 @@ def start(where, log, seconds, cache):
 def test_of_two_machines_one_computes(bucket, tmp_path):
     log = tmp_path / "log"
     processes = [start(bucket, log, 3, tmp_path / f"machine-{k}") for k in range(2)]
-    said = sorted(p.communicate(timeout=HANG)[0].split() for p in processes)
-    assert [cached for cached, _ in said] == ["False", "True"]
-    assert said[0][1] == said[1][1]
+    outputs = sorted(p.communicate(timeout=HANG)[0].split() for p in processes)
+    assert [cached for cached, _ in outputs] == ["False", "True"]
+    assert outputs[0][1] == outputs[1][1]
     assert len(log.read_text().split()) == 1
 
 
-def test_after_a_kill_the_next_takes_over(bucket, tmp_path):
+def test_after_a_kill_the_next_process_takes_over(bucket, tmp_path):
     log = tmp_path / "log"
     holder = start(bucket, log, HANG, tmp_path / "machine")
     wait_until(log.exists, "it begins")
@@ -205,8 +205,8 @@ def test_after_a_kill_the_next_takes_over(bucket, tmp_path):
     assert len(objects(open_store(bucket))) == 2
 
 
-def test_who_lost_the_lease_publishes_nothing(store, bucket, stage, monkeypatch):
-    """Another took over and ended first; what this one had uploaded before is gone by then."""
+def test_a_process_that_lost_its_lease_publishes_nothing(store, bucket, stage, monkeypatch):
+    """Another process took over and ended first; by then the uploads of the slow one are gone."""
     monkeypatch.setattr(locks, "held", lambda path, wait=True: contextlib.nullcontext())
 
     def compute(folder):
@@ -222,8 +222,10 @@ def test_who_lost_the_lease_publishes_nothing(store, bucket, stage, monkeypatch)
     assert open_store(bucket).find("thing", stage.key).manifest == artifact.manifest
 
 
-def test_who_takes_over_leaves_the_files_of_who_is_still_there(store, bucket, stage, monkeypatch):
-    """And who ends first counts, whole."""
+def test_taking_over_leaves_the_files_of_a_process_that_still_runs(
+    store, bucket, stage, monkeypatch
+):
+    """The process that ends first publishes the whole artifact."""
     monkeypatch.setattr(locks, "held", lambda path, wait=True: contextlib.nullcontext())
 
     def slow(folder):
@@ -275,15 +277,15 @@ DAMAGE = {
 }
 
 
-def remove(store, ends):
-    (name,) = (n for n in objects(store) if ends in n)
+def remove(store, text):
+    (name,) = (n for n in objects(store) if text in n)
     start = filesystem.object_of(store.root)
     filesystem.system(start).delete_file(f"{start}/{name}")
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_what_lacks_is_computed_again_at_once(store, bucket, stage, name):
-    damage, told = DAMAGE[name]
+def test_an_incomplete_artifact_is_computed_again_at_once(store, bucket, stage, name):
+    damage, message = DAMAGE[name]
     store.get(stage, Compute())
     damage(store)
     other = open_store(bucket)
@@ -291,10 +293,10 @@ def test_what_lacks_is_computed_again_at_once(store, bucket, stage, name):
     assert not cached
     assert artifact_files.local(artifact.path("a.bin")).read_bytes() == b"content of a"
     (fault,) = other.faults()
-    assert told in fault
+    assert message in fault
 
 
-def test_a_damaged_file_of_this_machine_is_fetched_again(store, bucket, stage):
+def test_a_damaged_file_in_the_cache_is_fetched_again(store, bucket, stage):
     path = store.get(stage, Compute())[0].path("a.bin")
     path.write_bytes(b"damaged in a")
     artifact = open_store(bucket).open("thing", stage.key)
@@ -311,7 +313,7 @@ def test_verify_fetches_everything(store, stage):
     assert list(store.artifacts()) == []
 
 
-def test_what_the_network_says_is_no_damage(store, stage, monkeypatch):
+def test_an_error_of_the_network_is_not_taken_for_damage(store, stage, monkeypatch):
     store.get(stage, Compute())
     endpoint = os.environ["AWS_ENDPOINT_URL"]
     monkeypatch.setattr(filesystem, "ATTEMPTS", 2)
@@ -324,39 +326,39 @@ def test_what_the_network_says_is_no_damage(store, stage, monkeypatch):
 
 
 WRONG = {
-    "s3://": "is no address of a store",
-    "s3://b/../x": "is no address of a store",
-    "s3://key:hush@bucket/x": "is no address of a store",
-    "s3://key:a/hush+b/c@bucket/x": "is no address of a store",
-    "s3://bucket/x?secret_key=hush": "is no address of a store",
-    "gs://bucket/x": "is no address of a store",
+    "s3://": "is not the address of a store",
+    "s3://b/../x": "is not the address of a store",
+    "s3://key:hush@bucket/x": "is not the address of a store",
+    "s3://key:a/hush+b/c@bucket/x": "is not the address of a store",
+    "s3://bucket/x?secret_key=hush": "is not the address of a store",
+    "gs://bucket/x": "is not the address of a store",
     "s3://no-such-bucket/x": "there is no bucket s3://no-such-bucket at http://127.0.0.1",
 }
 
 
 @pytest.mark.parametrize("where", WRONG)
-def test_a_wrong_address_is_one_sentence(bucket, capsys, where):
+def test_a_wrong_address_is_reported_in_one_sentence(bucket, capsys, where):
     assert main(["doctor", "--store", where]) == 2
-    said = capsys.readouterr().err
-    assert WRONG[where] in said
-    assert said.count("\n") == 1
-    assert "hush" not in said
+    message = capsys.readouterr().err
+    assert WRONG[where] in message
+    assert message.count("\n") == 1
+    assert "hush" not in message
 
 
-def test_a_server_that_is_away_is_one_sentence(bucket, capsys, monkeypatch):
+def test_a_server_that_is_away_is_reported_in_one_sentence(bucket, capsys, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     assert main(["run", "cam", "--store", bucket]) == 2
-    said = capsys.readouterr().err
-    assert "cannot be used" in said
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert "cannot be used" in message
+    assert message.count("\n") == 1
 
 
-def test_no_data_set_is_one_sentence(bucket, capsys):
+def test_a_missing_data_set_is_named(bucket, capsys):
     assert main(["run", "cam", "--store", bucket]) == 2
     assert "there is no data set 'scenes'" in capsys.readouterr().err
 
 
-def test_records_are_objects(store):
+def test_records_are_written_and_removed_as_objects(store):
     path = store.root / "runs" / "a" / "run.json"
     write_json(path, {"b": 1})
     assert read_record(path, dict[str, int]) == {"b": 1}
@@ -374,7 +376,7 @@ def test_records_are_objects(store):
         read_record(path, dict[str, int])
 
 
-def test_a_lock_keeps_other_machines_off(store, monkeypatch):
+def test_a_lock_of_another_machine_cannot_be_taken(store, monkeypatch):
     monkeypatch.setattr(locks, "POLL", 0.05)
     path, stop = store.root / "locks" / "x", threading.Event()
     filesystem.write(path, b"another-machine 1 x")
@@ -409,7 +411,7 @@ def test_a_lock_expires_where_its_holder_is_gone(store, monkeypatch):
     assert not filesystem.exists(path)
 
 
-def test_trials_of_a_sweep_are_kept_and_read_elsewhere(store, bucket, elsewhere):
+def test_trials_of_a_sweep_are_read_on_another_machine(store, bucket, elsewhere):
     journal = Journal(store, "s")
     trial = Trial(id="0000", params={"a": 1}, status="done", seconds=1.0, value=0.5)
     with journal.held():
@@ -417,26 +419,26 @@ def test_trials_of_a_sweep_are_kept_and_read_elsewhere(store, bucket, elsewhere)
         journal.add(trial)
         journal.add(Trial(id="0001", params={"a": 2}, status="failed", seconds=1.0, error="e"))
     elsewhere()
-    there = Journal(open_store(bucket), "s")
-    assert [t.id for t in there.trials()] == ["0000", "0001"]
+    other = Journal(open_store(bucket), "s")
+    assert [t.id for t in other.trials()] == ["0000", "0001"]
     with pytest.raises(InputError, match="broken off after 2 of 2"):
-        there.check("d", resume=False)
+        other.check("d", resume=False)
 
 
-def test_progress_is_seen_elsewhere(store, bucket, elsewhere):
+def test_progress_is_read_from_the_bucket_until_the_end(store, bucket, elsewhere):
     folder = store.root / "runs" / "a"
     recorded = Recorded(Silent())
     with recorded.under(folder, RUN):
         recorded.plan(["one"])
         recorded.start("one")
-        found = read_progress(folder)
-        assert found
-        assert (found.alive, found.step) == (True, 1)
+        state = read_progress(folder)
+        assert state
+        assert (state.alive, state.step) == (True, 1)
     assert read_progress(folder) is None
     assert objects(store, "") == {}
 
 
-def test_no_secret_is_kept(store, stage, tmp_path):
+def test_no_secret_is_written_or_pickled(store, stage, tmp_path):
     store.get(stage, Compute())
     write_json(store.root / "runs" / "a" / "run.json", {"b": 1})
     for name in objects(store, ""):
@@ -452,7 +454,7 @@ def test_no_secret_is_kept(store, stage, tmp_path):
 
 
 def test_what_another_node_wrote_is_part_of_the_artifact(store, stage):
-    """It never was on the driver's disk."""
+    """The file never was on the disk of the driver."""
 
     def compute(folder):
         write_atomic(folder / "a.bin", lambda stream: stream.write(b"content of a"))

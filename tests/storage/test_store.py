@@ -1,4 +1,4 @@
-"""platform.store: nothing half-written is seen, nothing damaged is served, nothing runs twice."""
+"""Tests of a store: nothing half-written is seen, nothing damaged is served, nothing runs twice."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def stage():
 
 
 class Compute:
-    """Writes two files and counts its calls."""
+    """A computation that writes two files and counts its calls."""
 
     def __init__(self, error=None):
         self.calls, self.error = 0, error
@@ -74,7 +74,7 @@ def leftovers(store):
     return [p for part in ("attempts", "artifacts") for p in (store.root / part).rglob("*.bin")]
 
 
-def test_computed_once_then_read(store, stage):
+def test_an_artifact_is_computed_once_and_then_read(store, stage):
     compute = Compute()
     artifact, cached = store.get(stage, compute)
     assert (cached, compute.calls) == (False, 1)
@@ -90,7 +90,7 @@ def test_computed_once_then_read(store, stage):
     assert store.open("thing", stage.key).key == stage.key
 
 
-def test_the_manifest_says_what_it_is(store, stage):
+def test_the_manifest_holds_configuration_inputs_files_and_versions(store, stage):
     manifest = store.get(stage, Compute())[0].manifest
     assert manifest["config"] == {"a": 1}
     assert manifest["inputs"] == {"x": "k"}
@@ -99,7 +99,7 @@ def test_the_manifest_says_what_it_is(store, stage):
     assert manifest["versions"]["torch"]
 
 
-def test_nothing_is_open_that_is_not_there(store, stage):
+def test_a_missing_artifact_cannot_be_opened(store, stage):
     assert store.find("thing", stage.key) is None
     with pytest.raises(InputError, match="thing/"):
         store.open("thing", stage.key)
@@ -107,9 +107,9 @@ def test_nothing_is_open_that_is_not_there(store, stage):
 
 @pytest.mark.parametrize("name", ["..", "../data", "a/b", "", ".", "a\0", "a" * 300, ".hidden"])
 def test_no_name_leads_out_of_the_store(store, name):
-    with pytest.raises(InputError, match="is no name of an artifact"):
+    with pytest.raises(InputError, match="is not a valid name of a stage or key"):
         store.find("thing", name)
-    with pytest.raises(InputError, match="is no name of an artifact"):
+    with pytest.raises(InputError, match="is not a valid name of a stage or key"):
         store.open(name, "key")
 
 
@@ -123,14 +123,14 @@ def test_an_aborted_computation_leaves_nothing(store, stage, error):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_told_in_words_and_leaves_nothing(store, stage, number):
-    with pytest.raises(InputError, match=r"disk of .* is full; nothing of thing"):
+def test_a_full_disk_is_reported_in_words_and_leaves_nothing(store, stage, number):
+    with pytest.raises(InputError, match=r"disk of .* is full, and nothing of thing"):
         store.get(stage, Compute(OSError(number, "full")))
     assert leftovers(store) == []
 
 
-def test_a_full_disk_in_a_task_is_told_the_same(store, stage):
-    """Ray hands a task's OSError on in a wrapper without its errno."""
+def test_a_full_disk_in_a_task_is_reported_the_same_way(store, stage):
+    """Ray wraps the OSError of a task in an error without errno."""
     from ray.exceptions import RayTaskError
 
     error = RayTaskError("f", "text", OSError(errno.ENOSPC, "full")).as_instanceof_cause()
@@ -161,8 +161,8 @@ DAMAGE = {
     "another JSON": (lambda f: (f / MANIFEST).write_text("{}"), "manifest"),
     "a JSON list": (lambda f: (f / MANIFEST).write_text("[]"), "manifest"),
     "nested JSON": (lambda f: (f / MANIFEST).write_text("[" * 100_000), "nested deeper"),
-    "a folder as manifest": (lambda f: replaced(f / MANIFEST, Path.mkdir), "no regular file"),
-    "a pipe as manifest": (lambda f: replaced(f / MANIFEST, os.mkfifo), "no regular file"),
+    "a folder as manifest": (lambda f: replaced(f / MANIFEST, Path.mkdir), "not a regular file"),
+    "a pipe as manifest": (lambda f: replaced(f / MANIFEST, os.mkfifo), "not a regular file"),
     "a folder as file": (lambda f: replaced(f / "a.bin", Path.mkdir), "a.bin is missing"),
     "a pipe as file": (lambda f: replaced(f / "a.bin", os.mkfifo), "a.bin is missing"),
     "no manifest": (lambda f: (f / MANIFEST).unlink(), "manifest"),
@@ -171,19 +171,19 @@ DAMAGE = {
 
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_damaged_artifact_is_quarantined_and_computed_again(store, stage, name):
-    damage, told = DAMAGE[name]
+    damage, message = DAMAGE[name]
     folder = store.get(stage, Compute())[0].folder
     damage(folder)
     artifact, cached = store.get(stage, Compute())
     assert not cached
     assert artifact.path("a.bin").read_bytes() == b"content of a"
     (fault,) = store.faults()
-    assert told in fault
+    assert message in fault
     assert store.get(stage, Compute())[1]
 
 
 def test_a_byte_flipped_behind_the_same_size_and_time_is_found(store, stage):
-    """The change time, which no program sets, gives it away."""
+    """The change time, which no program can set, reveals the flip."""
     path = store.get(stage, Compute())[0].path("a.bin")
     before = path.stat()
     flip(path)
@@ -223,11 +223,11 @@ BASE = {"name": "n", "version": 1, "config": {"a": 1, "b": (1, 2)}, "inputs": {"
         {"inputs": {}},
     ],
 )
-def test_what_a_stage_depends_on_changes_its_key(change):
+def test_all_that_a_stage_depends_on_changes_its_key(change):
     assert Stage(**{**BASE, **change}).key != Stage(**BASE).key
 
 
-def test_what_it_does_not_depend_on_keeps_its_key():
+def test_the_title_and_the_order_of_options_do_not_change_a_key():
     turned = {"b": [1, 2], "a": 1}
     assert Stage(**{**BASE, "config": turned, "title": "other"}).key == Stage(**BASE).key
 
@@ -255,10 +255,10 @@ def wait_for(path):
 def test_of_two_processes_one_computes(store, tmp_path):
     log = tmp_path / "log"
     processes = [start(store, log, 0.5) for _ in range(2)]
-    said = sorted(p.communicate(timeout=HANG)[0].split() for p in processes)
+    outputs = sorted(p.communicate(timeout=HANG)[0].split() for p in processes)
     assert [p.returncode for p in processes] == [0, 0]
-    assert [cached for cached, _ in said] == ["False", "True"]
-    assert said[0][1] == said[1][1]
+    assert [cached for cached, _ in outputs] == ["False", "True"]
+    assert outputs[0][1] == outputs[1][1]
     assert len(log.read_text().split()) == 1
 
 
@@ -283,7 +283,7 @@ def test_a_store_pickles_by_its_root(store):
     assert pickle.loads(pickle.dumps(store)).root == store.root
 
 
-def test_free_bytes_of_a_store_that_is_not_there_yet(store):
+def test_a_store_that_does_not_exist_yet_has_free_bytes(store):
     assert not store.root.exists()
     assert store.free_bytes() > 0
 
@@ -310,9 +310,9 @@ def test_the_root_is_absolute(monkeypatch, tmp_path):
     assert Store("here").root == Path(tmp_path / "here")
 
 
-@pytest.mark.parametrize("memory", ["[]", "{}", "[" * 100_000, '{"a.bin": {}}'])
-def test_a_damaged_memory_of_what_was_verified_costs_no_artifact(store, stage, memory):
+@pytest.mark.parametrize("text", ["[]", "{}", "[" * 100_000, '{"a.bin": {}}'])
+def test_a_damaged_record_of_verified_files_costs_no_artifact(store, stage, text):
     artifact, _ = store.get(stage, Compute())
     (path,) = (store.root / "verified").iterdir()
-    path.write_text(memory)
+    path.write_text(text)
     assert store.find(stage.name, stage.key) == artifact

@@ -1,4 +1,4 @@
-"""Searchers: which points a sweep tries, and that they follow from earlier values alone."""
+"""Tests of searchers: the points that a sweep tries follow from earlier values alone."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ SPACE = {"lpcam.tau": (0.1, 0.2, 0.3, 0.4, 0.5), "lpcam.K": (4, 8, 12), "lpcam.s
 
 
 def value(point):
-    """Best at tau 0.4, K 8, split b."""
+    """Return the value of a point, which is best at tau 0.4, K 8, split b."""
     return (
         1 - abs(point["lpcam.tau"] - 0.4) - abs(point["lpcam.K"] - 8) / 20
         + 0.1 * (point["lpcam.split"] == "b")
     )  # fmt: skip
 
 
-def tried(tpe, count):
+def trials(tpe, count):
     value_by_point, points = {}, []
     for number in range(count):
         points.append(tpe.suggest(number, value_by_point))
@@ -47,7 +47,7 @@ def test_drawn_points_differ_and_lie_on_the_grid(count, seed):
     assert points == drawn(SPACE, count, seed)
 
 
-def test_tpe_waits_for_the_generations_before():
+def test_tpe_waits_for_the_values_of_earlier_generations():
     tpe = TPE(SPACE, 0, width=2)
     assert tpe.suggest(0, {})
     assert tpe.suggest(1, {})
@@ -55,14 +55,14 @@ def test_tpe_waits_for_the_generations_before():
     assert tpe.suggest(2, {0: 0.5, 1: None}) is not None
 
 
-def test_tpe_finds_the_top_sooner_than_chance():
-    best = [sum(sorted(map(value, tried(TPE(SPACE, seed, 2), 24)))[-8:]) / 8 for seed in range(4)]
+def test_tpe_finds_good_points_sooner_than_random_search():
+    best = [sum(sorted(map(value, trials(TPE(SPACE, seed, 2), 24)))[-8:]) / 8 for seed in range(4)]
     chance = [sum(sorted(map(value, drawn(SPACE, 24, s)))[-8:]) / 8 for s in range(4)]
     assert sum(best) > sum(chance)
 
 
-def test_tpe_goes_on_as_it_would_have():
-    whole = tried(TPE(SPACE, 3, 2), 16)
+def test_tpe_resumes_with_the_same_points():
+    whole = trials(TPE(SPACE, 3, 2), 16)
     value_by_point = {k: value(p) for k, p in enumerate(whole[:12])}
     again = TPE(SPACE, 3, 2)
     assert [again.suggest(k, value_by_point) for k in (12, 13)] == whole[12:14]
@@ -73,16 +73,16 @@ def test_tpe_goes_on_as_it_would_have():
     [
         ("annealing", 3, "unknown search 'annealing'; there are grid, random, tpe"),
         ("grid", 3, "tries all 30 points; leave out --trials 3"),
-        ("tpe", 0, "needs to know how many --trials; all are 30"),
-        ("random", 0, "needs to know how many --trials"),
+        ("tpe", 0, "needs a number of --trials; the space has 30 points"),
+        ("random", 0, "needs a number of --trials"),
     ],
 )
-def test_what_does_not_go_together_is_one_sentence(kind, count, message):
+def test_options_that_contradict_each_other_are_refused(kind, count, message):
     with pytest.raises(InputError, match=message):
         check(kind, SPACE, count)
 
 
-def test_a_name_is_not_needed():
+def test_without_a_name_the_search_follows_from_the_number_of_trials():
     assert len(make("", SPACE, 0, 0, 2).points) == 30
     assert len(make("", SPACE, 7, 0, 2).points) == 7
 

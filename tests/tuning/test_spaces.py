@@ -1,4 +1,4 @@
-"""Search spaces: every value of every field makes an experiment, and every method has one."""
+"""Tests of search spaces: every method has one, and every value makes an experiment."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_value_is_allowed(name):
 
 
 @pytest.mark.parametrize("name", methods())
-def test_every_point_of_a_figure_makes_an_experiment_and_none_stands_twice(name):
+def test_every_point_of_a_figure_makes_a_different_experiment(name):
     for figure in getattr(module(name), "FIGURES", {}).values():
         assert figure["title"].lower().startswith(name)
         assert "VOC train" in figure["published"]
@@ -56,18 +56,18 @@ def test_every_point_of_a_figure_makes_an_experiment_and_none_stands_twice(name)
             assert all(printed is None or 0 < printed < 100 for _, _, printed in points)
 
 
-def test_a_figure_has_the_name_of_its_method():
-    method, found = spaces.figure("cpal-table-2")
+def test_a_figure_is_found_by_its_name():
+    method, figure = spaces.figure("cpal-table-2")
     assert method == "cpal"
-    assert found["title"] == "CPAL, Table 2"
+    assert figure["title"] == "CPAL, Table 2"
     with pytest.raises(InputError, match=r"unknown figure 'lpcam-9'; there are cpal-4, .*ssc-7"):
         spaces.figure("lpcam-9")
 
 
-def test_a_figure_says_what_holds_where_no_row_says_otherwise():
-    """Of Fig. 4 the weighting, which all points set, and of each panel what the other varies."""
-    found = spaces.figure("cpal-4")[1]
-    points = [changes for of in found["panels"].values() for _, changes, _ in of]
+def test_the_table_of_a_figure_states_the_options_that_no_row_names():
+    """For Fig. 4 these are the weighting, which all points set, and what the other panel varies."""
+    figure = spaces.figure("cpal-4")[1]
+    points = [changes for panel in figure["panels"].values() for _, changes, _ in panel]
     trials = tuple(
         Trial(
             id=f"{k:04d}",
@@ -83,7 +83,7 @@ def test_a_figure_says_what_holds_where_no_row_says_otherwise():
         default={"cpal.weighting": "printed", "cpal.tau": 0.6, "cpal.slots": 1000}, run=None,
         command="", started="2026-01-01T00:00:00+0000", seconds=1.0, digest="", figure="cpal-4",
     )  # fmt: skip
-    table = figure_table(found, record)
+    table = figure_table(figure, record)
     assert "unless a row says otherwise: tau 0.6, slots 1000, weighting weighted\n" in table
     assert re.search(r"length of the support set: 800 +6.0 +62.3", table)
 
@@ -92,7 +92,7 @@ RATES = {"training.lr": (0.1, 0.2), "segment.training.lr": (0.01, 0.02, 0.03)}
 
 
 def test_fields_with_one_last_name_vary_in_one_sweep(tmp_path):
-    """Both survive the journal under full names, and the best point has both of its values."""
+    """Both fields keep their full names in the journal, and the best point has both values."""
     base = experiment("lpcam", changes={"segment.network": "deeplabv2"})
     sweep = Sweep(base=base, space=RATES)
     journal, points = Journal(Store(tmp_path), "rates"), list(grid(RATES))
@@ -118,7 +118,7 @@ def test_fields_with_one_last_name_vary_in_one_sweep(tmp_path):
     assert re.search(r"rates: 4 +90.0 +-\n", figure_table(figure, record))
 
 
-def test_a_search_over_such_fields_goes_on_as_it_would_have(tmp_path):
+def test_a_search_over_fields_with_one_last_name_resumes_with_the_same_points(tmp_path):
     sweep = Sweep(base=experiment("lpcam"), space=RATES, trials=6, kind="tpe", concurrent=2)
     whole, values = searcher(sweep), {}
     journal = Journal(Store(tmp_path), "rates")
@@ -137,8 +137,8 @@ def test_a_search_over_such_fields_goes_on_as_it_would_have(tmp_path):
     assert [again.suggest(number, values) for number in (4, 5)] == points[4:]
 
 
-def test_a_sweep_holds_data_alone():
-    """What its searcher remembers is not kept in it: two searchers know nothing of each other."""
+def test_a_searcher_changes_nothing_in_its_sweep():
+    """A searcher keeps its memory to itself, so two searchers of one sweep are independent."""
     sweep = Sweep(base=experiment("lpcam"), space=RATES, trials=2, kind="tpe")
     before = dict(vars(sweep))
     assert searcher(sweep).suggest(0, {})
@@ -150,7 +150,7 @@ def test_any_method_has_the_common_spaces():
     assert spaces.find("lpcam", "crf") == spaces.find("sipe", "crf")
 
 
-def test_a_space_is_a_file_of_ones_own(tmp_path):
+def test_a_space_may_be_a_file_of_the_user(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("taus = [k / 10 for k in range(1, 4)]\nSPACES = {'some': {'lpcam.tau': taus}}")
     assert spaces.find("lpcam", str(path)) == ("mine-some", {"lpcam.tau": [0.1, 0.2, 0.3]})
@@ -162,13 +162,13 @@ def test_a_space_is_a_file_of_ones_own(tmp_path):
     [
         ("x = 1", "holds no SPACES"),
         ("SPACES = {}", "holds no SPACES"),
-        ("SPACES = {'a': {'lpcam.tau': 0.1}}", "space 'a' is no dict"),
-        ("SPACES = {'a': {}}", "space 'a' is no dict"),
+        ("SPACES = {'a': {'lpcam.tau': 0.1}}", "space 'a' is not a dict"),
+        ("SPACES = {'a': {}}", "space 'a' is not a dict"),
         ("1 / 0", "ZeroDivisionError"),
         ("SPACES = {'a': {'x': [1]}, 'b': {'x': [1]}}", "unknown space ''.*there are a, b"),
     ],
 )
-def test_a_file_that_is_no_space_is_one_sentence(tmp_path, text, message):
+def test_a_file_without_a_valid_space_is_refused(tmp_path, text, message):
     path = tmp_path / "mine.py"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
@@ -194,7 +194,7 @@ def test_a_grid_is_listed_with_its_last_field_changing_fastest():
 
 
 @pytest.mark.parametrize(
-    ("space", "how", "message"),
+    ("space", "options", "message"),
     [
         ({"lpcam.tau": [0.1]}, {"trials": -1}, "trials is -1"),
         ({"lpcam.tau": [0.1]}, {"repeats": 0}, "repeats is 0"),
@@ -205,11 +205,11 @@ def test_a_grid_is_listed_with_its_last_field_changing_fastest():
         ({f"a.b{k}": [0] * 200 for k in range(9)}, {"trials": 2}, "points; leave fields out"),
     ],
 )
-def test_a_sweep_that_cannot_end_is_one_sentence(space, how, message):
+def test_a_sweep_of_impossible_size_is_refused(space, options, message):
     with pytest.raises(InputError, match=message):
-        Sweep(base=experiment("lpcam"), space=space, **how)
+        Sweep(base=experiment("lpcam"), space=space, **options)
 
 
-def test_a_missing_file_is_one_sentence():
+def test_a_missing_file_is_named():
     with pytest.raises(InputError, match=r"there is no gone\.py"):
         spaces.find("lpcam", "gone.py")

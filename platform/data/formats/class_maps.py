@@ -1,5 +1,6 @@
-"""Class maps on disk: Parquet rows, one an image, a float16 block of the present classes.
+"""Class maps in Parquet files, with one row for each image.
 
+A row holds a float16 block with a plane for each present class.
 Shapes: n present classes, h w the grid at stride 4, H W the image.
 """
 
@@ -21,7 +22,7 @@ from ...storage.artifact_files import write_atomic
 from . import parquet
 
 COARSE = 8
-"""The stride of a segmenter's probabilities, which are kept as class maps of all classes."""
+"""Stride of the probabilities of a segmenter, which are stored as class maps of all classes."""
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -40,11 +41,11 @@ class ClassMaps:
     """The class maps of one image.
 
     Attributes:
-        id: of the image.
-        classes: mask values of the present classes, 1..N; 0 comes first where the maps bring
-            a background plane of their own.
+        id: image id.
+        classes: mask values of the present classes, 1..N; 0 comes first where the maps include a
+            background plane.
         planes: float16 `[n,h,w]`, normalised, in 0..1.
-        height, width: of the image, pixels.
+        height, width: size of the image, pixels.
     """
 
     id: str
@@ -55,13 +56,13 @@ class ClassMaps:
 
 
 def write(path: Path, rows: Iterable[ClassMaps]) -> None:
-    """Writes rows as one Parquet file, whole or not at all."""
+    """Write rows as one Parquet file, whole or not at all."""
     table = pa.Table.from_pylist([_encode(row) for row in rows], schema=SCHEMA)
     write_atomic(path, lambda stream: pq.write_table(table, stream, compression="zstd"))
 
 
 def read(paths: Sequence[Path]) -> Iterator[ClassMaps]:
-    """The rows of files, in order.
+    """Yield the rows of files, in order.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -85,9 +86,11 @@ def _encode(row: ClassMaps) -> dict[str, object]:
 
 def _decode(row: dict[str, Any], path: Path) -> ClassMaps:
     shape = (len(row["classes"]), row["grid_height"], row["grid_width"])
-    sides = (*shape[1:], row["height"], row["width"])
-    if min(sides) < 1 or math.prod(shape) * 2 != len(row["block"]):
-        raise InputError(f"{path}: the class maps of {row['id']} are not {shape} numbers")
+    lengths = (*shape[1:], row["height"], row["width"])
+    if min(lengths) < 1 or math.prod(shape) * 2 != len(row["block"]):
+        raise InputError(
+            f"{path} is damaged: the class maps of image {row['id']} are not {shape} numbers"
+        )
     return ClassMaps(
         id=row["id"],
         classes=tuple(row["classes"]),

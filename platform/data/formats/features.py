@@ -1,4 +1,4 @@
-"""Feature files of inference: float16 rows, and where the rows of each image lie."""
+"""Feature files of inference, with float16 rows, and an index of the rows of each image."""
 
 from __future__ import annotations
 
@@ -16,12 +16,20 @@ from ...storage import artifact_files
 from ...storage.json_files import read_record
 from ..sources.source import check_id
 
-FEATURES, PLACES = ".npy", ".json"
+FEATURES, FEATURE_ROWS = ".npy", ".json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where the features of one image lie in its file: `offset` row; grids of each scale."""
+class FeatureRows:
+    """The rows of one image in a feature file.
+
+    Attributes:
+        id: image id.
+        labels: 0-based classes of the image.
+        height, width: size of the image, pixels.
+        offset: number of the first row.
+        grids: height and width of the grid at each scale.
+    """
 
     id: str
     labels: tuple[int, ...]
@@ -31,49 +39,62 @@ class Place:
     grids: tuple[tuple[int, int], ...]
 
     def raw(self, rows: NDArray[np.float16]) -> NDArray[np.float16]:
-        """`[h*w,D]`: the features of one view at scale 1."""
+        """Return the raw features `[h*w,D]` of the image alone at scale 1.
+
+        Args:
+            rows: all rows of the file.
+        """
         height, width = self.grids[0]
         return rows[self.offset : self.offset + height * width]
 
     def scales(self, rows: NDArray[np.float16]) -> Iterator[tuple[tuple[int, int], Any]]:
-        """`(h, w)` and the unit features `[h*w,D]` of each scale."""
+        """Yield the grid `(h, w)` and the unit features `[h*w,D]` of each scale.
+
+        These features are summed over image and mirror image.
+
+        Args:
+            rows: all rows of the file.
+        """
         at = self.offset + self.grids[0][0] * self.grids[0][1]
         for height, width in self.grids:
             yield (height, width), rows[at : at + height * width]
             at += height * width
 
 
-def read_places(path: Path) -> list[Place]:
-    """The places in a NAME.json file.
+def read_feature_rows(path: Path) -> list[FeatureRows]:
+    """Read the index of a feature file, NAME.json.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: the file is missing or damaged.
     """
-    found: list[Place] = read_record(artifact_files.local(path), list[Place])
-    for place in found:
-        check_id(place.id)
-        sides = [place.height, place.width, *(side for grid in place.grids for side in grid)]
+    images: list[FeatureRows] = read_record(artifact_files.local(path), list[FeatureRows])
+    for image in images:
+        check_id(image.id)
+        lengths = [image.height, image.width, *(side for grid in image.grids for side in grid)]
         if (
-            place.offset < 0
-            or min(sides) < 1
-            or not place.grids
-            or min(place.labels, default=0) < 0
+            image.offset < 0
+            or min(lengths) < 1
+            or not image.grids
+            or min(image.labels, default=0) < 0
         ):
-            raise InputError(f"{path} places the features of {place.id} where none can be")
-    return found
+            raise InputError(
+                f"{path} is damaged: the rows of image {image.id} have an impossible offset, size "
+                "or label"
+            )
+    return images
 
 
 def open_features(path: Path) -> Halves:
-    """float16 `[R,D]` of a feature file, mapped, not read.
+    """Map the rows of a feature file, float16 `[R,D]`, into memory without reading them.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: the file is missing or damaged.
     """
     try:
         features: Halves = np.load(artifact_files.local(path), mmap_mode="r", allow_pickle=False)
     except InputError:
         raise
-    except Exception as error:  # damaged bytes end in almost any type
+    except Exception as error:  # damaged bytes raise almost any type of exception
         raise InputError(f"{path} holds no features: {error}") from error
     if features.ndim != 2 or features.dtype != np.float16:
         raise InputError(f"{path} holds {features.dtype} {features.shape}, not float16 [R,D]")

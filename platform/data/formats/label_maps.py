@@ -1,9 +1,8 @@
-"""Planes of integers on disk: superpixels, pseudo labels, predicted labels.
+"""Label maps in Parquet files: superpixels, pseudo labels, predicted labels.
 
 An artifact holds NAME.parquet for each slice of the shards, with the columns `id` and `plane`, a
-PNG of values 0 to 255. Beside class maps that boundaries held, NAME.edges (maps of before this
-was kept have none) holds those in the same form: 255 times the probability of a boundary, on the
-grid of the maps.
+PNG of values 0 to 255. Class maps that were refined with boundaries may have a file NAME.edges of
+the same format: 255 times the probability of a boundary, on the grid of the maps.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ SCHEMA = pa.schema([("id", pa.string()), ("plane", pa.binary())])
 
 
 def file_of(folder: Path | str, piece: Slice, suffix: str = ".parquet") -> str:
-    """The file of one slice in an artifact."""
+    """Return the path of the file of one slice in an artifact."""
     return str(Path(folder) / f"{piece.name}{suffix}")
 
 
 def write(path: Path | str, rows: Iterable[tuple[str, Plane]]) -> int:
-    """Writes `(id, plane)` rows as one file, whole or not at all; returns how many."""
+    """Write `(id, plane)` rows as one file, whole or not at all, and return their number."""
     encoded = [{"id": id, "plane": encode_png(plane, palette=False)} for id, plane in rows]
     table = pa.Table.from_pylist(encoded, schema=SCHEMA)
     write_atomic(Path(path), lambda stream: pq.write_table(table, stream))
@@ -40,9 +39,9 @@ def write(path: Path | str, rows: Iterable[tuple[str, Plane]]) -> int:
 
 
 def read(path: Path | str) -> dict[str, Plane]:
-    """The planes `[H,W]` of a file, by image id.
+    """Read the planes `[H,W]` of a file, by image id.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: the file is missing or damaged.
     """
     return {r["id"]: decode_mask(r["plane"], r["id"]) for r in parquet.read(path, SCHEMA)}

@@ -1,4 +1,4 @@
-"""Rows of images in Parquet files, checked when they are read."""
+"""Reading of Parquet files with rows of images, with a check of each row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..sources.source import check_id
 
 MAX_ROWS = 1 << 20
 MAX_BYTES = 8 << 30
-"""Of what is read of a file at once, unpacked; some hundred images take a few hundred MiB."""
+"""Largest unpacked size of one reading; some hundred images take a few hundred MiB."""
 
 
 def read(
@@ -26,26 +26,26 @@ def read(
     group: int | None = None,
     optional: Collection[str] = (),
 ) -> list[dict[str, Any]]:
-    """The rows of a file, or of one row group.
+    """Read the rows of a file, or of one row group.
 
     Args:
-        path: of the file.
-        schema: the columns that such a file has, `id` among them.
-        columns: those that are read; none: all.
-        group: number of the row group; none: all.
+        path: the file.
+        schema: columns of such a file, with `id` among them.
+        columns: columns to read; all by default.
+        group: number of the row group to read; all by default.
         optional: columns that may hold null.
 
     Raises:
-        InputError: the file is missing, damaged, or holds something else.
+        InputError: the file is missing, damaged, or does not fit the schema.
     """
     path = artifact_files.local(path)
     names = list(columns) or schema.names
     try:
         with pq.ParquetFile(path) as file:
             _check_size(file.metadata, range(file.num_row_groups) if group is None else [group])
-            found = file.read(names) if group is None else file.read_row_group(group, names)
-        wanted = pa.schema([schema.field(name) for name in names])
-        rows: list[dict[str, Any]] = found.select(names).cast(wanted).to_pylist()
+            table = file.read(names) if group is None else file.read_row_group(group, names)
+        selected = pa.schema([schema.field(name) for name in names])
+        rows: list[dict[str, Any]] = table.select(names).cast(selected).to_pylist()
         for row in rows:
             _check(row, optional)
     except (pa.ArrowException, OSError, LookupError, ValueError) as error:
@@ -54,20 +54,20 @@ def read(
 
 
 def _check_size(meta: pq.FileMetaData, groups: Sequence[int]) -> None:
-    """Raises ValueError where row groups claim more than MAX_ROWS or MAX_BYTES."""
-    found = [meta.row_group(k) for k in groups]
-    rows, size = sum(g.num_rows for g in found), sum(g.total_byte_size for g in found)
+    """Raise ValueError where row groups claim more than MAX_ROWS or MAX_BYTES."""
+    sizes = [meta.row_group(k) for k in groups]
+    rows, size = sum(g.num_rows for g in sizes), sum(g.total_byte_size for g in sizes)
     if rows > MAX_ROWS or size > MAX_BYTES:
         raise ValueError(
-            f"it claims {rows} rows and {size} bytes; {MAX_ROWS} and {MAX_BYTES} are read at most"
+            f"it claims {rows} rows and {size} bytes; at most {MAX_ROWS} and {MAX_BYTES} are read"
         )
 
 
 def groups(path: str | Path) -> list[int]:
-    """The rows of each row group of a file.
+    """Return the number of rows of each row group of a file.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: the file is missing or damaged.
     """
     try:
         meta = artifact_files.opened(path, pq.read_metadata)
@@ -79,10 +79,10 @@ def groups(path: str | Path) -> list[int]:
 
 
 def _check(row: dict[str, Any], optional: Collection[str]) -> None:
-    """Raises ValueError where a value is missing that must not be, or the id is not allowed."""
+    """Raise ValueError where a required value is missing, or InputError for a bad image id."""
     for name, value in row.items():
         if value is None and name not in optional:
-            raise ValueError(f"a row has no {name}")
+            raise ValueError(f"a row has no value in the column {name}")
         if isinstance(value, list) and None in value:
-            raise ValueError(f"{name} of a row holds nothing")
+            raise ValueError(f"a row has a list with a missing value in the column {name}")
     check_id(row.get("id", "-"))

@@ -1,5 +1,8 @@
-"""Where in each image its classes' prototypes are closest: Parquet rows, one an image, class and
-prototype; beside the class maps that the prototypes make."""
+"""Prototype patches: the position in each image that is closest to a prototype.
+
+They lie in Parquet files beside the class maps that the prototypes make, with one row for each
+image, class and prototype.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +37,12 @@ class Patch:
     """The position of an image that is closest to one prototype.
 
     Attributes:
-        id: of the image.
-        value: mask value of the prototype's class, 0 the background's.
-        number: of the prototype, within its class.
-        kind: foreground or context; CPAL's are all called context, as in its paper.
-        cosine: how close.
-        y, x: the centre, as a share of the image's height and width.
+        id: image id.
+        value: mask value of the prototype's class, 0 for the background.
+        number: number of the prototype within its class.
+        kind: foreground or context; all prototypes of CPAL are called context, as in its paper.
+        cosine: cosine of the features at the position to the prototype.
+        y, x: centre of the position, as a share of the image's height and width.
     """
 
     id: str
@@ -54,17 +57,17 @@ class Patch:
 def closest(
     id: str, value: int, cosines: Tensor, width: int, kinds: Mapping[int, str]
 ) -> list[Patch]:
-    """The patch of each prototype.
+    """Return the patch of each prototype of one class in one image.
 
     Args:
-        id: of the image.
-        value: of the class.
+        id: image id.
+        value: mask value of the class.
         cosines: `[h*w,P]`, h w a grid over the image.
         width: w.
-        kinds: of the prototypes that count, by number.
+        kinds: by number of a prototype, its kind; prototypes without a kind give no patch.
     """
     best = cosines.max(0)
-    values, places = best.values.tolist(), best.indices.tolist()
+    values, positions = best.values.tolist(), best.indices.tolist()
     height = len(cosines) // width
     return [
         Patch(
@@ -73,8 +76,8 @@ def closest(
             number=k,
             kind=kind,
             cosine=values[k],
-            y=(places[k] // width + 0.5) / height,
-            x=(places[k] % width + 0.5) / width,
+            y=(positions[k] // width + 0.5) / height,
+            x=(positions[k] % width + 0.5) / width,
         )
         for k, kind in kinds.items()
     ]
@@ -83,37 +86,37 @@ def closest(
 def closest_in(
     ids: Sequence[str], labels: Tensor, features: Tensor, prototypes: Mapping[int, Tensor]
 ) -> list[list[Patch]]:
-    """The patches of images of one shape.
+    """Return the patches of each image of a batch.
 
     Args:
-        ids: B of them.
-        labels: `[B,N]`.
+        ids: image ids, B of them.
+        labels: `[B,N]`, 1 where a class is present.
         features: `[B,D,h,w]`.
-        prototypes: `[P,D]` of each mask value, at any length.
+        prototypes: by mask value, `[P,D]` of any length.
     """
     flat = unit(features.flatten(2).transpose(1, 2))
     out = []
-    for id, row, of_image in zip(ids, labels, flat, strict=True):
-        found: list[Patch] = []
-        for value, of_class in prototypes.items():
+    for id, row, vectors in zip(ids, labels, flat, strict=True):
+        patches: list[Patch] = []
+        for value, class_prototypes in prototypes.items():
             if value == 0 or row[value - 1]:
-                cosines = of_image @ unit(of_class).T
-                kinds = dict.fromkeys(range(len(of_class)), "context")
-                found += closest(id, value, cosines, features.shape[3], kinds)
-        out.append(found)
+                cosines = vectors @ unit(class_prototypes).T
+                kinds = dict.fromkeys(range(len(class_prototypes)), "context")
+                patches += closest(id, value, cosines, features.shape[3], kinds)
+        out.append(patches)
     return out
 
 
 def write(path: Path, rows: Iterable[Patch]) -> None:
-    """Writes rows as one file, whole or not at all."""
+    """Write rows as one file, whole or not at all."""
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
     write_atomic(path, lambda stream: pq.write_table(table, stream, compression="zstd"))
 
 
 def read(path: Path) -> list[Patch]:
-    """The rows of a file.
+    """Read the rows of a file.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: the file is missing or damaged.
     """
     return [Patch(**row) for row in parquet.read(path, SCHEMA)]

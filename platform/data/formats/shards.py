@@ -1,8 +1,8 @@
-"""Shards: Parquet files of records, written and read through Ray Data.
+"""Shards, the Parquet files of records, which Ray Data tasks write.
 
-A shard artifact holds `PART-00000.parquet` files, PART an exclusive part of the data (the lists
-that an image is in); row groups are the unit of reading. Nothing is gathered in the driver:
-tasks read, check and write rows; only ids and counts come back.
+A shard artifact holds `SUBSET-00000.parquet` files, SUBSET an exclusive subset of the data (named
+by the lists that its images are in); row groups are the unit of reading. The driver holds no
+records: tasks read, check and write rows, and return only counts, digests and errors.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ INFERENCE_COLUMNS = ("id", "image", "labels", "height", "width")
 
 @dataclass(frozen=True)
 class Slice:
-    """One row group of one shard: the unit that tasks are cut into."""
+    """One row group of one shard, the unit of work of a task."""
 
     path: str
     group: int
@@ -61,7 +61,7 @@ class Slice:
 
 
 def stage_of(source: Source) -> Stage:
-    """The stage that turns a source into shards; its key follows the source's content."""
+    """Return the stage that turns a source into shards; its key depends on the source's content."""
     config = {
         "source": source.name,
         "settings": source.settings(),
@@ -74,15 +74,15 @@ def stage_of(source: Source) -> Stage:
 
 
 def chunks(source: Source) -> list[tuple[str, list[Item]]]:
-    """Which items go into which shard file. Order is shuffled once, so shards are mixed."""
-    by_part: dict[str, list[Item]] = {}
+    """Return the name and the items of each shard file, in an order that is shuffled once."""
+    by_subset: dict[str, list[Item]] = {}
     for item in source.items():
-        by_part.setdefault(item.split, []).append(item)
+        by_subset.setdefault(item.split, []).append(item)
     out = []
-    for part, items in sorted(by_part.items()):
+    for subset, items in sorted(by_subset.items()):
         random.Random(0).shuffle(items)
         for number, start in enumerate(range(0, len(items), ROWS_PER_SHARD)):
-            name = f"{part}-{number:05d}.parquet"
+            name = f"{subset}-{number:05d}.parquet"
             out.append((name, items[start : start + ROWS_PER_SHARD]))
     return out
 
@@ -90,11 +90,19 @@ def chunks(source: Source) -> list[tuple[str, list[Item]]]:
 def write_shard(
     path: Path, source: Source, items: Sequence[Item], tolerate: bool
 ) -> tuple[list[str], Digest]:
-    """Loads, checks and writes the records of one shard.
+    """Load, check and write the records of one shard.
+
+    Args:
+        path: path of the shard.
+        source: where records come from.
+        items: the items of the records.
+        tolerate: whether broken records are left out.
 
     Returns:
-        Sentences about the records that were left out; with `tolerate` false there are none,
-        the first raises. And the digest of those that were written.
+        A sentence about each record that was left out, and the digest of the written records.
+
+    Raises:
+        InputError: a record is broken and `tolerate` is false.
     """
     rows, faults = [], []
     for item in items:
@@ -116,15 +124,21 @@ def write_shard(
 
 @dataclass(frozen=True)
 class Digest:
-    """What images and what masks there are, whatever their order: figures are comparable where
-    both agree. The sum of the SHA-256 of each id, and of each id with its mask's pixels."""
+    """A digest of images and of masks that does not depend on their order.
+
+    Scores are comparable where both agree.
+
+    Attributes:
+        ids: sum of the SHA-256 of each image id.
+        masks: sum of the SHA-256 of each image id with the pixels of its mask.
+    """
 
     ids: int = 0
     masks: int = 0
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]]) -> Digest:
-        """The digest of rows of shards."""
+        """Return the digest of rows of shards."""
         total = cls()
         for row in rows:
             id = row["id"].encode()
@@ -138,7 +152,7 @@ class Digest:
         return Digest((self.ids + other.ids) % whole, (self.masks + other.masks) % whole)
 
     def as_dict(self) -> dict[str, str]:
-        """Both as hexadecimal numbers."""
+        """Return both sums as hexadecimal numbers."""
         return {"ids": f"{self.ids:064x}", "masks": f"{self.masks:064x}"}
 
 
@@ -167,18 +181,20 @@ def write(
     progress: Any = None,
     resources: dict[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Writes all shards of a source into `folder` as Ray Data tasks.
+    """Write all shards of a source into `folder` with Ray Data tasks.
 
     Args:
-        folder: empty.
+        folder: the empty folder of the artifact.
         source: where records come from.
-        share: largest share of broken records that is left out and named; above it, or with
-            0 at the first, the job fails.
+        share: largest share of broken records that are left out; with 0 the first one raises.
         progress: called with (records done, records in all).
-        resources: custom ones that each task asks for.
+        resources: custom Ray resources that each task needs.
 
     Returns:
-        What the manifest notes: classes, splits, counts, records left out.
+        Entries of the manifest: classes, splits, counts, digests and the records left out.
+
+    Raises:
+        InputError: more than `share` of the records are broken.
     """
     plan = chunks(source)
     total = sum(len(items) for _, items in plan)
@@ -199,7 +215,7 @@ def write(
 
 
 def _described(folder: Path, source: Source, digests: Mapping[str, Digest]) -> dict[str, Any]:
-    """What the manifest notes of shards that were written, `digests` by part."""
+    """Return the entries of the manifest for written shards and the digests of their subsets."""
     names = artifact_files.names(folder, ".parquet")
     return {
         "source": source.name,
@@ -225,7 +241,7 @@ def _written(
     tolerate: bool,
     resources: dict[str, float] | None,
 ) -> Iterator[dict[str, Any]]:
-    """Writes each shard in a Ray Data task; yields its row count, faults left out, or error."""
+    """Write each shard in a Ray Data task and yield its row count, faults, digests or error."""
     import ray.data
 
     nothing = {"rows": 0, "faults": "", "error": "", "errno": 0, "part": "", "ids": "", "masks": ""}
@@ -238,8 +254,8 @@ def _written(
             number = getattr(error, "errno", None) or 0
             return {**nothing, "error": str(error), "errno": number}
         done, text = len(items) - len(faults), "\n".join(faults)
-        part = part_of(row["name"])
-        return {**nothing, "rows": done, "faults": text, "part": part, **digest.as_dict()}
+        subset = part_of(row["name"])
+        return {**nothing, "rows": done, "faults": text, "part": subset, **digest.as_dict()}
 
     work = [
         {"name": name, "items": json.dumps([asdict(item) for item in items])}
@@ -250,12 +266,12 @@ def _written(
 
 
 def part_of(name: str) -> str:
-    """The part of the data that a shard file holds."""
+    """Return the subset of the data that a shard file holds."""
     return Path(name).stem.rsplit("-", 1)[0]
 
 
 def slices(shards: Artifact, split: str) -> list[Slice]:
-    """The row groups of one split, in a fixed order.
+    """Return the row groups of one split, in a fixed order.
 
     Raises:
         InputError: the data set has no such split, or it is empty.
@@ -274,7 +290,7 @@ def slices(shards: Artifact, split: str) -> list[Slice]:
 
 
 def read(piece: Slice, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of one slice, only the columns asked for; `labels` as 0-based class indices.
+    """Read the given columns of one slice; `labels` are 0-based class indices.
 
     Raises:
         InputError: the file is missing or damaged.
@@ -283,7 +299,7 @@ def read(piece: Slice, columns: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def multi_hot(labels: Sequence[int], classes: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """`[N]`: 1 where a class is present."""
+    """Return a vector `[N]` with 1 where a class is present, else 0."""
     out = np.zeros(classes, np.float32)
     out[list(labels)] = 1
     return out

@@ -1,10 +1,11 @@
-"""COCO: instances files and image folders, e.g. of 2014.
+"""The data set COCO, read from its instances files and image folders.
 
 Masks are drawn for evaluation by the rule of COCO's own API as the WSSS community uses it: the
 polygons of each annotation (pycocotools), in the file's order, later ones over earlier ones;
 crowds are background, nothing is void. Image labels are the categories of all annotations, crowds
 included. A polygon of fewer than three points encloses nothing.
-An annotation is known by where its bytes lie in the file; it is read again when its image is.
+The index keeps only the position of the bytes of each annotation; the annotation itself is read
+again with its image.
 """
 
 from __future__ import annotations
@@ -25,22 +26,25 @@ from . import file_lists
 from .json_stream import objects
 from .source import Item, Record, check_classes, check_id
 
-PARTS = ("train", "val")
+SUBSETS = ("train", "val")
 SIDE = 1 << 20
-"""More pixels a side are refused."""
+"""Limit, not included, of the height and width of an image, pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """What is known of one instances file, as arrays.
+    """The index of one instances file, with n images and m annotations.
 
     Attributes:
-        path: of the file; folder: of its images, both below the root.
-        names: file names of the images, which are sorted by their number.
-        sizes: `[n,2]` height and width.
-        first: `[n+1]`; the annotations of image k are `first[k]` to `first[k+1]`, in the order
-            of the file.
-        category: `[m]` class of each annotation; starts, lengths: `[m]` of its bytes.
+        path: path of the file, below the root.
+        folder: path of the folder of images, below the root.
+        names: file names of the images, sorted by image number.
+        sizes: `[n,2]` height and width of each image.
+        first: `[n+1]`; the annotations of image k are `first[k]` to `first[k+1]` - 1, in the
+            order of the file.
+        category: `[m]` class of each annotation.
+        starts: `[m]` position of the first byte of each annotation.
+        lengths: `[m]` number of bytes of each annotation.
     """
 
     path: str
@@ -53,22 +57,22 @@ class Index:
     lengths: NDArray[np.int32]
 
     def labels(self, k: int) -> tuple[int, ...]:
-        """The classes of image k, ascending."""
+        """Return the classes of image k, ascending."""
         return tuple(np.unique(self.category[self.first[k] : self.first[k + 1]]).tolist())
 
 
 class COCO:
-    """A COCO source.
+    """The source of a COCO data set.
 
     Args:
-        root: holds `annotations/instances_train2014.json` and `train2014/`; val likewise. One of
-            both will do.
-        year: 2014, or another that the files are named by.
+        root: folder with `annotations/instances_train2014.json` and `train2014/`, with
+            `annotations/instances_val2014.json` and `val2014/`, or with both.
+        year: year in the names of the files, such as 2014.
         labelled: leave out images without any label (SIPE, CLIP-ES: 82,081 and 40,137 of 2014);
-            else they are kept (LPCAM, RIB, MCTformer: 82,783 and 40,504).
+            else they are included (LPCAM, RIB, MCTformer: 82,783 and 40,504).
 
     Raises:
-        InputError: a file is missing, broken, or says what cannot be.
+        InputError: a file is missing or broken, or its content is contradictory.
     """
 
     name = "coco"
@@ -77,19 +81,19 @@ class COCO:
         self.root = file_lists.folder(root, "COCO folder")
         self.year, self.labelled = check_id(year), labelled
         self.classes: tuple[str, ...] = ()
-        self.parts: dict[str, Index] = {}
-        for part in PARTS:
-            path = f"annotations/instances_{part}{year}.json"
+        self.indexes: dict[str, Index] = {}
+        for subset in SUBSETS:
+            path = f"annotations/instances_{subset}{year}.json"
             if (self.root / path).is_file():
-                self.parts[part] = self._read(path, f"{part}{year}")
-        if not self.parts:
+                self.indexes[subset] = self._read(path, f"{subset}{year}")
+        if not self.indexes:
             raise InputError(f"{self.root} holds no annotations/instances_train{year}.json")
         named: dict[str, tuple[str, ...]] = {
             "train": ("train",),
             "train_aug": ("train",),
             "val": ("val",),
         }
-        self.splits = {k: v for k, v in named.items() if v[0] in self.parts}
+        self.splits = {k: v for k, v in named.items() if v[0] in self.indexes}
 
     def _read(self, path: str, folder: str) -> Index:
         whole = self.root / path
@@ -97,21 +101,21 @@ class COCO:
         images: dict[int, tuple[str, int, int]] = {}
         categories: dict[int, tuple[Any, int]] = {}
         columns = {name: array("q") for name in ("image", "category", "start", "length", "id")}
-        for kind, found, start, end in objects(whole, ("images", "annotations", "categories")):
+        for kind, member, start, end in objects(whole, ("images", "annotations", "categories")):
             try:
                 if kind == "images":
-                    size = (_number(found["height"], SIDE), _number(found["width"], SIDE))
-                    row = (check_id(found["file_name"]), *size)
-                    if images.setdefault(_number(found["id"]), row) is not row:
-                        raise InputError(f"image {found['id']} is listed twice")
+                    size = (_number(member["height"], SIDE), _number(member["width"], SIDE))
+                    row = (check_id(member["file_name"]), *size)
+                    if images.setdefault(_number(member["id"]), row) is not row:
+                        raise InputError(f"image {member['id']} is listed twice")
                 elif kind == "categories":
-                    named = (found["name"], start)
-                    if categories.setdefault(_number(found["id"]), named) is not named:
-                        raise InputError(f"category {found['id']} is listed twice")
+                    named = (member["name"], start)
+                    if categories.setdefault(_number(member["id"]), named) is not named:
+                        raise InputError(f"category {member['id']} is listed twice")
                 else:
-                    image, category = _number(found["image_id"]), _number(found["category_id"])
-                    own = _number(found["id"]) if "id" in found else -1
-                    values = (image, category, start, end - start, own)
+                    image, category = _number(member["image_id"]), _number(member["category_id"])
+                    number = _number(member["id"]) if "id" in member else -1
+                    values = (image, category, start, end - start, number)
                     for column, value in zip(columns.values(), values, strict=True):
                         column.append(value)
             except InputError as error:
@@ -138,13 +142,13 @@ class COCO:
         if self.classes and classes != self.classes:
             raise InputError(f"{whole} has other categories than the file of train")
         self.classes = classes
-        image, category, start, length, own = (np.array(c, np.int64) for c in columns.values())
-        _check_once(own, start, whole)
+        image, category, start, length, number = (np.array(c, np.int64) for c in columns.values())
+        _check_once(number, start, whole)
         ids, known = np.array(sorted(images), np.int64), np.array(sorted(categories), np.int64)
-        for values, there, what in ((image, ids, "image"), (category, known, "category")):
-            strange = values[~np.isin(values, there)]
-            if len(strange):
-                raise InputError(f"{whole} annotates {what} {strange[0]}, which it does not list")
+        for values, allowed, what in ((image, ids, "image"), (category, known, "category")):
+            unknown = values[~np.isin(values, allowed)]
+            if len(unknown):
+                raise InputError(f"{whole} annotates {what} {unknown[0]}, which it does not list")
         order = np.argsort(image, kind="stable")
         listed = [images[k] for k in ids.tolist()]
         return Index(
@@ -159,9 +163,9 @@ class COCO:
         )
 
     def items(self) -> list[Item]:
-        """All images, by their number; raises InputError where one is absent."""
+        """Return the items of all images by image number, or raise InputError for a missing one."""
         out, seen = [], set()
-        for part, index in self.parts.items():
+        for subset, index in self.indexes.items():
             for k, name in enumerate(index.names):
                 labels = index.labels(k)
                 if self.labelled and not labels:
@@ -173,18 +177,18 @@ class COCO:
                 if id in seen:
                     raise InputError(f"{index.path} lists {id} twice, or train and val both do")
                 seen.add(id)
-                out.append(Item(id=id, split=part, labels=labels, image=image, row=k))
+                out.append(Item(id=id, split=subset, labels=labels, image=image, row=k))
         return out
 
     def load(self, item: Item) -> Record:
-        """Reads one image and draws its mask."""
-        index = self.parts[item.split]
+        """Read one image and draw its mask."""
+        index = self.indexes[item.split]
         path = self.root / item.image
         data = file_lists.read(self.root, item.image, item.id)
         height, width = decode_image(data, str(path)).shape[:2]
-        said = tuple(index.sizes[item.row].tolist())
-        if said != (height, width):
-            raise InputError(f"{path} is {width}x{height} pixels, {index.path} says {said[::-1]}")
+        listed = tuple(index.sizes[item.row].tolist())
+        if listed != (height, width):
+            raise InputError(f"{path} is {width}x{height} pixels, {index.path} says {listed[::-1]}")
         return Record(
             id=item.id,
             image=data,
@@ -202,9 +206,9 @@ class COCO:
                 stream.seek(index.starts[m])
                 data = stream.read(index.lengths[m])
                 try:
-                    found = json.loads(data)
-                    if not found.get("iscrowd", 0):
-                        drawn = outline(found["segmentation"], height, width)
+                    annotation = json.loads(data)
+                    if not annotation.get("iscrowd", 0):
+                        drawn = outline(annotation["segmentation"], height, width)
                         out[drawn] = index.category[m] + 1
                 except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                     where = f"{index.path}, annotation at byte {index.starts[m]}"
@@ -212,18 +216,18 @@ class COCO:
         return out
 
     def settings(self) -> dict[str, object]:
-        """Which files, and whether images without labels count."""
+        """Return the year and whether images without labels are left out."""
         return {"year": self.year, "labelled": self.labelled}
 
     def fingerprint(self) -> str:
-        """Changes with any file or label."""
-        of_files = [(self.root / index.path).stat() for index in self.parts.values()]
-        stats = [[s.st_size, s.st_mtime_ns] for s in of_files]
+        """Return a hash of the settings, the instances files, the images and their labels."""
+        file_stats = [(self.root / index.path).stat() for index in self.indexes.values()]
+        stats = [[s.st_size, s.st_mtime_ns] for s in file_stats]
         return file_lists.fingerprint(self.root, {**self.settings(), "files": stats}, self.items())
 
 
 def _check_once(ids: NDArray[np.int64], starts: NDArray[np.int64], path: Path) -> None:
-    """Raises InputError where two annotations have one id; -1 stands for none."""
+    """Raise InputError where two annotations have one id; -1 stands for an absent id."""
     order = np.argsort(ids, kind="stable")
     again = np.flatnonzero((np.diff(ids[order]) == 0) & (ids[order][1:] >= 0))
     if len(again):
@@ -232,21 +236,26 @@ def _check_once(ids: NDArray[np.int64], starts: NDArray[np.int64], path: Path) -
 
 
 def _number(value: Any, top: int = 1 << 62) -> int:
-    """A whole number, not negative.
+    """Return a value that is a whole number from 0 to below `top`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is no such number.
     """
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < top:
-        raise ValueError(f"{str(value)[:40]!r} is no number from 0 to {top}")
+        raise ValueError(f"{str(value)[:40]!r} is no whole number from 0 to {top}")
     return value
 
 
 def outline(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
-    """`[H,W]`: what a segmentation covers: polygons `[x, y, x, y, ...]`, or an uncompressed RLE.
+    """Return the pixels `[H,W]` that a segmentation covers.
+
+    Args:
+        segmentation: polygons `[x, y, x, y, ...]`, or uncompressed run lengths.
+        height: H.
+        width: W.
 
     Raises:
-        ValueError: it is neither, or goes far beyond the image.
+        ValueError: the segmentation is neither, or goes far beyond the image.
     """
     from pycocotools import mask as api
 
@@ -258,7 +267,7 @@ def outline(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     polygons = []
     for polygon in segmentation:
         if not isinstance(polygon, list) or len(polygon) % 2:
-            raise ValueError("a polygon is not x, y, x, y, ...")
+            raise ValueError("a polygon is no list of x, y, x, y, ...")
         points = [float(v) for v in polygon]
         if not all(math.isfinite(v) and abs(v) <= reach for v in points):
             raise ValueError(f"a polygon leaves the {width}x{height} image")
@@ -272,11 +281,11 @@ def outline(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
 
 
 def _decoded(runs: dict[str, Any], height: int, width: int) -> NDArray[np.bool_]:
-    """Run lengths down the columns, first of 0."""
+    """Decode run lengths down the columns, the first a run of 0."""
     counts = runs["counts"]
     if not isinstance(counts, list) or list(runs["size"]) != [height, width]:
-        raise ValueError("run lengths are a list of counts of the image's size")
+        raise ValueError("run lengths are no list of counts, or do not have the image's size")
     if any(not isinstance(c, int) or c < 0 for c in counts) or sum(counts) != height * width:
-        raise ValueError("run lengths do not add up to the image")
+        raise ValueError("run lengths do not add up to the number of pixels of the image")
     values = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     return values.reshape(width, height).T

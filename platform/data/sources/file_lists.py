@@ -1,4 +1,4 @@
-"""What sources made of files share: lists, labels, loading and checking one image."""
+"""Helpers for sources made of files: lists, labels, and reading and checking one image."""
 
 from __future__ import annotations
 
@@ -19,29 +19,33 @@ from .source import Item, Record, check_classes, check_id, check_name
 
 Labels = Mapping[str, tuple[int, ...]]
 MAX_BYTES = 8 * MAX_PIXELS
-"""Of a file that is read at once; an image of MAX_PIXELS has no more, even without compression."""
+"""Largest size of a file that is read at once; no image of MAX_PIXELS has more bytes."""
 
 
 def folder(path: str | Path, what: str) -> Path:
-    """The folder at `path`.
+    """Check a folder and return its path.
+
+    Args:
+        path: the folder.
+        what: what the folder is, for messages.
 
     Raises:
-        InputError: it is missing or empty.
+        InputError: the folder is missing or empty.
     """
-    found = Path(path)
-    if not found.is_dir():
-        raise InputError(f"there is no {what} {found}")
-    if not any(found.iterdir()):
-        raise InputError(f"{what} {found} is empty")
-    return found
+    checked = Path(path)
+    if not checked.is_dir():
+        raise InputError(f"there is no {what} {checked}")
+    if not any(checked.iterdir()):
+        raise InputError(f"{what} {checked} is empty")
+    return checked
 
 
 def check_size(path: Path) -> None:
-    """Looks whether a file may be read at once.
+    """Check that a file is small enough to be read at once.
 
     Raises:
-        ValueError: it is over MAX_BYTES.
-        OSError: there is none.
+        ValueError: the file is over MAX_BYTES.
+        OSError: the file is missing.
     """
     size = path.stat().st_size
     if size > MAX_BYTES:
@@ -49,10 +53,10 @@ def check_size(path: Path) -> None:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, a byte order mark left out.
+    """Read the text of a file without its byte order mark.
 
     Raises:
-        InputError: it cannot be read, is over MAX_BYTES, or is not UTF-8.
+        InputError: the file cannot be read, is over MAX_BYTES, or is not UTF-8.
     """
     try:
         check_size(path)
@@ -62,10 +66,10 @@ def read_text(path: Path) -> str:
 
 
 def read_list(path: Path) -> list[str]:
-    """The ids of a list file, one a line, first column.
+    """Read the ids of a list file from the first column of each line.
 
     Raises:
-        InputError: it is missing or empty, or an id is not allowed or stands there twice.
+        InputError: the file is missing or empty, or an id is not allowed or listed twice.
     """
     if not path.is_file():
         raise InputError(f"there is no list {path}")
@@ -85,24 +89,24 @@ def read_list(path: Path) -> list[str]:
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Class names, one a line; a first line `background` and empty lines at the end are dropped.
+    """Read class names, one a line, without a first line `background` and empty lines at the end.
 
     Raises:
-        InputError: it cannot be read, or `check_classes` refuses the names.
+        InputError: the file cannot be read, or `check_classes` refuses the names.
     """
     names = [line.strip(" \t") for line in read_text(path).rstrip(" \t\n").split("\n")]
     first = int(names[0] == "background")
     if names == [""]:
         raise InputError(f"{path} is empty; it must hold class names, one a line")
-    places = {k: f"line {first + k + 1}" for k in range(len(names))}
-    return check_classes(names[first:], str(path), places)
+    lines = {k: f"line {first + k + 1}" for k in range(len(names))}
+    return check_classes(names[first:], str(path), lines)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file with a header that has `id` and `labels` or `labels_cls`.
+    """Read the rows of a CSV file whose header has `id` and `labels` or `labels_cls`.
 
     Raises:
-        InputError: it is no such file.
+        InputError: the file is no such CSV file.
     """
     try:
         rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
@@ -121,26 +125,35 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def label_names(text: str) -> list[str]:
-    """Class names separated by spaces, commas or semicolons."""
+    """Split a text into class names at spaces, commas and semicolons."""
     return [name for name in re.split(r"[\s,;]+", text) if name]
 
 
 def indices(names: Iterable[str], classes: Sequence[str], where: str) -> tuple[int, ...]:
-    """0-based classes by name, sorted, each once.
+    """Turn class names into 0-based classes, sorted, each once.
+
+    Args:
+        names: class names of one image.
+        classes: class names of the data set.
+        where: file and image, for messages.
 
     Raises:
-        InputError: a name is not a class; `where` says which file and image.
+        InputError: a name is no class.
     """
-    found = set()
+    present = set()
     for name in names:
         if name not in classes:
             raise InputError(f"{where}: label {name!r} is not among {', '.join(classes)}")
-        found.add(classes.index(name))
-    return tuple(sorted(found))
+        present.add(classes.index(name))
+    return tuple(sorted(present))
 
 
 def labels_of(path: Path, classes: Sequence[str]) -> Labels:
-    """Image labels by id from a CSV file, or from an .npz with `ids` and `labels` `[n,N]`."""
+    """Read image labels by id from a CSV file, or from an .npz with `ids` and `labels` `[n,N]`.
+
+    Raises:
+        InputError: the file is missing or broken, or its labels do not fit the classes.
+    """
     if not path.is_file():
         raise InputError(f"there is no label file {path}")
     if path.suffix == ".csv":
@@ -152,8 +165,8 @@ def labels_of(path: Path, classes: Sequence[str]) -> Labels:
         raise InputError(
             f"{path} is neither .csv nor .npz; pickled label files (.npy) run code and are refused"
         )
-    found = npz.read(path, "ids", "labels")
-    ids, labels = found["ids"], found["labels"]
+    arrays = npz.read(path, "ids", "labels")
+    ids, labels = arrays["ids"], arrays["labels"]
     if ids.ndim != 1 or ids.dtype.kind not in "Uiu" or labels.dtype.kind not in "biuf":
         raise InputError(
             f"{path} has ids of {ids.dtype} {ids.shape} and labels of {labels.dtype}; a list of "
@@ -170,41 +183,59 @@ def labels_of(path: Path, classes: Sequence[str]) -> Labels:
     }
 
 
-def parts(lists: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
-    """The exclusive part of each id, and the parts that make up each list.
+def subsets(
+    lists: Mapping[str, Sequence[str]],
+) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+    """Divide lists that may overlap into exclusive subsets, see `Source.splits`.
+
+    Args:
+        lists: the ids of each list.
+
+    Returns:
+        The subset of each id, and the subsets that make up each list.
 
     Raises:
-        InputError: a list has a name that no split can have.
+        InputError: the name of a list cannot be the name of a split.
     """
     for name in lists:
         check_name(name)
-    of: dict[str, list[str]] = {}
+    lists_by_id: dict[str, list[str]] = {}
     for name, ids in lists.items():
         for id in ids:
-            of.setdefault(id, []).append(name)
-    part = {id: "+".join(sorted(names)) for id, names in of.items()}
-    found = sorted(set(part.values()))
-    return part, {name: tuple(p for p in found if name in p.split("+")) for name in lists}
+            lists_by_id.setdefault(id, []).append(name)
+    subset = {id: "+".join(sorted(names)) for id, names in lists_by_id.items()}
+    every = sorted(set(subset.values()))
+    return subset, {name: tuple(s for s in every if name in s.split("+")) for name in lists}
 
 
 def read(root: Path, name: str, id: str) -> bytes:
-    """The bytes of a file of an image.
+    """Read the bytes of a file that belongs to an image.
+
+    Args:
+        root: folder of the source.
+        name: path of the file below the folder.
+        id: image id, for messages.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read, or is over MAX_BYTES.
     """
     try:
         check_size(root / name)
         return (root / name).read_bytes()
     except (OSError, ValueError) as error:
-        raise InputError(f"{id}: {error}") from error
+        raise InputError(f"image {id} cannot be read: {error}") from error
 
 
 def load(root: Path, item: Item, classes: int) -> Record:
-    """Reads one image and its mask and checks them.
+    """Read one image and its mask and check both.
+
+    Args:
+        root: folder of the source.
+        item: the image.
+        classes: number of classes of the data set.
 
     Raises:
-        InputError: either is broken, or the mask is of another size or holds a strange value.
+        InputError: image or mask are broken, or the mask has another size or an unknown value.
     """
     path = root / item.image
     image = read(root, item.image, item.id)
@@ -225,7 +256,7 @@ def load(root: Path, item: Item, classes: int) -> Record:
 
 
 def fingerprint(root: Path, settings: Mapping[str, object], items: Sequence[Item]) -> str:
-    """SHA-256 of settings, labels, and the files' paths, sizes and times of change."""
+    """Return the SHA-256 of settings, labels, and the files' paths, sizes and times of change."""
     hasher = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for item in items:
         hasher.update(f"{item.id} {item.split} {item.labels}".encode())

@@ -1,4 +1,4 @@
-"""A folder of images and a CSV file of labels; masks are optional.
+"""The source of a data set in a folder of images, with a CSV file of labels and optional masks.
 
 images/*.jpg, *.jpeg, *.png     labels.csv (id,labels[,split])
 masks/*.png                     classes.txt (names, one a line; background need not be named)
@@ -17,14 +17,14 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class Folder:
-    """A source made of a folder.
+    """The source of a data set in a folder.
 
     Args:
-        root: the folder. Without a `split` column all images are of `train`; without
+        root: the folder. Without a `split` column all images belong to `train`; without
             `classes.txt` the classes are the names in `labels.csv`, sorted.
 
     Raises:
-        InputError: a file is missing, a label is no class, or an id stands there twice.
+        InputError: a file is missing, a label is no class, or an id is listed twice.
     """
 
     name = "folder"
@@ -34,7 +34,9 @@ class Folder:
         file_lists.folder(self.root / "images", "image folder")
         path = self.root / "labels.csv"
         if not path.is_file():
-            raise InputError(f"there is no {path}; it needs the columns id, labels and maybe split")
+            raise InputError(
+                f"there is no {path}; make it with the columns id and labels, and split if needed"
+            )
         rows = file_lists.read_csv(path)
         named = self.root / "classes.txt"
         self.classes = file_lists.read_classes(named) if named.is_file() else _classes(rows, path)
@@ -50,12 +52,12 @@ class Folder:
             names = file_lists.label_names(row["labels"])
             self.labels[id] = file_lists.indices(names, self.classes, f"{path}, {id}")
             lists.setdefault(row.get("split") or "train", []).append(id)
-        self.part, self.splits = file_lists.parts(lists)
+        self.subset, self.splits = file_lists.subsets(lists)
 
     def items(self) -> list[Item]:
-        """All rows of labels.csv; raises InputError where an image is absent."""
+        """Return the items of all rows of labels.csv, or raise InputError for a missing image."""
         out = []
-        for id, part in self.part.items():
+        for id, subset in self.subset.items():
             names = (f"images/{id}{suffix}" for suffix in SUFFIXES)
             image = next((n for n in names if (self.root / n).is_file()), None)
             if image is None:
@@ -64,24 +66,24 @@ class Folder:
                     f"({', '.join(SUFFIXES)})"
                 )
             mask = f"masks/{id}.png" if (self.root / "masks" / f"{id}.png").is_file() else None
-            out.append(Item(id=id, split=part, labels=self.labels[id], image=image, mask=mask))
+            out.append(Item(id=id, split=subset, labels=self.labels[id], image=image, mask=mask))
         return out
 
     def load(self, item: Item) -> Record:
-        """Reads and checks one image with its mask."""
+        """Read and check one image with its mask."""
         return file_lists.load(self.root, item, len(self.classes))
 
     def settings(self) -> dict[str, object]:
-        """Nothing but the files decides."""
+        """Return no settings, because the content depends on the files alone."""
         return {}
 
     def fingerprint(self) -> str:
-        """Changes with any file, label or split."""
+        """Return a hash of all files, labels and splits."""
         return file_lists.fingerprint(self.root, self.settings(), self.items())
 
 
 def _classes(rows: Sequence[Mapping[str, str]], path: Path) -> tuple[str, ...]:
-    """The names among the labels of a table, sorted; each is known by the first row that has it."""
+    """Return the class names among the labels of a table, sorted, after a check of each name."""
     first: dict[str, str] = {}
     for number, row in enumerate(rows, 1):
         for name in file_lists.label_names(row["labels"]):

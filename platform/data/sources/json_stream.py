@@ -1,4 +1,4 @@
-"""Large JSON files, object by object: each with where its bytes lie, in bounded memory."""
+"""Reading of large JSON files member by member, with the position of each, in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ...errors import InputError
 
 CHUNK = 1 << 20
 LONGEST = 64 << 20
-"""Bytes of one value; an instances file's longest are some hundred thousand."""
+"""Largest size of one value; the longest of instances files take some hundred thousand bytes."""
 BOM = "\xef\xbb\xbf"
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class _TwiceError(Exception):
-    """A key that an object has twice."""
+    """The error of a key that a JSON object has twice."""
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON.
+    """Return a JSON object as a dict.
 
     Raises:
-        _TwiceError: a key stands there twice.
+        _TwiceError: the object has a key twice.
     """
     out: dict[str, Any] = {}
     for key, value in pairs:
@@ -39,7 +39,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 class _Window:
-    """The part of a file that is being read, byte by byte as characters (Latin-1)."""
+    """The section of a file that is in memory, with each byte as one character (Latin-1)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,21 +48,21 @@ class _Window:
 
     @property
     def offset(self) -> int:
-        """Where the next character lies in the file."""
+        """Position of the next character in the file."""
         return self.base + self.at
 
     def more(self) -> None:
-        """Reads on, and drops what was taken."""
-        found = self.stream.read(CHUNK)
-        self.ended = not found
+        """Read the next chunk and drop the characters that were taken."""
+        chunk = self.stream.read(CHUNK)
+        self.ended = not chunk
         self.text, self.base, self.at = (
-            self.text[self.at :] + found.decode("latin-1"),
+            self.text[self.at :] + chunk.decode("latin-1"),
             self.offset,
             0,
         )
 
     def peek(self) -> str:
-        """The next character that is no space; "" at the end."""
+        """Skip white space and return the next character, or "" at the end of the file."""
         while True:
             match = _SPACE.match(self.text, self.at)
             self.at = match.end() if match else self.at
@@ -71,31 +71,31 @@ class _Window:
             self.more()
 
     def take(self, allowed: str) -> str:
-        """The next character that is no space.
+        """Skip white space and take the next character.
 
         Raises:
-            InputError: it is not one of those allowed.
+            InputError: the character is none of those allowed.
         """
-        found = self.peek()
-        if not found or found not in allowed:
+        character = self.peek()
+        if not character or character not in allowed:
             raise self.broken()
         self.at += 1
-        return found
+        return character
 
     def value(self) -> Any:
-        """The next value."""
+        """Take the next value."""
         self.peek()
         while True:
             try:
-                found, end = _DECODER.raw_decode(self.text, self.at)
-                if end < len(self.text) or self.ended:  # a number may go on
+                value, end = _DECODER.raw_decode(self.text, self.at)
+                if end < len(self.text) or self.ended:  # a number may go on in the next chunk
                     if not (piece := self.text[self.at : end]).isascii():
-                        found = _DECODER.decode(piece.encode("latin-1").decode())
+                        value = _DECODER.decode(piece.encode("latin-1").decode())
                     self.at = end
-                    return found
+                    return value
             except _TwiceError as error:
                 raise self.twice(str(error)) from None
-            except json.JSONDecodeError:  # what is there may be cut off
+            except json.JSONDecodeError:  # the value may go on in the next chunk
                 if self.ended or len(self.text) - self.at > LONGEST:
                     raise self.broken() from None
             except (RecursionError, ValueError):  # no UTF-8, or a number of thousands of digits
@@ -103,30 +103,30 @@ class _Window:
             self.more()
 
     def broken(self) -> InputError:
-        """What is said of a file that is no JSON."""
+        """Return the error of a file that is no JSON."""
         return InputError(f"{self.path} is not readable JSON at byte {self.offset}")
 
     def twice(self, key: str) -> InputError:
-        """What is said of an object that has a key twice."""
+        """Return the error of an object that has a key twice."""
         return InputError(
             f"{self.path} has the key {key!a} twice in the object at byte {self.offset}; "
-            "only one of both can be meant"
+            "remove one of both"
         )
 
 
 def objects(path: Path, arrays: Collection[str]) -> Iterator[tuple[str, Any, int, int]]:
-    """The members of arrays of the outermost object.
+    """Read the elements of arrays in the outermost object of a JSON file.
 
     Args:
         path: a file that holds one JSON object.
-        arrays: names of its members that are arrays.
+        arrays: keys of the object whose values are arrays to read.
 
     Yields:
-        The array's name, a member, and where its bytes begin and end.
+        The key of an array, an element, and the positions where its bytes begin and end.
 
     Raises:
-        InputError: the file is missing, or is not one JSON object and nothing behind it, or an
-            object has a key twice.
+        InputError: the file is missing, does not hold exactly one JSON object, or has an object
+            with a key twice.
     """
     try:
         window = _Window(path)
@@ -166,7 +166,7 @@ def _members(window: _Window, name: str) -> Iterator[tuple[str, Any, int, int]]:
     while True:
         window.peek()
         start = window.offset
-        found = window.value()
-        yield name, found, start, window.offset
+        element = window.value()
+        yield name, element, start, window.offset
         if window.take(",]") == "]":
             return

@@ -1,11 +1,11 @@
-"""Drawn insects: a seeded data set with marked parts, no download.
+"""The data set `scenes` of drawn insects with part maps, which needs no download.
 
-Each class has a head of its own (the discriminative part), and a body and legs (other parts)
-whose look is drawn from a pool that three classes share. Each class has a context, such as a
-flower under a bee, that is often beside it and sometimes there without it.
+Each class has its own head (the discriminative part), and trunk and legs (other parts) whose look
+is drawn from a pool that three classes share. Each class has a context, such as a flower under a
+bee, that is often beside an insect of the class and sometimes in an image without one.
 
 The part map of a record is a PNG in mode L: 0, or 4 * (class + 1) + kind, with kind 1
-discriminative, 2 other, 3 context. Where kind is 1 or 2, the mask is class + 1; where it is 3,
+discriminative, 2 other, 3 context. Where kind is 1 or 2, the mask is class + 1; where kind is 3,
 the mask is 0.
 
 Lengths are shares of an object's length, which is a share of the image's side.
@@ -29,17 +29,26 @@ from .scene_drawing import Canvas, Colour, Frame, mixed, two_colours
 from .source import Item, Record, check_id
 
 DISCRIMINATIVE, OTHER, CONTEXT = 1, 2, 3
-DRAWING = 3  # raised when the same parameters draw other pixels
+DRAWING = 3
+"""Version of the drawing, raised when the same parameters draw other pixels."""
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """A class: head colours and pattern, two of the four pool bodies, context."""
+    """A class of insects.
+
+    Attributes:
+        name: name of the class.
+        head: both colours of the head.
+        pattern: pattern of the head.
+        trunks: numbers of two of the four looks of trunks.
+        context: name of the context.
+    """
 
     name: str
     head: tuple[Colour, Colour]
     pattern: str
-    bodies: tuple[int, int]
+    trunks: tuple[int, int]
     context: str
 
 
@@ -51,10 +60,10 @@ _KINDS = (
     _Kind("moth", ((250, 250, 250), (126, 50, 200)), "checks", (0, 3), "lamp"),
     _Kind("spider", ((10, 176, 120), (190, 255, 220)), "spot", (1, 2), "web"),
 )
-_BODIES: tuple[tuple[Colour, Colour, str], ...] = (
+_TRUNKS: tuple[tuple[Colour, Colour, str], ...] = (
     ((126, 82, 48), (92, 56, 32), "bands"),
     ((58, 56, 66), (98, 96, 110), "dots"),
-    ((176, 142, 92), (140, 104, 62), "plain"),
+    ((176, 142, 92), (140, 104, 62), "uniform"),
     ((96, 104, 62), (66, 74, 40), "bands"),
 )
 _GROUNDS: tuple[Colour, ...] = ((168, 172, 150), (188, 178, 160), (150, 160, 166), (176, 168, 176))
@@ -62,43 +71,52 @@ _GROUNDS: tuple[Colour, ...] = ((168, 172, 150), (188, 178, 160), (150, 160, 166
 
 @dataclass(frozen=True, kw_only=True)
 class Scenes(Options):
-    """The drawn data set; the same parameters always give the same pixels."""
+    """The drawn data set, in which the same parameters always give the same pixels."""
 
-    train: int = option(240, "images to train on", **bounds("train"))
-    val: int = option(80, "images to check on", **bounds("val"))
-    size: int = option(96, "side of the images, pixels", **bounds("size"))
-    seed: int = option(0, "of everything that is drawn", **bounds("seed"))
-    max_objects: int = option(3, "objects in an image, at most", low=1, high=6)
-    shared: float = option(0.9, "0: bodies show the class, 1: only heads do", low=0, high=1)
-    cooccurrence: float = option(
-        0.8, "how often a class comes with its context; 0: contexts tell nothing", low=0, high=1
+    train: int = option(240, "Number of training images.", **bounds("train"))
+    val: int = option(80, "Number of validation images.", **bounds("val"))
+    size: int = option(96, "Side of the images, in pixels.", **bounds("size"))
+    seed: int = option(0, "Random seed of the drawing.", **bounds("seed"))
+    max_objects: int = option(3, "Largest number of objects in an image.", low=1, high=6)
+    shared: float = option(
+        0.9,
+        "Share of the trunk's look that classes have in common; at 1 only heads differ.",
+        low=0,
+        high=1,
     )
-    clutter: int = option(6, "things of no class in an image, at most", low=0, high=40)
-    noise: float = option(4.0, "standard deviation of pixel noise, of 255", low=0, high=64)
+    cooccurrence: float = option(
+        0.8, "Probability that an object has the context of its class beside it.", low=0, high=1
+    )
+    clutter: int = option(
+        6, "Largest number of things in an image that belong to no class.", low=0, high=40
+    )
+    noise: float = option(
+        4.0, "Standard deviation of pixel noise, for pixels in 0 to 255.", low=0, high=64
+    )
 
     @property
     def name(self) -> str:
-        """Always scenes."""
+        """Name of the source, scenes."""
         return "scenes"
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The six insects."""
+        """Names of the six insects."""
         return tuple(kind.name for kind in _KINDS)
 
     @property
     def splits(self) -> dict[str, tuple[str, ...]]:
-        """train and val."""
+        """The splits train and val."""
         return {"train": ("train",), "val": ("val",)}
 
     def items(self) -> list[Item]:
-        """One item an image; its labels are known once it is drawn."""
+        """Return one item for each image; the labels of an image are known once it is drawn."""
         counts = {"train": self.train, "val": self.val}
         ids = [(split, f"scene_{split}_{i:05d}") for split, n in counts.items() for i in range(n)]
         return [Item(id=id, split=split, seed=self._seed(id)) for split, id in ids]
 
     def load(self, item: Item) -> Record:
-        """Draws the image of `item`, with mask and part map."""
+        """Draw the image of an item, with mask and part map."""
         canvas = Canvas(self.size, Generator(PCG64(item.seed)))
         labels = self._draw(canvas)
         out = io.BytesIO()
@@ -115,11 +133,11 @@ class Scenes(Options):
         )
 
     def settings(self) -> dict[str, object]:
-        """The parameters and the version of the drawing."""
+        """Return the parameters and the version of the drawing."""
         return {"source": self.name, "drawing": DRAWING, **asdict(self)}
 
     def fingerprint(self) -> str:
-        """SHA-256 of the settings."""
+        """Return the SHA-256 of the settings."""
         return hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode()).hexdigest()
 
     def _seed(self, id: str) -> int:
@@ -127,33 +145,33 @@ class Scenes(Options):
         return int.from_bytes(digest[:8], "big") >> 1
 
     def _draw(self, canvas: Canvas) -> tuple[int, ...]:
-        """Draws one scene and returns the classes that can be seen in it."""
+        """Draw one scene and return the classes that are visible in it."""
         rng = canvas.rng
         canvas.ground(_GROUNDS[rng.integers(len(_GROUNDS))], roughness=24)
         for _ in range(rng.integers(self.clutter + 1)):
             _clutter(canvas)
-        count = 1 + int(self.max_objects * rng.random() ** 1.7)  # few more often than many
-        places: list[tuple[float, float]] = []
+        count = 1 + int(self.max_objects * rng.random() ** 1.7)  # low counts are likelier
+        centres: list[tuple[float, float]] = []
         objects = []
         for _ in range(count):
-            places.append(_place(canvas, places))
+            centres.append(_free_centre(canvas, centres))
             length = self.size * rng.uniform(0.62, 0.85) * (1.12 - 0.12 * count)
-            frame = Frame(canvas, places[-1], rng.uniform(0, 2 * math.pi), length)
-            objects.append((int(rng.integers(len(_KINDS))), frame, places[-1]))
+            frame = Frame(canvas, centres[-1], rng.uniform(0, 2 * math.pi), length)
+            objects.append((int(rng.integers(len(_KINDS))), frame, centres[-1]))
         for index, frame, at in objects:
             if rng.random() < self.cooccurrence:
                 _context(canvas, index, at, frame.scale)
         absent = [i for i in range(len(_KINDS)) if i not in {o[0] for o in objects}]
         if absent and rng.random() < 1 - self.cooccurrence:
-            at = _place(canvas, places)
+            at = _free_centre(canvas, centres)
             _context(canvas, int(rng.choice(absent)), at, self.size * rng.uniform(0.4, 0.6))
         for index, frame, _ in objects:
             _insect(canvas, index, frame, self.shared)
-        return _seen(canvas)
+        return _visible_classes(canvas)
 
 
-def _seen(canvas: Canvas) -> tuple[int, ...]:
-    """Classes with at least 0.4 % of the pixels; what is left of any other becomes void."""
+def _visible_classes(canvas: Canvas) -> tuple[int, ...]:
+    """Return the classes with at least 0.4 % of the pixels and set other classes to void."""
     counts = np.bincount(canvas.mask.ravel(), minlength=len(_KINDS) + 1)[1:]
     enough = counts >= 0.004 * canvas.mask.size
     for index in np.flatnonzero(~enough & (counts > 0)):
@@ -162,8 +180,8 @@ def _seen(canvas: Canvas) -> tuple[int, ...]:
     return tuple(int(i) for i in np.flatnonzero(enough))
 
 
-def _place(canvas: Canvas, taken: list[tuple[float, float]]) -> tuple[float, float]:
-    """Of eight random places the one farthest from those taken."""
+def _free_centre(canvas: Canvas, taken: list[tuple[float, float]]) -> tuple[float, float]:
+    """Draw eight random points and return the one farthest from those taken."""
     low, high = 0.22 * canvas.size, 0.78 * canvas.size
     spots = [(x, y) for x, y in canvas.rng.uniform(low, high, (8, 2)).tolist()]
     return max(
@@ -178,7 +196,7 @@ def _jittered(canvas: Canvas, colour: Colour, by: float) -> Colour:
 
 
 def _clutter(canvas: Canvas) -> None:
-    """A stone or a blade of grass."""
+    """Draw a stone or a blade of grass."""
     rng = canvas.rng
     at = tuple(rng.uniform(0, canvas.size, 2).tolist())
     frame = Frame(canvas, (at[0], at[1]), rng.uniform(0, 2 * math.pi), canvas.size)
@@ -196,10 +214,10 @@ def _clutter(canvas: Canvas) -> None:
 
 
 def _insect(canvas: Canvas, index: int, frame: Frame, shared: float) -> None:
-    """Legs, feelers, abdomen and thorax (other parts), then the head (discriminative)."""
+    """Draw legs, feelers, abdomen and thorax (other parts), then the head (discriminative)."""
     kind, value = _KINDS[index], index + 1
     other, head = 4 * value + OTHER, 4 * value + DISCRIMINATIVE
-    first, second, pattern = _BODIES[kind.bodies[canvas.rng.integers(2)]]
+    first, second, pattern = _TRUNKS[kind.trunks[canvas.rng.integers(2)]]
     light = _jittered(canvas, mixed(kind.head[0], first, shared), 10)
     dark = _jittered(canvas, mixed(kind.head[1], second, shared), 10)
     width = max(2.2, 0.05 * frame.scale)
@@ -221,7 +239,7 @@ def _insect(canvas: Canvas, index: int, frame: Frame, shared: float) -> None:
 
 
 def _context(canvas: Canvas, index: int, at: tuple[float, float], length: float) -> None:
-    """The thing that goes with a class, near `at`; `length` is that of the object."""
+    """Draw the context of a class near `at`, in proportion to the `length` of the object."""
     rng, part = canvas.rng, 4 * (index + 1) + CONTEXT
     turn, away = rng.uniform(0, 2 * math.pi), length * rng.uniform(0.2, 0.4)
     centre = (at[0] + away * math.cos(turn), at[1] + away * math.sin(turn))

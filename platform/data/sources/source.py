@@ -1,4 +1,4 @@
-"""A labelled image, and what a source of labelled images is."""
+"""The record of a labelled image, and the protocol of sources of records."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Protocol
 from ...errors import InputError
 
 MOST_CLASSES = 254
-"""A mask has a byte a pixel, of which 0 is the background and 255 void."""
+"""Largest number of classes: a mask has one byte per pixel, 0 for background and 255 for void."""
 _ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _UNSEEN = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode's categories of control characters, surrogates and breaks of lines."""
+"""Unicode categories of control characters, surrogates and line breaks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +23,13 @@ class Record:
     """One image with its labels.
 
     Attributes:
-        id: see `check_id`.
-        image: the encoded image as it came (JPEG or PNG).
-        height, width: of the image, pixels.
+        id: image id, see `check_id`.
+        image: the encoded image, unchanged (JPEG or PNG).
+        height, width: size of the image, pixels.
         labels: 0-based foreground classes in the image, sorted, each once.
         mask: PNG of the image's size, 0 background, class + 1, 255 void; for evaluation only.
-        parts: PNG of the image's size, see `scenes`; None where a data set marks no parts.
-        split: the exclusive part that the image is in, see `Source.splits`.
+        parts: part map, a PNG of the image's size, see `scenes`; None where there is none.
+        split: the exclusive subset that the image is in, see `Source.splits`.
     """
 
     id: str
@@ -44,15 +44,15 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """What is known of an image before it is read; small, and pickles.
+    """The description of an image before it is read, small enough to send to tasks.
 
     Attributes:
         id, split: as in `Record`.
         labels: as in `Record`; empty for a drawn image, whose labels the drawing decides.
-        image: path below the source's folder, "" for a drawn image.
-        mask: path below the source's folder, None where there is no mask.
-        seed: decides a drawn image, 0 for a file.
-        row: where a source's own index has it, if it has one.
+        image: path of the image below the source's folder, "" for a drawn image.
+        mask: path of the mask below the source's folder, None where there is no mask.
+        seed: random seed of a drawn image, 0 for a file.
+        row: number of the image in the index of the source, if the source has one.
     """
 
     id: str
@@ -65,11 +65,11 @@ class Item:
 
 
 class Source(Protocol):
-    """Where labelled images come from. A source pickles: tasks on other machines load with it."""
+    """A source of labelled images, which can be pickled, since tasks on other machines use it."""
 
     @property
     def name(self) -> str:
-        """The kind: voc, coco, folder or scenes."""
+        """Kind of the source: voc, coco, folder or scenes."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -77,41 +77,41 @@ class Source(Protocol):
 
     @property
     def splits(self) -> dict[str, tuple[str, ...]]:
-        """Split name to the exclusive parts that make it up.
+        """The exclusive subsets that make up each split, by the name of the split.
 
-        A part is named by the sorted lists its images are in, joined by "+": VOC's train_aug is
+        The name of a subset is the sorted lists of its images, joined by "+": VOC's train_aug is
         ("train+train_aug", "train_aug"), so that train is stored once.
         """
 
     def items(self) -> list[Item]:
-        """All images, by part and then in the order of the lists; reads no image.
+        """Return all items by subset, then in the order of the lists, without reading images.
 
         Raises:
             InputError: a list, a label or a file is missing or wrong.
         """
 
     def load(self, item: Item) -> Record:
-        """Reads, or draws, one image and checks it with its mask.
+        """Read or draw one image and check it with its mask.
 
         Raises:
-            InputError: the image or the mask is broken or does not fit.
+            InputError: the image or the mask is broken, or both do not fit.
         """
 
     def settings(self) -> dict[str, object]:
-        """Plain values that the content depends on, without paths of this machine."""
+        """Return the JSON values that the content depends on, without paths of this machine."""
 
     def fingerprint(self) -> str:
-        """SHA-256 of the settings and of the files' paths, sizes and times of change."""
+        """Return the SHA-256 of settings and of the files' paths, sizes and times of change."""
 
 
 def check_id(id: str) -> str:
-    """`id`, if it can be a file name: up to 200 letters, digits, dots, underscores and dashes.
+    """Check that an image id can be a file name and return it.
 
-    It may begin with a dash, as the names of videos' frames do: it never stands alone on a command
-    line.
+    An id has up to 200 letters, digits, dots, underscores and dashes. It may begin with a dash, as
+    the names of video frames do, because it never stands alone on a command line.
 
     Raises:
-        InputError: it cannot.
+        InputError: the id is not allowed.
     """
     if not _ID.fullmatch(id) or id in (".", ".."):
         raise InputError(
@@ -122,11 +122,13 @@ def check_id(id: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """`name`, if a record in the store, or a split, can have it: as `check_id`, and it begins with
-    a letter or a digit, so that it is neither a hidden file nor taken for an option.
+    """Check that a record in the store or a split can have a name and return the name.
+
+    A name has the characters of an id, see `check_id`, and begins with a letter or a digit, so
+    that it is neither a hidden file nor mistaken for an option.
 
     Raises:
-        InputError: it cannot.
+        InputError: the name is not allowed.
     """
     if not _NAME.fullmatch(name):
         raise InputError(
@@ -137,18 +139,20 @@ def check_name(name: str) -> str:
 
 
 def check_classes(
-    names: Sequence[object], where: str, places: Mapping[int, str] | None = None
+    names: Sequence[object], where: str, positions: Mapping[int, str] | None = None
 ) -> tuple[str, ...]:
-    """The class names of a data set, if it can have them: 1 to MOST_CLASSES different texts of up
-    to 200 characters, without control characters and surrogates.
+    """Check the class names of a data set and return them.
+
+    A data set has 1 to MOST_CLASSES different names of up to 200 characters, without control
+    characters and surrogates.
 
     Args:
-        names: in the order of the classes.
-        where: the file that they come from, for messages.
-        places: the place in the file of the class at each index, where that is known.
+        names: class names, in the order of the classes.
+        where: file of the names, for messages.
+        positions: position of each name in the file by index, where known, for messages.
 
     Raises:
-        InputError: the data set cannot have them.
+        InputError: a name is not allowed, or there are too many or no names.
     """
     if not 1 <= len(names) <= MOST_CLASSES:
         raise InputError(
@@ -156,18 +160,18 @@ def check_classes(
         )
     known: set[str] = set()
     for index, name in enumerate(names):
-        place = f"{where}, {places[index]}" if places else where
+        position = f"{where}, {positions[index]}" if positions else where
         fault = _class_fault(name)
         if fault:
-            raise InputError(f"{place}: the class name {ascii(name)[:80]} {fault}")
+            raise InputError(f"{position}: the class name {ascii(name)[:80]} {fault}")
         if name in known:
-            raise InputError(f"{place}: the class name {name!r} stands there twice; name it once")
+            raise InputError(f"{position}: the class name {name!r} is listed twice; list it once")
         known.add(str(name))
     return tuple(map(str, names))
 
 
 def _class_fault(name: object) -> str:
-    """What is wrong with one class name; empty where nothing is."""
+    """Return the fault of one class name, or an empty text for an allowed name."""
     if not isinstance(name, str):
         return "is no text"
     if not name.strip():

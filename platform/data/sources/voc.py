@@ -1,7 +1,8 @@
-"""PASCAL VOC: a VOCdevkit tree with lists, image labels and masks.
+"""The data set PASCAL VOC, read from a VOCdevkit tree with lists, image labels and masks.
 
-Masks come from `SegmentationClass`, where it lacks one from `SegmentationClassAug` (SBD); they
-serve evaluation. Image labels come from annotations or a label file, never from masks.
+Masks come from `SegmentationClass`, or from `SegmentationClassAug` (SBD) where the former has
+none; they serve evaluation only. Image labels come from annotations or a label file, never from
+masks.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ CLASSES = (
 )  # fmt: skip
 LISTS = ("train", "train_aug", "val")
 TEST = "test"
-"""Its annotations are not public: only the server knows them."""
+"""Name of the list whose annotations are not public; only the evaluation server has them."""
 MASKS = ("SegmentationClass", "SegmentationClassAug")
 
 
 class VOC:
-    """A VOC source.
+    """The source of a PASCAL VOC data set.
 
     Args:
         root: the folder that holds `JPEGImages`, or a VOCdevkit that holds `VOC2012`.
-        lists: files of `ImageSets/Segmentation` to take; none: those of train, train_aug and
-            val that exist. Images of other lists need no masks, those of test alone no labels.
-        labels: image labels as CSV (`id`, `labels`) or .npz (`ids`, `labels`); none:
+        lists: names of lists in `ImageSets/Segmentation`; by default train, train_aug and val, as
+            far as they exist. Masks are optional; images of test alone need no labels either.
+        labels: file of image labels, CSV (`id`, `labels`) or .npz (`ids`, `labels`); by default
             `image_labels.csv` of the tree, else its `Annotations`, difficult objects included.
 
     Raises:
@@ -49,34 +50,37 @@ class VOC:
         named = self.root / "classes.txt"
         self.classes = file_lists.read_classes(named) if named.is_file() else CLASSES
         sets = self.root / "ImageSets" / "Segmentation"
-        wanted = lists or tuple(n for n in LISTS if (sets / f"{n}.txt").is_file())
-        if not wanted:
+        names = lists or tuple(n for n in LISTS if (sets / f"{n}.txt").is_file())
+        if not names:
             raise InputError(f"{sets} holds none of {', '.join(f'{n}.txt' for n in LISTS)}")
-        self.lists = {name: file_lists.read_list(sets / f"{name}.txt") for name in wanted}
-        self.part, self.splits = file_lists.parts(self.lists)
+        self.lists = {name: file_lists.read_list(sets / f"{name}.txt") for name in names}
+        self.subset, self.splits = file_lists.subsets(self.lists)
         self.labels = self._labels(labels)
 
     def _labels(self, given: str | None) -> file_lists.Labels:
         in_tree = self.root / "image_labels.csv"
         if given or in_tree.is_file():
             path = Path(given) if given else in_tree
-            found = file_lists.labels_of(path, self.classes)
-            return {id: self._row_of(id, found, path) for id in self.part}
-        return {id: self._annotated(id) for id in self.part}
+            labels = file_lists.labels_of(path, self.classes)
+            return {id: self._labels_of_image(id, labels, path) for id in self.subset}
+        return {id: self._annotated(id) for id in self.subset}
 
-    def _row_of(self, id: str, found: file_lists.Labels, path: Path) -> tuple[int, ...]:
-        """The community's files name 2007_000032 by the number 2007000032."""
+    def _labels_of_image(self, id: str, labels: file_lists.Labels, path: Path) -> tuple[int, ...]:
+        """Look up the labels of an image.
+
+        Files of the WSSS community name image 2007_000032 by the number 2007000032.
+        """
         for key in (id, id.replace("_", "")):
-            if key in found:
-                return found[key]
-        if self.part[id] == TEST:
+            if key in labels:
+                return labels[key]
+        if self.subset[id] == TEST:
             return ()
         raise InputError(f"{path} has no labels of image {id}")
 
     def _annotated(self, id: str) -> tuple[int, ...]:
         path = self.root / "Annotations" / f"{id}.xml"
         if not path.is_file():
-            if self.part[id] == TEST:
+            if self.subset[id] == TEST:
                 return ()
             raise InputError(
                 f"image {id} has no labels: there is no {path}; give a label file with --labels"
@@ -89,26 +93,26 @@ class VOC:
         return file_lists.indices(names, self.classes, str(path))
 
     def items(self) -> list[Item]:
-        """All images of the lists; raises InputError where an image is absent."""
+        """Return the items of all images of the lists, or raise InputError for a missing image."""
         out = []
-        for id, part in self.part.items():
+        for id, subset in self.subset.items():
             image = f"JPEGImages/{id}.jpg"
             if not (self.root / image).is_file():
                 lists = ", ".join(name for name, ids in self.lists.items() if id in ids)
                 raise InputError(f"list {lists} names {id}, but there is no {self.root / image}")
             masks = (f"{kind}/{id}.png" for kind in MASKS)
             mask = next((m for m in masks if (self.root / m).is_file()), None)
-            out.append(Item(id=id, split=part, labels=self.labels[id], image=image, mask=mask))
+            out.append(Item(id=id, split=subset, labels=self.labels[id], image=image, mask=mask))
         return out
 
     def load(self, item: Item) -> Record:
-        """Reads and checks one image with its mask."""
+        """Read and check one image with its mask."""
         return file_lists.load(self.root, item, len(self.classes))
 
     def settings(self) -> dict[str, object]:
-        """The lists taken."""
+        """Return the names of the lists."""
         return {"lists": sorted(self.lists)}
 
     def fingerprint(self) -> str:
-        """Changes with any file, label or list."""
+        """Return a hash of all files, labels and lists."""
         return file_lists.fingerprint(self.root, self.settings(), self.items())

@@ -1,4 +1,4 @@
-"""Backbones with four named stages, c1 to c4."""
+"""The network backbones of classifiers and segmenters, each with the four stages c1 to c4."""
 
 from .base import STAGES, Backbone
 from .convnets import VGG16, MobileNetV2, ResNet, Small

@@ -1,8 +1,8 @@
-"""Backbones with four named stages, c1 to c4, the last at output stride 16.
+"""The base class of backbones: four named stages, c1 to c4, the last usually at stride 16.
 
-Strides follow the IRN line: the last stage keeps the grid of the one before and is not dilated.
-Names of parameters are torchvision's, so that torchvision weight files fit. It is imported where
-it is needed only: it takes longer than torch, and most tasks of Ray do without.
+Strides follow the IRN line: c4 keeps the grid of c3 and is not dilated. Names of parameters are
+torchvision's, so that torchvision weight files fit. Backbones import torchvision only when they
+are built: the import takes longer than that of torch, and most Ray tasks do not need it.
 Shapes: B batch, D channels, H W grid.
 """
 
@@ -23,9 +23,9 @@ class Backbone(nn.Module, ABC):
         channels: channels of c1 to c4, in this order.
         strides: input pixels per cell of c1 to c4, in this order.
         rectified: whether blocks give rectified features `[B,D,H,W]`, as those of a ResNet.
-        halved: whether it computes in bfloat16; features are float32 all the same.
-        pretrained: whether it starts from published ImageNet weights. Where it does, batch
-            normalisation always uses running statistics, also while training (IRN).
+        halved: whether the backbone computes in bfloat16; its output is float32 all the same.
+        pretrained: whether the backbone starts from published ImageNet weights. Then batch
+            normalisation always uses running statistics, also in training (IRN).
     """
 
     channels: tuple[int, int, int, int]
@@ -36,28 +36,39 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def stage(self, name: str, x: Tensor) -> Tensor:
-        """The output of stage `name` from that of the stage before (c1: from images)."""
+        """Return the output of stage `name` on the output of the stage before it (c1: on images).
+
+        Args:
+            name: c1 to c4.
+            x: `[B,D,H,W]`.
+        """
 
     @abstractmethod
     def stage_modules(self, name: str) -> list[nn.Module]:
-        """The modules that make up stage `name`, for freezing."""
+        """Return the modules that make up stage `name`, for freezing."""
 
     def blocks(self, name: str) -> list[nn.Module]:
-        """The modules of stage `name` whose outputs are features, the last the stage's own."""
+        """Return the modules of stage `name` whose outputs are features.
+
+        The output of the last module is the output of the stage.
+        """
         return self.stage_modules(name)
 
     def taps(self, images: Tensor) -> list[Tensor]:
-        """All feature grids that boundaries are read from, finest first: the stages; a ResNet
-        adds what its first stage starts from (IRN)."""
+        """Return the feature grids that boundaries are predicted from, finest first.
+
+        They are the outputs of the stages; a ResNet adds the input of its first residual block,
+        as IRN does.
+        """
         return list(self(images).values())
 
     @property
     def tap_channels(self) -> tuple[int, ...]:
-        """Of `taps`."""
+        """Channels of each grid of `taps`."""
         return self.channels
 
     def dilate(self) -> None:
-        """Takes the stride of c3 away and dilates c3 by 2 and c4 by 4: output stride 8."""
+        """Take the stride of c3 away and dilate c3 by 2 and c4 by 4, for output stride 8."""
         rate = 1
         for name in ("c3", "c4"):
             for block in self.blocks(name):
@@ -71,12 +82,16 @@ class Backbone(nn.Module, ABC):
         self.strides = (self.strides[0], self.strides[1], self.strides[1], self.strides[1])
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """`[B,3,H,W]` normalised images to `{"c1": [B,D,H/4,W/4], ..., "c4": ...}`."""
+        """Return the output of each stage, `{"c1": [B,D,H/4,W/4], ..., "c4": ...}`.
+
+        Args:
+            images: `[B,3,H,W]`, normalised.
+        """
         if not self.halved:
             return self._stages(images)
         with torch.autocast(images.device.type, torch.bfloat16):
-            found = self._stages(images)
-        return {name: features.float() for name, features in found.items()}
+            stages = self._stages(images)
+        return {name: features.float() for name, features in stages.items()}
 
     def _stages(self, images: Tensor) -> dict[str, Tensor]:
         out, x = {}, images

@@ -1,4 +1,4 @@
-"""Convolutional backbones: ResNet, MobileNetV2, VGG-16, and a small one for drawn scenes."""
+"""Convolutional backbones: ResNet, MobileNetV2, VGG-16, and a small network for drawn scenes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from .base import STAGES, Backbone
 
 
 class ResNet(Backbone):
-    """ResNet-18, 50 or 101 (torchvision, V1 layout); layer4 with stride 1."""
+    """ResNet-18, 50 or 101 (torchvision, V1 layout), with stride 1 in layer4.
+
+    Args:
+        depth: 18, 50 or 101.
+    """
 
     def __init__(self, depth: int) -> None:
         super().__init__()
@@ -52,9 +56,9 @@ class ResNet(Backbone):
 
 
 class MobileNetV2(Backbone):
-    """MobileNetV2 (torchvision); the block that would reach stride 32 keeps stride 16.
+    """MobileNetV2 (torchvision), in which the block that would reach stride 32 keeps stride 16.
 
-    c4 ends in the 1280-channel convolution, so it is non-negative like a ResNet's.
+    c4 ends in the 1280-channel convolution, so it is non-negative like the c4 of a ResNet.
     """
 
     channels = (24, 32, 96, 1280)
@@ -83,10 +87,10 @@ class MobileNetV2(Backbone):
 
 
 class Small(Backbone):
-    """Eight convolutions, trained from scratch on `scenes`, with batch statistics.
+    """Eight convolutions with batch normalisation, trained from scratch on `scenes`.
 
-    Group normalisation hardly trains here (measured): it takes away each image's mean, which is
-    what global average pooling reads.
+    Group normalisation hardly trains here (measured): it removes the mean of each image, which
+    global average pooling reads.
     """
 
     channels = (24, 48, 96, 128)
@@ -119,10 +123,10 @@ class Small(Backbone):
 
 
 class VGG16(Backbone):
-    """VGG-16 (torchvision), without its last pooling; c4 is conv5. Pooling rounds up.
+    """VGG-16 (torchvision) without its last pooling; c4 is conv5, and pooling rounds sizes up.
 
-    Dilated (output stride 8) its fourth pooling keeps the grid, by a window of 3, and conv5 is
-    dilated by 2 (DeepLab).
+    When dilated (output stride 8), the fourth pooling keeps the grid, with a window of 3, and
+    conv5 is dilated by 2 (DeepLab).
     """
 
     channels = (128, 256, 512, 512)

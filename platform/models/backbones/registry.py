@@ -1,4 +1,4 @@
-"""The backbones, by name."""
+"""The table of backbones by name."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
 
 
 def build(name: str) -> Backbone:
-    """The backbone called `name`, untrained.
+    """Build the backbone called `name` with random weights.
 
     Raises:
-        InputError: no such backbone; the message lists those that exist.
+        InputError: there is no such backbone; the message lists all backbones.
     """
     if name not in BACKBONES:
         raise InputError(f"unknown backbone {name!r}; there are {', '.join(BACKBONES)}")

@@ -14,11 +14,11 @@ from ...errors import InputError
 from .base import STAGES, Backbone
 
 DROP_PATH = 0.3
-"""Largest chance that a block is left out in training (mmsegmentation; torchvision: 0.2)."""
+"""Largest probability of skipping a block in training (mmsegmentation; torchvision has 0.2)."""
 
 
 class Swin(Backbone):
-    """Swin-T, S or B with windows of 7: four stages at strides 4 to 32, the last normalised.
+    """Swin-T, S or B with windows of 7, in four stages at strides 4 to 32; c4 is normalised.
 
     Args:
         size: t, s or b.
@@ -36,20 +36,20 @@ class Swin(Backbone):
         width = int(backbone.norm.normalized_shape[0])
         self.channels = (width // 8, width // 4, width // 2, width)
         drops = [m for m in backbone.modules() if isinstance(m, torchvision.ops.StochasticDepth)]
-        most = max(m.p for m in drops)
+        highest = max(m.p for m in drops)
         for module in drops:
-            module.p *= DROP_PATH / most
+            module.p *= DROP_PATH / highest
 
     def stage_modules(self, name: str) -> list[nn.Module]:
         number = 2 * STAGES.index(name)
-        parts: list[Any] = [self.features[number], self.features[number + 1]]
-        return [*parts, self.norm] if name == "c4" else parts
+        modules: list[Any] = [self.features[number], self.features[number + 1]]
+        return [*modules, self.norm] if name == "c4" else modules
 
     def blocks(self, name: str) -> list[nn.Module]:
         return list(self.features[2 * STAGES.index(name) + 1].children())
 
     def stage(self, name: str, x: Tensor) -> Tensor:
-        if name == "c1":  # patches of 4 x 4; what is missing of the last ones is zero
+        if name == "c1":  # zeros complete the last patches of 4 x 4 pixels
             x = F.pad(x, (0, -x.shape[3] % 4, 0, -x.shape[2] % 4))
         else:
             x = x.permute(0, 2, 3, 1)
@@ -58,9 +58,12 @@ class Swin(Backbone):
         return x.permute(0, 3, 1, 2)
 
     def dilate(self) -> None:
-        """Windows are not dilated.
+        """Refuse, because windows of attention cannot be dilated.
 
         Raises:
             InputError: always.
         """
-        raise InputError("a Swin transformer cannot be dilated for deeplabv2; segment with upernet")
+        raise InputError(
+            "a Swin backbone cannot be dilated for the segmenter deeplabv2; use the segmenter "
+            "upernet"
+        )

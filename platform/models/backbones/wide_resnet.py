@@ -1,7 +1,8 @@
 """WideResNet-38 (Wu, Shen, van den Hengel 2019), backbone of PSA, SEAM and MCTformer's segmenter.
 
-Blocks normalise before they convolve. The grid stays at stride 8 from the fourth block on, which
-is dilated instead, as those projects have it. Names of parameters are those of their weight files.
+Blocks normalise before they convolve. From the fourth block on, the grid stays at stride 8 and
+convolutions are dilated, as in the code of these projects. Names of parameters are those of their
+weight files.
 Shapes: B batch, D channels, H W grid.
 """
 
@@ -14,15 +15,16 @@ from .base import Backbone
 
 
 class _Block(nn.Module):
-    """Normalise, convolve, twice or three times, beside a shortcut.
+    """A residual block: normalisation and convolution, two or three times, beside a shortcut.
 
     Args:
-        inputs: channels.
+        inputs: channels of the input.
         widths: channels after each convolution.
-        kernels: their sides; the last 3x3 of more than one is dilated by `dilation`.
-        stride: of the first.
-        dilation: of the 3x3 convolutions after the first, `first` of the first.
-        dropout: before each later convolution of a bottleneck.
+        kernels: side of each convolution's kernel.
+        stride: stride of the first convolution.
+        dilation: dilation of the 3x3 convolutions.
+        first: dilation of the first convolution, where it differs; 0 takes `dilation`.
+        dropout: probability of dropout before each convolution but the first.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class _Block(nn.Module):
             self.conv_branch1 = nn.Conv2d(inputs, widths[-1], 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B,D,H,W]` to the same, or the widths' last and the stride's grid."""
+        """Map `[B,D,H,W]` to the last width, on the grid that the stride leaves."""
         branch, shortcut = x, x
         for k, name in enumerate(self.names):
             branch = F.relu(self.get_submodule(f"bn_branch{name}")(branch))
@@ -75,7 +77,7 @@ def _bottleneck(inputs: int, outputs: int, dropout: float) -> _Block:
 
 
 class WideResNet38(Backbone):
-    """Stages of 128, 256, 512 and 4096 channels at strides 2, 4, 8 and 8."""
+    """WideResNet-38, with 128, 256, 512 and 4096 channels at strides 2, 4, 8 and 8."""
 
     channels = (128, 256, 512, 4096)
     strides = (2, 4, 8, 8)
@@ -112,4 +114,4 @@ class WideResNet38(Backbone):
         return F.relu(x) if name == "c4" else x
 
     def dilate(self) -> None:
-        """Nothing: the grid is at stride 8."""
+        """Change nothing, because the output stride is 8 already."""

@@ -1,5 +1,8 @@
-"""Inference of any network as a Ray Data pool of actors: a slice of the shards a call, or a block
-of slices where there are very many."""
+"""Inference of any trained network over shards, by a pool of Ray Data actors.
+
+Each call of an actor takes one slice of the shards. Where there are very many slices, Ray Data
+hands them out in blocks of several.
+"""
 
 from __future__ import annotations
 
@@ -30,125 +33,165 @@ from ...models.network import Trainable
 from ...ray_runtime import cluster
 from ..training.trainer import build
 
-NO_NUMBER = -1
-"""In place of the error number of the disk where the input is wrong."""
+INPUT_ERROR = -1
+"""Error number in an actor's answer that stands for an InputError, not for one of the disk."""
 MOST_BLOCKS, BLOCKS_PER_ACTOR = 1024, 8
-"""So many calls at most, or so many an actor: Ray Data's scheduling takes the longer for each call
-the more there are."""
+"""Most blocks that Ray Data plans: the first number, or the second times the actors if larger. The
+more blocks there are, the longer its scheduling takes for each."""
 Answer = dict[str, NDArray[Any]]
+"""A batch of Ray Data: columns by name."""
 M = TypeVar("M", bound=Trainable)
 
 
 def device(actors: int) -> torch.device:
-    """Where an actor computes; on a CPU the actors share the cores."""
+    """Return the device that an actor computes on; on a CPU, give it its share of the cores.
+
+    Args:
+        actors: how many actors share the cores of a machine.
+    """
     if torch.cuda.is_available():
         return torch.device("cuda")
     torch.set_num_threads(max(1, cluster.cores() // max(1, actors)))
     return torch.device("cpu")
 
 
-def together(views: Views, device: torch.device) -> int:
-    """How many images of one shape are looked at together: on a CPU one, whose features stay in
-    its cache as those of several would not."""
+def images_at_once(views: Views, device: torch.device) -> int:
+    """Return how many images of one shape go through the network at once.
+
+    On a CPU it is one, because the features of one image stay in the CPU's cache."""
     return views.batch_size if device.type == "cuda" else 1
 
 
 def load(network: Network, learner: Learner, classes: int, path: Path | str) -> Trainable:
-    """A trained network from a network artifact, in evaluation mode."""
-    plain = build(Network(backbone=network.backbone), learner, classes, seed=0)
-    plain.load_state_dict(weights.saved(path))
-    return plain.eval()
+    """Return a trained network in evaluation mode.
+
+    Args:
+        network: configuration of the network.
+        learner: the learner that trained it.
+        classes: N, the number of foreground classes.
+        path: weight file of the network artifact.
+    """
+    trainable = build(Network(backbone=network.backbone), learner, classes, seed=0)
+    trainable.load_state_dict(weights.saved(path))
+    return trainable.eval()
 
 
 def groups(
     rows: Sequence[dict[str, Any]], pool: Executor, size: int
 ) -> Iterator[tuple[list[int], list[NDArray[np.uint8]]]]:
-    """Rows and images of one shape, at most `size` at a time; the next are decoded meanwhile."""
-    images = pool.map(lambda r: decode_image(r["image"], r["id"]), rows)
-    held: dict[tuple[int, ...], tuple[list[int], list[NDArray[np.uint8]]]] = {}
+    """Yield groups of images of one shape, decoded ahead in threads.
+
+    Args:
+        rows: rows of a shard.
+        pool: threads that decode.
+        size: most images of a group.
+
+    Yields:
+        The numbers of the images among `rows`, and the images as uint8 `[H,W,3]`.
+    """
+    images = pool.map(lambda row: decode_image(row["image"], row["id"]), rows)
+    by_shape: dict[tuple[int, ...], tuple[list[int], list[NDArray[np.uint8]]]] = {}
     for number, image in enumerate(images):
-        chosen, group = held.setdefault(image.shape, ([], []))
-        chosen.append(number)
+        numbers, group = by_shape.setdefault(image.shape, ([], []))
+        numbers.append(number)
         group.append(image)
         if len(group) == size:
-            yield held.pop(image.shape)
-    yield from held.values()
+            yield by_shape.pop(image.shape)
+    yield from by_shape.values()
 
 
 class Actor(ABC):
-    """Turns slices of the shards into files.
+    """An actor that reads slices of the shards and writes one or more files for each.
 
     Args:
-        views: how images are looked at.
+        views: scales, precision and numbers of images and actors of inference.
     """
 
     def __init__(self, views: Views) -> None:
         self.device = device(views.actors)
         self.halved = views.precision == "bf16"
-        self.together = together(views, self.device)
+        self.group_size = images_at_once(views, self.device)
         self.pool = ThreadPoolExecutor(4)
 
     def ready(self, network: M) -> M:
-        """A trained network as it computes fastest here; see also `autocast`."""
+        """Return a trained network in the form that computes fastest on the actor's device."""
         return fused(network).to(self.device).to(memory_format=torch.channels_last)
 
     def autocast(self) -> torch.autocast:
-        """The precision of a whole network."""
+        """Return the context in which a whole network computes in the configured precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.halved)
 
     def groups(
         self, rows: Sequence[dict[str, Any]]
     ) -> Iterator[tuple[list[int], list[NDArray[np.uint8]]]]:
-        """Rows and images to look at together; see the function `groups`."""
-        return groups(rows, self.pool, self.together)
+        """Yield groups of images of one shape, see the function `groups`."""
+        return groups(rows, self.pool, self.group_size)
 
     def scaled(self, images: Sequence[NDArray[np.uint8]], scale: float) -> Iterator[Tensor]:
-        """Images of one shape at a scale, normalised, `[b,3,h,w]`: as many at a time as have the
-        pixels of `together` at scale 1."""
-        size = [max(1, round(n * scale)) for n in images[0].shape[:2]]
+        """Yield images of one shape, resized and normalised, as `[b,3,h,w]`.
+
+        A batch holds as many images as have about the pixels of `group_size` images at scale 1.
+
+        Args:
+            images: uint8 `[H,W,3]` each.
+            scale: factor on height and width.
+        """
+        size = [max(1, round(length * scale)) for length in images[0].shape[:2]]
         views = np.stack(list(self.pool.map(lambda image: resized(image, *size), images)))
-        step = max(1, round(self.together / scale**2))
-        for part in torch.split(torch.from_numpy(views).to(self.device), step):
-            yield normalized(part)
+        step = max(1, round(self.group_size / scale**2))
+        for pixels in torch.split(torch.from_numpy(views).to(self.device), step):
+            yield normalized(pixels)
 
     @abstractmethod
     def work(self, piece: shards.Slice) -> int:
-        """Writes the files of one slice; returns its images."""
+        """Write the files of one slice; return the number of its images."""
 
 
-class Guard:
-    """An actor whose errors come back as rows: what the disk says, or what is wrong with the input,
-    also at its start. Ray would keep the text of an error, but neither number nor kind. After one
-    it does no more, so that the rest of a block does not keep the answer back."""
+class GuardedActor:
+    """A callable for Ray Data that runs an actor and returns its errors as rows.
+
+    Ray would keep the text of an error, but neither its kind nor its error number. After an error,
+    also one at the actor's start, each further call returns that error at once, so that the rest of
+    a block does not delay it.
+
+    Args:
+        actor: makes the actor from `job`.
+        job: what the actor computes.
+    """
 
     def __init__(self, actor: Callable[[Any], Actor], job: object) -> None:
         self.make = partial(actor, job)
         self.actor: Actor | None = None
-        self.failed: dict[str, Any] = {}
+        self.failure: dict[str, Any] = {}
 
     def __call__(self, batch: Answer) -> Answer:
-        done = self.failed or self._done(batch)
-        if done["error"]:
-            self.failed = done
-        return {k: np.array([v]) for k, v in done.items()}
+        answer = self.failure or self._answer(batch)
+        if answer["error"]:
+            self.failure = answer
+        return {name: np.array([value]) for name, value in answer.items()}
 
-    def _done(self, batch: Answer) -> dict[str, Any]:
-        row = {k: v[0] for k, v in batch.items()}
+    def _answer(self, batch: Answer) -> dict[str, Any]:
+        row = {name: value[0] for name, value in batch.items()}
         piece = shards.Slice(str(row["path"]), int(row["group"]), int(row["rows"]))
-        done: dict[str, Any] = {"rows": 0, "error": "", "errno": 0}
+        answer: dict[str, Any] = {"rows": 0, "error": "", "errno": 0}
         try:
             self.actor = self.actor or self.make()
-            done["rows"] = self.actor.work(piece)
+            answer["rows"] = self.actor.work(piece)
         except OSError as error:
-            done |= {"error": f"{piece.name}: {error}", "errno": error.errno or 0}
+            answer |= {"error": f"{piece.name}: {error}", "errno": error.errno or 0}
         except InputError as error:
-            done |= {"error": str(error), "errno": NO_NUMBER}
-        return done
+            answer |= {"error": str(error), "errno": INPUT_ERROR}
+        return answer
 
 
 def _images(row: dict[str, Any]) -> int:
-    """The images of an answer, or its error."""
-    if row["errno"] == NO_NUMBER:
+    """Return the number of images in an actor's answer.
+
+    Raises:
+        InputError: the actor found the input wrong.
+        OSError: the actor could not read or write.
+    """
+    if row["errno"] == INPUT_ERROR:
         raise InputError(str(row["error"]))
     if row["error"]:
         raise OSError(int(row["errno"]), str(row["error"]))
@@ -162,13 +205,13 @@ def run(
     actors: int,
     progress: Callable[[int, int], None],
 ) -> int:
-    """Hands slices to a pool of actors, which write files, and counts the images.
+    """Run a pool of actors over slices of the shards and return the number of images.
 
     Args:
-        actor: made with `job`.
-        job: what to compute.
-        pieces: the images.
-        actors: at most.
+        actor: makes an actor from `job`.
+        job: what the actors compute.
+        pieces: slices of the shards.
+        actors: most actors of the pool.
         progress: called with (images done, images in all).
 
     Raises:
@@ -177,13 +220,13 @@ def run(
     """
     import ray.data
 
-    total = sum(p.rows for p in pieces)
+    image_count = sum(piece.rows for piece in pieces)
     gpu = cluster.gpus() > 0
     blocks = min(len(pieces), max(MOST_BLOCKS, BLOCKS_PER_ACTOR * actors))
     results = ray.data.from_items(
-        [asdict(p) for p in pieces], override_num_blocks=blocks
+        [asdict(piece) for piece in pieces], override_num_blocks=blocks
     ).map_batches(
-        Guard,
+        GuardedActor,
         fn_constructor_args=(actor, job),
         batch_size=1,
         num_cpus=1,
@@ -193,9 +236,9 @@ def run(
     done = 0
     for row in results.iter_rows():
         done += _images(row)
-        progress(done, total)
-    if done != total:
-        raise RuntimeError(f"inference returned {done} of {total} images")
+        progress(done, image_count)
+    if done != image_count:
+        raise RuntimeError(f"inference returned {done} of {image_count} images")
     return done
 
 
@@ -203,16 +246,15 @@ Folded = TypeVar("Folded", bound=nn.Module)
 
 
 def fused(network: Folded) -> Folded:
-    """A copy in evaluation mode in which each convolution has absorbed the normalisation that
-    follows it. Outputs are equal but for rounding.
+    """Return a copy in evaluation mode whose convolutions have absorbed their batch normalisation.
 
-    Pairs are neighbours among a module's children, as in torchvision's networks.
-    """
+    A convolution and a normalisation form a pair where they are neighbours among the children of a
+    module, as in torchvision's networks. Outputs are equal except for rounding."""
     network = copy.deepcopy(network).eval()
     for module in list(network.modules()):
         children = list(module.named_children())
-        for (name, conv), (after, norm) in pairwise(children):
+        for (conv_name, conv), (norm_name, norm) in pairwise(children):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(module, name, fuse_conv_bn_eval(conv, norm))
-                setattr(module, after, nn.Identity())
+                setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
+                setattr(module, norm_name, nn.Identity())
     return network

@@ -1,15 +1,15 @@
-"""Inference: class maps of a trained network at several scales, as Ray Data actors.
+"""Inference of class maps by a trained network at several scales, as Ray Data actors.
 
-Where a localizer needs them, the features that the maps came from are kept too, so that later
-stages work without the network. An artifact holds, for each slice of the shards,
+Where a localizer needs them, the features behind the maps are kept too, so that later stages work
+without the network. An artifact holds for each slice of the shards
 
     NAME.parquet   the class maps
-    NAME.patches   where prototypes are closest (of methods that keep some)
-    NAME.npy       float16 rows `[R,D]`, position by position (with features)
-    NAME.json      where each image's rows lie (with features)
+    NAME.patches   the positions closest to the method's prototypes, if it keeps prototypes
+    NAME.npy       the features, float16 rows `[R,D]`, one for each position (if they are kept)
+    NAME.json      for each image, which rows are its features (if they are kept)
 
-Of each image there are first the features at scale 1 (one view, raw, for clustering), then for
-each scale the sum over image and mirror image, at unit length.
+The rows of an image are first its features at scale 1 (raw, without the mirror image, for
+clustering), then for each scale the sum over image and mirror image at unit length.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch import Tensor
 from ...config.experiment import Network, Views
 from ...data.formats import class_maps, prototype_patches, shards
 from ...data.formats.class_maps import ClassMaps
-from ...data.formats.features import FEATURES, PLACES, Place
+from ...data.formats.features import FEATURE_ROWS, FEATURES, FeatureRows
 from ...data.formats.prototype_patches import Patch
 from ...data.transforms import normalized
 from ...errors import InputError
@@ -41,7 +41,18 @@ from . import actors
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """All that an inference actor needs to know: `method` reads what `trained` trained."""
+    """Description of one inference, sent to each actor.
+
+    Attributes:
+        trained: the method that trained the network.
+        method: the method whose localizer makes the class maps.
+        network: configuration of the network.
+        classes: N, the number of foreground classes.
+        weights: weight file of the network.
+        views: scales, precision and numbers of images and actors.
+        folder: folder that takes the files.
+        keep_features: whether the features are written too.
+    """
 
     trained: Method
     method: Method
@@ -54,8 +65,10 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """What inference finds of one image; `features` see `Infer._write_features`."""
+class ImageResult:
+    """Result of one image: class maps, kept features and closest patches.
+
+    `features` holds `[D,h,w]` tensors: the raw features at scale 1, then those of each scale."""
 
     maps: ClassMaps
     features: list[Tensor]
@@ -63,14 +76,18 @@ class Found:
 
 
 def load_network(network: Network, method: Method, classes: int, path: Path | str) -> Classifier:
-    """A trained network from a network artifact, for inference."""
-    loaded = actors.load(network, method, classes, path)
-    assert isinstance(loaded, Classifier)
-    return loaded
+    """Return a trained classifier in evaluation mode, see `actors.load`."""
+    classifier = actors.load(network, method, classes, path)
+    assert isinstance(classifier, Classifier)
+    return classifier
 
 
 class Infer(actors.Actor):
-    """An inference actor: keeps the network, turns slices into files."""
+    """An inference actor that computes class maps.
+
+    Args:
+        job: what to compute.
+    """
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -81,22 +98,22 @@ class Infer(actors.Actor):
 
     def work(self, piece: shards.Slice) -> int:
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
-        done: dict[int, Found] = {}
-        for chosen, images in self.groups(rows):
-            done.update(zip(chosen, self._maps([rows[k] for k in chosen], images), strict=True))
+        done: dict[int, ImageResult] = {}
+        for numbers, images in self.groups(rows):
+            done.update(zip(numbers, self._maps([rows[k] for k in numbers], images), strict=True))
         folder, name = Path(self.job.folder), piece.name
-        found = [done[k] for k in range(len(rows))]
+        ordered = [done[k] for k in range(len(rows))]
         if self.job.keep_features:
-            self._write_features(folder / name, rows, [f.features for f in found])
-        closest = [patch for f in found for patch in f.patches]
-        if closest:
-            prototype_patches.write(folder / f"{name}{prototype_patches.SUFFIX}", closest)
-        class_maps.write(folder / f"{name}.parquet", [f.maps for f in found])
+            self._write_features(folder / name, rows, [result.features for result in ordered])
+        patches = [patch for result in ordered for patch in result.patches]
+        if patches:
+            prototype_patches.write(folder / f"{name}{prototype_patches.SUFFIX}", patches)
+        class_maps.write(folder / f"{name}.parquet", [result.maps for result in ordered])
         return len(rows)
 
     @torch.inference_mode()
-    def _maps(self, rows: Sequence[dict[str, Any]], images: Sequence[Any]) -> Iterator[Found]:
-        """What is found of images of one shape."""
+    def _maps(self, rows: Sequence[dict[str, Any]], images: Sequence[Any]) -> Iterator[ImageResult]:
+        """Yield the results of images of one shape, in their order."""
         height, width = images[0].shape[:2]
         labels = torch.stack(
             [torch.from_numpy(shards.multi_hot(r["labels"], self.job.classes)) for r in rows]
@@ -104,66 +121,81 @@ class Infer(actors.Actor):
         planes: list[Tensor] = []
         features: list[list[Tensor]] = []
         for scale in self.job.views.scales:
-            parts: list[tuple[Tensor, tuple[Tensor, Tensor]]] = []
-            looked_at = 0
-            for part in self.scaled(images, scale):
-                parts.append(self._scale(part, labels[looked_at : looked_at + len(part)]))
-                looked_at += len(part)
-            planes.append(torch.cat([p for p, _ in parts]))
-            kept = [f for _, f in parts]
+            outputs: list[tuple[Tensor, tuple[Tensor, Tensor]]] = []
+            start = 0
+            for pixels in self.scaled(images, scale):
+                outputs.append(self._scale(pixels, labels[start : start + len(pixels)]))
+                start += len(pixels)
+            planes.append(torch.cat([maps for maps, _ in outputs]))
+            kept_features = [f for _, f in outputs]
             if self.job.keep_features:
                 if not features:
-                    features.append([f for _, raw in kept for f in raw])
-                features.append([f for whole, _ in kept for f in whole])
-        closest = self._patches([r["id"] for r in rows], labels, images)
+                    features.append([f for _, raw in kept_features for f in raw])
+                features.append([f for whole, _ in kept_features for f in whole])
+        patches = self._patches([r["id"] for r in rows], labels, images)
         maps = normalize(merge_scales(planes, grid_size(height, width))).cpu()
-        own = [0] if self.job.method.own_background else []
+        background = [0] if self.job.method.own_background else []
         for k, row in enumerate(rows):
-            classes = [*own, *(int(n) + 1 for n in row["labels"])]
-            yield Found(
+            classes = [*background, *(int(n) + 1 for n in row["labels"])]
+            yield ImageResult(
                 maps=ClassMaps(
                     id=row["id"],
                     classes=tuple(classes),
-                    planes=maps[k, [c + len(own) - 1 for c in classes]].half().numpy(),
+                    planes=maps[k, [c + len(background) - 1 for c in classes]].half().numpy(),
                     height=row["height"],
                     width=row["width"],
                 ),
                 features=[of_scale[k] for of_scale in features],
-                patches=closest[k],
+                patches=patches[k],
             )
 
     def _patches(
         self, ids: Sequence[str], labels: Tensor, images: Sequence[Any]
     ) -> list[list[Patch]]:
-        """Where the method's prototypes are closest in images of one shape, at scale 1."""
+        """Return for each image of one shape its patches closest to the prototypes, at scale 1."""
         if not self.job.method.keeps_prototypes:
             return [[] for _ in ids]
         tensor = torch.from_numpy(np.stack(list(images))).to(self.device)
-        found = self.job.method.compared(self.network, normalized(tensor))
-        if found is None:
+        compared = self.job.method.compared(self.network, normalized(tensor))
+        if compared is None:
             return [[] for _ in ids]
-        return prototype_patches.closest_in(ids, labels, *found)
+        return prototype_patches.closest_in(ids, labels, *compared)
 
     def _scale(self, images: Tensor, labels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Maps at one scale; with features kept: fused unit ones and raw ones of one view."""
+        """Return class maps and features of images at one scale.
+
+        Args:
+            images: `[B,3,H,W]`, normalised.
+            labels: `[B,N]`.
+
+        Returns:
+            The maps `[B,N,h,w]`, and a pair of features `[B,D,h,w]`: fused with those of the mirror
+            image at unit length, and raw without it. Features that are not kept are empty.
+        """
         if not self.job.keep_features:
             empty = images.new_empty(0)
             return self.job.method.localize(self.network, images, labels), (empty, empty)
         views = torch.cat([images, images.flip(-1)])
         memo = Memo(self.network, views)
         maps = self.job.method.localize(memo, images, labels)
-        one, mirrored = memo.features(views)["c4"].chunk(2)
-        return maps, (unit(merge_flip(one, mirrored), dim=1).half(), one.half())
+        original, mirrored = memo.features(views)["c4"].chunk(2)
+        return maps, (unit(merge_flip(original, mirrored), dim=1).half(), original.half())
 
     def _write_features(
         self, base: Path, rows: Sequence[dict[str, Any]], features: Sequence[list[Tensor]]
     ) -> None:
-        """`features[image][0]` is raw at scale 1, then one entry a scale, each `[D,h,w]`."""
-        places, offset, out = [], 0, []
-        for row, of_image in zip(rows, features, strict=True):
-            grids = tuple((int(f.shape[1]), int(f.shape[2])) for f in of_image[1:])
-            places.append(
-                Place(
+        """Write the features of one slice and the index of their rows.
+
+        Args:
+            base: path of the files without suffix.
+            rows: rows of the shard.
+            features: for each image the tensors of `ImageResult.features`.
+        """
+        index, offset, blocks = [], 0, []
+        for row, scales in zip(rows, features, strict=True):
+            grids = tuple((int(values.shape[1]), int(values.shape[2])) for values in scales[1:])
+            index.append(
+                FeatureRows(
                     id=row["id"],
                     labels=tuple(int(n) for n in row["labels"]),
                     height=row["height"],
@@ -172,27 +204,30 @@ class Infer(actors.Actor):
                     grids=grids,
                 )
             )
-            for f in of_image:
-                flat = f.flatten(1).T.contiguous().cpu().numpy()
+            for values in scales:
+                flat = values.flatten(1).T.contiguous().cpu().numpy()
                 offset += len(flat)
-                out.append(flat)
+                blocks.append(flat)
         write_atomic(
-            base.with_name(base.name + FEATURES), lambda s: np.save(s, np.concatenate(out))
+            base.with_name(base.name + FEATURES), lambda s: np.save(s, np.concatenate(blocks))
         )
-        text = json.dumps([asdict(p) for p in places]).encode()
-        write_atomic(base.with_name(base.name + PLACES), lambda s: s.write(text))
+        text = json.dumps([asdict(p) for p in index]).encode()
+        write_atomic(base.with_name(base.name + FEATURE_ROWS), lambda s: s.write(text))
 
 
 def check_space(
     pieces: Sequence[shards.Slice], scales: Sequence[float], row: int, free: int
 ) -> None:
-    """Refuses a job whose features do not fit the disk.
+    """Check that the features of a job fit the store's disk.
 
     Args:
-        pieces: the images.
-        scales: of the views.
-        row: bytes of one position.
-        free: bytes of the disk.
+        pieces: slices of the shards.
+        scales: scales of the views.
+        row: bytes of the features of one position.
+        free: free bytes of the disk.
+
+    Raises:
+        InputError: the features need more than the free bytes.
     """
     area = 0
     for piece in pieces:
@@ -200,8 +235,8 @@ def check_space(
     need = int(area / 256 * (1 + sum(s * s for s in scales)) * row * 1.1)
     if need > free:
         raise InputError(
-            f"the features take about {need / 1e9:.1f} GB, the store's disk has "
-            f"{free / 1e9:.1f} GB free; lower views.scales or move the store"
+            f"the features take about {need / 1e9:.1f} GB but the store's disk has only "
+            f"{free / 1e9:.1f} GB free; choose fewer or smaller views.scales or move the store"
         )
 
 
@@ -211,13 +246,16 @@ def infer(
     pieces: Sequence[shards.Slice],
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """Runs inference over slices as a Ray Data actor pool; files appear in `folder`.
+    """Compute the class maps of slices with a pool of Ray Data actors.
 
     Args:
-        folder: empty.
+        folder: empty folder that takes the files.
         job: what to compute.
-        pieces: the images.
+        pieces: slices of the shards.
         progress: called with (images done, images in all).
+
+    Returns:
+        Facts about the artifact for its manifest.
     """
     total = actors.run(Infer, job, pieces, job.views.actors, progress)
     return {"images": total, "scales": list(job.views.scales), "features": job.keep_features}

@@ -1,4 +1,4 @@
-"""Class maps spread inside the boundaries that a network finds, as Ray Data actors (IRN)."""
+"""Spreading of class maps by IRN's random walk inside predicted boundaries, as Ray Data actors."""
 
 from __future__ import annotations
 
@@ -24,8 +24,20 @@ from . import actors
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """All that an actor needs to know; `maps` and `folder` are of class maps, by slice; maps
-    enter to the `power`, without a background plane of their own unless `background`."""
+    """Description of one propagation, sent to each actor.
+
+    Attributes:
+        network: configuration of the boundary network.
+        weights: weight file of the boundary network.
+        maps: folder of the class maps, one file for each slice.
+        folder: folder that takes the new class maps and the boundaries.
+        radius: radius of the walk in positions, see `ops.random_walk.random_walk`.
+        beta: exponent of the walk's affinities.
+        steps: steps of the walk.
+        power: exponent that is applied to the class maps before the walk.
+        background: whether a background plane of the class maps takes part in the walk.
+        views: precision and numbers of images and actors.
+    """
 
     network: Network
     weights: str
@@ -39,49 +51,59 @@ class Job:
     views: Views
 
 
-def entering(maps: ClassMaps, power: float = 1.0, background: bool = False) -> ClassMaps:
-    """The maps to a power; without a background plane of their own unless it is wanted."""
-    first = int(not background and bool(maps.classes) and maps.classes[0] == 0)
+def walk_input(maps: ClassMaps, power: float = 1.0, background: bool = False) -> ClassMaps:
+    """Return the class maps that enter the walk.
+
+    Args:
+        maps: class maps of one image.
+        power: exponent that is applied to the maps.
+        background: whether a background plane stays; otherwise it is dropped.
+    """
+    start = int(not background and bool(maps.classes) and maps.classes[0] == 0)
     return ClassMaps(
         id=maps.id,
-        classes=maps.classes[first:],
-        planes=maps.planes[first:] ** np.float16(power),
+        classes=maps.classes[start:],
+        planes=maps.planes[start:] ** np.float16(power),
         height=maps.height,
         width=maps.width,
     )
 
 
-def spread(
+def walked_maps(
     maps: Sequence[ClassMaps], boundary: Tensor, radius: int, beta: float, steps: int
 ) -> list[ClassMaps]:
-    """The maps of images of one grid after the walk, over the largest value of each image.
+    """Return class maps after the random walk, divided by the largest value of each image.
 
     Args:
-        maps: of the images.
-        boundary: `[B,h,w]`, 0..1, on their grid.
+        maps: class maps of images that have one grid.
+        boundary: `[B,h,w]`, 0..1, on that grid.
         radius, beta, steps: see `ops.random_walk.random_walk`.
     """
-    most = max(len(m.planes) for m in maps)
-    block = boundary.new_zeros(len(maps), max(1, most), *boundary.shape[1:])
-    for k, m in enumerate(maps):
-        block[k, : len(m.planes)] = torch.from_numpy(m.planes).to(block)
-    walked = random_walk(block, boundary, radius, beta, steps)
+    planes_per_image = max(len(image_maps.planes) for image_maps in maps)
+    padded = boundary.new_zeros(len(maps), max(1, planes_per_image), *boundary.shape[1:])
+    for number, image_maps in enumerate(maps):
+        padded[number, : len(image_maps.planes)] = torch.from_numpy(image_maps.planes).to(padded)
+    walked = random_walk(padded, boundary, radius, beta, steps)
     largest = walked.amax((1, 2, 3), keepdim=True)
     planes = (walked / (largest + 1e-5)).half().cpu().numpy()
     return [
         ClassMaps(
-            id=m.id,
-            classes=m.classes,
-            planes=planes[k, : len(m.planes)],
-            height=m.height,
-            width=m.width,
+            id=image_maps.id,
+            classes=image_maps.classes,
+            planes=planes[number, : len(image_maps.planes)],
+            height=image_maps.height,
+            width=image_maps.width,
         )
-        for k, m in enumerate(maps)
+        for number, image_maps in enumerate(maps)
     ]
 
 
 class Walk(actors.Actor):
-    """An actor: keeps the boundary network, turns slices into files."""
+    """An inference actor that predicts boundaries and spreads class maps inside them.
+
+    Args:
+        job: what to compute.
+    """
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -93,42 +115,65 @@ class Walk(actors.Actor):
     def work(self, piece: shards.Slice) -> int:
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
         name = f"{piece.name}.parquet"
-        known = {m.id: m for m in class_maps.read([Path(self.job.maps) / name])}
-        how = self.job.power, self.job.background
-        maps = [entering(known[row["id"]], *how) for row in rows]
-        done = dict(self._walked(rows, maps))
+        maps_by_id = {
+            image_maps.id: image_maps
+            for image_maps in class_maps.read([Path(self.job.maps) / name])
+        }
+        options = self.job.power, self.job.background
+        maps = [walk_input(maps_by_id[row["id"]], *options) for row in rows]
+        results = dict(self._results(rows, maps))
         edges = label_maps.file_of(self.job.folder, piece, label_maps.EDGES)
-        label_maps.write(edges, [(row["id"], done[k][1]) for k, row in enumerate(rows)])
-        class_maps.write(Path(self.job.folder) / name, [done[k][0] for k in range(len(rows))])
+        label_maps.write(edges, [(row["id"], results[k][1]) for k, row in enumerate(rows)])
+        class_maps.write(Path(self.job.folder) / name, [results[k][0] for k in range(len(rows))])
         return len(rows)
 
     @torch.inference_mode()
-    def _walked(
+    def _results(
         self, rows: Sequence[dict[str, Any]], maps: Sequence[ClassMaps]
     ) -> Iterator[tuple[int, tuple[ClassMaps, label_maps.Plane]]]:
-        """The maps after the walk and the boundaries of each image, by place in `rows`."""
-        for chosen, images in self.groups(rows):
+        """Yield for each image its number in `rows`, its maps after the walk and its boundaries."""
+        for numbers, images in self.groups(rows):
             pixels = normalized(torch.from_numpy(np.stack(images)).to(self.device))
-            own = [maps[k] for k in chosen]
-            edge = self._boundary(pixels, own[0].planes.shape[1:])
-            walked = spread(own, edge, self.job.radius, self.job.beta, self.job.steps)
-            drawn = (edge * 255).round().byte().cpu().numpy()
-            yield from zip(chosen, zip(walked, drawn, strict=True), strict=True)
+            chosen_maps = [maps[k] for k in numbers]
+            boundary = self._boundary(pixels, chosen_maps[0].planes.shape[1:])
+            walked = walked_maps(
+                chosen_maps, boundary, self.job.radius, self.job.beta, self.job.steps
+            )
+            pictures = (boundary * 255).round().byte().cpu().numpy()
+            yield from zip(numbers, zip(walked, pictures, strict=True), strict=True)
 
     def _boundary(self, images: Tensor, grid: tuple[int, ...]) -> Tensor:
-        """`[B,h,w]`, 0..1: mean over image and mirror image, in logits."""
+        """Return boundaries of images on a grid, from the mean logits over image and mirror image.
+
+        Args:
+            images: `[B,3,H,W]`, normalised.
+            grid: (h, w).
+
+        Returns:
+            `[B,h,w]`, 0..1.
+        """
         with self.autocast():
-            one, mirrored = self.network(torch.cat([images, images.flip(-1)])).float().chunk(2)
-        logits = ((one + mirrored.flip(-1)) / 2)[:, None]
+            original, mirrored = self.network(torch.cat([images, images.flip(-1)])).float().chunk(2)
+        logits = ((original + mirrored.flip(-1)) / 2)[:, None]
         if logits.shape[2:] != grid:
             logits = F.interpolate(logits, grid, mode="bilinear", align_corners=False)
-        boundary: Tensor = logits[:, 0].sigmoid()
-        return boundary
+        strength: Tensor = logits[:, 0].sigmoid()
+        return strength
 
 
 def walk(
     folder: Path, job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """The stage: class maps of all slices after the walk, in `folder`."""
+    """Compute the class maps of slices after the random walk with a pool of Ray Data actors.
+
+    Args:
+        folder: empty folder that takes the files.
+        job: what to compute.
+        pieces: slices of the shards.
+        progress: called with (images done, images in all).
+
+    Returns:
+        Facts about the artifact for its manifest.
+    """
     total = actors.run(Walk, job, pieces, job.views.actors, progress)
     return {"images": total, "steps": job.steps}

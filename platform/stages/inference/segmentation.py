@@ -1,6 +1,8 @@
-"""What a segmenter predicts of whole images, as Ray Data actors: labels at the image's size, or
-probabilities (float16) on the grid of the network's largest view or at stride 8, kept as class maps
-of all classes, background first."""
+"""Predictions of a segmenter for whole images, as Ray Data actors.
+
+Predictions are labels at the image's size, or probabilities (float16) of all classes, background
+first, stored as class maps: on the grid of the network's largest view, or at stride 8.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +28,28 @@ from ..training.label_learners import Segmenter
 from . import actors
 
 SUM_TOLERANCE = 0.01
-"""How far a position's probabilities may be from adding up to one, in float16."""
-FLOOR = 1e-8
-"""Probabilities below count as this before their logarithm is taken."""
+"""Largest deviation from one of the sum of a position's float16 probabilities."""
+MIN_PROBABILITY = 1e-8
+"""Smallest probability that a logarithm is taken of; lower ones are raised to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """All that an actor needs to know; with `known`, an image has no class but background and its
-    labels; without scales, an image is looked at once, without its mirror image."""
+    """Description of one prediction, sent to each actor.
+
+    Attributes:
+        learner: the learner that trained the segmenter.
+        network: configuration of the segmenter.
+        classes: N, the number of foreground classes.
+        weights: weight file of the segmenter.
+        folder: folder that takes the files.
+        probabilities: whether probabilities are written; otherwise labels.
+        coarse: whether predictions are brought to stride 8.
+        known: whether an image's labels are known: it then has no class but background and these.
+        views: precision and numbers of images and actors.
+        scales: image scales, each with its mirror image; without any, the image itself is the only
+            view.
+    """
 
     learner: Segmenter
     network: Network
@@ -49,7 +64,11 @@ class Job:
 
 
 class Predict(actors.Actor):
-    """An actor: keeps the segmenter, turns slices into files."""
+    """An inference actor that predicts labels or probabilities.
+
+    Args:
+        job: what to compute.
+    """
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -60,8 +79,8 @@ class Predict(actors.Actor):
 
     def work(self, piece: shards.Slice) -> int:
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
-        done = dict(self._predicted(rows))
-        self._write(piece, [(row, done[k]) for k, row in enumerate(rows)])
+        predictions = dict(self._predicted(rows))
+        self._write(piece, [(row, predictions[k]) for k, row in enumerate(rows)])
         return len(rows)
 
     def _write(
@@ -69,81 +88,101 @@ class Predict(actors.Actor):
     ) -> None:
         path = Path(label_maps.file_of(self.job.folder, piece))
         if not self.job.probabilities:
-            label_maps.write(path, [(row["id"], found) for row, found in rows])
+            label_maps.write(path, [(row["id"], prediction) for row, prediction in rows])
             return
         maps = [
             ClassMaps(
                 id=row["id"],
                 classes=tuple(range(self.job.classes + 1)),
-                planes=found,
+                planes=prediction,
                 height=row["height"],
                 width=row["width"],
             )
-            for row, found in rows
+            for row, prediction in rows
         ]
         class_maps.write(path, maps)
 
     @torch.inference_mode()
     def _predicted(self, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[int, NDArray[Any]]]:
-        for chosen, images in self.groups(rows):
+        for numbers, images in self.groups(rows):
             logits = self._logits(images)
             height, width = images[0].shape[:2]
             size = grid_size(height, width, COARSE) if self.job.coarse else (height, width)
             if self.job.coarse or not self.job.probabilities:
                 logits = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
             if self.job.known:
-                allowed = possible([rows[k]["labels"] for k in chosen], self.job.classes)
+                allowed = allowed_classes([rows[k]["labels"] for k in numbers], self.job.classes)
                 logits[~allowed.to(self.device)] = -torch.inf
             if self.job.probabilities:
-                found = checked(logits.softmax(1).half().cpu().numpy())
+                predictions = checked(logits.softmax(1).half().cpu().numpy())
             else:
-                found = logits.argmax(1).to(torch.uint8).cpu().numpy()
-            yield from zip(chosen, found, strict=True)
+                predictions = logits.argmax(1).to(torch.uint8).cpu().numpy()
+            yield from zip(numbers, predictions, strict=True)
 
     def _logits(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """Of images of one shape, `[B,C+1,h,w]`; of several views, on the grid of the largest, the
-        logarithm of the mean probability."""
+        """Return logits of images of one shape, `[B,N+1,h,w]`.
+
+        With several views they are logarithms of mean probabilities, on the grid of the largest
+        view."""
         scales = self.job.scales
         if not scales:
-            return self._seen(normalized(torch.from_numpy(np.stack(images)).to(self.device)))
-        parts = []
+            return self._view_logits(normalized(torch.from_numpy(np.stack(images)).to(self.device)))
+        shares = []
         for scale in scales:
-            of_scale = []
+            merged_views = []
             for view in self.scaled(images, scale):
-                both = self._seen(torch.cat([view, view.flip(-1)])).softmax(1)
-                of_scale.append(merge_flip(*both.chunk(2)))
-            parts.append(torch.cat(of_scale))
-        height, width = max(part.shape[2:] for part in parts)
-        mean = merge_scales(parts, (height, width)) / (2 * len(scales))
-        return mean.clamp(min=FLOOR).log()
+                probabilities = self._view_logits(torch.cat([view, view.flip(-1)])).softmax(1)
+                merged_views.append(merge_flip(*probabilities.chunk(2)))
+            shares.append(torch.cat(merged_views))
+        height, width = max(share.shape[2:] for share in shares)
+        mean = merge_scales(shares, (height, width)) / (2 * len(scales))
+        return mean.clamp(min=MIN_PROBABILITY).log()
 
-    def _seen(self, pixels: Tensor) -> Tensor:
-        """Logits of one view."""
+    def _view_logits(self, pixels: Tensor) -> Tensor:
+        """Return the logits of one view of images, float32 `[B,N+1,h,w]`."""
         with self.autocast():
             logits = self.network.views(pixels, self.job.learner.scales)[-1]
         return logits.float()
 
 
-def possible(labels: Sequence[Sequence[int]], classes: int) -> Tensor:
-    """bool `[B,classes+1]`: background and the labels of each image, from 0."""
-    named = np.stack([shards.multi_hot(of_image, classes) for of_image in labels])
-    return functional.pad(torch.from_numpy(named) > 0, (1, 0), value=True)
+def allowed_classes(labels: Sequence[Sequence[int]], classes: int) -> Tensor:
+    """Return which classes images may have, bool `[B,N+1]`: background and each image's labels.
+
+    Args:
+        labels: for each image its labels, counted from 0.
+        classes: N.
+    """
+    present = np.stack([shards.multi_hot(image_labels, classes) for image_labels in labels])
+    return functional.pad(torch.from_numpy(present) > 0, (1, 0), value=True)
 
 
 def checked(probabilities: NDArray[np.float16]) -> NDArray[np.float16]:
-    """Probabilities `[B,C,h,w]` as they are.
+    """Return probabilities `[B,N+1,h,w]` unchanged, after checking that they add up to one.
 
     Raises:
-        InputError: they do not add up to one, because the segmenter's weights are not finite.
+        InputError: they do not, because the segmenter's weights are not finite.
     """
-    total = probabilities.astype(np.float32).sum(1)
-    if not np.abs(total - 1).max(initial=0) < SUM_TOLERANCE:
-        raise InputError(f"a segmenter's probabilities add up to {total.max()}, not to 1")
+    sums = probabilities.astype(np.float32).sum(1)
+    if not np.abs(sums - 1).max(initial=0) < SUM_TOLERANCE:
+        raise InputError(
+            f"the probabilities of a segmenter add up to {sums.max()}, not to 1, because its "
+            "weights are not finite; train it again with a lower learning rate"
+        )
     return probabilities
 
 
 def predict(
     folder: Path, job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """The stage: predictions of all slices, in `folder`."""
+    """Compute the predictions for slices with a pool of Ray Data actors.
+
+    Args:
+        folder: empty folder that takes the files.
+        job: what to compute.
+        pieces: slices of the shards.
+        progress: called with (images done, images in all).
+
+    Returns:
+        Facts about the artifact for its manifest.
+    """
     return {"images": actors.run(Predict, job, pieces, job.views.actors, progress)}

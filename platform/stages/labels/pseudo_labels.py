@@ -1,7 +1,7 @@
-"""Labels of pixels from class maps: cut, refined by DenseCRF, or only where they are certain.
+"""Pseudo labels from class maps: cut at a threshold, refined by DenseCRF, or only where certain.
 
-Ray tasks, one a slice. A process that DenseCRF kills takes neither the job nor its slice along:
-the image is found and named, and keeps its unrefined labels.
+The work is done by Ray tasks, one for each slice of the shards. If DenseCRF kills a process, only
+the image at fault keeps its unrefined labels and is named; the job goes on.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ Labels = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """How class maps become labels.
+    """The rule by which class maps become labels.
 
     Attributes:
-        levels: the background's score, or where maps bring a background plane the factor on it;
-            one level: labels. Two: what is foreground at the first is certain, what is
-            background at both is certain, the rest is unknown (255).
-        crf: refines the labels of each level; none: they are cut.
-        power: class maps enter to it, and levels are compared with the result.
-        least: classes whose maps reach it nowhere do not enter. DenseCRF's time is that of the
-            classes, and a segmenter gives some probability to each.
+        levels: score of the background, or the factor on the background plane where class maps have
+            one. With one level, the highest score gives the label. With two, the foreground at the
+            first level and the background at both levels are certain, and all else is unknown
+            (255).
+        crf: DenseCRF that refines the labels of each level; without it the maps are only cut.
+        power: exponent that is applied to the class maps before they are compared with the levels.
+        least: smallest score that a class must reach somewhere to take part. DenseCRF's time grows
+            with the classes, and a segmenter gives some probability to each class.
     """
 
     levels: tuple[float, ...]
@@ -48,76 +49,111 @@ class Cut:
     least: float = 0.0
 
 
-def scores_of(maps: ClassMaps, level: float, power: float = 1.0) -> NDArray[np.float32]:
-    """`[L,H,W]`: the background's score, then those of the classes, at the image's size."""
-    own = int(bool(maps.classes) and maps.classes[0] == 0)
-    out = np.full((1 + len(maps.classes) - own, maps.height, maps.width), level, np.float32)
+def scores_at_level(maps: ClassMaps, level: float, power: float = 1.0) -> NDArray[np.float32]:
+    """Return scores `[L,H,W]` at the image's size: the background's, then those of the classes.
+
+    Args:
+        maps: class maps of one image.
+        level: see `Cut.levels`.
+        power: see `Cut.power`.
+    """
+    has_background = int(bool(maps.classes) and maps.classes[0] == 0)
+    out = np.full(
+        (1 + len(maps.classes) - has_background, maps.height, maps.width), level, np.float32
+    )
     if maps.classes:
-        found = torch.from_numpy(maps.planes).float()[None]
+        planes = torch.from_numpy(maps.planes).float()[None]
         size = (maps.height, maps.width)
-        full = F.interpolate(found, size, mode="bilinear", align_corners=False)[0].numpy() ** power
-        out[1:] = full[own:]
-        if own:
-            out[0] = level * full[0]
+        resized = (
+            F.interpolate(planes, size, mode="bilinear", align_corners=False)[0].numpy() ** power
+        )
+        out[1:] = resized[has_background:]
+        if has_background:
+            out[0] = level * resized[0]
     return out
 
 
-def reaching(maps: ClassMaps, least: float) -> ClassMaps:
-    """The class maps that are at least as high somewhere, and the background's."""
+def present_maps(maps: ClassMaps, least: float) -> ClassMaps:
+    """Return the background plane and the class maps that reach `least` somewhere."""
     high = maps.planes.max((1, 2), initial=0) >= least
-    kept = [k for k, value in enumerate(maps.classes) if value == 0 or high[k]]
-    classes = tuple(maps.classes[k] for k in kept)
-    return replace(maps, classes=classes, planes=maps.planes[kept])
+    indices = [k for k, value in enumerate(maps.classes) if value == 0 or high[k]]
+    classes = tuple(maps.classes[k] for k in indices)
+    return replace(maps, classes=classes, planes=maps.planes[indices])
 
 
 def labels_of(image: NDArray[np.uint8], maps: ClassMaps, cut: Cut) -> Labels:
-    """Mask values `[H,W]`, 255 where unknown."""
-    maps = reaching(maps, cut.least)
+    """Return the labels of one image, mask values `[H,W]`, 255 where unknown.
+
+    Args:
+        image: uint8 RGB `[H,W,3]`.
+        maps: class maps of the image.
+        cut: the rule.
+    """
+    maps = present_maps(maps, cut.least)
     values = np.array([0, *(c for c in maps.classes if c > 0)], np.uint8)
     refiner = Refiner(image, cut.crf) if cut.crf else None
-    scores = (scores_of(maps, level, cut.power) for level in cut.levels)
-    found = [values[best_labels(of_level, refiner)] for of_level in scores]
-    if len(found) == 1:
-        return found[0]
-    sure, wide = found
-    return np.where(sure > 0, sure, np.where(wide == 0, 0, VOID)).astype(np.uint8)
+    scores = (scores_at_level(maps, level, cut.power) for level in cut.levels)
+    by_level = [values[best_labels(level_scores, refiner)] for level_scores in scores]
+    if len(by_level) == 1:
+        return by_level[0]
+    certain, wide = by_level
+    return np.where(certain > 0, certain, np.where(wide == 0, 0, VOID)).astype(np.uint8)
 
 
 def label_rows(
     pair: tuple[shards.Slice, str], cut: Cut, only: int | None = None
 ) -> list[tuple[str, Labels]]:
-    """The labels of the images of one slice, or of one of them."""
+    """Return ids and labels of the images of one slice.
+
+    Args:
+        pair: the slice of the shards and the file of its class maps.
+        cut: the rule.
+        only: number of the only image to label; None for all images.
+    """
     piece, path = pair
     rows = shards.read(piece, ("id", "image"))
-    found = {m.id: m for m in class_maps.read([Path(path)])}
-    chosen = rows if only is None else rows[only : only + 1]
+    maps_by_id = {image_maps.id: image_maps for image_maps in class_maps.read([Path(path)])}
+    selected = rows if only is None else rows[only : only + 1]
     return [
-        (r["id"], labels_of(decode_image(r["image"], r["id"]), found[r["id"]], cut)) for r in chosen
+        (row["id"], labels_of(decode_image(row["image"], row["id"]), maps_by_id[row["id"]], cut))
+        for row in selected
     ]
 
 
 def label_slice(
     pair: tuple[shards.Slice, str], cut: Cut, folder: str, unrefined: tuple[int, ...] = ()
 ) -> tuple[int, list[str]]:
-    """A task: writes the labels of one slice; returns how many, and which are unrefined."""
+    """Write the labels of one slice; a Ray task.
+
+    Args:
+        pair: the slice of the shards and the file of its class maps.
+        cut: the rule.
+        folder: folder that takes the file.
+        unrefined: numbers of images whose labels are not refined.
+
+    Returns:
+        The number of images, and the ids of the unrefined ones.
+    """
     torch.set_num_threads(1)
-    plain = Cut(levels=cut.levels, power=cut.power)
+    unrefined_cut = Cut(levels=cut.levels, power=cut.power)
     rows: list[tuple[str, Labels]] = []
     for number in range(pair[0].rows) if unrefined else ():
-        rows += label_rows(pair, plain if number in unrefined else cut, number)
+        rows += label_rows(pair, unrefined_cut if number in unrefined else cut, number)
     rows = rows or label_rows(pair, cut)
     label_maps.write(label_maps.file_of(folder, pair[0]), rows)
     return len(rows), [rows[number][0] for number in unrefined]
 
 
-def _without_deadly(pair: tuple[shards.Slice, str], cut: Cut, folder: str) -> tuple[int, list[str]]:
-    """A slice whose process died: finds the images that kill it and refines the others."""
-    deadly = [
+def _label_survivors(
+    pair: tuple[shards.Slice, str], cut: Cut, folder: str
+) -> tuple[int, list[str]]:
+    """Label a slice whose process died: find the images that kill it and refine the rest."""
+    killers = [
         number
         for number in range(pair[0].rows)
         if not cluster.survives(label_rows, pair, cut, number)
     ]
-    return next(cluster.each(label_slice, [pair], (cut, folder, tuple(deadly))))
+    return next(cluster.each(label_slice, [pair], (cut, folder, tuple(killers))))
 
 
 def make(
@@ -127,40 +163,57 @@ def make(
     cut: Cut,
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """The stage: labels of all slices, in `folder`.
+    """Compute the labels of slices with Ray tasks.
 
     Args:
-        folder: empty.
-        pieces: the images.
-        maps: the class maps' files, named after the slices.
-        cut: how.
+        folder: empty folder that takes the files.
+        pieces: slices of the shards.
+        maps: files of class maps, named after the slices.
+        cut: the rule.
         progress: called with (slices done, slices in all).
+
+    Returns:
+        Facts about the artifact for its manifest.
     """
-    by_name = {p.stem: str(p) for p in maps}
+    by_name = {path.stem: str(path) for path in maps}
     pairs = [(piece, by_name[piece.name]) for piece in pieces]
-    lost = partial(_without_deadly, cut=cut, folder=str(folder))
-    done = list(cluster.each(label_slice, pairs, (cut, str(folder)), progress, lost))
-    unrefined = [id for _, ids in done for id in ids]
-    return {"images": sum(n for n, _ in done), "levels": list(cut.levels), "unrefined": unrefined}
+    lost = partial(_label_survivors, cut=cut, folder=str(folder))
+    results = list(cluster.each(label_slice, pairs, (cut, str(folder)), progress, lost))
+    unrefined = [id for _, ids in results for id in ids]
+    return {
+        "images": sum(n for n, _ in results),
+        "levels": list(cut.levels),
+        "unrefined": unrefined,
+    }
 
 
 def copy_masks(
     folder: Path, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """The stage that gives the true masks as labels, for an upper bound.
+    """Write the true masks of slices as labels with Ray tasks, for an upper bound.
+
+    Args:
+        folder: empty folder that takes the files.
+        pieces: slices of the shards.
+        progress: called with (slices done, slices in all).
+
+    Returns:
+        Facts about the artifact for its manifest.
 
     Raises:
         InputError: an image has no mask.
     """
-    done = list(cluster.each(mask_slice, list(pieces), (str(folder),), progress))
-    return {"images": sum(done)}
+    counts = list(cluster.each(mask_slice, list(pieces), (str(folder),), progress))
+    return {"images": sum(counts)}
 
 
 def mask_slice(piece: shards.Slice, folder: str) -> int:
-    """A task: the masks of one slice; returns how many."""
+    """Write the true masks of one slice as labels; return the number of images. A Ray task."""
     rows = []
     for row in shards.read(piece, ("id", "mask")):
         if row["mask"] is None:
-            raise InputError(f"image {row['id']} has no mask to learn from")
+            raise InputError(
+                f"image {row['id']} has no mask to learn from; choose a split with masks"
+            )
         rows.append((row["id"], decode_mask(row["mask"], row["id"])))
     return label_maps.write(label_maps.file_of(folder, piece), rows)

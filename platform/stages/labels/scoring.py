@@ -1,4 +1,4 @@
-"""Scoring: class maps at every threshold in one pass, or labels, against masks; Ray tasks."""
+"""Scoring of labels, or of class maps at every threshold in one pass, against masks; Ray tasks."""
 
 from __future__ import annotations
 
@@ -25,16 +25,21 @@ from ...storage.artifact import Artifact
 
 COUNTS = "counts.npz"
 LABELS = "labels"
-"""The stage whose artifacts hold labels, not class maps."""
+"""Name of the stage whose artifacts hold labels; other stages give class maps."""
 COLUMNS = ("id", "height", "width", "mask", "parts")
+"""Columns of the shards that scoring reads."""
 
 
 @dataclass
 class Tally:
-    """The counts of some images: the threshold curve, and activated pixels by kind of part.
+    """Counts of some images, from which all scores follow.
 
-    `parts` int64 `[3,T+1]`: pixels of each kind by how many thresholds their own class exceeds
-    (0 where another class or none wins).
+    Attributes:
+        curve: confusion counts at each threshold.
+        parts: int64 `[3,T+1]`: for each kind of object part, the pixels by the number of thresholds
+            that the score of their class exceeds (0 where another class or none wins).
+        boundary: sums of the boundary score; labels only.
+        images: number of images.
     """
 
     curve: ThresholdCurve
@@ -44,13 +49,19 @@ class Tally:
 
     @classmethod
     def empty(cls, classes: int) -> Tally:
-        parts = np.zeros((len(PARTS), len(THRESHOLDS) + 1), np.int64)
-        return cls(ThresholdCurve(classes), parts, BoundaryScore(classes))
+        """Return a tally of no images, for `classes` classes, background included."""
+        part_counts = np.zeros((len(PARTS), len(THRESHOLDS) + 1), np.int64)
+        return cls(ThresholdCurve(classes), part_counts, BoundaryScore(classes))
 
     def add(
         self, target: Tensor, score: Tensor, best: Tensor, parts: NDArray[np.uint8] | None
     ) -> None:
-        """Counts one image, `[H,W]` all, as `ThresholdCurve.update`; `parts` as in scenes."""
+        """Count one image; all arguments are `[H,W]`.
+
+        Args:
+            target, score, best: see `ThresholdCurve.update`.
+            parts: part map of the data set `scenes`; None where a data set has none.
+        """
         self.curve.update(target, score, best)
         self.images += 1
         if parts is not None:
@@ -60,54 +71,75 @@ class Tally:
                 self.parts[kind] += np.bincount(chosen, minlength=self.parts.shape[1])
 
     def merge(self, other: Tally) -> None:
+        """Add the counts of another tally."""
         self.curve.merge(other.curve)
         self.parts = self.parts + other.parts
         self.boundary.merge(other.boundary)
         self.images += other.images
 
 
-def add_image(tally: Tally, found: ClassMaps | NDArray[np.uint8], row: dict[str, Any]) -> None:
-    """Counts one image by its class maps or labels; `row` holds its mask and, where the data set
-    has them, its parts. Labels count as class maps of 1, so as foreground at every threshold.
+def add_image(tally: Tally, prediction: ClassMaps | NDArray[np.uint8], row: dict[str, Any]) -> None:
+    """Count one image by its class maps or labels.
+
+    Labels count as class maps of 1, that is as foreground at every threshold.
+
+    Args:
+        tally: takes the counts.
+        prediction: class maps, or labels `[H,W]`.
+        row: row of the shard, with the mask and, where the data set has one, the part map.
 
     Raises:
-        InputError: the image has no mask, or what was found and the mask differ in size.
+        InputError: the image has no mask, or prediction and mask differ in size.
     """
     if row["mask"] is None:
-        raise InputError(f"image {row['id']} has no mask, so its split cannot be scored")
+        raise InputError(
+            f"image {row['id']} has no mask, so its split cannot be scored; choose other splits in "
+            "scoring.splits"
+        )
     target = torch.from_numpy(decode_mask(row["mask"], row["id"]))
-    if isinstance(found, ClassMaps):
-        size = (found.height, found.width)
-        score, best = best_class(torch.from_numpy(found.planes), found.classes, size)
+    if isinstance(prediction, ClassMaps):
+        size = (prediction.height, prediction.width)
+        score, best = best_class(torch.from_numpy(prediction.planes), prediction.classes, size)
     else:
-        best = torch.from_numpy(np.where(found == VOID, 0, found).astype(np.uint8))
+        best = torch.from_numpy(np.where(prediction == VOID, 0, prediction).astype(np.uint8))
         score = (best > 0).float()
     if target.shape != score.shape:
         raise InputError(
-            f"what was found of {row['id']} is for {tuple(score.shape)}, its mask is "
-            f"{tuple(target.shape)}"
+            f"the prediction for image {row['id']} has the size {tuple(score.shape)}, but its mask "
+            f"has {tuple(target.shape)}"
         )
-    if not isinstance(found, ClassMaps):
+    if not isinstance(prediction, ClassMaps):
         tally.boundary.update(target.numpy(), best.numpy())
     parts = None if row["parts"] is None else decode_mask(row["parts"], row["id"])
     tally.add(target, score, best, parts)
 
 
 def score_slice(pair: tuple[shards.Slice, str], classes: int, kind: str = "maps") -> Tally:
-    """A task: the tally of one slice of the shards and the class maps, or labels, of its images."""
+    """Count the images of one slice; a Ray task.
+
+    Args:
+        pair: the slice of the shards, and the file with class maps or labels of its images.
+        classes: number of classes, background included.
+        kind: "maps" or "labels", what the file holds.
+
+    Raises:
+        InputError: an image has no mask, or shards and file hold different images.
+    """
     torch.set_num_threads(1)
     piece, path = pair
-    rows = {r["id"]: r for r in shards.read(piece, COLUMNS)}
+    rows = {row["id"]: row for row in shards.read(piece, COLUMNS)}
     tally = Tally.empty(classes)
-    found: Iterable[tuple[str, ClassMaps | NDArray[np.uint8]]]
+    predictions: Iterable[tuple[str, ClassMaps | NDArray[np.uint8]]]
     if kind == "labels":
-        found = label_maps.read(path).items()
+        predictions = label_maps.read(path).items()
     else:
-        found = ((m.id, m) for m in class_maps.read([Path(path)]))
-    for id, of_image in found:
+        predictions = ((maps.id, maps) for maps in class_maps.read([Path(path)]))
+    for id, prediction in predictions:
         if id not in rows:
-            raise InputError(f"there are class maps of {id}, but no such image")
-        add_image(tally, of_image, rows.pop(id))
+            raise InputError(
+                f"{Path(path).name} has class maps of {id}, but {piece.name} has no such image"
+            )
+        add_image(tally, prediction, rows.pop(id))
     if rows:
         raise InputError(f"image {next(iter(rows))} has no class maps in {Path(path).name}")
     return tally
@@ -120,8 +152,22 @@ def score(
     classes: int,
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """The stage: leaves the counts of one split in `folder`."""
-    by_name = {p.stem: p for p in maps.files(".parquet")}
+    """Count the images of a split with Ray tasks and write the counts.
+
+    Args:
+        folder: empty folder that takes the file of counts.
+        maps: artifact of class maps or of labels.
+        pieces: slices of the split.
+        classes: number of classes, background included.
+        progress: called with (slices done, slices in all).
+
+    Returns:
+        Facts about the artifact for its manifest.
+
+    Raises:
+        InputError: class maps are missing, or an image cannot be scored.
+    """
+    by_name = {path.stem: path for path in maps.files(".parquet")}
     kind = "labels" if maps.manifest["stage"] == LABELS else "maps"
     for piece in pieces:
         if piece.name not in by_name:
@@ -133,34 +179,50 @@ def score(
     return leave(folder, total)
 
 
-def leave(folder: Path, total: Tally) -> dict[str, Any]:
-    """Leaves the counts of one split in `folder`."""
+def leave(folder: Path, tally: Tally) -> dict[str, Any]:
+    """Write the counts of one split.
+
+    Args:
+        folder: folder that takes the file of counts.
+        tally: the counts.
+
+    Returns:
+        Facts about the artifact for its manifest.
+    """
     np.savez_compressed(
         folder / COUNTS,
-        curve=total.curve.counts,
-        parts=total.parts,
-        boundary=total.boundary.sums,
+        curve=tally.curve.counts,
+        parts=tally.parts,
+        boundary=tally.boundary.sums,
     )
-    return {"images": total.images}
+    return {"images": tally.images}
 
 
 def read_tally(path: Path, classes: int) -> Tally:
-    """The counts in a file of the scoring stage.
+    """Return the counts in a file of the scoring stage.
+
+    Args:
+        path: the file.
+        classes: number of classes, background included.
 
     Raises:
-        InputError: it is damaged.
+        InputError: the file is damaged.
     """
     tally = Tally.empty(classes)
-    wanted = {"curve": tally.curve.counts, "parts": tally.parts, "boundary": tally.boundary.sums}
-    found = {**wanted, **npz.read(path, "curve", "parts")}
-    for name, empty in wanted.items():
-        if (found[name].shape, found[name].dtype) != (empty.shape, empty.dtype):
+    empty_counts = {
+        "curve": tally.curve.counts,
+        "parts": tally.parts,
+        "boundary": tally.boundary.sums,
+    }
+    counts = {**empty_counts, **npz.read(path, "curve", "parts")}
+    for name, empty in empty_counts.items():
+        if (counts[name].shape, counts[name].dtype) != (empty.shape, empty.dtype):
             raise InputError(
-                f"{path} holds {name} as {found[name].dtype} {found[name].shape}, not as "
+                f"{path} holds {name} as {counts[name].dtype} {counts[name].shape}, not as "
                 f"{empty.dtype} {empty.shape}"
             )
-    tally.curve.counts, tally.parts = found["curve"], found["parts"]
-    tally.boundary.sums = found["boundary"]
+    tally.curve.counts, tally.parts = counts["curve"], counts["parts"]
+    tally.boundary.sums = counts["boundary"]
     return tally
 
 
@@ -173,21 +235,21 @@ def read_score(
     threshold: float | None = None,
     threshold_from: str = "",
 ) -> Score:
-    """The scores of a split from its counts.
+    """Return the scores of a split from its counts.
 
     Args:
-        artifact: of the scoring stage.
-        split: its name.
-        classes: names, background first.
-        scored: indices that means run over.
-        threshold: of the seed; none: the best on this split.
-        threshold_from: the split that the threshold was chosen on, or what else gave it.
+        artifact: artifact of the scoring stage.
+        split: name of the split.
+        classes: class names, background first.
+        scored: indices of the classes that means are taken over.
+        threshold: threshold of the seeds; None takes the one with the best mIoU on this split.
+        threshold_from: split that the threshold was chosen on, or another origin of it.
     """
     tally = read_tally(artifact.path(COUNTS), len(classes))
     matrices = tally.curve.matrices()
     miou = mean_ious(matrices, scored)
-    at = int(np.nanargmax(miou)) if threshold is None else THRESHOLDS.index(threshold)
-    best = summarize(matrices[at], scored)
+    index = int(np.nanargmax(miou)) if threshold is None else THRESHOLDS.index(threshold)
+    summary = summarize(matrices[index], scored)
     return Score(
         split=split,
         n=int(artifact.about["images"]),
@@ -196,25 +258,27 @@ def read_score(
         rule=RULE,
         thresholds=THRESHOLDS,
         miou=tuple(map(float, miou)),
-        threshold=THRESHOLDS[at],
+        threshold=THRESHOLDS[index],
         threshold_from=threshold_from or split,
-        iou=tuple(None if v != v else v for v in best.iou),
-        false_positives=best.false_positives,
-        false_negatives=best.false_negatives,
-        precision=best.precision,
-        recall=best.recall,
-        parts=_shares(tally.parts, at),
+        iou=tuple(None if iou != iou else iou for iou in summary.iou),
+        false_positives=summary.false_positives,
+        false_negatives=summary.false_negatives,
+        precision=summary.precision,
+        recall=summary.recall,
+        parts=_shares(tally.parts, index),
         boundary=tally.boundary.mean(scored),
-        confusion=tuple(tuple(map(int, row)) for row in matrices[at]),
+        confusion=tuple(tuple(map(int, row)) for row in matrices[index]),
     )
 
 
-def _shares(parts: NDArray[np.int64], at: int) -> dict[str, float] | None:
-    """The activated share of each kind of part at threshold number `at`; None without parts."""
+def _shares(parts: NDArray[np.int64], index: int) -> dict[str, float] | None:
+    """Return the activated share of each kind of part at threshold number `index`.
+
+    None is returned where the data set has no part maps."""
     totals = parts.sum(1)
     shares = {
-        kind: float(parts[k, at + 1 :].sum() / totals[k])
-        for k, kind in enumerate(PARTS)
-        if totals[k]
+        kind: float(parts[number, index + 1 :].sum() / totals[number])
+        for number, kind in enumerate(PARTS)
+        if totals[number]
     }
     return shares or None

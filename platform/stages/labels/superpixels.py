@@ -1,4 +1,7 @@
-"""Superpixels of a split, computed once as Ray tasks and kept as planes of ids (0 to 254)."""
+"""Superpixels of the images of a split, computed once by Ray tasks and stored as planes of ids.
+
+Ids count from 0 to at most 254.
+"""
 
 from __future__ import annotations
 
@@ -16,31 +19,38 @@ from ...ops.superpixels import connected, felzenszwalb, merged, numbered, shrunk
 from ...ray_runtime import cluster
 
 KINDS = ("merged", "unmerged", "slic")
-"""Felzenszwalb's regions joined to at most 64, joined to at most 255, or SLIC."""
+"""Felzenszwalb's regions joined to at most 64, the same joined to at most 255, and SLIC."""
 PUBLISHED_SIDE = 500
-"""Long side, pixels, of VOC's images, which the published parameters are for."""
+"""Long side in pixels of VOC's images, for which the published parameters were chosen."""
 
 
 def regions_of(image: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
-    """The superpixels of uint8 RGB `[H,W,3]`: ids `[H,W]` from 0.
+    """Return the superpixels of an image as ids `[H,W]`, counted from 0.
 
-    What Felzenszwalb's parameters mean depends on an image's size: of a picture of 96 pixels 75
-    are a whole limb. So a smaller image is looked at as large as VOC's.
+    The effect of Felzenszwalb's parameters depends on the image's size: in an image of 96 pixels, a
+    region of 75 pixels is a whole limb. So a smaller image is enlarged to the size of VOC's images
+    first.
+
+    Args:
+        image: uint8 RGB `[H,W,3]`.
+        kind: one of `KINDS`.
     """
     if kind == "slic":
         return slic(image).astype(np.uint8)
-    most = {"merged": 64, "unmerged": 255}[kind]
+    limit = {"merged": 64, "unmerged": 255}[kind]
     height, width = image.shape[:2]
     factor = max(1.0, PUBLISHED_SIDE / max(height, width))
     large = resized(image, round(height * factor), round(width * factor))
-    found = merged(large, felzenszwalb(large), most)
+    regions = merged(large, felzenszwalb(large), limit)
     if large is not image:
-        found = merged(image, numbered(connected(shrunk(found, height, width))), most)
-    return found.astype(np.uint8)
+        regions = merged(image, numbered(connected(shrunk(regions, height, width))), limit)
+    return regions.astype(np.uint8)
 
 
 def slice_regions(piece: shards.Slice, kind: str, folder: str) -> tuple[int, int]:
-    """A task: writes the superpixels of one slice; returns images and superpixels."""
+    """Write the superpixels of one slice; return the numbers of images and superpixels.
+
+    A Ray task."""
     rows = [
         (row["id"], regions_of(decode_image(row["image"], row["id"]), kind))
         for row in shards.read(piece, ("id", "image"))
@@ -55,7 +65,17 @@ def compute(
     kind: str,
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """The stage: superpixels of all slices, in `folder`."""
-    found = list(cluster.each(slice_regions, list(pieces), (kind, str(folder)), progress))
-    images, regions = (sum(column) for column in zip(*found, strict=True))
+    """Compute the superpixels of slices with Ray tasks.
+
+    Args:
+        folder: empty folder that takes the files.
+        pieces: slices of the shards.
+        kind: one of `KINDS`.
+        progress: called with (slices done, slices in all).
+
+    Returns:
+        Facts about the artifact for its manifest.
+    """
+    counts = list(cluster.each(slice_regions, list(pieces), (kind, str(folder)), progress))
+    images, regions = (sum(column) for column in zip(*counts, strict=True))
     return {"images": images, "superpixels": regions}

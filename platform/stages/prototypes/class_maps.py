@@ -1,4 +1,4 @@
-"""Class maps from similarities and a choice of prototypes: no network and no features."""
+"""Class maps from stored similarities and a choice of prototypes, without network and features."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...data.formats import class_maps, prototype_patches
 from ...data.formats.class_maps import ClassMaps
-from ...data.formats.features import Place
+from ...data.formats.features import FeatureRows
 from ...data.formats.prototype_patches import Patch
 from ...method import PrototypeMethod
 from ...models import weights
@@ -25,27 +25,29 @@ from .clustering import read_centers
 from .similarities import Similar
 
 Shares = Mapping[int, Tensor]
-"""Of each class, what each of its centres counts, `[P]` (`PrototypeMethod.shares`)."""
+"""Weight of each centre of a class, `[P]`, by class (`PrototypeMethod.shares`)."""
 
 
-def place_maps(place: Place, similar: Sequence[Similar], shares: Shares) -> ClassMaps:
-    """The class maps of one image.
+def place_maps(place: FeatureRows, similar: Sequence[Similar], shares: Shares) -> ClassMaps:
+    """Return the class maps of one image.
 
     Args:
-        place: where its features lie.
-        similar: `[R,P]` of each of its classes.
-        shares: what the centres count.
+        place: index entry of the image: its classes, size and feature grids.
+        similar: similarities `[R,P]` for each of the image's classes.
+        shares: weights of the centres by class.
     """
     size = grid_size(place.height, place.width)
     maps = torch.zeros(0, *size)
     if place.labels:
-        of_classes = zip(similar, place.labels, strict=True)
-        flat = torch.stack([_combined(of_class, shares.get(n)) for of_class, n in of_classes])
-        planes, at = [], 0
+        by_class = zip(similar, place.labels, strict=True)
+        flat = torch.stack(
+            [_combined(class_similar, shares.get(n)) for class_similar, n in by_class]
+        )
+        planes, start = [], 0
         for height, width in place.grids:
-            part = flat[:, at : at + height * width]
-            planes.append(part.reshape(1, -1, height, width).clamp(min=0))
-            at += height * width
+            block = flat[:, start : start + height * width]
+            planes.append(block.reshape(1, -1, height, width).clamp(min=0))
+            start += height * width
         maps = normalize(merge_scales(planes, size))[0]
     return ClassMaps(
         id=place.id,
@@ -57,56 +59,78 @@ def place_maps(place: Place, similar: Sequence[Similar], shares: Shares) -> Clas
 
 
 def _combined(similar: Similar, shares: Tensor | None) -> Tensor:
-    """`[R]`: the similarities as the centres count."""
+    """Return the weighted sum `[R]` of the similarities; zeros where a class has no weights."""
     if shares is None:
         return torch.zeros(len(similar))
     return torch.from_numpy(np.array(similar)) @ shares
 
 
-def place_patches(place: Place, similar: Sequence[Similar], shares: Shares) -> list[Patch]:
-    """Where in one image, at the first scale, the prototypes that count are closest; see
-    `place_maps`."""
+def place_patches(place: FeatureRows, similar: Sequence[Similar], shares: Shares) -> list[Patch]:
+    """Return the patches of one image that are closest to the prototypes in use, at scale 1.
+
+    Args:
+        place, similar, shares: see `place_maps`.
+    """
     height, width = place.grids[0]
-    found: list[Patch] = []
-    for n, of_class in zip(place.labels, similar, strict=True):
-        counts = shares.get(n, torch.zeros(0)).tolist()
-        kinds = {k: "foreground" if c > 0 else "context" for k, c in enumerate(counts) if c}
+    patches: list[Patch] = []
+    for n, class_similar in zip(place.labels, similar, strict=True):
+        class_shares = shares.get(n, torch.zeros(0)).tolist()
+        kinds = {
+            number: "foreground" if share > 0 else "context"
+            for number, share in enumerate(class_shares)
+            if share
+        }
         if kinds:
-            cosines = torch.from_numpy(np.array(of_class[: height * width]))
-            found += prototype_patches.closest(place.id, n + 1, cosines, width, kinds)
-    return found
+            cosines = torch.from_numpy(np.array(class_similar[: height * width]))
+            patches += prototype_patches.closest(place.id, n + 1, cosines, width, kinds)
+    return patches
 
 
 def file_maps(path: str, shares: Shares, folder: str) -> int:
-    """A task: the class maps and closest patches of one file of similarities, written to
-    `folder`; returns images."""
+    """Write class maps and closest patches from one file of similarities; a Ray task.
+
+    Args:
+        path: NAME.npy of a similarity artifact.
+        shares: weights of the centres by class.
+        folder: folder that takes the files.
+
+    Returns:
+        The number of images.
+    """
     torch.set_num_threads(1)
     source = Path(path)
-    widths = {n: len(of_class) for n, of_class in shares.items()}
+    widths = {n: len(class_shares) for n, class_shares in shares.items()}
     rows = list(similarities.read(source, widths))
     base = Path(folder) / source.stem
-    found = [patch for place, s in rows for patch in place_patches(place, s, shares)]
-    if found:
-        prototype_patches.write(base.with_name(base.name + prototype_patches.SUFFIX), found)
-    written = [place_maps(place, s, shares) for place, s in rows]
-    class_maps.write(base.with_name(f"{base.name}.parquet"), written)
-    return len(written)
+    patches = [patch for place, similar in rows for patch in place_patches(place, similar, shares)]
+    if patches:
+        prototype_patches.write(base.with_name(base.name + prototype_patches.SUFFIX), patches)
+    maps = [place_maps(place, similar, shares) for place, similar in rows]
+    class_maps.write(base.with_name(f"{base.name}.parquet"), maps)
+    return len(maps)
 
 
 @lru_cache(4)
 def class_weights(network: Path) -> Tensor:
-    """`[N,D]` of a network artifact, the folder `network`; those read last are kept."""
+    """Return the class weights `[N,D]` of a network artifact; the last four results are cached.
+
+    Args:
+        network: folder of the artifact.
+    """
     head: Tensor = weights.saved(network / NETWORK)["head.weight"]
     return head.flatten(1).float()
 
 
 def chosen(centers: Path, network: Path, method: PrototypeMethod) -> dict[int, list[int]]:
-    """Has the method choose its prototypes; see `PrototypeMethod.fit`.
+    """Let a method choose its prototypes and return their numbers, see `PrototypeMethod.fit`.
 
     Args:
         centers: file of a clustering artifact.
         network: folder of the network artifact, for the class weights.
-        method: whose selection it is.
+        method: method that chooses.
+
+    Returns:
+        For each class the numbers of foreground and context prototypes.
     """
     return method.fit(read_centers(centers), class_weights(network))
 
@@ -119,17 +143,20 @@ def localize(
     classes: Mapping[int, str],
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """The stage: writes class maps of all files of similarities to `folder`.
+    """Compute class maps from all files of similarities with Ray tasks.
 
     Args:
-        folder: empty.
-        similar: the NAME.npy files of a similarity artifact.
-        counts: how many prototypes were chosen, for the log.
-        method: that has chosen them.
-        classes: names, for the log.
+        folder: empty folder that takes the files.
+        similar: NAME.npy files of a similarity artifact.
+        counts: numbers of chosen prototypes by class, for the manifest.
+        method: method that has chosen its prototypes.
+        classes: class names by number, for the manifest.
         progress: called with (files done, files in all).
+
+    Returns:
+        Facts about the artifact for its manifest.
     """
     shared = (method.shares, str(folder))
-    done = cluster.each(file_maps, [str(p) for p in similar], shared, progress)
-    images = sum(done)
+    image_counts = cluster.each(file_maps, [str(path) for path in similar], shared, progress)
+    images = sum(image_counts)
     return {"images": images, "prototypes": {classes[n]: list(c) for n, c in counts.items()}}

@@ -1,8 +1,9 @@
-"""Distributed k-means of local features: each holder keeps a slice, only sums travel.
+"""Distributed k-means of local features: each holder keeps some of them, only sums are sent.
 
-Class maps split the features of the images of a class into foreground and context (LPCAM Eq. 2);
-both sides of all classes are clustered at once. Memory: a holder keeps where its rows are, rows
-themselves up to `limit` bytes, and one block in float32; the rest is read from disk each round.
+Class maps split the features of the images of a class into foreground and context (LPCAM Eq. 2),
+and both sets of all classes are clustered at once. A holder keeps in memory the numbers of its
+rows, the rows themselves up to a limit in bytes, and one block in float32. It reads the other rows
+from disk in each round.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch.nn import functional as F
 
 from ...data import npz
 from ...data.formats import class_maps
-from ...data.formats.features import PLACES, open_features, read_places
+from ...data.formats.features import FEATURE_ROWS, open_features, read_feature_rows
 from ...errors import InputError
 from ...method import Centers, Clustering
 from ...ops import kmeans
@@ -31,14 +32,15 @@ from ...ray_runtime import cluster
 from ...storage import artifact_files
 
 Drawn = Mapping[int, frozenset[str]]
+"""Ids of the drawn images by class."""
 CENTERS = "centers.npz"
 ROWS_PER_BLOCK = 1 << 15
-BYTES_PER_HOLDER = 64 << 20  # fewer are not worth a process's start
+BYTES_PER_HOLDER = 64 << 20  # less is not worth the start of a process
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of one set in one file: what is summed by itself."""
+    """Rows of one set in one feature file; a block is summed by itself."""
 
     number: int
     path: str
@@ -46,13 +48,13 @@ class Block:
 
 
 class Holder:
-    """Keeps the features of some files.
+    """A part of the features of a clustering, in one process.
 
     Args:
-        files: (number, path) of feature files; a block's number follows from the file's.
-        threshold: of the class maps.
-        limit: bytes of features kept in memory.
-        drawn: the images of each class that count, all if none are given.
+        files: (number, path) of feature files; the numbers of the blocks follow from it.
+        threshold: threshold of the class maps between foreground and context.
+        limit: most bytes of features that are kept in memory.
+        drawn: images that count, by class; without it all images count.
     """
 
     def __init__(
@@ -65,100 +67,144 @@ class Holder:
         faiss.omp_set_num_threads(1)
         torch.set_num_threads(1)
         self.blocks: dict[Set, list[Block]] = {}
-        self.kept: dict[tuple[Set, int], Halves] = {}
-        self.room = limit
+        self.cached: dict[tuple[Set, int], Halves] = {}
+        self.free = limit
         self.peak = 0
         for number, path in files:
-            for s, rows in split_rows(Path(path), threshold, drawn).items():
+            for group, rows in split_rows(Path(path), threshold, drawn).items():
                 pieces = np.array_split(rows, -(-len(rows) // ROWS_PER_BLOCK)) if len(rows) else []
                 for k, piece in enumerate(pieces):
                     block = Block(number * 4096 + k, path, piece)
-                    self.blocks.setdefault(s, []).append(block)
+                    self.blocks.setdefault(group, []).append(block)
 
     def sizes(self) -> dict[Set, dict[int, int]]:
-        """Rows of each block of each set."""
-        return {s: {b.number: len(b.rows) for b in own} for s, own in self.blocks.items()}
+        """Return the number of rows of each block, by set."""
+        return {
+            group: {block.number: len(block.rows) for block in blocks}
+            for group, blocks in self.blocks.items()
+        }
 
     def totals(self, centers: Mapping[Set, Floats], spherical: bool) -> dict[Set, Totals]:
-        """The summed totals of this holder's blocks."""
-        out: dict[Set, Totals] = {}
-        for s, of_set in centers.items():
-            for block in self.blocks.get(s, ()):
-                rows = self._rows(s, block)
-                found = kmeans.block_totals(rows, of_set, block.number, spherical=spherical)
-                if s in out:
-                    out[s].add(found)
-                else:
-                    out[s] = found
-                self.peak_bytes()
-        return out
+        """Assign this holder's rows to their nearest centres and return the sums.
 
-    def gather(self, places: Mapping[Set, Sequence[tuple[int, int]]]) -> dict[Any, Floats]:
-        """The rows at places (block, row) that this holder has, by (set, block, row)."""
-        out = {}
-        for s, wanted in places.items():
-            own = {b.number: b for b in self.blocks.get(s, ())}
-            for number, row in wanted:
-                if number in own:
-                    out[(s, number, row)] = self._rows(s, own[number])[row].astype(np.float32)
-        return out
+        Args:
+            centers: `[K,D]` by set.
+            spherical: whether unit features are summed instead of raw ones.
+
+        Returns:
+            The totals by set.
+        """
+        totals: dict[Set, Totals] = {}
+        for group, set_centers in centers.items():
+            for block in self.blocks.get(group, ()):
+                rows = self._rows(group, block)
+                block_totals = kmeans.block_totals(
+                    rows, set_centers, block.number, spherical=spherical
+                )
+                if group in totals:
+                    totals[group].add(block_totals)
+                else:
+                    totals[group] = block_totals
+                self.peak_bytes()
+        return totals
+
+    def gather(self, positions: Mapping[Set, Sequence[tuple[int, int]]]) -> dict[Any, Floats]:
+        """Return those of the requested rows that this holder has, `[D]` by (set, block, row).
+
+        Args:
+            positions: (block, row) of the requested rows, by set.
+        """
+        features = {}
+        for group, set_positions in positions.items():
+            blocks = {block.number: block for block in self.blocks.get(group, ())}
+            for number, row in set_positions:
+                if number in blocks:
+                    features[(group, number, row)] = self._rows(group, blocks[number])[row].astype(
+                        np.float32
+                    )
+        return features
 
     def peak_bytes(self) -> int:
-        """The most private memory (not mapped files) that this process had."""
+        """Return the peak of this process's private memory in bytes, mapped files not counted."""
         status = Path("/proc/self/status").read_text()
         fields = dict(line.split(":", 1) for line in status.splitlines())
         self.peak = max(self.peak, int(fields["RssAnon"].split()[0]) * 1024)
         return self.peak
 
-    def _rows(self, s: Set, block: Block) -> Halves:
-        key = (s, block.number)
-        if key in self.kept:
-            return self.kept[key]
+    def _rows(self, group: Set, block: Block) -> Halves:
+        key = (group, block.number)
+        if key in self.cached:
+            return self.cached[key]
         rows: Halves = open_features(Path(block.path))[block.rows]
-        if rows.nbytes <= self.room:
-            self.room -= rows.nbytes
-            self.kept[key] = rows
+        if rows.nbytes <= self.free:
+            self.free -= rows.nbytes
+            self.cached[key] = rows
         return rows
 
 
 def draw(files: Sequence[str], images: int, seed: int) -> Drawn:
-    """At most `images` of each class, whatever the files' order."""
+    """Draw at most `images` images of each class, independent of the order of the files.
+
+    Args:
+        files: feature files.
+        images: most images of a class.
+        seed: seed of the draw.
+
+    Returns:
+        The ids of the drawn images by class.
+    """
     ranks: dict[int, list[tuple[bytes, str]]] = {}
     for path in files:
-        for place in read_places(Path(path).with_suffix(PLACES)):
-            for n in place.labels:
-                rank = hashlib.sha256(f"{seed} {n} {place.id}".encode()).digest()
-                ranks.setdefault(n, []).append((rank, place.id))
-    return {n: frozenset(id for _, id in sorted(of)[:images]) for n, of in ranks.items()}
+        for place in read_feature_rows(Path(path).with_suffix(FEATURE_ROWS)):
+            for label in place.labels:
+                rank = hashlib.sha256(f"{seed} {label} {place.id}".encode()).digest()
+                ranks.setdefault(label, []).append((rank, place.id))
+    return {
+        label: frozenset(id for _, id in sorted(ranked)[:images]) for label, ranked in ranks.items()
+    }
 
 
 def split_rows(
     path: Path, threshold: float, drawn: Drawn | None = None
 ) -> dict[Set, NDArray[np.int64]]:
-    """Which rows of a feature file belong to which class and side.
+    """Split the rows of a feature file by class into foreground and context.
 
-    The class map is brought to the feature grid by nearest neighbour; a position that equals
-    the threshold belongs to neither side (the authors' code).
+    The class map is brought to the feature grid by nearest neighbour. A position that equals the
+    threshold belongs to neither set (as in the authors' code).
+
+    Args:
+        path: the feature file, with its class maps and index beside it.
+        threshold: threshold of the class maps.
+        drawn: images that count, by class; without it all images count.
+
+    Returns:
+        Row numbers by set: (class, 0) is the foreground, (class, 1) the context.
     """
-    places = {p.id: p for p in read_places(path.with_suffix(PLACES))}
+    index = {entry.id: entry for entry in read_feature_rows(path.with_suffix(FEATURE_ROWS))}
     rows: dict[Set, list[NDArray[np.int64]]] = {}
     for maps in class_maps.read([path.with_suffix(".parquet")]):
         if not maps.classes:
             continue
-        place = places[maps.id]
+        entry = index[maps.id]
         planes = torch.from_numpy(maps.planes.astype(np.float32))[None]
-        on_grid = F.interpolate(planes, place.grids[0], mode="nearest")[0].flatten(1).numpy()
+        on_grid = F.interpolate(planes, entry.grids[0], mode="nearest")[0].flatten(1).numpy()
         for value, plane in zip(maps.classes, on_grid, strict=True):
             if value == 0 or (drawn is not None and maps.id not in drawn[value - 1]):
                 continue
-            for side, chosen in enumerate((plane > threshold, plane < threshold)):
-                at = place.offset + np.flatnonzero(chosen)
-                rows.setdefault((value - 1, side), []).append(at)
-    return {s: np.concatenate(parts) for s, parts in rows.items()}
+            for kind, chosen in enumerate((plane > threshold, plane < threshold)):
+                chosen_rows = entry.offset + np.flatnonzero(chosen)
+                rows.setdefault((value - 1, kind), []).append(chosen_rows)
+    return {group: np.concatenate(row_blocks) for group, row_blocks in rows.items()}
 
 
 class Holders:
-    """The holders of one clustering: Ray actors, or one in this process."""
+    """The holders of one clustering: Ray actors, or a single one in this process.
+
+    Args:
+        count: number of holders.
+        limit: most bytes of features that all holders together keep in memory.
+        files, threshold, drawn: see `Holder`.
+    """
 
     def __init__(
         self,
@@ -175,11 +221,11 @@ class Holders:
         else:
             shares = [numbered[k::count] for k in range(count)]
             self._start([(share, threshold, limit // count, drawn) for share in shares])
-        merged: dict[Set, dict[int, int]] = {}
-        for sizes in self._ask("sizes"):
-            for s, of_set in sizes.items():
-                merged.setdefault(s, {}).update(of_set)
-        self.sizes = {s: merged[s] for s in sorted(merged)}
+        all_sizes: dict[Set, dict[int, int]] = {}
+        for sizes in self._call("sizes"):
+            for group, set_sizes in sizes.items():
+                all_sizes.setdefault(group, {}).update(set_sizes)
+        self.sizes = {group: all_sizes[group] for group in sorted(all_sizes)}
 
     def _start(self, shares: Sequence[tuple[Any, ...]]) -> None:
         import ray
@@ -195,38 +241,46 @@ class Holders:
         )(Holder)
         self.actors = [actor.remote(*share) for share in shares]
 
-    def _ask(self, question: str, *given: Any) -> list[Any]:
-        """The answers of all holders to one of a holder's methods."""
+    def _call(self, method: str, *arguments: Any) -> list[Any]:
+        """Call a method of each holder and return their answers."""
         if not self.actors:
-            return [getattr(self.local, question)(*given)]
+            return [getattr(self.local, method)(*arguments)]
         import ray
 
-        shared = [ray.put(value) for value in given]
-        answers: list[Any] = ray.get([getattr(a, question).remote(*shared) for a in self.actors])
+        references = [ray.put(value) for value in arguments]
+        answers: list[Any] = ray.get(
+            [getattr(actor, method).remote(*references) for actor in self.actors]
+        )
         return answers
 
     def totals(self, centers: Mapping[Set, Floats], spherical: bool) -> dict[Set, Totals]:
-        out: dict[Set, Totals] = {}
-        for part in self._ask("totals", dict(centers), spherical):
-            for s, total in part.items():
-                if s in out:
-                    out[s].add(total)
+        """Return the sums of all holders by set, see `Holder.totals`."""
+        totals: dict[Set, Totals] = {}
+        for holder_totals in self._call("totals", dict(centers), spherical):
+            for group, total in holder_totals.items():
+                if group in totals:
+                    totals[group].add(total)
                 else:
-                    out[s] = Totals(total.sums.copy(), total.counts.copy(), total.worst)
-        return out
+                    totals[group] = Totals(total.sums.copy(), total.counts.copy(), total.worst)
+        return totals
 
-    def gather(self, places: Mapping[Set, Sequence[tuple[int, int]]]) -> dict[Set, Floats]:
-        found: dict[Any, Floats] = {}
-        for part in self._ask("gather", dict(places)):
-            found.update(part)
-        return {s: np.stack([found[(s, *place)] for place in of]) for s, of in places.items()}
+    def gather(self, positions: Mapping[Set, Sequence[tuple[int, int]]]) -> dict[Set, Floats]:
+        """Return the requested rows `[R,D]` by set, see `Holder.gather`."""
+        features: dict[Any, Floats] = {}
+        for holder_features in self._call("gather", dict(positions)):
+            features.update(holder_features)
+        return {
+            group: np.stack([features[(group, *position)] for position in set_positions])
+            for group, set_positions in positions.items()
+        }
 
     def peak_bytes(self) -> int:
-        """The largest peak of private memory among the holders."""
-        peaks: list[int] = self._ask("peak_bytes")
+        """Return the largest peak of private memory of a holder, in bytes."""
+        peaks: list[int] = self._call("peak_bytes")
         return max(peaks)
 
     def close(self) -> None:
+        """End the holders' processes."""
         for actor in self.actors:
             import ray
 
@@ -242,19 +296,19 @@ def run(
     limit: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[Set, kmeans.Result]:
-    """Clusters both sides of every class.
+    """Cluster every class: the result of (class, 0) is its foreground, of (class, 1) its context.
 
     Args:
-        files: feature files (NAME.npy with NAME.json and NAME.parquet beside it).
-        clustering: how.
-        seed: of the initial centres, and of the images if not all count.
-        workers: holders, none: by the size of the files; the result does not depend on it.
-        limit: bytes of features that all holders together keep in memory.
+        files: feature files NAME.npy, each with NAME.json and NAME.parquet beside it.
+        clustering: options of the clustering.
+        seed: seed of the initial centres, and of the drawn images if not all count.
+        workers: number of holders, chosen by the files' size if None; it never changes the result.
+        limit: most bytes of features that all holders together keep in memory.
         progress: called with (rounds done, rounds at most).
     """
     size = sum(artifact_files.size(Path(path)) for path in files)
-    wanted = workers or min(cluster.workers(), -(-size // BYTES_PER_HOLDER))
-    count = max(1, min(wanted, len(files)))
+    holder_count = workers or min(cluster.workers(), -(-size // BYTES_PER_HOLDER))
+    count = max(1, min(holder_count, len(files)))
     drawn = draw(files, clustering.images, seed) if clustering.images else None
     holders = Holders(files, clustering.threshold, count, limit, drawn)
     rounds = 0
@@ -288,40 +342,51 @@ def cluster_features(
     limit: int,
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """The clustering stage: centres of each class in `folder`, and a log of each set; `limit` as
-    in `run`."""
-    found = run([str(p) for p in features], clustering, seed=seed, limit=limit, progress=progress)
-    centers: dict[str, Any] = {f"{n}-{side}": r.centers for (n, side), r in found.items()}
+    """Cluster the features of every class and write the centres; return facts for the manifest.
+
+    Args:
+        folder: empty folder that takes the file of centres.
+        features: feature files.
+        clustering: options of the clustering.
+        seed, limit, progress: see `run`.
+    """
+    results = run([str(p) for p in features], clustering, seed=seed, limit=limit, progress=progress)
+    centers: dict[str, Any] = {
+        f"{label}-{kind}": result.centers for (label, kind), result in results.items()
+    }
     np.savez(folder / CENTERS, **centers)
-    sides = ("foreground", "context")
+    kinds = ("foreground", "context")
     return {
-        f"{n}-{sides[side]}": {
-            "features": int(r.counts.sum()),
-            "centers": len(r.centers),
-            "rounds": r.rounds,
-            "converged": r.converged,
+        f"{label}-{kinds[kind]}": {
+            "features": int(result.counts.sum()),
+            "centers": len(result.centers),
+            "rounds": result.rounds,
+            "converged": result.converged,
         }
-        for (n, side), r in sorted(found.items())
+        for (label, kind), result in sorted(results.items())
     }
 
 
 def read_centers(path: Path) -> dict[int, Centers]:
-    """The centres of each class (0-based) of a clustering artifact.
+    """Return the centres of a clustering artifact by class, classes counted from 0.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: the file is missing or damaged.
     """
-    found: dict[Set, torch.Tensor] = {}
+    centers: dict[Set, torch.Tensor] = {}
     for name, array in npz.read(path).items():
         if not re.fullmatch(r"\d{1,3}-[01]", name) or array.ndim != 2 or array.dtype.kind != "f":
-            raise InputError(f"{path} holds {name!r} {array.shape}, which are no centres")
-        n, side = map(int, name.split("-"))
-        found[n, side] = torch.from_numpy(array)
-    widths = {of.shape[1] for of in found.values()}
+            raise InputError(f"{path} is damaged: {name!r} {array.shape} holds no centres")
+        label, kind = map(int, name.split("-"))
+        centers[label, kind] = torch.from_numpy(array)
+    widths = {array.shape[1] for array in centers.values()}
     if len(widths) != 1:
-        raise InputError(f"{path} holds no centres of one width")
-    none = torch.zeros(0, *widths)
+        raise InputError(f"{path} is damaged: its centres do not have one width")
+    no_centers = torch.zeros(0, *widths)
     return {
-        n: Centers(foreground=found.get((n, 0), none), context=found.get((n, 1), none))
-        for n in sorted({n for n, _ in found})
+        label: Centers(
+            foreground=centers.get((label, 0), no_centers),
+            context=centers.get((label, 1), no_centers),
+        )
+        for label in sorted({label for label, _ in centers})
     }

@@ -1,8 +1,8 @@
-"""Scores of chosen prototypes straight from similarities, in this process.
+"""Scoring of chosen prototypes straight from similarities, in this process.
 
-The counts are those of the maps that `class_maps` would write, but nothing else is written. Masks
-stay in memory, and so do the counts of images whose classes have the same prototypes as before:
-what a sweep over the choice asks for again and again.
+The counts equal those of the class maps that `class_maps` would write, but no maps are written.
+Masks stay in memory. So do the counts of images whose classes have the same prototypes as before,
+because a sweep over the choice of prototypes needs them again and again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...data.formats import shards
-from ...data.formats.features import Place
+from ...data.formats.features import FeatureRows
 from ...data.images import decode_mask
 from ...errors import InputError
 from ...ops.maps import best_class
@@ -28,42 +28,56 @@ from . import similarities
 from .class_maps import place_maps
 from .similarities import Similar
 
-LIMIT = 1 << 30
-"""Pixels of masks that are kept in memory; a larger split is scored by its maps."""
-KEPT = 1024
-"""Counts that are kept, of images of the same classes with the same prototypes."""
+MAX_PIXELS = 1 << 30
+"""Most pixels of masks that are kept in memory; a larger split is scored by its class maps."""
+MAX_COUNTS = 1024
+"""Most counts that are kept in memory, one for each set of classes and their prototypes."""
 Prototypes = tuple[tuple[int, bytes], ...]
-"""Of each class its shares, as bytes."""
+"""Weights of the centres as bytes, by class."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """One image: its similarities, its mask `[H,W]`, its parts."""
+    """One image of a split.
 
-    place: Place
+    Attributes:
+        place: index entry of the image: its classes, size and feature grids.
+        similar: similarities `[R,P]` for each of its classes.
+        target: mask `[H,W]`.
+        parts: part map `[H,W]`, if the data set has one.
+    """
+
+    place: FeatureRows
     similar: list[Similar]
     target: Tensor
     parts: NDArray[np.uint8] | None
 
 
 @dataclass(frozen=True)
-class Counted:
-    """A tally, of which `values` holds the threshold curve where it is not zero."""
+class SparseTally:
+    """A tally in little memory.
 
-    places: NDArray[np.int64]
+    Attributes:
+        indices, values: positions and values of the threshold curve's flattened counts that are not
+            zero.
+        parts: see `scoring.Tally`.
+        images: number of images.
+    """
+
+    indices: NDArray[np.int64]
     values: NDArray[np.int64]
     parts: NDArray[np.int64]
     images: int
 
 
 class Split:
-    """The images of a split, by their classes.
+    """The images of a split, grouped by their classes.
 
     Args:
-        files: of the similarities.
-        pieces: of the shards, one a file.
-        widths: (class, its centres).
-        classes: of the scores, background included.
+        files: files of similarities.
+        pieces: slices of the shards, one for each file.
+        widths: (class, number of its centres).
+        classes: number of classes, background included.
 
     Raises:
         InputError: an image has no mask.
@@ -83,52 +97,66 @@ class Split:
             for place, blocks in similarities.read(Path(file), dict(widths)):
                 row = rows[place.id]
                 if row["mask"] is None:
-                    raise InputError(f"image {place.id} has no mask, so its split cannot be scored")
+                    raise InputError(
+                        f"image {place.id} has no mask, so its split cannot be scored; choose "
+                        "other splits in scoring.splits"
+                    )
                 target = torch.from_numpy(decode_mask(row["mask"], place.id))
                 parts = row["parts"] and decode_mask(row["parts"], place.id)
                 image = Image(place, blocks, target, parts)
                 self.groups.setdefault(place.labels, []).append(image)
-        self.counted: dict[tuple[tuple[int, ...], Prototypes], Counted] = {}
+        self.counted: dict[tuple[tuple[int, ...], Prototypes], SparseTally] = {}
 
     def tally(self, shares: Mapping[int, Tensor]) -> scoring.Tally:
-        """The counts where centres count as `shares` say."""
+        """Return the counts of the split.
+
+        Args:
+            shares: weights of the centres by class.
+        """
         total = scoring.Tally.empty(self.classes)
         for labels in self.groups:
-            own = tuple((n, shares[n].numpy().tobytes()) for n in set(labels) if n in shares)
-            found = self.counted.pop((labels, own), None) or self._counted(labels, own)
-            self.counted[labels, own] = found  # the one that was asked for last comes last
-            if len(self.counted) > KEPT:
+            class_shares = tuple(
+                (label, shares[label].numpy().tobytes()) for label in set(labels) if label in shares
+            )
+            counts = self.counted.pop((labels, class_shares), None) or self._counted(
+                labels, class_shares
+            )
+            self.counted[labels, class_shares] = counts  # the latest comes last
+            if len(self.counted) > MAX_COUNTS:
                 del self.counted[next(iter(self.counted))]
-            total.curve.counts.reshape(-1)[found.places] += found.values
-            total.parts += found.parts
-            total.images += found.images
+            total.curve.counts.reshape(-1)[counts.indices] += counts.values
+            total.parts += counts.parts
+            total.images += counts.images
         return total
 
-    def _counted(self, labels: tuple[int, ...], own: Prototypes) -> Counted:
-        shares = {n: torch.frombuffer(bytearray(of), dtype=torch.float32) for n, of in own}
+    def _counted(self, labels: tuple[int, ...], class_shares: Prototypes) -> SparseTally:
+        shares = {
+            label: torch.frombuffer(bytearray(data), dtype=torch.float32)
+            for label, data in class_shares
+        }
         tally = scoring.Tally.empty(self.classes)
         for image in self.groups[labels]:
-            found = place_maps(image.place, image.similar, shares)
-            size = (found.height, found.width)
-            best = best_class(torch.from_numpy(found.planes), found.classes, size)
+            maps = place_maps(image.place, image.similar, shares)
+            size = (maps.height, maps.width)
+            best = best_class(torch.from_numpy(maps.planes), maps.classes, size)
             tally.add(image.target, *best, image.parts)
         flat = tally.curve.counts.reshape(-1)
-        places = np.flatnonzero(flat)
-        return Counted(places, flat[places], tally.parts, tally.images)
+        indices = np.flatnonzero(flat)
+        return SparseTally(indices, flat[indices], tally.parts, tally.images)
 
 
 split = lru_cache(1)(Split)
-"""The split with such arguments; the last one is kept."""
+"""Make a `Split`, or return the last one if its arguments are the same."""
 
 
 @lru_cache(4)
 def fits(pieces: tuple[shards.Slice, ...]) -> bool:
-    """Whether the masks of a split may be kept in memory."""
+    """Return whether the masks of a split may be kept in memory."""
     pixels = 0
     for piece in pieces:
         rows = shards.read(piece, ("height", "width"))
-        pixels += sum(r["height"] * r["width"] for r in rows)
-    return pixels <= LIMIT
+        pixels += sum(row["height"] * row["width"] for row in rows)
+    return pixels <= MAX_PIXELS
 
 
 def compute(
@@ -138,18 +166,21 @@ def compute(
     shares: Mapping[int, Tensor],
     classes: int,
 ) -> dict[str, Any]:
-    """The stage: leaves the counts of one split in `folder`, as `scoring.score` does.
+    """Count the images of a split and write the counts, as `scoring.score` does.
 
     Args:
-        folder: empty.
-        files: the NAME.npy files of a similarity artifact.
-        pieces: of the split.
-        shares: what centres count.
-        classes: background included.
+        folder: empty folder that takes the file of counts.
+        files: NAME.npy files of a similarity artifact.
+        pieces: slices of the split.
+        shares: weights of the centres by class.
+        classes: number of classes, background included.
+
+    Returns:
+        Facts about the artifact for its manifest.
     """
     torch.set_num_threads(1)
-    by_name = {p.stem: str(p) for p in files}
-    widths = tuple((n, len(of_class)) for n, of_class in shares.items())
-    names = tuple(by_name[piece.name] for piece in pieces)
-    tally = split(names, tuple(pieces), widths, classes).tally(shares)
+    by_name = {path.stem: str(path) for path in files}
+    widths = tuple((label, len(class_shares)) for label, class_shares in shares.items())
+    paths = tuple(by_name[piece.name] for piece in pieces)
+    tally = split(paths, tuple(pieces), widths, classes).tally(shares)
     return scoring.leave(folder, tally)

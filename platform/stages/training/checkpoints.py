@@ -1,4 +1,4 @@
-"""What a training keeps of itself after each epoch, so that it can go on after any end."""
+"""Checkpoints of a training: one after each epoch, from which an interrupted training goes on."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ...storage.filesystem import file_digest
 
 STATE, SUM = "state.pt", "state.sha256"
 SNAPSHOT = "checkpoint_manager_snapshot.json"
-"""Ray Train's record of the checkpoints in a folder."""
+"""Name of the file in which Ray Train records the checkpoints of a training."""
 
 
 def save(state: Mapping[str, Any], folder: Path) -> None:
-    """Writes a checkpoint, and what it must hash to, into an empty folder."""
+    """Write a checkpoint and its SHA-256 to an empty folder."""
     torch.save(state, folder / STATE)
     (folder / SUM).write_text(file_digest(folder / STATE))
 
 
 def load(folder: Path) -> Any:
-    """The state in the folder of a checkpoint.
+    """Return the state in the folder of a checkpoint.
 
     Raises:
-        InputError: it is damaged.
+        InputError: the checkpoint is damaged.
     """
     if not (folder / SUM).is_file() or file_digest(folder / STATE) != (folder / SUM).read_text():
         raise InputError("a training's checkpoint does not match its SHA-256")
@@ -38,13 +38,20 @@ def load(folder: Path) -> Any:
 
 
 def fault(home: Path) -> str:
-    """What is wrong with the checkpoint that a training in `home` would go on from; nothing where
-    it is whole or where there is none."""
+    """Return the fault of the checkpoint from which a training would go on.
+
+    Args:
+        home: folder of the training.
+
+    Returns:
+        A clause such as "its checkpoint lacks state.pt"; an empty string where the checkpoint is
+        intact or there is none.
+    """
     try:
-        last = json.loads(filesystem.read(home / SNAPSHOT))["latest_checkpoint_result"]
-        if last is None:
+        latest = json.loads(filesystem.read(home / SNAPSHOT))["latest_checkpoint_result"]
+        if latest is None:
             return ""
-        folder = home / str(last["checkpoint_dir_name"])
+        folder = home / str(latest["checkpoint_dir_name"])
     except FileNotFoundError:
         return ""
     except StorageError:
@@ -54,14 +61,14 @@ def fault(home: Path) -> str:
     for name in (STATE, SUM):
         if not filesystem.exists(folder / name):
             return f"its checkpoint lacks {name}"
-    wanted = filesystem.read(folder / SUM).decode(errors="replace")
-    whole = hashlib.sha256(filesystem.read(folder / STATE)).hexdigest() == wanted
-    return "" if whole else "its checkpoint does not match its SHA-256"
+    digest = filesystem.read(folder / SUM).decode(errors="replace")
+    intact = hashlib.sha256(filesystem.read(folder / STATE)).hexdigest() == digest
+    return "" if intact else "its checkpoint does not match its SHA-256"
 
 
 def forget(home: Path) -> None:
-    """Removes the checkpoints and the metrics of a training."""
+    """Remove the checkpoints and the metrics of a training."""
     filesystem.remove_tree(home)
     metrics = home.with_suffix(".jsonl")
     filesystem.remove(metrics)
-    metrics.unlink(missing_ok=True)  # this machine's, of one in an object store
+    metrics.unlink(missing_ok=True)  # the copy on this disk, if the store is in a bucket

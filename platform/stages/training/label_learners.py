@@ -1,4 +1,4 @@
-"""The learners after the classifier: IRN's boundaries and the segmenter.
+"""Learners that train on pseudo labels: IRN's boundary network and the segmenter.
 
 They learn from labels that the pipeline made, never from the data set's masks.
 Shapes: B batch, N foreground classes, H W pixels, h w grid.
@@ -22,16 +22,16 @@ from ...ops.affinity_loss import affinity_losses
 
 
 def shrunk(labels: Tensor, like: Tensor) -> Tensor:
-    """Labels `[B,H,W]` on the grid of another tensor: each position's middle pixel."""
+    """Return labels `[B,H,W]` on the grid of another tensor: the middle pixel of each position."""
     size = like.shape[-2:]
     return F.interpolate(labels[:, None].float(), size, mode="nearest-exact")[:, 0].long()
 
 
 class Boundaries(Learner):
-    """IRN's boundary network, from confident seeds.
+    """IRN's boundary network, trained on confident seeds.
 
     Args:
-        radius: of the pairs that it learns from, positions at stride 4.
+        radius: radius of the pairs that are learnt from, in positions at stride 4.
     """
 
     name: ClassVar[str] = "irn"
@@ -49,13 +49,15 @@ class Boundaries(Learner):
 
 
 class Segmenter(Learner):
-    """A segmenter from labels of pixels.
+    """A segmentation network trained on pseudo labels.
 
     Args:
-        name: deeplabv2 or upernet.
-        scales: smaller scales that take part beside the image, in training and at the test.
-        balanced: whether background and foreground count the same, however many pixels.
-        stride: pixels a position of DeepLabV2's last stage, 8 or 16.
+        scales: smaller image scales that are used besides the image itself, in training and
+            inference.
+        balanced: whether background and foreground have the same weight, however many pixels they
+            have.
+        stride: pixels per position of DeepLabV2's last stage, 8 or 16.
+        name: "deeplabv2" or "upernet".
     """
 
     advice: ClassVar[str] = ", or set segment.balanced=true"
@@ -80,19 +82,24 @@ class Segmenter(Learner):
 
     def losses(self, network: Any, batch: Batch, progress: float) -> dict[str, Tensor]:
         assert batch.plane is not None
-        total = [
+        terms = [
             weight * self._cross_entropy(logits.float(), batch.plane)
             for weight, logits in network.supervised(batch.images, self.scales)
         ]
-        return {"cross_entropy": torch.stack(total).sum()}
+        return {"cross_entropy": torch.stack(terms).sum()}
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Over the known pixels of labels made as small as the logits; zero without any."""
-        small = shrunk(labels, logits)
-        known = small != OUTSIDE
-        values = F.cross_entropy(logits, small, ignore_index=OUTSIDE, reduction="none")
+        """Return the mean cross entropy over the known pixels; zero without any.
+
+        Args:
+            logits: `[B,N+1,h,w]`.
+            labels: `[B,H,W]`, `OUTSIDE` where unknown.
+        """
+        grid_labels = shrunk(labels, logits)
+        known = grid_labels != OUTSIDE
+        values = F.cross_entropy(logits, grid_labels, ignore_index=OUTSIDE, reduction="none")
         if not self.balanced:
             return values.sum() / known.sum().clamp(min=1)
-        parts = [known & (small == 0), known & (small > 0)]
-        means = [(values * part).sum() / part.sum().clamp(min=1) for part in parts]
+        groups = [known & (grid_labels == 0), known & (grid_labels > 0)]
+        means = [(values * group).sum() / group.sum().clamp(min=1) for group in groups]
         return torch.stack(means).sum() / 2

@@ -1,7 +1,8 @@
-"""Training rows, streamed: one Ray Data pipeline over all remaining epochs, in a fixed order.
+"""Training batches from shards: one Ray Data pipeline over all remaining epochs, in a fixed order.
 
-Each worker streams its own share. Order and augmentation follow from (seed, epoch, image id), so
-training that resumes at an epoch sees just what it would have seen. Row: one augmented image.
+Each worker reads its own share of the rows. Order and augmentation follow from (seed, epoch, image
+id), so a training that resumes at an epoch gets exactly the batches of an undisturbed one. A row of
+the pipeline is one augmented image.
 """
 
 from __future__ import annotations
@@ -28,25 +29,26 @@ from ...method import OUTSIDE, Batch
 Columns = dict[str, NDArray[Any]]
 ROWS_PER_TASK = 64
 MOST_PIECES = 100_000
-"""Row ranges that are planned together; what an execution is planned with stays in memory."""
+"""Most row ranges of one Ray Data execution, because its plan stays in memory."""
 CPU = torch.device("cpu")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Which rows one worker sees.
+    """The rows and options of one worker.
 
     Attributes:
-        slices: of the split.
-        classes: N.
-        batch_size: rows a step, of this worker.
-        crop: the augmentation.
-        seed: of order and augmentation.
-        rank, world: this worker, and how many there are.
-        shuffle_rows: rows held for local shuffling.
-        planes: folder of the integer planes that batches carry, if any.
-        probabilities: folder of the class maps of all classes that batches carry, if any.
+        slices: slices of the split.
+        classes: N, the number of foreground classes.
+        batch_size: images of this worker in one step.
+        crop: options of the augmentation.
+        seed: seed of order and augmentation.
+        rank: number of this worker.
+        world: number of workers.
+        shuffle_rows: rows in memory that a batch is drawn from.
+        planes: folder of the integer planes that batches carry; empty for none.
+        probabilities: folder of the class maps of all classes that batches carry; empty for none.
     """
 
     slices: tuple[Slice, ...]
@@ -62,81 +64,96 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Steps an epoch, the same on every worker; the rest is dropped."""
+        """Steps of an epoch, the same on every worker; a last batch that is not full is dropped."""
         return sum(s.rows for s in self.slices) // self.world // self.batch_size
 
     def pieces(self, epoch: int) -> list[dict[str, Any]]:
-        """The row ranges of one epoch: slices in random order, cut evenly among workers."""
+        """Return the row ranges of one epoch, of slices in random order.
+
+        The rows are cut evenly among the workers."""
         order = list(self.slices)
         random.Random(f"{self.seed} {epoch}").shuffle(order)
         share = sum(s.rows for s in order) // self.world
         first, last = self.rank * share, (self.rank + 1) * share
-        out, at = [], 0
+        ranges, offset = [], 0
         for s in order:
-            start, stop = max(first, at), min(last, at + s.rows)
+            start, stop = max(first, offset), min(last, offset + s.rows)
             if start < stop:
-                out.append(
+                ranges.append(
                     {
                         "path": s.path,
                         "group": s.group,
                         "rows": s.rows,
-                        "start": start - at,
-                        "stop": stop - at,
+                        "start": start - offset,
+                        "stop": stop - offset,
                         "epoch": epoch,
                         "plane": self.planes and label_maps.file_of(self.planes, s),
                         "probabilities": self.probabilities
                         and label_maps.file_of(self.probabilities, s),
                     }
                 )
-            at += s.rows
-        return out
+            offset += s.rows
+        return ranges
 
 
 def load_rows(pieces: Columns, classes: int, crop: Crop, seed: int) -> Columns:
-    """Reads, decodes and augments the rows of some pieces; runs in Ray Data tasks."""
-    out: dict[str, list[Any]] = {}
-    for number in range(len(pieces["path"])):
-        of = {k: v[number] for k, v in pieces.items()}
-        piece = Slice(str(of["path"]), int(of["group"]), int(of["rows"]))
-        beside = label_maps.read(Path(str(of["plane"]))) if of["plane"] else {}
-        shares = probabilities(Path(str(of["probabilities"]))) if of["probabilities"] else {}
-        for row in read(piece, TRAINING_COLUMNS)[int(of["start"]) : int(of["stop"])]:
+    """Read, decode and augment the rows of some row ranges; runs in Ray Data tasks.
+
+    Args:
+        pieces: columns of `Plan.pieces`.
+        classes: N.
+        crop: options of the augmentation.
+        seed: seed of the augmentation.
+
+    Returns:
+        Columns with one entry for each image.
+    """
+    examples: dict[str, list[Any]] = {}
+    for index in range(len(pieces["path"])):
+        columns = {name: values[index] for name, values in pieces.items()}
+        piece = Slice(str(columns["path"]), int(columns["group"]), int(columns["rows"]))
+        planes = label_maps.read(Path(str(columns["plane"]))) if columns["plane"] else {}
+        shares = (
+            probabilities(Path(str(columns["probabilities"]))) if columns["probabilities"] else {}
+        )
+        for row in read(piece, TRAINING_COLUMNS)[int(columns["start"]) : int(columns["stop"])]:
             image = decode_image(row["image"], row["id"])
-            rng = generator(seed, int(of["epoch"]), row["id"])
+            rng = generator(seed, int(columns["epoch"]), row["id"])
             place = drawn(image.shape[0], image.shape[1], rng, crop)
-            found = {
+            example = {
                 "image": placed(image, place, crop.side),
                 "labels": multi_hot(row["labels"], classes),
                 "rectangle": place.rectangle,
-                "epoch": int(of["epoch"]),
+                "epoch": int(columns["epoch"]),
             }
-            if beside:
-                found["plane"] = placed(beside[row["id"]], place, crop.side, OUTSIDE)
+            if planes:
+                example["plane"] = placed(planes[row["id"]], place, crop.side, OUTSIDE)
             if shares:
-                found["probabilities"] = placed_maps(shares[row["id"]], place, crop.side, COARSE)
-            for name, value in found.items():
-                out.setdefault(name, []).append(value)
-    return {name: np.stack(values) for name, values in out.items()}
+                example["probabilities"] = placed_maps(shares[row["id"]], place, crop.side, COARSE)
+            for name, value in example.items():
+                examples.setdefault(name, []).append(value)
+    return {name: np.stack(values) for name, values in examples.items()}
 
 
 def probabilities(path: Path) -> dict[str, NDArray[np.float16]]:
-    """The class maps of all classes `[N+1,h,w]` of a file, by image id."""
-    return {m.id: m.planes for m in class_maps.read([path])}
+    """Return the class maps of all classes `[N+1,h,w]` in a file, by image id."""
+    return {maps.id: maps.planes for maps in class_maps.read([path])}
 
 
 def blocks(plan: Plan, epochs: Sequence[int]) -> Iterator[Columns]:
-    """Blocks of augmented rows of all `epochs`, in order, from one Ray Data execution for as many
-    epochs as MOST_PIECES allow."""
-    together = max(1, MOST_PIECES // max(1, len(plan.slices)))
-    for start in range(0, len(epochs), together):
-        yield from _execution(plan, epochs[start : start + together])
+    """Yield blocks of augmented rows of all `epochs`, in order.
+
+    One Ray Data execution covers as many epochs as `MOST_PIECES` allows."""
+    epochs_at_once = max(1, MOST_PIECES // max(1, len(plan.slices)))
+    for start in range(0, len(epochs), epochs_at_once):
+        yield from _execution(plan, epochs[start : start + epochs_at_once])
 
 
 def _execution(plan: Plan, epochs: Sequence[int]) -> Iterator[Columns]:
     import ray.data
 
     pieces = [piece for epoch in epochs for piece in plan.pieces(epoch)]
-    if not pieces:  # of a training that had ended before
+    if not pieces:  # the training is complete
         return
     count = max(1, sum(p["stop"] - p["start"] for p in pieces) // ROWS_PER_TASK)
     load = partial(load_rows, classes=plan.classes, crop=plan.crop, seed=plan.seed)
@@ -147,65 +164,80 @@ def _execution(plan: Plan, epochs: Sequence[int]) -> Iterator[Columns]:
 
 
 def ahead(items: Iterable[T]) -> Iterator[T]:
-    """The same items, each made in a thread while the one before is used."""
-    found, end = iter(items), object()
+    """Yield the same items, each made in a thread while the item before it is in use."""
+    iterator, end = iter(items), object()
     with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(next, found, end)
-        while (item := following.result()) is not end:
-            following = pool.submit(next, found, end)
+        next_item = pool.submit(next, iterator, end)
+        while (item := next_item.result()) is not end:
+            next_item = pool.submit(next, iterator, end)
             yield item  # type: ignore[misc]
 
 
 def batches(
     plan: Plan, epochs: Sequence[int], device: torch.device = CPU
 ) -> Iterator[tuple[int, Batch]]:
-    """`(epoch, batch)` for each step of `epochs`; every epoch has `plan.steps` of them. On a GPU
-    the next is on its way while one is used; on a CPU that would only take cores away."""
-    found = _batches(plan, epochs, device)
-    return ahead(found) if device.type == "cuda" else found
+    """Yield `(epoch, batch)` for each step of `epochs`; every epoch has `plan.steps` steps.
+
+    On a GPU the next batch is copied while one is in use. On a CPU that would only take cores away.
+
+    Args:
+        plan: rows and options of this worker.
+        epochs: numbers of the epochs.
+        device: device that the batches are copied to.
+    """
+    iterator = _batches(plan, epochs, device)
+    return ahead(iterator) if device.type == "cuda" else iterator
 
 
 def _batches(
     plan: Plan, epochs: Sequence[int], device: torch.device
 ) -> Iterator[tuple[int, Batch]]:
-    held: list[dict[str, Any]] = []
-    now, step = -1, 0
+    waiting: list[dict[str, Any]] = []
+    current, step = -1, 0
     rng = random.Random()
 
-    def drain(until: int) -> Iterator[tuple[int, Batch]]:
+    def drain(least: int) -> Iterator[tuple[int, Batch]]:
         nonlocal step
-        while len(held) >= max(until, plan.batch_size) and step < plan.steps:
-            rng.shuffle(held)
-            rows = [held.pop() for _ in range(plan.batch_size)]
+        while len(waiting) >= max(least, plan.batch_size) and step < plan.steps:
+            rng.shuffle(waiting)
+            rows = [waiting.pop() for _ in range(plan.batch_size)]
             step += 1
-            yield now, collate(rows, plan.crop.side, device)
+            yield current, collate(rows, plan.crop.side, device)
 
     for block in blocks(plan, epochs):
         for number, epoch in enumerate(block["epoch"].tolist()):
-            if epoch != now:
+            if epoch != current:
                 yield from drain(0)
-                held.clear()
-                now, step = epoch, 0
-                rng.seed(f"{plan.seed} {now} {plan.rank}")
-            held.append({k: v[number] for k, v in block.items()})
+                waiting.clear()
+                current, step = epoch, 0
+                rng.seed(f"{plan.seed} {current} {plan.rank}")
+            waiting.append({name: values[number] for name, values in block.items()})
             yield from drain(plan.shuffle_rows)
     yield from drain(0)
 
 
 def collate(rows: Sequence[Mapping[str, Any]], side: int, device: torch.device = CPU) -> Batch:
-    """Rows of `load_rows` as one batch on a device, which gets bytes and normalises there."""
+    """Return rows of `load_rows` as one batch on a device.
 
-    def there(name: str) -> torch.Tensor:
+    The images are copied as bytes and normalised on the device.
+
+    Args:
+        rows: one mapping for each image.
+        side: side of the square crop in pixels.
+        device: device that the batch is copied to.
+    """
+
+    def on_device(name: str) -> torch.Tensor:
         column = torch.from_numpy(np.stack([row[name] for row in rows]))
         column = column.pin_memory() if device.type == "cuda" else column
         return column.to(device, non_blocking=True)
 
-    columns = {name: there(name) for name in rows[0] if name != "epoch"}
+    columns = {name: on_device(name) for name in rows[0] if name != "epoch"}
     valid = valid_pixels(columns["rectangle"], side)
-    beside = {"plane": torch.long, "probabilities": torch.float32}
+    dtypes = {"plane": torch.long, "probabilities": torch.float32}
     return Batch(
         images=normalized(columns["image"]) * valid.unsqueeze(1),
         labels=columns["labels"],
         valid=valid,
-        **{k: columns[k].to(kind) for k, kind in beside.items() if k in columns},
+        **{name: columns[name].to(dtype) for name, dtype in dtypes.items() if name in columns},
     )

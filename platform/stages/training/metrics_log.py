@@ -1,4 +1,4 @@
-"""What a training writes of each step, a line of JSON, and who follows it meanwhile."""
+"""The metrics file of a training, one line of JSON for each step, and its follower."""
 
 from __future__ import annotations
 
@@ -14,54 +14,67 @@ from ...errors import InputError
 from ...records.progress_file import metrics_of, read_metrics
 from ...storage import filesystem
 
-KEPT_EVERY = 20.0
-"""Seconds after which lines go to an object store; at each checkpoint they go too."""
-EVERY = 5.0
-"""Seconds between two looks at what another machine writes."""
+SEND_SECONDS = 20.0
+"""Seconds between two uploads of the file to an object store; each checkpoint uploads it too."""
+POLL_SECONDS = 5.0
+"""Seconds between two reads of a file that another machine writes."""
 
 
 class Log:
-    """Metrics as JSON lines, one a step; on resume, lines past the checkpoint are dropped."""
+    """A metrics file of JSON lines, one for each step.
+
+    Args:
+        path: the file; lines of `step` and later steps are dropped, as they come after the
+            checkpoint.
+        step: number of the next step.
+    """
 
     def __init__(self, path: Path, step: int) -> None:
-        kept = [r for r in read_metrics(path) if r["step"] < step]
+        earlier = [row for row in read_metrics(path) if row["step"] < step]
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(r) + "\n" for r in kept))
-        self.path, self.kept = path, time.monotonic()
+        path.write_text("".join(json.dumps(row) + "\n" for row in earlier))
+        self.path, self.sent_at = path, time.monotonic()
         self.stream = path.open("a", buffering=1)
 
     def write(self, /, **row: Any) -> None:
+        """Append the metrics of one step."""
         self.stream.write(json.dumps(row) + "\n")
-        if time.monotonic() - self.kept > KEPT_EVERY:
-            with suppress(InputError):  # the next time brings these lines too
+        if time.monotonic() - self.sent_at > SEND_SECONDS:
+            with suppress(InputError):  # the next upload includes these lines
                 self.keep()
 
     def keep(self) -> None:
-        """Brings the lines so far to where other machines find them."""
-        self.kept = time.monotonic()
+        """Upload the file, if the store is in an object store."""
+        self.sent_at = time.monotonic()
         if key := filesystem.object_of(self.path):
             filesystem.send(self.path, key)
 
 
 @contextmanager
 def following(path: Path, progress: Callable[[str, int, int], None]) -> Iterator[None]:
-    """Reads the metrics file while training writes it, and tells `progress` what is new. Where
-    another machine writes it, that is what has come to the object store."""
+    """Follow a metrics file that a training writes and report new steps.
+
+    Where another machine writes the file, new steps are those that have reached the object store.
+
+    Args:
+        path: the metrics file.
+        progress: called with (text, steps done, steps in all).
+    """
     stop = threading.Event()
     if filesystem.object_of(path):
-        path.unlink(missing_ok=True)  # of an earlier try, which this machine may have lost since
-    before = read_metrics(path)  # of a training that was broken off; it may be cut back
-    last = before[-1]["step"] if before else -1
+        path.unlink(missing_ok=True)  # a copy of an earlier try is out of date
+    earlier = read_metrics(path)  # an interrupted training may have left it
+    last_step = earlier[-1]["step"] if earlier else -1
 
     def follow() -> None:
-        shown = last
-        while not stop.wait(1.0 if path.exists() else EVERY):
+        reported_step = last_step
+        while not stop.wait(1.0 if path.exists() else POLL_SECONDS):
             rows: list[dict[str, Any]] = []
             with suppress(InputError):
                 rows = metrics_of(path.read_bytes()) if path.exists() else read_metrics(path)
-            if rows and rows[-1]["step"] != shown:
+            if rows and rows[-1]["step"] != reported_step:
                 row = rows[-1]
-                shown = row["step"]
+                reported_step = row["step"]
                 text = f"epoch {row['epoch'] + 1}, loss {row['loss']:.3f}"
                 progress(text, row["step"] + 1, row["steps"])
 

@@ -1,4 +1,4 @@
-"""Training of a network with Ray Train: any number of workers, CPU or GPU."""
+"""Training of a network with Ray Train, on any number of CPU or GPU workers."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .trainer import Job, Trainer, build, run_epochs
 
 NETWORK = "network.pt"
 METRICS = "metrics.jsonl"
-LEADERS = 3
-"""Processes that may lead one training, one after the other, where they die."""
+MAX_ATTEMPTS = 3
+"""Most controller processes of one training; each replaces one that died."""
 
 
 def run_worker(job: Job) -> None:
-    """The training loop of one Ray Train worker."""
+    """Run the training loop of one Ray Train worker."""
     import ray.train
     import ray.train.torch
 
     cluster.data_context()
     fault = Path(job.metrics).with_suffix(".fault")
-    if filesystem.exists(fault):  # a restart would end as the first try did
+    if filesystem.exists(fault):  # a restarted worker would fail again
         raise InputError(filesystem.read(fault).decode())
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
@@ -45,7 +45,9 @@ def run_worker(job: Job) -> None:
     if world > 1:
         trainer.module = ray.train.torch.prepare_model(
             trainer.module,
-            parallel_strategy_kwargs={"broadcast_buffers": False},  # banks are the same everywhere
+            parallel_strategy_kwargs={
+                "broadcast_buffers": False
+            },  # all workers have the same banks
         )
     try:
         log = Log(Path(job.metrics), trainer.step) if rank == 0 else None
@@ -57,6 +59,7 @@ def run_worker(job: Job) -> None:
 
 
 def _report(rank: int) -> Callable[[Trainer, dict[str, float]], None]:
+    """Return the function with which a worker reports an epoch and saves its checkpoint."""
     import ray.train
 
     def report(trainer: Trainer, metrics: dict[str, float]) -> None:
@@ -72,18 +75,24 @@ def _report(rank: int) -> Callable[[Trainer, dict[str, float]], None]:
 
 
 def _fitted(make: Callable[[], Any], fault: Path) -> Any:
-    """The result of the training that `make` gives; what a worker failed of is raised as it was
-    there. Where the process dies that leads it, another goes on from the last epoch."""
+    """Return the result of a training; raise a worker's error with its own type.
+
+    Where the controller process of the training dies, another one goes on from the last epoch.
+
+    Args:
+        make: makes Ray Train's trainer.
+        fault: file in which a worker leaves the text of an InputError.
+    """
     import ray
     import ray.train
 
-    leaders = 0
+    attempts = 0
     while True:
-        leaders += 1
+        attempts += 1
         try:
             return make().fit()
         except ray.exceptions.RayActorError:
-            if leaders == LEADERS or session.lost():
+            if attempts == MAX_ATTEMPTS or session.lost():
                 raise
         except ray.train.v2.api.exceptions.WorkerGroupError as error:
             if filesystem.exists(fault):
@@ -94,8 +103,14 @@ def _fitted(make: Callable[[], Any], fault: Path) -> Any:
 
 
 def _keep(folder: Path, job: Job, home: Path, state: Mapping[str, Any]) -> None:
-    """Leaves a network in `folder`. One of a training that stopped early is as if that had been
-    its end; what it needs to go on stays."""
+    """Write the trained network to `folder`.
+
+    A training that stops early is finished as if it were complete, and keeps its checkpoints to go
+    on later.
+
+    Raises:
+        AheadError: the training went further than the job says.
+    """
     if state["epoch"] != job.last:
         raise AheadError(f"{home.name} has trained {state['epoch']} epochs, not {job.last}")
     if job.last < job.training.epochs:
@@ -110,7 +125,7 @@ def _keep(folder: Path, job: Job, home: Path, state: Mapping[str, Any]) -> None:
 
 
 def _trainer(job: Job, home: Path, gpu: bool) -> Any:
-    """Ray Train's trainer of a job, which goes on where `home` has checkpoints."""
+    """Return Ray Train's trainer of a job; it goes on from the checkpoints in `home`, if any."""
     import ray.train
     import ray.train.torch
 
@@ -136,14 +151,17 @@ def _trainer(job: Job, home: Path, gpu: bool) -> Any:
 def fit(
     folder: Path, job: Job, home: Path, progress: Callable[[str, int, int], None]
 ) -> dict[str, Any]:
-    """Trains with Ray Train and leaves the network and its metrics in `folder`.
+    """Train a network with Ray Train and write it and its metrics to `folder`.
 
     Args:
-        folder: empty.
+        folder: empty folder that takes the files.
         job: what to train.
-        home: keeps checkpoints by epoch until the whole training is done; a second try, and one
-            that should stop later, resume there.
+        home: folder of the checkpoints until the whole training is done. A second try resumes
+            there, and so does a training that should stop at a later epoch.
         progress: called with (text, steps done, steps in all).
+
+    Returns:
+        Facts about the artifact for its manifest.
 
     Raises:
         AheadError: the training in `home` went further than this one should.
@@ -154,7 +172,7 @@ def fit(
     gpu = cluster.gpus() > 0
     with following(Path(job.metrics), progress):
         result = _fitted(partial(_trainer, job, home, gpu), fault)
-    with result.checkpoint.as_directory() as kept:
-        state = checkpoints.load(Path(kept))
+    with result.checkpoint.as_directory() as checkpoint_folder:
+        state = checkpoints.load(Path(checkpoint_folder))
     _keep(folder, job, home, state)
     return {"steps": state["step"], "workers": job.training.workers, "gpu": gpu}

@@ -1,4 +1,4 @@
-"""The training of one worker, without Ray: its job, its network and optimisers, its steps."""
+"""The training of one worker, without Ray: its job, its network and optimisers, and its steps."""
 
 from __future__ import annotations
 
@@ -20,14 +20,29 @@ from ...models.network import Separate, Trainable
 from . import loader
 from .metrics_log import Log
 
-DIVERGED = 100
-"""A training stops where its loss is as many times that of its first step, or 1 if that is more."""
+DIVERGENCE_FACTOR = 100
+"""Factor on the first step's loss, or on 1 if that is more, above which a training has diverged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """All that a training worker needs to know. A training that stops early, `until` so many
-    epochs, follows the schedule of the whole one and can go on."""
+    """Description of one training, sent to each worker.
+
+    A training that stops early follows the schedule of the whole training and can go on later.
+
+    Attributes:
+        learner: the network to train and its losses.
+        network: configuration of the network.
+        training: options of the training.
+        classes: N, the number of foreground classes.
+        slices: slices of the split to train on.
+        seed: random seed for initialisation, data order and augmentation.
+        metrics: path of the metrics file.
+        planes: folder of the integer planes that batches carry; empty for none.
+        probabilities: folder of the class maps of all classes that batches carry; empty for none.
+        field: name of the configuration field that holds `training`, for error messages.
+        until: number of epochs after which the training stops early; None for the whole training.
+    """
 
     learner: Learner
     network: Network
@@ -43,39 +58,50 @@ class Job:
 
     @property
     def last(self) -> int:
-        """Epochs after which this training stops: all, or `until` as many."""
+        """Number of epochs after which this training stops."""
         epochs = self.training.epochs
         return epochs if self.until is None else min(self.until, epochs)
 
     def plan(self, rank: int, world: int) -> loader.Plan:
-        t = self.training
-        if t.batch_size % world:
-            raise InputError(f"batch_size {t.batch_size} cannot be cut among {world} workers")
-        if t.batch_size // world < self.learner.least:
+        """Return the rows and options of one worker.
+
+        Raises:
+            InputError: the batch size does not suit the workers, the learner or the images.
+        """
+        training = self.training
+        if training.batch_size % world:
+            raise InputError(
+                f"{self.field}.batch_size {training.batch_size} cannot be divided among {world} "
+                "workers; make it a multiple of their number"
+            )
+        if training.batch_size // world < self.learner.least:
             raise InputError(
                 f"{self.learner.name} needs {self.learner.least} images a step on each worker; "
-                f"raise {self.field}.batch_size ({t.batch_size})"
+                f"raise {self.field}.batch_size ({training.batch_size})"
             )
         plan = loader.Plan(
             slices=self.slices,
             classes=self.classes,
-            batch_size=t.batch_size // world,
-            crop=Crop(resize=t.resize, side=t.crop, rescale=t.rescale),
+            batch_size=training.batch_size // world,
+            crop=Crop(resize=training.resize, side=training.crop, rescale=training.rescale),
             seed=self.seed,
             rank=rank,
             world=world,
-            shuffle_rows=t.shuffle_rows,
+            shuffle_rows=training.shuffle_rows,
             planes=self.planes,
             probabilities=self.probabilities,
         )
         if not plan.steps:
-            rows = sum(s.rows for s in self.slices)
-            raise InputError(f"{rows} images do not fill one batch of {t.batch_size}")
+            rows = sum(piece.rows for piece in self.slices)
+            raise InputError(
+                f"{rows} images do not fill one batch of {training.batch_size}; lower "
+                f"{self.field}.batch_size"
+            )
         return plan
 
 
 def build(network: Network, learner: Learner, classes: int, seed: int) -> Trainable:
-    """The untrained network, with its ImageNet weights if any are given."""
+    """Return an untrained network, its backbone with the configured ImageNet weights, if any."""
     torch.manual_seed(seed)
     backbone = backbones.build(network.backbone)
     if network.weights:
@@ -84,7 +110,12 @@ def build(network: Network, learner: Learner, classes: int, seed: int) -> Traina
 
 
 class Step(nn.Module):
-    """One forward pass to the loss terms, so that DDP sees the whole of it."""
+    """A module whose forward pass returns the loss terms, so that DDP wraps the whole pass.
+
+    Args:
+        network: the network.
+        learner: gives the losses.
+    """
 
     def __init__(self, network: Trainable, learner: Learner) -> None:
         super().__init__()
@@ -95,160 +126,190 @@ class Step(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
-    """A step that was taken: its number, the loss terms and their sum, the backbone's learning
-    rate. `values` are in the computer's memory, of a GPU when `there` has come to pass."""
+class StepResult:
+    """Numbers of one training step.
+
+    Attributes:
+        step: number of the step.
+        names: names of the loss terms, then "loss" for their sum.
+        values: the numbers in the computer's memory.
+        lr: learning rate of the backbone.
+        copied: event after which the numbers have arrived from a GPU; None on a CPU.
+    """
 
     step: int
     names: tuple[str, ...]
     values: Tensor
     lr: float
-    there: torch.cuda.Event | None = None
+    copied: torch.cuda.Event | None = None
 
     def read(self) -> dict[str, float]:
-        if self.there:
-            self.there.synchronize()
+        """Wait for the numbers and return them by name."""
+        if self.copied:
+            self.copied.synchronize()
         return dict(zip(self.names, self.values.tolist(), strict=True))
 
 
-def taken(step: int, terms: Mapping[str, Tensor], loss: Tensor, lr: float) -> Taken:
-    """The numbers of a step, which come from a GPU while it computes the next."""
+def step_result(step: int, terms: Mapping[str, Tensor], loss: Tensor, lr: float) -> StepResult:
+    """Return the numbers of a step; from a GPU they are copied while it computes the next step."""
     values = torch.stack([*terms.values(), loss]).detach().double()
-    there = None
+    copied = None
     if values.is_cuda:
         values = torch.empty_like(values, device="cpu", pin_memory=True).copy_(values, True)
-        there = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        there.record()
-    return Taken(step=step, names=(*terms, "loss"), values=values, lr=lr, there=there)
+        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        copied.record()
+    return StepResult(step=step, names=(*terms, "loss"), values=values, lr=lr, copied=copied)
 
 
 class Trainer:
-    """Network, optimiser and position of one worker; what a checkpoint holds."""
+    """Network, optimisers and position of one worker: the state that a checkpoint holds.
+
+    Args:
+        job: what to train.
+        device: device to train on.
+        rank: number of this worker.
+        world: number of workers.
+    """
 
     def __init__(self, job: Job, device: torch.device, rank: int, world: int) -> None:
         self.job, self.device = job, device
-        self.late = device.type == "cuda"  # a GPU goes on while the numbers of a step are read
+        self.reads_late = device.type == "cuda"  # a GPU computes on while numbers are read
         self.plan = job.plan(rank, world)
         self.network = build(job.network, job.learner, job.classes, job.seed)
         self.network.to(device).to(memory_format=torch.channels_last)
-        t = job.training
-        groups = self.network.groups(t.head_factor, t.lr, t.weight_decay)
-        separate = [m for m in self.network.extras.values() if isinstance(m, Separate)]
-        first = (
-            torch.optim.AdamW(groups, lr=t.lr, fused=True)
-            if t.optimizer == "adamw"
-            else torch.optim.SGD(groups, lr=t.lr, momentum=t.momentum, fused=True)
+        training = job.training
+        groups = self.network.groups(training.head_factor, training.lr, training.weight_decay)
+        separate = [
+            module for module in self.network.extras.values() if isinstance(module, Separate)
+        ]
+        main_optimizer = (
+            torch.optim.AdamW(groups, lr=training.lr, fused=True)
+            if training.optimizer == "adamw"
+            else torch.optim.SGD(groups, lr=training.lr, momentum=training.momentum, fused=True)
         )
-        self.optimizers = [first, *(module.optimizer() for module in separate)]
+        self.optimizers = [main_optimizer, *(module.optimizer() for module in separate)]
         self.base = [group["lr"] for group in self._groups()]
         self.epoch = self.step = 0
-        self.first = math.inf
+        self.first_loss = math.inf
         self.module: nn.Module = Step(self.network, job.learner)
-        if t.compiled:  # not the losses: what depends on labels breaks graphs
+        if training.compiled:  # the losses depend on labels, which breaks graphs
             self.network.backbone.compile(dynamic=False)
-        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=t.precision == "bf16")
+        self.autocast = torch.autocast(
+            device.type, torch.bfloat16, enabled=training.precision == "bf16"
+        )
 
     def _groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     @property
     def steps(self) -> int:
+        """Steps of the whole training."""
         return self.plan.steps * self.job.training.epochs
 
     def state(self) -> dict[str, Any]:
+        """Return the state that a checkpoint holds."""
         return {
             "network": self.network.state_dict(),
-            "optimizers": [o.state_dict() for o in self.optimizers],
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "epoch": self.epoch,
             "step": self.step,
-            "first": self.first,
+            "first": self.first_loss,
             "random": torch.get_rng_state(),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
+        """Restore the state of a checkpoint."""
         self.network.load_state_dict(state["network"])
-        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
-        self.epoch, self.step, self.first = state["epoch"], state["step"], state["first"]
+        for optimizer, optimizer_state in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(optimizer_state)
+        self.epoch, self.step, self.first_loss = state["epoch"], state["step"], state["first"]
         torch.set_rng_state(state["random"])
 
     def update(self, batch: Batch) -> dict[str, float]:
-        """One step; returns the loss terms, their sum and the backbone's learning rate."""
+        """Train one step; return its loss terms, their sum and the backbone's learning rate."""
         return self.read(self.advance(batch))
 
-    def read(self, step: Taken) -> dict[str, float]:
-        """The numbers of a step, in the order of the steps; a GPU may be at the next meanwhile.
+    def read(self, step: StepResult) -> dict[str, float]:
+        """Return the numbers of a step; on a GPU the next step may be in progress already.
+
+        Steps must be read in their order.
 
         Raises:
             InputError: the training diverged.
         """
-        values, t = step.read(), self.job.training
+        values, training = step.read(), self.job.training
         loss = values["loss"]
         if not step.step and loss > 0:
-            self.first = max(1.0, loss)
-        if not loss < DIVERGED * self.first:  # not a number is not smaller either
+            self.first_loss = max(1.0, loss)
+        if not loss < DIVERGENCE_FACTOR * self.first_loss:  # also true of NaN
             raise InputError(
                 f"training {self.job.learner.name} diverged at step {step.step}: the loss is "
-                f"{loss}; lower {self.job.field}.lr ({t.lr}) or set {self.job.field}."
-                f"clip_norm ({t.clip_norm}){self.job.learner.advice}"
+                f"{loss}; lower {self.job.field}.lr ({training.lr}) or set {self.job.field}."
+                f"clip_norm ({training.clip_norm}){self.job.learner.advice}"
             )
         return {**values, "lr": step.lr}
 
     def _terms(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         try:
-            found: dict[str, Tensor] = self.module(batch, progress)
+            terms: dict[str, Tensor] = self.module(batch, progress)
         except Exception as error:
             if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise InputError(
-                    f"the network cannot be compiled here, which takes a C++ compiler: set "
-                    f"{self.job.field}.compiled=false ({type(error).__name__})"
+                    f"the network cannot be compiled on this machine ({type(error).__name__}); "
+                    f"install a C++ compiler or set {self.job.field}.compiled=false"
                 ) from error
             raise
-        return found
+        return terms
 
-    def advance(self, batch: Batch) -> Taken:
-        """One step, whose numbers nothing waits for."""
-        t, progress = self.job.training, self.step / self.steps
-        rise = min(1.0, (self.step + 1) / t.warm_up) if t.warm_up else 1.0
+    def advance(self, batch: Batch) -> StepResult:
+        """Train one step without waiting for its numbers."""
+        training, progress = self.job.training, self.step / self.steps
+        warm_up = min(1.0, (self.step + 1) / training.warm_up) if training.warm_up else 1.0
         for group, lr in zip(self._groups(), self.base, strict=True):
-            group["lr"] = lr * (1 - progress) ** t.power * rise
+            group["lr"] = lr * (1 - progress) ** training.power * warm_up
         batch = batch.to(self.device)
         with self.autocast:
             terms = self._terms(batch, progress)
         loss = torch.stack(list(terms.values())).sum()
         self.network.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        if t.clip_norm:
-            own = [p for group in self.optimizers[0].param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(own, t.clip_norm)
+        if training.clip_norm:
+            parameters = [p for group in self.optimizers[0].param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, training.clip_norm)
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1
-        return taken(self.step - 1, terms, loss, float(self._groups()[0]["lr"]))
+        return step_result(self.step - 1, terms, loss, float(self._groups()[0]["lr"]))
 
 
 def run_epochs(
     trainer: Trainer, log: Log | None, report: Callable[[Trainer, dict[str, float]], None]
 ) -> None:
-    """Runs the epochs that are left and reports after each."""
+    """Run the remaining epochs and report after each.
+
+    Args:
+        trainer: trainer of this worker.
+        log: metrics file; None on all workers but the first.
+        report: called with the trainer and the metrics of the epoch.
+    """
     learner, network = trainer.job.learner, trainer.network
-    total: list[float] = []
-    ahead: list[Taken] = []
+    losses: list[float] = []
+    unread: list[StepResult] = []
 
     def note(epoch: int) -> None:
-        metrics = trainer.read(step := ahead.pop(0))
-        total.append(metrics["loss"])
+        metrics = trainer.read(result := unread.pop(0))
+        losses.append(metrics["loss"])
         if log:
-            log.write(epoch=epoch, step=step.step, steps=trainer.steps, **metrics)
+            log.write(epoch=epoch, step=result.step, steps=trainer.steps, **metrics)
 
     epochs = range(trainer.epoch, trainer.job.last)
     for epoch, batch in loader.batches(trainer.plan, epochs, trainer.device):
         if trainer.step == epoch * trainer.plan.steps:
             network.train()
             learner.on_epoch_start(network, epoch)
-        ahead.append(trainer.advance(batch))
+        unread.append(trainer.advance(batch))
         ended = trainer.step == (epoch + 1) * trainer.plan.steps
-        while len(ahead) > (trainer.late and not ended):
+        while len(unread) > (trainer.reads_late and not ended):
             note(epoch)
         if ended:
             trainer.epoch = epoch + 1
@@ -256,5 +317,5 @@ def run_epochs(
                 learner.after_training(network)
             if log:
                 log.keep()
-            report(trainer, {"epoch": epoch, "loss": sum(total) / len(total)})
-            total.clear()
+            report(trainer, {"epoch": epoch, "loss": sum(losses) / len(losses)})
+            losses.clear()

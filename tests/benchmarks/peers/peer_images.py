@@ -1,9 +1,9 @@
 """Images as the IRN line reads them: loose JPEG files, numpy augmentation, one array an image.
 
-The modules of this folder state again, in plain PyTorch, what researchers run today, to measure
-beside: a Python data loader, float32 in the default memory order, one image at a time at the test,
-a file of numpy dictionaries for each image, everything again for each setting. Nothing here is
-part of the product, and nothing is slower than those habits are.
+The modules of this folder implement common practice in PyTorch, for comparison: a Python data
+loader, float32 in the default memory order, one image at a time at the test, a file of numpy
+dictionaries for each image, and all work repeated for each setting. Nothing here is part of the
+product, and nothing is slower than common practice.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Crops(Dataset[dict[str, Any]]):
 
 
 class Pyramids(Dataset[dict[str, Any]]):
-    """An image at several scales, each with its mirror image."""
+    """Images at several scales, each with its mirror image."""
 
     def __init__(self, files: Sequence[Path], scales: Sequence[float]) -> None:
         self.files, self.scales = files, scales

@@ -19,7 +19,7 @@ LOADERS = max(1, (os.cpu_count() or 2) // 2)
 
 
 class Net(nn.Module):
-    """The same backbone as ours, and a head."""
+    """Network with our backbone and a head."""
 
     def __init__(self, backbone: str, classes: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def train(
     batch: int,
     device: str,
 ) -> float:
-    """Images a second of three epochs after the first."""
+    """Return the images a second of three epochs after the first."""
     loader = DataLoader(
         Crops(files, classes, long, side),
         batch_size=batch,
@@ -82,7 +82,7 @@ def infer(
     folder: Path,
     device: str,
 ) -> float:
-    """Images a second, after the first two; leaves a file of each."""
+    """Return the images a second after the first two images; write a file for each image."""
     loader = DataLoader(Pyramids(files, scales), batch_size=None, num_workers=LOADERS)
     net = Net(backbone, classes).to(device).eval()
     began = 0.0
@@ -91,15 +91,15 @@ def infer(
             began = time.perf_counter()
         height, width = pack["size"]
         small = ((height - 1) // 4 + 1, (width - 1) // 4 + 1)
-        found = []
+        maps = []
         for views in pack["views"]:
             scores = F.relu(net(views.to(device)))
-            found.append(scores[0] + scores[1].flip(-1))
+            maps.append(scores[0] + scores[1].flip(-1))
         keys = torch.tensor([number % classes])
-        kept = {}
+        arrays = {}
         for name, size in (("cam", small), ("high_res", (height, width))):
-            planes = [F.interpolate(f[None], size, mode="bilinear")[0] for f in found]
+            planes = [F.interpolate(f[None], size, mode="bilinear")[0] for f in maps]
             total = torch.stack(planes).sum(0)[keys]
-            kept[name] = (total / (total.amax((1, 2), keepdim=True) + 1e-5)).cpu().numpy()
-        np.save(folder / f"{pack['name']}.npy", {"keys": keys.numpy(), **kept})  # type: ignore[arg-type]
+            arrays[name] = (total / (total.amax((1, 2), keepdim=True) + 1e-5)).cpu().numpy()
+        np.save(folder / f"{pack['name']}.npy", {"keys": keys.numpy(), **arrays})  # type: ignore[arg-type]
     return (len(files) - 2) / (time.perf_counter() - began)

@@ -1,4 +1,4 @@
-"""The stages after the network as public code runs them: clustering, DenseCRF, thresholds, walk."""
+"""Stages after the network as public code runs them: clustering, DenseCRF, thresholds, walk."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from wsss.platform.ops.random_walk import transition
 def cluster(
     features: torch.Tensor, count: int, rounds: int, generator: torch.Generator
 ) -> torch.Tensor:
-    """Cosine k-means of one class in one process, with all distances as one broadcast product
-    `[N,K,D]` (LPCAM by kmeans-pytorch), cut so that it fits the memory."""
+    """Return the centres of cosine k-means of one class in one process, with all distances as one
+    broadcast product `[N,K,D]` (LPCAM by kmeans-pytorch), divided so that it fits the memory."""
     centers = features[torch.randperm(len(features), generator=generator)[:count]]
     for _ in range(rounds):
         nearest = []
-        for part in features.split(4096):
-            one, other = part[:, None], centers[None]
+        for chunk in features.split(4096):
+            one, other = chunk[:, None], centers[None]
             one, other = (
                 one / one.norm(dim=-1, keepdim=True),
                 other / other.norm(dim=-1, keepdim=True),
             )
             nearest.append((one * other).sum(-1).argmax(1))
-        own = torch.cat(nearest)
-        centers = torch.stack([features[own == k].mean(0) for k in range(count)])
+        assigned = torch.cat(nearest)
+        centers = torch.stack([features[assigned == k].mean(0) for k in range(count)])
         centers = torch.where(centers.isfinite(), centers, features[:count])
     return centers
 
@@ -40,8 +40,8 @@ def cluster(
 def _crf_of(job: tuple[Path, Path]) -> str:
     file, out = job
     image, crf = read(file).copy(), CRFS["irn"]
-    kept: dict[str, Any] = np.load(out / f"{file.stem}.npy", allow_pickle=True).item()
-    planes = np.pad(kept["high_res"], ((1, 0), (0, 0), (0, 0)), constant_values=0.5)
+    arrays: dict[str, Any] = np.load(out / f"{file.stem}.npy", allow_pickle=True).item()
+    planes = np.pad(arrays["high_res"], ((1, 0), (0, 0), (0, 0)), constant_values=0.5)
     seed = planes.argmax(0)
     height, width = image.shape[:2]
     labels = len(planes)
@@ -56,13 +56,13 @@ def _crf_of(job: tuple[Path, Path]) -> str:
     field.addPairwiseBilateral(
         sxy=crf.colour_xy, srgb=crf.colour_rgb, rgbim=image, compat=crf.colour
     )
-    found = np.asarray(field.inference(crf.iterations)).argmax(0).reshape(height, width)
-    np.save(out / f"{file.stem}.crf.npy", found.astype(np.uint8))
+    refined = np.asarray(field.inference(crf.iterations)).argmax(0).reshape(height, width)
+    np.save(out / f"{file.stem}.crf.npy", refined.astype(np.uint8))
     return file.stem
 
 
 def crf(files: Sequence[Path], maps: Path, processes: int) -> int:
-    """DenseCRF cut among processes; each image a file. `maps` holds `STEM.npy` of each."""
+    """Refine images by DenseCRF in processes, with maps `STEM.npy` of each; return their number."""
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         return len(pool.map(_crf_of, [(file, maps) for file in files]))
 
@@ -74,24 +74,24 @@ def curve(
     classes: int,
     thresholds: Sequence[float],
 ) -> list[NDArray[np.int64]]:
-    """The confusion at each threshold, from all files again each time (IRN `eval_cam`)."""
+    """Return the confusion at each threshold, reading all files for each (IRN `eval_cam`)."""
     out = []
     for threshold in thresholds:
         matrix = np.zeros((classes, classes), np.int64)
         for stem, mask in zip(stems, masks, strict=True):
-            kept: dict[str, Any] = np.load(maps / f"{stem}.npy", allow_pickle=True).item()
-            planes = np.pad(kept["high_res"], ((1, 0), (0, 0), (0, 0)), constant_values=threshold)
-            keys = np.pad(kept["keys"] + 1, (1, 0))
+            arrays: dict[str, Any] = np.load(maps / f"{stem}.npy", allow_pickle=True).item()
+            planes = np.pad(arrays["high_res"], ((1, 0), (0, 0), (0, 0)), constant_values=threshold)
+            keys = np.pad(arrays["keys"] + 1, (1, 0))
             predicted = keys[planes.argmax(0)]
-            known = mask < classes
-            index = classes * mask[known].astype(int) + predicted[known]
+            valid = mask < classes
+            index = classes * mask[valid].astype(int) + predicted[valid]
             matrix += np.bincount(index, minlength=classes**2).reshape(classes, classes)
         out.append(matrix)
     return out
 
 
 def walk(maps: torch.Tensor, edge: torch.Tensor) -> torch.Tensor:
-    """The random walk as the 256th power of a dense matrix, by eight squarings."""
+    """Return the random walk as the 256th power of a dense matrix, by eight squarings."""
     matrix = transition(edge[None]).to_dense()
     for _ in range(8):
         matrix = matrix @ matrix

@@ -1,15 +1,15 @@
-"""Makes a process of a job fail at one call of one function, once for all processes together.
+"""Make a process of a job fail at one call of one function, once for all processes together.
 
 Python imports this at its start where the folder is on PYTHONPATH. WSSS_FAULTS is a list in JSON:
 `module`, `function` (or Class.method), `call` (the number of the call in a process at which it
-happens), `act` and `mark`, a file that says that it happened. Acts:
+happens), `act` and `mark`, a file whose existence says that it happened. Acts:
 
     kill    this process, by SIGKILL
     node    the node of this process: its raylet, and with it all its workers
     driver  the process that started the job
-    tell    nothing but the mark, for who waits for it
+    tell    nothing but the mark, for a test that waits for it
     set     the name stands for the number `call` from the start, in every process
-    full    what a full disk says, at this call and all later ones of every process
+    full    the error of a full disk, at this call and all later calls of every process
 """
 
 import errno
@@ -41,18 +41,18 @@ def sabotaged(function, fault):
     count = 0
 
     @functools.wraps(function)
-    def call(*given, **named):
+    def call(*args, **kwargs):
         nonlocal count
         count += 1
-        again = fault["act"] == "full" and os.path.exists(fault["mark"])
-        if count == fault["call"] or again:
+        still_full = fault["act"] == "full" and os.path.exists(fault["mark"])
+        if count == fault["call"] or still_full:
             try:
                 os.close(os.open(fault["mark"], os.O_CREAT | os.O_EXCL))
             except FileExistsError:
-                if not again:
-                    return function(*given, **named)
+                if not still_full:
+                    return function(*args, **kwargs)
             act(fault["act"])
-        return function(*given, **named)
+        return function(*args, **kwargs)
 
     return call
 
@@ -62,15 +62,15 @@ class Loader(importlib.abc.MetaPathFinder):
         self.faults = faults
 
     def find_spec(self, name, path, target=None):
-        mine = self.faults.pop(name, None)
-        spec = importlib.util.find_spec(name) if mine else None
+        module_faults = self.faults.pop(name, None)
+        spec = importlib.util.find_spec(name) if module_faults else None
         if spec is None:
             return None
         load = spec.loader.exec_module
 
         def exec_module(module):
             load(module)
-            for fault in mine:
+            for fault in module_faults:
                 *owner, last = fault["function"].split(".")
                 holder = functools.reduce(getattr, owner, module)
                 if fault["act"] == "set":
@@ -83,8 +83,8 @@ class Loader(importlib.abc.MetaPathFinder):
         return spec
 
 
-wanted = {}
+faults_by_module = {}
 for fault in json.loads(os.environ.get("WSSS_FAULTS", "[]")):
-    wanted.setdefault(fault["module"], []).append(fault)
-if wanted:
-    sys.meta_path.insert(0, Loader(wanted))
+    faults_by_module.setdefault(fault["module"], []).append(fault)
+if faults_by_module:
+    sys.meta_path.insert(0, Loader(faults_by_module))
