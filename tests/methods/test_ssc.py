@@ -151,7 +151,7 @@ class TestTraining:
         method, network = self.network()
         picture = torch.randn(1, 3, 32, 32, requires_grad=True)
         before = {k: v.clone() for k, v in network.backbone.named_buffers()}
-        sum(f.sum() for f in method._look(network, picture)).backward()
+        sum(f.sum() for f in method._compared_features(network, picture)).backward()
         assert picture.grad.abs().sum() > 0
         assert all(p.grad is None for p in network.parameters())
         for name, value in network.backbone.named_buffers():
