@@ -61,11 +61,11 @@ if part == "first":
     registry.add(store, Scenes(train=24, val=8), "scenes", Silent())
 pipeline = Execution.of(store, experiment("cam", preset="scenes", changes=changes))
 if part == "first":
-    trial.rung(store, pipeline, "val", 1, True)
+    trial.rung(pipeline, "val", 1, True)
     path = pipeline.runtime.home(pipeline.plan.network).with_suffix(".jsonl")
     print("metrics", filesystem.read(path).decode())
 else:
-    pipeline.execute(before=pipeline.plan.maps[named("cam")]["train"])
+    pipeline.execute(before=pipeline.plan.maps[pipeline.plan.subject]["train"])
     path = store.open("network", pipeline.plan.network.key).path("metrics.jsonl")
     print("metrics", artifact_files.local(path).read_text())
 """
