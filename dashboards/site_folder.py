@@ -2,10 +2,10 @@
 
 The folder holds a list of the files that were written into it. Only files on the list are replaced
 or removed, and only while their content is as it was written; every other file stays as it is. New
-files are made in a staging folder inside the folder. Then they are added to the list beside the
-earlier ones and moved to their paths, earlier files that the site no longer has are removed, and
-the list is cut to the new files. So the list names every written file whenever a process is
-killed, and the next one can go on from there.
+files are made in a staging folder inside the folder. Then the list gets the new files beside the
+earlier ones, the new files are moved to their paths, earlier files that the site no longer has are
+removed, and the list is cut to the new files. So the list names every file that was written, at
+whatever moment a process is killed, and the next process can go on from there.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def _is_regular_file(path: Path) -> bool:
 
 
 def _has_digest(path: Path, digests: Collection[str]) -> bool:
-    """Return whether a regular file, not a link to one, has one of these SHA-256."""
+    """Return whether a path is a regular file, not a link, with one of these SHA-256."""
     return os.path.lexists(path) and _is_regular_file(path) and file_digest(path) in digests
 
 
@@ -197,7 +197,7 @@ def _remove(out: Path, path: str) -> None:
 
 @contextlib.contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    """Keep other reports from writing into a folder meanwhile, where its disk has locks."""
+    """Keep other reports from writing into a folder during a block, if its disk has locks."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # a network file system may have no locks for folders

@@ -37,23 +37,40 @@ class LPCAMConfig(Options):
 
     split: str = option("train", "Split whose features are clustered (VOC code: train.txt).")
     K: int = option(
-        12, "Clusters of foreground, and of context, for each class (COCO: 20).", low=1, high=4_096
+        12,
+        "Number of clusters of each class's foreground, and of its context (COCO: 20).",
+        low=1,
+        high=4_096,
     )
-    tau: float = option(0.1, "Class map value that splits features (COCO: 0.25).", low=0, high=1)
-    mu_f: float = option(0.9, "Lower bound of the score of foreground prototypes.", low=0, high=1)
+    tau: float = option(
+        0.1,
+        "Class map value above which a feature is foreground, below which context (COCO: 0.25).",
+        low=0,
+        high=1,
+    )
+    mu_f: float = option(
+        0.9,
+        "Class score (softmax) above which a centre of the foreground becomes a prototype.",
+        low=0,
+        high=1,
+    )
     mu_b: float = option(
-        0.9, "Upper bound of the score of context prototypes (COCO: 0.5).", low=0, high=1
+        0.9,
+        "Class score below which a centre of the context becomes a prototype (COCO: 0.5).",
+        low=0,
+        high=1,
     )
     mu_b_low: float = option(
         0.0,
-        "Lower bound of the score of context prototypes (paper: none; code: VOC 0.05, COCO 0).",
+        "Class score above which, and below mu_b, a centre of the context becomes a prototype "
+        "(paper: no such bound; code: VOC 0.05, COCO 0).",
         low=0,
         high=1,
     )
     tolerance: float = option(
         5e-3,
-        "Movement of the centres, as a share of their length, below which k-means ends (code: an "
-        "absolute squared sum below 5; paper: silent).",
+        "Movement of the centres, as a share of their length, below which k-means ends (code: the "
+        "squared sum of the movements, not as a share, below 5; paper: silent).",
         low=0,
         high=1_000,
     )
@@ -67,7 +84,7 @@ class LPCAMConfig(Options):
         high=100_000_000,
     )
     spherical: bool = option(
-        False, "Compute centres as means of unit features (neither paper nor code)."
+        False, "Compute centres as means of unit features (in neither paper nor code)."
     )
 
 
@@ -116,7 +133,7 @@ class LPCAM(PrototypeMethod):
         )
 
     def select(self, centers: Centers, class_weights: Tensor, index: int) -> tuple[Tensor, Tensor]:
-        """Select centres by the classifier's score (Eqs. 3 and 4, over classes as in the code).
+        """Select centres by the classifier's score (Eqs. 3 and 4), see `class_scores`.
 
         If no foreground centre passes, the one with the highest score is selected (the authors'
         COCO code; their VOC code crashes in this case).
@@ -137,8 +154,8 @@ class LPCAM(PrototypeMethod):
 def class_scores(centers: Tensor, classifier: Tensor) -> Tensor:
     """Return the class scores of each cluster centre, a softmax over the classes.
 
-    Centres and weights are not normalised, and there is no temperature. The paper's Eqs. 3 and 4
-    print a sum over centres; its code, followed here, sums over classes for a fixed centre.
+    Centres and weights are not normalised, and there is no temperature. In the denominator, the
+    paper's Eqs. 3 and 4 sum over centres; its code, followed here, sums over the classes.
 
     Args:
         centers: `[K,D]`.

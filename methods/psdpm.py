@@ -50,8 +50,8 @@ class PSDPMConfig(Options):
     source: str = option(
         "both",
         "Input of FPEM; both: the mean of the segmenter's probabilities and the prototype map (Eq. "
-        "5); segmenter: the probabilities alone (Table 4, row 3), which train the same as both if "
-        "depth is 0 and detach is inside; prototype: the prototype map alone (code for COCO).",
+        "5); segmenter: the probabilities alone (Table 4, row 3), with the same gradients as both "
+        "if depth is 0 and detach is inside; prototype: the prototype map alone (code for COCO).",
         choices=("both", "segmenter", "prototype"),
     )
     depth: int = option(
@@ -59,18 +59,19 @@ class PSDPMConfig(Options):
     )
     similarity: str = option(
         "cosine",
-        "Similarity of positions; cosine: rectified cosine over its sum (Eq. 2); softmax: softmax "
-        "of products (code for VOC); area: rectified cosine over the area (code for COCO).",
+        "Similarity of positions; cosine: rectified cosine, divided by its sum (Eq. 2); softmax: "
+        "softmax of products (code for VOC); area: rectified cosine, divided by the area (code for "
+        "COCO).",
         choices=("cosine", "softmax", "area"),
     )
     position: str = option(
         "4d",
-        "Encoding of the position in FPEM: 4d (Fig. 4); 2d, x and y only, of which just an angle "
-        "remains (code for COCO); or none.",
+        "Encoding of the position in FPEM; 4d: distances to all four sides (Fig. 4); 2d: x and y "
+        "only, whose unit vector is just an angle (code for COCO); none: no position.",
         choices=("4d", "2d", "none"),
     )
-    features: bool = option(True, "Feed the features of the stage to FPEM (Table 5: w/o F).")
-    colour: bool = option(True, "Feed the image to FPEM (Table 5: w/o I).")
+    features: bool = option(True, "Feed the features of the stage to FPEM (Table 5, w/o F: False).")
+    colour: bool = option(True, "Feed the image to FPEM (Table 5, w/o I: False).")
     width: int = option(
         0,
         "Channels of a correlation map; 0: as many as its stage has (code; paper: silent).",
@@ -86,7 +87,7 @@ class PSDPMConfig(Options):
     )
     average: str = option(
         "present",
-        "Planes over which the norm of Eq. 5 is a mean: those of present classes, or all.",
+        "Classes over whose maps the norm of Eq. 5 is averaged: present ones, or all.",
         choices=("present", "all"),
     )
 
@@ -116,7 +117,9 @@ def propagate(
     similarity: str = "cosine",
     inside: Tensor | None = None,
 ) -> Tensor:
-    """Return the mean of each value and the values of similar positions (Eq. 2, with M_j).
+    """Return, for each position, the mean of its value and the mean value of similar positions.
+
+    This is Eq. 2 with M_j; with M_i, as the paper prints it, it would return the maps unchanged.
 
     Args:
         maps: `[B,N,H,W]`.
@@ -141,15 +144,15 @@ def propagate(
 
 
 BOTH = {"psdpm.source": "both"}
-"""Source of the rows of the ablation that use the prototype map."""
+"""Setting of those rows of the ablation in which FPEM also reads the prototype map."""
 
 
 class FPEM(nn.Module):
     """Foreground pixel estimation, a cascade of attentions over maps (section 3.1).
 
     Args:
-        channels: of the stages c2, c3, c4.
-        settings: PSDPM's.
+        channels: numbers of channels of the stages c2, c3, c4.
+        settings: options of PSDPM.
     """
 
     def __init__(self, channels: tuple[int, ...], settings: PSDPMConfig) -> None:
@@ -204,7 +207,7 @@ class Projection(nn.Module):
     (released code).
 
     Args:
-        channels: of the stages c2, c3, c4.
+        channels: numbers of channels of the stages c2, c3, c4.
     """
 
     def __init__(self, channels: tuple[int, ...]) -> None:
@@ -222,8 +225,8 @@ class Mining(nn.Module):
     """Modules that PSDPM adds to a network: projection and FPEM.
 
     Args:
-        channels: of the stages c2, c3, c4.
-        settings: PSDPM's.
+        channels: numbers of channels of the stages c2, c3, c4.
+        settings: options of PSDPM.
     """
 
     def __init__(self, channels: tuple[int, ...], settings: PSDPMConfig) -> None:
@@ -249,7 +252,7 @@ def release_coco(e: Experiment) -> Experiment:
 
 
 def default(e: Experiment) -> Experiment:
-    """Start the random walk from sharper maps and use the baseline's boundary network."""
+    """Follow `irn_default`, with sharper maps for the walk and the baseline's boundary network."""
     e = irn_default(e)
     return replace(e, refine=replace(e.refine, walk_power=4.0, boundaries="baseline"))
 
@@ -312,7 +315,7 @@ class PSDPM(Method):
         network.extras[self.name] = mining
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
-        assert batch.probabilities is not None, "the baseline's segmenter comes before training"
+        assert batch.probabilities is not None, "the batch lacks the segmenter's probabilities"
         s, mining = self.settings, network.extra(self.name, Mining)
         stages = network.features(batch.images)
         scores = network.head(stages["c4"])

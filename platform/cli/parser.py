@@ -169,7 +169,7 @@ def _fields(sub: argparse.ArgumentParser, undrawn: str = "default") -> None:
         sub,
         "--preset NAME",
         "Preset of all fields: paper, release (as in the authors' code), default or scenes; by "
-        f"default scenes for drawn data and {undrawn} for any other data.",
+        f"default scenes for data made by wsss data scenes, {undrawn} for any other data.",
     )
     _chain(sub)
     _option(sub, "--backbone NAME", "Backbone to train, see wsss doctor.")
@@ -291,7 +291,7 @@ def _dashboard(commands: _Commands) -> None:
 def _export(commands: _Commands) -> None:
     text = "Write a run's class maps or labels in the file format of another project."
     sub = _add(commands, "export", text)
-    _option(sub, "out", "Folder, or archive (.tgz, .tar.gz) for the VOC server.")
+    _option(sub, "out", "Folder to write, or for comp5 and comp6 the archive (.tgz, .tar.gz).")
     _option(
         sub,
         "--to KIND",
@@ -300,7 +300,9 @@ def _export(commands: _Commands) -> None:
         default="comp5",
     )
     _option(sub, "--run NAME", "Name of the run; by default the newest.")
-    text = "Name of the class maps or labels within the run."
+    text = (
+        "Name of the class maps or labels in the run's table, e.g. lpcam/irn, or of its segmenter."
+    )
     _option(sub, "--what NAME", text, default="deeplabv2")
     _option(sub, "--split NAME", "Split to export.", default="val")
 

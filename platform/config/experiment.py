@@ -41,7 +41,7 @@ class Training(Options):
     """Options of a network's training; defaults are the classifier's (IRN's train_cam)."""
 
     split: str = option(
-        "train_aug", "Split to train on; in refine and segment, none: training.split."
+        "train_aug", "Split to train on; in refine and segment, empty: training.split."
     )
     epochs: int = option(5, "Number of passes over the split.", low=1, high=100_000)
     batch_size: int = option(16, "Images per step, over all workers.", low=1, high=65_536)
@@ -76,7 +76,7 @@ class Training(Options):
     )
     rescale: tuple[float, float] | None = option(
         None,
-        "Range of a factor on the original size of an image; none: training.resize holds instead.",
+        "Range of the factor by which an image is resized; none: training.resize holds instead.",
         low=0.05,
         high=20,
     )
@@ -85,14 +85,14 @@ class Training(Options):
     )
     precision: str = option(
         AUTO,
-        "Precision of training; auto: bf16 on a GPU, else fp32; bf16 is also faster on a CPU that "
-        "multiplies it (AVX512-BF16, AMX).",
+        "Precision of training; auto: bf16 on a GPU, else fp32; bf16 is also faster on a CPU with "
+        "instructions for it (AVX512-BF16, AMX).",
         choices=(AUTO, "fp32", "bf16"),
     )
     compiled: bool = option(
         False,
         "Run the backbone as one compiled graph, which costs half a minute or more at the start; "
-        "has no effect where a ResNet's boundaries are learnt.",
+        "has no effect on a boundary network with a ResNet.",
     )
     workers: int = option(1, "Number of Ray Train workers.", low=1, high=4_096)
     shuffle_rows: int = option(
@@ -120,11 +120,11 @@ class Views(Options):
     )
     precision: str = option(
         "fp32",
-        "Precision of every inference: fp32, or bf16 for a GPU or a CPU that multiplies it.",
+        "Precision of every inference; bf16 is for a GPU, or a CPU with instructions for it.",
         choices=("fp32", "bf16"),
     )
     batch_size: int = option(
-        8, "Images of one shape in a batch on a GPU.", low=1, high=65_536, machine=True
+        8, "Images, all of one shape, per batch on a GPU.", low=1, high=65_536, machine=True
     )
     actors: int = option(
         0,
@@ -156,7 +156,7 @@ class Scoring(Options):
         ("train", "val"), "Splits to score; thresholds are chosen on the first split.", some=True
     )
     classes: tuple[str, ...] = option(
-        (), "Classes that mean scores run over; none: all classes and the background."
+        (), "Classes that mean scores run over, with the background; empty: all classes."
     )
 
 
@@ -169,13 +169,13 @@ class Refine(Options):
 
     kind: str = option(
         "",
-        "Refinement: crf, irn, or masks (the true masks, an upper bound); none: class maps are cut "
-        "at a threshold.",
+        "Refinement: crf; irn; masks: the true masks, for an upper bound; empty: class maps are "
+        "cut at a threshold.",
         choices=("", "crf", "irn", "masks"),
     )
     crf: str = option(
         "irn",
-        "DenseCRF parameters of one source: irn, psa, deeplab, mctformer or seam.",
+        "Source of the DenseCRF parameters: irn, psa, deeplab, mctformer or seam.",
         choices=tuple(CRFS),
     )
     threshold: float | None = option(
@@ -196,7 +196,10 @@ class Refine(Options):
         high=1,
     )
     power: float = option(
-        1.0, "Power to which class maps are raised first (AdvCAM: 1.5).", low=0.1, high=100
+        1.0,
+        "Power to which class maps are raised before they are cut for DenseCRF (AdvCAM: 1.5).",
+        low=0.1,
+        high=100,
     )
     walk_power: float = option(
         1.0,
@@ -246,9 +249,9 @@ class Segment(Options):
     """Options of the segmenter trained on the pseudo labels (source: deeplab-pytorch)."""
 
     network: str = option(
-        "", "Segmenter: deeplabv2 or upernet; none: no segmenter.", choices=("", *SEGMENTERS)
+        "", "Segmenter: deeplabv2 or upernet; empty: no segmenter.", choices=("", *SEGMENTERS)
     )
-    backbone: str = option("", "Backbone of the segmenter; none: the classifier's.")
+    backbone: str = option("", "Backbone of the segmenter; empty: the classifier's.")
     weights: str | None = option(
         None,
         "Local file of ImageNet weights for the segmenter's backbone; none: the classifier's.",
@@ -266,8 +269,8 @@ class Segment(Options):
     )
     test_scales: tuple[float, ...] = option(
         (),
-        "Scales at the test, each also mirrored, over which probabilities are averaged; none: the "
-        "image once; not used for the probabilities that PSDPM learns from.",
+        "Scales at inference, each also mirrored, over which probabilities are averaged; empty: "
+        "the image once; not used for the probabilities that PSDPM learns from.",
         low=0.1,
         high=16,
     )
@@ -276,7 +279,8 @@ class Segment(Options):
     )
     crf: str = option(
         "",
-        "DenseCRF parameters at the test, as in refine.crf; none: no DenseCRF.",
+        "DenseCRF parameters for the segmenter's predictions, as in refine.crf; empty: no "
+        "DenseCRF.",
         choices=("", *CRFS),
     )
     known: bool = option(
@@ -284,7 +288,7 @@ class Segment(Options):
         "Predict only classes among the image's labels, to compare with seeds and refined labels, "
         "which use the labels too; published scores of segmenters do not.",
     )
-    splits: tuple[str, ...] = option((), "Splits to segment; none: the last scored split.")
+    splits: tuple[str, ...] = option((), "Splits to segment; empty: the last scored split.")
     iterations: int = option(
         0,
         "Training steps, rounded to whole epochs; 0: segment.training.epochs holds instead.",
@@ -312,7 +316,7 @@ class Experiment(Options):
         "cam", "Method to train; several joined by + train one network, e.g. sipe+cpal."
     )
     localizer: str = option(
-        "", "Method that turns the network into class maps; none: the first trained method."
+        "", "Method that turns the network into class maps; empty: the first trained method."
     )
     imported: str = option(
         "", "Class maps or labels of another project, by their name in `wsss import`."
@@ -359,7 +363,7 @@ class Experiment(Options):
 
 
 def resolved(experiment: Experiment, gpu: bool) -> Experiment:
-    """Return the experiment with each `auto` replaced by what it stands for on a machine.
+    """Return the experiment with each value `auto` replaced by the value for a kind of machine.
 
     Args:
         experiment: may hold `auto` in the precision of its trainings and of its baseline's.

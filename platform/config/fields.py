@@ -2,10 +2,10 @@
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Options):
-        tau: float = option(0.1, "Class map value that splits features.", low=0, high=1)
+        tau: float = option(0.1, "Threshold of the class map.", low=0, high=1)
 
 Values are checked whenever a configuration is made. Every option that is a number has a lowest and
-a highest value, which enter no key.
+a highest value, which do not enter the keys of stages.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def option(
         file: whether the option is a file, which is kept as an absolute path because workers run
             in other folders.
         some: whether an option that is a tuple must hold at least one value.
-        machine: whether the option only suits the machine, so that it enters no key.
+        machine: whether the option only fits the computation to the machine and changes no result,
+            so that it enters no key.
     """
     about = {"help": help, "low": low, "high": high, "choices": choices, "file": file}
     return dataclasses.field(default=default, metadata={**about, "some": some, "machine": machine})
@@ -119,6 +120,8 @@ def _allowed(f: dataclasses.Field[Any]) -> str:
 
 
 def _checked(f: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
+    if value is None and "none" in (f.metadata["choices"] or ()):
+        value = "none"  # the command line reads the word as None
     try:
         value = typed(hint, value)
     except MisfitError:
@@ -205,7 +208,7 @@ def is_auto(value: Any, field: dataclasses.Field[Any]) -> bool:
 def fingerprint(config: Options) -> dict[str, Any]:
     """Return the values, by dotted name, with which a configuration enters the key of a stage.
 
-    A file enters by the hash of its content; a field that only suits the machine does not enter.
+    A file enters by the hash of its content; an option with `machine` does not enter.
     A value `auto` must have been replaced before (`experiment.resolved`), because two machines may
     compute different results from it, which must not share a key.
 

@@ -111,7 +111,7 @@ class Context:
 
     @property
     def scored(self) -> list[int]:
-        """The indices of the classes that means run over; background is 0."""
+        """The indices of the classes that mean scores run over; the background has index 0."""
         chosen = self.experiment.scoring.classes
         names = ["background", *self.classes]
         return [k for k, n in enumerate(names) if not chosen or n in ("background", *chosen)]
@@ -126,7 +126,7 @@ class Context:
         return self.catalog.slices(self.shards, split)
 
     def views(self) -> Views:
-        """Return the views of inference with the number of actors; Ray must have started."""
+        """Return the options of inference, with the number of actors set; Ray must have started."""
 
         views = self.experiment.views
         return dataclasses.replace(views, actors=views.actors or cluster.gpus() or cluster.cores())
@@ -146,7 +146,7 @@ class TrainingTask:
             without any.
         field: name of the experiment's field that holds the schedule, for messages.
         until: epochs after which the training stops early; None to train to the end.
-        home: folder of the checkpoints; None for the folder of the stage.
+        home: folder of the checkpoints; None for `Runtime.home` of the stage.
     """
 
     learner: Learner
@@ -232,7 +232,10 @@ class Runtime:
         threshold: float | None = None,
         chosen: str = "",
     ) -> Score:
-        """Return the scores of a split at a threshold; without one, at the best threshold."""
+        """Return the scores of a split at a threshold; without one, at the best threshold.
+
+        `chosen` becomes `Score.threshold_from`.
+        """
         from ..stages.labels.scoring import read_score
 
         return read_score(
@@ -271,7 +274,7 @@ Compute = Callable[[Runtime, Path], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Step:
-    """A stage and the function that computes it; `trains` if that leaves checkpoints."""
+    """A stage and the function that computes it; `trains` says whether this leaves checkpoints."""
 
     stage: Stage
     compute: Compute

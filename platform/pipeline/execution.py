@@ -91,8 +91,8 @@ class Execution:
     def read_scores(self, only: ResultId | None = None) -> Scores:
         """Return the scores of all results, with those of the baseline first, or of one result.
 
-        The threshold is chosen on the first split, except for labels, and for class maps with a
-        background plane of their own.
+        The threshold is chosen on the first split, unless the experiment gives it. Labels, and
+        class maps with a background plane of their own, have none.
         """
         out: Scores = {}
         baseline = self.plan.baseline

@@ -3,7 +3,8 @@
     shards -> network -> class maps (and features) -> centres -> class maps -> scores
         -> refined labels -> segmenter -> predicted labels -> scores
 
-Keys follow from the configuration alone, so the missing artifacts are known before anything runs.
+A stage's key follows from options and from the keys of its inputs, so that the missing artifacts
+are known before anything runs.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Plan:
         maps, labels, scores: the stages of each result, by split.
         final: the result that the experiment ends with: class maps, their refinement, or what a
             segmenter predicts.
-        needs_no_threshold: labels, and class maps with a background plane of their own.
+        needs_no_threshold: the results without a threshold, which are labels, and class maps with
+            a background plane of their own.
         network, boundaries, segmenter: the stages that train; None without such a training.
         beside: superpixels and probabilities that the classifier's training reads.
         chosen: by split, the stages from which prototypes and their class maps are made.
@@ -94,7 +96,7 @@ class Plan:
         if maps is None or other.labels or set(other.maps) - set(self.maps):
             return False
         if id != self.subject and other.experiment.refine.threshold is not None:
-            return False  # this experiment scores them at their best threshold
+            return False  # `other` gives a threshold, but this experiment uses the best one
 
         def content(stage: Stage) -> list[object]:
             return [{**stage.config, "features": None}, stage.inputs]

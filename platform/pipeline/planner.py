@@ -148,7 +148,7 @@ class _Planner:
         return step.stage
 
     def _score(self, id: ResultId, stages: BySplit, splits: Sequence[str] = ()) -> None:
-        """Plan the scores of a result on some splits (default: all its scored splits)."""
+        """Plan the scores of a result on some splits (default: the scored ones of `stages`)."""
         splits = splits or [s for s in self.experiment.scoring.splits if s in stages]
         self.scores[id] = {
             s: self._add(classify.scores(self.context, id, s, stages[s])) for s in splits

@@ -42,8 +42,8 @@ OBJECT_STORE_BYTES = 2 << 30
 class Embedded:
     """The Ray that this process starts: its processes, and the folder with their files.
 
-    A thread watches the processes. If a process dies that Ray cannot do without, Ray itself is
-    silent for a minute and then ends this process without a message.
+    A thread watches the processes. If one dies that Ray cannot do without, the thread ends this
+    process with a message; Ray itself would end it only after a minute, and without a message.
 
     Args:
         reporter: prints the last message if native code ends this process.
@@ -104,8 +104,8 @@ class Embedded:
     def note_processes(self) -> None:
         """Record the running processes of Ray.
 
-        Their names have nothing in common, and the processes of a Ray that has died have lost the
-        parent by which they could be found."""
+        After Ray has died they cannot be found any more: their names have nothing in common, and
+        their parent is gone."""
         pids = {process.pid for process in list(self.names)}
         for process in self.process.children(recursive=True):  # a parent comes before its children
             with contextlib.suppress(self.psutil.Error):
@@ -214,7 +214,7 @@ def start(cpus: int, captured: CapturedStderr) -> None:
 
 
 def lost() -> bool:
-    """Return whether the Ray that this process started has died."""
+    """Return whether the Ray that this process started has died; False without such a Ray."""
     return bool(_embedded and _embedded.lost())
 
 
@@ -270,7 +270,7 @@ def _joined() -> str:
     """Return the address of the Ray that this process is connected to, or an empty string."""
     import ray
 
-    if ray.is_initialized():  # to ask for a context would start another Ray
+    if ray.is_initialized():  # else asking for the context would start another Ray
         with contextlib.suppress(ray.exceptions.RayError, AttributeError):
             return str(ray.get_runtime_context().gcs_address)
     return ""
@@ -297,7 +297,7 @@ def _folder() -> tuple[Path, int]:
 
 
 def _abandoned(folder: Path) -> bool:
-    """Return whether a folder was made by this user's command, which has ended."""
+    """Return whether a folder was made by a command of this user that has ended."""
     try:
         status = folder.lstat()
         is_ours = status.st_uid == os.getuid() and not folder.is_symlink() and folder.is_dir()

@@ -24,7 +24,7 @@ OWN = "its own background"
 FIXED = "a fixed value"
 """`Score.threshold_from` where the experiment gives the threshold."""
 PARTS = ("discriminative", "other", "context")
-"""The kinds of object parts that a data set may mark."""
+"""The kinds of regions that a data set may mark: parts of objects, and their context."""
 
 
 def _check_names(what: str, names: Iterable[str]) -> None:
@@ -51,8 +51,8 @@ class Score:
         threshold: the threshold that was chosen, one of `thresholds`.
         threshold_from: split on which `threshold` was chosen, or OWN or FIXED.
         iou: IoU of each class; None for an absent class.
-        parts: share of the pixels of each kind of PARTS that is activated for the class that they
-            belong to; None where the data set marks no parts.
+        parts: for each of PARTS, the share of its pixels that are activated for the class to
+            which they belong; None where the data set marks no parts.
         boundary: mean boundary F-score of the scored foreground classes; None for class maps.
         confusion: pixel counts of all classes, by target and then by prediction.
     """
@@ -86,7 +86,7 @@ class Score:
         if self.threshold not in self.thresholds:
             raise ValueError(f"a score's threshold {self.threshold} is not among its thresholds")
         if not all(0 <= k < len(self.classes) for k in self.scored):
-            raise ValueError(f"a score's means run over {self.scored}, which are not all classes")
+            raise ValueError(f"a score's means run over {self.scored}, of which some are no class")
 
     @property
     def value(self) -> float:
@@ -96,7 +96,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class StageRecord:
-    """One stage of a run; `cached` where its artifact was in the store already."""
+    """One stage of a run; `cached` says whether its artifact was in the store already."""
 
     stage: str
     title: str
@@ -174,9 +174,9 @@ class Trial:
     Attributes:
         params: values of the varied fields, by their full names.
         status: `done`, `failed`, or `stopped` (by a scheduler, before the training's end).
-        value: objective; for a stopped trial the objective at its last rung.
+        value: objective; for a stopped trial the objective when it was last compared.
         cached: whether all artifacts were in the store already.
-        rungs: pairs of epochs trained and the objective after them.
+        rungs: for each comparison by a scheduler, the epochs trained and the objective after them.
     """
 
     id: str
@@ -196,7 +196,7 @@ class Point:
     """The finished trials of one point of a search space, with mean and spread of the objective.
 
     The spread is the standard deviation, 0 for a single trial. `tied` says whether the best point's
-    mean is above this mean by at most the larger spread of both points.
+    mean is above this mean by no more than the larger one of the two points' spreads.
     """
 
     trials: tuple[Trial, ...]
@@ -263,7 +263,7 @@ class SweepRecord:
 
     Attributes:
         default: parameters of the untuned preset.
-        best: id of the first trial of the best point; None where no trial ended.
+        best: id of the first trial of the best point; None where no trial has the status `done`.
         run: name of the run of the best point, on all splits, with the first random seed.
         untuned: name of the run of the untuned preset, on all splits, with the first random seed.
         figure: name of the paper's figure that the sweep reproduces, or empty.
@@ -304,8 +304,8 @@ class SweepRecord:
 class SpeedRow:
     """The speed of one stage in a benchmark, in `unit`.
 
-    `peer` is the speed of another implementation in the same benchmark. `limit` is the share that
-    the stage reaches of what the machine can do of `bound`.
+    `peer` is the speed of another implementation in the same benchmark. `bound` names what limits
+    the speed on this machine, e.g. fp32 convolutions; `limit` is the speed as a share of it.
     """
 
     stage: str

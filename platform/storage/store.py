@@ -6,7 +6,7 @@ Layout under the root:
     attempts/                 artifacts that are being written; nothing here is ever read
     quarantine/               artifacts that failed verification
     locks/                    locks of the processes that compute
-    verified/                 stamps of the files that were hashed
+    verified/                 sizes and times of hashed files, which show whether one changed since
     data/ runs/ sweeps/       records by name
 
 An artifact appears when its finished folder is renamed, so an aborted write is never visible.
@@ -72,7 +72,7 @@ class Store:
             manifest = read_json(folder / MANIFEST)
         except FileNotFoundError:
             return None
-        except StorageError:  # a failure of the storage is no fault of the artifact
+        except StorageError:  # the artifact may be intact although it cannot be read now
             raise
         except InputError as error:
             self._set_aside(folder, f"its manifest is not JSON: {error}")
@@ -228,7 +228,14 @@ class Store:
     def _manifest(
         self, stage: Stage, files: Mapping[str, Any], about: Mapping[str, Any], seconds: float
     ) -> dict[str, Any]:
-        """Return a sealed manifest; `files` lists the files, and in a bucket names the attempt."""
+        """Return a manifest with its seal, a digest of its other entries.
+
+        Args:
+            stage: the stage of the artifact.
+            files: entries on the files; in a bucket also the name of the attempt.
+            about: notes on the computation.
+            seconds: how long the computation took.
+        """
         manifest: dict[str, Any] = as_json(
             {
                 "stage": stage.name,
@@ -275,7 +282,7 @@ class Store:
         return self.root / "verified" / f"{folder.name}.json"
 
     def _remember(self, folder: Path, stamps: Mapping[str, list[int]]) -> None:
-        with contextlib.suppress(OSError):  # without the stamps files are hashed again
+        with contextlib.suppress(OSError):  # without the stamps, files are only hashed again
             write_json(self._memory(folder), stamps)
 
     def _set_aside(self, folder: Path, fault: str) -> None:
@@ -339,13 +346,13 @@ class Store:
 def _form_fault(manifest: Mapping[str, Any]) -> str:
     """Return what is malformed in a manifest (its notes, or files outside the folder), or ""."""
     if not isinstance(manifest["about"], dict) or not isinstance(manifest["files"], dict):
-        return "its manifest has no notes and files"
+        return "its manifest lacks its notes or its list of files"
     typed(dict[str, str], manifest["inputs"], "its inputs")
     noted_in(manifest)
     for name in manifest["files"]:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or str(path) != name or name == ".":
-            return f"its manifest names the file {name!r}"
+            return f"its manifest names {name!r}, which is no path inside the artifact"
     return ""
 
 

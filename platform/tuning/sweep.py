@@ -21,8 +21,8 @@ SCHEDULERS = ("", "asha")
 
 
 REDUCTION = 2
-"""ASHA goes on with one in REDUCTION trials at each rung, and the next rung takes REDUCTION times
-as many epochs."""
+"""ASHA compares trials after certain numbers of epochs, the rungs. One in REDUCTION trials goes on
+after each rung, and the next rung comes after REDUCTION times as many epochs."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Sweep:
         repeats: number of random seeds of each point, from the base's seed on.
         kind: name of the search (`search.SEARCHES`); without a name the grid, or random points if
             `trials` is below the size of the grid.
-        scheduler: `asha` to stop trainings early that do worse than others; empty for none.
+        scheduler: `asha` to stop early those trainings that do worse than others; empty for none.
         retries: further tries of a trial that fails, and also of a trial whose process dies.
         listed: the points, where they are not all combinations of values; `space` then holds the
             values that each field takes in these points.
@@ -68,8 +68,8 @@ class Sweep:
                 raise InputError(f"{name} is {quoted(value)}; it must be between {low} and {high}")
         if self.count * self.repeats > MOST_TRIALS:
             raise InputError(
-                f"the sweep has {self.count * self.repeats} trials, over {MOST_TRIALS}; draw fewer "
-                f"with --trials"
+                f"the sweep has {self.count * self.repeats} trials, more than {MOST_TRIALS}; "
+                f"choose fewer with --trials"
             )
         check(self.kind, self.space, self.trials)
         if fixed := [field for field in self.space if field in UNVARIED]:
@@ -83,7 +83,7 @@ class Sweep:
         if self.scheduler not in SCHEDULERS:
             raise InputError(f"unknown scheduler {self.scheduler!r}; there is asha")
         if self.scheduler and self.base.imported:
-            raise InputError("--scheduler asha stops trainings, but --imported maps have none")
+            raise InputError("--scheduler asha stops trainings, but a run with --imported has none")
 
     @property
     def count(self) -> int:
@@ -103,7 +103,7 @@ class Sweep:
         """Return the key of everything that the sweep's results depend on.
 
         Args:
-            base: the plan of the trial without any change.
+            base: the plan of the trial in which no field of the space is changed.
 
         Raises:
             InputError: a weight file is missing.
@@ -115,7 +115,7 @@ class Sweep:
                 "base": fingerprint(resolved(self.base, gpu)),
                 "bases": {w: fingerprint(resolved(e, gpu)) for w, e in self.bases.items()},
                 "trial": base.digest,
-                "space": list(self.space.items()),  # points are numbered by its order
+                "space": list(self.space.items()),  # the order of the fields numbers the points
                 "listed": self.listed,
                 "points": [self.count, *chosen],
                 "repeats": self.repeats,

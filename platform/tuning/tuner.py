@@ -38,7 +38,7 @@ from .sweep import REDUCTION, Sweep, searcher
 from .trial import run as run_trial
 
 LOST = 2
-"""Least number of further tries of a trial whose process dies; any other failure is a result."""
+"""Least number of further tries of a trial whose process dies; other errors do not reach Tune."""
 
 
 def run(
@@ -52,7 +52,8 @@ def run(
         name: name of the record under `sweeps/`.
         command: the command line, for the record.
         progress: display that shows each trial that ends.
-        resume: whether to go on with a sweep that was broken off; no trial that ended runs again.
+        resume: whether to go on with a sweep that was broken off; of the trials in the journal,
+            only failed ones run again.
 
     Raises:
         InputError: the name is taken, the sweep was broken off and `resume` is False, there is no
@@ -80,14 +81,14 @@ def _with_a_best(record: SweepRecord) -> SweepRecord:
     """Return the record of a sweep after checking that it has a best trial.
 
     Raises:
-        InputError: no trial came to its end.
+        InputError: no trial has the status `done`.
     """
     if record.best is None:
         errors = [t.error for t in record.trials if t.error]
         first = f"; the first: {errors[0]}" if errors else ""
         raise InputError(
-            f"{len(errors)} of {len(record.trials)} trials failed and none ended; --resume tries "
-            f"again{first}"
+            f"{len(errors)} of {len(record.trials)} trials failed and none finished; --resume "
+            f"tries again{first}"
         )
     return record
 
@@ -117,7 +118,7 @@ def _run(
 ) -> SweepRecord:
     total, began = sweep.count * sweep.repeats, time.monotonic()
     journal.begin(Plan(digest=begun.digest, trials=total, command=begun.command))
-    if not sweep.scheduler:  # shared artifacts are computed once, with their own progress
+    if not sweep.scheduler:  # compute shared artifacts before the trials, to show each stage
         first = sweep.trial_experiment(sweep.listed[0] if sweep.listed else {})
         with contextlib.suppress(InputError):  # the trials report the same error
             Execution(catalog.store, plan(first, catalog), progress).execute()
@@ -128,7 +129,7 @@ def _run(
             f"sweep {journal.name!r} was broken off after {len(trials)} of {total} trials; "
             "--resume goes on with it"
         )
-    if not any(t.error for t in trials):  # after a failure Tune's files say more than the journal
+    if not any(t.error for t in trials):  # Tune's files say more on a failure than the journal
         filesystem.remove_tree(catalog.store.root / "tune" / journal.name)
     _clean(catalog, sweep, trials)
     ranked = ranking(trials)
@@ -143,7 +144,7 @@ def _run(
 
 
 class TrialQueue:
-    """The queue of trials to run, which hands out each trial when the searcher knows its point.
+    """The queue of trials to run; it hands out a trial as soon as the searcher gives its point.
 
     Args:
         sweep: sweep that the trials belong to.
@@ -160,7 +161,7 @@ class TrialQueue:
         self.number: dict[str, int] = {}
 
     def value_by_point(self) -> dict[int, float | None]:
-        """Return the mean over random seeds of each point whose trials have all ended.
+        """Return the mean objective over random seeds of each point whose trials have all ended.
 
         The value of a point whose trials have all failed is None.
         """
@@ -230,9 +231,9 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: Silent) ->
 def together(lanes: Path, count: int, patience: float = 30.0) -> None:
     """Wait, in the process of a trial, until enough processes of trials have started.
 
-    Tune gives a waiting trial to the first process that is free, and ends the process that it was
-    starting for the trial; where a trial takes less time than a start, a second process would
-    never come up.
+    Tune starts a process for each waiting trial, but gives the trial to a running process that
+    becomes free earlier, and ends the process that it was starting. If a trial takes less time than
+    the start of a process, all trials would thus run one after another in the first process.
 
     Args:
         lanes: folder in which each process leaves a file.

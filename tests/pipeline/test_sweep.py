@@ -126,7 +126,9 @@ def test_trials_that_do_not_fit_the_memory_wait(
 def test_a_sweep_in_which_all_fail_says_why_and_can_be_tried_again(job: Any) -> None:
     space = {"lpcam.split": ["nowhere", "no_such"]}
     sweep = Sweep(base=job.experiment, space=space, retries=1)
-    message = "2 of 2 trials failed and none ended; --resume tries .*the first: .*names 'nowhere'"
+    message = (
+        "2 of 2 trials failed and none finished; --resume tries .*the first: .*names 'nowhere'"
+    )
     with pytest.raises(InputError, match=message):
         run(Catalog.of(job.store), sweep, "failing", "command", Silent())
     with pytest.raises(InputError, match=message):

@@ -20,7 +20,7 @@ from .trainer import Job, Trainer, build, run_epochs
 NETWORK = "network.pt"
 METRICS = "metrics.jsonl"
 MAX_ATTEMPTS = 3
-"""Most controller processes of one training; each replaces one that died."""
+"""Largest number of controller processes that are started in turn for one training."""
 
 
 def run_worker(job: Job) -> None:
@@ -47,7 +47,7 @@ def run_worker(job: Job) -> None:
             trainer.module,
             parallel_strategy_kwargs={
                 "broadcast_buffers": False
-            },  # all workers have the same banks
+            },  # the buffers, e.g. banks of prototypes, are equal on all workers
         )
     try:
         log = Log(Path(job.metrics), trainer.step) if rank == 0 else None
@@ -105,8 +105,8 @@ def _fitted(make: Callable[[], Any], fault: Path) -> Any:
 def _keep(folder: Path, job: Job, home: Path, state: Mapping[str, Any]) -> None:
     """Write the trained network to `folder`.
 
-    A training that stops early is finished as if it were complete, and keeps its checkpoints to go
-    on later.
+    The network of a training that stops early is finished as if the training were complete; its
+    checkpoints are kept, so that it can go on later.
 
     Raises:
         AheadError: the training went further than the job says.
@@ -156,8 +156,8 @@ def fit(
     Args:
         folder: empty folder that takes the files.
         job: what to train.
-        home: folder of the checkpoints until the whole training is done. A second try resumes
-            there, and so does a training that should stop at a later epoch.
+        home: folder of the checkpoints until the whole training is done. A second try goes on from
+            these checkpoints, and so does the same training when it should stop at a later epoch.
         progress: called with (text, steps done, steps in all).
 
     Returns:
