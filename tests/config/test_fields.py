@@ -220,5 +220,5 @@ def test_the_word_none_is_a_choice_where_a_field_has_it():
     e = experiment("psdpm", preset="scenes", baseline="cam")
     assert parse("none") is None
     assert replaced(e, {"psdpm.position": parse("none")}).settings["psdpm"].position == "none"
-    with pytest.raises(InputError, match="refine.kind is None"):
+    with pytest.raises(InputError, match=r"refine\.kind is None"):
         replaced(e, {"refine.kind": None})
