@@ -192,7 +192,7 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
         ),
         (
             ("run", "cam", "--set", "method=lpcam"),
-            "--set does not take method; the",
+            "--set does not take method; set it by the command's METHOD",
         ),
         (("run", "cam", "--set", "scoring.splits=()"), "scoring.splits is empty"),
         (("run", "cam", "--set", "views.scales=(0.5,1.0)"), "1 must come first"),
@@ -211,11 +211,11 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
         (("compare", "cam", "sipe", "--imported", "theirs"), "leave out --imported"),
         (
             ("compare", "cam", "sipe", "--baseline", "lpcam"),
-            "--baseline is for a method that learns",
+            "--baseline has no effect, as no method here learns from a segmenter",
         ),
         (
             ("compare", "psdpm@cam", "sipe", "--baseline", "lpcam"),
-            "--baseline is for a method that learns",
+            "--baseline has no effect, as no method here learns from a segmenter",
         ),
         (("compare", "cam", "sipe", "--set", "ssc.weight=1"), "no method here is ssc"),
         (
@@ -227,7 +227,10 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
             ("figure", "lpcam-5", "--refine", "crf"),
             "a figure scores class maps; leave out --refine",
         ),
-        (("figure", "lpcam-5", "--baseline", "cam"), "--baseline is for a method that learns"),
+        (
+            ("figure", "lpcam-5", "--baseline", "cam"),
+            "--baseline has no effect, as no method here learns from a segmenter",
+        ),
         (("report", "out", "--run", "gone"), "there is no"),
         (("report", "out", "--run", "gone", "--sweep", "gone"), "runs/gone/run.json"),
         (("methods", "odd"), "unknown method 'odd'"),
