@@ -99,15 +99,19 @@ class Job:
         return process.returncode, "".join(output)
 
     def hunt(
-        self, words: Sequence[str], titles: Sequence[str], seconds: float
+        self, words: Sequence[str], titles: Sequence[str], seconds: float, once: str = ""
     ) -> tuple[int, str, list[str]]:
-        """Run a command, kill the first process of each title `seconds` after it appears, and wait
-        until no process of the command is left; return exit code, output and killed titles."""
+        """Run a command, kill the first process of each title `seconds` after it appears, but not
+        before a process with `once` in its title was seen, and wait until no process of the command
+        is left; return exit code, output and killed titles."""
         process = self.start(words)
         seen_at: dict[str, float] = {}
         killed: list[str] = []
+        begun = False
         while process.poll() is None:
-            for pid, title in running(process.pid):
+            processes = list(running(process.pid))
+            begun |= any(once in title for _, title in processes)
+            for pid, title in processes if begun else ():
                 hit = next((t for t in titles if t in title and t not in killed), None)
                 if hit and time.monotonic() > seen_at.setdefault(hit, time.monotonic()) + seconds:
                     os.kill(pid, signal.SIGKILL)

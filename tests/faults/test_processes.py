@@ -52,7 +52,7 @@ def test_a_training_whose_controller_is_killed_goes_on_at_its_last_epoch(
 def test_a_ray_that_is_lost_is_one_sentence(job: Job, undisturbed: dict[str, Any]) -> None:
     job.run(DATA)
     for title in NEEDED:
-        code, output, killed = job.hunt(CHAIN, [title], seconds=12)
+        code, output, killed = job.hunt(CHAIN, [title], seconds=2, once="ray::TrainController")
         assert (code in (1, 2), killed) == (True, [title]), (code, output)
         assert "run the same command again" in output
         assert "Traceback" not in output
