@@ -201,7 +201,11 @@ def test_a_grid_is_listed_with_its_last_field_changing_fastest():
         ({"lpcam.tau": [0.1]}, {"concurrent": 0}, "concurrent is 0"),
         ({"lpcam.tau": [0.1]}, {"repeats": 10**12}, "repeats is 1000000000000"),
         ({"lpcam.tau": [0.1]}, {"retries": 10**12}, "retries is 1000000000000"),
-        ({"lpcam.tau": [k / 20 for k in range(11)]}, {"repeats": 10_000}, "110000 trials, more than"),
+        (
+            {"lpcam.tau": [k / 20 for k in range(11)]},
+            {"repeats": 10_000},
+            "110000 trials, more than",
+        ),
         ({f"a.b{k}": [0] * 200 for k in range(9)}, {"trials": 2}, "points; leave fields out"),
     ],
 )
