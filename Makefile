@@ -15,7 +15,7 @@ UV_VERSION := 0.13.8
 READY := $(VENV)/.ready
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test test-ray test-plain test-cluster check fuzz audit bench env lock clean
+.PHONY: demo test test-ray test-plain test-cluster check types fuzz audit bench env lock clean
 
 env: $(READY)
 
@@ -36,11 +36,14 @@ lock: $(UV)
 	    --quiet --output-file requirements.lock
 
 check: $(READY)
-	@mkdir -p build/types && ln -sfn ../.. build/types/wsss
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	MYPYPATH=build/types $(BIN)/mypy -p wsss.platform -p wsss.methods -p wsss.tune_spaces -p wsss.dashboards
+	$(MAKE) types
 	$(BIN)/pytest -q tests/test_house.py
+
+types: $(READY)
+	@mkdir -p build/types && ln -sfn ../.. build/types/wsss
+	MYPYPATH=build/types $(BIN)/mypy -p wsss.platform -p wsss.methods -p wsss.tune_spaces -p wsss.dashboards
 
 demo: $(READY)
 	$(BIN)/wsss data scenes

@@ -57,25 +57,26 @@ def unit_rows(rows: Floats) -> Floats:
     return out
 
 
-def on_gpu() -> bool:
-    """Return whether the installed faiss can use a GPU (the extra `faiss-gpu`)."""
-    return hasattr(faiss, "StandardGpuResources")
-
-
-def assign(rows: Floats, centers: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """Find the nearest centre of each row with faiss, on a GPU if there is one.
+def assign(
+    rows: Floats, centers: Floats, device: str | None = None
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Find the nearest centre of each row: with faiss on a CPU, with torch on a GPU.
 
     Args:
         rows: `[R,D]`.
         centers: `[K,D]`.
+        device: torch device of the computation; without it, the GPU of this process if it has one.
 
     Returns:
         `[R]`, the cosine to the nearest centre times the length of the row; `[R]`, the number of
         the nearest centre.
     """
+    device = device or ("cuda" if torch.cuda.is_available() else "")
+    if device:
+        directions = torch.from_numpy(unit_rows(centers)).to(device)
+        best, number = (torch.from_numpy(rows).to(device) @ directions.T).max(dim=1)
+        return best.cpu().numpy(), number.cpu().numpy()
     index: faiss.Index = faiss.IndexFlatIP(centers.shape[1])
-    if on_gpu() and faiss.get_num_gpus():
-        index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
     index.add(unit_rows(centers))
     similarity, nearest = index.search(rows, 1)
     return similarity[:, 0], nearest[:, 0]

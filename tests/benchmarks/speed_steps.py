@@ -19,7 +19,6 @@ from wsss.platform.data.images import encode_png
 from wsss.platform.data.sources.folder import Folder
 from wsss.platform.data.transforms import Crop
 from wsss.platform.metrics import THRESHOLDS
-from wsss.platform.ops import kmeans
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.ops.random_walk import random_walk, transition
 from wsss.platform.ray_runtime import cluster
@@ -73,8 +72,7 @@ def bench_clustering(b: Bench, rows: int = 60_000, width: int = 1280, count: int
     (b.folder / "features").mkdir()
     paths = feature_files(b.folder / "features", rows, width, 16)
     whole = torch.from_numpy(np.concatenate([np.load(p) for p in paths])).float()
-    device = "cuda" if kmeans.on_gpu() else "cpu"
-    halves = [part.to(device) for part in whole.chunk(2)]
+    halves = [part.to(b.device) for part in whole.chunk(2)]
     generator = torch.Generator().manual_seed(0)
 
     def run_peer() -> None:
@@ -86,12 +84,10 @@ def bench_clustering(b: Bench, rows: int = 60_000, width: int = 1280, count: int
     centers = some_centers(holders, width)
     round_ = b.clock(lambda: holders.totals(centers, False), 5)
     holders.close()
-    name = f"k-means on {device}, {rows:,} x {width}, K {count}"
-    limit: dict[str, Any] = {}
-    if device == b.device:  # distances and sums
-        share = 4 * rows * width * count / round_ / b.flops["fp32"]
-        limit = {"limit": share, "bound": "fp32 convolutions"}
-    b.add(name, "rounds/s", 1 / round_, 1 / b.clock(run_peer), **limit)
+    name = f"k-means on {b.device}, {rows:,} x {width}, K {count}"
+    share = 4 * rows * width * count / round_ / b.flops["fp32"]  # distances and sums
+    peer = 1 / b.clock(run_peer)
+    b.add(name, "rounds/s", 1 / round_, peer, limit=share, bound="fp32 convolutions")
 
 
 def write_maps(b: Bench) -> list[Path]:

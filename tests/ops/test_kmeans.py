@@ -250,3 +250,16 @@ def test_assign_takes_the_direction_not_the_length():
     similarity, nearest = kmeans.assign(np.array([[1, 2], [2, 1]], np.float32), centers)
     assert nearest.tolist() == [1, 0]
     np.testing.assert_allclose(similarity, [2, 2], atol=1e-6)
+
+
+@pytest.mark.parametrize("device", [None, "cpu"], ids=["faiss", "torch"])
+def test_assign_agrees_with_float64_on_each_path(device):
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((500, 32), np.float32)
+    centers = rng.standard_normal((7, 32), np.float32)
+    similarity, nearest = kmeans.assign(rows, centers, device)
+    directions = centers.astype(np.float64)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    products = rows.astype(np.float64) @ directions.T
+    assert nearest.tolist() == products.argmax(1).tolist()
+    np.testing.assert_allclose(similarity, products.max(1), rtol=1e-5, atol=1e-5)

@@ -230,11 +230,11 @@ class Holders:
     def _start(self, shares: Sequence[tuple[Any, ...]]) -> None:
         import ray
 
-        gpu = kmeans.on_gpu()
+        gpus = cluster.gpus()
         actor = ray.remote(
             num_cpus=0.5,
-            num_gpus=min(1.0, cluster.gpus() / len(shares)) if gpu else 0,
-            resources=None if gpu else cluster.apart(0.5),
+            num_gpus=min(1.0, gpus / len(shares)),
+            resources=None if gpus else cluster.apart(0.5),
             max_restarts=3,
             max_task_retries=3,
             scheduling_strategy=cluster.anywhere(),
