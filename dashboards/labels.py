@@ -17,7 +17,7 @@ LABEL = 34
 """Most characters of a parameter's label; `baseline.segment.training.weight_decay` fits."""
 
 
-def scope(score: Score, owner: str) -> str:
+def score_scope(score: Score, owner: str) -> str:
     """Return the line that says what a score was measured on.
 
     It names the split, the number of images, the classes, the evaluation rule and the run or
@@ -34,12 +34,12 @@ def classes_of(score: Score) -> str:
 
 
 def sweep_scope(sweep: SweepRecord) -> str:
-    """Return the `scope` of a sweep's objective and how many of its trials are done."""
+    """Return the `score_scope` of a sweep's objective and how many of its trials are done."""
     scores = [t.score for t in sweep.trials if t.score is not None]
     done = sum(is_done(t) for t in sweep.trials)
     count = f"{done} of {len(sweep.trials)} trials done"
     if scores:
-        return f"{scope(scores[0], sweep.name)} · {count}"
+        return f"{score_scope(scores[0], sweep.name)} · {count}"
     return f"{sweep.split} · no trial was scored yet · {sweep.name} · {count}"
 
 
@@ -82,7 +82,7 @@ def drawable_sweep(sweep: SweepRecord) -> SweepRecord:
 
 def axis_title(label: str) -> str:
     """Return a parameter's label as an axis title: `segment.training.lr` takes three lines."""
-    return text_of(label, LABEL).replace(".", ".<br>", 2)
+    return plotly_text(label, LABEL).replace(".", ".<br>", 2)
 
 
 def params_text(trial: Trial, labels: Mapping[str, str]) -> list[str]:
@@ -93,22 +93,22 @@ def params_text(trial: Trial, labels: Mapping[str, str]) -> list[str]:
         labels: label of each parameter by its field.
     """
     return [
-        f"{text_of(labels[field], LABEL)} {text_of(short(value), 20)}"
+        f"{plotly_text(labels[field], LABEL)} {plotly_text(short_text(value), 20)}"
         for field, value in trial.params.items()
     ]
 
 
-def numeric(values: Sequence[Value]) -> bool:
+def are_numbers(values: Sequence[Value]) -> bool:
     """Return whether all values are numbers; a bool does not count as one."""
     return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
-def short(value: Value) -> str:
+def short_text(value: Value) -> str:
     """Return a value as text, a float with four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def text_of(value: object, limit: int = 120) -> str:
+def plotly_text(value: object, limit: int = 120) -> str:
     """Return text that is safe for Plotly, which reads a little HTML.
 
     Control characters become spaces, HTML is escaped, and text beyond `limit` characters is cut.
@@ -119,19 +119,19 @@ def text_of(value: object, limit: int = 120) -> str:
     return html.escape(printable, quote=False)
 
 
-def label(name: str) -> str:
+def method_title(name: str) -> str:
     """Return the name of a method or localizer as people write it: LPCAM for `lpcam`."""
     return name.upper() if name.isascii() and name.isalnum() and len(name) <= 8 else name
 
 
-def title_of(id: ResultId) -> str:
+def result_title(id: ResultId) -> str:
     """Return the name of a result as people write it: `LPCAM, IRN, DEEPLABV2`."""
     steps = {"irn": "IRN", "crf": "DenseCRF", "masks": "true masks", "": ""}
-    names = [label(id.localizer), steps[id.refinement], label(id.segmenter)]
+    names = [method_title(id.localizer), steps[id.refinement], method_title(id.segmenter)]
     names.append("labels known" if id.known else "")
     return ("baseline: " if id.baseline else "") + ", ".join(name for name in names if name)
 
 
-def many(count: int, noun: str) -> str:
+def count_text(count: int, noun: str) -> str:
     """Return a count with its noun: `1 run`, `2 runs`."""
     return f"{count:,} {noun}{'s' * (count != 1)}"

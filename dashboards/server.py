@@ -106,14 +106,14 @@ class Server(ThreadingHTTPServer):
         """Print an error in one line; a browser that closes its connection early is no error."""
         error = sys.exception()
         if not isinstance(error, ConnectionError):
-            complain("a connection", error)
+            print_failure("a connection", error)
 
     def is_host(self, name: str) -> bool:
         """Return whether the Host header of a request names this server."""
         return name in {f"{host}:{self.server_port}" for host in (ADDRESS, "localhost")}
 
 
-def complain(request: str, error: BaseException | None) -> str:
+def print_failure(request: str, error: BaseException | None) -> str:
     """Print in one line that a request failed and why, and return that line."""
     sentence = f"{request} cannot be answered: {type(error).__name__}: {error}"
     line = str(InputError(sentence))  # printable, and not too long
@@ -149,7 +149,7 @@ class Handler(BaseHTTPRequestHandler):
             self._say(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
             return
         except Exception as error:  # a bug here must not end the server
-            text = complain(f"{self.command} /{path}", error)
+            text = print_failure(f"{self.command} /{path}", error)
             self._say(HTTPStatus.INTERNAL_SERVER_ERROR, text)
             return
         if body is None:

@@ -83,13 +83,13 @@ class Site:
         for run in runs:
             yield f"run.{run.name}.html"
             yield f"data/{run.name}/run.js"
-            if prototypes.maps_with_prototypes(run, self.artifacts):
+            if prototypes.class_maps_with_patches(run, self.artifacts):
                 yield f"prototypes.{run.name}.html"
-                pictures |= dict.fromkeys(prototypes.paths(run, self.artifacts))
-            if not gallery.pictured(run):
+                pictures |= dict.fromkeys(prototypes.patches_paths(run, self.artifacts))
+            if not gallery.pictured_splits(run):
                 continue
             yield f"images.{run.name}.html"
-            for split in gallery.pictured(run):
+            for split in gallery.pictured_splits(run):
                 try:
                     images = self._gallery(run, split)
                 except InputError:  # the data set was deleted, but the run keeps its scores
@@ -113,7 +113,7 @@ class Site:
             if not self.every or time.monotonic() < self._forgotten_at + RETRY:
                 raise
         self._forgotten_at = time.monotonic()
-        self.artifacts.forget()
+        self.artifacts.clear()
         return self._file(path)
 
     def _file(self, path: str) -> bytes | None:
@@ -141,7 +141,7 @@ class Site:
         """
         if path == "index.html":
             return self.records.stamp_of_all()
-        kind, name = _named(path)
+        kind, name = _kind_and_name(path)
         if kind in ("run", "sweep") and name in self.records.names(FOLDER_OF_PAGE[kind]):
             return self.records.stamp(FOLDER_OF_PAGE[kind], name)
         return None
@@ -162,7 +162,7 @@ class Site:
         if path == "speed.html":
             speeds = self.records.speeds()
             return speed_page(speeds) if speeds else None
-        kind, name = _named(path)
+        kind, name = _kind_and_name(path)
         if kind not in FOLDER_OF_PAGE or name not in self.records.names(FOLDER_OF_PAGE[kind]):
             return None
         if kind == "sweep":
@@ -173,9 +173,9 @@ class Site:
             return None
         if kind == "images":
             others = len(self.records.names("runs")) > 1
-            return images_page(run.record, others) if gallery.pictured(run.record) else None
+            return images_page(run.record, others) if gallery.pictured_splits(run.record) else None
         if kind == "prototypes":
-            known = prototypes.maps_with_prototypes(run.record, self.artifacts)
+            known = prototypes.class_maps_with_patches(run.record, self.artifacts)
             return prototypes.prototypes_page(run.record, self.artifacts) if known else None
         return run_page(run, self.records, self.artifacts)
 
@@ -195,7 +195,7 @@ class Site:
         if len(names) == 2:
             return gallery.run_data(run) if names[1] == "run.js" else None
         split, file = names[1:]
-        if split not in gallery.pictured(run):
+        if split not in gallery.pictured_splits(run):
             return None
         images = self._gallery(run, split)
         if file == "index.js":
@@ -207,7 +207,8 @@ class Site:
         if short not in self._artifacts:
             for entry in self.records.runs().values():
                 run_artifacts = {
-                    k: (*v, entry.record.shards) for k, v in gallery.keys(entry.record).items()
+                    k: (*v, entry.record.shards)
+                    for k, v in gallery.artifacts_by_short_key(entry.record).items()
                 }
                 self._artifacts |= run_artifacts
         if short not in self._artifacts:
@@ -235,7 +236,7 @@ class Site:
         return out / "index.html"
 
 
-def _named(path: str) -> tuple[str, str]:
+def _kind_and_name(path: str) -> tuple[str, str]:
     """Return kind and name of a page: ("run", "NAME") for `run.NAME.html`."""
     kind, _, rest = path.partition(".")
     return (kind, rest.removesuffix(".html")) if rest.endswith(".html") else ("", "")

@@ -30,7 +30,7 @@ from ..platform.config.presets import (
 from ..platform.errors import InputError
 from ..platform.method import Batch, Method
 from ..platform.models.classifier import Classifier, soft_margin
-from ..platform.models.hierarchical_features import joined
+from ..platform.models.hierarchical_features import join_grids
 from ..platform.ops.maps import merge_flip, normalize
 from ..platform.ops.pairwise import similarity_means, similarity_sums
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
@@ -218,7 +218,7 @@ class Projection(nn.Module):
     def forward(self, stages: Mapping[str, Tensor]) -> Tensor:
         """Return the joined features of the stages, `[B,640,h,w]`."""
         named = zip(self.convs, STAGES, strict=True)
-        return joined([conv(stages[name]) for conv, name in named])
+        return join_grids([conv(stages[name]) for conv, name in named])
 
 
 class Mining(nn.Module):
@@ -345,6 +345,6 @@ class PSDPM(Method):
         if self.name in network.extras:
             projected = network.extra(self.name, Mining).project(stages)
         else:
-            projected = joined([stages[name] for name in STAGES])
+            projected = join_grids([stages[name] for name in STAGES])
         features = merge_flip(*projected.chunk(2))
         return self._prototype_maps(features, scores, torch.ones_like(scores[:, :1]))

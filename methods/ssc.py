@@ -25,7 +25,7 @@ from ..platform.method import OUTSIDE, Batch, Method
 from ..platform.models import weights
 from ..platform.models.backbones import Backbone
 from ..platform.models.classifier import Classifier, class_activation_maps, soft_margin
-from ..platform.models.network import Separate
+from ..platform.models.network import SeparatelyTrained
 from ..platform.ops.maps import normalize
 
 VGG_TAPS = {"last": (3, 8, 17, 26, 35), None: (1, 6, 11, 20, 29)}
@@ -160,7 +160,7 @@ class LayerNorm(nn.Module):
         return x * self.gamma.view(1, -1, 1, 1) + self.beta.view(1, -1, 1, 1)
 
 
-class Reconstruction(Separate):
+class Reconstruction(SeparatelyTrained):
     """Decoder from raw class maps to an image in -1..1, `growth` times as large (Table I).
 
     Args:

@@ -59,7 +59,7 @@ def from_json(text: bytes | str, nan: bool = False) -> Any:
     return value
 
 
-def instant(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """Return the time that a record names, in UTC.
 
     Times are compared as instants, never as text: another offset (daylight saving, another

@@ -37,9 +37,9 @@ class ArtifactCache:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.forget()
+        self.clear()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Drop all data from memory: an artifact may have moved to quarantine and been replaced."""
         store = self.store
         self.unkept: dict[str, dict[str, list[float]]] = {}

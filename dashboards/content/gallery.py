@@ -24,7 +24,7 @@ from ...platform.data.formats.shards import Slice
 from ...platform.data.images import decode_mask
 from ...platform.records.result_id import ResultId
 from ...platform.records.schema import OWN, RunRecord, StageRecord
-from ..labels import scope, title_of
+from ..labels import result_title, score_scope
 from . import layers
 from .artifact_cache import ArtifactCache
 from .image_scores import ERRORS, Source, image_scores
@@ -50,18 +50,18 @@ def script(kind: str, name: str, value: Any) -> str:
     return f"wsss.add({','.join(texts)});\n".replace("\u2028", " ").replace("\u2029", " ")
 
 
-def splits(run: RunRecord) -> list[str]:
+def scored_splits(run: RunRecord) -> list[str]:
     """Return the splits on which a run has scores, splits that nothing was tuned on first."""
     names = dict.fromkeys(name for by_split in run.scores.values() for name in by_split)
     return list(names)[::-1]
 
 
-def pictured(run: RunRecord) -> list[str]:
-    """Return the splits that have class maps or labels with scores, in the order of `splits`."""
-    return [split for split in splits(run) if sources(run, split)]
+def pictured_splits(run: RunRecord) -> list[str]:
+    """Return the splits that have scored class maps or labels, in the order of `scored_splits`."""
+    return [split for split in scored_splits(run) if sources(run, split)]
 
 
-def by_stage(run: RunRecord) -> list[ResultId]:
+def results_by_stage(run: RunRecord) -> list[ResultId]:
     """Return the results that a run has scores of, in the order of the pipeline.
 
     Results of the baseline come first; then seeds from CAM, other seeds, labels, segmenters.
@@ -86,7 +86,7 @@ def sources(run: RunRecord, split: str) -> list[Source]:
         for id, key_of in run.labels.items()
         if split in key_of and split in run.scores.get(id, {})
     ]
-    order = by_stage(run)
+    order = results_by_stage(run)
     return sorted([*maps, *labels], key=lambda s: order.index(s.id))
 
 
@@ -100,18 +100,18 @@ def run_data(run: RunRecord) -> str:
     value = {
         "name": run.name,
         "shards": run.shards,
-        "splits": splits(run),
+        "splits": scored_splits(run),
         "scores": [
             {
                 "name": str(id),
-                "title": title_of(id),
+                "title": result_title(id),
                 "split": split,
-                "scope": scope(score, run.name),
+                "scope": score_scope(score, run.name),
                 "value": _rounded(score.value),
                 "classes": [score.classes[c] for c in score.scored],
                 "iou": [_rounded(score.iou[c]) for c in score.scored],
             }
-            for id in by_stage(run)
+            for id in results_by_stage(run)
             for split, score in run.scores[id].items()
         ],
     }
@@ -128,7 +128,7 @@ class Gallery:
     Args:
         artifacts: reads the store.
         run: the run.
-        split: one of `pictured(run)`.
+        split: one of `pictured_splits(run)`.
         limit: number of images, rounded up to whole slices; 0: all images. The images of a split
             were shuffled into slices, so that a few slices are a fair sample.
     """
@@ -174,7 +174,7 @@ class Gallery:
             {
                 "run": run.name,
                 "split": split,
-                "scope": scope(score, run.name),
+                "scope": score_scope(score, run.name),
                 "total": score.n,
                 "shards": run.shards[:SHORT],
                 "superpixels": self.regions.key[:SHORT] if self.regions else "",
@@ -185,7 +185,7 @@ class Gallery:
                 "sources": [
                     {
                         "name": str(s.id),
-                        "title": title_of(s.id),
+                        "title": result_title(s.id),
                         "key": s.key[:SHORT],
                         "threshold": s.threshold,
                         "edges": s.key in self.edges,
@@ -240,7 +240,7 @@ class Gallery:
                 yield f"layers/{self.regions.key[:SHORT]}/{id}.regions.png"
 
 
-def keys(run: RunRecord) -> dict[str, tuple[str, str]]:
+def artifacts_by_short_key(run: RunRecord) -> dict[str, tuple[str, str]]:
     """Return (stage, key) of the artifacts that a run has pictures of, by their short key."""
     artifacts = [("shards", run.shards)]
     artifacts += [("maps", key) for key_of in run.maps.values() for key in key_of.values()]

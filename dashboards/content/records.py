@@ -28,7 +28,7 @@ from ...platform.records.schema import (
     run_from_json,
     sweep_from_json,
 )
-from ...platform.serialization import digest, instant
+from ...platform.serialization import digest, parse_time
 from ...platform.storage import artifact_files, filesystem
 from ...platform.storage.artifact_files import MANIFEST
 from ...platform.storage.json_files import read_record
@@ -112,7 +112,7 @@ class Records:
             except InputError as error:
                 faults[name] = str(error)
         self._set_faults("speeds", faults)
-        return sorted(records, key=lambda record: record.began, reverse=True)
+        return sorted(records, key=lambda record: record.start_time, reverse=True)
 
     def _all(
         self, kind: str, read: Callable[[str], Entry[Record] | None]
@@ -128,7 +128,9 @@ class Records:
                 entries[name] = entry
                 faults |= {name: entry.fault} if entry.fault else {}
         self._set_faults(kind, faults)
-        return dict(sorted(entries.items(), key=lambda pair: pair[1].record.began, reverse=True))
+        return dict(
+            sorted(entries.items(), key=lambda pair: pair[1].record.start_time, reverse=True)
+        )
 
     def _set_faults(self, kind: str, faults: Mapping[str, str]) -> None:
         """Replace the faults of a kind in one assignment, because other threads read them."""
@@ -174,7 +176,7 @@ class Records:
         summary = self._read(path, lambda _: self.store.noted(stage.stage, stage.key))
         if summary is None:
             return stage
-        cached = instant(summary.written) < run.began
+        cached = parse_time(summary.written) < run.start_time
         return dataclasses.replace(stage, seconds=summary.seconds, cached=cached)
 
     def has_artifact(self, stage: StageRecord) -> bool:

@@ -13,16 +13,16 @@ from ...platform.records.schema import SweepRecord, Trial
 from ..labels import (
     LABEL,
     Value,
+    are_numbers,
     axis_title,
     is_done,
-    numeric,
     objective,
     params_text,
-    short,
+    plotly_text,
+    short_text,
     sweep_scope,
-    text_of,
 )
-from .style import COLOURS, NEUTRAL, Figure, build
+from .style import COLOURS, NEUTRAL, Figure, build_figure
 
 FEW = 12
 """Most distinct values with which a numeric parameter is treated as categorical."""
@@ -60,7 +60,7 @@ def _silent_storage(optuna: Any) -> Any:
 
 def _distribution(optuna: Any, values: Sequence[Value]) -> Any:
     distinct = sorted(set(values), key=str)
-    if numeric(values) and len(distinct) > FEW:
+    if are_numbers(values) and len(distinct) > FEW:
         low, high = min(map(float, values)), max(map(float, values))
         return optuna.distributions.FloatDistribution(low, high)
     return optuna.distributions.CategoricalDistribution(distinct)
@@ -89,7 +89,7 @@ def importance(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
         "xaxis": {"range": [0, 112], "tickvals": [0, 25, 50, 75, 100]},
         "yaxis": {
             "tickvals": list(range(len(names))),
-            "ticktext": [text_of(labels[n], LABEL) for n in names],
+            "ticktext": [plotly_text(labels[n], LABEL) for n in names],
             "range": [len(names) - 0.5, -0.5],
             "showgrid": False,
         },
@@ -97,7 +97,7 @@ def importance(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
     }
     title = "Importance of each parameter for the best trials, % (PED-ANOVA)"
     note = "" if names else "Too few finished trials"
-    return build([bars] if names else [], title, sweep_scope(sweep), layout, note)
+    return build_figure([bars] if names else [], title, sweep_scope(sweep), layout, note)
 
 
 def history(sweep: SweepRecord) -> Figure:
@@ -107,7 +107,7 @@ def history(sweep: SweepRecord) -> Figure:
     """
     done = [(k, 100 * objective(t), t) for k, t in enumerate(sweep.trials) if is_done(t)]
     if not sweep.trials:
-        return build([], "Optimization history", sweep_scope(sweep), {}, "No trial yet")
+        return build_figure([], "Optimization history", sweep_scope(sweep), {}, "No trial yet")
     values, labels = [v for _, v, _ in done], sweep.labels
     points = go.Scatter(
         x=[k for k, _, _ in done],
@@ -143,12 +143,12 @@ def history(sweep: SweepRecord) -> Figure:
         "yaxis": {"title": {"text": "best mIoU %", "standoff": 4}},
     }
     traces = [points, best, *([failed] if unfinished else [])]
-    return build(traces, "Optimization history", sweep_scope(sweep), layout)
+    return build_figure(traces, "Optimization history", sweep_scope(sweep), layout)
 
 
 def _hover(trial: Trial, labels: Mapping[str, str]) -> str:
     result = f"{100 * objective(trial):.2f} %" if is_done(trial) else trial.status
-    head = f"trial {text_of(trial.id, 20)}: {text_of(result)}"
+    head = f"trial {plotly_text(trial.id, 20)}: {plotly_text(result)}"
     return "<br>".join([head, *params_text(trial, labels)])
 
 
@@ -166,7 +166,7 @@ def pairs(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
     done = [t for t in sweep.trials if is_done(t)]
     couples = list(itertools.combinations(list(shares)[:PAIRED], 2))
     if not couples:
-        return build([], title, sweep_scope(sweep), {}, "Fewer than two parameters vary")
+        return build_figure([], title, sweep_scope(sweep), {}, "Fewer than two parameters vary")
     values, labels = [100 * objective(t) for t in done], sweep.labels
     bar = {"thickness": 10, "ticksuffix": " %", "len": 0.9}
     layout: dict[str, Any] = {
@@ -192,12 +192,12 @@ def pairs(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
             }
         trace = _cells(done, across, down, labels)
         traces.append(trace.update(xaxis=f"x{suffix}", yaxis=f"y{suffix}"))
-    return build(traces, title, sweep_scope(sweep), layout)
+    return build_figure(traces, title, sweep_scope(sweep), layout)
 
 
 def _is_continuous(done: Sequence[Trial], name: str) -> bool:
     values = [t.params[name] for t in done if name in t.params]
-    return numeric(values) and len(set(values)) > FEW
+    return are_numbers(values) and len(set(values)) > FEW
 
 
 def _cells(done: Sequence[Trial], across: str, down: str, labels: Mapping[str, str]) -> Any:
@@ -220,7 +220,7 @@ def _cells(done: Sequence[Trial], across: str, down: str, labels: Mapping[str, s
     for t in trials:
         cells.setdefault((t.params[across], t.params[down]), []).append(100 * objective(t))
     columns, rows = (_sorted({cell[k] for cell in cells}) for k in (0, 1))
-    names = [text_of(labels[field], LABEL) for field in (across, down)]
+    names = [plotly_text(labels[field], LABEL) for field in (across, down)]
     grid = [[cells.get((x, y), []) for x in columns] for y in rows]
     return go.Heatmap(
         x=[str(_axis_value(v)) for v in columns],
@@ -241,8 +241,12 @@ def _cells(done: Sequence[Trial], across: str, down: str, labels: Mapping[str, s
 
 
 def _sorted(values: set[Value]) -> list[Value]:
-    return sorted(values, key=float if numeric(list(values)) else str)
+    return sorted(values, key=float if are_numbers(list(values)) else str)
 
 
 def _axis_value(value: Value) -> float | int | str:
-    return value if numeric([value]) and not isinstance(value, str) else text_of(short(value), 14)
+    return (
+        value
+        if are_numbers([value]) and not isinstance(value, str)
+        else plotly_text(short_text(value), 14)
+    )

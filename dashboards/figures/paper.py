@@ -8,8 +8,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from ...platform.records.schema import Point, SweepRecord, ranking
-from ..labels import drawable, numeric, sweep_scope, text_of
-from .style import COLOURS, DASHES, Figure, build
+from ..labels import are_numbers, drawable, plotly_text, sweep_scope
+from .style import COLOURS, DASHES, Figure, build_figure
 
 Row = tuple[Any, Mapping[str, Any], float | None]
 """Label of a point, the values of its fields by full name, and the paper's number in percent."""
@@ -30,9 +30,9 @@ def paper_figure(sweep: SweepRecord, figure: Mapping[str, Any]) -> Figure:
     width = (1 - GAP * (len(panels) - 1)) / len(panels)
     for k, (title, rows) in enumerate(panels.items()):
         suffix, left = str(k + 1) if k else "", k * (width + GAP)
-        category = {} if numeric([label for label, _, _ in rows]) else {"type": "category"}
+        category = {} if are_numbers([label for label, _, _ in rows]) else {"type": "category"}
         layout[f"xaxis{suffix}"] = {
-            "title": {"text": text_of(title), "standoff": 6},
+            "title": {"text": plotly_text(title), "standoff": 6},
             "domain": [left, left + width],
             "anchor": f"y{suffix}",
             **category,
@@ -44,7 +44,7 @@ def paper_figure(sweep: SweepRecord, figure: Mapping[str, Any]) -> Figure:
         }
         traces += [_ours(rows, ranked, k, suffix), _printed(rows, k, suffix)]
     about = f"{sweep_scope(sweep)} · paper: {figure['published']}"
-    return build(traces, text_of(figure["title"]), about, layout)
+    return build_figure(traces, plotly_text(figure["title"]), about, layout)
 
 
 def _ours(rows: Sequence[Row], ranked: Sequence[Point], panel: int, suffix: str) -> Any:

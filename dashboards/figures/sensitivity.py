@@ -10,8 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ...platform.records.schema import SweepRecord, Trial
-from ..labels import Value, axis_title, is_done, numeric, objective, sweep_scope, text_of
-from .style import COLOURS, Figure, build
+from ..labels import Value, are_numbers, axis_title, is_done, objective, plotly_text, sweep_scope
+from .style import COLOURS, Figure, build_figure
 
 COLUMNS = 4
 TICKS = 6
@@ -26,7 +26,9 @@ def sensitivity(sweep: SweepRecord) -> Figure:
     done = [t for t in sweep.trials if is_done(t)]
     names, labels = list(sweep.space), sweep.labels
     if not done or not names:
-        return build([], "Parameter sensitivity", sweep_scope(sweep), {}, "No finished trial")
+        return build_figure(
+            [], "Parameter sensitivity", sweep_scope(sweep), {}, "No finished trial"
+        )
     traces: list[Any] = []
     layout: dict[str, Any] = {"meta": {"panels": len(names)}, "height": 330}
     for k, name in enumerate(names):
@@ -44,12 +46,12 @@ def sensitivity(sweep: SweepRecord) -> Figure:
             **({"matches": "y"} if k else {}),
         }
         values = {t.params[name] for t in done if name in t.params}
-        if not numeric(list(values)):
+        if not are_numbers(list(values)):
             layout[f"xaxis{suffix}"]["type"] = "category"
         elif 0 < len(values) <= TICKS:
             layout[f"xaxis{suffix}"]["tickvals"] = sorted(values, key=float)
         traces += _panel_traces(done, sweep.default, name, k)
-    return build(traces, "Parameter sensitivity", sweep_scope(sweep), layout)
+    return build_figure(traces, "Parameter sensitivity", sweep_scope(sweep), layout)
 
 
 def _panel_traces(
@@ -59,7 +61,7 @@ def _panel_traces(
     for trial in done:
         if name in trial.params:
             groups.setdefault(trial.params[name], []).append(100 * objective(trial))
-    keys = sorted(groups, key=float if numeric(list(groups)) else str)
+    keys = sorted(groups, key=float if are_numbers(list(groups)) else str)
     mean = [float(np.mean(groups[k])) for k in keys]
     at_default = [t for t in done if _at_default(t, default, name)]
     values = {k: [100 * objective(t) for t in at_default if t.params[name] == k] for k in keys}
@@ -109,4 +111,4 @@ def _same(a: Value | None, b: Value | None) -> bool:
 
 
 def _tick(value: Value) -> float | int | str:
-    return text_of(str(value), 20) if isinstance(value, str | bool) else value
+    return plotly_text(str(value), 20) if isinstance(value, str | bool) else value

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from ...platform.metrics import THRESHOLDS
-from ..labels import text_of
-from .style import COLOURS, DASHES, NEUTRAL, Figure, build
+from ..labels import plotly_text
+from .style import COLOURS, DASHES, NEUTRAL, Figure, build_figure
 
 POINTS = 240
 """Most points of a curve; longer curves are averaged over groups of steps."""
@@ -27,9 +27,9 @@ def training(title: str, rows: Sequence[Mapping[str, Any]], owner: str) -> Figur
         rows: a row for each step: the terms, `loss` (their sum), `lr`, `step`, `steps`, `epoch`.
         owner: name of the run.
     """
-    name = text_of(f"Training: {title}")
+    name = plotly_text(f"Training: {title}")
     if not rows:
-        return build([], name, f"no step yet · {owner}", {}, "No step yet")
+        return build_figure([], name, f"no step yet · {owner}", {}, "No step yet")
     last = rows[-1]
     steps = np.array([row["step"] + 1 for row in rows], float)
     terms = [k for k in rows[0] if k not in NOT_TERMS]
@@ -57,7 +57,7 @@ def training(title: str, rows: Sequence[Mapping[str, Any]], owner: str) -> Figur
     group = -(-len(rows) // POINTS)
     mean = f"mean of {group} steps" if group > 1 else "every step"
     text = f"step {last['step'] + 1:,} of {last['steps']:,} · epoch {last['epoch'] + 1} · {mean}"
-    return build([*traces, rate], name, f"{text} · {owner}", layout)
+    return build_figure([*traces, rate], name, f"{text} · {owner}", layout)
 
 
 def _line(
@@ -68,7 +68,7 @@ def _line(
     starts = range(0, len(rows), group)
     x = np.array([steps[k : k + group].mean() for k in starts], np.float32)
     y = np.array([values[k : k + group].mean() for k in starts], np.float32)
-    return go.Scatter(x=x, y=y, mode="lines", line=line, name=text_of(name))
+    return go.Scatter(x=x, y=y, mode="lines", line=line, name=plotly_text(name))
 
 
 def reliability(counts: Mapping[str, Counts], scope: str) -> Figure:
@@ -77,7 +77,7 @@ def reliability(counts: Mapping[str, Counts], scope: str) -> Figure:
     Args:
         counts: for each class maps by name, pixel counts `[C,C,T+1]` by target class, best class
             and number of THRESHOLDS below the score.
-        scope: `labels.scope` of the scores.
+        scope: `labels.score_scope` of the scores.
     """
     traces: list[Any] = [
         go.Scatter(
@@ -99,13 +99,13 @@ def reliability(counts: Mapping[str, Counts], scope: str) -> Figure:
             if pixels:
                 x.append(low / 100 + 0.05)
                 y.append(100 * float(correct[inside].sum()) / pixels)
-                texts.append(f"{text_of(name)}: {y[-1]:.1f} % of {pixels:,} pixels")
+                texts.append(f"{plotly_text(name)}: {y[-1]:.1f} % of {pixels:,} pixels")
         style = {"color": COLOURS[k % len(COLOURS)], "dash": DASHES[k % len(DASHES)], "width": 2}
-        trace = go.Scatter(x=x, y=y, mode="lines+markers", line=style, name=text_of(name))
+        trace = go.Scatter(x=x, y=y, mode="lines+markers", line=style, name=plotly_text(name))
         traces.append(trace.update(hovertext=texts, hoverinfo="text"))
     layout = {
         "height": 400,
         "xaxis": {"title": {"text": "score of the best class", "standoff": 6}, "range": [0, 1]},
         "yaxis": {"title": {"text": "correct pixels %", "standoff": 4}, "range": [0, 102]},
     }
-    return build(traces, "Reliability of the class maps", scope, layout)
+    return build_figure(traces, "Reliability of the class maps", scope, layout)

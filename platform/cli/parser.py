@@ -348,7 +348,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     from . import ending
 
-    with ending.streams():
+    with ending.guarded_streams():
         options = parser().parse_args(arguments)
         command = _command_line(arguments)
         try:
@@ -361,15 +361,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 action(options, command)
         except (InputError, OSError) as error:  # OSError: a path, permission or disk of the user
             cause = getattr(error, "cause", None) or error
-            ending.tell(str(InputError(cause)))
+            ending.print_error(str(InputError(cause)))
             return 2
         except (KeyboardInterrupt, SystemExit):  # Ray Train turns an interrupt into an exit
-            ending.tell("stopped; all finished stages are kept")
+            ending.print_error("stopped; all finished stages are kept")
             return 130
         except StreamError:
             raise
         except Exception as error:
-            ending.tell_crash(command, error)
+            ending.report_crash(command, error)
             return 1
         return 0
 

@@ -12,7 +12,7 @@ from ..data.sources.source import Source
 from ..errors import InputError
 from ..storage import filesystem
 from ..storage.store import Store
-from ..tuning.spaces import COMBINATION, Space, file_of
+from ..tuning.spaces import COMBINATION, Space, split_file_and_name
 
 if TYPE_CHECKING:
     from ..config.experiment import Experiment
@@ -53,7 +53,7 @@ def make_absolute(options: argparse.Namespace) -> None:
             continue
         inner = ""
         if name == "space":
-            file, inner = file_of(text)
+            file, inner = split_file_and_name(text)
             if not file:  # the space is given by its name
                 continue
             text = file
@@ -81,7 +81,7 @@ def source(options: argparse.Namespace) -> Source:
     return Folder(options.path)
 
 
-def combination(text: str) -> dict[str, Any]:
+def parse_combination(text: str) -> dict[str, Any]:
     """Return the method, localizer and baseline of METHOD[:LOCALIZER][@BASELINE].
 
     Raises:
@@ -185,14 +185,14 @@ def experiment(
     Raises:
         InputError: the options describe no experiment.
     """
-    from ..method import experiment as made
-    from ..method import family, find
+    from ..method import build_experiment as made
+    from ..method import find_method, find_preset
 
     preset = _preset(options, store)
     values, baseline_name = _changes(options, seed), options.baseline or ""
     if method:
-        trained = [find(name) for name in method.split("+")]
-        preset = family(trained[0], preset)
+        trained = [find_method(name) for name in method.split("+")]
+        preset = find_preset(trained[0], preset)
         needed = any(cls.needs_baseline for cls in trained)
         baseline_name = baseline or (baseline_name if needed else "")
         values = _of_methods(values, [*method.split("+"), localizer], baseline_name)
@@ -219,5 +219,5 @@ def combinations(options: argparse.Namespace, store: Store, space: Space) -> dic
         raise InputError(
             "a sweep over combinations takes no imported class maps; leave out --imported"
         )
-    named = {word: combination(word) for word in words}
+    named = {word: parse_combination(word) for word in words}
     return {word: experiment(options, store, options.seed, **named[word]) for word in words}

@@ -47,10 +47,10 @@ def score_table(runs: Sequence[RunRecord]) -> str:
     With several seeds, a cell holds the mean and the standard deviation over seeds.
     """
     rows = [(str(id), id, runs) for id, by_split in runs[0].scores.items() if by_split]
-    return comparison(rows) if rows else "no split with masks was scored"
+    return comparison_table(rows) if rows else "no split with masks was scored"
 
 
-def comparison(rows: Sequence[tuple[str, ResultId, Sequence[RunRecord]]]) -> str:
+def comparison_table(rows: Sequence[tuple[str, ResultId, Sequence[RunRecord]]]) -> str:
     """Return a table of the scores of several experiments on one data set, over the same seeds.
 
     Args:

@@ -27,7 +27,7 @@ _HEADERS = {
 }
 
 
-def header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def read_header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Read the shape and the type of an array in `.npy` format, up to the start of its values.
 
     Raises:
@@ -47,7 +47,7 @@ def read_array(stream: Any, size: int) -> NDArray[Any]:
         ValueError: the stream holds no array, an array of objects, or fewer bytes than the array
             claims.
     """
-    shape, dtype = header(stream)
+    shape, dtype = read_header(stream)
     if dtype.hasobject:
         raise ValueError("it holds Python objects, not numbers or text")
     if min(shape, default=0) < 0 or math.prod(shape) * max(1, dtype.itemsize) > size:

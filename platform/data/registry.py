@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..ray_runtime import cluster
-from ..records.progress import Silent
+from ..records.progress import ProgressDisplay
 from ..storage import filesystem
 from ..storage.artifact import Artifact
 from ..storage.json_files import read_record, write_json
@@ -54,7 +54,7 @@ def _row(store: Store, name: str) -> dict[str, str] | None:
 
 
 def add(
-    store: Store, source: Source, name: str, progress: Silent, tolerate: float = 0.0
+    store: Store, source: Source, name: str, progress: ProgressDisplay, tolerate: float = 0.0
 ) -> tuple[Artifact, bool]:
     """Write the shards of a source, unless the store holds them, and register them by name.
 

@@ -15,7 +15,7 @@ from . import formats
 COLUMNS = ("id", "labels", "height", "width")
 
 
-def label_plane(path: Path, row: dict[str, Any], classes: int) -> label_maps.Plane:
+def read_label_plane(path: Path, row: dict[str, Any], classes: int) -> label_maps.Plane:
     """Read the labels of one image from a PNG, 255 where unknown.
 
     Args:
@@ -45,12 +45,14 @@ def label_plane(path: Path, row: dict[str, Any], classes: int) -> label_maps.Pla
     return plane
 
 
-def take_slice(piece: shards.Slice, kind: str, source: str, classes: int, folder: str) -> int:
+def import_slice(piece: shards.Slice, kind: str, source: str, classes: int, folder: str) -> int:
     """Import the files of one slice in a Ray task and return the number of images."""
     rows = shards.read(piece, COLUMNS)
     if kind not in formats.FORMATS:
-        planes = [(r["id"], label_plane(Path(source) / f"{r['id']}.png", r, classes)) for r in rows]
-        return label_maps.write(label_maps.file_of(folder, piece), planes)
+        planes = [
+            (r["id"], read_label_plane(Path(source) / f"{r['id']}.png", r, classes)) for r in rows
+        ]
+        return label_maps.write(label_maps.file_of_slice(folder, piece), planes)
     suffix = formats.FORMATS[kind].suffix
     maps = [
         formats.read(
@@ -63,11 +65,11 @@ def take_slice(piece: shards.Slice, kind: str, source: str, classes: int, folder
         )
         for r in rows
     ]
-    class_maps.write(Path(label_maps.file_of(folder, piece)), maps)
+    class_maps.write(Path(label_maps.file_of_slice(folder, piece)), maps)
     return len(maps)
 
 
-def take_over(
+def import_folder(
     folder: Path,
     pieces: Sequence[shards.Slice],
     kind: str,
@@ -89,4 +91,4 @@ def take_over(
         The entries of the manifest: `images`, the number of images.
     """
     shared = (kind, str(source), classes, str(folder))
-    return {"images": sum(cluster.each(take_slice, list(pieces), shared, progress))}
+    return {"images": sum(cluster.each(import_slice, list(pieces), shared, progress))}

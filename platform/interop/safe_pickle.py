@@ -224,7 +224,7 @@ def load(path: Path) -> Any:
                 f"{path} has over {MAX_BYTES >> 20} MiB; a file of class maps must be smaller"
             )
         with path.open("rb") as stream:
-            if not npz.header(stream)[1].hasobject:
+            if not npz.read_header(stream)[1].hasobject:
                 stream.seek(0)
                 return npz.read_array(stream, size)
             content = io.BytesIO(stream.read())

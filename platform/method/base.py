@@ -40,12 +40,12 @@ class Method(Learner):
     """Whether `localize` returns a background plane too, as the first plane; labels are then the
     planes of the highest value, without a threshold."""
     keeps_prototypes: ClassVar[bool] = False
-    """Whether training keeps prototypes in the network, which `compared` returns."""
+    """Whether training keeps prototypes in the network, which `features_and_prototypes` returns."""
     needs_baseline: ClassVar[bool] = False
     """Whether training needs the probabilities of a segmenter trained on a baseline's labels."""
     revision: ClassVar[int] = 1
     """Version of `localize`, raised whenever it returns different maps for the same network."""
-    at_inference: ClassVar[tuple[str, ...]] = ()
+    inference_options: ClassVar[tuple[str, ...]] = ()
     """The options that only `localize` reads, so that a change needs no new training."""
     ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Rows of `wsss ablate`: the title of each, and its options by dotted name."""
@@ -72,14 +72,14 @@ class Method(Learner):
     def training_settings(self) -> dict[str, Any]:
         """Return the values of the options that training reads, by name."""
         values = fingerprint(self.settings)
-        return {name: value for name, value in values.items() if name not in self.at_inference}
+        return {name: value for name, value in values.items() if name not in self.inference_options}
 
-    def reading_settings(self) -> dict[str, Any]:
+    def localizer_settings(self) -> dict[str, Any]:
         """Return all values that `localize` may depend on beside the network, by name."""
         changed = {"revision": self.revision} if self.revision > 1 else {}
         return {**fingerprint(self.settings), **changed}
 
-    def compared(
+    def features_and_prototypes(
         self, network: Classifier, images: Tensor
     ) -> tuple[Tensor, Mapping[int, Tensor]] | None:
         """Return what `localize` compares, for figures; None if training kept no prototypes.

@@ -54,7 +54,7 @@ class Learner(ABC):
 
     name: ClassVar[str]
     """The name of the learner."""
-    least: ClassVar[int] = 1
+    least_images: ClassVar[int] = 1
     """The smallest number of images that each worker needs in a step."""
     advice: ClassVar[str] = ""
     """Further advice for a training that diverges, for the end of a sentence."""

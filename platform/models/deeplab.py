@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from .backbones import Backbone
-from .segmenter import Segmenting
+from .segmenter import SegmentationNetwork
 
 RATES = (6, 12, 18, 24)
 
 
-class DeepLabV2(Segmenting):
+class DeepLabV2(SegmentationNetwork):
     """A segmenter whose logits are the sum of four dilated 3x3 convolutions on the last stage.
 
     Args:
@@ -53,7 +53,9 @@ class DeepLabV2(Segmenting):
         x = self.backbone(images)["c4"]
         return torch.stack([conv(x) for conv in self.aspp]).sum(0)
 
-    def groups(self, head_factor: float, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    def parameter_groups(
+        self, head_factor: float, lr: float, weight_decay: float
+    ) -> list[dict[str, Any]]:
         """Return the parameter groups for the optimiser.
 
         The backbone learns at `lr`, pyramid weights at `lr * head_factor`, pyramid biases at twice

@@ -113,7 +113,7 @@ class Refiner:
         return field
 
 
-def certain(seed: NDArray[np.integer], labels: int, certainty: float) -> Probabilities:
+def label_probabilities(seed: NDArray[np.integer], labels: int, certainty: float) -> Probabilities:
     """Turn hard labels into probabilities.
 
     Args:
@@ -149,6 +149,6 @@ def best_labels(scores: NDArray[np.float32], refiner: Refiner | None) -> NDArray
         out: NDArray[np.uint8] = scores.argmax(0).astype(np.uint8)
         return out
     certainty = refiner.crf.certainty
-    start = certain(scores.argmax(0), len(scores), certainty) if certainty else scores
+    start = label_probabilities(scores.argmax(0), len(scores), certainty) if certainty else scores
     best: NDArray[np.uint8] = refiner.refine(start).argmax(0).astype(np.uint8)
     return best

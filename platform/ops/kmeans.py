@@ -57,7 +57,7 @@ def unit_rows(rows: Floats) -> Floats:
     return out
 
 
-def on_gpu() -> bool:
+def has_gpu() -> bool:
     """Return whether the installed faiss can use a GPU (the extra `faiss-gpu`)."""
     return hasattr(faiss, "StandardGpuResources")
 
@@ -74,7 +74,7 @@ def assign(rows: Floats, centers: Floats) -> tuple[Floats, NDArray[np.int64]]:
         the nearest centre.
     """
     index: faiss.Index = faiss.IndexFlatIP(centers.shape[1])
-    if on_gpu() and faiss.get_num_gpus():
+    if has_gpu() and faiss.get_num_gpus():
         index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
     index.add(unit_rows(centers))
     similarity, nearest = index.search(rows, 1)
@@ -153,7 +153,7 @@ def lloyd(
             break
         refill: dict[Set, list[tuple[int, int]]] = {}
         for s, total in totals(active).items():
-            moved, active[s] = _moved(active[s], total)
+            moved, active[s] = _move_centers(active[s], total)
             counts[s] = total.counts
             filled = total.counts > 0
             spare = len(filled) < sum(full[s].values()) and total.worst[0] < FITS
@@ -169,7 +169,7 @@ def lloyd(
     return done
 
 
-def _moved(old: Floats, total: Totals) -> tuple[float, Floats]:
+def _move_centers(old: Floats, total: Totals) -> tuple[float, Floats]:
     """Return the movement as a share of the centres' length, and the new centres.
 
     A centre without rows stays where it is.

@@ -29,7 +29,7 @@ def felzenszwalb(image: Pixels) -> Ids:
     from skimage.segmentation import felzenszwalb as graph_based
 
     ids = graph_based(image, scale=SCALE, sigma=SIGMA, min_size=SMALLEST)
-    return numbered(connected(ids))
+    return renumber_regions(split_components(ids))
 
 
 def slic(image: Pixels, regions: int = 64) -> Ids:
@@ -42,10 +42,10 @@ def slic(image: Pixels, regions: int = 64) -> Ids:
     from skimage.segmentation import slic as clustered
 
     ids = clustered(image, n_segments=regions, compactness=10, start_label=0)
-    return merged(image, numbered(ids), 255)
+    return merge_regions(image, renumber_regions(ids), 255)
 
 
-def merged(image: Pixels, ids: Ids, most: int = 64) -> Ids:
+def merge_regions(image: Pixels, ids: Ids, most: int = 64) -> Ids:
     """Join touching regions, the most similar ones first, until at most `most` are left.
 
     Args:
@@ -65,22 +65,22 @@ def merged(image: Pixels, ids: Ids, most: int = 64) -> Ids:
             new = regions.join(a, b)
             for other in regions.near[new]:
                 heapq.heappush(queue, (-regions.similarity(new, other), new, other))
-    return numbered(regions.parent()[ids])
+    return renumber_regions(regions.parent()[ids])
 
 
-def numbered(ids: NDArray[Any]) -> Ids:
+def renumber_regions(ids: NDArray[Any]) -> Ids:
     """Renumber regions to ids 0 to R - 1, in the order of their old ids."""
     return np.unique(ids, return_inverse=True)[1].reshape(ids.shape).astype(np.int64)
 
 
-def connected(ids: NDArray[Any]) -> Ids:
+def split_components(ids: NDArray[Any]) -> Ids:
     """Split each region into its connected components (8 neighbours)."""
     from skimage.measure import label
 
     return np.asarray(label(ids, connectivity=2, background=-1), np.int64)
 
 
-def shrunk(ids: Ids, height: int, width: int) -> Ids:
+def shrink_ids(ids: Ids, height: int, width: int) -> Ids:
     """Resize ids `[H,W]` to a smaller `[height,width]` by the id at the middle of each new pixel.
 
     Regions that are narrower than a new pixel may fall apart or vanish.

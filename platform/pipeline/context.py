@@ -18,7 +18,7 @@ from ..interop.imports import Import
 from ..method import Learner
 from ..metrics import OWN_BACKGROUND
 from ..ray_runtime import cluster
-from ..records.progress import Silent
+from ..records.progress import ProgressDisplay
 from ..records.schema import FIXED, OWN, Score, StageRecord
 from ..storage.artifact import Artifact, Stage
 from ..storage.store import Store
@@ -165,7 +165,7 @@ class Runtime:
     """The surroundings of a computation: store, progress display and the run's artifacts by key."""
 
     store: Store
-    progress: Silent = field(default_factory=Silent)
+    progress: ProgressDisplay = field(default_factory=ProgressDisplay)
     done: dict[str, tuple[Artifact, StageRecord]] = field(default_factory=dict)
 
     def artifact(self, stage: Stage) -> Artifact:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 
-class Silent:
+class ProgressDisplay:
     """A progress display that shows nothing; the base of all displays."""
 
     @contextlib.contextmanager
-    def under(self, folder: Path, record: Any) -> Iterator[None]:
+    def track(self, folder: Path, record: Any) -> Iterator[None]:
         """Attribute the progress of a block to a run or sweep.
 
         Args:
@@ -39,7 +39,7 @@ class Silent:
         """End the step; `cached` where its artifact was in the store already."""
 
 
-class Lines(Silent):
+class ProgressLines(ProgressDisplay):
     """A progress display in lines of text.
 
     A terminal has one line for each step, which is rewritten in place; any other stream gets a line

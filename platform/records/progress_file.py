@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..serialization import from_json, typed
 from ..storage import filesystem, locks
 from ..storage.json_files import read_json, record_from_json, write_json
-from .progress import Silent
+from .progress import ProgressDisplay
 from .schema import RunRecord, SweepRecord
 
 PROGRESS = "progress.json"
@@ -50,17 +50,17 @@ class Progress:
             raise ValueError("its step, done or total is negative")
 
 
-class Recorded(Silent):
-    """A display that passes progress on to `inner`, and inside `under` also writes it to a file."""
+class ProgressRecorder(ProgressDisplay):
+    """A display that passes progress on to `inner`, and inside `track` also writes it to a file."""
 
-    def __init__(self, inner: Silent) -> None:
+    def __init__(self, inner: ProgressDisplay) -> None:
         self.inner = inner
         self.path: Path | None = None
         self.written, self.every = 0.0, EVERY
         self.row: dict[str, Any] = {"titles": [], "step": 0, "text": "", "done": 0, "total": 0}
 
     @contextlib.contextmanager
-    def under(self, folder: Path, record: RunRecord | SweepRecord) -> Iterator[None]:
+    def track(self, folder: Path, record: RunRecord | SweepRecord) -> Iterator[None]:
         """Write progress to a file during a block; after an error the last state stays.
 
         A lock shows that this process lives. Nothing is written where another process holds the
@@ -149,10 +149,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: `path` is not a regular file.
     """
-    return metrics_of(filesystem.read(path)) if filesystem.exists(path) else []
+    return parse_metrics(filesystem.read(path)) if filesystem.exists(path) else []
 
 
-def metrics_of(data: bytes) -> list[dict[str, Any]]:
+def parse_metrics(data: bytes) -> list[dict[str, Any]]:
     """Return the rows of a metrics file's content, skipping damaged lines."""
     rows = [_row_of(line) for line in data.splitlines()]
     return [row for row in rows if row]

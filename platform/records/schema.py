@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..serialization import instant, typed
+from ..serialization import parse_time, typed
 from ..storage.artifact_files import NAME
 from ..storage.json_files import read_record, record_from_json
 from .result_id import ResultId
@@ -144,13 +144,13 @@ class RunRecord:
         """The class maps that the run is about."""
         return ResultId(localizer=self.method)
 
-    def later(self) -> list[ResultId]:
+    def later_results(self) -> list[ResultId]:
         """Return the scored results made from the subject: refinements, then segmenters."""
         ids = [i for i in self.scores if not i.baseline and (i.refinement or i.segmenter)]
         return sorted(ids, key=lambda i: bool(i.segmenter))
 
     def __post_init__(self) -> None:
-        instant(self.started)
+        parse_time(self.started)
         for keys in (*self.maps.values(), *self.labels.values()):
             _check_names("a split", keys)
             _check_names("an artifact", keys.values())
@@ -162,9 +162,9 @@ class RunRecord:
                     raise ValueError(f"the score of {id} on {split} names split {score.split!r}")
 
     @property
-    def began(self) -> datetime:
+    def start_time(self) -> datetime:
         """The time when the run started, in UTC."""
-        return instant(self.started)
+        return parse_time(self.started)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,12 +292,12 @@ class SweepRecord:
         return field_labels(itertools.chain(self.space, self.default, *params))
 
     def __post_init__(self) -> None:
-        instant(self.started)
+        parse_time(self.started)
 
     @property
-    def began(self) -> datetime:
+    def start_time(self) -> datetime:
         """The time when the sweep started, in UTC."""
-        return instant(self.started)
+        return parse_time(self.started)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,12 +326,12 @@ class SpeedRecord:
     rows: tuple[SpeedRow, ...]
 
     def __post_init__(self) -> None:
-        instant(self.started)
+        parse_time(self.started)
 
     @property
-    def began(self) -> datetime:
+    def start_time(self) -> datetime:
         """The time when the benchmark started, in UTC."""
-        return instant(self.started)
+        return parse_time(self.started)
 
 
 def score_from_json(row: dict[str, Any] | None) -> Score | None:

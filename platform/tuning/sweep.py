@@ -13,8 +13,8 @@ from ..errors import InputError
 from ..pipeline.plan import Plan
 from ..records.schema import SweepRecord
 from ..serialization import digest, quoted
-from .search import Fixed, Searcher, check, make, size
-from .spaces import COMBINATION, UNVARIED, Space
+from .search import FixedPoints, Searcher, check_search, make_searcher, point_count
+from .spaces import ADVICE_BY_FIXED_FIELD, COMBINATION, Space
 
 MOST_TRIALS = LIMITS["trials"][1]
 SCHEDULERS = ("", "asha")
@@ -42,8 +42,8 @@ class Sweep:
             `trials` is below the size of the grid.
         scheduler: `asha` to stop early those trainings that do worse than others; empty for none.
         retries: further tries of a trial that fails, and also of a trial whose process dies.
-        listed: the points, where they are not all combinations of values; `space` then holds the
-            values that each field takes in these points.
+        listed_points: the points, where they are not all combinations of values; `space` then holds
+            the values that each field takes in these points.
         figure: name of the paper's figure that the sweep reproduces, if it reproduces one.
         bases: the untuned experiments that the values of the field `combination` stand for.
     """
@@ -57,7 +57,7 @@ class Sweep:
     kind: str = ""
     scheduler: str = ""
     retries: int = 0
-    listed: tuple[Mapping[str, Any], ...] = ()
+    listed_points: tuple[Mapping[str, Any], ...] = ()
     figure: str = ""
     bases: Mapping[str, Experiment] = dataclasses.field(default_factory=dict)
 
@@ -71,9 +71,9 @@ class Sweep:
                 f"the sweep has {self.count * self.repeats} trials, more than {MOST_TRIALS}; "
                 f"choose fewer with --trials"
             )
-        check(self.kind, self.space, self.trials)
-        if fixed := [field for field in self.space if field in UNVARIED]:
-            raise InputError(f"a space cannot vary {fixed[0]!r}; {UNVARIED[fixed[0]]}")
+        check_search(self.kind, self.space, self.trials)
+        if fixed := [field for field in self.space if field in ADVICE_BY_FIXED_FIELD]:
+            raise InputError(f"a space cannot vary {fixed[0]!r}; {ADVICE_BY_FIXED_FIELD[fixed[0]]}")
         if lacking := set(self.space.get(COMBINATION, ())) - set(self.bases):
             raise InputError(f"no experiment is given for the combinations {sorted(lacking)}")
         for base in self.bases.values() or [self.base]:
@@ -88,11 +88,11 @@ class Sweep:
     @property
     def count(self) -> int:
         """The number of points that the sweep tries; only TPE may try a point twice."""
-        if self.listed:
-            return len(self.listed)
+        if self.listed_points:
+            return len(self.listed_points)
         if self.kind == "tpe":
             return self.trials
-        return min(self.trials, size(self.space)) if self.trials else size(self.space)
+        return min(self.trials, point_count(self.space)) if self.trials else point_count(self.space)
 
     @property
     def seeds(self) -> range:
@@ -116,7 +116,7 @@ class Sweep:
                 "bases": {w: fingerprint(resolved(e, gpu)) for w, e in self.bases.items()},
                 "trial": base.digest,
                 "space": list(self.space.items()),  # the order of the fields numbers the points
-                "listed": self.listed,
+                "listed": self.listed_points,
                 "points": [self.count, *chosen],
                 "repeats": self.repeats,
                 "scheduler": self.scheduler,
@@ -124,15 +124,15 @@ class Sweep:
             }
         )
 
-    def seeded(self, seed: int) -> Experiment:
+    def untuned_experiment(self, seed: int) -> Experiment:
         """Return the untuned experiment with another random seed, which its baseline takes too."""
-        return _seeded(self.base, seed)
+        return _with_seed(self.base, seed)
 
-    def at(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:
+    def experiment_at(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:
         """Return the whole experiment of one point, by default with the random seed of the base."""
         base = self.bases[params[COMBINATION]] if COMBINATION in params else self.base
         fields = {field: value for field, value in params.items() if field != COMBINATION}
-        return replaced(base if seed is None else _seeded(base, seed), fields)
+        return replaced(base if seed is None else _with_seed(base, seed), fields)
 
     @property
     def subject(self) -> str:
@@ -162,7 +162,9 @@ class Sweep:
             changes["segment.network"] = ""
         if not segments and not any(field.startswith("refine.") for field in self.space):
             changes["refine.kind"] = ""
-        return replaced(self.at(params, seed), {k: changes[k] for k in changes if k not in params})
+        return replaced(
+            self.experiment_at(params, seed), {k: changes[k] for k in changes if k not in params}
+        )
 
     @property
     def rungs(self) -> list[int]:
@@ -172,19 +174,19 @@ class Sweep:
         return [n for k in range(8) if (n := first * REDUCTION**k) < epochs]
 
 
-def _seeded(experiment: Experiment, seed: int) -> Experiment:
+def _with_seed(experiment: Experiment, seed: int) -> Experiment:
     baseline = experiment.baseline and dataclasses.replace(experiment.baseline, seed=seed)
     return dataclasses.replace(experiment, seed=seed, baseline=baseline)
 
 
 def searcher(sweep: Sweep) -> Searcher:
     """Return a new searcher over the points of a sweep."""
-    if sweep.listed:
-        return Fixed([dict(point) for point in sweep.listed])
-    return make(sweep.kind, sweep.space, sweep.trials, sweep.base.seed, sweep.concurrent)
+    if sweep.listed_points:
+        return FixedPoints([dict(point) for point in sweep.listed_points])
+    return make_searcher(sweep.kind, sweep.space, sweep.trials, sweep.base.seed, sweep.concurrent)
 
 
 def best_experiment(sweep: Sweep, record: SweepRecord, seed: int) -> Experiment:
     """Return the base experiment with the parameters of the best point."""
     best = next(trial for trial in record.trials if trial.id == record.best)
-    return sweep.at(best.params, seed)
+    return sweep.experiment_at(best.params, seed)

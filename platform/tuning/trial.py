@@ -13,7 +13,7 @@ from ..pipeline.execution import Execution
 from ..pipeline.planner import plan
 from ..records.schema import Score
 from ..serialization import as_json
-from .cost import passed_over
+from .cost import unneeded_stages
 from .sweep import Sweep
 
 
@@ -58,12 +58,12 @@ def _attempt(
     started = time.monotonic()
     planned = plan(sweep.trial_experiment(point, seed), catalog)
     execution = Execution(catalog.store, planned)
-    without = passed_over(planned, sweep.split)
+    without = unneeded_stages(planned, sweep.split)
     missing = {stage.key for stage in execution.missing()} - {stage.key for stage in without}
     network = planned.network
     if sweep.scheduler and network:
         for epochs in sweep.rungs:
-            score = rung(execution, sweep.split, epochs, network.key in missing)
+            score = score_rung(execution, sweep.split, epochs, network.key in missing)
             if score:
                 seconds = round(time.monotonic() - started, 3)
                 report({**_result(score), "epoch": epochs, "seconds": seconds})
@@ -89,7 +89,7 @@ def _result(score: Score) -> dict[str, Any]:
     return {"value": score.value, "score": row}
 
 
-def rung(execution: Execution, split: str, epochs: int, train: bool) -> Score | None:
+def score_rung(execution: Execution, split: str, epochs: int, train: bool) -> Score | None:
     """Score the class maps of a trial's network after some epochs of its training.
 
     A later call for more epochs continues the training.

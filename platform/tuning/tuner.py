@@ -28,11 +28,11 @@ from ..pipeline.context import Catalog, Runtime
 from ..pipeline.execution import Execution
 from ..pipeline.planner import plan
 from ..ray_runtime import cluster
-from ..records.progress import Silent
+from ..records.progress import ProgressDisplay
 from ..records.schema import SweepRecord, Trial, ranking, read_sweep, score_from_json
 from ..storage import filesystem
 from ..storage.json_files import write_json
-from .journal import Journal, Plan
+from .journal import Journal, SweepPlan
 from .search import Searcher
 from .sweep import REDUCTION, Sweep, searcher
 from .trial import run as run_trial
@@ -42,7 +42,12 @@ LOST = 2
 
 
 def run(
-    catalog: Catalog, sweep: Sweep, name: str, command: str, progress: Silent, resume: bool = False
+    catalog: Catalog,
+    sweep: Sweep,
+    name: str,
+    command: str,
+    progress: ProgressDisplay,
+    resume: bool = False,
 ) -> SweepRecord:
     """Run a sweep, or read its record where it was run before.
 
@@ -66,18 +71,18 @@ def run(
         if record.digest != key:
             raise InputError(f"the name {name!r} is taken by another sweep; choose another --name")
         if not (resume and any(t.error for t in record.trials)):
-            return _with_a_best(record)
+            return _checked_record(record)
     elif resume and not filesystem.exists(journal.plan):
         raise InputError(f"there is no sweep {name!r} to resume")
     catalog.store.check_writable(f"sweep {name!r}", f"sweeps/{name}", "tune")
-    with journal.held():
+    with journal.lock():
         journal.check(key, resume)
         begun = _first_record(sweep, name, command, key)
-        with progress.under(journal.folder, begun):
+        with progress.track(journal.folder, begun):
             return _run(catalog, sweep, journal, begun, progress)
 
 
-def _with_a_best(record: SweepRecord) -> SweepRecord:
+def _checked_record(record: SweepRecord) -> SweepRecord:
     """Return the record of a sweep after checking that it has a best trial.
 
     Raises:
@@ -114,12 +119,12 @@ def _first_record(sweep: Sweep, name: str, command: str, key: str) -> SweepRecor
 
 
 def _run(
-    catalog: Catalog, sweep: Sweep, journal: Journal, begun: SweepRecord, progress: Silent
+    catalog: Catalog, sweep: Sweep, journal: Journal, begun: SweepRecord, progress: ProgressDisplay
 ) -> SweepRecord:
     total, began = sweep.count * sweep.repeats, time.monotonic()
-    journal.begin(Plan(digest=begun.digest, trials=total, command=begun.command))
+    journal.begin(SweepPlan(digest=begun.digest, trials=total, command=begun.command))
     if not sweep.scheduler:  # compute shared artifacts before the trials, to show each stage
-        first = sweep.trial_experiment(sweep.listed[0] if sweep.listed else {})
+        first = sweep.trial_experiment(sweep.listed_points[0] if sweep.listed_points else {})
         with contextlib.suppress(InputError):  # the trials report the same error
             Execution(catalog.store, plan(first, catalog), progress).execute()
     _tune(catalog, sweep, journal, progress)
@@ -140,7 +145,7 @@ def _run(
         seconds=round(time.monotonic() - began, 2),
     )
     write_json(journal.path, out)
-    return _with_a_best(out)
+    return _checked_record(out)
 
 
 class TrialQueue:
@@ -185,7 +190,7 @@ class TrialQueue:
         return {"number": number, "point": params, "seed": self.sweep.seeds[seed]}
 
 
-def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: Silent) -> None:
+def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: ProgressDisplay) -> None:
     import ray.tune
 
     cluster.connect()
@@ -268,7 +273,7 @@ def _tune_searcher(queue: TrialQueue) -> Any:
     return Search()
 
 
-def _watch(journal: Journal, queue: TrialQueue, progress: Silent) -> Any:
+def _watch(journal: Journal, queue: TrialQueue, progress: ProgressDisplay) -> Any:
     import ray.tune
 
     total = queue.sweep.count * queue.sweep.repeats

@@ -21,9 +21,9 @@ from wsss.platform.data.transforms import Crop
 from wsss.platform.metrics import THRESHOLDS
 from wsss.platform.ops import kmeans
 from wsss.platform.ops.crf import CRFS
-from wsss.platform.ops.random_walk import random_walk, transition
+from wsss.platform.ops.random_walk import random_walk, transition_matrix
 from wsss.platform.ray_runtime import cluster
-from wsss.platform.records.progress import Silent
+from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.stages.labels import pseudo_labels, scoring
 from wsss.platform.stages.prototypes import clustering
 from wsss.platform.stages.training import loader
@@ -73,7 +73,7 @@ def bench_clustering(b: Bench, rows: int = 60_000, width: int = 1280, count: int
     (b.folder / "features").mkdir()
     paths = feature_files(b.folder / "features", rows, width, 16)
     whole = torch.from_numpy(np.concatenate([np.load(p) for p in paths])).float()
-    device = "cuda" if kmeans.on_gpu() else "cpu"
+    device = "cuda" if kmeans.has_gpu() else "cpu"
     halves = [part.to(device) for part in whole.chunk(2)]
     generator = torch.Generator().manual_seed(0)
 
@@ -150,7 +150,7 @@ def bench_scoring(b: Bench) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(encode_png(mask))
     dataset, _ = registry.add(
-        Store(b.folder / "masked"), Folder(b.folder / "photos"), "photos", Silent()
+        Store(b.folder / "masked"), Folder(b.folder / "photos"), "photos", ProgressDisplay()
     )
     pieces = list(slices(dataset, "train"))
     manifest = {"stage": "maps", "files": {f"{p.name}.parquet": {} for p in pieces}}
@@ -180,7 +180,7 @@ def bench_walk(b: Bench, height: int = 47, width: int = 62) -> None:
     edge = (torch.rand(height, width, generator=generator) ** 3).to(b.device)
     ours = b.clock(lambda: random_walk(maps, edge), 5)
     peer = b.clock(lambda: peer_steps.walk(maps, edge))
-    moved = 256 * (transition(edge[None]).values().numel() * 12 + 4 * maps.numel() * 4)
+    moved = 256 * (transition_matrix(edge[None]).values().numel() * 12 + 4 * maps.numel() * 4)
     share = moved / ours / b.bandwidth
     name = f"random walk, {height} x {width}, 2 maps"
     b.add(name, "images/s", 1 / ours, 1 / peer, limit=share, bound="a copy's bytes")

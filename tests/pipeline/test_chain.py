@@ -19,14 +19,14 @@ from wsss.platform.data.formats.shards import slices
 from wsss.platform.data.images import decode_mask
 from wsss.platform.data.sources.folder import Folder
 from wsss.platform.errors import InputError
-from wsss.platform.method import experiment
+from wsss.platform.method import build_experiment
 from wsss.platform.metrics import ConfusionMatrix
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.pipeline import segment
 from wsss.platform.pipeline.context import Catalog
 from wsss.platform.pipeline.execution import Execution
 from wsss.platform.pipeline.run_record import ended_run
-from wsss.platform.records.progress import Silent
+from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import FIXED, OWN
 from wsss.platform.stages.labels import pseudo_labels
@@ -246,7 +246,7 @@ def test_a_background_that_walks_needs_no_threshold(job: Any, background: bool) 
         "refine.walk_background": background,
         "segment.network": "deeplabv2",
     }
-    pipeline = Execution.of(job.store, experiment("sipe", preset="scenes", changes=changes))
+    pipeline = Execution.of(job.store, build_experiment("sipe", preset="scenes", changes=changes))
     assert (named("sipe/irn") in pipeline.plan.needs_no_threshold) is background
     (cut,) = [s.stage for s in pipeline.plan.steps if s.stage.title.startswith("sipe/irn seeds")]
     assert ("scores" in cut.inputs) is not background
@@ -260,7 +260,9 @@ def test_a_run_covers_class_maps_but_no_refined_maps_of_cam(job: Any) -> None:
     def plan(method: str, kind: str, threshold: float | None = None) -> Any:
         changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
         changes |= {"refine.kind": kind, "refine.threshold": threshold}
-        return Execution.of(job.store, experiment(method, preset="scenes", changes=changes)).plan
+        return Execution.of(
+            job.store, build_experiment(method, preset="scenes", changes=changes)
+        ).plan
 
     assert plan("lpcam", "").covers(plan("cam", ""))
     for kind in ("irn", "crf"):
@@ -322,7 +324,7 @@ def test_an_image_that_kills_its_process_is_named_and_kept_unrefined(
         Image.fromarray(array).save(tmp_path / "in" / "images" / f"{id}.png")
     (tmp_path / "in" / "labels.csv").write_text("id,labels\na,ant\nb,ant\nc,ant\n")
     store = Store(tmp_path / "store")
-    dataset, _ = registry.add(store, Folder(tmp_path / "in"), "three", Silent())
+    dataset, _ = registry.add(store, Folder(tmp_path / "in"), "three", ProgressDisplay())
     (piece,) = slices(dataset, "train")
     rng = np.random.default_rng(1)
     rows = [
@@ -342,7 +344,7 @@ def test_an_image_that_kills_its_process_is_named_and_kept_unrefined(
     about = pseudo_labels.make(tmp_path / "out", [piece], [maps], cut, lambda done, total: None)
     assert about["unrefined"] == ["b"]
     assert about["images"] == 3
-    labels = label_maps.read(label_maps.file_of(tmp_path / "out", piece))
+    labels = label_maps.read(label_maps.file_of_slice(tmp_path / "out", piece))
     (noisy,) = [m for m in rows if m.id == "b"]
     unrefined = pseudo_labels.labels_of(noise, noisy, Cut(levels=(0.5,)))
     np.testing.assert_array_equal(labels["b"], unrefined)

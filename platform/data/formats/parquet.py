@@ -63,7 +63,7 @@ def _check_size(meta: pq.FileMetaData, groups: Sequence[int]) -> None:
         )
 
 
-def groups(path: str | Path) -> list[int]:
+def row_group_sizes(path: str | Path) -> list[int]:
     """Return the number of rows of each row group of a file.
 
     Raises:

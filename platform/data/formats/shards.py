@@ -73,7 +73,7 @@ def stage_of(source: Source) -> Stage:
     return Stage(name="shards", version=1, config=config, title=f"shards of {source.name}")
 
 
-def chunks(source: Source) -> list[tuple[str, list[Item]]]:
+def split_into_shards(source: Source) -> list[tuple[str, list[Item]]]:
     """Return the name and the items of each shard file, in an order that is shuffled once."""
     by_subset: dict[str, list[Item]] = {}
     for item in source.items():
@@ -119,7 +119,7 @@ def write_shard(
             table, stream, row_group_size=ROWS_PER_GROUP, compression="none"
         ),
     )
-    return faults, Digest.of(rows)
+    return faults, Digest.of_rows(rows)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Digest:
     masks: int = 0
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]]) -> Digest:
+    def of_rows(cls, rows: Sequence[Mapping[str, Any]]) -> Digest:
         """Return the digest of rows of shards."""
         total = cls()
         for row in rows:
@@ -196,11 +196,11 @@ def write(
     Raises:
         InputError: more than `share` of the records are broken.
     """
-    plan = chunks(source)
+    plan = split_into_shards(source)
     total = sum(len(items) for _, items in plan)
     done, faults = 0, []
     digests: dict[str, Digest] = {}
-    for row in _written(folder, source, plan, share > 0, resources):
+    for row in _write_shards(folder, source, plan, share > 0, resources):
         if row["error"]:
             raise OSError(row["errno"], row["error"]) if row["errno"] else InputError(row["error"])
         faults += [f for f in row["faults"].split("\n") if f]
@@ -211,10 +211,12 @@ def write(
             progress(done, total)
     if len(faults) > share * total:
         raise InputError(f"{len(faults)} of {total} records are broken; the first: {faults[0]}")
-    return {**_described(folder, source, digests), "quarantined": faults}
+    return {**_manifest_entries(folder, source, digests), "quarantined": faults}
 
 
-def _described(folder: Path, source: Source, digests: Mapping[str, Digest]) -> dict[str, Any]:
+def _manifest_entries(
+    folder: Path, source: Source, digests: Mapping[str, Digest]
+) -> dict[str, Any]:
     """Return the entries of the manifest for written shards and the digests of their subsets."""
     names = artifact_files.names(folder, ".parquet")
     return {
@@ -223,7 +225,9 @@ def _described(folder: Path, source: Source, digests: Mapping[str, Digest]) -> d
         "splits": {k: list(v) for k, v in source.splits.items()},
         "counts": {
             split: sum(
-                sum(parquet.groups(folder / name)) for name in names if part_of(name) in exclusive
+                sum(parquet.row_group_sizes(folder / name))
+                for name in names
+                if subset_of(name) in exclusive
             )
             for split, exclusive in source.splits.items()
         },
@@ -234,7 +238,7 @@ def _described(folder: Path, source: Source, digests: Mapping[str, Digest]) -> d
     }
 
 
-def _written(
+def _write_shards(
     folder: Path,
     source: Source,
     plan: Sequence[tuple[str, list[Item]]],
@@ -254,7 +258,7 @@ def _written(
             number = getattr(error, "errno", None) or 0
             return {**nothing, "error": str(error), "errno": number}
         done, text = len(items) - len(faults), "\n".join(faults)
-        subset = part_of(row["name"])
+        subset = subset_of(row["name"])
         return {**nothing, "rows": done, "faults": text, "part": subset, **digest.as_dict()}
 
     work = [
@@ -265,7 +269,7 @@ def _written(
     yield from blocks.map(write_one, resources=resources).iter_rows()
 
 
-def part_of(name: str) -> str:
+def subset_of(name: str) -> str:
     """Return the subset of the data that a shard file holds."""
     return Path(name).stem.rsplit("-", 1)[0]
 
@@ -281,8 +285,8 @@ def slices(shards: Artifact, split: str) -> list[Slice]:
         raise InputError(f"the data set has no split {split!r}; there are {', '.join(splits)}")
     out = []
     for path in shards.files(".parquet"):
-        if part_of(path.name) in splits[split]:
-            rows = enumerate(parquet.groups(path))
+        if subset_of(path.name) in splits[split]:
+            rows = enumerate(parquet.row_group_sizes(path))
             out += [Slice(str(path), group, count) for group, count in rows]
     if not out:
         raise InputError(f"split {split!r} of the data set is empty")

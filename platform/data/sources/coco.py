@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ..images import decode_image, encode_png
 from . import file_lists
-from .json_stream import objects
+from .json_stream import read_elements
 from .source import Item, Record, check_classes, check_id
 
 SUBSETS = ("train", "val")
@@ -78,7 +78,7 @@ class COCO:
     name = "coco"
 
     def __init__(self, root: str | Path, year: str = "2014", labelled: bool = False) -> None:
-        self.root = file_lists.folder(root, "COCO folder")
+        self.root = file_lists.check_folder(root, "COCO folder")
         self.year, self.labelled = check_id(year), labelled
         self.classes: tuple[str, ...] = ()
         self.indexes: dict[str, Index] = {}
@@ -97,11 +97,13 @@ class COCO:
 
     def _read(self, path: str, folder: str) -> Index:
         whole = self.root / path
-        file_lists.folder(self.root / folder, "image folder")
+        file_lists.check_folder(self.root / folder, "image folder")
         images: dict[int, tuple[str, int, int]] = {}
         categories: dict[int, tuple[Any, int]] = {}
         columns = {name: array("q") for name in ("image", "category", "start", "length", "id")}
-        for kind, member, start, end in objects(whole, ("images", "annotations", "categories")):
+        for kind, member, start, end in read_elements(
+            whole, ("images", "annotations", "categories")
+        ):
             try:
                 if kind == "images":
                     size = (_number(member["height"], SIDE), _number(member["width"], SIDE))
@@ -184,7 +186,7 @@ class COCO:
         """Read one image and draw its mask."""
         index = self.indexes[item.split]
         path = self.root / item.image
-        data = file_lists.read(self.root, item.image, item.id)
+        data = file_lists.read_image_file(self.root, item.image, item.id)
         height, width = decode_image(data, str(path)).shape[:2]
         listed = tuple(index.sizes[item.row].tolist())
         if listed != (height, width):
@@ -208,7 +210,7 @@ class COCO:
                 try:
                     annotation = json.loads(data)
                     if not annotation.get("iscrowd", 0):
-                        drawn = outline(annotation["segmentation"], height, width)
+                        drawn = segmentation_mask(annotation["segmentation"], height, width)
                         out[drawn] = index.category[m] + 1
                 except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                     where = f"{index.path}, annotation at byte {index.starts[m]}"
@@ -246,7 +248,7 @@ def _number(value: Any, top: int = 1 << 62) -> int:
     return value
 
 
-def outline(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
+def segmentation_mask(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     """Return the pixels `[H,W]` that a segmentation covers.
 
     Args:
@@ -260,7 +262,7 @@ def outline(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     from pycocotools import mask as api
 
     if isinstance(segmentation, dict):
-        return _decoded(segmentation, height, width)
+        return _decode_runs(segmentation, height, width)
     if not isinstance(segmentation, list):
         raise ValueError("its segmentation is neither polygons nor run lengths")
     reach = 2 * max(height, width)
@@ -280,7 +282,7 @@ def outline(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     return drawn
 
 
-def _decoded(runs: dict[str, Any], height: int, width: int) -> NDArray[np.bool_]:
+def _decode_runs(runs: dict[str, Any], height: int, width: int) -> NDArray[np.bool_]:
     """Decode run lengths down the columns, the first a run of 0."""
     counts = runs["counts"]
     if not isinstance(counts, list) or list(runs["size"]) != [height, width]:

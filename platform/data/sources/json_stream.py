@@ -51,7 +51,7 @@ class _Window:
         """Position of the next character in the file."""
         return self.base + self.at
 
-    def more(self) -> None:
+    def read_more(self) -> None:
         """Read the next chunk and drop the characters that were taken."""
         chunk = self.stream.read(CHUNK)
         self.ended = not chunk
@@ -68,7 +68,7 @@ class _Window:
             self.at = match.end() if match else self.at
             if self.at < len(self.text) or self.ended:
                 return self.text[self.at : self.at + 1]
-            self.more()
+            self.read_more()
 
     def take(self, allowed: str) -> str:
         """Skip white space and take the next character.
@@ -78,7 +78,7 @@ class _Window:
         """
         character = self.peek()
         if not character or character not in allowed:
-            raise self.broken()
+            raise self.syntax_error()
         self.at += 1
         return character
 
@@ -94,19 +94,19 @@ class _Window:
                     self.at = end
                     return value
             except _TwiceError as error:
-                raise self.twice(str(error)) from None
+                raise self.duplicate_key_error(str(error)) from None
             except json.JSONDecodeError:  # the value may go on in the next chunk
                 if self.ended or len(self.text) - self.at > LONGEST:
-                    raise self.broken() from None
+                    raise self.syntax_error() from None
             except (RecursionError, ValueError):  # no UTF-8, or a number of thousands of digits
-                raise self.broken() from None
-            self.more()
+                raise self.syntax_error() from None
+            self.read_more()
 
-    def broken(self) -> InputError:
+    def syntax_error(self) -> InputError:
         """Return the error of a file that is no JSON."""
         return InputError(f"{self.path} is not readable JSON at byte {self.offset}")
 
-    def twice(self, key: str) -> InputError:
+    def duplicate_key_error(self, key: str) -> InputError:
         """Return the error of an object that has a key twice."""
         return InputError(
             f"{self.path} has the key {key!a} twice in the object at byte {self.offset}; "
@@ -114,7 +114,7 @@ class _Window:
         )
 
 
-def objects(path: Path, arrays: Collection[str]) -> Iterator[tuple[str, Any, int, int]]:
+def read_elements(path: Path, arrays: Collection[str]) -> Iterator[tuple[str, Any, int, int]]:
     """Read the elements of arrays in the outermost object of a JSON file.
 
     Args:
@@ -133,7 +133,7 @@ def objects(path: Path, arrays: Collection[str]) -> Iterator[tuple[str, Any, int
     except OSError as error:
         raise InputError(f"{path}: {error}") from error
     with window.stream:
-        window.more()
+        window.read_more()
         if window.text.startswith(BOM):
             window.at = len(BOM)
         window.take("{")

@@ -22,7 +22,7 @@ from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import COARSE, ClassMaps
 from ...data.transforms import normalized
 from ...errors import InputError
-from ...models.segmenter import Segmenting
+from ...models.segmenter import SegmentationNetwork
 from ...ops.maps import grid_size, merge_flip, merge_scales
 from ..training.label_learners import Segmenter
 from . import actors
@@ -74,7 +74,7 @@ class Predict(actors.Actor):
         self.job = job
         super().__init__(job.views)
         network = actors.load(job.network, job.learner, job.classes, job.weights)
-        assert isinstance(network, Segmenting)
+        assert isinstance(network, SegmentationNetwork)
         self.network = self.ready(network)
 
     def work(self, piece: shards.Slice) -> int:
@@ -86,7 +86,7 @@ class Predict(actors.Actor):
     def _write(
         self, piece: shards.Slice, rows: Sequence[tuple[dict[str, Any], NDArray[Any]]]
     ) -> None:
-        path = Path(label_maps.file_of(self.job.folder, piece))
+        path = Path(label_maps.file_of_slice(self.job.folder, piece))
         if not self.job.probabilities:
             label_maps.write(path, [(row["id"], prediction) for row, prediction in rows])
             return
@@ -141,7 +141,7 @@ class Predict(actors.Actor):
     def _view_logits(self, pixels: Tensor) -> Tensor:
         """Return the logits of one view of images, float32 `[B,N+1,h,w]`."""
         with self.autocast():
-            logits = self.network.views(pixels, self.job.learner.scales)[-1]
+            logits = self.network.logits_by_view(pixels, self.job.learner.scales)[-1]
         return logits.float()
 
 

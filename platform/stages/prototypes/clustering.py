@@ -230,7 +230,7 @@ class Holders:
     def _start(self, shares: Sequence[tuple[Any, ...]]) -> None:
         import ray
 
-        gpu = kmeans.on_gpu()
+        gpu = kmeans.has_gpu()
         actor = ray.remote(
             num_cpus=0.5,
             num_gpus=min(1.0, cluster.gpus() / len(shares)) if gpu else 0,

@@ -16,7 +16,7 @@ from ...method import OUTSIDE, Batch, Learner
 from ...models.backbones import Backbone
 from ...models.boundary_net import BoundaryNet
 from ...models.deeplab import DeepLabV2
-from ...models.segmenter import Segmenting
+from ...models.segmenter import SegmentationNetwork
 from ...models.upernet import UperNet
 from ...ops.affinity_loss import affinity_losses
 
@@ -71,9 +71,11 @@ class Segmenter(Learner):
     ) -> None:
         self.scales, self.balanced, self.stride = scales, balanced, stride
         self.name = name  # type: ignore[misc]
-        self.least = 2 if name == "upernet" else 1  # type: ignore[misc]
+        self.least_images = 2 if name == "upernet" else 1  # type: ignore[misc]
 
-    def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> Segmenting:
+    def network(
+        self, classes: int, backbone: Backbone, frozen_stages: int = 0
+    ) -> SegmentationNetwork:
         if self.name == "upernet":
             return UperNet(backbone, classes + 1, frozen_stages)
         if backbone.strides[3] > self.stride:
@@ -84,7 +86,7 @@ class Segmenter(Learner):
         assert batch.plane is not None
         terms = [
             weight * self._cross_entropy(logits.float(), batch.plane)
-            for weight, logits in network.supervised(batch.images, self.scales)
+            for weight, logits in network.supervised_logits(batch.images, self.scales)
         ]
         return {"cross_entropy": torch.stack(terms).sum()}
 
