@@ -6,7 +6,6 @@ import dataclasses
 import html
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ..platform.records.result_id import ResultId
 from ..platform.records.schema import Score, SweepRecord, Trial
@@ -54,7 +53,7 @@ def objective(trial: Trial) -> float:
     return trial.value
 
 
-def drawable(value: Any) -> Value:
+def drawable(value: object) -> Value:
     """Return a parameter's value as a number, text or bool, which an axis can show."""
     if value is None:
         return "none"
@@ -63,10 +62,15 @@ def drawable(value: Any) -> Value:
     return value if isinstance(value, float | int | str) else str(value)
 
 
+def value_of(trial: Trial, field: str) -> Value:
+    """Return the value of a field in a trial, as an axis can show it."""
+    return drawable(trial.params[field])
+
+
 def drawable_sweep(sweep: SweepRecord) -> SweepRecord:
     """Return the sweep with all parameter values made `drawable`."""
 
-    def drawable_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    def drawable_params(params: Mapping[str, object]) -> dict[str, object]:
         return {name: drawable(value) for name, value in params.items()}
 
     return dataclasses.replace(
@@ -93,7 +97,7 @@ def params_text(trial: Trial, labels: Mapping[str, str]) -> list[str]:
         labels: label of each parameter by its field.
     """
     return [
-        f"{plotly_text(labels[field], LABEL)} {plotly_text(short_text(value), 20)}"
+        f"{plotly_text(labels[field], LABEL)} {plotly_text(short_text(drawable(value)), 20)}"
         for field, value in trial.params.items()
     ]
 

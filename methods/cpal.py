@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import faiss
 import torch
@@ -272,7 +272,7 @@ class CPAL(Method):
         "default": Preset(irn_default, CPALConfig(tau=0.6)),
         "scenes": Preset(irn_scenes),
     }
-    ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    ablation: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "classification only": {"cpal.weight": 0.0},
         "context": {"cpal.weighting": "printed", "cpal.top_k": 50, "cpal.shift": "none"},
         "context-aware": {"cpal.weighting": "weighted", "cpal.shift": "none"},

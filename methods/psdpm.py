@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -297,7 +297,7 @@ class PSDPM(Method):
         "default": Preset(default, PSDPMConfig(depth=0, width=256)),
         "scenes": Preset(irn_scenes),
     }
-    ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    ablation: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "segmenter (1)": {"psdpm.source": "segmenter", "psdpm.depth": 0},
         "segmenter and prototype map (2)": {**BOTH, "psdpm.depth": 0},
         "FPEM of the segmenter (3)": {"psdpm.source": "segmenter", "psdpm.depth": 3},

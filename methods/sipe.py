@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -136,7 +136,7 @@ class SIPE(Method):
         "default": Preset(irn_default, SIPEConfig(inference_weight=1.0)),
         "scenes": Preset(scenes),
     }
-    ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    ablation: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "prototypes, no consistency": {"sipe.weight": 0.0},
         "prototypes and consistency": {},
     }

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -213,7 +213,7 @@ class Suppress:
     def __init__(self, delta: float, training_only: bool) -> None:
         self.delta, self.training_only = delta, training_only
 
-    def __call__(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
+    def __call__(self, module: nn.Module, inputs: object, output: Tensor) -> Tensor | None:
         if self.training_only and not module.training:
             return None
         return suppress(output, self.delta)
@@ -267,7 +267,7 @@ class SSC(Method):
         "default": Preset(irn_default, replace(MODULATION, picture=4)),
         "scenes": Preset(irn_scenes, replace(MODULATION, warm_up=0.5, picture=2)),
     }
-    ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    ablation: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "suppression": {"ssc.delta": 0.55, "ssc.perceptual": 0.0, "ssc.modulation": 0.0},
         "suppression, reconstruction": {
             "ssc.delta": 0.55,

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ...platform.data.formats import class_maps, label_maps, prototype_patches, shards
 from ...platform.data.formats.class_maps import ClassMaps
+from ...platform.data.formats.parquet import Row
 from ...platform.data.formats.prototype_patches import Patch
 from ...platform.data.formats.shards import Slice
 from ...platform.errors import InputError
@@ -79,7 +80,7 @@ class ArtifactCache:
         except KeyError:
             raise InputError(f"the data set has no image {id!r}") from None
 
-    def _images(self, key: str, piece: Slice) -> ByImage[dict[str, Any]]:
+    def _images(self, key: str, piece: Slice) -> ByImage[Row]:
         """Return the records of a slice by image id, with the fields in IMAGE."""
         return ByImage({row["id"]: row for row in shards.read(piece, IMAGE)})
 

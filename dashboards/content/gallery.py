@@ -14,12 +14,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from ...platform.data.formats.class_maps import ClassMaps
+from ...platform.data.formats.parquet import Row
 from ...platform.data.formats.shards import Slice
 from ...platform.data.images import decode_mask
 from ...platform.records.result_id import ResultId
@@ -44,7 +44,7 @@ SUFFIX = {
 NOTHING = re.compile(r"(?!)")
 
 
-def script(kind: str, name: str, value: Any) -> str:
+def script(kind: str, name: str, value: object) -> str:
     """Return a script that hands `value` to the page."""
     texts = [json.dumps(v, separators=(",", ":"), allow_nan=False) for v in (kind, name, value)]
     return f"wsss.add({','.join(texts)});\n".replace("\u2028", " ").replace("\u2029", " ")
@@ -279,7 +279,7 @@ def picture(artifacts: ArtifactCache, stage: str, key: str, shards: str, file: s
     return layers.regions(values) if stage == "superpixels" else layers.mask(values)
 
 
-def _picture_of_record(row: Mapping[str, Any], kind: str) -> bytes | None:
+def _picture_of_record(row: Row, kind: str) -> bytes | None:
     if kind == "jpg":
         return layers.photograph(row["image"], row["id"], row["height"], row["width"])
     return layers.mask(decode_mask(row["mask"], row["id"])) if row["mask"] else None

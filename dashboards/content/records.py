@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from ...platform.errors import InputError
 from ...platform.records.progress_file import (
     PROGRESS,
+    Metrics,
     Progress,
     is_alive,
     read_metrics,
@@ -42,6 +43,7 @@ TRAINED = ("network", "boundaries", "segmenter")
 METRICS = "metrics.jsonl"
 NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]+")
 Record = TypeVar("Record", RunRecord, SweepRecord)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +210,7 @@ class Records:
         )
         return Entry(record=record, progress=progress)
 
-    def metrics(self, stage: StageRecord) -> list[dict[str, Any]]:
+    def metrics(self, stage: StageRecord) -> list[Metrics]:
         """Return the metrics of a training, a row for each step that is written so far.
 
         Raises:
@@ -249,9 +251,10 @@ class Records:
         pairs = [(kind, name) for kind in KINDS for name in self.names(kind)]
         return digest([[kind, name, self.stamp(kind, name)] for kind, name in pairs])[:16]
 
-    def _read(self, path: Path, read: Callable[[Path], Any]) -> Any:
+    def _read(self, path: Path, read: Callable[[Path], T]) -> T:
         """Return the result of `read` on a file, from memory while the file does not change."""
         stamp = str(filesystem.stamp(path))
         if path not in self._cache or self._cache[path][0] != stamp:
             self._cache[path] = (stamp, read(path))
-        return self._cache[path][1]
+        value: T = self._cache[path][1]
+        return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -21,8 +21,14 @@ from ..labels import (
     plotly_text,
     short_text,
     sweep_scope,
+    value_of,
 )
 from .style import COLOURS, NEUTRAL, Figure, build_figure
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.storages import InMemoryStorage
+    from plotly.basedatatypes import BasePlotlyType
 
 FEW = 12
 """Most distinct values with which a numeric parameter is treated as categorical."""
@@ -37,15 +43,15 @@ def importances(sweep: SweepRecord) -> dict[str, float]:
     explain. Computed by Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023) on the finished trials.
     """
     done = [t for t in sweep.trials if is_done(t) and all(n in t.params for n in sweep.space)]
-    varied = [n for n in sweep.space if len({t.params[n] for t in done}) > 1]
+    varied = [n for n in sweep.space if len({value_of(t, n) for t in done}) > 1]
     if len({objective(t) for t in done}) < 2 or not varied:
         return {}
     import optuna
 
-    study = optuna.create_study(direction="maximize", storage=_silent_storage(optuna))
-    spaces = {n: _distribution(optuna, [t.params[n] for t in done]) for n in varied}
+    study = optuna.create_study(direction="maximize", storage=_silent_storage())
+    spaces = {n: _distribution([value_of(t, n) for t in done]) for n in varied}
     for t in done:
-        params = {n: t.params[n] for n in varied}
+        params = {n: value_of(t, n) for n in varied}
         trial = optuna.trial.create_trial(params=params, distributions=spaces, value=objective(t))
         study.add_trial(trial)
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
@@ -53,17 +59,21 @@ def importances(sweep: SweepRecord) -> dict[str, float]:
     return {name: float(share) for name, share in shares.items()}
 
 
-def _silent_storage(optuna: Any) -> Any:
+def _silent_storage() -> InMemoryStorage:
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.storages.InMemoryStorage()
 
 
-def _distribution(optuna: Any, values: Sequence[Value]) -> Any:
+def _distribution(values: Sequence[Value]) -> BaseDistribution:
+    from optuna import distributions
+
     distinct = sorted(set(values), key=str)
     if are_numbers(values) and len(distinct) > FEW:
         low, high = min(map(float, values)), max(map(float, values))
-        return optuna.distributions.FloatDistribution(low, high)
-    return optuna.distributions.CategoricalDistribution(distinct)
+        return distributions.FloatDistribution(low, high)
+    return distributions.CategoricalDistribution(distinct)
 
 
 def importance(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
@@ -196,16 +206,18 @@ def pairs(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
 
 
 def _is_continuous(done: Sequence[Trial], name: str) -> bool:
-    values = [t.params[name] for t in done if name in t.params]
+    values = [value_of(t, name) for t in done if name in t.params]
     return are_numbers(values) and len(set(values)) > FEW
 
 
-def _cells(done: Sequence[Trial], across: str, down: str, labels: Mapping[str, str]) -> Any:
+def _cells(
+    done: Sequence[Trial], across: str, down: str, labels: Mapping[str, str]
+) -> BasePlotlyType:
     trials = [t for t in done if across in t.params and down in t.params]
     if _is_continuous(done, across) or _is_continuous(done, down):
         return go.Scatter(
-            x=[_axis_value(t.params[across]) for t in trials],
-            y=[_axis_value(t.params[down]) for t in trials],
+            x=[_axis_value(value_of(t, across)) for t in trials],
+            y=[_axis_value(value_of(t, down)) for t in trials],
             mode="markers",
             marker={
                 "color": [100 * objective(t) for t in trials],
@@ -218,7 +230,7 @@ def _cells(done: Sequence[Trial], across: str, down: str, labels: Mapping[str, s
         )
     cells: dict[tuple[Value, Value], list[float]] = {}
     for t in trials:
-        cells.setdefault((t.params[across], t.params[down]), []).append(100 * objective(t))
+        cells.setdefault((value_of(t, across), value_of(t, down)), []).append(100 * objective(t))
     columns, rows = (_sorted({cell[k] for cell in cells}) for k in (0, 1))
     names = [plotly_text(labels[field], LABEL) for field in (across, down)]
     grid = [[cells.get((x, y), []) for x in columns] for y in rows]

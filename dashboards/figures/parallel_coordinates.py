@@ -20,6 +20,7 @@ from ..labels import (
     plotly_text,
     short_text,
     sweep_scope,
+    value_of,
 )
 from .style import COLOURS, NEUTRAL, Figure, build_figure
 
@@ -33,14 +34,14 @@ def parallel_coordinates(sweep: SweepRecord) -> Figure:
     a failed trial is dotted and ends before the objective.
     """
     done = sorted((t for t in sweep.trials if is_done(t)), key=objective)
-    axes = [_axis(n, [t.params[n] for t in sweep.trials if n in t.params]) for n in sweep.space]
+    axes = [_axis(n, [value_of(t, n) for t in sweep.trials if n in t.params]) for n in sweep.space]
     objective_axis = _axis("mIoU %", [100 * objective(t) for t in done], ".1f")
     ranks = {t.id: (k + 0.5) / len(done) - 0.5 for k, t in enumerate(done)}
     paths = {t.id: _path(t, axes, ranks.get(t.id, 0.0)) for t in sweep.trials}
     colours = _shades([objective(t) for t in done])
     ends = {t.id: objective_axis.position(100 * objective(t)) for t in done}
     labels = sweep.labels
-    traces: list[Any] = []
+    traces: list[object] = []
     for shade in dict.fromkeys(colours):
         ids = [t.id for t, c in zip(done, colours, strict=True) if c == shade]
         traces.append(_lines([[*paths[k], ends[k]] for k in ids], color=shade, width=1.4))
@@ -110,12 +111,12 @@ def _path(trial: Trial, axes: Sequence[_Axis], rank: float) -> list[float | None
     path: list[float | None] = []
     for axis in axes:
         has_value = axis.name in trial.params
-        position = axis.position(trial.params[axis.name]) if has_value else None
+        position = axis.position(value_of(trial, axis.name)) if has_value else None
         path.append(None if position is None else position + 2 * rank * axis.spread)
     return path
 
 
-def _lines(paths: Sequence[Sequence[float | None]], **line: Any) -> Any:
+def _lines(paths: Sequence[Sequence[float | None]], **line: object) -> object:
     x: list[int | None] = []
     y: list[float | None] = []
     for path in paths:
@@ -131,7 +132,7 @@ def _ends(
     heights: Sequence[float | None],
     colours: Sequence[str],
     symbol: str = "circle",
-) -> Any:
+) -> object:
     texts = []
     for t in trials:
         result = t.status if not is_done(t) else f"{100 * objective(t):.2f} %"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -21,7 +20,7 @@ def threshold_curve(scores: Mapping[str, Score], owner: str) -> Figure:
         scores: score by label; each is a line.
         owner: name of the run.
     """
-    traces: list[Any] = []
+    traces: list[object] = []
     for k, (label, score) in enumerate(scores.items()):
         colour = COLOURS[k % len(COLOURS)]
         value = 100 * score.value
@@ -152,7 +151,7 @@ def parts(scores: Mapping[str, Score], owner: str) -> Figure:
     )
 
 
-def _bars(label: str, k: int, y: Any, x: Sequence[float], texts: Sequence[str]) -> Any:
+def _bars(label: str, k: int, y: object, x: Sequence[float], texts: Sequence[str]) -> object:
     return go.Bar(
         x=np.asarray(x, np.float32),
         y=y,
@@ -167,7 +166,7 @@ def _bars(label: str, k: int, y: Any, x: Sequence[float], texts: Sequence[str]) 
     )
 
 
-def _rows(labels: Sequence[str]) -> dict[str, Any]:
+def _rows(labels: Sequence[str]) -> dict[str, object]:
     ticks = {"tickvals": list(range(len(labels))), "ticktext": list(labels)}
     return {**ticks, "range": [len(labels) - 0.5, -0.5], "showgrid": False}
 

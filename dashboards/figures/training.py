@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,13 +13,16 @@ from ...platform.metrics import THRESHOLDS
 from ..labels import plotly_text
 from .style import COLOURS, DASHES, NEUTRAL, Figure, build_figure
 
+if TYPE_CHECKING:
+    from plotly.basedatatypes import BasePlotlyType
+
 POINTS = 240
 """Most points of a curve; longer curves are averaged over groups of steps."""
 NOT_TERMS = ("epoch", "step", "steps", "loss", "lr")
 Counts = NDArray[np.int64]
 
 
-def training(title: str, rows: Sequence[Mapping[str, Any]], owner: str) -> Figure:
+def training(title: str, rows: Sequence[Mapping[str, float]], owner: str) -> Figure:
     """Draw the loss terms of a training by step, and its learning rate beside them.
 
     Args:
@@ -31,10 +34,10 @@ def training(title: str, rows: Sequence[Mapping[str, Any]], owner: str) -> Figur
     if not rows:
         return build_figure([], name, f"no step yet · {owner}", {}, "No step yet")
     last = rows[-1]
-    steps = np.array([row["step"] + 1 for row in rows], float)
+    steps = np.array([row["step"] + 1 for row in rows], np.float64)
     terms = [k for k in rows[0] if k not in NOT_TERMS]
     curves = ["loss", *(terms if len(terms) > 1 else [])]
-    traces: list[Any] = []
+    traces: list[object] = []
     for k, term in enumerate(curves):
         colour, dash = COLOURS[k % len(COLOURS)], DASHES[k % len(DASHES)]
         label = "total loss" if term == "loss" and len(curves) > 1 else term
@@ -61,9 +64,13 @@ def training(title: str, rows: Sequence[Mapping[str, Any]], owner: str) -> Figur
 
 
 def _line(
-    steps: NDArray[np.float64], rows: Sequence[Mapping[str, Any]], key: str, name: str, **line: Any
-) -> Any:
-    values = np.array([row.get(key, np.nan) for row in rows], float)
+    steps: NDArray[np.float64],
+    rows: Sequence[Mapping[str, float]],
+    key: str,
+    name: str,
+    **line: object,
+) -> BasePlotlyType:
+    values = np.array([row.get(key, np.nan) for row in rows], np.float64)
     group = -(-len(rows) // POINTS)
     starts = range(0, len(rows), group)
     x = np.array([steps[k : k + group].mean() for k in starts], np.float32)
@@ -79,7 +86,7 @@ def reliability(counts: Mapping[str, Counts], scope: str) -> Figure:
             and number of THRESHOLDS below the score.
         scope: `labels.score_scope` of the scores.
     """
-    traces: list[Any] = [
+    traces: list[object] = [
         go.Scatter(
             x=[0, 1],
             y=[0, 100],

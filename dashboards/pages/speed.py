@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 
@@ -73,7 +72,7 @@ def history(records: Sequence[SpeedRecord]) -> Figure:
     Args:
         records: tables of one machine, newest first.
     """
-    traces: list[Any] = []
+    traces: list[object] = []
     stages = dict.fromkeys(row.stage for r in records for row in r.rows if row.peer)
     for k, stage in enumerate(stages):
         rows = [(r.start_time, row) for r in reversed(records) for row in r.rows]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from ...platform.errors import InputError
 from ...platform.records.schema import RunRecord, Score, SweepRecord, Trial
@@ -83,7 +82,7 @@ def _subject(sweep: SweepRecord, trial: Trial) -> str:
     return str(trial.params.get(spaces.COMBINATION, method_title(sweep.method)))
 
 
-def _papers(sweep: SweepRecord) -> list[Mapping[str, Any]]:
+def _papers(sweep: SweepRecord) -> list[spaces.PaperFigure]:
     """Return the paper's figure that the sweep reproduces, as a list of one or none."""
     if not sweep.figure:
         return []
@@ -160,6 +159,6 @@ def _shared(sweep: SweepRecord) -> str:
     )
 
 
-def _params(sweep: SweepRecord, params: Mapping[str, Any]) -> str:
+def _params(sweep: SweepRecord, params: Mapping[str, object]) -> str:
     labels = sweep.labels
     return ", ".join(f"{labels[field]} {value}" for field, value in params.items())

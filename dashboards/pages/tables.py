@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ...platform.records.schema import OWN, PARTS, RunRecord, Score, StageRecord, SweepRecord, Trial
 from ...platform.serialization import parse_time
-from ..labels import classes_of, count_text, method_title
+from ..labels import classes_of, count_text, drawable, method_title
 
 
 def escaped(value: object) -> str:
@@ -163,7 +163,7 @@ def trial_table(sweep: SweepRecord) -> str:
         for name in names:
             value = t.params.get(name, "")
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            row.append(Cell(text=str(value), value=value if number else None))
+            row.append(Cell(text=str(value), value=drawable(value) if number else None))
         row += [Cell(text=str(t.seed), value=t.seed)] if seeds else []
         row += _result(t, sweep.best == t.id)
         row += [text_cell(t.error or "")] if failed else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from ..config.fields import parse
 from ..data import registry
@@ -81,7 +81,16 @@ def source(options: argparse.Namespace) -> Source:
     return Folder(options.path)
 
 
-def parse_combination(text: str) -> dict[str, Any]:
+class Variant(TypedDict, total=False):
+    """Arguments of `experiment` that differ between the experiments of one command."""
+
+    method: str
+    localizer: str
+    baseline: str
+    changes: Mapping[str, object]
+
+
+def parse_combination(text: str) -> Variant:
     """Return the method, localizer and baseline of METHOD[:LOCALIZER][@BASELINE].
 
     Raises:
@@ -117,8 +126,8 @@ def check_used(options: argparse.Namespace, experiments: Sequence[Experiment]) -
             raise InputError(f"--set {text}: no method here is {group}; leave it out")
 
 
-def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
-    changes: dict[str, Any] = {"data": options.data, "seed": seed}
+def _changes(options: argparse.Namespace, seed: int) -> dict[str, object]:
+    changes: dict[str, object] = {"data": options.data, "seed": seed}
     if options.recipe and not options.segment:
         raise InputError("--recipe needs a segmenter; name one with --segment")
     for text in options.set:
@@ -138,7 +147,9 @@ def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     return changes | {field: value for field, value in given.items() if value is not None}
 
 
-def _of_methods(values: Mapping[str, Any], names: Sequence[str], baseline: str) -> dict[str, Any]:
+def _of_methods(
+    values: Mapping[str, object], names: Sequence[str], baseline: str
+) -> dict[str, object]:
     """Return the values without the fields of other methods than the named ones and a baseline's.
 
     Args:
@@ -169,7 +180,7 @@ def experiment(
     method: str = "",
     localizer: str = "",
     baseline: str = "",
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, object] | None = None,
 ) -> Experiment:
     """Return the experiment that the options describe.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..data.sources.source import check_name
 from ..errors import InputError
@@ -60,7 +60,7 @@ def ablate(options: argparse.Namespace, command: str) -> None:
     ablation = find_method(options.method).ablation
     if not ablation:
         raise InputError(f"method {options.method!r} has no ablation; choose another method")
-    rows = {
+    rows: dict[str, resolve.Variant] = {
         title: {"method": options.method, "localizer": options.localizer, "changes": changes}
         for title, changes in ablation.items()
     }
@@ -68,7 +68,7 @@ def ablate(options: argparse.Namespace, command: str) -> None:
 
 
 def _side_by_side(
-    options: argparse.Namespace, command: str, variants: Mapping[str, Mapping[str, Any]]
+    options: argparse.Namespace, command: str, variants: Mapping[str, resolve.Variant]
 ) -> None:
     """Run experiments over all seeds and print one table; all are checked before the first runs.
 

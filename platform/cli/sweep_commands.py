@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..data.sources.source import check_name
 from ..errors import InputError
@@ -95,7 +95,7 @@ def figure(options: argparse.Namespace, command: str) -> None:
     points = {
         repr(changes): changes for rows in published["panels"].values() for _, changes, _ in rows
     }
-    space: dict[str, list[Any]] = {}
+    space: dict[str, list[object]] = {}
     for changes in points.values():
         for field, value in changes.items():
             space[field] = list(dict.fromkeys([*space.get(field, []), value]))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..records.result_id import ResultId
 from ..records.schema import OWN, PARTS, Point, RunRecord, Score, SweepRecord, ranking
+
+if TYPE_CHECKING:
+    from ..tuning.spaces import PaperFigure
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -122,7 +125,7 @@ def _point(point: Point, labels: Mapping[str, str]) -> str:
     return f"{values} ({spread} over {len(point.trials)} seeds)"
 
 
-def _fixed(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
+def _fixed(figure: PaperFigure, sweep: SweepRecord) -> str:
     """Return the values that fields have in all points, or in the points that do not set them."""
     points = [changes for rows in figure["panels"].values() for _, changes, _ in rows]
     fixed = dict(sweep.default)
@@ -136,7 +139,7 @@ def _fixed(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
     return ", ".join(f"{labels[field]} {value}" for field, value in fixed.items())
 
 
-def figure_table(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
+def figure_table(figure: PaperFigure, sweep: SweepRecord) -> str:
     """Return a table of a sweep over a paper's figure, beside the paper's numbers, in percent.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ _HEADERS = {
 }
 
 
-def read_header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
     """Read the shape and the type of an array in `.npy` format, up to the start of its values.
 
     Raises:
@@ -40,7 +40,7 @@ def read_header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, dtype
 
 
-def read_array(stream: Any, size: int) -> NDArray[Any]:
+def read_array(stream: IO[bytes], size: int) -> NDArray[Any]:
     """Read an array in `.npy` format from a stream of `size` bytes.
 
     Raises:

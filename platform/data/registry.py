@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 from ..errors import InputError
 from ..ray_runtime import cluster
@@ -87,7 +87,7 @@ def add(
     progress.plan([stage.title])
     progress.start(stage.title)
 
-    def compute(folder: Any) -> dict[str, Any]:
+    def compute(folder: Path) -> dict[str, object]:
         cluster.connect()
         return write(
             folder, source, tolerate, lambda d, n: progress.update("", d, n), cluster.apart()

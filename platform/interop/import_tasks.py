@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from ..data.formats import class_maps, label_maps, shards
+from ..data.formats import class_maps, label_maps, parquet, shards
 from ..data.images import check_mask, decode_mask
 from ..errors import InputError
 from ..ray_runtime import cluster
@@ -15,7 +14,7 @@ from . import formats
 COLUMNS = ("id", "labels", "height", "width")
 
 
-def read_label_plane(path: Path, row: dict[str, Any], classes: int) -> label_maps.Plane:
+def read_label_plane(path: Path, row: parquet.Row, classes: int) -> label_maps.Plane:
     """Read the labels of one image from a PNG, 255 where unknown.
 
     Args:
@@ -76,7 +75,7 @@ def import_folder(
     source: Path,
     classes: int,
     progress: Callable[[int, int], None],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Import all files of a folder into an artifact, with one Ray task for each slice.
 
     Args:

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..data import registry
 from ..data.formats.shards import read, slices
@@ -163,8 +162,8 @@ def _keys(record: Import) -> dict[str, str]:
 
 def _compute(
     shards: Artifact, kind: str, folder: Path, split: str, progress: ProgressDisplay
-) -> Callable[[Path], dict[str, Any]]:
-    def compute(out: Path) -> dict[str, Any]:
+) -> Callable[[Path], dict[str, object]]:
+    def compute(out: Path) -> dict[str, object]:
         from . import import_tasks
 
         cluster.connect()

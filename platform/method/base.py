@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
@@ -47,7 +47,7 @@ class Method(Learner):
     """Version of `localize`, raised whenever it returns different maps for the same network."""
     inference_options: ClassVar[tuple[str, ...]] = ()
     """The options that only `localize` reads, so that a change needs no new training."""
-    ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    ablation: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     """Rows of `wsss ablate`: the title of each, and its options by dotted name."""
     Config: ClassVar[type[Options]] = Options
     """The options of the method."""
@@ -69,12 +69,12 @@ class Method(Learner):
         Methods that are trained together all extend the same network.
         """
 
-    def training_settings(self) -> dict[str, Any]:
+    def training_settings(self) -> dict[str, object]:
         """Return the values of the options that training reads, by name."""
         values = fingerprint(self.settings)
         return {name: value for name, value in values.items() if name not in self.inference_options}
 
-    def localizer_settings(self) -> dict[str, Any]:
+    def localizer_settings(self) -> dict[str, object]:
         """Return all values that `localize` may depend on beside the network, by name."""
         changed = {"revision": self.revision} if self.revision > 1 else {}
         return {**fingerprint(self.settings), **changed}

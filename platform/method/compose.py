@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from ..config.experiment import SEGMENTERS, Experiment
 from ..config.fields import replaced, walk
@@ -45,7 +44,7 @@ def build_experiment(
     localizer: str = "",
     baseline: str = "",
     recipe: str = "",
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, object] | None = None,
 ) -> Experiment:
     """Return an experiment with a method, from one of the method's presets.
 
@@ -91,8 +90,8 @@ def _configured(base: Experiment, preset: str) -> Experiment:
 
 
 def _baseline(
-    baseline: str, preset: str, recipe: str, changes: Mapping[str, Any], known: Collection[str]
-) -> tuple[Experiment, dict[str, Any]]:
+    baseline: str, preset: str, recipe: str, changes: Mapping[str, object], known: Collection[str]
+) -> tuple[Experiment, dict[str, object]]:
     """Return the baseline's experiment, and the changes for the method that has the baseline.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from torch import Tensor
 
@@ -32,10 +31,10 @@ class Joint(Method):
         for method in self.methods:
             method.extend(network)
 
-    def training_settings(self) -> dict[str, Any]:
+    def training_settings(self) -> dict[str, object]:
         return {m.name: m.training_settings() for m in self.methods}
 
-    def localizer_settings(self) -> dict[str, Any]:
+    def localizer_settings(self) -> dict[str, object]:
         return self.methods[0].localizer_settings()
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:

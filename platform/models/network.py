@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, TypeVar
+from typing import TypedDict, TypeVar
 
 import torch
 from torch import nn
@@ -12,6 +12,14 @@ from .backbones import STAGES, Backbone
 
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T", bound="Trainable")
+
+
+class ParameterGroup(TypedDict):
+    """Parameters of a network with their learning rate and weight decay, as optimisers take it."""
+
+    params: list[nn.Parameter]
+    lr: float
+    weight_decay: float
 
 
 class SeparatelyTrained(nn.Module, ABC):
@@ -63,7 +71,7 @@ class Trainable(nn.Module):
 
     def parameter_groups(
         self, head_factor: float, lr: float, weight_decay: float
-    ) -> list[dict[str, Any]]:
+    ) -> list[ParameterGroup]:
         """Return the parameter groups for the optimiser.
 
         The backbone learns at `lr`, all other modules at `lr * head_factor`. Parameters of
@@ -76,7 +84,7 @@ class Trainable(nn.Module):
         ]
         outside = {id(p) for module in excluded for p in module.parameters()}
         head = [p for p in self.parameters() if id(p) not in outside and p.requires_grad]
-        groups = [
+        groups: list[ParameterGroup] = [
             {"params": backbone, "lr": lr, "weight_decay": weight_decay},
             {"params": head, "lr": lr * head_factor, "weight_decay": weight_decay},
         ]

@@ -7,13 +7,13 @@ Shapes: B batch, C classes with background, H W pixels, h w grid of c1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .backbones import STAGES, Backbone
+from .network import ParameterGroup
 from .segmenter import SegmentationNetwork
 
 WIDTH, POOLS, AUXILIARY = 512, (1, 2, 3, 6), 256
@@ -93,19 +93,19 @@ class UperNet(SegmentationNetwork):
 
     def parameter_groups(
         self, head_factor: float, lr: float, weight_decay: float
-    ) -> list[dict[str, Any]]:
+    ) -> list[ParameterGroup]:
         """Return the parameter groups for the optimiser: backbone and head, each in two groups.
 
         Layer normalisation and the tables of relative positions of a transformer take no weight
         decay.
         """
-        groups: list[dict[str, Any]] = super().parameter_groups(head_factor, lr, weight_decay)
+        groups = super().parameter_groups(head_factor, lr, weight_decay)
         exempt = {
             id(p) for n, p in self.named_parameters() if n.endswith("relative_position_bias_table")
         }
         norms = (m for m in self.modules() if isinstance(m, nn.LayerNorm))
         exempt |= {id(p) for m in norms for p in m.parameters()}
-        out = []
+        out: list[ParameterGroup] = []
         for group in groups:
             free = [p for p in group["params"] if id(p) in exempt]
             decayed = [p for p in group["params"] if id(p) not in exempt]

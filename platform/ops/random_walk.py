@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -62,6 +62,16 @@ def affinities(boundary: Tensor, radius: int) -> Tensor:
     return 1 - strongest
 
 
+class _Context(Protocol):
+    """What autograd keeps between `StrongestBoundary.forward` and its `backward`."""
+
+    radius: int
+    shape: torch.Size
+    saved_tensors: tuple[Tensor, ...]
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
 class StrongestBoundary(torch.autograd.Function):
     """The strongest boundary on the path to each neighbour, `[B,H,W]` to `[B,O,H,W]`.
 
@@ -70,7 +80,7 @@ class StrongestBoundary(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, boundary: Tensor, radius: int) -> Tensor:
+    def forward(ctx: _Context, boundary: Tensor, radius: int) -> Tensor:
         reach, (height, width) = radius - 1, boundary.shape[1:]
         padded = torch.nn.functional.pad(boundary, (reach, reach, 0, reach), value=1.0)
         values, points = [], []
@@ -92,7 +102,7 @@ class StrongestBoundary(torch.autograd.Function):
         return torch.stack(values, 1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, None]:
         (points,) = ctx.saved_tensors
         batch, rows, columns = ctx.shape
         reach, (height, width) = ctx.radius - 1, grad.shape[2:]

@@ -9,7 +9,6 @@ Shapes: H W pixels, R regions.
 from __future__ import annotations
 
 import heapq
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,12 +67,13 @@ def merge_regions(image: Pixels, ids: Ids, most: int = 64) -> Ids:
     return renumber_regions(regions.parent()[ids])
 
 
-def renumber_regions(ids: NDArray[Any]) -> Ids:
+def renumber_regions(ids: NDArray[np.integer]) -> Ids:
     """Renumber regions to ids 0 to R - 1, in the order of their old ids."""
-    return np.unique(ids, return_inverse=True)[1].reshape(ids.shape).astype(np.int64)
+    numbers: Ids = np.unique(ids, return_inverse=True)[1].reshape(ids.shape).astype(np.int64)
+    return numbers
 
 
-def split_components(ids: NDArray[Any]) -> Ids:
+def split_components(ids: NDArray[np.integer]) -> Ids:
     """Split each region into its connected components (8 neighbours)."""
     from skimage.measure import label
 
@@ -197,7 +197,7 @@ def _histograms(image: Pixels, ids: Ids, count: int) -> NDArray[np.float64]:
 
     flat = ids.ravel()
     histograms = []
-    kinds: list[tuple[NDArray[Any], int]] = [
+    kinds: list[tuple[Ids, int]] = [
         (image[..., c].astype(np.int64) * COLOUR_BINS // 256, COLOUR_BINS) for c in range(3)
     ]
     colour = [_counts(flat, v.ravel(), count, bins) for v, bins in kinds]

@@ -7,14 +7,16 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
+
+from .schema import RunRecord, SweepRecord
 
 
 class ProgressDisplay:
     """A progress display that shows nothing; the base of all displays."""
 
     @contextlib.contextmanager
-    def track(self, folder: Path, record: Any) -> Iterator[None]:
+    def track(self, folder: Path, record: RunRecord | SweepRecord) -> Iterator[None]:
         """Attribute the progress of a block to a run or sweep.
 
         Args:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from ..errors import InputError
 from ..serialization import from_json, typed
@@ -21,6 +21,8 @@ PROGRESS = "progress.json"
 EVERY = 0.5
 """Least seconds between two writes of a step's progress; FAR times as many in an object store."""
 FAR = 20
+Metrics: TypeAlias = dict[str, int | float]
+"""What a training logged at one step: the step, the epoch, the loss and its terms, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,7 @@ class Progress:
         alive: whether the process still runs; False where it ended without a result.
     """
 
-    record: dict[str, Any]
+    record: dict[str, object]
     titles: tuple[str, ...]
     step: int
     text: str
@@ -57,7 +59,8 @@ class ProgressRecorder(ProgressDisplay):
         self.inner = inner
         self.path: Path | None = None
         self.written, self.every = 0.0, EVERY
-        self.row: dict[str, Any] = {"titles": [], "step": 0, "text": "", "done": 0, "total": 0}
+        self.step = 0
+        self.row: dict[str, object] = {"titles": [], "step": 0, "text": "", "done": 0, "total": 0}
 
     @contextlib.contextmanager
     def track(self, folder: Path, record: RunRecord | SweepRecord) -> Iterator[None]:
@@ -89,11 +92,13 @@ class ProgressRecorder(ProgressDisplay):
 
     def plan(self, titles: Sequence[str]) -> None:
         self.inner.plan(titles)
+        self.step = 0
         self.row |= {"titles": list(titles), "step": 0}
 
     def start(self, title: str) -> None:
         self.inner.start(title)
-        self.row |= {"step": self.row["step"] + 1, "text": "", "done": 0, "total": 0}
+        self.step += 1
+        self.row |= {"step": self.step, "text": "", "done": 0, "total": 0}
         self._write()
 
     def update(self, text: str, done: int, total: int) -> None:
@@ -140,7 +145,7 @@ def read_progress(folder: Path) -> Progress | None:
     return progress
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: Path) -> list[Metrics]:
     """Return the metrics that a training wrote, one row for each step that was logged.
 
     Without a file there are no rows. A line that a killed process or a power cut left damaged is
@@ -152,16 +157,16 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return parse_metrics(filesystem.read(path)) if filesystem.exists(path) else []
 
 
-def parse_metrics(data: bytes) -> list[dict[str, Any]]:
+def parse_metrics(data: bytes) -> list[Metrics]:
     """Return the rows of a metrics file's content, skipping damaged lines."""
     rows = [_row_of(line) for line in data.splitlines()]
     return [row for row in rows if row]
 
 
-def _row_of(line: bytes) -> dict[str, Any] | None:
+def _row_of(line: bytes) -> Metrics | None:
     """Return the metrics in one line, or None if the line is damaged."""
     try:
-        row: dict[str, Any] = typed(dict[str, int | float], from_json(line, nan=True), nan=True)
+        row: Metrics = typed(dict[str, int | float], from_json(line, nan=True), nan=True)
     except ValueError:
         return None
     whole = {"step", "steps", "epoch", "loss"} <= set(row) and isinstance(row["step"], int)

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from ..serialization import parse_time, typed
 from ..storage.artifact_files import NAME
@@ -124,7 +123,7 @@ class RunRecord:
     method: str
     dataset: str
     seed: int
-    experiment: dict[str, Any]
+    experiment: dict[str, object]
     digest: str
     command: str
     machine: str
@@ -180,7 +179,7 @@ class Trial:
     """
 
     id: str
-    params: dict[str, Any]
+    params: dict[str, object]
     status: str
     seconds: float
     value: float | None = None
@@ -273,8 +272,8 @@ class SweepRecord:
     method: str
     dataset: str
     split: str
-    space: dict[str, list[Any]]
-    default: dict[str, Any]
+    space: dict[str, list[object]]
+    default: dict[str, object]
     trials: tuple[Trial, ...]
     best: str | None
     run: str | None
@@ -334,7 +333,7 @@ class SpeedRecord:
         return parse_time(self.started)
 
 
-def score_from_json(row: dict[str, Any] | None) -> Score | None:
+def score_from_json(row: dict[str, object] | None) -> Score | None:
     """Return a score from its JSON form, or None from None.
 
     Raises:
@@ -344,7 +343,7 @@ def score_from_json(row: dict[str, Any] | None) -> Score | None:
     return score
 
 
-def trial_from_json(row: Any) -> Trial:
+def trial_from_json(row: object) -> Trial:
     """Return a trial from its JSON form.
 
     Raises:
@@ -354,7 +353,7 @@ def trial_from_json(row: Any) -> Trial:
     return trial
 
 
-def run_from_json(row: Any, where: object) -> RunRecord:
+def run_from_json(row: object, where: object) -> RunRecord:
     """Return a run from its JSON form.
 
     Args:
@@ -368,7 +367,7 @@ def run_from_json(row: Any, where: object) -> RunRecord:
     return record
 
 
-def sweep_from_json(row: Any, where: object) -> SweepRecord:
+def sweep_from_json(row: object, where: object) -> SweepRecord:
     """Return a sweep from its JSON form; arguments and errors are as for `run_from_json`."""
     record: SweepRecord = record_from_json(row, SweepRecord, where)
     return record

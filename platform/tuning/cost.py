@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import InputError
 from ..pipeline import classify
@@ -41,7 +41,7 @@ def cost(catalog: Catalog, sweep: Sweep) -> Cost:
     first MOST_COUNTED points.
     """
     stages: dict[str, Stage] = {}
-    digests: list[tuple[Mapping[str, Any], str]] = []
+    digests: list[tuple[Mapping[str, object], str]] = []
     for point, seed in itertools.product(_points(sweep), sweep.seeds):
         try:
             planned = plan(sweep.trial_experiment(point, seed), catalog)
@@ -61,7 +61,7 @@ def cost(catalog: Catalog, sweep: Sweep) -> Cost:
     )
 
 
-def _points(sweep: Sweep) -> Iterator[Mapping[str, Any]]:
+def _points(sweep: Sweep) -> Iterator[Mapping[str, object]]:
     """Iterate over the points of a sweep that are known before it starts."""
     if sweep.kind == "tpe":
         return itertools.islice(grid(sweep.space), MOST_COUNTED)
@@ -69,7 +69,7 @@ def _points(sweep: Sweep) -> Iterator[Mapping[str, Any]]:
     return (points.suggest(number, {}) or {} for number in range(sweep.count))
 
 
-def _has_no_effect(field: str, digests: Sequence[tuple[Mapping[str, Any], str]]) -> bool:
+def _has_no_effect(field: str, digests: Sequence[tuple[Mapping[str, object], str]]) -> bool:
     """Return whether all points that differ in this field alone have the same result.
 
     Without two points that differ in this field alone the answer is False.

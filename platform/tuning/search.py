@@ -9,14 +9,17 @@ import math
 import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import InputError
 from ..serialization import as_json
 from .spaces import Space
 
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
 SEARCHES = ("grid", "random", "tpe")
-Params = dict[str, Any]
+Params = dict[str, object]
 
 
 class Searcher(Protocol):
@@ -136,7 +139,7 @@ class TPE:
         self.ranks_by_point[number] = study.ask(axes).params
         return self.ranks_by_point[number]
 
-    def _axis(self, field: str) -> Any:
+    def _axis(self, field: str) -> BaseDistribution:
         import optuna
 
         values = self.space[field]

@@ -8,12 +8,14 @@ import runpy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TypedDict
 
 from ..errors import InputError
 from ..method import methods
 
-Space = Mapping[str, Sequence[Any]]
+Space = Mapping[str, Sequence[object]]
+FigureRow = tuple[float | str, Mapping[str, object], float | None]
+"""Label of a point, the fields that it changes, and the mIoU in percent that the paper prints."""
 SPACES_ATTRIBUTE = "SPACES"
 COMBINATION = "combination"
 """Name of the field whose values, METHOD[:LOCALIZER][@BASELINE], stand for whole experiments (see
@@ -25,6 +27,14 @@ ADVICE_BY_FIXED_FIELD = {
     "seed": "use --repeats instead",
 }
 """Fields that no space can vary, and what to do instead."""
+
+
+class PaperFigure(TypedDict):
+    """A figure or table of a paper, as the `FIGURES` in `tune_spaces` list it."""
+
+    title: str
+    published: str
+    panels: Mapping[str, Sequence[FigureRow]]
 
 
 def find_space(method: str, text: str) -> tuple[str, Space]:
@@ -57,14 +67,14 @@ def split_file_and_name(text: str) -> tuple[str, str]:
     return (match[1], match[2] or "") if match else ("", text)
 
 
-def find_figure(text: str) -> tuple[str, Mapping[str, Any]]:
+def find_figure(text: str) -> tuple[str, PaperFigure]:
     """Return the method and the figure of its paper for a text `METHOD-NAME`.
 
     Raises:
         InputError: there is no such figure; the message lists the figures that exist.
     """
     method, _, name = text.partition("-")
-    figures: dict[str, Mapping[str, Mapping[str, Any]]] = {
+    figures: dict[str, Mapping[str, PaperFigure]] = {
         m: getattr(_module(m), "FIGURES", {}) for m in methods() if _module(m)
     }
     if name not in figures.get(method, {}):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from ..config.experiment import Experiment, resolved
 from ..config.fields import LIMITS, fingerprint, replaced, walk
@@ -57,7 +56,7 @@ class Sweep:
     kind: str = ""
     scheduler: str = ""
     retries: int = 0
-    listed_points: tuple[Mapping[str, Any], ...] = ()
+    listed_points: tuple[Mapping[str, object], ...] = ()
     figure: str = ""
     bases: Mapping[str, Experiment] = dataclasses.field(default_factory=dict)
 
@@ -75,7 +74,9 @@ class Sweep:
         if fixed := [field for field in self.space if field in ADVICE_BY_FIXED_FIELD]:
             raise InputError(f"a space cannot vary {fixed[0]!r}; {ADVICE_BY_FIXED_FIELD[fixed[0]]}")
         if lacking := set(self.space.get(COMBINATION, ())) - set(self.bases):
-            raise InputError(f"no experiment is given for the combinations {sorted(lacking)}")
+            raise InputError(
+                f"no experiment is given for the combinations {sorted(map(str, lacking))}"
+            )
         for base in self.bases.values() or [self.base]:
             for field, values in self.space.items():
                 for value in values if field != COMBINATION else ():
@@ -128,9 +129,9 @@ class Sweep:
         """Return the untuned experiment with another random seed, which its baseline takes too."""
         return _with_seed(self.base, seed)
 
-    def experiment_at(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:
+    def experiment_at(self, params: Mapping[str, object], seed: int | None = None) -> Experiment:
         """Return the whole experiment of one point, by default with the random seed of the base."""
-        base = self.bases[params[COMBINATION]] if COMBINATION in params else self.base
+        base = self.bases[str(params[COMBINATION])] if COMBINATION in params else self.base
         fields = {field: value for field, value in params.items() if field != COMBINATION}
         return replaced(base if seed is None else _with_seed(base, seed), fields)
 
@@ -140,7 +141,7 @@ class Sweep:
         return "combinations" if self.bases else self.base.localizer_name
 
     @property
-    def default(self) -> dict[str, Any]:
+    def default(self) -> dict[str, object]:
         """The values of the space's fields in the base, by the fields' full names."""
         params = {field: value for field, value, _ in walk(self.base) if field in self.space}
         if COMBINATION in self.space:
@@ -148,13 +149,13 @@ class Sweep:
             params[COMBINATION] = next(words, self.base.combination)
         return params
 
-    def trial_experiment(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:
+    def trial_experiment(self, params: Mapping[str, object], seed: int | None = None) -> Experiment:
         """Return the experiment of one point as a trial carries it out.
 
         It is scored on the objective's split only, and ends with the last stage that a field of
         the space changes. Its random seed is by default that of the base.
         """
-        changes: dict[str, Any] = {"scoring.splits": (self.split,)}
+        changes: dict[str, object] = {"scoring.splits": (self.split,)}
         segments = any(field.startswith("segment.") for field in self.space)
         if segments:
             changes["segment.splits"] = (self.split,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TypedDict
 
 from ..pipeline import classify
 from ..pipeline.context import Catalog
@@ -17,13 +17,24 @@ from .cost import unneeded_stages
 from .sweep import Sweep
 
 
+class TrialReport(TypedDict, total=False):
+    """What the process of a trial reports to Ray Tune at its end, and at each rung."""
+
+    value: float | None
+    score: dict[str, object] | None
+    error: str | None
+    cached: bool
+    seconds: float
+    epoch: int
+
+
 def run(
     catalog: Catalog,
     sweep: Sweep,
-    point: Mapping[str, Any],
+    point: Mapping[str, object],
     seed: int,
-    report: Callable[[dict[str, Any]], None],
-) -> dict[str, Any]:
+    report: Callable[[TrialReport], None],
+) -> TrialReport:
     """Run one trial: compute the artifacts that are missing and read the score.
 
     A failure is a result like any other, so that one trial does not end the whole sweep.
@@ -37,7 +48,7 @@ def run(
             stops the trial.
     """
     started = time.monotonic()
-    out: dict[str, Any] = {"value": None, "score": None, "error": None, "cached": False}
+    out: TrialReport = {"value": None, "score": None, "error": None, "cached": False}
     for _ in range(sweep.retries + 1):
         try:
             out |= {"error": None, **_attempt(catalog, sweep, point, seed, report)}
@@ -51,10 +62,10 @@ def run(
 def _attempt(
     catalog: Catalog,
     sweep: Sweep,
-    point: Mapping[str, Any],
+    point: Mapping[str, object],
     seed: int,
-    report: Callable[[dict[str, Any]], None],
-) -> dict[str, Any]:
+    report: Callable[[TrialReport], None],
+) -> TrialReport:
     started = time.monotonic()
     planned = plan(sweep.trial_experiment(point, seed), catalog)
     execution = Execution(catalog.store, planned)
@@ -84,7 +95,7 @@ def _score_at_once(execution: Execution, split: str) -> None:
     execution.compute(step)
 
 
-def _result(score: Score) -> dict[str, Any]:
+def _result(score: Score) -> TrialReport:
     row = as_json(dataclasses.replace(score, confusion=None))
     return {"value": score.value, "score": row}
 

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from platform import node
 from types import SimpleNamespace
-from typing import Any
+from typing import Protocol, TypedDict
 
 from ..errors import InputError
 from ..pipeline.context import Catalog, Runtime
@@ -33,8 +33,9 @@ from ..records.schema import SweepRecord, Trial, ranking, read_sweep, score_from
 from ..storage import filesystem
 from ..storage.json_files import write_json
 from .journal import Journal, SweepPlan
-from .search import Searcher
+from .search import Params, Searcher
 from .sweep import REDUCTION, Sweep, searcher
+from .trial import TrialReport
 from .trial import run as run_trial
 
 LOST = 2
@@ -148,6 +149,25 @@ def _run(
     return _checked_record(out)
 
 
+class TrialConfig(TypedDict):
+    """What Tune hands to the process of a trial: its number, its point and its random seed."""
+
+    number: int
+    point: Params
+    seed: int
+
+
+class TuneTrial(Protocol):
+    """The part of Ray Tune's `Trial` that the runner reads."""
+
+    trial_id: str
+    status: str
+    config: TrialConfig
+    last_result: TrialReport | None
+
+    def get_error(self) -> Exception | None: ...
+
+
 class TrialQueue:
     """The queue of trials to run; it hands out a trial as soon as the searcher gives its point.
 
@@ -178,7 +198,7 @@ class TrialQueue:
                 means[point] = statistics.fmean(values) if values else None
         return means
 
-    def suggest(self, trial: str) -> dict[str, Any] | None:
+    def suggest(self, trial: str) -> TrialConfig | None:
         """Return the config of Tune's next trial, or None while the searcher waits."""
         number = self.left[0]
         point, seed = divmod(number, self.sweep.repeats)
@@ -206,7 +226,7 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: ProgressDi
     lanes.mkdir(parents=True)
     processes = 0 if sweep.scheduler else min(sweep.concurrent, len(queue.left), cluster.drivers())
 
-    def trial(config: dict[str, Any]) -> dict[str, Any]:
+    def trial(config: TrialConfig) -> TrialReport:
         together(lanes, processes)
         return run_trial(catalog, sweep, config["point"], config["seed"], ray.tune.report)
 
@@ -254,14 +274,16 @@ def together(lanes: Path, count: int, patience: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-def _tune_searcher(queue: TrialQueue) -> Any:
+def _tune_searcher(queue: TrialQueue) -> object:
     from ray.tune.search import Searcher
 
     class Search(Searcher):  # type: ignore[misc]
-        def suggest(self, trial_id: str) -> Any:
+        def suggest(self, trial_id: str) -> object:
             return queue.suggest(trial_id) if queue.left else Searcher.FINISHED
 
-        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        def on_trial_complete(
+            self, trial_id: str, result: object = None, error: bool = False
+        ) -> None:
             """Do nothing: the callback keeps the result."""
 
         def save(self, checkpoint_path: str) -> None:
@@ -273,7 +295,7 @@ def _tune_searcher(queue: TrialQueue) -> Any:
     return Search()
 
 
-def _watch(journal: Journal, queue: TrialQueue, progress: ProgressDisplay) -> Any:
+def _watch(journal: Journal, queue: TrialQueue, progress: ProgressDisplay) -> object:
     import ray.tune
 
     total = queue.sweep.count * queue.sweep.repeats
@@ -281,13 +303,20 @@ def _watch(journal: Journal, queue: TrialQueue, progress: ProgressDisplay) -> An
 
     class Watch(ray.tune.Callback):  # type: ignore[misc]
         def on_trial_result(
-            self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any
+            self,
+            iteration: int,
+            trials: Sequence[TuneTrial],
+            trial: TuneTrial,
+            result: TrialReport,
+            **info: object,
         ) -> None:
-            if "epoch" in result:
+            if "epoch" in result and result["value"] is not None:
                 reached = rungs.setdefault(trial.trial_id, [])
                 reached.append((result["epoch"], result["value"]))
 
-        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        def on_trial_complete(
+            self, iteration: int, trials: Sequence[TuneTrial], trial: TuneTrial, **info: object
+        ) -> None:
             number = queue.number[trial.trial_id]
             ended = _trial(number, trial, tuple(rungs.get(trial.trial_id, ())))
             journal.add(ended)
@@ -301,7 +330,7 @@ def _watch(journal: Journal, queue: TrialQueue, progress: ProgressDisplay) -> An
     return Watch()
 
 
-def _state(queue: TrialQueue, trials: Sequence[Any], ended: Trial) -> str:
+def _state(queue: TrialQueue, trials: Sequence[TuneTrial], ended: Trial) -> str:
     """Return the state of a sweep in words: running and failed trials, and the best objective."""
     running = sum(t.status == "RUNNING" for t in trials)
     words = [f"{running} running"] if running else []
@@ -310,7 +339,7 @@ def _state(queue: TrialQueue, trials: Sequence[Any], ended: Trial) -> str:
     return ", ".join([*words, *([f"best {100 * queue.best:.1f} %"] if queue.best else [])])
 
 
-def _trial(number: int, trial: Any, rungs: tuple[tuple[int, float], ...]) -> Trial:
+def _trial(number: int, trial: TuneTrial, rungs: tuple[tuple[int, float], ...]) -> Trial:
     """Return a trial from its last report to Tune, or from the error that ended its actor."""
     config, metrics = trial.config, trial.last_result or {}
     lost = str(trial.get_error()).strip().splitlines()[-1] if trial.status == "ERROR" else None
@@ -330,7 +359,7 @@ def _trial(number: int, trial: Any, rungs: tuple[tuple[int, float], ...]) -> Tri
     )
 
 
-def _scheduler(sweep: Sweep, done: Sequence[Trial]) -> Any:
+def _scheduler(sweep: Sweep, done: Sequence[Trial]) -> object:
     """Return the scheduler of a sweep, or None for a sweep without one.
 
     ASHA also gets the rungs of the trials that ended before the sweep was interrupted.

@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...storage import artifact_files
@@ -137,7 +137,7 @@ class Digest:
     masks: int = 0
 
     @classmethod
-    def of_rows(cls, rows: Sequence[Mapping[str, Any]]) -> Digest:
+    def of_rows(cls, rows: Sequence[parquet.Row]) -> Digest:
         """Return the digest of rows of shards."""
         total = cls()
         for row in rows:
@@ -160,7 +160,7 @@ def _number(data: bytes) -> int:
     return int.from_bytes(hashlib.sha256(data).digest())
 
 
-def _row(record: Record) -> dict[str, Any]:
+def _row(record: Record) -> parquet.Row:
     return {
         "id": record.id,
         "image": record.image,
@@ -178,9 +178,9 @@ def write(
     folder: Path,
     source: Source,
     share: float = 0.0,
-    progress: Any = None,
+    progress: Callable[[int, int], None] | None = None,
     resources: dict[str, float] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Write all shards of a source into `folder` with Ray Data tasks.
 
     Args:
@@ -216,7 +216,7 @@ def write(
 
 def _manifest_entries(
     folder: Path, source: Source, digests: Mapping[str, Digest]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the entries of the manifest for written shards and the digests of their subsets."""
     names = artifact_files.names(folder, ".parquet")
     return {
@@ -244,13 +244,13 @@ def _write_shards(
     plan: Sequence[tuple[str, list[Item]]],
     tolerate: bool,
     resources: dict[str, float] | None,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[parquet.Row]:
     """Write each shard in a Ray Data task and yield its row count, faults, digests or error."""
     import ray.data
 
     nothing = {"rows": 0, "faults": "", "error": "", "errno": 0, "part": "", "ids": "", "masks": ""}
 
-    def write_one(row: dict[str, Any]) -> dict[str, Any]:
+    def write_one(row: parquet.Row) -> parquet.Row:
         items = [Item(**{**i, "labels": tuple(i["labels"])}) for i in json.loads(row["items"])]
         try:
             faults, digest = write_shard(folder / row["name"], source, items, tolerate)
@@ -293,7 +293,7 @@ def slices(shards: Artifact, split: str) -> list[Slice]:
     return out
 
 
-def read(piece: Slice, columns: Sequence[str]) -> list[dict[str, Any]]:
+def read(piece: Slice, columns: Sequence[str]) -> list[parquet.Row]:
     """Read the given columns of one slice; `labels` are 0-based class indices.
 
     Raises:
@@ -302,7 +302,7 @@ def read(piece: Slice, columns: Sequence[str]) -> list[dict[str, Any]]:
     return parquet.read(piece.path, SCHEMA, columns, group=piece.group, optional=OPTIONAL)
 
 
-def multi_hot(labels: Sequence[int], classes: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def multi_hot(labels: Sequence[int], classes: int) -> NDArray[np.float32]:
     """Return a vector `[N]` with 1 where a class is present, else 0."""
     out = np.zeros(classes, np.float32)
     out[list(labels)] = 1

@@ -15,7 +15,6 @@ import math
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,12 +98,14 @@ class COCO:
         whole = self.root / path
         file_lists.check_folder(self.root / folder, "image folder")
         images: dict[int, tuple[str, int, int]] = {}
-        categories: dict[int, tuple[Any, int]] = {}
+        categories: dict[int, tuple[object, int]] = {}
         columns = {name: array("q") for name in ("image", "category", "start", "length", "id")}
         for kind, member, start, end in read_elements(
             whole, ("images", "annotations", "categories")
         ):
             try:
+                if not isinstance(member, dict):
+                    raise TypeError("it is not an object")
                 if kind == "images":
                     size = (_number(member["height"], SIDE), _number(member["width"], SIDE))
                     row = (check_id(member["file_name"]), *size)
@@ -131,7 +132,7 @@ class COCO:
         path: str,
         folder: str,
         images: dict[int, tuple[str, int, int]],
-        categories: dict[int, tuple[Any, int]],
+        categories: dict[int, tuple[object, int]],
         columns: dict[str, array[int]],
     ) -> Index:
         whole = self.root / path
@@ -237,7 +238,7 @@ def _check_once(ids: NDArray[np.int64], starts: NDArray[np.int64], path: Path) -
         raise InputError(f"{path}, annotations at byte {starts[k]}: {ids[k]} is listed twice")
 
 
-def _number(value: Any, top: int = 1 << 62) -> int:
+def _number(value: object, top: int = 1 << 62) -> int:
     """Return a value that is a whole number from 0 to below `top`.
 
     Raises:
@@ -248,7 +249,7 @@ def _number(value: Any, top: int = 1 << 62) -> int:
     return value
 
 
-def segmentation_mask(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
+def segmentation_mask(segmentation: object, height: int, width: int) -> NDArray[np.bool_]:
     """Return the pixels `[H,W]` that a segmentation covers.
 
     Args:
@@ -282,10 +283,10 @@ def segmentation_mask(segmentation: Any, height: int, width: int) -> NDArray[np.
     return drawn
 
 
-def _decode_runs(runs: dict[str, Any], height: int, width: int) -> NDArray[np.bool_]:
+def _decode_runs(runs: dict[str, object], height: int, width: int) -> NDArray[np.bool_]:
     """Decode run lengths down the columns, the first a run of 0."""
     counts = runs["counts"]
-    if not isinstance(counts, list) or list(runs["size"]) != [height, width]:
+    if not isinstance(counts, list) or runs["size"] != [height, width]:
         raise ValueError("run lengths are no list of counts, or do not have the image's size")
     if any(not isinstance(c, int) or c < 0 for c in counts) or sum(counts) != height * width:
         raise ValueError("run lengths do not add up to the number of pixels of the image")

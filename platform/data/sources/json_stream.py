@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from ...errors import InputError
 
@@ -21,13 +20,13 @@ class _TwiceError(Exception):
     """The error of a key that a JSON object has twice."""
 
 
-def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     """Return a JSON object as a dict.
 
     Raises:
         _TwiceError: the object has a key twice.
     """
-    out: dict[str, Any] = {}
+    out: dict[str, object] = {}
     for key, value in pairs:
         if key in out:
             raise _TwiceError(key)
@@ -82,7 +81,7 @@ class _Window:
         self.at += 1
         return character
 
-    def value(self) -> Any:
+    def value(self) -> object:
         """Take the next value."""
         self.peek()
         while True:
@@ -114,7 +113,7 @@ class _Window:
         )
 
 
-def read_elements(path: Path, arrays: Collection[str]) -> Iterator[tuple[str, Any, int, int]]:
+def read_elements(path: Path, arrays: Collection[str]) -> Iterator[tuple[str, object, int, int]]:
     """Read the elements of arrays in the outermost object of a JSON file.
 
     Args:
@@ -158,7 +157,7 @@ def read_elements(path: Path, arrays: Collection[str]) -> Iterator[tuple[str, An
             raise InputError(f"{path} goes on behind the end of its JSON, at byte {window.offset}")
 
 
-def _members(window: _Window, name: str) -> Iterator[tuple[str, Any, int, int]]:
+def _members(window: _Window, name: str) -> Iterator[tuple[str, object, int, int]]:
     window.take("[")
     if window.peek() == "]":
         window.take("]")

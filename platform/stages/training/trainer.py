@@ -178,9 +178,8 @@ class Trainer:
         self.network = build(job.network, job.learner, job.classes, job.seed)
         self.network.to(device).to(memory_format=torch.channels_last)
         training = job.training
-        groups = self.network.parameter_groups(
-            training.head_factor, training.lr, training.weight_decay
-        )
+        rates = (training.head_factor, training.lr, training.weight_decay)
+        groups = [dict(group) for group in self.network.parameter_groups(*rates)]
         separate = [
             module
             for module in self.network.extras.values()
