@@ -12,7 +12,7 @@ from ..platform.records.schema import Score, SweepRecord, Trial
 
 Value = float | int | str | bool
 
-LABEL = 34
+LABEL_LENGTH = 34
 """Most characters of a parameter's label; `baseline.segment.training.weight_decay` fits."""
 
 
@@ -86,7 +86,7 @@ def drawable_sweep(sweep: SweepRecord) -> SweepRecord:
 
 def axis_title(label: str) -> str:
     """Return a parameter's label as an axis title: `segment.training.lr` takes three lines."""
-    return plotly_text(label, LABEL).replace(".", ".<br>", 2)
+    return plotly_text(label, LABEL_LENGTH).replace(".", ".<br>", 2)
 
 
 def params_text(trial: Trial, labels: Mapping[str, str]) -> list[str]:
@@ -97,7 +97,7 @@ def params_text(trial: Trial, labels: Mapping[str, str]) -> list[str]:
         labels: label of each parameter by its field.
     """
     return [
-        f"{plotly_text(labels[field], LABEL)} {plotly_text(short_text(drawable(value)), 20)}"
+        f"{plotly_text(labels[field], LABEL_LENGTH)} {plotly_text(short_text(drawable(value)), 20)}"
         for field, value in trial.params.items()
     ]
 

@@ -28,13 +28,13 @@ TYPES = {
     "jpg": "image/jpeg",
 }
 PICTURES = ("layers/", "prototypes/")
-SAFE = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": POLICY + "; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-CONNECTIONS = 32
+MOST_CONNECTIONS = 32
 """Most open connections. A browser opens six to a server, for all its pages together."""
 CHUNK = 1 << 16
 """Bytes sent at a time; the client has `Handler.timeout` seconds to read each chunk."""
@@ -45,8 +45,8 @@ class Server(ThreadingHTTPServer):
 
     It answers only GET and HEAD, and only requests whose Host header names this machine, so that a
     page of another origin that resolves its own name to this address learns nothing. Every request
-    gets an answer. At most CONNECTIONS are open: a further connection closes the one whose last
-    request is the oldest.
+    gets an answer. At most MOST_CONNECTIONS are open: a further connection closes the connection
+    whose last request is the oldest.
 
     Args:
         store: the store that the pages present.
@@ -62,7 +62,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, store: Store, port: int) -> None:
         self.site = Site(store, live=True)
         self.making = threading.Lock()
-        self.free = threading.Semaphore(CONNECTIONS)
+        self.free = threading.Semaphore(MOST_CONNECTIONS)
         self.order = threading.Lock()
         self.open: dict[socket.socket, None] = {}
         """Open connections, the one with the latest request last; changed only under `order`."""
@@ -185,7 +185,7 @@ class Handler(BaseHTTPRequestHandler):
     def _send(self, status: HTTPStatus, body: bytes, kind: str, cache: str) -> None:
         self.send_response(status)
         headers: Mapping[str, str] = {
-            **SAFE,
+            **SECURITY_HEADERS,
             "Content-Type": kind,
             "Content-Length": str(len(body)),
             "Cache-Control": cache,

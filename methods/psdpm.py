@@ -143,7 +143,7 @@ def propagate(
     return ((spread + values) / 2).reshape(maps.shape)
 
 
-BOTH = {"psdpm.source": "both"}
+BOTH_SOURCES = {"psdpm.source": "both"}
 """Setting of those rows of the ablation in which FPEM also reads the prototype map."""
 
 
@@ -299,14 +299,14 @@ class PSDPM(Method):
     }
     ablation: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "segmenter (1)": {"psdpm.source": "segmenter", "psdpm.depth": 0},
-        "segmenter and prototype map (2)": {**BOTH, "psdpm.depth": 0},
+        "segmenter and prototype map (2)": {**BOTH_SOURCES, "psdpm.depth": 0},
         "FPEM of the segmenter (3)": {"psdpm.source": "segmenter", "psdpm.depth": 3},
-        "FPEM, one step": {**BOTH, "psdpm.depth": 1},
-        "FPEM, two steps": {**BOTH, "psdpm.depth": 2},
-        "without position": {**BOTH, "psdpm.depth": 3, "psdpm.position": "none"},
-        "without features": {**BOTH, "psdpm.depth": 3, "psdpm.features": False},
-        "without colour": {**BOTH, "psdpm.depth": 3, "psdpm.colour": False},
-        "all": {**BOTH, "psdpm.depth": 3},
+        "FPEM, one step": {**BOTH_SOURCES, "psdpm.depth": 1},
+        "FPEM, two steps": {**BOTH_SOURCES, "psdpm.depth": 2},
+        "without position": {**BOTH_SOURCES, "psdpm.depth": 3, "psdpm.position": "none"},
+        "without features": {**BOTH_SOURCES, "psdpm.depth": 3, "psdpm.features": False},
+        "without colour": {**BOTH_SOURCES, "psdpm.depth": 3, "psdpm.colour": False},
+        "all": {**BOTH_SOURCES, "psdpm.depth": 3},
     }
 
     def extend(self, network: Classifier) -> None:

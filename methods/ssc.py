@@ -21,7 +21,7 @@ from ..platform.config.experiment import Experiment
 from ..platform.config.fields import Options, option
 from ..platform.config.presets import Preset, irn_default, irn_paper, irn_release, irn_scenes
 from ..platform.errors import InputError
-from ..platform.method import OUTSIDE, Batch, Method
+from ..platform.method import PADDING, Batch, Method
 from ..platform.models import weights
 from ..platform.models.backbones import Backbone
 from ..platform.models.classifier import Classifier, class_activation_maps, soft_margin
@@ -231,7 +231,7 @@ class EarlyStages(nn.Module):
         return [c1, self.backbone.stage("c2", c1)]
 
 
-ALONE: Mapping[str, float] = {"ssc.delta": 1.0, "ssc.perceptual": 0.0}
+MODULATION_ALONE: Mapping[str, float] = {"ssc.delta": 1.0, "ssc.perceptual": 0.0}
 """Changes that leave only self-modulation, without suppression and reconstruction."""
 MODULATION = SSCConfig(delta=1.0, perceptual=0.0, warm_up=0.6)
 """Options of self-modulation alone, from 0.6 of the training on: best measured on photographs."""
@@ -275,8 +275,8 @@ class SSC(Method):
             "ssc.modulation": 0.0,
         },
         "suppression, reconstruction, modulation": {"ssc.delta": 0.55, "ssc.perceptual": 1.0},
-        "modulation without reliable selection": {**ALONE, "ssc.threshold": 1.0},
-        "modulation": ALONE,
+        "modulation without reliable selection": {**MODULATION_ALONE, "ssc.threshold": 1.0},
+        "modulation": MODULATION_ALONE,
     }
 
     @property
@@ -364,7 +364,7 @@ class SSC(Method):
         ids = F.interpolate(batch.plane[:, None].float(), half)[:, 0].long()
         raw = F.interpolate(scores, half, mode="bilinear", align_corners=False)
         raw = raw * batch.labels[:, :, None, None]
-        inside = (ids != OUTSIDE)[:, None].to(raw.dtype)
+        inside = (ids != PADDING)[:, None].to(raw.dtype)
         activation = normalize(raw * inside)
         regional = normalize(region_mean(raw * inside, ids))
         present = batch.labels.bool()

@@ -23,15 +23,15 @@ from ...platform.data.formats.parquet import Row
 from ...platform.data.formats.shards import Slice
 from ...platform.data.images import decode_mask
 from ...platform.records.result_id import ResultId
-from ...platform.records.schema import OWN, RunRecord, StageRecord
+from ...platform.records.schema import FROM_OWN_BACKGROUND, RunRecord, StageRecord
 from ..labels import result_title, score_scope
 from . import layers
 from .artifact_cache import ArtifactCache
 from .image_scores import ERRORS, Source, image_scores
 
-CHUNK = 8
+SLICES_PER_CHUNK = 8
 """Number of slices whose images are scored, and loaded by the browser, together."""
-SHORT = 16
+SHORT_KEY_LENGTH = 16
 """Number of characters of a key that stand for it in a path."""
 SUFFIX = {
     "shards": re.compile(r"(?P<id>.+)\.(?P<kind>jpg|target\.png)"),
@@ -56,7 +56,7 @@ def scored_splits(run: RunRecord) -> list[str]:
     return list(names)[::-1]
 
 
-def pictured_splits(run: RunRecord) -> list[str]:
+def splits_with_pictures(run: RunRecord) -> list[str]:
     """Return the splits that have scored class maps or labels, in the order of `scored_splits`."""
     return [split for split in scored_splits(run) if sources(run, split)]
 
@@ -128,7 +128,7 @@ class Gallery:
     Args:
         artifacts: reads the store.
         run: the run.
-        split: one of `pictured_splits(run)`.
+        split: one of `splits_with_pictures(run)`.
         limit: number of images, rounded up to whole slices; 0: all images. The images of a split
             were shuffled into slices, so that a few slices are a fair sample.
     """
@@ -153,10 +153,10 @@ class Gallery:
 
     def chunks(self) -> range:
         """Return the numbers of the chunks."""
-        return range(-(-len(self.pieces) // CHUNK))
+        return range(-(-len(self.pieces) // SLICES_PER_CHUNK))
 
     def _slices(self, number: int) -> list[Slice]:
-        return self.pieces[number * CHUNK : (number + 1) * CHUNK]
+        return self.pieces[number * SLICES_PER_CHUNK : (number + 1) * SLICES_PER_CHUNK]
 
     def ids(self) -> list[str]:
         """Return the image ids, chunk by chunk."""
@@ -176,8 +176,8 @@ class Gallery:
                 "split": split,
                 "scope": score_scope(score, run.name),
                 "total": score.n,
-                "shards": run.shards[:SHORT],
-                "superpixels": self.regions.key[:SHORT] if self.regions else "",
+                "shards": run.shards[:SHORT_KEY_LENGTH],
+                "superpixels": self.regions.key[:SHORT_KEY_LENGTH] if self.regions else "",
                 "classes": list(score.classes),
                 "colours": ["#{:02x}{:02x}{:02x}".format(*c) for c in palette],
                 "heat": [v for row in layers.heat_table() for v in row],
@@ -186,10 +186,10 @@ class Gallery:
                     {
                         "name": str(s.id),
                         "title": result_title(s.id),
-                        "key": s.key[:SHORT],
+                        "key": s.key[:SHORT_KEY_LENGTH],
                         "threshold": s.threshold,
                         "edges": s.key in self.edges,
-                        "own": run.scores[s.id][split].threshold_from == OWN,
+                        "own": run.scores[s.id][split].threshold_from == FROM_OWN_BACKGROUND,
                     }
                     for s in self.sources
                 ],
@@ -227,17 +227,17 @@ class Gallery:
     def layers(self) -> Iterator[str]:
         """Yield the paths of all pictures."""
         for id in self.ids():
-            yield f"layers/{self.run.shards[:SHORT]}/{id}.jpg"
-            yield f"layers/{self.run.shards[:SHORT]}/{id}.target.png"
+            yield f"layers/{self.run.shards[:SHORT_KEY_LENGTH]}/{id}.jpg"
+            yield f"layers/{self.run.shards[:SHORT_KEY_LENGTH]}/{id}.target.png"
             for s in self.sources:
                 kinds = ["labels.png"]
                 if s.threshold is not None:
                     kinds = ["map.png", f"{round(100 * s.threshold)}.seed.png", "planes.js"]
                 if s.key in self.edges:
                     kinds.append("edges.png")
-                yield from (f"layers/{s.key[:SHORT]}/{id}.{kind}" for kind in kinds)
+                yield from (f"layers/{s.key[:SHORT_KEY_LENGTH]}/{id}.{kind}" for kind in kinds)
             if self.regions:
-                yield f"layers/{self.regions.key[:SHORT]}/{id}.regions.png"
+                yield f"layers/{self.regions.key[:SHORT_KEY_LENGTH]}/{id}.regions.png"
 
 
 def artifacts_by_short_key(run: RunRecord) -> dict[str, tuple[str, str]]:
@@ -248,7 +248,7 @@ def artifacts_by_short_key(run: RunRecord) -> dict[str, tuple[str, str]]:
     regions = superpixels(run)
     if regions:
         artifacts.append(("superpixels", regions.key))
-    return {key[:SHORT]: (stage, key) for stage, key in artifacts}
+    return {key[:SHORT_KEY_LENGTH]: (stage, key) for stage, key in artifacts}
 
 
 def picture(artifacts: ArtifactCache, stage: str, key: str, shards: str, file: str) -> bytes | None:
@@ -274,7 +274,7 @@ def picture(artifacts: ArtifactCache, stage: str, key: str, shards: str, file: s
         if kind == "edges.png":
             has_edges = artifacts.has_edges(key, piece)
             return layers.edges(artifacts.edges(key, piece)[id]) if has_edges else None
-        return _picture_of_maps(artifacts.maps(key, piece)[id], kind, key[:SHORT])
+        return _picture_of_maps(artifacts.maps(key, piece)[id], kind, key[:SHORT_KEY_LENGTH])
     values = artifacts.labels(key, piece, stage)[id]
     return layers.regions(values) if stage == "superpixels" else layers.mask(values)
 

@@ -39,7 +39,7 @@ from ..labels import is_done, objective
 
 KINDS = ("runs", "sweeps")
 TRIALS = "trials.jsonl"
-TRAINED = ("network", "boundaries", "segmenter")
+TRAINING_STAGES = ("network", "boundaries", "segmenter")
 METRICS = "metrics.jsonl"
 NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]+")
 Record = TypeVar("Record", RunRecord, SweepRecord)
@@ -236,7 +236,7 @@ class Records:
             with contextlib.suppress(InputError):  # the page shows the fault
                 entry = self.run(name)
                 stages = entry.record.stages if entry else ()
-            files += [self._log_of(s) for s in stages if s.stage in TRAINED]
+            files += [self._log_of(s) for s in stages if s.stage in TRAINING_STAGES]
             files += [self.store.folder(s.stage, s.key) / MANIFEST for s in stages]
         return digest([alive, *map(filesystem.stamp, files)])[:16]
 

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from ...platform.records.schema import SweepRecord, Trial
 from ..labels import (
-    LABEL,
+    LABEL_LENGTH,
     Value,
     are_numbers,
     axis_title,
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from optuna.storages import InMemoryStorage
     from plotly.basedatatypes import BasePlotlyType
 
-FEW = 12
+FEW_VALUES = 12
 """Most distinct values with which a numeric parameter is treated as categorical."""
-PAIRED = 5
+PAIRED_PARAMETERS = 5
 """Number of most important parameters whose pairs are drawn."""
 
 
@@ -70,7 +70,7 @@ def _distribution(values: Sequence[Value]) -> BaseDistribution:
     from optuna import distributions
 
     distinct = sorted(set(values), key=str)
-    if are_numbers(values) and len(distinct) > FEW:
+    if are_numbers(values) and len(distinct) > FEW_VALUES:
         low, high = min(map(float, values)), max(map(float, values))
         return distributions.FloatDistribution(low, high)
     return distributions.CategoricalDistribution(distinct)
@@ -99,7 +99,7 @@ def importance(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
         "xaxis": {"range": [0, 112], "tickvals": [0, 25, 50, 75, 100]},
         "yaxis": {
             "tickvals": list(range(len(names))),
-            "ticktext": [plotly_text(labels[n], LABEL) for n in names],
+            "ticktext": [plotly_text(labels[n], LABEL_LENGTH) for n in names],
             "range": [len(names) - 0.5, -0.5],
             "showgrid": False,
         },
@@ -163,10 +163,10 @@ def _hover(trial: Trial, labels: Mapping[str, str]) -> str:
 
 
 def pairs(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
-    """Draw a panel for each pair of the PAIRED most important parameters.
+    """Draw a panel for each pair of the PAIRED_PARAMETERS most important parameters.
 
-    A pair of parameters with at most FEW values each makes a heat map of the mean objective over
-    all other parameters; any other pair makes a point for each trial.
+    A pair of parameters with at most FEW_VALUES values each makes a heat map of the mean objective
+    over all other parameters; any other pair makes a point for each trial.
 
     Args:
         sweep: the sweep.
@@ -174,7 +174,7 @@ def pairs(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
     """
     title = "Pairs of parameters: mean of the best mIoU %"
     done = [t for t in sweep.trials if is_done(t)]
-    couples = list(itertools.combinations(list(shares)[:PAIRED], 2))
+    couples = list(itertools.combinations(list(shares)[:PAIRED_PARAMETERS], 2))
     if not couples:
         return build_figure([], title, sweep_scope(sweep), {}, "Fewer than two parameters vary")
     values, labels = [100 * objective(t) for t in done], sweep.labels
@@ -207,7 +207,7 @@ def pairs(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
 
 def _is_continuous(done: Sequence[Trial], name: str) -> bool:
     values = [value_of(t, name) for t in done if name in t.params]
-    return are_numbers(values) and len(set(values)) > FEW
+    return are_numbers(values) and len(set(values)) > FEW_VALUES
 
 
 def _cells(
@@ -232,7 +232,7 @@ def _cells(
     for t in trials:
         cells.setdefault((value_of(t, across), value_of(t, down)), []).append(100 * objective(t))
     columns, rows = (_sorted({cell[k] for cell in cells}) for k in (0, 1))
-    names = [plotly_text(labels[field], LABEL) for field in (across, down)]
+    names = [plotly_text(labels[field], LABEL_LENGTH) for field in (across, down)]
     grid = [[cells.get((x, y), []) for x in columns] for y in rows]
     return go.Heatmap(
         x=[str(_axis_value(v)) for v in columns],

@@ -16,7 +16,7 @@ from .style import COLOURS, DASHES, NEUTRAL, Figure, build_figure
 if TYPE_CHECKING:
     from plotly.basedatatypes import BasePlotlyType
 
-POINTS = 240
+MOST_POINTS = 240
 """Most points of a curve; longer curves are averaged over groups of steps."""
 NOT_TERMS = ("epoch", "step", "steps", "loss", "lr")
 Counts = NDArray[np.int64]
@@ -57,7 +57,7 @@ def training(title: str, rows: Sequence[Mapping[str, float]], owner: str) -> Fig
             "anchor": "x2",
         },
     }
-    group = -(-len(rows) // POINTS)
+    group = -(-len(rows) // MOST_POINTS)
     mean = f"mean of {group} steps" if group > 1 else "every step"
     text = f"step {last['step'] + 1:,} of {last['steps']:,} · epoch {last['epoch'] + 1} · {mean}"
     return build_figure([*traces, rate], name, f"{text} · {owner}", layout)
@@ -71,7 +71,7 @@ def _line(
     **line: object,
 ) -> BasePlotlyType:
     values = np.array([row.get(key, np.nan) for row in rows], np.float64)
-    group = -(-len(rows) // POINTS)
+    group = -(-len(rows) // MOST_POINTS)
     starts = range(0, len(rows), group)
     x = np.array([steps[k : k + group].mean() for k in starts], np.float32)
     y = np.array([values[k : k + group].mean() for k in starts], np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...platform.records.schema import RunRecord
-from ..content.gallery import pictured_splits
+from ..content.gallery import splits_with_pictures
 from ..figures.style import build_figure
 from ..labels import method_title
 from .layout import Page, Section, link, plot
@@ -30,7 +30,7 @@ def images_page(run: RunRecord, others: bool) -> Page:
         others: whether the site has other runs to compare with.
     """
     options = "".join(
-        f'<option value="{escaped(s)}">{escaped(s)}</option>' for s in pictured_splits(run)
+        f'<option value="{escaped(s)}">{escaped(s)}</option>' for s in splits_with_pictures(run)
     )
     body = f"""<form class="controls" aria-label="Images and layers to display">
 <label>Split <select name="split">{options}</select></label>

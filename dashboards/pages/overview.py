@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...platform.records.schema import RunRecord, Score, SweepRecord
-from ..content.gallery import pictured_splits, scored_splits
+from ..content.gallery import scored_splits, splits_with_pictures
 from ..content.records import Entry, Records
 from ..labels import classes_of, count_text, method_title
 from .layout import Page, Section, link, status_pill
@@ -97,7 +97,7 @@ def _runs(runs: Mapping[str, Entry[RunRecord]]) -> str:
         split = names[0] if names else ""
         score = next((scores[split] for scores in by_stage.values() if split in scores), None)
         title = Cell(markup=link(f"run.{name}.html", name), value=name)
-        gallery = link(f"images.{name}.html", "images") if pictured_splits(run) else ""
+        gallery = link(f"images.{name}.html", "images") if splits_with_pictures(run) else ""
         rows.append(
             [
                 title,

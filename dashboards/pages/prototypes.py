@@ -15,8 +15,8 @@ from ...platform.data.images import decode_image
 from ...platform.errors import InputError
 from ...platform.records.result_id import ResultId
 from ...platform.records.schema import RunRecord
-from ..content.artifact_cache import CLOSEST, ArtifactCache
-from ..content.gallery import SHORT
+from ..content.artifact_cache import PATCHES_PER_PROTOTYPE, ArtifactCache
+from ..content.gallery import SHORT_KEY_LENGTH
 from ..labels import method_title, result_title
 from .layout import Page, Section, link
 from .tables import definition_list, escaped
@@ -72,9 +72,9 @@ def prototypes_page(run: RunRecord, artifacts: ArtifactCache) -> Page:
     header = (
         f"<h1>Prototypes of {escaped(run.name)}</h1>\n{definition_list(facts)}"
         f'<p class="links">{link(f"run.{run.name}.html", "Run page")}</p>\n'
-        f'<p class="note">Each prototype with the {CLOSEST} images of its class that have the most '
-        f"similar features, cropped to {SIDE} pixels around the most similar position. In LPCAM, "
-        "similarity to a context prototype lowers the score of the class.</p>\n"
+        f'<p class="note">Each prototype with the {PATCHES_PER_PROTOTYPE} images of its class that '
+        f"have the most similar features, cropped to {SIDE} pixels around the most similar position. "
+        "In LPCAM, similarity to a context prototype lowers the score of the class.</p>\n"
     )
     return Page(title=f"Prototypes of {run.name}", header=header, sections=sections)
 
@@ -94,7 +94,7 @@ def _figure(key: str, value: int, number: int, patches: Sequence[Patch]) -> str:
 
 def patches_path(key: str, value: int, number: int) -> str:
     """Return the path of the file with the patches of a prototype."""
-    return f"prototypes/{key[:SHORT]}/{value}.{number}.jpg"
+    return f"prototypes/{key[:SHORT_KEY_LENGTH]}/{value}.{number}.jpg"
 
 
 def patches_paths(run: RunRecord, artifacts: ArtifactCache) -> list[str]:

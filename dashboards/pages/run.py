@@ -11,8 +11,8 @@ from ...platform.metrics import THRESHOLDS
 from ...platform.records.schema import RunRecord, Score
 from ...platform.serialization import as_json
 from ..content.artifact_cache import ArtifactCache
-from ..content.gallery import pictured_splits, results_by_stage, scored_splits
-from ..content.records import TRAINED, Entry, Records
+from ..content.gallery import results_by_stage, scored_splits, splits_with_pictures
+from ..content.records import TRAINING_STAGES, Entry, Records
 from ..figures import training
 from ..figures.scores import confusion, parts, per_class_iou, threshold_curve
 from ..figures.training import Counts
@@ -74,7 +74,7 @@ def _header(entry: Entry[RunRecord], scores: Named, artifacts: ArtifactCache, ot
     links = [link(f"compare.html?a={run.name}", "Compare with another run")] if others else []
     if prototypes.class_maps_with_patches(run, artifacts):
         links.insert(0, link(f"prototypes.{run.name}.html", "Prototypes"))
-    if pictured_splits(run):
+    if splits_with_pictures(run):
         links.insert(0, link(f"images.{run.name}.html", "Images"))
     state = "" if entry.status == "done" else f" {status_pill(entry.status)}"
     fault = f'<p class="note">{escaped(entry.fault)}</p>\n' if entry.fault else ""
@@ -135,7 +135,7 @@ def _stages(entry: Entry[RunRecord], records: Records) -> str:
 def _trainings(run: RunRecord, records: Records) -> str:
     bodies = []
     for stage in run.stages:
-        if stage.stage not in TRAINED:
+        if stage.stage not in TRAINING_STAGES:
             continue
         try:
             rows = records.metrics(stage)

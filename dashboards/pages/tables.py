@@ -7,7 +7,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...platform.records.schema import OWN, PARTS, RunRecord, Score, StageRecord, SweepRecord, Trial
+from ...platform.records.schema import (
+    FROM_OWN_BACKGROUND,
+    PARTS,
+    RunRecord,
+    Score,
+    StageRecord,
+    SweepRecord,
+    Trial,
+)
 from ...platform.serialization import parse_time
 from ..labels import classes_of, count_text, drawable, method_title
 
@@ -131,7 +139,7 @@ def summary_table(scores: Sequence[tuple[str, Score]]) -> str:
         ]
         row += [percent_cell((s.parts or {}).get(p)) for p in PARTS] if has_parts else []
         row += [percent_cell(s.boundary)] if has_boundary else []
-        threshold = "–" if s.threshold_from == OWN else f"{s.threshold:g}"
+        threshold = "–" if s.threshold_from == FROM_OWN_BACKGROUND else f"{s.threshold:g}"
         row += [Cell(text=threshold, value=s.threshold), text_cell(s.threshold_from)]
         rows.append(row)
     rules = dict.fromkeys(f"{classes_of(s)} · {s.rule}" for _, s in scores)

@@ -82,7 +82,7 @@ def check_target(out: Path, single_file: bool = False) -> None:
     if single_file:
         dashboards_single_file.check(out)
     else:
-        site_folder.check(out, site.ALWAYS)
+        site_folder.check(out, site.FILES_OF_EVERY_SITE)
 
 
 def write_pages(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..config.experiment import Experiment
 
 
-IDENTITY = {
+OPTION_BY_FIELD = {
     "method": "the command's METHOD",
     "localizer": "--localizer",
     "imported": "--imported",
@@ -26,8 +26,10 @@ IDENTITY = {
     "seed": "--seed or --seeds",
 }
 """The options that set the fields that --set must not set."""
-BASELINE = {f"baseline.{name}": "--baseline" for name in ("method", "localizer", "imported")}
-BASELINE["baseline.data"] = "--data"
+OPTION_BY_BASELINE_FIELD = {
+    f"baseline.{name}": "--baseline" for name in ("method", "localizer", "imported")
+}
+OPTION_BY_BASELINE_FIELD["baseline.data"] = "--data"
 """The options that set the fields of the baseline that --set must not set."""
 PATHS = {
     "store": "--store",
@@ -134,7 +136,7 @@ def _changes(options: argparse.Namespace, seed: int) -> dict[str, object]:
         field, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"--set takes FIELD=VALUE, not {text!r}")
-        if instead := IDENTITY.get(field) or BASELINE.get(field):
+        if instead := OPTION_BY_FIELD.get(field) or OPTION_BY_BASELINE_FIELD.get(field):
             raise InputError(f"--set does not take {field}; set it by {instead}")
         changes[field] = parse(value)
     given = {

@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..records.result_id import ResultId
-from ..records.schema import OWN, PARTS, Point, RunRecord, Score, SweepRecord, ranking
+from ..records.schema import (
+    FROM_OWN_BACKGROUND,
+    PARTS,
+    Point,
+    RunRecord,
+    Score,
+    SweepRecord,
+    ranking,
+)
 
 if TYPE_CHECKING:
     from ..tuning.spaces import PaperFigure
@@ -92,7 +100,7 @@ def comparison_table(rows: Sequence[tuple[str, ResultId, Sequence[RunRecord]]]) 
 
 def _thresholds(scores: Sequence[Score]) -> str:
     """Return the thresholds of a table's row, or a dash if no threshold was chosen."""
-    if scores[0].threshold_from == OWN:
+    if scores[0].threshold_from == FROM_OWN_BACKGROUND:
         return "-"
     return "/".join(f"{t:.2f}" for t in sorted({s.threshold for s in scores}))
 
@@ -160,7 +168,7 @@ def figure_table(figure: PaperFigure, sweep: SweepRecord) -> str:
     score = ranked[0].trials[0].score if ranked else None
     about = f"{sweep.split} of {sweep.dataset}, seeds {', '.join(names)}"
     if score:
-        rule = "" if score.threshold_from == OWN else "best threshold; "
+        rule = "" if score.threshold_from == FROM_OWN_BACKGROUND else "best threshold; "
         about += f", n={score.n}, {len(score.scored)} classes, {rule}{score.rule}"
     if fixed := _fixed(figure, sweep):
         about += f"; unless a row says otherwise: {fixed}"

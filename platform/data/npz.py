@@ -19,7 +19,7 @@ from ..storage import artifact_files
 
 MAX_BYTES = 1 << 30
 """Largest size of all arrays of a file, unpacked."""
-PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+COMPRESSION_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Compression methods that NumPy uses for the arrays of a file."""
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -95,5 +95,5 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
     if len({member.filename for member in members}) < len(members):
         raise ValueError("it holds two arrays of one name")
     for member in members:
-        if member.compress_type not in PACKED:
+        if member.compress_type not in COMPRESSION_METHODS:
             raise ValueError(f"{member.filename} is packed by a method that NumPy does not use")

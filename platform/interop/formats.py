@@ -17,14 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from ..data.formats.class_maps import COARSE, ClassMaps
+from ..data.formats.class_maps import PROBABILITY_STRIDE, ClassMaps
 from ..errors import InputError
 from ..ops.maps import grid_size
 from . import safe_pickle
 
 Planes = NDArray[np.float32]
-Keyed = tuple[list[int], Planes]
-SQUARE = 2048
+ClassesAndPlanes = tuple[list[int], Planes]
+LARGEST_SQUARE = 2048
 """Largest side, in pixels, of planes of an image that was warped to a square."""
 TOLERANCE = 5e-3
 """Largest distance of a value from 0..1, which half precision and resizing account for."""
@@ -61,7 +61,7 @@ class Format:
 
     projects: str
     background: bool
-    read: Callable[[object, Limits], Keyed]
+    read: Callable[[object, Limits], ClassesAndPlanes]
     write: Callable[[Sequence[int], Planes], object]
     square: bool = False
     probabilities: bool = False
@@ -89,10 +89,10 @@ def _ints(value: object, limits: Limits) -> list[int]:
     return [int(v) for v in value]
 
 
-def _by_name(planes: str) -> Callable[[object, Limits], Keyed]:
+def _by_name(planes: str) -> Callable[[object, Limits], ClassesAndPlanes]:
     """Return a reader of dicts with the classes under `keys` and the planes under another name."""
 
-    def read(content: object, limits: Limits) -> Keyed:
+    def read(content: object, limits: Limits) -> ClassesAndPlanes:
         if not isinstance(content, dict) or not {"keys", planes} <= set(content):
             raise ValueError(f"it is no dict with 'keys' and {planes!r}")
         return _ints(content["keys"], limits), _floats(content[planes], limits)
@@ -100,7 +100,7 @@ def _by_name(planes: str) -> Callable[[object, Limits], Keyed]:
     return read
 
 
-def _by_class(content: object, limits: Limits) -> Keyed:
+def _by_class(content: object, limits: Limits) -> ClassesAndPlanes:
     """Read a dict from class to plane."""
     if not isinstance(content, dict) or not all(isinstance(k, int | np.integer) for k in content):
         raise ValueError("it is no dict from class numbers to planes")
@@ -111,7 +111,7 @@ def _by_class(content: object, limits: Limits) -> Keyed:
     return keys, np.stack([_floats(v, one) for v in content.values()])
 
 
-def _all_classes(content: object, limits: Limits) -> Keyed:
+def _all_classes(content: object, limits: Limits) -> ClassesAndPlanes:
     """Read an array with one plane for each class, 0..255."""
     planes = _floats(content, limits)
     if planes.ndim != 3:
@@ -119,7 +119,7 @@ def _all_classes(content: object, limits: Limits) -> Keyed:
     return list(range(len(planes))), planes / np.float32(255)
 
 
-def _scores(content: object, limits: Limits) -> Keyed:
+def _scores(content: object, limits: Limits) -> ClassesAndPlanes:
     """Read a dict with the logits or probabilities of a segmenter, `[C,h,w]` or `[1,C,h,w]`."""
     if not isinstance(content, dict) or "msc_seg" not in content:
         raise ValueError("it is no dict with 'msc_seg'")
@@ -214,7 +214,7 @@ def read(
     form = FORMATS[kind]
     content = safe_pickle.load(path)
     labels = range(classes) if form.probabilities else sorted(labels)
-    pixels = SQUARE * SQUARE if form.square else (size[0] + 1) * (size[1] + 1)
+    pixels = LARGEST_SQUARE * LARGEST_SQUARE if form.square else (size[0] + 1) * (size[1] + 1)
     try:
         keys, planes = form.read(content, Limits(classes + 1, pixels))
         keys = _checked_keys(form, keys, list(labels), len(planes), classes)
@@ -230,7 +230,7 @@ def read(
     return ClassMaps(
         id=id,
         classes=(*[0] * first, *(label + 1 for label in labels)),
-        planes=_on_grid(planes[order], size, COARSE if form.probabilities else 4),
+        planes=_on_grid(planes[order], size, PROBABILITY_STRIDE if form.probabilities else 4),
         height=size[0],
         width=size[1],
     )

@@ -3,12 +3,12 @@
 from .base import Method
 from .compose import build_experiment, build_method, find_preset
 from .joint import Joint, join_methods
-from .learner import OUTSIDE, Batch, Learner
+from .learner import PADDING, Batch, Learner
 from .prototypes import Centers, Clustering, PrototypeMethod
 from .registry import find_method, methods
 
 __all__ = [
-    "OUTSIDE",
+    "PADDING",
     "Batch",
     "Centers",
     "Clustering",

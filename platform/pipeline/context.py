@@ -19,7 +19,7 @@ from ..method import Learner
 from ..metrics import OWN_BACKGROUND
 from ..ray_runtime import cluster
 from ..records.progress import ProgressDisplay
-from ..records.schema import FIXED, OWN, Score, StageRecord
+from ..records.schema import FROM_FIXED_VALUE, FROM_OWN_BACKGROUND, Score, StageRecord
 from ..storage.artifact import Artifact, Stage
 from ..storage.store import Store
 
@@ -259,9 +259,9 @@ class Runtime:
                 own, for which no threshold is chosen.
             fixed: threshold that the experiment gives; None to choose it.
         """
-        threshold, chosen = (None, "") if fixed is None else (fixed, FIXED)
+        threshold, chosen = (None, "") if fixed is None else (fixed, FROM_FIXED_VALUE)
         if own:
-            threshold, chosen = OWN_BACKGROUND, OWN
+            threshold, chosen = OWN_BACKGROUND, FROM_OWN_BACKGROUND
         out = {}
         for split, stage in stages.items():
             out[split] = self.read_score(context, stage, split, threshold, chosen)

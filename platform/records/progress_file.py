@@ -18,9 +18,9 @@ from .schema import RunRecord, SweepRecord
 
 PROGRESS = "progress.json"
 """Name of the progress file, in the folder of the record; removed when the record is written."""
-EVERY = 0.5
-"""Least seconds between two writes of a step's progress; FAR times as many in an object store."""
-FAR = 20
+WRITE_INTERVAL = 0.5
+"""Least seconds between two writes of progress; BUCKET_FACTOR times as many in a bucket."""
+BUCKET_FACTOR = 20
 Metrics: TypeAlias = dict[str, int | float]
 """What a training logged at one step: the step, the epoch, the loss and its terms, by name."""
 
@@ -58,7 +58,7 @@ class ProgressRecorder(ProgressDisplay):
     def __init__(self, inner: ProgressDisplay) -> None:
         self.inner = inner
         self.path: Path | None = None
-        self.written, self.every = 0.0, EVERY
+        self.written, self.every = 0.0, WRITE_INTERVAL
         self.step = 0
         self.row: dict[str, object] = {"titles": [], "step": 0, "text": "", "done": 0, "total": 0}
 
@@ -81,7 +81,7 @@ class ProgressRecorder(ProgressDisplay):
                 yield
                 return
             self.path, self.row = path, {**self.row, "record": record}
-            self.every = EVERY * (FAR if filesystem.object_of(path) else 1)
+            self.every = WRITE_INTERVAL * (BUCKET_FACTOR if filesystem.object_of(path) else 1)
             self._write()
             try:
                 yield

@@ -18,9 +18,9 @@ from ..storage.artifact_files import NAME
 from ..storage.json_files import read_record, record_from_json
 from .result_id import ResultId
 
-OWN = "its own background"
+FROM_OWN_BACKGROUND = "its own background"
 """`Score.threshold_from` of labels, and of class maps with a background plane of their own."""
-FIXED = "a fixed value"
+FROM_FIXED_VALUE = "a fixed value"
 """`Score.threshold_from` where the experiment gives the threshold."""
 PARTS = ("discriminative", "other", "context")
 """The kinds of regions that a data set may mark: parts of objects, and their context."""
@@ -48,7 +48,8 @@ class Score:
         thresholds: seed thresholds, 0..1.
         miou: mean IoU at each of `thresholds`.
         threshold: the threshold that was chosen, one of `thresholds`.
-        threshold_from: split on which `threshold` was chosen, or OWN or FIXED.
+        threshold_from: split on which `threshold` was chosen, or FROM_OWN_BACKGROUND or
+            FROM_FIXED_VALUE.
         iou: IoU of each class; None for an absent class.
         parts: for each of PARTS, the share of its pixels that are activated for the class to
             which they belong; None where the data set marks no parts.

@@ -38,7 +38,7 @@ from .sweep import REDUCTION, Sweep, searcher
 from .trial import TrialReport
 from .trial import run as run_trial
 
-LOST = 2
+LOST_TRIAL_RETRIES = 2
 """Least number of further tries of a trial whose process dies; other errors do not reach Tune."""
 
 
@@ -247,7 +247,9 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: ProgressDi
                 **filesystem.storage(catalog.store.root / "tune"),
                 verbose=0,
                 callbacks=[watch],
-                failure_config=ray.tune.FailureConfig(max_failures=max(sweep.retries, LOST)),
+                failure_config=ray.tune.FailureConfig(
+                    max_failures=max(sweep.retries, LOST_TRIAL_RETRIES)
+                ),
             ),
         ).fit()
     progress.finish(False)

@@ -28,7 +28,7 @@ from wsss.platform.pipeline.execution import Execution
 from wsss.platform.pipeline.run_record import ended_run
 from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.records.result_id import ResultId
-from wsss.platform.records.schema import FIXED, OWN
+from wsss.platform.records.schema import FROM_FIXED_VALUE, FROM_OWN_BACKGROUND
 from wsss.platform.stages.labels import pseudo_labels
 from wsss.platform.stages.labels.pseudo_labels import Cut
 from wsss.platform.storage.json_files import write_json
@@ -68,7 +68,7 @@ def test_each_stage_is_scored_on_its_own_split(chain: Any) -> None:
         "lpcam/irn/deeplabv2": {"val"},
     }
     assert scores[named("lpcam/irn")]["val"].threshold_from == "train"
-    assert scores[named("lpcam/irn/deeplabv2")]["val"].threshold_from == OWN
+    assert scores[named("lpcam/irn/deeplabv2")]["val"].threshold_from == FROM_OWN_BACKGROUND
     assert 0 <= scores[named("lpcam/irn/deeplabv2")]["val"].boundary <= 1
 
 
@@ -148,7 +148,7 @@ def test_refined_labels_are_scored_like_predictions(job: Any) -> None:
     pipeline.execute()
     scores = pipeline.read_scores()
     assert set(map(str, scores)) == {"cam", "sipe", "sipe/crf"}
-    assert scores[named("sipe/crf")]["train"].threshold_from == OWN
+    assert scores[named("sipe/crf")]["train"].threshold_from == FROM_OWN_BACKGROUND
     labels = job.store.open("labels", pipeline.plan.labels[named("sipe/crf")]["val"].key)
     assert labels.about["unrefined"] == []
     planes = label_maps.read(labels.files(".parquet")[0])
@@ -234,7 +234,7 @@ def test_a_fixed_threshold_is_reported(job: Any) -> None:
     pipeline = Execution.of(job.store, replaced(job.experiment, {"refine.threshold": 0.37}))
     pipeline.execute()
     score = pipeline.read_scores()[named("lpcam")]["train"]
-    assert (score.threshold, score.threshold_from) == (0.37, FIXED)
+    assert (score.threshold, score.threshold_from) == (0.37, FROM_FIXED_VALUE)
     assert score.value == score.miou[37]
     assert pipeline.plan.digest != job.pipeline.plan.digest
 

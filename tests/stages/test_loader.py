@@ -20,7 +20,7 @@ from wsss.platform.data.transforms import (
     random_placement,
 )
 from wsss.platform.errors import InputError
-from wsss.platform.method import OUTSIDE
+from wsss.platform.method import PADDING
 from wsss.platform.stages.labels import superpixels
 from wsss.platform.stages.training import loader
 from wsss.platform.stages.training.loader import Plan
@@ -134,7 +134,7 @@ def test_superpixels_are_cropped_and_mirrored_with_their_image(
     seen = 0
     for _, batch in loader.batches(plan, range(2)):
         red = ((batch.images[:, 0] * DEVIATION[0] + MEAN[0]) * 255).round().long()
-        assert torch.equal(batch.plane == OUTSIDE, ~batch.valid)
+        assert torch.equal(batch.plane == PADDING, ~batch.valid)
         assert torch.equal(batch.plane[batch.valid], red[batch.valid] // 64)
         seen += len(red)
     assert seen == 2 * 28
@@ -213,7 +213,7 @@ def test_superpixels_are_written_as_bytes_in_one_file_a_slice(write_shards, tmp_
     assert images == len(ids_by_image) == 3
     assert {ids.shape for ids in ids_by_image.values()} == {(24, 20)}
     assert sum(len(np.unique(ids)) for ids in ids_by_image.values()) == regions
-    assert max(int(ids.max()) for ids in ids_by_image.values()) < OUTSIDE
+    assert max(int(ids.max()) for ids in ids_by_image.values()) < PADDING
 
 
 def test_batches_are_the_same_each_time(write_shards, direct):

@@ -20,7 +20,7 @@ from ...errors import InputError
 from ...storage.artifact_files import write_atomic
 from . import parquet
 
-COARSE = 8
+PROBABILITY_STRIDE = 8
 """Stride of the probabilities of a segmenter, which are stored as class maps of all classes."""
 SCHEMA = pa.schema(
     [

@@ -26,7 +26,7 @@ from .json_stream import read_elements
 from .source import Item, Record, check_classes, check_id
 
 SUBSETS = ("train", "val")
-SIDE = 1 << 20
+MOST_PIXELS_PER_SIDE = 1 << 20
 """Limit, not included, of the height and width of an image, pixels."""
 
 
@@ -107,7 +107,10 @@ class COCO:
                 if not isinstance(member, dict):
                     raise TypeError("it is not an object")
                 if kind == "images":
-                    size = (_number(member["height"], SIDE), _number(member["width"], SIDE))
+                    size = (
+                        _number(member["height"], MOST_PIXELS_PER_SIDE),
+                        _number(member["width"], MOST_PIXELS_PER_SIDE),
+                    )
                     row = (check_id(member["file_name"]), *size)
                     if images.setdefault(_number(member["id"]), row) is not row:
                         raise InputError(f"image {member['id']} is listed twice")

@@ -35,7 +35,7 @@ class Canvas:
         self.parts = np.zeros((size, size), np.uint8)
         self.y, self.x = np.mgrid[0:size, 0:size].astype(np.float64) + 0.5
 
-    def ground(self, colour: Colour, roughness: float) -> None:
+    def fill_ground(self, colour: Colour, roughness: float) -> None:
         """Fill the image with `colour` and smooth blotches of two sizes."""
         self.rgb[:] = colour
         for cells in (5, 24):
@@ -130,9 +130,7 @@ def mix_colours(first: Colour, second: Colour, share: float) -> Colour:
     return a, b, c
 
 
-def fill_two_colours(
-    first: Colour, second: Colour, where: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def choose_colours(first: Colour, second: Colour, where: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return colours `[S,S,3]`: `second` where `where` `[S,S]` is true, `first` elsewhere."""
     out: NDArray[np.float64] = np.where(where[..., None], np.array(second), np.array(first))
     return out

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from ...config.experiment import Network, Views
 from ...data.formats import class_maps, label_maps, shards
-from ...data.formats.class_maps import COARSE, ClassMaps
+from ...data.formats.class_maps import PROBABILITY_STRIDE, ClassMaps
 from ...data.transforms import normalized
 from ...errors import InputError
 from ...models.segmenter import SegmentationNetwork
@@ -107,7 +107,9 @@ class Predict(actors.Actor):
         for numbers, images in self.groups(rows):
             logits = self._logits(images)
             height, width = images[0].shape[:2]
-            size = grid_size(height, width, COARSE) if self.job.coarse else (height, width)
+            size = (
+                grid_size(height, width, PROBABILITY_STRIDE) if self.job.coarse else (height, width)
+            )
             if self.job.coarse or not self.job.probabilities:
                 logits = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
             if self.job.known:

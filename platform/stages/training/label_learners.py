@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...method import OUTSIDE, Batch, Learner
+from ...method import PADDING, Batch, Learner
 from ...models.backbones import Backbone
 from ...models.boundary_net import BoundaryNet
 from ...models.deeplab import DeepLabV2
@@ -95,11 +95,11 @@ class Segmenter(Learner):
 
         Args:
             logits: `[B,N+1,h,w]`.
-            labels: `[B,H,W]`, `OUTSIDE` where unknown.
+            labels: `[B,H,W]`, `PADDING` where unknown.
         """
         grid_labels = shrunk(labels, logits)
-        known = grid_labels != OUTSIDE
-        values = F.cross_entropy(logits, grid_labels, ignore_index=OUTSIDE, reduction="none")
+        known = grid_labels != PADDING
+        values = F.cross_entropy(logits, grid_labels, ignore_index=PADDING, reduction="none")
         if not self.balanced:
             return values.sum() / known.sum().clamp(min=1)
         groups = [known & (grid_labels == 0), known & (grid_labels > 0)]

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...data.formats import class_maps, label_maps
-from ...data.formats.class_maps import COARSE
+from ...data.formats.class_maps import PROBABILITY_STRIDE
 from ...data.formats.shards import TRAINING_COLUMNS, Slice, multi_hot, read
 from ...data.images import decode_image
 from ...data.transforms import (
@@ -32,7 +32,7 @@ from ...data.transforms import (
     random_placement,
     valid_pixels,
 )
-from ...method import OUTSIDE, Batch
+from ...method import PADDING, Batch
 
 Columns = dict[str, NDArray[Any]]
 ROWS_PER_TASK = 64
@@ -135,9 +135,11 @@ def load_rows(pieces: Columns, classes: int, crop: Crop, seed: int) -> Columns:
                 "epoch": int(columns["epoch"]),
             }
             if planes:
-                example["plane"] = crop_image(planes[row["id"]], place, crop.side, OUTSIDE)
+                example["plane"] = crop_image(planes[row["id"]], place, crop.side, PADDING)
             if shares:
-                example["probabilities"] = crop_maps(shares[row["id"]], place, crop.side, COARSE)
+                example["probabilities"] = crop_maps(
+                    shares[row["id"]], place, crop.side, PROBABILITY_STRIDE
+                )
             for name, value in example.items():
                 examples.setdefault(name, []).append(value)
     return {name: np.stack(values) for name, values in examples.items()}
