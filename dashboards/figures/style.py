@@ -27,11 +27,7 @@ _CLEAR = "rgba(0,0,0,0)"
 
 
 def build_figure(
-    traces: Sequence[object],
-    title: str,
-    subtitle: str,
-    layout: Mapping[str, object],
-    note: str = "",
+    traces: Sequence[object], title: str, subtitle: str, layout: Mapping[str, Any], note: str = ""
 ) -> Figure:
     """Return a figure in the common layout.
 

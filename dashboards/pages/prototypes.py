@@ -73,8 +73,9 @@ def prototypes_page(run: RunRecord, artifacts: ArtifactCache) -> Page:
         f"<h1>Prototypes of {escaped(run.name)}</h1>\n{definition_list(facts)}"
         f'<p class="links">{link(f"run.{run.name}.html", "Run page")}</p>\n'
         f'<p class="note">Each prototype with the {PATCHES_PER_PROTOTYPE} images of its class that '
-        f"have the most similar features, cropped to {SIDE} pixels around the most similar position. "
-        "In LPCAM, similarity to a context prototype lowers the score of the class.</p>\n"
+        f"have the most similar features, cropped to {SIDE} pixels around the most "
+        "similar position. In LPCAM, similarity to a context prototype lowers the score of its "
+        "class.</p>\n"
     )
     return Page(title=f"Prototypes of {run.name}", header=header, sections=sections)
 

@@ -106,7 +106,7 @@ def block_totals(block: Halves, centers: Floats, number: int, *, spherical: bool
 
 
 @dataclass
-class ClusteringResult:
+class Clusters:
     """The clustering of one set.
 
     Attributes:
@@ -131,7 +131,7 @@ def lloyd(
     seed: int,
     tolerance: float = 1e-3,
     max_iterations: int = 100,
-) -> dict[FeatureSet, ClusteringResult]:
+) -> dict[FeatureSet, Clusters]:
     """Cluster many sets at once with Lloyd's algorithm; sets without rows give no result.
 
     Args:
@@ -147,7 +147,7 @@ def lloyd(
     starts = {s: _initial(rows, clusters, seed, s) for s, rows in full.items()}
     active = {s: np.asarray(c, np.float32) for s, c in gather(starts).items()}
     counts: dict[FeatureSet, NDArray[np.int64]] = {}
-    done: dict[FeatureSet, ClusteringResult] = {}
+    done: dict[FeatureSet, Clusters] = {}
     for round_ in range(1, max_iterations + 1):
         if not active:
             break
@@ -160,14 +160,12 @@ def lloyd(
             if spare and not filled.all():
                 refill[s] = [total.worst[1:]]
             elif moved <= tolerance:
-                done[s] = ClusteringResult(active[s][filled], total.counts[filled], round_, True)
+                done[s] = Clusters(active[s][filled], total.counts[filled], round_, True)
         for s, row in gather(refill).items() if refill else ():
             active[s][int(np.argmin(counts[s]))] = row[0]
         active = {s: c for s, c in active.items() if s not in done}
     for s, last in active.items():
-        done[s] = ClusteringResult(
-            last[counts[s] > 0], counts[s][counts[s] > 0], max_iterations, False
-        )
+        done[s] = Clusters(last[counts[s] > 0], counts[s][counts[s] > 0], max_iterations, False)
     return done
 
 

@@ -303,7 +303,7 @@ def run(
     workers: int | None = None,
     limit: int,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[FeatureSet, kmeans.ClusteringResult]:
+) -> dict[FeatureSet, kmeans.Clusters]:
     """Cluster every class: the result of (class, 0) is its foreground, of (class, 1) its context.
 
     Args:
