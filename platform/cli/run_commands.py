@@ -89,7 +89,7 @@ def _side_by_side(
     resolve.check_used(options, [per_seed[0] for per_seed in experiments.values()])
     catalog = catalog_of(store)
     plans = {title: [plan(e, catalog) for e in per_seed] for title, per_seed in experiments.items()}
-    holders = _title_by_plan({title: per_seed[0] for title, per_seed in plans.items()})
+    holders = _title_of_run({title: per_seed[0] for title, per_seed in plans.items()})
     records = {
         title: [carry_out(store, p, None, command, progress_for(options)) for p in per_seed]
         for title, per_seed in plans.items()
@@ -119,7 +119,7 @@ def table_rows(
     return [(title, subject, runs), *later]
 
 
-def _title_by_plan(plans: Mapping[str, Plan]) -> dict[str, str]:
+def _title_of_run(plans: Mapping[str, Plan]) -> dict[str, str]:
     """Return by title of each experiment the title of the experiment whose run has its scores.
 
     This is the experiment itself, or another one whose plan covers the plan of this experiment.
