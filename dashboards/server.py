@@ -77,7 +77,7 @@ class Server(ThreadingHTTPServer):
         return f"http://{ADDRESS}:{self.server_port}/"
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer a connection in a thread of its own; close another one where too many are open."""
+        """Answer a connection in its own thread; close an older one where too many are open."""
         if not self.free.acquire(blocking=False):
             with self.order, contextlib.suppress(StopIteration, OSError):  # it just ended
                 next(iter(self.open)).shutdown(socket.SHUT_RDWR)
@@ -94,7 +94,7 @@ class Server(ThreadingHTTPServer):
                 self.open[request] = None
 
     def shutdown_request(self, request: Any) -> None:
-        """End a connection, which makes room for another one."""
+        """End a connection, which makes room for a new connection."""
         with self.order:
             counted = request in self.open
             self.open.pop(request, None)

@@ -1,4 +1,4 @@
-"""Overview page: runs, sweeps, and a leaderboard of their scores beside those of the papers."""
+"""Overview page: runs, sweeps, and a leaderboard of their scores beside the papers' scores."""
 
 from __future__ import annotations
 

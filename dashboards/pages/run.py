@@ -101,7 +101,7 @@ def _going(entry: Entry[RunRecord]) -> str:
 
 
 def score_summary(scores: Named) -> str:
-    """Return a line for each split: the mIoU of the last result beside that of the first."""
+    """Return a line for each split: the mIoU of the last result beside the mIoU of the first."""
     items = []
     for split, rows in scores_by_split(scores).items():
         (first, base), (last, top) = next(iter(rows.items())), list(rows.items())[-1]

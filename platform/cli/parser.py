@@ -128,7 +128,7 @@ def _data(commands: _Commands) -> None:
             default=0.0,
         )
         if kind == "voc":
-            text = "Image labels, .csv or .npz; by default those of the VOCdevkit tree."
+            text = "Image labels, .csv or .npz; by default from the VOCdevkit tree."
             _option(one, "--labels FILE", text)
             text = "Lists of ImageSets/Segmentation to use; by default train, train_aug and val."
             _option(one, "--lists LIST", text, nargs="+")
@@ -221,7 +221,7 @@ def _run(commands: _Commands) -> None:
 def _sweep(commands: _Commands) -> None:
     sub = _add(commands, "sweep", "Try many settings that share every stage they can.")
     _experiment(sub)
-    text = "Search space of the method, or FILE.py[:NAME] with another one."
+    text = "Search space of the method, or FILE.py[:NAME] with a space."
     _option(sub, "--space NAME", text, default="default")
     _number(sub, "trials", "Number of points to try; 0 stands for the whole grid.", default=0)
     text = "Search algorithm: grid, random or tpe; by default grid, or random for fewer --trials."

@@ -122,7 +122,7 @@ def table_rows(
 def _title_of_run(plans: Mapping[str, Plan]) -> dict[str, str]:
     """Return by title of each experiment the title of the experiment whose run has its scores.
 
-    This is the experiment itself, or another one whose plan covers the plan of this experiment.
+    This is the experiment itself, or an experiment whose plan covers the plan of this experiment.
     """
     return {
         title: next((t for t, p in plans.items() if p is not plan and p.covers(plan)), title)

@@ -190,8 +190,8 @@ def _boxes(ids: Ids, count: int) -> NDArray[np.int64]:
 def _histograms(image: Pixels, ids: Ids, count: int) -> NDArray[np.float64]:
     """Return the colour and texture histograms of each region, `[R,C]`.
 
-    Each of both sums to 1, so that the sum of minima of two regions is the histogram intersection
-    of Uijlings et al.
+    The colour histogram sums to 1, and so does the texture histogram. The sum of minima of two
+    regions is then the histogram intersection of Uijlings et al.
     """
     from scipy.ndimage import gaussian_filter1d
 

@@ -153,7 +153,7 @@ class Sweep:
         """Return the experiment of one point as a trial carries it out.
 
         It is scored on the objective's split only, and ends with the last stage that a field of
-        the space changes. Its random seed is by default that of the base.
+        the space changes. Its random seed is by default the base's.
         """
         changes: dict[str, object] = {"scoring.splits": (self.split,)}
         segments = any(field.startswith("segment.") for field in self.space)

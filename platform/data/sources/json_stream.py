@@ -109,7 +109,7 @@ class _Window:
         """Return the error of an object that has a key twice."""
         return InputError(
             f"{self.path} has the key {key!a} twice in the object at byte {self.offset}; "
-            "remove one of both"
+            "remove one of them"
         )
 
 

@@ -1,8 +1,8 @@
 """The data set PASCAL VOC, read from a VOCdevkit tree with lists, image labels and masks.
 
-Masks come from `SegmentationClass`, or from `SegmentationClassAug` (SBD) where the former has
-none; they serve evaluation only. Image labels come from annotations or a label file, never from
-masks.
+Masks come from `SegmentationClass`, or from `SegmentationClassAug` (SBD) for images without
+a mask there; they serve evaluation only. Image labels come from annotations or a label file,
+never from masks.
 """
 
 from __future__ import annotations
