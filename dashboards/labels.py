@@ -6,18 +6,17 @@ import dataclasses
 import html
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ..platform.records.result_id import ResultId
 from ..platform.records.schema import Score, SweepRecord, Trial
 
 Value = float | int | str | bool
 
-LABEL = 34
+LABEL_LENGTH = 34
 """Most characters of a parameter's label; `baseline.segment.training.weight_decay` fits."""
 
 
-def scope(score: Score, owner: str) -> str:
+def score_scope(score: Score, owner: str) -> str:
     """Return the line that says what a score was measured on.
 
     It names the split, the number of images, the classes, the evaluation rule and the run or
@@ -34,12 +33,12 @@ def classes_of(score: Score) -> str:
 
 
 def sweep_scope(sweep: SweepRecord) -> str:
-    """Return the `scope` of a sweep's objective and how many of its trials are done."""
+    """Return the `score_scope` of a sweep's objective and how many of its trials are done."""
     scores = [t.score for t in sweep.trials if t.score is not None]
     done = sum(is_done(t) for t in sweep.trials)
     count = f"{done} of {len(sweep.trials)} trials done"
     if scores:
-        return f"{scope(scores[0], sweep.name)} · {count}"
+        return f"{score_scope(scores[0], sweep.name)} · {count}"
     return f"{sweep.split} · no trial was scored yet · {sweep.name} · {count}"
 
 
@@ -54,7 +53,7 @@ def objective(trial: Trial) -> float:
     return trial.value
 
 
-def drawable(value: Any) -> Value:
+def drawable(value: object) -> Value:
     """Return a parameter's value as a number, text or bool, which an axis can show."""
     if value is None:
         return "none"
@@ -63,10 +62,15 @@ def drawable(value: Any) -> Value:
     return value if isinstance(value, float | int | str) else str(value)
 
 
+def value_of(trial: Trial, field: str) -> Value:
+    """Return the value of a field in a trial, as an axis can show it."""
+    return drawable(trial.params[field])
+
+
 def drawable_sweep(sweep: SweepRecord) -> SweepRecord:
     """Return the sweep with all parameter values made `drawable`."""
 
-    def drawable_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    def drawable_params(params: Mapping[str, object]) -> dict[str, object]:
         return {name: drawable(value) for name, value in params.items()}
 
     return dataclasses.replace(
@@ -82,7 +86,7 @@ def drawable_sweep(sweep: SweepRecord) -> SweepRecord:
 
 def axis_title(label: str) -> str:
     """Return a parameter's label as an axis title: `segment.training.lr` takes three lines."""
-    return text_of(label, LABEL).replace(".", ".<br>", 2)
+    return plotly_text(label, LABEL_LENGTH).replace(".", ".<br>", 2)
 
 
 def params_text(trial: Trial, labels: Mapping[str, str]) -> list[str]:
@@ -93,22 +97,22 @@ def params_text(trial: Trial, labels: Mapping[str, str]) -> list[str]:
         labels: label of each parameter by its field.
     """
     return [
-        f"{text_of(labels[field], LABEL)} {text_of(short(value), 20)}"
+        f"{plotly_text(labels[field], LABEL_LENGTH)} {plotly_text(short_text(drawable(value)), 20)}"
         for field, value in trial.params.items()
     ]
 
 
-def numeric(values: Sequence[Value]) -> bool:
+def are_numbers(values: Sequence[Value]) -> bool:
     """Return whether all values are numbers; a bool does not count as one."""
     return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
-def short(value: Value) -> str:
+def short_text(value: Value) -> str:
     """Return a value as text, a float with four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def text_of(value: object, limit: int = 120) -> str:
+def plotly_text(value: object, limit: int = 120) -> str:
     """Return text that is safe for Plotly, which reads a little HTML.
 
     Control characters become spaces, HTML is escaped, and text beyond `limit` characters is cut.
@@ -119,19 +123,19 @@ def text_of(value: object, limit: int = 120) -> str:
     return html.escape(printable, quote=False)
 
 
-def label(name: str) -> str:
+def method_title(name: str) -> str:
     """Return the name of a method or localizer as people write it: LPCAM for `lpcam`."""
     return name.upper() if name.isascii() and name.isalnum() and len(name) <= 8 else name
 
 
-def title_of(id: ResultId) -> str:
+def result_title(id: ResultId) -> str:
     """Return the name of a result as people write it: `LPCAM, IRN, DEEPLABV2`."""
     steps = {"irn": "IRN", "crf": "DenseCRF", "masks": "true masks", "": ""}
-    names = [label(id.localizer), steps[id.refinement], label(id.segmenter)]
+    names = [method_title(id.localizer), steps[id.refinement], method_title(id.segmenter)]
     names.append("labels known" if id.known else "")
     return ("baseline: " if id.baseline else "") + ", ".join(name for name in names if name)
 
 
-def many(count: int, noun: str) -> str:
+def count_text(count: int, noun: str) -> str:
     """Return a count with its noun: `1 run`, `2 runs`."""
     return f"{count:,} {noun}{'s' * (count != 1)}"

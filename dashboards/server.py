@@ -28,13 +28,13 @@ TYPES = {
     "jpg": "image/jpeg",
 }
 PICTURES = ("layers/", "prototypes/")
-SAFE = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": POLICY + "; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-CONNECTIONS = 32
+MOST_CONNECTIONS = 32
 """Most open connections. A browser opens six to a server, for all its pages together."""
 CHUNK = 1 << 16
 """Bytes sent at a time; the client has `Handler.timeout` seconds to read each chunk."""
@@ -45,8 +45,8 @@ class Server(ThreadingHTTPServer):
 
     It answers only GET and HEAD, and only requests whose Host header names this machine, so that a
     page of another origin that resolves its own name to this address learns nothing. Every request
-    gets an answer. At most CONNECTIONS are open: a further connection closes the one whose last
-    request is the oldest.
+    gets an answer. At most MOST_CONNECTIONS are open: a further connection closes the connection
+    whose last request is the oldest.
 
     Args:
         store: the store that the pages present.
@@ -62,7 +62,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, store: Store, port: int) -> None:
         self.site = Site(store, live=True)
         self.making = threading.Lock()
-        self.free = threading.Semaphore(CONNECTIONS)
+        self.free = threading.Semaphore(MOST_CONNECTIONS)
         self.order = threading.Lock()
         self.open: dict[socket.socket, None] = {}
         """Open connections, the one with the latest request last; changed only under `order`."""
@@ -77,7 +77,7 @@ class Server(ThreadingHTTPServer):
         return f"http://{ADDRESS}:{self.server_port}/"
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer a connection in a thread of its own; close another one where too many are open."""
+        """Answer a connection in its own thread; close an older one where too many are open."""
         if not self.free.acquire(blocking=False):
             with self.order, contextlib.suppress(StopIteration, OSError):  # it just ended
                 next(iter(self.open)).shutdown(socket.SHUT_RDWR)
@@ -94,7 +94,7 @@ class Server(ThreadingHTTPServer):
                 self.open[request] = None
 
     def shutdown_request(self, request: Any) -> None:
-        """End a connection, which makes room for another one."""
+        """End a connection, which makes room for a new connection."""
         with self.order:
             counted = request in self.open
             self.open.pop(request, None)
@@ -106,14 +106,14 @@ class Server(ThreadingHTTPServer):
         """Print an error in one line; a browser that closes its connection early is no error."""
         error = sys.exception()
         if not isinstance(error, ConnectionError):
-            complain("a connection", error)
+            print_failure("a connection", error)
 
     def is_host(self, name: str) -> bool:
         """Return whether the Host header of a request names this server."""
         return name in {f"{host}:{self.server_port}" for host in (ADDRESS, "localhost")}
 
 
-def complain(request: str, error: BaseException | None) -> str:
+def print_failure(request: str, error: BaseException | None) -> str:
     """Print in one line that a request failed and why, and return that line."""
     sentence = f"{request} cannot be answered: {type(error).__name__}: {error}"
     line = str(InputError(sentence))  # printable, and not too long
@@ -149,7 +149,7 @@ class Handler(BaseHTTPRequestHandler):
             self._say(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
             return
         except Exception as error:  # a bug here must not end the server
-            text = complain(f"{self.command} /{path}", error)
+            text = print_failure(f"{self.command} /{path}", error)
             self._say(HTTPStatus.INTERNAL_SERVER_ERROR, text)
             return
         if body is None:
@@ -185,7 +185,7 @@ class Handler(BaseHTTPRequestHandler):
     def _send(self, status: HTTPStatus, body: bytes, kind: str, cache: str) -> None:
         self.send_response(status)
         headers: Mapping[str, str] = {
-            **SAFE,
+            **SECURITY_HEADERS,
             "Content-Type": kind,
             "Content-Length": str(len(body)),
             "Cache-Control": cache,

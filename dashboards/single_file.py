@@ -15,7 +15,7 @@ from ..platform.errors import InputError
 from ..platform.storage.artifact_files import write_atomic
 from ..platform.storage.filesystem import CHUNK
 from .pages.layout import ASSETS, MARK
-from .pages.tables import esc
+from .pages.tables import escaped
 from .site import Site
 
 FRAME = """<!doctype html>
@@ -89,7 +89,7 @@ def write(site: Site, out: Path, start: str) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     script = (ASSETS / "single.js").read_text()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    head = FRAME.format(policy=POLICY.format(hash=digest), mark=MARK, start=esc(start))
+    head = FRAME.format(policy=POLICY.format(hash=digest), mark=MARK, start=escaped(start))
 
     def write_files(stream: BinaryIO) -> None:
         hasher = hashlib.sha256()
@@ -102,7 +102,7 @@ def write(site: Site, out: Path, start: str) -> None:
         for path in site.paths():
             body = site.file(path)
             if body is not None:
-                append(f'<script type="text/plain" data-path="{esc(path)}">'.encode())
+                append(f'<script type="text/plain" data-path="{escaped(path)}">'.encode())
                 append(base64.b64encode(body))
                 append(b"</script>\n")
         append(f"<script>{script}</script>\n</body>\n</html>\n".encode())

@@ -32,12 +32,12 @@ from .pages.speed import speed_page
 from .pages.sweep import sweep_page
 
 SCRIPTS = ("style.css", "app.js", "planes.js", "images.js", "compare.js")
-ALWAYS = ("index.html", "papers.html", "plotly.min.js", *SCRIPTS)
+FILES_OF_EVERY_SITE = ("index.html", "papers.html", "plotly.min.js", *SCRIPTS)
 """Files that every site has, whatever its store holds."""
 FOLDER_OF_PAGE = {"run": "runs", "images": "runs", "prototypes": "runs", "sweep": "sweeps"}
 POLL_DISK, POLL_BUCKET = 250, 5000
 """Milliseconds after which a page asks again whether its store on disk, or in a bucket, changed."""
-RETRY = 30.0
+RETRY_SECONDS = 30.0
 """Least seconds between two times that a failed read discards everything held in memory."""
 
 
@@ -66,12 +66,12 @@ class Site:
         self.every = (POLL_BUCKET if filesystem.object_of(store.root) else POLL_DISK) if live else 0
         self.records = Records(store, runs, sweeps)
         self.artifacts = ArtifactCache(store)
-        self._forgotten_at = -RETRY
+        self._forgotten_at = -RETRY_SECONDS
         self._artifacts: dict[str, tuple[str, str, str]] = {}
 
     def paths(self) -> Iterator[str]:
         """Yield the paths of all files of the site."""
-        yield from ALWAYS
+        yield from FILES_OF_EVERY_SITE
         runs = [entry.record for entry in self.records.runs().values()]
         if len(runs) > 1:
             yield "compare.html"
@@ -83,13 +83,13 @@ class Site:
         for run in runs:
             yield f"run.{run.name}.html"
             yield f"data/{run.name}/run.js"
-            if prototypes.maps_with_prototypes(run, self.artifacts):
+            if prototypes.class_maps_with_patches(run, self.artifacts):
                 yield f"prototypes.{run.name}.html"
-                pictures |= dict.fromkeys(prototypes.paths(run, self.artifacts))
-            if not gallery.pictured(run):
+                pictures |= dict.fromkeys(prototypes.patches_paths(run, self.artifacts))
+            if not gallery.splits_with_pictures(run):
                 continue
             yield f"images.{run.name}.html"
-            for split in gallery.pictured(run):
+            for split in gallery.splits_with_pictures(run):
                 try:
                     images = self._gallery(run, split)
                 except InputError:  # the data set was deleted, but the run keeps its scores
@@ -110,10 +110,10 @@ class Site:
         try:
             return self._file(path)
         except InputError:
-            if not self.every or time.monotonic() < self._forgotten_at + RETRY:
+            if not self.every or time.monotonic() < self._forgotten_at + RETRY_SECONDS:
                 raise
         self._forgotten_at = time.monotonic()
-        self.artifacts.forget()
+        self.artifacts.clear()
         return self._file(path)
 
     def _file(self, path: str) -> bytes | None:
@@ -141,7 +141,7 @@ class Site:
         """
         if path == "index.html":
             return self.records.stamp_of_all()
-        kind, name = _named(path)
+        kind, name = _kind_and_name(path)
         if kind in ("run", "sweep") and name in self.records.names(FOLDER_OF_PAGE[kind]):
             return self.records.stamp(FOLDER_OF_PAGE[kind], name)
         return None
@@ -162,7 +162,7 @@ class Site:
         if path == "speed.html":
             speeds = self.records.speeds()
             return speed_page(speeds) if speeds else None
-        kind, name = _named(path)
+        kind, name = _kind_and_name(path)
         if kind not in FOLDER_OF_PAGE or name not in self.records.names(FOLDER_OF_PAGE[kind]):
             return None
         if kind == "sweep":
@@ -173,9 +173,13 @@ class Site:
             return None
         if kind == "images":
             others = len(self.records.names("runs")) > 1
-            return images_page(run.record, others) if gallery.pictured(run.record) else None
+            return (
+                images_page(run.record, others)
+                if gallery.splits_with_pictures(run.record)
+                else None
+            )
         if kind == "prototypes":
-            known = prototypes.maps_with_prototypes(run.record, self.artifacts)
+            known = prototypes.class_maps_with_patches(run.record, self.artifacts)
             return prototypes.prototypes_page(run.record, self.artifacts) if known else None
         return run_page(run, self.records, self.artifacts)
 
@@ -195,7 +199,7 @@ class Site:
         if len(names) == 2:
             return gallery.run_data(run) if names[1] == "run.js" else None
         split, file = names[1:]
-        if split not in gallery.pictured(run):
+        if split not in gallery.splits_with_pictures(run):
             return None
         images = self._gallery(run, split)
         if file == "index.js":
@@ -207,7 +211,8 @@ class Site:
         if short not in self._artifacts:
             for entry in self.records.runs().values():
                 run_artifacts = {
-                    k: (*v, entry.record.shards) for k, v in gallery.keys(entry.record).items()
+                    k: (*v, entry.record.shards)
+                    for k, v in gallery.artifacts_by_short_key(entry.record).items()
                 }
                 self._artifacts |= run_artifacts
         if short not in self._artifacts:
@@ -235,7 +240,7 @@ class Site:
         return out / "index.html"
 
 
-def _named(path: str) -> tuple[str, str]:
+def _kind_and_name(path: str) -> tuple[str, str]:
     """Return kind and name of a page: ("run", "NAME") for `run.NAME.html`."""
     kind, _, rest = path.partition(".")
     return (kind, rest.removesuffix(".html")) if rest.endswith(".html") else ("", "")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import faiss
 import torch
@@ -26,9 +26,9 @@ from ..platform.models.classifier import Classifier, soft_margin
 from ..platform.models.hierarchical_features import (
     HierarchicalFeatures,
     add_hierarchical_features,
-    hierarchy,
+    hierarchical_features,
 )
-from ..platform.ops.collectives import from_first, gathered
+from ..platform.ops.collectives import broadcast_from_first, gather_rows
 from ..platform.ops.maps import background, merge_flip, normalize
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
 
@@ -222,7 +222,7 @@ class Bank(nn.Module):
             present: whether the image has an anchor of the class, bool `[B,N+1]`.
         """
         slots = self.rows.shape[1]
-        anchors, present = gathered(anchors.float()), gathered(present)
+        anchors, present = gather_rows(anchors.float()), gather_rows(present)
         for index in range(len(self.rows)):
             rows = anchors[present[:, index], index][-slots:]
             slot = (self.pushed[index] + torch.arange(len(rows), device=rows.device)) % slots
@@ -239,7 +239,7 @@ class Bank(nn.Module):
             if count:
                 self.context[index, :count] = kmeans(rows, count, seed).to(self.context)
             self.found[index] = count
-        from_first(self.context)
+        broadcast_from_first(self.context)
 
 
 def kmeans(rows: Tensor, clusters: int, seed: int) -> Tensor:
@@ -264,7 +264,7 @@ class CPAL(Method):
     own_background = True
     revision = 2  # since 2, features at inference are a mean of image and mirror image
     keeps_prototypes = True
-    at_inference = ("aligned_inference",)
+    inference_options = ("aligned_inference",)
     Config = CPALConfig
     settings: CPALConfig
     presets: ClassVar[Mapping[str, Preset]] = {
@@ -272,7 +272,7 @@ class CPAL(Method):
         "default": Preset(irn_default, CPALConfig(tau=0.6)),
         "scenes": Preset(irn_scenes),
     }
-    ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    ablation: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "classification only": {"cpal.weight": 0.0},
         "context": {"cpal.weighting": "printed", "cpal.top_k": 50, "cpal.shift": "none"},
         "context-aware": {"cpal.weighting": "weighted", "cpal.shift": "none"},
@@ -328,7 +328,7 @@ class CPAL(Method):
             anchors = torch.stack(means).nan_to_num().to(anchors).expand_as(anchors)
         return self._aware(bank, features, anchors, valid & (bank.found > 0), aligned=False)
 
-    def compared(
+    def features_and_prototypes(
         self, network: Classifier, images: Tensor
     ) -> tuple[Tensor, Mapping[int, Tensor]] | None:
         if "cpal" not in network.extras:
@@ -347,7 +347,9 @@ class CPAL(Method):
 
     def _features(self, network: Classifier, stages: Mapping[str, Tensor]) -> Tensor:
         return (
-            hierarchy(network, stages) if self.settings.features == "hierarchical" else stages["c4"]
+            hierarchical_features(network, stages)
+            if self.settings.features == "hierarchical"
+            else stages["c4"]
         )
 
     def _anchors(self, features: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -367,7 +369,7 @@ class CPAL(Method):
         units = unit(features, dim=1)
         aligned = aligned and s.shift != "none"
         if aligned:  # with the anchors of all workers, so that the number of workers has no effect
-            all_anchors, all_read = gathered(anchors.detach()), gathered(read)
+            all_anchors, all_read = gather_rows(anchors.detach()), gather_rows(read)
         for index in read.any(0).nonzero().flatten().tolist():
             images, context = read[:, index], bank.prototypes(index).to(anchors)
             class_anchors, class_units = anchors[images, index], units[images]

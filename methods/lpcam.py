@@ -88,19 +88,19 @@ class LPCAMConfig(Options):
     )
 
 
-def refined(e: Experiment) -> Experiment:
+def lpcam_levels(e: Experiment) -> Experiment:
     """Refine with the thresholds of the authors' code for VOC and COCO; the paper gives none."""
     return replace(e, refine=replace(e.refine, foreground=0.45, background=0.25, final=0.35))
 
 
 def paper(e: Experiment) -> Experiment:
     """Train all stages and refine with LPCAM's thresholds, otherwise as IRN's paper says."""
-    return freeze(refined(irn_paper(e)), 0)
+    return freeze(lpcam_levels(irn_paper(e)), 0)
 
 
 def release(e: Experiment) -> Experiment:
     """Train all stages and refine with LPCAM's thresholds, otherwise as IRN's code does."""
-    return freeze(refined(irn_release(e)), 0)
+    return freeze(lpcam_levels(irn_release(e)), 0)
 
 
 class LPCAM(PrototypeMethod):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ from ..platform.config.presets import (
 from ..platform.errors import InputError
 from ..platform.method import Batch, Method
 from ..platform.models.classifier import Classifier, soft_margin
-from ..platform.models.hierarchical_features import joined
+from ..platform.models.hierarchical_features import join_grids
 from ..platform.ops.maps import merge_flip, normalize
 from ..platform.ops.pairwise import similarity_means, similarity_sums
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
@@ -143,7 +143,7 @@ def propagate(
     return ((spread + values) / 2).reshape(maps.shape)
 
 
-BOTH = {"psdpm.source": "both"}
+BOTH_SOURCES = {"psdpm.source": "both"}
 """Setting of those rows of the ablation in which FPEM also reads the prototype map."""
 
 
@@ -218,7 +218,7 @@ class Projection(nn.Module):
     def forward(self, stages: Mapping[str, Tensor]) -> Tensor:
         """Return the joined features of the stages, `[B,640,h,w]`."""
         named = zip(self.convs, STAGES, strict=True)
-        return joined([conv(stages[name]) for conv, name in named])
+        return join_grids([conv(stages[name]) for conv, name in named])
 
 
 class Mining(nn.Module):
@@ -297,16 +297,16 @@ class PSDPM(Method):
         "default": Preset(default, PSDPMConfig(depth=0, width=256)),
         "scenes": Preset(irn_scenes),
     }
-    ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    ablation: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "segmenter (1)": {"psdpm.source": "segmenter", "psdpm.depth": 0},
-        "segmenter and prototype map (2)": {**BOTH, "psdpm.depth": 0},
+        "segmenter and prototype map (2)": {**BOTH_SOURCES, "psdpm.depth": 0},
         "FPEM of the segmenter (3)": {"psdpm.source": "segmenter", "psdpm.depth": 3},
-        "FPEM, one step": {**BOTH, "psdpm.depth": 1},
-        "FPEM, two steps": {**BOTH, "psdpm.depth": 2},
-        "without position": {**BOTH, "psdpm.depth": 3, "psdpm.position": "none"},
-        "without features": {**BOTH, "psdpm.depth": 3, "psdpm.features": False},
-        "without colour": {**BOTH, "psdpm.depth": 3, "psdpm.colour": False},
-        "all": {**BOTH, "psdpm.depth": 3},
+        "FPEM, one step": {**BOTH_SOURCES, "psdpm.depth": 1},
+        "FPEM, two steps": {**BOTH_SOURCES, "psdpm.depth": 2},
+        "without position": {**BOTH_SOURCES, "psdpm.depth": 3, "psdpm.position": "none"},
+        "without features": {**BOTH_SOURCES, "psdpm.depth": 3, "psdpm.features": False},
+        "without colour": {**BOTH_SOURCES, "psdpm.depth": 3, "psdpm.colour": False},
+        "all": {**BOTH_SOURCES, "psdpm.depth": 3},
     }
 
     def extend(self, network: Classifier) -> None:
@@ -345,6 +345,6 @@ class PSDPM(Method):
         if self.name in network.extras:
             projected = network.extra(self.name, Mining).project(stages)
         else:
-            projected = joined([stages[name] for name in STAGES])
+            projected = join_grids([stages[name] for name in STAGES])
         features = merge_flip(*projected.chunk(2))
         return self._prototype_maps(features, scores, torch.ones_like(scores[:, :1]))

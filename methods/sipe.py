@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ from ..platform.config.presets import (
 )
 from ..platform.method import Batch, Method
 from ..platform.models.classifier import Classifier, soft_margin
-from ..platform.models.hierarchical_features import add_hierarchical_features, hierarchy
+from ..platform.models.hierarchical_features import add_hierarchical_features, hierarchical_features
 from ..platform.ops.maps import background, merge_flip, normalize
 from ..platform.ops.pairwise import similarity_sums
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
@@ -127,7 +127,7 @@ class SIPE(Method):
     name = "sipe"
     source = "Chen et al., CVPR 2022"
     own_background = True
-    at_inference = ("inference_weight", "seed_features")
+    inference_options = ("inference_weight", "seed_features")
     Config = SIPEConfig
     settings: SIPEConfig
     presets: ClassVar[Mapping[str, Preset]] = {
@@ -136,7 +136,7 @@ class SIPE(Method):
         "default": Preset(irn_default, SIPEConfig(inference_weight=1.0)),
         "scenes": Preset(scenes),
     }
-    ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    ablation: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "prototypes, no consistency": {"sipe.weight": 0.0},
         "prototypes and consistency": {},
     }
@@ -176,7 +176,7 @@ class SIPE(Method):
         stages = network.features(torch.cat([images, images.flip(-1)]))
         scores = merge_flip(*network.head(stages["c4"]).chunk(2))
         features = merge_flip(*self._features(network, stages).chunk(2))
-        seed_features = merge_flip(*hierarchy(network, stages).chunk(2))
+        seed_features = merge_flip(*hierarchical_features(network, stages).chunk(2))
         if self.settings.seed_features == "c4":
             seed_features = merge_flip(*stages["c4"].chunk(2))
         alpha = self.settings.inference_weight
@@ -187,7 +187,11 @@ class SIPE(Method):
 
     def _features(self, network: Classifier, stages: Mapping[str, Tensor]) -> Tensor:
         """Return the features from which prototypes are averaged."""
-        return stages["c4"] if self.settings.features == "c4" else hierarchy(network, stages)
+        return (
+            stages["c4"]
+            if self.settings.features == "c4"
+            else hierarchical_features(network, stages)
+        )
 
     def _specific(self, features: Tensor, seeds: Tensor) -> Tensor:
         """Return the IS-CAM `[B,N+1,H,W]` for seeds of the same shape (Eq. 7)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,11 @@ from ..platform.config.experiment import Experiment
 from ..platform.config.fields import Options, option
 from ..platform.config.presets import Preset, irn_default, irn_paper, irn_release, irn_scenes
 from ..platform.errors import InputError
-from ..platform.method import OUTSIDE, Batch, Method
+from ..platform.method import PADDING, Batch, Method
 from ..platform.models import weights
 from ..platform.models.backbones import Backbone
 from ..platform.models.classifier import Classifier, class_activation_maps, soft_margin
-from ..platform.models.network import Separate
+from ..platform.models.network import SeparatelyTrained
 from ..platform.ops.maps import normalize
 
 VGG_TAPS = {"last": (3, 8, 17, 26, 35), None: (1, 6, 11, 20, 29)}
@@ -160,7 +160,7 @@ class LayerNorm(nn.Module):
         return x * self.gamma.view(1, -1, 1, 1) + self.beta.view(1, -1, 1, 1)
 
 
-class Reconstruction(Separate):
+class Reconstruction(SeparatelyTrained):
     """Decoder from raw class maps to an image in -1..1, `growth` times as large (Table I).
 
     Args:
@@ -213,7 +213,7 @@ class Suppress:
     def __init__(self, delta: float, training_only: bool) -> None:
         self.delta, self.training_only = delta, training_only
 
-    def __call__(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
+    def __call__(self, module: nn.Module, inputs: object, output: Tensor) -> Tensor | None:
         if self.training_only and not module.training:
             return None
         return suppress(output, self.delta)
@@ -231,7 +231,7 @@ class EarlyStages(nn.Module):
         return [c1, self.backbone.stage("c2", c1)]
 
 
-ALONE: Mapping[str, float] = {"ssc.delta": 1.0, "ssc.perceptual": 0.0}
+MODULATION_ALONE: Mapping[str, float] = {"ssc.delta": 1.0, "ssc.perceptual": 0.0}
 """Changes that leave only self-modulation, without suppression and reconstruction."""
 MODULATION = SSCConfig(delta=1.0, perceptual=0.0, warm_up=0.6)
 """Options of self-modulation alone, from 0.6 of the training on: best measured on photographs."""
@@ -267,7 +267,7 @@ class SSC(Method):
         "default": Preset(irn_default, replace(MODULATION, picture=4)),
         "scenes": Preset(irn_scenes, replace(MODULATION, warm_up=0.5, picture=2)),
     }
-    ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    ablation: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "suppression": {"ssc.delta": 0.55, "ssc.perceptual": 0.0, "ssc.modulation": 0.0},
         "suppression, reconstruction": {
             "ssc.delta": 0.55,
@@ -275,8 +275,8 @@ class SSC(Method):
             "ssc.modulation": 0.0,
         },
         "suppression, reconstruction, modulation": {"ssc.delta": 0.55, "ssc.perceptual": 1.0},
-        "modulation without reliable selection": {**ALONE, "ssc.threshold": 1.0},
-        "modulation": ALONE,
+        "modulation without reliable selection": {**MODULATION_ALONE, "ssc.threshold": 1.0},
+        "modulation": MODULATION_ALONE,
     }
 
     @property
@@ -364,7 +364,7 @@ class SSC(Method):
         ids = F.interpolate(batch.plane[:, None].float(), half)[:, 0].long()
         raw = F.interpolate(scores, half, mode="bilinear", align_corners=False)
         raw = raw * batch.labels[:, :, None, None]
-        inside = (ids != OUTSIDE)[:, None].to(raw.dtype)
+        inside = (ids != PADDING)[:, None].to(raw.dtype)
         activation = normalize(raw * inside)
         regional = normalize(region_mean(raw * inside, ids))
         present = batch.labels.bool()

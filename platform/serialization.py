@@ -17,7 +17,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 DEEPEST = 100
 """Most levels of lists and objects inside each other that `from_json` accepts."""
@@ -25,11 +28,23 @@ LARGEST = 1 << 64
 """Largest magnitude of an integer that `from_json` accepts."""
 
 
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+"""A value that JSON can hold."""
+T = TypeVar("T")
+
+
+@typing.runtime_checkable
+class Parsable(Protocol):
+    """A class that makes an instance of itself from text."""
+
+    def parse(self, text: str) -> object: ...
+
+
 class MisfitError(ValueError):
     """A value that does not fit its declared type; the message names the value."""
 
 
-def from_json(text: bytes | str, nan: bool = False) -> Any:
+def from_json(text: bytes | str, nan: bool = False) -> Json:
     """Return the value of a JSON text.
 
     Args:
@@ -41,10 +56,10 @@ def from_json(text: bytes | str, nan: bool = False) -> Any:
             record can have; the message says which.
     """
     try:
-        value = json.loads(text)
+        value: Json = json.loads(text)
     except RecursionError:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels") from None
-    rest: list[tuple[Any, int]] = [(value, 1)]
+    rest: list[tuple[Json, int]] = [(value, 1)]
     while rest:
         part, depth = rest.pop()
         if isinstance(part, dict | list):
@@ -59,7 +74,7 @@ def from_json(text: bytes | str, nan: bool = False) -> Any:
     return value
 
 
-def instant(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """Return the time that a record names, in UTC.
 
     Times are compared as instants, never as text: another offset (daylight saving, another
@@ -80,7 +95,7 @@ def instant(text: str) -> datetime:
         raise ValueError(f"{text!r} is not a time with its offset from UTC: {error}") from None
 
 
-def quoted(value: Any) -> str:
+def quoted(value: object) -> str:
     """Return a value as an error message quotes it; a long text is cut."""
     try:
         text = repr(value)
@@ -89,7 +104,15 @@ def quoted(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
 
 
-def typed(hint: Any, value: Any, where: str = "it", nan: bool = False) -> Any:
+@typing.overload
+def typed(hint: type[T], value: object, where: str = "it", nan: bool = False) -> T: ...
+
+
+@typing.overload
+def typed(hint: object, value: object, where: str = "it", nan: bool = False) -> Any: ...
+
+
+def typed(hint: object, value: object, where: str = "it", nan: bool = False) -> object:
     """Return a JSON value as an instance of a type.
 
     Args:
@@ -103,7 +126,7 @@ def typed(hint: Any, value: Any, where: str = "it", nan: bool = False) -> Any:
         MisfitError: the value is not of that type and cannot be converted to it.
     """
     origin, members = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
+    if hint is Any or hint is object:
         return value
     if origin in (typing.Union, types.UnionType):
         return _union(members, value, where, nan)
@@ -120,16 +143,16 @@ def typed(hint: Any, value: Any, where: str = "it", nan: bool = False) -> Any:
             typed(members[0], k, f"a key of {where}"): typed(members[1], v, f"{where}.{k}", nan)
             for k, v in value.items()
         }
-    elif dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+    elif isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return _dataclass(hint, value, where, nan)
-    elif isinstance(value, str) and hasattr(hint, "parse"):
+    elif isinstance(value, str) and hint is not str and isinstance(hint, Parsable):
         return _parsed(hint, value, where)
-    elif origin is None:
+    elif isinstance(hint, type) and origin is None:
         return _single(hint, value, where, nan)
     raise MisfitError(f"{where} is {quoted(value)}")
 
 
-def _single(hint: Any, value: Any, where: str, nan: bool) -> Any:
+def _single(hint: type, value: object, where: str, nan: bool) -> object:
     if hint is float and value is None and nan:
         return float("nan")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
@@ -144,7 +167,7 @@ def _single(hint: Any, value: Any, where: str, nan: bool) -> Any:
     return value
 
 
-def _parsed(hint: Any, text: str, where: str) -> Any:
+def _parsed(hint: Parsable, text: str, where: str) -> object:
     """Return the instance that a class parses from text."""
     try:
         return hint.parse(text)
@@ -152,7 +175,7 @@ def _parsed(hint: Any, text: str, where: str) -> Any:
         raise MisfitError(f"{where}: {error}") from error
 
 
-def _union(members: tuple[Any, ...], value: Any, where: str, nan: bool) -> Any:
+def _union(members: tuple[object, ...], value: object, where: str, nan: bool) -> object:
     if value is None and type(None) in members:
         return None
     for member in members:
@@ -163,7 +186,9 @@ def _union(members: tuple[Any, ...], value: Any, where: str, nan: bool) -> Any:
     raise last
 
 
-def _dataclass(cls: Any, row: Mapping[Any, Any], where: str, nan: bool) -> Any:
+def _dataclass(
+    cls: type[DataclassInstance], row: Mapping[str, object], where: str, nan: bool
+) -> object:
     hints, fields = types_of(cls), {f.name: f for f in dataclasses.fields(cls)}
     strange = [k for k in row if k not in fields]
     needed = (dataclasses.MISSING, dataclasses.MISSING)
@@ -177,12 +202,12 @@ def _dataclass(cls: Any, row: Mapping[Any, Any], where: str, nan: bool) -> Any:
 
 
 @cache
-def types_of(cls: Any) -> dict[str, Any]:
+def types_of(cls: type) -> dict[str, object]:
     """Return the types of a class's fields, by name."""
     return typing.get_type_hints(cls)
 
 
-def as_json(value: Any) -> Any:
+def as_json(value: object) -> Any:
     """Return a value as JSON can hold it: dataclasses as dicts, tuples as lists, NaN as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: as_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
@@ -195,7 +220,7 @@ def as_json(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     """Return the SHA-256 of a value in canonical JSON, in hexadecimal."""
     text = json.dumps(as_json(value), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

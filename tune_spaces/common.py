@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
+SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
     "combinations": {
         "combination": ("cam", "lpcam", "sipe", "sipe:lpcam", "cpal", "cpal:lpcam"),
         "refine.kind": ("", "irn"),

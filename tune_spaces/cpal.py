@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
+SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
     "default": {
         "cpal.tau": (0.05, 0.1, 0.15, 0.2),
         "cpal.top_k": (10, 20, 50),
@@ -20,7 +19,7 @@ SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
 WHOLE = {"cpal.weighting": "weighted"}
 """The method with positiveness, of which Fig. 4 varies two options."""
 
-FIGURES: Mapping[str, Mapping[str, Any]] = {
+FIGURES: Mapping[str, Mapping[str, object]] = {
     "4": {
         "title": "CPAL, Figure 4",
         "published": "seed mIoU %, VOC train (1,464 images)",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
+SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
     "default": {
         "lpcam.tau": (0.1, 0.2, 0.3),
         "lpcam.K": (12, 20),
@@ -20,7 +19,7 @@ SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
     },
 }
 
-FIGURES: Mapping[str, Mapping[str, Any]] = {
+FIGURES: Mapping[str, Mapping[str, object]] = {
     "5": {
         "title": "LPCAM, Figure 5",
         "published": "seed mIoU %, VOC train (1,464 images), AMN with LPCAM",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
+SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
     "default": {
         "psdpm.source": ("both", "segmenter"),
         "psdpm.depth": (0, 1, 2, 3),
@@ -31,7 +30,7 @@ SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
 BOTH = {"psdpm.source": "both"}
 """The method as published, from which Table 5 removes components."""
 
-FIGURES: Mapping[str, Mapping[str, Any]] = {
+FIGURES: Mapping[str, Mapping[str, object]] = {
     "table-4": {
         "title": "PSDPM, Table 4",
         "published": "seed mIoU %, VOC train (1,464 images), on CLIMS",

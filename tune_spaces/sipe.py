@@ -6,9 +6,8 @@ The default space varies alpha at inference, which needs no new training.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
+SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
     "default": {"sipe.inference_weight": (0.3, 0.5, 0.7, 1.0, 1.4)},
     "training": {
         "sipe.weight": (0.5, 1.0, 2.0),
@@ -20,7 +19,7 @@ SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
     },
 }
 
-FIGURES: Mapping[str, Mapping[str, Any]] = {
+FIGURES: Mapping[str, Mapping[str, object]] = {
     "table-5": {
         "title": "SIPE, Table 5, estimated background",
         "published": "seed mIoU %, VOC train (1,464 images)",

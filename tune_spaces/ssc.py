@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
+SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
     "default": {
         "ssc.perceptual": (0.5, 1.0, 2.0),
         "ssc.modulation": (0.5, 1.0, 2.0),
@@ -19,7 +18,7 @@ SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
     },
 }
 
-FIGURES: Mapping[str, Mapping[str, Any]] = {
+FIGURES: Mapping[str, Mapping[str, object]] = {
     "7": {
         "title": "SSC, Figure 7",
         "published": "seed mIoU %, VOC train (1,464 images); the text names the best values",

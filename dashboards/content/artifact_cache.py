@@ -7,21 +7,22 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ...platform.data.formats import class_maps, label_maps, prototype_patches, shards
 from ...platform.data.formats.class_maps import ClassMaps
+from ...platform.data.formats.parquet import Row
 from ...platform.data.formats.prototype_patches import Patch
 from ...platform.data.formats.shards import Slice
 from ...platform.errors import InputError
 from ...platform.storage.store import Store
 from .layers import Mask
 
-IMAGE = ("id", "image", "height", "width", "labels", "mask")
+IMAGE_COLUMNS = ("id", "image", "height", "width", "labels", "mask")
 Value = TypeVar("Value")
-CLOSEST = 6
+PATCHES_PER_PROTOTYPE = 6
 """Number of patches that a page has for a prototype, each from another image."""
-SLICES = 32
+CACHED_SLICES = 32
 """Number of slices of each kind that stay in memory."""
 
 
@@ -37,9 +38,9 @@ class ArtifactCache:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.forget()
+        self.clear()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Drop all data from memory: an artifact may have moved to quarantine and been replaced."""
         store = self.store
         self.unkept: dict[str, dict[str, list[float]]] = {}
@@ -48,11 +49,11 @@ class ArtifactCache:
         self.pieces = lru_cache(maxsize=None)(self._pieces)
         self.members = lru_cache(maxsize=None)(self._members)
         self.slice_by_id = lru_cache(maxsize=None)(self._slice_by_id)
-        self.patches = lru_cache(maxsize=SLICES)(self._patches)
-        self.images = lru_cache(maxsize=SLICES)(self._images)
-        self.maps = lru_cache(maxsize=SLICES)(self._maps)
-        self.labels = lru_cache(maxsize=SLICES)(self._labels)
-        self.edges = lru_cache(maxsize=SLICES)(self._edges)
+        self.patches = lru_cache(maxsize=CACHED_SLICES)(self._patches)
+        self.images = lru_cache(maxsize=CACHED_SLICES)(self._images)
+        self.maps = lru_cache(maxsize=CACHED_SLICES)(self._maps)
+        self.labels = lru_cache(maxsize=CACHED_SLICES)(self._labels)
+        self.edges = lru_cache(maxsize=CACHED_SLICES)(self._edges)
 
     def _pieces(self, key: str, split: str) -> list[Slice]:
         """Return the slices of a split of the data set `key`."""
@@ -79,9 +80,9 @@ class ArtifactCache:
         except KeyError:
             raise InputError(f"the data set has no image {id!r}") from None
 
-    def _images(self, key: str, piece: Slice) -> ByImage[dict[str, Any]]:
+    def _images(self, key: str, piece: Slice) -> ByImage[Row]:
         """Return the records of a slice by image id, with the fields in IMAGE."""
-        return ByImage({row["id"]: row for row in shards.read(piece, IMAGE)})
+        return ByImage({row["id"]: row for row in shards.read(piece, IMAGE_COLUMNS)})
 
     def masks(self, key: str, piece: Slice) -> dict[str, bytes]:
         """Return the encoded masks of a slice by image id; images without a mask are left out."""
@@ -91,7 +92,9 @@ class ArtifactCache:
         return ByImage({m.id: m for m in class_maps.read([self._file("maps", key, piece)])})
 
     def _patches(self, key: str) -> dict[tuple[int, int], list[Patch]]:
-        """Return the CLOSEST patches of each prototype, by (mask value, prototype number).
+        """Return the closest patches of each prototype, by (mask value, prototype number).
+
+        A prototype has at most PATCHES_PER_PROTOTYPE of them.
 
         Args:
             key: key of the class maps whose prototypes they are.
@@ -103,10 +106,10 @@ class ArtifactCache:
         for path in self.open("maps", key).files(prototype_patches.SUFFIX):
             for patch in prototype_patches.read(path):
                 patches = closest.setdefault((patch.value, patch.number), [])
-                if len(patches) < CLOSEST or patch.cosine > patches[-1].cosine:
+                if len(patches) < PATCHES_PER_PROTOTYPE or patch.cosine > patches[-1].cosine:
                     patches.append(patch)
                     patches.sort(key=lambda p: -p.cosine)
-                    del patches[CLOSEST:]
+                    del patches[PATCHES_PER_PROTOTYPE:]
         return closest
 
     def _labels(self, key: str, piece: Slice, stage: str = "labels") -> ByImage[Mask]:

@@ -14,24 +14,24 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from ...platform.data.formats.class_maps import ClassMaps
+from ...platform.data.formats.parquet import Row
 from ...platform.data.formats.shards import Slice
 from ...platform.data.images import decode_mask
 from ...platform.records.result_id import ResultId
-from ...platform.records.schema import OWN, RunRecord, StageRecord
-from ..labels import scope, title_of
+from ...platform.records.schema import FROM_OWN_BACKGROUND, RunRecord, StageRecord
+from ..labels import result_title, score_scope
 from . import layers
 from .artifact_cache import ArtifactCache
 from .image_scores import ERRORS, Source, image_scores
 
-CHUNK = 8
+SLICES_PER_CHUNK = 8
 """Number of slices whose images are scored, and loaded by the browser, together."""
-SHORT = 16
+SHORT_KEY_LENGTH = 16
 """Number of characters of a key that stand for it in a path."""
 SUFFIX = {
     "shards": re.compile(r"(?P<id>.+)\.(?P<kind>jpg|target\.png)"),
@@ -44,24 +44,24 @@ SUFFIX = {
 NOTHING = re.compile(r"(?!)")
 
 
-def script(kind: str, name: str, value: Any) -> str:
+def script(kind: str, name: str, value: object) -> str:
     """Return a script that hands `value` to the page."""
     texts = [json.dumps(v, separators=(",", ":"), allow_nan=False) for v in (kind, name, value)]
     return f"wsss.add({','.join(texts)});\n".replace("\u2028", " ").replace("\u2029", " ")
 
 
-def splits(run: RunRecord) -> list[str]:
+def scored_splits(run: RunRecord) -> list[str]:
     """Return the splits on which a run has scores, splits that nothing was tuned on first."""
     names = dict.fromkeys(name for by_split in run.scores.values() for name in by_split)
     return list(names)[::-1]
 
 
-def pictured(run: RunRecord) -> list[str]:
-    """Return the splits that have class maps or labels with scores, in the order of `splits`."""
-    return [split for split in splits(run) if sources(run, split)]
+def splits_with_pictures(run: RunRecord) -> list[str]:
+    """Return the splits that have scored class maps or labels, in the order of `scored_splits`."""
+    return [split for split in scored_splits(run) if sources(run, split)]
 
 
-def by_stage(run: RunRecord) -> list[ResultId]:
+def results_by_stage(run: RunRecord) -> list[ResultId]:
     """Return the results that a run has scores of, in the order of the pipeline.
 
     Results of the baseline come first; then seeds from CAM, other seeds, labels, segmenters.
@@ -86,7 +86,7 @@ def sources(run: RunRecord, split: str) -> list[Source]:
         for id, key_of in run.labels.items()
         if split in key_of and split in run.scores.get(id, {})
     ]
-    order = by_stage(run)
+    order = results_by_stage(run)
     return sorted([*maps, *labels], key=lambda s: order.index(s.id))
 
 
@@ -100,18 +100,18 @@ def run_data(run: RunRecord) -> str:
     value = {
         "name": run.name,
         "shards": run.shards,
-        "splits": splits(run),
+        "splits": scored_splits(run),
         "scores": [
             {
                 "name": str(id),
-                "title": title_of(id),
+                "title": result_title(id),
                 "split": split,
-                "scope": scope(score, run.name),
+                "scope": score_scope(score, run.name),
                 "value": _rounded(score.value),
                 "classes": [score.classes[c] for c in score.scored],
                 "iou": [_rounded(score.iou[c]) for c in score.scored],
             }
-            for id in by_stage(run)
+            for id in results_by_stage(run)
             for split, score in run.scores[id].items()
         ],
     }
@@ -128,7 +128,7 @@ class Gallery:
     Args:
         artifacts: reads the store.
         run: the run.
-        split: one of `pictured(run)`.
+        split: one of `splits_with_pictures(run)`.
         limit: number of images, rounded up to whole slices; 0: all images. The images of a split
             were shuffled into slices, so that a few slices are a fair sample.
     """
@@ -153,10 +153,10 @@ class Gallery:
 
     def chunks(self) -> range:
         """Return the numbers of the chunks."""
-        return range(-(-len(self.pieces) // CHUNK))
+        return range(-(-len(self.pieces) // SLICES_PER_CHUNK))
 
     def _slices(self, number: int) -> list[Slice]:
-        return self.pieces[number * CHUNK : (number + 1) * CHUNK]
+        return self.pieces[number * SLICES_PER_CHUNK : (number + 1) * SLICES_PER_CHUNK]
 
     def ids(self) -> list[str]:
         """Return the image ids, chunk by chunk."""
@@ -174,10 +174,10 @@ class Gallery:
             {
                 "run": run.name,
                 "split": split,
-                "scope": scope(score, run.name),
+                "scope": score_scope(score, run.name),
                 "total": score.n,
-                "shards": run.shards[:SHORT],
-                "superpixels": self.regions.key[:SHORT] if self.regions else "",
+                "shards": run.shards[:SHORT_KEY_LENGTH],
+                "superpixels": self.regions.key[:SHORT_KEY_LENGTH] if self.regions else "",
                 "classes": list(score.classes),
                 "colours": ["#{:02x}{:02x}{:02x}".format(*c) for c in palette],
                 "heat": [v for row in layers.heat_table() for v in row],
@@ -185,11 +185,11 @@ class Gallery:
                 "sources": [
                     {
                         "name": str(s.id),
-                        "title": title_of(s.id),
-                        "key": s.key[:SHORT],
+                        "title": result_title(s.id),
+                        "key": s.key[:SHORT_KEY_LENGTH],
                         "threshold": s.threshold,
                         "edges": s.key in self.edges,
-                        "own": run.scores[s.id][split].threshold_from == OWN,
+                        "own": run.scores[s.id][split].threshold_from == FROM_OWN_BACKGROUND,
                     }
                     for s in self.sources
                 ],
@@ -227,20 +227,20 @@ class Gallery:
     def layers(self) -> Iterator[str]:
         """Yield the paths of all pictures."""
         for id in self.ids():
-            yield f"layers/{self.run.shards[:SHORT]}/{id}.jpg"
-            yield f"layers/{self.run.shards[:SHORT]}/{id}.target.png"
+            yield f"layers/{self.run.shards[:SHORT_KEY_LENGTH]}/{id}.jpg"
+            yield f"layers/{self.run.shards[:SHORT_KEY_LENGTH]}/{id}.target.png"
             for s in self.sources:
                 kinds = ["labels.png"]
                 if s.threshold is not None:
                     kinds = ["map.png", f"{round(100 * s.threshold)}.seed.png", "planes.js"]
                 if s.key in self.edges:
                     kinds.append("edges.png")
-                yield from (f"layers/{s.key[:SHORT]}/{id}.{kind}" for kind in kinds)
+                yield from (f"layers/{s.key[:SHORT_KEY_LENGTH]}/{id}.{kind}" for kind in kinds)
             if self.regions:
-                yield f"layers/{self.regions.key[:SHORT]}/{id}.regions.png"
+                yield f"layers/{self.regions.key[:SHORT_KEY_LENGTH]}/{id}.regions.png"
 
 
-def keys(run: RunRecord) -> dict[str, tuple[str, str]]:
+def artifacts_by_short_key(run: RunRecord) -> dict[str, tuple[str, str]]:
     """Return (stage, key) of the artifacts that a run has pictures of, by their short key."""
     artifacts = [("shards", run.shards)]
     artifacts += [("maps", key) for key_of in run.maps.values() for key in key_of.values()]
@@ -248,7 +248,7 @@ def keys(run: RunRecord) -> dict[str, tuple[str, str]]:
     regions = superpixels(run)
     if regions:
         artifacts.append(("superpixels", regions.key))
-    return {key[:SHORT]: (stage, key) for stage, key in artifacts}
+    return {key[:SHORT_KEY_LENGTH]: (stage, key) for stage, key in artifacts}
 
 
 def picture(artifacts: ArtifactCache, stage: str, key: str, shards: str, file: str) -> bytes | None:
@@ -274,12 +274,12 @@ def picture(artifacts: ArtifactCache, stage: str, key: str, shards: str, file: s
         if kind == "edges.png":
             has_edges = artifacts.has_edges(key, piece)
             return layers.edges(artifacts.edges(key, piece)[id]) if has_edges else None
-        return _picture_of_maps(artifacts.maps(key, piece)[id], kind, key[:SHORT])
+        return _picture_of_maps(artifacts.maps(key, piece)[id], kind, key[:SHORT_KEY_LENGTH])
     values = artifacts.labels(key, piece, stage)[id]
     return layers.regions(values) if stage == "superpixels" else layers.mask(values)
 
 
-def _picture_of_record(row: Mapping[str, Any], kind: str) -> bytes | None:
+def _picture_of_record(row: Row, kind: str) -> bytes | None:
     if kind == "jpg":
         return layers.photograph(row["image"], row["id"], row["height"], row["width"])
     return layers.mask(decode_mask(row["mask"], row["id"])) if row["mask"] else None

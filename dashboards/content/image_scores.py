@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...platform.data.formats.class_maps import ClassMaps
 from ...platform.data.formats.shards import Slice
@@ -98,7 +97,7 @@ def image_scores(
     def rows() -> Rows:
         return dict(_rows(artifacts, shards, source, pieces, classes))
 
-    def compute(folder: Path) -> dict[str, Any]:
+    def compute(folder: Path) -> dict[str, object]:
         computed = rows()
         (folder / ROWS).write_text(json.dumps(computed))
         return {"images": len(computed)}

@@ -9,7 +9,6 @@ import base64
 import io
 import zlib
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -139,7 +138,7 @@ def edges(levels: Mask) -> bytes:
     return _png(Image.fromarray(levels), [(*_EDGE[:3], a) for a in range(256)])
 
 
-def planes(maps: ClassMaps) -> dict[str, Any]:
+def planes(maps: ClassMaps) -> dict[str, object]:
     """Return class maps in the JSON form from which the browser cuts seeds itself.
 
     Returns:

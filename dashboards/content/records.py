@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from ...platform.errors import InputError
 from ...platform.records.progress_file import (
     PROGRESS,
+    Metrics,
     Progress,
     is_alive,
     read_metrics,
@@ -28,7 +29,7 @@ from ...platform.records.schema import (
     run_from_json,
     sweep_from_json,
 )
-from ...platform.serialization import digest, instant
+from ...platform.serialization import digest, parse_time
 from ...platform.storage import artifact_files, filesystem
 from ...platform.storage.artifact_files import MANIFEST
 from ...platform.storage.json_files import read_record
@@ -38,10 +39,11 @@ from ..labels import is_done, objective
 
 KINDS = ("runs", "sweeps")
 TRIALS = "trials.jsonl"
-TRAINED = ("network", "boundaries", "segmenter")
+TRAINING_STAGES = ("network", "boundaries", "segmenter")
 METRICS = "metrics.jsonl"
 NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]+")
 Record = TypeVar("Record", RunRecord, SweepRecord)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +114,7 @@ class Records:
             except InputError as error:
                 faults[name] = str(error)
         self._set_faults("speeds", faults)
-        return sorted(records, key=lambda record: record.began, reverse=True)
+        return sorted(records, key=lambda record: record.start_time, reverse=True)
 
     def _all(
         self, kind: str, read: Callable[[str], Entry[Record] | None]
@@ -128,7 +130,9 @@ class Records:
                 entries[name] = entry
                 faults |= {name: entry.fault} if entry.fault else {}
         self._set_faults(kind, faults)
-        return dict(sorted(entries.items(), key=lambda pair: pair[1].record.began, reverse=True))
+        return dict(
+            sorted(entries.items(), key=lambda pair: pair[1].record.start_time, reverse=True)
+        )
 
     def _set_faults(self, kind: str, faults: Mapping[str, str]) -> None:
         """Replace the faults of a kind in one assignment, because other threads read them."""
@@ -174,7 +178,7 @@ class Records:
         summary = self._read(path, lambda _: self.store.noted(stage.stage, stage.key))
         if summary is None:
             return stage
-        cached = instant(summary.written) < run.began
+        cached = parse_time(summary.written) < run.start_time
         return dataclasses.replace(stage, seconds=summary.seconds, cached=cached)
 
     def has_artifact(self, stage: StageRecord) -> bool:
@@ -206,7 +210,7 @@ class Records:
         )
         return Entry(record=record, progress=progress)
 
-    def metrics(self, stage: StageRecord) -> list[dict[str, Any]]:
+    def metrics(self, stage: StageRecord) -> list[Metrics]:
         """Return the metrics of a training, a row for each step that is written so far.
 
         Raises:
@@ -232,7 +236,7 @@ class Records:
             with contextlib.suppress(InputError):  # the page shows the fault
                 entry = self.run(name)
                 stages = entry.record.stages if entry else ()
-            files += [self._log_of(s) for s in stages if s.stage in TRAINED]
+            files += [self._log_of(s) for s in stages if s.stage in TRAINING_STAGES]
             files += [self.store.folder(s.stage, s.key) / MANIFEST for s in stages]
         return digest([alive, *map(filesystem.stamp, files)])[:16]
 
@@ -247,9 +251,10 @@ class Records:
         pairs = [(kind, name) for kind in KINDS for name in self.names(kind)]
         return digest([[kind, name, self.stamp(kind, name)] for kind, name in pairs])[:16]
 
-    def _read(self, path: Path, read: Callable[[Path], Any]) -> Any:
+    def _read(self, path: Path, read: Callable[[Path], T]) -> T:
         """Return the result of `read` on a file, from memory while the file does not change."""
         stamp = str(filesystem.stamp(path))
         if path not in self._cache or self._cache[path][0] != stamp:
             self._cache[path] = (stamp, read(path))
-        return self._cache[path][1]
+        value: T = self._cache[path][1]
+        return value

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from ...platform.records.schema import SweepRecord, Trial
 from ..labels import (
-    LABEL,
+    LABEL_LENGTH,
     Value,
+    are_numbers,
     axis_title,
     is_done,
-    numeric,
     objective,
     params_text,
-    short,
+    plotly_text,
+    short_text,
     sweep_scope,
-    text_of,
+    value_of,
 )
-from .style import COLOURS, NEUTRAL, Figure, build
+from .style import COLOURS, NEUTRAL, Figure, build_figure
 
-FEW = 12
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.storages import InMemoryStorage
+    from plotly.basedatatypes import BasePlotlyType
+
+FEW_VALUES = 12
 """Most distinct values with which a numeric parameter is treated as categorical."""
-PAIRED = 5
+PAIRED_PARAMETERS = 5
 """Number of most important parameters whose pairs are drawn."""
 
 
@@ -37,15 +43,15 @@ def importances(sweep: SweepRecord) -> dict[str, float]:
     explain. Computed by Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023) on the finished trials.
     """
     done = [t for t in sweep.trials if is_done(t) and all(n in t.params for n in sweep.space)]
-    varied = [n for n in sweep.space if len({t.params[n] for t in done}) > 1]
+    varied = [n for n in sweep.space if len({value_of(t, n) for t in done}) > 1]
     if len({objective(t) for t in done}) < 2 or not varied:
         return {}
     import optuna
 
-    study = optuna.create_study(direction="maximize", storage=_silent_storage(optuna))
-    spaces = {n: _distribution(optuna, [t.params[n] for t in done]) for n in varied}
+    study = optuna.create_study(direction="maximize", storage=_silent_storage())
+    spaces = {n: _distribution([value_of(t, n) for t in done]) for n in varied}
     for t in done:
-        params = {n: t.params[n] for n in varied}
+        params = {n: value_of(t, n) for n in varied}
         trial = optuna.trial.create_trial(params=params, distributions=spaces, value=objective(t))
         study.add_trial(trial)
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
@@ -53,17 +59,21 @@ def importances(sweep: SweepRecord) -> dict[str, float]:
     return {name: float(share) for name, share in shares.items()}
 
 
-def _silent_storage(optuna: Any) -> Any:
+def _silent_storage() -> InMemoryStorage:
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.storages.InMemoryStorage()
 
 
-def _distribution(optuna: Any, values: Sequence[Value]) -> Any:
+def _distribution(values: Sequence[Value]) -> BaseDistribution:
+    from optuna import distributions
+
     distinct = sorted(set(values), key=str)
-    if numeric(values) and len(distinct) > FEW:
+    if are_numbers(values) and len(distinct) > FEW_VALUES:
         low, high = min(map(float, values)), max(map(float, values))
-        return optuna.distributions.FloatDistribution(low, high)
-    return optuna.distributions.CategoricalDistribution(distinct)
+        return distributions.FloatDistribution(low, high)
+    return distributions.CategoricalDistribution(distinct)
 
 
 def importance(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
@@ -89,7 +99,7 @@ def importance(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
         "xaxis": {"range": [0, 112], "tickvals": [0, 25, 50, 75, 100]},
         "yaxis": {
             "tickvals": list(range(len(names))),
-            "ticktext": [text_of(labels[n], LABEL) for n in names],
+            "ticktext": [plotly_text(labels[n], LABEL_LENGTH) for n in names],
             "range": [len(names) - 0.5, -0.5],
             "showgrid": False,
         },
@@ -97,7 +107,7 @@ def importance(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
     }
     title = "Importance of each parameter for the best trials, % (PED-ANOVA)"
     note = "" if names else "Too few finished trials"
-    return build([bars] if names else [], title, sweep_scope(sweep), layout, note)
+    return build_figure([bars] if names else [], title, sweep_scope(sweep), layout, note)
 
 
 def history(sweep: SweepRecord) -> Figure:
@@ -107,7 +117,7 @@ def history(sweep: SweepRecord) -> Figure:
     """
     done = [(k, 100 * objective(t), t) for k, t in enumerate(sweep.trials) if is_done(t)]
     if not sweep.trials:
-        return build([], "Optimization history", sweep_scope(sweep), {}, "No trial yet")
+        return build_figure([], "Optimization history", sweep_scope(sweep), {}, "No trial yet")
     values, labels = [v for _, v, _ in done], sweep.labels
     points = go.Scatter(
         x=[k for k, _, _ in done],
@@ -143,20 +153,20 @@ def history(sweep: SweepRecord) -> Figure:
         "yaxis": {"title": {"text": "best mIoU %", "standoff": 4}},
     }
     traces = [points, best, *([failed] if unfinished else [])]
-    return build(traces, "Optimization history", sweep_scope(sweep), layout)
+    return build_figure(traces, "Optimization history", sweep_scope(sweep), layout)
 
 
 def _hover(trial: Trial, labels: Mapping[str, str]) -> str:
     result = f"{100 * objective(trial):.2f} %" if is_done(trial) else trial.status
-    head = f"trial {text_of(trial.id, 20)}: {text_of(result)}"
+    head = f"trial {plotly_text(trial.id, 20)}: {plotly_text(result)}"
     return "<br>".join([head, *params_text(trial, labels)])
 
 
 def pairs(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
-    """Draw a panel for each pair of the PAIRED most important parameters.
+    """Draw a panel for each pair of the PAIRED_PARAMETERS most important parameters.
 
-    A pair of parameters with at most FEW values each makes a heat map of the mean objective over
-    all other parameters; any other pair makes a point for each trial.
+    A pair of parameters with at most FEW_VALUES values each makes a heat map of the mean objective
+    over all other parameters; any other pair makes a point for each trial.
 
     Args:
         sweep: the sweep.
@@ -164,9 +174,9 @@ def pairs(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
     """
     title = "Pairs of parameters: mean of the best mIoU %"
     done = [t for t in sweep.trials if is_done(t)]
-    couples = list(itertools.combinations(list(shares)[:PAIRED], 2))
+    couples = list(itertools.combinations(list(shares)[:PAIRED_PARAMETERS], 2))
     if not couples:
-        return build([], title, sweep_scope(sweep), {}, "Fewer than two parameters vary")
+        return build_figure([], title, sweep_scope(sweep), {}, "Fewer than two parameters vary")
     values, labels = [100 * objective(t) for t in done], sweep.labels
     bar = {"thickness": 10, "ticksuffix": " %", "len": 0.9}
     layout: dict[str, Any] = {
@@ -192,20 +202,22 @@ def pairs(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
             }
         trace = _cells(done, across, down, labels)
         traces.append(trace.update(xaxis=f"x{suffix}", yaxis=f"y{suffix}"))
-    return build(traces, title, sweep_scope(sweep), layout)
+    return build_figure(traces, title, sweep_scope(sweep), layout)
 
 
 def _is_continuous(done: Sequence[Trial], name: str) -> bool:
-    values = [t.params[name] for t in done if name in t.params]
-    return numeric(values) and len(set(values)) > FEW
+    values = [value_of(t, name) for t in done if name in t.params]
+    return are_numbers(values) and len(set(values)) > FEW_VALUES
 
 
-def _cells(done: Sequence[Trial], across: str, down: str, labels: Mapping[str, str]) -> Any:
+def _cells(
+    done: Sequence[Trial], across: str, down: str, labels: Mapping[str, str]
+) -> BasePlotlyType:
     trials = [t for t in done if across in t.params and down in t.params]
     if _is_continuous(done, across) or _is_continuous(done, down):
         return go.Scatter(
-            x=[_axis_value(t.params[across]) for t in trials],
-            y=[_axis_value(t.params[down]) for t in trials],
+            x=[_axis_value(value_of(t, across)) for t in trials],
+            y=[_axis_value(value_of(t, down)) for t in trials],
             mode="markers",
             marker={
                 "color": [100 * objective(t) for t in trials],
@@ -218,9 +230,9 @@ def _cells(done: Sequence[Trial], across: str, down: str, labels: Mapping[str, s
         )
     cells: dict[tuple[Value, Value], list[float]] = {}
     for t in trials:
-        cells.setdefault((t.params[across], t.params[down]), []).append(100 * objective(t))
+        cells.setdefault((value_of(t, across), value_of(t, down)), []).append(100 * objective(t))
     columns, rows = (_sorted({cell[k] for cell in cells}) for k in (0, 1))
-    names = [text_of(labels[field], LABEL) for field in (across, down)]
+    names = [plotly_text(labels[field], LABEL_LENGTH) for field in (across, down)]
     grid = [[cells.get((x, y), []) for x in columns] for y in rows]
     return go.Heatmap(
         x=[str(_axis_value(v)) for v in columns],
@@ -241,8 +253,12 @@ def _cells(done: Sequence[Trial], across: str, down: str, labels: Mapping[str, s
 
 
 def _sorted(values: set[Value]) -> list[Value]:
-    return sorted(values, key=float if numeric(list(values)) else str)
+    return sorted(values, key=float if are_numbers(list(values)) else str)
 
 
 def _axis_value(value: Value) -> float | int | str:
-    return value if numeric([value]) and not isinstance(value, str) else text_of(short(value), 14)
+    return (
+        value
+        if are_numbers([value]) and not isinstance(value, str)
+        else plotly_text(short_text(value), 14)
+    )

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
 from ...platform.records.schema import Point, SweepRecord, ranking
-from ..labels import drawable, numeric, sweep_scope, text_of
-from .style import COLOURS, DASHES, Figure, build
+from ..labels import are_numbers, drawable, plotly_text, sweep_scope
+from .style import COLOURS, DASHES, Figure, build_figure
 
-Row = tuple[Any, Mapping[str, Any], float | None]
-"""Label of a point, the values of its fields by full name, and the paper's number in percent."""
+if TYPE_CHECKING:
+    from ...platform.tuning.spaces import FigureRow, PaperFigure
+
 GAP = 0.06
 
 
-def paper_figure(sweep: SweepRecord, figure: Mapping[str, Any]) -> Figure:
+def paper_figure(sweep: SweepRecord, figure: PaperFigure) -> Figure:
     """Draw the panels of a paper's figure with the sweep's points and the paper's numbers.
 
     Args:
         sweep: a sweep over the points of the figure.
-        figure: entry of FIGURES in `tune_spaces`: `title`, `published` (what the paper measured)
-            and `panels`, the rows of each panel by its title.
+        figure: entry of FIGURES in `tune_spaces`.
     """
     ranked, panels = ranking(sweep.trials), figure["panels"]
-    traces: list[Any] = []
-    layout: dict[str, Any] = {"meta": {"panels": len(panels)}, "height": 360}
+    traces: list[object] = []
+    layout: dict[str, object] = {"meta": {"panels": len(panels)}, "height": 360}
     width = (1 - GAP * (len(panels) - 1)) / len(panels)
     for k, (title, rows) in enumerate(panels.items()):
         suffix, left = str(k + 1) if k else "", k * (width + GAP)
-        category = {} if numeric([label for label, _, _ in rows]) else {"type": "category"}
+        category = {} if are_numbers([label for label, _, _ in rows]) else {"type": "category"}
         layout[f"xaxis{suffix}"] = {
-            "title": {"text": text_of(title), "standoff": 6},
+            "title": {"text": plotly_text(title), "standoff": 6},
             "domain": [left, left + width],
             "anchor": f"y{suffix}",
             **category,
@@ -44,10 +44,10 @@ def paper_figure(sweep: SweepRecord, figure: Mapping[str, Any]) -> Figure:
         }
         traces += [_ours(rows, ranked, k, suffix), _printed(rows, k, suffix)]
     about = f"{sweep_scope(sweep)} · paper: {figure['published']}"
-    return build(traces, text_of(figure["title"]), about, layout)
+    return build_figure(traces, plotly_text(figure["title"]), about, layout)
 
 
-def _ours(rows: Sequence[Row], ranked: Sequence[Point], panel: int, suffix: str) -> Any:
+def _ours(rows: Sequence[FigureRow], ranked: Sequence[Point], panel: int, suffix: str) -> object:
     """Return the means of the sweep's points, with their spreads."""
     points = []
     for label, changes, _ in rows:
@@ -69,7 +69,7 @@ def _ours(rows: Sequence[Row], ranked: Sequence[Point], panel: int, suffix: str)
     )
 
 
-def _printed(rows: Sequence[Row], panel: int, suffix: str) -> Any:
+def _printed(rows: Sequence[FigureRow], panel: int, suffix: str) -> object:
     """Return the numbers that the paper prints; points without a number are left out."""
     printed = [(label, value) for label, _, value in rows if value is not None]
     style = {"color": COLOURS[1], "dash": DASHES[1], "width": 2}

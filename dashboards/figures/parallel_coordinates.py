@@ -12,16 +12,17 @@ import plotly.graph_objects as go
 from ...platform.records.schema import SweepRecord, Trial
 from ..labels import (
     Value,
+    are_numbers,
     axis_title,
     is_done,
-    numeric,
     objective,
     params_text,
-    short,
+    plotly_text,
+    short_text,
     sweep_scope,
-    text_of,
+    value_of,
 )
-from .style import COLOURS, NEUTRAL, Figure, build
+from .style import COLOURS, NEUTRAL, Figure, build_figure
 
 SHADES = 12
 
@@ -33,14 +34,14 @@ def parallel_coordinates(sweep: SweepRecord) -> Figure:
     a failed trial is dotted and ends before the objective.
     """
     done = sorted((t for t in sweep.trials if is_done(t)), key=objective)
-    axes = [_axis(n, [t.params[n] for t in sweep.trials if n in t.params]) for n in sweep.space]
+    axes = [_axis(n, [value_of(t, n) for t in sweep.trials if n in t.params]) for n in sweep.space]
     objective_axis = _axis("mIoU %", [100 * objective(t) for t in done], ".1f")
     ranks = {t.id: (k + 0.5) / len(done) - 0.5 for k, t in enumerate(done)}
     paths = {t.id: _path(t, axes, ranks.get(t.id, 0.0)) for t in sweep.trials}
     colours = _shades([objective(t) for t in done])
     ends = {t.id: objective_axis.position(100 * objective(t)) for t in done}
     labels = sweep.labels
-    traces: list[Any] = []
+    traces: list[object] = []
     for shade in dict.fromkeys(colours):
         ids = [t.id for t, c in zip(done, colours, strict=True) if c == shade]
         traces.append(_lines([[*paths[k], ends[k]] for k in ids], color=shade, width=1.4))
@@ -55,13 +56,13 @@ def parallel_coordinates(sweep: SweepRecord) -> Figure:
         last = [paths[t.id][-1] for t in failed]
         traces.append(_ends(failed, labels, len(axes) - 1, last, [NEUTRAL] * len(failed), "x"))
     if not traces:
-        return build([], "Parallel coordinates", sweep_scope(sweep), {}, "No trial yet")
+        return build_figure([], "Parallel coordinates", sweep_scope(sweep), {}, "No trial yet")
     names = [*(labels[axis.name] for axis in axes), objective_axis.name]
     layout = {**_axis_layout([*axes, objective_axis], names), "height": 400, "showlegend": False}
     if not done:
         note = {"x": len(axes), "y": 0.5, "xanchor": "right", "text": "No finished trial"}
         layout["annotations"].append({**note, "name": "tick", "showarrow": False})
-    return build(traces, "Parallel coordinates", sweep_scope(sweep), layout)
+    return build_figure(traces, "Parallel coordinates", sweep_scope(sweep), layout)
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class _Axis:
 
 
 def _axis(name: str, raw: Sequence[Value], form: str = ".4g") -> _Axis:
-    counts = numeric(raw)
+    counts = are_numbers(raw)
     if counts:
         values: tuple[Value, ...] = tuple(sorted(set(raw), key=float))
     else:
@@ -99,7 +100,7 @@ def _axis(name: str, raw: Sequence[Value], form: str = ".4g") -> _Axis:
     without_ticks = _Axis(name, values, (), spread, counts)
     if len(values) <= 8 or not counts:
         marked = [*values[:: max(1, len(values) // 12)]]
-        ticks = [(without_ticks.position(v), text_of(short(v), 14)) for v in marked]
+        ticks = [(without_ticks.position(v), plotly_text(short_text(v), 14)) for v in marked]
     else:
         low, high = float(values[0]), float(values[-1])
         ticks = [(k / 4, format(low + (high - low) * k / 4, form)) for k in range(5)]
@@ -110,12 +111,12 @@ def _path(trial: Trial, axes: Sequence[_Axis], rank: float) -> list[float | None
     path: list[float | None] = []
     for axis in axes:
         has_value = axis.name in trial.params
-        position = axis.position(trial.params[axis.name]) if has_value else None
+        position = axis.position(value_of(trial, axis.name)) if has_value else None
         path.append(None if position is None else position + 2 * rank * axis.spread)
     return path
 
 
-def _lines(paths: Sequence[Sequence[float | None]], **line: Any) -> Any:
+def _lines(paths: Sequence[Sequence[float | None]], **line: object) -> object:
     x: list[int | None] = []
     y: list[float | None] = []
     for path in paths:
@@ -131,12 +132,12 @@ def _ends(
     heights: Sequence[float | None],
     colours: Sequence[str],
     symbol: str = "circle",
-) -> Any:
+) -> object:
     texts = []
     for t in trials:
         result = t.status if not is_done(t) else f"{100 * objective(t):.2f} %"
-        error = [text_of(t.error, 60)] if t.error else []
-        head = f"trial {text_of(t.id, 20)}: {text_of(result)}"
+        error = [plotly_text(t.error, 60)] if t.error else []
+        head = f"trial {plotly_text(t.id, 20)}: {plotly_text(result)}"
         texts.append("<br>".join([head, *params_text(t, labels), *error]))
     return go.Scatter(
         x=[column] * len(trials),

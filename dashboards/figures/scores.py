@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from ...platform.records.schema import PARTS, Score
-from ..labels import scope, text_of
-from .style import COLOURS, DASHES, Figure, build
+from ..labels import plotly_text, score_scope
+from .style import COLOURS, DASHES, Figure, build_figure
 
 
 def threshold_curve(scores: Mapping[str, Score], owner: str) -> Figure:
@@ -21,7 +20,7 @@ def threshold_curve(scores: Mapping[str, Score], owner: str) -> Figure:
         scores: score by label; each is a line.
         owner: name of the run.
     """
-    traces: list[Any] = []
+    traces: list[object] = []
     for k, (label, score) in enumerate(scores.items()):
         colour = COLOURS[k % len(COLOURS)]
         value = 100 * score.value
@@ -30,7 +29,9 @@ def threshold_curve(scores: Mapping[str, Score], owner: str) -> Figure:
         curve = 100 * np.asarray(score.miou, np.float32)
         x = np.asarray(score.thresholds, np.float32)
         traces.append(
-            go.Scatter(x=x, y=curve, mode="lines", line=style, name=text_of(name), legendgroup=k)
+            go.Scatter(
+                x=x, y=curve, mode="lines", line=style, name=plotly_text(name), legendgroup=k
+            )
         )
         traces.append(
             go.Scatter(
@@ -38,7 +39,7 @@ def threshold_curve(scores: Mapping[str, Score], owner: str) -> Figure:
                 y=[value],
                 mode="markers",
                 marker={"color": colour, "size": 11, "symbol": "circle"},
-                hovertext=text_of(name),
+                hovertext=plotly_text(name),
                 hoverinfo="text",
                 legendgroup=k,
                 showlegend=False,
@@ -49,7 +50,9 @@ def threshold_curve(scores: Mapping[str, Score], owner: str) -> Figure:
         "xaxis": {"title": {"text": "seed threshold", "standoff": 6}},
         "yaxis": {"title": {"text": "mIoU %", "standoff": 4}, "rangemode": "tozero"},
     }
-    return build(traces, "Seed mIoU by threshold", _scopes(scores, owner), layout, _note(scores))
+    return build_figure(
+        traces, "Seed mIoU by threshold", _scopes(scores, owner), layout, _note(scores)
+    )
 
 
 def per_class_iou(scores: Mapping[str, Score], owner: str) -> Figure:
@@ -73,9 +76,9 @@ def per_class_iou(scores: Mapping[str, Score], owner: str) -> Figure:
         "barmode": "group",
         "bargap": 0.3,
         "xaxis": {"range": [0, 112], "tickvals": [0, 25, 50, 75, 100]},
-        "yaxis": _rows([text_of(n, 24) for n in names]),
+        "yaxis": _rows([plotly_text(n, 24) for n in names]),
     }
-    return build(traces, "IoU % by class", _scopes(scores, owner), layout, _note(scores))
+    return build_figure(traces, "IoU % by class", _scopes(scores, owner), layout, _note(scores))
 
 
 def confusion(label: str, score: Score, owner: str) -> Figure:
@@ -89,7 +92,7 @@ def confusion(label: str, score: Score, owner: str) -> Figure:
         owner: name of the run.
     """
     chosen = list(score.scored)
-    names = [text_of(score.classes[c], 14) for c in chosen]
+    names = [plotly_text(score.classes[c], 14) for c in chosen]
     matrix = np.asarray(score.confusion or [[0]], np.float64)
     rows = matrix[chosen] if score.confusion else np.zeros((len(chosen), 1))
     shares = 100 * rows / np.maximum(rows.sum(1, keepdims=True), 1)
@@ -108,12 +111,16 @@ def confusion(label: str, score: Score, owner: str) -> Figure:
     ticks = {"tickvals": list(range(len(names))), "ticktext": names}
     layout = {
         "height": 190 + 26 * len(names),
-        "xaxis": {**ticks, "title": {"text": f"predicted by {text_of(label)}"}, "showgrid": False},
+        "xaxis": {
+            **ticks,
+            "title": {"text": f"predicted by {plotly_text(label)}"},
+            "showgrid": False,
+        },
         "yaxis": {**_rows(names), "title": {"text": "target", "standoff": 14}, "automargin": True},
     }
-    title = f"Confusion matrix of {text_of(label)}, % of each target class"
+    title = f"Confusion matrix of {plotly_text(label)}, % of each target class"
     note = "" if score.confusion else "No confusion matrix was recorded"
-    return build([trace], title, scope(score, owner), layout, note)
+    return build_figure([trace], title, score_scope(score, owner), layout, note)
 
 
 def parts(scores: Mapping[str, Score], owner: str) -> Figure:
@@ -139,15 +146,17 @@ def parts(scores: Mapping[str, Score], owner: str) -> Figure:
         "yaxis": _rows(["discriminative part", "other parts", "context"]),
     }
     note = "" if marked else "This data set has no part maps"
-    return build(traces, "Activated share of object parts, %", _scopes(scores, owner), layout, note)
+    return build_figure(
+        traces, "Activated share of object parts, %", _scopes(scores, owner), layout, note
+    )
 
 
-def _bars(label: str, k: int, y: Any, x: Sequence[float], texts: Sequence[str]) -> Any:
+def _bars(label: str, k: int, y: object, x: Sequence[float], texts: Sequence[str]) -> object:
     return go.Bar(
         x=np.asarray(x, np.float32),
         y=y,
         orientation="h",
-        name=text_of(label),
+        name=plotly_text(label),
         text=list(texts),
         textposition="outside",
         textfont={"size": 10},
@@ -157,13 +166,13 @@ def _bars(label: str, k: int, y: Any, x: Sequence[float], texts: Sequence[str]) 
     )
 
 
-def _rows(labels: Sequence[str]) -> dict[str, Any]:
+def _rows(labels: Sequence[str]) -> dict[str, object]:
     ticks = {"tickvals": list(range(len(labels))), "ticktext": list(labels)}
     return {**ticks, "range": [len(labels) - 0.5, -0.5], "showgrid": False}
 
 
 def _scopes(scores: Mapping[str, Score], owner: str) -> str:
-    lines = list(dict.fromkeys(scope(s, owner) for s in scores.values()))
+    lines = list(dict.fromkeys(score_scope(s, owner) for s in scores.values()))
     return " / ".join(lines) or f"nothing was scored yet · {owner}"
 
 

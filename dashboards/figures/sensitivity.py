@@ -10,8 +10,18 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ...platform.records.schema import SweepRecord, Trial
-from ..labels import Value, axis_title, is_done, numeric, objective, sweep_scope, text_of
-from .style import COLOURS, Figure, build
+from ..labels import (
+    Value,
+    are_numbers,
+    axis_title,
+    drawable,
+    is_done,
+    objective,
+    plotly_text,
+    sweep_scope,
+    value_of,
+)
+from .style import COLOURS, Figure, build_figure
 
 COLUMNS = 4
 TICKS = 6
@@ -26,8 +36,11 @@ def sensitivity(sweep: SweepRecord) -> Figure:
     done = [t for t in sweep.trials if is_done(t)]
     names, labels = list(sweep.space), sweep.labels
     if not done or not names:
-        return build([], "Parameter sensitivity", sweep_scope(sweep), {}, "No finished trial")
-    traces: list[Any] = []
+        return build_figure(
+            [], "Parameter sensitivity", sweep_scope(sweep), {}, "No finished trial"
+        )
+    default = {field: drawable(value) for field, value in sweep.default.items()}
+    traces: list[object] = []
     layout: dict[str, Any] = {"meta": {"panels": len(names)}, "height": 330}
     for k, name in enumerate(names):
         suffix = str(k + 1) if k else ""
@@ -43,26 +56,26 @@ def sensitivity(sweep: SweepRecord) -> Figure:
             "title": {"text": "" if k else "best mIoU %", "standoff": 4},
             **({"matches": "y"} if k else {}),
         }
-        values = {t.params[name] for t in done if name in t.params}
-        if not numeric(list(values)):
+        values = {value_of(t, name) for t in done if name in t.params}
+        if not are_numbers(list(values)):
             layout[f"xaxis{suffix}"]["type"] = "category"
         elif 0 < len(values) <= TICKS:
             layout[f"xaxis{suffix}"]["tickvals"] = sorted(values, key=float)
-        traces += _panel_traces(done, sweep.default, name, k)
-    return build(traces, "Parameter sensitivity", sweep_scope(sweep), layout)
+        traces += _panel_traces(done, default, name, k)
+    return build_figure(traces, "Parameter sensitivity", sweep_scope(sweep), layout)
 
 
 def _panel_traces(
     done: Sequence[Trial], default: Mapping[str, Value], name: str, panel: int
-) -> list[Any]:
+) -> list[object]:
     groups: dict[Value, list[float]] = {}
     for trial in done:
         if name in trial.params:
-            groups.setdefault(trial.params[name], []).append(100 * objective(trial))
-    keys = sorted(groups, key=float if numeric(list(groups)) else str)
+            groups.setdefault(value_of(trial, name), []).append(100 * objective(trial))
+    keys = sorted(groups, key=float if are_numbers(list(groups)) else str)
     mean = [float(np.mean(groups[k])) for k in keys]
     at_default = [t for t in done if _at_default(t, default, name)]
-    values = {k: [100 * objective(t) for t in at_default if t.params[name] == k] for k in keys}
+    values = {k: [100 * objective(t) for t in at_default if value_of(t, name) == k] for k in keys}
     line = {k: float(np.mean(v)) for k, v in values.items() if v}
     suffix = str(panel + 1) if panel else ""
     base = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}", "showlegend": panel == 0}
@@ -90,7 +103,7 @@ def _panel_traces(
 
 def _at_default(trial: Trial, default: Mapping[str, Value], name: str) -> bool:
     others = (k for k in trial.params if k != name)
-    return name in trial.params and all(_same(trial.params[k], default.get(k)) for k in others)
+    return name in trial.params and all(_same(value_of(trial, k), default.get(k)) for k in others)
 
 
 def _panel(k: int, count: int) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -109,4 +122,4 @@ def _same(a: Value | None, b: Value | None) -> bool:
 
 
 def _tick(value: Value) -> float | int | str:
-    return text_of(str(value), 20) if isinstance(value, str | bool) else value
+    return plotly_text(str(value), 20) if isinstance(value, str | bool) else value

@@ -14,7 +14,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from ..labels import text_of
+from ..labels import plotly_text
 
 Figure = dict[str, Any]
 """A Plotly figure as its JSON form."""
@@ -26,8 +26,8 @@ AXIS = re.compile(r"[xy]axis[0-9]*")
 _CLEAR = "rgba(0,0,0,0)"
 
 
-def build(
-    traces: Sequence[Any], title: str, subtitle: str, layout: Mapping[str, Any], note: str = ""
+def build_figure(
+    traces: Sequence[object], title: str, subtitle: str, layout: Mapping[str, Any], note: str = ""
 ) -> Figure:
     """Return a figure in the common layout.
 
@@ -43,7 +43,7 @@ def build(
         "template": go.layout.Template(),
         "title": {
             "text": title,
-            "subtitle": {"text": text_of(subtitle, 400), "font": {"size": 12}},
+            "subtitle": {"text": plotly_text(subtitle, 400), "font": {"size": 12}},
             "x": 0,
             "xref": "container",
             "y": 1,
@@ -59,21 +59,21 @@ def build(
         "hovermode": "closest",
         "legend": {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
     }
-    full = merged(merged(base, {"xaxis": {}, "yaxis": {}}), layout)
+    full = merge_layouts(merge_layouts(base, {"xaxis": {}, "yaxis": {}}), layout)
     full |= {k: {**v, **axis} for k, v in full.items() if AXIS.fullmatch(k)}
     if note:
         hidden = {"visible": False}
-        full = merged(full, {"xaxis": hidden, "yaxis": hidden, "height": 180})
+        full = merge_layouts(full, {"xaxis": hidden, "yaxis": hidden, "height": 180})
         middle = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper", "showarrow": False}
         full["annotations"] = [{"text": note, "font": {"size": 14}, **middle}]
     figure: Figure = json.loads(go.Figure(data=list(traces), layout=full).to_json())
     return figure
 
 
-def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+def merge_layouts(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     """Return `base` with the entries of `more`, merged key by key at every depth."""
     out = dict(base)
     for key, value in more.items():
         deeper = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
-        out[key] = merged(out[key], value) if deeper else value
+        out[key] = merge_layouts(out[key], value) if deeper else value
     return out

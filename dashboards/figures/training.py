@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from ...platform.metrics import THRESHOLDS
-from ..labels import text_of
-from .style import COLOURS, DASHES, NEUTRAL, Figure, build
+from ..labels import plotly_text
+from .style import COLOURS, DASHES, NEUTRAL, Figure, build_figure
 
-POINTS = 240
+if TYPE_CHECKING:
+    from plotly.basedatatypes import BasePlotlyType
+
+MOST_POINTS = 240
 """Most points of a curve; longer curves are averaged over groups of steps."""
 NOT_TERMS = ("epoch", "step", "steps", "loss", "lr")
 Counts = NDArray[np.int64]
 
 
-def training(title: str, rows: Sequence[Mapping[str, Any]], owner: str) -> Figure:
+def training(title: str, rows: Sequence[Mapping[str, float]], owner: str) -> Figure:
     """Draw the loss terms of a training by step, and its learning rate beside them.
 
     Args:
@@ -27,14 +30,14 @@ def training(title: str, rows: Sequence[Mapping[str, Any]], owner: str) -> Figur
         rows: a row for each step: the terms, `loss` (their sum), `lr`, `step`, `steps`, `epoch`.
         owner: name of the run.
     """
-    name = text_of(f"Training: {title}")
+    name = plotly_text(f"Training: {title}")
     if not rows:
-        return build([], name, f"no step yet · {owner}", {}, "No step yet")
+        return build_figure([], name, f"no step yet · {owner}", {}, "No step yet")
     last = rows[-1]
-    steps = np.array([row["step"] + 1 for row in rows], float)
+    steps = np.array([row["step"] + 1 for row in rows], np.float64)
     terms = [k for k in rows[0] if k not in NOT_TERMS]
     curves = ["loss", *(terms if len(terms) > 1 else [])]
-    traces: list[Any] = []
+    traces: list[object] = []
     for k, term in enumerate(curves):
         colour, dash = COLOURS[k % len(COLOURS)], DASHES[k % len(DASHES)]
         label = "total loss" if term == "loss" and len(curves) > 1 else term
@@ -54,21 +57,25 @@ def training(title: str, rows: Sequence[Mapping[str, Any]], owner: str) -> Figur
             "anchor": "x2",
         },
     }
-    group = -(-len(rows) // POINTS)
+    group = -(-len(rows) // MOST_POINTS)
     mean = f"mean of {group} steps" if group > 1 else "every step"
     text = f"step {last['step'] + 1:,} of {last['steps']:,} · epoch {last['epoch'] + 1} · {mean}"
-    return build([*traces, rate], name, f"{text} · {owner}", layout)
+    return build_figure([*traces, rate], name, f"{text} · {owner}", layout)
 
 
 def _line(
-    steps: NDArray[np.float64], rows: Sequence[Mapping[str, Any]], key: str, name: str, **line: Any
-) -> Any:
-    values = np.array([row.get(key, np.nan) for row in rows], float)
-    group = -(-len(rows) // POINTS)
+    steps: NDArray[np.float64],
+    rows: Sequence[Mapping[str, float]],
+    key: str,
+    name: str,
+    **line: object,
+) -> BasePlotlyType:
+    values = np.array([row.get(key, np.nan) for row in rows], np.float64)
+    group = -(-len(rows) // MOST_POINTS)
     starts = range(0, len(rows), group)
     x = np.array([steps[k : k + group].mean() for k in starts], np.float32)
     y = np.array([values[k : k + group].mean() for k in starts], np.float32)
-    return go.Scatter(x=x, y=y, mode="lines", line=line, name=text_of(name))
+    return go.Scatter(x=x, y=y, mode="lines", line=line, name=plotly_text(name))
 
 
 def reliability(counts: Mapping[str, Counts], scope: str) -> Figure:
@@ -77,9 +84,9 @@ def reliability(counts: Mapping[str, Counts], scope: str) -> Figure:
     Args:
         counts: for each class maps by name, pixel counts `[C,C,T+1]` by target class, best class
             and number of THRESHOLDS below the score.
-        scope: `labels.scope` of the scores.
+        scope: `labels.score_scope` of the scores.
     """
-    traces: list[Any] = [
+    traces: list[object] = [
         go.Scatter(
             x=[0, 1],
             y=[0, 100],
@@ -99,13 +106,13 @@ def reliability(counts: Mapping[str, Counts], scope: str) -> Figure:
             if pixels:
                 x.append(low / 100 + 0.05)
                 y.append(100 * float(correct[inside].sum()) / pixels)
-                texts.append(f"{text_of(name)}: {y[-1]:.1f} % of {pixels:,} pixels")
+                texts.append(f"{plotly_text(name)}: {y[-1]:.1f} % of {pixels:,} pixels")
         style = {"color": COLOURS[k % len(COLOURS)], "dash": DASHES[k % len(DASHES)], "width": 2}
-        trace = go.Scatter(x=x, y=y, mode="lines+markers", line=style, name=text_of(name))
+        trace = go.Scatter(x=x, y=y, mode="lines+markers", line=style, name=plotly_text(name))
         traces.append(trace.update(hovertext=texts, hoverinfo="text"))
     layout = {
         "height": 400,
         "xaxis": {"title": {"text": "score of the best class", "standoff": 6}, "range": [0, 1]},
         "yaxis": {"title": {"text": "correct pixels %", "standoff": 4}, "range": [0, 102]},
     }
-    return build(traces, "Reliability of the class maps", scope, layout)
+    return build_figure(traces, "Reliability of the class maps", scope, layout)

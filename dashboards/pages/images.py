@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...platform.records.schema import RunRecord
-from ..content.gallery import pictured
-from ..figures.style import build
-from ..labels import label
+from ..content.gallery import splits_with_pictures
+from ..figures.style import build_figure
+from ..labels import method_title
 from .layout import Page, Section, link, plot
-from .tables import definitions, esc
+from .tables import definition_list, escaped
 
 NO_SCRIPT = "<noscript>This page needs scripts.</noscript>"
 VIEWER = """<dialog id="viewer" aria-labelledby="viewer-title">
@@ -29,7 +29,9 @@ def images_page(run: RunRecord, others: bool) -> Page:
         run: the run.
         others: whether the site has other runs to compare with.
     """
-    options = "".join(f'<option value="{esc(s)}">{esc(s)}</option>' for s in pictured(run))
+    options = "".join(
+        f'<option value="{escaped(s)}">{escaped(s)}</option>' for s in splits_with_pictures(run)
+    )
     body = f"""<form class="controls" aria-label="Images and layers to display">
 <label>Split <select name="split">{options}</select></label>
 <label>Scores of <select name="judge"></select></label>
@@ -49,8 +51,8 @@ def images_page(run: RunRecord, others: bool) -> Page:
     links = [link(f"run.{run.name}.html", "Run page")]
     links += [link(f"compare.html?a={run.name}", "Compare with another run")] if others else []
     header = (
-        f"<h1>Images of {esc(run.name)}</h1>\n"
-        f"{definitions([('method', label(run.method)), ('data set', run.dataset)])}"
+        f"<h1>Images of {escaped(run.name)}</h1>\n"
+        f"{definition_list([('method', method_title(run.method)), ('data set', run.dataset)])}"
         f'<p class="links">{" · ".join(links)}</p>\n'
         '<p class="note">Enter opens an image. In the viewer, ← and → change the image, [ and ] '
         "the seed threshold, 1 to 9 switch layers, and Escape closes the viewer.</p>\n"
@@ -70,7 +72,7 @@ def compare_page(runs: Sequence[RunRecord]) -> Page:
     Args:
         runs: runs that have scores.
     """
-    options = "".join(f'<option value="{esc(r.name)}">{esc(r.name)}</option>' for r in runs)
+    options = "".join(f'<option value="{escaped(r.name)}">{escaped(r.name)}</option>' for r in runs)
     layout = {
         "height": 400,
         "barmode": "group",
@@ -78,7 +80,7 @@ def compare_page(runs: Sequence[RunRecord]) -> Page:
         "xaxis": {"title": {"text": "IoU %"}},
         "yaxis": {"showgrid": False},
     }
-    frame = plot(build([], "IoU by class of two runs", "no runs chosen yet", layout))
+    frame = plot(build_figure([], "IoU by class of two runs", "no runs chosen yet", layout))
     choices = "".join(
         f"<fieldset><legend>{side.upper()}</legend>"
         f'<label>Run <select name="{side}">{options}</select></label>'

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..figures.style import Figure
-from .tables import esc
+from .tables import escaped
 
 MARK = '<meta name="generator" content="wsss report">'
 # Plotly adds style attributes and elements, so inline styles are allowed; inline scripts are not.
@@ -90,8 +90,8 @@ def render(page: Page, stamp: str | None, every: int, links: Sequence[str]) -> s
         links: files of SITE that exist.
     """
     body = "".join(
-        f'<section id="{s.key}" aria-labelledby="{s.key}-h"><h2 id="{s.key}-h">{esc(s.title)}</h2>'
-        f"\n{s.body}</section>\n"
+        f'<section id="{s.key}" aria-labelledby="{s.key}-h">'
+        f'<h2 id="{s.key}-h">{escaped(s.title)}</h2>\n{s.body}</section>\n'
         for s in page.sections
     )
     names = ["app.js", *page.scripts, *(["live.js"] if every else [])]
@@ -99,9 +99,9 @@ def render(page: Page, stamp: str | None, every: int, links: Sequence[str]) -> s
     return PAGE.format(
         policy=POLICY,
         mark=MARK,
-        title=esc(f"{page.title} · wsss"),
+        title=escaped(f"{page.title} · wsss"),
         scripts="".join(f'<script src="{name}" defer></script>\n' for name in names),
-        data="".join(f' data-{key}="{esc(value)}"' for key, value in data),
+        data="".join(f' data-{key}="{escaped(value)}"' for key, value in data),
         site="".join(f'<li><a href="{f}">{n}</a></li>' for f, n in SITE if f in links),
         header=page.header,
         nav=_contents(page) if len(page.sections) > 1 else "",
@@ -110,7 +110,7 @@ def render(page: Page, stamp: str | None, every: int, links: Sequence[str]) -> s
 
 
 def _contents(page: Page) -> str:
-    items = "".join(f'<li><a href="#{s.key}">{esc(s.title)}</a></li>' for s in page.sections)
+    items = "".join(f'<li><a href="#{s.key}">{escaped(s.title)}</a></li>' for s in page.sections)
     return f'<nav class="sections" aria-label="Sections"><ul>{items}</ul></nav>\n'
 
 
@@ -119,7 +119,7 @@ def plot(figure: Figure) -> str:
     text = json.dumps(figure, separators=(",", ":"), allow_nan=False)
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
-    name = esc(figure["layout"]["title"]["text"])
+    name = escaped(figure["layout"]["title"]["text"])
     height = figure["layout"].get("height", 400)
     return (
         f'<figure class="plot" aria-label="{name}" data-height="{height}">'
@@ -137,17 +137,17 @@ def plots(figures: Sequence[Figure]) -> str:
 def command_lines(lines: Sequence[str]) -> str:
     """Return command lines as HTML; empty lines and repetitions are left out."""
     text = "\n".join(dict.fromkeys(line for line in lines if line))
-    return f'<pre class="command" tabindex="0"><code>{esc(text)}</code></pre>\n' if text else ""
+    return f'<pre class="command" tabindex="0"><code>{escaped(text)}</code></pre>\n' if text else ""
 
 
-def pill(status: str) -> str:
+def status_pill(status: str) -> str:
     """Return a status as HTML, in words and colour."""
     kinds = {"done": "good", "computed": "good", "running": "live"}
     kinds |= dict.fromkeys(("failed", "stopped", "damaged"), "bad")
     kind = kinds.get(status, "plain")
-    return f'<span class="pill {kind}">{esc(status)}</span>'
+    return f'<span class="pill {kind}">{escaped(status)}</span>'
 
 
 def link(file: str, text: str) -> str:
     """Return a link to a page of the site as HTML."""
-    return f'<a href="{esc(file)}">{esc(text)}</a>'
+    return f'<a href="{escaped(file)}">{escaped(text)}</a>'

@@ -1,16 +1,25 @@
-"""Overview page: runs, sweeps, and a leaderboard of their scores beside those of the papers."""
+"""Overview page: runs, sweeps, and a leaderboard of their scores beside the papers' scores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from ...platform.records.schema import RunRecord, Score, SweepRecord
-from ..content.gallery import pictured, splits
+from ..content.gallery import scored_splits, splits_with_pictures
 from ..content.records import Entry, Records
-from ..labels import classes_of, label, many
-from .layout import Page, Section, link, pill
+from ..labels import classes_of, count_text, method_title
+from .layout import Page, Section, link, status_pill
 from .papers import STAGES, leaderboard
-from .tables import Cell, definitions, esc, moment, percent, seconds, table, word
+from .tables import (
+    Cell,
+    definition_list,
+    escaped,
+    percent_cell,
+    seconds_cell,
+    table,
+    text_cell,
+    time_cell,
+)
 
 PUBLISHED_SIZES = {
     (20, "train"): (1464, "VOC 2012"),
@@ -45,14 +54,14 @@ def overview(records: Records, papers: bool) -> Page:
         ("damaged", str(len(faults) or "")),
         ("data sets", ", ".join(dict.fromkeys(e.record.dataset for e in runs.values()))),
     ]
-    header = f"<h1>Runs and sweeps</h1>\n{definitions(facts)}"
+    header = f"<h1>Runs and sweeps</h1>\n{definition_list(facts)}"
     return Page(title="Overview", header=header, sections=sections, data=(("page", "index.html"),))
 
 
 def _faults(faults: Mapping[tuple[str, str], str]) -> str:
     """Return the list of damaged records, each with its fault."""
     items = (
-        f"<li>{kind.removesuffix('s')} <strong>{esc(name)}</strong>: {esc(fault)}</li>"
+        f"<li>{kind.removesuffix('s')} <strong>{escaped(name)}</strong>: {escaped(fault)}</li>"
         for (kind, name), fault in sorted(faults.items())
     )
     return f'<ul class="faults">{"".join(items)}</ul>\n'
@@ -84,30 +93,30 @@ def _runs(runs: Mapping[str, Entry[RunRecord]]) -> str:
     rows = []
     for name, entry in runs.items():
         run = entry.record
-        by_stage, names = stages_of(run), splits(run)
+        by_stage, names = stages_of(run), scored_splits(run)
         split = names[0] if names else ""
         score = next((scores[split] for scores in by_stage.values() if split in scores), None)
         title = Cell(markup=link(f"run.{name}.html", name), value=name)
-        gallery = link(f"images.{name}.html", "images") if pictured(run) else ""
+        gallery = link(f"images.{name}.html", "images") if splits_with_pictures(run) else ""
         rows.append(
             [
                 title,
-                Cell(markup=pill(entry.status), value=entry.status),
-                word(label(run.method)),
-                word(run.dataset),
-                word(split or "–"),
-                Cell(text=f"{score.n:,}", value=score.n) if score else word("–"),
-                word(classes_of(score) if score else "–"),
-                *(percent(_value(by_stage.get(k, {}).get(split))) for k in kinds),
+                Cell(markup=status_pill(entry.status), value=entry.status),
+                text_cell(method_title(run.method)),
+                text_cell(run.dataset),
+                text_cell(split or "–"),
+                Cell(text=f"{score.n:,}", value=score.n) if score else text_cell("–"),
+                text_cell(classes_of(score) if score else "–"),
+                *(percent_cell(_value(by_stage.get(k, {}).get(split))) for k in kinds),
                 Cell(text=str(run.seed), value=run.seed),
-                moment(run.started),
-                seconds(run.seconds),
+                time_cell(run.started),
+                seconds_cell(run.seconds),
                 Cell(markup=gallery),
             ]
         )
     caption = (
-        f"{many(len(rows), 'run')}; mIoU from one confusion matrix at original resolution, on a "
-        "split that was not used for tuning if the run has one"
+        f"{count_text(len(rows), 'run')}; mIoU from one confusion matrix at original resolution, "
+        "on a split that was not used for tuning if the run has one"
     )
     return table(
         caption, head, rows, sortable=True, empty="no run yet; start with: wsss run METHOD"
@@ -129,19 +138,21 @@ def _sweeps(sweeps: Mapping[str, Entry[SweepRecord]]) -> str:
         rows.append(
             [
                 Cell(markup=link(f"sweep.{name}.html", name), value=name),
-                Cell(markup=pill(entry.status), value=entry.status),
-                word(label(sweep.method)),
-                word(sweep.dataset),
-                word(sweep.split),
-                word(", ".join(sweep.labels[field] for field in sweep.space)),
+                Cell(markup=status_pill(entry.status), value=entry.status),
+                text_cell(method_title(sweep.method)),
+                text_cell(sweep.dataset),
+                text_cell(sweep.split),
+                text_cell(", ".join(sweep.labels[field] for field in sweep.space)),
                 Cell(text=str(len(sweep.trials)), value=len(sweep.trials)),
                 Cell(text=str(failed), value=failed),
-                percent(best),
-                moment(sweep.started),
-                seconds(sweep.seconds),
+                percent_cell(best),
+                time_cell(sweep.started),
+                seconds_cell(sweep.seconds),
             ]
         )
-    caption = f"{many(len(rows), 'sweep')}; objective: best mIoU of the seed over all thresholds"
+    caption = (
+        f"{count_text(len(rows), 'sweep')}; objective: best mIoU of the seed over all thresholds"
+    )
     return table(caption, head, rows, sortable=True)
 
 
@@ -150,19 +161,22 @@ def _board(runs: Sequence[RunRecord], papers: bool) -> str:
     rows = []
     for run in _best(runs):
         by_stage = stages_of(run)
-        tuned, held_out = splits(run)[-1], splits(run)[0]
+        tuned, held_out = scored_splits(run)[-1], scored_splits(run)[0]
         scores = [by_stage.get(k, {}).get(tuned) for k in ("seed", "crf", "refined")]
         scores.append(by_stage.get("segmenter", {}).get(held_out))
-        cells = [percent(_value(score)) for score in (*scores, None, None)]
+        cells = [percent_cell(_value(score)) for score in (*scores, None, None)]
         first = next((s for s in scores if s), None)
-        title = Cell(markup=f"{esc(label(run.method))}, this store", value=label(run.method))
+        title = Cell(
+            markup=f"{escaped(method_title(run.method))}, this store",
+            value=method_title(run.method),
+        )
         source = Cell(markup=link(f"run.{run.name}.html", run.name), value=run.name)
-        rows.append([title, word("this store"), *cells, _data_of(run, first), source])
+        rows.append([title, text_cell("this store"), *cells, _data_of(run, first), source])
     for line in leaderboard():
-        cells = [percent(_fraction(line.figures.get(stage))) for stage in STAGES]
+        cells = [percent_cell(_fraction(line.figures.get(stage))) for stage in STAGES]
         data = Cell(markup='<span class="pill plain">VOC 2012, COCO 2014</span>', value="VOC")
-        name = f"{label(line.method)} on {line.on}"
-        rows.append([word(name), word("paper"), *cells, data, word(line.sources)])
+        name = f"{method_title(line.method)} on {line.builds_on}"
+        rows.append([text_cell(name), text_cell("paper"), *cells, data, text_cell(line.sources)])
     head = ["method", "measured by", *STAGES.values(), "data", "source"]
     more = f" {link('papers.html', 'All tables of the papers')}." if papers else ""
     note = (
@@ -185,9 +199,9 @@ def _best(runs: Sequence[RunRecord]) -> list[RunRecord]:
     """Return the run with the best seed of each method and data set, best first."""
     best: dict[tuple[str, str], tuple[float, RunRecord]] = {}
     for run in runs:
-        if not splits(run):
+        if not scored_splits(run):
             continue
-        score = next(iter(stages_of(run).values()), {}).get(splits(run)[-1])
+        score = next(iter(stages_of(run).values()), {}).get(scored_splits(run)[-1])
         key, value = (run.method, run.dataset), score.value if score else 0.0
         if key not in best or best[key][0] < value:
             best[key] = (value, run)
@@ -197,7 +211,7 @@ def _best(runs: Sequence[RunRecord]) -> list[RunRecord]:
 def _data_of(run: RunRecord, score: Score | None) -> Cell:
     """Return a cell with the data that a run was scored on, marked where the papers use others."""
     if score is None:
-        return word("–")
+        return text_cell("–")
     classes = len(score.classes) - 1
     images, name = PUBLISHED_SIZES.get((classes, score.split), (0, ""))
     if score.n == images and len(score.scored) == len(score.classes):
@@ -205,4 +219,4 @@ def _data_of(run: RunRecord, score: Score | None) -> Cell:
     else:
         text = f"other data: {run.dataset}, {score.split} {score.n:,}, {classes_of(score)}"
         kind = "bad"
-    return Cell(markup=f'<span class="pill {kind}">{esc(text)}</span>', value=text)
+    return Cell(markup=f'<span class="pill {kind}">{escaped(text)}</span>', value=text)

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from .layout import ASSETS, Page, Section
-from .tables import Cell, definitions, table, word
+from .tables import Cell, definition_list, table, text_cell
 
 STAGES = {
     "seed": "seed, train",
@@ -28,13 +28,13 @@ class Published:
 
     Attributes:
         method: name of the method.
-        on: what the method builds on: baseline, refinement, backbone.
+        builds_on: what the method builds on: baseline, refinement, backbone.
         figures: mIoU in percent by stage.
         sources: papers and tables that the numbers come from.
     """
 
     method: str
-    on: str
+    builds_on: str
     figures: dict[str, float]
     sources: str
 
@@ -62,7 +62,7 @@ def leaderboard() -> list[Published]:
         out.append(
             Published(
                 method=line["method"],
-                on=line["on"],
+                builds_on=line["on"],
                 figures={stage: value for stage, (value, _, _) in cells.items()},
                 sources="; ".join(
                     f"{p.upper()} paper, Table {', '.join(t)}" for p, t in cited.items()
@@ -81,7 +81,7 @@ def papers_page() -> Page:
             ("venue", paper["venue"]),
             ("title", paper["title"]),
         ]
-        body = definitions(facts)
+        body = definition_list(facts)
         for t in tables():
             if t["paper"] == key:
                 rows = [[_cell(v) for v in row] for row in t["rows"]]
@@ -99,4 +99,4 @@ def papers_page() -> Page:
 def _cell(value: object) -> Cell:
     if isinstance(value, float | int):
         return Cell(text=f"{value}", value=value)
-    return Cell(text="–", value=-1.0) if value is None else word(value)
+    return Cell(text="–", value=-1.0) if value is None else text_cell(value)

@@ -15,11 +15,11 @@ from ...platform.data.images import decode_image
 from ...platform.errors import InputError
 from ...platform.records.result_id import ResultId
 from ...platform.records.schema import RunRecord
-from ..content.artifact_cache import CLOSEST, ArtifactCache
-from ..content.gallery import SHORT
-from ..labels import label, title_of
+from ..content.artifact_cache import PATCHES_PER_PROTOTYPE, ArtifactCache
+from ..content.gallery import SHORT_KEY_LENGTH
+from ..labels import method_title, result_title
 from .layout import Page, Section, link
-from .tables import definitions, esc
+from .tables import definition_list, escaped
 
 SIDE = 96
 """Side of a patch in pixels of the image."""
@@ -29,7 +29,7 @@ FILE = re.compile(r"(?P<value>[0-9]{1,3})\.(?P<number>[0-9]{1,6})\.jpg")
 Known = Mapping[tuple[int, int], Sequence[Patch]]
 
 
-def maps_with_prototypes(
+def class_maps_with_patches(
     run: RunRecord, artifacts: ArtifactCache
 ) -> dict[ResultId, tuple[str, str]]:
     """Return the class maps of a run that have patches of prototypes stored.
@@ -53,26 +53,29 @@ def maps_with_prototypes(
 def prototypes_page(run: RunRecord, artifacts: ArtifactCache) -> Page:
     """Return the page of a run's prototypes, a section for each class, scored classes first."""
     sections: list[Section] = []
-    maps = maps_with_prototypes(run, artifacts)
+    maps = class_maps_with_patches(run, artifacts)
     for id, (split, key) in maps.items():
         known, score = artifacts.patches(key), run.scores[id][split]
         values = {value for value, _ in known}
         for value in sorted(values, key=lambda v: (v not in score.scored, v)):
             of_class = {k: patches for (v, k), patches in known.items() if v == value}
-            title = f"{title_of(id)}: {score.classes[value]}" if value < len(score.classes) else ""
+            title = (
+                f"{result_title(id)}: {score.classes[value]}" if value < len(score.classes) else ""
+            )
             figures = [_figure(key, value, k, patches) for k, patches in sorted(of_class.items())]
             body = f'<div class="prototypes">{"".join(figures)}</div>\n'
             sections.append(
                 Section(key=f"class{len(sections)}", title=title or f"class {value}", body=body)
             )
     splits = " / ".join(dict.fromkeys(split for split, _ in maps.values()))
-    facts = [("method", label(run.method)), ("data set", run.dataset), ("split", splits)]
+    facts = [("method", method_title(run.method)), ("data set", run.dataset), ("split", splits)]
     header = (
-        f"<h1>Prototypes of {esc(run.name)}</h1>\n{definitions(facts)}"
+        f"<h1>Prototypes of {escaped(run.name)}</h1>\n{definition_list(facts)}"
         f'<p class="links">{link(f"run.{run.name}.html", "Run page")}</p>\n'
-        f'<p class="note">Each prototype with the {CLOSEST} images of its class that have the most '
-        f"similar features, cropped to {SIDE} pixels around the most similar position. In LPCAM, "
-        "similarity to a context prototype lowers the score of the class.</p>\n"
+        f'<p class="note">Each prototype with the {PATCHES_PER_PROTOTYPE} images of its class that '
+        f"have the most similar features, cropped to {SIDE} pixels around the most "
+        "similar position. In LPCAM, similarity to a context prototype lowers the score of its "
+        "class.</p>\n"
     )
     return Page(title=f"Prototypes of {run.name}", header=header, sections=sections)
 
@@ -83,21 +86,22 @@ def _figure(key: str, value: int, number: int, patches: Sequence[Patch]) -> str:
     width = SIDE * len(patches)
     return (
         f'<figure><img loading="lazy" width="{width}" height="{SIDE}" '
-        f'src="{esc(path(key, value, number))}" alt="{esc(f"Closest to {title}: {ids}")}">'
-        f"<figcaption>{esc(title)}: cosine {patches[0].cosine:.2f} to {patches[-1].cosine:.2f}"
+        f'src="{escaped(patches_path(key, value, number))}" '
+        f'alt="{escaped(f"Closest to {title}: {ids}")}">'
+        f"<figcaption>{escaped(title)}: cosine {patches[0].cosine:.2f} to {patches[-1].cosine:.2f}"
         f"</figcaption></figure>"
     )
 
 
-def path(key: str, value: int, number: int) -> str:
+def patches_path(key: str, value: int, number: int) -> str:
     """Return the path of the file with the patches of a prototype."""
-    return f"prototypes/{key[:SHORT]}/{value}.{number}.jpg"
+    return f"prototypes/{key[:SHORT_KEY_LENGTH]}/{value}.{number}.jpg"
 
 
-def paths(run: RunRecord, artifacts: ArtifactCache) -> list[str]:
+def patches_paths(run: RunRecord, artifacts: ArtifactCache) -> list[str]:
     """Return the paths of the patches of all prototypes of a run."""
-    keys = [key for _, key in maps_with_prototypes(run, artifacts).values()]
-    return [path(key, *prototype) for key in keys for prototype in artifacts.patches(key)]
+    keys = [key for _, key in class_maps_with_patches(run, artifacts).values()]
+    return [patches_path(key, *prototype) for key in keys for prototype in artifacts.patches(key)]
 
 
 def picture(artifacts: ArtifactCache, key: str, shards: str, file: str) -> bytes | None:

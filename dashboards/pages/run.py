@@ -11,22 +11,22 @@ from ...platform.metrics import THRESHOLDS
 from ...platform.records.schema import RunRecord, Score
 from ...platform.serialization import as_json
 from ..content.artifact_cache import ArtifactCache
-from ..content.gallery import by_stage, pictured, splits
-from ..content.records import TRAINED, Entry, Records
+from ..content.gallery import results_by_stage, scored_splits, splits_with_pictures
+from ..content.records import TRAINING_STAGES, Entry, Records
 from ..figures import training
 from ..figures.scores import confusion, parts, per_class_iou, threshold_curve
 from ..figures.training import Counts
-from ..labels import label, scope, title_of
+from ..labels import method_title, result_title, score_scope
 from . import prototypes
-from .layout import Page, Section, command_lines, link, pill, plot, plots
-from .tables import definitions, esc, stage_table, summary_table, table, word
+from .layout import Page, Section, command_lines, link, plot, plots, status_pill
+from .tables import definition_list, escaped, stage_table, summary_table, table, text_cell
 
 Named = list[tuple[str, Score]]
 
 
-def scores_of(run: RunRecord) -> Named:
+def titled_scores(run: RunRecord) -> Named:
     """Return (title, score) of all results of a run in pipeline order."""
-    return [(title_of(id), s) for id in by_stage(run) for s in run.scores[id].values()]
+    return [(result_title(id), s) for id in results_by_stage(run) for s in run.scores[id].values()]
 
 
 def run_page(entry: Entry[RunRecord], records: Records, artifacts: ArtifactCache) -> Page:
@@ -37,7 +37,7 @@ def run_page(entry: Entry[RunRecord], records: Records, artifacts: ArtifactCache
         records: reads the metrics of its trainings.
         artifacts: reads its artifacts; a figure whose artifact is missing is left out.
     """
-    run, scores = entry.record, scores_of(entry.record)
+    run, scores = entry.record, titled_scores(entry.record)
     others = len(records.names("runs")) > 1
     sections = []
     if scores:
@@ -63,7 +63,7 @@ def _header(entry: Entry[RunRecord], scores: Named, artifacts: ArtifactCache, ot
     run = entry.record
     counts = ", ".join(dict.fromkeys(f"{s.split} ({s.n:,})" for _, s in scores))
     facts: list[tuple[str, object]] = [
-        ("method", label(run.method)),
+        ("method", method_title(run.method)),
         ("data set", run.dataset),
         ("splits (images)", counts),
         ("random seed", run.seed),
@@ -72,14 +72,14 @@ def _header(entry: Entry[RunRecord], scores: Named, artifacts: ArtifactCache, ot
         ("evaluation rule", " / ".join(dict.fromkeys(s.rule for _, s in scores))),
     ]
     links = [link(f"compare.html?a={run.name}", "Compare with another run")] if others else []
-    if prototypes.maps_with_prototypes(run, artifacts):
+    if prototypes.class_maps_with_patches(run, artifacts):
         links.insert(0, link(f"prototypes.{run.name}.html", "Prototypes"))
-    if pictured(run):
+    if splits_with_pictures(run):
         links.insert(0, link(f"images.{run.name}.html", "Images"))
-    state = "" if entry.status == "done" else f" {pill(entry.status)}"
-    fault = f'<p class="note">{esc(entry.fault)}</p>\n' if entry.fault else ""
+    state = "" if entry.status == "done" else f" {status_pill(entry.status)}"
+    fault = f'<p class="note">{escaped(entry.fault)}</p>\n' if entry.fault else ""
     return (
-        f"<h1>{esc(run.name)}{state}</h1>\n{fault}{_going(entry)}{lead(scores)}{definitions(facts)}"
+        f"<h1>{escaped(run.name)}{state}</h1>\n{fault}{_going(entry)}{score_summary(scores)}{definition_list(facts)}"
         f'<p class="links">{" · ".join(links)}</p>\n{command_lines([run.command])}'
     )
 
@@ -94,26 +94,26 @@ def _going(entry: Entry[RunRecord]) -> str:
     share = p.done / p.total if p.total else 0.0
     verb = "Now" if p.alive else "Stopped at"
     return (
-        f'<p class="going">{verb}: step {p.step} of {len(p.titles)}, {esc(title)}'
-        f"{': ' + esc(details) if details else ''} "
+        f'<p class="going">{verb}: step {p.step} of {len(p.titles)}, {escaped(title)}'
+        f"{': ' + escaped(details) if details else ''} "
         f'<progress max="1" value="{share:.4f}" aria-label="step progress"></progress></p>\n'
     )
 
 
-def lead(scores: Named) -> str:
-    """Return a line for each split: the mIoU of the last result beside that of the first."""
+def score_summary(scores: Named) -> str:
+    """Return a line for each split: the mIoU of the last result beside the mIoU of the first."""
     items = []
-    for split, rows in by_split(scores).items():
+    for split, rows in scores_by_split(scores).items():
         (first, base), (last, top) = next(iter(rows.items())), list(rows.items())[-1]
-        text = f"<strong>{100 * top.value:.1f} %</strong> {esc(last)}"
+        text = f"<strong>{100 * top.value:.1f} %</strong> {escaped(last)}"
         if last != first:
             gain = 100 * (top.value - base.value)
-            text += f" against {100 * base.value:.1f} % {esc(first)} ({gain:+.1f} points)"
-        items.append(f"<li><span>mIoU on {esc(split)}</span> {text}</li>")
+            text += f" against {100 * base.value:.1f} % {escaped(first)} ({gain:+.1f} points)"
+        items.append(f"<li><span>mIoU on {escaped(split)}</span> {text}</li>")
     return f'<ul class="lead">{"".join(items)}</ul>\n' if items else ""
 
 
-def by_split(scores: Named) -> Mapping[str, dict[str, Score]]:
+def scores_by_split(scores: Named) -> Mapping[str, dict[str, Score]]:
     """Return the scores of each split by title of the result."""
     out: dict[str, dict[str, Score]] = {}
     for name, score in scores:
@@ -135,12 +135,12 @@ def _stages(entry: Entry[RunRecord], records: Records) -> str:
 def _trainings(run: RunRecord, records: Records) -> str:
     bodies = []
     for stage in run.stages:
-        if stage.stage not in TRAINED:
+        if stage.stage not in TRAINING_STAGES:
             continue
         try:
             rows = records.metrics(stage)
         except InputError as error:
-            bodies.append(f'<p class="note">{esc(error)}</p>\n')
+            bodies.append(f'<p class="note">{escaped(error)}</p>\n')
             continue
         if rows:
             bodies.append(plot(training.training(stage.title, rows, run.name)))
@@ -148,7 +148,7 @@ def _trainings(run: RunRecord, records: Records) -> str:
 
 
 def _curves(scores: Named, run: RunRecord, artifacts: ArtifactCache) -> str:
-    tables = list(by_split(scores).values())
+    tables = list(scores_by_split(scores).values())
     figures = [threshold_curve(_seeds(rows), run.name) for rows in tables]
     figures += [per_class_iou(rows, run.name) for rows in tables]
     figures += [
@@ -157,11 +157,11 @@ def _curves(scores: Named, run: RunRecord, artifacts: ArtifactCache) -> str:
         if score.confusion
     ]
     figures += [parts(rows, run.name) for rows in tables if any(s.parts for s in rows.values())]
-    for split in splits(run):
+    for split in scored_splits(run):
         counts = _counts(run, split, artifacts)
         if counts:
             first = next(s for _, s in scores if s.split == split)
-            figures.append(training.reliability(counts, scope(first, run.name)))
+            figures.append(training.reliability(counts, score_scope(first, run.name)))
     return plots(figures)
 
 
@@ -186,16 +186,16 @@ def _counts(run: RunRecord, split: str, artifacts: ArtifactCache) -> dict[str, C
         except InputError:
             continue
         if curve.shape[2] == len(THRESHOLDS) + 1:
-            counts[title_of(id)] = curve
+            counts[result_title(id)] = curve
     return counts
 
 
 def _settings(run: RunRecord, artifacts: ArtifactCache) -> str:
-    versions = [(word(k), word(v)) for k, v in sorted(run.versions.items())]
-    settings = esc(json.dumps(as_json(run.experiment), indent=1, ensure_ascii=False))
+    versions = [(text_cell(k), text_cell(v)) for k, v in sorted(run.versions.items())]
+    settings = escaped(json.dumps(as_json(run.experiment), indent=1, ensure_ascii=False))
     facts = [("status", run.status), ("digest", run.digest[:16]), ("data set key", run.shards[:16])]
     return (
-        definitions(facts)
+        definition_list(facts)
         + _left_out(run, artifacts)
         + "<details><summary>Versions</summary>"
         + table("Versions", ["package", "version"], versions)
@@ -217,5 +217,5 @@ def _left_out(run: RunRecord, artifacts: ArtifactCache) -> str:
         lines += [f"{title}: {id} was not refined" for id in about.get("unrefined", [])]
     if not lines:
         return "<p>No image was left out.</p>\n"
-    items = "".join(f"<li>{esc(line)}</li>" for line in lines)
+    items = "".join(f"<li>{escaped(line)}</li>" for line in lines)
     return f"<h3>Images left out or not refined: {len(lines)}</h3><ul>{items}</ul>\n"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 
 from ...platform.records.schema import SpeedRecord, SpeedRow
-from ..figures.style import COLOURS, DASHES, Figure, build
-from ..labels import many, text_of
+from ..figures.style import COLOURS, DASHES, Figure, build_figure
+from ..labels import count_text, plotly_text
 from .layout import Page, Section, plot
-from .tables import Cell, definitions, table, word
+from .tables import Cell, definition_list, table, text_cell
 
 
 def speed_page(records: Sequence[SpeedRecord]) -> Page:
@@ -28,7 +27,7 @@ def speed_page(records: Sequence[SpeedRecord]) -> Page:
     header = (
         "<h1>Speed</h1>\n<p class='note'>Speed of each stage beside the usual way to run it, which "
         "<code>make bench</code> reimplements in PyTorch and measures in the same run.</p>\n"
-        + definitions([("tables", str(len(records))), ("machines", str(len(sections)))])
+        + definition_list([("tables", str(len(records))), ("machines", str(len(sections)))])
     )
     return Page(title="Speed", header=header, sections=sections)
 
@@ -43,17 +42,17 @@ def _table(record: SpeedRecord) -> str:
     head = ["stage", "unit", "ours", "usual way", "ratio", "share of the limit", "limit"]
     rows = [
         [
-            word(row.stage),
-            word(row.unit),
+            text_cell(row.stage),
+            text_cell(row.unit),
             _number(row.ours),
             _number(row.peer),
             _number(ratio(row)),
             _number(row.limit),
-            word(row.bound or "–"),
+            text_cell(row.bound or "–"),
         ]
         for row in record.rows
     ]
-    caption = f"{record.started[:16].replace('T', ' ')}, {many(len(rows), 'stage')}"
+    caption = f"{record.started[:16].replace('T', ' ')}, {count_text(len(rows), 'stage')}"
     return table(caption, head, rows, sortable=True)
 
 
@@ -73,17 +72,17 @@ def history(records: Sequence[SpeedRecord]) -> Figure:
     Args:
         records: tables of one machine, newest first.
     """
-    traces: list[Any] = []
+    traces: list[object] = []
     stages = dict.fromkeys(row.stage for r in records for row in r.rows if row.peer)
     for k, stage in enumerate(stages):
-        rows = [(r.began, row) for r in reversed(records) for row in r.rows]
+        rows = [(r.start_time, row) for r in reversed(records) for row in r.rows]
         ratios = [(began, ratio(row)) for began, row in rows if row.stage == stage]
         traces.append(
             go.Scatter(
                 x=[f"{began:%Y-%m-%d %H:%M:%S}" for began, _ in ratios],
                 y=[value for _, value in ratios],
                 mode="lines+markers",
-                name=text_of(stage),
+                name=plotly_text(stage),
                 line={"color": COLOURS[k % len(COLOURS)], "dash": _dash(k)},
             )
         )
@@ -92,5 +91,5 @@ def history(records: Sequence[SpeedRecord]) -> Figure:
         "xaxis": {"type": "date", "title": {"text": "time (UTC)", "standoff": 6}},
         "yaxis": {"title": {"text": "speed ratio", "standoff": 4}, "type": "log"},
     }
-    about = f"{many(len(records), 'table')} · {records[0].machine}"
-    return build(traces, "Speed relative to the usual way", about, layout)
+    about = f"{count_text(len(records), 'table')} · {records[0].machine}"
+    return build_figure(traces, "Speed relative to the usual way", about, layout)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from ...platform.errors import InputError
 from ...platform.records.schema import RunRecord, Score, SweepRecord, Trial
@@ -15,9 +14,9 @@ from ..figures import optimization
 from ..figures.paper import paper_figure
 from ..figures.parallel_coordinates import parallel_coordinates
 from ..figures.sensitivity import sensitivity
-from ..labels import drawable_sweep, is_done, label, many, title_of
-from .layout import Page, Section, command_lines, link, pill, plot, plots
-from .tables import definitions, esc, summary_table, trial_table
+from ..labels import count_text, drawable_sweep, is_done, method_title, result_title
+from .layout import Page, Section, command_lines, link, plot, plots, status_pill
+from .tables import definition_list, escaped, summary_table, trial_table
 
 Runs = Mapping[str, Entry[RunRecord]]
 
@@ -71,8 +70,8 @@ def _on_all_splits(sweep: SweepRecord, runs: Runs) -> list[tuple[str, Score]]:
     out = []
     for which, run in done.items():
         seed = f", random seed {run.seed}" if several else ""
-        for id in (run.subject, *run.later()):
-            title = named[which] if named[which] and id == run.subject else title_of(id)
+        for id in (run.subject, *run.later_results()):
+            title = named[which] if named[which] and id == run.subject else result_title(id)
             rows = run.scores.get(id, {}).values()
             out += [(f"{title}, {which}{seed}", score) for score in rows]
     return out
@@ -80,15 +79,15 @@ def _on_all_splits(sweep: SweepRecord, runs: Runs) -> list[tuple[str, Score]]:
 
 def _subject(sweep: SweepRecord, trial: Trial) -> str:
     """Return the name of the class maps that a trial scores."""
-    return str(trial.params.get(spaces.COMBINATION, label(sweep.method)))
+    return str(trial.params.get(spaces.COMBINATION, method_title(sweep.method)))
 
 
-def _papers(sweep: SweepRecord) -> list[Mapping[str, Any]]:
+def _papers(sweep: SweepRecord) -> list[spaces.PaperFigure]:
     """Return the paper's figure that the sweep reproduces, as a list of one or none."""
     if not sweep.figure:
         return []
     try:
-        return [spaces.figure(sweep.figure)[1]]
+        return [spaces.find_figure(sweep.figure)[1]]
     except InputError:
         return []
 
@@ -109,7 +108,7 @@ def _header(entry: Entry[SweepRecord], runs: Collection[str]) -> str:
     count = {s: sum(t.status == s for t in sweep.trials) for s in ("done", "failed", "stopped")}
     kinds = ", ".join(f"{n} {s}" for s, n in count.items() if n) or "none yet"
     facts: list[tuple[str, object]] = [
-        ("method", label(sweep.method)),
+        ("method", method_title(sweep.method)),
         ("data set", sweep.dataset),
         ("objective", f"best mIoU of the seed over all thresholds on {sweep.split}"),
         ("trials", kinds),
@@ -121,14 +120,14 @@ def _header(entry: Entry[SweepRecord], runs: Collection[str]) -> str:
     ]
     note = (
         f'<p class="note">Parameters and seed threshold were chosen with the masks of '
-        f"<em>{esc(sweep.split)}</em>: scores on that split are an upper bound.</p>\n"
+        f"<em>{escaped(sweep.split)}</em>: scores on that split are an upper bound.</p>\n"
     )
-    state = "" if entry.status == "done" else f" {pill(entry.status)}"
+    state = "" if entry.status == "done" else f" {status_pill(entry.status)}"
     linked = {"Run of the best trial": sweep.run, "Untuned run": sweep.untuned}
     links = [link(f"run.{name}.html", title) for title, name in linked.items() if name in runs]
     run = f'<p class="links">{" · ".join(links)}</p>\n' if links else ""
     return (
-        f"<h1>{esc(sweep.name)}{state}</h1>\n{_going(entry)}{definitions(facts)}{note}{run}"
+        f"<h1>{escaped(sweep.name)}{state}</h1>\n{_going(entry)}{definition_list(facts)}{note}{run}"
         f"{command_lines([sweep.command])}"
     )
 
@@ -141,7 +140,7 @@ def _going(entry: Entry[SweepRecord]) -> str:
     state = f"{p.done} of {p.total} trials have ended" if p.total else p.text
     share = p.done / p.total if p.total else 0.0
     return (
-        f'<p class="going">{verb}: {esc(state or "before the first trial")} '
+        f'<p class="going">{verb}: {escaped(state or "before the first trial")} '
         f'<progress max="1" value="{share:.4f}" aria-label="sweep progress"></progress></p>\n'
     )
 
@@ -151,15 +150,15 @@ def _shared(sweep: SweepRecord) -> str:
     cached = [t for t in sweep.trials if t.cached]
     durations = [t.seconds for t in sweep.trials if not t.cached and is_done(t)]
     if not cached or not durations:
-        return f"{many(len(cached), 'trial')} reused every stage" if cached else ""
+        return f"{count_text(len(cached), 'trial')} reused every stage" if cached else ""
     median = statistics.median(durations)
     saved = sum(max(0.0, median - t.seconds) for t in cached)
     return (
-        f"{many(len(cached), 'trial')} reused every stage; about {saved:,.0f} s saved, "
+        f"{count_text(len(cached), 'trial')} reused every stage; about {saved:,.0f} s saved, "
         f"at the median of {median:,.1f} s for other trials"
     )
 
 
-def _params(sweep: SweepRecord, params: Mapping[str, Any]) -> str:
+def _params(sweep: SweepRecord, params: Mapping[str, object]) -> str:
     labels = sweep.labels
     return ", ".join(f"{labels[field]} {value}" for field, value in params.items())

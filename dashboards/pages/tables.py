@@ -7,12 +7,20 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...platform.records.schema import OWN, PARTS, RunRecord, Score, StageRecord, SweepRecord, Trial
-from ...platform.serialization import instant
-from ..labels import classes_of, label, many
+from ...platform.records.schema import (
+    FROM_OWN_BACKGROUND,
+    PARTS,
+    RunRecord,
+    Score,
+    StageRecord,
+    SweepRecord,
+    Trial,
+)
+from ...platform.serialization import parse_time
+from ..labels import classes_of, count_text, drawable, method_title
 
 
-def esc(value: object) -> str:
+def escaped(value: object) -> str:
     """Return text escaped for HTML and for attribute values."""
     printable = "".join(c if c.isprintable() or c == "\n" else " " for c in str(value))
     return html.escape(printable)
@@ -36,35 +44,35 @@ class Cell:
 
     def render(self, head: bool = False) -> str:
         """Return the cell as `<td>`, or with `head` as `<th scope=row>`."""
-        sort = "" if self.value is None else f' data-v="{esc(self.value)}"'
+        sort = "" if self.value is None else f' data-v="{escaped(self.value)}"'
         number = ' class="number"' if isinstance(self.value, float | int) else ""
-        body = self.markup or esc(self.text)
+        body = self.markup or escaped(self.text)
         body = f"<strong>{body}</strong>" if self.strong else body
         tag, extra = ("th", ' scope="row"') if head else ("td", "")
         return f"<{tag}{extra}{number}{sort}>{body}</{tag}>"
 
 
-def word(text: object) -> Cell:
+def text_cell(text: object) -> Cell:
     """Return a cell of text."""
     return Cell(text=str(text))
 
 
-def percent(value: float | None, strong: bool = False) -> Cell:
+def percent_cell(value: float | None, strong: bool = False) -> Cell:
     """Return a cell of a fraction in percent with one decimal, or a dash for None or NaN."""
     if value is None or not math.isfinite(value):
         return Cell(text="–", value=-1.0)
     return Cell(text=f"{100 * value:.1f}", value=value, strong=strong)
 
 
-def seconds(value: float) -> Cell:
+def seconds_cell(value: float) -> Cell:
     """Return a cell of a duration in seconds."""
     return Cell(text=f"{value:,.0f}" if value >= 100 else f"{value:.2f}", value=value)
 
 
-def moment(started: str) -> Cell:
+def time_cell(started: str) -> Cell:
     """Return a cell of a time in its own time zone, which sorts as an instant."""
     text = started[:16].replace("T", " ")
-    return Cell(text=text, value=instant(started).isoformat())
+    return Cell(text=text, value=parse_time(started).isoformat())
 
 
 def table(
@@ -89,21 +97,23 @@ def table(
         cells = [c.render(head=k == 0) for k, c in enumerate(row)]
         lines.append(f"<tr>{''.join(cells)}</tr>")
     if not lines:
-        lines = [f'<tr><td colspan="{len(head)}" class="empty">{esc(empty)}</td></tr>']
-    names = [f'<button type="button">{esc(h)}</button>' if sortable else esc(h) for h in head]
+        lines = [f'<tr><td colspan="{len(head)}" class="empty">{escaped(empty)}</td></tr>']
+    names = [
+        f'<button type="button">{escaped(h)}</button>' if sortable else escaped(h) for h in head
+    ]
     top = "".join(f'<th scope="col">{n}</th>' for n in names)
     kind = ' class="sortable"' if sortable else ""
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{esc(caption)}">'
-        f"<table{kind}><caption><span>{esc(caption)}</span></caption><thead><tr>{top}</tr></thead>"
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escaped(caption)}">'
+        f"<table{kind}><caption><span>{escaped(caption)}</span></caption><thead><tr>{top}</tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table></div>\n"
     )
 
 
-def definitions(rows: Iterable[tuple[str, object]]) -> str:
+def definition_list(rows: Iterable[tuple[str, object]]) -> str:
     """Return names with their values as HTML; a name without a value is left out."""
     facts = [(k, v) for k, v in rows if v not in ("", None)]
-    items = "".join(f"<div><dt>{esc(k)}</dt><dd>{esc(v)}</dd></div>" for k, v in facts)
+    items = "".join(f"<div><dt>{escaped(k)}</dt><dd>{escaped(v)}</dd></div>" for k, v in facts)
     return f'<dl class="facts">{items}</dl>\n'
 
 
@@ -122,13 +132,15 @@ def summary_table(scores: Sequence[tuple[str, Score]]) -> str:
     head += ["threshold", "threshold from"]
     rows = []
     for name, s in sorted(scores, key=lambda pair: splits.index(pair[1].split)):
-        row = [word(s.split), Cell(text=f"{s.n:,}", value=s.n), word(name)]
-        row.append(percent(s.value, strong=s.value == best[s.split]))
-        row += [percent(v) for v in (s.precision, s.recall, s.false_positives, s.false_negatives)]
-        row += [percent((s.parts or {}).get(p)) for p in PARTS] if has_parts else []
-        row += [percent(s.boundary)] if has_boundary else []
-        threshold = "–" if s.threshold_from == OWN else f"{s.threshold:g}"
-        row += [Cell(text=threshold, value=s.threshold), word(s.threshold_from)]
+        row = [text_cell(s.split), Cell(text=f"{s.n:,}", value=s.n), text_cell(name)]
+        row.append(percent_cell(s.value, strong=s.value == best[s.split]))
+        row += [
+            percent_cell(v) for v in (s.precision, s.recall, s.false_positives, s.false_negatives)
+        ]
+        row += [percent_cell((s.parts or {}).get(p)) for p in PARTS] if has_parts else []
+        row += [percent_cell(s.boundary)] if has_boundary else []
+        threshold = "–" if s.threshold_from == FROM_OWN_BACKGROUND else f"{s.threshold:g}"
+        row += [Cell(text=threshold, value=s.threshold), text_cell(s.threshold_from)]
         rows.append(row)
     rules = dict.fromkeys(f"{classes_of(s)} · {s.rule}" for _, s in scores)
     caption = " / ".join(["Scores", *rules]).replace(" / ", " · ", 1)
@@ -155,18 +167,18 @@ def trial_table(sweep: SweepRecord) -> str:
     head += ["error"] if failed else []
     rows = []
     for t in sweep.trials:
-        row = [word(t.id)]
+        row = [text_cell(t.id)]
         for name in names:
             value = t.params.get(name, "")
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            row.append(Cell(text=str(value), value=value if number else None))
+            row.append(Cell(text=str(value), value=drawable(value) if number else None))
         row += [Cell(text=str(t.seed), value=t.seed)] if seeds else []
         row += _result(t, sweep.best == t.id)
-        row += [word(t.error or "")] if failed else []
+        row += [text_cell(t.error or "")] if failed else []
         rows.append(row)
     caption = (
-        f"{many(len(sweep.trials), 'trial')} of {label(sweep.method)} on {sweep.dataset}; "
-        f"objective: best mIoU of the seed over all thresholds on {sweep.split}"
+        f"{count_text(len(sweep.trials), 'trial')} of {method_title(sweep.method)} on "
+        f"{sweep.dataset}; objective: best mIoU of the seed over all thresholds on {sweep.split}"
     )
     return table(caption, head, rows, sortable=True, empty="no trial yet")
 
@@ -176,13 +188,13 @@ def _result(trial: Trial, best: bool) -> list[Cell]:
     status = f"{trial.status}, cached" if trial.cached else trial.status
     kind = "good" if best else ("bad" if trial.status in ("failed", "stopped") else "plain")
     text = f"best, {status}" if best else status
-    pill = f'<span class="pill {kind}">{esc(text)}</span>'
+    pill = f'<span class="pill {kind}">{escaped(text)}</span>'
     return [
-        percent(trial.value, strong=best),
+        percent_cell(trial.value, strong=best),
         Cell(text=f"{s.threshold:g}", value=s.threshold) if s else Cell(text="–", value=-1.0),
-        percent(s.precision if s else None),
-        percent(s.recall if s else None),
-        seconds(trial.seconds),
+        percent_cell(s.precision if s else None),
+        percent_cell(s.recall if s else None),
+        seconds_cell(trial.seconds),
         Cell(value=text, markup=pill),
     ]
 
@@ -203,16 +215,16 @@ def stage_table(run: RunRecord, states: Mapping[str, str]) -> str:
     head = ["stage", "title", "seconds", "timeline", "state", "key"]
     cached = sum(s.cached and s.key not in states for s in run.stages)
     rest = f", {len(states)} to do" if states else f"; the run took {run.seconds:,.1f} s"
-    caption = f"{many(len(run.stages), 'stage')}, {cached} cached{rest}"
+    caption = f"{count_text(len(run.stages), 'stage')}, {cached} cached{rest}"
     return table(caption, head, rows, empty="no stage was recorded")
 
 
 def _stage(stage: StageRecord, bar: str, state: str) -> list[Cell]:
     kind = {"computed": "good", "running": "live"}.get(state, "plain")
     pill = Cell(markup=f'<span class="pill {kind}">{state}</span>', value=state)
-    key = Cell(markup=f'<code title="{esc(stage.key)}">{esc(stage.key[:10])}</code>')
-    duration = Cell(text="–") if state in ("running", "waiting") else seconds(stage.seconds)
-    return [word(stage.stage), word(stage.title), duration, Cell(markup=bar), pill, key]
+    key = Cell(markup=f'<code title="{escaped(stage.key)}">{escaped(stage.key[:10])}</code>')
+    duration = Cell(text="–") if state in ("running", "waiting") else seconds_cell(stage.seconds)
+    return [text_cell(stage.stage), text_cell(stage.title), duration, Cell(markup=bar), pill, key]
 
 
 def _bar(stage: StageRecord, start: float, total: float) -> str:

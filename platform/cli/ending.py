@@ -17,13 +17,13 @@ from pathlib import Path
 from ..errors import StreamError
 from ..storage.artifact import versions
 
-UNREAD = 141
+BROKEN_PIPE = 141
 """Exit code of a command whose output nobody reads any more, as a shell gives it for SIGPIPE."""
 _SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 
 @contextlib.contextmanager
-def streams() -> Iterator[None]:
+def guarded_streams() -> Iterator[None]:
     """Run a command whose standard streams may be closed, or may lose their reader.
 
     A stream that is closed from the start is replaced by the null device, so that no file opened
@@ -45,8 +45,8 @@ def streams() -> Iterator[None]:
         _drop(sys.stdout.fileno())
         cause = error.__cause__ or error
         if isinstance(cause, BrokenPipeError):
-            raise SystemExit(UNREAD) from None
-        tell(f"standard output cannot be written: {cause}")
+            raise SystemExit(BROKEN_PIPE) from None
+        print_error(f"standard output cannot be written: {cause}")
         raise SystemExit(2) from None
 
 
@@ -65,7 +65,7 @@ def _drop(descriptor: int) -> None:
         os.dup2(null.fileno(), descriptor)
 
 
-def tell(sentence: str) -> None:
+def print_error(sentence: str) -> None:
     """Write a sentence to standard error, if it can be written."""
     try:
         sys.stderr.write(f"wsss: {sentence}\n")
@@ -74,7 +74,7 @@ def tell(sentence: str) -> None:
         _drop(2)
 
 
-def tell_crash(command: str, error: Exception) -> None:
+def report_crash(command: str, error: Exception) -> None:
     """Write the traceback of a fault of wsss to a file and name the file on standard error.
 
     If no file can be written, the traceback goes to standard error.
@@ -89,9 +89,11 @@ def tell_crash(command: str, error: Exception) -> None:
     try:
         path = _write_report(text)
     except OSError:
-        tell(f"this is a fault of wsss ({kind}); please report it with all that follows\n{text}")
+        print_error(
+            f"this is a fault of wsss ({kind}); please report it with all that follows\n{text}"
+        )
     else:
-        tell(f"this is a fault of wsss ({kind}); please report it with the file {path}")
+        print_error(f"this is a fault of wsss ({kind}); please report it with the file {path}")
 
 
 def _write_report(text: str) -> Path:

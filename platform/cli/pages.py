@@ -15,7 +15,7 @@ from ..storage.s3_store import open_store
 from ..storage.store import Store
 
 
-def say(text: str = "") -> None:
+def print_line(text: str = "") -> None:
     """Write a line to standard output.
 
     Raises:
@@ -40,7 +40,8 @@ def report(options: argparse.Namespace, command: str) -> None:
         sweeps = [check_name(options.sweep)]
         record = read_sweep(store.root / "sweeps" / options.sweep / "sweep.json")
         runs = runs or [name for name in (record.run, record.untuned) if name]
-    say(f"page: {pages(store, out, runs, sweeps, options.images, options.single_file).as_uri()}")
+    page = write_pages(store, out, runs, sweeps, options.images, options.single_file)
+    print_line(f"page: {page.as_uri()}")
 
 
 def dashboard(options: argparse.Namespace, command: str) -> None:
@@ -51,11 +52,11 @@ def dashboard(options: argparse.Namespace, command: str) -> None:
     if not filesystem.exists(store.root):
         raise InputError(f"there is no store {store}; make one with wsss data and wsss run")
     with Server(store, options.port) as server:
-        say(f"dashboard of {store}: {server.address} (Ctrl-C ends it)")
+        print_line(f"dashboard of {store}: {server.address} (Ctrl-C ends it)")
         server.serve_forever()
 
 
-def newest(store: Store) -> str:
+def newest_run(store: Store) -> str:
     """Return the name of the run that was written last.
 
     Raises:
@@ -81,10 +82,10 @@ def check_target(out: Path, single_file: bool = False) -> None:
     if single_file:
         dashboards_single_file.check(out)
     else:
-        site_folder.check(out, site.ALWAYS)
+        site_folder.check(out, site.FILES_OF_EVERY_SITE)
 
 
-def pages(
+def write_pages(
     store: Store,
     out: Path,
     runs: list[str] | None,
@@ -128,7 +129,9 @@ def check_page(target: str | None) -> None:
         check_target(Path(target))
 
 
-def show(store: Store, target: str | None, runs: list[str], sweep: str | None = None) -> None:
+def write_run_pages(
+    store: Store, target: str | None, runs: list[str], sweep: str | None = None
+) -> None:
     """Write the pages of new runs and of their sweep, and print their address.
 
     Args:
@@ -148,8 +151,8 @@ def show(store: Store, target: str | None, runs: list[str], sweep: str | None = 
     except InputError as error:
         if target:
             raise
-        say(f"page: not written, as {error}; wsss report DIR writes pages elsewhere")
+        print_line(f"page: not written, as {error}; wsss report DIR writes pages elsewhere")
     else:
-        page = pages(store, out, runs, [sweep] if sweep else [])
-        say(f"page: {page.as_uri()}")
-    say(f"to follow and compare: wsss dashboard --store {shlex.quote(str(store))}")
+        page = write_pages(store, out, runs, [sweep] if sweep else [])
+        print_line(f"page: {page.as_uri()}")
+    print_line(f"to follow and compare: wsss dashboard --store {shlex.quote(str(store))}")

@@ -128,7 +128,7 @@ def _data(commands: _Commands) -> None:
             default=0.0,
         )
         if kind == "voc":
-            text = "Image labels, .csv or .npz; by default those of the VOCdevkit tree."
+            text = "Image labels, .csv or .npz; by default from the VOCdevkit tree."
             _option(one, "--labels FILE", text)
             text = "Lists of ImageSets/Segmentation to use; by default train, train_aug and val."
             _option(one, "--lists LIST", text, nargs="+")
@@ -221,7 +221,7 @@ def _run(commands: _Commands) -> None:
 def _sweep(commands: _Commands) -> None:
     sub = _add(commands, "sweep", "Try many settings that share every stage they can.")
     _experiment(sub)
-    text = "Search space of the method, or FILE.py[:NAME] with another one."
+    text = "Search space of the method, or FILE.py[:NAME] with a space."
     _option(sub, "--space NAME", text, default="default")
     _number(sub, "trials", "Number of points to try; 0 stands for the whole grid.", default=0)
     text = "Search algorithm: grid, random or tpe; by default grid, or random for fewer --trials."
@@ -348,7 +348,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     from . import ending
 
-    with ending.streams():
+    with ending.guarded_streams():
         options = parser().parse_args(arguments)
         command = _command_line(arguments)
         try:
@@ -361,15 +361,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 action(options, command)
         except (InputError, OSError) as error:  # OSError: a path, permission or disk of the user
             cause = getattr(error, "cause", None) or error
-            ending.tell(str(InputError(cause)))
+            ending.print_error(str(InputError(cause)))
             return 2
         except (KeyboardInterrupt, SystemExit):  # Ray Train turns an interrupt into an exit
-            ending.tell("stopped; all finished stages are kept")
+            ending.print_error("stopped; all finished stages are kept")
             return 130
         except StreamError:
             raise
         except Exception as error:
-            ending.tell_crash(command, error)
+            ending.report_crash(command, error)
             return 1
         return 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from ..config.fields import parse
 from ..data import registry
@@ -12,13 +12,13 @@ from ..data.sources.source import Source
 from ..errors import InputError
 from ..storage import filesystem
 from ..storage.store import Store
-from ..tuning.spaces import COMBINATION, Space, file_of
+from ..tuning.spaces import COMBINATION, Space, split_file_and_name
 
 if TYPE_CHECKING:
     from ..config.experiment import Experiment
 
 
-IDENTITY = {
+OPTION_BY_FIELD = {
     "method": "the command's METHOD",
     "localizer": "--localizer",
     "imported": "--imported",
@@ -26,8 +26,10 @@ IDENTITY = {
     "seed": "--seed or --seeds",
 }
 """The options that set the fields that --set must not set."""
-BASELINE = {f"baseline.{name}": "--baseline" for name in ("method", "localizer", "imported")}
-BASELINE["baseline.data"] = "--data"
+OPTION_BY_BASELINE_FIELD = {
+    f"baseline.{name}": "--baseline" for name in ("method", "localizer", "imported")
+}
+OPTION_BY_BASELINE_FIELD["baseline.data"] = "--data"
 """The options that set the fields of the baseline that --set must not set."""
 PATHS = {
     "store": "--store",
@@ -53,7 +55,7 @@ def make_absolute(options: argparse.Namespace) -> None:
             continue
         inner = ""
         if name == "space":
-            file, inner = file_of(text)
+            file, inner = split_file_and_name(text)
             if not file:  # the space is given by its name
                 continue
             text = file
@@ -81,7 +83,16 @@ def source(options: argparse.Namespace) -> Source:
     return Folder(options.path)
 
 
-def combination(text: str) -> dict[str, Any]:
+class Variant(TypedDict, total=False):
+    """Arguments of `experiment` that differ between the experiments of one command."""
+
+    method: str
+    localizer: str
+    baseline: str
+    changes: Mapping[str, object]
+
+
+def parse_combination(text: str) -> Variant:
     """Return the method, localizer and baseline of METHOD[:LOCALIZER][@BASELINE].
 
     Raises:
@@ -117,15 +128,15 @@ def check_used(options: argparse.Namespace, experiments: Sequence[Experiment]) -
             raise InputError(f"--set {text}: no method here is {group}; leave it out")
 
 
-def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
-    changes: dict[str, Any] = {"data": options.data, "seed": seed}
+def _changes(options: argparse.Namespace, seed: int) -> dict[str, object]:
+    changes: dict[str, object] = {"data": options.data, "seed": seed}
     if options.recipe and not options.segment:
         raise InputError("--recipe needs a segmenter; name one with --segment")
     for text in options.set:
         field, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"--set takes FIELD=VALUE, not {text!r}")
-        if instead := IDENTITY.get(field) or BASELINE.get(field):
+        if instead := OPTION_BY_FIELD.get(field) or OPTION_BY_BASELINE_FIELD.get(field):
             raise InputError(f"--set does not take {field}; set it by {instead}")
         changes[field] = parse(value)
     given = {
@@ -138,7 +149,9 @@ def _changes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     return changes | {field: value for field, value in given.items() if value is not None}
 
 
-def _of_methods(values: Mapping[str, Any], names: Sequence[str], baseline: str) -> dict[str, Any]:
+def _of_methods(
+    values: Mapping[str, object], names: Sequence[str], baseline: str
+) -> dict[str, object]:
     """Return the values without the fields of other methods than the named ones and a baseline's.
 
     Args:
@@ -169,7 +182,7 @@ def experiment(
     method: str = "",
     localizer: str = "",
     baseline: str = "",
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, object] | None = None,
 ) -> Experiment:
     """Return the experiment that the options describe.
 
@@ -185,14 +198,14 @@ def experiment(
     Raises:
         InputError: the options describe no experiment.
     """
-    from ..method import experiment as made
-    from ..method import family, find
+    from ..method import build_experiment as made
+    from ..method import find_method, find_preset
 
     preset = _preset(options, store)
     values, baseline_name = _changes(options, seed), options.baseline or ""
     if method:
-        trained = [find(name) for name in method.split("+")]
-        preset = family(trained[0], preset)
+        trained = [find_method(name) for name in method.split("+")]
+        preset = find_preset(trained[0], preset)
         needed = any(cls.needs_baseline for cls in trained)
         baseline_name = baseline or (baseline_name if needed else "")
         values = _of_methods(values, [*method.split("+"), localizer], baseline_name)
@@ -219,5 +232,5 @@ def combinations(options: argparse.Namespace, store: Store, space: Space) -> dic
         raise InputError(
             "a sweep over combinations takes no imported class maps; leave out --imported"
         )
-    named = {word: combination(word) for word in words}
+    named = {word: parse_combination(word) for word in words}
     return {word: experiment(options, store, options.seed, **named[word]) for word in words}

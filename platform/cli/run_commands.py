@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..data.sources.source import check_name
 from ..errors import InputError
-from ..records.progress import Lines, Silent
-from ..records.progress_file import Recorded
+from ..records.progress import ProgressDisplay, ProgressLines
+from ..records.progress_file import ProgressRecorder
 from ..records.result_id import ResultId
 from ..records.schema import RunRecord, read_run
 from ..storage import filesystem
@@ -18,8 +18,8 @@ from ..storage.json_files import write_json
 from ..storage.s3_store import open_store
 from ..storage.store import Store
 from . import resolve
-from .pages import check_page, say, show
-from .tables import comparison, score_table
+from .pages import check_page, print_line, write_run_pages
+from .tables import comparison_table, score_table
 
 if TYPE_CHECKING:
     from ..pipeline.context import Catalog
@@ -39,13 +39,13 @@ def run(options: argparse.Namespace, command: str) -> None:
             options.name if len(options.seeds) == 1 else f"{options.name}-{seed}"
         )
         records.append(carry_out(store, planned, name, command, progress_for(options)))
-    say(score_table(records))
-    show(store, options.page, [records[0].name])
+    print_line(score_table(records))
+    write_run_pages(store, options.page, [records[0].name])
 
 
 def compare(options: argparse.Namespace, command: str) -> None:
     """Carry out `wsss compare`: run several methods, and print their scores in one table."""
-    combinations = {text: resolve.combination(text) for text in options.methods}
+    combinations = {text: resolve.parse_combination(text) for text in options.methods}
     _side_by_side(options, command, combinations)
 
 
@@ -55,12 +55,12 @@ def ablate(options: argparse.Namespace, command: str) -> None:
     Raises:
         InputError: the method has no ablation.
     """
-    from ..method import find
+    from ..method import find_method
 
-    ablation = find(options.method).ablation
+    ablation = find_method(options.method).ablation
     if not ablation:
         raise InputError(f"method {options.method!r} has no ablation; choose another method")
-    rows = {
+    rows: dict[str, resolve.Variant] = {
         title: {"method": options.method, "localizer": options.localizer, "changes": changes}
         for title, changes in ablation.items()
     }
@@ -68,7 +68,7 @@ def ablate(options: argparse.Namespace, command: str) -> None:
 
 
 def _side_by_side(
-    options: argparse.Namespace, command: str, variants: Mapping[str, Mapping[str, Any]]
+    options: argparse.Namespace, command: str, variants: Mapping[str, resolve.Variant]
 ) -> None:
     """Run experiments over all seeds and print one table; all are checked before the first runs.
 
@@ -89,7 +89,7 @@ def _side_by_side(
     resolve.check_used(options, [per_seed[0] for per_seed in experiments.values()])
     catalog = catalog_of(store)
     plans = {title: [plan(e, catalog) for e in per_seed] for title, per_seed in experiments.items()}
-    holders = _holders({title: per_seed[0] for title, per_seed in plans.items()})
+    holders = _title_of_run({title: per_seed[0] for title, per_seed in plans.items()})
     records = {
         title: [carry_out(store, p, None, command, progress_for(options)) for p in per_seed]
         for title, per_seed in plans.items()
@@ -99,13 +99,13 @@ def _side_by_side(
     for title, per_seed in plans.items():
         new_rows = table_rows(title, per_seed[0].subject, records[holders[title]])
         rows += new_rows if holders[title] == title else new_rows[:1]
-    say(comparison(rows))
+    print_line(comparison_table(rows))
 
 
 def table_rows(
     title: str, subject: ResultId, runs: Sequence[RunRecord]
 ) -> list[tuple[str, ResultId, Sequence[RunRecord]]]:
-    """Return the rows of `tables.comparison` for an experiment: its class maps, then later results.
+    """Return the rows of an experiment in `comparison_table`: its class maps, then later results.
 
     Args:
         title: title of the experiment.
@@ -113,14 +113,16 @@ def table_rows(
         runs: the runs of the experiment, one for each seed.
     """
     start = f"{subject}/"
-    later = [(f"{title} > {str(id).removeprefix(start)}", id, runs) for id in runs[0].later()]
+    later = [
+        (f"{title} > {str(id).removeprefix(start)}", id, runs) for id in runs[0].later_results()
+    ]
     return [(title, subject, runs), *later]
 
 
-def _holders(plans: Mapping[str, Plan]) -> dict[str, str]:
+def _title_of_run(plans: Mapping[str, Plan]) -> dict[str, str]:
     """Return by title of each experiment the title of the experiment whose run has its scores.
 
-    This is the experiment itself, or another one whose plan covers the plan of this experiment.
+    This is the experiment itself, or an experiment whose plan covers the plan of this experiment.
     """
     return {
         title: next((t for t, p in plans.items() if p is not plan and p.covers(plan)), title)
@@ -135,13 +137,13 @@ def catalog_of(store: Store) -> Catalog:
     return Catalog.of(store)
 
 
-def progress_for(options: argparse.Namespace) -> Silent:
+def progress_for(options: argparse.Namespace) -> ProgressDisplay:
     """Return the progress display that the options select."""
-    return Silent() if options.quiet else Lines()
+    return ProgressDisplay() if options.quiet else ProgressLines()
 
 
 def carry_out(
-    store: Store, plan: Plan, name: str | None, command: str, progress: Silent
+    store: Store, plan: Plan, name: str | None, command: str, progress: ProgressDisplay
 ) -> RunRecord:
     """Carry out a plan, print one line about it, and return the record of the run.
 
@@ -152,7 +154,7 @@ def carry_out(
     from ..pipeline.execution import Execution
 
     started, began = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
-    recorded = Recorded(progress)
+    recorded = ProgressRecorder(progress)
     execution = Execution(store, plan, recorded)
     e = plan.experiment
     name = check_name(name or f"{e.localizer_name}-{e.data}-{plan.digest[:8]}")
@@ -164,16 +166,22 @@ def carry_out(
     if missing or not earlier:
         needed = f"{len(missing)} of {len(plan.steps)} stages are missing"
         store.check_writable(f"run {name!r} ({needed})", f"runs/{name}")
-    with recorded.under(path.parent, run_record.begun_run(execution, name, command, started)):
+    with recorded.track(path.parent, run_record.begun_run(execution, name, command, started)):
         execution.execute()
         if earlier and not missing:
-            say(f"run {name}: nothing to do, all {len(plan.steps)} stages are already in the store")
+            print_line(
+                f"run {name}: nothing to do, all {len(plan.steps)} stages are already in the store"
+            )
             return earlier
         for artifact, stage in execution.done.values():
             for id in artifact.about.get("unrefined", []):
-                say(f"{stage.title}: DenseCRF crashed on {id}, which keeps its unrefined labels")
+                print_line(
+                    f"{stage.title}: DenseCRF crashed on {id}, which keeps its unrefined labels"
+                )
         seconds = time.monotonic() - began
         record = run_record.ended_run(execution, name, command, started, seconds)
         write_json(path, record)
-    say(f"run {name}: {len(missing)} of {len(plan.steps)} stages computed, {record.seconds} s")
+    print_line(
+        f"run {name}: {len(missing)} of {len(plan.steps)} stages computed, {record.seconds} s"
+    )
     return record

@@ -15,7 +15,7 @@ from ..storage.artifact import versions
 from ..storage.s3_store import open_store
 from ..storage.store import Store
 from . import resolve
-from .pages import newest, say
+from .pages import newest_run, print_line
 from .run_commands import progress_for
 
 
@@ -27,13 +27,13 @@ def data(options: argparse.Namespace, command: str) -> None:
     artifact, cached = registry.add(store, source, options.name, progress, options.quarantine)
     about = artifact.about
     counts = ", ".join(f"{split} {n}" for split, n in about["counts"].items())
-    say(f"{options.name}: {counts} images, {len(about['classes'])} classes")
+    print_line(f"{options.name}: {counts} images, {len(about['classes'])} classes")
     for split, digest in about.get("digests", {}).items():
-        say(f"{split}: list {digest['ids'][:12]}, masks {digest['masks'][:12]}")
+        print_line(f"{split}: list {digest['ids'][:12]}, masks {digest['masks'][:12]}")
     for fault in about["quarantined"]:
-        say(f"left out: {fault}")
+        print_line(f"left out: {fault}")
     if cached:
-        say("nothing to do: the shards are already in the store")
+        print_line("nothing to do: the shards are already in the store")
 
 
 def export(options: argparse.Namespace, command: str) -> None:
@@ -41,9 +41,9 @@ def export(options: argparse.Namespace, command: str) -> None:
     from ..interop import exports
 
     store, out = open_store(options.store), Path(options.out)
-    run = read_run(store.root / "runs" / check_name(options.run or newest(store)) / "run.json")
+    run = read_run(store.root / "runs" / check_name(options.run or newest_run(store)) / "run.json")
     count = exports.write(store, run, out, options.to, options.what, options.split)
-    say(f"{out}: {count} images as {options.to}")
+    print_line(f"{out}: {count} images as {options.to}")
 
 
 def import_(options: argparse.Namespace, command: str) -> None:
@@ -61,24 +61,24 @@ def import_(options: argparse.Namespace, command: str) -> None:
         progress=progress_for(options),
     )
     kind = "labels" if imported.labels else "class maps"
-    say(f"{options.name}: {kind} of {', '.join(imported.stages)}")
+    print_line(f"{options.name}: {kind} of {', '.join(imported.stages)}")
     if cached:
-        say("nothing to do: the import is already in the store")
+        print_line("nothing to do: the import is already in the store")
 
 
 def methods(options: argparse.Namespace, command: str) -> None:
     """Carry out `wsss methods`: list the methods, or the fields of one method."""
-    from ..method import experiment, find
+    from ..method import build_experiment, find_method
     from ..method import methods as all_methods
 
     if not options.method:
         for name, cls in all_methods().items():
-            say(f"{name:8}{cls.source}  (presets: {', '.join(cls.presets)})")
+            print_line(f"{name:8}{cls.source}  (presets: {', '.join(cls.presets)})")
         return
-    method = find(options.method)
-    say(f"{method.name}: {method.source}\n")
-    for name, value, field in walk(experiment(options.method, preset=options.preset)):
-        say(f"{name} = {value!r}\n    {field.metadata['help']}")
+    method = find_method(options.method)
+    print_line(f"{method.name}: {method.source}\n")
+    for name, value, field in walk(build_experiment(options.method, preset=options.preset)):
+        print_line(f"{name} = {value!r}\n    {field.metadata['help']}")
 
 
 def doctor(options: argparse.Namespace, command: str) -> None:
@@ -91,12 +91,12 @@ def doctor(options: argparse.Namespace, command: str) -> None:
     from ..records.schema import machine
 
     store = open_store(options.store)
-    say(f"machine   {machine()}")
-    say("packages  " + ", ".join(f"{k} {v}" for k, v in versions().items()))
-    say(f"backbones {', '.join(BACKBONES)}")
+    print_line(f"machine   {machine()}")
+    print_line("packages  " + ", ".join(f"{k} {v}" for k, v in versions().items()))
+    print_line(f"backbones {', '.join(BACKBONES)}")
     folder = "" if str(store) == str(store.root) else f" in {store.root}"
-    say(f"store     {store}, {store.free_bytes() / 1e9:.0f} GB free{folder}")
-    say(f"data sets {', '.join(registry.names(store)) or 'none yet'}")
+    print_line(f"store     {store}, {store.free_bytes() / 1e9:.0f} GB free{folder}")
+    print_line(f"data sets {', '.join(registry.names(store)) or 'none yet'}")
     needed = (
         "torch",
         "torchvision",
@@ -113,7 +113,7 @@ def doctor(options: argparse.Namespace, command: str) -> None:
     if options.verify:
         _verify(store)
     for fault in store.faults():
-        say(f"quarantine {fault}")
+        print_line(f"quarantine {fault}")
 
 
 def _verify(store: Store) -> None:
@@ -121,4 +121,4 @@ def _verify(store: Store) -> None:
         seal = store.verify(stage, key)
         fault = store.unmoved.get(key)
         fate = f"not moved to quarantine: {fault}" if fault else "moved to quarantine"
-        say(f"{stage}/{key[:12]} {seal or f'damaged, {fate}'}")
+        print_line(f"{stage}/{key[:12]} {seal or f'damaged, {fate}'}")

@@ -6,12 +6,12 @@ import argparse
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..data.sources.source import check_name
 from ..errors import InputError
-from ..records.progress import Silent
-from ..records.progress_file import Recorded
+from ..records.progress import ProgressDisplay
+from ..records.progress_file import ProgressRecorder
 from ..records.schema import RunRecord, SweepRecord
 from ..storage import filesystem
 from ..storage.json_files import write_json
@@ -20,9 +20,9 @@ from ..storage.store import Store
 from ..tuning import spaces
 from ..tuning.sweep import Sweep, best_experiment
 from . import resolve
-from .pages import check_page, say, show
+from .pages import check_page, print_line, write_run_pages
 from .run_commands import carry_out, catalog_of, progress_for, table_rows
-from .tables import best_points, comparison, figure_table
+from .tables import best_points, comparison_table, figure_table
 
 if TYPE_CHECKING:
     from ..config.experiment import Experiment
@@ -44,7 +44,7 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     _check(catalog, options, [base, *description.bases.values()])
     if not known:
         _announce(catalog, description)
-    recorded = Recorded(progress_for(options))
+    recorded = ProgressRecorder(progress_for(options))
     record = run_sweep(catalog, description, name, command, recorded, options.resume)
     untuned, best = _untuned_and_best(catalog, description, record, command, progress_for(options))
     chosen = best[0]
@@ -54,20 +54,20 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     done, total = sum(t.status == "done" for t in record.trials), len(record.trials)
     summary = f"{done} of {total} trials, {time.monotonic() - began:.0f} s"
     unchanged = f"nothing to do, its {total} trials are already in the store"
-    say(f"sweep {name}: {unchanged if known else summary}")
+    print_line(f"sweep {name}: {unchanged if known else summary}")
     for line in best_points(record):
-        say(line)
+        print_line(line)
     rows = table_rows("untuned", untuned[0].subject, untuned) + table_rows(
         "best", chosen.subject, best
     )
-    say(comparison(rows))
-    show(store, options.page, [chosen.name, untuned[0].name], name)
+    print_line(comparison_table(rows))
+    write_run_pages(store, options.page, [chosen.name, untuned[0].name], name)
 
 
 def _description(options: argparse.Namespace, store: Store) -> tuple[str, Sweep]:
     """Return the name of the search space of the options, and the sweep over the space."""
     base = resolve.experiment(options, store, options.seed)
-    title, space = spaces.find(base.localizer_name, options.space)
+    title, space = spaces.find_space(base.localizer_name, options.space)
     return title, Sweep(
         base=base,
         bases=resolve.combinations(options, store, space),
@@ -87,7 +87,7 @@ def figure(options: argparse.Namespace, command: str) -> None:
     from ..tuning.tuner import run as run_sweep
 
     store = open_store(options.store)
-    method, published = spaces.figure(options.figure)
+    method, published = spaces.find_figure(options.figure)
     if options.imported:
         raise InputError("a figure varies a method's own options; leave out --imported")
     if (options.refine or options.segment or options.recipe) and not options.baseline:
@@ -95,7 +95,7 @@ def figure(options: argparse.Namespace, command: str) -> None:
     points = {
         repr(changes): changes for rows in published["panels"].values() for _, changes, _ in rows
     }
-    space: dict[str, list[Any]] = {}
+    space: dict[str, list[object]] = {}
     for changes in points.values():
         for field, value in changes.items():
             space[field] = list(dict.fromkeys([*space.get(field, []), value]))
@@ -108,21 +108,25 @@ def figure(options: argparse.Namespace, command: str) -> None:
         concurrent=options.concurrent,
         repeats=options.repeats,
         retries=options.retries,
-        listed=tuple(points.values()),
+        listed_points=tuple(points.values()),
         figure=options.figure,
     )
     name = check_name(options.name or f"{options.figure}-{options.data}")
     catalog = catalog_of(store)
     if not filesystem.exists(store.root / "sweeps" / name / "sweep.json"):
         _announce(catalog, description)
-    recorded = Recorded(progress_for(options))
+    recorded = ProgressRecorder(progress_for(options))
     record = run_sweep(catalog, description, name, command, recorded, options.resume)
-    say(figure_table(published, record))
-    show(store, None, [], name)
+    print_line(figure_table(published, record))
+    write_run_pages(store, None, [], name)
 
 
 def _untuned_and_best(
-    catalog: Catalog, description: Sweep, record: SweepRecord, command: str, progress: Silent
+    catalog: Catalog,
+    description: Sweep,
+    record: SweepRecord,
+    command: str,
+    progress: ProgressDisplay,
 ) -> tuple[list[RunRecord], list[RunRecord]]:
     """Return the runs of the untuned experiment and of the best point, one for each seed."""
     from ..pipeline.planner import plan
@@ -131,7 +135,7 @@ def _untuned_and_best(
         return carry_out(catalog.store, plan(experiment, catalog), None, command, progress)
 
     pairs = [
-        (description.seeded(seed), best_experiment(description, record, seed))
+        (description.untuned_experiment(seed), best_experiment(description, record, seed))
         for seed in description.seeds
     ]
     runs = [[record_of(e) for e in pair] for pair in pairs]
@@ -156,7 +160,7 @@ def _announce(catalog: Catalog, description: Sweep) -> None:
     """Print how many stages the trials will compute together, and how many are in the store."""
     from ..tuning.cost import MOST_COUNTED, cost
 
-    missing, stored, idle = cost(catalog, description)
+    missing, stored, without_effect = cost(catalog, description)
     lists = [
         ", ".join(f"{n} {name}" for name, n in counts.items()) or "nothing"
         for counts in (missing, stored)
@@ -164,6 +168,6 @@ def _announce(catalog: Catalog, description: Sweep) -> None:
     trials = f"{description.count * description.repeats} trials"
     if description.kind == "tpe":
         trials += f", chosen during the sweep; of the first {MOST_COUNTED:,} points at most"
-    say(f"{trials}: to compute {lists[0]}; in the store {lists[1]}")
-    if idle:
-        say(f"{', '.join(idle)}: no value changes the result")
+    print_line(f"{trials}: to compute {lists[0]}; in the store {lists[1]}")
+    if without_effect:
+        print_line(f"{', '.join(without_effect)}: no value changes the result")

@@ -5,10 +5,21 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..records.result_id import ResultId
-from ..records.schema import OWN, PARTS, Point, RunRecord, Score, SweepRecord, ranking
+from ..records.schema import (
+    FROM_OWN_BACKGROUND,
+    PARTS,
+    Point,
+    RunRecord,
+    Score,
+    SweepRecord,
+    ranking,
+)
+
+if TYPE_CHECKING:
+    from ..tuning.spaces import PaperFigure
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -47,10 +58,10 @@ def score_table(runs: Sequence[RunRecord]) -> str:
     With several seeds, a cell holds the mean and the standard deviation over seeds.
     """
     rows = [(str(id), id, runs) for id, by_split in runs[0].scores.items() if by_split]
-    return comparison(rows) if rows else "no split with masks was scored"
+    return comparison_table(rows) if rows else "no split with masks was scored"
 
 
-def comparison(rows: Sequence[tuple[str, ResultId, Sequence[RunRecord]]]) -> str:
+def comparison_table(rows: Sequence[tuple[str, ResultId, Sequence[RunRecord]]]) -> str:
     """Return a table of the scores of several experiments on one data set, over the same seeds.
 
     Args:
@@ -89,7 +100,7 @@ def comparison(rows: Sequence[tuple[str, ResultId, Sequence[RunRecord]]]) -> str
 
 def _thresholds(scores: Sequence[Score]) -> str:
     """Return the thresholds of a table's row, or a dash if no threshold was chosen."""
-    if scores[0].threshold_from == OWN:
+    if scores[0].threshold_from == FROM_OWN_BACKGROUND:
         return "-"
     return "/".join(f"{t:.2f}" for t in sorted({s.threshold for s in scores}))
 
@@ -122,7 +133,7 @@ def _point(point: Point, labels: Mapping[str, str]) -> str:
     return f"{values} ({spread} over {len(point.trials)} seeds)"
 
 
-def _fixed(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
+def _fixed(figure: PaperFigure, sweep: SweepRecord) -> str:
     """Return the values that fields have in all points, or in the points that do not set them."""
     points = [changes for rows in figure["panels"].values() for _, changes, _ in rows]
     fixed = dict(sweep.default)
@@ -136,7 +147,7 @@ def _fixed(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
     return ", ".join(f"{labels[field]} {value}" for field, value in fixed.items())
 
 
-def figure_table(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
+def figure_table(figure: PaperFigure, sweep: SweepRecord) -> str:
     """Return a table of a sweep over a paper's figure, beside the paper's numbers, in percent.
 
     Args:
@@ -157,7 +168,7 @@ def figure_table(figure: Mapping[str, Any], sweep: SweepRecord) -> str:
     score = ranked[0].trials[0].score if ranked else None
     about = f"{sweep.split} of {sweep.dataset}, seeds {', '.join(names)}"
     if score:
-        rule = "" if score.threshold_from == OWN else "best threshold; "
+        rule = "" if score.threshold_from == FROM_OWN_BACKGROUND else "best threshold; "
         about += f", n={score.n}, {len(score.scored)} classes, {rule}{score.rule}"
     if fixed := _fixed(figure, sweep):
         about += f"; unless a row says otherwise: {fixed}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from ..storage import artifact_files
 
 MAX_BYTES = 1 << 30
 """Largest size of all arrays of a file, unpacked."""
-PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+COMPRESSION_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Compression methods that NumPy uses for the arrays of a file."""
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -27,7 +27,7 @@ _HEADERS = {
 }
 
 
-def header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
     """Read the shape and the type of an array in `.npy` format, up to the start of its values.
 
     Raises:
@@ -40,14 +40,14 @@ def header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, dtype
 
 
-def read_array(stream: Any, size: int) -> NDArray[Any]:
+def read_array(stream: IO[bytes], size: int) -> NDArray[Any]:
     """Read an array in `.npy` format from a stream of `size` bytes.
 
     Raises:
         ValueError: the stream holds no array, an array of objects, or fewer bytes than the array
             claims.
     """
-    shape, dtype = header(stream)
+    shape, dtype = read_header(stream)
     if dtype.hasobject:
         raise ValueError("it holds Python objects, not numbers or text")
     if min(shape, default=0) < 0 or math.prod(shape) * max(1, dtype.itemsize) > size:
@@ -95,5 +95,5 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
     if len({member.filename for member in members}) < len(members):
         raise ValueError("it holds two arrays of one name")
     for member in members:
-        if member.compress_type not in PACKED:
+        if member.compress_type not in COMPRESSION_METHODS:
             raise ValueError(f"{member.filename} is packed by a method that NumPy does not use")

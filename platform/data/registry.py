@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 from ..errors import InputError
 from ..ray_runtime import cluster
-from ..records.progress import Silent
+from ..records.progress import ProgressDisplay
 from ..storage import filesystem
 from ..storage.artifact import Artifact
 from ..storage.json_files import read_record, write_json
@@ -54,7 +54,7 @@ def _row(store: Store, name: str) -> dict[str, str] | None:
 
 
 def add(
-    store: Store, source: Source, name: str, progress: Silent, tolerate: float = 0.0
+    store: Store, source: Source, name: str, progress: ProgressDisplay, tolerate: float = 0.0
 ) -> tuple[Artifact, bool]:
     """Write the shards of a source, unless the store holds them, and register them by name.
 
@@ -87,7 +87,7 @@ def add(
     progress.plan([stage.title])
     progress.start(stage.title)
 
-    def compute(folder: Any) -> dict[str, Any]:
+    def compute(folder: Path) -> dict[str, object]:
         cluster.connect()
         return write(
             folder, source, tolerate, lambda d, n: progress.update("", d, n), cluster.apart()

@@ -39,7 +39,7 @@ class Crop:
     rescale: tuple[float, float] | None = None
 
 
-def generator(seed: int, epoch: int, id: str) -> np.random.Generator:
+def random_generator(seed: int, epoch: int, id: str) -> np.random.Generator:
     """Return the random number generator of one image in one epoch, equal on every machine."""
     return np.random.default_rng([seed, epoch, zlib.crc32(id.encode())])
 
@@ -80,7 +80,7 @@ class Placement:
         return np.array([self.top, self.left, self.rows, self.columns], np.int32)
 
 
-def drawn(height: int, width: int, rng: np.random.Generator, crop: Crop) -> Placement:
+def random_placement(height: int, width: int, rng: np.random.Generator, crop: Crop) -> Placement:
     """Draw a random crop of a `height` x `width` image, which is resized and perhaps mirrored."""
     if crop.rescale:
         factor = float(rng.uniform(*crop.rescale))
@@ -106,39 +106,43 @@ def drawn(height: int, width: int, rng: np.random.Generator, crop: Crop) -> Plac
     )
 
 
-def placed(image: Pixels, place: Placement, side: int, outside: int = 0) -> Pixels:
+def crop_image(image: Pixels, placement: Placement, side: int, fill: int = 0) -> Pixels:
     """Cut a crop out of an image or a plane of ids.
 
     Args:
         image: uint8 `[H,W,3]`, resized bicubically, or ids `[H,W]`, resized to nearest.
-        place: position of the crop.
+        placement: position of the crop.
         side: S.
-        outside: value of the crop where the image does not reach.
+        fill: value of the crop where the image does not reach.
 
     Returns:
         uint8 `[S,S,3]` or `[S,S]`.
     """
     if image.ndim == 3:
-        image = resized(image, place.height, place.width)
+        image = resized(image, placement.height, placement.width)
     else:
-        size = (place.width, place.height)
+        size = (placement.width, placement.height)
         image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.NEAREST))
-    if place.mirrored:
+    if placement.mirrored:
         image = image[:, ::-1]
-    out = np.full((side, side, *image.shape[2:]), outside, np.uint8)
-    rows, columns = slice(place.y, place.y + place.rows), slice(place.x, place.x + place.columns)
-    out[place.top : place.top + place.rows, place.left : place.left + place.columns] = image[
-        rows, columns
-    ]
+    out = np.full((side, side, *image.shape[2:]), fill, np.uint8)
+    rows, columns = (
+        slice(placement.y, placement.y + placement.rows),
+        slice(placement.x, placement.x + placement.columns),
+    )
+    out[
+        placement.top : placement.top + placement.rows,
+        placement.left : placement.left + placement.columns,
+    ] = image[rows, columns]
     return out
 
 
-def placed_maps(maps: Maps, place: Placement, side: int, stride: int) -> Maps:
+def crop_maps(maps: Maps, placement: Placement, side: int, stride: int) -> Maps:
     """Cut a crop out of maps that span the whole image.
 
     Args:
         maps: `[C,h,w]`.
-        place: position of the crop.
+        placement: position of the crop.
         side: S.
         stride: pixels per position of the result.
 
@@ -147,9 +151,9 @@ def placed_maps(maps: Maps, place: Placement, side: int, stride: int) -> Maps:
         zero where the image does not reach.
     """
     middle = (np.arange(side // stride) + 0.5) * stride
-    y = (middle - place.top + place.y) / place.height
-    x = (middle - place.left + place.x) / place.width
-    x = 1 - x if place.mirrored else x
+    y = (middle - placement.top + placement.y) / placement.height
+    x = (middle - placement.left + placement.x) / placement.width
+    x = 1 - x if placement.mirrored else x
     at = np.stack(np.broadcast_arrays(2 * x[None] - 1, 2 * y[:, None] - 1), -1)
     out = functional.grid_sample(
         torch.from_numpy(maps).float()[None],
@@ -157,8 +161,8 @@ def placed_maps(maps: Maps, place: Placement, side: int, stride: int) -> Maps:
         padding_mode="border",
         align_corners=False,
     )[0]
-    rows = (middle >= place.top) & (middle < place.top + place.rows)
-    columns = (middle >= place.left) & (middle < place.left + place.columns)
+    rows = (middle >= placement.top) & (middle < placement.top + placement.rows)
+    columns = (middle >= placement.left) & (middle < placement.left + placement.columns)
     inside = torch.from_numpy(rows[:, None] & columns[None])
     return (out * inside).half().numpy()
 

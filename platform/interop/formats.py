@@ -11,21 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from ..data.formats.class_maps import COARSE, ClassMaps
+from ..data.formats.class_maps import PROBABILITY_STRIDE, ClassMaps
 from ..errors import InputError
 from ..ops.maps import grid_size
 from . import safe_pickle
 
 Planes = NDArray[np.float32]
-Keyed = tuple[list[int], Planes]
-SQUARE = 2048
+ClassesAndPlanes = tuple[list[int], Planes]
+LARGEST_SQUARE = 2048
 """Largest side, in pixels, of planes of an image that was warped to a square."""
 TOLERANCE = 5e-3
 """Largest distance of a value from 0..1, which half precision and resizing account for."""
@@ -62,14 +61,14 @@ class Format:
 
     projects: str
     background: bool
-    read: Callable[[Any, Limits], Keyed]
-    write: Callable[[Sequence[int], Planes], Any]
+    read: Callable[[object, Limits], ClassesAndPlanes]
+    write: Callable[[Sequence[int], Planes], object]
     square: bool = False
     probabilities: bool = False
     suffix: str = ".npy"
 
 
-def _floats(value: Any, limits: Limits) -> Planes:
+def _floats(value: object, limits: Limits) -> Planes:
     if not isinstance(value, np.ndarray):
         raise ValueError(f"its planes are a {type(value).__name__}, not an array")
     if value.dtype.kind not in "fiub":
@@ -82,7 +81,7 @@ def _floats(value: Any, limits: Limits) -> Planes:
     return np.asarray(value).astype(np.float32)
 
 
-def _ints(value: Any, limits: Limits) -> list[int]:
+def _ints(value: object, limits: Limits) -> list[int]:
     if not isinstance(value, list | tuple | np.ndarray):
         raise ValueError(f"its classes are a {type(value).__name__}, not a list")
     if len(value) > limits.planes:
@@ -90,19 +89,18 @@ def _ints(value: Any, limits: Limits) -> list[int]:
     return [int(v) for v in value]
 
 
-def _by_name(planes: str) -> Callable[[Any, Limits], Keyed]:
+def _by_name(planes: str) -> Callable[[object, Limits], ClassesAndPlanes]:
     """Return a reader of dicts with the classes under `keys` and the planes under another name."""
 
-    def read(content: Any, limits: Limits) -> Keyed:
-        for name in ("keys", planes):
-            if not isinstance(content, dict) or name not in content:
-                raise ValueError(f"it is no dict with {name!r}")
+    def read(content: object, limits: Limits) -> ClassesAndPlanes:
+        if not isinstance(content, dict) or not {"keys", planes} <= set(content):
+            raise ValueError(f"it is no dict with 'keys' and {planes!r}")
         return _ints(content["keys"], limits), _floats(content[planes], limits)
 
     return read
 
 
-def _by_class(content: Any, limits: Limits) -> Keyed:
+def _by_class(content: object, limits: Limits) -> ClassesAndPlanes:
     """Read a dict from class to plane."""
     if not isinstance(content, dict) or not all(isinstance(k, int | np.integer) for k in content):
         raise ValueError("it is no dict from class numbers to planes")
@@ -113,7 +111,7 @@ def _by_class(content: Any, limits: Limits) -> Keyed:
     return keys, np.stack([_floats(v, one) for v in content.values()])
 
 
-def _all_classes(content: Any, limits: Limits) -> Keyed:
+def _all_classes(content: object, limits: Limits) -> ClassesAndPlanes:
     """Read an array with one plane for each class, 0..255."""
     planes = _floats(content, limits)
     if planes.ndim != 3:
@@ -121,7 +119,7 @@ def _all_classes(content: Any, limits: Limits) -> Keyed:
     return list(range(len(planes))), planes / np.float32(255)
 
 
-def _scores(content: Any, limits: Limits) -> Keyed:
+def _scores(content: object, limits: Limits) -> ClassesAndPlanes:
     """Read a dict with the logits or probabilities of a segmenter, `[C,h,w]` or `[1,C,h,w]`."""
     if not isinstance(content, dict) or "msc_seg" not in content:
         raise ValueError("it is no dict with 'msc_seg'")
@@ -138,7 +136,7 @@ def _scores(content: Any, limits: Limits) -> Keyed:
     return list(range(len(planes) - 1)), planes
 
 
-def _irn(keys: Sequence[int], planes: Planes) -> Any:
+def _irn(keys: Sequence[int], planes: Planes) -> object:
     small = torch.from_numpy(planes)
     if planes.size:
         small = F.interpolate(small[None], grid_size(*planes.shape[1:]), mode="bilinear")[0]
@@ -216,7 +214,7 @@ def read(
     form = FORMATS[kind]
     content = safe_pickle.load(path)
     labels = range(classes) if form.probabilities else sorted(labels)
-    pixels = SQUARE * SQUARE if form.square else (size[0] + 1) * (size[1] + 1)
+    pixels = LARGEST_SQUARE * LARGEST_SQUARE if form.square else (size[0] + 1) * (size[1] + 1)
     try:
         keys, planes = form.read(content, Limits(classes + 1, pixels))
         keys = _checked_keys(form, keys, list(labels), len(planes), classes)
@@ -232,7 +230,7 @@ def read(
     return ClassMaps(
         id=id,
         classes=(*[0] * first, *(label + 1 for label in labels)),
-        planes=_on_grid(planes[order], size, COARSE if form.probabilities else 4),
+        planes=_on_grid(planes[order], size, PROBABILITY_STRIDE if form.probabilities else 4),
         height=size[0],
         width=size[1],
     )
@@ -326,5 +324,5 @@ def write(kind: str, folder: Path, maps: ClassMaps, classes: int) -> Path:
         all_planes[keys] = planes
         keys, planes = list(range(classes)), all_planes
     path = folder / f"{maps.id}{form.suffix}"
-    np.save(path, form.write(keys, planes))
+    np.save(path, np.asanyarray(form.write(keys, planes)))
     return path

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from ..data.formats import class_maps, label_maps, shards
+from ..data.formats import class_maps, label_maps, parquet, shards
 from ..data.images import check_mask, decode_mask
 from ..errors import InputError
 from ..ray_runtime import cluster
@@ -15,7 +14,7 @@ from . import formats
 COLUMNS = ("id", "labels", "height", "width")
 
 
-def label_plane(path: Path, row: dict[str, Any], classes: int) -> label_maps.Plane:
+def read_label_plane(path: Path, row: parquet.Row, classes: int) -> label_maps.Plane:
     """Read the labels of one image from a PNG, 255 where unknown.
 
     Args:
@@ -45,12 +44,14 @@ def label_plane(path: Path, row: dict[str, Any], classes: int) -> label_maps.Pla
     return plane
 
 
-def take_slice(piece: shards.Slice, kind: str, source: str, classes: int, folder: str) -> int:
+def import_slice(piece: shards.Slice, kind: str, source: str, classes: int, folder: str) -> int:
     """Import the files of one slice in a Ray task and return the number of images."""
     rows = shards.read(piece, COLUMNS)
     if kind not in formats.FORMATS:
-        planes = [(r["id"], label_plane(Path(source) / f"{r['id']}.png", r, classes)) for r in rows]
-        return label_maps.write(label_maps.file_of(folder, piece), planes)
+        planes = [
+            (r["id"], read_label_plane(Path(source) / f"{r['id']}.png", r, classes)) for r in rows
+        ]
+        return label_maps.write(label_maps.file_of_slice(folder, piece), planes)
     suffix = formats.FORMATS[kind].suffix
     maps = [
         formats.read(
@@ -63,18 +64,18 @@ def take_slice(piece: shards.Slice, kind: str, source: str, classes: int, folder
         )
         for r in rows
     ]
-    class_maps.write(Path(label_maps.file_of(folder, piece)), maps)
+    class_maps.write(Path(label_maps.file_of_slice(folder, piece)), maps)
     return len(maps)
 
 
-def take_over(
+def import_folder(
     folder: Path,
     pieces: Sequence[shards.Slice],
     kind: str,
     source: Path,
     classes: int,
     progress: Callable[[int, int], None],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Import all files of a folder into an artifact, with one Ray task for each slice.
 
     Args:
@@ -89,4 +90,4 @@ def take_over(
         The entries of the manifest: `images`, the number of images.
     """
     shared = (kind, str(source), classes, str(folder))
-    return {"images": sum(cluster.each(take_slice, list(pieces), shared, progress))}
+    return {"images": sum(cluster.each(import_slice, list(pieces), shared, progress))}

@@ -6,14 +6,13 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..data import registry
 from ..data.formats.shards import read, slices
 from ..data.sources.source import check_name
 from ..errors import InputError
 from ..ray_runtime import cluster
-from ..records.progress import Silent
+from ..records.progress import ProgressDisplay
 from ..storage import filesystem
 from ..storage.artifact import Artifact, Stage
 from ..storage.json_files import read_record, write_json
@@ -118,7 +117,7 @@ def add(
     data: str,
     name: str,
     splits: Sequence[str],
-    progress: Silent,
+    progress: ProgressDisplay,
 ) -> tuple[Import, bool]:
     """Check the files of a folder, one for each image, and import them under a name.
 
@@ -162,13 +161,13 @@ def _keys(record: Import) -> dict[str, str]:
 
 
 def _compute(
-    shards: Artifact, kind: str, folder: Path, split: str, progress: Silent
-) -> Callable[[Path], dict[str, Any]]:
-    def compute(out: Path) -> dict[str, Any]:
+    shards: Artifact, kind: str, folder: Path, split: str, progress: ProgressDisplay
+) -> Callable[[Path], dict[str, object]]:
+    def compute(out: Path) -> dict[str, object]:
         from . import import_tasks
 
         cluster.connect()
-        return import_tasks.take_over(
+        return import_tasks.import_folder(
             out,
             slices(shards, split),
             kind,

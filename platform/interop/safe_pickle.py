@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy._core import multiarray
+from numpy.typing import NDArray
 
 from ..data import npz
 from ..errors import InputError
@@ -58,7 +59,7 @@ def _check_steps(stream: io.BytesIO) -> None:
     stream.seek(start)
 
 
-def _sizes(values: Any) -> tuple[int, ...]:
+def _sizes(values: object) -> tuple[int, ...]:
     """Check a shape, strides or an offset and return it as a tuple."""
     if not isinstance(values, tuple | list) or len(values) > 64:
         raise pickle.UnpicklingError("a shape is no list of at most 64 numbers")
@@ -67,14 +68,14 @@ def _sizes(values: Any) -> tuple[int, ...]:
     return tuple(values)
 
 
-def _dtype(name: Any, *_: Any) -> np.dtype[Any]:
+def _dtype(name: object, *_: object) -> np.dtype[np.generic]:
     """Return a copy of a NumPy type, whose byte order the pickle may then set."""
     if not isinstance(name, str) or len(name) > 16:
         raise pickle.UnpicklingError("the name of a type of numbers is no text of up to 16 letters")
     return np.dtype(name, False, True)
 
 
-def _scalar(dtype: Any, data: Any) -> Any:
+def _scalar(dtype: object, data: object) -> object:
     """Return a single number."""
     if not isinstance(dtype, np.dtype) or dtype.kind not in KINDS:
         raise pickle.UnpicklingError(f"a single number has the type {dtype}")
@@ -83,7 +84,7 @@ def _scalar(dtype: Any, data: Any) -> Any:
     return multiarray.scalar(dtype, data)
 
 
-def _empty_dict(*content: Any) -> dict[Any, Any]:
+def _empty_dict(*content: object) -> dict[object, object]:
     """Return the dict that takes the items of an ordered dict."""
     if content:
         raise pickle.UnpicklingError("an ordered dict is made with content, not filled afterwards")
@@ -110,16 +111,16 @@ class _Names:
 class _StorageReader(pickle.Unpickler):
     """A reader of the pickles that precede the numbers of a tensor."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if module != "torch" or name not in STORAGES:
             raise pickle.UnpicklingError(f"a tensor calls {module}.{name}, which is not allowed")
         return STORAGES[name]
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: object) -> object:
         return pid
 
 
-def _storage(data: Any) -> np.ndarray[Any, np.dtype[Any]]:
+def _storage(data: object) -> NDArray[np.generic]:
     """Read the storage of a tensor, as `torch.storage._load_from_bytes` does.
 
     It consists of five small pickles, the count of numbers, and the numbers.
@@ -146,7 +147,7 @@ class _Reader(pickle.Unpickler):
     def __init__(self, stream: io.BytesIO) -> None:
         super().__init__(stream)
         self.left = 2 * stream.getbuffer().nbytes
-        self.allowed: dict[tuple[str, str], Any] = {
+        self.allowed: dict[tuple[str, str], object] = {
             ("numpy", "ndarray"): _Names(),
             ("numpy", "dtype"): _dtype,
             ("collections", "OrderedDict"): _empty_dict,
@@ -159,12 +160,12 @@ class _Reader(pickle.Unpickler):
             self.allowed[module, "_reconstruct"] = self._unfilled
             self.allowed[module, "scalar"] = _scalar
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if (module, name) not in self.allowed:
             raise pickle.UnpicklingError(f"it calls {module}.{name}, which is not allowed")
         return self.allowed[module, name]
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: object) -> object:
         raise pickle.UnpicklingError("it refers to something outside the file")
 
     def _charge(self, size: int) -> None:
@@ -184,18 +185,20 @@ class _Reader(pickle.Unpickler):
         self._charge(len(text))
         return text.encode("latin1")
 
-    def _unfilled(self, kind: Any, shape: Any, code: Any) -> _Array:
+    def _unfilled(self, kind: object, shape: object, code: object) -> _Array:
         """Return an empty array, which its state then fills."""
         if not isinstance(kind, _Names) or _sizes(shape) != (0,):
             raise pickle.UnpicklingError("an array is made with a size, but without values")
         return self._watched(np.empty(0, np.int8))
 
-    def _watched(self, array: np.ndarray[Any, np.dtype[Any]]) -> _Array:
+    def _watched(self, array: NDArray[np.generic]) -> _Array:
         out = array.view(_Array)
         out.charge = self._charge
         return out
 
-    def _tensor(self, numbers: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _Array:
+    def _tensor(
+        self, numbers: object, offset: object, size: object, stride: object, *_: object
+    ) -> _Array:
         """Return a tensor as an array over its storage."""
         if not isinstance(numbers, np.ndarray):
             raise pickle.UnpicklingError("a tensor has no numbers")
@@ -210,7 +213,7 @@ class _Reader(pickle.Unpickler):
         return self._watched(view)
 
 
-def load(path: Path) -> Any:
+def load(path: Path) -> object:
     """Read a `.npy` file that holds an array, or a pickle of arrays, tensors and containers.
 
     Raises:
@@ -224,7 +227,7 @@ def load(path: Path) -> Any:
                 f"{path} has over {MAX_BYTES >> 20} MiB; a file of class maps must be smaller"
             )
         with path.open("rb") as stream:
-            if not npz.header(stream)[1].hasobject:
+            if not npz.read_header(stream)[1].hasobject:
                 stream.seek(0)
                 return npz.read_array(stream, size)
             content = io.BytesIO(stream.read())

@@ -1,14 +1,14 @@
 """Methods of weakly supervised segmentation: their interface, registry and experiments."""
 
 from .base import Method
-from .compose import experiment, family, made
-from .joint import Joint, together
-from .learner import OUTSIDE, Batch, Learner
+from .compose import build_experiment, build_method, find_preset
+from .joint import Joint, join_methods
+from .learner import PADDING, Batch, Learner
 from .prototypes import Centers, Clustering, PrototypeMethod
-from .registry import find, methods
+from .registry import find_method, methods
 
 __all__ = [
-    "OUTSIDE",
+    "PADDING",
     "Batch",
     "Centers",
     "Clustering",
@@ -16,10 +16,10 @@ __all__ = [
     "Learner",
     "Method",
     "PrototypeMethod",
-    "experiment",
-    "family",
-    "find",
-    "made",
+    "build_experiment",
+    "build_method",
+    "find_method",
+    "find_preset",
+    "join_methods",
     "methods",
-    "together",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
@@ -40,14 +40,14 @@ class Method(Learner):
     """Whether `localize` returns a background plane too, as the first plane; labels are then the
     planes of the highest value, without a threshold."""
     keeps_prototypes: ClassVar[bool] = False
-    """Whether training keeps prototypes in the network, which `compared` returns."""
+    """Whether training keeps prototypes in the network, which `features_and_prototypes` returns."""
     needs_baseline: ClassVar[bool] = False
     """Whether training needs the probabilities of a segmenter trained on a baseline's labels."""
     revision: ClassVar[int] = 1
     """Version of `localize`, raised whenever it returns different maps for the same network."""
-    at_inference: ClassVar[tuple[str, ...]] = ()
+    inference_options: ClassVar[tuple[str, ...]] = ()
     """The options that only `localize` reads, so that a change needs no new training."""
-    ablation: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    ablation: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     """Rows of `wsss ablate`: the title of each, and its options by dotted name."""
     Config: ClassVar[type[Options]] = Options
     """The options of the method."""
@@ -69,17 +69,17 @@ class Method(Learner):
         Methods that are trained together all extend the same network.
         """
 
-    def training_settings(self) -> dict[str, Any]:
+    def training_settings(self) -> dict[str, object]:
         """Return the values of the options that training reads, by name."""
         values = fingerprint(self.settings)
-        return {name: value for name, value in values.items() if name not in self.at_inference}
+        return {name: value for name, value in values.items() if name not in self.inference_options}
 
-    def reading_settings(self) -> dict[str, Any]:
+    def localizer_settings(self) -> dict[str, object]:
         """Return all values that `localize` may depend on beside the network, by name."""
         changed = {"revision": self.revision} if self.revision > 1 else {}
         return {**fingerprint(self.settings), **changed}
 
-    def compared(
+    def features_and_prototypes(
         self, network: Classifier, images: Tensor
     ) -> tuple[Tensor, Mapping[int, Tensor]] | None:
         """Return what `localize` compares, for figures; None if training kept no prototypes.

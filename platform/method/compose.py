@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from ..config.experiment import SEGMENTERS, Experiment
 from ..config.fields import replaced, walk
 from ..config.recipes import recipe as find_recipe
 from ..errors import InputError
 from .base import Method
-from .registry import find, methods
+from .registry import find_method, methods
 
 
-def made(experiment: Experiment, name: str) -> Method:
+def build_method(experiment: Experiment, name: str) -> Method:
     """Return the method `name` with the settings that an experiment holds for the method."""
-    cls = find(name)
+    cls = find_method(name)
     return cls(experiment.settings.get(name) or cls.Config())
 
 
-def family(cls: type[Method], preset: str, exact: bool = False) -> str:
+def find_preset(cls: type[Method], preset: str, exact: bool = False) -> str:
     """Return the name of a method's preset that goes with a preset of another method.
 
     Args:
@@ -38,14 +37,14 @@ def family(cls: type[Method], preset: str, exact: bool = False) -> str:
     raise InputError(f"unknown preset {preset!r} of {cls.name}; there are {names}")
 
 
-def experiment(
+def build_experiment(
     method: str,
     *,
     preset: str = "default",
     localizer: str = "",
     baseline: str = "",
     recipe: str = "",
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, object] | None = None,
 ) -> Experiment:
     """Return an experiment with a method, from one of the method's presets.
 
@@ -79,10 +78,10 @@ def _configured(base: Experiment, preset: str) -> Experiment:
     """Return the experiment with the presets of its methods, the first of which counts most."""
     if len(set(base.trained)) < len(base.trained):
         raise InputError(f"method {base.method!r} names a method twice; name each method once")
-    trained = [find(name) for name in base.trained]
-    readers = [find(base.localizer)] if base.localizer else []
-    presets = {cls: cls.presets[family(cls, preset)] for cls in readers}
-    presets |= {cls: cls.presets[family(cls, preset, exact=True)] for cls in reversed(trained)}
+    trained = [find_method(name) for name in base.trained]
+    readers = [find_method(base.localizer)] if base.localizer else []
+    presets = {cls: cls.presets[find_preset(cls, preset)] for cls in readers}
+    presets |= {cls: cls.presets[find_preset(cls, preset, exact=True)] for cls in reversed(trained)}
     settings = {cls.name: presets[cls].settings or cls.Config() for cls in (*trained, *readers)}
     out = dataclasses.replace(base, settings=settings)
     for cls in reversed(trained):
@@ -91,8 +90,8 @@ def _configured(base: Experiment, preset: str) -> Experiment:
 
 
 def _baseline(
-    baseline: str, preset: str, recipe: str, changes: Mapping[str, Any], known: Collection[str]
-) -> tuple[Experiment, dict[str, Any]]:
+    baseline: str, preset: str, recipe: str, changes: Mapping[str, object], known: Collection[str]
+) -> tuple[Experiment, dict[str, object]]:
     """Return the baseline's experiment, and the changes for the method that has the baseline.
 
     Args:
@@ -108,10 +107,10 @@ def _baseline(
         identity = {"method": method, "localizer": localizer, "imported": ""}
     else:
         identity = {"method": "cam", "localizer": "", "imported": baseline}
-    first = find(identity["method"].split("+")[0])
-    unchanged = experiment(
+    first = find_method(identity["method"].split("+")[0])
+    unchanged = build_experiment(
         identity["method"],
-        preset=family(first, preset),
+        preset=find_preset(first, preset),
         localizer=identity["localizer"],
         recipe=recipe,
     )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from torch import Tensor
 
 from ..config.fields import Options
 from ..errors import InputError
-from ..models.classifier import Classifier, Memo
+from ..models.classifier import Classifier, FeatureMemo
 from .base import Method
 from .learner import Batch
 
@@ -32,14 +31,14 @@ class Joint(Method):
         for method in self.methods:
             method.extend(network)
 
-    def training_settings(self) -> dict[str, Any]:
+    def training_settings(self) -> dict[str, object]:
         return {m.name: m.training_settings() for m in self.methods}
 
-    def reading_settings(self) -> dict[str, Any]:
-        return self.methods[0].reading_settings()
+    def localizer_settings(self) -> dict[str, object]:
+        return self.methods[0].localizer_settings()
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
-        shared = Memo(network, batch.images)
+        shared = FeatureMemo(network, batch.images)
         terms: dict[str, Tensor] = {}
         for method in self.methods:
             terms |= method.losses(shared, batch, progress)
@@ -48,10 +47,10 @@ class Joint(Method):
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         return self.methods[0].localize(network, images, labels)
 
-    def compared(
+    def features_and_prototypes(
         self, network: Classifier, images: Tensor
     ) -> tuple[Tensor, Mapping[int, Tensor]] | None:
-        return self.methods[0].compared(network, images)
+        return self.methods[0].features_and_prototypes(network, images)
 
     @property
     def superpixels(self) -> str:
@@ -66,7 +65,7 @@ class Joint(Method):
             method.after_training(network)
 
 
-def together(methods: Sequence[Method]) -> Method:
+def join_methods(methods: Sequence[Method]) -> Method:
     """Return one method that trains all methods together; a single method is returned itself.
 
     Raises:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..models.backbones import Backbone
 from ..models.network import Trainable
 
-OUTSIDE = 255
+PADDING = 255
 """The value of a plane of integers where there is padding."""
 
 
@@ -28,7 +28,7 @@ class Batch:
         images: `[B,3,H,W]`, normalised with ImageNet mean and deviation, zero where padded.
         labels: image labels 0 or 1, float `[B,N]`.
         valid: false where padded, bool `[B,H,W]`.
-        plane: long `[B,H,W]`, OUTSIDE where padded, for learners that need it: superpixels for a
+        plane: long `[B,H,W]`, PADDING where padded, for learners that need it: superpixels for a
             method, pseudo labels for a boundary network or segmenter.
         probabilities: a segmenter's probabilities for methods with a baseline, float
             `[B,N+1,h,w]` with one position for 8 x 8 pixels, background first, zero where padded.
@@ -54,7 +54,7 @@ class Learner(ABC):
 
     name: ClassVar[str]
     """The name of the learner."""
-    least: ClassVar[int] = 1
+    least_images: ClassVar[int] = 1
     """The smallest number of images that each worker needs in a step."""
     advice: ClassVar[str] = ""
     """Further advice for a training that diverges, for the end of a sentence."""

@@ -18,7 +18,7 @@ def methods() -> dict[str, type[Method]]:
     return dict(sorted(classes.items()))
 
 
-def find(name: str) -> type[Method]:
+def find_method(name: str) -> type[Method]:
     """Return the method called `name`.
 
     Raises:

@@ -53,7 +53,7 @@ class Classifier(Trainable):
         return logits.flatten(1)
 
 
-class Memo(Classifier):
+class FeatureMemo(Classifier):
     """A classifier that keeps the features of one batch of images, to compute them only once.
 
     Args:

@@ -8,18 +8,18 @@ Shapes: B batch, C classes with background, H W pixels, h w grid.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .backbones import Backbone
-from .segmenter import Segmenting
+from .network import ParameterGroup
+from .segmenter import SegmentationNetwork
 
 RATES = (6, 12, 18, 24)
 
 
-class DeepLabV2(Segmenting):
+class DeepLabV2(SegmentationNetwork):
     """A segmenter whose logits are the sum of four dilated 3x3 convolutions on the last stage.
 
     Args:
@@ -53,22 +53,24 @@ class DeepLabV2(Segmenting):
         x = self.backbone(images)["c4"]
         return torch.stack([conv(x) for conv in self.aspp]).sum(0)
 
-    def groups(self, head_factor: float, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    def parameter_groups(
+        self, head_factor: float, lr: float, weight_decay: float
+    ) -> list[ParameterGroup]:
         """Return the parameter groups for the optimiser.
 
         The backbone learns at `lr`, pyramid weights at `lr * head_factor`, pyramid biases at twice
         that rate and without decay. Batch normalisation of a pretrained backbone is fixed.
         """
         backbone = [p for p in self.backbone.parameters() if p.requires_grad]
-        groups: list[dict[str, Any]] = [
+        groups: list[ParameterGroup] = [
             {"params": backbone, "lr": lr, "weight_decay": weight_decay},
             {
-                "params": [conv.weight for conv in self.aspp],
+                "params": [p for n, p in self.aspp.named_parameters() if n.endswith("weight")],
                 "lr": lr * head_factor,
                 "weight_decay": weight_decay,
             },
             {
-                "params": [conv.bias for conv in self.aspp],
+                "params": [p for n, p in self.aspp.named_parameters() if n.endswith("bias")],
                 "lr": 2 * lr * head_factor,
                 "weight_decay": 0.0,
             },

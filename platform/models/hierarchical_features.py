@@ -41,12 +41,12 @@ class HierarchicalFeatures(nn.Module):
 
     def forward(self, stages: Mapping[str, Tensor]) -> Tensor:
         """Return the stages c1..c4 joined to `[B,768,h,w]` on the grid of c4."""
-        return joined(
+        return join_grids(
             [conv(stages[name].detach()) for conv, name in zip(self.convs, STAGES, strict=True)]
         )
 
 
-def joined(grids: Sequence[Tensor]) -> Tensor:
+def join_grids(grids: Sequence[Tensor]) -> Tensor:
     """Scale the features of each grid to unit length and join them on the last grid.
 
     Args:
@@ -68,7 +68,7 @@ def add_hierarchical_features(network: Classifier) -> None:
         network.extras[NAME] = HierarchicalFeatures(network.backbone.channels)
 
 
-def hierarchy(network: Classifier, stages: Mapping[str, Tensor]) -> Tensor:
+def hierarchical_features(network: Classifier, stages: Mapping[str, Tensor]) -> Tensor:
     """Return the hierarchical features of a network, or its stages joined where it has none.
 
     Args:
@@ -81,4 +81,4 @@ def hierarchy(network: Classifier, stages: Mapping[str, Tensor]) -> Tensor:
     if NAME in network.extras:
         out: Tensor = network.extras[NAME](stages)
         return out
-    return joined([stages[name] for name in STAGES])
+    return join_grids([stages[name] for name in STAGES])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, TypeVar
+from typing import TypedDict, TypeVar
 
 import torch
 from torch import nn
@@ -14,7 +14,15 @@ M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T", bound="Trainable")
 
 
-class Separate(nn.Module, ABC):
+class ParameterGroup(TypedDict):
+    """Parameters of a network with their learning rate and weight decay, as optimisers take it."""
+
+    params: list[nn.Parameter]
+    lr: float
+    weight_decay: float
+
+
+class SeparatelyTrained(nn.Module, ABC):
     """A module among the extras of a network that is trained by an optimiser of its own."""
 
     @abstractmethod
@@ -61,17 +69,22 @@ class Trainable(nn.Module):
                 module.eval()
         return self
 
-    def groups(self, head_factor: float, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    def parameter_groups(
+        self, head_factor: float, lr: float, weight_decay: float
+    ) -> list[ParameterGroup]:
         """Return the parameter groups for the optimiser.
 
         The backbone learns at `lr`, all other modules at `lr * head_factor`. Parameters of
-        `Separate` modules are in no group.
+        `SeparatelyTrained` modules are in no group.
         """
         backbone = [p for p in self.backbone.parameters() if p.requires_grad]
-        excluded = [self.backbone, *(m for m in self.extras.values() if isinstance(m, Separate))]
+        excluded = [
+            self.backbone,
+            *(m for m in self.extras.values() if isinstance(m, SeparatelyTrained)),
+        ]
         outside = {id(p) for module in excluded for p in module.parameters()}
         head = [p for p in self.parameters() if id(p) not in outside and p.requires_grad]
-        groups = [
+        groups: list[ParameterGroup] = [
             {"params": backbone, "lr": lr, "weight_decay": weight_decay},
             {"params": head, "lr": lr * head_factor, "weight_decay": weight_decay},
         ]

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from .network import Trainable
 
 
-class Segmenting(Trainable):
+class SegmentationNetwork(Trainable):
     """A network that maps images `[B,3,H,W]` to logits `[B,C,h,w]`."""
 
-    def views(self, images: Tensor, scales: Sequence[float]) -> list[Tensor]:
+    def logits_by_view(self, images: Tensor, scales: Sequence[float]) -> list[Tensor]:
         """Return the logits of images at full size, at each scale, and their maximum.
 
         Args:
@@ -42,6 +42,8 @@ class Segmenting(Trainable):
         ]
         return [whole, *scaled, torch.stack([whole, *large]).amax(0)]
 
-    def supervised(self, images: Tensor, scales: Sequence[float]) -> list[tuple[float, Tensor]]:
+    def supervised_logits(
+        self, images: Tensor, scales: Sequence[float]
+    ) -> list[tuple[float, Tensor]]:
         """Return the logits that training compares with labels, each with its weight."""
-        return [(1.0, logits) for logits in self.views(images, scales)]
+        return [(1.0, logits) for logits in self.logits_by_view(images, scales)]

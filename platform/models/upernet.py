@@ -7,14 +7,14 @@ Shapes: B batch, C classes with background, H W pixels, h w grid of c1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .backbones import STAGES, Backbone
-from .segmenter import Segmenting
+from .network import ParameterGroup
+from .segmenter import SegmentationNetwork
 
 WIDTH, POOLS, AUXILIARY = 512, (1, 2, 3, 6), 256
 AUXILIARY_WEIGHT = 0.4
@@ -29,7 +29,7 @@ def _resized(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, like.shape[2:], mode="bilinear", align_corners=False)
 
 
-class UperNet(Segmenting):
+class UperNet(SegmentationNetwork):
     """A segmenter with a feature pyramid and, on its last stage, pyramid pooling.
 
     Args:
@@ -81,7 +81,9 @@ class UperNet(Segmenting):
         """Return the logits `[B,C,h,w]` of images `[B,3,H,W]`."""
         return self.decode(self.stages(images))
 
-    def supervised(self, images: Tensor, scales: Sequence[float]) -> list[tuple[float, Tensor]]:
+    def supervised_logits(
+        self, images: Tensor, scales: Sequence[float]
+    ) -> list[tuple[float, Tensor]]:
         """Return the logits and the auxiliary logits on c3, each with its weight.
 
         Training looks at one scale only; `scales` is not used.
@@ -89,19 +91,21 @@ class UperNet(Segmenting):
         stages = self.stages(images)
         return [(1.0, self.decode(stages)), (AUXILIARY_WEIGHT, self.auxiliary(stages["c3"]))]
 
-    def groups(self, head_factor: float, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    def parameter_groups(
+        self, head_factor: float, lr: float, weight_decay: float
+    ) -> list[ParameterGroup]:
         """Return the parameter groups for the optimiser: backbone and head, each in two groups.
 
         Layer normalisation and the tables of relative positions of a transformer take no weight
         decay.
         """
-        groups: list[dict[str, Any]] = super().groups(head_factor, lr, weight_decay)
+        groups = super().parameter_groups(head_factor, lr, weight_decay)
         exempt = {
             id(p) for n, p in self.named_parameters() if n.endswith("relative_position_bias_table")
         }
         norms = (m for m in self.modules() if isinstance(m, nn.LayerNorm))
         exempt |= {id(p) for m in norms for p in m.parameters()}
-        out = []
+        out: list[ParameterGroup] = []
         for group in groups:
             free = [p for p in group["params"] if id(p) in exempt]
             decayed = [p for p in group["params"] if id(p) not in exempt]

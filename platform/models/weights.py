@@ -17,7 +17,7 @@ _PREFIXES = ("module.", "backbone.")
 _CLASSIFIER_KEYS = ("fc.", "classifier.", "aux_classifier.", "head.", "fc8.")
 
 
-def saved(path: str | Path) -> Any:
+def read_torch_file(path: str | Path) -> Any:
     """Read a file that `torch.save` wrote, with tensors in built-in containers.
 
     Raises:
@@ -42,7 +42,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
     Raises:
         InputError: the file is missing, damaged, holds pickled code, or is no state dict.
     """
-    state = saved(path)
+    state = read_torch_file(path)
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from ..metrics import VOID
-from .random_walk import affinities, offsets
+from .random_walk import affinities, neighbour_offsets
 
 EPS = 1e-5
 
 
-def pairs(labels: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
+def sort_pairs(labels: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
     """Sort all pairs of positions by the labels at both ends.
 
     Args:
         labels: long `[B,H,W]`, 255 where unknown.
-        radius: see `ops.random_walk.offsets`.
+        radius: see `ops.random_walk.neighbour_offsets`.
 
     Returns:
         Three bool masks `[B,O,H,W]` over each position and its neighbour at each offset: both are
@@ -33,7 +33,7 @@ def pairs(labels: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
     neighbours = torch.stack(
         [
             padded[:, dy : dy + height, reach + dx : reach + dx + width]
-            for dy, dx in offsets(radius)
+            for dy, dx in neighbour_offsets(radius)
         ],
         1,
     )
@@ -57,7 +57,7 @@ def affinity_losses(boundary: Tensor, labels: Tensor, radius: int = 10) -> dict[
         over no pairs is zero.
     """
     affinity = affinities(boundary, radius)
-    background, foreground, different = pairs(labels, radius)
+    background, foreground, different = sort_pairs(labels, radius)
     values = -torch.log(EPS + torch.where(different, 1 - affinity, affinity))
 
     def mean(chosen: Tensor) -> Tensor:

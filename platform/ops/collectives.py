@@ -7,11 +7,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def _alone() -> bool:
+def _is_single_worker() -> bool:
     return not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1
 
 
-def gathered(rows: Tensor) -> Tensor:
+def gather_rows(rows: Tensor) -> Tensor:
     """Join the tensors of all workers, in the order of the workers.
 
     Args:
@@ -20,7 +20,7 @@ def gathered(rows: Tensor) -> Tensor:
     Returns:
         `[workers * B,...]`, in the type of `rows`.
     """
-    if _alone():
+    if _is_single_worker():
         return rows
     local = rows.to(torch.uint8) if rows.dtype == torch.bool else rows.contiguous()
     out = [torch.empty_like(local) for _ in range(dist.get_world_size())]
@@ -28,7 +28,7 @@ def gathered(rows: Tensor) -> Tensor:
     return torch.cat(out).to(rows.dtype)
 
 
-def from_first(tensor: Tensor) -> None:
+def broadcast_from_first(tensor: Tensor) -> None:
     """Overwrite the tensor of each worker, in place, with the tensor of the first worker."""
-    if not _alone():
+    if not _is_single_worker():
         dist.broadcast(tensor, 0)

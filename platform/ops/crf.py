@@ -7,9 +7,9 @@ Shapes: L labels, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,14 @@ predictions of MCTformer's segmenter. `seam`: seeds of SEAM.
 """
 
 
+class _MeanField(Protocol):
+    """The part of pydensecrf's `DenseCRF2D` that a refiner calls."""
+
+    def setUnaryEnergy(self, energy: NDArray[np.float32]) -> None: ...  # noqa: N802
+
+    def inference(self, steps: int) -> Sequence[Sequence[float]]: ...
+
+
 class Refiner:
     """DenseCRF on one image.
 
@@ -68,7 +76,7 @@ class Refiner:
 
     def __init__(self, image: NDArray[np.uint8], crf: CRF) -> None:
         self.image, self.crf = image, crf
-        self._fields: dict[int, Any] = {}
+        self._fields: dict[int, _MeanField] = {}
 
     def refine(self, probabilities: Probabilities) -> Probabilities:
         """Return the label probabilities after mean field.
@@ -98,7 +106,7 @@ class Refiner:
         refined = np.array(field.inference(self.crf.iterations), dtype=np.float32)
         return refined.reshape(labels, height, width)
 
-    def _field(self, labels: int) -> Any:
+    def _field(self, labels: int) -> _MeanField:
         from pydensecrf import densecrf
 
         crf, (height, width) = self.crf, self.image.shape[:2]
@@ -110,10 +118,11 @@ class Refiner:
             rgbim=np.ascontiguousarray(self.image),
             compat=crf.colour,
         )
-        return field
+        mean_field: _MeanField = field
+        return mean_field
 
 
-def certain(seed: NDArray[np.integer], labels: int, certainty: float) -> Probabilities:
+def label_probabilities(seed: NDArray[np.integer], labels: int, certainty: float) -> Probabilities:
     """Turn hard labels into probabilities.
 
     Args:
@@ -149,6 +158,6 @@ def best_labels(scores: NDArray[np.float32], refiner: Refiner | None) -> NDArray
         out: NDArray[np.uint8] = scores.argmax(0).astype(np.uint8)
         return out
     certainty = refiner.crf.certainty
-    start = certain(scores.argmax(0), len(scores), certainty) if certainty else scores
+    start = label_probabilities(scores.argmax(0), len(scores), certainty) if certainty else scores
     best: NDArray[np.uint8] = refiner.refine(start).argmax(0).astype(np.uint8)
     return best

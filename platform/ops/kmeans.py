@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]
-Set = tuple[int, int]
+FeatureSet = tuple[int, int]
 """A set of features: a class, and 0 for its foreground or 1 for its context."""
 
-GRID = 2.0**14
+STEPS_PER_UNIT = 2.0**14
 """Steps per unit of the grid to which sums are rounded."""
-FITS = 1 - 1e-5
+FITTING_COSINE = 1 - 1e-5
 """Cosine from which a row needs no centre of its own."""
 
 
@@ -97,7 +97,7 @@ def block_totals(block: Halves, centers: Floats, number: int, *, spherical: bool
     cosine = np.where(length > 0, similarity / np.where(length > 0, length, 1), 1)
     one_hot = np.zeros((len(centers), len(rows)), np.float32)
     one_hot[nearest, np.arange(len(rows))] = 1 / np.where(length > 0, length, 1) if spherical else 1
-    sums = np.rint((one_hot @ rows).astype(np.float64) * GRID) / GRID
+    sums = np.rint((one_hot @ rows).astype(np.float64) * STEPS_PER_UNIT) / STEPS_PER_UNIT
     lowest = int(cosine.argmin())
     return Totals(
         sums=sums,
@@ -107,7 +107,7 @@ def block_totals(block: Halves, centers: Floats, number: int, *, spherical: bool
 
 
 @dataclass
-class Result:
+class Clusters:
     """The clustering of one set.
 
     Attributes:
@@ -124,15 +124,15 @@ class Result:
 
 
 def lloyd(
-    sizes: Mapping[Set, Mapping[int, int]],
-    totals: Callable[[Mapping[Set, Floats]], Mapping[Set, Totals]],
-    gather: Callable[[Mapping[Set, Sequence[tuple[int, int]]]], Mapping[Set, Floats]],
+    sizes: Mapping[FeatureSet, Mapping[int, int]],
+    totals: Callable[[Mapping[FeatureSet, Floats]], Mapping[FeatureSet, Totals]],
+    gather: Callable[[Mapping[FeatureSet, Sequence[tuple[int, int]]]], Mapping[FeatureSet, Floats]],
     *,
     clusters: int,
     seed: int,
     tolerance: float = 1e-3,
     max_iterations: int = 100,
-) -> dict[Set, Result]:
+) -> dict[FeatureSet, Clusters]:
     """Cluster many sets at once with Lloyd's algorithm; sets without rows give no result.
 
     Args:
@@ -147,30 +147,30 @@ def lloyd(
     full = {s: rows for s, rows in sizes.items() if sum(rows.values())}
     starts = {s: _initial(rows, clusters, seed, s) for s, rows in full.items()}
     active = {s: np.asarray(c, np.float32) for s, c in gather(starts).items()}
-    counts: dict[Set, NDArray[np.int64]] = {}
-    done: dict[Set, Result] = {}
+    counts: dict[FeatureSet, NDArray[np.int64]] = {}
+    done: dict[FeatureSet, Clusters] = {}
     for round_ in range(1, max_iterations + 1):
         if not active:
             break
-        refill: dict[Set, list[tuple[int, int]]] = {}
+        refill: dict[FeatureSet, list[tuple[int, int]]] = {}
         for s, total in totals(active).items():
-            moved, active[s] = _moved(active[s], total)
+            moved, active[s] = _move_centers(active[s], total)
             counts[s] = total.counts
             filled = total.counts > 0
-            spare = len(filled) < sum(full[s].values()) and total.worst[0] < FITS
+            spare = len(filled) < sum(full[s].values()) and total.worst[0] < FITTING_COSINE
             if spare and not filled.all():
                 refill[s] = [total.worst[1:]]
             elif moved <= tolerance:
-                done[s] = Result(active[s][filled], total.counts[filled], round_, True)
+                done[s] = Clusters(active[s][filled], total.counts[filled], round_, True)
         for s, row in gather(refill).items() if refill else ():
             active[s][int(np.argmin(counts[s]))] = row[0]
         active = {s: c for s, c in active.items() if s not in done}
     for s, last in active.items():
-        done[s] = Result(last[counts[s] > 0], counts[s][counts[s] > 0], max_iterations, False)
+        done[s] = Clusters(last[counts[s] > 0], counts[s][counts[s] > 0], max_iterations, False)
     return done
 
 
-def _moved(old: Floats, total: Totals) -> tuple[float, Floats]:
+def _move_centers(old: Floats, total: Totals) -> tuple[float, Floats]:
     """Return the movement as a share of the centres' length, and the new centres.
 
     A centre without rows stays where it is.
@@ -181,7 +181,9 @@ def _moved(old: Floats, total: Totals) -> tuple[float, Floats]:
     return float(np.linalg.norm(new - old, axis=1).sum() / (length or 1)), new
 
 
-def _initial(rows: Mapping[int, int], clusters: int, seed: int, s: Set) -> list[tuple[int, int]]:
+def _initial(
+    rows: Mapping[int, int], clusters: int, seed: int, s: FeatureSet
+) -> list[tuple[int, int]]:
     """Draw the positions (block, row) of K distinct random rows of a set."""
     numbers = sorted(rows)
     ends = np.cumsum([rows[n] for n in numbers])

@@ -13,15 +13,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-PAIRS = 1 << 24
+MOST_PAIRS = 1 << 24
 """Largest number of pairs of positions held at a time, over the batch: 64 MiB in float32."""
-Part = Callable[[Tensor, Tensor, Tensor], Tensor]
+PairFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def similarity_sums(features: Tensor, values: Tensor) -> Tensor:
     """Sum values over all positions, weighted by the rectified product of features.
 
-    Where gradients are recorded and not all pairs fit `PAIRS`, the backward pass computes the
+    Where gradients are recorded and not all pairs fit `MOST_PAIRS`, the backward pass computes the
     products again instead of keeping them. Computes in float32 at least.
 
     Args:
@@ -61,13 +61,13 @@ def _softmax(features: Tensor, some: Tensor, values: Tensor) -> Tensor:
     return values[:, :-1] @ products.softmax(1)
 
 
-def _in_parts(part: Part, features: Tensor, values: Tensor) -> Tensor:
-    """Apply a function of pairs of positions to as many positions at a time as `PAIRS` allows."""
+def _in_parts(part: PairFunction, features: Tensor, values: Tensor) -> Tensor:
+    """Apply a function of pairs of positions to parts of at most `MOST_PAIRS` pairs."""
     kind = values.dtype
     wide = torch.promote_types(torch.promote_types(features.dtype, kind), torch.float32)
     features, values = features.to(wide), values.to(wide)
     batch, _, positions = features.shape
-    width = max(1, PAIRS // max(1, batch * positions))
+    width = max(1, MOST_PAIRS // max(1, batch * positions))
     with torch.autocast(features.device.type, enabled=False):
         if positions <= width:
             return part(features, features, values).to(kind)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ Point = tuple[int, int]
 
 
 @cache
-def offsets(radius: int) -> tuple[Point, ...]:
+def neighbour_offsets(radius: int) -> tuple[Point, ...]:
     """Return the offsets `(dy, dx)` of neighbours nearer than `radius` in one half plane.
 
     There are 34 at radius 5 and 152 at radius 10.
@@ -35,7 +35,7 @@ def offsets(radius: int) -> tuple[Point, ...]:
 
 
 @cache
-def path(offset: Point) -> tuple[Point, ...]:
+def path_points(offset: Point) -> tuple[Point, ...]:
     """Return the points between a position and its neighbour, both included.
 
     They are the points of the bounding box at a distance below one from the line.
@@ -52,17 +52,27 @@ def affinities(boundary: Tensor, radius: int) -> Tensor:
 
     Args:
         boundary: `[B,H,W]`, 0..1.
-        radius: see `offsets`.
+        radius: see `neighbour_offsets`.
 
     Returns:
         `[B,O,H,W]`: affinity of each position to its neighbour at each offset; 0 where the path
         leaves the grid.
     """
-    strongest: Tensor = Strongest.apply(boundary, radius)
+    strongest: Tensor = StrongestBoundary.apply(boundary, radius)
     return 1 - strongest
 
 
-class Strongest(torch.autograd.Function):
+class _Context(Protocol):
+    """What autograd keeps between `StrongestBoundary.forward` and its `backward`."""
+
+    radius: int
+    shape: torch.Size
+    saved_tensors: tuple[Tensor, ...]
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
+class StrongestBoundary(torch.autograd.Function):
     """The strongest boundary on the path to each neighbour, `[B,H,W]` to `[B,O,H,W]`.
 
     Autograd over a running maximum would keep two grids for each point of each path; here one
@@ -70,13 +80,13 @@ class Strongest(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, boundary: Tensor, radius: int) -> Tensor:
+    def forward(ctx: _Context, boundary: Tensor, radius: int) -> Tensor:
         reach, (height, width) = radius - 1, boundary.shape[1:]
         padded = torch.nn.functional.pad(boundary, (reach, reach, 0, reach), value=1.0)
         values, points = [], []
-        for offset in offsets(radius):
+        for offset in neighbour_offsets(radius):
             best, point = None, None
-            for number, (y, x) in enumerate(path(offset)):
+            for number, (y, x) in enumerate(path_points(offset)):
                 view = padded[:, y : y + height, reach + x : reach + x + width]
                 if best is None or point is None:
                     best, point = view.clone(), torch.zeros_like(view, dtype=torch.uint8)
@@ -92,7 +102,7 @@ class Strongest(torch.autograd.Function):
         return torch.stack(values, 1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, None]:
         (points,) = ctx.saved_tensors
         batch, rows, columns = ctx.shape
         reach, (height, width) = ctx.radius - 1, grad.shape[2:]
@@ -100,14 +110,16 @@ class Strongest(torch.autograd.Function):
         start = line[:height, reach : reach + width]
         start = start + rows * columns * torch.arange(batch, device=grad.device)[:, None, None]
         out = grad.new_zeros(batch * rows * columns)
-        for number, offset in enumerate(offsets(ctx.radius)):
-            step = torch.tensor([y * columns + x for y, x in path(offset)], device=grad.device)
+        for number, offset in enumerate(neighbour_offsets(ctx.radius)):
+            step = torch.tensor(
+                [y * columns + x for y, x in path_points(offset)], device=grad.device
+            )
             index = start + step[points[:, number].long()]
             out.index_add_(0, index.flatten(), grad[:, number].flatten())
         return out.view(ctx.shape)[:, :height, reach : reach + width].contiguous(), None
 
 
-def transition(boundary: Tensor, radius: int = 5, beta: float = 10.0) -> Tensor:
+def transition_matrix(boundary: Tensor, radius: int = 5, beta: float = 10.0) -> Tensor:
     """Return the sparse matrix `[BHW,BHW]` of one step of the walk; images do not touch each other.
 
     Row j averages over position j, at affinity 1, and its neighbours, at their affinity to the
@@ -123,7 +135,7 @@ def transition(boundary: Tensor, radius: int = 5, beta: float = 10.0) -> Tensor:
     index = torch.arange(batch * height * width, device=boundary.device)
     grid = index.view(batch, height, width)
     rows, columns, values = [index], [index], [torch.ones_like(index, dtype=near.dtype)]
-    for number, (dy, dx) in enumerate(offsets(radius)):
+    for number, (dy, dx) in enumerate(neighbour_offsets(radius)):
         if dy >= height or abs(dx) >= width:
             continue
         left, right = max(0, -dx), width - max(0, dx)
@@ -181,7 +193,7 @@ def random_walk(
     batch, classes, height, width = maps.shape
     exact = torch.promote_types(torch.promote_types(maps.dtype, boundary.dtype), torch.float32)
     edge = boundary.to(exact)
-    step = transition(edge, radius, beta)
+    step = transition_matrix(edge, radius, beta)
     x = (maps.to(exact) * (1 - edge)[:, None]).permute(0, 2, 3, 1).reshape(-1, classes)
     for _ in range(steps):
         x = step @ x

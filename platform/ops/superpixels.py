@@ -9,7 +9,6 @@ Shapes: H W pixels, R regions.
 from __future__ import annotations
 
 import heapq
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,7 @@ def felzenszwalb(image: Pixels) -> Ids:
     from skimage.segmentation import felzenszwalb as graph_based
 
     ids = graph_based(image, scale=SCALE, sigma=SIGMA, min_size=SMALLEST)
-    return numbered(connected(ids))
+    return renumber_regions(split_components(ids))
 
 
 def slic(image: Pixels, regions: int = 64) -> Ids:
@@ -42,10 +41,10 @@ def slic(image: Pixels, regions: int = 64) -> Ids:
     from skimage.segmentation import slic as clustered
 
     ids = clustered(image, n_segments=regions, compactness=10, start_label=0)
-    return merged(image, numbered(ids), 255)
+    return merge_regions(image, renumber_regions(ids), 255)
 
 
-def merged(image: Pixels, ids: Ids, most: int = 64) -> Ids:
+def merge_regions(image: Pixels, ids: Ids, most: int = 64) -> Ids:
     """Join touching regions, the most similar ones first, until at most `most` are left.
 
     Args:
@@ -65,22 +64,23 @@ def merged(image: Pixels, ids: Ids, most: int = 64) -> Ids:
             new = regions.join(a, b)
             for other in regions.near[new]:
                 heapq.heappush(queue, (-regions.similarity(new, other), new, other))
-    return numbered(regions.parent()[ids])
+    return renumber_regions(regions.parent()[ids])
 
 
-def numbered(ids: NDArray[Any]) -> Ids:
+def renumber_regions(ids: NDArray[np.integer]) -> Ids:
     """Renumber regions to ids 0 to R - 1, in the order of their old ids."""
-    return np.unique(ids, return_inverse=True)[1].reshape(ids.shape).astype(np.int64)
+    numbers: Ids = np.unique(ids, return_inverse=True)[1].reshape(ids.shape).astype(np.int64)
+    return numbers
 
 
-def connected(ids: NDArray[Any]) -> Ids:
+def split_components(ids: NDArray[np.integer]) -> Ids:
     """Split each region into its connected components (8 neighbours)."""
     from skimage.measure import label
 
     return np.asarray(label(ids, connectivity=2, background=-1), np.int64)
 
 
-def shrunk(ids: Ids, height: int, width: int) -> Ids:
+def shrink_ids(ids: Ids, height: int, width: int) -> Ids:
     """Resize ids `[H,W]` to a smaller `[height,width]` by the id at the middle of each new pixel.
 
     Regions that are narrower than a new pixel may fall apart or vanish.
@@ -190,14 +190,14 @@ def _boxes(ids: Ids, count: int) -> NDArray[np.int64]:
 def _histograms(image: Pixels, ids: Ids, count: int) -> NDArray[np.float64]:
     """Return the colour and texture histograms of each region, `[R,C]`.
 
-    Each of both sums to 1, so that the sum of minima of two regions is the histogram intersection
-    of Uijlings et al.
+    The colour histogram sums to 1, and so does the texture histogram. The sum of minima of two
+    regions is then the histogram intersection of Uijlings et al.
     """
     from scipy.ndimage import gaussian_filter1d
 
     flat = ids.ravel()
     histograms = []
-    kinds: list[tuple[NDArray[Any], int]] = [
+    kinds: list[tuple[Ids, int]] = [
         (image[..., c].astype(np.int64) * COLOUR_BINS // 256, COLOUR_BINS) for c in range(3)
     ]
     colour = [_counts(flat, v.ravel(), count, bins) for v, bins in kinds]

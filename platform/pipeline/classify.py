@@ -106,7 +106,7 @@ def rung(
         config={
             "epochs": epochs,
             "split": split,
-            "settings": trained.reading_settings(),
+            "settings": trained.localizer_settings(),
             **context.precision,
         },
         inputs={"shards": context.shards.key, "network": network.key},
@@ -185,7 +185,7 @@ def inferred(
         version=1,
         config={
             "method": method.name,
-            "settings": method.reading_settings(),
+            "settings": method.localizer_settings(),
             "split": split,
             "scales": e.views.scales,
             "features": keep,

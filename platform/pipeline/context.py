@@ -18,8 +18,8 @@ from ..interop.imports import Import
 from ..method import Learner
 from ..metrics import OWN_BACKGROUND
 from ..ray_runtime import cluster
-from ..records.progress import Silent
-from ..records.schema import FIXED, OWN, Score, StageRecord
+from ..records.progress import ProgressDisplay
+from ..records.schema import FROM_FIXED_VALUE, FROM_OWN_BACKGROUND, Score, StageRecord
 from ..storage.artifact import Artifact, Stage
 from ..storage.store import Store
 
@@ -165,7 +165,7 @@ class Runtime:
     """The surroundings of a computation: store, progress display and the run's artifacts by key."""
 
     store: Store
-    progress: Silent = field(default_factory=Silent)
+    progress: ProgressDisplay = field(default_factory=ProgressDisplay)
     done: dict[str, tuple[Artifact, StageRecord]] = field(default_factory=dict)
 
     def artifact(self, stage: Stage) -> Artifact:
@@ -259,9 +259,9 @@ class Runtime:
                 own, for which no threshold is chosen.
             fixed: threshold that the experiment gives; None to choose it.
         """
-        threshold, chosen = (None, "") if fixed is None else (fixed, FIXED)
+        threshold, chosen = (None, "") if fixed is None else (fixed, FROM_FIXED_VALUE)
         if own:
-            threshold, chosen = OWN_BACKGROUND, OWN
+            threshold, chosen = OWN_BACKGROUND, FROM_OWN_BACKGROUND
         out = {}
         for split, stage in stages.items():
             out[split] = self.read_score(context, stage, split, threshold, chosen)

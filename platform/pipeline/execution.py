@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Mapping
 
 from ..config.experiment import Experiment
-from ..records.progress import Silent
+from ..records.progress import ProgressDisplay
 from ..records.result_id import ResultId
 from ..records.schema import Score, Scores, StageRecord
 from ..storage.artifact import Artifact, Stage
@@ -26,12 +26,14 @@ class Execution:
         progress: progress display (default: silent).
     """
 
-    def __init__(self, store: Store, plan: Plan, progress: Silent | None = None) -> None:
+    def __init__(self, store: Store, plan: Plan, progress: ProgressDisplay | None = None) -> None:
         self.store, self.plan = store, plan
-        self.runtime = Runtime(store, progress or Silent())
+        self.runtime = Runtime(store, progress or ProgressDisplay())
 
     @classmethod
-    def of(cls, store: Store, experiment: Experiment, progress: Silent | None = None) -> Execution:
+    def of(
+        cls, store: Store, experiment: Experiment, progress: ProgressDisplay | None = None
+    ) -> Execution:
         """Plan an experiment for the machine or cluster in use and return its execution."""
         return cls(store, plan(experiment, Catalog.of(store)), progress)
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from ..config.experiment import Experiment, resolved
 from ..errors import InputError
-from ..method import Method, PrototypeMethod, made, together
+from ..method import Method, PrototypeMethod, build_method, join_methods
 from ..records.result_id import ResultId
 from ..storage.artifact import Stage
 from . import classify, refine, segment
@@ -46,9 +46,9 @@ class _Planner:
     def __post_init__(self) -> None:
         e = self.experiment
         self.context = Context(e, self.catalog)
-        named = together([made(e, name) for name in e.trained])
-        self.trained = made(e, named.trains_as) if named.trains_as else named
-        self.localizer = made(e, e.localizer) if e.localizer else named
+        named = join_methods([build_method(e, name) for name in e.trained])
+        self.trained = build_method(e, named.trains_as) if named.trains_as else named
+        self.localizer = build_method(e, e.localizer) if e.localizer else named
         self.final = self.subject
 
     def plan(self) -> Plan:

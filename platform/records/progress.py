@@ -7,14 +7,16 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
+
+from .schema import RunRecord, SweepRecord
 
 
-class Silent:
+class ProgressDisplay:
     """A progress display that shows nothing; the base of all displays."""
 
     @contextlib.contextmanager
-    def under(self, folder: Path, record: Any) -> Iterator[None]:
+    def track(self, folder: Path, record: RunRecord | SweepRecord) -> Iterator[None]:
         """Attribute the progress of a block to a run or sweep.
 
         Args:
@@ -39,7 +41,7 @@ class Silent:
         """End the step; `cached` where its artifact was in the store already."""
 
 
-class Lines(Silent):
+class ProgressLines(ProgressDisplay):
     """A progress display in lines of text.
 
     A terminal has one line for each step, which is rewritten in place; any other stream gets a line

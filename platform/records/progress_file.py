@@ -7,20 +7,22 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from ..errors import InputError
 from ..serialization import from_json, typed
 from ..storage import filesystem, locks
 from ..storage.json_files import read_json, record_from_json, write_json
-from .progress import Silent
+from .progress import ProgressDisplay
 from .schema import RunRecord, SweepRecord
 
 PROGRESS = "progress.json"
 """Name of the progress file, in the folder of the record; removed when the record is written."""
-EVERY = 0.5
-"""Least seconds between two writes of a step's progress; FAR times as many in an object store."""
-FAR = 20
+WRITE_INTERVAL = 0.5
+"""Least seconds between two writes of progress; BUCKET_FACTOR times as many in a bucket."""
+BUCKET_FACTOR = 20
+Metrics: TypeAlias = dict[str, int | float]
+"""What a training logged at one step: the step, the epoch, the loss and its terms, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,7 @@ class Progress:
         alive: whether the process still runs; False where it ended without a result.
     """
 
-    record: dict[str, Any]
+    record: dict[str, object]
     titles: tuple[str, ...]
     step: int
     text: str
@@ -50,17 +52,18 @@ class Progress:
             raise ValueError("its step, done or total is negative")
 
 
-class Recorded(Silent):
-    """A display that passes progress on to `inner`, and inside `under` also writes it to a file."""
+class ProgressRecorder(ProgressDisplay):
+    """A display that passes progress on to `inner`, and inside `track` also writes it to a file."""
 
-    def __init__(self, inner: Silent) -> None:
+    def __init__(self, inner: ProgressDisplay) -> None:
         self.inner = inner
         self.path: Path | None = None
-        self.written, self.every = 0.0, EVERY
-        self.row: dict[str, Any] = {"titles": [], "step": 0, "text": "", "done": 0, "total": 0}
+        self.written, self.every = 0.0, WRITE_INTERVAL
+        self.step = 0
+        self.row: dict[str, object] = {"titles": [], "step": 0, "text": "", "done": 0, "total": 0}
 
     @contextlib.contextmanager
-    def under(self, folder: Path, record: RunRecord | SweepRecord) -> Iterator[None]:
+    def track(self, folder: Path, record: RunRecord | SweepRecord) -> Iterator[None]:
         """Write progress to a file during a block; after an error the last state stays.
 
         A lock shows that this process lives. Nothing is written where another process holds the
@@ -78,7 +81,7 @@ class Recorded(Silent):
                 yield
                 return
             self.path, self.row = path, {**self.row, "record": record}
-            self.every = EVERY * (FAR if filesystem.object_of(path) else 1)
+            self.every = WRITE_INTERVAL * (BUCKET_FACTOR if filesystem.object_of(path) else 1)
             self._write()
             try:
                 yield
@@ -89,11 +92,13 @@ class Recorded(Silent):
 
     def plan(self, titles: Sequence[str]) -> None:
         self.inner.plan(titles)
+        self.step = 0
         self.row |= {"titles": list(titles), "step": 0}
 
     def start(self, title: str) -> None:
         self.inner.start(title)
-        self.row |= {"step": self.row["step"] + 1, "text": "", "done": 0, "total": 0}
+        self.step += 1
+        self.row |= {"step": self.step, "text": "", "done": 0, "total": 0}
         self._write()
 
     def update(self, text: str, done: int, total: int) -> None:
@@ -140,7 +145,7 @@ def read_progress(folder: Path) -> Progress | None:
     return progress
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: Path) -> list[Metrics]:
     """Return the metrics that a training wrote, one row for each step that was logged.
 
     Without a file there are no rows. A line that a killed process or a power cut left damaged is
@@ -149,19 +154,19 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: `path` is not a regular file.
     """
-    return metrics_of(filesystem.read(path)) if filesystem.exists(path) else []
+    return parse_metrics(filesystem.read(path)) if filesystem.exists(path) else []
 
 
-def metrics_of(data: bytes) -> list[dict[str, Any]]:
+def parse_metrics(data: bytes) -> list[Metrics]:
     """Return the rows of a metrics file's content, skipping damaged lines."""
     rows = [_row_of(line) for line in data.splitlines()]
     return [row for row in rows if row]
 
 
-def _row_of(line: bytes) -> dict[str, Any] | None:
+def _row_of(line: bytes) -> Metrics | None:
     """Return the metrics in one line, or None if the line is damaged."""
     try:
-        row: dict[str, Any] = typed(dict[str, int | float], from_json(line, nan=True), nan=True)
+        row: Metrics = typed(dict[str, int | float], from_json(line, nan=True), nan=True)
     except ValueError:
         return None
     whole = {"step", "steps", "epoch", "loss"} <= set(row) and isinstance(row["step"], int)

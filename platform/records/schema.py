@@ -12,16 +12,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from ..serialization import instant, typed
+from ..serialization import parse_time, typed
 from ..storage.artifact_files import NAME
 from ..storage.json_files import read_record, record_from_json
 from .result_id import ResultId
 
-OWN = "its own background"
+FROM_OWN_BACKGROUND = "its own background"
 """`Score.threshold_from` of labels, and of class maps with a background plane of their own."""
-FIXED = "a fixed value"
+FROM_FIXED_VALUE = "a fixed value"
 """`Score.threshold_from` where the experiment gives the threshold."""
 PARTS = ("discriminative", "other", "context")
 """The kinds of regions that a data set may mark: parts of objects, and their context."""
@@ -49,7 +48,8 @@ class Score:
         thresholds: seed thresholds, 0..1.
         miou: mean IoU at each of `thresholds`.
         threshold: the threshold that was chosen, one of `thresholds`.
-        threshold_from: split on which `threshold` was chosen, or OWN or FIXED.
+        threshold_from: split on which `threshold` was chosen, or FROM_OWN_BACKGROUND or
+            FROM_FIXED_VALUE.
         iou: IoU of each class; None for an absent class.
         parts: for each of PARTS, the share of its pixels that are activated for the class to
             which they belong; None where the data set marks no parts.
@@ -124,7 +124,7 @@ class RunRecord:
     method: str
     dataset: str
     seed: int
-    experiment: dict[str, Any]
+    experiment: dict[str, object]
     digest: str
     command: str
     machine: str
@@ -144,13 +144,13 @@ class RunRecord:
         """The class maps that the run is about."""
         return ResultId(localizer=self.method)
 
-    def later(self) -> list[ResultId]:
+    def later_results(self) -> list[ResultId]:
         """Return the scored results made from the subject: refinements, then segmenters."""
         ids = [i for i in self.scores if not i.baseline and (i.refinement or i.segmenter)]
         return sorted(ids, key=lambda i: bool(i.segmenter))
 
     def __post_init__(self) -> None:
-        instant(self.started)
+        parse_time(self.started)
         for keys in (*self.maps.values(), *self.labels.values()):
             _check_names("a split", keys)
             _check_names("an artifact", keys.values())
@@ -162,9 +162,9 @@ class RunRecord:
                     raise ValueError(f"the score of {id} on {split} names split {score.split!r}")
 
     @property
-    def began(self) -> datetime:
+    def start_time(self) -> datetime:
         """The time when the run started, in UTC."""
-        return instant(self.started)
+        return parse_time(self.started)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +180,7 @@ class Trial:
     """
 
     id: str
-    params: dict[str, Any]
+    params: dict[str, object]
     status: str
     seconds: float
     value: float | None = None
@@ -273,8 +273,8 @@ class SweepRecord:
     method: str
     dataset: str
     split: str
-    space: dict[str, list[Any]]
-    default: dict[str, Any]
+    space: dict[str, list[object]]
+    default: dict[str, object]
     trials: tuple[Trial, ...]
     best: str | None
     run: str | None
@@ -292,12 +292,12 @@ class SweepRecord:
         return field_labels(itertools.chain(self.space, self.default, *params))
 
     def __post_init__(self) -> None:
-        instant(self.started)
+        parse_time(self.started)
 
     @property
-    def began(self) -> datetime:
+    def start_time(self) -> datetime:
         """The time when the sweep started, in UTC."""
-        return instant(self.started)
+        return parse_time(self.started)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,15 +326,15 @@ class SpeedRecord:
     rows: tuple[SpeedRow, ...]
 
     def __post_init__(self) -> None:
-        instant(self.started)
+        parse_time(self.started)
 
     @property
-    def began(self) -> datetime:
+    def start_time(self) -> datetime:
         """The time when the benchmark started, in UTC."""
-        return instant(self.started)
+        return parse_time(self.started)
 
 
-def score_from_json(row: dict[str, Any] | None) -> Score | None:
+def score_from_json(row: dict[str, object] | None) -> Score | None:
     """Return a score from its JSON form, or None from None.
 
     Raises:
@@ -344,7 +344,7 @@ def score_from_json(row: dict[str, Any] | None) -> Score | None:
     return score
 
 
-def trial_from_json(row: Any) -> Trial:
+def trial_from_json(row: object) -> Trial:
     """Return a trial from its JSON form.
 
     Raises:
@@ -354,7 +354,7 @@ def trial_from_json(row: Any) -> Trial:
     return trial
 
 
-def run_from_json(row: Any, where: object) -> RunRecord:
+def run_from_json(row: object, where: object) -> RunRecord:
     """Return a run from its JSON form.
 
     Args:
@@ -368,7 +368,7 @@ def run_from_json(row: Any, where: object) -> RunRecord:
     return record
 
 
-def sweep_from_json(row: Any, where: object) -> SweepRecord:
+def sweep_from_json(row: object, where: object) -> SweepRecord:
     """Return a sweep from its JSON form; arguments and errors are as for `run_from_json`."""
     record: SweepRecord = record_from_json(row, SweepRecord, where)
     return record

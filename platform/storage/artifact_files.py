@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, StorageError
-from ..serialization import instant, typed
+from ..serialization import parse_time, typed
 from . import filesystem
 from .json_files import read_json
 
@@ -42,7 +42,7 @@ class Noted:
     written: str
 
     def __post_init__(self) -> None:
-        instant(self.written)
+        parse_time(self.written)
 
 
 def noted_in(manifest: Any) -> Noted:

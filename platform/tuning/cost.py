@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import InputError
 from ..pipeline import classify
@@ -26,12 +26,12 @@ class Cost(NamedTuple):
     Attributes:
         missing: number of artifacts to compute, by stage.
         present: number of artifacts in the store, by stage.
-        idle: fields that change no result.
+        fields_without_effect: fields of the space that change no result.
     """
 
     missing: Counter[str]
     present: Counter[str]
-    idle: list[str]
+    fields_without_effect: list[str]
 
 
 def cost(catalog: Catalog, sweep: Sweep) -> Cost:
@@ -41,7 +41,7 @@ def cost(catalog: Catalog, sweep: Sweep) -> Cost:
     first MOST_COUNTED points.
     """
     stages: dict[str, Stage] = {}
-    digests: list[tuple[Mapping[str, Any], str]] = []
+    digests: list[tuple[Mapping[str, object], str]] = []
     for point, seed in itertools.product(_points(sweep), sweep.seeds):
         try:
             planned = plan(sweep.trial_experiment(point, seed), catalog)
@@ -49,19 +49,19 @@ def cost(catalog: Catalog, sweep: Sweep) -> Cost:
             continue
         if seed == sweep.seeds[0]:
             digests.append((point, planned.digest))
-        without = {stage.key for stage in passed_over(planned, sweep.split)}
+        without = {stage.key for stage in unneeded_stages(planned, sweep.split)}
         stages |= {stage.key: stage for stage in planned.stages if stage.key not in without}
     available = [bool(catalog.store.find(s.name, s.key)) for s in stages.values()]
     counts = Counter(zip(available, (s.name for s in stages.values()), strict=True))
-    idle = [field for field in sweep.space if _idle(field, digests)]
+    without_effect = [field for field in sweep.space if _has_no_effect(field, digests)]
     return Cost(
         Counter({name: n for (present, name), n in counts.items() if not present}),
         Counter({name: n for (present, name), n in counts.items() if present}),
-        idle,
+        without_effect,
     )
 
 
-def _points(sweep: Sweep) -> Iterator[Mapping[str, Any]]:
+def _points(sweep: Sweep) -> Iterator[Mapping[str, object]]:
     """Iterate over the points of a sweep that are known before it starts."""
     if sweep.kind == "tpe":
         return itertools.islice(grid(sweep.space), MOST_COUNTED)
@@ -69,7 +69,7 @@ def _points(sweep: Sweep) -> Iterator[Mapping[str, Any]]:
     return (points.suggest(number, {}) or {} for number in range(sweep.count))
 
 
-def _idle(field: str, digests: Sequence[tuple[Mapping[str, Any], str]]) -> bool:
+def _has_no_effect(field: str, digests: Sequence[tuple[Mapping[str, object], str]]) -> bool:
     """Return whether all points that differ in this field alone have the same result.
 
     Without two points that differ in this field alone the answer is False.
@@ -82,7 +82,7 @@ def _idle(field: str, digests: Sequence[tuple[Mapping[str, Any], str]]) -> bool:
     return bool(several) and all(len(set(group.values())) == 1 for group in several)
 
 
-def passed_over(planned: Plan, split: str) -> list[Stage]:
+def unneeded_stages(planned: Plan, split: str) -> list[Stage]:
     """Return the stages that a trial can do without.
 
     They are the class maps of a prototype method, where the trial needs only the maps' scores and

@@ -16,7 +16,7 @@ from ..storage.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class SweepPlan:
     """The key of a sweep, the number of its trials, and the command line that started it."""
 
     digest: str
@@ -52,7 +52,7 @@ class Journal:
         """
         if not filesystem.exists(self.plan):
             return
-        earlier = read_record(self.plan, Plan)
+        earlier = read_record(self.plan, SweepPlan)
         if earlier.digest != key:
             raise InputError(
                 f"the name {self.name!r} is taken by another sweep; choose another --name"
@@ -64,7 +64,7 @@ class Journal:
             )
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Keep other processes from running this sweep in a block; a dead process keeps none.
 
         Raises:
@@ -93,7 +93,7 @@ class Journal:
         except ValueError as error:
             raise InputError(f"{filesystem.address(self.lines)} is damaged: {error}") from error
 
-    def begin(self, plan: Plan) -> None:
+    def begin(self, plan: SweepPlan) -> None:
         """Write the plan, and remove an incomplete last line of the trials."""
         done = self.trials()
         write_json(self.plan, plan)

@@ -9,14 +9,17 @@ import math
 import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import InputError
 from ..serialization import as_json
 from .spaces import Space
 
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
 SEARCHES = ("grid", "random", "tpe")
-Params = dict[str, Any]
+Params = dict[str, object]
 
 
 class Searcher(Protocol):
@@ -38,14 +41,14 @@ class Searcher(Protocol):
         """Take note that a point had this number before the sweep was interrupted."""
 
 
-def size(space: Space) -> int:
+def point_count(space: Space) -> int:
     """Return the number of points of the grid."""
     return math.prod(len(values) for values in space.values())
 
 
 def grid(space: Space) -> Iterator[Params]:
     """Iterate over all points of the grid; the last field changes fastest."""
-    return (point(space, number) for number in range(size(space)))
+    return (point(space, number) for number in range(point_count(space)))
 
 
 def point(space: Space, number: int) -> Params:
@@ -57,20 +60,20 @@ def point(space: Space, number: int) -> Params:
     return {field: out[field] for field in space}
 
 
-def drawn(space: Space, count: int, seed: int) -> list[Params]:
+def draw_points(space: Space, count: int, seed: int) -> list[Params]:
     """Draw different points of the grid at random, listed in the grid's order.
 
     A count of 0, or one that is not below the size of the grid, gives all points.
     """
-    if not count or count >= size(space):
+    if not count or count >= point_count(space):
         return list(grid(space))
     return [
         point(space, number)
-        for number in sorted(random.Random(seed).sample(range(size(space)), count))
+        for number in sorted(random.Random(seed).sample(range(point_count(space)), count))
     ]
 
 
-class Fixed:
+class FixedPoints:
     """A searcher over points that are known beforehand."""
 
     def __init__(self, points: Sequence[Params]) -> None:
@@ -136,7 +139,7 @@ class TPE:
         self.ranks_by_point[number] = study.ask(axes).params
         return self.ranks_by_point[number]
 
-    def _axis(self, field: str) -> Any:
+    def _axis(self, field: str) -> BaseDistribution:
         import optuna
 
         values = self.space[field]
@@ -145,7 +148,7 @@ class TPE:
         return optuna.distributions.CategoricalDistribution(range(len(values)))
 
 
-def check(kind: str, space: Space, count: int) -> None:
+def check_search(kind: str, space: Space, count: int) -> None:
     """Check that there is a search called `kind` that can try `count` points of a space.
 
     Raises:
@@ -153,7 +156,7 @@ def check(kind: str, space: Space, count: int) -> None:
     """
     if kind not in ("", *SEARCHES):
         raise InputError(f"unknown search {kind!r}; there are {', '.join(SEARCHES)}")
-    points = size(space)
+    points = point_count(space)
     if points > sys.maxsize:
         raise InputError(f"the space has {points} points; leave fields out")
     if kind == "grid" and count and count < points:
@@ -164,8 +167,8 @@ def check(kind: str, space: Space, count: int) -> None:
         )
 
 
-def make(kind: str, space: Space, count: int, seed: int, width: int) -> Searcher:
-    """Return a new searcher; `check` must have accepted its kind.
+def make_searcher(kind: str, space: Space, count: int, seed: int, width: int) -> Searcher:
+    """Return a new searcher; `check_search` must have accepted its kind.
 
     Args:
         kind: name of the search, one of SEARCHES; without a name the grid, or random points where
@@ -175,4 +178,6 @@ def make(kind: str, space: Space, count: int, seed: int, width: int) -> Searcher
         seed: random seed of every draw.
         width: number of points that run at the same time.
     """
-    return TPE(space, seed, width) if kind == "tpe" else Fixed(drawn(space, count, seed))
+    return (
+        TPE(space, seed, width) if kind == "tpe" else FixedPoints(draw_points(space, count, seed))
+    )

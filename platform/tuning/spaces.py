@@ -8,17 +8,19 @@ import runpy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TypedDict
 
 from ..errors import InputError
 from ..method import methods
 
-Space = Mapping[str, Sequence[Any]]
-ATTRIBUTE = "SPACES"
+Space = Mapping[str, Sequence[object]]
+FigureRow = tuple[float | str, Mapping[str, object], float | None]
+"""Label of a point, the fields that it changes, and the mIoU in percent that the paper prints."""
+SPACES_ATTRIBUTE = "SPACES"
 COMBINATION = "combination"
 """Name of the field whose values, METHOD[:LOCALIZER][@BASELINE], stand for whole experiments (see
 `Sweep`)."""
-UNVARIED = {
+ADVICE_BY_FIXED_FIELD = {
     "method": f"vary {COMBINATION!r} instead",
     "localizer": f"vary {COMBINATION!r} instead",
     "data": "a sweep has one data set",
@@ -27,7 +29,15 @@ UNVARIED = {
 """Fields that no space can vary, and what to do instead."""
 
 
-def find(method: str, text: str) -> tuple[str, Space]:
+class PaperFigure(TypedDict):
+    """A figure or table of a paper, as the `FIGURES` in `tune_spaces` list it."""
+
+    title: str
+    published: str
+    panels: Mapping[str, Sequence[FigureRow]]
+
+
+def find_space(method: str, text: str) -> tuple[str, Space]:
     """Return a space and its name.
 
     Args:
@@ -38,7 +48,7 @@ def find(method: str, text: str) -> tuple[str, Space]:
     Raises:
         InputError: there is no such space, or its value is not a space.
     """
-    path, name = file_of(text)
+    path, name = split_file_and_name(text)
     if path:
         spaces, where = _spaces_in_file(Path(path)), path
         if not name and len(spaces) == 1:
@@ -51,20 +61,20 @@ def find(method: str, text: str) -> tuple[str, Space]:
     return title, spaces[name]
 
 
-def file_of(text: str) -> tuple[str, str]:
+def split_file_and_name(text: str) -> tuple[str, str]:
     """Return the file and the name in FILE.py[:NAME]; the file is empty where `text` has none."""
     match = re.fullmatch(r"(.*?\.py)(?::(.*))?", text, re.DOTALL)
     return (match[1], match[2] or "") if match else ("", text)
 
 
-def figure(text: str) -> tuple[str, Mapping[str, Any]]:
+def find_figure(text: str) -> tuple[str, PaperFigure]:
     """Return the method and the figure of its paper for a text `METHOD-NAME`.
 
     Raises:
         InputError: there is no such figure; the message lists the figures that exist.
     """
     method, _, name = text.partition("-")
-    figures: dict[str, Mapping[str, Mapping[str, Any]]] = {
+    figures: dict[str, Mapping[str, PaperFigure]] = {
         m: getattr(_module(m), "FIGURES", {}) for m in methods() if _module(m)
     }
     if name not in figures.get(method, {}):
@@ -83,18 +93,18 @@ def _module(name: str) -> ModuleType | None:
 def _spaces_of_method(method: str) -> Mapping[str, Space]:
     """Return the spaces of a method, including the spaces that all methods share."""
     specific, common = _module(method), _module("common")
-    return {**getattr(specific, ATTRIBUTE, {}), **getattr(common, ATTRIBUTE, {})}
+    return {**getattr(specific, SPACES_ATTRIBUTE, {}), **getattr(common, SPACES_ATTRIBUTE, {})}
 
 
 def _spaces_in_file(path: Path) -> Mapping[str, Space]:
     if not path.is_file():
         raise InputError(f"there is no {path}")
     try:
-        spaces = runpy.run_path(str(path)).get(ATTRIBUTE)
+        spaces = runpy.run_path(str(path)).get(SPACES_ATTRIBUTE)
     except (Exception, SystemExit) as error:  # the file may do anything
         raise InputError(f"{path} fails: {type(error).__name__}: {error}") from error
     if not isinstance(spaces, Mapping) or not spaces:
-        raise InputError(f"{path} holds no {ATTRIBUTE}, a dict of spaces by name")
+        raise InputError(f"{path} holds no {SPACES_ATTRIBUTE}, a dict of spaces by name")
     for name, space in spaces.items():
         listed = isinstance(space, Mapping) and all(
             isinstance(k, str) and isinstance(v, list | tuple) and len(v) for k, v in space.items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from ..config.experiment import Experiment, resolved
 from ..config.fields import LIMITS, fingerprint, replaced, walk
@@ -13,8 +12,8 @@ from ..errors import InputError
 from ..pipeline.plan import Plan
 from ..records.schema import SweepRecord
 from ..serialization import digest, quoted
-from .search import Fixed, Searcher, check, make, size
-from .spaces import COMBINATION, UNVARIED, Space
+from .search import FixedPoints, Searcher, check_search, make_searcher, point_count
+from .spaces import ADVICE_BY_FIXED_FIELD, COMBINATION, Space
 
 MOST_TRIALS = LIMITS["trials"][1]
 SCHEDULERS = ("", "asha")
@@ -42,8 +41,8 @@ class Sweep:
             `trials` is below the size of the grid.
         scheduler: `asha` to stop early those trainings that do worse than others; empty for none.
         retries: further tries of a trial that fails, and also of a trial whose process dies.
-        listed: the points, where they are not all combinations of values; `space` then holds the
-            values that each field takes in these points.
+        listed_points: the points, where they are not all combinations of values; `space` then holds
+            the values that each field takes in these points.
         figure: name of the paper's figure that the sweep reproduces, if it reproduces one.
         bases: the untuned experiments that the values of the field `combination` stand for.
     """
@@ -57,7 +56,7 @@ class Sweep:
     kind: str = ""
     scheduler: str = ""
     retries: int = 0
-    listed: tuple[Mapping[str, Any], ...] = ()
+    listed_points: tuple[Mapping[str, object], ...] = ()
     figure: str = ""
     bases: Mapping[str, Experiment] = dataclasses.field(default_factory=dict)
 
@@ -71,11 +70,13 @@ class Sweep:
                 f"the sweep has {self.count * self.repeats} trials, more than {MOST_TRIALS}; "
                 f"choose fewer with --trials"
             )
-        check(self.kind, self.space, self.trials)
-        if fixed := [field for field in self.space if field in UNVARIED]:
-            raise InputError(f"a space cannot vary {fixed[0]!r}; {UNVARIED[fixed[0]]}")
+        check_search(self.kind, self.space, self.trials)
+        if fixed := [field for field in self.space if field in ADVICE_BY_FIXED_FIELD]:
+            raise InputError(f"a space cannot vary {fixed[0]!r}; {ADVICE_BY_FIXED_FIELD[fixed[0]]}")
         if lacking := set(self.space.get(COMBINATION, ())) - set(self.bases):
-            raise InputError(f"no experiment is given for the combinations {sorted(lacking)}")
+            raise InputError(
+                f"no experiment is given for the combinations {sorted(map(str, lacking))}"
+            )
         for base in self.bases.values() or [self.base]:
             for field, values in self.space.items():
                 for value in values if field != COMBINATION else ():
@@ -88,11 +89,11 @@ class Sweep:
     @property
     def count(self) -> int:
         """The number of points that the sweep tries; only TPE may try a point twice."""
-        if self.listed:
-            return len(self.listed)
+        if self.listed_points:
+            return len(self.listed_points)
         if self.kind == "tpe":
             return self.trials
-        return min(self.trials, size(self.space)) if self.trials else size(self.space)
+        return min(self.trials, point_count(self.space)) if self.trials else point_count(self.space)
 
     @property
     def seeds(self) -> range:
@@ -116,7 +117,7 @@ class Sweep:
                 "bases": {w: fingerprint(resolved(e, gpu)) for w, e in self.bases.items()},
                 "trial": base.digest,
                 "space": list(self.space.items()),  # the order of the fields numbers the points
-                "listed": self.listed,
+                "listed": self.listed_points,
                 "points": [self.count, *chosen],
                 "repeats": self.repeats,
                 "scheduler": self.scheduler,
@@ -124,15 +125,15 @@ class Sweep:
             }
         )
 
-    def seeded(self, seed: int) -> Experiment:
+    def untuned_experiment(self, seed: int) -> Experiment:
         """Return the untuned experiment with another random seed, which its baseline takes too."""
-        return _seeded(self.base, seed)
+        return _with_seed(self.base, seed)
 
-    def at(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:
+    def experiment_at(self, params: Mapping[str, object], seed: int | None = None) -> Experiment:
         """Return the whole experiment of one point, by default with the random seed of the base."""
-        base = self.bases[params[COMBINATION]] if COMBINATION in params else self.base
+        base = self.bases[str(params[COMBINATION])] if COMBINATION in params else self.base
         fields = {field: value for field, value in params.items() if field != COMBINATION}
-        return replaced(base if seed is None else _seeded(base, seed), fields)
+        return replaced(base if seed is None else _with_seed(base, seed), fields)
 
     @property
     def subject(self) -> str:
@@ -140,7 +141,7 @@ class Sweep:
         return "combinations" if self.bases else self.base.localizer_name
 
     @property
-    def default(self) -> dict[str, Any]:
+    def default(self) -> dict[str, object]:
         """The values of the space's fields in the base, by the fields' full names."""
         params = {field: value for field, value, _ in walk(self.base) if field in self.space}
         if COMBINATION in self.space:
@@ -148,13 +149,13 @@ class Sweep:
             params[COMBINATION] = next(words, self.base.combination)
         return params
 
-    def trial_experiment(self, params: Mapping[str, Any], seed: int | None = None) -> Experiment:
+    def trial_experiment(self, params: Mapping[str, object], seed: int | None = None) -> Experiment:
         """Return the experiment of one point as a trial carries it out.
 
         It is scored on the objective's split only, and ends with the last stage that a field of
-        the space changes. Its random seed is by default that of the base.
+        the space changes. Its random seed is by default the base's.
         """
-        changes: dict[str, Any] = {"scoring.splits": (self.split,)}
+        changes: dict[str, object] = {"scoring.splits": (self.split,)}
         segments = any(field.startswith("segment.") for field in self.space)
         if segments:
             changes["segment.splits"] = (self.split,)
@@ -162,7 +163,9 @@ class Sweep:
             changes["segment.network"] = ""
         if not segments and not any(field.startswith("refine.") for field in self.space):
             changes["refine.kind"] = ""
-        return replaced(self.at(params, seed), {k: changes[k] for k in changes if k not in params})
+        return replaced(
+            self.experiment_at(params, seed), {k: changes[k] for k in changes if k not in params}
+        )
 
     @property
     def rungs(self) -> list[int]:
@@ -172,19 +175,19 @@ class Sweep:
         return [n for k in range(8) if (n := first * REDUCTION**k) < epochs]
 
 
-def _seeded(experiment: Experiment, seed: int) -> Experiment:
+def _with_seed(experiment: Experiment, seed: int) -> Experiment:
     baseline = experiment.baseline and dataclasses.replace(experiment.baseline, seed=seed)
     return dataclasses.replace(experiment, seed=seed, baseline=baseline)
 
 
 def searcher(sweep: Sweep) -> Searcher:
     """Return a new searcher over the points of a sweep."""
-    if sweep.listed:
-        return Fixed([dict(point) for point in sweep.listed])
-    return make(sweep.kind, sweep.space, sweep.trials, sweep.base.seed, sweep.concurrent)
+    if sweep.listed_points:
+        return FixedPoints([dict(point) for point in sweep.listed_points])
+    return make_searcher(sweep.kind, sweep.space, sweep.trials, sweep.base.seed, sweep.concurrent)
 
 
 def best_experiment(sweep: Sweep, record: SweepRecord, seed: int) -> Experiment:
     """Return the base experiment with the parameters of the best point."""
     best = next(trial for trial in record.trials if trial.id == record.best)
-    return sweep.at(best.params, seed)
+    return sweep.experiment_at(best.params, seed)

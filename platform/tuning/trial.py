@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TypedDict
 
 from ..pipeline import classify
 from ..pipeline.context import Catalog
@@ -13,17 +13,28 @@ from ..pipeline.execution import Execution
 from ..pipeline.planner import plan
 from ..records.schema import Score
 from ..serialization import as_json
-from .cost import passed_over
+from .cost import unneeded_stages
 from .sweep import Sweep
+
+
+class TrialReport(TypedDict, total=False):
+    """What the process of a trial reports to Ray Tune at its end, and at each rung."""
+
+    value: float | None
+    score: dict[str, object] | None
+    error: str | None
+    cached: bool
+    seconds: float
+    epoch: int
 
 
 def run(
     catalog: Catalog,
     sweep: Sweep,
-    point: Mapping[str, Any],
+    point: Mapping[str, object],
     seed: int,
-    report: Callable[[dict[str, Any]], None],
-) -> dict[str, Any]:
+    report: Callable[[TrialReport], None],
+) -> TrialReport:
     """Run one trial: compute the artifacts that are missing and read the score.
 
     A failure is a result like any other, so that one trial does not end the whole sweep.
@@ -37,7 +48,7 @@ def run(
             stops the trial.
     """
     started = time.monotonic()
-    out: dict[str, Any] = {"value": None, "score": None, "error": None, "cached": False}
+    out: TrialReport = {"value": None, "score": None, "error": None, "cached": False}
     for _ in range(sweep.retries + 1):
         try:
             out |= {"error": None, **_attempt(catalog, sweep, point, seed, report)}
@@ -51,19 +62,19 @@ def run(
 def _attempt(
     catalog: Catalog,
     sweep: Sweep,
-    point: Mapping[str, Any],
+    point: Mapping[str, object],
     seed: int,
-    report: Callable[[dict[str, Any]], None],
-) -> dict[str, Any]:
+    report: Callable[[TrialReport], None],
+) -> TrialReport:
     started = time.monotonic()
     planned = plan(sweep.trial_experiment(point, seed), catalog)
     execution = Execution(catalog.store, planned)
-    without = passed_over(planned, sweep.split)
+    without = unneeded_stages(planned, sweep.split)
     missing = {stage.key for stage in execution.missing()} - {stage.key for stage in without}
     network = planned.network
     if sweep.scheduler and network:
         for epochs in sweep.rungs:
-            score = rung(execution, sweep.split, epochs, network.key in missing)
+            score = score_rung(execution, sweep.split, epochs, network.key in missing)
             if score:
                 seconds = round(time.monotonic() - started, 3)
                 report({**_result(score), "epoch": epochs, "seconds": seconds})
@@ -84,12 +95,12 @@ def _score_at_once(execution: Execution, split: str) -> None:
     execution.compute(step)
 
 
-def _result(score: Score) -> dict[str, Any]:
+def _result(score: Score) -> TrialReport:
     row = as_json(dataclasses.replace(score, confusion=None))
     return {"value": score.value, "score": row}
 
 
-def rung(execution: Execution, split: str, epochs: int, train: bool) -> Score | None:
+def score_rung(execution: Execution, split: str, epochs: int, train: bool) -> Score | None:
     """Score the class maps of a trial's network after some epochs of its training.
 
     A later call for more epochs continues the training.

@@ -21,28 +21,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from platform import node
 from types import SimpleNamespace
-from typing import Any
+from typing import Protocol, TypedDict
 
 from ..errors import InputError
 from ..pipeline.context import Catalog, Runtime
 from ..pipeline.execution import Execution
 from ..pipeline.planner import plan
 from ..ray_runtime import cluster
-from ..records.progress import Silent
+from ..records.progress import ProgressDisplay
 from ..records.schema import SweepRecord, Trial, ranking, read_sweep, score_from_json
 from ..storage import filesystem
 from ..storage.json_files import write_json
-from .journal import Journal, Plan
-from .search import Searcher
+from .journal import Journal, SweepPlan
+from .search import Params, Searcher
 from .sweep import REDUCTION, Sweep, searcher
+from .trial import TrialReport
 from .trial import run as run_trial
 
-LOST = 2
+LOST_TRIAL_RETRIES = 2
 """Least number of further tries of a trial whose process dies; other errors do not reach Tune."""
 
 
 def run(
-    catalog: Catalog, sweep: Sweep, name: str, command: str, progress: Silent, resume: bool = False
+    catalog: Catalog,
+    sweep: Sweep,
+    name: str,
+    command: str,
+    progress: ProgressDisplay,
+    resume: bool = False,
 ) -> SweepRecord:
     """Run a sweep, or read its record where it was run before.
 
@@ -66,18 +72,18 @@ def run(
         if record.digest != key:
             raise InputError(f"the name {name!r} is taken by another sweep; choose another --name")
         if not (resume and any(t.error for t in record.trials)):
-            return _with_a_best(record)
+            return _checked_record(record)
     elif resume and not filesystem.exists(journal.plan):
         raise InputError(f"there is no sweep {name!r} to resume")
     catalog.store.check_writable(f"sweep {name!r}", f"sweeps/{name}", "tune")
-    with journal.held():
+    with journal.lock():
         journal.check(key, resume)
         begun = _first_record(sweep, name, command, key)
-        with progress.under(journal.folder, begun):
+        with progress.track(journal.folder, begun):
             return _run(catalog, sweep, journal, begun, progress)
 
 
-def _with_a_best(record: SweepRecord) -> SweepRecord:
+def _checked_record(record: SweepRecord) -> SweepRecord:
     """Return the record of a sweep after checking that it has a best trial.
 
     Raises:
@@ -114,12 +120,12 @@ def _first_record(sweep: Sweep, name: str, command: str, key: str) -> SweepRecor
 
 
 def _run(
-    catalog: Catalog, sweep: Sweep, journal: Journal, begun: SweepRecord, progress: Silent
+    catalog: Catalog, sweep: Sweep, journal: Journal, begun: SweepRecord, progress: ProgressDisplay
 ) -> SweepRecord:
     total, began = sweep.count * sweep.repeats, time.monotonic()
-    journal.begin(Plan(digest=begun.digest, trials=total, command=begun.command))
+    journal.begin(SweepPlan(digest=begun.digest, trials=total, command=begun.command))
     if not sweep.scheduler:  # compute shared artifacts before the trials, to show each stage
-        first = sweep.trial_experiment(sweep.listed[0] if sweep.listed else {})
+        first = sweep.trial_experiment(sweep.listed_points[0] if sweep.listed_points else {})
         with contextlib.suppress(InputError):  # the trials report the same error
             Execution(catalog.store, plan(first, catalog), progress).execute()
     _tune(catalog, sweep, journal, progress)
@@ -140,7 +146,26 @@ def _run(
         seconds=round(time.monotonic() - began, 2),
     )
     write_json(journal.path, out)
-    return _with_a_best(out)
+    return _checked_record(out)
+
+
+class TrialConfig(TypedDict):
+    """What Tune hands to the process of a trial: its number, its point and its random seed."""
+
+    number: int
+    point: Params
+    seed: int
+
+
+class TuneTrial(Protocol):
+    """The part of Ray Tune's `Trial` that the runner reads."""
+
+    trial_id: str
+    status: str
+    config: TrialConfig
+    last_result: TrialReport | None
+
+    def get_error(self) -> Exception | None: ...
 
 
 class TrialQueue:
@@ -173,7 +198,7 @@ class TrialQueue:
                 means[point] = statistics.fmean(values) if values else None
         return means
 
-    def suggest(self, trial: str) -> dict[str, Any] | None:
+    def suggest(self, trial: str) -> TrialConfig | None:
         """Return the config of Tune's next trial, or None while the searcher waits."""
         number = self.left[0]
         point, seed = divmod(number, self.sweep.repeats)
@@ -185,7 +210,7 @@ class TrialQueue:
         return {"number": number, "point": params, "seed": self.sweep.seeds[seed]}
 
 
-def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: Silent) -> None:
+def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: ProgressDisplay) -> None:
     import ray.tune
 
     cluster.connect()
@@ -201,7 +226,7 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: Silent) ->
     lanes.mkdir(parents=True)
     processes = 0 if sweep.scheduler else min(sweep.concurrent, len(queue.left), cluster.drivers())
 
-    def trial(config: dict[str, Any]) -> dict[str, Any]:
+    def trial(config: TrialConfig) -> TrialReport:
         together(lanes, processes)
         return run_trial(catalog, sweep, config["point"], config["seed"], ray.tune.report)
 
@@ -222,7 +247,9 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: Silent) ->
                 **filesystem.storage(catalog.store.root / "tune"),
                 verbose=0,
                 callbacks=[watch],
-                failure_config=ray.tune.FailureConfig(max_failures=max(sweep.retries, LOST)),
+                failure_config=ray.tune.FailureConfig(
+                    max_failures=max(sweep.retries, LOST_TRIAL_RETRIES)
+                ),
             ),
         ).fit()
     progress.finish(False)
@@ -249,14 +276,16 @@ def together(lanes: Path, count: int, patience: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-def _tune_searcher(queue: TrialQueue) -> Any:
+def _tune_searcher(queue: TrialQueue) -> object:
     from ray.tune.search import Searcher
 
     class Search(Searcher):  # type: ignore[misc]
-        def suggest(self, trial_id: str) -> Any:
+        def suggest(self, trial_id: str) -> object:
             return queue.suggest(trial_id) if queue.left else Searcher.FINISHED
 
-        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        def on_trial_complete(
+            self, trial_id: str, result: object = None, error: bool = False
+        ) -> None:
             """Do nothing: the callback keeps the result."""
 
         def save(self, checkpoint_path: str) -> None:
@@ -268,7 +297,7 @@ def _tune_searcher(queue: TrialQueue) -> Any:
     return Search()
 
 
-def _watch(journal: Journal, queue: TrialQueue, progress: Silent) -> Any:
+def _watch(journal: Journal, queue: TrialQueue, progress: ProgressDisplay) -> object:
     import ray.tune
 
     total = queue.sweep.count * queue.sweep.repeats
@@ -276,13 +305,20 @@ def _watch(journal: Journal, queue: TrialQueue, progress: Silent) -> Any:
 
     class Watch(ray.tune.Callback):  # type: ignore[misc]
         def on_trial_result(
-            self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any
+            self,
+            iteration: int,
+            trials: Sequence[TuneTrial],
+            trial: TuneTrial,
+            result: TrialReport,
+            **info: object,
         ) -> None:
-            if "epoch" in result:
+            if "epoch" in result and result["value"] is not None:
                 reached = rungs.setdefault(trial.trial_id, [])
                 reached.append((result["epoch"], result["value"]))
 
-        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        def on_trial_complete(
+            self, iteration: int, trials: Sequence[TuneTrial], trial: TuneTrial, **info: object
+        ) -> None:
             number = queue.number[trial.trial_id]
             ended = _trial(number, trial, tuple(rungs.get(trial.trial_id, ())))
             journal.add(ended)
@@ -296,7 +332,7 @@ def _watch(journal: Journal, queue: TrialQueue, progress: Silent) -> Any:
     return Watch()
 
 
-def _state(queue: TrialQueue, trials: Sequence[Any], ended: Trial) -> str:
+def _state(queue: TrialQueue, trials: Sequence[TuneTrial], ended: Trial) -> str:
     """Return the state of a sweep in words: running and failed trials, and the best objective."""
     running = sum(t.status == "RUNNING" for t in trials)
     words = [f"{running} running"] if running else []
@@ -305,7 +341,7 @@ def _state(queue: TrialQueue, trials: Sequence[Any], ended: Trial) -> str:
     return ", ".join([*words, *([f"best {100 * queue.best:.1f} %"] if queue.best else [])])
 
 
-def _trial(number: int, trial: Any, rungs: tuple[tuple[int, float], ...]) -> Trial:
+def _trial(number: int, trial: TuneTrial, rungs: tuple[tuple[int, float], ...]) -> Trial:
     """Return a trial from its last report to Tune, or from the error that ended its actor."""
     config, metrics = trial.config, trial.last_result or {}
     lost = str(trial.get_error()).strip().splitlines()[-1] if trial.status == "ERROR" else None
@@ -325,7 +361,7 @@ def _trial(number: int, trial: Any, rungs: tuple[tuple[int, float], ...]) -> Tri
     )
 
 
-def _scheduler(sweep: Sweep, done: Sequence[Trial]) -> Any:
+def _scheduler(sweep: Sweep, done: Sequence[Trial]) -> object:
     """Return the scheduler of a sweep, or None for a sweep without one.
 
     ASHA also gets the rungs of the trials that ended before the sweep was interrupted.

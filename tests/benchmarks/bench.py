@@ -33,7 +33,7 @@ from wsss.platform.data import registry
 from wsss.platform.metrics import THRESHOLDS, ThresholdCurve
 from wsss.platform.ops import kmeans
 from wsss.platform.ray_runtime import cluster
-from wsss.platform.records.progress import Silent
+from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.records.schema import machine
 from wsss.platform.stages.prototypes import clustering
 from wsss.platform.storage.store import Store
@@ -89,13 +89,13 @@ def bench_thresholds(folder: Path, images: int = 20) -> None:
 def bench_cached(folder: Path) -> None:
     """Measure the overhead of a trial whose artifacts are all in the store."""
     from wsss.platform.data.sources.scenes import Scenes
-    from wsss.platform.method import experiment
+    from wsss.platform.method import build_experiment
     from wsss.platform.pipeline.execution import Execution
 
     store = Store(folder / "store")
-    registry.add(store, Scenes(train=32, val=16), "scenes", Silent())
+    registry.add(store, Scenes(train=32, val=16), "scenes", ProgressDisplay())
     changes = {"training.epochs": 1}
-    lpcam = experiment("lpcam", preset="scenes", changes=changes)
+    lpcam = build_experiment("lpcam", preset="scenes", changes=changes)
     Execution.of(store, lpcam).execute()
 
     def trial() -> None:

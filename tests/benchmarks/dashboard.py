@@ -21,8 +21,8 @@ from wsss.dashboards.content.gallery import script
 from wsss.dashboards.content.records import TRIALS
 from wsss.dashboards.server import Server
 from wsss.dashboards.site import Site
-from wsss.platform.records.progress import Silent
-from wsss.platform.records.progress_file import Recorded
+from wsss.platform.records.progress import ProgressDisplay
+from wsss.platform.records.progress_file import ProgressRecorder
 from wsss.platform.serialization import as_json
 from wsss.platform.storage.store import Store
 
@@ -128,9 +128,9 @@ def _many_images(out: Path, run: str, browser: Any, count: int = 10_000) -> None
 def _delay(store: Store, browser: Any, rounds: int = 8) -> None:
     """Measure the seconds from a trial in the store to the trial in the open page of a sweep."""
     folder, trials = store.root / "sweeps" / "going", make_trials(500)
-    recorded, delays = Recorded(Silent()), []
+    recorded, delays = ProgressRecorder(ProgressDisplay()), []
     record = dataclasses.replace(make_sweep(0), name="going")
-    with recorded.under(folder, record), Server(store, 0) as server:
+    with recorded.track(folder, record), Server(store, 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         lines = [json.dumps(as_json(t)) + "\n" for t in trials]
         (folder / TRIALS).write_text("".join(lines[: -rounds - 1]))

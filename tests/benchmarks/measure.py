@@ -77,7 +77,7 @@ def feature_files(folder: Path, rows: int, width: int, files: int, seed: int = 0
     return paths
 
 
-def some_centers(holders: clustering.Holders, width: int) -> dict[kmeans.Set, kmeans.Floats]:
+def some_centers(holders: clustering.Holders, width: int) -> dict[kmeans.FeatureSet, kmeans.Floats]:
     first = holders.gather({s: [(min(n), 0)] for s, n in holders.sizes.items()})
     spread = np.eye(12, width, dtype=np.float32)
     return {s: np.repeat(c, 12, 0) + spread for s, c in first.items()}

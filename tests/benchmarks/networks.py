@@ -18,9 +18,9 @@ from wsss.platform.data.formats.shards import slices
 from wsss.platform.data.sources.folder import Folder
 from wsss.platform.method import Batch, Learner
 from wsss.platform.ops.crf import CRFS
-from wsss.platform.ops.random_walk import random_walk, transition
+from wsss.platform.ops.random_walk import random_walk, transition_matrix
 from wsss.platform.ray_runtime import cluster
-from wsss.platform.records.progress import Silent
+from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.stages.inference import propagation, segmentation
 from wsss.platform.stages.labels import pseudo_labels
 from wsss.platform.stages.training.label_learners import Boundaries, Segmenter
@@ -129,7 +129,7 @@ def bench_walk(folder: Path, height: int = 47, width: int = 62) -> None:
     outputs: list[torch.Tensor] = []
 
     def dense() -> None:
-        matrix = transition(edge[None]).to_dense()
+        matrix = transition_matrix(edge[None]).to_dense()
         for _ in range(8):
             matrix = matrix @ matrix
         outputs.append((matrix @ (maps * (1 - edge)).flatten(1).T).T.reshape(maps.shape))
@@ -148,7 +148,7 @@ def _write_maps(folder: Path, images: int) -> tuple[Store, list[shards.Slice], l
     photographs(folder / "photos", images)
     store = Store(folder / "store")
     cluster.connect()
-    dataset, _ = registry.add(store, Folder(folder / "photos"), "photos", Silent())
+    dataset, _ = registry.add(store, Folder(folder / "photos"), "photos", ProgressDisplay())
     pieces = list(slices(dataset, "train"))
     rng, files = np.random.default_rng(0), []
     (folder / "maps").mkdir()

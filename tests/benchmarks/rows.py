@@ -16,7 +16,7 @@ from wsss.platform.data.formats import shards
 from wsss.platform.data.formats.shards import slices
 from wsss.platform.data.sources.folder import Folder
 from wsss.platform.ray_runtime import cluster
-from wsss.platform.records.progress import Silent
+from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.records.schema import SpeedRow
 from wsss.platform.storage.store import Store
 
@@ -72,7 +72,7 @@ class Bench:
         assert self.files
         cluster.connect()
         source = Folder(self.folder / "photos")
-        dataset, _ = registry.add(Store(self.folder / "store"), source, "photos", Silent())
+        dataset, _ = registry.add(Store(self.folder / "store"), source, "photos", ProgressDisplay())
         return list(slices(dataset, "train"))
 
     @cached_property

@@ -20,9 +20,9 @@ from wsss.platform.data.sources.folder import Folder
 from wsss.platform.data.transforms import Crop
 from wsss.platform.metrics import THRESHOLDS
 from wsss.platform.ops.crf import CRFS
-from wsss.platform.ops.random_walk import random_walk, transition
+from wsss.platform.ops.random_walk import random_walk, transition_matrix
 from wsss.platform.ray_runtime import cluster
-from wsss.platform.records.progress import Silent
+from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.stages.labels import pseudo_labels, scoring
 from wsss.platform.stages.prototypes import clustering
 from wsss.platform.stages.training import loader
@@ -146,7 +146,7 @@ def bench_scoring(b: Bench) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(encode_png(mask))
     dataset, _ = registry.add(
-        Store(b.folder / "masked"), Folder(b.folder / "photos"), "photos", Silent()
+        Store(b.folder / "masked"), Folder(b.folder / "photos"), "photos", ProgressDisplay()
     )
     pieces = list(slices(dataset, "train"))
     manifest = {"stage": "maps", "files": {f"{p.name}.parquet": {} for p in pieces}}
@@ -176,7 +176,7 @@ def bench_walk(b: Bench, height: int = 47, width: int = 62) -> None:
     edge = (torch.rand(height, width, generator=generator) ** 3).to(b.device)
     ours = b.clock(lambda: random_walk(maps, edge), 5)
     peer = b.clock(lambda: peer_steps.walk(maps, edge))
-    moved = 256 * (transition(edge[None]).values().numel() * 12 + 4 * maps.numel() * 4)
+    moved = 256 * (transition_matrix(edge[None]).values().numel() * 12 + 4 * maps.numel() * 4)
     share = moved / ours / b.bandwidth
     name = f"random walk, {height} x {width}, 2 maps"
     b.add(name, "images/s", 1 / ours, 1 / peer, limit=share, bound="a copy's bytes")

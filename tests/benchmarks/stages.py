@@ -22,10 +22,10 @@ from wsss.platform.data import registry
 from wsss.platform.data.formats import shards
 from wsss.platform.data.images import encode_png
 from wsss.platform.data.sources.folder import Folder
-from wsss.platform.method import experiment
+from wsss.platform.method import build_experiment
 from wsss.platform.pipeline.execution import Execution
 from wsss.platform.ray_runtime import cluster
-from wsss.platform.records.progress import Silent
+from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.stages.inference import actors
 from wsss.platform.stages.prototypes import clustering
 from wsss.platform.storage.artifact import Artifact
@@ -85,7 +85,7 @@ class Cost:
     every: int
 
 
-class Watch(Silent):
+class Watch(ProgressDisplay):
     """Progress that measures each step."""
 
     def __init__(self) -> None:
@@ -118,9 +118,9 @@ def chain(folder: Path, images: int) -> dict[str, Cost]:
     store, watch = Store(folder / "store"), Watch()
     cluster.connect()
     watch.start("shards")
-    dataset, _ = registry.add(store, Folder(folder / "photos"), "photos", Silent())
+    dataset, _ = registry.add(store, Folder(folder / "photos"), "photos", ProgressDisplay())
     watch.finish(False)
-    pipeline = Execution.of(store, experiment("lpcam", changes=CHAIN), watch)
+    pipeline = Execution.of(store, build_experiment("lpcam", changes=CHAIN), watch)
     pipeline.execute()
     watch.costs["shards"].disk = size(dataset)
     for step in pipeline.plan.steps:

@@ -11,12 +11,12 @@ from wsss.platform.config.experiment import Experiment
 from wsss.platform.config.fields import replaced
 from wsss.platform.data import registry
 from wsss.platform.data.sources.scenes import Scenes
-from wsss.platform.method import experiment
+from wsss.platform.method import build_experiment
 from wsss.platform.pipeline.context import Catalog
 from wsss.platform.pipeline.execution import Execution
 from wsss.platform.pipeline.planner import plan
 from wsss.platform.ray_runtime import cluster
-from wsss.platform.records.progress import Silent
+from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning import tuner
 from wsss.platform.tuning.search import grid
@@ -30,8 +30,8 @@ SECONDS = 2.0
 def prepare_store(folder: Path) -> tuple[Store, Experiment]:
     """Return a store with LPCAM on drawn scenes, trained and localized, and the experiment."""
     store = Store(folder / "store")
-    registry.add(store, Scenes(), "scenes", Silent())
-    base = experiment("lpcam", preset="scenes", changes={"training.epochs": 2})
+    registry.add(store, Scenes(), "scenes", ProgressDisplay())
+    base = build_experiment("lpcam", preset="scenes", changes={"training.epochs": 2})
     Execution.of(store, base).execute()
     return store, base
 
@@ -39,7 +39,7 @@ def prepare_store(folder: Path) -> tuple[Store, Experiment]:
 def run_sweep(store: Store, sweep: Sweep, name: str) -> float:
     """Return the seconds of a sweep in which no trial fails."""
     began = time.perf_counter()
-    record = tuner.run(Catalog.of(store), sweep, name, "", Silent())
+    record = tuner.run(Catalog.of(store), sweep, name, "", ProgressDisplay())
     assert all(t.status == "done" for t in record.trials)
     return time.perf_counter() - began
 
@@ -47,9 +47,9 @@ def run_sweep(store: Store, sweep: Sweep, name: str) -> float:
 def bench_plans(folder: Path) -> None:
     """Measure plans of trials of the whole chain, with a catalog that knows the data set."""
     store = Store(folder / "store")
-    registry.add(store, Scenes(train=8, val=4), "scenes", Silent())
+    registry.add(store, Scenes(train=8, val=4), "scenes", ProgressDisplay())
     changes = {"refine.kind": "irn", "segment.network": "deeplabv2"}
-    base = experiment("lpcam", preset="scenes", changes=changes)
+    base = build_experiment("lpcam", preset="scenes", changes=changes)
     space = {"lpcam.tau": [round(0.1 + k / 200, 3) for k in range(100)], "lpcam.K": range(2, 12)}
     sweep, catalog = Sweep(base=base, space=space), Catalog.of(store)
     began = time.perf_counter()

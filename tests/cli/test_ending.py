@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from limits import HANG
 from wsss.platform.cli import ending, main, pages, store_commands
-from wsss.platform.cli.ending import UNREAD
+from wsss.platform.cli.ending import BROKEN_PIPE
 from wsss.platform.records import progress
 from wsss.platform.storage.store import Store
 
@@ -72,7 +72,7 @@ def test_a_reader_that_went_away_ends_the_command_quietly(unread: int) -> None:
         timeout=HANG,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (UNREAD, "")
+    assert (done.returncode, done.stderr) == (BROKEN_PIPE, "")
 
 
 def test_a_command_whose_errors_nobody_reads_ends_quietly(unread: int) -> None:
@@ -80,7 +80,7 @@ def test_a_command_whose_errors_nobody_reads_ends_quietly(unread: int) -> None:
     assert subprocess.run(words, stderr=unread, timeout=HANG, check=False).returncode == 2
     words = [*WSSS, "methods"]
     done = subprocess.run(words, stdout=unread, stderr=unread, timeout=HANG, check=False)
-    assert done.returncode == UNREAD
+    assert done.returncode == BROKEN_PIPE
 
 
 def test_a_full_output_device_is_reported_in_one_sentence() -> None:
@@ -94,14 +94,14 @@ def test_a_full_output_device_is_reported_in_one_sentence() -> None:
 
 
 def test_a_name_that_is_not_valid_text_is_printed_with_escapes(capsys: Any) -> None:
-    with ending.streams():
-        pages.say("\udcff")
+    with ending.guarded_streams():
+        pages.print_line("\udcff")
     assert capsys.readouterr().out == "\\udcff\n"
 
 
 def test_progress_that_nobody_reads_does_not_stop_the_work(unread: int) -> None:
     with open(os.dup(unread), "w") as stream:
-        lines = progress.Lines(stream)
+        lines = progress.ProgressLines(stream)
         lines.plan(["one"])
         lines.start("one")
         lines.note("something")

@@ -12,7 +12,7 @@ import pytest
 from wsss.platform.cli import main, parser, resolve
 from wsss.platform.config.fields import walk
 from wsss.platform.errors import InputError
-from wsss.platform.method import experiment
+from wsss.platform.method import build_experiment
 
 PATH_OPTIONS = {
     "store": "doctor --store {}",
@@ -34,7 +34,7 @@ FORMS = ("here", "not/here", "../up", ".", "a b/c  d", "{tmp}/there", "{tmp}/a b
 FILE_FIELDS = [
     (method, name)
     for method, changes in (("cam", {"segment.network": "deeplabv2"}), ("ssc", {}))
-    for name, _, field in walk(experiment(method, preset="scenes", changes=changes))
+    for name, _, field in walk(build_experiment(method, preset="scenes", changes=changes))
     if field.metadata["file"]
 ]
 
@@ -84,10 +84,10 @@ def test_a_file_of_a_configuration_is_absolute(
 ) -> None:
     form = form.replace("{tmp}", str(tmp_path))
     changes = {field: form, **({"segment.network": "deeplabv2"} if "segment" in field else {})}
-    made = experiment(method, preset="scenes", changes=changes)
+    made = build_experiment(method, preset="scenes", changes=changes)
     assert {n: v for n, v, _ in walk(made)}[field] == expected(form, here, tmp_path)
     with pytest.raises(InputError, match=f"{field} is empty; it must be a path"):
-        experiment(method, preset="scenes", changes={**changes, field: ""})
+        build_experiment(method, preset="scenes", changes={**changes, field: ""})
 
 
 def test_weight_files_are_among_the_files_of_configurations() -> None:
@@ -156,4 +156,4 @@ def test_a_search_space_of_the_user_may_have_any_name(here: Path) -> None:
     (here / "my spaces.py").write_text("SPACES = {'a b': {'lpcam.tau': [0.1]}}")
     options = parser.parser().parse_args(["sweep", "lpcam", "--space", "my spaces.py:a b"])
     resolve.make_absolute(options)
-    assert spaces.find("lpcam", options.space) == ("my-spaces-a-b", {"lpcam.tau": [0.1]})
+    assert spaces.find_space("lpcam", options.space) == ("my-spaces-a-b", {"lpcam.tau": [0.1]})

@@ -9,7 +9,7 @@ from wsss.platform.cli import resolve
 from wsss.platform.cli.parser import parser
 from wsss.platform.data import registry
 from wsss.platform.errors import InputError
-from wsss.platform.method import experiment
+from wsss.platform.method import build_experiment
 from wsss.platform.storage.store import Store
 
 
@@ -33,7 +33,7 @@ def test_command_and_data_choose_the_preset(
     )
     options = parser().parse_args(words.split())
     made = resolve.experiment(options, Store("none"), 0, method="lpcam")
-    expected = experiment("lpcam", preset=preset, changes={"data": options.data, "seed": 0})
+    expected = build_experiment("lpcam", preset=preset, changes={"data": options.data, "seed": 0})
     assert made.as_dict() == expected.as_dict()
 
 
@@ -61,7 +61,7 @@ def test_an_option_for_several_methods_must_be_used_by_one(
     )
     options = parser().parse_args(words.split())
     made = [
-        resolve.experiment(options, Store("none"), 0, **resolve.combination(text))
+        resolve.experiment(options, Store("none"), 0, **resolve.parse_combination(text))
         for text in options.methods
     ]
     if fits:

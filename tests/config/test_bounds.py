@@ -13,7 +13,7 @@ from wsss.platform.config.experiment import Experiment
 from wsss.platform.config.fields import LIMITS, Options, replaced, walk
 from wsss.platform.data.sources.scenes import Scenes
 from wsss.platform.errors import InputError
-from wsss.platform.method import experiment, methods
+from wsss.platform.method import build_experiment, methods
 from wsss.platform.serialization import types_of
 
 BEYOND = (math.inf, -math.inf, math.nan, 10**400, -(10**400), 10**9000, 1e300)
@@ -31,7 +31,7 @@ def configs(method: str) -> list[Options]:
                 if isinstance(inner, Options):
                     visit(inner)
 
-    visit(experiment(method))
+    visit(build_experiment(method))
     return collected
 
 
@@ -76,12 +76,12 @@ def test_every_number_of_an_experiment_has_bounds(method: str) -> None:
 @pytest.mark.parametrize("method", sorted(methods()))
 def test_every_preset_lies_within_the_bounds(method: str) -> None:
     for preset in methods()[method].presets:
-        assert list(walk(experiment(method, preset=preset)))
+        assert list(walk(build_experiment(method, preset=preset)))
 
 
 def test_epochs_of_21_digits_are_refused() -> None:
     with pytest.raises(InputError, match=r"training\.epochs is 9+; it must be between 1 and"):
-        experiment("cam", changes={"training.epochs": 10**21 - 1})
+        build_experiment("cam", changes={"training.epochs": 10**21 - 1})
 
 
 def commands(

@@ -6,12 +6,12 @@ import re
 
 import pytest
 from wsss.platform.config.fields import walk
-from wsss.platform.method import experiment, methods
+from wsss.platform.method import build_experiment, methods
 
 SENTENCE = re.compile(r"(?!(Of|That|What|Which|Whose)\b)[A-Z].*[.)]", re.DOTALL)
 
 
 @pytest.mark.parametrize("method", sorted(methods()))
 def test_every_help_is_a_sentence(method: str) -> None:
-    helps = {name: field.metadata["help"] for name, _, field in walk(experiment(method))}
+    helps = {name: field.metadata["help"] for name, _, field in walk(build_experiment(method))}
     assert {name: help for name, help in helps.items() if not SENTENCE.fullmatch(help)} == {}

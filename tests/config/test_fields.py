@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.platform.config.fields import Options, fingerprint, option, parse, replaced, walk
 from wsss.platform.errors import InputError
-from wsss.platform.method import experiment
+from wsss.platform.method import build_experiment
 
 few_examples = settings(max_examples=40, deadline=None)
 
@@ -217,7 +217,7 @@ def test_an_empty_tuple_is_refused_where_a_value_is_required():
 
 def test_the_word_none_is_a_choice_where_a_field_has_it():
     """From the command line it comes as None."""
-    e = experiment("psdpm", preset="scenes", baseline="cam")
+    e = build_experiment("psdpm", preset="scenes", baseline="cam")
     assert parse("none") is None
     assert replaced(e, {"psdpm.position": parse("none")}).settings["psdpm"].position == "none"
     with pytest.raises(InputError, match=r"refine\.kind is None"):

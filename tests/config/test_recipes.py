@@ -8,7 +8,7 @@ import pytest
 from wsss.platform.config.experiment import Segment, Training
 from wsss.platform.config.recipes import RECIPES, recipe
 from wsss.platform.errors import InputError
-from wsss.platform.method import experiment
+from wsss.platform.method import build_experiment
 
 ODD = Segment(
     network="upernet",
@@ -50,7 +50,7 @@ def test_a_recipe_sets_all_its_options_whatever_they_were(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_gives_the_same_segmenter_on_every_preset(name):
     segments = [
-        experiment("lpcam", preset=preset, recipe=name).segment
+        build_experiment("lpcam", preset=preset, recipe=name).segment
         for preset in ("paper", "release", "default", "scenes")
     ]
     steps = {replace(s, training=replace(s.training, epochs=1)) for s in segments}
@@ -58,7 +58,7 @@ def test_a_recipe_gives_the_same_segmenter_on_every_preset(name):
 
 
 def test_a_recipe_applies_to_the_baseline_too_and_changes_come_after_it():
-    made = experiment(
+    made = build_experiment(
         "psdpm",
         preset="scenes",
         baseline="lpcam",
@@ -74,4 +74,4 @@ def test_an_unknown_recipe_is_refused():
     with pytest.raises(InputError, match="there are lpcam-voc"):
         recipe("mine")
     with pytest.raises(InputError, match="unknown recipe 'mine'; there are lpcam-voc"):
-        experiment("cam", recipe="mine")
+        build_experiment("cam", recipe="mine")

@@ -33,7 +33,7 @@ def put(store: Store, name: str, config: dict[str, Any], write: Any, **inputs: s
 
 def write_shards(folder: Path, train: int, val: int, size: int) -> dict[str, Any]:
     source = Scenes(train=train, val=val, size=size, seed=1)
-    for name, items in shards.chunks(source):
+    for name, items in shards.split_into_shards(source):
         shards.write_shard(folder / name, source, items, False)
     return {
         "source": "scenes",
@@ -122,7 +122,9 @@ class Writer:
                         folder / f"{piece.name}{prototype_patches.SUFFIX}", patches
                     )
                     edges = [(m.id, edges_of(m)) for m in maps]
-                    label_maps.write(label_maps.file_of(folder, piece, label_maps.EDGES), edges)
+                    label_maps.write(
+                        label_maps.file_of_slice(folder, piece, label_maps.EDGES), edges
+                    )
             return {}
 
         return self.put("maps", write, name, split)
@@ -132,7 +134,7 @@ class Writer:
             for piece in shards.slices(self.shards, split):
                 masks = {r["id"]: r["mask"] for r in shards.read(piece, ("id", "mask"))}
                 rows = [(id, plane(decode_mask(mask, id))) for id, mask in masks.items()]
-                label_maps.write(label_maps.file_of(folder, piece), rows)
+                label_maps.write(label_maps.file_of_slice(folder, piece), rows)
             return {}
 
         return self.put(stage, write, stage, split)

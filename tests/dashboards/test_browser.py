@@ -26,8 +26,8 @@ from wsss.dashboards.content.artifact_cache import ArtifactCache
 from wsss.dashboards.content.records import TRIALS
 from wsss.dashboards.server import Server
 from wsss.dashboards.site import Site
-from wsss.platform.records.progress import Silent
-from wsss.platform.records.progress_file import Recorded
+from wsss.platform.records.progress import ProgressDisplay
+from wsss.platform.records.progress_file import ProgressRecorder
 from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import StageRecord
 from wsss.platform.serialization import as_json
@@ -265,9 +265,9 @@ def served(store: Store) -> Iterator[str]:
 def test_a_sweep_is_followed_without_reloading(store: Store, browser: Any) -> None:
     folder = store.root / "sweeps" / "going"
     trials = make_trials(12)
-    recorded = Recorded(Silent())
+    recorded = ProgressRecorder(ProgressDisplay())
     record = dataclasses.replace(make_sweep(0), name="going")
-    with recorded.under(folder, record), served(store) as address:
+    with recorded.track(folder, record), served(store) as address:
         with visit(browser, f"{address}sweep.going.html") as (page, _):
             page.evaluate("window.same = true")
             assert "before the first trial" in page.locator(".going").inner_text()
@@ -293,10 +293,10 @@ def test_a_training_is_followed_and_its_end_is_seen(store: Store, browser: Any) 
     record = dataclasses.replace(
         done, name="going", stages=(stage,), scores={}, maps={}, labels={}, status="running"
     )
-    recorded = Recorded(Silent())
+    recorded = ProgressRecorder(ProgressDisplay())
     with served(store) as address, visit(browser, address) as (page, _):
         page.evaluate("window.same = true")
-        with recorded.under(store.root / "runs" / "going", record):
+        with recorded.track(store.root / "runs" / "going", record):
             recorded.plan(["train cam"])
             recorded.start("train cam")
             until(page, "/running/.test(document.querySelector('#runs tbody').textContent)")

@@ -174,7 +174,7 @@ def test_boundaries_are_files_of_the_maps_that_used_them(store: Store) -> None:
     piece = shards.slices(store.open("shards", run.shards), "val")[0]
     folder = store.open("maps", run.maps[LPCAM]["val"]).folder
     id, levels = next(
-        iter(label_maps.read(label_maps.file_of(folder, piece, label_maps.EDGES)).items())
+        iter(label_maps.read(label_maps.file_of_slice(folder, piece, label_maps.EDGES)).items())
     )
     maps_key = run.maps[LPCAM]["val"][:16]
     picture = Image.open(io.BytesIO(site.file(f"layers/{maps_key}/{id}.edges.png") or b""))

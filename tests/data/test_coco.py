@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from wsss.platform.data.formats.shards import Digest
 from wsss.platform.data.images import decode_mask
 from wsss.platform.data.sources import json_stream
-from wsss.platform.data.sources.coco import COCO, outline
-from wsss.platform.data.sources.json_stream import objects
+from wsss.platform.data.sources.coco import COCO, segmentation_mask
+from wsss.platform.data.sources.json_stream import read_elements
 from wsss.platform.errors import InputError
 
 SHARED = Path(__file__).parents[3] / "shared/data/labels/coco14"
@@ -268,9 +268,9 @@ def test_white_space_after_the_end_is_ignored(coco_tree):
 
 
 def test_an_outline_without_area_covers_no_pixel():
-    assert not outline([[1, 1, 4, 4]], 8, 12).any()
-    assert not outline([], 8, 12).any()
-    assert outline([[1, 1, 4, 4], square(0, 0, 3)], 8, 12).sum() == 9
+    assert not segmentation_mask([[1, 1, 4, 4]], 8, 12).any()
+    assert not segmentation_mask([], 8, 12).any()
+    assert segmentation_mask([[1, 1, 4, 4], square(0, 0, 3)], 8, 12).sum() == 9
 
 
 JSON = st.recursive(
@@ -300,7 +300,7 @@ def test_streamed_objects_equal_those_of_the_whole_file(
     path = tmp_path / "a.json"
     path.write_bytes(data)
     keys = {k for k, v in whole.items() if isinstance(v, list)} - {"f"}
-    streamed = list(objects(path, keys))
+    streamed = list(read_elements(path, keys))
     assert [name for name, *_ in streamed] == [k for k in whole if k in keys for _ in whole[k]]
     members = [v for k in whole if k in keys for v in whole[k]]
     assert [json.loads(data[start:end]) for _, _, start, end in streamed] == members
@@ -312,14 +312,18 @@ def test_a_file_that_is_nested_too_deep_is_refused(tmp_path, depth):
     path = tmp_path / "a.json"
     path.write_text('{"images": ' + "[" * depth)
     with pytest.raises(InputError, match="not readable JSON"):
-        list(objects(path, ("annotations",)))
+        list(read_elements(path, ("annotations",)))
 
 
 def test_digests_depend_on_ids_and_pixels_but_not_on_order(coco_tree):
     source = COCO(coco_tree)
     rows = [vars(source.load(i)) for i in source.items()]
-    assert Digest.of(rows) == Digest.of(rows[::-1]) == Digest.of(rows[:3]) + Digest.of(rows[3:])
+    assert (
+        Digest.of_rows(rows)
+        == Digest.of_rows(rows[::-1])
+        == Digest.of_rows(rows[:3]) + Digest.of_rows(rows[3:])
+    )
     other = [{**rows[0], "mask": rows[1]["mask"]}, *rows[1:]]
-    assert Digest.of(other).ids == Digest.of(rows).ids
-    assert Digest.of(other).masks != Digest.of(rows).masks
-    assert Digest.of(rows[1:]).ids != Digest.of(rows).ids
+    assert Digest.of_rows(other).ids == Digest.of_rows(rows).ids
+    assert Digest.of_rows(other).masks != Digest.of_rows(rows).masks
+    assert Digest.of_rows(rows[1:]).ids != Digest.of_rows(rows).ids

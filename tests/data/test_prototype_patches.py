@@ -17,7 +17,9 @@ def test_closest_patches_equal_a_loop_over_all_positions(tmp_path: Path) -> None
     features = torch.randn(2, 5, 3, 7, generator=generator)
     prototypes = {n: 4 * torch.randn(2 + n, 5, generator=generator) for n in (0, 1, 3)}
     labels = torch.tensor([[1, 0, 1], [0, 1, 0]])
-    patches_by_image = prototype_patches.closest_in(["a", "b"], labels, features, prototypes)
+    patches_by_image = prototype_patches.closest_patches_by_image(
+        ["a", "b"], labels, features, prototypes
+    )
     assert [{p.value for p in patches} for patches in patches_by_image] == [{0, 1, 3}, {0}]
     for patches, image in zip(patches_by_image, features.double().numpy(), strict=True):
         for patch in patches:

@@ -142,7 +142,7 @@ def test_a_split_must_have_the_name_of_a_record(tmp_path: Path, split: str) -> N
     with pytest.raises(InputError, match="begins with a letter or a digit"):
         Folder(tmp_path)
     with pytest.raises(InputError, match="begins with a letter or a digit"):
-        file_lists.subsets({"train": ["a"], split: ["b"]})
+        file_lists.exclusive_subsets({"train": ["a"], split: ["b"]})
 
 
 def test_a_file_too_large_to_read_at_once_is_refused(
@@ -152,7 +152,7 @@ def test_a_file_too_large_to_read_at_once_is_refused(
     (tmp_path / "a").write_text("ten bytes!")
     for read in (
         lambda: file_lists.read_text(tmp_path / "a"),
-        lambda: file_lists.read(tmp_path, "a", "a"),
+        lambda: file_lists.read_image_file(tmp_path, "a", "a"),
     ):
         with pytest.raises(InputError, match="it has 10 bytes; at most 9 are read"):
             read()

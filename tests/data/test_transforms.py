@@ -11,11 +11,11 @@ from wsss.platform.data.transforms import (
     DEVIATION,
     MEAN,
     Crop,
-    drawn,
-    generator,
+    crop_image,
+    crop_maps,
     normalized,
-    placed,
-    placed_maps,
+    random_generator,
+    random_placement,
     resized,
     valid_pixels,
 )
@@ -25,8 +25,8 @@ few_examples = settings(max_examples=40, deadline=None)
 
 def augment(image, rng, crop):
     """Return the crop and the rectangle in it that holds the image."""
-    place = drawn(*image.shape[:2], rng, crop)
-    return placed(image, place, crop.side), place.rectangle
+    place = random_placement(*image.shape[:2], rng, crop)
+    return crop_image(image, place, crop.side), place.rectangle
 
 
 def gradient(height, width):
@@ -47,7 +47,7 @@ def gradient(height, width):
 )
 def test_the_rectangle_holds_the_image_and_nothing_else(height, width, side, resize, seed):
     crop = Crop(resize=(resize[0], resize[0] + resize[1]), side=side)
-    out, rectangle = augment(gradient(height, width), generator(seed, 0, "x"), crop)
+    out, rectangle = augment(gradient(height, width), random_generator(seed, 0, "x"), crop)
     assert out.shape == (side, side, 3)
     assert out.dtype == np.uint8
     assert rectangle.dtype == np.int32
@@ -65,21 +65,21 @@ def test_the_rectangle_holds_the_image_and_nothing_else(height, width, side, res
 def test_the_same_draw_gives_the_same_crop():
     crop = Crop(resize=(40, 80), side=32)
     image = gradient(50, 60)
-    first, place = augment(image, generator(3, 1, "a"), crop)
-    again, place_again = augment(image.copy(), generator(3, 1, "a"), crop)
+    first, place = augment(image, random_generator(3, 1, "a"), crop)
+    again, place_again = augment(image.copy(), random_generator(3, 1, "a"), crop)
     assert np.array_equal(first, again)
     assert np.array_equal(place, place_again)
 
 
 @pytest.mark.parametrize("other", [(4, 1, "a"), (3, 2, "a"), (3, 1, "b")])
 def test_seed_epoch_and_id_each_change_the_draw(other):
-    assert generator(3, 1, "a").random() == generator(3, 1, "a").random()
-    assert generator(3, 1, "a").random() != generator(*other).random()
+    assert random_generator(3, 1, "a").random() == random_generator(3, 1, "a").random()
+    assert random_generator(3, 1, "a").random() != random_generator(*other).random()
 
 
 def test_an_image_smaller_than_the_crop_stays_whole():
     out, (top, left, rows, columns) = augment(
-        gradient(20, 10), generator(0, 0, "x"), Crop(resize=(20, 20), side=32)
+        gradient(20, 10), random_generator(0, 0, "x"), Crop(resize=(20, 20), side=32)
     )
     assert (rows, columns) == (20, 10)
     inside = out[top : top + 20, left : left + 10]
@@ -89,7 +89,7 @@ def test_an_image_smaller_than_the_crop_stays_whole():
 
 def test_an_image_larger_than_the_crop_fills_it():
     out, rectangle = augment(
-        gradient(100, 80), generator(0, 0, "x"), Crop(resize=(100, 100), side=32)
+        gradient(100, 80), random_generator(0, 0, "x"), Crop(resize=(100, 100), side=32)
     )
     assert rectangle.tolist() == [0, 0, 32, 32]
     rows = out[..., 1].astype(int)
@@ -98,7 +98,7 @@ def test_an_image_larger_than_the_crop_fills_it():
 
 def test_a_wide_image_is_padded_above_and_below_only():
     _, rectangle = augment(
-        gradient(10, 100), generator(0, 0, "x"), Crop(resize=(100, 100), side=32)
+        gradient(10, 100), random_generator(0, 0, "x"), Crop(resize=(100, 100), side=32)
     )
     assert rectangle[1] == 0
     assert rectangle[2:].tolist() == [10, 32]
@@ -108,7 +108,7 @@ def test_every_offset_and_both_mirrors_occur():
     crop, image = Crop(resize=(8, 8), side=10), gradient(8, 8)
     offsets, mirrored = set(), set()
     for seed in range(120):
-        out, (top, left, *_) = augment(image, generator(seed, 0, "x"), crop)
+        out, (top, left, *_) = augment(image, random_generator(seed, 0, "x"), crop)
         offsets.add((int(top), int(left)))
         mirrored.add(bool(out[top, left, 0] > out[top, left + 7, 0]))
     assert offsets == {(y, x) for y in range(3) for x in range(3)}
@@ -117,7 +117,7 @@ def test_every_offset_and_both_mirrors_occur():
 
 def test_the_long_side_is_drawn_from_the_whole_range():
     crop, image = Crop(resize=(20, 24), side=64), gradient(30, 60)
-    sides = {int(augment(image, generator(s, 0, "x"), crop)[1][3]) for s in range(80)}
+    sides = {int(augment(image, random_generator(s, 0, "x"), crop)[1][3]) for s in range(80)}
     assert sides == {20, 21, 22, 23, 24}
 
 
@@ -152,7 +152,7 @@ def test_valid_pixels_equal_slow_loops(rectangles):
 def test_valid_pixels_agree_with_the_crop():
     image = gradient(13, 29)
     crop = Crop(resize=(20, 30), side=24)
-    crops = [augment(image, generator(s, 0, "x"), crop) for s in range(5)]
+    crops = [augment(image, random_generator(s, 0, "x"), crop) for s in range(5)]
     valid = valid_pixels(torch.from_numpy(np.stack([r for _, r in crops])), 24)
     assert np.array_equal(valid.numpy(), np.stack([o.any(-1) for o, _ in crops]))
 
@@ -172,11 +172,11 @@ def slow_bilinear(plane, y, x):
 @given(st.integers(5, 90), st.integers(5, 90), st.sampled_from([32, 40]), st.integers(0, 10**6))
 def test_maps_are_cropped_and_mirrored_as_their_image(height, width, side, seed):
     crop = Crop(resize=(20, 80), side=side)
-    rng = generator(seed, 0, "x")
-    place = drawn(height, width, rng, crop)
+    rng = random_generator(seed, 0, "x")
+    place = random_placement(height, width, rng, crop)
     grid = (-(-height // 8), -(-width // 8))
     maps = np.random.default_rng(seed).random((3, *grid)).astype(np.float16)
-    result = placed_maps(maps, place, side, 8)
+    result = crop_maps(maps, place, side, 8)
     assert result.shape == (3, side // 8, side // 8)
     assert result.dtype == np.float16
     for row in range(side // 8):
@@ -197,8 +197,10 @@ def test_maps_are_cropped_and_mirrored_as_their_image(height, width, side, seed)
 @given(st.integers(16, 90), st.integers(16, 90), st.integers(0, 10**6))
 def test_maps_lie_under_the_pixels_that_they_were_made_of(height, width, seed):
     """A ramp in the image and the same ramp as a map agree after the crop, mirrored or not."""
-    place = drawn(height, width, generator(seed, 0, "x"), Crop(resize=(40, 80), side=48))
-    image = placed(gradient(height, width), place, 48).astype(np.float64)
+    place = random_placement(
+        height, width, random_generator(seed, 0, "x"), Crop(resize=(40, 80), side=48)
+    )
+    image = crop_image(gradient(height, width), place, 48).astype(np.float64)
     grid = (-(-height // 8), -(-width // 8))
     middle = [(np.arange(n) + 0.5) / n for n in grid]
     ramps = np.stack(
@@ -207,7 +209,7 @@ def test_maps_lie_under_the_pixels_that_they_were_made_of(height, width, seed):
             np.broadcast_to(40 + 210 * middle[0][:, None], grid),
         ]
     )
-    result = placed_maps((ramps / 256).astype(np.float16), place, 48, 8).astype(np.float64) * 256
+    result = crop_maps((ramps / 256).astype(np.float16), place, 48, 8).astype(np.float64) * 256
     mids = np.arange(4, 48, 8)
     pixels = (image[mids - 1][:, mids - 1] + image[mids][:, mids]) / 2  # mids lie between pixels
     tops = (mids > place.top) & (mids < place.top + place.rows)

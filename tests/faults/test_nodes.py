@@ -78,7 +78,7 @@ def test_a_driver_on_a_cluster_that_is_killed(
 ) -> None:
     cluster(job, 3, ())
     job.run(DATA)
-    fault = Fault("platform.records.progress_file:Recorded.update", call=20)
+    fault = Fault("platform.records.progress_file:ProgressRecorder.update", call=20)
     code, output = job.call(CHAIN, [fault])
     assert (code, job.mark(fault).exists()) == (-signal.SIGKILL, True), output
     job.run(CHAIN)

@@ -17,7 +17,7 @@ from wsss.platform.cli import main
 from wsss.platform.config.fields import LIMITS
 from wsss.platform.data.formats import shards
 from wsss.platform.data.sources.scenes import Scenes
-from wsss.platform.method import experiment
+from wsss.platform.method import build_experiment
 from wsss.platform.ray_runtime import cluster
 from wsss.platform.storage.json_files import write_json
 from wsss.platform.storage.store import Store
@@ -39,11 +39,11 @@ def add_scenes(store: Store) -> None:
 
     def write(folder: Path) -> dict[str, Any]:
         digests = {}
-        for name, items in shards.chunks(source):
-            _, digests[shards.part_of(name)] = shards.write_shard(
+        for name, items in shards.split_into_shards(source):
+            _, digests[shards.subset_of(name)] = shards.write_shard(
                 folder / name, source, items, False
             )
-        return {**shards._described(folder, source, digests), "quarantined": []}
+        return {**shards._manifest_entries(folder, source, digests), "quarantined": []}
 
     artifact, _ = store.get(shards.stage_of(source), write)
     write_json(store.root / "data" / "scenes.json", {"key": artifact.key, "source": "scenes"})
@@ -213,11 +213,11 @@ DENSE = (
 @example({1: {"lpcam.tau": [0.1]}})
 def test_a_search_space_of_a_user_is_read_or_refused(home: Path, content: Any) -> None:
     Path("mine.py").write_text(f"nan, inf = float('nan'), float('inf')\nSPACES = {content!r}\n")
-    space = attempt(spaces.find, "lpcam", "mine.py:mine")
+    space = attempt(spaces.find_space, "lpcam", "mine.py:mine")
     if space is None:
         return
     sweep = attempt(
-        lambda: Sweep(base=experiment("lpcam", preset="scenes"), space=space[1], trials=3)
+        lambda: Sweep(base=build_experiment("lpcam", preset="scenes"), space=space[1], trials=3)
     )
     if sweep is not None:
         for point in searcher(sweep).points:
@@ -227,4 +227,4 @@ def test_a_search_space_of_a_user_is_read_or_refused(home: Path, content: Any) -
 @pytest.mark.parametrize("text", ["raise SystemExit(3)", "\0", "def"])
 def test_a_search_space_that_does_not_run_is_refused(home: Path, text: str) -> None:
     Path("mine.py").write_text(text)
-    assert attempt(spaces.find, "lpcam", "mine.py") is None
+    assert attempt(spaces.find_space, "lpcam", "mine.py") is None

@@ -257,4 +257,4 @@ def test_a_damaged_checkpoint_is_read_or_refused(given_folder: Path, data: bytes
     path.write_bytes(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        attempt(weights.saved, path)
+        attempt(weights.read_torch_file, path)

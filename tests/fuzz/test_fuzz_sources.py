@@ -90,7 +90,7 @@ def test_a_name_is_accepted_or_refused(text: str) -> None:
 def test_a_table_of_labels_is_read_or_refused(given_folder: Path, data: bytes) -> None:
     path = given_folder / "labels.csv"
     path.write_bytes(data)
-    check_labels(attempt(file_lists.labels_of, path, CLASSES))
+    check_labels(attempt(file_lists.read_labels, path, CLASSES))
 
 
 @fuzz(60)
@@ -100,7 +100,7 @@ def test_a_table_of_labels_is_read_or_refused(given_folder: Path, data: bytes) -
 def test_arrays_of_labels_are_read_or_refused(given_folder: Path, data: bytes) -> None:
     path = given_folder / "labels.npz"
     path.write_bytes(data)
-    check_labels(attempt(file_lists.labels_of, path, CLASSES))
+    check_labels(attempt(file_lists.read_labels, path, CLASSES))
 
 
 arrays = st.sampled_from(
@@ -142,7 +142,7 @@ def test_claimed_shapes_take_no_memory(
 def test_odd_arrays_are_read_or_refused(given_folder: Path, ids: Any, labels: Any) -> None:
     path = given_folder / "labels.npz"
     path.write_bytes(npz(ids=ids, labels=labels))
-    check_labels(attempt(file_lists.labels_of, path, CLASSES))
+    check_labels(attempt(file_lists.read_labels, path, CLASSES))
 
 
 def check_labels(labels_by_id: file_lists.Labels | None) -> None:

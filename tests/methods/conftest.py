@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from wsss.platform.method import OUTSIDE, Batch
+from wsss.platform.method import PADDING, Batch
 
 CLASSES, SIDE = 3, 32
 
@@ -20,7 +20,7 @@ def batch_of():
         generator = torch.Generator().manual_seed(seed)
         images = torch.randn(len(labels), 3, SIDE, SIDE, generator=generator)
         cells = torch.arange(SIDE) // (SIDE // 4)
-        ids = torch.where(mask, 4 * cells[:, None] + cells, OUTSIDE)
+        ids = torch.where(mask, 4 * cells[:, None] + cells, PADDING)
         pixels = images * mask.unsqueeze(1)
         logits = 3 * torch.randn(len(labels), CLASSES + 1, 4, 4, generator=generator)
         probabilities = logits.softmax(1) * mask[:, None, 4::8, 4::8]

@@ -13,7 +13,14 @@ from wsss.methods.lpcam import local_prototype_maps
 from wsss.platform.config.experiment import Experiment, Network, Training
 from wsss.platform.config.fields import Options
 from wsss.platform.data.formats.shards import Slice
-from wsss.platform.method import Centers, Method, PrototypeMethod, experiment, find, methods
+from wsss.platform.method import (
+    Centers,
+    Method,
+    PrototypeMethod,
+    build_experiment,
+    find_method,
+    methods,
+)
 from wsss.platform.models.backbones import build
 from wsss.platform.ops.maps import merge_flip
 from wsss.platform.stages.training.trainer import Job, Trainer
@@ -43,7 +50,7 @@ def centers(width, seed=0, clusters=4):
 class TestContract:
     @pytest.fixture
     def cls(self, name):
-        return find(name)
+        return find_method(name)
 
     @pytest.fixture
     def method(self, cls):
@@ -81,7 +88,7 @@ class TestContract:
         released = any(preset.startswith("release") for preset in cls.presets)
         assert released or "no code was released" in cls.source
         for name_of_preset, preset in cls.presets.items():
-            made = experiment(name, preset=name_of_preset)
+            made = build_experiment(name, preset=name_of_preset)
             assert type(made.settings[name]) is cls.Config
             assert made.settings[name] == (preset.settings or cls.Config())
             assert made == preset.configure(made), "a preset sets fixed values"
@@ -89,7 +96,7 @@ class TestContract:
 
     def test_rows_of_the_ablation_are_different_experiments(self, cls, name):
         for preset in cls.presets:
-            made = [experiment(name, preset=preset, changes=c) for c in cls.ablation.values()]
+            made = [build_experiment(name, preset=preset, changes=c) for c in cls.ablation.values()]
             assert len(set(map(repr, made))) == len(made)
 
     @pytest.mark.parametrize("labels", LABELS)
@@ -133,7 +140,7 @@ class TestContract:
             method.losses(network, batch_of(LABELS["some"], seed), 0.5)
         method.after_training(network)
         with torch.inference_mode():
-            compared = method.compared(network.eval(), torch.zeros(2, 3, 33, 47))
+            compared = method.features_and_prototypes(network.eval(), torch.zeros(2, 3, 33, 47))
         assert (compared is not None) == method.keeps_prototypes
         features, prototypes = compared or (torch.zeros(2, 1), {})
         assert features.shape[0] == 2

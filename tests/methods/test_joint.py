@@ -7,18 +7,18 @@ from dataclasses import replace
 import pytest
 import torch
 from wsss.platform.errors import InputError
-from wsss.platform.method import Joint, experiment, find, methods, together
+from wsss.platform.method import Joint, build_experiment, find_method, join_methods, methods
 from wsss.platform.models.backbones import build
 
 CLASSES = 3
 
 
 def learner_of(*names):
-    return together([find(name)(find(name).Config()) for name in names])
+    return join_methods([find_method(name)(find_method(name).Config()) for name in names])
 
 
 def test_one_method_alone_stays_itself():
-    assert type(learner_of("sipe")) is find("sipe")
+    assert type(learner_of("sipe")) is find_method("sipe")
 
 
 def test_two_methods_share_classification_and_one_pass_over_the_images(batch_of):
@@ -45,25 +45,27 @@ def test_a_method_without_training_of_its_own_cannot_join():
 
 
 def test_each_method_has_its_settings_and_the_first_preset_counts():
-    both = experiment("sipe+cam", localizer="lpcam", changes={"sipe.weight": 2, "lpcam.K": 7})
+    both = build_experiment("sipe+cam", localizer="lpcam", changes={"sipe.weight": 2, "lpcam.K": 7})
     assert set(both.settings) == {"sipe", "cam", "lpcam"}
     assert both.settings["sipe"].weight == 2.0
     assert both.settings["lpcam"].K == 7
-    assert both.settings["lpcam"].tau == find("lpcam").presets["default"].settings.tau
+    assert both.settings["lpcam"].tau == find_method("lpcam").presets["default"].settings.tau
     assert both.localizer_name == "lpcam"
-    assert experiment("sipe+cam").localizer_name == "sipe-cam"
-    both, sipe, ssc = (experiment(name, preset="release") for name in ("sipe+ssc", "sipe", "ssc"))
+    assert build_experiment("sipe+cam").localizer_name == "sipe-cam"
+    both, sipe, ssc = (
+        build_experiment(name, preset="release") for name in ("sipe+ssc", "sipe", "ssc")
+    )
     assert both.refine.background == sipe.refine.background != ssc.refine.background
     assert both.refine.walk_power == sipe.refine.walk_power != ssc.refine.walk_power
     assert both.training.batch_size == ssc.training.batch_size != sipe.training.batch_size
 
 
 def test_a_localizer_adds_its_own_options_and_changes_no_other():
-    alone = experiment("ssc", preset="paper")
-    combined = experiment("ssc", preset="paper", localizer="lpcam")
-    added = {"lpcam": find("lpcam").Config()}
+    alone = build_experiment("ssc", preset="paper")
+    combined = build_experiment("ssc", preset="paper", localizer="lpcam")
+    added = {"lpcam": find_method("lpcam").Config()}
     assert combined == replace(alone, localizer="lpcam", settings={**alone.settings, **added})
-    assert combined.network != experiment("lpcam", preset="paper").network
+    assert combined.network != build_experiment("lpcam", preset="paper").network
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_a_localizer_adds_its_own_options_and_changes_no_other():
 )
 def test_impossible_combinations_are_refused(method, sentence):
     with pytest.raises(InputError, match=sentence):
-        experiment(method)
+        build_experiment(method)
 
 
 @pytest.mark.parametrize("learner", [m for m, cls in methods().items() if not cls.trains_as])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.methods.lpcam import LPCAM, LPCAMConfig, class_scores, local_prototype_maps
 from wsss.platform.errors import InputError
-from wsss.platform.method import Centers, experiment
+from wsss.platform.method import Centers, build_experiment
 
 DTYPES = {torch.float16: 4e-3, torch.float32: 1e-5, torch.float64: 1e-12}
 few_examples = settings(max_examples=30, deadline=None)
@@ -177,11 +177,11 @@ def test_options_out_of_range_are_refused_by_name(field, value):
     with pytest.raises(InputError, match=f"^{field} is "):
         LPCAMConfig(**{field: value})
     with pytest.raises(InputError, match=rf"lpcam\.{field} is "):
-        experiment("lpcam", changes={f"lpcam.{field}": value})
+        build_experiment("lpcam", changes={f"lpcam.{field}": value})
 
 
 def test_presets_follow_the_specification():
-    paper, release = (experiment("lpcam", preset=p) for p in ("paper", "release"))
+    paper, release = (build_experiment("lpcam", preset=p) for p in ("paper", "release"))
     printed, released = paper.settings["lpcam"], release.settings["lpcam"]
     assert (printed.K, printed.tau) == (12, 0.1)
     assert (printed.mu_f, printed.mu_b, printed.mu_b_low) == (0.9, 0.9, 0)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.methods.sipe import SIPE, SIPEConfig, structure_seeds
-from wsss.platform.method import experiment
+from wsss.platform.method import build_experiment
 from wsss.platform.models.backbones import build
 from wsss.platform.ops.maps import normalize
 from wsss.platform.ops.prototypes import cosine_maps, masked_average
@@ -148,7 +148,7 @@ def test_a_network_without_hierarchical_features_is_localized():
 
 
 def test_presets_follow_the_specification():
-    paper, release = (experiment("sipe", preset=p) for p in ("paper", "release"))
+    paper, release = (build_experiment("sipe", preset=p) for p in ("paper", "release"))
     assert paper.settings["sipe"] == SIPEConfig(alpha_on="map", normalized=False)
     assert release.settings["sipe"] == SIPEConfig()
     assert (paper.training.momentum, release.training.momentum) == (0.9, 1e-4)

@@ -16,7 +16,7 @@ from wsss.methods.ssc import (
     suppress,
 )
 from wsss.platform.errors import InputError
-from wsss.platform.method import experiment
+from wsss.platform.method import build_experiment
 from wsss.platform.models.backbones import build
 from wsss.platform.ops.maps import normalize
 
@@ -209,7 +209,7 @@ class TestTraining:
     def test_the_decoder_has_an_optimiser_of_its_own(self):
         _, network = self.network()
         decoder = {id(p) for p in network.extras["ssc"].parameters()}
-        grouped = {id(p) for g in network.groups(10, 0.1, 0.0) for p in g["params"]}
+        grouped = {id(p) for g in network.parameter_groups(10, 0.1, 0.0) for p in g["params"]}
         assert not decoder & grouped
         adam = network.extras["ssc"].optimizer()
         assert {id(p) for g in adam.param_groups for p in g["params"]} == decoder
@@ -300,7 +300,7 @@ def test_reconstruction_follows_the_formula(vgg19, batch_of):
 
 
 def test_presets_follow_the_specification():
-    paper, release = (experiment("ssc", preset=p) for p in ("paper", "release"))
+    paper, release = (build_experiment("ssc", preset=p) for p in ("paper", "release"))
     assert paper.settings["ssc"] == SSCConfig(warm_up=0.0, taps="last")
     assert release.settings["ssc"] == SSCConfig()
     assert (release.refine.foreground, release.refine.background) == (0.30, 0.10)

@@ -70,7 +70,7 @@ def test_frozen_stages_get_no_gradient(name, frozen):
         parameters = [p for m in network.backbone.stage_modules(stage) for p in m.parameters()]
         assert all((p.grad is None) == (number < frozen) for p in parameters)
     assert network.head.weight.grad is not None
-    grouped = [p for g in network.groups(10, 0.1, 0) for p in g["params"]]
+    grouped = [p for g in network.parameter_groups(10, 0.1, 0) for p in g["params"]]
     assert {id(p) for p in grouped} == {id(p) for p in network.parameters() if p.requires_grad}
 
 
@@ -80,7 +80,7 @@ def test_training_leaves_the_statistics_of_normalisation_alone(name):
     network = Classifier(build(name), 3).train()
     before = {k: v.clone() for k, v in network.named_buffers()}
     weights = network.head.weight.detach().clone()
-    optimizer = torch.optim.SGD(network.groups(10, 0.1, 1e-4), lr=0.1)
+    optimizer = torch.optim.SGD(network.parameter_groups(10, 0.1, 1e-4), lr=0.1)
     classification_loss(network, torch.randn(2, 3, 32, 32), torch.ones(2, 3)).backward()
     optimizer.step()
     assert before
@@ -92,10 +92,10 @@ def test_training_leaves_the_statistics_of_normalisation_alone(name):
 
 def test_the_head_learns_faster():
     network = Classifier(build("small"), 3)
-    backbone, head = network.groups(10, 0.1, 1e-4)
+    backbone, head = network.parameter_groups(10, 0.1, 1e-4)
     assert (backbone["lr"], head["lr"]) == (0.1, 1.0)
     assert [p.shape for p in head["params"]] == [(3, 128, 1, 1)]
-    assert len(Classifier(build("small"), 3, 4).groups(10, 0.1, 0)) == 1
+    assert len(Classifier(build("small"), 3, 4).parameter_groups(10, 0.1, 0)) == 1
 
 
 def test_logits_are_the_mean_of_the_activations():

@@ -58,7 +58,7 @@ def test_the_pyramid_has_the_published_number_of_parameters():
     network = DeepLabV2(build("resnet101"), 21)
     assert sum(p.numel() for p in network.aspp.parameters()) == 4 * (2048 * 9 * 21 + 21)
     assert [conv.dilation for conv in network.aspp] == [(6, 6), (12, 12), (18, 18), (24, 24)]
-    groups = network.groups(10.0, 1.0, 5e-4)
+    groups = network.parameter_groups(10.0, 1.0, 5e-4)
     assert [(g["lr"], g["weight_decay"]) for g in groups] == [(1, 5e-4), (10, 5e-4), (20, 0)]
     norms = {
         id(p) for m in network.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()
@@ -69,12 +69,12 @@ def test_the_pyramid_has_the_published_number_of_parameters():
 def test_views_end_with_the_maximum_over_all():
     network = DeepLabV2(build("small"), 4).eval()
     images = torch.randn(2, 3, 48, 48)
-    whole, three, half, best = network.views(images, (0.75, 0.5))
+    whole, three, half, best = network.logits_by_view(images, (0.75, 0.5))
     assert whole.shape == best.shape == (2, 4, 6, 6)
     assert three.shape[2:] == (5, 5)
     assert half.shape[2:] == (3, 3)
     assert (best >= whole).all()
-    assert len(network.views(images, ())) == 1
+    assert len(network.logits_by_view(images, ())) == 1
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "small"])

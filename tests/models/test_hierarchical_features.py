@@ -8,8 +8,8 @@ from wsss.platform.models.classifier import Classifier
 from wsss.platform.models.hierarchical_features import (
     HierarchicalFeatures,
     add_hierarchical_features,
-    hierarchy,
-    joined,
+    hierarchical_features,
+    join_grids,
 )
 
 
@@ -30,7 +30,7 @@ def test_features_are_768_wide_and_send_the_backbone_no_gradient():
 
 def test_each_stage_has_unit_length_where_grids_agree():
     stages = [noise(k, 2, 4 + k, 3, 5) for k in range(3)]
-    lengths = [p.norm(dim=1) for p in joined(stages).split([4, 5, 6], 1)]
+    lengths = [p.norm(dim=1) for p in join_grids(stages).split([4, 5, 6], 1)]
     for length in lengths:
         torch.testing.assert_close(length, torch.ones_like(length))
 
@@ -38,10 +38,10 @@ def test_each_stage_has_unit_length_where_grids_agree():
 def test_a_network_gets_hierarchical_features_once_and_works_without_them():
     network = Classifier(build("small"), 3)
     stages = network.features(torch.randn(1, 3, 32, 32))
-    raw = hierarchy(network, stages)
+    raw = hierarchical_features(network, stages)
     assert raw.shape[1] == sum(network.backbone.channels)
     add_hierarchical_features(network)
     first = network.extras["hierarchical"]
     add_hierarchical_features(network)
     assert network.extras["hierarchical"] is first
-    assert hierarchy(network, stages).shape[1] == first.width == 768
+    assert hierarchical_features(network, stages).shape[1] == first.width == 768

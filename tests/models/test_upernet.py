@@ -44,7 +44,7 @@ def test_logits_are_on_the_finest_grid(name, size):
 def test_norms_and_position_biases_do_not_decay():
     with torch.device("meta"):
         network = UperNet(build("swin_t"), 4)
-    groups = network.groups(1.0, 0.1, 0.01)
+    groups = network.parameter_groups(1.0, 0.1, 0.01)
     free = {id(p) for g in groups if g["weight_decay"] == 0 for p in g["params"]}
     norms = {
         id(p) for m in network.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()
@@ -114,5 +114,5 @@ def test_one_image_a_step_is_refused():
 def test_the_auxiliary_head_counts_four_tenths():
     torch.manual_seed(0)
     made = trainer()
-    (one, _), (two, _) = made.network.supervised(batch().images, ())
+    (one, _), (two, _) = made.network.supervised_logits(batch().images, ())
     assert (one, two) == (1.0, 0.4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from wsss.platform.ops.collectives import from_first, gathered
+from wsss.platform.ops.collectives import broadcast_from_first, gather_rows
 
 WORKER = """
 import sys
@@ -38,8 +38,8 @@ print("fine")
 
 def test_one_worker_keeps_its_rows():
     rows = torch.arange(4.0)
-    assert gathered(rows) is rows
-    from_first(rows)
+    assert gather_rows(rows) is rows
+    broadcast_from_first(rows)
     assert rows.tolist() == [0, 1, 2, 3]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from wsss.platform.ops.crf import CRFS, Refiner, best_labels, certain
+from wsss.platform.ops.crf import CRFS, Refiner, best_labels, label_probabilities
 
 
 def blobs(height=24, width=32, seed=0):
@@ -68,7 +68,7 @@ def shaded(height=24, width=32, seed=0):
 def test_the_crf_is_nearer_to_exact_mean_field_than_with_another_kernel(name):
     crf = CRFS[name]
     image, scores = shaded()
-    start = certain(scores.argmax(0), 3, crf.certainty) if crf.certainty else scores
+    start = label_probabilities(scores.argmax(0), 3, crf.certainty) if crf.certainty else scores
     expected = exact(image, start, crf)
     np.testing.assert_allclose(Refiner(image, crf).refine(start).sum(0), 1, atol=1e-4)
 
@@ -141,7 +141,7 @@ def test_without_kernels_scores_stay_unchanged():
 
 
 def test_certain_labels_leave_equal_shares_to_all_others():
-    scores = certain(np.array([[0, 2]]), 3, 0.7)
+    scores = label_probabilities(np.array([[0, 2]]), 3, 0.7)
     np.testing.assert_allclose(scores[:, 0, 0], [0.7, 0.15, 0.15])
     np.testing.assert_allclose(scores[:, 0, 1], [0.15, 0.15, 0.7])
 

@@ -141,7 +141,9 @@ def test_totals_are_on_the_grid_and_complete():
     centers = np.abs(np.random.default_rng(0).normal(size=(3, 6))).astype(np.float32)
     for n, block in blocks.items():
         totals = kmeans.block_totals(block, centers, n)
-        assert np.array_equal(np.rint(totals.sums * kmeans.GRID), totals.sums * kmeans.GRID)
+        assert np.array_equal(
+            np.rint(totals.sums * kmeans.STEPS_PER_UNIT), totals.sums * kmeans.STEPS_PER_UNIT
+        )
         assert totals.counts.sum() == len(block)
         rows = block.astype(np.float64)
         np.testing.assert_allclose(totals.sums.sum(0), rows.sum(0), atol=1e-2)

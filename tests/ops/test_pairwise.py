@@ -62,7 +62,7 @@ def drawn(dtype):
 def test_results_equal_slow_loops_however_many_pairs_fit(
     fast, slow, pairs, dtype, learns, monkeypatch
 ):
-    monkeypatch.setattr(pairwise, "PAIRS", pairs)
+    monkeypatch.setattr(pairwise, "MOST_PAIRS", pairs)
     features, values = drawn(dtype)
     with torch.set_grad_enabled(learns), torch.autocast("cpu", torch.bfloat16):
         result = fast(features, values)
@@ -76,7 +76,7 @@ def test_results_equal_slow_loops_however_many_pairs_fit(
 def test_gradients_equal_those_of_all_pairs_at_once(fast, slow, pairs, monkeypatch):
     gradients = []
     for most in (pairs, MOST):
-        monkeypatch.setattr(pairwise, "PAIRS", most)
+        monkeypatch.setattr(pairwise, "MOST_PAIRS", most)
         features, values = (x.requires_grad_() for x in drawn(torch.float64))
         fast(features, values).square().sum().backward()
         gradients.append((features.grad, values.grad))
@@ -92,7 +92,7 @@ def test_without_known_positions_all_count_the_same():
 @pytest.mark.parametrize("softmax", [False, True])
 def test_the_backward_pass_keeps_no_pairs(softmax, monkeypatch):
     """The tensors that autograd saves do not grow with the square of the positions."""
-    monkeypatch.setattr(pairwise, "PAIRS", 64)
+    monkeypatch.setattr(pairwise, "MOST_PAIRS", 64)
     largest = 0
 
     def pack(x):

@@ -8,8 +8,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wsss.platform.ops.affinity_loss import affinity_losses, pairs
-from wsss.platform.ops.random_walk import affinities, offsets, path, random_walk, transition
+from wsss.platform.ops.affinity_loss import affinity_losses, sort_pairs
+from wsss.platform.ops.random_walk import (
+    affinities,
+    neighbour_offsets,
+    path_points,
+    random_walk,
+    transition_matrix,
+)
 
 few_examples = settings(max_examples=20, deadline=None)
 
@@ -46,13 +52,13 @@ def dense(maps, boundary, radius, beta, steps):
 
 
 def test_offsets_are_as_many_as_published():
-    assert [len(offsets(r)) for r in (5, 10)] == [34, 152]
+    assert [len(neighbour_offsets(r)) for r in (5, 10)] == [34, 152]
 
 
 def test_a_path_holds_both_ends():
-    for offset in offsets(10):
-        assert (0, 0) in path(offset)
-        assert offset in path(offset)
+    for offset in neighbour_offsets(10):
+        assert (0, 0) in path_points(offset)
+        assert offset in path_points(offset)
 
 
 @few_examples
@@ -85,7 +91,7 @@ def test_images_of_a_batch_do_not_influence_each_other(seed):
 @few_examples
 @given(seed=st.integers(0, 999))
 def test_each_step_is_an_average(seed):
-    matrix = transition(noise(seed, 1, 6, 5)).to_dense()
+    matrix = transition_matrix(noise(seed, 1, 6, 5)).to_dense()
     assert (matrix >= 0).all()
     torch.testing.assert_close(matrix.sum(1), torch.ones(30, dtype=torch.float64))
     maps = noise(seed, 2, 6, 5)
@@ -158,7 +164,7 @@ def test_losses_equal_slow_loops(seed, radius):
 def test_unknown_labels_teach_nothing():
     boundary = noise(0, 2, 6, 6).requires_grad_()
     labels = torch.full((2, 6, 6), 255)
-    assert not any(kind.any() for kind in pairs(labels, 5))
+    assert not any(kind.any() for kind in sort_pairs(labels, 5))
     loss = torch.stack(list(affinity_losses(boundary, labels, 5).values())).sum()
     loss.backward()
     assert loss.item() == 0

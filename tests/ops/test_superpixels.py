@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wsss.platform.ops.superpixels import connected, felzenszwalb, merged, numbered, shrunk, slic
+from wsss.platform.ops.superpixels import (
+    felzenszwalb,
+    merge_regions,
+    renumber_regions,
+    shrink_ids,
+    slic,
+    split_components,
+)
 
 few_examples = settings(max_examples=25, deadline=None)
 
@@ -41,8 +48,8 @@ def component_count(ids):
 def test_merging_leaves_few_connected_regions_that_are_unions_of_old_ones(seed, most):
     rng = np.random.default_rng(seed)
     image = patches(seed, 12, 3)
-    ids = numbered(connected(rng.integers(0, 3, (12, 12))))
-    regions = merged(image, ids, most)
+    ids = renumber_regions(split_components(rng.integers(0, 3, (12, 12))))
+    regions = merge_regions(image, ids, most)
     assert regions.min() == 0
     assert regions.max() + 1 == len(np.unique(regions)) == min(most, ids.max() + 1)
     assert component_count(regions) == regions.max() + 1
@@ -58,7 +65,7 @@ def test_the_most_similar_neighbours_are_merged_first():
     image[:, 8:12] = (10, 200, 10)
     image[:, 12:] = (10, 10, 200)
     ids = np.arange(16)[None].repeat(8, 0) // 4
-    regions = merged(image, ids, 3)
+    regions = merge_regions(image, ids, 3)
     assert regions[0, 0] == regions[0, 4]
     assert len({int(regions[0, x]) for x in (0, 8, 12)}) == 3
 
@@ -75,7 +82,7 @@ def test_felzenszwalb_finds_the_patches():
 def test_an_image_of_one_colour_is_one_region(value):
     image = np.full((20, 30, 3), value, np.uint8)
     assert felzenszwalb(image).max() == 0
-    assert merged(image, felzenszwalb(image)).max() == 0
+    assert merge_regions(image, felzenszwalb(image)).max() == 0
 
 
 def test_slic_gives_compact_connected_regions():
@@ -89,4 +96,4 @@ def test_slic_gives_compact_connected_regions():
 def test_shrinking_undoes_enlarging(height, width, factor, seed):
     ids = np.random.default_rng(seed).integers(0, 64, (height, width))
     large = ids.repeat(factor, 0).repeat(factor, 1)
-    np.testing.assert_array_equal(shrunk(large, height, width), ids)
+    np.testing.assert_array_equal(shrink_ids(large, height, width), ids)

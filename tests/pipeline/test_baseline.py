@@ -13,7 +13,7 @@ from wsss.platform.cli.parser import parser
 from wsss.platform.data.formats import class_maps, shards
 from wsss.platform.data.formats.shards import slices
 from wsss.platform.errors import InputError
-from wsss.platform.method import experiment
+from wsss.platform.method import build_experiment
 from wsss.platform.pipeline.context import Catalog
 from wsss.platform.pipeline.execution import Execution
 from wsss.platform.pipeline.run_record import ended_run
@@ -36,7 +36,9 @@ SAME = {
 
 def psdpm(**changes: Any) -> Any:
     baseline = changes.pop("baseline", "lpcam")
-    return experiment("psdpm", preset="scenes", baseline=baseline, changes={**SAME, **changes})
+    return build_experiment(
+        "psdpm", preset="scenes", baseline=baseline, changes={**SAME, **changes}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +131,7 @@ def test_a_split_that_no_training_needs_is_not_walked(
 
 
 def test_psdpm_borrows_boundaries_by_default() -> None:
-    chosen = experiment("psdpm", baseline="lpcam")
+    chosen = build_experiment("psdpm", baseline="lpcam")
     assert (chosen.refine.boundaries, chosen.baseline.refine.boundaries) == ("baseline", "own")
 
 
@@ -236,13 +238,13 @@ def test_repeats_change_the_seed_of_the_baseline_too(job: Any) -> None:
 
 
 def test_a_baseline_has_its_own_preset_and_options() -> None:
-    chosen = experiment(
+    chosen = build_experiment(
         "psdpm",
         preset="release-voc",
         baseline="lpcam",
         changes={"baseline.training.epochs": 3, "lpcam.tau": 0.2, "training.lr": 0.5},
     )
-    alone = experiment("lpcam", preset="release")
+    alone = build_experiment("lpcam", preset="release")
     assert chosen.baseline.refine == alone.refine
     assert chosen.baseline.network == alone.network
     assert chosen.baseline.settings["lpcam"].tau == 0.2
@@ -250,9 +252,9 @@ def test_a_baseline_has_its_own_preset_and_options() -> None:
     assert chosen.baseline.training.lr == chosen.training.lr == 0.5
     for change in ({"baseline.nothing": 1}, {"nothing": 1}, {"baseline.cpal.tau": 0.2}):
         with pytest.raises(InputError, match="unknown field"):
-            experiment("psdpm", baseline="lpcam", changes=change)
+            build_experiment("psdpm", baseline="lpcam", changes=change)
     with pytest.raises(InputError, match="unknown preset 'release-voc' of cpal"):
-        experiment("psdpm", preset="release-voc", baseline="cpal")
+        build_experiment("psdpm", preset="release-voc", baseline="cpal")
 
 
 def test_compared_methods_each_take_their_own_options(job: Any) -> None:
@@ -266,7 +268,7 @@ def test_compared_methods_each_take_their_own_options(job: Any) -> None:
     two = resolve.experiment(options, job.store, 0, method="cam")
     assert one.baseline.settings["lpcam"].tau == 0.2
     assert (one.baseline.training.epochs, two.baseline) == (3, None)
-    fields = resolve.combination("psdpm@sipe:lpcam")
+    fields = resolve.parse_combination("psdpm@sipe:lpcam")
     three = resolve.experiment(options, job.store, 0, **fields)
     assert (three.baseline.method, three.baseline.localizer) == ("sipe", "lpcam")
     assert (three.baseline.training.epochs, three.baseline.settings["lpcam"].tau) == (3, 0.2)
@@ -288,7 +290,7 @@ def test_the_baseline_is_a_dimension_of_a_sweep(job: Any) -> None:
     short = Sweep(base=base, space={"combination": ["psdpm"]}, bases={"psdpm": base})
     assert short.default == {"combination": "psdpm"}
     with pytest.raises(InputError, match=r"'psdpm@' is no combination; write METHOD\["):
-        resolve.combination("psdpm@")
+        resolve.parse_combination("psdpm@")
 
 
 @pytest.mark.parametrize(

@@ -51,15 +51,15 @@ from wsss.platform.storage import artifact_files, filesystem
 from wsss.platform.tuning import trial
 from wsss.platform.storage.s3_store import open_store
 from wsss.platform.data.sources.scenes import Scenes
-from wsss.platform.method import experiment
+from wsss.platform.method import build_experiment
 from wsss.platform.pipeline.execution import Execution
-from wsss.platform.records.progress import Silent
+from wsss.platform.records.progress import ProgressDisplay
 
 store, part = open_store(sys.argv[1]), sys.argv[2]
 changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0,)}
 if part == "first":
-    registry.add(store, Scenes(train=24, val=8), "scenes", Silent())
-pipeline = Execution.of(store, experiment("cam", preset="scenes", changes=changes))
+    registry.add(store, Scenes(train=24, val=8), "scenes", ProgressDisplay())
+pipeline = Execution.of(store, build_experiment("cam", preset="scenes", changes=changes))
 if part == "first":
     trial.rung(pipeline, "val", 1, True)
     path = pipeline.runtime.home(pipeline.plan.network).with_suffix(".jsonl")

@@ -19,16 +19,16 @@ from wsss.platform.data.formats.shards import slices
 from wsss.platform.data.images import decode_mask
 from wsss.platform.data.sources.folder import Folder
 from wsss.platform.errors import InputError
-from wsss.platform.method import experiment
+from wsss.platform.method import build_experiment
 from wsss.platform.metrics import ConfusionMatrix
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.pipeline import segment
 from wsss.platform.pipeline.context import Catalog
 from wsss.platform.pipeline.execution import Execution
 from wsss.platform.pipeline.run_record import ended_run
-from wsss.platform.records.progress import Silent
+from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.records.result_id import ResultId
-from wsss.platform.records.schema import FIXED, OWN
+from wsss.platform.records.schema import FROM_FIXED_VALUE, FROM_OWN_BACKGROUND
 from wsss.platform.stages.labels import pseudo_labels
 from wsss.platform.stages.labels.pseudo_labels import Cut
 from wsss.platform.storage.json_files import write_json
@@ -68,7 +68,7 @@ def test_each_stage_is_scored_on_its_own_split(chain: Any) -> None:
         "lpcam/irn/deeplabv2": {"val"},
     }
     assert scores[named("lpcam/irn")]["val"].threshold_from == "train"
-    assert scores[named("lpcam/irn/deeplabv2")]["val"].threshold_from == OWN
+    assert scores[named("lpcam/irn/deeplabv2")]["val"].threshold_from == FROM_OWN_BACKGROUND
     assert 0 <= scores[named("lpcam/irn/deeplabv2")]["val"].boundary <= 1
 
 
@@ -148,7 +148,7 @@ def test_refined_labels_are_scored_like_predictions(job: Any) -> None:
     pipeline.execute()
     scores = pipeline.read_scores()
     assert set(map(str, scores)) == {"cam", "sipe", "sipe/crf"}
-    assert scores[named("sipe/crf")]["train"].threshold_from == OWN
+    assert scores[named("sipe/crf")]["train"].threshold_from == FROM_OWN_BACKGROUND
     labels = job.store.open("labels", pipeline.plan.labels[named("sipe/crf")]["val"].key)
     assert labels.about["unrefined"] == []
     planes = label_maps.read(labels.files(".parquet")[0])
@@ -234,7 +234,7 @@ def test_a_fixed_threshold_is_reported(job: Any) -> None:
     pipeline = Execution.of(job.store, replaced(job.experiment, {"refine.threshold": 0.37}))
     pipeline.execute()
     score = pipeline.read_scores()[named("lpcam")]["train"]
-    assert (score.threshold, score.threshold_from) == (0.37, FIXED)
+    assert (score.threshold, score.threshold_from) == (0.37, FROM_FIXED_VALUE)
     assert score.value == score.miou[37]
     assert pipeline.plan.digest != job.pipeline.plan.digest
 
@@ -246,7 +246,7 @@ def test_a_background_that_walks_needs_no_threshold(job: Any, background: bool) 
         "refine.walk_background": background,
         "segment.network": "deeplabv2",
     }
-    pipeline = Execution.of(job.store, experiment("sipe", preset="scenes", changes=changes))
+    pipeline = Execution.of(job.store, build_experiment("sipe", preset="scenes", changes=changes))
     assert (named("sipe/irn") in pipeline.plan.needs_no_threshold) is background
     (cut,) = [s.stage for s in pipeline.plan.steps if s.stage.title.startswith("sipe/irn seeds")]
     assert ("scores" in cut.inputs) is not background
@@ -260,7 +260,9 @@ def test_a_run_covers_class_maps_but_no_refined_maps_of_cam(job: Any) -> None:
     def plan(method: str, kind: str, threshold: float | None = None) -> Any:
         changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
         changes |= {"refine.kind": kind, "refine.threshold": threshold}
-        return Execution.of(job.store, experiment(method, preset="scenes", changes=changes)).plan
+        return Execution.of(
+            job.store, build_experiment(method, preset="scenes", changes=changes)
+        ).plan
 
     assert plan("lpcam", "").covers(plan("cam", ""))
     for kind in ("irn", "crf"):
@@ -322,7 +324,7 @@ def test_an_image_that_kills_its_process_is_named_and_kept_unrefined(
         Image.fromarray(array).save(tmp_path / "in" / "images" / f"{id}.png")
     (tmp_path / "in" / "labels.csv").write_text("id,labels\na,ant\nb,ant\nc,ant\n")
     store = Store(tmp_path / "store")
-    dataset, _ = registry.add(store, Folder(tmp_path / "in"), "three", Silent())
+    dataset, _ = registry.add(store, Folder(tmp_path / "in"), "three", ProgressDisplay())
     (piece,) = slices(dataset, "train")
     rng = np.random.default_rng(1)
     rows = [
@@ -342,7 +344,7 @@ def test_an_image_that_kills_its_process_is_named_and_kept_unrefined(
     about = pseudo_labels.make(tmp_path / "out", [piece], [maps], cut, lambda done, total: None)
     assert about["unrefined"] == ["b"]
     assert about["images"] == 3
-    labels = label_maps.read(label_maps.file_of(tmp_path / "out", piece))
+    labels = label_maps.read(label_maps.file_of_slice(tmp_path / "out", piece))
     (noisy,) = [m for m in rows if m.id == "b"]
     unrefined = pseudo_labels.labels_of(noise, noisy, Cut(levels=(0.5,)))
     np.testing.assert_array_equal(labels["b"], unrefined)

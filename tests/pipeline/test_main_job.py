@@ -18,12 +18,12 @@ from wsss.platform.data.images import decode_image, decode_mask
 from wsss.platform.data.sources.scenes import Scenes
 from wsss.platform.data.transforms import Crop, normalized, resized
 from wsss.platform.errors import InputError
-from wsss.platform.method import PrototypeMethod, experiment
+from wsss.platform.method import PrototypeMethod, build_experiment
 from wsss.platform.metrics import ConfusionMatrix
 from wsss.platform.ops.maps import best_class, grid_size, merge_scales, normalize
 from wsss.platform.pipeline.execution import Execution
 from wsss.platform.records import progress_file
-from wsss.platform.records.progress import Silent
+from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.records.result_id import ResultId
 from wsss.platform.stages.inference import class_maps as inference_class_maps
 from wsss.platform.stages.labels import scoring
@@ -74,7 +74,7 @@ def test_new_thresholds_of_a_localizer_start_no_training(job: Any) -> None:
 
 def test_cam_shares_the_network_of_lpcam(job: Any) -> None:
     changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
-    cam = Execution.of(job.store, experiment("cam", preset="scenes", changes=changes))
+    cam = Execution.of(job.store, build_experiment("cam", preset="scenes", changes=changes))
     assert cam.plan.network.key == job.pipeline.plan.network.key
 
 
@@ -260,12 +260,12 @@ def test_a_truncated_image_fails_the_job_and_leaves_nothing(
     broken.write_bytes(broken.read_bytes()[:200])
     store = Store(tmp_path / "store")
     with pytest.raises(InputError, match=broken.name):
-        registry.add(store, Folder(tmp_path / "in"), "broken", Silent())
+        registry.add(store, Folder(tmp_path / "in"), "broken", ProgressDisplay())
     assert not list(store.root.glob("artifacts/*/*"))
     assert not list(store.root.glob("attempts/*"))
     assert registry.names(store) == []
     source = Folder(tmp_path / "in")
-    dataset, _ = registry.add(store, source, "broken", Silent(), tolerate=0.5)
+    dataset, _ = registry.add(store, source, "broken", ProgressDisplay(), tolerate=0.5)
     assert dataset.about["counts"] == {"train": 3}
     assert broken.name in dataset.about["quarantined"][0]
 
@@ -309,7 +309,7 @@ def test_maps_with_a_background_plane_are_scored_by_their_best_plane(job: Any) -
 
 def test_methods_trained_together_share_one_network(job: Any) -> None:
     changes = {"training.epochs": 1, "training.batch_size": 8, "views.scales": (1.0,)}
-    both = experiment("sipe+cpal", localizer="lpcam", preset="scenes", changes=changes)
+    both = build_experiment("sipe+cpal", localizer="lpcam", preset="scenes", changes=changes)
     pipeline = Execution.of(job.store, both)
     pipeline.execute()
     lines = progress_file.read_metrics(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsss.platform.config.experiment import Experiment, resolved
 from wsss.platform.config.fields import fingerprint, replaced, walk
-from wsss.platform.method import experiment
+from wsss.platform.method import build_experiment
 from wsss.platform.pipeline.context import Catalog
 from wsss.platform.pipeline.planner import plan
 from wsss.platform.records.result_id import REFINEMENTS, ResultId
@@ -43,7 +43,7 @@ def make_catalog(tmp_path: Path, gpu: bool = False) -> OneDataSet:
 
 def chain(method: str = "lpcam", **changes: Any) -> Experiment:
     fields = {name.replace("__", "."): value for name, value in changes.items()}
-    return experiment(method, preset="scenes", changes={**WHOLE, **fields})
+    return build_experiment(method, preset="scenes", changes={**WHOLE, **fields})
 
 
 def test_the_same_experiment_has_the_same_plan_and_nothing_is_written(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_gpu_and_a_cpu_compute_under_different_keys(tmp_path: Path) -> None:
 
 
 def test_auto_enters_no_key() -> None:
-    e = experiment("psdpm", preset="scenes", baseline="lpcam")
+    e = build_experiment("psdpm", preset="scenes", baseline="lpcam")
     names = [name for name, value, _ in walk(e) if value == "auto"]
     assert "baseline.segment.training.precision" in names
     with pytest.raises(AssertionError, match="may not enter a key"):

@@ -13,16 +13,16 @@ import pytest
 from limits import HANG
 from wsss.platform.config.fields import replaced
 from wsss.platform.errors import InputError
-from wsss.platform.method import experiment
+from wsss.platform.method import build_experiment
 from wsss.platform.pipeline.context import Catalog
 from wsss.platform.ray_runtime import cluster
-from wsss.platform.records.progress import Silent
-from wsss.platform.records.progress_file import PROGRESS, Recorded
+from wsss.platform.records.progress import ProgressDisplay
+from wsss.platform.records.progress_file import PROGRESS, ProgressRecorder
 from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import Trial
 from wsss.platform.serialization import as_json
 from wsss.platform.tuning.cost import cost
-from wsss.platform.tuning.journal import Journal, Plan
+from wsss.platform.tuning.journal import Journal, SweepPlan
 from wsss.platform.tuning.search import grid
 from wsss.platform.tuning.sweep import Sweep, searcher
 from wsss.platform.tuning.tuner import TrialQueue, run
@@ -50,10 +50,10 @@ def interrupt(job: Any, name: str, keep: int) -> Journal:
 def test_a_sweep_that_cannot_be_resumed_is_refused(job: Any) -> None:
     sweep = Sweep(base=job.experiment, space=SPACE, trials=2)
     with pytest.raises(InputError, match="there is no sweep 'none' to resume"):
-        run(Catalog.of(job.store), sweep, "none", "command", Silent(), resume=True)
+        run(Catalog.of(job.store), sweep, "none", "command", ProgressDisplay(), resume=True)
     record = Journal(job.store, "busy")
-    with record.held(), pytest.raises(InputError, match="'busy' is running already"):
-        run(Catalog.of(job.store), sweep, "busy", "command", Silent())
+    with record.lock(), pytest.raises(InputError, match="'busy' is running already"):
+        run(Catalog.of(job.store), sweep, "busy", "command", ProgressDisplay())
 
 
 def test_a_sweep_that_ends_early_is_broken_off_and_not_done(
@@ -63,18 +63,18 @@ def test_a_sweep_that_ends_early_is_broken_off_and_not_done(
     with monkeypatch.context() as patch:
         patch.setattr("wsss.platform.tuning.tuner._tune", lambda *rest: None)
         with pytest.raises(InputError, match="'early' was broken off after 0 of 2 trials"):
-            run(Catalog.of(job.store), sweep, "early", "command", Silent())
+            run(Catalog.of(job.store), sweep, "early", "command", ProgressDisplay())
     assert not Journal(job.store, "early").path.exists()
     with pytest.raises(InputError, match="'early' was broken off after 0 of 2 trials; --resume"):
-        run(Catalog.of(job.store), sweep, "early", "command", Silent())
+        run(Catalog.of(job.store), sweep, "early", "command", ProgressDisplay())
 
 
 def test_a_sweep_that_is_refused_writes_no_progress(job: Any) -> None:
     sweep = Sweep(base=job.experiment, space=SPACE, trials=2)
     record = Journal(job.store, "other")
-    record.begin(Plan(digest="another", trials=3, command=""))
+    record.begin(SweepPlan(digest="another", trials=3, command=""))
     with pytest.raises(InputError, match="'other' is taken by another sweep"):
-        run(Catalog.of(job.store), sweep, "other", "command", Recorded(Silent()))
+        run(Catalog.of(job.store), sweep, "other", "command", ProgressRecorder(ProgressDisplay()))
     assert not (record.folder / PROGRESS).exists()
 
 
@@ -118,7 +118,7 @@ def test_trials_that_do_not_fit_the_memory_wait(
     monkeypatch.setattr("wsss.platform.tuning.tuner.run_trial", trial)
     space = {"lpcam.mu_f": [0.55, 0.65, 0.75]}
     sweep = Sweep(base=job.experiment, space=space, concurrent=3)
-    record = run(Catalog.of(job.store), sweep, f"fit-{fit}", "command", Silent())
+    record = run(Catalog.of(job.store), sweep, f"fit-{fit}", "command", ProgressDisplay())
     started = sorted(4 * t.value for t in record.trials if t.value is not None)
     assert started == ([1, 2, 3] if fit == 1 else [3, 3, 3])
 
@@ -130,9 +130,9 @@ def test_a_sweep_in_which_all_fail_says_why_and_can_be_tried_again(job: Any) -> 
         "2 of 2 trials failed and none finished; --resume tries .*the first: .*names 'nowhere'"
     )
     with pytest.raises(InputError, match=message):
-        run(Catalog.of(job.store), sweep, "failing", "command", Silent())
+        run(Catalog.of(job.store), sweep, "failing", "command", ProgressDisplay())
     with pytest.raises(InputError, match=message):
-        run(Catalog.of(job.store), sweep, "failing", "command", Silent(), resume=True)
+        run(Catalog.of(job.store), sweep, "failing", "command", ProgressDisplay(), resume=True)
     trials = Journal(job.store, "failing").trials()
     assert [t.status for t in trials] == ["failed", "failed"]
     assert all("InputError" in (t.error or "") for t in trials)
@@ -152,14 +152,14 @@ def test_fields_that_change_nothing_are_named(job: Any, kind: str, idle: list[st
     if kind:
         space["refine.kind"] = [kind]
     sweep = Sweep(base=job.experiment, space={**space, "lpcam.K": [2, 3]})
-    assert cost(Catalog.of(job.store), sweep).idle == idle
+    assert cost(Catalog.of(job.store), sweep).fields_without_effect == idle
 
 
 def test_combinations_are_whole_experiments(job: Any) -> None:
     """Each has its own options; other fields hold in all; shared stages are computed once."""
     base = job.experiment
     changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
-    cam = experiment("cam", preset="scenes", changes=changes)
+    cam = build_experiment("cam", preset="scenes", changes=changes)
     bases = {"lpcam": base, "cam": cam}
     space = {"combination": ["cam", "lpcam"], "refine.kind": ["", "crf"]}
     sweep = Sweep(base=base, space=space, bases=bases)
@@ -212,13 +212,13 @@ def test_trainings_that_do_worse_are_stopped(job: Any, monkeypatch: pytest.Monke
     space = {"training.lr": [0.08, 0.01, 0.02, 0.1]}
     sweep = Sweep(base=base, space=space, scheduler="asha", concurrent=1)
     assert sweep.rungs == [1, 2]
-    whole = run(Catalog.of(job.store), sweep, "asha", "command", Silent())
+    whole = run(Catalog.of(job.store), sweep, "asha", "command", ProgressDisplay())
     assert [t.status for t in whole.trials] == ["done", "stopped", "stopped", "done"]
     assert [t.rungs for t in whole.trials[:2]] == [((1, 0.08), (2, 0.16)), ((1, 0.01),)]
     assert whole.trials[1].value == 0.01
     assert whole.best == "0003"
     record = interrupt(job, "asha", keep=1)
-    resumed = run(Catalog.of(job.store), sweep, "asha", "command", Silent(), resume=True)
+    resumed = run(Catalog.of(job.store), sweep, "asha", "command", ProgressDisplay(), resume=True)
     assert comparable(resumed.trials) == comparable(whole.trials)
     assert len(record.trials()) == 4
 
@@ -230,7 +230,7 @@ def test_a_rung_does_not_change_a_training(job: Any, tmp_path: Path) -> None:
     try:
         space = {"training.lr": [job.experiment.training.lr]}
         sweep = Sweep(base=job.experiment, space=space, scheduler="asha")
-        record = run(Catalog.of(job.store), sweep, "rung", "command", Silent())
+        record = run(Catalog.of(job.store), sweep, "rung", "command", ProgressDisplay())
         for name in ("metrics.jsonl", "network.pt"):
             assert (network / name).read_bytes() == (saved / name).read_bytes()
     finally:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from limits import HANG
-from wsss.platform.records.progress import Silent
-from wsss.platform.records.progress_file import PROGRESS, Recorded, is_alive, read_progress
+from wsss.platform.records.progress import ProgressDisplay
+from wsss.platform.records.progress_file import PROGRESS, ProgressRecorder, is_alive, read_progress
 from wsss.platform.records.schema import RunRecord
 
 RUN = RunRecord(
@@ -22,7 +22,7 @@ RUN = RunRecord(
 )  # fmt: skip
 
 
-class Spy(Silent):
+class Spy(ProgressDisplay):
     def __init__(self) -> None:
         self.events: list[str] = []
 
@@ -35,8 +35,8 @@ class Spy(Silent):
 
 def test_progress_is_passed_on_and_in_the_file_until_the_end(tmp_path: Path) -> None:
     spy = Spy()
-    recorded = Recorded(spy)
-    with recorded.under(tmp_path, RUN):
+    recorded = ProgressRecorder(spy)
+    with recorded.track(tmp_path, RUN):
         recorded.plan(["first", "second"])
         recorded.start("first")
         recorded.finish(True)
@@ -61,17 +61,17 @@ def test_a_file_that_cannot_be_written_does_not_stop_the_work(
 
     monkeypatch.setattr("wsss.platform.records.progress_file.write_json", full)
     spy = Spy()
-    recorded = Recorded(spy)
-    with recorded.under(tmp_path, RUN):
+    recorded = ProgressRecorder(spy)
+    with recorded.track(tmp_path, RUN):
         recorded.start("first")
     assert spy.events == ["first"]
 
 
 def test_an_error_leaves_the_last_state_as_stopped(tmp_path: Path) -> None:
-    recorded = Recorded(Silent())
+    recorded = ProgressRecorder(ProgressDisplay())
 
     def broken() -> None:
-        with recorded.under(tmp_path, RUN):
+        with recorded.track(tmp_path, RUN):
             recorded.plan(["only"])
             recorded.start("only")
             raise RuntimeError
@@ -88,11 +88,11 @@ def test_an_error_leaves_the_last_state_as_stopped(tmp_path: Path) -> None:
 def test_a_killed_process_is_not_alive(tmp_path: Path) -> None:
     code = (
         "import sys, time, pathlib\n"
-        "from wsss.platform.records.progress_file import Recorded\n"
-        "from wsss.platform.records.progress import Silent\n"
+        "from wsss.platform.records.progress_file import ProgressRecorder\n"
+        "from wsss.platform.records.progress import ProgressDisplay\n"
         "from wsss.platform.records.schema import run_from_json\n"
         "run = run_from_json(__import__('json').loads(sys.argv[2]), '')\n"
-        "with Recorded(Silent()).under(pathlib.Path(sys.argv[1]), run):\n"
+        "with ProgressRecorder(ProgressDisplay()).track(pathlib.Path(sys.argv[1]), run):\n"
         f"    print('begun', flush=True)\n    time.sleep({HANG})\n"
     )
     words = [sys.executable, "-c", code, str(tmp_path), json.dumps(dataclasses.asdict(RUN))]
@@ -109,9 +109,9 @@ def test_a_killed_process_is_not_alive(tmp_path: Path) -> None:
 
 
 def test_of_two_writers_at_once_only_the_first_writes(tmp_path: Path) -> None:
-    first, second = Recorded(Silent()), Recorded(Silent())
-    with first.under(tmp_path, RUN):
-        with second.under(tmp_path, RUN):
+    first, second = ProgressRecorder(ProgressDisplay()), ProgressRecorder(ProgressDisplay())
+    with first.track(tmp_path, RUN):
+        with second.track(tmp_path, RUN):
             second.plan(["other"])
             second.start("other")
         state = read_progress(tmp_path)
@@ -120,8 +120,8 @@ def test_of_two_writers_at_once_only_the_first_writes(tmp_path: Path) -> None:
 
 
 def test_steps_are_not_written_too_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recorded = Recorded(Silent())
-    with recorded.under(tmp_path, RUN):
+    recorded = ProgressRecorder(ProgressDisplay())
+    with recorded.track(tmp_path, RUN):
         monkeypatch.setattr(time, "monotonic", lambda: recorded.written + 0.1)
         before = (tmp_path / PROGRESS).stat().st_mtime_ns
         recorded.update("soon", 1, 2)

@@ -138,7 +138,7 @@ def test_results_made_from_class_maps_are_listed_in_their_order(run):
     names = ("cam", "lpcam/irn/deeplabv2", "baseline:cam", "baseline:cam/deeplabv2", "lpcam")
     ids = [ResultId.parse(name) for name in (*names, "lpcam/crf", "lpcam/irn")]
     made = replace(run, scores=dict.fromkeys(ids, score))
-    assert list(map(str, made.later())) == ["lpcam/crf", "lpcam/irn", "lpcam/irn/deeplabv2"]
+    assert list(map(str, made.later_results())) == ["lpcam/crf", "lpcam/irn", "lpcam/irn/deeplabv2"]
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.platform.data.formats import class_maps, label_maps, shards
 from wsss.platform.data.formats.shards import TRAINING_COLUMNS, Slice
-from wsss.platform.data.transforms import DEVIATION, MEAN, Crop, drawn, generator, placed_maps
+from wsss.platform.data.transforms import (
+    DEVIATION,
+    MEAN,
+    Crop,
+    crop_maps,
+    random_generator,
+    random_placement,
+)
 from wsss.platform.errors import InputError
-from wsss.platform.method import OUTSIDE
+from wsss.platform.method import PADDING
 from wsss.platform.stages.labels import superpixels
 from wsss.platform.stages.training import loader
 from wsss.platform.stages.training.loader import Plan
@@ -127,7 +134,7 @@ def test_superpixels_are_cropped_and_mirrored_with_their_image(
     seen = 0
     for _, batch in loader.batches(plan, range(2)):
         red = ((batch.images[:, 0] * DEVIATION[0] + MEAN[0]) * 255).round().long()
-        assert torch.equal(batch.plane == OUTSIDE, ~batch.valid)
+        assert torch.equal(batch.plane == PADDING, ~batch.valid)
         assert torch.equal(batch.plane[batch.valid], red[batch.valid] // 64)
         seen += len(red)
     assert seen == 2 * 28
@@ -189,8 +196,10 @@ def test_probabilities_are_cropped_and_mirrored_as_their_image(write_shards, tmp
         (columns,) = [{c: np.array([p[c]]) for c in COLUMNS} for p in plan.pieces(epoch)]
         probabilities = loader.load_rows(columns, 3, crop, 0)["probabilities"]
         for row, of_row in zip(rows, probabilities, strict=True):
-            place = drawn(row["height"], row["width"], generator(0, epoch, row["id"]), crop)
-            expected = placed_maps(ramps[row["id"]], place, 32, 8)
+            place = random_placement(
+                row["height"], row["width"], random_generator(0, epoch, row["id"]), crop
+            )
+            expected = crop_maps(ramps[row["id"]], place, 32, 8)
             np.testing.assert_array_equal(of_row, expected)
             mirrored += place.mirrored
     assert 0 < mirrored < 24
@@ -200,11 +209,11 @@ def test_probabilities_are_cropped_and_mirrored_as_their_image(write_shards, tmp
 def test_superpixels_are_written_as_bytes_in_one_file_a_slice(write_shards, tmp_path, kind):
     (piece,) = write_shards([3])
     images, regions = superpixels.slice_regions(piece, kind, str(tmp_path))
-    ids_by_image = label_maps.read(label_maps.file_of(tmp_path, piece))
+    ids_by_image = label_maps.read(label_maps.file_of_slice(tmp_path, piece))
     assert images == len(ids_by_image) == 3
     assert {ids.shape for ids in ids_by_image.values()} == {(24, 20)}
     assert sum(len(np.unique(ids)) for ids in ids_by_image.values()) == regions
-    assert max(int(ids.max()) for ids in ids_by_image.values()) < OUTSIDE
+    assert max(int(ids.max()) for ids in ids_by_image.values()) < PADDING
 
 
 def test_batches_are_the_same_each_time(write_shards, direct):

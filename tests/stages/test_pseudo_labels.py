@@ -113,7 +113,7 @@ def test_an_image_that_is_left_unrefined_is_named(write_shards, tmp_path):
     pair, cut = (piece, str(tmp_path / "maps.parquet")), Cut(levels=(0.5,), crf=CRFS["irn"])
     count, unrefined = pseudo_labels.label_slice(pair, cut, str(tmp_path), (1,))
     assert (count, unrefined) == (3, [rows[1]["id"]])
-    labels = label_maps.read(label_maps.file_of(tmp_path, piece))
+    labels = label_maps.read(label_maps.file_of_slice(tmp_path, piece))
     cut_only = dict(pseudo_labels.label_rows(pair, Cut(levels=(0.5,))))
     refined = dict(pseudo_labels.label_rows(pair, cut))
     for number, row in enumerate(rows):
@@ -125,7 +125,7 @@ def test_masks_are_copied_and_a_missing_mask_is_named(write_shards, tmp_path):
     mask = np.random.default_rng(0).integers(0, 3, (HEIGHT, WIDTH)).astype(np.uint8)
     (piece,) = write_shards([2], size=(HEIGHT, WIDTH), mask=encode_png(mask))
     assert pseudo_labels.mask_slice(piece, str(tmp_path)) == 2
-    for copied in label_maps.read(label_maps.file_of(tmp_path, piece)).values():
+    for copied in label_maps.read(label_maps.file_of_slice(tmp_path, piece)).values():
         np.testing.assert_array_equal(copied, mask)
     (bare,) = write_shards([1], name="bare")
     with pytest.raises(InputError, match="i000 has no mask"):
@@ -176,7 +176,7 @@ def test_the_walk_equals_that_of_each_image_alone(
     if filesystem.object_of(folder.parent):  # another machine reads what is in the bucket
         shutil.rmtree(folder)
     walked = list(class_maps.read([folder / f"{piece.name}.parquet"]))
-    edges = label_maps.read(label_maps.file_of(folder, piece, label_maps.EDGES))
+    edges = label_maps.read(label_maps.file_of_slice(folder, piece, label_maps.EDGES))
     for row, m, out in zip(rows, maps, walked, strict=True):
         first = 0 if background else 1
         assert (out.id, out.classes) == (row["id"], m.classes[first:])
@@ -194,13 +194,13 @@ def test_the_walk_equals_that_of_each_image_alone(
 def slow_logits(network, pixels, scales):
     """Return the logits of an image, or those of the mean probability over its views."""
     if not scales:
-        return network.views(normalized(torch.from_numpy(pixels)[None]), (0.5,))[-1]
+        return network.logits_by_view(normalized(torch.from_numpy(pixels)[None]), (0.5,))[-1]
     probabilities = []
     for scale in sorted(scales, reverse=True):
         view = resized(pixels, round(41 * scale), round(56 * scale)).copy()
         image = normalized(torch.from_numpy(view)[None])
         for flipped in (False, True):
-            logits = network.views(image.flip(-1) if flipped else image, (0.5,))[-1]
+            logits = network.logits_by_view(image.flip(-1) if flipped else image, (0.5,))[-1]
             shares = logits.flip(-1).softmax(1) if flipped else logits.softmax(1)
             grid = probabilities[0].shape[2:] if probabilities else shares.shape[2:]
             probabilities.append(torch.nn.functional.interpolate(shares, grid, mode="bilinear"))
@@ -230,7 +230,7 @@ def test_predictions_equal_those_of_each_image_alone(
         scales=scales,
     )
     assert GuardedActor(segmentation.Predict, job)(batch_of(piece))["rows"][0] == 3
-    path = Path(label_maps.file_of(tmp_path, piece))
+    path = Path(label_maps.file_of_slice(tmp_path, piece))
     if probabilities:
         maps_by_id = {m.id: m for m in class_maps.read([path])}
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from skimage.measure import label
-from wsss.platform.ops.superpixels import felzenszwalb, merged
+from wsss.platform.ops.superpixels import felzenszwalb, merge_regions
 from wsss.platform.stages.labels.superpixels import KINDS, PUBLISHED_SIDE, regions_of
 
 GROUND, BODY, LIMB = (170, 170, 150), (90, 60, 40), (30, 30, 40)
@@ -45,5 +45,5 @@ def test_a_limb_of_a_small_picture_is_a_region_of_its_own():
 def test_pictures_of_the_published_size_are_not_resized():
     image = np.repeat(np.repeat(insect(), 8, 0), 8, 1)[: PUBLISHED_SIDE - 50, :PUBLISHED_SIDE]
     np.testing.assert_array_equal(
-        regions_of(image, "merged"), merged(image, felzenszwalb(image), 64)
+        regions_of(image, "merged"), merge_regions(image, felzenszwalb(image), 64)
     )

@@ -16,8 +16,8 @@ import pytest
 from limits import HANG, wait_until
 from wsss.platform.cli import main
 from wsss.platform.errors import InputError
-from wsss.platform.records.progress import Silent
-from wsss.platform.records.progress_file import Recorded, read_progress
+from wsss.platform.records.progress import ProgressDisplay
+from wsss.platform.records.progress_file import ProgressRecorder, read_progress
 from wsss.platform.records.schema import RunRecord, Trial
 from wsss.platform.storage import artifact_files, filesystem, locks
 from wsss.platform.storage.artifact import Stage
@@ -25,7 +25,7 @@ from wsss.platform.storage.artifact_files import MANIFEST, write_atomic
 from wsss.platform.storage.json_files import read_record, write_json
 from wsss.platform.storage.s3_store import open_store
 from wsss.platform.storage.store import Store
-from wsss.platform.tuning.journal import Journal, Plan
+from wsss.platform.tuning.journal import Journal, SweepPlan
 
 RUN = RunRecord(
     name="a", method="cam", dataset="scenes", seed=0, experiment={}, digest="d",
@@ -414,8 +414,8 @@ def test_a_lock_expires_where_its_holder_is_gone(store, monkeypatch):
 def test_trials_of_a_sweep_are_read_on_another_machine(store, bucket, elsewhere):
     journal = Journal(store, "s")
     trial = Trial(id="0000", params={"a": 1}, status="done", seconds=1.0, value=0.5)
-    with journal.held():
-        journal.begin(Plan(digest="d", trials=2, command="c"))
+    with journal.lock():
+        journal.begin(SweepPlan(digest="d", trials=2, command="c"))
         journal.add(trial)
         journal.add(Trial(id="0001", params={"a": 2}, status="failed", seconds=1.0, error="e"))
     elsewhere()
@@ -427,8 +427,8 @@ def test_trials_of_a_sweep_are_read_on_another_machine(store, bucket, elsewhere)
 
 def test_progress_is_read_from_the_bucket_until_the_end(store, bucket, elsewhere):
     folder = store.root / "runs" / "a"
-    recorded = Recorded(Silent())
-    with recorded.under(folder, RUN):
+    recorded = ProgressRecorder(ProgressDisplay())
+    with recorded.track(folder, RUN):
         recorded.plan(["one"])
         recorded.start("one")
         state = read_progress(folder)

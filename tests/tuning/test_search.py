@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.platform.errors import InputError
-from wsss.platform.tuning.search import TPE, check, drawn, grid, make, size
+from wsss.platform.tuning.search import (
+    TPE,
+    check_search,
+    draw_points,
+    grid,
+    make_searcher,
+    point_count,
+)
 
 SPACE = {"lpcam.tau": (0.1, 0.2, 0.3, 0.4, 0.5), "lpcam.K": (4, 8, 12), "lpcam.split": ("a", "b")}
 
@@ -30,7 +37,7 @@ def trials(tpe, count):
 
 def test_the_grid_has_every_point_once():
     points = list(grid(SPACE))
-    assert len(points) == size(SPACE) == 30
+    assert len(points) == point_count(SPACE) == 30
     assert len({tuple(p.values()) for p in points}) == 30
     assert points[:2] == [
         {"lpcam.tau": 0.1, "lpcam.K": 4, "lpcam.split": "a"},
@@ -41,10 +48,10 @@ def test_the_grid_has_every_point_once():
 @settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(0, 5))
 def test_drawn_points_differ_and_lie_on_the_grid(count, seed):
-    points = drawn(SPACE, count, seed)
+    points = draw_points(SPACE, count, seed)
     assert len({tuple(p.values()) for p in points}) == min(count, 30)
     assert all(p in grid(SPACE) for p in points)
-    assert points == drawn(SPACE, count, seed)
+    assert points == draw_points(SPACE, count, seed)
 
 
 def test_tpe_waits_for_the_values_of_earlier_generations():
@@ -57,7 +64,7 @@ def test_tpe_waits_for_the_values_of_earlier_generations():
 
 def test_tpe_finds_good_points_sooner_than_random_search():
     best = [sum(sorted(map(value, trials(TPE(SPACE, seed, 2), 24)))[-8:]) / 8 for seed in range(4)]
-    chance = [sum(sorted(map(value, drawn(SPACE, 24, s)))[-8:]) / 8 for s in range(4)]
+    chance = [sum(sorted(map(value, draw_points(SPACE, 24, s)))[-8:]) / 8 for s in range(4)]
     assert sum(best) > sum(chance)
 
 
@@ -79,12 +86,12 @@ def test_tpe_resumes_with_the_same_points():
 )
 def test_options_that_contradict_each_other_are_refused(kind, count, message):
     with pytest.raises(InputError, match=message):
-        check(kind, SPACE, count)
+        check_search(kind, SPACE, count)
 
 
 def test_without_a_name_the_search_follows_from_the_number_of_trials():
-    assert len(make("", SPACE, 0, 0, 2).points) == 30
-    assert len(make("", SPACE, 7, 0, 2).points) == 7
+    assert len(make_searcher("", SPACE, 0, 0, 2).points) == 30
+    assert len(make_searcher("", SPACE, 7, 0, 2).points) == 7
 
 
 def test_tpe_takes_every_seed_that_an_experiment_may_have():

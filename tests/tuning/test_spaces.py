@@ -8,14 +8,14 @@ import re
 from pathlib import Path
 
 import pytest
-from wsss.platform.cli.resolve import combination
+from wsss.platform.cli.resolve import parse_combination
 from wsss.platform.cli.tables import best_points, figure_table
 from wsss.platform.errors import InputError
-from wsss.platform.method import experiment, methods
+from wsss.platform.method import build_experiment, methods
 from wsss.platform.records.schema import SweepRecord, Trial
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning import spaces
-from wsss.platform.tuning.journal import Journal, Plan
+from wsss.platform.tuning.journal import Journal, SweepPlan
 from wsss.platform.tuning.search import grid
 from wsss.platform.tuning.spaces import COMBINATION
 from wsss.platform.tuning.sweep import Sweep, best_experiment, searcher
@@ -40,9 +40,9 @@ def test_every_value_is_allowed(name):
             assert len(set(values)) == len(values) > 0
             for value in values:
                 if field == COMBINATION:
-                    assert experiment(**combination(value)).combination == value
+                    assert build_experiment(**parse_combination(value)).combination == value
                 else:
-                    experiment("cam" if name == "common" else name, changes={field: value})
+                    build_experiment("cam" if name == "common" else name, changes={field: value})
 
 
 @pytest.mark.parametrize("name", methods())
@@ -51,22 +51,22 @@ def test_every_point_of_a_figure_makes_a_different_experiment(name):
         assert figure["title"].lower().startswith(name)
         assert "VOC train" in figure["published"]
         for points in figure["panels"].values():
-            made = [repr(experiment(name, changes=changes)) for _, changes, _ in points]
+            made = [repr(build_experiment(name, changes=changes)) for _, changes, _ in points]
             assert len(set(made)) == len(made) > 1
             assert all(printed is None or 0 < printed < 100 for _, _, printed in points)
 
 
 def test_a_figure_is_found_by_its_name():
-    method, figure = spaces.figure("cpal-table-2")
+    method, figure = spaces.find_figure("cpal-table-2")
     assert method == "cpal"
     assert figure["title"] == "CPAL, Table 2"
     with pytest.raises(InputError, match=r"unknown figure 'lpcam-9'; there are cpal-4, .*ssc-7"):
-        spaces.figure("lpcam-9")
+        spaces.find_figure("lpcam-9")
 
 
 def test_the_table_of_a_figure_states_the_options_that_no_row_names():
     """For Fig. 4 these are the weighting, which all points set, and what the other panel varies."""
-    figure = spaces.figure("cpal-4")[1]
+    figure = spaces.find_figure("cpal-4")[1]
     points = [changes for panel in figure["panels"].values() for _, changes, _ in panel]
     trials = tuple(
         Trial(
@@ -93,10 +93,10 @@ RATES = {"training.lr": (0.1, 0.2), "segment.training.lr": (0.01, 0.02, 0.03)}
 
 def test_fields_with_one_last_name_vary_in_one_sweep(tmp_path):
     """Both fields keep their full names in the journal, and the best point has both values."""
-    base = experiment("lpcam", changes={"segment.network": "deeplabv2"})
+    base = build_experiment("lpcam", changes={"segment.network": "deeplabv2"})
     sweep = Sweep(base=base, space=RATES)
     journal, points = Journal(Store(tmp_path), "rates"), list(grid(RATES))
-    journal.begin(Plan(digest="d", trials=6, command="c"))
+    journal.begin(SweepPlan(digest="d", trials=6, command="c"))
     for number, point in enumerate(points):
         journal.add(Trial(id=f"{number:04d}", params=point, status="done", seconds=1.0,
                          value=0.9 if number == 4 else 0.1 * number))  # fmt: skip
@@ -119,10 +119,10 @@ def test_fields_with_one_last_name_vary_in_one_sweep(tmp_path):
 
 
 def test_a_search_over_fields_with_one_last_name_resumes_with_the_same_points(tmp_path):
-    sweep = Sweep(base=experiment("lpcam"), space=RATES, trials=6, kind="tpe", concurrent=2)
+    sweep = Sweep(base=build_experiment("lpcam"), space=RATES, trials=6, kind="tpe", concurrent=2)
     whole, values = searcher(sweep), {}
     journal = Journal(Store(tmp_path), "rates")
-    journal.begin(Plan(digest="d", trials=6, command="c"))
+    journal.begin(SweepPlan(digest="d", trials=6, command="c"))
     points = []
     for number in range(6):
         points.append(whole.suggest(number, values))
@@ -139,7 +139,7 @@ def test_a_search_over_fields_with_one_last_name_resumes_with_the_same_points(tm
 
 def test_a_searcher_changes_nothing_in_its_sweep():
     """A searcher keeps its memory to itself, so two searchers of one sweep are independent."""
-    sweep = Sweep(base=experiment("lpcam"), space=RATES, trials=2, kind="tpe")
+    sweep = Sweep(base=build_experiment("lpcam"), space=RATES, trials=2, kind="tpe")
     before = dict(vars(sweep))
     assert searcher(sweep).suggest(0, {})
     assert vars(sweep) == before
@@ -147,14 +147,14 @@ def test_a_searcher_changes_nothing_in_its_sweep():
 
 
 def test_any_method_has_the_common_spaces():
-    assert spaces.find("lpcam", "crf") == spaces.find("sipe", "crf")
+    assert spaces.find_space("lpcam", "crf") == spaces.find_space("sipe", "crf")
 
 
 def test_a_space_may_be_a_file_of_the_user(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("taus = [k / 10 for k in range(1, 4)]\nSPACES = {'some': {'lpcam.tau': taus}}")
-    assert spaces.find("lpcam", str(path)) == ("mine-some", {"lpcam.tau": [0.1, 0.2, 0.3]})
-    assert spaces.find("lpcam", f"{path}:some")[0] == "mine-some"
+    assert spaces.find_space("lpcam", str(path)) == ("mine-some", {"lpcam.tau": [0.1, 0.2, 0.3]})
+    assert spaces.find_space("lpcam", f"{path}:some")[0] == "mine-some"
 
 
 @pytest.mark.parametrize(
@@ -172,13 +172,13 @@ def test_a_file_without_a_valid_space_is_refused(tmp_path, text, message):
     path = tmp_path / "mine.py"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
-        spaces.find("lpcam", str(path))
+        spaces.find_space("lpcam", str(path))
 
 
 def test_points_are_drawn_from_a_grid_too_large_to_list():
     fields = ("lpcam.tau", "lpcam.mu_f", "lpcam.mu_b", "training.momentum", "training.clip_norm")
     space = {field: [k / 40 for k in range(40)] for field in fields}
-    base = experiment("lpcam")
+    base = build_experiment("lpcam")
     points = searcher(Sweep(base=base, space=space, trials=3)).points
     assert len({tuple(p.items()) for p in points}) == 3
     assert all(list(p) == list(fields) for p in points)
@@ -187,7 +187,7 @@ def test_points_are_drawn_from_a_grid_too_large_to_list():
 
 def test_a_grid_is_listed_with_its_last_field_changing_fastest():
     space = {"lpcam.tau": [0.1, 0.2], "lpcam.mu_f": [0.3, 0.4, 0.5]}
-    points = searcher(Sweep(base=experiment("lpcam"), space=space)).points
+    points = searcher(Sweep(base=build_experiment("lpcam"), space=space)).points
     assert [tuple(p.values()) for p in points] == [
         (a, b) for a in (0.1, 0.2) for b in (0.3, 0.4, 0.5)
     ]
@@ -211,9 +211,9 @@ def test_a_grid_is_listed_with_its_last_field_changing_fastest():
 )
 def test_a_sweep_of_impossible_size_is_refused(space, options, message):
     with pytest.raises(InputError, match=message):
-        Sweep(base=experiment("lpcam"), space=space, **options)
+        Sweep(base=build_experiment("lpcam"), space=space, **options)
 
 
 def test_a_missing_file_is_named():
     with pytest.raises(InputError, match=r"there is no gone\.py"):
-        spaces.find("lpcam", "gone.py")
+        spaces.find_space("lpcam", "gone.py")

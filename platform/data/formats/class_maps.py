@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +20,7 @@ from ...errors import InputError
 from ...storage.artifact_files import write_atomic
 from . import parquet
 
-COARSE = 8
+PROBABILITY_STRIDE = 8
 """Stride of the probabilities of a segmenter, which are stored as class maps of all classes."""
 SCHEMA = pa.schema(
     [
@@ -84,7 +83,7 @@ def _encode(row: ClassMaps) -> dict[str, object]:
     }
 
 
-def _decode(row: dict[str, Any], path: Path) -> ClassMaps:
+def _decode(row: parquet.Row, path: Path) -> ClassMaps:
     shape = (len(row["classes"]), row["grid_height"], row["grid_width"])
     lengths = (*shape[1:], row["height"], row["width"])
     if min(lengths) < 1 or math.prod(shape) * 2 != len(row["block"]):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +46,7 @@ class FeatureRows:
         height, width = self.grids[0]
         return rows[self.offset : self.offset + height * width]
 
-    def scales(self, rows: NDArray[np.float16]) -> Iterator[tuple[tuple[int, int], Any]]:
+    def scales(self, rows: NDArray[np.float16]) -> Iterator[tuple[tuple[int, int], Halves]]:
         """Yield the grid `(h, w)` and the unit features `[h*w,D]` of each scale.
 
         These features are summed over image and mirror image.

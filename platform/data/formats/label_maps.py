@@ -25,7 +25,7 @@ EDGES = ".edges"
 SCHEMA = pa.schema([("id", pa.string()), ("plane", pa.binary())])
 
 
-def file_of(folder: Path | str, piece: Slice, suffix: str = ".parquet") -> str:
+def file_of_slice(folder: Path | str, piece: Slice, suffix: str = ".parquet") -> str:
     """Return the path of the file of one slice in an artifact."""
     return str(Path(folder) / f"{piece.name}{suffix}")
 

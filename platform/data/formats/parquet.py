@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +13,8 @@ from ...errors import InputError
 from ...storage import artifact_files
 from ..sources.source import check_id
 
+Row: TypeAlias = dict[str, Any]
+"""The values of a row by column; the schema of a file says of which types the values are."""
 MAX_ROWS = 1 << 20
 MAX_BYTES = 8 << 30
 """Largest unpacked size of one reading; some hundred images take a few hundred MiB."""
@@ -25,7 +27,7 @@ def read(
     *,
     group: int | None = None,
     optional: Collection[str] = (),
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Read the rows of a file, or of one row group.
 
     Args:
@@ -45,7 +47,7 @@ def read(
             _check_size(file.metadata, range(file.num_row_groups) if group is None else [group])
             table = file.read(names) if group is None else file.read_row_group(group, names)
         selected = pa.schema([schema.field(name) for name in names])
-        rows: list[dict[str, Any]] = table.select(names).cast(selected).to_pylist()
+        rows: list[Row] = table.select(names).cast(selected).to_pylist()
         for row in rows:
             _check(row, optional)
     except (pa.ArrowException, OSError, LookupError, ValueError) as error:
@@ -63,7 +65,7 @@ def _check_size(meta: pq.FileMetaData, groups: Sequence[int]) -> None:
         )
 
 
-def groups(path: str | Path) -> list[int]:
+def row_group_sizes(path: str | Path) -> list[int]:
     """Return the number of rows of each row group of a file.
 
     Raises:
@@ -78,7 +80,7 @@ def groups(path: str | Path) -> list[int]:
         raise InputError(f"{path} is damaged: {error}") from error
 
 
-def _check(row: dict[str, Any], optional: Collection[str]) -> None:
+def _check(row: Row, optional: Collection[str]) -> None:
     """Raise ValueError where a required value is missing, or InputError for a bad image id."""
     for name, value in row.items():
         if value is None and name not in optional:

@@ -54,7 +54,7 @@ class Patch:
     x: float
 
 
-def closest(
+def closest_patches(
     id: str, value: int, cosines: Tensor, width: int, kinds: Mapping[int, str]
 ) -> list[Patch]:
     """Return the patch of each prototype of one class in one image.
@@ -83,7 +83,7 @@ def closest(
     ]
 
 
-def closest_in(
+def closest_patches_by_image(
     ids: Sequence[str], labels: Tensor, features: Tensor, prototypes: Mapping[int, Tensor]
 ) -> list[list[Patch]]:
     """Return the patches of each image of a batch.
@@ -102,7 +102,7 @@ def closest_in(
             if value == 0 or row[value - 1]:
                 cosines = vectors @ unit(class_prototypes).T
                 kinds = dict.fromkeys(range(len(class_prototypes)), "context")
-                patches += closest(id, value, cosines, features.shape[3], kinds)
+                patches += closest_patches(id, value, cosines, features.shape[3], kinds)
         out.append(patches)
     return out
 

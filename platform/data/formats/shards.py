@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...storage import artifact_files
@@ -73,7 +73,7 @@ def stage_of(source: Source) -> Stage:
     return Stage(name="shards", version=1, config=config, title=f"shards of {source.name}")
 
 
-def chunks(source: Source) -> list[tuple[str, list[Item]]]:
+def split_into_shards(source: Source) -> list[tuple[str, list[Item]]]:
     """Return the name and the items of each shard file, in an order that is shuffled once."""
     by_subset: dict[str, list[Item]] = {}
     for item in source.items():
@@ -119,7 +119,7 @@ def write_shard(
             table, stream, row_group_size=ROWS_PER_GROUP, compression="none"
         ),
     )
-    return faults, Digest.of(rows)
+    return faults, Digest.of_rows(rows)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Digest:
     masks: int = 0
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]]) -> Digest:
+    def of_rows(cls, rows: Sequence[parquet.Row]) -> Digest:
         """Return the digest of rows of shards."""
         total = cls()
         for row in rows:
@@ -160,7 +160,7 @@ def _number(data: bytes) -> int:
     return int.from_bytes(hashlib.sha256(data).digest())
 
 
-def _row(record: Record) -> dict[str, Any]:
+def _row(record: Record) -> parquet.Row:
     return {
         "id": record.id,
         "image": record.image,
@@ -178,9 +178,9 @@ def write(
     folder: Path,
     source: Source,
     share: float = 0.0,
-    progress: Any = None,
+    progress: Callable[[int, int], None] | None = None,
     resources: dict[str, float] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Write all shards of a source into `folder` with Ray Data tasks.
 
     Args:
@@ -196,11 +196,11 @@ def write(
     Raises:
         InputError: more than `share` of the records are broken.
     """
-    plan = chunks(source)
+    plan = split_into_shards(source)
     total = sum(len(items) for _, items in plan)
     done, faults = 0, []
     digests: dict[str, Digest] = {}
-    for row in _written(folder, source, plan, share > 0, resources):
+    for row in _write_shards(folder, source, plan, share > 0, resources):
         if row["error"]:
             raise OSError(row["errno"], row["error"]) if row["errno"] else InputError(row["error"])
         faults += [f for f in row["faults"].split("\n") if f]
@@ -211,10 +211,12 @@ def write(
             progress(done, total)
     if len(faults) > share * total:
         raise InputError(f"{len(faults)} of {total} records are broken; the first: {faults[0]}")
-    return {**_described(folder, source, digests), "quarantined": faults}
+    return {**_manifest_entries(folder, source, digests), "quarantined": faults}
 
 
-def _described(folder: Path, source: Source, digests: Mapping[str, Digest]) -> dict[str, Any]:
+def _manifest_entries(
+    folder: Path, source: Source, digests: Mapping[str, Digest]
+) -> dict[str, object]:
     """Return the entries of the manifest for written shards and the digests of their subsets."""
     names = artifact_files.names(folder, ".parquet")
     return {
@@ -223,7 +225,9 @@ def _described(folder: Path, source: Source, digests: Mapping[str, Digest]) -> d
         "splits": {k: list(v) for k, v in source.splits.items()},
         "counts": {
             split: sum(
-                sum(parquet.groups(folder / name)) for name in names if part_of(name) in exclusive
+                sum(parquet.row_group_sizes(folder / name))
+                for name in names
+                if subset_of(name) in exclusive
             )
             for split, exclusive in source.splits.items()
         },
@@ -234,19 +238,19 @@ def _described(folder: Path, source: Source, digests: Mapping[str, Digest]) -> d
     }
 
 
-def _written(
+def _write_shards(
     folder: Path,
     source: Source,
     plan: Sequence[tuple[str, list[Item]]],
     tolerate: bool,
     resources: dict[str, float] | None,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[parquet.Row]:
     """Write each shard in a Ray Data task and yield its row count, faults, digests or error."""
     import ray.data
 
     nothing = {"rows": 0, "faults": "", "error": "", "errno": 0, "part": "", "ids": "", "masks": ""}
 
-    def write_one(row: dict[str, Any]) -> dict[str, Any]:
+    def write_one(row: parquet.Row) -> parquet.Row:
         items = [Item(**{**i, "labels": tuple(i["labels"])}) for i in json.loads(row["items"])]
         try:
             faults, digest = write_shard(folder / row["name"], source, items, tolerate)
@@ -254,7 +258,7 @@ def _written(
             number = getattr(error, "errno", None) or 0
             return {**nothing, "error": str(error), "errno": number}
         done, text = len(items) - len(faults), "\n".join(faults)
-        subset = part_of(row["name"])
+        subset = subset_of(row["name"])
         return {**nothing, "rows": done, "faults": text, "part": subset, **digest.as_dict()}
 
     work = [
@@ -265,7 +269,7 @@ def _written(
     yield from blocks.map(write_one, resources=resources).iter_rows()
 
 
-def part_of(name: str) -> str:
+def subset_of(name: str) -> str:
     """Return the subset of the data that a shard file holds."""
     return Path(name).stem.rsplit("-", 1)[0]
 
@@ -281,15 +285,15 @@ def slices(shards: Artifact, split: str) -> list[Slice]:
         raise InputError(f"the data set has no split {split!r}; there are {', '.join(splits)}")
     out = []
     for path in shards.files(".parquet"):
-        if part_of(path.name) in splits[split]:
-            rows = enumerate(parquet.groups(path))
+        if subset_of(path.name) in splits[split]:
+            rows = enumerate(parquet.row_group_sizes(path))
             out += [Slice(str(path), group, count) for group, count in rows]
     if not out:
         raise InputError(f"split {split!r} of the data set is empty")
     return out
 
 
-def read(piece: Slice, columns: Sequence[str]) -> list[dict[str, Any]]:
+def read(piece: Slice, columns: Sequence[str]) -> list[parquet.Row]:
     """Read the given columns of one slice; `labels` are 0-based class indices.
 
     Raises:
@@ -298,7 +302,7 @@ def read(piece: Slice, columns: Sequence[str]) -> list[dict[str, Any]]:
     return parquet.read(piece.path, SCHEMA, columns, group=piece.group, optional=OPTIONAL)
 
 
-def multi_hot(labels: Sequence[int], classes: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def multi_hot(labels: Sequence[int], classes: int) -> NDArray[np.float32]:
     """Return a vector `[N]` with 1 where a class is present, else 0."""
     out = np.zeros(classes, np.float32)
     out[list(labels)] = 1

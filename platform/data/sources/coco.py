@@ -15,7 +15,6 @@ import math
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +22,11 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ..images import decode_image, encode_png
 from . import file_lists
-from .json_stream import objects
+from .json_stream import read_elements
 from .source import Item, Record, check_classes, check_id
 
 SUBSETS = ("train", "val")
-SIDE = 1 << 20
+MOST_PIXELS_PER_SIDE = 1 << 20
 """Limit, not included, of the height and width of an image, pixels."""
 
 
@@ -78,7 +77,7 @@ class COCO:
     name = "coco"
 
     def __init__(self, root: str | Path, year: str = "2014", labelled: bool = False) -> None:
-        self.root = file_lists.folder(root, "COCO folder")
+        self.root = file_lists.check_folder(root, "COCO folder")
         self.year, self.labelled = check_id(year), labelled
         self.classes: tuple[str, ...] = ()
         self.indexes: dict[str, Index] = {}
@@ -97,14 +96,21 @@ class COCO:
 
     def _read(self, path: str, folder: str) -> Index:
         whole = self.root / path
-        file_lists.folder(self.root / folder, "image folder")
+        file_lists.check_folder(self.root / folder, "image folder")
         images: dict[int, tuple[str, int, int]] = {}
-        categories: dict[int, tuple[Any, int]] = {}
+        categories: dict[int, tuple[object, int]] = {}
         columns = {name: array("q") for name in ("image", "category", "start", "length", "id")}
-        for kind, member, start, end in objects(whole, ("images", "annotations", "categories")):
+        for kind, member, start, end in read_elements(
+            whole, ("images", "annotations", "categories")
+        ):
             try:
+                if not isinstance(member, dict):
+                    raise TypeError("it is not an object")
                 if kind == "images":
-                    size = (_number(member["height"], SIDE), _number(member["width"], SIDE))
+                    size = (
+                        _number(member["height"], MOST_PIXELS_PER_SIDE),
+                        _number(member["width"], MOST_PIXELS_PER_SIDE),
+                    )
                     row = (check_id(member["file_name"]), *size)
                     if images.setdefault(_number(member["id"]), row) is not row:
                         raise InputError(f"image {member['id']} is listed twice")
@@ -129,7 +135,7 @@ class COCO:
         path: str,
         folder: str,
         images: dict[int, tuple[str, int, int]],
-        categories: dict[int, tuple[Any, int]],
+        categories: dict[int, tuple[object, int]],
         columns: dict[str, array[int]],
     ) -> Index:
         whole = self.root / path
@@ -184,7 +190,7 @@ class COCO:
         """Read one image and draw its mask."""
         index = self.indexes[item.split]
         path = self.root / item.image
-        data = file_lists.read(self.root, item.image, item.id)
+        data = file_lists.read_image_file(self.root, item.image, item.id)
         height, width = decode_image(data, str(path)).shape[:2]
         listed = tuple(index.sizes[item.row].tolist())
         if listed != (height, width):
@@ -208,7 +214,7 @@ class COCO:
                 try:
                     annotation = json.loads(data)
                     if not annotation.get("iscrowd", 0):
-                        drawn = outline(annotation["segmentation"], height, width)
+                        drawn = segmentation_mask(annotation["segmentation"], height, width)
                         out[drawn] = index.category[m] + 1
                 except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                     where = f"{index.path}, annotation at byte {index.starts[m]}"
@@ -235,7 +241,7 @@ def _check_once(ids: NDArray[np.int64], starts: NDArray[np.int64], path: Path) -
         raise InputError(f"{path}, annotations at byte {starts[k]}: {ids[k]} is listed twice")
 
 
-def _number(value: Any, top: int = 1 << 62) -> int:
+def _number(value: object, top: int = 1 << 62) -> int:
     """Return a value that is a whole number from 0 to below `top`.
 
     Raises:
@@ -246,7 +252,7 @@ def _number(value: Any, top: int = 1 << 62) -> int:
     return value
 
 
-def outline(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
+def segmentation_mask(segmentation: object, height: int, width: int) -> NDArray[np.bool_]:
     """Return the pixels `[H,W]` that a segmentation covers.
 
     Args:
@@ -260,7 +266,7 @@ def outline(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     from pycocotools import mask as api
 
     if isinstance(segmentation, dict):
-        return _decoded(segmentation, height, width)
+        return _decode_runs(segmentation, height, width)
     if not isinstance(segmentation, list):
         raise ValueError("its segmentation is neither polygons nor run lengths")
     reach = 2 * max(height, width)
@@ -280,10 +286,10 @@ def outline(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     return drawn
 
 
-def _decoded(runs: dict[str, Any], height: int, width: int) -> NDArray[np.bool_]:
+def _decode_runs(runs: dict[str, object], height: int, width: int) -> NDArray[np.bool_]:
     """Decode run lengths down the columns, the first a run of 0."""
     counts = runs["counts"]
-    if not isinstance(counts, list) or list(runs["size"]) != [height, width]:
+    if not isinstance(counts, list) or runs["size"] != [height, width]:
         raise ValueError("run lengths are no list of counts, or do not have the image's size")
     if any(not isinstance(c, int) or c < 0 for c in counts) or sum(counts) != height * width:
         raise ValueError("run lengths do not add up to the number of pixels of the image")

@@ -22,7 +22,7 @@ MAX_BYTES = 8 * MAX_PIXELS
 """Largest size of a file that is read at once; no image of MAX_PIXELS has more bytes."""
 
 
-def folder(path: str | Path, what: str) -> Path:
+def check_folder(path: str | Path, what: str) -> Path:
     """Check a folder and return its path.
 
     Args:
@@ -129,7 +129,7 @@ def label_names(text: str) -> list[str]:
     return [name for name in re.split(r"[\s,;]+", text) if name]
 
 
-def indices(names: Iterable[str], classes: Sequence[str], where: str) -> tuple[int, ...]:
+def class_indices(names: Iterable[str], classes: Sequence[str], where: str) -> tuple[int, ...]:
     """Turn class names into 0-based classes, sorted, each once.
 
     Args:
@@ -148,7 +148,7 @@ def indices(names: Iterable[str], classes: Sequence[str], where: str) -> tuple[i
     return tuple(sorted(present))
 
 
-def labels_of(path: Path, classes: Sequence[str]) -> Labels:
+def read_labels(path: Path, classes: Sequence[str]) -> Labels:
     """Read image labels by id from a CSV file, or from an .npz with `ids` and `labels` `[n,N]`.
 
     Raises:
@@ -158,7 +158,7 @@ def labels_of(path: Path, classes: Sequence[str]) -> Labels:
         raise InputError(f"there is no label file {path}")
     if path.suffix == ".csv":
         return {
-            r["id"]: indices(label_names(r["labels"]), classes, f"{path}, {r['id']}")
+            r["id"]: class_indices(label_names(r["labels"]), classes, f"{path}, {r['id']}")
             for r in read_csv(path)
         }
     if path.suffix != ".npz":
@@ -183,7 +183,7 @@ def labels_of(path: Path, classes: Sequence[str]) -> Labels:
     }
 
 
-def subsets(
+def exclusive_subsets(
     lists: Mapping[str, Sequence[str]],
 ) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
     """Divide lists that may overlap into exclusive subsets, see `Source.splits`.
@@ -208,7 +208,7 @@ def subsets(
     return subset, {name: tuple(s for s in every if name in s.split("+")) for name in lists}
 
 
-def read(root: Path, name: str, id: str) -> bytes:
+def read_image_file(root: Path, name: str, id: str) -> bytes:
     """Read the bytes of a file that belongs to an image.
 
     Args:
@@ -226,7 +226,7 @@ def read(root: Path, name: str, id: str) -> bytes:
         raise InputError(f"image {id} cannot be read: {error}") from error
 
 
-def load(root: Path, item: Item, classes: int) -> Record:
+def load_record(root: Path, item: Item, classes: int) -> Record:
     """Read one image and its mask and check both.
 
     Args:
@@ -238,8 +238,8 @@ def load(root: Path, item: Item, classes: int) -> Record:
         InputError: image or mask are broken, or the mask has another size or an unknown value.
     """
     path = root / item.image
-    image = read(root, item.image, item.id)
-    mask = read(root, item.mask, item.id) if item.mask else None
+    image = read_image_file(root, item.image, item.id)
+    mask = read_image_file(root, item.mask, item.id) if item.mask else None
     height, width = decode_image(image, str(path)).shape[:2]
     if mask is not None:
         name = str(root / str(item.mask))

@@ -30,8 +30,8 @@ class Folder:
     name = "folder"
 
     def __init__(self, root: str | Path) -> None:
-        self.root = file_lists.folder(root, "folder")
-        file_lists.folder(self.root / "images", "image folder")
+        self.root = file_lists.check_folder(root, "folder")
+        file_lists.check_folder(self.root / "images", "image folder")
         path = self.root / "labels.csv"
         if not path.is_file():
             raise InputError(
@@ -50,9 +50,9 @@ class Folder:
             if id in self.labels:
                 raise InputError(f"{path} names {id} twice")
             names = file_lists.label_names(row["labels"])
-            self.labels[id] = file_lists.indices(names, self.classes, f"{path}, {id}")
+            self.labels[id] = file_lists.class_indices(names, self.classes, f"{path}, {id}")
             lists.setdefault(row.get("split") or "train", []).append(id)
-        self.subset, self.splits = file_lists.subsets(lists)
+        self.subset, self.splits = file_lists.exclusive_subsets(lists)
 
     def items(self) -> list[Item]:
         """Return the items of all rows of labels.csv, or raise InputError for a missing image."""
@@ -71,7 +71,7 @@ class Folder:
 
     def load(self, item: Item) -> Record:
         """Read and check one image with its mask."""
-        return file_lists.load(self.root, item, len(self.classes))
+        return file_lists.load_record(self.root, item, len(self.classes))
 
     def settings(self) -> dict[str, object]:
         """Return no settings, because the content depends on the files alone."""

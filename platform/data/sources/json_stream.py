@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from ...errors import InputError
 
@@ -21,13 +20,13 @@ class _TwiceError(Exception):
     """The error of a key that a JSON object has twice."""
 
 
-def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     """Return a JSON object as a dict.
 
     Raises:
         _TwiceError: the object has a key twice.
     """
-    out: dict[str, Any] = {}
+    out: dict[str, object] = {}
     for key, value in pairs:
         if key in out:
             raise _TwiceError(key)
@@ -51,7 +50,7 @@ class _Window:
         """Position of the next character in the file."""
         return self.base + self.at
 
-    def more(self) -> None:
+    def read_more(self) -> None:
         """Read the next chunk and drop the characters that were taken."""
         chunk = self.stream.read(CHUNK)
         self.ended = not chunk
@@ -68,7 +67,7 @@ class _Window:
             self.at = match.end() if match else self.at
             if self.at < len(self.text) or self.ended:
                 return self.text[self.at : self.at + 1]
-            self.more()
+            self.read_more()
 
     def take(self, allowed: str) -> str:
         """Skip white space and take the next character.
@@ -78,11 +77,11 @@ class _Window:
         """
         character = self.peek()
         if not character or character not in allowed:
-            raise self.broken()
+            raise self.syntax_error()
         self.at += 1
         return character
 
-    def value(self) -> Any:
+    def value(self) -> object:
         """Take the next value."""
         self.peek()
         while True:
@@ -94,27 +93,27 @@ class _Window:
                     self.at = end
                     return value
             except _TwiceError as error:
-                raise self.twice(str(error)) from None
+                raise self.duplicate_key_error(str(error)) from None
             except json.JSONDecodeError:  # the value may go on in the next chunk
                 if self.ended or len(self.text) - self.at > LONGEST:
-                    raise self.broken() from None
+                    raise self.syntax_error() from None
             except (RecursionError, ValueError):  # no UTF-8, or a number of thousands of digits
-                raise self.broken() from None
-            self.more()
+                raise self.syntax_error() from None
+            self.read_more()
 
-    def broken(self) -> InputError:
+    def syntax_error(self) -> InputError:
         """Return the error of a file that is no JSON."""
         return InputError(f"{self.path} is not readable JSON at byte {self.offset}")
 
-    def twice(self, key: str) -> InputError:
+    def duplicate_key_error(self, key: str) -> InputError:
         """Return the error of an object that has a key twice."""
         return InputError(
             f"{self.path} has the key {key!a} twice in the object at byte {self.offset}; "
-            "remove one of both"
+            "remove one of them"
         )
 
 
-def objects(path: Path, arrays: Collection[str]) -> Iterator[tuple[str, Any, int, int]]:
+def read_elements(path: Path, arrays: Collection[str]) -> Iterator[tuple[str, object, int, int]]:
     """Read the elements of arrays in the outermost object of a JSON file.
 
     Args:
@@ -133,7 +132,7 @@ def objects(path: Path, arrays: Collection[str]) -> Iterator[tuple[str, Any, int
     except OSError as error:
         raise InputError(f"{path}: {error}") from error
     with window.stream:
-        window.more()
+        window.read_more()
         if window.text.startswith(BOM):
             window.at = len(BOM)
         window.take("{")
@@ -158,7 +157,7 @@ def objects(path: Path, arrays: Collection[str]) -> Iterator[tuple[str, Any, int
             raise InputError(f"{path} goes on behind the end of its JSON, at byte {window.offset}")
 
 
-def _members(window: _Window, name: str) -> Iterator[tuple[str, Any, int, int]]:
+def _members(window: _Window, name: str) -> Iterator[tuple[str, object, int, int]]:
     window.take("[")
     if window.peek() == "]":
         window.take("]")

@@ -35,7 +35,7 @@ class Canvas:
         self.parts = np.zeros((size, size), np.uint8)
         self.y, self.x = np.mgrid[0:size, 0:size].astype(np.float64) + 0.5
 
-    def ground(self, colour: Colour, roughness: float) -> None:
+    def fill_ground(self, colour: Colour, roughness: float) -> None:
         """Fill the image with `colour` and smooth blotches of two sizes."""
         self.rgb[:] = colour
         for cells in (5, 24):
@@ -124,13 +124,13 @@ def _saw(x: Plane) -> Plane:
     return out
 
 
-def mixed(first: Colour, second: Colour, share: float) -> Colour:
+def mix_colours(first: Colour, second: Colour, share: float) -> Colour:
     """Mix two colours, with `share` (0..1) of the second."""
     a, b, c = (x * (1 - share) + y * share for x, y in zip(first, second, strict=True))
     return a, b, c
 
 
-def two_colours(first: Colour, second: Colour, where: NDArray[np.bool_]) -> NDArray[np.float64]:
+def choose_colours(first: Colour, second: Colour, where: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return colours `[S,S,3]`: `second` where `where` `[S,S]` is true, `first` elsewhere."""
     out: NDArray[np.float64] = np.where(where[..., None], np.array(second), np.array(first))
     return out

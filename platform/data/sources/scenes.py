@@ -25,11 +25,11 @@ from PIL import Image
 
 from ...config.fields import Options, bounds, option
 from ..images import VOID, encode_png
-from .scene_drawing import Canvas, Colour, Frame, mixed, two_colours
+from .scene_drawing import Canvas, Colour, Frame, choose_colours, mix_colours
 from .source import Item, Record, check_id
 
 DISCRIMINATIVE, OTHER, CONTEXT = 1, 2, 3
-DRAWING = 3
+DRAWING_VERSION = 3
 """Version of the drawing, raised when the same parameters draw other pixels."""
 
 
@@ -134,7 +134,7 @@ class Scenes(Options):
 
     def settings(self) -> dict[str, object]:
         """Return the parameters and the version of the drawing."""
-        return {"source": self.name, "drawing": DRAWING, **asdict(self)}
+        return {"source": self.name, "drawing": DRAWING_VERSION, **asdict(self)}
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the settings."""
@@ -147,7 +147,7 @@ class Scenes(Options):
     def _draw(self, canvas: Canvas) -> tuple[int, ...]:
         """Draw one scene and return the classes that are visible in it."""
         rng = canvas.rng
-        canvas.ground(_GROUNDS[rng.integers(len(_GROUNDS))], roughness=24)
+        canvas.fill_ground(_GROUNDS[rng.integers(len(_GROUNDS))], roughness=24)
         for _ in range(rng.integers(self.clutter + 1)):
             _clutter(canvas)
         count = 1 + int(self.max_objects * rng.random() ** 1.7)  # low counts are likelier
@@ -205,7 +205,7 @@ def _clutter(canvas: Canvas) -> None:
         radii = (rng.uniform(0.03, 0.09), rng.uniform(0.03, 0.06))
         canvas.paint(frame.ellipse((0, 0), radii), colour)
         light = (-radii[0] * 0.2, -radii[1] * 0.25)
-        shine = mixed(colour, (255, 255, 255), 0.25)
+        shine = mix_colours(colour, (255, 255, 255), 0.25)
         canvas.paint(frame.ellipse(light, (radii[0] * 0.55, radii[1] * 0.5)), shine)
     else:
         colour = _jittered(canvas, (112, 136, 80), 20)
@@ -218,8 +218,8 @@ def _insect(canvas: Canvas, index: int, frame: Frame, shared: float) -> None:
     kind, value = _KINDS[index], index + 1
     other, head = 4 * value + OTHER, 4 * value + DISCRIMINATIVE
     first, second, pattern = _TRUNKS[kind.trunks[canvas.rng.integers(2)]]
-    light = _jittered(canvas, mixed(kind.head[0], first, shared), 10)
-    dark = _jittered(canvas, mixed(kind.head[1], second, shared), 10)
+    light = _jittered(canvas, mix_colours(kind.head[0], first, shared), 10)
+    dark = _jittered(canvas, mix_colours(kind.head[1], second, shared), 10)
     width = max(2.2, 0.05 * frame.scale)
     swing = canvas.rng.uniform(-0.06, 0.06, 6)
     for i, base in enumerate((-0.06, 0.06, 0.16)):
@@ -231,10 +231,10 @@ def _insect(canvas: Canvas, index: int, frame: Frame, shared: float) -> None:
     for side in (-1, 1):
         canvas.paint(frame.bar((0.3, 0), (0.5, side * 0.13), width * 0.7), dark, value, other)
     for at, radii in (((-0.24, 0.0), (0.27, 0.19)), ((0.07, 0.0), (0.15, 0.13))):
-        colours = two_colours(light, dark, frame.pattern(pattern, at, 0.2))
+        colours = choose_colours(light, dark, frame.pattern(pattern, at, 0.2))
         canvas.paint(frame.ellipse(at, radii), colours, value, other)
     face = [_jittered(canvas, colour, 12) for colour in kind.head]
-    colours = two_colours(face[0], face[1], frame.pattern(kind.pattern, (0.31, 0.0), 0.19))
+    colours = choose_colours(face[0], face[1], frame.pattern(kind.pattern, (0.31, 0.0), 0.19))
     canvas.paint(frame.ellipse((0.31, 0.0), (0.19, 0.19)), colours, value, head)
 
 
@@ -248,7 +248,7 @@ def _context(canvas: Canvas, index: int, at: tuple[float, float], length: float)
 
 
 def _mound(canvas: Canvas, frame: Frame, part: int) -> None:
-    sand = two_colours((206, 172, 112), (178, 140, 84), frame.pattern("dots", (0, 0), 0.22))
+    sand = choose_colours((206, 172, 112), (178, 140, 84), frame.pattern("dots", (0, 0), 0.22))
     canvas.paint(frame.ellipse((0, 0), (0.5, 0.36)), sand, 0, part)
     canvas.paint(frame.ellipse((0, 0), (0.1, 0.08)), (84, 62, 40), 0, part)
 

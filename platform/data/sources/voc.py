@@ -1,8 +1,8 @@
 """The data set PASCAL VOC, read from a VOCdevkit tree with lists, image labels and masks.
 
-Masks come from `SegmentationClass`, or from `SegmentationClassAug` (SBD) where the former has
-none; they serve evaluation only. Image labels come from annotations or a label file, never from
-masks.
+Masks come from `SegmentationClass`, or from `SegmentationClassAug` (SBD) for images without
+a mask there; they serve evaluation only. Image labels come from annotations or a label file,
+never from masks.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class VOC:
     def __init__(
         self, root: str | Path, lists: tuple[str, ...] | None = None, labels: str | None = None
     ) -> None:
-        tree = file_lists.folder(root, "VOC folder")
+        tree = file_lists.check_folder(root, "VOC folder")
         self.root = tree / "VOC2012" if (tree / "VOC2012").is_dir() else tree
-        file_lists.folder(self.root / "JPEGImages", "image folder")
+        file_lists.check_folder(self.root / "JPEGImages", "image folder")
         named = self.root / "classes.txt"
         self.classes = file_lists.read_classes(named) if named.is_file() else CLASSES
         sets = self.root / "ImageSets" / "Segmentation"
@@ -54,14 +54,14 @@ class VOC:
         if not names:
             raise InputError(f"{sets} holds none of {', '.join(f'{n}.txt' for n in LISTS)}")
         self.lists = {name: file_lists.read_list(sets / f"{name}.txt") for name in names}
-        self.subset, self.splits = file_lists.subsets(self.lists)
+        self.subset, self.splits = file_lists.exclusive_subsets(self.lists)
         self.labels = self._labels(labels)
 
     def _labels(self, given: str | None) -> file_lists.Labels:
         in_tree = self.root / "image_labels.csv"
         if given or in_tree.is_file():
             path = Path(given) if given else in_tree
-            labels = file_lists.labels_of(path, self.classes)
+            labels = file_lists.read_labels(path, self.classes)
             return {id: self._labels_of_image(id, labels, path) for id in self.subset}
         return {id: self._annotated(id) for id in self.subset}
 
@@ -90,7 +90,7 @@ class VOC:
             names = [str(node.text).strip() for node in ET.parse(path).iterfind("object/name")]
         except (ET.ParseError, LookupError, ValueError, OSError) as error:
             raise InputError(f"{path} is not readable XML: {error}") from error
-        return file_lists.indices(names, self.classes, str(path))
+        return file_lists.class_indices(names, self.classes, str(path))
 
     def items(self) -> list[Item]:
         """Return the items of all images of the lists, or raise InputError for a missing image."""
@@ -107,7 +107,7 @@ class VOC:
 
     def load(self, item: Item) -> Record:
         """Read and check one image with its mask."""
-        return file_lists.load(self.root, item, len(self.classes))
+        return file_lists.load_record(self.root, item, len(self.classes))
 
     def settings(self) -> dict[str, object]:
         """Return the names of the lists."""

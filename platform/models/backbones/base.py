@@ -22,7 +22,7 @@ class Backbone(nn.Module, ABC):
     Attributes:
         channels: channels of c1 to c4, in this order.
         strides: input pixels per cell of c1 to c4, in this order.
-        rectified: whether blocks give rectified features `[B,D,H,W]`, as those of a ResNet.
+        rectified: whether blocks give rectified features `[B,D,H,W]`, as in a ResNet.
         halved: whether the backbone computes in bfloat16; its output is float32 all the same.
         pretrained: whether the backbone starts from published ImageNet weights. Then batch
             normalisation always uses running statistics, also in training (IRN).

@@ -5,8 +5,6 @@ Shapes: B batch, D channels, H W grid; torchvision keeps channels last.
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,7 +40,7 @@ class Swin(Backbone):
 
     def stage_modules(self, name: str) -> list[nn.Module]:
         number = 2 * STAGES.index(name)
-        modules: list[Any] = [self.features[number], self.features[number + 1]]
+        modules: list[nn.Module] = [self.features[number], self.features[number + 1]]
         return [*modules, self.norm] if name == "c4" else modules
 
     def blocks(self, name: str) -> list[nn.Module]:

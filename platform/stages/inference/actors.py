@@ -72,7 +72,7 @@ def load(network: Network, learner: Learner, classes: int, path: Path | str) -> 
         path: weight file of the network artifact.
     """
     trainable = build(Network(backbone=network.backbone), learner, classes, seed=0)
-    trainable.load_state_dict(weights.saved(path))
+    trainable.load_state_dict(weights.read_torch_file(path))
     return trainable.eval()
 
 

@@ -32,7 +32,7 @@ from ...data.formats.prototype_patches import Patch
 from ...data.transforms import normalized
 from ...errors import InputError
 from ...method import Method
-from ...models.classifier import Classifier, Memo
+from ...models.classifier import Classifier, FeatureMemo
 from ...ops.maps import grid_size, merge_flip, merge_scales, normalize
 from ...ops.prototypes import unit
 from ...storage.artifact_files import write_atomic
@@ -156,10 +156,10 @@ class Infer(actors.Actor):
         if not self.job.method.keeps_prototypes:
             return [[] for _ in ids]
         tensor = torch.from_numpy(np.stack(list(images))).to(self.device)
-        compared = self.job.method.compared(self.network, normalized(tensor))
+        compared = self.job.method.features_and_prototypes(self.network, normalized(tensor))
         if compared is None:
             return [[] for _ in ids]
-        return prototype_patches.closest_in(ids, labels, *compared)
+        return prototype_patches.closest_patches_by_image(ids, labels, *compared)
 
     def _scale(self, images: Tensor, labels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Return class maps and features of images at one scale.
@@ -176,7 +176,7 @@ class Infer(actors.Actor):
             empty = images.new_empty(0)
             return self.job.method.localize(self.network, images, labels), (empty, empty)
         views = torch.cat([images, images.flip(-1)])
-        memo = Memo(self.network, views)
+        memo = FeatureMemo(self.network, views)
         maps = self.job.method.localize(memo, images, labels)
         original, mirrored = memo.features(views)["c4"].chunk(2)
         return maps, (unit(merge_flip(original, mirrored), dim=1).half(), original.half())

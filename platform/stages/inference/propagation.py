@@ -122,7 +122,7 @@ class Walk(actors.Actor):
         options = self.job.power, self.job.background
         maps = [walk_input(maps_by_id[row["id"]], *options) for row in rows]
         results = dict(self._results(rows, maps))
-        edges = label_maps.file_of(self.job.folder, piece, label_maps.EDGES)
+        edges = label_maps.file_of_slice(self.job.folder, piece, label_maps.EDGES)
         label_maps.write(edges, [(row["id"], results[k][1]) for k, row in enumerate(rows)])
         class_maps.write(Path(self.job.folder) / name, [results[k][0] for k in range(len(rows))])
         return len(rows)

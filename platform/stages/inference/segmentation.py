@@ -19,10 +19,10 @@ from torch.nn import functional
 
 from ...config.experiment import Network, Views
 from ...data.formats import class_maps, label_maps, shards
-from ...data.formats.class_maps import COARSE, ClassMaps
+from ...data.formats.class_maps import PROBABILITY_STRIDE, ClassMaps
 from ...data.transforms import normalized
 from ...errors import InputError
-from ...models.segmenter import Segmenting
+from ...models.segmenter import SegmentationNetwork
 from ...ops.maps import grid_size, merge_flip, merge_scales
 from ..training.label_learners import Segmenter
 from . import actors
@@ -74,7 +74,7 @@ class Predict(actors.Actor):
         self.job = job
         super().__init__(job.views)
         network = actors.load(job.network, job.learner, job.classes, job.weights)
-        assert isinstance(network, Segmenting)
+        assert isinstance(network, SegmentationNetwork)
         self.network = self.ready(network)
 
     def work(self, piece: shards.Slice) -> int:
@@ -86,7 +86,7 @@ class Predict(actors.Actor):
     def _write(
         self, piece: shards.Slice, rows: Sequence[tuple[dict[str, Any], NDArray[Any]]]
     ) -> None:
-        path = Path(label_maps.file_of(self.job.folder, piece))
+        path = Path(label_maps.file_of_slice(self.job.folder, piece))
         if not self.job.probabilities:
             label_maps.write(path, [(row["id"], prediction) for row, prediction in rows])
             return
@@ -107,7 +107,9 @@ class Predict(actors.Actor):
         for numbers, images in self.groups(rows):
             logits = self._logits(images)
             height, width = images[0].shape[:2]
-            size = grid_size(height, width, COARSE) if self.job.coarse else (height, width)
+            size = (
+                grid_size(height, width, PROBABILITY_STRIDE) if self.job.coarse else (height, width)
+            )
             if self.job.coarse or not self.job.probabilities:
                 logits = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
             if self.job.known:
@@ -141,7 +143,7 @@ class Predict(actors.Actor):
     def _view_logits(self, pixels: Tensor) -> Tensor:
         """Return the logits of one view of images, float32 `[B,N+1,h,w]`."""
         with self.autocast():
-            logits = self.network.views(pixels, self.job.learner.scales)[-1]
+            logits = self.network.logits_by_view(pixels, self.job.learner.scales)[-1]
         return logits.float()
 
 

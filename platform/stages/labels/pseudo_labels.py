@@ -140,7 +140,7 @@ def label_slice(
     for number in range(pair[0].rows) if unrefined else ():
         rows += label_rows(pair, unrefined_cut if number in unrefined else cut, number)
     rows = rows or label_rows(pair, cut)
-    label_maps.write(label_maps.file_of(folder, pair[0]), rows)
+    label_maps.write(label_maps.file_of_slice(folder, pair[0]), rows)
     return len(rows), [rows[number][0] for number in unrefined]
 
 
@@ -216,4 +216,4 @@ def mask_slice(piece: shards.Slice, folder: str) -> int:
                 f"image {row['id']} has no mask to learn from; choose a split with masks"
             )
         rows.append((row["id"], decode_mask(row["mask"], row["id"])))
-    return label_maps.write(label_maps.file_of(folder, piece), rows)
+    return label_maps.write(label_maps.file_of_slice(folder, piece), rows)

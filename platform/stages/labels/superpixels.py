@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from ...data.formats import label_maps, shards
 from ...data.images import decode_image
 from ...data.transforms import resized
-from ...ops.superpixels import connected, felzenszwalb, merged, numbered, shrunk, slic
+from ...ops.superpixels import (
+    felzenszwalb,
+    merge_regions,
+    renumber_regions,
+    shrink_ids,
+    slic,
+    split_components,
+)
 from ...ray_runtime import cluster
 
 KINDS = ("merged", "unmerged", "slic")
@@ -41,9 +48,11 @@ def regions_of(image: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
     factor = max(1.0, PUBLISHED_SIDE / max(height, width))
     large = resized(image, round(height * factor), round(width * factor))
-    regions = merged(large, felzenszwalb(large), limit)
+    regions = merge_regions(large, felzenszwalb(large), limit)
     if large is not image:
-        regions = merged(image, numbered(connected(shrunk(regions, height, width))), limit)
+        regions = merge_regions(
+            image, renumber_regions(split_components(shrink_ids(regions, height, width))), limit
+        )
     return regions.astype(np.uint8)
 
 
@@ -55,7 +64,7 @@ def slice_regions(piece: shards.Slice, kind: str, folder: str) -> tuple[int, int
         (row["id"], regions_of(decode_image(row["image"], row["id"]), kind))
         for row in shards.read(piece, ("id", "image"))
     ]
-    count = label_maps.write(label_maps.file_of(folder, piece), rows)
+    count = label_maps.write(label_maps.file_of_slice(folder, piece), rows)
     return count, sum(int(ids.max()) + 1 for _, ids in rows)
 
 

@@ -82,7 +82,7 @@ def place_patches(place: FeatureRows, similar: Sequence[Similar], shares: Shares
         }
         if kinds:
             cosines = torch.from_numpy(np.array(class_similar[: height * width]))
-            patches += prototype_patches.closest(place.id, n + 1, cosines, width, kinds)
+            patches += prototype_patches.closest_patches(place.id, n + 1, cosines, width, kinds)
     return patches
 
 
@@ -117,7 +117,7 @@ def class_weights(network: Path) -> Tensor:
     Args:
         network: folder of the artifact.
     """
-    head: Tensor = weights.saved(network / NETWORK)["head.weight"]
+    head: Tensor = weights.read_torch_file(network / NETWORK)["head.weight"]
     return head.flatten(1).float()
 
 

@@ -27,7 +27,7 @@ from ...data.formats.features import FEATURE_ROWS, open_features, read_feature_r
 from ...errors import InputError
 from ...method import Centers, Clustering
 from ...ops import kmeans
-from ...ops.kmeans import Floats, Halves, Set, Totals
+from ...ops.kmeans import FeatureSet, Floats, Halves, Totals
 from ...ray_runtime import cluster
 from ...storage import artifact_files
 
@@ -66,8 +66,8 @@ class Holder:
     ) -> None:
         faiss.omp_set_num_threads(1)
         torch.set_num_threads(1)
-        self.blocks: dict[Set, list[Block]] = {}
-        self.cached: dict[tuple[Set, int], Halves] = {}
+        self.blocks: dict[FeatureSet, list[Block]] = {}
+        self.cached: dict[tuple[FeatureSet, int], Halves] = {}
         self.free = limit
         self.peak = 0
         for number, path in files:
@@ -77,14 +77,16 @@ class Holder:
                     block = Block(number * 4096 + k, path, piece)
                     self.blocks.setdefault(group, []).append(block)
 
-    def sizes(self) -> dict[Set, dict[int, int]]:
+    def sizes(self) -> dict[FeatureSet, dict[int, int]]:
         """Return the number of rows of each block, by set."""
         return {
             group: {block.number: len(block.rows) for block in blocks}
             for group, blocks in self.blocks.items()
         }
 
-    def totals(self, centers: Mapping[Set, Floats], spherical: bool) -> dict[Set, Totals]:
+    def totals(
+        self, centers: Mapping[FeatureSet, Floats], spherical: bool
+    ) -> dict[FeatureSet, Totals]:
         """Assign this holder's rows to their nearest centres and return the sums.
 
         Args:
@@ -94,7 +96,7 @@ class Holder:
         Returns:
             The totals by set.
         """
-        totals: dict[Set, Totals] = {}
+        totals: dict[FeatureSet, Totals] = {}
         for group, set_centers in centers.items():
             for block in self.blocks.get(group, ()):
                 rows = self._rows(group, block)
@@ -108,7 +110,9 @@ class Holder:
                 self.peak_bytes()
         return totals
 
-    def gather(self, positions: Mapping[Set, Sequence[tuple[int, int]]]) -> dict[Any, Floats]:
+    def gather(
+        self, positions: Mapping[FeatureSet, Sequence[tuple[int, int]]]
+    ) -> dict[Any, Floats]:
         """Return those of the requested rows that this holder has, `[D]` by (set, block, row).
 
         Args:
@@ -131,7 +135,7 @@ class Holder:
         self.peak = max(self.peak, int(fields["RssAnon"].split()[0]) * 1024)
         return self.peak
 
-    def _rows(self, group: Set, block: Block) -> Halves:
+    def _rows(self, group: FeatureSet, block: Block) -> Halves:
         key = (group, block.number)
         if key in self.cached:
             return self.cached[key]
@@ -166,7 +170,7 @@ def draw(files: Sequence[str], images: int, seed: int) -> Drawn:
 
 def split_rows(
     path: Path, threshold: float, drawn: Drawn | None = None
-) -> dict[Set, NDArray[np.int64]]:
+) -> dict[FeatureSet, NDArray[np.int64]]:
     """Split the rows of a feature file by class into foreground and context.
 
     The class map is brought to the feature grid by nearest neighbour. A position that equals the
@@ -181,7 +185,7 @@ def split_rows(
         Row numbers by set: (class, 0) is the foreground, (class, 1) the context.
     """
     index = {entry.id: entry for entry in read_feature_rows(path.with_suffix(FEATURE_ROWS))}
-    rows: dict[Set, list[NDArray[np.int64]]] = {}
+    rows: dict[FeatureSet, list[NDArray[np.int64]]] = {}
     for maps in class_maps.read([path.with_suffix(".parquet")]):
         if not maps.classes:
             continue
@@ -221,7 +225,7 @@ class Holders:
         else:
             shares = [numbered[k::count] for k in range(count)]
             self._start([(share, threshold, limit // count, drawn) for share in shares])
-        all_sizes: dict[Set, dict[int, int]] = {}
+        all_sizes: dict[FeatureSet, dict[int, int]] = {}
         for sizes in self._call("sizes"):
             for group, set_sizes in sizes.items():
                 all_sizes.setdefault(group, {}).update(set_sizes)
@@ -253,9 +257,11 @@ class Holders:
         )
         return answers
 
-    def totals(self, centers: Mapping[Set, Floats], spherical: bool) -> dict[Set, Totals]:
+    def totals(
+        self, centers: Mapping[FeatureSet, Floats], spherical: bool
+    ) -> dict[FeatureSet, Totals]:
         """Return the sums of all holders by set, see `Holder.totals`."""
-        totals: dict[Set, Totals] = {}
+        totals: dict[FeatureSet, Totals] = {}
         for holder_totals in self._call("totals", dict(centers), spherical):
             for group, total in holder_totals.items():
                 if group in totals:
@@ -264,7 +270,9 @@ class Holders:
                     totals[group] = Totals(total.sums.copy(), total.counts.copy(), total.worst)
         return totals
 
-    def gather(self, positions: Mapping[Set, Sequence[tuple[int, int]]]) -> dict[Set, Floats]:
+    def gather(
+        self, positions: Mapping[FeatureSet, Sequence[tuple[int, int]]]
+    ) -> dict[FeatureSet, Floats]:
         """Return the requested rows `[R,D]` by set, see `Holder.gather`."""
         features: dict[Any, Floats] = {}
         for holder_features in self._call("gather", dict(positions)):
@@ -295,7 +303,7 @@ def run(
     workers: int | None = None,
     limit: int,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[Set, kmeans.Result]:
+) -> dict[FeatureSet, kmeans.Clusters]:
     """Cluster every class: the result of (class, 0) is its foreground, of (class, 1) its context.
 
     Args:
@@ -313,7 +321,7 @@ def run(
     holders = Holders(files, clustering.threshold, count, limit, drawn)
     rounds = 0
 
-    def totals(centers: Mapping[Set, Floats]) -> dict[Set, Totals]:
+    def totals(centers: Mapping[FeatureSet, Floats]) -> dict[FeatureSet, Totals]:
         nonlocal rounds
         rounds += 1
         if progress:
@@ -373,7 +381,7 @@ def read_centers(path: Path) -> dict[int, Centers]:
     Raises:
         InputError: the file is missing or damaged.
     """
-    centers: dict[Set, torch.Tensor] = {}
+    centers: dict[FeatureSet, torch.Tensor] = {}
     for name, array in npz.read(path).items():
         if not re.fullmatch(r"\d{1,3}-[01]", name) or array.ndim != 2 or array.dtype.kind != "f":
             raise InputError(f"{path} is damaged: {name!r} {array.shape} holds no centres")

@@ -34,7 +34,7 @@ def load(folder: Path) -> Any:
     """
     if not (folder / SUM).is_file() or file_digest(folder / STATE) != (folder / SUM).read_text():
         raise InputError("a training's checkpoint does not match its SHA-256")
-    return weights.saved(folder / STATE)
+    return weights.read_torch_file(folder / STATE)
 
 
 def fault(home: Path) -> str:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...method import OUTSIDE, Batch, Learner
+from ...method import PADDING, Batch, Learner
 from ...models.backbones import Backbone
 from ...models.boundary_net import BoundaryNet
 from ...models.deeplab import DeepLabV2
-from ...models.segmenter import Segmenting
+from ...models.segmenter import SegmentationNetwork
 from ...models.upernet import UperNet
 from ...ops.affinity_loss import affinity_losses
 
@@ -71,9 +71,11 @@ class Segmenter(Learner):
     ) -> None:
         self.scales, self.balanced, self.stride = scales, balanced, stride
         self.name = name  # type: ignore[misc]
-        self.least = 2 if name == "upernet" else 1  # type: ignore[misc]
+        self.least_images = 2 if name == "upernet" else 1  # type: ignore[misc]
 
-    def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> Segmenting:
+    def network(
+        self, classes: int, backbone: Backbone, frozen_stages: int = 0
+    ) -> SegmentationNetwork:
         if self.name == "upernet":
             return UperNet(backbone, classes + 1, frozen_stages)
         if backbone.strides[3] > self.stride:
@@ -84,7 +86,7 @@ class Segmenter(Learner):
         assert batch.plane is not None
         terms = [
             weight * self._cross_entropy(logits.float(), batch.plane)
-            for weight, logits in network.supervised(batch.images, self.scales)
+            for weight, logits in network.supervised_logits(batch.images, self.scales)
         ]
         return {"cross_entropy": torch.stack(terms).sum()}
 
@@ -93,11 +95,11 @@ class Segmenter(Learner):
 
         Args:
             logits: `[B,N+1,h,w]`.
-            labels: `[B,H,W]`, `OUTSIDE` where unknown.
+            labels: `[B,H,W]`, `PADDING` where unknown.
         """
         grid_labels = shrunk(labels, logits)
-        known = grid_labels != OUTSIDE
-        values = F.cross_entropy(logits, grid_labels, ignore_index=OUTSIDE, reduction="none")
+        known = grid_labels != PADDING
+        values = F.cross_entropy(logits, grid_labels, ignore_index=PADDING, reduction="none")
         if not self.balanced:
             return values.sum() / known.sum().clamp(min=1)
         groups = [known & (grid_labels == 0), known & (grid_labels > 0)]

@@ -20,11 +20,19 @@ import torch
 from numpy.typing import NDArray
 
 from ...data.formats import class_maps, label_maps
-from ...data.formats.class_maps import COARSE
+from ...data.formats.class_maps import PROBABILITY_STRIDE
 from ...data.formats.shards import TRAINING_COLUMNS, Slice, multi_hot, read
 from ...data.images import decode_image
-from ...data.transforms import Crop, drawn, generator, normalized, placed, placed_maps, valid_pixels
-from ...method import OUTSIDE, Batch
+from ...data.transforms import (
+    Crop,
+    crop_image,
+    crop_maps,
+    normalized,
+    random_generator,
+    random_placement,
+    valid_pixels,
+)
+from ...method import PADDING, Batch
 
 Columns = dict[str, NDArray[Any]]
 ROWS_PER_TASK = 64
@@ -87,9 +95,9 @@ class Plan:
                         "start": start - offset,
                         "stop": stop - offset,
                         "epoch": epoch,
-                        "plane": self.planes and label_maps.file_of(self.planes, s),
+                        "plane": self.planes and label_maps.file_of_slice(self.planes, s),
                         "probabilities": self.probabilities
-                        and label_maps.file_of(self.probabilities, s),
+                        and label_maps.file_of_slice(self.probabilities, s),
                     }
                 )
             offset += s.rows
@@ -118,18 +126,20 @@ def load_rows(pieces: Columns, classes: int, crop: Crop, seed: int) -> Columns:
         )
         for row in read(piece, TRAINING_COLUMNS)[int(columns["start"]) : int(columns["stop"])]:
             image = decode_image(row["image"], row["id"])
-            rng = generator(seed, int(columns["epoch"]), row["id"])
-            place = drawn(image.shape[0], image.shape[1], rng, crop)
+            rng = random_generator(seed, int(columns["epoch"]), row["id"])
+            place = random_placement(image.shape[0], image.shape[1], rng, crop)
             example = {
-                "image": placed(image, place, crop.side),
+                "image": crop_image(image, place, crop.side),
                 "labels": multi_hot(row["labels"], classes),
                 "rectangle": place.rectangle,
                 "epoch": int(columns["epoch"]),
             }
             if planes:
-                example["plane"] = placed(planes[row["id"]], place, crop.side, OUTSIDE)
+                example["plane"] = crop_image(planes[row["id"]], place, crop.side, PADDING)
             if shares:
-                example["probabilities"] = placed_maps(shares[row["id"]], place, crop.side, COARSE)
+                example["probabilities"] = crop_maps(
+                    shares[row["id"]], place, crop.side, PROBABILITY_STRIDE
+                )
             for name, value in example.items():
                 examples.setdefault(name, []).append(value)
     return {name: np.stack(values) for name, values in examples.items()}

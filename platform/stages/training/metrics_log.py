@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ...records.progress_file import metrics_of, read_metrics
+from ...records.progress_file import parse_metrics, read_metrics
 from ...storage import filesystem
 
 SEND_SECONDS = 20.0
@@ -71,7 +71,7 @@ def following(path: Path, progress: Callable[[str, int, int], None]) -> Iterator
         while not stop.wait(1.0 if path.exists() else POLL_SECONDS):
             rows: list[dict[str, Any]] = []
             with suppress(InputError):
-                rows = metrics_of(path.read_bytes()) if path.exists() else read_metrics(path)
+                rows = parse_metrics(path.read_bytes()) if path.exists() else read_metrics(path)
             if rows and rows[-1]["step"] != reported_step:
                 row = rows[-1]
                 reported_step = row["step"]

@@ -16,7 +16,7 @@ from ...data.transforms import Crop
 from ...errors import InputError
 from ...method import Batch, Learner
 from ...models import backbones, weights
-from ...models.network import Separate, Trainable
+from ...models.network import SeparatelyTrained, Trainable
 from . import loader
 from .metrics_log import Log
 
@@ -74,10 +74,10 @@ class Job:
                 f"{self.field}.batch_size {training.batch_size} cannot be divided among {world} "
                 "workers; make it a multiple of their number"
             )
-        if training.batch_size // world < self.learner.least:
+        if training.batch_size // world < self.learner.least_images:
             raise InputError(
-                f"{self.learner.name} needs {self.learner.least} images a step on each worker; "
-                f"raise {self.field}.batch_size ({training.batch_size})"
+                f"{self.learner.name} needs {self.learner.least_images} images a step on each "
+                f"worker; raise {self.field}.batch_size ({training.batch_size})"
             )
         plan = loader.Plan(
             slices=self.slices,
@@ -178,9 +178,12 @@ class Trainer:
         self.network = build(job.network, job.learner, job.classes, job.seed)
         self.network.to(device).to(memory_format=torch.channels_last)
         training = job.training
-        groups = self.network.groups(training.head_factor, training.lr, training.weight_decay)
+        rates = (training.head_factor, training.lr, training.weight_decay)
+        groups = [dict(group) for group in self.network.parameter_groups(*rates)]
         separate = [
-            module for module in self.network.extras.values() if isinstance(module, Separate)
+            module
+            for module in self.network.extras.values()
+            if isinstance(module, SeparatelyTrained)
         ]
         main_optimizer = (
             torch.optim.AdamW(groups, lr=training.lr, fused=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from peers.peer_images import read
 from pydensecrf import densecrf
 from wsss.platform.ops.crf import CRFS
-from wsss.platform.ops.random_walk import transition
+from wsss.platform.ops.random_walk import transition_matrix
 
 
 def cluster(
@@ -92,7 +92,7 @@ def curve(
 
 def walk(maps: torch.Tensor, edge: torch.Tensor) -> torch.Tensor:
     """Return the random walk as the 256th power of a dense matrix, by eight squarings."""
-    matrix = transition(edge[None]).to_dense()
+    matrix = transition_matrix(edge[None]).to_dense()
     for _ in range(8):
         matrix = matrix @ matrix
     return (matrix @ (maps * (1 - edge)).flatten(1).T).T.reshape(maps.shape)
