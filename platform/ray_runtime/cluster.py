@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from . import session
-from .stderr import capture_stderr
+from .quirks.native_output import capture_stderr
 
 T = TypeVar("T")
 PAUSE_SECONDS = 0.01
