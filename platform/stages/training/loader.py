@@ -25,6 +25,7 @@ from ...data.formats.shards import TRAINING_COLUMNS, Slice, multi_hot, read
 from ...data.images import decode_image
 from ...data.transforms import Crop, drawn, generator, normalized, placed, placed_maps, valid_pixels
 from ...method import OUTSIDE, Batch
+from ...ray_runtime.worker_errors import sendable, unwrapped
 
 Columns = dict[str, NDArray[Any]]
 ROWS_PER_TASK = 64
@@ -158,9 +159,10 @@ def _execution(plan: Plan, epochs: Sequence[int]) -> Iterator[Columns]:
     count = max(1, sum(p["stop"] - p["start"] for p in pieces) // ROWS_PER_TASK)
     load = partial(load_rows, classes=plan.classes, crop=plan.crop, seed=plan.seed)
     rows = ray.data.from_items(pieces, override_num_blocks=min(count, len(pieces))).map_batches(
-        load, batch_size=None, batch_format="numpy"
+        sendable(load), batch_size=None, batch_format="numpy"
     )
-    yield from rows.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2)
+    with unwrapped():
+        yield from rows.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2)
 
 
 def ahead(items: Iterable[T]) -> Iterator[T]:
