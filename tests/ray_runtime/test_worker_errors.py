@@ -29,6 +29,7 @@ from wsss.platform.ray_runtime.worker_errors import (
     unwrapped,
 )
 from wsss.platform.stages.inference import actors
+from wsss.platform.stages.prototypes import clustering
 from wsss.platform.stages.training import ray_train
 from wsss.platform.tuning import trial
 
@@ -107,6 +108,17 @@ def by_actor_start(kind: str, folder: Path) -> None:
     actors.run(FailingAtStart, kind, PIECES, 1, lambda done, total: None)
 
 
+def by_holder(kind: str, folder: Path) -> None:
+    class FailingHolder(clustering.Holder):
+        @property
+        def blocks(self) -> Any:  # type: ignore[override]
+            return fail(self.files[0][1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clustering, "Holder", FailingHolder)
+        clustering.Holders([kind, kind], 0.3, 2, 1 << 20)
+
+
 def assert_equal(error: BaseException, kind: str) -> None:
     """Check that an error is what the worker raised, and keeps Ray's report as its cause."""
     wanted = expected(kind)
@@ -125,6 +137,7 @@ WAYS = [
     (by_data_map, KINDS),
     (by_actor, ("input", "storage", "full")),  # the start of an actor takes seconds
     (by_actor_start, ("input", "storage", "full")),
+    (by_holder, ("input", "storage", "full")),
 ]
 
 
