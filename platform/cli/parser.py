@@ -360,8 +360,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with session.ended():
                 action(options, command)
         except (InputError, OSError) as error:  # OSError: a path, permission or disk of the user
-            cause = getattr(error, "cause", None) or error
-            ending.print_error(str(InputError(cause)))
+            ending.print_error(str(InputError(error)))
             return 2
         except (KeyboardInterrupt, SystemExit):  # Ray Train turns an interrupt into an exit
             ending.print_error("stopped; all finished stages are kept")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -199,14 +199,10 @@ class Runtime:
         Returns:
             Notes on the training for the manifest.
         """
-        from ..stages.training import checkpoints, ray_train
+        from ..stages.training import ray_train
         from ..stages.training.trainer import Job, build
 
         home = task.home or self.home(stage)
-        if fault := checkpoints.fault(home):
-            self.progress.note(f"{fault}; the training begins again")
-            self.store.quarantine(home, fault)
-            checkpoints.forget(home)
         beside = {"planes": task.planes, "probabilities": task.probabilities}
         job = Job(
             learner=task.learner,
@@ -222,7 +218,17 @@ class Runtime:
         )
         build(job.network, job.learner, job.classes, job.seed)
         cluster.connect()
-        return ray_train.fit(folder, job, home, self.progress.update)
+        discard = partial(self._discard_damaged, home)
+        return ray_train.fit(folder, job, home, self.progress.update, discard)
+
+    def _discard_damaged(self, home: Path) -> None:
+        """Move the checkpoints of a training to quarantine if they are damaged."""
+        from ..stages.training import checkpoints
+
+        if fault := checkpoints.fault(home):
+            self.progress.note(f"{fault}; the training begins again")
+            self.store.quarantine(home, fault)
+            checkpoints.forget(home)
 
     def read_score(
         self,

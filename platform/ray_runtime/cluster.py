@@ -3,48 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import secrets
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from . import session
-from .stderr import capture_stderr
+from .quirks import settings
+from .quirks.native_output import capture_stderr
+from .worker_errors import sendable, unwrapped
 
 T = TypeVar("T")
-PAUSE_SECONDS = 0.01
 CPU_STAGE, DRIVER, LIMIT = "cpu_stage", "driver", "_limit"
 """Names of the custom resources of `cluster.yaml`: `cpu_stage`, one a core of each node for CPU
 stages; `driver`, of the head, for the processes of Tune trials; and the suffix of a resource of the
 head that says how far the cluster may grow, for example `GPU_limit`."""
 TRIAL_BYTES = 400 << 20
 """Memory in bytes of a Tune trial's process; torch's build for GPUs alone takes 0.3 GB of it."""
-
-ENVIRONMENT = {
-    "RAY_DATA_USE_DATASOURCE_V2": "0",
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_AUTO_CONNECT": "0",  # nothing but `connect` starts a Ray
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it would end a sweep at Ctrl-C as if complete
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # from calls whose result is not fetched
-    # Freed memory stays with the process. Returning it to the system and faulting it in again took
-    # a sixth of a training step's time on a CPU and four fifths of a scoring pass.
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
-    "MALLOC_TOP_PAD_": str(64 << 20),
-}
 
 
 def connect() -> None:
@@ -57,7 +34,7 @@ def connect() -> None:
     Raises:
         InputError: Ray does not start, or nobody answers at `RAY_ADDRESS`.
     """
-    for name, value in ENVIRONMENT.items():
+    for name, value in settings.ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     with capture_stderr() as captured:
         import ray
@@ -69,7 +46,7 @@ def connect() -> None:
                 session.start(cores() + 2, captured)
             else:
                 session.join(address, captured)
-    data_context()
+    settings.set_data_options()
 
 
 def _make_token() -> None:
@@ -87,45 +64,6 @@ def _make_token() -> None:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def data_context() -> None:
-    """Set the options of Ray Data that each process using it needs.
-
-    The options choose the old reader, a fixed order and no progress bars."""
-    import ray.data
-
-    context = ray.data.DataContext.get_current()
-    context.use_datasource_v2 = False
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.raise_original_map_exception = True  # an InputError keeps its type
-    if SchedulingPause not in context.custom_execution_callback_classes:
-        context.custom_execution_callback_classes.append(SchedulingPause)
-    for name in ("ray.data", "ray.data._internal", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are in the sweep's record
-
-
-class SchedulingPause:
-    """A Ray Data execution callback that pauses the scheduling loop at each turn.
-
-    While the consumer is busy (a training step), the loop of Ray 2.60 turns without waiting. It
-    takes a third of a core and the interpreter's lock from the training in the same process."""
-
-    def before_execution_starts(self, executor: object) -> None:
-        """Do nothing."""
-
-    def on_execution_step(self, executor: object) -> None:
-        """Sleep for `PAUSE_SECONDS`."""
-        time.sleep(PAUSE_SECONDS)
-
-    def after_execution_succeeds(self, executor: object) -> None:
-        """Do nothing."""
-
-    def after_execution_fails(self, executor: object, error: Exception) -> None:
-        """Do nothing."""
 
 
 def cores() -> int:
@@ -212,7 +150,14 @@ def _remote(task: Callable[..., object], retries: int) -> Any:
 
     return ray.remote(
         num_cpus=1, resources=apart(), max_retries=retries, scheduling_strategy=anywhere()
-    )(task)
+    )(sendable(task))
+
+
+def _result(reference: Any) -> Any:
+    import ray
+
+    with unwrapped():
+        return ray.get(reference)
 
 
 def each(
@@ -232,6 +177,9 @@ def each(
         progress: called with (tasks done, tasks in all).
         lost: gives the result of a piece whose process died at each try; without `lost` the error
             is raised.
+
+    Raises:
+        Exception: what the task raised, as it raised it.
     """
     import ray
 
@@ -249,7 +197,7 @@ def each(
             finished, _ = ray.wait(list(running))
             ended_number = running.pop(finished[0])
             try:
-                done[ended_number] = ray.get(finished[0])
+                done[ended_number] = _result(finished[0])
             except ray.exceptions.WorkerCrashedError:
                 if lost is None or session.lost():
                     raise
@@ -264,7 +212,7 @@ def survives(task: Callable[..., object], *arguments: object) -> bool:
     import ray
 
     try:
-        ray.get(_remote(task, 0).remote(*arguments))
+        _result(_remote(task, 0).remote(*arguments))
     except ray.exceptions.WorkerCrashedError:
         if session.lost():
             raise

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import os
 import resource
-import shutil
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import InputError
-from ..storage import locks
-from .stderr import CapturedStderr, ExitReporter, reporting_exit
+from . import folders
+from .quirks import server_probe
+from .quirks.native_output import CapturedStderr, ExitReporter, reporting_exit
 
-FOLDER_PREFIX, LOCK = "wsss-", "lock"
-"""Name prefix of the folder with Ray's files for one command, and the file in it that this command
-keeps locked while it lives."""
-MAX_FOLDER_BYTES = 21
-"""Longest path, in bytes, of the folder for temporary files; Ray's socket names are limited."""
 VITAL = ("gcs_server", "raylet")
 """Names of the processes without which Ray on this machine cannot go on."""
 POLL_SECONDS, GRACE_SECONDS = 1.0, 5.0
@@ -35,6 +27,8 @@ after one of them died."""
 JOIN_SECONDS, CONNECT_SECONDS, SILENT_SECONDS = 6.0, 3.0, 3.0
 """Seconds for which a cluster's address is tried, most seconds of one connection attempt, and
 seconds after which a command says that it waits."""
+ANSWER_SECONDS = 10.0
+"""Seconds within which whoever listens at a cluster's address must answer as Ray does."""
 OBJECT_STORE_BYTES = 2 << 30
 """Size in bytes of Ray's object store on this machine."""
 
@@ -58,7 +52,7 @@ class Embedded:
         self.reporter = reporter
         self.children_before = set(self.process.children())
         self.names: dict[Any, str] = {}
-        self.folder, self.lock = _folder()
+        self.folder, self.lock = folders.make()
         self.started, self.stopped, self.address = False, threading.Event(), ""
         self.captured: CapturedStderr | None = None
 
@@ -186,10 +180,9 @@ class Embedded:
 
     def _leave(self, keep: bool) -> None:
         if keep:
-            (self.folder / LOCK).unlink(missing_ok=True)
+            folders.keep(self.folder)
         else:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        os.close(self.lock)
+            folders.remove(self.folder, self.lock)
 
 
 _embedded: Embedded | None = None
@@ -234,7 +227,7 @@ def ended() -> Iterator[None]:
                 _embedded.abort(name)
             _embedded.end(keep=not expected)
             if not expected:
-                sys.stderr.write(f"wsss: Ray's logs are kept in {_embedded.folder}\n")
+                sys.stderr.write(f"wsss: Ray's logs are kept in {_embedded.folder} for a week\n")
         raise
     if _embedded and _embedded is not outer:
         _embedded.end()
@@ -276,37 +269,6 @@ def _joined() -> str:
     return ""
 
 
-def _folder() -> tuple[Path, int]:
-    """Make a folder for Ray's files and lock it; remove the folders of commands that were killed.
-
-    Returns:
-        The folder, and the file descriptor that holds its lock while this process lives.
-    """
-    candidates = (os.environ.get("RAY_TMPDIR"), tempfile.gettempdir(), "/tmp")
-    paths = [os.path.abspath(path) for path in candidates if path]
-    base = next(Path(path) for path in paths if len(os.fsencode(path)) <= MAX_FOLDER_BYTES)
-    base.mkdir(parents=True, exist_ok=True)
-    for folder in base.glob(f"{FOLDER_PREFIX}*"):
-        if _abandoned(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=base))
-    lock = os.open(folder / "new", os.O_CREAT | os.O_RDWR, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    (folder / "new").rename(folder / LOCK)  # so that no other process sees it unlocked
-    return folder, lock
-
-
-def _abandoned(folder: Path) -> bool:
-    """Return whether a folder was made by a command of this user that has ended."""
-    try:
-        status = folder.lstat()
-        is_ours = status.st_uid == os.getuid() and not folder.is_symlink() and folder.is_dir()
-        lock = folder / LOCK
-        return is_ours and lock.is_file() and not locks.is_held(lock)
-    except OSError:
-        return False
-
-
 def join(address: str, captured: CapturedStderr) -> None:
     """Join the cluster at `RAY_ADDRESS`.
 
@@ -345,13 +307,13 @@ def _unjoined(address: str, reason: str) -> str:
 
 
 def reach(address: str) -> None:
-    """Wait until somebody answers at HOST:PORT or ray://HOST:PORT.
+    """Wait until Ray answers at HOST:PORT or ray://HOST:PORT.
 
     Args:
         address: value of `RAY_ADDRESS`; a value without host and port is left to Ray.
 
     Raises:
-        InputError: the address is malformed, or nobody answers.
+        InputError: the address is malformed, or nobody answers, or not as Ray does.
     """
     try:
         url = urlsplit(address if "://" in address else f"//{address}")
@@ -360,6 +322,20 @@ def reach(address: str) -> None:
         raise InputError(f"RAY_ADDRESS is {address!r}: {error}; write HOST:PORT") from error
     if not host or not port:
         return
+    _await_listener(address, host, port)
+    if not server_probe.is_ray(host, port, ANSWER_SECONDS, url.scheme == "ray"):
+        raise InputError(
+            f"what listens at RAY_ADDRESS {address!r} does not answer as Ray does; correct the "
+            "address, restart Ray there, or unset RAY_ADDRESS to compute on this machine"
+        )
+
+
+def _await_listener(address: str, host: str, port: int) -> None:
+    """Wait until somebody accepts connections at a host and port.
+
+    Raises:
+        InputError: nobody accepts one within `JOIN_SECONDS`.
+    """
     deadline = time.monotonic() + JOIN_SECONDS
     while True:
         try:

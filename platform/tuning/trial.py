@@ -11,6 +11,7 @@ from ..pipeline import classify
 from ..pipeline.context import Catalog
 from ..pipeline.execution import Execution
 from ..pipeline.planner import plan
+from ..ray_runtime.worker_errors import described
 from ..records.schema import Score
 from ..serialization import as_json
 from .cost import unneeded_stages
@@ -54,8 +55,7 @@ def run(
             out |= {"error": None, **_attempt(catalog, sweep, point, seed, report)}
             break
         except Exception as error:
-            cause = getattr(error, "cause", None) or error
-            out["error"] = f"{type(cause).__name__}: {cause}".strip().splitlines()[-1]
+            out["error"] = described(error)
     return {**out, "seconds": round(time.monotonic() - started, 3)}
 
 

@@ -13,14 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import shutil
 import statistics
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from platform import node
-from types import SimpleNamespace
 from typing import Protocol, TypedDict
 
 from ..errors import InputError
@@ -28,6 +24,7 @@ from ..pipeline.context import Catalog, Runtime
 from ..pipeline.execution import Execution
 from ..pipeline.planner import plan
 from ..ray_runtime import cluster
+from ..ray_runtime.quirks.trials import replay_rungs, wait_for_processes
 from ..records.progress import ProgressDisplay
 from ..records.schema import SweepRecord, Trial, ranking, read_sweep, score_from_json
 from ..storage import filesystem
@@ -227,7 +224,7 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: ProgressDi
     processes = 0 if sweep.scheduler else min(sweep.concurrent, len(queue.left), cluster.drivers())
 
     def trial(config: TrialConfig) -> TrialReport:
-        together(lanes, processes)
+        wait_for_processes(lanes, processes)
         return run_trial(catalog, sweep, config["point"], config["seed"], ray.tune.report)
 
     progress.plan([f"{sweep.count * sweep.repeats} trials", "the best point on all splits"])
@@ -253,27 +250,6 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: ProgressDi
             ),
         ).fit()
     progress.finish(False)
-
-
-def together(lanes: Path, count: int, patience: float = 30.0) -> None:
-    """Wait, in the process of a trial, until enough processes of trials have started.
-
-    Tune starts a process for each waiting trial, but gives the trial to a running process that
-    becomes free earlier, and ends the process that it was starting. If a trial takes less time than
-    the start of a process, all trials would thus run one after another in the first process.
-
-    Args:
-        lanes: folder in which each process leaves a file.
-        count: number of processes to wait for.
-        patience: seconds after which the process goes on alone.
-    """
-    lane, end = lanes / f"{node()}-{os.getpid()}", time.monotonic() + patience
-    if lane.exists():
-        return
-    lanes.mkdir(parents=True, exist_ok=True)  # another node may not share this folder
-    lane.touch()
-    while len(os.listdir(lanes)) < count and time.monotonic() < end:
-        time.sleep(0.05)
 
 
 def _tune_searcher(queue: TrialQueue) -> object:
@@ -370,7 +346,7 @@ def _scheduler(sweep: Sweep, done: Sequence[Trial]) -> object:
         return None
     from ray.tune.schedulers import ASHAScheduler
 
-    out = ASHAScheduler(
+    scheduler = ASHAScheduler(
         time_attr="epoch",
         metric="value",
         mode="max",
@@ -378,12 +354,8 @@ def _scheduler(sweep: Sweep, done: Sequence[Trial]) -> object:
         grace_period=sweep.rungs[0] if sweep.rungs else sweep.base.training.epochs,
         reduction_factor=REDUCTION,
     )
-    for trial in done:
-        stub = SimpleNamespace(trial_id=f"before-{trial.id}")
-        out.on_trial_add(None, stub)
-        for epochs, value in trial.rungs:
-            out.on_trial_result(None, stub, {"epoch": epochs, "value": value})
-    return out
+    replay_rungs(scheduler, {trial.id: trial.rungs for trial in done})
+    return scheduler
 
 
 def _clean(catalog: Catalog, sweep: Sweep, trials: Sequence[Trial]) -> None:

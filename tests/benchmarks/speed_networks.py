@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from wsss.methods.cam import CAM
 from wsss.platform.config.experiment import Network, Training, Views
 from wsss.platform.ray_runtime import cluster
+from wsss.platform.ray_runtime.quirks import settings
 from wsss.platform.stages.inference import class_maps
 from wsss.platform.stages.training.trainer import Job, Trainer, build, run_epochs
 
@@ -78,7 +79,7 @@ def bench_training(b: Bench) -> None:
     for precision in ("fp32", "bf16"):
         words = [sys.executable, "-c", TRAINING, str(b.folder), precision]
         path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-        env = {**os.environ, **cluster.ENVIRONMENT, "PYTHONPATH": path}
+        env = {**os.environ, **settings.ENVIRONMENT, "PYTHONPATH": path}
         output = subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
         rate = float(output.split()[-1])
         share = rate * 3 * work(b, (side, side)) / b.flops[precision]  # backwards is twice forwards

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import http.server
 import os
 import resource
 import shutil
 import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
+import ray
 from wsss.platform.errors import InputError
-from wsss.platform.ray_runtime import session, stderr
+from wsss.platform.ray_runtime import folders, session
+from wsss.platform.ray_runtime.quirks import native_output
 
 DATA = ("data", "scenes", "--train", "4", "--val", "2", "--quiet", "--store")
 
@@ -78,9 +86,59 @@ def test_a_malformed_address_is_refused(address: str) -> None:
         session.reach(address)
 
 
-def test_an_address_where_somebody_answers_is_accepted() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        session.reach(f"127.0.0.1:{server.getsockname()[1]}")
+@pytest.fixture
+def grpc_port() -> Iterator[int]:
+    """Yield the port of a gRPC server without any service."""
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield port
+    server.stop(None).wait()
+
+
+def test_a_grpc_server_that_is_not_ray_is_refused(grpc_port: int) -> None:
+    with pytest.raises(InputError, match="does not answer as Ray does; correct the address"):
+        session.reach(f"127.0.0.1:{grpc_port}")
+    session.reach(f"ray://localhost:{grpc_port}")  # Ray's client asks further
+
+
+@pytest.mark.cluster
+def test_ray_is_recognised(ray_session: None) -> None:
+    address = ray.get_runtime_context().gcs_address
+    session.reach(address)
+
+
+class Silent(socketserver.BaseRequestHandler):
+    """A server that accepts connections, reads, and never answers."""
+
+    def handle(self) -> None:
+        while self.request.recv(1024):
+            pass
+
+
+class Web(http.server.BaseHTTPRequestHandler):
+    """A server that answers in HTTP/1.1, as a browser expects it."""
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture(params=[Silent, Web])
+def stranger(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Yield the address of a server that is not Ray."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), request.param) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_server_that_is_not_ray_is_refused_in_one_sentence(stranger: str, tmp_path: Path) -> None:
+    code, message = wsss(*DATA, str(tmp_path / "store"), RAY_ADDRESS=stranger)
+    assert code == 2
+    lines = [line for line in message.splitlines() if "waiting for Ray" not in line]
+    assert len(lines) == 1, message
+    assert lines[0].startswith(f"wsss: what listens at RAY_ADDRESS '{stranger}' does not answer")
 
 
 def test_too_little_address_space_is_reported_in_one_sentence(tmp_path: Path) -> None:
@@ -92,7 +150,7 @@ def test_too_little_address_space_is_reported_in_one_sentence(tmp_path: Path) ->
 
 NATIVE = """
 import os, sys
-from wsss.platform.ray_runtime.stderr import capture_stderr, reporting_exit
+from wsss.platform.ray_runtime.quirks.native_output import capture_stderr, reporting_exit
 with capture_stderr() as captured:
     with reporting_exit(captured) as reporter:
         reporter.set_message("Ray did not start")
@@ -111,7 +169,7 @@ if sys.argv[1] == "later":
     ("when", "lines"),
     [
         ("start", ["mmap failed", "Ray did not start"]),
-        ("later", [stderr.ENDED]),
+        ("later", [native_output.ENDED]),
         ("end", []),
         ("never", []),
     ],
@@ -122,37 +180,96 @@ def test_an_end_in_native_code_is_reported(when: str, lines: list[str]) -> None:
     assert process.returncode == (1 if when in ("start", "later") else 0)
 
 
-def test_folders_of_killed_commands_are_removed_and_no_others(
+WEEK = folders.KEPT_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("name", "mark", "age", "is_removed"),
+    [
+        ("wsss-killed00", folders.LOCK, 0.0, True),
+        ("wsss-just_now", folders.KEPT, 0.0, False),
+        ("wsss-sixdays0", folders.KEPT, WEEK - 3600, False),
+        ("wsss-week_old", folders.KEPT, WEEK + 3600, True),
+        ("wsss-unmarked", "other", 2 * WEEK, False),
+        ("wsss-notes", folders.KEPT, 2 * WEEK, False),
+        ("wsss-killed", folders.LOCK, 2 * WEEK, False),
+        ("wsss-UPPER_CA", folders.KEPT, 2 * WEEK, False),
+        ("mine-week_old", folders.KEPT, 2 * WEEK, False),
+    ],
+)
+def test_folders_of_dead_commands_expire_and_no_others(
+    room: Path, name: str, mark: str, age: float, is_removed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(room))
+    (room / name).mkdir()
+    (room / name / mark).touch()
+    os.utime(room / name / mark, (time.time() - age,) * 2)
+    folder, lock = folders.make()
+    assert (room / name).exists() is not is_removed
+    folders.remove(folder, lock)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("mark", [folders.LOCK, folders.KEPT])
+def test_folders_of_living_commands_stay(
+    room: Path, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(room))
+    held = room / "wsss-living00"
+    held.mkdir()
+    with (held / mark).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.utime(held / mark, (0, 0))
+        folder, first = folders.make()
+        again, second = folders.make()
+    assert held.is_dir()
+    assert folder.is_dir()  # its own command lives
+    folders.remove(folder, first)
+    folders.remove(again, second)
+
+
+def test_links_and_folders_of_other_users_stay(
     room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(room))
-    (tmp_path / session.LOCK).touch()
-    (room / "wsss-link").symlink_to(tmp_path)
-    names = ("killed", "held", "kept", "other")
-    for name in names:
-        (room / f"wsss-{name}").mkdir()
-    for name in ("killed", "held"):
-        (room / f"wsss-{name}" / session.LOCK).touch()
-    with (room / "wsss-held" / session.LOCK).open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        folder, first = session._folder()
-        again, second = session._folder()
-    assert {p.name for p in room.iterdir()} - {folder.name, again.name} == {
-        "wsss-link", "wsss-held", "wsss-kept", "wsss-other"
-    }  # fmt: skip
-    assert folder.is_dir()
-    assert (tmp_path / session.LOCK).exists()
-    for one in (first, second):
-        os.close(one)
+    (tmp_path / folders.LOCK).touch()
+    (room / "wsss-linked00").symlink_to(tmp_path)
+    (room / "wsss-foreign0").mkdir()
+    (room / "wsss-foreign0" / folders.LOCK).touch()
+    folder, lock = folders.make()
+    assert (tmp_path / folders.LOCK).exists()
+    assert not (room / "wsss-foreign0").exists()
+    (room / "wsss-foreign0").mkdir()
+    (room / "wsss-foreign0" / folders.LOCK).touch()
+    monkeypatch.setattr(os, "getuid", lambda: os.geteuid() + 1)
+    again, second = folders.make()
+    assert (room / "wsss-foreign0").exists()
+    folders.remove(folder, lock)
+    folders.remove(again, second)
+
+
+def test_a_kept_folder_stays_locked_until_its_process_ends(
+    room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(room))
+    folder, lock = folders.make()
+    folders.keep(folder)
+    os.utime(folder / folders.KEPT, (0, 0))
+    again, second = folders.make()
+    assert folder.exists()
+    os.close(lock)  # as the end of the process does
+    last, third = folders.make()
+    assert not folder.exists()
+    folders.remove(again, second)
+    folders.remove(last, third)
 
 
 def test_a_path_too_long_for_sockets_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", "/" + "long" * 20)
     monkeypatch.setattr(tempfile, "gettempdir", lambda: "/" + "longer" * 20)
-    folder, lock = session._folder()
-    with contextlib.closing(os.fdopen(lock)):
-        assert folder.parent == Path("/tmp")
-    shutil.rmtree(folder)
+    folder, lock = folders.make()
+    assert folder.parent == Path("/tmp")
+    folders.remove(folder, lock)
 
 
 @pytest.mark.cluster

@@ -21,7 +21,7 @@ from wsss.platform.ops.crf import CRFS, best_labels
 from wsss.platform.ops.maps import best_class
 from wsss.platform.ops.random_walk import random_walk
 from wsss.platform.stages.inference import propagation, segmentation
-from wsss.platform.stages.inference.actors import GuardedActor
+from wsss.platform.stages.inference.actors import LateActor
 from wsss.platform.stages.labels import pseudo_labels
 from wsss.platform.stages.labels.pseudo_labels import Cut, labels_of
 from wsss.platform.stages.training.label_learners import Boundaries, Segmenter
@@ -172,7 +172,7 @@ def test_the_walk_equals_that_of_each_image_alone(
         background=background,
         views=Views(batch_size=2, actors=1),
     )
-    assert GuardedActor(propagation.Walk, job)(batch_of(piece))["rows"][0] == 5
+    assert LateActor(propagation.Walk, job)(batch_of(piece))["rows"][0] == 5
     if filesystem.object_of(folder.parent):  # another machine reads what is in the bucket
         shutil.rmtree(folder)
     walked = list(class_maps.read([folder / f"{piece.name}.parquet"]))
@@ -229,7 +229,7 @@ def test_predictions_equal_those_of_each_image_alone(
         views=Views(batch_size=2, actors=1),
         scales=scales,
     )
-    assert GuardedActor(segmentation.Predict, job)(batch_of(piece))["rows"][0] == 3
+    assert LateActor(segmentation.Predict, job)(batch_of(piece))["rows"][0] == 3
     path = Path(label_maps.file_of_slice(tmp_path, piece))
     if probabilities:
         maps_by_id = {m.id: m for m in class_maps.read([path])}

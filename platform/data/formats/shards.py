@@ -2,7 +2,7 @@
 
 A shard artifact holds `SUBSET-00000.parquet` files, SUBSET an exclusive subset of the data (named
 by the lists that its images are in); row groups are the unit of reading. The driver holds no
-records: tasks read, check and write rows, and return only counts, digests and errors.
+records: tasks read, check and write rows, and return only counts and digests.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ...errors import InputError
+from ...ray_runtime.worker_errors import sendable, unwrapped
 from ...storage import artifact_files
 from ...storage.artifact import Artifact, Stage
 from ...storage.artifact_files import write_atomic
@@ -195,14 +196,13 @@ def write(
 
     Raises:
         InputError: more than `share` of the records are broken.
+        OSError: a shard could not be written, or a source not be read.
     """
     plan = split_into_shards(source)
     total = sum(len(items) for _, items in plan)
     done, faults = 0, []
     digests: dict[str, Digest] = {}
     for row in _write_shards(folder, source, plan, share > 0, resources):
-        if row["error"]:
-            raise OSError(row["errno"], row["error"]) if row["errno"] else InputError(row["error"])
         faults += [f for f in row["faults"].split("\n") if f]
         digest = Digest(int(row["ids"], 16), int(row["masks"], 16))
         digests[row["part"]] = digests.get(row["part"], Digest()) + digest
@@ -245,28 +245,24 @@ def _write_shards(
     tolerate: bool,
     resources: dict[str, float] | None,
 ) -> Iterator[parquet.Row]:
-    """Write each shard in a Ray Data task and yield its row count, faults, digests or error."""
+    """Write each shard in a Ray Data task and yield its row count, faults and digests."""
     import ray.data
 
-    nothing = {"rows": 0, "faults": "", "error": "", "errno": 0, "part": "", "ids": "", "masks": ""}
-
+    @sendable
     def write_one(row: parquet.Row) -> parquet.Row:
         items = [Item(**{**i, "labels": tuple(i["labels"])}) for i in json.loads(row["items"])]
-        try:
-            faults, digest = write_shard(folder / row["name"], source, items, tolerate)
-        except (InputError, OSError) as error:
-            number = getattr(error, "errno", None) or 0
-            return {**nothing, "error": str(error), "errno": number}
+        faults, digest = write_shard(folder / row["name"], source, items, tolerate)
         done, text = len(items) - len(faults), "\n".join(faults)
         subset = subset_of(row["name"])
-        return {**nothing, "rows": done, "faults": text, "part": subset, **digest.as_dict()}
+        return {"rows": done, "faults": text, "part": subset, **digest.as_dict()}
 
     work = [
         {"name": name, "items": json.dumps([asdict(item) for item in items])}
         for name, items in plan
     ]
     blocks = ray.data.from_items(work, override_num_blocks=len(work))
-    yield from blocks.map(write_one, resources=resources).iter_rows()
+    with unwrapped():
+        yield from blocks.map(write_one, resources=resources).iter_rows()
 
 
 def subset_of(name: str) -> str:

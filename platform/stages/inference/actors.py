@@ -26,19 +26,17 @@ from ...config.experiment import Network, Views
 from ...data.formats import shards
 from ...data.images import decode_image
 from ...data.transforms import normalized, resized
-from ...errors import InputError
 from ...method import Learner
 from ...models import weights
 from ...models.network import Trainable
 from ...ray_runtime import cluster
+from ...ray_runtime.worker_errors import sendable, unwrapped
 from ..training.trainer import build
 
-INPUT_ERROR = -1
-"""Error number in an actor's answer that stands for an InputError, not for one of the disk."""
 MOST_BLOCKS, BLOCKS_PER_ACTOR = 1024, 8
 """Most blocks that Ray Data plans: the first number, or the second times the actors if larger. The
 more blocks there are, the longer its scheduling takes for each."""
-Answer = dict[str, NDArray[Any]]
+Columns = dict[str, NDArray[Any]]
 """A batch of Ray Data: columns by name."""
 M = TypeVar("M", bound=Trainable)
 
@@ -147,12 +145,10 @@ class Actor(ABC):
         """Write the files of one slice; return the number of its images."""
 
 
-class GuardedActor:
-    """A callable for Ray Data that runs an actor and returns its errors as rows.
+class LateActor:
+    """A callable for Ray Data that makes an actor at its first call and then runs it.
 
-    Ray would keep the text of an error, but neither its kind nor its error number. After an error,
-    also one at the actor's start, each further call returns that error at once, so that the rest of
-    a block does not delay it.
+    Of an error at the start of an actor process Ray keeps the text, but not the kind.
 
     Args:
         actor: makes the actor from `job`.
@@ -162,40 +158,13 @@ class GuardedActor:
     def __init__(self, actor: Callable[[Any], Actor], job: object) -> None:
         self.make = partial(actor, job)
         self.actor: Actor | None = None
-        self.failure: dict[str, Any] = {}
 
-    def __call__(self, batch: Answer) -> Answer:
-        answer = self.failure or self._answer(batch)
-        if answer["error"]:
-            self.failure = answer
-        return {name: np.array([value]) for name, value in answer.items()}
-
-    def _answer(self, batch: Answer) -> dict[str, Any]:
+    @sendable
+    def __call__(self, batch: Columns) -> Columns:
         row = {name: value[0] for name, value in batch.items()}
         piece = shards.Slice(str(row["path"]), int(row["group"]), int(row["rows"]))
-        answer: dict[str, Any] = {"rows": 0, "error": "", "errno": 0}
-        try:
-            self.actor = self.actor or self.make()
-            answer["rows"] = self.actor.work(piece)
-        except OSError as error:
-            answer |= {"error": f"{piece.name}: {error}", "errno": error.errno or 0}
-        except InputError as error:
-            answer |= {"error": str(error), "errno": INPUT_ERROR}
-        return answer
-
-
-def _images(row: dict[str, Any]) -> int:
-    """Return the number of images in an actor's answer.
-
-    Raises:
-        InputError: the actor found the input wrong.
-        OSError: the actor could not read or write.
-    """
-    if row["errno"] == INPUT_ERROR:
-        raise InputError(str(row["error"]))
-    if row["error"]:
-        raise OSError(int(row["errno"]), str(row["error"]))
-    return int(row["rows"])
+        self.actor = self.actor or self.make()
+        return {"rows": np.array([self.actor.work(piece)])}
 
 
 def run(
@@ -215,8 +184,7 @@ def run(
         progress: called with (images done, images in all).
 
     Raises:
-        OSError: an actor could not read or write.
-        InputError: an actor found the input wrong.
+        Exception: what an actor raised, as it raised it.
     """
     import ray.data
 
@@ -226,7 +194,7 @@ def run(
     results = ray.data.from_items(
         [asdict(piece) for piece in pieces], override_num_blocks=blocks
     ).map_batches(
-        GuardedActor,
+        LateActor,
         fn_constructor_args=(actor, job),
         batch_size=1,
         num_cpus=1,
@@ -234,9 +202,10 @@ def run(
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(len(pieces), actors))),
     )
     done = 0
-    for row in results.iter_rows():
-        done += _images(row)
-        progress(done, image_count)
+    with unwrapped():
+        for row in results.iter_rows():
+            done += int(row["rows"])
+            progress(done, image_count)
     if done != image_count:
         raise RuntimeError(f"inference returned {done} of {image_count} images")
     return done

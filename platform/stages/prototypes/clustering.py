@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from ...method import Centers, Clustering
 from ...ops import kmeans
 from ...ops.kmeans import FeatureSet, Floats, Halves, Totals
 from ...ray_runtime import cluster
+from ...ray_runtime.worker_errors import unwrapped
 from ...storage import artifact_files
 
 Drawn = Mapping[int, frozenset[str]]
@@ -66,16 +68,22 @@ class Holder:
     ) -> None:
         faiss.omp_set_num_threads(1)
         torch.set_num_threads(1)
-        self.blocks: dict[FeatureSet, list[Block]] = {}
+        self.files, self.threshold, self.drawn = files, threshold, drawn
         self.cached: dict[tuple[FeatureSet, int], Halves] = {}
         self.free = limit
         self.peak = 0
-        for number, path in files:
-            for group, rows in split_rows(Path(path), threshold, drawn).items():
+
+    @cached_property
+    def blocks(self) -> dict[FeatureSet, list[Block]]:
+        """The blocks by set, read late, because an error at an actor's start loses its kind."""
+        blocks: dict[FeatureSet, list[Block]] = {}
+        for number, path in self.files:
+            for group, rows in split_rows(Path(path), self.threshold, self.drawn).items():
                 pieces = np.array_split(rows, -(-len(rows) // ROWS_PER_BLOCK)) if len(rows) else []
                 for k, piece in enumerate(pieces):
                     block = Block(number * 4096 + k, path, piece)
-                    self.blocks.setdefault(group, []).append(block)
+                    blocks.setdefault(group, []).append(block)
+        return blocks
 
     def sizes(self) -> dict[FeatureSet, dict[int, int]]:
         """Return the number of rows of each block, by set."""
@@ -252,9 +260,9 @@ class Holders:
         import ray
 
         references = [ray.put(value) for value in arguments]
-        answers: list[Any] = ray.get(
-            [getattr(actor, method).remote(*references) for actor in self.actors]
-        )
+        calls = [getattr(actor, method).remote(*references) for actor in self.actors]
+        with unwrapped():
+            answers: list[Any] = ray.get(calls)
         return answers
 
     def totals(

@@ -33,6 +33,7 @@ from ...data.transforms import (
     valid_pixels,
 )
 from ...method import PADDING, Batch
+from ...ray_runtime.worker_errors import sendable, unwrapped
 
 Columns = dict[str, NDArray[Any]]
 ROWS_PER_TASK = 64
@@ -168,9 +169,10 @@ def _execution(plan: Plan, epochs: Sequence[int]) -> Iterator[Columns]:
     count = max(1, sum(p["stop"] - p["start"] for p in pieces) // ROWS_PER_TASK)
     load = partial(load_rows, classes=plan.classes, crop=plan.crop, seed=plan.seed)
     rows = ray.data.from_items(pieces, override_num_blocks=min(count, len(pieces))).map_batches(
-        load, batch_size=None, batch_format="numpy"
+        sendable(load), batch_size=None, batch_format="numpy"
     )
-    yield from rows.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2)
+    with unwrapped():
+        yield from rows.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2)
 
 
 def ahead(items: Iterable[T]) -> Iterator[T]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ...errors import AheadError, InputError, StorageError
+from ...errors import AheadError
 from ...ray_runtime import cluster, session
+from ...ray_runtime.quirks import settings
+from ...ray_runtime.quirks.training import stop_at_input_error, with_new_controllers
+from ...ray_runtime.worker_errors import sendable, unwrapped
 from ...storage import filesystem
 from . import checkpoints
 from .metrics_log import Log, following
@@ -19,19 +21,17 @@ from .trainer import Job, Trainer, build, run_epochs
 
 NETWORK = "network.pt"
 METRICS = "metrics.jsonl"
-MAX_ATTEMPTS = 3
-"""Largest number of controller processes that are started in turn for one training."""
+MAX_FAILURES = 2
+"""Largest number of times that the workers of one training are started anew."""
 
 
+@sendable
 def run_worker(job: Job) -> None:
     """Run the training loop of one Ray Train worker."""
     import ray.train
     import ray.train.torch
 
-    cluster.data_context()
-    fault = Path(job.metrics).with_suffix(".fault")
-    if filesystem.exists(fault):  # a restarted worker would fail again
-        raise InputError(filesystem.read(fault).decode())
+    settings.set_data_options()
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
@@ -49,13 +49,8 @@ def run_worker(job: Job) -> None:
                 "broadcast_buffers": False
             },  # the buffers, e.g. banks of prototypes, are equal on all workers
         )
-    try:
-        log = Log(Path(job.metrics), trainer.step) if rank == 0 else None
-        run_epochs(trainer, log, _report(rank))
-    except InputError as error:
-        if not isinstance(error, StorageError):
-            filesystem.write(fault, str(error).encode())
-        raise
+    log = Log(Path(job.metrics), trainer.step) if rank == 0 else None
+    run_epochs(trainer, log, _report(rank))
 
 
 def _report(rank: int) -> Callable[[Trainer, dict[str, float]], None]:
@@ -72,34 +67,6 @@ def _report(rank: int) -> Callable[[Trainer, dict[str, float]], None]:
             ray.train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=name)
 
     return report
-
-
-def _fitted(make: Callable[[], Any], fault: Path) -> Any:
-    """Return the result of a training; raise a worker's error with its own type.
-
-    Where the controller process of the training dies, another one goes on from the last epoch.
-
-    Args:
-        make: makes Ray Train's trainer.
-        fault: file in which a worker leaves the text of an InputError.
-    """
-    import ray
-    import ray.train
-
-    attempts = 0
-    while True:
-        attempts += 1
-        try:
-            return make().fit()
-        except ray.exceptions.RayActorError:
-            if attempts == MAX_ATTEMPTS or session.lost():
-                raise
-        except ray.train.v2.api.exceptions.WorkerGroupError as error:
-            if filesystem.exists(fault):
-                text = filesystem.read(fault).decode()
-                filesystem.remove(fault)
-                raise InputError(text) from error
-            raise next(iter(error.worker_failures.values())) from error
 
 
 def _keep(folder: Path, job: Job, home: Path, state: Mapping[str, Any]) -> None:
@@ -140,16 +107,23 @@ def _trainer(job: Job, home: Path, gpu: bool) -> Any:
         run_config=ray.train.RunConfig(
             name=home.name,
             **filesystem.storage(home.parent),
-            failure_config=ray.train.FailureConfig(max_failures=2, controller_failure_limit=2),
+            failure_config=ray.train.FailureConfig(
+                max_failures=MAX_FAILURES, controller_failure_limit=2
+            ),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
-            worker_runtime_env={"env_vars": cluster.ENVIRONMENT},
+            worker_runtime_env={"env_vars": settings.ENVIRONMENT},
             logging_config=ray.train.LoggingConfig("ERROR"),
+            callbacks=[stop_at_input_error()],
         ),
     )
 
 
 def fit(
-    folder: Path, job: Job, home: Path, progress: Callable[[str, int, int], None]
+    folder: Path,
+    job: Job,
+    home: Path,
+    progress: Callable[[str, int, int], None],
+    discard_damaged: Callable[[], None],
 ) -> dict[str, Any]:
     """Train a network with Ray Train and write it and its metrics to `folder`.
 
@@ -159,19 +133,25 @@ def fit(
         home: folder of the checkpoints until the whole training is done. A second try goes on from
             these checkpoints, and so does the same training when it should stop at a later epoch.
         progress: called with (text, steps done, steps in all).
+        discard_damaged: discards the checkpoints if they are damaged; called before each try.
 
     Returns:
         Facts about the artifact for its manifest.
 
     Raises:
         AheadError: the training in `home` went further than this one should.
+        Exception: what a worker raised, as it raised it.
     """
     job.plan(0, job.training.workers)
-    fault = Path(job.metrics).with_suffix(".fault")
-    filesystem.remove(fault)
     gpu = cluster.gpus() > 0
-    with following(Path(job.metrics), progress):
-        result = _fitted(partial(_trainer, job, home, gpu), fault)
+
+    def attempt() -> Any:
+        discard_damaged()
+        with following(Path(job.metrics), progress):
+            return _trainer(job, home, gpu).fit()
+
+    with unwrapped():
+        result = with_new_controllers(attempt, session.lost)
     with result.checkpoint.as_directory() as checkpoint_folder:
         state = checkpoints.load(Path(checkpoint_folder))
     _keep(folder, job, home, state)

@@ -1,0 +1,53 @@
+"""Work-arounds for Ray Train: errors that no retry mends, and the death of its controller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from ...errors import InputError, StorageError
+from ..worker_errors import most_telling
+
+T = TypeVar("T")
+MAX_CONTROLLERS = 3
+"""Largest number of controller processes that are started in turn for one training."""
+
+
+def stop_at_input_error() -> Any:
+    """Return a callback of Ray Train that ends a training at an error which would come again.
+
+    Ray Train starts the workers anew after any error of theirs. An error of a callback ends the
+    training at once, with that error as the `controller_failure` of a `ControllerError`."""
+    import ray.train
+
+    class StopAtInputError(ray.train.UserCallback):  # type: ignore[misc]
+        def after_exception(
+            self, run_context: object, worker_exceptions: Mapping[int, Exception]
+        ) -> None:
+            error = most_telling(worker_exceptions.values())
+            if isinstance(error, InputError) and not isinstance(error, StorageError):
+                raise error
+
+    return StopAtInputError()
+
+
+def with_new_controllers(attempt: Callable[[], T], ray_is_lost: Callable[[], bool]) -> T:
+    """Return the result of a training; where its controller process dies, try again.
+
+    Args:
+        attempt: trains, from the last checkpoint on.
+        ray_is_lost: returns whether Ray itself has died, so that trying again is of no use.
+
+    Raises:
+        RayActorError: `MAX_CONTROLLERS` controllers died, or Ray has died.
+    """
+    import ray
+
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            return attempt()
+        except ray.exceptions.RayActorError:
+            if attempts == MAX_CONTROLLERS or ray_is_lost():
+                raise

@@ -1,0 +1,281 @@
+"""Tests of errors of Ray's workers: each kind arrives in the driver as it was, on each way."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray.cloudpickle
+import ray.exceptions
+from wsss.platform.data.formats import shards
+from wsss.platform.data.formats.shards import Slice
+from wsss.platform.data.sources.source import Item
+from wsss.platform.errors import InputError, StorageError
+from wsss.platform.ray_runtime import cluster
+from wsss.platform.ray_runtime.worker_errors import (
+    SentError,
+    WorkerError,
+    described,
+    most_telling,
+    original,
+    sendable,
+    unwrapped,
+)
+from wsss.platform.stages.inference import actors
+from wsss.platform.stages.prototypes import clustering
+from wsss.platform.stages.training import ray_train
+from wsss.platform.tuning import trial
+
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
+PIECES = [Slice(f"{k}.parquet", 0, 1) for k in range(3)]
+
+
+class OddError(Exception):
+    """An exception that pickle cannot rebuild."""
+
+    def __init__(self, place: str, number: int) -> None:
+        super().__init__(f"{place} has {number}")
+
+
+def error_of(kind: str) -> Exception:
+    """Return a new error of a kind, as a worker would raise it."""
+    return {
+        "input": lambda: InputError("photo.png has no label; add one"),
+        "storage": lambda: StorageError("s3://b does not answer; try again"),
+        "full": lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "maps.parquet"),
+        "missing": lambda: FileNotFoundError(errno.ENOENT, "no such file", "photo.png"),
+        "memory": lambda: MemoryError("12 GB"),
+        "odd": lambda: OddError("a shelf", 3),
+        "fault": lambda: KeyError("cat"),
+    }[kind]()
+
+
+def expected(kind: str) -> Exception:
+    """Return the error that should arrive in the driver."""
+    return WorkerError("OddError", "a shelf has 3") if kind == "odd" else error_of(kind)
+
+
+def fail(kind: str) -> int:
+    raise error_of(kind)
+
+
+def by_task(kind: str, folder: Path) -> None:
+    list(cluster.each(fail, [kind]))
+
+
+def by_lone_task(kind: str, folder: Path) -> None:
+    cluster.survives(fail, kind)
+
+
+def by_nested_task(kind: str, folder: Path) -> None:
+    def outer(kind: str) -> None:
+        list(cluster.each(fail, [kind]))
+
+    list(cluster.each(outer, [kind]))
+
+
+def by_data_map(kind: str, folder: Path) -> None:
+    source = SimpleNamespace(load=lambda item: fail(item.id))
+    plan = [(f"train-{k:05d}.parquet", [Item(id=kind, split="train")]) for k in range(3)]
+    list(shards._written(folder, source, plan, False, None))  # type: ignore[arg-type]
+
+
+class FailingAtWork(actors.Actor):
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def work(self, piece: Slice) -> int:
+        return fail(self.kind)
+
+
+class FailingAtStart(FailingAtWork):
+    def __init__(self, kind: str) -> None:
+        fail(kind)
+
+
+def by_actor(kind: str, folder: Path) -> None:
+    actors.run(FailingAtWork, kind, PIECES, 1, lambda done, total: None)
+
+
+def by_actor_start(kind: str, folder: Path) -> None:
+    actors.run(FailingAtStart, kind, PIECES, 1, lambda done, total: None)
+
+
+def by_holder(kind: str, folder: Path) -> None:
+    class FailingHolder(clustering.Holder):
+        @property
+        def blocks(self) -> Any:  # type: ignore[override]
+            return fail(self.files[0][1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clustering, "Holder", FailingHolder)
+        clustering.Holders([kind, kind], 0.3, 2, 1 << 20)
+
+
+def assert_equal(error: BaseException, kind: str) -> None:
+    """Check that an error is what the worker raised, and keeps Ray's report as its cause."""
+    wanted = expected(kind)
+    assert type(error) is type(wanted)
+    assert str(error) == str(wanted)
+    for name in ("errno", "filename", "kind", "text"):
+        assert getattr(error, name, None) == getattr(wanted, name, None)
+    assert error.__cause__ is not None
+
+
+KINDS = ("input", "storage", "full", "missing", "memory", "odd", "fault")
+WAYS = [
+    (by_task, KINDS),
+    (by_lone_task, KINDS),
+    (by_nested_task, KINDS),
+    (by_data_map, KINDS),
+    (by_actor, ("input", "storage", "full")),  # the start of an actor takes seconds
+    (by_actor_start, ("input", "storage", "full")),
+    (by_holder, ("input", "storage", "full")),
+]
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(("way", "kinds"), WAYS)
+def test_an_error_of_a_task_or_an_actor_arrives_as_it_was(
+    ray_session: None,
+    way: Callable[[str, Path], None],
+    kinds: tuple[str, ...],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for kind in kinds:
+        with pytest.raises(Exception) as caught:  # noqa: PT011 (the kind is checked below)
+            way(kind, tmp_path)
+        assert_equal(caught.value, kind)
+    assert capfd.readouterr() == ("", "")
+
+
+@sendable
+def train(job: Any) -> None:
+    """Do the work of a training's worker that notes its start and fails."""
+    with open(job.starts, "a") as stream:
+        stream.write("start\n")
+    fail(job.kind)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("kind", "failures", "starts"),
+    [("input", 2, 1), ("storage", 1, 2), ("full", 0, 1), ("odd", 0, 1)],
+)
+def test_an_error_of_a_training_arrives_as_it_was(
+    ray_session: None,
+    kind: str,
+    failures: int,
+    starts: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Workers are started anew after a failure that may pass, and not after wrong input."""
+    monkeypatch.setattr(ray_train, "run_worker", train)
+    monkeypatch.setattr(ray_train, "MAX_FAILURES", failures)
+    job = SimpleNamespace(
+        training=SimpleNamespace(workers=1),
+        plan=lambda rank, world: None,
+        metrics=str(tmp_path / "home.jsonl"),
+        starts=str(tmp_path / "starts"),
+        kind=kind,
+    )
+    with pytest.raises(Exception) as caught:  # noqa: PT011 (the kind is checked below)
+        ray_train.fit(
+            tmp_path,
+            job,  # type: ignore[arg-type]
+            tmp_path / "home",
+            lambda text, done, total: None,
+            lambda: None,
+        )
+    assert_equal(caught.value, kind)
+    assert len(Path(job.starts).read_text().split()) == starts
+
+
+@pytest.mark.cluster
+def test_an_error_of_a_trial_is_recorded_with_its_kind_and_number(
+    ray_session: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import ray.tune
+
+    def run(config: dict[str, str]) -> dict[str, Any]:
+        cluster.connect()
+        trial._attempt = lambda *arguments: by_task(config["kind"], Path())  # type: ignore
+        sweep = SimpleNamespace(retries=0)
+        return trial.run(None, sweep, {}, 0, lambda report: None)  # type: ignore[arg-type]
+
+    results = ray.tune.Tuner(
+        ray.tune.with_resources(run, cluster.driving()),
+        param_space={"kind": ray.tune.grid_search(list(KINDS))},
+        tune_config=ray.tune.TuneConfig(max_concurrent_trials=1, reuse_actors=True),
+        run_config=ray.tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+    ).fit()
+    assert {result.config["kind"]: result.metrics["error"] for result in results} == {
+        kind: described(expected(kind)) for kind in KINDS
+    }
+
+
+def test_errors_are_described_in_one_line() -> None:
+    assert described(error_of("full")) == f"OSError: {error_of('full')}"
+    assert "[Errno 28]" in described(error_of("full"))
+    assert described(expected("odd")) == "OddError: a shelf has 3"
+    assert described(ValueError("first\nlast\n")) == "last"
+    assert described(ValueError()) == "ValueError:"
+
+
+def wrapped(error: Exception) -> Exception:
+    task_error = ray.exceptions.RayTaskError("task", "its traceback", error)
+    return task_error.as_instanceof_cause()  # type: ignore[no-any-return]
+
+
+def test_an_error_that_is_wrapped_several_times_is_unwrapped() -> None:
+    from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
+
+    error = error_of("full")
+    assert original(wrapped(wrapped(error))) is error
+    assert original(WorkerGroupError("failed", {0: wrapped(error)})) is error
+    assert original(ControllerError(wrapped(error))) is error
+    assert original(error) is error
+    empty = WorkerGroupError("failed", {})
+    assert original(empty) is empty
+
+
+def test_the_error_of_a_group_is_the_one_that_says_why() -> None:
+    lost, wrong = RuntimeError("connection closed by peer"), error_of("input")
+    assert most_telling([lost, wrapped(wrong)]) is wrong
+    assert most_telling([lost, KeyError("cat")]) is lost
+
+
+def test_errors_that_ray_did_not_wrap_pass_unchanged() -> None:
+    error = error_of("input")
+    with pytest.raises(InputError) as caught, unwrapped():
+        raise error
+    assert caught.value is error
+    assert caught.value.__cause__ is None
+
+
+def test_a_function_that_succeeds_is_not_changed() -> None:
+    def add(first: int, second: int = 1) -> int:
+        """Add."""
+        return first + second
+
+    assert sendable(add)(1, second=4) == 5
+    assert sendable(add).__doc__ == "Add."
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_on_its_way_is_copied_whole_whatever_is_added_to_it(kind: str) -> None:
+    with pytest.raises(SentError) as caught:
+        sendable(fail)(kind)
+    caught.value.args += ("advice on retries",)
+    sent = copy.deepcopy(caught.value)
+    assert str(sent) == described(expected(kind))
+    assert str(original(wrapped(sent))) == str(expected(kind))
