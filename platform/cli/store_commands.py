@@ -12,8 +12,7 @@ from ..data.sources.source import check_name
 from ..errors import InputError
 from ..records.schema import read_run
 from ..storage.artifact import versions
-from ..storage.s3_store import open_store
-from ..storage.store import Store
+from ..storage.store import Store, open_store
 from . import resolve
 from .pages import newest, say
 from .run_commands import progress_for
@@ -41,7 +40,7 @@ def export(options: argparse.Namespace, command: str) -> None:
     from ..interop import exports
 
     store, out = open_store(options.store), Path(options.out)
-    run = read_run(store.root / "runs" / check_name(options.run or newest(store)) / "run.json")
+    run = read_run(store.location("runs", check_name(options.run or newest(store)), "run.json"))
     count = exports.write(store, run, out, options.to, options.what, options.split)
     say(f"{out}: {count} images as {options.to}")
 
@@ -94,8 +93,9 @@ def doctor(options: argparse.Namespace, command: str) -> None:
     say(f"machine   {machine()}")
     say("packages  " + ", ".join(f"{k} {v}" for k, v in versions().items()))
     say(f"backbones {', '.join(BACKBONES)}")
-    folder = "" if str(store) == str(store.root) else f" in {store.root}"
-    say(f"store     {store}, {store.free_bytes() / 1e9:.0f} GB free{folder}")
+    storage = store.storage
+    folder = "" if str(store) == str(storage.local_folder) else f" in {storage.local_folder}"
+    say(f"store     {store}, {storage.free_bytes() / 1e9:.0f} GB free{folder}")
     say(f"data sets {', '.join(registry.names(store)) or 'none yet'}")
     needed = (
         "torch",

@@ -10,6 +10,7 @@ from ..data.formats import class_maps, label_maps, shards
 from ..data.images import check_mask, decode_mask
 from ..errors import InputError
 from ..ray_runtime import cluster
+from ..storage.artifact_files import ArtifactFolder
 from . import formats
 
 COLUMNS = ("id", "labels", "height", "width")
@@ -45,7 +46,9 @@ def label_plane(path: Path, row: dict[str, Any], classes: int) -> label_maps.Pla
     return plane
 
 
-def take_slice(piece: shards.Slice, kind: str, source: str, classes: int, folder: str) -> int:
+def take_slice(
+    piece: shards.Slice, kind: str, source: str, classes: int, folder: ArtifactFolder
+) -> int:
     """Import the files of one slice in a Ray task and return the number of images."""
     rows = shards.read(piece, COLUMNS)
     if kind not in formats.FORMATS:
@@ -63,12 +66,12 @@ def take_slice(piece: shards.Slice, kind: str, source: str, classes: int, folder
         )
         for r in rows
     ]
-    class_maps.write(Path(label_maps.file_of(folder, piece)), maps)
+    class_maps.write(label_maps.file_of(folder, piece), maps)
     return len(maps)
 
 
 def take_over(
-    folder: Path,
+    folder: ArtifactFolder,
     pieces: Sequence[shards.Slice],
     kind: str,
     source: Path,
@@ -88,5 +91,5 @@ def take_over(
     Returns:
         The entries of the manifest: `images`, the number of images.
     """
-    shared = (kind, str(source), classes, str(folder))
+    shared = (kind, str(source), classes, folder)
     return {"images": sum(cluster.each(take_slice, list(pieces), shared, progress))}

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import InputError
-from ..storage import locks
+from ..storage import filesystem
 from .stderr import CapturedStderr, ExitReporter, reporting_exit
 
 FOLDER_PREFIX, LOCK = "wsss-", "lock"
@@ -302,7 +302,7 @@ def _abandoned(folder: Path) -> bool:
         status = folder.lstat()
         is_ours = status.st_uid == os.getuid() and not folder.is_symlink() and folder.is_dir()
         lock = folder / LOCK
-        return is_ours and lock.is_file() and not locks.is_held(lock)
+        return is_ours and lock.is_file() and not filesystem.is_locked(lock)
     except OSError:
         return False
 

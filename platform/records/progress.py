@@ -6,15 +6,16 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, TextIO
+
+from ..storage.storage import Location
 
 
 class Silent:
     """A progress display that shows nothing; the base of all displays."""
 
     @contextlib.contextmanager
-    def under(self, folder: Path, record: Any) -> Iterator[None]:
+    def under(self, folder: Location, record: Any) -> Iterator[None]:
         """Attribute the progress of a block to a run or sweep.
 
         Args:

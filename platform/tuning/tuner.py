@@ -30,7 +30,6 @@ from ..pipeline.planner import plan
 from ..ray_runtime import cluster
 from ..records.progress import Silent
 from ..records.schema import SweepRecord, Trial, ranking, read_sweep, score_from_json
-from ..storage import filesystem
 from ..storage.json_files import write_json
 from .journal import Journal, Plan
 from .search import Searcher
@@ -61,16 +60,16 @@ def run(
     """
     journal = Journal(catalog.store, name)
     key = sweep.key(plan(sweep.trial_experiment({}), catalog))
-    if filesystem.exists(journal.path):
+    if journal.path.exists():
         record = read_sweep(journal.path)
         if record.digest != key:
             raise InputError(f"the name {name!r} is taken by another sweep; choose another --name")
         if not (resume and any(t.error for t in record.trials)):
             return _with_a_best(record)
-    elif resume and not filesystem.exists(journal.plan):
+    elif resume and not journal.plan.exists():
         raise InputError(f"there is no sweep {name!r} to resume")
     catalog.store.check_writable(f"sweep {name!r}", f"sweeps/{name}", "tune")
-    with journal.held():
+    with journal.lock():
         journal.check(key, resume)
         begun = _first_record(sweep, name, command, key)
         with progress.under(journal.folder, begun):
@@ -130,7 +129,7 @@ def _run(
             "--resume goes on with it"
         )
     if not any(t.error for t in trials):  # Tune's files say more on a failure than the journal
-        filesystem.remove_tree(catalog.store.root / "tune" / journal.name)
+        catalog.store.location("tune", journal.name).remove_tree()
     _clean(catalog, sweep, trials)
     ranked = ranking(trials)
     out = dataclasses.replace(
@@ -196,7 +195,7 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: Silent) ->
     queue = TrialQueue(sweep, points, done)
     watch = _watch(journal, queue, progress)
 
-    lanes = catalog.store.root / "tune" / journal.name / "lanes"
+    lanes = catalog.store.storage.local_folder / "tune" / journal.name / "lanes"
     shutil.rmtree(lanes, ignore_errors=True)
     lanes.mkdir(parents=True)
     processes = 0 if sweep.scheduler else min(sweep.concurrent, len(queue.left), cluster.drivers())
@@ -219,7 +218,7 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: Silent) ->
             ),
             run_config=ray.tune.RunConfig(
                 name=journal.name,
-                **filesystem.storage(catalog.store.root / "tune"),
+                **catalog.store.location("tune").for_ray(),
                 verbose=0,
                 callbacks=[watch],
                 failure_config=ray.tune.FailureConfig(max_failures=max(sweep.retries, LOST)),

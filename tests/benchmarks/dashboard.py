@@ -127,7 +127,7 @@ def _many_images(out: Path, run: str, browser: Any, count: int = 10_000) -> None
 
 def _delay(store: Store, browser: Any, rounds: int = 8) -> None:
     """Measure the seconds from a trial in the store to the trial in the open page of a sweep."""
-    folder, trials = store.root / "sweeps" / "going", make_trials(500)
+    folder, trials = store.storage.local_folder / "sweeps" / "going", make_trials(500)
     recorded, delays = Recorded(Silent()), []
     record = dataclasses.replace(make_sweep(0), name="going")
     with recorded.under(folder, record), Server(store, 0) as server:

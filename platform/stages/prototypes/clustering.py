@@ -29,7 +29,7 @@ from ...method import Centers, Clustering
 from ...ops import kmeans
 from ...ops.kmeans import Floats, Halves, Set, Totals
 from ...ray_runtime import cluster
-from ...storage import artifact_files
+from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 
 Drawn = Mapping[int, frozenset[str]]
 """Ids of the drawn images by class."""
@@ -43,7 +43,7 @@ class Block:
     """Rows of one set in one feature file; a block is summed by itself."""
 
     number: int
-    path: str
+    file: ArtifactFile
     rows: NDArray[np.int64]
 
 
@@ -51,7 +51,7 @@ class Holder:
     """A part of the features of a clustering, in one process.
 
     Args:
-        files: (number, path) of feature files; the numbers of the blocks follow from it.
+        files: (number, file) of feature files; the numbers of the blocks follow from it.
         threshold: threshold of the class maps between foreground and context.
         limit: most bytes of features that are kept in memory.
         drawn: images that count, by class; without it all images count.
@@ -59,7 +59,7 @@ class Holder:
 
     def __init__(
         self,
-        files: Sequence[tuple[int, str]],
+        files: Sequence[tuple[int, ArtifactFile]],
         threshold: float,
         limit: int,
         drawn: Drawn | None = None,
@@ -70,11 +70,11 @@ class Holder:
         self.cached: dict[tuple[Set, int], Halves] = {}
         self.free = limit
         self.peak = 0
-        for number, path in files:
-            for group, rows in split_rows(Path(path), threshold, drawn).items():
+        for number, file in files:
+            for group, rows in split_rows(file, threshold, drawn).items():
                 pieces = np.array_split(rows, -(-len(rows) // ROWS_PER_BLOCK)) if len(rows) else []
                 for k, piece in enumerate(pieces):
-                    block = Block(number * 4096 + k, path, piece)
+                    block = Block(number * 4096 + k, file, piece)
                     self.blocks.setdefault(group, []).append(block)
 
     def sizes(self) -> dict[Set, dict[int, int]]:
@@ -135,14 +135,14 @@ class Holder:
         key = (group, block.number)
         if key in self.cached:
             return self.cached[key]
-        rows: Halves = open_features(Path(block.path))[block.rows]
+        rows: Halves = open_features(block.file.local())[block.rows]
         if rows.nbytes <= self.free:
             self.free -= rows.nbytes
             self.cached[key] = rows
         return rows
 
 
-def draw(files: Sequence[str], images: int, seed: int) -> Drawn:
+def draw(files: Sequence[ArtifactFile], images: int, seed: int) -> Drawn:
     """Draw at most `images` images of each class, independent of the order of the files.
 
     Args:
@@ -154,8 +154,8 @@ def draw(files: Sequence[str], images: int, seed: int) -> Drawn:
         The ids of the drawn images by class.
     """
     ranks: dict[int, list[tuple[bytes, str]]] = {}
-    for path in files:
-        for place in read_feature_rows(Path(path).with_suffix(FEATURE_ROWS)):
+    for file in files:
+        for place in read_feature_rows(file.with_suffix(FEATURE_ROWS).local()):
             for label in place.labels:
                 rank = hashlib.sha256(f"{seed} {label} {place.id}".encode()).digest()
                 ranks.setdefault(label, []).append((rank, place.id))
@@ -165,7 +165,7 @@ def draw(files: Sequence[str], images: int, seed: int) -> Drawn:
 
 
 def split_rows(
-    path: Path, threshold: float, drawn: Drawn | None = None
+    file: ArtifactFile, threshold: float, drawn: Drawn | None = None
 ) -> dict[Set, NDArray[np.int64]]:
     """Split the rows of a feature file by class into foreground and context.
 
@@ -173,16 +173,17 @@ def split_rows(
     threshold belongs to neither set (as in the authors' code).
 
     Args:
-        path: the feature file, with its class maps and index beside it.
+        file: the feature file, with its class maps and index beside it.
         threshold: threshold of the class maps.
         drawn: images that count, by class; without it all images count.
 
     Returns:
         Row numbers by set: (class, 0) is the foreground, (class, 1) the context.
     """
-    index = {entry.id: entry for entry in read_feature_rows(path.with_suffix(FEATURE_ROWS))}
+    rows_path = file.with_suffix(FEATURE_ROWS).local()
+    index = {entry.id: entry for entry in read_feature_rows(rows_path)}
     rows: dict[Set, list[NDArray[np.int64]]] = {}
-    for maps in class_maps.read([path.with_suffix(".parquet")]):
+    for maps in class_maps.read([file.with_suffix(".parquet").local()]):
         if not maps.classes:
             continue
         entry = index[maps.id]
@@ -208,7 +209,7 @@ class Holders:
 
     def __init__(
         self,
-        files: Sequence[str],
+        files: Sequence[ArtifactFile],
         threshold: float,
         count: int,
         limit: int,
@@ -288,7 +289,7 @@ class Holders:
 
 
 def run(
-    files: Sequence[str],
+    files: Sequence[ArtifactFile],
     clustering: Clustering,
     *,
     seed: int,
@@ -306,7 +307,7 @@ def run(
         limit: most bytes of features that all holders together keep in memory.
         progress: called with (rounds done, rounds at most).
     """
-    size = sum(artifact_files.size(Path(path)) for path in files)
+    size = sum(file.size() for file in files)
     holder_count = workers or min(cluster.workers(), -(-size // BYTES_PER_HOLDER))
     count = max(1, min(holder_count, len(files)))
     drawn = draw(files, clustering.images, seed) if clustering.images else None
@@ -335,8 +336,8 @@ def run(
 
 
 def cluster_features(
-    folder: Path,
-    features: Sequence[Path],
+    folder: ArtifactFolder,
+    features: Sequence[ArtifactFile],
     clustering: Clustering,
     seed: int,
     limit: int,
@@ -350,11 +351,11 @@ def cluster_features(
         clustering: options of the clustering.
         seed, limit, progress: see `run`.
     """
-    results = run([str(p) for p in features], clustering, seed=seed, limit=limit, progress=progress)
+    results = run(features, clustering, seed=seed, limit=limit, progress=progress)
     centers: dict[str, Any] = {
         f"{label}-{kind}": result.centers for (label, kind), result in results.items()
     }
-    np.savez(folder / CENTERS, **centers)
+    (folder / CENTERS).write(lambda stream: np.savez(stream, **centers))
     kinds = ("foreground", "context")
     return {
         f"{label}-{kinds[kind]}": {

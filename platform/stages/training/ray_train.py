@@ -12,7 +12,8 @@ import torch
 
 from ...errors import AheadError, InputError, StorageError
 from ...ray_runtime import cluster, session
-from ...storage import filesystem
+from ...storage.artifact_files import ArtifactFolder
+from ...storage.storage import Location
 from . import checkpoints
 from .metrics_log import Log, following
 from .trainer import Job, Trainer, build, run_epochs
@@ -29,9 +30,9 @@ def run_worker(job: Job) -> None:
     import ray.train.torch
 
     cluster.data_context()
-    fault = Path(job.metrics).with_suffix(".fault")
-    if filesystem.exists(fault):  # a restarted worker would fail again
-        raise InputError(filesystem.read(fault).decode())
+    fault = job.metrics.with_suffix(".fault")
+    if fault.exists():  # a restarted worker would fail again
+        raise InputError(fault.read().decode())
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
@@ -50,11 +51,11 @@ def run_worker(job: Job) -> None:
             },  # the buffers, e.g. banks of prototypes, are equal on all workers
         )
     try:
-        log = Log(Path(job.metrics), trainer.step) if rank == 0 else None
+        log = Log(job.metrics, trainer.step) if rank == 0 else None
         run_epochs(trainer, log, _report(rank))
     except InputError as error:
         if not isinstance(error, StorageError):
-            filesystem.write(fault, str(error).encode())
+            fault.write(str(error).encode())
         raise
 
 
@@ -74,7 +75,7 @@ def _report(rank: int) -> Callable[[Trainer, dict[str, float]], None]:
     return report
 
 
-def _fitted(make: Callable[[], Any], fault: Path) -> Any:
+def _fitted(make: Callable[[], Any], fault: Location) -> Any:
     """Return the result of a training; raise a worker's error with its own type.
 
     Where the controller process of the training dies, another one goes on from the last epoch.
@@ -95,14 +96,14 @@ def _fitted(make: Callable[[], Any], fault: Path) -> Any:
             if attempts == MAX_ATTEMPTS or session.lost():
                 raise
         except ray.train.v2.api.exceptions.WorkerGroupError as error:
-            if filesystem.exists(fault):
-                text = filesystem.read(fault).decode()
-                filesystem.remove(fault)
+            if fault.exists():
+                text = fault.read().decode()
+                fault.remove()
                 raise InputError(text) from error
             raise next(iter(error.worker_failures.values())) from error
 
 
-def _keep(folder: Path, job: Job, home: Path, state: Mapping[str, Any]) -> None:
+def _keep(folder: ArtifactFolder, job: Job, home: Location, state: Mapping[str, Any]) -> None:
     """Write the trained network to `folder`.
 
     The network of a training that stops early is finished as if the training were complete; its
@@ -112,19 +113,19 @@ def _keep(folder: Path, job: Job, home: Path, state: Mapping[str, Any]) -> None:
         AheadError: the training went further than the job says.
     """
     if state["epoch"] != job.last:
-        raise AheadError(f"{home.name} has trained {state['epoch']} epochs, not {job.last}")
+        raise AheadError(f"{home.last_name} has trained {state['epoch']} epochs, not {job.last}")
     if job.last < job.training.epochs:
         network = build(job.network, job.learner, job.classes, job.seed)
         network.load_state_dict(state["network"])
         job.learner.after_training(network)
-        torch.save(network.state_dict(), folder / NETWORK)
+        weights = network.state_dict()
+        (folder / NETWORK).write(lambda stream: torch.save(weights, stream))
         return
-    torch.save(state["network"], folder / NETWORK)
-    metrics = Path(job.metrics)
-    (folder / METRICS).write_bytes(filesystem.read(metrics))
+    (folder / NETWORK).write(lambda stream: torch.save(state["network"], stream))
+    (folder / METRICS).write_bytes(job.metrics.read())
 
 
-def _trainer(job: Job, home: Path, gpu: bool) -> Any:
+def _trainer(job: Job, home: Location, gpu: bool) -> Any:
     """Return Ray Train's trainer of a job; it goes on from the checkpoints in `home`, if any."""
     import ray.train
     import ray.train.torch
@@ -138,8 +139,8 @@ def _trainer(job: Job, home: Path, gpu: bool) -> Any:
             resources_per_worker={"CPU": 1, **({"GPU": 1} if gpu else {})},
         ),
         run_config=ray.train.RunConfig(
-            name=home.name,
-            **filesystem.storage(home.parent),
+            name=home.last_name,
+            **home.parent.for_ray(),
             failure_config=ray.train.FailureConfig(max_failures=2, controller_failure_limit=2),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
             worker_runtime_env={"env_vars": cluster.ENVIRONMENT},
@@ -149,7 +150,7 @@ def _trainer(job: Job, home: Path, gpu: bool) -> Any:
 
 
 def fit(
-    folder: Path, job: Job, home: Path, progress: Callable[[str, int, int], None]
+    folder: ArtifactFolder, job: Job, home: Location, progress: Callable[[str, int, int], None]
 ) -> dict[str, Any]:
     """Train a network with Ray Train and write it and its metrics to `folder`.
 
@@ -167,10 +168,10 @@ def fit(
         AheadError: the training in `home` went further than this one should.
     """
     job.plan(0, job.training.workers)
-    fault = Path(job.metrics).with_suffix(".fault")
-    filesystem.remove(fault)
+    fault = job.metrics.with_suffix(".fault")
+    fault.remove()
     gpu = cluster.gpus() > 0
-    with following(Path(job.metrics), progress):
+    with following(job.metrics, progress):
         result = _fitted(partial(_trainer, job, home, gpu), fault)
     with result.checkpoint.as_directory() as checkpoint_folder:
         state = checkpoints.load(Path(checkpoint_folder))
