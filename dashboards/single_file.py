@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..platform.errors import InputError
-from ..platform.storage.artifact_files import write_atomic
-from ..platform.storage.filesystem import CHUNK
+from ..platform.storage.filesystem import CHUNK, write_atomic
 from .pages.layout import ASSETS, MARK
 from .pages.tables import escaped
 from .site import Site

@@ -15,7 +15,6 @@ from plotly.offline import get_plotlyjs
 
 from ..platform.errors import InputError
 from ..platform.records.schema import RunRecord
-from ..platform.storage import filesystem
 from ..platform.storage.store import Store
 from . import site_folder
 from .content import gallery
@@ -35,8 +34,8 @@ SCRIPTS = ("style.css", "app.js", "planes.js", "images.js", "compare.js")
 FILES_OF_EVERY_SITE = ("index.html", "papers.html", "plotly.min.js", *SCRIPTS)
 """Files that every site has, whatever its store holds."""
 FOLDER_OF_PAGE = {"run": "runs", "images": "runs", "prototypes": "runs", "sweep": "sweeps"}
-POLL_DISK, POLL_BUCKET = 250, 5000
-"""Milliseconds after which a page asks again whether its store on disk, or in a bucket, changed."""
+POLL = 250
+"""Milliseconds after which a page asks again whether its store on disk changed."""
 RETRY_SECONDS = 30.0
 """Least seconds between two times that a failed read discards everything held in memory."""
 
@@ -63,7 +62,7 @@ class Site:
     ) -> None:
         torch.set_num_threads(1)  # experiments on this machine need the other cores
         self.store, self.images = store, images
-        self.every = (POLL_BUCKET if filesystem.object_of(store.root) else POLL_DISK) if live else 0
+        self.every = POLL * store.storage.pace if live else 0
         self.records = Records(store, runs, sweeps)
         self.artifacts = ArtifactCache(store)
         self._forgotten_at = -RETRY_SECONDS

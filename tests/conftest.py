@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,9 +85,24 @@ def read_only() -> Iterator[Callable[..., list[str]]]:
 SECRET = "the-secret-key-of-the-tests"
 
 
+def compare_and_set_in_one_step(responses: Any) -> None:
+    """Let a class of moto carry out one write after another, as S3 does for an object.
+
+    Otherwise two threads of the server may both find that an object does not exist yet.
+    """
+    put, lock = responses.put_object, threading.Lock()
+
+    def put_object(self: Any) -> Any:
+        with lock:
+            return put(self)
+
+    responses.put_object = put_object
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """Start an S3 server on loopback and yield its address."""
+    compare_and_set_in_one_step(pytest.importorskip("moto.s3.responses").S3Response)
     server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it names each request
     server.start()

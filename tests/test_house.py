@@ -242,6 +242,47 @@ def test_dashboards_do_not_import_the_stages():
     assert offenders(stage) == []
 
 
+def asks_where_files_lie(code):
+    """Return the parts of a file's code that look at an address or at one kind of storage."""
+    kinds = ("LocalStorage", "ObjectStorage", "LocalFolder", "ObjectFolder", "is_address")
+    return [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(code))
+        if (isinstance(node, ast.Constant) and node.value in ("s3://", "s3", "s3:"))
+        or (
+            isinstance(node, ast.Name | ast.alias)
+            and (node.id if isinstance(node, ast.Name) else node.name) in kinds
+        )
+        or (isinstance(node, ast.Attribute) and node.attr in kinds)
+        or (isinstance(node, ast.ImportFrom) and "object_store" in (node.module or ""))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ('path.startswith("s3://")', 1),
+        ("isinstance(storage, ObjectStorage)", 1),
+        ("from ..storage.local_storage import LocalStorage", 1),
+        ("from ..storage.object_store import bucket", 1),
+        ("filesystem.is_address(text)", 1),
+        ("store.storage.pace", 0),
+    ],
+)
+def test_questions_where_files_lie_are_recognised(code, expected):
+    assert len(asks_where_files_lie(code)) == expected
+
+
+def test_only_the_storage_asks_where_files_lie():
+    asked = [
+        f"{relative(path)}: {text}"
+        for path in FILES
+        if not relative(path).startswith("platform/storage/")
+        for text in asks_where_files_lie(path.read_text())
+    ]
+    assert asked == []
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_top_folders_are_no_packages_of_their_own(folder):
     assert (ROOT / folder).is_dir()

@@ -103,8 +103,8 @@ class ArtifactCache:
             The patches of a prototype by falling cosine.
         """
         closest: dict[tuple[int, int], list[Patch]] = {}
-        for path in self.open("maps", key).files(prototype_patches.SUFFIX):
-            for patch in prototype_patches.read(path):
+        for file in self.open("maps", key).files(prototype_patches.SUFFIX):
+            for patch in prototype_patches.read(file.local()):
                 patches = closest.setdefault((patch.value, patch.number), [])
                 if len(patches) < PATCHES_PER_PROTOTYPE or patch.cosine > patches[-1].cosine:
                     patches.append(patch)
@@ -127,4 +127,4 @@ class ArtifactCache:
         artifact, name = self.open(stage, key), f"{piece.name}{suffix}"
         if not artifact.has(name):
             raise InputError(f"artifact {stage}/{key[:12]} lacks the images of {piece.name}")
-        return artifact.path(name)
+        return artifact.file(name).local()

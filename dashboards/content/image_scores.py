@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ...platform.data.formats.class_maps import ClassMaps
 from ...platform.data.formats.shards import Slice
@@ -13,8 +12,8 @@ from ...platform.data.images import VOID, decode_mask
 from ...platform.errors import InputError
 from ...platform.metrics import ConfusionMatrix
 from ...platform.records.result_id import ResultId
-from ...platform.storage import artifact_files
 from ...platform.storage.artifact import Stage
+from ...platform.storage.artifact_files import ArtifactFolder
 from ...platform.storage.json_files import read_record
 from ...platform.storage.store import Store
 from .artifact_cache import ArtifactCache, ByImage
@@ -97,9 +96,9 @@ def image_scores(
     def rows() -> Rows:
         return dict(_rows(artifacts, shards, source, pieces, classes))
 
-    def compute(folder: Path) -> dict[str, object]:
+    def compute(folder: ArtifactFolder) -> dict[str, object]:
         computed = rows()
-        (folder / ROWS).write_text(json.dumps(computed))
+        (folder / ROWS).write_bytes(json.dumps(computed).encode())
         return {"images": len(computed)}
 
     if stage.key not in artifacts.unkept and not store.find(stage.name, stage.key):
@@ -110,7 +109,7 @@ def image_scores(
     if stage.key in artifacts.unkept:
         return artifacts.unkept[stage.key]
     artifact, _ = store.get(stage, compute)
-    known: Rows = read_record(artifact_files.local(artifact.path(ROWS)), Rows)
+    known: Rows = read_record(artifact.file(ROWS), Rows)
     return known
 
 

@@ -7,7 +7,6 @@ import dataclasses
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ...platform.errors import InputError
@@ -30,15 +29,16 @@ from ...platform.records.schema import (
     sweep_from_json,
 )
 from ...platform.serialization import digest, parse_time
-from ...platform.storage import artifact_files, filesystem
-from ...platform.storage.artifact_files import MANIFEST
-from ...platform.storage.json_files import read_record
+from ...platform.storage.json_files import Readable, read_record
+from ...platform.storage.storage import Location
 from ...platform.storage.store import Store
 from ...platform.tuning.journal import Journal
 from ..labels import is_done, objective
 
 KINDS = ("runs", "sweeps")
 TRIALS = "trials.jsonl"
+FILES = ("run.json", "sweep.json", PROGRESS, TRIALS)
+"""Names of the files of a run or sweep."""
 TRAINING_STAGES = ("network", "boundaries", "segmenter")
 METRICS = "metrics.jsonl"
 NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]+")
@@ -89,7 +89,7 @@ class Records:
         self.included = {"runs": runs, "sweeps": sweeps}
         self.faults: dict[tuple[str, str], str] = {}
         """A sentence for each damaged record, by folder (runs, sweeps or speeds) and name."""
-        self._cache: dict[Path, tuple[str, Any]] = {}
+        self._cache: dict[Location, tuple[str, Any]] = {}
 
     def runs(self) -> dict[str, Entry[RunRecord]]:
         """Return all runs by name, newest first; note unreadable ones in `faults`."""
@@ -105,12 +105,10 @@ class Records:
         There are none where only some of the runs are included.
         """
         records, faults = [], {}
-        for name in (
-            filesystem.names(self.store.root / "speeds") if self.included["runs"] is None else ()
-        ):
-            path = self.store.root / "speeds" / name
+        folder = self.store.location("speeds")
+        for name in folder.names() if self.included["runs"] is None else ():
             try:
-                records.append(self._read(path, lambda p: read_record(p, SpeedRecord)))
+                records.append(self._read(folder / name, lambda f: read_record(f, SpeedRecord)))
             except InputError as error:
                 faults[name] = str(error)
         self._set_faults("speeds", faults)
@@ -142,7 +140,7 @@ class Records:
     def names(self, kind: str) -> list[str]:
         """Return the names of the included runs or sweeps without reading their records."""
         included = self.included[kind]
-        names = filesystem.names(self.store.root / kind)
+        names = self.store.location(kind).names()
         return [n for n in names if (included is None or n in included) and NAME.fullmatch(n)]
 
     def run(self, name: str) -> Entry[RunRecord] | None:
@@ -151,10 +149,10 @@ class Records:
         Raises:
             InputError: the record of the run cannot be read.
         """
-        folder = self.store.root / "runs" / name
-        path = folder / "run.json"
-        if filesystem.exists(path):
-            return Entry(record=dataclasses.replace(self._read(path, read_run), name=name))
+        folder = self.store.location("runs", name)
+        file = folder / "run.json"
+        if file.exists():
+            return Entry(record=dataclasses.replace(self._read(file, read_run), name=name))
         progress = read_progress(folder)
         if progress is None:
             return None
@@ -174,12 +172,12 @@ class Records:
 
         A stage that has no artifact yet is returned as it is.
         """
-        path = self.store.folder(stage.stage, stage.key) / MANIFEST
-        summary = self._read(path, lambda _: self.store.noted(stage.stage, stage.key))
-        if summary is None:
+        file = self.store.manifest(stage.stage, stage.key)
+        computation = self._read(file, lambda _: self.store.computation(stage.stage, stage.key))
+        if computation is None:
             return stage
-        cached = parse_time(summary.written) < run.start_time
-        return dataclasses.replace(stage, seconds=summary.seconds, cached=cached)
+        cached = parse_time(computation.written) < run.start_time
+        return dataclasses.replace(stage, seconds=computation.seconds, cached=cached)
 
     def has_artifact(self, stage: StageRecord) -> bool:
         """Return whether the artifact of a stage is in the store."""
@@ -193,12 +191,10 @@ class Records:
         Raises:
             InputError: the record of the sweep cannot be read.
         """
-        folder = self.store.root / "sweeps" / name
-        path = folder / "sweep.json"
-        if filesystem.exists(path) and not (
-            filesystem.exists(folder / PROGRESS) and is_alive(folder)
-        ):
-            return Entry(record=dataclasses.replace(self._read(path, read_sweep), name=name))
+        folder = self.store.location("sweeps", name)
+        file = folder / "sweep.json"
+        if file.exists() and not ((folder / PROGRESS).exists() and is_alive(folder)):
+            return Entry(record=dataclasses.replace(self._read(file, read_sweep), name=name))
         progress = read_progress(folder)
         if progress is None:
             return None
@@ -217,44 +213,40 @@ class Records:
             InputError: the path of the metrics is taken by something other than a file.
         """
         artifact = self.store.find(stage.stage, stage.key)
-        path = artifact_files.local(artifact.path(METRICS)) if artifact else self._log_of(stage)
-        return read_metrics(path)
+        return read_metrics(artifact.file(METRICS) if artifact else self._log_of(stage))
 
-    def _log_of(self, stage: StageRecord) -> Path:
-        return self.store.root / "training" / f"{stage.key[:32]}.jsonl"
+    def _log_of(self, stage: StageRecord) -> Location:
+        return self.store.location("training", f"{stage.key[:32]}.jsonl")
 
     def stamp(self, kind: str, name: str) -> str:
         """Return a text that changes with the page of a run or sweep.
 
         It takes no more than reading the state of a few files.
         """
-        folder = self.store.root / kind / name
-        files = [folder / f for f in ("run.json", "sweep.json", PROGRESS, TRIALS)]
-        alive = filesystem.exists(folder / PROGRESS) and is_alive(folder)
+        folder = self.store.location(kind, name)
+        files = [folder / file for file in FILES]
+        alive = (folder / PROGRESS).exists() and is_alive(folder)
         if alive and kind == "runs":
             stages: tuple[StageRecord, ...] = ()
             with contextlib.suppress(InputError):  # the page shows the fault
                 entry = self.run(name)
                 stages = entry.record.stages if entry else ()
             files += [self._log_of(s) for s in stages if s.stage in TRAINING_STAGES]
-            files += [self.store.folder(s.stage, s.key) / MANIFEST for s in stages]
-        return digest([alive, *map(filesystem.stamp, files)])[:16]
+            files += [self.store.manifest(s.stage, s.key) for s in stages]
+        return digest([alive, [file.version() for file in files]])[:16]
 
     def stamp_of_all(self) -> str:
         """Return a text that changes with the overview page."""
-        # A listing of a bucket is one request; each finished run or sweep would take some more.
-        if key := filesystem.object_of(self.store.root):
-            files = [i for kind in KINDS for i in filesystem.listing(f"{key}/{kind}") if i.is_file]
-            state = [[i.path, i.size, str(i.mtime)] for i in files if "lock" not in i.base_name]
-            running = [Path(i.path).relative_to(key) for i in files if i.base_name == PROGRESS]
-            return digest([state, [is_alive(self.store.root / p.parent) for p in running]])[:16]
-        pairs = [(kind, name) for kind in KINDS for name in self.names(kind)]
-        return digest([[kind, name, self.stamp(kind, name)] for kind, name in pairs])[:16]
+        versions: dict[str, str] = {}
+        for kind in KINDS:
+            versions |= self.store.storage.versions(kind, FILES)
+        unfinished = [self.store.location(f).parent for f in versions if f.endswith(PROGRESS)]
+        return digest([versions, [is_alive(folder) for folder in unfinished]])[:16]
 
-    def _read(self, path: Path, read: Callable[[Path], T]) -> T:
+    def _read(self, file: Location, read: Callable[[Readable], T]) -> T:
         """Return the result of `read` on a file, from memory while the file does not change."""
-        stamp = str(filesystem.stamp(path))
-        if path not in self._cache or self._cache[path][0] != stamp:
-            self._cache[path] = (stamp, read(path))
-        value: T = self._cache[path][1]
+        version = file.version()
+        if file not in self._cache or self._cache[file][0] != version:
+            self._cache[file] = (version, read(file))
+        value: T = self._cache[file][1]
         return value

@@ -182,7 +182,7 @@ def _counts(run: RunRecord, split: str, artifacts: ArtifactCache) -> dict[str, C
             id = id_of.get(artifact.manifest["inputs"]["maps"])
             if id is None:
                 continue
-            curve = npz.read(artifact.path("counts.npz"), "curve")["curve"]
+            curve = npz.read(artifact.file("counts.npz").local(), "curve")["curve"]
         except InputError:
             continue
         if curve.shape[2] == len(THRESHOLDS) + 1:

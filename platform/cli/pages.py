@@ -11,8 +11,7 @@ from ..data.sources.source import check_name
 from ..errors import InputError, StreamError
 from ..records.schema import read_run, read_sweep
 from ..storage import filesystem
-from ..storage.s3_store import open_store
-from ..storage.store import Store
+from ..storage.store import Store, open_store
 
 
 def print_line(text: str = "") -> None:
@@ -34,11 +33,11 @@ def report(options: argparse.Namespace, command: str) -> None:
     check_target(out, options.single_file)
     runs, sweeps = options.run and [check_name(options.run)], None
     if options.run:
-        read_run(store.root / "runs" / options.run / "run.json")
+        read_run(store.location("runs", options.run, "run.json"))
         sweeps = []
     if options.sweep:
         sweeps = [check_name(options.sweep)]
-        record = read_sweep(store.root / "sweeps" / options.sweep / "sweep.json")
+        record = read_sweep(store.location("sweeps", options.sweep, "sweep.json"))
         runs = runs or [name for name in (record.run, record.untuned) if name]
     page = write_pages(store, out, runs, sweeps, options.images, options.single_file)
     print_line(f"page: {page.as_uri()}")
@@ -49,7 +48,7 @@ def dashboard(options: argparse.Namespace, command: str) -> None:
     from ...dashboards.server import Server
 
     store = open_store(options.store)
-    if not filesystem.exists(store.root):
+    if not store.storage.exists(""):
         raise InputError(f"there is no store {store}; make one with wsss data and wsss run")
     with Server(store, options.port) as server:
         print_line(f"dashboard of {store}: {server.address} (Ctrl-C ends it)")
@@ -62,8 +61,8 @@ def newest_run(store: Store) -> str:
     Raises:
         InputError: the store holds no run.
     """
-    folder = store.root / "runs"
-    written = {n: filesystem.modified(folder / n / "run.json") for n in filesystem.names(folder)}
+    folder = store.location("runs")
+    written = {name: (folder / name / "run.json").modified() for name in folder.names()}
     runs = [name for name, when in written.items() if when]
     if not runs:
         raise InputError(f"the store {store} holds no run; make one with wsss run")
@@ -145,7 +144,7 @@ def write_run_pages(
         InputError: pages cannot be written to `target`.
     """
     folder = ("sweeps", sweep) if sweep else ("runs", runs[0])
-    out = Path(target) if target else store.root.joinpath(*folder, "page")
+    out = Path(target) if target else store.storage.local_folder.joinpath(*folder, "page")
     try:
         filesystem.check_writable(out.parent)
     except InputError as error:

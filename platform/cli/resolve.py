@@ -51,7 +51,7 @@ def make_absolute(options: argparse.Namespace) -> None:
     """
     for name, title in PATHS.items():
         text = getattr(options, name, None)
-        if text is None or (name == "store" and "://" in text):
+        if text is None:
             continue
         inner = ""
         if name == "space":
@@ -59,7 +59,7 @@ def make_absolute(options: argparse.Namespace) -> None:
             if not file:  # the space is given by its name
                 continue
             text = file
-        path = filesystem.absolute(text, title)
+        path = filesystem.absolute(text, title, addresses=name == "store")
         setattr(options, name, f"{path}:{inner}" if inner else path)
 
 

@@ -13,10 +13,8 @@ from ..records.progress import ProgressDisplay, ProgressLines
 from ..records.progress_file import ProgressRecorder
 from ..records.result_id import ResultId
 from ..records.schema import RunRecord, read_run
-from ..storage import filesystem
 from ..storage.json_files import write_json
-from ..storage.s3_store import open_store
-from ..storage.store import Store
+from ..storage.store import Store, open_store
 from . import resolve
 from .pages import check_page, print_line, write_run_pages
 from .tables import comparison_table, score_table
@@ -158,15 +156,16 @@ def carry_out(
     execution = Execution(store, plan, recorded)
     e = plan.experiment
     name = check_name(name or f"{e.localizer_name}-{e.data}-{plan.digest[:8]}")
-    path = store.root / "runs" / name / "run.json"
-    earlier = read_run(path) if filesystem.exists(path) else None
+    folder = store.location("runs", name)
+    file = folder / "run.json"
+    earlier = read_run(file) if file.exists() else None
     if earlier and earlier.digest != plan.digest:
         raise InputError(f"the name {name!r} is taken by another run; choose another --name")
     missing = execution.missing()
     if missing or not earlier:
         needed = f"{len(missing)} of {len(plan.steps)} stages are missing"
         store.check_writable(f"run {name!r} ({needed})", f"runs/{name}")
-    with recorded.track(path.parent, run_record.begun_run(execution, name, command, started)):
+    with recorded.track(folder, run_record.begun_run(execution, name, command, started)):
         execution.execute()
         if earlier and not missing:
             print_line(
@@ -180,7 +179,7 @@ def carry_out(
                 )
         seconds = time.monotonic() - began
         record = run_record.ended_run(execution, name, command, started, seconds)
-        write_json(path, record)
+        write_json(file, record)
     print_line(
         f"run {name}: {len(missing)} of {len(plan.steps)} stages computed, {record.seconds} s"
     )

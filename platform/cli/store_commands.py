@@ -12,8 +12,7 @@ from ..data.sources.source import check_name
 from ..errors import InputError
 from ..records.schema import read_run
 from ..storage.artifact import versions
-from ..storage.s3_store import open_store
-from ..storage.store import Store
+from ..storage.store import Store, open_store
 from . import resolve
 from .pages import newest_run, print_line
 from .run_commands import progress_for
@@ -41,7 +40,8 @@ def export(options: argparse.Namespace, command: str) -> None:
     from ..interop import exports
 
     store, out = open_store(options.store), Path(options.out)
-    run = read_run(store.root / "runs" / check_name(options.run or newest_run(store)) / "run.json")
+    name = check_name(options.run or newest_run(store))
+    run = read_run(store.location("runs", name, "run.json"))
     count = exports.write(store, run, out, options.to, options.what, options.split)
     print_line(f"{out}: {count} images as {options.to}")
 
@@ -91,11 +91,12 @@ def doctor(options: argparse.Namespace, command: str) -> None:
     from ..records.schema import machine
 
     store = open_store(options.store)
+    storage = store.storage
     print_line(f"machine   {machine()}")
     print_line("packages  " + ", ".join(f"{k} {v}" for k, v in versions().items()))
     print_line(f"backbones {', '.join(BACKBONES)}")
-    folder = "" if str(store) == str(store.root) else f" in {store.root}"
-    print_line(f"store     {store}, {store.free_bytes() / 1e9:.0f} GB free{folder}")
+    folder = "" if str(store) == str(storage.local_folder) else f" in {storage.local_folder}"
+    print_line(f"store     {store}, {storage.free_bytes() / 1e9:.0f} GB free{folder}")
     print_line(f"data sets {', '.join(registry.names(store)) or 'none yet'}")
     needed = (
         "torch",

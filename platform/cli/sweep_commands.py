@@ -13,10 +13,8 @@ from ..errors import InputError
 from ..records.progress import ProgressDisplay
 from ..records.progress_file import ProgressRecorder
 from ..records.schema import RunRecord, SweepRecord
-from ..storage import filesystem
 from ..storage.json_files import write_json
-from ..storage.s3_store import open_store
-from ..storage.store import Store
+from ..storage.store import Store, open_store
 from ..tuning import spaces
 from ..tuning.sweep import Sweep, best_experiment
 from . import resolve
@@ -38,8 +36,8 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     title, description = _description(options, store)
     base = description.base
     name = check_name(options.name or f"{base.localizer_name}-{base.data}-{title}")
-    path = store.root / "sweeps" / name / "sweep.json"
-    known = filesystem.exists(path) and not options.resume
+    file = store.location("sweeps", name, "sweep.json")
+    known = file.exists() and not options.resume
     began = time.monotonic()
     _check(catalog, options, [base, *description.bases.values()])
     if not known:
@@ -50,7 +48,7 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     chosen = best[0]
     complete = dataclasses.replace(record, run=chosen.name, untuned=untuned[0].name)
     if complete != record:
-        write_json(path, complete)
+        write_json(file, complete)
     done, total = sum(t.status == "done" for t in record.trials), len(record.trials)
     summary = f"{done} of {total} trials, {time.monotonic() - began:.0f} s"
     unchanged = f"nothing to do, its {total} trials are already in the store"
@@ -113,7 +111,7 @@ def figure(options: argparse.Namespace, command: str) -> None:
     )
     name = check_name(options.name or f"{options.figure}-{options.data}")
     catalog = catalog_of(store)
-    if not filesystem.exists(store.root / "sweeps" / name / "sweep.json"):
+    if not store.location("sweeps", name, "sweep.json").exists():
         _announce(catalog, description)
     recorded = ProgressRecorder(progress_for(options))
     record = run_sweep(catalog, description, name, command, recorded, options.resume)

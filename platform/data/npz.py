@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..storage import artifact_files
+from ..storage import filesystem
 
 MAX_BYTES = 1 << 30
 """Largest size of all arrays of a file, unpacked."""
@@ -68,7 +68,7 @@ def read(path: Path, *names: str) -> dict[str, NDArray[Any]]:
         InputError: the file is missing or damaged, holds objects, lacks an array, or is over
             MAX_BYTES.
     """
-    if not artifact_files.local(path).is_file():
+    if not filesystem.regular(path).is_file():
         raise InputError(f"there is no file {path}")
     try:
         with zipfile.ZipFile(path) as archive:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ..errors import InputError
 from ..ray_runtime import cluster
 from ..records.progress import ProgressDisplay
-from ..storage import filesystem
 from ..storage.artifact import Artifact
+from ..storage.artifact_files import ArtifactFolder
 from ..storage.json_files import read_record, write_json
 from ..storage.store import Store
 from .formats.shards import stage_of, write
@@ -17,7 +15,7 @@ from .sources.source import Source, check_name
 
 def names(store: Store) -> list[str]:
     """Return the names of the data sets of a store."""
-    return [n.removesuffix(".json") for n in filesystem.names(store.root / "data", ".json")]
+    return [n.removesuffix(".json") for n in store.location("data").names(".json")]
 
 
 def open_dataset(store: Store, name: str) -> Artifact:
@@ -42,14 +40,12 @@ def open_dataset(store: Store, name: str) -> Artifact:
 
 
 def _row(store: Store, name: str) -> dict[str, str] | None:
-    path = store.root / "data" / f"{check_name(name)}.json"
-    if not filesystem.exists(path):
+    file = store.location("data", f"{check_name(name)}.json")
+    if not file.exists():
         return None
-    row: dict[str, str] = read_record(path, dict[str, str])
+    row: dict[str, str] = read_record(file, dict[str, str])
     if not {"key", "source"} <= set(row):
-        raise InputError(
-            f"{filesystem.address(path)} names no shards; remove it and make {name!r} again"
-        )
+        raise InputError(f"{file} names no shards; remove it and make {name!r} again")
     return row
 
 
@@ -87,7 +83,7 @@ def add(
     progress.plan([stage.title])
     progress.start(stage.title)
 
-    def compute(folder: Path) -> dict[str, object]:
+    def compute(folder: ArtifactFolder) -> dict[str, object]:
         cluster.connect()
         return write(
             folder, source, tolerate, lambda d, n: progress.update("", d, n), cluster.apart()
@@ -96,5 +92,5 @@ def add(
     artifact, cached = store.get(stage, compute)
     progress.finish(cached)
     if row != entry:
-        write_json(store.root / "data" / f"{name}.json", entry)
+        write_json(store.location("data", f"{name}.json"), entry)
     return artifact, cached

@@ -11,8 +11,8 @@ from ..data.formats import class_maps, label_maps
 from ..data.images import encode_png
 from ..errors import InputError
 from ..records.schema import RunRecord
+from ..storage import filesystem
 from ..storage.artifact import Artifact
-from ..storage.artifact_files import discard
 from ..storage.store import Store
 from . import formats, voc_submission
 
@@ -63,7 +63,7 @@ def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: 
         _check_free(out)  # another process may have made it meanwhile
         part.rename(out)
     finally:
-        discard(part)
+        filesystem.remove(part)
     return count
 
 
@@ -73,8 +73,8 @@ def _check_free(out: Path) -> None:
 
 
 def _labels(artifact: Artifact) -> Iterator[tuple[str, label_maps.Plane]]:
-    for path in artifact.files(".parquet"):
-        yield from label_maps.read(path).items()
+    for file in artifact.files(".parquet"):
+        yield from label_maps.read(file.local()).items()
 
 
 def _fill(folder: Path, artifact: Artifact, kind: str, classes: int) -> int:
@@ -84,7 +84,7 @@ def _fill(folder: Path, artifact: Artifact, kind: str, classes: int) -> int:
             (folder / f"{id}.png").write_bytes(encode_png(plane))
             count += 1
         return count
-    for maps in class_maps.read(artifact.files(".parquet")):
+    for maps in class_maps.read(file.local() for file in artifact.files(".parquet")):
         formats.write(kind, folder, maps, classes)
         count += 1
     return count

@@ -9,6 +9,7 @@ from ..data.formats import class_maps, label_maps, parquet, shards
 from ..data.images import check_mask, decode_mask
 from ..errors import InputError
 from ..ray_runtime import cluster
+from ..storage.artifact_files import ArtifactFolder
 from . import formats
 
 COLUMNS = ("id", "labels", "height", "width")
@@ -44,7 +45,9 @@ def read_label_plane(path: Path, row: parquet.Row, classes: int) -> label_maps.P
     return plane
 
 
-def import_slice(piece: shards.Slice, kind: str, source: str, classes: int, folder: str) -> int:
+def import_slice(
+    piece: shards.Slice, kind: str, source: str, classes: int, folder: ArtifactFolder
+) -> int:
     """Import the files of one slice in a Ray task and return the number of images."""
     rows = shards.read(piece, COLUMNS)
     if kind not in formats.FORMATS:
@@ -64,12 +67,12 @@ def import_slice(piece: shards.Slice, kind: str, source: str, classes: int, fold
         )
         for r in rows
     ]
-    class_maps.write(Path(label_maps.file_of_slice(folder, piece)), maps)
+    class_maps.write(label_maps.file_of_slice(folder, piece), maps)
     return len(maps)
 
 
 def import_folder(
-    folder: Path,
+    folder: ArtifactFolder,
     pieces: Sequence[shards.Slice],
     kind: str,
     source: Path,
@@ -89,5 +92,5 @@ def import_folder(
     Returns:
         The entries of the manifest: `images`, the number of images.
     """
-    shared = (kind, str(source), classes, str(folder))
+    shared = (kind, str(source), classes, folder)
     return {"images": sum(cluster.each(import_slice, list(pieces), shared, progress))}

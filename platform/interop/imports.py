@@ -13,9 +13,10 @@ from ..data.sources.source import check_name
 from ..errors import InputError
 from ..ray_runtime import cluster
 from ..records.progress import ProgressDisplay
-from ..storage import filesystem
 from ..storage.artifact import Artifact, Stage
+from ..storage.artifact_files import ArtifactFolder
 from ..storage.json_files import read_record, write_json
+from ..storage.storage import Location
 from ..storage.store import Store
 from .formats import FORMATS
 
@@ -53,8 +54,8 @@ class Import:
         return self.kind in FORMATS and FORMATS[self.kind].background
 
 
-def _path(store: Store, name: str) -> Path:
-    return store.root / "imports" / f"{check_name(name)}.json"
+def _record_of(store: Store, name: str) -> Location:
+    return store.location("imports", f"{check_name(name)}.json")
 
 
 def find(store: Store, name: str) -> Import:
@@ -63,16 +64,15 @@ def find(store: Store, name: str) -> Import:
     Raises:
         InputError: there is no such import, or its record is damaged.
     """
-    path = _path(store, name)
-    if not filesystem.exists(path):
-        known = (n.removesuffix(".json") for n in filesystem.names(path.parent, ".json"))
+    file = _record_of(store, name)
+    if not file.exists():
+        known = (n.removesuffix(".json") for n in file.parent.names(".json"))
         listed = ", ".join(known) or "none yet"
         raise InputError(f"nothing is imported as {name!r}; there are: {listed} (see wsss import)")
-    record: Import = read_record(path, Import)
+    record: Import = read_record(file, Import)
     if record.kind not in KINDS:
         raise InputError(
-            f"{filesystem.address(path)} is of the unknown kind {record.kind!r}; there are "
-            f"{', '.join(KINDS)}"
+            f"{file} is of the unknown kind {record.kind!r}; there are {', '.join(KINDS)}"
         )
     return record
 
@@ -137,8 +137,8 @@ def add(
     shards = registry.open_dataset(store, data)
     stages = {split: _stage(shards, kind, folder, split, name) for split in splits}
     new = Import(kind=kind, shards=shards.key, stages=stages)
-    path = _path(store, name)
-    known = filesystem.exists(path)
+    file = _record_of(store, name)
+    known = file.exists()
     if known and _keys(find(store, name)) != _keys(new):
         raise InputError(f"the name {name!r} stands for another import; choose another --name")
     if not known:
@@ -152,7 +152,7 @@ def add(
         progress.finish(was_cached)
         cached &= was_cached
     if not known:
-        write_json(path, new)
+        write_json(file, new)
     return new, cached
 
 
@@ -162,8 +162,8 @@ def _keys(record: Import) -> dict[str, str]:
 
 def _compute(
     shards: Artifact, kind: str, folder: Path, split: str, progress: ProgressDisplay
-) -> Callable[[Path], dict[str, object]]:
-    def compute(out: Path) -> dict[str, object]:
+) -> Callable[[ArtifactFolder], dict[str, object]]:
+    def compute(out: ArtifactFolder) -> dict[str, object]:
         from . import import_tasks
 
         cluster.connect()

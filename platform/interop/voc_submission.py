@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..data.images import encode_png
 from ..data.sources.voc import CLASSES
 from ..errors import InputError
-from ..storage.artifact_files import write_atomic
+from ..storage.filesystem import write_atomic
 
 COMPETITIONS = ("comp5", "comp6")
 """Competitions of the server: comp5 for training on VOC data only, comp6 for other data too."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..storage import artifact_files
+from ..storage import filesystem
 
 _PREFIXES = ("module.", "backbone.")
 _CLASSIFIER_KEYS = ("fc.", "classifier.", "aux_classifier.", "head.", "fc8.")
@@ -23,7 +23,7 @@ def read_torch_file(path: str | Path) -> Any:
     Raises:
         InputError: the file is missing, damaged, or holds pickled code.
     """
-    if not artifact_files.local(path).is_file():
+    if not filesystem.regular(Path(path)).is_file():
         raise InputError(f"there is no weight file {path}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)

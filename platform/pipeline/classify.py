@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.fields import fingerprint
@@ -11,8 +10,9 @@ from ..errors import AheadError, InputError
 from ..method import Method, PrototypeMethod
 from ..ray_runtime import cluster
 from ..records.result_id import ResultId
-from ..storage import artifact_files
 from ..storage.artifact import Artifact, Stage
+from ..storage.artifact_files import ArtifactFile, ArtifactFolder
+from ..storage.storage import Location
 from .context import Context, Runtime, Step, TrainingTask
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def regions(context: Context, kind: str) -> Step:
         title=f"{kind} superpixels of {split}",
     )
 
-    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         from ..stages.labels import superpixels
 
         cluster.connect()
@@ -62,7 +62,7 @@ def network(
         title=f"train {trained.name}, {e.network.backbone}",
     )
 
-    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         return _train(context, run, stage, trained, (superpixels, probabilities), folder)
 
     return Step(stage, compute, True)
@@ -78,9 +78,9 @@ def _train(
     stage: Stage,
     trained: Method,
     beside: Beside,
-    folder: Path,
+    folder: ArtifactFolder,
     until: int | None = None,
-    home: Path | None = None,
+    home: Location | None = None,
 ) -> dict[str, Any]:
     e = context.experiment
     task = TrainingTask(
@@ -113,7 +113,7 @@ def rung(
         title=f"{network.title} for {epochs} epochs, score on {split}",
     )
 
-    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         from ..stages.inference import class_maps
         from ..stages.labels import scoring
         from ..stages.training import checkpoints, ray_train
@@ -127,17 +127,15 @@ def rung(
                 home = run.home(stage)
                 _train(*arguments, home)
                 checkpoints.forget(home)
-        artifact_files.sent(folder / ray_train.NETWORK)
-        pieces, maps = context.pieces(split), folder / "maps"
-        maps.mkdir()
-        job = _job(context, trained, trained, str(folder / ray_train.NETWORK), maps, keep=False)
+        pieces, maps = context.pieces(split), folder.subfolder("maps")
+        job = _job(context, trained, trained, folder / ray_train.NETWORK, maps, keep=False)
         # One scale is enough to decide whether the training is worth going on with.
         views = dataclasses.replace(job.views, scales=(1.0,))
-        class_maps.infer(maps, dataclasses.replace(job, views=views), pieces, _no_progress)
-        artifact = Artifact(maps, {"stage": "maps", "files": artifact_files.names(maps)})
+        class_maps.infer(dataclasses.replace(job, views=views), pieces, _no_progress)
+        artifact = Artifact(maps, {"stage": "maps", "files": maps.names()})
         about = scoring.score(folder, artifact, pieces, len(context.classes) + 1, _no_progress)
-        artifact_files.discard(maps)
-        artifact_files.discard(folder / ray_train.NETWORK)
+        folder.discard("maps")
+        folder.discard(ray_train.NETWORK)
         return about
 
     return Step(stage, compute)
@@ -148,7 +146,12 @@ def _no_progress(done: int, total: int) -> None:
 
 
 def _job(
-    context: Context, trained: Method, method: Method, weights: str, folder: Path, keep: bool
+    context: Context,
+    trained: Method,
+    method: Method,
+    weights: ArtifactFile,
+    folder: ArtifactFolder,
+    keep: bool,
 ) -> Job:
     """Return the inference job of a method's class maps; Ray must have started."""
     from ..stages.inference import class_maps
@@ -161,7 +164,7 @@ def _job(
         classes=len(context.classes),
         weights=weights,
         views=context.views(),
-        folder=str(folder),
+        folder=folder,
         keep_features=keep,
     )
 
@@ -195,18 +198,20 @@ def inferred(
         title=f"{method.name} maps{' and features' if keep else ''} of {split}",
     )
 
-    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         from ..models import backbones
         from ..stages.inference import class_maps
 
         pieces = context.pieces(split)
         if keep:
             width = backbones.build(e.network.backbone).channels[3]
-            class_maps.check_space(pieces, e.views.scales, 2 * width, run.store.free_bytes())
+            class_maps.check_space(
+                pieces, e.views.scales, 2 * width, run.store.storage.free_bytes()
+            )
         cluster.connect()
-        weights = run.artifact(network).path("network.pt")
-        job = _job(context, trained, method, str(weights), folder, keep)
-        return class_maps.infer(folder, job, pieces, run.count)
+        weights = run.artifact(network).file("network.pt")
+        job = _job(context, trained, method, weights, folder, keep)
+        return class_maps.infer(job, pieces, run.count)
 
     return Step(stage, compute)
 
@@ -222,7 +227,7 @@ def centers(context: Context, method: PrototypeMethod, maps: Stage) -> Step:
         title=f"{method.name} clusters",
     )
 
-    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         from ..stages.prototypes import clustering
 
         cluster.connect()
@@ -248,14 +253,14 @@ def similar(context: Context, method: PrototypeMethod, centers: Stage, maps: Sta
         title=f"{method.name} similarities of {maps.config['split']}",
     )
 
-    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         from ..stages.prototypes import similarities
 
         cluster.connect()
         return similarities.compute(
             folder,
             run.artifact(maps).files(".npy"),
-            run.artifact(centers).path("centers.npz"),
+            run.artifact(centers).file("centers.npz"),
             run.count,
         )
 
@@ -276,7 +281,7 @@ class Chosen:
         from ..stages.prototypes import class_maps as prototypes_class_maps
 
         method = type(self.method)(self.method.settings)
-        centers = run.artifact(self.centers).path("centers.npz")
+        centers = run.artifact(self.centers).file("centers.npz")
         return method, prototypes_class_maps.chosen(
             centers, run.artifact(self.network).folder, method
         )
@@ -300,7 +305,7 @@ class Chosen:
 def localized(context: Context, chosen: Chosen, split: str) -> Step:
     """Return the step that makes the class maps of a split from prototypes."""
 
-    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         from ..stages.prototypes import class_maps as prototypes_class_maps
 
         cluster.connect()
@@ -330,7 +335,7 @@ def scored_at_once(context: Context, scores: Stage, chosen: Chosen, split: str) 
     The class maps are made from the chosen prototypes in memory.
     """
 
-    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         from ..stages.prototypes import direct_scoring
 
         method, _ = chosen.fitted(run)
@@ -355,7 +360,7 @@ def scores(context: Context, id: ResultId, split: str, results: Stage) -> Step:
         title=f"score {id} on {split}",
     )
 
-    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         from ..stages.labels import scoring
 
         cluster.connect()
@@ -373,7 +378,7 @@ def scores(context: Context, id: ResultId, split: str, results: Stage) -> Step:
 def imported(stage: Stage, name: str) -> Step:
     """Return a step for imported class maps or labels, which cannot be computed."""
 
-    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         raise InputError(f"the import {name!r} is missing in the store; import it again")
 
     return Step(stage, compute)

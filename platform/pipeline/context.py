@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 from ..config.experiment import Experiment, Network, Training, Views
@@ -21,6 +20,8 @@ from ..ray_runtime import cluster
 from ..records.progress import ProgressDisplay
 from ..records.schema import FROM_FIXED_VALUE, FROM_OWN_BACKGROUND, Score, StageRecord
 from ..storage.artifact import Artifact, Stage
+from ..storage.artifact_files import ArtifactFolder
+from ..storage.storage import Location
 from ..storage.store import Store
 
 
@@ -157,7 +158,7 @@ class TrainingTask:
     probabilities: Stage | None = None
     field: str = "training"
     until: int | None = None
-    home: Path | None = None
+    home: Location | None = None
 
 
 @dataclass
@@ -174,19 +175,19 @@ class Runtime:
             return self.done[stage.key][0]
         return self.store.open(stage.name, stage.key)
 
-    def home(self, stage: Stage) -> Path:
+    def home(self, stage: Stage) -> Location:
         """Return the folder of the checkpoints of a stage's training.
 
         The training's metrics are in a file with the same name and the suffix `.jsonl`.
         """
-        return self.store.root / "training" / stage.key[:32]
+        return self.store.location("training", stage.key[:32])
 
     def count(self, done: int, total: int) -> None:
         """Show that `done` of `total` units are finished."""
         self.progress.update("", done, total)
 
     def train(
-        self, context: Context, folder: Path, stage: Stage, task: TrainingTask
+        self, context: Context, folder: ArtifactFolder, stage: Stage, task: TrainingTask
     ) -> dict[str, Any]:
         """Train a network and leave it in a folder.
 
@@ -211,17 +212,17 @@ class Runtime:
             classes=len(context.classes),
             slices=tuple(context.pieces(task.split)),
             seed=context.experiment.seed,
-            metrics=str(home.with_suffix(".jsonl")),
+            metrics=home.with_suffix(".jsonl"),
             field=task.field,
             until=task.until,
-            **{name: str(self.artifact(s).folder) for name, s in beside.items() if s},
+            **{name: self.artifact(s).folder for name, s in beside.items() if s},
         )
         build(job.network, job.learner, job.classes, job.seed)
         cluster.connect()
         discard = partial(self._discard_damaged, home)
         return ray_train.fit(folder, job, home, self.progress.update, discard)
 
-    def _discard_damaged(self, home: Path) -> None:
+    def _discard_damaged(self, home: Location) -> None:
         """Move the checkpoints of a training to quarantine if they are damaged."""
         from ..stages.training import checkpoints
 
@@ -275,7 +276,7 @@ class Runtime:
         return out
 
 
-Compute = Callable[[Runtime, Path], dict[str, Any]]
+Compute = Callable[[Runtime, ArtifactFolder], dict[str, Any]]
 
 
 @dataclass(frozen=True)

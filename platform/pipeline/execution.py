@@ -84,10 +84,9 @@ class Execution:
     def _forget_checkpoints(self, stage: Stage, cached: bool) -> None:
         """Remove the checkpoints of a training whose artifact exists."""
         from ..stages.training import checkpoints
-        from ..storage import filesystem
 
         home = self.runtime.home(stage)
-        if not cached or filesystem.exists(home):
+        if not cached or home.exists():
             checkpoints.forget(home)
 
     def read_scores(self, only: ResultId | None = None) -> Scores:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ..config.fields import fingerprint
@@ -13,6 +12,7 @@ from ..ray_runtime import cluster
 from ..records.result_id import ResultId
 from ..stages.training.label_learners import Boundaries
 from ..storage.artifact import Stage
+from ..storage.artifact_files import ArtifactFolder
 from .context import Context, Runtime, Step, TrainingTask
 
 ABOVE, BELOW = 0.15, 0.10
@@ -78,7 +78,7 @@ def labels(context: Context, seeds: Seeds, split: str, crf: str, fixed: float | 
         title=f"{seeds.id} {'DenseCRF' if crf else 'seeds'} of {split}",
     )
 
-    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         level = 1.0 if seeds.own else seeds.best(context, run, power) if fixed is None else fixed
         return _cut(context, run, folder, seeds, split, (level,), crf, power)
 
@@ -104,7 +104,7 @@ def certain(context: Context, seeds: Seeds, split: str) -> Step:
         title=f"{seeds.id} certain labels of {split}",
     )
 
-    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         return _cut(context, run, folder, seeds, split, levels(run), r.crf, r.power)
 
     def levels(run: Runtime) -> tuple[float, float]:
@@ -124,7 +124,7 @@ def certain(context: Context, seeds: Seeds, split: str) -> Step:
 def _cut(
     context: Context,
     run: Runtime,
-    folder: Path,
+    folder: ArtifactFolder,
     seeds: Seeds,
     split: str,
     levels: tuple[float, ...],
@@ -149,7 +149,7 @@ def masks(context: Context, split: str) -> Step:
         title=f"TRUE masks of {split} (upper bound)",
     )
 
-    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         from ..stages.labels import pseudo_labels
 
         cluster.connect()
@@ -175,7 +175,7 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
         title=f"train boundaries from {id}",
     )
 
-    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         task = TrainingTask(
             learner=Boundaries(e.refine.pair_radius),
             network=network,
@@ -210,15 +210,15 @@ def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Ste
         title=f"{seeds.id} propagated, {split}",
     )
 
-    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         from ..stages.inference import propagation
 
         cluster.connect()
         job = propagation.Job(
             network=e.network,
-            weights=str(run.artifact(boundaries).path("network.pt")),
-            maps=str(run.artifact(seeds.maps[split]).folder),
-            folder=str(folder),
+            weights=run.artifact(boundaries).file("network.pt"),
+            maps=run.artifact(seeds.maps[split]).folder,
+            folder=folder,
             radius=e.refine.radius,
             beta=e.refine.beta,
             steps=e.refine.steps,
@@ -226,6 +226,6 @@ def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Ste
             background=background,
             views=context.views(),
         )
-        return propagation.walk(folder, job, context.pieces(split), run.count)
+        return propagation.walk(job, context.pieces(split), run.count)
 
     return Step(stage, compute)

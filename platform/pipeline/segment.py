@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from ..config.experiment import Network, Training
@@ -14,6 +13,7 @@ from ..ops.crf import CRFS
 from ..ray_runtime import cluster
 from ..stages.training.label_learners import Segmenter
 from ..storage.artifact import Stage
+from ..storage.artifact_files import ArtifactFolder
 from .context import Context, Runtime, Step, TrainingTask
 
 LEAST = 0.05
@@ -78,7 +78,7 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
         title=f"train {e.segment.network} on {name} of {split}",
     )
 
-    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         task = TrainingTask(
             learner=learner(context),
             network=backbone_of(context),
@@ -116,7 +116,7 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
         title=f"{e.segment.network}{' probabilities' if probabilities else ''} on {split}",
     )
 
-    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         from ..stages.inference import segmentation
 
         cluster.connect()
@@ -124,15 +124,15 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
             learner=learner(context),
             network=backbone_of(context),
             classes=len(context.classes),
-            weights=str(run.artifact(segmenter).path("network.pt")),
-            folder=str(folder),
+            weights=run.artifact(segmenter).file("network.pt"),
+            folder=folder,
             probabilities=probabilities,
             coarse=what == "coarse",
             known=known,
             views=context.views(),
             scales=scales,
         )
-        return segmentation.predict(folder, job, context.pieces(split), run.count)
+        return segmentation.predict(job, context.pieces(split), run.count)
 
     return Step(stage, compute)
 
@@ -148,7 +148,7 @@ def smoothed(context: Context, probabilities: Stage, split: str) -> Step:
         title=f"DenseCRF of predictions on {split}",
     )
 
-    def compute(run: Runtime, folder: Path) -> dict[str, Any]:
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         from ..stages.labels import pseudo_labels
 
         cluster.connect()

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ..storage import locks
+from ..storage import filesystem
 
 PREFIX, LOCK, KEPT = "wsss-", "lock", "kept"
 """Prefix of the folder's name; name of the file in it that the command keeps locked while it lives;
@@ -72,7 +72,7 @@ def _is_abandoned(folder: Path) -> bool:
         lock, kept = folder / LOCK, folder / KEPT
         if kept.is_file():
             is_expired = time.time() - kept.lstat().st_mtime > KEPT_SECONDS
-            return is_expired and not locks.is_held(kept)
-        return lock.is_file() and not locks.is_held(lock)
+            return is_expired and not filesystem.is_locked(kept)
+        return lock.is_file() and not filesystem.is_locked(lock)
     except OSError:
         return False

@@ -6,9 +6,9 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TextIO
 
+from ..storage.storage import Location
 from .schema import RunRecord, SweepRecord
 
 
@@ -16,7 +16,7 @@ class ProgressDisplay:
     """A progress display that shows nothing; the base of all displays."""
 
     @contextlib.contextmanager
-    def track(self, folder: Path, record: RunRecord | SweepRecord) -> Iterator[None]:
+    def track(self, folder: Location, record: RunRecord | SweepRecord) -> Iterator[None]:
         """Attribute the progress of a block to a run or sweep.
 
         Args:

@@ -6,21 +6,21 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import InputError
 from ..serialization import from_json, typed
-from ..storage import filesystem, locks
-from ..storage.json_files import read_json, record_from_json, write_json
+from ..storage.json_files import Readable, read_json, record_from_json, write_json
+from ..storage.storage import Location
 from .progress import ProgressDisplay
 from .schema import RunRecord, SweepRecord
 
 PROGRESS = "progress.json"
 """Name of the progress file, in the folder of the record; removed when the record is written."""
+LOCK = "progress.lock"
+"""Name of the lock that the process holds which writes the progress file."""
 WRITE_INTERVAL = 0.5
-"""Least seconds between two writes of progress; BUCKET_FACTOR times as many in a bucket."""
-BUCKET_FACTOR = 20
+"""Least seconds between two writes of a step's progress on disk."""
 Metrics: TypeAlias = dict[str, int | float]
 """What a training logged at one step: the step, the epoch, the loss and its terms, by name."""
 
@@ -57,13 +57,13 @@ class ProgressRecorder(ProgressDisplay):
 
     def __init__(self, inner: ProgressDisplay) -> None:
         self.inner = inner
-        self.path: Path | None = None
+        self.file: Location | None = None
         self.written, self.every = 0.0, WRITE_INTERVAL
         self.step = 0
         self.row: dict[str, object] = {"titles": [], "step": 0, "text": "", "done": 0, "total": 0}
 
     @contextlib.contextmanager
-    def track(self, folder: Path, record: RunRecord | SweepRecord) -> Iterator[None]:
+    def track(self, folder: Location, record: RunRecord | SweepRecord) -> Iterator[None]:
         """Write progress to a file during a block; after an error the last state stays.
 
         A lock shows that this process lives. Nothing is written where another process holds the
@@ -73,22 +73,22 @@ class ProgressRecorder(ProgressDisplay):
             folder: folder of the file.
             record: record of the run or sweep, as far as it is known.
         """
-        path = folder / PROGRESS
+        file, lock = folder / PROGRESS, folder / LOCK
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(locks.held(_lock_of(path), wait=False))
+                stack.enter_context(lock.lock(wait=False))
             except (InputError, OSError):
                 yield
                 return
-            self.path, self.row = path, {**self.row, "record": record}
-            self.every = WRITE_INTERVAL * (BUCKET_FACTOR if filesystem.object_of(path) else 1)
+            self.file, self.row = file, {**self.row, "record": record}
+            self.every = WRITE_INTERVAL * folder.storage.pace
             self._write()
             try:
                 yield
-                filesystem.remove(path)
-                filesystem.remove(_lock_of(path))
+                file.remove()
+                lock.remove()
             finally:
-                self.path = None
+                self.file = None
 
     def plan(self, titles: Sequence[str]) -> None:
         self.inner.plan(titles)
@@ -114,47 +114,46 @@ class ProgressRecorder(ProgressDisplay):
         self.inner.finish(cached)
 
     def _write(self) -> None:
-        if self.path:
+        if self.file:
             self.written = time.monotonic()
             with contextlib.suppress(InputError, OSError):  # the work goes on without the file
-                write_json(self.path, self.row)
+                write_json(self.file, self.row)
 
 
-def _lock_of(path: Path) -> Path:
-    return path.with_suffix(".lock")
-
-
-def is_alive(folder: Path) -> bool:
+def is_alive(folder: Location) -> bool:
     """Return whether a process holds the lock of the progress file in `folder`."""
-    return locks.is_held(_lock_of(folder / PROGRESS))
+    return (folder / LOCK).is_locked()
 
 
-def read_progress(folder: Path) -> Progress | None:
+def read_progress(folder: Location) -> Progress | None:
     """Return the progress in `folder`, or None where there is no progress file.
 
     Raises:
         InputError: the file is damaged, or is not a regular file.
     """
-    path = folder / PROGRESS
+    file = folder / PROGRESS
     try:
-        row = read_json(path)
+        row = read_json(file)
     except FileNotFoundError:
         return None
     fields = {**row, "alive": is_alive(folder)} if isinstance(row, dict) else row
-    progress: Progress = record_from_json(fields, Progress, filesystem.address(path))
+    progress: Progress = record_from_json(fields, Progress, file)
     return progress
 
 
-def read_metrics(path: Path) -> list[Metrics]:
+def read_metrics(file: Readable) -> list[Metrics]:
     """Return the metrics that a training wrote, one row for each step that was logged.
 
     Without a file there are no rows. A line that a killed process or a power cut left damaged is
     skipped.
 
     Raises:
-        InputError: `path` is not a regular file.
+        InputError: `file` is not a regular file.
     """
-    return parse_metrics(filesystem.read(path)) if filesystem.exists(path) else []
+    try:
+        return parse_metrics(file.read())
+    except FileNotFoundError:
+        return []
 
 
 def parse_metrics(data: bytes) -> list[Metrics]:

@@ -11,11 +11,10 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 from ..serialization import parse_time, typed
 from ..storage.artifact_files import NAME
-from ..storage.json_files import read_record, record_from_json
+from ..storage.json_files import Readable, read_record, record_from_json
 from .result_id import ResultId
 
 FROM_OWN_BACKGROUND = "its own background"
@@ -374,15 +373,15 @@ def sweep_from_json(row: object, where: object) -> SweepRecord:
     return record
 
 
-def read_run(path: Path) -> RunRecord:
+def read_run(file: Readable) -> RunRecord:
     """Return the run in a file; raises InputError if there is none of this version."""
-    record: RunRecord = read_record(path, RunRecord)
+    record: RunRecord = read_record(file, RunRecord)
     return record
 
 
-def read_sweep(path: Path) -> SweepRecord:
+def read_sweep(file: Readable) -> SweepRecord:
     """Return the sweep in a file; raises InputError if there is none of this version."""
-    record: SweepRecord = read_record(path, SweepRecord)
+    record: SweepRecord = read_record(file, SweepRecord)
     return record
 
 

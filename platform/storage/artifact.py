@@ -7,10 +7,10 @@ import functools
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ..serialization import digest
+from .artifact_files import ArtifactFile, ArtifactFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Stage:
 class Artifact:
     """A finished artifact: its folder and its manifest."""
 
-    folder: Path
+    folder: ArtifactFolder
     manifest: dict[str, Any]
 
     @property
@@ -54,18 +54,15 @@ class Artifact:
         about: dict[str, Any] = self.manifest["about"]
         return about
 
-    def path(self, name: str) -> Path:
-        """Return the path of a file.
-
-        A file in an object store is there only after `artifact_files.local` has fetched it.
-        """
+    def file(self, name: str) -> ArtifactFile:
+        """Return a file by its name."""
         return self.folder / name
 
     def has(self, name: str) -> bool:
         return name in self.manifest["files"]
 
-    def files(self, suffix: str = "") -> list[Path]:
-        """Return the paths of the files whose names end in a suffix, in order of name."""
+    def files(self, suffix: str = "") -> list[ArtifactFile]:
+        """Return the files whose names end in a suffix, in order of name."""
         return [self.folder / n for n in sorted(self.manifest["files"]) if n.endswith(suffix)]
 
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import InputError
 from ..serialization import as_json, from_json, typed
-from . import filesystem
+from .storage import Location
 
 
-def write_json(path: Path, value: Any) -> None:
+class Readable(Protocol):
+    """A file of a storage or of an artifact; as text it is its address."""
+
+    def read(self) -> bytes:
+        """Return the content; raises FileNotFoundError where there is no file."""
+
+
+def write_json(location: Location, value: Any) -> None:
     """Write a value as JSON; a reader sees the old file or the new one, never half of it."""
     text = json.dumps(as_json(value), indent=1, sort_keys=True) + "\n"
-    filesystem.write(path, text.encode())
+    location.write(text.encode())
 
 
 def record_from_json(row: Any, kind: Any, where: object) -> Any:
@@ -34,23 +40,23 @@ def record_from_json(row: Any, kind: Any, where: object) -> Any:
         raise InputError(f"{where} cannot be read by this version: {error}") from error
 
 
-def read_record(path: Path, kind: Any) -> Any:
+def read_record(file: Readable, kind: Any) -> Any:
     """Return the instance of a type that `write_json` left in a file.
 
     Args:
-        path: the file.
+        file: the file.
         kind: a dataclass, or another type that `serialization.typed` takes.
 
     Raises:
         InputError: there is no such file, or it does not hold that type.
     """
     try:
-        return record_from_json(read_json(path), kind, filesystem.address(path))
+        return record_from_json(read_json(file), kind, file)
     except FileNotFoundError as error:
-        raise InputError(f"there is no {filesystem.address(path)}") from error
+        raise InputError(f"there is no {file}") from error
 
 
-def read_json(path: Path) -> Any:
+def read_json(file: Readable) -> Any:
     """Return the JSON value in a file.
 
     Raises:
@@ -58,9 +64,20 @@ def read_json(path: Path) -> Any:
         InputError: the file is not valid JSON, or not a regular file.
         StorageError: the file cannot be read.
     """
+    return json_value(file.read(), file)
+
+
+def json_value(data: bytes, where: object) -> Any:
+    """Return the JSON value of a file's content.
+
+    Args:
+        data: the content.
+        where: the file, for the error message.
+
+    Raises:
+        InputError: the content is not valid JSON.
+    """
     try:
-        return from_json(filesystem.read(path))
-    except InputError:
-        raise
+        return from_json(data)
     except ValueError as error:
-        raise InputError(f"{filesystem.address(path)} cannot be read: {error}") from error
+        raise InputError(f"{where} cannot be read: {error}") from error

@@ -1,57 +1,105 @@
-"""The store on disk, which computes each artifact once, writes it whole and verifies it on reading.
+"""The store, which computes each artifact once, writes it whole and verifies it on reading.
 
-Layout under the root:
+Layout under the root, on disk and in an object store:
 
     artifacts/STAGE/KEY/      files, and manifest.json, written last
-    attempts/                 artifacts that are being written; nothing here is ever read
+    attempts/                 on disk, artifacts that are being written; nothing here is ever read
     quarantine/               artifacts that failed verification
     locks/                    locks of the processes that compute
-    verified/                 sizes and times of hashed files, which show whether one changed since
+    verified/                 on disk, the states in which files were hashed
     data/ runs/ sweeps/       records by name
-
-An artifact appears when its finished folder is renamed, so an aborted write is never visible.
-`s3_store.open_store` returns a `Store`, or for a bucket an `s3_store.BucketStore`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import platform
-import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import InputError, StorageError
 from ..serialization import as_json, digest, typed
-from . import filesystem, locks
+from . import filesystem
 from .artifact import Artifact, Stage, versions
-from .artifact_files import MANIFEST, NAME, Noted, noted_in, whole
-from .filesystem import file_digest
-from .json_files import read_json, read_record, write_json
+from .artifact_files import MANIFEST, NAME, ArtifactFolder, Computation, computation_in
+from .json_files import read_json
+from .local_storage import LocalStorage
+from .object_store.storage import ObjectStorage
+from .storage import Location, Storage
+
+OWN = {"artifacts", "attempts", "locks", "quarantine", "verified"}
+"""Folders by which a store is recognised."""
+ALSO = {"data", "runs", "sweeps", "imports", "training", "tune", "speeds", "lost+found"}
+"""Further folders that a store may have; the last one is made by the file system."""
+OLDER = "artefacts"
+"""Name of the folder of artifacts in stores of version 0.1.0 and before."""
+
+
+def open_store(where: str | Path) -> Store:
+    """Return the store at a folder or an address, which need not exist yet.
+
+    Raises:
+        InputError: the address is malformed or cannot be reached, or the folder was made by an
+            older version or is not a store.
+    """
+    text = str(where)
+    store = Store(ObjectStorage(text) if filesystem.is_address(text) else where)
+    _check_layout(store)
+    return store
+
+
+def _check_layout(store: Store) -> None:
+    """Check that the root is a store or an empty folder; raises InputError if it is not."""
+    above = store.storage.local_folder
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir():
+        raise InputError(f"{above} is a file; name a folder as the --store")
+    names = set(store.storage.names(""))
+    if OLDER in names:
+        raise InputError(
+            f"{store} was made by an older version of wsss, which this one cannot read; name "
+            "another --store"
+        )
+    strange = sorted(names - OWN - ALSO)
+    if strange and not names & OWN:
+        raise InputError(
+            f"{store} is not a store, as it holds {strange[0]!r}; name a store, or an empty folder"
+        )
 
 
 class Store:
-    """A folder of artifacts and records, safe for many processes on one machine."""
+    """Artifacts and records in a storage, safe for many processes and machines.
 
-    def __init__(self, root: Path | str) -> None:
-        self.root = Path(root).absolute()
+    Args:
+        storage: the storage, or a folder of this machine.
+    """
+
+    def __init__(self, storage: Storage | Path | str) -> None:
+        self.storage: Storage = (
+            storage if isinstance(storage, Storage) else LocalStorage(Path(storage))
+        )
         self.unmoved: dict[str, str] = {}
         """Faults of damaged artifacts that could not be moved to quarantine, by key."""
 
     def __str__(self) -> str:
         """Return the value of `--store` that names this store."""
-        return str(self.root)
+        return self.storage.address()
 
-    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
-        return type(self), (str(self),)
+    def __reduce__(self) -> tuple[type[Store], tuple[Storage]]:
+        return type(self), (self.storage,)
 
-    def folder(self, stage: str, key: str) -> Path:
-        """Return the folder of a stage's artifact, which need not exist.
+    def location(self, *names: str) -> Location:
+        """Return the location of a record, see `Storage.location`."""
+        return self.storage.location(*names)
+
+    def folder(self, stage: str, key: str) -> Location:
+        """Return the location of a stage's artifact, which need not exist.
 
         Raises:
             InputError: stage or key is not a valid name, so it could lead out of the store.
@@ -59,7 +107,11 @@ class Store:
         for name in (stage, key):
             if not NAME.fullmatch(name):
                 raise InputError(f"{name!r} is not a valid name of a stage or key")
-        return self.root / "artifacts" / stage / key
+        return self.location("artifacts", stage, key)
+
+    def manifest(self, stage: str, key: str) -> Location:
+        """Return the location of an artifact's manifest; errors are as for `folder`."""
+        return self.folder(stage, key) / MANIFEST
 
     def find(self, stage: str, key: str, again: bool = False) -> Artifact | None:
         """Return the verified artifact, or None if it is missing or damaged.
@@ -78,13 +130,9 @@ class Store:
             self._set_aside(folder, f"its manifest is not JSON: {error}")
             return None
         try:
-            sealed = {name: value for name, value in manifest.items() if name != "seal"}
-            intact = manifest["seal"] == digest(sealed)
-            fault = "" if intact else "its manifest does not match its seal"
-            fault = fault or ("" if manifest["key"] == key else "its manifest has another key")
-            fault = fault or _form_fault(manifest)
+            fault = _seal_fault(manifest, stage, key) or _form_fault(manifest)
             with filesystem.storage_errors(folder):
-                fault = fault or self._fault(folder, manifest, again)
+                fault = fault or self.storage.fault(manifest, again)
         except InputError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
@@ -92,17 +140,13 @@ class Store:
         if fault:
             self._set_aside(folder, fault)
             return None
-        return Artifact(self._files(folder, manifest), manifest)
-
-    def _files(self, folder: Path, manifest: Mapping[str, Any]) -> Path:
-        """Return the folder that holds the artifact's files."""
-        return folder
+        return Artifact(self.storage.artifact_folder(manifest), manifest)
 
     def holds(self, stage: str, key: str) -> bool:
         """Return whether an artifact exists, intact or not."""
-        return filesystem.exists(self.folder(stage, key) / MANIFEST)
+        return self.manifest(stage, key).exists()
 
-    def noted(self, stage: str, key: str) -> Noted | None:
+    def computation(self, stage: str, key: str) -> Computation | None:
         """Return what an artifact's manifest says about its computation, without verifying it.
 
         Returns:
@@ -111,33 +155,41 @@ class Store:
         Raises:
             InputError: the manifest is damaged.
         """
-        path = self.folder(stage, key) / MANIFEST
+        location = self.manifest(stage, key)
         try:
-            manifest = read_json(path)
+            manifest = read_json(location)
         except FileNotFoundError:
             return None
         try:
-            noted = noted_in(manifest)
+            computation = computation_in(manifest)
         except ValueError as error:
-            raise InputError(f"{filesystem.address(path)} is not a manifest: {error}") from error
-        return noted
+            raise InputError(f"{location} is not a manifest: {error}") from error
+        return computation
 
     def artifacts(self) -> Iterator[tuple[str, str]]:
         """Iterate over stage and key of every artifact."""
-        top = self.root / "artifacts"
-        for stage in filesystem.names(top):
-            yield from (
-                (stage, key) for key in filesystem.names(top / stage) if self.holds(stage, key)
-            )
+        top = self.location("artifacts")
+        for stage in top.names():
+            yield from ((stage, key) for key in (top / stage).names() if self.holds(stage, key))
 
     def verify(self, stage: str, key: str) -> str:
-        """Hash all files of an artifact again; the store need not be writable.
+        """Read all files of an artifact again; the store need not be writable.
 
         Returns:
             The first eight digits of the manifest's SHA-256, or "" if a file is damaged.
         """
-        manifest = self.folder(stage, key) / MANIFEST
-        return file_digest(manifest)[:8] if self.find(stage, key, again=True) else ""
+        artifact = self.find(stage, key, again=True)
+        if artifact is None:
+            return ""
+        try:
+            artifact.folder.check_content(artifact.manifest["files"])
+        except StorageError:
+            raise
+        except InputError as error:
+            if self.holds(stage, key):
+                self.unmoved[key] = str(error)
+            return ""
+        return sha256(self.manifest(stage, key).read()).hexdigest()[:8]
 
     def open(self, stage: str, key: str) -> Artifact:
         """Return the verified artifact.
@@ -150,7 +202,9 @@ class Store:
             raise InputError(f"the store holds no intact artifact {stage}/{key[:12]}")
         return artifact
 
-    def get(self, stage: Stage, compute: Callable[[Path], dict[str, Any]]) -> tuple[Artifact, bool]:
+    def get(
+        self, stage: Stage, compute: Callable[[ArtifactFolder], dict[str, Any]]
+    ) -> tuple[Artifact, bool]:
         """Return the artifact of a stage, computed if it is missing, and whether it existed before.
 
         Of several processes that need the same artifact one computes it while the rest wait; if
@@ -173,12 +227,14 @@ class Store:
                 return artifact, True
             return self._compute(stage, compute), False
 
-    def _compute(self, stage: Stage, compute: Callable[[Path], dict[str, Any]]) -> Artifact:
-        attempt, started = self._attempt(stage), time.time()
+    def _compute(
+        self, stage: Stage, compute: Callable[[ArtifactFolder], dict[str, Any]]
+    ) -> Artifact:
+        started = time.time()
         try:
+            attempt = self.storage.new_attempt(stage.name, stage.key)
             with contextlib.ExitStack() as undo:
-                undo.callback(self._discard, attempt)
-                attempt.mkdir(parents=True)
+                undo.callback(_discard, attempt)
                 about = compute(attempt)
                 artifact = self._publish(stage, attempt, about, time.time() - started)
                 undo.pop_all()
@@ -187,135 +243,51 @@ class Store:
             cause = getattr(error, "cause", None) or error  # Ray's wrapper has no errno
             if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
                 raise InputError(
-                    f"the disk of {self.root} is full, and nothing of {stage.name} was kept; free "
-                    "some space and run the command again"
+                    f"the disk of {self.storage.local_folder} is full, and nothing of {stage.name} "
+                    "was kept; free some space and run the command again"
                 ) from error
             raise
 
-    def _attempt(self, stage: Stage) -> Path:
-        """Return a new folder to compute a stage in, after removing those of dead processes.
-
-        The caller holds the artifact's lock.
-        """
-        attempts = self.root / "attempts"
-        for abandoned in attempts.glob(f"{stage.key[:32]}-*"):
-            shutil.rmtree(abandoned, ignore_errors=True)
-        return attempts / f"{stage.key[:32]}-{uuid.uuid4().hex[:8]}"
-
-    def _discard(self, attempt: Path) -> None:
-        """Remove an attempt that did not become the artifact."""
-        shutil.rmtree(attempt, ignore_errors=True)
-
     def _publish(
-        self, stage: Stage, attempt: Path, about: Mapping[str, Any], seconds: float
+        self, stage: Stage, attempt: ArtifactFolder, about: Mapping[str, Any], seconds: float
     ) -> Artifact:
-        """Write the manifest of an attempt and return it as the artifact."""
-        files = {
-            str(p.relative_to(attempt)): {"size": p.stat().st_size, "sha256": file_digest(p)}
-            for p in whole(attempt)
-        }
-        manifest = self._manifest(stage, {"files": files}, about, seconds)
-        text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-        (attempt / MANIFEST).write_text(text)
-        target = self.folder(stage.name, stage.key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            self.quarantine(target, "it has no manifest")
-        attempt.rename(target)
-        self._remember(target, {name: _stamp(target / name) for name in files})
-        return Artifact(target, manifest)
+        """Return the artifact that an attempt becomes, or that another process made meanwhile."""
+        manifest = _manifest(stage, attempt.finished(), about, seconds)
+        while not self.storage.publish(attempt, manifest):
+            other = self.find(stage.name, stage.key)
+            if other:
+                _discard(attempt)
+                return other
+            if stage.key in self.unmoved:
+                raise InputError(
+                    f"{self.folder(stage.name, stage.key)} is damaged and cannot be replaced: "
+                    f"{self.unmoved[stage.key]}; remove it"
+                )
+        return Artifact(self.storage.artifact_folder(manifest), manifest)
 
-    def _manifest(
-        self, stage: Stage, files: Mapping[str, Any], about: Mapping[str, Any], seconds: float
-    ) -> dict[str, Any]:
-        """Return a manifest with its seal, a digest of its other entries.
-
-        Args:
-            stage: the stage of the artifact.
-            files: entries on the files; in a bucket also the name of the attempt.
-            about: notes on the computation.
-            seconds: how long the computation took.
-        """
-        manifest: dict[str, Any] = as_json(
-            {
-                "stage": stage.name,
-                "version": stage.version,
-                "key": stage.key,
-                "config": stage.config,
-                "inputs": stage.inputs,
-                "title": stage.title,
-                "about": about,
-                **files,
-                "seconds": round(seconds, 3),
-                "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                "machine": platform.node(),
-                "versions": versions(),
-            }
-        )
-        return {**manifest, "seal": digest(manifest)}
-
-    def _fault(self, folder: Path, manifest: Mapping[str, Any], again: bool = False) -> str:
-        """Return what differs from the manifest, or "".
-
-        Only files that changed since they were last hashed are hashed; with `again`, all are.
-        """
-        known = {}
-        if not again:
-            with contextlib.suppress(InputError):
-                known = read_record(self._memory(folder), dict[str, list[int]])
-        now, hashed = {}, False
-        for name, entry in manifest["files"].items():
-            if not (folder / name).is_file():
-                return f"{name} is missing, or not a file"
-            now[name] = _stamp(folder / name)
-            if now[name][0] != entry["size"]:
-                return f"{name} has {now[name][0]} bytes, not {entry['size']}"
-            if known.get(name) != now[name]:
-                hashed = True
-                if file_digest(folder / name) != entry["sha256"]:
-                    return f"{name} does not match its SHA-256"
-        if hashed:
-            self._remember(folder, now)
-        return ""
-
-    def _memory(self, folder: Path) -> Path:
-        return self.root / "verified" / f"{folder.name}.json"
-
-    def _remember(self, folder: Path, stamps: Mapping[str, list[int]]) -> None:
-        with contextlib.suppress(OSError):  # without the stamps, files are only hashed again
-            write_json(self._memory(folder), stamps)
-
-    def _set_aside(self, folder: Path, fault: str) -> None:
+    def _set_aside(self, folder: Location, fault: str) -> None:
         """Move a damaged artifact to quarantine, or note its fault if it cannot be moved."""
         try:
             self.quarantine(folder, fault)
         except (StorageError, OSError):
-            self.unmoved[folder.name] = fault
+            self.unmoved[folder.last_name] = fault
 
-    def quarantine(self, folder: Path, fault: str) -> Path:
-        """Move a damaged artifact to quarantine, noting its fault, and return the new folder."""
-        name = f"{folder.parent.name}-{folder.name[:12]}-{uuid.uuid4().hex[:6]}"
-        target = self.root / "quarantine" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            folder.rename(target)
-            filesystem.write(target / "fault.txt", f"{fault}\n".encode())
-        return target
+    def quarantine(self, folder: Location, fault: str) -> Location:
+        """Move a damaged artifact to quarantine, noting its fault, and return its new location."""
+        return self.storage.quarantine(folder.name, fault)
 
     def faults(self) -> list[str]:
         """Return one sentence on each artifact in quarantine."""
-        folder, out = self.root / "quarantine", []
-        for name in filesystem.names(folder):
+        folder, out = self.location("quarantine"), []
+        for name in folder.names():
             with contextlib.suppress(FileNotFoundError):
-                fault = filesystem.read(folder / name / "fault.txt").decode(errors="replace")
+                fault = (folder / name / "fault.txt").read().decode(errors="replace")
                 out.append(f"{name}: {fault.strip()}")
         return out
 
-    @contextlib.contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        """Hold the lock `name` during a block; the operating system frees it if the holder dies."""
-        with locks.held(self.root / "locks" / f"{name}.lock"):
-            yield
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """Hold the lock `name` during a block; it becomes free soon after its holder dies."""
+        return self.storage.lock(f"locks/{name}.lock")
 
     def check_writable(self, what: str, *folders: str) -> None:
         """Check, before something is computed, that its result can be written.
@@ -327,20 +299,58 @@ class Store:
         Raises:
             InputError: one of the folders cannot be written.
         """
-        for folder in ("artifacts", "attempts", "locks", *folders):
-            try:
-                filesystem.check_writable(self.root / folder)
-            except InputError as error:
-                raise InputError(
-                    f"{what} cannot be kept: {error}; name another --store, or a copy of this one"
-                ) from error
+        try:
+            self.storage.check_writable("artifacts", "attempts", "locks", *folders)
+        except InputError as error:
+            raise InputError(
+                f"{what} cannot be kept: {error}; name another --store, or a copy of this one"
+            ) from error
 
-    def free_bytes(self) -> int:
-        """Return the free space of the store's disk, in bytes."""
-        probe = self.root
-        while not probe.exists():
-            probe = probe.parent
-        return shutil.disk_usage(probe).free
+
+def _discard(attempt: ArtifactFolder) -> None:
+    """Remove an attempt that did not become the artifact; the next attempt removes what stays."""
+    with contextlib.suppress(InputError):
+        attempt.discard()
+
+
+def _manifest(
+    stage: Stage, files: Mapping[str, Any], about: Mapping[str, Any], seconds: float
+) -> dict[str, Any]:
+    """Return a manifest with its seal, a digest of its other entries.
+
+    Args:
+        stage: the stage of the artifact.
+        files: entries on the files, see `ArtifactFolder.finished`.
+        about: notes on the computation.
+        seconds: how long the computation took.
+    """
+    manifest: dict[str, Any] = as_json(
+        {
+            "stage": stage.name,
+            "version": stage.version,
+            "key": stage.key,
+            "config": stage.config,
+            "inputs": stage.inputs,
+            "title": stage.title,
+            "about": about,
+            **files,
+            "seconds": round(seconds, 3),
+            "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "machine": platform.node(),
+            "versions": versions(),
+        }
+    )
+    return {**manifest, "seal": digest(manifest)}
+
+
+def _seal_fault(manifest: Mapping[str, Any], stage: str, key: str) -> str:
+    """Return the fault of a manifest that was changed or belongs to another artifact, or ""."""
+    sealed = {name: value for name, value in manifest.items() if name != "seal"}
+    if manifest["seal"] != digest(sealed):
+        return "its manifest does not match its seal"
+    if (manifest["stage"], manifest["key"]) != (stage, key):
+        return "its manifest has another key"
+    return ""
 
 
 def _form_fault(manifest: Mapping[str, Any]) -> str:
@@ -348,14 +358,9 @@ def _form_fault(manifest: Mapping[str, Any]) -> str:
     if not isinstance(manifest["about"], dict) or not isinstance(manifest["files"], dict):
         return "its manifest lacks its notes or its list of files"
     typed(dict[str, str], manifest["inputs"], "its inputs")
-    noted_in(manifest)
+    computation_in(manifest)
     for name in manifest["files"]:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or str(path) != name or name == ".":
             return f"its manifest names {name!r}, which is no path inside the artifact"
     return ""
-
-
-def _stamp(path: Path) -> list[int]:
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from ..errors import InputError
 from ..records.schema import Trial, trial_from_json
 from ..serialization import as_json, from_json
-from ..storage import filesystem, locks
 from ..storage.json_files import read_record, write_json
 from ..storage.store import Store
 
@@ -34,7 +33,7 @@ class Journal:
 
     def __init__(self, store: Store, name: str) -> None:
         self.name = name
-        self.folder = store.root / "sweeps" / name
+        self.folder = store.location("sweeps", name)
         self.path = self.folder / "sweep.json"
         self.plan = self.folder / "plan.json"
         self.lines = self.folder / "trials.jsonl"
@@ -50,7 +49,7 @@ class Journal:
             InputError: another sweep has the name, or the sweep was broken off and `resume` is
                 False.
         """
-        if not filesystem.exists(self.plan):
+        if not self.plan.exists():
             return
         earlier = read_record(self.plan, SweepPlan)
         if earlier.digest != key:
@@ -72,7 +71,7 @@ class Journal:
         """
         with ExitStack() as stack:
             try:
-                stack.enter_context(locks.held(self.folder / "lock", wait=False))
+                stack.enter_context((self.folder / "lock").lock(wait=False))
             except BlockingIOError:
                 raise InputError(f"sweep {self.name!r} is running already") from None
             yield
@@ -85,24 +84,24 @@ class Journal:
         Raises:
             InputError: a complete line is damaged.
         """
-        data = filesystem.read(self.lines) if filesystem.exists(self.lines) else b""
+        data = self.lines.read() if self.lines.exists() else b""
         try:
             lines = [line for line in data.decode().splitlines(keepends=True) if line[-1] == "\n"]
             trials = [trial_from_json(from_json(line)) for line in lines]
             return sorted({t.id: t for t in trials}.values(), key=lambda t: int(t.id))
         except ValueError as error:
-            raise InputError(f"{filesystem.address(self.lines)} is damaged: {error}") from error
+            raise InputError(f"{self.lines} is damaged: {error}") from error
 
     def begin(self, plan: SweepPlan) -> None:
         """Write the plan, and remove an incomplete last line of the trials."""
         done = self.trials()
         write_json(self.plan, plan)
         text = "".join(_line(trial) for trial in done)
-        filesystem.write(self.lines, text.encode())
+        self.lines.write(text.encode())
 
     def add(self, trial: Trial) -> None:
         """Add a trial that has ended."""
-        filesystem.append(self.lines, _line(trial).encode())
+        self.lines.append(_line(trial).encode())
 
 
 def _line(trial: Trial) -> str:

@@ -27,7 +27,6 @@ from ..ray_runtime import cluster
 from ..ray_runtime.quirks.trials import replay_rungs, wait_for_processes
 from ..records.progress import ProgressDisplay
 from ..records.schema import SweepRecord, Trial, ranking, read_sweep, score_from_json
-from ..storage import filesystem
 from ..storage.json_files import write_json
 from .journal import Journal, SweepPlan
 from .search import Params, Searcher
@@ -64,13 +63,13 @@ def run(
     """
     journal = Journal(catalog.store, name)
     key = sweep.key(plan(sweep.trial_experiment({}), catalog))
-    if filesystem.exists(journal.path):
+    if journal.path.exists():
         record = read_sweep(journal.path)
         if record.digest != key:
             raise InputError(f"the name {name!r} is taken by another sweep; choose another --name")
         if not (resume and any(t.error for t in record.trials)):
             return _checked_record(record)
-    elif resume and not filesystem.exists(journal.plan):
+    elif resume and not journal.plan.exists():
         raise InputError(f"there is no sweep {name!r} to resume")
     catalog.store.check_writable(f"sweep {name!r}", f"sweeps/{name}", "tune")
     with journal.lock():
@@ -133,7 +132,7 @@ def _run(
             "--resume goes on with it"
         )
     if not any(t.error for t in trials):  # Tune's files say more on a failure than the journal
-        filesystem.remove_tree(catalog.store.root / "tune" / journal.name)
+        catalog.store.location("tune", journal.name).remove_tree()
     _clean(catalog, sweep, trials)
     ranked = ranking(trials)
     out = dataclasses.replace(
@@ -218,7 +217,7 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: ProgressDi
     queue = TrialQueue(sweep, points, done)
     watch = _watch(journal, queue, progress)
 
-    lanes = catalog.store.root / "tune" / journal.name / "lanes"
+    lanes = catalog.store.storage.local_folder / "tune" / journal.name / "lanes"
     shutil.rmtree(lanes, ignore_errors=True)
     lanes.mkdir(parents=True)
     processes = 0 if sweep.scheduler else min(sweep.concurrent, len(queue.left), cluster.drivers())
@@ -241,7 +240,7 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: ProgressDi
             ),
             run_config=ray.tune.RunConfig(
                 name=journal.name,
-                **filesystem.storage(catalog.store.root / "tune"),
+                **catalog.store.location("tune").for_ray(),
                 verbose=0,
                 callbacks=[watch],
                 failure_config=ray.tune.FailureConfig(

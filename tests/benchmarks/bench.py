@@ -43,10 +43,9 @@ def bench_clustering(
     folder: Path, rows: int = 200_000, width: int = 1280, rounds: int = 10
 ) -> None:
     """Compare one round of the distributed clustering with one faiss call on the same features."""
-    paths = feature_files(folder, rows, width, 16)
-    single = _one_faiss_call(paths)
+    files = feature_files(folder, rows, width, 16)
+    single = _one_faiss_call([file.local() for file in files])
     cluster.connect()
-    files = [str(p) for p in paths]
     holders = clustering.Holders(files, 0.5, cluster.cores(), KEPT)
     centers = some_centers(holders, width)
     holders.totals(centers, False)

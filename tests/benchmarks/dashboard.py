@@ -127,18 +127,18 @@ def _many_images(out: Path, run: str, browser: Any, count: int = 10_000) -> None
 
 def _delay(store: Store, browser: Any, rounds: int = 8) -> None:
     """Measure the seconds from a trial in the store to the trial in the open page of a sweep."""
-    folder, trials = store.root / "sweeps" / "going", make_trials(500)
+    folder, trials = store.location("sweeps", "going"), make_trials(500)
     recorded, delays = ProgressRecorder(ProgressDisplay()), []
     record = dataclasses.replace(make_sweep(0), name="going")
     with recorded.track(folder, record), Server(store, 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         lines = [json.dumps(as_json(t)) + "\n" for t in trials]
-        (folder / TRIALS).write_text("".join(lines[: -rounds - 1]))
+        (folder / TRIALS).write("".join(lines[: -rounds - 1]).encode())
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(f"{server.address}sweep.going.html")
         until(page, DRAWN)
         for k in range(len(lines) - rounds, len(lines)):
-            (folder / TRIALS).write_text("".join(lines[:k]))
+            (folder / TRIALS).write("".join(lines[:k]).encode())
             began = time.perf_counter()
             until(page, f"document.querySelectorAll('#trials tbody th').length === {k}")
             delays.append(time.perf_counter() - began)

@@ -17,6 +17,7 @@ from wsss.platform.data.formats import class_maps
 from wsss.platform.data.formats.features import FeatureRows
 from wsss.platform.ops import kmeans
 from wsss.platform.stages.prototypes import clustering
+from wsss.platform.storage.artifact_files import ArtifactFile, LocalFolder
 
 KEPT = int(Views().kept_gib * 2**30)
 """Bytes of features that a clustering keeps."""
@@ -53,14 +54,16 @@ def photographs(root: Path, count: int) -> None:
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
 
 
-def feature_files(folder: Path, rows: int, width: int, files: int, seed: int = 0) -> list[Path]:
+def feature_files(
+    folder: Path, rows: int, width: int, files: int, seed: int = 0
+) -> list[ArtifactFile]:
     """Write feature files as inference leaves them: one image each, class 1, half above 0.5."""
     rng = np.random.default_rng(seed)
     per = rows // files
-    paths = []
+    written = []
     for number in range(files):
-        path = folder / f"f{number:04d}.npy"
-        array = np.lib.format.open_memmap(path, "w+", np.float16, (per, width))
+        file = LocalFolder(folder) / f"f{number:04d}.npy"
+        array = np.lib.format.open_memmap(file.local(), "w+", np.float16, (per, width))
         for start in range(0, per, 8192):
             size = (min(8192, per - start), width)
             array[start : start + size[0]] = np.maximum(rng.standard_normal(size, np.float32), 0)
@@ -68,13 +71,13 @@ def feature_files(folder: Path, rows: int, width: int, files: int, seed: int = 0
         place = FeatureRows(
             id=f"f{number:04d}", labels=(0,), height=16, width=16, offset=0, grids=((1, per),)
         )
-        path.with_suffix(".json").write_text(json.dumps([asdict(place)]))
+        file.with_suffix(".json").write_bytes(json.dumps([asdict(place)]).encode())
         plane = np.zeros((1, 1, per), np.float16)
         plane[..., : per // 2] = 1
         maps = class_maps.ClassMaps(id=place.id, classes=(1,), planes=plane, height=4, width=per)
-        class_maps.write(path.with_suffix(".parquet"), [maps])
-        paths.append(path)
-    return paths
+        class_maps.write(file.with_suffix(".parquet"), [maps])
+        written.append(file)
+    return written
 
 
 def some_centers(holders: clustering.Holders, width: int) -> dict[kmeans.FeatureSet, kmeans.Floats]:

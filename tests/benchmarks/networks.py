@@ -25,6 +25,8 @@ from wsss.platform.stages.inference import propagation, segmentation
 from wsss.platform.stages.labels import pseudo_labels
 from wsss.platform.stages.training.label_learners import Boundaries, Segmenter
 from wsss.platform.stages.training.trainer import Job, Trainer, build
+from wsss.platform.storage.artifact_files import ArtifactFile, LocalFolder
+from wsss.platform.storage.local_storage import LocalStorage
 from wsss.platform.storage.store import Store
 
 SIDE, IMAGES, CLASSES = 320, 8, 20
@@ -53,9 +55,9 @@ def make_trainer(learner: Learner, network: Network, training: Training, classes
         network=network,
         training=training,
         classes=classes,
-        slices=(shards.Slice("none", 0, training.batch_size),),
+        slices=(shards.Slice(LocalFolder(Path("none")) / "none", 0, training.batch_size),),
         seed=0,
-        metrics="",
+        metrics=LocalStorage(Path("none")).location("metrics.jsonl"),
     )
     trainer = Trainer(job, torch.device("cpu"), 0, 1)
     trainer.network.train()
@@ -143,7 +145,7 @@ def bench_walk(folder: Path, height: int = 47, width: int = 62) -> None:
     say(f"      94 x 125, 3 maps: {seconds(lambda: random_walk(maps, edge), 5):.3f} s on one core")
 
 
-def _write_maps(folder: Path, images: int) -> tuple[Store, list[shards.Slice], list[Path]]:
+def _write_maps(folder: Path, images: int) -> tuple[Store, list[shards.Slice], list[ArtifactFile]]:
     """Write shards of photographs and class maps of two classes for each image."""
     photographs(folder / "photos", images)
     store = Store(folder / "store")
@@ -151,7 +153,7 @@ def _write_maps(folder: Path, images: int) -> tuple[Store, list[shards.Slice], l
     dataset, _ = registry.add(store, Folder(folder / "photos"), "photos", ProgressDisplay())
     pieces = list(slices(dataset, "train"))
     rng, files = np.random.default_rng(0), []
-    (folder / "maps").mkdir()
+    target = LocalFolder(folder).subfolder("maps")
     for piece in pieces:
         rows = [
             ClassMaps(
@@ -163,7 +165,7 @@ def _write_maps(folder: Path, images: int) -> tuple[Store, list[shards.Slice], l
             )
             for row in shards.read(piece, ("id", "height", "width"))
         ]
-        files.append(folder / "maps" / f"{piece.name}.parquet")
+        files.append(target / f"{piece.name}.parquet")
         class_maps.write(files[-1], rows)
     return store, pieces, files
 
@@ -172,10 +174,10 @@ def bench_crf(folder: Path, images: int = 32) -> None:
     """Compare DenseCRF as tasks on all cores with one task at a time, three labels an image."""
     _, pieces, files = _write_maps(folder, images)
     cut = pseudo_labels.Cut(levels=(0.5,), crf=CRFS["irn"])
-    (folder / "out").mkdir()
+    out = LocalFolder(folder).subfolder("out")
 
     def run() -> None:
-        pseudo_labels.make(folder / "out", pieces, files, cut, lambda done, total: None)
+        pseudo_labels.make(out, pieces, files, cut, lambda done, total: None)
 
     run()
     every = images / seconds(run)
@@ -191,39 +193,39 @@ def bench_crf(folder: Path, images: int = 32) -> None:
 def bench_chain(folder: Path, images: int = 32) -> None:
     """Measure refinement and segmentation an image: certain labels, the walk, predictions."""
     _, pieces, files = _write_maps(folder, images)
-    (folder / "out").mkdir()
+    own, out = LocalFolder(folder), LocalFolder(folder).subfolder("out")
     network = Network(backbone="mobilenet_v2")
 
     def timed(name: str, action: Callable[[], object]) -> None:
         say(f"chain: {name}: {images / seconds(action):.2f} images/s")
 
     cut = pseudo_labels.Cut(levels=(0.6, 0.4), crf=CRFS["irn"])
-    out = folder / "out"
     timed("certain labels", lambda: pseudo_labels.make(out, pieces, files, cut, lambda d, n: None))
     torch.save(build(network, Boundaries(), 0, 0).state_dict(), folder / "edges.pt")
     walking = propagation.Job(
         network=network,
-        weights=str(folder / "edges.pt"),
-        maps=str(folder / "maps"),
-        folder=str(out),
+        weights=own / "edges.pt",
+        maps=own.subfolder("maps"),
+        folder=out,
         radius=5,
         beta=10.0,
         steps=256,
         power=1.0,
+        background=False,
         views=Views(actors=cluster.cores()),
     )
-    timed("boundaries and walk", lambda: propagation.walk(out, walking, pieces, lambda d, n: None))
+    timed("boundaries and walk", lambda: propagation.walk(walking, pieces, lambda d, n: None))
     learner = Segmenter((), stride=16)
     torch.save(build(network, learner, CLASSES, 0).state_dict(), folder / "segmenter.pt")
     predicting = segmentation.Job(
         learner=learner,
         network=network,
         classes=CLASSES,
-        weights=str(folder / "segmenter.pt"),
-        folder=str(out),
+        weights=own / "segmenter.pt",
+        folder=out,
         probabilities=False,
         coarse=False,
         known=False,
         views=Views(actors=cluster.cores()),
     )
-    timed("deeplabv2", lambda: segmentation.predict(out, predicting, pieces, lambda d, n: None))
+    timed("deeplabv2", lambda: segmentation.predict(predicting, pieces, lambda d, n: None))

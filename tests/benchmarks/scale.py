@@ -47,7 +47,7 @@ def clustered(folder: Path, rows: int, count: int, width: int = 256) -> Callable
     """Return an action: a round of k-means."""
     target = folder / f"features-{rows}-{count}"
     target.mkdir()
-    files = [str(p) for p in feature_files(target, rows, width, 1)]
+    files = feature_files(target, rows, width, 1)
     holders = clustering.Holders(files, 0.5, 1, KEPT)
     start = some_centers(holders, width)
     rng = np.random.default_rng(0)

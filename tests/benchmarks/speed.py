@@ -25,7 +25,7 @@ from speed_steps import (
 from wsss.platform.ray_runtime import cluster
 from wsss.platform.records.schema import SpeedRecord, machine
 from wsss.platform.storage.json_files import write_json
-from wsss.platform.storage.s3_store import open_store
+from wsss.platform.storage.store import open_store
 
 
 def bench_table(folder: Path) -> None:
@@ -52,4 +52,4 @@ def bench_table(folder: Path) -> None:
         rows=tuple(b.rows),
     )
     store = open_store(os.environ.get("WSSS_STORE", "store"))
-    write_json(store.root / "speeds" / f"{record.name}.json", record)
+    write_json(store.location("speeds", f"{record.name}.json"), record)

@@ -18,6 +18,8 @@ from wsss.platform.ray_runtime import cluster
 from wsss.platform.ray_runtime.quirks import settings
 from wsss.platform.stages.inference import class_maps
 from wsss.platform.stages.training.trainer import Job, Trainer, build, run_epochs
+from wsss.platform.storage.artifact_files import LocalFolder
+from wsss.platform.storage.local_storage import LocalStorage
 
 CLASSES = 20
 SCALES = (1.0, 0.5, 1.5, 2.0)
@@ -55,7 +57,7 @@ def trained(b: Bench, precision: str) -> float:
         classes=CLASSES,
         slices=tuple(b.pieces),
         seed=0,
-        metrics="",
+        metrics=LocalStorage(b.folder).location("metrics.jsonl"),
     )
     torch.set_num_threads(cluster.cores())
     trainer, ends = Trainer(job, torch.device(b.device), 0, 1), []
@@ -101,18 +103,15 @@ def bench_inference(b: Bench) -> None:
             method=method,
             network=network,
             classes=CLASSES,
-            weights=str(b.folder / "network.pt"),
+            weights=LocalFolder(b.folder) / "network.pt",
             views=Views(scales=SCALES, precision=precision, actors=b.actors),
-            folder=str(b.folder / f"maps-{precision}"),
+            folder=LocalFolder(b.folder).subfolder(f"maps-{precision}"),
             keep_features=False,
         )
-        Path(job.folder).mkdir()
 
         def run(count: int, job: class_maps.Job = job) -> float:
             chosen = b.pieces[: count // 16]
-            return elapsed(
-                lambda: class_maps.infer(Path(job.folder), job, chosen, lambda d, n: None)
-            )
+            return elapsed(lambda: class_maps.infer(job, chosen, lambda d, n: None))
 
         rate = steady_rate(run, b)
         share = rate * image_flops / b.flops[precision]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from wsss.platform.stages.labels import pseudo_labels, scoring
 from wsss.platform.stages.prototypes import clustering
 from wsss.platform.stages.training import loader
 from wsss.platform.storage.artifact import Artifact
+from wsss.platform.storage.artifact_files import ArtifactFile, LocalFolder
 from wsss.platform.storage.store import Store
 
 CROP = Crop(resize=(256, 480), side=320)
@@ -37,9 +38,10 @@ def warm(barrier: Any) -> None:
     barrier.wait()
 
 
-def decode_slice(piece: dict[str, object]) -> int:
+def decode_slice(piece: dict[str, object], loading: loader.Loading) -> int:
     """Decode and crop the images of a slice without Ray; return their number."""
-    return len(loader.load_rows({k: np.array([v]) for k, v in piece.items()}, 2, CROP, 0)["image"])
+    columns = {name: np.array([value]) for name, value in piece.items()}
+    return len(loader.load_rows(columns, loading)["image"])
 
 
 def bench_stream(b: Bench, epochs: int = 40) -> None:
@@ -61,7 +63,8 @@ def bench_stream(b: Bench, epochs: int = 40) -> None:
     barrier = method.Barrier(cores + 1)
     with method.Pool(cores, warm, (barrier,)) as pool:
         barrier.wait()
-        limit = elapsed(lambda: pool.map(decode_slice, pieces, chunksize=1))
+        decode = partial(decode_slice, loading=plan.loading)
+        limit = elapsed(lambda: pool.map(decode, pieces, chunksize=1))
     rate = epochs * len(b.files) / extra
     share = limit / extra
     b.add("data path", "images/s", rate, None, limit=share, bound=f"{cores} bare processes")
@@ -70,8 +73,8 @@ def bench_stream(b: Bench, epochs: int = 40) -> None:
 def bench_clustering(b: Bench, rows: int = 60_000, width: int = 1280, count: int = 12) -> None:
     """Measure rounds of k-means over the features of a class, on both sides of the threshold."""
     (b.folder / "features").mkdir()
-    paths = feature_files(b.folder / "features", rows, width, 16)
-    whole = torch.from_numpy(np.concatenate([np.load(p) for p in paths])).float()
+    files = feature_files(b.folder / "features", rows, width, 16)
+    whole = torch.from_numpy(np.concatenate([np.load(f.local()) for f in files])).float()
     halves = [part.to(b.device) for part in whole.chunk(2)]
     generator = torch.Generator().manual_seed(0)
 
@@ -80,7 +83,7 @@ def bench_clustering(b: Bench, rows: int = 60_000, width: int = 1280, count: int
             peer_steps.cluster(half, count, 1, generator)
 
     cluster.connect()
-    holders = clustering.Holders([str(p) for p in paths], 0.5, cluster.cores(), KEPT)
+    holders = clustering.Holders(files, 0.5, cluster.cores(), KEPT)
     centers = some_centers(holders, width)
     round_ = b.clock(lambda: holders.totals(centers, False), 5)
     holders.close()
@@ -90,7 +93,7 @@ def bench_clustering(b: Bench, rows: int = 60_000, width: int = 1280, count: int
     b.add(name, "rounds/s", 1 / round_, peer, limit=share, bound="fp32 convolutions")
 
 
-def write_maps(b: Bench) -> list[Path]:
+def write_maps(b: Bench) -> list[ArtifactFile]:
     """Write class maps of two classes of every image, as our stages and as the peers keep them."""
     rng, files = np.random.default_rng(0), []
     for name in ("found", "kept"):
@@ -113,7 +116,7 @@ def write_maps(b: Bench) -> list[Path]:
                 width=row["width"],
             )
             rows.append(maps)
-        files.append(b.folder / "found" / f"{piece.name}.parquet")
+        files.append(LocalFolder(b.folder / "found") / f"{piece.name}.parquet")
         class_maps.write(files[-1], rows)
     return files
 
@@ -121,14 +124,12 @@ def write_maps(b: Bench) -> list[Path]:
 def bench_crf(b: Bench) -> None:
     """Measure DenseCRF of three labels an image, with the images divided among processes."""
     files, cores = write_maps(b), cluster.cores()
-    (b.folder / "labels").mkdir()
+    labels = LocalFolder(b.folder).subfolder("labels")
     cut = pseudo_labels.Cut(levels=(0.5,), crf=CRFS["irn"])
 
     def ours(count: int) -> float:
         chosen = b.pieces[: count // 16], files[: count // 16]
-        return elapsed(
-            lambda: pseudo_labels.make(b.folder / "labels", *chosen, cut, lambda d, n: None)
-        )
+        return elapsed(lambda: pseudo_labels.make(labels, *chosen, cut, lambda d, n: None))
 
     def theirs(count: int) -> float:
         return elapsed(lambda: peer_steps.crf(b.files[:count], b.folder / "kept", cores))
@@ -150,12 +151,11 @@ def bench_scoring(b: Bench) -> None:
     )
     pieces = list(slices(dataset, "train"))
     manifest = {"stage": "maps", "files": {f"{p.name}.parquet": {} for p in pieces}}
-    maps = Artifact(b.folder / "found", manifest)
-    (b.folder / "scores").mkdir()
+    maps = Artifact(LocalFolder(b.folder / "found"), manifest)
+    out = LocalFolder(b.folder).subfolder("scores")
 
     def ours(count: int) -> float:
         chosen = pieces[: count // 16]
-        out = b.folder / "scores"
         return elapsed(lambda: scoring.score(out, maps, chosen, 3, lambda d, n: None))
 
     def theirs(count: int) -> float:

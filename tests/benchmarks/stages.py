@@ -29,6 +29,7 @@ from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.stages.inference import actors
 from wsss.platform.stages.prototypes import clustering
 from wsss.platform.storage.artifact import Artifact
+from wsss.platform.storage.artifact_files import LocalFolder
 from wsss.platform.storage.store import Store
 
 ONE = "16 images at a time"
@@ -205,7 +206,8 @@ def bench_driver(folder: Path, sizes: Sequence[int] = (2_000, 16_000, 128_000)) 
 
 def run_slices(count: int) -> None:
     """Run slices through an inference that does nothing."""
-    pieces = [shards.Slice(f"{k // 16}.parquet", k % 16, 16) for k in range(count)]
+    folder = LocalFolder(Path("none"))
+    pieces = [shards.Slice(folder / f"{k // 16}.parquet", k % 16, 16) for k in range(count)]
     assert actors.run(Idle, None, pieces, 2, lambda done, total: None) == 16 * count
 
 
@@ -220,12 +222,12 @@ def nothing(number: int) -> int:
 
 def bench_kept(folder: Path, rows: int = 2_000_000, width: int = 2048) -> None:
     """Measure the peak memory of a clustering's holders on more features than they may keep."""
-    paths = feature_files(folder, rows, width, 64)
+    files = feature_files(folder, rows, width, 64)
     limit = 1 << 30
     cluster.connect()
     workers = cluster.cores()
     began = time.perf_counter()
-    holders = clustering.Holders([str(p) for p in paths], 0.5, workers, limit)
+    holders = clustering.Holders(files, 0.5, workers, limit)
     centers = some_centers(holders, width)
     for _ in range(2):
         totals = holders.totals(centers, False)

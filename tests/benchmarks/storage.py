@@ -13,8 +13,7 @@ from typing import Any
 from measure import say, seconds
 from wsss.platform.ray_runtime import cluster
 from wsss.platform.storage.artifact import Stage
-from wsss.platform.storage.s3_store import open_store
-from wsss.platform.storage.store import Store
+from wsss.platform.storage.store import Store, open_store
 
 ARTIFACTS, FILES, BYTES = 50, 4, 1 << 20
 

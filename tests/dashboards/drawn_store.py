@@ -19,6 +19,7 @@ from wsss.platform.ops.maps import grid_size
 from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import RunRecord, StageRecord, SweepRecord
 from wsss.platform.storage.artifact import Stage
+from wsss.platform.storage.artifact_files import ArtifactFolder
 from wsss.platform.storage.json_files import write_json
 from wsss.platform.storage.store import Store
 
@@ -111,7 +112,7 @@ class Writer:
         return put(self.store, name, config, write, shards=self.data, **inputs)
 
     def maps(self, name: str, split: str, spread: float) -> str:
-        def write(folder: Path) -> dict[str, Any]:
+        def write(folder: ArtifactFolder) -> dict[str, Any]:
             for piece in shards.slices(self.shards, split):
                 rows = shards.read(piece, ("id", "mask", "labels"))
                 maps = [maps_of(r, spread, self.number + k) for k, r in enumerate(rows)]
@@ -130,7 +131,7 @@ class Writer:
         return self.put("maps", write, name, split)
 
     def planes(self, stage: str, split: str, plane: Any) -> str:
-        def write(folder: Path) -> dict[str, Any]:
+        def write(folder: ArtifactFolder) -> dict[str, Any]:
             for piece in shards.slices(self.shards, split):
                 masks = {r["id"]: r["mask"] for r in shards.read(piece, ("id", "mask"))}
                 rows = [(id, plane(decode_mask(mask, id))) for id, mask in masks.items()]
@@ -140,18 +141,18 @@ class Writer:
         return self.put(stage, write, stage, split)
 
     def scores(self, name: str, split: str, maps: str, classes: int) -> str:
-        def write(folder: Path) -> dict[str, Any]:
+        def write(folder: ArtifactFolder) -> dict[str, Any]:
             counts = np.zeros((classes, classes, len(THRESHOLDS) + 1), np.int64)
             counts[1, 1, 1:], counts[0, 1, 1:] = 3, 1
-            np.savez_compressed(folder / "counts.npz", curve=counts)
+            (folder / "counts.npz").write(lambda s: np.savez_compressed(s, curve=counts))
             return {"images": 1}
 
         return self.put("scores", write, name, split, maps=maps)
 
     def network(self) -> str:
-        def write(folder: Path) -> dict[str, Any]:
+        def write(folder: ArtifactFolder) -> dict[str, Any]:
             lines = [json.dumps(row) + "\n" for row in metrics(40)]
-            (folder / "metrics.jsonl").write_text("".join(lines))
+            (folder / "metrics.jsonl").write_bytes("".join(lines).encode())
             return {}
 
         return self.put("network", write, "cam", "train")
@@ -208,12 +209,12 @@ def _run(store: Store, data: str, classes: tuple[str, ...], number: int) -> RunR
 
 def add_run(store: Store, run: RunRecord) -> RunRecord:
     """Write the record of a run into a store and return it."""
-    write_json(store.root / "runs" / run.name / "run.json", run)
+    write_json(store.location("runs", run.name, "run.json"), run)
     return run
 
 
 def add_sweep(store: Store, count: int = 24, name: str = "sweep-0", **options: Any) -> SweepRecord:
     """Write the record of a drawn sweep into a store and return it."""
     sweep = dataclasses.replace(make_sweep(count, **options), name=name)
-    write_json(store.root / "sweeps" / name / "sweep.json", sweep)
+    write_json(store.location("sweeps", name, "sweep.json"), sweep)
     return sweep

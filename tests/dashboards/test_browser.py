@@ -263,7 +263,7 @@ def served(store: Store) -> Iterator[str]:
 
 
 def test_a_sweep_is_followed_without_reloading(store: Store, browser: Any) -> None:
-    folder = store.root / "sweeps" / "going"
+    folder = store.location("sweeps", "going")
     trials = make_trials(12)
     recorded = ProgressRecorder(ProgressDisplay())
     record = dataclasses.replace(make_sweep(0), name="going")
@@ -273,7 +273,7 @@ def test_a_sweep_is_followed_without_reloading(store: Store, browser: Any) -> No
             assert "before the first trial" in page.locator(".going").inner_text()
             for count in (1, 12):
                 lines = "".join(json.dumps(as_json(t)) + "\n" for t in trials[:count])
-                (folder / TRIALS).write_text(lines + '{"half a li')
+                (folder / TRIALS).write((lines + '{"half a li').encode())
                 recorded.written = -9.0
                 recorded.update("trial", count, 12)
                 until(page, f"document.querySelectorAll('#trials tbody th').length === {count}")
@@ -296,12 +296,12 @@ def test_a_training_is_followed_and_its_end_is_seen(store: Store, browser: Any) 
     recorded = ProgressRecorder(ProgressDisplay())
     with served(store) as address, visit(browser, address) as (page, _):
         page.evaluate("window.same = true")
-        with recorded.track(store.root / "runs" / "going", record):
+        with recorded.track(store.location("runs", "going"), record):
             recorded.plan(["train cam"])
             recorded.start("train cam")
             until(page, "/running/.test(document.querySelector('#runs tbody').textContent)")
             with visit(browser, f"{address}run.going.html") as (run, _):
-                log = store.root / "training" / f"{key[:32]}.jsonl"
+                log = store.storage.local_folder / "training" / f"{key[:32]}.jsonl"
                 log.parent.mkdir()
                 for count in (3, 9):
                     log.write_text("".join(json.dumps(row) + "\n" for row in metrics(count)))

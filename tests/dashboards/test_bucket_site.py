@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drawn_store import drawn_store
@@ -10,10 +11,10 @@ from wsss.dashboards.site import Site
 from wsss.platform.cli import main
 from wsss.platform.interop import exports
 from wsss.platform.records.schema import read_run
-from wsss.platform.storage import artifact_files, filesystem, locks
 from wsss.platform.storage.artifact import Stage
-from wsss.platform.storage.s3_store import open_store
-from wsss.platform.storage.store import Store
+from wsss.platform.storage.artifact_files import ArtifactFolder
+from wsss.platform.storage.object_store import lease
+from wsss.platform.storage.store import Store, open_store
 
 
 @pytest.fixture
@@ -50,21 +51,21 @@ def test_pages_follow_the_store(filled: Store, monkeypatch: pytest.MonkeyPatch) 
     site = Site(filled, live=True)
     before = site.state("index.html"), site.state("run.run-0.html")
     assert site.state("index.html") == before[0]
-    path = filled.root / "runs" / "run-0" / "run.json"
-    filesystem.write(path, filesystem.read(path) + b"\n")
+    file = filled.location("runs", "run-0", "run.json")
+    file.write(file.read() + b"\n")
     assert site.state("index.html") != before[0]
     assert site.state("run.run-0.html") != before[1]
     assert b"run-0" in (site.file("index.html") or b"")
     assert b'data-every="5000"' in (site.file("index.html") or b"")
     for name in ("progress.json", "progress.lock"):
-        filesystem.write(filled.root / "runs" / "run-1" / name, b"{}")
+        filled.location("runs", "run-1", name).write(b"{}")
     state_while_alive = site.state("index.html")
-    monkeypatch.setattr(locks, "EXPIRY", 0.0)
+    monkeypatch.setattr(lease, "EXPIRY", 0.0)
     assert site.state("index.html") != state_while_alive
 
 
 def test_labels_are_exported(filled: Store, tmp_path: Path) -> None:
-    run = read_run(filled.root / "runs" / "run-0" / "run.json")
+    run = read_run(filled.location("runs", "run-0", "run.json"))
     assert exports.write(filled, run, tmp_path / "png", "png", "lpcam/crf", "val") == 6
     assert len(list((tmp_path / "png").glob("*.png"))) == 6
 
@@ -77,13 +78,10 @@ def test_an_artifact_made_again_after_quarantine_is_opened_again(filled: Store) 
         if kind == "maps":
             artifact = site.artifacts.open(kind, key)
             about = {k: artifact.manifest[k] for k in ("version", "config", "inputs", "title")}
-            files = {
-                n: artifact_files.local(artifact.path(n)).read_bytes()
-                for n in artifact.manifest["files"]
-            }
-            filled.quarantine(artifact.folder.parent, "a test")
+            files = {n: artifact.file(n).read() for n in artifact.manifest["files"]}
+            filled.quarantine(filled.folder(kind, key), "a test")
 
-            def rewrite(folder: Path, files: dict[str, bytes] = files) -> dict[str, object]:
+            def rewrite(folder: ArtifactFolder, files: dict[str, bytes] = files) -> dict[str, Any]:
                 for name, data in files.items():
                     (folder / name).write_bytes(data)
                 return {}

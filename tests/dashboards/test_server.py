@@ -102,7 +102,7 @@ def test_no_file_but_the_pages_is_served(server: Server, path: str) -> None:
 
 
 def test_a_damaged_record_is_answered_with_one_sentence(store: Store) -> None:
-    (store.root / "runs" / "run-0" / "run.json").write_text("{")
+    (store.storage.local_folder / "runs" / "run-0" / "run.json").write_text("{")
     with Server(store, 0) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         answer, body = ask(running, "/run.run-0.html")

@@ -32,7 +32,6 @@ from wsss.platform.errors import InputError
 from wsss.platform.metrics import ConfusionMatrix
 from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import RunRecord, SpeedRecord, SpeedRow, read_run
-from wsss.platform.storage import filesystem
 from wsss.platform.storage.json_files import write_json
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning import spaces
@@ -66,7 +65,7 @@ def value_of(script: bytes | str | None) -> object:
 
 
 def run_of(store: Store, name: str = "run-0") -> RunRecord:
-    return read_run(store.root / "runs" / name / "run.json")
+    return read_run(store.location("runs", name, "run.json"))
 
 
 def add_hostile(store: Store) -> None:
@@ -81,7 +80,7 @@ def add_hostile(store: Store) -> None:
     odd = dataclasses.replace(sweep.trials[0], params=params, error=f"{HOSTILE}\n{QUOTES}")
     space = {**sweep.space, QUOTES: [HOSTILE, "b"]}
     write_json(
-        store.root / "sweeps" / "hostile" / "sweep.json",
+        store.location("sweeps", "hostile", "sweep.json"),
         dataclasses.replace(
             sweep, split=HOSTILE, space=space, method=QUOTES, trials=(odd, *sweep.trials[1:])
         ),
@@ -116,7 +115,7 @@ def test_a_report_of_one_run_has_no_dead_links(store: Store, tmp_path: Path) -> 
 
 def test_a_run_whose_data_set_is_gone_keeps_its_scores(store: Store, tmp_path: Path) -> None:
     run = run_of(store)
-    shutil.rmtree(store.folder("shards", run.shards))
+    store.folder("shards", run.shards).remove_tree()
     out = Site(store).write(tmp_path / "report").parent
     assert "LPCAM" in (out / "run.run-0.html").read_text()
     assert not list(out.glob("prototypes*"))
@@ -136,7 +135,7 @@ def test_the_page_of_every_search_space_lists_its_trials(store: Store, path: Pat
         record = dataclasses.replace(
             make_sweep(0), name=title, space=listed, default=points[0], trials=tuple(trials)
         )
-        write_json(store.root / "sweeps" / title / "sweep.json", record)
+        write_json(store.location("sweeps", title, "sweep.json"), record)
         text = (Site(store).file(f"sweep.{title}.html") or b"").decode()
         assert text.count('class="pill') >= len(points)
 
@@ -152,7 +151,7 @@ def test_fields_with_one_last_name_stay_apart_on_the_page_of_a_sweep(store: Stor
     record = dataclasses.replace(
         make_sweep(4), name="rates", space=space, default=points[0], trials=trials
     )
-    write_json(store.root / "sweeps" / "rates" / "sweep.json", record)
+    write_json(store.location("sweeps", "rates", "sweep.json"), record)
     text = (Site(store).file("sweep.rates.html") or b"").decode()
     for label in ("training.lr", "segment.training.lr", "tau"):
         assert f'<button type="button">{label}</button>' in text
@@ -173,9 +172,8 @@ def test_boundaries_are_files_of_the_maps_that_used_them(store: Store) -> None:
     assert {p.split("/")[1] for p in edge_paths} == keys
     piece = shards.slices(store.open("shards", run.shards), "val")[0]
     folder = store.open("maps", run.maps[LPCAM]["val"]).folder
-    id, levels = next(
-        iter(label_maps.read(label_maps.file_of_slice(folder, piece, label_maps.EDGES)).items())
-    )
+    edges = label_maps.file_of_slice(folder, piece, label_maps.EDGES)
+    id, levels = next(iter(label_maps.read(edges.local()).items()))
     maps_key = run.maps[LPCAM]["val"][:16]
     picture = Image.open(io.BytesIO(site.file(f"layers/{maps_key}/{id}.edges.png") or b""))
     np.testing.assert_array_equal(np.array(picture), levels)
@@ -188,7 +186,7 @@ def test_boundaries_are_files_of_the_maps_that_used_them(store: Store) -> None:
 
 def test_a_sweep_shows_its_best_and_untuned_run_on_all_splits(store: Store) -> None:
     sweep = dataclasses.replace(make_sweep(8), run="run-0", untuned="run-1")
-    write_json(store.root / "sweeps" / sweep.name / "sweep.json", sweep)
+    write_json(store.location("sweeps", sweep.name, "sweep.json"), sweep)
     path = f"sweep.{sweep.name}.html"
     text = (Site(store).file(path) or b"").decode()
     rows = re.findall(r"<tr>.*?</tr>", text.partition('id="trials"')[0], re.DOTALL)
@@ -197,7 +195,7 @@ def test_a_sweep_shows_its_best_and_untuned_run_on_all_splits(store: Store) -> N
         assert [any(f">{s}<" in row for row in listed) for s in ("train", "val")] == [True, True]
         assert any(f"LPCAM, DenseCRF, {label}" in row for row in rows)
     assert {"run.run-0.html", "run.run-1.html"} <= set(Document(text).files())
-    (store.root / "runs" / "run-1" / "run.json").write_text('{"half')
+    (store.storage.local_folder / "runs" / "run-1" / "run.json").write_text('{"half')
     broken = (Site(store).file(path) or b"").decode()
     assert "LPCAM, best trial" in broken
     assert "run.run-1.html" not in Document(broken).files()
@@ -218,8 +216,8 @@ def test_speeds_are_listed_by_machine_and_over_time(store: Store) -> None:
         )
         started = f"2026-01-0{number}T00:00:00+00:00"
         record = SpeedRecord(name=str(number), started=started, machine=machine, rows=rows)
-        write_json(store.root / "speeds" / f"{number}.json", record)
-    filesystem.write(store.root / "speeds" / "4.json", b"{}")
+        write_json(store.location("speeds", f"{number}.json"), record)
+    store.location("speeds", "4.json").write(b"{}")
     assert "speed.html" in set(site.paths())
     page = (site.file("speed.html") or b"").decode()
     assert page.count("<table") == 2
@@ -277,7 +275,7 @@ def test_an_empty_store_has_an_overview(tmp_path: Path) -> None:
 
 
 def test_a_damaged_record_is_named_and_hides_no_other_record(store: Store) -> None:
-    (store.root / "runs" / "run-0" / "run.json").write_text('{"scores": {}}')
+    (store.storage.local_folder / "runs" / "run-0" / "run.json").write_text('{"scores": {}}')
     text = (Site(store).file("index.html") or b"").decode()
     assert "cannot be read by this version" in text
     assert "run.run-1.html" in text
@@ -419,7 +417,7 @@ def test_a_report_that_fails_leaves_the_earlier_report(store: Store, tmp_path: P
     out = tmp_path / "report"
     before = Site(store, runs=["run-0"], sweeps=[], images=16).write(out).read_text()
     key = run_of(store, "run-1").maps[CAM]["val"]
-    next(store.folder("maps", key).glob("*.parquet")).write_bytes(b"broken")
+    store.open("maps", key).files(".parquet")[0].write_bytes(b"broken")
     with pytest.raises(InputError, match="no intact artifact"):
         Site(store, images=16).write(out)
     assert (out / "index.html").read_text() == before
@@ -436,7 +434,7 @@ def test_the_command_says_which_page_to_open(
         (("--sweep", "sweep-0"), "sweep.sweep-0.html"),
     ):
         out = tmp_path / page
-        command = ["report", str(out), "--store", str(store.root), "--images", "16", *words]
+        command = ["report", str(out), "--store", str(store), "--images", "16", *words]
         assert main(command) == 0
         assert capsys.readouterr().out == f"page: {(out / page).as_uri()}\n"
         assert (out / page).is_file()
@@ -459,8 +457,8 @@ def test_bad_input_is_one_sentence_and_code_two(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(store.root.parent)
-    data_file = store.root / "data" / "scenes.json"
+    monkeypatch.chdir(store.storage.local_folder.parent)
+    data_file = store.storage.local_folder / "data" / "scenes.json"
     data_file.parent.mkdir(exist_ok=True)
     data_file.write_text("{}")
     assert main(words) == 2
@@ -476,7 +474,7 @@ def test_a_report_in_one_file_replaces_an_earlier_one(
 ) -> None:
     """The report holds every file of the site unchanged."""
     out = tmp_path / "new" / "report.html"
-    command = ["report", str(out), "--store", str(store.root), "--run", "run-1", "--single-file"]
+    command = ["report", str(out), "--store", str(store), "--run", "run-1", "--single-file"]
     for _ in range(2):
         assert main(command) == 0
     assert capsys.readouterr().out == 2 * f"page: {out.as_uri()}\n"

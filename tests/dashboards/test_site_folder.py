@@ -290,7 +290,7 @@ def test_the_page_of_a_run_is_written_to_the_given_folder(
     """The run is a finished one; it does not begin where its page cannot be written."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    record, begun = read_run(scenes / "runs" / "run-0" / "run.json"), []
+    record, begun = read_run(Store(scenes).location("runs", "run-0", "run.json")), []
     monkeypatch.setattr(resolve, "experiment", lambda *_: None)
     monkeypatch.setattr(planner, "plan", lambda *_: None)
     monkeypatch.setattr(run_commands, "carry_out", lambda *_: begun.append(1) or record)
@@ -337,7 +337,7 @@ def test_a_file_that_appears_meanwhile_is_kept(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file appears at the path of a page in one file, of an archive or of a label folder."""
-    store, run = Store(scenes), read_run(scenes / "runs" / "run-0" / "run.json")
+    store, run = Store(scenes), read_run(Store(scenes).location("runs", "run-0", "run.json"))
     site, page = Site(store, runs=[], sweeps=[]), tmp_path / "page.html"
 
     def appear(name: str) -> bytes:

@@ -16,6 +16,8 @@ from wsss.platform.records.schema import SpeedRecord, SpeedRow
 from wsss.platform.serialization import as_json
 from wsss.platform.storage.artifact import Stage
 from wsss.platform.storage.json_files import write_json
+from wsss.platform.storage.local_storage import LocalStorage
+from wsss.platform.storage.storage import Location
 from wsss.platform.storage.store import Store
 
 EARLY, LATE = "2026-10-25T02:30:00+0200", "2026-10-25T02:10:00+0100"
@@ -29,12 +31,12 @@ def page(store: Store, path: str) -> str:
 def test_times_are_compared_as_instants(tmp_path: Path) -> None:
     for name, started in (("early", EARLY), ("late", LATE)):
         run = dataclasses.replace(make_run(name=name), started=started)
-        write_json(tmp_path / "runs" / name / "run.json", run)
+        write_json(LocalStorage(tmp_path).location("runs", name, "run.json"), run)
         sweep = dataclasses.replace(make_sweep(4), started=started)
-        write_json(tmp_path / "sweeps" / name / "sweep.json", sweep)
+        write_json(LocalStorage(tmp_path).location("sweeps", name, "sweep.json"), sweep)
         rows = (SpeedRow(stage="maps", unit="images/s", ours=2.0, peer=1.0),)
         speed = SpeedRecord(name=name, started=started, machine="2 cores", rows=rows)
-        write_json(tmp_path / "speeds" / f"{name}.json", speed)
+        write_json(LocalStorage(tmp_path).location("speeds", f"{name}.json"), speed)
     records = Records(Store(tmp_path))
     assert list(records.runs()) == list(records.sweeps()) == ["late", "early"]
     assert [r.name for r in records.speeds()] == ["late", "early"]
@@ -44,15 +46,15 @@ def test_times_are_compared_as_instants(tmp_path: Path) -> None:
     assert '["2026-10-25 00:30:00","2026-10-25 01:10:00"]' in page(Store(tmp_path), "speed.html")
 
 
-def stopped_run(store: Store, started: str, key: str) -> Path:
-    """Write a run "a" that stopped in the stage `key` and return the path of its progress file."""
+def stopped_run(store: Store, started: str, key: str) -> Location:
+    """Write a run "a" that stopped in the stage `key` and return its progress file."""
     run = make_run(name="a")
     stages = tuple(dataclasses.replace(s, stage="maps", key=key) for s in run.stages[:1])
     run = dataclasses.replace(run, started=started, stages=stages, scores={})
     row = {"titles": ["maps"], "step": 1, "text": "", "done": 1, "total": 2, "record": run}
-    path = store.root / "runs" / "a" / "progress.json"
-    write_json(path, row)
-    return path
+    file = store.location("runs", "a", "progress.json")
+    write_json(file, row)
+    return file
 
 
 @pytest.mark.parametrize(("started", "cached"), [(EARLY, False), (LATE, True)])
@@ -73,7 +75,7 @@ def test_a_stage_is_cached_if_it_is_older_than_the_run(
 def test_a_malformed_time_is_named_as_a_fault(tmp_path: Path) -> None:
     for name, started in (("text", "yesterday"), ("local", "2026-10-25T02:30:00")):
         row = as_json(make_run(name=name)) | {"started": started}
-        write_json(tmp_path / "runs" / name / "run.json", row)
+        write_json(LocalStorage(tmp_path).location("runs", name, "run.json"), row)
     records = Records(Store(tmp_path))
     assert records.runs() == {}
     assert "'yesterday' is not a time" in records.faults["runs", "text"]
@@ -91,9 +93,7 @@ def test_faults_of_a_run_and_a_sweep_of_one_name_are_both_named(tmp_path: Path) 
 def test_a_damaged_manifest_leaves_its_run_on_the_overview(tmp_path: Path) -> None:
     store = Store(tmp_path)
     stopped_run(store, EARLY, "ab" * 32)
-    manifest = store.folder("maps", "ab" * 32) / "manifest.json"
-    manifest.parent.mkdir(parents=True)
-    manifest.write_text("[]")
+    store.manifest("maps", "ab" * 32).write(b"[]")
     overview = page(store, "index.html")
     assert 'href="run.a.html"' in overview
     assert '<span class="pill bad">damaged</span>' in overview
@@ -103,11 +103,11 @@ def test_a_damaged_manifest_leaves_its_run_on_the_overview(tmp_path: Path) -> No
 
 def test_a_training_log_damaged_by_a_power_cut_is_still_read(tmp_path: Path) -> None:
     store, key = Store(tmp_path), "ab" * 32
-    path = stopped_run(store, EARLY, key)
-    row = json.loads(path.read_text())
+    file = stopped_run(store, EARLY, key)
+    row = json.loads(file.read())
     row["record"]["stages"][0]["stage"] = "network"
-    write_json(path, row)
-    lines = store.root / "training" / f"{key[:32]}.jsonl"
+    write_json(file, row)
+    lines = store.storage.local_folder / "training" / f"{key[:32]}.jsonl"
     lines.parent.mkdir()
     whole = b'{"epoch": 0, "step": 0, "steps": 9, "loss": 1.5, "lr": 0.1}\n'
     lines.write_bytes(whole + b"\0" * 30 + b"}\n" + b'{"a": ' * 100_000 + b"}\n")
@@ -120,7 +120,7 @@ def test_a_training_log_damaged_by_a_power_cut_is_still_read(tmp_path: Path) -> 
 def test_a_score_of_another_split_is_a_damaged_record(tmp_path: Path) -> None:
     run = as_json(make_run())
     run["scores"]["lpcam"]["val"] = dataclasses.asdict(make_score("train"))
-    write_json(tmp_path / "runs" / "demo" / "run.json", run)
+    write_json(LocalStorage(tmp_path).location("runs", "demo", "run.json"), run)
     Site(Store(tmp_path)).write(tmp_path / "report")
     text = (tmp_path / "report" / "index.html").read_text()
     assert "the score of lpcam on val names split &#x27;train&#x27;" in text
@@ -145,7 +145,7 @@ def test_a_stray_file_among_the_runs_is_ignored(tmp_path: Path) -> None:
 
 def test_a_damaged_progress_file_leaves_a_finished_record_done(tmp_path: Path) -> None:
     for path, record in (("runs/a/run.json", make_run()), ("sweeps/a/sweep.json", make_sweep(4))):
-        write_json(tmp_path / path, record)
+        write_json(LocalStorage(tmp_path).location(path), record)
         (tmp_path / path).with_name("progress.json").write_text("[]")
     records = Records(Store(tmp_path))
     assert [e.status for e in (records.runs()["a"], records.sweeps()["a"])] == ["done", "done"]

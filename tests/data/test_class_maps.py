@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from wsss.platform.data.formats.class_maps import ClassMaps, read, write
+from wsss.platform.storage.artifact_files import LocalFolder
 
 
 @pytest.fixture
@@ -33,28 +34,27 @@ def assert_same(maps, expected):
 
 
 def test_maps_are_read_back_in_order(rows, tmp_path):
-    path = tmp_path / "a.parquet"
-    write(path, rows)
-    assert_same(list(read([path])), rows)
+    write(LocalFolder(tmp_path) / "a.parquet", rows)
+    assert_same(list(read([tmp_path / "a.parquet"])), rows)
     assert [p.name for p in tmp_path.iterdir()] == ["a.parquet"]
 
 
 def test_several_files_are_read_in_the_given_order(rows, tmp_path):
-    paths = [tmp_path / "b.parquet", tmp_path / "a.parquet"]
-    write(paths[0], rows[:2])
-    write(paths[1], rows[2:])
-    assert_same(list(read(paths)), rows)
+    files = [LocalFolder(tmp_path) / "b.parquet", LocalFolder(tmp_path) / "a.parquet"]
+    write(files[0], rows[:2])
+    write(files[1], rows[2:])
+    assert_same(list(read(file.local() for file in files)), rows)
 
 
 def test_a_file_without_rows_is_read_as_empty(tmp_path):
-    write(tmp_path / "a.parquet", [])
+    write(LocalFolder(tmp_path) / "a.parquet", [])
     assert list(read([tmp_path / "a.parquet"])) == []
 
 
 def test_wider_floats_are_rounded_to_half_precision(rows, tmp_path):
     planes = np.full((1, 2, 2), 1 / 3)
     row = ClassMaps(id="x", classes=(1,), planes=planes, height=8, width=8)
-    write(tmp_path / "a.parquet", [row])
+    write(LocalFolder(tmp_path) / "a.parquet", [row])
     (maps,) = read([tmp_path / "a.parquet"])
     assert (maps.planes == np.float16(1 / 3)).all()
 
@@ -65,5 +65,5 @@ def test_a_failed_write_leaves_nothing(rows, tmp_path):
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        write(tmp_path / "a.parquet", broken())
+        write(LocalFolder(tmp_path) / "a.parquet", broken())
     assert list(tmp_path.iterdir()) == []

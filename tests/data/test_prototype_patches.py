@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from wsss.platform.data.formats import prototype_patches
+from wsss.platform.storage.artifact_files import LocalFolder
 
 
 def test_closest_patches_equal_a_loop_over_all_positions(tmp_path: Path) -> None:
@@ -34,7 +35,7 @@ def test_closest_patches_equal_a_loop_over_all_positions(tmp_path: Path) -> None
             assert patch.cosine == pytest.approx(expected, abs=1e-6)
         assert [p.number for p in patches if p.value == 0] == [0, 1]
     rows = [p for patches in patches_by_image for p in patches]
-    prototype_patches.write(tmp_path / "a", rows)
+    prototype_patches.write(LocalFolder(tmp_path) / "a", rows)
     for ours, read in zip(rows, prototype_patches.read(tmp_path / "a"), strict=True):
         assert (ours.id, ours.value, ours.number, ours.kind) == (
             read.id, read.value, read.number, read.kind,

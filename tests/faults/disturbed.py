@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from limits import HANG
-from wsss.platform.storage.s3_store import open_store
+from wsss.platform.storage.store import open_store
 
 SABOTEUR = Path(__file__).parent / "saboteur"
 SMALL = {

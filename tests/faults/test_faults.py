@@ -14,6 +14,7 @@ import pytest
 from disturbed import CHAIN, DATA, Fault, Job
 from limits import HANG
 from wsss.platform.records.schema import read_run
+from wsss.platform.storage.local_storage import LocalStorage
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(2 * HANG)]
 
@@ -43,10 +44,10 @@ DRIVER = (
 )
 
 FULL = (
-    Fault("platform.stages.inference.class_maps:write_atomic", act="full"),
+    Fault("platform.data.formats.class_maps:write", act="full"),
     Fault("platform.stages.training.trainer:Trainer.state", act="full"),
     Fault("platform.stages.labels.pseudo_labels:label_slice", act="full"),
-    Fault("platform.storage.store:Store._manifest", call=2, act="full"),
+    Fault("platform.storage.store:_manifest", call=2, act="full"),
 )
 
 
@@ -144,8 +145,8 @@ def test_two_drivers_on_one_store(job: Job, undisturbed: dict[str, Any]) -> None
     for process in both:
         out, err = process.communicate(timeout=HANG)
         assert process.returncode == 0, out + err
-    store = Path(job.store)
-    records = [read_run(store / "runs" / name / "run.json") for name in ("one", "two")]
+    runs = LocalStorage(Path(job.store)).location("runs")
+    records = [read_run(runs / name / "run.json") for name in ("one", "two")]
     stages = [stage for record in records for stage in record.stages]
     assert sorted(s.key for s in stages if not s.cached) == sorted({s.key for s in stages})
     assert job.result() == undisturbed

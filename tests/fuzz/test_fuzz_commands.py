@@ -19,6 +19,7 @@ from wsss.platform.data.formats import shards
 from wsss.platform.data.sources.scenes import Scenes
 from wsss.platform.method import build_experiment
 from wsss.platform.ray_runtime import cluster
+from wsss.platform.storage.artifact_files import ArtifactFolder
 from wsss.platform.storage.json_files import write_json
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning import spaces
@@ -37,7 +38,7 @@ def add_scenes(store: Store) -> None:
     """Write the data set `scenes` as `wsss data` leaves it, without Ray."""
     source = Scenes(train=2, val=1, size=32)
 
-    def write(folder: Path) -> dict[str, Any]:
+    def write(folder: ArtifactFolder) -> dict[str, Any]:
         digests = {}
         for name, items in shards.split_into_shards(source):
             _, digests[shards.subset_of(name)] = shards.write_shard(
@@ -46,7 +47,7 @@ def add_scenes(store: Store) -> None:
         return {**shards._manifest_entries(folder, source, digests), "quarantined": []}
 
     artifact, _ = store.get(shards.stage_of(source), write)
-    write_json(store.root / "data" / "scenes.json", {"key": artifact.key, "source": "scenes"})
+    write_json(store.location("data", "scenes.json"), {"key": artifact.key, "source": "scenes"})
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def home(given_folder: Path) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Store, "_compute", heavy)
         patch.setattr(cluster, "connect", heavy)
-        patch.setenv("WSSS_STORE", str(store.root))
+        patch.setenv("WSSS_STORE", str(store))
         patch.setenv("HOME", str(given_folder / "user"))
         yield working
 

@@ -28,7 +28,8 @@ from wsss.platform.records.schema import (
 )
 from wsss.platform.serialization import as_json, digest
 from wsss.platform.storage.artifact import Artifact, Stage
-from wsss.platform.storage.artifact_files import MANIFEST
+from wsss.platform.storage.artifact_files import MANIFEST, ArtifactFolder
+from wsss.platform.storage.storage import Location
 from wsss.platform.storage.store import Store
 
 SCORE = Score(
@@ -110,11 +111,11 @@ def pages(store: Store) -> list[str]:
     return [p for p in paths if p.endswith((".html", "run.js")) and attempt(site.file, p)]
 
 
-def write_record(store: Store, kind: str, data: bytes) -> Path:
-    """Write the record of the run or sweep "a" and return its path."""
-    path = store.root / f"{kind}s" / "a" / f"{kind}.json"
-    put(path, data)
-    return path
+def write_record(store: Store, kind: str, data: bytes) -> Location:
+    """Write the record of the run or sweep "a" and return its location."""
+    file = store.location(f"{kind}s", "a", f"{kind}.json")
+    put(store.storage.local_folder / file.name, data)
+    return file
 
 
 def test_a_record_is_read_back_unchanged(given_folder: Path) -> None:
@@ -177,7 +178,7 @@ def test_a_damaged_file_is_named_and_other_pages_are_made(
     given_folder: Path, name: str, content: bytes | str
 ) -> None:
     store = fill_store(given_folder / "damaged")
-    put(store.root / name, content)
+    put(store.storage.local_folder / name, content)
     _, broken = split_overview(store)
     assert f">{'b' if KEY in name or '/b/' in name else name.split('/')[1]}</strong>: " in broken
     assert broken.count("<li>") == 1
@@ -189,8 +190,9 @@ def test_a_damaged_file_is_named_and_other_pages_are_made(
 @given(data=st.data())
 def test_the_overview_is_always_made(given_folder: Path, name: str, data: st.DataObject) -> None:
     store = fill_store(given_folder / "any")
-    whole = (store.root / name).read_bytes()
-    put(store.root / name, data.draw(odd | damaged(whole) | st.just(b"\0" * 9 + b"}\n" + whole)))
+    path = store.storage.local_folder / name
+    whole = path.read_bytes()
+    put(path, data.draw(odd | damaged(whole) | st.just(b"\0" * 9 + b"}\n" + whole)))
     sound, broken = split_overview(store)
     for kind, run in (("run", "a"), ("run", "b"), ("sweep", "a"), ("sweep", "b")):
         assert f'href="{kind}.{run}.html"' in sound or f">{run}</strong>: " in broken
@@ -242,7 +244,7 @@ DATA = {"key": "f" * 64, "source": "voc"}
 @given(altered(DATA).map(encoded) | damaged(encoded(DATA)) | odd)
 @example(encoded({**DATA, "key": "../../../../here"}))
 def test_a_damaged_name_of_a_data_set_is_refused(store: Store, data: bytes) -> None:
-    put(store.root / "data" / "a.json", data)
+    put(store.storage.local_folder / "data" / "a.json", data)
     assert attempt(registry.open_dataset, store, "a") is None
 
 
@@ -254,7 +256,7 @@ IMPORT = {"kind": "irn", "shards": "a" * 64, "stages": {"val": dataclasses.asdic
 @given(altered(IMPORT).map(encoded) | damaged(encoded(IMPORT)) | odd)
 @example(encoded({**IMPORT, "kind": []}))
 def test_a_damaged_import_is_read_or_refused(store: Store, data: bytes) -> None:
-    put(store.root / "imports" / "a.json", data)
+    put(store.storage.local_folder / "imports" / "a.json", data)
     imported = attempt(imports.find, store, "a")
     if imported is not None:
         assert imported.kind in imports.KINDS
@@ -263,10 +265,9 @@ def test_a_damaged_import_is_read_or_refused(store: Store, data: bytes) -> None:
             assert store.find(stage.name, stage.key) is None
 
 
-def fill(folder: Path) -> dict[str, Any]:
-    (folder / "deep").mkdir()
+def fill(folder: ArtifactFolder) -> dict[str, Any]:
     (folder / "a.parquet").write_bytes(b"content")
-    (folder / "deep" / "b.bin").write_bytes(b"more")
+    (folder / "deep/b.bin").write_bytes(b"more")
     return {"classes": ["cat"], "splits": {"val": ["val"]}}
 
 
@@ -304,7 +305,7 @@ def test_a_damaged_manifest_is_quarantined(
 ) -> None:
     """A manifest that is still valid names only files of its artifact."""
     content = data.draw(manifests(manifest) | odd)
-    folder = store.folder(STAGE.name, STAGE.key)
+    folder = store.storage.local_folder / store.folder(STAGE.name, STAGE.key).name
     if not folder.exists():
         store.get(STAGE, fill)
     put(folder / MANIFEST, content)
@@ -318,14 +319,14 @@ def test_a_damaged_manifest_is_quarantined(
 def check_artifact(artifact: Artifact) -> None:
     assert artifact.key == STAGE.key
     assert isinstance(artifact.about, dict)
-    for path in artifact.files():
-        assert path.resolve().is_relative_to(artifact.folder.resolve())
-        assert path.is_file()
+    for file in artifact.files():
+        assert file.local().resolve().is_relative_to(artifact.folder.path.resolve())
+        assert file.local().is_file()
 
 
 def test_a_manifest_that_names_a_file_elsewhere_is_refused(store: Store) -> None:
     artifact, _ = store.get(STAGE, fill)
-    (store.root / "secret").write_bytes(b"content")
+    (store.storage.local_folder / "secret").write_bytes(b"content")
     files = artifact.manifest["files"]
     moved = {"../../../secret": files["a.parquet"], **files}
     manifest = sealed({**artifact.manifest, "files": moved})

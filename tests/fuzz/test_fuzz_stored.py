@@ -23,6 +23,7 @@ from wsss.platform.data.sources.source import check_id
 from wsss.platform.records import progress_file
 from wsss.platform.stages.labels import scoring
 from wsss.platform.stages.prototypes import clustering
+from wsss.platform.storage.artifact_files import LocalFolder
 
 MASK = encode_png(np.array([[0, 1, 255]] * 2, np.uint8))
 SHARD = [
@@ -57,7 +58,7 @@ def table(rows: list[dict[str, Any]], schema: pa.Schema | None = None) -> bytes:
 
 
 def bytes_written(folder: Path, write: Any, rows: Any) -> bytes:
-    write(folder / "valid.parquet", rows)
+    write(LocalFolder(folder) / "valid.parquet", rows)
     return (folder / "valid.parquet").read_bytes()
 
 
@@ -71,9 +72,13 @@ def valid(given_folder: Path) -> dict[str, bytes]:
     }
 
 
+def slice_of(path: Path) -> shards.Slice:
+    return shards.Slice(LocalFolder(path.parent) / path.name, 0, 2)
+
+
 def read_shards(path: Path) -> None:
     for columns in (shards.TRAINING_COLUMNS, shards.INFERENCE_COLUMNS, scoring.COLUMNS):
-        for row in attempt(shards.read, shards.Slice(str(path), 0, 2), columns) or []:
+        for row in attempt(shards.read, slice_of(path), columns) or []:
             assert set(row) == set(columns)
             check_id(row["id"])
 
@@ -111,7 +116,7 @@ def test_undamaged_tables_are_read(valid: dict[str, bytes], given_folder: Path, 
     path = given_folder / f"{kind}.parquet"
     put(path, valid[kind])
     if kind == "shards":
-        assert len(shards.read(shards.Slice(str(path), 0, 2), ("id",))) == 2
+        assert len(shards.read(slice_of(path), ("id",))) == 2
     elif kind == "maps":
         assert len(list(class_maps.read([path]))) == 2
     elif kind == "patches":
@@ -238,6 +243,6 @@ METRICS = b"".join(b'{"epoch": 0, "step": %d, "loss": 1.5, "steps": 4}\n' % k fo
 def test_damaged_metrics_are_read_or_refused(given_folder: Path, data: bytes) -> None:
     path = given_folder / "metrics.jsonl"
     put(path, data)
-    for row in attempt(progress_file.read_metrics, path) or []:
+    for row in attempt(progress_file.read_metrics, LocalFolder(path.parent) / path.name) or []:
         assert row["step"] >= 0
         assert f"{row['epoch'] + 1} {row['loss']:.3f} {row['steps']}"

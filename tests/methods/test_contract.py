@@ -24,6 +24,8 @@ from wsss.platform.method import (
 from wsss.platform.models.backbones import build
 from wsss.platform.ops.maps import merge_flip
 from wsss.platform.stages.training.trainer import Job, Trainer
+from wsss.platform.storage.artifact_files import LocalFolder
+from wsss.platform.storage.local_storage import LocalStorage
 
 CLASSES = 3
 LABELS = {
@@ -193,9 +195,9 @@ class TestContract:
                 network=Network(backbone="small"),
                 training=Training(batch_size=2, crop=32, epochs=2, precision="fp32"),
                 classes=CLASSES,
-                slices=(Slice("none.parquet", 0, 8),),
+                slices=(Slice(LocalFolder(Path("none")) / "none.parquet", 0, 8),),
                 seed=0,
-                metrics=str(tmp_path / "metrics.jsonl"),
+                metrics=LocalStorage(tmp_path).location("metrics.jsonl"),
             )
             made = Trainer(job, torch.device("cpu"), 0, 1)
             made.network.train()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -13,6 +15,8 @@ from wsss.platform.models.backbones import build
 from wsss.platform.models.upernet import UperNet
 from wsss.platform.stages.training.label_learners import Segmenter
 from wsss.platform.stages.training.trainer import Job, Trainer
+from wsss.platform.storage.artifact_files import LocalFolder
+from wsss.platform.storage.local_storage import LocalStorage
 
 
 def test_upernet_has_the_published_number_of_parameters():
@@ -78,9 +82,9 @@ def trainer_of(images, **options):
             batch_size=images, crop=32, epochs=3, precision="fp32", lr=1e-3, **options
         ),
         classes=3,
-        slices=(Slice("none.parquet", 0, 8),),
+        slices=(Slice(LocalFolder(Path("none")) / "none.parquet", 0, 8),),
         seed=0,
-        metrics="none.jsonl",
+        metrics=LocalStorage(Path("none")).location("none.jsonl"),
     )
     return Trainer(job, torch.device("cpu"), 0, 1)
 

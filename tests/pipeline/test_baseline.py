@@ -180,7 +180,7 @@ def test_imported_probabilities_serve_as_baseline(
             grid = (-(-row["height"] // 8), -(-row["width"] // 8))
             scores = rng.normal(size=(1, 7, *grid)).astype(np.float32)
             np.save(tmp_path / f"{row['id']}.npy", {"msc_seg": scores})
-    store = ["--store", str(job.store.root)]
+    store = ["--store", str(job.store)]
     words = ["import", "msc-seg", str(tmp_path), "--data", "scenes", "--name", "others"]
     assert main([*words, "--splits", "train", *store]) == 0
     pipeline = Execution.of(job.store, psdpm(baseline="others"))
@@ -192,8 +192,9 @@ def test_imported_probabilities_serve_as_baseline(
 
 
 def test_imported_class_maps_serve_as_baseline(finished: Any, job: Any, tmp_path: Path) -> None:
-    store = ["--store", str(job.store.root)]
-    write_json(job.store.root / "runs" / "h" / "run.json", ended_run(finished, "h", "", BEGAN, 0.0))
+    store = ["--store", str(job.store)]
+    record = ended_run(finished, "h", "", BEGAN, 0.0)
+    write_json(job.store.location("runs", "h", "run.json"), record)
     for split in ("train", "val"):
         out = str(tmp_path / split)
         words = ["export", out, "--run", "h", "--to", "irn", "--what", "baseline:lpcam"]
@@ -261,7 +262,7 @@ def test_compared_methods_each_take_their_own_options(job: Any) -> None:
     options = parser().parse_args(
         [
             *["compare", "psdpm", "cam", "--baseline", "lpcam", "--set", "lpcam.tau=0.2"],
-            *["--set", "baseline.training.epochs=3", "--store", str(job.store.root)],
+            *["--set", "baseline.training.epochs=3", "--store", str(job.store)],
         ]
     )
     one = resolve.experiment(options, job.store, 0, method="psdpm")
@@ -312,5 +313,5 @@ def test_an_impossible_baseline_is_refused_before_anything_runs(
 def test_a_baseline_is_for_methods_that_learn_from_one(
     job: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["run", "lpcam", "--baseline", "cam", "--store", str(job.store.root)]) == 2
+    assert main(["run", "lpcam", "--baseline", "cam", "--store", str(job.store)]) == 2
     assert "takes no baseline" in capsys.readouterr().err

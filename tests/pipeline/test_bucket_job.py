@@ -13,8 +13,8 @@ import pytest
 from limits import HANG
 from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import read_run, read_sweep
-from wsss.platform.storage import filesystem
-from wsss.platform.storage.s3_store import open_store
+from wsss.platform.storage.object_store.bucket import Bucket
+from wsss.platform.storage.store import open_store
 
 SCRIPT = """
 import shutil, sys
@@ -47,9 +47,8 @@ call("doctor", "--verify")
 TRAINING = """
 import sys
 from wsss.platform.data import registry
-from wsss.platform.storage import artifact_files, filesystem
 from wsss.platform.tuning import trial
-from wsss.platform.storage.s3_store import open_store
+from wsss.platform.storage.store import open_store
 from wsss.platform.data.sources.scenes import Scenes
 from wsss.platform.method import build_experiment
 from wsss.platform.pipeline.execution import Execution
@@ -62,12 +61,12 @@ if part == "first":
 pipeline = Execution.of(store, build_experiment("cam", preset="scenes", changes=changes))
 if part == "first":
     trial.rung(pipeline, "val", 1, True)
-    path = pipeline.runtime.home(pipeline.plan.network).with_suffix(".jsonl")
-    print("metrics", filesystem.read(path).decode())
+    file = pipeline.runtime.home(pipeline.plan.network).with_suffix(".jsonl")
+    print("metrics", file.read().decode())
 else:
     pipeline.execute(before=pipeline.plan.maps[pipeline.plan.subject]["train"])
-    path = store.open("network", pipeline.plan.network.key).path("metrics.jsonl")
-    print("metrics", artifact_files.local(path).read_text())
+    file = store.open("network", pipeline.plan.network.key).file("metrics.jsonl")
+    print("metrics", file.read().decode())
 """
 
 named = ResultId.parse
@@ -98,9 +97,7 @@ def test_a_training_continues_on_another_machine(bucket: str, tmp_path: Path) ->
     steps = [json.loads(line)["step"] for line in whole.splitlines() if line]
     assert steps == list(range(6))
     assert len(first.split("\n")) < len(whole.split("\n"))
-    store = open_store(bucket)
-    start = filesystem.object_of(store.root / "training")
-    assert not [info for info in filesystem.listing(start) if info.is_file]
+    assert not Bucket(bucket.removeprefix("s3://")).objects("training")
 
 
 @pytest.mark.faults
@@ -110,20 +107,19 @@ def test_the_main_job_works_in_a_bucket(bucket: str, tmp_path: Path) -> None:
     assert "run first: nothing to do" in out
     assert "2 of 2 trials" in out
     assert "damaged" not in out
-    run = read_run(store.root / "runs" / "first" / "run.json")
+    run = read_run(store.location("runs", "first", "run.json"))
     assert run.scores[named("lpcam/crf")]["val"].n == 16
-    sweep = read_sweep(store.root / "sweeps" / "some" / "sweep.json")
+    sweep = read_sweep(store.location("sweeps", "some", "sweep.json"))
     assert sweep.best is not None
     assert (tmp_path / "report" / "index.html").is_file()
     assert len(list((tmp_path / "png").glob("*.png"))) == 16
-    start = filesystem.object_of(store.root)
-    names = [i.path.removeprefix(f"{start}/") for i in filesystem.listing(start) if i.is_file]
+    objects = Bucket(bucket.removeprefix("s3://"))
+    names = list(objects.objects(""))
     kinds = {name.partition("/")[0] for name in names}
     assert kinds == {"artifacts", "data", "runs", "sweeps"}  # no training, trial or lock is left
     secret = os.environ["AWS_SECRET_ACCESS_KEY"]
     for name in names:
-        with filesystem.stream(f"{start}/{name}") as stream:
-            assert secret.encode() not in stream.read()
+        assert secret.encode() not in objects.read(name)
 
 
 @pytest.mark.faults
@@ -146,16 +142,13 @@ def test_damage_that_a_worker_finds(bucket: str, tmp_path: Path) -> None:
     small = [word for change in changes for word in ("--set", change)]
     assert call("one", "data", "scenes", "--train", "24", "--val", "8")[0] == 0
     assert call("one", "run", "lpcam", *small)[0] == 0
-    store = open_store(bucket)
-    start = filesystem.object_of(store.root)
+    store, objects = open_store(bucket), Bucket(bucket.removeprefix("s3://"))
     for stage, suffix in (("maps", ".npy"), ("network", ".pt")):
-        paths = [i.path for i in filesystem.listing(f"{start}/artifacts/{stage}") if i.is_file]
-        for path in (p for p in paths if f"{suffix}~" in p):
-            with filesystem.stream(path) as stream:
-                data = bytearray(stream.read())
-            data[len(data) // 2] ^= 1
-            with filesystem.system(path).open_output_stream(path) as out:
-                out.write(bytes(data))
+        for name in objects.objects(f"artifacts/{stage}"):
+            if f"{suffix}~" in name:
+                data = bytearray(objects.read(name))
+                data[len(data) // 2] ^= 1
+                objects.write(name, bytes(data))
     command = ("run", "lpcam", *small, "--set", "lpcam.tau=0.4", "--refine", "crf")
     for _ in range(6):  # each names one artifact: a network, and maps of two splits
         code, output = call("other", *command)

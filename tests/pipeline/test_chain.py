@@ -31,6 +31,8 @@ from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import FROM_FIXED_VALUE, FROM_OWN_BACKGROUND
 from wsss.platform.stages.labels import pseudo_labels
 from wsss.platform.stages.labels.pseudo_labels import Cut
+from wsss.platform.storage.artifact import Artifact
+from wsss.platform.storage.artifact_files import LocalFolder
 from wsss.platform.storage.json_files import write_json
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning.sweep import Sweep
@@ -72,6 +74,12 @@ def test_each_stage_is_scored_on_its_own_split(chain: Any) -> None:
     assert 0 <= scores[named("lpcam/irn/deeplabv2")]["val"].boundary <= 1
 
 
+def planes_of(labels: Artifact) -> dict[str, label_maps.Plane]:
+    """Return the labels of an artifact by image id."""
+    by_file = [label_maps.read(file.local()) for file in labels.files(".parquet")]
+    return {id: plane for planes in by_file for id, plane in planes.items()}
+
+
 def test_seeds_are_those_of_the_run_without_refinement(chain: Any, job: Any) -> None:
     before, after = job.pipeline.read_scores(), chain.read_scores()
     for name, scores in before.items():
@@ -80,7 +88,7 @@ def test_seeds_are_those_of_the_run_without_refinement(chain: Any, job: Any) -> 
 
 def test_the_score_of_predictions_equals_that_of_one_matrix(chain: Any, job: Any) -> None:
     labels = job.store.open("labels", chain.plan.labels[named("lpcam/irn/deeplabv2")]["val"].key)
-    rows = {k: v for path in labels.files(".parquet") for k, v in label_maps.read(path).items()}
+    rows = planes_of(labels)
     matrix = ConfusionMatrix(7)
     for id, target in targets_of(chain, "val").items():
         assert rows[id].shape == target.shape
@@ -91,9 +99,9 @@ def test_the_score_of_predictions_equals_that_of_one_matrix(chain: Any, job: Any
 
 def test_boundaries_have_the_grid_of_the_class_maps(chain: Any, job: Any) -> None:
     saved = job.store.open("maps", chain.plan.maps[named("lpcam/irn")]["val"].key)
-    for path, edges in zip(saved.files(".parquet"), saved.files(label_maps.EDGES), strict=True):
-        planes = label_maps.read(edges)
-        for maps in class_maps.read([path]):
+    for file, edges in zip(saved.files(".parquet"), saved.files(label_maps.EDGES), strict=True):
+        planes = label_maps.read(edges.local())
+        for maps in class_maps.read([file.local()]):
             assert planes.pop(maps.id).shape == maps.planes.shape[1:]
         assert not planes
 
@@ -108,8 +116,8 @@ def test_pseudo_labels_contain_only_image_labels(chain: Any, job: Any) -> None:
         s.stage for s in chain.plan.steps if s.stage.name == "labels" and "levels" in s.stage.config
     ]
     (certain,) = stages
-    for path in job.store.open("labels", certain.key).files(".parquet"):
-        for id, plane in label_maps.read(path).items():
+    for file in job.store.open("labels", certain.key).files(".parquet"):
+        for id, plane in label_maps.read(file.local()).items():
             assert set(np.unique(plane)) <= {0, 255, *known[id]}
 
 
@@ -151,10 +159,10 @@ def test_refined_labels_are_scored_like_predictions(job: Any) -> None:
     assert scores[named("sipe/crf")]["train"].threshold_from == FROM_OWN_BACKGROUND
     labels = job.store.open("labels", pipeline.plan.labels[named("sipe/crf")]["val"].key)
     assert labels.about["unrefined"] == []
-    planes = label_maps.read(labels.files(".parquet")[0])
+    planes = label_maps.read(labels.files(".parquet")[0].local())
     maps = job.store.open("maps", pipeline.plan.maps[named("sipe")]["val"].key).files(".parquet")[0]
     piece = slices(pipeline.plan.context.shards, "val")[0]
-    slow = dict(pseudo_labels.label_rows((piece, str(maps)), Cut(levels=(1.0,), crf=CRFS["irn"])))
+    slow = dict(pseudo_labels.label_rows((piece, maps), Cut(levels=(1.0,), crf=CRFS["irn"])))
     for id, plane in planes.items():
         np.testing.assert_array_equal(plane, slow[id])
 
@@ -169,7 +177,7 @@ def test_true_masks_are_called_an_upper_bound(job: Any) -> None:
     assert any(
         "TRUE masks" in s.stage.title for s in pipeline.plan.steps if "train" in s.stage.title
     )
-    rows = {k: v for p in labels.files(".parquet") for k, v in label_maps.read(p).items()}
+    rows = planes_of(labels)
     targets = targets_of(pipeline, "train")
     assert rows.keys() == targets.keys()
     for id, target in targets.items():
@@ -223,7 +231,7 @@ def test_naming_the_default_training_split_keeps_the_key(job: Any) -> None:
 
 def test_a_power_of_maps_and_threshold_keeps_the_cut(job: Any, tmp_path: Path) -> None:
     artifact = job.store.open("maps", job.pipeline.plan.maps[named("cam")]["val"].key)
-    maps = next(class_maps.read(artifact.files(".parquet")))
+    maps = next(class_maps.read([artifact.files(".parquet")[0].local()]))
     image = np.zeros((maps.height, maps.width, 3), np.uint8)
     linear = pseudo_labels.labels_of(image, maps, Cut(levels=(0.4,)))
     squared = pseudo_labels.labels_of(image, maps, Cut(levels=(0.4**2,), power=2.0))
@@ -295,7 +303,7 @@ def test_a_diverging_segmenter_stops_with_its_own_fields(job: Any) -> None:
     pipeline = Execution.of(job.store, replaced(job.experiment, changes))
     with pytest.raises(InputError, match=r"deeplabv2 diverged.*segment\.training\.lr.*balanced"):
         pipeline.execute()
-    assert not list((job.store.root / "training").glob("*.fault"))
+    assert not list((job.store.storage.local_folder / "training").glob("*.fault"))
 
 
 @pytest.mark.parametrize(
@@ -337,14 +345,14 @@ def test_an_image_that_kills_its_process_is_named_and_kept_unrefined(
         )
         for row in shards.read(piece, ("id",))
     ]
-    maps = tmp_path / f"{piece.name}.parquet"
+    maps = LocalFolder(tmp_path) / f"{piece.name}.parquet"
     class_maps.write(maps, rows)
     cut = Cut(levels=(0.5,), crf=replace(CRFS["irn"], colour_rgb=1e-6))
-    (tmp_path / "out").mkdir()
-    about = pseudo_labels.make(tmp_path / "out", [piece], [maps], cut, lambda done, total: None)
+    out = LocalFolder(tmp_path).subfolder("out")
+    about = pseudo_labels.make(out, [piece], [maps], cut, lambda done, total: None)
     assert about["unrefined"] == ["b"]
     assert about["images"] == 3
-    labels = label_maps.read(label_maps.file_of_slice(tmp_path / "out", piece))
+    labels = label_maps.read(label_maps.file_of_slice(out, piece).local())
     (noisy,) = [m for m in rows if m.id == "b"]
     unrefined = pseudo_labels.labels_of(noise, noisy, Cut(levels=(0.5,)))
     np.testing.assert_array_equal(labels["b"], unrefined)
@@ -355,13 +363,13 @@ def test_a_run_of_the_whole_chain_prints_all_its_scores(
 ) -> None:
     fields = {**FEW, "training.epochs": 2, "training.batch_size": 8, "views.scales": "(1.0,0.5)"}
     sets = [x for k, v in fields.items() for x in ("--set", f"{k}={v}")]
-    words = ["--refine", "irn", "--segment", "deeplabv2", "--store", str(job.store.root), "--quiet"]
+    words = ["--refine", "irn", "--segment", "deeplabv2", "--store", str(job.store), "--quiet"]
     assert main(["run", "lpcam", *words, *sets]) == 0
     out = capsys.readouterr().out
     for row in ("lpcam on train", "lpcam/irn on val", "lpcam/irn/deeplabv2 on val"):
         assert row in out
     assert "deeplabv2 on train" not in out
-    store = ["--store", str(job.store.root)]
+    store = ["--store", str(job.store)]
     assert main(["export", str(tmp_path / "a.tgz"), *store]) == 2
     assert "20 classes" in capsys.readouterr().err
 
@@ -370,9 +378,9 @@ def test_a_run_of_the_whole_chain_prints_all_its_scores(
 def test_an_export_is_imported_with_the_same_scores(
     chain: Any, job: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path, kind: str, what: str
 ) -> None:
-    store = ["--store", str(job.store.root)]
+    store = ["--store", str(job.store)]
     name = f"again-{kind}"
-    write_json(job.store.root / "runs" / name / "run.json", ended_run(chain, name, "", BEGAN, 0.0))
+    write_json(job.store.location("runs", name, "run.json"), ended_run(chain, name, "", BEGAN, 0.0))
     out = str(tmp_path / kind)
     assert main(["export", out, "--run", name, "--to", kind, "--what", what, *store]) == 0
     assert main(["export", out, "--run", name, "--to", kind, "--what", what, *store]) == 2
@@ -396,7 +404,7 @@ def test_an_export_is_imported_with_the_same_scores(
 def test_imports_must_fit_the_data_set(
     chain: Any, job: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    store = ["--store", str(job.store.root)]
+    store = ["--store", str(job.store)]
     (tmp_path / "empty").mkdir()
     words = ["import", "irn", str(tmp_path / "empty"), "--data", "scenes", "--name", "x", *store]
     for change, message in (
@@ -407,7 +415,7 @@ def test_imports_must_fit_the_data_set(
     ):
         assert main(change) == 2
         assert message in capsys.readouterr().err
-    assert not (job.store.root / "imports" / "x.json").exists()
+    assert not (job.store.storage.local_folder / "imports" / "x.json").exists()
 
 
 def test_a_segmenter_is_tested_at_several_scales(chain: Any, tmp_path: Path) -> None:
@@ -430,10 +438,10 @@ def test_a_segmenter_is_tested_at_several_scales(chain: Any, tmp_path: Path) -> 
         step = segment.predicted(
             pipeline.plan.context, pipeline.plan.segmenter, "val", "probabilities"
         )
-        folder = tmp_path / str(len(planes))
-        folder.mkdir()
+        folder = LocalFolder(tmp_path).subfolder(str(len(planes)))
         step.compute(pipeline.runtime, folder)
-        planes.append([m.planes for m in class_maps.read(sorted(folder.iterdir()))])
+        files = [folder.local(name) for name in folder.names()]
+        planes.append([m.planes for m in class_maps.read(files)])
     assert all(np.abs(a - b).max() > 0 for a, b in zip(*planes, strict=True))
     coarse = [
         segment.predicted(p.plan.context, p.plan.segmenter, "val", "coarse")

@@ -10,9 +10,10 @@ import ray.data
 from wsss.platform.data.formats.shards import Slice
 from wsss.platform.errors import InputError
 from wsss.platform.stages.inference import actors
+from wsss.platform.storage.artifact_files import LocalFolder
 
 pytestmark = pytest.mark.cluster
-SLICES = [Slice(f"{k}.parquet", 0, 1 + k % 3) for k in range(20)]
+SLICES = [Slice(LocalFolder(Path("none")) / f"{k}.parquet", 0, 1 + k % 3) for k in range(20)]
 
 
 def run(folder: Path, wrong: str = "") -> list[int]:
@@ -23,9 +24,9 @@ def run(folder: Path, wrong: str = "") -> list[int]:
             self.folder = Path(job)
 
         def work(self, piece: Slice) -> int:
-            if piece.path == wrong:
-                raise InputError(f"{piece.path} is wrong")
-            (self.folder / piece.path).touch()
+            if piece.file.name == wrong:
+                raise InputError(f"{piece.file.name} is wrong")
+            (self.folder / piece.file.name).touch()
             return piece.rows
 
     done: list[int] = []
@@ -51,7 +52,7 @@ def test_every_slice_is_processed_in_few_and_in_many_calls(
     assert block_counts == [min(blocks, len(SLICES))]
     assert done == sorted(done)
     assert done[-1] == sum(piece.rows for piece in SLICES)
-    assert {p.name for p in tmp_path.iterdir()} == {piece.path for piece in SLICES}
+    assert {p.name for p in tmp_path.iterdir()} == {piece.file.name for piece in SLICES}
 
 
 def test_a_wrong_slice_within_a_call_is_named(
@@ -61,5 +62,5 @@ def test_a_wrong_slice_within_a_call_is_named(
     monkeypatch.setattr(actors, "BLOCKS_PER_ACTOR", 0)
     with pytest.raises(InputError, match=r"7\.parquet is wrong"):
         run(tmp_path, wrong="7.parquet")
-    before = {piece.path for piece in SLICES[:7]}
+    before = {piece.file.name for piece in SLICES[:7]}
     assert {p.name for p in tmp_path.iterdir()} == before  # no later slice

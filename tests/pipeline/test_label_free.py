@@ -59,7 +59,7 @@ def store(ray_started: None, tmp_path_factory: pytest.TempPathFactory) -> Store:
 def test_images_without_labels_go_through_the_stages(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root, store_options = str(store.root.parent / "coco"), ["--store", str(store.root)]
+    root, store_options = str(store.storage.local_folder.parent / "coco"), ["--store", str(store)]
     assert main(["data", "coco", root, *store_options]) == 0
     output = capsys.readouterr().out
     assert f"coco: train {TRAIN}, train_aug {TRAIN}, val {VAL} images, 2 classes" in output
@@ -75,7 +75,7 @@ def test_images_without_labels_go_through_the_stages(
     sets = [x for k, v in fields.items() for x in ("--set", f"{k}={v}")]
     options = ["--data", "coco", "--preset", "scenes", "--refine", "crf"]
     assert main(["run", "lpcam", *options, *sets, *store_options, "--name", "all", "--quiet"]) == 0
-    run = read_run(store.root / "runs" / "all" / "run.json")
+    run = read_run(store.location("runs", "all", "run.json"))
     assert set(map(str, run.scores)) == {"cam", "lpcam", "lpcam/crf"}
     assert all(np.isfinite(s.value) for by_split in run.scores.values() for s in by_split.values())
     _check_maps(store, run)
@@ -92,11 +92,11 @@ def _check_maps(store: Store, run: Any) -> None:
     }
     assert len(empty) == VAL // 4
     for name in ("cam", "lpcam"):
-        paths = store.open("maps", run.maps[ResultId.parse(name)]["val"]).files(".parquet")
-        maps = {m.id: m for m in class_maps.read(paths)}
+        files = store.open("maps", run.maps[ResultId.parse(name)]["val"]).files(".parquet")
+        maps = {m.id: m for m in class_maps.read(file.local() for file in files)}
         assert len(maps) == VAL
         assert {id for id, m in maps.items() if not m.classes} == empty
-    paths = store.open("labels", run.labels[ResultId.parse("lpcam/crf")]["val"]).files(".parquet")
-    masks = {id: plane for path in paths for id, plane in label_maps.read(path).items()}
+    files = store.open("labels", run.labels[ResultId.parse("lpcam/crf")]["val"]).files(".parquet")
+    masks = {id: plane for file in files for id, plane in label_maps.read(file.local()).items()}
     assert len(masks) == VAL
     assert not any(masks[id].any() for id in empty)

@@ -30,6 +30,8 @@ from wsss.platform.stages.labels import scoring
 from wsss.platform.stages.prototypes import clustering
 from wsss.platform.stages.training import loader, metrics_log
 from wsss.platform.stages.training.trainer import Job, Trainer, run_epochs
+from wsss.platform.storage.artifact_files import LocalFolder
+from wsss.platform.storage.local_storage import LocalStorage
 from wsss.platform.storage.store import Store
 
 pytestmark = pytest.mark.cluster
@@ -85,14 +87,14 @@ def test_maps_from_kept_features_equal_maps_of_the_network(job: Any) -> None:
         job.experiment.network,
         method,
         6,
-        artifact(job, job.pipeline.plan.network).path("network.pt"),
+        artifact(job, job.pipeline.plan.network).file("network.pt"),
     )
     chosen = job.pipeline.plan.chosen["val"]
-    centers = clustering.read_centers(artifact(job, chosen.centers).path("centers.npz"))
+    centers = clustering.read_centers(artifact(job, chosen.centers).file("centers.npz").local())
     method.fit(centers, network.class_weights.detach())
     rows = rows_of(job, "val")
     stored = artifact(job, job.pipeline.plan.maps[named("lpcam")]["val"]).files(".parquet")
-    for maps in list(class_maps.read(stored))[:4]:
+    for maps in list(class_maps.read(file.local() for file in stored))[:4]:
         row = rows[maps.id]
         image = decode_image(row["image"], row["id"])
         planes = []
@@ -110,16 +112,14 @@ def test_class_maps_are_of_the_image_labels(job: Any) -> None:
     rows = rows_of(job, "train")
     for name in ("cam", "lpcam"):
         stored = artifact(job, job.pipeline.plan.maps[named(name)]["train"]).files(".parquet")
-        maps = {m.id: m for m in class_maps.read(stored)}
+        maps = {m.id: m for m in class_maps.read(file.local() for file in stored)}
         assert set(maps) == set(rows)
         for id, m in maps.items():
             assert m.classes == tuple(n + 1 for n in rows[id]["labels"])
 
 
 def test_clustering_does_not_depend_on_the_number_of_workers(job: Any) -> None:
-    files = [
-        str(p) for p in artifact(job, job.pipeline.plan.maps[named("cam")]["train"]).files(".npy")
-    ]
+    files = artifact(job, job.pipeline.plan.maps[named("cam")]["train"]).files(".npy")
     settings = replace(job.pipeline.plan.localizer.clustering, clusters=5)
     one = clustering.run(files, settings, seed=3, workers=1, limit=1 << 30)
     three = clustering.run(files, settings, seed=3, workers=3, limit=0)
@@ -134,17 +134,17 @@ def test_a_clustering_keeps_features_up_to_its_limit(
 ) -> None:
     limits: list[int] = []
 
-    class Recorded(clustering.Holders):
+    class ProgressRecorder(clustering.Holders):
         def __init__(self, files: Any, threshold: float, count: int, limit: int, *rest: Any):
             limits.append(limit)
             super().__init__(files, threshold, count, limit, *rest)
 
-    monkeypatch.setattr(clustering, "Holders", Recorded)
+    monkeypatch.setattr(clustering, "Holders", ProgressRecorder)
     views = replace(job.experiment.views, kept_gib=0.25)
     execution = Execution.of(job.store, replace(job.experiment, views=views))
     (step,) = (s for s in execution.plan.steps if s.stage.name == "centers")
     assert step.stage.key == artifact(job, step.stage).key
-    step.compute(execution.runtime, tmp_path)
+    step.compute(execution.runtime, LocalFolder(tmp_path))
     assert limits == [1 << 28]
 
 
@@ -154,7 +154,7 @@ def test_scores_equal_a_slow_reference(job: Any) -> None:
     score = job.pipeline.read_scores()[named("cam")]["val"]
     for index in (0, 30, 77):
         matrix = ConfusionMatrix(7)
-        for m in class_maps.read(stored):
+        for m in class_maps.read(file.local() for file in stored):
             value, best = best_class(torch.from_numpy(m.planes), m.classes, (m.height, m.width))
             seed = torch.where(value > torch.tensor(score.thresholds[index]), best, 0)
             matrix.update(decode_mask(rows[m.id]["mask"], m.id), seed)
@@ -163,20 +163,21 @@ def test_scores_equal_a_slow_reference(job: Any) -> None:
 
 def test_a_missing_map_is_an_error(job: Any, tmp_path: Path) -> None:
     piece = shards.slices(job.pipeline.plan.context.shards, "val")[0]
-    source = artifact(job, job.pipeline.plan.maps[named("cam")]["val"]).path(
+    source = artifact(job, job.pipeline.plan.maps[named("cam")]["val"]).file(
         f"{piece.name}.parquet"
     )
-    rows = list(class_maps.read([source]))
-    class_maps.write(tmp_path / "short.parquet", rows[1:])
+    rows = list(class_maps.read([source.local()]))
+    short = LocalFolder(tmp_path) / "short.parquet"
+    class_maps.write(short, rows[1:])
     with pytest.raises(InputError, match=f"{rows[0].id} has no class maps"):
-        scoring.score_slice((piece, str(tmp_path / "short.parquet")), 7)
+        scoring.score_slice((piece, short), 7)
 
 
 def test_a_flipped_byte_in_a_shard_is_refused(job: Any, tmp_path: Path) -> None:
     store = Store(tmp_path / "copy")
-    shutil.copytree(job.store.root / "artifacts" / "shards", store.root / "artifacts" / "shards")
-    shutil.copytree(job.store.root / "data", store.root / "data")
-    shard = registry.open_dataset(store, "scenes").files(".parquet")[0]
+    for part in ("artifacts/shards", "data"):
+        shutil.copytree(job.store.storage.local_folder / part, tmp_path / "copy" / part)
+    shard = registry.open_dataset(store, "scenes").files(".parquet")[0].local()
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(bytes(content))
@@ -193,7 +194,7 @@ def test_resumed_training_has_the_same_losses(job: Any, tmp_path: Path) -> None:
         classes=6,
         slices=tuple(shards.slices(job.pipeline.plan.context.shards, "train")),
         seed=1,
-        metrics=str(tmp_path / "metrics.jsonl"),
+        metrics=LocalStorage(tmp_path).location("metrics.jsonl"),
     )
     states: list[Any] = []
 
@@ -204,7 +205,7 @@ def test_resumed_training_has_the_same_losses(job: Any, tmp_path: Path) -> None:
     def start() -> Trainer:
         return Trainer(work, torch.device("cpu"), 0, 1)
 
-    log = tmp_path / "metrics.jsonl"
+    log = work.metrics
     run_epochs(start(), metrics_log.Log(log, 0), keep)
     straight = progress_file.read_metrics(log)
     resumed = start()
@@ -240,7 +241,7 @@ def test_two_training_workers_finish(job: Any) -> None:
     network, cached = pipeline.compute(step)
     assert not cached
     assert network.about["workers"] == 2
-    lines = progress_file.read_metrics(network.path("metrics.jsonl"))
+    lines = progress_file.read_metrics(network.file("metrics.jsonl"))
     assert [r["step"] for r in lines] == list(range(6))
     assert lines[0]["loss"] == pytest.approx(lines[0]["classification"])
 
@@ -261,8 +262,8 @@ def test_a_truncated_image_fails_the_job_and_leaves_nothing(
     store = Store(tmp_path / "store")
     with pytest.raises(InputError, match=broken.name):
         registry.add(store, Folder(tmp_path / "in"), "broken", ProgressDisplay())
-    assert not list(store.root.glob("artifacts/*/*"))
-    assert not list(store.root.glob("attempts/*"))
+    assert not list(store.storage.local_folder.glob("artifacts/*/*"))
+    assert not list(store.storage.local_folder.glob("attempts/*"))
     assert registry.names(store) == []
     source = Folder(tmp_path / "in")
     dataset, _ = registry.add(store, source, "broken", ProgressDisplay(), tolerate=0.5)
@@ -277,11 +278,8 @@ def test_a_localizer_of_another_method_reads_the_trained_network(job: Any) -> No
     assert set(map(str, pipeline.plan.maps)) == {"cam", "sipe"}
     scores = pipeline.read_scores()[named("sipe")]
     assert {s.threshold for s in scores.values()} == {0.5}
-    rows = list(
-        class_maps.read(
-            job.store.open("maps", pipeline.plan.maps[named("sipe")]["val"].key).files()
-        )
-    )
+    files = job.store.open("maps", pipeline.plan.maps[named("sipe")]["val"].key).files()
+    rows = list(class_maps.read(file.local() for file in files))
     assert all(m.classes[0] == 0 and len(m.planes) == len(m.classes) for m in rows)
 
 
@@ -295,9 +293,8 @@ def test_maps_with_a_background_plane_are_scored_by_their_best_plane(job: Any) -
         for r in shards.read(piece, ("id", "mask"))
     }
     matrix = ConfusionMatrix(7)
-    for m in class_maps.read(
-        job.store.open("maps", pipeline.plan.maps[named("sipe")]["val"].key).files()
-    ):
+    files = job.store.open("maps", pipeline.plan.maps[named("sipe")]["val"].key).files()
+    for m in class_maps.read(file.local() for file in files):
         planes = torch.from_numpy(m.planes).float()[None]
         full = torch.nn.functional.interpolate(
             planes, (m.height, m.width), mode="bilinear", align_corners=False
@@ -313,7 +310,7 @@ def test_methods_trained_together_share_one_network(job: Any) -> None:
     pipeline = Execution.of(job.store, both)
     pipeline.execute()
     lines = progress_file.read_metrics(
-        job.store.open("network", pipeline.plan.network.key).path("metrics.jsonl")
+        job.store.open("network", pipeline.plan.network.key).file("metrics.jsonl")
     )
     assert {"classification", "consistency", "self"} <= set(lines[0])
     total = sum(lines[-1][k] for k in ("classification", "consistency", "self"))

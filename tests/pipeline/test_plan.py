@@ -17,6 +17,7 @@ from wsss.platform.pipeline.planner import plan
 from wsss.platform.records.result_id import REFINEMENTS, ResultId
 from wsss.platform.serialization import MisfitError, as_json, typed
 from wsss.platform.storage.artifact import Artifact
+from wsss.platform.storage.artifact_files import LocalFolder
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning.sweep import Sweep
 
@@ -34,7 +35,7 @@ class OneDataSet(Catalog):
 
     def dataset(self, name: str) -> Artifact:
         self.looked_up += 1
-        return Artifact(Path("nowhere"), SHARDS)
+        return Artifact(LocalFolder(Path("nowhere")), SHARDS)
 
 
 def make_catalog(tmp_path: Path, gpu: bool = False) -> OneDataSet:

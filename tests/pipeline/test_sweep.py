@@ -41,9 +41,9 @@ def comparable(trials: Any) -> list[Any]:
 def interrupt(job: Any, name: str, keep: int) -> Journal:
     """Leave a sweep as if its process had died after `keep` trials, in the middle of a line."""
     record = Journal(job.store, name)
-    record.path.unlink()
-    lines = record.lines.read_text().splitlines(keepends=True)
-    record.lines.write_text("".join(lines[:keep]) + lines[keep][:40])
+    record.path.remove()
+    lines = record.lines.read().splitlines(keepends=True)
+    record.lines.write(b"".join(lines[:keep]) + lines[keep][:40])
     return record
 
 
@@ -224,9 +224,9 @@ def test_trainings_that_do_worse_are_stopped(job: Any, monkeypatch: pytest.Monke
 
 
 def test_a_rung_does_not_change_a_training(job: Any, tmp_path: Path) -> None:
-    network = job.store.folder("network", job.pipeline.plan.network.key)
+    network = job.store.open("network", job.pipeline.plan.network.key).folder.path
     saved = network.rename(tmp_path / "network")
-    unfinished = set((job.store.root / "training").iterdir())  # left by other tests
+    unfinished = set((job.store.storage.local_folder / "training").iterdir())  # left by other tests
     try:
         space = {"training.lr": [job.experiment.training.lr]}
         sweep = Sweep(base=job.experiment, space=space, scheduler="asha")
@@ -238,7 +238,7 @@ def test_a_rung_does_not_change_a_training(job: Any, tmp_path: Path) -> None:
         saved.rename(network)
     assert [epochs for epochs, _ in record.trials[0].rungs] == [1]
     assert record.trials[0].value == job.pipeline.read_scores()[named("lpcam")]["train"].value
-    assert set((job.store.root / "training").iterdir()) <= unfinished
+    assert set((job.store.storage.local_folder / "training").iterdir()) <= unfinished
 
 
 def test_a_trial_is_read_back_from_its_line(job: Any, tmp_path: Path) -> None:
@@ -252,12 +252,9 @@ def test_a_trial_is_read_back_from_its_line(job: Any, tmp_path: Path) -> None:
         rungs=((1, 0.125), (2, 0.25)),
     )
     record = Journal(job.store, "lines")
-    record.folder.mkdir(parents=True)
     record.add(trial)
-    with record.lines.open("a") as stream:
-        stream.write(json.dumps(as_json(trial))[:20])
+    record.lines.append(json.dumps(as_json(trial))[:20].encode())
     assert record.trials() == [trial]
-    with record.lines.open("ab") as stream:
-        stream.write(b"\xff\n")
+    record.lines.append(b"\xff\n")
     with pytest.raises(InputError, match=r"trials.jsonl is damaged"):
         record.trials()

@@ -24,6 +24,7 @@ from wsss.platform.records.schema import (
 )
 from wsss.platform.serialization import as_json
 from wsss.platform.storage.json_files import write_json
+from wsss.platform.storage.local_storage import LocalStorage
 
 CAM = ResultId(localizer="cam")
 NAN = float("nan")
@@ -106,20 +107,21 @@ def same(a, b):
 def test_a_record_is_read_back_from_json(kind, reader, request, tmp_path):
     record = request.getfixturevalue(kind)
     path = tmp_path / "deep" / "record.json"
-    write_json(path, record)
-    again = reader(path)
+    file = LocalStorage(tmp_path).location("deep", "record.json")
+    write_json(file, record)
+    again = reader(file)
     assert type(again) is type(record)
     assert same(again, record)
     assert [p.name for p in path.parent.iterdir()] == ["record.json"]
     first = path.read_text()
-    write_json(path, again)
+    write_json(file, again)
     assert path.read_text() == first
     json.loads(first, parse_constant=pytest.fail)
 
 
 def test_a_score_is_read_back_with_its_types(run, score, tmp_path):
-    write_json(tmp_path / "r.json", run)
-    again = read_run(tmp_path / "r.json").scores[CAM]["train"]
+    write_json(LocalStorage(tmp_path).location("r.json"), run)
+    again = read_run(LocalStorage(tmp_path).location("r.json")).scores[CAM]["train"]
     assert again.classes == score.classes
     assert again.scored == score.scored
     assert again.thresholds == score.thresholds
@@ -130,7 +132,7 @@ def test_a_score_is_read_back_with_its_types(run, score, tmp_path):
     assert math.isnan(again.false_negatives)
     assert again.recall == 0.5
     assert again.parts == score.parts
-    assert read_run(tmp_path / "r.json").scores[CAM]["val"].parts is None
+    assert read_run(LocalStorage(tmp_path).location("r.json")).scores[CAM]["val"].parts is None
 
 
 def test_results_made_from_class_maps_are_listed_in_their_order(run):
@@ -162,8 +164,8 @@ def test_a_label_is_the_shortest_that_names_one_field_only(fields, labels):
 
 
 def test_trials_are_read_back(sweep, tmp_path):
-    write_json(tmp_path / "s.json", sweep)
-    again = read_sweep(tmp_path / "s.json")
+    write_json(LocalStorage(tmp_path).location("s.json"), sweep)
+    again = read_sweep(LocalStorage(tmp_path).location("s.json"))
     assert again.trials[1] == sweep.trials[1]
     assert again.trials[0].params == {"lpcam.tau": 0.1, "lpcam.K": 6}
     assert again.trials[0].score.value == 1 / 3
@@ -179,20 +181,20 @@ def test_a_file_that_is_no_record_is_refused_by_name(reader, text, tmp_path):
     path = tmp_path / "record.json"
     path.write_text(text)
     with pytest.raises(InputError, match=r"record\.json"):
-        reader(path)
+        reader(LocalStorage(tmp_path).location("record.json"))
 
 
 @pytest.mark.parametrize("reader", [read_run, read_sweep])
 def test_a_missing_file_is_named(reader, tmp_path):
     with pytest.raises(InputError, match="there is no"):
-        reader(tmp_path / "none.json")
+        reader(LocalStorage(tmp_path).location("none.json"))
 
 
 def test_a_field_of_another_version_is_refused(run, tmp_path):
     row = as_json(run)
     (tmp_path / "r.json").write_text(json.dumps({**row, "extra": 1}))
     with pytest.raises(InputError, match="this version"):
-        read_run(tmp_path / "r.json")
+        read_run(LocalStorage(tmp_path).location("r.json"))
 
 
 def test_as_json_turns_nan_to_null_and_paths_to_text():

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from wsss.platform.data.formats import shards
 from wsss.platform.stages.inference import actors
+from wsss.platform.storage.artifact_files import LocalFolder
 
 
 @pytest.fixture
@@ -43,7 +44,9 @@ def write_shards(tmp_path):
             path = folder / f"part-{file:05d}.parquet"
             pq.write_table(pa.Table.from_pylist(rows, schema=shards.SCHEMA), path, row_group_size=8)
             for group in range(-(-count // 8)):
-                out.append(shards.Slice(str(path), group, min(8, count - 8 * group)))
+                out.append(
+                    shards.Slice(LocalFolder(folder) / path.name, group, min(8, count - 8 * group))
+                )
         return tuple(out)
 
     return write

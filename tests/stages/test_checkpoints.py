@@ -9,6 +9,11 @@ import pytest
 import torch
 from wsss.platform.errors import InputError
 from wsss.platform.stages.training import checkpoints
+from wsss.platform.storage.local_storage import LocalStorage
+
+
+def fault_of(home: Path) -> str:
+    return checkpoints.fault(LocalStorage(home.parent).location(home.name))
 
 
 @pytest.fixture
@@ -22,25 +27,25 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_an_intact_checkpoint_is_loaded(home: Path) -> None:
-    assert checkpoints.fault(home) == ""
+    assert fault_of(home) == ""
     state = checkpoints.load(home / "epoch_0001")
     assert torch.equal(state["weight"], torch.arange(5.0))
     assert state["epoch"] == 1
 
 
 def test_a_missing_training_has_no_fault(tmp_path: Path) -> None:
-    assert checkpoints.fault(tmp_path / "none") == ""
+    assert fault_of(tmp_path / "none") == ""
 
 
 def test_a_training_without_checkpoint_has_no_fault(tmp_path: Path) -> None:
     (tmp_path / checkpoints.SNAPSHOT).write_text('{"latest_checkpoint_result": null}')
-    assert checkpoints.fault(tmp_path) == ""
+    assert fault_of(tmp_path) == ""
 
 
 def test_a_checkpoint_that_is_not_recorded_as_the_last_is_not_verified(home: Path) -> None:
     (home / "epoch_0002").mkdir()
     (home / "epoch_0002" / checkpoints.STATE).write_bytes(b"half")
-    assert checkpoints.fault(home) == ""
+    assert fault_of(home) == ""
 
 
 @pytest.mark.parametrize("offset", [10, 200, -30])
@@ -49,7 +54,7 @@ def test_a_flipped_bit_is_found(home: Path, offset: int) -> None:
     data = bytearray(path.read_bytes())
     data[offset] ^= 1
     path.write_bytes(bytes(data))
-    assert "does not match its SHA-256" in checkpoints.fault(home)
+    assert "does not match its SHA-256" in fault_of(home)
     with pytest.raises(InputError, match="does not match its SHA-256"):
         checkpoints.load(path.parent)
 
@@ -57,10 +62,10 @@ def test_a_flipped_bit_is_found(home: Path, offset: int) -> None:
 @pytest.mark.parametrize("name", [checkpoints.STATE, checkpoints.SUM])
 def test_a_missing_file_is_named(home: Path, name: str) -> None:
     (home / "epoch_0001" / name).unlink()
-    assert checkpoints.fault(home) == f"its checkpoint lacks {name}"
+    assert fault_of(home) == f"its checkpoint lacks {name}"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"latest_checkpoint_result": 3}'])
 def test_a_damaged_record_of_checkpoints_is_reported(home: Path, text: str) -> None:
     (home / checkpoints.SNAPSHOT).write_text(text)
-    assert checkpoints.fault(home) == "its record of checkpoints is damaged"
+    assert fault_of(home) == "its record of checkpoints is damaged"

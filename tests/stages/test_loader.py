@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,9 +25,11 @@ from wsss.platform.method import PADDING
 from wsss.platform.stages.labels import superpixels
 from wsss.platform.stages.training import loader
 from wsss.platform.stages.training.loader import Plan
+from wsss.platform.storage.artifact_files import LocalFolder
 
 CROP = Crop(resize=(16, 32), side=16)
-COLUMNS = ("path", "group", "rows", "start", "stop", "epoch", "plane", "probabilities")
+COLUMNS = ("file", "group", "rows", "start", "stop", "epoch")
+FOLDER = LocalFolder(Path("none"))
 
 
 def plan_of(slices, **options):
@@ -36,7 +39,7 @@ def plan_of(slices, **options):
 
 def rows_of(plan, epoch):
     return [
-        (p["path"], p["group"], row)
+        (p["file"], p["group"], row)
         for p in plan.pieces(epoch)
         for row in range(p["start"], p["stop"])
     ]
@@ -50,10 +53,10 @@ def rows_of(plan, epoch):
     st.integers(0, 100),
 )
 def test_workers_share_an_epoch_evenly(sizes, world, epoch, seed):
-    slices = [Slice(f"f{k // 2}", k % 2, n) for k, n in enumerate(sizes)]
+    slices = [Slice(FOLDER / f"f{k // 2}", k % 2, n) for k, n in enumerate(sizes)]
     plans = [plan_of(slices, world=world, rank=r, seed=seed, batch_size=1) for r in range(world)]
     shares = [rows_of(plan, epoch) for plan in plans]
-    everything = {(s.path, s.group, row) for s in slices for row in range(s.rows)}
+    everything = {(s.file.name, s.group, row) for s in slices for row in range(s.rows)}
     seen = [row for share in shares for row in share]
     assert len(set(seen)) == len(seen)
     assert set(seen) <= everything
@@ -63,7 +66,7 @@ def test_workers_share_an_epoch_evenly(sizes, world, epoch, seed):
 
 
 def test_one_worker_sees_all_rows_in_another_order_each_epoch():
-    slices = [Slice("f", k, 8) for k in range(9)]
+    slices = [Slice(FOLDER / "f", k, 8) for k in range(9)]
     plan = plan_of(slices)
     orders = [rows_of(plan, epoch) for epoch in range(3)]
     assert all(len(order) == 72 for order in orders)
@@ -76,7 +79,7 @@ def test_one_worker_sees_all_rows_in_another_order_each_epoch():
     ("rows", "batch", "world", "steps"), [(10, 4, 1, 2), (10, 4, 3, 0), (24, 4, 2, 3), (9, 9, 1, 1)]
 )
 def test_an_incomplete_last_batch_is_dropped(rows, batch, world, steps):
-    assert plan_of([Slice("f", 0, rows)], batch_size=batch, world=world).steps == steps
+    assert plan_of([Slice(FOLDER / "f", 0, rows)], batch_size=batch, world=world).steps == steps
 
 
 @pytest.fixture
@@ -88,7 +91,7 @@ def direct(monkeypatch):
             pieces = [p for epoch in epochs for p in plan.pieces(epoch)]
             for k in range(0, len(pieces), size):
                 columns = {c: np.array([p[c] for p in pieces[k : k + size]]) for c in COLUMNS}
-                yield loader.load_rows(columns, plan.classes, plan.crop, plan.seed)
+                yield loader.load_rows(columns, plan.loading)
 
         monkeypatch.setattr(loader, "blocks", blocks)
 
@@ -128,9 +131,9 @@ def test_superpixels_are_cropped_and_mirrored_with_their_image(
     slices = write_shards([20, 11])
     monkeypatch.setattr(superpixels, "regions_of", lambda image, kind: image[..., 0] // 64)
     for piece in slices:
-        assert superpixels.slice_regions(piece, "merged", str(tmp_path))[0] == piece.rows
+        assert superpixels.slice_regions(piece, "merged", LocalFolder(tmp_path))[0] == piece.rows
     crop = Crop(resize=(24, 24), side=22)
-    plan = plan_of(slices, crop=crop, planes=str(tmp_path))
+    plan = plan_of(slices, crop=crop, planes=LocalFolder(tmp_path))
     seen = 0
     for _, batch in loader.batches(plan, range(2)):
         red = ((batch.images[:, 0] * DEVIATION[0] + MEAN[0]) * 255).round().long()
@@ -157,8 +160,8 @@ def test_probabilities_come_with_their_image(write_shards, direct, tmp_path):
             maps.append(
                 class_maps.ClassMaps(id=row["id"], classes=(0, 1, 2, 3), planes=planes, **size)
             )
-        class_maps.write(tmp_path / f"{piece.name}.parquet", maps)
-    plan = plan_of(slices, crop=Crop(resize=(24, 40), side=32), probabilities=str(tmp_path))
+        class_maps.write(LocalFolder(tmp_path) / f"{piece.name}.parquet", maps)
+    plan = plan_of(slices, crop=Crop(resize=(24, 40), side=32), probabilities=LocalFolder(tmp_path))
     seen = 0
     for _, batch in loader.batches(plan, range(2)):
         assert batch.probabilities.shape == (4, 4, 4, 4)
@@ -188,13 +191,13 @@ def test_probabilities_are_cropped_and_mirrored_as_their_image(write_shards, tmp
         )
         for r in rows
     ]
-    class_maps.write(tmp_path / f"{piece.name}.parquet", maps)
+    class_maps.write(LocalFolder(tmp_path) / f"{piece.name}.parquet", maps)
     crop = Crop(resize=(24, 40), side=32)
-    plan = plan_of([piece], crop=crop, probabilities=str(tmp_path))
+    plan = plan_of([piece], crop=crop, probabilities=LocalFolder(tmp_path))
     mirrored = 0
     for epoch in range(8):
         (columns,) = [{c: np.array([p[c]]) for c in COLUMNS} for p in plan.pieces(epoch)]
-        probabilities = loader.load_rows(columns, 3, crop, 0)["probabilities"]
+        probabilities = loader.load_rows(columns, plan.loading)["probabilities"]
         for row, of_row in zip(rows, probabilities, strict=True):
             place = random_placement(
                 row["height"], row["width"], random_generator(0, epoch, row["id"]), crop
@@ -208,7 +211,7 @@ def test_probabilities_are_cropped_and_mirrored_as_their_image(write_shards, tmp
 @pytest.mark.parametrize("kind", superpixels.KINDS)
 def test_superpixels_are_written_as_bytes_in_one_file_a_slice(write_shards, tmp_path, kind):
     (piece,) = write_shards([3])
-    images, regions = superpixels.slice_regions(piece, kind, str(tmp_path))
+    images, regions = superpixels.slice_regions(piece, kind, LocalFolder(tmp_path))
     ids_by_image = label_maps.read(label_maps.file_of_slice(tmp_path, piece))
     assert images == len(ids_by_image) == 3
     assert {ids.shape for ids in ids_by_image.values()} == {(24, 20)}

@@ -26,6 +26,7 @@ from wsss.platform.stages.prototypes.class_maps import file_maps, place_maps
 from wsss.platform.stages.prototypes.clustering import draw, split_rows
 from wsss.platform.stages.prototypes.similarities import file_similarities, read, similarities
 from wsss.platform.stages.training.trainer import build
+from wsss.platform.storage.artifact_files import LocalFolder
 
 CLASSES, SCALES = 3, (1.0, 0.5, 1.5)
 
@@ -65,12 +66,12 @@ def method(network, centers):
 @pytest.fixture
 def similar(inferred, units, tmp_path):
     """Return the file of the similarities of the stored features."""
-    out = tmp_path / "similar"
-    out.mkdir()
+    out = LocalFolder(tmp_path).subfolder("similar")
     threads = torch.get_num_threads()
-    assert file_similarities(str(inferred[1]), units, str(out)) == len(inferred[0])
+    file = LocalFolder(inferred[1].parent) / inferred[1].name
+    assert file_similarities(file, units, out) == len(inferred[0])
     torch.set_num_threads(threads)
-    return out / inferred[1].name
+    return out / file.name
 
 
 @pytest.fixture
@@ -91,9 +92,9 @@ def inferred(network, piece, tmp_path, image_batching):
         method=CAM(CAM.Config()),
         network=Network(backbone="small"),
         classes=CLASSES,
-        weights=str(tmp_path / "network.pt"),
+        weights=LocalFolder(tmp_path) / "network.pt",
         views=Views(scales=SCALES, batch_size=2, actors=1),
-        folder=str(folder),
+        folder=LocalFolder(folder),
         keep_features=True,
     )
     threads = torch.get_num_threads()
@@ -157,9 +158,9 @@ def test_maps_in_half_precision_are_near_those_in_full(method, network, piece, t
             method=CAM(CAM.Config()) if issubclass(method, LPCAM) else method(method.Config()),
             network=Network(backbone="small"),
             classes=CLASSES,
-            weights=str(tmp_path / "network.pt"),
+            weights=LocalFolder(tmp_path) / "network.pt",
             views=Views(scales=SCALES, actors=1, precision=precision),
-            folder=str(tmp_path),
+            folder=LocalFolder(tmp_path),
             keep_features=False,
         )
         actor = Infer(job)
@@ -212,17 +213,16 @@ def test_similarities_are_cosines(inferred, centers, similar):
             both /= np.linalg.norm(both, axis=1, keepdims=True)
             np.testing.assert_allclose(block, vectors @ both.T, atol=1e-3)
             count += block.size
-    assert count == len(np.load(similar))
+    assert count == len(np.load(similar.local()))
 
 
 def test_a_file_of_maps_holds_all_images_in_order(inferred, method, similar, tmp_path):
     rows, path = inferred
-    out = tmp_path / "out"
-    out.mkdir()
+    out = LocalFolder(tmp_path).subfolder("out")
     threads = torch.get_num_threads()
-    assert file_maps(str(similar), method.shares, str(out)) == len(rows)
+    assert file_maps(similar, method.shares, out) == len(rows)
     torch.set_num_threads(threads)
-    maps = list(class_maps.read([out / f"{path.stem}.parquet"]))
+    maps = list(class_maps.read([(out / f"{path.stem}.parquet").local()]))
     assert [m.id for m in maps] == [r["id"] for r in rows]
 
 
@@ -232,7 +232,7 @@ def test_closest_patches_equal_a_search_over_every_position(inferred, units, sim
     shares = {n: torch.zeros(len(prototypes)) for n, prototypes in units.items()}
     shares[0][[0, 4]], shares[1][1] = torch.tensor([1.0, -1.0]), 1.0
     threads = torch.get_num_threads()
-    file_maps(str(similar), shares, str(tmp_path))
+    file_maps(similar, shares, LocalFolder(tmp_path))
     torch.set_num_threads(threads)
     patches = prototype_patches.read(tmp_path / f"{path.stem}{prototype_patches.SUFFIX}")
     features, places = (
@@ -256,17 +256,16 @@ def test_closest_patches_equal_a_search_over_every_position(inferred, units, sim
 
 def test_direct_scores_equal_those_of_the_maps(piece, method, similar, tmp_path):
     """Counts that are kept from earlier shares do not change the counts of later shares."""
-    out = tmp_path / "out"
-    out.mkdir()
+    out = LocalFolder(tmp_path).subfolder("out")
     widths = tuple((n, len(s)) for n, s in method.shares.items())
-    split = direct_scoring.Split((str(similar),), (piece,), widths, CLASSES + 1)
+    split = direct_scoring.Split((similar,), (piece,), widths, CLASSES + 1)
     generator = torch.Generator().manual_seed(3)
     threads = torch.get_num_threads()
     first = dict(method.shares)
     other = {n: torch.randn(len(s), generator=generator) for n, s in first.items()}
     for shares in (first, other, {**first, 1: other[1]}, first):
-        file_maps(str(similar), shares, str(out))
-        expected = score_slice((piece, str(out / f"{similar.stem}.parquet")), CLASSES + 1)
+        file_maps(similar, shares, out)
+        expected = score_slice((piece, out / f"{similar.stem}.parquet"), CLASSES + 1)
         tally = split.tally(shares)
         assert expected.curve.counts.sum() > 0
         np.testing.assert_array_equal(tally.curve.counts, expected.curve.counts)
@@ -294,42 +293,42 @@ def test_a_class_without_centers_has_a_zero_map(units):
 
 def test_rows_are_split_by_the_threshold(tmp_path):
     """Rows above the threshold are foreground, rows below it context, rows equal to it neither."""
-    path = tmp_path / "x.npy"
+    file = LocalFolder(tmp_path) / "x.npy"
     planes = np.array([[[0.25, 0.5], [0.75, 0.25]]], np.float16)
     class_maps.write(
-        path.with_suffix(".parquet"),
+        file.with_suffix(".parquet"),
         [class_maps.ClassMaps(id="a", classes=(3,), planes=planes, height=8, width=8)],
     )
     place = FeatureRows(id="a", labels=(2,), height=8, width=8, offset=5, grids=((2, 2),))
-    path.with_suffix(".json").write_text(json.dumps([asdict(place)]))
-    rows_by_set = {s: rows.tolist() for s, rows in split_rows(path, 0.5).items()}
+    file.with_suffix(".json").write_bytes(json.dumps([asdict(place)]).encode())
+    rows_by_set = {s: rows.tolist() for s, rows in split_rows(file, 0.5).items()}
     assert rows_by_set == {(2, 0): [7], (2, 1): [5, 8]}
-    rows_by_set = {s: rows.tolist() for s, rows in split_rows(path, 0.1).items()}
+    rows_by_set = {s: rows.tolist() for s, rows in split_rows(file, 0.1).items()}
     assert rows_by_set == {(2, 0): [5, 6, 7, 8], (2, 1): []}
 
 
 def test_an_image_without_classes_has_no_rows(tmp_path):
-    path = tmp_path / "x.npy"
+    file = LocalFolder(tmp_path) / "x.npy"
     none = np.zeros((0, 2, 2), np.float16)
     one = np.array([[[0.25, 0.5], [0.75, 0.25]]], np.float16)
     rows = [("a", (), none), ("b", (3,), one)]
     class_maps.write(
-        path.with_suffix(".parquet"),
+        file.with_suffix(".parquet"),
         [class_maps.ClassMaps(id=i, classes=c, planes=p, height=8, width=8) for i, c, p in rows],
     )
     places = [
         FeatureRows(id=i, labels=(), height=8, width=8, offset=4 * k, grids=((2, 2),))
         for k, (i, _, _) in enumerate(rows)
     ]
-    path.with_suffix(".json").write_text(json.dumps([asdict(p) for p in places]))
-    rows_by_set = {s: rows.tolist() for s, rows in split_rows(path, 0.5).items()}
+    file.with_suffix(".json").write_bytes(json.dumps([asdict(p) for p in places]).encode())
+    rows_by_set = {s: rows.tolist() for s, rows in split_rows(file, 0.5).items()}
     assert rows_by_set == {(2, 0): [6], (2, 1): [4, 7]}
 
 
 def test_the_draw_of_images_does_not_depend_on_the_files(tmp_path):
     """Drawn are at most four, the same from any order of files, and others with another seed."""
     rng = np.random.default_rng(0)
-    paths, ids_by_class = [], {0: set(), 1: set(), 2: set()}
+    files, ids_by_class = [], {0: set(), 1: set(), 2: set()}
     for number in range(12):
         labels = tuple(n for n in range(3) if rng.random() < (0.9, 0.5, 0.1)[n])
         for n in labels:
@@ -337,25 +336,25 @@ def test_the_draw_of_images_does_not_depend_on_the_files(tmp_path):
         place = FeatureRows(
             id=f"i{number}", labels=labels, height=8, width=8, offset=0, grids=((2, 2),)
         )
-        path = tmp_path / f"{number:02d}.npy"
-        path.with_suffix(".json").write_text(json.dumps([asdict(place)]))
-        paths.append(str(path))
-    drawn = draw(paths, 4, 0)
-    assert draw(paths[::-1], 4, 0) == drawn
+        file = LocalFolder(tmp_path) / f"{number:02d}.npy"
+        file.with_suffix(".json").write_bytes(json.dumps([asdict(place)]).encode())
+        files.append(file)
+    drawn = draw(files, 4, 0)
+    assert draw(files[::-1], 4, 0) == drawn
     assert all(drawn[n] <= ids_by_class[n] for n in drawn)
     assert {n: len(ids) for n, ids in drawn.items()} == {
         n: min(4, len(ids)) for n, ids in ids_by_class.items() if ids
     }
-    assert draw(paths, 4, 1) != drawn
-    assert draw(paths, 99, 0) == {n: ids for n, ids in ids_by_class.items() if ids}
+    assert draw(files, 4, 1) != drawn
+    assert draw(files, 99, 0) == {n: ids for n, ids in ids_by_class.items() if ids}
 
 
 def test_only_drawn_images_are_clustered(tmp_path):
-    path = tmp_path / "x.npy"
+    file = LocalFolder(tmp_path) / "x.npy"
     planes = np.array([[[0.25, 0.5], [0.75, 0.25]]] * 2, np.float16)
     maps = class_maps.ClassMaps(id="a", classes=(2, 3), planes=planes, height=8, width=8)
-    class_maps.write(path.with_suffix(".parquet"), [maps])
+    class_maps.write(file.with_suffix(".parquet"), [maps])
     place = FeatureRows(id="a", labels=(1, 2), height=8, width=8, offset=0, grids=((2, 2),))
-    path.with_suffix(".json").write_text(json.dumps([asdict(place)]))
-    rows_by_set = split_rows(path, 0.5, {1: frozenset(), 2: frozenset({"a"})})
+    file.with_suffix(".json").write_bytes(json.dumps([asdict(place)]).encode())
+    rows_by_set = split_rows(file, 0.5, {1: frozenset(), 2: frozenset({"a"})})
     assert {s: rows.tolist() for s, rows in rows_by_set.items()} == {(2, 0): [2], (2, 1): [0, 3]}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,8 +24,9 @@ from wsss.platform.stages.labels import pseudo_labels
 from wsss.platform.stages.labels.pseudo_labels import Cut, labels_of
 from wsss.platform.stages.training.label_learners import Boundaries, Segmenter
 from wsss.platform.stages.training.trainer import build
-from wsss.platform.storage import filesystem
-from wsss.platform.storage.s3_store import open_store
+from wsss.platform.storage.artifact_files import LocalFolder
+from wsss.platform.storage.object_store.folder import ObjectFolder
+from wsss.platform.storage.store import open_store
 
 HEIGHT, WIDTH = 18, 22
 few_examples = settings(max_examples=25, deadline=None)
@@ -109,9 +108,10 @@ def test_an_image_that_is_left_unrefined_is_named(write_shards, tmp_path):
     (piece,) = write_shards([3], size=(HEIGHT, WIDTH))
     rows = shards.read(piece, ("id", "labels"))
     maps = [maps_of(tuple(n + 1 for n in r["labels"]), k, r["id"]) for k, r in enumerate(rows)]
-    class_maps.write(tmp_path / "maps.parquet", maps)
-    pair, cut = (piece, str(tmp_path / "maps.parquet")), Cut(levels=(0.5,), crf=CRFS["irn"])
-    count, unrefined = pseudo_labels.label_slice(pair, cut, str(tmp_path), (1,))
+    folder = LocalFolder(tmp_path)
+    class_maps.write(folder / "maps.parquet", maps)
+    pair, cut = (piece, folder / "maps.parquet"), Cut(levels=(0.5,), crf=CRFS["irn"])
+    count, unrefined = pseudo_labels.label_slice(pair, cut, folder, (1,))
     assert (count, unrefined) == (3, [rows[1]["id"]])
     labels = label_maps.read(label_maps.file_of_slice(tmp_path, piece))
     cut_only = dict(pseudo_labels.label_rows(pair, Cut(levels=(0.5,))))
@@ -124,25 +124,22 @@ def test_an_image_that_is_left_unrefined_is_named(write_shards, tmp_path):
 def test_masks_are_copied_and_a_missing_mask_is_named(write_shards, tmp_path):
     mask = np.random.default_rng(0).integers(0, 3, (HEIGHT, WIDTH)).astype(np.uint8)
     (piece,) = write_shards([2], size=(HEIGHT, WIDTH), mask=encode_png(mask))
-    assert pseudo_labels.mask_slice(piece, str(tmp_path)) == 2
+    assert pseudo_labels.mask_slice(piece, LocalFolder(tmp_path)) == 2
     for copied in label_maps.read(label_maps.file_of_slice(tmp_path, piece)).values():
         np.testing.assert_array_equal(copied, mask)
     (bare,) = write_shards([1], name="bare")
     with pytest.raises(InputError, match="i000 has no mask"):
-        pseudo_labels.mask_slice(bare, str(tmp_path))
+        pseudo_labels.mask_slice(bare, LocalFolder(tmp_path))
 
 
-def batch_of(piece):
-    return {k: np.array([v]) for k, v in asdict(piece).items()}
+FIRST = {"number": np.array([0])}
 
 
 @pytest.fixture(params=["disk", "bucket"])
 def folder(request, tmp_path):
     """Return the folder in which a stage writes, on disk or in a bucket."""
-    root = tmp_path
-    if request.param == "bucket":
-        root = open_store(request.getfixturevalue("bucket")).root
-    return root / "artifacts" / "maps" / "key" / "try-0123456789ab"
+    where = tmp_path if request.param == "disk" else request.getfixturevalue("bucket")
+    return open_store(where).storage.new_attempt("maps", "key")
 
 
 @pytest.mark.parametrize(("power", "background"), [(1.0, False), (4.0, False), (1.5, True)])
@@ -157,14 +154,13 @@ def test_the_walk_equals_that_of_each_image_alone(
         maps_of((0, *(n + 1 for n in r["labels"])), k, r["id"], (41, 56))
         for k, r in enumerate(rows)
     ]
-    folder.mkdir(parents=True)
-    (tmp_path / "maps").mkdir()
-    class_maps.write(tmp_path / "maps" / f"{piece.name}.parquet", maps)
+    given = LocalFolder(tmp_path).subfolder("maps")
+    class_maps.write(given / f"{piece.name}.parquet", maps)
     job = propagation.Job(
         network=Network(backbone="small"),
-        weights=str(tmp_path / "network.pt"),
-        maps=str(tmp_path / "maps"),
-        folder=str(folder),
+        weights=LocalFolder(tmp_path) / "network.pt",
+        maps=given,
+        folder=folder,
         radius=5,
         beta=10.0,
         steps=32,
@@ -172,11 +168,11 @@ def test_the_walk_equals_that_of_each_image_alone(
         background=background,
         views=Views(batch_size=2, actors=1),
     )
-    assert LateActor(propagation.Walk, job)(batch_of(piece))["rows"][0] == 5
-    if filesystem.object_of(folder.parent):  # another machine reads what is in the bucket
-        shutil.rmtree(folder)
-    walked = list(class_maps.read([folder / f"{piece.name}.parquet"]))
-    edges = label_maps.read(label_maps.file_of_slice(folder, piece, label_maps.EDGES))
+    assert LateActor(propagation.Walk, job, [piece])(FIRST)["rows"][0] == 5
+    if isinstance(folder, ObjectFolder):  # another machine reads what is in the bucket
+        shutil.rmtree(folder.path)
+    walked = list(class_maps.read([(folder / f"{piece.name}.parquet").local()]))
+    edges = label_maps.read(label_maps.file_of_slice(folder, piece, label_maps.EDGES).local())
     for row, m, out in zip(rows, maps, walked, strict=True):
         first = 0 if background else 1
         assert (out.id, out.classes) == (row["id"], m.classes[first:])
@@ -221,16 +217,16 @@ def test_predictions_equal_those_of_each_image_alone(
         learner=learner,
         network=Network(backbone="small"),
         classes=3,
-        weights=str(tmp_path / "network.pt"),
-        folder=str(tmp_path),
+        weights=LocalFolder(tmp_path) / "network.pt",
+        folder=LocalFolder(tmp_path),
         probabilities=probabilities,
         coarse=coarse,
         known=known,
         views=Views(batch_size=2, actors=1),
         scales=scales,
     )
-    assert LateActor(segmentation.Predict, job)(batch_of(piece))["rows"][0] == 3
-    path = Path(label_maps.file_of_slice(tmp_path, piece))
+    assert LateActor(segmentation.Predict, job, [piece])(FIRST)["rows"][0] == 3
+    path = label_maps.file_of_slice(tmp_path, piece)
     if probabilities:
         maps_by_id = {m.id: m for m in class_maps.read([path])}
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from wsss.methods.cam import CAM
@@ -13,6 +15,8 @@ from wsss.platform.records.progress_file import read_metrics
 from wsss.platform.stages.training import loader
 from wsss.platform.stages.training.metrics_log import Log
 from wsss.platform.stages.training.trainer import Job, Trainer, run_epochs
+from wsss.platform.storage.artifact_files import LocalFolder
+from wsss.platform.storage.local_storage import LocalStorage
 
 
 def trainer(**options) -> Trainer:
@@ -21,9 +25,9 @@ def trainer(**options) -> Trainer:
         network=Network(backbone="small"),
         training=Training(batch_size=2, crop=32, epochs=2, **options),
         classes=3,
-        slices=(Slice("none.parquet", 0, 8),),
+        slices=(Slice(LocalFolder(Path("none")) / "none.parquet", 0, 8),),
         seed=0,
-        metrics="",
+        metrics=LocalStorage(Path("none")).location("metrics.jsonl"),
     )
     made = Trainer(job, torch.device("cpu"), 0, 1)
     made.network.train()
@@ -60,9 +64,10 @@ def test_metrics_that_are_read_late_are_the_same(monkeypatch, tmp_path):
         made.reads_late = late
         given = [(0, b) for b in steps] + [(1, b) for b in steps]
         monkeypatch.setattr(loader, "batches", lambda *_, given=given: iter(given))
-        log, reports = Log(tmp_path / f"{late}.jsonl", 0), []
+        file = LocalStorage(tmp_path).location(f"{late}.jsonl")
+        log, reports = Log(file, 0), []
         run_epochs(made, log, lambda _, metrics, reports=reports: reports.append(metrics))
-        results[late] = (read_metrics(tmp_path / f"{late}.jsonl"), reports)
+        results[late] = (read_metrics(file), reports)
     assert [row["step"] for row in results[False][0]] == list(range(8))
     assert [row["epoch"] for row in results[False][0]] == [0] * 4 + [1] * 4
     assert results[False] == results[True]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import pickle
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 from limits import HANG, wait_until
@@ -19,12 +17,13 @@ from wsss.platform.errors import InputError
 from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.records.progress_file import ProgressRecorder, read_progress
 from wsss.platform.records.schema import RunRecord, Trial
-from wsss.platform.storage import artifact_files, filesystem, locks
 from wsss.platform.storage.artifact import Stage
-from wsss.platform.storage.artifact_files import MANIFEST, write_atomic
-from wsss.platform.storage.json_files import read_record, write_json
-from wsss.platform.storage.s3_store import open_store
-from wsss.platform.storage.store import Store
+from wsss.platform.storage.artifact_files import MANIFEST
+from wsss.platform.storage.json_files import write_json
+from wsss.platform.storage.object_store import bucket as object_bucket
+from wsss.platform.storage.object_store import lease
+from wsss.platform.storage.object_store.bucket import Bucket
+from wsss.platform.storage.store import open_store
 from wsss.platform.tuning.journal import Journal, SweepPlan
 
 RUN = RunRecord(
@@ -35,14 +34,13 @@ RUN = RunRecord(
 
 GETTER = """
 import os, sys, time
-from wsss.platform.storage.s3_store import open_store
 from wsss.platform.storage.artifact import Stage
-from wsss.platform.storage.artifact_files import write_atomic
+from wsss.platform.storage.store import open_store
 
 where, log, seconds = sys.argv[1:]
 
 def compute(folder):
-    write_atomic(folder / "half.bin", lambda stream: stream.write(b"half"))
+    (folder / "half.bin").write_bytes(b"half")
     with open(log, "a") as stream:
         stream.write(f"{os.getpid()}\\n")
     time.sleep(float(seconds))
@@ -74,16 +72,15 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 class Compute:
-    """A computation that writes one file as tasks do, and one as the driver does."""
+    """A computation that writes two files and counts its calls."""
 
     def __init__(self, error=None):
         self.calls, self.error = 0, error
 
     def __call__(self, folder):
         self.calls += 1
-        write_atomic(folder / "a.bin", lambda stream: stream.write(b"content of a"))
-        (folder / "deep").mkdir()
-        (folder / "deep" / "b.bin").write_bytes(b"content of b")
+        (folder / "a.bin").write_bytes(b"content of a")
+        (folder / "deep/b.bin").write_bytes(b"content of b")
         if self.error:
             raise self.error
         return {"n": 2}
@@ -91,17 +88,13 @@ class Compute:
 
 def objects(store, under="artifacts"):
     """Return the sizes of the objects of a store by key."""
-    start = filesystem.object_of(store.root)
-    entries = filesystem.listing(f"{start}/{under}" if under else start)
-    return {i.path.removeprefix(f"{start}/"): i.size for i in entries if i.is_file}
+    return {name: info.size for name, info in store.storage.bucket.objects(under).items()}
 
 
 def overwrite(store, text, data):
     """Replace the bytes of the only object whose key contains `text`."""
     (name,) = (n for n in objects(store) if text in n)
-    filesystem.write(store.root / "x", data)
-    start = filesystem.object_of(store.root)
-    filesystem.system(start).copy_file(f"{start}/x", f"{start}/{name}")
+    store.storage.bucket.write(name, data)
 
 
 def test_an_artifact_is_computed_once_and_read_on_another_machine(store, bucket, stage, elsewhere):
@@ -109,32 +102,31 @@ def test_an_artifact_is_computed_once_and_read_on_another_machine(store, bucket,
     artifact, cached = store.get(stage, compute)
     assert (cached, str(store)) == (False, bucket)
     assert store.get(stage, compute)[1]
+    path = artifact.folder.path
     elsewhere()
     other = open_store(bucket)
     again, cached = other.get(stage, compute)
     assert (cached, compute.calls) == (True, 1)
     assert again.manifest == artifact.manifest
-    assert again.folder != artifact.folder
-    assert not again.path("a.bin").exists()
-    assert artifact_files.size(again.path("a.bin")) == 12
-    assert artifact_files.local(again.path("a.bin")).read_bytes() == b"content of a"
-    assert artifact_files.local(again.path("deep/b.bin")).read_bytes() == b"content of b"
-    assert not artifact_files.local(again.path("c.bin")).exists()
+    assert again.folder.path != path
+    assert not again.folder.path.exists()
+    assert again.file("a.bin").size() == 12
+    assert again.file("a.bin").read() == b"content of a"
+    assert again.file("deep/b.bin").read() == b"content of b"
+    assert not again.file("c.bin").local().exists()
 
 
 def test_the_manifest_is_written_last(store, stage, monkeypatch):
-    seen, send = [], filesystem.send
-    monkeypatch.setattr(filesystem, "send", lambda path, key: (seen.append(key), send(path, key)))
-    written = filesystem.write
+    created, create = [], Bucket.create
 
-    def write(path, data):
-        if path.name == MANIFEST:
-            assert len(objects(store)) == 2
-        written(path, data)
+    def watched(self, name, data):
+        if name.endswith(MANIFEST):
+            created.append(sorted(objects(store)))
+        return create(self, name, data)
 
-    monkeypatch.setattr(filesystem, "write", write)
+    monkeypatch.setattr(Bucket, "create", watched)
     store.get(stage, Compute())
-    assert len(seen) == 2
+    assert [len(names) for names in created] == [2]
     names = sorted(n.rpartition("/")[2].partition("~")[0] for n in objects(store))
     assert names == ["a.bin", "b.bin", MANIFEST]
 
@@ -149,24 +141,23 @@ def test_an_aborted_computation_leaves_nothing(store, stage, error):
 
 
 def test_a_half_uploaded_attempt_is_invisible_and_the_next_replaces_it(store, bucket, stage):
-    half = store.folder("thing", stage.key) / "try-0123456789ab"
-    half.mkdir(parents=True)
-    write_atomic(half / "a.bin", lambda stream: stream.write(b"half of"))
+    half = store.storage.new_attempt("thing", stage.key)
+    (half / "a.bin").write_bytes(b"half of")
     assert len(objects(store)) == 1
     assert store.find("thing", stage.key) is None
     artifact, cached = store.get(stage, Compute())
     assert not cached
-    assert artifact_files.local(artifact.path("a.bin")).read_bytes() == b"content of a"
-    assert not [name for name in objects(store) if half.name in name]
+    assert artifact.file("a.bin").read() == b"content of a"
+    assert not [name for name in objects(store) if half.attempt in name]
 
 
-def fails(path, key):
+def fails(self, path, name):
     raise InputError("the network is down")
 
 
 def test_an_upload_that_fails_leaves_nothing(store, stage, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(filesystem, "send", fails)
+        patch.setattr(Bucket, "upload", fails)
         with pytest.raises(InputError, match="network"):
             store.get(stage, Compute())
     assert store.find("thing", stage.key) is None
@@ -207,17 +198,17 @@ def test_after_a_kill_the_next_process_takes_over(bucket, tmp_path):
 
 def test_a_process_that_lost_its_lease_publishes_nothing(store, bucket, stage, monkeypatch):
     """Another process took over and ended first; by then the uploads of the slow one are gone."""
-    monkeypatch.setattr(locks, "held", lambda path, wait=True: contextlib.nullcontext())
+    monkeypatch.setattr(lease, "lock", lambda *words: contextlib.nullcontext())
 
     def compute(folder):
-        write_atomic(folder / "a.bin", lambda stream: stream.write(b"of the first"))
-        (folder / "a.bin").unlink()  # as if another node had written it
+        (folder / "a.bin").write_bytes(b"of the first")
+        (folder.path / "a.bin").unlink()  # as if another node had written it
         open_store(bucket).get(stage, Compute())
         return Compute()(folder)
 
     artifact, _ = store.get(stage, compute)
-    assert artifact_files.local(artifact.path("a.bin")).read_bytes() == b"content of a"
-    assert artifact_files.local(artifact.path("deep/b.bin")).read_bytes() == b"content of b"
+    assert artifact.file("a.bin").read() == b"content of a"
+    assert artifact.file("deep/b.bin").read() == b"content of b"
     assert len(objects(store)) == 3
     assert open_store(bucket).find("thing", stage.key).manifest == artifact.manifest
 
@@ -226,30 +217,17 @@ def test_taking_over_leaves_the_files_of_a_process_that_still_runs(
     store, bucket, stage, monkeypatch
 ):
     """The process that ends first publishes the whole artifact."""
-    monkeypatch.setattr(locks, "held", lambda path, wait=True: contextlib.nullcontext())
+    monkeypatch.setattr(lease, "lock", lambda *words: contextlib.nullcontext())
 
     def slow(folder):
         Compute()(folder)
-        (folder / "a.bin").unlink()  # only its object is left
-        open_store(bucket)._attempt(stage)
+        (folder.path / "a.bin").unlink()  # only its object is left
+        open_store(bucket).storage.new_attempt(stage.name, stage.key)
         return {"n": 2}
 
     artifact, _ = store.get(stage, slow)
     assert sorted(artifact.manifest["files"]) == ["a.bin", "deep/b.bin"]
     assert store.get(stage, Compute())[1]
-
-
-@pytest.mark.parametrize("remote", [False, True])
-def test_a_half_written_file_is_no_part_of_an_artifact(store, stage, tmp_path, remote):
-    place = store if remote else Store(tmp_path / "store")
-
-    def compute(folder):
-        (folder / ".a.bin.1234abcd").write_bytes(b"half of")  # its writer was killed
-        return Compute()(folder)
-
-    artifact, _ = place.get(stage, compute)
-    assert sorted(artifact.manifest["files"]) == ["a.bin", "deep/b.bin"]
-    assert not list(artifact.folder.rglob(".*"))
 
 
 def test_a_damaged_object_is_quarantined_and_computed_again(store, bucket, stage, elsewhere):
@@ -259,14 +237,14 @@ def test_a_damaged_object_is_quarantined_and_computed_again(store, bucket, stage
     other = open_store(bucket)
     artifact = other.open("thing", stage.key)
     with pytest.raises(InputError, match=r"a\.bin.* does not match its SHA-256; .* quarantine"):
-        artifact_files.local(artifact.path("a.bin"))
-    assert not artifact.path("a.bin").exists()
+        artifact.file("a.bin").local()
+    assert not (artifact.folder.path / "a.bin").exists()
     assert [fault.partition(": ")[2] for fault in other.faults()] == [
         "a.bin does not match its SHA-256"
     ]
     artifact, cached = other.get(stage, Compute())
     assert not cached
-    assert artifact_files.local(artifact.path("a.bin")).read_bytes() == b"content of a"
+    assert artifact.file("a.bin").read() == b"content of a"
 
 
 DAMAGE = {
@@ -279,8 +257,7 @@ DAMAGE = {
 
 def remove(store, text):
     (name,) = (n for n in objects(store) if text in n)
-    start = filesystem.object_of(store.root)
-    filesystem.system(start).delete_file(f"{start}/{name}")
+    store.storage.bucket.remove(name)
 
 
 @pytest.mark.parametrize("name", DAMAGE)
@@ -291,16 +268,15 @@ def test_an_incomplete_artifact_is_computed_again_at_once(store, bucket, stage, 
     other = open_store(bucket)
     artifact, cached = other.get(stage, Compute())
     assert not cached
-    assert artifact_files.local(artifact.path("a.bin")).read_bytes() == b"content of a"
+    assert artifact.file("a.bin").read() == b"content of a"
     (fault,) = other.faults()
     assert message in fault
 
 
 def test_a_damaged_file_in_the_cache_is_fetched_again(store, bucket, stage):
-    path = store.get(stage, Compute())[0].path("a.bin")
-    path.write_bytes(b"damaged in a")
+    store.get(stage, Compute())[0].file("a.bin").local().write_bytes(b"damaged in a")
     artifact = open_store(bucket).open("thing", stage.key)
-    assert artifact_files.local(artifact.path("a.bin")).read_bytes() == b"content of a"
+    assert artifact.file("a.bin").read() == b"content of a"
     assert store.faults() == []
 
 
@@ -316,7 +292,7 @@ def test_verify_fetches_everything(store, stage):
 def test_an_error_of_the_network_is_not_taken_for_damage(store, stage, monkeypatch):
     store.get(stage, Compute())
     endpoint = os.environ["AWS_ENDPOINT_URL"]
-    monkeypatch.setattr(filesystem, "ATTEMPTS", 2)
+    monkeypatch.setattr(object_bucket, "ATTEMPTS", 2)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(InputError, match=r"s3://.* cannot be used: NETWORK_CONNECTION"):
         store.find("thing", stage.key)
@@ -358,59 +334,6 @@ def test_a_missing_data_set_is_named(bucket, capsys):
     assert "there is no data set 'scenes'" in capsys.readouterr().err
 
 
-def test_records_are_written_and_removed_as_objects(store):
-    path = store.root / "runs" / "a" / "run.json"
-    write_json(path, {"b": 1})
-    assert read_record(path, dict[str, int]) == {"b": 1}
-    assert not path.exists()
-    assert filesystem.exists(path)
-    assert filesystem.names(store.root / "runs") == ["a"]
-    assert abs(filesystem.age(path)) < 60
-    before = filesystem.stamp(path)
-    write_json(path, {"b": 2})
-    assert filesystem.stamp(path) != before
-    filesystem.remove(path)
-    filesystem.remove(path)
-    assert (filesystem.exists(path), filesystem.stamp(path)) == (False, [])
-    with pytest.raises(InputError, match=r"there is no s3://.*/runs/a/run.json"):
-        read_record(path, dict[str, int])
-
-
-def test_a_lock_of_another_machine_cannot_be_taken(store, monkeypatch):
-    monkeypatch.setattr(locks, "POLL", 0.05)
-    path, stop = store.root / "locks" / "x", threading.Event()
-    filesystem.write(path, b"another-machine 1 x")
-
-    def beat():
-        for count in itertools.count():
-            filesystem.write(path, f"another-machine 1 x {count}".encode())
-            if stop.wait(0.2):
-                return
-
-    thread = threading.Thread(target=beat)
-    thread.start()
-    try:
-        with pytest.raises(BlockingIOError), locks.held(path, wait=False):
-            pass
-        assert locks.is_held(path)
-    finally:
-        stop.set()
-        thread.join()
-
-
-def test_a_lock_expires_where_its_holder_is_gone(store, monkeypatch):
-    monkeypatch.setattr(locks, "EXPIRY", 0.5)
-    monkeypatch.setattr(locks, "POLL", 0.05)
-    monkeypatch.setattr(locks, "BEAT", 0.1)
-    path = store.root / "locks" / "x"
-    filesystem.write(path, b"another-machine 1 x")
-    with locks.held(path):
-        first = filesystem.read(path)
-        wait_until(lambda: filesystem.read(path) != first, "the lease is written again")
-        assert filesystem.read(path).startswith(first)
-    assert not filesystem.exists(path)
-
-
 def test_trials_of_a_sweep_are_read_on_another_machine(store, bucket, elsewhere):
     journal = Journal(store, "s")
     trial = Trial(id="0000", params={"a": 1}, status="done", seconds=1.0, value=0.5)
@@ -426,7 +349,7 @@ def test_trials_of_a_sweep_are_read_on_another_machine(store, bucket, elsewhere)
 
 
 def test_progress_is_read_from_the_bucket_until_the_end(store, bucket, elsewhere):
-    folder = store.root / "runs" / "a"
+    folder = store.location("runs", "a")
     recorded = ProgressRecorder(ProgressDisplay())
     with recorded.track(folder, RUN):
         recorded.plan(["one"])
@@ -440,34 +363,33 @@ def test_progress_is_read_from_the_bucket_until_the_end(store, bucket, elsewhere
 
 def test_no_secret_is_written_or_pickled(store, stage, tmp_path):
     store.get(stage, Compute())
-    write_json(store.root / "runs" / "a" / "run.json", {"b": 1})
+    write_json(store.location("runs", "a", "run.json"), {"b": 1})
     for name in objects(store, ""):
-        start = filesystem.object_of(store.root)
-        with filesystem.stream(f"{start}/{name}") as stream:
-            assert b"the-secret-key" not in stream.read()
+        assert b"the-secret-key" not in store.storage.read(name)
     for path in (tmp_path / "cache").rglob("*"):
         assert path.is_dir() or b"the-secret-key" not in path.read_bytes()
     assert "the-secret-key" not in json.dumps(store.open("thing", stage.key).manifest)
-    sent = pickle.dumps(filesystem.system(start))
-    assert b"the-secret-key" not in sent
-    assert pickle.loads(sent).__reduce__() == filesystem.system(start).__reduce__()
+    connection = store.storage.bucket.filesystem
+    pickled = pickle.dumps([connection, store, store.open("thing", stage.key)])
+    assert b"the-secret-key" not in pickled
+    assert pickle.loads(pickled)[0].__reduce__() == connection.__reduce__()
 
 
 def test_what_another_node_wrote_is_part_of_the_artifact(store, stage):
     """The file never was on the disk of the driver."""
 
     def compute(folder):
-        write_atomic(folder / "a.bin", lambda stream: stream.write(b"content of a"))
-        write_atomic(folder / "found" / "c.bin", lambda stream: stream.write(b"content of c"))
-        (folder / "a.bin").unlink()
-        (folder / "found" / "c.bin").unlink()
-        assert artifact_files.names(folder, ".bin") == ["a.bin", "found/c.bin"]
-        assert artifact_files.names(folder / "found") == ["c.bin"]
-        assert artifact_files.local(folder / "found" / "c.bin").read_bytes() == b"content of c"
-        artifact_files.discard(folder / "found")
+        (folder / "a.bin").write_bytes(b"content of a")
+        (folder / "found/c.bin").write_bytes(b"content of c")
+        for name in ("a.bin", "found/c.bin"):
+            (folder.path / name).unlink()
+        assert folder.names(".bin") == ["a.bin", "found/c.bin"]
+        assert folder.subfolder("found").names() == ["c.bin"]
+        assert (folder / "found/c.bin").read() == b"content of c"
+        folder.discard("found")
         return {}
 
     artifact, _ = store.get(stage, compute)
     assert list(artifact.manifest["files"]) == ["a.bin"]
-    assert artifact_files.local(artifact.path("a.bin")).read_bytes() == b"content of a"
+    assert artifact.file("a.bin").read() == b"content of a"
     assert len(objects(store)) == 2

@@ -19,12 +19,12 @@ from limits import HANG, wait_until
 from wsss.platform.errors import InputError
 from wsss.platform.serialization import digest
 from wsss.platform.storage.artifact import Stage
-from wsss.platform.storage.artifact_files import MANIFEST, write_atomic
+from wsss.platform.storage.artifact_files import MANIFEST
+from wsss.platform.storage.filesystem import write_atomic
 from wsss.platform.storage.store import Store
 
 GETTER = """
 import os, sys, time
-from pathlib import Path
 from wsss.platform.storage.artifact import Stage
 from wsss.platform.storage.store import Store
 
@@ -35,7 +35,7 @@ def compute(folder):
         stream.write(f"{os.getpid()}\\n")
     (folder / "half.bin").write_bytes(b"half")
     time.sleep(float(seconds))
-    (folder / "half.bin").rename(folder / "whole.bin")
+    (folder.path / "half.bin").rename(folder.path / "whole.bin")
     return {"by": os.getpid()}
 
 artifact, cached = Store(root).get(Stage(name="slow", version=1, config={}), compute)
@@ -61,17 +61,18 @@ class Compute:
 
     def __call__(self, folder):
         self.calls += 1
-        assert list(folder.iterdir()) == []
+        assert folder.names() == []
         (folder / "a.bin").write_bytes(b"content of a")
-        (folder / "deep").mkdir()
-        (folder / "deep" / "b.bin").write_bytes(b"content of b")
+        (folder / "deep/b.bin").write_bytes(b"content of b")
         if self.error:
             raise self.error
         return {"n": 2, "bad": float("nan")}
 
 
 def leftovers(store):
-    return [p for part in ("attempts", "artifacts") for p in (store.root / part).rglob("*.bin")]
+    return [
+        p for part in ("attempts", "artifacts") for p in (store.storage.root / part).rglob("*.bin")
+    ]
 
 
 def test_an_artifact_is_computed_once_and_then_read(store, stage):
@@ -81,11 +82,11 @@ def test_an_artifact_is_computed_once_and_then_read(store, stage):
     again, cached = store.get(stage, compute)
     assert (cached, compute.calls) == (True, 1)
     assert again.manifest == artifact.manifest
-    assert Store(store.root).get(stage, compute)[1]
+    assert Store(store.storage.root).get(stage, compute)[1]
     assert artifact.key == stage.key
     assert artifact.about == {"n": 2, "bad": None}
-    assert artifact.path("a.bin").read_bytes() == b"content of a"
-    assert [p.name for p in artifact.files()] == ["a.bin", "b.bin"]
+    assert artifact.file("a.bin").read() == b"content of a"
+    assert [file.name for file in artifact.files()] == ["a.bin", "deep/b.bin"]
     assert artifact.files(".txt") == []
     assert store.open("thing", stage.key).key == stage.key
 
@@ -172,11 +173,11 @@ DAMAGE = {
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_damaged_artifact_is_quarantined_and_computed_again(store, stage, name):
     damage, message = DAMAGE[name]
-    folder = store.get(stage, Compute())[0].folder
+    folder = store.get(stage, Compute())[0].folder.path
     damage(folder)
     artifact, cached = store.get(stage, Compute())
     assert not cached
-    assert artifact.path("a.bin").read_bytes() == b"content of a"
+    assert artifact.file("a.bin").read() == b"content of a"
     (fault,) = store.faults()
     assert message in fault
     assert store.get(stage, Compute())[1]
@@ -184,7 +185,7 @@ def test_a_damaged_artifact_is_quarantined_and_computed_again(store, stage, name
 
 def test_a_byte_flipped_behind_the_same_size_and_time_is_found(store, stage):
     """The change time, which no program can set, reveals the flip."""
-    path = store.get(stage, Compute())[0].path("a.bin")
+    path = store.get(stage, Compute())[0].file("a.bin").local()
     before = path.stat()
     flip(path)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -194,16 +195,27 @@ def test_a_byte_flipped_behind_the_same_size_and_time_is_found(store, stage):
 def test_intact_files_are_not_hashed_twice(store, stage, monkeypatch):
     store.get(stage, Compute())
     monkeypatch.setattr(
-        "wsss.platform.storage.store.file_digest", lambda path: pytest.fail(str(path))
+        "wsss.platform.storage.artifact_files.file_digest", lambda path: pytest.fail(str(path))
     )
     assert store.get(stage, Compute())[1]
+
+
+def test_a_half_written_file_is_no_part_of_an_artifact(store, stage):
+    def compute(folder):
+        (folder.path / ".a.bin.1234abcd").write_bytes(b"half of")  # its writer was killed
+        (folder / "a.bin").write_bytes(b"content of a")
+        return {}
+
+    artifact, _ = store.get(stage, compute)
+    assert list(artifact.manifest["files"]) == ["a.bin"]
+    assert not list(artifact.folder.path.rglob(".*"))
 
 
 def test_a_copied_store_is_verified_again(store, stage, tmp_path):
     import shutil
 
     store.get(stage, Compute())
-    shutil.copytree(store.root, tmp_path / "copy")
+    shutil.copytree(store.storage.root, tmp_path / "copy")
     assert Store(tmp_path / "copy").get(stage, Compute())[1]
 
 
@@ -242,7 +254,7 @@ def test_digest_is_canonical(value):
 
 def start(store, log, seconds):
     return subprocess.Popen(
-        [sys.executable, "-c", GETTER, str(store.root), str(log), str(seconds)],
+        [sys.executable, "-c", GETTER, str(store), str(log), str(seconds)],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -276,16 +288,16 @@ def test_the_waiting_process_takes_over_from_a_killed_one(store, tmp_path):
     assert (cached, int(by)) == ("False", waiting.pid)
     assert log.read_text().split() == [str(holder.pid), str(waiting.pid)]
     assert [p.name for p in leftovers(store)] == ["whole.bin"]
-    assert list((store.root / "attempts").iterdir()) == []
+    assert list((store.storage.root / "attempts").iterdir()) == []
 
 
 def test_a_store_pickles_by_its_root(store):
-    assert pickle.loads(pickle.dumps(store)).root == store.root
+    assert pickle.loads(pickle.dumps(store)).storage == store.storage
 
 
 def test_a_store_that_does_not_exist_yet_has_free_bytes(store):
-    assert not store.root.exists()
-    assert store.free_bytes() > 0
+    assert not store.storage.root.exists()
+    assert store.storage.free_bytes() > 0
 
 
 def test_write_atomic_shows_a_whole_file_or_none(tmp_path):
@@ -307,12 +319,12 @@ def test_write_atomic_shows_a_whole_file_or_none(tmp_path):
 
 def test_the_root_is_absolute(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert Store("here").root == Path(tmp_path / "here")
+    assert Store("here").storage.root == Path(tmp_path / "here")
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "[" * 100_000, '{"a.bin": {}}'])
 def test_a_damaged_record_of_verified_files_costs_no_artifact(store, stage, text):
     artifact, _ = store.get(stage, Compute())
-    (path,) = (store.root / "verified").iterdir()
+    (path,) = (store.storage.root / "verified").iterdir()
     path.write_text(text)
     assert store.find(stage.name, stage.key) == artifact

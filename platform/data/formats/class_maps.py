@@ -7,7 +7,7 @@ Shapes: n present classes, h w the grid at stride 4, H W the image.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ...storage.artifact_files import write_atomic
+from ...storage.artifact_files import ArtifactFile
 from . import parquet
 
 PROBABILITY_STRIDE = 8
@@ -54,14 +54,14 @@ class ClassMaps:
     width: int
 
 
-def write(path: Path, rows: Iterable[ClassMaps]) -> None:
+def write(file: ArtifactFile, rows: Iterable[ClassMaps]) -> None:
     """Write rows as one Parquet file, whole or not at all."""
     table = pa.Table.from_pylist([_encode(row) for row in rows], schema=SCHEMA)
-    write_atomic(path, lambda stream: pq.write_table(table, stream, compression="zstd"))
+    file.write(lambda stream: pq.write_table(table, stream, compression="zstd"))
 
 
-def read(paths: Sequence[Path]) -> Iterator[ClassMaps]:
-    """Yield the rows of files, in order.
+def read(paths: Iterable[Path]) -> Iterator[ClassMaps]:
+    """Yield the rows of files of this machine, in order.
 
     Raises:
         InputError: a file is missing or damaged.

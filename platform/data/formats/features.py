@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...ops.kmeans import Halves
-from ...storage import artifact_files
-from ...storage.json_files import read_record
+from ...storage import filesystem
+from ...storage.json_files import json_value, record_from_json
 from ..sources.source import check_id
 
 FEATURES, FEATURE_ROWS = ".npy", ".json"
@@ -66,7 +66,11 @@ def read_feature_rows(path: Path) -> list[FeatureRows]:
     Raises:
         InputError: the file is missing or damaged.
     """
-    images: list[FeatureRows] = read_record(artifact_files.local(path), list[FeatureRows])
+    try:
+        row = json_value(filesystem.regular(path).read_bytes(), path)
+    except FileNotFoundError as error:
+        raise InputError(f"there is no {path}") from error
+    images: list[FeatureRows] = record_from_json(row, list[FeatureRows], path)
     for image in images:
         check_id(image.id)
         lengths = [image.height, image.width, *(side for grid in image.grids for side in grid)]
@@ -90,7 +94,7 @@ def open_features(path: Path) -> Halves:
         InputError: the file is missing or damaged.
     """
     try:
-        features: Halves = np.load(artifact_files.local(path), mmap_mode="r", allow_pickle=False)
+        features: Halves = np.load(filesystem.regular(path), mmap_mode="r", allow_pickle=False)
     except InputError:
         raise
     except Exception as error:  # damaged bytes raise almost any type of exception

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ...storage.artifact_files import write_atomic
+from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..images import decode_mask, encode_png
 from . import parquet
 from .shards import Slice
@@ -25,21 +25,21 @@ EDGES = ".edges"
 SCHEMA = pa.schema([("id", pa.string()), ("plane", pa.binary())])
 
 
-def file_of_slice(folder: Path | str, piece: Slice, suffix: str = ".parquet") -> str:
-    """Return the path of the file of one slice in an artifact."""
-    return str(Path(folder) / f"{piece.name}{suffix}")
+def file_of_slice(folder: ArtifactFolder, piece: Slice, suffix: str = ".parquet") -> ArtifactFile:
+    """Return the file of one slice in an artifact."""
+    return folder / f"{piece.name}{suffix}"
 
 
-def write(path: Path | str, rows: Iterable[tuple[str, Plane]]) -> int:
+def write(file: ArtifactFile, rows: Iterable[tuple[str, Plane]]) -> int:
     """Write `(id, plane)` rows as one file, whole or not at all, and return their number."""
     encoded = [{"id": id, "plane": encode_png(plane, palette=False)} for id, plane in rows]
     table = pa.Table.from_pylist(encoded, schema=SCHEMA)
-    write_atomic(Path(path), lambda stream: pq.write_table(table, stream))
+    file.write(lambda stream: pq.write_table(table, stream))
     return len(encoded)
 
 
-def read(path: Path | str) -> dict[str, Plane]:
-    """Read the planes `[H,W]` of a file, by image id.
+def read(path: Path) -> dict[str, Plane]:
+    """Read the planes `[H,W]` of a file of this machine, by image id.
 
     Raises:
         InputError: the file is missing or damaged.

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...errors import InputError
-from ...storage import artifact_files
+from ...storage import filesystem
+from ...storage.artifact_files import ArtifactFile
 from ..sources.source import check_id
 
 Row: TypeAlias = dict[str, Any]
@@ -21,7 +22,7 @@ MAX_BYTES = 8 << 30
 
 
 def read(
-    path: str | Path,
+    path: Path,
     schema: pa.Schema,
     columns: Sequence[str] = (),
     *,
@@ -40,7 +41,7 @@ def read(
     Raises:
         InputError: the file is missing, damaged, or does not fit the schema.
     """
-    path = artifact_files.local(path)
+    path = filesystem.regular(path)
     names = list(columns) or schema.names
     try:
         with pq.ParquetFile(path) as file:
@@ -65,19 +66,19 @@ def _check_size(meta: pq.FileMetaData, groups: Sequence[int]) -> None:
         )
 
 
-def row_group_sizes(path: str | Path) -> list[int]:
-    """Return the number of rows of each row group of a file.
+def row_group_sizes(file: ArtifactFile) -> list[int]:
+    """Return the number of rows of each row group of a file, which need not be on this machine.
 
     Raises:
         InputError: the file is missing or damaged.
     """
     try:
-        meta = artifact_files.opened(path, pq.read_metadata)
+        meta = file.read_head(pq.read_metadata)
         return [meta.row_group(k).num_rows for k in range(meta.num_row_groups)]
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged: {error}") from error
+        raise InputError(f"{file} is damaged: {error}") from error
 
 
 def _check(row: Row, optional: Collection[str]) -> None:

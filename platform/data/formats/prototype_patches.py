@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from ...ops.prototypes import unit
-from ...storage.artifact_files import write_atomic
+from ...storage.artifact_files import ArtifactFile
 from . import parquet
 
 SUFFIX = ".patches"
@@ -107,14 +107,14 @@ def closest_patches_by_image(
     return out
 
 
-def write(path: Path, rows: Iterable[Patch]) -> None:
+def write(file: ArtifactFile, rows: Iterable[Patch]) -> None:
     """Write rows as one file, whole or not at all."""
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
-    write_atomic(path, lambda stream: pq.write_table(table, stream, compression="zstd"))
+    file.write(lambda stream: pq.write_table(table, stream, compression="zstd"))
 
 
 def read(path: Path) -> list[Patch]:
-    """Read the rows of a file.
+    """Read the rows of a file of this machine.
 
     Raises:
         InputError: the file is missing or damaged.

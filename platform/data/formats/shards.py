@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...ray_runtime.worker_errors import sendable, unwrapped
-from ...storage import artifact_files
 from ...storage.artifact import Artifact, Stage
-from ...storage.artifact_files import write_atomic
+from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..images import decode_mask
 from ..sources.source import Item, Record, Source
 from . import parquet
@@ -52,13 +51,13 @@ INFERENCE_COLUMNS = ("id", "image", "labels", "height", "width")
 class Slice:
     """One row group of one shard, the unit of work of a task."""
 
-    path: str
+    file: ArtifactFile
     group: int
     rows: int
 
     @property
     def name(self) -> str:
-        return f"{Path(self.path).stem}-{self.group:04d}"
+        return f"{self.file.stem}-{self.group:04d}"
 
 
 def stage_of(source: Source) -> Stage:
@@ -89,12 +88,12 @@ def split_into_shards(source: Source) -> list[tuple[str, list[Item]]]:
 
 
 def write_shard(
-    path: Path, source: Source, items: Sequence[Item], tolerate: bool
+    file: ArtifactFile, source: Source, items: Sequence[Item], tolerate: bool
 ) -> tuple[list[str], Digest]:
     """Load, check and write the records of one shard.
 
     Args:
-        path: path of the shard.
+        file: file of the shard.
         source: where records come from.
         items: the items of the records.
         tolerate: whether broken records are left out.
@@ -114,11 +113,10 @@ def write_shard(
                 raise
             faults.append(str(error))
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    write_atomic(
-        path,
+    file.write(
         lambda stream: pq.write_table(
             table, stream, row_group_size=ROWS_PER_GROUP, compression="none"
-        ),
+        )
     )
     return faults, Digest.of_rows(rows)
 
@@ -176,7 +174,7 @@ def _row(record: Record) -> parquet.Row:
 
 
 def write(
-    folder: Path,
+    folder: ArtifactFolder,
     source: Source,
     share: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
@@ -215,10 +213,10 @@ def write(
 
 
 def _manifest_entries(
-    folder: Path, source: Source, digests: Mapping[str, Digest]
+    folder: ArtifactFolder, source: Source, digests: Mapping[str, Digest]
 ) -> dict[str, object]:
     """Return the entries of the manifest for written shards and the digests of their subsets."""
-    names = artifact_files.names(folder, ".parquet")
+    names = folder.names(".parquet")
     return {
         "source": source.name,
         "classes": list(source.classes),
@@ -239,7 +237,7 @@ def _manifest_entries(
 
 
 def _write_shards(
-    folder: Path,
+    folder: ArtifactFolder,
     source: Source,
     plan: Sequence[tuple[str, list[Item]]],
     tolerate: bool,
@@ -280,10 +278,10 @@ def slices(shards: Artifact, split: str) -> list[Slice]:
     if split not in splits:
         raise InputError(f"the data set has no split {split!r}; there are {', '.join(splits)}")
     out = []
-    for path in shards.files(".parquet"):
-        if subset_of(path.name) in splits[split]:
-            rows = enumerate(parquet.row_group_sizes(path))
-            out += [Slice(str(path), group, count) for group, count in rows]
+    for file in shards.files(".parquet"):
+        if subset_of(file.name) in splits[split]:
+            rows = enumerate(parquet.row_group_sizes(file))
+            out += [Slice(file, group, count) for group, count in rows]
     if not out:
         raise InputError(f"split {split!r} of the data set is empty")
     return out
@@ -295,7 +293,7 @@ def read(piece: Slice, columns: Sequence[str]) -> list[parquet.Row]:
     Raises:
         InputError: the file is missing or damaged.
     """
-    return parquet.read(piece.path, SCHEMA, columns, group=piece.group, optional=OPTIONAL)
+    return parquet.read(piece.file.local(), SCHEMA, columns, group=piece.group, optional=OPTIONAL)
 
 
 def multi_hot(labels: Sequence[int], classes: int) -> NDArray[np.float32]:

@@ -10,10 +10,8 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,6 +29,7 @@ from ...models import weights
 from ...models.network import Trainable
 from ...ray_runtime import cluster
 from ...ray_runtime.worker_errors import sendable, unwrapped
+from ...storage.artifact_files import ArtifactFile
 from ..training.trainer import build
 
 MOST_BLOCKS, BLOCKS_PER_ACTOR = 1024, 8
@@ -60,17 +59,17 @@ def images_at_once(views: Views, device: torch.device) -> int:
     return views.batch_size if device.type == "cuda" else 1
 
 
-def load(network: Network, learner: Learner, classes: int, path: Path | str) -> Trainable:
+def load(network: Network, learner: Learner, classes: int, file: ArtifactFile) -> Trainable:
     """Return a trained network in evaluation mode.
 
     Args:
         network: configuration of the network.
         learner: the learner that trained it.
         classes: N, the number of foreground classes.
-        path: weight file of the network artifact.
+        file: weight file of the network artifact.
     """
     trainable = build(Network(backbone=network.backbone), learner, classes, seed=0)
-    trainable.load_state_dict(weights.read_torch_file(path))
+    trainable.load_state_dict(weights.read_torch_file(file.local()))
     return trainable.eval()
 
 
@@ -153,16 +152,18 @@ class LateActor:
     Args:
         actor: makes the actor from `job`.
         job: what the actor computes.
+        pieces: slices of the shards; a batch names one of them by its number.
     """
 
-    def __init__(self, actor: Callable[[Any], Actor], job: object) -> None:
-        self.make = partial(actor, job)
+    def __init__(
+        self, actor: Callable[[Any], Actor], job: object, pieces: Sequence[shards.Slice]
+    ) -> None:
+        self.make, self.pieces = partial(actor, job), pieces
         self.actor: Actor | None = None
 
     @sendable
     def __call__(self, batch: Columns) -> Columns:
-        row = {name: value[0] for name, value in batch.items()}
-        piece = shards.Slice(str(row["path"]), int(row["group"]), int(row["rows"]))
+        piece = self.pieces[int(batch["number"][0])]
         self.actor = self.actor or self.make()
         return {"rows": np.array([self.actor.work(piece)])}
 
@@ -192,10 +193,10 @@ def run(
     gpu = cluster.gpus() > 0
     blocks = min(len(pieces), max(MOST_BLOCKS, BLOCKS_PER_ACTOR * actors))
     results = ray.data.from_items(
-        [asdict(piece) for piece in pieces], override_num_blocks=blocks
+        [{"number": number} for number in range(len(pieces))], override_num_blocks=blocks
     ).map_batches(
         LateActor,
-        fn_constructor_args=(actor, job),
+        fn_constructor_args=(actor, job, pieces),
         batch_size=1,
         num_cpus=1,
         num_gpus=1 if gpu else None,

@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,7 @@ from ...method import Method
 from ...models.classifier import Classifier, FeatureMemo
 from ...ops.maps import grid_size, merge_flip, merge_scales, normalize
 from ...ops.prototypes import unit
-from ...storage.artifact_files import write_atomic
+from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from . import actors
 
 
@@ -58,9 +57,9 @@ class Job:
     method: Method
     network: Network
     classes: int
-    weights: str
+    weights: ArtifactFile
     views: Views
-    folder: str
+    folder: ArtifactFolder
     keep_features: bool
 
 
@@ -75,9 +74,9 @@ class ImageResult:
     patches: list[Patch]
 
 
-def load_network(network: Network, method: Method, classes: int, path: Path | str) -> Classifier:
+def load_network(network: Network, method: Method, classes: int, file: ArtifactFile) -> Classifier:
     """Return a trained classifier in evaluation mode, see `actors.load`."""
-    classifier = actors.load(network, method, classes, path)
+    classifier = actors.load(network, method, classes, file)
     assert isinstance(classifier, Classifier)
     return classifier
 
@@ -101,10 +100,10 @@ class Infer(actors.Actor):
         done: dict[int, ImageResult] = {}
         for numbers, images in self.groups(rows):
             done.update(zip(numbers, self._maps([rows[k] for k in numbers], images), strict=True))
-        folder, name = Path(self.job.folder), piece.name
+        folder, name = self.job.folder, piece.name
         ordered = [done[k] for k in range(len(rows))]
         if self.job.keep_features:
-            self._write_features(folder / name, rows, [result.features for result in ordered])
+            self._write_features(name, rows, [result.features for result in ordered])
         patches = [patch for result in ordered for patch in result.patches]
         if patches:
             prototype_patches.write(folder / f"{name}{prototype_patches.SUFFIX}", patches)
@@ -182,12 +181,12 @@ class Infer(actors.Actor):
         return maps, (unit(merge_flip(original, mirrored), dim=1).half(), original.half())
 
     def _write_features(
-        self, base: Path, rows: Sequence[dict[str, Any]], features: Sequence[list[Tensor]]
+        self, name: str, rows: Sequence[dict[str, Any]], features: Sequence[list[Tensor]]
     ) -> None:
         """Write the features of one slice and the index of their rows.
 
         Args:
-            base: path of the files without suffix.
+            name: name of the files without suffix.
             rows: rows of the shard.
             features: for each image the tensors of `ImageResult.features`.
         """
@@ -208,11 +207,10 @@ class Infer(actors.Actor):
                 flat = values.flatten(1).T.contiguous().cpu().numpy()
                 offset += len(flat)
                 blocks.append(flat)
-        write_atomic(
-            base.with_name(base.name + FEATURES), lambda s: np.save(s, np.concatenate(blocks))
-        )
-        text = json.dumps([asdict(p) for p in index]).encode()
-        write_atomic(base.with_name(base.name + FEATURE_ROWS), lambda s: s.write(text))
+        folder, all_rows = self.job.folder, np.concatenate(blocks)
+        (folder / f"{name}{FEATURES}").write(lambda stream: np.save(stream, all_rows))
+        text = json.dumps([asdict(p) for p in index])
+        (folder / f"{name}{FEATURE_ROWS}").write_bytes(text.encode())
 
 
 def check_space(
@@ -241,7 +239,6 @@ def check_space(
 
 
 def infer(
-    folder: Path,
     job: Job,
     pieces: Sequence[shards.Slice],
     progress: Callable[[int, int], None],
@@ -249,7 +246,6 @@ def infer(
     """Compute the class maps of slices with a pool of Ray Data actors.
 
     Args:
-        folder: empty folder that takes the files.
         job: what to compute.
         pieces: slices of the shards.
         progress: called with (images done, images in all).

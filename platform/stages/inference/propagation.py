@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from ...data.formats.class_maps import ClassMaps
 from ...data.transforms import normalized
 from ...models.boundary_net import BoundaryNet
 from ...ops.random_walk import random_walk
+from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..training.label_learners import Boundaries
 from . import actors
 
@@ -40,9 +40,9 @@ class Job:
     """
 
     network: Network
-    weights: str
-    maps: str
-    folder: str
+    weights: ArtifactFile
+    maps: ArtifactFolder
+    folder: ArtifactFolder
     radius: int
     beta: float
     steps: int
@@ -117,14 +117,14 @@ class Walk(actors.Actor):
         name = f"{piece.name}.parquet"
         maps_by_id = {
             image_maps.id: image_maps
-            for image_maps in class_maps.read([Path(self.job.maps) / name])
+            for image_maps in class_maps.read([(self.job.maps / name).local()])
         }
         options = self.job.power, self.job.background
         maps = [walk_input(maps_by_id[row["id"]], *options) for row in rows]
         results = dict(self._results(rows, maps))
         edges = label_maps.file_of_slice(self.job.folder, piece, label_maps.EDGES)
         label_maps.write(edges, [(row["id"], results[k][1]) for k, row in enumerate(rows)])
-        class_maps.write(Path(self.job.folder) / name, [results[k][0] for k in range(len(rows))])
+        class_maps.write(self.job.folder / name, [results[k][0] for k in range(len(rows))])
         return len(rows)
 
     @torch.inference_mode()
@@ -162,12 +162,11 @@ class Walk(actors.Actor):
 
 
 def walk(
-    folder: Path, job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
+    job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
     """Compute the class maps of slices after the random walk with a pool of Ray Data actors.
 
     Args:
-        folder: empty folder that takes the files.
         job: what to compute.
         pieces: slices of the shards.
         progress: called with (images done, images in all).

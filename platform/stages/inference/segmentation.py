@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from ...data.transforms import normalized
 from ...errors import InputError
 from ...models.segmenter import SegmentationNetwork
 from ...ops.maps import grid_size, merge_flip, merge_scales
+from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..training.label_learners import Segmenter
 from . import actors
 
@@ -54,8 +54,8 @@ class Job:
     learner: Segmenter
     network: Network
     classes: int
-    weights: str
-    folder: str
+    weights: ArtifactFile
+    folder: ArtifactFolder
     probabilities: bool
     coarse: bool
     known: bool
@@ -86,9 +86,9 @@ class Predict(actors.Actor):
     def _write(
         self, piece: shards.Slice, rows: Sequence[tuple[dict[str, Any], NDArray[Any]]]
     ) -> None:
-        path = Path(label_maps.file_of_slice(self.job.folder, piece))
+        file = label_maps.file_of_slice(self.job.folder, piece)
         if not self.job.probabilities:
-            label_maps.write(path, [(row["id"], prediction) for row, prediction in rows])
+            label_maps.write(file, [(row["id"], prediction) for row, prediction in rows])
             return
         maps = [
             ClassMaps(
@@ -100,7 +100,7 @@ class Predict(actors.Actor):
             )
             for row, prediction in rows
         ]
-        class_maps.write(path, maps)
+        class_maps.write(file, maps)
 
     @torch.inference_mode()
     def _predicted(self, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -174,12 +174,11 @@ def checked(probabilities: NDArray[np.float16]) -> NDArray[np.float16]:
 
 
 def predict(
-    folder: Path, job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
+    job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
     """Compute the predictions for slices with a pool of Ray Data actors.
 
     Args:
-        folder: empty folder that takes the files.
         job: what to compute.
         pieces: slices of the shards.
         progress: called with (images done, images in all).

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from ...errors import InputError
 from ...metrics import VOID
 from ...ops.crf import CRF, Refiner, best_labels
 from ...ray_runtime import cluster
+from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 
 Labels = NDArray[np.uint8]
 
@@ -101,7 +101,7 @@ def labels_of(image: NDArray[np.uint8], maps: ClassMaps, cut: Cut) -> Labels:
 
 
 def label_rows(
-    pair: tuple[shards.Slice, str], cut: Cut, only: int | None = None
+    pair: tuple[shards.Slice, ArtifactFile], cut: Cut, only: int | None = None
 ) -> list[tuple[str, Labels]]:
     """Return ids and labels of the images of one slice.
 
@@ -110,9 +110,9 @@ def label_rows(
         cut: the rule.
         only: number of the only image to label; None for all images.
     """
-    piece, path = pair
+    piece, file = pair
     rows = shards.read(piece, ("id", "image"))
-    maps_by_id = {image_maps.id: image_maps for image_maps in class_maps.read([Path(path)])}
+    maps_by_id = {image_maps.id: image_maps for image_maps in class_maps.read([file.local()])}
     selected = rows if only is None else rows[only : only + 1]
     return [
         (row["id"], labels_of(decode_image(row["image"], row["id"]), maps_by_id[row["id"]], cut))
@@ -121,7 +121,10 @@ def label_rows(
 
 
 def label_slice(
-    pair: tuple[shards.Slice, str], cut: Cut, folder: str, unrefined: tuple[int, ...] = ()
+    pair: tuple[shards.Slice, ArtifactFile],
+    cut: Cut,
+    folder: ArtifactFolder,
+    unrefined: tuple[int, ...] = (),
 ) -> tuple[int, list[str]]:
     """Write the labels of one slice; a Ray task.
 
@@ -145,7 +148,7 @@ def label_slice(
 
 
 def _label_survivors(
-    pair: tuple[shards.Slice, str], cut: Cut, folder: str
+    pair: tuple[shards.Slice, ArtifactFile], cut: Cut, folder: ArtifactFolder
 ) -> tuple[int, list[str]]:
     """Label a slice whose process died: find the images that kill it and refine the rest."""
     killers = [
@@ -157,9 +160,9 @@ def _label_survivors(
 
 
 def make(
-    folder: Path,
+    folder: ArtifactFolder,
     pieces: Sequence[shards.Slice],
-    maps: Sequence[Path],
+    maps: Sequence[ArtifactFile],
     cut: Cut,
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
@@ -175,10 +178,10 @@ def make(
     Returns:
         Facts about the artifact for its manifest.
     """
-    by_name = {path.stem: str(path) for path in maps}
+    by_name = {file.stem: file for file in maps}
     pairs = [(piece, by_name[piece.name]) for piece in pieces]
-    lost = partial(_label_survivors, cut=cut, folder=str(folder))
-    results = list(cluster.each(label_slice, pairs, (cut, str(folder)), progress, lost))
+    lost = partial(_label_survivors, cut=cut, folder=folder)
+    results = list(cluster.each(label_slice, pairs, (cut, folder), progress, lost))
     unrefined = [id for _, ids in results for id in ids]
     return {
         "images": sum(n for n, _ in results),
@@ -188,7 +191,7 @@ def make(
 
 
 def copy_masks(
-    folder: Path, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
+    folder: ArtifactFolder, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
     """Write the true masks of slices as labels with Ray tasks, for an upper bound.
 
@@ -203,11 +206,11 @@ def copy_masks(
     Raises:
         InputError: an image has no mask.
     """
-    counts = list(cluster.each(mask_slice, list(pieces), (str(folder),), progress))
+    counts = list(cluster.each(mask_slice, list(pieces), (folder,), progress))
     return {"images": sum(counts)}
 
 
-def mask_slice(piece: shards.Slice, folder: str) -> int:
+def mask_slice(piece: shards.Slice, folder: ArtifactFolder) -> int:
     """Write the true masks of one slice as labels; return the number of images. A Ray task."""
     rows = []
     for row in shards.read(piece, ("id", "mask")):

@@ -22,6 +22,7 @@ from ...ops.maps import best_class
 from ...ray_runtime import cluster
 from ...records.schema import PARTS, Score
 from ...storage.artifact import Artifact
+from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 
 COUNTS = "counts.npz"
 LABELS = "labels"
@@ -114,7 +115,7 @@ def add_image(tally: Tally, prediction: ClassMaps | NDArray[np.uint8], row: dict
     tally.add(target, score, best, parts)
 
 
-def score_slice(pair: tuple[shards.Slice, str], classes: int, kind: str = "maps") -> Tally:
+def score_slice(pair: tuple[shards.Slice, ArtifactFile], classes: int, kind: str = "maps") -> Tally:
     """Count the images of one slice; a Ray task.
 
     Args:
@@ -126,27 +127,27 @@ def score_slice(pair: tuple[shards.Slice, str], classes: int, kind: str = "maps"
         InputError: an image has no mask, or shards and file hold different images.
     """
     torch.set_num_threads(1)
-    piece, path = pair
+    piece, file = pair
     rows = {row["id"]: row for row in shards.read(piece, COLUMNS)}
     tally = Tally.empty(classes)
     predictions: Iterable[tuple[str, ClassMaps | NDArray[np.uint8]]]
     if kind == "labels":
-        predictions = label_maps.read(path).items()
+        predictions = label_maps.read(file.local()).items()
     else:
-        predictions = ((maps.id, maps) for maps in class_maps.read([Path(path)]))
+        predictions = ((maps.id, maps) for maps in class_maps.read([file.local()]))
     for id, prediction in predictions:
         if id not in rows:
             raise InputError(
-                f"{Path(path).name} has class maps of {id}, but {piece.name} has no such image"
+                f"{file.name} has class maps of {id}, but {piece.name} has no such image"
             )
         add_image(tally, prediction, rows.pop(id))
     if rows:
-        raise InputError(f"image {next(iter(rows))} has no class maps in {Path(path).name}")
+        raise InputError(f"image {next(iter(rows))} has no class maps in {file.name}")
     return tally
 
 
 def score(
-    folder: Path,
+    folder: ArtifactFolder,
     maps: Artifact,
     pieces: Sequence[shards.Slice],
     classes: int,
@@ -167,19 +168,19 @@ def score(
     Raises:
         InputError: class maps are missing, or an image cannot be scored.
     """
-    by_name = {path.stem: path for path in maps.files(".parquet")}
+    by_name = {file.stem: file for file in maps.files(".parquet")}
     kind = "labels" if maps.manifest["stage"] == LABELS else "maps"
     for piece in pieces:
         if piece.name not in by_name:
             raise InputError(f"class maps of slice {piece.name} are missing")
-    pairs = [(piece, str(by_name[piece.name])) for piece in pieces]
+    pairs = [(piece, by_name[piece.name]) for piece in pieces]
     total = Tally.empty(classes)
     for tally in cluster.each(score_slice, pairs, (classes, kind), progress):
         total.merge(tally)
     return leave(folder, total)
 
 
-def leave(folder: Path, tally: Tally) -> dict[str, Any]:
+def leave(folder: ArtifactFolder, tally: Tally) -> dict[str, Any]:
     """Write the counts of one split.
 
     Args:
@@ -189,12 +190,12 @@ def leave(folder: Path, tally: Tally) -> dict[str, Any]:
     Returns:
         Facts about the artifact for its manifest.
     """
-    np.savez_compressed(
-        folder / COUNTS,
-        curve=tally.curve.counts,
-        parts=tally.parts,
-        boundary=tally.boundary.sums,
-    )
+    counts: dict[str, Any] = {
+        "curve": tally.curve.counts,
+        "parts": tally.parts,
+        "boundary": tally.boundary.sums,
+    }
+    (folder / COUNTS).write(lambda stream: np.savez_compressed(stream, **counts))
     return {"images": tally.images}
 
 
@@ -245,7 +246,7 @@ def read_score(
         threshold: threshold of the seeds; None takes the one with the best mIoU on this split.
         threshold_from: split that the threshold was chosen on, or another origin of it.
     """
-    tally = read_tally(artifact.path(COUNTS), len(classes))
+    tally = read_tally(artifact.file(COUNTS).local(), len(classes))
     matrices = tally.curve.matrices()
     miou = mean_ious(matrices, scored)
     index = int(np.nanargmax(miou)) if threshold is None else THRESHOLDS.index(threshold)

@@ -6,7 +6,6 @@ Ids count from 0 to at most 254.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from ...ops.superpixels import (
     split_components,
 )
 from ...ray_runtime import cluster
+from ...storage.artifact_files import ArtifactFolder
 
 KINDS = ("merged", "unmerged", "slic")
 """Felzenszwalb's regions joined to at most 64, the same joined to at most 255, and SLIC."""
@@ -56,7 +56,7 @@ def regions_of(image: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
     return regions.astype(np.uint8)
 
 
-def slice_regions(piece: shards.Slice, kind: str, folder: str) -> tuple[int, int]:
+def slice_regions(piece: shards.Slice, kind: str, folder: ArtifactFolder) -> tuple[int, int]:
     """Write the superpixels of one slice; return the numbers of images and superpixels.
 
     A Ray task."""
@@ -69,7 +69,7 @@ def slice_regions(piece: shards.Slice, kind: str, folder: str) -> tuple[int, int
 
 
 def compute(
-    folder: Path,
+    folder: ArtifactFolder,
     pieces: Sequence[shards.Slice],
     kind: str,
     progress: Callable[[int, int], None],
@@ -85,6 +85,6 @@ def compute(
     Returns:
         Facts about the artifact for its manifest.
     """
-    counts = list(cluster.each(slice_regions, list(pieces), (kind, str(folder)), progress))
+    counts = list(cluster.each(slice_regions, list(pieces), (kind, folder), progress))
     images, regions = (sum(column) for column in zip(*counts, strict=True))
     return {"images": images, "superpixels": regions}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from ...method import PrototypeMethod
 from ...models import weights
 from ...ops.maps import grid_size, merge_scales, normalize
 from ...ray_runtime import cluster
+from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..training.ray_train import NETWORK
 from . import similarities
 from .clustering import read_centers
@@ -86,11 +86,11 @@ def place_patches(place: FeatureRows, similar: Sequence[Similar], shares: Shares
     return patches
 
 
-def file_maps(path: str, shares: Shares, folder: str) -> int:
+def file_maps(file: ArtifactFile, shares: Shares, folder: ArtifactFolder) -> int:
     """Write class maps and closest patches from one file of similarities; a Ray task.
 
     Args:
-        path: NAME.npy of a similarity artifact.
+        file: NAME.npy of a similarity artifact.
         shares: weights of the centres by class.
         folder: folder that takes the files.
 
@@ -98,30 +98,30 @@ def file_maps(path: str, shares: Shares, folder: str) -> int:
         The number of images.
     """
     torch.set_num_threads(1)
-    source = Path(path)
     widths = {n: len(class_shares) for n, class_shares in shares.items()}
-    rows = list(similarities.read(source, widths))
-    base = Path(folder) / source.stem
+    rows = list(similarities.read(file, widths))
     patches = [patch for place, similar in rows for patch in place_patches(place, similar, shares)]
     if patches:
-        prototype_patches.write(base.with_name(base.name + prototype_patches.SUFFIX), patches)
+        prototype_patches.write(folder / f"{file.stem}{prototype_patches.SUFFIX}", patches)
     maps = [place_maps(place, similar, shares) for place, similar in rows]
-    class_maps.write(base.with_name(f"{base.name}.parquet"), maps)
+    class_maps.write(folder / f"{file.stem}.parquet", maps)
     return len(maps)
 
 
 @lru_cache(4)
-def class_weights(network: Path) -> Tensor:
+def class_weights(network: ArtifactFolder) -> Tensor:
     """Return the class weights `[N,D]` of a network artifact; the last four results are cached.
 
     Args:
         network: folder of the artifact.
     """
-    head: Tensor = weights.read_torch_file(network / NETWORK)["head.weight"]
+    head: Tensor = weights.read_torch_file((network / NETWORK).local())["head.weight"]
     return head.flatten(1).float()
 
 
-def chosen(centers: Path, network: Path, method: PrototypeMethod) -> dict[int, list[int]]:
+def chosen(
+    centers: ArtifactFile, network: ArtifactFolder, method: PrototypeMethod
+) -> dict[int, list[int]]:
     """Let a method choose its prototypes and return their numbers, see `PrototypeMethod.fit`.
 
     Args:
@@ -132,12 +132,12 @@ def chosen(centers: Path, network: Path, method: PrototypeMethod) -> dict[int, l
     Returns:
         For each class the numbers of foreground and context prototypes.
     """
-    return method.fit(read_centers(centers), class_weights(network))
+    return method.fit(read_centers(centers.local()), class_weights(network))
 
 
 def localize(
-    folder: Path,
-    similar: Sequence[Path],
+    folder: ArtifactFolder,
+    similar: Sequence[ArtifactFile],
     counts: Mapping[int, Sequence[int]],
     method: PrototypeMethod,
     classes: Mapping[int, str],
@@ -156,7 +156,6 @@ def localize(
     Returns:
         Facts about the artifact for its manifest.
     """
-    shared = (method.shares, str(folder))
-    image_counts = cluster.each(file_maps, [str(path) for path in similar], shared, progress)
+    image_counts = cluster.each(file_maps, similar, (method.shares, folder), progress)
     images = sum(image_counts)
     return {"images": images, "prototypes": {classes[n]: list(c) for n, c in counts.items()}}

@@ -31,7 +31,7 @@ from ...ops import kmeans
 from ...ops.kmeans import FeatureSet, Floats, Halves, Totals
 from ...ray_runtime import cluster
 from ...ray_runtime.worker_errors import unwrapped
-from ...storage import artifact_files
+from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 
 Drawn = Mapping[int, frozenset[str]]
 """Ids of the drawn images by class."""
@@ -45,7 +45,7 @@ class Block:
     """Rows of one set in one feature file; a block is summed by itself."""
 
     number: int
-    path: str
+    file: ArtifactFile
     rows: NDArray[np.int64]
 
 
@@ -53,7 +53,7 @@ class Holder:
     """A part of the features of a clustering, in one process.
 
     Args:
-        files: (number, path) of feature files; the numbers of the blocks follow from it.
+        files: (number, file) of feature files; the numbers of the blocks follow from it.
         threshold: threshold of the class maps between foreground and context.
         limit: most bytes of features that are kept in memory.
         drawn: images that count, by class; without it all images count.
@@ -61,7 +61,7 @@ class Holder:
 
     def __init__(
         self,
-        files: Sequence[tuple[int, str]],
+        files: Sequence[tuple[int, ArtifactFile]],
         threshold: float,
         limit: int,
         drawn: Drawn | None = None,
@@ -77,11 +77,11 @@ class Holder:
     def blocks(self) -> dict[FeatureSet, list[Block]]:
         """The blocks by set, read late, because an error at an actor's start loses its kind."""
         blocks: dict[FeatureSet, list[Block]] = {}
-        for number, path in self.files:
-            for group, rows in split_rows(Path(path), self.threshold, self.drawn).items():
+        for number, file in self.files:
+            for group, rows in split_rows(file, self.threshold, self.drawn).items():
                 pieces = np.array_split(rows, -(-len(rows) // ROWS_PER_BLOCK)) if len(rows) else []
                 for k, piece in enumerate(pieces):
-                    block = Block(number * 4096 + k, path, piece)
+                    block = Block(number * 4096 + k, file, piece)
                     blocks.setdefault(group, []).append(block)
         return blocks
 
@@ -147,14 +147,14 @@ class Holder:
         key = (group, block.number)
         if key in self.cached:
             return self.cached[key]
-        rows: Halves = open_features(Path(block.path))[block.rows]
+        rows: Halves = open_features(block.file.local())[block.rows]
         if rows.nbytes <= self.free:
             self.free -= rows.nbytes
             self.cached[key] = rows
         return rows
 
 
-def draw(files: Sequence[str], images: int, seed: int) -> Drawn:
+def draw(files: Sequence[ArtifactFile], images: int, seed: int) -> Drawn:
     """Draw at most `images` images of each class, independent of the order of the files.
 
     Args:
@@ -166,8 +166,8 @@ def draw(files: Sequence[str], images: int, seed: int) -> Drawn:
         The ids of the drawn images by class.
     """
     ranks: dict[int, list[tuple[bytes, str]]] = {}
-    for path in files:
-        for place in read_feature_rows(Path(path).with_suffix(FEATURE_ROWS)):
+    for file in files:
+        for place in read_feature_rows(file.with_suffix(FEATURE_ROWS).local()):
             for label in place.labels:
                 rank = hashlib.sha256(f"{seed} {label} {place.id}".encode()).digest()
                 ranks.setdefault(label, []).append((rank, place.id))
@@ -177,7 +177,7 @@ def draw(files: Sequence[str], images: int, seed: int) -> Drawn:
 
 
 def split_rows(
-    path: Path, threshold: float, drawn: Drawn | None = None
+    file: ArtifactFile, threshold: float, drawn: Drawn | None = None
 ) -> dict[FeatureSet, NDArray[np.int64]]:
     """Split the rows of a feature file by class into foreground and context.
 
@@ -185,16 +185,17 @@ def split_rows(
     threshold belongs to neither set (as in the authors' code).
 
     Args:
-        path: the feature file, with its class maps and index beside it.
+        file: the feature file, with its class maps and index beside it.
         threshold: threshold of the class maps.
         drawn: images that count, by class; without it all images count.
 
     Returns:
         Row numbers by set: (class, 0) is the foreground, (class, 1) the context.
     """
-    index = {entry.id: entry for entry in read_feature_rows(path.with_suffix(FEATURE_ROWS))}
+    rows_path = file.with_suffix(FEATURE_ROWS).local()
+    index = {entry.id: entry for entry in read_feature_rows(rows_path)}
     rows: dict[FeatureSet, list[NDArray[np.int64]]] = {}
-    for maps in class_maps.read([path.with_suffix(".parquet")]):
+    for maps in class_maps.read([file.with_suffix(".parquet").local()]):
         if not maps.classes:
             continue
         entry = index[maps.id]
@@ -220,7 +221,7 @@ class Holders:
 
     def __init__(
         self,
-        files: Sequence[str],
+        files: Sequence[ArtifactFile],
         threshold: float,
         count: int,
         limit: int,
@@ -304,7 +305,7 @@ class Holders:
 
 
 def run(
-    files: Sequence[str],
+    files: Sequence[ArtifactFile],
     clustering: Clustering,
     *,
     seed: int,
@@ -322,7 +323,7 @@ def run(
         limit: most bytes of features that all holders together keep in memory.
         progress: called with (rounds done, rounds at most).
     """
-    size = sum(artifact_files.size(Path(path)) for path in files)
+    size = sum(file.size() for file in files)
     holder_count = workers or min(cluster.workers(), -(-size // BYTES_PER_HOLDER))
     count = max(1, min(holder_count, len(files)))
     drawn = draw(files, clustering.images, seed) if clustering.images else None
@@ -351,8 +352,8 @@ def run(
 
 
 def cluster_features(
-    folder: Path,
-    features: Sequence[Path],
+    folder: ArtifactFolder,
+    features: Sequence[ArtifactFile],
     clustering: Clustering,
     seed: int,
     limit: int,
@@ -366,11 +367,11 @@ def cluster_features(
         clustering: options of the clustering.
         seed, limit, progress: see `run`.
     """
-    results = run([str(p) for p in features], clustering, seed=seed, limit=limit, progress=progress)
+    results = run(features, clustering, seed=seed, limit=limit, progress=progress)
     centers: dict[str, Any] = {
         f"{label}-{kind}": result.centers for (label, kind), result in results.items()
     }
-    np.savez(folder / CENTERS, **centers)
+    (folder / CENTERS).write(lambda stream: np.savez(stream, **centers))
     kinds = ("foreground", "context")
     return {
         f"{label}-{kinds[kind]}": {

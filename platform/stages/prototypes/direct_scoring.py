@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from ...data.formats.features import FeatureRows
 from ...data.images import decode_mask
 from ...errors import InputError
 from ...ops.maps import best_class
+from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..labels import scoring
 from . import similarities
 from .class_maps import place_maps
@@ -85,7 +85,7 @@ class Split:
 
     def __init__(
         self,
-        files: Sequence[str],
+        files: Sequence[ArtifactFile],
         pieces: Sequence[shards.Slice],
         widths: Sequence[tuple[int, int]],
         classes: int,
@@ -94,7 +94,7 @@ class Split:
         self.groups: dict[tuple[int, ...], list[Image]] = {}
         for file, piece in zip(files, pieces, strict=True):
             rows = {r["id"]: r for r in shards.read(piece, scoring.COLUMNS)}
-            for place, blocks in similarities.read(Path(file), dict(widths)):
+            for place, blocks in similarities.read(file, dict(widths)):
                 row = rows[place.id]
                 if row["mask"] is None:
                     raise InputError(
@@ -160,8 +160,8 @@ def fits(pieces: tuple[shards.Slice, ...]) -> bool:
 
 
 def compute(
-    folder: Path,
-    files: Sequence[Path],
+    folder: ArtifactFolder,
+    files: Sequence[ArtifactFile],
     pieces: Sequence[shards.Slice],
     shares: Mapping[int, Tensor],
     classes: int,
@@ -179,8 +179,8 @@ def compute(
         Facts about the artifact for its manifest.
     """
     torch.set_num_threads(1)
-    by_name = {path.stem: str(path) for path in files}
+    by_name = {file.stem: file for file in files}
     widths = tuple((label, len(class_shares)) for label, class_shares in shares.items())
-    paths = tuple(by_name[piece.name] for piece in pieces)
-    tally = split(paths, tuple(pieces), widths, classes).tally(shares)
+    in_order = tuple(by_name[piece.name] for piece in pieces)
+    tally = split(in_order, tuple(pieces), widths, classes).tally(shares)
     return scoring.leave(folder, tally)

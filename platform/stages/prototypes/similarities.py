@@ -13,7 +13,6 @@ R are the image's positions at all scales, P the centres of a class, foreground 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,7 @@ from torch import Tensor
 from ...data.formats.features import FEATURE_ROWS, FeatureRows, open_features, read_feature_rows
 from ...ops.prototypes import unit
 from ...ray_runtime import cluster
-from ...storage import artifact_files
-from ...storage.artifact_files import write_atomic
+from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from .clustering import read_centers
 
 Similar = NDArray[np.float32]
@@ -33,11 +31,13 @@ Similar = NDArray[np.float32]
 VALUES = ".npy"
 
 
-def file_similarities(path: str, centers: Mapping[int, Tensor], folder: str) -> int:
+def file_similarities(
+    file: ArtifactFile, centers: Mapping[int, Tensor], folder: ArtifactFolder
+) -> int:
     """Write the similarities of one feature file; a Ray task.
 
     Args:
-        path: the feature file.
+        file: the feature file.
         centers: centres `[P,D]` at unit length, by class.
         folder: folder that takes the files.
 
@@ -45,13 +45,12 @@ def file_similarities(path: str, centers: Mapping[int, Tensor], folder: str) -> 
         The number of images.
     """
     torch.set_num_threads(1)
-    source, target = Path(path), Path(folder)
-    rows, index = open_features(source), read_feature_rows(source.with_suffix(FEATURE_ROWS))
+    index_path = file.with_suffix(FEATURE_ROWS).local()
+    rows, index = open_features(file.local()), read_feature_rows(index_path)
     blocks = [block.ravel() for place in index for block in similarities(place, rows, centers)]
     values = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    write_atomic(target / f"{source.stem}{VALUES}", lambda stream: np.save(stream, values))
-    index_bytes = artifact_files.local(source.with_suffix(FEATURE_ROWS)).read_bytes()
-    write_atomic(target / f"{source.stem}{FEATURE_ROWS}", lambda stream: stream.write(index_bytes))
+    (folder / f"{file.stem}{VALUES}").write(lambda stream: np.save(stream, values))
+    (folder / f"{file.stem}{FEATURE_ROWS}").write_bytes(index_path.read_bytes())
     return len(index)
 
 
@@ -73,19 +72,21 @@ def similarities(place: FeatureRows, rows: Any, centers: Mapping[int, Tensor]) -
             yield (unit_features @ class_centers.T).numpy()
 
 
-def read(path: Path, centers: Mapping[int, int]) -> Iterator[tuple[FeatureRows, list[Similar]]]:
+def read(
+    file: ArtifactFile, centers: Mapping[int, int]
+) -> Iterator[tuple[FeatureRows, list[Similar]]]:
     """Yield the index entry and the similarities of each image of a file.
 
     The similarities `[R,P]`, one array for each class of the image, are mapped into memory and read
     on use.
 
     Args:
-        path: a file NAME.npy.
+        file: a file NAME.npy.
         centers: number of centres P, by class.
     """
-    values = np.load(artifact_files.local(path), mmap_mode="r", allow_pickle=False)
+    values = np.load(file.local(), mmap_mode="r", allow_pickle=False)
     start = 0
-    for place in read_feature_rows(path.with_suffix(FEATURE_ROWS)):
+    for place in read_feature_rows(file.with_suffix(FEATURE_ROWS).local()):
         positions = sum(height * width for height, width in place.grids)
         blocks = []
         for label in place.labels:
@@ -96,9 +97,9 @@ def read(path: Path, centers: Mapping[int, int]) -> Iterator[tuple[FeatureRows, 
 
 
 def compute(
-    folder: Path,
-    features: Sequence[Path],
-    centers: Path,
+    folder: ArtifactFolder,
+    features: Sequence[ArtifactFile],
+    centers: ArtifactFile,
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
     """Compute the similarities of all feature files with Ray tasks.
@@ -114,9 +115,7 @@ def compute(
     """
     unit_centers = {
         label: unit(torch.cat([class_centers.foreground, class_centers.context]))
-        for label, class_centers in read_centers(centers).items()
+        for label, class_centers in read_centers(centers.local()).items()
     }
-    image_counts = cluster.each(
-        file_similarities, [str(p) for p in features], (unit_centers, str(folder)), progress
-    )
+    image_counts = cluster.each(file_similarities, features, (unit_centers, folder), progress)
     return {"images": sum(image_counts)}

@@ -12,8 +12,8 @@ import torch
 
 from ...errors import InputError, StorageError
 from ...models import weights
-from ...storage import filesystem
 from ...storage.filesystem import file_digest
+from ...storage.storage import Location
 
 STATE, SUM = "state.pt", "state.sha256"
 SNAPSHOT = "checkpoint_manager_snapshot.json"
@@ -37,7 +37,7 @@ def load(folder: Path) -> Any:
     return weights.read_torch_file(folder / STATE)
 
 
-def fault(home: Path) -> str:
+def fault(home: Location) -> str:
     """Return the fault of the checkpoint from which a training would go on.
 
     Args:
@@ -48,7 +48,7 @@ def fault(home: Path) -> str:
         intact or there is none.
     """
     try:
-        latest = json.loads(filesystem.read(home / SNAPSHOT))["latest_checkpoint_result"]
+        latest = json.loads((home / SNAPSHOT).read())["latest_checkpoint_result"]
         if latest is None:
             return ""
         folder = home / str(latest["checkpoint_dir_name"])
@@ -59,16 +59,14 @@ def fault(home: Path) -> str:
     except (ValueError, KeyError, TypeError, RecursionError):
         return "its record of checkpoints is damaged"
     for name in (STATE, SUM):
-        if not filesystem.exists(folder / name):
+        if not (folder / name).exists():
             return f"its checkpoint lacks {name}"
-    digest = filesystem.read(folder / SUM).decode(errors="replace")
-    intact = hashlib.sha256(filesystem.read(folder / STATE)).hexdigest() == digest
+    digest = (folder / SUM).read().decode(errors="replace")
+    intact = hashlib.sha256((folder / STATE).read()).hexdigest() == digest
     return "" if intact else "its checkpoint does not match its SHA-256"
 
 
-def forget(home: Path) -> None:
+def forget(home: Location) -> None:
     """Remove the checkpoints and the metrics of a training."""
-    filesystem.remove_tree(home)
-    metrics = home.with_suffix(".jsonl")
-    filesystem.remove(metrics)
-    metrics.unlink(missing_ok=True)  # the copy on this disk, if the store is in a bucket
+    home.remove_tree()
+    home.with_suffix(".jsonl").remove()

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,6 +33,7 @@ from ...data.transforms import (
 )
 from ...method import PADDING, Batch
 from ...ray_runtime.worker_errors import sendable, unwrapped
+from ...storage.artifact_files import ArtifactFolder
 
 Columns = dict[str, NDArray[Any]]
 ROWS_PER_TASK = 64
@@ -56,8 +56,8 @@ class Plan:
         rank: number of this worker.
         world: number of workers.
         shuffle_rows: rows in memory that a batch is drawn from.
-        planes: folder of the integer planes that batches carry; empty for none.
-        probabilities: folder of the class maps of all classes that batches carry; empty for none.
+        planes: folder of the integer planes that batches carry; None for none.
+        probabilities: folder of the class maps of all classes that batches carry; None for none.
     """
 
     slices: tuple[Slice, ...]
@@ -68,13 +68,25 @@ class Plan:
     rank: int = 0
     world: int = 1
     shuffle_rows: int = 256
-    planes: str = ""
-    probabilities: str = ""
+    planes: ArtifactFolder | None = None
+    probabilities: ArtifactFolder | None = None
 
     @property
     def steps(self) -> int:
         """Steps of an epoch, the same on every worker; a last batch that is not full is dropped."""
         return sum(s.rows for s in self.slices) // self.world // self.batch_size
+
+    @property
+    def loading(self) -> Loading:
+        """The folders and options that all row ranges share."""
+        return Loading(
+            shards=self.slices[0].file.folder,
+            classes=self.classes,
+            crop=self.crop,
+            seed=self.seed,
+            planes=self.planes,
+            probabilities=self.probabilities,
+        )
 
     def pieces(self, epoch: int) -> list[dict[str, Any]]:
         """Return the row ranges of one epoch, of slices in random order.
@@ -90,48 +102,59 @@ class Plan:
             if start < stop:
                 ranges.append(
                     {
-                        "path": s.path,
+                        "file": s.file.name,
                         "group": s.group,
                         "rows": s.rows,
                         "start": start - offset,
                         "stop": stop - offset,
                         "epoch": epoch,
-                        "plane": self.planes and label_maps.file_of_slice(self.planes, s),
-                        "probabilities": self.probabilities
-                        and label_maps.file_of_slice(self.probabilities, s),
                     }
                 )
             offset += s.rows
         return ranges
 
 
-def load_rows(pieces: Columns, classes: int, crop: Crop, seed: int) -> Columns:
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """The folders and options of `load_rows`, which all row ranges share.
+
+    Attributes:
+        shards: folder of the shards.
+        classes, crop, seed, planes, probabilities: see `Plan`.
+    """
+
+    shards: ArtifactFolder
+    classes: int
+    crop: Crop
+    seed: int
+    planes: ArtifactFolder | None = None
+    probabilities: ArtifactFolder | None = None
+
+
+def load_rows(pieces: Columns, loading: Loading) -> Columns:
     """Read, decode and augment the rows of some row ranges; runs in Ray Data tasks.
 
     Args:
         pieces: columns of `Plan.pieces`.
-        classes: N.
-        crop: options of the augmentation.
-        seed: seed of the augmentation.
+        loading: folders and options.
 
     Returns:
         Columns with one entry for each image.
     """
-    examples: dict[str, list[Any]] = {}
-    for index in range(len(pieces["path"])):
+    crop, examples = loading.crop, dict[str, list[Any]]()
+    for index in range(len(pieces["file"])):
         columns = {name: values[index] for name, values in pieces.items()}
-        piece = Slice(str(columns["path"]), int(columns["group"]), int(columns["rows"]))
-        planes = label_maps.read(Path(str(columns["plane"]))) if columns["plane"] else {}
-        shares = (
-            probabilities(Path(str(columns["probabilities"]))) if columns["probabilities"] else {}
-        )
+        file = loading.shards / str(columns["file"])
+        piece = Slice(file, int(columns["group"]), int(columns["rows"]))
+        planes = _planes(loading.planes, piece)
+        shares = _probabilities(loading.probabilities, piece)
         for row in read(piece, TRAINING_COLUMNS)[int(columns["start"]) : int(columns["stop"])]:
             image = decode_image(row["image"], row["id"])
-            rng = random_generator(seed, int(columns["epoch"]), row["id"])
+            rng = random_generator(loading.seed, int(columns["epoch"]), row["id"])
             place = random_placement(image.shape[0], image.shape[1], rng, crop)
             example = {
                 "image": crop_image(image, place, crop.side),
-                "labels": multi_hot(row["labels"], classes),
+                "labels": multi_hot(row["labels"], loading.classes),
                 "rectangle": place.rectangle,
                 "epoch": int(columns["epoch"]),
             }
@@ -146,9 +169,15 @@ def load_rows(pieces: Columns, classes: int, crop: Crop, seed: int) -> Columns:
     return {name: np.stack(values) for name, values in examples.items()}
 
 
-def probabilities(path: Path) -> dict[str, NDArray[np.float16]]:
-    """Return the class maps of all classes `[N+1,h,w]` in a file, by image id."""
-    return {maps.id: maps.planes for maps in class_maps.read([path])}
+def _planes(folder: ArtifactFolder | None, piece: Slice) -> dict[str, label_maps.Plane]:
+    """Return the integer planes of a slice by image id; empty without a folder of them."""
+    return label_maps.read(label_maps.file_of_slice(folder, piece).local()) if folder else {}
+
+
+def _probabilities(folder: ArtifactFolder | None, piece: Slice) -> dict[str, NDArray[np.float16]]:
+    """Return the class maps of all classes `[N+1,h,w]` of a slice, like `_planes`."""
+    paths = [label_maps.file_of_slice(folder, piece).local()] if folder else []
+    return {maps.id: maps.planes for maps in class_maps.read(paths)}
 
 
 def blocks(plan: Plan, epochs: Sequence[int]) -> Iterator[Columns]:
@@ -167,7 +196,7 @@ def _execution(plan: Plan, epochs: Sequence[int]) -> Iterator[Columns]:
     if not pieces:  # the training is complete
         return
     count = max(1, sum(p["stop"] - p["start"] for p in pieces) // ROWS_PER_TASK)
-    load = partial(load_rows, classes=plan.classes, crop=plan.crop, seed=plan.seed)
+    load = partial(load_rows, loading=plan.loading)
     rows = ray.data.from_items(pieces, override_num_blocks=min(count, len(pieces))).map_batches(
         sendable(load), batch_size=None, batch_format="numpy"
     )

@@ -7,14 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
 from ...records.progress_file import parse_metrics, read_metrics
-from ...storage import filesystem
+from ...storage.storage import Location
 
-SEND_SECONDS = 20.0
+UPLOAD_SECONDS = 20.0
 """Seconds between two uploads of the file to an object store; each checkpoint uploads it too."""
 POLL_SECONDS = 5.0
 """Seconds between two reads of a file that another machine writes."""
@@ -24,54 +23,53 @@ class Log:
     """A metrics file of JSON lines, one for each step.
 
     Args:
-        path: the file; lines of `step` and later steps are dropped, as they come after the
+        file: the file; lines of `step` and later steps are dropped, as they come after the
             checkpoint.
         step: number of the next step.
     """
 
-    def __init__(self, path: Path, step: int) -> None:
-        earlier = [row for row in read_metrics(path) if row["step"] < step]
+    def __init__(self, file: Location, step: int) -> None:
+        earlier = [row for row in read_metrics(file) if row["step"] < step]
+        path = file.storage.local_copy(file.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(row) + "\n" for row in earlier))
-        self.path, self.sent_at = path, time.monotonic()
+        self.file, self.uploaded_at = file, time.monotonic()
         self.stream = path.open("a", buffering=1)
 
     def write(self, /, **row: Any) -> None:
         """Append the metrics of one step."""
         self.stream.write(json.dumps(row) + "\n")
-        if time.monotonic() - self.sent_at > SEND_SECONDS:
+        if time.monotonic() - self.uploaded_at > UPLOAD_SECONDS:
             with suppress(InputError):  # the next upload includes these lines
-                self.keep()
+                self.upload()
 
-    def keep(self) -> None:
-        """Upload the file, if the store is in an object store."""
-        self.sent_at = time.monotonic()
-        if key := filesystem.object_of(self.path):
-            filesystem.send(self.path, key)
+    def upload(self) -> None:
+        """Bring all lines into the storage, where the file that is written is only a copy."""
+        self.uploaded_at = time.monotonic()
+        self.file.storage.upload_copy(self.file.name)
 
 
 @contextmanager
-def following(path: Path, progress: Callable[[str, int, int], None]) -> Iterator[None]:
+def following(file: Location, progress: Callable[[str, int, int], None]) -> Iterator[None]:
     """Follow a metrics file that a training writes and report new steps.
 
     Where another machine writes the file, new steps are those that have reached the object store.
 
     Args:
-        path: the metrics file.
+        file: the metrics file.
         progress: called with (text, steps done, steps in all).
     """
-    stop = threading.Event()
-    if filesystem.object_of(path):
-        path.unlink(missing_ok=True)  # a copy of an earlier try is out of date
-    earlier = read_metrics(path)  # an interrupted training may have left it
+    stop, copy = threading.Event(), file.storage.local_copy(file.name)
+    file.storage.drop_copy(file.name)  # a copy of an earlier try is out of date
+    earlier = read_metrics(file)  # an interrupted training may have left it
     last_step = earlier[-1]["step"] if earlier else -1
 
     def follow() -> None:
         reported_step = last_step
-        while not stop.wait(1.0 if path.exists() else POLL_SECONDS):
+        while not stop.wait(1.0 if copy.exists() else POLL_SECONDS):
             rows: list[dict[str, Any]] = []
             with suppress(InputError):
-                rows = parse_metrics(path.read_bytes()) if path.exists() else read_metrics(path)
+                rows = parse_metrics(copy.read_bytes()) if copy.exists() else read_metrics(file)
             if rows and rows[-1]["step"] != reported_step:
                 row = rows[-1]
                 reported_step = row["step"]

@@ -14,7 +14,8 @@ from ...ray_runtime import cluster, session
 from ...ray_runtime.quirks import settings
 from ...ray_runtime.quirks.training import stop_at_input_error, with_new_controllers
 from ...ray_runtime.worker_errors import sendable, unwrapped
-from ...storage import filesystem
+from ...storage.artifact_files import ArtifactFolder
+from ...storage.storage import Location
 from . import checkpoints
 from .metrics_log import Log, following
 from .trainer import Job, Trainer, build, run_epochs
@@ -49,7 +50,7 @@ def run_worker(job: Job) -> None:
                 "broadcast_buffers": False
             },  # the buffers, e.g. banks of prototypes, are equal on all workers
         )
-    log = Log(Path(job.metrics), trainer.step) if rank == 0 else None
+    log = Log(job.metrics, trainer.step) if rank == 0 else None
     run_epochs(trainer, log, _report(rank))
 
 
@@ -69,7 +70,7 @@ def _report(rank: int) -> Callable[[Trainer, dict[str, float]], None]:
     return report
 
 
-def _keep(folder: Path, job: Job, home: Path, state: Mapping[str, Any]) -> None:
+def _keep(folder: ArtifactFolder, job: Job, home: Location, state: Mapping[str, Any]) -> None:
     """Write the trained network to `folder`.
 
     The network of a training that stops early is finished as if the training were complete; its
@@ -79,19 +80,19 @@ def _keep(folder: Path, job: Job, home: Path, state: Mapping[str, Any]) -> None:
         AheadError: the training went further than the job says.
     """
     if state["epoch"] != job.last:
-        raise AheadError(f"{home.name} has trained {state['epoch']} epochs, not {job.last}")
+        raise AheadError(f"{home.last_name} has trained {state['epoch']} epochs, not {job.last}")
     if job.last < job.training.epochs:
         network = build(job.network, job.learner, job.classes, job.seed)
         network.load_state_dict(state["network"])
         job.learner.after_training(network)
-        torch.save(network.state_dict(), folder / NETWORK)
+        weights = network.state_dict()
+        (folder / NETWORK).write(lambda stream: torch.save(weights, stream))
         return
-    torch.save(state["network"], folder / NETWORK)
-    metrics = Path(job.metrics)
-    (folder / METRICS).write_bytes(filesystem.read(metrics))
+    (folder / NETWORK).write(lambda stream: torch.save(state["network"], stream))
+    (folder / METRICS).write_bytes(job.metrics.read())
 
 
-def _trainer(job: Job, home: Path, gpu: bool) -> Any:
+def _trainer(job: Job, home: Location, gpu: bool) -> Any:
     """Return Ray Train's trainer of a job; it goes on from the checkpoints in `home`, if any."""
     import ray.train
     import ray.train.torch
@@ -105,8 +106,8 @@ def _trainer(job: Job, home: Path, gpu: bool) -> Any:
             resources_per_worker={"CPU": 1, **({"GPU": 1} if gpu else {})},
         ),
         run_config=ray.train.RunConfig(
-            name=home.name,
-            **filesystem.storage(home.parent),
+            name=home.last_name,
+            **home.parent.for_ray(),
             failure_config=ray.train.FailureConfig(
                 max_failures=MAX_FAILURES, controller_failure_limit=2
             ),
@@ -119,9 +120,9 @@ def _trainer(job: Job, home: Path, gpu: bool) -> Any:
 
 
 def fit(
-    folder: Path,
+    folder: ArtifactFolder,
     job: Job,
-    home: Path,
+    home: Location,
     progress: Callable[[str, int, int], None],
     discard_damaged: Callable[[], None],
 ) -> dict[str, Any]:
@@ -147,7 +148,7 @@ def fit(
 
     def attempt() -> Any:
         discard_damaged()
-        with following(Path(job.metrics), progress):
+        with following(job.metrics, progress):
             return _trainer(job, home, gpu).fit()
 
     with unwrapped():

@@ -17,6 +17,8 @@ from ...errors import InputError
 from ...method import Batch, Learner
 from ...models import backbones, weights
 from ...models.network import SeparatelyTrained, Trainable
+from ...storage.artifact_files import ArtifactFolder
+from ...storage.storage import Location
 from . import loader
 from .metrics_log import Log
 
@@ -37,9 +39,9 @@ class Job:
         classes: N, the number of foreground classes.
         slices: slices of the split to train on.
         seed: random seed for initialisation, data order and augmentation.
-        metrics: path of the metrics file.
-        planes: folder of the integer planes that batches carry; empty for none.
-        probabilities: folder of the class maps of all classes that batches carry; empty for none.
+        metrics: the metrics file.
+        planes: folder of the integer planes that batches carry; None for none.
+        probabilities: folder of the class maps of all classes that batches carry; None for none.
         field: name of the configuration field that holds `training`, for error messages.
         until: number of epochs after which the training stops early; None for the whole training.
     """
@@ -50,9 +52,9 @@ class Job:
     classes: int
     slices: tuple[Slice, ...]
     seed: int
-    metrics: str
-    planes: str = ""
-    probabilities: str = ""
+    metrics: Location
+    planes: ArtifactFolder | None = None
+    probabilities: ArtifactFolder | None = None
     field: str = "training"
     until: int | None = None
 
@@ -319,6 +321,6 @@ def run_epochs(
             if trainer.epoch == trainer.job.training.epochs:
                 learner.after_training(network)
             if log:
-                log.keep()
+                log.upload()
             report(trainer, {"epoch": epoch, "loss": sum(losses) / len(losses)})
             losses.clear()
