@@ -53,7 +53,7 @@ def test_closed_streams_do_not_break_a_command(
 def test_no_file_gets_the_descriptor_of_a_closed_stream(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom wsss.platform.cli import ending\n"
-        "with ending.streams():\n"
+        "with ending.guarded_streams():\n"
         "    opened = open(sys.argv[1], 'w')\n"
         "    opened.write(str(opened.fileno()))\n"
     )

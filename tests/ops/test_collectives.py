@@ -10,15 +10,15 @@ import sys
 import torch
 import torch.distributed as dist
 from wsss.methods.cpal import Bank
-from wsss.platform.ops.collectives import from_first, gathered
+from wsss.platform.ops.collectives import broadcast_from_first, gather_rows
 
 rank, meeting = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
 rows = torch.arange(4.0).reshape(2, 2) + 10 * rank
-assert gathered(rows).tolist() == [[0, 1], [2, 3], [10, 11], [12, 13]]
-assert gathered(torch.tensor([rank == 0])).tolist() == [True, False]
+assert gather_rows(rows).tolist() == [[0, 1], [2, 3], [10, 11], [12, 13]]
+assert gather_rows(torch.tensor([rank == 0])).tolist() == [True, False]
 own = torch.full((2,), float(rank))
-from_first(own)
+broadcast_from_first(own)
 assert own.tolist() == [0, 0]
 
 bank = Bank(2, 2, 3, 2)
@@ -27,7 +27,7 @@ for step in range(3):
     bank.push(anchors + 100 * step, torch.tensor([[rank == 0, True]]))
 bank.cluster(0)
 mine = torch.cat([b.double().flatten() for b in bank.state_dict().values()])
-both = gathered(mine[None])
+both = gather_rows(mine[None])
 assert torch.equal(both[0], both[1])
 assert bank.pushed.tolist() == [3, 6]
 assert bank.rows[1, :, 0].tolist() == [112, 202, 212]

@@ -60,7 +60,7 @@ if part == "first":
     registry.add(store, Scenes(train=24, val=8), "scenes", ProgressDisplay())
 pipeline = Execution.of(store, build_experiment("cam", preset="scenes", changes=changes))
 if part == "first":
-    trial.rung(pipeline, "val", 1, True)
+    trial.score_rung(pipeline, "val", 1, True)
     file = pipeline.runtime.home(pipeline.plan.network).with_suffix(".jsonl")
     print("metrics", file.read().decode())
 else:
