@@ -303,7 +303,6 @@ def test_a_diverging_segmenter_stops_with_its_own_fields(job: Any) -> None:
     pipeline = Execution.of(job.store, replaced(job.experiment, changes))
     with pytest.raises(InputError, match=r"deeplabv2 diverged.*segment\.training\.lr.*balanced"):
         pipeline.execute()
-    assert not list((job.store.storage.local_folder / "training").glob("*.fault"))
 
 
 @pytest.mark.parametrize(
