@@ -160,7 +160,8 @@ class Storage(ABC):
     def new_attempt(self, stage: str, key: str) -> ArtifactFolder:
         """Return an empty folder to compute an artifact in.
 
-        The caller holds the artifact's lock. Attempts of dead processes are removed first.
+        The caller holds the artifact's lock. What dead processes left of other attempts is removed
+        now, or when an attempt is published.
         """
 
     @abstractmethod
