@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from ..errors import InputError
@@ -160,7 +160,8 @@ class Storage(ABC):
     def new_attempt(self, stage: str, key: str) -> ArtifactFolder:
         """Return an empty folder to compute an artifact in.
 
-        The caller holds the artifact's lock. Attempts of dead processes are removed first.
+        The caller holds the artifact's lock. What dead processes left of other attempts is removed
+        now, or when an attempt is published.
         """
 
     @abstractmethod
@@ -216,7 +217,7 @@ class Location:
 
     def __truediv__(self, name: str) -> Location:
         """Return the location of a name inside this folder."""
-        return Location(self.storage, f"{self.name}/{name}")
+        return Location(self.storage, f"{self.name}/{name}" if self.name else name)
 
     @property
     def parent(self) -> Location:
@@ -230,8 +231,7 @@ class Location:
 
     def with_suffix(self, suffix: str) -> Location:
         """Return the location beside this location with a suffix in place of its own."""
-        head, slash, last = self.name.rpartition("/")
-        return Location(self.storage, f"{head}{slash}{last.partition('.')[0]}{suffix}")
+        return Location(self.storage, str(PurePosixPath(self.name).with_suffix(suffix)))
 
     def read(self) -> bytes:
         """Return the content of the file, see `Storage.read`."""

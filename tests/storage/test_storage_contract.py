@@ -326,6 +326,8 @@ def test_locations_name_files_beside_and_inside_each_other(storage):
     assert home.with_suffix(".jsonl").with_suffix(".fault").name == "training/abc.fault"
     assert home.parent == storage.location("training")
     assert home.last_name == "abc"
+    assert home.parent.parent / "training" / "abc" == home
+    assert (home.parent / "a.b.json").with_suffix(".lock").name == "training/a.b.lock"
     assert str(home) == f"{storage.address()}/training/abc"
 
 

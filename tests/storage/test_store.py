@@ -295,6 +295,19 @@ def test_a_store_pickles_by_its_root(store):
     assert pickle.loads(pickle.dumps(store)).storage == store.storage
 
 
+def test_a_store_on_disk_loads_no_client_of_an_object_store(store):
+    code = (
+        "import sys\n"
+        "from wsss.platform.storage.artifact import Stage\n"
+        "from wsss.platform.storage.store import open_store\n"
+        "open_store(sys.argv[1]).get(Stage(name='a', version=1, config={}), lambda folder: {})\n"
+        "print({'botocore', 'pyarrow'} & set(sys.modules))\n"
+    )
+    words = [sys.executable, "-c", code, str(store)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=HANG, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_a_store_that_does_not_exist_yet_has_free_bytes(store):
     assert not store.storage.root.exists()
     assert store.storage.free_bytes() > 0

@@ -141,7 +141,8 @@ def load_rows(pieces: Columns, loading: Loading) -> Columns:
     Returns:
         Columns with one entry for each image.
     """
-    crop, examples = loading.crop, dict[str, list[Any]]()
+    crop = loading.crop
+    examples: dict[str, list[Any]] = {}
     for index in range(len(pieces["file"])):
         columns = {name: values[index] for name, values in pieces.items()}
         file = loading.shards / str(columns["file"])
