@@ -23,7 +23,7 @@ from wsss.platform.stages.inference.class_maps import Infer, Job
 from wsss.platform.stages.labels.scoring import score_slice
 from wsss.platform.stages.prototypes import direct_scoring
 from wsss.platform.stages.prototypes.class_maps import file_maps, place_maps
-from wsss.platform.stages.prototypes.clustering import draw, split_rows
+from wsss.platform.stages.prototypes.feature_sets import draw_images, split_rows
 from wsss.platform.stages.prototypes.similarities import file_similarities, read, similarities
 from wsss.platform.stages.training.trainer import build
 from wsss.platform.storage.artifact_files import LocalFolder
@@ -339,14 +339,14 @@ def test_the_draw_of_images_does_not_depend_on_the_files(tmp_path):
         file = LocalFolder(tmp_path) / f"{number:02d}.npy"
         file.with_suffix(".json").write_bytes(json.dumps([asdict(place)]).encode())
         files.append(file)
-    drawn = draw(files, 4, 0)
-    assert draw(files[::-1], 4, 0) == drawn
+    drawn = draw_images(files, 4, 0)
+    assert draw_images(files[::-1], 4, 0) == drawn
     assert all(drawn[n] <= ids_by_class[n] for n in drawn)
     assert {n: len(ids) for n, ids in drawn.items()} == {
         n: min(4, len(ids)) for n, ids in ids_by_class.items() if ids
     }
-    assert draw(files, 4, 1) != drawn
-    assert draw(files, 99, 0) == {n: ids for n, ids in ids_by_class.items() if ids}
+    assert draw_images(files, 4, 1) != drawn
+    assert draw_images(files, 99, 0) == {n: ids for n, ids in ids_by_class.items() if ids}
 
 
 def test_only_drawn_images_are_clustered(tmp_path):

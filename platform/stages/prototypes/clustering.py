@@ -8,7 +8,6 @@ from disk in each round.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +19,9 @@ import faiss
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from ...data import npz
-from ...data.formats import class_maps
-from ...data.formats.features import FEATURE_ROWS, open_features, read_feature_rows
+from ...data.formats.features import open_features
 from ...errors import InputError
 from ...method import Centers, Clustering
 from ...ops import kmeans
@@ -32,9 +29,8 @@ from ...ops.kmeans import FeatureSet, Floats, Halves, Totals
 from ...ray_runtime import cluster
 from ...ray_runtime.worker_errors import unwrapped
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
+from .feature_sets import Drawn, draw_images, split_rows
 
-Drawn = Mapping[int, frozenset[str]]
-"""Ids of the drawn images by class."""
 CENTERS = "centers.npz"
 ROWS_PER_BLOCK = 1 << 15
 BYTES_PER_HOLDER = 64 << 20  # less is not worth the start of a process
@@ -154,62 +150,6 @@ class Holder:
         return rows
 
 
-def draw(files: Sequence[ArtifactFile], images: int, seed: int) -> Drawn:
-    """Draw at most `images` images of each class, independent of the order of the files.
-
-    Args:
-        files: feature files.
-        images: most images of a class.
-        seed: seed of the draw.
-
-    Returns:
-        The ids of the drawn images by class.
-    """
-    ranks: dict[int, list[tuple[bytes, str]]] = {}
-    for file in files:
-        for place in read_feature_rows(file.with_suffix(FEATURE_ROWS).local()):
-            for label in place.labels:
-                rank = hashlib.sha256(f"{seed} {label} {place.id}".encode()).digest()
-                ranks.setdefault(label, []).append((rank, place.id))
-    return {
-        label: frozenset(id for _, id in sorted(ranked)[:images]) for label, ranked in ranks.items()
-    }
-
-
-def split_rows(
-    file: ArtifactFile, threshold: float, drawn: Drawn | None = None
-) -> dict[FeatureSet, NDArray[np.int64]]:
-    """Split the rows of a feature file by class into foreground and context.
-
-    The class map is brought to the feature grid by nearest neighbour. A position that equals the
-    threshold belongs to neither set (as in the authors' code).
-
-    Args:
-        file: the feature file, with its class maps and index beside it.
-        threshold: threshold of the class maps.
-        drawn: images that count, by class; without it all images count.
-
-    Returns:
-        Row numbers by set: (class, 0) is the foreground, (class, 1) the context.
-    """
-    rows_path = file.with_suffix(FEATURE_ROWS).local()
-    index = {entry.id: entry for entry in read_feature_rows(rows_path)}
-    rows: dict[FeatureSet, list[NDArray[np.int64]]] = {}
-    for maps in class_maps.read([file.with_suffix(".parquet").local()]):
-        if not maps.classes:
-            continue
-        entry = index[maps.id]
-        planes = torch.from_numpy(maps.planes.astype(np.float32))[None]
-        on_grid = F.interpolate(planes, entry.grids[0], mode="nearest")[0].flatten(1).numpy()
-        for value, plane in zip(maps.classes, on_grid, strict=True):
-            if value == 0 or (drawn is not None and maps.id not in drawn[value - 1]):
-                continue
-            for kind, chosen in enumerate((plane > threshold, plane < threshold)):
-                chosen_rows = entry.offset + np.flatnonzero(chosen)
-                rows.setdefault((value - 1, kind), []).append(chosen_rows)
-    return {group: np.concatenate(row_blocks) for group, row_blocks in rows.items()}
-
-
 class Holders:
     """The holders of one clustering: Ray actors, or a single one in this process.
 
@@ -326,7 +266,7 @@ def run(
     size = sum(file.size() for file in files)
     holder_count = workers or min(cluster.workers(), -(-size // BYTES_PER_HOLDER))
     count = max(1, min(holder_count, len(files)))
-    drawn = draw(files, clustering.images, seed) if clustering.images else None
+    drawn = draw_images(files, clustering.images, seed) if clustering.images else None
     holders = Holders(files, clustering.threshold, count, limit, drawn)
     rounds = 0
 
