@@ -176,14 +176,14 @@ def backbones(_: str) -> str:
 def commands(_: str) -> str:
     """Return the help of every command, as a terminal shows it."""
     first = help_of()
-    names = re.findall(r"^    (\w+) +[A-Z]", first, re.MULTILINE)
+    names = re.findall(r"^    (\w+)(?: +[A-Z]|$)", first, re.MULTILINE)
     return "\n\n".join(f"## wsss {name}\n\n```text\n{help_of(name)}\n```" for name in names)
 
 
 def help_of(*words: str) -> str:
     """Return the help of the command line, or of one command."""
     command = [sys.executable, "-m", "wsss.platform.cli", *words, "--help"]
-    environment = {**os.environ, "COLUMNS": "88", "NO_COLOR": "1"}
+    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
     environment.pop("WSSS_STORE", None)
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return done.stdout.rstrip()

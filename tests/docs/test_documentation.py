@@ -86,6 +86,15 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not section or section in slugs or section.startswith("wsss."), section
 
 
+def test_thresholds_of_irn_are_those_of_the_presets() -> None:
+    text = (ROOT / "docs" / "refinement.md").read_text()
+    for title, method in (("IRN", "cam"), ("LPCAM", "lpcam"), ("SSC", "ssc")):
+        refine = experiment(method, preset="release").refine
+        values = (refine.foreground, refine.background, refine.final)
+        row = " | ".join(f"{value:.2f}" for value in values if value is not None)
+        assert f"| {title} | {row} |" in text
+
+
 def test_terms_of_the_glossary_are_defined_in_order() -> None:
     text = (ROOT / "docs" / "glossary.md").read_text()
     terms = re.findall(r"^([^\n:#]+)\n:   ", text, re.MULTILINE)
@@ -185,4 +194,5 @@ def test_equations_and_tables_are_made(site: Path) -> None:
         assert "<!-- table" not in content, page.name
         assert 'class="arithmatex"' not in content, page.name
     commands = (site / "reference" / "commands.html").read_text()
-    assert all(f'id="wsss-{name}"' in commands for name in ("data", "run", "sweep", "doctor"))
+    subcommands = next(a.choices for a in parser()._actions if isinstance(a.choices, dict))
+    assert re.findall(r'id="wsss-(\w+)"', commands) == list(subcommands)
