@@ -86,6 +86,20 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not section or section in slugs or section.startswith("wsss."), section
 
 
+def test_tests_and_files_that_pages_name_exist() -> None:
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    words = [word for page in DOCS for word in re.findall(r"`([^`\n]+)`", prose(page))]
+    assert {word for word in words if re.fullmatch(r"test_\w+", word)} <= defined
+    folders = "platform|methods|tune_spaces|dashboards|deploy|tests"
+    named = {word for word in words if re.fullmatch(rf"({folders})/[\w./-]*", word)}
+    assert len(named) > 5
+    assert {word for word in named if not (ROOT / word).exists()} == set()
+
+
 def test_thresholds_of_irn_are_those_of_the_presets() -> None:
     text = (ROOT / "docs" / "refinement.md").read_text()
     for title, method in (("IRN", "cam"), ("LPCAM", "lpcam"), ("SSC", "ssc")):
