@@ -5,6 +5,7 @@
 #             on two busy cores
 # make test-cluster  whole jobs on several nodes, in a bucket, and under faults: an hour
 # make audit  known holes of what requirements.lock pins; needs the internet
+# make docs   the documentation site, in build/site
 # make bench  each stage beside the way it is usually run, in one table; kept for the dashboard
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ UV_VERSION := 0.13.8
 READY := $(VENV)/.ready
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test test-ray test-plain test-cluster check types fuzz audit bench env lock clean
+.PHONY: demo test test-ray test-plain test-cluster check types fuzz audit bench docs env lock clean
 
 env: $(READY)
 
@@ -31,7 +32,7 @@ $(READY): requirements.lock pyproject.toml | $(UV)
 	touch $@
 
 lock: $(UV)
-	$(UV) pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+	$(UV) pip compile pyproject.toml --group dev --group docs --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
 	    --quiet --output-file requirements.lock
 
@@ -69,6 +70,10 @@ fuzz: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/bench.py
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 clean:
 	rm -rf build $(VENV) *.egg-info

@@ -240,8 +240,7 @@ class Store:
                 undo.pop_all()
                 return artifact
         except OSError as error:
-            cause = getattr(error, "cause", None) or error  # Ray's wrapper has no errno
-            if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise InputError(
                     f"the disk of {self.storage.local_folder} is full, and nothing of {stage.name} "
                     "was kept; free some space and run the command again"

@@ -1,0 +1,215 @@
+"""Hook of the documentation site that writes tables from the code when the site is built.
+
+A line `<!-- table: NAME ARGUMENT -->` of a page is replaced by the table of that name, so that no
+default, range or list of names is written by hand. `TABLES` holds the tables by name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+MARKER = re.compile(r"^<!-- table: (\S+)(?: (\S+))? -->$", re.MULTILINE)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a table in Markdown."""
+    lines = [list(head), ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines)
+
+
+def cell(value: Any) -> str:
+    """Return the text of a cell, in which no character divides the table."""
+    return str(value).replace("\n", " ").replace("|", "\\|")
+
+
+def code(value: Any) -> str:
+    """Return a value of an option as code, as the command line takes it."""
+    if value is None or isinstance(value, bool):
+        value = str(value).lower()
+    return f"`{value}`" if value != "" else "empty"
+
+
+def bounds(about: Any) -> str:
+    """Return the allowed values of an option, from the metadata of its field."""
+    if about["choices"]:
+        if len(about["choices"]) > 12:
+            return f"{code(about['choices'][1])} to {code(about['choices'][-1])}"
+        return ", ".join(map(code, about["choices"]))
+    return "" if about["low"] is None else f"{about['low']:,g} to {about['high']:,.10g}"
+
+
+def methods(_: str) -> str:
+    """Return the table of all methods, with links to their pages."""
+    from wsss.platform.method import methods
+
+    return table(
+        ["method", "source", "presets"],
+        [
+            [f"[`{name}`]({name}.md)", cls.source, ", ".join(f"`{p}`" for p in cls.presets)]
+            for name, cls in methods().items()
+        ],
+    )
+
+
+def options(name: str) -> str:
+    """Return the table of the options of a method, or of a group of an experiment's options."""
+    from wsss.platform.config.experiment import Experiment
+    from wsss.platform.method import methods
+
+    if name in methods():
+        config: Any = methods()[name].Config()
+    else:
+        config = Experiment() if name == "experiment" else getattr(Experiment(), name)
+    prefix = "" if name == "experiment" else f"{name}."
+    rows = [
+        [f"`{prefix}{f.name}`", code(getattr(config, f.name)), bounds(f.metadata), about["help"]]
+        for f in fields(config)
+        if "help" in (about := f.metadata)
+    ]
+    return table(["option", "default", "values", "meaning"], rows)
+
+
+def presets(method: str) -> str:
+    """Return the table of the options in which the presets of a method differ."""
+    from wsss.platform.config.fields import walk
+    from wsss.platform.method import build_experiment, find_method
+
+    names = list(find_method(method).presets)
+    values = {
+        name: {field: value for field, value, _ in walk(build_experiment(method, preset=name))}
+        for name in names
+    }
+    rows = [
+        [f"`{field}`", *(code(values[name][field]) for name in names)]
+        for field in values[names[0]]
+        if len({repr(values[name][field]) for name in names}) > 1
+    ]
+    return table(["option", *(f"`{name}`" for name in names)], rows)
+
+
+def recipes(_: str) -> str:
+    """Return the table of the recipes of segmenters: one row for each option that differs."""
+    from wsss.platform.config.experiment import Segment
+    from wsss.platform.config.fields import walk
+    from wsss.platform.config.recipes import RECIPES
+
+    values = {
+        name: {field: value for field, value, _ in walk(recipe(Segment()))}
+        for name, recipe in RECIPES.items()
+    }
+    first = next(iter(values.values()))
+    rows = [
+        [f"`{field}`", *(code(v[field]) for v in values.values())]
+        for field in first
+        if len({repr(v[field]) for v in values.values()}) > 1
+    ]
+    return table(["option of `segment`", *(f"`{name}`" for name in values)], rows)
+
+
+def crfs(_: str) -> str:
+    """Return the table of the parameter sets of DenseCRF."""
+    from wsss.platform.ops.crf import CRFS
+
+    names = [f.name for f in fields(next(iter(CRFS.values())))]
+    rows = [[f"`{name}`", *(f"{getattr(c, n):g}" for n in names)] for name, c in CRFS.items()]
+    return table(["`refine.crf`", *(n.replace("_", " ") for n in names)], rows)
+
+
+def spaces(method: str) -> str:
+    """Return the table of the search spaces of a method, or of all methods (`common`)."""
+    found = importlib.import_module(f"wsss.tune_spaces.{method}").SPACES
+    rows = [
+        [f"`{name}`", f"`{field}`", ", ".join(map(code, values))]
+        for name, space in found.items()
+        for field, values in space.items()
+    ]
+    return table(["space", "option", "values"], rows)
+
+
+def figures(_: str) -> str:
+    """Return the table of the figures and tables of papers that `wsss figure` repeats."""
+    from wsss.platform.method import methods
+
+    rows = []
+    for name in methods():
+        module = importlib.import_module(f"wsss.tune_spaces.{name}")
+        for number, figure in getattr(module, "FIGURES", {}).items():
+            panels = "; ".join(map(str, figure["panels"]))
+            rows.append([f"`{name}-{number}`", figure["title"], panels, figure["published"]])
+    return table(["name", "figure or table", "varies", "numbers of the paper"], rows)
+
+
+def published(method: str) -> str:
+    """Return the table of the main results that the papers print for a method, in mIoU percent."""
+    papers = json.loads((ROOT / "dashboards" / "assets" / "papers.json").read_text())
+    titles = {
+        "seed": "seed masks, VOC train",
+        "crf": "with DenseCRF",
+        "refined": "pseudo labels, VOC train",
+        "val": "segmenter, VOC val",
+        "test": "VOC test",
+        "coco": "COCO val",
+    }
+    entries = [e for e in papers["leaderboard"] if e["method"] == method]
+    known = [key for key in titles if any(key in e["figures"] for e in entries)]
+    rows = [[e["on"], *(e["figures"].get(key, ["-"])[0] for key in known)] for e in entries]
+    return table(["on", *(titles[key] for key in known)], rows)
+
+
+def backbones(_: str) -> str:
+    """Return the names of all backbones."""
+    from wsss.platform.models.backbones import BACKBONES
+
+    return ", ".join(f"`{name}`" for name in BACKBONES)
+
+
+def commands(_: str) -> str:
+    """Return the help of every command, as a terminal shows it."""
+    first = help_of()
+    names = re.findall(r"^    (\w+)(?: +[A-Z]|$)", first, re.MULTILINE)
+    return "\n\n".join(f"## wsss {name}\n\n```text\n{help_of(name)}\n```" for name in names)
+
+
+def help_of(*words: str) -> str:
+    """Return the help of the command line, or of one command."""
+    command = [sys.executable, "-m", "wsss.platform.cli", *words, "--help"]
+    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
+    environment.pop("WSSS_STORE", None)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return done.stdout.rstrip()
+
+
+TABLES = {
+    "backbones": backbones,
+    "commands": commands,
+    "crfs": crfs,
+    "figures": figures,
+    "methods": methods,
+    "options": options,
+    "presets": presets,
+    "published": published,
+    "recipes": recipes,
+    "spaces": spaces,
+}
+"""The tables by name; each function takes the argument of the marker, or an empty text."""
+
+
+def markers(markdown: str) -> Iterator[tuple[str, str]]:
+    """Yield the name and the argument of each table that a page asks for."""
+    for match in MARKER.finditer(markdown):
+        yield match[1], match[2] or ""
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Return the Markdown of a page with its tables."""
+    return MARKER.sub(lambda match: TABLES[match[1]](match[2] or ""), markdown)

@@ -1,0 +1,180 @@
+"""Tests of the commands in the README and the documentation: each is parsed, and each that carries
+out experiments is planned."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from written_pages import DOCS, PAGES, ROOT, commands, lines, name_of, quoted_commands
+from wsss.platform.cli import resolve, sweep_commands
+from wsss.platform.cli.parser import parser
+from wsss.platform.config.experiment import Experiment, Segment
+from wsss.platform.config.recipes import RECIPES
+from wsss.platform.data.formats.shards import Slice
+from wsss.platform.errors import InputError
+from wsss.platform.interop import exports, imports
+from wsss.platform.interop.imports import Import
+from wsss.platform.method import build_experiment, find_method
+from wsss.platform.pipeline.context import Catalog
+from wsss.platform.pipeline.planner import plan
+from wsss.platform.storage.artifact import Artifact, Stage
+from wsss.platform.storage.store import Store
+from wsss.platform.tuning import spaces
+from wsss.platform.tuning.sweep import Sweep
+
+COMMANDS = [(name_of(page), command) for page in PAGES for command in commands(page)]
+RAY_COMMANDS = [
+    (name_of(page), line) for page in PAGES for line in lines(page) if line.startswith("ray ")
+]
+QUOTED = [(name_of(page), command) for page in DOCS for command in quoted_commands(page)]
+EXPERIMENTS = re.compile(r"\S*wsss (run|compare|ablate|sweep|figure) ")
+"""Commands that carry out experiments."""
+IMPORTS = {"clip-es": "clip-es", "toco": "msc-seg"}
+"""The imports that commands name, by name, and the kind of each."""
+
+
+class Described(Catalog):
+    """A catalog of every data set that the pages name, for which no file is read."""
+
+    def dataset(self, name: str) -> Artifact:
+        scenes = name == "scenes"
+        about = {
+            "classes": ["cat", "cow", "dog", "horse", "sheep", "person"],
+            "splits": ["train", "val"] if scenes else ["train", "train_aug", "val"],
+            "source": "scenes" if scenes else "voc",
+        }
+        return Artifact(Path("nowhere"), {"key": "ab" * 32, "about": about})
+
+    def imported(self, name: str) -> Import:
+        stages = {
+            split: Stage(name="import", version=1, config={"name": name, "split": split})
+            for split in ("train", "train_aug", "val")
+        }
+        return Import(kind=IMPORTS[name], shards="ab" * 32, stages=stages)
+
+    def slices(self, artifact: Artifact, split: str) -> list[Slice]:
+        return [Slice(path="nowhere", group=0, rows=256)]
+
+    def has_masks(self, artifact: Artifact, split: str) -> bool:
+        return True
+
+    def has_labels(self, artifact: Artifact, split: str) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the files that commands name: weights, and the search space of the page on sweeps."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WSSS_STORE", raising=False)
+    for _, command in COMMANDS:
+        for word in re.findall(r"\S+\.pth", command):
+            path = Path(word.split("=")[-1])
+            if not path.is_absolute():
+                path.touch()
+    Path("mine.py").write_text('SPACES = {"mine": {"lpcam.tau": [0.1, 0.2], "lpcam.K": [8, 12]}}\n')
+
+
+def parsed(command: str) -> argparse.Namespace:
+    """Return the options of a command, whose weights on a cluster are a file of this test."""
+    words = shlex.split(command)
+    assert re.fullmatch(r"(\.venv/bin/)?wsss", words[0])
+    options = parser().parse_args(words[1:])
+    if getattr(options, "weights", None) and Path(options.weights).is_absolute():
+        Path("elsewhere.pth").touch()
+        options.weights = "elsewhere.pth"
+    return options
+
+
+def experiments_of(options: argparse.Namespace) -> Iterator[Experiment]:
+    """Yield the experiments that a command carries out; of a sweep, each base and each point."""
+    store = Store("none")
+    options.preset = options.preset or ("scenes" if options.data == "scenes" else options.undrawn)
+    if options.command == "compare":
+        for text in options.methods:
+            yield resolve.experiment(options, store, 0, **resolve.parse_combination(text))
+    elif options.command == "ablate":
+        for changes in find_method(options.method).ablation.values():
+            yield resolve.experiment(options, store, 0, method=options.method, changes=changes)
+    elif options.command == "figure":
+        method, figure = spaces.find_figure(options.figure)
+        base = resolve.experiment(options, store, options.seed, method=method)
+        points = [changes for rows in figure["panels"].values() for _, changes, _ in rows]
+        description = Sweep(base=base, space={}, listed=tuple(points), figure=options.figure)
+        yield from map(description.at, points)
+    elif options.command == "sweep":
+        _, description = sweep_commands._description(options, store)
+        yield from description.bases.values() or [description.base]
+        points = [{field: values[-1] for field, values in description.space.items()}]
+        yield from map(description.at, points)
+    else:
+        yield from (resolve.experiment(options, store, seed) for seed in options.seeds)
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_a_command_is_parsed(page: str, command: str) -> None:
+    options = parsed(command)
+    if options.command == "import":
+        assert options.kind in imports.KINDS
+    if options.command == "export":
+        assert options.to in exports.KINDS
+    if options.command == "methods" and options.method:
+        build_experiment(options.method, preset=options.preset)
+
+
+@pytest.mark.parametrize(("page", "command"), RAY_COMMANDS)
+def test_a_command_of_ray_is_parsed(page: str, command: str) -> None:
+    from ray.scripts.scripts import cli
+
+    name, *words = shlex.split(command)
+    group, context = cli, cli.make_context(name, words)
+    while hasattr(group, "commands"):
+        name, *words = (*context.protected_args, *context.args)
+        group = group.commands[name]
+        context = group.make_context(name, words, parent=context)
+    assert context.params
+
+
+@pytest.mark.parametrize(
+    ("page", "command"), [*(row for row in COMMANDS if EXPERIMENTS.match(row[1])), *QUOTED]
+)
+def test_a_command_is_planned(page: str, command: str) -> None:
+    """Each experiment of a command has all options of the command, and fits its data set."""
+    options = parsed(command)
+    catalog, planned = Described(Store("none"), gpu=False), []
+    for e in experiments_of(options):
+        assert e.data == options.data
+        assert bool(e.baseline) == ("psdpm" in e.trained)
+        if options.refine:
+            assert e.refine.kind == options.refine
+        if options.recipe:
+            assert e.segment.training.lr == RECIPES[options.recipe](Segment()).training.lr
+        planned.append(plan(e, catalog))
+    assert planned
+    assert all(p.stages for p in planned)
+    resolve.check_used(options, [p.experiment for p in planned])
+
+
+def test_a_wrong_command_is_not_planned() -> None:
+    for command in ("wsss run nothing", "wsss sweep lpcam --space hosts", "wsss figure lpcam-6"):
+        with pytest.raises(InputError):
+            list(experiments_of(parsed(command)))
+
+
+def test_the_pages_have_commands() -> None:
+    assert len(COMMANDS) > 60
+    assert len(QUOTED) > 2
+    assert {page for page, _ in COMMANDS} >= {"README.md", "docs/quick-start.md", "docs/sweeps.md"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_targets_of_make_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {line.split()[1] for line in lines(page) if line.startswith("make ")}
+    named |= set(re.findall(r"`make ([a-z-]+)`", page.read_text()))
+    assert named <= targets

@@ -1,0 +1,49 @@
+"""The README and the pages of the documentation, their commands and their words."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", *DOCS]
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
+
+
+def name_of(page: Path) -> str:
+    """Return the path of a page below the repository's root."""
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the contents of a page's code blocks in a language."""
+    return [text for _, word, text in FENCE.findall(page.read_text()) if word == language]
+
+
+def prose(page: Path) -> str:
+    """Return the text of a page without its code blocks."""
+    return FENCE.sub("", page.read_text())
+
+
+def lines(page: Path) -> list[str]:
+    """Return the commands of a page without prompts and comments; a line may go on after `\\`."""
+    text = "\n".join(blocks(page, "console"))
+    whole = re.sub(r" *\\\n *", " ", text)
+    return [
+        re.split(r"\s#\s", line)[0].strip()[2:]
+        for line in whole.splitlines()
+        if line.startswith("$ ")
+    ]
+
+
+def commands(page: Path) -> list[str]:
+    """Return the commands `wsss` of a page, also those that a job of Ray runs."""
+    last = [line.split(" -- ")[-1] for line in lines(page)]
+    return [line for line in last if re.match(r"(\.venv/bin/)?wsss ", line)]
+
+
+def quoted_commands(page: Path) -> list[str]:
+    """Return the commands in a page's sentences that carry out experiments."""
+    words = re.findall(r"`(wsss (?:run|compare|ablate|sweep|figure) [^`]+)`", prose(page))
+    return [text for text in words if not re.search(r"\b[A-Z]{2,}\b", text)]
