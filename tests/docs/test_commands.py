@@ -23,6 +23,7 @@ from wsss.platform.method import build_experiment, find_method
 from wsss.platform.pipeline.context import Catalog
 from wsss.platform.pipeline.planner import plan
 from wsss.platform.storage.artifact import Artifact, Stage
+from wsss.platform.storage.artifact_files import LocalFolder
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning import spaces
 from wsss.platform.tuning.sweep import Sweep
@@ -34,6 +35,7 @@ RAY_COMMANDS = [
 QUOTED = [(name_of(page), command) for page in DOCS for command in quoted_commands(page)]
 EXPERIMENTS = re.compile(r"\S*wsss (run|compare|ablate|sweep|figure) ")
 """Commands that carry out experiments."""
+NOWHERE = LocalFolder(Path("nowhere"))
 IMPORTS = {"clip-es": "clip-es", "toco": "msc-seg"}
 """The imports that commands name, by name, and the kind of each."""
 
@@ -48,7 +50,7 @@ class Described(Catalog):
             "splits": ["train", "val"] if scenes else ["train", "train_aug", "val"],
             "source": "scenes" if scenes else "voc",
         }
-        return Artifact(Path("nowhere"), {"key": "ab" * 32, "about": about})
+        return Artifact(NOWHERE, {"key": "ab" * 32, "about": about})
 
     def imported(self, name: str) -> Import:
         stages = {
@@ -58,7 +60,7 @@ class Described(Catalog):
         return Import(kind=IMPORTS[name], shards="ab" * 32, stages=stages)
 
     def slices(self, artifact: Artifact, split: str) -> list[Slice]:
-        return [Slice(path="nowhere", group=0, rows=256)]
+        return [Slice(NOWHERE / "a.parquet", group=0, rows=256)]
 
     def has_masks(self, artifact: Artifact, split: str) -> bool:
         return True
@@ -105,13 +107,13 @@ def experiments_of(options: argparse.Namespace) -> Iterator[Experiment]:
         method, figure = spaces.find_figure(options.figure)
         base = resolve.experiment(options, store, options.seed, method=method)
         points = [changes for rows in figure["panels"].values() for _, changes, _ in rows]
-        description = Sweep(base=base, space={}, listed=tuple(points), figure=options.figure)
-        yield from map(description.at, points)
+        description = Sweep(base=base, space={}, listed_points=tuple(points), figure=options.figure)
+        yield from map(description.experiment_at, points)
     elif options.command == "sweep":
         _, description = sweep_commands._description(options, store)
         yield from description.bases.values() or [description.base]
         points = [{field: values[-1] for field, values in description.space.items()}]
-        yield from map(description.at, points)
+        yield from map(description.experiment_at, points)
     else:
         yield from (resolve.experiment(options, store, seed) for seed in options.seeds)
 
