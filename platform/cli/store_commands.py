@@ -78,7 +78,7 @@ def methods(options: argparse.Namespace, command: str) -> None:
     method = find(options.method)
     say(f"{method.name}: {method.source}\n")
     for name, value, field in walk(experiment(options.method, preset=options.preset)):
-        say(f"{name} = {value!r}\n    {field.metadata['help']}")
+        say(f"{name} = {value!r}\n    {field.description}")
 
 
 def doctor(options: argparse.Namespace, command: str) -> None:

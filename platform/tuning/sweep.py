@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..config.experiment import Experiment, resolved
-from ..config.fields import LIMITS, fingerprint, replaced, walk
+from ..config.fields import fingerprint, replaced, walk
+from ..config.limits import LIMITS
 from ..errors import InputError
 from ..pipeline.plan import Plan
 from ..records.schema import SweepRecord
