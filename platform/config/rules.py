@@ -66,8 +66,9 @@ class Rule:
             return {**schema, "schema": self._restricted(schema["schema"])}
         if kind == "tuple":
             items = [self._restricted(item) for item in schema["items_schema"]]
-            lengths = {"min_length": int(self.some), "max_length": MOST_ITEMS}
-            restricted = {**schema, **lengths, "items_schema": items}
+            restricted = {**schema, "items_schema": items}
+            if "variadic_item_index" in schema:
+                restricted |= {"min_length": int(self.some), "max_length": MOST_ITEMS}
             return core_schema.no_info_before_validator_function(_tuple, restricted)
         return schema
 
