@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler, ValidationError
@@ -21,6 +21,8 @@ MOST_ITEMS = 1_000
 """Largest number of values in an option that takes several."""
 MOST_CHARACTERS = 10_000
 """Largest number of characters of a text."""
+NUMBERS: Mapping[str, type[float]] = {"int": int, "float": float}
+"""The types of numbers, by the kinds of pydantic's schemas."""
 NOUNS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
 INNER = ("nullable", "function-after")
@@ -56,21 +58,34 @@ class Rule:
 
     def _restricted(self, schema: Any) -> Any:
         kind = schema["type"]
-        if kind in ("int", "float"):
-            number = int if kind == "int" else float
+        if kind in NUMBERS:
             pairs = (("ge", self.low), ("le", self.high))
-            return {**schema, **{name: number(b) for name, b in pairs if b is not None}}
+            return {
+                **schema,
+                **{k: NUMBERS[kind](bound) for k, bound in pairs if bound is not None},
+            }
         if kind == "str":
             return {**schema, "max_length": MOST_CHARACTERS}  # also refuses invalid Unicode
         if kind in INNER:
             return {**schema, "schema": self._restricted(schema["schema"])}
-        if kind == "tuple":
+        if kind == "tuple" and _plain(schema["items_schema"]):
             items = [self._restricted(item) for item in schema["items_schema"]]
             restricted = {**schema, "items_schema": items}
             if "variadic_item_index" in schema:
                 restricted |= {"min_length": int(self.some), "max_length": MOST_ITEMS}
             return core_schema.no_info_before_validator_function(_tuple, restricted)
+        if kind not in ("bool", "literal"):
+            raise TypeError(
+                "the type of an option must be bool, int, float, str, Literal, a tuple of one of "
+                f"int, float and str, or one of these or None; it is {kind}"
+            )
         return schema
+
+
+def _plain(schemas: Sequence[Any]) -> bool:
+    """Return whether all values in a tuple are of one type, numbers or texts."""
+    kinds = {schema["type"] for schema in schemas}
+    return len(kinds) == 1 and kinds <= {*NUMBERS, "str"}
 
 
 def _tuple(value: Any) -> Any:
@@ -150,9 +165,10 @@ def unknown_field(name: str, valid: Iterable[str]) -> FieldError:
     names = list(valid)
     alike = [other for other in names if other.endswith(f".{name}")]
     alike += [other for other in difflib.get_close_matches(name, names, 3) if other not in alike]
-    nearest = f"; the nearest are {', '.join(alike[:3])}" if alike else ""
-    hint = "`wsss methods METHOD` lists all"
-    return FieldError(f"unknown field {name!r}{nearest}; {hint}", name)
+    verb = "is" if len(alike) == 1 else "are"
+    nearest = f"the nearest {verb} {', '.join(alike[:3])}; " if alike else ""
+    message = f"unknown field {name!r}; {nearest}`wsss methods METHOD` lists all"
+    return FieldError(message, name)
 
 
 def as_input_error(

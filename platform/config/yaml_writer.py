@@ -40,7 +40,7 @@ def _lines(config: Options, indent: str) -> list[str]:
             about = str(field.description)
             if rule.low is not None or choices_of(field):
                 about += f" It must be {requirement(field)}."
-            lines += ["", *_comment(about, indent), f"{indent}{name}: {_scalars(value)}"]
+            lines += ["", *_comment(about, indent), f"{indent}{name}: {value_text(value)}"]
     return lines
 
 
@@ -55,17 +55,18 @@ def _comment(text: str, indent: str) -> list[str]:
     return [f"{indent}# {line}" for line in lines]
 
 
-def _scalars(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Return a value, or a list of values, as YAML on one line."""
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_scalars, value))}]"
+        return f"[{', '.join(map(value_text, value))}]"
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    if not isinstance(value, str):
-        return repr(value)
-    if PLAIN.fullmatch(value) and plain(value):
-        return value
-    text: str = yaml.safe_dump(value, default_style='"', allow_unicode=True, width=float("inf"))
-    return text.strip()
+    if isinstance(value, int | float):  # YAML 1.1 reads no number from 1e-05
+        return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))
+    text = str(value)
+    if PLAIN.fullmatch(text) and plain(text):
+        return text
+    quoted: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=float("inf"))
+    return quoted.strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, field
 from typing import Any, Literal
@@ -139,12 +140,12 @@ def test_an_unknown_field_names_the_nearest_valid_ones(name, nearest):
     message = str(caught.value)
     assert message.startswith(f"unknown field {name!r}; ")
     assert message.endswith("`wsss methods METHOD` lists all")
-    assert (f"the nearest are {nearest}" in message) == bool(nearest)
+    assert bool(re.search(f"the nearest (is|are) {nearest}", message)) == bool(nearest)
     assert message.count(",") <= 2
 
 
 def test_an_unknown_name_is_refused_when_a_config_is_made():
-    with pytest.raises(InputError, match=r"unknown field 'rat'; the nearest are rate"):
+    with pytest.raises(InputError, match=r"unknown field 'rat'; the nearest is rate"):
         Inner(rat=0.5)
 
 
@@ -247,6 +248,24 @@ def test_a_number_without_bounds_is_refused(kind, about):
     lacking = type("Lacking", (Options,), names)
     with pytest.raises(TypeError, match=r"Lacking.rate is a number and lacks low or high"):
         dataclass(frozen=True, kw_only=True)(lacking)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        list[int],
+        dict[str, int],
+        int | str,
+        tuple[int, str],
+        tuple[tuple[int, ...], ...],
+        bytes,
+        Any,
+    ],
+)
+def test_an_option_of_a_type_that_files_cannot_hold_is_refused(kind):
+    names = {"__annotations__": {"rate": kind}, "rate": option(None, "rate", low=0, high=1)}
+    with pytest.raises(TypeError, match=r"the type of an option must be bool, int, float"):
+        dataclass(frozen=True, kw_only=True)(type("Odd", (Options,), names))
 
 
 def test_a_class_without_the_decorator_is_refused():

@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.platform.config.yaml_reader import LARGEST, read
-from wsss.platform.config.yaml_writer import _scalars
+from wsss.platform.config.yaml_writer import value_text
 from wsss.platform.errors import InputError
 
 
@@ -83,9 +84,11 @@ def test_words_are_read_as_on_the_command_line(text: str, value: object, tmp_pat
 def test_each_written_value_is_read_again(
     value: object, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    path = write(tmp_path_factory.mktemp("a"), f"field: {_scalars(value)}\n")
+    path = write(tmp_path_factory.mktemp("a"), f"field: {value_text(value)}\n")
     expected = list(value) if isinstance(value, tuple) else value
     assert values(path)["field"] == expected
+    if isinstance(value, int | float):
+        assert yaml.safe_load(path.read_text()) == {"field": value}
 
 
 def test_fields_are_nested_or_dotted_and_keep_their_lines(tmp_path: Path) -> None:
