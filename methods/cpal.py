@@ -11,15 +11,14 @@ the background plane comes first.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import faiss
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..platform.config.fields import Options, option
+from ..platform.config.fields import Options, dataclass, option
 from ..platform.config.presets import Preset, irn_default, irn_paper, irn_scenes
 from ..platform.method import Batch, Method
 from ..platform.models.classifier import Classifier, soft_margin
@@ -62,28 +61,24 @@ class CPALConfig(Options):
         low=0,
         high=1e6,
     )
-    weighting: str = option(
+    weighting: Literal["weighted", "printed"] = option(
         "weighted",
         "Role of the positiveness; weighted: it ranks and weights the cosines; printed: it cancels "
         "(Eqs. 6 and 13 as printed).",
-        choices=("weighted", "printed"),
     )
-    measure: str | None = option(
+    measure: Literal["cosine", "l1", "l2"] | None = option(
         None,
         "Measure of the positiveness (Table 3): cosine, or the negative distance l1 or l2; none: "
         "the dot product.",
-        choices=(None, "cosine", "l1", "l2"),
     )
-    shift: str = option(
+    shift: Literal["anchors", "both", "none"] = option(
         "anchors",
         "Vectors that the alignment (Eq. 12) shifts: anchors; both, anchors and features; or none.",
-        choices=("anchors", "both", "none"),
     )
-    features: str = option(
+    features: Literal["hierarchical", "c4"] = option(
         "hierarchical",
         "Features v(f), which the paper leaves open: hierarchical, SIPE's joined stages; c4, the "
         "last stage.",
-        choices=("hierarchical", "c4"),
     )
     background: float = option(
         0.5,

@@ -9,7 +9,7 @@ Shapes: B batch, N foreground classes, D channels, H W grid, K centres, P protot
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..platform.config.experiment import Experiment
-from ..platform.config.fields import Options, option
+from ..platform.config.fields import Options, dataclass, option
 from ..platform.config.presets import (
     Preset,
     freeze,

@@ -10,15 +10,15 @@ Shapes: B batch, N foreground classes, D channels, H W grid.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..platform.config.experiment import Experiment
-from ..platform.config.fields import Options, option
+from ..platform.config.fields import Options, dataclass, option
 from ..platform.config.presets import (
     Preset,
     freeze,
@@ -27,7 +27,7 @@ from ..platform.config.presets import (
     irn_release,
     irn_scenes,
 )
-from ..platform.errors import InputError
+from ..platform.errors import FieldError
 from ..platform.method import Batch, Method
 from ..platform.models.classifier import Classifier, soft_margin
 from ..platform.models.hierarchical_features import join_grids
@@ -47,28 +47,25 @@ class PSDPMConfig(Options):
     """
 
     weight: float = option(1.0, "Weight of the consistency loss (Eq. 6).", low=0, high=1e6)
-    source: str = option(
+    source: Literal["both", "segmenter", "prototype"] = option(
         "both",
         "Input of FPEM; both: the mean of the segmenter's probabilities and the prototype map (Eq. "
         "5); segmenter: the probabilities alone (Table 4, row 3), with the same gradients as both "
         "if depth is 0 and detach is inside; prototype: the prototype map alone (code for COCO).",
-        choices=("both", "segmenter", "prototype"),
     )
     depth: int = option(
         3, "Steps of FPEM's cascade, from the deepest stage on; 0: no FPEM.", low=0, high=3
     )
-    similarity: str = option(
+    similarity: Literal["cosine", "softmax", "area"] = option(
         "cosine",
         "Similarity of positions; cosine: rectified cosine, divided by its sum (Eq. 2); softmax: "
         "softmax of products (code for VOC); area: rectified cosine, divided by the area (code for "
         "COCO).",
-        choices=("cosine", "softmax", "area"),
     )
-    position: str = option(
+    position: Literal["4d", "2d", "none"] = option(
         "4d",
         "Encoding of the position in FPEM; 4d: distances to all four sides (Fig. 4); 2d: x and y "
         "only, whose unit vector is just an angle (code for COCO); none: no position.",
-        choices=("4d", "2d", "none"),
     )
     features: bool = option(True, "Feed the features of the stage to FPEM (Table 5, w/o F: False).")
     colour: bool = option(True, "Feed the image to FPEM (Table 5, w/o I: False).")
@@ -78,25 +75,23 @@ class PSDPMConfig(Options):
         low=0,
         high=65_536,
     )
-    detach: str = option(
+    detach: Literal["inside", "result", "nowhere"] = option(
         "inside",
         "Place where Eq. 5 stops the gradient, which the paper leaves open; inside: at the "
         "prototype map before FPEM; result: after FPEM, which then stays as initialised; nowhere "
         "(code).",
-        choices=("inside", "result", "nowhere"),
     )
-    average: str = option(
+    average: Literal["present", "all"] = option(
         "present",
         "Classes over whose maps the norm of Eq. 5 is averaged: present ones, or all.",
-        choices=("present", "all"),
     )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.depth and self.position == "none" and not (self.features or self.colour):
-            raise InputError(
+            raise FieldError(
                 "position is 'none', and features and colour are False, so FPEM has no input; "
-                "turn one of them on"
+                "turn one of them on",
+                "position",
             )
 
 

@@ -9,15 +9,15 @@ Shapes: B batch, N foreground classes, D channels, H W grid; the background plan
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..platform.config.experiment import Experiment
-from ..platform.config.fields import Options, option
+from ..platform.config.fields import Options, dataclass, option
 from ..platform.config.presets import (
     Preset,
     freeze,
@@ -51,16 +51,14 @@ class SIPEConfig(Options):
         low=0,
         high=1e6,
     )
-    alpha_on: str = option(
+    alpha_on: Literal["iou", "map"] = option(
         "iou",
         "Quantity that alpha scales: iou, the background's overlap (code), or map, its map (paper, "
         "Eq. 2).",
-        choices=("iou", "map"),
     )
-    features: str | None = option(
+    features: Literal["c4"] | None = option(
         None,
         "Features of the prototypes (Table 5); none: all stages joined; c4: the last stage.",
-        choices=(None, "c4"),
     )
     plain_background: bool | None = option(
         None,
@@ -70,10 +68,9 @@ class SIPEConfig(Options):
     normalized: bool = option(
         True, "Divide IS-CAM by its maximum in the loss (paper, Eq. 10: not divided)."
     )
-    seed_features: str = option(
+    seed_features: Literal["hierarchical", "c4"] = option(
         "hierarchical",
         "Features of the seeds at inference: hierarchical or c4 (training: c4).",
-        choices=("hierarchical", "c4"),
     )
 
 

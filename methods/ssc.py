@@ -9,16 +9,16 @@ Shapes: B batch, N foreground classes, C D channels, H W grid.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..platform.config.experiment import Experiment
-from ..platform.config.fields import Options, option
+from ..platform.config.fields import Options, dataclass, option
 from ..platform.config.presets import Preset, irn_default, irn_paper, irn_release, irn_scenes
 from ..platform.errors import InputError
 from ..platform.method import PADDING, Batch, Method
@@ -65,10 +65,9 @@ class SSCConfig(Options):
     kernel: int = option(
         8, "Side of the erosion's window, in pixels at half resolution.", low=1, high=8_192
     )
-    superpixels: str = option(
+    superpixels: Literal["merged", "unmerged", "slic"] = option(
         "merged",
         "Superpixels: merged (to at most 64 regions), unmerged or slic.",
-        choices=("merged", "unmerged", "slic"),
     )
     picture: int = option(
         1,
@@ -83,11 +82,10 @@ class SSCConfig(Options):
         "two stages of the backbone instead, which is a different method from the paper's.",
         file=True,
     )
-    taps: str | None = option(
+    taps: Literal["last"] | None = option(
         None,
         "Features of VGG-19 that are compared; last: the last of each block, before its pooling "
         "(paper); none: the first of each block (code).",
-        choices=(None, "last"),
     )
 
 

@@ -19,6 +19,22 @@ class InputError(ValueError):
         return line if len(line) <= LONGEST else line[:LONGEST] + " ..."
 
 
+class FieldError(InputError):
+    """An error in one field of a configuration; the message names the field.
+
+    Attributes:
+        field: dotted name of the field.
+    """
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+    def inside(self, prefix: str) -> FieldError:
+        """Return the error of a value with a prefix before the field's name, which comes first."""
+        return FieldError(f"{prefix}{self.args[0]}", f"{prefix}{self.field}")
+
+
 class StorageError(InputError):
     """A failure of an object store or a file system; the same request may succeed later."""
 

@@ -359,7 +359,7 @@ def test_help_imports_no_heavy_library(arguments):
         "from wsss.platform.cli.parser import parser\n"
         "try:\n    parser().parse_args(sys.argv[1:])\n"
         "except SystemExit as end:\n    assert end.code == 0\n"
-        "heavy = {'torch', 'ray', 'numpy', 'faiss', 'pyarrow', 'botocore'}\n"
+        "heavy = {'torch', 'ray', 'numpy', 'faiss', 'pyarrow', 'botocore', 'pydantic', 'yaml'}\n"
         "print('heavy', sorted(heavy & set(sys.modules)))"
     )
     out = subprocess.run(

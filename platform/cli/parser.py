@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from ..config.fields import LIMITS
+from ..config.limits import LIMITS
 from ..errors import InputError, StreamError
 from ..serialization import quoted
 

@@ -78,7 +78,7 @@ def methods(options: argparse.Namespace, command: str) -> None:
     method = find_method(options.method)
     print_line(f"{method.name}: {method.source}\n")
     for name, value, field in walk(build_experiment(options.method, preset=options.preset)):
-        print_line(f"{name} = {value!r}\n    {field.metadata['help']}")
+        print_line(f"{name} = {value!r}\n    {field.description}")
 
 
 def doctor(options: argparse.Namespace, command: str) -> None:

@@ -7,16 +7,31 @@ change of one option recomputes only the stages that depend on it.
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import field
+from typing import Annotated, Any, Literal
 
-from ..errors import InputError
+from pydantic import AfterValidator
+
+from ..errors import FieldError
 from ..metrics import THRESHOLDS
-from ..ops.crf import CRFS
-from .fields import AUTO, Options, bounds, is_auto, option, replaced, walk
+from ..ops.crf import CRFName
+from .fields import AUTO, Options, dataclass, is_auto, option, replaced, walk
+from .limits import bounds
 
-SEGMENTERS = ("deeplabv2", "upernet")
+SegmenterName = Literal["deeplabv2", "upernet"]
+SEGMENTERS: tuple[SegmenterName, ...] = typing.get_args(SegmenterName)
+
+
+def _threshold(value: float) -> float:
+    if value not in THRESHOLDS:
+        raise ValueError("one of 0, 0.01, 0.02 and so on up to 0.99, or none")
+    return value
+
+
+Threshold = Annotated[float, AfterValidator(_threshold)]
+"""A threshold at which scores are computed, one of `metrics.THRESHOLDS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +64,7 @@ class Training(Options):
     head_factor: float = option(
         10.0, "Ratio of the head's learning rate to the backbone's.", low=0, high=1_000_000
     )
-    optimizer: str | None = option(
-        None, "Optimizer: adamw; none: SGD with momentum.", choices=(None, "adamw")
-    )
+    optimizer: Literal["adamw"] | None = option(None, "Optimizer: adamw; none: SGD with momentum.")
     warm_up: int | None = option(
         None,
         "Steps in which the learning rate rises to its first value; none: no warm-up.",
@@ -83,11 +96,10 @@ class Training(Options):
     crop: int = option(
         512, "Side of the square crop, in pixels; smaller images are padded.", low=8, high=16_384
     )
-    precision: str = option(
+    precision: Literal["auto", "fp32", "bf16"] = option(
         AUTO,
         "Precision of training; auto: bf16 on a GPU, else fp32; bf16 is also faster on a CPU with "
         "instructions for it (AVX512-BF16, AMX).",
-        choices=(AUTO, "fp32", "bf16"),
     )
     compiled: bool = option(
         False,
@@ -100,11 +112,10 @@ class Training(Options):
     )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         for name in ("resize", "rescale"):
             span = getattr(self, name)
             if span and span[0] > span[1]:
-                raise InputError(f"{name} is {span!r}; the smaller value must come first")
+                raise FieldError(f"{name} is {span!r}; the smaller value must come first", name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +129,9 @@ class Views(Options):
         high=16,
         some=True,
     )
-    precision: str = option(
+    precision: Literal["fp32", "bf16"] = option(
         "fp32",
         "Precision of every inference; bf16 is for a GPU, or a CPU with instructions for it.",
-        choices=("fp32", "bf16"),
     )
     batch_size: int = option(
         8, "Images, all of one shape, per batch on a GPU.", low=1, high=65_536, machine=True
@@ -143,9 +153,8 @@ class Views(Options):
     )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.scales[0] != 1:
-            raise InputError(f"scales is {self.scales!r}; 1 must come first")
+            raise FieldError(f"scales is {self.scales!r}; 1 must come first", "scales")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,21 +176,16 @@ class Refine(Options):
     Source: IRN's cam_to_ir_label and make_sem_seg.
     """
 
-    kind: str = option(
+    kind: Literal["", "crf", "irn", "masks"] = option(
         "",
         "Refinement: crf; irn; masks: the true masks, for an upper bound; empty: class maps are "
         "cut at a threshold.",
-        choices=("", "crf", "irn", "masks"),
     )
-    crf: str = option(
-        "irn",
-        "Source of the DenseCRF parameters: irn, psa, deeplab, mctformer or seam.",
-        choices=tuple(CRFS),
+    crf: CRFName = option(
+        "irn", "Source of the DenseCRF parameters: irn, psa, deeplab, mctformer or seam."
     )
-    threshold: float | None = option(
-        None,
-        "Threshold of the seed; none: the best on the first scored split.",
-        choices=(None, *THRESHOLDS),
+    threshold: Threshold | None = option(
+        None, "Threshold of the seed; none: the best on the first scored split.", low=0, high=0.99
     )
     foreground: float | None = option(
         None,
@@ -214,16 +218,16 @@ class Refine(Options):
         "code); otherwise the plane is left out and the propagated maps are cut at a threshold. "
         "Set by the preset of the trained method, not of its localizer.",
     )
-    final: float | None = option(
+    final: Threshold | None = option(
         None,
         "Threshold after the random walk; none: the best on the first scored split.",
-        choices=(None, *THRESHOLDS),
+        low=0,
+        high=0.99,
     )
-    boundaries: str = option(
+    boundaries: Literal["own", "baseline"] = option(
         "own",
         "Boundary network of the random walk: own, which learns from the class maps; baseline, "
         "which the baseline trained (own where it trained none or has another backbone).",
-        choices=("own", "baseline"),
     )
     pair_radius: int = option(
         10,
@@ -248,8 +252,8 @@ class Refine(Options):
 class Segment(Options):
     """Options of the segmenter trained on the pseudo labels (source: deeplab-pytorch)."""
 
-    network: str = option(
-        "", "Segmenter: deeplabv2 or upernet; empty: no segmenter.", choices=("", *SEGMENTERS)
+    network: Literal["", SegmenterName] = option(
+        "", "Segmenter: deeplabv2 or upernet; empty: no segmenter."
     )
     backbone: str = option("", "Backbone of the segmenter; empty: the classifier's.")
     weights: str | None = option(
@@ -260,7 +264,7 @@ class Segment(Options):
     frozen_stages: int = option(
         0, "Number of first stages of the segmenter that are not trained.", low=0, high=4
     )
-    stride: int = option(8, "Stride of the last stage, in pixels: 8 or 16.", choices=(8, 16))
+    stride: Literal[8, 16] = option(8, "Stride of the last stage, in pixels: 8 or 16.")
     scales: tuple[float, ...] = option(
         (0.75, 0.5),
         "Smaller scales that the segmenter sees beside the image, in training and at inference.",
@@ -277,11 +281,10 @@ class Segment(Options):
     balanced: bool = option(
         False, "Give background and foreground the same weight in the loss, whatever their size."
     )
-    crf: str = option(
+    crf: Literal["", CRFName] = option(
         "",
         "DenseCRF parameters for the segmenter's predictions, as in refine.crf; empty: no "
         "DenseCRF.",
-        choices=("", *CRFS),
     )
     known: bool = option(
         False,

@@ -1,11 +1,14 @@
-"""Dataclass fields with a help text and a range, and classes of options made from them.
+"""Classes of options: dataclasses whose fields have a help text and a range.
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Options):
         tau: float = option(0.1, "Threshold of the class map.", low=0, high=1)
+        weighting: Literal["soft", "hard"] = option("soft", "Weighting of the positions.")
 
-Values are checked whenever a configuration is made. Every option that is a number has a lowest and
-a highest value, which do not enter the keys of stages.
+Pydantic checks types and ranges whenever a configuration is made. Types are strict: a whole number
+is a number, and a list is accepted for a tuple, but "3" is no number and True is no whole number.
+Every option that is a number has a lowest and a highest value, which do not enter the keys of
+stages.
 """
 
 from __future__ import annotations
@@ -13,41 +16,31 @@ from __future__ import annotations
 import dataclasses
 import functools
 import typing
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import InputError
-from ..serialization import MisfitError, quoted, typed, types_of
-from ..storage.filesystem import absolute, file_digest
+import pydantic
+import pydantic.dataclasses
+from pydantic.fields import FieldInfo
+
+from ..errors import FieldError, InputError
+from ..storage.filesystem import file_digest
+from .rules import (
+    Rule,
+    as_input_error,
+    check_definition,
+    choices_of,
+    rule_of,
+    unknown_field,
+)
 
 T = TypeVar("T")
 AUTO = "auto"
 """The value of a field whose choice is left to the machine that computes."""
-MOST_ITEMS = 1_000
-"""Largest number of values in an option that takes several."""
-LIMITS: Mapping[str, tuple[float, float]] = {
-    "concurrent": (1, 1_024),
-    "images": (0, 1_000_000),
-    "port": (0, 65_535),
-    "quarantine": (0, 1),
-    "repeats": (1, 10_000),
-    "retries": (0, 100),
-    "seed": (0, 2**32 - 1),
-    "seeds": (0, 2**32 - 1),
-    "size": (32, 1_024),
-    "train": (1, 99_999),
-    "trials": (0, 100_000),
-    "val": (1, 99_999),
-}
-"""The lowest and the highest value of each numeric option of the commands, by its name."""
-
-
-def bounds(name: str) -> dict[str, Any]:
-    """Return the bounds of a field that is also an option of a command, by its name in LIMITS."""
-    low, high = LIMITS[name]
-    return {"low": low, "high": high}
+STRICT = pydantic.ConfigDict(
+    strict=True, extra="forbid", validate_default=True, allow_inf_nan=False
+)
 
 
 def option(
@@ -56,109 +49,98 @@ def option(
     *,
     low: float | None = None,
     high: float | None = None,
-    choices: tuple[Any, ...] | None = None,
     file: bool = False,
     some: bool = False,
     machine: bool = False,
 ) -> Any:
-    """Return a dataclass field with a help text and its allowed values.
+    """Return a pydantic field with a help text and the range of its values.
 
     Args:
         default: the value where none is given.
         help: a sentence that says what the option is, with unit and source.
-        low: lowest value.
-        high: highest value.
-        choices: all allowed values.
+        low: lowest value, also of each number in a tuple.
+        high: highest value, also of each number in a tuple.
         file: whether the option is a file, which is kept as an absolute path because workers run
             in other folders.
         some: whether an option that is a tuple must hold at least one value.
         machine: whether the option only fits the computation to the machine and changes no result,
             so that it enters no key.
     """
-    about = {"help": help, "low": low, "high": high, "choices": choices, "file": file}
-    return dataclasses.field(default=default, metadata={**about, "some": some, "machine": machine})
+    extra: dict[str, Any] = {"format": "path"} if file else {}
+    extra |= {"x-machine": True} if machine else {}
+    field = pydantic.Field(default, description=help, json_schema_extra=extra or None)
+    field.metadata.append(Rule(low=low, high=high, file=file, some=some, machine=machine))
+    return field
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+if TYPE_CHECKING:  # mypy checks the arguments of `dataclasses.replace` only with this decorator
+    from dataclasses import dataclass as dataclass
+else:
+
+    def dataclass(**arguments: Any) -> Callable[[type[T]], type[T]]:
+        """Return a decorator like `dataclasses.dataclass`, with which pydantic checks values.
+
+        Raises:
+            TypeError: a field is no option, or is a number without bounds.
+        """
+
+        def decorated(cls: type[T]) -> type[T]:
+            kind: Any = pydantic.dataclasses.dataclass(cls, config=STRICT, **arguments)
+            fields, initialize = kind.__pydantic_fields__, kind.__init__
+            for name, field in fields.items():
+                check_definition(kind, name, field, _nested(field.annotation))
+
+            def __init__(self: Any, **values: Any) -> None:  # noqa: N807
+                try:
+                    initialize(self, **values)
+                except pydantic.ValidationError as error:
+                    raise as_input_error(fields, values, error) from None
+
+            kind.__init__ = __init__
+            return kind
+
+        return decorated
+
+
+def _nested(hint: Any) -> bool:
+    """Return whether a type holds options: a class of options, or a mapping or union of them."""
+    if isinstance(hint, type) and issubclass(hint, Options):
+        return True
+    return any(_nested(inner) for inner in typing.get_args(hint))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base of all classes of options, which checks the types and ranges of their values."""
+    """Base of all classes of options, whose values are checked."""
 
-    def __post_init__(self) -> None:
-        kind: Any = type(self)
-        _check_bounds(kind)
-        hints = types_of(kind)
-        for f in dataclasses.fields(self):
-            if "help" in f.metadata:
-                value = _checked(f, hints[f.name], getattr(self, f.name))
-                if f.metadata["file"] and value is not None:
-                    value = absolute(value, f.name)
-                object.__setattr__(self, f.name, value)
-            elif not isinstance(getattr(self, f.name), Options | Mapping | None):
-                raise TypeError(f"{kind.__name__}.{f.name} is no option(), so no key would hold it")
+    if not TYPE_CHECKING:
+
+        def __new__(cls, **values: Any) -> Options:
+            if "__is_pydantic_dataclass__" not in vars(cls):
+                raise TypeError(f"{cls.__name__} needs the decorator `config.fields.dataclass`")
+            return super().__new__(cls)
 
 
-@cache
-def _check_bounds(kind: Any) -> None:
-    """Raise TypeError where an option of a class is a number without bounds."""
-    for f in dataclasses.fields(kind):
-        about = f.metadata
-        if "help" not in about or about["choices"] or not _numeric(types_of(kind)[f.name]):
-            continue
-        if about["low"] is None or about["high"] is None:
-            raise TypeError(f"{kind.__name__}.{f.name} is a number and lacks low or high")
+def fields_of(kind: type[Options]) -> dict[str, FieldInfo]:
+    """Return the pydantic fields of a class of options, by name."""
+    fields: dict[str, FieldInfo] = kind.__pydantic_fields__  # type: ignore[attr-defined]
+    return fields
 
 
-def _numeric(hint: Any) -> bool:
-    """Return whether a type is a number, or is made of types of which one is a number."""
-    return hint in (int, float) or any(_numeric(inner) for inner in typing.get_args(hint))
-
-
-def _allowed(f: dataclasses.Field[Any]) -> str:
-    if f.metadata["choices"]:
-        return "one of " + ", ".join(map(repr, f.metadata["choices"]))
-    return f"between {f.metadata['low']} and {f.metadata['high']}"
-
-
-def _checked(f: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
-    if value is None and "none" in (f.metadata["choices"] or ()):
-        value = "none"  # the command line reads the word as None
-    try:
-        value = typed(hint, value)
-    except MisfitError:
-        raise InputError(f"{f.name} is {quoted(value)}; it must be {_type_name(hint)}") from None
-    if isinstance(value, tuple) and len(value) > MOST_ITEMS:
-        raise InputError(f"{f.name} has {len(value)} values; it must have {MOST_ITEMS} at most")
-    if value == () and f.metadata["some"]:
-        raise InputError(f"{f.name} is empty; it must have at least one value")
-    choices, low, high = f.metadata["choices"], f.metadata["low"], f.metadata["high"]
-    for v in value if isinstance(value, tuple) else (value,):
-        invalid = choices is not None and v not in choices
-        if isinstance(v, int | float):
-            invalid |= v != v or (low is not None and v < low) or (high is not None and v > high)
-        if invalid:
-            raise InputError(f"{f.name} is {quoted(value)}; it must be {_allowed(f)}")
-    return value
-
-
-def _type_name(hint: Any) -> str:
-    return str(hint).replace("<class '", "").replace("'>", "")
-
-
-def walk(config: Options, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
+def walk(config: Options, prefix: str = "") -> Iterator[tuple[str, Any, FieldInfo]]:
     """Yield the dotted name, value and field of every option, nested options included.
 
     Options in a mapping are named by its keys: `settings={"lpcam": ...}` gives `lpcam.tau`.
     """
-    for f in dataclasses.fields(config):
-        value = getattr(config, f.name)
-        name = f"{prefix}{f.name}"
+    for name, field in fields_of(type(config)).items():
+        value = getattr(config, name)
         if isinstance(value, Options):
-            yield from walk(value, f"{name}.")
+            yield from walk(value, f"{prefix}{name}.")
         elif isinstance(value, Mapping):
             for key, inner in value.items():
                 yield from walk(inner, f"{prefix}{key}.")
-        elif "help" in f.metadata:
-            yield name, value, f
+        elif rule_of(field):
+            yield f"{prefix}{name}", value, field
 
 
 def replaced(config: T, changes: Mapping[str, Any]) -> T:
@@ -169,13 +151,14 @@ def replaced(config: T, changes: Mapping[str, Any]) -> T:
         changes: the new values by dotted name.
 
     Raises:
-        InputError: a name is unknown (all valid names are listed), or a value is out of range.
+        FieldError: a name is unknown (the nearest valid names are listed), or a value is out of
+            range.
     """
     assert isinstance(config, Options)
-    valid = [name for name, _, _ in walk(config)]
+    valid = {name for name, _, _ in walk(config)}
     for name in changes:
         if name not in valid:
-            raise InputError(f"unknown field {name!r}; there are {', '.join(valid)}")
+            raise unknown_field(name, (valid_name for valid_name, _, _ in walk(config)))
     return typing.cast(T, _replaced(config, changes, ""))
 
 
@@ -184,25 +167,35 @@ def _replaced(config: Options, changes: Mapping[str, Any], prefix: str) -> Optio
     if not any(name.startswith(prefix) for name in changes):
         return config
     values: dict[str, Any] = {}
-    for f in dataclasses.fields(config):
-        value, name = getattr(config, f.name), f"{prefix}{f.name}"
+    for name, field in fields_of(type(config)).items():
+        value = getattr(config, name)
         if isinstance(value, Options):
-            values[f.name] = _replaced(value, changes, f"{name}.")
+            values[name] = _replaced(value, changes, f"{prefix}{name}.")
         elif isinstance(value, Mapping):
-            values[f.name] = {
+            values[name] = {
                 key: _replaced(inner, changes, f"{prefix}{key}.") for key, inner in value.items()
             }
-        elif name in changes:
-            values[f.name] = changes[name]
+        elif f"{prefix}{name}" in changes:
+            values[name] = _spelled(changes[f"{prefix}{name}"], field)
     try:
         return dataclasses.replace(config, **values)
+    except FieldError as error:
+        raise error.inside(prefix) from None
     except InputError as error:
-        raise InputError(f"{prefix}{error}") if prefix and values else error from None
+        raise InputError(f"{prefix}{error}") if prefix else error from None
 
 
-def is_auto(value: Any, field: dataclasses.Field[Any]) -> bool:
+def _spelled(value: Any, field: FieldInfo) -> Any:
+    """Return the value of a field, of which one choice may be the word none.
+
+    The command line reads the word as None.
+    """
+    return "none" if value is None and "none" in choices_of(field) else value
+
+
+def is_auto(value: Any, field: FieldInfo) -> bool:
     """Return whether the value leaves the choice to the machine that computes."""
-    return value == AUTO and AUTO in (field.metadata["choices"] or ())
+    return value == AUTO and AUTO in choices_of(field)
 
 
 def fingerprint(config: Options) -> dict[str, Any]:
@@ -216,11 +209,13 @@ def fingerprint(config: Options) -> dict[str, Any]:
         InputError: a file is missing.
     """
     out = {}
-    for name, value, f in walk(config):
-        if f.metadata["machine"]:
+    for name, value, field in walk(config):
+        rule = rule_of(field)
+        assert rule is not None
+        if rule.machine:
             continue
-        assert not is_auto(value, f), f"{name} is {AUTO!r}, which may not enter a key"
-        if f.metadata["file"] and value:
+        assert not is_auto(value, field), f"{name} is {AUTO!r}, which may not enter a key"
+        if rule.file and value:
             if not Path(value).is_file():
                 raise InputError(f"there is no weight file {value}")
             value = _content(value)

@@ -8,9 +8,13 @@ from collections.abc import Collection, Mapping
 from ..config.experiment import SEGMENTERS, Experiment
 from ..config.fields import replaced, walk
 from ..config.recipes import recipe as find_recipe
-from ..errors import InputError
+from ..config.rules import unknown_field
+from ..errors import FieldError, InputError
 from .base import Method
 from .registry import find_method, methods
+
+PREFIX = "baseline."
+"""What the names of the fields of a baseline begin with."""
 
 
 def build_method(experiment: Experiment, name: str) -> Method:
@@ -102,7 +106,7 @@ def _baseline(
         known: the fields of the method that has the baseline.
     """
     method, _, localizer = baseline.partition(":")
-    common = {k: v for k, v in changes.items() if not k.startswith("baseline.")}
+    common = {k: v for k, v in changes.items() if not k.startswith(PREFIX)}
     if method.split("+")[0] in methods():
         identity = {"method": method, "localizer": localizer, "imported": ""}
     else:
@@ -114,10 +118,16 @@ def _baseline(
         localizer=identity["localizer"],
         recipe=recipe,
     )
-    fields = {name for name, _, _ in walk(unchanged)}
+    fields = [name for name, _, _ in walk(unchanged)]
     inner = {k: v for k, v in common.items() if k in fields and k not in identity}
-    inner |= {k[len("baseline.") :]: v for k, v in changes.items() if k.startswith("baseline.")}
-    out = replaced(unchanged, {"imported": identity["imported"], **inner})
+    own = {k.removeprefix(PREFIX): v for k, v in changes.items() if k.startswith(PREFIX)}
+    for name in own:
+        if name not in fields:
+            raise unknown_field(PREFIX + name, [PREFIX + field for field in fields])
+    try:
+        out = replaced(unchanged, {"imported": identity["imported"], **inner, **own})
+    except FieldError as error:
+        raise (error.inside(PREFIX) if error.field in own else error) from None
     if not out.segment.network:
         out = replaced(out, {"segment.network": SEGMENTERS[0]})
     return out, {k: v for k, v in common.items() if k in known or k not in fields}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ class CRF:
     certainty: float = 0.0
 
 
+CRFName = Literal["irn", "psa", "deeplab", "mctformer", "seam"]
+"""The names of the parameter sets."""
 CRFS: Mapping[str, CRF] = {
     "irn": CRF(smooth_xy=3, smooth=3, colour_xy=50, colour_rgb=5, colour=10, certainty=0.7),
     "psa": CRF(smooth_xy=3, smooth=3, colour_xy=80, colour_rgb=13, colour=10),

@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 
 from ..config.experiment import Experiment, resolved
-from ..config.fields import LIMITS, fingerprint, replaced, walk
+from ..config.fields import fingerprint, replaced, walk
+from ..config.limits import LIMITS
 from ..errors import InputError
 from ..pipeline.plan import Plan
 from ..records.schema import SweepRecord

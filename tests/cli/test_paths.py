@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from wsss.platform.cli import main, parser, resolve
 from wsss.platform.config.fields import walk
+from wsss.platform.config.rules import rule_of
 from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment
 
@@ -35,7 +36,7 @@ FILE_FIELDS = [
     (method, name)
     for method, changes in (("cam", {"segment.network": "deeplabv2"}), ("ssc", {}))
     for name, _, field in walk(build_experiment(method, preset="scenes", changes=changes))
-    if field.metadata["file"]
+    if (rule := rule_of(field)) and rule.file
 ]
 
 

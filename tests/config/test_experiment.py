@@ -13,5 +13,5 @@ SENTENCE = re.compile(r"(?!(Of|That|What|Which|Whose)\b)[A-Z].*[.)]", re.DOTALL)
 
 @pytest.mark.parametrize("method", sorted(methods()))
 def test_every_help_is_a_sentence(method: str) -> None:
-    helps = {name: field.metadata["help"] for name, _, field in walk(build_experiment(method))}
+    helps = {name: str(field.description) for name, _, field in walk(build_experiment(method))}
     assert {name: help for name, help in helps.items() if not SENTENCE.fullmatch(help)} == {}

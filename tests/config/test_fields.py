@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import FrozenInstanceError, dataclass, field, make_dataclass
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import FrozenInstanceError, field
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wsss.platform.config.fields import Options, fingerprint, option, parse, replaced, walk
-from wsss.platform.errors import InputError
+from ray import cloudpickle
+from wsss.platform.config.fields import (
+    Options,
+    dataclass,
+    fingerprint,
+    option,
+    parse,
+    replaced,
+    walk,
+)
+from wsss.platform.errors import FieldError, InputError
 from wsss.platform.method import build_experiment
 
 few_examples = settings(max_examples=40, deadline=None)
@@ -24,10 +38,10 @@ class Inner(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Outer(Options):
-    kind: str = option("a", "kind", choices=("a", "b"))
+    kind: Literal["a", "b"] = option("a", "kind")
     steps: int = option(3, "steps", low=1, high=1_000)
     flag: bool = option(False, "flag")
-    path: str | None = option(None, "file")
+    path: str | None = option(None, "name")
     ceiling: float = option(0.0, "at most", low=-1e3, high=2)
     inner: Inner = field(default_factory=Inner)
 
@@ -36,34 +50,41 @@ class Outer(Options):
     ("name", "value", "message"),
     [
         ("kind", "c", "kind is 'c'; it must be one of 'a', 'b'"),
-        ("steps", 0, "steps is 0; it must be between 1 and 1000"),
-        ("steps", 10**4000, "(4001 characters); it must be between 1 and 1000"),
-        ("steps", "9" * 9000, "(9002 characters); it must be int"),
-        ("steps", 1.5, "steps is 1.5; it must be int"),
-        ("steps", True, "steps is True; it must be int"),
-        ("steps", "3", "steps is '3'; it must be int"),
-        ("flag", 1, "flag is 1; it must be bool"),
-        ("path", 3, "path is 3"),
-        ("ceiling", 2.5, "ceiling is 2.5; it must be between -1000.0 and 2"),
-        ("ceiling", -math.inf, "ceiling is -inf; it must be between"),
-        ("inner.rate", -0.1, "inner.rate is -0.1; it must be between 0 and 1"),
-        ("inner.rate", float("nan"), "inner.rate is nan; it must be between 0 and 1"),
-        ("inner.rate", math.inf, "inner.rate is inf; it must be between 0 and 1"),
-        ("inner.rate", 10**4000, "(4001 characters); it must be float"),
-        ("inner.rate", "x", "inner.rate is 'x'"),
-        ("inner.names", "abc", "inner.names is 'abc'"),
-        ("inner.names", (1,), "inner.names"),
-        ("inner.pair", (1,), "inner.pair"),
-        ("inner.pair", (1, 2, 3), "inner.pair"),
-        ("inner.pair", (1, -2), "inner.pair is (1, -2); it must be between 0 and 9"),
-        ("inner.pair", (1, 10), "inner.pair is (1, 10); it must be between 0 and 9"),
+        ("steps", 0, "steps is 0; it must be a whole number between 1 and 1000"),
+        ("steps", 10**4000, "(4001 characters); it must be a whole number between 1 and 1000"),
+        ("steps", "9" * 9000, "(9002 characters); it must be a whole number between 1 and 1000"),
+        ("steps", 1.5, "steps is 1.5; it must be a whole number between 1 and 1000"),
+        ("steps", True, "steps is True; it must be a whole number"),
+        ("steps", "3", "steps is '3'; it must be a whole number"),
+        ("flag", 1, "flag is 1; it must be true or false"),
+        ("path", 3, "path is 3; it must be text, or none"),
+        ("ceiling", 2.5, "ceiling is 2.5; it must be a number between -1000 and 2"),
+        ("ceiling", -math.inf, "ceiling is -inf; it must be a number between"),
+        ("inner.rate", -0.1, "inner.rate is -0.1; it must be a number between 0 and 1"),
+        ("inner.rate", float("nan"), "inner.rate is nan; it must be a number between 0 and 1"),
+        ("inner.rate", math.inf, "inner.rate is inf; it must be a number between 0 and 1"),
+        ("inner.rate", 10**4000, "(4001 characters); it must be a number between 0 and 1"),
+        ("inner.rate", "x", "inner.rate is 'x'; it must be a number"),
+        ("inner.names", "abc", "inner.names is 'abc'; it must be a list of texts"),
+        ("inner.names", (1,), "inner.names is (1,); it must be a list of texts"),
+        ("inner.pair", (1,), "inner.pair is (1,); it must be two whole numbers"),
+        ("inner.pair", (1, 2, 3), "inner.pair is (1, 2, 3); it must be two whole"),
+        ("inner.pair", (1, -2), "it must be two whole numbers between 0 and 9"),
+        ("inner.pair", (1, 10), "inner.pair is (1, 10); it must be two whole numbers between 0"),
         ("inner.names", ("a",) * 1001, "inner.names has 1001 values"),
+        ("inner.names", {"a"}, "inner.names is {'a'}; it must be a list of texts"),
+        ("inner.names", ("\ud800",), "inner.names is ('\\ud800',); it must be a list of texts"),
+        ("kind", None, "kind is None; it must be one of 'a', 'b'"),
+        ("kind", "", "kind is ''; it must be one of 'a', 'b'"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_field_and_what_is_allowed(name, value, message):
     with pytest.raises(InputError) as caught:
         replaced(Outer(), {name: value})
     assert message in str(caught.value)
+    assert isinstance(caught.value, FieldError)
+    assert caught.value.field == name
+    assert pickle.loads(pickle.dumps(caught.value)).field == name
 
 
 @pytest.mark.parametrize(("name", "cell"), [("steps", None), ("inner.pair", 1), ("ceiling", None)])
@@ -76,8 +97,12 @@ def test_a_number_too_long_to_print_is_refused_in_words(name, cell):
 def test_values_are_checked_when_a_config_is_made():
     with pytest.raises(InputError, match="rate is 2"):
         Inner(rate=2)
+    with pytest.raises(InputError, match="rate is 2"):
+        dataclasses.replace(Inner(), rate=2)
     with pytest.raises(FrozenInstanceError):
         Inner().rate = 0.5
+    with pytest.raises(TypeError):
+        Inner(0.1)
 
 
 def test_values_take_the_type_of_their_field():
@@ -96,12 +121,32 @@ def test_replaced_changes_only_the_named_fields():
     assert replaced(before, {}) == before
 
 
-@pytest.mark.parametrize("name", ["step", "inner", "inner.rat", "rate", "inner.rate.x", ""])
-def test_an_unknown_field_lists_the_valid_ones(name):
-    with pytest.raises(InputError) as caught:
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("step", "steps"),
+        ("rate", "inner.rate"),
+        ("inner.rat", "inner.rate"),
+        ("iner.rate", "inner.rate"),
+        ("inner.name", "inner.names"),
+        ("inner", "inner.rate"),
+        ("", ""),
+        ("something else", ""),
+    ],
+)
+def test_an_unknown_field_names_the_nearest_valid_ones(name, nearest):
+    with pytest.raises(FieldError) as caught:
         replaced(Outer(), {name: 1})
-    assert repr(name) in str(caught.value)
-    assert all(valid in str(caught.value) for valid, _, _ in walk(Outer()))
+    message = str(caught.value)
+    assert message.startswith(f"unknown field {name!r}; ")
+    assert message.endswith("`wsss methods METHOD` lists all")
+    assert bool(re.search(f"the nearest (is|are) {nearest}", message)) == bool(nearest)
+    assert message.count(",") <= 2
+
+
+def test_an_unknown_name_is_refused_when_a_config_is_made():
+    with pytest.raises(InputError, match=r"unknown field 'rat'; the nearest is rate"):
+        Inner(rat=0.5)
 
 
 def test_walk_names_every_option():
@@ -111,7 +156,7 @@ def test_walk_names_every_option():
         *("inner.rate", "inner.names", "inner.pair"),
     ]
     assert values["inner.pair"] == (1, 2)
-    assert all(f.metadata["help"] for _, _, f in walk(Outer()))
+    assert all(field.description for _, _, field in walk(Outer()))
 
 
 @few_examples
@@ -158,12 +203,11 @@ def test_parse_reads_words_of_the_command_line(text, value):
 
 
 def test_a_field_that_no_key_would_hold_is_refused():
-    @dataclass(frozen=True, kw_only=True)
-    class Lacking(Options):
-        rate: float = 0.1
-
     with pytest.raises(TypeError, match=r"Lacking.rate is no option\(\)"):
-        Lacking()
+
+        @dataclass(frozen=True, kw_only=True)
+        class Lacking(Options):
+            rate: float = 0.1
 
 
 def test_keys_hold_the_content_of_files_and_nothing_of_the_machine(tmp_path):
@@ -200,10 +244,67 @@ def test_bounds_do_not_enter_keys():
 @pytest.mark.parametrize("kind", [int, float, int | None, tuple[float, ...], tuple[int, int]])
 @pytest.mark.parametrize("about", [{}, {"low": 0}, {"high": 1}])
 def test_a_number_without_bounds_is_refused(kind, about):
-    fields = [("rate", kind, option(0, "rate", **about))]
-    lacking = make_dataclass("Lacking", fields, bases=(Options,), frozen=True, kw_only=True)
+    names = {"__annotations__": {"rate": kind}, "rate": option(None, "rate", **about)}
+    lacking = type("Lacking", (Options,), names)
     with pytest.raises(TypeError, match=r"Lacking.rate is a number and lacks low or high"):
-        lacking()
+        dataclass(frozen=True, kw_only=True)(lacking)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        list[int],
+        dict[str, int],
+        int | str,
+        tuple[int, str],
+        tuple[tuple[int, ...], ...],
+        bytes,
+        Any,
+    ],
+)
+def test_an_option_of_a_type_that_files_cannot_hold_is_refused(kind):
+    names = {"__annotations__": {"rate": kind}, "rate": option(None, "rate", low=0, high=1)}
+    with pytest.raises(TypeError, match=r"the type of an option must be bool, int, float"):
+        dataclass(frozen=True, kw_only=True)(type("Odd", (Options,), names))
+
+
+def test_a_class_without_the_decorator_is_refused():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Unchecked(Inner):
+        more: int = option(1, "more", low=0, high=9)
+
+    class Undecorated(Inner):
+        pass
+
+    for kind in (Unchecked, Undecorated):
+        with pytest.raises(TypeError, match=r"needs the decorator `config\.fields\.dataclass`"):
+            kind()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder(Options):
+    inner: Inner = field(default_factory=lambda: Inner(rate=0.7))
+    by_name: Mapping[str, Options] = field(default_factory=dict)
+
+
+def test_configs_travel_to_workers_and_keep_their_class():
+    config = Holder(by_name={"outer": Outer(steps=7, inner=Inner(pair=(3, 4)))})
+    for dump in (pickle.dumps, cloudpickle.dumps):
+        copy = pickle.loads(dump(config))
+        assert copy == config
+        assert copy.by_name["outer"].inner.pair == (3, 4)
+
+
+def test_a_class_of_a_notebook_travels_to_workers():
+    """Ray sends such a class by value."""
+    names: dict[str, Any] = {"__name__": "__main__", "Options": Options, "dataclass": dataclass}
+    names["rate"] = option(0.5, "rate", low=0, high=1)
+    cell = "@dataclass(frozen=True, kw_only=True)\nclass Mine(Options):\n    rate: float = rate\n"
+    exec(cell, names)
+    copy = pickle.loads(cloudpickle.dumps(names["Mine"](rate=0.25)))
+    assert copy.rate == 0.25
+    with pytest.raises(InputError, match="rate is 2"):
+        dataclasses.replace(copy, rate=2)
 
 
 def test_an_empty_tuple_is_refused_where_a_value_is_required():

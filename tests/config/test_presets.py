@@ -1,4 +1,4 @@
-"""Presets and recipes are typed: mypy finds a misspelt option."""
+"""Presets and recipes are typed: mypy finds a misspelt option or choice."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ SOURCE = """
 from dataclasses import replace
 
 from wsss.methods.lpcam import LPCAMConfig
+from wsss.methods.psdpm import PSDPMConfig
 from wsss.platform.config.experiment import Experiment, Segment
 from wsss.platform.config.presets import Preset, irn_paper
 
@@ -36,6 +37,17 @@ def recipe(s: Segment) -> Segment:
     return replace(s, stide=8)  # wrong
 
 
+def choices(s: Segment) -> Segment:
+    training = replace(s.training, precision="bf61")  # wrong
+    return replace(s, stride=12, crf="deplab", training=training)  # wrong
+
+
+CONFIGS = (
+    PSDPMConfig(source="segmenter"),
+    PSDPMConfig(source="segmentor"),  # wrong
+    LPCAMConfig(tau="0.1"),  # wrong
+    LPCAMConfig("train"),  # wrong
+)
 PRESETS = {
     "paper": Preset(right, LPCAMConfig(mu_b_low=0.05)),
     "release": Preset(right, LPCAMConfig(mu_b_lo=0.05)),  # wrong
@@ -53,7 +65,7 @@ ignore_missing_imports = True
 """Configuration of mypy; it skips the large libraries, so that mypy takes only seconds."""
 
 
-def test_mypy_finds_a_misspelt_option(tmp_path: Path) -> None:
+def test_mypy_finds_a_misspelt_option_or_choice(tmp_path: Path) -> None:
     (tmp_path / "types").mkdir()
     (tmp_path / "types/wsss").symlink_to(ROOT)
     (tmp_path / "mine.py").write_text(SOURCE)

@@ -14,7 +14,7 @@ from hostile import TEXTS, altered, attempt, check_sentence, fuzz, values
 from hypothesis import example, given
 from hypothesis import strategies as st
 from wsss.platform.cli import main
-from wsss.platform.config.fields import LIMITS
+from wsss.platform.config.limits import LIMITS
 from wsss.platform.data.formats import shards
 from wsss.platform.data.sources.scenes import Scenes
 from wsss.platform.method import build_experiment

@@ -11,7 +11,7 @@ import pytest
 import torch
 from wsss.methods.lpcam import local_prototype_maps
 from wsss.platform.config.experiment import Experiment, Network, Training
-from wsss.platform.config.fields import Options
+from wsss.platform.config.fields import Options, fields_of
 from wsss.platform.data.formats.shards import Slice
 from wsss.platform.method import (
     Centers,
@@ -82,8 +82,7 @@ class TestContract:
         assert isinstance(config, Options)
         assert cls.Config.__dataclass_params__.frozen
         assert all(f.kw_only for f in dataclasses.fields(config))
-        for field in dataclasses.fields(config):
-            assert field.metadata["help"]
+        assert all(field.description for field in fields_of(type(config)).values())
 
     def test_presets_make_experiments(self, cls, name):
         assert {"paper", "default", "scenes"} <= set(cls.presets)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import typing
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from wsss.platform.ops.crf import CRFS, Refiner, best_labels, label_probabilities
+from wsss.platform.ops.crf import CRFS, CRFName, Refiner, best_labels, label_probabilities
 
 
 def blobs(height=24, width=32, seed=0):
@@ -62,6 +63,10 @@ def shaded(height=24, width=32, seed=0):
     scores = rng.dirichlet([1.2, 1, 1], (height, width)).transpose(2, 0, 1)
     scores[1] += inside / 2
     return image, (scores / scores.sum(0)).astype(np.float32)
+
+
+def test_every_parameter_set_has_a_name_for_mypy():
+    assert tuple(CRFS) == typing.get_args(CRFName)
 
 
 @pytest.mark.parametrize("name", CRFS)

@@ -13,17 +13,18 @@ Lengths are shares of an object's length, which is a share of the image's side.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
 import math
-from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.random import PCG64, Generator
 from PIL import Image
 
-from ...config.fields import Options, bounds, option
+from ...config.fields import Options, dataclass, option
+from ...config.limits import bounds
 from ..images import VOID, encode_png
 from .scene_drawing import Canvas, Colour, Frame, choose_colours, mix_colours
 from .source import Item, Record, check_id
@@ -33,7 +34,7 @@ DRAWING_VERSION = 3
 """Version of the drawing, raised when the same parameters draw other pixels."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class _Kind:
     """A class of insects.
 
@@ -134,7 +135,7 @@ class Scenes(Options):
 
     def settings(self) -> dict[str, object]:
         """Return the parameters and the version of the drawing."""
-        return {"source": self.name, "drawing": DRAWING_VERSION, **asdict(self)}
+        return {"source": self.name, "drawing": DRAWING_VERSION, **dataclasses.asdict(self)}
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the settings."""

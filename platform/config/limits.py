@@ -1,0 +1,31 @@
+"""The lowest and the highest value of each numeric option of the commands.
+
+This module imports no library, so that `wsss --help` starts fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "concurrent": (1, 1_024),
+    "images": (0, 1_000_000),
+    "port": (0, 65_535),
+    "quarantine": (0, 1),
+    "repeats": (1, 10_000),
+    "retries": (0, 100),
+    "seed": (0, 2**32 - 1),
+    "seeds": (0, 2**32 - 1),
+    "size": (32, 1_024),
+    "train": (1, 99_999),
+    "trials": (0, 100_000),
+    "val": (1, 99_999),
+}
+"""The lowest and the highest value of each numeric option of the commands, by its name."""
+
+
+def bounds(name: str) -> dict[str, Any]:
+    """Return the bounds of a field that is also an option of a command, by its name in LIMITS."""
+    low, high = LIMITS[name]
+    return {"low": low, "high": high}

@@ -1,0 +1,219 @@
+"""Reading of experiment files: YAML whose fields keep the file and line that give them.
+
+Plain words are read as in YAML 1.2 and on the command line: `1e-3` is a number, `no` is a text,
+and `none` is null. Anchors, tags and keys that are no text are refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from ..errors import InputError
+from ..serialization import quoted
+from ..storage.filesystem import regular
+
+T = TypeVar("T")
+LARGEST = 1 << 18
+"""Largest size of an experiment file, in bytes."""
+DEEPEST = 20
+"""Most levels of groups and lists inside each other, and most files that extend each other."""
+EXTENDS = "extends"
+BASELINE = "baseline"
+IDENTITY = ("baseline.method", "baseline.localizer", "baseline.imported")
+"""The fields that a text for the whole baseline stands for."""
+PREFIX = "tag:yaml.org,2002:"
+WORDS = {
+    "null": r"~|null|Null|NULL|none|None|NONE|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": r"[-+]?[0-9]+",
+    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf)|\.(nan|NaN)",
+}
+"""The plain words that are no texts, by kind."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """The value of a field, with the place that gives it.
+
+    Attributes:
+        value: text, number, truth value, None or list of these.
+        path: file.
+        line: number of the line, from 1.
+    """
+
+    value: Any
+    path: Path
+    line: int
+
+    @property
+    def place(self) -> str:
+        """The file and the line, as an error message names them."""
+        return f"{self.path}, line {self.line}"
+
+
+class _RefusedError(Exception):
+    """A part of a file that may not be there; its arguments are the line and a sentence."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Loader that composes nodes of plain words, lists and groups, but makes no objects."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Compose the next node, unless it is an alias, has an anchor or tag, or is too deep."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        line = event.start_mark.line + 1
+        if getattr(event, "anchor", None):
+            raise _RefusedError(line, "it has an anchor or alias; write the value out")
+        if getattr(event, "tag", None):
+            raise _RefusedError(line, f"it has the tag {event.tag}; leave the tag out")
+        if self.depth >= DEEPEST:
+            raise _RefusedError(line, f"it is nested deeper than {DEEPEST} levels")
+        self.depth += 1
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+for kind, pattern in WORDS.items():
+    _Loader.add_implicit_resolver(PREFIX + kind, re.compile(f"(?:{pattern})\\Z"), None)
+
+
+def plain(text: str) -> bool:
+    """Return whether a word is read as a text."""
+    return not any(re.fullmatch(pattern, text) for pattern in WORDS.values())
+
+
+def read(path: Path) -> dict[str, Entry]:
+    """Return the fields of an experiment file and of the files that it extends, by dotted name.
+
+    A file's field counts more than that of a file it extends.
+
+    Raises:
+        InputError: a file is missing, is no UTF-8 or YAML, is too large, gives a field twice, holds
+            what an experiment file may not, or extends itself by way of other files.
+    """
+    fields: dict[str, Entry] = {}
+    seen: list[Path] = []
+    while True:
+        if path.resolve() in seen:
+            raise InputError(f"{fields[EXTENDS].place}: extends leads back to {path}; remove it")
+        if len(seen) == DEEPEST:
+            raise InputError(f"{path}: more than {DEEPEST} files extend each other")
+        seen.append(path.resolve())
+        own = _parsed(path)
+        inherited = {k: e for k, e in fields.items() if k != EXTENDS}
+        fields = merged(own, inherited)
+        if EXTENDS not in own:
+            return fields
+        base = own[EXTENDS]
+        if not isinstance(base.value, str) or not base.value:
+            raise InputError(f"{base.place}: extends is {quoted(base.value)}; it must be a path")
+        path = path.parent / base.value
+        if not path.is_file():
+            raise InputError(f"{base.place}: there is no file {path}")
+
+
+def merged(base: Mapping[str, T], fields: Mapping[str, T]) -> dict[str, T]:
+    """Return the fields of a base with other fields, which count more.
+
+    A new baseline replaces the base's; the further fields of the base's baseline stay.
+    """
+    if BASELINE in fields or any(name in fields for name in IDENTITY):
+        base = {name: e for name, e in base.items() if name not in (BASELINE, *IDENTITY)}
+    return {**base, **fields}
+
+
+def _parsed(path: Path) -> dict[str, Entry]:
+    """Return the fields of one file by dotted name."""
+    text = _text(path)
+    try:
+        node = _Loader(text).get_single_node()
+        if node is None:
+            return {}
+        if not isinstance(node, yaml.MappingNode):
+            raise _RefusedError(node.start_mark.line + 1, "it holds no fields; write NAME: VALUE")
+        fields: dict[str, Entry] = {}
+        for name, entry in _entries(node, "", path):
+            if name in fields:
+                first = fields[name].line
+                raise _RefusedError(entry.line, f"{name} is given twice, first in line {first}")
+            fields[name] = entry
+        return fields
+    except _RefusedError as error:
+        line, sentence = error.args
+        raise InputError(f"{path}, line {line}: {sentence}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}, {_fault(error, text)}") from None
+
+
+def _text(path: Path) -> str:
+    """Return the text of a file."""
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    if regular(path).stat().st_size > LARGEST:
+        raise InputError(f"{path} has more than {LARGEST} bytes; it is no experiment file")
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}, line {line}: it is not UTF-8; save it as UTF-8") from None
+
+
+def _fault(error: yaml.YAMLError, text: str) -> str:
+    """Return the line and the reason why a text is not YAML."""
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text[: error.position].count("\n") + 1
+        return f"line {line}: it holds a character that YAML does not allow; remove it"
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        line = error.problem_mark.line + 1
+        if "\\t" in str(error.problem):
+            return f"line {line}: it holds a tab; use blanks"
+        return f"line {line}: it is not YAML: {error.problem}"
+    return f"it is not YAML: {error}"
+
+
+def _entries(node: yaml.MappingNode, prefix: str, path: Path) -> Iterator[tuple[str, Entry]]:
+    """Yield the dotted names and values of a group of fields."""
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode) or key.tag != f"{PREFIX}str":
+            shown = quoted(key.value) if isinstance(key, yaml.ScalarNode) else "a list or group"
+            raise _RefusedError(line, f"the name of a field is {shown}; it must be a text")
+        name = f"{prefix}{key.value}"
+        if isinstance(value, yaml.MappingNode):
+            yield from _entries(value, f"{name}.", path)
+        else:
+            yield name, Entry(_value(value), path, line)
+
+
+def _value(node: yaml.Node) -> Any:
+    """Return the value of a scalar or a list."""
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(inner) for inner in node.value]
+    if isinstance(node, yaml.MappingNode):
+        raise _RefusedError(node.start_mark.line + 1, "a list holds fields; it must hold values")
+    kind, text = node.tag.removeprefix(PREFIX), node.value
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return text.lower() == "true"
+    if kind == "float":
+        return float(re.sub(r"\.(?=[a-zA-Z])", "", text))
+    return _whole(text) if kind == "int" else text
+
+
+def _whole(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:  # Python reads no number of over 4300 digits
+        return text

@@ -1,0 +1,72 @@
+"""Writing of whole experiment files, with the meaning and the range of each field as a comment."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from .experiment import Experiment
+from .fields import Options, fields_of
+from .rules import choices_of, requirement, rule_of
+from .yaml_reader import plain
+
+WIDTH = 96
+"""Most characters of a line of comments."""
+PLAIN = re.compile(r"[A-Za-z_](?:[\w.+-]*[\w+-])?", re.ASCII)
+"""Texts that need no quotation marks, if they are no words of YAML."""
+
+
+def experiment_file(experiment: Experiment) -> str:
+    """Return an experiment file that gives every field of an experiment, and of its baseline."""
+    title = f"# Experiment {experiment.combination!r} on {experiment.data!r}, with all its fields."
+    return "\n".join([title, *_lines(experiment, "")]) + "\n"
+
+
+def _lines(config: Options, indent: str) -> list[str]:
+    """Return the lines of options and of the groups of options inside them."""
+    lines: list[str] = []
+    for name, field in fields_of(type(config)).items():
+        value = getattr(config, name)
+        if isinstance(value, Options):
+            lines += _group(name, value, indent)
+        elif isinstance(value, Mapping):
+            for key, inner in value.items():
+                lines += _group(key, inner, indent)
+        elif rule := rule_of(field):
+            about = str(field.description)
+            if rule.low is not None or choices_of(field):
+                about += f" It must be {requirement(field)}."
+            lines += ["", *_comment(about, indent), f"{indent}{name}: {value_text(value)}"]
+    return lines
+
+
+def _group(name: str, config: Options, indent: str) -> list[str]:
+    inner = _lines(config, f"{indent}  ")
+    summary = (type(config).__doc__ or "").partition("\n")[0]
+    return ["", *_comment(summary, indent), f"{indent}{name}:", *inner[1:]] if inner else []
+
+
+def _comment(text: str, indent: str) -> list[str]:
+    lines = textwrap.wrap(text, WIDTH - len(indent) - 2, break_long_words=False)
+    return [f"{indent}# {line}" for line in lines]
+
+
+def value_text(value: Any) -> str:
+    """Return a value, or a list of values, as YAML on one line."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(value_text, value))}]"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):  # YAML 1.1 reads no number from 1e-05
+        return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))
+    text = str(value)
+    if PLAIN.fullmatch(text) and plain(text):
+        return text
+    quoted: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=float("inf"))
+    return quoted.strip()

@@ -1,0 +1,145 @@
+"""Experiments as files: read with the presets of their methods, and the JSON schema of a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..config.experiment import Experiment
+from ..config.fields import walk
+from ..config.rules import unknown_field
+from ..config.schema import experiment_schema
+from ..config.yaml_reader import BASELINE, EXTENDS, IDENTITY, Entry, merged, read
+from ..errors import FieldError, InputError
+from ..serialization import quoted
+from .compose import PREFIX, build_experiment
+from .registry import find_method
+
+HEAD = ("method", "localizer", "preset", "recipe", BASELINE, *IDENTITY)
+"""The fields that choose methods and presets, on which all other fields build."""
+
+
+def experiment_of(
+    path: Path, changes: Mapping[str, Any] | None = None, preset: str = "default"
+) -> Experiment:
+    """Return the experiment that a file describes.
+
+    A field outside `baseline` also holds for a baseline that has the field, unless the file gives
+    the field of the baseline itself.
+
+    Args:
+        path: file.
+        changes: values by dotted name that count more than the file's, also of `method`, `preset`,
+            `localizer`, `recipe` and `baseline`.
+        preset: name of the preset where neither file nor changes give one.
+
+    Raises:
+        InputError: the file cannot be read, a method, preset, recipe or field is unknown, or a
+            value is out of range; the message gives file and line.
+    """
+    entries = read(path)
+    values = merged({name: entry.value for name, entry in entries.items()}, changes or {})
+    lines = {name: entry for name, entry in entries.items() if name not in (changes or {})}
+    return experiment_from(values, lines, path, preset)
+
+
+def experiment_from(
+    values: Mapping[str, Any], lines: Mapping[str, Entry], path: Path, preset: str
+) -> Experiment:
+    """Return the experiment that values describe.
+
+    Args:
+        values: values by dotted name.
+        lines: the places of those values that are a file's.
+        path: file, for an error in no field of it.
+        preset: name of the preset where the values give none.
+    """
+    head = {name: _text(name, values, lines) for name in HEAD if name in values}
+    if not head.get("method"):
+        raise InputError(f"{path}: it names no method; write method: NAME")
+    arguments: dict[str, Any] = {
+        "preset": head.get("preset") or preset,
+        "localizer": head.get("localizer", ""),
+        "recipe": head.get("recipe", ""),
+    }
+    try:
+        arguments[BASELINE] = _baseline(head)
+        unchanged = build_experiment(head["method"], **arguments)
+    except InputError as error:
+        quoted_heads = (n for n in reversed(HEAD) if _mentions(str(error), head.get(n)))
+        raise _placed(error, next(quoted_heads, ""), lines, path) from None
+    fields = {k: v for k, v in values.items() if k not in HEAD and k != EXTENDS}
+    fields = _known(fields, unchanged, lines, path)
+    try:
+        return build_experiment(head["method"], **arguments, changes=fields)
+    except InputError as error:
+        name = error.field if isinstance(error, FieldError) else ""
+        raise _placed(error, name, lines, path) from None
+
+
+def _text(name: str, values: Mapping[str, Any], lines: Mapping[str, Entry]) -> str:
+    """Return the value of a field that chooses a method or preset."""
+    value = values[name]
+    if value is not None and not isinstance(value, str):
+        where = f"{lines[name].place}: " if name in lines else ""
+        raise InputError(f"{where}{name} is {quoted(value)}; it must be text")
+    return value or ""
+
+
+def _baseline(head: Mapping[str, str]) -> str:
+    """Return METHOD[:LOCALIZER] or the name of an import, from which a method learns."""
+    method, localizer, imported = (head.get(name, "") for name in IDENTITY)
+    if head.get(BASELINE) or imported:
+        return head.get(BASELINE) or imported
+    for name in method.split("+") if method else ():  # another name would be that of an import
+        find_method(name)
+    return ":".join(w for w in (method, localizer) if w)
+
+
+def _mentions(message: str, value: str | None) -> bool:
+    """Return whether a message quotes a value or one of the methods in it."""
+    return bool(value) and any(repr(w) in message for w in (value, *re.split("[:+]", value or "")))
+
+
+def _known(
+    fields: Mapping[str, Any], made: Experiment, lines: Mapping[str, Entry], path: Path
+) -> dict[str, Any]:
+    """Return the fields without empty groups.
+
+    Raises:
+        InputError: a field is unknown, or is a group of fields that has a value.
+    """
+    names = [name for name, _, _ in walk(made)]
+    names += [n.removeprefix(PREFIX) for n in names if n.startswith(PREFIX)]
+    kept: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name in names:
+            kept[name] = value
+        elif inner := [other for other in names if other.startswith(f"{name}.")]:
+            if value is not None:
+                text = f"{name} is a group of fields; give the fields in it, such as {inner[0]}"
+                raise _placed(InputError(text), name, lines, path)
+        else:
+            raise _placed(unknown_field(name, dict.fromkeys(names)), name, lines, path)
+    return kept
+
+
+def _placed(error: InputError, name: str, lines: Mapping[str, Entry], path: Path) -> InputError:
+    """Return an error with the file and the line that give a field, if they do."""
+    group = name.rpartition(".")[0]
+    entry = lines.get(name) or lines.get(f"{PREFIX}{name}")
+    near = (e for other, e in lines.items() if group and other.startswith(f"{group}."))
+    entry = entry or (next(near, None) if isinstance(error, FieldError) else None)
+    return InputError(f"{entry.place if entry else path}: {error}")
+
+
+def json_schema(method: str) -> dict[str, Any]:
+    """Return the JSON schema of a method's experiment files, with the defaults of `default`.
+
+    Raises:
+        InputError: a method is unknown.
+    """
+    presets = find_method(method.split("+")[0]).presets
+    return experiment_schema(build_experiment(method), list(presets))

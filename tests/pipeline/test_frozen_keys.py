@@ -1,0 +1,94 @@
+"""The keys of whole plans as earlier versions computed them, so that stores stay valid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from wsss.platform.data.formats.shards import Slice
+from wsss.platform.method import build_experiment
+from wsss.platform.pipeline.context import Catalog
+from wsss.platform.pipeline.planner import plan
+from wsss.platform.storage.artifact import Artifact
+from wsss.platform.storage.store import Store
+
+ABOUT = {"classes": ["ant", "bee"], "splits": ["train", "val", "train_aug"], "source": "scenes"}
+DIGESTS = [
+    (
+        "cam default",
+        "",
+        "",
+        False,
+        "73e726e68142331ac2df69849bd993472a4e721ef9b48fc8259449893870a288",
+    ),
+    (
+        "lpcam paper",
+        "irn",
+        "psdpm-coco",
+        False,
+        "f33313229c130994aad9fd50d7c13e7dec3c96d64e181080d1b557e377b2c53a",
+    ),
+    (
+        "sipe release",
+        "crf",
+        "",
+        True,
+        "a4386778236abd99c264f894f03066f31bdbaecf0103f1fedd352068018248eb",
+    ),
+    (
+        "ssc scenes",
+        "irn",
+        "",
+        True,
+        "99e967329e8e94392937cf1ece23bbbfcfd10b2b92716b21c74458cd12d5a68f",
+    ),
+    (
+        "psdpm release-coco",
+        "irn",
+        "psdpm-coco",
+        False,
+        "c6e60384459a7f2a1a5e8e42469e641054a995e666fb8eb952626653e9a9e769",
+    ),
+]
+"""Method and preset, refinement, recipe, whether on a GPU, and the digest of the plan.
+
+Only a new version of a stage, or another default of an option, may change a digest; write the new
+digest down then.
+"""
+
+
+class OneDataSet(Catalog):
+    """Catalog of one data set, for which no file is read."""
+
+    def dataset(self, name: str) -> Artifact:
+        return Artifact(Path("nowhere"), {"key": "ab" * 32, "about": ABOUT, "files": {}})
+
+    def slices(self, artifact: Artifact, split: str) -> Sequence[Slice]:
+        return (Slice("a.parquet", 0, 800),)
+
+    def has_labels(self, artifact: Artifact, split: str) -> bool:
+        return True
+
+    def has_masks(self, artifact: Artifact, split: str) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("name", "refinement", "recipe", "gpu", "digest"), DIGESTS)
+def test_a_plan_has_the_keys_that_it_always_had(
+    name: str, refinement: str, recipe: str, gpu: bool, digest: str, tmp_path: Path
+) -> None:
+    method, preset = name.split()
+    made = build_experiment(
+        method,
+        preset=preset,
+        baseline="lpcam" if method == "psdpm" else "",
+        recipe=recipe,
+        changes={
+            "refine.kind": refinement,
+            "segment.network": "deeplabv2",
+            "segment.splits": ["val"],
+            "segment.training.lr": 1,
+        },
+    )
+    assert plan(made, OneDataSet(Store(tmp_path / "none"), gpu)).digest == digest
