@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
-import sys
 from pathlib import Path
 
 from ..data.sources.source import check_name
-from ..errors import InputError, StreamError
+from ..errors import InputError
 from ..records.schema import read_run, read_sweep
 from ..storage import filesystem
 from ..storage.s3_store import open_store
 from ..storage.store import Store
+from .ending import say
+from .options.store_options import DashboardOptions, ReportOptions
 
 
-def say(text: str = "") -> None:
-    """Write a line to standard output.
-
-    Raises:
-        StreamError: the line cannot be written.
-    """
-    try:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-    except OSError as error:
-        raise StreamError from error
-
-
-def report(options: argparse.Namespace, command: str) -> None:
+def report(options: ReportOptions, command: str) -> None:
     """Carry out `wsss report`: write the pages of the store, a run, or a sweep and its two runs."""
     store, out = open_store(options.store), Path(options.out)
     check_target(out, options.single_file)
-    runs, sweeps = options.run and [check_name(options.run)], None
+    runs, sweeps = [check_name(options.run)] if options.run else None, None
     if options.run:
         read_run(store.root / "runs" / options.run / "run.json")
         sweeps = []
@@ -43,7 +30,7 @@ def report(options: argparse.Namespace, command: str) -> None:
     say(f"page: {pages(store, out, runs, sweeps, options.images, options.single_file).as_uri()}")
 
 
-def dashboard(options: argparse.Namespace, command: str) -> None:
+def dashboard(options: DashboardOptions, command: str) -> None:
     """Carry out `wsss dashboard`: serve the pages, which follow the changes of the store."""
     from ...dashboards.server import Server
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,10 @@ from ..storage.json_files import write_json
 from ..storage.s3_store import open_store
 from ..storage.store import Store
 from . import resolve
-from .pages import check_page, say, show
+from .ending import say
+from .options.experiment_options import AblateOptions, CompareOptions, RunOptions
+from .options.kinds import Quiet
+from .pages import check_page, show
 from .tables import comparison, score_table
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from ..pipeline.plan import Plan
 
 
-def run(options: argparse.Namespace, command: str) -> None:
+def run(options: RunOptions, command: str) -> None:
     """Carry out `wsss run`: one run for each seed, a table of scores, and a page."""
     from ..pipeline.planner import plan
 
@@ -43,13 +45,13 @@ def run(options: argparse.Namespace, command: str) -> None:
     show(store, options.page, [records[0].name])
 
 
-def compare(options: argparse.Namespace, command: str) -> None:
+def compare(options: CompareOptions, command: str) -> None:
     """Carry out `wsss compare`: run several methods, and print their scores in one table."""
     combinations = {text: resolve.combination(text) for text in options.methods}
     _side_by_side(options, command, combinations)
 
 
-def ablate(options: argparse.Namespace, command: str) -> None:
+def ablate(options: AblateOptions, command: str) -> None:
     """Carry out `wsss ablate`: run CAM and the rows of a method's ablation in one table.
 
     Raises:
@@ -68,7 +70,7 @@ def ablate(options: argparse.Namespace, command: str) -> None:
 
 
 def _side_by_side(
-    options: argparse.Namespace, command: str, variants: Mapping[str, Mapping[str, Any]]
+    options: CompareOptions | AblateOptions, command: str, variants: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Run experiments over all seeds and print one table; all are checked before the first runs.
 
@@ -135,7 +137,7 @@ def catalog_of(store: Store) -> Catalog:
     return Catalog.of(store)
 
 
-def progress_for(options: argparse.Namespace) -> Silent:
+def progress_for(options: Quiet) -> Silent:
     """Return the progress display that the options select."""
     return Silent() if options.quiet else Lines()
 

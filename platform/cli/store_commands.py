@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 from pathlib import Path
 
@@ -15,11 +14,19 @@ from ..storage.artifact import versions
 from ..storage.s3_store import open_store
 from ..storage.store import Store
 from . import resolve
-from .pages import newest, say
+from .ending import say
+from .options.store_options import (
+    DoctorOptions,
+    ExportOptions,
+    ImportOptions,
+    MethodsOptions,
+    SourceOptions,
+)
+from .pages import newest
 from .run_commands import progress_for
 
 
-def data(options: argparse.Namespace, command: str) -> None:
+def data(options: SourceOptions, command: str) -> None:
     """Carry out `wsss data`: write the shards of a source and give the data set a name."""
     store = open_store(options.store)
     source = resolve.source(options)
@@ -36,7 +43,7 @@ def data(options: argparse.Namespace, command: str) -> None:
         say("nothing to do: the shards are already in the store")
 
 
-def export(options: argparse.Namespace, command: str) -> None:
+def export(options: ExportOptions, command: str) -> None:
     """Carry out `wsss export`: write a run's class maps or labels in another file format."""
     from ..interop import exports
 
@@ -46,7 +53,7 @@ def export(options: argparse.Namespace, command: str) -> None:
     say(f"{out}: {count} images as {options.to}")
 
 
-def import_(options: argparse.Namespace, command: str) -> None:
+def import_(options: ImportOptions, command: str) -> None:
     """Carry out `wsss import`: store another project's class maps or labels under a name."""
     from ..interop import imports
 
@@ -66,7 +73,7 @@ def import_(options: argparse.Namespace, command: str) -> None:
         say("nothing to do: the import is already in the store")
 
 
-def methods(options: argparse.Namespace, command: str) -> None:
+def methods(options: MethodsOptions, command: str) -> None:
     """Carry out `wsss methods`: list the methods, or the fields of one method."""
     from ..method import experiment, find
     from ..method import methods as all_methods
@@ -81,7 +88,7 @@ def methods(options: argparse.Namespace, command: str) -> None:
         say(f"{name} = {value!r}\n    {field.metadata['help']}")
 
 
-def doctor(options: argparse.Namespace, command: str) -> None:
+def doctor(options: DoctorOptions, command: str) -> None:
     """Carry out `wsss doctor`: check the machine, the packages and the store.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import time
 from collections.abc import Sequence
@@ -20,7 +19,9 @@ from ..storage.store import Store
 from ..tuning import spaces
 from ..tuning.sweep import Sweep, best_experiment
 from . import resolve
-from .pages import check_page, say, show
+from .ending import say
+from .options.experiment_options import FigureOptions, SweepOptions
+from .pages import check_page, show
 from .run_commands import carry_out, catalog_of, progress_for, table_rows
 from .tables import best_points, comparison, figure_table
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ..pipeline.context import Catalog
 
 
-def sweep(options: argparse.Namespace, command: str) -> None:
+def sweep(options: SweepOptions, command: str) -> None:
     """Carry out `wsss sweep`: run trials, score the best point on all splits, and write a page."""
     from ..tuning.tuner import run as run_sweep
 
@@ -64,7 +65,7 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     show(store, options.page, [chosen.name, untuned[0].name], name)
 
 
-def _description(options: argparse.Namespace, store: Store) -> tuple[str, Sweep]:
+def _description(options: SweepOptions, store: Store) -> tuple[str, Sweep]:
     """Return the name of the search space of the options, and the sweep over the space."""
     base = resolve.experiment(options, store, options.seed)
     title, space = spaces.find(base.localizer_name, options.space)
@@ -76,13 +77,13 @@ def _description(options: argparse.Namespace, store: Store) -> tuple[str, Sweep]
         split=options.split,
         concurrent=options.concurrent,
         repeats=options.repeats,
-        kind=options.search,
-        scheduler=options.scheduler,
+        kind=options.search or "",
+        scheduler=options.scheduler or "",
         retries=options.retries,
     )
 
 
-def figure(options: argparse.Namespace, command: str) -> None:
+def figure(options: FigureOptions, command: str) -> None:
     """Carry out `wsss figure`: repeat a paper's figure beside the numbers that the paper prints."""
     from ..tuning.tuner import run as run_sweep
 
@@ -138,7 +139,7 @@ def _untuned_and_best(
     return [pair[0] for pair in runs], [pair[1] for pair in runs]
 
 
-def _check(catalog: Catalog, options: argparse.Namespace, untuned: Sequence[Experiment]) -> None:
+def _check(catalog: Catalog, options: SweepOptions, untuned: Sequence[Experiment]) -> None:
     """Check the untuned experiments and the page of a sweep before its trials.
 
     Raises:

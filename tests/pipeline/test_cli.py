@@ -385,7 +385,7 @@ def test_a_run_with_nothing_to_compute_needs_no_right_to_write(
 
 def test_help_imports_neither_torch_nor_ray() -> None:
     code = (
-        "import sys; from wsss.platform.cli.parser import parser; parser().format_help(); "
+        "import sys; from wsss.platform.cli import main; main(['--help']); "
         "sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

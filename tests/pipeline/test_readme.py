@@ -3,13 +3,15 @@ links lead somewhere."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 from wsss.platform.cli import resolve
-from wsss.platform.cli.parser import parser
+from wsss.platform.cli.options.experiment_options import CompareOptions, Localized
+from wsss.platform.cli.parser import parse
 from wsss.platform.config.experiment import Segment
 from wsss.platform.config.recipes import RECIPES
 from wsss.platform.storage.store import Store
@@ -46,7 +48,7 @@ def test_links_lead_somewhere(page: str) -> None:
 def test_a_command_is_parsed(command: str) -> None:
     words = shlex.split(command)
     assert words[0].endswith("wsss")
-    parser().parse_args(words[1:])
+    assert parse(words[1:])
 
 
 @pytest.mark.parametrize("command", RAY_COMMANDS)
@@ -67,11 +69,11 @@ def test_a_command_of_ray_is_parsed(command: str) -> None:
 )
 def test_a_command_becomes_an_experiment(command: str) -> None:
     """The experiment has all options of the command; no preset hides an option of the segmenter."""
-    options = parser().parse_args(shlex.split(command)[1:])
-    methods = getattr(options, "methods", None)
-    for text in methods or [""]:
+    options = parse(shlex.split(command)[1:])
+    assert isinstance(options, CompareOptions | Localized)
+    options = dataclasses.replace(options, preset="default")
+    for text in options.methods if isinstance(options, CompareOptions) else ("",):
         method, _, localizer = text.partition(":")
-        options.preset = "default"
         chosen = resolve.experiment(options, Store("none"), 0, method=method, localizer=localizer)
         assert chosen.data == options.data
         assert bool(chosen.baseline) == (bool(options.baseline) and "psdpm" in chosen.trained)
