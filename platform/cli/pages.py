@@ -13,6 +13,7 @@ from ..storage.s3_store import open_store
 from ..storage.store import Store
 from .ending import say
 from .options.store_options import DashboardOptions, ReportOptions
+from .tables import Printer
 
 
 def report(options: ReportOptions, command: str) -> None:
@@ -115,10 +116,17 @@ def check_page(target: str | None) -> None:
         check_target(Path(target))
 
 
-def show(store: Store, target: str | None, runs: list[str], sweep: str | None = None) -> None:
+def show(
+    printer: Printer,
+    store: Store,
+    target: str | None,
+    runs: list[str],
+    sweep: str | None = None,
+) -> None:
     """Write the pages of new runs and of their sweep, and print their address.
 
     Args:
+        printer: output of the command.
         store: the store that holds the records.
         target: folder of the pages; None: beside the record. If the store cannot be written, the
             folder beside the record is left out with a message, because nothing was computed.
@@ -135,8 +143,8 @@ def show(store: Store, target: str | None, runs: list[str], sweep: str | None = 
     except InputError as error:
         if target:
             raise
-        say(f"page: not written, as {error}; wsss report DIR writes pages elsewhere")
+        printer.line(f"page: not written, as {error}; wsss report DIR writes pages elsewhere")
     else:
         page = pages(store, out, runs, [sweep] if sweep else [])
-        say(f"page: {page.as_uri()}")
-    say(f"to follow and compare: wsss dashboard --store {shlex.quote(str(store))}")
+        printer.line(f"page: {page.as_uri()}")
+    printer.line(f"to follow and compare: wsss dashboard --store {shlex.quote(str(store))}")

@@ -17,11 +17,10 @@ from ..storage.json_files import write_json
 from ..storage.s3_store import open_store
 from ..storage.store import Store
 from . import resolve
-from .ending import say
-from .options.experiment_options import AblateOptions, CompareOptions, RunOptions
+from .options.experiment_options import AblateOptions, CompareOptions, ExperimentOptions, RunOptions
 from .options.kinds import Quiet
 from .pages import check_page, show
-from .tables import comparison, score_table
+from .tables import Printer, comparison, score_table
 
 if TYPE_CHECKING:
     from ..pipeline.context import Catalog
@@ -40,9 +39,10 @@ def run(options: RunOptions, command: str) -> None:
         name = options.name and (
             options.name if len(options.seeds) == 1 else f"{options.name}-{seed}"
         )
-        records.append(carry_out(store, planned, name, command, progress_for(options)))
-    say(score_table(records))
-    show(store, options.page, [records[0].name])
+        records.append(carry_out(store, planned, name, command, options))
+    printer = Printer(options.format)
+    printer.table(score_table(records))
+    show(printer, store, options.page, [records[0].name])
 
 
 def compare(options: CompareOptions, command: str) -> None:
@@ -93,7 +93,7 @@ def _side_by_side(
     plans = {title: [plan(e, catalog) for e in per_seed] for title, per_seed in experiments.items()}
     holders = _holders({title: per_seed[0] for title, per_seed in plans.items()})
     records = {
-        title: [carry_out(store, p, None, command, progress_for(options)) for p in per_seed]
+        title: [carry_out(store, p, None, command, options) for p in per_seed]
         for title, per_seed in plans.items()
         if title in holders.values()
     }
@@ -101,7 +101,7 @@ def _side_by_side(
     for title, per_seed in plans.items():
         new_rows = table_rows(title, per_seed[0].subject, records[holders[title]])
         rows += new_rows if holders[title] == title else new_rows[:1]
-    say(comparison(rows))
+    Printer(options.format).table(comparison(rows))
 
 
 def table_rows(
@@ -143,7 +143,7 @@ def progress_for(options: Quiet) -> Silent:
 
 
 def carry_out(
-    store: Store, plan: Plan, name: str | None, command: str, progress: Silent
+    store: Store, plan: Plan, name: str | None, command: str, options: ExperimentOptions
 ) -> RunRecord:
     """Carry out a plan, print one line about it, and return the record of the run.
 
@@ -154,7 +154,7 @@ def carry_out(
     from ..pipeline.execution import Execution
 
     started, began = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
-    recorded = Recorded(progress)
+    recorded, printer = Recorded(progress_for(options)), Printer(options.format)
     execution = Execution(store, plan, recorded)
     e = plan.experiment
     name = check_name(name or f"{e.localizer_name}-{e.data}-{plan.digest[:8]}")
@@ -169,13 +169,19 @@ def carry_out(
     with recorded.under(path.parent, run_record.begun_run(execution, name, command, started)):
         execution.execute()
         if earlier and not missing:
-            say(f"run {name}: nothing to do, all {len(plan.steps)} stages are already in the store")
+            printer.line(
+                f"run {name}: nothing to do, all {len(plan.steps)} stages are already in the store"
+            )
             return earlier
         for artifact, stage in execution.done.values():
             for id in artifact.about.get("unrefined", []):
-                say(f"{stage.title}: DenseCRF crashed on {id}, which keeps its unrefined labels")
+                printer.line(
+                    f"{stage.title}: DenseCRF crashed on {id}, which keeps its unrefined labels"
+                )
         seconds = time.monotonic() - began
         record = run_record.ended_run(execution, name, command, started, seconds)
         write_json(path, record)
-    say(f"run {name}: {len(missing)} of {len(plan.steps)} stages computed, {record.seconds} s")
+    printer.line(
+        f"run {name}: {len(missing)} of {len(plan.steps)} stages computed, {record.seconds} s"
+    )
     return record

@@ -24,6 +24,21 @@ from .options.store_options import (
 )
 from .pages import newest
 from .run_commands import progress_for
+from .tables import Printer, Table
+
+NEEDED = (
+    "torch",
+    "torchvision",
+    "ray",
+    "faiss",
+    "pyarrow",
+    "pycocotools",
+    "pydensecrf",
+    "plotly",
+    "cyclopts",
+    "rich",
+)
+"""The packages that wsss cannot do without."""
 
 
 def data(options: SourceOptions, command: str) -> None:
@@ -75,17 +90,44 @@ def import_(options: ImportOptions, command: str) -> None:
 
 def methods(options: MethodsOptions, command: str) -> None:
     """Carry out `wsss methods`: list the methods, or the fields of one method."""
-    from ..method import experiment, find
+    from ..method import find
     from ..method import methods as all_methods
 
-    if not options.method:
-        for name, cls in all_methods().items():
-            say(f"{name:8}{cls.source}  (presets: {', '.join(cls.presets)})")
+    printer = Printer(options.format)
+    if options.method:
+        method = find(options.method)
+        printer.line(f"{method.name}: {method.source}\n")
+        printer.table(_fields(options.method, options.preset))
         return
-    method = find(options.method)
-    say(f"{method.name}: {method.source}\n")
-    for name, value, field in walk(experiment(options.method, preset=options.preset)):
-        say(f"{name} = {value!r}\n    {field.metadata['help']}")
+    names = ("method", "source", "presets")
+    rows = [(name, cls.source, ", ".join(cls.presets)) for name, cls in all_methods().items()]
+    printer.table(
+        Table(
+            head=names,
+            rows=rows,
+            values=[dict(zip(names, row, strict=True)) for row in rows],
+            numbers=False,
+            plain="\n".join(f"{name:8}{source}  (presets: {own})" for name, source, own in rows),
+        )
+    )
+
+
+def _fields(method: str, preset: str) -> Table:
+    """Return a table of the fields of an experiment with one method."""
+    from ..method import experiment
+
+    names = ("field", "value", "meaning")
+    fields = [
+        (n, v, str(f.metadata["help"])) for n, v, f in walk(experiment(method, preset=preset))
+    ]
+    rows = [(name, repr(value), meaning) for name, value, meaning in fields]
+    return Table(
+        head=names,
+        rows=rows,
+        values=[dict(zip(names, row, strict=True)) for row in rows],
+        numbers=False,
+        plain="\n".join(f"{name} = {value}\n    {meaning}" for name, value, meaning in rows),
+    )
 
 
 def doctor(options: DoctorOptions, command: str) -> None:
@@ -97,35 +139,40 @@ def doctor(options: DoctorOptions, command: str) -> None:
     from ..models.backbones import BACKBONES
     from ..records.schema import machine
 
-    store = open_store(options.store)
-    say(f"machine   {machine()}")
-    say("packages  " + ", ".join(f"{k} {v}" for k, v in versions().items()))
-    say(f"backbones {', '.join(BACKBONES)}")
+    store, printer = open_store(options.store), Printer(options.format)
     folder = "" if str(store) == str(store.root) else f" in {store.root}"
-    say(f"store     {store}, {store.free_bytes() / 1e9:.0f} GB free{folder}")
-    say(f"data sets {', '.join(registry.names(store)) or 'none yet'}")
-    needed = (
-        "torch",
-        "torchvision",
-        "ray",
-        "faiss",
-        "pyarrow",
-        "pycocotools",
-        "pydensecrf",
-        "plotly",
+    rows = [
+        ("machine", machine()),
+        ("packages", ", ".join(f"{name} {version}" for name, version in versions().items())),
+        ("backbones", ", ".join(BACKBONES)),
+        ("store", f"{store}, {store.free_bytes() / 1e9:.0f} GB free{folder}"),
+        ("data sets", ", ".join(registry.names(store)) or "none yet"),
+        *(("quarantine", fault) for fault in store.faults()),
+    ]
+    printer.table(
+        Table(
+            head=("subject", "state"),
+            rows=rows,
+            values=[{"subject": subject, "state": state} for subject, state in rows],
+            numbers=False,
+            plain="\n".join(f"{subject:9} {state}" for subject, state in rows),
+        )
     )
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"missing packages: {', '.join(missing)}; install them with make env")
     if options.verify:
-        _verify(store)
-    for fault in store.faults():
-        say(f"quarantine {fault}")
+        _verify(store, printer)
 
 
-def _verify(store: Store) -> None:
+def _verify(store: Store, printer: Printer) -> None:
+    """Check the hashes of all artifacts, and print a line on each artifact and on new faults."""
+    before = {*store.faults()}
     for stage, key in store.artifacts():
         seal = store.verify(stage, key)
         fault = store.unmoved.get(key)
         fate = f"not moved to quarantine: {fault}" if fault else "moved to quarantine"
-        say(f"{stage}/{key[:12]} {seal or f'damaged, {fate}'}")
+        printer.line(f"{stage}/{key[:12]} {seal or f'damaged, {fate}'}")
+    for fault in store.faults():
+        if fault not in before:
+            printer.line(f"quarantine {fault}")

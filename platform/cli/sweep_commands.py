@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.sources.source import check_name
 from ..errors import InputError
-from ..records.progress import Silent
 from ..records.progress_file import Recorded
-from ..records.schema import RunRecord, SweepRecord
+from ..records.schema import SweepRecord
 from ..storage import filesystem
 from ..storage.json_files import write_json
 from ..storage.s3_store import open_store
@@ -19,22 +18,22 @@ from ..storage.store import Store
 from ..tuning import spaces
 from ..tuning.sweep import Sweep, best_experiment
 from . import resolve
-from .ending import say
 from .options.experiment_options import FigureOptions, SweepOptions
 from .pages import check_page, show
 from .run_commands import carry_out, catalog_of, progress_for, table_rows
-from .tables import best_points, comparison, figure_table
+from .tables import Printer, best_points, comparison, figure_table
 
 if TYPE_CHECKING:
     from ..config.experiment import Experiment
     from ..pipeline.context import Catalog
+    from ..pipeline.plan import Plan
 
 
 def sweep(options: SweepOptions, command: str) -> None:
     """Carry out `wsss sweep`: run trials, score the best point on all splits, and write a page."""
     from ..tuning.tuner import run as run_sweep
 
-    store = open_store(options.store)
+    store, printer = open_store(options.store), Printer(options.format)
     catalog = catalog_of(store)
     title, description = _description(options, store)
     base = description.base
@@ -44,10 +43,13 @@ def sweep(options: SweepOptions, command: str) -> None:
     began = time.monotonic()
     _check(catalog, options, [base, *description.bases.values()])
     if not known:
-        _announce(catalog, description)
+        _announce(printer, catalog, description)
     recorded = Recorded(progress_for(options))
     record = run_sweep(catalog, description, name, command, recorded, options.resume)
-    untuned, best = _untuned_and_best(catalog, description, record, command, progress_for(options))
+    untuned, best = (
+        [carry_out(store, p, None, command, options) for p in plans]
+        for plans in _untuned_and_best(catalog, description, record)
+    )
     chosen = best[0]
     complete = dataclasses.replace(record, run=chosen.name, untuned=untuned[0].name)
     if complete != record:
@@ -55,14 +57,14 @@ def sweep(options: SweepOptions, command: str) -> None:
     done, total = sum(t.status == "done" for t in record.trials), len(record.trials)
     summary = f"{done} of {total} trials, {time.monotonic() - began:.0f} s"
     unchanged = f"nothing to do, its {total} trials are already in the store"
-    say(f"sweep {name}: {unchanged if known else summary}")
+    printer.line(f"sweep {name}: {unchanged if known else summary}")
     for line in best_points(record):
-        say(line)
+        printer.line(line)
     rows = table_rows("untuned", untuned[0].subject, untuned) + table_rows(
         "best", chosen.subject, best
     )
-    say(comparison(rows))
-    show(store, options.page, [chosen.name, untuned[0].name], name)
+    printer.table(comparison(rows))
+    show(printer, store, options.page, [chosen.name, untuned[0].name], name)
 
 
 def _description(options: SweepOptions, store: Store) -> tuple[str, Sweep]:
@@ -87,7 +89,7 @@ def figure(options: FigureOptions, command: str) -> None:
     """Carry out `wsss figure`: repeat a paper's figure beside the numbers that the paper prints."""
     from ..tuning.tuner import run as run_sweep
 
-    store = open_store(options.store)
+    store, printer = open_store(options.store), Printer(options.format)
     method, published = spaces.figure(options.figure)
     if options.imported:
         raise InputError("a figure varies a method's own options; leave out --imported")
@@ -115,28 +117,24 @@ def figure(options: FigureOptions, command: str) -> None:
     name = check_name(options.name or f"{options.figure}-{options.data}")
     catalog = catalog_of(store)
     if not filesystem.exists(store.root / "sweeps" / name / "sweep.json"):
-        _announce(catalog, description)
+        _announce(printer, catalog, description)
     recorded = Recorded(progress_for(options))
     record = run_sweep(catalog, description, name, command, recorded, options.resume)
-    say(figure_table(published, record))
-    show(store, None, [], name)
+    printer.table(figure_table(published, record))
+    show(printer, store, None, [], name)
 
 
 def _untuned_and_best(
-    catalog: Catalog, description: Sweep, record: SweepRecord, command: str, progress: Silent
-) -> tuple[list[RunRecord], list[RunRecord]]:
-    """Return the runs of the untuned experiment and of the best point, one for each seed."""
+    catalog: Catalog, description: Sweep, record: SweepRecord
+) -> tuple[list[Plan], list[Plan]]:
+    """Return the plans of the untuned experiment and of the best point, one for each seed."""
     from ..pipeline.planner import plan
 
-    def record_of(experiment: Experiment) -> RunRecord:
-        return carry_out(catalog.store, plan(experiment, catalog), None, command, progress)
-
-    pairs = [
-        (description.seeded(seed), best_experiment(description, record, seed))
-        for seed in description.seeds
-    ]
-    runs = [[record_of(e) for e in pair] for pair in pairs]
-    return [pair[0] for pair in runs], [pair[1] for pair in runs]
+    seeds = description.seeds
+    return (
+        [plan(description.seeded(seed), catalog) for seed in seeds],
+        [plan(best_experiment(description, record, seed), catalog) for seed in seeds],
+    )
 
 
 def _check(catalog: Catalog, options: SweepOptions, untuned: Sequence[Experiment]) -> None:
@@ -153,7 +151,7 @@ def _check(catalog: Catalog, options: SweepOptions, untuned: Sequence[Experiment
         plan(experiment, catalog)
 
 
-def _announce(catalog: Catalog, description: Sweep) -> None:
+def _announce(printer: Printer, catalog: Catalog, description: Sweep) -> None:
     """Print how many stages the trials will compute together, and how many are in the store."""
     from ..tuning.cost import MOST_COUNTED, cost
 
@@ -165,6 +163,6 @@ def _announce(catalog: Catalog, description: Sweep) -> None:
     trials = f"{description.count * description.repeats} trials"
     if description.kind == "tpe":
         trials += f", chosen during the sweep; of the first {MOST_COUNTED:,} points at most"
-    say(f"{trials}: to compute {lists[0]}; in the store {lists[1]}")
+    printer.line(f"{trials}: to compute {lists[0]}; in the store {lists[1]}")
     if idle:
-        say(f"{', '.join(idle)}: no value changes the result")
+        printer.line(f"{', '.join(idle)}: no value changes the result")

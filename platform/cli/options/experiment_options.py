@@ -15,6 +15,7 @@ from .kinds import (
     SEARCH,
     Command,
     Quiet,
+    Tabular,
     argument,
     flag,
     number,
@@ -72,7 +73,7 @@ class Chain:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentOptions(Quiet, Chain, Command):
+class ExperimentOptions(Quiet, Tabular, Chain, Command):
     """Options that describe an experiment apart from its method.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from cyclopts import Group, Parameter, Token
 
@@ -152,3 +152,18 @@ class Quiet:
     """Option of commands that show progress."""
 
     quiet: Annotated[bool, flag(OUTPUT, "Show no progress.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tabular:
+    """Option of commands that print a table."""
+
+    format: Annotated[
+        Literal["table", "json", "csv", "markdown"],
+        option(
+            OUTPUT,
+            "FORMAT",
+            "Format of the table: table, json, csv or markdown; in any but table, standard output "
+            "holds the table alone.",
+        ),
+    ] = "table"

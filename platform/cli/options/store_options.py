@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from . import completions
-from .kinds import DATA, OUTPUT, Command, Quiet, argument, flag, number, option
+from .kinds import DATA, OUTPUT, Command, Quiet, Tabular, argument, flag, number, option
 
 SOURCE = "Folder that holds the images and labels."
 
@@ -211,7 +211,7 @@ class ImportOptions(Quiet, Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodsOptions(Command):
+class MethodsOptions(Tabular, Command):
     """Options of `wsss methods`."""
 
     about: ClassVar[str] = "List the methods, or the fields of one with their meaning."
@@ -227,7 +227,7 @@ class MethodsOptions(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoctorOptions(Command):
+class DoctorOptions(Tabular, Command):
     """Options of `wsss doctor`."""
 
     about: ClassVar[str] = "Check the machine, the packages and the store."
