@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..data.sources.source import check_name
@@ -24,6 +27,7 @@ from .tables import Printer, comparison, score_table
 
 if TYPE_CHECKING:
     from ..pipeline.context import Catalog
+    from ..pipeline.execution import Execution
     from ..pipeline.plan import Plan
 
 
@@ -137,9 +141,18 @@ def catalog_of(store: Store) -> Catalog:
     return Catalog.of(store)
 
 
-def progress_for(options: Quiet) -> Silent:
-    """Return the progress display that the options select."""
-    return Silent() if options.quiet else Lines()
+@contextlib.contextmanager
+def progress_for(options: Quiet) -> Iterator[Recorded]:
+    """Yield the progress display that the options and standard error select."""
+    display = Silent() if options.quiet else Lines()
+    if not options.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        from ..records.terminal_progress import Terminal
+
+        display = Terminal()
+    try:
+        yield Recorded(display)
+    finally:
+        display.close()
 
 
 def carry_out(
@@ -150,13 +163,20 @@ def carry_out(
     Raises:
         InputError: the name belongs to another run, or the store cannot be written.
     """
-    from ..pipeline import run_record
     from ..pipeline.execution import Execution
 
+    with progress_for(options) as progress:
+        execution = Execution(store, plan, progress)
+        return _carry_out(execution, name, command, progress, Printer(options.format))
+
+
+def _carry_out(
+    execution: Execution, name: str | None, command: str, progress: Recorded, printer: Printer
+) -> RunRecord:
+    from ..pipeline import run_record
+
+    store, plan, e = execution.store, execution.plan, execution.plan.experiment
     started, began = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
-    recorded, printer = Recorded(progress_for(options)), Printer(options.format)
-    execution = Execution(store, plan, recorded)
-    e = plan.experiment
     name = check_name(name or f"{e.localizer_name}-{e.data}-{plan.digest[:8]}")
     path = store.root / "runs" / name / "run.json"
     earlier = read_run(path) if filesystem.exists(path) else None
@@ -166,7 +186,7 @@ def carry_out(
     if missing or not earlier:
         needed = f"{len(missing)} of {len(plan.steps)} stages are missing"
         store.check_writable(f"run {name!r} ({needed})", f"runs/{name}")
-    with recorded.under(path.parent, run_record.begun_run(execution, name, command, started)):
+    with progress.under(path.parent, run_record.begun_run(execution, name, command, started)):
         execution.execute()
         if earlier and not missing:
             printer.line(

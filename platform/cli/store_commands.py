@@ -45,8 +45,8 @@ def data(options: SourceOptions, command: str) -> None:
     """Carry out `wsss data`: write the shards of a source and give the data set a name."""
     store = open_store(options.store)
     source = resolve.source(options)
-    progress = progress_for(options)
-    artifact, cached = registry.add(store, source, options.name, progress, options.quarantine)
+    with progress_for(options) as progress:
+        artifact, cached = registry.add(store, source, options.name, progress, options.quarantine)
     about = artifact.about
     counts = ", ".join(f"{split} {n}" for split, n in about["counts"].items())
     say(f"{options.name}: {counts} images, {len(about['classes'])} classes")
@@ -73,15 +73,16 @@ def import_(options: ImportOptions, command: str) -> None:
     from ..interop import imports
 
     store = open_store(options.store)
-    imported, cached = imports.add(
-        store,
-        kind=options.kind,
-        folder=Path(options.path),
-        data=options.data,
-        name=options.name,
-        splits=options.splits,
-        progress=progress_for(options),
-    )
+    with progress_for(options) as progress:
+        imported, cached = imports.add(
+            store,
+            kind=options.kind,
+            folder=Path(options.path),
+            data=options.data,
+            name=options.name,
+            splits=options.splits,
+            progress=progress,
+        )
     kind = "labels" if imported.labels else "class maps"
     say(f"{options.name}: {kind} of {', '.join(imported.stages)}")
     if cached:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.sources.source import check_name
 from ..errors import InputError
-from ..records.progress_file import Recorded
 from ..records.schema import SweepRecord
 from ..storage import filesystem
 from ..storage.json_files import write_json
@@ -44,8 +43,8 @@ def sweep(options: SweepOptions, command: str) -> None:
     _check(catalog, options, [base, *description.bases.values()])
     if not known:
         _announce(printer, catalog, description)
-    recorded = Recorded(progress_for(options))
-    record = run_sweep(catalog, description, name, command, recorded, options.resume)
+    with progress_for(options) as progress:
+        record = run_sweep(catalog, description, name, command, progress, options.resume)
     untuned, best = (
         [carry_out(store, p, None, command, options) for p in plans]
         for plans in _untuned_and_best(catalog, description, record)
@@ -118,8 +117,8 @@ def figure(options: FigureOptions, command: str) -> None:
     catalog = catalog_of(store)
     if not filesystem.exists(store.root / "sweeps" / name / "sweep.json"):
         _announce(printer, catalog, description)
-    recorded = Recorded(progress_for(options))
-    record = run_sweep(catalog, description, name, command, recorded, options.resume)
+    with progress_for(options) as progress:
+        record = run_sweep(catalog, description, name, command, progress, options.resume)
     printer.table(figure_table(published, record))
     show(printer, store, None, [], name)
 

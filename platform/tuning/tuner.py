@@ -17,7 +17,7 @@ import os
 import shutil
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from platform import node
 from types import SimpleNamespace
@@ -29,7 +29,14 @@ from ..pipeline.execution import Execution
 from ..pipeline.planner import plan
 from ..ray_runtime import cluster
 from ..records.progress import Silent
-from ..records.schema import SweepRecord, Trial, ranking, read_sweep, score_from_json
+from ..records.schema import (
+    SweepRecord,
+    Trial,
+    field_labels,
+    ranking,
+    read_sweep,
+    score_from_json,
+)
 from ..storage import filesystem
 from ..storage.json_files import write_json
 from .journal import Journal, Plan
@@ -273,8 +280,13 @@ def _watch(journal: Journal, queue: TrialQueue, progress: Silent) -> Any:
 
     total = queue.sweep.count * queue.sweep.repeats
     rungs: dict[str, list[tuple[int, float]]] = {}
+    running: dict[str, str] = {}
 
     class Watch(ray.tune.Callback):  # type: ignore[misc]
+        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            running[trial.trial_id] = _title(trial.config)
+            progress.running([*running.values()])
+
         def on_trial_result(
             self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any
         ) -> None:
@@ -284,6 +296,8 @@ def _watch(journal: Journal, queue: TrialQueue, progress: Silent) -> Any:
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             number = queue.number[trial.trial_id]
+            running.pop(trial.trial_id, None)
+            progress.running([*running.values()])
             ended = _trial(number, trial, tuple(rungs.get(trial.trial_id, ())))
             journal.add(ended)
             queue.values[number] = ended.value
@@ -294,6 +308,13 @@ def _watch(journal: Journal, queue: TrialQueue, progress: Silent) -> Any:
         on_trial_error = on_trial_complete
 
     return Watch()
+
+
+def _title(config: Mapping[str, Any]) -> str:
+    """Return the title of a trial: its number, its values and its random seed."""
+    labels = field_labels(config["point"])
+    values = ", ".join(f"{labels[field]} {value}" for field, value in config["point"].items())
+    return f"trial {config['number']:04d}: {values}, seed {config['seed']}"
 
 
 def _state(queue: TrialQueue, trials: Sequence[Any], ended: Trial) -> str:
