@@ -51,6 +51,7 @@ COMMANDS: dict[str, type[Command]] = {
     "import": stores.ImportOptions,
     "methods": stores.MethodsOptions,
     "doctor": stores.DoctorOptions,
+    "completion": stores.CompletionOptions,
 }
 """The options of each command after `wsss data`, in the order of the help."""
 
@@ -80,7 +81,7 @@ def _filled(options: type[Command]) -> Callable[..., Command]:
     """Return a function that makes options, with arguments before the options that have names."""
 
     def fill(**values: object) -> Command:
-        return options(**values)  # type: ignore[arg-type]
+        return options(**values)
 
     hints = typing.get_type_hints(options, include_extras=True)
     parameters = []
@@ -103,7 +104,9 @@ def _filled(options: type[Command]) -> Callable[..., Command]:
 
 
 def parse(words: Sequence[str]) -> Command | None:
-    """Return the options of a command line, or None after the help that it asks for.
+    """Return the options of a command line, or None after it got the help that it asks for.
+
+    A script of `wsss completion` gets words for a shell from the hidden command `__complete`.
 
     Args:
         words: the words after `wsss`.
@@ -126,8 +129,8 @@ def parse(words: Sequence[str]) -> Command | None:
         fill, bound, _ = top.parse_args(rest, print_error=False, exit_on_error=False)
     except CycloptsError as error:
         raise InputError(sentence(error)) from error
-    options: Command = fill(**bound.arguments)
-    return options
+    options = fill(**bound.arguments)
+    return options if isinstance(options, Command) else None  # None: the shell asked for words
 
 
 def _example(names: Sequence[str]) -> str:
@@ -175,6 +178,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _carry_out(options: Command, command: str) -> None:
     """Carry out a command; `command` is the command line."""
+    if isinstance(options, stores.CompletionOptions):
+        from .ending import say
+
+        say(parser().generate_completion(shell=options.shell))
+        return
     from ..ray_runtime import session
     from . import resolve
 

@@ -6,20 +6,25 @@ import re
 import shlex
 import typing
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from command_line import COMMAND_WORDS, app_of, arguments_of, is_option
-from wsss.platform.cli import main
+from wsss.platform.cli import main, resolve
 from wsss.platform.cli.options import experiment_options as experiments
 from wsss.platform.cli.options import store_options as stores
 from wsss.platform.cli.options.kinds import GROUPS
 from wsss.platform.cli.parser import COMMANDS, SOURCES, parse
 from wsss.platform.config.experiment import Refine, Segment
 from wsss.platform.config.fields import walk
+from wsss.platform.data import registry
 from wsss.platform.errors import InputError
 from wsss.platform.interop import exports, imports
+from wsss.platform.method import methods
+from wsss.platform.storage.store import Store
+from wsss.platform.tuning import spaces
 from wsss.platform.tuning.search import SEARCHES
-from wsss.platform.tuning.sweep import SCHEDULERS
+from wsss.platform.tuning.sweep import SCHEDULERS, Sweep
 
 SENTENCE = re.compile(r"(?!(Of|That|What|Which|Whose)\b)[A-Z].*[.)]", re.DOTALL)
 HELPS = [(), ("data",), *COMMAND_WORDS]
@@ -83,7 +88,7 @@ def test_the_default_of_an_option_is_part_of_its_sentence(
     assert "0 stands for the whole grid (default: 0)." in " ".join(help_of(("sweep",)).split())
 
 
-@pytest.mark.parametrize("columns", [10, 40, 80, 120, 500])
+@pytest.mark.parametrize("columns", [10, 80, 500])
 @pytest.mark.parametrize("words", HELPS, ids=" ".join)
 def test_help_fits_the_terminal(
     words: tuple[str, ...], columns: int, help_of: Callable[..., str]
@@ -118,8 +123,33 @@ def test_the_help_of_a_command_ends_with_an_example_of_it(
 ) -> None:
     example = help_of(words).splitlines()[-1].strip()
     assert example.startswith(f"wsss {' '.join(words)} ")
-    options = parse(shlex.split(example)[1:])
+    options = parse(shlex.split(example.partition(" > ")[0])[1:])
     assert type(options) is {**SOURCES, **COMMANDS}[words[-1]]
+
+
+@pytest.mark.parametrize("name", ["run", "sweep", "figure", "compare", "ablate"])
+def test_an_example_becomes_experiments(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        registry, "open_dataset", lambda store, name: SimpleNamespace(about={"source": name})
+    )
+    options, store = parse(shlex.split(COMMANDS[name].example)[1:]), Store("none")
+    if isinstance(options, experiments.CompareOptions):
+        made = [
+            resolve.experiment(options, store, 0, **resolve.combination(text))
+            for text in options.methods
+        ]
+    elif isinstance(options, experiments.FigureOptions):
+        made = [resolve.experiment(options, store, 0, method=spaces.figure(options.figure)[0])]
+    else:
+        assert isinstance(options, experiments.Localized)
+        made = [resolve.experiment(options, store, 0)]
+    if isinstance(options, experiments.SweepOptions):
+        _, space = spaces.find(options.method, options.space)
+        kind = options.search or ""
+        assert Sweep(base=made[0], space=space, trials=options.trials, kind=kind).count > 1
+    if isinstance(options, experiments.AblateOptions):
+        assert methods()[options.method].ablation
+    assert {e.data for e in made} == {"scenes"}
 
 
 def test_options_have_the_types_of_their_class() -> None:

@@ -22,25 +22,24 @@ def presets(context: Any) -> list[str]:
 
 def data_sets(context: Any) -> list[str]:
     """Return the names of the data sets in the store."""
-    return _names(context, "data")
+    return sorted(path.stem for path in _root(context).glob("data/*.json"))
 
 
 def imports(context: Any) -> list[str]:
     """Return the names of the imports in the store."""
-    return _names(context, "imports")
+    return sorted(path.stem for path in _root(context).glob("imports/*.json"))
 
 
 def runs(context: Any) -> list[str]:
     """Return the names of the runs in the store."""
-    return _names(context, "runs")
+    return sorted(path.parent.name for path in _root(context).glob("runs/*/run.json"))
 
 
 def sweeps(context: Any) -> list[str]:
     """Return the names of the sweeps in the store."""
-    return _names(context, "sweeps")
+    return sorted(path.parent.name for path in _root(context).glob("sweeps/*/sweep.json"))
 
 
-def _names(context: Any, folder: str) -> list[str]:
-    """Return the names in a folder of a store on this machine; in an object store none is read."""
-    root = Path(context["store"].raw or default_store()).expanduser()
-    return sorted(path.name.removesuffix(".json") for path in (root / folder).glob("[!.]*"))
+def _root(context: Any) -> Path:
+    """Return the folder of the store; nothing is looked up in an object store."""
+    return Path(context["store"].raw or default_store()).expanduser()

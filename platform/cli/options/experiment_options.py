@@ -13,7 +13,7 @@ from .kinds import (
     OUTPUT,
     REPEATS,
     SEARCH,
-    Command,
+    InStore,
     Quiet,
     Tabular,
     argument,
@@ -73,7 +73,7 @@ class Chain:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentOptions(Quiet, Tabular, Chain, Command):
+class ExperimentOptions(Quiet, Tabular, Chain, InStore):
     """Options that describe an experiment apart from its method.
 
     Attributes:

@@ -53,10 +53,10 @@ def _usage(words: Sequence[str], arguments: Sequence[Argument]) -> str:
     usage = ["usage:", *words]
     if not arguments:
         return " ".join([*usage, "COMMAND"])
-    for argument in arguments:
-        if not _is_unnamed(argument) and argument.required:
-            usage += [argument.name, str(argument.parameter.metavar)]
-    usage += ["[OPTIONS]"]
+    options = [argument for argument in arguments if not _is_unnamed(argument)]
+    for option in options:
+        usage += [option.name, str(option.parameter.metavar)] if option.required else []
+    usage += ["[OPTIONS]"] if options else []
     for argument in filter(_is_unnamed, arguments):
         several = " ..." if argument.token_count()[1] else ""
         usage.append(f"{argument.name}{several}" if argument.required else f"[{argument.name}]")

@@ -136,6 +136,11 @@ class Command:
     about: ClassVar[str]
     example: ClassVar[str]
 
+
+@dataclass(frozen=True, kw_only=True)
+class InStore(Command):
+    """Options of a command that reads or writes a store."""
+
     store: Annotated[
         str,
         option(

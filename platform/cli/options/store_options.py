@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from . import completions
-from .kinds import DATA, OUTPUT, Command, Quiet, Tabular, argument, flag, number, option
+from .kinds import DATA, OUTPUT, Command, InStore, Quiet, Tabular, argument, flag, number, option
 
 SOURCE = "Folder that holds the images and labels."
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceOptions(Quiet, Command):
+class SourceOptions(Quiet, InStore):
     """Options of all kinds of `wsss data`."""
 
     name: Annotated[str, option(DATA, "NAME", "Name of the data set in the store.")]
@@ -102,7 +102,7 @@ class ScenesOptions(SourceOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions(Command):
+class ReportOptions(InStore):
     """Options of `wsss report`."""
 
     about: ClassVar[str] = "Write the pages of the store to a folder that opens offline."
@@ -133,7 +133,7 @@ class ReportOptions(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DashboardOptions(Command):
+class DashboardOptions(InStore):
     """Options of `wsss dashboard`."""
 
     about: ClassVar[str] = "Serve the pages of the store to this machine and keep them current."
@@ -145,7 +145,7 @@ class DashboardOptions(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions(Command):
+class ExportOptions(InStore):
     """Options of `wsss export`."""
 
     about: ClassVar[str] = (
@@ -185,7 +185,7 @@ class ExportOptions(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportOptions(Quiet, Command):
+class ImportOptions(Quiet, InStore):
     """Options of `wsss import`."""
 
     about: ClassVar[str] = "Import class maps or labels that another project computed."
@@ -211,7 +211,7 @@ class ImportOptions(Quiet, Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodsOptions(Tabular, Command):
+class MethodsOptions(Tabular, InStore):
     """Options of `wsss methods`."""
 
     about: ClassVar[str] = "List the methods, or the fields of one with their meaning."
@@ -227,7 +227,7 @@ class MethodsOptions(Tabular, Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoctorOptions(Tabular, Command):
+class DoctorOptions(Tabular, InStore):
     """Options of `wsss doctor`."""
 
     about: ClassVar[str] = "Check the machine, the packages and the store."
@@ -237,3 +237,22 @@ class DoctorOptions(Tabular, Command):
         bool,
         flag(OUTPUT, "Check the hashes of all artifacts and move damaged ones to quarantine."),
     ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletionOptions(Command):
+    """Options of `wsss completion`."""
+
+    about: ClassVar[str] = "Print the script with which a shell completes commands of wsss."
+    example: ClassVar[str] = (
+        "wsss completion bash > ~/.local/share/bash-completion/completions/wsss"
+    )
+
+    shell: Annotated[
+        Literal["bash", "zsh", "fish"],
+        argument(
+            "SHELL",
+            "Shell: bash, zsh or fish; zsh looks for the script as _wsss in $fpath, and fish as "
+            "wsss.fish in ~/.config/fish/completions.",
+        ),
+    ]
