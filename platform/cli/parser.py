@@ -135,8 +135,9 @@ def parse(words: Sequence[str]) -> Command | None:
 
 def _example(names: Sequence[str]) -> str:
     """Return the example at the end of a command's help."""
-    commands = SOURCES if names[:1] == ("data",) else COMMANDS
-    return commands[names[-1]].example if names and names[-1] in commands else ""
+    if names[:1] == ("data",):
+        return SOURCES[names[1] if len(names) > 1 else "scenes"].example
+    return COMMANDS[names[0] if names else "run"].example
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

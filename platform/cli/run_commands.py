@@ -173,6 +173,7 @@ def carry_out(
 def _carry_out(
     execution: Execution, name: str | None, command: str, progress: Recorded, printer: Printer
 ) -> RunRecord:
+    """Carry out an execution; as `carry_out`, with a display of its progress."""
     from ..pipeline import run_record
 
     store, plan, e = execution.store, execution.plan, execution.plan.experiment

@@ -29,7 +29,7 @@ def help_text(app: App, words: Sequence[str], example: str) -> str:
     Args:
         app: parser of the command.
         words: words of the command, from `wsss` on.
-        example: command line that uses the command; empty: none.
+        example: command line that uses the command.
     """
     width = min(max(shutil.get_terminal_size().columns - 1, NARROWEST), WIDEST)
     commands = [(name, app[name].help) for name in app if not name.startswith("-")]
@@ -44,8 +44,7 @@ def help_text(app: App, words: Sequence[str], example: str) -> str:
     longest = max(len(label) for rows in sections.values() for label, _ in rows)
     left = INDENT + min(LABELS, longest) + GAP
     blocks += [_section(title, rows, left, width) for title, rows in sections.items() if rows]
-    blocks += [f"{_bold('Example:')}\n{' ' * INDENT}{example}"] if example else []
-    return "\n\n".join(blocks)
+    return "\n\n".join([*blocks, f"{_bold('Example:')}\n{' ' * INDENT}{example}"])
 
 
 def _usage(words: Sequence[str], arguments: Sequence[Argument]) -> str:
