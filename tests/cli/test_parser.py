@@ -47,7 +47,7 @@ def help_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 def options_in(text: str) -> list[str]:
     """Return the labels in the left column of a help."""
-    return re.findall(r"^  (\S.*?)(?:  |$)", text, re.MULTILINE)
+    return re.findall(r"^  (\S.*?)(?:  |$)", text.partition("Example:")[0], re.MULTILINE)
 
 
 @pytest.mark.parametrize("words", HELPS, ids=" ".join)
