@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 from cyclopts import Group, Parameter, Token
 
 from ...errors import InputError
 from ...serialization import quoted
+
+if TYPE_CHECKING:
+    from cyclopts.completion import CompletionContext
 
 DATA = Group("Data")
 EXPERIMENT = Group("Experiment")
@@ -24,7 +27,7 @@ GROUPS = (DATA, EXPERIMENT, CHAIN, SEARCH, REPEATS, EXECUTION, OUTPUT)
 MANY = (1, 1_000_000)
 """Least and most values of an option that takes several."""
 
-Completer = Callable[[Any], Sequence[str]]
+Completer: TypeAlias = "Callable[[CompletionContext], Sequence[str]]"
 """A function that returns the values that a shell offers for an option."""
 
 
@@ -77,7 +80,7 @@ def number(
         several: whether one or more numbers follow the name of the option.
     """
 
-    def converted(type_: Any, tokens: Sequence[Token]) -> float | tuple[float, ...]:
+    def converted(type_: type, tokens: Sequence[Token]) -> float | tuple[float, ...]:
         values = tuple(checked(kind, token.keyword or "", token.value) for token in tokens)
         return values if several else values[-1]
 
