@@ -68,7 +68,7 @@ def parser() -> App:
     for app, commands in ((data, SOURCES), (top, COMMANDS)):
         for name, options in commands.items():
             app.command(
-                _filled(options),
+                _maker(options),
                 name=name,
                 help=options.about,
                 default_parameter=COMMON,
@@ -77,10 +77,13 @@ def parser() -> App:
     return top
 
 
-def _filled(options: type[Command]) -> Callable[..., Command]:
-    """Return a function that makes options, with arguments before the options that have names."""
+def _maker(options: type[Command]) -> Callable[..., Command]:
+    """Return the function that makes options from words; its signature tells Cyclopts their types.
 
-    def fill(**values: object) -> Command:
+    Arguments, which have no name on a command line, are its positional parameters.
+    """
+
+    def make(**values: object) -> Command:
         return options(**values)
 
     hints = typing.get_type_hints(options, include_extras=True)
@@ -99,8 +102,8 @@ def _filled(options: type[Command]) -> Callable[..., Command]:
             )
         )
     parameters.sort(key=lambda parameter: parameter.kind)
-    fill.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return fill
+    make.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return make
 
 
 def parse(words: Sequence[str]) -> Command | None:
@@ -119,17 +122,17 @@ def parse(words: Sequence[str]) -> Command | None:
     from .options.help import help_text
 
     top = parser()
-    rest = [word for word in words if word not in top.help_flags]
-    names, apps, unused = top.parse_commands(rest)
+    without_help = [word for word in words if word not in top.help_flags]
+    names, apps, unused = top.parse_commands(without_help)
     app = apps[-1]
-    if len(rest) < len(words) if app.default_command else not unused:
+    if len(without_help) < len(words) if app.default_command else not unused:
         say(help_text(app, ["wsss", *names], _example(names)))
         return None
     try:
-        fill, bound, _ = top.parse_args(rest, print_error=False, exit_on_error=False)
+        make, bound, _ = top.parse_args(without_help, print_error=False, exit_on_error=False)
     except CycloptsError as error:
         raise InputError(sentence(error)) from error
-    options = fill(**bound.arguments)
+    options = make(**bound.arguments)
     return options if isinstance(options, Command) else None  # None: the shell asked for words
 
 
