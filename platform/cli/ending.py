@@ -65,6 +65,19 @@ def _drop(descriptor: int) -> None:
         os.dup2(null.fileno(), descriptor)
 
 
+def say(text: str = "") -> None:
+    """Write a line to standard output.
+
+    Raises:
+        StreamError: the line cannot be written.
+    """
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        raise StreamError from error
+
+
 def print_error(sentence: str) -> None:
     """Write a sentence to standard error, if it can be written."""
     try:

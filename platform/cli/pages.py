@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
-import sys
 from pathlib import Path
 
 from ..data.sources.source import check_name
-from ..errors import InputError, StreamError
+from ..errors import InputError
 from ..records.schema import read_run, read_sweep
 from ..storage import filesystem
 from ..storage.store import Store, open_store
+from .ending import say
+from .options.store_options import DashboardOptions, ReportOptions
+from .tables import Printer
 
 
-def print_line(text: str = "") -> None:
-    """Write a line to standard output.
-
-    Raises:
-        StreamError: the line cannot be written.
-    """
-    try:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-    except OSError as error:
-        raise StreamError from error
-
-
-def report(options: argparse.Namespace, command: str) -> None:
+def report(options: ReportOptions, command: str) -> None:
     """Carry out `wsss report`: write the pages of the store, a run, or a sweep and its two runs."""
     store, out = open_store(options.store), Path(options.out)
     check_target(out, options.single_file)
-    runs, sweeps = options.run and [check_name(options.run)], None
+    runs, sweeps = [check_name(options.run)] if options.run else None, None
     if options.run:
         read_run(store.location("runs", options.run, "run.json"))
         sweeps = []
@@ -43,7 +31,7 @@ def report(options: argparse.Namespace, command: str) -> None:
     print_line(f"page: {page.as_uri()}")
 
 
-def dashboard(options: argparse.Namespace, command: str) -> None:
+def dashboard(options: DashboardOptions, command: str) -> None:
     """Carry out `wsss dashboard`: serve the pages, which follow the changes of the store."""
     from ...dashboards.server import Server
 
@@ -129,11 +117,16 @@ def check_page(target: str | None) -> None:
 
 
 def write_run_pages(
-    store: Store, target: str | None, runs: list[str], sweep: str | None = None
+    printer: Printer,
+    store: Store,
+    target: str | None,
+    runs: list[str],
+    sweep: str | None = None,
 ) -> None:
     """Write the pages of new runs and of their sweep, and print their address.
 
     Args:
+        printer: output of the command.
         store: the store that holds the records.
         target: folder of the pages; None: beside the record. If the store cannot be written, the
             folder beside the record is left out with a message, because nothing was computed.
@@ -150,8 +143,8 @@ def write_run_pages(
     except InputError as error:
         if target:
             raise
-        print_line(f"page: not written, as {error}; wsss report DIR writes pages elsewhere")
+        printer.line(f"page: not written, as {error}; wsss report DIR writes pages elsewhere")
     else:
         page = write_pages(store, out, runs, [sweep] if sweep else [])
-        print_line(f"page: {page.as_uri()}")
-    print_line(f"to follow and compare: wsss dashboard --store {shlex.quote(str(store))}")
+        printer.line(f"page: {page.as_uri()}")
+    printer.line(f"to follow and compare: wsss dashboard --store {shlex.quote(str(store))}")

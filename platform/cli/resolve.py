@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypedDict
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from ..config.fields import parse
 from ..data import registry
@@ -13,11 +13,20 @@ from ..errors import InputError
 from ..storage import filesystem
 from ..storage.store import Store
 from ..tuning.spaces import COMBINATION, Space, split_file_and_name
+from .options.experiment_options import ExperimentOptions, Localized, SweepOptions
+from .options.kinds import Command
+from .options.store_options import (
+    COCOOptions,
+    FolderOptions,
+    ScenesOptions,
+    SourceOptions,
+    VOCOptions,
+)
 
 if TYPE_CHECKING:
     from ..config.experiment import Experiment
 
-
+Options = TypeVar("Options", bound=Command)
 OPTION_BY_FIELD = {
     "method": "the command's METHOD",
     "localizer": "--localizer",
@@ -43,12 +52,13 @@ PATHS = {
 """The options that are paths; fields of a configuration that are files are not among them."""
 
 
-def make_absolute(options: argparse.Namespace) -> None:
-    """Make the paths among a command's options absolute, before anything is done.
+def with_absolute_paths(options: Options) -> Options:
+    """Return a command's options with absolute paths.
 
     Raises:
         InputError: a path is empty, or is an address where only a folder or file is allowed.
     """
+    paths = {}
     for name, title in PATHS.items():
         text = getattr(options, name, None)
         if text is None:
@@ -60,26 +70,27 @@ def make_absolute(options: argparse.Namespace) -> None:
                 continue
             text = file
         path = filesystem.absolute(text, title, addresses=name == "store")
-        setattr(options, name, f"{path}:{inner}" if inner else path)
+        paths[name] = f"{path}:{inner}" if inner else path
+    return dataclasses.replace(options, **paths)
 
 
-def source(options: argparse.Namespace) -> Source:
+def source(options: SourceOptions) -> Source:
     """Return the source from which `wsss data` takes images."""
-    if options.kind == "scenes":
+    if isinstance(options, ScenesOptions):
         from ..data.sources.scenes import Scenes
 
         return Scenes(train=options.train, val=options.val, size=options.size, seed=options.seed)
-    if options.kind == "voc":
+    if isinstance(options, VOCOptions):
         from ..data.sources.voc import VOC
 
-        lists = tuple(options.lists) if options.lists else None
-        return VOC(options.path, lists=lists, labels=options.labels)
-    if options.kind == "coco":
+        return VOC(options.path, lists=options.lists, labels=options.labels)
+    if isinstance(options, COCOOptions):
         from ..data.sources.coco import COCO
 
         return COCO(options.path, year=options.year, labelled=options.labelled)
     from ..data.sources.folder import Folder
 
+    assert isinstance(options, FolderOptions)
     return Folder(options.path)
 
 
@@ -105,7 +116,7 @@ def parse_combination(text: str) -> Variant:
     return {"method": method, "localizer": localizer, "baseline": baseline}
 
 
-def check_used(options: argparse.Namespace, experiments: Sequence[Experiment]) -> None:
+def check_used(options: ExperimentOptions, experiments: Sequence[Experiment]) -> None:
     """Check that --baseline and each --set have an effect on at least one experiment.
 
     Raises:
@@ -128,7 +139,8 @@ def check_used(options: argparse.Namespace, experiments: Sequence[Experiment]) -
             raise InputError(f"--set {text}: no method here is {group}; leave it out")
 
 
-def _changes(options: argparse.Namespace, seed: int) -> dict[str, object]:
+def _changes(options: ExperimentOptions, seed: int, varied: Collection[str]) -> dict[str, object]:
+    """Return the values of fields that the options give; fields in `varied` must not be given."""
     changes: dict[str, object] = {"data": options.data, "seed": seed}
     if options.recipe and not options.segment:
         raise InputError("--recipe needs a segmenter; name one with --segment")
@@ -138,6 +150,8 @@ def _changes(options: argparse.Namespace, seed: int) -> dict[str, object]:
             raise InputError(f"--set takes FIELD=VALUE, not {text!r}")
         if instead := OPTION_BY_FIELD.get(field) or OPTION_BY_BASELINE_FIELD.get(field):
             raise InputError(f"--set does not take {field}; set it by {instead}")
+        if field in varied:
+            raise InputError(f"{field} is varied by this command; leave out its --set")
         changes[field] = parse(value)
     given = {
         "network.backbone": options.backbone,
@@ -166,16 +180,16 @@ def _of_methods(
     return {name: value for name, value in values.items() if name.split(".")[0] not in others}
 
 
-def _preset(options: argparse.Namespace, store: Store) -> str:
+def _preset(options: ExperimentOptions, store: Store) -> str:
     """Return the preset of the options, or the one that suits their data set."""
     if options.preset:
-        return str(options.preset)
+        return options.preset
     drawn = registry.open_dataset(store, options.data).about["source"] == "scenes"
-    return "scenes" if drawn else str(options.undrawn)
+    return "scenes" if drawn else options.undrawn
 
 
 def experiment(
-    options: argparse.Namespace,
+    options: ExperimentOptions,
     store: Store,
     seed: int,
     *,
@@ -190,9 +204,9 @@ def experiment(
         options: the options of the command.
         store: the store that holds the data set.
         seed: random seed of the experiment.
-        method: one of several methods of the command, which takes only the options that hold for
-            it; empty: the method of the options.
-        localizer, baseline: those of `method`; an empty baseline: the options' where it needs one.
+        method: one of several methods, which takes only its own options; empty: options.method.
+        localizer: localizer that reads the network of `method`.
+        baseline: baseline of `method`; empty: the baseline of the options, where it needs one.
         changes: further changes by dotted name.
 
     Raises:
@@ -202,26 +216,26 @@ def experiment(
     from ..method import find_method, find_preset
 
     preset = _preset(options, store)
-    values, baseline_name = _changes(options, seed), options.baseline or ""
-    if method:
+    values, baseline_name = _changes(options, seed, changes or {}), options.baseline or ""
+    if isinstance(options, Localized) and not method:
+        method, localizer = options.method, options.localizer
+    else:
         trained = [find_method(name) for name in method.split("+")]
         preset = find_preset(trained[0], preset)
         needed = any(cls.needs_baseline for cls in trained)
         baseline_name = baseline or (baseline_name if needed else "")
         values = _of_methods(values, [*method.split("+"), localizer], baseline_name)
-    if twice := values.keys() & (changes or {}).keys():
-        raise InputError(f"{sorted(twice)[0]} is varied by this command; leave out its --set")
     return made(
-        method or options.method,
+        method,
         preset=preset,
-        localizer=localizer if method else options.localizer,
+        localizer=localizer,
         baseline=baseline_name,
         recipe=options.recipe or "",
         changes={**(changes or {}), **values},
     )
 
 
-def combinations(options: argparse.Namespace, store: Store, space: Space) -> dict[str, Experiment]:
+def combinations(options: SweepOptions, store: Store, space: Space) -> dict[str, Experiment]:
     """Return the experiment of each value of a space's field `combination`, by value.
 
     Raises:

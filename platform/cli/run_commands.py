@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
+import contextlib
+import os
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..data.sources.source import check_name
@@ -16,15 +18,18 @@ from ..records.schema import RunRecord, read_run
 from ..storage.json_files import write_json
 from ..storage.store import Store, open_store
 from . import resolve
-from .pages import check_page, print_line, write_run_pages
-from .tables import comparison_table, score_table
+from .options.experiment_options import AblateOptions, CompareOptions, ExperimentOptions, RunOptions
+from .options.kinds import Quiet
+from .pages import check_page, write_run_pages
+from .tables import Printer, comparison_table, score_table
 
 if TYPE_CHECKING:
     from ..pipeline.context import Catalog
+    from ..pipeline.execution import Execution
     from ..pipeline.plan import Plan
 
 
-def run(options: argparse.Namespace, command: str) -> None:
+def run(options: RunOptions, command: str) -> None:
     """Carry out `wsss run`: one run for each seed, a table of scores, and a page."""
     from ..pipeline.planner import plan
 
@@ -36,18 +41,19 @@ def run(options: argparse.Namespace, command: str) -> None:
         name = options.name and (
             options.name if len(options.seeds) == 1 else f"{options.name}-{seed}"
         )
-        records.append(carry_out(store, planned, name, command, progress_for(options)))
-    print_line(score_table(records))
-    write_run_pages(store, options.page, [records[0].name])
+        records.append(carry_out(store, planned, name, command, options))
+    printer = Printer(options.format)
+    printer.table(score_table(records))
+    write_run_pages(printer, store, options.page, [records[0].name])
 
 
-def compare(options: argparse.Namespace, command: str) -> None:
+def compare(options: CompareOptions, command: str) -> None:
     """Carry out `wsss compare`: run several methods, and print their scores in one table."""
     combinations = {text: resolve.parse_combination(text) for text in options.methods}
     _side_by_side(options, command, combinations)
 
 
-def ablate(options: argparse.Namespace, command: str) -> None:
+def ablate(options: AblateOptions, command: str) -> None:
     """Carry out `wsss ablate`: run CAM and the rows of a method's ablation in one table.
 
     Raises:
@@ -66,7 +72,7 @@ def ablate(options: argparse.Namespace, command: str) -> None:
 
 
 def _side_by_side(
-    options: argparse.Namespace, command: str, variants: Mapping[str, resolve.Variant]
+    options: CompareOptions | AblateOptions, command: str, variants: Mapping[str, resolve.Variant]
 ) -> None:
     """Run experiments over all seeds and print one table; all are checked before the first runs.
 
@@ -89,7 +95,7 @@ def _side_by_side(
     plans = {title: [plan(e, catalog) for e in per_seed] for title, per_seed in experiments.items()}
     holders = _title_of_run({title: per_seed[0] for title, per_seed in plans.items()})
     records = {
-        title: [carry_out(store, p, None, command, progress_for(options)) for p in per_seed]
+        title: [carry_out(store, p, None, command, options) for p in per_seed]
         for title, per_seed in plans.items()
         if title in holders.values()
     }
@@ -97,7 +103,7 @@ def _side_by_side(
     for title, per_seed in plans.items():
         new_rows = table_rows(title, per_seed[0].subject, records[holders[title]])
         rows += new_rows if holders[title] == title else new_rows[:1]
-    print_line(comparison_table(rows))
+    Printer(options.format).table(comparison_table(rows))
 
 
 def table_rows(
@@ -135,26 +141,47 @@ def catalog_of(store: Store) -> Catalog:
     return Catalog.of(store)
 
 
-def progress_for(options: argparse.Namespace) -> ProgressDisplay:
-    """Return the progress display that the options select."""
-    return ProgressDisplay() if options.quiet else ProgressLines()
+@contextlib.contextmanager
+def progress_for(options: Quiet) -> Iterator[ProgressRecorder]:
+    """Yield the progress display that the options and standard error select."""
+    display = ProgressDisplay() if options.quiet else ProgressLines()
+    if not options.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        from ..records.terminal_progress import Terminal
+
+        display = Terminal()
+    try:
+        yield ProgressRecorder(display)
+    finally:
+        display.close()
 
 
 def carry_out(
-    store: Store, plan: Plan, name: str | None, command: str, progress: ProgressDisplay
+    store: Store, plan: Plan, name: str | None, command: str, options: ExperimentOptions
 ) -> RunRecord:
     """Carry out a plan, print one line about it, and return the record of the run.
 
     Raises:
         InputError: the name belongs to another run, or the store cannot be written.
     """
-    from ..pipeline import run_record
     from ..pipeline.execution import Execution
 
+    with progress_for(options) as progress:
+        execution = Execution(store, plan, progress)
+        return _carry_out(execution, name, command, progress, Printer(options.format))
+
+
+def _carry_out(
+    execution: Execution,
+    name: str | None,
+    command: str,
+    progress: ProgressRecorder,
+    printer: Printer,
+) -> RunRecord:
+    """Carry out an execution; as `carry_out`, with a display of its progress."""
+    from ..pipeline import run_record
+
+    store, plan, e = execution.store, execution.plan, execution.plan.experiment
     started, began = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
-    recorded = ProgressRecorder(progress)
-    execution = Execution(store, plan, recorded)
-    e = plan.experiment
     name = check_name(name or f"{e.localizer_name}-{e.data}-{plan.digest[:8]}")
     folder = store.location("runs", name)
     file = folder / "run.json"
@@ -165,22 +192,22 @@ def carry_out(
     if missing or not earlier:
         needed = f"{len(missing)} of {len(plan.steps)} stages are missing"
         store.check_writable(f"run {name!r} ({needed})", f"runs/{name}")
-    with recorded.track(folder, run_record.begun_run(execution, name, command, started)):
+    with progress.track(folder, run_record.begun_run(execution, name, command, started)):
         execution.execute()
         if earlier and not missing:
-            print_line(
+            printer.line(
                 f"run {name}: nothing to do, all {len(plan.steps)} stages are already in the store"
             )
             return earlier
         for artifact, stage in execution.done.values():
             for id in artifact.about.get("unrefined", []):
-                print_line(
+                printer.line(
                     f"{stage.title}: DenseCRF crashed on {id}, which keeps its unrefined labels"
                 )
         seconds = time.monotonic() - began
         record = run_record.ended_run(execution, name, command, started, seconds)
         write_json(file, record)
-    print_line(
+    printer.line(
         f"run {name}: {len(missing)} of {len(plan.steps)} stages computed, {record.seconds} s"
     )
     return record

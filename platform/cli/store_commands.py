@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 from pathlib import Path
 
@@ -14,28 +13,51 @@ from ..records.schema import read_run
 from ..storage.artifact import versions
 from ..storage.store import Store, open_store
 from . import resolve
-from .pages import newest_run, print_line
+from .ending import say
+from .options.store_options import (
+    DoctorOptions,
+    ExportOptions,
+    ImportOptions,
+    MethodsOptions,
+    SourceOptions,
+)
+from .pages import newest_run
 from .run_commands import progress_for
+from .tables import Printer, Table
+
+NEEDED = (
+    "torch",
+    "torchvision",
+    "ray",
+    "faiss",
+    "pyarrow",
+    "pycocotools",
+    "pydensecrf",
+    "plotly",
+    "cyclopts",
+    "rich",
+)
+"""The packages that wsss cannot do without."""
 
 
-def data(options: argparse.Namespace, command: str) -> None:
+def data(options: SourceOptions, command: str) -> None:
     """Carry out `wsss data`: write the shards of a source and give the data set a name."""
     store = open_store(options.store)
     source = resolve.source(options)
-    progress = progress_for(options)
-    artifact, cached = registry.add(store, source, options.name, progress, options.quarantine)
+    with progress_for(options) as progress:
+        artifact, cached = registry.add(store, source, options.name, progress, options.quarantine)
     about = artifact.about
     counts = ", ".join(f"{split} {n}" for split, n in about["counts"].items())
-    print_line(f"{options.name}: {counts} images, {len(about['classes'])} classes")
+    say(f"{options.name}: {counts} images, {len(about['classes'])} classes")
     for split, digest in about.get("digests", {}).items():
-        print_line(f"{split}: list {digest['ids'][:12]}, masks {digest['masks'][:12]}")
+        say(f"{split}: list {digest['ids'][:12]}, masks {digest['masks'][:12]}")
     for fault in about["quarantined"]:
-        print_line(f"left out: {fault}")
+        say(f"left out: {fault}")
     if cached:
-        print_line("nothing to do: the shards are already in the store")
+        say("nothing to do: the shards are already in the store")
 
 
-def export(options: argparse.Namespace, command: str) -> None:
+def export(options: ExportOptions, command: str) -> None:
     """Carry out `wsss export`: write a run's class maps or labels in another file format."""
     from ..interop import exports
 
@@ -43,45 +65,73 @@ def export(options: argparse.Namespace, command: str) -> None:
     name = check_name(options.run or newest_run(store))
     run = read_run(store.location("runs", name, "run.json"))
     count = exports.write(store, run, out, options.to, options.what, options.split)
-    print_line(f"{out}: {count} images as {options.to}")
+    say(f"{out}: {count} images as {options.to}")
 
 
-def import_(options: argparse.Namespace, command: str) -> None:
+def import_(options: ImportOptions, command: str) -> None:
     """Carry out `wsss import`: store another project's class maps or labels under a name."""
     from ..interop import imports
 
     store = open_store(options.store)
-    imported, cached = imports.add(
-        store,
-        kind=options.kind,
-        folder=Path(options.path),
-        data=options.data,
-        name=options.name,
-        splits=options.splits,
-        progress=progress_for(options),
-    )
+    with progress_for(options) as progress:
+        imported, cached = imports.add(
+            store,
+            kind=options.kind,
+            folder=Path(options.path),
+            data=options.data,
+            name=options.name,
+            splits=options.splits,
+            progress=progress,
+        )
     kind = "labels" if imported.labels else "class maps"
-    print_line(f"{options.name}: {kind} of {', '.join(imported.stages)}")
+    say(f"{options.name}: {kind} of {', '.join(imported.stages)}")
     if cached:
-        print_line("nothing to do: the import is already in the store")
+        say("nothing to do: the import is already in the store")
 
 
-def methods(options: argparse.Namespace, command: str) -> None:
+def methods(options: MethodsOptions, command: str) -> None:
     """Carry out `wsss methods`: list the methods, or the fields of one method."""
-    from ..method import build_experiment, find_method
+    from ..method import find_method
     from ..method import methods as all_methods
 
-    if not options.method:
-        for name, cls in all_methods().items():
-            print_line(f"{name:8}{cls.source}  (presets: {', '.join(cls.presets)})")
+    printer = Printer(options.format)
+    if options.method:
+        method = find_method(options.method)
+        printer.line(f"{method.name}: {method.source}\n")
+        printer.table(_fields(options.method, options.preset))
         return
-    method = find_method(options.method)
-    print_line(f"{method.name}: {method.source}\n")
-    for name, value, field in walk(build_experiment(options.method, preset=options.preset)):
-        print_line(f"{name} = {value!r}\n    {field.description}")
+    names = ("method", "source", "presets")
+    rows = [(name, cls.source, ", ".join(cls.presets)) for name, cls in all_methods().items()]
+    printer.table(
+        Table(
+            head=names,
+            rows=rows,
+            values=[dict(zip(names, row, strict=True)) for row in rows],
+            numbers=False,
+            plain="\n".join(f"{name:8}{source}  (presets: {own})" for name, source, own in rows),
+        )
+    )
 
 
-def doctor(options: argparse.Namespace, command: str) -> None:
+def _fields(method: str, preset: str) -> Table:
+    """Return a table of the fields of an experiment with one method."""
+    from ..method import build_experiment
+
+    names = ("field", "value", "meaning")
+    fields = [
+        (n, v, str(f.metadata["help"])) for n, v, f in walk(build_experiment(method, preset=preset))
+    ]
+    rows = [(name, repr(value), meaning) for name, value, meaning in fields]
+    return Table(
+        head=names,
+        rows=rows,
+        values=[dict(zip(names, row, strict=True)) for row in rows],
+        numbers=False,
+        plain="\n".join(f"{name} = {value}\n    {meaning}" for name, value, meaning in rows),
+    )
+
+
+def doctor(options: DoctorOptions, command: str) -> None:
     """Carry out `wsss doctor`: check the machine, the packages and the store.
 
     Raises:
@@ -90,36 +140,41 @@ def doctor(options: argparse.Namespace, command: str) -> None:
     from ..models.backbones import BACKBONES
     from ..records.schema import machine
 
-    store = open_store(options.store)
+    store, printer = open_store(options.store), Printer(options.format)
     storage = store.storage
-    print_line(f"machine   {machine()}")
-    print_line("packages  " + ", ".join(f"{k} {v}" for k, v in versions().items()))
-    print_line(f"backbones {', '.join(BACKBONES)}")
     folder = "" if str(store) == str(storage.local_folder) else f" in {storage.local_folder}"
-    print_line(f"store     {store}, {storage.free_bytes() / 1e9:.0f} GB free{folder}")
-    print_line(f"data sets {', '.join(registry.names(store)) or 'none yet'}")
-    needed = (
-        "torch",
-        "torchvision",
-        "ray",
-        "faiss",
-        "pyarrow",
-        "pycocotools",
-        "pydensecrf",
-        "plotly",
+    rows = [
+        ("machine", machine()),
+        ("packages", ", ".join(f"{name} {version}" for name, version in versions().items())),
+        ("backbones", ", ".join(BACKBONES)),
+        ("store", f"{store}, {storage.free_bytes() / 1e9:.0f} GB free{folder}"),
+        ("data sets", ", ".join(registry.names(store)) or "none yet"),
+        *(("quarantine", fault) for fault in store.faults()),
+    ]
+    printer.table(
+        Table(
+            head=("subject", "state"),
+            rows=rows,
+            values=[{"subject": subject, "state": state} for subject, state in rows],
+            numbers=False,
+            plain="\n".join(f"{subject:9} {state}" for subject, state in rows),
+        )
     )
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"missing packages: {', '.join(missing)}; install them with make env")
     if options.verify:
-        _verify(store)
-    for fault in store.faults():
-        print_line(f"quarantine {fault}")
+        _verify(store, printer)
 
 
-def _verify(store: Store) -> None:
+def _verify(store: Store, printer: Printer) -> None:
+    """Check the hashes of all artifacts, and print a line on each artifact and on new faults."""
+    before = {*store.faults()}
     for stage, key in store.artifacts():
         seal = store.verify(stage, key)
         fault = store.unmoved.get(key)
         fate = f"not moved to quarantine: {fault}" if fault else "moved to quarantine"
-        print_line(f"{stage}/{key[:12]} {seal or f'damaged, {fate}'}")
+        printer.line(f"{stage}/{key[:12]} {seal or f'damaged, {fate}'}")
+    for fault in store.faults():
+        if fault not in before:
+            printer.line(f"quarantine {fault}")

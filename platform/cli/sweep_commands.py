@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import time
 from collections.abc import Sequence
@@ -10,28 +9,28 @@ from typing import TYPE_CHECKING
 
 from ..data.sources.source import check_name
 from ..errors import InputError
-from ..records.progress import ProgressDisplay
-from ..records.progress_file import ProgressRecorder
-from ..records.schema import RunRecord, SweepRecord
+from ..records.schema import SweepRecord
 from ..storage.json_files import write_json
 from ..storage.store import Store, open_store
 from ..tuning import spaces
 from ..tuning.sweep import Sweep, best_experiment
 from . import resolve
-from .pages import check_page, print_line, write_run_pages
+from .options.experiment_options import FigureOptions, SweepOptions
+from .pages import check_page, write_run_pages
 from .run_commands import carry_out, catalog_of, progress_for, table_rows
-from .tables import best_points, comparison_table, figure_table
+from .tables import Printer, best_points, comparison_table, figure_table
 
 if TYPE_CHECKING:
     from ..config.experiment import Experiment
     from ..pipeline.context import Catalog
+    from ..pipeline.plan import Plan
 
 
-def sweep(options: argparse.Namespace, command: str) -> None:
+def sweep(options: SweepOptions, command: str) -> None:
     """Carry out `wsss sweep`: run trials, score the best point on all splits, and write a page."""
     from ..tuning.tuner import run as run_sweep
 
-    store = open_store(options.store)
+    store, printer = open_store(options.store), Printer(options.format)
     catalog = catalog_of(store)
     title, description = _description(options, store)
     base = description.base
@@ -41,10 +40,13 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     began = time.monotonic()
     _check(catalog, options, [base, *description.bases.values()])
     if not known:
-        _announce(catalog, description)
-    recorded = ProgressRecorder(progress_for(options))
-    record = run_sweep(catalog, description, name, command, recorded, options.resume)
-    untuned, best = _untuned_and_best(catalog, description, record, command, progress_for(options))
+        _announce(printer, catalog, description)
+    with progress_for(options) as progress:
+        record = run_sweep(catalog, description, name, command, progress, options.resume)
+    untuned, best = (
+        [carry_out(store, p, None, command, options) for p in plans]
+        for plans in _untuned_and_best(catalog, description, record)
+    )
     chosen = best[0]
     complete = dataclasses.replace(record, run=chosen.name, untuned=untuned[0].name)
     if complete != record:
@@ -52,17 +54,17 @@ def sweep(options: argparse.Namespace, command: str) -> None:
     done, total = sum(t.status == "done" for t in record.trials), len(record.trials)
     summary = f"{done} of {total} trials, {time.monotonic() - began:.0f} s"
     unchanged = f"nothing to do, its {total} trials are already in the store"
-    print_line(f"sweep {name}: {unchanged if known else summary}")
+    printer.line(f"sweep {name}: {unchanged if known else summary}")
     for line in best_points(record):
-        print_line(line)
+        printer.line(line)
     rows = table_rows("untuned", untuned[0].subject, untuned) + table_rows(
         "best", chosen.subject, best
     )
-    print_line(comparison_table(rows))
-    write_run_pages(store, options.page, [chosen.name, untuned[0].name], name)
+    printer.table(comparison_table(rows))
+    write_run_pages(printer, store, options.page, [chosen.name, untuned[0].name], name)
 
 
-def _description(options: argparse.Namespace, store: Store) -> tuple[str, Sweep]:
+def _description(options: SweepOptions, store: Store) -> tuple[str, Sweep]:
     """Return the name of the search space of the options, and the sweep over the space."""
     base = resolve.experiment(options, store, options.seed)
     title, space = spaces.find_space(base.localizer_name, options.space)
@@ -74,17 +76,17 @@ def _description(options: argparse.Namespace, store: Store) -> tuple[str, Sweep]
         split=options.split,
         concurrent=options.concurrent,
         repeats=options.repeats,
-        kind=options.search,
-        scheduler=options.scheduler,
+        kind=options.search or "",
+        scheduler=options.scheduler or "",
         retries=options.retries,
     )
 
 
-def figure(options: argparse.Namespace, command: str) -> None:
+def figure(options: FigureOptions, command: str) -> None:
     """Carry out `wsss figure`: repeat a paper's figure beside the numbers that the paper prints."""
     from ..tuning.tuner import run as run_sweep
 
-    store = open_store(options.store)
+    store, printer = open_store(options.store), Printer(options.format)
     method, published = spaces.find_figure(options.figure)
     if options.imported:
         raise InputError("a figure varies a method's own options; leave out --imported")
@@ -112,35 +114,27 @@ def figure(options: argparse.Namespace, command: str) -> None:
     name = check_name(options.name or f"{options.figure}-{options.data}")
     catalog = catalog_of(store)
     if not store.location("sweeps", name, "sweep.json").exists():
-        _announce(catalog, description)
-    recorded = ProgressRecorder(progress_for(options))
-    record = run_sweep(catalog, description, name, command, recorded, options.resume)
-    print_line(figure_table(published, record))
-    write_run_pages(store, None, [], name)
+        _announce(printer, catalog, description)
+    with progress_for(options) as progress:
+        record = run_sweep(catalog, description, name, command, progress, options.resume)
+    printer.table(figure_table(published, record))
+    write_run_pages(printer, store, None, [], name)
 
 
 def _untuned_and_best(
-    catalog: Catalog,
-    description: Sweep,
-    record: SweepRecord,
-    command: str,
-    progress: ProgressDisplay,
-) -> tuple[list[RunRecord], list[RunRecord]]:
-    """Return the runs of the untuned experiment and of the best point, one for each seed."""
+    catalog: Catalog, description: Sweep, record: SweepRecord
+) -> tuple[list[Plan], list[Plan]]:
+    """Return the plans of the untuned experiment and of the best point, one for each seed."""
     from ..pipeline.planner import plan
 
-    def record_of(experiment: Experiment) -> RunRecord:
-        return carry_out(catalog.store, plan(experiment, catalog), None, command, progress)
-
-    pairs = [
-        (description.untuned_experiment(seed), best_experiment(description, record, seed))
-        for seed in description.seeds
-    ]
-    runs = [[record_of(e) for e in pair] for pair in pairs]
-    return [pair[0] for pair in runs], [pair[1] for pair in runs]
+    seeds = description.seeds
+    return (
+        [plan(description.untuned_experiment(seed), catalog) for seed in seeds],
+        [plan(best_experiment(description, record, seed), catalog) for seed in seeds],
+    )
 
 
-def _check(catalog: Catalog, options: argparse.Namespace, untuned: Sequence[Experiment]) -> None:
+def _check(catalog: Catalog, options: SweepOptions, untuned: Sequence[Experiment]) -> None:
     """Check the untuned experiments and the page of a sweep before its trials.
 
     Raises:
@@ -154,7 +148,7 @@ def _check(catalog: Catalog, options: argparse.Namespace, untuned: Sequence[Expe
         plan(experiment, catalog)
 
 
-def _announce(catalog: Catalog, description: Sweep) -> None:
+def _announce(printer: Printer, catalog: Catalog, description: Sweep) -> None:
     """Print how many stages the trials will compute together, and how many are in the store."""
     from ..tuning.cost import MOST_COUNTED, cost
 
@@ -166,6 +160,6 @@ def _announce(catalog: Catalog, description: Sweep) -> None:
     trials = f"{description.count * description.repeats} trials"
     if description.kind == "tpe":
         trials += f", chosen during the sweep; of the first {MOST_COUNTED:,} points at most"
-    print_line(f"{trials}: to compute {lists[0]}; in the store {lists[1]}")
+    printer.line(f"{trials}: to compute {lists[0]}; in the store {lists[1]}")
     if without_effect:
-        print_line(f"{', '.join(without_effect)}: no value changes the result")
+        printer.line(f"{', '.join(without_effect)}: no value changes the result")

@@ -1,11 +1,18 @@
-"""Tables of scores for a terminal, in text."""
+"""Tables of scores, and the formats in which commands print their tables."""
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import io
+import json
 import math
+import os
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ..records.result_id import ResultId
 from ..records.schema import (
@@ -17,13 +24,89 @@ from ..records.schema import (
     SweepRecord,
     ranking,
 )
+from .ending import say
+
+GAP = 3
+"""Columns between two columns of a table on a terminal."""
+Value = str | float | int | None
+"""A value of a table for programs; None where there is none."""
 
 if TYPE_CHECKING:
     from ..tuning.spaces import PaperFigure
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table whose first column is aligned to the left and every other to the right."""
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table, in texts for readers and in values for programs.
+
+    Attributes:
+        head: titles of the columns.
+        rows: texts of the cells, by row.
+        values: value by name, for each row.
+        notes: lines under the table.
+        numbers: whether all columns after the first one are numbers.
+        plain: the whole table as text for a stream that is not a terminal, where this is not the
+            texts of the cells in columns.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    values: Sequence[Mapping[str, Value]]
+    notes: Sequence[str] = ()
+    numbers: bool = True
+    plain: str = ""
+
+    def __str__(self) -> str:
+        body = [self.plain or aligned(self.head, self.rows)] if self.rows else []
+        return "\n".join([*body, *self.notes])
+
+
+class Printer:
+    """The output of a command: one table, and lines on what the command does.
+
+    Args:
+        format: table, json, csv or markdown; in a format other than table, standard output holds
+            the table alone, and the lines go to standard error.
+    """
+
+    def __init__(self, format: str = "table") -> None:
+        self.format = format
+
+    def line(self, text: str = "") -> None:
+        """Print a line.
+
+        Raises:
+            StreamError: standard output cannot be written.
+        """
+        if self.format == "table":
+            say(text)
+            return
+        with contextlib.suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
+
+    def table(self, table: Table) -> None:
+        """Print the table of the command, and its notes.
+
+        Raises:
+            StreamError: standard output cannot be written.
+        """
+        if self.format != "table":
+            say({"json": as_json, "csv": as_csv, "markdown": as_markdown}[self.format](table))
+        elif table.rows and is_terminal():
+            say(on_terminal(table))
+        elif table.rows:
+            say(table.plain or aligned(table.head, table.rows))
+        for note in table.notes:
+            self.line(note)
+
+
+def is_terminal() -> bool:
+    """Return whether standard output is a terminal that can show more than plain text."""
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a text whose first column is aligned to the left and every other to the right."""
     lines = [list(head), *map(list, rows)]
     widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
     out = []
@@ -34,6 +117,74 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         if number == 0:
             out.append("  ".join("-" * width for width in widths))
     return "\n".join(out)
+
+
+def on_terminal(table: Table) -> str:
+    """Return a table as it looks on a terminal, in the width of the terminal.
+
+    Columns of numbers that do not fit follow below, with the first column before them again.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    texts = []
+    for columns in _fitting(table, console.width):
+        with console.capture() as capture:
+            grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+            for column in columns:
+                right = table.numbers and column
+                grid.add_column(
+                    Text(table.head[column]),
+                    justify="right" if right else "left",
+                    no_wrap=bool(right),
+                    overflow="fold",
+                )
+            for row in table.rows:
+                grid.add_row(*(Text(row[column]) for column in columns))
+            console.print(grid)
+        texts.append(capture.get())
+    return "\n".join(texts).removesuffix("\n")
+
+
+def _fitting(table: Table, width: int) -> list[list[int]]:
+    """Return groups of columns that fit into a width, each group with the first column."""
+    if not table.numbers:
+        return [[*range(len(table.head))]]
+    lines = [table.head, *table.rows]
+    widths = [max(len(line[k]) for line in lines) + GAP for k in range(len(table.head))]
+    widths[0] = min(widths[0], max(width // 2, 12))
+    groups: list[list[int]] = [[0]]
+    for column in range(1, len(widths)):
+        if sum(widths[k] for k in [*groups[-1], column]) - GAP > width and len(groups[-1]) > 1:
+            groups.append([0])
+        groups[-1].append(column)
+    return groups
+
+
+def as_json(table: Table) -> str:
+    """Return a list of objects, one for each row."""
+    return json.dumps([dict(row) for row in table.values], indent=2, ensure_ascii=False)
+
+
+def as_csv(table: Table) -> str:
+    """Return lines with commas, the names of the values first."""
+    names = list(dict.fromkeys(name for row in table.values for name in row))
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table.values)
+    return stream.getvalue().removesuffix("\n")
+
+
+def as_markdown(table: Table) -> str:
+    """Return a table for a page in Markdown."""
+    sides = [":--", *["--:" if table.numbers else ":--" for _ in table.head[1:]]]
+    lines = [table.head, sides, *table.rows]
+    escaped = ([cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
 
 
 def _values(score: Score) -> dict[str, float]:
@@ -52,16 +203,17 @@ def _values(score: Score) -> dict[str, float]:
     return values
 
 
-def score_table(runs: Sequence[RunRecord]) -> str:
+def score_table(runs: Sequence[RunRecord]) -> Table:
     """Return the scores of runs that differ only in their seeds, in percent, as a table.
 
     With several seeds, a cell holds the mean and the standard deviation over seeds.
     """
-    rows = [(str(id), id, runs) for id, by_split in runs[0].scores.items() if by_split]
-    return comparison_table(rows) if rows else "no split with masks was scored"
+    return comparison_table(
+        [(str(id), id, runs) for id, by_split in runs[0].scores.items() if by_split]
+    )
 
 
-def comparison_table(rows: Sequence[tuple[str, ResultId, Sequence[RunRecord]]]) -> str:
+def comparison_table(rows: Sequence[tuple[str, ResultId, Sequence[RunRecord]]]) -> Table:
     """Return a table of the scores of several experiments on one data set, over the same seeds.
 
     Args:
@@ -69,33 +221,61 @@ def comparison_table(rows: Sequence[tuple[str, ResultId, Sequence[RunRecord]]]) 
     """
     splits = dict.fromkeys(s for _, id, runs in rows for s in runs[0].scores[id])
     lines = [
-        (
-            f"{title} on {split} (n={runs[0].scores[id][split].n})",
-            [r.scores[id][split] for r in runs],
-        )
+        (title, split, [run.scores[id][split] for run in runs])
         for split in splits
         for title, id, runs in rows
         if split in runs[0].scores[id]
     ]
-    columns = {title: [_values(s) for s in scores] for title, scores in lines}
-    head = list(dict.fromkeys(name for scores in columns.values() for name in scores[0]))
-    cells = [
-        [
-            title,
-            *(_cell([c.get(name, math.nan) for c in columns[title]]) for name in head),
-            _thresholds(scores),
-        ]
-        for title, scores in lines
-    ]
-    chosen = {scores[0].threshold_from for _, scores in lines}
+    if not lines:
+        return Table(head=(), rows=(), values=(), notes=("no split with masks was scored",))
+    head = list(dict.fromkeys(name for _, _, scores in lines for name in _values(scores[0])))
     runs = rows[0][2]
-    any_score = next(iter(runs[0].scores[rows[0][1]].values()))
-    seeds = ", ".join(str(r.seed) for r in runs)
+    seeds = ", ".join(str(run.seed) for run in runs)
+    chosen = {scores[0].threshold_from for _, _, scores in lines}
+    any_score = lines[0][2][0]
     note = (
         f"percent; {len(any_score.scored)} classes; {any_score.rule}; threshold from "
         f"{' or '.join(sorted(chosen))}; seed{'s' if len(runs) > 1 else ''} {seeds}"
     )
-    return table(["", *head, "threshold"], cells) + "\n" + note
+    return Table(
+        head=["", *head, "threshold"],
+        rows=[_cells(title, split, scores, head) for title, split, scores in lines],
+        values=[
+            {"result": title, "split": split, **_numbers(scores, head), "seeds": seeds}
+            for title, split, scores in lines
+        ],
+        notes=[note],
+    )
+
+
+def _cells(title: str, split: str, scores: Sequence[Score], head: Sequence[str]) -> list[str]:
+    """Return the texts of a row for the scores of one result, one score for each seed."""
+    columns = [[_values(score).get(name, math.nan) for score in scores] for name in head]
+    return [f"{title} on {split} (n={scores[0].n})", *map(_cell, columns), _thresholds(scores)]
+
+
+def _numbers(scores: Sequence[Score], head: Sequence[str]) -> dict[str, Value]:
+    """Return the values of a row for programs: means in percent, and standard deviations."""
+    out: dict[str, Value] = {"n": scores[0].n}
+    for name in head:
+        out |= _mean(name, [_values(score).get(name, math.nan) for score in scores])
+    first = scores[0]
+    return {
+        **out,
+        "threshold": _thresholds(scores),
+        "threshold from": first.threshold_from,
+        "classes": len(first.scored),
+        "rule": first.rule,
+    }
+
+
+def _mean(name: str, values: Sequence[float]) -> dict[str, Value]:
+    """Return the mean of shares in percent and, of several, their standard deviation, by name."""
+    known = not any(math.isnan(v) for v in values)
+    out: dict[str, Value] = {name: round(100 * statistics.fmean(values), 4) if known else None}
+    if len(values) > 1:
+        out[f"{name} sd"] = round(100 * statistics.stdev(values), 4) if known else None
+    return out
 
 
 def _thresholds(scores: Sequence[Score]) -> str:
@@ -147,7 +327,7 @@ def _fixed(figure: PaperFigure, sweep: SweepRecord) -> str:
     return ", ".join(f"{labels[field]} {value}" for field, value in fixed.items())
 
 
-def figure_table(figure: PaperFigure, sweep: SweepRecord) -> str:
+def figure_table(figure: PaperFigure, sweep: SweepRecord) -> Table:
     """Return a table of a sweep over a paper's figure, beside the paper's numbers, in percent.
 
     Args:
@@ -156,15 +336,17 @@ def figure_table(figure: PaperFigure, sweep: SweepRecord) -> str:
     """
     ranked = ranking(sweep.trials)
     names = [str(s) for s in sorted({t.seed for t in sweep.trials})]
-    seeds, rows = len(names), []
+    rows, values = [], []
     for panel, points in figure["panels"].items():
         for label, changes, printed in points:
             matches = [p for p in ranked if p.trials[0].params == changes]
-            values = [t.value or math.nan for t in matches[0].trials] if matches else []
-            ours = _cell(values) if matches else "failed"
-            if matches and len(values) < seeds:
-                ours += f" ({len(values)} of {seeds} seeds)"
-            rows.append([f"{panel}: {label}", ours, "-" if printed is None else f"{printed:.1f}"])
+            ours = [t.value or math.nan for t in matches[0].trials] if matches else []
+            text = _cell(ours) if matches else "failed"
+            if matches and len(ours) < len(names):
+                text += f" ({len(ours)} of {len(names)} seeds)"
+            rows.append([f"{panel}: {label}", text, "-" if printed is None else f"{printed:.1f}"])
+            here = _mean("here", ours or [math.nan])
+            values.append({"panel": panel, "point": str(label), **here, "paper": printed})
     score = ranked[0].trials[0].score if ranked else None
     about = f"{sweep.split} of {sweep.dataset}, seeds {', '.join(names)}"
     if score:
@@ -172,5 +354,9 @@ def figure_table(figure: PaperFigure, sweep: SweepRecord) -> str:
         about += f", n={score.n}, {len(score.scored)} classes, {rule}{score.rule}"
     if fixed := _fixed(figure, sweep):
         about += f"; unless a row says otherwise: {fixed}"
-    title = figure["title"]
-    return f"{table([title, 'here', 'paper'], rows)}\nhere: {about}\npaper: {figure['published']}"
+    return Table(
+        head=[figure["title"], "here", "paper"],
+        rows=rows,
+        values=values,
+        notes=[f"here: {about}", f"paper: {figure['published']}"],
+    )

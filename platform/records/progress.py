@@ -1,4 +1,4 @@
-"""Progress displays, which show the running step and the next one on a terminal or in a log."""
+"""Progress displays, which show the running step and the next one; the plain one is for logs."""
 
 from __future__ import annotations
 
@@ -34,27 +34,29 @@ class ProgressDisplay:
     def update(self, text: str, done: int, total: int) -> None:
         """Show how far the step is: `done` of `total`, where a total of 0 is unknown."""
 
+    def running(self, titles: Sequence[str]) -> None:
+        """Show what runs side by side within the step."""
+
     def note(self, text: str) -> None:
         """Show a remark on the step."""
 
     def finish(self, cached: bool) -> None:
         """End the step; `cached` where its artifact was in the store already."""
 
+    def close(self) -> None:
+        """End the display, also in the middle of a step."""
+
 
 class ProgressLines(ProgressDisplay):
-    """A progress display in lines of text.
-
-    A terminal has one line for each step, which is rewritten in place; any other stream gets a line
-    every few seconds.
+    """A progress display in lines of text, one every few seconds.
 
     Args:
         stream: stream to write to (default: standard error).
-        every: seconds between two lines on a stream that is not a terminal.
+        every: seconds between two lines.
     """
 
     def __init__(self, stream: TextIO | None = None, every: float = 5.0) -> None:
         self.stream = stream or sys.stderr
-        self.live = self.stream.isatty()
         self.every = every
         self.titles: list[str] = []
         self.at = 0
@@ -68,15 +70,13 @@ class ProgressLines(ProgressDisplay):
     def start(self, title: str) -> None:
         self.at += 1
         self.title = title
-        self.started = time.monotonic()
-        self.written = 0.0
+        self.started = self.written = time.monotonic()
         self.first = None
-        self._show("")
 
     def update(self, text: str, done: int, total: int) -> None:
         now = time.monotonic()
         self.first = self.first or (now, done)  # the time before does not count in the estimate
-        if now - self.written < (0.2 if self.live else self.every):
+        if now - self.written < self.every:
             return
         words = [text] if text else []
         if total:
@@ -85,14 +85,15 @@ class ProgressLines(ProgressDisplay):
         if total and done > before and now - since > 3:
             seconds = (now - since) * (total - done) / (done - before)
             words.append(f"about {seconds:.0f} s left")
-        self._show(", ".join(words))
+        if words:
+            self._show(", ".join(words))
 
     def finish(self, cached: bool) -> None:
         seconds = time.monotonic() - self.started
-        self._write(f"{self._head()}  {'already there' if cached else f'{seconds:.1f} s'}", True)
+        self._write(f"{self._head()}  {'already there' if cached else f'{seconds:.1f} s'}")
 
     def note(self, text: str) -> None:
-        self._write(f"{self._head()}  {text}", True)
+        self._write(f"{self._head()}  {text}")
 
     def _head(self) -> str:
         return f"[{self.at}/{max(self.at, len(self.titles))}] {self.title}"
@@ -101,13 +102,9 @@ class ProgressLines(ProgressDisplay):
         self.written = time.monotonic()
         following = self.titles[self.at] if self.at < len(self.titles) else ""
         after = f"  (next: {following})" if following else ""
-        if self.live or text:
-            self._write(f"{self._head()}  {text}{after}", False)
+        self._write(f"{self._head()}  {text}{after}")
 
-    def _write(self, line: str, final: bool) -> None:
+    def _write(self, line: str) -> None:
         with contextlib.suppress(OSError):  # the work goes on when the reader is gone
-            if self.live:
-                self.stream.write(f"\r\x1b[2K{line}" + ("\n" if final else ""))
-            else:
-                self.stream.write(line + "\n")
+            self.stream.write(line + "\n")
             self.stream.flush()

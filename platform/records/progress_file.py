@@ -107,11 +107,17 @@ class ProgressRecorder(ProgressDisplay):
         if time.monotonic() - self.written >= self.every:
             self._write()
 
+    def running(self, titles: Sequence[str]) -> None:
+        self.inner.running(titles)
+
     def note(self, text: str) -> None:
         self.inner.note(text)
 
     def finish(self, cached: bool) -> None:
         self.inner.finish(cached)
+
+    def close(self) -> None:
+        self.inner.close()
 
     def _write(self) -> None:
         if self.file:

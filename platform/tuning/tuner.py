@@ -26,7 +26,14 @@ from ..pipeline.planner import plan
 from ..ray_runtime import cluster
 from ..ray_runtime.quirks.trials import replay_rungs, wait_for_processes
 from ..records.progress import ProgressDisplay
-from ..records.schema import SweepRecord, Trial, ranking, read_sweep, score_from_json
+from ..records.schema import (
+    SweepRecord,
+    Trial,
+    field_labels,
+    ranking,
+    read_sweep,
+    score_from_json,
+)
 from ..storage.json_files import write_json
 from .journal import Journal, SweepPlan
 from .search import Params, Searcher
@@ -277,8 +284,13 @@ def _watch(journal: Journal, queue: TrialQueue, progress: ProgressDisplay) -> ob
 
     total = queue.sweep.count * queue.sweep.repeats
     rungs: dict[str, list[tuple[int, float]]] = {}
+    running: dict[str, str] = {}
 
     class Watch(ray.tune.Callback):  # type: ignore[misc]
+        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            running[trial.trial_id] = _title(trial.config)
+            progress.running([*running.values()])
+
         def on_trial_result(
             self,
             iteration: int,
@@ -295,6 +307,8 @@ def _watch(journal: Journal, queue: TrialQueue, progress: ProgressDisplay) -> ob
             self, iteration: int, trials: Sequence[TuneTrial], trial: TuneTrial, **info: object
         ) -> None:
             number = queue.number[trial.trial_id]
+            running.pop(trial.trial_id, None)
+            progress.running([*running.values()])
             ended = _trial(number, trial, tuple(rungs.get(trial.trial_id, ())))
             journal.add(ended)
             queue.values[number] = ended.value
@@ -305,6 +319,13 @@ def _watch(journal: Journal, queue: TrialQueue, progress: ProgressDisplay) -> ob
         on_trial_error = on_trial_complete
 
     return Watch()
+
+
+def _title(config: TrialConfig) -> str:
+    """Return the title of a trial: its number, its values and its random seed."""
+    labels = field_labels(config["point"])
+    values = ", ".join(f"{labels[field]} {value}" for field, value in config["point"].items())
+    return f"trial {config['number']:04d}: {values}, seed {config['seed']}"
 
 
 def _state(queue: TrialQueue, trials: Sequence[TuneTrial], ended: Trial) -> str:

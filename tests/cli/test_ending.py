@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from limits import HANG
-from wsss.platform.cli import ending, main, pages, store_commands
+from wsss.platform.cli import ending, main, store_commands
 from wsss.platform.cli.ending import BROKEN_PIPE
 from wsss.platform.records import progress
 from wsss.platform.storage.store import Store
@@ -95,7 +95,7 @@ def test_a_full_output_device_is_reported_in_one_sentence() -> None:
 
 def test_a_name_that_is_not_valid_text_is_printed_with_escapes(capsys: Any) -> None:
     with ending.guarded_streams():
-        pages.print_line("\udcff")
+        ending.say("\udcff")
     assert capsys.readouterr().out == "\\udcff\n"
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import COMMAND_WORDS, arguments_of, is_option
 from wsss.platform.cli import main, parser, resolve
+from wsss.platform.cli.options.experiment_options import SweepOptions
+from wsss.platform.cli.options.kinds import Command
 from wsss.platform.config.fields import walk
 from wsss.platform.config.rules import rule_of
 from wsss.platform.errors import InputError
@@ -57,10 +58,10 @@ def expected(text: str, here: Path, tmp_path: Path) -> str:
     return str(here / text)
 
 
-def options_of(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> argparse.Namespace:
+def options_of(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> Command:
     """Return the options that a command gets from its words."""
-    received: list[argparse.Namespace] = []
-    actions = {words[0]: lambda options, command: received.append(options)}
+    received: list[Command] = []
+    actions = {Command: lambda options, command: received.append(options)}
     monkeypatch.setattr(parser, "_actions", lambda: actions)
     assert main(words) == 0
     return received[0]
@@ -128,24 +129,18 @@ def test_the_store_from_the_environment_is_made_absolute(
         assert options_of(monkeypatch, ["doctor"]).store == str(path)
 
 
-def arguments(top: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Yield the arguments of a parser and of all commands below it."""
-    for action in top._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for sub in action.choices.values():
-                yield from arguments(sub)
-        else:
-            yield action
-
-
 def test_the_table_of_paths_names_every_option_that_is_a_path() -> None:
     """The help of an option that is a path names a folder, a file or an archive."""
     pattern = re.compile(r"\b(DIR|FILE(\.py)?)\b")
     paths = {
-        action.dest
-        for action in arguments(parser.parser())
-        if pattern.search(f"{action.metavar} {action.help}")
-        or (not action.option_strings and re.search(r"\b([Ff]older|archive)\b", str(action.help)))
+        argument.field_info.name
+        for words in COMMAND_WORDS
+        for argument in arguments_of(words)
+        if pattern.search(f"{argument.parameter.metavar} {argument.parameter.help}")
+        or (
+            not is_option(argument)
+            and re.search(r"\b([Ff]older|archive)\b", str(argument.parameter.help))
+        )
     }
     assert paths == set(resolve.PATHS)
     assert paths == {option.split(" ")[0] for option in PATH_OPTIONS}
@@ -155,6 +150,7 @@ def test_a_search_space_of_the_user_may_have_any_name(here: Path) -> None:
     from wsss.platform.tuning import spaces
 
     (here / "my spaces.py").write_text("SPACES = {'a b': {'lpcam.tau': [0.1]}}")
-    options = parser.parser().parse_args(["sweep", "lpcam", "--space", "my spaces.py:a b"])
-    resolve.make_absolute(options)
+    options = parser.parse(["sweep", "lpcam", "--space", "my spaces.py:a b"])
+    assert isinstance(options, SweepOptions)
+    options = resolve.with_absolute_paths(options)
     assert spaces.find_space("lpcam", options.space) == ("my-spaces-a-b", {"lpcam.tau": [0.1]})

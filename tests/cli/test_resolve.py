@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from wsss.platform.cli import resolve
-from wsss.platform.cli.parser import parser
+from wsss.platform.cli.parser import parse
 from wsss.platform.data import registry
 from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment
@@ -31,7 +31,7 @@ def test_command_and_data_choose_the_preset(
     monkeypatch.setattr(
         registry, "open_dataset", lambda store, name: SimpleNamespace(about={"source": name})
     )
-    options = parser().parse_args(words.split())
+    options = parse(words.split())
     made = resolve.experiment(options, Store("none"), 0, method="lpcam")
     expected = build_experiment("lpcam", preset=preset, changes={"data": options.data, "seed": 0})
     assert made.as_dict() == expected.as_dict()
@@ -59,7 +59,7 @@ def test_an_option_for_several_methods_must_be_used_by_one(
     monkeypatch.setattr(
         registry, "open_dataset", lambda store, name: SimpleNamespace(about={"source": name})
     )
-    options = parser().parse_args(words.split())
+    options = parse(words.split())
     made = [
         resolve.experiment(options, Store("none"), 0, **resolve.parse_combination(text))
         for text in options.methods

@@ -12,7 +12,7 @@ from hostile import FOLDER, NESTED, PIPE, altered, attempt, damaged, fuzz, odd, 
 from hypothesis import example, given
 from hypothesis import strategies as st
 from wsss.dashboards.site import Site
-from wsss.platform.cli.tables import best_points, score_table
+from wsss.platform.cli.tables import as_csv, as_markdown, best_points, score_table
 from wsss.platform.data import registry
 from wsss.platform.interop import imports
 from wsss.platform.records.result_id import ResultId
@@ -217,7 +217,9 @@ def test_a_damaged_run_is_read_or_refused(given_folder: Path, data: bytes) -> No
     store = Store(given_folder / "runs")
     run = attempt(read_run, write_record(store, "run", data))
     if run is not None:
-        score_table([run])
+        table = score_table([run])
+        for text in (str(table), as_csv(table), as_markdown(table)):
+            assert text
     pages(store)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from wsss.platform.cli import main, resolve
-from wsss.platform.cli.parser import parser
+from wsss.platform.cli.parser import parse
 from wsss.platform.data.formats import class_maps, shards
 from wsss.platform.data.formats.shards import slices
 from wsss.platform.errors import InputError
@@ -259,7 +259,7 @@ def test_a_baseline_has_its_own_preset_and_options() -> None:
 
 
 def test_compared_methods_each_take_their_own_options(job: Any) -> None:
-    options = parser().parse_args(
+    options = parse(
         [
             *["compare", "psdpm", "cam", "--baseline", "lpcam", "--set", "lpcam.tau=0.2"],
             *["--set", "baseline.training.epochs=3", "--store", str(job.store)],

@@ -132,8 +132,8 @@ def test_a_segmenter_is_scored_where_it_predicts(chain: Any) -> None:
         "lpcam/irn": {"train"},
         "lpcam/irn/deeplabv2": {"val"},
     }
-    assert "lpcam/irn/deeplabv2 on val (n=16)" in score_table(
-        [ended_run(other, "a", "", BEGAN, 0.0)]
+    assert "lpcam/irn/deeplabv2 on val (n=16)" in str(
+        score_table([ended_run(other, "a", "", BEGAN, 0.0)])
     )
 
 

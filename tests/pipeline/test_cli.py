@@ -184,9 +184,12 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
         (("run", "cam", "--weights", "gone.pth"), "there is no weight file /"),
         (("run", "cam", "--set", "scoring.splits=('test',)"), "scoring.splits names 'test'"),
         (("run", "cam", "--set", "scoring.classes=('cow',)"), "scoring.classes names 'cow'"),
-        (("sweep", "lpcam", "--search", "odd"), "unknown search 'odd'; there are grid"),
+        (
+            ("sweep", "lpcam", "--search", "odd"),
+            "--search is 'odd'; it must be grid, random or tpe",
+        ),
         (("sweep", "lpcam", "--search", "tpe"), "--search tpe needs a number of --trials"),
-        (("sweep", "lpcam", "--scheduler", "odd"), "unknown scheduler 'odd'; there is asha"),
+        (("sweep", "lpcam", "--scheduler", "odd"), "--scheduler is 'odd'; it must be asha"),
         (("sweep", "lpcam", "--resume", "--name", "new"), "there is no sweep 'new' to resume"),
         (("figure", "lpcam-9"), "unknown figure 'lpcam-9'; there are cpal-4"),
         (
@@ -389,7 +392,7 @@ def test_a_run_with_nothing_to_compute_needs_no_right_to_write(
 
 def test_help_imports_neither_torch_nor_ray() -> None:
     code = (
-        "import sys; from wsss.platform.cli.parser import parser; parser().format_help(); "
+        "import sys; from wsss.platform.cli import main; main(['--help']); "
         "sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -83,7 +83,7 @@ def test_the_table_of_a_figure_states_the_options_that_no_row_names():
         default={"cpal.weighting": "printed", "cpal.tau": 0.6, "cpal.slots": 1000}, run=None,
         command="", started="2026-01-01T00:00:00+0000", seconds=1.0, digest="", figure="cpal-4",
     )  # fmt: skip
-    table = figure_table(figure, record)
+    table = str(figure_table(figure, record))
     assert "unless a row says otherwise: tau 0.6, slots 1000, weighting weighted\n" in table
     assert re.search(r"length of the support set: 800 +6.0 +62.3", table)
 
@@ -115,7 +115,7 @@ def test_fields_with_one_last_name_vary_in_one_sweep(tmp_path):
     assert best_points(record) == [line]
     rows = [(k, point, None) for k, point in enumerate(points)]
     figure = {"title": "LPCAM, Table 0", "published": "nowhere", "panels": {"rates": rows}}
-    assert re.search(r"rates: 4 +90.0 +-\n", figure_table(figure, record))
+    assert re.search(r"rates: 4 +90.0 +-\n", str(figure_table(figure, record)))
 
 
 def test_a_search_over_fields_with_one_last_name_resumes_with_the_same_points(tmp_path):

@@ -1,0 +1,1 @@
+"""The options of each command, with their help, messages and completions."""

@@ -1,0 +1,284 @@
+"""Options of the commands that carry out experiments: run, sweep, figure, compare and ablate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from . import completions
+from .kinds import (
+    CHAIN,
+    EXECUTION,
+    EXPERIMENT,
+    OUTPUT,
+    REPEATS,
+    SEARCH,
+    InStore,
+    Quiet,
+    Tabular,
+    argument,
+    flag,
+    number,
+    option,
+)
+
+METHOD = "Method to run, see wsss methods; several joined by + train one network: sipe+cam."
+PRESET = (
+    "Preset of all fields: paper, release (as in the authors' code), default or scenes; by "
+    "default scenes for data made by wsss data scenes, {} for any other data."
+)
+SEEDS = "Random seeds for initialisation, data order and augmentation; one run for each seed."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """Options on what follows the class maps of an experiment."""
+
+    refine: Annotated[
+        Literal["crf", "irn", "masks"] | None,
+        option(
+            CHAIN,
+            "KIND",
+            "Refinement of class maps into pseudo labels: crf, irn, or masks (the true masks, as "
+            "an upper bound).",
+        ),
+    ] = None
+    segment: Annotated[
+        Literal["deeplabv2", "upernet"] | None,
+        option(CHAIN, "NETWORK", "Segmenter to train on the pseudo labels: deeplabv2 or upernet."),
+    ] = None
+    recipe: Annotated[
+        str | None,
+        option(CHAIN, "NAME", "Published training recipe of the segmenter, e.g. lpcam-voc."),
+    ] = None
+    baseline: Annotated[
+        str | None,
+        option(
+            CHAIN,
+            "METHOD[:LOCALIZER]",
+            "Baseline whose pseudo labels and segmenter psdpm learns from, or the name of an "
+            "import.",
+            completions.methods,
+        ),
+    ] = None
+    imported: Annotated[
+        str | None,
+        option(
+            CHAIN,
+            "NAME",
+            "Imported class maps or labels to start from, by their name in wsss import.",
+            completions.imports,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentOptions(Quiet, Tabular, Chain, InStore):
+    """Options that describe an experiment apart from its method.
+
+    Attributes:
+        undrawn: preset for data that are not drawn.
+    """
+
+    undrawn: ClassVar[str] = "default"
+
+    data: Annotated[
+        str,
+        option(EXPERIMENT, "NAME", "Name of the data set, see wsss data.", completions.data_sets),
+    ] = "scenes"
+    preset: Annotated[
+        str | None, option(EXPERIMENT, "NAME", PRESET.format("default"), completions.presets)
+    ] = None
+    backbone: Annotated[
+        str | None, option(EXPERIMENT, "NAME", "Backbone to train, see wsss doctor.")
+    ] = None
+    weights: Annotated[
+        str | None,
+        option(EXPERIMENT, "FILE", "Local ImageNet weights of the backbone, .pth."),
+    ] = None
+    set: Annotated[
+        tuple[str, ...],
+        option(
+            EXPERIMENT,
+            "FIELD=VALUE",
+            "Field to set, e.g. training.epochs=8 or lpcam.tau=0.2; wsss methods METHOD lists all "
+            "fields; may be repeated.",
+        ),
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Localized(ExperimentOptions):
+    """Options of an experiment with one trained method."""
+
+    method: Annotated[str, argument("METHOD", METHOD, completions.methods)]
+    localizer: Annotated[
+        str,
+        option(
+            EXPERIMENT,
+            "METHOD",
+            "Method that turns the trained network into class maps; by default the trained method.",
+            completions.methods,
+        ),
+    ] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """Option of commands that repeat an experiment over random seeds."""
+
+    seeds: Annotated[tuple[int, ...], number(REPEATS, "SEED", SEEDS, several=True)] = (0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Option of commands that write pages."""
+
+    page: Annotated[
+        str | None, option(OUTPUT, "DIR", "Folder of the pages; by default beside the record.")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trials:
+    """Options of commands that carry out the trials of a sweep."""
+
+    split: Annotated[
+        str, option(SEARCH, "NAME", "Split on which trials are compared by their best mIoU.")
+    ] = "train"
+    repeats: Annotated[
+        int, number(REPEATS, "N", "Number of random seeds for each point, from --seed on.")
+    ] = 1
+    seed: Annotated[
+        int,
+        number(
+            REPEATS,
+            "SEED",
+            "Random seed for the search, initialisation, data order and augmentation.",
+        ),
+    ] = 0
+    concurrent: Annotated[
+        int,
+        number(
+            EXECUTION,
+            "N",
+            "Number of trials that run at the same time; trials that do not fit in memory wait.",
+        ),
+    ] = 2
+    retries: Annotated[
+        int, number(EXECUTION, "N", "Number of further attempts at a trial that fails.")
+    ] = 0
+    resume: Annotated[bool, flag(EXECUTION, "Resume a sweep that was interrupted or failed.")] = (
+        False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(Page, Seeds, Localized):
+    """Options of `wsss run`."""
+
+    about: ClassVar[str] = "Run an experiment: train, localize and score."
+    example: ClassVar[str] = "wsss run lpcam --data scenes --refine irn --seeds 0 1 2"
+
+    name: Annotated[
+        str | None,
+        option(OUTPUT, "NAME", "Name of the record; by default method, data set and a short key."),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions(Page, Trials, Localized):
+    """Options of `wsss sweep`."""
+
+    about: ClassVar[str] = "Try many settings that share every stage they can."
+    example: ClassVar[str] = "wsss sweep lpcam --data scenes --search random --trials 20"
+
+    space: Annotated[
+        str,
+        option(
+            SEARCH,
+            "NAME",
+            "Search space of the method, or FILE.py[:NAME] with another one.",
+        ),
+    ] = "default"
+    trials: Annotated[
+        int, number(SEARCH, "N", "Number of points to try; 0 stands for the whole grid.")
+    ] = 0
+    search: Annotated[
+        Literal["grid", "random", "tpe"] | None,
+        option(
+            SEARCH,
+            "KIND",
+            "Search algorithm: grid, random or tpe; by default grid, or random for fewer --trials.",
+        ),
+    ] = None
+    scheduler: Annotated[
+        Literal["asha"] | None,
+        option(
+            SEARCH,
+            "NAME",
+            "Trial scheduler: asha stops trainings early that score less than others.",
+        ),
+    ] = None
+    name: Annotated[
+        str | None,
+        option(OUTPUT, "NAME", "Name of the record; by default method, data set and space."),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureOptions(Trials, ExperimentOptions):
+    """Options of `wsss figure`."""
+
+    about: ClassVar[str] = "Repeat a paper's figure or table beside its printed numbers."
+    example: ClassVar[str] = "wsss figure lpcam-5 --data scenes --repeats 3"
+    undrawn: ClassVar[str] = "paper"
+
+    figure: Annotated[
+        str,
+        argument(
+            "METHOD-NAME",
+            "Figure or table to repeat, e.g. lpcam-5, cpal-4, cpal-table-2 or ssc-7.",
+        ),
+    ]
+    preset: Annotated[
+        str | None, option(EXPERIMENT, "NAME", PRESET.format("paper"), completions.presets)
+    ] = None
+    name: Annotated[
+        str | None,
+        option(OUTPUT, "NAME", "Name of the record; by default the figure and the data set."),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(Seeds, ExperimentOptions):
+    """Options of `wsss compare`."""
+
+    about: ClassVar[str] = "Run several methods and compare them in one table."
+    example: ClassVar[str] = "wsss compare cam lpcam sipe:lpcam --data scenes --seeds 0 1 2"
+
+    methods: Annotated[
+        tuple[str, ...],
+        argument(
+            "METHOD[:LOCALIZER][@BASELINE]",
+            "Methods to compare, e.g. cam lpcam sipe:lpcam psdpm@lpcam.",
+            completions.methods,
+        ),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblateOptions(Seeds, Localized):
+    """Options of `wsss ablate`."""
+
+    about: ClassVar[str] = "Measure what each component of a method adds to CAM."
+    example: ClassVar[str] = "wsss ablate sipe --data scenes"
+
+    method: Annotated[
+        str,
+        argument(
+            "METHOD",
+            "Method whose components are compared, see wsss methods.",
+            completions.methods,
+        ),
+    ]

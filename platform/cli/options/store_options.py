@@ -1,0 +1,258 @@
+"""Options of the commands on the store: data, report, dashboard, export, import and others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from . import completions
+from .kinds import DATA, OUTPUT, Command, InStore, Quiet, Tabular, argument, flag, number, option
+
+SOURCE = "Folder that holds the images and labels."
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions(Quiet, InStore):
+    """Options of all kinds of `wsss data`."""
+
+    name: Annotated[str, option(DATA, "NAME", "Name of the data set in the store.")]
+    quarantine: Annotated[
+        float,
+        number(
+            DATA,
+            "SHARE",
+            "Largest share of broken images, 0 to 1, that is left out and listed; with a larger "
+            "share the data set is refused.",
+            kind=float,
+        ),
+    ] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class VOCOptions(SourceOptions):
+    """Options of `wsss data voc`."""
+
+    about: ClassVar[str] = "VOCdevkit tree with image lists, image labels and masks."
+    example: ClassVar[str] = "wsss data voc VOCdevkit --lists train train_aug val"
+
+    path: Annotated[str, argument("PATH", SOURCE)]
+    name: Annotated[str, option(DATA, "NAME", "Name of the data set in the store.")] = "voc"
+    labels: Annotated[
+        str | None,
+        option(DATA, "FILE", "Image labels, .csv or .npz; by default those of the VOCdevkit tree."),
+    ] = None
+    lists: Annotated[
+        tuple[str, ...] | None,
+        option(
+            DATA,
+            "LIST",
+            "Lists of ImageSets/Segmentation to use; by default train, train_aug and val.",
+            several=True,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class COCOOptions(SourceOptions):
+    """Options of `wsss data coco`."""
+
+    about: ClassVar[str] = "COCO's annotations/instances_*.json and image folders."
+    example: ClassVar[str] = "wsss data coco coco2014 --year 2014 --labelled"
+
+    path: Annotated[str, argument("PATH", SOURCE)]
+    name: Annotated[str, option(DATA, "NAME", "Name of the data set in the store.")] = "coco"
+    year: Annotated[str, option(DATA, "YEAR", "Year in the names of the files.")] = "2014"
+    labelled: Annotated[
+        bool,
+        flag(
+            DATA,
+            "Leave out images without labels, as SIPE and CLIP-ES do (LPCAM and MCTformer "
+            "keep them).",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderOptions(SourceOptions):
+    """Options of `wsss data folder`."""
+
+    about: ClassVar[str] = (
+        "Folder with images/, labels.csv (id,labels[,split]) and, optionally, masks/."
+    )
+    example: ClassVar[str] = "wsss data folder photographs --name mine --quarantine 0.01"
+
+    path: Annotated[str, argument("PATH", SOURCE)]
+    name: Annotated[str, option(DATA, "NAME", "Name of the data set in the store.")] = "folder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenesOptions(SourceOptions):
+    """Options of `wsss data scenes`."""
+
+    about: ClassVar[str] = "Drawn scenes of objects with parts and contexts; nothing is downloaded."
+    example: ClassVar[str] = "wsss data scenes --train 240 --val 80"
+
+    name: Annotated[str, option(DATA, "NAME", "Name of the data set in the store.")] = "scenes"
+    train: Annotated[int, number(DATA, "N", "Number of training images.")] = 240
+    val: Annotated[int, number(DATA, "N", "Number of validation images.")] = 80
+    size: Annotated[
+        int, number(DATA, "PIXELS", "Height and width of an image in pixels, 32 to 1024.")
+    ] = 96
+    seed: Annotated[int, number(DATA, "SEED", "Random seed for drawing the scenes.")] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(InStore):
+    """Options of `wsss report`."""
+
+    about: ClassVar[str] = "Write the pages of the store to a folder that opens offline."
+    example: ClassVar[str] = "wsss report pages --images 24"
+
+    out: Annotated[
+        str, argument("OUT", "Folder to write, or with --single-file the page to write.")
+    ]
+    run: Annotated[
+        str | None, option(OUTPUT, "NAME", "Name of the only run to report.", completions.runs)
+    ] = None
+    sweep: Annotated[
+        str | None,
+        option(
+            OUTPUT,
+            "NAME",
+            "Name of the only sweep to report, with the runs of its best point and of the untuned "
+            "preset.",
+            completions.sweeps,
+        ),
+    ] = None
+    images: Annotated[
+        int, number(OUTPUT, "N", "Number of images for each split; 0 stands for all.")
+    ] = 48
+    single_file: Annotated[bool, flag(OUTPUT, "Write one page, OUT, that holds everything.")] = (
+        False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DashboardOptions(InStore):
+    """Options of `wsss dashboard`."""
+
+    about: ClassVar[str] = "Serve the pages of the store to this machine and keep them current."
+    example: ClassVar[str] = "wsss dashboard --port 0"
+
+    port: Annotated[int, number(OUTPUT, "N", "Port to listen on; 0 stands for any free port.")] = (
+        8265
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(InStore):
+    """Options of `wsss export`."""
+
+    about: ClassVar[str] = (
+        "Write a run's class maps or labels in the file format of another project."
+    )
+    example: ClassVar[str] = "wsss export maps --to irn --what lpcam --split train"
+
+    out: Annotated[
+        str,
+        argument("OUT", "Folder to write, or for comp5 and comp6 the archive (.tgz, .tar.gz)."),
+    ]
+    to: Annotated[
+        Literal[
+            "comp5", "comp6", "png", "irn", "amn", "sipe", "mctformer", "clip-es", "drs", "msc-seg"
+        ],
+        option(
+            DATA,
+            "KIND",
+            "File format: for labels comp5 or comp6 (archive for the VOC server) or png; for class "
+            "maps irn, amn, sipe, mctformer, clip-es, drs or msc-seg.",
+        ),
+    ] = "comp5"
+    run: Annotated[
+        str | None,
+        option(DATA, "NAME", "Name of the run; by default the newest.", completions.runs),
+    ] = None
+    what: Annotated[
+        str,
+        option(
+            DATA,
+            "NAME",
+            "Name of the class maps or labels in the run's table, e.g. lpcam/irn, or of its "
+            "segmenter.",
+        ),
+    ] = "deeplabv2"
+    split: Annotated[str, option(DATA, "NAME", "Split to export.")] = "val"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions(Quiet, InStore):
+    """Options of `wsss import`."""
+
+    about: ClassVar[str] = "Import class maps or labels that another project computed."
+    example: ClassVar[str] = "wsss import clip-es attn_maps --data voc --name clip-es"
+
+    kind: Annotated[
+        Literal["irn", "amn", "sipe", "mctformer", "clip-es", "drs", "msc-seg", "png"],
+        argument(
+            "KIND",
+            "File format: for class maps irn (also of LPCAM, SSC and CLIMS), amn, sipe, mctformer, "
+            "clip-es or drs; for a segmenter's scores msc-seg; for labels png.",
+        ),
+    ]
+    path: Annotated[str, argument("PATH", "Folder with one file for each image.")]
+    data: Annotated[
+        str, option(DATA, "NAME", "Name of the data set of the images.", completions.data_sets)
+    ]
+    name: Annotated[str, option(DATA, "NAME", "Name of the import in the store.")]
+    splits: Annotated[tuple[str, ...], option(DATA, "SPLIT", "Splits to import.", several=True)] = (
+        "train",
+        "val",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodsOptions(Tabular, InStore):
+    """Options of `wsss methods`."""
+
+    about: ClassVar[str] = "List the methods, or the fields of one with their meaning."
+    example: ClassVar[str] = "wsss methods lpcam --preset paper"
+
+    method: Annotated[
+        str | None,
+        argument("METHOD", "Method whose fields are listed.", completions.methods),
+    ] = None
+    preset: Annotated[
+        str, option(DATA, "NAME", "Preset whose values are listed.", completions.presets)
+    ] = "default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions(Tabular, InStore):
+    """Options of `wsss doctor`."""
+
+    about: ClassVar[str] = "Check the machine, the packages and the store."
+    example: ClassVar[str] = "wsss doctor --verify"
+
+    verify: Annotated[
+        bool,
+        flag(OUTPUT, "Check the hashes of all artifacts and move damaged ones to quarantine."),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletionOptions(Command):
+    """Options of `wsss completion`."""
+
+    about: ClassVar[str] = "Print the script with which a shell completes commands of wsss."
+    example: ClassVar[str] = (
+        "wsss completion bash > ~/.local/share/bash-completion/completions/wsss"
+    )
+
+    shell: Annotated[
+        Literal["bash", "zsh", "fish"],
+        argument(
+            "SHELL",
+            "Shell: bash, zsh or fish; zsh looks for the script as _wsss in $fpath, and fish as "
+            "wsss.fish in ~/.config/fish/completions.",
+        ),
+    ]

@@ -1,0 +1,27 @@
+"""The commands of `wsss` and their options, for tests of several folders."""
+
+from __future__ import annotations
+
+from cyclopts import App, Argument
+from wsss.platform.cli.parser import COMMANDS, SOURCES, parser
+
+COMMAND_WORDS = [*((name,) for name in COMMANDS), *(("data", kind) for kind in SOURCES)]
+"""The words of each command that takes options."""
+
+
+def app_of(words: tuple[str, ...]) -> App:
+    """Return the parser of a command."""
+    app = parser()
+    for word in words:
+        app = app[word]
+    return app
+
+
+def arguments_of(words: tuple[str, ...]) -> list[Argument]:
+    """Return the arguments and options of a command."""
+    return [*app_of(words).assemble_argument_collection()]
+
+
+def is_option(argument: Argument) -> bool:
+    """Return whether a value is given after the name of an option."""
+    return argument.name.startswith("--")
