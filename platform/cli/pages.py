@@ -28,7 +28,7 @@ def report(options: ReportOptions, command: str) -> None:
         record = read_sweep(store.location("sweeps", options.sweep, "sweep.json"))
         runs = runs or [name for name in (record.run, record.untuned) if name]
     page = write_pages(store, out, runs, sweeps, options.images, options.single_file)
-    print_line(f"page: {page.as_uri()}")
+    say(f"page: {page.as_uri()}")
 
 
 def dashboard(options: DashboardOptions, command: str) -> None:
@@ -39,7 +39,7 @@ def dashboard(options: DashboardOptions, command: str) -> None:
     if not store.storage.exists(""):
         raise InputError(f"there is no store {store}; make one with wsss data and wsss run")
     with Server(store, options.port) as server:
-        print_line(f"dashboard of {store}: {server.address} (Ctrl-C ends it)")
+        say(f"dashboard of {store}: {server.address} (Ctrl-C ends it)")
         server.serve_forever()
 
 

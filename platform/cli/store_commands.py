@@ -119,7 +119,8 @@ def _fields(method: str, preset: str) -> Table:
 
     names = ("field", "value", "meaning")
     fields = [
-        (n, v, str(f.metadata["help"])) for n, v, f in walk(build_experiment(method, preset=preset))
+        (name, value, str(field.description))
+        for name, value, field in walk(build_experiment(method, preset=preset))
     ]
     rows = [(name, repr(value), meaning) for name, value, meaning in fields]
     return Table(

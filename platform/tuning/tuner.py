@@ -287,7 +287,9 @@ def _watch(journal: Journal, queue: TrialQueue, progress: ProgressDisplay) -> ob
     running: dict[str, str] = {}
 
     class Watch(ray.tune.Callback):  # type: ignore[misc]
-        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        def on_trial_start(
+            self, iteration: int, trials: object, trial: TuneTrial, **info: object
+        ) -> None:
             running[trial.trial_id] = _title(trial.config)
             progress.running([*running.values()])
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 from cyclopts import Group, Parameter, Token
 
+from ...config.limits import LIMITS
 from ...errors import InputError
 from ...serialization import quoted
 
@@ -98,14 +99,12 @@ def checked(kind: type[int] | type[float], name: str, text: str) -> float:
 
     Args:
         kind: type of the number.
-        name: option, with its hyphens; its limits are those of `config.fields.LIMITS`.
+        name: option, with its hyphens; its limits are those of `config.limits.LIMITS`.
         text: what the user wrote.
 
     Raises:
         InputError: the text is no number within the limits.
     """
-    from ...config.fields import LIMITS  # late, so that the help starts fast
-
     low, high = LIMITS[name.removeprefix("--")]
     try:
         value = kind(text)
