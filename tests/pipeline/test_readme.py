@@ -80,9 +80,8 @@ def test_a_command_becomes_an_experiment(command: str) -> None:
             assert chosen.segment.training.lr == RECIPES[options.recipe](Segment()).training.lr
 
 
-@pytest.mark.cluster
 def test_the_python_example_runs(
-    ray_started: None,
+    in_process: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
