@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -15,6 +16,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helper beside this file, in any import mode
 from limits import HANG
+
+# `make test` runs two processes; more threads than cores would wait for each other, and busily.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture
@@ -111,20 +116,32 @@ def s3_server() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def bucket(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return the address of a store in an empty bucket; the test has a cache of its own."""
+def make_bucket(server: str, cache: Path, patch: pytest.MonkeyPatch) -> str:
+    """Create a bucket, set the variables with which it is reached, and return a store's address."""
     from pyarrow import fs
 
     credentials = {"ACCESS_KEY_ID": "tester", "SECRET_ACCESS_KEY": SECRET, "REGION": "us-east-1"}
-    for name, value in {**credentials, "ENDPOINT_URL": s3_server}.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "cache"))
+    for name, value in {**credentials, "ENDPOINT_URL": server}.items():
+        patch.setenv(f"AWS_{name}", value)
+    patch.setenv("WSSS_CACHE", str(cache))
     name = f"bucket-{uuid.uuid4().hex[:8]}"
     fs.S3FileSystem(
-        endpoint_override=s3_server,
+        endpoint_override=server,
         region="us-east-1",
         allow_bucket_creation=True,
         request_timeout=HANG,
     ).create_dir(name)
     return f"s3://{name}/some/store"
+
+
+@pytest.fixture
+def bucket(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the address of a store in an empty bucket; the test has a cache of its own."""
+    return make_bucket(s3_server, tmp_path / "cache", monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def shared_bucket(s3_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the address of a store in a bucket that the tests of a file share."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield make_bucket(s3_server, tmp_path_factory.mktemp("cache"), patch)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from drawn_records import make_run, make_score, make_sweep
+from drawn_records import HOSTILE, QUOTES, make_run, make_score, make_sweep
 from wsss.platform.data.formats import class_maps, label_maps, prototype_patches, shards
 from wsss.platform.data.formats.class_maps import ClassMaps
 from wsss.platform.data.formats.prototype_patches import Patch
@@ -17,7 +17,7 @@ from wsss.platform.data.sources.scenes import Scenes
 from wsss.platform.metrics import THRESHOLDS
 from wsss.platform.ops.maps import grid_size
 from wsss.platform.records.result_id import ResultId
-from wsss.platform.records.schema import RunRecord, StageRecord, SweepRecord
+from wsss.platform.records.schema import RunRecord, StageRecord, SweepRecord, read_run
 from wsss.platform.storage.artifact import Stage
 from wsss.platform.storage.artifact_files import ArtifactFolder
 from wsss.platform.storage.json_files import write_json
@@ -218,3 +218,26 @@ def add_sweep(store: Store, count: int = 24, name: str = "sweep-0", **options: A
     sweep = dataclasses.replace(make_sweep(count, **options), name=name)
     write_json(store.location("sweeps", name, "sweep.json"), sweep)
     return sweep
+
+
+def run_of(store: Store, name: str = "run-0") -> RunRecord:
+    return read_run(store.location("runs", name, "run.json"))
+
+
+def add_hostile(store: Store) -> None:
+    """Add a run and a sweep whose every text is an attack."""
+    classes = ("background", HOSTILE, QUOTES, "</style>", "&amp;", "moth", "x" * 200)
+    add_run(store, dataclasses.replace(
+        make_run(classes, name="hostile"), command=QUOTES, machine=HOSTILE, dataset=QUOTES,
+        method=HOSTILE, experiment={HOSTILE: QUOTES}, versions={QUOTES: HOSTILE},
+    ))  # fmt: skip
+    sweep = make_sweep(24)
+    params = {QUOTES: HOSTILE, "lpcam.K": 6, "lpcam.tau": 0.1}
+    odd = dataclasses.replace(sweep.trials[0], params=params, error=f"{HOSTILE}\n{QUOTES}")
+    space = {**sweep.space, QUOTES: [HOSTILE, "b"]}
+    write_json(
+        store.location("sweeps", "hostile", "sweep.json"),
+        dataclasses.replace(
+            sweep, split=HOSTILE, space=space, method=QUOTES, trials=(odd, *sweep.trials[1:])
+        ),
+    )

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 from drawn_records import make_sweep, make_trials
-from drawn_store import add_sweep, drawn_store, metrics
+from drawn_store import add_hostile, add_sweep, drawn_store, metrics, run_of
 from limits import HANG
 from PIL import Image
-from test_site import add_hostile, run_of
 from wsss.dashboards import single_file
 from wsss.dashboards.content import layers
 from wsss.dashboards.content.artifact_cache import ArtifactCache
@@ -88,9 +87,18 @@ def report(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Site(store).write(root / "report").parent
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_every_page_works_from_disk(report: Path, browser: Any, width: int) -> None:
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [(1280, ("run-1",)), (390, ("run-1", "run.run-0", "sweep-0", "sweep-1"))],
+)
+def test_every_page_works_from_disk(
+    report: Path, browser: Any, width: int, left_out: tuple[str, ...]
+) -> None:
+    """The pages of the second run are left out, as they are made like those of the first; on a
+    narrow screen the hostile run and sweep, whose texts are longest, stand for other ones."""
     for path in sorted(report.glob("*.html")):
+        if any(name in path.name for name in left_out):
+            continue
         with visit(browser, path.as_uri(), width) as (page, _):
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path.name
             assert page.locator("img[src='x']").count() == 0
@@ -244,7 +252,7 @@ def test_tables_are_sorted_filtered_and_saved(report: Path, browser: Any) -> Non
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_figures_follow_the_scheme(report: Path, browser: Any, scheme: str) -> None:
-    with visit(browser, (report / "run.run-0.html").as_uri(), scheme=scheme) as (page, _):
+    with visit(browser, (report / "compare.html").as_uri(), scheme=scheme) as (page, _):
         same = (
             "getComputedStyle(document.querySelector('.gtitle')).fill === "
             "getComputedStyle(document.body).color"

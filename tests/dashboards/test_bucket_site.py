@@ -17,10 +17,16 @@ from wsss.platform.storage.object_store import lease
 from wsss.platform.storage.store import Store, open_store
 
 
+@pytest.fixture(scope="module")
+def bucket(shared_bucket: str) -> str:
+    """Return the address of a store with a run in a bucket."""
+    drawn_store(open_store(shared_bucket), val=6)
+    return shared_bucket
+
+
 @pytest.fixture
 def filled(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """Return a store with a run in a bucket, as a machine with an empty cache opens it."""
-    drawn_store(open_store(bucket), val=6)
+    """Return the store in the bucket, as a machine with an empty cache opens it."""
     monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "elsewhere"))
     return open_store(bucket)
 
@@ -57,11 +63,15 @@ def test_pages_follow_the_store(filled: Store, monkeypatch: pytest.MonkeyPatch) 
     assert site.state("run.run-0.html") != before[1]
     assert b"run-0" in (site.file("index.html") or b"")
     assert b'data-every="5000"' in (site.file("index.html") or b"")
-    for name in ("progress.json", "progress.lock"):
-        filled.location("runs", "run-1", name).write(b"{}")
+    names = ("progress.json", "progress.lock")
+    started = [filled.location("runs", "run-1", name) for name in names]
+    for file in started:
+        file.write(b"{}")
     state_while_alive = site.state("index.html")
     monkeypatch.setattr(lease, "EXPIRY", 0.0)
     assert site.state("index.html") != state_while_alive
+    for file in started:
+        file.remove()
 
 
 def test_labels_are_exported(filled: Store, tmp_path: Path) -> None:

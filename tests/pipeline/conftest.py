@@ -1,17 +1,31 @@
+"""Fixtures of the pipeline tests: finished jobs, computed with Ray or in the tests' process."""
+
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file, in any import mode
+from in_process import stages_in_process
+from small_jobs import CHAIN, SMALL
+from wsss.platform.cli import main
 from wsss.platform.config.experiment import Experiment
+from wsss.platform.config.fields import replaced
 from wsss.platform.data import registry
 from wsss.platform.data.sources.scenes import Scenes
 from wsss.platform.method import build_experiment
+from wsss.platform.pipeline.context import Catalog
 from wsss.platform.pipeline.execution import Execution
 from wsss.platform.ray_runtime import cluster
 from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.storage.store import Store
+from wsss.platform.tuning import trial
+from wsss.platform.tuning.sweep import Sweep
 
 
 @pytest.fixture(scope="session")
@@ -23,21 +37,86 @@ def ray_started() -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.fixture
+def in_process() -> Iterator[None]:
+    """Compute all stages of a test in its own process."""
+    with stages_in_process():
+        yield
+
+
 @dataclass
 class Job:
-    """Main job, carried out once for all tests of this folder."""
+    """A finished job in a store that the tests share."""
 
     store: Store
     experiment: Experiment
     pipeline: Execution
 
 
-@pytest.fixture(scope="session")
-def job(ray_started: None, tmp_path_factory: pytest.TempPathFactory) -> Job:
-    store = Store(tmp_path_factory.mktemp("store"))
+def _add_scenes(folder: Path) -> Store:
+    store = Store(folder)
     registry.add(store, Scenes(train=48, val=16), "scenes", ProgressDisplay())
-    changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
-    main_experiment = build_experiment("lpcam", preset="scenes", changes=changes)
-    pipeline = Execution.of(store, main_experiment)
-    pipeline.execute()
+    return store
+
+
+@pytest.fixture(scope="session")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """Return the main job: training, class maps, clustering and scores of LPCAM."""
+    main_experiment = build_experiment("lpcam", preset="scenes", changes=SMALL)
+    with stages_in_process():
+        store = _add_scenes(tmp_path_factory.mktemp("store"))
+        pipeline = Execution.of(store, main_experiment)
+        pipeline.execute()
     return Job(store, main_experiment, pipeline)
+
+
+@pytest.fixture(scope="session")
+def chain(job: Job) -> Any:
+    """Return the finished chain of LPCAM, IRN and DeepLabV2 on the job's class maps."""
+    pipeline = Execution.of(job.store, replaced(job.experiment, CHAIN))
+    with stages_in_process():
+        pipeline.execute()
+    return pipeline
+
+
+@dataclass
+class RayTrial:
+    """A trial of a sweep that was stopped at a rung and continued, computed with Ray."""
+
+    store: Store
+    experiment: Experiment
+    result: dict[str, Any]
+    rungs: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def ray_trial(ray_started: None, tmp_path_factory: pytest.TempPathFactory) -> RayTrial:
+    """Return the trial whose experiment is the main job, in a store of its own."""
+    store = _add_scenes(tmp_path_factory.mktemp("ray"))
+    base = build_experiment("lpcam", preset="scenes", changes={**SMALL, **CHAIN})
+    point = {"training.lr": base.training.lr}
+    sweep = Sweep(base=base, space={"training.lr": [*point.values()]}, scheduler="asha")
+    rungs: list[dict[str, Any]] = []
+    result = trial.run(Catalog.of(store), sweep, point, base.seed, rungs.append)
+    return RayTrial(store, base, result, rungs)
+
+
+@pytest.fixture(scope="session")
+def ray_chain(ray_trial: RayTrial) -> Execution:
+    """Return the whole chain on the class maps of the trial, computed with Ray."""
+    pipeline = Execution.of(ray_trial.store, ray_trial.experiment)
+    pipeline.execute()
+    return pipeline
+
+
+@pytest.fixture
+def wsss(job: Any, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Return a function that runs a command on the job's store; it returns code, output, errors."""
+
+    def call(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([*words, "--store", str(job.store)])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call

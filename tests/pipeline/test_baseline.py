@@ -1,4 +1,4 @@
-"""Tests of a method that learns from its baseline's segmenter: PSDPM after LPCAM, with Ray."""
+"""Tests of a method that learns from its baseline's segmenter: PSDPM after LPCAM."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_jobs import BEGAN, SMALL
 from wsss.platform.cli import main, resolve
 from wsss.platform.cli.parser import parse
 from wsss.platform.data.formats import class_maps, shards
@@ -22,16 +23,10 @@ from wsss.platform.storage.json_files import write_json
 from wsss.platform.tuning.cost import cost
 from wsss.platform.tuning.sweep import Sweep
 
-pytestmark = pytest.mark.cluster
-BEGAN = "2026-01-01T00:00:00+0000"
+pytestmark = pytest.mark.usefixtures("in_process")
 named = ResultId.parse
 
-SAME = {
-    "training.epochs": 2,
-    "training.batch_size": 8,
-    "views.scales": (1.0, 0.5),
-    "segment.training.epochs": 1,
-}
+SAME = {**SMALL, "segment.training.epochs": 1}
 
 
 def psdpm(**changes: Any) -> Any:
@@ -151,10 +146,10 @@ def test_the_segmenter_writes_probabilities_of_the_training_images(finished: Any
         for step in finished.plan.steps
         if step.stage.title == "deeplabv2 probabilities on train"
     ]
-    count = 0
+    count, stored = 0, job.store.open("maps", key)
     for piece in slices(finished.plan.context.shards, "train"):
         rows = shards.read(piece, ("id", "height", "width"))
-        stored_maps = class_maps.read([job.store.folder("maps", key) / f"{piece.name}.parquet"])
+        stored_maps = class_maps.read([stored.file(f"{piece.name}.parquet").local()])
         for row, maps in zip(rows, stored_maps, strict=True):
             assert maps.id == row["id"]
             assert maps.classes == tuple(range(7))

@@ -6,51 +6,28 @@ import dataclasses
 import json
 import re
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from limits import HANG
-from wsss.platform.cli import main, run_commands
+from small_jobs import BEGAN, SMALL_WORDS
+from wsss.platform.cli import run_commands
 from wsss.platform.pipeline.run_record import ended_run
 from wsss.platform.records.result_id import ResultId
-from wsss.platform.tuning.journal import Journal
 
-pytestmark = pytest.mark.cluster
-BEGAN = "2026-01-01T00:00:00+0000"
-
-
-@pytest.fixture
-def wsss(job: Any, capsys: pytest.CaptureFixture[str]) -> Any:
-    def call(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main([*words, "--store", str(job.store)])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
-
-
-SMALL = (
-    "--set=training.epochs=2",
-    "--set=training.batch_size=8",
-    "--set=views.scales=(1.0,0.5)",
-    "--quiet",
-)
+pytestmark = pytest.mark.usefixtures("in_process")
 
 
 def test_run_prints_a_table_and_a_page_and_repeats_nothing(wsss: Any) -> None:
-    code, out, _ = wsss("run", "lpcam", *SMALL)
+    code, out, _ = wsss("run", "lpcam", *SMALL_WORDS)
     assert code == 0
     assert "lpcam on val (n=16)" in out
     page = re.search(r"page: file://(\S+)", out)
     assert page
     assert Path(page[1]).is_file()
-    code, out, _ = wsss("run", "lpcam", *SMALL)
+    code, out, _ = wsss("run", "lpcam", *SMALL_WORDS)
     assert code == 0
     assert "nothing to do" in out
 
@@ -61,7 +38,7 @@ def test_a_page_may_lie_anywhere(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for page, folder in (("my page", "my page"), ("~/page", "home/page")):
-        code, out, _ = wsss("run", "lpcam", *SMALL, "--page", page)
+        code, out, _ = wsss("run", "lpcam", *SMALL_WORDS, "--page", page)
         assert code == 0
         address = (tmp_path / folder).as_uri()
         assert re.search(rf"page: {re.escape(address)}/run\.\S+\.html\n", out)
@@ -76,92 +53,9 @@ def test_data_in_the_store_are_named_and_a_quiet_command_prints_no_progress(wsss
     assert "already in the store" in out
 
 
-def test_sweep_reports_the_best_and_repeats_nothing(wsss: Any, job: Any) -> None:
-    words = ("sweep", "lpcam", *SMALL, "--trials", "3", "--name", "three")
-    code, out, _ = wsss(*words)
-    assert code == 0
-    assert "3 of 3 trials" in out
-    assert "best on train: tau" in out
-    assert re.search(r"3 trials: to compute .*3 scores.*; in the store 1 network", out)
-    assert "untuned on val (n=16)" in out
-    assert "best on val (n=16)" in out
-    page = job.store.location("sweeps/three/page/sweep.three.html").read().decode()
-    for title in ("LPCAM, untuned", "LPCAM, best", "Untuned run"):
-        assert title in page
-    code, out, _ = wsss(*words)
-    assert code == 0
-    assert "nothing to do, its 3 trials are already in the store" in out
-    code, _, err = wsss("sweep", "lpcam", *SMALL, "--trials", "2", "--name", "three")
-    assert code == 2
-    assert "'three' is taken" in err
-
-
-def test_a_sweep_over_combinations_names_the_best_combination(wsss: Any, tmp_path: Path) -> None:
-    space = tmp_path / "mine.py"
-    space.write_text("SPACES = {'all': {'combination': ['lpcam']}}")
-    command = ("sweep", "cam", *SMALL, "--space", str(space), "--name", "combined")
-    code, out, _ = wsss(*command, "--page", str(tmp_path / "page"))
-    assert code == 0
-    rows = dict(
-        line.split(" on val (n=16)") for line in out.splitlines() if "on val (n=16)" in line
-    )
-    assert {"untuned", "best"} <= set(rows)
-    assert rows["best"] != rows["untuned"]
-    assert "lpcam, best" in (tmp_path / "page" / "sweep.combined.html").read_text()
-    code, _, err = wsss(*command, "--imported", "theirs")
-    assert code == 2
-    assert "leave out --imported" in err
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
-def test_a_sweep_whose_driver_is_killed_resumes(
-    wsss: Any, job: Any, tmp_path: Path, end: signal.Signals
-) -> None:
-    """The resumed sweep has the trials of an uninterrupted one: the first ten points of TPE are
-    drawn, and TPE suggests the same points after them."""
-    space = tmp_path / "mine.py"
-    values = {"lpcam.mu_f": [0.5, 0.7, 0.9], "lpcam.mu_b": [0.3, 0.5, 0.7, 0.9]}
-    space.write_text(f"SPACES = {{'all': {values}}}")
-    command = ("sweep", "lpcam", *SMALL, "--space", str(space), "--search", "tpe", "--trials")
-    killed, whole_one = f"killed-{end.name}", f"whole-{end.name}"
-    record = Journal(job.store, killed)
-    words = [*command, "14", "--name", killed, "--store", str(job.store)]
-    with subprocess.Popen([sys.executable, "-m", "wsss.platform.cli", *words]) as driver:
-        while driver.poll() is None and not record.trials():
-            time.sleep(0.05)
-        driver.send_signal(end)
-    assert driver.returncode == (130 if end == signal.SIGINT else -end)
-    assert not record.path.exists()
-    lines = record.lines.read().decode()
-    lines = lines[: lines.rindex("\n") + 1]
-    assert 0 < lines.count("\n") < 14
-    code, _, err = wsss(*command, "14", "--name", killed)
-    assert code == 2
-    assert f"was broken off after {lines.count(chr(10))} of 14 trials; --resume goes on" in err
-    code, _, err = wsss(*command, "9", "--name", killed, "--resume")
-    assert code == 2
-    assert f"{killed!r} is taken" in err
-    code, out, _ = wsss(*command, "14", "--name", killed, "--resume")
-    assert code == 0
-    assert "14 of 14 trials" in out
-    assert set(lines.splitlines()) <= set(record.lines.read().decode().splitlines())
-    assert wsss(*command, "14", "--name", whole_one)[0] == 0
-    resumed, whole = record.trials(), Journal(job.store, whole_one).trials()
-    assert [t.id for t in resumed] == [f"{k:04d}" for k in range(14)]
-    assert [(t.params, t.value) for t in resumed] == [(t.params, t.value) for t in whole]
-
-
-def test_report_writes_the_page_of_a_sweep(wsss: Any, tmp_path: Path) -> None:
-    wsss("sweep", "lpcam", *SMALL, "--trials", "3", "--name", "three")
-    code, _, _ = wsss("report", str(tmp_path / "out"), "--sweep", "three", "--images", "4")
-    assert code == 0
-    assert (tmp_path / "out" / "index.html").is_file()
-
-
 def test_a_run_name_is_not_reused(wsss: Any) -> None:
-    assert wsss("run", "lpcam", *SMALL, "--name", "mine")[0] == 0
-    code, _, err = wsss("run", "cam", *SMALL, "--name", "mine")
+    assert wsss("run", "lpcam", *SMALL_WORDS, "--name", "mine")[0] == 0
+    code, _, err = wsss("run", "cam", *SMALL_WORDS, "--name", "mine")
     assert code == 2
     assert "'mine' is taken" in err
 
@@ -257,7 +151,7 @@ def test_bad_input_is_one_sentence_and_code_two(
 
 def test_compare_lists_methods_and_localizers_in_one_table(wsss: Any) -> None:
     titles = ("cam", "lpcam", "cam:sipe")
-    code, out, _ = wsss("compare", *titles, *SMALL, "--set=lpcam.tau=0.2")
+    code, out, _ = wsss("compare", *titles, *SMALL_WORDS, "--set=lpcam.tau=0.2")
     assert code == 0
     table = out[out.index("mIoU") :]
     for split, n in (("train", 48), ("val", 16)):
@@ -271,7 +165,9 @@ def test_compare_lists_methods_and_localizers_in_one_table(wsss: Any) -> None:
 
 
 def test_compare_lists_the_scores_of_refined_labels(wsss: Any) -> None:
-    code, out, _ = wsss("compare", "cam", "lpcam", *SMALL, "--set=lpcam.tau=0.2", "--refine=crf")
+    code, out, _ = wsss(
+        "compare", "cam", "lpcam", *SMALL_WORDS, "--set=lpcam.tau=0.2", "--refine=crf"
+    )
     assert code == 0
     rows = [line.split("  ")[0] for line in out[out.index("mIoU") :].splitlines()]
     for title in ("cam", "cam > crf", "lpcam", "lpcam > crf"):
@@ -279,7 +175,7 @@ def test_compare_lists_the_scores_of_refined_labels(wsss: Any) -> None:
 
 
 def test_compare_checks_all_methods_before_it_runs_any(wsss: Any) -> None:
-    code, out, err = wsss("compare", "cam", "nothing", *SMALL)
+    code, out, err = wsss("compare", "cam", "nothing", *SMALL_WORDS)
     assert code == 2
     assert out == ""
     assert "unknown method 'nothing'" in err
@@ -301,7 +197,7 @@ def test_ablate_removes_components(wsss: Any, job: Any, monkeypatch: pytest.Monk
         )
 
     monkeypatch.setattr(run_commands, "carry_out", carried_out)
-    code, out, _ = wsss("ablate", "sipe", *SMALL, "--seeds", "0", "1")
+    code, out, _ = wsss("ablate", "sipe", *SMALL_WORDS, "--seeds", "0", "1")
     assert code == 0
     assert [(e.method, e.seed) for e in planned] == [
         (method, seed) for method in ("cam", "sipe", "sipe") for seed in (0, 1)
@@ -310,7 +206,7 @@ def test_ablate_removes_components(wsss: Any, job: Any, monkeypatch: pytest.Monk
     for title in ("cam", "prototypes, no consistency", "prototypes and consistency"):
         assert f"{title} on val (n=16)" in out
     assert "± 0.0" in out
-    code, _, err = wsss("ablate", "cam", *SMALL)
+    code, _, err = wsss("ablate", "cam", *SMALL_WORDS)
     assert code == 2
     assert "has no ablation" in err
 
@@ -342,20 +238,20 @@ assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
 def test_a_run_with_nothing_to_compute_needs_no_right_to_write(
     wsss: Any, job: Any, tmp_path: Path, read_only: Any
 ) -> None:
-    assert wsss("run", "lpcam", *SMALL)[0] == 0
+    assert wsss("run", "lpcam", *SMALL_WORDS)[0] == 0
     root, page = tmp_path / "store", tmp_path / "page"
     left_out = shutil.ignore_patterns("verified", "page")
     shutil.copytree(job.store.storage.local_folder, root, ignore=left_out)
     commands = [
-        ["run", "lpcam", *SMALL],
-        ["run", "lpcam", *SMALL, "--page", str(page)],
-        ["compare", "lpcam", *SMALL],
+        ["run", "lpcam", *SMALL_WORDS],
+        ["run", "lpcam", *SMALL_WORDS, "--page", str(page)],
+        ["compare", "lpcam", *SMALL_WORDS],
         ["data", "scenes", "--train", "48", "--val", "16"],
         ["doctor", "--verify"],
-        ["run", "lpcam", *SMALL, "--page", str(root / "page" / "mine")],
-        ["run", "lpcam", *SMALL, "--name", "new"],
-        ["run", "cam", *SMALL, "--set", "training.epochs=1"],
-        ["sweep", "lpcam", *SMALL, "--trials", "2", "--name", "new"],
+        ["run", "lpcam", *SMALL_WORDS, "--page", str(root / "page" / "mine")],
+        ["run", "lpcam", *SMALL_WORDS, "--name", "new"],
+        ["run", "cam", *SMALL_WORDS, "--set", "training.epochs=1"],
+        ["sweep", "lpcam", *SMALL_WORDS, "--trials", "2", "--name", "new"],
     ]
     words = json.dumps([[*command, "--store", str(root)] for command in commands])
     before = sorted(root.rglob("*"))
@@ -388,11 +284,3 @@ def test_a_run_with_nothing_to_compute_needs_no_right_to_write(
         assert len(err.splitlines()) == 1
         assert "page:" not in out
     assert sorted(root.rglob("*")) == before
-
-
-def test_help_imports_neither_torch_nor_ray() -> None:
-    code = (
-        "import sys; from wsss.platform.cli import main; main(['--help']); "
-        "sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -34,7 +34,7 @@ def run(folder: Path, wrong: str = "") -> list[int]:
     return done
 
 
-@pytest.mark.parametrize("blocks", [1, 3, 1024])
+@pytest.mark.parametrize("blocks", [3, 1024])
 def test_every_slice_is_processed_in_few_and_in_many_calls(
     ray_started: None, blocks: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

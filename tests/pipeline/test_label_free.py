@@ -1,4 +1,4 @@
-"""Tests of COCO from its files to refined labels, with images that have no label, with Ray."""
+"""Tests of COCO from its files to refined labels, with images that have no label."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import read_run
 from wsss.platform.storage.store import Store
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.usefixtures("in_process")
 
 SIDE, TRAIN, VAL = 64, 24, 8
 
@@ -50,7 +50,7 @@ def write_coco(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def store(ray_started: None, tmp_path_factory: pytest.TempPathFactory) -> Store:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("coco")
     write_coco(folder / "coco")
     return Store(folder / "store")

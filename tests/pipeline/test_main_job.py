@@ -1,4 +1,4 @@
-"""Tests of the whole job on drawn scenes, with Ray: stages against slow reference computations."""
+"""Tests of the whole job on drawn scenes: stages against slow reference computations."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_jobs import SMALL
 from wsss.platform.config.fields import replaced
 from wsss.platform.data import registry
 from wsss.platform.data.formats import class_maps, shards
 from wsss.platform.data.formats.shards import slices
 from wsss.platform.data.images import decode_image, decode_mask
-from wsss.platform.data.sources.scenes import Scenes
-from wsss.platform.data.transforms import Crop, normalized, resized
+from wsss.platform.data.transforms import normalized, resized
 from wsss.platform.errors import InputError
 from wsss.platform.method import PrototypeMethod, build_experiment
 from wsss.platform.metrics import ConfusionMatrix
 from wsss.platform.ops.maps import best_class, grid_size, merge_scales, normalize
 from wsss.platform.pipeline.execution import Execution
 from wsss.platform.records import progress_file
-from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.records.result_id import ResultId
 from wsss.platform.stages.inference import class_maps as inference_class_maps
 from wsss.platform.stages.labels import scoring
 from wsss.platform.stages.prototypes import clustering
-from wsss.platform.stages.training import loader, metrics_log
+from wsss.platform.stages.training import metrics_log
 from wsss.platform.stages.training.trainer import Job, Trainer, run_epochs
 from wsss.platform.storage.artifact_files import LocalFolder
 from wsss.platform.storage.local_storage import LocalStorage
 from wsss.platform.storage.store import Store
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.usefixtures("in_process")
+
+
 named = ResultId.parse
 
 
@@ -75,8 +76,7 @@ def test_new_thresholds_of_a_localizer_start_no_training(job: Any) -> None:
 
 
 def test_cam_shares_the_network_of_lpcam(job: Any) -> None:
-    changes = {"training.epochs": 2, "training.batch_size": 8, "views.scales": (1.0, 0.5)}
-    cam = Execution.of(job.store, build_experiment("cam", preset="scenes", changes=changes))
+    cam = Execution.of(job.store, build_experiment("cam", preset="scenes", changes=SMALL))
     assert cam.plan.network.key == job.pipeline.plan.network.key
 
 
@@ -118,28 +118,17 @@ def test_class_maps_are_of_the_image_labels(job: Any) -> None:
             assert m.classes == tuple(n + 1 for n in rows[id]["labels"])
 
 
-def test_clustering_does_not_depend_on_the_number_of_workers(job: Any) -> None:
-    files = artifact(job, job.pipeline.plan.maps[named("cam")]["train"]).files(".npy")
-    settings = replace(job.pipeline.plan.localizer.clustering, clusters=5)
-    one = clustering.run(files, settings, seed=3, workers=1, limit=1 << 30)
-    three = clustering.run(files, settings, seed=3, workers=3, limit=0)
-    assert one.keys() == three.keys()
-    for s in one:
-        assert np.array_equal(one[s].centers, three[s].centers)
-        assert np.array_equal(one[s].counts, three[s].counts)
-
-
 def test_a_clustering_keeps_features_up_to_its_limit(
     job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits: list[int] = []
 
-    class ProgressRecorder(clustering.Holders):
+    class RecordedHolders(clustering.Holders):
         def __init__(self, files: Any, threshold: float, count: int, limit: int, *rest: Any):
             limits.append(limit)
             super().__init__(files, threshold, count, limit, *rest)
 
-    monkeypatch.setattr(clustering, "Holders", ProgressRecorder)
+    monkeypatch.setattr(clustering, "Holders", RecordedHolders)
     views = replace(job.experiment.views, kept_gib=0.25)
     execution = Execution.of(job.store, replace(job.experiment, views=views))
     (step,) = (s for s in execution.plan.steps if s.stage.name == "centers")
@@ -213,62 +202,6 @@ def test_resumed_training_has_the_same_losses(job: Any, tmp_path: Path) -> None:
     run_epochs(resumed, metrics_log.Log(log, resumed.step), keep)
     assert progress_file.read_metrics(log) == straight
     assert states[1] == states[2]
-
-
-def test_two_workers_stream_disjoint_halves(job: Any) -> None:
-    pieces = tuple(shards.slices(job.pipeline.plan.context.shards, "train"))
-    images = []
-    for rank in (0, 1):
-        plan = loader.Plan(
-            slices=pieces,
-            classes=6,
-            batch_size=4,
-            crop=Crop(resize=(96, 96), side=96),
-            seed=0,
-            rank=rank,
-            world=2,
-        )
-        rows = [r for block in loader.blocks(plan, [0]) for r in block["image"]]
-        assert len(rows) == 24
-        images += [r.tobytes() for r in rows]
-    assert len(set(images)) == 48
-
-
-def test_two_training_workers_finish(job: Any) -> None:
-    training = replace(job.experiment.training, workers=2, epochs=1)
-    pipeline = Execution.of(job.store, replace(job.experiment, training=training, method="cam"))
-    step = pipeline.plan.steps[0]
-    network, cached = pipeline.compute(step)
-    assert not cached
-    assert network.about["workers"] == 2
-    lines = progress_file.read_metrics(network.file("metrics.jsonl"))
-    assert [r["step"] for r in lines] == list(range(6))
-    assert lines[0]["loss"] == pytest.approx(lines[0]["classification"])
-
-
-def test_a_truncated_image_fails_the_job_and_leaves_nothing(
-    ray_started: None, tmp_path: Path
-) -> None:
-    from wsss.platform.data.sources.folder import Folder
-
-    scenes = Scenes(train=4, val=1)
-    (tmp_path / "in" / "images").mkdir(parents=True)
-    for item in scenes.items()[:4]:
-        (tmp_path / "in" / "images" / f"{item.id}.png").write_bytes(scenes.load(item).image)
-    lines = [f"{item.id},ant" for item in scenes.items()[:4]]
-    (tmp_path / "in" / "labels.csv").write_text("\n".join(["id,labels", *lines]))
-    broken = next((tmp_path / "in" / "images").iterdir())
-    broken.write_bytes(broken.read_bytes()[:200])
-    store = Store(tmp_path / "store")
-    with pytest.raises(InputError, match=broken.name):
-        registry.add(store, Folder(tmp_path / "in"), "broken", ProgressDisplay())
-    assert not list(store.storage.local_folder.glob("artifacts/*/*"))
-    assert not list(store.storage.local_folder.glob("attempts/*"))
-    assert registry.names(store) == []
-    source = Folder(tmp_path / "in")
-    dataset, _ = registry.add(store, source, "broken", ProgressDisplay(), tolerate=0.5)
-    assert dataset.about["counts"] == {"train": 3}
-    assert broken.name in dataset.about["quarantined"][0]
 
 
 def test_a_localizer_of_another_method_reads_the_trained_network(job: Any) -> None:

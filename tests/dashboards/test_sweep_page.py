@@ -1,0 +1,99 @@
+"""Tests of the page of a sweep: its trials, fields, best trial, and runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+from drawn_records import make_sweep, make_trials
+from drawn_store import add_sweep
+from html_pages import Document
+from wsss.dashboards.figures.parallel_coordinates import parallel_coordinates
+from wsss.dashboards.figures.sensitivity import sensitivity
+from wsss.dashboards.site import Site
+from wsss.platform.storage.json_files import write_json
+from wsss.platform.storage.store import Store
+from wsss.platform.tuning import spaces
+from wsss.platform.tuning.search import grid
+
+TUNE_SPACES = Path(__file__).parents[2] / "tune_spaces"
+
+
+@pytest.mark.parametrize("path", sorted(TUNE_SPACES.glob("[a-z]*.py")), ids=lambda p: p.stem)
+def test_the_page_of_every_search_space_lists_its_trials(store: Store, path: Path) -> None:
+    """The kind of the values does not matter, nor do trials that failed."""
+    name = "lpcam" if path.stem == "common" else path.stem
+    for title, space in spaces._spaces_of_method(name).items():
+        listed = {field: list(values) for field, values in space.items()}
+        points = list(itertools.islice(grid(listed), 40))
+        trials = [
+            dataclasses.replace(t, params=p)
+            for t, p in zip(make_trials(len(points)), points, strict=True)
+        ]
+        record = dataclasses.replace(
+            make_sweep(0), name=title, space=listed, default=points[0], trials=tuple(trials)
+        )
+        write_json(store.location("sweeps", title, "sweep.json"), record)
+        text = (Site(store).file(f"sweep.{title}.html") or b"").decode()
+        assert text.count('class="pill') >= len(points)
+
+
+def test_fields_with_one_last_name_stay_apart_on_the_page_of_a_sweep(store: Store) -> None:
+    """Each field keeps its own column, panel and axis, under a label that identifies it."""
+    space = {"training.lr": [0.1, 0.2], "segment.training.lr": [0.01, 0.02], "lpcam.tau": [0.1]}
+    points = list(grid(space))
+    trials = tuple(
+        dataclasses.replace(trial, params=point)
+        for trial, point in zip(make_trials(4), points, strict=True)
+    )
+    record = dataclasses.replace(
+        make_sweep(4), name="rates", space=space, default=points[0], trials=trials
+    )
+    write_json(store.location("sweeps", "rates", "sweep.json"), record)
+    text = (Site(store).file("sweep.rates.html") or b"").decode()
+    for label in ("training.lr", "segment.training.lr", "tau"):
+        assert f'<button type="button">{label}</button>' in text
+    assert "<dd>tau 0.1, segment.training.lr 0.01, training.lr 0.1</dd>" in text
+    axes = parallel_coordinates(record)["layout"]["xaxis"]["ticktext"]
+    field_titles = ["training.<br>lr", "segment.<br>training.<br>lr", "tau"]
+    assert axes == [f"<b>{title}</b>" for title in (*field_titles, "mIoU %")]
+    panels = sensitivity(record)["layout"]
+    titles = [panels[axis]["title"]["text"] for axis in ("xaxis", "xaxis2", "xaxis3")]
+    assert titles == field_titles
+
+
+def test_a_sweep_shows_its_best_and_untuned_run_on_all_splits(store: Store) -> None:
+    sweep = dataclasses.replace(make_sweep(8), run="run-0", untuned="run-1")
+    write_json(store.location("sweeps", sweep.name, "sweep.json"), sweep)
+    path = f"sweep.{sweep.name}.html"
+    text = (Site(store).file(path) or b"").decode()
+    rows = re.findall(r"<tr>.*?</tr>", text.partition('id="trials"')[0], re.DOTALL)
+    for label in ("untuned", "best"):
+        listed = [row for row in rows if f"LPCAM, {label}" in row]
+        assert [any(f">{s}<" in row for row in listed) for s in ("train", "val")] == [True, True]
+        assert any(f"LPCAM, DenseCRF, {label}" in row for row in rows)
+    assert {"run.run-0.html", "run.run-1.html"} <= set(Document(text).files())
+    (store.storage.local_folder / "runs" / "run-1" / "run.json").write_text('{"half')
+    broken = (Site(store).file(path) or b"").decode()
+    assert "LPCAM, best trial" in broken
+    assert "run.run-1.html" not in Document(broken).files()
+    alone = (Site(store, runs=[]).file(path) or b"").decode()
+    assert "LPCAM, best trial" in alone
+    assert not {"run.run-0.html", "run.run-1.html"} & set(Document(alone).files())
+
+
+@pytest.mark.parametrize("count", [0, 1, 500])
+def test_the_page_of_a_sweep_counts_any_number_of_trials(store: Store, count: int) -> None:
+    add_sweep(store, count)
+    text = (Site(store).file("sweep.sweep-0.html") or b"").decode()
+    assert f"{count} trial{'s' * (count != 1)} of LPCAM on scenes" in text
+
+
+def test_a_sweep_of_failed_trials_names_the_errors(store: Store) -> None:
+    add_sweep(store, 24, fail=lambda k: True)
+    text = (Site(store).file("sweep.sweep-0.html") or b"").decode()
+    assert text.count('<span class="pill bad">failed</span>') == 24
+    assert text.count("<td>K must be at least 1 &lt;script&gt;") == 24

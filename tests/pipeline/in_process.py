@@ -1,0 +1,118 @@
+"""Stages computed in the process of a test, without Ray.
+
+Ray calls the same functions in other processes: `Actor.work` for inference, `run_epochs` for
+training, and the tasks of `cluster.each`. What a stage computes needs no such process, and starting
+one takes longer than a small stage itself. `test_with_ray.py` shows that Ray computes the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ray import cloudpickle
+from wsss.platform.data.formats import shards
+from wsss.platform.ray_runtime import cluster
+from wsss.platform.stages.inference import actors
+from wsss.platform.stages.training import checkpoints, loader, metrics_log, ray_train
+from wsss.platform.stages.training.trainer import Trainer, run_epochs
+from wsss.platform.storage.artifact_files import ArtifactFolder
+from wsss.platform.storage.storage import Location
+
+
+def _copied(job: Any) -> Any:
+    """Return a job as Ray hands it to another process."""
+    return cloudpickle.loads(cloudpickle.dumps(job))
+
+
+def _each(
+    task: Callable[..., Any],
+    pieces: Sequence[Any],
+    shared: Sequence[Any] = (),
+    progress: Callable[[int, int], None] | None = None,
+    lost: object = None,
+) -> Iterator[Any]:
+    for number, piece in enumerate(pieces, 1):
+        result = task(*_copied((piece, *shared)))
+        if progress:
+            progress(number, len(pieces))
+        yield result
+
+
+def _infer(
+    actor: Callable[[Any], actors.Actor],
+    job: object,
+    pieces: Sequence[shards.Slice],
+    count: int,
+    progress: Callable[[int, int], None],
+) -> int:
+    made, done = actor(_copied(job)), 0
+    for piece in pieces:
+        done += made.work(piece)
+        progress(done, sum(piece.rows for piece in pieces))
+    return done
+
+
+def _blocks(plan: loader.Plan, epochs: Sequence[int]) -> Iterator[Any]:
+    for piece in (piece for epoch in epochs for piece in plan.pieces(epoch)):
+        columns = {name: np.array([value]) for name, value in piece.items()}
+        yield loader.load_rows(columns, plan.loading)
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _fit(
+    folder: ArtifactFolder,
+    job: Any,
+    home: Location,
+    progress: Callable[[str, int, int], None],
+    discard_damaged: object,
+) -> dict[str, Any]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(cluster.cores())  # as in a worker of Ray Train
+    trainer = Trainer(_copied(job), _device(), 0, 1)
+    log = metrics_log.Log(job.metrics, 0)
+    run_epochs(trainer, log, lambda *_: None)
+    log.stream.close()
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as checkpoint:
+        checkpoints.save(trainer.state(), Path(checkpoint))
+        ray_train._keep(folder, job, home, checkpoints.load(Path(checkpoint)))
+    return {"steps": trainer.step, "workers": 1, "gpu": False}
+
+
+def _write_shards(
+    folder: ArtifactFolder,
+    source: Any,
+    plan: Sequence[tuple[str, Any]],
+    tolerate: bool,
+    resources: object,
+) -> Iterator[dict[str, Any]]:
+    for name, items in plan:
+        faults, digest = shards.write_shard(folder / name, source, items, tolerate)
+        row = {"rows": len(items) - len(faults), "faults": "\n".join(faults), "error": ""}
+        yield {**row, "part": shards.subset_of(name), **digest.as_dict()}
+
+
+@contextlib.contextmanager
+def stages_in_process() -> Iterator[None]:
+    """Compute all stages in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "connect", lambda: None)
+        patch.setattr(cluster, "each", _each)
+        patch.setattr(cluster, "gpus", lambda: 0)
+        patch.setattr(cluster, "workers", lambda: 1)
+        patch.setattr(cluster, "apart", lambda share=1.0: None)
+        patch.setattr(actors, "run", _infer)
+        patch.setattr(loader, "blocks", _blocks)
+        patch.setattr(ray_train, "fit", _fit)
+        patch.setattr(shards, "_write_shards", _write_shards)
+        yield

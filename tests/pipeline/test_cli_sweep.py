@@ -1,0 +1,100 @@
+"""Tests of the command `wsss sweep` with Ray: what users type, and what it prints."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_jobs import SMALL_WORDS
+from wsss.platform.tuning.journal import Journal
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_started")]
+
+
+def test_sweep_reports_the_best_and_repeats_nothing(wsss: Any, job: Any) -> None:
+    words = ("sweep", "lpcam", *SMALL_WORDS, "--trials", "3", "--name", "three")
+    code, out, _ = wsss(*words)
+    assert code == 0
+    assert "3 of 3 trials" in out
+    assert "best on train: tau" in out
+    assert re.search(r"3 trials: to compute .*3 scores.*; in the store 1 network", out)
+    assert "untuned on val (n=16)" in out
+    assert "best on val (n=16)" in out
+    page = job.store.location("sweeps/three/page/sweep.three.html").read().decode()
+    for title in ("LPCAM, untuned", "LPCAM, best", "Untuned run"):
+        assert title in page
+    code, out, _ = wsss(*words)
+    assert code == 0
+    assert "nothing to do, its 3 trials are already in the store" in out
+    code, _, err = wsss("sweep", "lpcam", *SMALL_WORDS, "--trials", "2", "--name", "three")
+    assert code == 2
+    assert "'three' is taken" in err
+
+
+def test_a_sweep_over_combinations_names_the_best_combination(wsss: Any, tmp_path: Path) -> None:
+    space = tmp_path / "mine.py"
+    space.write_text("SPACES = {'all': {'combination': ['lpcam']}}")
+    command = ("sweep", "cam", *SMALL_WORDS, "--space", str(space), "--name", "combined")
+    code, out, _ = wsss(*command, "--page", str(tmp_path / "page"))
+    assert code == 0
+    rows = dict(
+        line.split(" on val (n=16)") for line in out.splitlines() if "on val (n=16)" in line
+    )
+    assert {"untuned", "best"} <= set(rows)
+    assert rows["best"] != rows["untuned"]
+    assert "lpcam, best" in (tmp_path / "page" / "sweep.combined.html").read_text()
+    code, _, err = wsss(*command, "--imported", "theirs")
+    assert code == 2
+    assert "leave out --imported" in err
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_sweep_whose_driver_is_killed_resumes(
+    wsss: Any, job: Any, tmp_path: Path, end: signal.Signals
+) -> None:
+    """The resumed sweep has the trials of an uninterrupted one: the first ten points of TPE are
+    drawn, and TPE suggests the same points after them."""
+    space = tmp_path / "mine.py"
+    values = {"lpcam.mu_f": [0.5, 0.7, 0.9], "lpcam.mu_b": [0.3, 0.5, 0.7, 0.9]}
+    space.write_text(f"SPACES = {{'all': {values}}}")
+    command = ("sweep", "lpcam", *SMALL_WORDS, "--space", str(space), "--search", "tpe", "--trials")
+    killed, whole_one = f"killed-{end.name}", f"whole-{end.name}"
+    record = Journal(job.store, killed)
+    words = [*command, "14", "--name", killed, "--store", str(job.store)]
+    with subprocess.Popen([sys.executable, "-m", "wsss.platform.cli", *words]) as driver:
+        while driver.poll() is None and not record.trials():
+            time.sleep(0.05)
+        driver.send_signal(end)
+    assert driver.returncode == (130 if end == signal.SIGINT else -end)
+    assert not record.path.exists()
+    lines = record.lines.read().decode()
+    lines = lines[: lines.rindex("\n") + 1]
+    assert 0 < lines.count("\n") < 14
+    code, _, err = wsss(*command, "14", "--name", killed)
+    assert code == 2
+    assert f"was broken off after {lines.count(chr(10))} of 14 trials; --resume goes on" in err
+    code, _, err = wsss(*command, "9", "--name", killed, "--resume")
+    assert code == 2
+    assert f"{killed!r} is taken" in err
+    code, out, _ = wsss(*command, "14", "--name", killed, "--resume")
+    assert code == 0
+    assert "14 of 14 trials" in out
+    assert set(lines.splitlines()) <= set(record.lines.read().decode().splitlines())
+    assert wsss(*command, "14", "--name", whole_one)[0] == 0
+    resumed, whole = record.trials(), Journal(job.store, whole_one).trials()
+    assert [t.id for t in resumed] == [f"{k:04d}" for k in range(14)]
+    assert [(t.params, t.value) for t in resumed] == [(t.params, t.value) for t in whole]
+
+
+def test_report_writes_the_page_of_a_sweep(wsss: Any, tmp_path: Path) -> None:
+    wsss("sweep", "lpcam", *SMALL_WORDS, "--trials", "3", "--name", "three")
+    code, _, _ = wsss("report", str(tmp_path / "out"), "--sweep", "three", "--images", "4")
+    assert code == 0
+    assert (tmp_path / "out" / "index.html").is_file()
