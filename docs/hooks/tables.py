@@ -39,13 +39,16 @@ def code(value: Any) -> str:
     return f"`{value}`" if value != "" else "empty"
 
 
-def bounds(about: Any) -> str:
-    """Return the allowed values of an option, from the metadata of its field."""
-    if about["choices"]:
-        if len(about["choices"]) > 12:
-            return f"{code(about['choices'][1])} to {code(about['choices'][-1])}"
-        return ", ".join(map(code, about["choices"]))
-    return "" if about["low"] is None else f"{about['low']:,g} to {about['high']:,.10g}"
+def bounds(field: Any) -> str:
+    """Return the allowed values of an option, from its pydantic field."""
+    from wsss.platform.config.rules import choices_of, rule_of
+
+    rule, choices = rule_of(field), choices_of(field)
+    if choices:
+        if len(choices) > 12:
+            return f"{code(choices[1])} to {code(choices[-1])}"
+        return ", ".join(map(code, choices))
+    return "" if rule is None or rule.low is None else f"{rule.low:,g} to {rule.high:,.10g}"
 
 
 def methods(_: str) -> str:
@@ -64,6 +67,8 @@ def methods(_: str) -> str:
 def options(name: str) -> str:
     """Return the table of the options of a method, or of a group of an experiment's options."""
     from wsss.platform.config.experiment import Experiment
+    from wsss.platform.config.fields import fields_of
+    from wsss.platform.config.rules import rule_of
     from wsss.platform.method import methods
 
     if name in methods():
@@ -72,9 +77,9 @@ def options(name: str) -> str:
         config = Experiment() if name == "experiment" else getattr(Experiment(), name)
     prefix = "" if name == "experiment" else f"{name}."
     rows = [
-        [f"`{prefix}{f.name}`", code(getattr(config, f.name)), bounds(f.metadata), about["help"]]
-        for f in fields(config)
-        if "help" in (about := f.metadata)
+        [f"`{prefix}{key}`", code(getattr(config, key)), bounds(field), field.description]
+        for key, field in fields_of(type(config)).items()
+        if rule_of(field)
     ]
     return table(["option", "default", "values", "meaning"], rows)
 
@@ -175,8 +180,9 @@ def backbones(_: str) -> str:
 
 def commands(_: str) -> str:
     """Return the help of every command, as a terminal shows it."""
-    first = help_of()
-    names = re.findall(r"^    (\w+)(?: +[A-Z]|$)", first, re.MULTILINE)
+    from wsss.platform.cli.parser import COMMANDS
+
+    names = ["data", *COMMANDS]
     return "\n\n".join(f"## wsss {name}\n\n```text\n{help_of(name)}\n```" for name in names)
 
 

@@ -3,7 +3,7 @@ out experiments is planned."""
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import re
 import shlex
 from collections.abc import Iterator
@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 from written_pages import DOCS, PAGES, ROOT, commands, lines, name_of, quoted_commands
 from wsss.platform.cli import resolve, sweep_commands
-from wsss.platform.cli.parser import parser
+from wsss.platform.cli.options.experiment_options import (
+    AblateOptions,
+    CompareOptions,
+    ExperimentOptions,
+    FigureOptions,
+    RunOptions,
+    SweepOptions,
+)
+from wsss.platform.cli.options.kinds import Command
+from wsss.platform.cli.options.store_options import ExportOptions, ImportOptions, MethodsOptions
+from wsss.platform.cli.parser import parse
 from wsss.platform.config.experiment import Experiment, Segment
 from wsss.platform.config.recipes import RECIPES
 from wsss.platform.data.formats.shards import Slice
@@ -82,50 +92,54 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("mine.py").write_text('SPACES = {"mine": {"lpcam.tau": [0.1, 0.2], "lpcam.K": [8, 12]}}\n')
 
 
-def parsed(command: str) -> argparse.Namespace:
+def parsed(command: str) -> Command:
     """Return the options of a command, whose weights on a cluster are a file of this test."""
     words = shlex.split(command)
     assert re.fullmatch(r"(\.venv/bin/)?wsss", words[0])
-    options = parser().parse_args(words[1:])
-    if getattr(options, "weights", None) and Path(options.weights).is_absolute():
+    options = parse(words[1:])
+    assert options
+    if isinstance(options, ExperimentOptions) and Path(options.weights or "").is_absolute():
         Path("elsewhere.pth").touch()
-        options.weights = "elsewhere.pth"
+        options = dataclasses.replace(options, weights="elsewhere.pth")
     return options
 
 
-def experiments_of(options: argparse.Namespace) -> Iterator[Experiment]:
+def experiments_of(command: Command) -> Iterator[Experiment]:
     """Yield the experiments that a command carries out; of a sweep, each base and each point."""
     store = Store("none")
-    options.preset = options.preset or ("scenes" if options.data == "scenes" else options.undrawn)
-    if options.command == "compare":
+    assert isinstance(command, ExperimentOptions)
+    preset = command.preset or ("scenes" if command.data == "scenes" else command.undrawn)
+    options = dataclasses.replace(command, preset=preset)
+    if isinstance(options, CompareOptions):
         for text in options.methods:
             yield resolve.experiment(options, store, 0, **resolve.parse_combination(text))
-    elif options.command == "ablate":
+    elif isinstance(options, AblateOptions):
         for changes in find_method(options.method).ablation.values():
             yield resolve.experiment(options, store, 0, method=options.method, changes=changes)
-    elif options.command == "figure":
+    elif isinstance(options, FigureOptions):
         method, figure = spaces.find_figure(options.figure)
         base = resolve.experiment(options, store, options.seed, method=method)
         points = [changes for rows in figure["panels"].values() for _, changes, _ in rows]
         description = Sweep(base=base, space={}, listed_points=tuple(points), figure=options.figure)
         yield from map(description.experiment_at, points)
-    elif options.command == "sweep":
+    elif isinstance(options, SweepOptions):
         _, description = sweep_commands._description(options, store)
         yield from description.bases.values() or [description.base]
         points = [{field: values[-1] for field, values in description.space.items()}]
         yield from map(description.experiment_at, points)
     else:
+        assert isinstance(options, RunOptions)
         yield from (resolve.experiment(options, store, seed) for seed in options.seeds)
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
 def test_a_command_is_parsed(page: str, command: str) -> None:
     options = parsed(command)
-    if options.command == "import":
+    if isinstance(options, ImportOptions):
         assert options.kind in imports.KINDS
-    if options.command == "export":
+    if isinstance(options, ExportOptions):
         assert options.to in exports.KINDS
-    if options.command == "methods" and options.method:
+    if isinstance(options, MethodsOptions) and options.method:
         build_experiment(options.method, preset=options.preset)
 
 
@@ -148,6 +162,7 @@ def test_a_command_of_ray_is_parsed(page: str, command: str) -> None:
 def test_a_command_is_planned(page: str, command: str) -> None:
     """Each experiment of a command has all options of the command, and fits its data set."""
     options = parsed(command)
+    assert isinstance(options, ExperimentOptions)
     catalog, planned = Described(Store("none"), gpu=False), []
     for e in experiments_of(options):
         assert e.data == options.data

@@ -126,10 +126,10 @@ DISPLAY = (
 def test_only_a_terminal_that_can_redraw_gets_a_drawn_display() -> None:
     words = [sys.executable, "-c", DISPLAY]
     assert on_terminal(words)[1].strip() == "Terminal"
-    assert on_terminal([*words, "quiet"])[1].strip() == "Silent"
-    assert on_terminal(words, environment={"TERM": "dumb"})[1].strip() == "Lines"
+    assert on_terminal([*words, "quiet"])[1].strip() == "ProgressDisplay"
+    assert on_terminal(words, environment={"TERM": "dumb"})[1].strip() == "ProgressLines"
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "Lines"
+    assert done.stdout.strip() == "ProgressLines"
 
 
 def test_a_display_is_closed_when_its_work_fails(monkeypatch: pytest.MonkeyPatch) -> None:
