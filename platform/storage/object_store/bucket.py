@@ -26,7 +26,8 @@ SCHEME = "s3://"
 _ADDRESS = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._=-]+)*/?")
 ATTEMPTS = 10
 """Most attempts at a request that the object store does not answer. The pause before an attempt
-doubles each time; all attempts take 25 seconds, so that a job outlives an outage of 12 seconds."""
+doubles each time; all attempts take 25 seconds, so that a job outlives an outage of 12 seconds.
+botocore draws its pauses at random up to twice as long, so its attempts take about a minute."""
 CONNECT_SECONDS, ANSWER_SECONDS = 5, 30  # S3 takes a while to copy or join a large object
 MOST_CONFLICTS = 20
 """Most attempts at a conditional write that the object store refuses because of another write that
