@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 
 import pytest
+from botocore import exceptions
 from limits import HANG, wait_until
 from wsss.platform.errors import InputError
+from wsss.platform.storage.object_store import bucket as object_bucket
 from wsss.platform.storage.object_store import lease
 from wsss.platform.storage.object_store.storage import ObjectStorage
 
@@ -84,22 +86,59 @@ def test_a_beat_whose_answer_was_lost_keeps_the_lease(bucket, monkeypatch):
     assert held.bucket.version("locks/x") == ""
 
 
+@pytest.fixture
+def disturbed(bucket, monkeypatch):
+    """Return a storage and a function that disturbs the next write: once it was carried out, or
+    before that."""
+    real, disturbances = object_bucket._client, []
+
+    class Client:
+        def __init__(self, client):
+            self.client = client
+
+        def put_object(self, **words):
+            disturbance = disturbances.pop() if disturbances else None
+            if disturbance == "conflict":
+                answer = {"ResponseMetadata": {"HTTPStatusCode": 409}}
+                raise exceptions.ClientError(answer, "PutObject")
+            if disturbance == "refused":
+                raise exceptions.EndpointConnectionError(endpoint_url="http://away")
+            answer = self.client.put_object(**words)
+            if disturbance == "lost":
+                raise exceptions.ConnectionClosedError(endpoint_url="http://away")
+            return answer
+
+    monkeypatch.setattr(object_bucket, "_client", lambda *words: Client(real(*words)))
+    return ObjectStorage(bucket), disturbances.append
+
+
+@pytest.mark.parametrize("kind", ["conflict", "refused", "lost"])
+def test_a_disturbed_write_succeeds_once(disturbed, kind):
+    storage, disturb = disturbed
+    disturb(kind)
+    version = storage.create("a", b"one")
+    assert version == storage.version("a") != ""
+    disturb(kind)
+    assert storage.create("a", b"two") == ""
+    disturb(kind)
+    version = storage.replace("a", b"three", version)
+    assert version == storage.version("a") != ""
+    assert storage.read("a") == b"three"
+
+
 @pytest.mark.parametrize("status", [200, 501])
 def test_a_server_without_conditional_writes_is_named(bucket, monkeypatch, status):
-    from botocore.exceptions import ClientError
-    from wsss.platform.storage.object_store import bucket as module
-
     class Client:
         def put_object(self, **words):
             answer = {"ResponseMetadata": {"HTTPStatusCode": status}}
             if status == 200:
                 return {**answer, "ETag": '"always written"'}
-            raise ClientError(answer, "PutObject")
+            raise exceptions.ClientError(answer, "PutObject")
 
         def delete_object(self, **words):
             return {"ResponseMetadata": {"HTTPStatusCode": 204}}
 
-    monkeypatch.setattr(module, "_client", lambda *words: Client())
+    monkeypatch.setattr(object_bucket, "_client", lambda *words: Client())
     sentence = r"s3://.* cannot be used: its server does not support conditional writes"
     with pytest.raises(InputError, match=sentence):
         ObjectStorage(bucket).check_writable("artifacts")

@@ -27,13 +27,14 @@ _ADDRESS = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._=-]+)
 ATTEMPTS = 10
 """Most attempts at a request that the object store does not answer. The pause before an attempt
 doubles each time; all attempts take 25 seconds, so that a job outlives an outage of 12 seconds."""
+PAUSE = 0.05
+"""Seconds before the second attempt at a request by botocore, whose own pauses are shorter."""
 CONNECT_SECONDS, ANSWER_SECONDS = 5, 30  # S3 takes a while to copy or join a large object
-MOST_CONFLICTS = 20
-"""Most attempts at a conditional write that the object store refuses because of another write that
-it carries out at the same moment."""
-MISSING, CONFLICT, REFUSED, NOT_IMPLEMENTED = 404, 409, 412, 501
-"""HTTP statuses: there is no such object, another write is under way, a condition fails, and the
- server knows no conditions."""
+MISSING, REFUSED, NOT_IMPLEMENTED = 404, 412, 501
+"""HTTP statuses: there is no such object, a condition fails, the server knows no conditions."""
+AGAIN = (409, 429, 500, 502, 503, 504)
+"""HTTP statuses after which a request is sent again: another write of the object is under way, or
+the server is overloaded or failed."""
 NO_CONDITIONS = (
     "its server does not support conditional writes (If-None-Match and If-Match), with which "
     "processes take turns; use a server that does"
@@ -121,7 +122,7 @@ def _client(bucket: str, endpoint: str, region: str) -> Any:
         config=Config(
             connect_timeout=CONNECT_SECONDS,
             read_timeout=ANSWER_SECONDS,
-            retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
+            retries={"total_max_attempts": 1},  # `Bucket` repeats requests
             request_checksum_calculation="when_required",  # some other stores know no checksums
             response_checksum_validation="when_required",
             s3={"addressing_style": "path"} if endpoint else {},
@@ -146,7 +147,7 @@ class Answer:
     was_sent_again: bool
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> Answer:
+    def of(cls, answer: Mapping[str, Any], was_sent_again: bool) -> Answer:
         """Return the answer that botocore gives or raises."""
         about = answer["ResponseMetadata"]
         status, error = about["HTTPStatusCode"], answer.get("Error", {}).get("Code", "")
@@ -154,7 +155,7 @@ class Answer:
             status=status,
             error=HTTPStatus(status).phrase if error in ("", str(status)) else error,
             version=answer.get("ETag", ""),
-            was_sent_again=bool(about.get("RetryAttempts")),
+            was_sent_again=was_sent_again,
         )
 
     def check(self, address: str) -> None:
@@ -251,11 +252,7 @@ class Bucket:
 
     def _put(self, name: str, data: bytes, **condition: str) -> str:
         """Write an object under a condition; return its version, or "" if the condition fails."""
-        for attempt in range(MOST_CONFLICTS):
-            answer = self._request("put_object", name, Body=data, **condition)
-            if answer.status != CONFLICT:
-                break
-            time.sleep(0.05 * (attempt + 1))
+        answer = self._request("put_object", name, Body=data, **condition)
         if answer.status in (MISSING, REFUSED):
             with contextlib.suppress(FileNotFoundError):
                 if answer.was_sent_again:  # the first sending may have succeeded
@@ -271,16 +268,26 @@ class Bucket:
         Raises:
             StorageError: the object store cannot be reached.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore import exceptions
 
         bucket, _, key = self.key(name).partition("/")
-        try:
-            client = _client(bucket, *_endpoint_and_region())
-            return Answer.of(getattr(client, operation)(Bucket=bucket, Key=key, **words))
-        except ClientError as error:
-            return Answer.of(error.response)
-        except BotoCoreError as error:
-            raise StorageError(f"{self.address(name)} cannot be used: {error}") from error
+        failure: Exception | None = None
+        for attempt in range(ATTEMPTS):
+            time.sleep(PAUSE * 2 ** (attempt - 1) if attempt else 0)
+            try:
+                client = _client(bucket, *_endpoint_and_region())
+                response = getattr(client, operation)(Bucket=bucket, Key=key, **words)
+            except exceptions.ClientError as error:
+                response, failure = error.response, error
+            except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
+                failure = error
+                continue
+            except exceptions.BotoCoreError as error:
+                raise StorageError(f"{self.address(name)} cannot be used: {error}") from error
+            answer = Answer.of(response, attempt > 0)
+            if answer.status not in AGAIN:
+                return answer
+        raise StorageError(f"{self.address(name)} cannot be used: {failure}") from failure
 
     def listing(self, name: str, recursive: bool = True) -> list[Any]:
         """Return pyarrow's `FileInfo` of each object and folder under a name."""
