@@ -90,14 +90,25 @@ class Printer:
         Raises:
             StreamError: standard output cannot be written.
         """
-        if self.format != "table":
-            say({"json": as_json, "csv": as_csv, "markdown": as_markdown}[self.format](table))
-        elif table.rows and is_terminal():
-            say(on_terminal(table))
-        elif table.rows:
-            say(table.plain or aligned(table.head, table.rows))
+        if text := self._in_format(table):
+            say(text)
         for note in table.notes:
             self.line(note)
+
+    def _in_format(self, table: Table) -> str:
+        """Return a table in the format of the command."""
+        match self.format:
+            case "json":
+                return as_json(table)
+            case "csv":
+                return as_csv(table)
+            case "markdown":
+                return as_markdown(table)
+        if not table.rows:
+            return ""
+        return (
+            on_terminal(table) if is_terminal() else table.plain or aligned(table.head, table.rows)
+        )
 
 
 def is_terminal() -> bool:
@@ -170,7 +181,7 @@ def as_json(table: Table) -> str:
 
 
 def as_csv(table: Table) -> str:
-    """Return lines with commas, the names of the values first."""
+    """Return lines with commas, the names of the values first; empty without rows."""
     names = list(dict.fromkeys(name for row in table.values for name in row))
     stream = io.StringIO()
     writer = csv.DictWriter(stream, names, lineterminator="\n")
@@ -180,7 +191,9 @@ def as_csv(table: Table) -> str:
 
 
 def as_markdown(table: Table) -> str:
-    """Return a table for a page in Markdown."""
+    """Return a table for a page in Markdown; empty without rows."""
+    if not table.rows:
+        return ""
     sides = [":--", *["--:" if table.numbers else ":--" for _ in table.head[1:]]]
     lines = [table.head, sides, *table.rows]
     escaped = ([cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)

@@ -120,6 +120,15 @@ def test_standard_output_holds_the_table_alone(
     assert printed("table", table, capsys) == (f"a line\n{table}\n", "")
 
 
+def test_a_table_without_rows_is_no_table(capsys: pytest.CaptureFixture[str]) -> None:
+    empty = score_table([run(0)])
+    note = f"{empty.notes[0]}\n"
+    assert printed("table", empty, capsys) == (f"a line\n{note}", "")
+    assert printed("json", empty, capsys) == ("[]\n", f"a line\n{note}")
+    for format in ("csv", "markdown"):
+        assert printed(format, empty, capsys) == ("", f"a line\n{note}")
+
+
 @pytest.mark.parametrize("format", ["json", "csv", "markdown"])
 def test_methods_and_the_state_of_the_machine_are_tables(
     format: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
