@@ -153,7 +153,7 @@ class Site:
 
     def _page(self, path: str) -> Page | None:
         if path == "index.html":
-            return overview(self.records, papers=True)
+            return overview(self.records)
         if path == "papers.html":
             return papers_page()
         if path == "compare.html":
