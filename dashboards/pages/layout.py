@@ -90,6 +90,23 @@ class Going:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FigureInFile:
+    """Figure that the page loads when it is drawn, from a script that adds it under a name.
+
+    Attributes:
+        file: path of the script.
+        name: name under which the script adds the figure.
+        title: title of the figure.
+        height: height in pixels before the figure is drawn.
+    """
+
+    file: str
+    name: str
+    title: str
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Header:
     """Content of the header of a page.
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...platform.records.schema import RunRecord, Score, SweepRecord
-from ..content.gallery import scored_splits, splits_with_pictures
+from ..content.artifact_cache import ArtifactCache
+from ..content.gallery import scored_splits, splits_with_images, splits_with_pictures
 from ..content.records import Entry, Records
 from ..labels import classes_of, count_text, method_title
 from .layout import Header, Page, Section, facts_with_values, status_pill
@@ -30,14 +31,31 @@ class Fault:
     sentence: str
 
 
-def overview(records: Records) -> Page:
+@dataclass(frozen=True, kw_only=True)
+class Pictured:
+    """Run with an example image: its name, its method, and its data set."""
+
+    run: str
+    method: str
+    dataset: str
+
+
+def overview(records: Records, artifacts: ArtifactCache) -> Page:
     """Return the overview page.
 
     Args:
         records: the runs and sweeps.
+        artifacts: tells which runs have images.
     """
     runs, sweeps = records.runs(), records.sweeps()
     sections = [Section(key="runs", title="Runs", content=_runs(runs))]
+    pictures = [
+        Pictured(run=name, method=method_title(e.record.method), dataset=e.record.dataset)
+        for name, e in runs.items()
+        if splits_with_images(e.record, artifacts)
+    ]
+    if pictures:
+        sections.append(Section(key="pictures", title="Pictures", content=pictures))
     if sweeps:
         sections.append(Section(key="sweeps", title="Sweeps", content=_sweeps(sweeps)))
     board = _board([e.record for e in runs.values()])
@@ -118,7 +136,7 @@ def _runs(runs: Mapping[str, Entry[RunRecord]]) -> Table:
         "on a split that was not used for tuning if the run has one"
     )
     empty = "no run yet; start with: wsss run METHOD"
-    return Table(caption=caption, head=head, rows=rows, sortable=True, empty=empty)
+    return Table(caption=caption, head=head, rows=rows, sortable=True, cards=True, empty=empty)
 
 
 def _status(status: str) -> Cell:
@@ -156,7 +174,7 @@ def _sweeps(sweeps: Mapping[str, Entry[SweepRecord]]) -> Table:
     caption = (
         f"{count_text(len(rows), 'sweep')}; objective: best mIoU of the seed over all thresholds"
     )
-    return Table(caption=caption, head=head, rows=rows, sortable=True)
+    return Table(caption=caption, head=head, rows=rows, sortable=True, cards=True)
 
 
 def _board(runs: Sequence[RunRecord]) -> Table:
@@ -183,7 +201,7 @@ def _board(runs: Sequence[RunRecord]) -> Table:
         "Leaderboard: mIoU %; from this store the run with the best seed of each method and data "
         "set, with its tuning split as train and its held-out split as val"
     )
-    return Table(caption=caption, head=head, rows=rows, sortable=True)
+    return Table(caption=caption, head=head, rows=rows, sortable=True, cards=True)
 
 
 def _fraction(value: float | None) -> float | None:

@@ -12,15 +12,39 @@ from ...platform.metrics import THRESHOLDS
 from ...platform.records.schema import RunRecord, Score
 from ...platform.serialization import as_json
 from ..content.artifact_cache import ArtifactCache
-from ..content.gallery import results_by_stage, scored_splits, splits_with_pictures
+from ..content.gallery import (
+    Gallery,
+    results_by_stage,
+    scored_splits,
+    splits_with_images,
+    splits_with_pictures,
+)
 from ..content.records import TRAINING_STAGES, Entry, Records
+from ..content.scoring import SIZES, miou_by_size, size_bounds
 from ..figures import training
-from ..figures.scores import confusion, parts, per_class_iou, threshold_curve
+from ..figures.scores import (
+    SIZES_HEIGHT,
+    SIZES_TITLE,
+    confusion,
+    iou_by_size,
+    parts,
+    per_class_iou,
+    threshold_curve,
+)
 from ..figures.style import Figure
 from ..figures.training import Counts
-from ..labels import method_title, result_title, score_scope
+from ..labels import count_text, method_title, result_title, score_scope
 from . import prototypes
-from .layout import Going, Header, Link, Page, Section, facts_with_values, pill_unless_done
+from .layout import (
+    FigureInFile,
+    Going,
+    Header,
+    Link,
+    Page,
+    Section,
+    facts_with_values,
+    pill_unless_done,
+)
 from .tables import Table, stage_table, summary_table, text_cell
 
 Named = list[tuple[str, Score]]
@@ -191,22 +215,61 @@ def _trainings(run: RunRecord, records: Records) -> list[Training]:
     return trainings
 
 
-def _curves(scores: Named, run: RunRecord, artifacts: ArtifactCache) -> list[list[Figure]]:
-    tables = list(scores_by_split(scores).values())
-    figures = [threshold_curve(_seeds(rows), run.name) for rows in tables]
-    figures += [per_class_iou(rows, run.name) for rows in tables]
-    figures += [
+def _curves(
+    scores: Named, run: RunRecord, artifacts: ArtifactCache
+) -> list[list[Figure | FigureInFile]]:
+    """Return groups of figures: by threshold, by class and by size of each split, and others."""
+    by_split = scores_by_split(scores)
+    tables = list(by_split.values())
+    with_images = splits_with_images(run, artifacts)
+    by_class: list[Figure | FigureInFile] = []
+    for split, rows in by_split.items():
+        by_class.append(per_class_iou(rows, run.name))
+        if split in with_images:
+            by_class.append(_sizes(run, split))
+    others: list[Figure | FigureInFile] = [
         confusion(name, score, run.name)
         for name, score in (list(rows.items())[-1] for rows in tables)
         if score.confusion
     ]
-    figures += [parts(rows, run.name) for rows in tables if any(s.parts for s in rows.values())]
+    others += [parts(rows, run.name) for rows in tables if any(s.parts for s in rows.values())]
     for split in scored_splits(run):
         counts = _counts(run, split, artifacts)
         if counts:
             first = next(s for _, s in scores if s.split == split)
-            figures.append(training.reliability(counts, score_scope(first, run.name)))
-    return [figures]
+            others.append(training.reliability(counts, score_scope(first, run.name)))
+    return [[threshold_curve(_seeds(rows), run.name) for rows in tables], by_class, others]
+
+
+def _sizes(run: RunRecord, split: str) -> FigureInFile:
+    name = f"{run.name}/{split}"
+    return FigureInFile(
+        file=f"data/{name}/sizes.js", name=name, title=SIZES_TITLE, height=SIZES_HEIGHT
+    )
+
+
+def size_figure(images: Gallery) -> Figure:
+    """Return the figure of the mean IoU by size of object, with the bounds of the sizes."""
+    run, split = images.run, images.split
+    scored = run.scores[images.sources[0].id][split].scored
+    scores = {result_title(s.id): images.all_scores(s) for s in images.sources}
+    first = next(iter(scores.values()))  # the objects are the same for each result
+    bounds = size_bounds(first, scored)
+    by_size = {title: miou_by_size(rows, scored, bounds) for title, rows in scores.items()}
+    low, high = (f"{100 * bound:.2g} %" for bound in bounds)
+    numbers = {size: score.objects for size, score in next(iter(by_size.values())).items()}
+    lines = {
+        size: (text, count_text(numbers[size], "object"))
+        for size, text in zip(
+            SIZES, (f"below {low}", f"{low} to {high}", f"from {high}"), strict=True
+        )
+    }
+    scope = (
+        f"{split} · {len(first):,} images · an object is all pixels of a class in an image · sizes "
+        f"are thirds of the objects by their share of the image · background left out · {run.name}"
+    )
+    values = {title: [by[size].miou for size in SIZES] for title, by in by_size.items()}
+    return iou_by_size(values, lines, scope)
 
 
 def _seeds(rows: Mapping[str, Score]) -> dict[str, Score]:

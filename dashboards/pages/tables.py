@@ -36,6 +36,7 @@ class Cell:
         text: text of the cell.
         value: value to sort by; None: the text.
         strong: whether the cell is in bold.
+        unbroken: whether the text stays on one line in any table.
         file: page that the text links to.
         pill: kind of the pill that holds the text: good, live, bad or plain.
         whole: whole value, of which the text is the beginning.
@@ -45,6 +46,7 @@ class Cell:
     text: str = ""
     value: float | str | None = None
     strong: bool = False
+    unbroken: bool = False
     file: str = ""
     pill: str = ""
     whole: str = ""
@@ -65,6 +67,7 @@ class Table:
         head: names of the columns.
         rows: cells of each row; the first cell is the header of the row.
         sortable: whether the names of the columns are buttons that sort.
+        cards: whether each row becomes a card on a screen that is too narrow for the columns.
         empty: text of a table without rows.
     """
 
@@ -72,6 +75,7 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     sortable: bool = False
+    cards: bool = False
     empty: str = "nothing"
 
 
@@ -95,7 +99,7 @@ def seconds_cell(value: float) -> Cell:
 def time_cell(started: str) -> Cell:
     """Return a cell of a time in its own time zone, which sorts as an instant."""
     text = started[:16].replace("T", " ")
-    return Cell(text=text, value=parse_time(started).isoformat())
+    return Cell(text=text, value=parse_time(started).isoformat(), unbroken=True)
 
 
 def summary_table(scores: Sequence[tuple[str, Score]]) -> Table:

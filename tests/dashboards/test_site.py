@@ -300,7 +300,9 @@ def test_hostile_texts_are_escaped(store: Store) -> None:
     [
         "../store/runs/run-0/run.json", "runs/run-0/run.json", "run...html", "run.%2e%2e.html",
         "data/../run.js", "data/run-0/run.json", "data/run-0/val/999.js", "data/run-0/../index.js",
-        "layers/../x.jpg", "layers/0000000000000000/a.jpg", "", ".", "app.js/", "papers.json",
+        "layers/../x.jpg", "examples/../x.jpg", "examples/0000000000000000.jpg",
+        "data/run-0/../example.js", "data/run-0/train/../sizes.js", "data/run-0/nobody/sizes.js",
+        "layers/0000000000000000/a.jpg", "", ".", "app.js/", "papers.json",
         "live.js", "run.nobody.html", "images.nobody.html", "sweep.run-0.html", "\x00.html",
     ],
 )  # fmt: skip
@@ -397,6 +399,25 @@ def test_a_set_of_image_scores_is_computed_once(
 
     monkeypatch.setattr(image_scores, "score_of_image", never)
     assert Site(store).file("data/run-0/val/0.js") == first
+
+
+def test_the_figure_of_sizes_names_their_bounds_and_objects(scenes: Path) -> None:
+    site = Site(Store(scenes))
+    figure = value_of(site.file("data/run-0/val/sizes.js"))
+    assert isinstance(figure, dict)
+    assert [trace["name"] for trace in figure["data"]] == ["CAM", "LPCAM", "LPCAM, DenseCRF"]
+    ticks = figure["layout"]["yaxis"]["ticktext"]
+    assert [tick.split("<br>")[0] for tick in ticks] == ["small", "medium", "large"]
+    objects = [int(tick.split("<br>")[2].split()[0]) for tick in ticks]
+    rows = value_of(site.file("data/run-0/val/0.js"))
+    assert isinstance(rows, list)
+    assert sum(objects) == sum(len(row[2]) for row in rows)
+    assert "thirds of the objects" in figure["layout"]["title"]["subtitle"]["text"]
+    page = Document((site.file("run.run-0.html") or b"").decode())
+    figures = [a for t, a in page.tags if t == "figure"]
+    files = [a.get("data-file") for a in figures]
+    at = files.index("data/run-0/val/sizes.js")
+    assert figures[at - 1]["aria-label"] == "IoU % by class"
 
 
 def test_an_earlier_report_is_replaced_and_nothing_else(store: Store, tmp_path: Path) -> None:
