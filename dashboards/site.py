@@ -89,14 +89,14 @@ class Site:
             if not gallery.splits_with_pictures(run):
                 continue
             yield f"images.{run.name}.html"
-            if gallery.splits_with_images(run, self.artifacts):
-                yield f"data/{run.name}/example.js"
-                pictures[example_image.picture_path(run)] = None
-            for split in gallery.splits_with_pictures(run):
+            for number, split in enumerate(gallery.splits_with_pictures(run)):
                 try:
                     images = self._gallery(run, split)
                 except InputError:  # the data set was deleted, but the run keeps its scores
                     continue
+                if not number:
+                    yield f"data/{run.name}/example.js"
+                    pictures[example_image.picture_path(run)] = None
                 yield f"data/{run.name}/{split}/index.js"
                 yield f"data/{run.name}/{split}/sizes.js"
                 yield from (f"data/{run.name}/{split}/{k}.js" for k in images.chunks())

@@ -47,6 +47,7 @@ class ArtifactCache:
         self.unkept: dict[str, dict[str, ImageScore]] = {}
         """Image scores by key of their artifact, where the store cannot be written."""
         self.open = lru_cache(maxsize=None)(store.open)
+        self.holds = lru_cache(maxsize=None)(store.holds)
         self.pieces = lru_cache(maxsize=None)(self._pieces)
         self.members = lru_cache(maxsize=None)(self._members)
         self.slice_by_id = lru_cache(maxsize=None)(self._slice_by_id)

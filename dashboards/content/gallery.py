@@ -25,7 +25,6 @@ from ...platform.data.formats.class_maps import ClassMaps
 from ...platform.data.formats.parquet import Row
 from ...platform.data.formats.shards import Slice
 from ...platform.data.images import decode_mask
-from ...platform.errors import InputError
 from ...platform.records.result_id import ResultId
 from ...platform.records.schema import FROM_OWN_BACKGROUND, RunRecord, StageRecord
 from ..labels import result_title, score_scope
@@ -67,14 +66,9 @@ def splits_with_pictures(run: RunRecord) -> list[str]:
 
 
 def splits_with_images(run: RunRecord, artifacts: ArtifactCache) -> list[str]:
-    """Return the `splits_with_pictures`; none where the data set of the run cannot be read."""
+    """Return the `splits_with_pictures`; none where the data set of the run was deleted."""
     splits = splits_with_pictures(run)
-    try:
-        if splits:
-            artifacts.open("shards", run.shards)
-    except InputError:
-        return []
-    return splits
+    return splits if splits and artifacts.holds("shards", run.shards) else []
 
 
 def results_by_stage(run: RunRecord) -> list[ResultId]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import jinja2
 import pytest
 from wsss.dashboards.pages.layout import TEMPLATES
 
-DASHBOARDS = Path(__file__).parents[2] / "dashboards"
+ROOT = Path(__file__).parents[2]
+DASHBOARDS = ROOT / "dashboards"
 TAG = re.compile(r"(?<!\?P)</?[A-Za-z]+[1-6]?[\s>/]|</?[A-Za-z]+$")
 PLOTLY_TAGS = re.compile(r"</?(b|br|extra)>")
 """Tags that Plotly reads in titles and hover texts; figures are data, not HTML."""
@@ -67,3 +69,12 @@ def test_a_name_that_a_page_lacks_is_an_error() -> None:
         TEMPLATES.from_string("{{ nobody }}").render()
     for name in TEMPLATES.list_templates():
         TEMPLATES.get_template(name)
+
+
+def test_the_package_holds_every_template_and_script() -> None:
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    patterns = tool["setuptools"]["package-data"]["wsss.dashboards"]
+    packaged = {path for pattern in patterns for path in DASHBOARDS.glob(pattern)}
+    files = [p for p in DASHBOARDS.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")]
+    assert len(files) > 15
+    assert set(files) <= packaged
