@@ -27,7 +27,7 @@ TYPES = {
     "png": "image/png",
     "jpg": "image/jpeg",
 }
-PICTURES = ("layers/", "prototypes/")
+PICTURES = ("layers/", "prototypes/", "examples/")
 SECURITY_HEADERS = {
     "Content-Security-Policy": POLICY + "; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",

@@ -8,34 +8,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from ..platform.errors import InputError
 from ..platform.storage.filesystem import CHUNK, write_atomic
-from .pages.layout import ASSETS, MARK
-from .pages.tables import escaped
+from .pages.layout import ASSETS, TEMPLATES
 from .site import Site
 
-FRAME = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-{mark}
-<title>wsss</title>
-<link rel="icon" href="data:,">
-<style>
-body {{ margin: 0 }}
-iframe {{ border: 0; width: 100vw; height: 100vh; display: block }}
-</style>
-</head>
-<body data-start="{start}">
-<iframe></iframe>
-<noscript>This page needs scripts.</noscript>
-"""
 POLICY = (
     "default-src 'none'; script-src 'sha256-{hash}' blob:; style-src blob: 'unsafe-inline'; "
     "img-src data: blob:; base-uri 'none'; form-action 'none'"
@@ -88,25 +69,24 @@ def write(site: Site, out: Path, start: str) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     script = (ASSETS / "single.js").read_text()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    head = FRAME.format(policy=POLICY.format(hash=digest), mark=MARK, start=escaped(start))
+    page = TEMPLATES.get_template("single_file.html")
 
     def write_files(stream: BinaryIO) -> None:
         hasher = hashlib.sha256()
-
-        def append(data: bytes) -> None:
-            hasher.update(data)
-            stream.write(data)
-
-        append(head.encode())
-        for path in site.paths():
-            body = site.file(path)
-            if body is not None:
-                append(f'<script type="text/plain" data-path="{escaped(path)}">'.encode())
-                append(base64.b64encode(body))
-                append(b"</script>\n")
-        append(f"<script>{script}</script>\n</body>\n</html>\n".encode())
+        policy = POLICY.format(hash=digest)
+        for text in page.generate(policy=policy, start=start, files=_files(site), script=script):
+            hasher.update(text.encode())
+            stream.write(text.encode())
         stream.write(END.format(digest=hasher.hexdigest()).encode())
         check(out)  # a user may have put a file there meanwhile
 
     # A link stays a link: the file that it leads to is replaced.
     write_atomic(out.resolve(), write_files)
+
+
+def _files(site: Site) -> Iterator[tuple[str, str]]:
+    """Yield path and content in base64 of each file of a site."""
+    for path in site.paths():
+        content = site.file(path)
+        if content is not None:
+            yield path, base64.b64encode(content).decode()

@@ -17,7 +17,7 @@ from ..platform.errors import InputError
 from ..platform.records.schema import RunRecord
 from ..platform.storage.store import Store
 from . import site_folder
-from .content import gallery
+from .content import example_image, gallery
 from .content.artifact_cache import ArtifactCache
 from .content.gallery import Gallery
 from .content.records import Records
@@ -26,7 +26,7 @@ from .pages.images import compare_page, images_page
 from .pages.layout import ASSETS, SITE, Page, render
 from .pages.overview import overview
 from .pages.papers import papers_page
-from .pages.run import run_page
+from .pages.run import run_page, size_figure
 from .pages.speed import speed_page
 from .pages.sweep import sweep_page
 
@@ -88,12 +88,16 @@ class Site:
             if not gallery.splits_with_pictures(run):
                 continue
             yield f"images.{run.name}.html"
-            for split in gallery.splits_with_pictures(run):
+            for number, split in enumerate(gallery.splits_with_pictures(run)):
                 try:
                     images = self._gallery(run, split)
                 except InputError:  # the data set was deleted, but the run keeps its scores
                     continue
+                if not number:
+                    yield f"data/{run.name}/example.js"
+                    pictures[example_image.picture_path(run)] = None
                 yield f"data/{run.name}/{split}/index.js"
+                yield f"data/{run.name}/{split}/sizes.js"
                 yield from (f"data/{run.name}/{split}/{k}.js" for k in images.chunks())
                 pictures |= dict.fromkeys(images.layers())
         yield from pictures
@@ -123,6 +127,8 @@ class Site:
         head, _, rest = path.partition("/")
         if head == "data":
             text = self._data(rest.split("/"))
+        elif head == "examples":
+            return self._example(path)
         elif head in ("layers", "prototypes"):
             short, _, file = rest.partition("/")
             return self._picture(head, short, file)
@@ -152,7 +158,7 @@ class Site:
 
     def _page(self, path: str) -> Page | None:
         if path == "index.html":
-            return overview(self.records, papers=True)
+            return overview(self.records, self.artifacts)
         if path == "papers.html":
             return papers_page()
         if path == "compare.html":
@@ -191,11 +197,26 @@ class Site:
     def _gallery(self, run: RunRecord, split: str) -> Gallery:
         return Gallery(self.artifacts, run, split, self.images)
 
+    def _first_gallery(self, run: RunRecord) -> Gallery | None:
+        """Return the images of the first split of a run that has any."""
+        splits = gallery.splits_with_images(run, self.artifacts)
+        return self._gallery(run, splits[0]) if splits else None
+
+    def _example(self, path: str) -> bytes | None:
+        for run in [entry.record for entry in self.records.runs().values()]:
+            if gallery.splits_with_pictures(run) and example_image.picture_path(run) == path:
+                images = self._first_gallery(run)
+                return example_image.picture(images) if images else None
+        return None
+
     def _data(self, names: list[str]) -> str | None:
         run = self._run(names[0])
         if run is None or len(names) not in (2, 3):
             return None
         if len(names) == 2:
+            if names[1] == "example.js":
+                images = self._first_gallery(run)
+                return example_image.example_data(images) if images else None
             return gallery.run_data(run) if names[1] == "run.js" else None
         split, file = names[1:]
         if split not in gallery.splits_with_pictures(run):
@@ -203,6 +224,8 @@ class Site:
         images = self._gallery(run, split)
         if file == "index.js":
             return images.index()
+        if file == "sizes.js":
+            return gallery.script("figure", f"{run.name}/{split}", size_figure(images))
         chunk_of = {f"{k}.js": k for k in images.chunks()}
         return images.chunk(chunk_of[file]) if file in chunk_of else None
 

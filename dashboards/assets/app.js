@@ -20,6 +20,9 @@ function element(tag, attributes = {}, ...children) {
 /* In a report in one file, the page around this one holds all files (single.js). */
 const single = document.URL === "about:srcdoc" ? parent.wsssFiles : null;
 
+/* Whether a server makes the files of this page when they are asked for. */
+const live = Boolean(document.body.dataset.every);
+
 const wsss = {
   file: (path) => (single ? single.url(path) : path),
   search: () => (single ? single.search : location.search),
@@ -221,8 +224,28 @@ async function ready(box) {
   if (box.requested) return;
   box.requested = true;
   nearView.unobserve(box);
+  if (!box.figure && !await loadFigure(box)) return;
   await loadPlotly();
   if (box.isConnected) draw(box);
+}
+
+/* Loads a figure from its file. The server makes it from the scores of all images: it scores them a
+   chunk at a time, so that it can send other pages in between. */
+async function loadFigure(box) {
+  const { file, name } = box.dataset;
+  const index = live ? await wsss.read(`data/${name}/index.js`, "index", name) : null;
+  for (let k = 0; index && k < index.chunks.length; k += 1) {
+    box.note.textContent = `The images are scored: part ${k + 1} of ${index.chunks.length}.`;
+    await wsss.read(`data/${name}/${k}.js`, "chunk", `${name}/${k}`);
+  }
+  box.figure = await wsss.read(file, "figure", name);
+  if (!box.figure) {
+    box.note.textContent = "The images of this run cannot be read.";
+    return null;
+  }
+  box.note.remove();
+  box.append(saveButtons(box));
+  return box.figure;
 }
 
 async function drawLater() {
@@ -234,12 +257,17 @@ async function drawLater() {
 
 function figures(root) {
   for (const box of root.querySelectorAll("figure.plot")) {
-    box.figure = JSON.parse(box.querySelector("script").textContent);
     box.area = element("div");
     box.style.minHeight = `${box.dataset.height}px`;
-    box.append(box.area, saveButtons(box));
+    if (box.dataset.file) {
+      box.note = element("p", { className: "note" });
+      box.append(box.note, box.area);
+    } else {
+      box.figure = JSON.parse(box.querySelector("script").textContent);
+      box.append(box.area, saveButtons(box));
+    }
     nearView.observe(box);
-    later.push(box);
+    if (box.figure || !live) later.push(box);
   }
   (globalThis.requestIdleCallback ?? setTimeout)(drawLater);
 }
@@ -331,10 +359,35 @@ function tables(root) {
   });
 }
 
-/* Sets up the tables and figures of a new piece of the page. */
+/* ---- example images of runs ---- */
+
+const nearExample = new IntersectionObserver((entries) => {
+  for (const entry of entries) if (entry.isIntersecting) showExample(entry.target);
+}, { rootMargin: "300px" });
+
+async function showExample(figure) {
+  nearExample.unobserve(figure);
+  const { run } = figure.dataset;
+  const example = await wsss.read(`data/${run}/example.js`, "example", run);
+  const caption = figure.querySelector("figcaption");
+  if (!example) {
+    caption.append(": its images cannot be read");
+    return;
+  }
+  const [width, height] = example.size;
+  const image = element("img", { src: wsss.file(example.picture), alt: example.parts.join(", "), width, height });
+  const link = element("a", { href: `images.${run}.html#${example.id}`, ariaLabel: `Open ${example.id}` }, image);
+  const names = element("ol", {}, ...example.parts.map((name) => element("li", { textContent: name })));
+  figure.prepend(link, names);
+  caption.append(`, ${example.split}: image ${example.id}, mIoU ${(100 * example.score).toFixed(1)} % by `
+    + `${example.result}, the median of ${example.images} images`);
+}
+
+/* Sets up the tables, figures and example images of a new piece of the page. */
 function setUp(root) {
   tables(root);
   figures(root);
+  for (const figure of root.querySelectorAll("figure.example")) nearExample.observe(figure);
 }
 
 setUp(document);

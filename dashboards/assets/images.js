@@ -26,13 +26,13 @@ function scoredSource() {
 
 function orders(index) {
   const chosen = scoredSource();
-  const choices = [["", "stored order"], ["worst", "lowest mIoU first"], ["best", "highest mIoU first"]];
+  const choices = [["worst", "lowest mIoU first"], ["best", "highest mIoU first"]];
   index.errors.forEach((error, k) => choices.push([`error ${k}`, `most ${error} first`]));
   index.sources.forEach((s, k) => {
     if (k === chosen) return;
     choices.push([`gain ${k}`, `largest gain over ${s.title}`], [`loss ${k}`, `largest loss against ${s.title}`]);
   });
-  return choices;
+  return [...choices, ["", "stored order"]];
 }
 
 /* Returns the number by which an image is sorted, smallest first; NaN sorts last. */
@@ -164,6 +164,7 @@ async function choose() {
   options(fields.class, [["", "all"], ...index.classes.map((c, k) => [String(k), c]).slice(1)]);
   options(fields.error, [["", "any"], ...index.errors.map((e, k) => [String(k), e])]);
   options(fields.order, orders(index));
+  if (first) fields.order.value = "worst";
   const source = index.sources[scoredSource()];
   if (source && first) state.layers.add(split.layerOf(source));
   const count = index.ids.length < index.total ? `this report includes ${index.ids.length} of the images · ` : "";

@@ -17,6 +17,7 @@ from ...platform.data.formats.shards import Slice
 from ...platform.errors import InputError
 from ...platform.storage.store import Store
 from .layers import Mask
+from .scoring import ImageScore
 
 IMAGE_COLUMNS = ("id", "image", "height", "width", "labels", "mask")
 Value = TypeVar("Value")
@@ -43,9 +44,10 @@ class ArtifactCache:
     def clear(self) -> None:
         """Drop all data from memory: an artifact may have moved to quarantine and been replaced."""
         store = self.store
-        self.unkept: dict[str, dict[str, list[float]]] = {}
+        self.unkept: dict[str, dict[str, ImageScore]] = {}
         """Image scores by key of their artifact, where the store cannot be written."""
         self.open = lru_cache(maxsize=None)(store.open)
+        self.holds = lru_cache(maxsize=None)(store.holds)
         self.pieces = lru_cache(maxsize=None)(self._pieces)
         self.members = lru_cache(maxsize=None)(self._members)
         self.slice_by_id = lru_cache(maxsize=None)(self._slice_by_id)

@@ -5,8 +5,11 @@ disk may load scripts and pictures but no other file.
 
     data/RUN/run.js              scores by class on all splits
     data/RUN/SPLIT/index.js      image ids of a split, its class maps and labels
+    data/RUN/SPLIT/sizes.js      figure of the mIoU by size of object
+    data/RUN/example.js          the example image of the run
     data/RUN/SPLIT/NUMBER.js     size, classes and scores of the images in CHUNK slices
     layers/KEY/ID.SUFFIX         pictures by key of their artifact, which runs share
+    examples/KEY.jpg             example image of a run with its layers side by side
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ from ...platform.records.schema import FROM_OWN_BACKGROUND, RunRecord, StageReco
 from ..labels import result_title, score_scope
 from . import layers
 from .artifact_cache import ArtifactCache
-from .image_scores import ERRORS, Source, image_scores
+from .image_scores import Rows, Source, image_scores
+from .scoring import ERRORS, ImageScore
 
 SLICES_PER_CHUNK = 8
 """Number of slices whose images are scored, and loaded by the browser, together."""
@@ -59,6 +63,12 @@ def scored_splits(run: RunRecord) -> list[str]:
 def splits_with_pictures(run: RunRecord) -> list[str]:
     """Return the splits that have scored class maps or labels, in the order of `scored_splits`."""
     return [split for split in scored_splits(run) if sources(run, split)]
+
+
+def splits_with_images(run: RunRecord, artifacts: ArtifactCache) -> list[str]:
+    """Return the `splits_with_pictures`; none where the data set of the run was deleted."""
+    splits = splits_with_pictures(run)
+    return splits if splits and artifacts.holds("shards", run.shards) else []
 
 
 def results_by_stage(run: RunRecord) -> list[ResultId]:
@@ -202,27 +212,34 @@ class Gallery:
     def chunk(self, number: int) -> str:
         """Return the file `data/RUN/SPLIT/NUMBER.js`: a row for each image of a chunk.
 
-        A row holds height, width, mask values of the classes, and for each source the values of
-        `score_of_image`, or null where the image has no mask.
+        A row holds height, width, mask values of the classes, and for each source the figures of
+        the image's `ImageScore`, or null where the image has no mask.
         """
-        run = self.run
-        pieces = self._slices(number)
-        classes = len(run.scores[self.sources[0].id][self.split].classes)
-        scores = [
-            image_scores(self.artifacts.store, self.artifacts, run.shards, s, pieces, classes)
-            for s in self.sources
-        ]
+        scores = [self.scores(source, number) for source in self.sources]
         rows = [
             [
                 row["height"],
                 row["width"],
                 [c + 1 for c in row["labels"]],
-                [by_id.get(id) for by_id in scores],
+                [by_id[id].figures if id in by_id else None for by_id in scores],
             ]
-            for piece in pieces
-            for id, row in self.artifacts.images(run.shards, piece).items()
+            for piece in self._slices(number)
+            for id, row in self.artifacts.images(self.run.shards, piece).items()
         ]
-        return script("chunk", f"{run.name}/{self.split}/{number}", rows)
+        return script("chunk", f"{self.run.name}/{self.split}/{number}", rows)
+
+    def scores(self, source: Source, number: int) -> Rows:
+        """Return the scores of a source by image id, for the images of a chunk that have masks."""
+        classes = len(self.run.scores[source.id][self.split].classes)
+        artifacts, shards = self.artifacts, self.run.shards
+        return image_scores(
+            artifacts.store, artifacts, shards, source, self._slices(number), classes
+        )
+
+    def all_scores(self, source: Source) -> list[ImageScore]:
+        """Return the scores of a source for all images that have masks."""
+        chunks = [self.scores(source, number) for number in self.chunks()]
+        return [score for by_id in chunks for score in by_id.values()]
 
     def layers(self) -> Iterator[str]:
         """Yield the paths of all pictures."""

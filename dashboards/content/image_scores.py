@@ -1,4 +1,4 @@
-"""Scores of single images: mean IoU and shares of wrong pixels, computed once and stored."""
+"""Scores of the images of a data set, computed once and stored."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from ...platform.data.formats.class_maps import ClassMaps
 from ...platform.data.formats.shards import Slice
 from ...platform.data.images import VOID, decode_mask
 from ...platform.errors import InputError
-from ...platform.metrics import ConfusionMatrix
 from ...platform.records.result_id import ResultId
+from ...platform.serialization import as_json
 from ...platform.storage.artifact import Stage
 from ...platform.storage.artifact_files import ArtifactFolder
 from ...platform.storage.json_files import read_record
 from ...platform.storage.store import Store
 from .artifact_cache import ArtifactCache, ByImage
 from .layers import Mask, seed
+from .scoring import ImageScore, score_of_image
 
 ROWS = "rows.json"
-Rows = dict[str, list[float]]
-ERRORS = ("false negatives", "false positives", "class confusion")
-"""Kinds of wrong pixels: objects predicted as background, background predicted as an object, and
-objects predicted as an object of another class."""
+Rows = dict[str, ImageScore]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,31 +37,6 @@ class Source:
     id: ResultId
     key: str
     threshold: float | None
-
-
-def score_of_image(prediction: Mask, target: Mask, classes: int) -> list[float]:
-    """Return the mean IoU of an image, then its share of pixels with each of ERRORS.
-
-    Args:
-        prediction: mask values `[H,W]`; 255 counts as background.
-        target: mask values `[H,W]`; pixels of 255 are left out, and not all pixels are 255.
-        classes: number of classes with background.
-
-    Returns:
-        The mean IoU over the classes in the image and the three shares, all 0 to 1.
-    """
-    matrix = ConfusionMatrix(classes)
-    matrix.update(target, prediction)
-    known = target != VOID
-    is_object, is_predicted = target > 0, (prediction > 0) & (prediction != VOID)
-    wrong = (
-        is_object & ~is_predicted,
-        ~is_object & is_predicted,
-        is_object & is_predicted & (target != prediction),
-    )
-    total = int(known.sum())
-    shares = [int((known & kind).sum()) / total for kind in wrong]
-    return [round(v, 4) for v in (matrix.mean_iou(), *shares)]
 
 
 def image_scores(
@@ -87,7 +60,7 @@ def image_scores(
     """
     stage = Stage(
         name="image_scores",
-        version=1,
+        version=2,
         config={"threshold": source.threshold, "slices": [p.name for p in pieces]},
         inputs={"shards": shards, "found": source.key},
         title=f"image scores of {source.id}",
@@ -98,7 +71,7 @@ def image_scores(
 
     def compute(folder: ArtifactFolder) -> dict[str, object]:
         computed = rows()
-        (folder / ROWS).write_bytes(json.dumps(computed).encode())
+        (folder / ROWS).write_bytes(json.dumps(as_json(computed)).encode())
         return {"images": len(computed)}
 
     if stage.key not in artifacts.unkept and not store.find(stage.name, stage.key):
@@ -115,7 +88,7 @@ def image_scores(
 
 def _rows(
     artifacts: ArtifactCache, shards: str, source: Source, pieces: Sequence[Slice], classes: int
-) -> Iterator[tuple[str, list[float]]]:
+) -> Iterator[tuple[str, ImageScore]]:
     for piece in pieces:
         predictions = _predictions(artifacts, source, piece)
         for id, data in artifacts.masks(shards, piece).items():

@@ -12,6 +12,9 @@ from ...platform.records.schema import PARTS, Score
 from ..labels import plotly_text, score_scope
 from .style import COLOURS, DASHES, Figure, build_figure
 
+SIZES_TITLE = "mIoU % by size of object"
+SIZES_HEIGHT = 400
+
 
 def threshold_curve(scores: Mapping[str, Score], owner: str) -> Figure:
     """Draw the mIoU of seeds at every threshold, with the chosen threshold marked.
@@ -79,6 +82,32 @@ def per_class_iou(scores: Mapping[str, Score], owner: str) -> Figure:
         "yaxis": _rows([plotly_text(n, 24) for n in names]),
     }
     return build_figure(traces, "IoU % by class", _scopes(scores, owner), layout, _note(scores))
+
+
+def iou_by_size(
+    values: Mapping[str, Sequence[float | None]], sizes: Mapping[str, Sequence[str]], scope: str
+) -> Figure:
+    """Draw the mean IoU of objects by their size as grouped bars.
+
+    Args:
+        values: mean IoU of each size by label; None for a size without objects. Each label is a bar
+            in every group.
+        sizes: lines of text below the name of each size, by the name.
+        scope: line that says what was measured.
+    """
+    traces = []
+    for k, (label, by_size) in enumerate(values.items()):
+        lengths = [100 * (v or 0.0) for v in by_size]
+        texts = ["absent" if v is None else f"{100 * v:.1f}" for v in by_size]
+        traces.append(_bars(label, k, np.arange(len(sizes)), lengths, texts))
+    layout = {
+        "height": SIZES_HEIGHT,
+        "barmode": "group",
+        "bargap": 0.3,
+        "xaxis": {"range": [0, 112], "tickvals": [0, 25, 50, 75, 100]},
+        "yaxis": _rows(["<br>".join([size, *lines]) for size, lines in sizes.items()]),
+    }
+    return build_figure(traces, SIZES_TITLE, scope, layout)
 
 
 def confusion(label: str, score: Score, owner: str) -> Figure:

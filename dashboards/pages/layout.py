@@ -1,20 +1,20 @@
-"""Frame of all pages: head, navigation, sections, and figures as data.
+"""Content of a page as data, and its rendering by the templates in `dashboards/templates`.
 
 A page runs only scripts from files beside it: figures are embedded as data, and the
-content-security policy forbids inline scripts and every other server.
+content-security policy forbids inline scripts and every other server. Every text that a template
+inserts is escaped.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ..figures.style import Figure
-from .tables import escaped
+import jinja2
+from markupsafe import Markup
 
-MARK = '<meta name="generator" content="wsss report">'
 # Plotly adds style attributes and elements, so inline styles are allowed; inline scripts are not.
 POLICY = (
     "default-src 'none'; script-src 'self'; "
@@ -22,42 +22,118 @@ POLICY = (
     "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'"
 )
 ASSETS = Path(__file__).parents[1] / "assets"
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-{mark}
-<title>{title}</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="style.css">
-{scripts}</head>
-<body{data}>
-<a class="skip" href="#main">Skip to the content</a>
-<nav class="site" aria-label="Site"><ul>{site}</ul></nav>
-<header id="header">{header}</header>
-{nav}<main id="main">
-{main}</main>
-</body>
-</html>
-"""
 SITE = (
     ("index.html", "Overview"),
     ("compare.html", "Compare"),
     ("papers.html", "Papers"),
     ("speed.html", "Speed"),
 )
+KINDS = {
+    "done": "good",
+    "computed": "good",
+    "running": "live",
+    "failed": "bad",
+    "stopped": "bad",
+    "damaged": "bad",
+}
+"""Colour of the pill of a status: good, live, bad, or plain for any other status."""
+
+
+def printable(value: Any) -> Any:
+    """Return a text with a space in place of each control character but the line feed."""
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+        return value
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in value)
+
+
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    finalize=printable,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """Link to a page of the site."""
+
+    file: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pill:
+    """Status in words and colour: `kind` is good, live, bad or plain."""
+
+    text: str
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Going:
+    """Current step of an unfinished run or sweep.
+
+    Attributes:
+        text: the step in words.
+        share: share of the step that is done, 0 to 1.
+        label: name of the progress bar for screen readers.
+    """
+
+    text: str
+    share: float
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureInFile:
+    """Figure that the page loads when it is drawn, from a script that adds it under a name.
+
+    Attributes:
+        file: path of the script.
+        name: name under which the script adds the figure.
+        title: title of the figure.
+        height: height in pixels before the figure is drawn.
+    """
+
+    file: str
+    name: str
+    title: str
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """Content of the header of a page.
+
+    Attributes:
+        title: title of the page.
+        state: status of the run or sweep, if it has not ended as planned.
+        going: current step of an unfinished run or sweep.
+        facts: names with their values.
+        links: links to other pages of the same run or sweep.
+        command: the command line that started the run or sweep; empty where there is none.
+    """
+
+    title: str
+    state: Pill | None = None
+    going: Going | None = None
+    facts: Sequence[tuple[str, str]] = ()
+    links: Sequence[Link] = ()
+    command: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """Section of a page: `key` is its anchor, `title` text and `body` HTML."""
+    """Section of a page: `key` is its anchor, and the template of the page shows `content`."""
 
     key: str
     title: str
-    body: str
+    content: object = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,16 +141,20 @@ class Page:
     """Content of a page.
 
     Attributes:
-        title: title of the browser window, as text.
-        header: HTML above the sections.
+        template: file of the page's template.
+        title: title of the browser window.
+        header: content above the sections.
         sections: sections from top to bottom.
+        content: further content, which only the template of this page knows.
         scripts: script files that the page needs beside `app.js`.
         data: (key, value) of the attributes `data-KEY` of the body.
     """
 
+    template: str
     title: str
-    header: str
+    header: Header
     sections: Sequence[Section]
+    content: object = None
     scripts: Sequence[str] = ()
     data: Sequence[tuple[str, str]] = ()
 
@@ -89,65 +169,25 @@ def render(page: Page, stamp: str | None, every: int, links: Sequence[str]) -> s
         every: milliseconds after which the page asks for its stamp again; 0 without a server.
         links: files of SITE that exist.
     """
-    body = "".join(
-        f'<section id="{s.key}" aria-labelledby="{s.key}-h">'
-        f'<h2 id="{s.key}-h">{escaped(s.title)}</h2>\n{s.body}</section>\n'
-        for s in page.sections
-    )
-    names = ["app.js", *page.scripts, *(["live.js"] if every else [])]
-    data = [*page.data, *([("stamp", stamp), ("every", str(every))] if stamp else [])]
-    return PAGE.format(
+    return TEMPLATES.get_template(page.template).render(
+        page=page,
         policy=POLICY,
-        mark=MARK,
-        title=escaped(f"{page.title} · wsss"),
-        scripts="".join(f'<script src="{name}" defer></script>\n' for name in names),
-        data="".join(f' data-{key}="{escaped(value)}"' for key, value in data),
-        site="".join(f'<li><a href="{f}">{n}</a></li>' for f, n in SITE if f in links),
-        header=page.header,
-        nav=_contents(page) if len(page.sections) > 1 else "",
-        main=body or "<p>There is nothing to show yet.</p>\n",
+        scripts=["app.js", *page.scripts, *(["live.js"] if every else [])],
+        data=[*page.data, *([("stamp", stamp), ("every", every)] if stamp else [])],
+        site=[Link(file=file, text=text) for file, text in SITE if file in links],
     )
 
 
-def _contents(page: Page) -> str:
-    items = "".join(f'<li><a href="#{s.key}">{escaped(s.title)}</a></li>' for s in page.sections)
-    return f'<nav class="sections" aria-label="Sections"><ul>{items}</ul></nav>\n'
+def facts_with_values(rows: Iterable[tuple[str, object]]) -> list[tuple[str, str]]:
+    """Return names with their values as text; a name without a value is left out."""
+    return [(name, str(value)) for name, value in rows if value not in ("", None)]
 
 
-def plot(figure: Figure) -> str:
-    """Return a figure as HTML with its data in JSON, escaped so that no text ends the element."""
-    text = json.dumps(figure, separators=(",", ":"), allow_nan=False)
-    for char in "<>&\u2028\u2029":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    name = escaped(figure["layout"]["title"]["text"])
-    height = figure["layout"].get("height", 400)
-    return (
-        f'<figure class="plot" aria-label="{name}" data-height="{height}">'
-        f'<script type="application/json">{text}'
-        "</script><noscript>Figures need scripts; the tables contain the numbers.</noscript>"
-        "</figure>\n"
-    )
+def status_pill(status: str) -> Pill:
+    """Return a status with its colour."""
+    return Pill(text=status, kind=KINDS.get(status, "plain"))
 
 
-def plots(figures: Sequence[Figure]) -> str:
-    """Return figures as HTML, side by side where there is room."""
-    return f'<div class="plots">{"".join(map(plot, figures))}</div>\n' if figures else ""
-
-
-def command_lines(lines: Sequence[str]) -> str:
-    """Return command lines as HTML; empty lines and repetitions are left out."""
-    text = "\n".join(dict.fromkeys(line for line in lines if line))
-    return f'<pre class="command" tabindex="0"><code>{escaped(text)}</code></pre>\n' if text else ""
-
-
-def status_pill(status: str) -> str:
-    """Return a status as HTML, in words and colour."""
-    kinds = {"done": "good", "computed": "good", "running": "live"}
-    kinds |= dict.fromkeys(("failed", "stopped", "damaged"), "bad")
-    kind = kinds.get(status, "plain")
-    return f'<span class="pill {kind}">{escaped(status)}</span>'
-
-
-def link(file: str, text: str) -> str:
-    """Return a link to a page of the site as HTML."""
-    return f'<a href="{escaped(file)}">{escaped(text)}</a>'
+def pill_unless_done(status: str) -> Pill | None:
+    """Return the pill of a status other than done."""
+    return None if status == "done" else status_pill(status)

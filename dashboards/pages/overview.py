@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ...platform.records.schema import RunRecord, Score, SweepRecord
-from ..content.gallery import scored_splits, splits_with_pictures
+from ..content.artifact_cache import ArtifactCache
+from ..content.gallery import scored_splits, splits_with_images, splits_with_pictures
 from ..content.records import Entry, Records
 from ..labels import classes_of, count_text, method_title
-from .layout import Page, Section, link, status_pill
+from .layout import Header, Page, Section, facts_with_values, status_pill
 from .papers import STAGES, leaderboard
-from .tables import (
-    Cell,
-    definition_list,
-    escaped,
-    percent_cell,
-    seconds_cell,
-    table,
-    text_cell,
-    time_cell,
-)
+from .tables import Cell, Table, percent_cell, seconds_cell, text_cell, time_cell
 
 PUBLISHED_SIZES = {
     (20, "train"): (1464, "VOC 2012"),
@@ -29,42 +22,66 @@ PUBLISHED_SIZES = {
 """Number of images and data set of the papers' splits, by (number of foreground classes, split)."""
 
 
-def overview(records: Records, papers: bool) -> Page:
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Damaged record: `kind` is run, sweep or speed, and `sentence` says what is wrong."""
+
+    kind: str
+    name: str
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictured:
+    """Run with an example image: its name, its method, and its data set."""
+
+    run: str
+    method: str
+    dataset: str
+
+
+def overview(records: Records, artifacts: ArtifactCache) -> Page:
     """Return the overview page.
 
     Args:
         records: the runs and sweeps.
-        papers: whether the site has a page with the papers' tables.
+        artifacts: tells which runs have images.
     """
     runs, sweeps = records.runs(), records.sweeps()
-    sections = [Section(key="runs", title="Runs", body=_runs(runs))]
+    sections = [Section(key="runs", title="Runs", content=_runs(runs))]
+    pictures = [
+        Pictured(run=name, method=method_title(e.record.method), dataset=e.record.dataset)
+        for name, e in runs.items()
+        if splits_with_images(e.record, artifacts)
+    ]
+    if pictures:
+        sections.append(Section(key="pictures", title="Pictures", content=pictures))
     if sweeps:
-        sections.append(Section(key="sweeps", title="Sweeps", body=_sweeps(sweeps)))
-    board = _board([e.record for e in runs.values()], papers)
-    sections.append(Section(key="leaderboard", title="Leaderboard", body=board))
+        sections.append(Section(key="sweeps", title="Sweeps", content=_sweeps(sweeps)))
+    board = _board([e.record for e in runs.values()])
+    sections.append(Section(key="leaderboard", title="Leaderboard", content=board))
     records.speeds()  # updates their faults
-    faults = records.faults
+    faults = [
+        Fault(kind=kind.removesuffix("s"), name=name, sentence=sentence)
+        for (kind, name), sentence in sorted(records.faults.items())
+    ]
     if faults:
-        sections.append(Section(key="faults", title="Damaged records", body=_faults(faults)))
+        sections.append(Section(key="faults", title="Damaged records", content=faults))
     running = sum(e.status == "running" for kind in (runs, sweeps) for e in kind.values())
     facts = [
-        ("runs", str(len(runs))),
-        ("sweeps", str(len(sweeps))),
-        ("running now", str(running)),
-        ("damaged", str(len(faults) or "")),
+        ("runs", len(runs)),
+        ("sweeps", len(sweeps)),
+        ("running now", running),
+        ("damaged", len(faults) or ""),
         ("data sets", ", ".join(dict.fromkeys(e.record.dataset for e in runs.values()))),
     ]
-    header = f"<h1>Runs and sweeps</h1>\n{definition_list(facts)}"
-    return Page(title="Overview", header=header, sections=sections, data=(("page", "index.html"),))
-
-
-def _faults(faults: Mapping[tuple[str, str], str]) -> str:
-    """Return the list of damaged records, each with its fault."""
-    items = (
-        f"<li>{kind.removesuffix('s')} <strong>{escaped(name)}</strong>: {escaped(fault)}</li>"
-        for (kind, name), fault in sorted(faults.items())
+    return Page(
+        template="overview.html",
+        title="Overview",
+        header=Header(title="Runs and sweeps", facts=facts_with_values(facts)),
+        sections=sections,
+        data=(("page", "index.html"),),
     )
-    return f'<ul class="faults">{"".join(items)}</ul>\n'
 
 
 def stages_of(run: RunRecord) -> dict[str, dict[str, Score]]:
@@ -85,7 +102,7 @@ def stages_of(run: RunRecord) -> dict[str, dict[str, Score]]:
     return out
 
 
-def _runs(runs: Mapping[str, Entry[RunRecord]]) -> str:
+def _runs(runs: Mapping[str, Entry[RunRecord]]) -> Table:
     kinds = ("seed", "crf", "refined", "segmenter")
     head = ["run", "status", "method", "data set", "split", "n", "classes"]
     head += [f"{name} mIoU %" for name in ("seed", "CRF", "refined", "segmenter")]
@@ -96,12 +113,12 @@ def _runs(runs: Mapping[str, Entry[RunRecord]]) -> str:
         by_stage, names = stages_of(run), scored_splits(run)
         split = names[0] if names else ""
         score = next((scores[split] for scores in by_stage.values() if split in scores), None)
-        title = Cell(markup=link(f"run.{name}.html", name), value=name)
-        gallery = link(f"images.{name}.html", "images") if splits_with_pictures(run) else ""
+        title = Cell(text=name, value=name, file=f"run.{name}.html")
+        images = Cell(text="images", file=f"images.{name}.html")
         rows.append(
             [
                 title,
-                Cell(markup=status_pill(entry.status), value=entry.status),
+                _status(entry.status),
                 text_cell(method_title(run.method)),
                 text_cell(run.dataset),
                 text_cell(split or "–"),
@@ -111,23 +128,27 @@ def _runs(runs: Mapping[str, Entry[RunRecord]]) -> str:
                 Cell(text=str(run.seed), value=run.seed),
                 time_cell(run.started),
                 seconds_cell(run.seconds),
-                Cell(markup=gallery),
+                images if splits_with_pictures(run) else Cell(),
             ]
         )
     caption = (
         f"{count_text(len(rows), 'run')}; mIoU from one confusion matrix at original resolution, "
         "on a split that was not used for tuning if the run has one"
     )
-    return table(
-        caption, head, rows, sortable=True, empty="no run yet; start with: wsss run METHOD"
-    )
+    empty = "no run yet; start with: wsss run METHOD"
+    return Table(caption=caption, head=head, rows=rows, sortable=True, cards=True, empty=empty)
+
+
+def _status(status: str) -> Cell:
+    pill = status_pill(status)
+    return Cell(text=pill.text, value=pill.text, pill=pill.kind)
 
 
 def _value(score: Score | None) -> float | None:
     return score.value if score else None
 
 
-def _sweeps(sweeps: Mapping[str, Entry[SweepRecord]]) -> str:
+def _sweeps(sweeps: Mapping[str, Entry[SweepRecord]]) -> Table:
     head = ["sweep", "status", "method", "data set", "split", "parameters", "trials"]
     head += ["failed", "best mIoU %", "started", "seconds"]
     rows = []
@@ -137,8 +158,8 @@ def _sweeps(sweeps: Mapping[str, Entry[SweepRecord]]) -> str:
         failed = sum(t.status == "failed" for t in sweep.trials)
         rows.append(
             [
-                Cell(markup=link(f"sweep.{name}.html", name), value=name),
-                Cell(markup=status_pill(entry.status), value=entry.status),
+                Cell(text=name, value=name, file=f"sweep.{name}.html"),
+                _status(entry.status),
                 text_cell(method_title(sweep.method)),
                 text_cell(sweep.dataset),
                 text_cell(sweep.split),
@@ -153,10 +174,10 @@ def _sweeps(sweeps: Mapping[str, Entry[SweepRecord]]) -> str:
     caption = (
         f"{count_text(len(rows), 'sweep')}; objective: best mIoU of the seed over all thresholds"
     )
-    return table(caption, head, rows, sortable=True)
+    return Table(caption=caption, head=head, rows=rows, sortable=True, cards=True)
 
 
-def _board(runs: Sequence[RunRecord], papers: bool) -> str:
+def _board(runs: Sequence[RunRecord]) -> Table:
     """Return the leaderboard: this store's best run of each method and data set, and the papers."""
     rows = []
     for run in _best(runs):
@@ -166,29 +187,21 @@ def _board(runs: Sequence[RunRecord], papers: bool) -> str:
         scores.append(by_stage.get("segmenter", {}).get(held_out))
         cells = [percent_cell(_value(score)) for score in (*scores, None, None)]
         first = next((s for s in scores if s), None)
-        title = Cell(
-            markup=f"{escaped(method_title(run.method))}, this store",
-            value=method_title(run.method),
-        )
-        source = Cell(markup=link(f"run.{run.name}.html", run.name), value=run.name)
+        method = method_title(run.method)
+        title = Cell(text=f"{method}, this store", value=method)
+        source = Cell(text=run.name, value=run.name, file=f"run.{run.name}.html")
         rows.append([title, text_cell("this store"), *cells, _data_of(run, first), source])
     for line in leaderboard():
         cells = [percent_cell(_fraction(line.figures.get(stage))) for stage in STAGES]
-        data = Cell(markup='<span class="pill plain">VOC 2012, COCO 2014</span>', value="VOC")
+        data = Cell(text="VOC 2012, COCO 2014", value="VOC", pill="plain")
         name = f"{method_title(line.method)} on {line.builds_on}"
         rows.append([text_cell(name), text_cell("paper"), *cells, data, text_cell(line.sources)])
     head = ["method", "measured by", *STAGES.values(), "data", "source"]
-    more = f" {link('papers.html', 'All tables of the papers')}." if papers else ""
-    note = (
-        '<p class="note">Scores are comparable only on the same data: rows marked <em>other '
-        f"data</em> were measured on other images or classes than those of the papers.{more}"
-        "</p>\n"
-    )
     caption = (
         "Leaderboard: mIoU %; from this store the run with the best seed of each method and data "
         "set, with its tuning split as train and its held-out split as val"
     )
-    return note + table(caption, head, rows, sortable=True)
+    return Table(caption=caption, head=head, rows=rows, sortable=True, cards=True)
 
 
 def _fraction(value: float | None) -> float | None:
@@ -219,4 +232,4 @@ def _data_of(run: RunRecord, score: Score | None) -> Cell:
     else:
         text = f"other data: {run.dataset}, {score.split} {score.n:,}, {classes_of(score)}"
         kind = "bad"
-    return Cell(markup=f'<span class="pill {kind}">{escaped(text)}</span>', value=text)
+    return Cell(text=text, value=text, pill=kind)

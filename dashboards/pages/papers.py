@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from .layout import ASSETS, Page, Section
-from .tables import Cell, definition_list, table, text_cell
+from .layout import ASSETS, Header, Page, Section, facts_with_values
+from .tables import Cell, Table, text_cell
 
 STAGES = {
     "seed": "seed, train",
@@ -37,6 +38,14 @@ class Published:
     builds_on: str
     figures: dict[str, float]
     sources: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """Section of a paper: facts about the paper and its tables."""
+
+    facts: Sequence[tuple[str, str]]
+    tables: Sequence[Table]
 
 
 @cache
@@ -76,24 +85,23 @@ def papers_page() -> Page:
     """Return the page with all tables of the papers."""
     sections = []
     for key, paper in _data()["papers"].items():
-        facts = [
-            ("authors", paper["authors"]),
-            ("venue", paper["venue"]),
-            ("title", paper["title"]),
-        ]
-        body = definition_list(facts)
-        for t in tables():
-            if t["paper"] == key:
-                rows = [[_cell(v) for v in row] for row in t["rows"]]
-                caption = f"Table {t['table']}: {t['caption']}"
-                body += table(caption, t["columns"], rows, sortable=True)
-        sections.append(Section(key=key, title=key.upper(), body=body))
-    header = (
-        "<h1>Results of the papers</h1>\n<p class='note'>Values are percentages as printed, on "
-        "PASCAL VOC 2012 and MS COCO 2014. A number in brackets is the reference number in the "
-        "paper that contains the table.</p>"
+        content = Paper(
+            facts=facts_with_values((name, paper[name]) for name in ("authors", "venue", "title")),
+            tables=[_table(t) for t in tables() if t["paper"] == key],
+        )
+        sections.append(Section(key=key, title=key.upper(), content=content))
+    return Page(
+        template="papers.html",
+        title="Papers",
+        header=Header(title="Results of the papers"),
+        sections=sections,
     )
-    return Page(title="Papers", header=header, sections=sections)
+
+
+def _table(printed: dict[str, Any]) -> Table:
+    caption = f"Table {printed['table']}: {printed['caption']}"
+    rows = [[_cell(value) for value in row] for row in printed["rows"]]
+    return Table(caption=caption, head=printed["columns"], rows=rows, sortable=True)
 
 
 def _cell(value: object) -> Cell:

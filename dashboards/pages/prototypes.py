@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,7 @@ from ...platform.records.schema import RunRecord
 from ..content.artifact_cache import PATCHES_PER_PROTOTYPE, ArtifactCache
 from ..content.gallery import SHORT_KEY_LENGTH
 from ..labels import method_title, result_title
-from .layout import Page, Section, link
-from .tables import definition_list, escaped
+from .layout import Header, Link, Page, Section, facts_with_values
 
 SIDE = 96
 """Side of a patch in pixels of the image."""
@@ -27,6 +27,26 @@ CELL = 16
 """Side in pixels of the box in the middle of a patch: about one position of the last stage."""
 FILE = re.compile(r"(?P<value>[0-9]{1,3})\.(?P<number>[0-9]{1,6})\.jpg")
 Known = Mapping[tuple[int, int], Sequence[Patch]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strip:
+    """Picture of the patches that are closest to a prototype.
+
+    Attributes:
+        title: kind and number of the prototype.
+        ids: ids of the images that the patches come from.
+        path: path of the picture.
+        width: width of the picture in pixels.
+        highest, lowest: cosine of the first and of the last patch with the prototype.
+    """
+
+    title: str
+    ids: str
+    path: str
+    width: int
+    highest: float
+    lowest: float
 
 
 def class_maps_with_patches(
@@ -62,34 +82,33 @@ def prototypes_page(run: RunRecord, artifacts: ArtifactCache) -> Page:
             title = (
                 f"{result_title(id)}: {score.classes[value]}" if value < len(score.classes) else ""
             )
-            figures = [_figure(key, value, k, patches) for k, patches in sorted(of_class.items())]
-            body = f'<div class="prototypes">{"".join(figures)}</div>\n'
-            sections.append(
-                Section(key=f"class{len(sections)}", title=title or f"class {value}", body=body)
-            )
+            strips = [_strip(key, value, k, patches) for k, patches in sorted(of_class.items())]
+            title = title or f"class {value}"
+            sections.append(Section(key=f"class{len(sections)}", title=title, content=strips))
     splits = " / ".join(dict.fromkeys(split for split, _ in maps.values()))
     facts = [("method", method_title(run.method)), ("data set", run.dataset), ("split", splits)]
-    header = (
-        f"<h1>Prototypes of {escaped(run.name)}</h1>\n{definition_list(facts)}"
-        f'<p class="links">{link(f"run.{run.name}.html", "Run page")}</p>\n'
-        f'<p class="note">Each prototype with the {PATCHES_PER_PROTOTYPE} images of its class that '
-        f"have the most similar features, cropped to {SIDE} pixels around the most "
-        "similar position. In LPCAM, similarity to a context prototype lowers the score of its "
-        "class.</p>\n"
+    header = Header(
+        title=f"Prototypes of {run.name}",
+        facts=facts_with_values(facts),
+        links=[Link(file=f"run.{run.name}.html", text="Run page")],
     )
-    return Page(title=f"Prototypes of {run.name}", header=header, sections=sections)
+    return Page(
+        template="prototypes.html",
+        title=header.title,
+        header=header,
+        sections=sections,
+        content={"patches": PATCHES_PER_PROTOTYPE, "side": SIDE},
+    )
 
 
-def _figure(key: str, value: int, number: int, patches: Sequence[Patch]) -> str:
-    title = f"{patches[0].kind} {number}"
-    ids = ", ".join(p.id for p in patches)
-    width = SIDE * len(patches)
-    return (
-        f'<figure><img loading="lazy" width="{width}" height="{SIDE}" '
-        f'src="{escaped(patches_path(key, value, number))}" '
-        f'alt="{escaped(f"Closest to {title}: {ids}")}">'
-        f"<figcaption>{escaped(title)}: cosine {patches[0].cosine:.2f} to {patches[-1].cosine:.2f}"
-        f"</figcaption></figure>"
+def _strip(key: str, value: int, number: int, patches: Sequence[Patch]) -> Strip:
+    return Strip(
+        title=f"{patches[0].kind} {number}",
+        ids=", ".join(p.id for p in patches),
+        path=patches_path(key, value, number),
+        width=SIDE * len(patches),
+        highest=patches[0].cosine,
+        lowest=patches[-1].cosine,
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ...platform.data import npz
 from ...platform.errors import InputError
@@ -11,17 +12,76 @@ from ...platform.metrics import THRESHOLDS
 from ...platform.records.schema import RunRecord, Score
 from ...platform.serialization import as_json
 from ..content.artifact_cache import ArtifactCache
-from ..content.gallery import results_by_stage, scored_splits, splits_with_pictures
+from ..content.gallery import (
+    Gallery,
+    results_by_stage,
+    scored_splits,
+    splits_with_images,
+    splits_with_pictures,
+)
 from ..content.records import TRAINING_STAGES, Entry, Records
+from ..content.scoring import SIZES, miou_by_size, size_bounds
 from ..figures import training
-from ..figures.scores import confusion, parts, per_class_iou, threshold_curve
+from ..figures.scores import (
+    SIZES_HEIGHT,
+    SIZES_TITLE,
+    confusion,
+    iou_by_size,
+    parts,
+    per_class_iou,
+    threshold_curve,
+)
+from ..figures.style import Figure
 from ..figures.training import Counts
-from ..labels import method_title, result_title, score_scope
+from ..labels import count_text, method_title, result_title, score_scope
 from . import prototypes
-from .layout import Page, Section, command_lines, link, plot, plots, status_pill
-from .tables import definition_list, escaped, stage_table, summary_table, table, text_cell
+from .layout import (
+    FigureInFile,
+    Going,
+    Header,
+    Link,
+    Page,
+    Section,
+    facts_with_values,
+    pill_unless_done,
+)
+from .tables import Table, stage_table, summary_table, text_cell
 
 Named = list[tuple[str, Score]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """Best mIoU on a split, and in words the result that has it and its gain over the first."""
+
+    split: str
+    value: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Figure of a training, or a sentence that says why its metrics cannot be read."""
+
+    figure: Figure | None = None
+    fault: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Content of the section with the settings of a run.
+
+    Attributes:
+        facts: names with their values.
+        left_out: lines about images that were left out or not refined.
+        versions: versions of the packages.
+        configuration: whole configuration as JSON.
+    """
+
+    facts: Sequence[tuple[str, str]]
+    left_out: Sequence[str]
+    versions: Table
+    configuration: str
 
 
 def titled_scores(run: RunRecord) -> Named:
@@ -41,25 +101,28 @@ def run_page(entry: Entry[RunRecord], records: Records, artifacts: ArtifactCache
     others = len(records.names("runs")) > 1
     sections = []
     if scores:
-        sections.append(Section(key="summary", title="Scores", body=summary_table(scores)))
-    sections.append(Section(key="stages", title="Stages", body=_stages(entry, records)))
+        sections.append(Section(key="summary", title="Scores", content=summary_table(scores)))
+    sections.append(Section(key="stages", title="Stages", content=_stages(entry, records)))
     trainings = _trainings(run, records)
     if trainings:
-        sections.append(Section(key="training", title="Training", body=trainings))
+        sections.append(Section(key="training", title="Training", content=trainings))
     if scores:
-        body = _curves(scores, run, artifacts)
-        sections.append(Section(key="curves", title="Thresholds and classes", body=body))
-    sections.append(Section(key="settings", title="Settings", body=_settings(run, artifacts)))
-    data = (("page", f"run.{run.name}.html"),)
+        curves = _curves(scores, run, artifacts)
+        sections.append(Section(key="curves", title="Thresholds and classes", content=curves))
+    sections.append(Section(key="settings", title="Settings", content=_settings(run, artifacts)))
     return Page(
+        template="run.html",
         title=run.name,
         header=_header(entry, scores, artifacts, others),
         sections=sections,
-        data=data,
+        content={"fault": entry.fault, "gains": gains(scores)},
+        data=(("page", f"run.{run.name}.html"),),
     )
 
 
-def _header(entry: Entry[RunRecord], scores: Named, artifacts: ArtifactCache, others: bool) -> str:
+def _header(
+    entry: Entry[RunRecord], scores: Named, artifacts: ArtifactCache, others: bool
+) -> Header:
     run = entry.record
     counts = ", ".join(dict.fromkeys(f"{s.split} ({s.n:,})" for _, s in scores))
     facts: list[tuple[str, object]] = [
@@ -71,46 +134,50 @@ def _header(entry: Entry[RunRecord], scores: Named, artifacts: ArtifactCache, ot
         ("machine", run.machine),
         ("evaluation rule", " / ".join(dict.fromkeys(s.rule for _, s in scores))),
     ]
-    links = [link(f"compare.html?a={run.name}", "Compare with another run")] if others else []
-    if prototypes.class_maps_with_patches(run, artifacts):
-        links.insert(0, link(f"prototypes.{run.name}.html", "Prototypes"))
+    links = []
     if splits_with_pictures(run):
-        links.insert(0, link(f"images.{run.name}.html", "Images"))
-    state = "" if entry.status == "done" else f" {status_pill(entry.status)}"
-    fault = f'<p class="note">{escaped(entry.fault)}</p>\n' if entry.fault else ""
-    return (
-        f"<h1>{escaped(run.name)}{state}</h1>\n{fault}{_going(entry)}{score_summary(scores)}{definition_list(facts)}"
-        f'<p class="links">{" · ".join(links)}</p>\n{command_lines([run.command])}'
+        links.append(Link(file=f"images.{run.name}.html", text="Images"))
+    if prototypes.class_maps_with_patches(run, artifacts):
+        links.append(Link(file=f"prototypes.{run.name}.html", text="Prototypes"))
+    if others:
+        links.append(Link(file=f"compare.html?a={run.name}", text="Compare with another run"))
+    return Header(
+        title=run.name,
+        state=pill_unless_done(entry.status),
+        going=_going(entry),
+        facts=facts_with_values(facts),
+        links=links,
+        command=run.command,
     )
 
 
-def _going(entry: Entry[RunRecord]) -> str:
-    """Return the current step of an unfinished run as HTML."""
+def _going(entry: Entry[RunRecord]) -> Going | None:
+    """Return the current step of an unfinished run."""
     p = entry.progress
     if p is None:
-        return ""
+        return None
     title = p.titles[p.step - 1] if 0 < p.step <= len(p.titles) else "not started"
     details = ", ".join(t for t in (p.text, f"{p.done} of {p.total}" if p.total else "") if t)
-    share = p.done / p.total if p.total else 0.0
     verb = "Now" if p.alive else "Stopped at"
-    return (
-        f'<p class="going">{verb}: step {p.step} of {len(p.titles)}, {escaped(title)}'
-        f"{': ' + escaped(details) if details else ''} "
-        f'<progress max="1" value="{share:.4f}" aria-label="step progress"></progress></p>\n'
+    step = f"{verb}: step {p.step} of {len(p.titles)}, {title}"
+    return Going(
+        text=f"{step}: {details}" if details else step,
+        share=p.done / p.total if p.total else 0.0,
+        label="step progress",
     )
 
 
-def score_summary(scores: Named) -> str:
-    """Return a line for each split: the mIoU of the last result beside the mIoU of the first."""
-    items = []
+def gains(scores: Named) -> list[Gain]:
+    """Return for each split the mIoU of the last result beside the mIoU of the first result."""
+    out = []
     for split, rows in scores_by_split(scores).items():
         (first, base), (last, top) = next(iter(rows.items())), list(rows.items())[-1]
-        text = f"<strong>{100 * top.value:.1f} %</strong> {escaped(last)}"
+        text = last
         if last != first:
             gain = 100 * (top.value - base.value)
-            text += f" against {100 * base.value:.1f} % {escaped(first)} ({gain:+.1f} points)"
-        items.append(f"<li><span>mIoU on {escaped(split)}</span> {text}</li>")
-    return f'<ul class="lead">{"".join(items)}</ul>\n' if items else ""
+            text += f" against {100 * base.value:.1f} % {first} ({gain:+.1f} points)"
+        out.append(Gain(split=split, value=f"{100 * top.value:.1f} %", text=text))
+    return out
 
 
 def scores_by_split(scores: Named) -> Mapping[str, dict[str, Score]]:
@@ -121,7 +188,7 @@ def scores_by_split(scores: Named) -> Mapping[str, dict[str, Score]]:
     return out
 
 
-def _stages(entry: Entry[RunRecord], records: Records) -> str:
+def _stages(entry: Entry[RunRecord], records: Records) -> Table:
     run = entry.record
     if entry.progress is None:
         return stage_table(run, {})
@@ -132,37 +199,77 @@ def _stages(entry: Entry[RunRecord], records: Records) -> str:
     return stage_table(run, states)
 
 
-def _trainings(run: RunRecord, records: Records) -> str:
-    bodies = []
+def _trainings(run: RunRecord, records: Records) -> list[Training]:
+    trainings = []
     for stage in run.stages:
         if stage.stage not in TRAINING_STAGES:
             continue
         try:
             rows = records.metrics(stage)
         except InputError as error:
-            bodies.append(f'<p class="note">{escaped(error)}</p>\n')
+            trainings.append(Training(fault=str(error)))
             continue
         if rows:
-            bodies.append(plot(training.training(stage.title, rows, run.name)))
-    return "".join(bodies)
+            figure = training.training(stage.title, rows, run.name)
+            trainings.append(Training(figure=figure))
+    return trainings
 
 
-def _curves(scores: Named, run: RunRecord, artifacts: ArtifactCache) -> str:
-    tables = list(scores_by_split(scores).values())
-    figures = [threshold_curve(_seeds(rows), run.name) for rows in tables]
-    figures += [per_class_iou(rows, run.name) for rows in tables]
-    figures += [
+def _curves(
+    scores: Named, run: RunRecord, artifacts: ArtifactCache
+) -> list[list[Figure | FigureInFile]]:
+    """Return groups of figures: by threshold, by class and by size of each split, and others."""
+    by_split = scores_by_split(scores)
+    tables = list(by_split.values())
+    with_images = splits_with_images(run, artifacts)
+    by_class: list[Figure | FigureInFile] = []
+    for split, rows in by_split.items():
+        by_class.append(per_class_iou(rows, run.name))
+        if split in with_images:
+            by_class.append(_sizes(run, split))
+    others: list[Figure | FigureInFile] = [
         confusion(name, score, run.name)
         for name, score in (list(rows.items())[-1] for rows in tables)
         if score.confusion
     ]
-    figures += [parts(rows, run.name) for rows in tables if any(s.parts for s in rows.values())]
+    others += [parts(rows, run.name) for rows in tables if any(s.parts for s in rows.values())]
     for split in scored_splits(run):
         counts = _counts(run, split, artifacts)
         if counts:
             first = next(s for _, s in scores if s.split == split)
-            figures.append(training.reliability(counts, score_scope(first, run.name)))
-    return plots(figures)
+            others.append(training.reliability(counts, score_scope(first, run.name)))
+    return [[threshold_curve(_seeds(rows), run.name) for rows in tables], by_class, others]
+
+
+def _sizes(run: RunRecord, split: str) -> FigureInFile:
+    name = f"{run.name}/{split}"
+    return FigureInFile(
+        file=f"data/{name}/sizes.js", name=name, title=SIZES_TITLE, height=SIZES_HEIGHT
+    )
+
+
+def size_figure(images: Gallery) -> Figure:
+    """Return the figure of the mean IoU by size of object, with the bounds of the sizes."""
+    run, split = images.run, images.split
+    scored = run.scores[images.sources[0].id][split].scored
+    scores = {result_title(s.id): images.all_scores(s) for s in images.sources}
+    first = next(iter(scores.values()))  # the objects are the same for each result
+    bounds = size_bounds(first, scored)
+    by_size = {title: miou_by_size(rows, scored, bounds) for title, rows in scores.items()}
+    low, high = (f"{100 * bound:.2g} %" for bound in bounds)
+    numbers = {size: score.objects for size, score in next(iter(by_size.values())).items()}
+    lines = {
+        size: (text, count_text(numbers[size], "object"))
+        for size, text in zip(
+            SIZES, (f"below {low}", f"{low} to {high}", f"from {high}"), strict=True
+        )
+    }
+    scope = (
+        f"{split} · {len(first):,} images · an object is all pixels of a class in an image · sizes "
+        f"are thirds of the objects by their share of the image · background left out · {run.name}"
+    )
+    values = {title: [by[size].miou for size in SIZES] for title, by in by_size.items()}
+    return iou_by_size(values, lines, scope)
 
 
 def _seeds(rows: Mapping[str, Score]) -> dict[str, Score]:
@@ -190,22 +297,19 @@ def _counts(run: RunRecord, split: str, artifacts: ArtifactCache) -> dict[str, C
     return counts
 
 
-def _settings(run: RunRecord, artifacts: ArtifactCache) -> str:
+def _settings(run: RunRecord, artifacts: ArtifactCache) -> Settings:
     versions = [(text_cell(k), text_cell(v)) for k, v in sorted(run.versions.items())]
-    settings = escaped(json.dumps(as_json(run.experiment), indent=1, ensure_ascii=False))
     facts = [("status", run.status), ("digest", run.digest[:16]), ("data set key", run.shards[:16])]
-    return (
-        definition_list(facts)
-        + _left_out(run, artifacts)
-        + "<details><summary>Versions</summary>"
-        + table("Versions", ["package", "version"], versions)
-        + "</details>\n<details><summary>Full configuration</summary>"
-        + f'<pre tabindex="0"><code>{settings}</code></pre></details>\n'
+    return Settings(
+        facts=facts_with_values(facts),
+        left_out=_left_out(run, artifacts),
+        versions=Table(caption="Versions", head=["package", "version"], rows=versions),
+        configuration=json.dumps(as_json(run.experiment), indent=1, ensure_ascii=False),
     )
 
 
-def _left_out(run: RunRecord, artifacts: ArtifactCache) -> str:
-    """Return the list of images that the data set lacks and of labels that were not refined."""
+def _left_out(run: RunRecord, artifacts: ArtifactCache) -> list[str]:
+    """Return a line for each image that the data set lacks or whose labels were not refined."""
     lines: list[str] = []
     labels = [(s.stage, s.key, s.title) for s in run.stages if s.stage == "labels"]
     for stage, key, title in (("shards", run.shards, "shards"), *labels):
@@ -215,7 +319,4 @@ def _left_out(run: RunRecord, artifacts: ArtifactCache) -> str:
             continue
         lines += [f"left out: {fault}" for fault in about.get("quarantined", [])]
         lines += [f"{title}: {id} was not refined" for id in about.get("unrefined", [])]
-    if not lines:
-        return "<p>No image was left out.</p>\n"
-    items = "".join(f"<li>{escaped(line)}</li>" for line in lines)
-    return f"<h3>Images left out or not refined: {len(lines)}</h3><ul>{items}</ul>\n"
+    return lines

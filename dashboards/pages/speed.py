@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
 from ...platform.records.schema import SpeedRecord, SpeedRow
 from ..figures.style import COLOURS, DASHES, Figure, build_figure
 from ..labels import count_text, plotly_text
-from .layout import Page, Section, plot
-from .tables import Cell, definition_list, table, text_cell
+from .layout import Header, Page, Section, facts_with_values
+from .tables import Cell, Table, text_cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Section of a machine: its newest table, and a figure of the history of several tables."""
+
+    table: Table
+    history: Figure | None
 
 
 def speed_page(records: Sequence[SpeedRecord]) -> Page:
@@ -22,14 +31,17 @@ def speed_page(records: Sequence[SpeedRecord]) -> Page:
     sections = []
     for number, machine in enumerate(dict.fromkeys(r.machine for r in records)):
         tables = [r for r in records if r.machine == machine]
-        body = _table(tables[0]) + (plot(history(tables)) if len(tables) > 1 else "")
-        sections.append(Section(key=f"machine-{number}", title=machine, body=body))
-    header = (
-        "<h1>Speed</h1>\n<p class='note'>Speed of each stage beside the usual way to run it, which "
-        "<code>make bench</code> reimplements in PyTorch and measures in the same run.</p>\n"
-        + definition_list([("tables", str(len(records))), ("machines", str(len(sections)))])
+        content = Machine(
+            table=_table(tables[0]), history=history(tables) if len(tables) > 1 else None
+        )
+        sections.append(Section(key=f"machine-{number}", title=machine, content=content))
+    facts = facts_with_values([("tables", len(records)), ("machines", len(sections))])
+    return Page(
+        template="speed.html",
+        title="Speed",
+        header=Header(title="Speed", facts=facts),
+        sections=sections,
     )
-    return Page(title="Speed", header=header, sections=sections)
 
 
 def _number(value: float | None, digits: int = 2) -> Cell:
@@ -38,7 +50,7 @@ def _number(value: float | None, digits: int = 2) -> Cell:
     return Cell(text=f"{value:,.{digits}f}", value=value)
 
 
-def _table(record: SpeedRecord) -> str:
+def _table(record: SpeedRecord) -> Table:
     head = ["stage", "unit", "ours", "usual way", "ratio", "share of the limit", "limit"]
     rows = [
         [
@@ -53,7 +65,7 @@ def _table(record: SpeedRecord) -> str:
         for row in record.rows
     ]
     caption = f"{record.started[:16].replace('T', ' ')}, {count_text(len(rows), 'stage')}"
-    return table(caption, head, rows, sortable=True)
+    return Table(caption=caption, head=head, rows=rows, sortable=True)
 
 
 def ratio(row: SpeedRow) -> float | None:

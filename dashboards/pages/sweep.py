@@ -15,8 +15,8 @@ from ..figures.paper import paper_figure
 from ..figures.parallel_coordinates import parallel_coordinates
 from ..figures.sensitivity import sensitivity
 from ..labels import count_text, drawable_sweep, is_done, method_title, result_title
-from .layout import Page, Section, command_lines, link, plot, plots, status_pill
-from .tables import definition_list, escaped, summary_table, trial_table
+from .layout import Going, Header, Link, Page, Section, facts_with_values, pill_unless_done
+from .tables import summary_table, trial_table
 
 Runs = Mapping[str, Entry[RunRecord]]
 
@@ -35,27 +35,30 @@ def sweep_page(entry: Entry[SweepRecord], records: Records) -> Page:
     entry = dataclasses.replace(entry, record=drawable_sweep(entry.record))
     sweep = entry.record
     shares = optimization.importances(sweep)
-    body = (
-        "".join(plot(paper_figure(sweep, figure)) for figure in _papers(sweep))
-        + plot(parallel_coordinates(sweep))
-        + plot(sensitivity(sweep))
-        + plots([optimization.importance(sweep, shares), optimization.history(sweep)])
-        + plot(optimization.pairs(sweep, shares))
-    )
+    figures = [[paper_figure(sweep, figure)] for figure in _papers(sweep)]
+    figures += [[parallel_coordinates(sweep)], [sensitivity(sweep)]]
+    figures += [[optimization.importance(sweep, shares), optimization.history(sweep)]]
+    figures += [[optimization.pairs(sweep, shares)]]
     scores = _on_all_splits(sweep, runs) or [
         (f"{_subject(sweep, trial)}, {name}", trial.score)
         for name, trial in _chosen(sweep).items()
         if trial.score
     ]
     sections = [
-        Section(key="trials", title="Trials", body=trial_table(sweep)),
-        Section(key="figures", title="Parameters", body=body),
+        Section(key="trials", title="Trials", content=trial_table(sweep)),
+        Section(key="figures", title="Parameters", content=figures),
     ]
     if scores:
-        summary = Section(key="summary", title="Scores", body=summary_table(scores))
+        summary = Section(key="summary", title="Scores", content=summary_table(scores))
         sections.insert(0, summary)
-    data = (("page", f"sweep.{sweep.name}.html"),)
-    return Page(title=sweep.name, header=_header(entry, runs), sections=sections, data=data)
+    return Page(
+        template="sweep.html",
+        title=sweep.name,
+        header=_header(entry, runs),
+        sections=sections,
+        content=sweep.split,
+        data=(("page", f"sweep.{sweep.name}.html"),),
+    )
 
 
 def _on_all_splits(sweep: SweepRecord, runs: Runs) -> list[tuple[str, Score]]:
@@ -103,7 +106,7 @@ def _chosen(sweep: SweepRecord) -> dict[str, Trial]:
     return dict(sorted(chosen.items(), reverse=True))
 
 
-def _header(entry: Entry[SweepRecord], runs: Collection[str]) -> str:
+def _header(entry: Entry[SweepRecord], runs: Collection[str]) -> Header:
     sweep, chosen = entry.record, _chosen(entry.record)
     count = {s: sum(t.status == s for t in sweep.trials) for s in ("done", "failed", "stopped")}
     kinds = ", ".join(f"{n} {s}" for s, n in count.items() if n) or "none yet"
@@ -118,30 +121,27 @@ def _header(entry: Entry[SweepRecord], runs: Collection[str]) -> str:
         ("default", _params(sweep, sweep.default)),
         ("best", _params(sweep, chosen["best trial"].params) if "best trial" in chosen else ""),
     ]
-    note = (
-        f'<p class="note">Parameters and seed threshold were chosen with the masks of '
-        f"<em>{escaped(sweep.split)}</em>: scores on that split are an upper bound.</p>\n"
-    )
-    state = "" if entry.status == "done" else f" {status_pill(entry.status)}"
     linked = {"Run of the best trial": sweep.run, "Untuned run": sweep.untuned}
-    links = [link(f"run.{name}.html", title) for title, name in linked.items() if name in runs]
-    run = f'<p class="links">{" · ".join(links)}</p>\n' if links else ""
-    return (
-        f"<h1>{escaped(sweep.name)}{state}</h1>\n{_going(entry)}{definition_list(facts)}{note}{run}"
-        f"{command_lines([sweep.command])}"
+    return Header(
+        title=sweep.name,
+        state=pill_unless_done(entry.status),
+        going=_going(entry),
+        facts=facts_with_values(facts),
+        links=[Link(file=f"run.{n}.html", text=t) for t, n in linked.items() if n in runs],
+        command=sweep.command,
     )
 
 
-def _going(entry: Entry[SweepRecord]) -> str:
+def _going(entry: Entry[SweepRecord]) -> Going | None:
     p = entry.progress
     if p is None:
-        return ""
+        return None
     verb = "Now" if p.alive else "Stopped at"
     state = f"{p.done} of {p.total} trials have ended" if p.total else p.text
-    share = p.done / p.total if p.total else 0.0
-    return (
-        f'<p class="going">{verb}: {escaped(state or "before the first trial")} '
-        f'<progress max="1" value="{share:.4f}" aria-label="sweep progress"></progress></p>\n'
+    return Going(
+        text=f"{verb}: {state or 'before the first trial'}",
+        share=p.done / p.total if p.total else 0.0,
+        label="sweep progress",
     )
 
 

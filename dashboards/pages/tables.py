@@ -1,10 +1,9 @@
-"""Tables and lists of facts as HTML with escaped texts."""
+"""Tables of scores, trials and stages as data."""
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...platform.records.schema import (
@@ -20,10 +19,13 @@ from ...platform.serialization import parse_time
 from ..labels import classes_of, count_text, drawable, method_title
 
 
-def escaped(value: object) -> str:
-    """Return text escaped for HTML and for attribute values."""
-    printable = "".join(c if c.isprintable() or c == "\n" else " " for c in str(value))
-    return html.escape(printable)
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """Bar of a timeline; `start` and `width` are percentages of the whole timeline."""
+
+    start: float
+    width: float
+    cached: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,23 +35,48 @@ class Cell:
     Attributes:
         text: text of the cell.
         value: value to sort by; None: the text.
-        markup: trusted HTML in place of the text.
         strong: whether the cell is in bold.
+        unbroken: whether the text stays on one line in any table.
+        file: page that the text links to.
+        pill: kind of the pill that holds the text: good, live, bad or plain.
+        whole: whole value, of which the text is the beginning.
+        bar: bar in place of the text.
     """
 
     text: str = ""
     value: float | str | None = None
-    markup: str = ""
     strong: bool = False
+    unbroken: bool = False
+    file: str = ""
+    pill: str = ""
+    whole: str = ""
+    bar: Bar | None = None
 
-    def render(self, head: bool = False) -> str:
-        """Return the cell as `<td>`, or with `head` as `<th scope=row>`."""
-        sort = "" if self.value is None else f' data-v="{escaped(self.value)}"'
-        number = ' class="number"' if isinstance(self.value, float | int) else ""
-        body = self.markup or escaped(self.text)
-        body = f"<strong>{body}</strong>" if self.strong else body
-        tag, extra = ("th", ' scope="row"') if head else ("td", "")
-        return f"<{tag}{extra}{number}{sort}>{body}</{tag}>"
+    @property
+    def is_number(self) -> bool:
+        """Whether the cell sorts as a number."""
+        return isinstance(self.value, float | int)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Table of a page.
+
+    Attributes:
+        caption: caption.
+        head: names of the columns.
+        rows: cells of each row; the first cell is the header of the row.
+        sortable: whether the names of the columns are buttons that sort.
+        cards: whether each row becomes a card on a screen that is too narrow for the columns.
+        empty: text of a table without rows.
+    """
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    sortable: bool = False
+    cards: bool = False
+    empty: str = "nothing"
 
 
 def text_cell(text: object) -> Cell:
@@ -72,52 +99,10 @@ def seconds_cell(value: float) -> Cell:
 def time_cell(started: str) -> Cell:
     """Return a cell of a time in its own time zone, which sorts as an instant."""
     text = started[:16].replace("T", " ")
-    return Cell(text=text, value=parse_time(started).isoformat())
+    return Cell(text=text, value=parse_time(started).isoformat(), unbroken=True)
 
 
-def table(
-    caption: str,
-    head: Sequence[str],
-    rows: Iterable[Sequence[Cell]],
-    *,
-    sortable: bool = False,
-    empty: str = "nothing",
-) -> str:
-    """Return a table in a box that scrolls and can be reached by keyboard.
-
-    Args:
-        caption: caption as text.
-        head: column names as text.
-        rows: cells of each row; the first cell is the header of the row.
-        sortable: whether column names are buttons that sort.
-        empty: text of a table without rows.
-    """
-    lines = []
-    for row in rows:
-        cells = [c.render(head=k == 0) for k, c in enumerate(row)]
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    if not lines:
-        lines = [f'<tr><td colspan="{len(head)}" class="empty">{escaped(empty)}</td></tr>']
-    names = [
-        f'<button type="button">{escaped(h)}</button>' if sortable else escaped(h) for h in head
-    ]
-    top = "".join(f'<th scope="col">{n}</th>' for n in names)
-    kind = ' class="sortable"' if sortable else ""
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{escaped(caption)}">'
-        f"<table{kind}><caption><span>{escaped(caption)}</span></caption><thead><tr>{top}</tr></thead>"
-        f"<tbody>{''.join(lines)}</tbody></table></div>\n"
-    )
-
-
-def definition_list(rows: Iterable[tuple[str, object]]) -> str:
-    """Return names with their values as HTML; a name without a value is left out."""
-    facts = [(k, v) for k, v in rows if v not in ("", None)]
-    items = "".join(f"<div><dt>{escaped(k)}</dt><dd>{escaped(v)}</dd></div>" for k, v in facts)
-    return f'<dl class="facts">{items}</dl>\n'
-
-
-def summary_table(scores: Sequence[tuple[str, Score]]) -> str:
+def summary_table(scores: Sequence[tuple[str, Score]]) -> Table:
     """Return the table of scores by split and result, with the best mIoU of a split in bold."""
     splits = list(dict.fromkeys(s.split for _, s in scores))
     has_parts = any(s.parts for _, s in scores)
@@ -144,10 +129,10 @@ def summary_table(scores: Sequence[tuple[str, Score]]) -> str:
         rows.append(row)
     rules = dict.fromkeys(f"{classes_of(s)} · {s.rule}" for _, s in scores)
     caption = " / ".join(["Scores", *rules]).replace(" / ", " · ", 1)
-    return table(caption, head, rows, empty="no scores: no split has masks")
+    return Table(caption=caption, head=head, rows=rows, empty="no scores: no split has masks")
 
 
-def trial_table(sweep: SweepRecord) -> str:
+def trial_table(sweep: SweepRecord) -> Table:
     """Return the table of all trials with parameters, results and errors."""
     labels = sweep.labels
     names = list(dict.fromkeys([*sweep.space, *(k for t in sweep.trials for k in t.params)]))
@@ -180,7 +165,7 @@ def trial_table(sweep: SweepRecord) -> str:
         f"{count_text(len(sweep.trials), 'trial')} of {method_title(sweep.method)} on "
         f"{sweep.dataset}; objective: best mIoU of the seed over all thresholds on {sweep.split}"
     )
-    return table(caption, head, rows, sortable=True, empty="no trial yet")
+    return Table(caption=caption, head=head, rows=rows, sortable=True, empty="no trial yet")
 
 
 def _result(trial: Trial, best: bool) -> list[Cell]:
@@ -188,18 +173,17 @@ def _result(trial: Trial, best: bool) -> list[Cell]:
     status = f"{trial.status}, cached" if trial.cached else trial.status
     kind = "good" if best else ("bad" if trial.status in ("failed", "stopped") else "plain")
     text = f"best, {status}" if best else status
-    pill = f'<span class="pill {kind}">{escaped(text)}</span>'
     return [
         percent_cell(trial.value, strong=best),
         Cell(text=f"{s.threshold:g}", value=s.threshold) if s else Cell(text="–", value=-1.0),
         percent_cell(s.precision if s else None),
         percent_cell(s.recall if s else None),
         seconds_cell(trial.seconds),
-        Cell(value=text, markup=pill),
+        Cell(text=text, value=text, pill=kind),
     ]
 
 
-def stage_table(run: RunRecord, states: Mapping[str, str]) -> str:
+def stage_table(run: RunRecord, states: Mapping[str, str]) -> Table:
     """Return the table of a run's stages in order, with a bar for the time that each took.
 
     Args:
@@ -216,22 +200,17 @@ def stage_table(run: RunRecord, states: Mapping[str, str]) -> str:
     cached = sum(s.cached and s.key not in states for s in run.stages)
     rest = f", {len(states)} to do" if states else f"; the run took {run.seconds:,.1f} s"
     caption = f"{count_text(len(run.stages), 'stage')}, {cached} cached{rest}"
-    return table(caption, head, rows, empty="no stage was recorded")
+    return Table(caption=caption, head=head, rows=rows, empty="no stage was recorded")
 
 
-def _stage(stage: StageRecord, bar: str, state: str) -> list[Cell]:
+def _stage(stage: StageRecord, bar: Bar, state: str) -> list[Cell]:
     kind = {"computed": "good", "running": "live"}.get(state, "plain")
-    pill = Cell(markup=f'<span class="pill {kind}">{state}</span>', value=state)
-    key = Cell(markup=f'<code title="{escaped(stage.key)}">{escaped(stage.key[:10])}</code>')
+    pill = Cell(text=state, value=state, pill=kind)
+    key = Cell(text=stage.key[:10], whole=stage.key)
     duration = Cell(text="–") if state in ("running", "waiting") else seconds_cell(stage.seconds)
-    return [text_cell(stage.stage), text_cell(stage.title), duration, Cell(markup=bar), pill, key]
+    return [text_cell(stage.stage), text_cell(stage.title), duration, Cell(bar=bar), pill, key]
 
 
-def _bar(stage: StageRecord, start: float, total: float) -> str:
+def _bar(stage: StageRecord, start: float, total: float) -> Bar:
     width = 0.0 if stage.cached else 100 * stage.seconds / total
-    cached = ' class="cached"' if stage.cached else ""
-    return (
-        '<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
-        f'<rect x="{100 * start:.2f}" y="0" width="{max(width, 0.6):.2f}" height="8"'
-        f"{cached}/></svg>"
-    )
+    return Bar(start=100 * start, width=max(width, 0.6), cached=stage.cached)

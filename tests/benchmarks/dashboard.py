@@ -111,7 +111,6 @@ def _many_images(out: Path, run: str, browser: Any, count: int = 10_000) -> None
     page.goto(path.as_uri())
     until(page, "document.querySelectorAll('.card .scores').length === 48")
     began = time.perf_counter()
-    page.locator("[name=order]").select_option(value="worst")
     until(page, f"/of {count}$/.test(document.querySelector('[name=place]').value)")
     ordered = time.perf_counter() - began
     began = time.perf_counter()

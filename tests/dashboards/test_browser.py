@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawn_records import make_sweep, make_trials
-from drawn_store import add_hostile, add_sweep, drawn_store, metrics, run_of
+from drawn_records import make_run, make_sweep, make_trials
+from drawn_store import add_hostile, add_run, add_sweep, drawn_store, metrics, run_of
 from limits import HANG
 from PIL import Image
 from wsss.dashboards import single_file
@@ -109,6 +109,61 @@ def test_every_page_works_from_disk(
                 assert "&lt;" not in texts
 
 
+CUT = (
+    "[...document.querySelectorAll('.scroll')].filter(box => "
+    "box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight || "
+    "[...box.querySelectorAll('td, th')].some(cell => "
+    "cell.getBoundingClientRect().right > box.getBoundingClientRect().right + 1)).length"
+)
+"""Number of tables of which a part is cut off."""
+
+
+@pytest.mark.parametrize("width", [1280, 800, 390])
+def test_the_overview_cuts_no_column(report: Path, browser: Any, width: int) -> None:
+    with visit(browser, (report / "index.html").as_uri(), width) as (page, _):
+        assert page.locator(".scroll").count() == 3
+        assert page.evaluate(CUT) == 0
+        page.locator("#runs").get_by_role("button", name="run", exact=True).click()
+        names = page.locator("#runs tbody th").all_inner_texts()
+        assert names == sorted(names, reverse=True)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_long_names_cut_no_column(tmp_path: Path, browser: Any, width: int) -> None:
+    store, long = Store(tmp_path / "store"), "a_name_without_a_place_to_break_" * 3
+    add_run(store, dataclasses.replace(make_run(name=long), dataset=long, method=long, seconds=1e6))
+    add_sweep(store, 8, long)
+    out = Site(store).write(tmp_path / "report")
+    with visit(browser, out.as_uri(), width) as (page, _):
+        assert page.evaluate(CUT) == 0
+        assert page.locator("#runs tbody th").inner_text() == long
+        broken = (
+            "cells => cells.filter(cell => { const range = document.createRange(); "
+            "range.selectNodeContents(cell); return range.getClientRects().length > 1; }).length"
+        )
+        numbers = page.locator("#runs tbody td.number")
+        assert numbers.count() > 5
+        assert numbers.evaluate_all(broken) == 0
+
+
+def test_the_overview_shows_a_picture_of_each_run(report: Path, browser: Any) -> None:
+    with visit(browser, (report / "index.html").as_uri()) as (page, _):
+        page.locator("#pictures").scroll_into_view_if_needed()
+        until(page, "document.querySelectorAll('.example img').length === 2")
+        loaded = (
+            "[...document.querySelectorAll('.example img')].every(i => i.naturalHeight === 128)"
+        )
+        until(page, loaded)
+        first = page.locator(".example").first
+        names = first.locator("li").all_inner_texts()
+        assert names == ["image", "CAM", "LPCAM", "LPCAM, DenseCRF", "target"]
+        assert "the median of 20 images" in first.inner_text()
+        id = first.locator("a").first.get_attribute("href").partition("#")[2]
+        first.locator("a").first.click()
+        until(page, "document.getElementById('viewer')?.open === true")
+        assert page.locator("#viewer-title").inner_text() == id
+
+
 def pixels(page: Any) -> Any:
     """Return the seed as the browser drew it: mask colours `[H,W,4]`."""
     canvas = page.evaluate(
@@ -168,8 +223,16 @@ def test_switching_a_class_off_leaves_the_other_classes(tmp_path: Path, browser:
 def test_images_are_ordered_filtered_and_opened_by_keyboard(report: Path, browser: Any) -> None:
     with visit(browser, (report / "images.run-0.html").as_uri()) as (page, _):
         until(page, "document.querySelectorAll('.card .scores').length === 20")
+        assert page.get_by_label("Order").input_value() == "worst"
+        parse = "cards => cards.map(c => Number(/DenseCRF ([0-9.]+)/.exec(c.textContent)[1]))"
+        scores = page.locator(".card .scores").evaluate_all(parse)
+        assert scores == sorted(scores)
+        ids = page.locator(".card h3").all_inner_texts()
+        page.get_by_label("Order").select_option(label="stored order")
+        until(page, "document.querySelectorAll('.card .scores').length === 20")
+        assert page.locator(".card h3").all_inner_texts() != ids
+        page.get_by_label("Order").select_option(label="lowest mIoU first")
         page.get_by_label("Scores of").select_option(label="LPCAM")
-        page.get_by_label("Order").select_option(value="worst")
         until(page, "document.querySelectorAll('.card .scores').length === 20")
         parse = "cards => cards.map(c => Number(/LPCAM ([0-9.]+)/.exec(c.textContent)[1]))"
         scores = page.locator(".card .scores").evaluate_all(parse)
@@ -318,6 +381,32 @@ def test_a_training_is_followed_and_its_end_is_seen(store: Store, browser: Any) 
         assert page.evaluate("window.same")
 
 
+def test_the_figure_of_sizes_is_made_when_it_comes_into_view(store: Store, browser: Any) -> None:
+    with served(store) as address:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(1000 * HANG)
+        faults: list[str] = []
+        page.on("console", lambda m: faults.append(m.text) if is_wrong(m) else None)
+        sizes: list[str] = []
+        page.on("request", lambda r: sizes.append(r.url) if r.url.endswith("sizes.js") else None)
+        page.goto(f"{address}run.run-0.html")
+        until(page, "document.querySelectorAll('.js-plotly-plot').length > 5")
+        assert sizes == []
+        figure = page.locator("figure[data-file='data/run-0/val/sizes.js']")
+        figure.scroll_into_view_if_needed()
+        figure.locator(".js-plotly-plot").wait_for()
+        assert "small" in figure.inner_text()
+        assert page.locator("figure .note").count() < 2
+        with page.expect_download() as download:
+            figure.get_by_role("button", name="CSV of mIoU % by size of object").click()
+        assert "LPCAM, DenseCRF" in Path(download.value.path()).read_text()
+        page.goto(address)
+        page.locator("#pictures").scroll_into_view_if_needed()
+        until(page, "document.querySelectorAll('.example img').length === 2")
+        assert faults == []
+        page.close()
+
+
 def test_a_report_in_one_file_works_alone(scenes: Path, tmp_path: Path, browser: Any) -> None:
     """Links, the back button, figures, pictures and data work, and no other file is read."""
     shutil.copytree(scenes, tmp_path / "store")
@@ -356,6 +445,10 @@ def test_a_report_in_one_file_works_alone(scenes: Path, tmp_path: Path, browser:
     inner.locator("#gained .open, #lost .open").first.wait_for()
     assert inner.locator("select[name=a]").input_value() == "run-0"
     inner.get_by_role("link", name="Overview").click()
+    example = inner.locator(".example img").first
+    example.wait_for()
+    height = "async (image) => { await image.decode(); return image.naturalHeight; }"
+    assert example.evaluate(height) == 128
     inner.get_by_role("link", name="sweep-0").first.click()
     inner.get_by_role("heading", level=1).wait_for()
     assert "sweep" in page.title()

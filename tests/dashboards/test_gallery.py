@@ -133,3 +133,22 @@ def test_a_set_of_image_scores_is_computed_once(
 
     monkeypatch.setattr(image_scores, "score_of_image", never)
     assert Site(store).file("data/run-0/val/0.js") == first
+
+
+def test_the_figure_of_sizes_names_their_bounds_and_objects(scenes: Path) -> None:
+    site = Site(Store(scenes))
+    figure = value_of(site.file("data/run-0/val/sizes.js"))
+    assert isinstance(figure, dict)
+    assert [trace["name"] for trace in figure["data"]] == ["CAM", "LPCAM", "LPCAM, DenseCRF"]
+    ticks = figure["layout"]["yaxis"]["ticktext"]
+    assert [tick.split("<br>")[0] for tick in ticks] == ["small", "medium", "large"]
+    objects = [int(tick.split("<br>")[2].split()[0]) for tick in ticks]
+    rows = value_of(site.file("data/run-0/val/0.js"))
+    assert isinstance(rows, list)
+    assert sum(objects) == sum(len(row[2]) for row in rows)
+    assert "thirds of the objects" in figure["layout"]["title"]["subtitle"]["text"]
+    page = Document((site.file("run.run-0.html") or b"").decode())
+    figures = [a for t, a in page.tags if t == "figure"]
+    files = [a.get("data-file") for a in figures]
+    at = files.index("data/run-0/val/sizes.js")
+    assert figures[at - 1]["aria-label"] == "IoU % by class"

@@ -105,7 +105,9 @@ def test_hostile_texts_are_escaped(store: Store) -> None:
     [
         "../store/runs/run-0/run.json", "runs/run-0/run.json", "run...html", "run.%2e%2e.html",
         "data/../run.js", "data/run-0/run.json", "data/run-0/val/999.js", "data/run-0/../index.js",
-        "layers/../x.jpg", "layers/0000000000000000/a.jpg", "", ".", "app.js/", "papers.json",
+        "layers/../x.jpg", "examples/../x.jpg", "examples/0000000000000000.jpg",
+        "data/run-0/../example.js", "data/run-0/train/../sizes.js", "data/run-0/nobody/sizes.js",
+        "layers/0000000000000000/a.jpg", "", ".", "app.js/", "papers.json",
         "live.js", "run.nobody.html", "images.nobody.html", "sweep.run-0.html", "\x00.html",
     ],
 )  # fmt: skip

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from wsss.dashboards import single_file, site_folder
-from wsss.dashboards.pages.layout import MARK
 from wsss.dashboards.site import Site
 from wsss.platform.cli import main, resolve, run_commands
 from wsss.platform.errors import InputError
@@ -20,6 +19,7 @@ from wsss.platform.pipeline import planner
 from wsss.platform.records.schema import read_run
 from wsss.platform.storage.store import Store
 
+MARK = '<meta name="generator" content="wsss report">'
 OLD = {"index.html": b"old", "same.css": b"same", "data/a/run.js": b"a", "run.a.html": b"page a"}
 NEW = {"index.html": b"new", "same.css": b"same", "data/b/run.js": b"b", "run.b.html": b"page b"}
 

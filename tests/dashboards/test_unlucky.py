@@ -123,7 +123,7 @@ def test_a_score_of_another_split_is_a_damaged_record(tmp_path: Path) -> None:
     write_json(LocalStorage(tmp_path).location("runs", "demo", "run.json"), run)
     Site(Store(tmp_path)).write(tmp_path / "report")
     text = (tmp_path / "report" / "index.html").read_text()
-    assert "the score of lpcam on val names split &#x27;train&#x27;" in text
+    assert "the score of lpcam on val names split &#39;train&#39;" in text
 
 
 def test_maps_of_another_data_set_are_refused(store: Store) -> None:
