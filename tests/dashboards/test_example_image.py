@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
+from drawn_store import run_of
+from html_pages import value_of
 from PIL import Image
-from test_site import run_of, value_of
 from wsss.dashboards.content.example_image import HEIGHT, LINE, example, picture_path
 from wsss.dashboards.content.gallery import Gallery
 from wsss.dashboards.site import Site
@@ -65,12 +65,12 @@ def test_the_picture_shows_image_maps_labels_and_target(scenes: Path) -> None:
 def test_parts_whose_artifacts_are_gone_leave_no_hole(store: Store) -> None:
     run = run_of(store)
     assert Site(store).file("data/run-0/val/0.js")  # the scores stay in the store
-    shutil.rmtree(store.folder("labels", run.labels[CRF]["val"]))
+    store.folder("labels", run.labels[CRF]["val"]).remove_tree()
     site = Site(store)
     assert data_of(site)["parts"] == ["image", "CAM", "LPCAM", "target"]
     assert len(parts_of(site)) == 4
     for key in (by_split["val"] for by_split in run.maps.values()):
-        shutil.rmtree(store.folder("maps", key))
+        store.folder("maps", key).remove_tree()
     assert data_of(Site(store))["parts"] == ["image", "target"]
 
 
@@ -78,21 +78,21 @@ def test_a_run_without_scores_that_can_be_made_has_no_example(store: Store) -> N
     run = run_of(store)
     for stage, by_result in (("maps", run.maps), ("labels", run.labels)):
         for by_split in by_result.values():
-            shutil.rmtree(store.folder(stage, by_split["val"]))
-    shutil.rmtree(store.root / "artifacts" / "image_scores", ignore_errors=True)
+            store.folder(stage, by_split["val"]).remove_tree()
+    store.location("artifacts", "image_scores").remove_tree()
     site = Site(store)
     assert value_of(site.file("data/run-0/example.js")) is None
     assert site.file(picture_path(run)) is None
     assert b'data-run="run-0"' in (site.file("index.html") or b"")
-    shutil.rmtree(store.folder("shards", run.shards))
+    store.folder("shards", run.shards).remove_tree()
     assert b"data-run" not in (Site(store).file("index.html") or b"")
 
 
 def test_the_path_of_a_picture_changes_with_its_artifacts(store: Store) -> None:
-    path = store.root / "runs" / "run-0" / "run.json"
+    file = store.location("runs", "run-0", "run.json")
     before = data_of(Site(store))["picture"]
     assert data_of(Site(store))["picture"] == before
-    row = json.loads(path.read_text())
+    row = json.loads(file.read())
     row["maps"]["lpcam"] = row["maps"]["cam"]
-    path.write_text(json.dumps(row))
+    file.write(json.dumps(row).encode())
     assert data_of(Site(store))["picture"] != before
