@@ -44,6 +44,10 @@ class Terminal(ProgressDisplay):
         self.task = self.bar.add_task("", words="")
         self.live: Live | None = None
 
+    def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
+        """Return what a copy in another process is: a display that shows nothing."""
+        return Silent, ()
+
     def plan(self, titles: Sequence[str]) -> None:
         self.titles, self.at = list(titles), 0
 

@@ -106,6 +106,12 @@ def test_ctrl_c_leaves_the_lines_of_done_steps_and_the_cursor() -> None:
     assert not any("trial" in line or "class maps" in line for line in before)
 
 
+def test_a_copy_in_another_process_shows_nothing() -> None:
+    """Ray Tune writes the callbacks of a sweep to a file, and with them the display."""
+    script = BEGIN + "import pickle\nprint(type(pickle.loads(pickle.dumps(display))).__name__)"
+    assert "Silent" in run(script)
+
+
 def test_colours_and_signs_are_those_of_the_terminal() -> None:
     assert "\x1b[32m" in run(BEGIN)
     assert not re.search(r"\x1b\[3\d", run(BEGIN + END, NO_COLOR="1"))
