@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,10 +32,12 @@ from wsss.platform.ray_runtime.worker_errors import (
 from wsss.platform.stages.inference import actors
 from wsss.platform.stages.prototypes import clustering
 from wsss.platform.stages.training import ray_train
+from wsss.platform.storage.artifact_files import LocalFolder
+from wsss.platform.storage.local_storage import LocalStorage
 from wsss.platform.tuning import trial
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
-PIECES = [Slice(f"{k}.parquet", 0, 1) for k in range(3)]
+PIECES = [Slice(LocalFolder(Path("none")) / f"{k}.parquet", 0, 1) for k in range(3)]
 
 
 class OddError(Exception):
@@ -84,7 +87,7 @@ def by_nested_task(kind: str, folder: Path) -> None:
 def by_data_map(kind: str, folder: Path) -> None:
     source = SimpleNamespace(load=lambda item: fail(item.id))
     plan = [(f"train-{k:05d}.parquet", [Item(id=kind, split="train")]) for k in range(3)]
-    list(shards._written(folder, source, plan, False, None))  # type: ignore[arg-type]
+    list(shards._write_shards(LocalFolder(folder), source, plan, False, None))  # type: ignore[arg-type]
 
 
 class FailingAtWork(actors.Actor):
@@ -108,15 +111,17 @@ def by_actor_start(kind: str, folder: Path) -> None:
     actors.run(FailingAtStart, kind, PIECES, 1, lambda done, total: None)
 
 
-def by_holder(kind: str, folder: Path) -> None:
-    class FailingHolder(clustering.Holder):
-        @property
-        def blocks(self) -> Any:  # type: ignore[override]
-            return fail(self.files[0][1])
+@dataclass(frozen=True)
+class FailingFile:
+    kind: str
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clustering, "Holder", FailingHolder)
-        clustering.Holders([kind, kind], 0.3, 2, 1 << 20)
+    def with_suffix(self, suffix: str) -> Any:
+        return fail(self.kind)
+
+
+def by_holder(kind: str, folder: Path) -> None:
+    files = [FailingFile(kind), FailingFile(kind)]
+    clustering.Holders(files, 0.3, 2, 1 << 20)  # type: ignore[arg-type]
 
 
 def assert_equal(error: BaseException, kind: str) -> None:
@@ -181,18 +186,19 @@ def test_an_error_of_a_training_arrives_as_it_was(
     """Workers are started anew after a failure that may pass, and not after wrong input."""
     monkeypatch.setattr(ray_train, "run_worker", train)
     monkeypatch.setattr(ray_train, "MAX_FAILURES", failures)
+    home = LocalStorage(tmp_path).location("home")
     job = SimpleNamespace(
         training=SimpleNamespace(workers=1),
         plan=lambda rank, world: None,
-        metrics=str(tmp_path / "home.jsonl"),
+        metrics=home.with_suffix(".jsonl"),
         starts=str(tmp_path / "starts"),
         kind=kind,
     )
     with pytest.raises(Exception) as caught:  # noqa: PT011 (the kind is checked below)
         ray_train.fit(
-            tmp_path,
+            LocalFolder(tmp_path),
             job,  # type: ignore[arg-type]
-            tmp_path / "home",
+            home,
             lambda text, done, total: None,
             lambda: None,
         )
