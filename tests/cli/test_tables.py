@@ -143,9 +143,9 @@ def test_methods_and_the_state_of_the_machine_are_tables(
 SHOW = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from test_tables import ID, RUNS, Printer, comparison
+from test_tables import ID, RUNS, Printer, comparison_table
 names = ("cam", "prototypes and consistency", "lpcam > irn > deeplabv2")
-Printer().table(comparison([(name, ID, RUNS) for name in names]))
+Printer().table(comparison_table([(name, ID, RUNS) for name in names]))
 """
 
 

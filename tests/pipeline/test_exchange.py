@@ -70,7 +70,7 @@ def test_imports_must_fit_the_data_set(
     (tmp_path / "empty").mkdir()
     words = ["import", "irn", str(tmp_path / "empty"), "--data", "scenes", "--name", "x", *store]
     for change, message in (
-        (["import", "unknown", *words[2:]], "there are irn"),
+        (["import", "unknown", *words[2:]], "it must be irn"),
         ([*words[:2], str(tmp_path / "gone"), *words[3:]], "no folder"),
         (words, "there is no"),
         (["run", "cam", "--imported", "nothing", *store], "nothing is imported"),

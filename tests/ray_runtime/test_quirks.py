@@ -25,6 +25,8 @@ from wsss.platform.errors import InputError, StorageError
 from wsss.platform.ray_runtime.quirks import settings, training, trials
 from wsss.platform.ray_runtime.quirks.upstream import QUIRKS, RAY_VERSION, UNREPORTED, Quirk
 from wsss.platform.stages.training import ray_train
+from wsss.platform.storage.artifact_files import LocalFolder
+from wsss.platform.storage.local_storage import LocalStorage
 
 ROOT = Path(__file__).parents[2]
 RAY = Path(ray.__file__).parent
@@ -199,14 +201,15 @@ def test_damaged_checkpoints_are_discarded_before_each_try_of_a_training(
 
     monkeypatch.setattr(ray_train, "_trainer", lambda job, home, gpu: Trainer())
     monkeypatch.setattr(ray_train.cluster, "gpus", lambda: 0)
+    home = LocalStorage(tmp_path).location("home")
     job: Any = SimpleNamespace(
-        training=Training(), plan=lambda rank, world: None, metrics=str(tmp_path / "home.jsonl")
+        training=Training(), plan=lambda rank, world: None, metrics=home.with_suffix(".jsonl")
     )
     with pytest.raises(InputError, match="the end of this test"):
         ray_train.fit(
-            tmp_path,
+            LocalFolder(tmp_path),
             job,
-            tmp_path / "home",
+            home,
             lambda text, done, total: None,
             lambda: events.append("discard"),
         )

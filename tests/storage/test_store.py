@@ -131,13 +131,19 @@ def test_a_full_disk_is_reported_in_words_and_leaves_nothing(store, stage, numbe
 
 
 def test_a_full_disk_in_a_task_is_reported_the_same_way(store, stage):
-    """Ray wraps the OSError of a task in an error without errno."""
+    """Ray wraps the OSError of a task in an error without errno, which stages unwrap."""
     from ray.exceptions import RayTaskError
+    from wsss.platform.ray_runtime.worker_errors import unwrapped
 
     error = RayTaskError("f", "text", OSError(errno.ENOSPC, "full")).as_instanceof_cause()
     assert isinstance(error, OSError)
+
+    def compute(folder):
+        with unwrapped():
+            raise error
+
     with pytest.raises(InputError, match="is full"):
-        store.get(stage, Compute(error))
+        store.get(stage, compute)
     assert leftovers(store) == []
 
 
