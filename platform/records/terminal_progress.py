@@ -44,9 +44,9 @@ class Terminal(ProgressDisplay):
         self.task = self.bar.add_task("", words="")
         self.live: Live | None = None
 
-    def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
+    def __reduce__(self) -> tuple[type[ProgressDisplay], tuple[()]]:
         """Return what a copy in another process is: a display that shows nothing."""
-        return Silent, ()
+        return ProgressDisplay, ()
 
     def plan(self, titles: Sequence[str]) -> None:
         self.titles, self.at = list(titles), 0
