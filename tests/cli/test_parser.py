@@ -17,6 +17,7 @@ from wsss.platform.cli.options.kinds import GROUPS
 from wsss.platform.cli.parser import COMMANDS, SOURCES, parse
 from wsss.platform.config.experiment import Refine, Segment
 from wsss.platform.config.fields import walk
+from wsss.platform.config.rules import choices_of
 from wsss.platform.data import registry
 from wsss.platform.errors import InputError
 from wsss.platform.interop import exports, imports
@@ -190,7 +191,7 @@ def test_choices_are_those_of_the_configuration() -> None:
         return {*typing.get_args(literal)}
 
     def allowed(config: object, name: str) -> set[str]:
-        return {*next(f for n, _, f in walk(config) if n == name).metadata["choices"]} - {""}
+        return {*choices_of(next(f for n, _, f in walk(config) if n == name))} - {""}
 
     assert choices(experiments.RunOptions, "refine") == allowed(Refine(), "kind")
     assert choices(experiments.RunOptions, "segment") == allowed(Segment(), "network")

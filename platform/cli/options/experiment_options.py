@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from . import completions
 from .kinds import (
     CHAIN,
     EXECUTION,
     EXPERIMENT,
+    HIDDEN,
     OUTPUT,
     REPEATS,
     SEARCH,
@@ -22,7 +23,13 @@ from .kinds import (
     option,
 )
 
-METHOD = "Method to run, see wsss methods; several joined by + train one network: sipe+cam."
+if TYPE_CHECKING:
+    from ...method.experiment_files import ExperimentFile
+else:
+    ExperimentFile = object  # `--help` imports no experiment files
+
+FILE = "or FILE.yaml, an experiment file (see wsss config), over which the options here count."
+METHOD = "Method, see wsss methods; several joined by + train one network: sipe+cam; " + FILE
 PRESET = (
     "Preset of all fields: paper, release (as in the authors' code), default or scenes; by "
     "default scenes for data made by wsss data scenes, {} for any other data."
@@ -78,6 +85,7 @@ class ExperimentOptions(Quiet, Tabular, Chain, InStore):
 
     Attributes:
         undrawn: preset for data that are not drawn.
+        file: the experiment file that the command names.
     """
 
     undrawn: ClassVar[str] = "default"
@@ -105,6 +113,7 @@ class ExperimentOptions(Quiet, Tabular, Chain, InStore):
             "fields; may be repeated.",
         ),
     ] = ()
+    file: Annotated[ExperimentFile | None, HIDDEN] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +247,7 @@ class FigureOptions(Trials, ExperimentOptions):
         str,
         argument(
             "METHOD-NAME",
-            "Figure or table to repeat, e.g. lpcam-5, cpal-4, cpal-table-2 or ssc-7.",
+            "Figure or table to repeat, e.g. lpcam-5, cpal-4, cpal-table-2 or ssc-7; " + FILE,
         ),
     ]
     preset: Annotated[
@@ -261,7 +270,7 @@ class CompareOptions(Seeds, ExperimentOptions):
         tuple[str, ...],
         argument(
             "METHOD[:LOCALIZER][@BASELINE]",
-            "Methods to compare, e.g. cam lpcam sipe:lpcam psdpm@lpcam.",
+            "Methods to compare, e.g. cam lpcam sipe:lpcam psdpm@lpcam; " + FILE,
             completions.methods,
         ),
     ]
@@ -278,7 +287,7 @@ class AblateOptions(Seeds, Localized):
         str,
         argument(
             "METHOD",
-            "Method whose components are compared, see wsss methods.",
+            "Method whose components are compared, see wsss methods; " + FILE,
             completions.methods,
         ),
     ]
