@@ -152,8 +152,10 @@ def check_used(options: ExperimentOptions, experiments: Sequence[Experiment]) ->
 def _changes(options: ExperimentOptions, seed: int, varied: Collection[str]) -> dict[str, object]:
     """Return the values of fields that the options give; fields in `varied` must not be given."""
     changes: dict[str, object] = {"data": options.data, "seed": seed}
-    network = options.file.fields.get("segment.network") if options.file else None
-    if options.recipe and not (options.segment or (network and network.value)):
+    recipe, network = (
+        options.file.text(name) if options.file else "" for name in ("recipe", "segment.network")
+    )
+    if options.recipe not in (None, "", recipe) and not (options.segment or network):
         raise InputError("--recipe needs a segmenter; name one with --segment")
     for text in options.set:
         field, equals, value = text.partition("=")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from wsss.platform.cli import main, resolve, sweep_commands
 from wsss.platform.cli.options.experiment_options import ExperimentOptions
 from wsss.platform.cli.options.file_options import SUBJECTS
 from wsss.platform.cli.parser import COMMANDS, parse
 from wsss.platform.config.experiment import Experiment
+from wsss.platform.config.yaml_writer import experiment_file
 from wsss.platform.data import registry
+from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment
 from wsss.platform.method.sections import SECTIONS
 from wsss.platform.storage.store import Store
@@ -260,6 +265,56 @@ def test_an_error_names_file_line_and_field(
     write(text)
     assert main([words, "a.yaml"]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("method", "localizer", "baseline"),
+    [("psdpm", "", "sipe+cam:lpcam"), ("psdpm", "cam", "mine"), ("sipe+cpal", "lpcam", "")],
+)
+def test_the_file_in_the_record_of_a_run_describes_the_same_experiment(
+    method: str, localizer: str, baseline: str
+) -> None:
+    changes = {"data": "voc", "seed": 3, "training.epochs": 2}
+    made = build_experiment(
+        method, preset="paper", localizer=localizer, baseline=baseline, changes=changes
+    )
+    write(experiment_file(made))
+    options = options_of("run a.yaml")
+    assert options.seeds == (3,)
+    assert resolve.experiment(options, NOWHERE, 3) == made
+    other = resolve.experiment(options_of("run a.yaml --data coco"), NOWHERE, 4)
+    assert other == build_experiment(
+        method,
+        preset="paper",
+        localizer=localizer,
+        baseline=baseline,
+        changes=changes | {"data": "coco", "seed": 4},
+    )
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_a_damaged_section_is_refused_in_one_sentence_or_read(data: st.DataObject) -> None:
+    lines = SWEEP.strip().splitlines()
+    parts = st.sampled_from((":", "- ", "[", "]", "{}", "''", "null", "1e9", "-1", "true", "  "))
+    for _ in range(data.draw(st.integers(1, 3))):
+        row = data.draw(st.integers(0, len(lines) - 1))
+        column = data.draw(st.integers(0, len(lines[row])))
+        rest = lines[row][column + data.draw(st.integers(0, 4)) :]
+        lines[row] = lines[row][:column] + data.draw(parts) + rest
+    write("\n".join(lines))
+    with contextlib.suppress(InputError):
+        _, sweep = sweep_commands._description(options_of("sweep a.yaml"), NOWHERE)
+        assert sweep.count
+
+
+def test_a_recipe_on_the_command_line_needs_a_segmenter() -> None:
+    write("method: cam\nrecipe: lpcam-voc\n")
+    assert experiment_of("run a.yaml").segment.iterations == 20_000
+    with pytest.raises(InputError, match="--recipe needs a segmenter"):
+        experiment_of("run a.yaml --recipe swin")
 
 
 def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:

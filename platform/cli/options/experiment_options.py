@@ -120,7 +120,7 @@ class ExperimentOptions(Quiet, Tabular, Chain, InStore):
 class Localized(ExperimentOptions):
     """Options of an experiment with one trained method."""
 
-    method: Annotated[str, argument("METHOD", METHOD, completions.methods)]
+    method: Annotated[str, argument("METHOD", METHOD, completions.methods_and_files)]
     localizer: Annotated[
         str,
         option(
@@ -248,6 +248,7 @@ class FigureOptions(Trials, ExperimentOptions):
         argument(
             "METHOD-NAME",
             "Figure or table to repeat, e.g. lpcam-5, cpal-4, cpal-table-2 or ssc-7; " + FILE,
+            completions.methods_and_files,
         ),
     ]
     preset: Annotated[
@@ -271,7 +272,7 @@ class CompareOptions(Seeds, ExperimentOptions):
         argument(
             "METHOD[:LOCALIZER][@BASELINE]",
             "Methods to compare, e.g. cam lpcam sipe:lpcam psdpm@lpcam; " + FILE,
-            completions.methods,
+            completions.methods_and_files,
         ),
     ]
 
@@ -288,6 +289,6 @@ class AblateOptions(Seeds, Localized):
         argument(
             "METHOD",
             "Method whose components are compared, see wsss methods; " + FILE,
-            completions.methods,
+            completions.methods_and_files,
         ),
     ]
