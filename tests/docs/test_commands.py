@@ -45,14 +45,16 @@ RAY_COMMANDS = [
 QUOTED = [(name_of(page), command) for page in DOCS for command in quoted_commands(page)]
 EXPERIMENTS = re.compile(r"\S*wsss (run|compare|ablate|sweep|figure) ")
 """Commands that carry out experiments."""
-FILES = [path for path in sorted((ROOT / "experiments").glob("*.yaml")) if "base" not in path.stem]
+FILES = [
+    path
+    for path in sorted((ROOT / "experiments").glob("*.yaml"))
+    if not path.stem.endswith("-base")
+]
 """The experiment files that are carried out, without the files on which they build."""
 FILE_COMMANDS = [
-    (
-        path.name,
-        f"wsss {'figure' if 'figure:' in path.read_text() else 'run'} experiments/{path.name}",
-    )
+    (path.name, f"wsss {section[1] if section else 'run'} experiments/{path.name}")
     for path in FILES
+    for section in [re.search(r"^(figure|compare):", path.read_text(), re.MULTILINE)]
 ]
 NOWHERE = LocalFolder(Path("nowhere"))
 IMPORTS = {"clip-es": "clip-es", "toco": "msc-seg"}

@@ -36,7 +36,7 @@ def test_a_file_names_figures_that_the_papers_print(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert max(map(len, lines)) <= 100
     matches = [match for line in lines if (match := PRINTED.fullmatch(line))]
-    assert bool(matches) == (not path.stem.endswith("-base"))
+    assert bool(matches) == (not path.stem.endswith("-base") and "animals" not in path.stem)
     for paper, table, figures, data, _, test in (match.groups() for match in matches):
         named = {float(word) for word in figures.split(", ")} | ({float(test)} if test else set())
         assert named <= printed_in(paper, table)
