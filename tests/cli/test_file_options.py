@@ -320,6 +320,8 @@ def test_a_recipe_on_the_command_line_needs_a_segmenter() -> None:
 def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "gone.yml"]) == 2
     assert "there is no file gone.yml" in capsys.readouterr().err
+    assert main(["run", "~nobody-here/gone.yaml"]) == 2
+    assert "there is no file ~nobody-here/gone.yaml" in capsys.readouterr().err
 
 
 def test_every_option_in_a_section_is_an_option_of_its_command() -> None:

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 else:
     ExperimentFile = object  # `--help` imports no experiment files
 
-FILE = "or FILE.yaml, an experiment file (see wsss config), over which the options here count."
+FILE = (
+    "or FILE.yaml, an experiment file (see wsss config), whose paths are relative to this folder; "
+    "options of the command line count more than the file."
+)
 METHOD = "Method, see wsss methods; several joined by + train one network: sipe+cam; " + FILE
 PRESET = (
     "Preset of all fields: paper, release (as in the authors' code), default or scenes; by "

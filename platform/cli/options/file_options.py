@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ def with_file(options: ExperimentOptions, given: Collection[str]) -> ExperimentO
         return options
     from ...method.experiment_files import ExperimentFile
 
-    file = ExperimentFile.read(Path(words[0]).expanduser())
+    file = ExperimentFile.read(Path(os.path.expanduser(words[0])))
     values = _values(file, section)
     if words[1:]:
         values[subject] = words[1:]
