@@ -21,6 +21,7 @@ from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment
 from wsss.platform.method.sections import SECTIONS
 from wsss.platform.storage.store import Store
+from wsss.platform.tuning.sweep import Sweep
 from wsss.platform.tuning.sweep_file import sweep_file
 
 NOWHERE = Store("none")
@@ -217,6 +218,17 @@ def test_the_file_in_the_record_of_a_sweep_describes_the_same_sweep() -> None:
     write(sweep_file(sweep), "again.yaml")
     _, again = sweep_commands._description(options_of("sweep again.yaml"), NOWHERE)
     assert again == sweep
+
+
+def test_the_file_in_the_record_of_a_figure_describes_the_same_figure() -> None:
+    base = resolve.experiment(options_of("figure lpcam-5 --data voc"), NOWHERE, 2, method="lpcam")
+    point = {"lpcam.tau": 0.1}
+    space = {"lpcam.tau": [0.1]}
+    sweep = Sweep(base=base, space=space, listed_points=(point,), figure="lpcam-5", repeats=3)
+    write(sweep_file(sweep))
+    options = options_of("figure a.yaml")
+    assert (options.figure, options.repeats, options.seed) == ("lpcam-5", 3, 2)
+    assert resolve.experiment(options, NOWHERE, 2, method="lpcam") == base
 
 
 def test_the_file_of_a_sweep_over_combinations_describes_the_same_experiments() -> None:
