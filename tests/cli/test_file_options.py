@@ -251,6 +251,7 @@ def test_the_file_of_a_sweep_over_combinations_describes_the_same_experiments() 
         ("run", "method: cam\ntraining.epoch: 1", "a.yaml, line 2: unknown field 'training.epoch'"),
         ("run", "method: cam\ndata: 3", "a.yaml, line 2: data is 3; it must be text"),
         ("run", "method: cam\nseed: -1", "a.yaml, line 2: seed is -1; it must be a whole number"),
+        ("run", "method: ''", "a.yaml: it gives no method; write method: NAME"),
         ("run", "method: cma", "a.yaml, line 1: unknown method 'cma'; there are cam"),
         ("run", "method: cam\npreset: odd", "a.yaml, line 2: unknown preset 'odd' of cam; there"),
         (

@@ -67,7 +67,7 @@ def with_file(options: ExperimentOptions, given: Collection[str]) -> ExperimentO
 
 def _values(file: ExperimentFile, section: str) -> dict[str, Any]:
     """Return the options that a file gives, by name."""
-    values: dict[str, Any] = {name: file.text(name) for name in TEXTS if file.text(name)}
+    values: dict[str, Any] = {name: file.text(name) for name in TEXTS if name in file.fields}
     if file.baseline:
         values["baseline"] = file.baseline
     if "seed" in file.fields:
