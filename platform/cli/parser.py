@@ -26,7 +26,8 @@ from cyclopts import App, CycloptsError, Parameter
 from ..errors import InputError, StreamError
 from .options import experiment_options as experiments
 from .options import store_options as stores
-from .options.kinds import Command
+from .options.file_options import with_file
+from .options.kinds import HIDDEN, Command
 from .options.messages import sentence
 
 DESCRIPTION = """Experiments in weakly supervised semantic segmentation, from image labels to masks.
@@ -50,6 +51,7 @@ COMMANDS: dict[str, type[Command]] = {
     "export": stores.ExportOptions,
     "import": stores.ImportOptions,
     "methods": stores.MethodsOptions,
+    "config": stores.ConfigOptions,
     "doctor": stores.DoctorOptions,
     "completion": stores.CompletionOptions,
 }
@@ -89,6 +91,8 @@ def _maker(options: type[Command]) -> Callable[..., Command]:
     hints = typing.get_type_hints(options, include_extras=True)
     parameters = []
     for field in dataclasses.fields(options):
+        if HIDDEN in hints[field.name].__metadata__:
+            continue
         named = not any(isinstance(m, Parameter) and m.name for m in hints[field.name].__metadata__)
         factory = field.default_factory
         default = field.default if factory is dataclasses.MISSING else factory()
@@ -109,13 +113,14 @@ def _maker(options: type[Command]) -> Callable[..., Command]:
 def parse(words: Sequence[str]) -> Command | None:
     """Return the options of a command line, or None after it got the help that it asks for.
 
-    A script of `wsss completion` gets words for a shell from the hidden command `__complete`.
+    The options also hold those of the experiment file that the words name. A script of
+    `wsss completion` gets words for a shell from the hidden command `__complete`.
 
     Args:
         words: the words after `wsss`.
 
     Raises:
-        InputError: the words are no command line.
+        InputError: the words are no command line, or the experiment file is wrong.
         StreamError: the help cannot be written.
     """
     from .ending import say
@@ -133,6 +138,8 @@ def parse(words: Sequence[str]) -> Command | None:
     except CycloptsError as error:
         raise InputError(sentence(error)) from error
     options = make(**bound.arguments)
+    if isinstance(options, experiments.ExperimentOptions):
+        return with_file(options, bound.arguments)
     return options if isinstance(options, Command) else None  # None: the shell asked for words
 
 
@@ -210,5 +217,6 @@ def _actions() -> dict[type[Command], Callable[..., None]]:
         stores.ExportOptions: store_commands.export,
         stores.ImportOptions: store_commands.import_,
         stores.MethodsOptions: store_commands.methods,
+        stores.ConfigOptions: store_commands.config,
         stores.DoctorOptions: store_commands.doctor,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
@@ -12,11 +13,12 @@ from ..data.sources.source import Source
 from ..errors import InputError
 from ..storage import filesystem
 from ..storage.store import Store
-from ..tuning.spaces import COMBINATION, Space, split_file_and_name
+from ..tuning.spaces import COMBINATION, Space, find_space, split_file_and_name
 from .options.experiment_options import ExperimentOptions, Localized, SweepOptions
 from .options.kinds import Command
 from .options.store_options import (
     COCOOptions,
+    ConfigOptions,
     FolderOptions,
     ScenesOptions,
     SourceOptions,
@@ -25,6 +27,8 @@ from .options.store_options import (
 
 if TYPE_CHECKING:
     from ..config.experiment import Experiment
+    from ..method.experiment_files import ExperimentFile
+    from ..tuning.sweep import Sweep
 
 Options = TypeVar("Options", bound=Command)
 OPTION_BY_FIELD = {
@@ -69,6 +73,7 @@ def with_absolute_paths(options: Options) -> Options:
             if not file:  # the space is given by its name
                 continue
             text = file
+        title = "--out" if name == "out" and isinstance(options, ConfigOptions) else title
         path = filesystem.absolute(text, title, addresses=name == "store")
         paths[name] = f"{path}:{inner}" if inner else path
     return dataclasses.replace(options, **paths)
@@ -119,14 +124,19 @@ def parse_combination(text: str) -> Variant:
 def check_used(options: ExperimentOptions, experiments: Sequence[Experiment]) -> None:
     """Check that --baseline and each --set have an effect on at least one experiment.
 
+    An experiment file may also hold fields of methods that a command does not run.
+
     Raises:
         InputError: --baseline or a --set has no effect.
     """
     from ..method import methods as known
 
-    if options.baseline and options.baseline not in [
-        e.combination.partition("@")[2] for e in experiments
-    ]:
+    by_file = options.file.baseline if options.file else ""
+    if options.baseline not in (
+        None,
+        by_file,
+        *(e.combination.partition("@")[2] for e in experiments),
+    ):
         raise InputError(
             "--baseline has no effect, as no method here learns from a segmenter; leave it out"
         )
@@ -142,7 +152,10 @@ def check_used(options: ExperimentOptions, experiments: Sequence[Experiment]) ->
 def _changes(options: ExperimentOptions, seed: int, varied: Collection[str]) -> dict[str, object]:
     """Return the values of fields that the options give; fields in `varied` must not be given."""
     changes: dict[str, object] = {"data": options.data, "seed": seed}
-    if options.recipe and not options.segment:
+    recipe, network = (
+        options.file.text(name) if options.file else "" for name in ("recipe", "segment.network")
+    )
+    if options.recipe not in (None, "", recipe) and not (options.segment or network):
         raise InputError("--recipe needs a segmenter; name one with --segment")
     for text in options.set:
         field, equals, value = text.partition("=")
@@ -163,21 +176,17 @@ def _changes(options: ExperimentOptions, seed: int, varied: Collection[str]) -> 
     return changes | {field: value for field, value in given.items() if value is not None}
 
 
-def _of_methods(
-    values: Mapping[str, object], names: Sequence[str], baseline: str
-) -> dict[str, object]:
-    """Return the values without the fields of other methods than the named ones and a baseline's.
+def _other_groups(names: Sequence[str], baseline: str) -> set[str]:
+    """Return the groups of fields of methods that have no part in an experiment.
 
     Args:
-        values: values by dotted name.
         names: methods and localizer.
         baseline: baseline of the methods; empty: none.
     """
     from ..method import methods
 
     others = {*methods(), "baseline"} - {*names, *baseline.replace("+", ":").split(":")}
-    others -= {"baseline"} if baseline else set()
-    return {name: value for name, value in values.items() if name.split(".")[0] not in others}
+    return others - ({"baseline"} if baseline else set())
 
 
 def _preset(options: ExperimentOptions, store: Store) -> str:
@@ -212,10 +221,9 @@ def experiment(
     Raises:
         InputError: the options describe no experiment.
     """
-    from ..method import build_experiment as made
     from ..method import find_method, find_preset
 
-    preset = _preset(options, store)
+    preset, file = _preset(options, store), options.file
     values, baseline_name = _changes(options, seed, changes or {}), options.baseline or ""
     if isinstance(options, Localized) and not method:
         method, localizer = options.method, options.localizer
@@ -224,15 +232,47 @@ def experiment(
         preset = find_preset(trained[0], preset)
         needed = any(cls.needs_baseline for cls in trained)
         baseline_name = baseline or (baseline_name if needed else "")
-        values = _of_methods(values, [*method.split("+"), localizer], baseline_name)
-    return made(
-        method,
-        preset=preset,
-        localizer=localizer,
-        baseline=baseline_name,
-        recipe=options.recipe or "",
-        changes={**(changes or {}), **values},
-    )
+        others = _other_groups([*method.split("+"), localizer], baseline_name)
+        values = {name: v for name, v in values.items() if name.split(".")[0] not in others}
+        file = file and file.without(others)
+    head = {"method": method, "localizer": localizer, "preset": preset, "baseline": baseline_name}
+    head["recipe"] = options.recipe or ""
+    return _built(file, head, {**(changes or {}), **values})
+
+
+def _built(
+    file: ExperimentFile | None, head: Mapping[str, str], values: Mapping[str, object]
+) -> Experiment:
+    """Return the experiment of an experiment file, or of presets, with some values replaced.
+
+    Args:
+        file: experiment file.
+        head: method, localizer, preset, baseline and recipe.
+        values: values by dotted name.
+    """
+    from ..method import build_experiment
+
+    if file is None:
+        return build_experiment(changes=values, **head)
+    names = {name for name in head if name != "baseline" or head[name] != file.baseline}
+    return file.experiment({**{name: head[name] for name in names}, **values}, head["preset"])
+
+
+def space(options: SweepOptions, method: str) -> tuple[str, Space]:
+    """Return the name and the values of the search space of the options.
+
+    The space that an experiment file holds has the name of the file.
+
+    Args:
+        options: the options of the command.
+        method: name of the method or import whose class maps are scored.
+
+    Raises:
+        InputError: there is no such space.
+    """
+    if options.file and not options.space:
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", options.file.path.stem), options.file.space
+    return find_space(method, options.space)
 
 
 def combinations(options: SweepOptions, store: Store, space: Space) -> dict[str, Experiment]:
@@ -248,3 +288,26 @@ def combinations(options: SweepOptions, store: Store, space: Space) -> dict[str,
         )
     named = {word: parse_combination(word) for word in words}
     return {word: experiment(options, store, options.seed, **named[word]) for word in words}
+
+
+def combinations_file(options: SweepOptions, store: Store, sweep: Sweep) -> str:
+    """Return the experiment file of a sweep over combinations.
+
+    It holds only what the options give, because each combination has a preset of its own.
+    """
+    from ..config.yaml_reader import merged
+    from ..config.yaml_writer import value_text
+    from ..tuning.sweep_file import sweep_section
+
+    entries = options.file.fields if options.file else {}
+    names = ("method", "localizer", "recipe", "baseline")
+    head = {name: text for name in names if (text := getattr(options, name))}
+    fields = merged(
+        {name: entry.value for name, entry in entries.items()},
+        {**head, "preset": _preset(options, store), **_changes(options, options.seed, ())},
+    )
+    for name, value in fields.items():
+        if name.endswith(".weights") and value:
+            fields[name] = filesystem.absolute(value, name)
+    lines = [f"{name}: {value_text(value)}" for name, value in fields.items()]
+    return "\n".join(lines) + "\n" + sweep_section(sweep)

@@ -178,6 +178,7 @@ def _carry_out(
     printer: Printer,
 ) -> RunRecord:
     """Carry out an execution; as `carry_out`, with a display of its progress."""
+    from ..config.yaml_writer import EXPERIMENT_FILE, experiment_file
     from ..pipeline import run_record
 
     store, plan, e = execution.store, execution.plan, execution.plan.experiment
@@ -206,6 +207,7 @@ def _carry_out(
                 )
         seconds = time.monotonic() - began
         record = run_record.ended_run(execution, name, command, started, seconds)
+        (folder / EXPERIMENT_FILE).write(experiment_file(e).encode())
         write_json(file, record)
     printer.line(
         f"run {name}: {len(missing)} of {len(plan.steps)} stages computed, {record.seconds} s"

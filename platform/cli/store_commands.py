@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 from ..config.fields import walk
@@ -15,6 +16,7 @@ from ..storage.store import Store, open_store
 from . import resolve
 from .ending import say
 from .options.store_options import (
+    ConfigOptions,
     DoctorOptions,
     ExportOptions,
     ImportOptions,
@@ -130,6 +132,36 @@ def _fields(method: str, preset: str) -> Table:
         numbers=False,
         plain="\n".join(f"{name} = {value}\n    {meaning}" for name, value, meaning in rows),
     )
+
+
+def config(options: ConfigOptions, command: str) -> None:
+    """Carry out `wsss config`: write an experiment file of a method, or the JSON schema of files.
+
+    Raises:
+        InputError: a method or preset is unknown, or there is something in the place of the file.
+    """
+    from ..config.yaml_writer import experiment_file
+    from ..method import build_experiment
+    from ..method.experiment_files import json_schema
+
+    if options.schema:
+        text = json.dumps(json_schema(options.method), indent=2)
+    else:
+        experiment = build_experiment(
+            options.method,
+            preset=options.preset,
+            localizer=options.localizer,
+            baseline=options.baseline,
+        )
+        text = experiment_file(experiment).rstrip("\n")
+    if options.out is None:
+        say(text)
+        return
+    try:
+        with Path(options.out).open("x", encoding="utf-8") as stream:
+            stream.write(f"{text}\n")
+    except FileExistsError:
+        raise InputError(f"{options.out} exists; choose another --out") from None
 
 
 def doctor(options: DoctorOptions, command: str) -> None:

@@ -41,8 +41,9 @@ def sweep(options: SweepOptions, command: str) -> None:
     _check(catalog, options, [base, *description.bases.values()])
     if not known:
         _announce(printer, catalog, description)
+    text = resolve.combinations_file(options, store, description) if description.bases else ""
     with progress_for(options) as progress:
-        record = run_sweep(catalog, description, name, command, progress, options.resume)
+        record = run_sweep(catalog, description, name, command, progress, options.resume, text)
     untuned, best = (
         [carry_out(store, p, None, command, options) for p in plans]
         for plans in _untuned_and_best(catalog, description, record)
@@ -67,7 +68,7 @@ def sweep(options: SweepOptions, command: str) -> None:
 def _description(options: SweepOptions, store: Store) -> tuple[str, Sweep]:
     """Return the name of the search space of the options, and the sweep over the space."""
     base = resolve.experiment(options, store, options.seed)
-    title, space = spaces.find_space(base.localizer_name, options.space)
+    title, space = resolve.space(options, base.localizer_name)
     return title, Sweep(
         base=base,
         bases=resolve.combinations(options, store, space),

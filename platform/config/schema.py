@@ -22,7 +22,7 @@ def experiment_schema(experiment: Experiment, presets: Sequence[str]) -> dict[st
         experiment: gives the default of each field, and the methods whose fields a file may have.
         presets: names of the method's presets.
     """
-    schema = _schema(experiment)
+    schema = options_schema(experiment)
     head = {
         "extends": {
             "type": "string",
@@ -35,21 +35,21 @@ def experiment_schema(experiment: Experiment, presets: Sequence[str]) -> dict[st
         "type": ["string", "null"],
         "description": "Baseline: METHOD[:LOCALIZER], or the name of an import.",
     }
-    inner = _schema(experiment.baseline) if experiment.baseline else {"type": "object"}
+    inner = options_schema(experiment.baseline) if experiment.baseline else {"type": "object"}
     schema["properties"] = {**head, **schema["properties"], "baseline": {"anyOf": [text, inner]}}
     return {"$schema": DIALECT, "title": f"Experiment {experiment.combination}", **schema}
 
 
-def _schema(config: Options) -> dict[str, Any]:
+def options_schema(config: Options) -> dict[str, Any]:
     """Return the schema of options, with the values of the options as defaults."""
     properties: dict[str, Any] = {}
     schemas = _properties(type(config))
     for name in fields_of(type(config)):
         value = getattr(config, name)
         if isinstance(value, Options):
-            properties[name] = _schema(value)
+            properties[name] = options_schema(value)
         elif isinstance(value, Mapping):
-            properties |= {key: _schema(inner) for key, inner in value.items()}
+            properties |= {key: options_schema(inner) for key, inner in value.items()}
         elif name in schemas:
             about = {k: v for k, v in schemas[name].items() if k != "title"}
             properties[name] = {**about, "default": as_json(value)}

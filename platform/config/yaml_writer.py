@@ -14,6 +14,9 @@ from .fields import Options, fields_of
 from .rules import choices_of, requirement, rule_of
 from .yaml_reader import plain
 
+EXPERIMENT_FILE = "experiment.yaml"
+"""Name of the experiment file in the record of a run or sweep."""
+PATHS = "# Paths are relative to the folder of the command; that of `extends`, to the file."
 WIDTH = 96
 """Most characters of a line of comments."""
 PLAIN = re.compile(r"[A-Za-z_](?:[\w.+-]*[\w+-])?", re.ASCII)
@@ -23,7 +26,7 @@ PLAIN = re.compile(r"[A-Za-z_](?:[\w.+-]*[\w+-])?", re.ASCII)
 def experiment_file(experiment: Experiment) -> str:
     """Return an experiment file that gives every field of an experiment, and of its baseline."""
     title = f"# Experiment {experiment.combination!r} on {experiment.data!r}, with all its fields."
-    return "\n".join([title, *_lines(experiment, "")]) + "\n"
+    return "\n".join([title, PATHS, *_lines(experiment, "")]) + "\n"
 
 
 def _lines(config: Options, indent: str) -> list[str]:
@@ -57,7 +60,7 @@ def _comment(text: str, indent: str) -> list[str]:
 
 def value_text(value: Any) -> str:
     """Return a value, or a list of values, as YAML on one line."""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return f"[{', '.join(map(value_text, value))}]"
     if value is None:
         return "null"

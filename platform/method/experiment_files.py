@@ -3,22 +3,124 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..config.experiment import Experiment
-from ..config.fields import walk
+from ..config.fields import fields_of, replaced, walk
 from ..config.rules import unknown_field
-from ..config.schema import experiment_schema
+from ..config.schema import experiment_schema, options_schema
 from ..config.yaml_reader import BASELINE, EXTENDS, IDENTITY, Entry, merged, read
 from ..errors import FieldError, InputError
 from ..serialization import quoted
 from .compose import PREFIX, build_experiment
 from .registry import find_method
+from .sections import SECTIONS, SPACE
 
 HEAD = ("method", "localizer", "preset", "recipe", BASELINE, *IDENTITY)
 """The fields that choose methods and presets, on which all other fields build."""
+
+
+@dataclass(frozen=True)
+class ExperimentFile:
+    """An experiment file: the fields of an experiment, and options of commands.
+
+    Attributes:
+        path: file.
+        fields: fields of the experiment, by dotted name, each with the file and line that give it.
+        sections: options of commands, by section and by name in the section.
+    """
+
+    path: Path
+    fields: Mapping[str, Entry]
+    sections: Mapping[str, Mapping[str, Entry]]
+
+    @classmethod
+    def read(cls, path: Path) -> ExperimentFile:
+        """Return the content of a file and of the files that it extends.
+
+        Raises:
+            InputError: the file cannot be read, or an option in a section is unknown or out of
+                range; the message gives file and line.
+        """
+        entries = read(path)
+        fields = {n: e for n, e in entries.items() if n.partition(".")[0] not in SECTIONS}
+        fields.pop(EXTENDS, None)
+        return cls(path, fields, {name: _section(name, entries) for name in SECTIONS})
+
+    def text(self, name: str) -> str:
+        """Return the value of a field that is a text; empty where the file does not give it.
+
+        Raises:
+            InputError: the value is no text.
+        """
+        values = {n: entry.value for n, entry in self.fields.items()}
+        return _text(name, values, self.fields) if name in values else ""
+
+    @property
+    def baseline(self) -> str:
+        """METHOD[:LOCALIZER] or the name of an import; empty where the file names no baseline."""
+        return _baseline({name: self.text(name) for name in HEAD if name in self.fields})
+
+    def options(self, command: str) -> dict[str, Any]:
+        """Return the options that the section of a command gives, by name."""
+        section = self.sections[command].items()
+        return {n: entry.value for n, entry in section if not n.startswith(SPACE)}
+
+    @property
+    def space(self) -> dict[str, Sequence[object]]:
+        """The search space that the file itself holds; empty if it holds none."""
+        section = self.sections["sweep"].items()
+        return {n.removeprefix(SPACE): entry.value for n, entry in section if n.startswith(SPACE)}
+
+    def without(self, groups: Collection[str]) -> ExperimentFile:
+        """Return the file without the fields of some groups, such as those of a method."""
+        kept = {n: e for n, e in self.fields.items() if n.partition(".")[0] not in groups}
+        return replace(self, fields=kept)
+
+    def experiment(self, changes: Mapping[str, Any], preset: str) -> Experiment:
+        """Return the experiment of the file; arguments and errors are as for `experiment_of`."""
+        new = {
+            n for n, value in changes.items() if n in self.fields and self.fields[n].value != value
+        }
+        dropped = {f"{PREFIX}{name}" for name in ("data", "seed") if name in new}
+        fields = {n: entry for n, entry in self.fields.items() if n not in dropped}
+        values = merged({n: entry.value for n, entry in fields.items()}, changes)
+        lines = {n: e for n, e in fields.items() if n in values and values[n] == e.value}
+        return experiment_from(values, lines, self.path, preset)
+
+
+def _section(name: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Return the options in a section of a file, by name in the section.
+
+    Raises:
+        InputError: an option is unknown or out of range, or a search space is empty.
+    """
+    section = SECTIONS[name]()
+    known = fields_of(type(section))
+    given = {n.removeprefix(f"{name}."): e for n, e in entries.items() if n.startswith(f"{name}.")}
+    whole = entries.get(name)
+    if whole and name == "figure" and isinstance(whole.value, str):
+        given = {"name": whole, **given}
+    elif whole and whole.value is not None:
+        names = ", ".join(f"{name}.{option}" for option in known)
+        raise InputError(f"{whole.place}: {name} is a group of options; there are {names}")
+    for option, entry in given.items():
+        field = f"{name}.{option}"
+        if name == "sweep" and option.startswith(SPACE):
+            if not isinstance(entry.value, list) or not entry.value:
+                raise InputError(f"{entry.place}: {field} must be a list of the values to try")
+        elif option not in known:
+            names = ", ".join(f"{name}.{other}" for other in known)
+            raise InputError(f"{entry.place}: unknown option {field!r}; there are {names}")
+        else:
+            try:
+                replaced(section, {option: entry.value})
+            except FieldError as error:
+                raise InputError(f"{entry.place}: {error.inside(f'{name}.')}") from None
+    return given
 
 
 def experiment_of(
@@ -32,17 +134,15 @@ def experiment_of(
     Args:
         path: file.
         changes: values by dotted name that count more than the file's, also of `method`, `preset`,
-            `localizer`, `recipe` and `baseline`.
+            `localizer`, `recipe` and `baseline`. Another data set or random seed also holds for the
+            baseline.
         preset: name of the preset where neither file nor changes give one.
 
     Raises:
         InputError: the file cannot be read, a method, preset, recipe or field is unknown, or a
             value is out of range; the message gives file and line.
     """
-    entries = read(path)
-    values = merged({name: entry.value for name, entry in entries.items()}, changes or {})
-    lines = {name: entry for name, entry in entries.items() if name not in (changes or {})}
-    return experiment_from(values, lines, path, preset)
+    return ExperimentFile.read(path).experiment(changes or {}, preset)
 
 
 def experiment_from(
@@ -142,4 +242,11 @@ def json_schema(method: str) -> dict[str, Any]:
         InputError: a method is unknown.
     """
     presets = find_method(method.split("+")[0]).presets
-    return experiment_schema(build_experiment(method), list(presets))
+    schema = experiment_schema(build_experiment(method), list(presets))
+    commands = {name: options_schema(kind()) for name, kind in SECTIONS.items()}
+    space = {"type": "object", "additionalProperties": {"type": "array", "minItems": 1}}
+    options = commands["sweep"]["properties"]
+    options["space"] = {"anyOf": [options["space"], space]}
+    commands["figure"] = {"anyOf": [{"type": "string"}, commands["figure"]]}
+    schema["properties"] |= commands
+    return schema

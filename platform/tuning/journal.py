@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from ..config.yaml_writer import EXPERIMENT_FILE
 from ..errors import InputError
 from ..records.schema import Trial, trial_from_json
 from ..serialization import as_json, from_json
@@ -91,6 +92,11 @@ class Journal:
             return sorted({t.id: t for t in trials}.values(), key=lambda t: int(t.id))
         except ValueError as error:
             raise InputError(f"{self.lines} is damaged: {error}") from error
+
+    def write_experiment_file(self, text: str) -> None:
+        """Write the experiment file of the sweep, unless the text is empty."""
+        if text:
+            (self.folder / EXPERIMENT_FILE).write(text.encode())
 
     def begin(self, plan: SweepPlan) -> None:
         """Write the plan, and remove an incomplete last line of the trials."""

@@ -4,9 +4,10 @@ A trial is the base experiment with some fields replaced. Its objective is the b
 seed thresholds of its localizer on one split, which one pass over the class maps gives. A sweep
 keeps, under `sweeps/NAME/`,
 
-    plan.json      its key and the number of its trials, from its start on
-    trials.jsonl   one line for each trial, added when the trial ends
-    sweep.json     the record of the whole sweep, written at its end
+    experiment.yaml   its experiment file, from its start on
+    plan.json         its key and the number of its trials, from its start on
+    trials.jsonl      one line for each trial, added when the trial ends
+    sweep.json        the record of the whole sweep, written at its end
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from ..storage.json_files import write_json
 from .journal import Journal, SweepPlan
 from .search import Params, Searcher
 from .sweep import REDUCTION, Sweep, searcher
+from .sweep_file import sweep_file
 from .trial import TrialReport
 from .trial import run as run_trial
 
@@ -52,6 +54,7 @@ def run(
     command: str,
     progress: ProgressDisplay,
     resume: bool = False,
+    file: str = "",
 ) -> SweepRecord:
     """Run a sweep, or read its record where it was run before.
 
@@ -63,6 +66,7 @@ def run(
         progress: display that shows each trial that ends.
         resume: whether to go on with a sweep that was broken off; of the trials in the journal,
             only failed ones run again.
+        file: text of the experiment file for the record; by default, that of `sweep_file`.
 
     Raises:
         InputError: the name is taken, the sweep was broken off and `resume` is False, there is no
@@ -83,6 +87,7 @@ def run(
         journal.check(key, resume)
         begun = _first_record(sweep, name, command, key)
         with progress.track(journal.folder, begun):
+            journal.write_experiment_file(file or sweep_file(sweep))
             return _run(catalog, sweep, journal, begun, progress)
 
 

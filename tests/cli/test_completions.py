@@ -69,6 +69,19 @@ def test_bash_completes_names_of_methods_and_in_the_store(
     assert completed("wsss", "run", "cam", "--store", "s3://b", "--data", "") == []
 
 
+@needs_bash
+def test_bash_completes_experiment_files(
+    completed: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    for name in ("mine.yaml", "experiments/voc-lpcam.yaml", "more/theirs.yml", "more/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert completed("wsss", "run", "m") == ["mine.yaml"]
+    assert completed("wsss", "sweep", "ex") == ["experiments/voc-lpcam.yaml"]
+    assert completed("wsss", "compare", "more/") == ["more/theirs.yml"]
+    assert completed("wsss", "figure", "mi") == ["mine.yaml"]
+
+
 def test_each_shell_gets_a_script(capsys: pytest.CaptureFixture[str]) -> None:
     for shell, mark in (
         ("bash", "complete -F _wsss wsss"),

@@ -276,6 +276,22 @@ def test_the_schema_accepts_written_files(method: str) -> None:
     assert not check.is_valid({"preset": "mine"})
 
 
+@pytest.mark.parametrize(
+    ("row", "valid"),
+    [
+        ({"sweep": {"space": {"lpcam.tau": [0.1]}, "trials": 3}, "figure": "lpcam-5"}, True),
+        ({"sweep": {"space": "figure-5", "search": "tpe"}, "run": {"seeds": [0, 1]}}, True),
+        ({"figure": {"name": "lpcam-5", "repeats": 3}, "compare": {"methods": ["cam"]}}, True),
+        ({"sweep": {"trial": 3}}, False),
+        ({"sweep": {"space": {"lpcam.tau": 0.1}}}, False),
+        ({"sweep": {"search": "odd"}}, False),
+        ({"run": {"seeds": 0}}, False),
+    ],
+)
+def test_the_schema_has_the_sections_of_commands(row: dict[str, Any], valid: bool) -> None:
+    assert jsonschema.Draft202012Validator(json_schema("lpcam")).is_valid(row) == valid
+
+
 def test_the_schema_of_an_unknown_method_is_refused() -> None:
     with pytest.raises(InputError, match="unknown method 'mine'; there are cam"):
         json_schema("mine")

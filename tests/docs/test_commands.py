@@ -45,6 +45,17 @@ RAY_COMMANDS = [
 QUOTED = [(name_of(page), command) for page in DOCS for command in quoted_commands(page)]
 EXPERIMENTS = re.compile(r"\S*wsss (run|compare|ablate|sweep|figure) ")
 """Commands that carry out experiments."""
+FILES = [
+    path
+    for path in sorted((ROOT / "experiments").glob("*.yaml"))
+    if not path.stem.endswith("-base")
+]
+"""The experiment files that are carried out, without the files on which they build."""
+FILE_COMMANDS = [
+    (path.name, f"wsss {section[1] if section else 'run'} experiments/{path.name}")
+    for path in FILES
+    for section in [re.search(r"^(figure|compare):", path.read_text(), re.MULTILINE)]
+]
 NOWHERE = LocalFolder(Path("nowhere"))
 IMPORTS = {"clip-es": "clip-es", "toco": "msc-seg"}
 """The imports that commands name, by name, and the kind of each."""
@@ -81,7 +92,7 @@ class Described(Catalog):
 
 @pytest.fixture(autouse=True)
 def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the files that commands name: weights, and the search space of the page on sweeps."""
+    """Make the files that commands name: weights, experiment files and a search space."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WSSS_STORE", raising=False)
     for _, command in COMMANDS:
@@ -89,6 +100,11 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             path = Path(word.split("=")[-1])
             if not path.is_absolute():
                 path.touch()
+    Path("experiments").symlink_to(ROOT / "experiments")
+    Path("weights").mkdir()
+    for path in Path("experiments").glob("*.yaml"):
+        for word in re.findall(r"weights/\w+\.pth", path.read_text()):
+            Path(word).touch()
     Path("mine.py").write_text('SPACES = {"mine": {"lpcam.tau": [0.1, 0.2], "lpcam.K": [8, 12]}}\n')
 
 
@@ -157,7 +173,8 @@ def test_a_command_of_ray_is_parsed(page: str, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "command"), [*(row for row in COMMANDS if EXPERIMENTS.match(row[1])), *QUOTED]
+    ("page", "command"),
+    [*(row for row in COMMANDS if EXPERIMENTS.match(row[1])), *QUOTED, *FILE_COMMANDS],
 )
 def test_a_command_is_planned(page: str, command: str) -> None:
     """Each experiment of a command has all options of the command, and fits its data set."""

@@ -113,6 +113,8 @@ COMMANDS = [
     export out --to irn --what lpcam
     import irn . --data scenes --name b --splits train val
     methods lpcam --preset paper
+    config lpcam --preset paper
+    config psdpm --baseline cam --schema
     methods
     doctor --verify
     """.strip().splitlines()

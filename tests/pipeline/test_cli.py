@@ -16,6 +16,7 @@ from small_jobs import BEGAN, SMALL_WORDS
 from wsss.platform.cli import run_commands
 from wsss.platform.pipeline.run_record import ended_run
 from wsss.platform.records.result_id import ResultId
+from wsss.platform.records.schema import read_run
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
@@ -58,6 +59,24 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
     code, _, err = wsss("run", "cam", *SMALL_WORDS, "--name", "mine")
     assert code == 2
     assert "'mine' is taken" in err
+
+
+def test_the_experiment_file_in_a_record_is_the_same_experiment(wsss: Any, job: Any) -> None:
+    words = ("run", "lpcam", *SMALL_WORDS, "--set=lpcam.tau=0.2", "--refine=crf")
+    assert wsss(*words, "--name", "filed")[0] == 0
+    file = job.store.location("runs/filed/experiment.yaml")
+    code, out, _ = wsss("run", str(file), "--name", "filed", "--quiet")
+    assert code == 0
+    assert "run filed: nothing to do" in out
+    code, out, _ = wsss("run", str(file), "--name", "again", "--quiet")
+    assert code == 0
+    assert re.search(r"run again: 0 of \d+ stages computed", out)
+    first, again = (
+        read_run(job.store.location("runs", name, "run.json")) for name in ("filed", "again")
+    )
+    assert again.digest == first.digest
+    assert [stage.key for stage in again.stages] == [stage.key for stage in first.stages]
+    assert job.store.location("runs/again/experiment.yaml").read() == file.read()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,17 @@ def methods(context: CompletionContext) -> list[str]:
     return sorted(point.name for point in entry_points(group="wsss.methods"))
 
 
+def methods_and_files(context: CompletionContext) -> list[str]:
+    """Return the names of the installed methods and the experiment files.
+
+    The files are those in the folder that the word names, or else here and in `experiments`.
+    """
+    folder = context.incomplete.rpartition("/")[0]
+    folders = [f"{folder}/"] if "/" in context.incomplete else ["", "experiments/"]
+    files = [f"{f}{path.name}" for f in folders for path in sorted(Path(f or ".").glob("*.y*ml"))]
+    return [*methods(context), *files]
+
+
 def presets(context: CompletionContext) -> list[str]:
     """Return the names of the presets that every method has."""
     return ["paper", "release", "default", "scenes"]

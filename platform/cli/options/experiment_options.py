@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from . import completions
 from .kinds import (
     CHAIN,
     EXECUTION,
     EXPERIMENT,
+    HIDDEN,
     OUTPUT,
     REPEATS,
     SEARCH,
@@ -22,7 +23,16 @@ from .kinds import (
     option,
 )
 
-METHOD = "Method to run, see wsss methods; several joined by + train one network: sipe+cam."
+if TYPE_CHECKING:
+    from ...method.experiment_files import ExperimentFile
+else:
+    ExperimentFile = object  # `--help` imports no experiment files
+
+FILE = (
+    "or FILE.yaml, an experiment file (see wsss config), whose paths are relative to this folder; "
+    "options of the command line count more than the file."
+)
+METHOD = "Method, see wsss methods; several joined by + train one network: sipe+cam; " + FILE
 PRESET = (
     "Preset of all fields: paper, release (as in the authors' code), default or scenes; by "
     "default scenes for data made by wsss data scenes, {} for any other data."
@@ -78,6 +88,7 @@ class ExperimentOptions(Quiet, Tabular, Chain, InStore):
 
     Attributes:
         undrawn: preset for data that are not drawn.
+        file: the experiment file that the command names.
     """
 
     undrawn: ClassVar[str] = "default"
@@ -105,13 +116,14 @@ class ExperimentOptions(Quiet, Tabular, Chain, InStore):
             "fields; may be repeated.",
         ),
     ] = ()
+    file: Annotated[ExperimentFile | None, HIDDEN] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Localized(ExperimentOptions):
     """Options of an experiment with one trained method."""
 
-    method: Annotated[str, argument("METHOD", METHOD, completions.methods)]
+    method: Annotated[str, argument("METHOD", METHOD, completions.methods_and_files)]
     localizer: Annotated[
         str,
         option(
@@ -238,7 +250,8 @@ class FigureOptions(Trials, ExperimentOptions):
         str,
         argument(
             "METHOD-NAME",
-            "Figure or table to repeat, e.g. lpcam-5, cpal-4, cpal-table-2 or ssc-7.",
+            "Figure or table to repeat, e.g. lpcam-5, cpal-4, cpal-table-2 or ssc-7; " + FILE,
+            completions.methods_and_files,
         ),
     ]
     preset: Annotated[
@@ -261,8 +274,8 @@ class CompareOptions(Seeds, ExperimentOptions):
         tuple[str, ...],
         argument(
             "METHOD[:LOCALIZER][@BASELINE]",
-            "Methods to compare, e.g. cam lpcam sipe:lpcam psdpm@lpcam.",
-            completions.methods,
+            "Methods to compare, e.g. cam lpcam sipe:lpcam psdpm@lpcam; " + FILE,
+            completions.methods_and_files,
         ),
     ]
 
@@ -278,7 +291,7 @@ class AblateOptions(Seeds, Localized):
         str,
         argument(
             "METHOD",
-            "Method whose components are compared, see wsss methods.",
-            completions.methods,
+            "Method whose components are compared, see wsss methods; " + FILE,
+            completions.methods_and_files,
         ),
     ]

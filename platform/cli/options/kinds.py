@@ -25,6 +25,8 @@ EXECUTION = Group("Execution")
 OUTPUT = Group("Store and output")
 GROUPS = (DATA, EXPERIMENT, CHAIN, SEARCH, REPEATS, EXECUTION, OUTPUT)
 """The headings under which the help of a command lists its options, in this order."""
+HIDDEN = "hidden"
+"""Mark of a field of options that no word of a command line sets."""
 MANY = (1, 1_000_000)
 """Least and most values of an option that takes several."""
 

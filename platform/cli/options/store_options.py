@@ -227,6 +227,54 @@ class MethodsOptions(Tabular, InStore):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConfigOptions(Command):
+    """Options of `wsss config`."""
+
+    about: ClassVar[str] = (
+        "Write an experiment file with all fields of a method: meaning, range and value."
+    )
+    example: ClassVar[str] = "wsss config lpcam --preset paper --out lpcam.yaml"
+
+    method: Annotated[
+        str,
+        argument(
+            "METHOD",
+            "Method whose fields are written, see wsss methods; several joined by + train one "
+            "network: sipe+cam.",
+            completions.methods,
+        ),
+    ]
+    preset: Annotated[
+        str, option(DATA, "NAME", "Preset whose values are written.", completions.presets)
+    ] = "default"
+    localizer: Annotated[
+        str,
+        option(
+            DATA,
+            "METHOD",
+            "Method that turns the trained network into class maps; by default the trained method.",
+            completions.methods,
+        ),
+    ] = ""
+    baseline: Annotated[
+        str,
+        option(
+            DATA,
+            "METHOD[:LOCALIZER]",
+            "Baseline of psdpm, whose fields are written too.",
+            completions.methods,
+        ),
+    ] = ""
+    schema: Annotated[
+        bool, flag(OUTPUT, "Write the JSON schema of experiment files of the method instead.")
+    ] = False
+    out: Annotated[
+        str | None,
+        option(OUTPUT, "FILE", "File to write, which must not exist; by default standard output."),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DoctorOptions(Tabular, InStore):
     """Options of `wsss doctor`."""
 

@@ -1,0 +1,33 @@
+"""The experiment file of a sweep, by which `wsss sweep` or `wsss figure` carries it out again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..config.yaml_writer import experiment_file, value_text
+from .sweep import Sweep
+
+
+def sweep_file(sweep: Sweep) -> str:
+    """Return an experiment file with all fields of the base of a sweep and the sweep's options.
+
+    It is empty for a sweep over combinations, each of which takes the fields of its own preset; the
+    command line writes the file of such a sweep.
+    """
+    return "" if sweep.bases else experiment_file(sweep.base) + sweep_section(sweep)
+
+
+def sweep_section(sweep: Sweep) -> str:
+    """Return the section `sweep` or `figure` of an experiment file."""
+    options: dict[str, Any] = {"split": sweep.split, "repeats": sweep.repeats}
+    options |= {"concurrent": sweep.concurrent, "retries": sweep.retries}
+    if sweep.figure:
+        lines = ["figure:", f"  name: {value_text(sweep.figure)}"]
+    else:
+        options |= {"trials": sweep.trials, "search": sweep.kind or None}
+        options["scheduler"] = sweep.scheduler or None
+        lines = ["sweep:", "  space:"]
+        lines += [f"    {name}: {value_text(list(v))}" for name, v in sweep.space.items()]
+    lines += [f"  {name}: {value_text(value)}" for name, value in options.items()]
+    title = f"# Options of wsss {lines[0].removesuffix(':')}."
+    return "\n".join(["", title, *lines]) + "\n"

@@ -1,0 +1,59 @@
+"""Tests of `wsss config`: a whole experiment file, its schema, and no file that is replaced."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from wsss.platform.cli import main
+from wsss.platform.method import build_experiment
+from wsss.platform.method.experiment_files import experiment_of, json_schema
+
+
+def test_the_file_of_a_preset_is_printed_or_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["config", "lpcam", "--preset", "paper"]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    path = Path("a.yaml")
+    assert main([*words, "--out", "a.yaml"]) == 0
+    assert path.read_text() == text
+    assert experiment_of(path) == build_experiment("lpcam", preset="paper")
+    assert "# Learning rate of the backbone at the first step. It must be a number between" in text
+    path.write_text("mine")
+    assert main([*words, "--out", "a.yaml"]) == 2
+    assert "a.yaml exists; choose another --out" in capsys.readouterr().err
+    assert path.read_text() == "mine"
+
+
+def test_the_file_of_a_combination_has_its_baseline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["config", "psdpm", "--localizer", "cam", "--baseline", "sipe:lpcam"]) == 0
+    path = tmp_path / "a.yaml"
+    path.write_text(capsys.readouterr().out)
+    assert experiment_of(path).combination == "psdpm:cam@sipe:lpcam"
+
+
+def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "sipe", "--schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == json_schema("sipe")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["odd"], "unknown method 'odd'; there are cam"),
+        (["cam", "--preset", "odd"], "unknown preset 'odd' of cam"),
+        (["cam", "--out", ""], "--out is empty; it must be a path"),
+        (["odd", "--schema"], "unknown method 'odd'; there are cam"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["config", *words]) == 2
+    assert message in capsys.readouterr().err
