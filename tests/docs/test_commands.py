@@ -81,9 +81,8 @@ class Described(Catalog):
 
 @pytest.fixture(autouse=True)
 def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the files that commands name: weights, experiments, and a search space."""
+    """Make the files that commands name: weights, and the search space of the page on sweeps."""
     monkeypatch.chdir(tmp_path)
-    Path("experiments").symlink_to(ROOT / "experiments")
     monkeypatch.delenv("WSSS_STORE", raising=False)
     for _, command in COMMANDS:
         for word in re.findall(r"\S+\.pth", command):
