@@ -7,7 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
-PAGES = [ROOT / "README.md", *DOCS]
+README = ROOT / "README.md"
+PAGES = [README, *DOCS]
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
 
 
@@ -24,6 +25,11 @@ def blocks(page: Path, language: str) -> list[str]:
 def prose(page: Path) -> str:
     """Return the text of a page without its code blocks."""
     return FENCE.sub("", page.read_text())
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text, without signs that stand alone."""
+    return [word for word in text.split() if re.search(r"\w", word)]
 
 
 def lines(page: Path) -> list[str]:
@@ -45,5 +51,5 @@ def commands(page: Path) -> list[str]:
 
 def quoted_commands(page: Path) -> list[str]:
     """Return the commands in a page's sentences that carry out experiments."""
-    words = re.findall(r"`(wsss (?:run|compare|ablate|sweep|figure) [^`]+)`", prose(page))
-    return [text for text in words if not re.search(r"\b[A-Z]{2,}\b", text)]
+    quoted = re.findall(r"`(wsss (?:run|compare|ablate|sweep|figure) [^`]+)`", prose(page))
+    return [text for text in quoted if not re.search(r"\b[A-Z]{2,}\b", text)]
