@@ -10,9 +10,10 @@ from ..config.fields import parse
 from ..data import registry
 from ..data.sources.source import Source
 from ..errors import InputError
+from ..serialization import digest
 from ..storage import filesystem
 from ..storage.store import Store
-from ..tuning.spaces import COMBINATION, Space, split_file_and_name
+from ..tuning.spaces import COMBINATION, Space, find_space, split_file_and_name
 from .options.experiment_options import ExperimentOptions, Localized, SweepOptions
 from .options.kinds import Command
 from .options.store_options import (
@@ -25,6 +26,7 @@ from .options.store_options import (
 
 if TYPE_CHECKING:
     from ..config.experiment import Experiment
+    from ..tuning.sweep import Sweep
 
 Options = TypeVar("Options", bound=Command)
 OPTION_BY_FIELD = {
@@ -248,3 +250,35 @@ def combinations(options: SweepOptions, store: Store, space: Space) -> dict[str,
         )
     named = {word: parse_combination(word) for word in words}
     return {word: experiment(options, store, options.seed, **named[word]) for word in words}
+
+
+def sweep(options: SweepOptions, store: Store, space: Space | None = None) -> tuple[str, Sweep]:
+    """Return the name of the search space of the options, and the sweep over the space.
+
+    Args:
+        options: the options of the command.
+        store: the store that holds the data set.
+        space: the space itself; None: the space that the options name.
+
+    Raises:
+        InputError: the options describe no sweep.
+    """
+    from ..tuning.sweep import Sweep
+
+    base = experiment(options, store, options.seed)
+    if space is None:
+        title, space = find_space(base.localizer_name, options.space)
+    else:
+        title = f"own-{digest([*space.items()])[:8]}"
+    return title, Sweep(
+        base=base,
+        bases=combinations(options, store, space),
+        space=space,
+        trials=options.trials,
+        split=options.split,
+        concurrent=options.concurrent,
+        repeats=options.repeats,
+        kind=options.search or "",
+        scheduler=options.scheduler or "",
+        retries=options.retries,
+    )
