@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 from ..cli import resolve, run_commands, sweep_commands
@@ -43,14 +44,14 @@ class Choices(TypedDict, total=False):
         refine: `crf`, `irn`, or `masks` (the true masks, as an upper bound).
         segment: segmenter to train on the pseudo labels, `deeplabv2` or `upernet`.
         recipe: published training recipe of the segmenter.
-        baseline: METHOD[:LOCALIZER] or import that PSDPM learns from.
+        baseline: `METHOD[:LOCALIZER]` or import that PSDPM learns from.
         imported: imported class maps or labels to start from.
         changes: values of fields by dotted name, e.g. `{"training.epochs": 8, "lpcam.tau": 0.2}`.
         quiet: whether no progress is shown.
     """
 
     data: str
-    store: str | None
+    store: str | Path | None
     preset: str | None
     backbone: str | None
     weights: str | None
@@ -93,7 +94,7 @@ def add(
     source: Source,
     name: str,
     *,
-    store: str | None = None,
+    store: str | Path | None = None,
     quarantine: float = 0.0,
     quiet: bool = False,
 ) -> Frame:
@@ -159,7 +160,7 @@ def compare(
         >>> compare(["cam", "lpcam", "sipe:lpcam"], seeds=range(3)).frame
 
     Args:
-        methods: METHOD[:LOCALIZER][@BASELINE] each.
+        methods: `METHOD[:LOCALIZER][@BASELINE]` each.
         seeds: random seeds; one run for each method and seed.
         **choices: see `Choices`; a field of `changes` counts for the methods that have it.
 
@@ -190,7 +191,7 @@ def sweep(
     Args:
         method: a name from `methods()`, or several joined by `+`.
         space: the values to try by dotted field, or the name of a search space of the method, or
-            FILE.py[:NAME].
+            `FILE.py[:NAME]`.
         localizer: method that turns the trained network into class maps (default: `method`).
         name: name of the record (default: method, data set and space).
         **choices: see `Choices` and `SweepChoices`.

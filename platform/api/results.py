@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...dashboards.content import example_image
@@ -39,13 +40,14 @@ def frame_of(rows: Sequence[Mapping[str, object]]) -> Frame:
     return pd.DataFrame.from_records([dict(row) for row in rows])
 
 
-def store_at(where: str | None) -> Store:
+def store_at(where: str | Path | None) -> Store:
     """Return the store at a folder or an address; None: the default of the command line.
 
     Raises:
         InputError: the address is malformed or cannot be reached, or the folder is not a store.
     """
-    return open_store(filesystem.absolute(where or default_store(), "--store", addresses=True))
+    text = str(where or default_store())
+    return open_store(filesystem.absolute(text, "--store", addresses=True))
 
 
 def _plotly(figure: Mapping[str, Any]) -> go.Figure:
@@ -290,7 +292,7 @@ def _rows(title: str, runs: Sequence[RunRecord]) -> list[Row]:
     return table_rows(title, runs[0].subject, runs)
 
 
-def open_run(name: str, *, store: str | None = None) -> RunResult:
+def open_run(name: str, *, store: str | Path | None = None) -> RunResult:
     """Return the result of a finished run, also of one that the command line carried out.
 
     Example:
@@ -307,7 +309,7 @@ def open_run(name: str, *, store: str | None = None) -> RunResult:
     return RunResult(opened, [read_run(opened.location("runs", check_name(name), "run.json"))])
 
 
-def open_sweep(name: str, *, store: str | None = None) -> SweepResult:
+def open_sweep(name: str, *, store: str | Path | None = None) -> SweepResult:
     """Return the result of a finished sweep, with the runs of the first random seed.
 
     Args:

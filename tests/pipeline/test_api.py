@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import linecache
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from notebook_cells import Cells
 from small_jobs import SMALL
 from wsss.platform import api
 from wsss.platform.data.sources.scenes import Scenes
@@ -123,22 +123,13 @@ def test_a_data_set_is_added_once(chosen: api.Choices, job: Any) -> None:
         api.add(Scenes(train=8, val=8), "scenes", store=chosen["store"], quiet=True)
 
 
-Cell = Callable[[str], dict[str, Any]]
+Cell = Callable[[str], object]
 
 
 @pytest.fixture
 def cell() -> Cell:
-    """Return a function that runs a notebook cell, whose source code can be read as in IPython."""
-    names: dict[str, Any] = {"__name__": "__main__"}
-    count = iter(range(100))
-
-    def run(text: str) -> dict[str, Any]:
-        name = f"<cell {next(count)}>"
-        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-        exec(compile(text, name, "exec"), names)
-        return names
-
-    return run
+    """Return a function that runs a cell of a notebook."""
+    return Cells().run
 
 
 OWN = """
