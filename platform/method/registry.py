@@ -47,7 +47,8 @@ def register(method: M) -> M:
     All functions and commands of this process then know the method by its `name`. The digest of
     its source code enters the keys of its stages, so that a changed method is computed again; of
     what the source code reads elsewhere in its module, functions, classes, numbers and texts count.
-    A method registered before under the same name is replaced.
+    A method registered before under the same name is replaced. Ray's workers get the class of a
+    script or cell; the class of a module is imported there, so its module must be installed.
 
     Example:
         >>> @register
