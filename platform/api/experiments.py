@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
 
 from ..cli import resolve, run_commands, sweep_commands
 from ..cli.options.experiment_options import (
@@ -21,12 +21,13 @@ from ..cli.options.experiment_options import (
 from ..cli.options.kinds import default_store
 from ..data import registry
 from ..data.sources.source import Source
+from ..errors import InputError
 from ..records.progress_file import progress_display
 from ..storage.store import Store, open_store
 from ..tuning.spaces import Space
 from .results import Comparison, Frame, RunResult, SweepResult, frame_of, store_at
 
-O = TypeVar("O", bound=ExperimentOptions)  # noqa: E741
+Kind = TypeVar("Kind", bound=ExperimentOptions)
 CALL = "wsss.platform.api"
 
 
@@ -200,28 +201,47 @@ def sweep(
         InputError: a field, a value or an option does not fit, or all trials failed.
     """
     own: dict[str, object] = {"method": method, "localizer": localizer, "name": name}
+    values = None if isinstance(space, str) else _checked(space)
     if isinstance(space, str):
         own["space"] = space
     options, store = _options(SweepOptions, own, choices)
-    call = _call("sweep", method, {"space": space, **own, **choices})
-    values = None if isinstance(space, str) else space
+    call = _call("sweep", method, {"space": values or space, **own, **choices})
     scored = sweep_commands.scored_sweep(options, store, call, _say(options), values)
     return SweepResult(store, scored.record, scored.untuned, scored.best)
 
 
-def _options(kind: type[O], own: Mapping[str, Any], choices: Mapping[str, Any]) -> tuple[O, Store]:
+def _options(
+    kind: type[Kind], own: Mapping[str, Any], choices: Mapping[str, Any]
+) -> tuple[Kind, Store]:
     """Return the options of a command, and the store that they name."""
     given = {name: value for name, value in choices.items() if name != "changes"}
     given["store"] = str(given.get("store") or default_store())
     changes = choices.get("changes", {})
-    given["set"] = tuple(f"{field}={_literal(value)}" for field, value in changes.items())
+    given["set"] = tuple(f"{field}={_plain(value)!r}" for field, value in changes.items())
     options = resolve.with_absolute_paths(kind(**own, **given))
     return options, open_store(options.store)
 
 
-def _literal(value: object) -> str:
-    """Return the text of a value that `--set` reads as the value."""
-    return repr(list(value) if isinstance(value, range) else value)
+def _plain(value: Any) -> object:
+    """Return a value as `--set` and a record can hold it: numbers, texts, and lists of them."""
+    if hasattr(value, "tolist"):  # of NumPy
+        value = value.tolist()
+    if isinstance(value, list | tuple | range):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _checked(space: Space) -> Space:
+    """Return a search space with plain values.
+
+    Raises:
+        InputError: the space is not a dict of lists.
+    """
+    values = {field: _plain(given) for field, given in space.items()}
+    for field, listed in values.items():
+        if not isinstance(listed, list) or not listed:
+            raise InputError(f"the space has {listed!r} for {field!r}; give a list of values")
+    return cast("Space", values)
 
 
 def _call(function: str, first: object, arguments: Mapping[str, object]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from notebook_cells import Cells
@@ -114,6 +115,21 @@ def test_values_of_changes_arrive_as_they_are(chosen: api.Choices) -> None:
         api.run("lpcam", **{**chosen, "changes": {"seed": 3}})
     with pytest.raises(TypeError, match="colour"):
         api.run("lpcam", colour="red", **chosen)  # type: ignore[call-arg]
+
+
+def test_a_space_must_list_values(chosen: api.Choices) -> None:
+    with pytest.raises(InputError, match=r"has 0.2 for 'lpcam.tau'; give a list of values"):
+        api.sweep("lpcam", {"lpcam.tau": 0.2}, **chosen)  # type: ignore[dict-item]
+    with pytest.raises(InputError, match=r"lpcam\.tau is 2\.0"):
+        api.sweep("lpcam", {"lpcam.tau": np.array([0.2, 2.0])}, **chosen)
+    with pytest.raises(InputError, match="unknown space 'nothing'"):
+        api.sweep("lpcam", "nothing", **chosen)
+
+
+def test_values_of_numpy_are_numbers(chosen: api.Choices) -> None:
+    changes = {**SMALL, "views.scales": np.array([1.0, 0.5]), "lpcam.tau": np.float64(0.1)}
+    made = api.run("lpcam", **{**chosen, "changes": changes})
+    assert made.name == api.run("lpcam", **chosen).name
 
 
 def test_a_data_set_is_added_once(chosen: api.Choices, job: Any) -> None:
