@@ -173,9 +173,9 @@ class SIPE(Method):
         stages = network.features(torch.cat([images, images.flip(-1)]))
         scores = merge_flip(*network.head(stages["c4"]).chunk(2))
         features = merge_flip(*self._features(network, stages).chunk(2))
-        seed_features = merge_flip(*hierarchical_features(network, stages).chunk(2))
-        if self.settings.seed_features == "c4":
-            seed_features = merge_flip(*stages["c4"].chunk(2))
+        from_c4 = self.settings.seed_features == "c4"
+        seed_features = stages["c4"] if from_c4 else hierarchical_features(network, stages)
+        seed_features = merge_flip(*seed_features.chunk(2))
         alpha = self.settings.inference_weight
         seeds = self._seeds(seed_features, self._maps(scores, alpha), alpha)
         present = torch.cat([torch.ones_like(labels[:, :1]), labels], 1).to(seeds)

@@ -31,6 +31,7 @@ LEVELS = (
     ("tuning",),
     ("dashboards",),
     ("cli",),
+    ("api",),
 )
 
 

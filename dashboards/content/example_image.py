@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from ...platform.data.images import decode_mask
 from ...platform.errors import InputError
@@ -23,6 +23,9 @@ LINE = 2
 """Width in pixels of the black line to the right of each part."""
 OPACITY = 0.65
 """Opacity of class maps and masks over the image, the opacity that other pages start with."""
+TITLE_HEIGHT = 16
+"""Height of a line of text above the parts, in pixels."""
+TITLE_FONT = ImageFont.load_default(size=11)
 Part = tuple[str, Image.Image]
 """Name of a part of the picture, and the part in RGB."""
 
@@ -99,6 +102,24 @@ def picture(images: Gallery) -> bytes | None:
     stream = io.BytesIO()
     Image.fromarray(np.concatenate(parts, axis=1)).save(stream, "JPEG", quality=85)
     return stream.getvalue()
+
+
+def titled_picture(images: Gallery, id: str) -> Image.Image:
+    """Return an image, its class maps and labels, and its target, side by side with their names.
+
+    Args:
+        images: images of a split of a run.
+        id: id of one of the images.
+    """
+    parts = list(_parts(images, id))
+    widths = [max(part.width, round(TITLE_FONT.getlength(name)) + 2) for name, part in parts]
+    out = Image.new("RGB", (sum(widths) + LINE * (len(parts) - 1), TITLE_HEIGHT + HEIGHT), "white")
+    draw, left = ImageDraw.Draw(out), 0
+    for (name, part), width in zip(parts, widths, strict=True):
+        draw.text((left + 1, 1), name, fill="black", font=TITLE_FONT)
+        out.paste(part, (left, TITLE_HEIGHT))
+        left += width + LINE
+    return out
 
 
 def _parts(images: Gallery, id: str) -> Iterator[Part]:

@@ -11,6 +11,7 @@ from ..config.fields import parse
 from ..data import registry
 from ..data.sources.source import Source
 from ..errors import InputError
+from ..serialization import digest
 from ..storage import filesystem
 from ..storage.store import Store
 from ..tuning.spaces import COMBINATION, Space, find_space, split_file_and_name
@@ -258,7 +259,7 @@ def _built(
     return file.experiment({**{name: head[name] for name in names}, **values}, head["preset"])
 
 
-def space(options: SweepOptions, method: str) -> tuple[str, Space]:
+def chosen_space(options: SweepOptions, method: str) -> tuple[str, Space]:
     """Return the name and the values of the search space of the options.
 
     The space that an experiment file holds has the name of the file.
@@ -311,3 +312,35 @@ def combinations_file(options: SweepOptions, store: Store, sweep: Sweep) -> str:
             fields[name] = filesystem.absolute(value, name)
     lines = [f"{name}: {value_text(value)}" for name, value in fields.items()]
     return "\n".join(lines) + "\n" + sweep_section(sweep)
+
+
+def sweep(options: SweepOptions, store: Store, space: Space | None = None) -> tuple[str, Sweep]:
+    """Return the name of the search space of the options, and the sweep over the space.
+
+    Args:
+        options: the options of the command.
+        store: the store that holds the data set.
+        space: the space itself; None: the space that the options name.
+
+    Raises:
+        InputError: the options describe no sweep.
+    """
+    from ..tuning.sweep import Sweep
+
+    base = experiment(options, store, options.seed)
+    if space is None:
+        title, space = chosen_space(options, base.localizer_name)
+    else:
+        title = f"own-{digest([*space.items()])[:8]}"
+    return title, Sweep(
+        base=base,
+        bases=combinations(options, store, space),
+        space=space,
+        trials=options.trials,
+        split=options.split,
+        concurrent=options.concurrent,
+        repeats=options.repeats,
+        kind=options.search or "",
+        scheduler=options.scheduler or "",
+        retries=options.retries,
+    )

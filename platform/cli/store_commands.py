@@ -10,6 +10,7 @@ from ..config.fields import walk
 from ..data import registry
 from ..data.sources.source import check_name
 from ..errors import InputError
+from ..records.progress_file import progress_display
 from ..records.schema import read_run
 from ..storage.artifact import versions
 from ..storage.store import Store, open_store
@@ -24,7 +25,6 @@ from .options.store_options import (
     SourceOptions,
 )
 from .pages import newest_run
-from .run_commands import progress_for
 from .tables import Printer, Table
 
 NEEDED = (
@@ -46,7 +46,7 @@ def data(options: SourceOptions, command: str) -> None:
     """Carry out `wsss data`: write the shards of a source and give the data set a name."""
     store = open_store(options.store)
     source = resolve.source(options)
-    with progress_for(options) as progress:
+    with progress_display(options.quiet) as progress:
         artifact, cached = registry.add(store, source, options.name, progress, options.quarantine)
     about = artifact.about
     counts = ", ".join(f"{split} {n}" for split, n in about["counts"].items())
@@ -75,7 +75,7 @@ def import_(options: ImportOptions, command: str) -> None:
     from ..interop import imports
 
     store = open_store(options.store)
-    with progress_for(options) as progress:
+    with progress_display(options.quiet) as progress:
         imported, cached = imports.add(
             store,
             kind=options.kind,

@@ -116,7 +116,8 @@ class Options:
     if not TYPE_CHECKING:
 
         def __new__(cls, **values: Any) -> Options:
-            if "__is_pydantic_dataclass__" not in vars(cls):
+            # Not `__is_pydantic_dataclass__`: cloudpickle drops what equals an inherited value.
+            if "__pydantic_validator__" not in vars(cls):
                 raise TypeError(f"{cls.__name__} needs the decorator `config.fields.dataclass`")
             return super().__new__(cls)
 

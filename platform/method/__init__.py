@@ -5,7 +5,7 @@ from .compose import build_experiment, build_method, find_preset
 from .joint import Joint, join_methods
 from .learner import PADDING, Batch, Learner
 from .prototypes import Centers, Clustering, PrototypeMethod
-from .registry import find_method, methods
+from .registry import find_method, methods, register
 
 __all__ = [
     "PADDING",
@@ -22,4 +22,5 @@ __all__ = [
     "find_preset",
     "join_methods",
     "methods",
+    "register",
 ]

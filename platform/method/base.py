@@ -45,6 +45,9 @@ class Method(Learner):
     """Whether training needs the probabilities of a segmenter trained on a baseline's labels."""
     revision: ClassVar[int] = 1
     """Version of `localize`, raised whenever it returns different maps for the same network."""
+    code: ClassVar[str] = ""
+    """Digest of the source code of a method that was registered (`registry.register`); empty for an
+    installed method."""
     inference_options: ClassVar[tuple[str, ...]] = ()
     """The options that only `localize` reads, so that a change needs no new training."""
     ablation: ClassVar[Mapping[str, Mapping[str, object]]] = {}
@@ -72,12 +75,17 @@ class Method(Learner):
     def training_settings(self) -> dict[str, object]:
         """Return the values of the options that training reads, by name."""
         values = fingerprint(self.settings)
-        return {name: value for name, value in values.items() if name not in self.inference_options}
+        read = {name: value for name, value in values.items() if name not in self.inference_options}
+        return {**read, **self.code_settings()}
 
     def localizer_settings(self) -> dict[str, object]:
         """Return all values that `localize` may depend on beside the network, by name."""
         changed = {"revision": self.revision} if self.revision > 1 else {}
-        return {**fingerprint(self.settings), **changed}
+        return {**fingerprint(self.settings), **changed, **self.code_settings()}
+
+    def code_settings(self) -> dict[str, object]:
+        """Return the digest of the source code as a setting; none for an installed method."""
+        return {"source code": self.code} if self.code else {}
 
     def features_and_prototypes(
         self, network: Classifier, images: Tensor

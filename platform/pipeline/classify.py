@@ -294,7 +294,10 @@ class Chosen:
             version=1,
             config={
                 "method": self.method.name,
-                "settings": {name: settings.get(name) for name in self.method.selection},
+                "settings": {
+                    **{name: settings.get(name) for name in self.method.selection},
+                    **self.method.code_settings(),
+                },
                 "split": split,
             },
             inputs={"similarities": self.similar.key, "network": self.network.key},

@@ -15,6 +15,14 @@ from .schema import RunRecord, SweepRecord
 class ProgressDisplay:
     """A progress display that shows nothing; the base of all displays."""
 
+    def __reduce__(self) -> tuple[type[ProgressDisplay], tuple[()]]:
+        """Return what a copy for another process or a file is made of: it shows nothing.
+
+        Ray Tune writes the callback of a sweep to a file, and the stream of a notebook cannot be
+        written there.
+        """
+        return ProgressDisplay, ()
+
     @contextlib.contextmanager
     def track(self, folder: Location, record: RunRecord | SweepRecord) -> Iterator[None]:
         """Attribute the progress of a block to a run or sweep.

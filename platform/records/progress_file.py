@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from ..errors import InputError
 from ..serialization import from_json, typed
 from ..storage.json_files import Readable, read_json, record_from_json, write_json
 from ..storage.storage import Location
-from .progress import ProgressDisplay
+from .progress import ProgressDisplay, ProgressLines
 from .schema import RunRecord, SweepRecord
 
 PROGRESS = "progress.json"
@@ -124,6 +126,24 @@ class ProgressRecorder(ProgressDisplay):
             self.written = time.monotonic()
             with contextlib.suppress(InputError, OSError):  # the work goes on without the file
                 write_json(self.file, self.row)
+
+
+@contextlib.contextmanager
+def progress_display(quiet: bool = False) -> Iterator[ProgressRecorder]:
+    """Yield a display of progress on standard error, which also writes progress files.
+
+    Args:
+        quiet: whether nothing is shown; otherwise bars on a terminal, and lines elsewhere.
+    """
+    display = ProgressDisplay() if quiet else ProgressLines()
+    if not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        from .terminal_progress import Terminal
+
+        display = Terminal()
+    try:
+        yield ProgressRecorder(display)
+    finally:
+        display.close()
 
 
 def is_alive(folder: Location) -> bool:

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from typing import Protocol, TypedDict
 
 from ..errors import InputError
+from ..method import registry
 from ..pipeline.context import Catalog, Runtime
 from ..pipeline.execution import Execution
 from ..pipeline.planner import plan
@@ -229,12 +230,14 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: ProgressDi
     queue = TrialQueue(sweep, points, done)
     watch = _watch(journal, queue, progress)
 
+    registered = registry.registered()
     lanes = catalog.store.storage.local_folder / "tune" / journal.name / "lanes"
     shutil.rmtree(lanes, ignore_errors=True)
     lanes.mkdir(parents=True)
     processes = 0 if sweep.scheduler else min(sweep.concurrent, len(queue.left), cluster.drivers())
 
     def trial(config: TrialConfig) -> TrialReport:
+        registry.restore(registered)
         wait_for_processes(lanes, processes)
         return run_trial(catalog, sweep, config["point"], config["seed"], ray.tune.report)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from wsss.platform.cli import main, resolve, sweep_commands
+from wsss.platform.cli import main, resolve
 from wsss.platform.cli.options.experiment_options import ExperimentOptions
 from wsss.platform.cli.options.file_options import SUBJECTS
 from wsss.platform.cli.parser import COMMANDS, parse
@@ -199,14 +199,14 @@ sweep:
 
 def test_a_file_describes_a_sweep_with_its_space() -> None:
     write(SWEEP)
-    title, sweep = sweep_commands._description(options_of("sweep a.yaml --repeats 4"), NOWHERE)
+    title, sweep = resolve.sweep(options_of("sweep a.yaml --repeats 4"), NOWHERE)
     assert title == "a"
     assert list(sweep.space) == ["lpcam.tau", "views.scales"]
     assert (sweep.split, sweep.trials, sweep.kind) == ("val", 3, "tpe")
     assert (sweep.repeats, sweep.concurrent) == (4, 1)
     assert sweep.experiment_at({"views.scales": [1, 0.5]}).views.scales == (1, 0.5)
     write("method: lpcam\nsweep.space: figure-5\n")
-    title, sweep = sweep_commands._description(options_of("sweep a.yaml"), NOWHERE)
+    title, sweep = resolve.sweep(options_of("sweep a.yaml"), NOWHERE)
     assert title == "figure-5"
     assert len(sweep.space["lpcam.tau"]) == 5
     assert options_of("sweep a.yaml --space default").space == "default"
@@ -214,9 +214,9 @@ def test_a_file_describes_a_sweep_with_its_space() -> None:
 
 def test_the_file_in_the_record_of_a_sweep_describes_the_same_sweep() -> None:
     write(SWEEP)
-    _, sweep = sweep_commands._description(options_of("sweep a.yaml"), NOWHERE)
+    _, sweep = resolve.sweep(options_of("sweep a.yaml"), NOWHERE)
     write(sweep_file(sweep), "again.yaml")
-    _, again = sweep_commands._description(options_of("sweep again.yaml"), NOWHERE)
+    _, again = resolve.sweep(options_of("sweep again.yaml"), NOWHERE)
     assert again == sweep
 
 
@@ -234,10 +234,10 @@ def test_the_file_in_the_record_of_a_figure_describes_the_same_figure() -> None:
 def test_the_file_of_a_sweep_over_combinations_describes_the_same_experiments() -> None:
     write("method: sipe\nsipe.weight: 0.5\nsweep.space.combination: [cam, 'sipe:lpcam']\n")
     options = options_of("sweep a.yaml --set training.epochs=2 --preset paper")
-    _, sweep = sweep_commands._description(options, NOWHERE)
+    _, sweep = resolve.sweep(options, NOWHERE)
     assert sweep_file(sweep) == ""
     write(resolve.combinations_file(options, NOWHERE, sweep), "again.yaml")
-    _, again = sweep_commands._description(options_of("sweep again.yaml"), NOWHERE)
+    _, again = resolve.sweep(options_of("sweep again.yaml"), NOWHERE)
     assert again == sweep
     assert again.bases["sipe:lpcam"].settings["sipe"].weight == 0.5
 
@@ -319,7 +319,7 @@ def test_a_damaged_section_is_refused_in_one_sentence_or_read(data: st.DataObjec
         lines[row] = lines[row][:column] + data.draw(parts) + rest
     write("\n".join(lines))
     with contextlib.suppress(InputError):
-        _, sweep = sweep_commands._description(options_of("sweep a.yaml"), NOWHERE)
+        _, sweep = resolve.sweep(options_of("sweep a.yaml"), NOWHERE)
         assert sweep.count
 
 

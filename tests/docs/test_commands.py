@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from written_pages import DOCS, PAGES, ROOT, commands, lines, name_of, quoted_commands
-from wsss.platform.cli import resolve, sweep_commands
+from wsss.platform.cli import resolve
 from wsss.platform.cli.options.experiment_options import (
     AblateOptions,
     CompareOptions,
@@ -139,7 +139,7 @@ def experiments_of(command: Command) -> Iterator[Experiment]:
         description = Sweep(base=base, space={}, listed_points=tuple(points), figure=options.figure)
         yield from map(description.experiment_at, points)
     elif isinstance(options, SweepOptions):
-        _, description = sweep_commands._description(options, store)
+        _, description = resolve.sweep(options, store)
         yield from description.bases.values() or [description.base]
         points = [{field: values[-1] for field, values in description.space.items()}]
         yield from map(description.experiment_at, points)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import pickle
 from types import SimpleNamespace
 
 import pytest
 from wsss.platform.records import progress
+from wsss.platform.records.progress_file import ProgressRecorder
 
 
 def test_a_line_every_few_seconds_counts_and_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,3 +27,9 @@ def test_a_line_every_few_seconds_counts_and_estimates(monkeypatch: pytest.Monke
         "[1/2] train  epoch 1, 3/9, about 30 s left  (next: score)",
         "[1/2] train  12.0 s",
     ]
+
+
+def test_the_copy_of_a_display_for_another_process_is_silent() -> None:
+    """A notebook's stream cannot be pickled, and Ray Tune pickles the display of a sweep."""
+    display = ProgressRecorder(progress.ProgressLines(io.TextIOWrapper(io.BytesIO())))
+    assert type(pickle.loads(pickle.dumps(display))) is progress.ProgressDisplay

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 from terminal import on_terminal, screen
-from wsss.platform.cli import run_commands
-from wsss.platform.cli.options.kinds import Quiet
 from wsss.platform.records.progress import ProgressDisplay, ProgressLines
+from wsss.platform.records.progress_file import progress_display
 
 BEGIN = """
 import signal, sys, time
@@ -121,10 +120,9 @@ def test_colours_and_signs_are_those_of_the_terminal() -> None:
 
 
 DISPLAY = (
-    "from wsss.platform.cli.options.kinds import Quiet\n"
-    "from wsss.platform.cli.run_commands import progress_for\n"
+    "from wsss.platform.records.progress_file import progress_display\n"
     "import sys\n"
-    "with progress_for(Quiet(quiet=sys.argv[1:] == ['quiet'])) as display:\n"
+    "with progress_display(sys.argv[1:] == ['quiet']) as display:\n"
     "    print(type(display.inner).__name__)"
 )
 
@@ -143,7 +141,7 @@ def test_a_display_is_closed_when_its_work_fails(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ProgressDisplay, "close", lambda display: closed.append(display))
 
     def broken() -> None:
-        with run_commands.progress_for(Quiet(quiet=True)):
+        with progress_display(quiet=True):
             raise RuntimeError
 
     with pytest.raises(RuntimeError):

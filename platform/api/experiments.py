@@ -1,0 +1,261 @@
+"""Data sets, runs, comparisons and sweeps as functions, with the options of the command line.
+
+An argument means what the option of the same name means for the command; `changes` stands for all
+`--set`. So an error message that names `--refine` is about the argument `refine`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
+
+from ..cli import resolve, run_commands, sweep_commands
+from ..cli.options.experiment_options import (
+    CompareOptions,
+    ExperimentOptions,
+    RunOptions,
+    SweepOptions,
+)
+from ..cli.options.kinds import default_store
+from ..data import registry
+from ..data.sources.source import Source
+from ..errors import InputError
+from ..records.progress_file import progress_display
+from ..storage.store import Store, open_store
+from ..tuning.spaces import Space
+from .results import Comparison, Frame, RunResult, SweepResult, frame_of, store_at
+
+Kind = TypeVar("Kind", bound=ExperimentOptions)
+CALL = "wsss.platform.api"
+
+
+class Choices(TypedDict, total=False):
+    """Arguments of `run`, `compare` and `sweep` that choose all but the method.
+
+    Attributes:
+        data: name of the data set (default: scenes).
+        store: folder, or s3://BUCKET/PREFIX (default: the environment variable WSSS_STORE, or the
+            folder `store`).
+        preset: `paper`, `release`, `default` or `scenes` (default: `scenes` for drawn data,
+            `default` for any other data).
+        backbone: name of the classifier's backbone.
+        weights: local file of ImageNet weights of the backbone.
+        refine: `crf`, `irn`, or `masks` (the true masks, as an upper bound).
+        segment: segmenter to train on the pseudo labels, `deeplabv2` or `upernet`.
+        recipe: published training recipe of the segmenter.
+        baseline: `METHOD[:LOCALIZER]` or import that PSDPM learns from.
+        imported: imported class maps or labels to start from.
+        changes: values of fields by dotted name, e.g. `{"training.epochs": 8, "lpcam.tau": 0.2}`.
+        quiet: whether no progress is shown.
+    """
+
+    data: str
+    store: str | Path | None
+    preset: str | None
+    backbone: str | None
+    weights: str | None
+    refine: Literal["crf", "irn", "masks"] | None
+    segment: Literal["deeplabv2", "upernet"] | None
+    recipe: str | None
+    baseline: str | None
+    imported: str | None
+    changes: Mapping[str, object]
+    quiet: bool
+
+
+class SweepChoices(Choices, total=False):
+    """Arguments of `sweep` beside those of `Choices`.
+
+    Attributes:
+        split: split on which trials are compared by their best mIoU (default: train).
+        trials: number of points to try; 0, the default, stands for the whole grid.
+        search: `grid`, `random` or `tpe`.
+        scheduler: `asha` stops trainings early that score less than other trainings.
+        repeats: number of random seeds for each point.
+        seed: random seed for the search, initialisation, data order and augmentation.
+        concurrent: number of trials that run at the same time.
+        retries: number of further attempts at a trial that fails.
+        resume: whether to go on with a sweep that was interrupted or failed.
+    """
+
+    split: str
+    trials: int
+    search: Literal["grid", "random", "tpe"] | None
+    scheduler: Literal["asha"] | None
+    repeats: int
+    seed: int
+    concurrent: int
+    retries: int
+    resume: bool
+
+
+def add(
+    source: Source,
+    name: str,
+    *,
+    store: str | Path | None = None,
+    quarantine: float = 0.0,
+    quiet: bool = False,
+) -> Frame:
+    """Write a source into a store as a named data set, unless the store holds it already.
+
+    Example:
+        >>> add(Folder("photographs"), "mine")
+
+    Args:
+        source: `VOC(...)`, `COCO(...)`, `Folder(...)` or `Scenes(...)`.
+        name: name of the data set.
+        store: folder or s3://BUCKET/PREFIX, as in `Choices`.
+        quarantine: largest share, 0 to 1, of broken images that are left out.
+        quiet: whether no progress is shown.
+
+    Returns:
+        A frame with the number of images of each split.
+
+    Raises:
+        InputError: an image, a label or a mask is bad, or the name stands for other data.
+    """
+    with progress_display(quiet) as progress:
+        artifact, _ = registry.add(store_at(store), source, name, progress, quarantine)
+    counts = artifact.about["counts"]
+    return frame_of([{"split": split, "images": n} for split, n in counts.items()])
+
+
+def run(
+    method: str,
+    *,
+    localizer: str = "",
+    seeds: Sequence[int] = (0,),
+    name: str | None = None,
+    **choices: Unpack[Choices],
+) -> RunResult:
+    """Run an experiment: train, localize and score; what the store holds is not computed again.
+
+    Example:
+        >>> run("lpcam", data="voc", refine="irn", changes={"training.epochs": 8})
+
+    Args:
+        method: a name from `methods()`, or several joined by `+`, which train one network.
+        localizer: method that turns the trained network into class maps (default: `method`).
+        seeds: random seeds; one run for each.
+        name: name of the record (default: method, data set and a short key).
+        **choices: see `Choices`.
+
+    Raises:
+        InputError: the arguments describe no experiment, or the name belongs to another run.
+    """
+    own = {"method": method, "localizer": localizer, "seeds": tuple(seeds), "name": name}
+    options, store = _options(RunOptions, own, choices)
+    call = _call("run", method, {**own, **choices})
+    return RunResult(store, run_commands.run_records(options, store, call, _say(options)))
+
+
+def compare(
+    methods: Sequence[str], *, seeds: Sequence[int] = (0,), **choices: Unpack[Choices]
+) -> Comparison:
+    """Run several methods and return their scores in one table.
+
+    Example:
+        >>> compare(["cam", "lpcam", "sipe:lpcam"], seeds=range(3)).frame
+
+    Args:
+        methods: `METHOD[:LOCALIZER][@BASELINE]` each.
+        seeds: random seeds; one run for each method and seed.
+        **choices: see `Choices`; a field of `changes` counts for the methods that have it.
+
+    Raises:
+        InputError: a method or an option does not fit; then nothing was run.
+    """
+    own = {"methods": tuple(methods), "seeds": tuple(seeds)}
+    options, store = _options(CompareOptions, own, choices)
+    call = _call("compare", own["methods"], {**own, **choices})
+    variants = run_commands.combinations(options)
+    rows = run_commands.compared_rows(options, store, call, variants, _say(options))
+    return Comparison(store, rows)
+
+
+def sweep(
+    method: str,
+    space: str | Space = "default",
+    *,
+    localizer: str = "",
+    name: str | None = None,
+    **choices: Unpack[SweepChoices],
+) -> SweepResult:
+    """Try many values of fields, and score the best point and the untuned preset on all splits.
+
+    Example:
+        >>> sweep("lpcam", {"lpcam.tau": [0.1, 0.2], "lpcam.K": [6, 12]}).frame
+
+    Args:
+        method: a name from `methods()`, or several joined by `+`.
+        space: the values to try by dotted field, or the name of a search space of the method, or
+            `FILE.py[:NAME]`.
+        localizer: method that turns the trained network into class maps (default: `method`).
+        name: name of the record (default: method, data set and space).
+        **choices: see `Choices` and `SweepChoices`.
+
+    Raises:
+        InputError: a field, a value or an option does not fit, or all trials failed.
+    """
+    own: dict[str, object] = {"method": method, "localizer": localizer, "name": name}
+    values = None if isinstance(space, str) else _checked(space)
+    if isinstance(space, str):
+        own["space"] = space
+    options, store = _options(SweepOptions, own, choices)
+    call = _call("sweep", method, {"space": values or space, **own, **choices})
+    scored = sweep_commands.scored_sweep(options, store, call, _say(options), values)
+    return SweepResult(store, scored.record, scored.untuned, scored.best)
+
+
+def _options(
+    kind: type[Kind], own: Mapping[str, Any], choices: Mapping[str, Any]
+) -> tuple[Kind, Store]:
+    """Return the options of a command, and the store that they name."""
+    given = {name: value for name, value in choices.items() if name != "changes"}
+    given["store"] = str(given.get("store") or default_store())
+    changes = choices.get("changes", {})
+    given["set"] = tuple(f"{field}={_plain(value)!r}" for field, value in changes.items())
+    options = resolve.with_absolute_paths(kind(**own, **given))
+    return options, open_store(options.store)
+
+
+def _plain(value: Any) -> object:
+    """Return a value as `--set` and a record can hold it: numbers, texts, and lists of them."""
+    if hasattr(value, "tolist"):  # of NumPy
+        value = value.tolist()
+    if isinstance(value, list | tuple | range):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _checked(space: Space) -> Space:
+    """Return a search space with plain values.
+
+    Raises:
+        InputError: the space is not a dict of lists.
+    """
+    values = {field: _plain(given) for field, given in space.items()}
+    for field, listed in values.items():
+        if not isinstance(listed, list) or not listed:
+            raise InputError(f"the space has {listed!r} for {field!r}; give a list of values")
+    return cast("Space", values)
+
+
+def _call(function: str, first: object, arguments: Mapping[str, object]) -> str:
+    """Return a call of this module as text, for a record, without arguments that are not set."""
+    unset = ("method", "methods")
+    words = [f"{k}={v!r}" for k, v in arguments.items() if k not in unset and v not in (None, "")]
+    return f"{CALL}.{function}({', '.join([repr(first), *words])})"
+
+
+def _say(options: ExperimentOptions) -> run_commands.Say:
+    """Return a function that writes a line on what was done to standard error."""
+
+    def say(line: str) -> None:
+        if not options.quiet:
+            print(line, file=sys.stderr)
+
+    return say

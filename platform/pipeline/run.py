@@ -1,0 +1,140 @@
+"""Runs: plans that are carried out under a name, with a record, and the rows of their tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..config.experiment import Experiment
+from ..config.yaml_writer import EXPERIMENT_FILE, experiment_file
+from ..data.sources.source import check_name
+from ..errors import InputError
+from ..records.progress import ProgressDisplay
+from ..records.result_id import ResultId
+from ..records.schema import RunRecord, read_run
+from ..storage.json_files import write_json
+from ..storage.store import Store
+from . import run_record
+from .context import Catalog
+from .execution import Execution
+from .plan import Plan
+from .planner import plan
+
+Row: TypeAlias = tuple[str, ResultId, Sequence[RunRecord]]
+"""A row of a table of scores: its title, the result, and the runs, one for each random seed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The record of a run that was carried out, and lines that say what was done."""
+
+    record: RunRecord
+    lines: tuple[str, ...]
+
+
+def carry_out(
+    store: Store, planned: Plan, name: str | None, command: str, progress: ProgressDisplay
+) -> Outcome:
+    """Carry out a plan and write the record of the run, or read the record where there is one.
+
+    Args:
+        store: store of the artifacts and of the record.
+        planned: plan of the experiment.
+        name: name of the record; None or empty: localizer, data set and a short key.
+        command: the command line or the Python call, for the record.
+        progress: progress display.
+
+    Raises:
+        InputError: the name belongs to another run, or the store cannot be written.
+    """
+    execution = Execution(store, planned, progress)
+    e = planned.experiment
+    started, began = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
+    name = check_name(name or f"{e.localizer_name}-{e.data}-{planned.digest[:8]}")
+    folder = store.location("runs", name)
+    file = folder / "run.json"
+    earlier = read_run(file) if file.exists() else None
+    if earlier and earlier.digest != planned.digest:
+        raise InputError(f"the name {name!r} is taken by another run; choose another --name")
+    missing, total = execution.missing(), len(planned.steps)
+    if missing or not earlier:
+        needed = f"{len(missing)} of {total} stages are missing"
+        store.check_writable(f"run {name!r} ({needed})", f"runs/{name}")
+    with progress.track(folder, run_record.begun_run(execution, name, command, started)):
+        execution.execute()
+        if earlier and not missing:
+            line = f"run {name}: nothing to do, all {total} stages are already in the store"
+            return Outcome(earlier, (line,))
+        seconds = time.monotonic() - began
+        record = run_record.ended_run(execution, name, command, started, seconds)
+        (folder / EXPERIMENT_FILE).write(experiment_file(e).encode())
+        write_json(file, record)
+    line = f"run {name}: {len(missing)} of {total} stages computed, {record.seconds} s"
+    return Outcome(record, (*_unrefined(execution), line))
+
+
+def _unrefined(execution: Execution) -> Iterator[str]:
+    """Yield a line on each image that DenseCRF could not refine."""
+    for artifact, stage in execution.done.values():
+        for id in artifact.about.get("unrefined", []):
+            yield f"{stage.title}: DenseCRF crashed on {id}, which keeps its unrefined labels"
+
+
+def compared(
+    catalog: Catalog,
+    experiments: Mapping[str, Sequence[Experiment]],
+    carry_out: Callable[[Plan], RunRecord],
+) -> list[Row]:
+    """Carry out several experiments and return the rows of one table with their scores.
+
+    All experiments are planned before the first one runs. An experiment whose class maps another
+    experiment scores, too, is not carried out.
+
+    Args:
+        catalog: data sets and imports of the store.
+        experiments: by title, an experiment for each random seed.
+        carry_out: carries out a plan and returns the record.
+
+    Raises:
+        InputError: an experiment does not fit its data set, its baseline or its imports.
+    """
+    plans = {title: [plan(e, catalog) for e in per_seed] for title, per_seed in experiments.items()}
+    holders = _title_of_run({title: per_seed[0] for title, per_seed in plans.items()})
+    records = {
+        title: [carry_out(planned) for planned in per_seed]
+        for title, per_seed in plans.items()
+        if title in holders.values()
+    }
+    rows = []
+    for title, per_seed in plans.items():
+        new_rows = table_rows(title, per_seed[0].subject, records[holders[title]])
+        rows += new_rows if holders[title] == title else new_rows[:1]
+    return rows
+
+
+def table_rows(title: str, subject: ResultId, runs: Sequence[RunRecord]) -> list[Row]:
+    """Return the rows of an experiment in a table: its class maps, then later results.
+
+    Args:
+        title: title of the experiment.
+        subject: the class maps.
+        runs: the runs of the experiment, one for each seed.
+    """
+    start = f"{subject}/"
+    later = [
+        (f"{title} > {str(id).removeprefix(start)}", id, runs) for id in runs[0].later_results()
+    ]
+    return [(title, subject, runs), *later]
+
+
+def _title_of_run(plans: Mapping[str, Plan]) -> dict[str, str]:
+    """Return by title of each experiment the title of the experiment whose run has its scores.
+
+    This is the experiment itself, or an experiment whose plan covers the plan of this experiment.
+    """
+    return {
+        title: next((t for t, p in plans.items() if p is not own and p.covers(own)), title)
+        for title, own in plans.items()
+    }

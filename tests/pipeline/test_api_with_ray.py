@@ -1,0 +1,58 @@
+"""Test of a method that is defined in a script: workers and trials of Ray know it, too."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from limits import HANG
+
+SCRIPT = """
+from wsss.platform.api import (
+    Options, Scenes, add, dataclass, find_method, open_sweep, option, register, run, sweep
+)
+
+
+def power(maps, exponent):
+    return maps ** exponent
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharpConfig(Options):
+    exponent: float = option(2.0, "Power of the class maps.", low=0, high=10)
+
+
+@register
+class Sharp(find_method("cam")):
+    name = "sharp"
+    trains_as = "cam"
+    Config = SharpConfig
+
+    def localize(self, network, images, labels):
+        return power(super().localize(network, images, labels), self.settings.exponent)
+
+
+add(Scenes(train=16, val=8), "scenes", quiet=True)
+small = {"training.epochs": 1, "training.batch_size": 8, "views.scales": [1.0]}
+print(sorted(set(run("sharp", changes=small, quiet=True).frame["result"])))
+space = {"sharp.exponent": [1.0, 3.0]}
+made = sweep("sharp", space, name="powers", changes=small, quiet=True)
+print(sorted(made.trials["exponent"]), *made.trials["status"], made.trials["error"].isna().all())
+print(open_sweep("powers").frame.equals(made.frame), len(made.figure("sensitivity").data) > 0)
+"""
+
+
+@pytest.mark.cluster
+def test_a_method_of_a_script_runs_in_workers_and_trials(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=HANG
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "['cam', 'sharp']",
+        "[1.0, 3.0] done done True",
+        "True True",
+    ]
