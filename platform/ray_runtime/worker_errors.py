@@ -136,5 +136,7 @@ def most_telling(errors: Iterable[BaseException]) -> BaseException:
 
 def described(error: BaseException) -> str:
     """Return the kind of an error and the last line of its text, in one line."""
-    text = str(error) if isinstance(error, WorkerError) else f"{type(error).__name__}: {error}"
-    return text.strip().splitlines()[-1]
+    worker_error = error if isinstance(error, WorkerError) else None
+    kind = worker_error.kind if worker_error else type(error).__name__
+    lines = (worker_error.text if worker_error else str(error)).strip().splitlines()
+    return f"{kind}: {lines[-1] if lines else ''}".strip()

@@ -233,7 +233,8 @@ def test_errors_are_described_in_one_line() -> None:
     assert described(error_of("full")) == f"OSError: {error_of('full')}"
     assert "[Errno 28]" in described(error_of("full"))
     assert described(expected("odd")) == "OddError: a shelf has 3"
-    assert described(ValueError("first\nlast\n")) == "last"
+    assert described(ValueError("first\nlast\n")) == "ValueError: last"
+    assert described(WorkerError("OddError", "first\nlast")) == "OddError: last"
     assert described(ValueError()) == "ValueError:"
 
 
