@@ -75,7 +75,6 @@ def add(
     Raises:
         InputError: the input is bad, or the name stands for other data.
     """
-
     if not 0 <= tolerate <= 1:
         raise InputError(f"--quarantine is {tolerate}; it must be a share, 0 to 1")
     stage = stage_of(source)

@@ -145,8 +145,8 @@ class Split:
         return SparseTally(indices, flat[indices], tally.parts, tally.images)
 
 
-split = lru_cache(1)(Split)
-"""Make a `Split`, or return the last one if its arguments are the same."""
+cached_split = lru_cache(1)(Split)
+"""Function that makes a `Split`, or returns the last one if its arguments are the same."""
 
 
 @lru_cache(4)
@@ -182,5 +182,5 @@ def compute(
     by_name = {file.stem: file for file in files}
     widths = tuple((label, len(class_shares)) for label, class_shares in shares.items())
     in_order = tuple(by_name[piece.name] for piece in pieces)
-    tally = split(in_order, tuple(pieces), widths, classes).tally(shares)
-    return scoring.leave(folder, tally)
+    tally = cached_split(in_order, tuple(pieces), widths, classes).tally(shares)
+    return scoring.write_tally(folder, tally)
