@@ -261,6 +261,14 @@ def test_the_error_of_a_group_is_the_one_that_says_why() -> None:
     assert most_telling([lost, KeyError("cat")]) is lost
 
 
+@pytest.mark.parametrize("lost", [ConnectionResetError(), BrokenPipeError(), TimeoutError()])
+def test_a_lost_connection_to_a_worker_is_not_why_a_group_failed(lost: OSError) -> None:
+    fault = KeyError("cat")
+    assert most_telling([wrapped(lost), fault]) is fault
+    assert most_telling([fault, lost]) is fault
+    assert most_telling([lost]) is lost
+
+
 def test_errors_that_ray_did_not_wrap_pass_unchanged() -> None:
     error = error_of("input")
     with pytest.raises(InputError) as caught, unwrapped():
