@@ -187,7 +187,7 @@ class Storage(ABC):
 
         Args:
             manifest: the manifest of the artifact.
-            again: whether files are also looked at that were found intact before.
+            again: whether files that were intact before are checked again.
         """
 
     @abstractmethod

@@ -1,8 +1,8 @@
 """Scoring of chosen prototypes straight from similarities, in this process.
 
-The counts equal those of the class maps that `class_maps` would write, but no maps are written.
-Masks stay in memory. So do the counts of images whose classes have the same prototypes as before,
-because a sweep over the choice of prototypes needs them again and again.
+The counts are the same as for the class maps that `class_maps` would write, but no maps are
+written. Masks stay in memory. So do the counts of images whose classes have the same prototypes as
+before, because a sweep over the choice of prototypes needs them again and again.
 """
 
 from __future__ import annotations
