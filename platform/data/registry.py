@@ -22,7 +22,7 @@ def open_dataset(store: Store, name: str) -> Artifact:
     """Return the verified shards of the data set `name`.
 
     Raises:
-        InputError: there is no such data set, or its shards are damaged.
+        InputError: there is no such data set, or its shards are damaged or missing.
     """
     row = _row(store, name)
     if row is None:
@@ -30,13 +30,21 @@ def open_dataset(store: Store, name: str) -> Artifact:
         raise InputError(f"there is no data set {name!r}; there are: {known} (see wsss data)")
     artifact = store.find("shards", row["key"])
     if artifact is None:
-        state = "damaged" if row["key"] in store.unmoved else "damaged and was moved to quarantine"
-        quarantined = next(iter(reversed(store.faults())), "its shards are missing")
-        fault = store.unmoved.get(row["key"], quarantined)
         raise InputError(
-            f"data set {name!r} is {state} ({fault}); make it again with wsss data {row['source']}"
+            f"data set {name!r} {_fault(store, row['key'])}; make it again with wsss data "
+            f"{row['source']}"
         )
     return artifact
+
+
+def _fault(store: Store, key: str) -> str:
+    """Return what is wrong with shards that the store does not hold intact."""
+    if key in store.unmoved:
+        return f"is damaged ({store.unmoved[key]})"
+    quarantined = (fault for fault in store.faults() if fault.startswith(f"shards-{key[:12]}-"))
+    if fault := next(quarantined, ""):
+        return f"is damaged and was moved to quarantine ({fault})"
+    return "has no shards in this store"
 
 
 def _row(store: Store, name: str) -> dict[str, str] | None:
@@ -67,7 +75,6 @@ def add(
     Raises:
         InputError: the input is bad, or the name stands for other data.
     """
-
     if not 0 <= tolerate <= 1:
         raise InputError(f"--quarantine is {tolerate}; it must be a share, 0 to 1")
     stage = stage_of(source)

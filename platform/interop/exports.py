@@ -26,7 +26,8 @@ def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: 
     Args:
         store: the store with the artifacts of the run.
         run: the run to export from.
-        out: path of the archive or folder, which must not exist; kind: one of KINDS.
+        out: path of the archive or folder, which must not exist.
+        kind: one of KINDS.
         what: id of the class maps or labels in the form of `ResultId`, or the name of a segmenter
             of the run.
         split: split of the images.
@@ -38,19 +39,10 @@ def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: 
     if kind not in KINDS:
         raise InputError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
     stage = "maps" if kind in formats.FORMATS else "labels"
-    keys = run.maps if stage == "maps" else run.labels
-    ids = [id for id, splits in keys.items() if split in splits and what in (str(id), id.segmenter)]
-    if len(ids) != 1:
-        available = (
-            ", ".join(f"{id} of {s}" for id, splits in keys.items() for s in splits) or "none"
-        )
-        fault = "several" if ids else "no"
-        raise InputError(
-            f"run {run.name} has {fault} {stage} {what!r} of {split!r}; it has {available}"
-        )
+    key = _key(run, stage, what, split)
     _check_free(out)
     classes = store.open("shards", run.shards).about["classes"]
-    artifact = store.open(stage, keys[ids[0]][split])
+    artifact = store.open(stage, key)
     if kind in voc_submission.COMPETITIONS:
         voc_submission.check(out, classes, kind)
     part = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
@@ -65,6 +57,25 @@ def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: 
     finally:
         filesystem.remove(part)
     return count
+
+
+def _key(run: RunRecord, stage: str, what: str, split: str) -> str:
+    """Return the key of the class maps or labels of a run; arguments are as for `write`.
+
+    Raises:
+        InputError: the run has none or several of this name.
+    """
+    keys = run.maps if stage == "maps" else run.labels
+    ids = [id for id, splits in keys.items() if split in splits and what in (str(id), id.segmenter)]
+    if len(ids) != 1:
+        available = (
+            ", ".join(f"{id} of {s}" for id, splits in keys.items() for s in splits) or "none"
+        )
+        fault = "several" if ids else "no"
+        raise InputError(
+            f"run {run.name} has {fault} {stage} {what!r} of {split!r}; it has {available}"
+        )
+    return keys[ids[0]][split]
 
 
 def _check_free(out: Path) -> None:

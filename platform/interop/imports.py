@@ -123,9 +123,12 @@ def add(
 
     Args:
         kind: one of KINDS.
-        data: name of the data set; name: name of the import; splits: splits to import.
+        data: name of the data set.
+        name: name of the import.
+        splits: splits to import.
 
-    Returns the import, and whether all of its artifacts were in the store already.
+    Returns:
+        The import, and whether all of its artifacts were in the store already.
 
     Raises:
         InputError: the kind is unknown, a file is missing or wrong, or the name is taken.
@@ -146,14 +149,24 @@ def add(
     progress.plan([stage.title for stage in stages.values()])
     cached = True
     for split, stage in stages.items():
-        progress.start(stage.title)
         compute = _compute(shards, kind, folder, split, progress)
-        _, was_cached = store.get(stage, compute)
-        progress.finish(was_cached)
-        cached &= was_cached
+        cached &= _import_split(store, stage, compute, progress)
     if not known:
         write_json(file, new)
     return new, cached
+
+
+def _import_split(
+    store: Store,
+    stage: Stage,
+    compute: Callable[[ArtifactFolder], dict[str, object]],
+    progress: ProgressDisplay,
+) -> bool:
+    """Compute the artifact of one split, and return whether it was in the store already."""
+    progress.start(stage.title)
+    _, cached = store.get(stage, compute)
+    progress.finish(cached)
+    return cached
 
 
 def _keys(record: Import) -> dict[str, str]:

@@ -32,8 +32,7 @@ def check(path: Path, classes: Sequence[str], competition: str) -> None:
         competition: one of COMPETITIONS.
 
     Raises:
-        InputError: the classes are not those of VOC, the competition is unknown, or the suffix is
-            wrong.
+        InputError: the classes are not VOC's, the competition is unknown, or the suffix is wrong.
     """
     if tuple(classes) != CLASSES:
         raise InputError(

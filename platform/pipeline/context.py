@@ -46,7 +46,6 @@ class Catalog:
     @classmethod
     def of(cls, store: Store) -> Catalog:
         """Return the catalog of a store for the machine or cluster in use."""
-
         return cls(store, cluster.trains_on_gpu())
 
     def dataset(self, name: str) -> Artifact:
@@ -128,7 +127,6 @@ class Context:
 
     def views(self) -> Views:
         """Return the options of inference, with the number of actors set; Ray must have started."""
-
         views = self.experiment.views
         return dataclasses.replace(views, actors=views.actors or cluster.gpus() or cluster.cores())
 
@@ -217,7 +215,7 @@ class Runtime:
             until=task.until,
             **{name: self.artifact(s).folder for name, s in beside.items() if s},
         )
-        build(job.network, job.learner, job.classes, job.seed)
+        build(job.network, job.learner, job.classes, job.seed)  # raises for wrong weights
         cluster.connect()
         discard = partial(self._discard_damaged, home)
         return ray_train.fit(folder, job, home, self.progress.update, discard)

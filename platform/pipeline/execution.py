@@ -90,7 +90,7 @@ class Execution:
             checkpoints.forget(home)
 
     def read_scores(self, only: ResultId | None = None) -> Scores:
-        """Return the scores of all results, with those of the baseline first, or of one result.
+        """Return the scores of all results, the baseline's results first, or of one result.
 
         The threshold is chosen on the first split, unless the experiment gives it. Labels, and
         class maps with a background plane of their own, have none.
@@ -113,7 +113,7 @@ class Execution:
 
 
 def with_baseline(plan: Plan, kind: str) -> dict[ResultId, BySplit]:
-    """Return the `maps` or `labels` of a plan by result, with those of its baseline first."""
+    """Return the `maps` or `labels` of a plan by result, the results of its baseline first."""
     out: dict[ResultId, BySplit] = {}
     if plan.baseline:
         for id, stages in with_baseline(plan.baseline, kind).items():

@@ -24,7 +24,7 @@ of VOC, a DeepLabV2 of 21 classes)."""
 
 
 def backbone_of(context: Context) -> Network:
-    """Return the backbone of the segmenter, by default that of the classifier.
+    """Return the backbone of the segmenter, by default the classifier's backbone.
 
     Raises:
         InputError: the backbone differs from the classifier's and has no weights, or it does not

@@ -23,6 +23,8 @@ T = TypeVar("T")
 TELLING = (InputError, MemoryError, OSError)
 """Kinds of errors that say why workers failed; if one worker of a group fails so, other workers of
 the group fail too, because they lose the connection to it."""
+DISCONNECTED = (ConnectionError, TimeoutError)
+"""Kinds of `OSError` that workers may raise only because another worker of the group failed."""
 
 
 class WorkerError(Exception):
@@ -131,10 +133,13 @@ def most_telling(errors: Iterable[BaseException]) -> BaseException:
         errors: errors of the workers, at least one.
     """
     originals = [original(error) for error in errors]
-    return next((error for error in originals if isinstance(error, TELLING)), originals[0])
+    causes = [error for error in originals if not isinstance(error, DISCONNECTED)] or originals
+    return next((error for error in causes if isinstance(error, TELLING)), causes[0])
 
 
 def described(error: BaseException) -> str:
     """Return the kind of an error and the last line of its text, in one line."""
-    text = str(error) if isinstance(error, WorkerError) else f"{type(error).__name__}: {error}"
-    return text.strip().splitlines()[-1]
+    worker_error = error if isinstance(error, WorkerError) else None
+    kind = worker_error.kind if worker_error else type(error).__name__
+    lines = (worker_error.text if worker_error else str(error)).strip().splitlines()
+    return f"{kind}: {lines[-1] if lines else ''}".strip()

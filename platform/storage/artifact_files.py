@@ -61,7 +61,7 @@ class ArtifactFolder(ABC):
     @property
     @abstractmethod
     def path(self) -> Path:
-        """The folder of this machine that holds those of the files that are on this machine."""
+        """The folder of this machine for the artifact's files, some of which may be elsewhere."""
 
     @abstractmethod
     def subfolder(self, name: str) -> ArtifactFolder:

@@ -108,10 +108,14 @@ def write_atomic(path: Path, write: Callable[[Any], Any]) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it, if it exists."""
-    if path.is_dir():
+    """Remove a file, or a folder with all that is in it, if it exists.
+
+    A folder stays if another process writes into it meanwhile.
+    """
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
-    path.unlink(missing_ok=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -32,11 +32,11 @@ from .local_storage import LocalStorage
 from .object_store.storage import ObjectStorage
 from .storage import Location, Storage
 
-OWN = {"artifacts", "attempts", "locks", "quarantine", "verified"}
+STORE_FOLDERS = {"artifacts", "attempts", "locks", "quarantine", "verified"}
 """Folders by which a store is recognised."""
-ALSO = {"data", "runs", "sweeps", "imports", "training", "tune", "speeds", "lost+found"}
+OTHER_FOLDERS = {"data", "runs", "sweeps", "imports", "training", "tune", "speeds", "lost+found"}
 """Further folders that a store may have; the last one is made by the file system."""
-OLDER = "artefacts"
+OLD_ARTIFACTS = "artefacts"
 """Name of the folder of artifacts in stores of version 0.1.0 and before."""
 
 
@@ -61,13 +61,13 @@ def _check_layout(store: Store) -> None:
     if not above.is_dir():
         raise InputError(f"{above} is a file; name a folder as the --store")
     names = set(store.storage.names(""))
-    if OLDER in names:
+    if OLD_ARTIFACTS in names:
         raise InputError(
             f"{store} was made by an older version of wsss, which this one cannot read; name "
             "another --store"
         )
-    strange = sorted(names - OWN - ALSO)
-    if strange and not names & OWN:
+    strange = sorted(names - STORE_FOLDERS - OTHER_FOLDERS)
+    if strange and not names & STORE_FOLDERS:
         raise InputError(
             f"{store} is not a store, as it holds {strange[0]!r}; name a store, or an empty folder"
         )

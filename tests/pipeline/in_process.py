@@ -98,8 +98,8 @@ def _write_shards(
 ) -> Iterator[dict[str, Any]]:
     for name, items in plan:
         faults, digest = shards.write_shard(folder / name, source, items, tolerate)
-        row = {"rows": len(items) - len(faults), "faults": "\n".join(faults), "error": ""}
-        yield {**row, "part": shards.subset_of(name), **digest.as_dict()}
+        row = {"rows": len(items) - len(faults), "faults": "\n".join(faults)}
+        yield {**row, "subset": shards.subset_of(name), **digest.as_dict()}
 
 
 @contextlib.contextmanager

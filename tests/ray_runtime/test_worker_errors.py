@@ -233,7 +233,8 @@ def test_errors_are_described_in_one_line() -> None:
     assert described(error_of("full")) == f"OSError: {error_of('full')}"
     assert "[Errno 28]" in described(error_of("full"))
     assert described(expected("odd")) == "OddError: a shelf has 3"
-    assert described(ValueError("first\nlast\n")) == "last"
+    assert described(ValueError("first\nlast\n")) == "ValueError: last"
+    assert described(WorkerError("OddError", "first\nlast")) == "OddError: last"
     assert described(ValueError()) == "ValueError:"
 
 
@@ -258,6 +259,14 @@ def test_the_error_of_a_group_is_the_one_that_says_why() -> None:
     lost, wrong = RuntimeError("connection closed by peer"), error_of("input")
     assert most_telling([lost, wrapped(wrong)]) is wrong
     assert most_telling([lost, KeyError("cat")]) is lost
+
+
+@pytest.mark.parametrize("lost", [ConnectionResetError(), BrokenPipeError(), TimeoutError()])
+def test_a_lost_connection_to_a_worker_is_not_why_a_group_failed(lost: OSError) -> None:
+    fault = KeyError("cat")
+    assert most_telling([wrapped(lost), fault]) is fault
+    assert most_telling([fault, lost]) is fault
+    assert most_telling([lost]) is lost
 
 
 def test_errors_that_ray_did_not_wrap_pass_unchanged() -> None:

@@ -69,3 +69,10 @@ def test_a_missing_file_is_named(home: Path, name: str) -> None:
 def test_a_damaged_record_of_checkpoints_is_reported(home: Path, text: str) -> None:
     (home / checkpoints.SNAPSHOT).write_text(text)
     assert fault_of(home) == "its record of checkpoints is damaged"
+
+
+@pytest.mark.parametrize("name", ["", "..", "../epoch_0001", "epoch//0001", "epoch_0001\0"])
+def test_a_record_that_names_no_folder_of_the_training_is_damaged(home: Path, name: str) -> None:
+    record = {"latest_checkpoint_result": {"checkpoint_dir_name": name}}
+    (home / checkpoints.SNAPSHOT).write_text(json.dumps(record))
+    assert fault_of(home) == "its record of checkpoints is damaged"

@@ -13,7 +13,7 @@ import sys
 import pytest
 from limits import HANG, wait_until
 from wsss.platform.cli import main
-from wsss.platform.errors import InputError
+from wsss.platform.errors import InputError, StorageError
 from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.records.progress_file import ProgressRecorder, read_progress
 from wsss.platform.records.schema import RunRecord, Trial
@@ -298,6 +298,23 @@ def test_an_error_of_the_network_is_not_taken_for_damage(store, stage, monkeypat
         store.find("thing", stage.key)
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     assert store.find("thing", stage.key)
+    assert store.faults() == []
+
+
+def test_an_unreadable_manifest_is_not_called_missing(store, stage, elsewhere, monkeypatch):
+    """Without its manifest an attempt has all objects, also those that do not count."""
+    file = store.get(stage, Compute())[0].file("a.bin")
+    file.folder.bucket.write(f"{file.folder.attempt}/a.bin~{'0' * 64}", b"of a task that ran twice")
+    elsewhere()
+
+    def fail(bucket, name):
+        raise StorageError(f"{name} cannot be used")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(object_bucket.Bucket, "read", fail)
+        with pytest.raises(StorageError, match=r"manifest\.json cannot be used"):
+            file.read()
+    assert file.read() == b"content of a"
     assert store.faults() == []
 
 

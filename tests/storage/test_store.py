@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from wsss.platform.errors import InputError
 from wsss.platform.serialization import digest
 from wsss.platform.storage.artifact import Stage
 from wsss.platform.storage.artifact_files import MANIFEST
-from wsss.platform.storage.filesystem import write_atomic
+from wsss.platform.storage.filesystem import remove, write_atomic
 from wsss.platform.storage.store import Store
 
 GETTER = """
@@ -347,3 +348,27 @@ def test_a_damaged_record_of_verified_files_costs_no_artifact(store, stage, text
     (path,) = (store.storage.root / "verified").iterdir()
     path.write_text(text)
     assert store.find(stage.name, stage.key) == artifact
+
+
+def test_the_error_of_a_computation_is_kept_while_a_task_still_writes(store, stage, monkeypatch):
+    rmtree = shutil.rmtree
+
+    def hindered(path, ignore_errors):
+        rmtree(path, ignore_errors=ignore_errors)
+        path.mkdir()
+        (path / "late.bin").write_bytes(b"of a task that goes on")
+
+    monkeypatch.setattr(shutil, "rmtree", hindered)
+    with pytest.raises(InputError, match="no mask"):
+        store.get(stage, Compute(InputError("image 7 has no mask")))
+    monkeypatch.undo()
+    assert not store.get(stage, Compute())[1]
+    assert store.location("attempts").names() == []
+
+
+def test_a_link_is_removed_without_its_target(tmp_path):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    remove(tmp_path / "link")
+    remove(tmp_path / "link")
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]

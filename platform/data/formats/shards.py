@@ -203,7 +203,7 @@ def write(
     for row in _write_shards(folder, source, plan, share > 0, resources):
         faults += [f for f in row["faults"].split("\n") if f]
         digest = Digest(int(row["ids"], 16), int(row["masks"], 16))
-        digests[row["part"]] = digests.get(row["part"], Digest()) + digest
+        digests[row["subset"]] = digests.get(row["subset"], Digest()) + digest
         done += row["rows"]
         if progress:
             progress(done, total)
@@ -230,7 +230,7 @@ def _manifest_entries(
             for split, exclusive in source.splits.items()
         },
         "digests": {
-            split: sum((digests[p] for p in exclusive if p in digests), Digest()).as_dict()
+            split: sum((digests[s] for s in exclusive if s in digests), Digest()).as_dict()
             for split, exclusive in source.splits.items()
         },
     }
@@ -252,7 +252,7 @@ def _write_shards(
         faults, digest = write_shard(folder / row["name"], source, items, tolerate)
         done, text = len(items) - len(faults), "\n".join(faults)
         subset = subset_of(row["name"])
-        return {"rows": done, "faults": text, "part": subset, **digest.as_dict()}
+        return {"rows": done, "faults": text, "subset": subset, **digest.as_dict()}
 
     work = [
         {"name": name, "items": json.dumps([asdict(item) for item in items])}

@@ -15,8 +15,9 @@ def is_ray(host: str, port: int, seconds: float, is_client_server: bool = False)
         host: host name or address of the server.
         port: port of the server.
         seconds: longest wait for the answer.
-        is_client_server: whether the server should be that of Ray's client (ray://), which does not
-            know `METHOD`; then any answer by gRPC will do, because the client itself has limits.
+        is_client_server: whether the server should be the server of Ray's client (ray://), which
+            does not know `METHOD`; then any answer by gRPC will do, because the client has limits
+            of its own.
     """
     import grpc
     from ray._private.grpc_utils import init_grpc_channel

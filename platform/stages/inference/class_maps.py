@@ -67,7 +67,8 @@ class Job:
 class ImageResult:
     """Result of one image: class maps, kept features and closest patches.
 
-    `features` holds `[D,h,w]` tensors: the raw features at scale 1, then those of each scale."""
+    `features` holds `[D,h,w]` tensors: first the raw features at scale 1, then the features of each
+    scale."""
 
     maps: ClassMaps
     features: list[Tensor]
@@ -168,8 +169,9 @@ class Infer(actors.Actor):
             labels: `[B,N]`.
 
         Returns:
-            The maps `[B,N,h,w]`, and a pair of features `[B,D,h,w]`: fused with those of the mirror
-            image at unit length, and raw without it. Features that are not kept are empty.
+            The maps `[B,N,h,w]`, and a pair of features `[B,D,h,w]`: fused with the features of the
+            mirror image, at unit length, and raw without the mirror image. Features that are not
+            kept are empty.
         """
         if not self.job.keep_features:
             empty = images.new_empty(0)

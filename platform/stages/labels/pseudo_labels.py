@@ -50,7 +50,7 @@ class Cut:
 
 
 def scores_at_level(maps: ClassMaps, level: float, power: float = 1.0) -> NDArray[np.float32]:
-    """Return scores `[L,H,W]` at the image's size: the background's, then those of the classes.
+    """Return scores `[L,H,W]` at the image's size, the background first, then each class.
 
     Args:
         maps: class maps of one image.

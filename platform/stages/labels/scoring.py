@@ -177,10 +177,10 @@ def score(
     total = Tally.empty(classes)
     for tally in cluster.each(score_slice, pairs, (classes, kind), progress):
         total.merge(tally)
-    return leave(folder, total)
+    return write_tally(folder, total)
 
 
-def leave(folder: ArtifactFolder, tally: Tally) -> dict[str, Any]:
+def write_tally(folder: ArtifactFolder, tally: Tally) -> dict[str, Any]:
     """Write the counts of one split.
 
     Args:

@@ -117,7 +117,7 @@ class Holder:
     def gather(
         self, positions: Mapping[FeatureSet, Sequence[tuple[int, int]]]
     ) -> dict[Any, Floats]:
-        """Return those of the requested rows that this holder has, `[D]` by (set, block, row).
+        """Return the requested rows that this holder has, `[D]` by (set, block, row).
 
         Args:
             positions: (block, row) of the requested rows, by set.

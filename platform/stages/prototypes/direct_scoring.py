@@ -1,8 +1,8 @@
 """Scoring of chosen prototypes straight from similarities, in this process.
 
-The counts equal those of the class maps that `class_maps` would write, but no maps are written.
-Masks stay in memory. So do the counts of images whose classes have the same prototypes as before,
-because a sweep over the choice of prototypes needs them again and again.
+The counts are the same as for the class maps that `class_maps` would write, but no maps are
+written. Masks stay in memory. So do the counts of images whose classes have the same prototypes as
+before, because a sweep over the choice of prototypes needs them again and again.
 """
 
 from __future__ import annotations
@@ -145,8 +145,8 @@ class Split:
         return SparseTally(indices, flat[indices], tally.parts, tally.images)
 
 
-split = lru_cache(1)(Split)
-"""Make a `Split`, or return the last one if its arguments are the same."""
+cached_split = lru_cache(1)(Split)
+"""Function that makes a `Split`, or returns the last one if its arguments are the same."""
 
 
 @lru_cache(4)
@@ -182,5 +182,5 @@ def compute(
     by_name = {file.stem: file for file in files}
     widths = tuple((label, len(class_shares)) for label, class_shares in shares.items())
     in_order = tuple(by_name[piece.name] for piece in pieces)
-    tally = split(in_order, tuple(pieces), widths, classes).tally(shares)
-    return scoring.leave(folder, tally)
+    tally = cached_split(in_order, tuple(pieces), widths, classes).tally(shares)
+    return scoring.write_tally(folder, tally)

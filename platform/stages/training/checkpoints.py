@@ -12,6 +12,7 @@ import torch
 
 from ...errors import InputError, StorageError
 from ...models import weights
+from ...storage.artifact_files import NAME
 from ...storage.filesystem import file_digest
 from ...storage.storage import Location
 
@@ -51,16 +52,19 @@ def fault(home: Location) -> str:
         latest = json.loads((home / SNAPSHOT).read())["latest_checkpoint_result"]
         if latest is None:
             return ""
-        folder = home / str(latest["checkpoint_dir_name"])
+        name = str(latest["checkpoint_dir_name"])
     except FileNotFoundError:
         return ""
     except StorageError:
         raise
     except (ValueError, KeyError, TypeError, RecursionError):
         return "its record of checkpoints is damaged"
-    for name in (STATE, SUM):
-        if not (folder / name).exists():
-            return f"its checkpoint lacks {name}"
+    if not NAME.fullmatch(name):
+        return "its record of checkpoints is damaged"
+    folder = home / name
+    for file in (STATE, SUM):
+        if not (folder / file).exists():
+            return f"its checkpoint lacks {file}"
     digest = (folder / SUM).read().decode(errors="replace")
     intact = hashlib.sha256((folder / STATE).read()).hexdigest() == digest
     return "" if intact else "its checkpoint does not match its SHA-256"

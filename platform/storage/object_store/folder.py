@@ -85,6 +85,8 @@ class ObjectFolder(ArtifactFolder):
         """Return the files that the manifest lists if it names this attempt, else all files."""
         try:
             files = _files_of_manifest(self.bucket, self.attempt)
+        except StorageError:
+            raise
         except (KeyError, ValueError, TypeError, OSError):
             return self.uploaded()
         start = self.inside
