@@ -26,18 +26,28 @@ from .run_commands import progress_for
 from .tables import Printer, Table
 
 NEEDED = (
-    "torch",
-    "torchvision",
-    "ray",
+    "botocore",
+    "cyclopts",
     "faiss",
+    "jinja2",
+    "numpy",
+    "optuna",
+    "PIL",
+    "plotly",
+    "psutil",
     "pyarrow",
     "pycocotools",
+    "pydantic",
     "pydensecrf",
-    "plotly",
-    "cyclopts",
+    "ray",
     "rich",
+    "scipy",
+    "skimage",
+    "torch",
+    "torchvision",
+    "yaml",
 )
-"""The packages that wsss cannot do without."""
+"""The packages that wsss cannot do without, by the names under which they are imported."""
 
 
 def data(options: SourceOptions, command: str) -> None:
