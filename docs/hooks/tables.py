@@ -180,10 +180,12 @@ def backbones(_: str) -> str:
 
 def commands(_: str) -> str:
     """Return the help of every command, as a terminal shows it."""
-    from wsss.platform.cli.parser import COMMANDS
+    from wsss.platform.cli.parser import COMMANDS, SOURCES
 
-    names = ["data", *COMMANDS]
-    return "\n\n".join(f"## wsss {name}\n\n```text\n{help_of(name)}\n```" for name in names)
+    lines = ["data", *(f"data {kind}" for kind in SOURCES), *COMMANDS]
+    return "\n\n".join(
+        f"## wsss {line}\n\n```text\n{help_of(*line.split())}\n```" for line in lines
+    )
 
 
 def help_of(*words: str) -> str:
