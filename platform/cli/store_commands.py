@@ -106,9 +106,9 @@ def methods(options: MethodsOptions, command: str) -> None:
 
     printer = Printer(options.format)
     if options.method:
-        method = find_method(options.method)
+        method, fields = find_method(options.method), _fields(options.method, options.preset)
         printer.line(f"{method.name}: {method.source}\n")
-        printer.table(_fields(options.method, options.preset))
+        printer.table(fields)
         return
     names = ("method", "source", "presets")
     rows = [(name, cls.source, ", ".join(cls.presets)) for name, cls in all_methods().items()]
