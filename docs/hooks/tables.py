@@ -45,8 +45,6 @@ def bounds(field: Any) -> str:
 
     rule, choices = rule_of(field), choices_of(field)
     if choices:
-        if len(choices) > 12:
-            return f"{code(choices[1])} to {code(choices[-1])}"
         return ", ".join(map(code, choices))
     return "" if rule is None or rule.low is None else f"{rule.low:,g} to {rule.high:,.10g}"
 
@@ -132,10 +130,10 @@ def crfs(_: str) -> str:
 
 def spaces(method: str) -> str:
     """Return the table of the search spaces of a method, or of all methods (`common`)."""
-    found = importlib.import_module(f"wsss.tune_spaces.{method}").SPACES
+    spaces_by_name = importlib.import_module(f"wsss.tune_spaces.{method}").SPACES
     rows = [
         [f"`{name}`", f"`{field}`", ", ".join(map(code, values))]
-        for name, space in found.items()
+        for name, space in spaces_by_name.items()
         for field, values in space.items()
     ]
     return table(["space", "option", "values"], rows)
