@@ -268,9 +268,9 @@ COCO_CODE = PSDPMConfig(
 class PSDPM(Method):
     """Prototype-based secondary discriminative pixels mining.
 
-    The preset `default` leaves FPEM out, which measured best in this project (docs/measured.md):
-    two of its three steps blur the map from which the network learns. `--set psdpm.depth=3` turns
-    FPEM on.
+    The preset `default` leaves FPEM out, which measured best in this project
+    (docs/measured/psdpm.md): two of its three steps blur the map from which the network learns.
+    `--set psdpm.depth=3` turns FPEM on.
 
     The presets `release-voc` and `release-coco` are as close to the two released trainings as the
     options allow. Not implemented from the code for VOC: three classifiers, whose class map is both

@@ -49,6 +49,16 @@ def test_one_distribution_alone_brings_faiss() -> None:
     ]
 
 
+def test_doctor_looks_for_every_dependency() -> None:
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+    from wsss.platform.cli.store_commands import NEEDED
+
+    distributions = packages_distributions()
+    named = {canonicalize_name(name) for module in NEEDED for name in distributions[module]}
+    assert named == {canonicalize_name(Requirement(d).name) for d in PROJECT["dependencies"]}
+
+
 def test_the_locked_ray_lies_in_the_range_of_the_project() -> None:
     from packaging.requirements import Requirement
 

@@ -83,7 +83,7 @@ class ArtifactCache:
             raise InputError(f"the data set has no image {id!r}") from None
 
     def _images(self, key: str, piece: Slice) -> ByImage[Row]:
-        """Return the records of a slice by image id, with the fields in IMAGE."""
+        """Return the records of a slice by image id, with the fields in IMAGE_COLUMNS."""
         return ByImage({row["id"]: row for row in shards.read(piece, IMAGE_COLUMNS)})
 
     def masks(self, key: str, piece: Slice) -> dict[str, bytes]:

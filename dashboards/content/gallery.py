@@ -7,7 +7,7 @@ disk may load scripts and pictures but no other file.
     data/RUN/SPLIT/index.js      image ids of a split, its class maps and labels
     data/RUN/SPLIT/sizes.js      figure of the mIoU by size of object
     data/RUN/example.js          the example image of the run
-    data/RUN/SPLIT/NUMBER.js     size, classes and scores of the images in CHUNK slices
+    data/RUN/SPLIT/NUMBER.js     size, classes and scores of the images in a chunk of slices
     layers/KEY/ID.SUFFIX         pictures by key of their artifact, which runs share
     examples/KEY.jpg             example image of a run with its layers side by side
 """

@@ -49,7 +49,7 @@ def training(title: str, rows: Sequence[Mapping[str, float]], owner: str) -> Fig
         "meta": {"panels": 2},
         "height": 330,
         "xaxis": {**axis, "anchor": "y"},
-        "xaxis2": {**axis, "anchor": "x2"} | {"anchor": "y2"},
+        "xaxis2": {**axis, "anchor": "y2"},
         "yaxis": {"title": {"text": "loss", "standoff": 4}, "rangemode": "tozero"},
         "yaxis2": {
             "title": {"text": "learning rate", "standoff": 4},

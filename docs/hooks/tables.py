@@ -45,8 +45,6 @@ def bounds(field: Any) -> str:
 
     rule, choices = rule_of(field), choices_of(field)
     if choices:
-        if len(choices) > 12:
-            return f"{code(choices[1])} to {code(choices[-1])}"
         return ", ".join(map(code, choices))
     return "" if rule is None or rule.low is None else f"{rule.low:,g} to {rule.high:,.10g}"
 
@@ -132,10 +130,10 @@ def crfs(_: str) -> str:
 
 def spaces(method: str) -> str:
     """Return the table of the search spaces of a method, or of all methods (`common`)."""
-    found = importlib.import_module(f"wsss.tune_spaces.{method}").SPACES
+    spaces_by_name = importlib.import_module(f"wsss.tune_spaces.{method}").SPACES
     rows = [
         [f"`{name}`", f"`{field}`", ", ".join(map(code, values))]
-        for name, space in found.items()
+        for name, space in spaces_by_name.items()
         for field, values in space.items()
     ]
     return table(["space", "option", "values"], rows)
@@ -180,10 +178,12 @@ def backbones(_: str) -> str:
 
 def commands(_: str) -> str:
     """Return the help of every command, as a terminal shows it."""
-    from wsss.platform.cli.parser import COMMANDS
+    from wsss.platform.cli.parser import COMMANDS, SOURCES
 
-    names = ["data", *COMMANDS]
-    return "\n\n".join(f"## wsss {name}\n\n```text\n{help_of(name)}\n```" for name in names)
+    lines = ["data", *(f"data {kind}" for kind in SOURCES), *COMMANDS]
+    return "\n\n".join(
+        f"## wsss {line}\n\n```text\n{help_of(*line.split())}\n```" for line in lines
+    )
 
 
 def help_of(*words: str) -> str:

@@ -30,8 +30,8 @@ def guarded_streams() -> Iterator[None]:
     later gets its descriptor.
 
     Raises:
-        SystemExit: standard output could not be written; with UNREAD and without a message if its
-            reader went away.
+        SystemExit: standard output could not be written; with BROKEN_PIPE and without a message if
+            its reader went away.
     """
     _open_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -17,7 +17,7 @@ from .tables import Printer
 
 def report(options: ReportOptions, command: str) -> None:
     """Carry out `wsss report`: write the pages of the store, a run, or a sweep and its two runs."""
-    store, out = open_store(options.store), Path(options.out)
+    store, out = _existing_store(options.store), Path(options.out)
     check_target(out, options.single_file)
     runs, sweeps = [check_name(options.run)] if options.run else None, None
     if options.run:
@@ -35,12 +35,22 @@ def dashboard(options: DashboardOptions, command: str) -> None:
     """Carry out `wsss dashboard`: serve the pages, which follow the changes of the store."""
     from ...dashboards.server import Server
 
-    store = open_store(options.store)
-    if not store.storage.exists(""):
-        raise InputError(f"there is no store {store}; make one with wsss data and wsss run")
+    store = _existing_store(options.store)
     with Server(store, options.port) as server:
         say(f"dashboard of {store}: {server.address} (Ctrl-C ends it)")
         server.serve_forever()
+
+
+def _existing_store(address: str) -> Store:
+    """Return the store at an address.
+
+    Raises:
+        InputError: there is no store.
+    """
+    store = open_store(address)
+    if not store.storage.exists(""):
+        raise InputError(f"there is no store {store}; make one with wsss data and wsss run")
+    return store
 
 
 def newest_run(store: Store) -> str:

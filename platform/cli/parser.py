@@ -59,7 +59,8 @@ COMMANDS: dict[str, type[Command]] = {
 
 
 COMMON = Parameter(negative_bool=(), negative_iterable=(), allow_repeating=True)
-"""What all options have in common: no form for "no", and the last value counts."""
+"""What all options have in common: no form for "no". An option that is given again takes the last
+value, or adds to its values if it takes several."""
 
 
 def parser() -> App:

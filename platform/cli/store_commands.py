@@ -28,18 +28,28 @@ from .pages import newest_run
 from .tables import Printer, Table
 
 NEEDED = (
-    "torch",
-    "torchvision",
-    "ray",
+    "botocore",
+    "cyclopts",
     "faiss",
+    "jinja2",
+    "numpy",
+    "optuna",
+    "PIL",
+    "plotly",
+    "psutil",
     "pyarrow",
     "pycocotools",
+    "pydantic",
     "pydensecrf",
-    "plotly",
-    "cyclopts",
+    "ray",
     "rich",
+    "scipy",
+    "skimage",
+    "torch",
+    "torchvision",
+    "yaml",
 )
-"""The packages that wsss cannot do without."""
+"""The packages that wsss cannot do without, by the names under which they are imported."""
 
 
 def data(options: SourceOptions, command: str) -> None:
@@ -98,9 +108,9 @@ def methods(options: MethodsOptions, command: str) -> None:
 
     printer = Printer(options.format)
     if options.method:
-        method = find_method(options.method)
+        method, fields = find_method(options.method), _fields(options.method, options.preset)
         printer.line(f"{method.name}: {method.source}\n")
-        printer.table(_fields(options.method, options.preset))
+        printer.table(fields)
         return
     names = ("method", "source", "presets")
     rows = [(name, cls.source, ", ".join(cls.presets)) for name, cls in all_methods().items()]

@@ -194,8 +194,8 @@ def as_markdown(table: Table) -> str:
     """Return a table for a page in Markdown; empty without rows."""
     if not table.rows:
         return ""
-    sides = [":--", *["--:" if table.numbers else ":--" for _ in table.head[1:]]]
-    lines = [table.head, sides, *table.rows]
+    alignments = [":--", *["--:" if table.numbers else ":--" for _ in table.head[1:]]]
+    lines = [table.head, alignments, *table.rows]
     escaped = ([cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
 

@@ -51,7 +51,7 @@ def irn_release(e: Experiment) -> Experiment:
 def irn_default(e: Experiment) -> Experiment:
     """Train, refine and segment with the options that measured best in this project.
 
-    The random walk was measured with CAM and LPCAM (docs/measured.md).
+    The random walk was measured with CAM and LPCAM (docs/measured/segmenters.md).
     """
     training = replace(
         e.training,

@@ -134,11 +134,6 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
     return hint, optional
 
 
-def accepts_none(field: FieldInfo) -> bool:
-    """Return whether None is a value of a field."""
-    return _without_none(field.annotation)[1]
-
-
 def requirement(field: FieldInfo) -> str:
     """Return what the value of an option must be, such as "a number between 0 and 1, or none"."""
     hint, optional = _without_none(field.annotation)
@@ -163,11 +158,12 @@ def _short(number: float) -> str:
 def unknown_field(name: str, valid: Iterable[str]) -> FieldError:
     """Return the error of an unknown field, which names the nearest valid fields."""
     names = list(valid)
-    alike = [other for other in names if other.endswith(f".{name}")]
-    alike += [other for other in difflib.get_close_matches(name, names, 3) if other not in alike]
-    verb = "is" if len(alike) == 1 else "are"
-    nearest = f"the nearest {verb} {', '.join(alike[:3])}; " if alike else ""
-    message = f"unknown field {name!r}; {nearest}`wsss methods METHOD` lists all"
+    nearest = [other for other in names if other.endswith(f".{name}")]
+    close = difflib.get_close_matches(name, names, 3)
+    nearest = [*nearest, *(other for other in close if other not in nearest)][:3]
+    verb = "is" if len(nearest) == 1 else "are"
+    hint = f"the nearest {verb} {', '.join(nearest)}; " if nearest else ""
+    message = f"unknown field {name!r}; {hint}`wsss methods METHOD` lists all"
     return FieldError(message, name)
 
 

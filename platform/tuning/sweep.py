@@ -18,8 +18,6 @@ from .spaces import ADVICE_BY_FIXED_FIELD, COMBINATION, Space
 
 MOST_TRIALS = LIMITS["trials"][1]
 SCHEDULERS = ("", "asha")
-
-
 REDUCTION = 2
 """ASHA compares trials after certain numbers of epochs, the rungs. One in REDUCTION trials goes on
 after each rung, and the next rung comes after REDUCTION times as many epochs."""

@@ -184,6 +184,12 @@ def test_the_last_value_of_an_option_counts() -> None:
     assert (options.data, options.quiet) == ("b", True)
 
 
+def test_an_option_with_several_values_may_be_repeated() -> None:
+    options = parse(["run", "cam", "--seeds", "0", "--seeds", "1", "2"])
+    assert isinstance(options, experiments.RunOptions)
+    assert options.seeds == (0, 1, 2)
+
+
 def test_choices_are_those_of_the_configuration() -> None:
     def choices(options: type, name: str) -> set[str]:
         hint = typing.get_type_hints(options)[name]
@@ -218,6 +224,7 @@ def test_choices_are_those_of_the_configuration() -> None:
         ("run cam --data --quiet", "--data needs a value, NAME; see wsss run --help"),
         ("run cam --seeds", "--seeds needs at least one value; see wsss run --help"),
         ("run cam --seeds 0 x", "--seeds is 'x'; it must be a whole number from 0 to 4294967295"),
+        ("run cam --seeds 3 0 --seeds 3", "--seeds has 3 more than once; give each value once"),
         ("run cam --seeds -1", "--seeds is '-1'; it must be a whole number from 0 to 4294967295"),
         (
             "run cam --refine cfr",

@@ -191,3 +191,12 @@ def test_a_terminal_without_colours_gets_none() -> None:
     assert "\x1b[3" not in on_terminal(120, NO_COLOR="1")
     assert "\x1b" not in on_terminal(120, TERM="dumb")
     assert "----  " in on_terminal(120, TERM="dumb")
+
+
+def test_a_preset_that_a_method_lacks_prints_nothing_but_the_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["methods", "lpcam", "--preset", "gone"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "unknown preset 'gone' of lpcam" in err

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wsss.platform.config.experiment import resolved
 from wsss.platform.config.fields import fingerprint, replaced, walk
-from wsss.platform.config.rules import accepts_none, choices_of, rule_of
+from wsss.platform.config.rules import choices_of, rule_of
 from wsss.platform.config.yaml_writer import experiment_file
 from wsss.platform.errors import FieldError, InputError
 from wsss.platform.method import build_experiment, methods
@@ -69,7 +69,7 @@ def values_of(draw: st.DrawFn, field: Any) -> Any:
         value = numbers
     else:
         value = st.text("abc /.-", min_size=1) if rule.file else TEXTS
-    return draw(st.none() | value if accepts_none(field) else value)
+    return draw(st.none() | value if "None" in hint else value)
 
 
 @pytest.mark.parametrize(("method", "localizer", "baseline"), COMBINATIONS)

@@ -89,6 +89,7 @@ def test_the_command_says_which_page_to_open(
     ("words", "sentence"),
     [
         (("dashboard", "--store", "nowhere"), "there is no store "),
+        (("report", "out", "--store", "nowhere"), "there is no store "),
         (("report", "out", "--run", "../x"), "'../x' is not allowed"),
         (("report", "out", "--sweep", "gone"), "there is no "),
         (("report", "store", "--single-file"), "store is a folder"),

@@ -149,6 +149,18 @@ def test_a_method_as_the_pages_add_one_is_a_method(
     assert maps.min() >= 0
 
 
+def test_the_hooks_that_the_documentation_names_exist() -> None:
+    from wsss.platform.method import Method
+    from wsss.platform.models.network import SeparatelyTrained
+
+    text = (ROOT / "docs" / "methods" / "adding.md").read_text()
+    rows = re.findall(r"^\| (`.*?`) \| ", text, re.MULTILINE)
+    hooks = {name for row in rows for name in re.findall(r"`(\w+)", row)}
+    assert len(hooks) > 8
+    assert hooks <= set(dir(Method))
+    assert f"`{SeparatelyTrained.__module__}.{SeparatelyTrained.__name__}`" in text
+
+
 class Addresses(HTMLParser):
     """The addresses in a page of the site.
 
@@ -216,4 +228,9 @@ def test_equations_and_tables_are_made(site: Path) -> None:
         assert "<!-- table" not in content, page.name
         assert 'class="arithmatex"' not in content, page.name
     commands = (site / "reference" / "commands.html").read_text()
-    assert re.findall(r'id="wsss-(\w+)"', commands) == ["data", *COMMANDS]
+    assert re.findall(r'id="wsss-([\w-]+)"', commands) == [
+        "data",
+        *(f"data-{kind}" for kind in SOURCES),
+        *COMMANDS,
+    ]
+    assert "--labelled" in commands

@@ -30,7 +30,7 @@ def methods_and_files(context: CompletionContext) -> list[str]:
 
 
 def presets(context: CompletionContext) -> list[str]:
-    """Return the names of the presets that every method has."""
+    """Return the usual names of presets, of which a method may lack some."""
     return ["paper", "release", "default", "scenes"]
 
 
