@@ -178,6 +178,8 @@ def _fault(error: yaml.YAMLError, text: str) -> str:
         line = error.problem_mark.line + 1
         if "\\t" in str(error.problem):
             return f"line {line}: it holds a tab; use blanks"
+        if "another document" in str(error.problem):
+            return f"line {line}: it holds a second document; remove the line ---"
         return f"line {line}: it is not YAML: {error.problem}"
     return f"it is not YAML: {error}"
 

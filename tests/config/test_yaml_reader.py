@@ -131,7 +131,7 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
         ("a: !!python/object:os.system x\n", 1, "it has the tag tag:yaml.org,2002:python/object"),
         ("a: !!float 1\n", 1, "it has the tag tag:yaml.org,2002:float; leave the tag out"),
         ("a: ! 1\n", 1, "it has the tag !; leave the tag out"),
-        ("a: 1\n---\nb: 2\n", 2, "it is not YAML: but found another document"),
+        ("a: 1\n---\nb: 2\n", 2, "it holds a second document; remove the line ---"),
         ("a: [1\nb: 2\n", 2, "it is not YAML: "),
         ("a: 'b\n", 2, "it is not YAML: found unexpected end of stream"),
         ("a: 1\nb: \x00\n", 2, "it holds a character that YAML does not allow; remove it"),
