@@ -167,14 +167,19 @@ def _changes(options: ExperimentOptions, seed: int, varied: Collection[str]) -> 
         if field in varied:
             raise InputError(f"{field} is varied by this command; leave out its --set")
         changes[field] = parse(value)
-    given = {
-        "network.backbone": options.backbone,
-        "network.weights": options.weights,
-        "refine.kind": options.refine,
-        "segment.network": options.segment,
-        "imported": options.imported or None,
-    }
-    return changes | {field: value for field, value in given.items() if value is not None}
+    for field, (option, value) in {
+        "network.backbone": ("--backbone", options.backbone),
+        "network.weights": ("--weights", options.weights),
+        "refine.kind": ("--refine", options.refine),
+        "segment.network": ("--segment", options.segment),
+        "imported": ("--imported", options.imported or None),
+    }.items():
+        if value is None:
+            continue
+        if field in changes:
+            raise InputError(f"{option} and --set {field} set the same field; leave out the --set")
+        changes[field] = value
+    return changes
 
 
 def _other_groups(names: Sequence[str], baseline: str) -> set[str]:

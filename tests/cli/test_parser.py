@@ -224,7 +224,7 @@ def test_choices_are_those_of_the_configuration() -> None:
         ("run cam --data --quiet", "--data needs a value, NAME; see wsss run --help"),
         ("run cam --seeds", "--seeds needs at least one value; see wsss run --help"),
         ("run cam --seeds 0 x", "--seeds is 'x'; it must be a whole number from 0 to 4294967295"),
-        ("run cam --seeds 3 0 --seeds 3", "--seeds has 3 more than once; give each value once"),
+        ("run cam --seeds 3 0 --seeds 3", "--seeds has 3 more than once; give each seed once"),
         ("run cam --seeds -1", "--seeds is '-1'; it must be a whole number from 0 to 4294967295"),
         (
             "run cam --refine cfr",

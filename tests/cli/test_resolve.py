@@ -69,3 +69,18 @@ def test_an_option_for_several_methods_must_be_used_by_one(
     else:
         with pytest.raises(InputError, match=r"no method here .*; leave it out"):
             resolve.check_used(options, made)
+
+
+@pytest.mark.parametrize(
+    ("option", "field", "value"),
+    [
+        ("--backbone", "network.backbone", "small"),
+        ("--weights", "network.weights", "a.pth"),
+        ("--refine", "refine.kind", "crf"),
+        ("--segment", "segment.network", "upernet"),
+    ],
+)
+def test_an_option_and_a_set_of_its_field_are_refused(option: str, field: str, value: str) -> None:
+    options = parse(f"run cam --preset scenes {option} {value} --set {field}={value}".split())
+    with pytest.raises(InputError, match=f"{option} and --set {field} set the same field"):
+        resolve.experiment(options, Store("none"), 0)

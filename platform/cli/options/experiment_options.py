@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+from ...errors import InputError
 from . import completions
 from .kinds import (
     CHAIN,
@@ -140,6 +142,12 @@ class Seeds:
     """Option of commands that repeat an experiment over random seeds."""
 
     seeds: Annotated[tuple[int, ...], number(REPEATS, "SEED", SEEDS, several=True)] = (0,)
+
+    def __post_init__(self) -> None:
+        """Refuse a seed that is given twice, because means would count its run twice."""
+        seed, times = Counter(self.seeds).most_common(1)[0] if self.seeds else (0, 0)
+        if times > 1:
+            raise InputError(f"--seeds has {seed} more than once; give each seed once")
 
 
 @dataclass(frozen=True, kw_only=True)

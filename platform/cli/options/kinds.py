@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
@@ -87,12 +86,7 @@ def number(
     def converted(type_: type, tokens: Sequence[Token]) -> float | tuple[float, ...]:
         name = tokens[-1].keyword or ""
         values = tuple(checked(kind, name, token.value) for token in tokens)
-        if not several:
-            return values[-1]
-        value, times = Counter(values).most_common(1)[0]
-        if times > 1:
-            raise InputError(f"{name} has {value} more than once; give each value once")
-        return values
+        return values if several else values[-1]
 
     return Parameter(
         group=group,
