@@ -230,6 +230,15 @@ def test_taking_over_leaves_the_files_of_a_process_that_still_runs(
     assert store.get(stage, Compute())[1]
 
 
+def test_an_abandoned_attempt_leaves_no_copies_on_this_machine(store, stage):
+    abandoned = store.storage.new_attempt(stage.name, stage.key)
+    (abandoned / "a.bin").write_bytes(b"half")
+    folder = store.get(stage, Compute())[0].folder
+    assert list(folder.path.parent.iterdir()) == [folder.path]
+    assert not [name for name in objects(store) if name.startswith(abandoned.attempt)]
+    assert (folder / "a.bin").read() == b"content of a"
+
+
 def test_a_damaged_object_is_quarantined_and_computed_again(store, bucket, stage, elsewhere):
     store.get(stage, Compute())
     overwrite(store, "/a.bin~", b"another of a")

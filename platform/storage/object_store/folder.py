@@ -173,13 +173,17 @@ class ObjectFolder(ArtifactFolder):
     def remove_other_attempts(self) -> None:
         """Remove all other attempts at the artifact that this attempt has computed.
 
-        They are left by processes that died, or belong to a process that lost its lease and will
-        find that this attempt was first.
+        Their files are removed from the object store and from this machine's cache. The attempts
+        are left by processes that died, or belong to a process that lost its lease and will find
+        that this attempt was first.
         """
         for info in self.bucket.listing(self.artifact, recursive=False):
             other = f"{self.artifact}/{info.base_name}"
             if not info.is_file and other != self.attempt:
                 self.bucket.remove_all(other)
+        for copies in cached(self.bucket, self.artifact).glob("try-*"):
+            if copies != self.path:
+                shutil.rmtree(copies, ignore_errors=True)
 
 
 @functools.lru_cache(maxsize=256)
