@@ -28,14 +28,7 @@ from ..pipeline.planner import plan
 from ..ray_runtime import cluster
 from ..ray_runtime.quirks.trials import replay_rungs, wait_for_processes
 from ..records.progress import ProgressDisplay
-from ..records.schema import (
-    SweepRecord,
-    Trial,
-    field_labels,
-    ranking,
-    read_sweep,
-    score_from_json,
-)
+from ..records.schema import SweepRecord, Trial, field_labels, ranking, read_sweep, score_from_json
 from ..storage.json_files import write_json
 from .journal import Journal, SweepPlan
 from .search import Params, Searcher

@@ -130,8 +130,11 @@ def test_the_store_from_the_environment_is_made_absolute(
 
 
 def test_the_table_of_paths_names_every_option_that_is_a_path() -> None:
-    """The help of an option that is a path names a folder, a file or an archive."""
-    pattern = re.compile(r"\b(DIR|FILE(\.py)?)\b")
+    """The help of an option that is a path names a folder, a file or an archive.
+
+    An experiment file stands in the place of a method; it is read at once, where the command runs.
+    """
+    pattern = re.compile(r"\b(DIR|FILE(?!\.yaml))\b")
     paths = {
         argument.field_info.name
         for words in COMMAND_WORDS
