@@ -167,18 +167,18 @@ def _changes(options: ExperimentOptions, seed: int, varied: Collection[str]) -> 
         if field in varied:
             raise InputError(f"{field} is varied by this command; leave out its --set")
         changes[field] = parse(value)
-    for field, (option, value) in {
+    given = {
         "network.backbone": ("--backbone", options.backbone),
         "network.weights": ("--weights", options.weights),
         "refine.kind": ("--refine", options.refine),
         "segment.network": ("--segment", options.segment),
         "imported": ("--imported", options.imported or None),
-    }.items():
-        if value is None:
-            continue
-        if field in changes:
-            raise InputError(f"{option} and --set {field} set the same field; leave out the --set")
-        changes[field] = value
+    }
+    for name, (option, chosen) in given.items():
+        if chosen is not None and name in changes:
+            raise InputError(f"{option} and --set {name} set the same field; leave out the --set")
+        if chosen is not None:
+            changes[name] = chosen
     return changes
 
 
