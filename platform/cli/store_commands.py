@@ -34,6 +34,7 @@ NEEDED = (
     "jinja2",
     "numpy",
     "optuna",
+    "pandas",
     "PIL",
     "plotly",
     "psutil",

@@ -82,8 +82,11 @@ def test_a_written_experiment_is_read_again(
     made = build_experiment(method, preset=preset, localizer=localizer, baseline=baseline)
     fields = {name: f for name, _, f in walk(made) if name.removeprefix("baseline.") not in HEAD}
     for name in data.draw(st.lists(st.sampled_from(sorted(fields)), max_size=8, unique=True)):
+        value = data.draw(values_of(fields[name]))
+        if (name, value) == ("baseline.segment.network", ""):
+            continue  # every way to make a baseline gives it a segmenter
         try:
-            made = replaced(made, {name: data.draw(values_of(fields[name]))})
+            made = replaced(made, {name: value})
         except FieldError as error:
             if not re.search("must come first|so FPEM has no input", str(error)):
                 raise
