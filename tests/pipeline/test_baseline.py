@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from in_process import stages_in_process
 from small_jobs import BEGAN, SMALL
 from wsss.platform.cli import main, resolve
 from wsss.platform.cli.parser import parse
@@ -39,7 +40,8 @@ def psdpm(**changes: Any) -> Any:
 @pytest.fixture(scope="module")
 def finished(job: Any) -> Any:
     pipeline = Execution.of(job.store, psdpm())
-    pipeline.execute()
+    with stages_in_process():
+        pipeline.execute()
     return pipeline
 
 
