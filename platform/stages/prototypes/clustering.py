@@ -175,9 +175,13 @@ class Holders:
             shares = [numbered[k::count] for k in range(count)]
             self._start([(share, threshold, limit // count, drawn) for share in shares])
         all_sizes: dict[FeatureSet, dict[int, int]] = {}
-        for sizes in self._call("sizes"):
-            for group, set_sizes in sizes.items():
-                all_sizes.setdefault(group, {}).update(set_sizes)
+        try:
+            for sizes in self._call("sizes"):
+                for group, set_sizes in sizes.items():
+                    all_sizes.setdefault(group, {}).update(set_sizes)
+        except BaseException:
+            self.close()  # the error may be kept, and would keep the processes
+            raise
         self.sizes = {group: all_sizes[group] for group in sorted(all_sizes)}
 
     def _start(self, shares: Sequence[tuple[Any, ...]]) -> None:
