@@ -25,7 +25,7 @@ from .options.store_options import (
     SourceOptions,
 )
 from .pages import newest_run
-from .tables import Printer, Table
+from .tables import Printer, Table, text_table
 
 NEEDED = (
     "botocore",
@@ -116,12 +116,10 @@ def methods(options: MethodsOptions, command: str) -> None:
     names = ("method", "source", "presets")
     rows = [(name, cls.source, ", ".join(cls.presets)) for name, cls in all_methods().items()]
     printer.table(
-        Table(
-            head=names,
-            rows=rows,
-            values=[dict(zip(names, row, strict=True)) for row in rows],
-            numbers=False,
-            plain="\n".join(f"{name:8}{source}  (presets: {own})" for name, source, own in rows),
+        text_table(
+            names,
+            rows,
+            "\n".join(f"{name:8}{source}  (presets: {own})" for name, source, own in rows),
         )
     )
 
@@ -136,13 +134,8 @@ def _fields(method: str, preset: str) -> Table:
         for name, value, field in walk(build_experiment(method, preset=preset))
     ]
     rows = [(name, repr(value), meaning) for name, value, meaning in fields]
-    return Table(
-        head=names,
-        rows=rows,
-        values=[dict(zip(names, row, strict=True)) for row in rows],
-        numbers=False,
-        plain="\n".join(f"{name} = {value}\n    {meaning}" for name, value, meaning in rows),
-    )
+    plain = "\n".join(f"{name} = {value}\n    {meaning}" for name, value, meaning in rows)
+    return text_table(names, rows, plain)
 
 
 def config(options: ConfigOptions, command: str) -> None:
@@ -196,12 +189,10 @@ def doctor(options: DoctorOptions, command: str) -> None:
         *(("quarantine", fault) for fault in store.faults()),
     ]
     printer.table(
-        Table(
-            head=("subject", "state"),
-            rows=rows,
-            values=[{"subject": subject, "state": state} for subject, state in rows],
-            numbers=False,
-            plain="\n".join(f"{subject:9} {state}" for subject, state in rows),
+        text_table(
+            ("subject", "state"),
+            rows,
+            "\n".join(f"{subject:9} {state}" for subject, state in rows),
         )
     )
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]

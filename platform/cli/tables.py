@@ -61,6 +61,12 @@ class Table:
         return "\n".join([*body, *self.notes])
 
 
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], plain: str) -> Table:
+    """Return a table of texts, whose cells are their own values; `plain` as for `Table`."""
+    values = [dict(zip(head, row, strict=True)) for row in rows]
+    return Table(head=head, rows=rows, values=values, numbers=False, plain=plain)
+
+
 class Printer:
     """The output of a command: one table, and lines on what the command does.
 
