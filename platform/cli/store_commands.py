@@ -64,6 +64,8 @@ def data(options: SourceOptions, command: str) -> None:
     say(f"{options.name}: {counts} images, {len(about['classes'])} classes")
     for split, digest in about.get("digests", {}).items():
         say(f"{split}: list {digest['ids'][:12]}, masks {digest['masks'][:12]}")
+    for note in about.get("notes", []):
+        say(note)
     for fault in about["quarantined"]:
         say(f"left out: {fault}")
     if cached:

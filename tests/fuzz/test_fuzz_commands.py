@@ -41,10 +41,11 @@ def add_scenes(store: Store) -> None:
     def write(folder: ArtifactFolder) -> dict[str, Any]:
         digests = {}
         for name, items in shards.split_into_shards(source):
-            _, digests[shards.subset_of(name)] = shards.write_shard(
+            *_, digests[shards.subset_of(name)] = shards.write_shard(
                 folder / name, source, items, False
             )
-        return {**shards._manifest_entries(folder, source, digests), "quarantined": []}
+        entries = shards._manifest_entries(folder, source, digests)
+        return {**entries, "quarantined": [], "notes": []}
 
     artifact, _ = store.get(shards.stage_of(source), write)
     write_json(store.location("data", "scenes.json"), {"key": artifact.key, "source": "scenes"})

@@ -97,9 +97,7 @@ def _write_shards(
     resources: object,
 ) -> Iterator[dict[str, Any]]:
     for name, items in plan:
-        faults, digest = shards.write_shard(folder / name, source, items, tolerate)
-        row = {"rows": len(items) - len(faults), "faults": "\n".join(faults)}
-        yield {**row, "subset": shards.subset_of(name), **digest.as_dict()}
+        yield shards.write_and_count(folder / name, source, items, tolerate)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,7 +90,7 @@ def split_into_shards(source: Source) -> list[tuple[str, list[Item]]]:
 
 def write_shard(
     file: ArtifactFile, source: Source, items: Sequence[Item], tolerate: bool
-) -> tuple[list[str], Digest]:
+) -> tuple[list[str], Counter[str], Digest]:
     """Load, check and write the records of one shard.
 
     Args:
@@ -99,15 +100,19 @@ def write_shard(
         tolerate: whether broken records are left out.
 
     Returns:
-        A sentence about each record that was left out, and the digest of the written records.
+        A sentence about each record that was left out, the number of written records with each
+        of `Record.notes`, and the digest of the written records.
 
     Raises:
         InputError: a record is broken and `tolerate` is false.
     """
     rows, faults = [], []
+    notes: Counter[str] = Counter()
     for item in items:
         try:
-            rows.append(_row(source.load(item)))
+            record = source.load(item)
+            rows.append(_row(record))
+            notes.update(record.notes)
         except InputError as error:
             if not tolerate:
                 raise
@@ -118,7 +123,21 @@ def write_shard(
             table, stream, row_group_size=ROWS_PER_GROUP, compression="none"
         )
     )
-    return faults, Digest.of_rows(rows)
+    return faults, notes, Digest.of_rows(rows)
+
+
+def write_and_count(
+    file: ArtifactFile, source: Source, items: Sequence[Item], tolerate: bool
+) -> parquet.Row:
+    """Write one shard, see `write_shard`, and return its counts and digests as texts."""
+    faults, notes, digest = write_shard(file, source, items, tolerate)
+    return {
+        "rows": len(items) - len(faults),
+        "faults": "\n".join(faults),
+        "notes": json.dumps(notes),
+        "subset": subset_of(file.name),
+        **digest.as_dict(),
+    }
 
 
 @dataclass(frozen=True)
@@ -190,7 +209,8 @@ def write(
         resources: custom Ray resources that each task needs.
 
     Returns:
-        Entries of the manifest: classes, splits, counts, digests and the records left out.
+        Entries of the manifest: classes, splits, counts, digests, the records left out, and
+        notes on how files were read.
 
     Raises:
         InputError: more than `share` of the records are broken.
@@ -200,16 +220,19 @@ def write(
     total = sum(len(items) for _, items in plan)
     done, faults = 0, []
     digests: dict[str, Digest] = {}
+    notes: Counter[str] = Counter()
     for row in _write_shards(folder, source, plan, share > 0, resources):
         faults += [f for f in row["faults"].split("\n") if f]
         digest = Digest(int(row["ids"], 16), int(row["masks"], 16))
         digests[row["subset"]] = digests.get(row["subset"], Digest()) + digest
+        notes.update(json.loads(row["notes"]))
         done += row["rows"]
         if progress:
             progress(done, total)
     if len(faults) > share * total:
         raise InputError(f"{len(faults)} of {total} records are broken; the first: {faults[0]}")
-    return {**_manifest_entries(folder, source, digests), "quarantined": faults}
+    read = source.notes() + [f"{count} images: {note}" for note, count in sorted(notes.items())]
+    return {**_manifest_entries(folder, source, digests), "quarantined": faults, "notes": read}
 
 
 def _manifest_entries(
@@ -249,10 +272,7 @@ def _write_shards(
     @sendable
     def write_one(row: parquet.Row) -> parquet.Row:
         items = [Item(**{**i, "labels": tuple(i["labels"])}) for i in json.loads(row["items"])]
-        faults, digest = write_shard(folder / row["name"], source, items, tolerate)
-        done, text = len(items) - len(faults), "\n".join(faults)
-        subset = subset_of(row["name"])
-        return {"rows": done, "faults": text, "subset": subset, **digest.as_dict()}
+        return write_and_count(folder / row["name"], source, items, tolerate)
 
     work = [
         {"name": name, "items": json.dumps([asdict(item) for item in items])}

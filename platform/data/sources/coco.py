@@ -221,6 +221,10 @@ class COCO:
                     raise InputError(f"{where}: {error}") from None
         return out
 
+    def notes(self) -> list[str]:
+        """Return no sentences, because all files are read in one way."""
+        return []
+
     def settings(self) -> dict[str, object]:
         """Return the year and whether images without labels are left out."""
         return {"year": self.year, "labelled": self.labelled}

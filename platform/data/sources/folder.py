@@ -73,6 +73,10 @@ class Folder:
         """Read and check one image with its mask."""
         return file_lists.load_record(self.root, item, len(self.classes))
 
+    def notes(self) -> list[str]:
+        """Return no sentences, because all files are read in one way."""
+        return []
+
     def settings(self) -> dict[str, object]:
         """Return no settings, because the content depends on the files alone."""
         return {}

@@ -133,6 +133,10 @@ class Scenes(Options):
             split=item.split,
         )
 
+    def notes(self) -> list[str]:
+        """Return no sentences, because all files are read in one way."""
+        return []
+
     def settings(self) -> dict[str, object]:
         """Return the parameters and the version of the drawing."""
         return {"source": self.name, "drawing": DRAWING_VERSION, **dataclasses.asdict(self)}

@@ -30,6 +30,8 @@ class Record:
         mask: PNG of the image's size, 0 background, class + 1, 255 void; for evaluation only.
         parts: part map, a PNG of the image's size, see `scenes`; None where there is none.
         split: the exclusive subset that the image is in, see `Source.splits`.
+        notes: how files were read that could be read in several ways, such as "the mask is read
+            by the colours of VOC's palette"; equal notes of a data set are counted.
     """
 
     id: str
@@ -40,6 +42,7 @@ class Record:
     mask: bytes | None = None
     parts: bytes | None = None
     split: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +99,9 @@ class Source(Protocol):
         Raises:
             InputError: the image or the mask is broken, or both do not fit.
         """
+
+    def notes(self) -> list[str]:
+        """Return a sentence on each choice made in reading lists, labels and annotations."""
 
     def settings(self) -> dict[str, object]:
         """Return the JSON values that the content depends on, without paths of this machine."""

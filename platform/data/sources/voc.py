@@ -109,6 +109,10 @@ class VOC:
         """Read and check one image with its mask."""
         return file_lists.load_record(self.root, item, len(self.classes))
 
+    def notes(self) -> list[str]:
+        """Return no sentences, because all files are read in one way."""
+        return []
+
     def settings(self) -> dict[str, object]:
         """Return the names of the lists."""
         return {"lists": sorted(self.lists)}
