@@ -128,6 +128,13 @@ ERRORS = (
         ),
     ),
     Quirk(
+        behaviour="The actors of a failed execution of Ray Data live as long as its error.",
+        harm="In a notebook or a sweep, each failed run keeps a CPU; the next run waits for ever.",
+        upstream="ray-project/ray#24948",
+        until="Ray Data ends the actors of an execution that fails.",
+        workaround=("ray_runtime.quirks.failed_data:actors_released",),
+    ),
+    Quirk(
         behaviour="Ray Train starts the workers anew after any exception of theirs.",
         harm="Wrong input is reported only after two more starts of all workers.",
         upstream="ray-project/ray#57869, ray-project/ray#54833",

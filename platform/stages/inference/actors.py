@@ -28,6 +28,7 @@ from ...method import Learner
 from ...models import weights
 from ...models.network import Trainable
 from ...ray_runtime import cluster
+from ...ray_runtime.quirks.failed_data import actors_released
 from ...ray_runtime.worker_errors import sendable, unwrapped
 from ...storage.artifact_files import ArtifactFile
 from ..training.trainer import build
@@ -203,7 +204,7 @@ def run(
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(len(pieces), actors))),
     )
     done = 0
-    with unwrapped():
+    with unwrapped(), actors_released():
         for row in results.iter_rows():
             done += int(row["rows"])
             progress(done, image_count)
