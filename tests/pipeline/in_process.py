@@ -1,9 +1,9 @@
 """Stages computed in the process of a test, without Ray.
 
 Ray calls the same functions in other processes: `Actor.work` for inference, `run_epochs` for
-training, and the tasks of `cluster.each`. What a stage computes needs no such process, and starting
-one takes longer than a small stage itself. `test_with_ray.py` shows that Ray computes the same. The
-stages of a Tune trial may be computed in the process of the trial.
+training, and the tasks of `cluster.map_tasks`. What a stage computes needs no such process, and
+starting one takes longer than a small stage itself. `test_with_ray.py` shows that Ray computes the
+same. The stages of a Tune trial may be computed in the process of the trial.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _copied(job: Any) -> Any:
     return cloudpickle.loads(cloudpickle.dumps(job))
 
 
-def _each(
+def _map_tasks(
     task: Callable[..., Any],
     pieces: Sequence[Any],
     shared: Sequence[Any] = (),
@@ -110,10 +110,10 @@ def stages_in_process() -> Iterator[None]:
     """Compute all stages in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "connect", lambda: None)
-        patch.setattr(cluster, "each", _each)
+        patch.setattr(cluster, "map_tasks", _map_tasks)
         patch.setattr(cluster, "gpus", lambda: 0)
         patch.setattr(cluster, "workers", lambda: 1)
-        patch.setattr(cluster, "apart", lambda share=1.0: None)
+        patch.setattr(cluster, "cpu_stage_resources", lambda share=1.0: None)
         patch.setattr(actors, "run", _infer)
         patch.setattr(loader, "blocks", _blocks)
         patch.setattr(ray_train, "fit", _fit)

@@ -175,7 +175,7 @@ def score(
             raise InputError(f"class maps of slice {piece.name} are missing")
     pairs = [(piece, by_name[piece.name]) for piece in pieces]
     total = Tally.empty(classes)
-    for tally in cluster.each(score_slice, pairs, (classes, kind), progress):
+    for tally in cluster.map_tasks(score_slice, pairs, (classes, kind), progress):
         total.merge(tally)
     return write_tally(folder, total)
 
