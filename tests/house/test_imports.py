@@ -7,7 +7,7 @@ from pathlib import Path
 from source_files import FILES, ROOT, imports, offenders, relative
 
 LEVELS = (
-    ("errors", "metrics", "serialization"),
+    ("errors", "labels", "metrics", "serialization"),
     ("ops", "storage"),
     ("ray_runtime", "models", "config", "records"),
     ("data",),

@@ -20,7 +20,7 @@ from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import ClassMaps
 from ...data.images import decode_image, decode_mask
 from ...errors import InputError
-from ...metrics import VOID
+from ...labels import VOID
 from ...ops.crf import CRF, Refiner, best_labels
 from ...ray_runtime import cluster
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
