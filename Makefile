@@ -40,7 +40,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(MAKE) types
-	$(BIN)/pytest -q tests/test_house.py
+	$(BIN)/pytest -q tests/house
 
 types: $(READY)
 	@mkdir -p build/types && ln -sfn ../.. build/types/wsss
@@ -57,7 +57,7 @@ test-ray: $(READY)
 	$(BIN)/pytest -q tests -m "cluster and not faults"
 
 test-plain: $(READY)
-	$(BIN)/pytest -q tests -m "not cluster and not faults" --ignore tests/test_house.py
+	$(BIN)/pytest -q tests -m "not cluster and not faults" --ignore tests/house
 
 test-cluster: $(READY)
 	$(BIN)/pytest -q tests -m faults

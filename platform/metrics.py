@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-VOID = 255
-"""The value of a pixel of unknown class, in masks and in labels."""
+from .labels import VOID
+
 RULE = "one confusion matrix at original resolution, void dropped, background included"
 THRESHOLDS = tuple(round(k / 100, 2) for k in range(100))
 

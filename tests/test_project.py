@@ -52,7 +52,7 @@ def test_one_distribution_alone_brings_faiss() -> None:
 def test_doctor_looks_for_every_dependency() -> None:
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
-    from wsss.platform.cli.store_commands import NEEDED
+    from wsss.platform.cli.ending import NEEDED
 
     distributions = packages_distributions()
     named = {canonicalize_name(name) for module in NEEDED for name in distributions[module]}

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from ...platform.data.formats.class_maps import ClassMaps
 from ...platform.data.formats.shards import Slice
-from ...platform.data.images import VOID, decode_mask
+from ...platform.data.images import decode_mask
 from ...platform.errors import InputError
+from ...platform.labels import VOID
 from ...platform.records.result_id import ResultId
 from ...platform.serialization import as_json
 from ...platform.storage.artifact import Stage

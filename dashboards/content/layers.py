@@ -17,8 +17,9 @@ from PIL import Image
 from plotly.colors import get_colorscale, sample_colorscale, unlabel_rgb
 
 from ...platform.data.formats.class_maps import ClassMaps
-from ...platform.data.images import VOID, decode_image, voc_palette
+from ...platform.data.images import decode_image, voc_palette
 from ...platform.errors import InputError
+from ...platform.labels import VOID
 from ...platform.ops.maps import best_class
 
 LONG_SIDE = 500

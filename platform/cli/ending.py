@@ -1,8 +1,9 @@
-"""Endings of a command: closed or broken standard streams, and reports of crashes."""
+"""Endings of a command: broken standard streams, missing packages, and reports of crashes."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import os
 import platform
@@ -14,11 +15,35 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import StreamError
+from ..errors import InputError, StreamError
 from ..storage.artifact import versions
 
 BROKEN_PIPE = 141
 """Exit code of a command whose output nobody reads any more, as a shell gives it for SIGPIPE."""
+NEEDED = (
+    "botocore",
+    "cyclopts",
+    "faiss",
+    "jinja2",
+    "numpy",
+    "optuna",
+    "pandas",
+    "PIL",
+    "plotly",
+    "psutil",
+    "pyarrow",
+    "pycocotools",
+    "pydantic",
+    "pydensecrf",
+    "ray",
+    "rich",
+    "scipy",
+    "skimage",
+    "torch",
+    "torchvision",
+    "yaml",
+)
+"""The packages that wsss cannot do without, by the names under which they are imported."""
 _SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 
@@ -129,3 +154,14 @@ def _without_secrets(text: str) -> str:
         if _SECRET.search(name) and len(value) >= 8:
             text = text.replace(value, f"<{name}>")
     return text
+
+
+def check_packages() -> None:
+    """Check that all packages are there without which wsss cannot work.
+
+    Raises:
+        InputError: packages are missing; the message names them.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"missing packages: {', '.join(missing)}; install them with make env")

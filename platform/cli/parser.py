@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from cyclopts import App, CycloptsError, Parameter
 
 from ..errors import InputError, StreamError
+from ..serialization import quoted
 from .options import experiment_options as experiments
 from .options import store_options as stores
 from .options.file_options import with_file
@@ -127,6 +128,7 @@ def parse(words: Sequence[str]) -> Command | None:
     from .ending import say
     from .options.help import help_text
 
+    _check_hyphens(words)
     top = parser()
     without_help = [word for word in words if word not in top.help_flags]
     names, apps, unused = top.parse_commands(without_help)
@@ -142,6 +144,18 @@ def parse(words: Sequence[str]) -> Command | None:
     if isinstance(options, experiments.ExperimentOptions):
         return with_file(options, bound.arguments)
     return options if isinstance(options, Command) else None  # None: the shell asked for words
+
+
+def _check_hyphens(words: Sequence[str]) -> None:
+    """Check that no option has an underscore, which Cyclopts would take for a hyphen.
+
+    Raises:
+        InputError: an option has an underscore.
+    """
+    for word in words:
+        name = word.partition("=")[0]
+        if name.startswith("--") and "_" in name:
+            raise InputError(f"unknown option {quoted(name)}; write {name.replace('_', '-')}")
 
 
 def _example(names: Sequence[str]) -> str:
@@ -188,18 +202,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _carry_out(options: Command, command: str) -> None:
-    """Carry out a command; `command` is the command line."""
+    """Carry out a command; `command` is the command line.
+
+    Raises:
+        InputError: the input is wrong, or a package that wsss needs is missing.
+    """
+    from . import ending
+
     if isinstance(options, stores.CompletionOptions):
-        from .ending import say
-
-        say(parser().generate_completion(shell=options.shell))
+        ending.say(parser().generate_completion(shell=options.shell))
         return
-    from ..ray_runtime import session
-    from . import resolve
+    try:
+        from ..ray_runtime import session
+        from . import resolve
 
-    action = next(f for kind, f in _actions().items() if isinstance(options, kind))
-    with session.ended():
-        action(resolve.with_absolute_paths(options), command)
+        action = next(f for kind, f in _actions().items() if isinstance(options, kind))
+        with session.ended():
+            action(resolve.with_absolute_paths(options), command)
+    except ModuleNotFoundError:
+        ending.check_packages()
+        raise
 
 
 def _actions() -> dict[type[Command], Callable[..., None]]:

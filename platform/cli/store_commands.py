@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from ..records.schema import read_run
 from ..storage.artifact import versions
 from ..storage.store import Store, open_store
 from . import resolve
-from .ending import say
+from .ending import check_packages, say
 from .options.store_options import (
     ConfigOptions,
     DoctorOptions,
@@ -26,31 +25,6 @@ from .options.store_options import (
 )
 from .pages import newest_run
 from .tables import Printer, Table, text_table
-
-NEEDED = (
-    "botocore",
-    "cyclopts",
-    "faiss",
-    "jinja2",
-    "numpy",
-    "optuna",
-    "pandas",
-    "PIL",
-    "plotly",
-    "psutil",
-    "pyarrow",
-    "pycocotools",
-    "pydantic",
-    "pydensecrf",
-    "ray",
-    "rich",
-    "scipy",
-    "skimage",
-    "torch",
-    "torchvision",
-    "yaml",
-)
-"""The packages that wsss cannot do without, by the names under which they are imported."""
 
 
 def data(options: SourceOptions, command: str) -> None:
@@ -197,9 +171,7 @@ def doctor(options: DoctorOptions, command: str) -> None:
             "\n".join(f"{subject:9} {state}" for subject, state in rows),
         )
     )
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f"missing packages: {', '.join(missing)}; install them with make env")
+    check_packages()
     if options.verify:
         _verify(store, printer)
 

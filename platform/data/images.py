@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import InputError
+from ..labels import VOID
 
 MAX_PIXELS = 50_000_000
-VOID = 255
 _MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK")
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 

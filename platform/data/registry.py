@@ -93,7 +93,11 @@ def add(
     def compute(folder: ArtifactFolder) -> dict[str, object]:
         cluster.connect()
         return write(
-            folder, source, tolerate, lambda d, n: progress.update("", d, n), cluster.apart()
+            folder,
+            source,
+            tolerate,
+            lambda d, n: progress.update("", d, n),
+            cluster.cpu_stage_resources(),
         )
 
     artifact, cached = store.get(stage, compute)

@@ -16,8 +16,7 @@ from ..storage.artifact import Artifact
 from ..storage.store import Store
 from . import formats, voc_submission
 
-LABELS = "png"
-KINDS = (*voc_submission.COMPETITIONS, LABELS, *formats.FORMATS)
+KINDS = (*voc_submission.COMPETITIONS, formats.LABEL_IMAGES, *formats.FORMATS)
 
 
 def write(store: Store, run: RunRecord, out: Path, kind: str, what: str, split: str) -> int:
@@ -90,7 +89,7 @@ def _labels(artifact: Artifact) -> Iterator[tuple[str, label_maps.Plane]]:
 
 def _fill(folder: Path, artifact: Artifact, kind: str, classes: int) -> int:
     count = 0
-    if kind == LABELS:
+    if kind == formats.LABEL_IMAGES:
         for id, plane in _labels(artifact):
             (folder / f"{id}.png").write_bytes(encode_png(plane))
             count += 1

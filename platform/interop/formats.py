@@ -22,6 +22,8 @@ from ..errors import InputError
 from ..ops.maps import grid_size
 from . import safe_pickle
 
+LABEL_IMAGES = "png"
+"""Kind of an import or export that consists of label images instead of class maps."""
 Planes = NDArray[np.float32]
 ClassesAndPlanes = tuple[list[int], Planes]
 LARGEST_SQUARE = 2048

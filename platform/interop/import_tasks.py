@@ -93,4 +93,4 @@ def import_folder(
         The entries of the manifest: `images`, the number of images.
     """
     shared = (kind, str(source), classes, folder)
-    return {"images": sum(cluster.each(import_slice, list(pieces), shared, progress))}
+    return {"images": sum(cluster.map_tasks(import_slice, list(pieces), shared, progress))}

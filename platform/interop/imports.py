@@ -18,10 +18,9 @@ from ..storage.artifact_files import ArtifactFolder
 from ..storage.json_files import read_record, write_json
 from ..storage.storage import Location
 from ..storage.store import Store
-from .formats import FORMATS
+from .formats import FORMATS, LABEL_IMAGES
 
-LABELS = "png"
-KINDS = (*FORMATS, LABELS)
+KINDS = (*FORMATS, LABEL_IMAGES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +40,7 @@ class Import:
     @property
     def labels(self) -> bool:
         """Whether the import holds labels rather than class maps."""
-        return self.kind == LABELS
+        return self.kind == LABEL_IMAGES
 
     @property
     def probabilities(self) -> bool:
@@ -94,10 +93,10 @@ def _fingerprint(files: Sequence[Path]) -> str:
 
 
 def _stage(shards: Artifact, kind: str, folder: Path, split: str, name: str) -> Stage:
-    suffix = ".png" if kind == LABELS else FORMATS[kind].suffix
+    suffix = ".png" if kind == LABEL_IMAGES else FORMATS[kind].suffix
     ids = [r["id"] for p in slices(shards, split) for r in read(p, ("id",))]
     return Stage(
-        name="labels" if kind == LABELS else "maps",
+        name="labels" if kind == LABEL_IMAGES else "maps",
         version=1,
         config={
             "import": kind,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..metrics import VOID
+from ..labels import VOID
 from .random_walk import affinities, neighbour_offsets
 
 EPS = 1e-5

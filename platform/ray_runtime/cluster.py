@@ -99,7 +99,7 @@ def trains_on_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def apart(share: float = 1.0) -> dict[str, float] | None:
+def cpu_stage_resources(share: float = 1.0) -> dict[str, float] | None:
     """Return the custom resources of a task of a CPU stage.
 
     Where the cluster has nodes for CPU stages, the tasks of these stages run there and leave the
@@ -123,7 +123,7 @@ def _trial_memory() -> list[int]:
     return [int(resources.get("memory", 0)) for resources in eligible]
 
 
-def driving() -> dict[str, float]:
+def trial_resources() -> dict[str, float]:
     """Return the resources that a Tune trial requests, by name.
 
     A trial takes almost no CPU, from the head where the head has the resource `driver`. It requests
@@ -133,12 +133,12 @@ def driving() -> dict[str, float]:
     return {resource: 0.01, **({"memory": memory} if memory else {})}
 
 
-def drivers() -> int:
+def trial_slots() -> int:
     """Return how many Tune trials can run at a time."""
     return max(1, sum(memory // TRIAL_BYTES for memory in _trial_memory()))
 
 
-def anywhere() -> Any:
+def outside_trials() -> Any:
     """Return a scheduling strategy outside the resources of a Tune trial, which has almost none."""
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -149,7 +149,10 @@ def _remote(task: Callable[..., object], retries: int) -> Any:
     import ray
 
     return ray.remote(
-        num_cpus=1, resources=apart(), max_retries=retries, scheduling_strategy=anywhere()
+        num_cpus=1,
+        resources=cpu_stage_resources(),
+        max_retries=retries,
+        scheduling_strategy=outside_trials(),
     )(sendable(task))
 
 
@@ -160,7 +163,7 @@ def _result(reference: Any) -> Any:
         return ray.get(reference)
 
 
-def each(
+def map_tasks(
     task: Callable[..., T],
     pieces: Sequence[Any],
     shared: Sequence[Any] = (),

@@ -79,7 +79,7 @@ class ProgressRecorder(ProgressDisplay):
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(lock.lock(wait=False))
-            except (InputError, OSError):
+            except (InputError, BlockingIOError):
                 yield
                 return
             self.file, self.row = file, {**self.row, "record": record}
@@ -87,8 +87,9 @@ class ProgressRecorder(ProgressDisplay):
             self._write()
             try:
                 yield
-                file.remove()
-                lock.remove()
+                with contextlib.suppress(InputError):  # the work is done and recorded
+                    file.remove()
+                    lock.remove()
             finally:
                 self.file = None
 
@@ -124,7 +125,7 @@ class ProgressRecorder(ProgressDisplay):
     def _write(self) -> None:
         if self.file:
             self.written = time.monotonic()
-            with contextlib.suppress(InputError, OSError):  # the work goes on without the file
+            with contextlib.suppress(InputError):  # the work goes on without the file
                 write_json(self.file, self.row)
 
 

@@ -128,10 +128,13 @@ def lock(path: Path, wait: bool = True) -> Iterator[None]:
 
     Raises:
         BlockingIOError: another process holds the lock, and `wait` is False.
+        StorageError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    with contextlib.ExitStack() as stack:
+        with write_errors(path):  # errors of the block pass unchanged
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = stack.enter_context(path.open("a"))
+            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
 
 
@@ -147,6 +150,25 @@ def is_locked(path: Path) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+@contextlib.contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn errors of writing on this machine's disk into one sentence.
+
+    Args:
+        path: the file or folder that the block writes.
+
+    Raises:
+        BlockingIOError: another process holds a lock, and the block does not wait for it.
+        StorageError: any other OSError of the block.
+    """
+    try:
+        yield
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

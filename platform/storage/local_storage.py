@@ -64,24 +64,26 @@ class LocalStorage(Storage):
 
     def write(self, name: str, data: bytes) -> None:
         path = self.path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        filesystem.write_atomic(path, lambda stream: stream.write(data))
+        with filesystem.write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            filesystem.write_atomic(path, lambda stream: stream.write(data))
 
     def create(self, name: str, data: bytes) -> str:
         path = self.path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with filesystem.storage_errors(path), _part(path, data) as (part, version):
-            try:
-                os.link(part, path)
-            except FileExistsError:
-                return ""
-            return version
+        with filesystem.write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _part(path, data) as (part, version):
+                try:
+                    os.link(part, path)
+                except FileExistsError:
+                    return ""
+                return version
 
     def replace(self, name: str, data: bytes, version: str) -> str:
         path = self.path(name)
         if not path.parent.is_dir():
             return ""
-        with filesystem.storage_errors(path), _folder_lock(path.parent):
+        with filesystem.write_errors(path), _folder_lock(path.parent):
             if not version or self.version(name) != version:
                 return ""
             with _part(path, data, path.stat().st_mtime_ns) as (part, new_version):
@@ -90,12 +92,15 @@ class LocalStorage(Storage):
 
     def append(self, name: str, data: bytes) -> None:
         path = self.path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as stream:
-            stream.write(data)
+        with filesystem.write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab") as stream:
+                stream.write(data)
 
     def remove(self, name: str) -> None:
-        self.path(name).unlink(missing_ok=True)
+        path = self.path(name)
+        with filesystem.write_errors(path):
+            path.unlink(missing_ok=True)
 
     def remove_tree(self, name: str) -> None:
         shutil.rmtree(self.path(name), ignore_errors=True)
@@ -117,10 +122,10 @@ class LocalStorage(Storage):
             return path.stat().st_mtime if path.exists() else 0.0
 
     def version(self, name: str) -> str:
-        try:
-            return _version(self.path(name).stat())
-        except OSError:
-            return ""
+        path = self.path(name)
+        with contextlib.suppress(FileNotFoundError), filesystem.storage_errors(path):
+            return _version(path.stat())
+        return ""
 
     def versions(self, name: str, file_names: Collection[str]) -> dict[str, str]:
         files = (f"{name}/{folder}/{file}" for folder in self.names(name) for file in file_names)
@@ -130,7 +135,9 @@ class LocalStorage(Storage):
         return filesystem.lock(self.path(name), wait)
 
     def is_locked(self, name: str) -> bool:
-        return filesystem.is_locked(self.path(name))
+        path = self.path(name)
+        with filesystem.storage_errors(path):
+            return filesystem.is_locked(path)
 
     def check_writable(self, *names: str) -> None:
         for name in names:
@@ -153,20 +160,22 @@ class LocalStorage(Storage):
         for abandoned in attempts.glob(f"{key[:32]}-*"):
             shutil.rmtree(abandoned, ignore_errors=True)
         folder = attempts / f"{key[:32]}-{uuid.uuid4().hex[:8]}"
-        folder.mkdir(parents=True)
+        with filesystem.write_errors(folder):
+            folder.mkdir(parents=True)
         return LocalFolder(folder)
 
     def publish(self, attempt: ArtifactFolder, manifest: Mapping[str, Any]) -> bool:
         text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-        (attempt.path / MANIFEST).write_text(text)
         name = artifact_name(manifest)
         target = self.path(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            self.quarantine(name, "it has no manifest")
-        attempt.path.rename(target)
-        stamps = {file: stamp(target / file) for file in manifest["files"]}
-        remember(self._memory(manifest), stamps)
+        with filesystem.write_errors(target):
+            (attempt.path / MANIFEST).write_text(text)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists():
+                self.quarantine(name, "it has no manifest")
+            attempt.path.rename(target)
+            stamps = {file: stamp(target / file) for file in manifest["files"]}
+            remember(self._memory(manifest), stamps)
         return True
 
     def artifact_folder(self, manifest: Mapping[str, Any]) -> LocalFolder:
@@ -182,10 +191,11 @@ class LocalStorage(Storage):
     def quarantine(self, name: str, fault: str) -> Location:
         target = self.location("quarantine", quarantine_name(name))
         path = self.path(target.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            self.path(name).rename(path)
-            (target / "fault.txt").write(f"{fault}\n".encode())
+        with filesystem.write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                self.path(name).rename(path)
+                (target / "fault.txt").write(f"{fault}\n".encode())
         return target
 
 

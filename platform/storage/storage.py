@@ -19,9 +19,8 @@ class Storage(ABC):
     """Files with names such as `runs/a/run.json`, relative to the root of a store.
 
     The empty name stands for the root. Every method raises InputError for a name that leads out of
-    the store, and StorageError where the object store fails. Where the disk fails, methods that
-    read raise StorageError, and methods that write may raise OSError. A storage can be pickled, and
-    two storages of one root are equal.
+    the store, and StorageError where the object store or the disk fails. A storage can be pickled,
+    and two storages of one root are equal.
     """
 
     pace: ClassVar[int]

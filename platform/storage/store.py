@@ -239,8 +239,9 @@ class Store:
                 artifact = self._publish(stage, attempt, about, time.time() - started)
                 undo.pop_all()
                 return artifact
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        except (StorageError, OSError) as error:
+            cause = error.__cause__ if isinstance(error, StorageError) else error
+            if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise InputError(
                     f"the disk of {self.storage.local_folder} is full, and nothing of {stage.name} "
                     "was kept; free some space and run the command again"
@@ -268,7 +269,7 @@ class Store:
         """Move a damaged artifact to quarantine, or note its fault if it cannot be moved."""
         try:
             self.quarantine(folder, fault)
-        except (StorageError, OSError):
+        except StorageError:
             self.unmoved[folder.last_name] = fault
 
     def quarantine(self, folder: Location, fault: str) -> Location:

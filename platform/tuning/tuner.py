@@ -227,7 +227,9 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: ProgressDi
     lanes = catalog.store.storage.local_folder / "tune" / journal.name / "lanes"
     shutil.rmtree(lanes, ignore_errors=True)
     lanes.mkdir(parents=True)
-    processes = 0 if sweep.scheduler else min(sweep.concurrent, len(queue.left), cluster.drivers())
+    processes = (
+        0 if sweep.scheduler else min(sweep.concurrent, len(queue.left), cluster.trial_slots())
+    )
 
     def trial(config: TrialConfig) -> TrialReport:
         registry.restore(registered)
@@ -238,7 +240,7 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: ProgressDi
     progress.start(f"{sweep.count * sweep.repeats} trials")
     if queue.left:
         ray.tune.Tuner(
-            ray.tune.with_resources(trial, cluster.driving()),
+            ray.tune.with_resources(trial, cluster.trial_resources()),
             tune_config=ray.tune.TuneConfig(
                 search_alg=_tune_searcher(queue),
                 scheduler=_scheduler(sweep, done),

@@ -213,7 +213,7 @@ def run_slices(count: int) -> None:
 
 def run_tasks(count: int) -> None:
     """Run tasks that do nothing."""
-    assert sum(cluster.each(nothing, range(count))) == 0
+    assert sum(cluster.map_tasks(nothing, range(count))) == 0
 
 
 def nothing(number: int) -> int:

@@ -82,9 +82,9 @@ def bench_recovery(folder: Path, tasks: int = 60) -> None:
         nodes = [ray_cluster.add_node(num_cpus=2) for _ in range(2)]
         ray.init(address=ray_cluster.address, logging_level="ERROR", log_to_driver=False)
         cluster.connect()
-        list(cluster.each(_sleep, range(12)))
+        list(cluster.map_tasks(_sleep, range(12)))
         began, done = time.perf_counter(), []
-        for piece in cluster.each(_sleep, range(tasks)):
+        for piece in cluster.map_tasks(_sleep, range(tasks)):
             done.append(piece)
             if kill and len(done) == tasks // 4:
                 ray_cluster.remove_node(nodes[0], allow_graceful=False)

@@ -76,9 +76,9 @@ def test_a_reader_that_went_away_ends_the_command_quietly(unread: int) -> None:
 
 
 def test_a_command_whose_errors_nobody_reads_ends_quietly(unread: int) -> None:
-    words = [*WSSS, "methods", "odd"]
+    words = [*WSSS, "odd"]
     assert subprocess.run(words, stderr=unread, timeout=HANG, check=False).returncode == 2
-    words = [*WSSS, "methods"]
+    words = [*WSSS, "--help"]
     done = subprocess.run(words, stdout=unread, stderr=unread, timeout=HANG, check=False)
     assert done.returncode == BROKEN_PIPE
 
@@ -86,7 +86,7 @@ def test_a_command_whose_errors_nobody_reads_ends_quietly(unread: int) -> None:
 def test_a_full_output_device_is_reported_in_one_sentence() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [*WSSS, "methods"], stdout=full, stderr=subprocess.PIPE, timeout=HANG, check=False
+            [*WSSS, "--help"], stdout=full, stderr=subprocess.PIPE, timeout=HANG, check=False
         )
     assert done.returncode == 2
     (line,) = done.stderr.decode().splitlines()
@@ -153,6 +153,23 @@ def test_an_internal_error_is_printed_where_no_file_can_be_written(
     assert "LookupError: the first of two" in err
     assert "RuntimeError: with" in err
     assert "not-for-others" not in err
+
+
+WITHOUT_PACKAGES = """
+import sys
+sys.modules["torch"] = sys.modules["pycocotools"] = None
+from wsss.platform.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("command", ["doctor", "run cam"])
+def test_packages_that_are_missing_are_named(command: str, tmp_path: Path) -> None:
+    words = [sys.executable, "-c", WITHOUT_PACKAGES, *command.split(), "--store", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    message = "wsss: missing packages: pycocotools, torch; install them with make env\n"
+    assert done.stderr == message
 
 
 NEED_A_STORE = [

@@ -215,6 +215,11 @@ def test_choices_are_those_of_the_configuration() -> None:
         ("data xyz", "unknown command 'xyz' of wsss data; there are voc, coco, folder, scenes"),
         ("--odd", "unknown option '--odd' of wsss; see wsss --help"),
         ("sweep cam --trails 3", "unknown option '--trails' of wsss sweep; did you mean --trials?"),
+        ("report out --single_file", "unknown option '--single_file'; write --single-file"),
+        (
+            "sweep cam --trials 1_000",
+            "--trials is '1_000'; it must be a whole number from 0 to 100000",
+        ),
         ("run cam --xyz 3", "unknown option '--xyz' of wsss run; see wsss run --help"),
         ("run cam --trial", "unknown option '--trial' of wsss run; see wsss run --help"),
         ("run", "wsss run needs METHOD; see wsss run --help"),

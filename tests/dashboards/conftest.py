@@ -12,7 +12,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file, in any import mode
 
-from drawn_store import drawn_store
+from drawn_store import add_hostile, add_sweep, drawn_store
+from wsss.dashboards.site import Site
 from wsss.platform.storage.store import Store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
@@ -31,6 +32,19 @@ def store(scenes: Path, tmp_path: Path) -> Store:
     """Return a store of two runs that a test may change."""
     shutil.copytree(scenes, tmp_path / "store")
     return Store(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def report(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a report on a store with hostile records and sweeps of 0, 1 and 500 trials."""
+    root = tmp_path_factory.mktemp("everything")
+    shutil.copytree(scenes, root / "store")
+    store = Store(root / "store")
+    add_hostile(store)
+    for count in (0, 1, 500):
+        add_sweep(store, count, f"sweep-{count}")
+    add_sweep(store, 24, "failed", fail=lambda k: True)
+    return Site(store).write(root / "report").parent
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from wsss.platform.data import images
 from wsss.platform.data.images import check_mask, decode_image, decode_mask, encode_png, voc_palette
 from wsss.platform.errors import InputError
+from wsss.platform.labels import VOID
 
 Bytes = Callable[..., bytes]
 
@@ -132,5 +132,5 @@ def test_the_palette_is_that_of_voc() -> None:
     palette = np.array(voc_palette()).reshape(256, 3)
     known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 15: (192, 128, 128), 20: (0, 64, 128)}
     assert all(tuple(palette[k]) == v for k, v in known.items())
-    assert tuple(palette[images.VOID]) == (224, 224, 192)
+    assert tuple(palette[VOID]) == (224, 224, 192)
     assert len(np.unique(palette, axis=0)) == 256

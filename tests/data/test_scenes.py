@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wsss.platform.data.images import VOID, decode_image, decode_mask
+from wsss.platform.data.images import decode_image, decode_mask
 from wsss.platform.data.sources.scenes import CONTEXT, DISCRIMINATIVE, OTHER, Scenes
 from wsss.platform.data.sources.source import Record
 from wsss.platform.errors import InputError
+from wsss.platform.labels import VOID
 
 DIGEST = (
     "import hashlib; from wsss.platform.data.images import decode_image, decode_mask;"

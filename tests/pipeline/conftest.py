@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file, in any import mode
-from in_process import stages_in_process
+from in_process import stages_in_process, stages_in_trials
 from small_jobs import CHAIN, SMALL
 from wsss.platform.cli import main
 from wsss.platform.config.experiment import Experiment
@@ -41,6 +41,13 @@ def ray_started() -> Iterator[None]:
 def in_process() -> Iterator[None]:
     """Compute all stages of a test in its own process."""
     with stages_in_process():
+        yield
+
+
+@pytest.fixture
+def trials_in_process(ray_started: None, in_process: None) -> Iterator[None]:
+    """Run the trials of a test's sweeps with Tune, and compute all stages without Ray."""
+    with stages_in_trials():
         yield
 
 
@@ -81,30 +88,34 @@ def chain(job: Job) -> Any:
 
 @dataclass
 class RayTrial:
-    """A trial of a sweep that was stopped at a rung and continued, computed with Ray."""
+    """A trial that was stopped at a rung and continued, computed with Ray."""
 
     store: Store
-    experiment: Experiment
     result: dict[str, Any]
     rungs: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
 def ray_trial(ray_started: None, tmp_path_factory: pytest.TempPathFactory) -> RayTrial:
-    """Return the trial whose experiment is the main job, in a store of its own."""
+    """Return the trial that trains the network of the main job, in a store of its own."""
     store = _add_scenes(tmp_path_factory.mktemp("ray"))
-    base = build_experiment("lpcam", preset="scenes", changes={**SMALL, **CHAIN})
+    base = build_experiment("cam", preset="scenes", changes=SMALL)
     point = {"training.lr": base.training.lr}
     sweep = Sweep(base=base, space={"training.lr": [*point.values()]}, scheduler="asha")
     rungs: list[dict[str, Any]] = []
     result = trial.run(Catalog.of(store), sweep, point, base.seed, rungs.append)
-    return RayTrial(store, base, result, rungs)
+    return RayTrial(store, result, rungs)
 
 
 @pytest.fixture(scope="session")
 def ray_chain(ray_trial: RayTrial) -> Execution:
-    """Return the whole chain on the class maps of the trial, computed with Ray."""
-    pipeline = Execution.of(ray_trial.store, ray_trial.experiment)
+    """Return the chain on the network of the trial, computed with Ray.
+
+    Class maps are those of the training images, and predictions those of the validation images."""
+    splits = {"scoring.splits": ("train",), "segment.splits": ("val",)}
+    changes = {**SMALL, **CHAIN, **splits}
+    experiment = build_experiment("lpcam", preset="scenes", changes=changes)
+    pipeline = Execution.of(ray_trial.store, experiment)
     pipeline.execute()
     return pipeline
 

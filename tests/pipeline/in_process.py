@@ -1,13 +1,15 @@
 """Stages computed in the process of a test, without Ray.
 
 Ray calls the same functions in other processes: `Actor.work` for inference, `run_epochs` for
-training, and the tasks of `cluster.each`. What a stage computes needs no such process, and starting
-one takes longer than a small stage itself. `test_with_ray.py` shows that Ray computes the same.
+training, and the tasks of `cluster.map_tasks`. What a stage computes needs no such process, and
+starting one takes longer than a small stage itself. `test_with_ray.py` shows that Ray computes the
+same. The stages of a Tune trial may be computed in the process of the trial.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,6 +26,7 @@ from wsss.platform.stages.training import checkpoints, loader, metrics_log, ray_
 from wsss.platform.stages.training.trainer import Trainer, run_epochs
 from wsss.platform.storage.artifact_files import ArtifactFolder
 from wsss.platform.storage.storage import Location
+from wsss.platform.tuning import trial, tuner
 
 
 def _copied(job: Any) -> Any:
@@ -31,7 +34,7 @@ def _copied(job: Any) -> Any:
     return cloudpickle.loads(cloudpickle.dumps(job))
 
 
-def _each(
+def _map_tasks(
     task: Callable[..., Any],
     pieces: Sequence[Any],
     shared: Sequence[Any] = (),
@@ -52,10 +55,12 @@ def _infer(
     count: int,
     progress: Callable[[int, int], None],
 ) -> int:
-    made, done = actor(_copied(job)), 0
+    threads = torch.get_num_threads()
+    made, done = actor(_copied(job)), 0  # an actor sets the number of threads of its process
     for piece in pieces:
         done += made.work(piece)
         progress(done, sum(piece.rows for piece in pieces))
+    torch.set_num_threads(threads)
     return done
 
 
@@ -105,12 +110,28 @@ def stages_in_process() -> Iterator[None]:
     """Compute all stages in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "connect", lambda: None)
-        patch.setattr(cluster, "each", _each)
+        patch.setattr(cluster, "map_tasks", _map_tasks)
         patch.setattr(cluster, "gpus", lambda: 0)
         patch.setattr(cluster, "workers", lambda: 1)
-        patch.setattr(cluster, "apart", lambda share=1.0: None)
+        patch.setattr(cluster, "cpu_stage_resources", lambda share=1.0: None)
         patch.setattr(actors, "run", _infer)
         patch.setattr(loader, "blocks", _blocks)
         patch.setattr(ray_train, "fit", _fit)
         patch.setattr(shards, "_write_shards", _write_shards)
         yield
+
+
+def _run_trial(*arguments: Any) -> trial.TrialReport:
+    with stages_in_process():
+        return trial.run(*arguments)
+
+
+@contextlib.contextmanager
+def stages_in_trials() -> Iterator[None]:
+    """Compute all stages of a Tune trial in the process of the trial."""
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)  # trials cannot import tests
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuner, "run_trial", _run_trial)
+        yield
+    cloudpickle.unregister_pickle_by_value(module)

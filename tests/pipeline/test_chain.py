@@ -14,6 +14,7 @@ from wsss.platform.config.fields import replaced
 from wsss.platform.data.formats import class_maps, label_maps, shards
 from wsss.platform.data.formats.shards import slices
 from wsss.platform.data.images import decode_mask
+from wsss.platform.errors import InputError
 from wsss.platform.metrics import ConfusionMatrix
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.pipeline import segment
@@ -133,6 +134,13 @@ def test_refined_labels_are_scored_like_predictions(job: Any) -> None:
     slow = dict(pseudo_labels.label_rows((piece, maps), Cut(levels=(1.0,), crf=CRFS["irn"])))
     for id, plane in planes.items():
         np.testing.assert_array_equal(plane, slow[id])
+
+
+def test_a_diverging_segmenter_stops_with_its_own_fields(job: Any) -> None:
+    changes = {"segment.network": "deeplabv2", **FEW, "segment.training.lr": 1e3}
+    pipeline = Execution.of(job.store, replaced(job.experiment, changes))
+    with pytest.raises(InputError, match=r"deeplabv2 diverged.*segment\.training\.lr.*balanced"):
+        pipeline.execute()
 
 
 def test_true_masks_are_called_an_upper_bound(job: Any) -> None:

@@ -41,7 +41,9 @@ def test_sweep_reports_the_best_and_repeats_nothing(wsss: Any, job: Any) -> None
     assert "'three' is taken" in err
 
 
-def test_a_sweep_over_combinations_names_the_best_combination(wsss: Any, tmp_path: Path) -> None:
+def test_a_sweep_over_combinations_names_the_best_combination(
+    trials_in_process: None, wsss: Any, tmp_path: Path
+) -> None:
     space = tmp_path / "mine.py"
     space.write_text("SPACES = {'all': {'combination': ['lpcam']}}")
     command = ("sweep", "cam", *SMALL_WORDS, "--space", str(space), "--name", "combined")

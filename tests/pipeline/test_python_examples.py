@@ -29,9 +29,15 @@ EXAMPLES = {blocks(page)[0]: page for page in PAGES}
 """The page of each first example; pages with the same example count once."""
 
 
+@pytest.fixture(scope="module")
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a store in which examples with equal stages share them."""
+    return tmp_path_factory.mktemp("examples") / "store"
+
+
 @pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Make experiments small, keep their store in the test's folder, and forget new methods."""
+def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared_store: Path) -> None:
+    """Make experiments small, let them share a store, and forget new methods."""
     given: Callable[..., Mapping[str, object]] = resolve._changes
 
     def smaller(*arguments: Any) -> dict[str, object]:
@@ -39,15 +45,16 @@ def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     monkeypatch.setattr(resolve, "_changes", smaller)
     monkeypatch.setattr(registry, "_registered", {})
-    monkeypatch.setenv("WSSS_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("WSSS_STORE", str(shared_store))
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("example", EXAMPLES, ids=EXAMPLES.get)
 def test_the_first_example_runs(
-    example: str, ray_started: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    example: str, trials_in_process: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """`test_api_with_ray.py` runs the functions of the examples with stages in Ray's workers."""
     smaller = example.replace("Scenes()", FEWER["Scenes()"]).replace(
         'preset="scenes"', 'preset="scenes", changes={"training.epochs": 1}'
     )
@@ -70,7 +77,7 @@ def test_examples_of_the_api_are_short() -> None:
 
 def test_own_methods_of_the_page_run(in_process: None, capsys: pytest.CaptureFixture[str]) -> None:
     cells = Cells()
-    cells.run('from wsss.platform.api import Scenes, add\nadd(Scenes(train=16, val=8), "scenes")')
+    cells.run(f'from wsss.platform.api import Scenes, add\nadd({FEWER["Scenes()"]}, "scenes")')
     for name in ("squared", "sparse"):
         block = next(text for text in blocks("docs/python.md") if f'name = "{name}"' in text)
         cells.run(block)

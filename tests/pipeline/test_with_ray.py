@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_jobs import FEW
-from wsss.platform.config.fields import replaced
 from wsss.platform.data import registry
 from wsss.platform.data.formats import class_maps, label_maps, shards
 from wsss.platform.data.formats.class_maps import ClassMaps
@@ -51,30 +49,23 @@ def test_a_rung_does_not_change_a_training(ray_trial: Any, job: Any) -> None:
     `test_ray_computes_what_one_process_computes` compares its network and metrics."""
     assert ray_trial.result["error"] is None
     assert [rung["epoch"] for rung in ray_trial.rungs] == [1]
-    score = job.pipeline.read_scores()[ResultId(localizer="lpcam")]["train"]
+    score = job.pipeline.read_scores()[ResultId(localizer="cam")]["train"]
     assert ray_trial.result["value"] == score.value
     assert not list((ray_trial.store.storage.local_folder / "training").iterdir())
 
 
 @exact
 def test_ray_computes_what_one_process_computes(ray_chain: Execution, chain: Execution) -> None:
-    """The files of all artifacts are equal, from the shards to the predictions of the segmenter."""
+    """The files of artifacts of all stages are equal, from the shards to the predictions."""
     shards_key = ray_chain.plan.context.shards.key
     stages = [("shards", shards_key), *((s.name, s.key) for s in ray_chain.plan.stages)]
-    assert len(stages) > 15
+    assert {name for name, _ in stages} == {"shards", *(s.name for s in chain.plan.stages)}
     for name, key in stages:
         one, other = ray_chain.store.open(name, key), chain.store.open(name, key)
         assert one.manifest["files"].keys() == other.manifest["files"].keys()
         for file in one.manifest["files"]:
             first, second = one.file(file).local(), other.file(file).local()
             assert content(first) == content(second), f"{name} {file}"
-
-
-def test_a_diverging_segmenter_stops_with_its_own_fields(job: Any) -> None:
-    changes = {"segment.network": "deeplabv2", **FEW, "segment.training.lr": 1e3}
-    pipeline = Execution.of(job.store, replaced(job.experiment, changes))
-    with pytest.raises(InputError, match=r"deeplabv2 diverged.*segment\.training\.lr.*balanced"):
-        pipeline.execute()
 
 
 def test_an_image_that_kills_its_process_is_named_and_kept_unrefined(tmp_path: Path) -> None:

@@ -28,19 +28,19 @@ def nodes(monkeypatch):
 def test_one_machine_without_gpus_runs_workers_and_trials(nodes):
     nodes({"CPU": 4.0, "memory": 1e9})
     assert (cluster.workers(), cluster.gpus()) == (2, 0)
-    assert cluster.apart() is None
-    assert cluster.driving() == {"cpu": 0.01, "memory": cluster.TRIAL_BYTES}
-    assert cluster.drivers() == 2
+    assert cluster.cpu_stage_resources() is None
+    assert cluster.trial_resources() == {"cpu": 0.01, "memory": cluster.TRIAL_BYTES}
+    assert cluster.trial_slots() == 2
 
 
 def test_trials_are_limited_by_the_memory_of_the_nodes(nodes):
     nodes({"CPU": 4.0, "memory": 1e8})
-    assert cluster.driving() == {"cpu": 0.01, "memory": 10**8}
-    assert cluster.drivers() == 1
+    assert cluster.trial_resources() == {"cpu": 0.01, "memory": 10**8}
+    assert cluster.trial_slots() == 1
     nodes({"CPU": 4.0})
-    assert cluster.driving() == {"cpu": 0.01}
+    assert cluster.trial_resources() == {"cpu": 0.01}
     nodes({"CPU": 4.0, "memory": 4e9}, {"CPU": 4.0, "memory": 2e9})
-    assert cluster.drivers() == 9 + 4
+    assert cluster.trial_slots() == 9 + 4
 
 
 def test_one_machine_with_a_gpu_and_one_core_has_one_worker(nodes):
@@ -54,10 +54,10 @@ def test_one_machine_with_a_gpu_and_one_core_has_one_worker(nodes):
 def test_nodes_that_may_still_start_count(nodes, started):
     nodes({**HEAD, **started})
     assert (cluster.workers(), cluster.gpus()) == (64, 4)
-    assert cluster.apart(0.5) == {"cpu_stage": 0.5}
+    assert cluster.cpu_stage_resources(0.5) == {"cpu_stage": 0.5}
     nodes({**HEAD, **started}, {"CPU": 64.0, "memory": 1e12})
-    assert cluster.driving() == {"driver": 0.01, "memory": cluster.TRIAL_BYTES}
-    assert cluster.drivers() == 2  # on the head alone
+    assert cluster.trial_resources() == {"driver": 0.01, "memory": cluster.TRIAL_BYTES}
+    assert cluster.trial_slots() == 2  # on the head alone
 
 
 SCRIPT = """
@@ -77,7 +77,7 @@ ray.init(address=nodes.address, logging_level="ERROR", log_to_driver=False)
 def where(piece):
     return ray.get_runtime_context().get_node_id()
 
-print("apart", set(cluster.each(where, range(8))) == {cpu_node.node_id})
+print("apart", set(cluster.map_tasks(where, range(8))) == {cpu_node.node_id})
 print("alive", cluster.survives(where, 0), cluster.workers(), cluster.gpus())
 ray.shutdown()
 nodes.shutdown()

@@ -37,16 +37,24 @@ def room() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def wsss(*words: str, limit: int = 0, **environment: str) -> tuple[int, str]:
-    """Return the exit code and the standard error of a command in a process of its own."""
+IMPATIENT = """
+import sys
+from wsss.platform.cli import main
+from wsss.platform.ray_runtime import session
+
+session.JOIN_SECONDS, session.SILENT_SECONDS, session.ANSWER_SECONDS = 2.0, 0.1, 0.5
+sys.exit(main(sys.argv[1:]))
+"""
+"""Script that runs a command which waits for a cluster for a moment only."""
+
+
+def wsss(*words: str, **environment: str) -> tuple[int, str]:
+    """Return the exit code and the standard error of a command that waits for a moment only."""
     process = subprocess.run(
-        [sys.executable, "-m", "wsss.platform.cli", *words],
+        [sys.executable, "-c", IMPATIENT, *words],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
-        preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
-        if limit
-        else None,
     )
     return process.returncode, process.stderr
 
@@ -68,7 +76,8 @@ def test_an_address_where_nobody_answers_is_refused(
 
 
 def test_a_cluster_that_does_not_answer_is_named_while_waiting(tmp_path: Path) -> None:
-    code, message = wsss(*DATA, str(tmp_path / "store"), RAY_ADDRESS=f"127.0.0.1:{free_port()}")
+    address = f"127.0.0.1:{free_port()}"
+    code, message = wsss(*DATA, str(tmp_path / "store"), RAY_ADDRESS=address)
     assert code == 2
     assert "wsss: waiting for Ray at 127.0.0.1:" in message
     assert "nobody answers at RAY_ADDRESS" in message
@@ -142,10 +151,16 @@ def test_a_server_that_is_not_ray_is_refused_in_one_sentence(stranger: str, tmp_
 
 
 def test_too_little_address_space_is_reported_in_one_sentence(tmp_path: Path) -> None:
-    code, message = wsss(*DATA, str(tmp_path / "store"), limit=6_000_000 << 10)
-    assert code == 2
-    assert "ulimit -v unlimited" in message
-    assert len(message.splitlines()) == 1
+    limit = 6_000_000 << 10
+    process = subprocess.run(
+        [sys.executable, "-m", "wsss.platform.cli", *DATA, str(tmp_path / "store")],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
+    assert process.returncode == 2
+    assert "ulimit -v unlimited" in process.stderr
+    assert len(process.stderr.splitlines()) == 1
 
 
 NATIVE = """

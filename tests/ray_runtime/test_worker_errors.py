@@ -73,7 +73,7 @@ def fail(kind: str) -> int:
 
 
 def by_task(kind: str, folder: Path) -> None:
-    list(cluster.each(fail, [kind]))
+    list(cluster.map_tasks(fail, [kind]))
 
 
 def by_lone_task(kind: str, folder: Path) -> None:
@@ -82,9 +82,9 @@ def by_lone_task(kind: str, folder: Path) -> None:
 
 def by_nested_task(kind: str, folder: Path) -> None:
     def outer(kind: str) -> None:
-        list(cluster.each(fail, [kind]))
+        list(cluster.map_tasks(fail, [kind]))
 
-    list(cluster.each(outer, [kind]))
+    list(cluster.map_tasks(outer, [kind]))
 
 
 def by_data_map(kind: str, folder: Path) -> None:
@@ -241,7 +241,7 @@ def test_an_error_of_a_trial_is_recorded_with_its_kind_and_number(
         return trial.run(None, sweep, {}, 0, lambda report: None)  # type: ignore[arg-type]
 
     results = ray.tune.Tuner(
-        ray.tune.with_resources(run, cluster.driving()),
+        ray.tune.with_resources(run, cluster.trial_resources()),
         param_space={"kind": ray.tune.grid_search(list(KINDS))},
         tune_config=ray.tune.TuneConfig(max_concurrent_trials=1, reuse_actors=True),
         run_config=ray.tune.RunConfig(storage_path=str(tmp_path), verbose=0),

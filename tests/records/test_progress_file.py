@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from limits import HANG
+from wsss.platform.errors import StorageError
 from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.records.progress_file import PROGRESS, ProgressRecorder, is_alive, read_progress
 from wsss.platform.records.schema import RunRecord
@@ -66,7 +67,7 @@ def test_a_file_that_cannot_be_written_does_not_stop_the_work(
     folder: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, row: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise StorageError(f"{path} cannot be written: No space left on device")
 
     monkeypatch.setattr("wsss.platform.records.progress_file.write_json", full)
     spy = Spy()
@@ -74,6 +75,22 @@ def test_a_file_that_cannot_be_written_does_not_stop_the_work(
     with recorded.track(folder, RUN):
         recorded.start("first")
     assert spy.events == ["first"]
+
+
+def test_an_outage_at_the_end_does_not_fail_the_work(
+    folder: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file stays, and the record of the finished work counts."""
+
+    def fail(storage: LocalStorage, name: str) -> None:
+        raise StorageError(f"{name} cannot be used")
+
+    recorded = ProgressRecorder(ProgressDisplay())
+    with recorded.track(folder, RUN):
+        recorded.start("only")
+        monkeypatch.setattr(LocalStorage, "remove", fail)
+    assert (folder / PROGRESS).exists()
+    assert not is_alive(folder)
 
 
 def test_an_error_leaves_the_last_state_as_stopped(folder: Location) -> None:

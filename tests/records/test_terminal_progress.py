@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import signal
 import subprocess
@@ -24,7 +25,7 @@ display.finish(True)
 display.start("train lpcam")
 for step in range(6):
     display.update(f"epoch {step}", step, 6)
-    time.sleep(0.3)
+    time.sleep(0.15)
 display.note("a remark that is far longer than the narrowest of the terminals here, in one line")
 print("a warning", file=sys.stderr)
 """
@@ -43,8 +44,9 @@ print("the table")
 SPINNER = r"[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]"
 
 
+@functools.cache
 def run(script: str, columns: int = 80, **environment: str) -> str:
-    """Return all that a script writes to a terminal."""
+    """Return all that a script writes to a terminal; the same run happens once."""
     code, text = on_terminal([sys.executable, "-c", script], columns, environment)
     assert code == 0, text
     return text

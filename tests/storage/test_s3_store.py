@@ -1,36 +1,22 @@
-"""Tests of a store in a bucket: it keeps the promises of one on disk, for many machines."""
+"""Tests of artifacts in a bucket: they are safe as on disk, for many machines."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
 
 import pytest
 from limits import HANG, wait_until
-from wsss.platform.cli import main
+from stored_artifacts import Compute, objects, overwrite, remove
 from wsss.platform.errors import InputError, StorageError
-from wsss.platform.records.progress import ProgressDisplay
-from wsss.platform.records.progress_file import ProgressRecorder, read_progress
-from wsss.platform.records.schema import RunRecord, Trial
-from wsss.platform.storage.artifact import Stage
 from wsss.platform.storage.artifact_files import MANIFEST
-from wsss.platform.storage.json_files import write_json
 from wsss.platform.storage.object_store import bucket as object_bucket
 from wsss.platform.storage.object_store import lease
 from wsss.platform.storage.object_store.bucket import Bucket
 from wsss.platform.storage.store import open_store
-from wsss.platform.tuning.journal import Journal, SweepPlan
-
-RUN = RunRecord(
-    name="a", method="cam", dataset="scenes", seed=0, experiment={}, digest="d",
-    command="wsss run cam", machine="", versions={}, started="2026-01-01T00:00:00+0000",
-    seconds=0.0, status="running",
-)  # fmt: skip
 
 GETTER = """
 import os, sys, time
@@ -54,47 +40,6 @@ print(cached, artifact.about["by"])
 @pytest.fixture
 def store(bucket):
     return open_store(bucket)
-
-
-@pytest.fixture
-def stage():
-    return Stage(name="thing", version=1, config={"a": 1}, inputs={"x": "k"}, title="a thing")
-
-
-@pytest.fixture
-def elsewhere(tmp_path, monkeypatch):
-    """Return a function that turns this process into another machine, with its own cache."""
-
-    def go(name="elsewhere"):
-        monkeypatch.setenv("WSSS_CACHE", str(tmp_path / name))
-
-    return go
-
-
-class Compute:
-    """A computation that writes two files and counts its calls."""
-
-    def __init__(self, error=None):
-        self.calls, self.error = 0, error
-
-    def __call__(self, folder):
-        self.calls += 1
-        (folder / "a.bin").write_bytes(b"content of a")
-        (folder / "deep/b.bin").write_bytes(b"content of b")
-        if self.error:
-            raise self.error
-        return {"n": 2}
-
-
-def objects(store, under="artifacts"):
-    """Return the sizes of the objects of a store by key."""
-    return {name: info.size for name, info in store.storage.bucket.objects(under).items()}
-
-
-def overwrite(store, text, data):
-    """Replace the bytes of the only object whose key contains `text`."""
-    (name,) = (n for n in objects(store) if text in n)
-    store.storage.bucket.write(name, data)
 
 
 def test_an_artifact_is_computed_once_and_read_on_another_machine(store, bucket, stage, elsewhere):
@@ -264,11 +209,6 @@ DAMAGE = {
 }
 
 
-def remove(store, text):
-    (name,) = (n for n in objects(store) if text in n)
-    store.storage.bucket.remove(name)
-
-
 @pytest.mark.parametrize("name", DAMAGE)
 def test_an_incomplete_artifact_is_computed_again_at_once(store, bucket, stage, name):
     damage, message = DAMAGE[name]
@@ -305,6 +245,8 @@ def test_an_error_of_the_network_is_not_taken_for_damage(store, stage, monkeypat
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(InputError, match=r"s3://.* cannot be used: NETWORK_CONNECTION"):
         store.find("thing", stage.key)
+    with pytest.raises(StorageError, match="cannot be used"):
+        store.storage.version("runs/a/run.json")
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     assert store.find("thing", stage.key)
     assert store.faults() == []
@@ -325,80 +267,6 @@ def test_an_unreadable_manifest_is_not_called_missing(store, stage, elsewhere, m
             file.read()
     assert file.read() == b"content of a"
     assert store.faults() == []
-
-
-WRONG = {
-    "s3://": "is not the address of a store",
-    "s3://b/../x": "is not the address of a store",
-    "s3://key:hush@bucket/x": "is not the address of a store",
-    "s3://key:a/hush+b/c@bucket/x": "is not the address of a store",
-    "s3://bucket/x?secret_key=hush": "is not the address of a store",
-    "gs://bucket/x": "is not the address of a store",
-    "s3://no-such-bucket/x": "there is no bucket s3://no-such-bucket at http://127.0.0.1",
-}
-
-
-@pytest.mark.parametrize("where", WRONG)
-def test_a_wrong_address_is_reported_in_one_sentence(bucket, capsys, where):
-    assert main(["doctor", "--store", where]) == 2
-    message = capsys.readouterr().err
-    assert WRONG[where] in message
-    assert message.count("\n") == 1
-    assert "hush" not in message
-
-
-def test_a_server_that_is_away_is_reported_in_one_sentence(bucket, capsys, monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    assert main(["run", "cam", "--store", bucket]) == 2
-    message = capsys.readouterr().err
-    assert "cannot be used" in message
-    assert message.count("\n") == 1
-
-
-def test_a_missing_data_set_is_named(bucket, capsys):
-    assert main(["run", "cam", "--store", bucket]) == 2
-    assert "there is no data set 'scenes'" in capsys.readouterr().err
-
-
-def test_trials_of_a_sweep_are_read_on_another_machine(store, bucket, elsewhere):
-    journal = Journal(store, "s")
-    trial = Trial(id="0000", params={"a": 1}, status="done", seconds=1.0, value=0.5)
-    with journal.lock():
-        journal.begin(SweepPlan(digest="d", trials=2, command="c"))
-        journal.add(trial)
-        journal.add(Trial(id="0001", params={"a": 2}, status="failed", seconds=1.0, error="e"))
-    elsewhere()
-    other = Journal(open_store(bucket), "s")
-    assert [t.id for t in other.trials()] == ["0000", "0001"]
-    with pytest.raises(InputError, match="broken off after 2 of 2"):
-        other.check("d", resume=False)
-
-
-def test_progress_is_read_from_the_bucket_until_the_end(store, bucket, elsewhere):
-    folder = store.location("runs", "a")
-    recorded = ProgressRecorder(ProgressDisplay())
-    with recorded.track(folder, RUN):
-        recorded.plan(["one"])
-        recorded.start("one")
-        state = read_progress(folder)
-        assert state
-        assert (state.alive, state.step) == (True, 1)
-    assert read_progress(folder) is None
-    assert objects(store, "") == {}
-
-
-def test_no_secret_is_written_or_pickled(store, stage, tmp_path):
-    store.get(stage, Compute())
-    write_json(store.location("runs", "a", "run.json"), {"b": 1})
-    for name in objects(store, ""):
-        assert b"the-secret-key" not in store.storage.read(name)
-    for path in (tmp_path / "cache").rglob("*"):
-        assert path.is_dir() or b"the-secret-key" not in path.read_bytes()
-    assert "the-secret-key" not in json.dumps(store.open("thing", stage.key).manifest)
-    connection = store.storage.bucket.filesystem
-    pickled = pickle.dumps([connection, store, store.open("thing", stage.key)])
-    assert b"the-secret-key" not in pickled
-    assert pickle.loads(pickled)[0].__reduce__() == connection.__reduce__()
 
 
 def test_what_another_node_wrote_is_part_of_the_artifact(store, stage):

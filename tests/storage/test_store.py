@@ -49,11 +49,6 @@ def store(tmp_path):
     return Store(tmp_path / "store")
 
 
-@pytest.fixture
-def stage():
-    return Stage(name="thing", version=1, config={"a": 1}, inputs={"x": "k"}, title="a thing")
-
-
 class Compute:
     """A computation that writes two files and counts its calls."""
 

@@ -19,7 +19,7 @@ from .kinds import GROUPS
 HELP = ("-h, --help", "Show this help and exit.")
 NARROWEST, WIDEST = 40, 100
 """Least and greatest width of the help in columns, on a terminal of any width."""
-INDENT, GAP, LABELS = 2, 2, 22
+INDENT, GAP, LABEL_WIDTH = 2, 2, 22
 """Columns before a label, columns after it, and most columns of a label beside its sentence."""
 
 
@@ -42,7 +42,7 @@ def help_text(app: App, words: Sequence[str], example: str) -> str:
     blocks = [textwrap.fill(_usage(words, arguments), width, subsequent_indent=" " * 8)]
     blocks += [textwrap.fill(app.help, width)]
     longest = max(len(label) for rows in sections.values() for label, _ in rows)
-    left = INDENT + min(LABELS, longest) + GAP
+    left = INDENT + min(LABEL_WIDTH, longest) + GAP
     blocks += [_section(title, rows, left, width) for title, rows in sections.items() if rows]
     return "\n\n".join([*blocks, f"{_bold('Example:')}\n{' ' * INDENT}{example}"])
 

@@ -110,7 +110,7 @@ def checked(kind: type[int] | type[float], name: str, text: str) -> float:
     """
     low, high = LIMITS[name.removeprefix("--")]
     try:
-        value = kind(text)
+        value = kind(text.replace("_", "?"))  # Python reads 1_000 as a number
     except ValueError:
         value = float("nan")
     if not low <= value <= high:

@@ -25,7 +25,8 @@ from PIL import Image
 
 from ...config.fields import Options, dataclass, option
 from ...config.limits import bounds
-from ..images import VOID, encode_png
+from ...labels import VOID
+from ..images import encode_png
 from .scene_drawing import Canvas, Colour, Frame, choose_colours, mix_colours
 from .source import Item, Record, check_id
 

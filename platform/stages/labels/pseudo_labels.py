@@ -20,7 +20,7 @@ from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import ClassMaps
 from ...data.images import decode_image, decode_mask
 from ...errors import InputError
-from ...metrics import VOID
+from ...labels import VOID
 from ...ops.crf import CRF, Refiner, best_labels
 from ...ray_runtime import cluster
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
@@ -156,7 +156,7 @@ def _label_survivors(
         for number in range(pair[0].rows)
         if not cluster.survives(label_rows, pair, cut, number)
     ]
-    return next(cluster.each(label_slice, [pair], (cut, folder, tuple(killers))))
+    return next(cluster.map_tasks(label_slice, [pair], (cut, folder, tuple(killers))))
 
 
 def make(
@@ -181,7 +181,7 @@ def make(
     by_name = {file.stem: file for file in maps}
     pairs = [(piece, by_name[piece.name]) for piece in pieces]
     lost = partial(_label_survivors, cut=cut, folder=folder)
-    results = list(cluster.each(label_slice, pairs, (cut, folder), progress, lost))
+    results = list(cluster.map_tasks(label_slice, pairs, (cut, folder), progress, lost))
     unrefined = [id for _, ids in results for id in ids]
     return {
         "images": sum(n for n, _ in results),
@@ -206,7 +206,7 @@ def copy_masks(
     Raises:
         InputError: an image has no mask.
     """
-    counts = list(cluster.each(mask_slice, list(pieces), (folder,), progress))
+    counts = list(cluster.map_tasks(mask_slice, list(pieces), (folder,), progress))
     return {"images": sum(counts)}
 
 

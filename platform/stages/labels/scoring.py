@@ -17,7 +17,8 @@ from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import ClassMaps
 from ...data.images import decode_mask
 from ...errors import InputError
-from ...metrics import RULE, THRESHOLDS, VOID, BoundaryScore, ThresholdCurve, mean_ious, summarize
+from ...labels import VOID
+from ...metrics import RULE, THRESHOLDS, BoundaryScore, ThresholdCurve, mean_ious, summarize
 from ...ops.maps import best_class
 from ...ray_runtime import cluster
 from ...records.schema import PARTS, Score
@@ -25,7 +26,7 @@ from ...storage.artifact import Artifact
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 
 COUNTS = "counts.npz"
-LABELS = "labels"
+LABELS_STAGE = "labels"
 """Name of the stage whose artifacts hold labels; other stages give class maps."""
 COLUMNS = ("id", "height", "width", "mask", "parts")
 """Columns of the shards that scoring reads."""
@@ -169,13 +170,13 @@ def score(
         InputError: class maps are missing, or an image cannot be scored.
     """
     by_name = {file.stem: file for file in maps.files(".parquet")}
-    kind = "labels" if maps.manifest["stage"] == LABELS else "maps"
+    kind = "labels" if maps.manifest["stage"] == LABELS_STAGE else "maps"
     for piece in pieces:
         if piece.name not in by_name:
             raise InputError(f"class maps of slice {piece.name} are missing")
     pairs = [(piece, by_name[piece.name]) for piece in pieces]
     total = Tally.empty(classes)
-    for tally in cluster.each(score_slice, pairs, (classes, kind), progress):
+    for tally in cluster.map_tasks(score_slice, pairs, (classes, kind), progress):
         total.merge(tally)
     return write_tally(folder, total)
 

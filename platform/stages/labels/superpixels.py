@@ -85,6 +85,6 @@ def compute(
     Returns:
         Facts about the artifact for its manifest.
     """
-    counts = list(cluster.each(slice_regions, list(pieces), (kind, folder), progress))
+    counts = list(cluster.map_tasks(slice_regions, list(pieces), (kind, folder), progress))
     images, regions = (sum(column) for column in zip(*counts, strict=True))
     return {"images": images, "superpixels": regions}

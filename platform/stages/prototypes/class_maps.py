@@ -156,6 +156,6 @@ def localize(
     Returns:
         Facts about the artifact for its manifest.
     """
-    image_counts = cluster.each(file_maps, similar, (method.shares, folder), progress)
+    image_counts = cluster.map_tasks(file_maps, similar, (method.shares, folder), progress)
     images = sum(image_counts)
     return {"images": images, "prototypes": {classes[n]: list(c) for n, c in counts.items()}}

@@ -191,10 +191,10 @@ class Holders:
         actor = ray.remote(
             num_cpus=0.5,
             num_gpus=min(1.0, gpus / len(shares)),
-            resources=None if gpus else cluster.apart(0.5),
+            resources=None if gpus else cluster.cpu_stage_resources(0.5),
             max_restarts=3,
             max_task_retries=3,
-            scheduling_strategy=cluster.anywhere(),
+            scheduling_strategy=cluster.outside_trials(),
         )(Holder)
         self.actors = [actor.remote(*share) for share in shares]
 

@@ -117,5 +117,5 @@ def compute(
         label: unit(torch.cat([class_centers.foreground, class_centers.context]))
         for label, class_centers in read_centers(centers.local()).items()
     }
-    image_counts = cluster.each(file_similarities, features, (unit_centers, folder), progress)
+    image_counts = cluster.map_tasks(file_similarities, features, (unit_centers, folder), progress)
     return {"images": sum(image_counts)}

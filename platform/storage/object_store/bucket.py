@@ -218,12 +218,18 @@ class Bucket:
             return data, _version(stream)
 
     def version(self, name: str) -> str:
-        """Return the entity tag of an object, or "" where there is none."""
-        try:
-            with self.filesystem.open_input_stream(self.key(name)) as stream:
-                return _version(stream)
-        except OSError:
-            return ""
+        """Return the entity tag of an object, or "" where there is none.
+
+        Raises:
+            StorageError: the object store cannot be used.
+        """
+        with (
+            contextlib.suppress(FileNotFoundError),
+            storage_errors(self.address(name)),
+            self.filesystem.open_input_stream(self.key(name)) as stream,
+        ):
+            return _version(stream)
+        return ""
 
     def write(self, name: str, data: bytes) -> None:
         """Write an object."""
