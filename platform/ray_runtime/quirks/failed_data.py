@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator
+from types import FrameType
 
 
 @contextlib.contextmanager
@@ -41,7 +42,7 @@ def _drop_variables(error: BaseException) -> None:
     The traceback keeps its lines."""
     part = error.__traceback__
     while part is not None:
-        frame = part.tb_frame
+        frame: FrameType | None = part.tb_frame
         while frame is not None:
             with contextlib.suppress(RuntimeError):  # the frame has not ended
                 frame.clear()

@@ -227,14 +227,14 @@ SWEEPS = (
         harm="A trial that only waits for tasks would hold a whole CPU.",
         upstream="ray-project/ray#19959, ray-project/ray#15338",
         until="ray.tune.with_resources accepts {'cpu': 0}.",
-        workaround=("ray_runtime.cluster:driving",),
+        workaround=("ray_runtime.cluster:trial_resources",),
     ),
     Quirk(
         behaviour="Tasks that a trial starts are confined to the resources of the trial.",
         harm="They wait for ever, because a trial has almost none.",
         upstream="ray-project/ray#25239, ray-project/ray#38706",
         until="Tune does not capture the tasks of a trial's function.",
-        workaround=("ray_runtime.cluster:anywhere",),
+        workaround=("ray_runtime.cluster:outside_trials",),
     ),
     Quirk(
         behaviour="Tune handles Ctrl-C itself and returns from fit.",
