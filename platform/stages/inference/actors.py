@@ -191,7 +191,6 @@ def run(
     import ray.data
 
     image_count = sum(piece.rows for piece in pieces)
-    gpu = cluster.gpus() > 0
     blocks = min(len(pieces), max(MOST_BLOCKS, BLOCKS_PER_ACTOR * actors))
     results = ray.data.from_items(
         [{"number": number} for number in range(len(pieces))], override_num_blocks=blocks
@@ -200,7 +199,7 @@ def run(
         fn_constructor_args=(actor, job, pieces),
         batch_size=1,
         num_cpus=1,
-        num_gpus=1 if gpu else None,
+        num_gpus=1 if cluster.gpus() > 0 else None,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(len(pieces), actors))),
     )
     done = 0
