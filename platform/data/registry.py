@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ..errors import InputError
 from ..ray_runtime import cluster
 from ..records.progress import ProgressDisplay
@@ -92,13 +94,8 @@ def add(
 
     def compute(folder: ArtifactFolder) -> dict[str, object]:
         cluster.connect()
-        return write(
-            folder,
-            source,
-            tolerate,
-            lambda d, n: progress.update("", d, n),
-            cluster.cpu_stage_resources(),
-        )
+        advance = partial(progress.update, "")
+        return write(folder, source, tolerate, advance, cluster.cpu_stage_resources())
 
     artifact, cached = store.get(stage, compute)
     progress.finish(cached)
