@@ -92,13 +92,8 @@ def add(
 
     def compute(folder: ArtifactFolder) -> dict[str, object]:
         cluster.connect()
-        return write(
-            folder,
-            source,
-            tolerate,
-            lambda d, n: progress.update("", d, n),
-            cluster.cpu_stage_resources(),
-        )
+        resources = cluster.cpu_stage_resources()
+        return write(folder, source, tolerate, lambda d, n: progress.update("", d, n), resources)
 
     artifact, cached = store.get(stage, compute)
     progress.finish(cached)

@@ -222,14 +222,12 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: ProgressDi
     done = [ended for ended in before if not ended.error]
     queue = TrialQueue(sweep, points, done)
     watch = _watch(journal, queue, progress)
-
     registered = registry.registered()
     lanes = catalog.store.storage.local_folder / "tune" / journal.name / "lanes"
     shutil.rmtree(lanes, ignore_errors=True)
     lanes.mkdir(parents=True)
-    processes = (
-        0 if sweep.scheduler else min(sweep.concurrent, len(queue.left), cluster.trial_slots())
-    )
+    side_by_side = min(sweep.concurrent, len(queue.left), cluster.trial_slots())
+    processes = 0 if sweep.scheduler else side_by_side
 
     def trial(config: TrialConfig) -> TrialReport:
         registry.restore(registered)
