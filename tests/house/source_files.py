@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -16,16 +17,25 @@ def relative(path):
     return path.relative_to(ROOT).as_posix()
 
 
+@functools.cache
+def nodes(path):
+    """Return all nodes of the syntax tree of a file."""
+    return [*ast.walk(ast.parse(path.read_text()))]
+
+
+@functools.cache
 def imports(path):
-    """Yield (line, absolute dotted name) of each import of a file, also inside functions."""
+    """Return (line, absolute dotted name) of each import of a file, also inside functions."""
     package = ("wsss", *path.relative_to(ROOT).parent.parts)
-    for node in ast.walk(ast.parse(path.read_text())):
+    names = []
+    for node in nodes(path):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            names += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
             stem = ".".join([*base, *([node.module] if node.module else [])])
-            yield from ((node.lineno, f"{stem}.{alias.name}") for alias in node.names)
+            names += [(node.lineno, f"{stem}.{alias.name}") for alias in node.names]
+    return names
 
 
 def offenders(check):

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from source_files import FILES, FOLDERS, ROOT, offenders, relative
+from source_files import FILES, FOLDERS, ROOT, nodes, offenders, relative
 
 MAX_FILE, MAX_FUNCTION = 400, 45
 """Most lines of a file and of a function."""
@@ -93,7 +93,7 @@ def test_functions_are_short():
     long = [
         f"{relative(path)}:{node.lineno} {node.name}: {node.end_lineno - node.lineno + 1}"
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and node.end_lineno - node.lineno + 1 > MAX_FUNCTION
     ]
@@ -131,7 +131,7 @@ def test_nothing_runs_code_from_files():
     calls = [
         f"{relative(path)}:{node.lineno} {ast.unparse(node)}"
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.Call) and unsafe(node)
     ]
     assert calls == []

@@ -27,7 +27,7 @@ from ...method import Centers, Clustering
 from ...ops import kmeans
 from ...ops.kmeans import FeatureSet, Floats, Halves, Totals
 from ...ray_runtime import cluster
-from ...ray_runtime.worker_errors import unwrapped
+from ...ray_runtime.worker_errors import sendable, unwrapped
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from .feature_sets import Drawn, draw_images, split_rows
 
@@ -81,6 +81,7 @@ class Holder:
                     blocks.setdefault(group, []).append(block)
         return blocks
 
+    @sendable
     def sizes(self) -> dict[FeatureSet, dict[int, int]]:
         """Return the number of rows of each block, by set."""
         return {
@@ -88,6 +89,7 @@ class Holder:
             for group, blocks in self.blocks.items()
         }
 
+    @sendable
     def totals(
         self, centers: Mapping[FeatureSet, Floats], spherical: bool
     ) -> dict[FeatureSet, Totals]:
@@ -114,6 +116,7 @@ class Holder:
                 self.peak_bytes()
         return totals
 
+    @sendable
     def gather(
         self, positions: Mapping[FeatureSet, Sequence[tuple[int, int]]]
     ) -> dict[Any, Floats]:
@@ -132,6 +135,7 @@ class Holder:
                     )
         return features
 
+    @sendable
     def peak_bytes(self) -> int:
         """Return the peak of this process's private memory in bytes, mapped files not counted."""
         status = Path("/proc/self/status").read_text()
@@ -200,13 +204,13 @@ class Holders:
 
     def _call(self, method: str, *arguments: Any) -> list[Any]:
         """Call a method of each holder and return their answers."""
-        if not self.actors:
-            return [getattr(self.local, method)(*arguments)]
-        import ray
-
-        references = [ray.put(value) for value in arguments]
-        calls = [getattr(actor, method).remote(*references) for actor in self.actors]
         with unwrapped():
+            if not self.actors:
+                return [getattr(self.local, method)(*arguments)]
+            import ray
+
+            references = [ray.put(value) for value in arguments]
+            calls = [getattr(actor, method).remote(*references) for actor in self.actors]
             answers: list[Any] = ray.get(calls)
         return answers
 
