@@ -25,8 +25,8 @@ import numpy as np
 from numpy._core import multiarray
 from numpy.typing import NDArray
 
-from ..data import npz
-from ..errors import InputError
+from ...errors import InputError
+from .. import npz
 
 MAX_BYTES = 1 << 30
 MAX_STEPS = 1 << 22

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from wsss.platform.data.readers import safe_pickle
 from wsss.platform.errors import InputError
-from wsss.platform.interop import formats, safe_pickle
+from wsss.platform.interop import formats
 
 ROOM = 64 << 20
 """Most bytes of memory that reading a file of some kilobytes may take."""
