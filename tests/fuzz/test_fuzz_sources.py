@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from wsss.platform.data import npz as packed_arrays
 from wsss.platform.data.images import encode_png
-from wsss.platform.data.sources import file_lists
+from wsss.platform.data.names import MOST_CLASSES, check_id, check_name
+from wsss.platform.data.readers import class_files, id_lists, label_files
 from wsss.platform.data.sources.coco import COCO
 from wsss.platform.data.sources.folder import Folder
-from wsss.platform.data.sources.source import MOST_CLASSES, Source, check_id, check_name
+from wsss.platform.data.sources.source import Source
 from wsss.platform.data.sources.voc import VOC
 
 CLASSES = ("cat", "dog", "ox")
@@ -53,7 +54,7 @@ def packed() -> bytes:
 def test_a_list_of_ids_is_read_or_refused(given_folder: Path, data: bytes) -> None:
     path = given_folder / "list.txt"
     path.write_bytes(data)
-    ids = attempt(file_lists.read_list, path)
+    ids = attempt(id_lists.read_list, path)
     assert ids is None or all(check_id(id) for id in ids)
 
 
@@ -62,7 +63,7 @@ def test_a_list_of_ids_is_read_or_refused(given_folder: Path, data: bytes) -> No
 def test_class_names_are_read_or_refused(given_folder: Path, data: bytes) -> None:
     path = given_folder / "classes.txt"
     path.write_bytes(data)
-    check_classes(attempt(file_lists.read_classes, path))
+    check_classes(attempt(class_files.read_classes, path))
 
 
 def check_classes(names: tuple[str, ...] | None) -> None:
@@ -90,7 +91,7 @@ def test_a_name_is_accepted_or_refused(text: str) -> None:
 def test_a_table_of_labels_is_read_or_refused(given_folder: Path, data: bytes) -> None:
     path = given_folder / "labels.csv"
     path.write_bytes(data)
-    check_labels(attempt(file_lists.read_labels, path, CLASSES))
+    check_labels(attempt(label_files.read_labels, path, CLASSES))
 
 
 @fuzz(60)
@@ -100,7 +101,7 @@ def test_a_table_of_labels_is_read_or_refused(given_folder: Path, data: bytes) -
 def test_arrays_of_labels_are_read_or_refused(given_folder: Path, data: bytes) -> None:
     path = given_folder / "labels.npz"
     path.write_bytes(data)
-    check_labels(attempt(file_lists.read_labels, path, CLASSES))
+    check_labels(attempt(label_files.read_labels, path, CLASSES))
 
 
 arrays = st.sampled_from(
@@ -142,10 +143,10 @@ def test_claimed_shapes_take_no_memory(
 def test_odd_arrays_are_read_or_refused(given_folder: Path, ids: Any, labels: Any) -> None:
     path = given_folder / "labels.npz"
     path.write_bytes(npz(ids=ids, labels=labels))
-    check_labels(attempt(file_lists.read_labels, path, CLASSES))
+    check_labels(attempt(label_files.read_labels, path, CLASSES))
 
 
-def check_labels(labels_by_id: file_lists.Labels | None) -> None:
+def check_labels(labels_by_id: label_files.Labels | None) -> None:
     for id, labels in (labels_by_id or {}).items():
         assert isinstance(id, str)
         assert list(labels) == sorted(set(labels))

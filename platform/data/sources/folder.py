@@ -10,8 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import InputError
-from . import file_lists
-from .source import Item, Record, check_classes, check_id
+from ..names import check_classes, check_id
+from ..readers.class_files import read_classes
+from ..readers.files import check_folder
+from ..readers.label_files import class_indices, label_names, read_csv
+from . import record_files
+from .source import Item, Record
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -30,16 +34,16 @@ class Folder:
     name = "folder"
 
     def __init__(self, root: str | Path) -> None:
-        self.root = file_lists.check_folder(root, "folder")
-        file_lists.check_folder(self.root / "images", "image folder")
+        self.root = check_folder(root, "folder")
+        check_folder(self.root / "images", "image folder")
         path = self.root / "labels.csv"
         if not path.is_file():
             raise InputError(
                 f"there is no {path}; make it with the columns id and labels, and split if needed"
             )
-        rows = file_lists.read_csv(path)
+        rows = read_csv(path)
         named = self.root / "classes.txt"
-        self.classes = file_lists.read_classes(named) if named.is_file() else _classes(rows, path)
+        self.classes = read_classes(named) if named.is_file() else _classes(rows, path)
         self.labels: dict[str, tuple[int, ...]] = {}
         lists: dict[str, list[str]] = {}
         for row in rows:
@@ -49,10 +53,10 @@ class Folder:
                 raise InputError(f"{path}: {error}") from None
             if id in self.labels:
                 raise InputError(f"{path} names {id} twice")
-            names = file_lists.label_names(row["labels"])
-            self.labels[id] = file_lists.class_indices(names, self.classes, f"{path}, {id}")
+            names = label_names(row["labels"])
+            self.labels[id] = class_indices(names, self.classes, f"{path}, {id}")
             lists.setdefault(row.get("split") or "train", []).append(id)
-        self.subset, self.splits = file_lists.exclusive_subsets(lists)
+        self.subset, self.splits = record_files.exclusive_subsets(lists)
 
     def items(self) -> list[Item]:
         """Return the items of all rows of labels.csv, or raise InputError for a missing image."""
@@ -71,7 +75,7 @@ class Folder:
 
     def load(self, item: Item) -> Record:
         """Read and check one image with its mask."""
-        return file_lists.load_record(self.root, item, len(self.classes))
+        return record_files.load_record(self.root, item, len(self.classes))
 
     def notes(self) -> list[str]:
         """Return no sentences, because all files are read in one way."""
@@ -83,14 +87,14 @@ class Folder:
 
     def fingerprint(self) -> str:
         """Return a hash of all files, labels and splits."""
-        return file_lists.fingerprint(self.root, self.settings(), self.items())
+        return record_files.fingerprint(self.root, self.settings(), self.items())
 
 
 def _classes(rows: Sequence[Mapping[str, str]], path: Path) -> tuple[str, ...]:
     """Return the class names among the labels of a table, sorted, after a check of each name."""
     first: dict[str, str] = {}
     for number, row in enumerate(rows, 1):
-        for name in file_lists.label_names(row["labels"]):
+        for name in label_names(row["labels"]):
             first.setdefault(name, f"row {number}")
     names = sorted(first)
     return check_classes(names, str(path), {k: first[name] for k, name in enumerate(names)})

@@ -11,7 +11,11 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from ...errors import InputError
-from . import file_lists
+from ..readers.class_files import read_classes
+from ..readers.files import check_folder, check_size
+from ..readers.id_lists import read_list
+from ..readers.label_files import Labels, class_indices, read_labels
+from . import record_files
 from .source import Item, Record
 
 CLASSES = (
@@ -44,28 +48,28 @@ class VOC:
     def __init__(
         self, root: str | Path, lists: tuple[str, ...] | None = None, labels: str | None = None
     ) -> None:
-        tree = file_lists.check_folder(root, "VOC folder")
+        tree = check_folder(root, "VOC folder")
         self.root = tree / "VOC2012" if (tree / "VOC2012").is_dir() else tree
-        file_lists.check_folder(self.root / "JPEGImages", "image folder")
+        check_folder(self.root / "JPEGImages", "image folder")
         named = self.root / "classes.txt"
-        self.classes = file_lists.read_classes(named) if named.is_file() else CLASSES
+        self.classes = read_classes(named) if named.is_file() else CLASSES
         sets = self.root / "ImageSets" / "Segmentation"
         names = lists or tuple(n for n in LISTS if (sets / f"{n}.txt").is_file())
         if not names:
             raise InputError(f"{sets} holds none of {', '.join(f'{n}.txt' for n in LISTS)}")
-        self.lists = {name: file_lists.read_list(sets / f"{name}.txt") for name in names}
-        self.subset, self.splits = file_lists.exclusive_subsets(self.lists)
+        self.lists = {name: read_list(sets / f"{name}.txt") for name in names}
+        self.subset, self.splits = record_files.exclusive_subsets(self.lists)
         self.labels = self._labels(labels)
 
-    def _labels(self, given: str | None) -> file_lists.Labels:
+    def _labels(self, given: str | None) -> Labels:
         in_tree = self.root / "image_labels.csv"
         if given or in_tree.is_file():
             path = Path(given) if given else in_tree
-            labels = file_lists.read_labels(path, self.classes)
+            labels = read_labels(path, self.classes)
             return {id: self._labels_of_image(id, labels, path) for id in self.subset}
         return {id: self._annotated(id) for id in self.subset}
 
-    def _labels_of_image(self, id: str, labels: file_lists.Labels, path: Path) -> tuple[int, ...]:
+    def _labels_of_image(self, id: str, labels: Labels, path: Path) -> tuple[int, ...]:
         """Look up the labels of an image.
 
         Files of the WSSS community name image 2007_000032 by the number 2007000032.
@@ -86,11 +90,11 @@ class VOC:
                 f"image {id} has no labels: there is no {path}; give a label file with --labels"
             )
         try:
-            file_lists.check_size(path)
+            check_size(path)
             names = [str(node.text).strip() for node in ET.parse(path).iterfind("object/name")]
         except (ET.ParseError, LookupError, ValueError, OSError) as error:
             raise InputError(f"{path} is not readable XML: {error}") from error
-        return file_lists.class_indices(names, self.classes, str(path))
+        return class_indices(names, self.classes, str(path))
 
     def items(self) -> list[Item]:
         """Return the items of all images of the lists, or raise InputError for a missing image."""
@@ -107,7 +111,7 @@ class VOC:
 
     def load(self, item: Item) -> Record:
         """Read and check one image with its mask."""
-        return file_lists.load_record(self.root, item, len(self.classes))
+        return record_files.load_record(self.root, item, len(self.classes))
 
     def notes(self) -> list[str]:
         """Return no sentences, because all files are read in one way."""
@@ -119,4 +123,4 @@ class VOC:
 
     def fingerprint(self) -> str:
         """Return a hash of all files, labels and lists."""
-        return file_lists.fingerprint(self.root, self.settings(), self.items())
+        return record_files.fingerprint(self.root, self.settings(), self.items())
