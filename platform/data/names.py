@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 from ..errors import InputError
+from ..serialization import quoted
 
 MOST_CLASSES = 254
 """Largest number of classes: a mask has one byte per pixel, 0 for background and 255 for void."""
@@ -27,8 +28,8 @@ def check_id(id: str) -> str:
     """
     if not _ID.fullmatch(id) or id in (".", ".."):
         raise InputError(
-            f"image id {id!r} is not allowed; an id is made of A-Z, a-z, 0-9, '.', '_' and '-', "
-            "200 at most"
+            f"image id {quoted(id)} is not allowed; an id is made of A-Z, a-z, 0-9, '.', '_' and "
+            "'-', 200 at most"
         )
     return id
 
@@ -44,8 +45,8 @@ def check_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise InputError(
-            f"the name {name!r} is not allowed; a name is made of A-Z, a-z, 0-9, '.', '_' and '-', "
-            "200 at most, and begins with a letter or a digit"
+            f"the name {quoted(name)} is not allowed; a name is made of A-Z, a-z, 0-9, '.', '_' "
+            "and '-', 200 at most, and begins with a letter or a digit"
         )
     return name
 

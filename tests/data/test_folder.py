@@ -42,7 +42,7 @@ def test_the_fingerprint_changes_with_the_labels(folder_tree: Path) -> None:
     before = Folder(folder_tree).fingerprint()
     assert Folder(folder_tree).fingerprint() == before
     path = folder_tree / "labels.csv"
-    path.write_text(path.read_text().replace("c,rock tree", "c,rock"))
+    path.write_text(path.read_text().replace("c,rock;tree", "c,rock"))
     assert Folder(folder_tree).fingerprint() != before
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from wsss.platform.data.names import check_classes, check_id, check_name
 from wsss.platform.data.readers import files
-from wsss.platform.data.readers.class_files import read_classes
+from wsss.platform.data.readers.classes.class_files import read_classes
 from wsss.platform.data.sources.coco import COCO
 from wsss.platform.data.sources.folder import Folder
 from wsss.platform.data.sources.record_files import exclusive_subsets
@@ -32,7 +32,7 @@ def folder_of(root: Path, names: list[str]) -> Source:
 def labels_of(root: Path, names: list[str]) -> Source:
     (root / "images").mkdir()
     (root / "images/a.png").write_bytes(b"x")
-    (root / "labels.csv").write_text(f"id,labels\na,{' '.join(names)}\n")
+    (root / "labels.csv").write_text(f"id,labels\na,{';'.join(names)}\n")
     return Folder(root)
 
 
@@ -110,8 +110,8 @@ def test_a_category_is_refused_with_its_byte(tmp_path: Path, name: str, fault: s
         coco_of(tmp_path, ["cat", name, "dog"])
 
 
-def test_a_label_that_is_no_class_name_is_refused_with_its_row(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"labels\.csv, row 1: .* holds a control character"):
+def test_a_label_that_is_no_class_name_is_refused_with_its_image(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"labels\.csv, a: .* holds a control character"):
         labels_of(tmp_path, ["cat", "a\x01"])
 
 

@@ -18,7 +18,9 @@ from PIL import Image
 from wsss.platform.data import npz as packed_arrays
 from wsss.platform.data.images import encode_png
 from wsss.platform.data.names import MOST_CLASSES, check_id, check_name
-from wsss.platform.data.readers import class_files, id_lists, label_files
+from wsss.platform.data.readers import id_lists
+from wsss.platform.data.readers.classes import class_files
+from wsss.platform.data.readers.labels import label_files
 from wsss.platform.data.sources.coco import COCO
 from wsss.platform.data.sources.folder import Folder
 from wsss.platform.data.sources.source import Source
@@ -146,7 +148,7 @@ def test_odd_arrays_are_read_or_refused(given_folder: Path, ids: Any, labels: An
     check_labels(attempt(label_files.read_labels, path, CLASSES))
 
 
-def check_labels(labels_by_id: label_files.Labels | None) -> None:
+def check_labels(labels_by_id: label_files.ImageLabels | None) -> None:
     for id, labels in (labels_by_id or {}).items():
         assert isinstance(id, str)
         assert list(labels) == sorted(set(labels))

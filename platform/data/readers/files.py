@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 from ...errors import InputError
@@ -42,16 +43,22 @@ def check_size(path: Path) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Read the text of a file without its byte order mark.
+    """Read the text of a file without its byte order mark; each line ends with a line feed.
+
+    The text is UTF-8, or UTF-16 after a byte order mark, as some editors and shells of Windows
+    write it.
 
     Raises:
-        InputError: the file cannot be read, is over MAX_BYTES, or is not UTF-8.
+        InputError: the file cannot be read, is over MAX_BYTES, or is in another encoding.
     """
     try:
         check_size(path)
-        return path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        text = data.decode("utf-16" if wide else "utf-8-sig")
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is not read as UTF-8 text: {error}") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_image_file(root: Path, name: str, id: str) -> bytes:

@@ -76,12 +76,16 @@ def _dtype(name: object, *_: object) -> np.dtype[np.generic]:
 
 
 def _scalar(dtype: object, data: object) -> object:
-    """Return a single number."""
-    if not isinstance(dtype, np.dtype) or dtype.kind not in KINDS:
+    """Return a single number or text of NumPy."""
+    if not isinstance(dtype, np.dtype) or dtype.kind not in f"{KINDS}U":
         raise pickle.UnpicklingError(f"a single number has the type {dtype}")
     if not isinstance(data, bytes) or len(data) != dtype.itemsize:
         raise pickle.UnpicklingError("a single number has too many or too few bytes for its type")
-    return multiarray.scalar(dtype, data)
+    return (
+        str(np.frombuffer(data, dtype)[0])
+        if data and dtype.kind == "U"
+        else multiarray.scalar(dtype, data)
+    )
 
 
 def _empty_dict(*content: object) -> dict[object, object]:
@@ -159,6 +163,8 @@ class _Reader(pickle.Unpickler):
         for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
             self.allowed[module, "_reconstruct"] = self._unfilled
             self.allowed[module, "scalar"] = _scalar
+        for module in ("numpy.core.numeric", "numpy._core.numeric"):
+            self.allowed[module, "_frombuffer"] = self._from_buffer
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) not in self.allowed:
@@ -190,6 +196,24 @@ class _Reader(pickle.Unpickler):
         if not isinstance(kind, _Names) or _sizes(shape) != (0,):
             raise pickle.UnpicklingError("an array is made with a size, but without values")
         return self._watched(np.empty(0, np.int8))
+
+    def _from_buffer(
+        self, data: object, dtype: object, shape: object, order: object, axes: object = None
+    ) -> _Array:
+        """Return an array as protocol 5 stores it, of bytes in C or Fortran order.
+
+        The order K stands for C order with the axes in another order.
+        """
+        if not isinstance(data, bytes | bytearray) or not isinstance(dtype, np.dtype):
+            raise pickle.UnpicklingError("an array has no bytes or no type of numbers")
+        if dtype.kind not in KINDS or math.prod(_sizes(shape)) * dtype.itemsize != len(data):
+            raise pickle.UnpicklingError(f"an array of {dtype} {shape} has {len(data)} bytes")
+        array = np.frombuffer(data, dtype)
+        if order == "K" and axes is not None:
+            return self._watched(array.reshape(_sizes(shape)).transpose(_sizes(axes)))
+        if order not in ("C", "F"):
+            raise pickle.UnpicklingError("an array has an unknown order of its numbers")
+        return self._watched(array.reshape(_sizes(shape), order=order))
 
     def _watched(self, array: NDArray[np.generic]) -> _Array:
         out = array.view(_Array)
@@ -224,7 +248,7 @@ def load(path: Path) -> object:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise InputError(
-                f"{path} has over {MAX_BYTES >> 20} MiB; a file of class maps must be smaller"
+                f"{path} has over {MAX_BYTES >> 20} MiB; a pickled file must be smaller"
             )
         with path.open("rb") as stream:
             if not npz.read_header(stream)[1].hasobject:

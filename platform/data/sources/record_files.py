@@ -7,10 +7,15 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ...errors import InputError
 from ..images import check_mask, decode_image, decode_mask
 from ..names import check_name
 from ..readers.files import read_image_file
+from ..readers.labels.label_files import ImageLabels
 from .source import Item, Record
+
+TEST = "test"
+"""Name of the split whose labels are not public; only the evaluation server has them."""
 
 
 def exclusive_subsets(
@@ -36,6 +41,30 @@ def exclusive_subsets(
     subset = {id: "+".join(sorted(names)) for id, names in lists_by_id.items()}
     every = sorted(set(subset.values()))
     return subset, {name: tuple(s for s in every if name in s.split("+")) for name in lists}
+
+
+def labels_of_images(
+    labels: ImageLabels, subset_by_id: Mapping[str, str]
+) -> dict[str, tuple[int, ...]]:
+    """Return the labels of images by id; an image of the split test alone may have none.
+
+    Args:
+        labels: labels of images of a file.
+        subset_by_id: exclusive subset of each image.
+
+    Raises:
+        InputError: the file has no labels of an image.
+    """
+    out = {}
+    for id, subset in subset_by_id.items():
+        found = labels.find(id)
+        if found is None and subset != TEST:
+            example = next(iter(labels.by_id), "")
+            raise InputError(
+                f"{labels.path} has no labels of image {id}; its first image is {example}"
+            )
+        out[id] = found or ()
+    return out
 
 
 def load_record(root: Path, item: Item, classes: int) -> Record:

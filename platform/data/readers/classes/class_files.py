@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...errors import InputError
-from ..names import check_classes
-from .files import read_text
+from ....errors import InputError
+from ...names import check_classes
+from ..files import read_text
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
