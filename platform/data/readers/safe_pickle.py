@@ -76,16 +76,12 @@ def _dtype(name: object, *_: object) -> np.dtype[np.generic]:
 
 
 def _scalar(dtype: object, data: object) -> object:
-    """Return a single number or text of NumPy."""
-    if not isinstance(dtype, np.dtype) or dtype.kind not in f"{KINDS}U":
+    """Return a single number."""
+    if not isinstance(dtype, np.dtype) or dtype.kind not in KINDS:
         raise pickle.UnpicklingError(f"a single number has the type {dtype}")
     if not isinstance(data, bytes) or len(data) != dtype.itemsize:
         raise pickle.UnpicklingError("a single number has too many or too few bytes for its type")
-    return (
-        str(np.frombuffer(data, dtype)[0])
-        if data and dtype.kind == "U"
-        else multiarray.scalar(dtype, data)
-    )
+    return multiarray.scalar(dtype, data)
 
 
 def _empty_dict(*content: object) -> dict[object, object]:
@@ -93,6 +89,13 @@ def _empty_dict(*content: object) -> dict[object, object]:
     if content:
         raise pickle.UnpicklingError("an ordered dict is made with content, not filled afterwards")
     return {}
+
+
+def _empty_bytes(*content: object) -> bytes:
+    """Return no bytes, which protocol 2 stores as a call."""
+    if content:
+        raise pickle.UnpicklingError("bytes are made from something else")
+    return b""
 
 
 class _Array(np.ndarray):
@@ -155,6 +158,7 @@ class _Reader(pickle.Unpickler):
             ("numpy", "ndarray"): _Names(),
             ("numpy", "dtype"): _dtype,
             ("collections", "OrderedDict"): _empty_dict,
+            ("__builtin__", "bytes"): _empty_bytes,
             ("_codecs", "encode"): self._encoded,
             ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
             ("torch.storage", "_load_from_bytes"): _storage,
@@ -162,7 +166,7 @@ class _Reader(pickle.Unpickler):
         }
         for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
             self.allowed[module, "_reconstruct"] = self._unfilled
-            self.allowed[module, "scalar"] = _scalar
+            self.allowed[module, "scalar"] = self._scalar_or_text
         for module in ("numpy.core.numeric", "numpy._core.numeric"):
             self.allowed[module, "_frombuffer"] = self._from_buffer
 
@@ -183,6 +187,15 @@ class _Reader(pickle.Unpickler):
         self.left -= size
         if self.left < 0:
             raise pickle.UnpicklingError("it unfolds to more than the file holds")
+
+    def _scalar_or_text(self, dtype: object, data: object) -> object:
+        """Return a single number, or a text of NumPy."""
+        if not isinstance(dtype, np.dtype) or dtype.kind != "U":
+            return _scalar(dtype, data)
+        if not isinstance(data, bytes) or len(data) != dtype.itemsize:
+            raise pickle.UnpicklingError("a text has too many or too few bytes for its type")
+        self._charge(len(data))
+        return str(np.frombuffer(data, dtype)[0]) if data else ""
 
     def _encoded(self, text: str, encoding: str = "latin1") -> bytes:
         """Return the bytes that protocol 2 stores as text; `_codecs.encode` itself can do more."""
