@@ -118,7 +118,7 @@ def test_a_label_that_is_no_class_name_is_refused_with_its_image(tmp_path: Path)
 def test_names_in_any_script_are_class_names(tmp_path: Path) -> None:
     names = ["hot dog", "âne", "猫", "سگ\u200cها", "🐈", "a,b"]
     (tmp_path / "classes.txt").write_text("\n".join(names) + "\n\n \n", encoding="utf-8")
-    assert read_classes(tmp_path / "classes.txt") == tuple(names)
+    assert read_classes(tmp_path / "classes.txt").classes == tuple(names)
     assert check_classes(Scenes().classes, "scenes") == Scenes().classes
 
 

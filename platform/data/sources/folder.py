@@ -56,12 +56,13 @@ class Folder:
             )
         named = self.root / "classes.txt"
         self.label_base = check_base(label_base)
-        read = read_labels(path, read_classes(named) if named.is_file() else None, label_base)
+        listed = read_classes(named) if named.is_file() else None
+        read = read_labels(path, listed.classes if listed else None, label_base)
         self.classes, self.label_file = read.classes, path.name
         self.lists = self._lists(lists or (), read)
         self.subset, self.splits = record_files.exclusive_subsets(self.lists.ids)
         self.labels = record_files.labels_of_images(read, self.subset)
-        self.label_notes = read.notes
+        self.label_notes = (*(listed.notes if listed else ()), *read.notes)
 
     def _lists(self, names: Sequence[str], read: ImageLabels) -> ImageLists:
         """Return the images of each split, by lists or by the label file."""

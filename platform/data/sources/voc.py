@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import InputError
-from ..readers.classes.class_files import read_classes
+from ..readers.classes.class_files import ClassFile, read_classes
 from ..readers.classes.class_names import ClassNames
 from ..readers.files import check_folder, check_size
 from ..readers.id_lists import Layout, read_lists
@@ -59,7 +59,8 @@ class VOC:
         self.root = tree / "VOC2012" if (tree / "VOC2012").is_dir() else tree
         check_folder(self.root / "JPEGImages", "image folder")
         named = self.root / "classes.txt"
-        self.classes = read_classes(named) if named.is_file() else CLASSES
+        listed = read_classes(named) if named.is_file() else ClassFile(CLASSES)
+        self.classes, self.class_notes = listed.classes, listed.notes
         sets = self.root / "ImageSets" / "Segmentation"
         names = lists or tuple(n for n in LISTS if (sets / f"{n}.txt").is_file())
         if not names:
@@ -120,7 +121,7 @@ class VOC:
 
     def notes(self) -> list[str]:
         """Return a sentence on each choice made in reading lists and labels."""
-        return [*self.lists.notes, *self.label_notes]
+        return [*self.class_notes, *self.lists.notes, *self.label_notes]
 
     def settings(self) -> dict[str, object]:
         """Return the names of the lists and the index of the first class."""

@@ -57,9 +57,11 @@ def find_header(line: str) -> Header | None:
             names = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
         except csv.Error:
             continue
-        columns = tuple(name.strip() for name in names)
+        columns = [name.strip() for name in names]
+        while columns and not columns[-1]:
+            columns.pop()
         id = _column(columns, IDS)
-        header = id and Header(delimiter, columns, id, _column(columns, LABELS))
+        header = id and Header(delimiter, tuple(columns), id, _column(columns, LABELS))
         if header and (header.labels or header.classes):
             return header
     return None
@@ -102,9 +104,20 @@ def read(path: Path) -> LabelRows:
 
 
 def _check_columns(header: Header, path: Path) -> None:
+    """Check that no two columns have one name, and that the columns to read are certain.
+
+    Raises:
+        InputError: a name stands twice, or several columns may hold ids or labels.
+    """
     repeated = [c for c in header.columns if c and header.columns.count(c) > 1]
     if repeated:
         raise InputError(f"{path} has two columns {quoted(repeated[0])}; a column has one name")
+    for names in (IDS, LABELS, (SPLIT,)):
+        columns = [c for c in header.columns if c.casefold() in names]
+        if len(columns) > 1 and names[0] not in columns:
+            raise InputError(
+                f"{path} has the columns {' and '.join(columns)}; name the one to read {names[0]}"
+            )
 
 
 def _records(text: str, header: Header, path: Path) -> list[tuple[int, list[str]]]:

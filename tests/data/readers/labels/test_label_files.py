@@ -313,6 +313,9 @@ def test_numbers_are_names_where_a_class_is_a_number(tmp_path: Path) -> None:
         ("id,labels\nx,cat,dog\n", "line 2 has 3 cells, but there are 2 columns; put labels"),
         ("id,labels,split\nx,cat\n", "line 2 has 2 cells, but there are 3 columns"),
         ("id,labels,labels\nx,cat,dog\n", "has two columns 'labels'"),
+        ("id,label,class\nx,cat,dog\n", "columns label and class; name the one to read labels"),
+        ("file,image,labels\nx,y,cat\n", "columns file and image; name the one to read id"),
+        ("ID,Id,labels\nx,y,cat\n", "has the columns ID and Id; name the one to read id"),
         (
             "id,width\nx,500\n",
             "line 2 has '500' in the column 'width'; a table needs a column labe",
@@ -334,7 +337,7 @@ def test_other_tables_are_refused(tmp_path: Path, rows: str, sentence: str) -> N
 
 
 def test_a_table_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
-    rows = ',File_Name,Tags,split\n0,x.jpg, "dog;cat" ,val\n1,y.jpg,,\n,,,\n'
+    rows = ',File_Name,Tags,split,\n0,x.jpg, "dog;cat" ,val\n1,y.jpg,,\n,,,\n'
     labels = text(tmp_path, "a.csv", rows)
     assert labels.by_id == {"x": (0, 2), "y": ()}
     assert labels.splits == {"x": "val", "y": ""}
