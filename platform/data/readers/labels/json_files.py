@@ -27,6 +27,8 @@ def read(path: Path) -> LabelRows:
         raise InputError(f"{path} is not readable JSON: {str(error)[:200]}") from error
     if isinstance(content, list):
         entries = [_entry(entry, f"entry {k}", path) for k, entry in enumerate(content, 1)]
+    elif isinstance(content, dict) and {"images", "annotations"} <= set(content):
+        raise InputError(f"{path} is an annotation file of COCO; wsss data coco reads such files")
     elif isinstance(content, dict):
         entries = [(f"entry {k}", id, v, "") for k, (id, v) in enumerate(content.items(), 1)]
     else:
