@@ -57,13 +57,13 @@ def labels_of_images(
     """
     out = {}
     for id, subset in subset_by_id.items():
-        found = labels.find(id)
-        if found is None and subset != TEST:
+        present = labels.find(id)
+        if present is None and subset != TEST:
             example = next(iter(labels.by_id), "")
             raise InputError(
                 f"{labels.path} has no labels of image {id}; its first image is {example}"
             )
-        out[id] = found or ()
+        out[id] = present or ()
     return out
 
 

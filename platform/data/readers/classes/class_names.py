@@ -67,10 +67,10 @@ class ClassNames:
         if isinstance(cell, str):
             parts = [part.strip() for part in self._separator.split(cell)]
             alone = self.separated or len(parts) > 1
-            found = [self._indices_of_part(part, alone, where) for part in parts if part]
+            present = [self._indices_of_part(part, alone, where) for part in parts if part]
         else:
-            found = [self._indices_of_part(part.strip(), True, where, False) for part in cell]
-        return tuple(sorted(frozenset[int]().union(*found)))
+            present = [self._indices_of_part(part.strip(), True, where, False) for part in cell]
+        return tuple(sorted(frozenset[int]().union(*present)))
 
     def notes(self, file: str) -> list[str]:
         """Return sentences on labels that are not spelt like a class."""
@@ -94,8 +94,8 @@ class ClassNames:
         key = spelling_key(name)
         if key and key in self._indices_by_key:
             return self._indices_by_key[key]
-        same = [other for group in SYNONYMS if key in group for other in group]
-        return [k for other in same for k in self._indices_by_key.get(other, [])]
+        synonyms = [other for group in SYNONYMS if key in group for other in group]
+        return [k for other in synonyms for k in self._indices_by_key.get(other, [])]
 
     def _indices_of_name(self, name: str) -> frozenset[int] | None:
         """Return the class of a name, none for the background, or None for an unknown name."""
