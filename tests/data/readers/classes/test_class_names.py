@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.platform.data.readers.classes.class_names import ClassNames
 from wsss.platform.data.sources.voc import CLASSES
@@ -114,6 +114,7 @@ WORDS = ("a", "b", "c")
 PAIRS = tuple(" ".join(pair) for pair in itertools.product(WORDS, repeat=2))
 
 
+@settings(max_examples=300, deadline=None)
 @given(
     st.sets(st.sampled_from((*WORDS, *PAIRS)), min_size=1),
     st.lists(st.sampled_from(WORDS), min_size=1, max_size=6),
