@@ -59,7 +59,8 @@ class Folder:
         listed = read_classes(named) if named.is_file() else None
         read = read_labels(path, listed.classes if listed else None, label_base)
         self.classes, self.label_file = read.classes, path.name
-        self.lists = self._lists(lists or (), read)
+        self.list_names = tuple(lists or ())
+        self.lists = self._lists(self.list_names, read)
         self.subset, self.splits = record_files.exclusive_subsets(self.lists.ids)
         self.labels = record_files.labels_of_images(read, self.subset)
         self.label_notes = (*(listed.notes if listed else ()), *read.notes)
@@ -107,8 +108,8 @@ class Folder:
         return [*self.lists.notes, *self.label_notes]
 
     def settings(self) -> dict[str, object]:
-        """Return the index of the first class."""
-        return {"label_base": self.label_base}
+        """Return the names of the lists and the index of the first class, where they are given."""
+        return {"lists": sorted(self.list_names), "label_base": self.label_base}
 
     def fingerprint(self) -> str:
         """Return a hash of all files, labels and splits."""
