@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
-from ..platform.data.sources.source import check_id
+from ..platform.data.names import check_id
 from ..platform.errors import InputError
 from ..platform.storage.filesystem import file_digest
 from ..platform.storage.json_files import record_from_json

@@ -18,7 +18,7 @@ from ...dashboards.labels import drawable_sweep
 from ...dashboards.pages.run import scores_by_split, titled_scores
 from ..cli.options.kinds import default_store
 from ..cli.tables import Table, best_points, comparison_table, score_table
-from ..data.sources.source import check_name
+from ..data.names import check_name
 from ..errors import InputError
 from ..pipeline.run import Row, table_rows
 from ..records.schema import RunRecord, SweepRecord, read_run, read_sweep

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from ..data.sources.source import check_name
+from ..data.names import check_name
 from ..errors import InputError
 from ..records.schema import read_run, read_sweep
 from ..storage import filesystem

@@ -89,7 +89,12 @@ def source(options: SourceOptions) -> Source:
     if isinstance(options, VOCOptions):
         from ..data.sources.voc import VOC
 
-        return VOC(options.path, lists=options.lists, labels=options.labels)
+        return VOC(
+            options.path,
+            lists=options.lists,
+            labels=options.labels,
+            label_base=options.label_base,
+        )
     if isinstance(options, COCOOptions):
         from ..data.sources.coco import COCO
 
@@ -97,7 +102,9 @@ def source(options: SourceOptions) -> Source:
     from ..data.sources.folder import Folder
 
     assert isinstance(options, FolderOptions)
-    return Folder(options.path)
+    return Folder(
+        options.path, lists=options.lists, labels=options.labels, label_base=options.label_base
+    )
 
 
 class Variant(TypedDict, total=False):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..config.fields import walk
 from ..data import registry
-from ..data.sources.source import check_name
+from ..data.names import check_name
 from ..errors import InputError
 from ..records.progress_file import progress_display
 from ..records.schema import read_run

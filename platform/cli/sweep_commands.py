@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..data.sources.source import check_name
+from ..data.names import check_name
 from ..errors import InputError
 from ..records.progress_file import progress_display
 from ..storage.store import Store, open_store

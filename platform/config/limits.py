@@ -11,6 +11,7 @@ from typing import Any
 LIMITS: Mapping[str, tuple[float, float]] = {
     "concurrent": (1, 1_024),
     "images": (0, 1_000_000),
+    "label-base": (0, 1),
     "port": (0, 65_535),
     "quarantine": (0, 1),
     "repeats": (1, 10_000),

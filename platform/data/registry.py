@@ -12,7 +12,8 @@ from ..storage.artifact_files import ArtifactFolder
 from ..storage.json_files import read_record, write_json
 from ..storage.store import Store
 from .formats.shards import stage_of, write
-from .sources.source import Source, check_name
+from .names import check_name
+from .sources.source import Source
 
 
 def names(store: Store) -> list[str]:

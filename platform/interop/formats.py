@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from ..data.formats.class_maps import PROBABILITY_STRIDE, ClassMaps
+from ..data.readers import safe_pickle
 from ..errors import InputError
 from ..ops.maps import grid_size
-from . import safe_pickle
 
 LABEL_IMAGES = "png"
 """Kind of an import or export that consists of label images instead of class maps."""

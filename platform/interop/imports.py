@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..data import registry
 from ..data.formats.shards import read, slices
-from ..data.sources.source import check_name
+from ..data.names import check_name
 from ..errors import InputError
 from ..ray_runtime import cluster
 from ..records.progress import ProgressDisplay

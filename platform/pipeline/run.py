@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from ..config.experiment import Experiment
 from ..config.yaml_writer import EXPERIMENT_FILE, experiment_file
-from ..data.sources.source import check_name
+from ..data.names import check_name
 from ..errors import InputError
 from ..records.progress import ProgressDisplay
 from ..records.result_id import ResultId

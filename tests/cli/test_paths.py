@@ -25,6 +25,7 @@ PATH_OPTIONS = {
     "path of coco": "data coco {}",
     "path of folder": "data folder {}",
     "labels": "data voc . --labels {}",
+    "labels of folder": "data folder . --labels {}",
     "weights": "run cam --weights {}",
     "page": "run cam --page {}",
     "page of a sweep": "sweep cam --page {}",

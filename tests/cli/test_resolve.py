@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -84,3 +85,30 @@ def test_an_option_and_a_set_of_its_field_are_refused(option: str, field: str, v
     options = parse(f"run cam --preset scenes {option} {value} --set {field}={value}".split())
     with pytest.raises(InputError, match=f"{option} and --set {field} set the same field"):
         resolve.experiment(options, Store("none"), 0)
+
+
+@pytest.mark.parametrize("kind", ["voc", "folder"])
+def test_lists_and_labels_are_those_of_the_options(kind: str, tmp_path: Path) -> None:
+    folders = {"voc": ("JPEGImages", "ImageSets/Segmentation"), "folder": ("images", "")}
+    images, lists = (tmp_path / folder for folder in folders[kind])
+    for folder in (images, lists):
+        folder.mkdir(parents=True, exist_ok=True)
+    (images / "a.jpg").write_bytes(b"")
+    (lists / "mine.txt").write_text("a.jpg\n")
+    (tmp_path / "classes.txt").write_text("cat\ndog\nox\n")
+    (tmp_path / "cls.txt").write_text("a 3\n")
+    words = ["data", kind, str(tmp_path), "--lists", "mine", "--labels", str(tmp_path / "cls.txt")]
+    source = resolve.source(parse([*words, "--label-base", "1"]))
+    assert [(item.id, item.split, item.labels) for item in source.items()] == [("a", "mine", (2,))]
+    assert source.settings()["label_base"] == 1
+    assert "cls.txt: labels are indices of classes, 1 (cat) to 3 (ox)" in source.notes()
+    with pytest.raises(InputError, match="say --label-base 1"):
+        resolve.source(parse(words))
+
+
+@pytest.mark.parametrize("base", ["2", "-1", "one", ""])
+def test_a_label_base_is_0_or_1(base: str) -> None:
+    with pytest.raises(
+        InputError, match=r"--label-base is .*; it must be a whole number from 0 to"
+    ):
+        parse(["data", "voc", "p", f"--label-base={base}"])

@@ -64,7 +64,7 @@ def voc_tree(tmp_path: Path) -> Path:
 def folder_tree(tmp_path: Path) -> Path:
     """Write a folder of three images of two classes; one image has no label, one has a mask."""
     root = tmp_path / "folder"
-    write(root / "labels.csv", "id,labels,split\na,tree;rock,train\nb,,train\nc,rock tree,val\n")
+    write(root / "labels.csv", "id,labels,split\na,tree;rock,train\nb,,train\nc,rock;tree,val\n")
     for id, suffix, form in (("a", ".jpg", "JPEG"), ("b", ".png", "PNG"), ("c", ".jpeg", "JPEG")):
         write(root / f"images/{id}{suffix}", picture(form))
     write(root / "masks/c.png", square(2))

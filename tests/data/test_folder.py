@@ -38,11 +38,78 @@ def test_classes_may_be_listed_in_a_file(folder_tree: Path) -> None:
         Folder(folder_tree)
 
 
+def test_words_are_names_only_where_nothing_else_can_be_meant(folder_tree: Path) -> None:
+    path = folder_tree / "labels.csv"
+    path.write_text("id,labels\na,rock\nb,rock tree\nc,tree\n")
+    source = Folder(folder_tree)
+    assert source.classes == ("rock", "tree")
+    assert source.labels == {"a": (0,), "b": (0, 1), "c": (1,)}
+    assert "blanks divide names, as in 'rock tree'" in source.notes()[0]
+    path.write_text("id,labels\na,rock\nb,rock tree\nc,rock\n")
+    with pytest.raises(InputError, match=r"labels\.csv, b: the label 'rock tree' may be one class"):
+        Folder(folder_tree)
+    for classes, labels in (("rock\ntree\n", (0, 1)), ("rock\nrock tree\n", (1,))):
+        (folder_tree / "classes.txt").write_text(classes)
+        assert Folder(folder_tree).labels["b"] == labels
+
+
+def test_names_with_blanks_are_one_class_beside_a_separator(folder_tree: Path) -> None:
+    rows = 'a,"dining table;cat",train\nb,cat,train\nc,dining table,val\n'
+    (folder_tree / "labels.csv").write_text(f"id,labels,split\n{rows}")
+    source = Folder(folder_tree)
+    assert source.classes == ("cat", "dining table")
+    assert source.labels == {"a": (0, 1), "b": (0,), "c": (1,)}
+    assert source.notes() == ["labels.csv: names with blanks are one class each: 'dining table'"]
+
+
+def test_labels_of_another_file_and_lists_make_the_splits(
+    folder_tree: Path, tmp_path: Path, make_mask: Bytes
+) -> None:
+    (folder_tree / "labels.csv").unlink()
+    (folder_tree / "masks/other.png").write_bytes(make_mask(1))
+    (tmp_path / "labels.json").write_text('{"a": ["tree"], "b": [], "c": ["rock"], "d": ["tree"]}')
+    (folder_tree / "train.txt").write_text("a.jpg masks/other.png\nb.png\n")
+    (folder_tree / "val.txt").write_text("c\n")
+    source = Folder(folder_tree, labels=tmp_path / "labels.json", lists=("train", "val"))
+    items = {i.id: (i.labels, i.split, i.mask) for i in source.items()}
+    assert items == {
+        "a": ((1,), "train", "masks/other.png"),
+        "b": ((), "train", None),
+        "c": ((0,), "val", "masks/c.png"),
+    }
+    assert any("1 masks are named by the list" in note for note in source.notes())
+    all_in_train = Folder(folder_tree, labels=tmp_path / "labels.json")
+    assert all_in_train.splits == {"train": ("train",)}
+    with pytest.raises(InputError, match=r"labels\.json names d, but .*images has no such image"):
+        all_in_train.items()
+    (folder_tree / "val.txt").write_text("e\n")
+    with pytest.raises(InputError, match=r"labels\.json has no labels of image e; its first .* a"):
+        Folder(folder_tree, labels=tmp_path / "labels.json", lists=("val",))
+
+
+def test_lists_beside_a_column_of_splits_are_refused(folder_tree: Path) -> None:
+    (folder_tree / "train.txt").write_text("a\n")
+    with pytest.raises(InputError, match=r"labels\.csv names splits in a column; leave out"):
+        Folder(folder_tree, lists=("train",))
+
+
+def test_indices_need_classes_and_may_count_from_1(folder_tree: Path) -> None:
+    (folder_tree / "labels.csv").write_text("id,labels\na,1\nc,1 2\n")
+    with pytest.raises(InputError, match=r"labels\.csv has numbers as labels; list the names"):
+        Folder(folder_tree)
+    (folder_tree / "classes.txt").write_text("rock\ntree\n")
+    source = Folder(folder_tree, label_base=1)
+    assert source.labels == {"a": (0,), "c": (0, 1)}
+    assert source.settings() == {"lists": [], "label_base": 1}
+    with pytest.raises(InputError, match=r"c: the label 2 is no index .* say --label-base 1"):
+        Folder(folder_tree)
+
+
 def test_the_fingerprint_changes_with_the_labels(folder_tree: Path) -> None:
     before = Folder(folder_tree).fingerprint()
     assert Folder(folder_tree).fingerprint() == before
     path = folder_tree / "labels.csv"
-    path.write_text(path.read_text().replace("c,rock tree", "c,rock"))
+    path.write_text(path.read_text().replace("c,rock;tree", "c,rock"))
     assert Folder(folder_tree).fingerprint() != before
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from wsss.platform.data import npz as data_npz
+from wsss.platform.data.readers import safe_pickle
 from wsss.platform.errors import InputError
-from wsss.platform.interop import safe_pickle
 
 HUGE = ((1 << 33,), (1 << 40, 1 << 40), (10**400,), (-1, -(1 << 40)), (1 << 40, 0, -1))
 

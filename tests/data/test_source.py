@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from wsss.platform.data.sources import file_lists
+from wsss.platform.data.names import check_classes, check_id, check_name
+from wsss.platform.data.readers import files
+from wsss.platform.data.readers.classes.class_files import read_classes
 from wsss.platform.data.sources.coco import COCO
 from wsss.platform.data.sources.folder import Folder
+from wsss.platform.data.sources.record_files import exclusive_subsets
 from wsss.platform.data.sources.scenes import Scenes
-from wsss.platform.data.sources.source import Source, check_classes, check_id, check_name
+from wsss.platform.data.sources.source import Source
 from wsss.platform.data.sources.voc import VOC
 from wsss.platform.errors import InputError
 
@@ -29,7 +32,7 @@ def folder_of(root: Path, names: list[str]) -> Source:
 def labels_of(root: Path, names: list[str]) -> Source:
     (root / "images").mkdir()
     (root / "images/a.png").write_bytes(b"x")
-    (root / "labels.csv").write_text(f"id,labels\na,{' '.join(names)}\n")
+    (root / "labels.csv").write_text(f"id,labels\na,{';'.join(names)}\n")
     return Folder(root)
 
 
@@ -107,15 +110,15 @@ def test_a_category_is_refused_with_its_byte(tmp_path: Path, name: str, fault: s
         coco_of(tmp_path, ["cat", name, "dog"])
 
 
-def test_a_label_that_is_no_class_name_is_refused_with_its_row(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"labels\.csv, row 1: .* holds a control character"):
+def test_a_label_that_is_no_class_name_is_refused_with_its_image(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"labels\.csv, a: .* holds a control character"):
         labels_of(tmp_path, ["cat", "a\x01"])
 
 
 def test_names_in_any_script_are_class_names(tmp_path: Path) -> None:
     names = ["hot dog", "âne", "猫", "سگ\u200cها", "🐈", "a,b"]
     (tmp_path / "classes.txt").write_text("\n".join(names) + "\n\n \n", encoding="utf-8")
-    assert file_lists.read_classes(tmp_path / "classes.txt") == tuple(names)
+    assert read_classes(tmp_path / "classes.txt").classes == tuple(names)
     assert check_classes(Scenes().classes, "scenes") == Scenes().classes
 
 
@@ -142,17 +145,17 @@ def test_a_split_must_have_the_name_of_a_record(tmp_path: Path, split: str) -> N
     with pytest.raises(InputError, match="begins with a letter or a digit"):
         Folder(tmp_path)
     with pytest.raises(InputError, match="begins with a letter or a digit"):
-        file_lists.exclusive_subsets({"train": ["a"], split: ["b"]})
+        exclusive_subsets({"train": ["a"], split: ["b"]})
 
 
 def test_a_file_too_large_to_read_at_once_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_lists, "MAX_BYTES", 9)
+    monkeypatch.setattr(files, "MAX_BYTES", 9)
     (tmp_path / "a").write_text("ten bytes!")
     for read in (
-        lambda: file_lists.read_text(tmp_path / "a"),
-        lambda: file_lists.read_image_file(tmp_path, "a", "a"),
+        lambda: files.read_text(tmp_path / "a"),
+        lambda: files.read_image_file(tmp_path, "a", "a"),
     ):
         with pytest.raises(InputError, match="it has 10 bytes; at most 9 are read"):
             read()

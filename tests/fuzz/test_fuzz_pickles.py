@@ -17,7 +17,8 @@ import torch
 from hostile import altered, attempt, damaged, fuzz, values
 from hypothesis import given
 from hypothesis import strategies as st
-from wsss.platform.interop import formats, safe_pickle
+from wsss.platform.data.readers import safe_pickle
+from wsss.platform.interop import formats
 from wsss.platform.interop.formats import FORMATS
 from wsss.platform.models import weights
 

@@ -19,7 +19,7 @@ from wsss.platform.data.formats import class_maps, features, label_maps, prototy
 from wsss.platform.data.formats.class_maps import ClassMaps
 from wsss.platform.data.formats.prototype_patches import Patch
 from wsss.platform.data.images import encode_png
-from wsss.platform.data.sources.source import check_id
+from wsss.platform.data.names import check_id
 from wsss.platform.records import progress_file
 from wsss.platform.stages.labels import scoring
 from wsss.platform.stages.prototypes import clustering

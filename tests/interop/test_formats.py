@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.platform.data.formats.class_maps import ClassMaps
+from wsss.platform.data.readers import safe_pickle
 from wsss.platform.errors import InputError
-from wsss.platform.interop import formats, safe_pickle
+from wsss.platform.interop import formats
 from wsss.platform.interop.formats import FORMATS
 
 CLASSES, SIZE = 5, (45, 62)

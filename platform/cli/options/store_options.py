@@ -29,7 +29,28 @@ class SourceOptions(Quiet, InStore):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VOCOptions(SourceOptions):
+class LabelFileOptions(SourceOptions):
+    """Options of the kinds of `wsss data` that take a file of labels."""
+
+    labels: Annotated[
+        str | None,
+        option(
+            DATA,
+            "FILE",
+            "Image labels: .csv, .tsv, .txt, .json, .npz or .npy (as IRN and SIPE keep them), or a "
+            "folder of lists of classes (ImageSets/Main); by default those of PATH.",
+        ),
+    ] = None
+    label_base: Annotated[
+        int | None,
+        number(
+            DATA, "INDEX", "Index of the first class, 0 or 1, where labels are indices; default 0."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VOCOptions(LabelFileOptions):
     """Options of `wsss data voc`."""
 
     about: ClassVar[str] = "VOCdevkit tree with image lists, image labels and masks."
@@ -37,10 +58,6 @@ class VOCOptions(SourceOptions):
 
     path: Annotated[str, argument("PATH", SOURCE)]
     name: Annotated[str, option(DATA, "NAME", "Name of the data set in the store.")] = "voc"
-    labels: Annotated[
-        str | None,
-        option(DATA, "FILE", "Image labels, .csv or .npz; by default those of the VOCdevkit tree."),
-    ] = None
     lists: Annotated[
         tuple[str, ...] | None,
         option(
@@ -73,7 +90,7 @@ class COCOOptions(SourceOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FolderOptions(SourceOptions):
+class FolderOptions(LabelFileOptions):
     """Options of `wsss data folder`."""
 
     about: ClassVar[str] = (
@@ -83,6 +100,16 @@ class FolderOptions(SourceOptions):
 
     path: Annotated[str, argument("PATH", SOURCE)]
     name: Annotated[str, option(DATA, "NAME", "Name of the data set in the store.")] = "folder"
+    lists: Annotated[
+        tuple[str, ...] | None,
+        option(
+            DATA,
+            "LIST",
+            "Lists of images, each LIST.txt in the folder, to use as splits; by default the splits "
+            "of the label file.",
+            several=True,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from ...errors import InputError
 from ...ops.kmeans import Halves
 from ...storage import filesystem
 from ...storage.json_files import json_value, record_from_json
-from ..sources.source import check_id
+from ..names import check_id
 
 FEATURES, FEATURE_ROWS = ".npy", ".json"
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from ...errors import InputError
 from ...storage import filesystem
 from ...storage.artifact_files import ArtifactFile
-from ..sources.source import check_id
+from ..names import check_id
 
 Row: TypeAlias = dict[str, Any]
 """The values of a row by column; the schema of a file says of which types the values are."""

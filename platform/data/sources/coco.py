@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..images import decode_image, encode_png
-from . import file_lists
+from ..names import check_classes, check_id
+from ..readers.files import check_folder, read_image_file
+from . import record_files
 from .json_stream import read_elements
-from .source import Item, Record, check_classes, check_id
+from .source import Item, Record
 
 SUBSETS = ("train", "val")
 MOST_PIXELS_PER_SIDE = 1 << 20
@@ -77,7 +79,7 @@ class COCO:
     name = "coco"
 
     def __init__(self, root: str | Path, year: str = "2014", labelled: bool = False) -> None:
-        self.root = file_lists.check_folder(root, "COCO folder")
+        self.root = check_folder(root, "COCO folder")
         self.year, self.labelled = check_id(year), labelled
         self.classes: tuple[str, ...] = ()
         self.indexes: dict[str, Index] = {}
@@ -96,7 +98,7 @@ class COCO:
 
     def _read(self, path: str, folder: str) -> Index:
         whole = self.root / path
-        file_lists.check_folder(self.root / folder, "image folder")
+        check_folder(self.root / folder, "image folder")
         images: dict[int, tuple[str, int, int]] = {}
         categories: dict[int, tuple[object, int]] = {}
         columns = {name: array("q") for name in ("image", "category", "start", "length", "id")}
@@ -190,7 +192,7 @@ class COCO:
         """Read one image and draw its mask."""
         index = self.indexes[item.split]
         path = self.root / item.image
-        data = file_lists.read_image_file(self.root, item.image, item.id)
+        data = read_image_file(self.root, item.image, item.id)
         height, width = decode_image(data, str(path)).shape[:2]
         listed = tuple(index.sizes[item.row].tolist())
         if listed != (height, width):
@@ -233,7 +235,9 @@ class COCO:
         """Return a hash of the settings, the instances files, the images and their labels."""
         file_stats = [(self.root / index.path).stat() for index in self.indexes.values()]
         stats = [[s.st_size, s.st_mtime_ns] for s in file_stats]
-        return file_lists.fingerprint(self.root, {**self.settings(), "files": stats}, self.items())
+        return record_files.fingerprint(
+            self.root, {**self.settings(), "files": stats}, self.items()
+        )
 
 
 def _check_once(ids: NDArray[np.int64], starts: NDArray[np.int64], path: Path) -> None:

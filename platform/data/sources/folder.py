@@ -1,4 +1,4 @@
-"""The source of a data set in a folder of images, with a CSV file of labels and optional masks.
+"""The source of a data set in a folder of images, with a file of labels and optional masks.
 
 images/*.jpg, *.jpeg, *.png     labels.csv (id,labels[,split])
 masks/*.png                     classes.txt (names, one a line; background need not be named)
@@ -6,12 +6,16 @@ masks/*.png                     classes.txt (names, one a line; background need 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import InputError
-from . import file_lists
-from .source import Item, Record, check_classes, check_id
+from ..readers.classes.class_files import read_classes
+from ..readers.files import check_folder
+from ..readers.id_lists import ImageLists, Layout, read_lists
+from ..readers.labels.label_files import ImageLabels, check_base, read_labels
+from . import record_files
+from .source import Item, Record
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -20,8 +24,14 @@ class Folder:
     """The source of a data set in a folder.
 
     Args:
-        root: the folder. Without a `split` column all images belong to `train`; without
-            `classes.txt` the classes are the names in `labels.csv`, sorted.
+        root: the folder. Without `classes.txt` the classes are the names in the label file,
+            sorted, or the columns of classes in their order.
+        lists: names of lists of images, each NAME.txt in the folder, which become the splits; by
+            default the column `split` of the label file names the splits, and without the column
+            all images belong to `train`. A list may name masks in a second column.
+        labels: file of image labels of any kind that `read_labels` reads; by default `labels.csv`
+            of the folder.
+        label_base: index of the first class, 0 or 1, in a file of indices (default: 0).
 
     Raises:
         InputError: a file is missing, a label is no class, or an id is listed twice.
@@ -29,68 +39,78 @@ class Folder:
 
     name = "folder"
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = file_lists.check_folder(root, "folder")
-        file_lists.check_folder(self.root / "images", "image folder")
-        path = self.root / "labels.csv"
-        if not path.is_file():
+    def __init__(
+        self,
+        root: str | Path,
+        lists: Sequence[str] | None = None,
+        labels: str | Path | None = None,
+        label_base: int | None = None,
+    ) -> None:
+        self.root = check_folder(root, "folder")
+        check_folder(self.root / "images", "image folder")
+        path = Path(labels or self.root / "labels.csv")
+        if not labels and not path.is_file():
             raise InputError(
-                f"there is no {path}; make it with the columns id and labels, and split if needed"
+                f"there is no {path}; make it with the columns id and labels, and split if needed, "
+                "or give a label file with --labels"
             )
-        rows = file_lists.read_csv(path)
         named = self.root / "classes.txt"
-        self.classes = file_lists.read_classes(named) if named.is_file() else _classes(rows, path)
-        self.labels: dict[str, tuple[int, ...]] = {}
+        self.label_base = check_base(label_base)
+        listed = read_classes(named) if named.is_file() else None
+        read = read_labels(path, listed.classes if listed else None, label_base)
+        self.classes, self.label_file = read.classes, path.name
+        self.list_names = tuple(lists or ())
+        self.lists = self._lists(self.list_names, read)
+        self.subset, self.splits = record_files.exclusive_subsets(self.lists.ids)
+        self.labels = record_files.labels_of_images(read, self.subset)
+        self.label_notes = (*(listed.notes if listed else ()), *read.notes)
+
+    def _lists(self, names: Sequence[str], read: ImageLabels) -> ImageLists:
+        """Return the images of each split, by lists or by the label file."""
+        if names and read.splits:
+            raise InputError(
+                f"{read.path} names splits in a column; leave out --lists, or remove the column"
+            )
+        if names:
+            layout = Layout(root=self.root, images="images", masks=("masks",))
+            return read_lists({name: self.root / f"{name}.txt" for name in names}, layout)
         lists: dict[str, list[str]] = {}
-        for row in rows:
-            try:
-                id = check_id(row["id"])
-            except InputError as error:
-                raise InputError(f"{path}: {error}") from None
-            if id in self.labels:
-                raise InputError(f"{path} names {id} twice")
-            names = file_lists.label_names(row["labels"])
-            self.labels[id] = file_lists.class_indices(names, self.classes, f"{path}, {id}")
-            lists.setdefault(row.get("split") or "train", []).append(id)
-        self.subset, self.splits = file_lists.exclusive_subsets(lists)
+        for id in read.by_id:
+            lists.setdefault(read.splits.get(id) or "train", []).append(id)
+        return ImageLists(ids=lists, images={}, masks={}, notes=())
 
     def items(self) -> list[Item]:
         """Return the items of all rows of labels.csv, or raise InputError for a missing image."""
         out = []
         for id, subset in self.subset.items():
-            names = (f"images/{id}{suffix}" for suffix in SUFFIXES)
-            image = next((n for n in names if (self.root / n).is_file()), None)
+            usual = (f"images/{id}{suffix}" for suffix in SUFFIXES)
+            image = self.lists.images.get(id) or next(
+                (n for n in usual if (self.root / n).is_file()), None
+            )
             if image is None:
                 raise InputError(
-                    f"labels.csv names {id}, but {self.root / 'images'} has no such image "
+                    f"{self.label_file} names {id}, but {self.root / 'images'} has no such image "
                     f"({', '.join(SUFFIXES)})"
                 )
-            mask = f"masks/{id}.png" if (self.root / "masks" / f"{id}.png").is_file() else None
+            usual_mask = f"masks/{id}.png"
+            mask = self.lists.masks.get(id) or (
+                usual_mask if (self.root / usual_mask).is_file() else None
+            )
             out.append(Item(id=id, split=subset, labels=self.labels[id], image=image, mask=mask))
         return out
 
     def load(self, item: Item) -> Record:
         """Read and check one image with its mask."""
-        return file_lists.load_record(self.root, item, len(self.classes))
+        return record_files.load_record(self.root, item, len(self.classes))
 
     def notes(self) -> list[str]:
-        """Return no sentences, because all files are read in one way."""
-        return []
+        """Return a sentence on each choice made in reading lists and labels."""
+        return [*self.lists.notes, *self.label_notes]
 
     def settings(self) -> dict[str, object]:
-        """Return no settings, because the content depends on the files alone."""
-        return {}
+        """Return the names of the lists and the index of the first class, where they are given."""
+        return {"lists": sorted(self.list_names), "label_base": self.label_base}
 
     def fingerprint(self) -> str:
         """Return a hash of all files, labels and splits."""
-        return file_lists.fingerprint(self.root, self.settings(), self.items())
-
-
-def _classes(rows: Sequence[Mapping[str, str]], path: Path) -> tuple[str, ...]:
-    """Return the class names among the labels of a table, sorted, after a check of each name."""
-    first: dict[str, str] = {}
-    for number, row in enumerate(rows, 1):
-        for name in file_lists.label_names(row["labels"]):
-            first.setdefault(name, f"row {number}")
-    names = sorted(first)
-    return check_classes(names, str(path), {k: first[name] for k, name in enumerate(names)})
+        return record_files.fingerprint(self.root, self.settings(), self.items())

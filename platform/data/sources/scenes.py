@@ -27,8 +27,9 @@ from ...config.fields import Options, dataclass, option
 from ...config.limits import bounds
 from ...labels import VOID
 from ..images import encode_png
+from ..names import check_id
 from .scene_drawing import Canvas, Colour, Frame, choose_colours, mix_colours
-from .source import Item, Record, check_id
+from .source import Item, Record
 
 DISCRIMINATIVE, OTHER, CONTEXT = 1, 2, 3
 DRAWING_VERSION = 3

@@ -8,10 +8,16 @@ never from masks.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import InputError
-from . import file_lists
+from ..readers.classes.class_files import ClassFile, read_classes
+from ..readers.classes.class_names import ClassNames
+from ..readers.files import check_folder, check_size
+from ..readers.id_lists import Layout, read_lists
+from ..readers.labels.label_files import check_base, read_labels
+from . import record_files
 from .source import Item, Record
 
 CLASSES = (
@@ -19,9 +25,8 @@ CLASSES = (
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
     "train", "tvmonitor",
 )  # fmt: skip
+Labels = Mapping[str, tuple[int, ...]]
 LISTS = ("train", "train_aug", "val")
-TEST = "test"
-"""Name of the list whose annotations are not public; only the evaluation server has them."""
 MASKS = ("SegmentationClass", "SegmentationClassAug")
 
 
@@ -31,9 +36,11 @@ class VOC:
     Args:
         root: the folder that holds `JPEGImages`, or a VOCdevkit that holds `VOC2012`.
         lists: names of lists in `ImageSets/Segmentation`; by default train, train_aug and val, as
-            far as they exist. Masks are optional; images of test alone need no labels either.
-        labels: file of image labels, CSV (`id`, `labels`) or .npz (`ids`, `labels`); by default
+            far as they exist. A list may name masks in a second column. Masks are optional; images
+            of test alone need no labels either.
+        labels: file of image labels of any kind that `read_labels` reads; by default
             `image_labels.csv` of the tree, else its `Annotations`, difficult objects included.
+        label_base: index of the first class, 0 or 1, in a file of indices (default: 0).
 
     Raises:
         InputError: the tree, a list or a label file is missing or wrong.
@@ -42,81 +49,84 @@ class VOC:
     name = "voc"
 
     def __init__(
-        self, root: str | Path, lists: tuple[str, ...] | None = None, labels: str | None = None
+        self,
+        root: str | Path,
+        lists: Sequence[str] | None = None,
+        labels: str | Path | None = None,
+        label_base: int | None = None,
     ) -> None:
-        tree = file_lists.check_folder(root, "VOC folder")
+        tree = check_folder(root, "VOC folder")
         self.root = tree / "VOC2012" if (tree / "VOC2012").is_dir() else tree
-        file_lists.check_folder(self.root / "JPEGImages", "image folder")
+        check_folder(self.root / "JPEGImages", "image folder")
         named = self.root / "classes.txt"
-        self.classes = file_lists.read_classes(named) if named.is_file() else CLASSES
+        listed = read_classes(named) if named.is_file() else ClassFile(CLASSES)
+        self.classes, self.class_notes = listed.classes, listed.notes
         sets = self.root / "ImageSets" / "Segmentation"
         names = lists or tuple(n for n in LISTS if (sets / f"{n}.txt").is_file())
         if not names:
             raise InputError(f"{sets} holds none of {', '.join(f'{n}.txt' for n in LISTS)}")
-        self.lists = {name: file_lists.read_list(sets / f"{name}.txt") for name in names}
-        self.subset, self.splits = file_lists.exclusive_subsets(self.lists)
-        self.labels = self._labels(labels)
+        self.lists = read_lists(
+            {name: sets / f"{name}.txt" for name in names},
+            Layout(root=self.root, images="JPEGImages", masks=MASKS),
+        )
+        self.subset, self.splits = record_files.exclusive_subsets(self.lists.ids)
+        self.label_base = check_base(label_base)
+        self.labels, self.label_notes = self._labels(labels)
 
-    def _labels(self, given: str | None) -> file_lists.Labels:
+    def _labels(self, given: str | Path | None) -> tuple[Labels, list[str]]:
+        """Return the labels of all images, and sentences on how they were read."""
         in_tree = self.root / "image_labels.csv"
         if given or in_tree.is_file():
-            path = Path(given) if given else in_tree
-            labels = file_lists.read_labels(path, self.classes)
-            return {id: self._labels_of_image(id, labels, path) for id in self.subset}
-        return {id: self._annotated(id) for id in self.subset}
+            read = read_labels(Path(given or in_tree), self.classes, self.label_base)
+            return record_files.labels_of_images(read, self.subset), list(read.notes)
+        if self.label_base is not None:
+            raise InputError("--label-base counts the labels of a file; name one with --labels")
+        names = ClassNames(self.classes)
+        labels = {id: self._annotated(id, names) for id in self.subset}
+        return labels, names.notes("Annotations")
 
-    def _labels_of_image(self, id: str, labels: file_lists.Labels, path: Path) -> tuple[int, ...]:
-        """Look up the labels of an image.
-
-        Files of the WSSS community name image 2007_000032 by the number 2007000032.
-        """
-        for key in (id, id.replace("_", "")):
-            if key in labels:
-                return labels[key]
-        if self.subset[id] == TEST:
-            return ()
-        raise InputError(f"{path} has no labels of image {id}")
-
-    def _annotated(self, id: str) -> tuple[int, ...]:
+    def _annotated(self, id: str, names: ClassNames) -> tuple[int, ...]:
         path = self.root / "Annotations" / f"{id}.xml"
         if not path.is_file():
-            if self.subset[id] == TEST:
+            if self.subset[id] == record_files.TEST:
                 return ()
             raise InputError(
                 f"image {id} has no labels: there is no {path}; give a label file with --labels"
             )
         try:
-            file_lists.check_size(path)
-            names = [str(node.text).strip() for node in ET.parse(path).iterfind("object/name")]
+            check_size(path)
+            objects = [str(node.text).strip() for node in ET.parse(path).iterfind("object/name")]
         except (ET.ParseError, LookupError, ValueError, OSError) as error:
             raise InputError(f"{path} is not readable XML: {error}") from error
-        return file_lists.class_indices(names, self.classes, str(path))
+        return names.indices(objects, str(path))
 
     def items(self) -> list[Item]:
         """Return the items of all images of the lists, or raise InputError for a missing image."""
         out = []
         for id, subset in self.subset.items():
-            image = f"JPEGImages/{id}.jpg"
+            image = self.lists.images.get(id, f"JPEGImages/{id}.jpg")
             if not (self.root / image).is_file():
-                lists = ", ".join(name for name, ids in self.lists.items() if id in ids)
+                lists = ", ".join(name for name, ids in self.lists.ids.items() if id in ids)
                 raise InputError(f"list {lists} names {id}, but there is no {self.root / image}")
-            masks = (f"{kind}/{id}.png" for kind in MASKS)
-            mask = next((m for m in masks if (self.root / m).is_file()), None)
+            usual = (f"{kind}/{id}.png" for kind in MASKS)
+            mask = self.lists.masks.get(id) or next(
+                (m for m in usual if (self.root / m).is_file()), None
+            )
             out.append(Item(id=id, split=subset, labels=self.labels[id], image=image, mask=mask))
         return out
 
     def load(self, item: Item) -> Record:
         """Read and check one image with its mask."""
-        return file_lists.load_record(self.root, item, len(self.classes))
+        return record_files.load_record(self.root, item, len(self.classes))
 
     def notes(self) -> list[str]:
-        """Return no sentences, because all files are read in one way."""
-        return []
+        """Return a sentence on each choice made in reading lists and labels."""
+        return [*self.class_notes, *self.lists.notes, *self.label_notes]
 
     def settings(self) -> dict[str, object]:
-        """Return the names of the lists."""
-        return {"lists": sorted(self.lists)}
+        """Return the names of the lists and the index of the first class."""
+        return {"lists": sorted(self.lists.ids), "label_base": self.label_base}
 
     def fingerprint(self) -> str:
         """Return a hash of all files, labels and lists."""
-        return file_lists.fingerprint(self.root, self.settings(), self.items())
+        return record_files.fingerprint(self.root, self.settings(), self.items())

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from wsss.platform.data.readers import safe_pickle
 from wsss.platform.errors import InputError
-from wsss.platform.interop import formats, safe_pickle
+from wsss.platform.interop import formats
 
 ROOM = 64 << 20
 """Most bytes of memory that reading a file of some kilobytes may take."""
@@ -83,9 +84,13 @@ HOSTILE = {
     "one state many times": lambda: [
         Call(REBUILD, np.ndarray, (0,), b"b", state=STATE) for _ in range(4096)
     ],
+    "one text of NumPy many times": lambda: [
+        Call(np._core.multiarray.scalar, np.dtype("U16384"), WIDE) for _ in range(4096)
+    ],
     "filled dict": lambda: [Call(collections.OrderedDict, PAIRS) for _ in range(4096)],
     "long type": lambda: [Call(np.dtype, KIND, False, True) for _ in range(4096)],
 }
+WIDE = ("\U0001f408" * (1 << 14)).encode("utf-32-le")
 PAIRS = [(k, k) for k in range(4096)]
 KIND = ",".join(["f4"] * 4096)
 
@@ -152,7 +157,7 @@ def test_planes_beyond_the_image_are_refused_before_they_are_converted(
         formats.read(kind, path, "a", (0,), (45, 62), 3)
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_arrays_and_tensors_of_all_kinds_are_read_back(tmp_path: Path, protocol: int) -> None:
     wide = torch.arange(24).reshape(2, 3, 4)
     tensors = {str(t): wide.to(t) for t in (torch.float16, torch.float32, torch.float64)}
@@ -162,6 +167,7 @@ def test_arrays_and_tensors_of_all_kinds_are_read_back(tmp_path: Path, protocol:
     tensors["learnt"] = torch.ones(2, requires_grad=True)
     arrays = {"f": np.arange(6.0).reshape(2, 3), "t": np.arange(6).reshape(2, 3).T, "b": np.eye(2)}
     arrays |= {"swapped": np.arange(3, dtype=">i4"), "scalar": np.float32(1.5)}
+    arrays |= {"axes": np.arange(24).reshape(2, 3, 4).transpose(1, 0, 2), "empty": np.zeros((0, 3))}
     content = collections.OrderedDict({**tensors, **arrays, "list": [1, None, (2.5, "x")]})
     loaded = safe_pickle.load(boxed(tmp_path / "a.npy", content, protocol))
     assert list(loaded) == list(content)
@@ -170,7 +176,36 @@ def test_arrays_and_tensors_of_all_kinds_are_read_back(tmp_path: Path, protocol:
         assert loaded[name].dtype == tensor.detach().numpy().dtype
     for name, value in arrays.items():
         np.testing.assert_array_equal(loaded[name], value)
+        assert np.shape(loaded[name]) == value.shape
     assert loaded["list"] == [1, None, (2.5, "x")]
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_texts_of_numpy_are_read_as_texts(tmp_path: Path, protocol: int) -> None:
+    texts = [np.str_("2007_000032"), np.str_("\u00e9\U0001f408"), np.str_("")]
+    loaded = safe_pickle.load(boxed(tmp_path / "a.npy", texts, protocol))
+    assert loaded == ["2007_000032", "\u00e9\U0001f408", ""]
+    assert {type(text) for text in loaded} == {str}
+
+
+FROM_BUFFER = np._core.numeric._frombuffer
+ODD_BUFFERS = {
+    "more numbers than bytes": (b"1234", np.dtype("f4"), (1 << 40,), "C"),
+    "no bytes": ("1234", np.dtype("u1"), (4,), "C"),
+    "objects": (bytes(8), np.dtype("O"), (1,), "C"),
+    "numbers without bytes": (b"", np.dtype("V0"), (1 << 40,), "C"),
+    "a name as type": (b"1234", "u1", (4,), "C"),
+    "an unknown order": (b"1234", np.dtype("u1"), (2, 2), "A"),
+    "unknown axes": (b"1234", np.dtype("u1"), (2, 2), "K", (0, 7)),
+    "bytes of a number": (Call(bytes, 1 << 40), np.dtype("u1"), (4,), "C"),
+    "a shape without end": (b"1234", np.dtype("u1"), (-1,), "C"),
+}
+
+
+@pytest.mark.parametrize("name", ODD_BUFFERS)
+def test_an_odd_array_of_protocol_5_is_refused(tmp_path: Path, name: str) -> None:
+    path = boxed(tmp_path / "a.npy", {"keys": Call(FROM_BUFFER, *ODD_BUFFERS[name])}, 5)
+    assert_refused_within(ROOM, path)
 
 
 def test_a_pickle_does_not_change_a_number_type_of_the_process(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ import numpy as np
 from numpy._core import multiarray
 from numpy.typing import NDArray
 
-from ..data import npz
-from ..errors import InputError
+from ...errors import InputError
+from .. import npz
 
 MAX_BYTES = 1 << 30
 MAX_STEPS = 1 << 22
@@ -91,6 +91,13 @@ def _empty_dict(*content: object) -> dict[object, object]:
     return {}
 
 
+def _empty_bytes(*content: object) -> bytes:
+    """Return no bytes, which protocol 2 stores as a call."""
+    if content:
+        raise pickle.UnpicklingError("bytes are made from something else")
+    return b""
+
+
 class _Array(np.ndarray):
     """An array that a pickle fills, within the memory that the reader allows."""
 
@@ -151,6 +158,7 @@ class _Reader(pickle.Unpickler):
             ("numpy", "ndarray"): _Names(),
             ("numpy", "dtype"): _dtype,
             ("collections", "OrderedDict"): _empty_dict,
+            ("__builtin__", "bytes"): _empty_bytes,
             ("_codecs", "encode"): self._encoded,
             ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
             ("torch.storage", "_load_from_bytes"): _storage,
@@ -158,7 +166,9 @@ class _Reader(pickle.Unpickler):
         }
         for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
             self.allowed[module, "_reconstruct"] = self._unfilled
-            self.allowed[module, "scalar"] = _scalar
+            self.allowed[module, "scalar"] = self._scalar_or_text
+        for module in ("numpy.core.numeric", "numpy._core.numeric"):
+            self.allowed[module, "_frombuffer"] = self._from_buffer
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) not in self.allowed:
@@ -178,6 +188,15 @@ class _Reader(pickle.Unpickler):
         if self.left < 0:
             raise pickle.UnpicklingError("it unfolds to more than the file holds")
 
+    def _scalar_or_text(self, dtype: object, data: object) -> object:
+        """Return a single number, or a text of NumPy."""
+        if not isinstance(dtype, np.dtype) or dtype.kind != "U":
+            return _scalar(dtype, data)
+        if not isinstance(data, bytes) or len(data) != dtype.itemsize:
+            raise pickle.UnpicklingError("a text has too many or too few bytes for its type")
+        self._charge(len(data))
+        return str(np.frombuffer(data, dtype)[0]) if data else ""
+
     def _encoded(self, text: str, encoding: str = "latin1") -> bytes:
         """Return the bytes that protocol 2 stores as text; `_codecs.encode` itself can do more."""
         if encoding not in ("latin1", "latin-1"):
@@ -190,6 +209,24 @@ class _Reader(pickle.Unpickler):
         if not isinstance(kind, _Names) or _sizes(shape) != (0,):
             raise pickle.UnpicklingError("an array is made with a size, but without values")
         return self._watched(np.empty(0, np.int8))
+
+    def _from_buffer(
+        self, data: object, dtype: object, shape: object, order: object, axes: object = None
+    ) -> _Array:
+        """Return an array as protocol 5 stores it, of bytes in C or Fortran order.
+
+        The order K stands for C order with the axes in another order.
+        """
+        if not isinstance(data, bytes | bytearray) or not isinstance(dtype, np.dtype):
+            raise pickle.UnpicklingError("an array has no bytes or no type of numbers")
+        if dtype.kind not in KINDS or math.prod(_sizes(shape)) * dtype.itemsize != len(data):
+            raise pickle.UnpicklingError(f"an array of {dtype} {shape} has {len(data)} bytes")
+        array = np.frombuffer(data, dtype)
+        if order == "K" and axes is not None:
+            return self._watched(array.reshape(_sizes(shape)).transpose(_sizes(axes)))
+        if order not in ("C", "F"):
+            raise pickle.UnpicklingError("an array has an unknown order of its numbers")
+        return self._watched(array.reshape(_sizes(shape), order=order))
 
     def _watched(self, array: NDArray[np.generic]) -> _Array:
         out = array.view(_Array)
@@ -224,7 +261,7 @@ def load(path: Path) -> object:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise InputError(
-                f"{path} has over {MAX_BYTES >> 20} MiB; a file of class maps must be smaller"
+                f"{path} has over {MAX_BYTES >> 20} MiB; a pickled file must be smaller"
             )
         with path.open("rb") as stream:
             if not npz.read_header(stream)[1].hasobject:
