@@ -44,6 +44,7 @@ NEEDED = (
     "pydensecrf",
     "ray",
     "rich",
+    "safetensors",
     "scipy",
     "skimage",
     "torch",
