@@ -178,9 +178,10 @@ def chosen(complete: Sequence[Fit], key: str) -> list[Fit]:
 
     Args:
         complete: fits that hold all parameters.
-        key: word of the address of the fit to take; empty if any may be taken.
+        key: address of the fit to take, or some words of it; empty if any may be taken.
     """
-    left = [fit for fit in complete if not key or _has(fit.address, key)]
+    exact = [fit for fit in complete if key and fit.address == key.strip(".")]
+    left = exact or [fit for fit in complete if not key or _has(fit.address, key)]
     for first, second in () if key else PREFERRED:
         addresses = {fit.address for fit in left}
         left = [fit for fit in left if _with_other(fit, second, first) not in addresses]
@@ -189,6 +190,14 @@ def chosen(complete: Sequence[Fit], key: str) -> list[Fit]:
         if not any(_equal(fit, earlier) for earlier in out):
             out.append(fit)
     return out
+
+
+def key_of(fit: Fit, others: Sequence[Fit]) -> str:
+    """Return the first word of the address of a fit that other fits lack, or the whole address."""
+    for word in fit.address.split("."):
+        if word and not any(_has(other.address, word) for other in others):
+            return word
+    return fit.address or "."
 
 
 def _has(address: str, key: str) -> bool:

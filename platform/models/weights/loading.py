@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...errors import InputError
 from . import misfits
-from .fits import Fit, chosen, fits, groups
+from .fits import Fit, chosen, fits, groups, key_of
 from .misfits import some
 from .reading import read
 from .spellings import spellings
@@ -75,13 +75,12 @@ def _settled(path: str | Path, architecture: str, complete: Sequence[Fit], key: 
         )
     if len(left) == 1:
         return left[0]
-    last = next(w for w in reversed(left[-1].address.split(".")) if w not in left[0].address)
-    advice = (
-        "save one of them as a file of its own"
-        if key is None
-        else f"choose one, such as --weights-key {last} (network.weights_key, or "
-        "segment.weights_key for a file of the segmenter's own)"
-    )
+    advice = "save one of them as a file of its own"
+    if key is not None:
+        advice = (
+            f"choose one, such as --weights-key {key_of(left[-1], left[:-1])} "
+            "(network.weights_key, or segment.weights_key for a file of the segmenter's own)"
+        )
     raise InputError(
         f"{path} holds weights of {architecture} {len(left)} times, under {some(addresses)}; "
         f"{advice}"

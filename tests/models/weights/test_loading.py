@@ -257,6 +257,25 @@ def test_params_and_their_average_are_told_apart(refused, backbone, state, saved
     assert torch.equal(backbone.conv1.weight, state["conv1.weight"])
 
 
+@pytest.mark.parametrize(
+    ("content", "first", "second"),
+    [
+        (lambda s, t: {"a": {"model": s}, "model": t}, "a", "model"),
+        (lambda s, t: {**s, "ema": t}, ".", "ema"),
+        (lambda s, t: {"model": {**s, "ema": t}}, "model", "ema"),
+        (lambda s, t: {"x": {"y": s}, "y": {"x": t}}, "x.y", "y.x"),
+    ],
+)
+def test_addresses_that_share_words_are_told_apart(
+    refused, backbone, state, saved, content, first, second
+):
+    path = saved(content(state, doubled(state)))
+    refused(path, f"choose one, such as --weights-key {second} (", key="")
+    for key, added in ((first, 0), (second, 1)):
+        weights.load(backbone, path, "resnet18", key)
+        assert torch.equal(backbone.conv1.weight, state["conv1.weight"] + added)
+
+
 def test_two_copies_of_the_same_weights_need_no_key(backbone, state, saved):
     note = weights.load(backbone, saved({"model": state, "best": dict(state)}), "resnet18", "")
     assert "read from 'model'" in note
@@ -345,7 +364,7 @@ def test_weights_of_another_backbone_name_it(refused, saved):
     refused(
         saved({"model": state}),
         "it has other names (features.0.0.weight, ",
-        "its weights are those of mobilenet_v2, so choose that backbone or give weights of resnet18",
+        "its weights are those of mobilenet_v2, so choose that backbone or give weights of resnet",
     )
 
 
