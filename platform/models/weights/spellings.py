@@ -72,7 +72,7 @@ def _of_mxnet(name: str) -> str:
 
 
 def _of_swin(name: str) -> str:
-    """Return the name of a Swin transformer's parameter in the authors' code, and in timm's."""
+    """Return the name of a Swin transformer's parameter in the code of its authors."""
     parts = re.fullmatch(r"features\.(\d+)\.(.+)", name)
     if not parts:
         return name
