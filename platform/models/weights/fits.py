@@ -109,7 +109,9 @@ def groups(content: Any) -> list[Group]:
 
 def _as_tensor(value: Any) -> Tensor | None:
     """Return a tensor or an array as a tensor; None for other values and sparse tensors."""
-    if isinstance(value, np.ndarray) and value.ndim:
+    if isinstance(value, np.ndarray):
+        if not value.ndim or value.dtype.itemsize > 8:  # torch has no number of 16 bytes
+            return None
         native = value.astype(value.dtype.newbyteorder("="))
         return torch.from_numpy(np.ascontiguousarray(native))
     if type(value) not in (Tensor, torch.nn.Parameter) or value.device.type != "cpu":

@@ -179,6 +179,8 @@ def test_an_object_beside_the_weights_is_refused_by_its_class(tmp_path, value, n
         np.array([[1, 2], [3, 4]], order="F"),
         np.array([1, 2], ">i4"),
         np.zeros((0, 3)),
+        np.array([0.5, 1], np.longdouble),
+        np.array([1, 2], np.uint16),
     ],
     ids=repr,
 )
