@@ -42,6 +42,7 @@ class Choices(TypedDict, total=False):
             `default` for any other data).
         backbone: name of the classifier's backbone.
         weights: local file of ImageNet weights of the backbone.
+        weights_key: key or prefix of the network to read from a weight file that holds several.
         refine: `crf`, `irn`, or `masks` (the true masks, as an upper bound).
         segment: segmenter to train on the pseudo labels, `deeplabv2` or `upernet`.
         recipe: published training recipe of the segmenter.
@@ -56,6 +57,7 @@ class Choices(TypedDict, total=False):
     preset: str | None
     backbone: str | None
     weights: str | None
+    weights_key: str | None
     refine: Literal["crf", "irn", "masks"] | None
     segment: Literal["deeplabv2", "upernet"] | None
     recipe: str | None

@@ -177,6 +177,7 @@ def _changes(options: ExperimentOptions, seed: int, varied: Collection[str]) -> 
     given = {
         "network.backbone": ("--backbone", options.backbone),
         "network.weights": ("--weights", options.weights),
+        "network.weights_key": ("--weights-key", options.weights_key),
         "refine.kind": ("--refine", options.refine),
         "segment.network": ("--segment", options.segment),
         "imported": ("--imported", options.imported or None),

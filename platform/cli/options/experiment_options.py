@@ -107,7 +107,20 @@ class ExperimentOptions(Quiet, Tabular, Chain, InStore):
     ] = None
     weights: Annotated[
         str | None,
-        option(EXPERIMENT, "FILE", "Local ImageNet weights of the backbone, .pth."),
+        option(
+            EXPERIMENT,
+            "FILE",
+            "Local ImageNet weights of the backbone: .pth, .safetensors or MXNet's .params.",
+        ),
+    ] = None
+    weights_key: Annotated[
+        str | None,
+        option(
+            EXPERIMENT,
+            "KEY",
+            "Key or prefix of the network to read from a weight file that holds several, such as "
+            "teacher.",
+        ),
     ] = None
     set: Annotated[
         tuple[str, ...],
