@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ...platform.errors import InputError
-from ...platform.pipeline.run import Row
+from ...platform.records.result_id import ResultId
+from ...platform.records.schema import RunRecord
 from . import layers
 from .artifact_cache import ArtifactCache
 from .example_image import (
@@ -28,6 +29,9 @@ from .image_scores import Rows, Source
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Ranks of the images among all images of the split by their score, as shares from 0 to 1."""
 
+Result = tuple[str, ResultId, Sequence[RunRecord]]
+"""Row of a table of scores: its title, the result, and the runs, one for each random seed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
@@ -38,7 +42,7 @@ class Column:
     source: Source
 
 
-def columns_of(artifacts: ArtifactCache, rows: Sequence[Row]) -> list[Column]:
+def columns_of(artifacts: ArtifactCache, rows: Sequence[Result]) -> list[Column]:
     """Return the results of a table of scores that have pictures, on the split scored last.
 
     Of a result over several random seeds, the run with the first one is pictured.
