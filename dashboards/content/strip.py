@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -143,11 +144,9 @@ def _composed(
         )
         for column in zip(*table, strict=True)
     ]
-    width = max(
-        sum(widths) + LINE * (len(widths) - 1),
-        *(round(TITLE_FONT.getlength(note)) + 2 for note in notes),
-    )
-    height = TITLE_HEIGHT * (1 + len(lines) + len(notes)) + HEIGHT * len(lines)
+    width = sum(widths) + LINE * (len(widths) - 1)
+    texts = [text for note in notes for text in wrap(note, int(width / TITLE_FONT.getlength("n")))]
+    height = TITLE_HEIGHT * (1 + len(lines) + len(texts)) + HEIGHT * len(lines)
     out = Image.new("RGB", (width, height), "white")
     draw, top = ImageDraw.Draw(out), 0
     for cells in table:
@@ -158,7 +157,7 @@ def _composed(
                 out.paste(picture, (left, top + TITLE_HEIGHT))
             left += column_width + LINE
         top += TITLE_HEIGHT + (HEIGHT if cells[0][1] else 0)
-    for note in notes:
-        draw.text((1, top + 1), note, fill="black", font=TITLE_FONT)
+    for text in texts:
+        draw.text((1, top + 1), text, fill="black", font=TITLE_FONT)
         top += TITLE_HEIGHT
     return out
