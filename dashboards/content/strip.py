@@ -70,37 +70,35 @@ def columns_of(artifacts: ArtifactCache, rows: Sequence[Result]) -> list[Column]
 def strip(columns: Sequence[Column]) -> Image.Image:
     """Return a picture with a row for each of a few images: image, each result, and target.
 
-    The images are those at QUANTILES of the score of the last result, lowest first. Above the
-    picture of a result stands the mean IoU of the image in percent, over background and the classes
-    in the image; over class maps, white lines are the borders of their seed mask.
+    The images are those at QUANTILES of the score of the last result, lowest first, among the
+    images of the first chunk, which are a fair sample of a large data set. Above the picture of a
+    result stands the mean IoU of the image in percent, over background and the classes in the
+    image. White lines in class maps are the borders of their seed mask.
 
     Raises:
-        InputError: the class maps or labels of a result were deleted.
+        InputError: the class maps or labels of a result were deleted, or no image has a mask.
     """
     last = columns[-1]
-    scores = [_scores(column) for column in columns]
+    scores = [column.images.scores(column.source, 0) for column in columns]
     ids = _ids_at_quantiles(scores[-1])
     lines = [_line(columns, scores, id) for id in ids]
     titles = ["image", *(column.title for column in columns), "target"]
+    run, split = last.images.run, last.images.split
     notes = [
-        f"{last.images.run.dataset}, {last.images.split}: {len(ids)} of {len(scores[-1])} images, "
-        f"at the lowest, quartile and highest scores of {last.title!r}",
-        "white lines: borders of the seed masks; numbers: mIoU in percent over background and the "
-        f"classes of the image; random seed {last.images.run.seed}",
+        f"{run.dataset}, {split}, random seed {run.seed}: the images at the lowest, quartile and "
+        f"highest scores of {last.title!r}, among {len(scores[-1])} of "
+        f"{run.scores[last.source.id][split].n}",
+        "numbers: mIoU in percent over background and the classes of the image; white lines: "
+        "borders of the seed masks",
     ]
     return _composed(titles, lines, notes)
-
-
-def _scores(column: Column) -> Rows:
-    """Return the scores of all images that have masks, by image id."""
-    images = column.images
-    chunks = [images.scores(column.source, number) for number in images.chunks()]
-    return {id: score for by_id in chunks for id, score in by_id.items()}
 
 
 def _ids_at_quantiles(scores: Rows) -> list[str]:
     """Return the ids of the images at QUANTILES of the score, lowest first, each once."""
     ranked = [id for _, id in sorted((score.figures[0], id) for id, score in scores.items())]
+    if not ranked:
+        raise InputError("none of the first images has a mask; leave out the picture")
     return list(dict.fromkeys(ranked[round(q * (len(ranked) - 1))] for q in QUANTILES))
 
 
@@ -129,6 +127,7 @@ def _with_border(picture: Image.Image, column: Column, id: str) -> Image.Image:
     seed = Image.fromarray(layers.seed(artifacts.maps(column.source.key, piece)[id], threshold))
     resized = seed.resize(picture.size, Image.Resampling.NEAREST)
     border = Image.open(io.BytesIO(layers.regions(np.asarray(resized)))).convert("RGBA")
+    border = border.resize(picture.size, Image.Resampling.NEAREST)  # differs in a panorama
     return Image.alpha_composite(picture.convert("RGBA"), border).convert("RGB")
 
 

@@ -13,7 +13,14 @@ from wsss.dashboards.content import example_image, layers
 from wsss.dashboards.content.artifact_cache import ArtifactCache
 from wsss.dashboards.content.example_image import HEIGHT, LINE, TITLE_HEIGHT
 from wsss.dashboards.content.gallery import Gallery
-from wsss.dashboards.content.strip import QUANTILES, Column, columns_of, strip
+from wsss.dashboards.content.scoring import ImageScore
+from wsss.dashboards.content.strip import (
+    QUANTILES,
+    Column,
+    _ids_at_quantiles,
+    columns_of,
+    strip,
+)
 from wsss.platform.data.images import decode_image
 from wsss.platform.errors import InputError
 from wsss.platform.pipeline.run import Row
@@ -128,6 +135,19 @@ def border_of(column: Column, id: str) -> np.ndarray:
         near += [seed[y - 1, x]] if y else []
         border[y, x] = any(other != seed[y, x] for other in near)
     return border
+
+
+def test_few_images_are_shown_once_and_none_are_refused() -> None:
+    def scored(**values: float) -> dict[str, ImageScore]:
+        return {
+            id: ImageScore(figures=(v, 0.0, 0.0, 0.0), pixels=1, objects=())
+            for id, v in values.items()
+        }
+
+    assert _ids_at_quantiles(scored(b=0.5, a=0.9, c=0.1)) == ["c", "b", "a"]
+    assert _ids_at_quantiles(scored(b=0.5)) == ["b"]
+    with pytest.raises(InputError, match="none of the first images has a mask"):
+        _ids_at_quantiles({})
 
 
 def test_an_empty_table_and_deleted_results_are_refused(store: Store) -> None:
