@@ -51,8 +51,8 @@ demo: export WSSS_STORE = store
 demo: $(READY)
 	$(BIN)/wsss data scenes
 	$(BIN)/wsss compare cam lpcam cam:sipe
-	$(BIN)/wsss sweep cam --localizer sipe --name alpha
-	$(BIN)/wsss run store/sweeps/alpha/best.yaml --refine irn --set refine.walk_background=true --name tuned
+	$(BIN)/wsss sweep cam --localizer sipe --space localizer --name sipe
+	$(BIN)/wsss run store/sweeps/sipe/best.yaml --refine irn --set refine.walk_background=true --name tuned
 	$(BIN)/wsss compare cam lpcam cam:sipe tuned --picture build/demo.png
 	$(BIN)/wsss report build/demo
 

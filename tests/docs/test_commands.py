@@ -71,7 +71,7 @@ NOWHERE = LocalFolder(Path("nowhere"))
 IMPORTS = {"clip-es": "clip-es", "toco": "msc-seg"}
 """The imports that commands name, by name, and the kind of each."""
 
-BEST = Path("store/sweeps/alpha/best.yaml")
+BEST = Path("store/sweeps/sipe/best.yaml")
 """The experiment file that the sweep of the demo writes."""
 RUNS = ("tuned",)
 """The finished runs that commands compare, by name."""
