@@ -163,7 +163,7 @@ def compare(
         >>> compare(["cam", "lpcam", "sipe:lpcam"], seeds=range(3)).frame
 
     Args:
-        methods: `METHOD[:LOCALIZER][@BASELINE]` each.
+        methods: `METHOD[:LOCALIZER][@BASELINE]` each, or names of finished runs.
         seeds: random seeds; one run for each method and seed.
         **choices: see `Choices`; a field of `changes` counts for the methods that have it.
 
@@ -173,8 +173,7 @@ def compare(
     own = {"methods": tuple(methods), "seeds": tuple(seeds)}
     options, store = _options(CompareOptions, own, choices)
     call = _call("compare", own["methods"], {**own, **choices})
-    variants = run_commands.combinations(options)
-    rows = run_commands.compared_rows(options, store, call, variants, _say(options))
+    rows = run_commands.comparison_rows(options, store, call, _say(options))
     return Comparison(store, rows)
 
 

@@ -49,6 +49,7 @@ PATHS = {
     "store": "--store",
     "out": "OUT",
     "page": "--page",
+    "picture": "--picture",
     "path": "PATH",
     "labels": "--labels",
     "weights": "--weights",
