@@ -100,7 +100,7 @@ def test_indices_need_classes_and_may_count_from_1(folder_tree: Path) -> None:
     (folder_tree / "classes.txt").write_text("rock\ntree\n")
     source = Folder(folder_tree, label_base=1)
     assert source.labels == {"a": (0,), "c": (0, 1)}
-    assert source.settings() == {"lists": [], "label_base": 1}
+    assert source.settings() == {"lists": [], "labels": "labels.csv", "label_base": 1}
     with pytest.raises(InputError, match=r"c: the label 2 is no index .* say --label-base 1"):
         Folder(folder_tree)
 

@@ -150,10 +150,7 @@ def test_lists_of_indices_are_read_and_noted(voc_tree: Path, tmp_path: Path) -> 
         assert {i.id: i.labels for i in source.items()} == expected
         span = "0 (aeroplane) to 19 (tvmonitor)", "1 (aeroplane) to 20 (tvmonitor)"
         assert f"cls.txt: labels are indices of classes, {span[base]}" in source.notes()
-        assert source.settings() == {
-            "lists": ["train", "train_aug", "val"],
-            "label_base": base or None,
-        }
+        assert source.settings()["label_base"] == (base or None)
     (tmp_path / "cls.txt").write_text(f"{ID} 20\n")
     with pytest.raises(
         InputError, match=rf"cls\.txt, {ID}: the label 20 is no .* counts .* from 1"
@@ -221,6 +218,18 @@ def test_the_fingerprint_depends_on_files_and_labels(voc_tree: Path) -> None:
     xml.write_text(xml.read_text().replace("cat", "dog"))
     seen.add(VOC(voc_tree).fingerprint())
     assert len(seen) == 4
+
+
+def test_equal_labels_of_another_file_are_other_content(voc_tree: Path, tmp_path: Path) -> None:
+    """The sentences on how a file was read belong to the shards."""
+    before = VOC(voc_tree)
+    rows = "".join(f"{id} cat\n" for id in before.labels)
+    (tmp_path / "labels.txt").write_text(rows)
+    after = VOC(voc_tree, labels=tmp_path / "labels.txt")
+    assert after.labels == before.labels
+    assert after.fingerprint() != before.fingerprint()
+    assert before.settings()["labels"] == "Annotations"
+    assert after.settings()["labels"] == "labels.txt"
 
 
 def test_the_fingerprint_does_not_depend_on_the_folder(voc_tree: Path, tmp_path: Path) -> None:

@@ -108,8 +108,12 @@ class Folder:
         return [*self.lists.notes, *self.label_notes]
 
     def settings(self) -> dict[str, object]:
-        """Return the names of the lists and the index of the first class, where they are given."""
-        return {"lists": sorted(self.list_names), "label_base": self.label_base}
+        """Return the names of the lists and the label file, and the index of the first class."""
+        return {
+            "lists": sorted(self.list_names),
+            "labels": self.label_file,
+            "label_base": self.label_base,
+        }
 
     def fingerprint(self) -> str:
         """Return a hash of all files, labels and splits."""

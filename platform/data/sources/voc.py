@@ -70,7 +70,7 @@ class VOC:
             Layout(root=self.root, images="JPEGImages", masks=MASKS),
         )
         self.subset, self.splits = record_files.exclusive_subsets(self.lists.ids)
-        self.label_base = check_base(label_base)
+        self.label_base, self.label_file = check_base(label_base), "Annotations"
         self.labels, self.label_notes = self._labels(labels)
 
     def _labels(self, given: str | Path | None) -> tuple[Labels, list[str]]:
@@ -78,6 +78,7 @@ class VOC:
         in_tree = self.root / "image_labels.csv"
         if given or in_tree.is_file():
             read = read_labels(Path(given or in_tree), self.classes, self.label_base)
+            self.label_file = read.path.name
             return record_files.labels_of_images(read, self.subset), list(read.notes)
         if self.label_base is not None:
             raise InputError("--label-base counts the labels of a file; name one with --labels")
@@ -124,8 +125,12 @@ class VOC:
         return [*self.class_notes, *self.lists.notes, *self.label_notes]
 
     def settings(self) -> dict[str, object]:
-        """Return the names of the lists and the index of the first class."""
-        return {"lists": sorted(self.lists.ids), "label_base": self.label_base}
+        """Return the names of the lists and the label file, and the index of the first class."""
+        return {
+            "lists": sorted(self.lists.ids),
+            "labels": self.label_file,
+            "label_base": self.label_base,
+        }
 
     def fingerprint(self) -> str:
         """Return a hash of all files, labels and lists."""
