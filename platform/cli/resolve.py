@@ -89,7 +89,14 @@ def source(options: SourceOptions) -> Source:
     if isinstance(options, VOCOptions):
         from ..data.sources.voc import VOC
 
-        return VOC(options.path, lists=options.lists, labels=options.labels)
+        return VOC(
+            options.path,
+            lists=options.lists,
+            labels=options.labels,
+            orientation=options.orientation,
+            mask_values=options.mask_values,
+            resize_masks=options.resize_masks,
+        )
     if isinstance(options, COCOOptions):
         from ..data.sources.coco import COCO
 
@@ -97,7 +104,12 @@ def source(options: SourceOptions) -> Source:
     from ..data.sources.folder import Folder
 
     assert isinstance(options, FolderOptions)
-    return Folder(options.path)
+    return Folder(
+        options.path,
+        orientation=options.orientation,
+        mask_values=options.mask_values,
+        resize_masks=options.resize_masks,
+    )
 
 
 class Variant(TypedDict, total=False):

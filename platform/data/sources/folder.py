@@ -1,7 +1,7 @@
 """The source of a data set in a folder of images, with a CSV file of labels and optional masks.
 
 images/*.jpg, *.jpeg, *.png     labels.csv (id,labels[,split])
-masks/*.png                     classes.txt (names, one a line; background need not be named)
+masks/*.png, *.mat              classes.txt (names, one a line; background need not be named)
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import InputError
+from ..readers.image_reader import ImageReader
+from ..readers.image_tree import IMAGE_SUFFIXES, ImageTree
 from . import file_lists
 from .source import Item, Record, check_classes, check_id
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGES, MASKS = "images", ("masks",)
 
 
 class Folder:
@@ -22,16 +24,24 @@ class Folder:
     Args:
         root: the folder. Without a `split` column all images belong to `train`; without
             `classes.txt` the classes are the names in `labels.csv`, sorted.
+        orientation, mask_values, resize_masks: as in `VOC`.
 
     Raises:
-        InputError: a file is missing, a label is no class, or an id is listed twice.
+        InputError: a file is missing, a label is no class, an id is listed twice, or an option is
+            wrong.
     """
 
     name = "folder"
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        orientation: str | None = None,
+        mask_values: tuple[str, ...] = (),
+        resize_masks: bool = False,
+    ) -> None:
         self.root = file_lists.check_folder(root, "folder")
-        file_lists.check_folder(self.root / "images", "image folder")
+        file_lists.check_folder(self.root / IMAGES, "image folder")
         path = self.root / "labels.csv"
         if not path.is_file():
             raise InputError(
@@ -53,33 +63,31 @@ class Folder:
             self.labels[id] = file_lists.class_indices(names, self.classes, f"{path}, {id}")
             lists.setdefault(row.get("split") or "train", []).append(id)
         self.subset, self.splits = file_lists.exclusive_subsets(lists)
+        self.reader = ImageReader.of_options(self.classes, orientation, mask_values, resize_masks)
 
     def items(self) -> list[Item]:
         """Return the items of all rows of labels.csv, or raise InputError for a missing image."""
-        out = []
+        tree, out = ImageTree(self.root, IMAGES, MASKS), []
         for id, subset in self.subset.items():
-            names = (f"images/{id}{suffix}" for suffix in SUFFIXES)
-            image = next((n for n in names if (self.root / n).is_file()), None)
-            if image is None:
-                raise InputError(
-                    f"labels.csv names {id}, but {self.root / 'images'} has no such image "
-                    f"({', '.join(SUFFIXES)})"
-                )
-            mask = f"masks/{id}.png" if (self.root / "masks" / f"{id}.png").is_file() else None
-            out.append(Item(id=id, split=subset, labels=self.labels[id], image=image, mask=mask))
+            try:
+                image = tree.image(id)
+            except InputError as error:
+                raise InputError(f"labels.csv names {id}, but {error}") from None
+            labels, mask = self.labels[id], tree.mask(id)
+            out.append(Item(id=id, split=subset, labels=labels, image=image, mask=mask))
         return out
 
     def load(self, item: Item) -> Record:
         """Read and check one image with its mask."""
-        return file_lists.load_record(self.root, item, len(self.classes))
+        return file_lists.load_record(self.root, item, self.reader)
 
     def notes(self) -> list[str]:
-        """Return no sentences, because all files are read in one way."""
-        return []
+        """Return sentences on files with unusual names and on files that are not read."""
+        return ImageTree(self.root, IMAGES, MASKS).notes(self.subset, usual=IMAGE_SUFFIXES)
 
     def settings(self) -> dict[str, object]:
-        """Return no settings, because the content depends on the files alone."""
-        return {}
+        """Return the options of reading images and masks."""
+        return self.reader.settings()
 
     def fingerprint(self) -> str:
         """Return a hash of all files, labels and splits."""

@@ -1,8 +1,8 @@
 """The data set PASCAL VOC, read from a VOCdevkit tree with lists, image labels and masks.
 
-Masks come from `SegmentationClass`, or from `SegmentationClassAug` (SBD) for images without
-a mask there; they serve evaluation only. Image labels come from annotations or a label file,
-never from masks.
+Masks come from `SegmentationClass`, or for images without a mask there from SBD's masks in
+`SegmentationClassAug` or `cls`; they serve evaluation only. Image labels come from annotations or
+a label file, never from masks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from ...errors import InputError
+from ..readers.image_reader import ImageReader
+from ..readers.image_tree import ImageTree
 from . import file_lists
 from .source import Item, Record
 
@@ -22,7 +24,8 @@ CLASSES = (
 LISTS = ("train", "train_aug", "val")
 TEST = "test"
 """Name of the list whose annotations are not public; only the evaluation server has them."""
-MASKS = ("SegmentationClass", "SegmentationClassAug")
+IMAGES = "JPEGImages"
+MASKS = ("SegmentationClass", "SegmentationClassAug", "cls")
 
 
 class VOC:
@@ -34,19 +37,30 @@ class VOC:
             far as they exist. Masks are optional; images of test alone need no labels either.
         labels: file of image labels, CSV (`id`, `labels`) or .npz (`ids`, `labels`); by default
             `image_labels.csv` of the tree, else its `Annotations`, difficult objects included.
+        orientation: whether masks follow pictures as "stored" or with their EXIF orientation
+            "applied", which turns the pictures; by default the size of each mask must tell.
+        mask_values: what the values or colours of masks stand for, VALUE=CLASS each, or the path
+            of a .csv or .json file; by default classes count from 1 and 255 is void.
+        resize_masks: whether a mask of another size is scaled to its image's size.
 
     Raises:
-        InputError: the tree, a list or a label file is missing or wrong.
+        InputError: the tree, a list, a label file or an option is missing or wrong.
     """
 
     name = "voc"
 
     def __init__(
-        self, root: str | Path, lists: tuple[str, ...] | None = None, labels: str | None = None
+        self,
+        root: str | Path,
+        lists: tuple[str, ...] | None = None,
+        labels: str | None = None,
+        orientation: str | None = None,
+        mask_values: tuple[str, ...] = (),
+        resize_masks: bool = False,
     ) -> None:
         tree = file_lists.check_folder(root, "VOC folder")
         self.root = tree / "VOC2012" if (tree / "VOC2012").is_dir() else tree
-        file_lists.check_folder(self.root / "JPEGImages", "image folder")
+        file_lists.check_folder(self.root / IMAGES, "image folder")
         named = self.root / "classes.txt"
         self.classes = file_lists.read_classes(named) if named.is_file() else CLASSES
         sets = self.root / "ImageSets" / "Segmentation"
@@ -56,6 +70,7 @@ class VOC:
         self.lists = {name: file_lists.read_list(sets / f"{name}.txt") for name in names}
         self.subset, self.splits = file_lists.exclusive_subsets(self.lists)
         self.labels = self._labels(labels)
+        self.reader = ImageReader.of_options(self.classes, orientation, mask_values, resize_masks)
 
     def _labels(self, given: str | None) -> file_lists.Labels:
         in_tree = self.root / "image_labels.csv"
@@ -94,28 +109,28 @@ class VOC:
 
     def items(self) -> list[Item]:
         """Return the items of all images of the lists, or raise InputError for a missing image."""
-        out = []
+        tree, out = ImageTree(self.root, IMAGES, MASKS), []
         for id, subset in self.subset.items():
-            image = f"JPEGImages/{id}.jpg"
-            if not (self.root / image).is_file():
+            try:
+                image = tree.image(id)
+            except InputError as error:
                 lists = ", ".join(name for name, ids in self.lists.items() if id in ids)
-                raise InputError(f"list {lists} names {id}, but there is no {self.root / image}")
-            masks = (f"{kind}/{id}.png" for kind in MASKS)
-            mask = next((m for m in masks if (self.root / m).is_file()), None)
-            out.append(Item(id=id, split=subset, labels=self.labels[id], image=image, mask=mask))
+                raise InputError(f"list {lists} names {id}, but {error}") from None
+            labels, mask = self.labels[id], tree.mask(id)
+            out.append(Item(id=id, split=subset, labels=labels, image=image, mask=mask))
         return out
 
     def load(self, item: Item) -> Record:
         """Read and check one image with its mask."""
-        return file_lists.load_record(self.root, item, len(self.classes))
+        return file_lists.load_record(self.root, item, self.reader)
 
     def notes(self) -> list[str]:
-        """Return no sentences, because all files are read in one way."""
-        return []
+        """Return sentences on files with unusual names and on files that are not read."""
+        return ImageTree(self.root, IMAGES, MASKS).notes(self.subset, usual=(".jpg",))
 
     def settings(self) -> dict[str, object]:
-        """Return the names of the lists."""
-        return {"lists": sorted(self.lists)}
+        """Return the names of the lists, and the options of reading images and masks."""
+        return {"lists": sorted(self.lists), **self.reader.settings()}
 
     def fingerprint(self) -> str:
         """Return a hash of all files, labels and lists."""
