@@ -24,7 +24,9 @@ class Folder:
     Args:
         root: the folder. Without a `split` column all images belong to `train`; without
             `classes.txt` the classes are the names in `labels.csv`, sorted.
-        orientation, mask_values, resize_masks: as in `VOC`.
+        orientation: as in `VOC`.
+        mask_values: as in `VOC`.
+        resize_masks: as in `VOC`.
 
     Raises:
         InputError: a file is missing, a label is no class, an id is listed twice, or an option is

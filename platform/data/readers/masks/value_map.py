@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -145,7 +146,7 @@ def parse(given: Sequence[str], classes: Sequence[str]) -> ValueMap | None:
     if not given:
         return None
     if len(given) == 1 and "=" not in given[0]:
-        where, pairs = given[0], _pairs_of_file(Path(given[0]).expanduser())
+        where, pairs = given[0], _pairs_of_file(Path(os.path.expanduser(given[0])))
     else:
         where, pairs = OPTION, [_pair(word) for word in given]
     meanings: dict[int, int] = {}
