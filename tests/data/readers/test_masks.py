@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.io import savemat
 from wsss.platform.data.images import encode_png, voc_palette
 from wsss.platform.data.readers.masks import sbd
-from wsss.platform.data.readers.masks.mask_reader import ONLY_VOID, MaskReader
+from wsss.platform.data.readers.masks.mask_reader import MOVED_COLOURS, ONLY_VOID, MaskReader
 from wsss.platform.data.readers.masks.samples import colour_code, colour_of
 from wsss.platform.data.readers.masks.value_map import ValueMap, parse
 from wsss.platform.errors import InputError
@@ -84,6 +84,19 @@ def test_the_indices_of_a_short_palette_are_classes(bits: int) -> None:
     values, notes = read(png(image, bits=bits))
     np.testing.assert_array_equal(values, mask)
     assert notes == ()
+
+
+def test_colours_of_voc_at_other_indices_of_a_palette_are_noted() -> None:
+    """A mask of background, cat (2) and void whose palette was shortened to three colours."""
+    short = Image.fromarray(np.array([[0, 1, 2]], np.uint8))
+    short.putpalette(COLOURS[[0, 2, 255]].ravel().tolist())
+    values, notes = read(png(short))
+    np.testing.assert_array_equal(values, [[0, 1, 2]])
+    assert notes == (MOVED_COLOURS,)
+    words = [",".join(map(str, COLOURS[k])) for k in (0, 2, 255)]
+    names = ("background", "cat", "void")
+    values, _ = read(png(short), *(f"{w}={n}" for w, n in zip(words, names, strict=True)))
+    np.testing.assert_array_equal(values, [[0, 2, 255]])
 
 
 def test_a_mask_of_one_bit_shows_the_only_class() -> None:

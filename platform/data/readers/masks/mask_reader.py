@@ -15,10 +15,13 @@ from ....errors import InputError
 from ...images import VOID
 from . import sbd
 from .samples import Samples, read_png
-from .value_map import OPTION, ValueMap, look_up, unknown_values, voc_colours
+from .value_map import OPTION, UNKNOWN, ValueMap, look_up, unknown_values, voc_colours
 
 ONLY_VOID = f"the mask has no pixel of a class, only 0 and {VOID} (void)"
 """Note on a mask in which every object of a labelled image is void."""
+MOVED_COLOURS = (
+    "the palette has VOC's colours at other indices; the indices were read, not the colours"
+)
 _EXAMPLE = f"{OPTION} 0=background 1=label"
 
 
@@ -85,8 +88,22 @@ class MaskReader:
                 f"mask {name} is grey with {samples.bits} bits, which may be classes or shades; "
                 f"say with {OPTION} what its values 0 to {2**samples.bits - 1} stand for"
             )
-        note = f"the mask has {samples.bits} bits, its values fit 8" if samples.bits > 8 else ""
-        return self._checked(samples.values, name), note
+        values = self._checked(samples.values, name)
+        if samples.bits > 8:
+            return values, f"the mask has {samples.bits} bits, its values fit 8"
+        moved = samples.palette is not None and self._has_moved_colours(values, samples.palette)
+        return values, MOVED_COLOURS if moved else ""
+
+    def _has_moved_colours(self, values: NDArray[np.uint8], palette: NDArray[np.uint8]) -> bool:
+        """Return whether the colours of a mask are VOC's, but at other indices of the palette.
+
+        Programs that make PNGs smaller number the colours of a palette anew.
+        """
+        used = np.flatnonzero(np.bincount(values.ravel()))
+        codes = Samples(values=used[None], palette=palette).colour_codes()[0]
+        meanings = look_up(codes, voc_colours(self.classes))
+        distinct = len(set(codes.tolist())) == len(codes) > 1
+        return bool(distinct and (meanings != UNKNOWN).all() and (meanings != used).any())
 
     def _checked(self, values: NDArray[np.integer], name: str) -> NDArray[np.uint8]:
         """Return values `[H,W]` after a check that each is a class, background or void."""
