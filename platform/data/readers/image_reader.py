@@ -134,7 +134,8 @@ class ImageReader:
         if mask is not None:
             self._check_orientation(file, mask, names)
         if self.orientation == APPLIED:
-            return turned_upright(file), "the picture was turned by its EXIF orientation"
+            note = "the picture was turned by its EXIF orientation and encoded again, as PNG"
+            return turned_upright(file), note
         if self.orientation == STORED:
             return file, "the EXIF orientation was not applied"
         if mask is None:
@@ -162,15 +163,19 @@ class ImageReader:
         fits = (self._fits(mask, file.size), self._fits(mask, file.turned_size))
         if fits == (True, True) and self.orientation is None:
             raise InputError(
-                f"{where} fits it both as stored and turned; say with {ORIENTATION} {STORED} or "
-                f"{ORIENTATION} {APPLIED} which pictures the masks follow"
+                f"{where} fits the picture both as stored and turned by it; say with {ORIENTATION} "
+                f"{STORED} or {ORIENTATION} {APPLIED} which of both the masks follow"
             )
         only = {(True, False): STORED, (False, True): APPLIED}.get(fits)
         if only and only != (self.orientation or STORED):
-            picture = "as stored" if only == STORED else "turned by it"
+            picture, effect = (
+                ("as it is stored", "leaves all pictures as stored")
+                if only == STORED
+                else ("turned by it", "turns all such pictures")
+            )
             raise InputError(
-                f"{where} fits the picture only {picture}; {ORIENTATION} {only} reads all pictures "
-                "so"
+                f"{where} fits the picture only {picture}; give {ORIENTATION} {only}, which "
+                f"{effect}"
             )
 
     def _fits(self, mask: NDArray[np.uint8], size: Size) -> bool:

@@ -151,7 +151,7 @@ class ImageTree:
             if suffix_of(name) in IMAGE_SUFFIXES
         )
         out = [
-            f"{count} images of {self._image_folder} are called {suffix}"
+            f"images called {suffix} in {self._image_folder}: {count}"
             for suffix, count in sorted(suffixes.items())
             if suffix not in usual
         ]
@@ -167,13 +167,13 @@ def _mask_notes(folder: str, listing: Listing, ids: set[str]) -> list[str]:
     out = []
     if others:
         out.append(
-            f"{folder} holds {len(others)} files that are not read, such as {others[0]}; a mask is "
+            f"files in {folder} that are not read: {len(others)}, such as {others[0]}; a mask is "
             f"called {' or '.join(f'ID{suffix}' for suffix in MASK_SUFFIXES)}"
         )
     masks = [name for name in files if name not in others]
     if masks and not ids & listing.names.keys():
         out.append(
-            f"{folder} holds {len(masks)} masks, but none of them is called like an image of the "
-            f"lists; one is called {masks[0]}"
+            f"masks in {folder}: {len(masks)}, such as {masks[0]}, but none is called like an "
+            "image of the lists"
         )
     return out

@@ -54,7 +54,9 @@ def test_applied_turns_the_picture_and_keeps_the_mask(
     assert result.mask is not None
     np.testing.assert_array_equal(decode_mask(result.mask, "m"), mask)
     assert (result.height, result.width) == expected.shape[:2]
-    assert result.notes == ("the picture was turned by its EXIF orientation",)
+    assert result.notes == (
+        "the picture was turned by its EXIF orientation and encoded again, as PNG",
+    )
     assert read(result.image, mask).notes == ()
 
 
@@ -75,7 +77,7 @@ def test_the_size_of_a_mask_tells_that_it_follows_the_stored_picture(orientation
     assert result.notes == (
         "the EXIF orientation was not applied: the mask fits the picture as stored",
     )
-    with pytest.raises(InputError, match=r"only as stored; --orientation stored reads all"):
+    with pytest.raises(InputError, match=r"only as it is stored; give --orientation stored,"):
         read(image, mask_of(WIDE), orientation="applied")
 
 
@@ -86,7 +88,7 @@ def test_a_mask_that_fits_the_turned_picture_alone_needs_the_option(
 ) -> None:
     sentence = (
         rf"image a\.jpg \(9x6 as stored\) has EXIF orientation {orientation}, and its mask m\.png "
-        r"\(6x9\) fits the picture only turned by it; --orientation applied reads all pictures so"
+        r"\(6x9\) fits the picture only turned by it; give --orientation applied, which t"
     )
     with pytest.raises(InputError, match=sentence):
         read(photograph(orientation, WIDE), mask_of(WIDE[::-1]), **options)
@@ -99,7 +101,7 @@ def test_a_mask_that_fits_the_turned_picture_alone_needs_the_option(
 def test_a_mask_that_fits_both_pictures_needs_the_option(
     orientation: int, size: tuple[int, int]
 ) -> None:
-    sentence = r"m\.png .* both as stored and turned; say with --orientation stored or --orientat"
+    sentence = r"m\.png .* both as stored and turned by it; say with --orientation stored or --"
     with pytest.raises(InputError, match=sentence):
         read(photograph(orientation, size), mask_of(size))
 
@@ -142,7 +144,7 @@ def test_a_mask_of_another_ratio_is_not_scaled(size: tuple[int, int]) -> None:
 def test_a_small_mask_of_a_turned_picture_is_scaled_after_the_picture_is_turned() -> None:
     size = (120, 180)
     image, mask = photograph(6, size), mask_of((90, 60))
-    with pytest.raises(InputError, match=r"only turned by it; --orientation applied"):
+    with pytest.raises(InputError, match=r"only turned by it; give --orientation applied"):
         read(image, mask, resize_masks=True)
     result = read(image, mask, resize_masks=True, orientation="applied")
     assert result.mask is not None

@@ -87,13 +87,12 @@ def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
     masks = ("masks/a.npy", "masks/b.npy", "masks/.DS_Store", "masks/Thumbs.db")
     tree = tree_of(tmp_path, *names, *masks, "more/a_mask.png", "more/b_mask.png")
     assert tree.notes(["a", "b", "c"], usual=IMAGE_SUFFIXES) == [
-        "2 images of images are called .JPG",
-        "masks holds 2 files that are not read, such as a.npy; a mask is called ID.png or ID.mat",
-        "more holds 2 masks, but none of them is called like an image of the lists; one is called "
-        "a_mask.png",
+        "images called .JPG in images: 2",
+        "files in masks that are not read: 2, such as a.npy; a mask is called ID.png or ID.mat",
+        "masks in more: 2, such as a_mask.png, but none is called like an image of the lists",
     ]
     tree = tree_of(tmp_path, "more/a.png", "more/z.png")
-    assert tree.notes(["a", "b", "c"], usual=(".JPG",))[0] == "1 images of images are called .png"
+    assert tree.notes(["a", "b", "c"], usual=(".JPG",))[0] == "images called .png in images: 1"
     assert not any("more" in note for note in tree.notes(["a"], usual=()))
 
 
@@ -121,7 +120,7 @@ def test_a_voc_tree_may_have_other_suffixes(
     assert {item.image for item in source.items()} == {
         f"JPEGImages/{id}{suffix}" for id in source.subset
     }
-    assert source.notes() == [f"4 images of JPEGImages are called {suffix}"]
+    assert source.notes() == [f"images called {suffix} in JPEGImages: 4"]
     assert source.fingerprint() != before
     first = next(iter(source.subset))
     (voc_tree / f"JPEGImages/{first}.jpg").write_bytes(make_picture())
