@@ -94,6 +94,9 @@ def source(options: SourceOptions) -> Source:
             lists=options.lists,
             labels=options.labels,
             label_base=options.label_base,
+            orientation=options.orientation,
+            mask_values=options.mask_values,
+            resize_masks=options.resize_masks,
         )
     if isinstance(options, COCOOptions):
         from ..data.sources.coco import COCO
@@ -103,7 +106,13 @@ def source(options: SourceOptions) -> Source:
 
     assert isinstance(options, FolderOptions)
     return Folder(
-        options.path, lists=options.lists, labels=options.labels, label_base=options.label_base
+        options.path,
+        lists=options.lists,
+        labels=options.labels,
+        label_base=options.label_base,
+        orientation=options.orientation,
+        mask_values=options.mask_values,
+        resize_masks=options.resize_masks,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 from wsss.platform.data.images import decode_mask
 from wsss.platform.data.sources.source import Item, Record
 from wsss.platform.data.sources.voc import CLASSES, VOC
@@ -58,6 +59,32 @@ def test_a_record_holds_image_labels_and_mask(voc_tree: Path) -> None:
 def test_a_mask_of_sbd_is_read_from_its_folder(voc_tree: Path) -> None:
     _, entry = item(voc_tree, "2008_000003")
     assert entry.mask == "SegmentationClassAug/2008_000003.png"
+
+
+@pytest.mark.parametrize("folder", ["SegmentationClass", "SegmentationClassAug", "cls"])
+def test_a_mask_of_sbd_is_read_as_it_is_downloaded(voc_tree: Path, folder: str) -> None:
+    """The file has GTcls.Segmentation beside boundaries and the present categories."""
+    id = "2008_000003"
+    (voc_tree / f"SegmentationClassAug/{id}.png").unlink()
+    expected = np.zeros((8, 12), np.uint8)
+    expected[1:4, 2:9] = 1 + CAT
+    structure = {"Segmentation": expected, "CategoriesPresent": [1 + CAT]}
+    (voc_tree / folder).mkdir(exist_ok=True)
+    savemat(voc_tree / folder / f"{id}.mat", {"GTcls": structure}, do_compression=True)
+    _, entry = item(voc_tree, id)
+    assert entry.mask == f"{folder}/{id}.mat"
+    record = load(voc_tree, id)
+    np.testing.assert_array_equal(decode_mask(record.mask or b"", id), expected)
+    assert record.notes == ("the mask was read from SBD's GTcls.Segmentation (.mat)",)
+
+
+def test_a_stored_mask_has_the_values_of_its_file(voc_tree: Path) -> None:
+    file = (voc_tree / f"SegmentationClass/{ID}.png").read_bytes()
+    np.testing.assert_array_equal(
+        decode_mask(load(voc_tree).mask or b"", ID), decode_mask(file, ID)
+    )
+    assert load(voc_tree).notes == ()
+    assert VOC(voc_tree).notes() == []
 
 
 def test_images_of_the_test_list_need_no_labels(voc_tree: Path, make_picture: Bytes) -> None:

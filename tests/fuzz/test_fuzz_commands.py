@@ -101,6 +101,7 @@ COMMANDS = [
     data voc . --labels file --lists train val --name mine
     data coco . --year 2014 --labelled
     data folder . --quarantine 0.1
+    data folder . --orientation applied --mask-values 0=background 255=label --resize-masks
     run lpcam --set training.epochs=2 --set lpcam.tau=0.2 --seeds 0 1 --name a --page p
     run sipe+cam --localizer lpcam --backbone resnet18 --weights file --preset paper
     run cam --refine irn --segment deeplabv2 --recipe lpcam-voc --set scoring.splits=("train",)

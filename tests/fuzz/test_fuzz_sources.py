@@ -17,6 +17,7 @@ from hostile import NESTED, altered, attempt, counts, damaged, fuzz, texts
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.io import savemat
 from wsss.platform.data import npz as packed_arrays
 from wsss.platform.data.images import encode_png
 from wsss.platform.data.names import MOST_CLASSES, check_id, check_name
@@ -267,6 +268,15 @@ MASK = encode_png(np.array([[0, 1, 255] * 4] * 8, np.uint8))
 JPEG = picture("JPEG")
 
 
+def matlab_mask() -> bytes:
+    out = io.BytesIO()
+    savemat(out, {"GTcls": {"Segmentation": np.array([[0, 1, 3] * 4] * 8, np.uint8)}})
+    return out.getvalue()
+
+
+MATLAB = matlab_mask()
+
+
 def read_source(make: Callable[[], Source]) -> None:
     """Read all that a source offers, up to its images; everything is read or refused."""
     source = attempt(make)
@@ -274,6 +284,7 @@ def read_source(make: Callable[[], Source]) -> None:
     if not items:
         return
     source.settings()
+    source.notes()
     source.fingerprint()
     for item in items:
         record = attempt(source.load, item)
@@ -288,15 +299,17 @@ FOLDER = {
     "images/b.png": picture("PNG"),
     "images/c.jpeg": JPEG,
     "masks/a.png": MASK,
+    "masks/c.MAT": MATLAB,
 }
 VOC_TREE = {
     "ImageSets/Segmentation/train.txt": b"2007_000001\n",
     "ImageSets/Segmentation/val.txt": b"2007_000002\n",
     "JPEGImages/2007_000001.jpg": JPEG,
-    "JPEGImages/2007_000002.jpg": JPEG,
+    "JPEGImages/2007_000002.JPG": JPEG,
     "Annotations/2007_000001.xml": XML,
     "Annotations/2007_000002.xml": XML.replace(b"utf-8", b"latin-1"),
     "SegmentationClass/2007_000002.png": MASK,
+    "cls/2007_000001.mat": MATLAB,
     "classes.txt": NAMES,
 }
 INSTANCES: dict[str, Any] = {

@@ -50,7 +50,39 @@ class LabelFileOptions(SourceOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VOCOptions(LabelFileOptions):
+class MaskOptions(SourceOptions):
+    """Options of the kinds of `wsss data` that read image files with masks."""
+
+    orientation: Annotated[
+        Literal["stored", "applied"] | None,
+        option(
+            DATA,
+            "HOW",
+            "EXIF orientation of photographs: applied turns the pictures by it, because masks "
+            "follow the turned pictures; stored leaves the pictures. By default the size of each "
+            "mask must tell.",
+        ),
+    ] = None
+    mask_values: Annotated[
+        tuple[str, ...],
+        option(
+            DATA,
+            "VALUE=CLASS",
+            "Meaning of each value or colour of the masks, as in 0=background 1=cat 255=void or "
+            "128,0,0=cat; the word label stands for the only label of an image. A .csv file "
+            "(value,class) or .json file may hold them. By default 0 is background, 1 the first "
+            "class and 255 void.",
+            several=True,
+        ),
+    ] = ()
+    resize_masks: Annotated[
+        bool,
+        flag(DATA, "Scale masks of another size to the size of their images (nearest pixel)."),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class VOCOptions(LabelFileOptions, MaskOptions):
     """Options of `wsss data voc`."""
 
     about: ClassVar[str] = "VOCdevkit tree with image lists, image labels and masks."
@@ -90,7 +122,7 @@ class COCOOptions(SourceOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FolderOptions(LabelFileOptions):
+class FolderOptions(LabelFileOptions, MaskOptions):
     """Options of `wsss data folder`."""
 
     about: ClassVar[str] = (

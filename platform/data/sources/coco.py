@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ..images import decode_image, encode_png
 from ..names import check_classes, check_id
-from ..readers.files import check_folder, read_image_file
+from ..readers.files import check_folder, read_bytes
 from . import record_files
 from .json_stream import read_elements
 from .source import Item, Record
@@ -192,7 +192,7 @@ class COCO:
         """Read one image and draw its mask."""
         index = self.indexes[item.split]
         path = self.root / item.image
-        data = read_image_file(self.root, item.image, item.id)
+        data = read_bytes(self.root, item.image, item.id)
         height, width = decode_image(data, str(path)).shape[:2]
         listed = tuple(index.sizes[item.row].tolist())
         if listed != (height, width):
