@@ -107,6 +107,7 @@ def source(options: SourceOptions) -> Source:
             annotations=path_by_split("--annotations", options.annotations or (), "train"),
             images=images.get("") or images,
             stuff=options.stuff,
+            crowds=options.crowds,
         )
     from ..data.sources.folder import Folder
 

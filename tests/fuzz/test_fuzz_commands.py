@@ -100,7 +100,7 @@ COMMANDS = [
     data scenes --train 3 --val 2 --size 32 --seed 1 --name other --quarantine 0.5
     data voc . --labels file --lists train val --name mine
     data coco . --year 2014 --labelled
-    data coco . --annotations file val=pub/thesis.tex --images train=. val=pub --stuff
+    data coco . --annotations file val=pub/thesis.tex --images train=. val=pub --stuff --crowds draw
     data folder . --quarantine 0.1
     run lpcam --set training.epochs=2 --set lpcam.tau=0.2 --seeds 0 1 --name a --page p
     run sipe+cam --localizer lpcam --backbone resnet18 --weights file --preset paper

@@ -99,6 +99,15 @@ class COCOOptions(SourceOptions):
         bool,
         flag(DATA, "Make classes of stuff, such as sky, of panoptic files; else it is background."),
     ] = False
+    crowds: Annotated[
+        Literal["background", "draw"] | None,
+        option(
+            DATA,
+            "CHOICE",
+            "What masks show of crowds (iscrowd 1): background or draw; by default background, "
+            "unless all annotations are crowds.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

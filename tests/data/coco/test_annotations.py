@@ -39,13 +39,12 @@ def uncompressed(mask):
     return {"size": list(mask.shape), "counts": counts}
 
 
-def record_of(write_files, annotations, **changes):
+def record_of(write_files, annotations, crowds=None, **changes):
     """Return the source and the record of one image with some annotations."""
     annotations = [{"id": k, "image_id": 1, **a} for k, a in enumerate(annotations)]
     contents = annotations_of("a.jpg", annotations=annotations, **changes)
-    source = COCO(
-        write_files({"annotations/instances_train2014.json": contents, "train2014/a.jpg": None})
-    )
+    files = {"annotations/instances_train2014.json": contents, "train2014/a.jpg": None}
+    source = COCO(write_files(files), crowds=crowds)
     return source, source.load(source.items()[0])
 
 
@@ -64,7 +63,7 @@ RUNS = st.lists(st.booleans(), min_size=HEIGHT * WIDTH, max_size=HEIGHT * WIDTH)
 
 @st.composite
 def exported(draw: st.DrawFn) -> tuple[dict[str, Any], Any]:
-    """Draw an annotation as a tool writes it, and the pixels that it covers (None: crowd)."""
+    """Draw an annotation as a tool writes it, and the pixels that it covers."""
     category = draw(st.sampled_from((CAT, DOG)))
     kind = draw(st.sampled_from(("polygons", "flat", "points", "inner points", "runs", "packed")))
     polygons = draw(st.lists(POLYGON, min_size=1, max_size=2))
@@ -83,7 +82,7 @@ def exported(draw: st.DrawFn) -> tuple[dict[str, Any], Any]:
         st.sampled_from(({}, {"iscrowd": 0}, {"iscrowd": 1}, {"iscrowd": "0"}, {"iscrowd": None}))
     )
     annotation = {"category_id": category, "segmentation": segmentation, **crowd}
-    return annotation, None if crowd.get("iscrowd") == 1 else mask
+    return annotation, mask
 
 
 def pairs_to_list(pairs):
@@ -93,18 +92,36 @@ def pairs_to_list(pairs):
 @settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(st.lists(exported(), max_size=4))
-def test_labels_and_masks_equal_those_of_the_api(write_files, drawn):
+@given(st.lists(exported(), max_size=4), st.sampled_from(("background", "draw")))
+def test_labels_and_masks_equal_those_of_the_api(write_files, drawn, crowds):
     """Annotations are drawn in the order of the file, whatever their form; crowds are skipped."""
-    far = {"category_id": DOG, "segmentation": [[0, 0, 9, 0, 9, 1]], "iscrowd": 1}  # in pixels
-    _, record = record_of(write_files, [*(a for a, _ in drawn), far])
-    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    far = {"category_id": DOG, "segmentation": [[0, 0, 9, 0, 9, 1]]}  # in pixels
+    _, record = record_of(write_files, [far, *(a for a, _ in drawn)], crowds)
+    expected = 2 * outline_mask(far["segmentation"]).astype(np.uint8)
     for annotation, mask in drawn:
-        if mask is not None:
+        if crowds == "draw" or annotation.get("iscrowd") != 1:
             expected[mask] = 1 if annotation["category_id"] == CAT else 2
     np.testing.assert_array_equal(mask_of(record), expected)
     present = {a["category_id"] for a, _ in drawn} | {DOG}
     assert record.labels == tuple(k for k, id in enumerate((CAT, DOG)) if id in present)
+
+
+def test_a_file_of_crowds_alone_needs_a_choice(write_files):
+    """CVAT marks every mask that was drawn by brush as a crowd."""
+    pixels = outline_mask(SQUARE)
+    mask = {"category_id": CAT, "segmentation": uncompressed(pixels), "iscrowd": 1}
+    with pytest.raises(
+        InputError, match=r"marks all of its 1 annotations as crowds .* --crowds draw"
+    ):
+        record_of(write_files, [mask])
+    drawn, record = record_of(write_files, [mask], "draw")
+    np.testing.assert_array_equal(mask_of(record), pixels)
+    name = "annotations/instances_train2014.json: 1 of 1 annotations are crowds; they give labels "
+    assert drawn.notes() == [f"{name}and are drawn"]
+    source, record = record_of(write_files, [mask], "background")
+    assert (record.labels, mask_of(record).max()) == ((0,), 0)
+    assert source.notes() == [f"{name}and are background; --crowds draw draws them"]
+    assert drawn.fingerprint() != source.fingerprint()
 
 
 @settings(deadline=None, max_examples=60)

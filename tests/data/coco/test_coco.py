@@ -162,7 +162,8 @@ def test_classes_come_in_the_communitys_order(coco_tree):
     ("change", "message"),
     [
         ('{"images": [{"id": 1', "not readable JSON at byte"),
-        ("[1, 2]", "not readable JSON at byte 0"),
+        ("[1, 2]", "holds a list, not an object with images, annotations, categ"),
+        ("5", "not readable JSON at byte 0"),
         ('{"images": [{"id": 1}]}', "images at byte 12: the key 'file_name' is missing"),
         ({"categories": []}, "lists no categories"),
         (
@@ -242,7 +243,7 @@ def test_sizes_and_files_are_checked(coco_tree, make_picture):
     with pytest.raises(InputError, match=r"8x12 pixels.*says"):
         source.load(item)
     path.unlink()
-    with pytest.raises(InputError, match=r"lists COCO_train2014_000000000025\.jpg"):
+    with pytest.raises(InputError, match=r"lists 'COCO_train2014_000000000025\.jpg"):
         source.items()
     with pytest.raises(InputError, match="instances_train2017"):
         COCO(coco_tree, year="2017")
@@ -254,7 +255,7 @@ def test_one_image_under_two_names_is_refused(coco_tree, make_picture):
     path = coco_tree / "train2014" / "COCO_train2014_000000000009.jpeg"
     path.write_bytes(make_picture("JPEG", (WIDTH, HEIGHT)))
     put(coco_tree, whole)
-    with pytest.raises(InputError, match=r"id COCO_train2014_000000000009 is that of .*jpg of"):
+    with pytest.raises(InputError, match=r"id COCO_train2014_000000000009 is that of .*jpg' of"):
         COCO(coco_tree).items()
 
 

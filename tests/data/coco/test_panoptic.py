@@ -55,33 +55,36 @@ def files_of(**changes: Any) -> dict[str, Any]:
     }
 
 
-def expected_mask(ids, stuff):
-    """Return the mask by a rule for each pixel: crowds and left out stuff are background."""
+def expected_mask(ids, stuff, crowds):
+    """Return the mask by a rule for each pixel: crowds and left out stuff may be background."""
     segment_by_id = {segment["id"]: segment for segment in SEGMENTS}
     out = np.zeros(ids.shape, np.uint8)
     for place, id in np.ndenumerate(ids):
         if id == 0:
             out[place] = 255
-        elif not segment_by_id[int(id)].get("iscrowd"):
+        elif crowds or not segment_by_id[int(id)].get("iscrowd"):
             value = CLASS[segment_by_id[int(id)]["category_id"]]
             out[place] = value if value < 3 or stuff else 0
     return out
 
 
+@pytest.mark.parametrize("crowds", [None, "draw"])
 @pytest.mark.parametrize("stuff", [False, True])
-def test_labels_and_masks_of_things_and_stuff(write_files, stuff):
-    source = COCO(write_files(files_of()), stuff=stuff)
+def test_labels_and_masks_of_things_and_stuff(write_files, stuff, crowds):
+    source = COCO(write_files(files_of()), stuff=stuff, crowds=crowds)
     (item,) = source.items()
     record = source.load(item)
     assert source.classes == ("person", "dog", "sky")[: 3 if stuff else 2]
     assert record.labels == ((0, 1, 2) if stuff else (0, 1))
     np.testing.assert_array_equal(
-        decode_mask(record.mask, "m"), expected_mask(segments_of(), stuff)
+        decode_mask(record.mask, "m"), expected_mask(segments_of(), stuff, crowds)
     )
     note = "the category 'sky' is stuff (isthing 0) and counts as background; --stuff makes it a"
     assert any(note in text for text in source.notes()) is not stuff
     assert source.settings().get("stuff", False) is stuff
-    assert (source.fingerprint() == COCO(source.root).fingerprint()) is not stuff
+    usual = not stuff and crowds is None
+    assert (source.fingerprint() == COCO(source.root).fingerprint()) is usual
+    assert f"{NAME}: 1 of 4 segments are crowds; they give labels and are" in source.notes()[-1]
 
 
 def test_images_without_segments_or_without_annotation(write_files):

@@ -20,6 +20,8 @@ MOST_PIXELS_PER_SIDE = 1 << 20
 """Limit, not included, of the height and width of an image, pixels."""
 NO_SIZE = (-1, -1)
 """Height and width of an image whose size the file does not give."""
+CROWD = (1, "1")
+"""Values of `iscrowd` that mark a crowd."""
 NO_CATEGORY = -1
 """Category of the row of a panoptic annotation without segments."""
 
@@ -49,6 +51,7 @@ class Contents:
         id: number of each annotation, -1 for an annotation without id.
         images_by_text, categories_by_text, ids_by_text: numbers of the ids that are texts.
         forms: number of annotations with each form of segmentation.
+        crowds: number of annotations, or segments, with `iscrowd` 1.
         panoptic: whether annotations are panoptic; None if there is no annotation.
         partial: number of images in which not all objects are annotated (LVIS).
         in_pixels: whether a coordinate of a polygon is over 1; None if there is no polygon.
@@ -66,6 +69,7 @@ class Contents:
     categories_by_text: dict[str, int] = field(default_factory=dict)
     ids_by_text: dict[str, int] = field(default_factory=dict)
     forms: Counter[Form] = field(default_factory=Counter)
+    crowds: int = 0
     panoptic: bool | None = None
     partial: int = 0
     in_pixels: bool | None = None
@@ -116,6 +120,7 @@ class Contents:
         if segments is None:
             categories = [id_number(member["category_id"], self.categories_by_text)]
             self._count_form(member.get("segmentation"))
+            self.crowds += member.get("iscrowd") in CROWD
         else:
             categories = self._segment_categories(segments)
         for category in categories:
@@ -135,6 +140,7 @@ class Contents:
         if not isinstance(segments, list) or not all(isinstance(s, dict) for s in segments):
             raise ValueError("segments_info is no list of objects")
         numbers = [id_number(s["category_id"], self.categories_by_text) for s in segments]
+        self.crowds += sum(s.get("iscrowd") in CROWD for s in segments)
         return numbers or [NO_CATEGORY]
 
 

@@ -78,7 +78,11 @@ def annotation_files(root: Path, year: str | None) -> tuple[list[AnnotationFile]
     elif year is None:
         return _only_file(root)
     else:
-        raise InputError(f"{root} holds no annotations/instances_train{year}.json")
+        known = sorted({file.year or "none" for file in _named_files(root, None)})
+        raise InputError(
+            f"{root} holds no annotations/instances_train{year}.json"
+            + (f"; the years of its annotation files are {', '.join(known)}" if known else "")
+        )
     by_split: dict[str, AnnotationFile] = {}
     for file in files:
         if by_split.setdefault(file.split, file) is not file:

@@ -18,18 +18,19 @@ COLOURS = 1 << 24
 
 
 def panoptic_mask(
-    png: bytes, name: str, segments: object, classes: Sequence[int]
+    png: bytes, name: str, segments: object, classes: Sequence[int], crowds: bool
 ) -> NDArray[np.uint8]:
     """Return the mask `[H,W]` of a panoptic annotation.
 
-    A pixel's segment is R + 256 G + 65536 B. Pixels without segment (0) are void; crowds and
-    segments whose category is no class are background.
+    A pixel's segment is R + 256 G + 65536 B. Pixels without segment (0) are void; segments
+    whose category is no class, and crowds unless they are drawn, are background.
 
     Args:
         png: bytes of the PNG file.
         name: path of the file, for messages.
         segments: the annotation's `segments_info`.
         classes: class of each segment, or NO_CLASS; one NO_CLASS where there is no segment.
+        crowds: whether crowds are drawn.
 
     Raises:
         InputError: the file is no readable image.
@@ -47,8 +48,8 @@ def panoptic_mask(
         number = whole_number(segment.get("id"), COLOURS)
         if number in values:
             raise ValueError(f"the segment {number} is listed twice, or is 0")
-        crowd = zero_or_one(segment.get("iscrowd", 0), "iscrowd")
-        values[number] = 0 if crowd or label == NO_CLASS else label + 1
+        crowd = zero_or_one(segment.get("iscrowd") or 0, "iscrowd")
+        values[number] = 0 if (crowd and not crowds) or label == NO_CLASS else label + 1
     present, inverse = np.unique(colours, return_inverse=True)
     unknown = [number for number in present.tolist() if number not in values]
     if unknown:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import InputError
+from ....serialization import quoted
 from ...images import decode_image, encode_png
 from .. import file_lists
 from ..source import Item, Record, check_id
@@ -47,9 +49,12 @@ class COCO:
         annotations: annotation file of each split; None: the files that have usual names.
         images: folder of the images of each split, or of all splits; by default found by name.
         stuff: whether stuff (sky, grass) of panoptic files is a class; else it is background.
+        crowds: whether crowds (`iscrowd` 1) are drawn or background; None: background, unless all
+            annotations of a file are crowds, which needs a choice.
 
     Raises:
-        InputError: a file is missing or broken, or its content is contradictory.
+        InputError: a file is missing or broken, its content is contradictory, or a choice is
+            needed.
     """
 
     name = "coco"
@@ -62,9 +67,10 @@ class COCO:
         annotations: Mapping[str, str | Path] | None = None,
         images: Mapping[str, str | Path] | str | Path | None = None,
         stuff: bool = False,
+        crowds: Literal["background", "draw"] | None = None,
     ) -> None:
         self.root = file_lists.check_folder(root, "COCO folder")
-        self.labelled, self.stuff = labelled, stuff
+        self.labelled, self.stuff, self.crowds = labelled, stuff, crowds
         if annotations and year is not None:
             raise InputError("--year has no effect beside --annotations; leave it out")
         self._notes: list[str] = []
@@ -99,12 +105,31 @@ class COCO:
         for form, note in FORM_NOTES.items():
             if count := contents.forms[form]:
                 notes.append(f"{file.path}: {count} of {total} annotations {note}")
+        if contents.crowds:
+            notes.append(self._crowd_note(contents, file.path))
         if contents.partial:
             notes.append(
                 f"{file.path}: in {contents.partial} of {len(index.paths)} images not all objects "
                 "are annotated (not_exhaustive_category_ids); labels and masks lack them"
             )
         return notes
+
+    def _crowd_note(self, contents: Contents, path: str) -> str:
+        """Return the sentence on the crowds of an annotation file.
+
+        Raises:
+            InputError: all annotations are crowds, and it is not said what to do with crowds.
+        """
+        count, total = contents.crowds, len(contents.start)
+        noun = "segments" if contents.panoptic else "annotations"
+        if count == total and self.crowds is None:
+            raise InputError(
+                f"{path} marks all of its {total} {noun} as crowds (iscrowd 1), as CVAT does "
+                "with masks; draw them with --crowds draw, or keep them background with --crowds "
+                "background"
+            )
+        fate = "are drawn" if self.crowds == "draw" else "are background; --crowds draw draws them"
+        return f"{path}: {count} of {total} {noun} are crowds; they give labels and {fate}"
 
     def _usual_place(self, split: str) -> tuple[str, str]:
         """Return the paths of the annotation file and the images of a split in a tree of COCO."""
@@ -122,16 +147,17 @@ class COCO:
                 image = self._image_path(split, name)
                 if not (self.root / image).is_file():
                     raise InputError(
-                        f"{index.path} lists {name}, but there is no {image}; restore it, or name "
-                        f"the folder of the images with --images {split}=FOLDER"
+                        f"{index.path} lists {quoted(name)}, but there is no {quoted(image)}; "
+                        f"restore it, or name the folder of the images with --images {split}=FOLDER"
                     )
                 id = image_id(name)
                 if other := path_by_id.get(id):
                     raise InputError(
-                        f"{index.path} lists {image}, whose id {id} is that of {other} too; an id "
-                        "is a file name without folder and suffix, so give one of them another name"
+                        f"{index.path} lists {quoted(image)}, whose id {id} is that of {other} too; "
+                        "an id is a file name without folder and suffix, so give one of them "
+                        "another name"
                     )
-                path_by_id[id] = f"{image} of {split}"
+                path_by_id[id] = f"{quoted(image)} of {split}"
                 out.append(Item(id=id, split=split, labels=labels, image=image, row=k))
         return out
 
@@ -148,7 +174,8 @@ class COCO:
         listed = tuple(index.sizes[item.row].tolist())
         if listed not in (NO_SIZE, (height, width)):
             raise InputError(
-                f"{path} is {width}x{height} pixels, {index.path} says {listed[1]}x{listed[0]}"
+                f"{path} is {width}x{height} pixels, {index.path} says {listed[1]}x{listed[0]}; "
+                "use the image that was annotated, or correct its size in the file"
             )
         draw = self._panoptic_mask if index.panoptic else self._outline_mask
         mask, note = draw(index, item.row, height, width)
@@ -179,7 +206,8 @@ class COCO:
         forms = []
         for annotation, (label,), where in index.annotations(self.root, k):
             try:
-                if zero_or_one(annotation.get("iscrowd") or 0, "iscrowd"):
+                crowd = zero_or_one(annotation.get("iscrowd") or 0, "iscrowd")
+                if crowd and self.crowds != "draw":
                     continue
                 segmentation = annotation.get("segmentation")
                 forms.append(form_of(segmentation))
@@ -210,8 +238,9 @@ class COCO:
         folder = PurePosixPath(index.path).with_suffix("")
         try:
             path = str(folder / relative_path(annotation.get("file_name")))
+            crowds = self.crowds == "draw"
             png = file_lists.read_image_file(self.root, path, path)
-            mask = panoptic_mask(png, path, annotation.get("segments_info"), classes)
+            mask = panoptic_mask(png, path, annotation.get("segments_info"), classes, crowds)
         except (InputError, ValueError) as error:
             raise InputError(f"{where}: {error}") from None
         if mask.shape != (height, width):
@@ -231,7 +260,8 @@ class COCO:
         if any(place != self._usual_place(split) for split, place in places.items()):
             settings["annotations"] = {split: _public(path) for split, (path, _) in places.items()}
             settings["images"] = {split: _public(folder) for split, (_, folder) in places.items()}
-        return {**settings, "stuff": True} if self.stuff else settings
+        options = {"stuff": self.stuff, "crowds": self.crowds == "draw"}
+        return settings | {name: True for name, value in options.items() if value}
 
     def fingerprint(self) -> str:
         """Return a hash of the settings, the annotation files, the images and their labels."""

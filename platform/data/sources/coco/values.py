@@ -63,17 +63,19 @@ def id_number(value: object, number_by_text: dict[str, int]) -> int:
 def relative_path(name: object) -> str:
     """Return a file name of an annotation file as a path with forward slashes.
 
+    A path of another machine, such as C:\\images\\a.jpg, becomes C:/images/a.jpg; its last part is
+    found in the folder of images.
+
     Raises:
         ValueError: the name is no text, is too long, or leads out of the folder of images.
     """
     if not isinstance(name, str):
         raise ValueError(f"the file name {quoted(name)} is no text")
-    text = name.replace("\\", "/")
-    parts = [part for part in text.split("/") if part not in ("", ".")]
-    if not parts or text.startswith("/") or ".." in parts or ":" in parts[0]:
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    if not parts or ".." in parts:
         raise ValueError(
-            f"the file name {quoted(name)} is no path below a folder of images; write such as "
-            "images/a.jpg, without '..', drive or address"
+            f"the file name {quoted(name)} is no path below a folder of images; write it without "
+            "'..', such as images/a.jpg"
         )
     sizes = [len(part.encode("utf-8", "surrogatepass")) for part in parts]
     if max(sizes) > LONGEST_PART or sum(sizes) + len(sizes) > LONGEST_NAME:
