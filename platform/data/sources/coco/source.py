@@ -153,8 +153,8 @@ class COCO:
                 id = image_id(name)
                 if other := path_by_id.get(id):
                     raise InputError(
-                        f"{index.path} lists {quoted(image)}, whose id {id} is that of {other} too; "
-                        "an id is a file name without folder and suffix, so give one of them "
+                        f"{index.path} lists {quoted(image)}, whose id {id} is that of {other} "
+                        "too; an id is a file name without folder and suffix, so give one of them "
                         "another name"
                     )
                 path_by_id[id] = f"{quoted(image)} of {split}"
