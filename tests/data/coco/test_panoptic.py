@@ -111,7 +111,7 @@ FAULTS: dict[str, tuple[dict[str, Any], bytes | None, str]] = {
     "a file with palette": ({}, png_of(GREY, "P"), "no PNG file in RGB with 8 bits"),
     "another size": ({}, png_of(segments_of().T), "is 8x12 pixels, its image 12x8"),
     "a damaged file": ({}, png_of(segments_of())[:60], "x_139.png is truncated or damaged"),
-    "no file": ({}, None, "x_139.png cannot be read"),
+    "no file": ({}, None, "but there is no 'annotations/panoptic_train2017/x_139.png'; restore"),
     "an id listed twice": (
         {"segments_info": [SEGMENTS[0], *SEGMENTS]},
         png_of(GREY),
@@ -135,9 +135,20 @@ def test_a_fault_of_a_panoptic_annotation_is_reported_with_its_file(write_files,
     del files["annotations/panoptic_train2017/x_139.png"]
     if png is not None:
         files["annotations/panoptic_train2017/x_139.png"] = png
-    source = COCO(write_files(files))
+    root = write_files(files)
     with pytest.raises(InputError, match=f"panoptic_train2017.*{message}"):
-        source.load(source.items()[0])
+        read_all(COCO(root))
+
+
+def read_all(source):
+    return [source.load(item) for item in source.items()]
+
+
+def test_a_changed_file_of_segments_changes_the_fingerprint(write_files):
+    source = COCO(write_files(files_of()))
+    before = source.fingerprint()
+    (source.root / "annotations/panoptic_train2017/x_139.png").write_bytes(png_of(GREY))
+    assert source.fingerprint() != before
 
 
 WHOLE = {"image_id": 139, "file_name": "x_139.png", "segments_info": SEGMENTS}
@@ -150,6 +161,7 @@ WHOLE = {"image_id": 139, "file_name": "x_139.png", "segments_info": SEGMENTS}
             {"annotations": [WHOLE, {"image_id": 139, "category_id": 1}]},
             "some .* and some have none",
         ),
+        ({"annotations": [WHOLE, WHOLE]}, "its image has a panoptic annotation before; keep one"),
         ({"annotations": [{**WHOLE, "segments_info": {}}]}, "segments_info is no list of objects"),
         ({"annotations": [{**WHOLE, "segments_info": [1]}]}, "segments_info is no list of objects"),
         ({"annotations": [{**WHOLE, "segments_info": [{"id": 1}]}]}, "'category_id' is missing"),
@@ -161,9 +173,3 @@ def test_a_fault_of_a_panoptic_file_is_reported_with_its_byte(write_files, chang
     root = write_files(files_of(**changes))
     with pytest.raises(InputError, match=rf"panoptic_train2017.json, \w+ at byte \d+: .*{message}"):
         COCO(root)
-
-
-def test_two_panoptic_annotations_of_an_image_are_refused(write_files):
-    source = COCO(write_files(files_of(annotations=[WHOLE, WHOLE])))
-    with pytest.raises(InputError, match="the image has several panoptic annotations; keep one"):
-        source.load(source.items()[0])

@@ -52,6 +52,8 @@ class Contents:
         images_by_text, categories_by_text, ids_by_text: numbers of the ids that are texts.
         forms: number of annotations with each form of segmentation.
         crowds: number of annotations, or segments, with `iscrowd` 1.
+        segment_files: path of the PNG file of each panoptic annotation below the folder of these
+            files, by image number.
         panoptic: whether annotations are panoptic; None if there is no annotation.
         partial: number of images in which not all objects are annotated (LVIS).
         in_pixels: whether a coordinate of a polygon is over 1; None if there is no polygon.
@@ -70,6 +72,7 @@ class Contents:
     ids_by_text: dict[str, int] = field(default_factory=dict)
     forms: Counter[Form] = field(default_factory=Counter)
     crowds: int = 0
+    segment_files: dict[int, str] = field(default_factory=dict)
     panoptic: bool | None = None
     partial: int = 0
     in_pixels: bool | None = None
@@ -123,6 +126,9 @@ class Contents:
             self.crowds += member.get("iscrowd") in CROWD
         else:
             categories = self._segment_categories(segments)
+            if image in self.segment_files:
+                raise InputError("its image has a panoptic annotation before; keep one of them")
+            self.segment_files[image] = relative_path(member.get("file_name"))
         for category in categories:
             self.image.append(image)
             self.category.append(category)

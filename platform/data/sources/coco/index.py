@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,8 @@ class Index:
         category: `[m]` class of each annotation, or NO_CLASS.
         starts: `[m]` position of the first byte of each annotation.
         lengths: `[m]` number of bytes of each annotation.
-        panoptic: whether annotations are panoptic.
+        segment_files: path of the PNG file of each image's panoptic annotation, below the root
+            where it lies there, or "" for an image without; empty for outlines.
     """
 
     path: str
@@ -43,7 +44,7 @@ class Index:
     category: NDArray[np.uint8]
     starts: NDArray[np.int64]
     lengths: NDArray[np.int32]
-    panoptic: bool
+    segment_files: tuple[str, ...]
 
     def labels(self, k: int) -> tuple[int, ...]:
         """Return the classes of image k, ascending."""
@@ -103,8 +104,16 @@ def make_index(contents: Contents, path: str, class_numbers: Sequence[int]) -> I
         category=classes[rows[order]],
         starts=np.array(contents.start, np.int64)[order],
         lengths=np.array(contents.length, np.int64)[order].astype(np.int32),
-        panoptic=bool(contents.panoptic),
+        segment_files=_segment_files(contents, path, ids),
     )
+
+
+def _segment_files(contents: Contents, path: str, ids: Sequence[int]) -> tuple[str, ...]:
+    """Return the paths of the PNG files of images, which lie in a folder called like the file."""
+    if not contents.panoptic:
+        return ()
+    folder, files = PurePosixPath(path).with_suffix(""), contents.segment_files
+    return tuple(str(folder / files[id]) if id in files else "" for id in ids)
 
 
 def _positions(listed: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -26,7 +26,7 @@ from .index import Index, make_index
 from .layouts import AnnotationFile, annotation_files, given_files, image_folder
 from .panoptic import panoptic_mask
 from .segmentations import FORM_NOTES, form_of, segmentation_mask
-from .values import image_id, relative_path, zero_or_one
+from .values import image_id, zero_or_one
 
 NO_OUTLINE = "no annotation of the image has an outline, so the image has labels and no mask"
 NO_ANNOTATION = "the annotation file has no annotation, so the image has no labels and no mask"
@@ -150,6 +150,12 @@ class COCO:
                         f"{index.path} lists {quoted(name)}, but there is no {quoted(image)}; "
                         f"restore it, or name the folder of the images with --images {split}=FOLDER"
                     )
+                mask = index.segment_files[k] if index.segment_files else None
+                if mask and not (self.root / mask).is_file():
+                    raise InputError(
+                        f"{index.path} has segments of {quoted(name)}, but there is no "
+                        f"{quoted(mask)}; restore it"
+                    )
                 id = image_id(name)
                 if other := path_by_id.get(id):
                     raise InputError(
@@ -158,7 +164,10 @@ class COCO:
                         "another name"
                     )
                 path_by_id[id] = f"{quoted(image)} of {split}"
-                out.append(Item(id=id, split=split, labels=labels, image=image, row=k))
+                item = Item(
+                    id=id, split=split, labels=labels, image=image, mask=mask or None, row=k
+                )
+                out.append(item)
         return out
 
     def _image_path(self, split: str, name: str) -> str:
@@ -177,8 +186,8 @@ class COCO:
                 f"{path} is {width}x{height} pixels, {index.path} says {listed[1]}x{listed[0]}; "
                 "use the image that was annotated, or correct its size in the file"
             )
-        draw = self._panoptic_mask if index.panoptic else self._outline_mask
-        mask, note = draw(index, item.row, height, width)
+        draw = self._panoptic_mask if index.segment_files else self._outline_mask
+        mask, note = draw(item, height, width)
         notes = (SIZE_OF_IMAGE if listed == NO_SIZE else "", note)
         return Record(
             id=item.id,
@@ -192,9 +201,9 @@ class COCO:
         )
 
     def _outline_mask(
-        self, index: Index, k: int, height: int, width: int
+        self, item: Item, height: int, width: int
     ) -> tuple[NDArray[np.uint8] | None, str]:
-        """Draw the mask of image k from polygons and run lengths.
+        """Draw the mask of an image from polygons and run lengths.
 
         Returns:
             The mask; or None, and a note why there is none.
@@ -204,7 +213,8 @@ class COCO:
         """
         out = np.zeros((height, width), np.uint8)
         forms = []
-        for annotation, (label,), where in index.annotations(self.root, k):
+        index = self.indexes[item.split]
+        for annotation, (label,), where in index.annotations(self.root, item.row):
             try:
                 crowd = zero_or_one(annotation.get("iscrowd") or 0, "iscrowd")
                 if crowd and self.crowds != "draw":
@@ -219,9 +229,9 @@ class COCO:
         return (None, NO_OUTLINE) if forms and set(forms) == {"none"} else (out, "")
 
     def _panoptic_mask(
-        self, index: Index, k: int, height: int, width: int
+        self, item: Item, height: int, width: int
     ) -> tuple[NDArray[np.uint8] | None, str]:
-        """Read the mask of image k from the PNG file of its panoptic annotation.
+        """Read the mask of an image from the PNG file of its panoptic annotation.
 
         Returns:
             The mask; or None, and a note why there is none.
@@ -229,23 +239,18 @@ class COCO:
         Raises:
             InputError: the annotation or its PNG file is wrong.
         """
-        rows = list(index.annotations(self.root, k))
-        if not rows:
+        if item.mask is None:
             return None, NO_SEGMENTS
-        annotation, classes, where = rows[0]
-        if len(rows) > 1:
-            raise InputError(f"{where}: the image has several panoptic annotations; keep one")
-        folder = PurePosixPath(index.path).with_suffix("")
+        png = file_lists.read_image_file(self.root, item.mask, item.id)
+        ((annotation, classes, where),) = self.indexes[item.split].annotations(self.root, item.row)
+        crowds = self.crowds == "draw"
         try:
-            path = str(folder / relative_path(annotation.get("file_name")))
-            crowds = self.crowds == "draw"
-            png = file_lists.read_image_file(self.root, path, path)
-            mask = panoptic_mask(png, path, annotation.get("segments_info"), classes, crowds)
+            mask = panoptic_mask(png, item.mask, annotation.get("segments_info"), classes, crowds)
         except (InputError, ValueError) as error:
             raise InputError(f"{where}: {error}") from None
         if mask.shape != (height, width):
             raise InputError(
-                f"{path} is {mask.shape[1]}x{mask.shape[0]} pixels, its image {width}x{height}"
+                f"{item.mask} is {mask.shape[1]}x{mask.shape[0]} pixels, its image {width}x{height}"
             )
         return mask, ""
 
