@@ -104,8 +104,8 @@ class COCOOptions(SourceOptions):
         option(
             DATA,
             "CHOICE",
-            "What masks show of crowds (iscrowd 1): background or draw; by default background, "
-            "unless all annotations are crowds.",
+            "Treatment of crowds (iscrowd 1) in masks: background or draw; by default background, "
+            "unless all annotations are crowds, which needs a choice.",
         ),
     ] = None
 
