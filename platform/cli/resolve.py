@@ -17,6 +17,7 @@ from ..storage.store import Store
 from ..tuning.spaces import COMBINATION, Space, find_space, split_file_and_name
 from .options.experiment_options import ExperimentOptions, Localized, SweepOptions
 from .options.kinds import Command
+from .options.split_paths import path_by_split, split_and_path
 from .options.store_options import (
     COCOOptions,
     ConfigOptions,
@@ -51,6 +52,8 @@ PATHS = {
     "page": "--page",
     "path": "PATH",
     "labels": "--labels",
+    "annotations": "--annotations",
+    "images": "--images",
     "weights": "--weights",
     "space": "--space",
 }
@@ -63,10 +66,13 @@ def with_absolute_paths(options: Options) -> Options:
     Raises:
         InputError: a path is empty, or is an address where only a folder or file is allowed.
     """
-    paths = {}
+    paths: dict[str, str | tuple[str, ...]] = {}
     for name, title in PATHS.items():
         text = getattr(options, name, None)
-        if text is None:
+        if isinstance(text, tuple):
+            pairs = [split_and_path(value) for value in text]
+            paths[name] = tuple(f"{s}{filesystem.absolute(path, title)}" for s, path in pairs)
+        if not isinstance(text, str):  # --images of the report is a number
             continue
         inner = ""
         if name == "space":
@@ -101,7 +107,16 @@ def source(options: SourceOptions) -> Source:
     if isinstance(options, COCOOptions):
         from ..data.sources.coco import COCO
 
-        return COCO(options.path, year=options.year, labelled=options.labelled)
+        images = path_by_split("--images", options.images or ())
+        return COCO(
+            options.path,
+            year=options.year,
+            labelled=options.labelled,
+            annotations=path_by_split("--annotations", options.annotations or (), "train"),
+            images=images.get("") or images,
+            stuff=options.stuff,
+            crowds=options.crowds,
+        )
     from ..data.sources.folder import Folder
 
     assert isinstance(options, FolderOptions)

@@ -100,6 +100,7 @@ COMMANDS = [
     data scenes --train 3 --val 2 --size 32 --seed 1 --name other --quarantine 0.5
     data voc . --labels file --lists train val --name mine
     data coco . --year 2014 --labelled
+    data coco . --annotations file val=pub/thesis.tex --images train=. val=pub --stuff --crowds draw
     data folder . --quarantine 0.1
     data folder . --orientation applied --mask-values 0=background 255=label --resize-masks
     run lpcam --set training.epochs=2 --set lpcam.tau=0.2 --seeds 0 1 --name a --page p
@@ -186,6 +187,10 @@ def test_only_some_commands_reach_a_computation(home: Path, command: list[str]) 
 @example(["doctor", "--store", "file"])
 @example(["run", "cam", "--store", "file/deep"])
 @example(["data", "folder", "a" * 300])
+@example(["data", "coco", ".", "--annotations", "a" * 300])
+@example(["data", "coco", ".", "--annotations", "file", "file"])
+@example(["data", "coco", ".", "--annotations", "=file", "--images", "val="])
+@example(["data", "coco", ".", "--annotations", "-x=file"])
 @example(["report", "pub"])
 @example(["report", "~"])
 @example(["report", "pub/thesis.tex", "--single-file"])

@@ -14,7 +14,6 @@ from PIL import Image, PngImagePlugin
 from scipy.io import savemat
 from wsss.platform.data.images import (
     MAX_PIXELS,
-    VOID,
     decode_image,
     decode_mask,
     encode_png,
@@ -22,6 +21,7 @@ from wsss.platform.data.images import (
 )
 from wsss.platform.data.readers.image_reader import FileContent, ImageReader
 from wsss.platform.data.readers.masks import value_map
+from wsss.platform.labels import VOID
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (9, 13, 3), dtype=np.uint8)

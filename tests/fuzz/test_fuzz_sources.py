@@ -13,7 +13,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hostile import NESTED, altered, attempt, counts, damaged, fuzz, texts
+from hostile import (
+    NESTED,
+    altered,
+    attempt,
+    check_sentence,
+    counts,
+    damaged,
+    fuzz,
+    scalars,
+    texts,
+    values,
+)
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
@@ -25,6 +36,7 @@ from wsss.platform.data.readers import id_lists
 from wsss.platform.data.readers.classes import class_files, class_names
 from wsss.platform.data.readers.labels import label_files
 from wsss.platform.data.sources.coco import COCO
+from wsss.platform.data.sources.coco.segmentations import segmentation_mask
 from wsss.platform.data.sources.folder import Folder
 from wsss.platform.data.sources.source import Source
 from wsss.platform.data.sources.voc import VOC
@@ -336,15 +348,78 @@ COCO_TREE = {
     "train2014/a_7.jpg": JPEG,
     "train2014/a_9.jpg": JPEG,
 }
+EXPORTED: dict[str, Any] = {
+    "annotations": [
+        {"image_id": "a", "category_id": 3, "segmentation": [1, 1, 9, 1, 9, 6.5]},
+        {"image_id": "b", "category_id": "1", "segmentation": [[1, 1], [9, 1], [9, 6.5]]},
+        {
+            "image_id": "b",
+            "category_id": 1,
+            "segmentation": {"counts": "X1h0P1", "size": [8.0, 12]},
+        },
+        {"image_id": "b", "category_id": 3, "bbox": [1, 1, 5, 2.5]},
+    ],
+    "images": [
+        {"id": "a", "file_name": "images\\a.jpg"},
+        {"id": "b", "coco_url": "http://x/images/b.jpg", "not_exhaustive_category_ids": [1]},
+    ],
+    "categories": [
+        {"id": 0, "name": "animals", "supercategory": "none"},
+        {"id": 1, "name": "cat", "supercategory": "animals"},
+        {"id": 3, "name": "dog", "supercategory": "animals"},
+    ],
+}
+EXPORTED_TREE = {
+    "result.json": json.dumps(EXPORTED).encode(),
+    "images/a.jpg": JPEG,
+    "images/b.jpg": JPEG,
+}
+PANOPTIC: dict[str, Any] = {
+    "images": [
+        {"id": 7, "file_name": "a_7.jpg", "height": 8, "width": 12},
+        {"id": 9, "file_name": "a_9.jpg", "height": 8, "width": 12},
+    ],
+    "annotations": [
+        {
+            "image_id": 7,
+            "file_name": "a_7.png",
+            "segments_info": [
+                {"id": 9 + (8 << 8) + (7 << 16), "category_id": 1, "iscrowd": 0},
+                {"id": 5, "category_id": 4, "iscrowd": 1},
+            ],
+        },
+    ],
+    "categories": [
+        {"id": 1, "name": "cat", "isthing": 1},
+        {"id": 4, "name": "sky", "isthing": 0},
+    ],
+}
+PANOPTIC_FILE = "annotations/panoptic_train2017.json"
+PANOPTIC_PNG = "annotations/panoptic_train2017/a_7.png"
+PANOPTIC_TREE = {
+    PANOPTIC_FILE: json.dumps(PANOPTIC).encode(),
+    PANOPTIC_PNG: picture("PNG"),
+    "train2017/a_7.jpg": JPEG,
+    "train2017/a_9.jpg": JPEG,
+}
 
 
 @pytest.fixture(scope="module")
 def trees(given_folder: Path) -> dict[str, Path]:
-    contents = {"folder": FOLDER, "voc": VOC_TREE, "coco": COCO_TREE}
+    contents = {
+        "folder": FOLDER,
+        "voc": VOC_TREE,
+        "coco": COCO_TREE,
+        "exported": EXPORTED_TREE,
+        "panoptic": PANOPTIC_TREE,
+    }
     return {name: fill(given_folder / name, files) for name, files in contents.items()}
 
 
-@pytest.mark.parametrize(("name", "make"), [("folder", Folder), ("voc", VOC), ("coco", COCO)])
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [("folder", Folder), ("voc", VOC), ("coco", COCO), ("exported", COCO), ("panoptic", COCO)],
+)
 def test_undamaged_trees_are_read(
     trees: dict[str, Path], name: str, make: Callable[[Path], Source]
 ) -> None:
@@ -431,3 +506,64 @@ def test_instances_are_read_or_refused(trees: dict[str, Path], content: Any) -> 
     data = json.dumps(content).encode("utf-8", "surrogatepass")
     fill(trees["coco"], {**COCO_TREE, COCO_FILE: data})
     read_source(lambda: COCO(trees["coco"]))
+
+
+@fuzz(100)
+@given(altered(EXPORTED))
+@example({**EXPORTED, "annotations": NESTED})
+def test_exported_annotations_are_read_or_refused(trees: dict[str, Path], content: Any) -> None:
+    data = json.dumps(content).encode("utf-8", "surrogatepass")
+    fill(trees["exported"], {**EXPORTED_TREE, "result.json": data})
+    read_source(lambda: COCO(trees["exported"]))
+
+
+@fuzz(60)
+@given(altered(PANOPTIC), st.booleans())
+def test_panoptic_annotations_are_read_or_refused(
+    trees: dict[str, Path], content: Any, stuff: bool
+) -> None:
+    data = json.dumps(content).encode("utf-8", "surrogatepass")
+    fill(trees["panoptic"], {**PANOPTIC_TREE, PANOPTIC_FILE: data})
+    read_source(lambda: COCO(trees["panoptic"], stuff=stuff))
+
+
+@fuzz(50)
+@given(damaged_file({name: PANOPTIC_TREE[name] for name in (PANOPTIC_FILE, PANOPTIC_PNG)}))
+def test_panoptic_files_are_read_or_refused(
+    trees: dict[str, Path], change: tuple[str, bytes]
+) -> None:
+    fill(trees["panoptic"], {**PANOPTIC_TREE, change[0]: change[1]})
+    read_source(lambda: COCO(trees["panoptic"]))
+
+
+RUN_LENGTHS = st.text(st.characters(min_codepoint=40, max_codepoint=120), max_size=20) | texts
+
+
+@fuzz(100)
+@given(
+    RUN_LENGTHS | st.lists(scalars, max_size=4) | scalars,
+    st.sampled_from(([8, 12], [8.0, 12], [12, 8])) | values,
+)
+def test_run_lengths_are_decoded_or_refused(counts: Any, size: Any) -> None:
+    """No count reaches beyond the image."""
+    try:
+        mask = segmentation_mask({"counts": counts, "size": size}, 8, 12)
+    except (ValueError, OverflowError) as error:
+        check_sentence(str(error))
+    else:
+        assert mask.shape == (8, 12)
+
+
+@fuzz(60)
+@given(st.lists(texts, min_size=1, max_size=3))
+@example(["annotations"])
+@example(["train"])
+def test_hostile_file_names_stay_below_the_folder(trees: dict[str, Path], names: list[str]) -> None:
+    path = "/".join(names)
+    images = [{"id": "a", "file_name": path}, {"id": "b", "file_name": path.replace("/", "\\")}]
+    data = json.dumps({**EXPORTED, "images": images}).encode("utf-8", "surrogatepass")
+    fill(trees["exported"], {**EXPORTED_TREE, "result.json": data})
+    source = attempt(lambda: COCO(trees["exported"]))
+    for item in (source and attempt(source.items)) or []:
+        image = trees["exported"] / item.image
+        assert image.resolve().is_relative_to(trees["exported"].resolve())

@@ -105,12 +105,17 @@ class VOCOptions(LabelFileOptions, MaskOptions):
 class COCOOptions(SourceOptions):
     """Options of `wsss data coco`."""
 
-    about: ClassVar[str] = "COCO's annotations/instances_*.json and image folders."
+    about: ClassVar[str] = (
+        "Annotation files and images of COCO, or of tools that export COCO's format."
+    )
     example: ClassVar[str] = "wsss data coco coco2014 --year 2014 --labelled"
 
     path: Annotated[str, argument("PATH", SOURCE)]
     name: Annotated[str, option(DATA, "NAME", "Name of the data set in the store.")] = "coco"
-    year: Annotated[str, option(DATA, "YEAR", "Year in the names of the files.")] = "2014"
+    year: Annotated[
+        str | None,
+        option(DATA, "YEAR", "Year in the names of the annotation files; by default the only one."),
+    ] = None
     labelled: Annotated[
         bool,
         flag(
@@ -119,6 +124,39 @@ class COCOOptions(SourceOptions):
             "keep them).",
         ),
     ] = False
+    annotations: Annotated[
+        tuple[str, ...] | None,
+        option(
+            DATA,
+            "[SPLIT=]FILE",
+            "Annotation files, such as train=a.json val=b.json; a FILE alone is of the split "
+            "train; by default files with usual names.",
+            several=True,
+        ),
+    ] = None
+    images: Annotated[
+        tuple[str, ...] | None,
+        option(
+            DATA,
+            "[SPLIT=]DIR",
+            "Folders of the images, such as train=a val=b; a DIR alone is of all splits; by "
+            "default the folder with a usual name that holds the images.",
+            several=True,
+        ),
+    ] = None
+    stuff: Annotated[
+        bool,
+        flag(DATA, "Make classes of stuff, such as sky, of panoptic files; else it is background."),
+    ] = False
+    crowds: Annotated[
+        Literal["background", "draw"] | None,
+        option(
+            DATA,
+            "CHOICE",
+            "Treatment of crowds (iscrowd 1) in masks: background or draw; by default background, "
+            "unless all annotations are crowds, which needs a choice.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
