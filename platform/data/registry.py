@@ -9,7 +9,9 @@ from ..storage.artifact import Artifact
 from ..storage.artifact_files import ArtifactFolder
 from ..storage.json_files import read_record, write_json
 from ..storage.store import Store
-from .formats.shards import stage_of, write
+from .check.dataset_check import DatasetCheck
+from .formats.checked_shards import check_of_shards
+from .formats.shards import Conversion, convert, stage_of, write
 from .sources.source import Source, check_name
 
 
@@ -101,3 +103,32 @@ def add(
     if row != entry:
         write_json(store.location("data", f"{name}.json"), entry)
     return artifact, cached
+
+
+def read_all(source: Source, progress: ProgressDisplay) -> Conversion:
+    """Read all records of a source and check them, without writing anything to a store.
+
+    Broken records are left out and listed, see `Conversion.faults`.
+
+    Args:
+        source: where records come from.
+        progress: takes the progress.
+    """
+    title = f"check of {source.name}"
+    progress.plan([title])
+    progress.start(title)
+    cluster.connect()
+    conversion = convert(
+        None, source, True, lambda d, n: progress.update("", d, n), cluster.apart()
+    )
+    progress.finish(False)
+    return conversion
+
+
+def check(store: Store, name: str) -> DatasetCheck:
+    """Return the check of a data set of a store.
+
+    Raises:
+        InputError: there is no such data set, or its shards are damaged or missing.
+    """
+    return check_of_shards(open_dataset(store, name))
