@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from ..errors import InputError
 from ..ray_runtime import cluster
 from ..records.progress import ProgressDisplay
@@ -18,6 +20,16 @@ from .sources.source import Source, check_name
 def names(store: Store) -> list[str]:
     """Return the names of the data sets of a store."""
     return [n.removesuffix(".json") for n in store.location("data").names(".json")]
+
+
+def keys(store: Store) -> dict[str, str]:
+    """Return the keys of the shards of all data sets by name; damaged records are left out."""
+    out = {}
+    for name in names(store):
+        with contextlib.suppress(InputError):
+            if row := _row(store, name):
+                out[name] = row["key"]
+    return out
 
 
 def open_dataset(store: Store, name: str) -> Artifact:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from ...serialization import MisfitError, typed
 from ...storage.artifact import Artifact
 from ..check.dataset_check import DatasetCheck, check_of_dataset
@@ -11,6 +9,15 @@ from ..check.shard_check import ShardCheck
 from . import parquet
 from .shard_records import check_of_row, subset_of
 from .shards import INFERENCE_COLUMNS, Slice, read
+
+
+def kept_check(shards: Artifact) -> DatasetCheck | None:
+    """Return the check that the manifest of shards keeps, None where it keeps none."""
+    try:
+        check: DatasetCheck = typed(DatasetCheck, shards.about.get("check"), "the check")
+    except MisfitError:
+        return None
+    return check
 
 
 def check_of_shards(shards: Artifact) -> DatasetCheck:
@@ -22,8 +29,7 @@ def check_of_shards(shards: Artifact) -> DatasetCheck:
         InputError: a shard is missing or damaged.
     """
     about = shards.about
-    with contextlib.suppress(MisfitError):
-        kept: DatasetCheck = typed(DatasetCheck, about.get("check"), "the check")
+    if kept := kept_check(shards):
         return kept
     by_subset: dict[str, list[ShardCheck]] = {}
     columns = (*INFERENCE_COLUMNS, "mask")
