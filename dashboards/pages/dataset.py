@@ -94,7 +94,7 @@ def _classes(rows: Iterable[CheckRow], check: DatasetCheck) -> Table:
         ids = [*check.mismatches.without_pixel[k], *check.mismatches.without_label[k]]
         cells = [text_cell(row.name), *_cells(row)[:-1], text_cell(", ".join(dict.fromkeys(ids)))]
         lines.append(cells)
-    caption = f"{count_text(len(lines), 'class').replace('classs', 'classes')} over all images"
+    caption = f"{len(lines)} class{'es' * (len(lines) != 1)} over all images"
     head = ["class", *HEAD[:-1], "images to look at"]
     return Table(caption=caption, head=head, rows=lines, cards=True, sortable=True)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn_datasets import HOSTILE_NAMES, Drawn, add_dataset
 from drawn_records import make_run, make_sweep, make_trials
 from drawn_store import add_hostile, add_run, add_sweep, drawn_store, metrics, run_of
 from limits import HANG
@@ -81,6 +82,8 @@ def report(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(scenes, root / "store")
     store = Store(root / "store")
     add_hostile(store)
+    add_dataset(store, "hostile", Drawn(HOSTILE_NAMES))
+    add_dataset(store, "bare", Drawn(("cat", "dog"), masks=False))
     for count in (0, 1, 500):
         add_sweep(store, count, f"sweep-{count}")
     add_sweep(store, 24, "failed", fail=lambda k: True)
@@ -121,7 +124,7 @@ CUT = (
 @pytest.mark.parametrize("width", [1280, 800, 390])
 def test_the_overview_cuts_no_column(report: Path, browser: Any, width: int) -> None:
     with visit(browser, (report / "index.html").as_uri(), width) as (page, _):
-        assert page.locator(".scroll").count() == 3
+        assert page.locator(".scroll").count() == 6  # three of them leaderboards
         assert page.evaluate(CUT) == 0
         page.locator("#runs").get_by_role("button", name="run", exact=True).click()
         names = page.locator("#runs tbody th").all_inner_texts()
@@ -266,6 +269,15 @@ def test_images_are_ordered_filtered_and_opened_by_keyboard(report: Path, browse
         until(page, f"{boundaries}.naturalWidth > 0 && {boundaries}.style.visibility === ''")
         page.keyboard.press("Escape")
         assert not page.evaluate("document.getElementById('viewer').open")
+
+
+def test_runs_on_unlike_data_gain_no_points(report: Path, browser: Any) -> None:
+    url = (report / "compare.html").as_uri() + "?a=run-0&b=hostile"
+    with visit(browser, url) as (page, _):
+        until(page, "document.querySelectorAll('#differences tbody tr').length > 1")
+        gains = page.locator("#differences tbody td:last-child").all_inner_texts()
+        assert set(gains) == {"–"}
+        assert "scored on unlike images or masks" in page.locator("#differences .note").inner_text()
 
 
 def test_two_runs_are_compared(report: Path, browser: Any) -> None:

@@ -62,6 +62,10 @@ class Counts:
     first_unmasked: tuple[str, ...] = ()
     first_turned: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if len(self.pixels) != 256:
+            raise ValueError("counts of pixels are not by value 0 to 255")
+
     @classmethod
     def none(cls, classes: int) -> Counts:
         """Return the counts over no image of a data set with a number of classes."""

@@ -51,6 +51,15 @@ class DatasetCheck:
     mismatches: Mismatches
     subsets: dict[str, tuple[str, ...]]
 
+    def __post_init__(self) -> None:
+        by_class: list[Sequence[object]] = [self.examples]
+        by_class += [self.mismatches.without_pixel, self.mismatches.without_label]
+        for counts in (self.whole, *self.splits.values()):
+            by_class += [counts.labelled, counts.shown]
+            by_class += [counts.class_without_pixel, counts.class_without_label]
+        if {len(values) for values in by_class} != {len(self.classes)}:
+            raise ValueError("a check does not have one value for each class")
+
 
 def check_of_dataset(
     by_subset: Mapping[str, Sequence[ShardCheck]],

@@ -25,9 +25,10 @@ class Duplicates:
 
     Attributes:
         splits: names of both splits, or twice the name of one split.
-        count: number of pairs of images.
-        first: the first pairs of ids, in the order of the alphabet; an image whose id is in both
-            lists is a pair of equal ids.
+        count: number of images of the first split that are in the second one, too; for one split,
+            number of images beyond the first of each kind.
+        first: the first of these images with an image that equals it, as pairs of ids, in the
+            order of the alphabet; an image whose id is in both lists is a pair of equal ids.
     """
 
     splits: tuple[str, str]
@@ -61,11 +62,9 @@ def find_duplicates(
         elif _should_differ(one, other, left, right):
             pairs += [(i.id, i.id) for i in images if i.subset in left & right]
             for group in groups:
-                pairs += [
-                    (a.id, b.id)
-                    for a, b in itertools.permutations(group, 2)
-                    if a.subset in left - right and b.subset in right - left
-                ]
+                twin = next((i.id for i in group if i.subset in right - left), None)
+                if twin is not None:
+                    pairs += [(i.id, twin) for i in group if i.subset in left - right]
         if pairs:
             first = tuple(sorted(pairs)[:NAMED])
             out.append(Duplicates(splits=(one, other), count=len(pairs), first=first))

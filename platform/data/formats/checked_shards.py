@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...serialization import MisfitError, typed
+from ...serialization import typed
 from ...storage.artifact import Artifact
 from ..check.dataset_check import DatasetCheck, check_of_dataset
 from ..check.shard_check import ShardCheck
@@ -15,7 +15,7 @@ def kept_check(shards: Artifact) -> DatasetCheck | None:
     """Return the check that the manifest of shards keeps, None where it keeps none."""
     try:
         check: DatasetCheck = typed(DatasetCheck, shards.about.get("check"), "the check")
-    except MisfitError:
+    except ValueError:
         return None
     return check
 

@@ -194,6 +194,31 @@ def test_a_check_survives_its_manifest() -> None:
     assert typed(DatasetCheck, json.loads(json.dumps(as_json(check)))) == check
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("classes",), ["cat", "dog"]),
+        (("examples",), []),
+        (("whole", "pixels"), [1] * 255),
+        (("whole", "shown"), [1, 2]),
+        (("splits", "val", "labelled"), [1, 2, 3, 4]),
+        (("mismatches", "without_pixel"), [[]]),
+        (("whole", "images"), "many"),
+        (("sizes", "median"), [1]),
+    ],
+)
+def test_a_check_that_does_not_fit_its_classes_is_refused(
+    path: tuple[str, ...], value: object
+) -> None:
+    row = as_json(checked([*right(3), *right(3, "val")]))
+    inner = row
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = value
+    with pytest.raises(ValueError, match=r"for each class|by value|the check"):
+        typed(DatasetCheck, row, "the check")
+
+
 def test_sizes_are_those_of_the_slow_oracle() -> None:
     rng = np.random.default_rng(0)
     cases = [Case(f"i{k}", (0,), np.ones(rng.integers(1, 9, 2), np.uint8)) for k in range(41)]
