@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...platform.data.check.findings import findings
 from ...platform.errors import InputError
-from ...platform.records.comparability import same_data, same_scoring
+from ...platform.records.comparability import data_key, known_digests, scoring_key
 from ...platform.records.schema import RunRecord, Score, SweepRecord
 from ..content.artifact_cache import ArtifactCache
 from ..content.gallery import scored_splits, splits_with_images, splits_with_pictures
@@ -260,27 +260,17 @@ def _published() -> list[list[Cell]]:
 
 def _groups(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
     """Return runs that were scored on the same data and classes, in groups; the best one first."""
-    groups: list[list[RunRecord]] = []
+    groups: dict[tuple[object, ...], list[RunRecord]] = {}
+    known = known_digests(runs)
     for run in sorted(runs, key=_seed_score, reverse=True):
-        if not scored_splits(run):
-            continue
-        group = next((g for g in groups if any(_comparable(run, other) for other in g)), None)
-        if group is None:
-            groups.append([run])
-        else:
-            group.append(run)
-    return groups
-
-
-def _comparable(one: RunRecord, other: RunRecord) -> bool:
-    """Return whether two runs were scored on the same splits, images, masks and classes."""
-    splits = scored_splits(one)
-    if splits != scored_splits(other):
-        return False
-    scores = [_first_scores(run) for run in (one, other)]
-    return all(same_data(one, other, s) for s in splits) and all(
-        same_scoring(scores[0][s], scores[1][s]) for s in splits if all(s in of for of in scores)
-    )
+        scores = _first_scores(run)
+        key = [
+            (split, data_key(run, split, known), split in scores and scoring_key(scores[split]))
+            for split in scored_splits(run)
+        ]
+        if key:
+            groups.setdefault(tuple(key), []).append(run)
+    return [*groups.values()]
 
 
 def _first_scores(run: RunRecord) -> Mapping[str, Score]:

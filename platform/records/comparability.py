@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import InputError
 from .result_id import ResultId
 from .schema import RunRecord, Score
 
+Known = Mapping[str, Mapping[str, Mapping[str, str]]]
+"""Digests of images and masks by key of the shards and by split."""
+
+
+def known_digests(runs: Iterable[RunRecord]) -> Known:
+    """Return the digests of shards that records hold; other records of the shards may lack them."""
+    return {run.shards: run.digests for run in runs if run.shards and run.digests}
+
+
+def data_key(run: RunRecord, split: str, known: Known) -> tuple[str, ...]:
+    """Return values that two runs share if they had the same images and masks in a split.
+
+    These are the digests; for a record of version 0.2.0 or before, which has none, the key of the
+    shards, or, without shards, the name of the data set.
+
+    Args:
+        run: the run.
+        split: the split.
+        known: digests of shards, from `known_digests`.
+    """
+    digests = (run.digests or known.get(run.shards, {})).get(split)
+    if digests is None:
+        return (run.shards or run.dataset, split)
+    return (digests["ids"], digests["masks"])
+
 
 def same_data(one: RunRecord, other: RunRecord, split: str) -> bool:
-    """Return whether two runs had the same images and masks in a split.
+    """Return whether two runs had the same images and masks in a split."""
+    known = known_digests((one, other))
+    return data_key(one, split, known) == data_key(other, split, known)
 
-    They had if they read the same shards, or if the digests of the split agree. Records of version
-    0.1.0 have no digests; of two records without shards, the names of their data sets count.
-    """
-    if one.shards or other.shards:
-        digests = one.digests.get(split)
-        return one.shards == other.shards or (
-            digests is not None and digests == other.digests.get(split)
-        )
-    return one.dataset == other.dataset
+
+def scoring_key(score: Score) -> tuple[object, ...]:
+    """Return values that two scores share if they are means over the same classes by one rule."""
+    return (*(score.classes[c] for c in score.scored), score.n, score.rule)
 
 
 def same_scoring(one: Score, other: Score) -> bool:
     """Return whether two scores are means over the same classes, by the same rule."""
-    names = [[score.classes[c] for c in score.scored] for score in (one, other)]
-    return names[0] == names[1] and (one.n, one.rule) == (other.n, other.rule)
+    return scoring_key(one) == scoring_key(other)
 
 
 def check_comparable(rows: Sequence[tuple[str, ResultId, Sequence[RunRecord]]]) -> None:

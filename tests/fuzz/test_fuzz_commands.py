@@ -117,6 +117,8 @@ COMMANDS = [
     config psdpm --baseline cam --schema
     methods
     doctor --verify
+    doctor scenes --format csv
+    data scenes --train 3 --val 2 --size 32 --check --format json
     """.strip().splitlines()
 ]
 ACCEPTED = ("data scenes", "run lpcam", "run cam", "sweep lpcam", "ablate ssc")

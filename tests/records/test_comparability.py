@@ -9,7 +9,13 @@ import pytest
 from wsss.platform.cli.tables import comparison_table
 from wsss.platform.errors import InputError
 from wsss.platform.metrics import RULE
-from wsss.platform.records.comparability import check_comparable, same_data, same_scoring
+from wsss.platform.records.comparability import (
+    check_comparable,
+    data_key,
+    known_digests,
+    same_data,
+    same_scoring,
+)
 from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import RunRecord, Score, run_from_json
 from wsss.platform.serialization import as_json
@@ -67,6 +73,12 @@ def test_runs_of_the_same_shards_or_digests_have_the_same_data() -> None:
     assert not same_data(run("a", "k1"), run("b", "k2", DIGESTS), "val")
     assert not same_data(run("a", "k1", DIGESTS), run("b", "k2", DIGESTS), "train")
     assert same_data(run("a"), run("b"), "val")
+
+
+def test_older_records_share_the_digests_of_their_shards() -> None:
+    runs = [run("a", "k1"), run("b", "k1", DIGESTS), run("c", "k2", DIGESTS), run("d", "k3")]
+    keys = [data_key(r, "val", known_digests(runs)) for r in runs]
+    assert keys[0] == keys[1] == keys[2] != keys[3]
 
 
 def test_scores_over_other_classes_or_rules_are_unlike() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
+from ..digests import Digest
 from ..sources.source import Item, Source
-from .digests import Digest
 
 MOST_PATTERNS = 20
 """Largest number of patterns of paths; with more folders, patterns name the first folder only."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...serialization import as_json, typed
-from ..check.digests import Digest
 from ..check.shard_check import ShardCheck, check_of_image, sum_of_checks
+from ..digests import Digest
 from ..images import decode_mask
 from ..sources.source import Item, Record, Source
 from . import parquet

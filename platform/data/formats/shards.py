@@ -24,10 +24,10 @@ from ...serialization import as_json
 from ...storage.artifact import Artifact, Stage
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..check.dataset_check import DatasetCheck, check_of_dataset
-from ..check.digests import Digest
 from ..check.findings import refusal
 from ..check.origin import origin_of
 from ..check.shard_check import ShardCheck
+from ..digests import Digest
 from ..sources.source import Item, Source
 from . import parquet
 from .shard_records import ShardResult, read_records, subset_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from wsss.platform.data.check.digests import Digest
 from wsss.platform.data.check.origin import MOST_PATTERNS, origin_of, path_patterns
+from wsss.platform.data.digests import Digest
 from wsss.platform.data.sources.folder import Folder
 from wsss.platform.data.sources.scenes import Scenes
 from wsss.platform.data.sources.voc import VOC

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images import decode_mask
+from .images import decode_mask
 
 
 @dataclass(frozen=True)
