@@ -66,7 +66,7 @@ def _sentences(name: str, about: Mapping[str, Any], check: DatasetCheck | None) 
     notes += [f"left out: {fault}" for fault in about.get("quarantined", [])]
     if check is None:
         return [UNCHECKED.format(name), *notes]
-    return [*(findings.findings(check) or [findings.agreement(check)]), *notes]
+    return [*findings.sentences(check), *notes]
 
 
 def _cells(row: CheckRow) -> list[Cell]:

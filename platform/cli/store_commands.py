@@ -81,7 +81,7 @@ def data(options: SourceOptions, command: str) -> None:
     if options.format != "table":
         printer.table(_check_table(registry.check(store, options.name)))
     elif "check" in about:
-        for text in _findings(registry.check(store, options.name)):
+        for text in findings.sentences(registry.check(store, options.name)):
             printer.line(f"check: {text}")
     else:
         printer.line(f"check: wsss doctor {options.name} checks the labels and masks")
@@ -99,10 +99,6 @@ def _check_source(options: SourceOptions, source: Source, printer: Printer) -> N
         printer.line(f"broken: {fault}")
     printer.table(_check_table(conversion.check))
     conversion.refuse(options.quarantine)
-
-
-def _findings(check: DatasetCheck) -> list[str]:
-    return findings.findings(check) or [findings.agreement(check)]
 
 
 def _check_table(check: DatasetCheck) -> Table:
@@ -133,7 +129,7 @@ def _check_table(check: DatasetCheck) -> Table:
             }
             for row in rows
         ],
-        notes=[*notes, *_findings(check)],
+        notes=[*notes, *findings.sentences(check)],
     )
 
 

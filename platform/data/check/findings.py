@@ -94,6 +94,12 @@ def explanation(counts: Counts) -> tuple[str, float]:
     return (best, share) if clear and counts.comparable >= LEAST_IMAGES else ("", 0.0)
 
 
+def sentences(check: DatasetCheck) -> list[str]:
+    """Return the findings, or a sentence that there is nothing to find or to compare."""
+    out = findings(check)
+    return out if out and check.whole.comparable else [*out, agreement(check)]
+
+
 def findings(check: DatasetCheck) -> list[str]:
     """Return a sentence on each remarkable thing; none where all images are as they should be."""
     whole = check.whole
@@ -118,7 +124,7 @@ def findings(check: DatasetCheck) -> list[str]:
 
 
 def agreement(check: DatasetCheck) -> str:
-    """Return a sentence for a data set without findings."""
+    """Return a sentence on how many images have labels and masks that agree."""
     count = check.whole.comparable
     if not count:
         return "no image has both a label and a mask to compare"

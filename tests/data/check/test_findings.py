@@ -10,7 +10,7 @@ import pytest
 from drawn_checks import Case, check_of, mask_of
 from wsss.platform.data.check.dataset_check import DatasetCheck, Sizes, check_of_dataset
 from wsss.platform.data.check.duplicates import Duplicates
-from wsss.platform.data.check.findings import agreement, findings, refusal, sizes
+from wsss.platform.data.check.findings import agreement, findings, refusal, sentences, sizes
 from wsss.platform.data.check.rows import ALL_IMAGES, rows_of
 from wsss.platform.serialization import as_json, typed
 
@@ -42,7 +42,7 @@ def test_a_right_data_set_has_no_findings() -> None:
     check = checked(right(6) + right(3, "val"))
     assert findings(check) == []
     assert refusal(check) == ""
-    assert agreement(check) == "labels and masks agree in all 9 images that have both"
+    assert sentences(check) == ["labels and masks agree in all 9 images that have both"]
     assert sizes(check) == "smallest 3x1, median 3x1, largest 4x1 (val2), pixels"
 
 
@@ -153,7 +153,9 @@ def test_labelled_classes_without_a_pixel_are_named() -> None:
 def test_a_data_set_without_masks_says_so() -> None:
     check = checked([Case("a", (0, 1, 2), None)])
     assert findings(check) == []
-    assert agreement(check) == "no image has both a label and a mask to compare"
+    assert sentences(check) == ["no image has both a label and a mask to compare"]
+    check = checked([Case("a", (0, 1), None)])
+    assert sentences(check) == ["no image is labelled 'cow'", agreement(check)]
     first = next(rows_of(check))
     assert (first.kind, first.pixels, first.void) == ("all", None, None)
 
