@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from wsss.platform.api import Folder, add
 from wsss.platform.cli import main
 from wsss.platform.data import registry
 from wsss.platform.data.formats import shards
@@ -179,6 +180,15 @@ def test_the_check_of_older_shards_is_computed_from_them(
     assert artifact.about["origin"]["lists"] == {
         split: digest["ids"] for split, digest in artifact.about["digests"].items()
     }
+
+
+def test_the_python_api_says_what_the_check_finds(
+    folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    add(Folder(folder), "pets", store=tmp_path / "store")
+    assert "check: labels and masks agree in all 6 images" in capsys.readouterr().err
+    add(Folder(folder), "pets", store=tmp_path / "store", quiet=True)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_doctor_names_the_data_sets_that_there_are(
