@@ -189,6 +189,8 @@ def _masks(counts: Counts) -> Iterator[str]:
     if counts.masked and unmasked:
         ids = _ids(counts.first_unmasked, unmasked)
         yield f"{unmasked} of {_count(counts.images, 'image')} without a mask: {ids}"
+    if counts.white:
+        yield f"{_count(counts.white, 'mask')} of background and void alone (0 and 255)"
     if counts.void_share >= REMARKABLE_VOID:
         yield f"{_percent(counts.void_share)} of the masks' pixels are void"
 

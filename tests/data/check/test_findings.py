@@ -60,7 +60,9 @@ def test_white_masks_are_refused_with_the_counts_and_the_option() -> None:
 def test_two_images_are_too_few_to_refuse() -> None:
     cases = [Case(f"i{k}", (0,), mask_of(0, 255)) for k in range(2)]
     assert refusal(checked(cases)) == ""
-    assert findings(checked(cases))[1].startswith("train: labels and masks differ in 2 of 2 images")
+    texts = findings(checked(cases))
+    assert texts[1].startswith("train: labels and masks differ in 2 of 2 images")
+    assert "train: 2 masks of background and void alone (0 and 255)" in texts
 
 
 @pytest.mark.parametrize(
