@@ -12,6 +12,8 @@ from .value_maps import MEANINGS
 
 LEAST_IMAGES = 3
 """Least number of images with labels and masks on which a data set is refused."""
+ENOUGH_IMAGES = 10
+"""Least number of such images where some of them have a pixel of one of their labels."""
 REMARKABLE_VOID = 0.2
 """Share of void among the pixels of masks from which on it is remarkable; VOC has about 0.05."""
 REMARKABLE_SIZE = 8
@@ -21,23 +23,24 @@ EXPLAINED, GAINED = 0.5, 0.25
 """Least share of images that a table of meant values explains, and its least lead over the values
 as they are."""
 CERTAIN = 0.9
-"""Share of images that a table must explain, where next to none agree, to refuse a data set."""
+"""Share of images that must disagree, and that a table must explain, to refuse a data set."""
 
 
 def refusal(check: DatasetCheck) -> str:
     """Return one sentence on why a data set cannot be right, or an empty text.
 
     The data set, or a split of it, is refused where, in all of three or more images, the mask has
-    no pixel of any label; or where a table of `value_maps` explains nine in ten images, and nearly
-    none agree as they are.
+    no pixel of any label; or where at most one in ten images agrees, and either a table of
+    `value_maps` explains nine in ten, or half of ten or more masks have no pixel of any label.
     """
     for where, counts in {"": check.whole, **check.splits}.items():
         if counts.comparable < LEAST_IMAGES:
             continue
         _, share = explanation(counts)
-        agreeing = counts.agreeing / counts.comparable
+        few_agree = counts.agreeing <= (1 - CERTAIN) * counts.comparable
+        disjoint = counts.disjoint >= counts.comparable / 2 and counts.comparable >= ENOUGH_IMAGES
         nothing = counts.disjoint == counts.comparable
-        if nothing or (share >= CERTAIN and agreeing <= 1 - CERTAIN):
+        if nothing or (few_agree and (disjoint or share >= CERTAIN)):
             text = _disagreement(check.classes, counts)
             return f"{where}: {text}" if where else text
     return ""
@@ -61,12 +64,15 @@ def _reason(counts: Counts, name: str, share: float) -> str:
     """Return what would explain that labels and masks disagree, and what to do."""
     void = f"{_percent(counts.share_of_pixels(VOID))} of the pixels"
     if counts.white and counts.white == counts.masked:
-        meant = "label" if name == "white" else "CLASS"
+        text = f"the masks hold only 0 and 255, and 255, which is void, covers {void}: "
+        several = counts.comparable - counts.explained.get("white", 0)
+        if not several:
+            return f"{text}say what 255 stands for, as in --mask-values 0=background 255=label"
         return (
-            f"the masks hold only 0 and 255, and 255, which is void, covers {void}: say what 255 "
-            f"stands for, as in --mask-values 0=background 255={meant}"
+            f"{text}as {_count(several, 'image')} of several labels cannot tell their classes "
+            "apart, give masks with a value for each class"
         )
-    if name:
+    if name and share >= CERTAIN:
         return (
             f"{_percent(share)} of the images would agree if {MEANINGS[name]}: say what the values "
             "stand for with --mask-values"

@@ -54,7 +54,10 @@ def test_white_masks_are_refused_with_the_counts_and_the_option() -> None:
         "25.0 % of the pixels: say what 255 stands for, as in --mask-values 0=background 255=label"
     )
     several = [dataclasses.replace(case, labels=(0, 1)) for case in cases]
-    assert refusal(checked(several)).endswith("--mask-values 0=background 255=CLASS")
+    assert refusal(checked(several)).endswith(
+        "as 4 images of several labels cannot tell their classes apart, give masks with a value "
+        "for each class"
+    )
 
 
 def test_two_images_are_too_few_to_refuse() -> None:
@@ -87,6 +90,15 @@ def test_a_shift_in_one_split_alone_is_refused_with_its_name() -> None:
     sentence = refusal(checked(right(90) + wrong, classes=(*CLASSES, "pig")))
     assert sentence.startswith("val: ")
     assert "each value is one too high" in sentence
+
+
+def test_classes_in_another_order_are_refused() -> None:
+    order = np.array([0, 3, 1, 2], np.uint8)
+    cases = [dataclasses.replace(case, mask=order[case.mask]) for case in right(12)]
+    sentence = refusal(checked(cases))
+    assert sentence.startswith("labels and masks disagree in 12 of 12 images (8 images labelled 'c")
+    assert "the masks hold the values 0, 1, 2, 3, where 0 is background" in sentence
+    assert refusal(checked([*cases[:9], *right(9)])) == ""
 
 
 def test_cocos_category_ids_are_named() -> None:
