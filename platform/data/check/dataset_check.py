@@ -26,6 +26,10 @@ class Sizes:
     largest: tuple[int, int]
     largest_id: str
 
+    def __post_init__(self) -> None:
+        if min(*self.smallest, *self.median, *self.largest) < 1:
+            raise ValueError("the sizes of images are not positive")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetCheck:
