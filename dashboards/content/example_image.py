@@ -127,7 +127,7 @@ def _parts(images: Gallery, id: str) -> Iterator[Part]:
     artifacts, shards = images.artifacts, images.run.shards
     piece = artifacts.slice_of(shards, id)
     row = artifacts.images(shards, piece)[id]
-    photograph = _opened(layers.photograph(row["image"], id, row["height"], row["width"]))
+    photograph = opened(layers.photograph(row["image"], id, row["height"], row["width"]))
     width = max(1, round(photograph.width * HEIGHT / photograph.height))
     base = photograph.resize((width, HEIGHT), Image.Resampling.LANCZOS)
     yield "image", base.convert("RGB")
@@ -137,23 +137,23 @@ def _parts(images: Gallery, id: str) -> Iterator[Part]:
         try:
             if source.threshold is None:
                 mask = layers.mask(artifacts.labels(source.key, piece)[id])
-                layer = _opened(mask).resize(base.size, Image.Resampling.NEAREST)
+                layer = opened(mask).resize(base.size, Image.Resampling.NEAREST)
             else:
                 heat = layers.heat(artifacts.maps(source.key, piece)[id])
-                layer = _opened(heat).resize(base.size, Image.Resampling.BILINEAR)
+                layer = opened(heat).resize(base.size, Image.Resampling.BILINEAR)
         except InputError:  # the artifact was deleted
             continue
-        yield result_title(source.id), _over(base, layer)
+        yield result_title(source.id), overlaid(base, layer)
     if row["mask"]:
-        target = _opened(layers.mask(decode_mask(row["mask"], id)))
-        yield "target", _over(base, target.resize(base.size, Image.Resampling.NEAREST))
+        target = opened(layers.mask(decode_mask(row["mask"], id)))
+        yield "target", overlaid(base, target.resize(base.size, Image.Resampling.NEAREST))
 
 
-def _opened(data: bytes) -> Image.Image:
+def opened(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data)).convert("RGBA")
 
 
-def _over(base: Image.Image, layer: Image.Image) -> Image.Image:
+def overlaid(base: Image.Image, layer: Image.Image) -> Image.Image:
     """Return an image with a layer over it at OPACITY."""
     layer.putalpha(layer.getchannel("A").point(lambda alpha: alpha * OPACITY))
     return Image.alpha_composite(base, layer).convert("RGB")

@@ -116,7 +116,7 @@ class RunRecord:
     """The record of a run, which is an experiment that was carried out.
 
     `scores[id][split]` holds the scores; `maps[id][split]` and `labels[id][split]` hold the keys
-    of the class maps and of the labels.
+    of the class maps and of the labels; `digests[split]` holds the digests of images and masks.
     """
 
     name: str
@@ -132,6 +132,7 @@ class RunRecord:
     seconds: float
     status: str = "done"
     shards: str = ""
+    digests: dict[str, dict[str, str]] = field(default_factory=dict)
     network: str = ""
     stages: tuple[StageRecord, ...] = ()
     scores: Scores = field(default_factory=dict)

@@ -39,13 +39,12 @@ def add_scenes(store: Store) -> None:
     source = Scenes(train=2, val=1, size=32)
 
     def write(folder: ArtifactFolder) -> dict[str, Any]:
-        digests = {}
-        for name, items in shards.split_into_shards(source):
-            *_, digests[shards.subset_of(name)] = shards.write_shard(
-                folder / name, source, items, False
-            )
-        entries = shards._manifest_entries(folder, source, digests)
-        return {**entries, "quarantined": [], "notes": []}
+        items = source.items()
+        results = [
+            shards.write_shard(folder / name, source, members, False)
+            for name, members in shards.split_into_shards(items)
+        ]
+        return shards.manifest_entries(source, shards.conversion_of(source, items, results))
 
     artifact, _ = store.get(shards.stage_of(source), write)
     write_json(store.location("data", "scenes.json"), {"key": artifact.key, "source": "scenes"})
@@ -120,6 +119,8 @@ COMMANDS = [
     config psdpm --baseline cam --schema
     methods
     doctor --verify
+    doctor scenes --format csv
+    data scenes --train 3 --val 2 --size 32 --check --format json
     """.strip().splitlines()
 ]
 ACCEPTED = ("data scenes", "run lpcam", "run cam", "sweep lpcam", "ablate ssc")

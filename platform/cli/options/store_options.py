@@ -12,10 +12,14 @@ SOURCE = "Folder that holds the images and labels."
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceOptions(Quiet, InStore):
+class SourceOptions(Quiet, Tabular, InStore):
     """Options of all kinds of `wsss data`."""
 
     name: Annotated[str, option(DATA, "NAME", "Name of the data set in the store.")]
+    check: Annotated[
+        bool,
+        flag(DATA, "Print the check of labels, masks and sizes as a table, and write nothing."),
+    ] = False
     quarantine: Annotated[
         float,
         number(
@@ -375,9 +379,17 @@ class ConfigOptions(Command):
 class DoctorOptions(Tabular, InStore):
     """Options of `wsss doctor`."""
 
-    about: ClassVar[str] = "Check the machine, the packages and the store."
+    about: ClassVar[str] = "Check the machine, the packages and the store, or a data set."
     example: ClassVar[str] = "wsss doctor --verify"
 
+    data: Annotated[
+        str | None,
+        argument(
+            "DATA",
+            "Name of the data set whose check is printed in the place of the machine's.",
+            completions.data_sets,
+        ),
+    ] = None
     verify: Annotated[
         bool,
         flag(OUTPUT, "Check the hashes of all artifacts and move damaged ones to quarantine."),
