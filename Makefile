@@ -1,4 +1,5 @@
-# make demo   the main job on drawn images: environment, training, class maps, sweep, page
+# make demo   the environment; on drawn images three localizers of one network, a sweep, refined
+#             labels, and a table, a picture (build/demo.png) and pages (build/demo) of them all
 # make test   the environment, the checks, the tests: those that start Ray beside all others
 # make check  ruff, mypy and the import rules
 # make fuzz   damaged files and hostile words, twelve times as many as in the tests: half an hour
@@ -46,9 +47,14 @@ types: $(READY)
 	@mkdir -p build/types && ln -sfn ../.. build/types/wsss
 	MYPYPATH=build/types $(BIN)/mypy -p wsss.platform -p wsss.methods -p wsss.tune_spaces -p wsss.dashboards
 
+demo: export WSSS_STORE = store
 demo: $(READY)
 	$(BIN)/wsss data scenes
-	$(BIN)/wsss sweep lpcam --data scenes
+	$(BIN)/wsss compare cam lpcam cam:sipe
+	$(BIN)/wsss sweep cam --localizer sipe --space localizer --name sipe
+	$(BIN)/wsss run store/sweeps/sipe/best.yaml --refine irn --set refine.walk_background=true --name tuned
+	$(BIN)/wsss compare cam lpcam cam:sipe tuned --picture build/demo.png
+	$(BIN)/wsss report build/demo
 
 test: $(READY)
 	$(MAKE) --jobs 2 --output-sync=target test-ray check test-plain

@@ -1,6 +1,7 @@
 """Search spaces of SIPE, and the paper's Table 5.
 
-The default space varies alpha at inference, which needs no new training.
+The default space varies alpha at inference, and `localizer` the features of the seeds, too; neither
+needs a new training.
 """
 
 from __future__ import annotations
@@ -9,6 +10,10 @@ from collections.abc import Mapping, Sequence
 
 SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
     "default": {"sipe.inference_weight": (0.3, 0.5, 0.7, 1.0, 1.4)},
+    "localizer": {
+        "sipe.inference_weight": (0.5, 0.7, 1.0),
+        "sipe.seed_features": ("hierarchical", "c4"),
+    },
     "training": {
         "sipe.weight": (0.5, 1.0, 2.0),
         "sipe.background_weight": (0.3, 0.5, 0.7),

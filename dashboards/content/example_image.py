@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ...platform.data.formats.parquet import Row
 from ...platform.data.images import decode_mask
 from ...platform.errors import InputError
 from ...platform.records.schema import RunRecord
@@ -16,6 +17,7 @@ from ...platform.serialization import digest
 from ..labels import result_title
 from . import layers
 from .gallery import SHORT_KEY_LENGTH, Gallery, script, sources, splits_with_pictures
+from .image_scores import Source
 
 HEIGHT = 128
 """Height of the picture in pixels."""
@@ -124,29 +126,53 @@ def titled_picture(images: Gallery, id: str) -> Image.Image:
 
 def _parts(images: Gallery, id: str) -> Iterator[Part]:
     """Yield image, class maps and labels of each result, and target; a missing part is left out."""
-    artifacts, shards = images.artifacts, images.run.shards
-    piece = artifacts.slice_of(shards, id)
-    row = artifacts.images(shards, piece)[id]
-    photograph = opened(layers.photograph(row["image"], id, row["height"], row["width"]))
-    width = max(1, round(photograph.width * HEIGHT / photograph.height))
-    base = photograph.resize((width, HEIGHT), Image.Resampling.LANCZOS)
+    row, base = photograph_of(images, id)
     yield "image", base.convert("RGB")
     for source in images.sources:
         if source.id.baseline:
             continue
         try:
-            if source.threshold is None:
-                mask = layers.mask(artifacts.labels(source.key, piece)[id])
-                layer = opened(mask).resize(base.size, Image.Resampling.NEAREST)
-            else:
-                heat = layers.heat(artifacts.maps(source.key, piece)[id])
-                layer = opened(heat).resize(base.size, Image.Resampling.BILINEAR)
+            part = picture_of_source(images, source, id, base)
         except InputError:  # the artifact was deleted
             continue
-        yield result_title(source.id), overlaid(base, layer)
+        yield result_title(source.id), part
     if row["mask"]:
-        target = opened(layers.mask(decode_mask(row["mask"], id)))
-        yield "target", overlaid(base, target.resize(base.size, Image.Resampling.NEAREST))
+        yield "target", picture_of_target(row, base)
+
+
+def photograph_of(images: Gallery, id: str) -> tuple[Row, Image.Image]:
+    """Return the record of an image and the image in RGBA, HEIGHT pixels high.
+
+    Args:
+        images: images of a split of a run.
+        id: id of one of the images.
+    """
+    artifacts, shards = images.artifacts, images.run.shards
+    row = artifacts.images(shards, artifacts.slice_of(shards, id))[id]
+    photograph = opened(layers.photograph(row["image"], id, row["height"], row["width"]))
+    width = max(1, round(photograph.width * HEIGHT / photograph.height))
+    return row, photograph.resize((width, HEIGHT), Image.Resampling.LANCZOS)
+
+
+def picture_of_source(images: Gallery, source: Source, id: str, base: Image.Image) -> Image.Image:
+    """Return the heat of class maps, or labels, over an image from `photograph_of`, in RGB.
+
+    Raises:
+        InputError: the artifact was deleted.
+    """
+    artifacts = images.artifacts
+    piece = artifacts.slice_of(images.run.shards, id)
+    if source.threshold is None:
+        mask = layers.mask(artifacts.labels(source.key, piece)[id])
+        return overlaid(base, opened(mask).resize(base.size, Image.Resampling.NEAREST))
+    heat = layers.heat(artifacts.maps(source.key, piece)[id])
+    return overlaid(base, opened(heat).resize(base.size, Image.Resampling.BILINEAR))
+
+
+def picture_of_target(row: Row, base: Image.Image) -> Image.Image:
+    """Return the true mask of a record over its image from `photograph_of`, in RGB."""
+    target = opened(layers.mask(decode_mask(row["mask"], row["id"])))
+    return overlaid(base, target.resize(base.size, Image.Resampling.NEAREST))
 
 
 def opened(data: bytes) -> Image.Image:

@@ -25,6 +25,8 @@ from ..labels import (
 from .style import COLOURS, NEUTRAL, Figure, build_figure
 
 SHADES = 12
+CHARACTER = 8
+"""Width in pixels of a wide character of a title. Plotly hides a title that the page would cut."""
 
 
 def parallel_coordinates(sweep: SweepRecord) -> Figure:
@@ -153,7 +155,8 @@ def _ends(
 def _axis_layout(axes: Sequence[_Axis], names: Sequence[str]) -> dict[str, Any]:
     rule = {"type": "line", "y0": -0.04, "y1": 1.04, "layer": "below"}
     line = {"color": NEUTRAL, "width": 1}
-    last = len(axes) - 1
+    last, titles = len(axes) - 1, [axis_title(name) for name in names]
+    left = max(CHARACTER * len(line) / 2 for line in titles[0].split("<br>"))
     return {
         "shapes": [{**rule, "x0": k, "x1": k, "line": line} for k in range(len(axes))],
         "annotations": [
@@ -172,7 +175,7 @@ def _axis_layout(axes: Sequence[_Axis], names: Sequence[str]) -> dict[str, Any]:
         ],
         "xaxis": {
             "tickvals": list(range(len(axes))),
-            "ticktext": [f"<b>{axis_title(name)}</b>" for name in names],
+            "ticktext": [f"<b>{title}</b>" for title in titles],
             "range": [-0.05, last + 0.05],
             "showgrid": False,
             "showline": False,
@@ -180,7 +183,7 @@ def _axis_layout(axes: Sequence[_Axis], names: Sequence[str]) -> dict[str, Any]:
             "fixedrange": True,
         },
         "yaxis": {"visible": False, "range": [-0.08, 1.08], "fixedrange": True},
-        "margin": {"l": 16, "r": 48, "t": 90, "b": 8},
+        "margin": {"l": max(16, round(left)), "r": 48, "t": 90, "b": 8},
     }
 
 

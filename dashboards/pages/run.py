@@ -300,6 +300,7 @@ def _counts(run: RunRecord, split: str, artifacts: ArtifactCache) -> dict[str, C
 def _settings(run: RunRecord, artifacts: ArtifactCache) -> Settings:
     versions = [(text_cell(k), text_cell(v)) for k, v in sorted(run.versions.items())]
     facts = [("status", run.status), ("digest", run.digest[:16]), ("data set key", run.shards[:16])]
+    facts += [("weights", note) for note in run.notes]
     return Settings(
         facts=facts_with_values(facts),
         left_out=_left_out(run, artifacts),

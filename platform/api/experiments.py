@@ -44,6 +44,7 @@ class Choices(TypedDict, total=False):
             `default` for any other data).
         backbone: name of the classifier's backbone.
         weights: local file of ImageNet weights of the backbone.
+        weights_key: key or prefix of the network to read from a weight file that holds several.
         refine: `crf`, `irn`, or `masks` (the true masks, as an upper bound).
         segment: segmenter to train on the pseudo labels, `deeplabv2` or `upernet`.
         recipe: published training recipe of the segmenter.
@@ -58,6 +59,7 @@ class Choices(TypedDict, total=False):
     preset: str | None
     backbone: str | None
     weights: str | None
+    weights_key: str | None
     refine: Literal["crf", "irn", "masks"] | None
     segment: Literal["deeplabv2", "upernet"] | None
     recipe: str | None
@@ -169,7 +171,7 @@ def compare(
         >>> compare(["cam", "lpcam", "sipe:lpcam"], seeds=range(3)).frame
 
     Args:
-        methods: `METHOD[:LOCALIZER][@BASELINE]` each.
+        methods: `METHOD[:LOCALIZER][@BASELINE]` each, or names of finished runs.
         seeds: random seeds; one run for each method and seed.
         **choices: see `Choices`; a field of `changes` counts for the methods that have it.
 
@@ -179,8 +181,7 @@ def compare(
     own = {"methods": tuple(methods), "seeds": tuple(seeds)}
     options, store = _options(CompareOptions, own, choices)
     call = _call("compare", own["methods"], {**own, **choices})
-    variants = run_commands.combinations(options)
-    rows = run_commands.compared_rows(options, store, call, variants, _say(options))
+    rows = run_commands.comparison_rows(options, store, call, _say(options))
     return Comparison(store, rows)
 
 

@@ -11,6 +11,7 @@ from ...dashboards.content import example_image
 from ...dashboards.content.artifact_cache import ArtifactCache
 from ...dashboards.content.gallery import Gallery, splits_with_images
 from ...dashboards.content.records import TRAINING_STAGES, Records
+from ...dashboards.content.strip import columns_of, strip
 from ...dashboards.figures import optimization, scores, training
 from ...dashboards.figures.parallel_coordinates import parallel_coordinates
 from ...dashboards.figures.sensitivity import sensitivity
@@ -210,6 +211,19 @@ class Comparison(Scored):
     def runs(self) -> dict[str, RunResult]:
         """The runs by title; a title whose class maps are scored by another run has that run."""
         return {title: RunResult(self.store, records) for title, _, records in self.rows}
+
+    def picture(self) -> Image:
+        """Return five images, from the lowest to the highest score, as rows of one picture.
+
+        The columns are image, each result of the table, and true mask.
+
+        Example:
+            >>> compare(["cam", "lpcam"]).picture().save("comparison.png")
+
+        Raises:
+            InputError: no result has class maps or labels with scores.
+        """
+        return strip(columns_of(ArtifactCache(self.store), self.rows))
 
 
 class SweepResult(Scored):

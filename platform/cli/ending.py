@@ -37,6 +37,7 @@ NEEDED = (
     "pydensecrf",
     "ray",
     "rich",
+    "safetensors",
     "scipy",
     "skimage",
     "torch",

@@ -1,18 +1,24 @@
-"""The commands `report` and `dashboard`, and the pages that other commands write."""
+"""The commands `report` and `dashboard`, and the pages and pictures that other commands write."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..data.names import check_name
 from ..errors import InputError
 from ..records.schema import read_run, read_sweep
+from ..serialization import quoted
 from ..storage import filesystem
 from ..storage.store import Store, open_store
 from .ending import say
 from .options.store_options import DashboardOptions, ReportOptions
 from .tables import Printer
+
+if TYPE_CHECKING:
+    from ..pipeline.run import Row
 
 
 def report(options: ReportOptions, command: str) -> None:
@@ -158,3 +164,39 @@ def write_run_pages(
         page = write_pages(store, out, runs, [sweep] if sweep else [])
         printer.line(f"page: {page.as_uri()}")
     printer.line(f"to follow and compare: wsss dashboard --store {shlex.quote(str(store))}")
+
+
+def check_picture(target: str | None) -> None:
+    """Check, before anything is computed, that the picture of --picture can be written.
+
+    Raises:
+        InputError: the file is no PNG, or its folder cannot be written.
+    """
+    if target:
+        if Path(target).suffix.lower() != ".png":
+            raise InputError(f"--picture is {quoted(target)}; it must end in .png")
+        filesystem.check_writable(filesystem.regular(Path(target)).parent)
+
+
+def write_picture(printer: Printer, store: Store, target: str | None, rows: Sequence[Row]) -> None:
+    """Write the picture of a table of scores and print its address; None: no picture is written.
+
+    Args:
+        printer: output of the command.
+        store: the store that holds class maps and labels.
+        target: the file, which is replaced if it exists.
+        rows: rows of the table.
+
+    Raises:
+        InputError: no result of the table has class maps or labels.
+    """
+    if not target:
+        return
+    from ...dashboards.content.artifact_cache import ArtifactCache
+    from ...dashboards.content.strip import columns_of, strip
+
+    picture = strip(columns_of(ArtifactCache(store), rows))
+    path = Path(target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    filesystem.write_atomic(path, lambda stream: picture.save(stream, "PNG"))
+    printer.line(f"picture: {path.as_uri()}")

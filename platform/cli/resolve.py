@@ -50,6 +50,7 @@ PATHS = {
     "store": "--store",
     "out": "OUT",
     "page": "--page",
+    "picture": "--picture",
     "path": "PATH",
     "labels": "--labels",
     "annotations": "--annotations",
@@ -201,6 +202,7 @@ def _changes(options: ExperimentOptions, seed: int, varied: Collection[str]) -> 
     given = {
         "network.backbone": ("--backbone", options.backbone),
         "network.weights": ("--weights", options.weights),
+        "network.weights_key": ("--weights-key", options.weights_key),
         "refine.kind": ("--refine", options.refine),
         "segment.network": ("--segment", options.segment),
         "imported": ("--imported", options.imported or None),

@@ -6,17 +6,18 @@ the Python API calls them, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ..data.names import is_name
 from ..errors import InputError
 from ..records.progress_file import progress_display
-from ..records.schema import RunRecord
+from ..records.schema import RunRecord, read_run
 from ..storage.store import Store, open_store
 from . import resolve
 from .options.experiment_options import AblateOptions, CompareOptions, ExperimentOptions, RunOptions
-from .pages import check_page, write_run_pages
-from .tables import Printer, comparison_table, score_table
+from .pages import check_page, check_picture, write_picture, write_run_pages
+from .tables import Printer, comparison_table, score_rows
 
 if TYPE_CHECKING:
     from ..pipeline.context import Catalog
@@ -31,8 +32,11 @@ def run(options: RunOptions, command: str) -> None:
     """Carry out `wsss run`: one run for each seed, a table of scores, and a page."""
     store, printer = open_store(options.store), Printer(options.format)
     check_page(options.page)
+    check_picture(options.picture)
     records = run_records(options, store, command, printer.line)
-    printer.table(score_table(records))
+    rows = score_rows(records)
+    printer.table(comparison_table(rows))
+    write_picture(printer, store, options.picture, rows)
     write_run_pages(printer, store, options.page, [records[0].name])
 
 
@@ -62,12 +66,59 @@ def run_records(options: RunOptions, store: Store, command: str, line: Say) -> l
 
 def compare(options: CompareOptions, command: str) -> None:
     """Carry out `wsss compare`: run several methods, and print their scores in one table."""
-    _print_compared(options, command, combinations(options))
+    store, printer = open_store(options.store), Printer(options.format)
+    check_picture(options.picture)
+    rows = comparison_rows(options, store, command, printer.line)
+    _print_rows(printer, store, options.picture, rows)
 
 
-def combinations(options: CompareOptions) -> dict[str, resolve.Variant]:
-    """Return by title the arguments of `resolve.experiment` for each method of the options."""
-    return {text: resolve.parse_combination(text) for text in options.methods}
+def comparison_rows(options: CompareOptions, store: Store, command: str, line: Say) -> list[Row]:
+    """Run the methods of a comparison and return the rows of its table, finished runs last.
+
+    Args:
+        options: the options of the command.
+        store: the store that takes artifacts and records.
+        command: the command line or the Python call, for the records.
+        line: takes a line on each run.
+
+    Raises:
+        InputError: the options do not fit a method or a finished run.
+    """
+    from ..pipeline.run import table_rows
+
+    runs = {text: _finished_run(options, store, text) for text in options.methods}
+    variants = {text: resolve.parse_combination(text) for text, run in runs.items() if not run}
+    rows = compared_rows(options, store, command, variants, line)
+    for title, record in runs.items():
+        rows += table_rows(title, record.subject, [record]) if record else []
+    return rows
+
+
+def _finished_run(options: CompareOptions, store: Store, text: str) -> RunRecord | None:
+    """Return the record of the run that a word of a comparison names; None: it names a method.
+
+    Raises:
+        InputError: the run has another random seed or other data than the comparison.
+    """
+    from ..data import registry
+    from ..method import methods
+
+    if not is_name(text) or text in methods():
+        return None
+    file = store.location("runs", text, "run.json")
+    if not file.exists():
+        return None
+    record = read_run(file)
+    if options.seeds != (record.seed,):
+        raise InputError(
+            f"run {text!r} has random seed {record.seed}; compare it with --seeds {record.seed}"
+        )
+    if registry.open_dataset(store, options.data).key != record.shards:
+        raise InputError(
+            f"run {text!r} is on data set {record.dataset!r}, which is not what --data "
+            f"{options.data} has; choose another run, or set --data"
+        )
+    return record
 
 
 def ablate(options: AblateOptions, command: str) -> None:
@@ -93,7 +144,14 @@ def _print_compared(
 ) -> None:
     printer = Printer(options.format)
     store = open_store(options.store)
-    printer.table(comparison_table(compared_rows(options, store, command, variants, printer.line)))
+    check_picture(options.picture)
+    rows = compared_rows(options, store, command, variants, printer.line)
+    _print_rows(printer, store, options.picture, rows)
+
+
+def _print_rows(printer: Printer, store: Store, picture: str | None, rows: Sequence[Row]) -> None:
+    printer.table(comparison_table(rows))
+    write_picture(printer, store, picture, rows)
 
 
 def compared_rows(

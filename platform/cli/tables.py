@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..records.comparability import check_comparable
-from ..records.result_id import ResultId
 from ..records.schema import (
     FROM_OWN_BACKGROUND,
     PARTS,
@@ -33,6 +32,7 @@ Value = str | float | int | None
 """A value of a table for programs; None where there is none."""
 
 if TYPE_CHECKING:
+    from ..pipeline.run import Row
     from ..tuning.spaces import PaperFigure
 
 
@@ -223,17 +223,20 @@ def _values(score: Score) -> dict[str, float]:
     return values
 
 
+def score_rows(runs: Sequence[RunRecord]) -> list[Row]:
+    """Return the rows of the table of runs that differ only in their seeds."""
+    return [(str(id), id, runs) for id, by_split in runs[0].scores.items() if by_split]
+
+
 def score_table(runs: Sequence[RunRecord]) -> Table:
     """Return the scores of runs that differ only in their seeds, in percent, as a table.
 
     With several seeds, a cell holds the mean and the standard deviation over seeds.
     """
-    return comparison_table(
-        [(str(id), id, runs) for id, by_split in runs[0].scores.items() if by_split]
-    )
+    return comparison_table(score_rows(runs))
 
 
-def comparison_table(rows: Sequence[tuple[str, ResultId, Sequence[RunRecord]]]) -> Table:
+def comparison_table(rows: Sequence[Row]) -> Table:
     """Return a table of the scores of several experiments on one data set, over the same seeds.
 
     Args:

@@ -40,7 +40,16 @@ class Network(Options):
 
     backbone: str = option("resnet50", "Backbone of the classifier; `wsss doctor` lists all.")
     weights: str | None = option(
-        None, "Local file of ImageNet weights (.pth); none: train from scratch.", file=True
+        None,
+        "Local file of ImageNet weights (.pth, .safetensors or MXNet's .params); none: train from "
+        "scratch.",
+        file=True,
+    )
+    weights_key: str = option(
+        "",
+        "Key or prefix of the network to read from a weight file that holds several, such as "
+        "teacher; empty: the only network.",
+        later=True,
     )
     frozen_stages: int = option(
         0,
@@ -260,6 +269,12 @@ class Segment(Options):
         None,
         "Local file of ImageNet weights for the segmenter's backbone; none: the classifier's.",
         file=True,
+    )
+    weights_key: str = option(
+        "",
+        "Key or prefix of the network to read from segment.weights if it holds several, such "
+        "as teacher; empty: the only network.",
+        later=True,
     )
     frozen_stages: int = option(
         0, "Number of first stages of the segmenter that are not trained.", low=0, high=4

@@ -43,12 +43,17 @@ def check_name(name: str) -> str:
     Raises:
         InputError: the name is not allowed.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise InputError(
             f"the name {quoted(name)} is not allowed; a name is made of A-Z, a-z, 0-9, '.', '_' "
             "and '-', 200 at most, and begins with a letter or a digit"
         )
     return name
+
+
+def is_name(text: str) -> bool:
+    """Return whether a record in the store or a split can have a text as its name."""
+    return _NAME.fullmatch(text) is not None
 
 
 def check_classes(

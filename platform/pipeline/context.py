@@ -215,10 +215,15 @@ class Runtime:
             until=task.until,
             **{name: self.artifact(s).folder for name, s in beside.items() if s},
         )
-        build(job.network, job.learner, job.classes, job.seed)  # raises for wrong weights
+        notes: list[str] = []
+        # Wrong weights raise here, before workers start.
+        build(job.network, job.learner, job.classes, job.seed, notes.append)
+        for note in notes:
+            self.progress.note(note)
         cluster.connect()
         discard = partial(self._discard_damaged, home)
-        return ray_train.fit(folder, job, home, self.progress.update, discard)
+        about = ray_train.fit(folder, job, home, self.progress.update, discard)
+        return {**about, "weights": notes}
 
     def _discard_damaged(self, home: Location) -> None:
         """Move the checkpoints of a training to quarantine if they are damaged."""

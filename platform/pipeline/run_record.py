@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ..records.schema import RunRecord, StageRecord, machine
@@ -30,6 +30,7 @@ def ended_run(
         _record(execution, name, command, started, stages),
         seconds=round(seconds, 2),
         network=plan.network.key if plan.network else "",
+        notes=tuple(dict.fromkeys(_notes(execution))),
         scores=execution.read_scores(),
         maps={
             id: {s: by_split[s].key for s in splits if s in by_split}
@@ -40,6 +41,12 @@ def ended_run(
             for id, by_split in with_baseline(plan, "labels").items()
         },
     )
+
+
+def _notes(execution: Execution) -> Iterator[str]:
+    """Yield how each training read its weight file."""
+    for artifact, _ in execution.done.values():
+        yield from artifact.about.get("weights", [])
 
 
 def _record(

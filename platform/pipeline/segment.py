@@ -36,11 +36,21 @@ def backbone_of(context: Context) -> Network:
     if s.network == "deeplabv2" and name.startswith("swin"):
         raise InputError(f"{name} cannot be dilated for deeplabv2; set segment.network=upernet")
     if s.backbone in ("", e.network.backbone):
-        weights = s.weights or e.network.weights
-        return Network(backbone=e.network.backbone, weights=weights, frozen_stages=s.frozen_stages)
+        own = s if s.weights else e.network
+        return Network(
+            backbone=e.network.backbone,
+            weights=own.weights,
+            weights_key=own.weights_key,
+            frozen_stages=s.frozen_stages,
+        )
     if not s.weights and build(s.backbone).pretrained:
         raise InputError(f"segment.backbone {s.backbone!r} needs weights; set segment.weights")
-    return Network(backbone=s.backbone, weights=s.weights, frozen_stages=s.frozen_stages)
+    return Network(
+        backbone=s.backbone,
+        weights=s.weights,
+        weights_key=s.weights_key,
+        frozen_stages=s.frozen_stages,
+    )
 
 
 def learner(context: Context) -> Segmenter:

@@ -115,8 +115,9 @@ Scores = dict[ResultId, dict[str, Score]]
 class RunRecord:
     """The record of a run, which is an experiment that was carried out.
 
-    `scores[id][split]` holds the scores; `maps[id][split]` and `labels[id][split]` hold the keys
-    of the class maps and of the labels; `digests[split]` holds the digests of images and masks.
+    `notes` says how weight files were read. `scores[id][split]` holds the scores; `maps[id][split]`
+    and `labels[id][split]` hold the keys of the class maps and of the labels; `digests[split]`
+    holds the digests of images and masks.
     """
 
     name: str
@@ -135,6 +136,7 @@ class RunRecord:
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
     network: str = ""
     stages: tuple[StageRecord, ...] = ()
+    notes: tuple[str, ...] = ()
     scores: Scores = field(default_factory=dict)
     maps: dict[ResultId, dict[str, str]] = field(default_factory=dict)
     labels: dict[ResultId, dict[str, str]] = field(default_factory=dict)

@@ -1,4 +1,7 @@
-"""Sweeps with the runs of their best point and of the untuned preset on all splits."""
+"""Sweeps with the runs of their best point and of the untuned preset on all splits.
+
+The experiment of the best point is kept beside the record of the sweep, as BEST_FILE.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from ..config.yaml_writer import experiment_file
 from ..pipeline.context import Catalog
 from ..pipeline.plan import Plan
 from ..pipeline.planner import plan
@@ -16,6 +20,9 @@ from ..records.schema import RunRecord, SweepRecord
 from ..storage.json_files import write_json
 from . import tuner
 from .sweep import Sweep, best_experiment
+
+BEST_FILE = "best.yaml"
+"""Name of the experiment file of a sweep's best point, with the sweep's first random seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +81,10 @@ def run(
     )
     complete = dataclasses.replace(record, run=best[0].name, untuned=untuned[0].name)
     if complete != record:
-        write_json(catalog.store.location("sweeps", name, "sweep.json"), complete)
+        folder = catalog.store.location("sweeps", name)
+        chosen = best_experiment(description, record, description.base.seed)
+        (folder / BEST_FILE).write(experiment_file(chosen).encode())
+        write_json(folder / "sweep.json", complete)
     return ScoredSweep(record=complete, untuned=untuned, best=best)
 
 

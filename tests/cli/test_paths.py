@@ -33,6 +33,7 @@ PATH_OPTIONS = {
     "weights": "run cam --weights {}",
     "page": "run cam --page {}",
     "page of a sweep": "sweep cam --page {}",
+    "picture": "compare cam --picture {}",
     "space": "sweep lpcam --space {}.py",
     "space of several": "sweep lpcam --space {}.py:some",
 }

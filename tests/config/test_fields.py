@@ -229,6 +229,20 @@ def test_keys_hold_the_content_of_files_and_nothing_of_the_machine(tmp_path):
         fingerprint(Keyed(weights=str(two)))
 
 
+def test_an_option_that_came_later_enters_keys_only_with_another_value():
+    @dataclass(frozen=True, kw_only=True)
+    class Earlier(Options):
+        weights: str | None = option(None, "a file")
+
+    @dataclass(frozen=True, kw_only=True)
+    class Later(Options):
+        weights: str | None = option(None, "a file")
+        weights_key: str = option("", "its part", later=True)
+
+    assert fingerprint(Later()) == fingerprint(Earlier())
+    assert fingerprint(Later(weights_key="ema")) == {"weights": None, "weights_key": "ema"}
+
+
 def test_bounds_do_not_enter_keys():
     @dataclass(frozen=True, kw_only=True)
     class Narrow(Options):

@@ -57,8 +57,10 @@ def test_fields_with_one_last_name_stay_apart_on_the_page_of_a_sweep(store: Stor
     for label in ("training.lr", "segment.training.lr", "tau"):
         assert f'<button type="button">{label}</button>' in text
     assert "<dd>tau 0.1, segment.training.lr 0.01, training.lr 0.1</dd>" in text
-    axes = parallel_coordinates(record)["layout"]["xaxis"]["ticktext"]
+    layout = parallel_coordinates(record)["layout"]
+    axes = layout["xaxis"]["ticktext"]
     field_titles = ["training.<br>lr", "segment.<br>training.<br>lr", "tau"]
+    assert layout["margin"]["l"] == 8 * len("training.") / 2, "the first title is not cut"
     assert axes == [f"<b>{title}</b>" for title in (*field_titles, "mIoU %")]
     panels = sensitivity(record)["layout"]
     titles = [panels[axis]["title"]["text"] for axis in ("xaxis", "xaxis2", "xaxis3")]

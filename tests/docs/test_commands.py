@@ -10,7 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from written_pages import DOCS, PAGES, ROOT, commands, lines, name_of, quoted_commands
+from written_pages import (
+    DOCS,
+    PAGES,
+    ROOT,
+    commands,
+    demo_commands,
+    lines,
+    name_of,
+    quoted_commands,
+)
 from wsss.platform.cli import resolve
 from wsss.platform.cli.options.experiment_options import (
     AblateOptions,
@@ -25,6 +34,7 @@ from wsss.platform.cli.options.store_options import ExportOptions, ImportOptions
 from wsss.platform.cli.parser import parse
 from wsss.platform.config.experiment import Experiment, Segment
 from wsss.platform.config.recipes import RECIPES
+from wsss.platform.config.yaml_writer import experiment_file
 from wsss.platform.data.formats.shards import Slice
 from wsss.platform.errors import InputError
 from wsss.platform.interop import exports, imports
@@ -39,6 +49,7 @@ from wsss.platform.tuning import spaces
 from wsss.platform.tuning.sweep import Sweep
 
 COMMANDS = [(name_of(page), command) for page in PAGES for command in commands(page)]
+COMMANDS += [("Makefile", command) for command in demo_commands()]
 RAY_COMMANDS = [
     (name_of(page), line) for page in PAGES for line in lines(page) if line.startswith("ray ")
 ]
@@ -59,6 +70,11 @@ FILE_COMMANDS = [
 NOWHERE = LocalFolder(Path("nowhere"))
 IMPORTS = {"clip-es": "clip-es", "toco": "msc-seg"}
 """The imports that commands name, by name, and the kind of each."""
+
+BEST = Path("store/sweeps/sipe/best.yaml")
+"""The experiment file that the sweep of the demo writes."""
+RUNS = ("tuned",)
+"""The finished runs that commands compare, by name."""
 
 
 class Described(Catalog):
@@ -105,6 +121,8 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in Path("experiments").glob("*.yaml"):
         for word in re.findall(r"weights/\w+\.pth", path.read_text()):
             Path(word).touch()
+    BEST.parent.mkdir(parents=True)
+    BEST.write_text(experiment_file(build_experiment("cam", localizer="sipe", preset="scenes")))
     Path("mine.py").write_text('SPACES = {"mine": {"lpcam.tau": [0.1, 0.2], "lpcam.K": [8, 12]}}\n')
 
 
@@ -127,7 +145,7 @@ def experiments_of(command: Command) -> Iterator[Experiment]:
     preset = command.preset or ("scenes" if command.data == "scenes" else command.undrawn)
     options = dataclasses.replace(command, preset=preset)
     if isinstance(options, CompareOptions):
-        for text in options.methods:
+        for text in (word for word in options.methods if word not in RUNS):
             yield resolve.experiment(options, store, 0, **resolve.parse_combination(text))
     elif isinstance(options, AblateOptions):
         for changes in find_method(options.method).ablation.values():
@@ -198,6 +216,26 @@ def test_a_wrong_command_is_not_planned() -> None:
     for command in ("wsss run nothing", "wsss sweep lpcam --space hosts", "wsss figure lpcam-6"):
         with pytest.raises(InputError):
             list(experiments_of(parsed(command)))
+
+
+def test_the_demo_goes_from_data_to_pages() -> None:
+    """The run takes the best point of the sweep, and the last table has the run."""
+    data, _, sweep, run, compare, report = demo_commands()
+    assert data == "wsss data scenes"
+    named = shlex.split(sweep)[-1]
+    assert shlex.split(run)[2] == str(BEST) == f"store/sweeps/{named}/best.yaml"
+    assert shlex.split(run)[-1] in shlex.split(compare)
+    assert "--picture build/demo.png" in compare
+    assert report == "wsss report build/demo"
+    experiments = [e for command in (sweep, compare) for e in experiments_of(parsed(command))]
+    assert {e.trained for e in experiments} == {("cam",), ("lpcam",)}
+    catalog = Described(Store("none"), gpu=False)
+    networks = {plan(e, catalog).network.key for e in experiments}
+    assert len(networks) == 1, "all localizers read one trained network"
+
+
+def test_the_quick_start_explains_each_command_of_the_demo() -> None:
+    assert set(demo_commands()) <= set(commands(ROOT / "docs" / "quick-start.md"))
 
 
 def test_the_pages_have_commands() -> None:

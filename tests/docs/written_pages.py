@@ -53,3 +53,10 @@ def quoted_commands(page: Path) -> list[str]:
     """Return the commands in a page's sentences that carry out experiments."""
     quoted = re.findall(r"`(wsss (?:run|compare|ablate|sweep|figure) [^`]+)`", prose(page))
     return [text for text in quoted if not re.search(r"\b[A-Z]{2,}\b", text)]
+
+
+def demo_commands() -> list[str]:
+    """Return the commands of `make demo`, in order."""
+    makefile = (ROOT / "Makefile").read_text()
+    recipe = makefile.partition("\ndemo: $(READY)\n")[2].partition("\n\n")[0]
+    return [line.strip().removeprefix("$(BIN)/") for line in recipe.splitlines()]

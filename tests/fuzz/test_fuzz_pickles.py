@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import io
 import pickle
+import struct
 import tracemalloc
 import warnings
 from functools import cache
@@ -17,6 +18,7 @@ import torch
 from hostile import altered, attempt, damaged, fuzz, values
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save
 from wsss.platform.data.readers import safe_pickle
 from wsss.platform.interop import formats
 from wsss.platform.interop.formats import FORMATS
@@ -215,10 +217,26 @@ def torch_file(content: Any, **options: Any) -> bytes:
     return out.getvalue()
 
 
+def mxnet_file(state: dict[str, torch.Tensor]) -> bytes:
+    """Return a file of MXNet's named arrays with two dimensions each."""
+    out = struct.pack("<QQQ", 0x112, 0, len(state))
+    for value in state.values():
+        out += struct.pack("<IiI2q3i", 0xF993FAC9, 0, 2, *value.shape, 1, 0, 0)
+        out += value.numpy().tobytes()
+    out += struct.pack("<Q", len(state))
+    return out + b"".join(struct.pack("<Q", len(name)) + name.encode() for name in state)
+
+
+LAYER = {"weight": torch.ones(2, 3), "bias": torch.ones(2)}
+EMA = {"teacher": {f"net.{k}": v.half() for k, v in LAYER.items()}, "best": np.float64(0.5)}
 WEIGHTS = (
     torch_file(STATE),
     torch_file({"state_dict": STATE}),
     torch_file(STATE, _use_new_zipfile_serialization=False),
+    torch_file(EMA, _use_new_zipfile_serialization=False),
+    torch_file({"model": {k: v.numpy() for k, v in LAYER.items()}}),
+    save(LAYER),
+    mxnet_file({"arg:weight": LAYER["weight"]}),
 )
 
 
@@ -229,15 +247,21 @@ def test_damaged_weights_are_read_or_refused(given_folder: Path, data: bytes) ->
     path.write_bytes(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        attempt(weights.load, torch.nn.Linear(3, 2), path, "a network")
+        layer = torch.nn.Linear(3, 2)
+        attempt(weights.load, layer, path, "a network", "")
+    assert layer.weight.shape == (2, 3)
+    assert torch.isfinite(layer.weight).all()
 
 
 @fuzz(30)
 @given(
     values
     | st.dictionaries(
-        st.sampled_from(("weight", "bias", "classifier.a", "state_dict")) | st.integers(),
-        st.sampled_from((torch.ones(2, 3), torch.ones(2), torch.tensor(1), None, {}, "a")),
+        st.sampled_from(("weight", "bias", "classifier.a", "state_dict", "a.weight", "a.bias"))
+        | st.integers(),
+        st.sampled_from(
+            (torch.ones(2, 3), torch.ones(2), torch.tensor(1), None, {}, "a", LAYER, EMA)
+        ),
     )
 )
 def test_weights_of_other_content_are_read_or_refused(given_folder: Path, content: Any) -> None:

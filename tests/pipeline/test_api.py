@@ -101,6 +101,7 @@ def test_methods_are_compared_in_one_table(chosen: api.Choices) -> None:
     compared = api.compare(["cam", "lpcam"], **chosen)
     assert [*compared.frame["result"]] == ["cam", "lpcam", "cam", "lpcam"]
     assert compared.runs["cam"].records == compared.runs["lpcam"].records
+    assert compared.picture().width == 4 * 128 + 3 * 2  # image, CAM, LPCAM, target
     with pytest.raises(InputError, match="no method here is sipe"):
         api.compare(["cam", "lpcam"], **{**chosen, "changes": {**SMALL, "sipe.weight": 0.1}})
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from limits import HANG
+from PIL import Image
 from small_jobs import BEGAN, SMALL_WORDS
 from wsss.platform.cli import run_commands
 from wsss.platform.pipeline.run_record import ended_run
@@ -123,6 +124,9 @@ def test_the_experiment_file_in_a_record_is_the_same_experiment(wsss: Any, job: 
         ),
         (("run", "cam", "--page", "/dev/null"), "/dev/null is a file; name a folder for a report"),
         (("sweep", "cam", "--space", "crf", "--page", "/dev"), "something other than a report"),
+        (("run", "cam", "--picture", "a.jpg"), "a.jpg'; it must end in .png"),
+        (("compare", "cam", "--picture", "/dev/null/a.png"), "/dev/null cannot be written"),
+        (("compare", "cam", "gone"), "unknown method 'gone'; there are cam"),
         (("run", "cam", "--name", ".mine"), "the name '.mine' is not allowed"),
         (("run", "cam", "--segment=deeplabv2", "--set=segment.backbone=odd"), "unknown backbone"),
         (("sweep", "lpcam", "--segment=deeplabv2", "--set=segment.backbone=odd"), "unknown backb"),
@@ -191,6 +195,39 @@ def test_compare_lists_the_scores_of_refined_labels(wsss: Any) -> None:
     rows = [line.split("  ")[0] for line in out[out.index("mIoU") :].splitlines()]
     for title in ("cam", "cam > crf", "lpcam", "lpcam > crf"):
         assert f"{title} on val (n=16)" in rows
+
+
+def test_compare_takes_finished_runs_and_writes_one_picture(
+    wsss: Any, job: Any, tmp_path: Path
+) -> None:
+    """The table ends with the finished run, whose labels have a column in the picture, too."""
+    assert wsss("run", "lpcam", *SMALL_WORDS, "--refine=crf", "--name", "refined")[0] == 0
+    file = tmp_path / "new" / "strip.png"
+    words = ("compare", "cam", "lpcam", "refined", *SMALL_WORDS)
+    code, out, _ = wsss(*words, "--picture", str(file))
+    assert code == 0
+    table = out[out.index("mIoU") :].splitlines()
+    titles = [line.split(" on val")[0] for line in table if " on val (n=16)" in line]
+    assert titles == ["cam", "lpcam", "refined", "refined > crf"]
+    assert f"picture: {file.as_uri()}" in out
+    with Image.open(file) as image:
+        assert image.format == "PNG"
+        assert image.width == 6 * 128 + 5 * 2  # image, four results, target
+    code, _, err = wsss(*words, "--seeds", "1")
+    assert code == 2
+    assert "run 'refined' has random seed 0; compare it with --seeds 0" in err
+    few = ("data", "scenes", "--train", "4", "--val", "2", "--name", "others", "--quiet")
+    assert wsss(*few)[0] == 0
+    code, _, err = wsss("compare", "refined", "--data", "others")
+    assert code == 2
+    assert "run 'refined' is on data set 'scenes', which is not what --data others has" in err
+
+
+def test_run_writes_a_picture_of_its_table(wsss: Any, tmp_path: Path) -> None:
+    file = tmp_path / "strip.PNG"
+    assert wsss("run", "lpcam", *SMALL_WORDS, "--picture", str(file))[0] == 0
+    with Image.open(file) as image:
+        assert image.width == 4 * 128 + 3 * 2  # image, CAM, LPCAM, target
 
 
 def test_compare_checks_all_methods_before_it_runs_any(wsss: Any) -> None:

@@ -36,6 +36,10 @@ def test_sweep_reports_the_best_and_repeats_nothing(wsss: Any, job: Any) -> None
     code, out, _ = wsss("sweep", str(file), "--name", "three", "--quiet")
     assert code == 0
     assert "nothing to do, its 3 trials are already in the store" in out
+    best = job.store.location("sweeps/three/best.yaml")
+    code, out, _ = wsss("run", str(best), "--quiet")
+    assert code == 0
+    assert re.search(r"run lpcam-scenes-\w+: nothing to do", out)
     code, _, err = wsss("sweep", "lpcam", *SMALL_WORDS, "--trials", "2", "--name", "three")
     assert code == 2
     assert "'three' is taken" in err

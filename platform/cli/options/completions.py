@@ -29,6 +29,11 @@ def methods_and_files(context: CompletionContext) -> list[str]:
     return [*methods(context), *files]
 
 
+def methods_files_and_runs(context: CompletionContext) -> list[str]:
+    """Return the names of methods, of experiment files and of runs in the store."""
+    return [*methods_and_files(context), *runs(context)]
+
+
 def presets(context: CompletionContext) -> list[str]:
     """Return the usual names of presets, of which a method may lack some."""
     return ["paper", "release", "default", "scenes"]

@@ -107,7 +107,20 @@ class ExperimentOptions(Quiet, Tabular, Chain, InStore):
     ] = None
     weights: Annotated[
         str | None,
-        option(EXPERIMENT, "FILE", "Local ImageNet weights of the backbone, .pth."),
+        option(
+            EXPERIMENT,
+            "FILE",
+            "Local ImageNet weights of the backbone: .pth, .safetensors or MXNet's .params.",
+        ),
+    ] = None
+    weights_key: Annotated[
+        str | None,
+        option(
+            EXPERIMENT,
+            "KEY",
+            "Key or prefix of the network to read from a weight file that holds several, such as "
+            "teacher.",
+        ),
     ] = None
     set: Annotated[
         tuple[str, ...],
@@ -160,6 +173,21 @@ class Page:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Picture:
+    """Option of commands that write a picture of the results in their table."""
+
+    picture: Annotated[
+        str | None,
+        option(
+            OUTPUT,
+            "FILE",
+            "Picture to write, .png: a row for each of five images from the lowest to the highest "
+            "score, and a column for each result of the table.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trials:
     """Options of commands that carry out the trials of a sweep."""
 
@@ -194,7 +222,7 @@ class Trials:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(Page, Seeds, Localized):
+class RunOptions(Page, Picture, Seeds, Localized):
     """Options of `wsss run`."""
 
     about: ClassVar[str] = "Run an experiment: train, localize and score."
@@ -272,7 +300,7 @@ class FigureOptions(Trials, ExperimentOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(Seeds, ExperimentOptions):
+class CompareOptions(Picture, Seeds, ExperimentOptions):
     """Options of `wsss compare`."""
 
     about: ClassVar[str] = "Run several methods and compare them in one table."
@@ -282,14 +310,15 @@ class CompareOptions(Seeds, ExperimentOptions):
         tuple[str, ...],
         argument(
             "METHOD[:LOCALIZER][@BASELINE]",
-            "Methods to compare, e.g. cam lpcam sipe:lpcam psdpm@lpcam; " + FILE,
-            completions.methods_and_files,
+            "Methods to compare, e.g. cam lpcam sipe:lpcam psdpm@lpcam, and names of finished "
+            "runs, which follow the methods in the table; " + FILE,
+            completions.methods_files_and_runs,
         ),
     ]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblateOptions(Seeds, Localized):
+class AblateOptions(Picture, Seeds, Localized):
     """Options of `wsss ablate`."""
 
     about: ClassVar[str] = "Measure what each component of a method adds to CAM."

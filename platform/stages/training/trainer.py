@@ -102,12 +102,23 @@ class Job:
         return plan
 
 
-def build(network: Network, learner: Learner, classes: int, seed: int) -> Trainable:
-    """Return an untrained network, its backbone with the configured ImageNet weights, if any."""
+def build(
+    network: Network,
+    learner: Learner,
+    classes: int,
+    seed: int,
+    note: Callable[[str], None] | None = None,
+) -> Trainable:
+    """Return an untrained network, its backbone with the configured ImageNet weights, if any.
+
+    `note` is called with how the weight file was read.
+    """
     torch.manual_seed(seed)
     backbone = backbones.build(network.backbone)
     if network.weights:
-        weights.load(backbone, network.weights, network.backbone)
+        read = weights.load(backbone, network.weights, network.backbone, network.weights_key)
+        if note:
+            note(read)
     return learner.network(classes, backbone, network.frozen_stages)
 
 

@@ -1,0 +1,51 @@
+"""Fixtures of weight files and of networks that read them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from wsss.platform.errors import InputError
+from wsss.platform.models import weights
+from wsss.platform.models.backbones import build
+
+sys.path.insert(0, str(Path(__file__).parent))  # the helper beside this file, in any import mode
+
+
+@pytest.fixture
+def backbone():
+    torch.manual_seed(0)
+    return build("resnet18")
+
+
+@pytest.fixture
+def state():
+    torch.manual_seed(1)
+    return torchvision.models.resnet18(weights=None).state_dict()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(value, name="weights.pth", **options):
+        torch.save(value, tmp_path / name, **options)
+        return tmp_path / name
+
+    return save
+
+
+@pytest.fixture
+def refused(backbone):
+    """Return a check that a file is refused, named in the message, and not loaded at all."""
+
+    def check(path, *messages, key=None):
+        before = {k: v.clone() for k, v in backbone.state_dict().items()}
+        with pytest.raises(InputError) as caught:
+            weights.load(backbone, path, "resnet18", key)
+        for text in (str(path), *messages):
+            assert text in str(caught.value)
+        assert all(torch.equal(v, before[k]) for k, v in backbone.state_dict().items())
+
+    return check
