@@ -17,15 +17,15 @@ from ..storage.store import Store
 from ..tuning.spaces import COMBINATION, Space, find_space, split_file_and_name
 from .options.experiment_options import ExperimentOptions, Localized, SweepOptions
 from .options.kinds import Command
-from .options.split_paths import path_by_split, split_and_path
-from .options.store_options import (
+from .options.source_options import (
     COCOOptions,
-    ConfigOptions,
     FolderOptions,
     ScenesOptions,
     SourceOptions,
     VOCOptions,
 )
+from .options.split_paths import path_by_split, split_and_path
+from .options.store_options import ConfigOptions
 
 if TYPE_CHECKING:
     from ..config.experiment import Experiment

@@ -19,13 +19,13 @@ from ..storage.artifact import versions
 from ..storage.store import Store, open_store
 from . import resolve
 from .ending import check_packages, say
+from .options.source_options import SourceOptions
 from .options.store_options import (
     ConfigOptions,
     DoctorOptions,
     ExportOptions,
     ImportOptions,
     MethodsOptions,
-    SourceOptions,
 )
 from .pages import newest_run
 from .tables import Printer, Table, text_table

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from wsss.platform.cli import resolve
-from wsss.platform.cli.options.store_options import SourceOptions
+from wsss.platform.cli.options.source_options import SourceOptions
 from wsss.platform.cli.parser import parse
 from wsss.platform.errors import InputError
 

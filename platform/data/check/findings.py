@@ -8,7 +8,7 @@ from ...labels import VOID
 from .counts import NAMED, Counts
 from .dataset_check import DatasetCheck
 from .duplicates import Duplicates
-from .value_maps import MEANINGS
+from .value_maps import LABELS_FROM_1, MEANINGS
 
 LEAST_IMAGES = 3
 """Least number of images with labels and masks on which a data set is refused."""
@@ -73,10 +73,9 @@ def _reason(counts: Counts, name: str, share: float) -> str:
             "apart, give masks with a value for each class"
         )
     if name and share >= CERTAIN:
-        return (
-            f"{_percent(share)} of the images would agree if {MEANINGS[name]}: say what the values "
-            "stand for with --mask-values"
-        )
+        options = "say what the values stand for with --mask-values"
+        advice = "say so with --label-base 1" if name == LABELS_FROM_1 else options
+        return f"{_percent(share)} of the images would agree if {MEANINGS[name]}: {advice}"
     present = [str(value) for value, pixels in enumerate(counts.pixels) if pixels]
     shown = ", ".join(present[:8]) + (", ..." if len(present) > 8 else "")
     return (
@@ -118,7 +117,9 @@ def findings(check: DatasetCheck) -> list[str]:
     out += map(_duplicate, check.duplicates)
     if whole.turned:
         ids = _ids(whole.first_turned, whole.turned)
-        out.append(f"{_count(whole.turned, 'image')} with an EXIF orientation: {ids}")
+        out.append(
+            f"{_count(whole.turned, 'image')} with an EXIF orientation that is not applied: {ids}"
+        )
     if check.sizes:
         (height, width), (high, wide) = check.sizes.largest, check.sizes.median
         if height * width >= REMARKABLE_SIZE * high * wide:

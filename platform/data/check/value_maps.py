@@ -18,10 +18,13 @@ UNKNOWN = -1
 """The meant value of a mask's value that a table does not have."""
 AS_IS = "as is"
 """Name of the table that changes nothing."""
+LABELS_FROM_1 = "labels from 1"
+"""Name of the table with which masks agree with labels that are one too high."""
 MEANINGS = {
     "white": "each mask has only the values 0 and 255, and 255 stands for the object",
     "one too high": "each value is one too high, so that 1 is background and 2 the first class",
     "one too low": "classes are counted from 0, so that 0 is the first class instead of background",
+    LABELS_FROM_1: "the labels are indices that count from 1, not from 0",
     "category ids": "values are the category ids of COCO, 1 to 90 with gaps, instead of 1 to 80",
     "class numbers": "values are the numbers 1 to 80 of COCO's classes instead of category ids",
 }
@@ -45,7 +48,7 @@ def value_maps(classes: int) -> Mapping[str, NDArray[np.int16]]:
     high, low = values - 1, values + 1
     high[0] = 0
     low[classes] = 0  # background after the last class
-    tables = {AS_IS: values, "one too high": high, "one too low": low}
+    tables = {AS_IS: values, "one too high": high, "one too low": low, LABELS_FROM_1: values + 1}
     if classes == len(COCO_IDS):
         tables["category ids"] = np.full(256, UNKNOWN, np.int16)
         tables["category ids"][[*COCO_IDS]] = np.arange(1, len(COCO_IDS) + 1)

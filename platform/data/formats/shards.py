@@ -127,7 +127,9 @@ class Conversion:
         counts: Counter[str] = Counter()
         for result in self.results:
             counts.update(result.notes)
-        return source.notes() + [f"{n} images: {note}" for note, n in sorted(counts.items())]
+        return source.notes() + [
+            f"{n} image{'s' * (n > 1)}: {note}" for note, n in sorted(counts.items())
+        ]
 
     def refuse(self, share: float) -> None:
         """Refuse a source with too many broken records, or whose labels and masks cannot be right.

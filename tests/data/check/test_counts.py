@@ -79,6 +79,8 @@ def test_the_first_ids_are_few_and_in_order() -> None:
         ((0, 255, 255), (1, 2), set()),
         ((0, 0, 0), (1,), set()),
         ((1, 2, 3), (0, 1), {"one too high"}),
+        ((0, 1, 255), (1,), {"labels from 1"}),
+        ((0, 1, 2), (1, 2), {"labels from 1"}),
     ],
 )
 def test_mistakes_that_explain_a_mask_are_named(

@@ -85,6 +85,16 @@ def test_a_constant_shift_is_refused_and_named(moved: object, meaning: str) -> N
     assert sentence.endswith("--mask-values")
 
 
+def test_labels_that_count_from_1_are_refused_with_the_option() -> None:
+    cases = [
+        dataclasses.replace(case, labels=tuple(k + 1 for k in case.labels)) for case in right(30)
+    ]
+    assert refusal(checked(cases, classes=(*CLASSES, "pig"))).endswith(
+        "100.0 % of the images would agree if the labels are indices that count from 1, not from "
+        "0: say so with --label-base 1"
+    )
+
+
 def test_a_shift_in_one_split_alone_is_refused_with_its_name() -> None:
     wrong = [dataclasses.replace(c, mask=c.mask + 1) for c in right(30, "val")]  # type: ignore[operator]
     sentence = refusal(checked(right(90) + wrong, classes=(*CLASSES, "pig")))
@@ -147,7 +157,7 @@ def test_classes_masks_void_and_turned_images_are_named() -> None:
         "train: 1 of 9 images without a mask: bare",
         f"train: {100 * 20 / 42:.1f} % of the masks' pixels are void",
         "val: no image is labelled 'dog', 'cow'",
-        "7 images with an EXIF orientation: a, b and 5 more",
+        "7 images with an EXIF orientation that is not applied: a, b and 5 more",
     ]
 
 

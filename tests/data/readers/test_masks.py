@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.io import savemat
 from wsss.platform.data.images import encode_png, voc_palette
 from wsss.platform.data.readers.masks import sbd
-from wsss.platform.data.readers.masks.mask_reader import MOVED_COLOURS, ONLY_VOID, MaskReader
+from wsss.platform.data.readers.masks.mask_reader import MOVED_COLOURS, MaskReader
 from wsss.platform.data.readers.masks.samples import colour_code, colour_of
 from wsss.platform.data.readers.masks.value_map import ValueMap, parse
 from wsss.platform.errors import InputError
@@ -173,16 +173,6 @@ def test_a_jpeg_and_a_turned_mask_are_refused() -> None:
     exif[0x0112] = 6
     with pytest.raises(InputError, match=r"m\.png has an EXIF orientation; save it upright"):
         read(png(MASK, exif=exif))
-
-
-@pytest.mark.parametrize("labels", [(), (1,), (0, 2)])
-@pytest.mark.parametrize("mask", [MASK, MASK * 0, MASK // 255 * 255, MASK * 0 + 255])
-def test_a_mask_without_an_object_is_noted_if_its_image_has_labels(
-    labels: tuple[int, ...], mask: np.ndarray
-) -> None:
-    without_object = bool(((mask == 0) | (mask == 255)).all() and (mask == 255).any())
-    _, notes = read(encode_png(mask), labels=labels)
-    assert notes == ((ONLY_VOID,) if labels and without_object else ())
 
 
 WHITE = np.where(MASK == 1, 255, 0).astype(np.uint8)

@@ -17,8 +17,6 @@ from . import sbd
 from .samples import Samples, read_png
 from .value_map import OPTION, UNKNOWN, ValueMap, look_up, unknown_values, voc_colours
 
-ONLY_VOID = f"the mask has no pixel of a class, only 0 and {VOID} (void)"
-"""Note on a mask in which every object of a labelled image is void."""
 MOVED_COLOURS = (
     "the palette has VOC's colours at other indices; the indices were read, not the colours"
 )
@@ -72,9 +70,6 @@ class MaskReader:
         values, note = self._values(samples, name)
         if note:
             notes = (*notes, note)
-        counts = np.bincount(values.ravel(), minlength=VOID + 1)
-        if labels and counts[VOID] and not counts[1:VOID].any():
-            notes = (*notes, ONLY_VOID)
         return ClassValues(values=values, notes=notes)
 
     def _values(self, samples: Samples, name: str) -> tuple[NDArray[np.uint8], str]:
