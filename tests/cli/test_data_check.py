@@ -37,7 +37,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
             yield shards.ShardResult.from_row(result.as_row())
 
     monkeypatch.setattr(cluster, "connect", lambda: None)
-    monkeypatch.setattr(cluster, "apart", lambda: None)
+    monkeypatch.setattr(cluster, "cpu_stage_resources", lambda: None)
     monkeypatch.setattr(shards, "_write_shards", plain_loop)
 
 

@@ -173,7 +173,8 @@ def test_each_option_is_a_setting_and_changes_the_key(
     folder_tree: Path, options: dict[str, Any], settings: dict[str, object]
 ) -> None:
     source = Folder(folder_tree, **options)
-    assert source.settings() == settings
+    usual = {"lists": [], "labels": "labels.csv", "label_base": None}
+    assert source.settings() == usual | settings
     same_key = stage_of(source).key == stage_of(Folder(folder_tree)).key
     assert same_key == (not options)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
-from annotation_files import annotations_of
+from annotation_files import HEIGHT, WIDTH, annotations_of
+from PIL import Image
 from wsss.platform.data.sources.coco import COCO
 from wsss.platform.errors import InputError
 
@@ -311,3 +313,31 @@ def test_a_tree_of_coco_has_the_settings_of_earlier_versions(write_files):
     """So shards of a tree that was read before keep their key."""
     files = {"annotations/instances_train2014.json": ONE, "train2014/a.jpg": None}
     assert COCO(write_files(files)).settings() == {"year": "2014", "labelled": False}
+
+
+def turned(orientation: int) -> bytes:
+    """Return a JPEG of the usual size with an EXIF orientation."""
+    out, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (WIDTH, HEIGHT)).save(out, "JPEG", exif=exif)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("orientation", "count"), [(1, 0), (3, 1), (6, 1)])
+def test_an_orientation_that_is_not_applied_is_noted(
+    write_files: Any, orientation: int, count: int
+) -> None:
+    source = COCO(write_files({"train.json": ONE, "images/a.jpg": turned(orientation)}))
+    note = "the EXIF orientation was not applied; annotations count pixels as stored"
+    assert source.load(source.items()[0]).notes == (note,) * count
+
+
+def test_annotations_of_the_turned_picture_are_refused(write_files: Any) -> None:
+    sideways = annotations_of({"file_name": "a.jpg", "height": WIDTH, "width": HEIGHT})
+    source = COCO(write_files({"train.json": sideways, "images/a.jpg": turned(6)}))
+    with pytest.raises(
+        InputError,
+        match=r"a\.jpg is 12x8 pixels, train\.json says 8x12; it has EXIF orientation 6, and the "
+        r"annotations follow the turned picture; save the picture turned, without EXIF data",
+    ):
+        source.load(source.items()[0])

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from wsss.platform.data.readers import image_tree
-from wsss.platform.data.readers.image_tree import IMAGE_SUFFIXES, ImageTree
+from wsss.platform.data.readers.files import IMAGE_SUFFIXES
+from wsss.platform.data.readers.id_lists import ImageLists
+from wsss.platform.data.readers.image_tree import ImageTree
 from wsss.platform.data.sources.folder import Folder
 from wsss.platform.data.sources.voc import VOC
 from wsss.platform.errors import InputError
@@ -80,6 +82,22 @@ def test_a_mask_that_would_need_a_guess_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=sentence):
         tree_of(tmp_path, "images/a.jpg", *names).mask("a")
+
+
+def test_files_that_a_list_names_go_first_and_are_no_unread_files(tmp_path: Path) -> None:
+    names = ("images/a.jpg", "images/a.png", "images/b.JPG", "masks/a.png", "masks/b_mask.png")
+    tree_of(tmp_path, *names)
+    lists = ImageLists(
+        ids={"train": ["a", "b"]},
+        images={"a": "other/a.jpg"},
+        masks={"a": "more/x.png", "b": "masks/b_mask.png"},
+        notes=(),
+    )
+    tree = ImageTree(tmp_path, "images", ("masks", "more"), lists)
+    assert [tree.image(id) for id in "ab"] == ["other/a.jpg", "images/b.JPG"]
+    assert [tree.mask(id) for id in "ab"] == ["more/x.png", "masks/b_mask.png"]
+    assert tree.notes("b", usual=(".JPG",)) == []
+    assert len(ImageTree(tmp_path, "images", ("masks",)).notes("b", usual=(".JPG",))) == 1
 
 
 def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
