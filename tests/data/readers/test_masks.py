@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 from wsss.platform.data.images import encode_png, voc_palette
 from wsss.platform.data.readers.masks import sbd
 from wsss.platform.data.readers.masks.mask_reader import MOVED_COLOURS, MaskReader
@@ -291,6 +291,19 @@ def mat(name: str = "GTcls", field: str = "Segmentation", value: Any = MASK, **m
     return out.getvalue()
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.int16, np.int32, np.uint32])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 1), (2, 2), (5, 11)])
+def test_arrays_of_matlab_files_are_those_that_scipy_reads(
+    kind: type[np.integer], shape: tuple[int, int]
+) -> None:
+    values = np.random.default_rng(0).integers(0, 120, shape).astype(kind)
+    for packed in (True, False):
+        data = mat(value=values, do_compression=packed)
+        content = loadmat(io.BytesIO(data))["GTcls"]["Segmentation"].item()
+        np.testing.assert_array_equal(sbd.read_segmentation(data, "m.mat"), content)
+        np.testing.assert_array_equal(content, values)
+
+
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("name", ["m.mat", "m.MAT"])
 def test_a_mask_of_sbd_is_read(packed: bool, name: str) -> None:
@@ -301,10 +314,11 @@ def test_a_mask_of_sbd_is_read(packed: bool, name: str) -> None:
 
 FAULTY_SBD = {
     "holds GTinst, the instances; take the file of SBD's folder cls": mat("GTinst"),
-    "has no GTcls.Segmentation": mat("other"),
-    "is not readable as SBD's MATLAB file: 'no field": mat(field="Masks"),
-    "that is no array of whole numbers": mat(value="text"),
-    "no array of whole numbers": mat(value=np.full((2, 2), 0.5)),
+    "its GTcls.Segmentation is missing": mat("other"),
+    "no mask of classes: its GTcls.Segmentation is missing": mat(field="Masks"),
+    "its GTcls.Segmentation is no array of whole numbers": mat(value="text"),
+    "GTcls.Segmentation is no array of whole numbers": mat(value=np.full((2, 2), 0.5)),
+    "Segmentation is no array of whole numbers": mat(value=np.zeros((2, 2, 2), np.uint8)),
     "is not readable as SBD's MATLAB file": mat()[:200],
     "is not readable as SBD's MATLAB": mat(do_compression=True)[:200],
     "is no MATLAB file of version 5": b"",
@@ -318,6 +332,15 @@ def test_a_faulty_mask_of_sbd_is_refused(sentence: str) -> None:
     with pytest.raises(InputError, match=r"mask m\.mat") as refused:
         read(FAULTY_SBD[sentence], name="m.mat")
     assert sentence in str(refused.value)
+
+
+def test_values_of_an_unknown_kind_are_refused() -> None:
+    """The reader of scipy 1.17 ends the process at such a file."""
+    data = bytearray(mat())
+    start = data.index(MASK.tobytes(order="F")) - 8
+    data[start : start + 2] = b"\x02\xa9"
+    with pytest.raises(InputError, match=r"m\.mat .* damaged \(its values are of the unknown kind"):
+        read(bytes(data), name="m.mat")
 
 
 def test_a_packed_file_that_unpacks_to_more_than_allowed_is_refused(
