@@ -245,7 +245,7 @@ def test_folders_of_file_names_may_be_absent_and_the_notes_say_so(write_files, n
     root = write_files({"result.json": annotations_of(name), "images/a.jpg": None})
     source = COCO(root)
     assert source.items()[0].image == "images/a.jpg"
-    assert "result.json: folders in file names are left out, as in images" in source.notes()
+    assert "result.json: folders in file names are left out; images lie in images" in source.notes()
 
 
 def test_files_and_folders_can_be_given_by_split(write_files, tmp_path: Path):

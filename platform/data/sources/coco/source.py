@@ -98,11 +98,11 @@ class COCO:
     def _file_notes(self, file: AnnotationFile, contents: Contents) -> list[str]:
         """Return sentences on how one annotation file is read."""
         folder, flat = self.folders[file.split]
-        index, notes = self.indexes[file.split], []
+        index, place, notes = self.indexes[file.split], folder or ".", []
         if (file.path, folder) != self._usual_place(file.split):
-            notes.append(f"{file.split}: annotations {file.path}, images in {folder or '.'}")
+            notes.append(f"{file.split}: annotations {file.path}, images in {place}")
         if flat:
-            notes.append(f"{file.path}: folders in file names are left out, as in {folder or '.'}")
+            notes.append(f"{file.path}: folders in file names are left out; images lie in {place}")
         if contents.panoptic is None:
             notes.append(f"{file.path} has no annotation")
         total = len(index.starts)
