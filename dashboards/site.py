@@ -17,11 +17,12 @@ from ..platform.errors import InputError
 from ..platform.records.schema import RunRecord
 from ..platform.storage.store import Store
 from . import site_folder
-from .content import example_image, gallery
+from .content import dataset_images, example_image, gallery
 from .content.artifact_cache import ArtifactCache
 from .content.gallery import Gallery
 from .content.records import Records
 from .pages import prototypes
+from .pages.dataset import dataset_page
 from .pages.images import compare_page, images_page
 from .pages.layout import ASSETS, SITE, Page, render
 from .pages.overview import overview
@@ -79,6 +80,7 @@ class Site:
         for name in self.records.sweeps():
             yield f"sweep.{name}.html"
         pictures: dict[str, None] = {}
+        yield from self._dataset_paths()
         for run in runs:
             yield f"run.{run.name}.html"
             yield f"data/{run.name}/run.js"
@@ -100,6 +102,19 @@ class Site:
                 yield f"data/{run.name}/{split}/sizes.js"
                 yield from (f"data/{run.name}/{split}/{k}.js" for k in images.chunks())
                 pictures |= dict.fromkeys(images.layers())
+        yield from pictures
+
+    def _dataset_paths(self) -> Iterator[str]:
+        """Yield the paths of the pages and pictures of data sets."""
+        pictures: dict[str, None] = {}
+        for name, key in self.records.datasets().items():
+            if not self._opens(key):
+                continue
+            yield f"dataset.{name}.html"
+            if check := self.artifacts.check(key):
+                for index in range(len(check.classes)):
+                    shown = dataset_images.samples(key, check, index)
+                    pictures |= dict.fromkeys(sample.path for sample in shown)
         yield from pictures
 
     def file(self, path: str) -> bytes | None:
@@ -129,6 +144,8 @@ class Site:
             text = self._data(rest.split("/"))
         elif head == "examples":
             return self._example(path)
+        elif head == "datasets":
+            return self._sample(*rest.partition("/")[::2])
         elif head in ("layers", "prototypes"):
             short, _, file = rest.partition("/")
             return self._picture(head, short, file)
@@ -168,6 +185,8 @@ class Site:
             speeds = self.records.speeds()
             return speed_page(speeds) if speeds else None
         kind, name = _kind_and_name(path)
+        if kind == "dataset":
+            return self._dataset_page(name)
         if kind not in FOLDER_OF_PAGE or name not in self.records.names(FOLDER_OF_PAGE[kind]):
             return None
         if kind == "sweep":
@@ -187,6 +206,29 @@ class Site:
             known = prototypes.class_maps_with_patches(run.record, self.artifacts)
             return prototypes.prototypes_page(run.record, self.artifacts) if known else None
         return run_page(run, self.records, self.artifacts)
+
+    def _opens(self, key: str) -> bool:
+        """Return whether the store holds the shards of a data set intact."""
+        try:
+            self.artifacts.open("shards", key)
+        except InputError:
+            return False
+        return True
+
+    def _dataset_page(self, name: str) -> Page | None:
+        key = self.records.datasets().get(name)
+        if key is None or not self._opens(key):
+            return None
+        about = self.artifacts.open("shards", key).about
+        return dataset_page(name, key, about, self.artifacts.check(key))
+
+    def _sample(self, short: str, file: str) -> bytes | None:
+        """Return an example image of a data set; None for an unknown path."""
+        for key in self.records.datasets().values():
+            if key[: gallery.SHORT_KEY_LENGTH] == short and self._opens(key):
+                check = self.artifacts.check(key)
+                return dataset_images.picture(self.artifacts, key, check, file) if check else None
+        return None
 
     def _run(self, name: str) -> RunRecord | None:
         if name not in self.records.names("runs"):

@@ -39,6 +39,19 @@ def test_the_hooks_run_what_make_check_runs() -> None:
     assert sorted(hook["entry"] for hook in hooks) == sorted(commands)
 
 
+def test_every_package_is_distributed() -> None:
+    """A folder that the list of packages lacks would be missing from a wheel."""
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    tops = {"wsss." + path for path in ("platform", "methods", "tune_spaces", "dashboards")}
+    folders = {
+        "wsss." + ".".join(path.relative_to(ROOT).parent.parts)
+        for top in tops
+        for path in (ROOT / top.removeprefix("wsss.")).rglob("__init__.py")
+    }
+    assert set(tools["package-dir"]) == tops
+    assert sorted(tools["packages"]) == sorted(tops | folders)
+
+
 def test_one_distribution_alone_brings_faiss() -> None:
     """Two builds of faiss would overwrite each other's folder `faiss/`."""
     assert packages_distributions()["faiss"] == ["faiss-cpu"]

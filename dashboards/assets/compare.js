@@ -63,11 +63,16 @@ function drawClasses(a, b) {
   differenceTable(rows, a, b);
 }
 
+function onSameData(a, b) {
+  return a.data === b.data || (pair.a.shards === pair.b.shards && a.split === b.split);
+}
+
 function differenceTable(rows, a, b) {
+  const same = onSameData(a, b);
   const caption = `IoU by class: ${b.title} on ${b.split} (B) against ${a.title} on ${a.split} (A)`;
   const cell = (value, text) => element("td", { className: "number", textContent: text, "data-v": value ?? -1 });
   const line = (name, x, y) => {
-    const gain = x === null || y === null ? null : y - x;
+    const gain = x === null || y === null || !same ? null : y - x;
     return element("tr", {}, element("th", { scope: "row", textContent: name }), cell(x, percent(x)),
       cell(y, percent(y)), cell(gain ?? -9, gain === null ? "–" : points(gain)));
   };
@@ -78,7 +83,8 @@ function differenceTable(rows, a, b) {
     element("tbody", {}, line("mean", a.value, b.value), ...rows.map((r) => line(r.name, r.a, r.b))));
   const box = element("div", { className: "scroll", role: "region", tabIndex: 0, ariaLabel: caption }, table);
   const container = document.getElementById("differences");
-  container.replaceChildren(box);
+  const unlike = "A and B were scored on unlike images or masks, so that no points are gained or lost between them.";
+  container.replaceChildren(box, ...(same ? [] : [element("p", { className: "note", textContent: unlike })]));
   tables(container);
 }
 

@@ -9,7 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+from ...platform.data.check.dataset_check import DatasetCheck
 from ...platform.data.formats import class_maps, label_maps, prototype_patches, shards
+from ...platform.data.formats.checked_shards import kept_check
 from ...platform.data.formats.class_maps import ClassMaps
 from ...platform.data.formats.parquet import Row
 from ...platform.data.formats.prototype_patches import Patch
@@ -48,6 +50,7 @@ class ArtifactCache:
         """Image scores by key of their artifact, where the store cannot be written."""
         self.open = lru_cache(maxsize=None)(store.open)
         self.holds = lru_cache(maxsize=None)(store.holds)
+        self.check = lru_cache(maxsize=CACHED_SLICES)(self._check)
         self.pieces = lru_cache(maxsize=None)(self._pieces)
         self.members = lru_cache(maxsize=None)(self._members)
         self.slice_by_id = lru_cache(maxsize=None)(self._slice_by_id)
@@ -56,6 +59,10 @@ class ArtifactCache:
         self.maps = lru_cache(maxsize=CACHED_SLICES)(self._maps)
         self.labels = lru_cache(maxsize=CACHED_SLICES)(self._labels)
         self.edges = lru_cache(maxsize=CACHED_SLICES)(self._edges)
+
+    def _check(self, key: str) -> DatasetCheck | None:
+        """Return the check that the shards `key` keep, None where they keep none."""
+        return kept_check(self.open("shards", key))
 
     def _pieces(self, key: str, split: str) -> list[Slice]:
         """Return the slices of a split of the data set `key`."""

@@ -149,7 +149,7 @@ def photograph_of(images: Gallery, id: str) -> tuple[Row, Image.Image]:
     """
     artifacts, shards = images.artifacts, images.run.shards
     row = artifacts.images(shards, artifacts.slice_of(shards, id))[id]
-    photograph = _opened(layers.photograph(row["image"], id, row["height"], row["width"]))
+    photograph = opened(layers.photograph(row["image"], id, row["height"], row["width"]))
     width = max(1, round(photograph.width * HEIGHT / photograph.height))
     return row, photograph.resize((width, HEIGHT), Image.Resampling.LANCZOS)
 
@@ -164,22 +164,22 @@ def picture_of_source(images: Gallery, source: Source, id: str, base: Image.Imag
     piece = artifacts.slice_of(images.run.shards, id)
     if source.threshold is None:
         mask = layers.mask(artifacts.labels(source.key, piece)[id])
-        return _over(base, _opened(mask).resize(base.size, Image.Resampling.NEAREST))
+        return overlaid(base, opened(mask).resize(base.size, Image.Resampling.NEAREST))
     heat = layers.heat(artifacts.maps(source.key, piece)[id])
-    return _over(base, _opened(heat).resize(base.size, Image.Resampling.BILINEAR))
+    return overlaid(base, opened(heat).resize(base.size, Image.Resampling.BILINEAR))
 
 
 def picture_of_target(row: Row, base: Image.Image) -> Image.Image:
     """Return the true mask of a record over its image from `photograph_of`, in RGB."""
-    target = _opened(layers.mask(decode_mask(row["mask"], row["id"])))
-    return _over(base, target.resize(base.size, Image.Resampling.NEAREST))
+    target = opened(layers.mask(decode_mask(row["mask"], row["id"])))
+    return overlaid(base, target.resize(base.size, Image.Resampling.NEAREST))
 
 
-def _opened(data: bytes) -> Image.Image:
+def opened(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data)).convert("RGBA")
 
 
-def _over(base: Image.Image, layer: Image.Image) -> Image.Image:
+def overlaid(base: Image.Image, layer: Image.Image) -> Image.Image:
     """Return an image with a layer over it at OPACITY."""
     layer.putalpha(layer.getchannel("A").point(lambda alpha: alpha * OPACITY))
     return Image.alpha_composite(base, layer).convert("RGB")

@@ -27,6 +27,7 @@ from ...platform.data.formats.shards import Slice
 from ...platform.data.images import decode_mask
 from ...platform.records.result_id import ResultId
 from ...platform.records.schema import FROM_OWN_BACKGROUND, RunRecord, StageRecord
+from ...platform.serialization import digest
 from ..labels import result_title, score_scope
 from . import layers
 from .artifact_cache import ArtifactCache
@@ -117,6 +118,7 @@ def run_data(run: RunRecord) -> str:
                 "title": result_title(id),
                 "split": split,
                 "scope": score_scope(score, run.name),
+                "data": data_key(run, split),
                 "value": _rounded(score.value),
                 "classes": [score.classes[c] for c in score.scored],
                 "iou": [_rounded(score.iou[c]) for c in score.scored],
@@ -126,6 +128,12 @@ def run_data(run: RunRecord) -> str:
         ],
     }
     return script("run", run.name, value)
+
+
+def data_key(run: RunRecord, split: str) -> str:
+    """Return a text that two runs share if they were scored on the same images and masks."""
+    digests = run.digests.get(split)
+    return digest(digests or [run.shards or run.dataset, split])[:SHORT_KEY_LENGTH]
 
 
 def _rounded(value: float | None) -> float | None:
@@ -185,6 +193,7 @@ class Gallery:
                 "run": run.name,
                 "split": split,
                 "scope": score_scope(score, run.name),
+                "data": data_key(run, split),
                 "total": score.n,
                 "shards": run.shards[:SHORT_KEY_LENGTH],
                 "superpixels": self.regions.key[:SHORT_KEY_LENGTH] if self.regions else "",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from ...platform.data import registry
 from ...platform.errors import InputError
 from ...platform.records.progress_file import (
     PROGRESS,
@@ -113,6 +114,14 @@ class Records:
                 faults[name] = str(error)
         self._set_faults("speeds", faults)
         return sorted(records, key=lambda record: record.start_time, reverse=True)
+
+    def datasets(self) -> dict[str, str]:
+        """Return the keys of the shards of data sets by name, of the included runs if not all."""
+        keys = registry.keys(self.store)
+        if self.included["runs"] is None:
+            return keys
+        used = {entry.record.shards for entry in self.runs().values()}
+        return {name: key for name, key in keys.items() if key in used}
 
     def _all(
         self, kind: str, read: Callable[[str], Entry[Record] | None]
@@ -241,7 +250,10 @@ class Records:
         for kind in KINDS:
             versions |= self.store.storage.versions(kind, FILES)
         unfinished = [self.store.location(f).parent for f in versions if f.endswith(PROGRESS)]
-        return digest([versions, [is_alive(folder) for folder in unfinished]])[:16]
+        datasets = [
+            (name, self.store.holds("shards", key)) for name, key in self.datasets().items()
+        ]
+        return digest([versions, datasets, [is_alive(folder) for folder in unfinished]])[:16]
 
     def _read(self, file: Location, read: Callable[[Readable], T]) -> T:
         """Return the result of `read` on a file, from memory while the file does not change."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ...platform.data.check.findings import findings
+from ...platform.errors import InputError
+from ...platform.records.comparability import data_key, known_digests, scoring_key
 from ...platform.records.schema import RunRecord, Score, SweepRecord
 from ..content.artifact_cache import ArtifactCache
 from ..content.gallery import scored_splits, splits_with_images, splits_with_pictures
 from ..content.records import Entry, Records
 from ..labels import classes_of, count_text, method_title
+from ..tables import Cell, Table, percent_cell, seconds_cell, text_cell, time_cell
 from .layout import Header, Page, Section, facts_with_values, status_pill
 from .papers import STAGES, leaderboard
-from .tables import Cell, Table, percent_cell, seconds_cell, text_cell, time_cell
 
 PUBLISHED_SIZES = {
     (20, "train"): (1464, "VOC 2012"),
@@ -58,8 +61,11 @@ def overview(records: Records, artifacts: ArtifactCache) -> Page:
         sections.append(Section(key="pictures", title="Pictures", content=pictures))
     if sweeps:
         sections.append(Section(key="sweeps", title="Sweeps", content=_sweeps(sweeps)))
-    board = _board([e.record for e in runs.values()])
-    sections.append(Section(key="leaderboard", title="Leaderboard", content=board))
+    if datasets := records.datasets():
+        content = _datasets(datasets, artifacts)
+        sections.append(Section(key="datasets", title="Data sets", content=content))
+    boards = _boards([e.record for e in runs.values()])
+    sections.append(Section(key="leaderboard", title="Leaderboard", content=boards))
     records.speeds()  # updates their faults
     faults = [
         Fault(kind=kind.removesuffix("s"), name=name, sentence=sentence)
@@ -177,31 +183,113 @@ def _sweeps(sweeps: Mapping[str, Entry[SweepRecord]]) -> Table:
     return Table(caption=caption, head=head, rows=rows, sortable=True, cards=True)
 
 
-def _board(runs: Sequence[RunRecord]) -> Table:
-    """Return the leaderboard: this store's best run of each method and data set, and the papers."""
+def _datasets(keys: Mapping[str, str], artifacts: ArtifactCache) -> Table:
+    """Return the table of data sets, each with a link to its page."""
     rows = []
-    for run in _best(runs):
-        by_stage = stages_of(run)
-        tuned, held_out = scored_splits(run)[-1], scored_splits(run)[0]
-        scores = [by_stage.get(k, {}).get(tuned) for k in ("seed", "crf", "refined")]
-        scores.append(by_stage.get("segmenter", {}).get(held_out))
-        cells = [percent_cell(_value(score)) for score in (*scores, None, None)]
-        first = next((s for s in scores if s), None)
-        method = method_title(run.method)
-        title = Cell(text=f"{method}, this store", value=method)
-        source = Cell(text=run.name, value=run.name, file=f"run.{run.name}.html")
-        rows.append([title, text_cell("this store"), *cells, _data_of(run, first), source])
+    for name, key in keys.items():
+        try:
+            about, check = artifacts.open("shards", key).about, artifacts.check(key)
+        except InputError as error:  # the shards were deleted or are damaged
+            rows.append([text_cell(name), *[text_cell("–")] * 3, text_cell(str(error))])
+            continue
+        counts = ", ".join(f"{split} {n:,}" for split, n in about["counts"].items())
+        number = len(findings(check)) if check else 0
+        rows.append(
+            [
+                Cell(text=name, value=name, file=f"dataset.{name}.html"),
+                text_cell(about["source"]),
+                text_cell(counts),
+                Cell(text=str(len(about["classes"])), value=len(about["classes"])),
+                text_cell(count_text(number, "finding") if check else "not checked"),
+            ]
+        )
+    head = ["data set", "kind", "images", "classes", "check"]
+    caption = f"{count_text(len(rows), 'data set')}; a page with the check, counts and images"
+    return Table(caption=caption, head=head, rows=rows, sortable=True, cards=True)
+
+
+def _boards(runs: Sequence[RunRecord]) -> list[Table]:
+    """Return the leaderboards: one for the runs on the same data, and one for the papers.
+
+    The rows of the papers stand among those of a data set with the papers' images and classes.
+    """
+    tables, published = [], _published()
+    has_papers = False
+    for group in _groups(runs):
+        rows = [_row_of_run(run) for run in _best(group)]
+        of_papers = any(cell.pill == "good" for row in rows for cell in row)
+        has_papers = has_papers or of_papers
+        caption = (
+            f"Leaderboard on {_data_sets(group)}: mIoU %; the run with the best seed of each "
+            "method, with its tuning split as train and its held-out split as val"
+        )
+        tables.append(_board(caption, [*rows, *(published if of_papers else [])]))
+    if not has_papers:
+        tables.append(_board("Leaderboard of the papers: mIoU %", published))
+    return tables
+
+
+def _board(caption: str, rows: Sequence[Sequence[Cell]]) -> Table:
+    head = ["method", "measured by", *STAGES.values(), "data", "source"]
+    return Table(caption=caption, head=head, rows=rows, sortable=True, cards=True)
+
+
+def _row_of_run(run: RunRecord) -> list[Cell]:
+    by_stage = stages_of(run)
+    tuned, held_out = scored_splits(run)[-1], scored_splits(run)[0]
+    scores = [by_stage.get(k, {}).get(tuned) for k in ("seed", "crf", "refined")]
+    scores.append(by_stage.get("segmenter", {}).get(held_out))
+    cells = [percent_cell(_value(score)) for score in (*scores, None, None)]
+    first = next((s for s in scores if s), None)
+    method = method_title(run.method)
+    title = Cell(text=f"{method}, this store", value=method)
+    source = Cell(text=run.name, value=run.name, file=f"run.{run.name}.html")
+    return [title, text_cell("this store"), *cells, _data_of(run, first), source]
+
+
+def _published() -> list[list[Cell]]:
+    """Return the rows of the papers."""
+    rows = []
     for line in leaderboard():
         cells = [percent_cell(_fraction(line.figures.get(stage))) for stage in STAGES]
         data = Cell(text="VOC 2012, COCO 2014", value="VOC", pill="plain")
         name = f"{method_title(line.method)} on {line.builds_on}"
         rows.append([text_cell(name), text_cell("paper"), *cells, data, text_cell(line.sources)])
-    head = ["method", "measured by", *STAGES.values(), "data", "source"]
-    caption = (
-        "Leaderboard: mIoU %; from this store the run with the best seed of each method and data "
-        "set, with its tuning split as train and its held-out split as val"
-    )
-    return Table(caption=caption, head=head, rows=rows, sortable=True, cards=True)
+    return rows
+
+
+def _groups(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """Return runs that were scored on the same data and classes, in groups; the best one first."""
+    groups: dict[tuple[object, ...], list[RunRecord]] = {}
+    known = known_digests(runs)
+    for run in sorted(runs, key=_seed_score, reverse=True):
+        scores = _first_scores(run)
+        key = [
+            (split, data_key(run, split, known), split in scores and scoring_key(scores[split]))
+            for split in scored_splits(run)
+        ]
+        if key:
+            groups.setdefault(tuple(key), []).append(run)
+    return [*groups.values()]
+
+
+def _first_scores(run: RunRecord) -> Mapping[str, Score]:
+    return next(iter(stages_of(run).values()), {})
+
+
+def _seed_score(run: RunRecord) -> float:
+    """Return the mIoU of a run's first result on its tuning split."""
+    splits = scored_splits(run)
+    score = _first_scores(run).get(splits[-1]) if splits else None
+    return score.value if score else 0.0
+
+
+def _data_sets(runs: Sequence[RunRecord]) -> str:
+    """Return the names of the data sets of comparable runs, and the digests of their splits."""
+    names = ", ".join(dict.fromkeys(run.dataset for run in runs))
+    digests = next((run.digests for run in runs if run.digests), {})
+    texts = [f"{split} {digests[split]['ids'][:12]}" for split in sorted(digests)]
+    return names + (f" (lists: {', '.join(texts)})" if texts else "")
 
 
 def _fraction(value: float | None) -> float | None:
@@ -209,16 +297,11 @@ def _fraction(value: float | None) -> float | None:
 
 
 def _best(runs: Sequence[RunRecord]) -> list[RunRecord]:
-    """Return the run with the best seed of each method and data set, best first."""
-    best: dict[tuple[str, str], tuple[float, RunRecord]] = {}
-    for run in runs:
-        if not scored_splits(run):
-            continue
-        score = next(iter(stages_of(run).values()), {}).get(scored_splits(run)[-1])
-        key, value = (run.method, run.dataset), score.value if score else 0.0
-        if key not in best or best[key][0] < value:
-            best[key] = (value, run)
-    return [run for _, run in sorted(best.values(), key=lambda pair: -pair[0])]
+    """Return the run with the best seed of each method, best first."""
+    best: dict[str, RunRecord] = {}
+    for run in sorted(runs, key=_seed_score, reverse=True):
+        best.setdefault(run.method, run)
+    return [*best.values()]
 
 
 def _data_of(run: RunRecord, score: Score | None) -> Cell:

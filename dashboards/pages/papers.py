@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from ..tables import Cell, Table, text_cell
 from .layout import ASSETS, Header, Page, Section, facts_with_values
-from .tables import Cell, Table, text_cell
 
 STAGES = {
     "seed": "seed, train",

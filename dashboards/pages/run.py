@@ -34,6 +34,7 @@ from ..figures.scores import (
 from ..figures.style import Figure
 from ..figures.training import Counts
 from ..labels import count_text, method_title, result_title, score_scope
+from ..tables import Table, stage_table, summary_table, text_cell
 from . import prototypes
 from .layout import (
     FigureInFile,
@@ -45,7 +46,6 @@ from .layout import (
     facts_with_values,
     pill_unless_done,
 )
-from .tables import Table, stage_table, summary_table, text_cell
 
 Named = list[tuple[str, Score]]
 

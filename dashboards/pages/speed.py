@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from ...platform.records.schema import SpeedRecord, SpeedRow
 from ..figures.style import COLOURS, DASHES, Figure, build_figure
 from ..labels import count_text, plotly_text
+from ..tables import Cell, Table, text_cell
 from .layout import Header, Page, Section, facts_with_values
-from .tables import Cell, Table, text_cell
 
 
 @dataclass(frozen=True, kw_only=True)

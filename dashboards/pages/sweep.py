@@ -15,8 +15,8 @@ from ..figures.paper import paper_figure
 from ..figures.parallel_coordinates import parallel_coordinates
 from ..figures.sensitivity import sensitivity
 from ..labels import count_text, drawable_sweep, is_done, method_title, result_title
+from ..tables import summary_table, trial_table
 from .layout import Going, Header, Link, Page, Section, facts_with_values, pill_unless_done
-from .tables import summary_table, trial_table
 
 Runs = Mapping[str, Entry[RunRecord]]
 

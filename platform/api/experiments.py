@@ -20,6 +20,8 @@ from ..cli.options.experiment_options import (
 )
 from ..cli.options.kinds import default_store
 from ..data import registry
+from ..data.check.findings import sentences
+from ..data.formats.checked_shards import kept_check
 from ..data.sources.source import Source
 from ..errors import InputError
 from ..records.progress_file import progress_display
@@ -103,6 +105,8 @@ def add(
 ) -> Frame:
     """Write a source into a store as a named data set, unless the store holds it already.
 
+    What is remarkable in its labels and masks is written to standard error, unless `quiet`.
+
     Example:
         >>> add(Folder("photographs"), "mine")
 
@@ -111,16 +115,20 @@ def add(
         name: name of the data set.
         store: folder or s3://BUCKET/PREFIX, as in `Choices`.
         quarantine: largest share, 0 to 1, of broken images that are left out.
-        quiet: whether no progress is shown.
+        quiet: whether neither progress nor the check of the data set is shown.
 
     Returns:
         A frame with the number of images of each split.
 
     Raises:
-        InputError: an image, a label or a mask is bad, or the name stands for other data.
+        InputError: an image, a label or a mask is bad, labels and masks cannot both be right, or
+            the name stands for other data.
     """
     with progress_display(quiet) as progress:
         artifact, _ = registry.add(store_at(store), source, name, progress, quarantine)
+    if not quiet and (check := kept_check(artifact)):
+        for text in sentences(check):
+            print(f"check: {text}", file=sys.stderr)
     counts = artifact.about["counts"]
     return frame_of([{"split": split, "images": n} for split, n in counts.items()])
 

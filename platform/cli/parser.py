@@ -26,6 +26,7 @@ from cyclopts import App, CycloptsError, Parameter
 from ..errors import InputError, StreamError
 from ..serialization import quoted
 from .options import experiment_options as experiments
+from .options import source_options as sources
 from .options import store_options as stores
 from .options.file_options import with_file
 from .options.kinds import HIDDEN, Command
@@ -35,10 +36,10 @@ DESCRIPTION = """Experiments in weakly supervised semantic segmentation, from im
 All results are kept in a store, and a stage that has not changed is never computed again."""
 DATA = "Convert images and labels into a named data set in the store."
 SOURCES: dict[str, type[Command]] = {
-    "voc": stores.VOCOptions,
-    "coco": stores.COCOOptions,
-    "folder": stores.FolderOptions,
-    "scenes": stores.ScenesOptions,
+    "voc": sources.VOCOptions,
+    "coco": sources.COCOOptions,
+    "folder": sources.FolderOptions,
+    "scenes": sources.ScenesOptions,
 }
 """The options of each kind of `wsss data`."""
 COMMANDS: dict[str, type[Command]] = {
@@ -229,7 +230,7 @@ def _actions() -> dict[type[Command], Callable[..., None]]:
     from . import pages, run_commands, store_commands, sweep_commands
 
     return {
-        stores.SourceOptions: store_commands.data,
+        sources.SourceOptions: store_commands.data,
         experiments.RunOptions: run_commands.run,
         experiments.SweepOptions: sweep_commands.sweep,
         experiments.FigureOptions: sweep_commands.figure,

@@ -17,14 +17,15 @@ from ..storage.store import Store
 from ..tuning.spaces import COMBINATION, Space, find_space, split_file_and_name
 from .options.experiment_options import ExperimentOptions, Localized, SweepOptions
 from .options.kinds import Command
-from .options.store_options import (
+from .options.source_options import (
     COCOOptions,
-    ConfigOptions,
     FolderOptions,
     ScenesOptions,
     SourceOptions,
     VOCOptions,
 )
+from .options.split_paths import path_by_split, split_and_path
+from .options.store_options import ConfigOptions
 
 if TYPE_CHECKING:
     from ..config.experiment import Experiment
@@ -52,6 +53,8 @@ PATHS = {
     "picture": "--picture",
     "path": "PATH",
     "labels": "--labels",
+    "annotations": "--annotations",
+    "images": "--images",
     "weights": "--weights",
     "space": "--space",
 }
@@ -64,10 +67,13 @@ def with_absolute_paths(options: Options) -> Options:
     Raises:
         InputError: a path is empty, or is an address where only a folder or file is allowed.
     """
-    paths = {}
+    paths: dict[str, str | tuple[str, ...]] = {}
     for name, title in PATHS.items():
         text = getattr(options, name, None)
-        if text is None:
+        if isinstance(text, tuple):
+            pairs = [split_and_path(value) for value in text]
+            paths[name] = tuple(f"{s}{filesystem.absolute(path, title)}" for s, path in pairs)
+        if not isinstance(text, str):  # --images of the report is a number
             continue
         inner = ""
         if name == "space":
@@ -95,16 +101,34 @@ def source(options: SourceOptions) -> Source:
             lists=options.lists,
             labels=options.labels,
             label_base=options.label_base,
+            orientation=options.orientation,
+            mask_values=options.mask_values,
+            resize_masks=options.resize_masks,
         )
     if isinstance(options, COCOOptions):
         from ..data.sources.coco import COCO
 
-        return COCO(options.path, year=options.year, labelled=options.labelled)
+        images = path_by_split("--images", options.images or ())
+        return COCO(
+            options.path,
+            year=options.year,
+            labelled=options.labelled,
+            annotations=path_by_split("--annotations", options.annotations or (), "train"),
+            images=images.get("") or images,
+            stuff=options.stuff,
+            crowds=options.crowds,
+        )
     from ..data.sources.folder import Folder
 
     assert isinstance(options, FolderOptions)
     return Folder(
-        options.path, lists=options.lists, labels=options.labels, label_base=options.label_base
+        options.path,
+        lists=options.lists,
+        labels=options.labels,
+        label_base=options.label_base,
+        orientation=options.orientation,
+        mask_values=options.mask_values,
+        resize_masks=options.resize_masks,
     )
 
 

@@ -7,7 +7,11 @@ from pathlib import Path
 
 from ..config.fields import walk
 from ..data import registry
+from ..data.check import findings
+from ..data.check.dataset_check import DatasetCheck
+from ..data.check.rows import HEAD, rows_of
 from ..data.names import check_name
+from ..data.sources.source import Source
 from ..errors import InputError
 from ..records.progress_file import progress_display
 from ..records.schema import read_run
@@ -15,35 +19,93 @@ from ..storage.artifact import versions
 from ..storage.store import Store, open_store
 from . import resolve
 from .ending import check_packages, say
+from .options.source_options import SourceOptions
 from .options.store_options import (
     ConfigOptions,
     DoctorOptions,
     ExportOptions,
     ImportOptions,
     MethodsOptions,
-    SourceOptions,
 )
 from .pages import newest_run
 from .tables import Printer, Table, text_table
 
 
 def data(options: SourceOptions, command: str) -> None:
-    """Carry out `wsss data`: write the shards of a source and give the data set a name."""
+    """Carry out `wsss data`: write the shards of a source and give the data set a name.
+
+    Raises:
+        InputError: the source is broken, or its labels and masks cannot be right.
+    """
+    printer, source = Printer(options.format), resolve.source(options)
+    if options.check:
+        _check_source(options, source, printer)
+        return
     store = open_store(options.store)
-    source = resolve.source(options)
     with progress_display(options.quiet) as progress:
         artifact, cached = registry.add(store, source, options.name, progress, options.quarantine)
     about = artifact.about
     counts = ", ".join(f"{split} {n}" for split, n in about["counts"].items())
-    say(f"{options.name}: {counts} images, {len(about['classes'])} classes")
+    printer.line(f"{options.name}: {counts} images, {len(about['classes'])} classes")
     for split, digest in about.get("digests", {}).items():
-        say(f"{split}: list {digest['ids'][:12]}, masks {digest['masks'][:12]}")
+        printer.line(f"{split}: list {digest['ids'][:12]}, masks {digest['masks'][:12]}")
     for note in about.get("notes", []):
-        say(note)
+        printer.line(note)
     for fault in about["quarantined"]:
-        say(f"left out: {fault}")
+        printer.line(f"left out: {fault}")
+    if options.format != "table":
+        printer.table(_check_table(registry.check(store, options.name)))
+    elif "check" in about:
+        for text in findings.sentences(registry.check(store, options.name)):
+            printer.line(f"check: {text}")
+    else:
+        printer.line(f"check: wsss doctor {options.name} checks the labels and masks")
     if cached:
-        say("nothing to do: the shards are already in the store")
+        printer.line("nothing to do: the shards are already in the store")
+
+
+def _check_source(options: SourceOptions, source: Source, printer: Printer) -> None:
+    """Carry out `wsss data --check`: print the check of a source and write nothing."""
+    with progress_display(options.quiet) as progress:
+        conversion = registry.read_all(source, progress)
+    for note in conversion.notes(source):
+        printer.line(note)
+    for fault in conversion.faults:
+        printer.line(f"broken: {fault}")
+    printer.table(_check_table(conversion.check))
+    conversion.refuse(options.quarantine)
+
+
+def _check_table(check: DatasetCheck) -> Table:
+    """Return the table of a check: all images, splits and classes, with findings under it."""
+    rows = list(rows_of(check))
+    sizes = findings.sizes(check)
+    notes = [f"sizes: {sizes}"] if sizes else []
+    return Table(
+        head=["", *HEAD],
+        rows=[
+            [
+                f"split {row.name}" if row.kind == "split" else row.name,
+                *map(str, (row.images, row.masks, row.without_pixel, row.without_label)),
+                *("-" if x is None else f"{100 * x:.2f}" for x in (row.pixels, row.void)),
+            ]
+            for row in rows
+        ],
+        values=[
+            {
+                "kind": row.kind,
+                "name": row.name,
+                "images": row.images,
+                "masks": row.masks,
+                "label without pixel": row.without_pixel,
+                "pixel without label": row.without_label,
+                "pixels": None if row.pixels is None else round(100 * row.pixels, 4),
+                "void": None if row.void is None else round(100 * row.void, 4),
+            }
+            for row in rows
+        ],
+        notes=[*notes, *findings.sentences(check)],
+    )
 
 
 def export(options: ExportOptions, command: str) -> None:
@@ -145,7 +207,22 @@ def config(options: ConfigOptions, command: str) -> None:
 
 
 def doctor(options: DoctorOptions, command: str) -> None:
-    """Carry out `wsss doctor`: check the machine, the packages and the store.
+    """Carry out `wsss doctor`: check the machine, the packages and the store, or a data set.
+
+    Raises:
+        InputError: a package that wsss needs is missing, or there is no such data set.
+    """
+    store, printer = open_store(options.store), Printer(options.format)
+    if options.data:
+        printer.table(_check_table(registry.check(store, options.data)))
+    else:
+        _check_machine(store, printer)
+    if options.verify:
+        _verify(store, printer)
+
+
+def _check_machine(store: Store, printer: Printer) -> None:
+    """Print the table of the machine, the packages and the store.
 
     Raises:
         InputError: a package that wsss needs is missing.
@@ -153,7 +230,6 @@ def doctor(options: DoctorOptions, command: str) -> None:
     from ..models.backbones import BACKBONES
     from ..records.schema import machine
 
-    store, printer = open_store(options.store), Printer(options.format)
     storage = store.storage
     folder = "" if str(store) == str(storage.local_folder) else f" in {storage.local_folder}"
     rows = [
@@ -172,8 +248,6 @@ def doctor(options: DoctorOptions, command: str) -> None:
         )
     )
     check_packages()
-    if options.verify:
-        _verify(store, printer)
 
 
 def _verify(store: Store, printer: Printer) -> None:

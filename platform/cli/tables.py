@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..records.comparability import check_comparable
 from ..records.schema import (
     FROM_OWN_BACKGROUND,
     PARTS,
@@ -240,7 +241,11 @@ def comparison_table(rows: Sequence[Row]) -> Table:
 
     Args:
         rows: for each experiment the title, the result, and the runs over all seeds.
+
+    Raises:
+        InputError: the experiments were scored on unlike data.
     """
+    check_comparable(rows)
     splits = dict.fromkeys(s for _, id, runs in rows for s in runs[0].scores[id])
     lines = [
         (title, split, [run.scores[id][split] for run in runs])

@@ -1,7 +1,7 @@
 """Decoding of images and masks from untrusted bytes, and encoding of masks, with Pillow.
 
-EXIF orientation is ignored on purpose: masks follow the raster as it is stored.
-Shapes: H W pixels.
+EXIF orientation is ignored here: the readers of a data set have settled it before an image gets
+into a shard, see `readers.image_files`. Shapes: H W pixels.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import io
 import struct
 import warnings
 import zlib
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,33 @@ from ..errors import InputError
 from ..labels import VOID
 
 MAX_PIXELS = 50_000_000
-_MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK")
+IMAGE_FORMATS = ("JPEG", "PNG")
+SIXTEEN_BITS = "I;16"
+"""Pillow's mode of a grey PNG of 16 bits."""
+_MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", SIXTEEN_BITS)
+_KINDS = (
+    (b"GIF8", "a GIF; convert it to PNG"),
+    (b"II*\0", "a TIFF; convert it to PNG"),
+    (b"MM\0*", "a TIFF; convert it to PNG"),
+    (b"BM", "a BMP; convert it to PNG"),
+    (b"version https://git-lfs", "a pointer of Git LFS; fetch the file with git lfs pull"),
+    (b"<", "a page of HTML or XML, no image"),
+)
+"""What a file of other formats begins with, and what it is."""
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 
 
-def _open(data: bytes, name: str, formats: tuple[str, ...]) -> Image.Image:
+def open_image(data: bytes, name: str, formats: tuple[str, ...]) -> Image.Image:
+    """Open an image whose pixels are not decoded yet, see `load`.
+
+    Args:
+        data: the encoded image.
+        name: file or id, for messages.
+        formats: Pillow's names of the formats that are read.
+
+    Raises:
+        InputError: the image has another format, or is over MAX_PIXELS.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -33,14 +56,34 @@ def _open(data: bytes, name: str, formats: tuple[str, ...]) -> Image.Image:
             f"{name} claims more than {MAX_PIXELS} pixels, the most allowed"
         ) from error
     except _BROKEN as error:
-        raise InputError(f"{name} is not a readable {' or '.join(formats)} image") from error
+        raise InputError(
+            f"{name} is not a readable {' or '.join(formats)} image{_kind(data, formats)}"
+        ) from error
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise InputError(f"{name} is {width}x{height} pixels; at most {MAX_PIXELS} are allowed")
     return image
 
 
-def _load(image: Image.Image, name: str) -> None:
+def _kind(data: bytes, formats: tuple[str, ...]) -> str:
+    """Return words that say what an unreadable file is, as far as its first bytes tell."""
+    if not data:
+        return ": it is empty"
+    if data.startswith(b"\xff\xd8") and "JPEG" not in formats:
+        return ": it is a JPEG, whose compression changes values; save it anew as PNG"
+    if data[4:8] == b"ftyp":
+        return ": it is a HEIC or AVIF image; convert it to PNG"
+    if data[:4] + data[8:12] == b"RIFFWEBP":
+        return ": it is a WebP image; convert it to PNG"
+    return next((f": it is {kind}" for start, kind in _KINDS if data.startswith(start)), "")
+
+
+def load(image: Image.Image, name: str) -> None:
+    """Decode the pixels of an open image.
+
+    Raises:
+        InputError: the image is truncated or damaged.
+    """
     try:
         image.load()
     except _BROKEN as error:
@@ -48,27 +91,39 @@ def _load(image: Image.Image, name: str) -> None:
 
 
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
-    """Decode a JPEG or PNG to RGB `[H,W,3]`, without EXIF orientation and alpha.
+    """Decode a JPEG or PNG to RGB `[H,W,3]`, see `rgb_pixels`.
 
     Args:
         data: the encoded image.
         name: file or id, for messages.
 
     Raises:
-        InputError: the image has another format, is truncated, has 16 bits a channel, or is over
-            MAX_PIXELS.
+        InputError: the image has another format, is truncated, or is over MAX_PIXELS.
     """
-    image = _open(data, name, ("JPEG", "PNG"))
+    return rgb_pixels(open_image(data, name, IMAGE_FORMATS), name)
+
+
+def rgb_pixels(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    """Decode an open image to RGB `[H,W,3]`, without EXIF orientation and alpha.
+
+    Of 16 bits a channel the upper eight are kept; of several pictures the first is decoded.
+
+    Raises:
+        InputError: the image has a pixel mode that no JPEG or PNG has, or is truncated.
+    """
     if image.mode not in _MODES:
         raise InputError(f"{name} has pixel mode {image.mode}; allowed are {', '.join(_MODES)}")
-    _load(image, name)
+    load(image, name)
+    if image.mode == SIXTEEN_BITS:
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
 def decode_mask(data: bytes, name: str) -> NDArray[np.uint8]:
     """Decode a palette (P) or 8-bit grey (L) PNG to class values `[H,W]`.
 
-    The indices of a palette are the values; its colours are ignored.
+    The indices of a palette are the values; its colours are ignored. Masks that people bring in
+    other forms are read by `readers.masks`.
 
     Args:
         data: the encoded mask.
@@ -78,14 +133,14 @@ def decode_mask(data: bytes, name: str) -> NDArray[np.uint8]:
         InputError: the mask has another format or mode (such as RGB), is truncated, or is over
             MAX_PIXELS.
     """
-    image = _open(data, name, ("PNG",))
+    image = open_image(data, name, ("PNG",))
     bits = data[24]
     if image.mode not in ("P", "L") or (image.mode == "L" and bits != 8):
         raise InputError(
             f"mask {name} has pixel mode {image.mode} at {bits} bits; "
             "a mask is a palette (P) or 8-bit grey (L) PNG whose values are classes"
         )
-    _load(image, name)
+    load(image, name)
     return np.array(image, dtype=np.uint8)
 
 
@@ -134,10 +189,15 @@ def voc_palette() -> list[int]:
     Bit k of an index goes to channel k mod 3, from the top bit of the channel down. Source:
     VOCdevkit VOClabelcolormap.m.
     """
+    return list(_voc_palette())
+
+
+@cache
+def _voc_palette() -> tuple[int, ...]:
     colours = []
     for index in range(256):
         rgb = [0, 0, 0]
         for k in range(8):
             rgb[k % 3] |= (index >> k & 1) << (7 - k // 3)
         colours += rgb
-    return colours
+    return tuple(colours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 
 from ..errors import InputError
@@ -11,7 +12,9 @@ from ..storage.artifact import Artifact
 from ..storage.artifact_files import ArtifactFolder
 from ..storage.json_files import read_record, write_json
 from ..storage.store import Store
-from .formats.shards import stage_of, write
+from .check.dataset_check import DatasetCheck
+from .formats.checked_shards import check_of_shards
+from .formats.shards import Conversion, convert, stage_of, write
 from .names import check_name
 from .sources.source import Source
 
@@ -19,6 +22,16 @@ from .sources.source import Source
 def names(store: Store) -> list[str]:
     """Return the names of the data sets of a store."""
     return [n.removesuffix(".json") for n in store.location("data").names(".json")]
+
+
+def keys(store: Store) -> dict[str, str]:
+    """Return the keys of the shards of all data sets by name; damaged records are left out."""
+    out = {}
+    for name in names(store):
+        with contextlib.suppress(InputError):
+            if row := _row(store, name):
+                out[name] = row["key"]
+    return out
 
 
 def open_dataset(store: Store, name: str) -> Artifact:
@@ -103,3 +116,31 @@ def add(
     if row != entry:
         write_json(store.location("data", f"{name}.json"), entry)
     return artifact, cached
+
+
+def read_all(source: Source, progress: ProgressDisplay) -> Conversion:
+    """Read all records of a source and check them, without writing anything to a store.
+
+    Broken records are left out and listed, see `Conversion.faults`.
+
+    Args:
+        source: where records come from.
+        progress: takes the progress.
+    """
+    title = f"check of {source.name}"
+    progress.plan([title])
+    progress.start(title)
+    cluster.connect()
+    advance = partial(progress.update, "")
+    conversion = convert(None, source, True, advance, cluster.cpu_stage_resources())
+    progress.finish(False)
+    return conversion
+
+
+def check(store: Store, name: str) -> DatasetCheck:
+    """Return the check of a data set of a store.
+
+    Raises:
+        InputError: there is no such data set, or its shards are damaged or missing.
+    """
+    return check_of_shards(open_dataset(store, name))

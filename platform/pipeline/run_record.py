@@ -54,6 +54,7 @@ def _record(
 ) -> RunRecord:
     plan = execution.plan
     e = plan.experiment
+    digests = plan.context.shards.about.get("digests", {})
     return RunRecord(
         name=name,
         method=e.localizer_name,
@@ -67,5 +68,6 @@ def _record(
         started=started,
         seconds=0.0,
         shards=plan.context.shards.key,
+        digests={split: digests[split] for split in e.scoring.splits if split in digests},
         stages=tuple(stages),
     )

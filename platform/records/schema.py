@@ -116,7 +116,8 @@ class RunRecord:
     """The record of a run, which is an experiment that was carried out.
 
     `notes` says how weight files were read. `scores[id][split]` holds the scores; `maps[id][split]`
-    and `labels[id][split]` hold the keys of the class maps and of the labels.
+    and `labels[id][split]` hold the keys of the class maps and of the labels; `digests[split]`
+    holds the digests of images and masks.
     """
 
     name: str
@@ -132,6 +133,7 @@ class RunRecord:
     seconds: float
     status: str = "done"
     shards: str = ""
+    digests: dict[str, dict[str, str]] = field(default_factory=dict)
     network: str = ""
     stages: tuple[StageRecord, ...] = ()
     notes: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ import pytest
 from command_line import COMMAND_WORDS, app_of, arguments_of, is_option
 from wsss.platform.cli import main, resolve
 from wsss.platform.cli.options import experiment_options as experiments
+from wsss.platform.cli.options import source_options as sources
 from wsss.platform.cli.options import store_options as stores
 from wsss.platform.cli.options.kinds import GROUPS
 from wsss.platform.cli.parser import COMMANDS, SOURCES, parse
@@ -163,7 +164,7 @@ def test_options_have_the_types_of_their_class() -> None:
     )
     assert parse(
         ["data", "voc", "p", "--lists", "a", "b", "--quarantine", "0.5", "--store", "s"]
-    ) == (stores.VOCOptions(path="p", lists=("a", "b"), quarantine=0.5, store="s"))
+    ) == (sources.VOCOptions(path="p", lists=("a", "b"), quarantine=0.5, store="s"))
     assert parse(["methods", "--store=s"]) == stores.MethodsOptions(store="s")
     assert parse(["run", "cam", "--name=-rf", "--store=s"]) == (
         experiments.RunOptions(method="cam", name="-rf", store="s")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from wsss.platform.cli import resolve
+from wsss.platform.cli.options.split_paths import path_by_split
 from wsss.platform.cli.parser import parse
 from wsss.platform.data import registry
 from wsss.platform.errors import InputError
@@ -112,3 +114,51 @@ def test_a_label_base_is_0_or_1(base: str) -> None:
         InputError, match=r"--label-base is .*; it must be a whole number from 0 to"
     ):
         parse(["data", "voc", "p", f"--label-base={base}"])
+
+
+@pytest.mark.parametrize(
+    ("values", "paths"),
+    [
+        (["/a"], {"": "/a"}),
+        (["train=/a", "val=/b=c"], {"train": "/a", "val": "/b=c"}),
+        (["/x=y"], {"": "/x=y"}),
+    ],
+)
+def test_paths_may_name_their_split(values: list[str], paths: dict[str, str]) -> None:
+    assert path_by_split("--images", values) == paths
+    assert path_by_split("--images", ["/a"], "train") == {"train": "/a"}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["/a", "/b"], "--images has two paths of all splits; write SPLIT=PATH for each"),
+        (["val=/a", "val=/b"], "--images has two paths of the split val; write SPLIT=PATH"),
+        (["/a", "val=/b"], "--images has a path of all splits and others; write SPLIT=PATH"),
+    ],
+)
+def test_paths_of_one_split_are_refused_when_there_are_two(values: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        path_by_split("--images", values)
+
+
+def test_options_of_coco_reach_the_source(tmp_path: Path) -> None:
+    contents = {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "one.json").write_text(json.dumps(contents))
+    (tmp_path / "two.json").write_text(json.dumps(contents))
+    (tmp_path / "p q").mkdir()
+    (tmp_path / "p q" / "a.jpg").write_bytes(b"x")
+    words = f"data coco {tmp_path} --labelled --stuff --annotations val={tmp_path}/two.json"
+    options = parse([*words.split(), "--images", f"{tmp_path}/p q"])
+    source = resolve.source(resolve.with_absolute_paths(options))
+    assert source.settings() == {
+        "year": "",
+        "labelled": True,
+        "stuff": True,
+        "annotations": {"val": "two.json"},
+        "images": {"val": "p q"},
+    }

@@ -12,6 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file, in any import mode
 
+from drawn_datasets import HOSTILE_NAMES, Drawn, add_dataset
 from drawn_store import add_hostile, add_sweep, drawn_store
 from wsss.dashboards.site import Site
 from wsss.platform.storage.store import Store
@@ -41,6 +42,8 @@ def report(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(scenes, root / "store")
     store = Store(root / "store")
     add_hostile(store)
+    add_dataset(store, "hostile", Drawn(HOSTILE_NAMES))
+    add_dataset(store, "bare", Drawn(("cat", "dog"), masks=False))
     for count in (0, 1, 500):
         add_sweep(store, count, f"sweep-{count}")
     add_sweep(store, 24, "failed", fail=lambda k: True)

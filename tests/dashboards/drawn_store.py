@@ -34,15 +34,13 @@ def put(store: Store, name: str, config: dict[str, Any], write: Any, **inputs: s
 
 def write_shards(folder: Path, train: int, val: int, size: int) -> dict[str, Any]:
     source = Scenes(train=train, val=val, size=size, seed=1)
-    for name, items in shards.split_into_shards(source):
-        shards.write_shard(folder / name, source, items, False)
-    return {
-        "source": "scenes",
-        "classes": list(source.classes),
-        "splits": {k: list(v) for k, v in source.splits.items()},
-        "counts": {"train": train, "val": val},
-        "quarantined": ["image <b>bad</b> is truncated"],
-    }
+    items = source.items()
+    results = [
+        shards.write_shard(folder / name, source, members, False)
+        for name, members in shards.split_into_shards(items)
+    ]
+    entries = shards.manifest_entries(source, shards.conversion_of(source, items, results))
+    return {**entries, "quarantined": ["image <b>bad</b> is truncated"]}
 
 
 def maps_of(row: dict[str, Any], spread: float, number: int) -> ClassMaps:

@@ -142,6 +142,15 @@ def test_images_are_ordered_filtered_and_opened_by_keyboard(report: Path, browse
         assert not page.evaluate("document.getElementById('viewer').open")
 
 
+def test_runs_on_unlike_data_gain_no_points(report: Path, browser: Any) -> None:
+    url = (report / "compare.html").as_uri() + "?a=run-0&b=hostile"
+    with visit(browser, url) as (page, _):
+        until(page, "document.querySelectorAll('#differences tbody tr').length > 1")
+        gains = page.locator("#differences tbody td:last-child").all_inner_texts()
+        assert set(gains) == {"–"}
+        assert "scored on unlike images or masks" in page.locator("#differences .note").inner_text()
+
+
 def test_two_runs_are_compared(report: Path, browser: Any) -> None:
     url = (report / "compare.html").as_uri() + "?a=run-0&b=run-1"
     with visit(browser, url) as (page, _):

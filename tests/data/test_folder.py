@@ -5,8 +5,12 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from wsss.platform.data.formats.shards import stage_of
+from wsss.platform.data.images import decode_mask
 from wsss.platform.data.sources.folder import Folder
 from wsss.platform.errors import InputError
 
@@ -100,7 +104,7 @@ def test_indices_need_classes_and_may_count_from_1(folder_tree: Path) -> None:
     (folder_tree / "classes.txt").write_text("rock\ntree\n")
     source = Folder(folder_tree, label_base=1)
     assert source.labels == {"a": (0,), "c": (0, 1)}
-    assert source.settings() == {"lists": [], "label_base": 1}
+    assert source.settings() == {"lists": [], "labels": "labels.csv", "label_base": 1}
     with pytest.raises(InputError, match=r"c: the label 2 is no index .* say --label-base 1"):
         Folder(folder_tree)
 
@@ -154,3 +158,39 @@ def test_a_faulty_mask_is_refused(folder_tree: Path, make_mask: Bytes, make_pict
         (folder_tree / "masks/c.png").write_bytes(data)
         with pytest.raises(InputError, match=sentence):
             source.load(item)
+
+
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        ({}, {}),
+        ({"resize_masks": True}, {"resize_masks": True}),
+        ({"orientation": "stored"}, {"orientation": "stored"}),
+        ({"mask_values": ("2=rock",)}, {"mask_values": [["2", "rock"]]}),
+    ],
+)
+def test_each_option_is_a_setting_and_changes_the_key(
+    folder_tree: Path, options: dict[str, Any], settings: dict[str, object]
+) -> None:
+    source = Folder(folder_tree, **options)
+    usual = {"lists": [], "labels": "labels.csv", "label_base": None}
+    assert source.settings() == usual | settings
+    same_key = stage_of(source).key == stage_of(Folder(folder_tree)).key
+    assert same_key == (not options)
+
+
+def test_masks_are_read_as_the_options_say(folder_tree: Path, make_mask: Bytes) -> None:
+    words = ("0=background", "2=rock", "255=void")
+    source = Folder(folder_tree, mask_values=words, resize_masks=True)
+    (folder_tree / "masks/a.png").write_bytes(make_mask(2, height=16, width=24))
+    records = {item.id: source.load(item) for item in source.items()}
+    mask = decode_mask(records["c"].mask or b"", "c")
+    np.testing.assert_array_equal(mask, decode_mask(make_mask(1), "expected"))
+    assert records["c"].notes == ("the mask was read by --mask-values",)
+    assert decode_mask(records["a"].mask or b"", "a").shape == (8, 12)
+    assert records["b"].notes == ()
+
+
+def test_an_option_that_names_no_class_is_refused(folder_tree: Path) -> None:
+    with pytest.raises(InputError, match=r"--mask-values: 'cat' is not among .*rock, tree"):
+        Folder(folder_tree, mask_values=("1=cat",))

@@ -84,9 +84,10 @@ def test_a_decompression_bomb_is_refused(side: int) -> None:
         decode_mask(bomb(side, side), "big.png")
 
 
-def test_an_image_of_sixteen_bits_is_refused() -> None:
-    with pytest.raises(InputError, match=r"deep\.png has pixel mode I;16"):
-        decode_image(encoded(np.zeros((4, 4), np.uint16)), "deep.png")
+def test_an_image_of_sixteen_bits_is_read_by_its_upper_bytes() -> None:
+    grey = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    deep = encoded(grey.astype(np.uint16) * 256 + 255)
+    assert (decode_image(deep, "deep.png") == grey[..., None]).all()
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.booleans(), st.integers(0, 2**32 - 1))

@@ -155,7 +155,7 @@ def test_a_file_too_large_to_read_at_once_is_refused(
     (tmp_path / "a").write_text("ten bytes!")
     for read in (
         lambda: files.read_text(tmp_path / "a"),
-        lambda: files.read_image_file(tmp_path, "a", "a"),
+        lambda: files.read_bytes(tmp_path, "a", "a"),
     ):
         with pytest.raises(InputError, match="it has 10 bytes; at most 9 are read"):
             read()

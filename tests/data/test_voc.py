@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from wsss.platform.data.images import decode_mask
+from scipy.io import savemat
+from wsss.platform.data.images import decode_mask, encode_png
 from wsss.platform.data.sources.source import Item, Record
 from wsss.platform.data.sources.voc import CLASSES, VOC
 from wsss.platform.errors import InputError
@@ -58,6 +59,32 @@ def test_a_record_holds_image_labels_and_mask(voc_tree: Path) -> None:
 def test_a_mask_of_sbd_is_read_from_its_folder(voc_tree: Path) -> None:
     _, entry = item(voc_tree, "2008_000003")
     assert entry.mask == "SegmentationClassAug/2008_000003.png"
+
+
+@pytest.mark.parametrize("folder", ["SegmentationClass", "SegmentationClassAug", "cls"])
+def test_a_mask_of_sbd_is_read_as_it_is_downloaded(voc_tree: Path, folder: str) -> None:
+    """The file has GTcls.Segmentation beside boundaries and the present categories."""
+    id = "2008_000003"
+    (voc_tree / f"SegmentationClassAug/{id}.png").unlink()
+    expected = np.zeros((8, 12), np.uint8)
+    expected[1:4, 2:9] = 1 + CAT
+    structure = {"Segmentation": expected, "CategoriesPresent": [1 + CAT]}
+    (voc_tree / folder).mkdir(exist_ok=True)
+    savemat(voc_tree / folder / f"{id}.mat", {"GTcls": structure}, do_compression=True)
+    _, entry = item(voc_tree, id)
+    assert entry.mask == f"{folder}/{id}.mat"
+    record = load(voc_tree, id)
+    np.testing.assert_array_equal(decode_mask(record.mask or b"", id), expected)
+    assert record.notes == ("the mask was read from SBD's GTcls.Segmentation (.mat)",)
+
+
+def test_a_stored_mask_has_the_values_of_its_file(voc_tree: Path) -> None:
+    file = (voc_tree / f"SegmentationClass/{ID}.png").read_bytes()
+    np.testing.assert_array_equal(
+        decode_mask(load(voc_tree).mask or b"", ID), decode_mask(file, ID)
+    )
+    assert load(voc_tree).notes == ()
+    assert VOC(voc_tree).notes() == []
 
 
 def test_images_of_the_test_list_need_no_labels(voc_tree: Path, make_picture: Bytes) -> None:
@@ -150,10 +177,7 @@ def test_lists_of_indices_are_read_and_noted(voc_tree: Path, tmp_path: Path) -> 
         assert {i.id: i.labels for i in source.items()} == expected
         span = "0 (aeroplane) to 19 (tvmonitor)", "1 (aeroplane) to 20 (tvmonitor)"
         assert f"cls.txt: labels are indices of classes, {span[base]}" in source.notes()
-        assert source.settings() == {
-            "lists": ["train", "train_aug", "val"],
-            "label_base": base or None,
-        }
+        assert source.settings()["label_base"] == (base or None)
     (tmp_path / "cls.txt").write_text(f"{ID} 20\n")
     with pytest.raises(
         InputError, match=rf"cls\.txt, {ID}: the label 20 is no .* counts .* from 1"
@@ -221,6 +245,18 @@ def test_the_fingerprint_depends_on_files_and_labels(voc_tree: Path) -> None:
     xml.write_text(xml.read_text().replace("cat", "dog"))
     seen.add(VOC(voc_tree).fingerprint())
     assert len(seen) == 4
+
+
+def test_equal_labels_of_another_file_are_other_content(voc_tree: Path, tmp_path: Path) -> None:
+    """The sentences on how a file was read belong to the shards."""
+    before = VOC(voc_tree)
+    rows = "".join(f"{id} cat\n" for id in before.labels)
+    (tmp_path / "labels.txt").write_text(rows)
+    after = VOC(voc_tree, labels=tmp_path / "labels.txt")
+    assert after.labels == before.labels
+    assert after.fingerprint() != before.fingerprint()
+    assert before.settings()["labels"] == "Annotations"
+    assert after.settings()["labels"] == "labels.txt"
 
 
 def test_the_fingerprint_does_not_depend_on_the_folder(voc_tree: Path, tmp_path: Path) -> None:
@@ -344,3 +380,33 @@ def test_the_development_images_are_read() -> None:
         mask = decode_mask((tree / entry.mask).read_bytes(), entry.mask)
         assert ((mask <= 20) | (mask == 255)).all()
     assert source.load(items[0]).labels
+
+
+def test_a_list_may_name_a_mask_beside_the_options_of_masks(voc_tree: Path) -> None:
+    """Columns of lists, label files and options of masks compose."""
+    (voc_tree / "JPEGImages" / f"{ID}.jpg").rename(voc_tree / "JPEGImages" / f"{ID}.JPG")
+    white = np.where(np.eye(8, 12) > 0, 255, 0).astype(np.uint8)
+    (voc_tree / "SegmentationClassAug" / "white.png").write_bytes(encode_png(white))
+    lists = voc_tree / "ImageSets/Segmentation"
+    (lists / "own.txt").write_text(f"/JPEGImages/{ID}.jpg /SegmentationClassAug/white.png\n")
+    (voc_tree / "own_cls.txt").write_text(f"{ID} 8\n")
+    source = VOC(
+        voc_tree,
+        lists=("own",),
+        labels=voc_tree / "own_cls.txt",
+        label_base=1,
+        mask_values=("0=background", "255=label"),
+    )
+    (item,) = source.items()
+    assert (item.image, item.mask) == (f"JPEGImages/{ID}.JPG", "SegmentationClassAug/white.png")
+    record = source.load(item)
+    assert record.mask is not None
+    np.testing.assert_array_equal(decode_mask(record.mask, ID), np.where(white, 8, 0))
+    assert source.settings() == {
+        "lists": ["own"],
+        "labels": "own_cls.txt",
+        "label_base": 1,
+        "mask_values": [["0", "background"], ["255", "label"]],
+    }
+    texts = " ".join(source.notes())
+    assert all(text in texts for text in ("own_cls.txt", "masks are named by", "called .JPG"))

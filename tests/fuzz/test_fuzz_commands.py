@@ -39,13 +39,12 @@ def add_scenes(store: Store) -> None:
     source = Scenes(train=2, val=1, size=32)
 
     def write(folder: ArtifactFolder) -> dict[str, Any]:
-        digests = {}
-        for name, items in shards.split_into_shards(source):
-            *_, digests[shards.subset_of(name)] = shards.write_shard(
-                folder / name, source, items, False
-            )
-        entries = shards._manifest_entries(folder, source, digests)
-        return {**entries, "quarantined": [], "notes": []}
+        items = source.items()
+        results = [
+            shards.write_shard(folder / name, source, members, False)
+            for name, members in shards.split_into_shards(items)
+        ]
+        return shards.manifest_entries(source, shards.conversion_of(source, items, results))
 
     artifact, _ = store.get(shards.stage_of(source), write)
     write_json(store.location("data", "scenes.json"), {"key": artifact.key, "source": "scenes"})
@@ -100,7 +99,9 @@ COMMANDS = [
     data scenes --train 3 --val 2 --size 32 --seed 1 --name other --quarantine 0.5
     data voc . --labels file --lists train val --name mine
     data coco . --year 2014 --labelled
+    data coco . --annotations file val=pub/thesis.tex --images train=. val=pub --stuff --crowds draw
     data folder . --quarantine 0.1
+    data folder . --orientation applied --mask-values 0=background 255=label --resize-masks
     run lpcam --set training.epochs=2 --set lpcam.tau=0.2 --seeds 0 1 --name a --page p
     run sipe+cam --localizer lpcam --backbone resnet18 --weights file --preset paper
     run cam --refine irn --segment deeplabv2 --recipe lpcam-voc --set scoring.splits=("train",)
@@ -118,6 +119,8 @@ COMMANDS = [
     config psdpm --baseline cam --schema
     methods
     doctor --verify
+    doctor scenes --format csv
+    data scenes --train 3 --val 2 --size 32 --check --format json
     """.strip().splitlines()
 ]
 ACCEPTED = ("data scenes", "run lpcam", "run cam", "sweep lpcam", "ablate ssc")
@@ -185,6 +188,10 @@ def test_only_some_commands_reach_a_computation(home: Path, command: list[str]) 
 @example(["doctor", "--store", "file"])
 @example(["run", "cam", "--store", "file/deep"])
 @example(["data", "folder", "a" * 300])
+@example(["data", "coco", ".", "--annotations", "a" * 300])
+@example(["data", "coco", ".", "--annotations", "file", "file"])
+@example(["data", "coco", ".", "--annotations", "=file", "--images", "val="])
+@example(["data", "coco", ".", "--annotations", "-x=file"])
 @example(["report", "pub"])
 @example(["report", "~"])
 @example(["report", "pub/thesis.tex", "--single-file"])

@@ -100,9 +100,9 @@ def _write_shards(
     plan: Sequence[tuple[str, Any]],
     tolerate: bool,
     resources: object,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[shards.ShardResult]:
     for name, items in plan:
-        yield shards.write_and_count(folder / name, source, items, tolerate)
+        yield shards.write_shard(folder / name, source, items, tolerate)
 
 
 @contextlib.contextmanager

@@ -150,6 +150,15 @@ def test_two_training_workers_finish(job: Any) -> None:
     assert lines[0]["loss"] == pytest.approx(lines[0]["classification"])
 
 
+def test_ray_checks_a_source_as_its_shards_keep_it(tmp_path: Path) -> None:
+    source, store = Scenes(train=300, val=3, size=32), Store(tmp_path / "store")
+    conversion = registry.read_all(source, ProgressDisplay())
+    assert list(tmp_path.iterdir()) == []
+    registry.add(store, source, "scenes", ProgressDisplay())
+    assert registry.check(store, "scenes") == conversion.check
+    assert conversion.check.whole.agreeing == conversion.check.whole.comparable > 290
+
+
 def test_a_truncated_image_fails_the_job_and_leaves_nothing(tmp_path: Path) -> None:
     from wsss.platform.data.sources.folder import Folder
 

@@ -1,4 +1,4 @@
-"""Options of the commands on the store: data, report, dashboard, export, import and others."""
+"""Options of the commands on the store: report, dashboard, export, import, doctor and others."""
 
 from __future__ import annotations
 
@@ -7,125 +7,6 @@ from typing import Annotated, ClassVar, Literal
 
 from . import completions
 from .kinds import DATA, OUTPUT, Command, InStore, Quiet, Tabular, argument, flag, number, option
-
-SOURCE = "Folder that holds the images and labels."
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceOptions(Quiet, InStore):
-    """Options of all kinds of `wsss data`."""
-
-    name: Annotated[str, option(DATA, "NAME", "Name of the data set in the store.")]
-    quarantine: Annotated[
-        float,
-        number(
-            DATA,
-            "SHARE",
-            "Largest share of broken images, 0 to 1, that is left out and listed; with a larger "
-            "share the data set is refused.",
-            kind=float,
-        ),
-    ] = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelFileOptions(SourceOptions):
-    """Options of the kinds of `wsss data` that take a file of labels."""
-
-    labels: Annotated[
-        str | None,
-        option(
-            DATA,
-            "FILE",
-            "Image labels: .csv, .tsv, .txt, .json, .npz or .npy (as IRN and SIPE keep them), or a "
-            "folder of lists of classes (ImageSets/Main); by default those of PATH.",
-        ),
-    ] = None
-    label_base: Annotated[
-        int | None,
-        number(
-            DATA, "INDEX", "Index of the first class, 0 or 1, where labels are indices; default 0."
-        ),
-    ] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class VOCOptions(LabelFileOptions):
-    """Options of `wsss data voc`."""
-
-    about: ClassVar[str] = "VOCdevkit tree with image lists, image labels and masks."
-    example: ClassVar[str] = "wsss data voc VOCdevkit --lists train train_aug val"
-
-    path: Annotated[str, argument("PATH", SOURCE)]
-    name: Annotated[str, option(DATA, "NAME", "Name of the data set in the store.")] = "voc"
-    lists: Annotated[
-        tuple[str, ...] | None,
-        option(
-            DATA,
-            "LIST",
-            "Lists of ImageSets/Segmentation to use; by default train, train_aug and val.",
-            several=True,
-        ),
-    ] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class COCOOptions(SourceOptions):
-    """Options of `wsss data coco`."""
-
-    about: ClassVar[str] = "COCO's annotations/instances_*.json and image folders."
-    example: ClassVar[str] = "wsss data coco coco2014 --year 2014 --labelled"
-
-    path: Annotated[str, argument("PATH", SOURCE)]
-    name: Annotated[str, option(DATA, "NAME", "Name of the data set in the store.")] = "coco"
-    year: Annotated[str, option(DATA, "YEAR", "Year in the names of the files.")] = "2014"
-    labelled: Annotated[
-        bool,
-        flag(
-            DATA,
-            "Leave out images without labels, as SIPE and CLIP-ES do (LPCAM and MCTformer "
-            "keep them).",
-        ),
-    ] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class FolderOptions(LabelFileOptions):
-    """Options of `wsss data folder`."""
-
-    about: ClassVar[str] = (
-        "Folder with images/, labels.csv (id,labels[,split]) and, optionally, masks/."
-    )
-    example: ClassVar[str] = "wsss data folder photographs --name mine --quarantine 0.01"
-
-    path: Annotated[str, argument("PATH", SOURCE)]
-    name: Annotated[str, option(DATA, "NAME", "Name of the data set in the store.")] = "folder"
-    lists: Annotated[
-        tuple[str, ...] | None,
-        option(
-            DATA,
-            "LIST",
-            "Lists of images, each LIST.txt in the folder, to use as splits; by default the splits "
-            "of the label file.",
-            several=True,
-        ),
-    ] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScenesOptions(SourceOptions):
-    """Options of `wsss data scenes`."""
-
-    about: ClassVar[str] = "Drawn scenes of objects with parts and contexts; nothing is downloaded."
-    example: ClassVar[str] = "wsss data scenes --train 240 --val 80"
-
-    name: Annotated[str, option(DATA, "NAME", "Name of the data set in the store.")] = "scenes"
-    train: Annotated[int, number(DATA, "N", "Number of training images.")] = 240
-    val: Annotated[int, number(DATA, "N", "Number of validation images.")] = 80
-    size: Annotated[
-        int, number(DATA, "PIXELS", "Height and width of an image in pixels, 32 to 1024.")
-    ] = 96
-    seed: Annotated[int, number(DATA, "SEED", "Random seed for drawing the scenes.")] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,9 +186,17 @@ class ConfigOptions(Command):
 class DoctorOptions(Tabular, InStore):
     """Options of `wsss doctor`."""
 
-    about: ClassVar[str] = "Check the machine, the packages and the store."
+    about: ClassVar[str] = "Check the machine, the packages and the store, or a data set."
     example: ClassVar[str] = "wsss doctor --verify"
 
+    data: Annotated[
+        str | None,
+        argument(
+            "DATA",
+            "Name of the data set whose check is printed in the place of the machine's.",
+            completions.data_sets,
+        ),
+    ] = None
     verify: Annotated[
         bool,
         flag(OUTPUT, "Check the hashes of all artifacts and move damaged ones to quarantine."),

@@ -7,13 +7,11 @@ records: tasks read, check and write rows, and return only counts and digests.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -22,11 +20,17 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...ray_runtime.worker_errors import sendable, unwrapped
+from ...serialization import as_json
 from ...storage.artifact import Artifact, Stage
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
-from ..images import decode_mask
-from ..sources.source import Item, Record, Source
+from ..check.dataset_check import DatasetCheck, check_of_dataset
+from ..check.findings import refusal
+from ..check.origin import origin_of
+from ..check.shard_check import ShardCheck
+from ..digests import Digest
+from ..sources.source import Item, Source
 from . import parquet
+from .shard_records import ShardResult, read_records, subset_of
 
 SCHEMA = pa.schema(
     [
@@ -74,122 +78,121 @@ def stage_of(source: Source) -> Stage:
     return Stage(name="shards", version=1, config=config, title=f"shards of {source.name}")
 
 
-def split_into_shards(source: Source) -> list[tuple[str, list[Item]]]:
+def split_into_shards(items: Sequence[Item]) -> list[tuple[str, list[Item]]]:
     """Return the name and the items of each shard file, in an order that is shuffled once."""
     by_subset: dict[str, list[Item]] = {}
-    for item in source.items():
+    for item in items:
         by_subset.setdefault(item.split, []).append(item)
     out = []
-    for subset, items in sorted(by_subset.items()):
-        random.Random(0).shuffle(items)
-        for number, start in enumerate(range(0, len(items), ROWS_PER_SHARD)):
+    for subset, members in sorted(by_subset.items()):
+        random.Random(0).shuffle(members)
+        for number, start in enumerate(range(0, len(members), ROWS_PER_SHARD)):
             name = f"{subset}-{number:05d}.parquet"
-            out.append((name, items[start : start + ROWS_PER_SHARD]))
+            out.append((name, members[start : start + ROWS_PER_SHARD]))
     return out
 
 
 def write_shard(
     file: ArtifactFile, source: Source, items: Sequence[Item], tolerate: bool
-) -> tuple[list[str], Counter[str], Digest]:
-    """Load, check and write the records of one shard.
-
-    Args:
-        file: file of the shard.
-        source: where records come from.
-        items: the items of the records.
-        tolerate: whether broken records are left out.
-
-    Returns:
-        A sentence about each record that was left out, the number of written records with each
-        of `Record.notes`, and the digest of the written records.
-
-    Raises:
-        InputError: a record is broken and `tolerate` is false.
-    """
-    rows, faults = [], []
-    notes: Counter[str] = Counter()
-    for item in items:
-        try:
-            record = source.load(item)
-            rows.append(_row(record))
-            notes.update(record.notes)
-        except InputError as error:
-            if not tolerate:
-                raise
-            faults.append(str(error))
+) -> ShardResult:
+    """Load, check and write the records of one shard, as `read_records` does; return its result."""
+    rows, result = read_records(file.name, source, items, tolerate)
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     file.write(
         lambda stream: pq.write_table(
             table, stream, row_group_size=ROWS_PER_GROUP, compression="none"
         )
     )
-    return faults, notes, Digest.of_rows(rows)
+    return result
 
 
-def write_and_count(
-    file: ArtifactFile, source: Source, items: Sequence[Item], tolerate: bool
-) -> parquet.Row:
-    """Write one shard, see `write_shard`, and return its counts and digests as texts."""
-    faults, notes, digest = write_shard(file, source, items, tolerate)
-    return {
-        "rows": len(items) - len(faults),
-        "faults": "\n".join(faults),
-        "notes": json.dumps(notes),
-        "subset": subset_of(file.name),
-        **digest.as_dict(),
-    }
-
-
-@dataclass(frozen=True)
-class Digest:
-    """A digest of images and of masks that does not depend on their order.
-
-    Scores are comparable where both agree.
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """What was read from a source.
 
     Attributes:
-        ids: sum of the SHA-256 of each image id.
-        masks: sum of the SHA-256 of each image id with the pixels of its mask.
+        items: all items of the source.
+        results: result of each shard.
+        faults: a sentence about each record that is broken.
+        check: check of all records.
     """
 
-    ids: int = 0
-    masks: int = 0
+    items: Sequence[Item]
+    results: Sequence[ShardResult]
+    faults: Sequence[str]
+    check: DatasetCheck
 
-    @classmethod
-    def of_rows(cls, rows: Sequence[parquet.Row]) -> Digest:
-        """Return the digest of rows of shards."""
-        total = cls()
-        for row in rows:
-            id = row["id"].encode()
-            mask = decode_mask(row["mask"], row["id"]) if row["mask"] else None
-            pixels = b"" if mask is None else f"{mask.shape}".encode() + mask.tobytes()
-            total += cls(_number(id), _number(id + b"\0" + pixels))
-        return total
+    def notes(self, source: Source) -> list[str]:
+        """Return sentences on how lists, labels, images and masks of the source were read."""
+        counts: Counter[str] = Counter()
+        for result in self.results:
+            counts.update(result.notes)
+        return source.notes() + [
+            f"{n} image{'s' * (n > 1)}: {note}" for note, n in sorted(counts.items())
+        ]
 
-    def __add__(self, other: Digest) -> Digest:
-        whole = 1 << 256
-        return Digest((self.ids + other.ids) % whole, (self.masks + other.masks) % whole)
+    def refuse(self, share: float) -> None:
+        """Refuse a source with too many broken records, or whose labels and masks cannot be right.
 
-    def as_dict(self) -> dict[str, str]:
-        """Return both sums as hexadecimal numbers."""
-        return {"ids": f"{self.ids:064x}", "masks": f"{self.masks:064x}"}
+        Args:
+            share: largest share of broken records that are left out.
+
+        Raises:
+            InputError: the source is refused; the message says why.
+        """
+        total = len(self.items)
+        if len(self.faults) > share * total:
+            raise InputError(
+                f"{len(self.faults)} of {total} records are broken; the first: {self.faults[0]}"
+            )
+        if sentence := refusal(self.check):
+            raise InputError(sentence)
 
 
-def _number(data: bytes) -> int:
-    return int.from_bytes(hashlib.sha256(data).digest())
+def convert(
+    folder: ArtifactFolder | None,
+    source: Source,
+    tolerate: bool,
+    progress: Callable[[int, int], None] | None = None,
+    resources: dict[str, float] | None = None,
+) -> Conversion:
+    """Read all records of a source with Ray Data tasks, which write shards into a folder.
+
+    Args:
+        folder: the empty folder of the artifact; None: nothing is written.
+        source: where records come from.
+        tolerate: whether broken records are left out; else the first one raises.
+        progress: called with (records done, records in all).
+        resources: custom Ray resources that each task needs.
+
+    Raises:
+        InputError: a record is broken and `tolerate` is false.
+        OSError: a shard could not be written, or a source not be read.
+    """
+    items = source.items()
+    plan = split_into_shards(items)
+    done, results = 0, []
+    for result in _write_shards(folder, source, plan, tolerate, resources):
+        results.append(result)
+        done += result.rows
+        if progress:
+            progress(done, len(items))
+    return conversion_of(source, items, results)
 
 
-def _row(record: Record) -> parquet.Row:
-    return {
-        "id": record.id,
-        "image": record.image,
-        "height": record.height,
-        "width": record.width,
-        "labels": list(record.labels),
-        "mask": record.mask,
-        "parts": record.parts,
-        "superpixels": None,
-        "split": record.split,
-    }
+def conversion_of(
+    source: Source, items: Sequence[Item], results: Sequence[ShardResult]
+) -> Conversion:
+    """Return what was read from a source, from the results of all shards in any order."""
+    by_subset: dict[str, list[ShardCheck]] = {}
+    for result in results:
+        by_subset.setdefault(result.subset, []).append(result.check)
+    return Conversion(
+        items=items,
+        results=results,
+        faults=[fault for result in results for fault in result.faults],
+        check=check_of_dataset(by_subset, source.classes, source.splits),
+    )
 
 
 def write(
@@ -209,70 +212,56 @@ def write(
         resources: custom Ray resources that each task needs.
 
     Returns:
-        Entries of the manifest: classes, splits, counts, digests, the records left out, and
-        notes on how files were read.
+        Entries of the manifest: classes, splits, counts, digests, the records left out, notes on
+        how files were read, the origin of the data set, and its check.
 
     Raises:
-        InputError: more than `share` of the records are broken.
+        InputError: more than `share` of the records are broken, or labels and masks cannot be
+            right, see `findings.refusal`.
         OSError: a shard could not be written, or a source not be read.
     """
-    plan = split_into_shards(source)
-    total = sum(len(items) for _, items in plan)
-    done, faults = 0, []
+    converted = convert(folder, source, share > 0, progress, resources)
+    converted.refuse(share)
+    return manifest_entries(source, converted)
+
+
+def manifest_entries(source: Source, converted: Conversion) -> dict[str, object]:
+    """Return the entries of the manifest of shards, see `write`."""
     digests: dict[str, Digest] = {}
-    notes: Counter[str] = Counter()
-    for row in _write_shards(folder, source, plan, share > 0, resources):
-        faults += [f for f in row["faults"].split("\n") if f]
-        digest = Digest(int(row["ids"], 16), int(row["masks"], 16))
-        digests[row["subset"]] = digests.get(row["subset"], Digest()) + digest
-        notes.update(json.loads(row["notes"]))
-        done += row["rows"]
-        if progress:
-            progress(done, total)
-    if len(faults) > share * total:
-        raise InputError(f"{len(faults)} of {total} records are broken; the first: {faults[0]}")
-    read = source.notes() + [f"{count} images: {note}" for note, count in sorted(notes.items())]
-    return {**_manifest_entries(folder, source, digests), "quarantined": faults, "notes": read}
-
-
-def _manifest_entries(
-    folder: ArtifactFolder, source: Source, digests: Mapping[str, Digest]
-) -> dict[str, object]:
-    """Return the entries of the manifest for written shards and the digests of their subsets."""
-    names = folder.names(".parquet")
+    for result in converted.results:
+        digests[result.subset] = digests.get(result.subset, Digest()) + result.digest
     return {
         "source": source.name,
         "classes": list(source.classes),
         "splits": {k: list(v) for k, v in source.splits.items()},
-        "counts": {
-            split: sum(
-                sum(parquet.row_group_sizes(folder / name))
-                for name in names
-                if subset_of(name) in exclusive
-            )
-            for split, exclusive in source.splits.items()
-        },
+        "counts": {split: counts.images for split, counts in converted.check.splits.items()},
         "digests": {
-            split: sum((digests[s] for s in exclusive if s in digests), Digest()).as_dict()
-            for split, exclusive in source.splits.items()
+            split: sum((digests[s] for s in subsets if s in digests), Digest()).as_dict()
+            for split, subsets in source.splits.items()
         },
+        "quarantined": list(converted.faults),
+        "notes": converted.notes(source),
+        "origin": origin_of(source, converted.items),
+        "check": as_json(converted.check),
     }
 
 
 def _write_shards(
-    folder: ArtifactFolder,
+    folder: ArtifactFolder | None,
     source: Source,
     plan: Sequence[tuple[str, list[Item]]],
     tolerate: bool,
     resources: dict[str, float] | None,
-) -> Iterator[parquet.Row]:
-    """Write each shard in a Ray Data task and yield its row count, faults and digests."""
+) -> Iterator[ShardResult]:
+    """Read each shard's records in a Ray Data task, which writes them if there is a folder."""
     import ray.data
 
     @sendable
     def write_one(row: parquet.Row) -> parquet.Row:
         items = [Item(**{**i, "labels": tuple(i["labels"])}) for i in json.loads(row["items"])]
-        return write_and_count(folder / row["name"], source, items, tolerate)
+        if folder is None:
+            return read_records(row["name"], source, items, tolerate)[1].as_row()
+        return write_shard(folder / row["name"], source, items, tolerate).as_row()
 
     work = [
         {"name": name, "items": json.dumps([asdict(item) for item in items])}
@@ -280,12 +269,8 @@ def _write_shards(
     ]
     blocks = ray.data.from_items(work, override_num_blocks=len(work))
     with unwrapped():
-        yield from blocks.map(write_one, resources=resources).iter_rows()
-
-
-def subset_of(name: str) -> str:
-    """Return the subset of the data that a shard file holds."""
-    return Path(name).stem.rsplit("-", 1)[0]
+        for row in blocks.map(write_one, resources=resources).iter_rows():
+            yield ShardResult.from_row(row)
 
 
 def slices(shards: Artifact, split: str) -> list[Slice]:

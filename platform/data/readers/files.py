@@ -8,6 +8,10 @@ from pathlib import Path
 from ...errors import InputError
 from ..images import MAX_PIXELS
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+"""Suffixes of the files of images, in lower case."""
+MASK_SUFFIXES = (".png", ".mat")
+"""Suffixes of the files of masks, in lower case; `.mat` is a mask of SBD."""
 MAX_BYTES = 8 * MAX_PIXELS
 """Largest size of a file that is read at once; no image of MAX_PIXELS has more bytes."""
 
@@ -61,7 +65,7 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_image_file(root: Path, name: str, id: str) -> bytes:
+def read_bytes(root: Path, name: str, id: str) -> bytes:
     """Read the bytes of a file that belongs to an image.
 
     Args:

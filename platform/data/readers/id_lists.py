@@ -15,11 +15,8 @@ from pathlib import Path, PurePosixPath
 from ...errors import InputError
 from ...serialization import quoted
 from ..names import check_id
-from .files import read_text
+from .files import IMAGE_SUFFIXES, MASK_SUFFIXES, read_text
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
-"""Suffixes of the files of images."""
-MASK_SUFFIXES = (".png", ".mat")
 FLAGS = ("-1", "0", "1", "+1")
 """Second column of VOC's lists of one class: absent, difficult and present."""
 
@@ -55,6 +52,10 @@ class ImageLists:
     masks: Mapping[str, str]
     notes: tuple[str, ...]
 
+    def naming(self, id: str) -> str:
+        """Return the names of the lists that name an image, for messages."""
+        return ", ".join(name for name, ids in self.ids.items() if id in ids)
+
 
 @dataclass(frozen=True)
 class Line:
@@ -73,7 +74,7 @@ def image_id(text: str) -> str:
     path = PurePosixPath(text.replace("\\", "/"))
     if ".." in path.parts and len(path.parts) > 1:
         raise InputError(f"the path {quoted(text)} holds '..'; a path starts at the data set")
-    return check_id(path.stem if path.suffix.lower() in SUFFIXES else text)
+    return check_id(path.stem if path.suffix.lower() in IMAGE_SUFFIXES else text)
 
 
 def read_lists(path_by_name: Mapping[str, Path], layout: Layout) -> ImageLists:
@@ -185,7 +186,7 @@ def _mask_path(line: Line, layout: Layout) -> str | None:
     if len(line.columns) < 2 or line.columns[1] == line.columns[0]:
         return None
     candidates = _below_root(line, 1, layout)
-    is_file = candidates[0].suffix.lower() in (*SUFFIXES, *MASK_SUFFIXES)
+    is_file = candidates[0].suffix.lower() in (*IMAGE_SUFFIXES, *MASK_SUFFIXES)
     alone = len(candidates[0].parts) == 1
     if alone and not is_file:
         raise InputError(

@@ -1,7 +1,7 @@
 """The source of a data set in a folder of images, with a file of labels and optional masks.
 
 images/*.jpg, *.jpeg, *.png     labels.csv (id,labels[,split])
-masks/*.png                     classes.txt (names, one a line; background need not be named)
+masks/*.png, *.mat              classes.txt (names, one a line; background need not be named)
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..readers.classes.class_files import read_classes
-from ..readers.files import check_folder
+from ..readers.files import IMAGE_SUFFIXES, check_folder
 from ..readers.id_lists import ImageLists, Layout, read_lists
+from ..readers.image_reader import ImageReader
+from ..readers.image_tree import ImageTree
 from ..readers.labels.label_files import ImageLabels, check_base, read_labels
 from . import record_files
 from .source import Item, Record
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGES, MASKS = "images", ("masks",)
 
 
 class Folder:
@@ -32,9 +34,13 @@ class Folder:
         labels: file of image labels of any kind that `read_labels` reads; by default `labels.csv`
             of the folder.
         label_base: index of the first class, 0 or 1, in a file of indices (default: 0).
+        orientation: as in `VOC`.
+        mask_values: as in `VOC`.
+        resize_masks: as in `VOC`.
 
     Raises:
-        InputError: a file is missing, a label is no class, or an id is listed twice.
+        InputError: a file is missing, a label is no class, an id is listed twice, or an option is
+            wrong.
     """
 
     name = "folder"
@@ -45,9 +51,12 @@ class Folder:
         lists: Sequence[str] | None = None,
         labels: str | Path | None = None,
         label_base: int | None = None,
+        orientation: str | None = None,
+        mask_values: Sequence[str] = (),
+        resize_masks: bool = False,
     ) -> None:
         self.root = check_folder(root, "folder")
-        check_folder(self.root / "images", "image folder")
+        check_folder(self.root / IMAGES, "image folder")
         path = Path(labels or self.root / "labels.csv")
         if not labels and not path.is_file():
             raise InputError(
@@ -64,6 +73,7 @@ class Folder:
         self.subset, self.splits = record_files.exclusive_subsets(self.lists.ids)
         self.labels = record_files.labels_of_images(read, self.subset)
         self.label_notes = (*(listed.notes if listed else ()), *read.notes)
+        self.reader = ImageReader.of_options(self.classes, orientation, mask_values, resize_masks)
 
     def _lists(self, names: Sequence[str], read: ImageLabels) -> ImageLists:
         """Return the images of each split, by lists or by the label file."""
@@ -72,7 +82,7 @@ class Folder:
                 f"{read.path} names splits in a column; leave out --lists, or remove the column"
             )
         if names:
-            layout = Layout(root=self.root, images="images", masks=("masks",))
+            layout = Layout(root=self.root, images=IMAGES, masks=MASKS)
             return read_lists({name: self.root / f"{name}.txt" for name in names}, layout)
         lists: dict[str, list[str]] = {}
         for id in read.by_id:
@@ -80,36 +90,39 @@ class Folder:
         return ImageLists(ids=lists, images={}, masks={}, notes=())
 
     def items(self) -> list[Item]:
-        """Return the items of all rows of labels.csv, or raise InputError for a missing image."""
-        out = []
+        """Return the items of all images, or raise InputError for a missing image."""
+        tree, out = self._tree(), []
         for id, subset in self.subset.items():
-            usual = (f"images/{id}{suffix}" for suffix in SUFFIXES)
-            image = self.lists.images.get(id) or next(
-                (n for n in usual if (self.root / n).is_file()), None
-            )
-            if image is None:
-                raise InputError(
-                    f"{self.label_file} names {id}, but {self.root / 'images'} has no such image "
-                    f"({', '.join(SUFFIXES)})"
-                )
-            usual_mask = f"masks/{id}.png"
-            mask = self.lists.masks.get(id) or (
-                usual_mask if (self.root / usual_mask).is_file() else None
-            )
-            out.append(Item(id=id, split=subset, labels=self.labels[id], image=image, mask=mask))
+            try:
+                image = tree.image(id)
+            except InputError as error:
+                lists = f"list {self.lists.naming(id)}"
+                where = lists if self.list_names else self.label_file
+                raise InputError(f"{where} names {id}, but {error}") from None
+            labels, mask = self.labels[id], tree.mask(id)
+            out.append(Item(id=id, split=subset, labels=labels, image=image, mask=mask))
         return out
+
+    def _tree(self) -> ImageTree:
+        return ImageTree(self.root, IMAGES, MASKS, self.lists)
 
     def load(self, item: Item) -> Record:
         """Read and check one image with its mask."""
-        return record_files.load_record(self.root, item, len(self.classes))
+        return record_files.load_record(self.root, item, self.reader)
 
     def notes(self) -> list[str]:
-        """Return a sentence on each choice made in reading lists and labels."""
-        return [*self.lists.notes, *self.label_notes]
+        """Return sentences on choices in reading lists, labels and names, and on unread files."""
+        files = self._tree().notes(self.subset, usual=IMAGE_SUFFIXES)
+        return [*self.lists.notes, *self.label_notes, *files]
 
     def settings(self) -> dict[str, object]:
-        """Return the names of the lists and the index of the first class, where they are given."""
-        return {"lists": sorted(self.list_names), "label_base": self.label_base}
+        """Return the names of the lists and the label file, and the options of reading files."""
+        return {
+            "lists": sorted(self.list_names),
+            "labels": self.label_file,
+            "label_base": self.label_base,
+            **self.reader.settings(),
+        }
 
     def fingerprint(self) -> str:
         """Return a hash of all files, labels and splits."""

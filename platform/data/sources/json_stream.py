@@ -135,6 +135,8 @@ def read_elements(path: Path, arrays: Collection[str]) -> Iterator[tuple[str, ob
         window.read_more()
         if window.text.startswith(BOM):
             window.at = len(BOM)
+        if window.peek() == "[":
+            raise InputError(f"{path} holds a list, not an object with {', '.join(arrays)}")
         window.take("{")
         known: set[str] = set()
         more = window.peek() != "}" or not window.take("}")

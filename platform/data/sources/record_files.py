@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import InputError
-from ..images import check_mask, decode_image, decode_mask
 from ..names import check_name
-from ..readers.files import read_image_file
+from ..readers.files import read_bytes
+from ..readers.image_reader import FileContent, ImageReader
 from ..readers.labels.label_files import ImageLabels
 from .source import Item, Record
 
@@ -67,32 +67,32 @@ def labels_of_images(
     return out
 
 
-def load_record(root: Path, item: Item, classes: int) -> Record:
+def load_record(root: Path, item: Item, reader: ImageReader) -> Record:
     """Read one image and its mask and check both.
 
     Args:
         root: folder of the source.
         item: the image.
-        classes: number of classes of the data set.
+        reader: reader of the images and masks of the data set.
 
     Raises:
         InputError: image or mask are broken, or the mask has another size or an unknown value.
     """
-    path = root / item.image
-    image = read_image_file(root, item.image, item.id)
-    mask = read_image_file(root, item.mask, item.id) if item.mask else None
-    height, width = decode_image(image, str(path)).shape[:2]
-    if mask is not None:
-        name = str(root / str(item.mask))
-        check_mask(decode_mask(mask, name), (height, width), classes, name)
+    image, mask = (
+        FileContent(str(root / name), read_bytes(root, name, item.id)) if name else None
+        for name in (item.image, item.mask)
+    )
+    assert image
+    read = reader.read(image, mask, item.labels)
     return Record(
         id=item.id,
-        image=image,
-        height=height,
-        width=width,
+        image=read.image,
+        height=read.height,
+        width=read.width,
         labels=item.labels,
-        mask=mask,
+        mask=read.mask,
         split=item.split,
+        notes=read.notes,
     )
 
 

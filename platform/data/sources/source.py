@@ -12,7 +12,7 @@ class Record:
 
     Attributes:
         id: image id, see `names.check_id`.
-        image: the encoded image, unchanged (JPEG or PNG).
+        image: the encoded image (JPEG or PNG), unchanged unless the picture was turned upright.
         height, width: size of the image, pixels.
         labels: 0-based foreground classes in the image, sorted, each once.
         mask: PNG of the image's size, 0 background, class + 1, 255 void; for evaluation only.

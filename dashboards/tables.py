@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...platform.records.schema import (
+from ..platform.records.schema import (
     FROM_OWN_BACKGROUND,
     PARTS,
     RunRecord,
@@ -15,8 +15,8 @@ from ...platform.records.schema import (
     SweepRecord,
     Trial,
 )
-from ...platform.serialization import parse_time
-from ..labels import classes_of, count_text, drawable, method_title
+from ..platform.serialization import parse_time
+from .labels import classes_of, count_text, drawable, method_title
 
 
 @dataclass(frozen=True, kw_only=True)

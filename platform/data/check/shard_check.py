@@ -1,0 +1,160 @@
+"""The check of some images of one subset, which adds up to the check of a whole data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..readers.image_files import UPRIGHT
+from .counts import Counts, counts_of
+from .duplicates import HashedImage
+from .encoded_images import orientation_and_hash
+
+EXAMPLES = 4
+"""Largest number of example images of a class."""
+
+
+@dataclass(frozen=True, order=True)
+class Example:
+    """An image that shows a class, by its position in the shards.
+
+    Attributes:
+        unmasked: whether the mask has no pixel of the class, or is missing.
+        file: name of the shard.
+        row: number of the image in the shard.
+        id: image id.
+    """
+
+    unmasked: bool
+    file: str
+    row: int
+    id: str
+
+
+Examples = tuple[tuple[Example, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mismatches:
+    """First ids, in the order of the alphabet, of images whose labels and masks differ, by class.
+
+    Attributes:
+        without_pixel: images with the label whose mask has no pixel of the class.
+        without_label: images without the label whose mask has a pixel of the class.
+    """
+
+    without_pixel: tuple[tuple[str, ...], ...]
+    without_label: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardCheck:
+    """The check of some images; checks add up in any order.
+
+    Attributes:
+        counts: counts over the images.
+        sizes: number of images of each size, "HEIGHTxWIDTH".
+        largest: pixels and id of the largest image; (0, "") without images.
+        examples: by class, images that show it, those in the first shards first.
+        mismatches: ids of images whose labels and masks differ.
+        images: id, subset and hash of each image.
+    """
+
+    counts: Counts
+    sizes: dict[str, int] = field(default_factory=dict)
+    largest: tuple[int, str] = (0, "")
+    examples: Examples
+    mismatches: Mismatches
+    images: tuple[HashedImage, ...] = ()
+
+    @classmethod
+    def none(cls, classes: int) -> ShardCheck:
+        """Return the check of no image of a data set with a number of classes."""
+        nothing: tuple[tuple[str, ...], ...] = ((),) * classes
+        return cls(
+            counts=Counts.none(classes),
+            examples=((),) * classes,
+            mismatches=Mismatches(without_pixel=nothing, without_label=nothing),
+        )
+
+    def __add__(self, other: ShardCheck) -> ShardCheck:
+        sizes = {
+            size: self.sizes.get(size, 0) + other.sizes.get(size, 0)
+            for size in sorted({**self.sizes, **other.sizes})
+        }
+        mine, others = self.mismatches, other.mismatches
+        return ShardCheck(
+            counts=self.counts + other.counts,
+            sizes=sizes,
+            largest=max(self.largest, other.largest),
+            examples=tuple(
+                tuple(sorted([*a, *b])[:EXAMPLES])
+                for a, b in zip(self.examples, other.examples, strict=True)
+            ),
+            mismatches=Mismatches(
+                without_pixel=_first_ids(mine.without_pixel, others.without_pixel),
+                without_label=_first_ids(mine.without_label, others.without_label),
+            ),
+            images=tuple(sorted([*self.images, *other.images], key=lambda i: (i.subset, i.id))),
+        )
+
+
+def _first_ids(
+    one: Sequence[Sequence[str]], other: Sequence[Sequence[str]]
+) -> tuple[tuple[str, ...], ...]:
+    pairs = zip(one, other, strict=True)
+    return tuple(tuple(sorted([*a, *b])[:EXAMPLES]) for a, b in pairs)
+
+
+def check_of_image(
+    row: Mapping[str, Any],
+    mask: NDArray[np.uint8] | None,
+    classes: int,
+    subset: str,
+    place: tuple[str, int],
+) -> ShardCheck:
+    """Return the check of one image.
+
+    Args:
+        row: `id`, `image` (encoded, and decoded before), `labels` (0-based, each once), `height`
+            and `width` of the image.
+        mask: values `[H,W]`, see `counts_of`; None without a mask.
+        classes: number of classes.
+        subset: exclusive subset of the image, see `Source.splits`.
+        place: name of the shard that holds the image, and the image's number in the shard.
+    """
+    id, labels = row["id"], row["labels"]
+    orientation, pixels = orientation_and_hash(row["image"])
+    counts = counts_of(id, labels, mask, classes, turned=orientation != UPRIGHT)
+
+    def ids(numbers: Sequence[int]) -> tuple[tuple[str, ...], ...]:
+        return tuple((id,) * number for number in numbers)
+
+    examples = (
+        (Example(not shown, *place, id),) if shown or label else ()
+        for shown, label in zip(counts.shown, counts.labelled, strict=True)
+    )
+    return ShardCheck(
+        counts=counts,
+        sizes={f"{row['height']}x{row['width']}": 1},
+        largest=(row["height"] * row["width"], id),
+        examples=tuple(examples),
+        mismatches=Mismatches(
+            without_pixel=ids(counts.class_without_pixel),
+            without_label=ids(counts.class_without_label),
+        ),
+        images=(HashedImage(id, subset, pixels),),
+    )
+
+
+def sum_of_checks(checks: Sequence[ShardCheck], classes: int) -> ShardCheck:
+    """Return the sum of checks, added in pairs so that long lists of images are sorted seldom."""
+    left = list(checks) or [ShardCheck.none(classes)]
+    while len(left) > 1:
+        pairs = [left[k : k + 2] for k in range(0, len(left), 2)]
+        left = [pair[0] + pair[1] if len(pair) > 1 else pair[0] for pair in pairs]
+    return left[0]

@@ -1,0 +1,122 @@
+"""The records of one shard as rows, and what a task returns on them to the driver."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import InputError
+from ...serialization import as_json, typed
+from ..check.shard_check import ShardCheck, check_of_image, sum_of_checks
+from ..digests import Digest
+from ..images import decode_mask
+from ..sources.source import Item, Record, Source
+from . import parquet
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardResult:
+    """What a task returns on the records of one shard.
+
+    Attributes:
+        subset: exclusive subset of the records.
+        rows: number of records.
+        faults: a sentence about each record that was left out.
+        notes: number of records with each of `Record.notes`.
+        digest: digest of the records.
+        check: check of the records.
+    """
+
+    subset: str
+    rows: int
+    faults: tuple[str, ...]
+    notes: dict[str, int]
+    digest: Digest
+    check: ShardCheck
+
+    def as_row(self) -> parquet.Row:
+        """Return the result as a row of one text, which `from_row` reads."""
+        return {"result": json.dumps(as_json(self))}
+
+    @classmethod
+    def from_row(cls, row: parquet.Row) -> ShardResult:
+        """Return the result that `as_row` wrote."""
+        result: ShardResult = typed(cls, json.loads(row["result"]))
+        return result
+
+
+def read_records(
+    name: str, source: Source, items: Sequence[Item], tolerate: bool
+) -> tuple[list[parquet.Row], ShardResult]:
+    """Load and check the records of one shard, and return its rows and their result.
+
+    Args:
+        name: name of the shard.
+        source: where records come from.
+        items: the items of the records.
+        tolerate: whether broken records are left out.
+
+    Raises:
+        InputError: a record is broken and `tolerate` is false.
+    """
+    rows: list[parquet.Row] = []
+    faults: list[str] = []
+    notes: Counter[str] = Counter()
+    digest, checks, classes = Digest(), [], len(source.classes)
+    for item in items:
+        try:
+            record = source.load(item)
+        except InputError as error:
+            if not tolerate:
+                raise
+            faults.append(str(error))
+            continue
+        row = _row(record)
+        mask = decode_mask(record.mask, record.id) if record.mask else None
+        digest += Digest.of_image(record.id, mask)
+        checks.append(check_of_image(row, mask, classes, subset_of(name), (name, len(rows))))
+        rows.append(row)
+        notes.update(record.notes)
+    return rows, ShardResult(
+        subset=subset_of(name),
+        rows=len(rows),
+        faults=tuple(faults),
+        notes=dict(notes),
+        digest=digest,
+        check=sum_of_checks(checks, classes),
+    )
+
+
+def check_of_row(row: parquet.Row, classes: int, file: str, number: int) -> ShardCheck:
+    """Return the check of one row of a shard.
+
+    Args:
+        row: the row, with the columns of `shards.INFERENCE_COLUMNS` and `mask`.
+        classes: number of classes.
+        file: name of the shard.
+        number: number of the row in the shard.
+    """
+    mask = decode_mask(row["mask"], row["id"]) if row["mask"] else None
+    return check_of_image(row, mask, classes, subset_of(file), (file, number))
+
+
+def _row(record: Record) -> parquet.Row:
+    return {
+        "id": record.id,
+        "image": record.image,
+        "height": record.height,
+        "width": record.width,
+        "labels": list(record.labels),
+        "mask": record.mask,
+        "parts": record.parts,
+        "superpixels": None,
+        "split": record.split,
+    }
+
+
+def subset_of(name: str) -> str:
+    """Return the subset of the data that a shard file holds."""
+    return Path(name).stem.rsplit("-", 1)[0]
