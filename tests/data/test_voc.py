@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.io import savemat
-from wsss.platform.data.images import decode_mask, encode_png
+from wsss.platform.data.images import decode_mask
 from wsss.platform.data.sources.source import Item, Record
 from wsss.platform.data.sources.voc import CLASSES, VOC
 from wsss.platform.errors import InputError
@@ -380,33 +380,3 @@ def test_the_development_images_are_read() -> None:
         mask = decode_mask((tree / entry.mask).read_bytes(), entry.mask)
         assert ((mask <= 20) | (mask == 255)).all()
     assert source.load(items[0]).labels
-
-
-def test_a_list_may_name_a_mask_beside_the_options_of_masks(voc_tree: Path) -> None:
-    """Columns of lists, label files and options of masks compose."""
-    (voc_tree / "JPEGImages" / f"{ID}.jpg").rename(voc_tree / "JPEGImages" / f"{ID}.JPG")
-    white = np.where(np.eye(8, 12) > 0, 255, 0).astype(np.uint8)
-    (voc_tree / "SegmentationClassAug" / "white.png").write_bytes(encode_png(white))
-    lists = voc_tree / "ImageSets/Segmentation"
-    (lists / "own.txt").write_text(f"/JPEGImages/{ID}.jpg /SegmentationClassAug/white.png\n")
-    (voc_tree / "own_cls.txt").write_text(f"{ID} 8\n")
-    source = VOC(
-        voc_tree,
-        lists=("own",),
-        labels=voc_tree / "own_cls.txt",
-        label_base=1,
-        mask_values=("0=background", "255=label"),
-    )
-    (item,) = source.items()
-    assert (item.image, item.mask) == (f"JPEGImages/{ID}.JPG", "SegmentationClassAug/white.png")
-    record = source.load(item)
-    assert record.mask is not None
-    np.testing.assert_array_equal(decode_mask(record.mask, ID), np.where(white, 8, 0))
-    assert source.settings() == {
-        "lists": ["own"],
-        "labels": "own_cls.txt",
-        "label_base": 1,
-        "mask_values": [["0", "background"], ["255", "label"]],
-    }
-    texts = " ".join(source.notes())
-    assert all(text in texts for text in ("own_cls.txt", "masks are named by", "called .JPG"))

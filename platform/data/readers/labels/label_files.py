@@ -1,7 +1,7 @@
 """Reading of the labels of images from a file of any kind that people keep them in.
 
 CSV and TSV tables, lists of names or numbers, `.npz`, `.npy` and `.json` files, and the folder of
-VOC's lists of one class; see docs/data.md.
+VOC's lists of one class; see docs/data-files.md.
 """
 
 from __future__ import annotations
