@@ -57,7 +57,7 @@ predictions of MCTformer's segmenter. `seam`: seeds of SEAM.
 """
 
 
-PIXEL_BYTES, LABEL_BYTES = 700, 120
+PIXEL_BYTES, LABEL_BYTES = 520, 85
 
 
 def crf_bytes(pixels: int, labels: int) -> int:

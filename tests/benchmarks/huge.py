@@ -7,7 +7,6 @@ of random weights; memory does not depend on them.
 from __future__ import annotations
 
 import io
-import json
 import os
 import subprocess
 import sys
@@ -30,8 +29,8 @@ from wsss.platform.data.images import encode_png
 from wsss.platform.method import Learner, build_experiment, build_method
 from wsss.platform.ops.crf import CRFS, crf_bytes
 from wsss.platform.ops.random_walk import walk_bytes
-from wsss.platform.stages.inference import actors, propagation, segmentation
 from wsss.platform.stages.inference import class_maps as class_map_inference
+from wsss.platform.stages.inference import propagation, segmentation
 from wsss.platform.stages.labels import pseudo_labels, scoring
 from wsss.platform.stages.prototypes import similarities
 from wsss.platform.stages.training.label_learners import Boundaries, Segmenter
@@ -39,7 +38,9 @@ from wsss.platform.stages.training.trainer import build
 from wsss.platform.storage.artifact_files import LocalFolder
 
 CLASSES, PRESENT = 80, (4, 17)
-SIZES = ((375, 500), (3000, 4000))
+SIZES = ((375, 500), (1200, 1600), (3000, 4000))
+SLACK = 64 << 20
+"""Bytes that a small stage takes above its estimate, for modules that it alone imports."""
 MOST = 9 << 30
 """Private memory in bytes above which a stage is ended."""
 ALONE = """
@@ -47,6 +48,7 @@ import sys
 from pathlib import Path
 import huge
 huge.STAGES[sys.argv[1]](Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4])
+print(huge.highest_private())
 """
 
 
@@ -180,7 +182,10 @@ def predict(folder: Path, gib: float, backbone: str, probabilities: bool) -> Non
 
 
 def label(folder: Path, gib: float, name: str, cut: pseudo_labels.Cut) -> None:
-    """Cut the class maps of a folder into labels, with one step of DenseCRF, because more steps take no more memory."""
+    """Cut the class maps of a folder into labels.
+
+    DenseCRF makes one step; further steps take no more memory.
+    """
     files = LocalFolder(folder)
     crf = cut.crf and replace(cut.crf, iterations=1)
     cut = replace(cut, crf=crf, most_bytes=int(gib * 2**30))
@@ -217,6 +222,21 @@ STAGES: dict[str, Callable[[Path, float, str], None]] = {
 """Stages by name: functions of the folder, the memory limit in GiB and the backbone."""
 
 
+def highest_private() -> int:
+    """Return the bytes of private memory that this process had at most.
+
+    The kernel keeps the peak of all memory, from which the mapped files are taken; a sample in
+    between would miss short peaks.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    fields = {
+        key: int(value.split()[0])
+        for key, value in (k.split(":", 1) for k in lines)
+        if " kB" in value
+    }
+    return (fields["VmHWM"] - fields["RssFile"] - fields["RssShmem"]) * 1024
+
+
 def peak(name: str, folder: Path, gib: float, backbone: str = "mobilenet_v2") -> int:
     """Return the peak of private memory in bytes of a stage in a process of its own.
 
@@ -224,34 +244,60 @@ def peak(name: str, folder: Path, gib: float, backbone: str = "mobilenet_v2") ->
     """
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     words = [sys.executable, "-c", ALONE, name, str(folder), str(gib), backbone]
-    job = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": path})
-    highest = 0
+    environment = {**os.environ, "PYTHONPATH": path}
+    job = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)
     while job.poll() is None:
-        highest = max(highest, private(job.pid))
-        if highest > MOST:
+        if private(job.pid) > MOST:
             job.kill()
-        time.sleep(0.01)
-    if job.returncode and highest <= MOST:
+            return MOST + 1
+        time.sleep(0.05)
+    if job.returncode:
         raise RuntimeError(f"{name} failed")
-    return highest
+    return int(job.communicate()[0])
+
+
+def walk_alone(folder: Path, gib: float, backbone: str) -> None:
+    """Walk two steps on the grid of the stored class maps."""
+    file = LocalFolder(folder).subfolder("maps") / f"{piece(folder).name}.parquet"
+    (maps,) = class_maps.read([file.local()])
+    torch.set_num_threads(1)
+    propagation.walked_maps([maps], torch.rand(1, *maps.planes.shape[1:]) ** 3, 5, 10.0, 2)
+
+
+STAGES["random walk alone"] = walk_alone
+
+
+def bounds(height: int, width: int, gib: float) -> dict[str, int]:
+    """Return by stage the bound of the memory in bytes that an image takes above `nothing`."""
+    limit = int(gib * 2**30)
+    networks = ("class maps and features", "boundaries and random walk", "segmenter's labels")
+    crf, walk = crf_bytes(height * width, 3), walk_bytes(-(-height // 4) * -(-width // 4), 2, 5)
+    return {
+        **dict.fromkeys([*networks, "segmenter's probabilities, three scales"], limit),
+        "certain labels (DenseCRF twice)": min(limit, crf),
+        "random walk alone": min(limit, walk),
+    }
 
 
 def bench_huge(folder: Path, gib: float = Views().image_gib) -> None:
-    """Measure the memory of one image of 500 x 375 and of one of 4000 x 3000 in each stage."""
-    say(f"huge: peaks of private memory in MiB, limit {gib:g} GiB, {CLASSES + 1} classes")
-    peaks: dict[str, list[int]] = {}
+    """Measure the memory that an image takes in each stage, by the size of the image.
+
+    Raises:
+        RuntimeError: a stage takes more than its bound.
+    """
+    say(f"huge: peaks of private memory in MiB, {CLASSES + 1} classes, views.image_gib={gib:g}")
+    say("| stage | " + " | ".join(f"{w} x {h}" for h, w in SIZES) + " | bound of the last |")
     for height, width in SIZES:
-        root = folder / str(height)
-        root.mkdir()
-        prepare(root, height, width)
-        for name in STAGES:
-            peaks.setdefault(name, []).append(peak(name, root, gib))
-            say(f"  {name}, {width} x {height}: {peaks[name][-1] >> 20}")
-    say(json.dumps({name: [value >> 20 for value in values] for name, values in peaks.items()}))
-    bounds = {
-        "a view": int(gib * 2**30),
-        "DenseCRF, 3 labels": crf_bytes(12_000_000, 3),
-        "walk": walk_bytes(750_000, 2, 5),
-    }
-    say(f"  estimates: { {name: value >> 20 for name, value in bounds.items()} }")
-    assert actors.PIXEL_BYTES
+        (folder / str(height)).mkdir()
+        prepare(folder / str(height), height, width)
+    base = 0
+    for name in STAGES:
+        peaks = [peak(name, folder / str(height), gib) for height, _ in SIZES]
+        base = base or peaks[0]
+        by_size = [bounds(height, width, gib).get(name) for height, width in SIZES]
+        bound = f"{base + by_size[-1] >> 20}" if by_size[-1] else ""
+        cells = [name, *(f"{value >> 20}" for value in peaks), bound]
+        say(f"| {' | '.join(cells)} |")
+        for value, most in zip(peaks, by_size, strict=True):
+            if most and value > base + most + SLACK:
+                raise RuntimeError(f"{name} takes {value >> 20} MiB, more than {most >> 20} MiB")
