@@ -153,8 +153,8 @@ class Views(Options):
     )
     image_gib: float = option(
         8.0,
-        "Memory that one image may take, in GiB; of a larger image the views are made smaller (a "
-        "megapixel takes 1 GiB), the random walk has a coarser grid, and DenseCRF is left out.",
+        "Memory that one image may take, in GiB; of a larger image the views are made smaller (to "
+        "about a megapixel a GiB), the random walk has a coarser grid, and DenseCRF is left out.",
         low=0.1,
         high=1 << 20,
     )

@@ -84,9 +84,12 @@ class Sizes(actors.Actor):
 
 def test_views_and_groups_keep_the_limit_of_an_image(monkeypatch):
     threads = torch.get_num_threads()
-    monkeypatch.setattr(actors, "PIXEL_BYTES", Views().image_bytes // 600)
     actor = Sizes(Views(actors=1))
     torch.set_num_threads(threads)
+    small_network = Classifier(build("small"), 3)
+    monkeypatch.setattr(type(small_network.backbone), "pixel_bytes", Views().image_bytes // 600)
+    actor.ready(small_network)
+    assert actor.most_pixels == 600
     large, small = np.zeros((40, 30, 3), np.uint8), np.zeros((10, 20, 3), np.uint8)
     sizes = [
         [tuple(view.shape) for view in actor.scaled([image], scale)]

@@ -23,7 +23,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ...config.experiment import Network, Views
 from ...data.formats import shards
-from ...data.images import decode_image
+from ...data.images import MAX_PIXELS, decode_image
 from ...data.transforms import normalized, resized
 from ...method import Learner
 from ...models import weights
@@ -39,9 +39,6 @@ MOST_BLOCKS, BLOCKS_PER_ACTOR = 1024, 8
 more blocks there are, the longer its scheduling takes for each."""
 Columns = dict[str, NDArray[Any]]
 """A batch of Ray Data: columns by name."""
-PIXEL_BYTES = 1024
-"""Memory in bytes that a network and its results take for a pixel of a view and of its mirror
-image; measured with MobileNetV2 and ResNet-50, see `bench.py huge`."""
 M = TypeVar("M", bound=Trainable)
 
 
@@ -127,11 +124,14 @@ class Actor(ABC):
         self.device = device(views.actors)
         self.halved = views.precision == "bf16"
         self.group_size = images_at_once(views, self.device)
-        self.most_pixels = max(1, views.image_bytes // PIXEL_BYTES)
+        self.image_bytes, self.most_pixels = views.image_bytes, MAX_PIXELS
         self.pool = ThreadPoolExecutor(4)
 
     def ready(self, network: M) -> M:
-        """Return a trained network in the form that computes fastest on the actor's device."""
+        """Return a trained network in the form that computes fastest on the actor's device.
+
+        Views are from then on as large as the memory of one image allows with its backbone."""
+        self.most_pixels = self.image_bytes // network.backbone.pixel_bytes
         return fused(network).to(self.device).to(memory_format=torch.channels_last)
 
     def autocast(self) -> torch.autocast:
