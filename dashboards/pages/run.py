@@ -319,5 +319,6 @@ def _left_out(run: RunRecord, artifacts: ArtifactCache) -> list[str]:
         except InputError:
             continue
         lines += [f"left out: {fault}" for fault in about.get("quarantined", [])]
-        lines += [f"{title}: {id} was not refined" for id in about.get("unrefined", [])]
+        unrefined = [*about.get("unrefined", []), *about.get("too_large", [])]
+        lines += [f"{title}: {id} was not refined" for id in unrefined]
     return lines

@@ -160,6 +160,18 @@ class Views(Options):
         high=1 << 20,
         machine=True,
     )
+    image_gib: float = option(
+        8.0,
+        "Memory that one image may take, in GiB; of a larger image the views are made smaller (to "
+        "about a megapixel a GiB), the random walk has a coarser grid, and DenseCRF is left out.",
+        low=0.1,
+        high=1 << 20,
+    )
+
+    @property
+    def image_bytes(self) -> int:
+        """The memory in bytes that one image may take."""
+        return int(self.image_gib * 2**30)
 
     def __post_init__(self) -> None:
         if self.scales[0] != 1:

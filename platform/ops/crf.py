@@ -57,6 +57,18 @@ predictions of MCTformer's segmenter. `seam`: seeds of SEAM.
 """
 
 
+PIXEL_BYTES, LABEL_BYTES = 520, 85
+
+
+def crf_bytes(pixels: int, labels: int) -> int:
+    """Return an upper bound of the memory in bytes that a `Refiner` takes with its scores.
+
+    It holds where all pixels differ in colour; photographs take less. The numbers of bytes a pixel
+    and label are measured, see `bench.py huge`.
+    """
+    return pixels * (PIXEL_BYTES + LABEL_BYTES * labels)
+
+
 class _MeanField(Protocol):
     """The part of pydensecrf's `DenseCRF2D` that a refiner calls."""
 

@@ -1,15 +1,23 @@
 """Functions on class maps: rectifying, normalising, and merging scales and mirror images.
 
 Shapes: B batch, N foreground classes, H W grid; the background plane comes first where present.
+Planes of a huge image are resized one at a time, see `LARGE`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+LARGE = 1 << 28
+"""Number of resized values, 1 GiB in float32, above which planes are resized one at a time.
+
+The results are equal except for rounding, because torch resizes a single plane by another kernel.
+"""
 
 
 def normalize(maps: Tensor, eps: float = 1e-5) -> Tensor:
@@ -54,6 +62,36 @@ def grid_size(height: int, width: int, stride: int = 4) -> tuple[int, int]:
     return -(-height // stride), -(-width // stride)
 
 
+def best_plane(
+    planes: Tensor, size: tuple[int, int], allowed: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the largest value of each pixel and the number of its plane, the first of equal ones.
+
+    Args:
+        planes: float32 `[B,N,h,w]`, resized bilinearly to `size`; N is 1 to 256.
+        size: `(H, W)`.
+        allowed: bool `[B,N]`: planes that take part, always the first; None for all planes.
+
+    Returns:
+        Float32 `[B,H,W]`, the values; uint8 `[B,H,W]`, the numbers.
+    """
+    large = planes[:, :, 0, 0].numel() * math.prod(size) > LARGE
+    groups = torch.split(planes, 1, 1) if large else [planes]
+    best: tuple[Tensor, Tensor] | None = None
+    for first, group in enumerate(groups):
+        full = F.interpolate(group, size, mode="bilinear", align_corners=False)
+        if allowed is not None:
+            full[~allowed[:, first : first + group.shape[1]]] = -torch.inf
+        values, index = full.max(1)
+        numbers = index.to(torch.uint8) + first
+        if best is not None:
+            numbers = torch.where(values > best[0], numbers, best[1])
+            values = torch.maximum(values, best[0])
+        best = values, numbers
+    assert best is not None
+    return best
+
+
 def best_class(
     planes: Tensor, classes: Sequence[int], size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
@@ -73,8 +111,12 @@ def best_class(
     first = int(len(classes) > 0 and classes[0] == 0)
     if len(classes) == first:
         return torch.zeros(size), torch.ones(size, dtype=torch.uint8)
-    full = F.interpolate(planes.float()[None], size, mode="bilinear", align_corners=False)[0]
     values = torch.tensor(classes[first:], dtype=torch.uint8)
+    if len(planes) * math.prod(size) > LARGE:
+        (score,), (index,) = best_plane(planes[first:].float()[None], size)
+        (ground,), _ = best_plane(planes[:1].float()[None], size)
+        return (1 + score - ground) / 2 if first else score, values[index.long()]
+    full = F.interpolate(planes.float()[None], size, mode="bilinear", align_corners=False)[0]
     if len(values) == 1:
         score, best = full[first], values.expand(size)
     else:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 Point = tuple[int, int]
+ENTRY_BYTES = 80
 
 
 @cache
@@ -132,7 +133,7 @@ def transition_matrix(boundary: Tensor, radius: int = 5, beta: float = 10.0) -> 
     """
     batch, height, width = boundary.shape
     near = affinities(boundary, radius).pow(beta)
-    index = torch.arange(batch * height * width, device=boundary.device)
+    index = torch.arange(batch * height * width, dtype=torch.int32, device=boundary.device)
     grid = index.view(batch, height, width)
     rows, columns, values = [index], [index], [torch.ones_like(index, dtype=near.dtype)]
     for number, (dy, dx) in enumerate(neighbour_offsets(radius)):
@@ -146,6 +147,7 @@ def transition_matrix(boundary: Tensor, radius: int = 5, beta: float = 10.0) -> 
         columns += [neighbour, position]
         values += [weight, weight]
     row, column, value = torch.cat(rows), torch.cat(columns), torch.cat(values)
+    del near, rows, columns, values
     positive = value > 0
     row, column, value = row[positive], column[positive], value[positive]
     # Float32 sums would let rows sum to 1 only within 2e-6, an error that 256 steps multiply.
@@ -163,6 +165,16 @@ def transition_matrix(boundary: Tensor, radius: int = 5, beta: float = 10.0) -> 
             (len(index), len(index)),
             check_invariants=False,
         )
+
+
+def walk_bytes(positions: int, maps: int, radius: int) -> int:
+    """Return an upper bound of the memory in bytes that the walk of one image takes.
+
+    The matrix has an entry for each position and neighbour, which takes `ENTRY_BYTES` while it is
+    made (measured by `bench.py huge`); the maps of three steps are held beside it.
+    """
+    entries = 1 + 2 * len(neighbour_offsets(radius))
+    return positions * (entries * ENTRY_BYTES + 16 * maps)
 
 
 def random_walk(

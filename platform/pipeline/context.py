@@ -117,9 +117,17 @@ class Context:
         return [k for k, n in enumerate(names) if not chosen or n in ("background", *chosen)]
 
     @property
-    def precision(self) -> dict[str, str]:
-        """The precision of inference, as it enters the keys of stages."""
-        return {"precision": self.experiment.views.precision}
+    def image_limit(self) -> dict[str, float]:
+        """The memory limit of an image, which enters the keys of stages if it is not the default.
+
+        No ordinary image reaches the default."""
+        limit = self.experiment.views.image_gib
+        return {} if limit == Views().image_gib else {"image_gib": limit}
+
+    @property
+    def inference(self) -> dict[str, Any]:
+        """The precision and the limit of inference, as they enter the keys of stages."""
+        return {"precision": self.experiment.views.precision, **self.image_limit}
 
     def pieces(self, split: str) -> Sequence[Slice]:
         """Return the images of a split."""

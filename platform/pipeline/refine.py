@@ -73,6 +73,7 @@ def labels(context: Context, seeds: Seeds, split: str, crf: str, fixed: float | 
             "crf": dataclasses.asdict(CRFS[crf]) if crf else None,
             "level": None if seeds.own else fixed,
             "power": power,
+            **(context.image_limit if crf else {}),
         },
         inputs=key["inputs"],
         title=f"{seeds.id} {'DenseCRF' if crf else 'seeds'} of {split}",
@@ -99,6 +100,7 @@ def certain(context: Context, seeds: Seeds, split: str) -> Step:
             "crf": dataclasses.asdict(CRFS[r.crf]),
             "levels": "own" if seeds.own else given,
             "power": r.power,
+            **context.image_limit,
         },
         inputs=key["inputs"],
         title=f"{seeds.id} certain labels of {split}",
@@ -134,7 +136,12 @@ def _cut(
     from ..stages.labels import pseudo_labels
 
     cluster.connect()
-    cut = pseudo_labels.Cut(levels=levels, crf=CRFS[crf] if crf else None, power=power)
+    cut = pseudo_labels.Cut(
+        levels=levels,
+        crf=CRFS[crf] if crf else None,
+        power=power,
+        most_bytes=context.experiment.views.image_bytes,
+    )
     maps = run.artifact(seeds.maps[split]).files(".parquet")
     return pseudo_labels.make(folder, context.pieces(split), maps, cut, run.count)
 
@@ -197,7 +204,7 @@ def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Ste
     config |= {"power": r.walk_power} if r.walk_power != 1 else {}
     background = seeds.own and r.walk_background
     config |= {"background": True} if background else {}
-    config |= context.precision
+    config |= context.inference
     stage = Stage(
         name="maps",
         version=1,

@@ -76,10 +76,16 @@ def carry_out(
 
 
 def _unrefined(execution: Execution) -> Iterator[str]:
-    """Yield a line on each image that DenseCRF could not refine."""
+    """Yield a line on each image that DenseCRF did not refine."""
+    limit = execution.plan.experiment.views.image_gib
     for artifact, stage in execution.done.values():
         for id in artifact.about.get("unrefined", []):
             yield f"{stage.title}: DenseCRF crashed on {id}, which keeps its unrefined labels"
+        for id in artifact.about.get("too_large", []):
+            yield (
+                f"{stage.title}: {id} is too large for DenseCRF within views.image_gib="
+                f"{limit:g}; it keeps its unrefined labels"
+            )
 
 
 def compared(

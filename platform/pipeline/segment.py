@@ -114,7 +114,7 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
     if known and not context.catalog.has_labels(context.shards, split):
         raise InputError(f"segment.known needs image labels; no image of {split} has one")
     config: dict[str, Any] = {"split": split, "scales": e.segment.scales}
-    config |= {"probabilities": probabilities, **context.precision}
+    config |= {"probabilities": probabilities, **context.inference}
     config |= {"known": True} if known else {}
     scales = tuple(sorted(e.segment.test_scales)) if what != "coarse" else ()
     config |= {"test_scales": scales} if scales else {}
@@ -153,7 +153,12 @@ def smoothed(context: Context, probabilities: Stage, split: str) -> Step:
     stage = Stage(
         name="labels",
         version=1,
-        config={"split": split, "crf": dataclasses.asdict(crf), "least": LEAST},
+        config={
+            "split": split,
+            "crf": dataclasses.asdict(crf),
+            "least": LEAST,
+            **context.image_limit,
+        },
         inputs={"shards": context.shards.key, "maps": probabilities.key},
         title=f"DenseCRF of predictions on {split}",
     )
@@ -163,7 +168,8 @@ def smoothed(context: Context, probabilities: Stage, split: str) -> Step:
 
         cluster.connect()
         files = run.artifact(probabilities).files(".parquet")
-        cut = pseudo_labels.Cut(levels=(1.0,), crf=crf, least=LEAST)
+        most_bytes = context.experiment.views.image_bytes
+        cut = pseudo_labels.Cut(levels=(1.0,), crf=crf, least=LEAST, most_bytes=most_bytes)
         return pseudo_labels.make(folder, context.pieces(split), files, cut, run.count)
 
     return Step(stage, compute)

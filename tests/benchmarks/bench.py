@@ -6,7 +6,7 @@
                                                       methods, superpixels, walk, crf, chain,
                                                       coco, plans, trials, shared, nodes,
                                                       concurrent, records, store, recovery,
-                                                      pages; or all benchmarks: all
+                                                      pages, huge; or all benchmarks: all
 
 All data are generated. Other load on the machine changes the results, so run nothing beside it.
 """
@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 import dashboard
+import huge
 import load
 import networks
 import numpy as np
@@ -130,6 +131,7 @@ BENCHES = {
     "store": storage.bench_store,
     "recovery": storage.bench_recovery,
     "pages": dashboard.bench_pages,
+    "huge": huge.bench_huge,
 }
 
 

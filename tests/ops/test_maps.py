@@ -8,9 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wsss.platform.ops import maps
 from wsss.platform.ops.maps import (
     background,
     best_class,
+    best_plane,
     grid_size,
     merge_flip,
     merge_scales,
@@ -148,6 +150,41 @@ def test_grid_size_covers_the_image(height, width, stride):
     rows, columns = grid_size(height, width, stride)
     assert (rows - 1) * stride < height <= rows * stride
     assert (columns - 1) * stride < width <= columns * stride
+
+
+@few_examples
+@given(
+    seed=st.integers(0, 999),
+    size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    count=st.integers(1, 6),
+    with_background=st.booleans(),
+    channels_last=st.booleans(),
+)
+def test_one_plane_at_a_time_gives_the_numbers_of_all_planes(
+    seed, size, count, with_background, channels_last
+):
+    form = torch.channels_last if channels_last else torch.contiguous_format
+    planes = random_maps(seed, 2, count, 4, 5).abs().clamp(max=1).contiguous(memory_format=form)
+    allowed = random_maps(seed + 1, 2, count) > -0.5
+    allowed[:, 0] = True
+    classes = [*([0] if with_background else []), *range(3, 3 + count - with_background)]
+    with pytest.MonkeyPatch.context() as patch:
+        one, whole = [], []
+        for results, large in ((whole, maps.LARGE), (one, 0)):
+            patch.setattr(maps, "LARGE", large)
+            results += best_plane(planes, size), best_plane(planes, size, allowed)
+            results.append(best_class(planes[0], classes, size))
+    full = torch.nn.functional.interpolate(planes, size, mode="bilinear", align_corners=False)
+    assert torch.equal(whole[0][1], full.argmax(1).to(torch.uint8))
+    for allowed_planes, (values, numbers) in zip((None, allowed), one, strict=False):
+        slow = torch.stack([torch.stack([slow_bilinear(p, *size) for p in ps]) for ps in planes])
+        if allowed_planes is not None:
+            slow[~allowed_planes] = -1
+        torch.testing.assert_close(values.double(), slow.amax(1), atol=1e-5, rtol=0)
+        best = slow.gather(1, numbers.long()[:, None])[:, 0]
+        torch.testing.assert_close(best, slow.amax(1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(one[2][0], whole[2][0], atol=1e-5, rtol=0)
+    assert (one[2][1] == whole[2][1]).float().mean() > 0.9
 
 
 @few_examples

@@ -28,6 +28,16 @@ def test_nothing_of_the_chain_runs_twice(chain: Any, job: Any) -> None:
     assert [s.name for s in missing] == ["segmenter", "labels", "scores"]
 
 
+def test_another_memory_limit_of_an_image_has_other_keys(chain: Any) -> None:
+    """The keys are the same at the default and without the option, see `test_frozen_keys.py`."""
+    experiment = chain.plan.experiment
+    missing = Execution.of(chain.store, replaced(experiment, {"views.image_gib": 4.0})).missing()
+    titles = [s.title for s in missing]
+    assert not any(title.startswith("train cam") for title in titles)
+    for begin in ("cam maps", "lpcam certain labels", "lpcam propagated", "deeplabv2 on"):
+        assert any(title.startswith(begin) for title in titles), begin
+
+
 def key_of(job: Any, changes: dict[str, Any], title: str) -> str:
     pipeline = Execution.of(job.store, replaced(job.experiment, changes))
     (stage,) = [s.stage for s in pipeline.plan.steps if s.stage.title == title]

@@ -15,6 +15,7 @@ from limits import HANG
 from PIL import Image
 from small_jobs import BEGAN, SMALL_WORDS
 from wsss.platform.cli import run_commands
+from wsss.platform.ops import crf
 from wsss.platform.pipeline.run_record import ended_run
 from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import read_run
@@ -32,6 +33,23 @@ def test_run_prints_a_table_and_a_page_and_repeats_nothing(wsss: Any) -> None:
     code, out, _ = wsss("run", "lpcam", *SMALL_WORDS)
     assert code == 0
     assert "nothing to do" in out
+
+
+def test_an_image_too_large_for_dense_crf_is_named(
+    wsss: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crf, "PIXEL_BYTES", 1 << 30)
+    code, out, _ = wsss("run", "cam", *SMALL_WORDS, "--refine=crf", "--set=views.image_gib=4")
+    assert code == 0
+    line = (
+        r"cam DenseCRF of train: (\S+) is too large for DenseCRF within views.image_gib=4; it "
+        "keeps its unrefined labels"
+    )
+    named = re.findall(line, out)
+    assert len(named) == 48
+    page = re.search(r"page: file://(\S+)", out)
+    assert page
+    assert f"cam DenseCRF of train: {named[0]} was not refined" in Path(page[1]).read_text()
 
 
 def test_a_page_may_lie_anywhere(

@@ -1,15 +1,20 @@
-"""Tests of folding batch normalisation, which changes nothing but rounding."""
+"""Tests of folding batch normalisation, which changes nothing but rounding, and of view sizes."""
 
 from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
+from wsss.platform.config.experiment import Views
 from wsss.platform.models.backbones import STAGES, build
 from wsss.platform.models.classifier import Classifier
-from wsss.platform.stages.inference.actors import fused
+from wsss.platform.stages.inference import actors
+from wsss.platform.stages.inference.actors import fused, view_size
 
 
 @pytest.fixture(params=["resnet18", "mobilenet_v2"])
@@ -52,3 +57,54 @@ def test_a_network_without_batch_normalisation_gives_the_same_outputs():
     images = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(fused(network)(images), network(images))
+
+
+@given(
+    height=st.integers(1, 9000),
+    width=st.integers(1, 9000),
+    scale=st.sampled_from([0.5, 1.0, 1.25, 2.0]),
+    pixels=st.integers(10_000, 50_000_000),
+)
+def test_only_a_view_over_the_limit_is_made_smaller(height, width, scale, pixels):
+    size = view_size(height, width, scale, pixels)
+    if height * width * scale**2 <= pixels:
+        assert size == (max(1, round(height * scale)), max(1, round(width * scale)))
+    else:
+        assert size[0] * size[1] <= max(pixels, *size)
+        factor = (pixels / (height * width)) ** 0.5
+        assert all(abs(a - b * factor) < 1.001 for a, b in zip(size, (height, width), strict=True))
+
+
+class Sizes(actors.Actor):
+    """An actor without a network."""
+
+    def work(self, piece):
+        raise NotImplementedError
+
+
+def test_views_and_groups_keep_the_limit_of_an_image(monkeypatch):
+    threads = torch.get_num_threads()
+    actor = Sizes(Views(actors=1))
+    torch.set_num_threads(threads)
+    small_network = Classifier(build("small"), 3)
+    monkeypatch.setattr(type(small_network.backbone), "pixel_bytes", Views().image_bytes // 600)
+    actor.ready(small_network)
+    assert actor.most_pixels == 600
+    large, small = np.zeros((40, 30, 3), np.uint8), np.zeros((10, 20, 3), np.uint8)
+    sizes = [
+        [tuple(view.shape) for view in actor.scaled([image], scale)]
+        for image in (large, small)
+        for scale in (1.0, 0.5, 2.0)
+    ]
+    assert sizes == [
+        [(1, 3, 28, 21)],
+        [(1, 3, 20, 15)],
+        [(1, 3, 28, 21)],
+        [(1, 3, 10, 20)],
+        [(1, 3, 5, 10)],
+        [(1, 3, 17, 34)],
+    ]
+    monkeypatch.setattr(actors, "decode_image", lambda image, name: image)
+    rows = [{"id": "a", "image": image} for image in (large, small, small, large, small, small)]
+    groups = actors.groups(rows, actor.pool, 8, actor.most_pixels)
+    assert [numbers for numbers, _ in groups] == [[0], [3], [1, 2, 4], [5]]

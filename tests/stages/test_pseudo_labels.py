@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from wsss.platform.data.formats.class_maps import ClassMaps
 from wsss.platform.data.images import decode_image, encode_png
 from wsss.platform.data.transforms import normalized, resized
 from wsss.platform.errors import InputError
-from wsss.platform.ops.crf import CRFS, best_labels
+from wsss.platform.ops.crf import CRFS, best_labels, crf_bytes
 from wsss.platform.ops.maps import best_class
-from wsss.platform.ops.random_walk import random_walk
+from wsss.platform.ops.random_walk import random_walk, walk_bytes
+from wsss.platform.ray_runtime import cluster
 from wsss.platform.stages.inference import propagation, segmentation
 from wsss.platform.stages.inference.actors import LateActor
 from wsss.platform.stages.labels import pseudo_labels
@@ -111,14 +113,79 @@ def test_an_image_that_is_left_unrefined_is_named(write_shards, tmp_path):
     folder = LocalFolder(tmp_path)
     class_maps.write(folder / "maps.parquet", maps)
     pair, cut = (piece, folder / "maps.parquet"), Cut(levels=(0.5,), crf=CRFS["irn"])
-    count, unrefined = pseudo_labels.label_slice(pair, cut, folder, (1,))
-    assert (count, unrefined) == (3, [rows[1]["id"]])
+    count, unrefined, too_large = pseudo_labels.label_slice(pair, cut, folder, (1,))
+    assert (count, unrefined, too_large) == (3, [rows[1]["id"]], [])
     labels = label_maps.read(label_maps.file_of_slice(tmp_path, piece))
     cut_only = dict(pseudo_labels.label_rows(pair, Cut(levels=(0.5,))))
     refined = dict(pseudo_labels.label_rows(pair, cut))
     for number, row in enumerate(rows):
         expected = cut_only if number == 1 else refined
         np.testing.assert_array_equal(labels[row["id"]], expected[row["id"]])
+
+
+def test_an_image_too_large_for_dense_crf_is_cut_and_named(write_shards, tmp_path, monkeypatch):
+    """The limit lies between the memory of two labels and of three."""
+    monkeypatch.setattr(
+        cluster, "map_tasks", lambda task, pairs, shared, *_: [task(*pairs, *shared)]
+    )
+    (piece,) = write_shards([2], size=(HEIGHT, WIDTH))
+    one, two = (row["id"] for row in shards.read(piece, ("id",)))
+    folder = LocalFolder(tmp_path)
+    maps = [maps_of((1,), 0, one), maps_of((1, 3), 1, two)]
+    file = folder / f"{piece.name}.parquet"
+    class_maps.write(file, maps)
+    limit = crf_bytes(HEIGHT * WIDTH, 2)
+    crf = replace(CRFS["psa"], smooth=30.0)
+    cut = Cut(levels=(0.7, 0.3), crf=crf, most_bytes=limit)
+    about = pseudo_labels.make(folder.subfolder("out"), [piece], [file], cut, lambda *_: None)
+    assert (about["unrefined"], about["too_large"]) == ([], [two])
+    labels = label_maps.read(label_maps.file_of_slice(folder.subfolder("out"), piece).local())
+    cut_only = dict(pseudo_labels.label_rows((piece, file), replace(cut, crf=None)))
+    refined = dict(pseudo_labels.label_rows((piece, file), replace(cut, most_bytes=limit * 9)))
+    np.testing.assert_array_equal(labels[one], refined[one])
+    np.testing.assert_array_equal(labels[two], cut_only[two])
+    assert (refined[two] != cut_only[two]).any()
+
+
+@few_examples
+@given(
+    seed=st.integers(0, 99),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    classes=st.sampled_from([(), (2,), (1, 3, 4, 9), (0,), (0, 4), (0, 1, 2, 5)]),
+    power=st.sampled_from([1.0, 1.5]),
+)
+def test_seeds_of_one_plane_at_a_time_are_the_seeds_of_all(seed, height, width, classes, power):
+    maps = maps_of(classes, seed, size=(height, width))
+    whole = pseudo_labels.seed_labels(maps, 0.6, power)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pseudo_labels, "LARGE", 0)
+        parts = pseudo_labels.seed_labels(maps, 0.6, power)
+    scores = np.sort(pseudo_labels.scores_at_level(maps, 0.6, power), 0)
+    tied = len(scores) > 1 and scores[-1] - scores[-2] < 1e-5
+    assert parts.dtype == whole.dtype
+    assert ((parts == whole) | tied).all()
+
+
+@pytest.mark.parametrize("radius", [2, 5])
+def test_a_walk_over_its_limit_has_a_coarser_grid(radius):
+    maps = [maps_of((1, 4), 3, size=(80, 120))]
+    boundary = torch.rand(1, 20, 30, generator=torch.Generator().manual_seed(1))
+    limit = walk_bytes(20 * 30, 2, radius)
+    whole, same, coarse = (
+        propagation.walked_maps(maps, boundary, radius, 10.0, 8, most_bytes)[0].planes
+        for most_bytes in (limit * 9, limit, limit // 3)
+    )
+    assert np.array_equal(whole, same)
+    assert coarse.shape == whole.shape == (2, 20, 30)
+    grid = propagation.walk_grid((20, 30), 2, radius, limit // 3)
+    assert walk_bytes(grid[0] * grid[1], 2, radius) <= limit // 3
+    assert grid == (11, 17)
+    small = propagation.on_grid(torch.from_numpy(maps[0].planes).float()[None], grid)
+    edge = propagation.on_grid(boundary[None], grid)[0]
+    walked = propagation.on_grid(random_walk(small, edge, radius, 10.0, 8), (20, 30))[0]
+    expected = walked / (walked.max() + 1e-5)
+    np.testing.assert_allclose(coarse.astype(np.float32), expected.numpy(), atol=2e-3)
 
 
 def test_masks_are_copied_and_a_missing_mask_is_named(write_shards, tmp_path):

@@ -26,6 +26,8 @@ class Backbone(nn.Module, ABC):
         halved: whether the backbone computes in bfloat16; its output is float32 all the same.
         pretrained: whether the backbone starts from published ImageNet weights. Then batch
             normalisation always uses running statistics, also in training (IRN).
+        pixel_bytes: upper bound of the memory in bytes that inference takes for a pixel of an image
+            and of its mirror image, with all results; measured by `bench.py huge`.
     """
 
     channels: tuple[int, int, int, int]
@@ -33,6 +35,7 @@ class Backbone(nn.Module, ABC):
     pretrained: bool = True
     rectified: bool = True
     halved: bool = False
+    pixel_bytes: int = 1024
 
     @abstractmethod
     def stage(self, name: str, x: Tensor) -> Tensor:

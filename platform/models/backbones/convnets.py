@@ -130,6 +130,7 @@ class VGG16(Backbone):
     """
 
     channels = (128, 256, 512, 512)
+    pixel_bytes = 1536
 
     def __init__(self) -> None:
         super().__init__()

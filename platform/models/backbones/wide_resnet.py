@@ -82,6 +82,7 @@ class WideResNet38(Backbone):
     channels = (128, 256, 512, 4096)
     strides = (2, 4, 8, 8)
     rectified = False
+    pixel_bytes = 3072
 
     def __init__(self) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ hands them out in blocks of several.
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -22,7 +23,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ...config.experiment import Network, Views
 from ...data.formats import shards
-from ...data.images import decode_image
+from ...data.images import MAX_PIXELS, decode_image
 from ...data.transforms import normalized, resized
 from ...method import Learner
 from ...models import weights
@@ -74,8 +75,21 @@ def load(network: Network, learner: Learner, classes: int, file: ArtifactFile) -
     return trainable.eval()
 
 
+def view_size(height: int, width: int, scale: float, pixels: int) -> tuple[int, int]:
+    """Return the height and width of a view of an image.
+
+    Args:
+        height, width: size of the image.
+        scale: factor on height and width.
+        pixels: most pixels of a view; a larger view is made smaller.
+    """
+    fitting = min(scale, math.sqrt(pixels / (height * width)))
+    whole = round if fitting == scale else math.floor
+    return max(1, whole(height * fitting)), max(1, whole(width * fitting))
+
+
 def groups(
-    rows: Sequence[dict[str, Any]], pool: Executor, size: int
+    rows: Sequence[dict[str, Any]], pool: Executor, size: int, pixels: int
 ) -> Iterator[tuple[list[int], list[NDArray[np.uint8]]]]:
     """Yield groups of images of one shape, decoded ahead in threads.
 
@@ -83,6 +97,7 @@ def groups(
         rows: rows of a shard.
         pool: threads that decode.
         size: most images of a group.
+        pixels: most pixels of a group of several images.
 
     Yields:
         The numbers of the images among `rows`, and the images as uint8 `[H,W,3]`.
@@ -93,7 +108,7 @@ def groups(
         numbers, group = by_shape.setdefault(image.shape, ([], []))
         numbers.append(number)
         group.append(image)
-        if len(group) == size:
+        if len(group) == max(1, min(size, pixels // math.prod(image.shape[:2]))):
             yield by_shape.pop(image.shape)
     yield from by_shape.values()
 
@@ -109,10 +124,14 @@ class Actor(ABC):
         self.device = device(views.actors)
         self.halved = views.precision == "bf16"
         self.group_size = images_at_once(views, self.device)
+        self.image_bytes, self.most_pixels = views.image_bytes, MAX_PIXELS
         self.pool = ThreadPoolExecutor(4)
 
     def ready(self, network: M) -> M:
-        """Return a trained network in the form that computes fastest on the actor's device."""
+        """Return a trained network in the form that computes fastest on the actor's device.
+
+        Views are from then on as large as the memory of one image allows with its backbone."""
+        self.most_pixels = self.image_bytes // network.backbone.pixel_bytes
         return fused(network).to(self.device).to(memory_format=torch.channels_last)
 
     def autocast(self) -> torch.autocast:
@@ -123,18 +142,20 @@ class Actor(ABC):
         self, rows: Sequence[dict[str, Any]]
     ) -> Iterator[tuple[list[int], list[NDArray[np.uint8]]]]:
         """Yield groups of images of one shape, see the function `groups`."""
-        return groups(rows, self.pool, self.group_size)
+        return groups(rows, self.pool, self.group_size, self.most_pixels)
 
     def scaled(self, images: Sequence[NDArray[np.uint8]], scale: float) -> Iterator[Tensor]:
         """Yield images of one shape, resized and normalised, as `[b,3,h,w]`.
 
-        A batch holds as many images as have about the pixels of `group_size` images at scale 1.
+        A batch holds as many images as have about the pixels of `group_size` images at scale 1. A
+        view that would take more memory than an image may take is made smaller.
 
         Args:
             images: uint8 `[H,W,3]` each.
             scale: factor on height and width.
         """
-        size = [max(1, round(length * scale)) for length in images[0].shape[:2]]
+        height, width = images[0].shape[:2]
+        size = view_size(height, width, scale, self.most_pixels)
         views = np.stack(list(self.pool.map(lambda image: resized(image, *size), images)))
         step = max(1, round(self.group_size / scale**2))
         for pixels in torch.split(torch.from_numpy(views).to(self.device), step):

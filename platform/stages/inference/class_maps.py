@@ -15,6 +15,7 @@ clustering), then for each scale the sum over image and mirror image at unit len
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -28,11 +29,10 @@ from ...data.formats import class_maps, prototype_patches, shards
 from ...data.formats.class_maps import ClassMaps
 from ...data.formats.features import FEATURE_ROWS, FEATURES, FeatureRows
 from ...data.formats.prototype_patches import Patch
-from ...data.transforms import normalized
 from ...errors import InputError
 from ...method import Method
 from ...models.classifier import Classifier, FeatureMemo
-from ...ops.maps import grid_size, merge_flip, merge_scales, normalize
+from ...ops.maps import LARGE, grid_size, merge_flip, merge_scales, normalize
 from ...ops.prototypes import unit
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from . import actors
@@ -133,7 +133,7 @@ class Infer(actors.Actor):
                     features.append([f for _, raw in kept_features for f in raw])
                 features.append([f for whole, _ in kept_features for f in whole])
         patches = self._patches([r["id"] for r in rows], labels, images)
-        maps = normalize(merge_scales(planes, grid_size(height, width))).cpu()
+        maps = merged(planes, grid_size(height, width))
         background = [0] if self.job.method.own_background else []
         for k, row in enumerate(rows):
             classes = [*background, *(int(n) + 1 for n in row["labels"])]
@@ -155,8 +155,8 @@ class Infer(actors.Actor):
         """Return for each image of one shape its patches closest to the prototypes, at scale 1."""
         if not self.job.method.keeps_prototypes:
             return [[] for _ in ids]
-        tensor = torch.from_numpy(np.stack(list(images))).to(self.device)
-        compared = self.job.method.features_and_prototypes(self.network, normalized(tensor))
+        view = torch.cat(list(self.scaled(images, 1.0)))
+        compared = self.job.method.features_and_prototypes(self.network, view)
         if compared is None:
             return [[] for _ in ids]
         return prototype_patches.closest_patches_by_image(ids, labels, *compared)
@@ -213,6 +213,19 @@ class Infer(actors.Actor):
         (folder / f"{name}{FEATURES}").write(lambda stream: np.save(stream, all_rows))
         text = json.dumps([asdict(p) for p in index])
         (folder / f"{name}{FEATURE_ROWS}").write_bytes(text.encode())
+
+
+def merged(planes: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+    """Return the class maps `[B,N,h,w]` that the maps `[B,N,h,w]` of each scale give on a grid.
+
+    The classes of a huge image are merged one at a time.
+    """
+    whole = len(planes) * planes[0][:, :, 0, 0].numel() * math.prod(grid) <= LARGE
+    classes = [slice(None)] if whole else [slice(n, n + 1) for n in range(planes[0].shape[1])]
+    return torch.cat(
+        [normalize(merge_scales([p[:, chosen] for p in planes], grid)).cpu() for chosen in classes],
+        1,
+    )
 
 
 def check_space(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,8 @@ from torch.nn import functional as F
 from ...config.experiment import Network, Views
 from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import ClassMaps
-from ...data.transforms import normalized
 from ...models.boundary_net import BoundaryNet
-from ...ops.random_walk import random_walk
+from ...ops.random_walk import random_walk, walk_bytes
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..training.label_learners import Boundaries
 from . import actors
@@ -70,7 +70,12 @@ def walk_input(maps: ClassMaps, power: float = 1.0, background: bool = False) ->
 
 
 def walked_maps(
-    maps: Sequence[ClassMaps], boundary: Tensor, radius: int, beta: float, steps: int
+    maps: Sequence[ClassMaps],
+    boundary: Tensor,
+    radius: int,
+    beta: float,
+    steps: int,
+    most_bytes: int = Views().image_bytes,
 ) -> list[ClassMaps]:
     """Return class maps after the random walk, divided by the largest value of each image.
 
@@ -78,12 +83,19 @@ def walked_maps(
         maps: class maps of images that have one grid.
         boundary: `[B,h,w]`, 0..1, on that grid.
         radius, beta, steps: see `ops.random_walk.random_walk`.
+        most_bytes: memory that the walk of one image may take; where it would take more, the walk
+            has a coarser grid.
     """
     planes_per_image = max(len(image_maps.planes) for image_maps in maps)
     padded = boundary.new_zeros(len(maps), max(1, planes_per_image), *boundary.shape[1:])
     for number, image_maps in enumerate(maps):
         padded[number, : len(image_maps.planes)] = torch.from_numpy(image_maps.planes).to(padded)
-    walked = random_walk(padded, boundary, radius, beta, steps)
+    grid = boundary.shape[1], boundary.shape[2]
+    coarse = walk_grid(grid, padded.shape[1], radius, most_bytes)
+    walked = random_walk(
+        on_grid(padded, coarse), on_grid(boundary[:, None], coarse)[:, 0], radius, beta, steps
+    )
+    walked = on_grid(walked, grid)
     largest = walked.amax((1, 2, 3), keepdim=True)
     planes = (walked / (largest + 1e-5)).half().cpu().numpy()
     return [
@@ -96,6 +108,21 @@ def walked_maps(
         )
         for number, image_maps in enumerate(maps)
     ]
+
+
+def walk_grid(grid: tuple[int, int], planes: int, radius: int, most_bytes: int) -> tuple[int, int]:
+    """Return the grid of a walk: `grid` where its memory suffices, or the largest that fits."""
+    factor = math.sqrt(most_bytes / walk_bytes(math.prod(grid), planes, radius))
+    if factor >= 1:
+        return grid
+    return max(1, int(grid[0] * factor)), max(1, int(grid[1] * factor))
+
+
+def on_grid(planes: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return planes `[B,N,h,w]` on a grid, themselves where they have it already."""
+    if planes.shape[2:] == grid:
+        return planes
+    return F.interpolate(planes, grid, mode="bilinear", align_corners=False)
 
 
 class Walk(actors.Actor):
@@ -133,12 +160,11 @@ class Walk(actors.Actor):
     ) -> Iterator[tuple[int, tuple[ClassMaps, label_maps.Plane]]]:
         """Yield for each image its number in `rows`, its maps after the walk and its boundaries."""
         for numbers, images in self.groups(rows):
-            pixels = normalized(torch.from_numpy(np.stack(images)).to(self.device))
+            pixels = torch.cat(list(self.scaled(images, 1.0)))
             chosen_maps = [maps[k] for k in numbers]
             boundary = self._boundary(pixels, chosen_maps[0].planes.shape[1:])
-            walked = walked_maps(
-                chosen_maps, boundary, self.job.radius, self.job.beta, self.job.steps
-            )
+            options = self.job.radius, self.job.beta, self.job.steps, self.job.views.image_bytes
+            walked = walked_maps(chosen_maps, boundary, *options)
             pictures = (boundary * 255).round().byte().cpu().numpy()
             yield from zip(numbers, zip(walked, pictures, strict=True), strict=True)
 

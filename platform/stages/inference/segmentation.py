@@ -19,10 +19,9 @@ from torch.nn import functional
 from ...config.experiment import Network, Views
 from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import PROBABILITY_STRIDE, ClassMaps
-from ...data.transforms import normalized
 from ...errors import InputError
 from ...models.segmenter import SegmentationNetwork
-from ...ops.maps import grid_size, merge_flip, merge_scales
+from ...ops.maps import best_plane, grid_size, merge_flip, merge_scales
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..training.label_learners import Segmenter
 from . import actors
@@ -107,19 +106,26 @@ class Predict(actors.Actor):
         for numbers, images in self.groups(rows):
             logits = self._logits(images)
             height, width = images[0].shape[:2]
-            size = (
-                grid_size(height, width, PROBABILITY_STRIDE) if self.job.coarse else (height, width)
-            )
-            if self.job.coarse or not self.job.probabilities:
-                logits = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+            allowed = None
             if self.job.known:
-                allowed = allowed_classes([rows[k]["labels"] for k in numbers], self.job.classes)
-                logits[~allowed.to(self.device)] = -torch.inf
+                labels = [rows[k]["labels"] for k in numbers]
+                allowed = allowed_classes(labels, self.job.classes).to(self.device)
             if self.job.probabilities:
-                predictions = checked(logits.softmax(1).half().cpu().numpy())
+                predictions = self._probabilities(logits, (height, width), allowed)
             else:
-                predictions = logits.argmax(1).to(torch.uint8).cpu().numpy()
+                predictions = best_plane(logits, (height, width), allowed)[1].cpu().numpy()
             yield from zip(numbers, predictions, strict=True)
+
+    def _probabilities(
+        self, logits: Tensor, size: tuple[int, int], allowed: Tensor | None
+    ) -> NDArray[np.float16]:
+        """Return the probabilities `[B,N+1,h,w]` of images of one size from their logits."""
+        if self.job.coarse:
+            grid = grid_size(*size, PROBABILITY_STRIDE)
+            logits = functional.interpolate(logits, grid, mode="bilinear", align_corners=False)
+        if allowed is not None:
+            logits[~allowed] = -torch.inf
+        return checked(logits.softmax(1).half().cpu().numpy())
 
     def _logits(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """Return logits of images of one shape, `[B,N+1,h,w]`.
@@ -128,7 +134,7 @@ class Predict(actors.Actor):
         view."""
         scales = self.job.scales
         if not scales:
-            return self._view_logits(normalized(torch.from_numpy(np.stack(images)).to(self.device)))
+            return torch.cat([self._view_logits(view) for view in self.scaled(images, 1.0)])
         shares = []
         for scale in scales:
             merged_views = []

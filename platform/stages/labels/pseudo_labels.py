@@ -1,7 +1,8 @@
 """Pseudo labels from class maps: cut at a threshold, refined by DenseCRF, or only where certain.
 
 The work is done by Ray tasks, one for each slice of the shards. If DenseCRF kills a process, only
-the image at fault keeps its unrefined labels and is named; the job goes on.
+the image at fault keeps its unrefined labels and is named; the job goes on. So is an image whose
+DenseCRF would take too much memory.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from ...config.experiment import Views
 from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import ClassMaps
 from ...data.images import decode_image, decode_mask
 from ...errors import InputError
 from ...labels import VOID
-from ...ops.crf import CRF, Refiner, best_labels
+from ...ops.crf import CRF, Refiner, best_labels, crf_bytes
+from ...ops.maps import LARGE
 from ...ray_runtime import cluster
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 
@@ -41,12 +44,15 @@ class Cut:
         power: exponent that is applied to the class maps before they are compared with the levels.
         least: smallest score that a class must reach somewhere to take part. DenseCRF's time grows
             with the classes, and a segmenter gives some probability to each class.
+        most_bytes: memory that the DenseCRF of one image may take; an image that would take more is
+            not refined.
     """
 
     levels: tuple[float, ...]
     crf: CRF | None = None
     power: float = 1.0
     least: float = 0.0
+    most_bytes: int = Views().image_bytes
 
 
 def scores_at_level(maps: ClassMaps, level: float, power: float = 1.0) -> NDArray[np.float32]:
@@ -73,12 +79,39 @@ def scores_at_level(maps: ClassMaps, level: float, power: float = 1.0) -> NDArra
     return out
 
 
+def seed_labels(maps: ClassMaps, level: float, power: float = 1.0) -> Labels:
+    """Return the number of the best score of each pixel, `[H,W]`, as `scores_at_level` counts them.
+
+    The scores of many classes in a huge image are formed one plane at a time.
+    """
+    first = int(bool(maps.classes) and maps.classes[0] == 0)
+    if (len(maps.classes) + 1) * maps.height * maps.width <= LARGE:
+        return best_labels(scores_at_level(maps, level, power), None)
+    best: NDArray[np.float32] = scores_at_level(planes_of(maps, range(first)), level, power)[0]
+    labels = np.zeros(best.shape, np.uint8)
+    for number in range(first, len(maps.classes)):
+        plane = scores_at_level(planes_of(maps, [number]), level, power)[1]
+        labels[plane > best] = number - first + 1
+        best = np.maximum(best, plane)
+    return labels
+
+
+def planes_of(maps: ClassMaps, indices: Sequence[int]) -> ClassMaps:
+    """Return some of the class maps of an image."""
+    classes = tuple(maps.classes[k] for k in indices)
+    return replace(maps, classes=classes, planes=maps.planes[list(indices)])
+
+
 def present_maps(maps: ClassMaps, least: float) -> ClassMaps:
     """Return the background plane and the class maps that reach `least` somewhere."""
     high = maps.planes.max((1, 2), initial=0) >= least
-    indices = [k for k, value in enumerate(maps.classes) if value == 0 or high[k]]
-    classes = tuple(maps.classes[k] for k in indices)
-    return replace(maps, classes=classes, planes=maps.planes[indices])
+    return planes_of(maps, [k for k, value in enumerate(maps.classes) if value == 0 or high[k]])
+
+
+def over_limit(maps: ClassMaps, cut: Cut) -> bool:
+    """Return whether the DenseCRF of an image would take more memory than an image may take."""
+    labels = len({0, *present_maps(maps, cut.least).classes})
+    return bool(cut.crf) and crf_bytes(maps.height * maps.width, labels) > cut.most_bytes
 
 
 def labels_of(image: NDArray[np.uint8], maps: ClassMaps, cut: Cut) -> Labels:
@@ -91,9 +124,12 @@ def labels_of(image: NDArray[np.uint8], maps: ClassMaps, cut: Cut) -> Labels:
     """
     maps = present_maps(maps, cut.least)
     values = np.array([0, *(c for c in maps.classes if c > 0)], np.uint8)
-    refiner = Refiner(image, cut.crf) if cut.crf else None
-    scores = (scores_at_level(maps, level, cut.power) for level in cut.levels)
-    by_level = [values[best_labels(level_scores, refiner)] for level_scores in scores]
+    if cut.crf and not over_limit(maps, cut):
+        refiner = Refiner(image, cut.crf)
+        scores = (scores_at_level(maps, level, cut.power) for level in cut.levels)
+        by_level = [values[best_labels(level_scores, refiner)] for level_scores in scores]
+    else:
+        by_level = [values[seed_labels(maps, level, cut.power)] for level in cut.levels]
     if len(by_level) == 1:
         return by_level[0]
     certain, wide = by_level
@@ -125,7 +161,7 @@ def label_slice(
     cut: Cut,
     folder: ArtifactFolder,
     unrefined: tuple[int, ...] = (),
-) -> tuple[int, list[str]]:
+) -> tuple[int, list[str], list[str]]:
     """Write the labels of one slice; a Ray task.
 
     Args:
@@ -135,7 +171,8 @@ def label_slice(
         unrefined: numbers of images whose labels are not refined.
 
     Returns:
-        The number of images, and the ids of the unrefined ones.
+        The number of images, the ids of those in `unrefined`, and the ids of the other images that
+        are not refined because DenseCRF would take too much memory.
     """
     torch.set_num_threads(1)
     unrefined_cut = Cut(levels=cut.levels, power=cut.power)
@@ -144,12 +181,15 @@ def label_slice(
         rows += label_rows(pair, unrefined_cut if number in unrefined else cut, number)
     rows = rows or label_rows(pair, cut)
     label_maps.write(label_maps.file_of_slice(folder, pair[0]), rows)
-    return len(rows), [rows[number][0] for number in unrefined]
+    killers = [rows[number][0] for number in unrefined]
+    maps = class_maps.read([pair[1].local()]) if cut.crf else ()
+    large = [m.id for m in maps if over_limit(m, cut) and m.id not in killers]
+    return len(rows), killers, large
 
 
 def _label_survivors(
     pair: tuple[shards.Slice, ArtifactFile], cut: Cut, folder: ArtifactFolder
-) -> tuple[int, list[str]]:
+) -> tuple[int, list[str], list[str]]:
     """Label a slice whose process died: find the images that kill it and refine the rest."""
     killers = [
         number
@@ -182,11 +222,11 @@ def make(
     pairs = [(piece, by_name[piece.name]) for piece in pieces]
     lost = partial(_label_survivors, cut=cut, folder=folder)
     results = list(cluster.map_tasks(label_slice, pairs, (cut, folder), progress, lost))
-    unrefined = [id for _, ids in results for id in ids]
     return {
-        "images": sum(n for n, _ in results),
+        "images": sum(count for count, _, _ in results),
         "levels": list(cut.levels),
-        "unrefined": unrefined,
+        "unrefined": [id for _, killers, _ in results for id in killers],
+        "too_large": [id for _, _, large in results for id in large],
     }
 
 
