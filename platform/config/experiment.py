@@ -17,7 +17,7 @@ from pydantic import AfterValidator
 from ..errors import FieldError
 from ..metrics import THRESHOLDS
 from ..ops.crf import CRFName
-from .fields import AUTO, Options, dataclass, is_auto, option, replaced, walk
+from .fields import AUTO, Options, dataclass, option
 from .limits import bounds
 
 SegmenterName = Literal["deeplabv2", "upernet"]
@@ -390,15 +390,3 @@ class Experiment(Options):
     def as_dict(self) -> dict[str, Any]:
         """Return the configuration as nested dicts."""
         return dataclasses.asdict(self)
-
-
-def resolved(experiment: Experiment, gpu: bool) -> Experiment:
-    """Return the experiment with each value `auto` replaced by the value for a kind of machine.
-
-    Args:
-        experiment: may hold `auto` in the precision of its trainings and of its baseline's.
-        gpu: whether networks are trained on a GPU.
-    """
-    precision = "bf16" if gpu else "fp32"
-    changes = {name: precision for name, value, f in walk(experiment) if is_auto(value, f)}
-    return replaced(experiment, changes) if changes else experiment

@@ -203,6 +203,19 @@ def is_auto(value: Any, field: FieldInfo) -> bool:
     return value == AUTO and AUTO in choices_of(field)
 
 
+def resolved(config: T, gpu: bool) -> T:
+    """Return the configuration with each value `auto` replaced by the value for a kind of machine.
+
+    Args:
+        config: may hold `auto` in the precision of trainings.
+        gpu: whether networks are trained on a GPU.
+    """
+    assert isinstance(config, Options)
+    precision = "bf16" if gpu else "fp32"
+    changes = {name: precision for name, value, field in walk(config) if is_auto(value, field)}
+    return replaced(config, changes) if changes else config
+
+
 def fingerprint(config: Options) -> dict[str, Any]:
     """Return the values, by dotted name, with which a configuration enters the key of a stage.
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ..config.experiment import Experiment, resolved
+from ..config.experiment import Experiment
+from ..config.fields import resolved
 from ..errors import InputError
 from ..method import Method, PrototypeMethod, build_method, join_methods
 from ..records.result_id import ResultId

@@ -6,8 +6,8 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-from ..config.experiment import Experiment, resolved
-from ..config.fields import fingerprint, replaced, walk
+from ..config.experiment import Experiment
+from ..config.fields import fingerprint, replaced, resolved, walk
 from ..config.limits import LIMITS
 from ..errors import InputError
 from ..pipeline.plan import Plan

@@ -12,8 +12,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from wsss.platform.config.experiment import resolved
-from wsss.platform.config.fields import fingerprint, replaced, walk
+from wsss.platform.config.fields import fingerprint, replaced, resolved, walk
 from wsss.platform.config.rules import choices_of, rule_of
 from wsss.platform.config.yaml_writer import experiment_file
 from wsss.platform.errors import FieldError, InputError

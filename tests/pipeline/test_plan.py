@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wsss.platform.config.experiment import Experiment, resolved
-from wsss.platform.config.fields import fingerprint, replaced, walk
+from wsss.platform.config.experiment import Experiment
+from wsss.platform.config.fields import fingerprint, replaced, resolved, walk
 from wsss.platform.method import build_experiment
 from wsss.platform.pipeline.context import Catalog
 from wsss.platform.pipeline.planner import plan
