@@ -132,7 +132,7 @@ def test_of_two_machines_one_computes(bucket, tmp_path):
 def test_after_a_kill_the_next_process_takes_over(bucket, tmp_path):
     log = tmp_path / "log"
     holder = start(bucket, log, HANG, tmp_path / "machine")
-    wait_until(log.exists, "it begins")
+    wait_until(lambda: log.exists() and log.read_text().endswith("\n"), "it begins")
     os.kill(holder.pid, signal.SIGKILL)
     holder.communicate(timeout=HANG)
     assert len(objects(open_store(bucket))) == 1
