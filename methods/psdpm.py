@@ -230,8 +230,13 @@ class Mining(nn.Module):
 
 
 def paper(e: Experiment) -> Experiment:
-    """Train all stages; all further options follow IRN's paper."""
-    return freeze(irn_paper(e), 0)
+    """Train all stages with clipped gradients; all further options follow IRN's paper.
+
+    Without clipping, which the paper does not name but both released trainings have, the loss
+    diverges.
+    """
+    e = freeze(irn_paper(e), 0)
+    return replace(e, training=replace(e.training, clip_norm=1.0))
 
 
 def release_voc(e: Experiment) -> Experiment:

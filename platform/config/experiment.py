@@ -72,7 +72,11 @@ class Training(Options):
         high=10_000_000,
     )
     momentum: float = option(
-        0.9, "Momentum of SGD (papers: 0.9; IRN's released code: in effect 1e-4).", low=0, high=1
+        0.9,
+        "Momentum of SGD (the papers based on IRN print 0.9, with which a learning rate of 0.1 "
+        "diverges; their code: in effect 1e-4).",
+        low=0,
+        high=1,
     )
     weight_decay: float = option(1e-4, "L2 penalty on all trained weights.", low=0, high=1_000)
     power: float = option(

@@ -27,7 +27,7 @@ DIGESTS = [
         "irn",
         "psdpm-coco",
         False,
-        "f33313229c130994aad9fd50d7c13e7dec3c96d64e181080d1b557e377b2c53a",
+        "f986859f3cb49316e0563666c264378e62eb350a1bdc264dc70f5c09f133790f",
     ),
     (
         "sipe release",
