@@ -97,6 +97,14 @@ class Training(Options):
         low=0.05,
         high=20,
     )
+    factors: tuple[float, ...] = option(
+        (),
+        "Factors of which one is drawn for each image, in place of training.rescale; empty: that "
+        "range holds.",
+        low=0.05,
+        high=20,
+        added=True,
+    )
     crop: int = option(
         512, "Side of the square crop, in pixels; smaller images are padded.", low=8, high=16_384
     )

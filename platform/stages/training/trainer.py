@@ -85,7 +85,12 @@ class Job:
             slices=self.slices,
             classes=self.classes,
             batch_size=training.batch_size // world,
-            crop=Crop(resize=training.resize, side=training.crop, rescale=training.rescale),
+            crop=Crop(
+                resize=training.resize,
+                side=training.crop,
+                rescale=training.rescale,
+                factors=training.factors,
+            ),
             seed=self.seed,
             rank=rank,
             world=world,
