@@ -57,14 +57,13 @@ class PSDPMConfig(Options):
     )
     similarity: Literal["cosine", "softmax", "area"] = option(
         "cosine",
-        "Similarity of positions; cosine: rectified cosine, divided by its sum (Eq. 2); softmax: "
-        "softmax of products (code for VOC); area: rectified cosine, divided by the area (code for "
-        "COCO).",
+        "Similarity of positions; cosine: rectified cosine over its sum (Eq. 2); area: rectified "
+        "cosine over the area (COCO code); softmax: of products (VOC code, there on features).",
     )
     position: Literal["4d", "2d", "none"] = option(
         "4d",
-        "Encoding of the position in FPEM; 4d: distances to all four sides (Fig. 4); 2d: x and y "
-        "only, whose unit vector is just an angle (code for COCO); none: no position.",
+        "Encoding of the position in FPEM; 4d: distances to all four sides (Fig. 4); 2d: x and y, "
+        "whose unit vector is just an angle (code for COCO); none: no position.",
     )
     features: bool = option(True, "Feed the features of the stage to FPEM (Table 5, w/o F: False).")
     colour: bool = option(True, "Feed the image to FPEM (Table 5, w/o I: False).")
@@ -76,9 +75,8 @@ class PSDPMConfig(Options):
     )
     detach: Literal["inside", "result", "nowhere"] = option(
         "inside",
-        "Place where Eq. 5 stops the gradient, which the paper leaves open; inside: at the "
-        "prototype map before FPEM; result: after FPEM, which then stays as initialised; nowhere "
-        "(code).",
+        "Place where Eq. 5 stops the gradient, open in the paper; inside: before FPEM, at "
+        "the prototype map; result: after FPEM, which stays as initialised; nowhere (code).",
     )
     average: Literal["present", "all"] = option(
         "present",
@@ -123,7 +121,7 @@ class PSDPMConfig(Options):
         added=True,
     )
     half_scale: bool = option(
-        False, "Add the losses of the images at half their size (both codes).", added=True
+        False, "Add the losses of the images at half their size (code for COCO).", added=True
     )
 
     def __post_init__(self) -> None:
@@ -173,7 +171,7 @@ class FPEM(nn.Module):
 
     def __init__(self, channels: tuple[int, ...], settings: PSDPMConfig) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings, self.aligned = settings, settings.grid == "own"  # corners, as in the code
         other_inputs = {"4d": 4, "2d": 2, "none": 0}[settings.position] + 3 * settings.colour
         self.embed = nn.ModuleDict()
         for name, c in list(zip(STAGES, channels, strict=True))[::-1][: settings.depth]:
@@ -197,7 +195,7 @@ class FPEM(nn.Module):
         if s.features:
             inputs.append(stage)
         if s.colour:
-            inputs.append(_resized(images, (height, width)).to(stage))
+            inputs.append(_resized(images, (height, width), self.aligned).to(stage))
         grid = stages["c4"].shape[2:] if s.grid == "c4" else (height, width)
         out: Tensor = self.embed[name](_resized(torch.cat(inputs, 1), grid))
         return out
@@ -210,8 +208,9 @@ class FPEM(nn.Module):
         for name in self.embed:
             correlation = self.correlation(name, stages, images)
             grid = correlation.shape[2:]
-            stepped = self.step(_resized(maps, grid), correlation, _resized(inside, grid))
-            maps = _resized(stepped, size)
+            known = _resized(inside, grid, self.aligned)
+            stepped = self.step(_resized(maps, grid, self.aligned), correlation, known)
+            maps = _resized(stepped, size, self.aligned)
             results.append(maps)
         if results and self.settings.join == "weighted":
             pairs = zip(JOIN_WEIGHTS, results, strict=False)
@@ -226,10 +225,10 @@ class FPEM(nn.Module):
         return (values + maps) / 2 if s.residual == "mean" else values + maps
 
 
-def _resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
+def _resized(x: Tensor, size: tuple[int, ...], aligned: bool = False) -> Tensor:
     if x.shape[2:] == size:
         return x
-    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
+    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=aligned)
 
 
 class Mining(nn.Module):
@@ -347,7 +346,9 @@ class PSDPM(Method):
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
         terms = self._losses(network, batch)
         if self.settings.half_scale:
-            images = F.interpolate(batch.images, scale_factor=0.5, mode="bilinear")
+            images = F.interpolate(
+                batch.images, scale_factor=0.5, mode="bilinear", align_corners=True
+            )
             half = replace(batch, images=images, valid=batch.valid[:, ::2, ::2])
             for name, term in self._losses(network, half).items():
                 terms[name] = terms[name] + term

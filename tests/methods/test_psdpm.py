@@ -182,7 +182,7 @@ def slow_released(fpem, maps, stages, images, inside):
     size, total = maps.shape[2:], torch.zeros_like(maps)
     for name, weight in (("c4", 3), ("c3", 2), ("c2", 1)):
         height, width = stages[name].shape[2:]
-        grid = {"size": (height, width), "mode": "bilinear"}
+        grid = {"size": (height, width), "mode": "bilinear", "align_corners": True}
         y, x = torch.meshgrid(
             torch.arange(1.0, height + 1), torch.arange(1.0, width + 1), indexing="ij"
         )
@@ -202,7 +202,8 @@ def slow_released(fpem, maps, stages, images, inside):
                     cosine = one @ other / (one.norm() * other.norm())
                     affinity[i, j] = cosine.clamp(min=0) / known[b, 0].sum()
             result[b] = values[b] @ affinity @ affinity + values[b]
-        maps = F.interpolate(result.reshape(*maps.shape[:2], height, width), size, mode="bilinear")
+        result = result.reshape(*maps.shape[:2], height, width)
+        maps = F.interpolate(result, size, mode="bilinear", align_corners=True)
         total = total + weight * maps
     return total / 5
 
@@ -306,7 +307,8 @@ def test_the_losses_follow_equations_3_to_6(options, batch_of):
     losses = method.losses(network, batch, 0.5)
     expected = slow_losses(method, network, batch)
     if method.settings.half_scale:
-        images = F.interpolate(batch.images, scale_factor=0.5, mode="bilinear")
+        options = {"mode": "bilinear", "align_corners": True}
+        images = F.interpolate(batch.images, scale_factor=0.5, **options)
         half = replace(batch, images=images, valid=batch.valid[:, ::2, ::2])
         smaller = slow_losses(method, network, half)
         expected = {name: value + smaller[name] for name, value in expected.items()}
