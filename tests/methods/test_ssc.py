@@ -339,3 +339,8 @@ def test_suppressed_blocks_give_rectified_features(name):
         network(noise(0, 1, 3, 64, 64).float())
     assert ("c4", 0) in outputs
     assert all(output.min() >= 0 for output in outputs.values())
+
+
+def test_only_trainings_with_suppression_have_another_key():
+    assert "suppression" in SSC(SSCConfig()).training_settings()
+    assert "suppression" not in SSC(SSCConfig(delta=1.0)).training_settings()
