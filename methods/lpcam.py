@@ -114,8 +114,13 @@ class LPCAM(PrototypeMethod):
     presets: ClassVar[Mapping[str, Preset]] = {
         "paper": Preset(paper),
         "release": Preset(release, LPCAMConfig(mu_b_low=0.05)),
+        "release-coco": Preset(release, LPCAMConfig(K=20, tau=0.25, mu_b=0.5, images=100)),
         "default": Preset(irn_default, LPCAMConfig(tau=0.3, mu_b_low=0.05)),
         "scenes": Preset(irn_scenes, LPCAMConfig(mu_b_low=0.05)),
+    }
+    ablation: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "foreground prototypes": {"lpcam.mu_b": 0.0},
+        "foreground and context prototypes": {},
     }
     settings: LPCAMConfig
 

@@ -30,13 +30,12 @@ from ..platform.config.presets import (
 from ..platform.errors import FieldError
 from ..platform.method import Batch, Method
 from ..platform.models.classifier import Classifier, soft_margin
-from ..platform.models.hierarchical_features import join_grids
-from ..platform.ops.maps import merge_flip, normalize
-from ..platform.ops.pairwise import similarity_means, similarity_sums
+from ..platform.models.hierarchical_features import HierarchicalFeatures, join_grids
+from ..platform.ops.maps import background, merge_flip, normalize
+from ..platform.ops.pairwise import similar_values
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
 
 STAGES = ("c2", "c3", "c4")
-WIDTHS = (128, 256, 256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +57,13 @@ class PSDPMConfig(Options):
     )
     similarity: Literal["cosine", "softmax", "area"] = option(
         "cosine",
-        "Similarity of positions; cosine: rectified cosine, divided by its sum (Eq. 2); softmax: "
-        "softmax of products (code for VOC); area: rectified cosine, divided by the area (code for "
-        "COCO).",
+        "Similarity of positions; cosine: rectified cosine over its sum (Eq. 2); area: rectified "
+        "cosine over the area (COCO code); softmax: of products (VOC code, there on features).",
     )
     position: Literal["4d", "2d", "none"] = option(
         "4d",
-        "Encoding of the position in FPEM; 4d: distances to all four sides (Fig. 4); 2d: x and y "
-        "only, whose unit vector is just an angle (code for COCO); none: no position.",
+        "Encoding of the position in FPEM; 4d: distances to all four sides (Fig. 4); 2d: x and y, "
+        "whose unit vector is just an angle (code for COCO); none: no position.",
     )
     features: bool = option(True, "Feed the features of the stage to FPEM (Table 5, w/o F: False).")
     colour: bool = option(True, "Feed the image to FPEM (Table 5, w/o I: False).")
@@ -77,13 +75,53 @@ class PSDPMConfig(Options):
     )
     detach: Literal["inside", "result", "nowhere"] = option(
         "inside",
-        "Place where Eq. 5 stops the gradient, which the paper leaves open; inside: at the "
-        "prototype map before FPEM; result: after FPEM, which then stays as initialised; nowhere "
-        "(code).",
+        "Place where Eq. 5 stops the gradient, open in the paper; inside: before FPEM, at "
+        "the prototype map; result: after FPEM, which stays as initialised; nowhere (code).",
     )
     average: Literal["present", "all"] = option(
         "present",
         "Classes over whose maps the norm of Eq. 5 is averaged: present ones, or all.",
+    )
+    residual: Literal["mean", "sum"] = option(
+        "mean", "Result of a step: mean of A M and M (Eq. 2), or their sum (COCO code).", added=True
+    )
+    applications: int = option(
+        1,
+        "Times that a step applies the similarities A (code for COCO: 2).",
+        low=1,
+        high=2,
+        added=True,
+    )
+    join: Literal["last", "weighted"] = option(
+        "last",
+        "Result of FPEM: that of its last step, or (r1 + 2 r2 + 3 r3) / 5 (code for COCO).",
+        added=True,
+    )
+    grid: Literal["c4", "own"] = option(
+        "c4",
+        "Grid of a step: that of the class maps (Eq. 1), or the stage's own (code for COCO).",
+        added=True,
+    )
+    scaled: bool = option(
+        False,
+        "Divide the prototype map by its maximum in the loss, but not in FPEM (code for COCO).",
+        added=True,
+    )
+    background: Literal["maps", "loss"] | None = option(
+        None,
+        "Use of a background plane, one minus the highest class map, with its own prototype; maps: "
+        "at inference, in place of a threshold (code for COCO); loss: in the loss too.",
+        added=True,
+    )
+    score: float = option(
+        0.0,
+        "Weight w of the prototype map M in the class score (S + w M) / (1 + w) (COCO code: 0.5).",
+        low=0,
+        high=1e6,
+        added=True,
+    )
+    half_scale: bool = option(
+        False, "Add the losses of the images at half their size (code for COCO).", added=True
     )
 
     def __post_init__(self) -> None:
@@ -107,39 +145,20 @@ def position_encoding(height: int, width: int) -> Tensor:
 
 
 def propagate(
-    maps: Tensor,
-    correlation: Tensor,
-    similarity: str = "cosine",
-    inside: Tensor | None = None,
+    maps: Tensor, correlation: Tensor, similarity: str = "cosine", inside: Tensor | None = None
 ) -> Tensor:
     """Return, for each position, the mean of its value and the mean value of similar positions.
 
     This is Eq. 2 with M_j; with M_i, as the paper prints it, it would return the maps unchanged.
-
-    Args:
-        maps: `[B,N,H,W]`.
-        correlation: features by which positions are compared, `[B,D,H,W]`.
-        similarity: see `PSDPMConfig`.
-        inside: `[B,1,H,W]`, zero where there is padding, which is similar to no position; None: no
-            padding.
-
-    Returns:
-        `[B,N,H,W]`; a position that is similar to none keeps half of its value.
+    Arguments are those of `similar_values`.
     """
-    flat, values = correlation.flatten(2), maps.flatten(2)
-    known = torch.ones_like(flat[:, :1]) if inside is None else (inside.flatten(2) > 0).to(flat)
-    if similarity == "softmax":
-        spread = similarity_means(flat, values, known)
-    else:
-        sums = similarity_sums(unit(flat, dim=1) * known, torch.cat([values, known], 1))
-        total, area = sums[:, -1:], known.sum(2, keepdim=True).clamp(min=1)
-        scale = torch.where(total > 0, total, 1.0) if similarity == "cosine" else area
-        spread = sums[:, :-1] / scale
-    return ((spread + values) / 2).reshape(maps.shape)
+    return (similar_values(maps, correlation, similarity, inside) + maps) / 2
 
 
 BOTH_SOURCES = {"psdpm.source": "both"}
-"""Setting of those rows of the ablation in which FPEM also reads the prototype map."""
+"""Rows of the ablation in which FPEM also reads the prototype map."""
+JOIN_WEIGHTS = (3 / 5, 2 / 5, 1 / 5)
+"""Weights of the steps in the code for COCO, deepest stage first."""
 
 
 class FPEM(nn.Module):
@@ -152,7 +171,7 @@ class FPEM(nn.Module):
 
     def __init__(self, channels: tuple[int, ...], settings: PSDPMConfig) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings, self.aligned = settings, settings.grid == "own"  # corners, as in the code
         other_inputs = {"4d": 4, "2d": 2, "none": 0}[settings.position] + 3 * settings.colour
         self.embed = nn.ModuleDict()
         for name, c in list(zip(STAGES, channels, strict=True))[::-1][: settings.depth]:
@@ -160,7 +179,7 @@ class FPEM(nn.Module):
             self.embed[name] = nn.Conv2d(inputs, settings.width or c, 1, bias=False)
 
     def correlation(self, name: str, stages: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        """Return the correlation map of one stage on the grid of c4, `[B,D,h,w]` (Eq. 1).
+        """Return the correlation map of one stage on the grid of its step, `[B,D,h,w]` (Eq. 1).
 
         A 1x1 convolution without bias and bilinear resizing commute, so the convolution is computed
         on the smaller grid.
@@ -176,62 +195,67 @@ class FPEM(nn.Module):
         if s.features:
             inputs.append(stage)
         if s.colour:
-            inputs.append(_resized(images, (height, width)).to(stage))
-        resized = _resized(torch.cat(inputs, 1), stages["c4"].shape[2:])
-        out: Tensor = self.embed[name](resized)
+            inputs.append(_resized(images, (height, width), self.aligned).to(stage))
+        grid = stages["c4"].shape[2:] if s.grid == "c4" else (height, width)
+        out: Tensor = self.embed[name](_resized(torch.cat(inputs, 1), grid))
         return out
 
     def forward(
         self, maps: Tensor, stages: Mapping[str, Tensor], images: Tensor, inside: Tensor
     ) -> Tensor:
-        """Return the estimate `[B,N,h,w]` of maps on the grid of c4; see `propagate`."""
+        """Return the estimate `[B,N,h,w]` of maps on the grid of c4."""
+        size, results = maps.shape[2:], []
         for name in self.embed:
             correlation = self.correlation(name, stages, images)
-            maps = propagate(maps, correlation, self.settings.similarity, inside)
+            grid = correlation.shape[2:]
+            known = _resized(inside, grid, self.aligned)
+            stepped = self.step(_resized(maps, grid, self.aligned), correlation, known)
+            maps = _resized(stepped, size, self.aligned)
+            results.append(maps)
+        if results and self.settings.join == "weighted":
+            pairs = zip(JOIN_WEIGHTS, results, strict=False)
+            return torch.stack([weight * result for weight, result in pairs]).sum(0)
         return maps
 
+    def step(self, maps: Tensor, correlation: Tensor, inside: Tensor) -> Tensor:
+        """Return the result of one step, `[B,N,H,W]`; see `similar_values`."""
+        s, values = self.settings, maps
+        for _ in range(s.applications):
+            values = similar_values(values, correlation, s.similarity, inside)
+        return (values + maps) / 2 if s.residual == "mean" else values + maps
 
-def _resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
 
-
-class Projection(nn.Module):
-    """Projection L of Eq. 3: 1x1 convolutions on the last three stages, joined to 640 channels.
-
-    The grid is that of c4. Unlike in SIPE, the gradient reaches the stages that are not frozen
-    (released code).
-
-    Args:
-        channels: numbers of channels of the stages c2, c3, c4.
-    """
-
-    def __init__(self, channels: tuple[int, ...]) -> None:
-        super().__init__()
-        pairs = zip(channels, WIDTHS, strict=True)
-        self.convs = nn.ModuleList(nn.Conv2d(c, w, 1, bias=False) for c, w in pairs)
-
-    def forward(self, stages: Mapping[str, Tensor]) -> Tensor:
-        """Return the joined features of the stages, `[B,640,h,w]`."""
-        named = zip(self.convs, STAGES, strict=True)
-        return join_grids([conv(stages[name]) for conv, name in named])
+def _resized(x: Tensor, size: tuple[int, ...], aligned: bool = False) -> Tensor:
+    if x.shape[2:] == size:
+        return x
+    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=aligned)
 
 
 class Mining(nn.Module):
-    """Modules that PSDPM adds to a network: projection and FPEM.
+    """Modules that PSDPM adds to a network: FPEM, and the projection L of Eq. 3.
+
+    The projection joins the last three stages to 640 channels. Unlike in SIPE, its gradient reaches
+    the stages that are not frozen (released code).
 
     Args:
-        channels: numbers of channels of the stages c2, c3, c4.
+        channels: numbers of channels of the stages c1 to c4.
         settings: options of PSDPM.
     """
 
-    def __init__(self, channels: tuple[int, ...], settings: PSDPMConfig) -> None:
+    def __init__(self, channels: tuple[int, int, int, int], settings: PSDPMConfig) -> None:
         super().__init__()
-        self.project, self.estimate = Projection(channels), FPEM(channels, settings)
+        self.project = HierarchicalFeatures(channels, stages=3, detached=False)
+        self.estimate = FPEM(channels[1:], settings)
 
 
 def paper(e: Experiment) -> Experiment:
-    """Train all stages; all further options follow IRN's paper."""
-    return freeze(irn_paper(e), 0)
+    """Train all stages with clipped gradients; all further options follow IRN's paper.
+
+    Without clipping, which the paper does not name but both released trainings have, the loss
+    diverges.
+    """
+    e = freeze(irn_paper(e), 0)
+    return replace(e, training=replace(e.training, clip_norm=1.0))
 
 
 def release_voc(e: Experiment) -> Experiment:
@@ -256,11 +280,19 @@ VOC_CODE = PSDPMConfig(source="segmenter", depth=0, weight=2.0, detach="nowhere"
 """Options of the code released for VOC."""
 COCO_CODE = PSDPMConfig(
     source="prototype",
-    weight=3.2,
+    weight=6.4,
     average="all",
     similarity="area",
     position="2d",
     detach="nowhere",
+    residual="sum",
+    applications=2,
+    join="weighted",
+    grid="own",
+    scaled=True,
+    background="maps",
+    score=0.5,
+    half_scale=True,
 )
 """Options of the code released for COCO."""
 
@@ -269,15 +301,13 @@ class PSDPM(Method):
     """Prototype-based secondary discriminative pixels mining.
 
     The preset `default` leaves FPEM out, which measured best in this project
-    (docs/measured/psdpm.md): two of its three steps blur the map from which the network learns.
-    `--set psdpm.depth=3` turns FPEM on.
+    (docs/measured/psdpm.md): two of its three steps, as printed, blur the map from which the
+    network learns. `--set psdpm.depth=3` turns FPEM on.
 
-    The presets `release-voc` and `release-coco` are as close to the two released trainings as the
-    options allow. Not implemented from the code for VOC: three classifiers, whose class map is both
-    compared with the probabilities (here: the prototype map) and used for inference; replayed
-    images; images squashed to a square; the background plane; losses at half scale. Not implemented
-    from the code for COCO: a weighted sum of FPEM's steps, each with its affinity applied twice and
-    not halved; the contribution of the prototype map to the classification; losses at half scale.
+    `release-coco` is the training released for COCO without its colour jitter and blur, and with
+    padding left out of FPEM. `release-voc` is close to the training released for VOC; it lacks the
+    three classifiers, whose class map is compared with the probabilities and used for inference,
+    the attention over features, replayed images, and losses at half scale with the background.
     """
 
     name = "psdpm"
@@ -304,35 +334,60 @@ class PSDPM(Method):
         "all": {**BOTH_SOURCES, "psdpm.depth": 3},
     }
 
+    def __init__(self, settings: Options) -> None:
+        super().__init__(settings)
+        self.own_background = self.settings.background is not None
+
     def extend(self, network: Classifier) -> None:
-        mining = Mining(network.backbone.channels[1:], self.settings)
+        mining = Mining(network.backbone.channels, self.settings)
         mining.estimate.requires_grad_(self.settings.detach != "result")
         network.extras[self.name] = mining
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
+        terms = self._losses(network, batch)
+        if self.settings.half_scale:
+            images = F.interpolate(
+                batch.images, scale_factor=0.5, mode="bilinear", align_corners=True
+            )
+            half = replace(batch, images=images, valid=batch.valid[:, ::2, ::2])
+            for name, term in self._losses(network, half).items():
+                terms[name] = terms[name] + term
+        return terms
+
+    def _losses(self, network: Classifier, batch: Batch) -> dict[str, Tensor]:
+        """Return the losses at one scale."""
         assert batch.probabilities is not None, "the batch lacks the segmenter's probabilities"
-        s, mining = self.settings, network.extra(self.name, Mining)
-        stages = network.features(batch.images)
+        s, mining, first = self.settings, network.extra(self.name, Mining), 1
+        stages, present = network.features(batch.images), batch.labels[:, :, None, None]
+        if s.background == "loss":
+            present, first = torch.cat([torch.ones_like(present[:, :1]), present], 1), 0
         scores = network.head(stages["c4"])
-        terms = {"classification": soft_margin(scores, batch.labels)}
-        present = batch.labels[:, :, None, None]
         inside = _resized(batch.valid[:, None].to(scores.dtype), scores.shape[2:])
-        given = _resized(batch.probabilities[:, 1:].to(scores), scores.shape[2:]) * present
-        maps = self._prototype_maps(mining.project(stages), scores, present * inside) * inside
+        given = _resized(batch.probabilities[:, first:].to(scores), scores.shape[2:]) * present
+        maps = self._prototype_maps(mining.project(stages), scores, present * inside, not first)
+        scored = (scores + s.score * maps[:, 1 - first :]) / (1 + s.score) if s.score else scores
+        terms = {"classification": soft_margin(scored, batch.labels)}
+        maps = maps * inside
         mixed = maps.detach() if s.detach == "inside" else maps
         start = {"both": (given + mixed) / 2, "segmenter": given, "prototype": mixed}[s.source]
         estimate = mining.estimate(start * present, stages, batch.images, inside) * inside
         if s.detach == "result":
             estimate = estimate.detach()
         counted = (present if s.average == "present" else torch.ones_like(present)) * inside
-        distance = ((estimate - maps).abs() * counted).sum() / counted.sum().clamp(min=1)
+        compared = normalize(maps) if s.scaled else maps
+        distance = ((estimate - compared).abs() * counted).sum() / counted.sum().clamp(min=1)
         terms["consistency"] = s.weight * distance
         return terms
 
     @staticmethod
-    def _prototype_maps(features: Tensor, scores: Tensor, where: Tensor) -> Tensor:
+    def _prototype_maps(
+        features: Tensor, scores: Tensor, where: Tensor, with_background: bool = False
+    ) -> Tensor:
         """Return the rectified cosines to the soft prototypes of the class maps (Eqs. 3 and 4)."""
-        return cosine_maps(features, masked_average(features, normalize(scores) * where))
+        maps = normalize(scores)
+        if with_background:
+            maps = torch.cat([background(maps), maps], 1)
+        return cosine_maps(features, masked_average(features, maps * where))
 
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         stages = network.features(torch.cat([images, images.flip(-1)]))
@@ -341,5 +396,5 @@ class PSDPM(Method):
             projected = network.extra(self.name, Mining).project(stages)
         else:
             projected = join_grids([stages[name] for name in STAGES])
-        features = merge_flip(*projected.chunk(2))
-        return self._prototype_maps(features, scores, torch.ones_like(scores[:, :1]))
+        features, everywhere = merge_flip(*projected.chunk(2)), torch.ones_like(scores[:, :1])
+        return self._prototype_maps(features, scores, everywhere, self.own_background)

@@ -72,6 +72,12 @@ class SIPEConfig(Options):
         "hierarchical",
         "Features of the seeds at inference: hierarchical or c4 (training: c4).",
     )
+    searched: bool = option(
+        False,
+        "Leave the background plane out of the class maps, so that they are cut at the best "
+        "threshold (Table 5, background threshold).",
+        added=True,
+    )
 
 
 @torch.no_grad()
@@ -101,8 +107,12 @@ def structure_seeds(features: Tensor, maps: Tensor, background_weight: float = 0
 
 
 def paper(e: Experiment) -> Experiment:
-    """Train all stages; all further options follow IRN's paper."""
-    return freeze(irn_paper(e), 0)
+    """Train all stages with clipped gradients; all further options follow IRN's paper.
+
+    The paper does not name the clipping, with which its code trains.
+    """
+    e = freeze(irn_paper(e), 0)
+    return replace(e, training=replace(e.training, clip_norm=1.0))
 
 
 def release(e: Experiment) -> Experiment:
@@ -124,7 +134,7 @@ class SIPE(Method):
     name = "sipe"
     source = "Chen et al., CVPR 2022"
     own_background = True
-    inference_options = ("inference_weight", "seed_features")
+    inference_options = ("inference_weight", "seed_features", "searched")
     Config = SIPEConfig
     settings: SIPEConfig
     presets: ClassVar[Mapping[str, Preset]] = {
@@ -137,6 +147,10 @@ class SIPE(Method):
         "prototypes, no consistency": {"sipe.weight": 0.0},
         "prototypes and consistency": {},
     }
+
+    def __init__(self, settings: Options) -> None:
+        super().__init__(settings)
+        self.own_background = not self.settings.searched
 
     def extend(self, network: Classifier) -> None:
         add_hierarchical_features(network)
@@ -180,7 +194,8 @@ class SIPE(Method):
         seeds = self._seeds(seed_features, self._maps(scores, alpha), alpha)
         present = torch.cat([torch.ones_like(labels[:, :1]), labels], 1).to(seeds)
         seeds = seeds * present[:, :, None, None]
-        return self._specific(features, seeds)
+        maps = self._specific(features, seeds)
+        return maps if self.own_background else maps[:, 1:]
 
     def _features(self, network: Classifier, stages: Mapping[str, Tensor]) -> Tensor:
         """Return the features from which prototypes are averaged."""

@@ -48,8 +48,7 @@ class SSCConfig(Options):
     settle: float = option(
         0.0,
         "Share of the training in which the reconstruction loss trains only the decoder (neither "
-        "paper nor code); before the decoder can reconstruct, the gradient of this loss is some "
-        "thousand times the classifier's.",
+        "paper nor code).",
         low=0,
         high=1,
     )
@@ -86,6 +85,16 @@ class SSCConfig(Options):
         None,
         "Features of VGG-19 that are compared; last: the last of each block, before its pooling "
         "(paper); none: the first of each block (code).",
+    )
+    comparison: Literal["perceptual", "l1", "l2"] = option(
+        "perceptual",
+        "Comparison with the image (Table VIII): by features, or by pixels (l1, l2).",
+        added=True,
+    )
+    reconstructed: Literal["maps", "c3"] = option(
+        "maps",
+        "Input of the decoder (Table VII); c3: early features, whose stage the paper leaves open.",
+        added=True,
     )
 
 
@@ -229,7 +238,11 @@ class EarlyStages(nn.Module):
         return [c1, self.backbone.stage("c2", c1)]
 
 
-MODULATION_ALONE: Mapping[str, float] = {"ssc.delta": 1.0, "ssc.perceptual": 0.0}
+SUPPRESSION: Mapping[str, object] = {"ssc.delta": 0.55}
+RECONSTRUCTION: Mapping[str, object] = {**SUPPRESSION, "ssc.perceptual": 1.0}
+EARLY: Mapping[str, object] = {**RECONSTRUCTION, "ssc.reconstructed": "c3"}
+"""Settings of the rows of Table VII."""
+MODULATION_ALONE: Mapping[str, object] = {"ssc.delta": 1.0, "ssc.perceptual": 0.0}
 """Changes that leave only self-modulation, without suppression and reconstruction."""
 MODULATION = SSCConfig(delta=1.0, perceptual=0.0, warm_up=0.6)
 """Options of self-modulation alone, from 0.6 of the training on: best measured on photographs."""
@@ -266,37 +279,40 @@ class SSC(Method):
         "scenes": Preset(irn_scenes, replace(MODULATION, warm_up=0.5, picture=2)),
     }
     ablation: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "suppression": {"ssc.delta": 0.55, "ssc.perceptual": 0.0, "ssc.modulation": 0.0},
-        "suppression, reconstruction": {
-            "ssc.delta": 0.55,
-            "ssc.perceptual": 1.0,
-            "ssc.modulation": 0.0,
-        },
-        "suppression, reconstruction, modulation": {"ssc.delta": 0.55, "ssc.perceptual": 1.0},
-        "modulation without reliable selection": {**MODULATION_ALONE, "ssc.threshold": 1.0},
-        "modulation": MODULATION_ALONE,
+        "suppression": {**SUPPRESSION, "ssc.perceptual": 0.0, "ssc.modulation": 0.0},
+        "early reconstruction": {**EARLY, "ssc.modulation": 0.0},
+        "reconstruction": {**RECONSTRUCTION, "ssc.modulation": 0.0},
+        "modulation without reliable selection": {**RECONSTRUCTION, "ssc.threshold": 1.0},
+        "modulation (all)": RECONSTRUCTION,
+        "modulation alone": MODULATION_ALONE,
     }
 
     @property
     def superpixels(self) -> str:
         return self.settings.superpixels if self.settings.modulation else ""
 
+    def training_settings(self) -> dict[str, object]:
+        revision = {"suppression": 2} if self.settings.delta < 1 else {}  # 2: rectified blocks only
+        return {**super().training_settings(), **revision}
+
     def extend(self, network: Classifier) -> None:
         s = self.settings
         if s.perceptual:
-            growth = max(2, network.backbone.strides[3] // s.picture)
-            network.extras["ssc"] = Reconstruction(network.head.out_channels, growth)
+            maps = s.reconstructed == "maps"
+            channels = network.head.out_channels if maps else network.backbone.channels[2]
+            growth = max(2, network.backbone.strides[3 if maps else 2] // s.picture)
+            network.extras["ssc"] = Reconstruction(channels, growth)
         if s.delta < 1:
-            if not network.backbone.rectified:
+            rectified = network.backbone.rectified_blocks
+            if not rectified("c4"):
                 raise InputError(
                     "SSC's suppression needs rectified features, which this backbone does not "
                     "have; set ssc.delta=1"
                 )
-            for block in network.backbone.blocks("c4"):
+            for block in rectified("c4"):
                 block.register_forward_hook(Suppress(s.delta, training_only=False))
-            network.backbone.blocks("c2")[-1].register_forward_hook(
-                Suppress(s.delta, training_only=True)
-            )
+            for block in rectified("c2")[-1:]:
+                block.register_forward_hook(Suppress(s.delta, training_only=True))
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
         s = self.settings
@@ -304,7 +320,8 @@ class SSC(Method):
         scores = network.head(stages["c4"])
         terms = {"classification": soft_margin(scores, batch.labels)}
         if s.perceptual:
-            maps = scores if progress >= s.settle else scores.detach()
+            maps = scores if s.reconstructed == "maps" else stages["c3"]
+            maps = maps if progress >= s.settle else maps.detach()
             terms["reconstruction"] = s.perceptual * self._reconstruction(network, maps, batch)
         if s.modulation:
             started = progress >= s.warm_up
@@ -312,12 +329,14 @@ class SSC(Method):
             terms["modulation"] = s.modulation * loss
         return terms
 
-    def _reconstruction(self, network: Classifier, scores: Tensor, batch: Batch) -> Tensor:
+    def _reconstruction(self, network: Classifier, maps: Tensor, batch: Batch) -> Tensor:
         """Return the weighted distance of features of picture and image (Eqs. 4 to 6)."""
         height, width = (side // self.settings.picture for side in batch.images.shape[2:])
         images = F.interpolate(batch.images, (height, width), mode="area")
-        picture = network.extras["ssc"](scores)
+        picture = network.extras["ssc"](maps)
         picture = F.interpolate(picture, (height, width), mode="bilinear", align_corners=False)
+        if self.settings.comparison != "perceptual":
+            return (F.l1_loss if self.settings.comparison == "l1" else F.mse_loss)(picture, images)
         with torch.no_grad():
             targets = self._compared_features(network, images)
         features = self._compared_features(network, picture)

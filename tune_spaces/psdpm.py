@@ -14,6 +14,16 @@ SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
         "psdpm.position": ("4d", "2d", "none"),
         "psdpm.colour": (True, False),
     },
+    "forms": {
+        "psdpm.depth": (3,),
+        "psdpm.similarity": ("cosine", "area"),
+        "psdpm.residual": ("mean", "sum"),
+        "psdpm.applications": (1, 2),
+        "psdpm.join": ("last", "weighted"),
+        "psdpm.grid": ("c4", "own"),
+        "psdpm.position": ("4d", "2d"),
+        "psdpm.scaled": (True, False),
+    },
     "baselines": {
         "combination": ("psdpm@cam", "psdpm@lpcam", "psdpm@sipe", "psdpm@cpal"),
     },

@@ -57,7 +57,7 @@ def class_maps(
         planes.append(_localized(localizer, network, view if scale != 1 else images, labels))
     maps = normalize(merge_scales(planes, grid_size(*images.shape[-2:])))
     present = labels.to(maps)
-    if cls.own_background:
+    if localizer.own_background:
         present = torch.cat([torch.ones_like(present[:, :1]), present], 1)
     return maps * present[:, :, None, None]
 

@@ -49,7 +49,7 @@ class Network(Options):
         "",
         "Key or prefix of the network to read from a weight file that holds several, such as "
         "teacher; empty: the only network.",
-        later=True,
+        added=True,
     )
     frozen_stages: int = option(
         0,
@@ -81,7 +81,11 @@ class Training(Options):
         high=10_000_000,
     )
     momentum: float = option(
-        0.9, "Momentum of SGD (papers: 0.9; IRN's released code: in effect 1e-4).", low=0, high=1
+        0.9,
+        "Momentum of SGD (the papers based on IRN print 0.9, with which a learning rate of 0.1 "
+        "diverges; their code: in effect 1e-4).",
+        low=0,
+        high=1,
     )
     weight_decay: float = option(1e-4, "L2 penalty on all trained weights.", low=0, high=1_000)
     power: float = option(
@@ -101,6 +105,14 @@ class Training(Options):
         "Range of the factor by which an image is resized; none: training.resize holds instead.",
         low=0.05,
         high=20,
+    )
+    factors: tuple[float, ...] = option(
+        (),
+        "Factors of which one is drawn for each image, in place of training.rescale; empty: that "
+        "range holds.",
+        low=0.05,
+        high=20,
+        added=True,
     )
     crop: int = option(
         512, "Side of the square crop, in pixels; smaller images are padded.", low=8, high=16_384
@@ -286,7 +298,7 @@ class Segment(Options):
         "",
         "Key or prefix of the network to read from segment.weights if it holds several, such "
         "as teacher; empty: the only network.",
-        later=True,
+        added=True,
     )
     frozen_stages: int = option(
         0, "Number of first stages of the segmenter that are not trained.", low=0, high=4

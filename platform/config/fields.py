@@ -52,7 +52,7 @@ def option(
     file: bool = False,
     some: bool = False,
     machine: bool = False,
-    later: bool = False,
+    added: bool = False,
 ) -> Any:
     """Return a pydantic field with a help text and the range of its values.
 
@@ -66,13 +66,13 @@ def option(
         some: whether an option that is a tuple must hold at least one value.
         machine: whether the option only fits the computation to the machine and changes no result,
             so that it enters no key.
-        later: whether the option came after keys without it were in use, so that its default
-            enters no key.
+        added: whether the option was added after results were stored, whose keys stay valid: it
+            enters a key only with another value than its default.
     """
     extra: dict[str, Any] = {"format": "path"} if file else {}
     extra |= {"x-machine": True} if machine else {}
     field = pydantic.Field(default, description=help, json_schema_extra=extra or None)
-    rule = Rule(low=low, high=high, file=file, some=some, machine=machine, later=later)
+    rule = Rule(low=low, high=high, file=file, some=some, machine=machine, added=added)
     field.metadata.append(rule)
     return field
 
@@ -219,9 +219,9 @@ def resolved(config: T, gpu: bool) -> T:
 def fingerprint(config: Options) -> dict[str, Any]:
     """Return the values, by dotted name, with which a configuration enters the key of a stage.
 
-    A file enters by the hash of its content; an option with `machine` does not enter, nor does the
-    default of an option with `later`.
-    A value `auto` must have been replaced before (`experiment.resolved`), because two machines may
+    A file enters by the hash of its content; an option with `machine` does not enter, and
+    one with `added` only where its value is not its default.
+    A value `auto` must have been replaced before (`resolved`), because two machines may
     compute different results from it, which must not share a key.
 
     Raises:
@@ -231,7 +231,7 @@ def fingerprint(config: Options) -> dict[str, Any]:
     for name, value, field in walk(config):
         rule = rule_of(field)
         assert rule is not None
-        if rule.machine or (rule.later and value == field.default):
+        if rule.machine or (rule.added and value == field.default):
             continue
         assert not is_auto(value, field), f"{name} is {AUTO!r}, which may not enter a key"
         if rule.file and value:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 Recipe = Callable[["Segment"], "Segment"]
+FACTORS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+"""Factors by which images are resized in PSDPM's code for COCO; deeplab-pytorch has the first 5."""
 
 
 def deeplab(s: Segment) -> Segment:
@@ -38,6 +40,7 @@ def deeplab(s: Segment) -> Segment:
         clip_norm=0.0,
         crop=321,
         rescale=(0.5, 1.5),
+        factors=FACTORS[:5],
         optimizer=None,
         warm_up=None,
     )
@@ -64,7 +67,7 @@ def lpcam_coco(s: Segment) -> Segment:
 def advcam_voc(s: Segment) -> Segment:
     """Train as the segmenters of AdvCAM and CLIMS are trained on VOC."""
     s = deeplab(s)
-    training = replace(s.training, batch_size=20, rescale=(0.5, 2.0))
+    training = replace(s.training, batch_size=20, rescale=(0.5, 2.0), factors=())
     return replace(s, iterations=30_000, balanced=True, training=training)
 
 
@@ -77,7 +80,7 @@ def psdpm_voc(s: Segment) -> Segment:
 def psdpm_coco(s: Segment) -> Segment:
     """Train as PSDPM's segmenter is trained on COCO."""
     s = deeplab(s)
-    training = replace(s.training, batch_size=5, crop=481, rescale=(0.5, 2.0))
+    training = replace(s.training, batch_size=5, crop=481, rescale=(0.5, 2.0), factors=FACTORS)
     return replace(s, iterations=100_000, training=training)
 
 
@@ -99,8 +102,14 @@ def swin(s: Segment) -> Segment:
         warm_up=1500,
         crop=512,
         rescale=(0.5, 2.0),
+        factors=(),
     )
     return replace(s, scales=(), iterations=40_000, training=training)
+
+
+def swin_coco(s: Segment) -> Segment:
+    """Train as `swin`, for the number of steps that LPCAM's paper gives for COCO."""
+    return replace(swin(s), iterations=80_000)
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -110,6 +119,7 @@ RECIPES: Mapping[str, Recipe] = {
     "psdpm-voc": psdpm_voc,
     "psdpm-coco": psdpm_coco,
     "swin": swin,
+    "swin-coco": swin_coco,
 }
 """All recipes by name; the published recipes of CLIP-ES and RIB are incomplete."""
 

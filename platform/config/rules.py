@@ -39,7 +39,7 @@ class Rule:
         some: whether a tuple must hold at least one value.
         file: whether the value is a path, which is made absolute.
         machine: whether the option enters no key.
-        later: whether the default enters no key, because keys without the option are in use.
+        added: whether the option enters a key only with another value than its default.
     """
 
     low: float | None = None
@@ -47,7 +47,7 @@ class Rule:
     some: bool = False
     file: bool = False
     machine: bool = False
-    later: bool = False
+    added: bool = False
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler

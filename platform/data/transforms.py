@@ -32,11 +32,13 @@ class Crop:
         resize: range of the long side of the resized image, pixels.
         side: side of the square crop, pixels.
         rescale: range of a factor on the original size of the image, in place of `resize`.
+        factors: factors on the original size of which one is drawn, in place of `rescale`.
     """
 
     resize: tuple[int, int]
     side: int
     rescale: tuple[float, float] | None = None
+    factors: tuple[float, ...] = ()
 
 
 def random_generator(seed: int, epoch: int, id: str) -> np.random.Generator:
@@ -82,7 +84,9 @@ class Placement:
 
 def random_placement(height: int, width: int, rng: np.random.Generator, crop: Crop) -> Placement:
     """Draw a random crop of a `height` x `width` image, which is resized and perhaps mirrored."""
-    if crop.rescale:
+    if crop.factors:
+        factor = float(rng.choice(crop.factors))
+    elif crop.rescale:
         factor = float(rng.uniform(*crop.rescale))
     else:
         low, high = crop.resize

@@ -36,9 +36,9 @@ class Method(Learner):
     """The publication of the method."""
     trains_as: ClassVar[str] = ""
     """The name of the method whose training this method shares; empty: it has its own training."""
-    own_background: ClassVar[bool] = False
+    own_background: bool = False
     """Whether `localize` returns a background plane too, as the first plane; labels are then the
-    planes of the highest value, without a threshold."""
+    planes of the highest value, without a threshold. Options may decide it."""
     keeps_prototypes: ClassVar[bool] = False
     """Whether training keeps prototypes in the network, which `features_and_prototypes` returns."""
     needs_baseline: ClassVar[bool] = False

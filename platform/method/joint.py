@@ -23,7 +23,7 @@ class Joint(Method):
         super().__init__(Options())
         self.methods = tuple(methods)
         self.name = "-".join(m.name for m in methods)  # type: ignore[misc]
-        self.own_background = methods[0].own_background  # type: ignore[misc]
+        self.own_background = methods[0].own_background
         self.keeps_prototypes = methods[0].keeps_prototypes  # type: ignore[misc]
         self.needs_baseline = any(m.needs_baseline for m in methods)  # type: ignore[misc]
 

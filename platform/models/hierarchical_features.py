@@ -20,30 +20,33 @@ NAME = "hierarchical"
 
 
 class HierarchicalFeatures(nn.Module):
-    """1x1 convolutions without bias on the four stages, which pass no gradient to the backbone.
+    """1x1 convolutions without bias on the last stages, joined on one grid.
 
-    Source: SIPE (Chen et al., CVPR 2022), 768 channels.
+    Source: SIPE (Chen et al., CVPR 2022), four stages, 768 channels.
 
     Args:
         channels: channels of the stages c1 to c4.
+        stages: number of stages, of which the last is c4.
+        detached: whether the convolutions pass no gradient to the backbone.
     """
 
-    def __init__(self, channels: tuple[int, int, int, int]) -> None:
+    def __init__(
+        self, channels: tuple[int, int, int, int], stages: int = 4, detached: bool = True
+    ) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(
-            nn.Conv2d(c, w, 1, bias=False) for c, w in zip(channels, WIDTHS, strict=True)
-        )
+        self.names, self.detached = STAGES[-stages:], detached
+        pairs = zip(channels[-stages:], WIDTHS[-stages:], strict=True)
+        self.convs = nn.ModuleList(nn.Conv2d(c, w, 1, bias=False) for c, w in pairs)
 
     @property
     def width(self) -> int:
-        """Number of channels of the joined features, 768."""
-        return sum(WIDTHS)
+        """Number of channels of the joined features, 768 with four stages."""
+        return sum(WIDTHS[-len(self.names) :])
 
     def forward(self, stages: Mapping[str, Tensor]) -> Tensor:
-        """Return the stages c1..c4 joined to `[B,768,h,w]` on the grid of c4."""
-        return join_grids(
-            [conv(stages[name].detach()) for conv, name in zip(self.convs, STAGES, strict=True)]
-        )
+        """Return the stages joined to `[B,D,h,w]` on the grid of c4."""
+        inputs = [stages[name].detach() if self.detached else stages[name] for name in self.names]
+        return join_grids([conv(x) for conv, x in zip(self.convs, inputs, strict=True)])
 
 
 def join_grids(grids: Sequence[Tensor]) -> Tensor:

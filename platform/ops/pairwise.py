@@ -1,7 +1,7 @@
 """Sums and means over all positions of an image, weighted by the similarity of two positions.
 
 Not all pairs of positions are held in memory at a time.
-Shapes: B batch, N planes, D channels, P positions.
+Shapes: B batch, N planes, D channels, H W grid, P positions.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+
+from .prototypes import unit
 
 MOST_PAIRS = 1 << 24
 """Largest number of pairs of positions held at a time, over the batch: 64 MiB in float32."""
@@ -49,6 +51,34 @@ def similarity_means(features: Tensor, values: Tensor, known: Tensor) -> Tensor:
         `[B,N,P]`, one mean for each plane and position, in the type of `values`.
     """
     return _in_parts(_softmax, features, torch.cat([values, known.to(values)], 1))
+
+
+def similar_values(
+    maps: Tensor, correlation: Tensor, similarity: str, inside: Tensor | None = None
+) -> Tensor:
+    """Return, for each position, the weighted sum of the values of similar positions.
+
+    Args:
+        maps: `[B,N,H,W]`.
+        correlation: features by which positions are compared, `[B,D,H,W]`.
+        similarity: `cosine`, rectified cosine, divided by its sum over all positions; `softmax` of
+            the products; or `area`, rectified cosine, divided by the number of positions.
+        inside: `[B,1,H,W]`, zero where there is padding, which is similar to no position; None: no
+            padding.
+
+    Returns:
+        `[B,N,H,W]`; zero at a position that is similar to none.
+    """
+    flat, values = correlation.flatten(2), maps.flatten(2)
+    known = torch.ones_like(flat[:, :1]) if inside is None else (inside.flatten(2) > 0).to(flat)
+    if similarity == "softmax":
+        spread = similarity_means(flat, values, known)
+    else:
+        sums = similarity_sums(unit(flat, dim=1) * known, torch.cat([values, known], 1))
+        total, area = sums[:, -1:], known.sum(2, keepdim=True).clamp(min=1)
+        scale = torch.where(total > 0, total, 1.0) if similarity == "cosine" else area
+        spread = sums[:, :-1] / scale
+    return spread.reshape(maps.shape)
 
 
 def _rectified(features: Tensor, some: Tensor, values: Tensor) -> Tensor:

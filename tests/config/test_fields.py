@@ -237,7 +237,7 @@ def test_an_option_that_came_later_enters_keys_only_with_another_value():
     @dataclass(frozen=True, kw_only=True)
     class Later(Options):
         weights: str | None = option(None, "a file")
-        weights_key: str = option("", "its part", later=True)
+        weights_key: str = option("", "its part", added=True)
 
     assert fingerprint(Later()) == fingerprint(Earlier())
     assert fingerprint(Later(weights_key="ema")) == {"weights": None, "weights_key": "ema"}
@@ -337,3 +337,14 @@ def test_the_word_none_is_a_choice_where_a_field_has_it():
     assert replaced(e, {"psdpm.position": parse("none")}).settings["psdpm"].position == "none"
     with pytest.raises(InputError, match=r"refine\.kind is None"):
         replaced(e, {"refine.kind": None})
+
+
+def test_an_added_option_enters_a_key_only_with_another_value():
+    @dataclass(frozen=True, kw_only=True)
+    class Grown(Options):
+        old: int = option(1, "There from the start.", low=0, high=9)
+        new: int = option(2, "Added later.", low=0, high=9, added=True)
+
+    assert fingerprint(Grown()) == {"old": 1}
+    assert fingerprint(Grown(old=3, new=2)) == {"old": 3}
+    assert fingerprint(Grown(new=4)) == {"old": 1, "new": 4}

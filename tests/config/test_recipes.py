@@ -32,6 +32,7 @@ ODD = Segment(
         clip_norm=9.0,
         crop=99,
         rescale=(0.1, 0.2),
+        factors=(3.0,),
         optimizer="adamw",
         warm_up=3,
     ),

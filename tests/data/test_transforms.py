@@ -219,3 +219,12 @@ def test_maps_lie_under_the_pixels_that_they_were_made_of(height, width, seed):
     for channel in (0, 1):
         difference = np.abs(result[channel] - pixels[..., channel])[inside]
         assert (difference < edge[channel] + 8).all()
+
+
+def test_a_factor_is_drawn_of_those_that_are_given():
+    crop = Crop(resize=(8, 8), side=16, rescale=(0.1, 9.0), factors=(0.5, 1.25))
+    heights = {
+        random_placement(40, 20, random_generator(0, epoch, "a"), crop).height
+        for epoch in range(40)
+    }
+    assert heights == {20, 50}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -173,29 +174,112 @@ def built(**options):
     return method, method.network(3, build("small")).train()
 
 
-def slow_consistency(method, network, batch):
-    """Return the loss of Eqs. 3 to 5 by loops over images and classes, in float64."""
+def slow_released(fpem, maps, stages, images, inside):
+    """Return (r1 + 2 r2 + 3 r3) / 5 by loops over pairs of positions, in float64.
+
+    A stage's result is (M A) A + M with A the rectified cosine over the number of positions inside.
+    """
+    size, total = maps.shape[2:], torch.zeros_like(maps)
+    for name, weight in (("c4", 3), ("c3", 2), ("c2", 1)):
+        height, width = stages[name].shape[2:]
+        grid = {"size": (height, width), "mode": "bilinear", "align_corners": True}
+        y, x = torch.meshgrid(
+            torch.arange(1.0, height + 1), torch.arange(1.0, width + 1), indexing="ij"
+        )
+        position = torch.stack([x, y]).double() / (x * x + y * y).sqrt()
+        inputs = [position.expand(len(maps), -1, -1, -1), stages[name]]
+        inputs.append(F.interpolate(images, **grid))
+        embedded = fpem.embed[name](torch.cat(inputs, 1)).flatten(2)
+        values = F.interpolate(maps, **grid).flatten(2)
+        known = F.interpolate(inside, **grid).flatten(2) > 0
+        result = torch.zeros_like(values)
+        for b in range(len(maps)):
+            count = height * width
+            affinity = torch.zeros(count, count, dtype=torch.float64)
+            for i, j in itertools.product(range(count), range(count)):
+                one, other = embedded[b, :, i], embedded[b, :, j]
+                if known[b, 0, i] and known[b, 0, j]:
+                    cosine = one @ other / (one.norm() * other.norm())
+                    affinity[i, j] = cosine.clamp(min=0) / known[b, 0].sum()
+            result[b] = values[b] @ affinity @ affinity + values[b]
+        result = result.reshape(*maps.shape[:2], height, width)
+        maps = F.interpolate(result, size, mode="bilinear", align_corners=True)
+        total = total + weight * maps
+    return total / 5
+
+
+@pytest.mark.parametrize("planes", [3, 4])
+def test_the_form_released_for_coco_equals_its_loops(planes):
+    torch.manual_seed(0)
+    settings = PSDPM.presets["release-coco"].settings
+    fpem = FPEM((5, 6, 7), settings).double()
+    stages, images = stages_of()
+    stages, images = {k: v.double() for k, v in stages.items()}, images.double()
+    height, width = stages["c4"].shape[2:]
+    maps = torch.rand(2, planes, height, width, dtype=torch.float64)
+    inside = torch.ones(2, 1, height, width, dtype=torch.float64)
+    inside[1, :, :, -1] = 0
+    expected = slow_released(fpem, maps * inside, stages, images, inside)
+    result = fpem(maps * inside, stages, images, inside)
+    torch.testing.assert_close(result, expected, atol=1e-8, rtol=1e-7)
+
+
+@pytest.mark.parametrize("residual", ["mean", "sum"])
+@pytest.mark.parametrize("applications", [1, 2])
+@pytest.mark.parametrize("similarity", ["cosine", "softmax", "area"])
+def test_each_form_of_a_step_equals_matrix_products(residual, applications, similarity):
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.rand(1, 2, 3, 4, generator=generator, dtype=torch.float64)
+    correlation = torch.randn(1, 5, 3, 4, generator=generator, dtype=torch.float64)
+    options = {"residual": residual, "applications": applications, "similarity": similarity}
+    fpem = FPEM((5, 6, 7), PSDPMConfig(**options))
+    flat, values = correlation[0].flatten(1), maps[0].flatten(1)
+    cosine = (flat / flat.norm(dim=0)).T @ (flat / flat.norm(dim=0))
+    affinity = {
+        "cosine": cosine.relu() / cosine.relu().sum(0),
+        "area": cosine.relu() / 12,
+        "softmax": (flat.T @ flat).softmax(0),
+    }[similarity]
+    spread = values @ affinity if applications == 1 else values @ affinity @ affinity
+    expected = (spread + values) / 2 if residual == "mean" else spread + values
+    result = fpem.step(maps, correlation, torch.ones_like(maps[:, :1]))
+    torch.testing.assert_close(result[0].flatten(1), expected)
+
+
+def slow_losses(method, network, batch):
+    """Return the losses of Eqs. 3 to 6 by loops over images and classes, in float64."""
     s, extra = method.settings, network.extras["psdpm"]
     stages = network.features(batch.images)
     scores, features = network.head(stages["c4"]), extra.project(stages)
     inside = F.interpolate(batch.valid[:, None].double(), scores.shape[2:], mode="bilinear")
     given = F.interpolate(batch.probabilities, scores.shape[2:], mode="bilinear")
-    maps, start = torch.zeros_like(scores), torch.zeros_like(scores)
-    for b, n in itertools.product(range(len(scores)), range(3)):
-        if not batch.labels[b, n]:
+    planes, labels = normalize(scores), batch.labels
+    planes = torch.cat([1 - planes.amax(1, keepdim=True), planes], 1)
+    labels = torch.cat([torch.ones_like(labels[:, :1]), labels], 1)
+    raw, maps, start = (torch.zeros_like(planes) for _ in range(3))
+    for b, n in itertools.product(range(len(scores)), range(4)):
+        if not labels[b, n]:
             continue
-        weight = normalize(scores)[b, n] * inside[b, 0]
+        weight = planes[b, n] * inside[b, 0]
         total = weight.sum()
         prototype = (features[b] * weight).sum((1, 2)) / (total if total > 0 else 1)
         lengths = features[b].norm(dim=0) * prototype.norm()
         cosine = torch.einsum("dhw,d->hw", features[b], prototype) / lengths
-        maps[b, n] = torch.where(lengths > 0, cosine, 0).clamp(min=0) * inside[b, 0]
-        both = {"both": (given[b, n + 1] + maps[b, n]) / 2, "segmenter": given[b, n + 1]}
+        raw[b, n] = torch.where(lengths > 0, cosine, 0).clamp(min=0)
+        maps[b, n] = raw[b, n] * inside[b, 0]
+        both = {"both": (given[b, n] + maps[b, n]) / 2, "segmenter": given[b, n]}
         start[b, n] = both.get(s.source, maps[b, n])
+    first = 0 if s.background == "loss" else 1
+    maps, start, labels = maps[:, first:], start[:, first:], labels[:, first:]
     estimate = extra.estimate(start, stages, batch.images, inside) * inside
-    counted = inside * (batch.labels[:, :, None, None] if s.average == "present" else 1)
+    counted = inside * (labels[:, :, None, None] if s.average == "present" else 1)
     counted = counted.expand_as(maps)
-    return s.weight * ((estimate - maps).abs() * counted).sum() / counted.sum()
+    compared = maps / (maps.amax((2, 3), keepdim=True) + 1e-5) if s.scaled else maps
+    logits = (scores + s.score * raw[:, 1:]).mean((2, 3)) / (1 + s.score)
+    return {
+        "classification": F.multilabel_soft_margin_loss(logits, batch.labels),
+        "consistency": s.weight * ((estimate - compared).abs() * counted).sum() / counted.sum(),
+    }
 
 
 @pytest.mark.parametrize(
@@ -205,19 +289,46 @@ def slow_consistency(method, network, batch):
         {"source": "segmenter", "depth": 0},
         {"source": "prototype", "similarity": "area", "average": "all", "weight": 3.2},
         {"similarity": "softmax", "position": "2d", "colour": False, "width": 4},
+        {"background": "loss", "score": 0.5, "scaled": True},
+        {"background": "loss", "average": "all", "residual": "sum", "grid": "own"},
+        {"background": "maps", "join": "weighted", "applications": 2, "half_scale": True},
+        "release-coco",
     ],
 )
-def test_the_consistency_loss_follows_equation_5(options, batch_of):
+def test_the_losses_follow_equations_3_to_6(options, batch_of):
+    if isinstance(options, str):
+        options = vars(PSDPM.presets[options].settings)
     method, network = built(**options)
-    network.double()
+    network.double().eval()
     batch = batch_of([[1, 0, 1], [0, 1, 0]], valid=700)
     batch = type(batch)(
         **{k: v.double() if v.is_floating_point() else v for k, v in vars(batch).items()}
     )
-    loss = method.losses(network, batch, 0.5)["consistency"]
-    expected = slow_consistency(method, network, batch)
-    torch.testing.assert_close(loss, expected, atol=1e-9, rtol=1e-7)
-    assert loss > 0
+    losses = method.losses(network, batch, 0.5)
+    expected = slow_losses(method, network, batch)
+    if method.settings.half_scale:
+        options = {"mode": "bilinear", "align_corners": True}
+        images = F.interpolate(batch.images, scale_factor=0.5, **options)
+        half = replace(batch, images=images, valid=batch.valid[:, ::2, ::2])
+        smaller = slow_losses(method, network, half)
+        expected = {name: value + smaller[name] for name, value in expected.items()}
+    assert set(losses) == set(expected)
+    for name, loss in losses.items():
+        torch.testing.assert_close(loss, expected[name], atol=1e-9, rtol=1e-7)
+        assert loss > 0
+
+
+def test_a_background_of_its_own_is_the_first_plane():
+    images, labels = torch.randn(2, 3, 32, 32), torch.ones(2, 3)
+    method, network = built(background="maps")
+    plain, _ = built()
+    with torch.inference_mode():
+        maps = method.localize(network.eval(), images, labels)
+        torch.testing.assert_close(maps[:, 1:], plain.localize(network, images, labels))
+    assert method.own_background
+    assert not plain.own_background
+    assert maps.shape[1] == 4
+    assert maps[:, 0].max() > 0
 
 
 @pytest.mark.parametrize(

@@ -151,8 +151,8 @@ def test_presets_follow_the_specification():
     paper, release = (build_experiment("sipe", preset=p) for p in ("paper", "release"))
     assert paper.settings["sipe"] == SIPEConfig(alpha_on="map", normalized=False)
     assert release.settings["sipe"] == SIPEConfig()
-    assert (paper.training.momentum, release.training.momentum) == (0.9, 1e-4)
-    assert (paper.training.clip_norm, release.training.clip_norm) == (0, 1)
+    assert paper.training.momentum == release.training.momentum == 1e-4
+    assert paper.training.clip_norm == release.training.clip_norm == 1
     assert (paper.network.frozen_stages, release.network.frozen_stages) == (0, 2)
     assert (paper.refine.walk_power, release.refine.walk_power) == (1.0, 1.5)
 
@@ -176,3 +176,17 @@ def test_prototypes_may_be_of_the_last_stage():
     }
     assert maps_by_kind[None].shape == maps_by_kind["c4"].shape
     assert not torch.allclose(maps_by_kind[None], maps_by_kind["c4"])
+
+
+def test_maps_for_a_searched_threshold_have_no_background_plane():
+    torch.manual_seed(0)
+    images, labels = torch.randn(2, 3, 32, 32), torch.ones(2, 3)
+    whole, searched = SIPE(SIPEConfig()), SIPE(SIPEConfig(searched=True))
+    network = whole.network(3, build("small")).eval()
+    assert whole.own_background
+    assert not searched.own_background
+    with torch.inference_mode():
+        maps = searched.localize(network, images, labels)
+        torch.testing.assert_close(maps, whole.localize(network, images, labels)[:, 1:])
+    assert whole.training_settings() == searched.training_settings()
+    assert whole.localizer_settings() != searched.localizer_settings()

@@ -306,3 +306,41 @@ def test_presets_follow_the_specification():
     assert (release.refine.foreground, release.refine.background) == (0.30, 0.10)
     assert (paper.refine.training.batch_size, release.refine.training.batch_size) == (32, 16)
     assert paper.training.batch_size == release.training.batch_size == 6
+
+
+@pytest.mark.parametrize("comparison", ["l1", "l2"])
+@pytest.mark.parametrize("reconstructed", ["maps", "c3"])
+def test_reconstructions_are_compared_by_pixels(comparison, reconstructed, batch_of):
+    options = {"comparison": comparison, "reconstructed": reconstructed, "modulation": 0.0}
+    torch.manual_seed(0)
+    method = SSC(SSCConfig(delta=1.0, **options))
+    network = method.network(CLASSES, build("small")).train()
+    batch = batch_of([[1, 0, 0], [0, 1, 1]])
+    loss = method.losses(network, batch, 0.5)["reconstruction"]
+    stages = network.features(batch.images)
+    maps = network.head(stages["c4"]) if reconstructed == "maps" else stages["c3"]
+    picture = network.extras["ssc"](maps)
+    assert picture.shape == batch.images.shape
+    difference = (picture - batch.images).double()
+    expected = difference.abs().mean() if comparison == "l1" else (difference**2).mean()
+    torch.testing.assert_close(loss.double(), expected)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "vgg16", "small"])
+def test_suppressed_blocks_give_rectified_features(name):
+    network = build(name).eval()
+    outputs = {}
+    for stage in ("c2", "c4"):
+        for number, block in enumerate(network.rectified_blocks(stage)):
+            block.register_forward_hook(
+                lambda _, __, output, key=(stage, number): outputs.__setitem__(key, output.clone())
+            )
+    with torch.no_grad():
+        network(noise(0, 1, 3, 64, 64).float())
+    assert ("c4", 0) in outputs
+    assert all(output.min() >= 0 for output in outputs.values())
+
+
+def test_only_trainings_with_suppression_have_another_key():
+    assert "suppression" in SSC(SSCConfig()).training_settings()
+    assert "suppression" not in SSC(SSCConfig(delta=1.0)).training_settings()

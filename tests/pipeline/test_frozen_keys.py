@@ -27,7 +27,7 @@ DIGESTS = [
         "irn",
         "psdpm-coco",
         False,
-        "f33313229c130994aad9fd50d7c13e7dec3c96d64e181080d1b557e377b2c53a",
+        "8ea7d355cb6105479c2bcf8a93bc66817df6f825150b00e261abb27437d60b0f",
     ),
     (
         "sipe release",
@@ -48,7 +48,7 @@ DIGESTS = [
         "irn",
         "psdpm-coco",
         False,
-        "c6e60384459a7f2a1a5e8e42469e641054a995e666fb8eb952626653e9a9e769",
+        "96d9af88e3abca300bf0686b4ca13043cede486ce30644a99769cd0299bd4a46",
     ),
 ]
 """Method and preset, refinement, recipe, whether on a GPU, and the digest of the plan.

@@ -16,7 +16,7 @@ from wsss.platform.models.backbones import BACKBONES, Backbone, Small
 from wsss.platform.records.progress_file import read_metrics
 from wsss.platform.stages.training import loader
 from wsss.platform.stages.training.metrics_log import Log
-from wsss.platform.stages.training.trainer import Job, Trainer, run_epochs
+from wsss.platform.stages.training.trainer import Job, StepResult, Trainer, run_epochs
 from wsss.platform.storage.artifact_files import LocalFolder
 from wsss.platform.storage.local_storage import LocalStorage
 
@@ -99,3 +99,16 @@ def test_a_training_that_diverges_says_at_which_step(monkeypatch, late):
     monkeypatch.setattr(loader, "batches", lambda *_: iter(given))
     with pytest.raises(InputError, match="diverged at step 1: the loss is nan"):
         run_epochs(made, None, lambda *_: None)
+
+
+@pytest.mark.parametrize(("first", "limit"), [(0.3, 10), (4.0, 40)])
+def test_a_loss_of_ten_times_the_first_has_diverged(first, limit):
+    made = trainer()
+
+    def step(number, loss):
+        return StepResult(step=number, names=("loss",), values=torch.tensor([loss]), lr=0.1)
+
+    made.read(step(0, first))
+    made.read(step(1, limit - 0.1))
+    with pytest.raises(InputError, match=r"lower training\.lr \(0\.1\) or momentum \(0\.9\)"):
+        made.read(step(2, limit + 0.1))

@@ -22,7 +22,6 @@ class Backbone(nn.Module, ABC):
     Attributes:
         channels: channels of c1 to c4, in this order.
         strides: input pixels per cell of c1 to c4, in this order.
-        rectified: whether blocks give rectified features `[B,D,H,W]`, as in a ResNet.
         halved: whether the backbone computes in bfloat16; its output is float32 all the same.
         pretrained: whether the backbone starts from published ImageNet weights. Then batch
             normalisation always uses running statistics, also in training (IRN).
@@ -33,7 +32,6 @@ class Backbone(nn.Module, ABC):
     channels: tuple[int, int, int, int]
     strides: tuple[int, int, int, int] = (4, 8, 16, 16)
     pretrained: bool = True
-    rectified: bool = True
     halved: bool = False
     pixel_bytes: int = 1024
 
@@ -56,6 +54,10 @@ class Backbone(nn.Module, ABC):
         The output of the last module is the output of the stage.
         """
         return self.stage_modules(name)
+
+    def rectified_blocks(self, name: str) -> list[nn.Module]:
+        """Return those of the blocks of stage `name` whose outputs `[B,D,H,W]` are rectified."""
+        return self.blocks(name)
 
     def taps(self, images: Tensor) -> list[Tensor]:
         """Return the feature grids that boundaries are predicted from, finest first.

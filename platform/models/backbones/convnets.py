@@ -75,6 +75,9 @@ class MobileNetV2(Backbone):
     def stage_modules(self, name: str) -> list[nn.Module]:
         return list(self._cut(name))
 
+    def rectified_blocks(self, name: str) -> list[nn.Module]:
+        return [m for m in self._cut(name) if isinstance([*m.children()][-1], nn.ReLU6)]
+
     def stage(self, name: str, x: Tensor) -> Tensor:
         out: Tensor = self._cut(name)(x)
         return out

@@ -23,7 +23,6 @@ class Swin(Backbone):
     """
 
     strides = (4, 8, 16, 32)
-    rectified = False
 
     def __init__(self, size: str) -> None:
         super().__init__()
@@ -45,6 +44,9 @@ class Swin(Backbone):
 
     def blocks(self, name: str) -> list[nn.Module]:
         return list(self.features[2 * STAGES.index(name) + 1].children())
+
+    def rectified_blocks(self, name: str) -> list[nn.Module]:
+        return []
 
     def stage(self, name: str, x: Tensor) -> Tensor:
         if name == "c1":  # zeros complete the last patches of 4 x 4 pixels

@@ -81,7 +81,6 @@ class WideResNet38(Backbone):
 
     channels = (128, 256, 512, 4096)
     strides = (2, 4, 8, 8)
-    rectified = False
     pixel_bytes = 3072
 
     def __init__(self) -> None:
@@ -108,6 +107,9 @@ class WideResNet38(Backbone):
 
     def blocks(self, name: str) -> list[nn.Module]:
         return [m for m in self.stage_modules(name) if isinstance(m, _Block)]
+
+    def rectified_blocks(self, name: str) -> list[nn.Module]:
+        return []
 
     def stage(self, name: str, x: Tensor) -> Tensor:
         for module in self.stage_modules(name):

@@ -22,7 +22,7 @@ from ...storage.storage import Location
 from . import loader
 from .metrics_log import Log
 
-DIVERGENCE_FACTOR = 100
+DIVERGENCE_FACTOR = 10
 """Factor on the first step's loss, or on 1 if that is more, above which a training has diverged."""
 
 
@@ -85,7 +85,12 @@ class Job:
             slices=self.slices,
             classes=self.classes,
             batch_size=training.batch_size // world,
-            crop=Crop(resize=training.resize, side=training.crop, rescale=training.rescale),
+            crop=Crop(
+                resize=training.resize,
+                side=training.crop,
+                rescale=training.rescale,
+                factors=training.factors,
+            ),
             seed=self.seed,
             rank=rank,
             world=world,
@@ -260,8 +265,9 @@ class Trainer:
         if not loss < DIVERGENCE_FACTOR * self.first_loss:  # also true of NaN
             raise InputError(
                 f"training {self.job.learner.name} diverged at step {step.step}: the loss is "
-                f"{loss}; lower {self.job.field}.lr ({training.lr}) or set {self.job.field}."
-                f"clip_norm ({training.clip_norm}){self.job.learner.advice}"
+                f"{loss}; lower {self.job.field}.lr ({training.lr}) or momentum "
+                f"({training.momentum}), or set {self.job.field}.clip_norm ({training.clip_norm})"
+                f"{self.job.learner.advice}"
             )
         return {**values, "lr": step.lr}
 

@@ -1,0 +1,133 @@
+"""Each method's presets train: the loss falls within 60 steps on drawn scenes."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+from wsss.platform.data.formats.shards import Slice
+from wsss.platform.data.sources.scenes import Scenes
+from wsss.platform.data.transforms import normalized
+from wsss.platform.errors import InputError
+from wsss.platform.method import Batch, build_experiment, build_method, methods
+from wsss.platform.models.backbones import BACKBONES, Small
+from wsss.platform.stages.training.trainer import Job, Trainer
+from wsss.platform.storage.artifact_files import LocalFolder
+from wsss.platform.storage.local_storage import LocalStorage
+
+SIDE, IMAGES, BATCH, EPOCHS, STEPS = 32, 120, 8, 4, 60
+WIDTH = 768
+"""Channels of c4."""
+CASES = [
+    (name, preset)
+    for name, cls in methods().items()
+    for preset in cls.presets
+    if preset != "scenes"
+]
+
+
+@functools.cache
+def scenes() -> Batch:
+    """Return drawn scenes as one batch, with square superpixels and the masks as probabilities."""
+    source = Scenes(train=IMAGES, val=1, size=SIDE, max_objects=1)
+    records = [source.load(item) for item in source.items()[:IMAGES]]
+    pixels = np.stack([np.asarray(Image.open(io.BytesIO(r.image))) for r in records])
+    masks = [np.array(Image.open(io.BytesIO(r.mask))) for r in records if r.mask]
+    classes = len(source.classes)
+    labels = torch.zeros(IMAGES, classes)
+    for row, record in zip(labels, records, strict=True):
+        row[list(record.labels)] = 1
+    flat = torch.from_numpy(np.stack(masks)).long()
+    planes = F.one_hot(flat.where(flat <= classes, 0), classes + 1).permute(0, 3, 1, 2)
+    cells = torch.arange(SIDE) // 8
+    return Batch(
+        images=normalized(torch.from_numpy(pixels)),
+        labels=labels,
+        valid=torch.ones(IMAGES, SIDE, SIDE, dtype=torch.bool),
+        plane=(8 * cells[:, None] + cells).expand(IMAGES, SIDE, SIDE),
+        probabilities=F.avg_pool2d(planes.float(), 8),
+    )
+
+
+class Calibrated(Small):
+    """A random backbone with what matters of a pretrained one: c4 is wide, statistics are fixed."""
+
+    channels = (24, 48, 96, WIDTH)
+    pretrained = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        wide = nn.Conv2d(96, WIDTH, 1, bias=False)
+        self.c4 = nn.Sequential(wide, nn.BatchNorm2d(WIDTH), nn.ReLU(inplace=True))
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = None  # the statistics are the means over all batches
+        with torch.no_grad():
+            self.train()(scenes().images)
+
+
+def rows(batch: Batch, numbers: torch.Tensor) -> Batch:
+    return Batch(**{name: tensor[numbers] for name, tensor in vars(batch).items()})
+
+
+def batches() -> Iterator[tuple[int, Batch]]:
+    """Yield the epoch and the batch of each step, in a random order that is always the same."""
+    generator = torch.Generator().manual_seed(0)
+    for epoch in range(EPOCHS):
+        for numbers in torch.randperm(IMAGES, generator=generator).split(BATCH):
+            yield epoch, rows(scenes(), numbers)
+
+
+def losses(name: str, preset: str, folder: Path, **changes: float) -> list[float]:
+    """Return the loss of each step of a training with the options of a preset."""
+    made = build_experiment(name, preset=preset, baseline="cam" if name == "psdpm" else "")
+    method = build_method(made, name)
+    options = {"epochs": EPOCHS, "batch_size": BATCH, "precision": "fp32", **changes}
+    job = Job(
+        learner=method,
+        network=replace(made.network, backbone="small"),
+        training=replace(made.training, **options),
+        classes=scenes().labels.shape[1],
+        slices=(Slice(LocalFolder(Path("none")) / "none.parquet", 0, IMAGES),),
+        seed=0,
+        metrics=LocalStorage(folder).location("metrics.jsonl"),
+    )
+    trainer = Trainer(job, torch.device("cpu"), 0, 1)
+    trainer.network.train()
+    assert trainer.steps == STEPS
+    out = []
+    for epoch, batch in batches():
+        if trainer.step == epoch * STEPS // EPOCHS:
+            method.on_epoch_start(trainer.network, epoch)
+        out.append(trainer.update(batch)["loss"])
+    return out
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(BACKBONES, "small", Calibrated)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("name", "preset"), CASES)
+def test_the_loss_falls(name: str, preset: str, tmp_path: Path) -> None:
+    values = losses(name, preset, tmp_path)
+    assert np.mean(values[-10:]) < np.mean(values[:10])
+
+
+def test_the_printed_momentum_diverges(tmp_path: Path) -> None:
+    """With the momentum that the papers print, their learning rate fails where 1e-4 trains."""
+    with pytest.raises(InputError, match=r"training cam diverged .* or momentum \(0\.9\)"):
+        losses("cam", "paper", tmp_path, momentum=0.9)
