@@ -6,11 +6,10 @@ change of one option recomputes only the stages that depend on it.
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
@@ -398,7 +397,3 @@ class Experiment(Options):
             if self.baseline
             else text
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the configuration as nested dicts."""
-        return dataclasses.asdict(self)

@@ -125,6 +125,10 @@ class Options:
                 raise TypeError(f"{cls.__name__} needs the decorator `config.fields.dataclass`")
             return super().__new__(cls)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the options as nested dicts."""
+        return dataclasses.asdict(typing.cast(Any, self))
+
 
 def fields_of(kind: type[Options]) -> dict[str, FieldInfo]:
     """Return the pydantic fields of a class of options, by name."""
