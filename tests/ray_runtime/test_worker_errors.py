@@ -88,7 +88,7 @@ def by_nested_task(kind: str, folder: Path) -> None:
 
 
 def by_data_map(kind: str, folder: Path) -> None:
-    source = SimpleNamespace(load=lambda item: fail(item.id))
+    source = SimpleNamespace(classes=("cat",), load=lambda item: fail(item.id))
     plan = [(f"train-{k:05d}.parquet", [Item(id=kind, split="train")]) for k in range(3)]
     list(shards._write_shards(LocalFolder(folder), source, plan, False, None))  # type: ignore[arg-type]
 
