@@ -14,6 +14,8 @@ from source_files import FILES, FOLDERS, ROOT, nodes, offenders, relative
 
 MAX_FILE, MAX_FUNCTION = 400, 45
 """Most lines of a file and of a function."""
+MAX_BYTES = 500_000
+"""Most bytes of a file in the repository."""
 MAX_FILES, MAX_LOOSE = 9, 5
 """Most Python files of a folder, and of `platform` beside its folders."""
 
@@ -174,6 +176,12 @@ def tracked():
         ).stdout
         return [ROOT / name for name in out.split("\0") if name and (ROOT / name).is_file()]
     return [*FILES, *(p for p in (ROOT / "tests").rglob("*.py"))]
+
+
+def test_no_tracked_file_is_large():
+    """Weights and results, which a commit may take along, stay out of the repository."""
+    large = {relative(p): p.stat().st_size for p in tracked() if p.stat().st_size > MAX_BYTES}
+    assert large == {}
 
 
 def lines_of(path):
