@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from ..config.experiment import Experiment
 from ..config.fields import resolved
@@ -338,6 +339,23 @@ class _Planner:
         return self._add(segment.smoothed(self.context, probabilities, split))
 
 
+def _check_masks(experiment: Experiment, about: Mapping[str, Any]) -> None:
+    """Check that all images of the scored splits have masks, where the shards say so.
+
+    Raises:
+        InputError: an image of a scored split has no mask.
+    """
+    splits = about.get("check", {}).get("splits", {})
+    for split in experiment.scoring.splits:
+        counts = splits.get(split, {"images": 0, "masked": 0})
+        if unmasked := counts["images"] - counts["masked"]:
+            raise InputError(
+                f"{unmasked} images of split {split!r} of data set {experiment.data!r} have no "
+                "mask, so the split cannot be scored; add their masks, or name other splits in "
+                "scoring.splits"
+            )
+
+
 def check_splits(planner: _Planner) -> None:
     """Check that the data set has the splits and classes that an experiment names.
 
@@ -361,6 +379,7 @@ def check_splits(planner: _Planner) -> None:
         if split not in context.shards.about["splits"]:
             names = ", ".join(context.shards.about["splits"])
             raise InputError(f"{name} names {split!r}; data set {e.data!r} has {names}")
+    _check_masks(e, context.shards.about)
     if e.refine.kind == "masks" and not e.segment.network:
         raise InputError("refine.kind 'masks' is for a segmenter; name one in segment.network")
     unknown = [c for c in e.scoring.classes if c not in ("background", *context.classes)]

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsss.platform.config.experiment import Experiment
 from wsss.platform.config.fields import fingerprint, replaced, resolved, walk
+from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment
 from wsss.platform.pipeline.context import Catalog
 from wsss.platform.pipeline.planner import plan
@@ -61,6 +62,19 @@ def test_each_plan_looks_its_data_set_up_once(tmp_path: Path) -> None:
     catalog = make_catalog(tmp_path)
     plan(chain(), catalog)
     assert catalog.looked_up == 1
+
+
+@pytest.mark.parametrize(("masked", "accepted"), [(7, True), (6, False), (0, False)])
+def test_a_scored_split_needs_masks(
+    tmp_path: Path, masked: int, accepted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"train": {"images": 7, "masked": masked}, "val": {"images": 3, "masked": 3}}
+    monkeypatch.setitem(SHARDS["about"], "check", {"splits": counts})  # type: ignore[arg-type]
+    if accepted:
+        assert plan(chain(), make_catalog(tmp_path)).stages
+        return
+    with pytest.raises(InputError, match=f"{7 - masked} images of split 'train' .* have no mask"):
+        plan(chain(), make_catalog(tmp_path))
 
 
 def test_a_plan_leaves_its_method_unchanged(tmp_path: Path) -> None:
