@@ -62,8 +62,8 @@ class MaskOptions(SourceOptions):
             DATA,
             "HOW",
             "EXIF orientation of photographs: applied turns the pictures by it, because masks "
-            "follow the turned pictures; stored leaves the pictures. By default the size of each "
-            "mask must tell.",
+            "follow the turned pictures; stored leaves the pictures. By default each mask must "
+            "fit the stored picture alone.",
         ),
     ] = None
     mask_values: Annotated[
