@@ -93,18 +93,6 @@ def source(options: SourceOptions) -> Source:
         from ..data.sources.scenes import Scenes
 
         return Scenes(train=options.train, val=options.val, size=options.size, seed=options.seed)
-    if isinstance(options, VOCOptions):
-        from ..data.sources.voc import VOC
-
-        return VOC(
-            options.path,
-            lists=options.lists,
-            labels=options.labels,
-            label_base=options.label_base,
-            orientation=options.orientation,
-            mask_values=options.mask_values,
-            resize_masks=options.resize_masks,
-        )
     if isinstance(options, COCOOptions):
         from ..data.sources.coco import COCO
 
@@ -119,9 +107,11 @@ def source(options: SourceOptions) -> Source:
             crowds=options.crowds,
         )
     from ..data.sources.folder import Folder
+    from ..data.sources.voc import VOC
 
-    assert isinstance(options, FolderOptions)
-    return Folder(
+    assert isinstance(options, VOCOptions | FolderOptions)
+    kind = VOC if isinstance(options, VOCOptions) else Folder
+    return kind(
         options.path,
         lists=options.lists,
         labels=options.labels,

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from wsss.platform.data.sources.source import Item, Record
+from wsss.platform.data.sources.source import Item
 from wsss.platform.data.sources.voc import CLASSES, VOC
 from wsss.platform.errors import InputError
 
-Bytes = Callable[..., bytes]
-LISTS = "ImageSets/Segmentation"
 ID = "2007_000001"
 CAT = CLASSES.index("cat")
 
@@ -20,11 +17,6 @@ CAT = CLASSES.index("cat")
 def item(tree: Path, id: str = ID) -> tuple[VOC, Item]:
     source = VOC(tree)
     return source, next(i for i in source.items() if i.id == id)
-
-
-def load(tree: Path, id: str = ID) -> Record:
-    source, entry = item(tree, id)
-    return source.load(entry)
 
 
 def test_labels_of_several_objects_are_sorted_and_listed_once(voc_tree: Path) -> None:
