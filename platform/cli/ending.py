@@ -39,6 +39,7 @@ NEEDED = (
     "rich",
     "safetensors",
     "scipy",
+    "timm",
     "skimage",
     "torch",
     "torchvision",
