@@ -207,8 +207,14 @@ def types_of(cls: type) -> dict[str, object]:
     return typing.get_type_hints(cls)
 
 
+UNCHANGED = (str, int, bool, type(None))
+"""Types whose values `as_json` returns as they are; most values have one of them."""
+
+
 def as_json(value: object) -> Any:
     """Return a value as JSON can hold it: dataclasses as dicts, tuples as lists, NaN as null."""
+    if type(value) in UNCHANGED:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: as_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):

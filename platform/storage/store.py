@@ -18,16 +18,17 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import InputError, StorageError
-from ..serialization import as_json, digest, typed
+from ..serialization import as_json, digest, from_json, typed
 from . import filesystem
 from .artifact import Artifact, Stage, versions
 from .artifact_files import MANIFEST, NAME, ArtifactFolder, Computation, computation_in
-from .json_files import read_json
+from .json_files import json_value, read_json
 from .local_storage import LocalStorage
 from .object_store.storage import ObjectStorage
 from .storage import Location, Storage
@@ -121,7 +122,8 @@ class Store:
         """
         folder = self.folder(stage, key)
         try:
-            manifest = read_json(folder / MANIFEST)
+            content = (folder / MANIFEST).read()
+            manifest = json_value(content, folder / MANIFEST)
         except FileNotFoundError:
             return None
         except StorageError:  # the artifact may be intact although it cannot be read now
@@ -130,7 +132,7 @@ class Store:
             self._set_aside(folder, f"its manifest is not JSON: {error}")
             return None
         try:
-            fault = _seal_fault(manifest, stage, key) or _form_fault(manifest)
+            fault = _manifest_fault(content, stage, key)
             with filesystem.storage_errors(folder):
                 fault = fault or self.storage.fault(manifest, again)
         except InputError:
@@ -343,7 +345,17 @@ def _manifest(
     return {**manifest, "seal": digest(manifest)}
 
 
-def _seal_fault(manifest: Mapping[str, Any], stage: str, key: str) -> str:
+@lru_cache(maxsize=4096)
+def _manifest_fault(content: bytes, stage: str, key: str) -> str:
+    """Return the fault of a manifest's content for the artifact of a stage and key, or "".
+
+    The trials of a sweep read the same manifests again and again, so results are kept.
+    """
+    manifest = from_json(content)
+    return _seal_fault(manifest, stage, key) or _form_fault(manifest)
+
+
+def _seal_fault(manifest: Any, stage: str, key: str) -> str:
     """Return the fault of a manifest that was changed or belongs to another artifact, or ""."""
     sealed = {name: value for name, value in manifest.items() if name != "seal"}
     if manifest["seal"] != digest(sealed):
@@ -353,7 +365,7 @@ def _seal_fault(manifest: Mapping[str, Any], stage: str, key: str) -> str:
     return ""
 
 
-def _form_fault(manifest: Mapping[str, Any]) -> str:
+def _form_fault(manifest: Any) -> str:
     """Return what is malformed in a manifest (its notes, or files outside the folder), or ""."""
     if not isinstance(manifest["about"], dict) or not isinstance(manifest["files"], dict):
         return "its manifest lacks its notes or its list of files"
