@@ -18,13 +18,12 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import InputError, StorageError
-from ..serialization import as_json, digest, from_json, typed
+from ..serialization import as_json, digest, typed
 from . import filesystem
 from .artifact import Artifact, Stage, versions
 from .artifact_files import MANIFEST, NAME, ArtifactFolder, Computation, computation_in
@@ -87,6 +86,8 @@ class Store:
         )
         self.unmoved: dict[str, str] = {}
         """Faults of damaged artifacts that could not be moved to quarantine, by key."""
+        self._faultless: set[tuple[str, str, bytes]] = set()
+        """Stage, key and SHA-256 of manifests without a fault, which a sweep reads many times."""
 
     def __str__(self) -> str:
         """Return the value of `--store` that names this store."""
@@ -132,7 +133,7 @@ class Store:
             self._set_aside(folder, f"its manifest is not JSON: {error}")
             return None
         try:
-            fault = _manifest_fault(content, stage, key)
+            fault = self._manifest_fault(content, manifest, stage, key)
             with filesystem.storage_errors(folder):
                 fault = fault or self.storage.fault(manifest, again)
         except InputError:
@@ -143,6 +144,16 @@ class Store:
             self._set_aside(folder, fault)
             return None
         return Artifact(self.storage.artifact_folder(manifest), manifest)
+
+    def _manifest_fault(self, content: bytes, manifest: Any, stage: str, key: str) -> str:
+        """Return the fault of the manifest with a content for the artifact of a key, or ""."""
+        known = (stage, key, sha256(content).digest())
+        if known in self._faultless:
+            return ""
+        fault = _seal_fault(manifest, stage, key) or _form_fault(manifest)
+        if not fault:
+            self._faultless.add(known)
+        return fault
 
     def holds(self, stage: str, key: str) -> bool:
         """Return whether an artifact exists, intact or not."""
@@ -343,16 +354,6 @@ def _manifest(
         }
     )
     return {**manifest, "seal": digest(manifest)}
-
-
-@lru_cache(maxsize=4096)
-def _manifest_fault(content: bytes, stage: str, key: str) -> str:
-    """Return the fault of a manifest's content for the artifact of a stage and key, or "".
-
-    The trials of a sweep read the same manifests again and again, so results are kept.
-    """
-    manifest = from_json(content)
-    return _seal_fault(manifest, stage, key) or _form_fault(manifest)
 
 
 def _seal_fault(manifest: Any, stage: str, key: str) -> str:
