@@ -194,7 +194,10 @@ class Scoring(Options):
     """Options of the evaluation: splits and classes."""
 
     splits: tuple[str, ...] = option(
-        ("train", "val"), "Splits to score; thresholds are chosen on the first split.", some=True
+        ("train", "val"),
+        "Splits of class maps and, where they have masks, of scores; thresholds are chosen on the "
+        "first split with masks.",
+        some=True,
     )
     classes: tuple[str, ...] = option(
         (), "Classes that mean scores run over, with the background; empty: all classes."

@@ -81,12 +81,12 @@ def planned(store: Store, method: str = "lpcam", data: str = "mine", **changes: 
         (
             "lpcam",
             {"refine__kind": "irn"},
-            {"threshold": 0.3, "foreground": 0.45, "background": 0.25, "final": 0.35},
+            {"foreground": 0.45, "background": 0.25, "final": 0.35},
         ),
         (
             "ssc",
             {"refine__kind": "irn", "refine__foreground": 0.4, "refine__final": 0.5},
-            {"threshold": 0.15, "background": 0.1},
+            {"background": 0.1},
         ),
         ("cam", {"refine__kind": "irn", "refine__threshold": 0.2}, {"final": 0.25}),
         ("sipe", {"refine__kind": "crf"}, {}),
@@ -156,7 +156,7 @@ def test_a_method_that_published_nothing_asks_for_a_threshold(
     with pytest.raises(InputError, match=message):
         planned(store, refine__kind="irn", refine__final=0.3, refine__background=0.1)
     given = {"refine__foreground": 0.3, "refine__background": 0.1, "refine__final": 0.3}
-    assert planned(store, refine__kind="irn", **given, refine__threshold=0.3).published == {}
+    assert planned(store, refine__kind="irn", **given).published == {}
 
 
 @pytest.fixture(scope="module")
@@ -188,9 +188,7 @@ def test_a_run_without_scores_says_why_and_where_its_labels_lie(
     assert main(words) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.endswith("all 16 stages are already in the store") for line in lines)
-    texts = (
-        "refine.threshold=0.3, refine.foreground=0.45, refine.background=0.25, refine.final=0.35"
-    )
+    texts = "refine.foreground=0.45, refine.background=0.25, refine.final=0.35"
     assert f"thresholds, which no score chooses, are published ones: {texts}" in lines
     assert f"nothing is scored, {REASON}" in lines
     folder = store.folder("labels", run.labels[ResultId.parse("lpcam/irn")]["train"])
