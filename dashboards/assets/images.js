@@ -122,7 +122,8 @@ async function show() {
   const draw = () => grid.replaceChildren(...positions.map((position) => {
     const node = card(split, position, state.layers, open);
     const row = split.rows[position];
-    if (row) node.querySelector("h3").after(element("p", { className: "scores", textContent: scoreText(row) }));
+    const text = row ? scoreText(row) : "";
+    if (text) node.querySelector("h3").after(element("p", { className: "scores", textContent: text }));
     return node;
   }));
   draw();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -178,8 +179,12 @@ class Context:
         name, known = self.experiment.data, self.shards.about["splits"]
         for split, field_name in field_of.items():
             if split not in known:
+                several = field_name != "scoring.splits" or len(self.experiment.scoring.splits) > 1
+                value = f'("{known[0]}",)' if field_name.endswith("splits") else known[0]
+                example = f", for example --set {shlex.quote(f'{field_name}={value}')}"
                 raise InputError(
-                    f"{field_name} names {split!r}; data set {name!r} has {', '.join(known)}"
+                    f"{field_name} names {split!r}; data set {name!r} has {', '.join(known)}; name "
+                    f"one of them{example if several else ''}"
                 )
         for word in self.experiment.scoring.classes:
             if word not in ("background", *self.classes):

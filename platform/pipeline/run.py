@@ -81,12 +81,16 @@ def carry_out(
 
 def _unscored(execution: Execution, record: RunRecord) -> Iterator[str]:
     """Yield lines on splits without scores: their thresholds, and where their results lie."""
-    store, values = execution.store, execution.plan.published
+    store, planned = execution.store, execution.plan
+    values = {f"refine.{name}": value for name, value in planned.published.items()}
+    if planned.baseline:
+        inner = planned.baseline.published.items()
+        values |= {f"baseline.refine.{name}": value for name, value in inner}
     where = shlex.quote(str(store))
     if not record.unscored:
         return
     if values:
-        texts = ", ".join(f"refine.{name}={value:g}" for name, value in values.items())
+        texts = ", ".join(f"{name}={value:g}" for name, value in values.items())
         yield f"thresholds, which no score chooses, are published ones: {texts}"
     last_maps = [(id, keys, "maps") for id, keys in record.maps.items() if not id.baseline][-1:]
     labels = [(id, keys, "labels") for id, keys in record.labels.items() if not id.baseline]

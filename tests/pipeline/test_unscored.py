@@ -135,6 +135,18 @@ def test_what_needs_true_masks_is_refused(store: Store, tmp_path: Path) -> None:
         assert code == 2
 
 
+def test_a_missing_split_is_named_with_an_example(store: Store) -> None:
+    start = "names 'other'; data set 'mine' has train, val; name one of them"
+    example = ", for example --set training.split=train"
+    with pytest.raises(InputError, match=f"training.split {start}{example}$"):
+        planned(store, training__split="other")
+    example = r""", for example --set 'scoring.splits=\("train",\)'"""
+    with pytest.raises(InputError, match=f"scoring.splits {start}{example}$"):
+        planned(store, scoring__splits=("train", "other"))
+    with pytest.raises(InputError, match=f"scoring.splits {start}$"):  # perhaps from --split
+        planned(store, scoring__splits=("other",))
+
+
 def test_a_sweep_says_that_it_needs_scores(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
