@@ -139,3 +139,8 @@ def result_title(id: ResultId) -> str:
 def count_text(count: int, noun: str) -> str:
     """Return a count with its noun: `1 run`, `2 runs`."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def sentence_text(message: str) -> str:
+    """Return a message as a sentence, with a capital and a full stop; empty stays empty."""
+    return f"{message[0].upper()}{message[1:]}." if message else ""

@@ -99,7 +99,8 @@ class Site:
                     yield f"data/{run.name}/example.js"
                     pictures[example_image.picture_path(run)] = None
                 yield f"data/{run.name}/{split}/index.js"
-                yield f"data/{run.name}/{split}/sizes.js"
+                if images.scored:
+                    yield f"data/{run.name}/{split}/sizes.js"
                 yield from (f"data/{run.name}/{split}/{k}.js" for k in images.chunks())
                 pictures |= dict.fromkeys(images.layers())
         yield from pictures
@@ -180,7 +181,7 @@ class Site:
             return papers_page()
         if path == "compare.html":
             runs = [e.record for e in self.records.runs().values()]
-            return compare_page([r for r in runs if r.scores])
+            return compare_page([r for r in runs if any(r.scores.values())])
         if path == "speed.html":
             speeds = self.records.speeds()
             return speed_page(speeds) if speeds else None
@@ -266,7 +267,7 @@ class Site:
         images = self._gallery(run, split)
         if file == "index.js":
             return images.index()
-        if file == "sizes.js":
+        if file == "sizes.js" and images.scored:
             return gallery.script("figure", f"{run.name}/{split}", size_figure(images))
         chunk_of = {f"{k}.js": k for k in images.chunks()}
         return images.chunk(chunk_of[file]) if file in chunk_of else None

@@ -379,8 +379,10 @@ async function showExample(figure) {
   const link = element("a", { href: `images.${run}.html#${example.id}`, ariaLabel: `Open ${example.id}` }, image);
   const names = element("ol", {}, ...example.parts.map((name) => element("li", { textContent: name })));
   figure.prepend(link, names);
-  caption.append(`, ${example.split}: image ${example.id}, mIoU ${(100 * example.score).toFixed(1)} % by `
-    + `${example.result}, the median of ${example.images} images`);
+  caption.append(example.score === null
+    ? `, ${example.split}: image ${example.id}, not scored`
+    : `, ${example.split}: image ${example.id}, mIoU ${(100 * example.score).toFixed(1)} % by `
+      + `${example.result}, the median of ${example.images} images`);
 }
 
 /* Sets up the tables, figures and example images of a new piece of the page. */

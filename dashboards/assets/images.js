@@ -25,6 +25,7 @@ function scoredSource() {
 }
 
 function orders(index) {
+  if (!index.scored) return [["", "stored order"]];
   const chosen = scoredSource();
   const choices = [["worst", "lowest mIoU first"], ["best", "highest mIoU first"]];
   index.errors.forEach((error, k) => choices.push([`error ${k}`, `most ${error} first`]));
@@ -103,6 +104,7 @@ function refresh() {
 /* ---- cards ---- */
 
 function scoreText(row) {
+  if (!state.split.index.scored) return "";
   const names = state.split.index.sources.map((s, k) => {
     const scores = row.scores[k];
     return `${s.title} ${scores ? percent(scores[0]) : "–"}`;
@@ -120,7 +122,8 @@ async function show() {
   const draw = () => grid.replaceChildren(...positions.map((position) => {
     const node = card(split, position, state.layers, open);
     const row = split.rows[position];
-    if (row) node.querySelector("h3").after(element("p", { className: "scores", textContent: scoreText(row) }));
+    const text = row ? scoreText(row) : "";
+    if (text) node.querySelector("h3").after(element("p", { className: "scores", textContent: text }));
     return node;
   }));
   draw();
@@ -162,14 +165,16 @@ async function choose() {
   options(fields.judge, index.sources.map((s, k) => [String(k), s.title]));
   if (first) fields.judge.value = String(Math.max(0, index.sources.length - 1));
   options(fields.class, [["", "all"], ...index.classes.map((c, k) => [String(k), c]).slice(1)]);
-  options(fields.error, [["", "any"], ...index.errors.map((e, k) => [String(k), e])]);
+  options(fields.error, [["", "any"], ...(index.scored ? index.errors : []).map((e, k) => [String(k), e])]);
   options(fields.order, orders(index));
-  if (first) fields.order.value = "worst";
+  if (first && index.scored) fields.order.value = "worst";
+  document.getElementById("judge-title").textContent = index.scored ? "Scores of" : "Result";
+  for (const name of ["order", "error"]) fields[name].parentElement.hidden = !index.scored;
   const source = index.sources[scoredSource()];
   if (source && first) state.layers.add(split.layerOf(source));
-  const count = index.ids.length < index.total ? `this report includes ${index.ids.length} of the images · ` : "";
+  const count = index.ids.length < index.total ? `this report includes ${index.ids.length} of the images` : "";
   document.getElementById("scope").textContent =
-    `${index.scope} · ${count}below each image: mean IoU % over the classes in the image`;
+    `${index.scope}${count && ` · ${count}`}${index.scored ? " · below each image: mean IoU % over the classes in the image" : ""}`;
   layerBoxes();
   refresh();
 }
@@ -235,7 +240,8 @@ async function mapControls(split, id, heat, seed, size, box) {
   range.addEventListener("input", cut);
   view.step = (by) => { range.value = view.threshold + by; cut(); };
   update();
-  const chosen = source.own ? "from the background map" : `chosen: ${source.threshold}`;
+  const verb = split.index.scored ? "chosen" : "fixed";
+  const chosen = source.own ? "from the background map" : `${verb}: ${source.threshold}`;
   box.replaceChildren(
     element("label", { className: "wide" }, `Threshold (${chosen}) `, readout, range),
     element("fieldset", {}, element("legend", { textContent: "Classes" }), ...classSwitches(split, maps, update)));

@@ -183,7 +183,7 @@ class Split {
     const { shards, superpixels, sources } = this.index;
     const layers = [];
     if (superpixels) layers.push({ key: "regions", title: "superpixels", file: (id) => `${superpixels}/${id}.regions.png` });
-    if (!row || row.scores.some((s) => s)) {
+    if (this.index.scored && (!row || row.scores.some((s) => s))) {
       layers.push({ key: "target", title: "target", file: (id) => `${shards}/${id}.target.png` });
     }
     for (const s of sources) {

@@ -39,13 +39,14 @@ class Example:
     Attributes:
         id: image id.
         result: title of the result whose score chose the image.
-        score: mean IoU of that result over the classes in the image.
+        score: mean IoU of that result over the classes in the image; None where no image of the
+            split is scored.
         images: number of images that the image was chosen from.
     """
 
     id: str
     result: str
-    score: float
+    score: float | None
     images: int
 
 
@@ -53,8 +54,13 @@ def example(images: Gallery) -> Example | None:
     """Return the example image of a run.
 
     It is the image with the median mean IoU (the lower one of two) among the images of the first
-    chunk, by the last result of the run that can be scored; None where no result can be scored.
+    chunk, by the last result of the run that can be scored; None where no result can be scored. Of
+    a split that is not scored it is the first image.
     """
+    if not images.scored:
+        ids = images.ids()
+        last = result_title(images.sources[-1].id)
+        return Example(id=ids[0], result=last, score=None, images=len(ids)) if ids else None
     for source in reversed(images.sources):
         try:
             scores = images.scores(source, 0)

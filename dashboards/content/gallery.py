@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -25,10 +25,16 @@ from ...platform.data.formats.class_maps import ClassMaps
 from ...platform.data.formats.parquet import Row
 from ...platform.data.formats.shards import Slice
 from ...platform.data.images import decode_mask
+from ...platform.metrics import OWN_BACKGROUND
 from ...platform.records.result_id import ResultId
-from ...platform.records.schema import FROM_OWN_BACKGROUND, RunRecord, StageRecord
+from ...platform.records.schema import (
+    FROM_FIXED_VALUE,
+    FROM_OWN_BACKGROUND,
+    RunRecord,
+    StageRecord,
+)
 from ...platform.serialization import digest
-from ..labels import result_title, score_scope
+from ..labels import count_text, result_title, score_scope
 from . import layers
 from .artifact_cache import ArtifactCache
 from .image_scores import Rows, Source, image_scores
@@ -62,8 +68,9 @@ def scored_splits(run: RunRecord) -> list[str]:
 
 
 def splits_with_pictures(run: RunRecord) -> list[str]:
-    """Return the splits that have scored class maps or labels, in the order of `scored_splits`."""
-    return [split for split in scored_splits(run) if sources(run, split)]
+    """Return the splits that have class maps or labels to show: scored ones, then unscored ones."""
+    splits = [*scored_splits(run), *run.unscored]
+    return [split for split in splits if sources(run, split)]
 
 
 def splits_with_images(run: RunRecord, artifacts: ArtifactCache) -> list[str]:
@@ -86,19 +93,35 @@ def results_by_stage(run: RunRecord) -> list[ResultId]:
 
 
 def sources(run: RunRecord, split: str) -> list[Source]:
-    """Return the class maps and labels of a split that have scores, in pipeline order."""
+    """Return the class maps and labels of a split, in pipeline order.
+
+    Of a split with masks they are those with scores. Labels that are class maps cut at their
+    threshold are left out.
+    """
+
+    def shows(id: ResultId, key_of: Mapping[str, str]) -> bool:
+        return split in key_of and (split in run.unscored or split in run.scores.get(id, {}))
+
     maps = [
-        Source(id=id, key=key_of[split], threshold=run.scores[id][split].threshold)
+        Source(id=id, key=key_of[split], threshold=threshold_of(run, id)[0])
         for id, key_of in run.maps.items()
-        if split in key_of and split in run.scores.get(id, {})
+        if shows(id, key_of)
     ]
     labels = [
         Source(id=id, key=key_of[split], threshold=None)
         for id, key_of in run.labels.items()
-        if split in key_of and split in run.scores.get(id, {})
+        if shows(id, key_of) and id not in run.maps
     ]
     order = results_by_stage(run)
     return sorted([*maps, *labels], key=lambda s: order.index(s.id))
+
+
+def threshold_of(run: RunRecord, id: ResultId) -> tuple[float, str]:
+    """Return the threshold of class maps, and what it comes from, as `Score.threshold_from`."""
+    for score in run.scores.get(id, {}).values():
+        return score.threshold, score.threshold_from
+    fixed = run.thresholds.get(id)
+    return (OWN_BACKGROUND, FROM_OWN_BACKGROUND) if fixed is None else (fixed, FROM_FIXED_VALUE)
 
 
 def superpixels(run: RunRecord) -> StageRecord | None:
@@ -156,9 +179,13 @@ class Gallery:
     ) -> None:
         self.artifacts, self.run, self.split = artifacts, run, split
         self.sources = sources(run, split)
+        self.scored = split not in run.unscored
+        self.classes = ["background", *artifacts.open("shards", run.shards).about["classes"]]
         pieces = artifacts.pieces(run.shards, split)
         sizes = np.cumsum([p.rows for p in pieces])
-        count = int(np.searchsorted(sizes, limit) + 1) if 0 < limit < sum(sizes[-1:]) else 0
+        rows = int(sum(sizes[-1:]))
+        self.total = run.scores[self.sources[0].id][split].n if self.scored else rows
+        count = int(np.searchsorted(sizes, limit) + 1) if 0 < limit < rows else 0
         chosen = np.linspace(0, len(pieces) - 1, count).astype(int) if count else range(len(pieces))
         self.pieces: list[Slice] = [pieces[k] for k in chosen]
         stage = superpixels(run)
@@ -184,20 +211,20 @@ class Gallery:
     def index(self) -> str:
         """Return the file `data/RUN/SPLIT/index.js`: image ids, classes, colours, sources."""
         run, split = self.run, self.split
-        score = run.scores[self.sources[0].id][split]
-        palette = layers.colours()[: len(score.classes)]
+        palette = layers.colours()[: len(self.classes)]
         return script(
             "index",
             f"{run.name}/{split}",
             {
                 "run": run.name,
                 "split": split,
-                "scope": score_scope(score, run.name),
+                "scored": self.scored,
+                "scope": self._scope(),
                 "data": data_key(run, split),
-                "total": score.n,
+                "total": self.total,
                 "shards": run.shards[:SHORT_KEY_LENGTH],
                 "superpixels": self.regions.key[:SHORT_KEY_LENGTH] if self.regions else "",
-                "classes": list(score.classes),
+                "classes": self.classes,
                 "colours": ["#{:02x}{:02x}{:02x}".format(*c) for c in palette],
                 "heat": [v for row in layers.heat_table() for v in row],
                 "errors": list(ERRORS),
@@ -208,7 +235,7 @@ class Gallery:
                         "key": s.key[:SHORT_KEY_LENGTH],
                         "threshold": s.threshold,
                         "edges": s.key in self.edges,
-                        "own": run.scores[s.id][split].threshold_from == FROM_OWN_BACKGROUND,
+                        "own": threshold_of(run, s.id)[1] == FROM_OWN_BACKGROUND,
                     }
                     for s in self.sources
                 ],
@@ -217,6 +244,12 @@ class Gallery:
                 "chunks": [sum(p.rows for p in self._slices(k)) for k in self.chunks()],
             },
         )
+
+    def _scope(self) -> str:
+        """Return the line that says what the images were scored on, or that they were not."""
+        if self.scored:
+            return score_scope(self.run.scores[self.sources[0].id][self.split], self.run.name)
+        return f"{self.split} · {count_text(self.total, 'image')} · not scored · {self.run.name}"
 
     def chunk(self, number: int) -> str:
         """Return the file `data/RUN/SPLIT/NUMBER.js`: a row for each image of a chunk.
@@ -239,10 +272,11 @@ class Gallery:
 
     def scores(self, source: Source, number: int) -> Rows:
         """Return the scores of a source by image id, for the images of a chunk that have masks."""
-        classes = len(self.run.scores[source.id][self.split].classes)
+        if not self.scored:
+            return {}
         artifacts, shards = self.artifacts, self.run.shards
         return image_scores(
-            artifacts.store, artifacts, shards, source, self._slices(number), classes
+            artifacts.store, artifacts, shards, source, self._slices(number), len(self.classes)
         )
 
     def all_scores(self, source: Source) -> list[ImageScore]:
@@ -254,7 +288,8 @@ class Gallery:
         """Yield the paths of all pictures."""
         for id in self.ids():
             yield f"layers/{self.run.shards[:SHORT_KEY_LENGTH]}/{id}.jpg"
-            yield f"layers/{self.run.shards[:SHORT_KEY_LENGTH]}/{id}.target.png"
+            if self.scored:
+                yield f"layers/{self.run.shards[:SHORT_KEY_LENGTH]}/{id}.target.png"
             for s in self.sources:
                 kinds = ["labels.png"]
                 if s.threshold is not None:

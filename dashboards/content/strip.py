@@ -24,7 +24,7 @@ from .example_image import (
     picture_of_source,
     picture_of_target,
 )
-from .gallery import Gallery, splits_with_images
+from .gallery import SLICES_PER_CHUNK, Gallery, splits_with_images
 from .image_scores import Rows, Source
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -62,13 +62,16 @@ def columns_of(artifacts: ArtifactCache, rows: Sequence[Result]) -> list[Column]
             sources = (source for source in images.sources if source.id == id)
             columns += [Column(title=title, images=images, source=source) for source in sources]
     if not columns:
-        raise InputError("no result has class maps or labels with scores; leave out the picture")
+        raise InputError("no result has class maps or labels to show; leave out the picture")
     split = columns[0].images.split
     return [column for column in columns if column.images.split == split]
 
 
 def strip(columns: Sequence[Column]) -> Image.Image:
     """Return a picture with a row for each of a few images: image, each result, and target.
+
+    Where the split is not scored, the images are spread over the first chunk, in stored order, and
+    there are neither numbers nor targets.
 
     The images are those at QUANTILES of the score of the last result, lowest first, among the
     images of the first chunk, which are a fair sample of a large data set. Above the picture of a
@@ -78,20 +81,31 @@ def strip(columns: Sequence[Column]) -> Image.Image:
     Raises:
         InputError: the class maps or labels of a result were deleted, or no image has a mask.
     """
-    last = columns[-1]
+    last = columns[-1].images
     scores = [column.images.scores(column.source, 0) for column in columns]
-    ids = _ids_at_quantiles(scores[-1])
+    ids = _ids_at_quantiles(scores[-1]) if last.scored else _at_quantiles(_first_ids(last))
     lines = [_line(columns, scores, id) for id in ids]
-    titles = ["image", *(column.title for column in columns), "target"]
-    run, split = last.images.run, last.images.split
-    notes = [
-        f"{run.dataset}, {split}, random seed {run.seed}: the images at the lowest, quartile and "
-        f"highest scores of {last.title!r}, among {len(scores[-1])} of "
-        f"{run.scores[last.source.id][split].n}",
+    titles = ["image", *(column.title for column in columns), *(["target"] * last.scored)]
+    return _composed(titles, lines, _notes(columns[-1], len(scores[-1])))
+
+
+def _first_ids(images: Gallery) -> list[str]:
+    """Return the ids of the images of the first chunk."""
+    return images.ids()[: sum(piece.rows for piece in images.pieces[:SLICES_PER_CHUNK])]
+
+
+def _notes(last: Column, count: int) -> list[str]:
+    """Return the lines under the picture; `count` images of the last column have scores."""
+    run, split, n = last.images.run, last.images.split, last.images.total
+    start, borders = f"{run.dataset}, {split}, random seed {run.seed}", "borders of the seed masks"
+    if not last.images.scored:
+        return [f"{start}: images among {n}, which are not scored; white lines: {borders}"]
+    return [
+        f"{start}: the images at the lowest, quartile and highest scores of {last.title!r}, among "
+        f"{count} of {n}",
         "numbers: mIoU in percent over background and the classes of the image; white lines: "
-        "borders of the seed masks",
+        f"{borders}",
     ]
-    return _composed(titles, lines, notes)
 
 
 def _ids_at_quantiles(scores: Rows) -> list[str]:
@@ -99,7 +113,12 @@ def _ids_at_quantiles(scores: Rows) -> list[str]:
     ranked = [id for _, id in sorted((score.figures[0], id) for id, score in scores.items())]
     if not ranked:
         raise InputError("none of the first images has a mask; leave out the picture")
-    return list(dict.fromkeys(ranked[round(q * (len(ranked) - 1))] for q in QUANTILES))
+    return _at_quantiles(ranked)
+
+
+def _at_quantiles(ids: Sequence[str]) -> list[str]:
+    """Return the ids at QUANTILES of their order, each once."""
+    return list(dict.fromkeys(ids[round(q * (len(ids) - 1))] for q in QUANTILES))
 
 
 Cell = tuple[str, Image.Image | None]
@@ -114,8 +133,8 @@ def _line(columns: Sequence[Column], scores: Sequence[Rows], id: str) -> list[Ce
         picture = _with_border(
             picture_of_source(column.images, column.source, id, base), column, id
         )
-        cells.append((f"{100 * by_id[id].figures[0]:.1f}", picture))
-    return [*cells, ("", picture_of_target(row, base))]
+        cells.append((f"{100 * by_id[id].figures[0]:.1f}" if id in by_id else "", picture))
+    return [*cells, ("", picture_of_target(row, base))] if row["mask"] else cells
 
 
 def _with_border(picture: Image.Image, column: Column, id: str) -> Image.Image:

@@ -19,7 +19,7 @@ def images_page(run: RunRecord, others: bool) -> Page:
         others: whether the site has other runs to compare with.
     """
     links = [Link(file=f"run.{run.name}.html", text="Run page")]
-    if others:
+    if others and any(run.scores.values()):
         links.append(Link(file=f"compare.html?a={run.name}", text="Compare with another run"))
     header = Header(
         title=f"Images of {run.name}",

@@ -118,6 +118,7 @@ def _runs(runs: Mapping[str, Entry[RunRecord]]) -> Table:
         run = entry.record
         by_stage, names = stages_of(run), scored_splits(run)
         split = names[0] if names else ""
+        unscored = f"{', '.join(run.unscored)} (not scored)" if run.unscored else "–"
         score = next((scores[split] for scores in by_stage.values() if split in scores), None)
         title = Cell(text=name, value=name, file=f"run.{name}.html")
         images = Cell(text="images", file=f"images.{name}.html")
@@ -127,7 +128,7 @@ def _runs(runs: Mapping[str, Entry[RunRecord]]) -> Table:
                 _status(entry.status),
                 text_cell(method_title(run.method)),
                 text_cell(run.dataset),
-                text_cell(split or "–"),
+                text_cell(split or unscored),
                 Cell(text=f"{score.n:,}", value=score.n) if score else text_cell("–"),
                 text_cell(classes_of(score) if score else "–"),
                 *(percent_cell(_value(by_stage.get(k, {}).get(split))) for k in kinds),

@@ -65,7 +65,8 @@ def class_maps_with_patches(
                 files = artifacts.open("maps", key).files(SUFFIX)
             except InputError:  # the artifact was deleted or is not computed yet
                 continue
-            if files and id not in out and split in run.scores.get(id, {}):
+            shown = split in run.unscored or split in run.scores.get(id, {})
+            if files and id not in out and shown:
                 out[id] = (split, key)
     return out
 
@@ -75,13 +76,12 @@ def prototypes_page(run: RunRecord, artifacts: ArtifactCache) -> Page:
     sections: list[Section] = []
     maps = class_maps_with_patches(run, artifacts)
     for id, (split, key) in maps.items():
-        known, score = artifacts.patches(key), run.scores[id][split]
+        known, score = artifacts.patches(key), run.scores.get(id, {}).get(split)
+        names = ["background", *artifacts.open("shards", run.shards).about["classes"]]
         values = {value for value, _ in known}
-        for value in sorted(values, key=lambda v: (v not in score.scored, v)):
+        for value in sorted(values, key=lambda v: (score is not None and v not in score.scored, v)):
             of_class = {k: patches for (v, k), patches in known.items() if v == value}
-            title = (
-                f"{result_title(id)}: {score.classes[value]}" if value < len(score.classes) else ""
-            )
+            title = f"{result_title(id)}: {names[value]}" if value < len(names) else ""
             strips = [_strip(key, value, k, patches) for k, patches in sorted(of_class.items())]
             title = title or f"class {value}"
             sections.append(Section(key=f"class{len(sections)}", title=title, content=strips))

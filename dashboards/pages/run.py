@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from ...platform.data import npz
 from ...platform.errors import InputError
 from ...platform.metrics import THRESHOLDS
+from ...platform.records.reduced_images import reduced_sentences
 from ...platform.records.schema import RunRecord, Score
+from ...platform.records.unscored import unscored_sentence
 from ...platform.serialization import as_json
 from ..content.artifact_cache import ArtifactCache
 from ..content.gallery import (
@@ -33,7 +35,7 @@ from ..figures.scores import (
 )
 from ..figures.style import Figure
 from ..figures.training import Counts
-from ..labels import count_text, method_title, result_title, score_scope
+from ..labels import count_text, method_title, result_title, score_scope, sentence_text
 from ..tables import Table, stage_table, summary_table, text_cell
 from . import prototypes
 from .layout import (
@@ -73,7 +75,7 @@ class Settings:
 
     Attributes:
         facts: names with their values.
-        left_out: lines about images that were left out or not refined.
+        left_out: lines about images that were left out, reduced or not refined.
         versions: versions of the packages.
         configuration: whole configuration as JSON.
     """
@@ -98,7 +100,7 @@ def run_page(entry: Entry[RunRecord], records: Records, artifacts: ArtifactCache
         artifacts: reads its artifacts; a figure whose artifact is missing is left out.
     """
     run, scores = entry.record, titled_scores(entry.record)
-    others = len(records.names("runs")) > 1
+    others = bool(scores) and len(records.names("runs")) > 1
     sections = []
     if scores:
         sections.append(Section(key="summary", title="Scores", content=summary_table(scores)))
@@ -115,7 +117,11 @@ def run_page(entry: Entry[RunRecord], records: Records, artifacts: ArtifactCache
         title=run.name,
         header=_header(entry, scores, artifacts, others),
         sections=sections,
-        content={"fault": entry.fault, "gains": gains(scores)},
+        content={
+            "fault": entry.fault,
+            "gains": gains(scores),
+            "unscored": sentence_text(unscored_sentence(run)),
+        },
         data=(("page", f"run.{run.name}.html"),),
     )
 
@@ -310,10 +316,10 @@ def _settings(run: RunRecord, artifacts: ArtifactCache) -> Settings:
 
 
 def _left_out(run: RunRecord, artifacts: ArtifactCache) -> list[str]:
-    """Return a line for each image that the data set lacks or whose labels were not refined."""
+    """Return lines on images that the data set lacks, or that were reduced or not refined."""
     lines: list[str] = []
-    labels = [(s.stage, s.key, s.title) for s in run.stages if s.stage == "labels"]
-    for stage, key, title in (("shards", run.shards, "shards"), *labels):
+    stages = [(s.stage, s.key, s.title) for s in run.stages if s.stage in ("maps", "labels")]
+    for stage, key, title in (("shards", run.shards, "shards"), *stages):
         try:
             about = artifacts.open(stage, key).about
         except InputError:
@@ -321,4 +327,5 @@ def _left_out(run: RunRecord, artifacts: ArtifactCache) -> list[str]:
         lines += [f"left out: {fault}" for fault in about.get("quarantined", [])]
         unrefined = [*about.get("unrefined", []), *about.get("too_large", [])]
         lines += [f"{title}: {id} was not refined" for id in unrefined]
+        lines += [f"{title}: {text}" for text in reduced_sentences(about)]
     return lines

@@ -23,6 +23,7 @@ from ..data.names import check_name
 from ..errors import InputError
 from ..pipeline.run import Row, table_rows
 from ..records.schema import RunRecord, SweepRecord, read_run, read_sweep
+from ..records.unscored import unscored_sentence
 from ..storage import filesystem
 from ..storage.store import Store, open_store
 
@@ -123,6 +124,8 @@ class RunResult(Scored):
         if kind == "training":
             return _plotly(self._training())
         by_split = scores_by_split(titled_scores(record))
+        if not by_split and (reason := unscored_sentence(record)):
+            raise InputError(f"{reason}; of run {name!r} there is the figure 'training'")
         _check("split", split := split or next(reversed([*by_split]), ""), by_split)
         rows = by_split[split]
         seeds = {title: score for title, score in rows.items() if score.boundary is None}

@@ -136,7 +136,14 @@ def _check(catalog: Catalog, options: SweepOptions, untuned: Sequence[Experiment
 
 
 def _announce(line: Say, catalog: Catalog, description: Sweep) -> None:
-    """Print how many stages the trials will compute together, and how many are in the store."""
+    """Print how many stages the trials will compute together, and how many are in the store.
+
+    Raises:
+        InputError: the trials cannot be planned or scored.
+    """
+    from ..tuning.trial import planned_base
+
+    planned_base(catalog, description)
     from ..tuning.cost import MOST_COUNTED, cost
 
     missing, stored, without_effect = cost(catalog, description)

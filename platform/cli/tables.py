@@ -24,6 +24,7 @@ from ..records.schema import (
     SweepRecord,
     ranking,
 )
+from ..records.unscored import unscored_sentence
 from .ending import say
 
 GAP = 3
@@ -224,8 +225,13 @@ def _values(score: Score) -> dict[str, float]:
 
 
 def score_rows(runs: Sequence[RunRecord]) -> list[Row]:
-    """Return the rows of the table of runs that differ only in their seeds."""
-    return [(str(id), id, runs) for id, by_split in runs[0].scores.items() if by_split]
+    """Return the rows of the table of runs that differ only in their seeds.
+
+    Results of a run without scores have rows, too, for their pictures.
+    """
+    scores = runs[0].scores
+    has_scores = any(scores.values())
+    return [(str(id), id, runs) for id, by_split in scores.items() if by_split or not has_scores]
 
 
 def score_table(runs: Sequence[RunRecord]) -> Table:
@@ -247,6 +253,8 @@ def comparison_table(rows: Sequence[Row]) -> Table:
     """
     check_comparable(rows)
     splits = dict.fromkeys(s for _, id, runs in rows for s in runs[0].scores[id])
+    sentences = dict.fromkeys(unscored_sentence(run) for _, _, runs in rows for run in runs)
+    unscored = [text for text in sentences if text]
     lines = [
         (title, split, [run.scores[id][split] for run in runs])
         for split in splits
@@ -254,7 +262,8 @@ def comparison_table(rows: Sequence[Row]) -> Table:
         if split in runs[0].scores[id]
     ]
     if not lines:
-        return Table(head=(), rows=(), values=(), notes=("no split with masks was scored",))
+        notes = unscored or ["no split with masks was scored"]
+        return Table(head=(), rows=(), values=(), notes=notes)
     head = list(dict.fromkeys(name for _, _, scores in lines for name in _values(scores[0])))
     runs = rows[0][2]
     seeds = ", ".join(str(run.seed) for run in runs)
@@ -271,7 +280,7 @@ def comparison_table(rows: Sequence[Row]) -> Table:
             {"result": title, "split": split, **_numbers(scores, head), "seeds": seeds}
             for title, split, scores in lines
         ],
-        notes=[note],
+        notes=[note, *unscored],
     )
 
 

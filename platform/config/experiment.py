@@ -194,7 +194,7 @@ class Scoring(Options):
     """Options of the evaluation: splits and classes."""
 
     splits: tuple[str, ...] = option(
-        ("train", "val"), "Splits to score; thresholds are chosen on the first split.", some=True
+        ("train", "val"), "Splits to score; thresholds come from the first with masks.", some=True
     )
     classes: tuple[str, ...] = option(
         (), "Classes that mean scores run over, with the background; empty: all classes."

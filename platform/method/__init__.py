@@ -1,7 +1,7 @@
 """Methods of weakly supervised segmentation: their interface, registry and experiments."""
 
 from .base import Method
-from .compose import build_experiment, build_method, find_preset
+from .compose import build_experiment, build_method, find_preset, published_refinement
 from .joint import Joint, join_methods
 from .learner import PADDING, Batch, Learner
 from .prototypes import Centers, Clustering, PrototypeMethod
@@ -22,5 +22,6 @@ __all__ = [
     "find_preset",
     "join_methods",
     "methods",
+    "published_refinement",
     "register",
 ]

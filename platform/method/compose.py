@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping
 
-from ..config.experiment import SEGMENTERS, Experiment
+from ..config.experiment import SEGMENTERS, Experiment, Refine
 from ..config.fields import replaced, walk
 from ..config.recipes import recipe as find_recipe
 from ..config.rules import unknown_field
@@ -76,6 +76,16 @@ def build_experiment(
         return replaced(base, changes)
     inner, outer = _baseline(baseline, preset, recipe, changes, {name for name, _, _ in walk(base)})
     return dataclasses.replace(replaced(base, outer), baseline=inner)
+
+
+def published_refinement(name: str) -> Refine | None:
+    """Return the options of refinement that were published with a method.
+
+    They are those of its preset `release`, or else `paper`; None where it has neither.
+    """
+    presets = find_method(name).presets
+    preset = presets.get("release") or presets.get("paper")
+    return preset.configure(Experiment()).refine if preset else None
 
 
 def _configured(base: Experiment, preset: str) -> Experiment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -12,6 +13,7 @@ from ..config.experiment import Experiment, Network, Training, Views
 from ..data import registry
 from ..data.formats import shards as formats_shards
 from ..data.formats.shards import Slice, read
+from ..errors import InputError
 from ..interop import imports
 from ..interop.imports import Import
 from ..method import Learner
@@ -68,7 +70,9 @@ class Catalog:
         return self._slices[key]
 
     def has_masks(self, artifact: Artifact, split: str) -> bool:
-        """Return whether a split has true masks, which is read from its first image."""
+        """Return whether a split has true masks, by the check of the shards or its first image."""
+        if counts := mask_counts(artifact, split):
+            return counts[1] > 0
         return self._once(artifact, split, "mask", self._first_has_mask)
 
     def has_labels(self, artifact: Artifact, split: str) -> bool:
@@ -89,6 +93,15 @@ class Catalog:
 
     def _any_has_label(self, pieces: Sequence[Slice]) -> bool:
         return any(row["labels"] for piece in pieces for row in read(piece, ("labels",)))
+
+
+def mask_counts(artifact: Artifact, split: str) -> tuple[int, int] | None:
+    """Return the numbers of images and of masks of a split, where the check of the shards has them.
+
+    Shards of version 0.2.0 or before have no check.
+    """
+    counts = artifact.about.get("check", {}).get("splits", {}).get(split)
+    return (counts["images"], counts["masked"]) if counts else None
 
 
 @dataclass(frozen=True)
@@ -116,6 +129,31 @@ class Context:
         names = ["background", *self.classes]
         return [k for k, n in enumerate(names) if not chosen or n in ("background", *chosen)]
 
+    @cached_property
+    def scored_splits(self) -> tuple[str, ...]:
+        """The splits of `scoring.splits` that are scored, which are those with masks.
+
+        Raises:
+            InputError: some images of a split have masks, and others have none.
+        """
+        data, scored = self.experiment.data, []
+        for split in self.experiment.scoring.splits:
+            images, masked = mask_counts(self.shards, split) or (1, 1)
+            if 0 < masked < images:
+                raise InputError(
+                    f"{images - masked} images of split {split!r} of data set {data!r} have no "
+                    "mask, so the split cannot be scored; add their masks, or name other splits in "
+                    "scoring.splits"
+                )
+            scored += [split] if masked else []
+        return tuple(scored)
+
+    @property
+    def unscored_splits(self) -> tuple[str, ...]:
+        """The splits of `scoring.splits` that are not scored, because they have no masks."""
+        scored = self.scored_splits
+        return tuple(s for s in self.experiment.scoring.splits if s not in scored)
+
     @property
     def image_limit(self) -> dict[str, float]:
         """The memory limit of an image, which enters the keys of stages if it is not the default.
@@ -128,6 +166,47 @@ class Context:
     def inference(self) -> dict[str, Any]:
         """The precision and the limit of inference, as they enter the keys of stages."""
         return {"precision": self.experiment.views.precision, **self.image_limit}
+
+    def check_names(self, field_of: Mapping[str, str]) -> None:
+        """Check that the data set has the splits and classes that the experiment names.
+
+        Args:
+            field_of: for each split the field that names it.
+
+        Raises:
+            InputError: the data set lacks a split or class.
+        """
+        name, known = self.experiment.data, self.shards.about["splits"]
+        for split, field_name in field_of.items():
+            if split not in known:
+                several = field_name != "scoring.splits" or len(self.experiment.scoring.splits) > 1
+                value = f'("{known[0]}",)' if field_name.endswith("splits") else known[0]
+                example = f", for example --set {shlex.quote(f'{field_name}={value}')}"
+                raise InputError(
+                    f"{field_name} names {split!r}; data set {name!r} has {', '.join(known)}; name "
+                    f"one of them{example if several else ''}"
+                )
+        for word in self.experiment.scoring.classes:
+            if word not in ("background", *self.classes):
+                raise InputError(
+                    f"scoring.classes names {word!r}; data set {name!r} has "
+                    f"{', '.join(self.classes)}"
+                )
+
+    def check_masks_to_learn(self, split: str) -> None:
+        """Check that a segmenter can learn the true masks of a split.
+
+        Raises:
+            InputError: the experiment has no segmenter, or the split no mask.
+        """
+        e, counts = self.experiment, mask_counts(self.shards, split)
+        if not e.segment.network:
+            raise InputError("refine.kind 'masks' is for a segmenter; name one in segment.network")
+        if counts and not counts[1]:
+            raise InputError(
+                f"refine.kind 'masks' learns true masks, but no image of split {split!r} of data "
+                f"set {e.data!r} has one; choose crf or irn"
+            )
 
     def pieces(self, split: str) -> Sequence[Slice]:
         """Return the images of a split."""

@@ -18,7 +18,7 @@ from ..method import Method
 from ..records.result_id import ResultId
 from ..serialization import digest
 from ..storage.artifact import Stage
-from . import classify
+from . import classify, refine
 from .context import Context, Step
 
 BySplit = Mapping[str, Stage]
@@ -43,6 +43,8 @@ class Plan:
         beside: superpixels and probabilities that the classifier's training reads.
         chosen: by split, the stages from which prototypes and their class maps are made.
         baseline: the plan of the experiment whose segmenter the method learns from.
+        published: by name in `refine`, the thresholds that were published with the method and
+            stand in for those that scores would choose, where no split is scored.
     """
 
     context: Context
@@ -60,6 +62,7 @@ class Plan:
     beside: classify.Beside
     chosen: Mapping[str, classify.Chosen]
     baseline: Plan | None
+    published: Mapping[str, float]
 
     @property
     def experiment(self) -> Experiment:
@@ -89,6 +92,17 @@ class Plan:
         if id.segmenter or id.localizer != self.subject.localizer:
             return None
         return {"": r.threshold, "irn": r.final}.get(id.refinement)
+
+    def cut_at(self, id: ResultId) -> float | None:
+        """Return the threshold of class maps without scores; None for a background of their own.
+
+        Where the experiment gives no threshold, which holds for class maps that it only passes
+        through, it is a usual one.
+        """
+        if id in self.needs_no_threshold:
+            return None
+        fixed = self.fixed_threshold(id)
+        return refine.USUAL["threshold"] if fixed is None else fixed
 
     def covers(self, other: Plan) -> bool:
         """Return whether this experiment scores the very class maps that `other` is about."""

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from ..config.experiment import Experiment
-from ..config.fields import resolved
+from ..config.fields import replaced, resolved
 from ..errors import InputError
-from ..method import Method, PrototypeMethod, build_method, join_methods
+from ..method import (
+    Method,
+    PrototypeMethod,
+    build_method,
+    join_methods,
+    published_refinement,
+)
 from ..records.result_id import ResultId
 from ..storage.artifact import Stage
 from . import classify, refine, segment
@@ -44,6 +49,7 @@ class _Planner:
     beside: classify.Beside = (None, None)
     chosen: dict[str, classify.Chosen] = field(default_factory=dict)
     baseline: Plan | None = None
+    published: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         e = self.experiment
@@ -55,7 +61,9 @@ class _Planner:
 
     def plan(self) -> Plan:
         e = self.experiment
-        check_splits(self)
+        self._check()
+        if not self.context.scored_splits:
+            self._fix_thresholds()
         if e.imported:
             self._imported_results(e.imported)
         else:
@@ -65,6 +73,7 @@ class _Planner:
         self._after_class_maps()
         return Plan(
             context=self.context,
+            published=self.published,
             trained=self.trained,
             localizer=self.localizer,
             steps=tuple(self.steps),
@@ -72,7 +81,9 @@ class _Planner:
             labels=self.labels,
             scores=self.scores,
             final=self.final,
-            needs_no_threshold=frozenset(self._own_background() | set(self.labels)),
+            needs_no_threshold=frozenset(
+                self._own_background() | (set(self.labels) - set(self.maps))
+            ),
             network=self.network,
             boundaries=self.boundaries,
             segmenter=self.segmenter,
@@ -80,6 +91,40 @@ class _Planner:
             chosen=self.chosen,
             baseline=self.baseline,
         )
+
+    def _check(self) -> None:
+        """Check that the data set has the splits, classes and masks that the experiment names.
+
+        Raises:
+            InputError: the data set lacks a split, class or mask, or `refine.kind` is `masks` and
+                there is no segmenter.
+        """
+        e, context, prototypes = self.experiment, self.context, self.prototypes
+        field_of = {
+            e.training.split: "training.split",
+            **dict.fromkeys(e.scoring.splits, "scoring.splits"),
+        }
+        if self.learns_boundaries:
+            field_of[self.labelled(e.refine.training.split)] = "refine.training.split"
+        if e.segment.network:
+            field_of[self.segmented_split] = "segment.training.split"
+            field_of |= dict.fromkeys(e.segment.splits, "segment.splits")
+        if prototypes:
+            field_of[prototypes.clustering.split] = f"{prototypes.name}.split"
+        context.check_names(field_of)
+        if e.refine.kind == "masks":
+            context.check_masks_to_learn(self.segmented_split)
+
+    def _fix_thresholds(self) -> None:
+        """Take the published thresholds in place of those that scores would choose."""
+        e = self.experiment
+        if e.imported and self.catalog.imported(e.imported).labels:
+            return
+        published = None if e.imported else published_refinement(e.localizer or e.trained[0])
+        own = self.subject in self._own_background()
+        self.published = refine.unchosen_thresholds(e, own, published)
+        self.experiment = replaced(e, {f"refine.{k}": v for k, v in self.published.items()})
+        self.context = Context(self.experiment, self.catalog)
 
     @property
     def subject(self) -> ResultId:
@@ -110,9 +155,9 @@ class _Planner:
 
         For true masks it is by default the first scored split.
         """
-        e = self.experiment
-        if e.refine.kind == "masks" and not e.segment.training.split:
-            return e.scoring.splits[0]
+        e, scored = self.experiment, self.context.scored_splits
+        if e.refine.kind == "masks" and not e.segment.training.split and scored:
+            return scored[0]
         return self.labelled(e.segment.training.split)
 
     @property
@@ -151,7 +196,7 @@ class _Planner:
 
     def _score(self, id: ResultId, stages: BySplit, splits: Sequence[str] = ()) -> None:
         """Plan the scores of a result on some splits (default: the scored ones of `stages`)."""
-        splits = splits or [s for s in self.experiment.scoring.splits if s in stages]
+        splits = splits or [s for s in self.context.scored_splits if s in stages]
         self.scores[id] = {
             s: self._add(classify.scores(self.context, id, s, stages[s])) for s in splits
         }
@@ -248,10 +293,7 @@ class _Planner:
         if id in self.labels:
             self._from_imported_labels(id)
             return
-        scored = self.scores[id][e.scoring.splits[0]]
-        seeds = refine.Seeds(
-            id=id, maps=self.maps[id], scored=scored, own=id in self._own_background()
-        )
+        seeds = self._seeds(id)
         crf, level = "", e.refine.threshold
         if e.refine.kind == "irn":
             seeds, level = self._propagated(seeds), e.refine.final
@@ -264,20 +306,35 @@ class _Planner:
             }
             self._score(id, self.labels[id])
             self.final = id
+        elif e.refine.kind != "masks":
+            self._label_unscored(seeds, level)
         if e.segment.network:
             self._segmenter_on_seeds(seeds, crf, level)
 
+    def _seeds(self, id: ResultId) -> refine.Seeds:
+        """Return the class maps of a result, with the scores that choose their threshold."""
+        scored = next(iter(self.scores[id].values()), None)
+        own = id in self._own_background()
+        return refine.Seeds(id=id, maps=self.maps[id], scored=scored, own=own)
+
+    def _label_unscored(self, seeds: refine.Seeds, level: float | None) -> None:
+        """Plan the labels of the splits that are not scored; scores come from the class maps."""
+        unscored = self.context.unscored_splits
+        if unscored:
+            self.labels[seeds.id] = {
+                s: self._add(refine.labels(self.context, seeds, s, "", level)) for s in unscored
+            }
+
     def _propagated(self, seeds: refine.Seeds) -> refine.Seeds:
         """Plan the propagation of class maps by IRN, and their scores at every threshold."""
-        e, context = self.experiment, self.context
+        context = self.context
         id = ResultId(localizer=seeds.id.localizer, refinement="irn")
         network = self.boundaries = self._boundary_network(seeds)
         maps = {s: self._add(refine.walked(context, seeds, network, s)) for s in self.splits}
         self.maps[id] = maps
         self._score(id, maps)
         self.final = id
-        scored = self.scores[id][e.scoring.splits[0]]
-        return refine.Seeds(id=id, maps=maps, scored=scored, own=id in self._own_background())
+        return self._seeds(id)
 
     def _boundary_network(self, seeds: refine.Seeds) -> Stage:
         """Return the baseline's boundary network if it is taken over, else plan a new one."""
@@ -327,7 +384,7 @@ class _Planner:
         splits = e.segment.splits or e.scoring.splits[-1:]
         self.labels[id] = {s: self._predicted(network, s) for s in splits}
         has_masks = self.catalog.has_masks
-        scored = [s for s in splits if s in e.scoring.splits or has_masks(context.shards, s)]
+        scored = [s for s in splits if s in context.scored_splits or has_masks(context.shards, s)]
         self._score(id, self.labels[id], scored)
         self.final = id
 
@@ -337,54 +394,3 @@ class _Planner:
             return self._add(segment.predicted(self.context, network, split, "labels"))
         probabilities = self._add(segment.predicted(self.context, network, split, "probabilities"))
         return self._add(segment.smoothed(self.context, probabilities, split))
-
-
-def _check_masks(experiment: Experiment, about: Mapping[str, Any]) -> None:
-    """Check that all images of the scored splits have masks, where the shards say so.
-
-    Raises:
-        InputError: an image of a scored split has no mask.
-    """
-    splits = about.get("check", {}).get("splits", {})
-    for split in experiment.scoring.splits:
-        counts = splits.get(split, {"images": 0, "masked": 0})
-        if unmasked := counts["images"] - counts["masked"]:
-            raise InputError(
-                f"{unmasked} images of split {split!r} of data set {experiment.data!r} have no "
-                "mask, so the split cannot be scored; add their masks, or name other splits in "
-                "scoring.splits"
-            )
-
-
-def check_splits(planner: _Planner) -> None:
-    """Check that the data set has the splits and classes that an experiment names.
-
-    Raises:
-        InputError: the data set lacks a split or class, or `refine.kind` is `masks` and there is
-            no segmenter.
-    """
-    e, context, prototypes = planner.experiment, planner.context, planner.prototypes
-    field_of = {
-        e.training.split: "training.split",
-        **dict.fromkeys(e.scoring.splits, "scoring.splits"),
-    }
-    if planner.learns_boundaries:
-        field_of[planner.labelled(e.refine.training.split)] = "refine.training.split"
-    if e.segment.network:
-        field_of[planner.segmented_split] = "segment.training.split"
-        field_of |= dict.fromkeys(e.segment.splits, "segment.splits")
-    if prototypes:
-        field_of[prototypes.clustering.split] = f"{prototypes.name}.split"
-    for split, name in field_of.items():
-        if split not in context.shards.about["splits"]:
-            names = ", ".join(context.shards.about["splits"])
-            raise InputError(f"{name} names {split!r}; data set {e.data!r} has {names}")
-    _check_masks(e, context.shards.about)
-    if e.refine.kind == "masks" and not e.segment.network:
-        raise InputError("refine.kind 'masks' is for a segmenter; name one in segment.network")
-    unknown = [c for c in e.scoring.classes if c not in ("background", *context.classes)]
-    if unknown:
-        raise InputError(
-            f"scoring.classes names {unknown[0]!r}; data set {e.data!r} has "
-            f"{', '.join(context.classes)}"
-        )

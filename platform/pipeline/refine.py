@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from ..config.experiment import Experiment, Refine
 from ..config.fields import fingerprint
+from ..errors import InputError
 from ..ops.crf import CRFS
 from ..ray_runtime import cluster
 from ..records.result_id import ResultId
@@ -15,8 +17,44 @@ from ..storage.artifact import Stage
 from ..storage.artifact_files import ArtifactFolder
 from .context import Context, Runtime, Step, TrainingTask
 
+USUAL = {"threshold": 0.3, "foreground": 0.3, "background": 0.05, "final": 0.25}
+"""Values of thresholds, by name in `refine`, that a message gives as examples."""
 ABOVE, BELOW = 0.15, 0.10
 """Distances of the certain levels from the seed's threshold (a rule of thumb of ReCAM's author)."""
+
+
+def unchosen_thresholds(
+    experiment: Experiment, own: bool, published: Refine | None
+) -> dict[str, float]:
+    """Return values for the thresholds that scores would choose, by name in `refine`.
+
+    They are those that were published with the method. The threshold of the seed, which no method
+    publishes, lies ABOVE below the threshold of certain foreground.
+
+    Args:
+        experiment: an experiment of which no split is scored.
+        own: whether the class maps have a background plane of their own.
+        published: options of refinement that were published with the method; None: nothing was.
+
+    Raises:
+        InputError: nothing was published with the method.
+    """
+    r = experiment.refine
+    needed = [] if own else ["threshold"]
+    if r.kind == "irn":
+        needed = [] if own or r.threshold is not None else ["foreground", "background"]
+        needed += [] if own and r.walk_background else ["final"]
+    open_names = [name for name in needed if getattr(r, name) is None]
+    if open_names and (published is None or published.foreground is None):
+        raise InputError(
+            f"no image of {' or '.join(experiment.scoring.splits)} of data set "
+            f"{experiment.data!r} has a mask, so no score chooses refine.{open_names[0]}; set it, "
+            f"for example --set refine.{open_names[0]}={USUAL[open_names[0]]}"
+        )
+    if published is None or published.foreground is None:
+        return {}
+    values = {**vars(published), "threshold": round(published.foreground - ABOVE, 2)}
+    return {name: values[name] for name in open_names}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,18 +64,20 @@ class Seeds:
     Attributes:
         id: name of the class maps.
         maps: stages of the class maps, by split.
-        scored: stage of the scores on the first scored split, which choose the threshold.
+        scored: stage of the scores on the first scored split, which choose the threshold; None
+            where no split is scored.
         own: whether the maps have a background plane of their own, so that no threshold is chosen.
     """
 
     id: ResultId
     maps: Mapping[str, Stage]
-    scored: Stage
+    scored: Stage | None
     own: bool
 
     def best(self, context: Context, run: Runtime, power: float) -> float:
         """Return the best threshold on the first scored split, for the maps raised to a power."""
-        split = context.experiment.scoring.splits[0]
+        assert self.scored is not None
+        split = context.scored_splits[0]
         return float(run.read_score(context, self.scored, split).threshold ** power)
 
     def key(self, context: Context, split: str, fixed: bool) -> dict[str, Any]:
@@ -46,7 +86,8 @@ class Seeds:
         Where the threshold is not fixed they include the scores that choose it.
         """
         chosen = not fixed and not self.own
-        scores = {"scores": self.scored.key} if chosen else {}
+        assert self.scored is not None or not chosen
+        scores = {"scores": self.scored.key} if self.scored and chosen else {}
         return {
             "config": {"split": split, **({"scored": context.scored} if chosen else {})},
             "inputs": {"shards": context.shards.key, "maps": self.maps[split].key, **scores},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from ..config.yaml_writer import EXPERIMENT_FILE, experiment_file
 from ..data.names import check_name
 from ..errors import InputError
 from ..records.progress import ProgressDisplay
+from ..records.reduced_images import reduced_sentences
 from ..records.result_id import ResultId
 from ..records.schema import RunRecord, read_run
 from ..storage.json_files import write_json
@@ -22,6 +24,8 @@ from .execution import Execution
 from .plan import Plan
 from .planner import plan
 
+EXPORTS = {"maps": ("class maps", "irn"), "labels": ("labels", "png")}
+"""Noun and usual format of `wsss export` for what a stage leaves."""
 Row: TypeAlias = tuple[str, ResultId, Sequence[RunRecord]]
 """A row of a table of scores: its title, the result, and the runs, one for each random seed."""
 
@@ -66,19 +70,46 @@ def carry_out(
         execution.execute()
         if earlier and not missing:
             line = f"run {name}: nothing to do, all {total} stages are already in the store"
-            return Outcome(earlier, (line,))
+            return Outcome(earlier, (line, *_unscored(execution, earlier)))
         seconds = time.monotonic() - began
         record = run_record.ended_run(execution, name, command, started, seconds)
         (folder / EXPERIMENT_FILE).write(experiment_file(e).encode())
         write_json(file, record)
     line = f"run {name}: {len(missing)} of {total} stages computed, {record.seconds} s"
-    return Outcome(record, (*_unrefined(execution), line))
+    return Outcome(record, (*_image_lines(execution), line, *_unscored(execution, record)))
 
 
-def _unrefined(execution: Execution) -> Iterator[str]:
-    """Yield a line on each image that DenseCRF did not refine."""
+def _unscored(execution: Execution, record: RunRecord) -> Iterator[str]:
+    """Yield lines on splits without scores: their thresholds, and where their results lie."""
+    store, planned = execution.store, execution.plan
+    values = {f"refine.{name}": value for name, value in planned.published.items()}
+    if planned.baseline:
+        inner = planned.baseline.published.items()
+        values |= {f"baseline.refine.{name}": value for name, value in inner}
+    where = shlex.quote(str(store))
+    if not record.unscored:
+        return
+    if values:
+        texts = ", ".join(f"{name}={value:g}" for name, value in values.items())
+        yield f"thresholds, which no score chooses, are published ones: {texts}"
+    last_maps = [(id, keys, "maps") for id, keys in record.maps.items() if not id.baseline][-1:]
+    labels = [(id, keys, "labels") for id, keys in record.labels.items() if not id.baseline]
+    for id, keys, stage in (*last_maps, *labels):
+        noun, kind = EXPORTS[stage]
+        for split in (s for s in record.unscored if s in keys):
+            folder = store.folder(stage, keys[split])
+            yield (
+                f"{noun} {id} of {split}: {folder} (wsss export FOLDER --to {kind} --run "
+                f"{record.name} --what {id} --split {split} --store {where})"
+            )
+
+
+def _image_lines(execution: Execution) -> Iterator[str]:
+    """Yield lines on images that inference reduced, and on each that DenseCRF did not refine."""
     limit = execution.plan.experiment.views.image_gib
     for artifact, stage in execution.done.values():
+        for text in reduced_sentences(artifact.about):
+            yield f"{stage.title}: {text}"
         for id in artifact.about.get("unrefined", []):
             yield f"{stage.title}: DenseCRF crashed on {id}, which keeps its unrefined labels"
         for id in artifact.about.get("too_large", []):

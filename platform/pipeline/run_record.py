@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ..records.schema import RunRecord, StageRecord, machine
+from ..records.result_id import ResultId
+from ..records.schema import RunRecord, Scores, StageRecord, machine
 from ..storage.artifact import versions
 from .execution import Execution, with_baseline
+from .plan import Plan
 
 
 def begun_run(execution: Execution, name: str, command: str, started: str) -> RunRecord:
@@ -31,7 +33,8 @@ def ended_run(
         seconds=round(seconds, 2),
         network=plan.network.key if plan.network else "",
         notes=tuple(dict.fromkeys(_notes(execution))),
-        scores=execution.read_scores(),
+        scores=(scores := execution.read_scores()),
+        thresholds=_thresholds(plan, scores),
         maps={
             id: {s: by_split[s].key for s in splits if s in by_split}
             for id, by_split in with_baseline(plan, "maps").items()
@@ -41,6 +44,16 @@ def ended_run(
             for id, by_split in with_baseline(plan, "labels").items()
         },
     )
+
+
+def _thresholds(plan: Plan, scores: Scores) -> dict[ResultId, float | None]:
+    """Return the threshold of each of a plan's class maps that have no score."""
+    inner = _thresholds(plan.baseline, {}) if plan.baseline else {}
+    own = {
+        **{replace(id, baseline=True): threshold for id, threshold in inner.items()},
+        **{id: plan.cut_at(id) for id in plan.maps},
+    }
+    return {id: threshold for id, threshold in own.items() if not scores.get(id)}
 
 
 def _notes(execution: Execution) -> Iterator[str]:
@@ -70,4 +83,5 @@ def _record(
         shards=plan.context.shards.key,
         digests={split: digests[split] for split in e.scoring.splits if split in digests},
         stages=tuple(stages),
+        unscored=plan.context.unscored_splits,
     )

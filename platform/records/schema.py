@@ -15,6 +15,7 @@ from datetime import datetime
 from ..serialization import parse_time, typed
 from ..storage.artifact_files import NAME
 from ..storage.json_files import Readable, read_record, record_from_json
+from .field_labels import field_labels
 from .result_id import ResultId
 
 FROM_OWN_BACKGROUND = "its own background"
@@ -117,7 +118,9 @@ class RunRecord:
 
     `notes` says how weight files were read. `scores[id][split]` holds the scores; `maps[id][split]`
     and `labels[id][split]` hold the keys of the class maps and of the labels; `digests[split]`
-    holds the digests of images and masks.
+    holds the digests of images and masks. `unscored` names the splits that would have scores if
+    their images had masks, and `thresholds[id]` holds the threshold of class maps without any
+    score; None where the maps have a background plane of their own.
     """
 
     name: str
@@ -140,6 +143,8 @@ class RunRecord:
     scores: Scores = field(default_factory=dict)
     maps: dict[ResultId, dict[str, str]] = field(default_factory=dict)
     labels: dict[ResultId, dict[str, str]] = field(default_factory=dict)
+    unscored: tuple[str, ...] = ()
+    thresholds: dict[ResultId, float | None] = field(default_factory=dict)
 
     @property
     def subject(self) -> ResultId:
@@ -157,6 +162,7 @@ class RunRecord:
             _check_names("a split", keys)
             _check_names("an artifact", keys.values())
         _check_names("an artifact", filter(None, (self.shards, self.network)))
+        _check_names("a split", self.unscored)
         for id, score_by_split in self.scores.items():
             _check_names("a split", score_by_split)
             for split, score in score_by_split.items():
@@ -230,29 +236,6 @@ def ranking(trials: Sequence[Trial]) -> list[Point]:
         dataclasses.replace(p, tied=0 < max(p.spread, points[0].spread) >= points[0].mean - p.mean)
         for p in points
     ]
-
-
-def field_labels(fields: Iterable[str]) -> dict[str, str]:
-    """Return the shortest unambiguous label of each field among some fields.
-
-    A label is the end of a field's dotted name: `tau` of `lpcam.tau`, but the full names of
-    `training.lr` and `segment.training.lr` where a sweep varies both.
-
-    Args:
-        fields: full names; the same name may come more than once.
-    """
-    names = list(dict.fromkeys(fields))
-    return {name: _label(name, [n for n in names if n != name]) for name in names}
-
-
-def _label(field: str, others: Sequence[str]) -> str:
-    """Return the shortest end of a field's dotted name that no other field ends with."""
-    words = field.split(".")
-    for length in range(1, len(words)):
-        label = ".".join(words[-length:])
-        if not any(f".{other}".endswith(f".{label}") for other in others):
-            return label
-    return field
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TypedDict
 
+from ..errors import InputError
 from ..pipeline import classify
 from ..pipeline.context import Catalog
 from ..pipeline.execution import Execution
+from ..pipeline.plan import Plan
 from ..pipeline.planner import plan
 from ..ray_runtime.worker_errors import described
 from ..records.schema import Score
@@ -27,6 +29,22 @@ class TrialReport(TypedDict, total=False):
     cached: bool
     seconds: float
     epoch: int
+
+
+def planned_base(catalog: Catalog, sweep: Sweep) -> Plan:
+    """Return the plan of the trial in which no field of the space is changed.
+
+    Raises:
+        InputError: the trial cannot be planned, or the split of the sweep has no masks.
+    """
+    planned = plan(sweep.trial_experiment({}), catalog)
+    if not planned.context.scored_splits:
+        raise InputError(
+            f"a sweep compares trials by their scores, but no image of split {sweep.split!r} of "
+            f"data set {sweep.base.data!r} has a mask; choose another --split, or look at a few "
+            "runs with wsss compare"
+        )
+    return planned
 
 
 def run(

@@ -27,14 +27,15 @@ from ..pipeline.execution import Execution
 from ..pipeline.planner import plan
 from ..ray_runtime import cluster
 from ..ray_runtime.quirks.trials import replay_rungs, wait_for_processes
+from ..records.field_labels import field_labels
 from ..records.progress import ProgressDisplay
-from ..records.schema import SweepRecord, Trial, field_labels, ranking, read_sweep, score_from_json
+from ..records.schema import SweepRecord, Trial, ranking, read_sweep, score_from_json
 from ..storage.json_files import write_json
 from .journal import Journal, SweepPlan
 from .search import Params, Searcher
 from .sweep import REDUCTION, Sweep, searcher
 from .sweep_file import sweep_file
-from .trial import TrialReport
+from .trial import TrialReport, planned_base
 from .trial import run as run_trial
 
 LOST_TRIAL_RETRIES = 2
@@ -67,7 +68,7 @@ def run(
             sweep to resume, the sweep is running, or all its trials failed.
     """
     journal = Journal(catalog.store, name)
-    key = sweep.key(plan(sweep.trial_experiment({}), catalog))
+    key = sweep.key(planned_base(catalog, sweep))
     if journal.path.exists():
         record = read_sweep(journal.path)
         if record.digest != key:

@@ -40,7 +40,7 @@ class Stub(actors.Actor):
 cluster.connect()
 dataset = registry.open_dataset(Store(sys.argv[1]), "coco")
 pieces = slices(dataset, "train")
-print(actors.run(Stub, None, pieces, cluster.cores(), lambda done, total: None))
+print(actors.run(Stub, None, pieces, cluster.cores(), lambda done, total: None)["images"])
 """
 
 

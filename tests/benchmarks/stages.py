@@ -208,7 +208,8 @@ def run_slices(count: int) -> None:
     """Run slices through an inference that does nothing."""
     folder = LocalFolder(Path("none"))
     pieces = [shards.Slice(folder / f"{k // 16}.parquet", k % 16, 16) for k in range(count)]
-    assert actors.run(Idle, None, pieces, 2, lambda done, total: None) == 16 * count
+    facts = actors.run(Idle, None, pieces, 2, lambda done, total: None)
+    assert facts == {"images": 16 * count}
 
 
 def run_tasks(count: int) -> None:

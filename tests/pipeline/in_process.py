@@ -54,14 +54,14 @@ def _infer(
     pieces: Sequence[shards.Slice],
     count: int,
     progress: Callable[[int, int], None],
-) -> int:
+) -> dict[str, Any]:
     threads = torch.get_num_threads()
     made, done = actor(_copied(job)), 0  # an actor sets the number of threads of its process
     for piece in pieces:
         done += made.work(piece)
         progress(done, sum(piece.rows for piece in pieces))
     torch.set_num_threads(threads)
-    return done
+    return {"images": done, **actors.merged_ids([made.reduced])}
 
 
 def _blocks(plan: loader.Plan, epochs: Sequence[int]) -> Iterator[Any]:

@@ -15,6 +15,7 @@ from limits import HANG
 from PIL import Image
 from small_jobs import BEGAN, SMALL_WORDS
 from wsss.platform.cli import run_commands
+from wsss.platform.models.backbones import Small
 from wsss.platform.ops import crf
 from wsss.platform.pipeline.run_record import ended_run
 from wsss.platform.records.result_id import ResultId
@@ -50,6 +51,21 @@ def test_an_image_too_large_for_dense_crf_is_named(
     page = re.search(r"page: file://(\S+)", out)
     assert page
     assert f"cam DenseCRF of train: {named[0]} was not refined" in Path(page[1]).read_text()
+
+
+def test_images_with_smaller_views_are_named(wsss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Small, "pixel_bytes", 1 << 19)  # 10,240 pixels a view; scenes have 9,216
+    code, out, _ = wsss("run", "cam", *SMALL_WORDS, "--set=views.image_gib=5")
+    assert code == 0
+    assert "views of" not in out
+    monkeypatch.setattr(Small, "pixel_bytes", 1 << 20)
+    code, out, _ = wsss("run", "cam", *SMALL_WORDS, "--set=views.image_gib=6")
+    assert code == 0
+    text = "cam maps of train: the network saw smaller views of 48 images, to keep to "
+    assert f"{text}views.image_gib: scene_train_00000, " in out
+    page = re.search(r"page: file://(\S+)", out)
+    assert page
+    assert f"{text}views.image_gib: scene_train_00000, " in Path(page[1]).read_text()
 
 
 def test_a_page_may_lie_anywhere(

@@ -64,8 +64,8 @@ def test_each_plan_looks_its_data_set_up_once(tmp_path: Path) -> None:
     assert catalog.looked_up == 1
 
 
-@pytest.mark.parametrize(("masked", "accepted"), [(7, True), (6, False), (0, False)])
-def test_a_scored_split_needs_masks(
+@pytest.mark.parametrize(("masked", "accepted"), [(7, True), (6, False), (0, True)])
+def test_a_split_has_masks_for_all_images_or_for_none(
     tmp_path: Path, masked: int, accepted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = {"train": {"images": 7, "masked": masked}, "val": {"images": 3, "masked": 3}}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from wsss.platform.cli.tables import best_points
 from wsss.platform.errors import InputError
+from wsss.platform.records.field_labels import field_labels
 from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import (
     RunRecord,
@@ -17,7 +18,6 @@ from wsss.platform.records.schema import (
     StageRecord,
     SweepRecord,
     Trial,
-    field_labels,
     ranking,
     read_run,
     read_sweep,

@@ -84,7 +84,7 @@ class Sizes(actors.Actor):
 
 def test_views_and_groups_keep_the_limit_of_an_image(monkeypatch):
     threads = torch.get_num_threads()
-    actor = Sizes(Views(actors=1))
+    actor = Sizes(Views(actors=1), (1.0, 2.0))
     torch.set_num_threads(threads)
     small_network = Classifier(build("small"), 3)
     monkeypatch.setattr(type(small_network.backbone), "pixel_bytes", Views().image_bytes // 600)

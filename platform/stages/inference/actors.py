@@ -7,9 +7,10 @@ hands them out in blocks of several.
 from __future__ import annotations
 
 import copy
+import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
@@ -31,6 +32,7 @@ from ...models.network import Trainable
 from ...ray_runtime import cluster
 from ...ray_runtime.quirks.failed_data import actors_released
 from ...ray_runtime.worker_errors import sendable, unwrapped
+from ...records.reduced_images import SMALLER_VIEWS
 from ...storage.artifact_files import ArtifactFile
 from ..training.trainer import build
 
@@ -117,10 +119,14 @@ class Actor(ABC):
     """An actor that reads slices of the shards and writes one or more files for each.
 
     Args:
-        views: scales, precision and numbers of images and actors of inference.
+        views: precision and numbers of images and actors of inference.
+        scales: scales of the views of an image.
     """
 
-    def __init__(self, views: Views) -> None:
+    def __init__(self, views: Views, scales: Sequence[float]) -> None:
+        self.largest_scale = max(scales)
+        self.reduced: dict[str, list[str]] = {}
+        """Ids of images that kept to the memory of one image, by SMALLER_VIEWS or COARSER_WALK."""
         self.device = device(views.actors)
         self.halved = views.precision == "bf16"
         self.group_size = images_at_once(views, self.device)
@@ -141,8 +147,16 @@ class Actor(ABC):
     def groups(
         self, rows: Sequence[dict[str, Any]]
     ) -> Iterator[tuple[list[int], list[NDArray[np.uint8]]]]:
-        """Yield groups of images of one shape, see the function `groups`."""
-        return groups(rows, self.pool, self.group_size, self.most_pixels)
+        """Yield groups of images of one shape, see `groups`, and note those with smaller views."""
+        for numbers, images in groups(rows, self.pool, self.group_size, self.most_pixels):
+            height, width = images[0].shape[:2]
+            if height * width * self.largest_scale**2 > self.most_pixels:
+                self.note(SMALLER_VIEWS, [rows[k]["id"] for k in numbers])
+            yield numbers, images
+
+    def note(self, kind: str, ids: Sequence[str]) -> None:
+        """Note that images were reduced to keep to the memory of one image."""
+        self.reduced.setdefault(kind, []).extend(ids)
 
     def scaled(self, images: Sequence[NDArray[np.uint8]], scale: float) -> Iterator[Tensor]:
         """Yield images of one shape, resized and normalised, as `[b,3,h,w]`.
@@ -187,7 +201,9 @@ class LateActor:
     def __call__(self, batch: Columns) -> Columns:
         piece = self.pieces[int(batch["number"][0])]
         self.actor = self.actor or self.make()
-        return {"rows": np.array([self.actor.work(piece)])}
+        self.actor.reduced = {}
+        rows = self.actor.work(piece)
+        return {"rows": np.array([rows]), "reduced": np.array([json.dumps(self.actor.reduced)])}
 
 
 def run(
@@ -196,8 +212,11 @@ def run(
     pieces: Sequence[shards.Slice],
     actors: int,
     progress: Callable[[int, int], None],
-) -> int:
-    """Run a pool of actors over slices of the shards and return the number of images.
+) -> dict[str, Any]:
+    """Run a pool of actors over slices of the shards and return facts for the manifest.
+
+    The facts are the number of `images`, and the sorted ids of images that were reduced, under
+    SMALLER_VIEWS and COARSER_WALK, where there are any.
 
     Args:
         actor: makes an actor from `job`.
@@ -223,14 +242,24 @@ def run(
         num_gpus=1 if cluster.gpus() > 0 else None,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(len(pieces), actors))),
     )
-    done = 0
+    done, reduced = 0, []
     with unwrapped(), actors_released():
         for row in results.iter_rows():
             done += int(row["rows"])
+            reduced.append(json.loads(row["reduced"]))
             progress(done, image_count)
     if done != image_count:
         raise RuntimeError(f"inference returned {done} of {image_count} images")
-    return done
+    return {"images": done, **merged_ids(reduced)}
+
+
+def merged_ids(by_slice: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
+    """Return the `Actor.reduced` of all slices as one, with sorted ids."""
+    out: dict[str, list[str]] = {}
+    for reduced in by_slice:
+        for kind, ids in reduced.items():
+            out.setdefault(kind, []).extend(ids)
+    return {kind: sorted(ids) for kind, ids in out.items()}
 
 
 Folded = TypeVar("Folded", bound=nn.Module)

@@ -91,7 +91,7 @@ class Infer(actors.Actor):
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        super().__init__(job.views)
+        super().__init__(job.views, job.views.scales)
         network = load_network(job.network, job.trained, job.classes, job.weights)
         self.network = self.ready(network)
         self.network.backbone.halved = self.halved
@@ -268,5 +268,5 @@ def infer(
     Returns:
         Facts about the artifact for its manifest.
     """
-    total = actors.run(Infer, job, pieces, job.views.actors, progress)
-    return {"images": total, "scales": list(job.views.scales), "features": job.keep_features}
+    facts = actors.run(Infer, job, pieces, job.views.actors, progress)
+    return {**facts, "scales": list(job.views.scales), "features": job.keep_features}

@@ -17,6 +17,7 @@ from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import ClassMaps
 from ...models.boundary_net import BoundaryNet
 from ...ops.random_walk import random_walk, walk_bytes
+from ...records.reduced_images import COARSER_WALK
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..training.label_learners import Boundaries
 from . import actors
@@ -86,8 +87,7 @@ def walked_maps(
         most_bytes: memory that the walk of one image may take; where it would take more, the walk
             has a coarser grid.
     """
-    planes_per_image = max(len(image_maps.planes) for image_maps in maps)
-    padded = boundary.new_zeros(len(maps), max(1, planes_per_image), *boundary.shape[1:])
+    padded = boundary.new_zeros(len(maps), most_planes(maps), *boundary.shape[1:])
     for number, image_maps in enumerate(maps):
         padded[number, : len(image_maps.planes)] = torch.from_numpy(image_maps.planes).to(padded)
     grid = boundary.shape[1], boundary.shape[2]
@@ -108,6 +108,11 @@ def walked_maps(
         )
         for number, image_maps in enumerate(maps)
     ]
+
+
+def most_planes(maps: Sequence[ClassMaps]) -> int:
+    """Return the largest number of planes of an image, at least one."""
+    return max(1, *(len(image_maps.planes) for image_maps in maps))
 
 
 def walk_grid(grid: tuple[int, int], planes: int, radius: int, most_bytes: int) -> tuple[int, int]:
@@ -134,7 +139,7 @@ class Walk(actors.Actor):
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        super().__init__(job.views)
+        super().__init__(job.views, (1.0,))
         network = actors.load(job.network, Boundaries(), 0, job.weights)
         assert isinstance(network, BoundaryNet)
         self.network = self.ready(network)
@@ -164,6 +169,9 @@ class Walk(actors.Actor):
             chosen_maps = [maps[k] for k in numbers]
             boundary = self._boundary(pixels, chosen_maps[0].planes.shape[1:])
             options = self.job.radius, self.job.beta, self.job.steps, self.job.views.image_bytes
+            grid = boundary.shape[1], boundary.shape[2]
+            if walk_grid(grid, most_planes(chosen_maps), options[0], options[3]) != grid:
+                self.note(COARSER_WALK, [rows[k]["id"] for k in numbers])
             walked = walked_maps(chosen_maps, boundary, *options)
             pictures = (boundary * 255).round().byte().cpu().numpy()
             yield from zip(numbers, zip(walked, pictures, strict=True), strict=True)
@@ -200,5 +208,4 @@ def walk(
     Returns:
         Facts about the artifact for its manifest.
     """
-    total = actors.run(Walk, job, pieces, job.views.actors, progress)
-    return {"images": total, "steps": job.steps}
+    return {**actors.run(Walk, job, pieces, job.views.actors, progress), "steps": job.steps}

@@ -71,7 +71,7 @@ class Predict(actors.Actor):
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        super().__init__(job.views)
+        super().__init__(job.views, job.scales or (1.0,))
         network = actors.load(job.network, job.learner, job.classes, job.weights)
         assert isinstance(network, SegmentationNetwork)
         self.network = self.ready(network)
@@ -192,4 +192,4 @@ def predict(
     Returns:
         Facts about the artifact for its manifest.
     """
-    return {"images": actors.run(Predict, job, pieces, job.views.actors, progress)}
+    return actors.run(Predict, job, pieces, job.views.actors, progress)
