@@ -87,7 +87,8 @@ def results_by_stage(run: RunRecord) -> list[ResultId]:
 
     def position(id: ResultId) -> tuple[bool, bool, bool, bool, str]:
         is_cam = id.localizer == "cam" and not id.refinement
-        return not id.baseline, id in run.labels, bool(id.segmenter), not is_cam, str(id)
+        labels = id in run.labels and id not in run.maps
+        return not id.baseline, labels, bool(id.segmenter), not is_cam, str(id)
 
     return sorted(run.scores, key=position)
 

@@ -134,7 +134,8 @@ def _line(columns: Sequence[Column], scores: Sequence[Rows], id: str) -> list[Ce
             picture_of_source(column.images, column.source, id, base), column, id
         )
         cells.append((f"{100 * by_id[id].figures[0]:.1f}" if id in by_id else "", picture))
-    return [*cells, ("", picture_of_target(row, base))] if row["mask"] else cells
+    scored = columns[0].images.scored
+    return [*cells, ("", picture_of_target(row, base))] if scored else cells
 
 
 def _with_border(picture: Image.Image, column: Column, id: str) -> Image.Image:
