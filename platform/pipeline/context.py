@@ -180,7 +180,8 @@ class Context:
         for split, field_name in field_of.items():
             if split not in known:
                 several = field_name != "scoring.splits" or len(self.experiment.scoring.splits) > 1
-                value = f'("{known[0]}",)' if field_name.endswith("splits") else known[0]
+                first = next(iter(known))
+                value = f'("{first}",)' if field_name.endswith("splits") else first
                 example = f", for example --set {shlex.quote(f'{field_name}={value}')}"
                 raise InputError(
                     f"{field_name} names {split!r}; data set {name!r} has {', '.join(known)}; name "
