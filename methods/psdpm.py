@@ -1,9 +1,8 @@
 """PSDPM: secondary discriminative pixels mined with a segmenter (Zhao et al., CVPR 2024).
 
-A segmenter trained on the pseudo labels of a baseline gives foreground probabilities. FPEM, a
-cascade of three attentions over similar and near positions, extends them to further pixels. The
-prototype map learns to agree with the result. Written from the paper, because the code released for
-VOC has no FPEM.
+A segmenter trained on the labels of a baseline gives foreground probabilities. FPEM, a cascade of
+three attentions over similar and near positions, extends them to further pixels. The prototype map
+learns to agree with the result. Written from the paper: the code for VOC has no FPEM.
 Shapes: B batch, N foreground classes, D channels, H W grid.
 """
 
@@ -110,7 +109,7 @@ class PSDPMConfig(Options):
     background: Literal["maps", "loss"] | None = option(
         None,
         "Use of a background plane, one minus the highest class map, with its own prototype; maps: "
-        "at inference, in place of a threshold (code for COCO); loss: in the loss too.",
+        "at inference, in place of a threshold (COCO code); loss: in the loss too (VOC code).",
         added=True,
     )
     score: float = option(
@@ -120,9 +119,7 @@ class PSDPMConfig(Options):
         high=1e6,
         added=True,
     )
-    half_scale: bool = option(
-        False, "Add the losses of the images at half their size (code for COCO).", added=True
-    )
+    half_scale: bool = option(False, "Add the losses at half the size (both codes).", added=True)
 
     def __post_init__(self) -> None:
         if self.depth and self.position == "none" and not (self.features or self.colour):
@@ -251,8 +248,7 @@ class Mining(nn.Module):
 def paper(e: Experiment) -> Experiment:
     """Train all stages with clipped gradients; all further options follow IRN's paper.
 
-    Without clipping, which the paper does not name but both released trainings have, the loss
-    diverges.
+    Without clipping, which only both released trainings have, the loss diverges.
     """
     e = freeze(irn_paper(e), 0)
     return replace(e, training=replace(e.training, clip_norm=1.0))
@@ -276,7 +272,11 @@ def default(e: Experiment) -> Experiment:
     return replace(e, refine=replace(e.refine, walk_power=4.0, boundaries="baseline"))
 
 
-VOC_CODE = PSDPMConfig(source="segmenter", depth=0, weight=2.0, detach="nowhere", average="all")
+VOC_CODE = replace(
+    PSDPMConfig(source="segmenter", depth=0, weight=2.0, detach="nowhere", average="all"),
+    background="loss",
+    half_scale=True,
+)
 """Options of the code released for VOC."""
 COCO_CODE = PSDPMConfig(
     source="prototype",
@@ -305,9 +305,9 @@ class PSDPM(Method):
     network learns. `--set psdpm.depth=3` turns FPEM on.
 
     `release-coco` is the training released for COCO without its colour jitter and blur, and with
-    padding left out of FPEM. `release-voc` is close to the training released for VOC; it lacks the
-    three classifiers, whose class map is compared with the probabilities and used for inference,
-    the attention over features, replayed images, and losses at half scale with the background.
+    padding left out of FPEM. `release-voc` is close to that for VOC; it lacks the replayed images,
+    the attention over features and the three classifiers, whose class map is compared with the
+    probabilities and used for inference. Its losses at half scale count whole (code: a fifth).
     """
 
     name = "psdpm"

@@ -9,28 +9,16 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated, Literal
-
-from pydantic import AfterValidator
+from typing import Literal
 
 from ..errors import FieldError
-from ..metrics import THRESHOLDS
 from ..ops.crf import CRFName
 from .fields import AUTO, Options, dataclass, option
 from .limits import bounds
+from .rules import Threshold
 
 SegmenterName = Literal["deeplabv2", "upernet"]
 SEGMENTERS: tuple[SegmenterName, ...] = typing.get_args(SegmenterName)
-
-
-def _threshold(value: float) -> float:
-    if value not in THRESHOLDS:
-        raise ValueError("one of 0, 0.01, 0.02 and so on up to 0.99, or none")
-    return value
-
-
-Threshold = Annotated[float, AfterValidator(_threshold)]
-"""A threshold at which scores are computed, one of `metrics.THRESHOLDS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +69,7 @@ class Training(Options):
     )
     momentum: float = option(
         0.9,
-        "Momentum of SGD (the papers based on IRN print 0.9, with which a learning rate of 0.1 "
-        "diverges; their code: in effect 1e-4).",
+        "Momentum of SGD (papers based on IRN: 0.9; their code: in effect 1e-4).",
         low=0,
         high=1,
     )
@@ -107,10 +94,21 @@ class Training(Options):
     )
     factors: tuple[float, ...] = option(
         (),
-        "Factors of which one is drawn for each image, in place of training.rescale; empty: that "
-        "range holds.",
+        "Factors of which one is drawn for each image; empty: training.rescale holds.",
         low=0.05,
         high=20,
+        added=True,
+    )
+    fit: tuple[int, int] | None = option(
+        None,
+        "Long and short side of the box that images first fit, also at a segmenter's inference.",
+        low=8,
+        high=16_384,
+        added=True,
+    )
+    cropping: Literal["irn", "deeplab"] = option(
+        "irn",
+        "Resizing and padding: irn: bicubic, random sides; deeplab: bilinear, right and bottom.",
         added=True,
     )
     crop: int = option(
@@ -267,6 +265,12 @@ class Refine(Options):
         low=2,
         high=64,
     )
+    pairs: Literal["all", "interior"] = option(
+        "all",
+        "Positions whose pairs are learnt from: all, or interior (IRN's code): those that have all "
+        "their neighbours in the crop.",
+        added=True,
+    )
     radius: int = option(5, "Radius of the random walk, in positions at stride 4.", low=2, high=64)
     beta: float = option(10.0, "Power to which the affinities are raised.", low=0, high=1_000)
     steps: int = option(256, "Number of steps of the random walk.", low=0, high=1_000_000)
@@ -392,8 +396,5 @@ class Experiment(Options):
     def combination(self) -> str:
         """Return METHOD[:LOCALIZER][@BASELINE], as commands and search spaces take it."""
         text = ":".join(word for word in (self.method, self.localizer) if word)
-        return (
-            f"{text}@{self.baseline.imported or self.baseline.combination}"
-            if self.baseline
-            else text
-        )
+        inner = self.baseline and (self.baseline.imported or self.baseline.combination)
+        return f"{text}@{inner}" if inner else text

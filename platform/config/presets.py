@@ -40,7 +40,9 @@ def irn_levels(e: Experiment) -> Experiment:
 
 def irn_release(e: Experiment) -> Experiment:
     """Train and refine as IRN's code does, whose momentum is in effect 1e-4."""
-    return irn_levels(freeze(replace(e, training=replace(e.training, momentum=1e-4)), 2))
+    training = replace(e.training, momentum=1e-4)
+    e = replace(e, training=training, refine=replace(e.refine, pairs="interior"))
+    return irn_levels(freeze(e, 2))
 
 
 def irn_paper(e: Experiment) -> Experiment:

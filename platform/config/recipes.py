@@ -27,7 +27,8 @@ FACTORS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 def deeplab(s: Segment) -> Segment:
     """Train as kazuto1011/deeplab-pytorch trains on VOC, which LPCAM uses.
 
-    There, the learning rate changes at every tenth step; here, it changes at every step.
+    There, the learning rate changes at every tenth step; here, it changes at every step. There,
+    sides of resized images are rounded down; here, they are rounded.
     """
     training = replace(
         s.training,
@@ -41,6 +42,8 @@ def deeplab(s: Segment) -> Segment:
         crop=321,
         rescale=(0.5, 1.5),
         factors=FACTORS[:5],
+        fit=None,
+        cropping="deeplab",
         optimizer=None,
         warm_up=None,
     )
@@ -87,8 +90,8 @@ def psdpm_coco(s: Segment) -> Segment:
 def swin(s: Segment) -> Segment:
     """Train as mmsegmentation trains UperNet on Swin.
 
-    Its colour jitter is left out, and images are scaled from their original size instead of
-    2048 x 512. LPCAM's authors have lost their recipe for Swin.
+    Its colour jitter is left out. A smaller image is padded right and bottom before it is mirrored;
+    there, it is padded after. LPCAM's authors have lost their recipe for Swin.
     """
     s = deeplab(s)
     training = replace(
@@ -103,6 +106,7 @@ def swin(s: Segment) -> Segment:
         crop=512,
         rescale=(0.5, 2.0),
         factors=(),
+        fit=(2048, 512),
     )
     return replace(s, scales=(), iterations=40_000, training=training)
 

@@ -33,12 +33,17 @@ class Crop:
         side: side of the square crop, pixels.
         rescale: range of a factor on the original size of the image, in place of `resize`.
         factors: factors on the original size of which one is drawn, in place of `rescale`.
+        fit: long and short side that an image is fitted into before `rescale` and `factors`.
+        cropping: `irn` resizes bicubically and pads at random sides; `deeplab` resizes bilinearly
+            and pads right and bottom before it mirrors.
     """
 
     resize: tuple[int, int]
     side: int
     rescale: tuple[float, float] | None = None
     factors: tuple[float, ...] = ()
+    fit: tuple[int, int] | None = None
+    cropping: str = "irn"
 
 
 def random_generator(seed: int, epoch: int, id: str) -> np.random.Generator:
@@ -54,6 +59,19 @@ def resized(image: Pixels, height: int, width: int) -> Pixels:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
+def bilinear(image: Pixels, height: int, width: int) -> Pixels:
+    """Resize an image with bilinear interpolation as OpenCV does, which averages no pixels."""
+    planes = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
+    out = functional.interpolate(planes, (height, width), mode="bilinear", align_corners=False)
+    return out[0].permute(1, 2, 0).round().byte().numpy()
+
+
+def fit_factor(height: int, width: int, fit: tuple[int, int] | None) -> float:
+    """Return the factor by which an image fits into a long and a short side; without them, 1."""
+    sides = sorted((height, width), reverse=True)
+    return min(most / side for most, side in zip(fit, sides, strict=True)) if fit else 1.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Placement:
     """The position of a crop in a resized image, and of the image in the crop.
@@ -64,6 +82,7 @@ class Placement:
         y, x: top left corner of the crop in the resized and mirrored image, pixels.
         top, left: top left corner of the image in the crop, pixels.
         rows, columns: size of the image in the crop, pixels.
+        bilinear: whether the image is resized bilinearly, not bicubically.
     """
 
     height: int
@@ -75,6 +94,7 @@ class Placement:
     left: int
     rows: int
     columns: int
+    bilinear: bool = False
 
     @property
     def rectangle(self) -> NDArray[np.int32]:
@@ -91,12 +111,16 @@ def random_placement(height: int, width: int, rng: np.random.Generator, crop: Cr
     else:
         low, high = crop.resize
         factor = int(rng.integers(low, high + 1)) / max(height, width)
+    if crop.factors or crop.rescale:
+        factor *= fit_factor(height, width, crop.fit)
     height, width = (max(1, round(n * factor)) for n in (height, width))
     mirrored = bool(rng.random() < 0.5)
     rows, columns = min(height, crop.side), min(width, crop.side)
     y, x = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
     top = int(rng.integers(crop.side - rows + 1))
     left = int(rng.integers(crop.side - columns + 1))
+    if crop.cropping == "deeplab":
+        top, left = 0, crop.side - columns if mirrored else 0
     return Placement(
         height=height,
         width=width,
@@ -107,6 +131,7 @@ def random_placement(height: int, width: int, rng: np.random.Generator, crop: Cr
         left=left,
         rows=rows,
         columns=columns,
+        bilinear=crop.cropping == "deeplab",
     )
 
 
@@ -114,7 +139,7 @@ def crop_image(image: Pixels, placement: Placement, side: int, fill: int = 0) ->
     """Cut a crop out of an image or a plane of ids.
 
     Args:
-        image: uint8 `[H,W,3]`, resized bicubically, or ids `[H,W]`, resized to nearest.
+        image: uint8 `[H,W,3]`, or ids `[H,W]`, which are resized to nearest.
         placement: position of the crop.
         side: S.
         fill: value of the crop where the image does not reach.
@@ -123,7 +148,8 @@ def crop_image(image: Pixels, placement: Placement, side: int, fill: int = 0) ->
         uint8 `[S,S,3]` or `[S,S]`.
     """
     if image.ndim == 3:
-        image = resized(image, placement.height, placement.width)
+        resize = bilinear if placement.bilinear else resized
+        image = resize(image, placement.height, placement.width)
     else:
         size = (placement.width, placement.height)
         image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.NEAREST))

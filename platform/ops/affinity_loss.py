@@ -14,7 +14,7 @@ from .random_walk import affinities, neighbour_offsets
 EPS = 1e-5
 
 
-def sort_pairs(labels: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
+def sort_pairs(labels: Tensor, radius: int) -> tuple[Tensor, ...]:
     """Sort all pairs of positions by the labels at both ends.
 
     Args:
@@ -43,21 +43,37 @@ def sort_pairs(labels: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
     return same & (centre == 0), same & (centre > 0), known & (centre != neighbours)
 
 
-def affinity_losses(boundary: Tensor, labels: Tensor, radius: int = 10) -> dict[str, Tensor]:
+def interior(radius: int, height: int, width: int) -> tuple[slice, slice]:
+    """Return the rows and columns of the positions that have all their neighbours on a grid.
+
+    The neighbours lie below, left and right, see `ops.random_walk.neighbour_offsets`.
+    """
+    reach = radius - 1
+    return slice(0, max(0, height - reach)), slice(reach, max(reach, width - reach))
+
+
+def affinity_losses(
+    boundary: Tensor, labels: Tensor, radius: int = 10, pairs: str = "all"
+) -> dict[str, Tensor]:
     """Return the two terms of IRN's class boundary loss, whose sum is minimised.
 
     Args:
         boundary: `[B,H,W]`, 0..1.
         labels: long `[B,H,W]`, 255 where unknown.
         radius: distance below which two positions form a pair, in positions; 10 as published.
+        pairs: `all`, or `interior` for those of the positions of `interior` (IRN's code).
 
     Returns:
         `same`: a quarter of the sum of two means, one over background pairs and one over pairs of
         one foreground class; `different`: half the mean over pairs of different classes. A mean
         over no pairs is zero.
     """
-    affinity = affinities(boundary, radius)
-    background, foreground, different = sort_pairs(labels, radius)
+    affinity, kinds = affinities(boundary, radius), sort_pairs(labels, radius)
+    if pairs == "interior":
+        rows, columns = interior(radius, *labels.shape[1:])
+        affinity = affinity[:, :, rows, columns]
+        kinds = tuple(kind[:, :, rows, columns] for kind in kinds)
+    background, foreground, different = kinds
     values = -torch.log(EPS + torch.where(different, 1 - affinity, affinity))
 
     def mean(chosen: Tensor) -> Tensor:

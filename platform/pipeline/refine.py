@@ -9,7 +9,9 @@ from typing import Any
 from ..config.experiment import Experiment, Refine
 from ..config.fields import fingerprint
 from ..errors import InputError
+from ..ops.affinity_loss import interior
 from ..ops.crf import CRFS
+from ..ops.maps import grid_size
 from ..ray_runtime import cluster
 from ..records.result_id import ResultId
 from ..stages.training.label_learners import Boundaries
@@ -207,8 +209,14 @@ def masks(context: Context, split: str) -> Step:
 
 
 def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Step:
-    """Return the step that trains IRN's boundary network on the labels of a split."""
+    """Return the step that trains IRN's boundary network on the labels of a split.
+
+    Raises:
+        InputError: no position of a crop has all its neighbours in the crop, but only the pairs of
+            such positions are learnt from.
+    """
     e = context.experiment
+    _check_interior(e.refine)
     network = dataclasses.replace(e.network, frozen_stages=e.refine.frozen_stages)
     stage = Stage(
         name="boundaries",
@@ -217,6 +225,7 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
             "network": fingerprint(network),
             "training": fingerprint(dataclasses.replace(e.refine.training, split=split)),
             "pair_radius": e.refine.pair_radius,
+            **({"pairs": e.refine.pairs} if e.refine.pairs != "all" else {}),
             "seed": e.seed,
         },
         inputs={"shards": context.shards.key, "labels": labels.key},
@@ -225,7 +234,7 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         task = TrainingTask(
-            learner=Boundaries(e.refine.pair_radius),
+            learner=Boundaries(e.refine.pair_radius, e.refine.pairs),
             network=network,
             training=e.refine.training,
             split=split,
@@ -235,6 +244,15 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
         return run.train(context, folder, stage, task)
 
     return Step(stage, compute, True)
+
+
+def _check_interior(r: Refine) -> None:
+    _, columns = interior(r.pair_radius, *grid_size(r.training.crop, r.training.crop))
+    if r.pairs == "interior" and columns.stop == columns.start:
+        raise InputError(
+            f"refine.training.crop {r.training.crop} holds no position with all neighbours nearer "
+            f"than refine.pair_radius {r.pair_radius}; enlarge the crop or set refine.pairs=all"
+        )
 
 
 def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Step:

@@ -141,6 +141,7 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
             known=known,
             views=context.views(),
             scales=scales,
+            fit=e.segment.training.fit,
         )
         return segmentation.predict(job, context.pieces(split), run.count)
 

@@ -33,6 +33,7 @@ ODD = Segment(
         crop=99,
         rescale=(0.1, 0.2),
         factors=(3.0,),
+        fit=(90, 80),
         optimizer="adamw",
         warm_up=3,
     ),
@@ -76,3 +77,10 @@ def test_an_unknown_recipe_is_refused():
         recipe("mine")
     with pytest.raises(InputError, match="unknown recipe 'mine'; there are lpcam-voc"):
         build_experiment("cam", recipe="mine")
+
+
+def test_recipes_take_images_as_their_source_does():
+    by_name = {name: RECIPES[name](Segment()).training for name in RECIPES}
+    assert {name for name, t in by_name.items() if t.cropping == "deeplab"} == set(RECIPES)
+    fitted = {name for name, t in by_name.items() if t.fit == (2048, 512)}
+    assert fitted == {"swin", "swin-coco"}

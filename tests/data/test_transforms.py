@@ -11,8 +11,10 @@ from wsss.platform.data.transforms import (
     DEVIATION,
     MEAN,
     Crop,
+    bilinear,
     crop_image,
     crop_maps,
+    fit_factor,
     normalized,
     random_generator,
     random_placement,
@@ -228,3 +230,43 @@ def test_a_factor_is_drawn_of_those_that_are_given():
         for epoch in range(40)
     }
     assert heights == {20, 50}
+
+
+@few_examples
+@given(st.integers(4, 30), st.integers(4, 30), st.integers(0, 10**6))
+def test_deeplab_pads_right_and_bottom_before_it_mirrors(height, width, seed):
+    crop = Crop(resize=(8, 8), side=24, rescale=(0.5, 1.5), cropping="deeplab")
+    place = random_placement(height, width, random_generator(seed, 0, "a"), crop)
+    assert place.top == 0
+    assert place.left == (24 - place.columns if place.mirrored else 0)
+    image = np.random.default_rng(seed).integers(1, 256, (height, width, 3), np.uint8)
+    out = crop_image(image, place, 24)
+    whole = bilinear(image, place.height, place.width)
+    whole = whole[:, ::-1] if place.mirrored else whole
+    rows, columns = place.y + place.rows, place.x + place.columns
+    inside = out[: place.rows, place.left : place.left + place.columns]
+    np.testing.assert_array_equal(inside, whole[place.y : rows, place.x : columns])
+    assert out.sum() == inside.sum()
+
+
+def test_bilinear_equals_a_slow_loop():
+    image = np.random.default_rng(0).integers(0, 256, (7, 9, 3), np.uint8)
+    out = bilinear(image, 4, 13).astype(float)
+    for row in range(4):
+        for column in range(13):
+            y, x = (row + 0.5) * 7 / 4 - 0.5, (column + 0.5) * 9 / 13 - 0.5
+            y, x = min(max(y, 0), 6), min(max(x, 0), 8)
+            top, left = min(int(y), 5), min(int(x), 7)
+            square = image[top : top + 2, left : left + 2].astype(float)
+            lines = square[0] * (1 - y + top) + square[1] * (y - top)
+            value = lines[0] * (1 - x + left) + lines[1] * (x - left)
+            assert np.abs(out[row, column] - value).max() <= 0.5 + 1e-3
+
+
+def test_images_first_fit_a_box():
+    assert fit_factor(375, 500, (2048, 512)) == 512 / 375
+    assert fit_factor(3000, 500, (2048, 512)) == 2048 / 3000
+    assert fit_factor(375, 500, None) == 1
+    crop = Crop(resize=(8, 8), side=16, rescale=(2.0, 2.0), fit=(80, 30))
+    place = random_placement(20, 40, random_generator(0, 0, "a"), crop)
+    assert (place.height, place.width) == (60, 120)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from wsss.methods.psdpm import FPEM, PSDPM, STAGES, PSDPMConfig, position_encoding, propagate
 from wsss.platform.errors import InputError
+from wsss.platform.method import build_experiment
 from wsss.platform.models.backbones import build
 from wsss.platform.ops.maps import normalize
 
@@ -377,3 +378,9 @@ def test_training_without_probabilities_fails(batch_of):
     bare = type(batch)(images=batch.images, labels=batch.labels, valid=batch.valid)
     with pytest.raises(AssertionError, match="segmenter"):
         method.losses(network, bare, 0.5)
+
+
+def test_the_code_for_voc_learns_the_background_at_two_scales():
+    settings = build_experiment("psdpm", preset="release-voc", baseline="cam").settings["psdpm"]
+    assert (settings.background, settings.half_scale) == ("loss", True)
+    assert (settings.source, settings.depth, settings.weight) == ("segmenter", 0, 2.0)

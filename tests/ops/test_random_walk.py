@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wsss.platform.ops.affinity_loss import affinity_losses, sort_pairs
+from wsss.platform.ops.affinity_loss import affinity_losses, interior, sort_pairs
 from wsss.platform.ops.random_walk import (
     affinities,
     neighbour_offsets,
@@ -127,14 +127,20 @@ def test_sizes_that_differ_are_refused():
         random_walk(torch.zeros(1, 4, 4), torch.zeros(4, 5))
 
 
-def slow_losses(boundary, labels, radius):
-    """Return the affinity losses by loops over all pairs of positions."""
+def slow_losses(boundary, labels, radius, inside=False):
+    """Return the affinity losses by loops over all pairs of positions.
+
+    With `inside`, a pair counts if its upper position has all its neighbours on the grid.
+    """
     sums = {"background": [], "foreground": [], "other": []}
     height, width = labels.shape
     points = [(y, x) for y in range(height) for x in range(width)]
     for i, a in enumerate(points):
         for b in points[i + 1 :]:
             if math.dist(a, b) >= radius or 255 in (labels[a].item(), labels[b].item()):
+                continue
+            neighbours = [(a[0] + dy, a[1] + dx) for dy, dx in neighbour_offsets(radius)]
+            if inside and not set(neighbours) <= set(points):
                 continue
             affinity = 1 - max(boundary[p].item() for p in between(a, b))
             if labels[a] != labels[b]:
@@ -159,6 +165,20 @@ def test_losses_equal_slow_loops(seed, radius):
     losses = affinity_losses(boundary, labels, radius)
     expected = slow_losses(boundary[0], labels[0], radius)
     assert {k: v.item() for k, v in losses.items()} == pytest.approx(expected, abs=1e-9)
+
+
+@few_examples
+@given(seed=st.integers(0, 999), radius=st.integers(2, 4))
+def test_interior_pairs_equal_slow_loops(seed, radius):
+    boundary = noise(seed, 1, 7, 9)
+    choices = torch.tensor([0, 0, 1, 2, 255])
+    drawn = torch.randint(5, (1, 7, 9), generator=torch.Generator().manual_seed(seed))
+    labels = choices[drawn]
+    losses = affinity_losses(boundary, labels, radius, "interior")
+    expected = slow_losses(boundary[0], labels[0], radius, inside=True)
+    assert {k: v.item() for k, v in losses.items()} == pytest.approx(expected, abs=1e-9)
+    rows, columns = interior(10, 128, 128)
+    assert (rows.stop - rows.start, columns.stop - columns.start) == (119, 110)  # as published
 
 
 def test_unknown_labels_teach_nothing():

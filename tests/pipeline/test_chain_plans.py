@@ -56,6 +56,7 @@ def key_of(job: Any, changes: dict[str, Any], title: str) -> str:
         ("irn", "final", 0.3, "lpcam certain labels of train", False),
         ("irn", "radius", 4, "train boundaries from lpcam", False),
         ("irn", "pair_radius", 4, "train boundaries from lpcam", True),
+        ("irn", "pairs", "interior", "train boundaries from lpcam", True),
         ("irn", "radius", 4, "lpcam propagated, val", True),
         ("irn", "walk_power", 3.0, "lpcam propagated, val", True),
         ("irn", "walk_power", 3.0, "lpcam certain labels of train", False),
@@ -69,6 +70,12 @@ def test_a_key_holds_what_its_stage_reads(
     before = key_of(job, base, title)
     after = key_of(job, changed, title)
     assert (before != after) is reads
+
+
+def test_interior_pairs_need_a_large_crop(job: Any) -> None:
+    changes = {"refine.kind": "irn", "refine.pairs": "interior", "refine.training.crop": 64}
+    with pytest.raises(InputError, match="64 holds no position with all neighbours nearer than"):
+        Execution.of(job.store, replaced(job.experiment, changes))
 
 
 def test_fixed_levels_need_no_scores_and_no_seed_threshold(job: Any) -> None:

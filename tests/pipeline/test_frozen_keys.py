@@ -27,7 +27,7 @@ DIGESTS = [
         "irn",
         "psdpm-coco",
         False,
-        "8ea7d355cb6105479c2bcf8a93bc66817df6f825150b00e261abb27437d60b0f",
+        "7df13d38744f2687e72ae4831a1f425194535a6651a5cc705dcd07e76dc22ed0",
     ),
     (
         "sipe release",
@@ -48,7 +48,7 @@ DIGESTS = [
         "irn",
         "psdpm-coco",
         False,
-        "96d9af88e3abca300bf0686b4ca13043cede486ce30644a99769cd0299bd4a46",
+        "3238456fe3784fa56ea2cd8d0b03c9c75442536ab739e84acd3f849fae1b6056",
     ),
 ]
 """Method and preset, refinement, recipe, whether on a GPU, and the digest of the plan.

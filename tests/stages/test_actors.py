@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from wsss.platform.models.backbones import STAGES, build
 from wsss.platform.models.classifier import Classifier
 from wsss.platform.stages.inference import actors
 from wsss.platform.stages.inference.actors import fused, view_size
+from wsss.platform.stages.inference.segmentation import Predict
 
 
 @pytest.fixture(params=["resnet18", "mobilenet_v2"])
@@ -108,3 +110,19 @@ def test_views_and_groups_keep_the_limit_of_an_image(monkeypatch):
     rows = [{"id": "a", "image": image} for image in (large, small, small, large, small, small)]
     groups = actors.groups(rows, actor.pool, 8, actor.most_pixels)
     assert [numbers for numbers, _ in groups] == [[0], [3], [1, 2, 4], [5]]
+
+
+@pytest.mark.parametrize(
+    ("scales", "seen"), [((), [512 / 375]), ((1.0, 0.5), [512 / 375, 256 / 375])]
+)
+def test_a_segmenter_sees_images_that_fit_a_box(scales, seen):
+    views = []
+
+    def scaled(images, scale):
+        views.append(scale)
+        return [torch.zeros(1, 3, 2, 2)]
+
+    job = SimpleNamespace(scales=scales, fit=(2048, 512))
+    actor = SimpleNamespace(job=job, scaled=scaled, _view_logits=lambda view: view)
+    Predict._logits(actor, [np.zeros((375, 500, 3), np.uint8)])
+    assert views == seen

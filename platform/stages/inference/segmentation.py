@@ -19,6 +19,7 @@ from torch.nn import functional
 from ...config.experiment import Network, Views
 from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import PROBABILITY_STRIDE, ClassMaps
+from ...data.transforms import fit_factor
 from ...errors import InputError
 from ...models.segmenter import SegmentationNetwork
 from ...ops.maps import best_plane, grid_size, merge_flip, merge_scales
@@ -48,6 +49,7 @@ class Job:
         views: precision and numbers of images and actors.
         scales: image scales, each with its mirror image; without any, the image itself is the only
             view.
+        fit: long and short side that an image is fitted into first.
     """
 
     learner: Segmenter
@@ -60,6 +62,7 @@ class Job:
     known: bool
     views: Views
     scales: tuple[float, ...] = ()
+    fit: tuple[int, int] | None = None
 
 
 class Predict(actors.Actor):
@@ -132,13 +135,14 @@ class Predict(actors.Actor):
 
         With several views they are logarithms of mean probabilities, on the grid of the largest
         view."""
-        scales = self.job.scales
+        height, width = images[0].shape[:2]
+        scales, factor = self.job.scales, fit_factor(height, width, self.job.fit)
         if not scales:
-            return torch.cat([self._view_logits(view) for view in self.scaled(images, 1.0)])
+            return torch.cat([self._view_logits(view) for view in self.scaled(images, factor)])
         shares = []
         for scale in scales:
             merged_views = []
-            for view in self.scaled(images, scale):
+            for view in self.scaled(images, factor * scale):
                 probabilities = self._view_logits(torch.cat([view, view.flip(-1)])).softmax(1)
                 merged_views.append(merge_flip(*probabilities.chunk(2)))
             shares.append(torch.cat(merged_views))

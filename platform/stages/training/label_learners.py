@@ -32,12 +32,13 @@ class Boundaries(Learner):
 
     Args:
         radius: radius of the pairs that are learnt from, in positions at stride 4.
+        pairs: positions whose pairs are learnt from, see `ops.affinity_loss.affinity_losses`.
     """
 
     name: ClassVar[str] = "irn"
 
-    def __init__(self, radius: int = 10) -> None:
-        self.radius = radius
+    def __init__(self, radius: int = 10, pairs: str = "all") -> None:
+        self.radius, self.pairs = radius, pairs
 
     def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> BoundaryNet:
         return BoundaryNet(backbone, frozen_stages)
@@ -45,7 +46,7 @@ class Boundaries(Learner):
     def losses(self, network: Any, batch: Batch, progress: float) -> dict[str, Tensor]:
         assert batch.plane is not None
         boundary = network(batch.images).float().sigmoid()
-        return affinity_losses(boundary, shrunk(batch.plane, boundary), self.radius)
+        return affinity_losses(boundary, shrunk(batch.plane, boundary), self.radius, self.pairs)
 
 
 class Segmenter(Learner):

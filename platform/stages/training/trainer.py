@@ -90,6 +90,8 @@ class Job:
                 side=training.crop,
                 rescale=training.rescale,
                 factors=training.factors,
+                fit=training.fit,
+                cropping=training.cropping,
             ),
             seed=self.seed,
             rank=rank,
