@@ -57,10 +57,10 @@ demo: $(READY)
 	$(BIN)/wsss report build/demo
 
 test: $(READY)
-	$(MAKE) --jobs 2 --output-sync=target test-ray check test-plain
+	$(MAKE) --jobs 2 --output-sync=target test-plain test-ray check
 
 test-ray: $(READY)
-	$(BIN)/pytest -q tests -m "cluster and not faults"
+	$(BIN)/pytest -q tests/pipeline tests/ray_runtime -m "cluster and not faults"
 
 test-plain: $(READY)
 	$(BIN)/pytest -q tests -m "not cluster and not faults" --ignore tests/house
