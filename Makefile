@@ -2,8 +2,8 @@
 #             labels, and a table, a picture (build/demo.png) and pages (build/demo) of them all
 # make test   the environment, the checks, the tests: those that start Ray beside all others
 # make check  ruff, mypy and the import rules
-# make fuzz   damaged files and hostile words, twelve times as many as in the tests: half an hour
-#             on two busy cores
+# make fuzz   damaged files and hostile words, 24 times as many as in the tests: half an hour on
+#             two busy cores
 # make test-cluster  whole jobs on several nodes, in a bucket, and under faults: an hour
 # make audit  known holes of what requirements.lock pins; needs the internet
 # make docs   the documentation site, in build/site
@@ -57,10 +57,10 @@ demo: $(READY)
 	$(BIN)/wsss report build/demo
 
 test: $(READY)
-	$(MAKE) --jobs 2 --output-sync=target test-ray check test-plain
+	$(MAKE) --jobs 2 --output-sync=target test-plain test-ray check
 
 test-ray: $(READY)
-	$(BIN)/pytest -q tests -m "cluster and not faults"
+	$(BIN)/pytest -q tests/pipeline tests/ray_runtime -m "cluster and not faults"
 
 test-plain: $(READY)
 	$(BIN)/pytest -q tests -m "not cluster and not faults" --ignore tests/house

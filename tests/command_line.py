@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from cyclopts import App, Argument
 from wsss.platform.cli.parser import COMMANDS, SOURCES, parser
 
@@ -9,14 +11,16 @@ COMMAND_WORDS = [*((name,) for name in COMMANDS), *(("data", kind) for kind in S
 """The words of each command that takes options."""
 
 
+@functools.cache
 def app_of(words: tuple[str, ...]) -> App:
     """Return the parser of a command."""
-    app = parser()
+    app = parser(words)
     for word in words:
         app = app[word]
     return app
 
 
+@functools.cache
 def arguments_of(words: tuple[str, ...]) -> list[Argument]:
     """Return the arguments and options of a command."""
     return [*app_of(words).assemble_argument_collection()]

@@ -65,21 +65,31 @@ COMMON = Parameter(negative_bool=(), negative_iterable=(), allow_repeating=True)
 value, or adds to its values if it takes several."""
 
 
-def parser() -> App:
-    """Return the parser of the whole command line."""
+def parser(words: Sequence[str] | None = None) -> App:
+    """Return the parser of the whole command line.
+
+    Args:
+        words: a command line, which needs the options only of the commands that it names; those of
+            all commands take longer than the rest of the parsing. None: the options of all.
+    """
     top = App(name="wsss", help=DESCRIPTION, version_flags=())
     data = App(name="data", help=DATA, version_flags=())
     top.command(data)
     for app, commands in ((data, SOURCES), (top, COMMANDS)):
         for name, options in commands.items():
             app.command(
-                _maker(options),
+                _maker(options) if words is None or name in words else _without_options(),
                 name=name,
                 help=options.about,
                 default_parameter=COMMON,
                 version_flags=(),
             )
     return top
+
+
+def _without_options() -> Callable[[], None]:
+    """Return a function for a command that is listed but not called."""
+    return lambda: None
 
 
 def _maker(options: type[Command]) -> Callable[..., Command]:
@@ -130,7 +140,7 @@ def parse(words: Sequence[str]) -> Command | None:
     from .options.help import help_text
 
     _check_hyphens(words)
-    top = parser()
+    top = parser(words)
     without_help = [word for word in words if word not in top.help_flags]
     names, apps, unused = top.parse_commands(without_help)
     app = apps[-1]

@@ -36,7 +36,7 @@ import http.client, sys, threading
 from wsss.dashboards.server import Server
 from wsss.platform.storage.store import Store
 
-with Server(Store(sys.argv[1]), 0) as server:
+with Server(Store(sys.argv[2]), 0) as server:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     for page in ("", "run.run-0.html", "images.run-0.html"):
         connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
@@ -92,8 +92,9 @@ def test_commands_that_read_and_verify_write_nothing(
     ]
     words = [[*command, "--store", str(store)] for command in commands]
     root = store.storage.local_folder
-    lines = printed_lines(read_only(root, "-c", RUN_COMMANDS, json.dumps(words)))
-    *reading, writing = [json.loads(line) for line in lines]
+    script = RUN_COMMANDS + GET_PAGES
+    lines = printed_lines(read_only(root, "-c", script, json.dumps(words), str(store)))
+    *reading, writing = [json.loads(line) for line in lines[: len(commands)]]
     assert [code for code, _, _ in reading] == [0] * 5, reading
     assert {p.name for p in out.iterdir()} == {"site", "page.html", "png"}
     doctor = reading[-1][1].splitlines()
@@ -104,8 +105,7 @@ def test_commands_that_read_and_verify_write_nothing(
     assert "data set 'scenes' cannot be kept: " in error
     assert len(error.splitlines()) == 1
     assert content(store.storage.local_folder) == before
-    pages = printed_lines(read_only(store.storage.local_folder, "-c", GET_PAGES, str(store)))
-    assert pages == ["200 True"] * 3
+    assert lines[len(commands) :] == ["200 True"] * 3
 
 
 def test_an_artifact_that_cannot_be_kept_is_not_computed(

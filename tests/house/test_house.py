@@ -225,3 +225,13 @@ def test_every_method_has_an_entry_point():
     points = project["entry-points"]["wsss.methods"]
     assert set(points) == {p.stem for p in (ROOT / "methods").glob("*.py")}
     assert all(value.startswith(f"wsss.methods.{name}:") for name, value in points.items())
+
+
+def test_tests_that_start_ray_are_in_the_folders_of_their_process():
+    """`make test` looks for them in these folders alone, because looking through all takes long."""
+    (line,) = re.findall(r'.*-m "cluster and not faults"', (ROOT / "Makefile").read_text())
+    folders = [ROOT / word for word in line.split() if word.startswith("tests/")]
+    tests = (ROOT / "tests").rglob("*.py")
+    marked = [path for path in tests if re.search(r"mark\.cluster", path.read_text())]
+    assert marked
+    assert [p for p in marked if not any(p.is_relative_to(folder) for folder in folders)] == []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file, in any import mode
-from in_process import stages_in_process, stages_in_trials
+from in_process import stages_in_process, stages_in_trials, trainings_in_process
 from small_jobs import CHAIN, SMALL
 from wsss.platform.cli import main
 from wsss.platform.config.experiment import Experiment
@@ -111,12 +111,16 @@ def ray_trial(ray_started: None, tmp_path_factory: pytest.TempPathFactory) -> Ra
 def ray_chain(ray_trial: RayTrial) -> Execution:
     """Return the chain on the network of the trial, computed with Ray.
 
-    Class maps are those of the training images, and predictions those of the validation images."""
+    Class maps are those of the training images, and predictions those of the validation images. The
+    networks of IRN and the segmenter are trained in this process: `ray_trial` shows that a worker
+    of Ray Train computes the same, and what differs between trainings, the columns of their
+    batches, comes from Ray Data here too."""
     splits = {"scoring.splits": ("train",), "segment.splits": ("val",)}
     changes = {**SMALL, **CHAIN, **splits}
     experiment = build_experiment("lpcam", preset="scenes", changes=changes)
     pipeline = Execution.of(ray_trial.store, experiment)
-    pipeline.execute()
+    with trainings_in_process():
+        pipeline.execute()
     return pipeline
 
 

@@ -106,6 +106,14 @@ def _write_shards(
 
 
 @contextlib.contextmanager
+def trainings_in_process() -> Iterator[None]:
+    """Train in this process, on batches that Ray Data reads."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray_train, "fit", _fit)
+        yield
+
+
+@contextlib.contextmanager
 def stages_in_process() -> Iterator[None]:
     """Compute all stages in this process."""
     with pytest.MonkeyPatch.context() as patch:

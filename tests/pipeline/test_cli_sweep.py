@@ -17,7 +17,10 @@ from wsss.platform.tuning.journal import Journal
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_started")]
 
 
-def test_sweep_reports_the_best_and_repeats_nothing(wsss: Any, job: Any) -> None:
+def test_sweep_reports_the_best_and_repeats_nothing(
+    trials_in_process: None, wsss: Any, job: Any
+) -> None:
+    """`test_api_with_ray.py` runs a sweep whose trials compute stages in Ray's workers."""
     words = ("sweep", "lpcam", *SMALL_WORDS, "--trials", "3", "--name", "three")
     code, out, _ = wsss(*words)
     assert code == 0
@@ -103,7 +106,9 @@ def test_a_sweep_whose_driver_is_killed_resumes(
     assert [(t.params, t.value) for t in resumed] == [(t.params, t.value) for t in whole]
 
 
-def test_report_writes_the_page_of_a_sweep(wsss: Any, tmp_path: Path) -> None:
+def test_report_writes_the_page_of_a_sweep(
+    trials_in_process: None, wsss: Any, tmp_path: Path
+) -> None:
     wsss("sweep", "lpcam", *SMALL_WORDS, "--trials", "3", "--name", "three")
     code, _, _ = wsss("report", str(tmp_path / "out"), "--sweep", "three", "--images", "4")
     assert code == 0

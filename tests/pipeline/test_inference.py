@@ -16,8 +16,9 @@ pytestmark = pytest.mark.cluster
 SLICES = [Slice(LocalFolder(Path("none")) / f"{k}.parquet", 0, 1 + k % 3) for k in range(20)]
 
 
-def run(folder: Path, wrong: str = "") -> list[int]:
-    """Run an inference that leaves a file a slice and fails at `wrong`; return its progress."""
+def run(folder: Path, count: int, wrong: str = "") -> list[int]:
+    """Run an inference with `count` actors that leaves a file a slice and fails at `wrong`; return
+    its progress."""
 
     class Marking(actors.Actor):
         def __init__(self, job: str) -> None:
@@ -30,13 +31,13 @@ def run(folder: Path, wrong: str = "") -> list[int]:
             return piece.rows
 
     done: list[int] = []
-    actors.run(Marking, str(folder), SLICES, 2, lambda images, total: done.append(images))
+    actors.run(Marking, str(folder), SLICES, count, lambda images, total: done.append(images))
     return done
 
 
-@pytest.mark.parametrize("blocks", [3, 1024])
+@pytest.mark.parametrize(("blocks", "count"), [(3, 1), (1024, 2)])
 def test_every_slice_is_processed_in_few_and_in_many_calls(
-    ray_started: None, blocks: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ray_started: None, blocks: int, count: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(actors, "MOST_BLOCKS", blocks)
     monkeypatch.setattr(actors, "BLOCKS_PER_ACTOR", 0)
@@ -48,7 +49,7 @@ def test_every_slice_is_processed_in_few_and_in_many_calls(
         return real(items, override_num_blocks=override_num_blocks)
 
     monkeypatch.setattr(ray.data, "from_items", recorded)
-    done = run(tmp_path)
+    done = run(tmp_path, count)
     assert block_counts == [min(blocks, len(SLICES))]
     assert done == sorted(done)
     assert done[-1] == sum(piece.rows for piece in SLICES)
@@ -61,6 +62,6 @@ def test_a_wrong_slice_within_a_call_is_named(
     monkeypatch.setattr(actors, "MOST_BLOCKS", 1)
     monkeypatch.setattr(actors, "BLOCKS_PER_ACTOR", 0)
     with pytest.raises(InputError, match=r"7\.parquet is wrong"):
-        run(tmp_path, wrong="7.parquet")
+        run(tmp_path, 1, wrong="7.parquet")
     before = {piece.file.name for piece in SLICES[:7]}
     assert {p.name for p in tmp_path.iterdir()} == before  # no later slice

@@ -127,7 +127,7 @@ def test_a_sweep_in_which_all_fail_says_why_and_can_be_tried_again(
     ray_started: None, job: Any
 ) -> None:
     space = {"lpcam.split": ["nowhere", "no_such"]}
-    sweep = Sweep(base=job.experiment, space=space, retries=1)
+    sweep = Sweep(base=job.experiment, space=space, retries=1, concurrent=1)
     message = (
         "2 of 2 trials failed and none finished; --resume tries .*the first: .*names 'nowhere'"
     )

@@ -15,13 +15,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import pytest
 import ray
+from wsss.platform.cli import main
 from wsss.platform.errors import InputError
 from wsss.platform.ray_runtime import folders, session
 from wsss.platform.ray_runtime.quirks import native_output
@@ -37,26 +38,23 @@ def room() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-IMPATIENT = """
-import sys
-from wsss.platform.cli import main
-from wsss.platform.ray_runtime import session
+@pytest.fixture
+def impatient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[[str], tuple[int, str]]:
+    """Return a function that runs a command which waits for Ray at an address for a moment only; it
+    returns the exit code and the standard error."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(session, "JOIN_SECONDS", 2.0)
+    monkeypatch.setattr(session, "SILENT_SECONDS", 0.1)
+    monkeypatch.setattr(session, "ANSWER_SECONDS", 0.5)
 
-session.JOIN_SECONDS, session.SILENT_SECONDS, session.ANSWER_SECONDS = 2.0, 0.1, 0.5
-sys.exit(main(sys.argv[1:]))
-"""
-"""Script that runs a command which waits for a cluster for a moment only."""
+    def run(address: str) -> tuple[int, str]:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        code = main([*DATA, str(tmp_path / "store")])
+        return code, capfd.readouterr().err
 
-
-def wsss(*words: str, **environment: str) -> tuple[int, str]:
-    """Return the exit code and the standard error of a command that waits for a moment only."""
-    process = subprocess.run(
-        [sys.executable, "-c", IMPATIENT, *words],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    return process.returncode, process.stderr
+    return run
 
 
 def free_port() -> int:
@@ -75,9 +73,10 @@ def test_an_address_where_nobody_answers_is_refused(
         session.reach(address)
 
 
-def test_a_cluster_that_does_not_answer_is_named_while_waiting(tmp_path: Path) -> None:
-    address = f"127.0.0.1:{free_port()}"
-    code, message = wsss(*DATA, str(tmp_path / "store"), RAY_ADDRESS=address)
+def test_a_cluster_that_does_not_answer_is_named_while_waiting(
+    impatient: Callable[[str], tuple[int, str]],
+) -> None:
+    code, message = impatient(f"127.0.0.1:{free_port()}")
     assert code == 2
     assert "wsss: waiting for Ray at 127.0.0.1:" in message
     assert "nobody answers at RAY_ADDRESS" in message
@@ -142,8 +141,10 @@ def stranger(request: pytest.FixtureRequest) -> Iterator[str]:
         server.shutdown()
 
 
-def test_a_server_that_is_not_ray_is_refused_in_one_sentence(stranger: str, tmp_path: Path) -> None:
-    code, message = wsss(*DATA, str(tmp_path / "store"), RAY_ADDRESS=stranger)
+def test_a_server_that_is_not_ray_is_refused_in_one_sentence(
+    stranger: str, impatient: Callable[[str], tuple[int, str]]
+) -> None:
+    code, message = impatient(stranger)
     assert code == 2
     lines = [line for line in message.splitlines() if "waiting for Ray" not in line]
     assert len(lines) == 1, message

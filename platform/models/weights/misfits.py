@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from ...errors import InputError
 from ...serialization import quoted
 from ..backbones import BACKBONES, build
 from .fits import Fit, Group, fits
-from .spellings import spellings
+from .spellings import Spelling, spellings
 
 SEGMENTERS = frozenset(
     {
@@ -122,10 +123,16 @@ def _fitting(content: Sequence[Group], architecture: str) -> str:
     for name in BACKBONES:
         if name == architecture:
             continue
-        with torch.device("meta"):
-            module = build(name)
-        shapes = {parameter: value.shape for parameter, value in module.state_dict().items()}
-        for spelling in spellings(module):
-            if any(fit.complete for fit in fits(content, spelling, shapes)):
-                return name
+        shapes, spelled = _parameters(name)
+        if any(fit.complete for spelling in spelled for fit in fits(content, spelling, shapes)):
+            return name
     return ""
+
+
+@functools.cache
+def _parameters(name: str) -> tuple[Mapping[str, torch.Size], Sequence[Spelling]]:
+    """Return the shapes and the spellings of the parameters of a backbone."""
+    with torch.device("meta"):
+        module = build(name)
+    shapes = {parameter: value.shape for parameter, value in module.state_dict().items()}
+    return shapes, tuple(spellings(module))

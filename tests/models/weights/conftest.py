@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import sys
 from pathlib import Path
 
@@ -15,16 +17,28 @@ from wsss.platform.models.backbones import build
 sys.path.insert(0, str(Path(__file__).parent))  # the helper beside this file, in any import mode
 
 
-@pytest.fixture
-def backbone():
+@functools.cache
+def _backbone():
     torch.manual_seed(0)
     return build("resnet18")
 
 
-@pytest.fixture
-def state():
+@functools.cache
+def _state():
     torch.manual_seed(1)
     return torchvision.models.resnet18(weights=None).state_dict()
+
+
+@pytest.fixture
+def backbone():
+    """Return a network of its own: copying it takes a quarter of the time of making it."""
+    return copy.deepcopy(_backbone())
+
+
+@pytest.fixture
+def state():
+    """Return the tensors of another network with a head, which a test may change."""
+    return {name: value.clone() for name, value in _state().items()}
 
 
 @pytest.fixture
