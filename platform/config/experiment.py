@@ -9,28 +9,19 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated, Literal
-
-from pydantic import AfterValidator
+from typing import Literal
 
 from ..errors import FieldError
-from ..metrics import THRESHOLDS
 from ..ops.crf import CRFName
+from ..records.result_id import RefinementName
 from .fields import AUTO, Options, dataclass, option
 from .limits import bounds
+from .refiners.par import PixelAdaptive
+from .refiners.segments import SegmentMerging
+from .rules import Threshold
 
 SegmenterName = Literal["deeplabv2", "upernet"]
 SEGMENTERS: tuple[SegmenterName, ...] = typing.get_args(SegmenterName)
-
-
-def _threshold(value: float) -> float:
-    if value not in THRESHOLDS:
-        raise ValueError("one of 0, 0.01, 0.02 and so on up to 0.99, or none")
-    return value
-
-
-Threshold = Annotated[float, AfterValidator(_threshold)]
-"""A threshold at which scores are computed, one of `metrics.THRESHOLDS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,10 +199,10 @@ class Refine(Options):
     Source: IRN's cam_to_ir_label and make_sem_seg.
     """
 
-    kind: Literal["", "crf", "irn", "masks"] = option(
+    kind: Literal["", RefinementName] = option(
         "",
-        "Refinement: crf; irn; masks: the true masks, for an upper bound; empty: class maps are "
-        "cut at a threshold.",
+        "Refinement: crf; irn; par; segments; masks: the true masks, for an upper bound; empty: "
+        "class maps are cut at a threshold.",
     )
     crf: CRFName = option(
         "irn", "Source of the DenseCRF parameters: irn, psa, deeplab, mctformer or seam."
@@ -278,6 +269,14 @@ class Refine(Options):
             split="", epochs=3, batch_size=32, head_factor=1.0, momentum=1e-4, rescale=(0.5, 1.5)
         )
     )
+    par: PixelAdaptive = field(default_factory=PixelAdaptive)
+    segments: SegmentMerging = field(default_factory=SegmentMerging)
+
+    @property
+    def last_threshold(self) -> float | None:
+        """The threshold that is given for the refined result; None: the best one."""
+        by_kind = {"par": self.par.threshold, "segments": self.segments.threshold}
+        return by_kind.get(self.kind, self.final)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,14 @@ import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler, ValidationError
+from pydantic import AfterValidator, GetCoreSchemaHandler, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import core_schema
 
 from ..errors import FieldError, InputError
+from ..metrics import THRESHOLDS
 from ..serialization import quoted
 from ..storage.filesystem import absolute
 
@@ -27,6 +28,16 @@ NOUNS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
 INNER = ("nullable", "function-after")
 """The kinds of pydantic's schemas that wrap the schema of a value."""
+
+
+def _threshold(value: float) -> float:
+    if value not in THRESHOLDS:
+        raise ValueError("one of 0, 0.01, 0.02 and so on up to 0.99, or none")
+    return value
+
+
+Threshold = Annotated[float, AfterValidator(_threshold)]
+"""A threshold at which scores are computed, one of `metrics.THRESHOLDS`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -42,6 +42,7 @@ class Catalog:
         self._imports: dict[str, Import] = {}
         self._slices: dict[tuple[str, str], Sequence[Slice]] = {}
         self._answers: dict[tuple[str, str, str], bool] = {}
+        self._ids: dict[tuple[str, str], Sequence[str]] = {}
 
     @classmethod
     def of(cls, store: Store) -> Catalog:
@@ -66,6 +67,18 @@ class Catalog:
         if key not in self._slices:
             self._slices[key] = formats_shards.slices(artifact, split)
         return self._slices[key]
+
+    def brings_probabilities(self, name: str) -> bool:
+        """Return whether a name is that of an import of a segmenter's probabilities."""
+        return bool(name) and self.imported(name).probabilities
+
+    def ids(self, artifact: Artifact, split: str) -> Sequence[str]:
+        """Return the ids of the images of a split."""
+        key = (artifact.key, split)
+        if key not in self._ids:
+            pieces = self.slices(artifact, split)
+            self._ids[key] = [row["id"] for piece in pieces for row in read(piece, ("id",))]
+        return self._ids[key]
 
     def has_masks(self, artifact: Artifact, split: str) -> bool:
         """Return whether a split has true masks, which is read from its first image."""

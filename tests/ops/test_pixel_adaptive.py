@@ -180,7 +180,8 @@ def test_images_of_a_batch_do_not_touch_each_other():
 
 
 def test_the_published_pairs_make_two_backgrounds():
-    assert PAIRS == {"toco": BackgroundPair(0.7, 0.25), "afa": BackgroundPair(0.55, 0.35)}
+    assert PAIRS["toco"] == BackgroundPair(0.7, 0.25)
+    assert PAIRS["afa"] == BackgroundPair(0.55, 0.35)
     planes = torch.tensor([0.2, 0.9])[None, :, None, None]
     out = background_planes(planes, PAIRS["toco"])[0, :, 0, 0].double().numpy()
     for first, score in ((0, 0.7), (3, 0.25)):

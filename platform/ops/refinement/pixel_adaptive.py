@@ -128,7 +128,8 @@ def _position_weights(dilations: Sequence[int], like: Tensor) -> Tensor:
     """Return the part of the weights that depends on the distance alone, `[P]`, of sum 1."""
     lengths = torch.tensor(_offsets(dilations), dtype=like.dtype, device=like.device).norm(dim=1)
     scale = (lengths.std() + EPSILON) * PAR_DEVIATIONS
-    return (lengths / scale).square_().neg_().softmax(0)
+    weights: Tensor = (lengths / scale).square_().neg_().softmax(0)
+    return weights
 
 
 def spread(weights: Tensor, planes: Tensor, dilations: Sequence[int], steps: int = STEPS) -> Tensor:

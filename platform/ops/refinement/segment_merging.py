@@ -75,7 +75,8 @@ class Segments:
         values, starts = np.unique(flat[order], return_index=True)
         groups = np.split(order, starts[1:])
         kept = [g for value, g in zip(values.tolist(), groups, strict=True) if value != uncovered]
-        return cls(*ids.shape, kept)
+        height, width = ids.shape
+        return cls(height, width, kept)
 
     def limited(self, share: float) -> Segments:
         """Return the segments that cover at most a share of the image."""
