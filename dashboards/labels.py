@@ -12,6 +12,13 @@ from ..platform.records.schema import Score, SweepRecord, Trial
 
 Value = float | int | str | bool
 
+REFINEMENT_TITLES: Mapping[str, str] = {
+    "crf": "DenseCRF",
+    "irn": "IRN",
+    "par": "PAR",
+    "segments": "segments",
+    "masks": "true masks",
+}
 LABEL_LENGTH = 34
 """Most characters of a parameter's label; `baseline.segment.training.weight_decay` fits."""
 
@@ -130,8 +137,8 @@ def method_title(name: str) -> str:
 
 def result_title(id: ResultId) -> str:
     """Return the name of a result as people write it: `LPCAM, IRN, DEEPLABV2`."""
-    steps = {"irn": "IRN", "crf": "DenseCRF", "masks": "true masks", "": ""}
-    names = [method_title(id.localizer), steps[id.refinement], method_title(id.segmenter)]
+    refinement = REFINEMENT_TITLES[id.refinement] if id.refinement else ""
+    names = [method_title(id.localizer), refinement, method_title(id.segmenter)]
     names.append("labels known" if id.known else "")
     return ("baseline: " if id.baseline else "") + ", ".join(name for name in names if name)
 

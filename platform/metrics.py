@@ -9,7 +9,7 @@ Shapes: C classes with background, H W pixels, T thresholds.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -177,6 +177,30 @@ class ThresholdCurve:
         flat += self.steps.below(score.float().numpy())
         counts = np.bincount(flat.ravel(), minlength=(classes + 1) ** 2 * bins)
         self.counts += counts.reshape(classes + 1, classes + 1, bins)[:classes, :classes]
+
+    def update_labels(
+        self, target: torch.Tensor, by_threshold: Iterable[NDArray[np.uint8]]
+    ) -> None:
+        """Count the pixels of one image whose labels at a threshold are no cut of one score.
+
+        `counts` then holds differences of neighbouring thresholds, which may be negative.
+
+        Args:
+            target: integer `[H,W]`, 0..C-1 or 255.
+            by_threshold: labels `[H,W]` at each threshold, 0..C-1.
+
+        Raises:
+            ValueError: a value of `target` is not a class.
+        """
+        classes, whole = len(self.counts), len(self.counts) + 1
+        first = self._class_indices(target, "target") * np.int32(whole)
+        counts = [np.bincount((first + x).ravel(), minlength=whole**2) for x in by_threshold]
+        matrices = np.stack(counts, -1).reshape(whole, whole, -1)[:classes, :classes]
+        above = matrices.copy()
+        above[:, 0] = 0
+        self.counts[:, :, 1:] += above
+        self.counts[:, :, 1:-1] -= above[:, :, 1:]
+        self.counts[:, 0, 0] += matrices[:, 0, 0]
 
     def _class_indices(self, values: torch.Tensor, name: str) -> NDArray[np.int32]:
         """Return the class of each pixel, C for a void pixel."""

@@ -280,3 +280,21 @@ def test_mean_ious_equal_those_of_the_summaries():
     expected = [summarize(matrix, [0, 2, 3]).miou for matrix in matrices]
     np.testing.assert_allclose(means, expected)
     assert np.isnan(means[1])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_labels_that_are_no_cut_of_a_score_have_the_matrix_of_each_threshold(seed):
+    """Also after another image, which is counted by its score."""
+    generator = np.random.default_rng(seed)
+    curve = ThresholdCurve(4, (0.0, 0.3, 0.6))
+    slow = [ConfusionMatrix(4) for _ in range(3)]
+    for _ in range(3):
+        target = generator.choice(np.array([0, 1, 2, 3, 255], np.uint8), (7, 9))
+        labels = generator.integers(0, 4, (3, 7, 9)).astype(np.uint8)
+        curve.update_labels(torch.from_numpy(target), iter(labels))
+        for matrix, plane in zip(slow, labels, strict=True):
+            matrix.update(target, plane)
+    curve.update(torch.ones(1, 1).long(), torch.full((1, 1), 0.5), torch.ones(1, 1).long())
+    for matrix, prediction in zip(slow, (1, 1, 0), strict=True):
+        matrix.update(np.ones((1, 1), int), np.full((1, 1), prediction))
+    assert np.array_equal(curve.matrices(), np.stack([m.matrix for m in slow]))

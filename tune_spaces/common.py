@@ -10,7 +10,7 @@ SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
         "refine.kind": ("", "irn"),
     },
     "refinement": {
-        "refine.kind": ("", "crf", "irn"),
+        "refine.kind": ("", "crf", "irn", "par", "segments"),
     },
     "crf": {
         "refine.kind": ("crf",),
@@ -23,5 +23,18 @@ SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
         "refine.background": (None, 0.05, 0.1),
         "refine.beta": (8.0, 10.0),
         "refine.walk_power": (1.0, 1.3, 2.0, 4.0),
+    },
+    "par": {
+        "refine.kind": ("par",),
+        "refine.par.affinity": ("par", "pamr"),
+        "refine.par.steps": (5, 10, 20),
+        "refine.par.scale": (0.5, 1.0),
+    },
+    "segments": {
+        "refine.kind": ("segments",),
+        "refine.segments.source": ("unmerged", "merged", "slic"),
+        "refine.segments.inside": (0.4, 0.5, 0.6),
+        "refine.segments.covered": (0.85, 2.0),
+        "refine.segments.assign": ("ascending", "largest"),
     },
 }

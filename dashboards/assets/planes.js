@@ -180,9 +180,9 @@ class Split {
 
   /* Returns key, title and file of the layers that can be drawn over an image. */
   layers(row) {
-    const { shards, superpixels, sources } = this.index;
+    const { shards, regions, regionsTitle, sources } = this.index;
     const layers = [];
-    if (superpixels) layers.push({ key: "regions", title: "superpixels", file: (id) => `${superpixels}/${id}.regions.png` });
+    if (regions) layers.push({ key: "regions", title: regionsTitle, file: (id) => `${regions}/${id}.regions.png` });
     if (this.index.scored && (!row || row.scores.some((s) => s))) {
       layers.push({ key: "target", title: "target", file: (id) => `${shards}/${id}.target.png` });
     }

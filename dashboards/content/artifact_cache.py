@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from ...platform.data.check.dataset_check import DatasetCheck
-from ...platform.data.formats import class_maps, label_maps, prototype_patches, shards
+from ...platform.data.formats import class_maps, label_maps, prototype_patches, segments, shards
 from ...platform.data.formats.checked_shards import kept_check
 from ...platform.data.formats.class_maps import ClassMaps
 from ...platform.data.formats.parquet import Row
 from ...platform.data.formats.prototype_patches import Patch
 from ...platform.data.formats.shards import Slice
 from ...platform.errors import InputError
+from ...platform.ops.refinement.segment_merging import Segments
 from ...platform.storage.store import Store
 from .layers import Mask
 from .scoring import ImageScore
@@ -59,6 +60,7 @@ class ArtifactCache:
         self.maps = lru_cache(maxsize=CACHED_SLICES)(self._maps)
         self.labels = lru_cache(maxsize=CACHED_SLICES)(self._labels)
         self.edges = lru_cache(maxsize=CACHED_SLICES)(self._edges)
+        self.segments = lru_cache(maxsize=CACHED_SLICES)(self._segments)
 
     def _check(self, key: str) -> DatasetCheck | None:
         """Return the check that the shards `key` keep, None where they keep none."""
@@ -131,6 +133,9 @@ class ArtifactCache:
 
     def _edges(self, key: str, piece: Slice) -> ByImage[Mask]:
         return ByImage(label_maps.read(self._file("maps", key, piece, label_maps.EDGES)))
+
+    def _segments(self, key: str, piece: Slice) -> ByImage[Segments]:
+        return ByImage(segments.read(self._file("segments", key, piece)))
 
     def _file(self, stage: str, key: str, piece: Slice, suffix: str = ".parquet") -> Path:
         artifact, name = self.open(stage, key), f"{piece.name}{suffix}"

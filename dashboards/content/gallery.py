@@ -51,6 +51,7 @@ SUFFIX = {
     ),
     "labels": re.compile(r"(?P<id>.+)\.(?P<kind>labels\.png)"),
     "superpixels": re.compile(r"(?P<id>.+)\.(?P<kind>regions\.png)"),
+    "segments": re.compile(r"(?P<id>.+)\.(?P<kind>regions\.png)"),
 }
 NOTHING = re.compile(r"(?!)")
 
@@ -125,9 +126,9 @@ def threshold_of(run: RunRecord, id: ResultId) -> tuple[float, str]:
     return (OWN_BACKGROUND, FROM_OWN_BACKGROUND) if fixed is None else (fixed, FROM_FIXED_VALUE)
 
 
-def superpixels(run: RunRecord) -> StageRecord | None:
-    """Return the stage that made the superpixels of a run, if it has one."""
-    return next((s for s in run.stages if s.stage == "superpixels"), None)
+def region_stages(run: RunRecord) -> list[StageRecord]:
+    """Return the stages of the segments and superpixels of a run, segments first."""
+    return [s for kind in ("segments", "superpixels") for s in run.stages if s.stage == kind]
 
 
 def run_data(run: RunRecord) -> str:
@@ -189,10 +190,9 @@ class Gallery:
         count = int(np.searchsorted(sizes, limit) + 1) if 0 < limit < rows else 0
         chosen = np.linspace(0, len(pieces) - 1, count).astype(int) if count else range(len(pieces))
         self.pieces: list[Slice] = [pieces[k] for k in chosen]
-        stage = superpixels(run)
-        artifact = artifacts.open(stage.stage, stage.key) if stage else None
-        has_split = artifact and artifact.has(f"{self.pieces[0].name}.parquet")
-        self.regions = stage if has_split else None
+        name = f"{self.pieces[0].name}.parquet"
+        stages = region_stages(run)
+        self.regions = next((s for s in stages if artifacts.open(s.stage, s.key).has(name)), None)
         maps = [s.key for s in self.sources if s.threshold is not None]
         self.edges = {key for key in maps if artifacts.has_edges(key, self.pieces[0])}
         """Keys of class maps that have the boundaries stored which stopped their random walk."""
@@ -224,7 +224,8 @@ class Gallery:
                 "data": data_key(run, split),
                 "total": self.total,
                 "shards": run.shards[:SHORT_KEY_LENGTH],
-                "superpixels": self.regions.key[:SHORT_KEY_LENGTH] if self.regions else "",
+                "regions": self.regions.key[:SHORT_KEY_LENGTH] if self.regions else "",
+                "regionsTitle": self.regions.stage if self.regions else "",
                 "classes": self.classes,
                 "colours": ["#{:02x}{:02x}{:02x}".format(*c) for c in palette],
                 "heat": [v for row in layers.heat_table() for v in row],
@@ -307,9 +308,7 @@ def artifacts_by_short_key(run: RunRecord) -> dict[str, tuple[str, str]]:
     artifacts = [("shards", run.shards)]
     artifacts += [("maps", key) for key_of in run.maps.values() for key in key_of.values()]
     artifacts += [("labels", key) for key_of in run.labels.values() for key in key_of.values()]
-    regions = superpixels(run)
-    if regions:
-        artifacts.append(("superpixels", regions.key))
+    artifacts += [(stage.stage, stage.key) for stage in region_stages(run)]
     return {key[:SHORT_KEY_LENGTH]: (stage, key) for stage, key in artifacts}
 
 
@@ -337,6 +336,8 @@ def picture(artifacts: ArtifactCache, stage: str, key: str, shards: str, file: s
             has_edges = artifacts.has_edges(key, piece)
             return layers.edges(artifacts.edges(key, piece)[id]) if has_edges else None
         return _picture_of_maps(artifacts.maps(key, piece)[id], kind, key[:SHORT_KEY_LENGTH])
+    if stage == "segments":
+        return layers.outlines(artifacts.segments(key, piece)[id])
     values = artifacts.labels(key, piece, stage)[id]
     return layers.regions(values) if stage == "superpixels" else layers.mask(values)
 

@@ -1,4 +1,4 @@
-"""Encoding of the layers of an image for the browser: image, masks, class maps, superpixels.
+"""Encoding of the layers of an image for the browser: image, masks, class maps, segments.
 
 Shapes: `n` present classes, `h w` the grid of the class maps, `H W` the image.
 """
@@ -21,6 +21,7 @@ from ...platform.data.images import decode_image, voc_palette
 from ...platform.errors import InputError
 from ...platform.labels import VOID
 from ...platform.ops.maps import best_class
+from ...platform.ops.refinement.segment_merging import Segments
 
 LONG_SIDE = 500
 """Longest side of a picture in pixels; images of VOC keep their size."""
@@ -123,10 +124,25 @@ def regions(ids: Mask) -> bytes:
     Args:
         ids: superpixel of each pixel `[H,W]`.
     """
-    small = _nearest(ids)
-    edge = np.zeros(small.shape, np.uint8)
-    edge[:, 1:] |= small[:, 1:] != small[:, :-1]
-    edge[1:] |= small[1:] != small[:-1]
+    return _png(Image.fromarray(_borders(_nearest(ids))), [(0, 0, 0, 0), _EDGE])
+
+
+def _borders(values: Mask) -> Mask:
+    """Return 1 at pixels whose value is not that of the pixel to the left or above."""
+    edge = np.zeros(values.shape, np.uint8)
+    edge[:, 1:] |= values[:, 1:] != values[:, :-1]
+    edge[1:] |= values[1:] != values[:-1]
+    return edge
+
+
+def outlines(segments: Segments) -> bytes:
+    """Return the outlines of segments, which may overlap, as a palette PNG."""
+    size = segments.height, segments.width
+    edge = np.zeros_like(_nearest(np.zeros(size, np.uint8)))
+    for pixels in segments.pixels:
+        inside = np.zeros(size, np.uint8)
+        inside.ravel()[pixels] = 1
+        edge |= _borders(_nearest(inside))
     return _png(Image.fromarray(edge), [(0, 0, 0, 0), _EDGE])
 
 

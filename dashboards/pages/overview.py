@@ -102,7 +102,7 @@ def stages_of(run: RunRecord) -> dict[str, dict[str, Score]]:
         if id.segmenter or (id in run.labels and not id.refinement):
             out["segmenter"] = by_split
         elif id.refinement:
-            out[{"irn": "refined"}.get(id.refinement, id.refinement)] = by_split
+            out["crf" if id.refinement == "crf" else "refined"] = by_split
         elif id == run.subject or "seed" not in out:
             out["seed"] = by_split
     return out

@@ -292,7 +292,7 @@ def _counts(run: RunRecord, split: str, artifacts: ArtifactCache) -> dict[str, C
             continue
         try:
             artifact = artifacts.open(stage.stage, stage.key)
-            id = id_of.get(artifact.manifest["inputs"]["maps"])
+            id = id_of.get(artifact.manifest["inputs"].get("maps"))
             if id is None:
                 continue
             curve = npz.read(artifact.file("counts.npz").local(), "curve")["curve"]

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def options(name: str) -> str:
     if name in methods():
         config: Any = methods()[name].Config()
     else:
-        config = Experiment() if name == "experiment" else getattr(Experiment(), name)
+        config = Experiment() if name == "experiment" else attrgetter(name)(Experiment())
     prefix = "" if name == "experiment" else f"{name}."
     rows = [
         [f"`{prefix}{key}`", code(getattr(config, key)), bounds(field), field.description]

@@ -25,6 +25,7 @@ from ..data.formats.checked_shards import kept_check
 from ..data.sources.source import Source
 from ..errors import InputError
 from ..records.progress_file import progress_display
+from ..records.result_id import RefinementName
 from ..storage.store import Store, open_store
 from ..tuning.spaces import Space
 from .results import Comparison, Frame, RunResult, SweepResult, frame_of, store_at
@@ -34,7 +35,7 @@ CALL = "wsss.platform.api"
 
 
 class Choices(TypedDict, total=False):
-    """Arguments of `run`, `compare` and `sweep` that choose all but the method.
+    """Arguments of `run`, `compare` and `sweep` beside method and refinement.
 
     Attributes:
         data: name of the data set (default: scenes).
@@ -45,7 +46,6 @@ class Choices(TypedDict, total=False):
         backbone: name of the classifier's backbone.
         weights: local file of ImageNet weights of the backbone.
         weights_key: key or prefix of the network to read from a weight file that holds several.
-        refine: `crf`, `irn`, or `masks` (the true masks, as an upper bound).
         segment: segmenter to train on the pseudo labels, `deeplabv2` or `upernet`.
         recipe: published training recipe of the segmenter.
         baseline: `METHOD[:LOCALIZER]` or import that PSDPM learns from.
@@ -60,7 +60,6 @@ class Choices(TypedDict, total=False):
     backbone: str | None
     weights: str | None
     weights_key: str | None
-    refine: Literal["crf", "irn", "masks"] | None
     segment: Literal["deeplabv2", "upernet"] | None
     recipe: str | None
     baseline: str | None
@@ -137,6 +136,7 @@ def run(
     method: str,
     *,
     localizer: str = "",
+    refine: RefinementName | None = None,
     seeds: Sequence[int] = (0,),
     name: str | None = None,
     **choices: Unpack[Choices],
@@ -149,6 +149,7 @@ def run(
     Args:
         method: a name from `methods()`, or several joined by `+`, which train one network.
         localizer: method that turns the trained network into class maps (default: `method`).
+        refine: `crf`, `irn`, `par`, `segments`, or `masks` (the true masks, as an upper bound).
         seeds: random seeds; one run for each.
         name: name of the record (default: method, data set and a short key).
         **choices: see `Choices`.
@@ -156,29 +157,36 @@ def run(
     Raises:
         InputError: the arguments describe no experiment, or the name belongs to another run.
     """
-    own = {"method": method, "localizer": localizer, "seeds": tuple(seeds), "name": name}
+    own: dict[str, object] = {"method": method, "localizer": localizer, "refine": refine}
+    own |= {"seeds": tuple(seeds), "name": name}
     options, store = _options(RunOptions, own, choices)
     call = _call("run", method, {**own, **choices})
     return RunResult(store, run_commands.run_records(options, store, call, _say(options)))
 
 
 def compare(
-    methods: Sequence[str], *, seeds: Sequence[int] = (0,), **choices: Unpack[Choices]
+    methods: Sequence[str],
+    *,
+    refine: RefinementName | Sequence[RefinementName] = (),
+    seeds: Sequence[int] = (0,),
+    **choices: Unpack[Choices],
 ) -> Comparison:
-    """Run several methods and return their scores in one table.
+    """Run several methods or refinements and return their scores in one table.
 
     Example:
         >>> compare(["cam", "lpcam", "sipe:lpcam"], seeds=range(3)).frame
 
     Args:
         methods: `METHOD[:LOCALIZER][@BASELINE]` each, or names of finished runs.
-        seeds: random seeds; one run for each method and seed.
+        refine: one or more refinements as for `run`, which are compared side by side.
+        seeds: random seeds; one run for each method, refinement and seed.
         **choices: see `Choices`; a field of `changes` counts for the methods that have it.
 
     Raises:
         InputError: a method or an option does not fit; then nothing was run.
     """
-    own = {"methods": tuple(methods), "seeds": tuple(seeds)}
+    refinements = (refine,) if isinstance(refine, str) else tuple(refine)
+    own = {"methods": tuple(methods), "refine": refinements, "seeds": tuple(seeds)}
     options, store = _options(CompareOptions, own, choices)
     call = _call("compare", own["methods"], {**own, **choices})
     rows = run_commands.comparison_rows(options, store, call, _say(options))
@@ -190,6 +198,7 @@ def sweep(
     space: str | Space = "default",
     *,
     localizer: str = "",
+    refine: RefinementName | None = None,
     name: str | None = None,
     **choices: Unpack[SweepChoices],
 ) -> SweepResult:
@@ -203,13 +212,15 @@ def sweep(
         space: the values to try by dotted field, or the name of a search space of the method, or
             `FILE.py[:NAME]`.
         localizer: method that turns the trained network into class maps (default: `method`).
+        refine: refinement as for `run`.
         name: name of the record (default: method, data set and space).
         **choices: see `Choices` and `SweepChoices`.
 
     Raises:
         InputError: a field, a value or an option does not fit, or all trials failed.
     """
-    own: dict[str, object] = {"method": method, "localizer": localizer, "name": name}
+    own: dict[str, object] = {"method": method, "localizer": localizer, "refine": refine}
+    own["name"] = name
     values = None if isinstance(space, str) else _checked(space)
     if isinstance(space, str):
         own["space"] = space
@@ -256,7 +267,9 @@ def _checked(space: Space) -> Space:
 def _call(function: str, first: object, arguments: Mapping[str, object]) -> str:
     """Return a call of this module as text, for a record, without arguments that are not set."""
     unset = ("method", "methods")
-    words = [f"{k}={v!r}" for k, v in arguments.items() if k not in unset and v not in (None, "")]
+    words = [
+        f"{k}={v!r}" for k, v in arguments.items() if k not in unset and v not in (None, "", ())
+    ]
     return f"{CALL}.{function}({', '.join([repr(first), *words])})"
 
 

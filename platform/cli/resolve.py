@@ -128,6 +128,7 @@ class Variant(TypedDict, total=False):
     method: str
     localizer: str
     baseline: str
+    refine: str
     changes: Mapping[str, object]
 
 
@@ -172,8 +173,17 @@ def check_used(options: ExperimentOptions, experiments: Sequence[Experiment]) ->
             raise InputError(f"--set {text}: no method here is {group}; leave it out")
 
 
-def _changes(options: ExperimentOptions, seed: int, varied: Collection[str]) -> dict[str, object]:
-    """Return the values of fields that the options give; fields in `varied` must not be given."""
+def _changes(
+    options: ExperimentOptions, seed: int, varied: Collection[str], refine: str = ""
+) -> dict[str, object]:
+    """Return the values of fields that the options give.
+
+    Args:
+        options: the options of the command.
+        seed: random seed of the experiment.
+        varied: fields that the options must not give.
+        refine: one of several refinements; empty: the first refinement of the options.
+    """
     changes: dict[str, object] = {"data": options.data, "seed": seed}
     recipe, network = (
         options.file.text(name) if options.file else "" for name in ("recipe", "segment.network")
@@ -193,7 +203,7 @@ def _changes(options: ExperimentOptions, seed: int, varied: Collection[str]) -> 
         "network.backbone": ("--backbone", options.backbone),
         "network.weights": ("--weights", options.weights),
         "network.weights_key": ("--weights-key", options.weights_key),
-        "refine.kind": ("--refine", options.refine),
+        "refine.kind": ("--refine", refine or next(iter(options.refinements), None)),
         "segment.network": ("--segment", options.segment),
         "imported": ("--imported", options.imported or None),
     }
@@ -234,6 +244,7 @@ def experiment(
     method: str = "",
     localizer: str = "",
     baseline: str = "",
+    refine: str = "",
     changes: Mapping[str, object] | None = None,
 ) -> Experiment:
     """Return the experiment that the options describe.
@@ -245,6 +256,7 @@ def experiment(
         method: one of several methods, which takes only its own options; empty: options.method.
         localizer: localizer that reads the network of `method`.
         baseline: baseline of `method`; empty: the baseline of the options, where it needs one.
+        refine: one of several refinements; empty: the first refinement of the options.
         changes: further changes by dotted name.
 
     Raises:
@@ -253,7 +265,8 @@ def experiment(
     from ..method import find_method, find_preset
 
     preset, file = _preset(options, store), options.file
-    values, baseline_name = _changes(options, seed, changes or {}), options.baseline or ""
+    values = _changes(options, seed, changes or {}, refine)
+    baseline_name = options.baseline or ""
     if isinstance(options, Localized) and not method:
         method, localizer = options.method, options.localizer
     else:

@@ -87,7 +87,12 @@ def comparison_rows(options: CompareOptions, store: Store, command: str, line: S
     from ..pipeline.run import table_rows
 
     runs = {text: _finished_run(options, store, text) for text in options.methods}
-    variants = {text: resolve.parse_combination(text) for text, run in runs.items() if not run}
+    methods = {text: resolve.parse_combination(text) for text, run in runs.items() if not run}
+    refinements = tuple(dict.fromkeys(options.refinements)) or ("",)
+    variants: dict[str, list[resolve.Variant]] = {
+        text: [{**variant, "refine": kind} for kind in refinements]
+        for text, variant in methods.items()
+    }
     rows = compared_rows(options, store, command, variants, line)
     for title, record in runs.items():
         rows += table_rows(title, record.subject, [record]) if record else []
@@ -132,16 +137,11 @@ def ablate(options: AblateOptions, command: str) -> None:
     ablation = find_method(options.method).ablation
     if not ablation:
         raise InputError(f"method {options.method!r} has no ablation; choose another method")
-    rows: dict[str, resolve.Variant] = {
-        title: {"method": options.method, "localizer": options.localizer, "changes": changes}
-        for title, changes in ablation.items()
-    }
-    _print_compared(options, command, {"cam": {"method": "cam"}, **rows})
-
-
-def _print_compared(
-    options: CompareOptions | AblateOptions, command: str, variants: Mapping[str, resolve.Variant]
-) -> None:
+    variants: dict[str, list[resolve.Variant]] = {"cam": [{"method": "cam"}]}
+    for title, changes in ablation.items():
+        variants[title] = [
+            {"method": options.method, "localizer": options.localizer, "changes": changes}
+        ]
     printer = Printer(options.format)
     store = open_store(options.store)
     check_picture(options.picture)
@@ -158,7 +158,7 @@ def compared_rows(
     options: CompareOptions | AblateOptions,
     store: Store,
     command: str,
-    variants: Mapping[str, resolve.Variant],
+    variants: Mapping[str, Sequence[resolve.Variant]],
     line: Say,
 ) -> list[Row]:
     """Run experiments over all seeds and return the rows of one table with their scores.
@@ -169,7 +169,7 @@ def compared_rows(
         options: the options of the command.
         store: the store that takes artifacts and records.
         command: the command line or the Python call, for the records.
-        variants: by title, the arguments of `resolve.experiment` that differ.
+        variants: by title, the arguments of `resolve.experiment` that differ, for each refinement.
         line: takes a line on each run.
 
     Raises:
@@ -180,10 +180,13 @@ def compared_rows(
     if options.imported:
         raise InputError("imported class maps belong to no method; leave out --imported")
     experiments = {
-        title: [resolve.experiment(options, store, seed, **variant) for seed in options.seeds]
-        for title, variant in variants.items()
+        title: [
+            [resolve.experiment(options, store, seed, **variant) for seed in options.seeds]
+            for variant in by_refinement
+        ]
+        for title, by_refinement in variants.items()
     }
-    resolve.check_used(options, [per_seed[0] for per_seed in experiments.values()])
+    resolve.check_used(options, [rows[0] for several in experiments.values() for rows in several])
     return compared(
         catalog_of(store),
         experiments,

@@ -13,127 +13,16 @@ from typing import Literal
 
 from ..errors import FieldError
 from ..ops.crf import CRFName
-from .fields import AUTO, Options, dataclass, option
+from ..records.result_id import RefinementName
+from .fields import Options, dataclass, option
 from .limits import bounds
+from .refiners.par import PixelAdaptive
+from .refiners.segments import SegmentMerging
 from .rules import Threshold
+from .slices.training import Network, Training
 
 SegmenterName = Literal["deeplabv2", "upernet"]
 SEGMENTERS: tuple[SegmenterName, ...] = typing.get_args(SegmenterName)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network(Options):
-    """Options of the classifier's backbone."""
-
-    backbone: str = option("resnet50", "Backbone of the classifier; `wsss doctor` lists all.")
-    weights: str | None = option(
-        None,
-        "Local file of ImageNet weights (.pth, .safetensors or MXNet's .params); none: train from "
-        "scratch.",
-        file=True,
-    )
-    weights_key: str = option(
-        "",
-        "Key or prefix of the network to read from a weight file that holds several, such as "
-        "teacher; empty: the only network.",
-        added=True,
-    )
-    frozen_stages: int = option(
-        0,
-        "Number of first stages that are not trained (IRN: 2; LPCAM and ReCAM: 0, but their code "
-        "freezes the first convolution, which belongs to stage 1 here).",
-        low=0,
-        high=4,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training(Options):
-    """Options of a network's training; defaults are the classifier's (IRN's train_cam)."""
-
-    split: str = option(
-        "train_aug", "Split to train on; in refine and segment, empty: training.split."
-    )
-    epochs: int = option(5, "Number of passes over the split.", low=1, high=100_000)
-    batch_size: int = option(16, "Images per step, over all workers.", low=1, high=65_536)
-    lr: float = option(0.1, "Learning rate of the backbone at the first step.", low=0, high=1_000)
-    head_factor: float = option(
-        10.0, "Ratio of the head's learning rate to the backbone's.", low=0, high=1_000_000
-    )
-    optimizer: Literal["adamw"] | None = option(None, "Optimizer: adamw; none: SGD with momentum.")
-    warm_up: int | None = option(
-        None,
-        "Steps in which the learning rate rises to its first value; none: no warm-up.",
-        low=1,
-        high=10_000_000,
-    )
-    momentum: float = option(
-        0.9,
-        "Momentum of SGD (papers based on IRN: 0.9; their code: in effect 1e-4).",
-        low=0,
-        high=1,
-    )
-    weight_decay: float = option(1e-4, "L2 penalty on all trained weights.", low=0, high=1_000)
-    power: float = option(
-        0.9,
-        "Power of the polynomial decay of the learning rate, updated at every step.",
-        low=0,
-        high=100,
-    )
-    clip_norm: float = option(
-        0.0, "Largest norm of the gradient; 0: no clipping.", low=0, high=1_000_000
-    )
-    resize: tuple[int, int] = option(
-        (320, 640), "Range of the long side of resized images, in pixels.", low=8, high=16_384
-    )
-    rescale: tuple[float, float] | None = option(
-        None,
-        "Range of the factor by which an image is resized; none: training.resize holds instead.",
-        low=0.05,
-        high=20,
-    )
-    factors: tuple[float, ...] = option(
-        (),
-        "Factors of which one is drawn for each image; empty: training.rescale holds.",
-        low=0.05,
-        high=20,
-        added=True,
-    )
-    fit: tuple[int, int] | None = option(
-        None,
-        "Long and short side of the box that images first fit, also at a segmenter's inference.",
-        low=8,
-        high=16_384,
-        added=True,
-    )
-    cropping: Literal["irn", "deeplab"] = option(
-        "irn",
-        "Resizing and padding: irn: bicubic, random sides; deeplab: bilinear, right and bottom.",
-        added=True,
-    )
-    crop: int = option(
-        512, "Side of the square crop, in pixels; smaller images are padded.", low=8, high=16_384
-    )
-    precision: Literal["auto", "fp32", "bf16"] = option(
-        AUTO,
-        "Precision of training; auto: bf16 on a GPU, else fp32; bf16 is also faster on a CPU with "
-        "instructions for it (AVX512-BF16, AMX).",
-    )
-    compiled: bool = option(
-        False,
-        "Run the backbone as one compiled graph, which costs half a minute or more at the start; "
-        "has no effect on a boundary network with a ResNet.",
-    )
-    workers: int = option(1, "Number of Ray Train workers.", low=1, high=4_096)
-    shuffle_rows: int = option(
-        256, "Decoded rows that a worker keeps for local shuffling.", low=1, high=1_000_000
-    )
-
-    def __post_init__(self) -> None:
-        for name in ("resize", "rescale"):
-            span = getattr(self, name)
-            if span and span[0] > span[1]:
-                raise FieldError(f"{name} is {span!r}; the smaller value must come first", name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,10 +95,10 @@ class Refine(Options):
     Source: IRN's cam_to_ir_label and make_sem_seg.
     """
 
-    kind: Literal["", "crf", "irn", "masks"] = option(
+    kind: Literal["", RefinementName] = option(
         "",
-        "Refinement: crf; irn; masks: the true masks, for an upper bound; empty: class maps are "
-        "cut at a threshold.",
+        "Refinement: crf; irn; par; segments; masks: the true masks, for an upper bound; empty: "
+        "class maps are cut at a threshold.",
     )
     crf: CRFName = option(
         "irn", "Source of the DenseCRF parameters: irn, psa, deeplab, mctformer or seam."
@@ -282,6 +171,14 @@ class Refine(Options):
             split="", epochs=3, batch_size=32, head_factor=1.0, momentum=1e-4, rescale=(0.5, 1.5)
         )
     )
+    par: PixelAdaptive = field(default_factory=PixelAdaptive)
+    segments: SegmentMerging = field(default_factory=SegmentMerging)
+
+    @property
+    def last_threshold(self) -> float | None:
+        """The threshold that is given for the refined result; None: the best one."""
+        by_kind = {"par": self.par.threshold, "segments": self.segments.threshold}
+        return by_kind.get(self.kind, self.final)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,16 @@ from dataclasses import dataclass, replace
 from .experiment import Experiment
 from .fields import Options
 
+USUAL_THRESHOLDS = {
+    "threshold": 0.3,
+    "foreground": 0.3,
+    "background": 0.05,
+    "final": 0.25,
+    "par.threshold": 0.3,
+    "segments.threshold": 0.3,
+}
+"""Values of thresholds, by name in `refine`, that a message gives as examples."""
+
 
 @dataclass(frozen=True)
 class Preset:

@@ -76,7 +76,7 @@ def find(store: Store, name: str) -> Import:
     return record
 
 
-def _fingerprint(files: Sequence[Path]) -> str:
+def files_fingerprint(files: Sequence[Path]) -> str:
     """Return a hash of the names, sizes and times of change of files.
 
     Raises:
@@ -101,7 +101,7 @@ def _stage(shards: Artifact, kind: str, folder: Path, split: str, name: str) -> 
         config={
             "import": kind,
             "split": split,
-            "fingerprint": _fingerprint([folder / f"{id}{suffix}" for id in ids]),
+            "fingerprint": files_fingerprint([folder / f"{id}{suffix}" for id in ids]),
         },
         inputs={"shards": shards.key},
         title=f"import {name}, {split}",

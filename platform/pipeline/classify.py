@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from ..stages.inference.class_maps import Job
 
 
-def regions(context: Context, kind: str) -> Step:
-    """Return the step that computes superpixels of the training split."""
-    split = context.experiment.training.split
+def regions(context: Context, kind: str, split: str) -> Step:
+    """Return the step that computes the superpixels of a split."""
     stage = Stage(
         name="superpixels",
         version=3,

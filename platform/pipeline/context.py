@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
-from ..config.experiment import Experiment, Network, Training, Views
+from ..config.experiment import Experiment, Views
+from ..config.slices.training import Network, Training
 from ..data import registry
 from ..data.formats import shards as formats_shards
 from ..data.formats.shards import Slice, read
@@ -44,6 +45,7 @@ class Catalog:
         self._imports: dict[str, Import] = {}
         self._slices: dict[tuple[str, str], Sequence[Slice]] = {}
         self._answers: dict[tuple[str, str, str], bool] = {}
+        self._ids: dict[tuple[str, str], Sequence[str]] = {}
 
     @classmethod
     def of(cls, store: Store) -> Catalog:
@@ -68,6 +70,18 @@ class Catalog:
         if key not in self._slices:
             self._slices[key] = formats_shards.slices(artifact, split)
         return self._slices[key]
+
+    def brings_probabilities(self, name: str) -> bool:
+        """Return whether a name is that of an import of a segmenter's probabilities."""
+        return bool(name) and self.imported(name).probabilities
+
+    def ids(self, artifact: Artifact, split: str) -> Sequence[str]:
+        """Return the ids of the images of a split."""
+        key = (artifact.key, split)
+        if key not in self._ids:
+            pieces = self.slices(artifact, split)
+            self._ids[key] = [row["id"] for piece in pieces for row in read(piece, ("id",))]
+        return self._ids[key]
 
     def has_masks(self, artifact: Artifact, split: str) -> bool:
         """Return whether a split has true masks, by the check of the shards or its first image."""

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..config.experiment import Experiment
+from ..config.presets import USUAL_THRESHOLDS
 from ..method import Method
 from ..records.result_id import ResultId
 from ..serialization import digest
 from ..storage.artifact import Stage
-from . import classify, refine
+from . import classify
 from .context import Context, Step
 
 BySplit = Mapping[str, Stage]
@@ -37,8 +38,8 @@ class Plan:
         maps, labels, scores: the stages of each result, by split.
         final: the result that the experiment ends with: class maps, their refinement, or what a
             segmenter predicts.
-        needs_no_threshold: the results without a threshold, which are labels, and class maps with
-            a background plane of their own.
+        needs_no_threshold: the results without a threshold: labels that were not cut at the best
+            one, and class maps with a background plane of their own.
         network, boundaries, segmenter: the stages that train; None without such a training.
         beside: superpixels and probabilities that the classifier's training reads.
         chosen: by split, the stages from which prototypes and their class maps are made.
@@ -84,14 +85,14 @@ class Plan:
         """The key of everything that the experiment's results depend on."""
         r = self.experiment.refine
         keys = [stage.key for stage in self.stages]
-        return digest([keys, self.experiment.scoring, r.threshold, r.final])
+        return digest([keys, self.experiment.scoring, r.threshold, r.last_threshold])
 
     def fixed_threshold(self, id: ResultId) -> float | None:
         """Return the threshold that the experiment gives for a result, or None if it gives none."""
         r = self.experiment.refine
         if id.segmenter or id.localizer != self.subject.localizer:
             return None
-        return {"": r.threshold, "irn": r.final}.get(id.refinement)
+        return r.last_threshold if id.refinement else r.threshold
 
     def cut_at(self, id: ResultId) -> float | None:
         """Return the threshold of class maps without scores; None for a background of their own.
@@ -102,7 +103,7 @@ class Plan:
         if id in self.needs_no_threshold:
             return None
         fixed = self.fixed_threshold(id)
-        return refine.USUAL["threshold"] if fixed is None else fixed
+        return USUAL_THRESHOLDS["threshold"] if fixed is None else fixed
 
     def covers(self, other: Plan) -> bool:
         """Return whether this experiment scores the very class maps that `other` is about."""

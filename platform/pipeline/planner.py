@@ -18,9 +18,12 @@ from ..method import (
 )
 from ..records.result_id import ResultId
 from ..storage.artifact import Stage
-from . import classify, refine, segment
+from . import classify, segment
 from .context import Catalog, Context, Step
 from .plan import BySplit, Plan
+from .refiners.base import Refined
+from .refiners.registry import REFINERS
+from .refiners.seeds import Seeds, unchosen_thresholds
 
 
 def plan(experiment: Experiment, catalog: Catalog) -> Plan:
@@ -49,6 +52,7 @@ class _Planner:
     beside: classify.Beside = (None, None)
     chosen: dict[str, classify.Chosen] = field(default_factory=dict)
     baseline: Plan | None = None
+    unchosen: set[ResultId] = field(default_factory=set)
     published: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -57,6 +61,7 @@ class _Planner:
         named = join_methods([build_method(e, name) for name in e.trained])
         self.trained = build_method(e, named.trains_as) if named.trains_as else named
         self.localizer = build_method(e, e.localizer) if e.localizer else named
+        self.refiner = REFINERS[e.refine.kind](self)
         self.final = self.subject
 
     def plan(self) -> Plan:
@@ -69,7 +74,7 @@ class _Planner:
         else:
             self._class_maps()
         for id, stages in {**self.maps, **self.labels}.items():
-            self._score(id, stages)
+            self.scores[id] = self.scored(id, stages)
         self._after_class_maps()
         return Plan(
             context=self.context,
@@ -81,9 +86,7 @@ class _Planner:
             labels=self.labels,
             scores=self.scores,
             final=self.final,
-            needs_no_threshold=frozenset(
-                self._own_background() | (set(self.labels) - set(self.maps))
-            ),
+            needs_no_threshold=frozenset(self._own_background() | self.unchosen),
             network=self.network,
             boundaries=self.boundaries,
             segmenter=self.segmenter,
@@ -104,8 +107,7 @@ class _Planner:
             e.training.split: "training.split",
             **dict.fromkeys(e.scoring.splits, "scoring.splits"),
         }
-        if self.learns_boundaries:
-            field_of[self.labelled(e.refine.training.split)] = "refine.training.split"
+        field_of |= self.refiner.learnt_splits()
         if e.segment.network:
             field_of[self.segmented_split] = "segment.training.split"
             field_of |= dict.fromkeys(e.segment.splits, "segment.splits")
@@ -122,7 +124,7 @@ class _Planner:
             return
         published = None if e.imported else published_refinement(e.localizer or e.trained[0])
         own = self.subject in self._own_background()
-        self.published = refine.unchosen_thresholds(e, own, published)
+        self.published = unchosen_thresholds(e, own, published)
         self.experiment = replaced(e, {f"refine.{k}": v for k, v in self.published.items()})
         self.context = Context(self.experiment, self.catalog)
 
@@ -140,14 +142,17 @@ class _Planner:
     def splits(self) -> tuple[str, ...]:
         """The splits for which class maps are made."""
         e = self.experiment
-        learnt = [self.labelled(e.refine.training.split)] if self.learns_boundaries else []
+        learnt = [*self.refiner.learnt_splits()]
         if e.segment.network:
             learnt.append(self.segmented_split)
         return tuple(dict.fromkeys([*e.scoring.splits, *learnt]))
 
-    def labelled(self, split: str) -> str:
-        """Return the split that a refiner or segmenter learns from (default: training split)."""
-        return split or self.experiment.training.split
+    @property
+    def label_splits(self) -> tuple[str, ...]:
+        """The splits for which refined labels are made."""
+        e = self.experiment
+        segmented = [self.segmented_split] if e.segment.network else []
+        return tuple(dict.fromkeys([*e.scoring.splits, *segmented]))
 
     @property
     def segmented_split(self) -> str:
@@ -158,48 +163,27 @@ class _Planner:
         e, scored = self.experiment, self.context.scored_splits
         if e.refine.kind == "masks" and not e.segment.training.split and scored:
             return scored[0]
-        return self.labelled(e.segment.training.split)
-
-    @property
-    def learns_boundaries(self) -> bool:
-        """Whether the experiment trains a boundary network rather than taking the baseline's."""
-        e, baseline = self.experiment, self.experiment.baseline
-        if e.refine.kind != "irn":
-            return False
-        if e.imported or e.refine.boundaries == "own" or not baseline:
-            return True
-        if baseline.refine.kind != "irn" or self._brings_probabilities(baseline.imported):
-            return True
-        return baseline.network.backbone != e.network.backbone
-
-    def _brings_probabilities(self, name: str) -> bool:
-        return bool(name) and self.catalog.imported(name).probabilities
+        return e.segment.training.split or e.training.split
 
     def _own_background(self) -> set[ResultId]:
         """Return the class maps that have a background plane of their own."""
         if self.experiment.imported:
             background = self.catalog.imported(self.experiment.imported).background
-            ids = {self.subject} if background else set()
-        else:
-            methods = (self.trained, self.localizer)
-            ids = {ResultId(localizer=m.name) for m in methods if m.own_background}
-        if self.subject in ids and self.experiment.refine.walk_background:
-            ids.add(ResultId(localizer=self.subject.localizer, refinement="irn"))
-        return ids
+            return {self.subject} if background else set()
+        methods = (self.trained, self.localizer)
+        return {ResultId(localizer=m.name) for m in methods if m.own_background}
 
-    def _add(self, step: Step) -> Stage:
+    def add(self, step: Step) -> Stage:
         """Plan a step, unless it is planned already, and return its stage."""
         if step.stage.key not in self.keys:
             self.steps.append(step)
             self.keys.add(step.stage.key)
         return step.stage
 
-    def _score(self, id: ResultId, stages: BySplit, splits: Sequence[str] = ()) -> None:
+    def scored(self, id: ResultId, stages: BySplit, splits: Sequence[str] = ()) -> BySplit:
         """Plan the scores of a result on some splits (default: the scored ones of `stages`)."""
         splits = splits or [s for s in self.context.scored_splits if s in stages]
-        self.scores[id] = {
-            s: self._add(classify.scores(self.context, id, s, stages[s])) for s in splits
-        }
+        return {s: self.add(classify.scores(self.context, id, s, stages[s])) for s in splits}
 
     def _imported_results(self, name: str) -> None:
         """Take imported class maps or labels in place of a method's class maps."""
@@ -223,18 +207,18 @@ class _Planner:
             if split not in source.stages:
                 available = ", ".join(source.stages)
                 raise InputError(f"{name!r} was imported for {available}; import {split!r}, too")
-        return {s: self._add(classify.imported(source.stages[s], name)) for s in splits}
+        return {s: self.add(classify.imported(source.stages[s], name)) for s in splits}
 
     def _class_maps(self) -> None:
         """Plan the classifier and its class maps."""
         context, trained = self.context, self.trained
-        kind = trained.superpixels
-        superpixels = self._add(classify.regions(context, kind)) if kind else None
+        kind, split = trained.superpixels, self.experiment.training.split
+        superpixels = self.add(classify.regions(context, kind, split)) if kind else None
         if self.experiment.baseline and not trained.needs_baseline:
             raise InputError(f"{trained.name} takes no baseline; it learns from image labels alone")
         probabilities = self._probabilities() if trained.needs_baseline else None
         self.beside = (superpixels, probabilities)
-        self.network = self._add(classify.network(context, trained, superpixels, probabilities))
+        self.network = self.add(classify.network(context, trained, superpixels, probabilities))
         prototypes = self.prototypes
         clustered = [prototypes.clustering.split] if prototypes else []
         keep = prototypes is not None
@@ -263,118 +247,82 @@ class _Planner:
                 f"baseline.refine.kind 'masks' would show {self.trained.name} the true masks; set "
                 "another kind"
             )
-        if self._brings_probabilities(e.baseline.imported):
+        if self.catalog.brings_probabilities(e.baseline.imported):
             return self._imported(e.baseline.imported, (split,))[split]
         self.baseline = plan(e.baseline, self.catalog)
         for step in self.baseline.steps:
-            self._add(step)
+            self.add(step)
         assert self.baseline.segmenter is not None
         inner = self.baseline.context
-        return self._add(segment.predicted(inner, self.baseline.segmenter, split, "coarse"))
+        return self.add(segment.predicted(inner, self.baseline.segmenter, split, "coarse"))
 
     def _infer(self, method: Method, split: str, keep: bool) -> Stage:
         assert self.network is not None
-        return self._add(
+        return self.add(
             classify.inferred(self.context, self.trained, method, self.network, split, keep)
         )
 
     def _by_prototypes(self, method: PrototypeMethod, maps: BySplit) -> dict[str, Stage]:
         context = self.context
         assert self.network is not None
-        centers = self._add(classify.centers(context, method, maps[method.clustering.split]))
+        centers = self.add(classify.centers(context, method, maps[method.clustering.split]))
         for s in self.splits:
-            similar = self._add(classify.similar(context, method, centers, maps[s]))
+            similar = self.add(classify.similar(context, method, centers, maps[s]))
             self.chosen[s] = classify.Chosen(method, self.network, centers, similar)
-        return {s: self._add(classify.localized(context, c, s)) for s, c in self.chosen.items()}
+        return {s: self.add(classify.localized(context, c, s)) for s, c in self.chosen.items()}
 
     def _after_class_maps(self) -> None:
-        """Plan the refined labels and the segmenter, if the experiment has them."""
-        e, context, id = self.experiment, self.context, self.subject
+        """Plan the refined result and the segmenter, if the experiment has them."""
+        e, id, split = self.experiment, self.subject, self.segmented_split
         if id in self.labels:
-            self._from_imported_labels(id)
+            self.unchosen.add(id)
+            labels: BySplit = self.labels[id]
+            if e.refine.kind:
+                labels = self._keep(self.refiner.refine_labels(id, labels)).labels
+            if e.segment.network:
+                self._segment(self.final, labels[split], split)
             return
-        seeds = self._seeds(id)
-        crf, level = "", e.refine.threshold
-        if e.refine.kind == "irn":
-            seeds, level = self._propagated(seeds), e.refine.final
-        if e.refine.kind == "crf":
-            crf, id = e.refine.crf, ResultId(localizer=id.localizer, refinement="crf")
-            splits = [*e.scoring.splits, *([self.segmented_split] if e.segment.network else [])]
-            self.labels[id] = {
-                s: self._add(refine.labels(context, seeds, s, crf, level))
-                for s in dict.fromkeys(splits)
-            }
-            self._score(id, self.labels[id])
-            self.final = id
-        elif e.refine.kind != "masks":
-            self._label_unscored(seeds, level)
-        if e.segment.network:
-            self._segmenter_on_seeds(seeds, crf, level)
-
-    def _seeds(self, id: ResultId) -> refine.Seeds:
-        """Return the class maps of a result, with the scores that choose their threshold."""
-        scored = next(iter(self.scores[id].values()), None)
         own = id in self._own_background()
-        return refine.Seeds(id=id, maps=self.maps[id], scored=scored, own=own)
+        seeds = Seeds(id=id, maps=self.maps[id], scored=self._first(self.scores[id]), own=own)
+        refined = self.refiner.refine(seeds)
+        if refined:
+            self._keep(refined)
+        if refined and refined.maps:
+            scored = self._first(refined.scores)
+            seeds = Seeds(id=refined.id, maps=refined.maps, scored=scored, own=refined.unchosen)
+        if e.refine.kind != "masks" and not (refined and refined.labels):
+            self._label_unscored(seeds)
+        if e.segment.network:
+            known = refined.labels if refined else {}
+            stage = known[split] if known else self.refiner.labels(seeds, split)
+            self._segment(self.refiner.id_of(id), stage, split)
 
-    def _label_unscored(self, seeds: refine.Seeds, level: float | None) -> None:
+    def _first(self, stages: BySplit) -> Stage | None:
+        """Return the stage of the first scored split, if a split is scored."""
+        return next(iter(stages.values()), None)
+
+    def _label_unscored(self, seeds: Seeds) -> None:
         """Plan the labels of the splits that are not scored; scores come from the class maps."""
         unscored = self.context.unscored_splits
         if unscored:
-            self.labels[seeds.id] = {
-                s: self._add(refine.labels(self.context, seeds, s, "", level)) for s in unscored
-            }
+            self.labels[seeds.id] = {s: self.refiner.labels(seeds, s) for s in unscored}
 
-    def _propagated(self, seeds: refine.Seeds) -> refine.Seeds:
-        """Plan the propagation of class maps by IRN, and their scores at every threshold."""
-        context = self.context
-        id = ResultId(localizer=seeds.id.localizer, refinement="irn")
-        network = self.boundaries = self._boundary_network(seeds)
-        maps = {s: self._add(refine.walked(context, seeds, network, s)) for s in self.splits}
-        self.maps[id] = maps
-        self._score(id, maps)
+    def _keep(self, refined: Refined) -> Refined:
+        """Take a refined result over into the plan."""
+        id = refined.id
+        self.scores[id] = refined.scores
+        self.maps |= {id: refined.maps} if refined.maps else {}
+        self.labels |= {id: refined.labels} if refined.labels else {}
+        self.unchosen |= {id} if refined.unchosen else set()
+        self.boundaries = refined.boundaries
         self.final = id
-        return self._seeds(id)
-
-    def _boundary_network(self, seeds: refine.Seeds) -> Stage:
-        """Return the baseline's boundary network if it is taken over, else plan a new one."""
-        if not self.learns_boundaries:
-            assert self.baseline is not None
-            assert self.baseline.boundaries is not None
-            return self.baseline.boundaries
-        split = self.labelled(self.experiment.refine.training.split)
-        labels = self._add(refine.certain(self.context, seeds, split))
-        return self._add(refine.boundaries(self.context, seeds.id, labels, split))
-
-    def _segmenter_on_seeds(self, seeds: refine.Seeds, crf: str, level: float | None) -> None:
-        e, split = self.experiment, self.segmented_split
-        source = seeds.id
-        if e.refine.kind == "masks":
-            labels = self._add(refine.masks(self.context, split))
-            source = ResultId(localizer=source.localizer, refinement="masks")
-        else:
-            labels = self._add(refine.labels(self.context, seeds, split, crf, level))
-            source = ResultId(localizer=source.localizer, refinement=e.refine.kind)
-        self._segment(source, labels, split)
-
-    def _from_imported_labels(self, id: ResultId) -> None:
-        """Plan the segmenter on imported labels, which cannot be refined.
-
-        Raises:
-            InputError: the experiment refines the labels.
-        """
-        e = self.experiment
-        if e.refine.kind:
-            raise InputError(f"'{id}' are labels; refine.kind {e.refine.kind!r} needs class maps")
-        if e.segment.network:
-            split = self.segmented_split
-            self._segment(id, self.labels[id][split], split)
+        return refined
 
     def _segment(self, source: ResultId, labels: Stage, split: str) -> None:
         """Plan the segmenter that learns labels, its predictions and their scores."""
         e, context = self.experiment, self.context
         name = "TRUE masks" if source.refinement == "masks" else str(source)
-        network = self.segmenter = self._add(segment.segmenter(context, name, labels, split))
+        network = self.segmenter = self.add(segment.segmenter(context, name, labels, split))
         id = ResultId(
             localizer=source.localizer,
             refinement=source.refinement,
@@ -385,12 +333,13 @@ class _Planner:
         self.labels[id] = {s: self._predicted(network, s) for s in splits}
         has_masks = self.catalog.has_masks
         scored = [s for s in splits if s in context.scored_splits or has_masks(context.shards, s)]
-        self._score(id, self.labels[id], scored)
+        self.scores[id] = self.scored(id, self.labels[id], scored)
+        self.unchosen.add(id)
         self.final = id
 
     def _predicted(self, network: Stage, split: str) -> Stage:
         """Plan the segmenter's labels of a split, after DenseCRF if the experiment asks for it."""
         if not self.experiment.segment.crf:
-            return self._add(segment.predicted(self.context, network, split, "labels"))
-        probabilities = self._add(segment.predicted(self.context, network, split, "probabilities"))
-        return self._add(segment.smoothed(self.context, probabilities, split))
+            return self.add(segment.predicted(self.context, network, split, "labels"))
+        probabilities = self.add(segment.predicted(self.context, network, split, "probabilities"))
+        return self.add(segment.smoothed(self.context, probabilities, split))

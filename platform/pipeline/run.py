@@ -28,6 +28,8 @@ EXPORTS = {"maps": ("class maps", "irn"), "labels": ("labels", "png")}
 """Noun and usual format of `wsss export` for what a stage leaves."""
 Row: TypeAlias = tuple[str, ResultId, Sequence[RunRecord]]
 """A row of a table of scores: its title, the result, and the runs, one for each random seed."""
+Key: TypeAlias = tuple[str, int]
+"""The title of an experiment in a table, and the number of its refinement."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def _image_lines(execution: Execution) -> Iterator[str]:
 
 def compared(
     catalog: Catalog,
-    experiments: Mapping[str, Sequence[Experiment]],
+    experiments: Mapping[str, Sequence[Sequence[Experiment]]],
     carry_out: Callable[[Plan], RunRecord],
 ) -> list[Row]:
     """Carry out several experiments and return the rows of one table with their scores.
@@ -131,23 +133,30 @@ def compared(
 
     Args:
         catalog: data sets and imports of the store.
-        experiments: by title, an experiment for each random seed.
+        experiments: by title, for each refinement of its class maps, an experiment for each random
+            seed; the class maps have one row.
         carry_out: carries out a plan and returns the record.
 
     Raises:
         InputError: an experiment does not fit its data set, its baseline or its imports.
     """
-    plans = {title: [plan(e, catalog) for e in per_seed] for title, per_seed in experiments.items()}
-    holders = _title_of_run({title: per_seed[0] for title, per_seed in plans.items()})
+    plans = {
+        (title, number): [plan(e, catalog) for e in per_seed]
+        for title, by_refinement in experiments.items()
+        for number, per_seed in enumerate(by_refinement)
+    }
+    holders = _holders({key: per_seed[0] for key, per_seed in plans.items()})
     records = {
-        title: [carry_out(planned) for planned in per_seed]
-        for title, per_seed in plans.items()
-        if title in holders.values()
+        key: [carry_out(planned) for planned in per_seed]
+        for key, per_seed in plans.items()
+        if key in holders.values()
     }
     rows = []
-    for title, per_seed in plans.items():
-        new_rows = table_rows(title, per_seed[0].subject, records[holders[title]])
-        rows += new_rows if holders[title] == title else new_rows[:1]
+    for key, per_seed in plans.items():
+        title, number = key
+        class_maps, *later = table_rows(title, per_seed[0].subject, records[holders[key]])
+        rows += [class_maps] if number == 0 else []
+        rows += later if holders[key] == key else []
     return rows
 
 
@@ -166,12 +175,12 @@ def table_rows(title: str, subject: ResultId, runs: Sequence[RunRecord]) -> list
     return [(title, subject, runs), *later]
 
 
-def _title_of_run(plans: Mapping[str, Plan]) -> dict[str, str]:
-    """Return by title of each experiment the title of the experiment whose run has its scores.
+def _holders(plans: Mapping[Key, Plan]) -> dict[Key, Key]:
+    """Return by key of each experiment the key of the experiment whose run has its scores.
 
     This is the experiment itself, or an experiment whose plan covers the plan of this experiment.
     """
     return {
-        title: next((t for t, p in plans.items() if p is not own and p.covers(own)), title)
-        for title, own in plans.items()
+        key: next((k for k, p in plans.items() if p is not own and p.covers(own)), key)
+        for key, own in plans.items()
     }

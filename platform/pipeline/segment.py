@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ..config.experiment import Network, Training
 from ..config.fields import fingerprint
+from ..config.slices.training import Network, Training
 from ..errors import InputError
 from ..models.backbones import build
 from ..ops.crf import CRFS

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import typing
 from dataclasses import dataclass
+from typing import Literal
 
-REFINEMENTS = ("irn", "crf", "masks")
+RefinementName = Literal["crf", "irn", "par", "segments", "masks"]
+REFINEMENTS: tuple[RefinementName, ...] = typing.get_args(RefinementName)
 """Ways to turn class maps into labels, as in `refine.kind`; `masks` stands for the true masks."""
 BASELINE, KNOWN = "baseline:", "known"
 

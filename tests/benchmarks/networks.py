@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from measure import photographs, say, seconds
-from wsss.platform.config.experiment import Network, Training, Views
+from wsss.platform.config.experiment import Views
+from wsss.platform.config.slices.training import Network, Training
 from wsss.platform.data import registry
 from wsss.platform.data.formats import class_maps, shards
 from wsss.platform.data.formats.class_maps import ClassMaps

@@ -18,6 +18,7 @@ from speed_networks import bench_inference, bench_training
 from speed_steps import (
     bench_clustering,
     bench_crf,
+    bench_par,
     bench_scoring,
     bench_stream,
     bench_walk,
@@ -43,6 +44,7 @@ def bench_table(folder: Path) -> None:
         bench_crf,
         bench_scoring,
         bench_walk,
+        bench_par,
     ):
         bench(b)
     record = SpeedRecord(

@@ -13,7 +13,8 @@ from peers import peer_networks
 from rows import Bench, elapsed, steady_rate
 from torch.utils.flop_counter import FlopCounterMode
 from wsss.methods.cam import CAM
-from wsss.platform.config.experiment import Network, Training, Views
+from wsss.platform.config.experiment import Views
+from wsss.platform.config.slices.training import Network, Training
 from wsss.platform.ray_runtime import cluster
 from wsss.platform.ray_runtime.quirks import settings
 from wsss.platform.stages.inference import class_maps

@@ -21,6 +21,7 @@ from wsss.platform.data.transforms import Crop
 from wsss.platform.metrics import THRESHOLDS
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.ops.random_walk import random_walk, transition_matrix
+from wsss.platform.ops.refinement.pixel_adaptive import refined_planes
 from wsss.platform.ray_runtime import cluster
 from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.stages.labels import pseudo_labels, scoring
@@ -180,3 +181,16 @@ def bench_walk(b: Bench, height: int = 47, width: int = 62) -> None:
     share = moved / ours / b.bandwidth
     name = f"random walk, {height} x {width}, 2 maps"
     b.add(name, "images/s", 1 / ours, 1 / peer, limit=share, bound="a copy's bytes")
+
+
+def bench_par(b: Bench, height: int = 187, width: int = 250) -> None:
+    """Measure pixel-adaptive refinement of one image of VOC at half its size, 3 planes."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 3, height, width, generator=generator).to(b.device)
+    planes = torch.rand(1, 3, height, width, generator=generator).to(b.device)
+    ours = b.clock(lambda: refined_planes(image, planes), 5)
+    peer = b.clock(lambda: peer_steps.stacked_refinement(image, planes), 5)
+    difference = refined_planes(image, planes) - peer_steps.stacked_refinement(image, planes)
+    assert difference.abs().max() < 1e-5
+    name = f"pixel-adaptive refinement, {height} x {width}, 3 planes"
+    b.add(name, "images/s", 1 / ours, 1 / peer)

@@ -13,6 +13,7 @@ import pytest
 from limits import HANG
 from wsss.platform.cli import main
 from wsss.platform.method import methods
+from wsss.platform.records.result_id import REFINEMENTS
 
 needs_bash = pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
 
@@ -53,7 +54,7 @@ def test_bash_completes_commands_options_and_choices(completed: Callable[..., li
     assert completed("wsss", "s") == ["sweep"]
     assert completed("wsss", "data", "") == ["voc", "coco", "folder", "scenes"]
     assert completed("wsss", "run", "lpcam", "--se") == ["--segment", "--set", "--seeds"]
-    assert completed("wsss", "run", "lpcam", "--refine", "") == ["crf", "irn", "masks"]
+    assert completed("wsss", "run", "lpcam", "--refine", "") == [*REFINEMENTS]
     assert "--no-quiet" not in completed("wsss", "run", "lpcam", "--")
 
 

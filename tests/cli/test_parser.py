@@ -234,7 +234,7 @@ def test_choices_are_those_of_the_configuration() -> None:
         ("run cam --seeds -1", "--seeds is '-1'; it must be a whole number from 0 to 4294967295"),
         (
             "run cam --refine cfr",
-            "--refine is 'cfr'; it must be crf, irn or masks; did you mean crf?",
+            "--refine is 'cfr'; it must be crf, irn, par, segments or masks; did you mean crf?",
         ),
         ("sweep cam --scheduler x", "--scheduler is 'x'; it must be asha"),
         ("run cam --quiet=odd", "--quiet takes no value 'odd'; leave it out"),

@@ -12,6 +12,7 @@ from wsss.dashboards.content import layers
 from wsss.platform.data.formats.class_maps import ClassMaps
 from wsss.platform.data.images import voc_palette
 from wsss.platform.errors import InputError
+from wsss.platform.ops.refinement.segment_merging import Segments
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -88,6 +89,18 @@ def test_superpixels_are_drawn_as_borders() -> None:
     drawn = np.array(open_image(layers.regions(ids)))
     assert (drawn[:, 4] == 1).all()
     assert drawn.sum() == 8
+
+
+def test_segments_that_overlap_are_drawn_as_outlines() -> None:
+    masks = np.zeros((2, 10, 12), bool)
+    masks[0, 2:6, 2:6] = True
+    masks[1, 4:8, 4:9] = True
+    drawn = np.array(open_image(layers.outlines(Segments.from_masks(10, 12, masks))))
+    assert drawn.shape == (10, 12)
+    assert drawn[2, 2:6].all()
+    assert drawn[4, 4:9].all()
+    assert drawn[5, 6] == 1
+    assert not drawn[3, 3:6].any()
 
 
 def test_the_opacity_of_boundaries_is_their_level() -> None:

@@ -99,6 +99,9 @@ class Described(Catalog):
     def slices(self, artifact: Artifact, split: str) -> list[Slice]:
         return [Slice(NOWHERE / "a.parquet", group=0, rows=256)]
 
+    def ids(self, artifact: Artifact, split: str) -> list[str]:
+        return []
+
     def has_masks(self, artifact: Artifact, split: str) -> bool:
         return True
 
@@ -146,7 +149,9 @@ def experiments_of(command: Command) -> Iterator[Experiment]:
     options = dataclasses.replace(command, preset=preset)
     if isinstance(options, CompareOptions):
         for text in (word for word in options.methods if word not in RUNS):
-            yield resolve.experiment(options, store, 0, **resolve.parse_combination(text))
+            for kind in options.refinements or ("",):
+                variant: resolve.Variant = {**resolve.parse_combination(text), "refine": kind}
+                yield resolve.experiment(options, store, 0, **variant)
     elif isinstance(options, AblateOptions):
         for changes in find_method(options.method).ablation.values():
             yield resolve.experiment(options, store, 0, method=options.method, changes=changes)
@@ -202,8 +207,8 @@ def test_a_command_is_planned(page: str, command: str) -> None:
     for e in experiments_of(options):
         assert e.data == options.data
         assert bool(e.baseline) == ("psdpm" in e.trained)
-        if options.refine:
-            assert e.refine.kind == options.refine
+        if options.refinements:
+            assert e.refine.kind in options.refinements
         if options.recipe:
             assert e.segment.training.lr == RECIPES[options.recipe](Segment()).training.lr
         planned.append(plan(e, catalog))

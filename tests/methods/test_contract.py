@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from wsss.methods.lpcam import local_prototype_maps
-from wsss.platform.config.experiment import Experiment, Network, Training
+from wsss.platform.config.experiment import Experiment
 from wsss.platform.config.fields import Options, fields_of
+from wsss.platform.config.slices.training import Network, Training
 from wsss.platform.data.formats.shards import Slice
 from wsss.platform.method import (
     Centers,

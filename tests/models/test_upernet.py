@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from wsss.platform.config.experiment import Network, Training
+from wsss.platform.config.slices.training import Network, Training
 from wsss.platform.data.formats.shards import Slice
 from wsss.platform.errors import InputError
 from wsss.platform.method import Batch

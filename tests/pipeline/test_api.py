@@ -106,6 +106,16 @@ def test_methods_are_compared_in_one_table(chosen: api.Choices) -> None:
         api.compare(["cam", "lpcam"], **{**chosen, "changes": {**SMALL, "sipe.weight": 0.1}})
 
 
+def test_refinements_are_compared_in_one_table(chosen: api.Choices) -> None:
+    compared = api.compare(["lpcam"], refine=["crf", "par"], **chosen)
+    titles = ["lpcam", "lpcam > crf", "lpcam > par"]
+    assert [*compared.frame["result"]] == 2 * titles
+    assert [*compared.runs] == titles
+    one = api.compare(["lpcam"], refine="par", **chosen)
+    assert [*one.runs] == [titles[0], titles[2]]
+    assert one.runs["lpcam"].records == compared.runs["lpcam > par"].records
+
+
 def test_values_of_changes_arrive_as_they_are(chosen: api.Choices) -> None:
     changes = {**SMALL, "training.weight_decay": 1e-5, "network.weights": None, "views.scales": [1]}
     with pytest.raises(InputError, match=r"lpcam\.tau is 'much'"):

@@ -231,6 +231,19 @@ def test_compare_lists_the_scores_of_refined_labels(wsss: Any) -> None:
         assert f"{title} on val (n=16)" in rows
 
 
+def test_compare_puts_refinements_side_by_side(wsss: Any) -> None:
+    """The class maps have one row, and a refinement that is given twice, too."""
+    refinements = ("--refine", "crf", "par", "--refine", "segments", "par")
+    code, out, _ = wsss("compare", "cam", "lpcam", *SMALL_WORDS, *refinements)
+    assert code == 0
+    table = out[out.index("mIoU") :].splitlines()
+    titles = [line.split(" on val")[0] for line in table if " on val (n=16)" in line]
+    later = ["crf", "par", "segments"]
+    assert titles == [
+        title for name in ("cam", "lpcam") for title in (name, *(f"{name} > {k}" for k in later))
+    ]
+
+
 def test_compare_takes_finished_runs_and_writes_one_picture(
     wsss: Any, job: Any, tmp_path: Path
 ) -> None:

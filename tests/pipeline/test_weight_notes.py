@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from wsss.platform.config.experiment import Network, Training
+from wsss.platform.config.slices.training import Network, Training
 from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment, find_method
 from wsss.platform.models.backbones import build

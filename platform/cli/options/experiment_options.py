@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from ...errors import InputError
+from ...records.result_id import RefinementName
 from . import completions
 from .kinds import (
     CHAIN,
@@ -39,6 +40,10 @@ PRESET = (
     "Preset of all fields: paper, release (as in the authors' code), default or scenes; by "
     "default scenes for data made by wsss data scenes, {} for any other data."
 )
+REFINE = (
+    "Refinement of class maps into pseudo labels: crf, irn, par, segments, or masks (the true "
+    "masks, as an upper bound)"
+)
 SEEDS = "Random seeds for initialisation, data order and augmentation; one run for each seed."
 
 
@@ -46,15 +51,6 @@ SEEDS = "Random seeds for initialisation, data order and augmentation; one run f
 class Chain:
     """Options on what follows the class maps of an experiment."""
 
-    refine: Annotated[
-        Literal["crf", "irn", "masks"] | None,
-        option(
-            CHAIN,
-            "KIND",
-            "Refinement of class maps into pseudo labels: crf, irn, or masks (the true masks, as "
-            "an upper bound).",
-        ),
-    ] = None
     segment: Annotated[
         Literal["deeplabv2", "upernet"] | None,
         option(CHAIN, "NETWORK", "Segmenter to train on the pseudo labels: deeplabv2 or upernet."),
@@ -85,6 +81,33 @@ class Chain:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OneRefinement:
+    """Option of commands that refine class maps in one way."""
+
+    refine: Annotated[RefinementName | None, option(CHAIN, "KIND", REFINE + ".")] = None
+
+    @property
+    def refinements(self) -> tuple[RefinementName, ...]:
+        """The refinements that the command line names."""
+        return (self.refine,) if self.refine else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeveralRefinements:
+    """Option of commands that compare refinements."""
+
+    refine: Annotated[
+        tuple[RefinementName, ...],
+        option(CHAIN, "KIND", REFINE + "; several are compared side by side.", several=True),
+    ] = ()
+
+    @property
+    def refinements(self) -> tuple[RefinementName, ...]:
+        """The refinements that the command line names."""
+        return self.refine
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExperimentOptions(Quiet, Tabular, Chain, InStore):
     """Options that describe an experiment apart from its method.
 
@@ -94,6 +117,11 @@ class ExperimentOptions(Quiet, Tabular, Chain, InStore):
     """
 
     undrawn: ClassVar[str] = "default"
+
+    @property
+    def refinements(self) -> tuple[RefinementName, ...]:
+        """The refinements that the command line names."""
+        raise NotImplementedError
 
     data: Annotated[
         str,
@@ -135,7 +163,7 @@ class ExperimentOptions(Quiet, Tabular, Chain, InStore):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Localized(ExperimentOptions):
+class Localized(OneRefinement, ExperimentOptions):
     """Options of an experiment with one trained method."""
 
     method: Annotated[str, argument("METHOD", METHOD, completions.methods_and_files)]
@@ -275,7 +303,7 @@ class SweepOptions(Page, Trials, Localized):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FigureOptions(Trials, ExperimentOptions):
+class FigureOptions(Trials, OneRefinement, ExperimentOptions):
     """Options of `wsss figure`."""
 
     about: ClassVar[str] = "Repeat a paper's figure or table beside its printed numbers."
@@ -300,10 +328,10 @@ class FigureOptions(Trials, ExperimentOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(Picture, Seeds, ExperimentOptions):
+class CompareOptions(Picture, Seeds, SeveralRefinements, ExperimentOptions):
     """Options of `wsss compare`."""
 
-    about: ClassVar[str] = "Run several methods and compare them in one table."
+    about: ClassVar[str] = "Run several methods or refinements and compare them in one table."
     example: ClassVar[str] = "wsss compare cam lpcam sipe:lpcam --data scenes --seeds 0 1 2"
 
     methods: Annotated[

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ...config.experiment import Network, Views
+from ...config.experiment import Views
+from ...config.slices.training import Network
 from ...data.formats import shards
 from ...data.images import MAX_PIXELS, decode_image
 from ...data.transforms import normalized, resized

@@ -123,13 +123,27 @@ def labels_of(image: NDArray[np.uint8], maps: ClassMaps, cut: Cut) -> Labels:
         cut: the rule.
     """
     maps = present_maps(maps, cut.least)
-    values = np.array([0, *(c for c in maps.classes if c > 0)], np.uint8)
-    if cut.crf and not over_limit(maps, cut):
-        refiner = Refiner(image, cut.crf)
-        scores = (scores_at_level(maps, level, cut.power) for level in cut.levels)
-        by_level = [values[best_labels(level_scores, refiner)] for level_scores in scores]
-    else:
-        by_level = [values[seed_labels(maps, level, cut.power)] for level in cut.levels]
+    if not cut.crf or over_limit(maps, cut):
+        return labels_of_maps(maps, cut)
+    refiner = Refiner(image, cut.crf)
+    scores = (scores_at_level(maps, level, cut.power) for level in cut.levels)
+    values = mask_values(maps)
+    return _joined([values[best_labels(level_scores, refiner)] for level_scores in scores])
+
+
+def mask_values(maps: ClassMaps) -> Labels:
+    """Return the mask value of the background and of each class."""
+    return np.array([0, *(c for c in maps.classes if c > 0)], np.uint8)
+
+
+def labels_of_maps(maps: ClassMaps, cut: Cut) -> Labels:
+    """Return the labels of one image without DenseCRF, as `labels_of` does."""
+    values = mask_values(maps)
+    return _joined([values[seed_labels(maps, level, cut.power)] for level in cut.levels])
+
+
+def _joined(by_level: Sequence[Labels]) -> Labels:
+    """Return the labels of one level, or what is certain by the labels of two levels."""
     if len(by_level) == 1:
         return by_level[0]
     certain, wide = by_level

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,36 @@ class Tally:
             for kind in range(len(PARTS)):
                 chosen = below[parts % 4 == kind + 1]
                 self.parts[kind] += np.bincount(chosen, minlength=self.parts.shape[1])
+
+    def add_labels(
+        self,
+        target: NDArray[np.uint8],
+        by_threshold: Iterable[NDArray[np.uint8]],
+        parts: NDArray[np.uint8] | None,
+    ) -> None:
+        """Count one image whose labels at a threshold are no cut of one score.
+
+        Args:
+            target: `[H,W]`, 0..C-1 or 255.
+            by_threshold: labels `[H,W]` at each of THRESHOLDS.
+            parts: see `add`.
+        """
+        active: list[list[int]] = []
+
+        def counted() -> Iterator[NDArray[np.uint8]]:
+            for labels in by_threshold:
+                if parts is not None:
+                    hit = (labels > 0) & (labels == parts // 4)
+                    kinds = np.bincount(parts[hit] % 4, minlength=len(PARTS) + 1)
+                    active.append(kinds[1:].tolist())
+                yield labels
+
+        self.curve.update_labels(torch.from_numpy(target), counted())
+        self.images += 1
+        if parts is not None:
+            totals = np.bincount(parts.ravel() % 4, minlength=len(PARTS) + 1)[1:]
+            steps = np.array([totals.tolist(), *active, [0] * len(PARTS)]).T
+            self.parts += steps[:, :-1] - steps[:, 1:]
 
     def merge(self, other: Tally) -> None:
         """Add the counts of another tally."""

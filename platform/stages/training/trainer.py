@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...config.experiment import Network, Training
+from ...config.slices.training import Network, Training
 from ...data.formats.shards import Slice
 from ...data.transforms import Crop
 from ...errors import InputError

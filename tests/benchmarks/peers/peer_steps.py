@@ -1,4 +1,4 @@
-"""Stages after the network as public code runs them: clustering, DenseCRF, thresholds, walk."""
+"""Stages after the network as public code runs them: clustering, DenseCRF, curves, walks, PAR."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from peers.peer_images import read
 from pydensecrf import densecrf
+from torch.nn import functional
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.ops.random_walk import transition_matrix
+from wsss.platform.ops.refinement.pixel_adaptive import DILATIONS
 
 
 def cluster(
@@ -96,3 +98,37 @@ def walk(maps: torch.Tensor, edge: torch.Tensor) -> torch.Tensor:
     for _ in range(8):
         matrix = matrix @ matrix
     return (matrix @ (maps * (1 - edge)).flatten(1).T).T.reshape(maps.shape)
+
+
+def _stacked_neighbours(planes: torch.Tensor) -> torch.Tensor:
+    """Return all 48 neighbours of each pixel in one tensor, `[B,K,48,H,W]`."""
+    height, width = planes.shape[2:]
+    reach = max(DILATIONS)
+    padded = functional.pad(planes, (reach,) * 4, mode="replicate")
+    shifts = [(y, x) for d in DILATIONS for y in (-d, 0, d) for x in (-d, 0, d) if y or x]
+    views = [
+        padded[..., reach + y : reach + y + height, reach + x : reach + x + width]
+        for y, x in shifts
+    ]
+    return torch.stack(views, 2)
+
+
+def stacked_refinement(image: torch.Tensor, planes: torch.Tensor, steps: int = 10) -> torch.Tensor:
+    """Return planes refined by PAR, with the neighbours of all channels and planes stacked."""
+    near = _stacked_neighbours(image)
+    distance = (near - image[:, :, None]).abs() / (near.std(2, keepdim=True) + 1e-8) / 0.3
+    lengths = torch.tensor(
+        [
+            d * (2**0.5 if y and x else 1.0)
+            for d in DILATIONS
+            for y in (-1, 0, 1)
+            for x in (-1, 0, 1)
+            if y or x
+        ],
+        device=image.device,
+    )
+    position = (-((lengths / (lengths.std() + 1e-8) / 0.3) ** 2)).softmax(0)
+    weights = (-(distance**2).mean(1)).softmax(1) + 0.01 * position[:, None, None]
+    for _ in range(steps):
+        planes = (_stacked_neighbours(planes) * weights[:, None]).sum(2)
+    return planes

@@ -1,0 +1,123 @@
+"""Options of a network and of its training, which the classifier and later stages share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ...errors import FieldError
+from ..fields import AUTO, Options, dataclass, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network(Options):
+    """Options of the classifier's backbone."""
+
+    backbone: str = option("resnet50", "Backbone of the classifier; `wsss doctor` lists all.")
+    weights: str | None = option(
+        None,
+        "Local file of ImageNet weights (.pth, .safetensors or MXNet's .params); none: train from "
+        "scratch.",
+        file=True,
+    )
+    weights_key: str = option(
+        "",
+        "Key or prefix of the network to read from a weight file that holds several, such as "
+        "teacher; empty: the only network.",
+        added=True,
+    )
+    frozen_stages: int = option(
+        0,
+        "Number of first stages that are not trained (IRN: 2; LPCAM and ReCAM: 0, but their code "
+        "freezes the first convolution, which belongs to stage 1 here).",
+        low=0,
+        high=4,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Options):
+    """Options of a network's training; defaults are the classifier's (IRN's train_cam)."""
+
+    split: str = option(
+        "train_aug", "Split to train on; in refine and segment, empty: training.split."
+    )
+    epochs: int = option(5, "Number of passes over the split.", low=1, high=100_000)
+    batch_size: int = option(16, "Images per step, over all workers.", low=1, high=65_536)
+    lr: float = option(0.1, "Learning rate of the backbone at the first step.", low=0, high=1_000)
+    head_factor: float = option(
+        10.0, "Ratio of the head's learning rate to the backbone's.", low=0, high=1_000_000
+    )
+    optimizer: Literal["adamw"] | None = option(None, "Optimizer: adamw; none: SGD with momentum.")
+    warm_up: int | None = option(
+        None,
+        "Steps in which the learning rate rises to its first value; none: no warm-up.",
+        low=1,
+        high=10_000_000,
+    )
+    momentum: float = option(
+        0.9,
+        "Momentum of SGD (papers based on IRN: 0.9; their code: in effect 1e-4).",
+        low=0,
+        high=1,
+    )
+    weight_decay: float = option(1e-4, "L2 penalty on all trained weights.", low=0, high=1_000)
+    power: float = option(
+        0.9,
+        "Power of the polynomial decay of the learning rate, updated at every step.",
+        low=0,
+        high=100,
+    )
+    clip_norm: float = option(
+        0.0, "Largest norm of the gradient; 0: no clipping.", low=0, high=1_000_000
+    )
+    resize: tuple[int, int] = option(
+        (320, 640), "Range of the long side of resized images, in pixels.", low=8, high=16_384
+    )
+    rescale: tuple[float, float] | None = option(
+        None,
+        "Range of the factor by which an image is resized; none: training.resize holds instead.",
+        low=0.05,
+        high=20,
+    )
+    factors: tuple[float, ...] = option(
+        (),
+        "Factors of which one is drawn for each image; empty: training.rescale holds.",
+        low=0.05,
+        high=20,
+        added=True,
+    )
+    fit: tuple[int, int] | None = option(
+        None,
+        "Long and short side of the box that images first fit, also at a segmenter's inference.",
+        low=8,
+        high=16_384,
+        added=True,
+    )
+    cropping: Literal["irn", "deeplab"] = option(
+        "irn",
+        "Resizing and padding: irn: bicubic, random sides; deeplab: bilinear, right and bottom.",
+        added=True,
+    )
+    crop: int = option(
+        512, "Side of the square crop, in pixels; smaller images are padded.", low=8, high=16_384
+    )
+    precision: Literal["auto", "fp32", "bf16"] = option(
+        AUTO,
+        "Precision of training; auto: bf16 on a GPU, else fp32; bf16 is also faster on a CPU with "
+        "instructions for it (AVX512-BF16, AMX).",
+    )
+    compiled: bool = option(
+        False,
+        "Run the backbone as one compiled graph, which costs half a minute or more at the start; "
+        "has no effect on a boundary network with a ResNet.",
+    )
+    workers: int = option(1, "Number of Ray Train workers.", low=1, high=4_096)
+    shuffle_rows: int = option(
+        256, "Decoded rows that a worker keeps for local shuffling.", low=1, high=1_000_000
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("resize", "rescale"):
+            span = getattr(self, name)
+            if span and span[0] > span[1]:
+                raise FieldError(f"{name} is {span!r}; the smaller value must come first", name)

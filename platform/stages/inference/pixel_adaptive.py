@@ -1,0 +1,229 @@
+"""Pixel-adaptive refinement of class maps, as Ray Data actors that compute on the device."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...config.experiment import Views
+from ...data.formats import class_maps, label_maps, shards
+from ...data.formats.class_maps import ClassMaps
+from ...labels import VOID
+from ...ops.refinement.pixel_adaptive import (
+    DILATIONS,
+    Affinity,
+    BackgroundPair,
+    affinities,
+    background_planes,
+    growth,
+    refinement_bytes,
+    spread,
+)
+from ...records.reduced_images import SMALLER_VIEWS
+from ...storage.artifact_files import ArtifactFolder
+from . import actors
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Description of one pixel-adaptive refinement, sent to each actor.
+
+    Attributes:
+        maps: folder of the class maps, one file for each slice.
+        folder: folder that takes the refined class maps or the labels.
+        affinity, steps: see `ops.refinement.pixel_adaptive`.
+        scale: factor on the size of the image that is refined.
+        pair: background scores whose labels are written; None: refined class maps are written.
+        views: numbers of images and actors, and the memory that one image may take.
+    """
+
+    maps: ArtifactFolder
+    folder: ArtifactFolder
+    affinity: Affinity
+    steps: int
+    scale: float
+    pair: BackgroundPair | None
+    views: Views
+
+
+def refinement_size(
+    height: int, width: int, scale: float, planes: int, most_bytes: int
+) -> tuple[int, int]:
+    """Return the rows and columns at which an image is refined.
+
+    Args:
+        height, width: size of the image.
+        scale: factor on the size, rounded down to whole pixels.
+        planes: number of planes.
+        most_bytes: memory that the refinement may take; a larger grid is made smaller.
+    """
+    rows, columns = max(1, int(height * scale)), max(1, int(width * scale))
+    while (need := refinement_bytes(rows, columns, planes)) > most_bytes and rows * columns > 1:
+        factor = min(math.sqrt(most_bytes / need), 0.99)
+        rows, columns = max(1, int(rows * factor)), max(1, int(columns * factor))
+    return rows, columns
+
+
+def shrunk_images(images: Sequence[Pixels], size: tuple[int, int], device: torch.device) -> Tensor:
+    """Return images of one shape, resized bilinearly, one channel at a time.
+
+    Args:
+        images: uint8 `[H,W,3]` each.
+        size: rows h and columns w.
+        device: device of the result.
+
+    Returns:
+        Float32 `[B,3,h,w]`, 0..255.
+    """
+    out = torch.empty(len(images), 3, *size, device=device)
+    for number, image in enumerate(images):
+        for channel in range(3):
+            plane = torch.tensor(image[..., channel], device=device).float()[None, None]
+            resized = F.interpolate(plane, size, mode="bilinear", align_corners=False)
+            out[number, channel] = resized[0, 0]
+    return out
+
+
+class PixelAdaptation(actors.Actor):
+    """An actor that refines the class maps of slices.
+
+    Args:
+        job: what to compute.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        super().__init__(job.views, (job.scale,))
+
+    def work(self, piece: shards.Slice) -> int:
+        rows = shards.read(piece, shards.INFERENCE_COLUMNS)
+        file = (self.job.maps / f"{piece.name}.parquet").local()
+        maps_by_id = {image_maps.id: image_maps for image_maps in class_maps.read([file])}
+        maps = [maps_by_id[row["id"]] for row in rows]
+        if self.job.pair:
+            maps = [without_background(image_maps) for image_maps in maps]
+        refined = dict(self._refined(rows, maps))
+        target = label_maps.file_of_slice(self.job.folder, piece)
+        in_order = [refined[number] for number in range(len(rows))]
+        if self.job.pair:
+            label_maps.write(target, [(m.id, pair_labels(m)) for m in in_order])
+        else:
+            class_maps.write(target, in_order)
+        return len(rows)
+
+    @torch.inference_mode()
+    def _refined(
+        self, rows: Sequence[dict[str, Any]], maps: Sequence[ClassMaps]
+    ) -> Iterator[tuple[int, ClassMaps]]:
+        """Yield for each image its number in `rows` and its refined planes.
+
+        For a pair they are the planes of both background scores, see `background_planes`.
+        """
+        for numbers, images in self.groups(rows):
+            chosen = [maps[number] for number in numbers]
+            count = max(1, *(len(image_maps.planes) for image_maps in chosen))
+            count = 2 * (count + 1) if self.job.pair else count
+            limit, scale = self.job.views.image_bytes, self.job.scale
+            height, width = images[0].shape[:2]
+            size = refinement_size(height, width, scale, count, limit)
+            if size != refinement_size(height, width, scale, count, sys.maxsize):
+                self.note(SMALLER_VIEWS, [rows[k]["id"] for k in numbers])
+            at_once = max(1, limit // refinement_bytes(*size, count))
+            for start in range(0, len(images), at_once):
+                part = slice(start, start + at_once)
+                planes = self._spread(images[part], chosen[part], size)
+                yield from zip(numbers[part], planes, strict=True)
+
+    def _spread(
+        self, images: Sequence[Pixels], maps: Sequence[ClassMaps], size: tuple[int, int]
+    ) -> list[ClassMaps]:
+        job, device = self.job, self.device
+        planes = [self._planes(image_maps, size) for image_maps in maps]
+        most = max(1, *(len(image_planes) for image_planes in planes))
+        padded = torch.zeros(len(maps), most, *size, device=device)
+        for number, image_planes in enumerate(planes):
+            padded[number, : len(image_planes)] = image_planes
+        weights = affinities(shrunk_images(images, size, device), job.affinity)
+        spread_planes = spread(weights, padded, DILATIONS, job.steps)
+        spread_planes /= growth(job.affinity, job.steps)
+        stored = spread_planes.half() if not job.pair else spread_planes
+        arrays = stored.cpu().numpy()
+        return [
+            replace(image_maps, planes=arrays[number, : len(planes[number])])
+            for number, image_maps in enumerate(maps)
+        ]
+
+    def _planes(self, maps: ClassMaps, size: tuple[int, int]) -> Tensor:
+        """Return the planes of an image before they are refined, `[K,h,w]`."""
+        planes = torch.from_numpy(maps.planes).to(self.device).float()[None]
+        if not maps.classes:
+            return planes[0].new_zeros(0, *size)
+        planes = F.interpolate(planes, size, mode="bilinear", align_corners=False)
+        return background_planes(planes, self.job.pair)[0] if self.job.pair else planes[0]
+
+
+def without_background(maps: ClassMaps) -> ClassMaps:
+    """Return class maps without a background plane."""
+    first = int(bool(maps.classes) and maps.classes[0] == 0)
+    return replace(maps, classes=maps.classes[first:], planes=maps.planes[first:])
+
+
+def pair_labels(maps: ClassMaps) -> Pixels:
+    """Return the labels of an image, mask values `[H,W]`, 255 where unknown.
+
+    A pixel that is no background for the high score has that foreground class. A pixel that is
+    background for both scores is background. All other pixels are unknown.
+
+    Args:
+        maps: refined planes of the high and of the low background score, each with its background
+            first; without a class all pixels are background.
+    """
+    size = maps.height, maps.width
+    if not maps.classes:
+        return np.zeros(size, np.uint8)
+    values = torch.tensor([0, *maps.classes], dtype=torch.uint8)
+    certain, wide = (
+        values[_best_plane(torch.from_numpy(planes), size)] for planes in np.split(maps.planes, 2)
+    )
+    unknown = torch.where(wide == 0, 0, VOID).to(torch.uint8)
+    labels: Pixels = torch.where(certain > 0, certain, unknown).numpy()
+    return labels
+
+
+def _best_plane(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the number of the highest plane of each pixel, `[H,W]`, resized one at a time."""
+    best = torch.full(size, -torch.inf)
+    numbers = torch.zeros(size, dtype=torch.long)
+    for number, plane in enumerate(planes):
+        full = F.interpolate(plane[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+        numbers[full > best] = number
+        best = torch.maximum(best, full)
+    return numbers
+
+
+def refine(
+    job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """Refine the class maps of slices with a pool of Ray Data actors.
+
+    Args:
+        job: what to compute.
+        pieces: slices of the shards.
+        progress: called with (images done, images in all).
+
+    Returns:
+        Facts about the artifact for its manifest.
+    """
+    total = actors.run(PixelAdaptation, job, pieces, job.views.actors, progress)
+    return {"images": total, "steps": job.steps}
