@@ -9,28 +9,16 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated, Literal
-
-from pydantic import AfterValidator
+from typing import Literal
 
 from ..errors import FieldError
-from ..metrics import THRESHOLDS
-from ..ops.crf import CRFName
+from ..ops.crf import CRFBackend, CRFName
 from .fields import AUTO, Options, dataclass, option
 from .limits import bounds
+from .rules import Threshold
 
 SegmenterName = Literal["deeplabv2", "upernet"]
 SEGMENTERS: tuple[SegmenterName, ...] = typing.get_args(SegmenterName)
-
-
-def _threshold(value: float) -> float:
-    if value not in THRESHOLDS:
-        raise ValueError("one of 0, 0.01, 0.02 and so on up to 0.99, or none")
-    return value
-
-
-Threshold = Annotated[float, AfterValidator(_threshold)]
-"""A threshold at which scores are computed, one of `metrics.THRESHOLDS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +108,7 @@ class Training(Options):
         AUTO,
         "Precision of training; auto: bf16 on a GPU, else fp32; bf16 is also faster on a CPU with "
         "instructions for it (AVX512-BF16, AMX).",
+        auto=("bf16", "fp32"),
     )
     compiled: bool = option(
         False,
@@ -215,6 +204,13 @@ class Refine(Options):
     )
     crf: CRFName = option(
         "irn", "Source of the DenseCRF parameters: irn, psa, deeplab, mctformer or seam."
+    )
+    crf_backend: Literal["auto", CRFBackend] = option(
+        AUTO,
+        "Library that computes every DenseCRF, also of segment.crf: pydensecrf, on CPUs, or torch, "
+        "on GPUs if there are any; auto: torch where there is a GPU, else pydensecrf.",
+        added=True,
+        auto=("torch", "pydensecrf"),
     )
     threshold: Threshold | None = option(
         None, "Threshold of the seed; none: the best on the first scored split.", low=0, high=0.99

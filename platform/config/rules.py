@@ -7,13 +7,14 @@ import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler, ValidationError
+from pydantic import AfterValidator, GetCoreSchemaHandler, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import core_schema
 
 from ..errors import FieldError, InputError
+from ..metrics import THRESHOLDS
 from ..serialization import quoted
 from ..storage.filesystem import absolute
 
@@ -29,6 +30,16 @@ INNER = ("nullable", "function-after")
 """The kinds of pydantic's schemas that wrap the schema of a value."""
 
 
+def _threshold(value: float) -> float:
+    if value not in THRESHOLDS:
+        raise ValueError("one of 0, 0.01, 0.02 and so on up to 0.99, or none")
+    return value
+
+
+Threshold = Annotated[float, AfterValidator(_threshold)]
+"""A threshold at which scores are computed, one of `metrics.THRESHOLDS`."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rule:
     """The rule of an option, which lies in the metadata of its pydantic field.
@@ -40,6 +51,7 @@ class Rule:
         file: whether the value is a path, which is made absolute.
         machine: whether the option enters no key.
         added: whether the option enters a key only with another value than its default.
+        auto: the values that `auto` stands for on a GPU and on a CPU.
     """
 
     low: float | None = None
@@ -48,6 +60,7 @@ class Rule:
     file: bool = False
     machine: bool = False
     added: bool = False
+    auto: tuple[str, str] | None = None
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler

@@ -125,6 +125,15 @@ class Context:
         return {} if limit == Views().image_gib else {"image_gib": limit}
 
     @property
+    def crf_key(self) -> dict[str, Any]:
+        """The memory limit and the backend of a DenseCRF, as they enter the keys of stages.
+
+        The backend enters where it is torch, whose labels differ in about one of 100,000 pixels.
+        """
+        backend = self.experiment.refine.crf_backend
+        return {**self.image_limit, **({"backend": backend} if backend == "torch" else {})}
+
+    @property
     def inference(self) -> dict[str, Any]:
         """The precision and the limit of inference, as they enter the keys of stages."""
         return {"precision": self.experiment.views.precision, **self.image_limit}

@@ -54,11 +54,13 @@ def _infer(
     pieces: Sequence[shards.Slice],
     count: int,
     progress: Callable[[int, int], None],
+    name: Callable[[Sequence[str]], None] = lambda ids: None,
 ) -> int:
     threads = torch.get_num_threads()
     made, done = actor(_copied(job)), 0  # an actor sets the number of threads of its process
     for piece in pieces:
         done += made.work(piece)
+        name(made.named)
         progress(done, sum(piece.rows for piece in pieces))
     torch.set_num_threads(threads)
     return done

@@ -118,7 +118,12 @@ class Actor(ABC):
 
     Args:
         views: scales, precision and numbers of images and actors of inference.
+
+    Attributes:
+        named: the ids of the images of the last slice that the run's `name` is called with.
     """
+
+    named: Sequence[str] = ()
 
     def __init__(self, views: Views) -> None:
         self.device = device(views.actors)
@@ -187,7 +192,8 @@ class LateActor:
     def __call__(self, batch: Columns) -> Columns:
         piece = self.pieces[int(batch["number"][0])]
         self.actor = self.actor or self.make()
-        return {"rows": np.array([self.actor.work(piece)])}
+        rows = self.actor.work(piece)
+        return {"rows": np.array([rows]), "named": np.array([" ".join(self.actor.named)])}
 
 
 def run(
@@ -196,6 +202,7 @@ def run(
     pieces: Sequence[shards.Slice],
     actors: int,
     progress: Callable[[int, int], None],
+    name: Callable[[Sequence[str]], None] = lambda ids: None,
 ) -> int:
     """Run a pool of actors over slices of the shards and return the number of images.
 
@@ -205,6 +212,7 @@ def run(
         pieces: slices of the shards.
         actors: most actors of the pool.
         progress: called with (images done, images in all).
+        name: called with `Actor.named` after each slice, in any order of the slices.
 
     Raises:
         Exception: what an actor raised, as it raised it.
@@ -227,6 +235,7 @@ def run(
     with unwrapped(), actors_released():
         for row in results.iter_rows():
             done += int(row["rows"])
+            name(row["named"].split())
             progress(done, image_count)
     if done != image_count:
         raise RuntimeError(f"inference returned {done} of {image_count} images")
