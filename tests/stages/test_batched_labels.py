@@ -128,7 +128,7 @@ from wsss.platform.config.fields import resolved
 from wsss.platform.data.formats import shards
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.pipeline.context import Catalog, Context
-from wsss.platform.ray_runtime import cluster
+from wsss.platform.stages.inference import actors
 from wsss.platform.stages.labels import batched_labels
 from wsss.platform.stages.labels.pseudo_labels import Cut
 from wsss.platform.storage.artifact_files import LocalFolder
@@ -150,7 +150,8 @@ pieces = [shards.Slice(folder.subfolder("part") / "part-00000.parquet", k, 8) fo
 catalog = Catalog.of(Store(Path(sys.argv[1]) / "store"))
 context = Context(resolved(Experiment(), catalog.gpu), catalog)
 print("backend", context.experiment.refine.crf_backend, "actors", context.views().actors)
-batched_labels.Label = Named
+run = actors.run
+actors.run = lambda actor, *rest: run({batched_labels.Label: Named}[actor], *rest)
 job = batched_labels.Job(
     cut=Cut(levels=(0.7, 0.3), crf=CRFS["irn"]),
     maps={piece.name: folder / f"{piece.name}.parquet" for piece in pieces},

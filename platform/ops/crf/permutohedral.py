@@ -47,7 +47,7 @@ class Lattice:
         strides = _strides(cell, images)
         keys = _keys(cell, order, strides, pixels)
         del cell, order
-        corners = torch.cat([key.unique() for key in keys]).unique()
+        corners = torch.unique(torch.cat([torch.unique(key) for key in keys]))
         self.corners = len(corners)
         self.slice_index = torch.empty(keys.shape[::-1], dtype=torch.int32, device=keys.device)
         for number, key in enumerate(keys):
@@ -238,7 +238,7 @@ def _neighbours(corners: Tensor, strides: list[int]) -> Tensor:
     count, size = len(corners), len(strides) + 1
     out = torch.full((size, 2, count + 1), count, dtype=torch.int32, device=corners.device)
     every = torch.arange(count, dtype=torch.int32, device=corners.device)
-    parts = every.split(-(-count // PARTS))  # not all at once, which would take more memory
+    parts = torch.split(every, -(-count // PARTS))  # not all at once, which would take more memory
     for axis, stride in enumerate([*strides, 0]):
         step = size * stride - sum(strides)
         for part in parts:
