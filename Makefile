@@ -60,7 +60,7 @@ test: $(READY)
 	$(MAKE) --jobs 2 --output-sync=target test-plain test-ray check
 
 test-ray: $(READY)
-	$(BIN)/pytest -q tests/pipeline tests/ray_runtime -m "cluster and not faults"
+	$(BIN)/pytest -q tests/pipeline tests/ray_runtime tests/stages/test_batched_labels.py -m "cluster and not faults"
 
 test-plain: $(READY)
 	$(BIN)/pytest -q tests -m "not cluster and not faults" --ignore tests/house

@@ -12,9 +12,9 @@ from dataclasses import field
 from typing import Literal
 
 from ..errors import FieldError
-from ..ops.crf import CRFName
+from ..ops.crf import CRFBackend, CRFName
 from ..records.result_id import RefinementName
-from .fields import Options, dataclass, option
+from .fields import AUTO, Options, dataclass, option
 from .limits import bounds
 from .refiners.par import PixelAdaptive
 from .refiners.segments import SegmentMerging
@@ -102,6 +102,13 @@ class Refine(Options):
     )
     crf: CRFName = option(
         "irn", "Source of the DenseCRF parameters: irn, psa, deeplab, mctformer or seam."
+    )
+    crf_backend: Literal["auto", CRFBackend] = option(
+        AUTO,
+        "Library that computes every DenseCRF, also of segment.crf: pydensecrf, on CPUs, or torch, "
+        "on GPUs if there are any; auto: torch where there is a GPU, else pydensecrf.",
+        added=True,
+        auto=("torch", "pydensecrf"),
     )
     threshold: Threshold | None = option(
         None, "Threshold of the seed; none: the best on the first scored split.", low=0, high=0.99

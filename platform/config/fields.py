@@ -53,6 +53,7 @@ def option(
     some: bool = False,
     machine: bool = False,
     added: bool = False,
+    auto: tuple[str, str] | None = None,
 ) -> Any:
     """Return a pydantic field with a help text and the range of its values.
 
@@ -67,12 +68,14 @@ def option(
         machine: whether the option only fits the computation to the machine and changes no result,
             so that it enters no key.
         added: whether the option was added after results were stored, whose keys stay valid: it
-            enters a key only with another value than its default.
+            enters a key only with another value than its default. If that is `auto`, the option
+            enters only with another value than that of a CPU.
+        auto: the values that `auto` stands for on a GPU and on a CPU; None: `auto` is no value.
     """
     extra: dict[str, Any] = {"format": "path"} if file else {}
     extra |= {"x-machine": True} if machine else {}
     field = pydantic.Field(default, description=help, json_schema_extra=extra or None)
-    rule = Rule(low=low, high=high, file=file, some=some, machine=machine, added=added)
+    rule = Rule(low=low, high=high, file=file, some=some, machine=machine, added=added, auto=auto)
     field.metadata.append(rule)
     return field
 
@@ -202,21 +205,19 @@ def _spelled(value: Any, field: FieldInfo) -> Any:
     return "none" if value is None and "none" in choices_of(field) else value
 
 
-def is_auto(value: Any, field: FieldInfo) -> bool:
-    """Return whether the value leaves the choice to the machine that computes."""
-    return value == AUTO and AUTO in choices_of(field)
-
-
 def resolved(config: T, gpu: bool) -> T:
     """Return the configuration with each value `auto` replaced by the value for a kind of machine.
 
     Args:
-        config: may hold `auto` in the precision of trainings.
+        config: may hold `auto` in some options.
         gpu: whether networks are trained on a GPU.
     """
     assert isinstance(config, Options)
-    precision = "bf16" if gpu else "fp32"
-    changes = {name: precision for name, value, field in walk(config) if is_auto(value, field)}
+    changes = {
+        name: rule.auto[0 if gpu else 1]
+        for name, value, field in walk(config)
+        if value == AUTO and (rule := rule_of(field)) and rule.auto
+    }
     return replaced(config, changes) if changes else config
 
 
@@ -224,7 +225,7 @@ def fingerprint(config: Options) -> dict[str, Any]:
     """Return the values, by dotted name, with which a configuration enters the key of a stage.
 
     A file enters by the hash of its content; an option with `machine` does not enter, and
-    one with `added` only where its value is not its default.
+    one with `added` only where its value is not its default, or not that of a CPU if it is `auto`.
     A value `auto` must have been replaced before (`resolved`), because two machines may
     compute different results from it, which must not share a key.
 
@@ -235,9 +236,11 @@ def fingerprint(config: Options) -> dict[str, Any]:
     for name, value, field in walk(config):
         rule = rule_of(field)
         assert rule is not None
-        if rule.machine or (rule.added and value == field.default):
+        if rule.machine:
             continue
-        assert not is_auto(value, field), f"{name} is {AUTO!r}, which may not enter a key"
+        assert not rule.auto or value != AUTO, f"{name} is {AUTO!r}, which may not enter a key"
+        if rule.added and value == (rule.auto[1] if rule.auto else field.default):
+            continue
         if rule.file and value:
             if not Path(value).is_file():
                 raise InputError(f"there is no weight file {value}")

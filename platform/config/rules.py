@@ -51,6 +51,7 @@ class Rule:
         file: whether the value is a path, which is made absolute.
         machine: whether the option enters no key.
         added: whether the option enters a key only with another value than its default.
+        auto: the values that `auto` stands for on a GPU and on a CPU.
     """
 
     low: float | None = None
@@ -59,6 +60,7 @@ class Rule:
     file: bool = False
     machine: bool = False
     added: bool = False
+    auto: tuple[str, str] | None = None
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler

@@ -170,11 +170,15 @@ class Context:
 
     @property
     def image_limit(self) -> dict[str, float]:
-        """The memory limit of an image, which enters the keys of stages if it is not the default.
-
-        No ordinary image reaches the default."""
+        """The memory limit of an image, which enters keys where it is not the default."""
         limit = self.experiment.views.image_gib
         return {} if limit == Views().image_gib else {"image_gib": limit}
+
+    @property
+    def crf_key(self) -> dict[str, Any]:
+        """The memory limit of a DenseCRF, and its backend where that is torch, for keys."""
+        torch = {"backend": "torch"} if self.experiment.refine.crf_backend == "torch" else {}
+        return {**self.image_limit, **torch}
 
     @property
     def inference(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ..stages.training.label_learners import Segmenter
 from ..storage.artifact import Stage
 from ..storage.artifact_files import ArtifactFolder
 from .context import Context, Runtime, Step, TrainingTask
+from .refiners.seeds import cut_maps
 
 LEAST = 0.05
 """Least probability, somewhere in an image, of a class that enters the DenseCRF of a prediction.
@@ -158,19 +159,16 @@ def smoothed(context: Context, probabilities: Stage, split: str) -> Step:
             "split": split,
             "crf": dataclasses.asdict(crf),
             "least": LEAST,
-            **context.image_limit,
+            **context.crf_key,
         },
         inputs={"shards": context.shards.key, "maps": probabilities.key},
         title=f"DenseCRF of predictions on {split}",
     )
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        from ..stages.labels import pseudo_labels
+        from ..stages.labels.pseudo_labels import Cut
 
-        cluster.connect()
-        files = run.artifact(probabilities).files(".parquet")
-        most_bytes = context.experiment.views.image_bytes
-        cut = pseudo_labels.Cut(levels=(1.0,), crf=crf, least=LEAST, most_bytes=most_bytes)
-        return pseudo_labels.make(folder, context.pieces(split), files, cut, run.count)
+        cut = Cut(levels=(1.0,), crf=crf, least=LEAST)
+        return cut_maps(context, run, folder, probabilities, split, cut)
 
     return Step(stage, compute)

@@ -6,7 +6,8 @@
                                                       methods, superpixels, walk, crf, chain,
                                                       coco, plans, trials, shared, nodes,
                                                       concurrent, records, store, recovery,
-                                                      pages, huge; or all benchmarks: all
+                                                      pages, huge, crf_backends; or all
+                                                      benchmarks: all
 
 All data are generated. Other load on the machine changes the results, so run nothing beside it.
 """
@@ -17,6 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import crf_backends
 import dashboard
 import huge
 import load
@@ -132,6 +134,7 @@ BENCHES = {
     "recovery": storage.bench_recovery,
     "pages": dashboard.bench_pages,
     "huge": huge.bench_huge,
+    "crf_backends": crf_backends.bench_crf_backends,
 }
 
 

@@ -28,11 +28,11 @@ from wsss.platform.data.formats import class_maps, label_maps, shards
 from wsss.platform.data.formats.class_maps import ClassMaps
 from wsss.platform.data.images import encode_png
 from wsss.platform.method import Learner, build_experiment, build_method
-from wsss.platform.ops.crf import CRFS, crf_bytes
+from wsss.platform.ops.crf import CRFS, CRFBackend, crf_bytes
 from wsss.platform.ops.random_walk import walk_bytes
 from wsss.platform.stages.inference import class_maps as class_map_inference
 from wsss.platform.stages.inference import propagation, segmentation
-from wsss.platform.stages.labels import pseudo_labels, scoring
+from wsss.platform.stages.labels import batched_labels, pseudo_labels, scoring
 from wsss.platform.stages.prototypes import similarities
 from wsss.platform.stages.training.label_learners import Boundaries, Segmenter
 from wsss.platform.stages.training.trainer import build
@@ -54,7 +54,7 @@ print(huge.highest_private())
 
 
 def picture(height: int, width: int) -> np.ndarray:
-    """Return an image with as much detail as a photograph has, uint8 `[H,W,3]`."""
+    """Return an image of noise, uint8 `[H,W,3]`, of which DenseCRF takes most memory."""
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8))
     smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
@@ -182,7 +182,9 @@ def predict(folder: Path, gib: float, backbone: str, probabilities: bool) -> Non
     segmentation.Predict(job).work(piece(folder))
 
 
-def label(folder: Path, gib: float, name: str, cut: pseudo_labels.Cut) -> None:
+def label(
+    folder: Path, gib: float, name: str, cut: pseudo_labels.Cut, backend: CRFBackend = "pydensecrf"
+) -> None:
     """Cut the class maps of a folder into labels.
 
     DenseCRF makes one step; further steps take no more memory.
@@ -190,8 +192,14 @@ def label(folder: Path, gib: float, name: str, cut: pseudo_labels.Cut) -> None:
     files = LocalFolder(folder)
     crf = cut.crf and replace(cut.crf, iterations=1)
     cut = replace(cut, crf=crf, most_bytes=int(gib * 2**30))
-    pair = (piece(folder), files.subfolder(name) / f"{piece(folder).name}.parquet")
-    pseudo_labels.label_slice(pair, cut, files.subfolder("cut"))
+    maps, out = files.subfolder(name) / f"{piece(folder).name}.parquet", files.subfolder("cut")
+    if backend == "torch":
+        job = batched_labels.Job(
+            cut=cut, maps={piece(folder).name: maps}, folder=out, views=views(gib)
+        )
+        batched_labels.Label(job).work(piece(folder))
+    else:
+        pseudo_labels.label_slice((piece(folder), maps), cut, out)
 
 
 def score(folder: Path, gib: float, kind: str) -> None:
@@ -211,6 +219,7 @@ STAGES: dict[str, Callable[[Path, float, str], None]] = {
     "class maps and features": maps_and_features,
     "LPCAM's similarities": compared,
     "certain labels (DenseCRF twice)": lambda f, gib, b: label(f, gib, "maps", CERTAIN),
+    "certain labels in torch": lambda f, gib, b: label(f, gib, "maps", CERTAIN, "torch"),
     "certain labels, cut only": lambda f, gib, b: label(f, 0, "maps", CERTAIN),
     "boundaries and random walk": walk,
     "scores of class maps": lambda f, gib, b: score(f, gib, "maps"),
@@ -276,6 +285,7 @@ def bounds(height: int, width: int, gib: float) -> dict[str, int]:
     return {
         **dict.fromkeys([*networks, "segmenter's probabilities, three scales"], limit),
         "certain labels (DenseCRF twice)": min(limit, crf),
+        "certain labels in torch": min(limit, crf),
         "random walk alone": min(limit, walk),
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 import time
@@ -11,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from pictures import jpeg, photograph
 from wsss.platform.config.experiment import Views
 from wsss.platform.data.formats import class_maps
 from wsss.platform.data.formats.features import FeatureRows
@@ -39,17 +38,11 @@ def seconds(action: Callable[[], object], repeats: int = 1) -> float:
 
 
 def photographs(root: Path, count: int) -> None:
-    """Write JPEG files of 500 x 375 pixels with as much detail as photographs have."""
+    """Write JPEG files of generated pictures with a photograph's statistics, and their labels."""
     (root / "images").mkdir(parents=True)
-    rng = np.random.default_rng(0)
     lines = ["id,labels"]
     for number in range(count):
-        coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8))
-        smooth = np.asarray(coarse.resize((500, 375), Image.Resampling.BICUBIC), np.int16)
-        noisy = np.clip(smooth + rng.normal(0, 12, smooth.shape), 0, 255).astype(np.uint8)
-        data = io.BytesIO()
-        Image.fromarray(noisy).save(data, "JPEG", quality=85)
-        (root / "images" / f"i{number:05d}.jpg").write_bytes(data.getvalue())
+        (root / "images" / f"i{number:05d}.jpg").write_bytes(jpeg(photograph(number)))
         lines.append(f"i{number:05d},{'cat' if number % 2 else 'dog'}")
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
 

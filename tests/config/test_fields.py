@@ -21,6 +21,7 @@ from wsss.platform.config.fields import (
     option,
     parse,
     replaced,
+    resolved,
     walk,
 )
 from wsss.platform.errors import FieldError, InputError
@@ -348,3 +349,19 @@ def test_an_added_option_enters_a_key_only_with_another_value():
     assert fingerprint(Grown()) == {"old": 1}
     assert fingerprint(Grown(old=3, new=2)) == {"old": 3}
     assert fingerprint(Grown(new=4)) == {"old": 1, "new": 4}
+
+
+def test_an_added_option_that_is_auto_enters_a_key_only_with_another_value_than_a_cpus():
+    @dataclass(frozen=True, kw_only=True)
+    class Grown(Options):
+        word: Literal["auto", "b"] = option("auto", "Just a word.")
+        library: Literal["auto", "slow", "fast"] = option(
+            "auto", "Added later.", added=True, auto=("fast", "slow")
+        )
+
+    assert resolved(Grown(), gpu=False) == Grown(library="slow")
+    assert resolved(Grown(), gpu=True) == Grown(library="fast")
+    assert fingerprint(Grown(library="slow")) == {"word": "auto"}
+    assert fingerprint(Grown(library="fast")) == {"word": "auto", "library": "fast"}
+    with pytest.raises(AssertionError, match="library is 'auto', which may not enter a key"):
+        fingerprint(Grown())

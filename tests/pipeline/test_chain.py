@@ -117,23 +117,26 @@ def test_a_segmenter_is_scored_where_it_predicts(chain: Any) -> None:
     )
 
 
-def test_refined_labels_are_scored_like_predictions(job: Any) -> None:
-    changes = {"refine.kind": "crf", "localizer": "sipe", "method": "cam"}
+@pytest.mark.parametrize("backend", ["pydensecrf", "torch"])
+def test_refined_labels_are_scored_like_predictions(job: Any, backend: str) -> None:
     changed = replace(job.experiment, method="cam", localizer="sipe")
-    del changes["localizer"], changes["method"]
+    changes = {"refine.kind": "crf", "refine.crf_backend": backend}
     pipeline = Execution.of(job.store, replaced(changed, changes))
     pipeline.execute()
     scores = pipeline.read_scores()
     assert set(map(str, scores)) == {"cam", "sipe", "sipe/crf"}
     assert scores[named("sipe/crf")]["train"].threshold_from == FROM_OWN_BACKGROUND
-    labels = job.store.open("labels", pipeline.plan.labels[named("sipe/crf")]["val"].key)
-    assert labels.about["unrefined"] == []
+    stage = pipeline.plan.labels[named("sipe/crf")]["val"]
+    assert stage.config.get("backend") == ("torch" if backend == "torch" else None)
+    labels = job.store.open("labels", stage.key)
+    assert (labels.about["unrefined"], labels.about["too_large"]) == ([], [])
     planes = label_maps.read(labels.files(".parquet")[0].local())
     maps = job.store.open("maps", pipeline.plan.maps[named("sipe")]["val"].key).files(".parquet")[0]
     piece = slices(pipeline.plan.context.shards, "val")[0]
     slow = dict(pseudo_labels.label_rows((piece, maps), Cut(levels=(1.0,), crf=CRFS["irn"])))
-    for id, plane in planes.items():
-        np.testing.assert_array_equal(plane, slow[id])
+    assert planes.keys() == slow.keys()
+    same = np.array([(plane == slow[id]).mean() for id, plane in planes.items()])
+    assert same.min() == 1 if backend == "pydensecrf" else same.mean() > 0.999
 
 
 def test_a_diverging_segmenter_stops_with_its_own_fields(job: Any) -> None:

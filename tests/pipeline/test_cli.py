@@ -16,7 +16,7 @@ from PIL import Image
 from small_jobs import BEGAN, SMALL_WORDS
 from wsss.platform.cli import run_commands
 from wsss.platform.models.backbones import Small
-from wsss.platform.ops import crf
+from wsss.platform.ops.crf import parameters
 from wsss.platform.pipeline.run_record import ended_run
 from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import read_run
@@ -39,7 +39,7 @@ def test_run_prints_a_table_and_a_page_and_repeats_nothing(wsss: Any) -> None:
 def test_an_image_too_large_for_dense_crf_is_named(
     wsss: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crf, "PIXEL_BYTES", 1 << 30)
+    monkeypatch.setattr(parameters, "PIXEL_BYTES", 1 << 30)
     code, out, _ = wsss("run", "cam", *SMALL_WORDS, "--refine=crf", "--set=views.image_gib=4")
     assert code == 0
     line = (

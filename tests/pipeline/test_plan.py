@@ -99,20 +99,52 @@ def test_a_gpu_and_a_cpu_compute_under_different_keys(tmp_path: Path) -> None:
         training__precision="fp32",
         refine__training__precision="fp32",
         segment__training__precision="fp32",
+        refine__crf_backend="pydensecrf",
     )
     for gpu in (False, True):
         assert keys(plan(fixed, make_catalog(tmp_path, gpu))) == on_cpu
 
 
+@pytest.mark.parametrize("changes", [{"refine__kind": "irn"}, {"refine__kind": "crf"}])
+def test_the_backend_of_dense_crf_enters_a_key_only_where_it_is_torch(
+    changes: dict[str, str], tmp_path: Path
+) -> None:
+    fixed = {
+        "training__precision": "fp32",
+        "refine__training__precision": "fp32",
+        "segment__training__precision": "fp32",
+        "segment__crf": "deeplab",
+        **changes,
+    }
+
+    def keys_of(backend: str, gpu: bool) -> dict[str, str]:
+        made = chain(**fixed, refine__crf_backend=backend)
+        return keys(plan(made, make_catalog(tmp_path, gpu)))
+
+    on_cpu = keys_of("auto", False)
+    assert keys_of("pydensecrf", False) == keys_of("pydensecrf", True) == on_cpu
+    on_gpu = keys_of("auto", True)
+    assert keys_of("torch", False) == keys_of("torch", True) == on_gpu
+    refined = [t for t in on_cpu if "DenseCRF of" in t or "certain labels" in t]
+    assert {"DenseCRF of predictions on val"} < set(refined)
+    assert all(on_cpu[title] != on_gpu[title] for title in refined)
+    assert any(on_cpu[title] == on_gpu[title] for title in on_cpu)
+
+
 def test_auto_enters_no_key() -> None:
     e = build_experiment("psdpm", preset="scenes", baseline="lpcam")
-    names = [name for name, value, _ in walk(e) if value == "auto"]
+    auto = [name for name, value, _ in walk(e) if value == "auto"]
+    names = [name for name in auto if name.endswith(".precision")]
     assert "baseline.segment.training.precision" in names
+    backends = ["refine.crf_backend", "baseline.refine.crf_backend"]
+    assert sorted(auto) == sorted([*names, *backends])
     with pytest.raises(AssertionError, match="may not enter a key"):
         fingerprint(e)
     for gpu, value in ((False, "fp32"), (True, "bf16")):
         row = fingerprint(resolved(e, gpu))
         assert {row[name] for name in names} == {value}
+        expected = ["torch", "torch"] if gpu else [None, None]
+        assert [row.get(name) for name in backends] == expected
 
 
 def test_a_data_set_called_auto_keeps_its_name() -> None:

@@ -105,6 +105,7 @@ class Training(Options):
         AUTO,
         "Precision of training; auto: bf16 on a GPU, else fp32; bf16 is also faster on a CPU with "
         "instructions for it (AVX512-BF16, AMX).",
+        auto=("bf16", "fp32"),
     )
     compiled: bool = option(
         False,

@@ -19,7 +19,7 @@ from ...storage.artifact import Stage
 from ...storage.artifact_files import ArtifactFolder
 from ..context import Context, Runtime, Step, TrainingTask
 from .base import Refined, Refiner
-from .seeds import ABOVE, BELOW, Seeds, cut
+from .seeds import ABOVE, BELOW, Seeds, cut_seeds
 
 
 class IRN(Refiner):
@@ -78,14 +78,14 @@ def certain(context: Context, seeds: Seeds, split: str) -> Step:
             "crf": dataclasses.asdict(CRFS[r.crf]),
             "levels": "own" if seeds.own else given,
             "power": r.power,
-            **context.image_limit,
+            **context.crf_key,
         },
         inputs=key["inputs"],
         title=f"{seeds.id} certain labels of {split}",
     )
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        return cut(context, run, folder, seeds, split, levels(run), r.crf, r.power)
+        return cut_seeds(context, run, folder, seeds, split, levels(run), r.crf, r.power)
 
     def levels(run: Runtime) -> tuple[float, float]:
         if seeds.own:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...config.experiment import Experiment, Refine
 from ...config.presets import USUAL_THRESHOLDS
@@ -16,6 +16,9 @@ from ...records.result_id import ResultId
 from ...storage.artifact import Stage
 from ...storage.artifact_files import ArtifactFolder
 from ..context import Context, Runtime, Step
+
+if TYPE_CHECKING:
+    from ...stages.labels.pseudo_labels import Cut
 
 ABOVE, BELOW = 0.15, 0.10
 """Distances of the certain levels from the seed's threshold (a rule of thumb of ReCAM's author)."""
@@ -125,7 +128,7 @@ def labels(context: Context, seeds: Seeds, split: str, crf: str, fixed: float | 
             "crf": dataclasses.asdict(CRFS[crf]) if crf else None,
             "level": None if seeds.own else fixed,
             "power": power,
-            **(context.image_limit if crf else {}),
+            **(context.crf_key if crf else {}),
         },
         inputs=key["inputs"],
         title=f"{seeds.id} {'DenseCRF' if crf else 'seeds'} of {split}",
@@ -133,12 +136,12 @@ def labels(context: Context, seeds: Seeds, split: str, crf: str, fixed: float | 
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         level = 1.0 if seeds.own else seeds.best(context, run, power) if fixed is None else fixed
-        return cut(context, run, folder, seeds, split, (level,), crf, power)
+        return cut_seeds(context, run, folder, seeds, split, (level,), crf, power)
 
     return Step(stage, compute)
 
 
-def cut(
+def cut_seeds(
     context: Context,
     run: Runtime,
     folder: ArtifactFolder,
@@ -149,14 +152,35 @@ def cut(
     power: float,
 ) -> dict[str, Any]:
     """Cut the class maps of a split into labels, see `stages.labels.pseudo_labels.Cut`."""
-    from ...stages.labels import pseudo_labels
+    from ...stages.labels.pseudo_labels import Cut
+
+    rule = Cut(levels=levels, crf=CRFS[crf] if crf else None, power=power)
+    return cut_maps(context, run, folder, seeds.maps[split], split, rule)
+
+
+def cut_maps(
+    context: Context, run: Runtime, folder: ArtifactFolder, maps: Stage, split: str, cut: Cut
+) -> dict[str, Any]:
+    """Write the labels of a split, which a rule cuts from class maps, with the DenseCRF's backend.
+
+    Args:
+        context: context of the experiment, which gives the backend and the limit on the memory.
+        run: surroundings of the computation.
+        folder: empty folder that takes the files.
+        maps: stage of the class maps.
+        split: split to label.
+        cut: the rule.
+
+    Returns:
+        Facts about the artifact for its manifest.
+    """
+    from ...stages.labels import batched_labels, pseudo_labels
 
     cluster.connect()
-    rule = pseudo_labels.Cut(
-        levels=levels,
-        crf=CRFS[crf] if crf else None,
-        power=power,
-        most_bytes=context.experiment.views.image_bytes,
-    )
-    maps = run.artifact(seeds.maps[split]).files(".parquet")
-    return pseudo_labels.make(folder, context.pieces(split), maps, rule, run.count)
+    cut = dataclasses.replace(cut, most_bytes=context.experiment.views.image_bytes)
+    files, pieces = run.artifact(maps).files(".parquet"), context.pieces(split)
+    if cut.crf and context.experiment.refine.crf_backend == "torch":
+        by_name = {file.stem: file for file in files}
+        job = batched_labels.Job(cut=cut, maps=by_name, folder=folder, views=context.views())
+        return batched_labels.make(job, pieces, run.count)
+    return pseudo_labels.make(folder, pieces, files, cut, run.count)

@@ -1,0 +1,181 @@
+"""Tests of labels from class maps by DenseCRF in torch, beside those of pydensecrf."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from limits import HANG
+from wsss.platform.config.experiment import Views
+from wsss.platform.data.formats import class_maps, label_maps, shards
+from wsss.platform.data.formats.class_maps import ClassMaps
+from wsss.platform.ops.crf import CRFS, crf_bytes
+from wsss.platform.stages.inference import actors
+from wsss.platform.stages.labels import batched_labels
+from wsss.platform.stages.labels.batched_labels import batches, labels_of_batch
+from wsss.platform.stages.labels.pseudo_labels import Cut, labels_of
+from wsss.platform.storage.artifact_files import LocalFolder
+
+HEIGHT, WIDTH = 24, 36
+CLASSES = ((), (3,), (1, 2), (0, 2), (0, 1, 4, 9), (7, 8, 20))
+
+
+def maps_of(classes, id="a", seed=0):
+    planes = np.random.default_rng(seed).random((len(classes), 6, 9)).astype(np.float16)
+    return ClassMaps(id=id, classes=classes, planes=planes, height=HEIGHT, width=WIDTH)
+
+
+def image_of(seed):
+    """Return an image of slowly changing colours, with some noise."""
+    rng = np.random.default_rng(seed)
+    coarse = torch.from_numpy(rng.uniform(0, 255, (1, 3, 3, 4)))
+    smooth = torch.nn.functional.interpolate(coarse, (HEIGHT, WIDTH), mode="bilinear")[0]
+    noisy = smooth.permute(1, 2, 0).numpy() + rng.normal(0, 4, (HEIGHT, WIDTH, 3))
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("levels", [(0.6,), (0.7, 0.3)])
+@pytest.mark.parametrize("name", CRFS)
+def test_a_batch_gets_the_labels_that_pydensecrf_gives_each_image(name, levels):
+    """Images of a batch have different numbers of classes, and some a background plane."""
+    cut = Cut(levels=levels, crf=CRFS[name], power=1.5)
+    images = [image_of(seed) for seed in range(len(CLASSES))]
+    maps = [maps_of(classes, seed=seed) for seed, classes in enumerate(CLASSES)]
+    labels = labels_of_batch(torch.from_numpy(np.stack(images)), maps, cut)
+    assert labels.dtype == torch.uint8
+    for got, image, image_maps in zip(labels, images, maps, strict=True):
+        expected = labels_of(image, image_maps, cut)
+        assert (got.numpy() == expected).mean() > 0.99
+        assert {0, *image_maps.classes, 255} >= set(np.unique(got))
+
+
+def write_maps(piece, folder):
+    """Write class maps of the images of a slice with one, two or three classes; return them."""
+    rows = shards.read(piece, ("id",))
+    classes = [(1,), (1, 3), (2,), (1, 2, 3)]
+    maps = [maps_of(classes[k % 4], row["id"], k) for k, row in enumerate(rows)]
+    class_maps.write(folder / f"{piece.name}.parquet", maps)
+    return maps
+
+
+def labels_in_process(piece, folder, cut):
+    """Return the labels of a slice by id, and the ids that the actor names."""
+    maps = {piece.name: folder / f"{piece.name}.parquet"}
+    out = folder.subfolder("out")
+    job = batched_labels.Job(cut=cut, maps=maps, folder=out, views=Views(actors=1))
+    threads = torch.get_num_threads()
+    actor = batched_labels.Label(job)
+    assert actor.work(piece) == piece.rows
+    torch.set_num_threads(threads)
+    return label_maps.read(label_maps.file_of_slice(out, piece).local()), actor.named
+
+
+def test_an_actor_writes_the_labels_of_a_slice(write_shards, tmp_path, image_batching):
+    (piece,) = write_shards([7], size=(HEIGHT, WIDTH))
+    folder = LocalFolder(tmp_path)
+    maps = write_maps(piece, folder)
+    cut = Cut(levels=(0.7, 0.3), crf=CRFS["irn"], least=0.1)
+    labels, named = labels_in_process(piece, folder, cut)
+    assert not named
+    for image_maps, row in zip(maps, shards.read(piece, ("id", "image")), strict=True):
+        image = actors.decode_image(row["image"], row["id"])
+        same = labels[row["id"]] == labels_of(image, image_maps, cut)
+        assert same.mean() > 0.99
+
+
+def test_an_image_too_large_for_dense_crf_is_cut_and_named(write_shards, tmp_path, image_batching):
+    """The limit lies between the memory of two labels and of three, below that of two images."""
+    (piece,) = write_shards([4], size=(HEIGHT, WIDTH))
+    folder = LocalFolder(tmp_path)
+    maps = write_maps(piece, folder)
+    limit = crf_bytes(HEIGHT * WIDTH, 2)
+    cut = Cut(levels=(0.7, 0.3), crf=replace(CRFS["psa"], smooth=30.0), most_bytes=limit)
+    labels, named = labels_in_process(piece, folder, cut)
+    assert named == [maps[1].id, maps[3].id]
+    refined, _ = labels_in_process(piece, folder, replace(cut, most_bytes=limit * 99))
+    for number, image_maps in enumerate(maps):
+        unrefined = labels_of(image_of(0), image_maps, replace(cut, crf=None))
+        expected = unrefined if number in (1, 3) else refined[image_maps.id]
+        np.testing.assert_array_equal(labels[image_maps.id], expected)
+
+
+def test_a_batch_fits_the_memory_of_an_image():
+    maps = [maps_of(CLASSES[k]) for k in (1, 1, 1, 4, 1)]
+    one, four = (crf_bytes(HEIGHT * WIDTH, labels) for labels in (2, 4))
+    cut = Cut(levels=(0.5,), crf=CRFS["irn"])
+    assert list(batches(range(5), maps, cut)) == [[0, 1, 2, 3, 4]]
+    assert list(batches(range(5), maps, replace(cut, most_bytes=2 * one))) == [
+        [0, 1],
+        [2],
+        [3],
+        [4],
+    ]
+    assert list(batches(range(5), maps, replace(cut, most_bytes=2 * four))) == [[0, 1], [2, 3], [4]]
+    assert list(batches([], maps, cut)) == []
+
+
+SCRIPT = """
+import os, sys
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from wsss.platform.config.experiment import Experiment
+from wsss.platform.config.fields import resolved
+from wsss.platform.data.formats import shards
+from wsss.platform.ops.crf import CRFS
+from wsss.platform.pipeline.context import Catalog, Context
+from wsss.platform.stages.inference import actors
+from wsss.platform.stages.labels import batched_labels
+from wsss.platform.stages.labels.pseudo_labels import Cut
+from wsss.platform.storage.artifact_files import LocalFolder
+from wsss.platform.storage.store import Store
+
+
+class Named(batched_labels.Label):
+    def work(self, piece):
+        rows = super().work(piece)
+        self.note("too_large", ["-".join(["gpus", *map(str, ray.get_gpu_ids())])])
+        return rows
+
+
+nodes = Cluster()
+nodes.add_node(num_cpus=4, num_gpus=1)
+os.environ["RAY_ADDRESS"] = nodes.address
+folder = LocalFolder(Path(sys.argv[1]))
+pieces = [shards.Slice(folder.subfolder("part") / "part-00000.parquet", k, 8) for k in range(2)]
+catalog = Catalog.of(Store(Path(sys.argv[1]) / "store"))
+context = Context(resolved(Experiment(), catalog.gpu), catalog)
+print("backend", context.experiment.refine.crf_backend, "actors", context.views().actors)
+run = actors.run
+actors.run = lambda actor, *rest: run({batched_labels.Label: Named}[actor], *rest)
+job = batched_labels.Job(
+    cut=Cut(levels=(0.7, 0.3), crf=CRFS["irn"]),
+    maps={piece.name: folder / f"{piece.name}.parquet" for piece in pieces},
+    folder=folder.subfolder("out"),
+    views=context.views(),
+)
+print(batched_labels.make(job, pieces, lambda done, total: print("done", done, "of", total)))
+ray.shutdown()
+nodes.shutdown()
+"""
+
+
+@pytest.mark.cluster
+def test_on_a_node_with_a_gpu_an_actor_with_that_gpu_labels_the_images(write_shards, tmp_path):
+    """Ray pretends that this machine has a GPU; torch computes on the CPU where it sees none."""
+    pieces = write_shards([16], size=(HEIGHT, WIDTH))
+    maps = [
+        image_maps for piece in pieces for image_maps in write_maps(piece, LocalFolder(tmp_path))
+    ]
+    words = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    result = subprocess.run(words, capture_output=True, text=True, timeout=HANG)
+    assert "backend torch actors 1\n" in result.stdout, result.stderr
+    assert "done 16 of 16\n" in result.stdout, result.stderr
+    assert "'too_large': ['gpus-0', 'gpus-0']" in result.stdout
+    files = [label_maps.file_of_slice(LocalFolder(tmp_path / "out"), piece) for piece in pieces]
+    labels = {id: plane for file in files for id, plane in label_maps.read(file.local()).items()}
+    assert labels.keys() == {image_maps.id for image_maps in maps}
