@@ -71,7 +71,9 @@ def labels_in_process(piece, folder, cut):
     actor = batched_labels.Label(job)
     assert actor.work(piece) == piece.rows
     torch.set_num_threads(threads)
-    return label_maps.read(label_maps.file_of_slice(out, piece).local()), actor.named
+    return label_maps.read(label_maps.file_of_slice(out, piece).local()), actor.reduced.get(
+        "too_large", []
+    )
 
 
 def test_an_actor_writes_the_labels_of_a_slice(write_shards, tmp_path, image_batching):
