@@ -37,8 +37,8 @@ def backbone_of(context: Context) -> Network:
         raise InputError(f"{name} cannot be dilated for deeplabv2; set segment.network=upernet")
     if s.backbone in ("", e.network.backbone):
         own = s if s.weights else e.network
-        return Network(
-            backbone=e.network.backbone,
+        return dataclasses.replace(
+            e.network,
             weights=own.weights,
             weights_key=own.weights_key,
             frozen_stages=s.frozen_stages,

@@ -7,6 +7,7 @@ hands them out in blocks of several.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -70,7 +71,8 @@ def load(network: Network, learner: Learner, classes: int, file: ArtifactFile) -
         classes: N, the number of foreground classes.
         file: weight file of the network artifact.
     """
-    trainable = build(Network(backbone=network.backbone), learner, classes, seed=0)
+    unweighted = dataclasses.replace(network, weights=None, weights_key="", frozen_stages=0)
+    trainable = build(unweighted, learner, classes, seed=0)
     trainable.load_state_dict(weights.read_torch_file(file.local()))
     return trainable.eval()
 
@@ -131,7 +133,7 @@ class Actor(ABC):
         """Return a trained network in the form that computes fastest on the actor's device.
 
         Views are from then on as large as the memory of one image allows with its backbone."""
-        self.most_pixels = self.image_bytes // network.backbone.pixel_bytes
+        self.most_pixels = network.backbone.most_pixels(self.image_bytes)
         return fused(network).to(self.device).to(memory_format=torch.channels_last)
 
     def autocast(self) -> torch.autocast:

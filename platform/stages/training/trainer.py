@@ -119,7 +119,8 @@ def build(
     `note` is called with how the weight file was read.
     """
     torch.manual_seed(seed)
-    backbone = backbones.build(network.backbone)
+    rules = (network.positions, network.sizes, network.final_norm)
+    backbone = backbones.build(network.backbone, *rules)
     if network.weights:
         read = weights.load(backbone, network.weights, network.backbone, network.weights_key)
         if note:

@@ -1,0 +1,54 @@
+"""Backbones of timm by name, such as `timm:convnext_tiny` or `timm:deit_small_patch16_224`."""
+
+from __future__ import annotations
+
+import difflib
+
+from ....errors import InputError
+from ..base import Backbone
+from .positions import PositionKind
+from .vit import SizeKind, ViT
+
+PREFIX = "timm:"
+"""What precedes timm's name of a network in the name of a backbone."""
+
+
+def check_name(name: str) -> None:
+    """Check that timm has a network of a name, without building it.
+
+    Args:
+        name: timm's name, with or without a tag such as `.augreg_in21k`.
+
+    Raises:
+        InputError: timm has no such network or tag; the message lists the nearest names or all
+            tags.
+    """
+    import timm
+
+    architecture, dot, _ = name.partition(".")
+    if not timm.is_model(architecture):
+        nearest = difflib.get_close_matches(architecture, timm.list_models(), 4)
+        advice = f"the nearest names are {', '.join(nearest)}" if nearest else "see timm's models"
+        raise InputError(f"timm has no network {architecture!r}; {advice}")
+    tagged = timm.list_models(f"{architecture}.*", pretrained=True)
+    if dot and name not in tagged:
+        tags = ", ".join(one.partition(".")[2] for one in tagged) or "none"
+        raise InputError(f"timm has no weights {name!r}; the tags of {architecture} are {tags}")
+
+
+def build_from_timm(
+    name: str, positions: PositionKind, sizes: SizeKind, final_norm: bool
+) -> Backbone:
+    """Build a backbone by timm's name with random weights.
+
+    Args:
+        name: timm's name, with or without a tag.
+        positions: see `ViT`.
+        sizes: see `ViT`.
+        final_norm: see `ViT`.
+
+    Raises:
+        InputError: timm has no such network, or it cannot serve as a backbone here.
+    """
+    check_name(name)
+    return ViT(name, positions=positions, sizes=sizes, final_norm=final_norm)
