@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base import Backbone
+from .resampling import linear_weights, resampled
 
 
 class TimmBackbone(Backbone):
@@ -28,10 +29,9 @@ class TimmBackbone(Backbone):
 
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__()
-        import timm
         from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-        self.network = timm.create_model(name, pretrained=False, num_classes=0, **options)
+        self.network = self._create(name, **options)
         config: Any = self.network.pretrained_cfg
         imagenet = (tuple(IMAGENET_DEFAULT_MEAN), tuple(IMAGENET_DEFAULT_STD))
         own = (tuple(config["mean"]), tuple(config["std"]))
@@ -48,6 +48,30 @@ class TimmBackbone(Backbone):
             images: `[B,3,H,W]`, normalised with the mean and deviation of ImageNet.
         """
         return images * self.scale + self.shift if self.normalized_anew else images
+
+    def covering(self, maps: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
+        """Return maps of a padded image resampled to cover the image alone.
+
+        Args:
+            maps: `[B,D,h,w]`, each cell the middle of `stride` x `stride` pixels.
+            stride: pixels per cell.
+            size: height and width of the image, pixels.
+
+        Returns:
+            `[B,D,ceil(H/stride),ceil(W/stride)]`, bilinear at the middle of each cell.
+        """
+        weights = []
+        for count, side in zip(maps.shape[2:], size, strict=True):
+            cells = -(-side // stride)
+            weights.append(linear_weights(count, cells, cells * stride / side, maps))
+        return resampled(maps, weights[0], weights[1])
+
+    @staticmethod
+    def _create(name: str, **options: Any) -> nn.Module:
+        import timm
+
+        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **options)
+        return network
 
 
 def freeze_all_but(module: nn.Module, used: list[nn.Parameter]) -> None:
