@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ....errors import InputError
 from ..base import STAGES
 from .layout import UNSUITED, Layout, layout_of, stages_of
+from .resampling import linear_weights, resampled
 from .timm_backbone import TimmBackbone, freeze_all_but
 
 
@@ -65,9 +66,28 @@ class ConvNet(TimmBackbone):
             images = F.pad(images, (0, missing[1], 0, missing[0]))
         stages = stages_of(self.network, images, self.layout.levels[:count])
         if missing != (0, 0):
-            pairs = zip(stages, self.strides, strict=False)
-            stages = [self.covering(stage, stride, (size[0], size[1])) for stage, stride in pairs]
+            whole = [stage.float() if self.halved else stage for stage in stages]
+            pairs = zip(whole, self.strides, strict=False)
+            stages = [self._covering(stage, stride, (size[0], size[1])) for stage, stride in pairs]
         return dict(zip(STAGES, stages, strict=False))
+
+    @staticmethod
+    def _covering(maps: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
+        """Return maps of a padded image resampled to cover the image alone.
+
+        Args:
+            maps: `[B,D,h,w]`, each cell the middle of `stride` x `stride` pixels.
+            stride: pixels per cell.
+            size: height and width of the image, pixels.
+
+        Returns:
+            `[B,D,ceil(H/stride),ceil(W/stride)]`, bilinear at the middle of each cell.
+        """
+        weights = []
+        for count, side in zip(maps.shape[2:], size, strict=True):
+            cells = -(-side // stride)
+            weights.append(linear_weights(count, cells, cells * stride / side, maps))
+        return resampled(maps, weights[0], weights[1])
 
     def dilate(self) -> None:
         layout, stride = self._layout(8)

@@ -101,6 +101,7 @@ def layout_of(name: str, stride: int | None) -> Layout:
         if not strides or list(strides) != sorted(strides):
             raise _refusal(name)
         any_size = _takes_any_size(network, levels, strides)
+        parameters = tuple(_parameters(network, stages))
     kept = sum(s.numel() for s in stages) * 4
     pixels = EVEN[0] * EVEN[1]
     channels = [int(s.shape[1]) for s in stages]
@@ -109,7 +110,7 @@ def layout_of(name: str, stride: int | None) -> Layout:
         modules=tuple(str(info[level]["module"]) for level in levels),
         channels=(channels[0], channels[1], channels[2], channels[3]),
         strides=strides,
-        parameters=tuple(_parameters(network, stages)),
+        parameters=parameters,
         any_size=any_size,
         pixel_bytes=bytes_of_pixel(max(recorded), kept, pixels),
     )

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from ..base import Backbone
-from .resampling import linear_weights, resampled
 
 
 class TimmBackbone(Backbone):
@@ -48,23 +47,6 @@ class TimmBackbone(Backbone):
             images: `[B,3,H,W]`, normalised with the mean and deviation of ImageNet.
         """
         return images * self.scale + self.shift if self.normalized_anew else images
-
-    def covering(self, maps: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
-        """Return maps of a padded image resampled to cover the image alone.
-
-        Args:
-            maps: `[B,D,h,w]`, each cell the middle of `stride` x `stride` pixels.
-            stride: pixels per cell.
-            size: height and width of the image, pixels.
-
-        Returns:
-            `[B,D,ceil(H/stride),ceil(W/stride)]`, bilinear at the middle of each cell.
-        """
-        weights = []
-        for count, side in zip(maps.shape[2:], size, strict=True):
-            cells = -(-side // stride)
-            weights.append(linear_weights(count, cells, cells * stride / side, maps))
-        return resampled(maps, weights[0], weights[1])
 
     @staticmethod
     def _create(name: str, **options: Any) -> nn.Module:
