@@ -234,8 +234,7 @@ class EarlyStages(nn.Module):
         self.backbone = backbone
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        c1 = self.backbone.stage("c1", images)
-        return [c1, self.backbone.stage("c2", c1)]
+        return list(self.backbone.first_stages(images, 2).values())
 
 
 SUPPRESSION: Mapping[str, object] = {"ssc.delta": 0.55}

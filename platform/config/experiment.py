@@ -19,7 +19,8 @@ from .limits import bounds
 from .refiners.par import PixelAdaptive
 from .refiners.segments import SegmentMerging
 from .rules import Threshold
-from .slices.training import Network, Training
+from .slices.network import Network
+from .slices.training import Training
 
 SegmenterName = Literal["deeplabv2", "upernet"]
 SEGMENTERS: tuple[SegmenterName, ...] = typing.get_args(SegmenterName)

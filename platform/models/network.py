@@ -49,8 +49,8 @@ class Trainable(nn.Module):
         self.backbone = backbone
         self.extras = nn.ModuleDict()
         for name in STAGES[:frozen_stages]:
-            for module in backbone.stage_modules(name):
-                module.requires_grad_(False)
+            for parameter in backbone.stage_parameters(name):
+                parameter.requires_grad_(False)
 
     def extra(self, name: str, kind: type[M]) -> M:
         """Return the module of type `kind` that the method `name` added to the network."""

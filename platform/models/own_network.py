@@ -29,13 +29,10 @@ class OwnBackbone(Backbone):
         self.module = module
         self.channels = (0, 0, 0, channels)
 
-    def stage(self, name: str, x: Tensor) -> Tensor:
-        raise InputError(f"a network of your own has no separate stage {name}; call the network")
-
-    def stage_modules(self, name: str) -> list[nn.Module]:
+    def stage_parameters(self, name: str) -> list[nn.Parameter]:
         return []
 
-    def _stages(self, images: Tensor) -> dict[str, Tensor]:
+    def first_stages(self, images: Tensor, count: int) -> dict[str, Tensor]:
         out = self.module(images)
         stages = dict(out) if isinstance(out, Mapping) else {"c4": out}
         last = stages.get("c4")

@@ -203,7 +203,7 @@ def inferred(
 
         pieces = context.pieces(split)
         if keep:
-            width = backbones.build(e.network.backbone).channels[3]
+            width = backbones.outline(e.network.backbone).channels[3]
             class_maps.check_space(
                 pieces, e.views.scales, 2 * width, run.store.storage.free_bytes()
             )

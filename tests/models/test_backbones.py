@@ -32,7 +32,7 @@ def test_stages_have_their_channels_and_strides(name, size):
 def test_the_stages_hold_every_parameter_once(name):
     with torch.device("meta"):
         backbone = build(name)
-    held = [id(p) for s in STAGES for m in backbone.stage_modules(s) for p in m.parameters()]
+    held = [id(p) for stage in STAGES for p in backbone.stage_parameters(stage)]
     assert sorted(held) == sorted(id(p) for p in backbone.parameters())
 
 
@@ -67,7 +67,7 @@ def test_frozen_stages_get_no_gradient(name, frozen):
     network = Classifier(build(name), 3, frozen).train()
     classification_loss(network, torch.randn(2, 3, 32, 32), torch.ones(2, 3)).backward()
     for number, stage in enumerate(STAGES):
-        parameters = [p for m in network.backbone.stage_modules(stage) for p in m.parameters()]
+        parameters = network.backbone.stage_parameters(stage)
         assert all((p.grad is None) == (number < frozen) for p in parameters)
     assert network.head.weight.grad is not None
     grouped = [p for g in network.parameter_groups(10, 0.1, 0) for p in g["params"]]

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from wsss.platform.config.slices.training import Network, Training
+from wsss.platform.config.slices.network import Network
+from wsss.platform.config.slices.training import Training
 from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment, find_method
 from wsss.platform.models.backbones import build

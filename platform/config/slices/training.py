@@ -1,4 +1,4 @@
-"""Options of a network and of its training, which the classifier and later stages share."""
+"""Options of a training, which the classifier and later stages share."""
 
 from __future__ import annotations
 
@@ -6,32 +6,6 @@ from typing import Literal
 
 from ...errors import FieldError
 from ..fields import AUTO, Options, dataclass, option
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network(Options):
-    """Options of the classifier's backbone."""
-
-    backbone: str = option("resnet50", "Backbone of the classifier; `wsss doctor` lists all.")
-    weights: str | None = option(
-        None,
-        "Local file of ImageNet weights (.pth, .safetensors or MXNet's .params); none: train from "
-        "scratch.",
-        file=True,
-    )
-    weights_key: str = option(
-        "",
-        "Key or prefix of the network to read from a weight file that holds several, such as "
-        "teacher; empty: the only network.",
-        added=True,
-    )
-    frozen_stages: int = option(
-        0,
-        "Number of first stages that are not trained (IRN: 2; LPCAM and ReCAM: 0, but their code "
-        "freezes the first convolution, which belongs to stage 1 here).",
-        low=0,
-        high=4,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

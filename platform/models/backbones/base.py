@@ -1,4 +1,4 @@
-"""The base class of backbones: four named stages, c1 to c4, the last usually at stride 16.
+"""The base classes of backbones: four named stages, c1 to c4, the last usually at stride 16.
 
 Strides follow the IRN line: c4 keeps the grid of c3 and is not dilated. Names of parameters are
 torchvision's, so that torchvision weight files fit. Backbones import torchvision only when they
@@ -12,6 +12,8 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
+
+from ...errors import InputError
 
 STAGES = ("c1", "c2", "c3", "c4")
 
@@ -36,28 +38,21 @@ class Backbone(nn.Module, ABC):
     pixel_bytes: int = 1024
 
     @abstractmethod
-    def stage(self, name: str, x: Tensor) -> Tensor:
-        """Return the output of stage `name` on the output of the stage before it (c1: on images).
+    def first_stages(self, images: Tensor, count: int) -> dict[str, Tensor]:
+        """Return the outputs of the first stages, `{"c1": [B,D,H/4,W/4], "c2": ...}`.
 
         Args:
-            name: c1 to c4.
-            x: `[B,D,H,W]`.
+            images: `[B,3,H,W]`, normalised with the mean and deviation of ImageNet.
+            count: number of stages, 1 to 4.
         """
 
     @abstractmethod
-    def stage_modules(self, name: str) -> list[nn.Module]:
-        """Return the modules that make up stage `name`, for freezing."""
-
-    def blocks(self, name: str) -> list[nn.Module]:
-        """Return the modules of stage `name` whose outputs are features.
-
-        The output of the last module is the output of the stage.
-        """
-        return self.stage_modules(name)
+    def stage_parameters(self, name: str) -> list[nn.Parameter]:
+        """Return the parameters that stage `name` adds to the stages before it, for freezing."""
 
     def rectified_blocks(self, name: str) -> list[nn.Module]:
         """Return those of the blocks of stage `name` whose outputs `[B,D,H,W]` are rectified."""
-        return self.blocks(name)
+        return []
 
     def taps(self, images: Tensor) -> list[Tensor]:
         """Return the feature grids that boundaries are predicted from, finest first.
@@ -73,6 +68,63 @@ class Backbone(nn.Module, ABC):
         return self.channels
 
     def dilate(self) -> None:
+        """Change the backbone to output stride 8, for the segmenter deeplabv2.
+
+        Raises:
+            InputError: the architecture does not allow it.
+        """
+        raise InputError(
+            "this backbone cannot be dilated for the segmenter deeplabv2; use the segmenter upernet"
+        )
+
+    def most_pixels(self, image_bytes: int) -> int:
+        """Return the largest number of pixels of an image that inference has memory for.
+
+        Args:
+            image_bytes: the memory that an image and its mirror image may take, in bytes.
+        """
+        return image_bytes // self.pixel_bytes
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the output of each stage, `{"c1": [B,D,H/4,W/4], ..., "c4": ...}`.
+
+        Args:
+            images: `[B,3,H,W]`, normalised.
+        """
+        if not self.halved:
+            return self.first_stages(images, len(STAGES))
+        with torch.autocast(images.device.type, torch.bfloat16):
+            stages = self.first_stages(images, len(STAGES))
+        return {name: features.float() for name, features in stages.items()}
+
+
+class SequentialBackbone(Backbone):
+    """A backbone whose stages are modules that follow each other."""
+
+    @abstractmethod
+    def stage(self, name: str, x: Tensor) -> Tensor:
+        """Return the output of stage `name` on the output of the stage before it (c1: on images).
+
+        Args:
+            name: c1 to c4.
+            x: `[B,D,H,W]`.
+        """
+
+    @abstractmethod
+    def stage_modules(self, name: str) -> list[nn.Module]:
+        """Return the modules that make up stage `name`."""
+
+    def blocks(self, name: str) -> list[nn.Module]:
+        """Return the modules of stage `name` whose outputs are features.
+
+        The output of the last module is the output of the stage.
+        """
+        return self.stage_modules(name)
+
+    def rectified_blocks(self, name: str) -> list[nn.Module]:
+        return self.blocks(name)
+
+    def dilate(self) -> None:
         """Take the stride of c3 away and dilate c3 by 2 and c4 by 4, for output stride 8."""
         rate = 1
         for name in ("c3", "c4"):
@@ -86,20 +138,11 @@ class Backbone(nn.Module, ABC):
                 rate = max(rate, 2 if name == "c3" else 4)
         self.strides = (self.strides[0], self.strides[1], self.strides[1], self.strides[1])
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the output of each stage, `{"c1": [B,D,H/4,W/4], ..., "c4": ...}`.
-
-        Args:
-            images: `[B,3,H,W]`, normalised.
-        """
-        if not self.halved:
-            return self._stages(images)
-        with torch.autocast(images.device.type, torch.bfloat16):
-            stages = self._stages(images)
-        return {name: features.float() for name, features in stages.items()}
-
-    def _stages(self, images: Tensor) -> dict[str, Tensor]:
+    def first_stages(self, images: Tensor, count: int) -> dict[str, Tensor]:
         out, x = {}, images
-        for name in STAGES:
+        for name in STAGES[:count]:
             out[name] = x = self.stage(name, x)
         return out
+
+    def stage_parameters(self, name: str) -> list[nn.Parameter]:
+        return [p for module in self.stage_modules(name) for p in module.parameters()]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .base import STAGES, Backbone
+from .base import STAGES, SequentialBackbone
 
 
-class ResNet(Backbone):
+class ResNet(SequentialBackbone):
     """ResNet-18, 50 or 101 (torchvision, V1 layout), with stride 1 in layer4.
 
     Args:
@@ -55,7 +55,7 @@ class ResNet(Backbone):
         return (64, *self.channels)
 
 
-class MobileNetV2(Backbone):
+class MobileNetV2(SequentialBackbone):
     """MobileNetV2 (torchvision), in which the block that would reach stride 32 keeps stride 16.
 
     c4 ends in the 1280-channel convolution, so it is non-negative like the c4 of a ResNet.
@@ -89,7 +89,7 @@ class MobileNetV2(Backbone):
         return part
 
 
-class Small(Backbone):
+class Small(SequentialBackbone):
     """Eight convolutions with batch normalisation, trained from scratch on `scenes`.
 
     Group normalisation hardly trains here (measured): it removes the mean of each image, which
@@ -125,7 +125,7 @@ class Small(Backbone):
         return out
 
 
-class VGG16(Backbone):
+class VGG16(SequentialBackbone):
     """VGG-16 (torchvision) without its last pooling; c4 is conv5, and pooling rounds sizes up.
 
     When dilated (output stride 8), the fourth pooling keeps the grid, with a window of 3, and

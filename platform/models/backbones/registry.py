@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+
+import torch
 
 from ...errors import InputError
 from .base import Backbone
 from .convnets import VGG16, MobileNetV2, ResNet, Small
+from .from_timm.building import PREFIX, build_from_timm
+from .from_timm.positions import PositionKind
+from .from_timm.vit import SizeKind
 
 
 def _wide() -> Backbone:
@@ -35,12 +41,47 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
 }
 
 
-def build(name: str) -> Backbone:
+def build(
+    name: str, positions: PositionKind = "timm", sizes: SizeKind = "pad", final_norm: bool = True
+) -> Backbone:
     """Build the backbone called `name` with random weights.
 
+    Args:
+        name: a name in `BACKBONES`, or `timm:` before a name of timm.
+        positions: see `from_timm.vit.ViT`; only for vision transformers.
+        sizes: see `from_timm.vit.ViT`; only for vision transformers.
+        final_norm: see `from_timm.vit.ViT`; only for vision transformers.
+
     Raises:
-        InputError: there is no such backbone; the message lists all backbones.
+        InputError: there is no such backbone; the message lists all backbones, or timm's nearest
+            names.
     """
+    if name.startswith(PREFIX):
+        return build_from_timm(name.removeprefix(PREFIX), positions, sizes, final_norm)
     if name not in BACKBONES:
-        raise InputError(f"unknown backbone {name!r}; there are {', '.join(BACKBONES)}")
+        raise InputError(
+            f"unknown backbone {name!r}; there are {', '.join(BACKBONES)}, and timm:NAME"
+        )
     return BACKBONES[name]()
+
+
+@lru_cache(maxsize=16)
+def outline(name: str) -> Backbone:
+    """Return a backbone that holds no values: its channels and strides, in little time."""
+    with torch.device("meta"):
+        return build(name)
+
+
+@lru_cache(maxsize=16)
+def check_stride(name: str, stride: int) -> None:
+    """Check that the segmenter deeplabv2 can have a backbone at a stride, 8 or 16.
+
+    Raises:
+        InputError: the backbone cannot be dilated, or timm has no such backbone.
+    """
+    if not name.startswith((PREFIX, "swin")):
+        return
+    with torch.device("meta"):
+        backbone = build(name)
+        if backbone.strides[3] > stride:
+            backbone.dilate()

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import InputError
-from .base import STAGES, Backbone
+from .base import STAGES, SequentialBackbone
 
 DROP_PATH = 0.3
 """Largest probability of skipping a block in training (mmsegmentation; torchvision has 0.2)."""
 
 
-class Swin(Backbone):
+class Swin(SequentialBackbone):
     """Swin-T, S or B with windows of 7, in four stages at strides 4 to 32; c4 is normalised.
 
     Args:

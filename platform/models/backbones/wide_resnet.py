@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import Backbone
+from .base import SequentialBackbone
 
 
 class _Block(nn.Module):
@@ -76,7 +76,7 @@ def _bottleneck(inputs: int, outputs: int, dropout: float) -> _Block:
     return _Block(inputs, widths, kernels=(1, 3, 1), dilation=4, dropout=dropout)
 
 
-class WideResNet38(Backbone):
+class WideResNet38(SequentialBackbone):
     """WideResNet-38, with 128, 256, 512 and 4096 channels at strides 2, 4, 8 and 8."""
 
     channels = (128, 256, 512, 4096)

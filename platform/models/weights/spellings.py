@@ -29,6 +29,8 @@ def spellings(module: nn.Module) -> Iterator[Spelling]:
     """Yield the spellings of a network's parameters and buffers, its own names first."""
     own = list(module.state_dict())
     yield Spelling("", {name: name for name in own})
+    if all(name.startswith("network.") for name in own):  # a backbone of timm
+        yield Spelling("", {name.removeprefix("network."): name for name in own})
     if all(name.startswith("features.") for name in own):
         yield Spelling(
             "names without 'features.'", {name.removeprefix("features."): name for name in own}

@@ -7,6 +7,7 @@ hands them out in blocks of several.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import math
 from abc import ABC, abstractmethod
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ...config.experiment import Views
-from ...config.slices.training import Network
+from ...config.slices.network import Network
 from ...data.formats import shards
 from ...data.images import MAX_PIXELS, decode_image
 from ...data.transforms import normalized, resized
@@ -40,6 +41,8 @@ from ..training.trainer import build
 MOST_BLOCKS, BLOCKS_PER_ACTOR = 1024, 8
 """Most blocks that Ray Data plans: the first number, or the second times the actors if larger. The
 more blocks there are, the longer its scheduling takes for each."""
+FOLDED = ("Conv2d", "Conv2dSame")
+"""Names of the classes of convolutions, torch's and timm's, that use their weights as they are."""
 Columns = dict[str, NDArray[Any]]
 """A batch of Ray Data: columns by name."""
 M = TypeVar("M", bound=Trainable)
@@ -73,7 +76,8 @@ def load(network: Network, learner: Learner, classes: int, file: ArtifactFile) -
         classes: N, the number of foreground classes.
         file: weight file of the network artifact.
     """
-    trainable = build(Network(backbone=network.backbone), learner, classes, seed=0)
+    unweighted = dataclasses.replace(network, weights=None, weights_key="", frozen_stages=0)
+    trainable = build(unweighted, learner, classes, seed=0)
     trainable.load_state_dict(weights.read_torch_file(file.local()))
     return trainable.eval()
 
@@ -138,7 +142,7 @@ class Actor(ABC):
         """Return a trained network in the form that computes fastest on the actor's device.
 
         Views are from then on as large as the memory of one image allows with its backbone."""
-        self.most_pixels = self.image_bytes // network.backbone.pixel_bytes
+        self.most_pixels = network.backbone.most_pixels(self.image_bytes)
         return fused(network).to(self.device).to(memory_format=torch.channels_last)
 
     def autocast(self) -> torch.autocast:
@@ -270,12 +274,17 @@ def fused(network: Folded) -> Folded:
     """Return a copy in evaluation mode whose convolutions have absorbed their batch normalisation.
 
     A convolution and a normalisation form a pair where they are neighbours among the children of a
-    module, as in torchvision's networks. Outputs are equal except for rounding."""
+    module, as in the networks of torchvision and timm; what a normalisation of timm does besides
+    stays. A convolution that changes its weights whenever it computes, and a normalisation whose
+    output a hook looks at, stay as they are. Outputs are equal except for rounding."""
     network = copy.deepcopy(network).eval()
     for module in list(network.modules()):
         children = list(module.named_children())
         for (conv_name, conv), (norm_name, norm) in pairwise(children):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
+                continue
+            if type(conv).__name__ in FOLDED and not norm._forward_hooks:
+                after = [child for child in norm.children() if not isinstance(child, nn.Identity)]
                 setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
-                setattr(module, norm_name, nn.Identity())
+                setattr(module, norm_name, nn.Sequential(*after) if after else nn.Identity())
     return network

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ...config.experiment import Views
-from ...config.slices.training import Network
+from ...config.slices.network import Network
 from ...data.formats import class_maps, prototype_patches, shards
 from ...data.formats.class_maps import ClassMaps
 from ...data.formats.features import FEATURE_ROWS, FEATURES, FeatureRows

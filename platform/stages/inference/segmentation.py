@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...config.experiment import Views
-from ...config.slices.training import Network
+from ...config.slices.network import Network
 from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import PROBABILITY_STRIDE, ClassMaps
 from ...data.transforms import fit_factor

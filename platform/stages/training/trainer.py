@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...config.slices.training import Network, Training
+from ...config.slices.network import Network
+from ...config.slices.training import Training
 from ...data.formats.shards import Slice
 from ...data.transforms import Crop
 from ...errors import InputError
@@ -121,7 +122,8 @@ def build(
     `note` is called with how the weight file was read.
     """
     torch.manual_seed(seed)
-    backbone = backbones.build(network.backbone)
+    rules = (network.positions, network.sizes, network.final_norm)
+    backbone = backbones.build(network.backbone, *rules)
     if network.weights:
         read = weights.load(backbone, network.weights, network.backbone, network.weights_key)
         if note:
