@@ -172,8 +172,17 @@ def check_used(options: ExperimentOptions, experiments: Sequence[Experiment]) ->
             raise InputError(f"--set {text}: no method here is {group}; leave it out")
 
 
-def _changes(options: ExperimentOptions, seed: int, varied: Collection[str]) -> dict[str, object]:
-    """Return the values of fields that the options give; fields in `varied` must not be given."""
+def _changes(
+    options: ExperimentOptions, seed: int, varied: Collection[str], method: str
+) -> dict[str, object]:
+    """Return the values of fields that the options give.
+
+    Args:
+        options: the options of the command.
+        seed: random seed of the experiment.
+        varied: fields that must not be given.
+        method: the method of the experiment, whose weights `--weights` gives.
+    """
     changes: dict[str, object] = {"data": options.data, "seed": seed}
     recipe, network = (
         options.file.text(name) if options.file else "" for name in ("recipe", "segment.network")
@@ -189,9 +198,10 @@ def _changes(options: ExperimentOptions, seed: int, varied: Collection[str]) -> 
         if field in varied:
             raise InputError(f"{field} is varied by this command; leave out its --set")
         changes[field] = parse(value)
+    weights = _weights_field(method)
     given = {
         "network.backbone": ("--backbone", options.backbone),
-        "network.weights": ("--weights", options.weights),
+        ("network.weights" if weights in changes else weights): ("--weights", options.weights),
         "network.weights_key": ("--weights-key", options.weights_key),
         "refine.kind": ("--refine", options.refine),
         "segment.network": ("--segment", options.segment),
@@ -203,6 +213,14 @@ def _changes(options: ExperimentOptions, seed: int, varied: Collection[str]) -> 
         if chosen is not None:
             changes[name] = chosen
     return changes
+
+
+def _weights_field(method: str) -> str:
+    """Return the field that `--weights` sets, for a method or several joined by +."""
+    from ..method import find_method
+
+    first = method.split("+")[0]
+    return find_method(first).weights_field if first else "network.weights"
 
 
 def _other_groups(names: Sequence[str], baseline: str) -> set[str]:
@@ -253,10 +271,11 @@ def experiment(
     from ..method import find_method, find_preset
 
     preset, file = _preset(options, store), options.file
-    values, baseline_name = _changes(options, seed, changes or {}), options.baseline or ""
-    if isinstance(options, Localized) and not method:
+    baseline_name, one = options.baseline or "", isinstance(options, Localized) and not method
+    if isinstance(options, Localized) and one:
         method, localizer = options.method, options.localizer
-    else:
+    values = _changes(options, seed, changes or {}, method)
+    if not one:
         trained = [find_method(name) for name in method.split("+")]
         preset = find_preset(trained[0], preset)
         needed = any(cls.needs_baseline for cls in trained)
@@ -333,7 +352,11 @@ def combinations_file(options: SweepOptions, store: Store, sweep: Sweep) -> str:
     head = {name: text for name in names if (text := getattr(options, name))}
     fields = merged(
         {name: entry.value for name, entry in entries.items()},
-        {**head, "preset": _preset(options, store), **_changes(options, options.seed, ())},
+        {
+            **head,
+            "preset": _preset(options, store),
+            **_changes(options, options.seed, (), options.method),
+        },
     )
     for name, value in fields.items():
         if name.endswith(".weights") and value:

@@ -1,6 +1,6 @@
 """Methods of weakly supervised segmentation: their interface, registry and experiments."""
 
-from .base import Method
+from .base import CLIPMethod, Method
 from .compose import build_experiment, build_method, find_preset
 from .joint import Joint, join_methods
 from .learner import PADDING, Batch, Learner
@@ -10,6 +10,7 @@ from .registry import find_method, methods, register
 __all__ = [
     "PADDING",
     "Batch",
+    "CLIPMethod",
     "Centers",
     "Clustering",
     "Joint",

@@ -12,6 +12,7 @@ from ..config.experiment import Experiment, Network, Training, Views
 from ..data import registry
 from ..data.formats import shards as formats_shards
 from ..data.formats.shards import Slice, read
+from ..errors import InputError
 from ..interop import imports
 from ..interop.imports import Import
 from ..method import Learner
@@ -115,6 +116,36 @@ class Context:
         chosen = self.experiment.scoring.classes
         names = ["background", *self.classes]
         return [k for k, n in enumerate(names) if not chosen or n in ("background", *chosen)]
+
+    def check_masks(self) -> None:
+        """Check that all images of the scored splits have masks, where the shards say so.
+
+        Raises:
+            InputError: an image of a scored split has no mask.
+        """
+        splits = self.shards.about.get("check", {}).get("splits", {})
+        for split in self.experiment.scoring.splits:
+            counts = splits.get(split, {"images": 0, "masked": 0})
+            if unmasked := counts["images"] - counts["masked"]:
+                raise InputError(
+                    f"{unmasked} images of split {split!r} of data set {self.experiment.data!r} "
+                    "have no mask, so the split cannot be scored; add their masks, or name other "
+                    "splits in scoring.splits"
+                )
+
+    def check_classes(self) -> None:
+        """Check that the data set has the classes that mean scores run over.
+
+        Raises:
+            InputError: the data set lacks a class.
+        """
+        chosen = self.experiment.scoring.classes
+        unknown = [name for name in chosen if name not in ("background", *self.classes)]
+        if unknown:
+            raise InputError(
+                f"scoring.classes names {unknown[0]!r}; data set {self.experiment.data!r} has "
+                f"{', '.join(self.classes)}"
+            )
 
     @property
     def image_limit(self) -> dict[str, float]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from ..config.experiment import Experiment
 from ..config.fields import resolved
 from ..errors import InputError
-from ..method import Method, PrototypeMethod, build_method, join_methods
+from ..method import CLIPMethod, Method, PrototypeMethod, build_method, join_methods
 from ..records.result_id import ResultId
 from ..storage.artifact import Stage
 from . import classify, refine, segment
+from .clip import steps as clip_steps
 from .context import Catalog, Context, Step
 from .plan import BySplit, Plan
 
@@ -187,6 +187,9 @@ class _Planner:
         superpixels = self._add(classify.regions(context, kind)) if kind else None
         if self.experiment.baseline and not trained.needs_baseline:
             raise InputError(f"{trained.name} takes no baseline; it learns from image labels alone")
+        if isinstance(trained, CLIPMethod) or isinstance(self.localizer, CLIPMethod):
+            self._clip_maps()
+            return
         probabilities = self._probabilities() if trained.needs_baseline else None
         self.beside = (superpixels, probabilities)
         self.network = self._add(classify.network(context, trained, superpixels, probabilities))
@@ -200,6 +203,23 @@ class _Planner:
         elif self.localizer.name != trained.name:
             maps = {s: self._infer(self.localizer, s, keep) for s in self.splits}
             self.maps[self.subject] = maps
+
+    def _clip_maps(self) -> None:
+        """Plan the class maps of a method on CLIP, and its initial class maps.
+
+        Raises:
+            InputError: the localizer is another method than the one on CLIP.
+        """
+        method, localizer = self.trained, self.localizer
+        if not isinstance(method, CLIPMethod) or method.name != localizer.name:
+            name = (method if isinstance(method, CLIPMethod) else localizer).name
+            raise InputError(
+                f"{name} reads the network of its own checkpoint, not one that was trained; run "
+                f"{name} without another method or localizer"
+            )
+        stages = clip_steps.plan(self.context, method, self.splits, self._add)
+        self.maps[ResultId(localizer=method.initial)] = stages.initial
+        self.maps[self.subject] = stages.refined
 
     def _probabilities(self) -> Stage:
         """Plan the probabilities of the baseline's segmenter on the training split.
@@ -339,35 +359,16 @@ class _Planner:
         return self._add(segment.smoothed(self.context, probabilities, split))
 
 
-def _check_masks(experiment: Experiment, about: Mapping[str, Any]) -> None:
-    """Check that all images of the scored splits have masks, where the shards say so.
-
-    Raises:
-        InputError: an image of a scored split has no mask.
-    """
-    splits = about.get("check", {}).get("splits", {})
-    for split in experiment.scoring.splits:
-        counts = splits.get(split, {"images": 0, "masked": 0})
-        if unmasked := counts["images"] - counts["masked"]:
-            raise InputError(
-                f"{unmasked} images of split {split!r} of data set {experiment.data!r} have no "
-                "mask, so the split cannot be scored; add their masks, or name other splits in "
-                "scoring.splits"
-            )
-
-
 def check_splits(planner: _Planner) -> None:
-    """Check that the data set has the splits and classes that an experiment names.
+    """Check that the data set has the splits, masks and classes that an experiment names.
 
     Raises:
-        InputError: the data set lacks a split or class, or `refine.kind` is `masks` and there is
-            no segmenter.
+        InputError: the data set lacks a split, a mask or a class, or `refine.kind` is `masks` and
+            there is no segmenter.
     """
     e, context, prototypes = planner.experiment, planner.context, planner.prototypes
-    field_of = {
-        e.training.split: "training.split",
-        **dict.fromkeys(e.scoring.splits, "scoring.splits"),
-    }
+    field_of = {e.training.split: "training.split"} if planner.trained.trains else {}
+    field_of |= dict.fromkeys(e.scoring.splits, "scoring.splits")
     if planner.learns_boundaries:
         field_of[planner.labelled(e.refine.training.split)] = "refine.training.split"
     if e.segment.network:
@@ -379,12 +380,7 @@ def check_splits(planner: _Planner) -> None:
         if split not in context.shards.about["splits"]:
             names = ", ".join(context.shards.about["splits"])
             raise InputError(f"{name} names {split!r}; data set {e.data!r} has {names}")
-    _check_masks(e, context.shards.about)
+    context.check_masks()
+    context.check_classes()
     if e.refine.kind == "masks" and not e.segment.network:
         raise InputError("refine.kind 'masks' is for a segmenter; name one in segment.network")
-    unknown = [c for c in e.scoring.classes if c not in ("background", *context.classes)]
-    if unknown:
-        raise InputError(
-            f"scoring.classes names {unknown[0]!r}; data set {e.data!r} has "
-            f"{', '.join(context.classes)}"
-        )
