@@ -10,6 +10,7 @@ import pytest
 import torch
 from in_process import stages_in_process
 from torch.nn import functional as F
+from wsss.dashboards.site import Site
 from wsss.methods.clip_es import CLIPES, CLIPESConfig, min_max
 from wsss.platform.cli import main
 from wsss.platform.config.experiment import Experiment
@@ -114,11 +115,12 @@ def test_maps_equal_the_formulas_in_float64(run: Run, clip_file: Path) -> None:
         files = run.store.open(stage.name, stage.key).files(".parquet")
         stored = {maps.id: maps for maps in class_maps.read(file.local() for file in files)}
         for row in shards.read(piece, shards.INFERENCE_COLUMNS):
-            maps, expected = stored[row["id"]], slow_maps(run, row, clip_file)[index]
+            maps, on_patches = stored[row["id"]], slow_maps(run, row, clip_file)[index]
             assert maps.classes == tuple(n + 1 for n in row["labels"])
-            assert maps.planes.shape[1:] == (7, 7)
+            expected = F.interpolate(on_patches[None], (13, 13), mode="bilinear")[0]
             planes = torch.from_numpy(maps.planes).double()
-            assert planes.max() > 0.9
+            assert planes.shape == expected.shape
+            assert planes.max() > 0.5
             # Tokens and attentions are stored in float16; steps of a box mask may flip.
             assert (planes - expected).abs().mean() < 0.01
 
@@ -173,8 +175,9 @@ def test_a_trial_of_a_sweep_trains_nothing(run: Run) -> None:
     reports: list[Any] = []
     catalog = Catalog.of(run.store)
     result = trial.run(catalog, sweep, {"clip-es.rounds": 4}, run.experiment.seed, reports.append)
-    assert result["status"] == "done", result
+    assert result["error"] is None
     assert not reports
+    assert result["value"] is not None
     assert 0 <= result["value"] <= 1
 
 
@@ -217,12 +220,18 @@ def test_a_run_of_the_command_line_takes_the_checkpoint_as_weights(
 ) -> None:
     words = ["--data", "scenes", "--store", str(run.store), "--quiet"]
     weights = ["--weights", str(clip_file)]
-    assert main(["run", "clip-es", *weights, "--refine", "crf", *words]) == 0
+    assert main(["run", "clip-es", *weights, "--refine", "crf", "--name", "refined", *words]) == 0
     out = capsys.readouterr().out
     for row in ("clip-es-gradcam on train", "clip-es on val", "clip-es/crf on train"):
         assert row in out
+    page = (Site(run.store).file("run.refined.html") or b"").decode()
+    for title in ("clip-es-gradcam", "clip-es, DenseCRF", "CLIP attentions of train"):
+        assert title in page
+    walk = ["--refine", "irn", "--set", "refine.training.epochs=1"]
+    assert main(["run", "clip-es", *weights, *walk, *words]) == 0
+    assert "clip-es/irn on val" in capsys.readouterr().out
     assert main(["run", "clip-es", *words]) == 2
     assert "give it with --weights" in capsys.readouterr().err
     given = [*weights, "--set", f"clip-es.weights={clip_file}", "--segment", "deeplabv2"]
     assert main(["run", "clip-es", *given, *words, "--set", "network.backbone=resnet18"]) == 2
-    assert f"{clip_file} does not hold the weights of resnet18" in capsys.readouterr().err
+    assert f"{clip_file} does not fit resnet18" in capsys.readouterr().err

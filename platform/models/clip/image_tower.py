@@ -7,6 +7,7 @@ embedding, h w the grid of patches.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -19,8 +20,9 @@ DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 PositionEmbedding = Literal["clip_es", "timm"]
 """How a position embedding is resized. clip_es: bilinearly, then rounded to float16, as in the code
 of CLIP-ES; timm: bicubically with antialiasing, as timm does it."""
-TOKEN_BYTES = 32
-"""Bytes that a pair of tokens takes while attentions are computed and read, an upper bound."""
+PAIR_BYTES = 32
+"""Bytes that a pair of patches takes while attentions are computed and read, an upper bound: 34 MB
+for an image of 512 x 512 pixels in patches of 16, 537 MB for 1024 x 1024."""
 
 
 def normalized(images: Tensor) -> Tensor:
@@ -44,11 +46,16 @@ def grid_of(height: int, width: int, patch: int, most_bytes: int) -> tuple[int, 
         most_bytes: memory that an image may take; a larger image has a coarser grid.
     """
     rows, columns = -(-height // patch), -(-width // patch)
-    most_tokens = (most_bytes / TOKEN_BYTES) ** 0.5
-    if rows * columns <= most_tokens:
+    most = most_patches(most_bytes)
+    if rows * columns <= most:
         return rows, columns
-    factor = (most_tokens / (rows * columns)) ** 0.5
+    factor = (most / (rows * columns)) ** 0.5
     return max(1, int(rows * factor)), max(1, int(columns * factor))
+
+
+def most_patches(most_bytes: int) -> int:
+    """Return the largest number of patches of an image that may take so many bytes."""
+    return max(1, math.isqrt(most_bytes // PAIR_BYTES))
 
 
 def resized_positions(positions: Tensor, grid: tuple[int, int], kind: PositionEmbedding) -> Tensor:

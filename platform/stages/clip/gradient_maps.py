@@ -3,7 +3,7 @@
 An artifact holds for each slice of the shards
 
     NAME.parquet   the initial class maps, normalised, for scores
-    NAME.arrays    for each image with a label its maps as they are, float32 `[K,h,w]`
+    NAME.arrays    for each image with a label its maps as they are, float32 `[K,h,w]`, on patches
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ...config.experiment import Views
 from ...data.formats import class_maps, image_arrays, shards
 from ...data.formats.class_maps import ClassMaps
 from ...data.formats.image_arrays import ImageArray
 from ...method import CLIPMethod
+from ...ops.maps import grid_size
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..inference import actors
 from . import networks
@@ -89,11 +91,18 @@ class GradientMaps(actors.Actor):
 
 
 def as_class_maps(image: ImageArray, planes: Tensor) -> ClassMaps:
-    """Return planes `[K,h,w]` in 0..1 as the class maps of the image that has an array."""
+    """Return planes in 0..1 as the class maps of an image, bilinearly resized to stride 4.
+
+    Args:
+        image: an array of the image.
+        planes: `[K,h,w]` on the grid of patches.
+    """
+    size = grid_size(image.height, image.width)
+    resized = F.interpolate(planes[None], size, mode="bilinear", align_corners=False)[0]
     return ClassMaps(
         id=image.id,
         classes=tuple(n + 1 for n in image.labels),
-        planes=planes.half().cpu().numpy(),
+        planes=resized.half().cpu().numpy(),
         height=image.height,
         width=image.width,
     )
@@ -101,7 +110,7 @@ def as_class_maps(image: ImageArray, planes: Tensor) -> ClassMaps:
 
 def without_classes(row: dict[str, Any]) -> ClassMaps:
     """Return the class maps of an image without labels, all of which is background."""
-    planes = np.zeros((0, 1, 1), np.float16)
+    planes = np.zeros((0, *grid_size(row["height"], row["width"])), np.float16)
     return ClassMaps(
         id=row["id"], classes=(), planes=planes, height=row["height"], width=row["width"]
     )

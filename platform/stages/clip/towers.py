@@ -60,6 +60,8 @@ class Tower(actors.Actor):
         super().__init__(job.views)
         self.visual = networks.load(job.network).visual.to(self.device)
         self.patch = image_tower.patch_size(self.visual)
+        # Several images together take no more memory than one image may take.
+        self.most_pixels = image_tower.most_patches(self.image_bytes) * self.patch**2
 
     def work(self, piece: shards.Slice) -> int:
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)

@@ -52,7 +52,7 @@ def softmax_attention(block, tokens):
         for i in range(len(z)):
             scores = [query[i, columns] @ key[j, columns] / math.sqrt(size) for j in range(len(z))]
             shares = [math.exp(score) for score in scores]
-            out[head, i] = torch.tensor(shares) / sum(shares)
+            out[head, i] = torch.tensor(shares, dtype=z.dtype) / sum(shares)
     return out
 
 
@@ -134,7 +134,7 @@ def test_a_grid_is_rounded_up_and_limited_by_memory():
     assert image_tower.grid_of(384, 512, 16, 8 << 30) == (24, 32)
     assert image_tower.grid_of(1, 17, 16, 8 << 30) == (1, 2)
     rows, columns = image_tower.grid_of(16_000, 8_000, 16, 1 << 30)
-    assert (rows * columns) ** 2 * image_tower.TOKEN_BYTES <= 1 << 30
+    assert (rows * columns) ** 2 * image_tower.PAIR_BYTES <= 1 << 30
     assert rows / columns == pytest.approx(2, rel=0.05)
     assert rows * columns > 5_000
 
