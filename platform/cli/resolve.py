@@ -216,11 +216,13 @@ def _changes(
 
 
 def _weights_field(method: str) -> str:
-    """Return the field that `--weights` sets, for a method or several joined by +."""
-    from ..method import find_method
+    """Return the field that `--weights` sets, for a method or several joined by +.
 
-    first = method.split("+")[0]
-    return find_method(first).weights_field if first else "network.weights"
+    An unknown method is refused later, with its place in an experiment file.
+    """
+    from ..method import Method, methods
+
+    return methods().get(method.split("+")[0], Method).weights_field
 
 
 def _other_groups(names: Sequence[str], baseline: str) -> set[str]:
