@@ -165,3 +165,26 @@ def shared_bucket(s3_server: str, tmp_path_factory: pytest.TempPathFactory) -> I
     """Yield the address of a store in a bucket that the tests of a file share."""
     with pytest.MonkeyPatch.context() as patch:
         yield make_bucket(s3_server, tmp_path_factory.mktemp("cache"), patch)
+
+
+@pytest.fixture(scope="session")
+def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of a small CLIP network with random weights.
+
+    Its image tower has 4 blocks of 2 heads, and patches of 8 x 8 pixels on a grid of 6 x 6.
+    Attentions are sharper than those of a network that was not trained.
+    """
+    import torch
+    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+
+    image = CLIPVisionCfg(layers=4, width=128, patch_size=8, image_size=48)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = CLIP(32, image, CLIPTextCfg(width=64, heads=1, layers=2), quick_gelu=True)
+    tensors = {name: value.half() for name, value in network.state_dict().items()}
+    for name in tensors:
+        if name.endswith("attn.in_proj_weight"):
+            tensors[name] *= 3
+    path = tmp_path_factory.mktemp("clip") / "tiny.pt"
+    torch.save(tensors, path)
+    return path

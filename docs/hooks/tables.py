@@ -129,9 +129,14 @@ def crfs(_: str) -> str:
     return table(["`refine.crf`", *(n.replace("_", " ") for n in names)], rows)
 
 
+def search_spaces(method: str) -> Any:
+    """Return the module with the search spaces of a method, or of all methods (`common`)."""
+    return importlib.import_module(f"wsss.tune_spaces.{method.replace('-', '_')}")
+
+
 def spaces(method: str) -> str:
     """Return the table of the search spaces of a method, or of all methods (`common`)."""
-    spaces_by_name = importlib.import_module(f"wsss.tune_spaces.{method}").SPACES
+    spaces_by_name = search_spaces(method).SPACES
     rows = [
         [f"`{name}`", f"`{field}`", ", ".join(map(code, values))]
         for name, space in spaces_by_name.items()
@@ -146,8 +151,7 @@ def figures(_: str) -> str:
 
     rows = []
     for name in methods():
-        module = importlib.import_module(f"wsss.tune_spaces.{name}")
-        for number, figure in getattr(module, "FIGURES", {}).items():
+        for number, figure in getattr(search_spaces(name), "FIGURES", {}).items():
             panels = "; ".join(map(str, figure["panels"]))
             rows.append([f"`{name}-{number}`", figure["title"], panels, figure["published"]])
     return table(["name", "figure or table", "varies", "numbers of the paper"], rows)

@@ -44,7 +44,7 @@ class Choices(TypedDict, total=False):
         preset: `paper`, `release`, `default` or `scenes` (default: `scenes` for drawn data,
             `default` for any other data).
         backbone: name of the classifier's backbone.
-        weights: local file of ImageNet weights of the backbone.
+        weights: local file of ImageNet weights of the backbone; for `clip-es`, of CLIP.
         weights_key: key or prefix of the network to read from a weight file that holds several.
         segment: segmenter to train on the pseudo labels, `deeplabv2` or `upernet`.
         recipe: published training recipe of the segmenter.

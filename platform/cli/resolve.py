@@ -174,7 +174,7 @@ def check_used(options: ExperimentOptions, experiments: Sequence[Experiment]) ->
 
 
 def _changes(
-    options: ExperimentOptions, seed: int, varied: Collection[str], refine: str = ""
+    options: ExperimentOptions, seed: int, varied: Collection[str], method: str, refine: str = ""
 ) -> dict[str, object]:
     """Return the values of fields that the options give.
 
@@ -182,8 +182,11 @@ def _changes(
         options: the options of the command.
         seed: random seed of the experiment.
         varied: fields that the options must not give.
+        method: the method of the experiment, whose weights `--weights` gives.
         refine: one of several refinements; empty: the first refinement of the options.
     """
+    from ..method import weights_field
+
     changes: dict[str, object] = {"data": options.data, "seed": seed}
     recipe, network = (
         options.file.text(name) if options.file else "" for name in ("recipe", "segment.network")
@@ -199,9 +202,10 @@ def _changes(
         if field in varied:
             raise InputError(f"{field} is varied by this command; leave out its --set")
         changes[field] = parse(value)
+    weights = weights_field(method)
     given = {
         "network.backbone": ("--backbone", options.backbone),
-        "network.weights": ("--weights", options.weights),
+        ("network.weights" if weights in changes else weights): ("--weights", options.weights),
         "network.weights_key": ("--weights-key", options.weights_key),
         "refine.kind": ("--refine", refine or next(iter(options.refinements), None)),
         "segment.network": ("--segment", options.segment),
@@ -265,11 +269,11 @@ def experiment(
     from ..method import find_method, find_preset
 
     preset, file = _preset(options, store), options.file
-    values = _changes(options, seed, changes or {}, refine)
-    baseline_name = options.baseline or ""
-    if isinstance(options, Localized) and not method:
+    baseline_name, one = options.baseline or "", isinstance(options, Localized) and not method
+    if isinstance(options, Localized) and one:
         method, localizer = options.method, options.localizer
-    else:
+    values = _changes(options, seed, changes or {}, method, refine)
+    if not one:
         trained = [find_method(name) for name in method.split("+")]
         preset = find_preset(trained[0], preset)
         needed = any(cls.needs_baseline for cls in trained)
@@ -346,7 +350,11 @@ def combinations_file(options: SweepOptions, store: Store, sweep: Sweep) -> str:
     head = {name: text for name in names if (text := getattr(options, name))}
     fields = merged(
         {name: entry.value for name, entry in entries.items()},
-        {**head, "preset": _preset(options, store), **_changes(options, options.seed, ())},
+        {
+            **head,
+            "preset": _preset(options, store),
+            **_changes(options, options.seed, (), options.method),
+        },
     )
     for name, value in fields.items():
         if name.endswith(".weights") and value:

@@ -43,8 +43,21 @@ def _lines(config: Options, indent: str) -> list[str]:
             about = str(field.description)
             if rule.low is not None or choices_of(field):
                 about += f" It must be {requirement(field)}."
-            lines += ["", *_comment(about, indent), f"{indent}{name}: {value_text(value)}"]
+            lines += ["", *_comment(about, indent), *_entry(name, value, indent)]
     return lines
+
+
+def _entry(name: str, value: Any, indent: str) -> list[str]:
+    """Return the lines of a field, several ones for a long list."""
+    lines = [f"{indent}{name}: {value_text(value)}"]
+    if len(lines[0]) <= WIDTH or not isinstance(value, tuple):
+        return lines
+    lines = [f"{indent}{name}: ["]
+    for item in map(value_text, value):
+        if len(lines[-1]) + len(item) + 2 > WIDTH:
+            lines.append(f"{indent}  ")
+        lines[-1] += f"{item}, "
+    return [*(line.rstrip() for line in lines[:-1]), lines[-1].removesuffix(", ") + "]"]
 
 
 def _group(name: str, config: Options, indent: str) -> list[str]:

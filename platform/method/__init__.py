@@ -1,15 +1,16 @@
 """Methods of weakly supervised segmentation: their interface, registry and experiments."""
 
-from .base import Method
+from .base import CLIPMethod, Method
 from .compose import build_experiment, build_method, find_preset, published_refinement
 from .joint import Joint, join_methods
 from .learner import PADDING, Batch, Learner
 from .prototypes import Centers, Clustering, PrototypeMethod
-from .registry import find_method, methods, register
+from .registry import find_method, methods, register, weights_field
 
 __all__ = [
     "PADDING",
     "Batch",
+    "CLIPMethod",
     "Centers",
     "Clustering",
     "Joint",
@@ -24,4 +25,5 @@ __all__ = [
     "methods",
     "published_refinement",
     "register",
+    "weights_field",
 ]

@@ -1,4 +1,4 @@
-"""The interface of a method: losses for training and a localizer.
+"""The interface of a method: losses for training and a localizer; or a localizer on CLIP alone.
 
 The losses (`losses`) train the network; the localizer (`localize`) turns a trained network into
 class maps. Any localizer works with any network that offers `features` (stages c1..c4) and
@@ -9,15 +9,17 @@ Shapes: B batch, N foreground classes, D channels, H W pixels, h w grid, K clust
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
 from ..config.fields import Options, fingerprint
+from ..errors import InputError
 from ..models.backbones import Backbone
 from ..models.classifier import Classifier
-from .learner import Learner
+from ..models.clip.image_tower import PositionEmbedding
+from .learner import Batch, Learner
 
 if TYPE_CHECKING:
     from ..config.presets import Preset
@@ -34,6 +36,10 @@ class Method(Learner):
 
     source: ClassVar[str]
     """The publication of the method."""
+    trains: ClassVar[bool] = True
+    """Whether the method trains a network, from whose features a localizer reads class maps."""
+    weights_field: ClassVar[str] = "network.weights"
+    """The field that `--weights` sets: the weight file of the network that makes class maps."""
     trains_as: ClassVar[str] = ""
     """The name of the method whose training this method shares; empty: it has its own training."""
     own_background: bool = False
@@ -110,3 +116,87 @@ class Method(Learner):
         Returns:
             `[B,N,h,w]`, not negative and not normalised; with `own_background`, `[B,N+1,h,w]`.
         """
+
+
+class CLIPMethod(Method):
+    """A localizer on a published CLIP network, without any training.
+
+    Its stages are: the network of a checkpoint file, embeddings of texts (`texts`), the tokens that
+    enter the last block, attentions between patches, initial class maps from a gradient in the last
+    block (`gradient_maps`), and the class maps (`refine`). So a change of texts looks at no image
+    again, and a change of an option of `refine` computes no gradient again.
+    Shapes: T = 1 + h w tokens, D channels, M further texts, E channels of an embedding,
+    K present classes.
+    """
+
+    trains = False
+    initial: ClassVar[str]
+    """The name of the initial class maps among the results of a run."""
+    refine_options: ClassVar[tuple[str, ...]]
+    """The options that only `refine` reads."""
+
+    @property
+    @abstractmethod
+    def checkpoint(self) -> str | None:
+        """The file of CLIP's weights; None: none is given."""
+
+    @property
+    @abstractmethod
+    def position_embedding(self) -> PositionEmbedding:
+        """How CLIP's position embedding is resized."""
+
+    @property
+    @abstractmethod
+    def attention_blocks(self) -> int:
+        """The number of last blocks whose attentions are averaged."""
+
+    @abstractmethod
+    def texts(self, classes: Sequence[str]) -> list[list[str]]:
+        """Return the sentences of each text: first the texts of the classes, then further ones."""
+
+    @abstractmethod
+    def gradient_maps(
+        self, visual: Any, tokens: Tensor, texts: Tensor, scale: float, present: int
+    ) -> Tensor:
+        """Return the initial class maps of an image, float32 `[K,hw]`, not negative.
+
+        Args:
+            visual: image tower.
+            tokens: tokens that enter the last block, float32 `[T,D]`.
+            texts: unit embeddings of the present classes, then of all further texts, `[K+M,E]`.
+            scale: factor on cosines of image and text.
+            present: K, the number of present classes.
+        """
+
+    @abstractmethod
+    def normalize(self, maps: Tensor) -> Tensor:
+        """Return class maps `[K,h,w]` with values in 0..1."""
+
+    @abstractmethod
+    def refine(self, attention: Tensor, maps: Tensor) -> Tensor:
+        """Return the class maps of an image, `[K,h,w]`, from its initial maps.
+
+        Args:
+            attention: mean attention between patches, float32 `[hw,hw]`, query first, up to a
+                factor.
+            maps: result of `gradient_maps` on the grid, `[K,h,w]`.
+        """
+
+    def initial_settings(self) -> dict[str, object]:
+        """Return what `gradient_maps` depends on beside its arguments, by name."""
+        changed = {"revision": self.revision} if self.revision > 1 else {}
+        return {**changed, **self.code_settings()}
+
+    def refine_settings(self) -> dict[str, object]:
+        """Return what `refine` depends on beside its arguments, by name."""
+        values = fingerprint(self.settings)
+        return {**{n: values[n] for n in self.refine_options}, **self.initial_settings()}
+
+    def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> Classifier:
+        raise InputError(f"{self.name} trains no network")
+
+    def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
+        raise InputError(f"{self.name} trains no network")
+
+    def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+        raise InputError(f"{self.name} reads no trained classifier; it has a network of its own")

@@ -69,11 +69,13 @@ def join_methods(methods: Sequence[Method]) -> Method:
     """Return one method that trains all methods together; a single method is returned itself.
 
     Raises:
-        InputError: one of several methods adds nothing to training.
+        InputError: one of several methods adds nothing to training, or trains nothing.
     """
     if len(methods) == 1:
         return methods[0]
     for method in methods:
+        if not method.trains:
+            raise InputError(f"{method.name} trains nothing, so it joins no method; run it alone")
         if method.trains_as:
             raise InputError(f"{method.name} adds nothing to training; use it as --localizer")
     return Joint(methods)

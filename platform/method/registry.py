@@ -41,6 +41,14 @@ def find_method(name: str) -> type[Method]:
     return known[name]
 
 
+def weights_field(method: str) -> str:
+    """Return the field that `--weights` sets, for a method or several joined by +.
+
+    An unknown method is refused later, with its place in an experiment file.
+    """
+    return methods().get(method.split("+")[0], Method).weights_field
+
+
 def register(method: M) -> M:
     """Add a method of a script or notebook to the methods of this process, and return it.
 

@@ -10,6 +10,7 @@ from ..config.experiment import Experiment
 from ..config.fields import replaced, resolved
 from ..errors import InputError
 from ..method import (
+    CLIPMethod,
     Method,
     PrototypeMethod,
     build_method,
@@ -19,6 +20,7 @@ from ..method import (
 from ..records.result_id import ResultId
 from ..storage.artifact import Stage
 from . import classify, segment
+from .clip import steps as clip_steps
 from .context import Catalog, Context, Step
 from .plan import BySplit, Plan
 from .refiners.base import Refined
@@ -103,10 +105,8 @@ class _Planner:
                 there is no segmenter.
         """
         e, context, prototypes = self.experiment, self.context, self.prototypes
-        field_of = {
-            e.training.split: "training.split",
-            **dict.fromkeys(e.scoring.splits, "scoring.splits"),
-        }
+        field_of = {e.training.split: "training.split"} if self.trained.trains else {}
+        field_of |= dict.fromkeys(e.scoring.splits, "scoring.splits")
         field_of |= self.refiner.learnt_splits()
         if e.segment.network:
             field_of[self.segmented_split] = "segment.training.split"
@@ -216,6 +216,9 @@ class _Planner:
         superpixels = self.add(classify.regions(context, kind, split)) if kind else None
         if self.experiment.baseline and not trained.needs_baseline:
             raise InputError(f"{trained.name} takes no baseline; it learns from image labels alone")
+        if isinstance(trained, CLIPMethod) or isinstance(self.localizer, CLIPMethod):
+            self._clip_maps()
+            return
         probabilities = self._probabilities() if trained.needs_baseline else None
         self.beside = (superpixels, probabilities)
         self.network = self.add(classify.network(context, trained, superpixels, probabilities))
@@ -229,6 +232,23 @@ class _Planner:
         elif self.localizer.name != trained.name:
             maps = {s: self._infer(self.localizer, s, keep) for s in self.splits}
             self.maps[self.subject] = maps
+
+    def _clip_maps(self) -> None:
+        """Plan the class maps of a method on CLIP, and its initial class maps.
+
+        Raises:
+            InputError: the localizer is another method than the one on CLIP.
+        """
+        method, localizer = self.trained, self.localizer
+        if not isinstance(method, CLIPMethod) or method.name != localizer.name:
+            name = (method if isinstance(method, CLIPMethod) else localizer).name
+            raise InputError(
+                f"{name} reads the network of its own checkpoint, not one that was trained; run "
+                f"{name} without another method or localizer"
+            )
+        stages = clip_steps.plan(self.context, method, self.splits, self.add)
+        self.maps[ResultId(localizer=method.initial)] = stages.initial
+        self.maps[self.subject] = stages.refined
 
     def _probabilities(self) -> Stage:
         """Plan the probabilities of the baseline's segmenter on the training split.

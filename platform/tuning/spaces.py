@@ -83,9 +83,9 @@ def find_figure(text: str) -> tuple[str, PaperFigure]:
     return method, figures[method][name]
 
 
-def _module(name: str) -> ModuleType | None:
+def _module(method: str) -> ModuleType | None:
     try:
-        return importlib.import_module(f"wsss.tune_spaces.{name}")
+        return importlib.import_module(f"wsss.tune_spaces.{method.replace('-', '_')}")
     except ModuleNotFoundError:
         return None
 

@@ -100,7 +100,7 @@ def bench_methods(folder: Path, rounds: int = 5) -> None:
     from wsss.platform.method import methods
 
     results = {}
-    names = [n for n, c in methods().items() if not c.trains_as]
+    names = [n for n, c in methods().items() if c.trains and not c.trains_as]
     for name in [*names, WITHOUT_FPEM, "boundaries", "deeplabv2"]:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             results[name] = pool.apply(_training, (name, rounds))

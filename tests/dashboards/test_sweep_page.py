@@ -25,7 +25,7 @@ TUNE_SPACES = Path(__file__).parents[2] / "tune_spaces"
 @pytest.mark.parametrize("path", sorted(TUNE_SPACES.glob("[a-z]*.py")), ids=lambda p: p.stem)
 def test_the_page_of_every_search_space_lists_its_trials(store: Store, path: Path) -> None:
     """The kind of the values does not matter, nor do trials that failed."""
-    name = "lpcam" if path.stem == "common" else path.stem
+    name = "lpcam" if path.stem == "common" else path.stem.replace("_", "-")
     for title, space in spaces._spaces_of_method(name).items():
         listed = {field: list(values) for field, values in space.items()}
         points = list(itertools.islice(grid(listed), 40))

@@ -68,7 +68,7 @@ FILE_COMMANDS = [
     for section in [re.search(r"^(figure|compare):", path.read_text(), re.MULTILINE)]
 ]
 NOWHERE = LocalFolder(Path("nowhere"))
-IMPORTS = {"clip-es": "clip-es", "toco": "msc-seg"}
+IMPORTS = {"clip-es-maps": "clip-es", "toco": "msc-seg"}
 """The imports that commands name, by name, and the kind of each."""
 
 BEST = Path("store/sweeps/sipe/best.yaml")
@@ -115,14 +115,14 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WSSS_STORE", raising=False)
     for _, command in COMMANDS:
-        for word in re.findall(r"\S+\.pth", command):
+        for word in re.findall(r"\S+\.pth?\b", command):
             path = Path(word.split("=")[-1])
             if not path.is_absolute():
                 path.touch()
     Path("experiments").symlink_to(ROOT / "experiments")
     Path("weights").mkdir()
     for path in Path("experiments").glob("*.yaml"):
-        for word in re.findall(r"weights/\w+\.pth", path.read_text()):
+        for word in re.findall(r"weights/[\w-]+\.pth?\b", path.read_text()):
             Path(word).touch()
     BEST.parent.mkdir(parents=True)
     BEST.write_text(experiment_file(build_experiment("cam", localizer="sipe", preset="scenes")))

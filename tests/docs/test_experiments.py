@@ -51,8 +51,9 @@ def test_each_file_builds_on_the_base_of_its_data() -> None:
 
 def test_the_readme_names_each_weight_file_and_each_file_that_exists() -> None:
     text = (FOLDER / "README.md").read_text()
-    weights = {w for path in FILES for w in re.findall(r"weights/\w+\.pth", path.read_text())}
-    assert set(re.findall(r"weights/\w+\.pth", text)) == weights
+    pattern = r"weights/[\w-]+\.pth?\b"
+    weights = {w for path in FILES for w in re.findall(pattern, path.read_text())}
+    assert set(re.findall(pattern, text)) == weights
     assert set(re.findall(r"([\w-]+\.yaml)", text)) <= {path.name for path in FILES}
 
 

@@ -63,7 +63,7 @@ def test_the_sections_are_in_order() -> None:
 
 def test_every_method_has_a_row_with_a_link_to_its_paper() -> None:
     by_method = {row[0]: row[-1] for row in rows(section("Methods"))}
-    assert {re.sub(r"\[`(\w+)`\].*", r"\1", name) for name in by_method} == set(methods())
+    assert {re.sub(r"\[`([\w-]+)`\].*", r"\1", name) for name in by_method} == set(methods())
     assert all("](https://" in paper for paper in by_method.values())
 
 

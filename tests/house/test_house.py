@@ -223,8 +223,9 @@ def test_every_method_has_an_entry_point():
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     points = project["entry-points"]["wsss.methods"]
-    assert set(points) == {p.stem for p in (ROOT / "methods").glob("*.py")}
-    assert all(value.startswith(f"wsss.methods.{name}:") for name, value in points.items())
+    modules = {name: name.replace("-", "_") for name in points}
+    assert set(modules.values()) == {p.stem for p in (ROOT / "methods").glob("*.py")}
+    assert all(v.startswith(f"wsss.methods.{modules[name]}:") for name, v in points.items())
 
 
 def test_tests_that_start_ray_are_in_the_folders_of_their_process():

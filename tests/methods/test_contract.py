@@ -15,6 +15,7 @@ from wsss.platform.config.fields import Options, fields_of
 from wsss.platform.config.slices.network import Network
 from wsss.platform.config.slices.training import Training
 from wsss.platform.data.formats.shards import Slice
+from wsss.platform.errors import InputError
 from wsss.platform.method import (
     Centers,
     Method,
@@ -24,6 +25,7 @@ from wsss.platform.method import (
     methods,
 )
 from wsss.platform.models.backbones import build
+from wsss.platform.models.clip import checkpoint
 from wsss.platform.ops.maps import merge_flip
 from wsss.platform.stages.training.trainer import Job, Trainer
 from wsss.platform.storage.artifact_files import LocalFolder
@@ -58,6 +60,8 @@ class TestContract:
 
     @pytest.fixture
     def method(self, cls):
+        if not cls.trains:
+            pytest.skip("trains no network; see TestContractWithoutTraining")
         return cls(cls.Config())
 
     @pytest.fixture
@@ -242,6 +246,74 @@ class TestContract:
             )
 
 
+@pytest.mark.parametrize("name", [name for name, cls in methods().items() if not cls.trains])
+class TestContractWithoutTraining:
+    GRID, TEXTS = (4, 6), 5
+
+    @pytest.fixture
+    def method(self, name):
+        cls = find_method(name)
+        return cls(cls.Config())
+
+    @pytest.fixture
+    def maps_of(self, method, clip_file):
+        """Return a function that gives initial and refined maps of random tokens."""
+        network = checkpoint.build(checkpoint.read_checkpoint(clip_file), clip_file)
+        generator = torch.Generator().manual_seed(0)
+        positions = self.GRID[0] * self.GRID[1]
+        tokens = torch.randn(1 + positions, 128, generator=generator)
+        texts = torch.nn.functional.normalize(
+            torch.randn(self.TEXTS, 32, generator=generator), dim=1
+        )
+        attention = torch.rand(positions, positions, generator=generator)
+
+        def compute(order, present):
+            rows = texts[[*order, *range(len(order), self.TEXTS)]]
+            maps = method.gradient_maps(network.visual, tokens, rows, 14.0, present)
+            return maps, method.refine(attention, maps.reshape(present, *self.GRID))
+
+        return compute
+
+    def test_it_neither_trains_nor_reads_a_classifier(self, method, batch_of):
+        classifier = find_method("cam")(Options()).network(CLASSES, build("small"))
+        for call in (
+            lambda: method.network(CLASSES, build("small")),
+            lambda: method.losses(classifier, batch_of(LABELS["some"]), 0.0),
+            lambda: method.localize(classifier, torch.zeros(1, 3, 32, 32), torch.ones(1, CLASSES)),
+        ):
+            with pytest.raises(InputError, match=method.name):
+                call()
+
+    def test_its_texts_are_those_of_the_classes_and_further_ones(self, method):
+        texts = method.texts(["ant", "bee"])
+        assert len(texts) > 2
+        assert "ant" in texts[0][0]
+        assert "bee" in texts[1][0]
+        assert all(isinstance(sentence, str) for text in texts for sentence in text)
+
+    def test_its_checkpoint_is_the_file_that_weights_sets(self, method, name):
+        changed = build_experiment(name, changes={method.weights_field: "a.pt"}).settings[name]
+        assert type(method)(changed).checkpoint == str(Path("a.pt").absolute())
+        assert method.checkpoint is None
+
+    def test_maps_are_finite_and_in_range(self, maps_of):
+        initial, refined = maps_of(range(3), 3)
+        assert initial.shape == (3, 24)
+        assert refined.shape == (3, *self.GRID)
+        assert initial.isfinite().all()
+        assert initial.min() >= 0
+        assert 0 <= refined.min() < refined.max() <= 1
+
+    def test_maps_do_not_depend_on_the_order_of_the_classes(self, maps_of):
+        order = [2, 0, 1]
+        for one, other in zip(maps_of(range(3), 3), maps_of(order, 3), strict=True):
+            torch.testing.assert_close(other, one[order], atol=1e-5, rtol=1e-4)
+
+    def test_each_option_of_refine_exists(self, method):
+        assert set(method.refine_options) <= set(fields_of(method.Config))
+        assert set(method.refine_settings()) == set(method.refine_options)
+
+
 def test_entry_points_and_files_agree():
     root = Path(__file__).parents[2] / "methods"
-    assert {p.stem for p in root.glob("*.py")} == set(methods())
+    assert {p.stem.replace("_", "-") for p in root.glob("*.py")} == set(methods())

@@ -40,7 +40,7 @@ def gradients(method, part, wrap):
     return {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
 
 
-chosen = {n: c(c.Config()) for n, c in methods().items() if not c.trains_as}
+chosen = {n: c(c.Config()) for n, c in methods().items() if c.trains and not c.trains_as}
 alone = {n: gradients(m, slice(None), lambda s: s) for n, m in chosen.items()}
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
 for name, method in chosen.items():

@@ -24,11 +24,11 @@ NAMES = sorted(p.stem for p in (Path(__file__).parents[2] / "tune_spaces").glob(
 
 
 def module(name):
-    return importlib.import_module(f"wsss.tune_spaces.{name}")
+    return importlib.import_module(f"wsss.tune_spaces.{name.replace('-', '_')}")
 
 
 def test_every_method_has_spaces():
-    assert {*methods(), "common"} == set(NAMES)
+    assert {*(name.replace("-", "_") for name in methods()), "common"} == set(NAMES)
     assert all("default" in module(name).SPACES for name in methods())
 
 
@@ -42,7 +42,8 @@ def test_every_value_is_allowed(name):
                 if field == COMBINATION:
                     assert build_experiment(**parse_combination(value)).combination == value
                 else:
-                    build_experiment("cam" if name == "common" else name, changes={field: value})
+                    method = "cam" if name == "common" else name.replace("_", "-")
+                    build_experiment(method, changes={field: value})
 
 
 @pytest.mark.parametrize("name", methods())

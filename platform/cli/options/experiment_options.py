@@ -138,7 +138,8 @@ class ExperimentOptions(Quiet, Tabular, Chain, InStore):
         option(
             EXPERIMENT,
             "FILE",
-            "Local ImageNet weights of the backbone: .pth, .safetensors or MXNet's .params.",
+            "Local ImageNet weights of the backbone: .pth, .safetensors or MXNet's .params; for "
+            "clip-es the checkpoint of CLIP.",
         ),
     ] = None
     weights_key: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import InputError
@@ -79,21 +80,43 @@ def _description(path: Path, head: bytes) -> str:
     return f"is no weight file: it begins with {quoted(head[:16])}; give {READ}"
 
 
+def is_torchscript(path: Path) -> bool:
+    """Return whether a file is a zip archive that holds a network with its code.
+
+    Raises:
+        InputError: the file is missing, or is a zip archive that is cut off or damaged.
+    """
+    if not filesystem.regular(path).is_file():
+        raise InputError(f"there is no weight file {path}")
+    with path.open("rb") as stream:
+        zipped = stream.read(2) == b"PK"
+    return zipped and _holds_code(_names_in_zip(path))
+
+
+def _names_in_zip(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except Exception as error:  # damaged bytes end in almost any type
+        raise InputError(
+            f"{path} is not read as a weight file: it is damaged or cut off; {AGAIN}"
+        ) from error
+
+
+def _holds_code(names: Sequence[str]) -> bool:
+    inner = {name.partition("/")[2] for name in names}
+    return "constants.pkl" in inner or any(name.startswith("code/") for name in inner)
+
+
 def _kind_of_zip(path: Path) -> str:
     """Return TORCH for a zip file that `torch.save` wrote.
 
     Raises:
         InputError: the zip file is cut off or damaged, or another program wrote it.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except Exception as error:  # damaged bytes end in almost any type
-        raise InputError(
-            f"{path} is not read as a weight file: it is damaged or cut off; {AGAIN}"
-        ) from error
+    names = _names_in_zip(path)
     inner = {name.partition("/")[2] for name in names}
-    if "constants.pkl" in inner or any(name.startswith("code/") for name in inner):
+    if _holds_code(names):
         raise InputError(
             f"{path} holds a network with its code (TorchScript), which is not run; save its "
             "weights alone: torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE)"
