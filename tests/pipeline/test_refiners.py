@@ -239,7 +239,8 @@ def test_segments_are_merged_into_imported_labels(job: Any, tmp_path: Path) -> N
         np.testing.assert_array_equal(plane, expected)
     for kind in ("crf", "irn", "par", "masks"):
         with pytest.raises(InputError, match=f"are labels; refine.kind '{kind}' needs class maps"):
-            execution(job, {**fields, "refine.kind": kind, "segment.network": "deeplabv2"})
+            changes = {"refine.kind": kind, "segment.network": "deeplabv2", "training.split": "val"}
+            execution(job, {**fields, **changes})
 
 
 @pytest.mark.parametrize("source", ["superpixels", "segments"])
