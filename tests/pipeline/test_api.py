@@ -114,7 +114,7 @@ def test_refinements_are_compared_in_one_table(chosen: api.Choices) -> None:
     one = api.compare(["lpcam"], refine="par", **chosen)
     assert [*one.runs] == [titles[0], titles[2]]
     first, second = one.runs["lpcam"].records, compared.runs["lpcam > par"].records
-    assert [record.experiment for record in first] == [record.experiment for record in second]
+    assert as_json([r.experiment for r in first]) == as_json([r.experiment for r in second])
 
 
 def test_values_of_changes_arrive_as_they_are(chosen: api.Choices) -> None:
@@ -222,6 +222,7 @@ def test_a_changed_cell_is_computed_again(cell: Cell, job: Any, old: str, new: s
 
 LOSS = """
 from wsss.platform.api import Options, dataclass, find_method, option, register
+from wsss.platform.serialization import as_json
 
 @dataclass(frozen=True, kw_only=True)
 class SparseConfig(Options):
