@@ -15,7 +15,9 @@ from ..records.result_id import ResultId
 from ..storage.artifact import Stage
 from . import classify, refine, segment
 from .context import Catalog, Context, Step
-from .plan import BySplit, Plan
+from .plan import Plan
+from .prototypes import steps as prototype_steps
+from .prototypes.steps import BySplit
 
 
 def plan(experiment: Experiment, catalog: Catalog) -> Plan:
@@ -42,7 +44,7 @@ class _Planner:
     boundaries: Stage | None = None
     segmenter: Stage | None = None
     beside: classify.Beside = (None, None)
-    chosen: dict[str, classify.Chosen] = field(default_factory=dict)
+    chosen: dict[str, prototype_steps.Chosen] = field(default_factory=dict)
     baseline: Plan | None = None
 
     def __post_init__(self) -> None:
@@ -51,6 +53,8 @@ class _Planner:
         named = join_methods([build_method(e, name) for name in e.trained])
         self.trained = build_method(e, named.trains_as) if named.trains_as else named
         self.localizer = build_method(e, e.localizer) if e.localizer else named
+        if self.localizer.name != self.trained.name:
+            self.trained.check_sharing(self.localizer.name)
         self.final = self.subject
 
     def plan(self) -> Plan:
@@ -90,6 +94,11 @@ class _Planner:
     def prototypes(self) -> PrototypeMethod | None:
         """The localizer if it works on prototypes, else None."""
         return self.localizer if isinstance(self.localizer, PrototypeMethod) else None
+
+    @property
+    def fused(self) -> bool:
+        """Whether the class maps of the localizer are fused with what the network adds."""
+        return self.trained.fuses and self.localizer.name != self.trained.name
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
@@ -136,7 +145,7 @@ class _Planner:
             background = self.catalog.imported(self.experiment.imported).background
             ids = {self.subject} if background else set()
         else:
-            methods = (self.trained, self.localizer)
+            methods = (self.trained, *([] if self.fused else [self.localizer]))
             ids = {ResultId(localizer=m.name) for m in methods if m.own_background}
         if self.subject in ids and self.experiment.refine.walk_background:
             ids.add(ResultId(localizer=self.subject.localizer, refinement="irn"))
@@ -191,14 +200,20 @@ class _Planner:
         self.beside = (superpixels, probabilities)
         self.network = self._add(classify.network(context, trained, superpixels, probabilities))
         prototypes = self.prototypes
-        clustered = [prototypes.clustering.split] if prototypes else []
-        keep = prototypes is not None
+        clustered = [prototypes.clustering.split] if prototypes and not self.fused else []
+        keep = prototypes is not None and not self.fused
         raw = {s: self._infer(trained, s, keep) for s in dict.fromkeys([*clustered, *self.splits])}
         self.maps[ResultId(localizer=trained.name)] = raw
-        if prototypes:
-            self.maps[self.subject] = self._by_prototypes(prototypes, raw)
+        if prototypes and self.fused:
+            self.maps[self.subject] = prototype_steps.fused_maps(
+                context, trained, prototypes, self.network, self.splits, self._add
+            )
+        elif prototypes:
+            self.chosen, self.maps[self.subject] = prototype_steps.chosen_maps(
+                context, prototypes, self.network, raw, self.splits, self._add
+            )
         elif self.localizer.name != trained.name:
-            maps = {s: self._infer(self.localizer, s, keep) for s in self.splits}
+            maps = {s: self._infer(self.localizer, s, keep, self.fused) for s in self.splits}
             self.maps[self.subject] = maps
 
     def _probabilities(self) -> Stage:
@@ -227,20 +242,11 @@ class _Planner:
         inner = self.baseline.context
         return self._add(segment.predicted(inner, self.baseline.segmenter, split, "coarse"))
 
-    def _infer(self, method: Method, split: str, keep: bool) -> Stage:
+    def _infer(self, method: Method, split: str, keep: bool, fused: bool = False) -> Stage:
         assert self.network is not None
         return self._add(
-            classify.inferred(self.context, self.trained, method, self.network, split, keep)
+            classify.inferred(self.context, self.trained, method, self.network, split, keep, fused)
         )
-
-    def _by_prototypes(self, method: PrototypeMethod, maps: BySplit) -> dict[str, Stage]:
-        context = self.context
-        assert self.network is not None
-        centers = self._add(classify.centers(context, method, maps[method.clustering.split]))
-        for s in self.splits:
-            similar = self._add(classify.similar(context, method, centers, maps[s]))
-            self.chosen[s] = classify.Chosen(method, self.network, centers, similar)
-        return {s: self._add(classify.localized(context, c, s)) for s, c in self.chosen.items()}
 
     def _after_class_maps(self) -> None:
         """Plan the refined labels and the segmenter, if the experiment has them."""

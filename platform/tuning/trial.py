@@ -11,6 +11,7 @@ from ..pipeline import classify
 from ..pipeline.context import Catalog
 from ..pipeline.execution import Execution
 from ..pipeline.planner import plan
+from ..pipeline.prototypes import steps as prototype_steps
 from ..ray_runtime.worker_errors import described
 from ..records.schema import Score
 from ..serialization import as_json
@@ -91,7 +92,7 @@ def _score_at_once(execution: Execution, split: str) -> None:
     planned = execution.plan
     maps, scores = planned.maps[planned.subject][split], planned.scores[planned.subject][split]
     execution.execute(without=(maps, scores))
-    step = classify.scored_at_once(planned.context, scores, planned.chosen[split], split)
+    step = prototype_steps.scored_at_once(planned.context, scores, planned.chosen[split], split)
     execution.compute(step)
 
 

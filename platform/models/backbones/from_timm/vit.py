@@ -7,7 +7,7 @@ h w grid.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,11 +31,13 @@ class Encoded:
     Attributes:
         stages: c1 to c4, `[B,D,h,w]`, which cover the image exactly.
         prefix: prefix tokens after the last block, `[B,P,D]`; normalised like c4.
+        patches: patch tokens of c4 on the grid of the network, `[B,D,h,w]`, not resampled.
         grid: height and width of the grid of patch tokens in the network.
     """
 
     stages: Mapping[str, Tensor]
     prefix: Tensor
+    patches: Tensor
     grid: tuple[int, int]
 
 
@@ -170,12 +172,27 @@ class ViT(TimmBackbone):
             maps: `[B,D,h,w]`.
             size: height and width of the image, pixels.
         """
-        grid = maps.shape[2:]
-        padded = tuple(n * self.patch for n in grid)
-        if self.sizes != "pad" or padded == size:
+        sides = zip(maps.shape[2:], size, strict=True)
+        return self._resampled(maps, [n * self.patch / side for n, side in sides])
+
+    def on_patches(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return maps that cover an image exactly resampled to the grid of patches.
+
+        Only maps of padded images change: bilinear, at the middle of each patch.
+
+        Args:
+            maps: `[B,D,h,w]`.
+            size: height and width of the image, pixels.
+        """
+        sides = zip(maps.shape[2:], size, strict=True)
+        return self._resampled(maps, [side / (n * self.patch) for n, side in sides])
+
+    def _resampled(self, maps: Tensor, scales: Sequence[float]) -> Tensor:
+        """Return maps resampled on their own grid; scales: new cells for each old cell."""
+        if self.sizes != "pad" or all(scale == 1 for scale in scales):
             return maps
-        sides = zip(grid, padded, size, strict=True)
-        rows, columns = (linear_weights(n, n, whole / side, maps) for n, whole, side in sides)
+        sides = zip(maps.shape[2:], scales, strict=True)
+        rows, columns = (linear_weights(n, n, scale, maps) for n, scale in sides)
         return resampled(maps, rows, columns)
 
     def _encoded(self, images: Tensor, count: int) -> Encoded:
@@ -196,7 +213,7 @@ class ViT(TimmBackbone):
             maps = tokens[:, self.prefix_tokens :].transpose(1, 2).unflatten(2, grid)
             stages[name] = self.on_image(maps, size)
         prefix = tokens[:, : self.prefix_tokens]
-        return Encoded(stages=stages, prefix=prefix, grid=grid)
+        return Encoded(stages=stages, prefix=prefix, patches=maps, grid=grid)
 
     def _whole_patches(self, images: Tensor) -> Tensor:
         """Return images whose sides are multiples of the patch, see `sizes`."""
