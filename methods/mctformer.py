@@ -117,6 +117,10 @@ class ClassTokenClassifier(Classifier):
         encoded = vision_transformer(self).encode(images)
         return {**encoded.stages, TOKENS: encoded.prefix}
 
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the class scores `[B,N]` of the class tokens of images `[B,3,H,W]`."""
+        return self.features(images)[TOKENS].mean(2)
+
     def parameter_groups(
         self, head_factor: float, lr: float, weight_decay: float
     ) -> list[ParameterGroup]:
@@ -286,7 +290,7 @@ class MCTformer(Method):
         elif self._fusion != "attention":
             maps = F.relu(network.head(encoded.patches))
         if self._fusion != "patchcam":
-            of_tokens = attention.value.unflatten(2, encoded.grid)
+            of_tokens = attention.value.reshape(*attention.value.shape[:2], *encoded.grid)
             maps = of_tokens if maps is None else of_tokens * maps
         assert maps is not None
         if affinity.blocks:
