@@ -28,7 +28,7 @@ from .options.store_options import (
     MethodsOptions,
 )
 from .pages import newest_run
-from .tables import Printer, Table, text_table
+from .tables import Printer, Table, Value, text_table
 
 
 def data(options: SourceOptions, command: str) -> None:
@@ -141,11 +141,14 @@ def import_(options: ImportOptions, command: str) -> None:
 
 
 def methods(options: MethodsOptions, command: str) -> None:
-    """Carry out `wsss methods`: list the methods, or the fields of one method."""
+    """Carry out `wsss methods`: list the methods, the fields of one, or what runs on what."""
     from ..method import find_method
     from ..method import methods as all_methods
 
     printer = Printer(options.format)
+    if options.matrix:
+        printer.table(matrix_table())
+        return
     if options.method:
         method, fields = find_method(options.method), _fields(options.method, options.preset)
         printer.line(f"{method.name}: {method.source}\n")
@@ -159,6 +162,30 @@ def methods(options: MethodsOptions, command: str) -> None:
             rows,
             "\n".join(f"{name:8}{source}  (presets: {own})" for name, source, own in rows),
         )
+    )
+
+
+def matrix_table() -> Table:
+    """Return the table of methods and segmenters on kinds of backbones, by trying them all."""
+    from ..stages.compatibility import KINDS, RUNS, trials
+
+    results = trials()
+    refusals = list(dict.fromkeys(trial.refusal for trial in results if trial.refusal))
+    texts: dict[str, list[str]] = {}
+    values: dict[str, dict[str, Value]] = {}
+    head = ("method or network", *KINDS)
+    for trial in results:
+        number = refusals.index(trial.refusal) + 1 if trial.refusal else 0
+        row = texts.setdefault(trial.learner, [trial.learner])
+        row.append(f"no ({number})" if number else RUNS)
+        value = values.setdefault(trial.learner, {head[0]: trial.learner})
+        value[trial.kind] = trial.refusal or RUNS
+    return Table(
+        head=head,
+        rows=list(texts.values()),
+        values=list(values.values()),
+        notes=[f"({number}) {text}" for number, text in enumerate(refusals, 1)],
+        numbers=False,
     )
 
 
@@ -235,7 +262,7 @@ def _check_machine(store: Store, printer: Printer) -> None:
     rows = [
         ("machine", machine()),
         ("packages", ", ".join(f"{name} {version}" for name, version in versions().items())),
-        ("backbones", ", ".join(BACKBONES)),
+        ("backbones", f"{', '.join(BACKBONES)}, or timm:NAME for a network of timm"),
         ("store", f"{store}, {storage.free_bytes() / 1e9:.0f} GB free{folder}"),
         ("data sets", ", ".join(registry.names(store)) or "none yet"),
         *(("quarantine", fault) for fault in store.faults()),

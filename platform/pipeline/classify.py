@@ -226,7 +226,7 @@ def _check_space(context: Context, run: Runtime, split: str) -> None:
     from ..stages.inference import class_maps
 
     e, free = context.experiment, run.store.storage.free_bytes()
-    width = backbones.build(e.network.backbone).channels[3]
+    width = backbones.outline(e.network.backbone).channels[3]
     class_maps.check_space(context.pieces(split), e.views.scales, 2 * width, free)
 
 

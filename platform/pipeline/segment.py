@@ -8,7 +8,7 @@ from typing import Any
 from ..config.experiment import Network, Training
 from ..config.fields import fingerprint
 from ..errors import InputError
-from ..models.backbones import build
+from ..models.backbones import check_stride, outline
 from ..ops.crf import CRFS
 from ..ray_runtime import cluster
 from ..stages.training.label_learners import Segmenter
@@ -33,8 +33,8 @@ def backbone_of(context: Context) -> Network:
     e = context.experiment
     s = e.segment
     name = s.backbone or e.network.backbone
-    if s.network == "deeplabv2" and name.startswith("swin"):
-        raise InputError(f"{name} cannot be dilated for deeplabv2; set segment.network=upernet")
+    if s.network == "deeplabv2":
+        check_stride(name, s.stride)
     if s.backbone in ("", e.network.backbone):
         own = s if s.weights else e.network
         return dataclasses.replace(
@@ -43,7 +43,7 @@ def backbone_of(context: Context) -> Network:
             weights_key=own.weights_key,
             frozen_stages=s.frozen_stages,
         )
-    if not s.weights and build(s.backbone).pretrained:
+    if not s.weights and outline(s.backbone).pretrained:
         raise InputError(f"segment.backbone {s.backbone!r} needs weights; set segment.weights")
     return Network(
         backbone=s.backbone,

@@ -113,6 +113,7 @@ def test_the_experiment_file_in_a_record_is_the_same_experiment(wsss: Any, job: 
         (("run", "cam", "--data", "../x"), "the name '../x' is not allowed"),
         (("run", "cam", "--preset", "odd"), "unknown preset 'odd' of cam; there are paper"),
         (("run", "cam", "--backbone", "odd"), "unknown backbone 'odd'; there are resnet18"),
+        (("run", "cam", "--backbone", "timm:resnett"), "timm has no network 'resnett'; the nea"),
         (("run", "cam", "--weights", "gone.pth"), "there is no weight file /"),
         (("run", "cam", "--set", "scoring.splits=('test',)"), "scoring.splits names 'test'"),
         (("run", "cam", "--set", "scoring.classes=('cow',)"), "scoring.classes names 'cow'"),

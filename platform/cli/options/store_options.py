@@ -132,6 +132,14 @@ class MethodsOptions(Tabular, InStore):
     preset: Annotated[
         str, option(DATA, "NAME", "Preset whose values are listed.", completions.presets)
     ] = "default"
+    matrix: Annotated[
+        bool,
+        flag(
+            DATA,
+            "Try all methods and segmenters on a tiny network of each kind of backbone, and list "
+            "which run.",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)

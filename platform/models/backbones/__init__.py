@@ -2,7 +2,7 @@
 
 from .base import STAGES, Backbone
 from .convnets import VGG16, MobileNetV2, ResNet, Small
-from .registry import BACKBONES, build
+from .registry import BACKBONES, build, check_stride, outline
 from .swin import DROP_PATH, Swin
 from .wide_resnet import WideResNet38
 
@@ -18,4 +18,6 @@ __all__ = [
     "Swin",
     "WideResNet38",
     "build",
+    "check_stride",
+    "outline",
 ]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+
+import torch
 
 from ...errors import InputError
 from .base import Backbone
@@ -60,3 +63,25 @@ def build(
             f"unknown backbone {name!r}; there are {', '.join(BACKBONES)}, and timm:NAME"
         )
     return BACKBONES[name]()
+
+
+@lru_cache(maxsize=16)
+def outline(name: str) -> Backbone:
+    """Return a backbone that holds no values: its channels and strides, in little time."""
+    with torch.device("meta"):
+        return build(name)
+
+
+@lru_cache(maxsize=16)
+def check_stride(name: str, stride: int) -> None:
+    """Check that the segmenter deeplabv2 can have a backbone at a stride, 8 or 16.
+
+    Raises:
+        InputError: the backbone cannot be dilated, or timm has no such backbone.
+    """
+    if not name.startswith((PREFIX, "swin")):
+        return
+    with torch.device("meta"):
+        backbone = build(name)
+        if backbone.strides[3] > stride:
+            backbone.dilate()

@@ -22,8 +22,9 @@ DEPTH = 6
 """Largest number of dicts inside of each other that are searched."""
 HEADS = frozenset(
     {
-        *("avgpool", "classifier", "cls_head", "fc", "fc6", "fc7", "fc8", "head", "heads"),
-        *("last_linear", "linear", "linear1000_bias", "linear1000_weight", "logits", "mlp"),
+        *("avgpool", "classifier", "cls_head", "fc", "fc6", "fc7", "fc8", "head", "head_dist"),
+        *("heads", "last_linear", "linear", "linear1000_bias", "linear1000_weight", "logits"),
+        "mlp",
         *("predictor", "projection", "projection_head", "projector", "prototypes", "queue"),
         "queue_ptr",
     }

@@ -38,6 +38,8 @@ from ..training.trainer import build
 MOST_BLOCKS, BLOCKS_PER_ACTOR = 1024, 8
 """Most blocks that Ray Data plans: the first number, or the second times the actors if larger. The
 more blocks there are, the longer its scheduling takes for each."""
+FOLDED = ("Conv2d", "Conv2dSame")
+"""Names of the classes of convolutions, torch's and timm's, that use their weights as they are."""
 Columns = dict[str, NDArray[Any]]
 """A batch of Ray Data: columns by name."""
 M = TypeVar("M", bound=Trainable)
@@ -242,12 +244,23 @@ def fused(network: Folded) -> Folded:
     """Return a copy in evaluation mode whose convolutions have absorbed their batch normalisation.
 
     A convolution and a normalisation form a pair where they are neighbours among the children of a
-    module, as in torchvision's networks. Outputs are equal except for rounding."""
+    module, as in the networks of torchvision and timm; what a normalisation of timm does besides
+    stays. Outputs are equal except for rounding."""
     network = copy.deepcopy(network).eval()
     for module in list(network.modules()):
         children = list(module.named_children())
         for (conv_name, conv), (norm_name, norm) in pairwise(children):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            if _is_pair(conv, norm):
+                after = [child for child in norm.children() if not isinstance(child, nn.Identity)]
                 setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
-                setattr(module, norm_name, nn.Identity())
+                setattr(module, norm_name, nn.Sequential(*after) if after else nn.Identity())
     return network
+
+
+def _is_pair(conv: nn.Module, norm: nn.Module) -> bool:
+    """Return whether a convolution can absorb a normalisation.
+
+    A convolution that changes its weights whenever it computes, and a normalisation whose output
+    something looks at, stay as they are."""
+    plain = isinstance(conv, nn.Conv2d) and type(conv).__name__ in FOLDED
+    return plain and isinstance(norm, nn.BatchNorm2d) and not norm._forward_hooks

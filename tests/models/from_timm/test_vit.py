@@ -220,16 +220,6 @@ def test_positions_of_other_rules_need_a_plain_transformer():
             backbone(torch.zeros(1, 3, 64, 64))
 
 
-def test_memory_grows_with_the_square_only_where_attention_is_summed():
-    backbone = tiny()
-    memory = 2**30
-    assert backbone.most_pixels(memory) == memory // backbone.pixel_bytes
-    backbone.attention_sums = 2
-    pixels = backbone.most_pixels(memory)
-    tokens = pixels / 16**2
-    assert pixels * backbone.pixel_bytes + 2 * 2 * 4 * tokens**2 == pytest.approx(memory, rel=1e-3)
-
-
 def test_a_transformer_cannot_be_dilated():
     with pytest.raises(InputError, match="upernet"):
         tiny().dilate()

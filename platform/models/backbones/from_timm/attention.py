@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-MOST_VALUES = 2**24
-"""Most attention values of all heads together that exist at once (64 MiB in float32)."""
+MOST_VALUES = 2**22
+"""Most attention values of all heads together that are computed at once."""
 
 
 class AttentionSum:

@@ -6,11 +6,14 @@ import difflib
 
 from ....errors import InputError
 from ..base import Backbone
+from .convnet import ConvNet
 from .positions import PositionKind
 from .vit import SizeKind, ViT
 
 PREFIX = "timm:"
 """What precedes timm's name of a network in the name of a backbone."""
+TRANSFORMERS = ("vision_transformer", "vision_transformer_hybrid", "deit")
+"""The modules of timm whose networks are plain vision transformers."""
 
 
 def check_name(name: str) -> None:
@@ -36,6 +39,14 @@ def check_name(name: str) -> None:
         raise InputError(f"timm has no weights {name!r}; the tags of {architecture} are {tags}")
 
 
+def is_transformer(name: str) -> bool:
+    """Return whether a network of timm is a plain vision transformer, without building it."""
+    from timm.models import model_entrypoint
+
+    module: str = model_entrypoint(name).__module__
+    return module.removeprefix("timm.models.") in TRANSFORMERS
+
+
 def build_from_timm(
     name: str, positions: PositionKind, sizes: SizeKind, final_norm: bool
 ) -> Backbone:
@@ -51,4 +62,11 @@ def build_from_timm(
         InputError: timm has no such network, or it cannot serve as a backbone here.
     """
     check_name(name)
-    return ViT(name, positions=positions, sizes=sizes, final_norm=final_norm)
+    if is_transformer(name):
+        return ViT(name, positions=positions, sizes=sizes, final_norm=final_norm)
+    if (positions, sizes, final_norm) != ("timm", "pad", True):
+        raise InputError(
+            f"network.positions, network.sizes and network.final_norm are for vision transformers; "
+            f"leave them as they are for timm:{name}"
+        )
+    return ConvNet(name)

@@ -28,10 +28,9 @@ class TimmBackbone(Backbone):
 
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__()
-        import timm
         from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-        self.network = timm.create_model(name, pretrained=False, num_classes=0, **options)
+        self.network = self._create(name, **options)
         config: Any = self.network.pretrained_cfg
         imagenet = (tuple(IMAGENET_DEFAULT_MEAN), tuple(IMAGENET_DEFAULT_STD))
         own = (tuple(config["mean"]), tuple(config["std"]))
@@ -48,6 +47,13 @@ class TimmBackbone(Backbone):
             images: `[B,3,H,W]`, normalised with the mean and deviation of ImageNet.
         """
         return images * self.scale + self.shift if self.normalized_anew else images
+
+    @staticmethod
+    def _create(name: str, **options: Any) -> nn.Module:
+        import timm
+
+        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **options)
+        return network
 
 
 def freeze_all_but(module: nn.Module, used: list[nn.Parameter]) -> None:

@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 from ....errors import InputError
 from ..base import STAGES
+from .attention import MOST_VALUES
+from .layout import bytes_of_pixel
 from .positions import PositionKind, resampled_positions
 from .resampling import linear_weights, resampled
 from .timm_backbone import TimmBackbone, freeze_all_but
@@ -45,7 +47,8 @@ class ViT(TimmBackbone):
     """A vision transformer (Dosovitskiy et al., ICLR 2021) without its classifier.
 
     Stages c1 to c4 are the patch tokens after each quarter of the blocks, all on the grid of
-    patches. All images of all sizes are taken.
+    patches. Images of all sizes are taken. `attention_sums` is the number of float32 sums of
+    attention over all pairs of tokens that inference keeps for a view; it limits the largest view.
 
     Args:
         name: timm's name of the network, such as vit_base_patch16_224 or deit_small_patch16_224.
@@ -76,6 +79,8 @@ class ViT(TimmBackbone):
         self.channels = (self.width,) * 4
         self.strides = (self.patch,) * 4
         self.attention_sums = 0
+        inner = max(m.out_features for m in network.modules() if isinstance(m, nn.Linear))
+        self.pixel_bytes = bytes_of_pixel(8 * inner, 16 * self.width, self.patch**2)
         self.ends = tuple(math.ceil(self.depth * quarter / 4) for quarter in (1, 2, 3, 4))
         self.use_final_norm(final_norm)
 
@@ -162,6 +167,17 @@ class ViT(TimmBackbone):
 
     def first_stages(self, images: Tensor, count: int) -> dict[str, Tensor]:
         return dict(self._encoded(images, count).stages)
+
+    def dilate(self) -> None:
+        """Refuse, because patches stay as they are.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            f"a vision transformer has a stride of {self.patch} and cannot be dilated for the "
+            "segmenter deeplabv2; set segment.stride=16 or use the segmenter upernet"
+        )
 
     def on_image(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
         """Return maps on the grid of patches resampled to cover an image exactly.
@@ -257,5 +273,6 @@ class ViT(TimmBackbone):
         square = self.attention_sums * 8 / self.patch**4
         if not square:
             return super().most_pixels(image_bytes)
-        root = math.sqrt(self.pixel_bytes**2 + 4 * square * image_bytes)
+        left = max(0, image_bytes - 3 * 4 * MOST_VALUES)
+        root = math.sqrt(self.pixel_bytes**2 + 4 * square * left)
         return int((root - self.pixel_bytes) / (2 * square))
