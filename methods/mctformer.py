@@ -180,10 +180,25 @@ def default(e: Experiment) -> Experiment:
 
 
 def scenes(e: Experiment) -> Experiment:
-    """Train a small vision transformer from scratch on the drawn data set `scenes`."""
+    """Train a small vision transformer from scratch on the drawn data set `scenes`.
+
+    Images of 96 pixels have only 6 x 6 patches, so they are also seen at twice their size.
+    """
     e = irn_scenes(e)
-    training = replace(e.training, optimizer="adamw", lr=1e-3, head_factor=1.0, epochs=40)
-    return replace(e, network=replace(e.network, backbone="timm:test_vit"), training=training)
+    training = replace(
+        e.training,
+        optimizer="adamw",
+        lr=1e-3,
+        head_factor=1.0,
+        weight_decay=0.05,
+        warm_up=100,
+        epochs=30,
+        resize=(96, 192),
+        crop=192,
+    )
+    views = replace(e.views, scales=(1.0, 2.0))
+    network = replace(e.network, backbone="timm:test_vit")
+    return replace(e, network=network, training=training, views=views)
 
 
 class MCTformer(Method):
@@ -199,7 +214,7 @@ class MCTformer(Method):
         "paper": Preset(recipe),
         "release": Preset(release),
         "default": Preset(default),
-        "scenes": Preset(scenes, MCTformerConfig(drop_path=0.0)),
+        "scenes": Preset(scenes, MCTformerConfig(affinity_blocks=0, drop_path=0.0)),
     }
     ablation: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "class attention": {"mctformer.fusion": "attention", "mctformer.affinity_blocks": 0},
