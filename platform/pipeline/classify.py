@@ -184,10 +184,8 @@ def inferred(
 
     Args:
         context: context of the experiment.
-        trained: method whose losses trained the network.
-        method: method that localizes with the network.
-        network: stage of the trained network.
-        split: split of the images.
+        trained, network: method whose losses trained the network, and the network's stage.
+        method, split: method that localizes with the network, and split of the images.
         keep: whether to keep the features, too.
         fused: whether the method that trained fuses the class maps with what its network adds.
     """
@@ -213,8 +211,8 @@ def inferred(
         if keep:
             _check_space(context, run, split)
         cluster.connect()
-        weights = run.artifact(network).file("network.pt")
-        job = inference_job(context, trained, method, weights, folder, keep, fused)
+        file = run.artifact(network).file("network.pt")
+        job = inference_job(context, trained, method, file, folder, keep, fused)
         return class_maps.infer(job, context.pieces(split), run.count)
 
     return Step(stage, compute)
