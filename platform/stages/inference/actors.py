@@ -245,22 +245,16 @@ def fused(network: Folded) -> Folded:
 
     A convolution and a normalisation form a pair where they are neighbours among the children of a
     module, as in the networks of torchvision and timm; what a normalisation of timm does besides
-    stays. Outputs are equal except for rounding."""
+    stays. A convolution that changes its weights whenever it computes, and a normalisation whose
+    output a hook looks at, stay as they are. Outputs are equal except for rounding."""
     network = copy.deepcopy(network).eval()
     for module in list(network.modules()):
         children = list(module.named_children())
         for (conv_name, conv), (norm_name, norm) in pairwise(children):
-            if _is_pair(conv, norm):
+            if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
+                continue
+            if type(conv).__name__ in FOLDED and not norm._forward_hooks:
                 after = [child for child in norm.children() if not isinstance(child, nn.Identity)]
                 setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
                 setattr(module, norm_name, nn.Sequential(*after) if after else nn.Identity())
     return network
-
-
-def _is_pair(conv: nn.Module, norm: nn.Module) -> bool:
-    """Return whether a convolution can absorb a normalisation.
-
-    A convolution that changes its weights whenever it computes, and a normalisation whose output
-    something looks at, stay as they are."""
-    plain = isinstance(conv, nn.Conv2d) and type(conv).__name__ in FOLDED
-    return plain and isinstance(norm, nn.BatchNorm2d) and not norm._forward_hooks
