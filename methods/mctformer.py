@@ -220,7 +220,7 @@ class MCTformer(Method):
         "class attention": {"mctformer.fusion": "attention", "mctformer.affinity_blocks": 0},
         "PatchCAM": {"mctformer.fusion": "patchcam", "mctformer.affinity_blocks": 0},
         "class attention and PatchCAM": {"mctformer.affinity_blocks": 0},
-        "class attention, PatchCAM and affinity": {},
+        "class attention, PatchCAM and affinity": {"mctformer.affinity_blocks": None},
     }
 
     def __init__(self, settings: Options) -> None:
