@@ -137,7 +137,13 @@ class LPCAM(PrototypeMethod):
             images=s.images,
         )
 
-    def select(self, centers: Centers, class_weights: Tensor, index: int) -> tuple[Tensor, Tensor]:
+    def select(
+        self,
+        centers: Centers,
+        class_weights: Tensor,
+        index: int,
+        class_bias: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Select centres by the classifier's score (Eqs. 3 and 4), see `class_scores`.
 
         If no foreground centre passes, the one with the highest score is selected (the authors'
@@ -145,18 +151,18 @@ class LPCAM(PrototypeMethod):
         """
         s = self.settings
         foreground, context = centers.foreground, centers.context
-        scores = class_scores(foreground, class_weights)[:, index]
+        scores = class_scores(foreground, class_weights, class_bias)[:, index]
         passed = scores > s.mu_f
         if len(scores) and not passed.any():
             passed[scores.argmax()] = True
-        scores = class_scores(context, class_weights)[:, index]
+        scores = class_scores(context, class_weights, class_bias)[:, index]
         return passed, (scores < s.mu_b) & (scores > s.mu_b_low)
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
         return {"classification": classification_loss(network, batch.images, batch.labels)}
 
 
-def class_scores(centers: Tensor, classifier: Tensor) -> Tensor:
+def class_scores(centers: Tensor, classifier: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return the class scores of each cluster centre, a softmax over the classes.
 
     Centres and weights are not normalised, and there is no temperature. In the denominator, the
@@ -165,11 +171,13 @@ def class_scores(centers: Tensor, classifier: Tensor) -> Tensor:
     Args:
         centers: `[K,D]`.
         classifier: class weights, `[N,D]`.
+        bias: class bias, `[N]`; None: the classifier has no bias.
 
     Returns:
         `[K,N]`.
     """
-    return F.softmax(centers @ classifier.T, dim=1)
+    scores = centers @ classifier.T
+    return F.softmax(scores if bias is None else scores + bias, dim=1)
 
 
 def local_prototype_maps(features: Tensor, foreground: Tensor, context: Tensor) -> Tensor:

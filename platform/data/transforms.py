@@ -5,6 +5,7 @@ Shapes: B batch, H W pixels, S the crop's side. Images are uint8 `[H,W,3]` RGB.
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 
@@ -36,6 +37,7 @@ class Crop:
         fit: long and short side that an image is fitted into before `rescale` and `factors`.
         cropping: `irn` resizes bicubically and pads at random sides; `deeplab` resizes bilinearly
             and pads right and bottom before it mirrors.
+        area: range of the share of the image's area that the crop shows, in place of all others.
     """
 
     resize: tuple[int, int]
@@ -44,6 +46,7 @@ class Crop:
     factors: tuple[float, ...] = ()
     fit: tuple[int, int] | None = None
     cropping: str = "irn"
+    area: tuple[float, float] | None = None
 
 
 def random_generator(seed: int, epoch: int, id: str) -> np.random.Generator:
@@ -104,6 +107,8 @@ class Placement:
 
 def random_placement(height: int, width: int, rng: np.random.Generator, crop: Crop) -> Placement:
     """Draw a random crop of a `height` x `width` image, which is resized and perhaps mirrored."""
+    if crop.area:
+        return _random_part(height, width, rng, crop.side, crop.area)
     if crop.factors:
         factor = float(rng.choice(crop.factors))
     elif crop.rescale:
@@ -132,6 +137,38 @@ def random_placement(height: int, width: int, rng: np.random.Generator, crop: Cr
         rows=rows,
         columns=columns,
         bilinear=crop.cropping == "deeplab",
+    )
+
+
+def _random_part(
+    height: int, width: int, rng: np.random.Generator, side: int, area: tuple[float, float]
+) -> Placement:
+    """Draw a part of an image that fills the crop (RandomResizedCrop of torchvision).
+
+    Its sides have a ratio of 3/4 to 4/3. After ten draws that do not fit, it is the middle of the
+    image, at the nearest ratio.
+    """
+    for _ in range(10):
+        pixels = height * width * rng.uniform(*area)
+        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+        columns, rows = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
+        if 0 < columns <= width and 0 < rows <= height:
+            y, x = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
+            break
+    else:
+        columns, rows = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
+        y, x = (height - rows) // 2, (width - columns) // 2
+    whole = (round(height * side / rows), round(width * side / columns))
+    return Placement(
+        height=whole[0],
+        width=whole[1],
+        mirrored=bool(rng.random() < 0.5),
+        y=min(round(y * side / rows), whole[0] - side),
+        x=min(round(x * side / columns), whole[1] - side),
+        top=0,
+        left=0,
+        rows=side,
+        columns=side,
     )
 
 

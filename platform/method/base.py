@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..models.backbones import Backbone
 from ..models.classifier import Classifier
 from ..models.clip.image_tower import PositionEmbedding
+from ..ops.maps import normalize
 from .learner import Batch, Learner
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Method(Learner):
     own_background: bool = False
     """Whether `localize` returns a background plane too, as the first plane; labels are then the
     planes of the highest value, without a threshold. Options may decide it."""
+    fuses: bool = False
+    """Whether the class maps of another localizer pass through `fuse`. Options may decide it."""
     keeps_prototypes: ClassVar[bool] = False
     """Whether training keeps prototypes in the network, which `features_and_prototypes` returns."""
     needs_baseline: ClassVar[bool] = False
@@ -68,9 +71,13 @@ class Method(Learner):
 
     def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> Classifier:
         """Return a classifier with the modules that the method adds."""
-        network = Classifier(backbone, classes, frozen_stages)
+        network = self.classifier(classes, backbone, frozen_stages)
         self.extend(network)
         return network
+
+    def classifier(self, classes: int, backbone: Backbone, frozen_stages: int) -> Classifier:
+        """Return the classifier to which `extend` adds modules, see `network`."""
+        return Classifier(backbone, classes, frozen_stages)
 
     def extend(self, network: Classifier) -> None:
         """Add the modules and buffers of the method to a network, as `network.extras[self.name]`.
@@ -116,6 +123,39 @@ class Method(Learner):
         Returns:
             `[B,N,h,w]`, not negative and not normalised; with `own_background`, `[B,N+1,h,w]`.
         """
+
+    def normalize(self, maps: Tensor) -> Tensor:
+        """Return class maps, summed over all views, with values in 0..1: `[...,H,W]`."""
+        return normalize(maps)
+
+    def check_sharing(self, other: str) -> None:
+        """Check that the network serves the losses and the localizer of another method.
+
+        Args:
+            other: name of the method.
+
+        Raises:
+            InputError: the network lacks what all other methods need.
+        """
+
+    def fuse(self, network: Classifier, images: Tensor, maps: Tensor) -> Tensor:
+        """Return the class maps of another localizer after all that the network adds to its own.
+
+        Only a method with `fuses` is asked for it.
+
+        Args:
+            network: network of this method, in evaluation mode.
+            images: normalised images, `[B,3,H,W]`; no mirror images are added.
+            maps: class maps of the images by another localizer, `[B,N,h,w]`, on the grid of c4.
+
+        Returns:
+            `[B,N,h,w]`, not negative and not normalised.
+        """
+        return maps
+
+    def divider(self) -> Method:
+        """Return the localizer whose maps divide features for a localizer with prototypes."""
+        return self
 
 
 class CLIPMethod(Method):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..config.fields import Options
 from ..errors import InputError
+from ..models.backbones import Backbone
 from ..models.classifier import Classifier, FeatureMemo
 from .base import Method
 from .learner import Batch
@@ -24,8 +25,12 @@ class Joint(Method):
         self.methods = tuple(methods)
         self.name = "-".join(m.name for m in methods)  # type: ignore[misc]
         self.own_background = methods[0].own_background
+        self.fuses = methods[0].fuses
         self.keeps_prototypes = methods[0].keeps_prototypes  # type: ignore[misc]
         self.needs_baseline = any(m.needs_baseline for m in methods)  # type: ignore[misc]
+
+    def classifier(self, classes: int, backbone: Backbone, frozen_stages: int) -> Classifier:
+        return self.methods[0].classifier(classes, backbone, frozen_stages)
 
     def extend(self, network: Classifier) -> None:
         for method in self.methods:
@@ -46,6 +51,18 @@ class Joint(Method):
 
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         return self.methods[0].localize(network, images, labels)
+
+    def normalize(self, maps: Tensor) -> Tensor:
+        return self.methods[0].normalize(maps)
+
+    def check_sharing(self, other: str) -> None:
+        self.methods[0].check_sharing(other)
+
+    def fuse(self, network: Classifier, images: Tensor, maps: Tensor) -> Tensor:
+        return self.methods[0].fuse(network, images, maps)
+
+    def divider(self) -> Method:
+        return self.methods[0].divider()
 
     def features_and_prototypes(
         self, network: Classifier, images: Tensor
@@ -69,7 +86,8 @@ def join_methods(methods: Sequence[Method]) -> Method:
     """Return one method that trains all methods together; a single method is returned itself.
 
     Raises:
-        InputError: one of several methods adds nothing to training, or trains nothing.
+        InputError: one of several methods adds nothing to training, trains nothing, or needs a
+            network that the first method does not make.
     """
     if len(methods) == 1:
         return methods[0]
@@ -78,4 +96,11 @@ def join_methods(methods: Sequence[Method]) -> Method:
             raise InputError(f"{method.name} trains nothing, so it joins no method; run it alone")
         if method.trains_as:
             raise InputError(f"{method.name} adds nothing to training; use it as --localizer")
+    for method in methods[1:]:
+        methods[0].check_sharing(method.name)
+        if type(method).classifier is not Method.classifier:
+            raise InputError(
+                f"{method.name} has a network of its own; name it first: "
+                f"{method.name}+{methods[0].name}"
+            )
     return Joint(methods)

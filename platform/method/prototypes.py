@@ -73,20 +73,37 @@ class PrototypeMethod(Method):
         """Return the options of splitting and clustering features."""
 
     @abstractmethod
-    def select(self, centers: Centers, class_weights: Tensor, index: int) -> tuple[Tensor, Tensor]:
+    def select(
+        self,
+        centers: Centers,
+        class_weights: Tensor,
+        index: int,
+        class_bias: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Return which centres of a class are prototypes.
 
         Args:
             centers: centres of the class.
             class_weights: `[N,D]`.
             index: index of the class.
+            class_bias: `[N]`; None: the classifier has no bias.
 
         Returns:
             Bool `[K1]` for the foreground and bool `[K2]` for the context.
         """
 
-    def fit(self, centers: Mapping[int, Centers], class_weights: Tensor) -> dict[int, list[int]]:
+    def fit(
+        self,
+        centers: Mapping[int, Centers],
+        class_weights: Tensor,
+        class_bias: Tensor | None = None,
+    ) -> dict[int, list[int]]:
         """Set `shares` and `directions` from the centres of each class.
+
+        Args:
+            centers: centres by class.
+            class_weights: `[N,D]`.
+            class_bias: `[N]`; None: the classifier has no bias.
 
         Returns:
             By class, the numbers of prototypes selected from foreground and context.
@@ -95,7 +112,8 @@ class PrototypeMethod(Method):
         self.directions = torch.zeros_like(class_weights)
         for index, class_centers in centers.items():
             rows = torch.cat([class_centers.foreground, class_centers.context])
-            masks = [mask.to(rows) for mask in self.select(class_centers, class_weights, index)]
+            selected = self.select(class_centers, class_weights, index, class_bias)
+            masks = [mask.to(rows) for mask in selected]
             counts[index] = [int(mask.sum()) for mask in masks]
             near, far = (mask / mask.sum().clamp(min=1) for mask in masks)
             shares[index] = torch.cat([near, -far if near.any() else 0 * far])
@@ -107,4 +125,5 @@ class PrototypeMethod(Method):
         assert self.directions is not None, "fit comes before localize"
         features = network.features(torch.cat([images, images.flip(-1)]))["c4"]
         fused = unit(merge_flip(*features.chunk(2)), dim=1)
-        return torch.einsum("bdhw,nd->bnhw", fused, self.directions).clamp(min=0)
+        directions = self.directions.to(fused)
+        return torch.einsum("bdhw,nd->bnhw", fused, directions).clamp(min=0)

@@ -30,8 +30,16 @@ class Classifier(Trainable):
 
     @property
     def class_weights(self) -> Tensor:
-        """The weight vector of each class, `[N,D]`."""
-        return self.head.weight.flatten(1)
+        """The weight vector of each class, `[N,D]`, summed over the kernel of the head.
+
+        With a larger kernel than 1x1 it gives the scores of a constant map, away from its border.
+        """
+        return self.head.weight.sum((2, 3))
+
+    @property
+    def class_bias(self) -> Tensor | None:
+        """The bias of each class, `[N]`; None for a head without."""
+        return self.head.bias
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """Return the stages c1..c4 of images `[B,3,H,W]`, each `[B,D,H,W]` on its own grid."""

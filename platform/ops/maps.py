@@ -29,6 +29,15 @@ def normalize(maps: Tensor, eps: float = 1e-5) -> Tensor:
     return maps / (maps.amax(dim=(-2, -1), keepdim=True) + eps)
 
 
+def normalize_range(maps: Tensor, eps: float = 1e-8) -> Tensor:
+    """Return `(maps - minimum) / (maximum - minimum + eps)` of maps `[..., H, W]`.
+
+    Source: MCTformer's code. A constant map becomes all zeros.
+    """
+    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+    return (maps - low) / (high - low + eps)
+
+
 def background(maps: Tensor, alpha: float = 1.0) -> Tensor:
     """Return the background score `alpha (1 - max over classes)`.
 

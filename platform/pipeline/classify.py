@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.fields import fingerprint
 from ..errors import AheadError, InputError
-from ..method import Method, PrototypeMethod
+from ..method import Method
 from ..ray_runtime import cluster
 from ..records.result_id import ResultId
 from ..storage.artifact import Artifact, Stage
@@ -127,7 +127,7 @@ def rung(
                 _train(*arguments, home)
                 checkpoints.forget(home)
         pieces, maps = context.pieces(split), folder.subfolder("maps")
-        job = _job(context, trained, trained, folder / ray_train.NETWORK, maps, keep=False)
+        job = inference_job(context, trained, trained, folder / ray_train.NETWORK, maps, keep=False)
         # One scale is enough to decide whether the training is worth going on with.
         views = dataclasses.replace(job.views, scales=(1.0,))
         class_maps.infer(dataclasses.replace(job, views=views), pieces, _no_progress)
@@ -144,13 +144,14 @@ def _no_progress(done: int, total: int) -> None:
     """Do nothing: a rung of a sweep shows no progress of its own."""
 
 
-def _job(
+def inference_job(
     context: Context,
     trained: Method,
     method: Method,
     weights: ArtifactFile,
     folder: ArtifactFolder,
     keep: bool,
+    fused: bool = False,
 ) -> Job:
     """Return the inference job of a method's class maps; Ray must have started."""
     from ..stages.inference import class_maps
@@ -165,23 +166,28 @@ def _job(
         views=context.views(),
         folder=folder,
         keep_features=keep,
+        fused=fused,
     )
 
 
 def inferred(
-    context: Context, trained: Method, method: Method, network: Stage, split: str, keep: bool
+    context: Context,
+    trained: Method,
+    method: Method,
+    network: Stage,
+    split: str,
+    keep: bool = False,
+    fused: bool = False,
 ) -> Step:
     """Return the step that infers the class maps of a split from its images.
 
     Args:
         context: context of the experiment.
-        trained: method whose losses trained the network.
-        method: method that localizes with the network.
-        network: stage of the trained network.
-        split: split of the images.
+        trained, network: method whose losses trained the network, and the network's stage.
+        method, split: method that localizes with the network, and split of the images.
         keep: whether to keep the features, too.
+        fused: whether the method that trained fuses the class maps with what its network adds.
     """
-    e = context.experiment
     stage = Stage(
         name="maps",
         version=1,
@@ -189,8 +195,9 @@ def inferred(
             "method": method.name,
             "settings": method.localizer_settings(),
             "split": split,
-            "scales": e.views.scales,
+            "scales": context.experiment.views.scales,
             "features": keep,
+            **({"fusion": trained.localizer_settings()} if fused else {}),
             **context.inference,
         },
         inputs={"shards": context.shards.key, "network": network.key},
@@ -198,158 +205,26 @@ def inferred(
     )
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        from ..models import backbones
         from ..stages.inference import class_maps
 
-        pieces = context.pieces(split)
         if keep:
-            width = backbones.outline(e.network.backbone).channels[3]
-            class_maps.check_space(
-                pieces, e.views.scales, 2 * width, run.store.storage.free_bytes()
-            )
+            _check_space(context, run, split)
         cluster.connect()
-        weights = run.artifact(network).file("network.pt")
-        job = _job(context, trained, method, weights, folder, keep)
-        return class_maps.infer(job, pieces, run.count)
+        file = run.artifact(network).file("network.pt")
+        job = inference_job(context, trained, method, file, folder, keep, fused)
+        return class_maps.infer(job, context.pieces(split), run.count)
 
     return Step(stage, compute)
 
 
-def centers(context: Context, method: PrototypeMethod, maps: Stage) -> Step:
-    """Return the step that clusters the features that were kept with class maps."""
-    seed = context.experiment.seed
-    stage = Stage(
-        name="centers",
-        version=1,
-        config={**dataclasses.asdict(method.clustering), "seed": seed},
-        inputs={"maps": maps.key},
-        title=f"{method.name} clusters",
-    )
+def _check_space(context: Context, run: Runtime, split: str) -> None:
+    """Check that the features of a split fit the store's disk."""
+    from ..models import backbones
+    from ..stages.inference import class_maps
 
-    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        from ..stages.prototypes import clustering
-
-        cluster.connect()
-        return clustering.cluster_features(
-            folder,
-            run.artifact(maps).files(".npy"),
-            method.clustering,
-            seed,
-            int(context.experiment.views.kept_gib * 2**30),
-            lambda d, n: run.progress.update(f"round {d} of at most {n}", 0, 0),
-        )
-
-    return Step(stage, compute)
-
-
-def similar(context: Context, method: PrototypeMethod, centers: Stage, maps: Stage) -> Step:
-    """Return the step that compares the features kept with class maps with all cluster centres."""
-    stage = Stage(
-        name="similarities",
-        version=1,
-        config={},
-        inputs={"features": maps.key, "centers": centers.key},
-        title=f"{method.name} similarities of {maps.config['split']}",
-    )
-
-    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        from ..stages.prototypes import similarities
-
-        cluster.connect()
-        return similarities.compute(
-            folder,
-            run.artifact(maps).files(".npy"),
-            run.artifact(centers).file("centers.npz"),
-            run.count,
-        )
-
-    return Step(stage, compute)
-
-
-@dataclasses.dataclass(frozen=True)
-class Chosen:
-    """The stages from which prototypes are chosen, and the similarities that they apply to."""
-
-    method: PrototypeMethod
-    network: Stage
-    centers: Stage
-    similar: Stage
-
-    def fitted(self, run: Runtime) -> tuple[PrototypeMethod, dict[int, list[int]]]:
-        """Return a method that has chosen its prototypes, and their numbers by class."""
-        from ..stages.prototypes import class_maps as prototypes_class_maps
-
-        method = type(self.method)(self.method.settings)
-        centers = run.artifact(self.centers).file("centers.npz")
-        return method, prototypes_class_maps.chosen(
-            centers, run.artifact(self.network).folder, method
-        )
-
-    def stage(self, split: str) -> Stage:
-        """Return the stage of the class maps of a split."""
-        settings = fingerprint(self.method.settings)
-        return Stage(
-            name="maps",
-            version=1,
-            config={
-                "method": self.method.name,
-                "settings": {
-                    **{name: settings.get(name) for name in self.method.selection},
-                    **self.method.code_settings(),
-                },
-                "split": split,
-            },
-            inputs={"similarities": self.similar.key, "network": self.network.key},
-            title=f"{self.method.name} maps of {split}",
-        )
-
-
-def localized(context: Context, chosen: Chosen, split: str) -> Step:
-    """Return the step that makes the class maps of a split from prototypes."""
-
-    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        from ..stages.prototypes import class_maps as prototypes_class_maps
-
-        cluster.connect()
-        method, counts = chosen.fitted(run)
-        return prototypes_class_maps.localize(
-            folder,
-            run.artifact(chosen.similar).files(".npy"),
-            counts,
-            method,
-            dict(enumerate(context.classes)),
-            run.count,
-        )
-
-    return Step(chosen.stage(split), compute)
-
-
-def counts_at_once(context: Context, split: str) -> bool:
-    """Return whether a split is small enough for `scored_at_once`."""
-    from ..stages.prototypes import direct_scoring
-
-    return direct_scoring.fits(tuple(context.pieces(split)))
-
-
-def scored_at_once(context: Context, scores: Stage, chosen: Chosen, split: str) -> Step:
-    """Return a step that computes the stage `scores` without writing the class maps of a split.
-
-    The class maps are made from the chosen prototypes in memory.
-    """
-
-    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        from ..stages.prototypes import direct_scoring
-
-        method, _ = chosen.fitted(run)
-        return direct_scoring.compute(
-            folder,
-            run.artifact(chosen.similar).files(".npy"),
-            context.pieces(split),
-            method.shares,
-            len(context.classes) + 1,
-        )
-
-    return Step(scores, compute)
+    e, free = context.experiment, run.store.storage.free_bytes()
+    width = backbones.outline(e.network.backbone).channels[3]
+    class_maps.check_space(context.pieces(split), e.views.scales, 2 * width, free)
 
 
 def scores(context: Context, id: ResultId, split: str, results: Stage) -> Step:

@@ -13,8 +13,9 @@ from ..records.schema import Score, Scores, StageRecord
 from ..storage.artifact import Artifact, Stage
 from ..storage.store import Store
 from .context import Catalog, Runtime, Step
-from .plan import BySplit, Plan
+from .plan import Plan
 from .planner import plan
+from .prototypes.steps import BySplit
 
 
 class Execution:

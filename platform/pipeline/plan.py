@@ -21,9 +21,7 @@ from ..serialization import digest
 from ..storage.artifact import Stage
 from . import classify
 from .context import Context, Step
-
-BySplit = Mapping[str, Stage]
-"""A stage for each split."""
+from .prototypes.steps import BySplit, Chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +59,7 @@ class Plan:
     boundaries: Stage | None
     segmenter: Stage | None
     beside: classify.Beside
-    chosen: Mapping[str, classify.Chosen]
+    chosen: Mapping[str, Chosen]
     baseline: Plan | None
     published: Mapping[str, float]
 

@@ -22,7 +22,9 @@ from ..storage.artifact import Stage
 from . import classify, segment
 from .clip import steps as clip_steps
 from .context import Catalog, Context, Step
-from .plan import BySplit, Plan
+from .plan import Plan
+from .prototypes import steps as prototype_steps
+from .prototypes.steps import BySplit
 from .refiners.base import Refined
 from .refiners.registry import REFINERS
 from .refiners.seeds import Seeds, unchosen_thresholds
@@ -52,7 +54,7 @@ class _Planner:
     boundaries: Stage | None = None
     segmenter: Stage | None = None
     beside: classify.Beside = (None, None)
-    chosen: dict[str, classify.Chosen] = field(default_factory=dict)
+    chosen: dict[str, prototype_steps.Chosen] = field(default_factory=dict)
     baseline: Plan | None = None
     unchosen: set[ResultId] = field(default_factory=set)
     published: Mapping[str, float] = field(default_factory=dict)
@@ -63,6 +65,8 @@ class _Planner:
         named = join_methods([build_method(e, name) for name in e.trained])
         self.trained = build_method(e, named.trains_as) if named.trains_as else named
         self.localizer = build_method(e, e.localizer) if e.localizer else named
+        if self.localizer.name != self.trained.name:
+            self.trained.check_sharing(self.localizer.name)
         self.refiner = REFINERS[e.refine.kind](self)
         self.final = self.subject
 
@@ -138,6 +142,11 @@ class _Planner:
         """The localizer if it works on prototypes, else None."""
         return self.localizer if isinstance(self.localizer, PrototypeMethod) else None
 
+    @property
+    def fused(self) -> bool:
+        """Whether the class maps of the localizer are fused with what the network adds."""
+        return self.trained.fuses and self.localizer.name != self.trained.name
+
     @cached_property
     def splits(self) -> tuple[str, ...]:
         """The splits for which class maps are made."""
@@ -170,7 +179,7 @@ class _Planner:
         if self.experiment.imported:
             background = self.catalog.imported(self.experiment.imported).background
             return {self.subject} if background else set()
-        methods = (self.trained, self.localizer)
+        methods = (self.trained, *([] if self.fused else [self.localizer]))
         return {ResultId(localizer=m.name) for m in methods if m.own_background}
 
     def add(self, step: Step) -> Stage:
@@ -223,14 +232,20 @@ class _Planner:
         self.beside = (superpixels, probabilities)
         self.network = self.add(classify.network(context, trained, superpixels, probabilities))
         prototypes = self.prototypes
-        clustered = [prototypes.clustering.split] if prototypes else []
-        keep = prototypes is not None
+        clustered = [prototypes.clustering.split] if prototypes and not self.fused else []
+        keep = prototypes is not None and not self.fused
         raw = {s: self._infer(trained, s, keep) for s in dict.fromkeys([*clustered, *self.splits])}
         self.maps[ResultId(localizer=trained.name)] = raw
-        if prototypes:
-            self.maps[self.subject] = self._by_prototypes(prototypes, raw)
+        if prototypes and self.fused:
+            self.maps[self.subject] = prototype_steps.fused_maps(
+                context, trained, prototypes, self.network, self.splits, self.add
+            )
+        elif prototypes:
+            self.chosen, self.maps[self.subject] = prototype_steps.chosen_maps(
+                context, prototypes, self.network, raw, self.splits, self.add
+            )
         elif self.localizer.name != trained.name:
-            maps = {s: self._infer(self.localizer, s, keep) for s in self.splits}
+            maps = {s: self._infer(self.localizer, s, keep, self.fused) for s in self.splits}
             self.maps[self.subject] = maps
 
     def _clip_maps(self) -> None:
@@ -276,20 +291,11 @@ class _Planner:
         inner = self.baseline.context
         return self.add(segment.predicted(inner, self.baseline.segmenter, split, "coarse"))
 
-    def _infer(self, method: Method, split: str, keep: bool) -> Stage:
+    def _infer(self, method: Method, split: str, keep: bool, fused: bool = False) -> Stage:
         assert self.network is not None
         return self.add(
-            classify.inferred(self.context, self.trained, method, self.network, split, keep)
+            classify.inferred(self.context, self.trained, method, self.network, split, keep, fused)
         )
-
-    def _by_prototypes(self, method: PrototypeMethod, maps: BySplit) -> dict[str, Stage]:
-        context = self.context
-        assert self.network is not None
-        centers = self.add(classify.centers(context, method, maps[method.clustering.split]))
-        for s in self.splits:
-            similar = self.add(classify.similar(context, method, centers, maps[s]))
-            self.chosen[s] = classify.Chosen(method, self.network, centers, similar)
-        return {s: self.add(classify.localized(context, c, s)) for s, c in self.chosen.items()}
 
     def _after_class_maps(self) -> None:
         """Plan the refined result and the segmenter, if the experiment has them."""

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ..errors import InputError
-from ..pipeline import classify
 from ..pipeline.context import Catalog
 from ..pipeline.plan import Plan
 from ..pipeline.planner import plan
+from ..pipeline.prototypes import steps as prototype_steps
 from ..storage.artifact import Stage
 from .search import grid
 from .sweep import Sweep, searcher
@@ -90,5 +90,5 @@ def unneeded_stages(planned: Plan, split: str) -> list[Stage]:
     """
     if not planned.chosen or planned.final != planned.subject:
         return []
-    fits = classify.counts_at_once(planned.context, split)
+    fits = prototype_steps.counts_at_once(planned.context, split)
     return [planned.maps[planned.subject][split]] if fits else []

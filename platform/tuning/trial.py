@@ -13,6 +13,7 @@ from ..pipeline.context import Catalog
 from ..pipeline.execution import Execution
 from ..pipeline.plan import Plan
 from ..pipeline.planner import plan
+from ..pipeline.prototypes import steps as prototype_steps
 from ..ray_runtime.worker_errors import described
 from ..records.schema import Score
 from ..serialization import as_json
@@ -109,7 +110,7 @@ def _score_at_once(execution: Execution, split: str) -> None:
     planned = execution.plan
     maps, scores = planned.maps[planned.subject][split], planned.scores[planned.subject][split]
     execution.execute(without=(maps, scores))
-    step = classify.scored_at_once(planned.context, scores, planned.chosen[split], split)
+    step = prototype_steps.scored_at_once(planned.context, scores, planned.chosen[split], split)
     execution.compute(step)
 
 

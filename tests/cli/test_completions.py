@@ -77,7 +77,7 @@ def test_bash_completes_experiment_files(
     for name in ("mine.yaml", "experiments/voc-lpcam.yaml", "more/theirs.yml", "more/notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert completed("wsss", "run", "m") == ["mine.yaml"]
+    assert completed("wsss", "run", "mi") == ["mine.yaml"]
     assert completed("wsss", "sweep", "ex") == ["experiments/voc-lpcam.yaml"]
     assert completed("wsss", "compare", "more/") == ["more/theirs.yml"]
     assert completed("wsss", "figure", "mi") == ["mine.yaml"]

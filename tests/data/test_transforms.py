@@ -270,3 +270,37 @@ def test_images_first_fit_a_box():
     crop = Crop(resize=(8, 8), side=16, rescale=(2.0, 2.0), fit=(80, 30))
     place = random_placement(20, 40, random_generator(0, 0, "a"), crop)
     assert (place.height, place.width) == (60, 120)
+
+
+@few_examples
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(8, 48), st.integers(0, 10**6))
+def test_a_part_of_any_image_fills_the_crop(height, width, side, seed):
+    crop = Crop(resize=(8, 8), side=side, area=(0.08, 1.0))
+    out, rectangle = augment(gradient(height, width), random_generator(seed, 0, "x"), crop)
+    assert rectangle.tolist() == [0, 0, side, side]
+    assert out.shape == (side, side, 3)
+    assert out.min() > 0
+
+
+def test_parts_have_the_drawn_shares_and_ratios():
+    """The shares of 2,000 crops are uniform; red and green say where a crop lies in the image."""
+    crop, height, width = Crop(resize=(8, 8), side=16, area=(0.2, 0.6)), 300, 400
+    places = [
+        random_placement(height, width, random_generator(s, 0, "x"), crop) for s in range(2000)
+    ]
+    rows = np.array([16 / p.height * height for p in places])
+    columns = np.array([16 / p.width * width for p in places])
+    shares, ratios = rows * columns / (height * width), columns / rows
+    assert 0.17 < shares.min() < 0.23
+    assert 0.57 < shares.max() < 0.63
+    assert abs(np.mean(shares) - 0.4) < 0.01
+    assert 0.7 < ratios.min() < 0.78
+    assert 1.28 < ratios.max() < 1.4
+    assert {p.mirrored for p in places} == {False, True}
+    image = gradient(height, width)
+    for place in places[:20]:
+        out = crop_image(image, place, 16).astype(float)
+        start = place.x if not place.mirrored else place.width - place.x - 16
+        middles = 40 + 210 * (start + np.arange(16) + 0.5) / place.width
+        expected = middles[::-1] if place.mirrored else middles
+        assert np.abs(out[8, :, 0] - expected).max() < 12

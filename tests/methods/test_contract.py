@@ -65,9 +65,14 @@ class TestContract:
         return cls(cls.Config())
 
     @pytest.fixture
-    def network(self, method):
+    def backbone(self, name):
+        """Return the name of the smallest backbone that the method takes."""
+        return build_experiment(name, preset="scenes").network.backbone
+
+    @pytest.fixture
+    def network(self, method, backbone):
         torch.manual_seed(0)
-        return method.network(CLASSES, build("small"))
+        return method.network(CLASSES, build(backbone))
 
     @pytest.fixture
     def fitted(self, method, network):
@@ -193,11 +198,13 @@ class TestContract:
         scale = maps.max()
         torch.testing.assert_close(mirrored.flip(-1) / scale, maps / scale, atol=1e-5, rtol=0)
 
-    def test_training_resumes_identically_from_a_checkpoint(self, method, batch_of, tmp_path):
+    def test_training_resumes_identically_from_a_checkpoint(
+        self, method, backbone, batch_of, tmp_path
+    ):
         def trainer():
             job = Job(
                 learner=method,
-                network=Network(backbone="small"),
+                network=Network(backbone=backbone),
                 training=Training(batch_size=2, crop=32, epochs=2, precision="fp32"),
                 classes=CLASSES,
                 slices=(Slice(LocalFolder(Path("none")) / "none.parquet", 0, 8),),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -202,3 +203,34 @@ def test_clustering_follows_the_settings():
 def test_options_of_the_selection_do_not_change_the_clustering():
     changed = LPCAM(LPCAMConfig(**dict.fromkeys(LPCAM.selection, 0.5)))
     assert changed.clustering == LPCAM(LPCAMConfig()).clustering
+
+
+def test_the_summed_kernel_gives_the_scores_of_a_constant_map_away_from_its_border():
+    """A head with a larger kernel than 1x1, as PatchCAM of MCTformer has."""
+    torch.manual_seed(0)
+    head = torch.nn.Conv2d(6, 4, 3, padding=1).double()
+    center = torch.randn(6, dtype=torch.float64)
+    with torch.no_grad():
+        whole = head(center[None, :, None, None].expand(1, 6, 5, 4))[0]
+        scores = head.weight.sum((2, 3)) @ center + head.bias
+    inside = scores[:, None, None].expand(4, 3, 2)
+    torch.testing.assert_close(whole[:, 1:-1, 1:-1], inside)
+    assert (whole[:, 0] - scores[:, None]).abs().min() > 1e-3
+    with torch.no_grad():
+        shares = class_scores(center[None], head.weight.sum((2, 3)), head.bias)
+    torch.testing.assert_close(shares[0], scores.softmax(0))
+
+
+def test_one_prototype_gives_a_rectified_cosine_map_on_signed_features():
+    """Tokens of a vision transformer are signed; the map is rectified without context, too."""
+    features, center = random(0, 2, 5, 3, 4), random(1, 1, 5)
+    network = SimpleNamespace(features=lambda images: {"c4": features})
+    method = LPCAM(LPCAMConfig(mu_f=0.0))
+    method.fit({0: Centers(foreground=center, context=center[:0])}, torch.eye(5)[:1].double())
+    maps = method.localize(network, torch.zeros(1, 3, 8, 8), torch.ones(1, 1))
+    summed = features[0] + features[1].flip(-1)
+    for y in range(3):
+        for x in range(4):
+            expected = max(0.0, cosine(summed[:, y, x].tolist(), center[0].tolist()))
+            assert maps[0, 0, y, x].item() == pytest.approx(expected, abs=1e-12)
+    assert 0 < (maps == 0).sum() < maps.numel()

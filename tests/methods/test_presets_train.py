@@ -94,10 +94,11 @@ def losses(name: str, preset: str, folder: Path, **changes: float) -> list[float
     """Return the loss of each step of a training with the options of a preset."""
     made = build_experiment(name, preset=preset, baseline="cam" if name == "psdpm" else "")
     method = build_method(made, name)
+    backbone = build_experiment(name, preset="scenes").network.backbone
     options = {"epochs": EPOCHS, "batch_size": BATCH, "precision": "fp32", **changes}
     job = Job(
         learner=method,
-        network=replace(made.network, backbone="small"),
+        network=replace(made.network, backbone=backbone),
         training=replace(made.training, **options),
         classes=scenes().labels.shape[1],
         slices=(Slice(LocalFolder(Path("none")) / "none.parquet", 0, IMAGES),),

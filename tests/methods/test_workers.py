@@ -7,8 +7,7 @@ import sys
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
-from wsss.platform.method import Batch
-from wsss.platform.method import methods
+from wsss.platform.method import Batch, build_experiment, methods
 from wsss.platform.models.backbones import build
 from wsss.platform.stages.training.trainer import Step
 
@@ -28,9 +27,12 @@ def batch(seed, part=slice(None)):
 
 def gradients(method, part, wrap):
     torch.manual_seed(0)
-    backbone = build("small")
+    backbone = build(build_experiment(method.name, preset="scenes").network.backbone)
     backbone.pretrained = True  # running statistics, as backbones with ImageNet weights have
     network = method.network(3, backbone).train()
+    for module in network.modules():
+        if hasattr(module, "drop_prob"):
+            module.drop_prob = 0.0  # blocks are skipped at random, on each worker differently
     module = wrap(Step(network, method))
     for step in range(3):
         network.zero_grad()

@@ -223,6 +223,7 @@ def test_a_changed_cell_is_computed_again(cell: Cell, job: Any, old: str, new: s
 LOSS = """
 from wsss.platform.api import Options, dataclass, find_method, option, register
 from wsss.platform.serialization import as_json
+from wsss.platform.serialization import as_json
 
 @dataclass(frozen=True, kw_only=True)
 class SparseConfig(Options):

@@ -238,8 +238,8 @@ def test_segments_are_merged_into_imported_labels(job: Any, tmp_path: Path) -> N
         expected = merged_labels(labels[image], Segments.from_ids(ids[image]), rule)
         np.testing.assert_array_equal(plane, expected)
     for kind in ("crf", "irn", "par", "masks"):
+        changes = {"refine.kind": kind, "segment.network": "deeplabv2", "training.split": "val"}
         with pytest.raises(InputError, match=f"are labels; refine.kind '{kind}' needs class maps"):
-            changes = {"refine.kind": kind, "segment.network": "deeplabv2", "training.split": "val"}
             execution(job, {**fields, **changes})
 
 

@@ -16,7 +16,7 @@ from wsss.platform.data.formats import class_maps, prototype_patches, shards
 from wsss.platform.data.formats.features import FeatureRows, open_features, read_feature_rows
 from wsss.platform.data.images import decode_image, encode_png
 from wsss.platform.data.transforms import normalized, resized
-from wsss.platform.method import Centers
+from wsss.platform.method import Centers, build_experiment
 from wsss.platform.method import methods as methods_of
 from wsss.platform.ops.maps import grid_size, merge_scales, normalize
 from wsss.platform.ops.prototypes import unit
@@ -148,16 +148,17 @@ def test_maps_of_inference_equal_those_of_the_network(inferred, network):
 
 
 @pytest.mark.parametrize("method", methods_of().values())
-def test_maps_in_half_precision_are_near_those_in_full(method, network, piece, tmp_path):
-    extended = build(Network(backbone="small"), method(method.Config()), CLASSES, seed=0).eval()
-    extended.head = network.head
+def test_maps_in_half_precision_are_near_those_in_full(method, piece, tmp_path):
+    configured = build_experiment(method.name, preset="scenes").network
+    extended = build(configured, method(method.Config()), CLASSES, seed=0).eval()
+    torch.nn.init.normal_(extended.head.weight, generator=torch.Generator().manual_seed(1))
     torch.save(extended.state_dict(), tmp_path / "network.pt")
     maps = {}
     for precision in ("fp32", "bf16"):
         job = Job(
             trained=method(method.Config()),
             method=CAM(CAM.Config()) if issubclass(method, LPCAM) else method(method.Config()),
-            network=Network(backbone="small"),
+            network=configured,
             classes=CLASSES,
             weights=LocalFolder(tmp_path) / "network.pt",
             views=Views(scales=SCALES, actors=1, precision=precision),

@@ -41,6 +41,12 @@ class Training(Options):
         low=0,
         high=100,
     )
+    schedule: Literal["deit"] | None = option(
+        None,
+        "Course of the learning rate; deit: by epochs, 5 of warm-up from 1e-6, then a cosine to "
+        "1e-5 (DeiT's and MCTformer's code); none: polynomial decay at every step.",
+        added=True,
+    )
     clip_norm: float = option(
         0.0, "Largest norm of the gradient; 0: no clipping.", low=0, high=1_000_000
     )
@@ -72,6 +78,14 @@ class Training(Options):
         "Resizing and padding: irn: bicubic, random sides; deeplab: bilinear, right and bottom.",
         added=True,
     )
+    area: tuple[float, float] | None = option(
+        None,
+        "Range of the share of the image's area that the crop shows, stretched by up to 3/4 or 4/3 "
+        "(torchvision's RandomResizedCrop); none: training.resize or training.rescale holds.",
+        low=0.01,
+        high=1,
+        added=True,
+    )
     crop: int = option(
         512, "Side of the square crop, in pixels; smaller images are padded.", low=8, high=16_384
     )
@@ -92,7 +106,7 @@ class Training(Options):
     )
 
     def __post_init__(self) -> None:
-        for name in ("resize", "rescale"):
+        for name in ("resize", "rescale", "area"):
             span = getattr(self, name)
             if span and span[0] > span[1]:
                 raise FieldError(f"{name} is {span!r}; the smaller value must come first", name)

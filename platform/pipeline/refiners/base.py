@@ -12,7 +12,8 @@ from ...errors import InputError
 from ...records.result_id import ResultId
 from ...storage.artifact import Stage
 from ..context import Context, Step
-from ..plan import BySplit, Plan
+from ..plan import Plan
+from ..prototypes.steps import BySplit
 from .seeds import Seeds, labels
 
 

@@ -15,7 +15,7 @@ from ...storage.artifact import Stage
 from ...storage.artifact_files import ArtifactFolder
 from .. import classify
 from ..context import Context, Runtime, Step
-from ..plan import BySplit
+from ..prototypes.steps import BySplit
 from .base import Refined, Refiner
 from .seeds import Seeds
 

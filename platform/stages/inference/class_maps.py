@@ -46,6 +46,7 @@ class Job:
     Attributes:
         trained: the method that trained the network.
         method: the method whose localizer makes the class maps.
+        fused: whether the class maps pass through `fuse` of the method that trained the network.
         network: configuration of the network.
         classes: N, the number of foreground classes.
         weights: weight file of the network.
@@ -62,6 +63,17 @@ class Job:
     views: Views
     folder: ArtifactFolder
     keep_features: bool
+    fused: bool = False
+
+    @property
+    def normalize(self) -> Callable[[Tensor], Tensor]:
+        """The function that brings the sum over scales to 0..1."""
+        return (self.trained if self.fused else self.method).normalize
+
+    @property
+    def own_background(self) -> bool:
+        """Whether the first plane is a background plane, which no fusion takes."""
+        return self.method.own_background and not self.fused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +146,8 @@ class Infer(actors.Actor):
                     features.append([f for _, raw in kept_features for f in raw])
                 features.append([f for whole, _ in kept_features for f in whole])
         patches = self._patches([r["id"] for r in rows], labels, images)
-        maps = merged(planes, grid_size(height, width))
-        background = [0] if self.job.method.own_background else []
+        maps = merged(planes, grid_size(height, width), self.job.normalize)
+        background = [0] if self.job.own_background else []
         for k, row in enumerate(rows):
             classes = [*background, *(int(n) + 1 for n in row["labels"])]
             yield ImageResult(
@@ -176,12 +188,21 @@ class Infer(actors.Actor):
         """
         if not self.job.keep_features:
             empty = images.new_empty(0)
-            return self.job.method.localize(self.network, images, labels), (empty, empty)
+            return self._localized(images, labels), (empty, empty)
         views = torch.cat([images, images.flip(-1)])
         memo = FeatureMemo(self.network, views)
         maps = self.job.method.localize(memo, images, labels)
         original, mirrored = memo.features(views)["c4"].chunk(2)
         return maps, (unit(merge_flip(original, mirrored), dim=1).half(), original.half())
+
+    def _localized(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the class maps `[B,N,h,w]` of images at one scale."""
+        maps = self.job.method.localize(self.network, images, labels)
+        if not self.job.fused:
+            return maps
+        views, maps = torch.cat([images, images.flip(-1)]), maps[:, -labels.shape[1] :]
+        both = torch.cat([maps, maps.flip(-1)])
+        return merge_flip(*self.job.trained.fuse(self.network, views, both).chunk(2))
 
     def _write_features(
         self, name: str, rows: Sequence[dict[str, Any]], features: Sequence[list[Tensor]]
@@ -216,15 +237,27 @@ class Infer(actors.Actor):
         (folder / f"{name}{FEATURE_ROWS}").write_bytes(text.encode())
 
 
-def merged(planes: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+def merged(
+    planes: Sequence[Tensor],
+    grid: tuple[int, int],
+    normalized: Callable[[Tensor], Tensor] = normalize,
+) -> Tensor:
     """Return the class maps `[B,N,h,w]` that the maps `[B,N,h,w]` of each scale give on a grid.
 
     The classes of a huge image are merged one at a time.
+
+    Args:
+        planes: maps of each scale.
+        grid: h and w.
+        normalized: brings each map of the sum over scales to 0..1.
     """
     whole = len(planes) * planes[0][:, :, 0, 0].numel() * math.prod(grid) <= LARGE
     classes = [slice(None)] if whole else [slice(n, n + 1) for n in range(planes[0].shape[1])]
     return torch.cat(
-        [normalize(merge_scales([p[:, chosen] for p in planes], grid)).cpu() for chosen in classes],
+        [
+            normalized(merge_scales([p[:, chosen] for p in planes], grid)).cpu()
+            for chosen in classes
+        ],
         1,
     )
 

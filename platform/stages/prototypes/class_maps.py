@@ -109,14 +109,17 @@ def file_maps(file: ArtifactFile, shares: Shares, folder: ArtifactFolder) -> int
 
 
 @lru_cache(4)
-def class_weights(network: ArtifactFolder) -> Tensor:
-    """Return the class weights `[N,D]` of a network artifact; the last four results are cached.
+def linear_classifier(network: ArtifactFolder) -> tuple[Tensor, Tensor | None]:
+    """Return the class weights `[N,D]` and the class bias `[N]`, if any, of a network artifact.
+
+    The last four results are cached. The weights are those of `Classifier.class_weights`.
 
     Args:
         network: folder of the artifact.
     """
-    head: Tensor = weights.read_torch_file((network / NETWORK).local())["head.weight"]
-    return head.flatten(1).float()
+    state = weights.read_torch_file((network / NETWORK).local())
+    head, bias = state["head.weight"], state.get("head.bias")
+    return head.sum((2, 3)).float(), None if bias is None else bias.float()
 
 
 def chosen(
@@ -132,7 +135,7 @@ def chosen(
     Returns:
         For each class the numbers of foreground and context prototypes.
     """
-    return method.fit(read_centers(centers.local()), class_weights(network))
+    return method.fit(read_centers(centers.local()), *linear_classifier(network))
 
 
 def localize(

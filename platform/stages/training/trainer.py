@@ -22,6 +22,7 @@ from ...storage.artifact_files import ArtifactFolder
 from ...storage.storage import Location
 from . import loader
 from .metrics_log import Log
+from .schedule import learning_rate
 
 DIVERGENCE_FACTOR = 10
 """Factor on the first step's loss, or on 1 if that is more, above which a training has diverged."""
@@ -93,6 +94,7 @@ class Job:
                 factors=training.factors,
                 fit=training.fit,
                 cropping=training.cropping,
+                area=training.area,
             ),
             seed=self.seed,
             rank=rank,
@@ -290,9 +292,8 @@ class Trainer:
     def advance(self, batch: Batch) -> StepResult:
         """Train one step without waiting for its numbers."""
         training, progress = self.job.training, self.step / self.steps
-        warm_up = min(1.0, (self.step + 1) / training.warm_up) if training.warm_up else 1.0
         for group, lr in zip(self._groups(), self.base, strict=True):
-            group["lr"] = lr * (1 - progress) ** training.power * warm_up
+            group["lr"] = learning_rate(lr, training, self.step, self.plan.steps)
         batch = batch.to(self.device)
         with self.autocast:
             terms = self._terms(batch, progress)
