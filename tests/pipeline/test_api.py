@@ -16,6 +16,7 @@ from wsss.platform.errors import InputError
 from wsss.platform.method import Method, registry
 from wsss.platform.pipeline.execution import Execution
 from wsss.platform.records.schema import read_run
+from wsss.platform.serialization import as_json
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
@@ -222,8 +223,6 @@ def test_a_changed_cell_is_computed_again(cell: Cell, job: Any, old: str, new: s
 
 LOSS = """
 from wsss.platform.api import Options, dataclass, find_method, option, register
-from wsss.platform.serialization import as_json
-from wsss.platform.serialization import as_json
 
 @dataclass(frozen=True, kw_only=True)
 class SparseConfig(Options):
