@@ -61,6 +61,8 @@ def trials() -> list[Trial]:
     """
     out: list[Trial] = []
     for name, method in methods().items():
+        if not method.trains:
+            continue
         out += (paper := _trials(name, method(method.Config())))
         settings = method.presets["default"].settings
         if settings is not None and any(trial.refusal for trial in paper):
