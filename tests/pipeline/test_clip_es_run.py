@@ -80,6 +80,13 @@ def test_initial_and_refined_maps_are_scored_and_nothing_is_trained(run: Run) ->
     assert not run.missing()
 
 
+def test_each_stage_counts_its_images(run: Run) -> None:
+    for stage in run.execution.plan.stages:
+        if stage.name in ("tokens", "attentions", "maps"):
+            about = run.store.open(stage.name, stage.key).about
+            assert about["images"] == SPLITS[stage.config["split"]]
+
+
 def slow_maps(run: Run, row: dict[str, Any], clip_file: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """Return initial and refined maps of an image in float64, from the stock blocks."""
     network: Any = checkpoint.build(checkpoint.read_checkpoint(clip_file), clip_file).double()

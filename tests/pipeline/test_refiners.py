@@ -76,6 +76,8 @@ def test_a_refined_result_is_scored_and_final(job: Any, kind: str) -> None:
     assert (id in plan.maps) is (kind in ("irn", "par"))
     assert (id in plan.labels) is (kind not in ("irn", "par"))
     assert scores["train"].parts
+    stage = {**plan.maps, **plan.labels}[id]["val"]
+    assert pipeline.runtime.artifact(stage).about["images"] == scores["val"].n
 
 
 @pytest.mark.parametrize("kind", ["", *REFINEMENTS])

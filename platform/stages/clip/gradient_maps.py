@@ -129,4 +129,4 @@ def compute(
     Returns:
         Facts about the artifact for its manifest.
     """
-    return {"images": actors.run(GradientMaps, job, pieces, job.views.actors, progress)}
+    return actors.run(GradientMaps, job, pieces, job.views.actors, progress)

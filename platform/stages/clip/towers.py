@@ -166,4 +166,4 @@ def run(
             f"{free / 1e9:.1f} GB free; move the store or score fewer splits"
         )
     actor = Attention if job.blocks else Tokens
-    return {"images": actors.run(actor, job, pieces, job.views.actors, progress), "bytes": need}
+    return {**actors.run(actor, job, pieces, job.views.actors, progress), "bytes": need}

@@ -225,5 +225,5 @@ def refine(
     Returns:
         Facts about the artifact for its manifest.
     """
-    total = actors.run(PixelAdaptation, job, pieces, job.views.actors, progress)
-    return {"images": total, "steps": job.steps}
+    facts = actors.run(PixelAdaptation, job, pieces, job.views.actors, progress)
+    return {**facts, "steps": job.steps}
