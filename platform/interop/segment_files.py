@@ -18,7 +18,7 @@ from ..data.sources.coco.segmentations import form_of, segmentation_mask
 from ..errors import InputError
 from ..ops.refinement.segment_merging import Segments
 from ..ray_runtime import cluster
-from ..serialization import from_json, quoted
+from ..serialization import digest, from_json, quoted
 from ..storage.artifact_files import ArtifactFolder
 from .imports import files_fingerprint
 
@@ -47,7 +47,7 @@ def fingerprint(folder: Path, kind: SegmentKind, ids: Sequence[str]) -> str:
     """
     if ids and not folder.is_dir():
         raise InputError(f"there is no folder {folder} for refine.segments.folder")
-    return files_fingerprint([path for id in ids for path in files_of(folder, kind, id)])
+    return digest([[id, files_fingerprint(files_of(folder, kind, id))] for id in ids])
 
 
 def read_segments(folder: Path, kind: SegmentKind, row: parquet.Row) -> Segments:

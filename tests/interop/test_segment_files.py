@@ -140,6 +140,15 @@ def test_another_file_has_another_fingerprint(tmp_path):
     assert segment_files.fingerprint(tmp_path, "sam", ["a.b"]) != before
 
 
+def test_a_file_of_another_image_has_another_fingerprint(tmp_path):
+    for id in ("a", "b"):
+        (tmp_path / id).mkdir()
+    (tmp_path / "a" / "1.png").write_bytes(b"")
+    before = segment_files.fingerprint(tmp_path, "masks", ["a", "b"])
+    (tmp_path / "a" / "1.png").rename(tmp_path / "b" / "1.png")
+    assert segment_files.fingerprint(tmp_path, "masks", ["a", "b"]) != before
+
+
 def test_segments_in_the_store_are_those_that_were_written(tmp_path):
     file = LocalFolder(tmp_path) / "a.parquet"
     rows = {
