@@ -223,8 +223,9 @@ def _check_space(context: Context, run: Runtime, split: str) -> None:
     from ..stages.inference import class_maps
 
     e, free = context.experiment, run.store.storage.free_bytes()
-    width = backbones.outline(e.network.backbone).channels[3]
-    class_maps.check_space(context.pieces(split), e.views.scales, 2 * width, free)
+    outline = backbones.outline(e.network.backbone)
+    pixel = 2 * outline.channels[3] / outline.strides[3] ** 2
+    class_maps.check_space(context.pieces(split), e.views.scales, pixel, free)
 
 
 def scores(context: Context, id: ResultId, split: str, results: Stage) -> Step:

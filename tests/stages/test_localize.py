@@ -16,11 +16,12 @@ from wsss.platform.data.formats import class_maps, prototype_patches, shards
 from wsss.platform.data.formats.features import FeatureRows, open_features, read_feature_rows
 from wsss.platform.data.images import decode_image, encode_png
 from wsss.platform.data.transforms import normalized, resized
+from wsss.platform.errors import InputError
 from wsss.platform.method import Centers, build_experiment
 from wsss.platform.method import methods as methods_of
 from wsss.platform.ops.maps import grid_size, merge_scales, normalize
 from wsss.platform.ops.prototypes import unit
-from wsss.platform.stages.inference.class_maps import Infer, Job
+from wsss.platform.stages.inference.class_maps import Infer, Job, check_space
 from wsss.platform.stages.labels.scoring import score_slice
 from wsss.platform.stages.prototypes import direct_scoring
 from wsss.platform.stages.prototypes.class_maps import file_maps, place_maps
@@ -360,3 +361,12 @@ def test_only_drawn_images_are_clustered(tmp_path):
     file.with_suffix(".json").write_bytes(json.dumps([asdict(place)]).encode())
     rows_by_set = split_rows(file, 0.5, {1: frozenset(), 2: frozenset({"a"})})
     assert {s: rows.tolist() for s, rows in rows_by_set.items()} == {(2, 0): [2], (2, 1): [0, 3]}
+
+
+def test_features_that_do_not_fit_the_disk_are_refused(write_shards):
+    pieces = write_shards([5], size=(32, 48))
+    pixel = 2 * 8 / 16**2
+    need = int(5 * 32 * 48 * (1 + 1 + 4) * pixel * 1.1)
+    check_space(pieces, (1.0, 2.0), pixel, need)
+    with pytest.raises(InputError, match="the features take about"):
+        check_space(pieces, (1.0, 2.0), pixel, need - 1)

@@ -263,14 +263,14 @@ def merged(
 
 
 def check_space(
-    pieces: Sequence[shards.Slice], scales: Sequence[float], row: int, free: int
+    pieces: Sequence[shards.Slice], scales: Sequence[float], pixel: float, free: int
 ) -> None:
     """Check that the features of a job fit the store's disk.
 
     Args:
         pieces: slices of the shards.
         scales: scales of the views.
-        row: bytes of the features of one position.
+        pixel: bytes of the features of one pixel, a share of those of a position.
         free: free bytes of the disk.
 
     Raises:
@@ -279,7 +279,7 @@ def check_space(
     area = 0
     for piece in pieces:
         area += sum(r["height"] * r["width"] for r in shards.read(piece, ("height", "width")))
-    need = int(area / 256 * (1 + sum(s * s for s in scales)) * row * 1.1)
+    need = int(area * (1 + sum(s * s for s in scales)) * pixel * 1.1)
     if need > free:
         raise InputError(
             f"the features take about {need / 1e9:.1f} GB but the store's disk has only "
