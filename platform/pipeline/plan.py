@@ -106,7 +106,7 @@ class Plan:
     def covers(self, other: Plan) -> bool:
         """Return whether this experiment scores the very class maps that `other` is about."""
         maps, id = self.maps.get(other.subject), other.subject
-        if maps is None or other.labels or set(other.maps) - set(self.maps):
+        if maps is None or other.final != id or other.labels or set(other.maps) - set(self.maps):
             return False
         if id != self.subject and other.experiment.refine.threshold is not None:
             return False  # `other` gives a threshold, but this experiment uses the best one

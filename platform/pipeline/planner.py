@@ -145,7 +145,8 @@ class _Planner:
     @property
     def fused(self) -> bool:
         """Whether the class maps of the localizer are fused with what the network adds."""
-        return self.trained.fuses and self.localizer.name != self.trained.name
+        own = (self.trained.name, self.experiment.trained[0])
+        return self.trained.fuses and self.localizer.name not in own
 
     @cached_property
     def splits(self) -> tuple[str, ...]:

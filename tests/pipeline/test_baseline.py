@@ -100,8 +100,12 @@ def test_the_walk_uses_the_chosen_boundaries(job: Any) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"baseline.refine.kind": "crf"}, {"baseline.network.backbone": "resnet18"}],
-    ids=["none learnt", "another backbone"],
+    [
+        {"baseline.refine.kind": "crf"},
+        {"baseline.network.backbone": "resnet18"},
+        {"baseline.network.positions": "mct"},
+    ],
+    ids=["none learnt", "another backbone", "other positions"],
 )
 def test_boundaries_are_learnt_where_the_baseline_has_none_that_fit(
     job: Any, changes: dict[str, Any]

@@ -120,6 +120,7 @@ def test_a_run_covers_class_maps_but_no_refined_maps_of_cam(job: Any) -> None:
         assert plan("lpcam", kind).covers(plan("cam", ""))
     assert not plan("cam", "").covers(plan("lpcam", ""))
     assert not plan("lpcam", "", 0.4).covers(plan("cam", "", 0.4)), "it has cam's best threshold"
+    assert not plan("lpcam", "irn").covers(plan("lpcam", "irn")), "its refined maps have own rows"
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,14 @@ def test_a_trial_of_a_sweep_trains_nothing(run: Run) -> None:
         ({"clip-es.weights": None}, r"clip-es needs a checkpoint of CLIP; give it with --weights"),
         ({"network.backbone": "resnet50", "refine.kind": "irn"}, "boundary network after clip-es"),
         ({"network.backbone": "resnet50", "segment.network": "upernet"}, "segmenter after clip-es"),
+        (
+            {
+                "network.backbone": "resnet50",
+                "segment.backbone": "resnet50",
+                "segment.network": "upernet",
+            },
+            "segmenter after clip-es",
+        ),
         ({"clip-es.names": ("rook=castle",)}, "clip-es.names holds the class 'rook'"),
         ({"localizer": "cam"}, "clip-es reads the network of its own checkpoint"),
         ({"method": "cam", "localizer": "clip-es"}, "run clip-es without another method"),

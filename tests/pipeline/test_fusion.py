@@ -137,6 +137,11 @@ def test_cpal_on_the_network_has_no_background_of_its_own(job: Any) -> None:
     assert all(0 not in m.classes for m in stored(job, pipeline, "cpal"))
 
 
+def test_the_localizer_of_the_first_method_is_not_fused_with_itself(job: Any) -> None:
+    plan = Execution.of(job.store, experiment_of("mctformer+cpal", "mctformer")).plan
+    assert "fusion" not in plan.maps[named("mctformer")]["val"].config
+
+
 def test_v1_serves_no_other_localizer(job: Any) -> None:
     with pytest.raises(InputError, match="lpcam needs class scores of positions"):
         Execution.of(job.store, experiment_of("mctformer", "lpcam", mctformer__version="v1"))

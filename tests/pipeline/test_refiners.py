@@ -12,6 +12,7 @@ from PIL import Image
 from small_jobs import BEGAN, FEW, SMALL
 from wsss.dashboards.content.artifact_cache import ArtifactCache
 from wsss.dashboards.content.gallery import Gallery, artifacts_by_short_key, picture
+from wsss.platform.config.experiment import Experiment, Refine
 from wsss.platform.config.fields import fingerprint, resolved
 from wsss.platform.data.formats import label_maps, shards
 from wsss.platform.data.formats.shards import slices
@@ -22,6 +23,7 @@ from wsss.platform.method import build_experiment
 from wsss.platform.ops.refinement.segment_merging import MergeRule, Segments, merged_labels
 from wsss.platform.pipeline.execution import Execution
 from wsss.platform.pipeline.refiners.registry import REFINERS
+from wsss.platform.pipeline.refiners.seeds import unchosen_thresholds
 from wsss.platform.pipeline.run_record import ended_run
 from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.records.result_id import REFINEMENTS, ResultId
@@ -57,6 +59,11 @@ def known_values(job: Any, split: str) -> dict[str, set[int]]:
 
 def test_the_registry_has_all_names() -> None:
     assert set(REFINERS) == {"", *REFINEMENTS}
+
+
+def test_true_masks_need_no_threshold() -> None:
+    experiment = Experiment(refine=Refine(kind="masks"))
+    assert unchosen_thresholds(experiment, own=False, published=None) == {}
 
 
 @pytest.mark.parametrize("kind", SCORED)

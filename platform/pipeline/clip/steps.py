@@ -15,7 +15,7 @@ from typing import Any
 from ...config.fields import fingerprint
 from ...errors import InputError
 from ...method import CLIPMethod
-from ...models.backbones import build
+from ...models.backbones import outline
 from ...ray_runtime import cluster
 from ...storage.artifact import Stage
 from ...storage.artifact_files import ArtifactFolder
@@ -63,10 +63,11 @@ def _check_weights(context: Context, method: CLIPMethod) -> None:
         InputError: a later stage trains a backbone that has published weights, without a file.
     """
     e = context.experiment
-    segmented = e.segment.network and not e.segment.weights and not e.segment.backbone
+    same = e.segment.backbone in ("", e.network.backbone)
+    segmented = e.segment.network and not e.segment.weights and same
     if e.network.weights or not (e.refine.kind == "irn" or segmented):
         return
-    if build(e.network.backbone).pretrained:
+    if outline(e.network.backbone).pretrained:
         stage = "boundary network" if e.refine.kind == "irn" else "segmenter"
         raise InputError(
             f"the {stage} after {method.name} needs weights of its backbone "

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from ...config.experiment import Refine
 from ...config.fields import fingerprint
+from ...config.slices.network import Network
 from ...errors import InputError
 from ...ops.affinity_loss import interior
 from ...ops.crf import CRFS
@@ -44,7 +45,7 @@ class IRN(Refiner):
         brings = self.context.catalog.brings_probabilities(baseline.imported)
         if baseline.refine.kind != self.name or brings:
             return True
-        return baseline.network.backbone != e.network.backbone
+        return _architecture(baseline.network) != _architecture(e.network)
 
     def refine(self, seeds: Seeds) -> Refined:
         context, planning = self.context, self.planning
@@ -62,6 +63,11 @@ class IRN(Refiner):
             return self.planning.baseline.boundaries
         certain_labels = self.planning.add(certain(self.context, seeds, self._split))
         return self.planning.add(boundaries(self.context, seeds.id, certain_labels, self._split))
+
+
+def _architecture(network: Network) -> tuple[object, ...]:
+    """Return the options that the outputs of a trained backbone depend on."""
+    return network.backbone, network.positions, network.sizes, network.final_norm
 
 
 def certain(context: Context, seeds: Seeds, split: str) -> Step:

@@ -61,7 +61,7 @@ def _needed(r: Refine, own: bool) -> list[str]:
     if r.kind == "irn":
         certain = [] if own or r.threshold is not None else ["foreground", "background"]
         return certain + ([] if own and r.walk_background else ["final"])
-    if own or (r.kind == "par" and r.par.pair):
+    if own or r.kind == "masks" or (r.kind == "par" and r.par.pair):
         return []
     return [{"par": "par.threshold", "segments": "segments.threshold"}.get(r.kind, "threshold")]
 
