@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 from ..errors import InputError
 from ..method import Method, PrototypeMethod, find_method
 from ..models.classifier import Classifier
-from ..ops.maps import grid_size, merge_scales, normalize
+from ..ops.maps import grid_size, merge_scales
 
 
 @torch.no_grad()
@@ -51,11 +51,13 @@ def class_maps(
             f"wsss.methods.{method}"
         )
     localizer, planes = cls(cls.Config(**settings)), []
+    if localizer.has_own_network:
+        raise InputError(f"{method} reads only a network that {method} has trained; use run")
     for scale in scales:
         size = [max(1, round(scale * length)) for length in images.shape[-2:]]
         view = interpolate(images, size, mode="bicubic", antialias=True)
         planes.append(_localized(localizer, network, view if scale != 1 else images, labels))
-    maps = normalize(merge_scales(planes, grid_size(*images.shape[-2:])))
+    maps = localizer.normalize(merge_scales(planes, grid_size(*images.shape[-2:])))
     present = labels.to(maps)
     if localizer.own_background:
         present = torch.cat([torch.ones_like(present[:, :1]), present], 1)

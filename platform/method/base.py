@@ -79,6 +79,11 @@ class Method(Learner):
         """Return the classifier to which `extend` adds modules, see `network`."""
         return Classifier(backbone, classes, frozen_stages)
 
+    @property
+    def has_own_network(self) -> bool:
+        """Whether the method extends another network than the plain classifier."""
+        return type(self).classifier is not Method.classifier
+
     def extend(self, network: Classifier) -> None:
         """Add the modules and buffers of the method to a network, as `network.extras[self.name]`.
 

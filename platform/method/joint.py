@@ -98,7 +98,7 @@ def join_methods(methods: Sequence[Method]) -> Method:
             raise InputError(f"{method.name} adds nothing to training; use it as --localizer")
     for method in methods[1:]:
         methods[0].check_sharing(method.name)
-        if type(method).classifier is not Method.classifier:
+        if method.has_own_network:
             raise InputError(
                 f"{method.name} has a network of its own; name it first: "
                 f"{method.name}+{methods[0].name}"

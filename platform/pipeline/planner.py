@@ -67,6 +67,11 @@ class _Planner:
         self.localizer = build_method(e, e.localizer) if e.localizer else named
         if self.localizer.name != self.trained.name:
             self.trained.check_sharing(self.localizer.name)
+            if self.localizer.has_own_network and self.localizer.name != e.trained[0]:
+                raise InputError(
+                    f"{self.localizer.name} reads only a network that {self.localizer.name} has "
+                    f"trained, not one of {self.trained.name}; choose another localizer"
+                )
         self.refiner = REFINERS[e.refine.kind](self)
         self.final = self.subject
 

@@ -322,6 +322,8 @@ def test_errors_of_own_networks_are_sentences() -> None:
     network = api.as_classifier(body, weights)
     with pytest.raises(InputError, match="lpcam clusters the features of a whole data set"):
         api.class_maps("lpcam", network, images, labels)
+    with pytest.raises(InputError, match="mctformer reads only a network that mctformer has"):
+        api.class_maps("mctformer", network, images, labels)
     with pytest.raises(InputError, match="sipe reads 'c1', which this network does not have"):
         api.class_maps("sipe", network, images, labels)
     with pytest.raises(InputError, match=r"the features of your network are \(2, 6, 4, 4\)"):

@@ -142,6 +142,11 @@ def test_the_localizer_of_the_first_method_is_not_fused_with_itself(job: Any) ->
     assert "fusion" not in plan.maps[named("mctformer")]["val"].config
 
 
+def test_it_reads_no_network_of_another_method(job: Any) -> None:
+    with pytest.raises(InputError, match="mctformer reads only a network that mctformer has"):
+        Execution.of(job.store, experiment_of("cam", "mctformer"))
+
+
 def test_v1_serves_no_other_localizer(job: Any) -> None:
     with pytest.raises(InputError, match="lpcam needs class scores of positions"):
         Execution.of(job.store, experiment_of("mctformer", "lpcam", mctformer__version="v1"))
