@@ -116,7 +116,7 @@ class CLIPESConfig(Options):
     def __post_init__(self) -> None:
         for template in self.templates:
             if template.count("{}") != 1:
-                raise FieldError(f"templates holds {template!r}; each needs {{}} once", "templates")
+                raise FieldError(f"templates holds {template!r}; put {{}} once in it", "templates")
         for pair in self.names:
             if "" in pair.partition("="):
                 raise FieldError(f"names holds {pair!r}; write CLASS=TEXT", "names")
@@ -188,7 +188,7 @@ class CLIPES(CLIPMethod):
         if unknown := [name for name in given if name not in classes]:
             raise InputError(
                 f"{self.name}.names holds the class {unknown[0]!r}; the data set has "
-                f"{', '.join(classes)}"
+                f"{', '.join(classes)}; name one of them"
             )
         names = {**(SYNONYMS if s.synonyms else {}), **given}
         background = [word for word in s.background if word not in classes]

@@ -210,7 +210,7 @@ class Context:
             if word not in ("background", *self.classes):
                 raise InputError(
                     f"scoring.classes names {word!r}; data set {name!r} has "
-                    f"{', '.join(self.classes)}"
+                    f"{', '.join(self.classes)}; name some of them"
                 )
 
     def check_masks_to_learn(self, split: str) -> None:
@@ -225,7 +225,7 @@ class Context:
         if counts and not counts[1]:
             raise InputError(
                 f"refine.kind 'masks' learns true masks, but no image of split {split!r} of data "
-                f"set {e.data!r} has one; choose crf or irn"
+                f"set {e.data!r} has one; set refine.kind to crf, irn, par or segments"
             )
 
     def pieces(self, split: str) -> Sequence[Slice]:

@@ -127,7 +127,7 @@ def test_masks_of_one_split_choose_the_threshold_for_all_splits(store: Store) ->
 
 def test_what_needs_true_masks_is_refused(store: Store, tmp_path: Path) -> None:
     changes = {"refine__kind": "masks", "segment__network": "deeplabv2"}
-    message = "learns true masks, but no image of split 'train' .* has one; choose crf or irn"
+    message = "learns true masks, but no image of split 'train' .* has one; set refine.kind to crf"
     with pytest.raises(InputError, match=message):
         planned(store, **changes)
     for command in (["sweep", "lpcam"], ["figure", "lpcam-figure-7"]):

@@ -149,7 +149,7 @@ def _layers(tensors: Tensors, prefix: str) -> int:
 def _check(tensors: Tensors, shapes: Mapping[str, torch.Size], path: str | Path) -> None:
     """Raise InputError where the tensors of a checkpoint do not fit a network."""
     missing, unknown = shapes.keys() - tensors.keys(), tensors.keys() - shapes.keys()
-    for names, verb in ((missing, "lacks"), (unknown, "holds the unknown")):
+    for names, verb in ((missing, "lacks"), (unknown, "holds tensors that CLIP does not have:")):
         if names:
             raise InputError(f"{path} {verb} {_some(sorted(names))}; give {EXAMPLES}")
     for name, shape in shapes.items():

@@ -110,7 +110,10 @@ class Refiner(ABC):
         Raises:
             InputError: the refiner needs class maps.
         """
-        raise InputError(f"'{id}' are labels; refine.kind {self.name!r} needs class maps")
+        raise InputError(
+            f"the imported '{id}' are labels; refine.kind {self.name!r} needs class maps; set "
+            "refine.kind=segments or import class maps"
+        )
 
     def labels(self, seeds: Seeds, split: str) -> Stage:
         """Plan the labels of a split that a segmenter learns from class maps.

@@ -72,7 +72,7 @@ def test_all_formats_hold_the_same_network(tensors, tmp_path):
     [
         ({"visual.proj": None}, r"tiny\.pt lacks visual\.proj; give OpenAI's ViT-B-16\.pt"),
         ({"visual.conv1.weight": None}, r"no CLIP network .* lacks 'visual\.conv1\.weight'"),
-        ({"visual.head.bias": torch.zeros(2)}, r"holds the unknown visual\.head\.bias"),
+        ({"visual.head.bias": torch.zeros(2)}, r"that CLIP does not have: visual\.head\.bias"),
         ({"visual.ln_post.weight": torch.zeros(3)}, r"ln_post\.weight as \[3\], not \[128\]"),
         ({"visual.ln_post.bias": torch.full((128,), torch.nan)}, "ln_post.bias is not finite"),
     ],

@@ -67,6 +67,6 @@ def build_from_timm(
     if (positions, sizes, final_norm) != ("timm", "pad", True):
         raise InputError(
             f"network.positions, network.sizes and network.final_norm are for vision transformers; "
-            f"leave them as they are for timm:{name}"
+            f"keep their defaults for timm:{name}"
         )
     return ConvNet(name)

@@ -130,8 +130,9 @@ class ViT(TimmBackbone):
         network: Any = self.network
         if network.cls_token is None or network.num_prefix_tokens != 1 or network.no_embed_class:
             raise InputError(
-                "class tokens for each class need a vision transformer with one class token that "
-                "has a position embedding, such as timm:deit_small_patch16_224"
+                "a class token for each class needs a vision transformer with one class token that "
+                "has a position embedding; set network.backbone, e.g. to "
+                "timm:deit_small_patch16_224"
             )
         position, patches = network.pos_embed[:, :1], network.pos_embed[:, 1:]
         token = network.cls_token.expand(1, count, -1)
