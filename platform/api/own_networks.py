@@ -51,8 +51,6 @@ def class_maps(
             f"wsss.methods.{method}"
         )
     localizer, planes = cls(cls.Config(**settings)), []
-    if localizer.has_own_network:
-        raise InputError(f"{method} reads only a network that {method} has trained; use run")
     for scale in scales:
         size = [max(1, round(scale * length)) for length in images.shape[-2:]]
         view = interpolate(images, size, mode="bicubic", antialias=True)
@@ -66,10 +64,13 @@ def class_maps(
 
 def _localized(method: Method, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
     """Return the maps of `Method.localize`; raises InputError where the network lacks a part."""
+    name = method.name
+    if method.has_own_network:
+        raise InputError(f"{name} reads only a network that {name} has trained; use run")
     try:
         return method.localize(network, images, labels)
     except KeyError as error:
         raise InputError(
-            f"{method.name} reads {error}, which this network does not have; choose other settings "
+            f"{name} reads {error}, which this network does not have; choose other settings "
             "or another method"
         ) from error
