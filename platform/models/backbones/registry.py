@@ -10,7 +10,7 @@ import torch
 from ...errors import InputError
 from .base import Backbone
 from .convnets import VGG16, MobileNetV2, ResNet, Small
-from .from_timm.building import PREFIX, build_from_timm
+from .from_timm.building import PREFIX, build_from_timm, check_rules
 from .from_timm.positions import PositionKind
 from .from_timm.vit import SizeKind
 
@@ -54,7 +54,7 @@ def build(
 
     Raises:
         InputError: there is no such backbone; the message lists all backbones, or timm's nearest
-            names.
+            names. Or it is no vision transformer, but has an option of one.
     """
     if name.startswith(PREFIX):
         return build_from_timm(name.removeprefix(PREFIX), positions, sizes, final_norm)
@@ -62,6 +62,7 @@ def build(
         raise InputError(
             f"unknown backbone {name!r}; there are {', '.join(BACKBONES)}, and timm:NAME"
         )
+    check_rules(name, positions, sizes, final_norm)
     return BACKBONES[name]()
 
 

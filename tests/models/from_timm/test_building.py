@@ -43,6 +43,8 @@ def test_networks_that_cannot_serve_are_refused(name, message):
 def test_rules_of_transformers_are_refused_for_other_networks():
     with pytest.raises(InputError, match=r"network\.positions.*timm:test_resnet"):
         build("timm:test_resnet", "mct")
+    with pytest.raises(InputError, match=r"network\.final_norm.*for small"):
+        build("small", final_norm=False)
 
 
 def test_transformers_are_known_by_name():

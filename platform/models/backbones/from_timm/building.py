@@ -47,6 +47,19 @@ def is_transformer(name: str) -> bool:
     return module.removeprefix("timm.models.") in TRANSFORMERS
 
 
+def check_rules(name: str, positions: PositionKind, sizes: SizeKind, final_norm: bool) -> None:
+    """Check that a backbone that is no vision transformer has no options of one.
+
+    Raises:
+        InputError: an option has another value than its default.
+    """
+    if (positions, sizes, final_norm) != ("timm", "pad", True):
+        raise InputError(
+            "network.positions, network.sizes and network.final_norm are for vision transformers; "
+            f"keep their defaults for {name}"
+        )
+
+
 def build_from_timm(
     name: str, positions: PositionKind, sizes: SizeKind, final_norm: bool
 ) -> Backbone:
@@ -64,9 +77,5 @@ def build_from_timm(
     check_name(name)
     if is_transformer(name):
         return ViT(name, positions=positions, sizes=sizes, final_norm=final_norm)
-    if (positions, sizes, final_norm) != ("timm", "pad", True):
-        raise InputError(
-            f"network.positions, network.sizes and network.final_norm are for vision transformers; "
-            f"keep their defaults for timm:{name}"
-        )
+    check_rules(f"{PREFIX}{name}", positions, sizes, final_norm)
     return ConvNet(name)
