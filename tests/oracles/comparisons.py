@@ -237,10 +237,10 @@ class Prototypes:
         """Compare which centres become prototypes, and keep the prototypes of both sides."""
         method = LPCAM(build_method(self.job.plan.experiment, "lpcam").settings)
         network = self.job.artifact(self.job.plan.network).folder
-        weights = prototype_maps.class_weights(network)
+        weights, bias = prototype_maps.linear_classifier(network)
         none, differ = np.zeros((0, self.head.shape[1])), ([], [])
         for n, pair in self.product.items():
-            flags = [array(f) > 0 for f in method.select(pair, weights, n)]
+            flags = [array(f) > 0 for f in method.select(pair, weights, n, bias)]
             product = array(pair.foreground), array(pair.context)
             exact = self.centers[n, 0], self.centers.get((n, 1), none)
             self.stored[n] = tuple(c[f] for c, f in zip(product, flags, strict=True))

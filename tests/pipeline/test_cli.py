@@ -117,7 +117,7 @@ def test_the_experiment_file_in_a_record_is_the_same_experiment(wsss: Any, job: 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("run", "nope"), "unknown method 'nope'; there are cam, cpal, lpcam"),
+        (("run", "nope"), "unknown method 'nope'; there are cam, clip-es, cpal"),
         (
             ("run", "cam", "--set", "training.epoch=1"),
             "unknown field 'training.epoch'; the near",
