@@ -9,7 +9,7 @@ SMALLER_VIEWS, COARSER_WALK = "smaller_views", "coarser_walk"
 """Names of the lists of ids in the manifest of a stage: images whose views were made smaller, and
 images whose random walk had a coarser grid."""
 TEXTS = {
-    SMALLER_VIEWS: "the network saw smaller views of",
+    SMALLER_VIEWS: "smaller views were computed of",
     COARSER_WALK: "the random walk had a coarser grid on",
 }
 NAMED = 5

@@ -61,7 +61,7 @@ def test_images_with_smaller_views_are_named(wsss: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(Small, "pixel_bytes", 1 << 20)
     code, out, _ = wsss("run", "cam", *SMALL_WORDS, "--set=views.image_gib=6")
     assert code == 0
-    text = "cam maps of train: the network saw smaller views of 48 images, to keep to "
+    text = "cam maps of train: smaller views were computed of 48 images, to keep to "
     assert f"{text}views.image_gib: scene_train_00000, " in out
     page = re.search(r"page: file://(\S+)", out)
     assert page

@@ -113,11 +113,15 @@ def test_an_image_that_is_left_unrefined_is_named(write_shards, tmp_path):
     maps = [maps_of(tuple(n + 1 for n in r["labels"]), k, r["id"]) for k, r in enumerate(rows)]
     folder = LocalFolder(tmp_path)
     class_maps.write(folder / "maps.parquet", maps)
-    pair, cut = (piece, folder / "maps.parquet"), Cut(levels=(0.5,), crf=CRFS["irn"])
+    least = float(maps[1].planes.max()) + 0.01  # no class of the second image takes part
+    pair = (piece, folder / "maps.parquet")
+    cut = Cut(levels=(0.1,), crf=CRFS["irn"], least=least)
     count, unrefined, too_large = pseudo_labels.label_slice(pair, cut, folder, (1,))
     assert (count, unrefined, too_large) == (3, [rows[1]["id"]], [])
     labels = label_maps.read(label_maps.file_of_slice(tmp_path, piece))
-    cut_only = dict(pseudo_labels.label_rows(pair, Cut(levels=(0.5,))))
+    cut_only = dict(pseudo_labels.label_rows(pair, Cut(levels=(0.1,), least=least)))
+    assert dict(pseudo_labels.label_rows(pair, Cut(levels=(0.1,))))[rows[1]["id"]].any()
+    assert not cut_only[rows[1]["id"]].any()
     refined = dict(pseudo_labels.label_rows(pair, cut))
     for number, row in enumerate(rows):
         expected = cut_only if number == 1 else refined

@@ -80,7 +80,7 @@ def test_the_ids_of_slices_are_joined_in_order():
 def test_a_sentence_counts_the_images_and_names_the_first():
     about = {"images": 9, "smaller_views": list("abcdefg"), "coarser_walk": ["h"]}
     assert list(reduced_sentences(about)) == [
-        "the network saw smaller views of 7 images, to keep to views.image_gib: a, b, c, d, e, ...",
+        "smaller views were computed of 7 images, to keep to views.image_gib: a, b, c, d, e, ...",
         "the random walk had a coarser grid on 1 image, to keep to views.image_gib: h",
     ]
     assert list(reduced_sentences({"images": 9})) == []

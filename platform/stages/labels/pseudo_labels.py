@@ -189,7 +189,7 @@ def label_slice(
         are not refined because DenseCRF would take too much memory.
     """
     torch.set_num_threads(1)
-    unrefined_cut = Cut(levels=cut.levels, power=cut.power)
+    unrefined_cut = replace(cut, crf=None)
     rows: list[tuple[str, Labels]] = []
     for number in range(pair[0].rows) if unrefined else ():
         rows += label_rows(pair, unrefined_cut if number in unrefined else cut, number)

@@ -84,9 +84,10 @@ def summed_attention(network: nn.Module, *sums: AttentionSum) -> Iterator[None]:
     transformer: Any = getattr(network, "network", network)
     handles = [transformer.patch_embed.register_forward_pre_hook(partial(_start, sums))]
     for number, block in enumerate(transformer.blocks):
-        wanted = [one for one in sums if number in one.blocks]
-        if wanted:
-            handles.append(block.attn.qkv.register_forward_hook(partial(_add, block.attn, wanted)))
+        sums_of_block = [one for one in sums if number in one.blocks]
+        if sums_of_block:
+            add = partial(_add, block.attn, sums_of_block)
+            handles.append(block.attn.qkv.register_forward_hook(add))
     try:
         yield
     finally:
