@@ -6,17 +6,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wsss.methods.ssc import (
-    SSC,
+from wsss.methods.ssc import SSC, SSCConfig, modulation_target, region_mean, suppress
+from wsss.methods.ssc_reconstruction import (
+    EarlyStages,
     LayerNorm,
     Reconstruction,
-    SSCConfig,
-    modulation_target,
-    region_mean,
-    suppress,
+    published_stages,
+    with_gradient_of,
+    without_gradient,
 )
-from wsss.platform.errors import InputError
-from wsss.platform.method import build_experiment
+from wsss.platform.errors import FieldError, InputError
+from wsss.platform.method import Batch, build_experiment
 from wsss.platform.models.backbones import build
 from wsss.platform.ops.maps import normalize
 
@@ -148,10 +148,11 @@ class TestTraining:
         assert all(p.grad is not None for p in network.extras["ssc"].parameters())
 
     def test_features_of_the_picture_train_neither_weights_nor_statistics(self, batch_of):
-        method, network = self.network()
+        _, network = self.network()
         picture = torch.randn(1, 3, 32, 32, requires_grad=True)
         before = {k: v.clone() for k, v in network.backbone.named_buffers()}
-        sum(f.sum() for f in method._compared_features(network, picture)).backward()
+        features = without_gradient(EarlyStages(network.backbone))
+        sum(f.sum() for f in features(picture)).backward()
         assert picture.grad.abs().sum() > 0
         assert all(p.grad is None for p in network.parameters())
         for name, value in network.backbone.named_buffers():
@@ -165,6 +166,39 @@ class TestTraining:
         assert all(p.grad is not None for p in network.extras["ssc"].parameters())
         method.losses(network, batch, 0.4)["reconstruction"].backward()
         assert network.head.weight.grad.abs().sum() > 0
+
+    def test_suppression_begins_at_its_start_and_is_always_on_at_inference(self):
+        method, network = self.network(suppression_start=0.5, perceptual=0, modulation=0)
+        images = torch.randn(2, 3, 32, 32)
+
+        def peaks_shared(progress):
+            batch = Batch(images=images, labels=torch.ones(2, CLASSES), valid=torch.ones(2, 32, 32))
+            method.losses(network, batch, progress)
+            c4 = network.features(images)["c4"]
+            return (c4 == c4.amax((2, 3), keepdim=True)).sum((2, 3)).float().mean() > 1.5
+
+        assert not peaks_shared(0.49)
+        assert peaks_shared(0.5)
+        network.eval()
+        assert peaks_shared(0.0)
+
+    def test_the_gradient_of_the_reconstruction_has_a_share_of_the_length(self, batch_of):
+        torch.manual_seed(0)
+        maps = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+        first, second = maps.square().sum(), lambda x: (x**3).sum()
+        second(with_gradient_of(maps, first, 0.25)).backward()
+        expected = 3 * maps.detach() ** 2
+        expected *= 0.25 * (2 * maps.detach()).norm() / expected.norm()
+        torch.testing.assert_close(maps.grad, expected)
+
+    def test_a_share_of_the_gradient_holds_whatever_the_weight(self, batch_of):
+        batch, gradients = batch_of([[1, 0, 1], [0, 1, 0]]), []
+        for weight in (1.0, 10.0):
+            method, network = self.network(perceptual=weight, gradient_share=0.5, modulation=0)
+            method.losses(network, batch, 0.5)["reconstruction"].backward()
+            gradients.append(network.head.weight.grad)
+        torch.testing.assert_close(*gradients)
+        assert gradients[0].norm() > 0
 
     @pytest.mark.parametrize(("picture", "side"), [(1, 32), (2, 16), (4, 8)])
     def test_the_picture_may_be_smaller_than_the_image(self, batch_of, picture, side):
@@ -246,7 +280,7 @@ def test_vgg_weights_that_do_not_fit_are_refused(tmp_path):
     torch.save({"features.0.weight": torch.zeros(3)}, tmp_path / "vgg.pth")
     method = SSC(SSCConfig(vgg=str(tmp_path / "vgg.pth")))
     with pytest.raises(InputError, match="does not fit vgg19"):
-        method._vgg_features(torch.zeros(1, 3, 32, 32))
+        assert method._published
 
 
 @pytest.fixture(scope="module")
@@ -261,12 +295,43 @@ def vgg19(tmp_path_factory):
     return layers.eval(), str(path)
 
 
+def test_another_backbone_compares_images_and_is_not_trained(tmp_path, batch_of):
+    torch.manual_seed(0)
+    other = build("small")
+    torch.save(other.state_dict(), tmp_path / "small.pth")
+    options = {"compared_backbone": "small", "compared_weights": str(tmp_path / "small.pth")}
+    method = SSC(SSCConfig(**options, delta=1.0, modulation=0, picture=2))
+    network = method.network(CLASSES, build("small")).train()
+    batch = batch_of([[1, 0, 1]])
+    method.losses(network, batch, 0.5)["reconstruction"].backward()
+    assert all(p.grad is None for p in method._published.parameters())
+    x = torch.randn(1, 3, 32, 32)
+    expected = other.eval().first_stages(x, 2)["c2"]
+    torch.testing.assert_close(
+        published_stages("small", options["compared_weights"])(x)[1], expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"compared_backbone": "small"}, "compared_weights"),
+        ({"compared_weights": "x"}, "compared_backbone"),
+        ({"compared_backbone": "small", "compared_weights": "x", "vgg": "y"}, "vgg"),
+    ],
+)
+def test_the_comparison_has_one_network(options, field):
+    with pytest.raises(FieldError, match="compared_backbone") as error:
+        SSCConfig(**options)
+    assert error.value.field == field
+
+
 @pytest.mark.parametrize(("taps", "place"), [(None, 0), ("last", -1)])
 def test_vgg_is_tapped_in_each_block(vgg19, taps, place):
     """The tap of a block lies after its first activation, or after its last, before the pooling."""
     layers, path = vgg19
     x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    tapped = SSC(SSCConfig(vgg=path, taps=taps))._vgg_features(x)
+    tapped = SSC(SSCConfig(vgg=path, taps=taps))._published(x)
     expected, block = [], []
     for layer in layers:
         if isinstance(layer, torch.nn.MaxPool2d):
@@ -290,7 +355,7 @@ def test_reconstruction_follows_the_formula(vgg19, batch_of):
     loss = method._reconstruction(network, scores, batch)
     small = batch.images.reshape(2, 3, 16, 2, 16, 2).mean((3, 5))
     picture = network.extras["ssc"](scores)
-    pairs = zip(method._vgg_features(picture), method._vgg_features(small), strict=True)
+    pairs = zip(method._published(picture), method._published(small), strict=True)
     shares = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
     expected = sum(
         share * (a.double() - b.double()).abs().sum() / a.numel()
