@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..platform.models import backbones, weights
-from ..platform.models.backbones import Backbone
-from ..platform.models.network import SeparatelyTrained
+from ...platform.models import backbones, weights
+from ...platform.models.backbones import Backbone
+from ...platform.models.network import SeparatelyTrained
 
 VGG_TAPS = {"last": (3, 8, 17, 26, 35), None: (1, 6, 11, 20, 29)}
 VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..platform.config.experiment import Experiment
-from ..platform.config.fields import Options, dataclass, option
-from ..platform.config.presets import Preset, irn_default, irn_paper, irn_release, irn_scenes
-from ..platform.errors import FieldError, InputError
-from ..platform.method import PADDING, Batch, Method
-from ..platform.models.classifier import Classifier, class_activation_maps, soft_margin
-from ..platform.ops.maps import normalize
-from .ssc_reconstruction import (
+from ...platform.config.experiment import Experiment
+from ...platform.config.fields import Options, dataclass, option
+from ...platform.config.presets import Preset, irn_default, irn_paper, irn_release, irn_scenes
+from ...platform.errors import FieldError, InputError
+from ...platform.method import PADDING, Batch, Method
+from ...platform.models.classifier import Classifier, class_activation_maps, soft_margin
+from ...platform.ops.maps import normalize
+from .reconstruction import (
     EarlyStages,
     Reconstruction,
     VGGFeatures,
