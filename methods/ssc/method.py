@@ -64,6 +64,9 @@ class SSCConfig(Options):
         high=1,
         added=True,
     )
+    suppressed_inference: bool = option(
+        True, "Suppress features at inference too (paper and code).", added=True
+    )
     threshold: float = option(
         0.3,
         "Activation above which a position counts as reliable, before erosion (Eq. 9).",
@@ -232,6 +235,7 @@ class SSC(Method):
 
     name = "ssc"
     source = "Chen et al., TIP 2024 (arXiv 2401.11122)"
+    inference_options = ("suppressed_inference",)
     Config = SSCConfig
     settings: SSCConfig
     presets: ClassVar[Mapping[str, Preset]] = {
@@ -268,6 +272,7 @@ class SSC(Method):
             self._add_suppression(network)
 
     def _add_suppression(self, network: Classifier) -> None:
+        s = self.settings
         rectified = network.backbone.rectified_blocks
         if not rectified("c4"):
             raise InputError(
@@ -276,9 +281,10 @@ class SSC(Method):
             )
         state = network.extras["suppression"] = Suppression()
         for block in rectified("c4"):
-            block.register_forward_hook(Suppress(self.settings.delta, False, state))
+            hook = Suppress(s.delta, training_only=not s.suppressed_inference, state=state)
+            block.register_forward_hook(hook)
         for block in rectified("c2")[-1:]:
-            block.register_forward_hook(Suppress(self.settings.delta, True, state))
+            block.register_forward_hook(Suppress(s.delta, training_only=True, state=state))
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
         s = self.settings

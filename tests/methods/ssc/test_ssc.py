@@ -176,6 +176,19 @@ class TestTraining:
         network.eval()
         assert peaks_shared(0.0)
 
+    def test_inference_may_leave_suppression_out(self):
+        images = torch.randn(2, 3, 32, 32)
+        networks = {}
+        for name, options in {
+            "plain": {"delta": 1.0},
+            "trained": {"suppressed_inference": False},
+            "suppressed": {},
+        }.items():
+            _, network = self.network(perceptual=0, modulation=0, **options)
+            networks[name] = network.eval().features(images)["c4"]
+        assert torch.equal(networks["plain"], networks["trained"])
+        assert not torch.equal(networks["plain"], networks["suppressed"])
+
     def test_the_gradient_of_the_reconstruction_has_a_share_of_the_length(self, batch_of):
         torch.manual_seed(0)
         maps = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
