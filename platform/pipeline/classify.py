@@ -99,6 +99,7 @@ def rung(
     context: Context, trained: Method, network: Stage, beside: Beside, split: str, epochs: int
 ) -> Step:
     """Return the step that scores class maps, at scale 1 only, after some epochs of training."""
+    e = context.experiment
     stage = Stage(
         name="rung",
         version=1,
@@ -107,6 +108,7 @@ def rung(
             "split": split,
             "settings": trained.localizer_settings(),
             **context.inference,
+            **e.views.enlarging_key,
         },
         inputs={"shards": context.shards.key, "network": network.key},
         title=f"{network.title} for {epochs} epochs, score on {split}",
@@ -199,6 +201,7 @@ def inferred(
             "features": keep,
             **({"fusion": trained.localizer_settings()} if fused else {}),
             **context.inference,
+            **context.experiment.views.enlarging_key,
         },
         inputs={"shards": context.shards.key, "network": network.key},
         title=f"{method.name} maps{' and features' if keep else ''} of {split}",
