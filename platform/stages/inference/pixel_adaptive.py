@@ -19,14 +19,12 @@ from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import ClassMaps
 from ...labels import VOID
 from ...ops.refinement.pixel_adaptive import (
-    DILATIONS,
     Affinity,
     BackgroundPair,
-    affinities,
     background_planes,
     growth,
+    refined_planes,
     refinement_bytes,
-    spread,
 )
 from ...records.reduced_images import SMALLER_VIEWS
 from ...storage.artifact_files import ArtifactFolder
@@ -154,10 +152,10 @@ class PixelAdaptation(actors.Actor):
         padded = torch.zeros(len(maps), most, *size, device=device)
         for number, image_planes in enumerate(planes):
             padded[number, : len(image_planes)] = image_planes
-        weights = affinities(shrunk_images(images, size, device), job.affinity)
-        spread_planes = spread(weights, padded, DILATIONS, job.steps)
-        spread_planes /= growth(job.affinity, job.steps)
-        stored = spread_planes.half() if not job.pair else spread_planes
+        small = shrunk_images(images, size, device)
+        refined = refined_planes(small, padded, job.affinity, job.steps)
+        refined /= growth(job.affinity, job.steps)
+        stored = refined.half() if not job.pair else refined
         arrays = stored.cpu().numpy()
         return [
             replace(image_maps, planes=arrays[number, : len(planes[number])])
