@@ -202,13 +202,13 @@ def inferred_by_prototypes(
     )
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        from ...stages.inference import class_maps
+        from ...stages.inference import actors, class_maps
 
         cluster.connect()
         fitted, counts = fitted_method(run, method, network, centers)
         weights = run.artifact(network).file("network.pt")
         job = inference_job(context, trained, fitted, weights, folder, keep=False, fused=True)
-        about = class_maps.infer(job, context.pieces(split), run.count)
+        about = actors.compute(class_maps.Infer, job, context.pieces(split), run.count)
         names = dict(enumerate(context.classes))
         return {**about, "prototypes": {names[n]: count for n, count in counts.items()}}
 

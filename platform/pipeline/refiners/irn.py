@@ -178,7 +178,7 @@ def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Ste
     )
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        from ...stages.inference import propagation
+        from ...stages.inference import actors, propagation
 
         cluster.connect()
         maps = run.artifact(seeds.maps[split])
@@ -195,6 +195,6 @@ def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Ste
             background=background,
             views=context.views(),
         )
-        return propagation.walk(job, context.pieces(split), run.count)
+        return actors.compute(propagation.Walk, job, context.pieces(split), run.count)
 
     return Step(stage, compute)

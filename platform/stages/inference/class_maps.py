@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...config.experiment import Views
 from ...config.slices.network import Network
 from ...data.formats import class_maps, prototype_patches, shards
 from ...data.formats.class_maps import ClassMaps
@@ -43,13 +42,13 @@ from ...ops.maps import (
     normalize,
 )
 from ...ops.prototypes import unit
-from ...storage.artifact_files import ArtifactFile, ArtifactFolder
+from ...storage.artifact_files import ArtifactFile
 from . import actors
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """Description of one inference, sent to each actor.
+class Job(actors.Job):
+    """Description of one inference.
 
     Attributes:
         trained: the method that trained the network.
@@ -58,8 +57,6 @@ class Job:
         network: configuration of the network.
         classes: N, the number of foreground classes.
         weights: weight file of the network.
-        views: scales, precision and numbers of images and actors.
-        folder: folder that takes the files.
         keep_features: whether the features are written too.
     """
 
@@ -68,10 +65,12 @@ class Job:
     network: Network
     classes: int
     weights: ArtifactFile
-    views: Views
-    folder: ArtifactFolder
     keep_features: bool
     fused: bool = False
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"scales": list(self.views.scales), "features": self.keep_features}
 
     @property
     def normalize(self) -> Callable[[Tensor], Tensor]:
@@ -329,22 +328,3 @@ def check_space(
             f"the features take about {need / 1e9:.1f} GB but the store's disk has only "
             f"{free / 1e9:.1f} GB free; choose fewer or smaller views.scales or move the store"
         )
-
-
-def infer(
-    job: Job,
-    pieces: Sequence[shards.Slice],
-    progress: Callable[[int, int], None],
-) -> dict[str, Any]:
-    """Compute the class maps of slices with a pool of Ray Data actors.
-
-    Args:
-        job: what to compute.
-        pieces: slices of the shards.
-        progress: called with (images done, images in all).
-
-    Returns:
-        Facts about the artifact for its manifest.
-    """
-    facts = actors.run(Infer, job, pieces, job.views.actors, progress)
-    return {**facts, "scales": list(job.views.scales), "features": job.keep_features}

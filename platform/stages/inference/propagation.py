@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,34 +26,34 @@ from . import actors
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """Description of one propagation, sent to each actor.
+class Job(actors.Job):
+    """Description of one propagation.
 
     Attributes:
         network: configuration of the boundary network.
         weights: weight file of the boundary network.
         maps: folder of the class maps, one file for each slice.
         suffix: suffix of the files of class maps at stride 4.
-        folder: folder that takes the new class maps and the boundaries.
         radius: radius of the walk in positions, see `ops.random_walk.random_walk`.
         beta: exponent of the walk's affinities.
         steps: steps of the walk.
         power: exponent that is applied to the class maps before the walk.
         background: whether a background plane of the class maps takes part in the walk.
-        views: precision and numbers of images and actors.
     """
 
     network: Network
     weights: ArtifactFile
     maps: ArtifactFolder
     suffix: str = class_maps.MAPS
-    folder: ArtifactFolder
     radius: int
     beta: float
     steps: int
     power: float
     background: bool
-    views: Views
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"steps": self.steps}
 
 
 def walk_input(maps: ClassMaps, power: float = 1.0, background: bool = False) -> ClassMaps:
@@ -201,19 +201,3 @@ class Walk(actors.Actor):
             logits = F.interpolate(logits, grid, mode="bilinear", align_corners=False)
         strength: Tensor = logits[:, 0].sigmoid()
         return strength
-
-
-def walk(
-    job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
-) -> dict[str, Any]:
-    """Compute the class maps of slices after the random walk with a pool of Ray Data actors.
-
-    Args:
-        job: what to compute.
-        pieces: slices of the shards.
-        progress: called with (images done, images in all).
-
-    Returns:
-        Facts about the artifact for its manifest.
-    """
-    return {**actors.run(Walk, job, pieces, job.views.actors, progress), "steps": job.steps}
