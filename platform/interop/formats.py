@@ -286,7 +286,9 @@ def _on_grid(planes: Planes, size: tuple[int, int], stride: int) -> NDArray[np.f
     return out
 
 
-def write(kind: str, folder: Path, maps: ClassMaps, classes: int) -> Path:
+def write(
+    kind: str, folder: Path, maps: ClassMaps, classes: int, strided: ClassMaps | None = None
+) -> Path:
     """Write the class maps of one image in the format of another project and return the file.
 
     Args:
@@ -294,6 +296,8 @@ def write(kind: str, folder: Path, maps: ClassMaps, classes: int) -> Path:
         folder: folder of the file.
         maps: the class maps.
         classes: number of classes of the data set, N.
+        strided: the same maps at stride 4, which some formats hold too; None: they are made from
+            `maps`.
 
     Raises:
         InputError: the format has a background plane and the maps have none, or the reverse; or
@@ -326,5 +330,8 @@ def write(kind: str, folder: Path, maps: ClassMaps, classes: int) -> Path:
         all_planes[keys] = planes
         keys, planes = list(range(classes)), all_planes
     path = folder / f"{maps.id}{form.suffix}"
-    np.save(path, np.asanyarray(form.write(keys, planes)))
+    content = form.write(keys, planes)
+    if strided and isinstance(content, dict) and "cam" in content:
+        content["cam"] = torch.from_numpy(strided.planes).float()
+    np.save(path, np.asanyarray(content))
     return path

@@ -99,6 +99,7 @@ def rung(
     context: Context, trained: Method, network: Stage, beside: Beside, split: str, epochs: int
 ) -> Step:
     """Return the step that scores class maps, at scale 1 only, after some epochs of training."""
+    e = context.experiment
     stage = Stage(
         name="rung",
         version=1,
@@ -107,13 +108,14 @@ def rung(
             "split": split,
             "settings": trained.localizer_settings(),
             **context.inference,
+            **e.views.enlarging_key,
         },
         inputs={"shards": context.shards.key, "network": network.key},
         title=f"{network.title} for {epochs} epochs, score on {split}",
     )
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        from ..stages.inference import class_maps
+        from ..stages.inference import actors, class_maps
         from ..stages.labels import scoring
         from ..stages.training import checkpoints, ray_train
 
@@ -130,7 +132,8 @@ def rung(
         job = inference_job(context, trained, trained, folder / ray_train.NETWORK, maps, keep=False)
         # One scale is enough to decide whether the training is worth going on with.
         views = dataclasses.replace(job.views, scales=(1.0,))
-        class_maps.infer(dataclasses.replace(job, views=views), pieces, _no_progress)
+        job = dataclasses.replace(job, views=views)
+        actors.compute(class_maps.Infer, job, pieces, _no_progress)
         artifact = Artifact(maps, {"stage": "maps", "files": maps.names()})
         about = scoring.score(folder, artifact, pieces, len(context.classes) + 1, _no_progress)
         folder.discard("maps")
@@ -199,20 +202,21 @@ def inferred(
             "features": keep,
             **({"fusion": trained.localizer_settings()} if fused else {}),
             **context.inference,
+            **context.experiment.views.enlarging_key,
         },
         inputs={"shards": context.shards.key, "network": network.key},
         title=f"{method.name} maps{' and features' if keep else ''} of {split}",
     )
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        from ..stages.inference import class_maps
+        from ..stages.inference import actors, class_maps
 
         if keep:
             _check_space(context, run, split)
         cluster.connect()
         file = run.artifact(network).file("network.pt")
         job = inference_job(context, trained, method, file, folder, keep, fused)
-        return class_maps.infer(job, context.pieces(split), run.count)
+        return actors.compute(class_maps.Infer, job, context.pieces(split), run.count)
 
     return Step(stage, compute)
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 from wsss.methods.cam import CAM
 from wsss.methods.lpcam import LPCAM, LPCAMConfig
 from wsss.platform.config.experiment import Views
@@ -86,6 +87,10 @@ def piece(write_shards):
 @pytest.fixture
 def inferred(network, piece, tmp_path, image_batching):
     """Run inference over one slice; return its rows and the path of its features."""
+    return infer(network, piece, tmp_path, "stretch")
+
+
+def infer(network, piece, tmp_path, enlarging):
     torch.save(network.state_dict(), tmp_path / "network.pt")
     folder = tmp_path / "maps"
     folder.mkdir()
@@ -95,7 +100,7 @@ def inferred(network, piece, tmp_path, image_batching):
         network=Network(backbone="small"),
         classes=CLASSES,
         weights=LocalFolder(tmp_path) / "network.pt",
-        views=Views(scales=SCALES, batch_size=2, actors=1),
+        views=Views(scales=SCALES, batch_size=2, actors=1, enlarging=enlarging),
         folder=LocalFolder(folder),
         keep_features=True,
     )
@@ -112,12 +117,17 @@ def views(row):
         yield normalized(torch.from_numpy(resized(image, *size).copy())[None])
 
 
-def slow_maps(localizer, network, row):
-    """Return the class maps of an image: each scale through the network, summed and normalised."""
+def slow_maps(localizer, network, row, enlarging="stretch"):
+    """Return the class maps of an image: each scale through the network, summed and normalised.
+
+    For "irn" each scale is enlarged to multiples of 16 and cut to the image."""
     labels = torch.zeros(1, CLASSES)
     labels[0, row["labels"]] = 1
     with torch.inference_mode():
         planes = [localizer.localize(network, images, labels) for images in views(row)]
+    if enlarging == "irn":
+        large = [F.interpolate(p, (48, 64), mode="bilinear")[:, :, :41, :56] for p in planes]
+        return normalize(sum(large))[0, row["labels"]]
     maps = normalize(merge_scales(planes, grid_size(row["height"], row["width"])))
     return maps[0, row["labels"]]
 
@@ -146,6 +156,31 @@ def test_maps_of_inference_equal_those_of_the_network(inferred, network):
         torch.testing.assert_close(
             torch.from_numpy(maps.planes.copy()).float(), expected, atol=2e-3, rtol=0
         )
+
+
+@pytest.mark.parametrize("localizer", ["cam", "lpcam"])
+def test_maps_at_image_size_are_enlarged_and_cut_as_in_irn(
+    network, piece, tmp_path, method, units, localizer
+):
+    """Maps at stride 4 lie beside them, equal to those that are stretched."""
+    rows, path = infer(network, piece, tmp_path, "irn")
+    folder, maker = LocalFolder(path.parent), CAM(CAM.Config())
+    if localizer == "lpcam":
+        threads = torch.get_num_threads()
+        file_similarities(folder / path.name, units, LocalFolder(tmp_path))
+        folder, maker = LocalFolder(tmp_path).subfolder("out"), method
+        file_maps(LocalFolder(tmp_path) / path.name, method.shares, folder, "irn")
+        torch.set_num_threads(threads)
+    for suffix, enlarging, size in (
+        (".parquet", "irn", (41, 56)),
+        (".strided", "stretch", (11, 14)),
+    ):
+        stored = class_maps.read([(folder / f"{path.stem}{suffix}").local()])
+        for row, maps in zip(rows, stored, strict=True):
+            assert (maps.id, maps.planes.shape[1:]) == (row["id"], size)
+            expected = slow_maps(maker, network, row, enlarging)
+            limit = 2e-3 if localizer == "cam" else 1e-2
+            np.testing.assert_allclose(maps.planes, expected, atol=limit)
 
 
 @pytest.mark.parametrize("method", [m for m in methods_of().values() if m.trains])
@@ -257,17 +292,18 @@ def test_closest_patches_equal_a_search_over_every_position(inferred, units, sim
         assert cosines[int(patch.y * height), int(patch.x * width)] > cosines.max() - 2e-3
 
 
-def test_direct_scores_equal_those_of_the_maps(piece, method, similar, tmp_path):
+@pytest.mark.parametrize("enlarging", ["stretch", "irn"])
+def test_direct_scores_equal_those_of_the_maps(piece, method, similar, tmp_path, enlarging):
     """Counts that are kept from earlier shares do not change the counts of later shares."""
     out = LocalFolder(tmp_path).subfolder("out")
     widths = tuple((n, len(s)) for n, s in method.shares.items())
-    split = direct_scoring.Split((similar,), (piece,), widths, CLASSES + 1)
+    split = direct_scoring.Split((similar,), (piece,), widths, CLASSES + 1, enlarging)
     generator = torch.Generator().manual_seed(3)
     threads = torch.get_num_threads()
     first = dict(method.shares)
     other = {n: torch.randn(len(s), generator=generator) for n, s in first.items()}
     for shares in (first, other, {**first, 1: other[1]}, first):
-        file_maps(similar, shares, out)
+        file_maps(similar, shares, out, enlarging)
         expected = score_slice((piece, out / f"{similar.stem}.parquet"), CLASSES + 1)
         tally = split.tally(shares)
         assert expected.curve.counts.sum() > 0

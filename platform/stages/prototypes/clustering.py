@@ -293,6 +293,7 @@ def run(
             clusters=clustering.clusters,
             seed=seed,
             tolerance=clustering.tolerance,
+            shift=clustering.shift,
             max_iterations=clustering.max_iterations,
         )
     finally:
