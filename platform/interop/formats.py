@@ -286,6 +286,16 @@ def _on_grid(planes: Planes, size: tuple[int, int], stride: int) -> NDArray[np.f
     return out
 
 
+def _planes(maps: ClassMaps, size: tuple[int, int]) -> Planes:
+    """Return the planes of an image at a size, in 0..1."""
+    if not maps.classes:
+        return np.zeros((0, *size), np.float32)
+    stored = torch.from_numpy(maps.planes).float()[None]
+    full = F.interpolate(stored, size, mode="bilinear", align_corners=False)
+    planes: Planes = full[0].clamp(0, 1).numpy()
+    return planes
+
+
 def write(
     kind: str, folder: Path, maps: ClassMaps, classes: int, strided: ClassMaps | None = None
 ) -> Path:
@@ -314,11 +324,7 @@ def write(
     size = (320, 320) if form.square else (maps.height, maps.width)
     if form.probabilities:
         size = maps.planes.shape[1:]
-    stored = torch.from_numpy(maps.planes).float()[None]
-    planes = np.zeros((len(maps.classes), *size), np.float32)
-    if maps.classes:
-        full = F.interpolate(stored, size, mode="bilinear", align_corners=False)
-        planes = full[0].clamp(0, 1).numpy()
+    planes = _planes(maps, size)
     if form.probabilities and maps.classes != tuple(range(classes + 1)):
         raise InputError(
             f"the class maps of {maps.id} are not of all classes, as the format {kind} needs; "

@@ -143,13 +143,11 @@ def lloyd(
         clusters: K; a set with at most K rows has its rows as centres.
         seed: random seed for the initial centres, which are K random rows.
         tolerance: a set is done when its centres move by at most this share of their length.
-        shift: a set is done instead when the square of its centres' summed movement is below this
-            value (LPCAM's code); None: `tolerance` holds.
+        shift: the square of the summed movement that ends it instead; None: `tolerance` holds.
         max_iterations: largest number of rounds.
     """
     full = {s: rows for s, rows in sizes.items() if sum(rows.values())}
-    starts = {s: _initial(rows, clusters, seed, s) for s, rows in full.items()}
-    active = {s: np.asarray(c, np.float32) for s, c in gather(starts).items()}
+    active = dict(gather({s: _initial(rows, clusters, seed, s) for s, rows in full.items()}))
     counts: dict[FeatureSet, NDArray[np.int64]] = {}
     done: dict[FeatureSet, Clusters] = {}
     for round_ in range(1, max_iterations + 1):
@@ -158,8 +156,7 @@ def lloyd(
         refill: dict[FeatureSet, list[tuple[int, int]]] = {}
         for s, total in totals(active).items():
             moved, length, active[s] = _move_centers(active[s], total)
-            counts[s] = total.counts
-            filled = total.counts > 0
+            counts[s], filled = total.counts, total.counts > 0
             spare = len(filled) < sum(full[s].values()) and total.worst[0] < FITTING_COSINE
             if spare and not filled.all():
                 refill[s] = [total.worst[1:]]

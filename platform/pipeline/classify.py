@@ -95,11 +95,15 @@ def _train(
     return run.train(context, folder, stage, task)
 
 
+def localization_key(context: Context) -> dict[str, Any]:
+    """Return the options of inference that class maps depend on, as they enter keys."""
+    return {**context.inference, **context.experiment.views.enlarging_key}
+
+
 def rung(
     context: Context, trained: Method, network: Stage, beside: Beside, split: str, epochs: int
 ) -> Step:
     """Return the step that scores class maps, at scale 1 only, after some epochs of training."""
-    e = context.experiment
     stage = Stage(
         name="rung",
         version=1,
@@ -107,8 +111,7 @@ def rung(
             "epochs": epochs,
             "split": split,
             "settings": trained.localizer_settings(),
-            **context.inference,
-            **e.views.enlarging_key,
+            **localization_key(context),
         },
         inputs={"shards": context.shards.key, "network": network.key},
         title=f"{network.title} for {epochs} epochs, score on {split}",
@@ -131,8 +134,7 @@ def rung(
         pieces, maps = context.pieces(split), folder.subfolder("maps")
         job = inference_job(context, trained, trained, folder / ray_train.NETWORK, maps, keep=False)
         # One scale is enough to decide whether the training is worth going on with.
-        views = dataclasses.replace(job.views, scales=(1.0,))
-        job = dataclasses.replace(job, views=views)
+        job = dataclasses.replace(job, views=dataclasses.replace(job.views, scales=(1.0,)))
         actors.compute(class_maps.Infer, job, pieces, _no_progress)
         artifact = Artifact(maps, {"stage": "maps", "files": maps.names()})
         about = scoring.score(folder, artifact, pieces, len(context.classes) + 1, _no_progress)
@@ -201,8 +203,7 @@ def inferred(
             "scales": context.experiment.views.scales,
             "features": keep,
             **({"fusion": trained.localizer_settings()} if fused else {}),
-            **context.inference,
-            **context.experiment.views.enlarging_key,
+            **localization_key(context),
         },
         inputs={"shards": context.shards.key, "network": network.key},
         title=f"{method.name} maps{' and features' if keep else ''} of {split}",

@@ -82,11 +82,9 @@ def piece(write_shards):
 
 @pytest.fixture
 def inferred(network, piece, tmp_path, image_batching):
-    """Run inference over one slice; return its rows and the path of its features."""
-    return infer(network, piece, tmp_path, "stretch")
+    """Run inference over one slice; return its rows and the path of its features.
 
-
-def infer(network, piece, tmp_path, enlarging):
+    The class maps are at image size, with those at stride 4 beside them."""
     torch.save(network.state_dict(), tmp_path / "network.pt")
     folder = tmp_path / "maps"
     folder.mkdir()
@@ -96,7 +94,7 @@ def infer(network, piece, tmp_path, enlarging):
         network=Network(backbone="small"),
         classes=CLASSES,
         weights=LocalFolder(tmp_path) / "network.pt",
-        views=Views(scales=SCALES, batch_size=2, actors=1, enlarging=enlarging),
+        views=Views(scales=SCALES, batch_size=2, actors=1, enlarging="irn"),
         folder=LocalFolder(folder),
         keep_features=True,
     )
@@ -128,55 +126,34 @@ def slow_maps(localizer, network, row, enlarging="stretch"):
     return maps[0, row["labels"]]
 
 
-def test_maps_from_stored_features_equal_those_of_the_network(inferred, network, method, similar):
+@pytest.mark.parametrize("enlarging", ["stretch", "irn"])
+def test_maps_from_stored_features_equal_those_of_the_network(
+    inferred, network, method, similar, enlarging
+):
     rows, _ = inferred
     places = list(read(similar, {n: len(s) for n, s in method.shares.items()}))
     assert [p.id for p, _ in places] == [r["id"] for r in rows]
     for row, (place, of_image) in zip(rows, places, strict=True):
-        maps = place_maps(place, of_image, method.shares)
+        maps = place_maps(place, of_image, method.shares, enlarging)
         assert maps.classes == tuple(n + 1 for n in row["labels"])
         assert (maps.height, maps.width) == (41, 56)
-        expected = slow_maps(method, network, row)
+        expected = slow_maps(method, network, row, enlarging)
         assert expected.max() > 0.9
         torch.testing.assert_close(
             torch.from_numpy(maps.planes).float(), expected, atol=1e-2, rtol=0
         )
 
 
-def test_maps_of_inference_equal_those_of_the_network(inferred, network):
+@pytest.mark.parametrize(("suffix", "enlarging"), [(".parquet", "irn"), (".strided", "stretch")])
+def test_maps_of_inference_equal_those_of_the_network(inferred, network, suffix, enlarging):
     rows, path = inferred
-    stored = list(class_maps.read([path.with_suffix(".parquet")]))
+    stored = list(class_maps.read([path.with_suffix(suffix)]))
     for row, maps in zip(rows, stored, strict=True):
         assert maps.id == row["id"]
-        expected = slow_maps(CAM(CAM.Config()), network, row)
+        expected = slow_maps(CAM(CAM.Config()), network, row, enlarging)
         torch.testing.assert_close(
             torch.from_numpy(maps.planes.copy()).float(), expected, atol=2e-3, rtol=0
         )
-
-
-@pytest.mark.parametrize("localizer", ["cam", "lpcam"])
-def test_maps_at_image_size_are_enlarged_and_cut_as_in_irn(
-    network, piece, tmp_path, method, units, localizer
-):
-    """Maps at stride 4 lie beside them, equal to those that are stretched."""
-    rows, path = infer(network, piece, tmp_path, "irn")
-    folder, maker = LocalFolder(path.parent), CAM(CAM.Config())
-    if localizer == "lpcam":
-        threads = torch.get_num_threads()
-        file_similarities(folder / path.name, units, LocalFolder(tmp_path))
-        folder, maker = LocalFolder(tmp_path).subfolder("out"), method
-        file_maps(LocalFolder(tmp_path) / path.name, method.shares, folder, "irn")
-        torch.set_num_threads(threads)
-    for suffix, enlarging, size in (
-        (".parquet", "irn", (41, 56)),
-        (".strided", "stretch", (11, 14)),
-    ):
-        stored = class_maps.read([(folder / f"{path.stem}{suffix}").local()])
-        for row, maps in zip(rows, stored, strict=True):
-            assert (maps.id, maps.planes.shape[1:]) == (row["id"], size)
-            expected = slow_maps(maker, network, row, enlarging)
-            limit = 2e-3 if localizer == "cam" else 1e-2
-            np.testing.assert_allclose(maps.planes, expected, atol=limit)
 
 
 @pytest.mark.parametrize("method", [m for m in methods_of().values() if m.trains])

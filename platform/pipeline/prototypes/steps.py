@@ -11,7 +11,7 @@ from ...method import Method, PrototypeMethod
 from ...ray_runtime import cluster
 from ...storage.artifact import Stage
 from ...storage.artifact_files import ArtifactFolder
-from ..classify import inference_job, inferred
+from ..classify import inference_job, inferred, localization_key
 from ..context import Context, Runtime, Step
 
 BySplit = Mapping[str, Stage]
@@ -194,8 +194,7 @@ def inferred_by_prototypes(
             "split": split,
             "scales": context.experiment.views.scales,
             "fusion": trained.localizer_settings(),
-            **context.inference,
-            **context.experiment.views.enlarging_key,
+            **localization_key(context),
         },
         inputs={"shards": context.shards.key, "network": network.key, "centers": centers.key},
         title=f"{method.name} maps of {split}, fused by {trained.name}",

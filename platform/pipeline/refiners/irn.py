@@ -19,6 +19,7 @@ from ...records.result_id import ResultId
 from ...stages.training.label_learners import Boundaries
 from ...storage.artifact import Stage
 from ...storage.artifact_files import ArtifactFolder
+from ..classify import localization_key
 from ..context import Context, Runtime, Step, TrainingTask
 from .base import Refined, Refiner
 from .seeds import ABOVE, BELOW, Seeds, cut_seeds
@@ -164,7 +165,7 @@ def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Ste
     config |= {"power": r.walk_power} if r.walk_power != 1 else {}
     background = seeds.own and r.walk_background
     config |= {"background": True} if background else {}
-    config |= {**context.inference, **e.views.enlarging_key}
+    config |= localization_key(context)
     stage = Stage(
         name="maps",
         version=1,
