@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 from ..data.names import check_name
 from ..errors import InputError
-from ..records.progress_file import progress_display
 from ..storage.store import Store, open_store
 from ..tuning import spaces
 from ..tuning.sweep import Sweep
 from . import resolve
 from .options.experiment_options import FigureOptions, SweepOptions
 from .pages import check_page, write_run_pages
-from .run_commands import Say, carry_out, catalog_of
+from .run_commands import Say, carry_out, catalog_of, check_log, tracked_display, tracking
 from .tables import Printer, best_points, comparison_table, figure_table
 
 if TYPE_CHECKING:
@@ -53,6 +52,7 @@ def scored_sweep(
     """
     from ..tuning.scored_sweep import run as run_scored_sweep
 
+    check_log(options, store)
     catalog = catalog_of(store)
     title, description = resolve.sweep(options, store, space)
     base = description.base
@@ -63,16 +63,18 @@ def scored_sweep(
     if not known:
         _announce(line, catalog, description)
     file = resolve.combinations_file(options, store, description) if description.bases else ""
-    scored = run_scored_sweep(
-        catalog,
-        description,
-        name,
-        command,
-        progress=partial(progress_display, options.quiet),
-        carry_out=lambda planned: carry_out(store, planned, None, command, options, line),
-        resume=options.resume,
-        file=file,
-    )
+    with tracking(options, store, base) as tracked:
+        scored = run_scored_sweep(
+            catalog,
+            description,
+            name,
+            command,
+            progress=partial(tracked_display, options, tracked),
+            carry_out=lambda planned: carry_out(store, planned, None, command, options, line),
+            resume=options.resume,
+            file=file,
+        )
+        tracked.finish(scored.record)
     trials = scored.record.trials
     done, total = sum(t.status == "done" for t in trials), len(trials)
     summary = f"{done} of {total} trials, {time.monotonic() - began:.0f} s"
@@ -88,6 +90,7 @@ def figure(options: FigureOptions, command: str) -> None:
     from ..tuning.tuner import run as run_sweep
 
     store, printer = open_store(options.store), Printer(options.format)
+    check_log(options, store)
     method, published = spaces.find_figure(options.figure)
     if options.imported:
         raise InputError("a figure varies a method's own options; leave out --imported")
@@ -116,8 +119,10 @@ def figure(options: FigureOptions, command: str) -> None:
     catalog = catalog_of(store)
     if not store.location("sweeps", name, "sweep.json").exists():
         _announce(printer.line, catalog, description)
-    with progress_display(options.quiet) as progress:
-        record = run_sweep(catalog, description, name, command, progress, options.resume)
+    with tracking(options, store, base) as tracked:
+        with tracked_display(options, tracked) as progress:
+            record = run_sweep(catalog, description, name, command, progress, options.resume)
+        tracked.finish(record)
     printer.table(figure_table(published, record))
     write_run_pages(printer, store, None, [], name)
 
