@@ -57,15 +57,14 @@ class MLflowTracker(Tracker):
     def address(self) -> str:
         import mlflow
 
-        uri = re.sub(r"//[^/@]*@", "//", mlflow.get_tracking_uri())  # without a password
-        return f"{uri}, experiment {self.experiment}"
+        return f"{_without_password(mlflow.get_tracking_uri())}, experiment {self.experiment}"
 
     def check(self) -> None:
         try:
             with _without_retries():
                 self._client().get_experiment_by_name(self.experiment)
         except Exception as error:  # MLflow raises errors of its stores, too
-            reason = str(error).strip().partition("\n")[0].partition(". ")[0]
+            reason = _without_password(str(error).strip().partition("\n")[0].partition(". ")[0])
             raise InputError(
                 f"MLflow at {self.address} cannot be used: {reason}; correct MLFLOW_TRACKING_URI, "
                 "or leave out --log mlflow"
@@ -114,6 +113,11 @@ def _chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Yield values in chunks of a size; the last chunk may be smaller."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
+
+
+def _without_password(text: str) -> str:
+    """Return a text with addresses whose user names and passwords are left out."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _name(name: str) -> str:

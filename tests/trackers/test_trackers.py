@@ -141,14 +141,17 @@ def kept_by_wandb(folder: Path, tracked: TrackedRun) -> Kept:
 
 
 def _add_history(out: Kept, row: dict[str, Any], files: Path) -> None:
-    for key, value in row.items():
-        if isinstance(value, dict) and value["_type"] == "table-file":
-            table = json.loads((files / value["path"]).read_text())
+    """Add one row of a history, in which tables and pictures are several entries each."""
+    for name in [key.removesuffix("/_type") for key in row if key.endswith("/_type")]:
+        about = {key: row.pop(key) for key in [*row] if key.startswith(f"{name}/")}
+        if about[f"{name}/_type"] == "table-file":
+            table = json.loads((files / about[f"{name}/path"]).read_text())
             cells = [["" if c is None else str(c) for c in line] for line in table["data"]]
-            out.tables[key] = [table["columns"], *cells]
-        elif isinstance(value, dict):
-            out.pictures[key] = (value["width"], value["height"])
-        elif not key.startswith("_") and not key.endswith("/step"):
+            out.tables[name] = [table["columns"], *cells]
+        else:
+            out.pictures[name] = (about[f"{name}/width"], about[f"{name}/height"])
+    for key, value in row.items():
+        if not key.startswith("_") and not key.endswith("/step"):
             step = row.get(f"{key.split('/')[0]}/step", 0)
             out.numbers.setdefault(key, []).append((step, value))
 
