@@ -21,6 +21,7 @@ from .tables import Printer, best_points, comparison_table, figure_table
 if TYPE_CHECKING:
     from ..config.experiment import Experiment
     from ..pipeline.context import Catalog
+    from ..records.schema import SweepRecord
     from ..tuning.scored_sweep import ScoredSweep
     from ..tuning.spaces import Space
 
@@ -52,7 +53,6 @@ def scored_sweep(
     """
     from ..tuning.scored_sweep import run as run_scored_sweep
 
-    check_log(options, store)
     catalog = catalog_of(store)
     title, description = resolve.sweep(options, store, space)
     base = description.base
@@ -75,14 +75,18 @@ def scored_sweep(
             file=file,
         )
         tracked.finish(scored.record)
-    trials = scored.record.trials
-    done, total = sum(t.status == "done" for t in trials), len(trials)
-    summary = f"{done} of {total} trials, {time.monotonic() - began:.0f} s"
-    unchanged = f"nothing to do, its {total} trials are already in the store"
-    line(f"sweep {name}: {unchanged if known else summary}")
+    line(f"sweep {name}: {_summary(scored.record, known, time.monotonic() - began)}")
     for text in best_points(scored.record):
         line(text)
     return scored
+
+
+def _summary(record: SweepRecord, known: bool, seconds: float) -> str:
+    """Return in words what a sweep computed; `known` where its record existed before."""
+    done, total = sum(t.status == "done" for t in record.trials), len(record.trials)
+    if known:
+        return f"nothing to do, its {total} trials are already in the store"
+    return f"{done} of {total} trials, {seconds:.0f} s"
 
 
 def figure(options: FigureOptions, command: str) -> None:
@@ -128,13 +132,15 @@ def figure(options: FigureOptions, command: str) -> None:
 
 
 def _check(catalog: Catalog, options: SweepOptions, untuned: Sequence[Experiment]) -> None:
-    """Check the untuned experiments of a sweep before its trials.
+    """Check the trackers and the untuned experiments of a sweep before its trials.
 
     Raises:
-        InputError: an experiment cannot be planned, or an option has no effect.
+        InputError: a tracker cannot be used, an experiment cannot be planned, or an option has no
+            effect.
     """
     from ..pipeline.planner import plan
 
+    check_log(options, catalog.store)
     resolve.check_used(options, untuned)
     for experiment in untuned:
         plan(experiment, catalog)
