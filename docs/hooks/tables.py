@@ -195,7 +195,8 @@ def help_of(*words: str) -> str:
     """Return the help of the command line, or of one command."""
     command = [sys.executable, "-m", "wsss.platform.cli", *words, "--help"]
     environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
-    environment.pop("WSSS_STORE", None)
+    for name in ("WSSS_STORE", "WSSS_LOG"):
+        environment.pop(name, None)
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return done.stdout.rstrip()
 

@@ -52,6 +52,8 @@ class Choices(TypedDict, total=False):
         imported: imported class maps or labels to start from.
         changes: values of fields by dotted name, e.g. `{"training.epochs": 8, "lpcam.tau": 0.2}`.
         quiet: whether no progress is shown.
+        log: trackers that get losses, scores and pictures, too: `tensorboard`, `mlflow` or `wandb`
+            (default: those in the environment variable WSSS_LOG).
     """
 
     data: str
@@ -66,6 +68,7 @@ class Choices(TypedDict, total=False):
     imported: str | None
     changes: Mapping[str, object]
     quiet: bool
+    log: Sequence[str]
 
 
 class SweepChoices(Choices, total=False):
@@ -236,6 +239,8 @@ def _options(
     """Return the options of a command, and the store that they name."""
     given = {name: value for name, value in choices.items() if name != "changes"}
     given["store"] = str(given.get("store") or default_store())
+    if "log" in given:
+        given["log"] = (given["log"],) if isinstance(given["log"], str) else tuple(given["log"])
     changes = choices.get("changes", {})
     given["set"] = tuple(f"{field}={_plain(value)!r}" for field, value in changes.items())
     options = resolve.with_absolute_paths(kind(**own, **given))

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 from ..data.names import check_name
 from ..errors import InputError
-from ..records.progress_file import progress_display
 from ..storage.store import Store, open_store
 from ..tuning import spaces
 from ..tuning.sweep import Sweep
 from . import resolve
 from .options.experiment_options import FigureOptions, SweepOptions
 from .pages import check_page, write_run_pages
-from .run_commands import Say, carry_out, catalog_of
+from .run_commands import Say, carry_out, catalog_of, check_log, tracked_display, tracking
 from .tables import Printer, best_points, comparison_table, figure_table
 
 if TYPE_CHECKING:
     from ..config.experiment import Experiment
     from ..pipeline.context import Catalog
+    from ..records.schema import SweepRecord
     from ..tuning.scored_sweep import ScoredSweep
     from ..tuning.spaces import Space
 
@@ -63,24 +63,30 @@ def scored_sweep(
     if not known:
         _announce(line, catalog, description)
     file = resolve.combinations_file(options, store, description) if description.bases else ""
-    scored = run_scored_sweep(
-        catalog,
-        description,
-        name,
-        command,
-        progress=partial(progress_display, options.quiet),
-        carry_out=lambda planned: carry_out(store, planned, None, command, options, line),
-        resume=options.resume,
-        file=file,
-    )
-    trials = scored.record.trials
-    done, total = sum(t.status == "done" for t in trials), len(trials)
-    summary = f"{done} of {total} trials, {time.monotonic() - began:.0f} s"
-    unchanged = f"nothing to do, its {total} trials are already in the store"
-    line(f"sweep {name}: {unchanged if known else summary}")
+    with tracking(options, store, base) as tracked:
+        scored = run_scored_sweep(
+            catalog,
+            description,
+            name,
+            command,
+            progress=partial(tracked_display, options, tracked),
+            carry_out=lambda planned: carry_out(store, planned, None, command, options, line),
+            resume=options.resume,
+            file=file,
+        )
+        tracked.finish(scored.record)
+    line(f"sweep {name}: {_summary(scored.record, known, time.monotonic() - began)}")
     for text in best_points(scored.record):
         line(text)
     return scored
+
+
+def _summary(record: SweepRecord, known: bool, seconds: float) -> str:
+    """Return in words what a sweep computed; `known` where its record existed before."""
+    done, total = sum(t.status == "done" for t in record.trials), len(record.trials)
+    if known:
+        return f"nothing to do, its {total} trials are already in the store"
+    return f"{done} of {total} trials, {seconds:.0f} s"
 
 
 def figure(options: FigureOptions, command: str) -> None:
@@ -88,6 +94,7 @@ def figure(options: FigureOptions, command: str) -> None:
     from ..tuning.tuner import run as run_sweep
 
     store, printer = open_store(options.store), Printer(options.format)
+    check_log(options, store)
     method, published = spaces.find_figure(options.figure)
     if options.imported:
         raise InputError("a figure varies a method's own options; leave out --imported")
@@ -116,20 +123,24 @@ def figure(options: FigureOptions, command: str) -> None:
     catalog = catalog_of(store)
     if not store.location("sweeps", name, "sweep.json").exists():
         _announce(printer.line, catalog, description)
-    with progress_display(options.quiet) as progress:
-        record = run_sweep(catalog, description, name, command, progress, options.resume)
+    with tracking(options, store, base) as tracked:
+        with tracked_display(options, tracked) as progress:
+            record = run_sweep(catalog, description, name, command, progress, options.resume)
+        tracked.finish(record)
     printer.table(figure_table(published, record))
     write_run_pages(printer, store, None, [], name)
 
 
 def _check(catalog: Catalog, options: SweepOptions, untuned: Sequence[Experiment]) -> None:
-    """Check the untuned experiments of a sweep before its trials.
+    """Check the trackers and the untuned experiments of a sweep before its trials.
 
     Raises:
-        InputError: an experiment cannot be planned, or an option has no effect.
+        InputError: a tracker cannot be used, an experiment cannot be planned, or an option has no
+            effect.
     """
     from ..pipeline.planner import plan
 
+    check_log(options, catalog.store)
     resolve.check_used(options, untuned)
     for experiment in untuned:
         plan(experiment, catalog)

@@ -315,6 +315,7 @@ def _watch(journal: Journal, queue: TrialQueue, progress: ProgressDisplay) -> ob
             progress.running([*running.values()])
             ended = _trial(number, trial, tuple(rungs.get(trial.trial_id, ())))
             journal.add(ended)
+            progress.trial(ended)
             queue.values[number] = ended.value
             if ended.status == "done":
                 queue.best = max(queue.best, ended.value or 0.0)

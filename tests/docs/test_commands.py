@@ -116,7 +116,8 @@ class Described(Catalog):
 def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the files that commands name: weights, experiment files and a search space."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("WSSS_STORE", raising=False)
+    for name in ("WSSS_STORE", "WSSS_LOG"):
+        monkeypatch.delenv(name, raising=False)
     for _, command in COMMANDS:
         for word in re.findall(r"\S+\.pth?\b", command):
             path = Path(word.split("=")[-1])

@@ -12,7 +12,7 @@ LEVELS = (
     ("ray_runtime", "models", "config", "records"),
     ("data",),
     ("method",),
-    ("stages", "interop"),
+    ("stages", "interop", "trackers"),
     ("pipeline",),
     ("tuning",),
     ("dashboards",),

@@ -20,6 +20,7 @@ from .kinds import (
     InStore,
     Quiet,
     Tabular,
+    Tracked,
     argument,
     flag,
     number,
@@ -108,7 +109,7 @@ class SeveralRefinements:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentOptions(Quiet, Tabular, Chain, InStore):
+class ExperimentOptions(Tracked, Quiet, Tabular, Chain, InStore):
     """Options that describe an experiment apart from its method.
 
     Attributes:
