@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..platform.records.field_labels import short_text
 from ..platform.records.schema import (
     FROM_OWN_BACKGROUND,
     PARTS,
@@ -156,7 +157,7 @@ def trial_table(sweep: SweepRecord) -> Table:
         for name in names:
             value = t.params.get(name, "")
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            row.append(Cell(text=str(value), value=drawable(value) if number else None))
+            row.append(Cell(text=short_text(value), value=drawable(value) if number else None))
         row += [Cell(text=str(t.seed), value=t.seed)] if seeds else []
         row += _result(t, sweep.best == t.id)
         row += [text_cell(t.error or "")] if failed else []

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Collection, Mapping
 
 from ...platform.errors import InputError
+from ...platform.records.field_labels import short_text
 from ...platform.records.schema import RunRecord, Score, SweepRecord, Trial
 from ...platform.tuning import spaces
 from ..content.records import Entry, Records
@@ -161,4 +162,4 @@ def _shared(sweep: SweepRecord) -> str:
 
 def _params(sweep: SweepRecord, params: Mapping[str, object]) -> str:
     labels = sweep.labels
-    return ", ".join(f"{labels[field]} {value}" for field, value in params.items())
+    return ", ".join(f"{labels[field]} {short_text(value)}" for field, value in params.items())

@@ -144,15 +144,21 @@ def _announce(line: Say, catalog: Catalog, description: Sweep) -> None:
     from ..tuning.trial import planned_base
 
     planned_base(catalog, description)
-    from ..tuning.cost import MOST_COUNTED, cost
+    from ..tuning.cost import MOST_COUNTED, cost, is_countable, stages_by_field
+    from ..tuning.search import chooses_as_results_come
 
+    trials = f"{description.count * description.repeats} trials"
+    if not is_countable(description):
+        line(f"{trials}, chosen during the sweep; what a trial computes for a new value:")
+        for field, stages in stages_by_field(catalog, description).items():
+            line(f"  {field}: {', '.join(stages) or 'nothing, no value changes the result'}")
+        return
     missing, stored, without_effect = cost(catalog, description)
     lists = [
         ", ".join(f"{n} {name}" for name, n in counts.items()) or "nothing"
         for counts in (missing, stored)
     ]
-    trials = f"{description.count * description.repeats} trials"
-    if description.kind == "tpe":
+    if chooses_as_results_come(description.kind):
         trials += f", chosen during the sweep; of the first {MOST_COUNTED:,} points at most"
     line(f"{trials}: to compute {lists[0]}; in the store {lists[1]}")
     if without_effect:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..records.comparability import check_comparable
+from ..records.field_labels import short_text
 from ..records.schema import (
     FROM_OWN_BACKGROUND,
     PARTS,
@@ -342,7 +343,7 @@ def best_points(sweep: SweepRecord) -> list[str]:
 
 
 def _point(point: Point, labels: Mapping[str, str]) -> str:
-    values = ", ".join(f"{labels[k]} {v}" for k, v in point.trials[0].params.items())
+    values = ", ".join(f"{labels[k]} {short_text(v)}" for k, v in point.trials[0].params.items())
     if len(point.trials) == 1:
         return f"{values} ({100 * point.mean:.1f} %)"
     spread = f"{100 * point.mean:.1f} ± {100 * point.spread:.1f} %"

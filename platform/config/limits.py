@@ -1,4 +1,4 @@
-"""The lowest and the highest value of each numeric option of the commands.
+"""The limits of options of commands: the bounds of numbers, and the names to choose from.
 
 This module imports no library, so that `wsss --help` starts fast.
 """
@@ -6,7 +6,10 @@ This module imports no library, so that `wsss --help` starts fast.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
+
+SearchName = Literal["grid", "random", "sobol", "tpe", "gp", "cmaes", "nsga2"]
+"""The searches of `wsss sweep`."""
 
 LIMITS: Mapping[str, tuple[float, float]] = {
     "concurrent": (1, 1_024),

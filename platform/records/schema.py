@@ -247,6 +247,7 @@ class SweepRecord:
     `method` on `split`.
 
     Attributes:
+        space: values of each varied field, or its distribution as in an experiment file.
         default: parameters of the untuned preset.
         best: id of the first trial of the best point; None where no trial has the status `done`.
         run: name of the run of the best point, on all splits, with the first random seed.
@@ -258,7 +259,7 @@ class SweepRecord:
     method: str
     dataset: str
     split: str
-    space: dict[str, list[object]]
+    space: dict[str, object]
     default: dict[str, object]
     trials: tuple[Trial, ...]
     best: str | None

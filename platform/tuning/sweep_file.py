@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..config.yaml_writer import experiment_file, value_text
+from .spaces import Computed, plain_space
 from .sweep import Sweep
 
 
@@ -26,8 +27,16 @@ def sweep_section(sweep: Sweep) -> str:
     else:
         options |= {"trials": sweep.trials, "search": sweep.kind or None}
         options["scheduler"] = sweep.scheduler or None
-        lines = ["sweep:", "  space:"]
-        lines += [f"    {name}: {value_text(list(v))}" for name, v in sweep.space.items()]
+        lines = ["sweep:", *_space_lines(sweep)]
     lines += [f"  {name}: {value_text(value)}" for name, value in options.items()]
     title = f"# Options of wsss {lines[0].removesuffix(':')}."
     return "\n".join(["", title, *lines]) + "\n"
+
+
+def _space_lines(sweep: Sweep) -> list[str]:
+    """Return the lines of a search space; a comment where functions compute values."""
+    for field, domains in sweep.domains.items():
+        if any(isinstance(domain, Computed) for domain in domains):
+            return [f"  # A function computes {field}: give the space with --space FILE.py."]
+    forms = plain_space(sweep.space)
+    return ["  space:", *(f"    {name}: {value_text(form)}" for name, form in forms.items())]

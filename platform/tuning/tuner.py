@@ -27,12 +27,13 @@ from ..pipeline.execution import Execution
 from ..pipeline.planner import plan
 from ..ray_runtime import cluster
 from ..ray_runtime.quirks.trials import replay_rungs, wait_for_processes
-from ..records.field_labels import field_labels
+from ..records.field_labels import field_labels, short_text
 from ..records.progress import ProgressDisplay
 from ..records.schema import SweepRecord, Trial, ranking, read_sweep, score_from_json
 from ..storage.json_files import write_json
 from .journal import Journal, SweepPlan
-from .search import Params, Searcher
+from .search import Searcher, Values
+from .spaces import Params, recorded
 from .sweep import REDUCTION, Sweep, searcher
 from .sweep_file import sweep_file
 from .trial import TrialReport, planned_base
@@ -109,7 +110,7 @@ def _first_record(sweep: Sweep, name: str, command: str, key: str) -> SweepRecor
         method=sweep.subject,
         dataset=sweep.base.data,
         split=sweep.split,
-        space={field: list(values) for field, values in sweep.space.items()},
+        space=recorded(sweep.space),
         default=sweep.default,
         trials=(),
         best=None,
@@ -188,24 +189,24 @@ class TrialQueue:
         self.left = [k for k in range(total) if k not in self.values]
         self.number: dict[str, int] = {}
 
-    def value_by_point(self) -> dict[int, float | None]:
-        """Return the mean objective over random seeds of each point whose trials have all ended.
+    def values_by_point(self) -> dict[int, Values | None]:
+        """Return the mean objectives over random seeds of each point whose trials have all ended.
 
-        The value of a point whose trials have all failed is None.
+        It is None for a point whose trials have all failed.
         """
-        repeats, means = self.sweep.repeats, {}
+        repeats, means = self.sweep.repeats, dict[int, Values | None]()
         for point in range(self.sweep.count):
             numbers = range(point * repeats, (point + 1) * repeats)
             if all(k in self.values for k in numbers):
                 values = [v for k in numbers if (v := self.values[k]) is not None]
-                means[point] = statistics.fmean(values) if values else None
+                means[point] = [statistics.fmean(values)] if values else None
         return means
 
     def suggest(self, trial: str) -> TrialConfig | None:
         """Return the config of Tune's next trial, or None while the searcher waits."""
         number = self.left[0]
         point, seed = divmod(number, self.sweep.repeats)
-        params = self.points.suggest(point, self.value_by_point())
+        params = self.points.suggest(point, self.values_by_point())
         if params is None:
             return None
         self.left.pop(0)
@@ -328,7 +329,9 @@ def _watch(journal: Journal, queue: TrialQueue, progress: ProgressDisplay) -> ob
 def _title(config: TrialConfig) -> str:
     """Return the title of a trial: its number, its values and its random seed."""
     labels = field_labels(config["point"])
-    values = ", ".join(f"{labels[field]} {value}" for field, value in config["point"].items())
+    values = ", ".join(
+        f"{labels[field]} {short_text(value)}" for field, value in config["point"].items()
+    )
     return f"trial {config['number']:04d}: {values}, seed {config['seed']}"
 
 

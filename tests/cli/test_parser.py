@@ -25,7 +25,7 @@ from wsss.platform.interop import exports, imports
 from wsss.platform.method import methods
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning import spaces
-from wsss.platform.tuning.search import SEARCHES
+from wsss.platform.tuning.search.kinds import SEARCHES
 from wsss.platform.tuning.sweep import SCHEDULERS, Sweep
 
 SENTENCE = re.compile(r"(?!(Of|That|What|Which|Whose)\b)[A-Z].*[.)]", re.DOTALL)
