@@ -17,6 +17,7 @@ from ..platform.records.schema import (
     Trial,
 )
 from ..platform.serialization import parse_time
+from ..platform.tuning.objectives import OBJECTIVES, pareto_front
 from .labels import classes_of, count_text, drawable, method_title
 
 
@@ -182,6 +183,23 @@ def _result(trial: Trial, best: bool) -> list[Cell]:
         seconds_cell(trial.seconds),
         Cell(text=text, value=text, pill=kind),
     ]
+
+
+def front_table(sweep: SweepRecord) -> Table:
+    """Return the table of the points that no other point beats, by the sweep's objectives."""
+    labels = sweep.labels
+    names = list(dict.fromkeys([*sweep.space, *(k for t in sweep.trials for k in t.params)]))
+    head = [*(labels[name] for name in names), *(OBJECTIVES[n].title for n in sweep.objectives)]
+    rows = []
+    for trial, means in pareto_front(sweep.trials, sweep.objectives):
+        cells = [text_cell(short_text(trial.params.get(name, ""))) for name in names]
+        for name, mean in means.items():
+            value = OBJECTIVES[name].scale * mean
+            cells.append(Cell(text=f"{value:,.1f}", value=value))
+        rows.append(cells)
+    caption = f"{count_text(len(rows), 'point')} that no other point beats, on {sweep.split}"
+    empty = "no point has all figures"
+    return Table(caption=caption, head=head, rows=rows, sortable=True, empty=empty)
 
 
 def stage_table(run: RunRecord, states: Mapping[str, str]) -> Table:

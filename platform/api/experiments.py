@@ -19,7 +19,7 @@ from ..cli.options.experiment_options import (
     SweepOptions,
 )
 from ..cli.options.kinds import default_store
-from ..config.limits import SearchName
+from ..config.limits import ObjectiveName, SearchName
 from ..data import registry
 from ..data.check.findings import sentences
 from ..data.formats.checked_shards import kept_check
@@ -77,6 +77,9 @@ class SweepChoices(Choices, total=False):
         trials: number of points to try; 0, the default, stands for the whole grid, or 20 points of
             a space with continuous fields.
         search: `grid`, `random`, `sobol`, `tpe`, `gp`, `cmaes` or `nsga2`.
+        objectives: figures of a trial to improve together: `miou`, `precision`, `recall`, `parts`
+            or `seconds`.
+        best: rule of the best point, e.g. `miou where recall >= 60`, with rates in percent.
         scheduler: `asha` stops trainings early that score less than other trainings.
         repeats: number of random seeds for each point.
         seed: random seed for the search, initialisation, data order and augmentation.
@@ -88,6 +91,8 @@ class SweepChoices(Choices, total=False):
     split: str
     trials: int
     search: SearchName | None
+    objectives: tuple[ObjectiveName, ...]
+    best: str
     scheduler: Literal["asha"] | None
     repeats: int
     seed: int

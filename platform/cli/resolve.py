@@ -393,6 +393,8 @@ def sweep(
         concurrent=options.concurrent,
         repeats=options.repeats,
         kind=options.search or "",
+        objectives=tuple(options.objectives),
+        best=options.best,
         scheduler=options.scheduler or "",
         retries=options.retries,
     )

@@ -10,6 +10,16 @@ from typing import Any, Literal
 
 SearchName = Literal["grid", "random", "sobol", "tpe", "gp", "cmaes", "nsga2"]
 """The searches of `wsss sweep`."""
+ObjectiveName = Literal["miou", "precision", "recall", "parts", "seconds"]
+"""The objectives of `wsss sweep`."""
+OBJECTIVES = (
+    "Figures of a trial to improve together: miou, precision, recall, parts (share of objects' "
+    "parts that do not discriminate) or seconds; the points that no point beats are listed."
+)
+BEST = (
+    "Rule of the best point: an objective, or e.g. 'miou where recall >= 60 and seconds <= 30', "
+    "with rates in percent."
+)
 
 LIMITS: Mapping[str, tuple[float, float]] = {
     "concurrent": (1, 1_024),

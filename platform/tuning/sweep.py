@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..pipeline.plan import Plan
 from ..records.schema import SweepRecord
 from ..serialization import digest, quoted
+from .objectives import OBJECTIVES, check_objectives, parse_rule
 from .search import (
     FixedPoints,
     Searcher,
@@ -56,6 +57,8 @@ class Sweep:
             the values that each field takes in these points.
         figure: name of the paper's figure that the sweep reproduces, if it reproduces one.
         bases: the untuned experiments that the values of the field `combination` stand for.
+        objectives: names of the objectives (`objectives.OBJECTIVES`).
+        best: rule of the best point (`objectives.parse_rule`).
     """
 
     base: Experiment
@@ -70,6 +73,8 @@ class Sweep:
     listed_points: tuple[Mapping[str, object], ...] = ()
     figure: str = ""
     bases: Mapping[str, Experiment] = dataclasses.field(default_factory=dict)
+    objectives: tuple[str, ...] = ("miou",)
+    best: str = "miou"
 
     def __post_init__(self) -> None:
         for name in ("trials", "concurrent", "repeats", "retries"):
@@ -77,6 +82,10 @@ class Sweep:
             if not low <= value <= high:
                 raise InputError(f"{name} is {quoted(value)}; it must be between {low} and {high}")
         object.__setattr__(self, "space", space_from(self.space))
+        check_objectives(self.objectives)
+        parse_rule(self.best)
+        if self.kind == "cmaes" and len(self.objectives) > 1:
+            raise InputError("--search cmaes takes one of --objectives; choose another --search")
         if not self.listed_points:
             check_search(self.kind, self.space, self.trials)
         if self.count * self.repeats > MOST_TRIALS:
@@ -122,6 +131,7 @@ class Sweep:
         chosen: list[object] = [self.kind] if self.kind == "sobol" else []
         if chooses_as_results_come(self.kind):
             chosen = [self.kind, self.concurrent]
+            chosen += self.objectives if self.objectives != ("miou",) else ()
         return digest(
             {
                 "base": fingerprint(resolved(self.base, gpu)),
@@ -195,7 +205,14 @@ def searcher(sweep: Sweep) -> Searcher:
     """Return a new searcher over the points of a sweep."""
     if sweep.listed_points:
         return FixedPoints([dict(point) for point in sweep.listed_points])
-    return make_searcher(sweep.kind, sweep.space, sweep.trials, sweep.base.seed, sweep.concurrent)
+    return make_searcher(
+        sweep.kind,
+        sweep.space,
+        sweep.trials,
+        sweep.base.seed,
+        sweep.concurrent,
+        tuple(OBJECTIVES[name].more for name in sweep.objectives),
+    )
 
 
 def best_experiment(sweep: Sweep, record: SweepRecord, seed: int) -> Experiment:

@@ -26,7 +26,8 @@ def sweep_section(sweep: Sweep) -> str:
         lines = ["figure:", f"  name: {value_text(sweep.figure)}"]
     else:
         options |= {"trials": sweep.trials, "search": sweep.kind or None}
-        options["scheduler"] = sweep.scheduler or None
+        options |= {"scheduler": sweep.scheduler or None, "best": sweep.best}
+        options["objectives"] = list(sweep.objectives)
         lines = ["sweep:", *_space_lines(sweep)]
     lines += [f"  {name}: {value_text(value)}" for name, value in options.items()]
     title = f"# Options of wsss {lines[0].removesuffix(':')}."

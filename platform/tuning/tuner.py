@@ -15,10 +15,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-import statistics
 import time
 from collections.abc import Sequence
-from typing import Protocol, TypedDict
+from typing import Protocol
 
 from ..errors import InputError
 from ..method import registry
@@ -29,15 +28,16 @@ from ..ray_runtime import cluster
 from ..ray_runtime.quirks.trials import replay_rungs, wait_for_processes
 from ..records.field_labels import field_labels, short_text
 from ..records.progress import ProgressDisplay
-from ..records.schema import SweepRecord, Trial, ranking, read_sweep, score_from_json
+from ..records.schema import SweepRecord, Trial, read_sweep, score_from_json
 from ..storage.json_files import write_json
 from .journal import Journal, SweepPlan
-from .search import Searcher, Values
-from .spaces import Params, recorded
+from .objectives import parse_rule, ranking_by
+from .spaces import recorded
 from .sweep import REDUCTION, Sweep, searcher
 from .sweep_file import sweep_file
 from .trial import TrialReport, planned_base
 from .trial import run as run_trial
+from .trial_queue import TrialConfig, TrialQueue
 
 LOST_TRIAL_RETRIES = 2
 """Least number of further tries of a trial whose process dies; other errors do not reach Tune."""
@@ -75,7 +75,7 @@ def run(
         if record.digest != key:
             raise InputError(f"the name {name!r} is taken by another sweep; choose another --name")
         if not (resume and any(t.error for t in record.trials)):
-            return _checked_record(record)
+            return _by_rule(journal, record, sweep.best)
     elif resume and not journal.plan.exists():
         raise InputError(f"there is no sweep {name!r} to resume")
     catalog.store.check_writable(f"sweep {name!r}", f"sweeps/{name}", "tune")
@@ -91,8 +91,10 @@ def _checked_record(record: SweepRecord) -> SweepRecord:
     """Return the record of a sweep after checking that it has a best trial.
 
     Raises:
-        InputError: no trial has the status `done`.
+        InputError: no trial has the status `done`, or none keeps the rule of the best point.
     """
+    if record.best is None and any(t.status == "done" for t in record.trials):
+        raise InputError(f"no trial keeps the rule {record.rule!r}; choose another --best")
     if record.best is None:
         errors = [t.error for t in record.trials if t.error]
         first = f"; the first: {errors[0]}" if errors else ""
@@ -100,6 +102,17 @@ def _checked_record(record: SweepRecord) -> SweepRecord:
             f"{len(errors)} of {len(record.trials)} trials failed and none finished; --resume "
             f"tries again{first}"
         )
+    return record
+
+
+def _by_rule(journal: Journal, record: SweepRecord, rule: str) -> SweepRecord:
+    """Return the record of a finished sweep with the best point of a rule, and write it if new."""
+    if record.rule == rule:
+        return _checked_record(record)
+    ranked = ranking_by(record.trials, parse_rule(rule))
+    best = ranked[0].trials[0].id if ranked else None
+    record = _checked_record(dataclasses.replace(record, rule=rule, best=best, run=None))
+    write_json(journal.path, record)
     return record
 
 
@@ -120,6 +133,8 @@ def _first_record(sweep: Sweep, name: str, command: str, key: str) -> SweepRecor
         seconds=0.0,
         digest=key,
         figure=sweep.figure,
+        objectives=sweep.objectives,
+        rule=sweep.best,
     )
 
 
@@ -142,7 +157,7 @@ def _run(
     if not any(t.error for t in trials):  # Tune's files say more on a failure than the journal
         catalog.store.location("tune", journal.name).remove_tree()
     _clean(catalog, sweep, trials)
-    ranked = ranking(trials)
+    ranked = ranking_by(trials, parse_rule(sweep.best))
     out = dataclasses.replace(
         begun,
         trials=tuple(trials),
@@ -151,14 +166,6 @@ def _run(
     )
     write_json(journal.path, out)
     return _checked_record(out)
-
-
-class TrialConfig(TypedDict):
-    """What Tune hands to the process of a trial: its number, its point and its random seed."""
-
-    number: int
-    point: Params
-    seed: int
 
 
 class TuneTrial(Protocol):
@@ -170,48 +177,6 @@ class TuneTrial(Protocol):
     last_result: TrialReport | None
 
     def get_error(self) -> Exception | None: ...
-
-
-class TrialQueue:
-    """The queue of trials to run; it hands out a trial as soon as the searcher gives its point.
-
-    Args:
-        sweep: sweep that the trials belong to.
-        points: searcher of the sweep.
-        done: trials that need not run again.
-    """
-
-    def __init__(self, sweep: Sweep, points: Searcher, done: Sequence[Trial]) -> None:
-        self.sweep, self.points = sweep, points
-        self.values: dict[int, float | None] = {int(t.id): t.value for t in done}
-        self.best = max((t.value for t in done if t.status == "done" and t.value), default=0.0)
-        total = sweep.count * sweep.repeats
-        self.left = [k for k in range(total) if k not in self.values]
-        self.number: dict[str, int] = {}
-
-    def values_by_point(self) -> dict[int, Values | None]:
-        """Return the mean objectives over random seeds of each point whose trials have all ended.
-
-        It is None for a point whose trials have all failed.
-        """
-        repeats, means = self.sweep.repeats, dict[int, Values | None]()
-        for point in range(self.sweep.count):
-            numbers = range(point * repeats, (point + 1) * repeats)
-            if all(k in self.values for k in numbers):
-                values = [v for k in numbers if (v := self.values[k]) is not None]
-                means[point] = [statistics.fmean(values)] if values else None
-        return means
-
-    def suggest(self, trial: str) -> TrialConfig | None:
-        """Return the config of Tune's next trial, or None while the searcher waits."""
-        number = self.left[0]
-        point, seed = divmod(number, self.sweep.repeats)
-        params = self.points.suggest(point, self.values_by_point())
-        if params is None:
-            return None
-        self.left.pop(0)
-        self.number[trial] = number
-        return {"number": number, "point": params, "seed": self.sweep.seeds[seed]}
 
 
 def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: ProgressDisplay) -> None:
@@ -316,10 +281,8 @@ def _watch(journal: Journal, queue: TrialQueue, progress: ProgressDisplay) -> ob
             progress.running([*running.values()])
             ended = _trial(number, trial, tuple(rungs.get(trial.trial_id, ())))
             journal.add(ended)
-            queue.values[number] = ended.value
-            if ended.status == "done":
-                queue.best = max(queue.best, ended.value or 0.0)
-            progress.update(_state(queue, trials, ended), len(queue.values), total)
+            queue.end(number, ended)
+            progress.update(_state(queue, trials, ended), len(queue.ended), total)
 
         on_trial_error = on_trial_complete
 
@@ -339,7 +302,7 @@ def _state(queue: TrialQueue, trials: Sequence[TuneTrial], ended: Trial) -> str:
     """Return the state of a sweep in words: running and failed trials, and the best objective."""
     running = sum(t.status == "RUNNING" for t in trials)
     words = [f"{running} running"] if running else []
-    if failed := sum(value is None for value in queue.values.values()):
+    if failed := sum(t.value is None for t in queue.ended.values()):
         words.append(f"{failed} failed ({ended.error})" if ended.error else f"{failed} failed")
     return ", ".join([*words, *([f"best {100 * queue.best:.1f} %"] if queue.best else [])])
 

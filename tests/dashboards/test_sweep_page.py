@@ -16,6 +16,7 @@ from wsss.dashboards.site import Site
 from wsss.platform.storage.json_files import write_json
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning import spaces
+from wsss.platform.tuning.objectives import pareto_front
 from wsss.platform.tuning.search.known_points import draw_points
 from wsss.platform.tuning.spaces.points import grid
 
@@ -43,6 +44,19 @@ def test_the_page_of_every_search_space_lists_its_trials(store: Store, path: Pat
         write_json(store.location("sweeps", title, "sweep.json"), record)
         text = (Site(store).file(f"sweep.{title}.html") or b"").decode()
         assert text.count('class="pill') >= len(points)
+
+
+def test_a_sweep_of_several_objectives_shows_its_front(store: Store) -> None:
+    record = dataclasses.replace(
+        make_sweep(6), name="front", objectives=("miou", "seconds"), rule="miou where seconds <= 9"
+    )
+    write_json(store.location("sweeps", "front", "sweep.json"), record)
+    text = (Site(store).file("sweep.front.html") or b"").decode()
+    points = len(pareto_front(record.trials, record.objectives))
+    assert 0 < points < 6
+    assert f"{points} point" in text
+    assert "that no other point beats, on" in text
+    assert "miou where seconds &lt;= 9" in text
 
 
 def test_fields_with_one_last_name_stay_apart_on_the_page_of_a_sweep(store: Store) -> None:

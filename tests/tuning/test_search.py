@@ -31,6 +31,7 @@ CONTINUOUS = space_from(
         ],
     }
 )
+FEW = ("lpcam.tau", "lpcam.K", "lpcam.split")
 
 
 def value(point):
@@ -127,7 +128,7 @@ def test_a_search_waits_for_the_values_of_earlier_generations(kind):
 @pytest.mark.parametrize("kind", ["tpe", "cmaes", "nsga2"])
 def test_a_search_finds_better_points_than_chance(kind):
     """The mean of the last eight of 24 points is above that of points drawn at random."""
-    space = {k: d for k, d in CONTINUOUS.items() if k in ("lpcam.tau", "lpcam.K", "lpcam.split")}
+    space = {field: CONTINUOUS[field] for field in FEW}
     means, chance = [], []
     for seed in range(2):
         points = carried_out(OptunaPoints(kind, space, seed, 2, 32), 32, 2)
@@ -137,17 +138,33 @@ def test_a_search_finds_better_points_than_chance(kind):
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
-def test_a_search_resumes_with_the_points_of_an_undisturbed_sweep(kind):
+def test_a_search_resumes_with_the_points_of_an_undisturbed_sweep(kind, monkeypatch):
     """It was killed before its first generation ended, within a generation and after one; the
     journal keeps points as JSON."""
-    count = 15 if kind == "gp" else 24  # the Gaussian process takes its time
-    whole = carried_out(OptunaPoints(kind, CONTINUOUS, 3, 3, 24), count, 3)
-    for end in (2, 13, count - 3):
-        again = OptunaPoints(kind, CONTINUOUS, 3, 3, 24)
+    space, count, ends = CONTINUOUS, 24, (2, 13, 18)
+    if kind == "gp":  # it takes a second for each point after the drawn ones
+        monkeypatch.setattr("wsss.platform.tuning.search.optuna_points.STARTUP", 3)
+        space, count, ends = {k: CONTINUOUS[k] for k in FEW}, 8, (2, 6, 7)
+    whole = carried_out(OptunaPoints(kind, space, 3, 3, 24), count, 3)
+    for end in ends:
+        again = OptunaPoints(kind, space, 3, 3, 24)
         known = from_json(json.dumps(whole[:end]))
         for number, point in enumerate(known):
             again.recall(number, point)
         assert carried_out(again, count, 3, known) == whole, end
+
+
+def test_several_objectives_are_searched_together():
+    """Of two objectives that contradict each other, NSGA-II keeps points that are good in one."""
+    space = {"lpcam.tau": CONTINUOUS["lpcam.tau"]}
+    searcher = OptunaPoints("nsga2", space, 0, 2, 24, maximized=(True, False))
+    values, points = {}, []
+    for number in range(24):
+        points.append(searcher.suggest(number, values))
+        tau = points[-1]["lpcam.tau"]
+        values[number] = [min(tau, 0.3), max(tau, 0.2)]  # no point beats 0.2 to 0.3
+    good = sum(0.15 <= p["lpcam.tau"] <= 0.35 for p in points[-12:])
+    assert good > sum(0.15 <= p["lpcam.tau"] <= 0.35 for p in points[:12])
 
 
 def test_a_failed_point_that_runs_again_keeps_the_later_points():

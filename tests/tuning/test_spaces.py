@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 from wsss.platform.cli.resolve import parse_combination
-from wsss.platform.cli.tables import best_points, figure_table
+from wsss.platform.cli.sweep_commands import best_points, front
+from wsss.platform.cli.tables import figure_table
 from wsss.platform.config.fields import walk
 from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment, methods
-from wsss.platform.records.schema import SweepRecord, Trial
+from wsss.platform.records.schema import SweepRecord, Trial, read_sweep
 from wsss.platform.storage.store import Store
-from wsss.platform.tuning import spaces
+from wsss.platform.tuning import spaces, tuner
 from wsss.platform.tuning.journal import Journal, SweepPlan
 from wsss.platform.tuning.spaces import COMBINATION, Numbers, plain_space, space_from
 from wsss.platform.tuning.spaces.domains import domains_by_field
@@ -158,6 +159,35 @@ def test_a_searcher_changes_nothing_in_its_sweep():
     assert searcher(sweep).suggest(0, {})
     assert vars(sweep) == before
     assert set(before) == {field.name for field in dataclasses.fields(Sweep)}
+
+
+def test_a_rule_names_the_best_point_of_a_finished_sweep(tmp_path):
+    """Another rule needs no other trial; the record keeps it, and its best point is run anew."""
+    base = build_experiment("lpcam")
+    sweep = Sweep(base=base, space={"lpcam.tau": [0.1, 0.2]}, objectives=("miou", "seconds"))
+    journal = Journal(Store(tmp_path), "rules")
+    trials = tuple(
+        Trial(id=f"000{k}", params={"lpcam.tau": tau}, status="done", seconds=s, value=v)
+        for k, (tau, s, v) in enumerate([(0.1, 9.0, 0.5), (0.2, 1.0, 0.4)])
+    )
+    record = SweepRecord(
+        name="rules", method="lpcam", dataset="voc", split="train", space={}, trials=trials,
+        best="0000", default={}, run="r", command="", started="2026-01-01T00:00:00+0000",
+        seconds=1.0, digest="d", objectives=sweep.objectives,
+    )  # fmt: skip
+    assert tuner._by_rule(journal, record, "miou") == record
+    changed = tuner._by_rule(journal, record, "seconds")
+    assert (changed.best, changed.rule, changed.run) == ("0001", "seconds", None)
+    assert read_sweep(journal.path) == changed
+    assert best_points(changed) == ["best on train by seconds: tau 0.2 (1.0 s)"]
+    assert front(changed)[1:] == [
+        "  tau 0.1: mIoU % 50.0, seconds 9.0",
+        "  tau 0.2: mIoU % 40.0, seconds 1.0",
+    ]
+    with pytest.raises(InputError, match="no trial keeps the rule 'miou where sec"):
+        tuner._by_rule(journal, record, "miou where seconds <= 0.5")
+    with pytest.raises(InputError, match="cmaes takes one of --objectives"):
+        Sweep(base=base, space=RATES, trials=4, kind="cmaes", objectives=("miou", "recall"))
 
 
 def test_any_method_has_the_common_spaces():

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from ...config.limits import SearchName
+from ...config.limits import BEST, OBJECTIVES, ObjectiveName, SearchName
 from ...errors import InputError
 from ...records.result_id import RefinementName
 from . import completions
@@ -297,6 +297,10 @@ class SweepOptions(Page, Trials, Localized):
             "cmaes or nsga2; by default grid, or random for fewer --trials or continuous fields.",
         ),
     ] = None
+    objectives: Annotated[
+        tuple[ObjectiveName, ...], option(SEARCH, "NAME", OBJECTIVES, several=True)
+    ] = ("miou",)
+    best: Annotated[str, option(SEARCH, "RULE", BEST)] = "miou"
     scheduler: Annotated[
         Literal["asha"] | None,
         option(

@@ -82,7 +82,14 @@ def _check_cmaes(space: Space) -> None:
         raise InputError("--search cmaes needs the package cmaes; run pip install wsss[cmaes]")
 
 
-def make_searcher(kind: str, space: Space, count: int, seed: int, width: int) -> Searcher:
+def make_searcher(
+    kind: str,
+    space: Space,
+    count: int,
+    seed: int,
+    width: int,
+    maximized: tuple[bool, ...] = (True,),
+) -> Searcher:
     """Return a new searcher; `check_search` must have accepted its kind.
 
     Args:
@@ -92,9 +99,10 @@ def make_searcher(kind: str, space: Space, count: int, seed: int, width: int) ->
         count: number of points to try; 0 for all points.
         seed: random seed of every draw.
         width: number of points that run at the same time.
+        maximized: for each objective, whether more is better.
     """
     if chooses_as_results_come(kind):
-        return OptunaPoints(kind, space, seed, width, count)
+        return OptunaPoints(kind, space, seed, width, count, maximized)
     if kind == "sobol":
         return FixedPoints(sobol_points(space, count, seed))
     return FixedPoints(draw_points(space, trial_count(kind, space, count), seed))

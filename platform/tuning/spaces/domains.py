@@ -82,7 +82,7 @@ class Numbers:
     def extremes(self) -> tuple[object, ...]:
         """The values of which each must be allowed: the lowest and the highest number."""
         if not self.step:
-            return self.low, self.high
+            return float(self.low), float(self.high)
         return self.multiple(self.first), self.multiple(self.last)
 
     def multiple(self, factor: int) -> float | int:
@@ -106,7 +106,7 @@ class Numbers:
         else:
             number = low + share * (high - low)
         if not self.step:
-            return min(max(number, self.low), self.high)
+            return float(min(max(number, self.low), self.high))
         return self.multiple(min(max(math.floor(number), self.first), self.last))
 
 

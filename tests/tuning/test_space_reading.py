@@ -143,7 +143,7 @@ def test_a_space_that_is_none_is_refused(space, message):
     [
         ({"lpcam.taau": tune.uniform(0, 1)}, r"unknown field 'lpcam.taau'.*lpcam\.tau"),
         ({"lpcam.tau": tune.uniform(0, 2)}, r"lpcam\.tau is 2"),
-        ({"lpcam.K": tune.uniform(2, 8.5)}, r"lpcam\.K is 8\.5"),
+        ({"lpcam.K": tune.uniform(2, 8.5)}, r"lpcam\.K is 2\.0; it must be a whole"),
         ({"lpcam.taau": tune.sample_from(lambda: 0.1)}, "unknown field 'lpcam.taau'"),
         ({"x": tune.choice([{"refine.kind": "irn", "refine.betta": [1]}])}, "refine.betta"),
         ({"x": [{"seed": 1}]}, "a space cannot vary 'seed'"),
