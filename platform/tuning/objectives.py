@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..errors import InputError
 from ..records.schema import Point, Trial, ranking
 
-CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=)\s*([0-9.]+(?:e-?[0-9]+)?)\s*", re.ASCII)
+CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=)\s*(\d+(?:\.\d+)?(?:e-?\d+)?)\s*", re.ASCII)
 
 
 class Objective(NamedTuple):

@@ -98,6 +98,7 @@ def test_the_rule_ranks_points_by_its_objective_among_those_that_keep_its_condit
         ("iou", "unknown objective 'iou'; there are miou, precision"),
         ("miou where", "unknown objective 'miou where'"),
         ("miou where recall > 3", "is no rule of the best point; write OBJECTIVE"),
+        ("miou where recall >= 1.2.3", "is no rule of the best point"),
         ("miou where call >= 3", "unknown objective 'call'"),
         ("", "unknown objective ''"),
     ],
