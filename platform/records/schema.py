@@ -245,8 +245,8 @@ class SweepRecord:
     """The record of a sweep: many experiments that differ in the fields of `space`.
 
     `space`, `default` and the parameters of the trials name fields in full, e.g. `training.lr`;
-    `labels` has their names for people. The first objective is the best mIoU over the seed
-    thresholds of `method` on `split`.
+    `labels` has their names for people. The value of a trial, and the objective `miou`, is the best
+    mIoU over the seed thresholds of `method` on `split`.
 
     Attributes:
         space: values of each varied field, or its distribution as in an experiment file.

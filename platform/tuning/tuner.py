@@ -75,7 +75,7 @@ def run(
         if record.digest != key:
             raise InputError(f"the name {name!r} is taken by another sweep; choose another --name")
         if not (resume and any(t.error for t in record.trials)):
-            return _by_rule(journal, record, sweep.best)
+            return _by_rule(journal, record, sweep)
     elif resume and not journal.plan.exists():
         raise InputError(f"there is no sweep {name!r} to resume")
     catalog.store.check_writable(f"sweep {name!r}", f"sweeps/{name}", "tune")
@@ -105,13 +105,19 @@ def _checked_record(record: SweepRecord) -> SweepRecord:
     return record
 
 
-def _by_rule(journal: Journal, record: SweepRecord, rule: str) -> SweepRecord:
-    """Return the record of a finished sweep with the best point of a rule, and write it if new."""
-    if record.rule == rule:
+def _by_rule(journal: Journal, record: SweepRecord, sweep: Sweep) -> SweepRecord:
+    """Return the record of a finished sweep by a sweep's rule of the best point and objectives.
+
+    The record is written if they are new; its trials and its key are those of both sweeps.
+    """
+    if (record.rule, record.objectives) == (sweep.best, sweep.objectives):
         return _checked_record(record)
-    ranked = ranking_by(record.trials, parse_rule(rule))
-    best = ranked[0].trials[0].id if ranked else None
-    record = _checked_record(dataclasses.replace(record, rule=rule, best=best, run=None))
+    record = dataclasses.replace(record, objectives=sweep.objectives)
+    if record.rule != sweep.best:
+        ranked = ranking_by(record.trials, parse_rule(sweep.best))
+        best = ranked[0].trials[0].id if ranked else None
+        record = dataclasses.replace(record, rule=sweep.best, best=best, run=None)
+    record = _checked_record(record)
     write_json(journal.path, record)
     return record
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -175,8 +176,12 @@ def test_a_rule_names_the_best_point_of_a_finished_sweep(tmp_path):
         best="0000", default={}, run="r", command="", started="2026-01-01T00:00:00+0000",
         seconds=1.0, digest="d", objectives=sweep.objectives,
     )  # fmt: skip
-    assert tuner._by_rule(journal, record, "miou") == record
-    changed = tuner._by_rule(journal, record, "seconds")
+    by_rule = partial(dataclasses.replace, sweep)
+    assert tuner._by_rule(journal, record, sweep) == record
+    alone = tuner._by_rule(journal, record, by_rule(objectives=("miou",)))
+    assert (alone.objectives, alone.best, alone.run, front(alone)) == (("miou",), "0000", "r", [])
+    assert read_sweep(journal.path) == alone
+    changed = tuner._by_rule(journal, record, by_rule(best="seconds"))
     assert (changed.best, changed.rule, changed.run) == ("0001", "seconds", None)
     assert read_sweep(journal.path) == changed
     assert best_points(changed) == ["best on train by seconds: tau 0.2 (1.0 s)"]
@@ -185,7 +190,7 @@ def test_a_rule_names_the_best_point_of_a_finished_sweep(tmp_path):
         "  tau 0.2: mIoU % 40.0, seconds 1.0",
     ]
     with pytest.raises(InputError, match="no trial keeps the rule 'miou where sec"):
-        tuner._by_rule(journal, record, "miou where seconds <= 0.5")
+        tuner._by_rule(journal, record, by_rule(best="miou where seconds <= 0.5"))
     with pytest.raises(InputError, match="cmaes takes one of --objectives"):
         Sweep(base=base, space=RATES, trials=4, kind="cmaes", objectives=("miou", "recall"))
 

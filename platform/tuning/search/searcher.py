@@ -8,7 +8,7 @@ from typing import Protocol
 from ..spaces.points import Params
 
 Values = Sequence[float]
-"""The objectives of a point; the first is the mIoU."""
+"""The objectives of a point, in the order in which the sweep names them."""
 
 
 class Searcher(Protocol):
