@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ..data.names import check_name
 from ..errors import InputError
+from ..records.field_labels import short_text
 from ..storage.store import Store, open_store
 from ..tuning import spaces
+from ..tuning.objectives import OBJECTIVES, pareto_front, parse_rule, ranking_by
 from ..tuning.sweep import Sweep
 from . import resolve
 from .options.experiment_options import FigureOptions, SweepOptions
 from .pages import check_page, write_run_pages
 from .run_commands import Say, carry_out, catalog_of, check_log, tracked_display, tracking
-from .tables import Printer, best_points, comparison_table, figure_table
+from .tables import Printer, comparison_table, figure_table
 
 if TYPE_CHECKING:
     from ..config.experiment import Experiment
     from ..pipeline.context import Catalog
-    from ..records.schema import SweepRecord
+    from ..records.schema import Point, SweepRecord
     from ..tuning.scored_sweep import ScoredSweep
     from ..tuning.spaces import Space
 
@@ -76,7 +78,7 @@ def scored_sweep(
         )
         tracked.finish(scored.record)
     line(f"sweep {name}: {_summary(scored.record, known, time.monotonic() - began)}")
-    for text in best_points(scored.record):
+    for text in [*best_points(scored.record), *front(scored.record)]:
         line(text)
     return scored
 
@@ -155,16 +157,65 @@ def _announce(line: Say, catalog: Catalog, description: Sweep) -> None:
     from ..tuning.trial import planned_base
 
     planned_base(catalog, description)
-    from ..tuning.cost import MOST_COUNTED, cost
+    from ..tuning.cost import MOST_COUNTED, cost, is_countable, stages_by_field
+    from ..tuning.search import chooses_as_results_come
 
+    trials = f"{description.count * description.repeats} trials"
+    if not is_countable(description):
+        line(f"{trials}, chosen during the sweep; what a trial computes for a new value:")
+        for field, stages in stages_by_field(catalog, description).items():
+            line(f"  {field}: {', '.join(stages) or 'nothing, no value changes the result'}")
+        return
     missing, stored, without_effect = cost(catalog, description)
     lists = [
         ", ".join(f"{n} {name}" for name, n in counts.items()) or "nothing"
         for counts in (missing, stored)
     ]
-    trials = f"{description.count * description.repeats} trials"
-    if description.kind == "tpe":
+    if chooses_as_results_come(description.kind):
         trials += f", chosen during the sweep; of the first {MOST_COUNTED:,} points at most"
     line(f"{trials}: to compute {lists[0]}; in the store {lists[1]}")
     if without_effect:
         line(f"{', '.join(without_effect)}: no value changes the result")
+
+
+def best_points(sweep: SweepRecord) -> list[str]:
+    """Return a line on the best point of a sweep, and one on each point that is tied with it.
+
+    A point is tied if its difference from the best one lies within the spread over seeds.
+    """
+    rule = parse_rule(sweep.rule)
+    ranked = ranking_by(sweep.trials, rule)
+    if not ranked:
+        return []
+    first, *others = ranked
+    name = "" if sweep.rule == "miou" else f" by {sweep.rule}"
+    lines = [f"best on {sweep.split}{name}: {_point(first, rule.objective, sweep.labels)}"]
+    tied = (point for point in others if point.tied)
+    return lines + [f"tied with it: {_point(p, rule.objective, sweep.labels)}" for p in tied]
+
+
+def _point(point: Point, objective: str, labels: Mapping[str, str]) -> str:
+    scale, unit = OBJECTIVES[objective].scale, "%" if OBJECTIVES[objective].scale == 100 else "s"
+    values = _values(point.trials[0].params, labels)
+    if len(point.trials) == 1:
+        return f"{values} ({scale * point.mean:.1f} {unit})"
+    spread = f"{scale * point.mean:.1f} ± {scale * point.spread:.1f} {unit}"
+    return f"{values} ({spread} over {len(point.trials)} seeds)"
+
+
+def _values(params: Mapping[str, object], labels: Mapping[str, str]) -> str:
+    return ", ".join(f"{labels[field]} {short_text(value)}" for field, value in params.items())
+
+
+def front(sweep: SweepRecord) -> list[str]:
+    """Return a line on each point that no other point beats; none for a single objective."""
+    if len(sweep.objectives) < 2:
+        return []
+    points = pareto_front(sweep.trials, sweep.objectives)
+    lines = [f"on {sweep.split} no point beats these {len(points)}:"]
+    for trial, means in points:
+        figures = ", ".join(
+            f"{OBJECTIVES[n].title} {OBJECTIVES[n].scale * mean:.1f}" for n, mean in means.items()
+        )
+        lines.append(f"  {_values(trial.params, sweep.labels)}: {figures}")
+    return lines

@@ -26,6 +26,7 @@ RAY = (
     "platform/stages/",
     "platform/tuning/",
     "platform/data/formats/shards.py",
+    "tune_spaces/",
 )
 
 
