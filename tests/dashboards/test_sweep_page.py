@@ -27,7 +27,7 @@ TUNE_SPACES = Path(__file__).parents[2] / "tune_spaces"
 def test_the_page_of_every_search_space_lists_its_trials(store: Store, path: Path) -> None:
     """The kind of the values does not matter, nor do trials that failed."""
     name = "lpcam" if path.stem == "common" else path.stem.replace("_", "-")
-    for title, space in spaces._spaces_of_method(name).items():
+    for title, space in spaces.spaces_of_method(name).items():
         domains = spaces.space_from(space)
         points = draw_points(domains, 40, seed=0)
         trials = [

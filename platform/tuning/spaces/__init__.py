@@ -8,6 +8,7 @@ from .named import (
     PaperFigure,
     find_figure,
     find_space,
+    spaces_of_method,
     split_file_and_name,
 )
 from .points import Params
@@ -31,5 +32,6 @@ __all__ = [
     "plain_space",
     "recorded",
     "space_from",
+    "spaces_of_method",
     "split_file_and_name",
 ]

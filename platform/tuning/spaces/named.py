@@ -56,7 +56,7 @@ def find_space(method: str, text: str) -> tuple[str, Space]:
         if not name and len(spaces) == 1:
             name = next(iter(spaces))
     else:
-        spaces, where, name = _spaces_of_method(method), f"method {method!r}", text
+        spaces, where, name = spaces_of_method(method), f"method {method!r}", text
     if name not in spaces:
         raise InputError(f"unknown space {name!r} of {where}; there are {', '.join(spaces)}")
     title = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{Path(path).stem}-{name}") if path else name
@@ -96,7 +96,7 @@ def _module(method: str) -> ModuleType | None:
         return None
 
 
-def _spaces_of_method(method: str) -> Mapping[str, Mapping[str, object]]:
+def spaces_of_method(method: str) -> Mapping[str, Mapping[str, object]]:
     """Return the spaces of a method, including the spaces that all methods share."""
     specific, common = _module(method), _module("common")
     return {**getattr(specific, SPACES_ATTRIBUTE, {}), **getattr(common, SPACES_ATTRIBUTE, {})}
