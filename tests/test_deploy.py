@@ -51,8 +51,8 @@ def test_ray_adds_no_command_of_its_own(filled: dict[str, Any]) -> None:
 def test_ray_accepts_the_file_for_machines_with_ssh() -> None:
     filled = prepare_config(copy.deepcopy(ON_PREMISE))
     validate_config(filled)
-    commands = {name for name in filled if name.endswith("_commands") and filled[name]}
-    assert commands == {name for name in ON_PREMISE if name.endswith("_commands")}
+    for name in ("setup_commands", "head_setup_commands", "worker_setup_commands"):
+        assert filled[name] == ON_PREMISE["setup_commands"], "Ray adds no command of its own"
     for name in ("head_start_ray_commands", "worker_start_ray_commands"):
         (start,) = [c for c in ON_PREMISE[name] if "ray start" in c]
         assert start.startswith("WSSS_STORE=/mnt/wsss/store RAY_AUTH_MODE=token ")
@@ -66,10 +66,15 @@ def test_the_script_for_slurm_is_valid() -> None:
     assert "RAY_AUTH_MODE=token" in SLURM
     assert "get-auth-token --generate > /dev/null" in SLURM, "the token stays out of the log"
     assert "#SBATCH --requeue\n" in SLURM
-    for options in re.findall(r"^ *ray start (.*(?:\\\n.*)?)", SLURM, flags=re.MULTILINE):
-        words = shlex.split(options.replace("\\\n", ""))
-        context = start.make_context("start", [w for w in words if "common" not in w])
-        assert context.params
+    one_line_each = SLURM.replace("\\\n", "")
+    starts = re.findall(r"^ *ray start (.*)$", one_line_each, flags=re.MULTILINE)
+    assert len(starts) == 2
+    (common,) = re.findall(r"common=\((.*?)\)", SLURM, flags=re.DOTALL)
+    for options in starts:
+        numbers = re.sub(r"\$(\w+|\(\(.*?\)\))", "1", options.replace('"${common[@]}"', common))
+        context = start.make_context("start", shlex.split(numbers))
+        assert context.params["block"]
+        assert bool(context.params["head"]) != bool(context.params["address"])
 
 
 def ray_version() -> str:

@@ -182,8 +182,11 @@ class Network:
             cable = f"cable{number}"
             outside = ["nsenter", "--target", str(first.init), "--net", "ip", "link"]
             end = ["peer", "name", interface, "netns", str(host.init)]
-            subprocess.run([*outside, "add", cable, "type", "veth", *end], check=True)
-            subprocess.run([*outside, "set", cable, "master", "bridge", "up"], check=True)
+            add = [*outside, "add", cable, "type", "veth", *end]
+            plug = [*outside, "set", cable, "master", "bridge", "up"]
+            # The cable of a host that was killed may take a moment to go.
+            wait_until(lambda: not subprocess.run(add, check=False).returncode, "a cable is free")
+            subprocess.run(plug, check=True)
         host.run("ip", "address", "add", f"{host.address}/24", "dev", interface)
         host.run("ip", "link", "set", interface, "up")
         host.run("ip", "route", "add", "default", "via", f"{ADDRESS}254")

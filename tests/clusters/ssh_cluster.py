@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 from hosts import HOME, SHARED, Host, Network
-from limits import HANG, wait_until
+from limits import wait_until
 from written_pages import ROOT
 
 PROGRAMS = ("rsync", "ssh", "ssh-keygen", "sshd")
@@ -101,10 +101,11 @@ class SSHCluster:
         """Return the addresses of the hosts that belong to the cluster."""
         script = (
             "import ray; ray.init(address='auto', logging_level='ERROR', log_to_driver=False);"
-            "print(*(n['NodeManagerAddress'] for n in ray.nodes() if n['Alive']))"
+            "print('joined', *(n['NodeManagerAddress'] for n in ray.nodes() if n['Alive']))"
         )
-        code, output = self.network.hosts["head"].call("python", "-c", script, **USER)
-        return output.split("\n")[-2].split() if code == 0 else []
+        _, output = self.network.hosts["head"].call("python", "-c", script, **USER)
+        lines = [line.split()[1:] for line in output.splitlines() if line.startswith("joined ")]
+        return lines[0] if lines else []
 
     def submission(self, words: Sequence[str], *options: str) -> list[str]:
         """Return the command that submits a command of `wsss` as a job and waits for its end."""
@@ -121,6 +122,5 @@ class SSHCluster:
     def down(self) -> None:
         """End the cluster, and wait until no process of Ray is left on any host."""
         self.ray("down", "--yes", str(FILE))
-        self.tunnel.wait(HANG)
         for name in NAMES:
             wait_until(lambda name=name: not self.ray_processes(name), f"Ray has ended on {name}")

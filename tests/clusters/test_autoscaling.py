@@ -65,8 +65,15 @@ def with_fake_nodes(content: dict[str, Any]) -> dict[str, Any]:
         for name, kind in content["available_node_types"].items()
     }
     kept = ("cluster_name", "max_workers", "upscaling_speed")
+    unused: dict[str, Any] = {"auth": {}, "docker": {}, "file_mounts": {}}
+    lists = ("cluster_synced_files", "initialization_commands", "rsync_exclude", "rsync_filter")
+    for kind in ("", "head_", "worker_"):
+        lists += (f"{kind}setup_commands", f"{kind}start_ray_commands")
     return {
         **{key: content[key] for key in kept},
+        **unused,
+        **{key: [] for key in lists if key != "start_ray_commands"},
+        "file_mounts_sync_continuously": False,
         "idle_timeout_minutes": 0.2,
         "provider": {
             "type": "fake_multinode",

@@ -39,6 +39,7 @@ def cluster(network: Network, mark: Path) -> Iterator[SSHCluster]:
     cluster.up()
     yield cluster
     cluster.tunnel.kill()
+    cluster.tunnel.wait(HANG)
 
 
 def test_a_host_that_is_lost_in_a_training_changes_no_result(
