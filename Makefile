@@ -1,6 +1,7 @@
 # make demo   the environment; on drawn images three localizers of one network, a sweep, refined
 #             labels, and a table, a picture (build/demo.png) and pages (build/demo) of them all
-# make test   the environment, the checks, the tests: those that start Ray beside all others
+# make test   the environment, the checks, the tests: those that start Ray beside all others, which
+#             run in two processes and give way to them
 # make check  ruff, mypy and the import rules
 # make fuzz   damaged files and hostile words, 24 times as many as in the tests: half an hour on
 #             two busy cores
@@ -17,7 +18,7 @@ UV_VERSION := 0.13.8
 READY := $(VENV)/.ready
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test test-ray test-plain test-cluster check types fuzz audit bench docs env lock clean
+.PHONY: demo test test-ray test-plain test-plain-jobs test-plain-rest test-cluster check types fuzz audit bench docs env lock clean
 
 env: $(READY)
 
@@ -57,13 +58,21 @@ demo: $(READY)
 	$(BIN)/wsss report build/demo
 
 test: $(READY)
-	$(MAKE) --jobs 2 --output-sync=target test-plain test-ray check
+	$(MAKE) --jobs 3 --output-sync=target test-ray test-plain check
 
 test-ray: $(READY)
 	$(BIN)/pytest -q tests/pipeline tests/ray_runtime tests/stages/test_batched_labels.py -m "cluster and not faults"
 
-test-plain: $(READY)
-	$(BIN)/pytest -q tests -m "not cluster and not faults" --ignore tests/house
+PLAIN := nice -n 19 $(BIN)/pytest -q -m "not cluster and not faults"
+JOBS := tests/pipeline tests/stages tests/oracles tests/methods tests/models
+
+test-plain: test-plain-jobs test-plain-rest
+
+test-plain-jobs: $(READY)
+	$(PLAIN) $(JOBS)
+
+test-plain-rest: $(READY)
+	$(PLAIN) tests $(addprefix --ignore ,tests/house $(JOBS))
 
 test-cluster: $(READY)
 	$(BIN)/pytest -q tests -m faults

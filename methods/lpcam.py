@@ -69,10 +69,18 @@ class LPCAMConfig(Options):
     )
     tolerance: float = option(
         5e-3,
-        "Movement of the centres, as a share of their length, below which k-means ends (code: the "
-        "squared sum of the movements, not as a share, below 5; paper: silent).",
+        "Movement of the centres, as a share of their length, below which k-means ends (paper: "
+        "silent; code: lpcam.shift).",
         low=0,
         high=1_000,
+    )
+    shift: float | None = option(
+        None,
+        "Square of the sum of the centres' movements, below which k-means ends (code: 5); none: "
+        "lpcam.tolerance holds.",
+        low=0,
+        high=1e9,
+        added=True,
     )
     max_iterations: int = option(
         100, "Largest number of rounds of k-means (code: no limit).", low=1, high=1_000_000
@@ -113,8 +121,10 @@ class LPCAM(PrototypeMethod):
     Config = LPCAMConfig
     presets: ClassVar[Mapping[str, Preset]] = {
         "paper": Preset(paper),
-        "release": Preset(release, LPCAMConfig(mu_b_low=0.05)),
-        "release-coco": Preset(release, LPCAMConfig(K=20, tau=0.25, mu_b=0.5, images=100)),
+        "release": Preset(release, LPCAMConfig(mu_b_low=0.05, shift=5.0)),
+        "release-coco": Preset(
+            release, LPCAMConfig(K=20, tau=0.25, mu_b=0.5, images=100, shift=5.0)
+        ),
         "default": Preset(irn_default, LPCAMConfig(tau=0.3, mu_b_low=0.05)),
         "scenes": Preset(irn_scenes, LPCAMConfig(mu_b_low=0.05)),
     }
@@ -133,6 +143,7 @@ class LPCAM(PrototypeMethod):
             clusters=s.K,
             spherical=s.spherical,
             tolerance=s.tolerance,
+            shift=s.shift,
             max_iterations=s.max_iterations,
             images=s.images,
         )

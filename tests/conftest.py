@@ -19,7 +19,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # the helper beside this file, in any import mode
 from limits import HANG
 
-# `make test` runs two processes; more threads than cores would wait for each other, and busily.
+# `make test` runs three processes; more threads than cores would wait for each other, and busily.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # A job in the background ignores Ctrl-C, and so would the commands that tests interrupt.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import zlib
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -15,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from plotly.colors import get_colorscale, sample_colorscale, unlabel_rgb
+from torch.nn import functional as F
 
 from ...platform.data.formats.class_maps import ClassMaps
 from ...platform.data.images import decode_image, voc_palette
 from ...platform.errors import InputError
 from ...platform.labels import VOID
-from ...platform.ops.maps import best_class
+from ...platform.ops.maps import best_class, grid_size
 from ...platform.ops.refinement.segment_merging import Segments
 
 LONG_SIDE = 500
@@ -97,8 +99,19 @@ def seed(maps: ClassMaps, threshold: float) -> Mask:
     return over * best.numpy().astype(np.uint8)
 
 
+def shrunk(maps: ClassMaps) -> ClassMaps:
+    """Return class maps at stride 4 if they have the image's size, which is too much for a page."""
+    size = (maps.height, maps.width)
+    if maps.planes.shape[1:] != size or not maps.classes:
+        return maps
+    planes = torch.from_numpy(maps.planes).float()[None]
+    small = F.interpolate(planes, grid_size(*size), mode="bilinear", antialias=True)
+    return replace(maps, planes=small[0].half().numpy())
+
+
 def heat(maps: ClassMaps) -> bytes:
     """Return the maximum over the foreground maps as a heat map `[h,w]`, a palette PNG."""
+    maps = shrunk(maps)
     planes = maps.planes[1:] if maps.classes[:1] == (0,) else maps.planes
     shape = maps.planes.shape[1:]
     best = planes.max(0).astype(np.float32) if len(planes) else np.zeros(shape, np.float32)
@@ -158,6 +171,8 @@ def edges(levels: Mask) -> bytes:
 def planes(maps: ClassMaps) -> dict[str, object]:
     """Return class maps in the JSON form from which the browser cuts seeds itself.
 
+    Maps of the image's size are shrunk, so that a seed of the browser is then coarser.
+
     Returns:
         classes: mask value of each plane.
         grid: height and width of the planes, `h w`.
@@ -165,6 +180,7 @@ def planes(maps: ClassMaps) -> dict[str, object]:
         data: the float16 planes without loss, deflated and in base64; the upper bytes of all
             values precede the lower bytes, which compresses far better.
     """
+    maps = shrunk(maps)
     values = np.ascontiguousarray(maps.planes, "<f2").view(np.uint8).reshape(-1, 2)
     packed = zlib.compress(values[:, ::-1].T.tobytes(), 9)
     return {

@@ -22,6 +22,7 @@ from .rules import Threshold
 from .slices.network import Network
 from .slices.training import Training
 
+Enlarging = Literal["stretch", "irn"]
 SegmenterName = Literal["deeplabv2", "upernet"]
 SEGMENTERS: tuple[SegmenterName, ...] = typing.get_args(SegmenterName)
 
@@ -66,6 +67,19 @@ class Views(Options):
         low=0.1,
         high=1 << 20,
     )
+
+    enlarging: Enlarging = option(
+        "stretch",
+        "Enlargement of class maps and boundaries: stretch, of maps stored at stride 4, over the "
+        "image; irn (IRN's code): to multiples of 16, cut to the image and stored at its size, "
+        "which takes 16 times the space.",
+        added=True,
+    )
+
+    @property
+    def enlarging_key(self) -> dict[str, str]:
+        """The rule of enlarging, which enters the keys of stages where it is not the default."""
+        return {} if self.enlarging == "stretch" else {"enlarging": self.enlarging}
 
     @property
     def image_bytes(self) -> int:

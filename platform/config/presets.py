@@ -49,9 +49,9 @@ def irn_levels(e: Experiment) -> Experiment:
 
 
 def irn_release(e: Experiment) -> Experiment:
-    """Train and refine as IRN's code does, whose momentum is in effect 1e-4."""
-    training = replace(e.training, momentum=1e-4)
-    e = replace(e, training=training, refine=replace(e.refine, pairs="interior"))
+    """Train, enlarge class maps and refine as IRN's code does, whose momentum is in effect 1e-4."""
+    training, views = replace(e.training, momentum=1e-4), replace(e.views, enlarging="irn")
+    e = replace(e, training=training, views=views, refine=replace(e.refine, pairs="interior"))
     return irn_levels(freeze(e, 2))
 
 

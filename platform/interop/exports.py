@@ -94,7 +94,12 @@ def _fill(folder: Path, artifact: Artifact, kind: str, classes: int) -> int:
             (folder / f"{id}.png").write_bytes(encode_png(plane))
             count += 1
         return count
-    for maps in class_maps.read(file.local() for file in artifact.files(".parquet")):
-        formats.write(kind, folder, maps, classes)
-        count += 1
+    for file in artifact.files(class_maps.MAPS):
+        strided = {}
+        if class_maps.strided_suffix(artifact) == class_maps.STRIDED:
+            beside = file.with_suffix(class_maps.STRIDED).local()
+            strided = {maps.id: maps for maps in class_maps.read([beside])}
+        for maps in class_maps.read([file.local()]):
+            formats.write(kind, folder, maps, classes, strided.get(maps.id))
+            count += 1
     return count

@@ -286,7 +286,19 @@ def _on_grid(planes: Planes, size: tuple[int, int], stride: int) -> NDArray[np.f
     return out
 
 
-def write(kind: str, folder: Path, maps: ClassMaps, classes: int) -> Path:
+def _planes(maps: ClassMaps, size: tuple[int, int]) -> Planes:
+    """Return the planes of an image at a size, in 0..1."""
+    if not maps.classes:
+        return np.zeros((0, *size), np.float32)
+    stored = torch.from_numpy(maps.planes).float()[None]
+    full = F.interpolate(stored, size, mode="bilinear", align_corners=False)
+    planes: Planes = full[0].clamp(0, 1).numpy()
+    return planes
+
+
+def write(
+    kind: str, folder: Path, maps: ClassMaps, classes: int, strided: ClassMaps | None = None
+) -> Path:
     """Write the class maps of one image in the format of another project and return the file.
 
     Args:
@@ -294,6 +306,8 @@ def write(kind: str, folder: Path, maps: ClassMaps, classes: int) -> Path:
         folder: folder of the file.
         maps: the class maps.
         classes: number of classes of the data set, N.
+        strided: the same maps at stride 4, which some formats hold too; None: they are made from
+            `maps`.
 
     Raises:
         InputError: the format has a background plane and the maps have none, or the reverse; or
@@ -310,11 +324,7 @@ def write(kind: str, folder: Path, maps: ClassMaps, classes: int) -> Path:
     size = (320, 320) if form.square else (maps.height, maps.width)
     if form.probabilities:
         size = maps.planes.shape[1:]
-    stored = torch.from_numpy(maps.planes).float()[None]
-    planes = np.zeros((len(maps.classes), *size), np.float32)
-    if maps.classes:
-        full = F.interpolate(stored, size, mode="bilinear", align_corners=False)
-        planes = full[0].clamp(0, 1).numpy()
+    planes = _planes(maps, size)
     if form.probabilities and maps.classes != tuple(range(classes + 1)):
         raise InputError(
             f"the class maps of {maps.id} are not of all classes, as the format {kind} needs; "
@@ -326,5 +336,8 @@ def write(kind: str, folder: Path, maps: ClassMaps, classes: int) -> Path:
         all_planes[keys] = planes
         keys, planes = list(range(classes)), all_planes
     path = folder / f"{maps.id}{form.suffix}"
-    np.save(path, np.asanyarray(form.write(keys, planes)))
+    content = form.write(keys, planes)
+    if strided and isinstance(content, dict) and "cam" in content:
+        content["cam"] = torch.from_numpy(strided.planes).float()
+    np.save(path, np.asanyarray(content))
     return path

@@ -84,6 +84,13 @@ class Method(Learner):
         """Whether the method extends another network than the plain classifier."""
         return type(self).classifier is not Method.classifier
 
+    @property
+    def changes_network(self) -> bool:
+        """Whether the method trains another network than the plain classifier."""
+        kind = type(self)
+        changed = kind.extend is not Method.extend or kind.network is not Method.network
+        return self.has_own_network or changed
+
     def extend(self, network: Classifier) -> None:
         """Add the modules and buffers of the method to a network, as `network.extras[self.name]`.
 

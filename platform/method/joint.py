@@ -32,6 +32,10 @@ class Joint(Method):
     def classifier(self, classes: int, backbone: Backbone, frozen_stages: int) -> Classifier:
         return self.methods[0].classifier(classes, backbone, frozen_stages)
 
+    @property
+    def has_own_network(self) -> bool:
+        return self.methods[0].has_own_network
+
     def extend(self, network: Classifier) -> None:
         for method in self.methods:
             method.extend(network)

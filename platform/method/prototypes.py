@@ -28,6 +28,8 @@ class Clustering:
         spherical: whether centres are means of unit vectors; else means of raw features.
         tolerance: k-means ends when the summed movement of the centres over their summed length
             falls below this value.
+        shift: k-means ends instead when the square of the summed movement falls below this value;
+            None: `tolerance` holds.
         max_iterations: largest number of rounds of k-means.
         images: number of images of each class, drawn at random; None: all.
     """
@@ -37,6 +39,7 @@ class Clustering:
     clusters: int
     spherical: bool = False
     tolerance: float = 1e-3
+    shift: float | None = None
     max_iterations: int = 100
     images: int | None = None
 

@@ -131,6 +131,7 @@ def lloyd(
     clusters: int,
     seed: int,
     tolerance: float = 1e-3,
+    shift: float | None = None,
     max_iterations: int = 100,
 ) -> dict[FeatureSet, Clusters]:
     """Cluster many sets at once with Lloyd's algorithm; sets without rows give no result.
@@ -142,11 +143,11 @@ def lloyd(
         clusters: K; a set with at most K rows has its rows as centres.
         seed: random seed for the initial centres, which are K random rows.
         tolerance: a set is done when its centres move by at most this share of their length.
+        shift: the square of the summed movement that ends it instead; None: `tolerance` holds.
         max_iterations: largest number of rounds.
     """
     full = {s: rows for s, rows in sizes.items() if sum(rows.values())}
-    starts = {s: _initial(rows, clusters, seed, s) for s, rows in full.items()}
-    active = {s: np.asarray(c, np.float32) for s, c in gather(starts).items()}
+    active = dict(gather({s: _initial(rows, clusters, seed, s) for s, rows in full.items()}))
     counts: dict[FeatureSet, NDArray[np.int64]] = {}
     done: dict[FeatureSet, Clusters] = {}
     for round_ in range(1, max_iterations + 1):
@@ -154,13 +155,12 @@ def lloyd(
             break
         refill: dict[FeatureSet, list[tuple[int, int]]] = {}
         for s, total in totals(active).items():
-            moved, active[s] = _move_centers(active[s], total)
-            counts[s] = total.counts
-            filled = total.counts > 0
+            moved, length, active[s] = _move_centers(active[s], total)
+            counts[s], filled = total.counts, total.counts > 0
             spare = len(filled) < sum(full[s].values()) and total.worst[0] < FITTING_COSINE
             if spare and not filled.all():
                 refill[s] = [total.worst[1:]]
-            elif moved <= tolerance:
+            elif moved <= tolerance * length if shift is None else moved**2 < shift:
                 done[s] = Clusters(active[s][filled], total.counts[filled], round_, True)
         for s, row in gather(refill).items() if refill else ():
             active[s][int(np.argmin(counts[s]))] = row[0]
@@ -170,15 +170,15 @@ def lloyd(
     return done
 
 
-def _move_centers(old: Floats, total: Totals) -> tuple[float, Floats]:
-    """Return the movement as a share of the centres' length, and the new centres.
+def _move_centers(old: Floats, total: Totals) -> tuple[float, float, Floats]:
+    """Return the centres' summed movement, their summed length before it, and the new centres.
 
     A centre without rows stays where it is.
     """
     means = total.sums / np.maximum(total.counts, 1)[:, None]
     new = np.where((total.counts > 0)[:, None], means, old).astype(np.float32)
     length = np.linalg.norm(old, axis=1).sum()
-    return float(np.linalg.norm(new - old, axis=1).sum() / (length or 1)), new
+    return float(np.linalg.norm(new - old, axis=1).sum()), float(length), new
 
 
 def _initial(

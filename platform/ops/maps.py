@@ -66,6 +66,22 @@ def merge_scales(planes: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     return torch.stack(resized).sum(0)
 
 
+def merge_scales_and_cut(planes: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """Enlarge the planes `[B,N,h,w]` of each scale to multiples of 16, sum and cut them to `size`.
+
+    Source: IRN make_cam, whose class maps at the image's size are made so.
+    """
+    rows, columns = grid_size(*size, stride=16)
+    return merge_scales(planes, (16 * rows, 16 * columns))[..., : size[0], : size[1]]
+
+
+def enlarge_and_cut(planes: Tensor, factor: int, size: tuple[int, int]) -> Tensor:
+    """Enlarge planes `[B,N,h,w]` bilinearly by a factor and cut them to `size` (IRN's code)."""
+    large = (factor * planes.shape[2], factor * planes.shape[3])
+    full = F.interpolate(planes, large, mode="bilinear", align_corners=False)
+    return full[..., : size[0], : size[1]]
+
+
 def grid_size(height: int, width: int, stride: int = 4) -> tuple[int, int]:
     """Return the rows and columns of the stored class maps of a `height` x `width` image."""
     return -(-height // stride), -(-width // stride)

@@ -95,6 +95,11 @@ def _train(
     return run.train(context, folder, stage, task)
 
 
+def localization_key(context: Context) -> dict[str, Any]:
+    """Return the options of inference that class maps depend on, as they enter keys."""
+    return {**context.inference, **context.experiment.views.enlarging_key}
+
+
 def rung(
     context: Context, trained: Method, network: Stage, beside: Beside, split: str, epochs: int
 ) -> Step:
@@ -106,14 +111,14 @@ def rung(
             "epochs": epochs,
             "split": split,
             "settings": trained.localizer_settings(),
-            **context.inference,
+            **localization_key(context),
         },
         inputs={"shards": context.shards.key, "network": network.key},
         title=f"{network.title} for {epochs} epochs, score on {split}",
     )
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        from ..stages.inference import class_maps
+        from ..stages.inference import actors, class_maps
         from ..stages.labels import scoring
         from ..stages.training import checkpoints, ray_train
 
@@ -129,8 +134,8 @@ def rung(
         pieces, maps = context.pieces(split), folder.subfolder("maps")
         job = inference_job(context, trained, trained, folder / ray_train.NETWORK, maps, keep=False)
         # One scale is enough to decide whether the training is worth going on with.
-        views = dataclasses.replace(job.views, scales=(1.0,))
-        class_maps.infer(dataclasses.replace(job, views=views), pieces, _no_progress)
+        job = dataclasses.replace(job, views=dataclasses.replace(job.views, scales=(1.0,)))
+        actors.compute(class_maps.Infer, job, pieces, _no_progress)
         artifact = Artifact(maps, {"stage": "maps", "files": maps.names()})
         about = scoring.score(folder, artifact, pieces, len(context.classes) + 1, _no_progress)
         folder.discard("maps")
@@ -198,21 +203,21 @@ def inferred(
             "scales": context.experiment.views.scales,
             "features": keep,
             **({"fusion": trained.localizer_settings()} if fused else {}),
-            **context.inference,
+            **localization_key(context),
         },
         inputs={"shards": context.shards.key, "network": network.key},
         title=f"{method.name} maps{' and features' if keep else ''} of {split}",
     )
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        from ..stages.inference import class_maps
+        from ..stages.inference import actors, class_maps
 
         if keep:
             _check_space(context, run, split)
         cluster.connect()
         file = run.artifact(network).file("network.pt")
         job = inference_job(context, trained, method, file, folder, keep, fused)
-        return class_maps.infer(job, context.pieces(split), run.count)
+        return actors.compute(class_maps.Infer, job, context.pieces(split), run.count)
 
     return Step(stage, compute)
 

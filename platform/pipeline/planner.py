@@ -22,6 +22,7 @@ from ..storage.artifact import Stage
 from . import classify, segment
 from .clip import steps as clip_steps
 from .context import Catalog, Context, Step
+from .network_check import check_network
 from .plan import Plan
 from .prototypes import steps as prototype_steps
 from .prototypes.steps import BySplit
@@ -234,6 +235,7 @@ class _Planner:
         if isinstance(trained, CLIPMethod) or isinstance(self.localizer, CLIPMethod):
             self._clip_maps()
             return
+        check_network(trained, self.experiment.network, len(context.classes))
         probabilities = self._probabilities() if trained.needs_baseline else None
         self.beside = (superpixels, probabilities)
         self.network = self.add(classify.network(context, trained, superpixels, probabilities))

@@ -129,7 +129,7 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
     )
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        from ..stages.inference import segmentation
+        from ..stages.inference import actors, segmentation
 
         cluster.connect()
         job = segmentation.Job(
@@ -145,7 +145,7 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
             scales=scales,
             fit=e.segment.training.fit,
         )
-        return segmentation.predict(job, context.pieces(split), run.count)
+        return actors.compute(segmentation.Predict, job, context.pieces(split), run.count)
 
     return Step(stage, compute)
 

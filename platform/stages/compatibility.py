@@ -5,6 +5,8 @@ Shapes: B batch, N foreground classes, D channels, H W pixels, h w grid.
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..method import Batch, Centers, Learner, Method, PrototypeMethod, methods
-from ..models.backbones import build
+from ..models.backbones import Backbone, build
 from ..models.network import SeparatelyTrained
 from .training.label_learners import Boundaries, Segmenter
 
@@ -92,7 +94,7 @@ def tried(learner: Learner, backbone: str) -> str:
     """
     torch.manual_seed(0)
     try:
-        network = learner.network(CLASSES, build(backbone))
+        network = learner.network(CLASSES, copy.deepcopy(_built(backbone)))
     except InputError as error:
         return str(error)
     network.train()
@@ -116,6 +118,12 @@ def tried(learner: Learner, backbone: str) -> str:
         else:
             _check(network(images))
     return ""
+
+
+@functools.cache
+def _built(backbone: str) -> Backbone:
+    """Return a backbone of random weights; copying it is faster than building it again."""
+    return build(backbone)
 
 
 def _class_maps(method: Method, network: Any, images: Tensor) -> Tensor:

@@ -6,8 +6,8 @@
                                                       methods, superpixels, walk, crf, chain,
                                                       coco, plans, trials, shared, nodes,
                                                       concurrent, records, store, recovery,
-                                                      pages, huge, crf_backends; or all
-                                                      benchmarks: all
+                                                      pages, huge, attention, clip_es,
+                                                      crf_backends; or all benchmarks: all
 
 All data are generated. Other load on the machine changes the results, so run nothing beside it.
 """
@@ -31,6 +31,7 @@ import stages
 import storage
 import sweeps
 import torch
+import transformers
 from measure import KEPT, feature_files, say, seconds, some_centers
 from wsss.platform.data import registry
 from wsss.platform.metrics import THRESHOLDS, ThresholdCurve
@@ -134,6 +135,8 @@ BENCHES = {
     "recovery": storage.bench_recovery,
     "pages": dashboard.bench_pages,
     "huge": huge.bench_huge,
+    "attention": transformers.bench_attention,
+    "clip_es": transformers.bench_clip_es,
     "crf_backends": crf_backends.bench_crf_backends,
 }
 

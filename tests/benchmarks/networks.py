@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import resource
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from wsss.platform.ops.crf import CRFS
 from wsss.platform.ops.random_walk import random_walk, transition_matrix
 from wsss.platform.ray_runtime import cluster
 from wsss.platform.records.progress import ProgressDisplay
-from wsss.platform.stages.inference import propagation, segmentation
+from wsss.platform.stages.inference import actors, propagation, segmentation
 from wsss.platform.stages.labels import pseudo_labels
 from wsss.platform.stages.training.label_learners import Boundaries, Segmenter
 from wsss.platform.stages.training.trainer import Job, Trainer, build
@@ -216,7 +217,11 @@ def bench_chain(folder: Path, images: int = 32) -> None:
         background=False,
         views=Views(actors=cluster.cores()),
     )
-    timed("boundaries and walk", lambda: propagation.walk(walking, pieces, lambda d, n: None))
+
+    def quiet(done: int, total: int) -> None:
+        """Show no progress."""
+
+    timed("boundaries and walk", partial(actors.compute, propagation.Walk, walking, pieces, quiet))
     learner = Segmenter((), stride=16)
     torch.save(build(network, learner, CLASSES, 0).state_dict(), folder / "segmenter.pt")
     predicting = segmentation.Job(
@@ -230,4 +235,4 @@ def bench_chain(folder: Path, images: int = 32) -> None:
         known=False,
         views=Views(actors=cluster.cores()),
     )
-    timed("deeplabv2", lambda: segmentation.predict(predicting, pieces, lambda d, n: None))
+    timed("deeplabv2", partial(actors.compute, segmentation.Predict, predicting, pieces, quiet))

@@ -18,7 +18,7 @@ from wsss.platform.config.slices.network import Network
 from wsss.platform.config.slices.training import Training
 from wsss.platform.ray_runtime import cluster
 from wsss.platform.ray_runtime.quirks import settings
-from wsss.platform.stages.inference import class_maps
+from wsss.platform.stages.inference import actors, class_maps
 from wsss.platform.stages.training.trainer import Job, Trainer, build, run_epochs
 from wsss.platform.storage.artifact_files import LocalFolder
 from wsss.platform.storage.local_storage import LocalStorage
@@ -113,7 +113,8 @@ def bench_inference(b: Bench) -> None:
 
         def run(count: int, job: class_maps.Job = job) -> float:
             chosen = b.pieces[: count // 16]
-            return elapsed(lambda: class_maps.infer(job, chosen, lambda d, n: None))
+            actor = class_maps.Infer
+            return elapsed(lambda: actors.compute(actor, job, chosen, lambda d, n: None))
 
         rate = steady_rate(run, b)
         share = rate * image_flops / b.flops[precision]

@@ -58,8 +58,9 @@ CONFIG = """
 [mypy]
 explicit_package_bases = True
 
-[mypy-torch.*,torchvision.*,numpy.*,scipy.*,skimage.*,faiss.*,ray.*,pyarrow.*,PIL.*,pydensecrf.*]
+[mypy-torch.*,torchvision.*,timm.*,numpy.*,scipy.*,skimage.*,faiss.*,ray.*,pyarrow.*,PIL.*,pydensecrf.*,rich.*]
 follow_imports = skip
+follow_imports_for_stubs = True
 ignore_missing_imports = True
 """
 """Configuration of mypy; it skips the large libraries, so that mypy takes only seconds."""

@@ -121,6 +121,18 @@ def test_planes_keep_every_bit() -> None:
     assert (layer["classes"], layer["grid"], layer["size"]) == ([1, 4], [5, 7], [20, 28])
 
 
+def test_maps_at_the_size_of_the_image_are_shrunk_to_stride_4() -> None:
+    planes = np.zeros((1, 22, 29), np.float16)
+    planes[0, :12] = 1
+    maps = ClassMaps(id="a", classes=(3,), planes=planes, height=22, width=29)
+    assert layers.planes(maps)["grid"] == [6, 8]
+    heat = np.array(open_image(layers.heat(maps)))
+    assert heat.shape == (6, 8)
+    assert (heat[:2] == heat.max()).all()
+    assert not heat[4:].any()
+    np.testing.assert_array_equal(layers.seed(maps, 0.5), 3 * planes[0].astype(np.uint8))
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [(photograph((96, 96))[:100], "readable|truncated"), (photograph((95, 96)), "96x95")],

@@ -78,6 +78,10 @@ IMPORTS = {"clip-es-maps": "clip-es", "toco": "msc-seg"}
 
 BEST = Path("store/sweeps/sipe/best.yaml")
 """The experiment file that the sweep of the demo writes."""
+ANIMALS = ("cat", "cow", "dog", "horse", "sheep", "person")
+OTHERS = ("bus", "car", "chair", "sofa", "train")
+SPLITS = {"scenes": ["train", "val"], "mixed": ["train", "train_cls", "val", "val_bal"]}
+"""The splits of a data set by its name; all others have VOC's."""
 RUNS = ("tuned",)
 """The finished runs that commands compare, by name."""
 
@@ -86,11 +90,10 @@ class Described(Catalog):
     """A catalog of every data set that the pages name, for which no file is read."""
 
     def dataset(self, name: str) -> Artifact:
-        scenes = name == "scenes"
         about = {
-            "classes": ["cat", "cow", "dog", "horse", "sheep", "person"],
-            "splits": ["train", "val"] if scenes else ["train", "train_aug", "val"],
-            "source": "scenes" if scenes else "voc",
+            "classes": [*ANIMALS, *(OTHERS if name == "mixed" else ())],
+            "splits": SPLITS.get(name, ["train", "train_aug", "val"]),
+            "source": "scenes" if name == "scenes" else "voc",
         }
         return Artifact(NOWHERE, {"key": "ab" * 32, "about": about})
 

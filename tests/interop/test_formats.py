@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +211,14 @@ def test_written_scores_are_read_back(tmp_path):
     np.testing.assert_allclose(
         reread.planes.astype(np.float32), first.planes.astype(np.float32), atol=2e-3
     )
+
+
+def test_maps_at_stride_4_are_written_beside_those_at_image_size(tmp_path):
+    small = maps_of((2,), False)
+    large = replace(small, planes=np.ones((1, *SIZE), np.float16))
+    content = safe_pickle.load(formats.write("irn", tmp_path, large, CLASSES, small))
+    assert (content["high_res"] == 1).all()
+    np.testing.assert_array_equal(content["cam"], small.planes.astype(np.float32))
 
 
 def test_maps_of_present_classes_are_not_written_as_scores(tmp_path):

@@ -12,12 +12,13 @@ from wsss.methods.cpal import (
     CPAL,
     Bank,
     CPALConfig,
-    kmeans,
     positiveness,
     prototype_aware_map,
     shift,
     soft_neighbours,
 )
+from wsss.methods.cpal.bank import kmeans
+from wsss.methods.cpal.method import highest
 from wsss.platform.models.backbones import build
 
 CLASSES = 3
@@ -156,6 +157,32 @@ class TestBank:
         assert not list(bank.parameters())
 
 
+@few_examples
+@given(st.integers(0, 10_000), st.sampled_from([0.01, 0.1, 0.34, 1.0]), st.integers(1, 20))
+def test_the_highest_positions_are_a_share_of_the_valid_ones(seed, share, valid_count):
+    """A loop sorts the values of each map; values differ, and a third of them is zero."""
+    maps = noise(seed, 2, 3, 4, 5).clamp(min=-0.43) + 0.43
+    valid = torch.zeros(2, 1, 4, 5)
+    valid.flatten(2)[0, 0, :valid_count] = 1
+    valid[1] = 1
+    result = highest(maps, share, valid)
+    for b in range(2):
+        inside = valid[b, 0].flatten().bool()
+        for n in range(3):
+            values = sorted(maps[b, n].flatten()[inside].tolist(), reverse=True)
+            chosen = values[: math.ceil(round(share * len(values), 9))]
+            expected = sorted((v for v in chosen if v > 0), reverse=True)
+            assert maps[b, n][result[b, n]].sort(descending=True).values.tolist() == expected
+
+
+def test_a_share_decides_the_anchor_in_place_of_tau():
+    maps = torch.tensor([0.2, 0.9, 0.4, 0.1]).view(1, 1, 2, 2)
+    planes = torch.cat([1 - maps, maps], 1)
+    features = torch.arange(4.0).view(1, 1, 2, 2)
+    anchors, _ = CPAL(CPALConfig(share=0.5))._anchors(features, planes, torch.ones(1, 1, 2, 2))
+    assert anchors[0, 1].item() == 1.5
+
+
 def test_kmeans_is_deterministic():
     rows = noise(0, 60, 4).float()
     assert torch.equal(kmeans(rows, 5, 3), kmeans(rows, 5, 3))
@@ -197,8 +224,12 @@ class TestTraining:
     def test_anchors_carry_gradient_unless_detached(self, network, batch_of):
         method, features = CPAL(CPALConfig()), torch.randn(1, 768, 4, 4, requires_grad=True)
         maps = torch.ones(1, CLASSES + 1, 4, 4)
-        assert not method._anchors(features, maps)[0].requires_grad
-        assert CPAL(CPALConfig(detached=False))._anchors(features, maps)[0].requires_grad
+        assert not method._anchors(features, maps, torch.ones_like(maps[:, :1]))[0].requires_grad
+        assert (
+            CPAL(CPALConfig(detached=False))
+            ._anchors(features, maps, torch.ones_like(maps[:, :1]))[0]
+            .requires_grad
+        )
 
     def test_the_bank_keeps_anchors_before_the_shift(self, network, batch_of):
         self.warm(network, batch_of)
@@ -208,7 +239,9 @@ class TestTraining:
             method = CPAL(CPALConfig())
             stages = network.features(batch.images)
             maps = method._maps(network.head(stages["c4"]), batch.labels)
-            anchors, _ = method._anchors(method._features(network, stages), maps)
+            anchors, _ = method._anchors(
+                method._features(network, stages), maps, torch.ones_like(maps[:, :1])
+            )
         last = bank.rows[1, (bank.pushed[1] - 2) : bank.pushed[1]]
         torch.testing.assert_close(last, anchors[:, 1])
 
@@ -228,7 +261,9 @@ class TestTraining:
             scores, mirrored = (network.head(s["c4"])[0] for s in stages)
             features = ((view + mirror.flip(-1)) / 2).double()
             maps = method._maps((scores + mirrored.flip(-1))[None], labels)
-            anchors = method._anchors(features[None], maps.double())[0][0]
+            anchors = method._anchors(features[None], maps.double(), torch.ones_like(maps[:, :1]))[
+                0
+            ][0]
         compared = 0
         for index in range(CLASSES + 1):
             rows = network.extras["cpal"].prototypes(index).double()

@@ -186,7 +186,7 @@ def test_presets_follow_the_specification():
     printed, released = paper.settings["lpcam"], release.settings["lpcam"]
     assert (printed.K, printed.tau) == (12, 0.1)
     assert (printed.mu_f, printed.mu_b, printed.mu_b_low) == (0.9, 0.9, 0)
-    assert released.mu_b_low == 0.05
+    assert (released.mu_b_low, released.shift, printed.shift) == (0.05, 5, None)
     coco = build_experiment("lpcam", preset="release-coco").settings["lpcam"]
     assert (coco.K, coco.tau, coco.mu_b, coco.images) == (20, 0.25, 0.5, 100)
     assert (coco.mu_f, coco.mu_b_low) == (0.9, 0)

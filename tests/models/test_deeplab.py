@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from wsss.platform.method import Batch
 from wsss.platform.models.backbones import build
 from wsss.platform.models.boundary_net import BoundaryNet
@@ -81,6 +82,25 @@ def test_views_end_with_the_maximum_over_all():
 def test_boundaries_lie_on_the_grid_of_class_maps(name):
     network = BoundaryNet(build(name)).eval()
     assert network(torch.randn(2, 3, 50, 66)).shape == (2, 13, 17)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+@torch.no_grad()
+def test_grids_are_enlarged_by_their_strides_and_cut(name):
+    """The second half of the grids is the same in an image that ends at a multiple of 16."""
+    stretched, cut = (BoundaryNet(build(name), 4, e).eval() for e in ("stretch", "irn"))
+    cut.load_state_dict(stretched.state_dict())
+    whole = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(cut(whole), stretched(whole))
+    images = whole[:, :, :50]
+    taps = zip(cut.taps, cut.backbone.taps(images), cut.backbone.tap_strides, strict=True)
+    grids = [
+        F.interpolate(tap(x), [n * stride // 4 for n in x.shape[2:]], mode="bilinear")
+        for tap, x, stride in taps
+    ]
+    expected = cut.join(torch.cat([g[:, :, :13, :16].relu() for g in grids], 1))[:, 0]
+    torch.testing.assert_close(cut(images), expected)
+    assert (stretched(images) - expected).abs().max() > 1e-3
 
 
 def test_a_resnet_has_the_five_taps_of_irn():

@@ -12,12 +12,20 @@ from wsss.platform.config.slices.training import Training
 from wsss.platform.data.formats.shards import Slice
 from wsss.platform.errors import InputError
 from wsss.platform.method import Batch
+from wsss.platform.models import upernet
 from wsss.platform.models.backbones import build
 from wsss.platform.models.upernet import UperNet
 from wsss.platform.stages.training.label_learners import Segmenter
 from wsss.platform.stages.training.trainer import Job, Trainer
 from wsss.platform.storage.artifact_files import LocalFolder
 from wsss.platform.storage.local_storage import LocalStorage
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Make the layers of UperNet an eighth as wide."""
+    monkeypatch.setattr(upernet, "WIDTH", 64)
+    monkeypatch.setattr(upernet, "AUXILIARY", 32)
 
 
 def test_upernet_has_the_published_number_of_parameters():
@@ -33,6 +41,7 @@ def test_upernet_has_the_published_number_of_parameters():
     assert total == backbone + 2 * (96 + 192 + 384) + pools + top + pyramid + heads
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("name", ["small", "resnet18"])
 @pytest.mark.parametrize("size", [(64, 64), (50, 70)])
 def test_logits_are_on_the_finest_grid(name, size):
@@ -61,6 +70,7 @@ def test_norms_and_position_biases_do_not_decay():
     assert sorted(every) == sorted(id(p) for p in network.parameters())
 
 
+@pytest.mark.usefixtures("narrow")
 def test_the_head_learns_statistics_and_the_backbone_keeps_its_own():
     network = UperNet(build("resnet18"), 4).train()
     inside = set(network.backbone.modules())
@@ -100,6 +110,7 @@ def batch():
     )
 
 
+@pytest.mark.usefixtures("narrow")
 def test_adamw_warms_up_and_learns():
     made = trainer(optimizer="adamw", warm_up=2, weight_decay=0.01, power=1.0, head_factor=1.0)
     assert isinstance(made.optimizers[0], torch.optim.AdamW)
@@ -111,11 +122,13 @@ def test_adamw_warms_up_and_learns():
     assert rows[-1]["loss"] < rows[0]["loss"]
 
 
+@pytest.mark.usefixtures("narrow")
 def test_one_image_a_step_is_refused():
     with pytest.raises(InputError, match="2 images a step"):
         trainer_of(1)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_the_auxiliary_head_counts_four_tenths():
     torch.manual_seed(0)
     made = trainer()

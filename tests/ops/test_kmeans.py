@@ -81,7 +81,7 @@ def unit(x):
     return x / np.where(length > 0, length, 1)
 
 
-def reference(rows, centers, spherical=False, tolerance=1e-3, rounds=100):
+def reference(rows, centers, spherical=False, tolerance=1e-3, rounds=100, shift=None):
     """Run Lloyd by cosine in float64, with means of raw or unit rows; no cluster may be empty."""
     centers = centers.astype(np.float64)
     for taken in range(1, rounds + 1):
@@ -90,6 +90,8 @@ def reference(rows, centers, spherical=False, tolerance=1e-3, rounds=100):
         new = np.stack([source[nearest == k].mean(0) for k in range(len(centers))])
         moved = np.linalg.norm(new - centers, axis=1).sum()
         done = moved <= tolerance * np.linalg.norm(centers, axis=1).sum()
+        if shift is not None:
+            done = moved**2 < shift
         centers = new
         if done:
             return centers, np.bincount(nearest, minlength=len(centers)), taken, True
@@ -239,6 +241,16 @@ def test_rounds_are_bounded():
     assert (result.rounds, result.converged) == (2, False)
     assert world.passes == 2
     centers, *_ = reference(whole(world.blocks[A]), world.starts[A], tolerance=0.0, rounds=2)
+    np.testing.assert_allclose(result.centers, centers, atol=2e-3)
+
+
+@pytest.mark.parametrize("shift", [1e-4, 0.3])
+def test_a_shift_ends_by_the_square_of_the_movement(shift):
+    world = World({A: clouds(3, rows=120, centres=9)})
+    result = world.run(6, shift=shift, tolerance=1.0)[A]
+    centers, _, rounds, converged = reference(whole(world.blocks[A]), world.starts[A], shift=shift)
+    assert (result.rounds, result.converged) == (rounds, converged)
+    assert rounds > 1
     np.testing.assert_allclose(result.centers, centers, atol=2e-3)
 
 

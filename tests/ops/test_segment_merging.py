@@ -21,7 +21,8 @@ def slow(labels, masks, rule):
     segments = [{*zip(*(v.tolist() for v in np.nonzero(m)), strict=True)} for m in masks]
     segments = [s for s in segments if s and len(s) <= rule.max_area * height * width]
     if not segments:
-        return labels
+        unknown = (labels == VOID) & (not rule.keep_unknown)
+        return np.where(unknown, 0, labels)
     by_class = {
         c: {*zip(*(v.tolist() for v in np.nonzero(labels == c)), strict=True)}
         for c in np.unique(labels).tolist()
@@ -104,6 +105,14 @@ def test_random_boxes_merge_as_sets_of_pixels_do(rule, seed):
     np.testing.assert_array_equal(out, other)
 
 
+def test_unknown_pixels_of_an_image_without_segments_follow_the_rule():
+    labels = np.array([[0, 3, VOID]], np.uint8)
+    none = Segments.from_masks(1, 3, [])
+    assert merged_labels(labels, none, MergeRule()).tolist() == [[0, 3, 0]]
+    assert merged_labels(labels, none, MergeRule(keep_unknown=True)).tolist() == [[0, 3, VOID]]
+    assert merged_labels(labels, none, MergeRule()).dtype == np.uint8
+
+
 def test_each_option_of_the_rule_changes_some_labels():
     outputs = {rule: [] for rule in RULES}
     for seed in range(40):
@@ -158,9 +167,10 @@ def test_two_classes_under_one_segment(assign, expected):
 
 def test_labels_without_segments_stay_as_they_are():
     labels = labels_of_boxes(np.random.default_rng(3), 12, 12)
-    assert merged_labels(labels, Segments(12, 12, []), MergeRule()) is labels
+    rule = MergeRule(max_area=0.99, keep_unknown=True)
+    assert merged_labels(labels, Segments(12, 12, []), rule) is labels
     whole = Segments.from_masks(12, 12, [np.ones((12, 12), bool)])
-    assert merged_labels(labels, whole, MergeRule(max_area=0.99)) is labels
+    assert merged_labels(labels, whole, rule) is labels
 
 
 def test_segments_of_another_size_are_refused():

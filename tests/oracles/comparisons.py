@@ -20,7 +20,7 @@ import losses
 import numpy as np
 from jobs import Finished, array, backbone
 from wsss.methods.lpcam import LPCAM
-from wsss.platform.data.formats import label_maps
+from wsss.platform.data.formats import class_maps, label_maps
 from wsss.platform.data.formats.features import FEATURE_ROWS, open_features, read_feature_rows
 from wsss.platform.method import build_method
 from wsss.platform.ops import kmeans
@@ -70,6 +70,8 @@ class Chain:
         job: the finished job.
         maps: computes the class maps of an image at stride 4 and at image size from image and
             labels.
+
+    `stored` has the product's maps at image size, `strided` those at stride 4.
     """
 
     def __init__(self, job: Finished, maps: Any) -> None:
@@ -78,14 +80,11 @@ class Chain:
         self.exact = {id: maps(job.images[id], job.labels[id]) for id in self.ids}
         self.localizer = job.plan.experiment.localizer_name
         self.stored = job.maps(self.localizer)
-
-    def enlarged(self, stored: Any) -> Any:
-        """Return stored maps at image size."""
-        return formulas.resized(stored.planes.astype(float), stored.height, stored.width)
+        self.strided = job.maps(self.localizer, class_maps.STRIDED)
 
     def class_maps(self) -> list[Difference]:
-        small = largest((self.stored[id].planes, self.exact[id][0]) for id in self.ids)
-        large = largest((self.enlarged(self.stored[id]), self.exact[id][1]) for id in self.ids)
+        small = largest((self.strided[id].planes, self.exact[id][0]) for id in self.ids)
+        large = largest((self.stored[id].planes, self.exact[id][1]) for id in self.ids)
         rows = [("class maps at stride 4", small), ("class maps at image size", large)]
         return [Difference(self.localizer, name, None, value) for name, value in rows]
 
@@ -94,7 +93,7 @@ class Chain:
         product = self.job.planes(self.job.stage("labels", "levels"))
         levels = (1.0, 0.5) if self.own else LEVELS[self.localizer][:2]
         starts = (
-            {id: self.enlarged(self.stored[id]) for id in self.ids},
+            {id: self.stored[id].planes.astype(float) for id in self.ids},
             {id: self.exact[id][1] for id in self.ids},
         )
         alone, whole = (
@@ -109,36 +108,32 @@ class Chain:
 
     def walk(self) -> list[Difference]:
         """Compare the boundaries, and what the walk inside them gives."""
-        network = self.job.network(self.job.plan.boundaries, Boundaries())
+        network = self.job.network(self.job.plan.boundaries, Boundaries(enlarging="irn"))
         taps = [[array(p).squeeze() for p in tap.parameters()] for tap in network.taps]
         join = array(network.join.weight).ravel(), array(network.join.bias)[0]
         body = backbone(network)
         images = self.job.images
-        edges = [
-            {id: formulas.boundary(body, taps, join, images[id], cropped) for id in self.ids}
-            for cropped in (False, True)
-        ]
+        edges = {id: formulas.boundary(body, taps, join, images[id]) for id in self.ids}
         (stage,) = (
             s for s in self.job.plan.stages if s.name == "maps" and s.config["method"] == "irn"
         )
         pictures = self.job.planes(stage, label_maps.EDGES)
-        boundary = [largest((pictures[id] / 255, e[id]) for id in self.ids) for e in edges]
+        boundary = largest((pictures[id] / 255, edges[id]) for id in self.ids)
         walked = self.job.maps(f"{self.localizer}/irn")
         starts = (
-            {id: self.stored[id].planes.astype(float) for id in self.ids},
+            {id: self.strided[id].planes.astype(float) for id in self.ids},
             {id: self.exact[id][0] for id in self.ids},
         )
         power = 1.5 if self.own else 1.0
-        steps = [
-            {id: formulas.walk(s[id], e[id], power) for id in self.ids}
-            for s, e in zip(starts, edges, strict=True)
-        ]
-        small = [
-            largest((walked[id].planes, s[id] / s[id].max()) for id in self.ids) for s in steps
-        ]
         sizes = {id: image.shape[:2] for id, image in images.items()}
-        spread = [{id: formulas.spread(s[id], *sizes[id]) for id in self.ids} for s in steps]
-        maps = [largest((self.enlarged(walked[id]), s[id]) for id in self.ids) for s in spread]
+        spread = [
+            {
+                id: formulas.spread(formulas.walk(s[id], edges[id], power), *sizes[id])
+                for id in self.ids
+            }
+            for s in starts
+        ]
+        maps = [largest((walked[id].planes, s[id]) for id in self.ids) for s in spread]
         level = None if self.own else LEVELS[self.localizer][2]
         cut = Cut(levels=(1.0 if level is None else level,))
         final = {id: labels_of(self.job.images[id], walked[id], cut) for id in self.ids}
@@ -147,9 +142,8 @@ class Chain:
             for s in spread
         ]
         return [
-            Difference(self.localizer, "boundaries", *boundary),
-            Difference(self.localizer, "maps after the walk at stride 4", *small),
-            Difference(self.localizer, "maps after the walk at image size", *maps),
+            Difference(self.localizer, "boundaries", None, boundary),
+            Difference(self.localizer, "maps after the walk", *maps),
             Difference(self.localizer, "pseudo labels, share of pixels", *labels),
         ]
 
@@ -224,7 +218,7 @@ class Prototypes:
             rows = np.stack([self.feature(place) for place in mine])
             self.centers[group] = formulas.kmeans(rows, first)
             stored = np.stack([values[offsets[id] + k] for id, k in theirs]).astype(float)
-            alone = formulas.kmeans(stored, stored[numbers], self.clustering.tolerance)
+            alone = formulas.kmeans(stored, stored[numbers])
             product = array(getattr(self.product[group[0]], ("foreground", "context")[group[1]]))
             for distances, exact in zip(moved, (alone, self.centers[group]), strict=True):
                 distances.append(_distances(exact, product).min(1).max())
@@ -271,6 +265,7 @@ def compare(data: jobs.Data, method: str) -> list[Difference]:
     """Run a method and return its differences."""
     job = Finished(jobs.executed(data, method))
     network, body, head = classifier(job)
+    images = job.images.items()
     if method == "cam":
         chain = Chain(job, lambda image, labels: formulas.cam(body, head, image, labels))
         return [*chain.rows(), *losses.boundary_rows(job, Difference)]
@@ -278,14 +273,11 @@ def compare(data: jobs.Data, method: str) -> list[Difference]:
         p = Prototypes(job, body, head)
         rows = [*p.clusters(), p.choice()]
         chain = Chain(job, lambda image, labels: formulas.lpcam(body, p.exact, image, labels))
-        maps = (
-            formulas.lpcam(body, p.stored, image, job.labels[id])[0]
-            for id, image in job.images.items()
-        )
-        alone = largest(
-            (chain.stored[id].planes, m) for id, m in zip(job.images, maps, strict=True)
-        )
-        rows.append(Difference(method, "class maps at stride 4, same prototypes", alone, None))
+        maps = {id: formulas.lpcam(body, p.stored, x, job.labels[id]) for id, x in images}
+        small = largest((chain.strided[id].planes, m[0]) for id, m in maps.items())
+        large = largest((chain.stored[id].planes, m[1]) for id, m in maps.items())
+        rows.append(Difference(method, "class maps at stride 4, same prototypes", small, None))
+        rows.append(Difference(method, "class maps at image size, same prototypes", large, None))
         return [*rows, *chain.rows()]
     if method == "sipe":
         sides = [array(c.weight)[:, :, 0, 0] for c in network.extras["hierarchical"].convs]

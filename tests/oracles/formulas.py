@@ -155,7 +155,7 @@ def group_norm(x, groups, scale, shift):
     return parts.reshape(x.shape) * scale[:, None, None] + shift[:, None, None]
 
 
-def boundary(backbone, taps, join, image, cropped=True):
+def boundary(backbone, taps, join, image):
     """Return IRN's boundaries `[h,w]` at stride 4, from the mean logits of image and mirror image.
 
     Args:
@@ -163,8 +163,6 @@ def boundary(backbone, taps, join, image, cropped=True):
         taps: for each stage the weight of its convolution, and scale and shift of its groups.
         join: weight `[D]` and bias of the last convolution.
         image: uint8 `[H,W,3]`.
-        cropped: whether grids are enlarged by 1, 2, 4 and 4 and cropped to the first grid; else
-            they are resized to it, as in this project.
     """
     logits = []
     for mirrored in (False, True):
@@ -173,8 +171,7 @@ def boundary(backbone, taps, join, image, cropped=True):
         for x, factor, (weight, scale, shift) in zip(each, (1, 2, 4, 4), taps, strict=True):
             x = group_norm(conv1(weight, x), 4, scale, shift)
             height, width = each[0].shape[1:]
-            size = (x.shape[1] * factor, x.shape[2] * factor) if cropped else (height, width)
-            x = resized(x, *size)
+            x = resized(x, x.shape[1] * factor, x.shape[2] * factor)
             grids.append(np.maximum(x[:, :height, :width], 0))
         logits.append(conv1(join[0][None], np.concatenate(grids))[0] + join[1])
     return 1 / (1 + np.exp(-(logits[0] + logits[1][:, ::-1]) / 2))
@@ -277,11 +274,10 @@ def features(backbone, image):
     return stages(backbone, view(image, 1.0, False))[3]
 
 
-def kmeans(rows, start, share=None):
+def kmeans(rows, start):
     """Return the centres of rows `[R,D]` (kmeans-pytorch, cosine).
 
-    A centre is the mean of raw rows; the end comes when the squared sum of movements is below 5,
-    or, with a share, when the sum is at most this share of the centres' lengths (this project).
+    A centre is the mean of raw rows; the end comes when the squared sum of movements is below 5.
     With a centre that lost its rows, the authors' library never ends; here, as in this project, it
     takes the row that fits its own centre worst, or is left out where all rows fit.
     """
@@ -294,11 +290,10 @@ def kmeans(rows, start, share=None):
             [rows[near == k].mean(0) if counts[k] else c for k, c in enumerate(centers)]
         )
         movement = np.sqrt(((moved - centers) ** 2).sum(1)).sum()
-        lengths = np.sqrt((centers**2).sum(1)).sum()
         centers = moved
         if not counts.all() and fit.min() < 1 - 1e-5:
             centers[counts.argmin()] = rows[fit.argmin()]
-        elif movement**2 < 5 if share is None else movement <= share * lengths:
+        elif movement**2 < 5:
             break
     return centers[counts > 0]
 

@@ -25,8 +25,11 @@ from wsss.platform.records.result_id import ResultId
 from wsss.platform.stages.training.trainer import build as build_network
 from wsss.platform.storage.store import Store
 
-IMAGES, SIDE = 5, 128
-"""Number of images, and side of the crops that training sees."""
+IMAGES, SIDE, DRAWN = 5, 128, 116
+"""Number of images, side of the crops that training sees, and side of drawn images.
+
+The sides of drawn images are no multiples of 16, as those of most photographs.
+"""
 
 
 @dataclass
@@ -60,7 +63,7 @@ def five_photographs(data: Path, folder: Path) -> Data:
 def five_scenes(folder: Path) -> Data:
     """Add five drawn images, and make a random network whose statistics fit them."""
     store = Store(folder / "store")
-    source = Scenes(train=IMAGES, val=1, size=SIDE)
+    source = Scenes(train=IMAGES, val=1, size=DRAWN)
     registry.add(store, source, "five", ProgressDisplay())
     torch.manual_seed(0)
     features = mobilenet_v2(weights=None).features
@@ -117,10 +120,10 @@ class Finished:
         self.images = {row["id"]: decode_image(row["image"], row["id"]) for row in self.rows}
         self.name = self.plan.experiment.method
 
-    def maps(self, name: str) -> dict[str, class_maps.ClassMaps]:
-        """Return the class maps of a result by image."""
+    def maps(self, name: str, suffix: str = class_maps.MAPS) -> dict[str, class_maps.ClassMaps]:
+        """Return the class maps of a result by image: at its size, or with a suffix at stride 4."""
         artifact = self.artifact(self.plan.maps[ResultId.parse(name)]["train"])
-        paths = [file.local() for file in artifact.files(".parquet")]
+        paths = [file.local() for file in artifact.files(suffix)]
         return {maps.id: maps for maps in class_maps.read(paths)}
 
     def artifact(self, stage: Any) -> Any:

@@ -41,7 +41,7 @@ def relative(product: torch.Tensor | float, exact: float) -> float:
 
 def boundary_rows(job: Finished, row: Any) -> list[Any]:
     """Compare IRN's pairs and loss."""
-    learner = Boundaries(pairs=job.plan.experiment.refine.pairs)
+    learner = Boundaries(pairs=job.plan.experiment.refine.pairs, enlarging="irn")
     network = job.network(job.plan.boundaries, learner)
     crops = batch(job, job.planes(job.stage("labels", "levels")))
     with torch.no_grad():

@@ -4,6 +4,9 @@ Ray calls the same functions in other processes: `Actor.work` for inference, `ru
 training, and the tasks of `cluster.map_tasks`. What a stage computes needs no such process, and
 starting one takes longer than a small stage itself. `test_with_ray.py` shows that Ray computes the
 same. The stages of a Tune trial may be computed in the process of the trial.
+
+Here, images are enlarged to 192 pixels instead of 500 before their superpixels are computed, which
+would take half a second an image; `tests/stages/test_regions.py` enlarges some to 500.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from ray import cloudpickle
 from wsss.platform.data.formats import shards
 from wsss.platform.ray_runtime import cluster
 from wsss.platform.stages.inference import actors
+from wsss.platform.stages.labels import superpixels
 from wsss.platform.stages.training import checkpoints, loader, metrics_log, ray_train
 from wsss.platform.stages.training.trainer import Trainer, run_epochs
 from wsss.platform.storage.artifact_files import ArtifactFolder
@@ -126,6 +130,7 @@ def stages_in_process() -> Iterator[None]:
         patch.setattr(loader, "blocks", _blocks)
         patch.setattr(ray_train, "fit", _fit)
         patch.setattr(shards, "_write_shards", _write_shards)
+        patch.setattr(superpixels, "PUBLISHED_SIDE", 192)
         yield
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from wsss.platform.config.experiment import Experiment
 from wsss.platform.config.fields import fingerprint, replaced, resolved, walk
 from wsss.platform.errors import InputError
-from wsss.platform.method import build_experiment
+from wsss.platform.method import Method, build_experiment, methods
+from wsss.platform.models.backbones import build
 from wsss.platform.pipeline.context import Catalog
 from wsss.platform.pipeline.planner import plan
 from wsss.platform.records.result_id import REFINEMENTS, ResultId
@@ -75,6 +77,35 @@ def test_a_split_has_masks_for_all_images_or_for_none(
         return
     with pytest.raises(InputError, match=f"{7 - masked} images of split 'train' .* have no mask"):
         plan(chain(), make_catalog(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        (
+            "ssc",
+            {"network__backbone": "swin_t", "ssc__delta": 0.5},
+            r"needs rectified .* ssc\.delta",
+        ),
+        ("sipe+ssc", {"network__backbone": "swin_t", "ssc__delta": 0.5}, "needs rectified"),
+        ("mctformer", {"network__backbone": "resnet18"}, "needs a vision transformer"),
+        ("sipe", {"network__backbone": "resnet19"}, "unknown backbone 'resnet19'"),
+    ],
+)
+def test_a_backbone_that_does_not_suit_the_method_is_refused_before_any_stage(
+    tmp_path: Path, method: str, changes: dict[str, Any], message: str
+) -> None:
+    for _ in range(2):
+        with pytest.raises(InputError, match=message):
+            plan(chain(method, **changes), make_catalog(tmp_path))
+
+
+@pytest.mark.parametrize("method", [m for m in methods().values() if m.trains])
+def test_a_method_builds_its_network_without_values(method: type[Method]) -> None:
+    name = build_experiment(method.name, preset="scenes").network.backbone
+    with torch.device("meta"):
+        network = method(method.Config()).network(3, build(name))
+    assert all(parameter.is_meta for parameter in network.parameters())
 
 
 def test_a_plan_leaves_its_method_unchanged(tmp_path: Path) -> None:

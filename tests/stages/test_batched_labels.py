@@ -160,7 +160,8 @@ job = batched_labels.Job(
     folder=folder.subfolder("out"),
     views=context.views(),
 )
-print(batched_labels.make(job, pieces, lambda done, total: print("done", done, "of", total)))
+count = lambda done, total: print("done", done, "of", total)
+print(actors.compute(batched_labels.Label, job, pieces, count))
 ray.shutdown()
 nodes.shutdown()
 """

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 from wsss.methods.cam import CAM
 from wsss.methods.lpcam import LPCAM, LPCAMConfig
 from wsss.platform.config.experiment import Views
@@ -25,7 +23,6 @@ from wsss.platform.stages.inference.class_maps import Infer, Job, check_space
 from wsss.platform.stages.labels.scoring import score_slice
 from wsss.platform.stages.prototypes import direct_scoring
 from wsss.platform.stages.prototypes.class_maps import file_maps, place_maps
-from wsss.platform.stages.prototypes.feature_sets import draw_images, split_rows
 from wsss.platform.stages.prototypes.similarities import file_similarities, read, similarities
 from wsss.platform.stages.training.trainer import build
 from wsss.platform.storage.artifact_files import LocalFolder
@@ -85,7 +82,9 @@ def piece(write_shards):
 
 @pytest.fixture
 def inferred(network, piece, tmp_path, image_batching):
-    """Run inference over one slice; return its rows and the path of its features."""
+    """Run inference over one slice; return its rows and the path of its features.
+
+    The class maps are at image size, with those at stride 4 beside them."""
     torch.save(network.state_dict(), tmp_path / "network.pt")
     folder = tmp_path / "maps"
     folder.mkdir()
@@ -95,7 +94,7 @@ def inferred(network, piece, tmp_path, image_batching):
         network=Network(backbone="small"),
         classes=CLASSES,
         weights=LocalFolder(tmp_path) / "network.pt",
-        views=Views(scales=SCALES, batch_size=2, actors=1),
+        views=Views(scales=SCALES, batch_size=2, actors=1, enlarging="irn"),
         folder=LocalFolder(folder),
         keep_features=True,
     )
@@ -112,37 +111,46 @@ def views(row):
         yield normalized(torch.from_numpy(resized(image, *size).copy())[None])
 
 
-def slow_maps(localizer, network, row):
-    """Return the class maps of an image: each scale through the network, summed and normalised."""
+def slow_maps(localizer, network, row, enlarging="stretch"):
+    """Return the class maps of an image: each scale through the network, summed and normalised.
+
+    For "irn" each scale is enlarged to multiples of 16 and cut to the image."""
     labels = torch.zeros(1, CLASSES)
     labels[0, row["labels"]] = 1
     with torch.inference_mode():
         planes = [localizer.localize(network, images, labels) for images in views(row)]
+    if enlarging == "irn":
+        large = [F.interpolate(p, (48, 64), mode="bilinear")[:, :, :41, :56] for p in planes]
+        return normalize(sum(large))[0, row["labels"]]
     maps = normalize(merge_scales(planes, grid_size(row["height"], row["width"])))
     return maps[0, row["labels"]]
 
 
-def test_maps_from_stored_features_equal_those_of_the_network(inferred, network, method, similar):
+@pytest.mark.parametrize("enlarging", ["stretch", "irn"])
+def test_maps_from_stored_features_equal_those_of_the_network(
+    inferred, network, method, similar, enlarging
+):
     rows, _ = inferred
     places = list(read(similar, {n: len(s) for n, s in method.shares.items()}))
     assert [p.id for p, _ in places] == [r["id"] for r in rows]
     for row, (place, of_image) in zip(rows, places, strict=True):
-        maps = place_maps(place, of_image, method.shares)
+        maps = place_maps(place, of_image, method.shares, enlarging)
         assert maps.classes == tuple(n + 1 for n in row["labels"])
         assert (maps.height, maps.width) == (41, 56)
-        expected = slow_maps(method, network, row)
+        expected = slow_maps(method, network, row, enlarging)
         assert expected.max() > 0.9
         torch.testing.assert_close(
             torch.from_numpy(maps.planes).float(), expected, atol=1e-2, rtol=0
         )
 
 
-def test_maps_of_inference_equal_those_of_the_network(inferred, network):
+@pytest.mark.parametrize(("suffix", "enlarging"), [(".parquet", "irn"), (".strided", "stretch")])
+def test_maps_of_inference_equal_those_of_the_network(inferred, network, suffix, enlarging):
     rows, path = inferred
-    stored = list(class_maps.read([path.with_suffix(".parquet")]))
+    stored = list(class_maps.read([path.with_suffix(suffix)]))
     for row, maps in zip(rows, stored, strict=True):
         assert maps.id == row["id"]
-        expected = slow_maps(CAM(CAM.Config()), network, row)
+        expected = slow_maps(CAM(CAM.Config()), network, row, enlarging)
         torch.testing.assert_close(
             torch.from_numpy(maps.planes.copy()).float(), expected, atol=2e-3, rtol=0
         )
@@ -257,17 +265,18 @@ def test_closest_patches_equal_a_search_over_every_position(inferred, units, sim
         assert cosines[int(patch.y * height), int(patch.x * width)] > cosines.max() - 2e-3
 
 
-def test_direct_scores_equal_those_of_the_maps(piece, method, similar, tmp_path):
+@pytest.mark.parametrize("enlarging", ["stretch", "irn"])
+def test_direct_scores_equal_those_of_the_maps(piece, method, similar, tmp_path, enlarging):
     """Counts that are kept from earlier shares do not change the counts of later shares."""
     out = LocalFolder(tmp_path).subfolder("out")
     widths = tuple((n, len(s)) for n, s in method.shares.items())
-    split = direct_scoring.Split((similar,), (piece,), widths, CLASSES + 1)
+    split = direct_scoring.Split((similar,), (piece,), widths, CLASSES + 1, enlarging)
     generator = torch.Generator().manual_seed(3)
     threads = torch.get_num_threads()
     first = dict(method.shares)
     other = {n: torch.randn(len(s), generator=generator) for n, s in first.items()}
     for shares in (first, other, {**first, 1: other[1]}, first):
-        file_maps(similar, shares, out)
+        file_maps(similar, shares, out, enlarging)
         expected = score_slice((piece, out / f"{similar.stem}.parquet"), CLASSES + 1)
         tally = split.tally(shares)
         assert expected.curve.counts.sum() > 0
@@ -292,75 +301,6 @@ def test_a_class_without_centers_has_a_zero_map(units):
     maps = place_maps(place, [block], {})
     assert not maps.planes.any()
     assert np.isfinite(maps.planes).all()
-
-
-def test_rows_are_split_by_the_threshold(tmp_path):
-    """Rows above the threshold are foreground, rows below it context, rows equal to it neither."""
-    file = LocalFolder(tmp_path) / "x.npy"
-    planes = np.array([[[0.25, 0.5], [0.75, 0.25]]], np.float16)
-    class_maps.write(
-        file.with_suffix(".parquet"),
-        [class_maps.ClassMaps(id="a", classes=(3,), planes=planes, height=8, width=8)],
-    )
-    place = FeatureRows(id="a", labels=(2,), height=8, width=8, offset=5, grids=((2, 2),))
-    file.with_suffix(".json").write_bytes(json.dumps([asdict(place)]).encode())
-    rows_by_set = {s: rows.tolist() for s, rows in split_rows(file, 0.5).items()}
-    assert rows_by_set == {(2, 0): [7], (2, 1): [5, 8]}
-    rows_by_set = {s: rows.tolist() for s, rows in split_rows(file, 0.1).items()}
-    assert rows_by_set == {(2, 0): [5, 6, 7, 8], (2, 1): []}
-
-
-def test_an_image_without_classes_has_no_rows(tmp_path):
-    file = LocalFolder(tmp_path) / "x.npy"
-    none = np.zeros((0, 2, 2), np.float16)
-    one = np.array([[[0.25, 0.5], [0.75, 0.25]]], np.float16)
-    rows = [("a", (), none), ("b", (3,), one)]
-    class_maps.write(
-        file.with_suffix(".parquet"),
-        [class_maps.ClassMaps(id=i, classes=c, planes=p, height=8, width=8) for i, c, p in rows],
-    )
-    places = [
-        FeatureRows(id=i, labels=(), height=8, width=8, offset=4 * k, grids=((2, 2),))
-        for k, (i, _, _) in enumerate(rows)
-    ]
-    file.with_suffix(".json").write_bytes(json.dumps([asdict(p) for p in places]).encode())
-    rows_by_set = {s: rows.tolist() for s, rows in split_rows(file, 0.5).items()}
-    assert rows_by_set == {(2, 0): [6], (2, 1): [4, 7]}
-
-
-def test_the_draw_of_images_does_not_depend_on_the_files(tmp_path):
-    """Drawn are at most four, the same from any order of files, and others with another seed."""
-    rng = np.random.default_rng(0)
-    files, ids_by_class = [], {0: set(), 1: set(), 2: set()}
-    for number in range(12):
-        labels = tuple(n for n in range(3) if rng.random() < (0.9, 0.5, 0.1)[n])
-        for n in labels:
-            ids_by_class[n].add(f"i{number}")
-        place = FeatureRows(
-            id=f"i{number}", labels=labels, height=8, width=8, offset=0, grids=((2, 2),)
-        )
-        file = LocalFolder(tmp_path) / f"{number:02d}.npy"
-        file.with_suffix(".json").write_bytes(json.dumps([asdict(place)]).encode())
-        files.append(file)
-    drawn = draw_images(files, 4, 0)
-    assert draw_images(files[::-1], 4, 0) == drawn
-    assert all(drawn[n] <= ids_by_class[n] for n in drawn)
-    assert {n: len(ids) for n, ids in drawn.items()} == {
-        n: min(4, len(ids)) for n, ids in ids_by_class.items() if ids
-    }
-    assert draw_images(files, 4, 1) != drawn
-    assert draw_images(files, 99, 0) == {n: ids for n, ids in ids_by_class.items() if ids}
-
-
-def test_only_drawn_images_are_clustered(tmp_path):
-    file = LocalFolder(tmp_path) / "x.npy"
-    planes = np.array([[[0.25, 0.5], [0.75, 0.25]]] * 2, np.float16)
-    maps = class_maps.ClassMaps(id="a", classes=(2, 3), planes=planes, height=8, width=8)
-    class_maps.write(file.with_suffix(".parquet"), [maps])
-    place = FeatureRows(id="a", labels=(1, 2), height=8, width=8, offset=0, grids=((2, 2),))
-    file.with_suffix(".json").write_bytes(json.dumps([asdict(place)]).encode())
-    rows_by_set = split_rows(file, 0.5, {1: frozenset(), 2: frozenset({"a"})})
-    assert {s: rows.tolist() for s, rows in rows_by_set.items()} == {(2, 0): [2], (2, 1): [0, 3]}
 
 
 def test_features_that_do_not_fit_the_disk_are_refused(write_shards):

@@ -214,12 +214,16 @@ def folder(request, tmp_path):
     return open_store(where).storage.new_attempt("maps", "key")
 
 
-@pytest.mark.parametrize(("power", "background"), [(1.0, False), (4.0, False), (1.5, True)])
+@pytest.mark.parametrize(
+    ("power", "background", "enlarging"),
+    [(1.0, False, "irn"), (4.0, False, "stretch"), (1.5, True, "stretch")],
+)
 def test_the_walk_equals_that_of_each_image_alone(
-    write_shards, tmp_path, image_batching, folder, power, background
+    write_shards, tmp_path, image_batching, folder, power, background, enlarging
 ):
     (piece,) = write_shards([5], size=(41, 56))
-    network = build(Network(backbone="small"), Boundaries(), 0, seed=0).eval()
+    learner = Boundaries(enlarging=enlarging)
+    network = build(Network(backbone="small"), learner, 0, seed=0).eval()
     torch.save(network.state_dict(), tmp_path / "network.pt")
     rows = shards.read(piece, shards.INFERENCE_COLUMNS)
     maps = [
@@ -227,18 +231,19 @@ def test_the_walk_equals_that_of_each_image_alone(
         for k, r in enumerate(rows)
     ]
     given = LocalFolder(tmp_path).subfolder("maps")
-    class_maps.write(given / f"{piece.name}.parquet", maps)
+    class_maps.write(given / f"{piece.name}.strided", maps)
     job = propagation.Job(
         network=Network(backbone="small"),
         weights=LocalFolder(tmp_path) / "network.pt",
         maps=given,
+        suffix=".strided",
         folder=folder,
         radius=5,
         beta=10.0,
         steps=32,
         power=power,
         background=background,
-        views=Views(batch_size=2, actors=1),
+        views=Views(batch_size=2, actors=1, enlarging=enlarging),
     )
     assert LateActor(propagation.Walk, job, [piece])(FIRST)["rows"][0] == 5
     if isinstance(folder, ObjectFolder):  # another machine reads what is in the bucket
@@ -254,6 +259,9 @@ def test_the_walk_equals_that_of_each_image_alone(
         edge = logits[0].sigmoid()
         np.testing.assert_allclose(edges[row["id"]] / 255, edge.numpy(), atol=4e-3)
         expected = random_walk(torch.from_numpy(m.planes[first:]).float() ** power, edge, steps=32)
+        if enlarging == "irn":
+            large = torch.nn.functional.interpolate(expected[None], (44, 56), mode="bilinear")
+            expected = large[0, :, :41]
         expected = expected / (expected.max() + 1e-5)
         np.testing.assert_allclose(out.planes.astype(np.float32), expected.numpy(), atol=4e-3)
 

@@ -1,7 +1,10 @@
 """Class maps in Parquet files, with one row for each image.
 
 A row holds a float16 block with a plane for each present class.
-Shapes: n present classes, h w the grid at stride 4, H W the image.
+Shapes: n present classes, H W the image, h w the grid, which spans the image: at stride 4, at
+stride 8 for probabilities, at a share of the image's size after pixel-adaptive refinement, or
+the image's own size with `views.enlarging=irn`. Inferred maps of the image's own size have a file
+NAME.strided beside them, with the maps at stride 4 from which a random walk starts.
 """
 
 from __future__ import annotations
@@ -17,11 +20,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ...errors import InputError
+from ...storage.artifact import Artifact
 from ...storage.artifact_files import ArtifactFile
 from . import parquet
 
 PROBABILITY_STRIDE = 8
 """Stride of the probabilities of a segmenter, which are stored as class maps of all classes."""
+MAPS, STRIDED = ".parquet", ".strided"
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -58,6 +63,11 @@ def write(file: ArtifactFile, rows: Iterable[ClassMaps]) -> None:
     """Write rows as one Parquet file, whole or not at all."""
     table = pa.Table.from_pylist([_encode(row) for row in rows], schema=SCHEMA)
     file.write(lambda stream: pq.write_table(table, stream, compression="zstd"))
+
+
+def strided_suffix(artifact: Artifact) -> str:
+    """Return the suffix of an artifact's files of class maps at stride 4."""
+    return STRIDED if artifact.files(STRIDED) else MAPS
 
 
 def read(paths: Iterable[Path]) -> Iterator[ClassMaps]:

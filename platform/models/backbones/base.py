@@ -67,6 +67,11 @@ class Backbone(nn.Module, ABC):
         """Channels of each grid of `taps`."""
         return self.channels
 
+    @property
+    def tap_strides(self) -> tuple[int, ...]:
+        """Input pixels per cell of each grid of `taps`."""
+        return self.strides
+
     def dilate(self) -> None:
         """Change the backbone to output stride 8, for the segmenter deeplabv2.
 

@@ -54,6 +54,10 @@ class ResNet(SequentialBackbone):
     def tap_channels(self) -> tuple[int, ...]:
         return (64, *self.channels)
 
+    @property
+    def tap_strides(self) -> tuple[int, ...]:
+        return (self.strides[0], *self.strides)
+
 
 class MobileNetV2(SequentialBackbone):
     """MobileNetV2 (torchvision), in which the block that would reach stride 32 keeps stride 16.

@@ -94,7 +94,9 @@ class _Overlaps:
 
 
 def merged_labels(labels: Labels, segments: Segments, rule: MergeRule) -> Labels:
-    """Return labels after segments have taken their class; without segments the labels themselves.
+    """Return labels after segments have taken their class.
+
+    Without segments all classes keep their pixels.
 
     For each present class c, in ascending order: the class takes each free segment that `rule`
     allows, and keeps its pixels outside all free segments. So pixels of a class under segments that
@@ -110,7 +112,7 @@ def merged_labels(labels: Labels, segments: Segments, rule: MergeRule) -> Labels
     """
     segments = _fitting(labels.shape, segments, rule)
     if not segments.pixels:
-        return labels
+        return labels if rule.keep_unknown else np.where(labels == VOID, np.uint8(0), labels)
     flat, classes = labels.ravel(), int(labels[labels != VOID].max(initial=0)) + 1
     counts = [np.bincount(flat[pixels], minlength=256)[:classes] for pixels in segments.pixels]
     areas = np.array([len(pixels) for pixels in segments.pixels])

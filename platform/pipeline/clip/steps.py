@@ -173,6 +173,7 @@ def _initial(
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         from ...stages.clip import gradient_maps, networks
+        from ...stages.inference import actors
 
         cluster.connect()
         job = gradient_maps.Job(
@@ -184,7 +185,7 @@ def _initial(
             folder=folder,
             views=context.views(),
         )
-        return gradient_maps.compute(job, context.pieces(split), run.count)
+        return actors.compute(gradient_maps.GradientMaps, job, context.pieces(split), run.count)
 
     return Step(stage, compute)
 

@@ -11,7 +11,7 @@ from ...method import Method, PrototypeMethod
 from ...ray_runtime import cluster
 from ...storage.artifact import Stage
 from ...storage.artifact_files import ArtifactFolder
-from ..classify import inference_job, inferred
+from ..classify import inference_job, inferred, localization_key
 from ..context import Context, Runtime, Step
 
 BySplit = Mapping[str, Stage]
@@ -21,10 +21,13 @@ BySplit = Mapping[str, Stage]
 def centers(context: Context, method: PrototypeMethod, maps: Stage) -> Step:
     """Return the step that clusters the features that were kept with class maps."""
     seed = context.experiment.seed
+    options = dataclasses.asdict(method.clustering)
+    if options["shift"] is None:
+        del options["shift"]  # keys of stored centres, which are older than the option
     stage = Stage(
         name="centers",
         version=1,
-        config={**dataclasses.asdict(method.clustering), "seed": seed},
+        config={**options, "seed": seed},
         inputs={"maps": maps.key},
         title=f"{method.name} clusters",
     )
@@ -129,6 +132,7 @@ def localized(context: Context, chosen: Chosen, split: str) -> Step:
             method,
             dict(enumerate(context.classes)),
             run.count,
+            context.experiment.views.enlarging,
         )
 
     return Step(chosen.stage(split), compute)
@@ -157,6 +161,7 @@ def scored_at_once(context: Context, scores: Stage, chosen: Chosen, split: str) 
             context.pieces(split),
             method.shares,
             len(context.classes) + 1,
+            context.experiment.views.enlarging,
         )
 
     return Step(scores, compute)
@@ -189,20 +194,20 @@ def inferred_by_prototypes(
             "split": split,
             "scales": context.experiment.views.scales,
             "fusion": trained.localizer_settings(),
-            **context.inference,
+            **localization_key(context),
         },
         inputs={"shards": context.shards.key, "network": network.key, "centers": centers.key},
         title=f"{method.name} maps of {split}, fused by {trained.name}",
     )
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        from ...stages.inference import class_maps
+        from ...stages.inference import actors, class_maps
 
         cluster.connect()
         fitted, counts = fitted_method(run, method, network, centers)
         weights = run.artifact(network).file("network.pt")
         job = inference_job(context, trained, fitted, weights, folder, keep=False, fused=True)
-        about = class_maps.infer(job, context.pieces(split), run.count)
+        about = actors.compute(class_maps.Infer, job, context.pieces(split), run.count)
         names = dict(enumerate(context.classes))
         return {**about, "prototypes": {names[n]: count for n, count in counts.items()}}
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from ...config.experiment import Refine
 from ...config.fields import fingerprint
 from ...config.slices.network import Network
+from ...data.formats.class_maps import strided_suffix
 from ...errors import InputError
 from ...ops.affinity_loss import interior
 from ...ops.crf import CRFS
@@ -18,6 +19,7 @@ from ...records.result_id import ResultId
 from ...stages.training.label_learners import Boundaries
 from ...storage.artifact import Stage
 from ...storage.artifact_files import ArtifactFolder
+from ..classify import localization_key
 from ..context import Context, Runtime, Step, TrainingTask
 from .base import Refined, Refiner
 from .seeds import ABOVE, BELOW, Seeds, cut_seeds
@@ -126,6 +128,7 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
             "pair_radius": e.refine.pair_radius,
             **({"pairs": e.refine.pairs} if e.refine.pairs != "all" else {}),
             "seed": e.seed,
+            **e.views.enlarging_key,
         },
         inputs={"shards": context.shards.key, "labels": labels.key},
         title=f"train boundaries from {id}",
@@ -133,7 +136,7 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         task = TrainingTask(
-            learner=Boundaries(e.refine.pair_radius, e.refine.pairs),
+            learner=Boundaries(e.refine.pair_radius, e.refine.pairs, e.views.enlarging),
             network=network,
             training=e.refine.training,
             split=split,
@@ -162,7 +165,7 @@ def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Ste
     config |= {"power": r.walk_power} if r.walk_power != 1 else {}
     background = seeds.own and r.walk_background
     config |= {"background": True} if background else {}
-    config |= context.inference
+    config |= localization_key(context)
     stage = Stage(
         name="maps",
         version=1,
@@ -176,13 +179,15 @@ def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Ste
     )
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        from ...stages.inference import propagation
+        from ...stages.inference import actors, propagation
 
         cluster.connect()
+        maps = run.artifact(seeds.maps[split])
         job = propagation.Job(
             network=e.network,
             weights=run.artifact(boundaries).file("network.pt"),
-            maps=run.artifact(seeds.maps[split]).folder,
+            maps=maps.folder,
+            suffix=strided_suffix(maps),
             folder=folder,
             radius=e.refine.radius,
             beta=e.refine.beta,
@@ -191,6 +196,6 @@ def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Ste
             background=background,
             views=context.views(),
         )
-        return propagation.walk(job, context.pieces(split), run.count)
+        return actors.compute(propagation.Walk, job, context.pieces(split), run.count)
 
     return Step(stage, compute)

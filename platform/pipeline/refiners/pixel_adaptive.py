@@ -55,7 +55,7 @@ def averaged(context: Context, seeds: Seeds, split: str) -> Step:
     )
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        from ...stages.inference import pixel_adaptive
+        from ...stages.inference import actors, pixel_adaptive
 
         cluster.connect()
         job = pixel_adaptive.Job(
@@ -67,6 +67,7 @@ def averaged(context: Context, seeds: Seeds, split: str) -> Step:
             pair=pair,
             views=context.views(),
         )
-        return pixel_adaptive.refine(job, context.pieces(split), run.count)
+        actor = pixel_adaptive.PixelAdaptation
+        return actors.compute(actor, job, context.pieces(split), run.count)
 
     return Step(stage, compute)

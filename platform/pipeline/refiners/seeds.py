@@ -174,6 +174,7 @@ def cut_maps(
     Returns:
         Facts about the artifact for its manifest.
     """
+    from ...stages.inference import actors
     from ...stages.labels import batched_labels, pseudo_labels
 
     cluster.connect()
@@ -182,5 +183,5 @@ def cut_maps(
     if cut.crf and context.experiment.refine.crf_backend == "torch":
         by_name = {file.stem: file for file in files}
         job = batched_labels.Job(cut=cut, maps=by_name, folder=folder, views=context.views())
-        return batched_labels.make(job, pieces, run.count)
+        return actors.compute(batched_labels.Label, job, pieces, run.count)
     return pseudo_labels.make(folder, pieces, files, cut, run.count)

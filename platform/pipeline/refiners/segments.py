@@ -189,7 +189,7 @@ def merged_imports(
     """Return the step that merges segments into imported labels."""
     stage = Stage(
         name="labels",
-        version=1,
+        version=2,
         config={"split": split, "merged": _rule(context)},
         inputs={"shards": context.shards.key, "labels": labels.key, "segments": segments.key},
         title=f"{id} of {split}",

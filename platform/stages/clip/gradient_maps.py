@@ -8,7 +8,7 @@ An artifact holds for each slice of the shards
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...config.experiment import Views
 from ...data.formats import class_maps, shards
 from ...data.formats.class_maps import ClassMaps
 from ...method import CLIPMethod
@@ -29,8 +28,8 @@ from .image_arrays import ImageArray
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """Description of one computation, sent to each actor.
+class Job(actors.Job):
+    """Description of the initial class maps of a split.
 
     Attributes:
         method: the method.
@@ -38,8 +37,6 @@ class Job:
         network: file of the CLIP network.
         embeddings: file of the text embeddings.
         tokens: folder of the tokens, one file for each slice.
-        folder: folder that takes the files.
-        views: numbers of actors.
     """
 
     method: CLIPMethod
@@ -47,8 +44,6 @@ class Job:
     network: ArtifactFile
     embeddings: ArtifactFile
     tokens: ArtifactFolder
-    folder: ArtifactFolder
-    views: Views
 
 
 class GradientMaps(actors.Actor):
@@ -114,19 +109,3 @@ def without_classes(row: dict[str, Any]) -> ClassMaps:
     return ClassMaps(
         id=row["id"], classes=(), planes=planes, height=row["height"], width=row["width"]
     )
-
-
-def compute(
-    job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
-) -> dict[str, Any]:
-    """Compute the initial class maps of slices with a pool of Ray Data actors.
-
-    Args:
-        job: what to compute.
-        pieces: slices of the shards.
-        progress: called with (images done, images in all).
-
-    Returns:
-        Facts about the artifact for its manifest.
-    """
-    return actors.run(GradientMaps, job, pieces, job.views.actors, progress)

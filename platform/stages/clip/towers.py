@@ -17,35 +17,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...config.experiment import Views
 from ...data.formats import shards
 from ...data.transforms import resized
 from ...errors import InputError
 from ...models.clip import image_tower
 from ...models.clip.image_tower import PositionEmbedding
-from ...storage.artifact_files import ArtifactFile, ArtifactFolder
+from ...storage.artifact_files import ArtifactFile
 from ..inference import actors
 from . import image_arrays, networks
 from .image_arrays import ImageArray
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """Description of one pass, sent to each actor.
+class Job(actors.Job):
+    """Description of one pass.
 
     Attributes:
         network: file of the CLIP network.
         position: how the position embedding is resized.
         blocks: number of last blocks whose attentions are averaged; 0 for tokens.
-        folder: folder that takes the files.
-        views: precision and numbers of images and actors.
     """
 
     network: ArtifactFile
     position: PositionEmbedding
     blocks: int
-    folder: ArtifactFolder
-    views: Views
 
 
 class Tower(actors.Actor):
@@ -166,4 +161,4 @@ def run(
             f"{free / 1e9:.1f} GB free; move the store or score fewer splits"
         )
     actor = Attention if job.blocks else Tokens
-    return {**actors.run(actor, job, pieces, job.views.actors, progress), "bytes": need}
+    return {**actors.compute(actor, job, pieces, progress), "bytes": need}

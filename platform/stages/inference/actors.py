@@ -13,6 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -35,7 +36,7 @@ from ...ray_runtime import cluster
 from ...ray_runtime.quirks.failed_data import actors_released
 from ...ray_runtime.worker_errors import sendable, unwrapped
 from ...records.reduced_images import SMALLER_VIEWS
-from ...storage.artifact_files import ArtifactFile
+from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..training.trainer import build
 
 MOST_BLOCKS, BLOCKS_PER_ACTOR = 1024, 8
@@ -118,6 +119,24 @@ def groups(
         if len(group) == max(1, min(size, pixels // math.prod(image.shape[:2]))):
             yield by_shape.pop(image.shape)
     yield from by_shape.values()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Base of the descriptions of what actors compute, which are sent to each actor.
+
+    Attributes:
+        folder: folder that takes the files.
+        views: precision, numbers of images and actors, and the memory that one image may take.
+    """
+
+    folder: ArtifactFolder
+    views: Views
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Facts about the artifact for its manifest, beside those of `run`."""
+        return {}
 
 
 class Actor(ABC):
@@ -209,6 +228,26 @@ class LateActor:
         self.actor.reduced = {}
         rows = self.actor.work(piece)
         return {"rows": np.array([rows]), "reduced": np.array([json.dumps(self.actor.reduced)])}
+
+
+def compute(
+    actor: Callable[[Any], Actor],
+    job: Job,
+    pieces: Sequence[shards.Slice],
+    progress: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Compute what a job describes for slices with a pool of Ray Data actors.
+
+    Args:
+        actor: makes an actor from `job`.
+        job: what to compute.
+        pieces: slices of the shards.
+        progress: called with (images done, images in all).
+
+    Returns:
+        Facts about the artifact for its manifest: `Job.about`, and those of `run`.
+    """
+    return {**job.about, **run(actor, job, pieces, job.views.actors, progress)}
 
 
 def run(

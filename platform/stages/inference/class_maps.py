@@ -4,6 +4,7 @@ Where a localizer needs them, the features behind the maps are kept too, so that
 without the network. An artifact holds for each slice of the shards
 
     NAME.parquet   the class maps
+    NAME.strided   the class maps at stride 4, where those of NAME.parquet have the image's size
     NAME.patches   the positions closest to the method's prototypes, if it keeps prototypes
     NAME.npy       the features, float16 rows `[R,D]`, one for each position (if they are kept)
     NAME.json      for each image, which rows are its features (if they are kept)
@@ -17,14 +18,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...config.experiment import Views
 from ...config.slices.network import Network
 from ...data.formats import class_maps, prototype_patches, shards
 from ...data.formats.class_maps import ClassMaps
@@ -33,15 +33,22 @@ from ...data.formats.prototype_patches import Patch
 from ...errors import InputError
 from ...method import Method
 from ...models.classifier import Classifier, FeatureMemo
-from ...ops.maps import LARGE, grid_size, merge_flip, merge_scales, normalize
+from ...ops.maps import (
+    LARGE,
+    grid_size,
+    merge_flip,
+    merge_scales,
+    merge_scales_and_cut,
+    normalize,
+)
 from ...ops.prototypes import unit
-from ...storage.artifact_files import ArtifactFile, ArtifactFolder
+from ...storage.artifact_files import ArtifactFile
 from . import actors
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """Description of one inference, sent to each actor.
+class Job(actors.Job):
+    """Description of one inference.
 
     Attributes:
         trained: the method that trained the network.
@@ -50,8 +57,6 @@ class Job:
         network: configuration of the network.
         classes: N, the number of foreground classes.
         weights: weight file of the network.
-        views: scales, precision and numbers of images and actors.
-        folder: folder that takes the files.
         keep_features: whether the features are written too.
     """
 
@@ -60,10 +65,12 @@ class Job:
     network: Network
     classes: int
     weights: ArtifactFile
-    views: Views
-    folder: ArtifactFolder
     keep_features: bool
     fused: bool = False
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"scales": list(self.views.scales), "features": self.keep_features}
 
     @property
     def normalize(self) -> Callable[[Tensor], Tensor]:
@@ -80,10 +87,12 @@ class Job:
 class ImageResult:
     """Result of one image: class maps, kept features and closest patches.
 
-    `features` holds `[D,h,w]` tensors: first the raw features at scale 1, then the features of each
-    scale."""
+    `strided` holds the maps at stride 4, and `large` the maps at the image's size, if they are
+    made. `features` holds `[D,h,w]` tensors: first the raw features at scale 1, then the features
+    of each scale."""
 
-    maps: ClassMaps
+    strided: ClassMaps
+    large: ClassMaps | None
     features: list[Tensor]
     patches: list[Patch]
 
@@ -121,7 +130,12 @@ class Infer(actors.Actor):
         patches = [patch for result in ordered for patch in result.patches]
         if patches:
             prototype_patches.write(folder / f"{name}{prototype_patches.SUFFIX}", patches)
-        class_maps.write(folder / f"{name}.parquet", [result.maps for result in ordered])
+        large = [result.large for result in ordered if result.large]
+        strided_suffix = class_maps.STRIDED if large else class_maps.MAPS
+        strided = [result.strided for result in ordered]
+        class_maps.write(folder / f"{name}{strided_suffix}", strided)
+        if large:
+            class_maps.write(folder / f"{name}{class_maps.MAPS}", large)
         return len(rows)
 
     @torch.inference_mode()
@@ -150,17 +164,26 @@ class Infer(actors.Actor):
         background = [0] if self.job.own_background else []
         for k, row in enumerate(rows):
             classes = [*background, *(int(n) + 1 for n in row["labels"])]
+            chosen = [c + len(background) - 1 for c in classes]
+            strided = ClassMaps(
+                id=row["id"],
+                classes=tuple(classes),
+                planes=maps[k, chosen].half().numpy(),
+                height=row["height"],
+                width=row["width"],
+            )
             yield ImageResult(
-                maps=ClassMaps(
-                    id=row["id"],
-                    classes=tuple(classes),
-                    planes=maps[k, [c + len(background) - 1 for c in classes]].half().numpy(),
-                    height=row["height"],
-                    width=row["width"],
-                ),
+                strided=strided,
+                large=self._large(strided, [p[k : k + 1, chosen] for p in planes]),
                 features=[of_scale[k] for of_scale in features],
                 patches=patches[k],
             )
+
+    def _large(self, strided: ClassMaps, planes: Sequence[Tensor]) -> ClassMaps | None:
+        """Return the maps of an image at its size, from its planes `[1,n,h,w]` of each scale."""
+        if self.job.views.enlarging != "irn":
+            return None
+        return at_image_size(strided, planes, self.job.normalize)
 
     def _patches(
         self, ids: Sequence[str], labels: Tensor, images: Sequence[Any]
@@ -262,6 +285,26 @@ def merged(
     )
 
 
+def at_image_size(
+    strided: ClassMaps,
+    planes: Sequence[Tensor],
+    normalized: Callable[[Tensor], Tensor] = normalize,
+) -> ClassMaps:
+    """Return the class maps of an image at its size, as IRN's code makes them.
+
+    Args:
+        strided: its class maps at stride 4.
+        planes: maps `[1,n,h,w]` of each scale, of the same classes.
+        normalized: brings each map of the sum over scales to 0..1.
+    """
+    size = (strided.height, strided.width)
+    out = np.zeros((len(strided.classes), *size), np.float16)
+    for n in range(len(out)):  # one at a time, because a huge image takes much memory
+        large = merge_scales_and_cut([p[:, n : n + 1] for p in planes], size)
+        out[n] = normalized(large)[0, 0].half().cpu().numpy()
+    return replace(strided, planes=out)
+
+
 def check_space(
     pieces: Sequence[shards.Slice], scales: Sequence[float], pixel: float, free: int
 ) -> None:
@@ -285,22 +328,3 @@ def check_space(
             f"the features take about {need / 1e9:.1f} GB but the store's disk has only "
             f"{free / 1e9:.1f} GB free; choose fewer or smaller views.scales or move the store"
         )
-
-
-def infer(
-    job: Job,
-    pieces: Sequence[shards.Slice],
-    progress: Callable[[int, int], None],
-) -> dict[str, Any]:
-    """Compute the class maps of slices with a pool of Ray Data actors.
-
-    Args:
-        job: what to compute.
-        pieces: slices of the shards.
-        progress: called with (images done, images in all).
-
-    Returns:
-        Facts about the artifact for its manifest.
-    """
-    facts = actors.run(Infer, job, pieces, job.views.actors, progress)
-    return {**facts, "scales": list(job.views.scales), "features": job.keep_features}

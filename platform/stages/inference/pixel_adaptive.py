@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,19 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...config.experiment import Views
 from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import ClassMaps
 from ...labels import VOID
 from ...ops.refinement.pixel_adaptive import (
-    DILATIONS,
     Affinity,
     BackgroundPair,
-    affinities,
     background_planes,
     growth,
+    refined_planes,
     refinement_bytes,
-    spread,
 )
 from ...records.reduced_images import SMALLER_VIEWS
 from ...storage.artifact_files import ArtifactFolder
@@ -36,25 +33,25 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """Description of one pixel-adaptive refinement, sent to each actor.
+class Job(actors.Job):
+    """Description of one pixel-adaptive refinement, of class maps or to the labels of a pair.
 
     Attributes:
         maps: folder of the class maps, one file for each slice.
-        folder: folder that takes the refined class maps or the labels.
         affinity, steps: see `ops.refinement.pixel_adaptive`.
         scale: factor on the size of the image that is refined.
         pair: background scores whose labels are written; None: refined class maps are written.
-        views: numbers of images and actors, and the memory that one image may take.
     """
 
     maps: ArtifactFolder
-    folder: ArtifactFolder
     affinity: Affinity
     steps: int
     scale: float
     pair: BackgroundPair | None
-    views: Views
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"steps": self.steps}
 
 
 def refinement_size(
@@ -154,10 +151,10 @@ class PixelAdaptation(actors.Actor):
         padded = torch.zeros(len(maps), most, *size, device=device)
         for number, image_planes in enumerate(planes):
             padded[number, : len(image_planes)] = image_planes
-        weights = affinities(shrunk_images(images, size, device), job.affinity)
-        spread_planes = spread(weights, padded, DILATIONS, job.steps)
-        spread_planes /= growth(job.affinity, job.steps)
-        stored = spread_planes.half() if not job.pair else spread_planes
+        small = shrunk_images(images, size, device)
+        refined = refined_planes(small, padded, job.affinity, job.steps)
+        refined /= growth(job.affinity, job.steps)
+        stored = refined.half() if not job.pair else refined
         arrays = stored.cpu().numpy()
         return [
             replace(image_maps, planes=arrays[number, : len(planes[number])])
@@ -210,20 +207,3 @@ def _best_plane(planes: Tensor, size: tuple[int, int]) -> Tensor:
         numbers[full > best] = number
         best = torch.maximum(best, full)
     return numbers
-
-
-def refine(
-    job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
-) -> dict[str, Any]:
-    """Refine the class maps of slices with a pool of Ray Data actors.
-
-    Args:
-        job: what to compute.
-        pieces: slices of the shards.
-        progress: called with (images done, images in all).
-
-    Returns:
-        Facts about the artifact for its manifest.
-    """
-    facts = actors.run(PixelAdaptation, job, pieces, job.views.actors, progress)
-    return {**facts, "steps": job.steps}

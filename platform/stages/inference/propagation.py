@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...config.experiment import Views
+from ...config.experiment import Enlarging, Views
 from ...config.slices.network import Network
 from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import ClassMaps
 from ...models.boundary_net import BoundaryNet
+from ...ops.maps import enlarge_and_cut
 from ...ops.random_walk import random_walk, walk_bytes
 from ...records.reduced_images import COARSER_WALK
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
@@ -25,32 +26,34 @@ from . import actors
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """Description of one propagation, sent to each actor.
+class Job(actors.Job):
+    """Description of one propagation.
 
     Attributes:
         network: configuration of the boundary network.
         weights: weight file of the boundary network.
         maps: folder of the class maps, one file for each slice.
-        folder: folder that takes the new class maps and the boundaries.
+        suffix: suffix of the files of class maps at stride 4.
         radius: radius of the walk in positions, see `ops.random_walk.random_walk`.
         beta: exponent of the walk's affinities.
         steps: steps of the walk.
         power: exponent that is applied to the class maps before the walk.
         background: whether a background plane of the class maps takes part in the walk.
-        views: precision and numbers of images and actors.
     """
 
     network: Network
     weights: ArtifactFile
     maps: ArtifactFolder
-    folder: ArtifactFolder
+    suffix: str = class_maps.MAPS
     radius: int
     beta: float
     steps: int
     power: float
     background: bool
-    views: Views
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"steps": self.steps}
 
 
 def walk_input(maps: ClassMaps, power: float = 1.0, background: bool = False) -> ClassMaps:
@@ -78,6 +81,7 @@ def walked_maps(
     beta: float,
     steps: int,
     most_bytes: int = Views().image_bytes,
+    enlarging: Enlarging = "stretch",
 ) -> list[ClassMaps]:
     """Return class maps after the random walk, divided by the largest value of each image.
 
@@ -87,6 +91,8 @@ def walked_maps(
         radius, beta, steps: see `ops.random_walk.random_walk`.
         most_bytes: memory that the walk of one image may take; where it would take more, the walk
             has a coarser grid.
+        enlarging: whether the maps stay on their grid, or are enlarged by 4 and cut to the image
+            before they are divided.
     """
     padded = boundary.new_zeros(len(maps), most_planes(maps), *boundary.shape[1:])
     for number, image_maps in enumerate(maps):
@@ -97,6 +103,8 @@ def walked_maps(
         on_grid(padded, coarse), on_grid(boundary[:, None], coarse)[:, 0], radius, beta, steps
     )
     walked = on_grid(walked, grid)
+    if enlarging == "irn":
+        walked = enlarge_and_cut(walked, 4, (maps[0].height, maps[0].width))
     largest = walked.amax((1, 2, 3), keepdim=True)
     planes = (walked / (largest + 1e-5)).half().cpu().numpy()
     return [
@@ -141,23 +149,22 @@ class Walk(actors.Actor):
     def __init__(self, job: Job) -> None:
         self.job = job
         super().__init__(job.views, (1.0,))
-        network = actors.load(job.network, Boundaries(), 0, job.weights)
+        learner = Boundaries(enlarging=job.views.enlarging)
+        network = actors.load(job.network, learner, 0, job.weights)
         assert isinstance(network, BoundaryNet)
         self.network = self.ready(network)
 
     def work(self, piece: shards.Slice) -> int:
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
-        name = f"{piece.name}.parquet"
-        maps_by_id = {
-            image_maps.id: image_maps
-            for image_maps in class_maps.read([(self.job.maps / name).local()])
-        }
+        file = self.job.maps / f"{piece.name}{self.job.suffix}"
+        maps_by_id = {image_maps.id: image_maps for image_maps in class_maps.read([file.local()])}
         options = self.job.power, self.job.background
         maps = [walk_input(maps_by_id[row["id"]], *options) for row in rows]
         results = dict(self._results(rows, maps))
         edges = label_maps.file_of_slice(self.job.folder, piece, label_maps.EDGES)
         label_maps.write(edges, [(row["id"], results[k][1]) for k, row in enumerate(rows)])
-        class_maps.write(self.job.folder / name, [results[k][0] for k in range(len(rows))])
+        walked = [results[k][0] for k in range(len(rows))]
+        class_maps.write(label_maps.file_of_slice(self.job.folder, piece), walked)
         return len(rows)
 
     @torch.inference_mode()
@@ -173,7 +180,7 @@ class Walk(actors.Actor):
             grid = boundary.shape[1], boundary.shape[2]
             if walk_grid(grid, most_planes(chosen_maps), options[0], options[3]) != grid:
                 self.note(COARSER_WALK, [rows[k]["id"] for k in numbers])
-            walked = walked_maps(chosen_maps, boundary, *options)
+            walked = walked_maps(chosen_maps, boundary, *options, self.job.views.enlarging)
             pictures = (boundary * 255).round().byte().cpu().numpy()
             yield from zip(numbers, zip(walked, pictures, strict=True), strict=True)
 
@@ -194,19 +201,3 @@ class Walk(actors.Actor):
             logits = F.interpolate(logits, grid, mode="bilinear", align_corners=False)
         strength: Tensor = logits[:, 0].sigmoid()
         return strength
-
-
-def walk(
-    job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
-) -> dict[str, Any]:
-    """Compute the class maps of slices after the random walk with a pool of Ray Data actors.
-
-    Args:
-        job: what to compute.
-        pieces: slices of the shards.
-        progress: called with (images done, images in all).
-
-    Returns:
-        Facts about the artifact for its manifest.
-    """
-    return {**actors.run(Walk, job, pieces, job.views.actors, progress), "steps": job.steps}

@@ -6,7 +6,7 @@ first, stored as class maps: on the grid of the network's largest view, or at st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ...config.experiment import Views
 from ...config.slices.network import Network
 from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import PROBABILITY_STRIDE, ClassMaps
@@ -24,7 +23,7 @@ from ...data.transforms import fit_factor
 from ...errors import InputError
 from ...models.segmenter import SegmentationNetwork
 from ...ops.maps import best_plane, grid_size, merge_flip, merge_scales
-from ...storage.artifact_files import ArtifactFile, ArtifactFolder
+from ...storage.artifact_files import ArtifactFile
 from ..training.label_learners import Segmenter
 from . import actors
 
@@ -35,19 +34,17 @@ MIN_PROBABILITY = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """Description of one prediction, sent to each actor.
+class Job(actors.Job):
+    """Description of one prediction.
 
     Attributes:
         learner: the learner that trained the segmenter.
         network: configuration of the segmenter.
         classes: N, the number of foreground classes.
         weights: weight file of the segmenter.
-        folder: folder that takes the files.
         probabilities: whether probabilities are written; otherwise labels.
         coarse: whether predictions are brought to stride 8.
         known: whether an image's labels are known: it then has no class but background and these.
-        views: precision and numbers of images and actors.
         scales: image scales, each with its mirror image; without any, the image itself is the only
             view.
         fit: long and short side that an image is fitted into first.
@@ -57,11 +54,9 @@ class Job:
     network: Network
     classes: int
     weights: ArtifactFile
-    folder: ArtifactFolder
     probabilities: bool
     coarse: bool
     known: bool
-    views: Views
     scales: tuple[float, ...] = ()
     fit: tuple[int, int] | None = None
 
@@ -182,19 +177,3 @@ def checked(probabilities: NDArray[np.float16]) -> NDArray[np.float16]:
             "weights are not finite; train it again with a lower learning rate"
         )
     return probabilities
-
-
-def predict(
-    job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
-) -> dict[str, Any]:
-    """Compute the predictions for slices with a pool of Ray Data actors.
-
-    Args:
-        job: what to compute.
-        pieces: slices of the shards.
-        progress: called with (images done, images in all).
-
-    Returns:
-        Facts about the artifact for its manifest.
-    """
-    return actors.run(Predict, job, pieces, job.views.actors, progress)

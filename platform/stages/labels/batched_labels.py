@@ -6,7 +6,7 @@ Shapes: B images, S levels, L labels, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...config.experiment import Views
 from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import ClassMaps
 from ...labels import VOID
 from ...ops.crf import BatchRefiner, crf_bytes, hard_probabilities
-from ...storage.artifact_files import ArtifactFile, ArtifactFolder
+from ...storage.artifact_files import ArtifactFile
 from ..inference import actors
 from .pseudo_labels import Cut, Labels, labels_of, over_limit, present_maps
 
@@ -29,20 +28,21 @@ TOO_LARGE = "too_large"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """Description of the labels of a split, sent to each actor.
+class Job(actors.Job):
+    """Description of the labels of a split.
 
     Attributes:
         cut: the rule; it has a DenseCRF.
         maps: files of class maps, by the names of the slices.
-        folder: folder that takes the files.
-        views: numbers of images and actors.
     """
 
     cut: Cut
     maps: Mapping[str, ArtifactFile]
-    folder: ArtifactFolder
-    views: Views
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The facts that `pseudo_labels.make` returns, before any image is named."""
+        return {"levels": list(self.cut.levels), "unrefined": [], TOO_LARGE: []}
 
 
 class Label(actors.Actor):
@@ -145,20 +145,3 @@ def _scores(maps: ClassMaps, cut: Cut, device: torch.device) -> Tensor:
         if has_background:
             out[:, 0] *= resized[0]
     return out
-
-
-def make(
-    job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
-) -> dict[str, Any]:
-    """Compute the labels of slices with a pool of Ray Data actors.
-
-    Args:
-        job: what to compute.
-        pieces: slices of the shards.
-        progress: called with (images done, images in all).
-
-    Returns:
-        Facts about the artifact for its manifest, as `pseudo_labels.make` returns them.
-    """
-    facts = actors.run(Label, job, pieces, job.views.actors, progress)
-    return {"levels": list(job.cut.levels), "unrefined": [], TOO_LARGE: [], **facts}

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...config.experiment import Enlarging
 from ...data.formats import class_maps, prototype_patches
 from ...data.formats.class_maps import ClassMaps
 from ...data.formats.features import FeatureRows
 from ...data.formats.prototype_patches import Patch
 from ...method import PrototypeMethod
 from ...models import weights
-from ...ops.maps import grid_size, merge_scales, normalize
+from ...ops.maps import grid_size, merge_scales, merge_scales_and_cut, normalize
 from ...ray_runtime import cluster
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..training.ray_train import NETWORK
@@ -28,27 +29,27 @@ Shares = Mapping[int, Tensor]
 """Weight of each centre of a class, `[P]`, by class (`PrototypeMethod.shares`)."""
 
 
-def place_maps(place: FeatureRows, similar: Sequence[Similar], shares: Shares) -> ClassMaps:
+def place_maps(
+    place: FeatureRows,
+    similar: Sequence[Similar],
+    shares: Shares,
+    enlarging: Enlarging = "stretch",
+) -> ClassMaps:
     """Return the class maps of one image.
 
     Args:
         place: index entry of the image: its classes, size and feature grids.
         similar: similarities `[R,P]` for each of the image's classes.
         shares: weights of the centres by class.
+        enlarging: whether the maps are on the grid at stride 4, or at the image's size.
     """
-    size = grid_size(place.height, place.width)
+    irn = enlarging == "irn"
+    size = (place.height, place.width) if irn else grid_size(place.height, place.width)
     maps = torch.zeros(0, *size)
     if place.labels:
-        by_class = zip(similar, place.labels, strict=True)
-        flat = torch.stack(
-            [_combined(class_similar, shares.get(n)) for class_similar, n in by_class]
-        )
-        planes, start = [], 0
-        for height, width in place.grids:
-            block = flat[:, start : start + height * width]
-            planes.append(block.reshape(1, -1, height, width).clamp(min=0))
-            start += height * width
-        maps = normalize(merge_scales(planes, size))[0]
+        planes = _scale_planes(place, similar, shares)
+        merge = merge_scales_and_cut if irn else merge_scales
+        maps = normalize(merge(planes, size))[0]
     return ClassMaps(
         id=place.id,
         classes=tuple(n + 1 for n in place.labels),
@@ -56,6 +57,18 @@ def place_maps(place: FeatureRows, similar: Sequence[Similar], shares: Shares) -
         height=place.height,
         width=place.width,
     )
+
+
+def _scale_planes(place: FeatureRows, similar: Sequence[Similar], shares: Shares) -> list[Tensor]:
+    """Return the rectified maps `[1,n,h,w]` of each scale, see `place_maps`."""
+    by_class = zip(similar, place.labels, strict=True)
+    flat = torch.stack([_combined(class_similar, shares.get(n)) for class_similar, n in by_class])
+    planes, start = [], 0
+    for height, width in place.grids:
+        block = flat[:, start : start + height * width]
+        planes.append(block.reshape(1, -1, height, width).clamp(min=0))
+        start += height * width
+    return planes
 
 
 def _combined(similar: Similar, shares: Tensor | None) -> Tensor:
@@ -86,13 +99,16 @@ def place_patches(place: FeatureRows, similar: Sequence[Similar], shares: Shares
     return patches
 
 
-def file_maps(file: ArtifactFile, shares: Shares, folder: ArtifactFolder) -> int:
+def file_maps(
+    file: ArtifactFile, shares: Shares, folder: ArtifactFolder, enlarging: Enlarging = "stretch"
+) -> int:
     """Write class maps and closest patches from one file of similarities; a Ray task.
 
     Args:
         file: NAME.npy of a similarity artifact.
         shares: weights of the centres by class.
         folder: folder that takes the files.
+        enlarging: see `place_maps`; maps at the image's size have maps at stride 4 beside them.
 
     Returns:
         The number of images.
@@ -103,9 +119,12 @@ def file_maps(file: ArtifactFile, shares: Shares, folder: ArtifactFolder) -> int
     patches = [patch for place, similar in rows for patch in place_patches(place, similar, shares)]
     if patches:
         prototype_patches.write(folder / f"{file.stem}{prototype_patches.SUFFIX}", patches)
-    maps = [place_maps(place, similar, shares) for place, similar in rows]
-    class_maps.write(folder / f"{file.stem}.parquet", maps)
-    return len(maps)
+    rules: dict[str, Enlarging] = {class_maps.MAPS: enlarging}
+    rules |= {class_maps.STRIDED: "stretch"} if enlarging == "irn" else {}
+    for suffix, rule in rules.items():
+        maps = [place_maps(place, similar, shares, rule) for place, similar in rows]
+        class_maps.write(folder / f"{file.stem}{suffix}", maps)
+    return len(rows)
 
 
 @lru_cache(4)
@@ -145,6 +164,7 @@ def localize(
     method: PrototypeMethod,
     classes: Mapping[int, str],
     progress: Callable[[int, int], None],
+    enlarging: Enlarging = "stretch",
 ) -> dict[str, Any]:
     """Compute class maps from all files of similarities with Ray tasks.
 
@@ -155,10 +175,12 @@ def localize(
         method: method that has chosen its prototypes.
         classes: class names by number, for the manifest.
         progress: called with (files done, files in all).
+        enlarging: see `file_maps`.
 
     Returns:
         Facts about the artifact for its manifest.
     """
-    image_counts = cluster.map_tasks(file_maps, similar, (method.shares, folder), progress)
+    shared = (method.shares, folder, enlarging)
+    image_counts = cluster.map_tasks(file_maps, similar, shared, progress)
     images = sum(image_counts)
     return {"images": images, "prototypes": {classes[n]: list(c) for n, c in counts.items()}}

@@ -32,6 +32,8 @@ from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from .feature_sets import Drawn, draw_images, split_rows
 
 CENTERS = "centers.npz"
+LLOYD_OPTIONS = ("clusters", "tolerance", "shift", "max_iterations")
+"""The options of a clustering that `kmeans.lloyd` takes by the same names."""
 ROWS_PER_BLOCK = 1 << 15
 BYTES_PER_HOLDER = 64 << 20  # less is not worth the start of a process
 
@@ -290,10 +292,8 @@ def run(
             holders.sizes,
             totals,
             holders.gather,
-            clusters=clustering.clusters,
             seed=seed,
-            tolerance=clustering.tolerance,
-            max_iterations=clustering.max_iterations,
+            **{name: getattr(clustering, name) for name in LLOYD_OPTIONS},
         )
     finally:
         holders.close()

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...config.experiment import Enlarging
 from ...data.formats import shards
 from ...data.formats.features import FeatureRows
 from ...data.images import decode_mask
@@ -78,6 +79,7 @@ class Split:
         pieces: slices of the shards, one for each file.
         widths: (class, number of its centres).
         classes: number of classes, background included.
+        enlarging: see `class_maps.place_maps`.
 
     Raises:
         InputError: an image has no mask.
@@ -89,8 +91,9 @@ class Split:
         pieces: Sequence[shards.Slice],
         widths: Sequence[tuple[int, int]],
         classes: int,
+        enlarging: Enlarging = "stretch",
     ) -> None:
-        self.classes = classes
+        self.classes, self.enlarging = classes, enlarging
         self.groups: dict[tuple[int, ...], list[Image]] = {}
         for file, piece in zip(files, pieces, strict=True):
             rows = {r["id"]: r for r in shards.read(piece, scoring.COLUMNS)}
@@ -136,7 +139,7 @@ class Split:
         }
         tally = scoring.Tally.empty(self.classes)
         for image in self.groups[labels]:
-            maps = place_maps(image.place, image.similar, shares)
+            maps = place_maps(image.place, image.similar, shares, self.enlarging)
             size = (maps.height, maps.width)
             best = best_class(torch.from_numpy(maps.planes), maps.classes, size)
             tally.add(image.target, *best, image.parts)
@@ -165,6 +168,7 @@ def compute(
     pieces: Sequence[shards.Slice],
     shares: Mapping[int, Tensor],
     classes: int,
+    enlarging: Enlarging,
 ) -> dict[str, Any]:
     """Count the images of a split and write the counts, as `scoring.score` does.
 
@@ -174,6 +178,7 @@ def compute(
         pieces: slices of the split.
         shares: weights of the centres by class.
         classes: number of classes, background included.
+        enlarging: see `class_maps.place_maps`.
 
     Returns:
         Facts about the artifact for its manifest.
@@ -182,5 +187,6 @@ def compute(
     by_name = {file.stem: file for file in files}
     widths = tuple((label, len(class_shares)) for label, class_shares in shares.items())
     in_order = tuple(by_name[piece.name] for piece in pieces)
-    tally = cached_split(in_order, tuple(pieces), widths, classes).tally(shares)
+    split = cached_split(in_order, tuple(pieces), widths, classes, enlarging)
+    tally = split.tally(shares)
     return scoring.write_tally(folder, tally)

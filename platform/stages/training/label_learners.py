@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...config.experiment import Enlarging
 from ...method import PADDING, Batch, Learner
 from ...models.backbones import Backbone
 from ...models.boundary_net import BoundaryNet
@@ -33,15 +34,18 @@ class Boundaries(Learner):
     Args:
         radius: radius of the pairs that are learnt from, in positions at stride 4.
         pairs: positions whose pairs are learnt from, see `ops.affinity_loss.affinity_losses`.
+        enlarging: see `models.boundary_net.BoundaryNet`.
     """
 
     name: ClassVar[str] = "irn"
 
-    def __init__(self, radius: int = 10, pairs: str = "all") -> None:
-        self.radius, self.pairs = radius, pairs
+    def __init__(
+        self, radius: int = 10, pairs: str = "all", enlarging: Enlarging = "stretch"
+    ) -> None:
+        self.radius, self.pairs, self.enlarging = radius, pairs, enlarging
 
     def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> BoundaryNet:
-        return BoundaryNet(backbone, frozen_stages)
+        return BoundaryNet(backbone, frozen_stages, self.enlarging)
 
     def losses(self, network: Any, batch: Batch, progress: float) -> dict[str, Tensor]:
         assert batch.plane is not None

@@ -13,23 +13,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-import faiss
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from ..platform.config.fields import Options, dataclass, option
-from ..platform.config.presets import Preset, irn_default, irn_paper, irn_scenes
-from ..platform.method import Batch, Method
-from ..platform.models.classifier import Classifier, soft_margin
-from ..platform.models.hierarchical_features import (
+from ...platform.config.fields import Options, dataclass, option
+from ...platform.config.presets import Preset, irn_default, irn_paper, irn_scenes
+from ...platform.method import Batch, Method
+from ...platform.models.classifier import Classifier, soft_margin
+from ...platform.models.hierarchical_features import (
     HierarchicalFeatures,
     add_hierarchical_features,
     hierarchical_features,
 )
-from ..platform.ops.collectives import broadcast_from_first, gather_rows
-from ..platform.ops.maps import background, merge_flip, normalize
-from ..platform.ops.prototypes import cosine_maps, masked_average, unit
+from ...platform.ops.collectives import gather_rows
+from ...platform.ops.maps import background, merge_flip, normalize
+from ...platform.ops.prototypes import cosine_maps, masked_average, unit
+from .bank import Bank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,14 @@ class CPALConfig(Options):
     weight: float = option(1.0, "Weight of the self-supervised loss (lambda).", low=0, high=1e6)
     tau: float = option(
         0.1, "Class map value above which a position belongs to the anchor.", low=0, high=1
+    )
+    share: float | None = option(
+        None,
+        "Share of an image's positions that belong to the anchor of a class, those of the highest "
+        "class map values; none: cpal.tau decides (paper).",
+        low=0,
+        high=1,
+        added=True,
     )
     slots: int = option(
         1000, "Latest anchors that the bank keeps for each class.", low=1, high=1_000_000
@@ -96,6 +104,23 @@ class CPALConfig(Options):
         False,
         "Align anchors at inference too, which for one image replaces them by the bank's mean.",
     )
+
+
+def highest(maps: Tensor, share: float, valid: Tensor) -> Tensor:
+    """Return which positions have the highest values of their map, bool `[B,N,H,W]`.
+
+    Positions of value zero never count. Positions of equal value count together.
+
+    Args:
+        maps: not negative, `[B,N,H,W]`.
+        share: share of the valid positions, rounded up.
+        valid: 0 where padded, `[B,1,H,W]`.
+    """
+    values = (maps * valid).flatten(2).sort(2, descending=True).values
+    count = (share * valid.flatten(1).sum(1)).ceil().long().clamp(min=1)
+    place = (count - 1).clamp(max=values.shape[2] - 1)[:, None, None]
+    least = values.gather(2, place.expand(-1, values.shape[1], 1))[..., None]
+    return (maps * valid >= least) & (maps * valid > 0)
 
 
 def shift(context: Tensor, anchors: Tensor) -> Tensor:
@@ -179,78 +204,6 @@ def prototype_aware_map(
     return F.relu(torch.einsum("dhw,d->hw", unit(features, dim=0), direction))
 
 
-class Bank(nn.Module):
-    """Support bank: the latest anchors of each class and their clusters, background first.
-
-    All state is in buffers, and equal on all workers. `found` is the number of clusters of each
-    class, `pushed` the number of anchors that were added to it.
-
-    Args:
-        classes: N + 1.
-        width: D.
-        slots: largest number of anchors of each class.
-        prototypes: largest number of clusters of each class.
-    """
-
-    rows: Tensor
-    pushed: Tensor
-    context: Tensor
-    found: Tensor
-
-    def __init__(self, classes: int, width: int, slots: int, prototypes: int) -> None:
-        super().__init__()
-        self.register_buffer("rows", torch.zeros(classes, slots, width))
-        self.register_buffer("pushed", torch.zeros(classes, dtype=torch.long))
-        self.register_buffer("context", torch.zeros(classes, prototypes, width))
-        self.register_buffer("found", torch.zeros(classes, dtype=torch.long))
-
-    def prototypes(self, index: int) -> Tensor:
-        """Return the context prototypes of a class, `[P,D]`; none before the first clustering."""
-        return self.context[index, : int(self.found[index])]
-
-    @torch.no_grad()
-    def push(self, anchors: Tensor, present: Tensor) -> None:
-        """Add the anchors of all workers' batches, in the order of workers and images.
-
-        Args:
-            anchors: `[B,N+1,D]`, before any shift.
-            present: whether the image has an anchor of the class, bool `[B,N+1]`.
-        """
-        slots = self.rows.shape[1]
-        anchors, present = gather_rows(anchors.float()), gather_rows(present)
-        for index in range(len(self.rows)):
-            rows = anchors[present[:, index], index][-slots:]
-            slot = (self.pushed[index] + torch.arange(len(rows), device=rows.device)) % slots
-            self.rows[index, slot] = rows
-            self.pushed[index] += len(rows)
-
-    @torch.no_grad()
-    def cluster(self, seed: int) -> None:
-        """Compute the context prototypes by k-means of the anchors, on the first worker."""
-        for index, pushed in enumerate(self.pushed.tolist()):
-            rows = self.rows[index, : min(pushed, self.rows.shape[1])].cpu()
-            count = min(self.context.shape[1], len(rows))
-            self.context[index] = 0
-            if count:
-                self.context[index, :count] = kmeans(rows, count, seed).to(self.context)
-            self.found[index] = count
-        broadcast_from_first(self.context)
-
-
-def kmeans(rows: Tensor, clusters: int, seed: int) -> Tensor:
-    """Return the cluster means `[K,D]` of rows `[R,D]`, computed by faiss."""
-    algorithm = faiss.Kmeans(
-        rows.shape[1],
-        clusters,
-        niter=20,
-        seed=seed + 1,
-        min_points_per_centroid=1,
-        max_points_per_centroid=len(rows),
-    )
-    algorithm.train(rows.numpy())
-    return torch.from_numpy(algorithm.centroids)
-
-
 WITHOUT_LOSS: Mapping[str, object] = {"cpal.weight": 0.0}
 AWARE: Mapping[str, object] = {"cpal.weighting": "weighted", "cpal.top_k": 20}
 ALIGNED: Mapping[str, object] = {"cpal.shift": "anchors", "cpal.aligned_inference": True}
@@ -306,7 +259,7 @@ class CPAL(Method):
         valid = F.interpolate(batch.valid[:, None].to(scores.dtype), scores.shape[-2:])
         maps = self._maps(scores, batch.labels) * valid
         features = self._features(network, stages)
-        anchors, present = self._anchors(features, maps)
+        anchors, present = self._anchors(features, maps, valid)
         bank = network.extra("cpal", Bank)
         read = present & (bank.found > 0)
         aware = self._aware(bank, features, anchors, read) * valid
@@ -325,7 +278,8 @@ class CPAL(Method):
         scores = merge_flip(*network.head(stages["c4"]).chunk(2))
         features = merge_flip(*self._features(network, stages).chunk(2)) / 2  # mean, as trained
         present = torch.cat([torch.ones_like(labels[:, :1]), labels], 1).to(features)
-        anchors, valid = self._anchors(features, self._maps(scores, torch.ones_like(labels)))
+        maps = self._maps(scores, torch.ones_like(labels))
+        anchors, valid = self._anchors(features, maps, torch.ones_like(maps[:, :1]))
         valid &= present.bool()
         if "cpal" not in network.extras or not network.extra("cpal", Bank).found.any():
             return cosine_maps(features, anchors * valid[:, :, None])  # only the image's anchors
@@ -359,11 +313,12 @@ class CPAL(Method):
             else stages["c4"]
         )
 
-    def _anchors(self, features: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    def _anchors(self, features: Tensor, maps: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Return the anchors `[B,N+1,D]` (Eq. 4) and which have positions, bool `[B,N+1]`."""
-        floor = torch.full((maps.shape[1],), self.settings.tau, device=maps.device)
-        floor[0] = self.settings.background
-        masks = maps > floor[:, None, None]
+        masks = maps > self.settings.tau
+        if self.settings.share is not None:
+            masks = highest(maps, self.settings.share, valid)
+        masks[:, 0] = maps[:, 0] > self.settings.background
         inputs = features.detach() if self.settings.detached else features
         return masked_average(inputs, masks), masks.flatten(2).any(2)
 

@@ -8,7 +8,7 @@ Shapes: B batch, N foreground classes, C D channels, H W grid.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -17,20 +17,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..platform.config.experiment import Experiment
-from ..platform.config.fields import Options, dataclass, option
-from ..platform.config.presets import Preset, irn_default, irn_paper, irn_release, irn_scenes
-from ..platform.errors import InputError
-from ..platform.method import PADDING, Batch, Method
-from ..platform.models import weights
-from ..platform.models.backbones import Backbone
-from ..platform.models.classifier import Classifier, class_activation_maps, soft_margin
-from ..platform.models.network import SeparatelyTrained
-from ..platform.ops.maps import normalize
-
-VGG_TAPS = {"last": (3, 8, 17, 26, 35), None: (1, 6, 11, 20, 29)}
-VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
-STAGE_WEIGHTS = (1 / 2, 1)
+from ...platform.config.experiment import Experiment
+from ...platform.config.fields import Options, dataclass, option
+from ...platform.config.presets import Preset, irn_default, irn_paper, irn_release, irn_scenes
+from ...platform.errors import FieldError, InputError
+from ...platform.method import PADDING, Batch, Method
+from ...platform.models.classifier import Classifier, class_activation_maps, soft_margin
+from ...platform.ops.maps import normalize
+from .reconstruction import (
+    EarlyStages,
+    Reconstruction,
+    VGGFeatures,
+    perceptual_distance,
+    published_stages,
+    with_gradient_of,
+    without_gradient,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,16 @@ class SSCConfig(Options):
     )
     delta: float = option(
         0.55, "Limit of a feature, as a share of its channel's maximum; 1: no limit.", low=0, high=1
+    )
+    suppression_start: float = option(
+        0.0,
+        "Share of the training before suppression begins (paper and code: 0).",
+        low=0,
+        high=1,
+        added=True,
+    )
+    suppressed_inference: bool = option(
+        True, "Suppress features at inference too (paper and code).", added=True
     )
     threshold: float = option(
         0.3,
@@ -81,10 +93,27 @@ class SSCConfig(Options):
         "two stages of the backbone instead, which is a different method from the paper's.",
         file=True,
     )
+    compared_backbone: str = option(
+        "",
+        "Backbone whose first two stages compare images, in place of VGG-19 or the trained "
+        "backbone; empty: none.",
+        added=True,
+    )
+    compared_weights: str | None = option(
+        None, "Local file of ImageNet weights of ssc.compared_backbone.", file=True, added=True
+    )
     taps: Literal["last"] | None = option(
         None,
         "Features of VGG-19 that are compared; last: the last of each block, before its pooling "
         "(paper); none: the first of each block (code).",
+    )
+    gradient_share: float | None = option(
+        None,
+        "Length of the reconstruction's gradient at the decoder's input, as a share of that of the "
+        "classification, in each step; none: ssc.perceptual decides (paper and code).",
+        low=0,
+        high=1e6,
+        added=True,
     )
     comparison: Literal["perceptual", "l1", "l2"] = option(
         "perceptual",
@@ -96,6 +125,15 @@ class SSCConfig(Options):
         "Input of the decoder (Table VII); c3: early features, whose stage the paper leaves open.",
         added=True,
     )
+
+    def __post_init__(self) -> None:
+        if bool(self.compared_backbone) != bool(self.compared_weights):
+            absent = "compared_weights" if self.compared_backbone else "compared_backbone"
+            raise FieldError("compared_backbone and compared_weights are given together", absent)
+        if self.vgg and self.compared_backbone:
+            raise FieldError(
+                "vgg and compared_backbone both compare images; set one of them", "vgg"
+            )
 
 
 def suppress(features: Tensor, delta: float = 0.55) -> Tensor:
@@ -148,93 +186,21 @@ def modulation_target(
     return torch.maximum(regional, activation * eroded)
 
 
-class LayerNorm(nn.Module):
-    """Normalisation of each sample over channels and positions, with a scale and shift by channel.
+class Suppression(nn.Module):
+    """The state of suppression in a network: whether training has begun with it."""
 
-    As in MUNIT: the deviation is unbiased, epsilon is added to it, and scales are drawn from 0..1.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.rand(channels))
-        self.beta = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        flat = x.flatten(1)
-        mean, deviation = flat.mean(1), flat.std(1)
-        shape = (-1, 1, 1, 1)
-        x = (x - mean.view(shape)) / (deviation.view(shape) + 1e-5)
-        return x * self.gamma.view(1, -1, 1, 1) + self.beta.view(1, -1, 1, 1)
-
-
-class Reconstruction(SeparatelyTrained):
-    """Decoder from raw class maps to an image in -1..1, `growth` times as large (Table I).
-
-    Args:
-        classes: N.
-        growth: ratio of the sides, 16 in the paper; a smaller power of two leaves out the first
-            upsampling steps.
-    """
-
-    def __init__(self, classes: int = 20, growth: int = 16) -> None:
-        super().__init__()
-        head = nn.Conv2d(classes, 256, 3, 1, 1, bias=False, padding_mode="reflect")
-        self.head = nn.Sequential(head, LayerNorm(256), nn.ReLU())
-        self.residual = nn.Sequential(
-            nn.Conv2d(256, 256, 3, 1, 1),
-            LayerNorm(256),
-            nn.ReLU(),
-            nn.Conv2d(256, 256, 3, 1, 1),
-            LayerNorm(256),
-        )
-        outputs = (256, 128, 64, 32)[5 - growth.bit_length() :]
-        steps = zip((256, *outputs), outputs, strict=False)
-        self.ups = nn.Sequential(*(self._up(a, b) for a, b in steps))
-        self.tail = nn.Sequential(nn.Conv2d(32, 3, 3, 1, 1), nn.Tanh())
-
-    @staticmethod
-    def _up(inputs: int, outputs: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.ConvTranspose2d(inputs, inputs, 4, 2, 1, bias=False),
-            nn.InstanceNorm2d(inputs),
-            nn.ReLU(),
-            nn.Conv2d(inputs, outputs, 3, 1, 1),
-            LayerNorm(outputs),
-            nn.ReLU(),
-        )
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Return the image `[B,3,16h,16w]` (16: growth) from raw class maps `[B,N,h,w]`."""
-        x = self.head(maps)
-        out: Tensor = self.tail(self.ups(x + self.residual(x)))
-        return out
-
-    def optimizer(self) -> torch.optim.Optimizer:
-        """Return Adam as in the authors' code; the paper is silent."""
-        return torch.optim.Adam(self.parameters(), lr=5e-4, betas=(0.5, 0.999))
+    started = True
 
 
 class Suppress:
-    """Forward hook that cuts a module's output by `suppress`."""
+    """Forward hook that cuts a module's output by `suppress`, in training once it has begun."""
 
-    def __init__(self, delta: float, training_only: bool) -> None:
-        self.delta, self.training_only = delta, training_only
+    def __init__(self, delta: float, training_only: bool, state: Suppression) -> None:
+        self.delta, self.training_only, self.state = delta, training_only, state
 
     def __call__(self, module: nn.Module, inputs: object, output: Tensor) -> Tensor | None:
-        if self.training_only and not module.training:
-            return None
-        return suppress(output, self.delta)
-
-
-class EarlyStages(nn.Module):
-    """Stages c1 and c2 of a backbone."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        return list(self.backbone.first_stages(images, 2).values())
+        cut = self.state.started if module.training else not self.training_only
+        return suppress(output, self.delta) if cut else None
 
 
 SUPPRESSION: Mapping[str, object] = {"ssc.delta": 0.55}
@@ -269,6 +235,7 @@ class SSC(Method):
 
     name = "ssc"
     source = "Chen et al., TIP 2024 (arXiv 2401.11122)"
+    inference_options = ("suppressed_inference",)
     Config = SSCConfig
     settings: SSCConfig
     presets: ClassVar[Mapping[str, Preset]] = {
@@ -302,25 +269,36 @@ class SSC(Method):
             growth = max(2, network.backbone.strides[3 if maps else 2] // s.picture)
             network.extras["ssc"] = Reconstruction(channels, growth)
         if s.delta < 1:
-            rectified = network.backbone.rectified_blocks
-            if not rectified("c4"):
-                raise InputError(
-                    "SSC's suppression needs rectified features, which this backbone does not "
-                    "have; set ssc.delta=1"
-                )
-            for block in rectified("c4"):
-                block.register_forward_hook(Suppress(s.delta, training_only=False))
-            for block in rectified("c2")[-1:]:
-                block.register_forward_hook(Suppress(s.delta, training_only=True))
+            self._add_suppression(network)
+
+    def _add_suppression(self, network: Classifier) -> None:
+        s = self.settings
+        rectified = network.backbone.rectified_blocks
+        if not rectified("c4"):
+            raise InputError(
+                "SSC's suppression needs rectified features, which this backbone does not "
+                "have; set ssc.delta=1"
+            )
+        state = network.extras["suppression"] = Suppression()
+        for block in rectified("c4"):
+            hook = Suppress(s.delta, training_only=not s.suppressed_inference, state=state)
+            block.register_forward_hook(hook)
+        for block in rectified("c2")[-1:]:
+            block.register_forward_hook(Suppress(s.delta, training_only=True, state=state))
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
         s = self.settings
+        if s.delta < 1:
+            network.extra("suppression", Suppression).started = progress >= s.suppression_start
         stages = network.features(batch.images)
         scores = network.head(stages["c4"])
         terms = {"classification": soft_margin(scores, batch.labels)}
         if s.perceptual:
             maps = scores if s.reconstructed == "maps" else stages["c3"]
-            maps = maps if progress >= s.settle else maps.detach()
+            if progress < s.settle:
+                maps = maps.detach()
+            elif s.gradient_share is not None:
+                maps = with_gradient_of(maps, terms["classification"], s.gradient_share)
             terms["reconstruction"] = s.perceptual * self._reconstruction(network, maps, batch)
         if s.modulation:
             started = progress >= s.warm_up
@@ -329,49 +307,28 @@ class SSC(Method):
         return terms
 
     def _reconstruction(self, network: Classifier, maps: Tensor, batch: Batch) -> Tensor:
-        """Return the weighted distance of features of picture and image (Eqs. 4 to 6)."""
+        """Return the distance of the decoder's picture from the image (Eqs. 4 to 6)."""
         height, width = (side // self.settings.picture for side in batch.images.shape[2:])
         images = F.interpolate(batch.images, (height, width), mode="area")
         picture = network.extras["ssc"](maps)
         picture = F.interpolate(picture, (height, width), mode="bilinear", align_corners=False)
         if self.settings.comparison != "perceptual":
             return (F.l1_loss if self.settings.comparison == "l1" else F.mse_loss)(picture, images)
-        with torch.no_grad():
-            targets = self._compared_features(network, images)
-        features = self._compared_features(network, picture)
-        shares = VGG_WEIGHTS if self.settings.vgg else STAGE_WEIGHTS
-        distances = [
-            w * (a - b).abs().mean() for w, a, b in zip(shares, features, targets, strict=True)
-        ]
-        return torch.stack(distances).sum()
-
-    def _compared_features(self, network: Classifier, images: Tensor) -> Sequence[Tensor]:
-        """Return the features by which images are compared; their weights take no gradient."""
-        if self.settings.vgg:
-            return self._vgg_features(images)
+        if self._published is not None:
+            features = self._published.to(images.device)
+            return perceptual_distance(features, features.shares, picture, images)
         early = EarlyStages(network.backbone)
-        state = {k: v.detach() for k, v in early.named_parameters()}
-        state |= {k: v.clone() for k, v in early.named_buffers()}
-        out: list[Tensor] = torch.func.functional_call(early, state, (images,))
-        return out
+        return perceptual_distance(without_gradient(early), early.shares, picture, images)
 
     @cached_property
-    def _vgg(self) -> nn.Sequential:
-        from torchvision.models import vgg
-
-        layers: nn.Sequential = vgg.make_layers(vgg.cfgs["E"])
-        assert self.settings.vgg
-        weights.load(nn.ModuleDict({"features": layers}), self.settings.vgg, "vgg19")
-        backbone = layers[: VGG_TAPS[self.settings.taps][-1] + 1]
-        return backbone.eval().requires_grad_(False)
-
-    def _vgg_features(self, images: Tensor) -> list[Tensor]:
-        out, x = [], images
-        for number, layer in enumerate(self._vgg.to(images.device)):
-            x = layer(x)
-            if number in VGG_TAPS[self.settings.taps]:
-                out.append(x)
-        return out
+    def _published(self) -> VGGFeatures | EarlyStages | None:
+        """The network of a local file that compares images; None: the trained backbone does."""
+        s = self.settings
+        if s.vgg:
+            return VGGFeatures(s.vgg, s.taps)
+        if s.compared_backbone and s.compared_weights:
+            return published_stages(s.compared_backbone, s.compared_weights)
+        return None
 
     def _modulation(self, scores: Tensor, batch: Batch) -> Tensor:
         """Return the self-modulation loss over present classes, without padding (Eqs. 7 to 9)."""

@@ -6,17 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wsss.methods.ssc import (
-    SSC,
-    LayerNorm,
-    Reconstruction,
-    SSCConfig,
-    modulation_target,
-    region_mean,
-    suppress,
-)
-from wsss.platform.errors import InputError
-from wsss.platform.method import build_experiment
+from wsss.methods.ssc import SSC, SSCConfig, modulation_target, region_mean, suppress
+from wsss.methods.ssc.reconstruction import EarlyStages, with_gradient_of, without_gradient
+from wsss.platform.method import Batch, build_experiment
 from wsss.platform.models.backbones import build
 from wsss.platform.ops.maps import normalize
 
@@ -106,28 +98,30 @@ def test_an_even_window_reaches_one_further_to_the_top_and_left():
     assert (rows.min().item(), rows.max().item()) == (10 - 3, 10 + 4)
 
 
-def test_the_decoder_has_as_many_parameters_as_the_paper_says():
-    decoder = Reconstruction(classes=20)
-    assert sum(p.numel() for p in decoder.parameters()) == 4_631_811
-    with torch.no_grad():
-        picture = decoder(torch.randn(2, 20, 4, 6))
-    assert picture.shape == (2, 3, 64, 96)
-    assert picture.abs().max() <= 1
+class TestSuppression:
+    def features(self, mode, delta):
+        torch.manual_seed(0)
+        network = SSC(SSCConfig(delta=delta, perceptual=0)).network(CLASSES, build("resnet18"))
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.track_running_stats = True
+        network.train(mode == "train")
+        images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            return network.features(images)
 
+    def test_the_last_stage_is_always_cut_and_the_second_in_training(self):
+        for mode in ("train", "eval"):
+            whole, cut = self.features(mode, 1.0), self.features(mode, 0.5)
+            assert (torch.equal(whole["c2"], cut["c2"])) is (mode == "eval")
+            peaks = cut["c4"].amax((2, 3), keepdim=True)
+            at_limit = (cut["c4"] == peaks).sum((2, 3))
+            assert at_limit.float().mean() > 1.5, "several positions share the limit"
 
-@pytest.mark.parametrize("stride", [4, 8, 16])
-def test_the_picture_is_larger_by_the_stride(stride):
-    with torch.no_grad():
-        picture = Reconstruction(3, stride)(torch.randn(1, 3, 4, 5))
-    assert picture.shape == (1, 3, 4 * stride, 5 * stride)
-
-
-def test_layer_norm_follows_that_of_munit():
-    x, layer = noise(0, 2, 3, 4, 5).float(), LayerNorm(3)
-    result = layer(x)
-    for b in range(2):
-        expected = (x[b] - x[b].mean()) / (x[b].std(unbiased=True) + 1e-5)
-        torch.testing.assert_close(result[b], expected * layer.gamma[:, None, None])
+    def test_without_losses_no_superpixels_and_no_decoder_are_needed(self):
+        method = SSC(SSCConfig(perceptual=0, modulation=0))
+        assert method.superpixels == ""
+        assert "ssc" not in method.network(CLASSES, build("small")).extras
 
 
 class TestTraining:
@@ -148,10 +142,11 @@ class TestTraining:
         assert all(p.grad is not None for p in network.extras["ssc"].parameters())
 
     def test_features_of_the_picture_train_neither_weights_nor_statistics(self, batch_of):
-        method, network = self.network()
+        _, network = self.network()
         picture = torch.randn(1, 3, 32, 32, requires_grad=True)
         before = {k: v.clone() for k, v in network.backbone.named_buffers()}
-        sum(f.sum() for f in method._compared_features(network, picture)).backward()
+        features = without_gradient(EarlyStages(network.backbone))
+        sum(f.sum() for f in features(picture)).backward()
         assert picture.grad.abs().sum() > 0
         assert all(p.grad is None for p in network.parameters())
         for name, value in network.backbone.named_buffers():
@@ -165,6 +160,52 @@ class TestTraining:
         assert all(p.grad is not None for p in network.extras["ssc"].parameters())
         method.losses(network, batch, 0.4)["reconstruction"].backward()
         assert network.head.weight.grad.abs().sum() > 0
+
+    def test_suppression_begins_at_its_start_and_is_always_on_at_inference(self):
+        method, network = self.network(suppression_start=0.5, perceptual=0, modulation=0)
+        images = torch.randn(2, 3, 32, 32)
+
+        def peaks_shared(progress):
+            batch = Batch(images=images, labels=torch.ones(2, CLASSES), valid=torch.ones(2, 32, 32))
+            method.losses(network, batch, progress)
+            c4 = network.features(images)["c4"]
+            return (c4 == c4.amax((2, 3), keepdim=True)).sum((2, 3)).float().mean() > 1.5
+
+        assert not peaks_shared(0.49)
+        assert peaks_shared(0.5)
+        network.eval()
+        assert peaks_shared(0.0)
+
+    def test_inference_may_leave_suppression_out(self):
+        images = torch.randn(2, 3, 32, 32)
+        networks = {}
+        for name, options in {
+            "plain": {"delta": 1.0},
+            "trained": {"suppressed_inference": False},
+            "suppressed": {},
+        }.items():
+            _, network = self.network(perceptual=0, modulation=0, **options)
+            networks[name] = network.eval().features(images)["c4"]
+        assert torch.equal(networks["plain"], networks["trained"])
+        assert not torch.equal(networks["plain"], networks["suppressed"])
+
+    def test_the_gradient_of_the_reconstruction_has_a_share_of_the_length(self, batch_of):
+        torch.manual_seed(0)
+        maps = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+        first, second = maps.square().sum(), lambda x: (x**3).sum()
+        second(with_gradient_of(maps, first, 0.25)).backward()
+        expected = 3 * maps.detach() ** 2
+        expected *= 0.25 * (2 * maps.detach()).norm() / expected.norm()
+        torch.testing.assert_close(maps.grad, expected)
+
+    def test_a_share_of_the_gradient_holds_whatever_the_weight(self, batch_of):
+        batch, gradients = batch_of([[1, 0, 1], [0, 1, 0]]), []
+        for weight in (1.0, 10.0):
+            method, network = self.network(perceptual=weight, gradient_share=0.5, modulation=0)
+            method.losses(network, batch, 0.5)["reconstruction"].backward()
+            gradients.append(network.head.weight.grad)
+        torch.testing.assert_close(*gradients)
+        assert gradients[0].norm() > 0
 
     @pytest.mark.parametrize(("picture", "side"), [(1, 32), (2, 16), (4, 8)])
     def test_the_picture_may_be_smaller_than_the_image(self, batch_of, picture, side):
@@ -214,89 +255,6 @@ class TestTraining:
         adam = network.extras["ssc"].optimizer()
         assert {id(p) for g in adam.param_groups for p in g["params"]} == decoder
         assert adam.defaults["betas"] == (0.5, 0.999)
-
-
-class TestSuppression:
-    def features(self, mode, delta):
-        torch.manual_seed(0)
-        network = SSC(SSCConfig(delta=delta, perceptual=0)).network(CLASSES, build("resnet18"))
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.track_running_stats = True
-        network.train(mode == "train")
-        images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-        with torch.no_grad():
-            return network.features(images)
-
-    def test_the_last_stage_is_always_cut_and_the_second_in_training(self):
-        for mode in ("train", "eval"):
-            whole, cut = self.features(mode, 1.0), self.features(mode, 0.5)
-            assert (torch.equal(whole["c2"], cut["c2"])) is (mode == "eval")
-            peaks = cut["c4"].amax((2, 3), keepdim=True)
-            at_limit = (cut["c4"] == peaks).sum((2, 3))
-            assert at_limit.float().mean() > 1.5, "several positions share the limit"
-
-    def test_without_losses_no_superpixels_and_no_decoder_are_needed(self):
-        method = SSC(SSCConfig(perceptual=0, modulation=0))
-        assert method.superpixels == ""
-        assert "ssc" not in method.network(CLASSES, build("small")).extras
-
-
-def test_vgg_weights_that_do_not_fit_are_refused(tmp_path):
-    torch.save({"features.0.weight": torch.zeros(3)}, tmp_path / "vgg.pth")
-    method = SSC(SSCConfig(vgg=str(tmp_path / "vgg.pth")))
-    with pytest.raises(InputError, match="does not fit vgg19"):
-        method._vgg_features(torch.zeros(1, 3, 32, 32))
-
-
-@pytest.fixture(scope="module")
-def vgg19(tmp_path_factory):
-    """Return the layers of VGG-19 with random weights, and the file of these weights."""
-    from torchvision.models import vgg
-
-    torch.manual_seed(0)
-    layers = vgg.make_layers(vgg.cfgs["E"])
-    path = tmp_path_factory.mktemp("vgg") / "vgg.pth"
-    torch.save({f"features.{k}": v for k, v in layers.state_dict().items()}, path)
-    return layers.eval(), str(path)
-
-
-@pytest.mark.parametrize(("taps", "place"), [(None, 0), ("last", -1)])
-def test_vgg_is_tapped_in_each_block(vgg19, taps, place):
-    """The tap of a block lies after its first activation, or after its last, before the pooling."""
-    layers, path = vgg19
-    x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    tapped = SSC(SSCConfig(vgg=path, taps=taps))._vgg_features(x)
-    expected, block = [], []
-    for layer in layers:
-        if isinstance(layer, torch.nn.MaxPool2d):
-            expected.append(block[place])
-            block = []
-        x = layer(x.clone())
-        if isinstance(layer, torch.nn.ReLU):
-            block.append(x.clone())
-    assert len(tapped) == 5
-    for a, b in zip(tapped, expected, strict=True):
-        torch.testing.assert_close(a, b)
-
-
-def test_reconstruction_follows_the_formula(vgg19, batch_of):
-    _, path = vgg19
-    torch.manual_seed(0)
-    method = SSC(SSCConfig(vgg=path, delta=1.0, picture=2))
-    network = method.network(CLASSES, build("small"))
-    batch = batch_of([[1, 0, 1], [0, 1, 0]])
-    scores = torch.randn(2, CLASSES, 4, 4)
-    loss = method._reconstruction(network, scores, batch)
-    small = batch.images.reshape(2, 3, 16, 2, 16, 2).mean((3, 5))
-    picture = network.extras["ssc"](scores)
-    pairs = zip(method._vgg_features(picture), method._vgg_features(small), strict=True)
-    shares = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
-    expected = sum(
-        share * (a.double() - b.double()).abs().sum() / a.numel()
-        for share, (a, b) in zip(shares, pairs, strict=True)
-    )
-    torch.testing.assert_close(loss.double(), expected)
 
 
 def test_presets_follow_the_specification():
