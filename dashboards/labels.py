@@ -7,6 +7,7 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 
+from ..platform.records.field_labels import short_text
 from ..platform.records.result_id import ResultId
 from ..platform.records.schema import Score, SweepRecord, Trial
 
@@ -82,7 +83,6 @@ def drawable_sweep(sweep: SweepRecord) -> SweepRecord:
 
     return dataclasses.replace(
         sweep,
-        space={name: [drawable(v) for v in values] for name, values in sweep.space.items()},
         default=drawable_params(sweep.default),
         trials=tuple(
             dataclasses.replace(trial, params=drawable_params(trial.params))
@@ -112,11 +112,6 @@ def params_text(trial: Trial, labels: Mapping[str, str]) -> list[str]:
 def are_numbers(values: Sequence[Value]) -> bool:
     """Return whether all values are numbers; a bool does not count as one."""
     return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-
-
-def short_text(value: Value) -> str:
-    """Return a value as text, a float with four significant digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def plotly_text(value: object, limit: int = 120) -> str:

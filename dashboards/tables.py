@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..platform.records.field_labels import short_text
 from ..platform.records.schema import (
     FROM_OWN_BACKGROUND,
     PARTS,
@@ -16,6 +17,7 @@ from ..platform.records.schema import (
     Trial,
 )
 from ..platform.serialization import parse_time
+from ..platform.tuning.objectives import OBJECTIVES, pareto_front
 from .labels import classes_of, count_text, drawable, method_title
 
 
@@ -156,7 +158,7 @@ def trial_table(sweep: SweepRecord) -> Table:
         for name in names:
             value = t.params.get(name, "")
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            row.append(Cell(text=str(value), value=drawable(value) if number else None))
+            row.append(Cell(text=short_text(value), value=drawable(value) if number else None))
         row += [Cell(text=str(t.seed), value=t.seed)] if seeds else []
         row += _result(t, sweep.best == t.id)
         row += [text_cell(t.error or "")] if failed else []
@@ -181,6 +183,23 @@ def _result(trial: Trial, best: bool) -> list[Cell]:
         seconds_cell(trial.seconds),
         Cell(text=text, value=text, pill=kind),
     ]
+
+
+def front_table(sweep: SweepRecord) -> Table:
+    """Return the table of the points that no other point beats, by the sweep's objectives."""
+    labels = sweep.labels
+    names = list(dict.fromkeys([*sweep.space, *(k for t in sweep.trials for k in t.params)]))
+    head = [*(labels[name] for name in names), *(OBJECTIVES[n].title for n in sweep.objectives)]
+    rows = []
+    for trial, means in pareto_front(sweep.trials, sweep.objectives):
+        cells = [text_cell(short_text(trial.params.get(name, ""))) for name in names]
+        for name, mean in means.items():
+            value = OBJECTIVES[name].scale * mean
+            cells.append(Cell(text=f"{value:,.1f}", value=value))
+        rows.append(cells)
+    caption = f"{count_text(len(rows), 'point')} that no other point beats, on {sweep.split}"
+    empty = "no point has all figures"
+    return Table(caption=caption, head=head, rows=rows, sortable=True, empty=empty)
 
 
 def stage_table(run: RunRecord, states: Mapping[str, str]) -> Table:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
+from ray import tune
+
+SPACES: Mapping[str, Mapping[str, object]] = {
     "default": {
-        "training.lr": (0.01, 0.02, 0.05, 0.1),
-        "training.weight_decay": (1e-5, 1e-4, 1e-3),
+        "training.lr": tune.loguniform(0.01, 0.2),
+        "training.weight_decay": tune.loguniform(1e-5, 1e-3),
     },
 }

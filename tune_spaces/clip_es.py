@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
+from ray import tune
+
+SPACES: Mapping[str, Mapping[str, object]] = {
     "default": {
-        "clip-es.box_threshold": (0.3, 0.4, 0.5, 0.6, 0.7),
-        "clip-es.rounds": (1, 3, 10),
+        "clip-es.box_threshold": tune.uniform(0.3, 0.7),
+        "clip-es.rounds": tune.randint(1, 11),
         "clip-es.box_edge": ("release", "inclusive"),
     },
     "attention": {

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
+from ray import tune
+
+CRFS = ("irn", "psa", "mctformer", "seam")
+
+SPACES: Mapping[str, Mapping[str, object]] = {
     "combinations": {
         "combination": ("cam", "lpcam", "sipe", "sipe:lpcam", "cpal", "cpal:lpcam"),
         "refine.kind": ("", "irn"),
@@ -12,9 +16,27 @@ SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
     "refinement": {
         "refine.kind": ("", "crf", "irn", "par", "segments"),
     },
+    "refiners": {
+        "refiner": tune.choice(
+            [
+                {"refine.kind": ""},
+                {"refine.kind": "crf", "refine.crf": tune.choice(CRFS)},
+                {
+                    "refine.kind": "irn",
+                    "refine.beta": tune.uniform(5.0, 15.0),
+                    "refine.walk_power": tune.loguniform(1.0, 4.0),
+                },
+                {
+                    "refine.kind": "par",
+                    "refine.par.affinity": tune.choice(["par", "pamr"]),
+                    "refine.par.steps": tune.randint(5, 21),
+                },
+            ]
+        ),
+    },
     "crf": {
         "refine.kind": ("crf",),
-        "refine.crf": ("irn", "psa", "mctformer", "seam"),
+        "refine.crf": CRFS,
         "refine.threshold": (None, 0.1, 0.15, 0.2, 0.25, 0.3),
     },
     "irn": {
@@ -33,7 +55,7 @@ SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
     "segments": {
         "refine.kind": ("segments",),
         "refine.segments.source": ("unmerged", "merged", "slic"),
-        "refine.segments.inside": (0.4, 0.5, 0.6),
+        "refine.segments.inside": tune.uniform(0.4, 0.6),
         "refine.segments.covered": (0.85, 2.0),
         "refine.segments.assign": ("ascending", "largest"),
     },

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
+from ray import tune
+
+SPACES: Mapping[str, Mapping[str, object]] = {
     "default": {
-        "cpal.tau": (0.05, 0.1, 0.15, 0.2),
-        "cpal.top_k": (10, 20, 50),
-        "cpal.slots": (100, 500, 800, 1000),
+        "cpal.tau": tune.uniform(0.05, 0.2),
+        "cpal.top_k": tune.lograndint(10, 51),
+        "cpal.slots": tune.qrandint(100, 1000, 100),
+    },
+    "training": {
+        "cpal.weight": tune.loguniform(0.1, 10.0),
+        "cpal.slots": tune.qrandint(100, 1000, 100),
     },
     "positiveness": {
         "cpal.measure": (None, "cosine", "l1", "l2"),

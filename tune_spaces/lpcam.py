@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
+from ray import tune
+
+SPACES: Mapping[str, Mapping[str, object]] = {
     "default": {
-        "lpcam.tau": (0.1, 0.2, 0.3),
-        "lpcam.K": (12, 20),
-        "lpcam.mu_f": (0.7, 0.9),
-        "lpcam.mu_b": (0.5, 0.9),
+        "lpcam.tau": tune.uniform(0.05, 0.4),
+        "lpcam.K": tune.randint(4, 21),
+        "lpcam.mu_f": tune.uniform(0.6, 0.95),
+        "lpcam.mu_b": tune.uniform(0.5, 0.95),
     },
     "figure-5": {
         "lpcam.tau": (0.05, 0.1, 0.2, 0.3, 0.4),

@@ -6,9 +6,11 @@ trains a network.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
+from ray import tune
+
+SPACES: Mapping[str, Mapping[str, object]] = {
     "default": {
         "mctformer.attention_blocks": (1, 3, 6),
         "mctformer.affinity_blocks": (0, 3, 6, None),
@@ -21,7 +23,7 @@ SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
         "views.scales": ((1.0,), (1.0, 0.75, 1.25), (1.0, 0.5, 1.5)),
     },
     "training": {
-        "training.lr": (3e-5, 6.25e-5, 1.2e-4),
-        "mctformer.drop_path": (0.0, 0.1, 0.2),
+        "training.lr": tune.loguniform(1e-5, 1e-3),
+        "mctformer.drop_path": tune.uniform(0.0, 0.2),
     },
 }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
+from ray import tune
+
+SPACES: Mapping[str, Mapping[str, object]] = {
     "default": {
         "psdpm.source": ("both", "segmenter"),
         "psdpm.depth": (0, 1, 2, 3),
@@ -31,7 +33,7 @@ SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
         "views.scales": ((1.0,), (1.0, 0.5, 1.5), (1.0, 0.5, 1.5, 2.0)),
     },
     "gaps": {
-        "psdpm.weight": (0.5, 1.0, 2.0),
+        "psdpm.weight": tune.loguniform(0.1, 10.0),
         "psdpm.detach": ("inside", "result", "nowhere"),
         "psdpm.average": ("present", "all"),
     },

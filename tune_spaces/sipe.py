@@ -6,17 +6,19 @@ needs a new training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
-    "default": {"sipe.inference_weight": (0.3, 0.5, 0.7, 1.0, 1.4)},
+from ray import tune
+
+SPACES: Mapping[str, Mapping[str, object]] = {
+    "default": {"sipe.inference_weight": tune.loguniform(0.2, 2.0)},
     "localizer": {
         "sipe.inference_weight": (0.5, 0.7, 1.0),
         "sipe.seed_features": ("hierarchical", "c4"),
     },
     "training": {
-        "sipe.weight": (0.5, 1.0, 2.0),
-        "sipe.background_weight": (0.3, 0.5, 0.7),
+        "sipe.weight": tune.loguniform(0.1, 10.0),
+        "sipe.background_weight": tune.loguniform(0.2, 2.0),
     },
     "prototypes": {
         "sipe.features": (None, "c4"),

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-SPACES: Mapping[str, Mapping[str, Sequence[object]]] = {
+from ray import tune
+
+SPACES: Mapping[str, Mapping[str, object]] = {
     "default": {
-        "ssc.perceptual": (0.5, 1.0, 2.0),
-        "ssc.modulation": (0.5, 1.0, 2.0),
-        "ssc.delta": (0.4, 0.55, 0.7),
+        "ssc.perceptual": tune.loguniform(0.1, 5.0),
+        "ssc.modulation": tune.loguniform(0.1, 5.0),
+        "ssc.delta": tune.uniform(0.4, 0.7),
     },
     "modulation": {
-        "ssc.modulation": (0.3, 1.0, 3.0),
-        "ssc.warm_up": (0.2, 0.4, 0.6, 0.8),
-        "ssc.kernel": (4, 8, 12),
-        "ssc.threshold": (0.2, 0.3, 0.4),
+        "ssc.modulation": tune.loguniform(0.1, 5.0),
+        "ssc.warm_up": tune.uniform(0.0, 0.8),
+        "ssc.kernel": tune.qrandint(4, 12, 2),
+        "ssc.threshold": tune.uniform(0.2, 0.4),
     },
 }
 

@@ -11,9 +11,10 @@ from typing import Any, Generic, TypeVar
 
 from ...platform.data import registry
 from ...platform.errors import InputError
+from ...platform.records.progress import Metrics
 from ...platform.records.progress_file import (
+    METRICS,
     PROGRESS,
-    Metrics,
     Progress,
     is_alive,
     read_metrics,
@@ -41,7 +42,6 @@ TRIALS = "trials.jsonl"
 FILES = ("run.json", "sweep.json", PROGRESS, TRIALS)
 """Names of the files of a run or sweep."""
 TRAINING_STAGES = ("network", "boundaries", "segmenter")
-METRICS = "metrics.jsonl"
 NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]+")
 Record = TypeVar("Record", RunRecord, SweepRecord)
 T = TypeVar("T")

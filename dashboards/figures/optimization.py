@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
+from ...platform.records.field_labels import short_text
 from ...platform.records.schema import SweepRecord, Trial
 from ..labels import (
     LABEL_LENGTH,
@@ -19,7 +20,6 @@ from ..labels import (
     objective,
     params_text,
     plotly_text,
-    short_text,
     sweep_scope,
     value_of,
 )
@@ -40,10 +40,12 @@ def importances(sweep: SweepRecord) -> dict[str, float]:
     """Return the importance of each parameter for being among the best trials, highest first.
 
     Importances sum to 1; the result is empty where the finished trials have no difference to
-    explain. Computed by Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023) on the finished trials.
+    explain. Parameters that some trials lack, because a choice of groups left them out, have none.
+    Computed by Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023) on the finished trials.
     """
-    done = [t for t in sweep.trials if is_done(t) and all(n in t.params for n in sweep.space)]
-    varied = [n for n in sweep.space if len({value_of(t, n) for t in done}) > 1]
+    done = [t for t in sweep.trials if is_done(t)]
+    shared = [n for n in sweep.space if all(n in t.params for t in done)]
+    varied = [n for n in shared if len({value_of(t, n) for t in done}) > 1]
     if len({objective(t) for t in done}) < 2 or not varied:
         return {}
     import optuna

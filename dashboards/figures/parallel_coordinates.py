@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from ...platform.records.field_labels import short_text
 from ...platform.records.schema import SweepRecord, Trial
 from ..labels import (
     Value,
@@ -18,7 +19,6 @@ from ..labels import (
     objective,
     params_text,
     plotly_text,
-    short_text,
     sweep_scope,
     value_of,
 )

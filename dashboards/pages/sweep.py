@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Collection, Mapping
 
 from ...platform.errors import InputError
+from ...platform.records.field_labels import short_text
 from ...platform.records.schema import RunRecord, Score, SweepRecord, Trial
 from ...platform.tuning import spaces
 from ..content.records import Entry, Records
@@ -15,7 +16,7 @@ from ..figures.paper import paper_figure
 from ..figures.parallel_coordinates import parallel_coordinates
 from ..figures.sensitivity import sensitivity
 from ..labels import count_text, drawable_sweep, is_done, method_title, result_title
-from ..tables import summary_table, trial_table
+from ..tables import front_table, summary_table, trial_table
 from .layout import Going, Header, Link, Page, Section, facts_with_values, pill_unless_done
 
 Runs = Mapping[str, Entry[RunRecord]]
@@ -48,6 +49,9 @@ def sweep_page(entry: Entry[SweepRecord], records: Records) -> Page:
         Section(key="trials", title="Trials", content=trial_table(sweep)),
         Section(key="figures", title="Parameters", content=figures),
     ]
+    if len(sweep.objectives) > 1:
+        front = Section(key="front", title="Pareto front", content=front_table(sweep))
+        sections.insert(0, front)
     if scores:
         summary = Section(key="summary", title="Scores", content=summary_table(scores))
         sections.insert(0, summary)
@@ -114,6 +118,8 @@ def _header(entry: Entry[SweepRecord], runs: Collection[str]) -> Header:
         ("method", method_title(sweep.method)),
         ("data set", sweep.dataset),
         ("objective", f"best mIoU of the seed over all thresholds on {sweep.split}"),
+        ("objectives", ", ".join(sweep.objectives) if len(sweep.objectives) > 1 else ""),
+        ("rule of the best point", sweep.rule if sweep.rule != "miou" else ""),
         ("trials", kinds),
         ("started", sweep.started),
         ("time", f"{sweep.seconds:,.1f} s" if sweep.seconds else ""),
@@ -161,4 +167,4 @@ def _shared(sweep: SweepRecord) -> str:
 
 def _params(sweep: SweepRecord, params: Mapping[str, object]) -> str:
     labels = sweep.labels
-    return ", ".join(f"{labels[field]} {value}" for field, value in params.items())
+    return ", ".join(f"{labels[field]} {short_text(value)}" for field, value in params.items())

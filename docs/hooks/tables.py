@@ -136,13 +136,28 @@ def search_spaces(method: str) -> Any:
 
 def spaces(method: str) -> str:
     """Return the table of the search spaces of a method, or of all methods (`common`)."""
+    from wsss.platform.tuning.spaces import space_from
+    from wsss.platform.tuning.spaces.domains import domains_by_field
+
     spaces_by_name = search_spaces(method).SPACES
     rows = [
-        [f"`{name}`", f"`{field}`", ", ".join(map(code, values))]
+        [f"`{name}`", f"`{field}`", domain_text(domain)]
         for name, space in spaces_by_name.items()
-        for field, values in space.items()
+        for field, domains in domains_by_field(space_from(space)).items()
+        for domain in domains
     ]
     return table(["space", "option", "values"], rows)
+
+
+def domain_text(domain: Any) -> str:
+    """Return the values of a domain of a search space, or the lowest and the highest number."""
+    if hasattr(domain, "values"):
+        return ", ".join(map(code, domain.values))
+    low, high = map(code, domain.extremes)
+    log = ", by their logarithm" if domain.log else ""
+    step = f", in steps of {code(domain.step)}" if domain.step > 1 or 0 < domain.step < 1 else ""
+    kind = "whole numbers" if domain.integer else "numbers"
+    return f"{kind} from {low} to {high}{step}{log}"
 
 
 def figures(_: str) -> str:
@@ -195,7 +210,8 @@ def help_of(*words: str) -> str:
     """Return the help of the command line, or of one command."""
     command = [sys.executable, "-m", "wsss.platform.cli", *words, "--help"]
     environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
-    environment.pop("WSSS_STORE", None)
+    for name in ("WSSS_STORE", "WSSS_LOG"):
+        environment.pop(name, None)
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return done.stdout.rstrip()
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from ...platform.config.experiment import Experiment
 from ...platform.config.fields import Options, dataclass, option
 from ...platform.config.presets import Preset, irn_default, irn_paper, irn_release, irn_scenes
-from ...platform.errors import FieldError, InputError
+from ...platform.errors import InputError
 from ...platform.method import PADDING, Batch, Method
 from ...platform.models.classifier import Classifier, class_activation_maps, soft_margin
 from ...platform.ops.maps import normalize
@@ -125,15 +125,6 @@ class SSCConfig(Options):
         "Input of the decoder (Table VII); c3: early features, whose stage the paper leaves open.",
         added=True,
     )
-
-    def __post_init__(self) -> None:
-        if bool(self.compared_backbone) != bool(self.compared_weights):
-            absent = "compared_weights" if self.compared_backbone else "compared_backbone"
-            raise FieldError("compared_backbone and compared_weights are given together", absent)
-        if self.vgg and self.compared_backbone:
-            raise FieldError(
-                "vgg and compared_backbone both compare images; set one of them", "vgg"
-            )
 
 
 def suppress(features: Tensor, delta: float = 0.55) -> Tensor:
@@ -263,6 +254,10 @@ class SSC(Method):
 
     def extend(self, network: Classifier) -> None:
         s = self.settings
+        if bool(s.compared_backbone) != bool(s.compared_weights):
+            raise InputError("set ssc.compared_backbone and ssc.compared_weights together")
+        if s.vgg and s.compared_backbone:
+            raise InputError("images are compared by ssc.vgg or ssc.compared_backbone; set one")
         if s.perceptual:
             maps = s.reconstructed == "maps"
             channels = network.head.out_channels if maps else network.backbone.channels[2]

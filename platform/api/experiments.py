@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 from ..cli import resolve, run_commands, sweep_commands
 from ..cli.options.experiment_options import (
@@ -19,6 +19,7 @@ from ..cli.options.experiment_options import (
     SweepOptions,
 )
 from ..cli.options.kinds import default_store
+from ..config.limits import ObjectiveName, SearchName
 from ..data import registry
 from ..data.check.findings import sentences
 from ..data.formats.checked_shards import kept_check
@@ -27,7 +28,7 @@ from ..errors import InputError
 from ..records.progress_file import progress_display
 from ..records.result_id import RefinementName
 from ..storage.store import Store, open_store
-from ..tuning.spaces import Space
+from ..tuning.spaces import Space, plain_space, space_from
 from .results import Comparison, Frame, RunResult, SweepResult, frame_of, store_at
 
 Kind = TypeVar("Kind", bound=ExperimentOptions)
@@ -52,6 +53,8 @@ class Choices(TypedDict, total=False):
         imported: imported class maps or labels to start from.
         changes: values of fields by dotted name, e.g. `{"training.epochs": 8, "lpcam.tau": 0.2}`.
         quiet: whether no progress is shown.
+        log: trackers that get losses, scores and pictures, too: `tensorboard`, `mlflow` or `wandb`
+            (default: those in the environment variable WSSS_LOG).
     """
 
     data: str
@@ -66,6 +69,7 @@ class Choices(TypedDict, total=False):
     imported: str | None
     changes: Mapping[str, object]
     quiet: bool
+    log: Sequence[str]
 
 
 class SweepChoices(Choices, total=False):
@@ -73,8 +77,12 @@ class SweepChoices(Choices, total=False):
 
     Attributes:
         split: split on which trials are compared by their best mIoU (default: train).
-        trials: number of points to try; 0, the default, stands for the whole grid.
-        search: `grid`, `random` or `tpe`.
+        trials: number of points to try; 0, the default, stands for the whole grid, or 20 points of
+            a space with continuous fields.
+        search: `grid`, `random`, `sobol`, `tpe`, `gp`, `cmaes` or `nsga2`.
+        objectives: figures of a trial to improve together: `miou`, `precision`, `recall`, `parts`
+            or `seconds`.
+        best: rule of the best point, e.g. `miou where recall >= 60`, with rates in percent.
         scheduler: `asha` stops trainings early that score less than other trainings.
         repeats: number of random seeds for each point.
         seed: random seed for the search, initialisation, data order and augmentation.
@@ -85,7 +93,9 @@ class SweepChoices(Choices, total=False):
 
     split: str
     trials: int
-    search: Literal["grid", "random", "tpe"] | None
+    search: SearchName | None
+    objectives: tuple[ObjectiveName, ...]
+    best: str
     scheduler: Literal["asha"] | None
     repeats: int
     seed: int
@@ -195,7 +205,7 @@ def compare(
 
 def sweep(
     method: str,
-    space: str | Space = "default",
+    space: str | Mapping[str, object] = "default",
     *,
     localizer: str = "",
     refine: RefinementName | None = None,
@@ -209,8 +219,8 @@ def sweep(
 
     Args:
         method: a name from `methods()`, or several joined by `+`.
-        space: the values to try by dotted field, or the name of a search space of the method, or
-            `FILE.py[:NAME]`.
+        space: the values to try by dotted field, as lists or distributions of `ray.tune`, or the
+            name of a search space of the method, or `FILE.py[:NAME]`.
         localizer: method that turns the trained network into class maps (default: `method`).
         refine: refinement as for `run`.
         name: name of the record (default: method, data set and space).
@@ -225,7 +235,8 @@ def sweep(
     if isinstance(space, str):
         own["space"] = space
     options, store = _options(SweepOptions, own, choices)
-    call = _call("sweep", method, {"space": values or space, **own, **choices})
+    described = plain_space(values) if values else space
+    call = _call("sweep", method, {"space": described, **own, **choices})
     scored = sweep_commands.scored_sweep(options, store, call, _say(options), values)
     return SweepResult(store, scored.record, scored.untuned, scored.best)
 
@@ -236,6 +247,8 @@ def _options(
     """Return the options of a command, and the store that they name."""
     given = {name: value for name, value in choices.items() if name != "changes"}
     given["store"] = str(given.get("store") or default_store())
+    if "log" in given:
+        given["log"] = (given["log"],) if isinstance(given["log"], str) else tuple(given["log"])
     changes = choices.get("changes", {})
     given["set"] = tuple(f"{field}={_plain(value)!r}" for field, value in changes.items())
     options = resolve.with_absolute_paths(kind(**own, **given))
@@ -251,17 +264,15 @@ def _plain(value: Any) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
-def _checked(space: Space) -> Space:
+def _checked(space: Mapping[str, object]) -> Space:
     """Return a search space with plain values.
 
     Raises:
-        InputError: the space is not a dict of lists.
+        InputError: a field has no values.
     """
-    values = {field: _plain(given) for field, given in space.items()}
-    for field, listed in values.items():
-        if not isinstance(listed, list) or not listed:
-            raise InputError(f"the space has {listed!r} for {field!r}; give a list of values")
-    return cast("Space", values)
+    if not space:
+        raise InputError("the space is empty; give values to try by dotted field")
+    return space_from({field: _plain(given) for field, given in space.items()})
 
 
 def _call(function: str, first: object, arguments: Mapping[str, object]) -> str:

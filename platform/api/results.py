@@ -18,7 +18,8 @@ from ...dashboards.figures.sensitivity import sensitivity
 from ...dashboards.labels import drawable_sweep
 from ...dashboards.pages.run import scores_by_split, titled_scores
 from ..cli.options.kinds import default_store
-from ..cli.tables import Table, best_points, comparison_table, score_table
+from ..cli.sweep_commands import best_points
+from ..cli.tables import Table, comparison_table, score_table
 from ..data.names import check_name
 from ..errors import InputError
 from ..pipeline.run import Row, table_rows

@@ -18,6 +18,8 @@ from .options.store_options import DashboardOptions, ReportOptions
 from .tables import Printer
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from ..pipeline.run import Row
 
 
@@ -192,11 +194,19 @@ def write_picture(printer: Printer, store: Store, target: str | None, rows: Sequ
     """
     if not target:
         return
-    from ...dashboards.content.artifact_cache import ArtifactCache
-    from ...dashboards.content.strip import columns_of, strip
-
-    picture = strip(columns_of(ArtifactCache(store), rows))
-    path = Path(target)
+    picture, path = picture_of(store, rows), Path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
     filesystem.write_atomic(path, lambda stream: picture.save(stream, "PNG"))
     printer.line(f"picture: {path.as_uri()}")
+
+
+def picture_of(store: Store, rows: Sequence[Row]) -> Image.Image:
+    """Return the picture of a table of scores.
+
+    Raises:
+        InputError: no result of the table has class maps or labels.
+    """
+    from ...dashboards.content.artifact_cache import ArtifactCache
+    from ...dashboards.content.strip import columns_of, strip
+
+    return strip(columns_of(ArtifactCache(store), rows))

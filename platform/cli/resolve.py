@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..serialization import digest
 from ..storage import filesystem
 from ..storage.store import Store
-from ..tuning.spaces import COMBINATION, Space, find_space, split_file_and_name
+from ..tuning import spaces
 from .options.experiment_options import ExperimentOptions, Localized, SweepOptions
 from .options.kinds import Command
 from .options.source_options import (
@@ -77,7 +77,7 @@ def with_absolute_paths(options: Options) -> Options:
             continue
         inner = ""
         if name == "space":
-            file, inner = split_file_and_name(text)
+            file, inner = spaces.split_file_and_name(text)
             if not file:  # the space is given by its name
                 continue
             text = file
@@ -304,7 +304,7 @@ def _built(
     return file.experiment({**{name: head[name] for name in names}, **values}, head["preset"])
 
 
-def chosen_space(options: SweepOptions, method: str) -> tuple[str, Space]:
+def chosen_space(options: SweepOptions, method: str) -> tuple[str, spaces.Space]:
     """Return the name and the values of the search space of the options.
 
     The space that an experiment file holds has the name of the file.
@@ -317,17 +317,18 @@ def chosen_space(options: SweepOptions, method: str) -> tuple[str, Space]:
         InputError: there is no such space.
     """
     if options.file and not options.space:
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", options.file.path.stem), options.file.space
-    return find_space(method, options.space)
+        title = re.sub(r"[^A-Za-z0-9._-]+", "-", options.file.path.stem)
+        return title, spaces.space_from(options.file.space)
+    return spaces.find_space(method, options.space)
 
 
-def combinations(options: SweepOptions, store: Store, space: Space) -> dict[str, Experiment]:
+def combinations(options: SweepOptions, store: Store, space: spaces.Space) -> dict[str, Experiment]:
     """Return the experiment of each value of a space's field `combination`, by value.
 
     Raises:
         InputError: a value is no METHOD[:LOCALIZER][@BASELINE], or class maps are imported.
     """
-    words = [str(word) for word in space.get(COMBINATION, ())]
+    words = [str(word) for word in spaces.listed_values(space, spaces.COMBINATION)]
     if words and options.imported:
         raise InputError(
             "a sweep over combinations takes no imported class maps; leave out --imported"
@@ -363,7 +364,9 @@ def combinations_file(options: SweepOptions, store: Store, sweep: Sweep) -> str:
     return "\n".join(lines) + "\n" + sweep_section(sweep)
 
 
-def sweep(options: SweepOptions, store: Store, space: Space | None = None) -> tuple[str, Sweep]:
+def sweep(
+    options: SweepOptions, store: Store, space: spaces.Space | None = None
+) -> tuple[str, Sweep]:
     """Return the name of the search space of the options, and the sweep over the space.
 
     Args:
@@ -380,7 +383,7 @@ def sweep(options: SweepOptions, store: Store, space: Space | None = None) -> tu
     if space is None:
         title, space = chosen_space(options, base.localizer_name)
     else:
-        title = f"own-{digest([*space.items()])[:8]}"
+        title = f"own-{digest([*spaces.plain_space(space).items()])[:8]}"
     return title, Sweep(
         base=base,
         bases=combinations(options, store, space),
@@ -390,6 +393,8 @@ def sweep(options: SweepOptions, store: Store, space: Space | None = None) -> tu
         concurrent=options.concurrent,
         repeats=options.repeats,
         kind=options.search or "",
+        objectives=tuple(options.objectives),
+        best=options.best,
         scheduler=options.scheduler or "",
         retries=options.retries,
     )

@@ -6,23 +6,28 @@ the Python API calls them, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..data.names import is_name
 from ..errors import InputError
+from ..records.progress import ProgressDisplay
 from ..records.progress_file import progress_display
 from ..records.schema import RunRecord, read_run
 from ..storage.store import Store, open_store
 from . import resolve
+from .ending import print_error
 from .options.experiment_options import AblateOptions, CompareOptions, ExperimentOptions, RunOptions
-from .pages import check_page, check_picture, write_picture, write_run_pages
+from .pages import check_page, check_picture, picture_of, write_picture, write_run_pages
 from .tables import Printer, comparison_table, score_rows
 
 if TYPE_CHECKING:
+    from ..config.experiment import Experiment
     from ..pipeline.context import Catalog
     from ..pipeline.plan import Plan
     from ..pipeline.run import Row
+    from ..trackers.tracking import Tracking
 
 Say = Callable[[str], None]
 """A function that takes a line on what was done."""
@@ -54,6 +59,7 @@ def run_records(options: RunOptions, store: Store, command: str, line: Say) -> l
     """
     from ..pipeline.planner import plan
 
+    check_log(options, store)
     records, catalog = [], catalog_of(store)
     for seed in options.seeds:
         planned = plan(resolve.experiment(options, store, seed), catalog)
@@ -177,6 +183,7 @@ def compared_rows(
     """
     from ..pipeline.run import compared
 
+    check_log(options, store)
     if options.imported:
         raise InputError("imported class maps belong to no method; leave out --imported")
     experiments = {
@@ -215,9 +222,54 @@ def carry_out(
         InputError: the name belongs to another run, or the store cannot be written.
     """
     from ..pipeline.run import carry_out as carry_out_plan
+    from ..pipeline.run import table_rows
+
+    with tracking(options, store) as tracked:
+        with tracked_display(options, tracked) as progress:
+            outcome = carry_out_plan(store, planned, name, command, progress)
+        for text in outcome.lines:
+            line(text)
+        record = outcome.record
+        rows = table_rows(planned.subject.localizer, planned.subject, [record])
+        tracked.finish(record, lambda: picture_of(store, rows))
+    return record
+
+
+def check_log(options: ExperimentOptions, store: Store) -> None:
+    """Check, before anything is computed, that the trackers of --log can keep runs.
+
+    Raises:
+        InputError: a tracker is unknown, lacks a package or cannot be reached.
+    """
+    if options.log:
+        from ..trackers.opening import check_trackers
+
+        check_trackers(options.log, store.storage.local_folder)
+
+
+def tracking(
+    options: ExperimentOptions, store: Store, varied: Experiment | None = None
+) -> Tracking:
+    """Return the trackers of one run or sweep, as a context manager.
+
+    Args:
+        options: the options of the command.
+        store: the store of the record.
+        varied: the experiment that a sweep varies.
+    """
+    from ..trackers.contents import fields_of
+    from ..trackers.opening import make_trackers
+    from ..trackers.tracking import Tracking
+
+    fields = fields_of(varied.as_dict()) if varied else {}
+    trackers = make_trackers(options.log, store.storage.local_folder)
+    return Tracking(trackers, store, print_error, fields)
+
+
+@contextmanager
+def tracked_display(options: ExperimentOptions, tracked: Tracking) -> Iterator[ProgressDisplay]:
+    """Yield the display of progress of a command, which also sends it to trackers."""
+    from ..trackers.tracking import TrackedDisplay
 
     with progress_display(options.quiet) as progress:
-        outcome = carry_out_plan(store, planned, name, command, progress)
-    for text in outcome.lines:
-        line(text)
-    return outcome.record
+        yield TrackedDisplay(progress, tracked)

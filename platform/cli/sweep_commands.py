@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ..data.names import check_name
 from ..errors import InputError
-from ..records.progress_file import progress_display
+from ..records.field_labels import short_text
 from ..storage.store import Store, open_store
 from ..tuning import spaces
+from ..tuning.objectives import OBJECTIVES, pareto_front, parse_rule, ranking_by
 from ..tuning.sweep import Sweep
 from . import resolve
 from .options.experiment_options import FigureOptions, SweepOptions
 from .pages import check_page, write_run_pages
-from .run_commands import Say, carry_out, catalog_of
-from .tables import Printer, best_points, comparison_table, figure_table
+from .run_commands import Say, carry_out, catalog_of, check_log, tracked_display, tracking
+from .tables import Printer, comparison_table, figure_table
 
 if TYPE_CHECKING:
     from ..config.experiment import Experiment
     from ..pipeline.context import Catalog
+    from ..records.schema import Point, SweepRecord
     from ..tuning.scored_sweep import ScoredSweep
     from ..tuning.spaces import Space
 
@@ -63,24 +65,30 @@ def scored_sweep(
     if not known:
         _announce(line, catalog, description)
     file = resolve.combinations_file(options, store, description) if description.bases else ""
-    scored = run_scored_sweep(
-        catalog,
-        description,
-        name,
-        command,
-        progress=partial(progress_display, options.quiet),
-        carry_out=lambda planned: carry_out(store, planned, None, command, options, line),
-        resume=options.resume,
-        file=file,
-    )
-    trials = scored.record.trials
-    done, total = sum(t.status == "done" for t in trials), len(trials)
-    summary = f"{done} of {total} trials, {time.monotonic() - began:.0f} s"
-    unchanged = f"nothing to do, its {total} trials are already in the store"
-    line(f"sweep {name}: {unchanged if known else summary}")
-    for text in best_points(scored.record):
+    with tracking(options, store, base) as tracked:
+        scored = run_scored_sweep(
+            catalog,
+            description,
+            name,
+            command,
+            progress=partial(tracked_display, options, tracked),
+            carry_out=lambda planned: carry_out(store, planned, None, command, options, line),
+            resume=options.resume,
+            file=file,
+        )
+        tracked.finish(scored.record)
+    line(f"sweep {name}: {_summary(scored.record, known, time.monotonic() - began)}")
+    for text in [*best_points(scored.record), *front(scored.record)]:
         line(text)
     return scored
+
+
+def _summary(record: SweepRecord, known: bool, seconds: float) -> str:
+    """Return in words what a sweep computed; `known` where its record existed before."""
+    done, total = sum(t.status == "done" for t in record.trials), len(record.trials)
+    if known:
+        return f"nothing to do, its {total} trials are already in the store"
+    return f"{done} of {total} trials, {seconds:.0f} s"
 
 
 def figure(options: FigureOptions, command: str) -> None:
@@ -88,6 +96,7 @@ def figure(options: FigureOptions, command: str) -> None:
     from ..tuning.tuner import run as run_sweep
 
     store, printer = open_store(options.store), Printer(options.format)
+    check_log(options, store)
     method, published = spaces.find_figure(options.figure)
     if options.imported:
         raise InputError("a figure varies a method's own options; leave out --imported")
@@ -116,20 +125,24 @@ def figure(options: FigureOptions, command: str) -> None:
     catalog = catalog_of(store)
     if not store.location("sweeps", name, "sweep.json").exists():
         _announce(printer.line, catalog, description)
-    with progress_display(options.quiet) as progress:
-        record = run_sweep(catalog, description, name, command, progress, options.resume)
+    with tracking(options, store, base) as tracked:
+        with tracked_display(options, tracked) as progress:
+            record = run_sweep(catalog, description, name, command, progress, options.resume)
+        tracked.finish(record)
     printer.table(figure_table(published, record))
     write_run_pages(printer, store, None, [], name)
 
 
 def _check(catalog: Catalog, options: SweepOptions, untuned: Sequence[Experiment]) -> None:
-    """Check the untuned experiments of a sweep before its trials.
+    """Check the trackers and the untuned experiments of a sweep before its trials.
 
     Raises:
-        InputError: an experiment cannot be planned, or an option has no effect.
+        InputError: a tracker cannot be used, an experiment cannot be planned, or an option has no
+            effect.
     """
     from ..pipeline.planner import plan
 
+    check_log(options, catalog.store)
     resolve.check_used(options, untuned)
     for experiment in untuned:
         plan(experiment, catalog)
@@ -144,16 +157,65 @@ def _announce(line: Say, catalog: Catalog, description: Sweep) -> None:
     from ..tuning.trial import planned_base
 
     planned_base(catalog, description)
-    from ..tuning.cost import MOST_COUNTED, cost
+    from ..tuning.cost import MOST_COUNTED, cost, is_countable, stages_by_field
+    from ..tuning.search import chooses_as_results_come
 
+    trials = f"{description.count * description.repeats} trials"
+    if not is_countable(description):
+        line(f"{trials}, chosen during the sweep; what a trial computes for a new value:")
+        for field, stages in stages_by_field(catalog, description).items():
+            line(f"  {field}: {', '.join(stages) or 'nothing, no value changes the result'}")
+        return
     missing, stored, without_effect = cost(catalog, description)
     lists = [
         ", ".join(f"{n} {name}" for name, n in counts.items()) or "nothing"
         for counts in (missing, stored)
     ]
-    trials = f"{description.count * description.repeats} trials"
-    if description.kind == "tpe":
+    if chooses_as_results_come(description.kind):
         trials += f", chosen during the sweep; of the first {MOST_COUNTED:,} points at most"
     line(f"{trials}: to compute {lists[0]}; in the store {lists[1]}")
     if without_effect:
         line(f"{', '.join(without_effect)}: no value changes the result")
+
+
+def best_points(sweep: SweepRecord) -> list[str]:
+    """Return a line on the best point of a sweep, and one on each point that is tied with it.
+
+    A point is tied if its difference from the best one lies within the spread over seeds.
+    """
+    rule = parse_rule(sweep.rule)
+    ranked = ranking_by(sweep.trials, rule)
+    if not ranked:
+        return []
+    first, *others = ranked
+    name = "" if sweep.rule == "miou" else f" by {sweep.rule}"
+    lines = [f"best on {sweep.split}{name}: {_point(first, rule.objective, sweep.labels)}"]
+    tied = (point for point in others if point.tied)
+    return lines + [f"tied with it: {_point(p, rule.objective, sweep.labels)}" for p in tied]
+
+
+def _point(point: Point, objective: str, labels: Mapping[str, str]) -> str:
+    scale, unit = OBJECTIVES[objective].scale, "%" if OBJECTIVES[objective].scale == 100 else "s"
+    values = _values(point.trials[0].params, labels)
+    if len(point.trials) == 1:
+        return f"{values} ({scale * point.mean:.1f} {unit})"
+    spread = f"{scale * point.mean:.1f} ± {scale * point.spread:.1f} {unit}"
+    return f"{values} ({spread} over {len(point.trials)} seeds)"
+
+
+def _values(params: Mapping[str, object], labels: Mapping[str, str]) -> str:
+    return ", ".join(f"{labels[field]} {short_text(value)}" for field, value in params.items())
+
+
+def front(sweep: SweepRecord) -> list[str]:
+    """Return a line on each point that no other point beats; none for a single objective."""
+    if len(sweep.objectives) < 2:
+        return []
+    points = pareto_front(sweep.trials, sweep.objectives)
+    lines = [f"on {sweep.split} no point beats these {len(points)}:"]
+    for trial, means in points:
+        figures = ", ".join(
+            f"{OBJECTIVES[n].title} {OBJECTIVES[n].scale * mean:.1f}" for n, mean in means.items()
+        )
+        lines.append(f"  {_values(trial.params, sweep.labels)}: {figures}")
+    return lines

@@ -18,7 +18,6 @@ from ..records.comparability import check_comparable
 from ..records.schema import (
     FROM_OWN_BACKGROUND,
     PARTS,
-    Point,
     RunRecord,
     Score,
     SweepRecord,
@@ -328,25 +327,6 @@ def _cell(values: Sequence[float]) -> str:
     if len(values) == 1:
         return f"{mean:.1f}"
     return f"{mean:.1f} ± {100 * statistics.stdev(values):.1f}"
-
-
-def best_points(sweep: SweepRecord) -> list[str]:
-    """Return a line on the best point of a sweep, and one on each point that is tied with it.
-
-    A point is tied if its difference from the best one lies within the spread over seeds.
-    """
-    first, *others = ranking(sweep.trials)
-    labels = sweep.labels
-    lines = [f"best on {sweep.split}: {_point(first, labels)}"]
-    return lines + [f"tied with it: {_point(p, labels)}" for p in others if p.tied]
-
-
-def _point(point: Point, labels: Mapping[str, str]) -> str:
-    values = ", ".join(f"{labels[k]} {v}" for k, v in point.trials[0].params.items())
-    if len(point.trials) == 1:
-        return f"{values} ({100 * point.mean:.1f} %)"
-    spread = f"{100 * point.mean:.1f} ± {100 * point.spread:.1f} %"
-    return f"{values} ({spread} over {len(point.trials)} seeds)"
 
 
 def _fixed(figure: PaperFigure, sweep: SweepRecord) -> str:

@@ -1,4 +1,4 @@
-"""The lowest and the highest value of each numeric option of the commands.
+"""The limits of options of commands: the bounds of numbers, and the names to choose from.
 
 This module imports no library, so that `wsss --help` starts fast.
 """
@@ -6,7 +6,20 @@ This module imports no library, so that `wsss --help` starts fast.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
+
+SearchName = Literal["grid", "random", "sobol", "tpe", "gp", "cmaes", "nsga2"]
+"""The searches of `wsss sweep`."""
+ObjectiveName = Literal["miou", "precision", "recall", "parts", "seconds"]
+"""The objectives of `wsss sweep`."""
+OBJECTIVES = (
+    "Figures of a trial to improve together: miou, precision, recall, parts (share of objects' "
+    "parts that do not discriminate) or seconds; the points that no point beats are listed."
+)
+BEST = (
+    "Rule of the best point: an objective, or e.g. 'miou where recall >= 60 and seconds <= 30', "
+    "with rates in percent."
+)
 
 LIMITS: Mapping[str, tuple[float, float]] = {
     "concurrent": (1, 1_024),

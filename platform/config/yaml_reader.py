@@ -27,6 +27,8 @@ EXTENDS = "extends"
 BASELINE = "baseline"
 IDENTITY = ("baseline.method", "baseline.localizer", "baseline.imported")
 """The fields that a text for the whole baseline stands for."""
+WITH_GROUPS = "sweep.space."
+"""What the names of the fields begin with whose lists may hold groups of fields."""
 PREFIX = "tag:yaml.org,2002:"
 WORDS = {
     "null": r"~|null|Null|NULL|none|None|NONE|",
@@ -195,14 +197,16 @@ def _entries(node: yaml.MappingNode, prefix: str, path: Path) -> Iterator[tuple[
         if isinstance(value, yaml.MappingNode):
             yield from _entries(value, f"{name}.", path)
         else:
-            yield name, Entry(_value(value), path, line)
+            yield name, Entry(_value(value, path, name.startswith(WITH_GROUPS)), path, line)
 
 
-def _value(node: yaml.Node) -> Any:
-    """Return the value of a scalar or a list."""
+def _value(node: yaml.Node, path: Path, groups: bool) -> Any:
+    """Return the value of a scalar or a list, which may hold groups of fields."""
     if isinstance(node, yaml.SequenceNode):
-        return [_value(inner) for inner in node.value]
+        return [_value(inner, path, groups) for inner in node.value]
     if isinstance(node, yaml.MappingNode):
+        if groups:
+            return {name: entry.value for name, entry in _entries(node, "", path)}
         raise _RefusedError(node.start_mark.line + 1, "a list holds fields; it must hold values")
     kind, text = node.tag.removeprefix(PREFIX), node.value
     if kind == "null":

@@ -72,7 +72,9 @@ def _comment(text: str, indent: str) -> list[str]:
 
 
 def value_text(value: Any) -> str:
-    """Return a value, or a list of values, as YAML on one line."""
+    """Return a value, or a list or group of values, as YAML on one line."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name}: {value_text(v)}' for name, v in value.items())}}}"
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(value_text, value))}]"
     if value is None:

@@ -244,7 +244,9 @@ def json_schema(method: str) -> dict[str, Any]:
     presets = find_method(method.split("+")[0]).presets
     schema = experiment_schema(build_experiment(method), list(presets))
     commands = {name: options_schema(kind()) for name, kind in SECTIONS.items()}
-    space = {"type": "object", "additionalProperties": {"type": "array", "minItems": 1}}
+    interval = {"type": "object", "minProperties": 1, "maxProperties": 1}
+    values = {"anyOf": [{"type": "array", "minItems": 1}, interval]}
+    space = {"type": "object", "additionalProperties": values}
     options = commands["sweep"]["properties"]
     options["space"] = {"anyOf": [options["space"], space]}
     commands["figure"] = {"anyOf": [{"type": "string"}, commands["figure"]]}

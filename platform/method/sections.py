@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from ..config.fields import Options, dataclass, option
-from ..config.limits import bounds
+from ..config.limits import BEST, OBJECTIVES, SearchName, bounds
 
 SEEDS = "Random seeds for initialisation, data order and augmentation; one run for each seed."
 
@@ -55,14 +55,19 @@ class SweepSection(TrialsSection):
     space: str = option(
         "default",
         "Search space of the method, or FILE.py[:NAME] with another one; or a group of fields, "
-        "each with a list of the values to try.",
+        "each with a list of the values to try, or a distribution such as {uniform: [0.1, 0.5]}.",
     )
     trials: int = option(
-        0, "Number of points to try; 0 stands for the whole grid.", **bounds("trials")
+        0,
+        "Number of points to try; 0 stands for the whole grid, or 20 points of continuous fields.",
+        **bounds("trials"),
     )
-    search: Literal["grid", "random", "tpe"] | None = option(
-        None, "Search algorithm: grid, random or tpe; none: grid, or random for fewer trials."
+    search: SearchName | None = option(
+        None,
+        "Search algorithm; none: grid, or random for fewer trials or continuous fields.",
     )
+    objectives: tuple[str, ...] = option(("miou",), OBJECTIVES, some=True)
+    best: str = option("miou", BEST)
     scheduler: Literal["asha"] | None = option(
         None, "Trial scheduler: asha stops trainings early that score less than others."
     )

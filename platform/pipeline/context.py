@@ -329,7 +329,7 @@ class Runtime:
             self.progress.note(note)
         cluster.connect()
         discard = partial(self._discard_damaged, home)
-        about = ray_train.fit(folder, job, home, self.progress.update, discard)
+        about = ray_train.fit(folder, job, home, self.progress, discard)
         return {**about, "weights": notes}
 
     def _discard_damaged(self, home: Location) -> None:

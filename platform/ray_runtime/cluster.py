@@ -34,8 +34,7 @@ def connect() -> None:
     Raises:
         InputError: Ray does not start, or nobody answers at `RAY_ADDRESS`.
     """
-    for name, value in settings.ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    settings.set_environment()
     with capture_stderr() as captured:
         import ray
 

@@ -1,4 +1,4 @@
-"""Short labels of the fields of an experiment."""
+"""Short labels of the fields of an experiment, and short texts of their values."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ def field_labels(fields: Iterable[str]) -> dict[str, str]:
     """
     names = list(dict.fromkeys(fields))
     return {name: _label(name, [n for n in names if n != name]) for name in names}
+
+
+def short_text(value: object) -> str:
+    """Return a value as text, a float with four significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _label(field: str, others: Sequence[str]) -> str:

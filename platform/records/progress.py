@@ -6,10 +6,13 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import TextIO
+from typing import TextIO, TypeAlias
 
 from ..storage.storage import Location
-from .schema import RunRecord, SweepRecord
+from .schema import RunRecord, SweepRecord, Trial
+
+Metrics: TypeAlias = dict[str, int | float]
+"""What a training logged at one step: the step, the epoch, the loss and its terms, by name."""
 
 
 class ProgressDisplay:
@@ -45,6 +48,12 @@ class ProgressDisplay:
     def running(self, titles: Sequence[str]) -> None:
         """Show what runs side by side within the step."""
 
+    def metrics(self, rows: Sequence[Metrics]) -> None:
+        """Take note of what the training of the step has logged since the last call."""
+
+    def trial(self, trial: Trial) -> None:
+        """Take note of a trial that has ended."""
+
     def note(self, text: str) -> None:
         """Show a remark on the step."""
 
@@ -53,6 +62,45 @@ class ProgressDisplay:
 
     def close(self) -> None:
         """End the display, also in the middle of a step."""
+
+
+class ForwardingDisplay(ProgressDisplay):
+    """A display that passes everything on to `inner`; the base of displays that do more with it."""
+
+    def __init__(self, inner: ProgressDisplay) -> None:
+        self.inner = inner
+
+    @contextlib.contextmanager
+    def track(self, folder: Location, record: RunRecord | SweepRecord) -> Iterator[None]:
+        with self.inner.track(folder, record):
+            yield
+
+    def plan(self, titles: Sequence[str]) -> None:
+        self.inner.plan(titles)
+
+    def start(self, title: str) -> None:
+        self.inner.start(title)
+
+    def update(self, text: str, done: int, total: int) -> None:
+        self.inner.update(text, done, total)
+
+    def running(self, titles: Sequence[str]) -> None:
+        self.inner.running(titles)
+
+    def metrics(self, rows: Sequence[Metrics]) -> None:
+        self.inner.metrics(rows)
+
+    def trial(self, trial: Trial) -> None:
+        self.inner.trial(trial)
+
+    def note(self, text: str) -> None:
+        self.inner.note(text)
+
+    def finish(self, cached: bool) -> None:
+        self.inner.finish(cached)
+
+    def close(self) -> None:
+        self.inner.close()
 
 
 class ProgressLines(ProgressDisplay):

@@ -8,13 +8,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from ..errors import InputError
 from ..serialization import from_json, typed
 from ..storage.json_files import Readable, read_json, record_from_json, write_json
 from ..storage.storage import Location
-from .progress import ProgressDisplay, ProgressLines
+from .progress import ForwardingDisplay, Metrics, ProgressDisplay, ProgressLines
 from .schema import RunRecord, SweepRecord
 
 PROGRESS = "progress.json"
@@ -23,8 +22,8 @@ LOCK = "progress.lock"
 """Name of the lock that the process holds which writes the progress file."""
 WRITE_INTERVAL = 0.5
 """Least seconds between two writes of a step's progress on disk."""
-Metrics: TypeAlias = dict[str, int | float]
-"""What a training logged at one step: the step, the epoch, the loss and its terms, by name."""
+METRICS = "metrics.jsonl"
+"""Name of the file with a training's metrics, in the folder of its artifact."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +53,11 @@ class Progress:
             raise ValueError("its step, done or total is negative")
 
 
-class ProgressRecorder(ProgressDisplay):
+class ProgressRecorder(ForwardingDisplay):
     """A display that passes progress on to `inner`, and inside `track` also writes it to a file."""
 
     def __init__(self, inner: ProgressDisplay) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.file: Location | None = None
         self.written, self.every = 0.0, WRITE_INTERVAL
         self.step = 0
@@ -109,18 +108,6 @@ class ProgressRecorder(ProgressDisplay):
         self.row |= {"text": text, "done": done, "total": total}
         if time.monotonic() - self.written >= self.every:
             self._write()
-
-    def running(self, titles: Sequence[str]) -> None:
-        self.inner.running(titles)
-
-    def note(self, text: str) -> None:
-        self.inner.note(text)
-
-    def finish(self, cached: bool) -> None:
-        self.inner.finish(cached)
-
-    def close(self) -> None:
-        self.inner.close()
 
     def _write(self) -> None:
         if self.file:

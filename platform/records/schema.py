@@ -24,6 +24,8 @@ FROM_FIXED_VALUE = "a fixed value"
 """`Score.threshold_from` where the experiment gives the threshold."""
 PARTS = ("discriminative", "other", "context")
 """The kinds of regions that a data set may mark: parts of objects, and their context."""
+OBJECTIVES = ("miou", "precision", "recall", "parts", "seconds")
+"""Names of the objectives of sweeps."""
 
 
 def _check_names(what: str, names: Iterable[str]) -> None:
@@ -243,22 +245,25 @@ class SweepRecord:
     """The record of a sweep: many experiments that differ in the fields of `space`.
 
     `space`, `default` and the parameters of the trials name fields in full, e.g. `training.lr`;
-    `labels` has their names for people. The objective is the best mIoU over the seed thresholds of
-    `method` on `split`.
+    `labels` has their names for people. The value of a trial, and the objective `miou`, is the best
+    mIoU over the seed thresholds of `method` on `split`.
 
     Attributes:
+        space: values of each varied field, or its distribution as in an experiment file.
         default: parameters of the untuned preset.
-        best: id of the first trial of the best point; None where no trial has the status `done`.
+        best: id of the first trial of the best point by `rule`; None where there is none.
         run: name of the run of the best point, on all splits, with the first random seed.
         untuned: name of the run of the untuned preset, on all splits, with the first random seed.
         figure: name of the paper's figure that the sweep reproduces, or empty.
+        objectives: names of the objectives, as in `tuning.objectives`.
+        rule: rule of the best point, as `tuning.objectives.parse_rule` reads it.
     """
 
     name: str
     method: str
     dataset: str
     split: str
-    space: dict[str, list[object]]
+    space: dict[str, object]
     default: dict[str, object]
     trials: tuple[Trial, ...]
     best: str | None
@@ -269,6 +274,8 @@ class SweepRecord:
     digest: str
     figure: str = ""
     untuned: str | None = None
+    objectives: tuple[str, ...] = ("miou",)
+    rule: str = "miou"
 
     @property
     def labels(self) -> dict[str, str]:
@@ -278,6 +285,8 @@ class SweepRecord:
 
     def __post_init__(self) -> None:
         parse_time(self.started)
+        if unknown := set(self.objectives) - set(OBJECTIVES):
+            raise ValueError(f"{min(unknown)!r} is no objective; there are {', '.join(OBJECTIVES)}")
 
     @property
     def start_time(self) -> datetime:

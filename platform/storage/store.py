@@ -34,7 +34,9 @@ from .storage import Location, Storage
 
 STORE_FOLDERS = {"artifacts", "attempts", "locks", "quarantine", "verified"}
 """Folders by which a store is recognised."""
-OTHER_FOLDERS = {"data", "runs", "sweeps", "imports", "training", "tune", "speeds", "lost+found"}
+OTHER_FOLDERS = {
+    "data", "runs", "sweeps", "imports", "training", "tune", "speeds", "tensorboard", "lost+found"
+}  # fmt: skip
 """Further folders that a store may have; the last one is made by the file system."""
 OLD_ARTIFACTS = "artefacts"
 """Name of the folder of artifacts in stores of version 0.1.0 and before."""

@@ -13,7 +13,10 @@ from ..pipeline.plan import Plan
 from ..pipeline.planner import plan
 from ..pipeline.prototypes import steps as prototype_steps
 from ..storage.artifact import Stage
-from .search import grid
+from .search import chooses_as_results_come
+from .spaces import Computed, Domain, Groups, Params
+from .spaces.domains import continuous_field
+from .spaces.points import grid
 from .sweep import Sweep, searcher
 
 MOST_COUNTED = 2_000
@@ -38,7 +41,7 @@ def cost(catalog: Catalog, sweep: Sweep) -> Cost:
     """Return the cost of a sweep before it starts.
 
     For a search that chooses its points as results come in, the whole space is counted, or its
-    first MOST_COUNTED points.
+    first MOST_COUNTED points; a continuous space cannot be counted (`stages_by_field`).
     """
     stages: dict[str, Stage] = {}
     digests: list[tuple[Mapping[str, object], str]] = []
@@ -53,7 +56,7 @@ def cost(catalog: Catalog, sweep: Sweep) -> Cost:
         stages |= {stage.key: stage for stage in planned.stages if stage.key not in without}
     available = [bool(catalog.store.find(s.name, s.key)) for s in stages.values()]
     counts = Counter(zip(available, (s.name for s in stages.values()), strict=True))
-    without_effect = [field for field in sweep.space if _has_no_effect(field, digests)]
+    without_effect = [field for field in sweep.domains if _has_no_effect(field, digests)]
     return Cost(
         Counter({name: n for (present, name), n in counts.items() if not present}),
         Counter({name: n for (present, name), n in counts.items() if present}),
@@ -61,9 +64,45 @@ def cost(catalog: Catalog, sweep: Sweep) -> Cost:
     )
 
 
+def is_countable(sweep: Sweep) -> bool:
+    """Return whether `cost` can count the artifacts of a sweep before it starts."""
+    return not (chooses_as_results_come(sweep.kind) and continuous_field(sweep.space))
+
+
+def stages_by_field(catalog: Catalog, sweep: Sweep) -> dict[str, list[str]]:
+    """Return the stages that a trial computes for a new value, by field or name of groups.
+
+    A value that a function computes and a value that makes no experiment by itself are left out.
+    """
+    base = plan(sweep.trial_experiment({}), catalog)
+    present = {stage.key for stage in base.stages}
+    stages: dict[str, list[str]] = {}
+    for name, domain in sweep.space.items():
+        for changes in _changes(name, domain):
+            try:
+                planned = plan(sweep.trial_experiment(changes), catalog)
+            except InputError:
+                continue
+            without = {s.key for s in unneeded_stages(planned, sweep.split)} | present
+            new = [s.name for s in planned.stages if s.key not in without]
+            stages[name] = list(dict.fromkeys([*stages.get(name, []), *new]))
+    return stages
+
+
+def _changes(name: str, domain: Domain) -> Iterator[Params]:
+    """Iterate over the changes of the base that a field, or a choice of groups, may make."""
+    if isinstance(domain, Groups):
+        for group in domain.groups:
+            changes = [list(_changes(field, inner)) for field, inner in group.items()]
+            yield {k: v for listed in changes for change in listed[:1] for k, v in change.items()}
+            yield {k: v for listed in changes for change in listed[-1:] for k, v in change.items()}
+    elif not isinstance(domain, Computed):
+        yield from ({name: value} for value in domain.extremes)
+
+
 def _points(sweep: Sweep) -> Iterator[Mapping[str, object]]:
     """Iterate over the points of a sweep that are known before it starts."""
-    if sweep.kind == "tpe":
+    if chooses_as_results_come(sweep.kind):
         return itertools.islice(grid(sweep.space), MOST_COUNTED)
     points = searcher(sweep)
     return (points.suggest(number, {}) or {} for number in range(sweep.count))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..config.experiment import Experiment
 from ..config.fields import fingerprint, replaced, resolved, walk
@@ -13,8 +14,18 @@ from ..errors import InputError
 from ..pipeline.plan import Plan
 from ..records.schema import SweepRecord
 from ..serialization import digest, quoted
-from .search import FixedPoints, Searcher, check_search, make_searcher, point_count
-from .spaces import ADVICE_BY_FIXED_FIELD, COMBINATION, Space
+from .objectives import OBJECTIVES, check_objectives, parse_rule
+from .search import (
+    FixedPoints,
+    Searcher,
+    check_search,
+    chooses_as_results_come,
+    make_searcher,
+    trial_count,
+)
+from .spaces import COMBINATION, Domain, plain_space, space_from
+from .spaces.checks import check_space
+from .spaces.domains import domains_by_field, listed_values
 
 MOST_TRIALS = LIMITS["trials"][1]
 SCHEDULERS = ("", "asha")
@@ -31,23 +42,27 @@ class Sweep:
 
     Attributes:
         base: the untuned experiment.
-        space: values to try by full name of the field, e.g. `segment.training.lr`.
-        trials: number of points; 0 for the whole grid.
+        space: domain by full name of the field, e.g. `segment.training.lr`; lists, Ray Tune's
+            objects and plain forms become domains (`spaces.space_from`).
+        trials: number of points; 0 for the whole grid, or `search.DEFAULT_POINTS` of a space with
+            continuous fields.
         split: split on which the objective is measured.
         concurrent: number of trials that run at the same time.
         repeats: number of random seeds of each point, from the base's seed on.
         kind: name of the search (`search.SEARCHES`); without a name the grid, or random points if
-            `trials` is below the size of the grid.
+            `trials` is below the size of the grid or a field is continuous.
         scheduler: `asha` to stop early those trainings that do worse than others; empty for none.
         retries: further tries of a trial that fails, and also of a trial whose process dies.
         listed_points: the points, where they are not all combinations of values; `space` then holds
             the values that each field takes in these points.
         figure: name of the paper's figure that the sweep reproduces, if it reproduces one.
         bases: the untuned experiments that the values of the field `combination` stand for.
+        objectives: names of the objectives (`objectives.OBJECTIVES`).
+        best: rule of the best point (`objectives.parse_rule`).
     """
 
     base: Experiment
-    space: Space
+    space: Mapping[str, Any]
     trials: int = 0
     split: str = "train"
     concurrent: int = 2
@@ -58,28 +73,29 @@ class Sweep:
     listed_points: tuple[Mapping[str, object], ...] = ()
     figure: str = ""
     bases: Mapping[str, Experiment] = dataclasses.field(default_factory=dict)
+    objectives: tuple[str, ...] = ("miou",)
+    best: str = "miou"
 
     def __post_init__(self) -> None:
         for name in ("trials", "concurrent", "repeats", "retries"):
             value, (low, high) = getattr(self, name), LIMITS[name]
             if not low <= value <= high:
                 raise InputError(f"{name} is {quoted(value)}; it must be between {low} and {high}")
+        object.__setattr__(self, "space", space_from(self.space))
+        check_objectives(self.objectives)
+        parse_rule(self.best)
+        if self.kind == "cmaes" and len(self.objectives) > 1:
+            raise InputError("--search cmaes takes one of --objectives; choose another --search")
+        if not self.listed_points:
+            check_search(self.kind, self.space, self.trials)
         if self.count * self.repeats > MOST_TRIALS:
             raise InputError(
                 f"the sweep has {self.count * self.repeats} trials, more than {MOST_TRIALS}; "
                 f"choose fewer with --trials"
             )
-        check_search(self.kind, self.space, self.trials)
-        if fixed := [field for field in self.space if field in ADVICE_BY_FIXED_FIELD]:
-            raise InputError(f"a space cannot vary {fixed[0]!r}; {ADVICE_BY_FIXED_FIELD[fixed[0]]}")
-        if lacking := set(self.space.get(COMBINATION, ())) - set(self.bases):
-            raise InputError(
-                f"no experiment is given for the combinations {sorted(map(str, lacking))}"
-            )
-        for base in self.bases.values() or [self.base]:
-            for field, values in self.space.items():
-                for value in values if field != COMBINATION else ():
-                    replaced(base, {field: value})
+        if lacking := {*map(str, listed_values(self.space, COMBINATION))} - set(self.bases):
+            raise InputError(f"no experiment is given for the combinations {sorted(lacking)}")
+        check_space(self.space, self.bases.values() or [self.base])
         if self.scheduler not in SCHEDULERS:
             raise InputError(f"unknown scheduler {self.scheduler!r}; there is asha")
         if self.scheduler and self.base.imported:
@@ -87,12 +103,15 @@ class Sweep:
 
     @property
     def count(self) -> int:
-        """The number of points that the sweep tries; only TPE may try a point twice."""
+        """The number of points that the sweep tries; a search may try a point twice."""
         if self.listed_points:
             return len(self.listed_points)
-        if self.kind == "tpe":
-            return self.trials
-        return min(self.trials, point_count(self.space)) if self.trials else point_count(self.space)
+        return trial_count(self.kind, self.space, self.trials)
+
+    @property
+    def domains(self) -> Mapping[str, Sequence[Domain]]:
+        """The domains of each field, those in groups of the space included."""
+        return domains_by_field(self.space)
 
     @property
     def seeds(self) -> range:
@@ -109,13 +128,16 @@ class Sweep:
             InputError: a weight file is missing.
         """
         gpu = base.context.catalog.gpu
-        chosen = [self.kind, self.concurrent] if self.kind == "tpe" else []
+        chosen: list[object] = [self.kind] if self.kind == "sobol" else []
+        if chooses_as_results_come(self.kind):
+            chosen = [self.kind, self.concurrent]
+            chosen += self.objectives if self.objectives != ("miou",) else ()
         return digest(
             {
                 "base": fingerprint(resolved(self.base, gpu)),
                 "bases": {w: fingerprint(resolved(e, gpu)) for w, e in self.bases.items()},
                 "trial": base.digest,
-                "space": list(self.space.items()),  # the order of the fields numbers the points
+                "space": [*plain_space(self.space).items()],  # their order numbers the points
                 "listed": self.listed_points,
                 "points": [self.count, *chosen],
                 "repeats": self.repeats,
@@ -142,8 +164,8 @@ class Sweep:
     @property
     def default(self) -> dict[str, object]:
         """The values of the space's fields in the base, by the fields' full names."""
-        params = {field: value for field, value, _ in walk(self.base) if field in self.space}
-        if COMBINATION in self.space:
+        params = {field: value for field, value, _ in walk(self.base) if field in self.domains}
+        if COMBINATION in self.domains:
             words = (word for word, base in self.bases.items() if base == self.base)
             params[COMBINATION] = next(words, self.base.combination)
         return params
@@ -155,12 +177,12 @@ class Sweep:
         the space changes. Its random seed is by default the base's.
         """
         changes: dict[str, object] = {"scoring.splits": (self.split,)}
-        segments = any(field.startswith("segment.") for field in self.space)
+        segments = any(field.startswith("segment.") for field in self.domains)
         if segments:
             changes["segment.splits"] = (self.split,)
         else:
             changes["segment.network"] = ""
-        if not segments and not any(field.startswith("refine.") for field in self.space):
+        if not segments and not any(field.startswith("refine.") for field in self.domains):
             changes["refine.kind"] = ""
         return replaced(
             self.experiment_at(params, seed), {k: changes[k] for k in changes if k not in params}
@@ -183,7 +205,14 @@ def searcher(sweep: Sweep) -> Searcher:
     """Return a new searcher over the points of a sweep."""
     if sweep.listed_points:
         return FixedPoints([dict(point) for point in sweep.listed_points])
-    return make_searcher(sweep.kind, sweep.space, sweep.trials, sweep.base.seed, sweep.concurrent)
+    return make_searcher(
+        sweep.kind,
+        sweep.space,
+        sweep.trials,
+        sweep.base.seed,
+        sweep.concurrent,
+        tuple(OBJECTIVES[name].more for name in sweep.objectives),
+    )
 
 
 def best_experiment(sweep: Sweep, record: SweepRecord, seed: int) -> Experiment:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..config.yaml_writer import experiment_file, value_text
+from .spaces import Computed, plain_space
 from .sweep import Sweep
 
 
@@ -25,9 +26,18 @@ def sweep_section(sweep: Sweep) -> str:
         lines = ["figure:", f"  name: {value_text(sweep.figure)}"]
     else:
         options |= {"trials": sweep.trials, "search": sweep.kind or None}
-        options["scheduler"] = sweep.scheduler or None
-        lines = ["sweep:", "  space:"]
-        lines += [f"    {name}: {value_text(list(v))}" for name, v in sweep.space.items()]
+        options |= {"scheduler": sweep.scheduler or None, "best": sweep.best}
+        options["objectives"] = list(sweep.objectives)
+        lines = ["sweep:", *_space_lines(sweep)]
     lines += [f"  {name}: {value_text(value)}" for name, value in options.items()]
     title = f"# Options of wsss {lines[0].removesuffix(':')}."
     return "\n".join(["", title, *lines]) + "\n"
+
+
+def _space_lines(sweep: Sweep) -> list[str]:
+    """Return the lines of a search space; a comment where functions compute values."""
+    for field, domains in sweep.domains.items():
+        if any(isinstance(domain, Computed) for domain in domains):
+            return [f"  # A function computes {field}: give the space with --space FILE.py."]
+    forms = plain_space(sweep.space)
+    return ["  space:", *(f"    {name}: {value_text(form)}" for name, form in forms.items())]

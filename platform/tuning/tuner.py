@@ -15,10 +15,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-import statistics
 import time
 from collections.abc import Sequence
-from typing import Protocol, TypedDict
+from typing import Protocol
 
 from ..errors import InputError
 from ..method import registry
@@ -27,16 +26,18 @@ from ..pipeline.execution import Execution
 from ..pipeline.planner import plan
 from ..ray_runtime import cluster
 from ..ray_runtime.quirks.trials import replay_rungs, wait_for_processes
-from ..records.field_labels import field_labels
+from ..records.field_labels import field_labels, short_text
 from ..records.progress import ProgressDisplay
-from ..records.schema import SweepRecord, Trial, ranking, read_sweep, score_from_json
+from ..records.schema import SweepRecord, Trial, read_sweep, score_from_json
 from ..storage.json_files import write_json
 from .journal import Journal, SweepPlan
-from .search import Params, Searcher
+from .objectives import parse_rule, ranking_by
+from .spaces import recorded
 from .sweep import REDUCTION, Sweep, searcher
 from .sweep_file import sweep_file
 from .trial import TrialReport, planned_base
 from .trial import run as run_trial
+from .trial_queue import TrialConfig, TrialQueue
 
 LOST_TRIAL_RETRIES = 2
 """Least number of further tries of a trial whose process dies; other errors do not reach Tune."""
@@ -74,7 +75,7 @@ def run(
         if record.digest != key:
             raise InputError(f"the name {name!r} is taken by another sweep; choose another --name")
         if not (resume and any(t.error for t in record.trials)):
-            return _checked_record(record)
+            return _by_rule(journal, record, sweep)
     elif resume and not journal.plan.exists():
         raise InputError(f"there is no sweep {name!r} to resume")
     catalog.store.check_writable(f"sweep {name!r}", f"sweeps/{name}", "tune")
@@ -90,8 +91,10 @@ def _checked_record(record: SweepRecord) -> SweepRecord:
     """Return the record of a sweep after checking that it has a best trial.
 
     Raises:
-        InputError: no trial has the status `done`.
+        InputError: no trial has the status `done`, or none keeps the rule of the best point.
     """
+    if record.best is None and any(t.status == "done" for t in record.trials):
+        raise InputError(f"no trial keeps the rule {record.rule!r}; choose another --best")
     if record.best is None:
         errors = [t.error for t in record.trials if t.error]
         first = f"; the first: {errors[0]}" if errors else ""
@@ -102,6 +105,23 @@ def _checked_record(record: SweepRecord) -> SweepRecord:
     return record
 
 
+def _by_rule(journal: Journal, record: SweepRecord, sweep: Sweep) -> SweepRecord:
+    """Return the record of a finished sweep by a sweep's rule of the best point and objectives.
+
+    The record is written if they are new; its trials and its key are those of both sweeps.
+    """
+    if (record.rule, record.objectives) == (sweep.best, sweep.objectives):
+        return _checked_record(record)
+    record = dataclasses.replace(record, objectives=sweep.objectives)
+    if record.rule != sweep.best:
+        ranked = ranking_by(record.trials, parse_rule(sweep.best))
+        best = ranked[0].trials[0].id if ranked else None
+        record = dataclasses.replace(record, rule=sweep.best, best=best, run=None)
+    record = _checked_record(record)
+    write_json(journal.path, record)
+    return record
+
+
 def _first_record(sweep: Sweep, name: str, command: str, key: str) -> SweepRecord:
     """Return the record of a sweep before its first trial."""
     return SweepRecord(
@@ -109,7 +129,7 @@ def _first_record(sweep: Sweep, name: str, command: str, key: str) -> SweepRecor
         method=sweep.subject,
         dataset=sweep.base.data,
         split=sweep.split,
-        space={field: list(values) for field, values in sweep.space.items()},
+        space=recorded(sweep.space),
         default=sweep.default,
         trials=(),
         best=None,
@@ -119,6 +139,8 @@ def _first_record(sweep: Sweep, name: str, command: str, key: str) -> SweepRecor
         seconds=0.0,
         digest=key,
         figure=sweep.figure,
+        objectives=sweep.objectives,
+        rule=sweep.best,
     )
 
 
@@ -141,7 +163,7 @@ def _run(
     if not any(t.error for t in trials):  # Tune's files say more on a failure than the journal
         catalog.store.location("tune", journal.name).remove_tree()
     _clean(catalog, sweep, trials)
-    ranked = ranking(trials)
+    ranked = ranking_by(trials, parse_rule(sweep.best))
     out = dataclasses.replace(
         begun,
         trials=tuple(trials),
@@ -150,14 +172,6 @@ def _run(
     )
     write_json(journal.path, out)
     return _checked_record(out)
-
-
-class TrialConfig(TypedDict):
-    """What Tune hands to the process of a trial: its number, its point and its random seed."""
-
-    number: int
-    point: Params
-    seed: int
 
 
 class TuneTrial(Protocol):
@@ -169,48 +183,6 @@ class TuneTrial(Protocol):
     last_result: TrialReport | None
 
     def get_error(self) -> Exception | None: ...
-
-
-class TrialQueue:
-    """The queue of trials to run; it hands out a trial as soon as the searcher gives its point.
-
-    Args:
-        sweep: sweep that the trials belong to.
-        points: searcher of the sweep.
-        done: trials that need not run again.
-    """
-
-    def __init__(self, sweep: Sweep, points: Searcher, done: Sequence[Trial]) -> None:
-        self.sweep, self.points = sweep, points
-        self.values: dict[int, float | None] = {int(t.id): t.value for t in done}
-        self.best = max((t.value for t in done if t.status == "done" and t.value), default=0.0)
-        total = sweep.count * sweep.repeats
-        self.left = [k for k in range(total) if k not in self.values]
-        self.number: dict[str, int] = {}
-
-    def value_by_point(self) -> dict[int, float | None]:
-        """Return the mean objective over random seeds of each point whose trials have all ended.
-
-        The value of a point whose trials have all failed is None.
-        """
-        repeats, means = self.sweep.repeats, {}
-        for point in range(self.sweep.count):
-            numbers = range(point * repeats, (point + 1) * repeats)
-            if all(k in self.values for k in numbers):
-                values = [v for k in numbers if (v := self.values[k]) is not None]
-                means[point] = statistics.fmean(values) if values else None
-        return means
-
-    def suggest(self, trial: str) -> TrialConfig | None:
-        """Return the config of Tune's next trial, or None while the searcher waits."""
-        number = self.left[0]
-        point, seed = divmod(number, self.sweep.repeats)
-        params = self.points.suggest(point, self.value_by_point())
-        if params is None:
-            return None
-        self.left.pop(0)
-        self.number[trial] = number
-        return {"number": number, "point": params, "seed": self.sweep.seeds[seed]}
 
 
 def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: ProgressDisplay) -> None:
@@ -315,10 +287,9 @@ def _watch(journal: Journal, queue: TrialQueue, progress: ProgressDisplay) -> ob
             progress.running([*running.values()])
             ended = _trial(number, trial, tuple(rungs.get(trial.trial_id, ())))
             journal.add(ended)
-            queue.values[number] = ended.value
-            if ended.status == "done":
-                queue.best = max(queue.best, ended.value or 0.0)
-            progress.update(_state(queue, trials, ended), len(queue.values), total)
+            progress.trial(ended)
+            queue.end(number, ended)
+            progress.update(_state(queue, trials, ended), len(queue.ended), total)
 
         on_trial_error = on_trial_complete
 
@@ -328,7 +299,9 @@ def _watch(journal: Journal, queue: TrialQueue, progress: ProgressDisplay) -> ob
 def _title(config: TrialConfig) -> str:
     """Return the title of a trial: its number, its values and its random seed."""
     labels = field_labels(config["point"])
-    values = ", ".join(f"{labels[field]} {value}" for field, value in config["point"].items())
+    values = ", ".join(
+        f"{labels[field]} {short_text(value)}" for field, value in config["point"].items()
+    )
     return f"trial {config['number']:04d}: {values}, seed {config['seed']}"
 
 
@@ -336,7 +309,7 @@ def _state(queue: TrialQueue, trials: Sequence[TuneTrial], ended: Trial) -> str:
     """Return the state of a sweep in words: running and failed trials, and the best objective."""
     running = sum(t.status == "RUNNING" for t in trials)
     words = [f"{running} running"] if running else []
-    if failed := sum(value is None for value in queue.values.values()):
+    if failed := sum(t.value is None for t in queue.ended.values()):
         words.append(f"{failed} failed ({ended.error})" if ended.error else f"{failed} failed")
     return ", ".join([*words, *([f"best {100 * queue.best:.1f} %"] if queue.best else [])])
 

@@ -19,7 +19,8 @@ from wsss.platform.ray_runtime import cluster
 from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning import tuner
-from wsss.platform.tuning.search import grid
+from wsss.platform.tuning.spaces import space_from
+from wsss.platform.tuning.spaces.points import grid
 from wsss.platform.tuning.sweep import Sweep
 
 MU_F = [round(0.5 + 0.04 * k, 2) for k in range(12)]
@@ -53,7 +54,7 @@ def bench_plans(folder: Path) -> None:
     space = {"lpcam.tau": [round(0.1 + k / 200, 3) for k in range(100)], "lpcam.K": range(2, 12)}
     sweep, catalog = Sweep(base=base, space=space), Catalog.of(store)
     began = time.perf_counter()
-    points = list(grid(space))
+    points = list(grid(space_from(space)))
     for point in points:
         assert plan(sweep.trial_experiment(point), catalog).digest
     took = time.perf_counter() - began

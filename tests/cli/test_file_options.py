@@ -195,6 +195,18 @@ sweep:
   repeats: 2
   concurrent: 1
 """
+INTERVALS = """
+method: lpcam
+sweep:
+  space:
+    lpcam:
+      tau: {uniform: [0.1, 0.3]}
+      K: {qrandint: [4, 12, 4]}
+    refiner:
+    - {refine.kind: crf, refine.crf: {choice: [irn, psa]}}
+    - {refine: {kind: irn, beta: {loguniform: [5, 15]}}}
+  trials: 3
+"""
 
 
 def test_a_file_describes_a_sweep_with_its_space() -> None:
@@ -208,12 +220,13 @@ def test_a_file_describes_a_sweep_with_its_space() -> None:
     write("method: lpcam\nsweep.space: figure-5\n")
     title, sweep = resolve.sweep(options_of("sweep a.yaml"), NOWHERE)
     assert title == "figure-5"
-    assert len(sweep.space["lpcam.tau"]) == 5
+    assert sweep.space["lpcam.tau"].size == 5
     assert options_of("sweep a.yaml --space default").space == "default"
 
 
-def test_the_file_in_the_record_of_a_sweep_describes_the_same_sweep() -> None:
-    write(SWEEP)
+@pytest.mark.parametrize("text", [SWEEP, INTERVALS])
+def test_the_file_in_the_record_of_a_sweep_describes_the_same_sweep(text: str) -> None:
+    write(text)
     _, sweep = resolve.sweep(options_of("sweep a.yaml"), NOWHERE)
     write(sweep_file(sweep), "again.yaml")
     _, again = resolve.sweep(options_of("sweep again.yaml"), NOWHERE)

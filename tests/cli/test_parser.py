@@ -25,7 +25,8 @@ from wsss.platform.interop import exports, imports
 from wsss.platform.method import methods
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning import spaces
-from wsss.platform.tuning.search import SEARCHES
+from wsss.platform.tuning.objectives import OBJECTIVES
+from wsss.platform.tuning.search.kinds import SEARCHES
 from wsss.platform.tuning.sweep import SCHEDULERS, Sweep
 
 SENTENCE = re.compile(r"(?!(Of|That|What|Which|Whose)\b)[A-Z].*[.)]", re.DOTALL)
@@ -203,6 +204,7 @@ def test_choices_are_those_of_the_configuration() -> None:
     assert choices(experiments.RunOptions, "refine") == allowed(Refine(), "kind")
     assert choices(experiments.RunOptions, "segment") == allowed(Segment(), "network")
     assert choices(experiments.SweepOptions, "search") == set(SEARCHES)
+    assert choices(experiments.SweepOptions, "objectives") == set(OBJECTIVES)
     assert choices(experiments.SweepOptions, "scheduler") == {*SCHEDULERS} - {""}
     assert choices(stores.ExportOptions, "to") == set(exports.KINDS)
     assert choices(stores.ImportOptions, "kind") == set(imports.KINDS)

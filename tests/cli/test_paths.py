@@ -165,4 +165,5 @@ def test_a_search_space_of_the_user_may_have_any_name(here: Path) -> None:
     options = parser.parse(["sweep", "lpcam", "--space", "my spaces.py:a b"])
     assert isinstance(options, SweepOptions)
     options = resolve.with_absolute_paths(options)
-    assert spaces.find_space("lpcam", options.space) == ("my-spaces-a-b", {"lpcam.tau": [0.1]})
+    title, space = spaces.find_space("lpcam", options.space)
+    assert (title, spaces.plain_space(space)) == ("my-spaces-a-b", {"lpcam.tau": [0.1]})

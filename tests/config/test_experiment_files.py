@@ -289,6 +289,7 @@ def test_the_schema_accepts_written_files(method: str) -> None:
         ({"sweep": {"space": "figure-5", "search": "tpe"}, "run": {"seeds": [0, 1]}}, True),
         ({"figure": {"name": "lpcam-5", "repeats": 3}, "compare": {"methods": ["cam"]}}, True),
         ({"sweep": {"trial": 3}}, False),
+        ({"sweep": {"space": {"lpcam.tau": {"uniform": [0.1, 0.2]}}, "search": "gp"}}, True),
         ({"sweep": {"space": {"lpcam.tau": 0.1}}}, False),
         ({"sweep": {"search": "odd"}}, False),
         ({"run": {"seeds": 0}}, False),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import re
 from pathlib import Path
 
@@ -17,7 +16,9 @@ from wsss.dashboards.site import Site
 from wsss.platform.storage.json_files import write_json
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning import spaces
-from wsss.platform.tuning.search import grid
+from wsss.platform.tuning.objectives import pareto_front
+from wsss.platform.tuning.search.known_points import draw_points
+from wsss.platform.tuning.spaces.points import grid
 
 TUNE_SPACES = Path(__file__).parents[2] / "tune_spaces"
 
@@ -27,24 +28,41 @@ def test_the_page_of_every_search_space_lists_its_trials(store: Store, path: Pat
     """The kind of the values does not matter, nor do trials that failed."""
     name = "lpcam" if path.stem == "common" else path.stem.replace("_", "-")
     for title, space in spaces._spaces_of_method(name).items():
-        listed = {field: list(values) for field, values in space.items()}
-        points = list(itertools.islice(grid(listed), 40))
+        domains = spaces.space_from(space)
+        points = draw_points(domains, 40, seed=0)
         trials = [
             dataclasses.replace(t, params=p)
             for t, p in zip(make_trials(len(points)), points, strict=True)
         ]
         record = dataclasses.replace(
-            make_sweep(0), name=title, space=listed, default=points[0], trials=tuple(trials)
+            make_sweep(0),
+            name=title,
+            space=spaces.recorded(domains),
+            default=points[0],
+            trials=tuple(trials),
         )
         write_json(store.location("sweeps", title, "sweep.json"), record)
         text = (Site(store).file(f"sweep.{title}.html") or b"").decode()
         assert text.count('class="pill') >= len(points)
 
 
+def test_a_sweep_of_several_objectives_shows_its_front(store: Store) -> None:
+    record = dataclasses.replace(
+        make_sweep(6), name="front", objectives=("miou", "seconds"), rule="miou where seconds <= 9"
+    )
+    write_json(store.location("sweeps", "front", "sweep.json"), record)
+    text = (Site(store).file("sweep.front.html") or b"").decode()
+    points = len(pareto_front(record.trials, record.objectives))
+    assert 0 < points < 6
+    assert f"{points} point" in text
+    assert "that no other point beats, on" in text
+    assert "miou where seconds &lt;= 9" in text
+
+
 def test_fields_with_one_last_name_stay_apart_on_the_page_of_a_sweep(store: Store) -> None:
     """Each field keeps its own column, panel and axis, under a label that identifies it."""
     space = {"training.lr": [0.1, 0.2], "segment.training.lr": [0.01, 0.02], "lpcam.tau": [0.1]}
-    points = list(grid(space))
+    points = list(grid(spaces.space_from(space)))
     trials = tuple(
         dataclasses.replace(trial, params=point)
         for trial, point in zip(make_trials(4), points, strict=True)

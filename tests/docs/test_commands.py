@@ -16,6 +16,7 @@ from written_pages import (
     DOCS,
     PAGES,
     ROOT,
+    blocks,
     commands,
     demo_commands,
     lines,
@@ -49,6 +50,7 @@ from wsss.platform.storage.artifact import Artifact, Stage
 from wsss.platform.storage.artifact_files import LocalFolder
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning import spaces
+from wsss.platform.tuning.search.known_points import draw_points
 from wsss.platform.tuning.sweep import Sweep
 
 COMMANDS = [(name_of(page), command) for page in PAGES for command in commands(page)]
@@ -121,7 +123,8 @@ class Described(Catalog):
 def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the files that commands name: weights, experiment files and a search space."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("WSSS_STORE", raising=False)
+    for name in ("WSSS_STORE", "WSSS_LOG"):
+        monkeypatch.delenv(name, raising=False)
     for _, command in COMMANDS:
         for word in re.findall(r"\S+\.pth?\b", command):
             path = Path(word.split("=")[-1])
@@ -134,7 +137,7 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             Path(word).touch()
     BEST.parent.mkdir(parents=True)
     BEST.write_text(experiment_file(build_experiment("cam", localizer="sipe", preset="scenes")))
-    Path("mine.py").write_text('SPACES = {"mine": {"lpcam.tau": [0.1, 0.2], "lpcam.K": [8, 12]}}\n')
+    Path("mine.py").write_text(blocks(ROOT / "docs" / "sweeps.md", "python")[0])
 
 
 def parsed(command: str) -> Command:
@@ -172,8 +175,7 @@ def experiments_of(command: Command) -> Iterator[Experiment]:
     elif isinstance(options, SweepOptions):
         _, description = resolve.sweep(options, store)
         yield from description.bases.values() or [description.base]
-        points = [{field: values[-1] for field, values in description.space.items()}]
-        yield from map(description.experiment_at, points)
+        yield from map(description.experiment_at, draw_points(description.space, 1, seed=0))
     else:
         assert isinstance(options, RunOptions)
         yield from (resolve.experiment(options, store, seed) for seed in options.seeds)

@@ -12,7 +12,8 @@ from hostile import FOLDER, NESTED, PIPE, altered, attempt, damaged, fuzz, odd, 
 from hypothesis import example, given
 from hypothesis import strategies as st
 from wsss.dashboards.site import Site
-from wsss.platform.cli.tables import as_csv, as_markdown, best_points, score_table
+from wsss.platform.cli.sweep_commands import best_points
+from wsss.platform.cli.tables import as_csv, as_markdown, score_table
 from wsss.platform.data import registry
 from wsss.platform.interop import imports
 from wsss.platform.records.result_id import ResultId
@@ -230,7 +231,7 @@ def test_a_damaged_sweep_is_read_or_refused(given_folder: Path, data: bytes) -> 
     store = Store(given_folder / "sweeps")
     sweep = attempt(read_sweep, write_record(store, "sweep", data))
     if sweep is not None and ranking(sweep.trials):
-        best_points(sweep)
+        attempt(best_points, sweep)
     pages(store)
 
 

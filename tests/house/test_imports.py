@@ -12,7 +12,7 @@ LEVELS = (
     ("ray_runtime", "models", "config", "records"),
     ("data",),
     ("method",),
-    ("stages", "interop"),
+    ("stages", "interop", "trackers"),
     ("pipeline",),
     ("tuning",),
     ("dashboards",),
@@ -26,6 +26,7 @@ RAY = (
     "platform/stages/",
     "platform/tuning/",
     "platform/data/formats/shards.py",
+    "tune_spaces/",
 )
 
 

@@ -300,7 +300,7 @@ def main() -> None:
     sys.path.append(str(Path(__file__).parents[1] / "pipeline"))
     from in_process import stages_in_process
 
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else SHARED
+    folder = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else SHARED
     with tempfile.TemporaryDirectory() as temporary, stages_in_process():
         data = jobs.five_photographs(folder, Path(temporary))
         print(table([r for name in ("cam", "lpcam", "sipe", "ssc") for r in compare(data, name)]))

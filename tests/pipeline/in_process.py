@@ -24,6 +24,7 @@ import torch
 from ray import cloudpickle
 from wsss.platform.data.formats import shards
 from wsss.platform.ray_runtime import cluster
+from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.stages.inference import actors
 from wsss.platform.stages.labels import superpixels
 from wsss.platform.stages.training import checkpoints, loader, metrics_log, ray_train
@@ -82,7 +83,7 @@ def _fit(
     folder: ArtifactFolder,
     job: Any,
     home: Location,
-    progress: Callable[[str, int, int], None],
+    progress: ProgressDisplay,
     discard_damaged: object,
 ) -> dict[str, Any]:
     threads = torch.get_num_threads()

@@ -11,19 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recording_tracker import Recorder
 from small_jobs import SMALL_WORDS
+from wsss.platform.trackers import opening
 from wsss.platform.tuning.journal import Journal
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_started")]
 
 
 def test_sweep_reports_the_best_and_repeats_nothing(
-    trials_in_process: None, wsss: Any, job: Any
+    trials_in_process: None, wsss: Any, job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`test_api_with_ray.py` runs a sweep whose trials compute stages in Ray's workers."""
+    monkeypatch.setattr(opening, "KINDS", (Recorder,))
+    monkeypatch.setattr(Recorder, "events", [])
     words = ("sweep", "lpcam", *SMALL_WORDS, "--trials", "3", "--name", "three")
-    code, out, _ = wsss(*words)
+    code, out, _ = wsss(*words, "--log", "recorder")
     assert code == 0
+    started = [event[1] for event in Recorder.events if event[0] == "start"]
+    assert [run.sweep for run in started] == ["", "three", "three", "three", "", ""]
+    assert started[0].fields["training.epochs"] == started[1].fields["training.epochs"] == 2
+    assert [event[1] for event in Recorder.events if event[0] == "end"] == ["done"] * 6
     assert "3 of 3 trials" in out
     assert "best on train: tau" in out
     assert re.search(r"3 trials: to compute .*3 scores.*; in the store 1 network", out)

@@ -23,7 +23,7 @@ from wsss.platform.records.schema import Trial
 from wsss.platform.serialization import as_json
 from wsss.platform.tuning.cost import cost
 from wsss.platform.tuning.journal import Journal, SweepPlan
-from wsss.platform.tuning.search import grid
+from wsss.platform.tuning.spaces.points import grid
 from wsss.platform.tuning.sweep import Sweep, searcher
 from wsss.platform.tuning.tuner import TrialQueue, run
 
@@ -166,7 +166,8 @@ def test_combinations_are_whole_experiments(job: Any) -> None:
     sweep = Sweep(base=base, space=space, bases=bases)
     assert sweep.default == {"combination": "lpcam", "refine.kind": ""}
     experiments = {
-        (p["combination"], p["refine.kind"]): sweep.trial_experiment(p, 3) for p in grid(space)
+        (p["combination"], p["refine.kind"]): sweep.trial_experiment(p, 3)
+        for p in grid(sweep.space)
     }
     assert len(experiments) == 4
     for (name, kind), chosen in experiments.items():
@@ -191,7 +192,7 @@ def test_a_point_has_a_value_when_all_its_seeds_have_ended(job: Any) -> None:
         for k, v in ((0, 0.25), (1, 0.75), (2, 0.5))
     ]
     queue = TrialQueue(sweep, searcher(sweep), done)
-    assert queue.value_by_point() == {0: 0.5}
+    assert queue.values_by_point() == {0: [0.5]}
     assert queue.left == [3, 4, 5, 6, 7]
     first = queue.suggest("a")
     assert first

@@ -24,6 +24,7 @@ from wsss.platform.config.slices.training import Training
 from wsss.platform.errors import InputError, StorageError
 from wsss.platform.ray_runtime.quirks import settings, training, trials
 from wsss.platform.ray_runtime.quirks.upstream import QUIRKS, RAY_VERSION, UNREPORTED, Quirk
+from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.stages.training import ray_train
 from wsss.platform.storage.artifact_files import LocalFolder
 from wsss.platform.storage.local_storage import LocalStorage
@@ -210,7 +211,7 @@ def test_damaged_checkpoints_are_discarded_before_each_try_of_a_training(
             LocalFolder(tmp_path),
             job,
             home,
-            lambda text, done, total: None,
+            ProgressDisplay(),
             lambda: events.append("discard"),
         )
     assert events == ["discard", "fit", "discard", "fit"]

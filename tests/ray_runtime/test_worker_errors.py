@@ -32,6 +32,7 @@ from wsss.platform.ray_runtime.worker_errors import (
     sendable,
     unwrapped,
 )
+from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.stages.inference import actors
 from wsss.platform.stages.prototypes import clustering
 from wsss.platform.stages.training import ray_train
@@ -230,7 +231,7 @@ def test_an_error_of_a_training_arrives_as_it_was(
             LocalFolder(tmp_path),
             job,  # type: ignore[arg-type]
             home,
-            lambda text, done, total: None,
+            ProgressDisplay(),
             lambda: None,
         )
     assert_equal(caught.value, kinds[-1])

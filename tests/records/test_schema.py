@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from wsss.platform.cli.tables import best_points
+from wsss.platform.cli.sweep_commands import best_points
 from wsss.platform.errors import InputError
 from wsss.platform.records.field_labels import field_labels
 from wsss.platform.records.result_id import ResultId

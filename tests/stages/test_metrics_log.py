@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from limits import HANG
+from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.records.progress_file import read_metrics
 from wsss.platform.stages.training import checkpoints, metrics_log
 from wsss.platform.stages.training.metrics_log import Log, following
@@ -36,34 +37,51 @@ def test_rows_reach_the_storage_and_are_dropped_after_a_checkpoint(file):
     assert read_metrics(file) == [row(step) for step in range(6)]
 
 
+class Reported(ProgressDisplay):
+    """A display that keeps what is reported, up to a step.
+
+    Args:
+        last_step: number of the step after which `ended` is set.
+    """
+
+    def __init__(self, last_step):
+        self.last_step, self.ended = last_step, threading.Event()
+        self.updates, self.rows = [], []
+
+    def update(self, text, done, total):
+        self.updates.append((text, done, total))
+
+    def metrics(self, rows):
+        self.rows += rows
+        if rows[-1]["step"] == self.last_step:
+            self.ended.set()
+
+
 def test_new_steps_are_reported(file, monkeypatch):
+    """The metrics of steps before an interruption are reported, too: a tracker needs them all."""
     monkeypatch.setattr(metrics_log, "POLL_SECONDS", 0.05)
     earlier = Log(file, 0)
     earlier.write(**row(0))
     earlier.upload()
-    reported, last = [], threading.Event()
-
-    def progress(text, done, total):
-        reported.append((text, done, total))
-        if done == 3:
-            last.set()
-
-    with following(file, progress):
+    reported = Reported(last_step=2)
+    with following(file, reported):
         log = Log(file, 1)
         log.write(**row(1))
         log.write(**row(2))
-        assert last.wait(HANG)
-    assert reported[-1] == ("epoch 2, loss 1.000", 3, 6)
-    assert all(done > 1 for _, done, _ in reported)
+        assert reported.ended.wait(HANG)
+    assert reported.updates[-1] == ("epoch 2, loss 1.000", 3, 6)
+    assert all(done > 1 for _, done, _ in reported.updates)
+    assert reported.rows == [row(0), row(1), row(2)]
 
 
 def test_steps_that_another_machine_writes_are_reported(file, monkeypatch):
     monkeypatch.setattr(metrics_log, "POLL_SECONDS", 0.05)
-    last = threading.Event()
-    with following(file, lambda text, done, total: done == 2 and last.set()):
+    reported = Reported(last_step=1)
+    with following(file, reported):
         lines = b'{"epoch": 0, "step": 1, "steps": 6, "loss": 1.0}\n'
         file.write(lines)
-        assert last.wait(HANG)
+        assert reported.ended.wait(HANG)
+    assert reported.updates == [("epoch 1, loss 1.000", 2, 6)]
 
 
 def test_a_forgotten_training_leaves_nothing(file):

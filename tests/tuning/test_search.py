@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.platform.errors import InputError
-from wsss.platform.tuning.search import (
-    TPE,
-    check_search,
-    draw_points,
-    grid,
-    make_searcher,
-    point_count,
-)
+from wsss.platform.serialization import from_json
+from wsss.platform.tuning.search import check_search, make_searcher, trial_count
+from wsss.platform.tuning.search.known_points import draw_points, sobol_points
+from wsss.platform.tuning.search.optuna_points import SAMPLERS, OptunaPoints
+from wsss.platform.tuning.spaces import space_from
+from wsss.platform.tuning.spaces.points import grid, point_count
 
-SPACE = {"lpcam.tau": (0.1, 0.2, 0.3, 0.4, 0.5), "lpcam.K": (4, 8, 12), "lpcam.split": ("a", "b")}
+SPACE = space_from(
+    {"lpcam.tau": (0.1, 0.2, 0.3, 0.4, 0.5), "lpcam.K": (4, 8, 12), "lpcam.split": ("a", "b")}
+)
+CONTINUOUS = space_from(
+    {
+        "lpcam.tau": {"uniform": [0.05, 0.5]},
+        "training.lr": {"loguniform": [0.001, 1.0]},
+        "lpcam.K": {"randint": [4, 21]},
+        "refine.scale": {"quniform": [0.0, 1.0, 0.1]},
+        "lpcam.split": {"choice": ["a", "b"]},
+        "refiner": [
+            {"refine.kind": "crf"},
+            {"refine.kind": "irn", "refine.beta": {"uniform": [1, 9]}},
+        ],
+    }
+)
+FEW = ("lpcam.tau", "lpcam.K", "lpcam.split")
 
 
 def value(point):
     """Return the value of a point, which is best at tau 0.4, K 8, split b."""
     return (
         1 - abs(point["lpcam.tau"] - 0.4) - abs(point["lpcam.K"] - 8) / 20
-        + 0.1 * (point["lpcam.split"] == "b")
+        + 0.1 * (point["lpcam.split"] == "b") + 0.01 * point.get("refine.beta", 0)
     )  # fmt: skip
 
 
-def trials(tpe, count):
-    value_by_point, points = {}, []
-    for number in range(count):
-        points.append(tpe.suggest(number, value_by_point))
-        if (number + 1) % tpe.width == 0:
-            value_by_point |= {k: value(p) for k, p in enumerate(points)}
+def carried_out(searcher, count, width, known=()):
+    """Return the points of a sweep whose trials run `width` at a time, after some known points.
+
+    Point 5 fails."""
+    values_by_point, points = {k: values_at(k, p) for k, p in enumerate(known)}, [*known]
+    for number in range(len(known), count):
+        points.append(searcher.suggest(number, values_by_point))
+        if (number + 1) % width == 0:
+            values_by_point |= {k: values_at(k, p) for k, p in enumerate(points)}
     return points
+
+
+def values_at(number, point):
+    return None if number == 5 else [value(point)]
 
 
 def test_the_grid_has_every_point_once():
@@ -45,6 +68,22 @@ def test_the_grid_has_every_point_once():
     ]
 
 
+def test_the_grid_of_groups_has_the_points_of_each_group():
+    space = space_from(
+        {
+            "lpcam.K": [4, 8],
+            "refiner": [{"refine.kind": ""}, {"refine.kind": "irn", "refine.steps": [4, 8]}],
+        }
+    )
+    points = list(grid(space))
+    assert len(points) == point_count(space) == 6
+    assert points[:3] == [
+        {"lpcam.K": 4, "refine.kind": ""},
+        {"lpcam.K": 4, "refine.kind": "irn", "refine.steps": 4},
+        {"lpcam.K": 4, "refine.kind": "irn", "refine.steps": 8},
+    ]
+
+
 @settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(0, 5))
 def test_drawn_points_differ_and_lie_on_the_grid(count, seed):
@@ -54,45 +93,122 @@ def test_drawn_points_differ_and_lie_on_the_grid(count, seed):
     assert points == draw_points(SPACE, count, seed)
 
 
-def test_tpe_waits_for_the_values_of_earlier_generations():
-    tpe = TPE(SPACE, 0, width=2)
-    assert tpe.suggest(0, {})
-    assert tpe.suggest(1, {})
-    assert tpe.suggest(2, {0: 0.5}) is None
-    assert tpe.suggest(2, {0: 0.5, 1: None}) is not None
+@pytest.mark.parametrize("draw", [draw_points, sobol_points])
+def test_known_points_lie_in_a_continuous_space(draw):
+    points = draw(CONTINUOUS, 64, 3)
+    assert points == draw(CONTINUOUS, 64, 3) != draw(CONTINUOUS, 64, 4)
+    assert points[:8] == draw(CONTINUOUS, 8, 3)
+    for point in points:
+        assert 0.05 <= point["lpcam.tau"] <= 0.5
+        assert 0.001 <= point["training.lr"] <= 1
+        assert point["refine.scale"] in [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+        assert ("refine.beta" in point) == (point["refine.kind"] == "irn")
+    assert {p["lpcam.K"] for p in points} <= set(range(4, 21))
+    assert {p["refine.kind"] for p in points} == {"crf", "irn"}
+    small = sum(p["training.lr"] < 0.0316 for p in points)
+    assert 20 <= small <= 44  # half of the logarithmic range
 
 
-def test_tpe_finds_good_points_sooner_than_random_search():
-    best = [sum(sorted(map(value, trials(TPE(SPACE, seed, 2), 24)))[-8:]) / 8 for seed in range(4)]
-    chance = [sum(sorted(map(value, draw_points(SPACE, 24, s)))[-8:]) / 8 for s in range(4)]
-    assert sum(best) > sum(chance)
+def test_sobol_points_fill_a_space_more_evenly_than_drawn_points():
+    """Each half of each continuous field holds half of 16 points, and each quarter four."""
+    space = {"lpcam.tau": CONTINUOUS["lpcam.tau"]}
+    shares = sorted((p["lpcam.tau"] - 0.05) / 0.45 for p in sobol_points(space, 16, 1))
+    assert [int(16 * share) for share in shares] == list(range(16))
 
 
-def test_tpe_resumes_with_the_same_points():
-    whole = trials(TPE(SPACE, 3, 2), 16)
-    value_by_point = {k: value(p) for k, p in enumerate(whole[:12])}
-    again = TPE(SPACE, 3, 2)
-    assert [again.suggest(k, value_by_point) for k in (12, 13)] == whole[12:14]
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_a_search_waits_for_the_values_of_earlier_generations(kind):
+    searcher = OptunaPoints(kind, SPACE, 0, width=2, count=8)
+    assert searcher.suggest(0, {})
+    assert searcher.suggest(1, {})
+    assert searcher.suggest(2, {0: [0.5]}) is None
+    assert searcher.suggest(2, {0: [0.5], 1: None}) is not None
+
+
+@pytest.mark.parametrize("kind", ["tpe", "cmaes", "nsga2"])
+def test_a_search_finds_better_points_than_chance(kind):
+    """The mean of the last eight of 24 points is above that of points drawn at random."""
+    space = {field: CONTINUOUS[field] for field in FEW}
+    means, chance = [], []
+    for seed in range(2):
+        points = carried_out(OptunaPoints(kind, space, seed, 2, 32), 32, 2)
+        means.append(sum(map(value, points[-8:])) / 8)
+        chance.append(sum(map(value, draw_points(space, 32, seed))) / 32)
+    assert sum(means) > sum(chance)
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_a_search_resumes_with_the_points_of_an_undisturbed_sweep(kind, monkeypatch):
+    """It was killed before its first generation ended, within a generation and after one; the
+    journal keeps points as JSON."""
+    space, count, ends = CONTINUOUS, 24, (2, 13, 18)
+    if kind == "gp":  # it takes a second for each point after the drawn ones
+        monkeypatch.setattr("wsss.platform.tuning.search.optuna_points.STARTUP", 3)
+        space, count, ends = {k: CONTINUOUS[k] for k in FEW}, 8, (2, 6, 7)
+    whole = carried_out(OptunaPoints(kind, space, 3, 3, 24), count, 3)
+    for end in ends:
+        again = OptunaPoints(kind, space, 3, 3, 24)
+        known = from_json(json.dumps(whole[:end]))
+        for number, point in enumerate(known):
+            again.recall(number, point)
+        assert carried_out(again, count, 3, known) == whole, end
+
+
+def test_several_objectives_are_searched_together():
+    """Of two objectives that contradict each other, NSGA-II keeps points that are good in one."""
+    space = {"lpcam.tau": CONTINUOUS["lpcam.tau"]}
+    searcher = OptunaPoints("nsga2", space, 0, 2, 24, maximized=(True, False))
+    values, points = {}, []
+    for number in range(24):
+        points.append(searcher.suggest(number, values))
+        tau = points[-1]["lpcam.tau"]
+        values[number] = [min(tau, 0.3), max(tau, 0.2)]  # no point beats 0.2 to 0.3
+    good = sum(0.15 <= p["lpcam.tau"] <= 0.35 for p in points[-12:])
+    assert good > sum(0.15 <= p["lpcam.tau"] <= 0.35 for p in points[:12])
+
+
+def test_a_failed_point_that_runs_again_keeps_the_later_points():
+    """Points that were chosen without a value stay when the value comes after all."""
+    whole = carried_out(OptunaPoints("nsga2", CONTINUOUS, 1, 2, 24), 16, 2)
+    again = OptunaPoints("nsga2", CONTINUOUS, 1, 2, 24)
+    for number, point in enumerate(whole):
+        again.recall(number, point)
+    assert [again.suggest(k, {}) for k in range(16)] == whole
+    assert again.suggest(16, {k: [value(p)] for k, p in enumerate(whole)}) is not None
 
 
 @pytest.mark.parametrize(
-    ("kind", "count", "message"),
+    ("kind", "count", "space", "message"),
     [
-        ("annealing", 3, "unknown search 'annealing'; there are grid, random, tpe"),
-        ("grid", 3, "tries all 30 points; leave out --trials 3"),
-        ("tpe", 0, "needs a number of --trials; the space has 30 points"),
-        ("random", 0, "needs a number of --trials"),
+        ("annealing", 3, SPACE, "unknown search 'annealing'; there are grid, random, sobol, tpe"),
+        ("grid", 3, SPACE, "tries all 30 points; leave out --trials 3"),
+        ("tpe", 0, SPACE, "needs a number of --trials; the space has 30 points"),
+        ("random", 0, SPACE, "needs a number of --trials"),
+        ("gp", 0, CONTINUOUS, "--trials; the space is continuous in 'lpcam.tau'"),
+        ("grid", 0, CONTINUOUS, "cannot try every value of 'lpcam.tau'; list its values, e.g. by"),
+        ("cmaes", 9, {"lpcam.K": SPACE["lpcam.K"]}, "cmaes needs two fields that are numbers"),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(kind, count, message):
+def test_options_that_contradict_each_other_are_refused(kind, count, space, message):
     with pytest.raises(InputError, match=message):
-        check_search(kind, SPACE, count)
+        check_search(kind, space, count)
 
 
-def test_without_a_name_the_search_follows_from_the_number_of_trials():
+def test_a_search_without_its_package_is_refused(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"package cmaes; run pip install wsss\[cmaes\]"):
+        check_search("cmaes", SPACE, 3)
+
+
+def test_without_a_name_the_search_follows_from_the_space_and_the_number_of_trials():
     assert len(make_searcher("", SPACE, 0, 0, 2).points) == 30
     assert len(make_searcher("", SPACE, 7, 0, 2).points) == 7
+    assert len(make_searcher("", CONTINUOUS, 7, 0, 2).points) == 7
+    assert len(make_searcher("", CONTINUOUS, 0, 0, 2).points) == 20
+    assert trial_count("tpe", SPACE, 50) == 50
 
 
-def test_tpe_takes_every_seed_that_an_experiment_may_have():
-    assert TPE(SPACE, 2**32 - 1, width=2).suggest(0, {})
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_a_search_takes_every_seed_that_an_experiment_may_have(kind):
+    assert OptunaPoints(kind, SPACE, 2**32 - 1, width=2, count=8).suggest(0, {})
+    assert sobol_points(SPACE, 1, 2**32 - 1)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 from wsss.platform.cli.resolve import parse_combination
-from wsss.platform.cli.tables import best_points, figure_table
+from wsss.platform.cli.sweep_commands import best_points, front
+from wsss.platform.cli.tables import figure_table
+from wsss.platform.config.fields import walk
 from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment, methods
-from wsss.platform.records.schema import SweepRecord, Trial
+from wsss.platform.records.schema import SweepRecord, Trial, read_sweep
 from wsss.platform.storage.store import Store
-from wsss.platform.tuning import spaces
+from wsss.platform.tuning import spaces, tuner
 from wsss.platform.tuning.journal import Journal, SweepPlan
-from wsss.platform.tuning.search import grid
-from wsss.platform.tuning.spaces import COMBINATION
+from wsss.platform.tuning.spaces import COMBINATION, Numbers, plain_space, space_from
+from wsss.platform.tuning.spaces.domains import domains_by_field
+from wsss.platform.tuning.spaces.points import grid
 from wsss.platform.tuning.sweep import Sweep, best_experiment, searcher
 
 NAMES = sorted(p.stem for p in (Path(__file__).parents[2] / "tune_spaces").glob("*.py"))
@@ -35,8 +39,9 @@ def test_every_method_has_spaces():
 @pytest.mark.parametrize("name", NAMES)
 def test_every_value_is_allowed(name):
     for space in module(name).SPACES.values():
-        assert any(len(values) > 1 for values in space.values())
-        for field, values in space.items():
+        domains = domains_by_field(space_from(space))
+        assert any(len({*map(repr, d.extremes)}) > 1 for each in domains.values() for d in each)
+        for field, values in ((f, d.extremes) for f, each in domains.items() for d in each):
             assert len(set(values)) == len(values) > 0
             for value in values:
                 if field == COMBINATION:
@@ -44,6 +49,16 @@ def test_every_value_is_allowed(name):
                 else:
                     method = "cam" if name == "common" else name.replace("_", "-")
                     build_experiment(method, changes={field: value})
+
+
+@pytest.mark.parametrize("name", methods())
+def test_every_interval_holds_the_value_of_the_paper(name):
+    published = {field: value for field, value, _ in walk(build_experiment(name, preset="paper"))}
+    for space in module(name).SPACES.values():
+        for field, domains in domains_by_field(space_from(space)).items():
+            for domain in domains:
+                if isinstance(domain, Numbers):
+                    assert domain.low <= published[field] <= domain.high, field
 
 
 @pytest.mark.parametrize("name", methods())
@@ -96,7 +111,7 @@ def test_fields_with_one_last_name_vary_in_one_sweep(tmp_path):
     """Both fields keep their full names in the journal, and the best point has both values."""
     base = build_experiment("lpcam", changes={"segment.network": "deeplabv2"})
     sweep = Sweep(base=base, space=RATES)
-    journal, points = Journal(Store(tmp_path), "rates"), list(grid(RATES))
+    journal, points = Journal(Store(tmp_path), "rates"), list(grid(space_from(RATES)))
     journal.begin(SweepPlan(digest="d", trials=6, command="c"))
     for number, point in enumerate(points):
         journal.add(Trial(id=f"{number:04d}", params=point, status="done", seconds=1.0,
@@ -131,7 +146,7 @@ def test_a_search_over_fields_with_one_last_name_resumes_with_the_same_points(tm
             value = sum(points[number].values())
             journal.add(Trial(id=f"{number:04d}", params=points[number], status="done",
                              seconds=1.0, value=value))  # fmt: skip
-            values = {**values, number: value}
+            values = {**values, number: [value]}
     again = searcher(sweep)
     for trial in journal.trials():
         again.recall(int(trial.id), trial.params)
@@ -147,14 +162,50 @@ def test_a_searcher_changes_nothing_in_its_sweep():
     assert set(before) == {field.name for field in dataclasses.fields(Sweep)}
 
 
+def test_a_rule_names_the_best_point_of_a_finished_sweep(tmp_path):
+    """Another rule needs no other trial; the record keeps it, and its best point is run anew."""
+    base = build_experiment("lpcam")
+    sweep = Sweep(base=base, space={"lpcam.tau": [0.1, 0.2]}, objectives=("miou", "seconds"))
+    journal = Journal(Store(tmp_path), "rules")
+    trials = tuple(
+        Trial(id=f"000{k}", params={"lpcam.tau": tau}, status="done", seconds=s, value=v)
+        for k, (tau, s, v) in enumerate([(0.1, 9.0, 0.5), (0.2, 1.0, 0.4)])
+    )
+    record = SweepRecord(
+        name="rules", method="lpcam", dataset="voc", split="train", space={}, trials=trials,
+        best="0000", default={}, run="r", command="", started="2026-01-01T00:00:00+0000",
+        seconds=1.0, digest="d", objectives=sweep.objectives,
+    )  # fmt: skip
+    by_rule = partial(dataclasses.replace, sweep)
+    assert tuner._by_rule(journal, record, sweep) == record
+    alone = tuner._by_rule(journal, record, by_rule(objectives=("miou",)))
+    assert (alone.objectives, alone.best, alone.run, front(alone)) == (("miou",), "0000", "r", [])
+    assert read_sweep(journal.path) == alone
+    changed = tuner._by_rule(journal, record, by_rule(best="seconds"))
+    assert (changed.best, changed.rule, changed.run) == ("0001", "seconds", None)
+    assert read_sweep(journal.path) == changed
+    assert best_points(changed) == ["best on train by seconds: tau 0.2 (1.0 s)"]
+    assert front(changed)[1:] == [
+        "  tau 0.1: mIoU % 50.0, seconds 9.0",
+        "  tau 0.2: mIoU % 40.0, seconds 1.0",
+    ]
+    with pytest.raises(InputError, match="no trial keeps the rule 'miou where sec"):
+        tuner._by_rule(journal, record, by_rule(best="miou where seconds <= 0.5"))
+    with pytest.raises(InputError, match="cmaes takes one of --objectives"):
+        Sweep(base=base, space=RATES, trials=4, kind="cmaes", objectives=("miou", "recall"))
+
+
 def test_any_method_has_the_common_spaces():
     assert spaces.find_space("lpcam", "crf") == spaces.find_space("sipe", "crf")
+    kinds = domains_by_field(spaces.find_space("lpcam", "refiners")[1])["refine.kind"]
+    assert [kind.values for kind in kinds] == [("",), ("crf",), ("irn",), ("par",)]
 
 
 def test_a_space_may_be_a_file_of_the_user(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("taus = [k / 10 for k in range(1, 4)]\nSPACES = {'some': {'lpcam.tau': taus}}")
-    assert spaces.find_space("lpcam", str(path)) == ("mine-some", {"lpcam.tau": [0.1, 0.2, 0.3]})
+    title, space = spaces.find_space("lpcam", str(path))
+    assert (title, plain_space(space)) == ("mine-some", {"lpcam.tau": [0.1, 0.2, 0.3]})
     assert spaces.find_space("lpcam", f"{path}:some")[0] == "mine-some"
 
 
@@ -163,7 +214,8 @@ def test_a_space_may_be_a_file_of_the_user(tmp_path):
     [
         ("x = 1", "holds no SPACES"),
         ("SPACES = {}", "holds no SPACES"),
-        ("SPACES = {'a': {'lpcam.tau': 0.1}}", "space 'a' is not a dict"),
+        ("SPACES = {'a': {'lpcam.tau': 0.1}}", "mine.py: space 'a': the space has 0.1 for"),
+        ("SPACES = {'a': {1: [0.1]}}", "space 'a' is not a dict"),
         ("SPACES = {'a': {}}", "space 'a' is not a dict"),
         ("1 / 0", "ZeroDivisionError"),
         ("SPACES = {'a': {'x': [1]}, 'b': {'x': [1]}}", "unknown space ''.*there are a, b"),

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+from ...config.limits import BEST, OBJECTIVES, ObjectiveName, SearchName
 from ...errors import InputError
 from ...records.result_id import RefinementName
 from . import completions
@@ -20,6 +21,7 @@ from .kinds import (
     InStore,
     Quiet,
     Tabular,
+    Tracked,
     argument,
     flag,
     number,
@@ -108,7 +110,7 @@ class SeveralRefinements:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentOptions(Quiet, Tabular, Chain, InStore):
+class ExperimentOptions(Tracked, Quiet, Tabular, Chain, InStore):
     """Options that describe an experiment apart from its method.
 
     Attributes:
@@ -279,16 +281,27 @@ class SweepOptions(Page, Trials, Localized):
         ),
     ] = "default"
     trials: Annotated[
-        int, number(SEARCH, "N", "Number of points to try; 0 stands for the whole grid.")
+        int,
+        number(
+            SEARCH,
+            "N",
+            "Number of points to try; 0 stands for the whole grid, or 20 points of continuous "
+            "fields.",
+        ),
     ] = 0
     search: Annotated[
-        Literal["grid", "random", "tpe"] | None,
+        SearchName | None,
         option(
             SEARCH,
             "KIND",
-            "Search algorithm: grid, random or tpe; by default grid, or random for fewer --trials.",
+            "Search algorithm: grid, random, sobol (quasi-random), tpe, gp (Gaussian process), "
+            "cmaes or nsga2; by default grid, or random for fewer --trials or continuous fields.",
         ),
     ] = None
+    objectives: Annotated[
+        tuple[ObjectiveName, ...], option(SEARCH, "NAME", OBJECTIVES, several=True)
+    ] = ("miou",)
+    best: Annotated[str, option(SEARCH, "RULE", BEST)] = "miou"
     scheduler: Annotated[
         Literal["asha"] | None,
         option(

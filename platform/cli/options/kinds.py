@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
@@ -25,6 +26,8 @@ EXECUTION = Group("Execution")
 OUTPUT = Group("Store and output")
 GROUPS = (DATA, EXPERIMENT, CHAIN, SEARCH, REPEATS, EXECUTION, OUTPUT)
 """The headings under which the help of a command lists its options, in this order."""
+TRACKERS = ("tensorboard", "mlflow", "wandb")
+"""The names of trackers that a shell offers."""
 HIDDEN = "hidden"
 """Mark of a field of options that no word of a command line sets."""
 MANY = (1, 1_000_000)
@@ -129,6 +132,11 @@ def default_store() -> str:
     return os.environ.get("WSSS_STORE") or "store"
 
 
+def default_trackers() -> tuple[str, ...]:
+    """Return the trackers of a command without --log."""
+    return tuple(name for name in re.split(r"[\s,]+", os.environ.get("WSSS_LOG", "")) if name)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Command:
     """Options of a command; the base of the classes of options, one for each command.
@@ -177,3 +185,19 @@ class Tabular:
             "holds the table alone.",
         ),
     ] = "table"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracked:
+    """Option of commands whose runs a tracker can keep."""
+
+    log: Annotated[
+        tuple[str, ...],
+        option(
+            OUTPUT,
+            "TRACKER",
+            "Tracker that gets losses, scores and pictures, too: tensorboard, mlflow or wandb; may "
+            "be repeated; the environment variable WSSS_LOG sets the default.",
+            lambda context: TRACKERS,
+        ),
+    ] = field(default_factory=default_trackers)

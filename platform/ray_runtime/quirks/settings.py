@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 
 PAUSE_SECONDS = 0.01
@@ -34,6 +35,12 @@ ENVIRONMENT = {
     "MALLOC_TOP_PAD_": str(64 << 20),
 }
 """Variables of all processes, the driver's and the workers'."""
+
+
+def set_environment() -> None:
+    """Set the variables of `ENVIRONMENT`, which must be set before Ray is imported."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def set_data_options() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from ...errors import InputError
+from ...records.progress import ProgressDisplay
 from ...records.progress_file import parse_metrics, read_metrics
 from ...storage.storage import Location
 
@@ -50,14 +51,15 @@ class Log:
 
 
 @contextmanager
-def following(file: Location, progress: Callable[[str, int, int], None]) -> Iterator[None]:
+def following(file: Location, progress: ProgressDisplay) -> Iterator[None]:
     """Follow a metrics file that a training writes and report new steps.
 
     Where another machine writes the file, new steps are those that have reached the object store.
 
     Args:
         file: the metrics file.
-        progress: called with (text, steps done, steps in all).
+        progress: display of the steps; it also takes the metrics, those of steps that an
+            interrupted training left included.
     """
     stop, copy = threading.Event(), file.storage.local_copy(file.name)
     file.storage.drop_copy(file.name)  # a copy of an earlier try is out of date
@@ -65,7 +67,7 @@ def following(file: Location, progress: Callable[[str, int, int], None]) -> Iter
     last_step = earlier[-1]["step"] if earlier else -1
 
     def follow() -> None:
-        reported_step = last_step
+        reported_step, sent = last_step, 0
         while not stop.wait(1.0 if copy.exists() else POLL_SECONDS):
             rows: list[dict[str, Any]] = []
             with suppress(InputError):
@@ -74,7 +76,9 @@ def following(file: Location, progress: Callable[[str, int, int], None]) -> Iter
                 row = rows[-1]
                 reported_step = row["step"]
                 text = f"epoch {row['epoch'] + 1}, loss {row['loss']:.3f}"
-                progress(text, row["step"] + 1, row["steps"])
+                progress.update(text, row["step"] + 1, row["steps"])
+                progress.metrics(rows[sent:])
+                sent = max(sent, len(rows))  # a worker that starts anew writes some again
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()

@@ -14,6 +14,8 @@ from ...ray_runtime import cluster, session
 from ...ray_runtime.quirks import settings
 from ...ray_runtime.quirks.training import stop_at_input_error, with_new_controllers
 from ...ray_runtime.worker_errors import sendable, unwrapped
+from ...records.progress import ProgressDisplay
+from ...records.progress_file import METRICS
 from ...storage.artifact_files import ArtifactFolder
 from ...storage.storage import Location
 from . import checkpoints
@@ -21,7 +23,6 @@ from .metrics_log import Log, following
 from .trainer import Job, Trainer, build, run_epochs
 
 NETWORK = "network.pt"
-METRICS = "metrics.jsonl"
 MAX_FAILURES = 2
 """Largest number of times that the workers of one training are started anew."""
 
@@ -123,7 +124,7 @@ def fit(
     folder: ArtifactFolder,
     job: Job,
     home: Location,
-    progress: Callable[[str, int, int], None],
+    progress: ProgressDisplay,
     discard_damaged: Callable[[], None],
 ) -> dict[str, Any]:
     """Train a network with Ray Train and write it and its metrics to `folder`.
@@ -133,7 +134,7 @@ def fit(
         job: what to train.
         home: folder of the checkpoints until the whole training is done. A second try goes on from
             these checkpoints, and so does the same training when it should stop at a later epoch.
-        progress: called with (text, steps done, steps in all).
+        progress: display of the steps, which also takes their metrics.
         discard_damaged: discards the checkpoints if they are damaged; called before each try.
 
     Returns:

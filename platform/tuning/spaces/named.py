@@ -1,4 +1,4 @@
-"""Search spaces, which list the values to try by dotted field, from `tune_spaces/` or a file."""
+"""Search spaces and figures of papers by their name, from `tune_spaces/` or a file."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypedDict
 
-from ..errors import InputError
-from ..method import methods
+from ...errors import InputError
+from ...method import methods
+from ...ray_runtime.quirks.settings import set_environment
+from .domains import Space
+from .reading import space_from
 
-Space = Mapping[str, Sequence[object]]
 FigureRow = tuple[float | str, Mapping[str, object], float | None]
 """Label of a point, the fields that it changes, and the mIoU in percent that the paper prints."""
 SPACES_ATTRIBUTE = "SPACES"
@@ -58,7 +60,10 @@ def find_space(method: str, text: str) -> tuple[str, Space]:
     if name not in spaces:
         raise InputError(f"unknown space {name!r} of {where}; there are {', '.join(spaces)}")
     title = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{Path(path).stem}-{name}") if path else name
-    return title, spaces[name]
+    try:
+        return title, space_from(spaces[name])
+    except InputError as error:
+        raise InputError(f"{path}: space {name!r}: {error}" if path else str(error)) from None
 
 
 def split_file_and_name(text: str) -> tuple[str, str]:
@@ -84,21 +89,23 @@ def find_figure(text: str) -> tuple[str, PaperFigure]:
 
 
 def _module(method: str) -> ModuleType | None:
+    set_environment()  # the file may import Ray
     try:
         return importlib.import_module(f"wsss.tune_spaces.{method.replace('-', '_')}")
     except ModuleNotFoundError:
         return None
 
 
-def _spaces_of_method(method: str) -> Mapping[str, Space]:
+def _spaces_of_method(method: str) -> Mapping[str, Mapping[str, object]]:
     """Return the spaces of a method, including the spaces that all methods share."""
     specific, common = _module(method), _module("common")
     return {**getattr(specific, SPACES_ATTRIBUTE, {}), **getattr(common, SPACES_ATTRIBUTE, {})}
 
 
-def _spaces_in_file(path: Path) -> Mapping[str, Space]:
+def _spaces_in_file(path: Path) -> Mapping[str, Mapping[str, object]]:
     if not path.is_file():
         raise InputError(f"there is no {path}")
+    set_environment()  # the file may import Ray
     try:
         spaces = runpy.run_path(str(path)).get(SPACES_ATTRIBUTE)
     except (Exception, SystemExit) as error:  # the file may do anything
@@ -106,9 +113,7 @@ def _spaces_in_file(path: Path) -> Mapping[str, Space]:
     if not isinstance(spaces, Mapping) or not spaces:
         raise InputError(f"{path} holds no {SPACES_ATTRIBUTE}, a dict of spaces by name")
     for name, space in spaces.items():
-        listed = isinstance(space, Mapping) and all(
-            isinstance(k, str) and isinstance(v, list | tuple) and len(v) for k, v in space.items()
-        )
-        if not listed or not space or not isinstance(name, str):
+        named = isinstance(space, Mapping) and all(isinstance(field, str) for field in space)
+        if not named or not space or not isinstance(name, str):
             raise InputError(f"{path}: space {name!r} is not a dict of fields with values to try")
     return spaces

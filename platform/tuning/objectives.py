@@ -1,0 +1,183 @@
+"""Objectives of a sweep, the points that no other point beats, and the rule of the best point."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import operator
+import re
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from ..errors import InputError
+from ..records.schema import Point, Trial, ranking
+
+CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=)\s*(\d+(?:\.\d+)?(?:e-?\d+)?)\s*", re.ASCII)
+
+
+class Objective(NamedTuple):
+    """A figure of a trial that a sweep makes as large, or as small, as it can.
+
+    Attributes:
+        title: name with unit, as people read it.
+        more: whether more is better.
+        scale: factor from the recorded value to the unit of the title.
+        value: returns the recorded value of a trial; None where the trial has none.
+    """
+
+    title: str
+    more: bool
+    scale: float
+    value: Callable[[Trial], float | None]
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    "miou": Objective("mIoU %", True, 100, lambda t: t.value),
+    "precision": Objective(
+        "precision %", True, 100, lambda t: t.score.precision if t.score else None
+    ),
+    "recall": Objective("recall %", True, 100, lambda t: t.score.recall if t.score else None),
+    "parts": Objective(
+        "other parts %",
+        True,
+        100,
+        lambda t: t.score.parts.get("other") if t.score and t.score.parts else None,
+    ),
+    "seconds": Objective("seconds", False, 1, lambda t: t.seconds),
+}
+"""The objectives by name; `parts` is the share of the objects' parts that do not discriminate which
+is activated, `seconds` the time of a trial beyond what the store held already."""
+
+
+class Rule(NamedTuple):
+    """The rule of the best point: an objective, among the points that keep some conditions.
+
+    Attributes:
+        objective: name of the objective.
+        conditions: objective, `<=` or `>=`, and limit in the unit of the objective's title.
+    """
+
+    objective: str
+    conditions: tuple[tuple[str, str, float], ...] = ()
+
+    def keeps(self, mean_by_objective: Mapping[str, float | None]) -> bool:
+        """Return whether a point with these means, as recorded, keeps all conditions."""
+        compare = {"<=": operator.le, ">=": operator.ge}
+        for name, sign, limit in self.conditions:
+            mean = mean_by_objective[name]
+            if mean is None or not compare[sign](mean * OBJECTIVES[name].scale, limit):
+                return False
+        return True
+
+
+def check_objectives(names: Sequence[str]) -> None:
+    """Check that each name is that of an objective, given once.
+
+    Raises:
+        InputError: a name is unknown or given twice, or there is none.
+    """
+    for name in names:
+        if name not in OBJECTIVES:
+            raise InputError(f"unknown objective {name!r}; there are {', '.join(OBJECTIVES)}")
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"the objectives are {', '.join(names) or 'missing'}; name each one once")
+
+
+def parse_rule(text: str) -> Rule:
+    """Return the rule of OBJECTIVE [where OBJECTIVE >= NUMBER [and OBJECTIVE <= NUMBER]].
+
+    Raises:
+        InputError: the text is no rule, or names an unknown objective.
+    """
+    name, _, rest = text.strip().partition(" where ")
+    conditions = []
+    for part in rest.split(" and ") if rest else ():
+        match = CONDITION.fullmatch(part)
+        if not match:
+            raise InputError(
+                f"{text!r} is no rule of the best point; write OBJECTIVE, or OBJECTIVE where "
+                "OBJECTIVE >= NUMBER, with rates in percent"
+            )
+        conditions.append((match[1], match[2], float(match[3])))
+    check_objectives([name.strip()])
+    for condition in conditions:
+        check_objectives([condition[0]])
+    return Rule(name.strip(), tuple(conditions))
+
+
+def mean_objectives(trials: Sequence[Trial], names: Sequence[str]) -> dict[str, float | None]:
+    """Return the mean of each objective over the trials of a point; None where none has it."""
+    means: dict[str, float | None] = {}
+    for name in names:
+        values = [v for t in trials if (v := OBJECTIVES[name].value(t)) is not None]
+        means[name] = statistics.fmean(values) if values else None
+    return means
+
+
+def ranking_by(trials: Sequence[Trial], rule: Rule) -> list[Point]:
+    """Return the points of a sweep by a rule, best first, with mean and spread of its objective.
+
+    Points without a finished trial, or which break a condition, are left out.
+    """
+    objective, originals = OBJECTIVES[rule.objective], {t.id: t for t in trials}
+    sign = 1 if objective.more else -1
+    scored = [
+        dataclasses.replace(t, value=None if (v := objective.value(t)) is None else sign * v)
+        for t in trials
+    ]
+    points = []
+    names = [name for name, _, _ in rule.conditions]
+    kept = {
+        params
+        for params, group in _trials_by_point(trials).items()
+        if rule.keeps(mean_objectives(group, names))
+    }
+    for point in ranking([t for t in scored if _params(t) in kept]):
+        own = tuple(originals[t.id] for t in point.trials)
+        points.append(dataclasses.replace(point, trials=own, mean=sign * point.mean))
+    return points
+
+
+def _params(trial: Trial) -> str:
+    return json.dumps(trial.params, sort_keys=True)
+
+
+def _trials_by_point(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
+    """Return the finished trials of each point."""
+    out: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if trial.status == "done":
+            out.setdefault(_params(trial), []).append(trial)
+    return out
+
+
+def pareto_front(
+    trials: Sequence[Trial], names: Sequence[str]
+) -> list[tuple[Trial, dict[str, float]]]:
+    """Return the points that no other point beats, with the mean of each objective.
+
+    A point beats another one that it is no worse than in any objective, and better in one. Points
+    stand for their first trial, by the first objective, best first.
+
+    Args:
+        trials: the trials of a sweep; those that did not finish are left out.
+        names: names of the objectives.
+    """
+    points = []
+    for group in _trials_by_point(trials).values():
+        means = {n: m for n, m in mean_objectives(group, names).items() if m is not None}
+        if len(means) == len(names):
+            points.append((group[0], means))
+    costs = [[-m[n] if OBJECTIVES[n].more else m[n] for n in names] for _, m in points]
+    front = [
+        (cost, point)
+        for cost, point in zip(costs, points, strict=True)
+        if not any(_beats(other, cost) for other in costs)
+    ]
+    return [point for _, point in sorted(front, key=lambda pair: pair[0])]
+
+
+def _beats(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Return whether costs are nowhere higher than other costs, and lower in one objective."""
+    return all(a <= b for a, b in zip(first, second, strict=True)) and [*first] != [*second]

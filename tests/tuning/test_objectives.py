@@ -1,0 +1,119 @@
+"""Tests of objectives: the front of points that no other point beats, and rules of the best."""
+
+from __future__ import annotations
+
+import itertools
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wsss.platform.config.limits import ObjectiveName
+from wsss.platform.errors import InputError
+from wsss.platform.records import schema
+from wsss.platform.records.schema import Score, Trial
+from wsss.platform.tuning.objectives import (
+    OBJECTIVES,
+    Rule,
+    check_objectives,
+    pareto_front,
+    parse_rule,
+    ranking_by,
+)
+
+
+def trial(number, miou, recall=0.5, seconds=1.0, point=None, status="done", parts=None):
+    score = Score(
+        split="train", n=1, classes=("a", "b"), scored=(0, 1), rule="r", thresholds=(0.5,),
+        miou=(miou,), threshold=0.5, threshold_from="train", iou=(miou, miou),
+        false_positives=0.1, false_negatives=0.1, precision=0.5, recall=recall, parts=parts,
+    )  # fmt: skip
+    params = {"lpcam.tau": number if point is None else point}
+    return Trial(
+        id=f"{number:04d}", params=params, status=status, seconds=seconds, value=miou, score=score
+    )
+
+
+def ids(points):
+    return [point.trials[0].id for point in points]
+
+
+def test_the_front_holds_the_points_that_no_other_point_beats():
+    trials = [
+        trial(0, 0.5, 0.9), trial(1, 0.7, 0.7), trial(2, 0.6, 0.6), trial(3, 0.9, 0.2),
+        trial(4, 0.9, 0.1), trial(5, 1.0, 1.0, status="failed"),
+    ]  # fmt: skip
+    front = pareto_front(trials, ["miou", "recall"])
+    assert [t.id for t, _ in front] == ["0003", "0001", "0000"]
+    assert front[1][1] == {"miou": 0.7, "recall": 0.7}
+    assert pareto_front(trials, ["miou", "parts"]) == []
+
+
+def test_fewer_seconds_are_better_and_repeats_count_by_their_mean():
+    trials = [
+        trial(0, 0.5, seconds=1.0), trial(1, 0.7, seconds=2.0, point=9),
+        trial(2, 0.3, seconds=4.0, point=9), trial(3, 0.4, seconds=9.0),
+    ]  # fmt: skip
+    front = pareto_front(trials, ["miou", "seconds"])
+    assert [(t.id, m) for t, m in front] == [("0000", {"miou": 0.5, "seconds": 1.0})]
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4)), max_size=12))
+def test_each_point_is_on_the_front_or_beaten_by_a_point_of_it(values):
+    trials = [trial(k, a / 4, b / 4, float(c)) for k, (a, b, c) in enumerate(values)]
+    on_front = {int(t.id) for t, _ in pareto_front(trials, ["miou", "recall", "seconds"])}
+    costs = [(-a, -b, c) for a, b, c in values]
+    for k, cost in enumerate(costs):
+        beaten = [
+            j
+            for j, other in enumerate(costs)
+            if other != cost and all(x <= y for x, y in zip(other, cost, strict=True))
+        ]
+        assert (k in on_front) == (not beaten)
+        assert k in on_front or on_front & set(beaten)
+    for i, j in itertools.combinations(on_front, 2):
+        assert costs[i] == costs[j] or not all(x <= y for x, y in zip(costs[i], costs[j],
+                                                                      strict=True))  # fmt: skip
+
+
+def test_the_rule_ranks_points_by_its_objective_among_those_that_keep_its_conditions():
+    trials = [trial(0, 0.5, 0.9, 3.0), trial(1, 0.7, 0.7, 2.0), trial(2, 0.6, 0.6, 1.0)]
+    assert ids(ranking_by(trials, parse_rule("miou"))) == ["0001", "0002", "0000"]
+    assert ids(ranking_by(trials, parse_rule("recall"))) == ["0000", "0001", "0002"]
+    assert ids(ranking_by(trials, parse_rule("seconds"))) == ["0002", "0001", "0000"]
+    rule = parse_rule("miou where recall >= 65 and seconds <= 2.5")
+    assert rule == Rule("miou", (("recall", ">=", 65.0), ("seconds", "<=", 2.5)))
+    points = ranking_by(trials, rule)
+    assert ids(points) == ["0001"]
+    assert (points[0].mean, points[0].trials[0]) == (0.7, trials[1])
+    assert ranking_by(trials, parse_rule("miou where parts >= 1")) == []
+    some = [trial(0, 0.5, parts={"other": 0.3}), trial(1, 0.4, parts={"other": 0.6})]
+    assert ids(ranking_by(some, parse_rule("parts"))) == ["0001", "0000"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("iou", "unknown objective 'iou'; there are miou, precision"),
+        ("miou where", "unknown objective 'miou where'"),
+        ("miou where recall > 3", "is no rule of the best point; write OBJECTIVE"),
+        ("miou where recall >= 1.2.3", "is no rule of the best point"),
+        ("miou where call >= 3", "unknown objective 'call'"),
+        ("", "unknown objective ''"),
+    ],
+)
+def test_a_text_that_is_no_rule_is_refused(text, message):
+    with pytest.raises(InputError, match=message):
+        parse_rule(text)
+
+
+def test_a_record_may_name_each_objective():
+    assert list(OBJECTIVES) == list(schema.OBJECTIVES) == list(get_args(ObjectiveName))
+
+
+def test_an_objective_is_named_once():
+    with pytest.raises(InputError, match="the objectives are miou, miou; name each one once"):
+        check_objectives(["miou", "miou"])
+    with pytest.raises(InputError, match="missing"):
+        check_objectives([])
