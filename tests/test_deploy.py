@@ -1,10 +1,14 @@
-"""Tests of cluster.yaml and deploy/: Ray accepts them, and they agree with the code."""
+"""Tests of cluster.yaml and deploy/: Ray accepts them, and they agree with the code.
+
+tests/clusters starts them."""
 
 from __future__ import annotations
 
 import copy
 import json
 import re
+import shlex
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,10 +16,13 @@ from typing import Any
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.scripts.scripts import start
 from wsss.platform.ray_runtime import cluster
 
 ROOT = Path(__file__).parents[1]
 RAW = yaml.safe_load((ROOT / "cluster.yaml").read_text())
+ON_PREMISE = yaml.safe_load((ROOT / "deploy/on-premise.yaml").read_text())
+SLURM = (ROOT / "deploy/slurm.sbatch").read_text()
 JOB = yaml.safe_load((ROOT / "deploy/rayjob.yaml").read_text())["spec"]
 LOCK = (ROOT / "requirements.lock").read_text()
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -39,6 +46,35 @@ def test_ray_adds_no_command_of_its_own(filled: dict[str, Any]) -> None:
     for name, value in filled.items():
         if name.endswith("_commands"):
             assert value == RAW[name], name
+
+
+def test_ray_accepts_the_file_for_machines_with_ssh() -> None:
+    filled = prepare_config(copy.deepcopy(ON_PREMISE))
+    validate_config(filled)
+    for name in ("setup_commands", "head_setup_commands", "worker_setup_commands"):
+        assert filled[name] == ON_PREMISE["setup_commands"], "Ray adds no command of its own"
+    for name in ("head_start_ray_commands", "worker_start_ray_commands"):
+        (start,) = [c for c in ON_PREMISE[name] if "ray start" in c]
+        assert start.startswith("WSSS_STORE=/mnt/wsss/store RAY_AUTH_MODE=token ")
+    assert "--dashboard-host=127.0.0.1" in " ".join(ON_PREMISE["head_start_ray_commands"])
+    assert ON_PREMISE["file_mounts"] == RAW["file_mounts"]
+
+
+def test_the_script_for_slurm_is_valid() -> None:
+    checked = subprocess.run(["bash", "-n"], input=SLURM, text=True, capture_output=True)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert "RAY_AUTH_MODE=token" in SLURM
+    assert "get-auth-token --generate > /dev/null" in SLURM, "the token stays out of the log"
+    assert "#SBATCH --requeue\n" in SLURM
+    one_line_each = SLURM.replace("\\\n", "")
+    starts = re.findall(r"^ *ray start (.*)$", one_line_each, flags=re.MULTILINE)
+    assert len(starts) == 2
+    (common,) = re.findall(r"common=\((.*?)\)", SLURM, flags=re.DOTALL)
+    for options in starts:
+        numbers = re.sub(r"\$(\w+|\(\(.*?\)\))", "1", options.replace('"${common[@]}"', common))
+        context = start.make_context("start", shlex.split(numbers))
+        assert context.params["block"]
+        assert bool(context.params["head"]) != bool(context.params["address"])
 
 
 def ray_version() -> str:

@@ -1,10 +1,13 @@
-"""Registry of the methods by name: the installed methods, and methods of a script or notebook."""
+"""Registry of the methods by name: installed methods, and methods of a folder or a script."""
 
 from __future__ import annotations
 
-import importlib.metadata
+import sys
+import tomllib
 from collections.abc import Mapping
 from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TypeVar
 
 from ..errors import InputError
@@ -12,20 +15,95 @@ from . import source_code
 from .base import Method
 
 M = TypeVar("M", bound=type[Method])
+GROUP = "wsss.methods"
+"""Group of the entry points of methods."""
+PROJECT = Path("pyproject.toml")
+"""File of the current folder that may declare methods of this folder."""
 _registered: dict[str, type[Method]] = {}
 """The methods that this process registered, by name."""
+_folder_is_read = False
+"""Whether the methods that the current folder declares are registered."""
+
+
+@cache
+def _declared() -> dict[str, str]:
+    """Return the MODULE:CLASS of each method that the current folder declares, by name.
+
+    Raises:
+        InputError: `pyproject.toml` is not valid TOML.
+    """
+    try:
+        text = PROJECT.read_text()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    if GROUP not in text:
+        return {}
+    try:
+        groups = tomllib.loads(text).get("project", {}).get("entry-points", {})
+        points = {name: str(value) for name, value in groups.get(GROUP, {}).items()}
+    except (tomllib.TOMLDecodeError, AttributeError) as error:
+        raise InputError(
+            f"{PROJECT.absolute()} declares no methods: {error}; correct it"
+        ) from error
+    return {name: value for name, value in points.items() if not value.startswith("wsss.")}
 
 
 @cache
 def _installed() -> dict[str, type[Method]]:
-    """Return the methods by name from the entry points of group `wsss.methods`."""
+    """Return the methods by name from the entry points of installed packages.
+
+    A method that the current folder declares is left out, because its package is being edited."""
+    declared = _declared()
     return {
-        point.name: point.load() for point in importlib.metadata.entry_points(group="wsss.methods")
+        point.name: point.load()
+        for point in entry_points(group=GROUP)
+        if declared.get(point.name) != point.value
     }
 
 
+def _register_folder() -> None:
+    """Register the methods that the current folder declares, once a process.
+
+    Raises:
+        InputError: a method cannot be imported, or is no method.
+    """
+    global _folder_is_read
+    if _folder_is_read:
+        return
+    _folder_is_read = True  # a method of the folder may look for another method
+    try:
+        for name, value in _declared().items():
+            register(_imported(name, value))
+    except InputError:
+        _folder_is_read = False
+        raise
+
+
+def _imported(name: str, value: str) -> type[Method]:
+    """Return a method that the current folder declares.
+
+    Raises:
+        InputError: the method cannot be imported.
+    """
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        method: type[Method] = EntryPoint(name, value, GROUP).load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"{PROJECT.absolute()} declares the method {name!r} as {value!r}, which cannot be "
+            f"imported from this folder: {error}"
+        ) from error
+    return method
+
+
 def methods() -> dict[str, type[Method]]:
-    """Return all methods by name, in the order of their names."""
+    """Return all methods by name, in the order of their names.
+
+    Raises:
+        InputError: a method that `pyproject.toml` of the current folder declares is no method.
+    """
+    _register_folder()
     return dict(sorted({**_installed(), **_registered}.items()))
 
 
@@ -50,7 +128,7 @@ def weights_field(method: str) -> str:
 
 
 def register(method: M) -> M:
-    """Add a method of a script or notebook to the methods of this process, and return it.
+    """Add a method of a script, notebook or folder to the methods of this process; return it.
 
     All functions and commands of this process then know the method by its `name`. The digest of
     its source code enters the keys of its stages, so that a changed method is computed again; of

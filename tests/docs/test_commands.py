@@ -6,6 +6,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from written_pages import (
     commands,
     demo_commands,
     lines,
+    method_folder,
     name_of,
     quoted_commands,
 )
@@ -55,6 +58,8 @@ COMMANDS += [("Makefile", command) for command in demo_commands()]
 RAY_COMMANDS = [
     (name_of(page), line) for page in PAGES for line in lines(page) if line.startswith("ray ")
 ]
+OF_FOLDER = [row for row in COMMANDS if "squared.yaml" in row[1]]
+"""Commands in the folder with a method that docs/clusters.md describes."""
 QUOTED = [(name_of(page), command) for page in DOCS for command in quoted_commands(page)]
 EXPERIMENTS = re.compile(r"\S*wsss (run|compare|ablate|sweep|figure) ")
 """Commands that carry out experiments."""
@@ -176,7 +181,7 @@ def experiments_of(command: Command) -> Iterator[Experiment]:
         yield from (resolve.experiment(options, store, seed) for seed in options.seeds)
 
 
-@pytest.mark.parametrize(("page", "command"), COMMANDS)
+@pytest.mark.parametrize(("page", "command"), [row for row in COMMANDS if row not in OF_FOLDER])
 def test_a_command_is_parsed(page: str, command: str) -> None:
     options = parsed(command)
     if isinstance(options, ImportOptions):
@@ -202,7 +207,11 @@ def test_a_command_of_ray_is_parsed(page: str, command: str) -> None:
 
 @pytest.mark.parametrize(
     ("page", "command"),
-    [*(row for row in COMMANDS if EXPERIMENTS.match(row[1])), *QUOTED, *FILE_COMMANDS],
+    [
+        *(row for row in COMMANDS if EXPERIMENTS.match(row[1]) and row not in OF_FOLDER),
+        *QUOTED,
+        *FILE_COMMANDS,
+    ],
 )
 def test_a_command_is_planned(page: str, command: str) -> None:
     """Each experiment of a command has all options of the command, and fits its data set."""
@@ -220,6 +229,26 @@ def test_a_command_is_planned(page: str, command: str) -> None:
     assert planned
     assert all(p.stages for p in planned)
     resolve.check_used(options, [p.experiment for p in planned])
+
+
+FOLDER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_commands import Store, Described, experiments_of, parsed, plan
+(experiment,) = experiments_of(parsed("wsss run squared.yaml"))
+assert plan(experiment, Described(Store("none"), gpu=False)).stages
+print(experiment.data, experiment.method)
+"""
+
+
+def test_a_command_in_a_folder_with_a_method_is_planned(tmp_path: Path) -> None:
+    assert [command for _, command in OF_FOLDER] == ["wsss run squared.yaml"] * 2
+    for name, text in method_folder().items():
+        (tmp_path / name).write_text(text)
+    words = [sys.executable, "-c", FOLDER, str(Path(__file__).parent)]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "voc squared\n"), done.stderr
 
 
 def test_a_wrong_command_is_not_planned() -> None:

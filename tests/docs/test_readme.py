@@ -21,6 +21,7 @@ SECTIONS = (
     "LPCAM on VOC",
     "Measured",
     "Sweeps and the dashboard",
+    "On a cluster",
     "Add a method",
     "Documentation",
     "Licence and citation",

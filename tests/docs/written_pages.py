@@ -44,8 +44,9 @@ def lines(page: Path) -> list[str]:
 
 
 def commands(page: Path) -> list[str]:
-    """Return the commands `wsss` of a page, also those that a job of Ray runs."""
+    """Return the commands `wsss` of a page, also those that a job of Ray or of Slurm runs."""
     last = [line.split(" -- ")[-1] for line in lines(page)]
+    last = [re.sub(r"^sbatch .*deploy/slurm\.sbatch ", "wsss ", line) for line in last]
     return [line for line in last if re.match(r"(\.venv/bin/)?wsss ", line)]
 
 
@@ -53,6 +54,13 @@ def quoted_commands(page: Path) -> list[str]:
     """Return the commands in a page's sentences that carry out experiments."""
     quoted = re.findall(r"`(wsss (?:run|compare|ablate|sweep|figure) [^`]+)`", prose(page))
     return [text for text in quoted if not re.search(r"\b[A-Z]{2,}\b", text)]
+
+
+def method_folder() -> dict[str, str]:
+    """Return the files of the folder with a method that docs/clusters.md shows, by name."""
+    languages = {"pyproject.toml": "toml", "squared.py": "python", "squared.yaml": "yaml"}
+    page = ROOT / "docs" / "clusters.md"
+    return {name: "".join(blocks(page, language)) for name, language in languages.items()}
 
 
 def demo_commands() -> list[str]:

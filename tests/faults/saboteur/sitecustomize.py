@@ -8,6 +8,7 @@ happens), `act` and `mark`, a file whose existence says that it happened. Acts:
     node    the node of this process: its raylet, and with it all its workers
     driver  the process that started the job
     tell    nothing but the mark, for a test that waits for it
+    pause   wait forever; the mark names the host, which a test then kills
     set     the name stands for the number `call` from the start, in every process
     full    the error of a full disk, at this call and all later calls of every process
 """
@@ -29,6 +30,9 @@ def act(kind):
         return
     if kind == "full":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if kind == "pause":
+        while True:
+            signal.pause()
     if kind == "node":
         os.kill(os.getppid(), signal.SIGKILL)  # its other workers end when they miss it
     if kind == "driver":
@@ -47,7 +51,8 @@ def sabotaged(function, fault):
         still_full = fault["act"] == "full" and os.path.exists(fault["mark"])
         if count == fault["call"] or still_full:
             try:
-                os.close(os.open(fault["mark"], os.O_CREAT | os.O_EXCL))
+                with open(fault["mark"], "x") as stream:
+                    stream.write(os.uname().nodename)
             except FileExistsError:
                 if not still_full:
                     return function(*args, **kwargs)

@@ -1,0 +1,58 @@
+"""Test of deploy/slurm.sbatch: a job of Slurm that is preempted goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hosts import SHARED, Network, missing
+from limits import HANG, wait_until
+from slurm_cluster import PROGRAMS, SlurmCluster
+from small_chain import CHAIN, DATA, SABOTEUR, Fault, files_of
+from written_pages import ROOT
+
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.timeout(4 * HANG),
+    pytest.mark.skipif(bool(missing(PROGRAMS)), reason=missing(PROGRAMS) or "never skipped"),
+]
+
+SCRIPT = str(ROOT / "deploy" / "slurm.sbatch")
+LOG = "job.log"
+FAULT = Fault("methods.cam:CAM.losses", call=5, act="pause")
+"""The training stops in its second epoch, until the job is preempted."""
+
+
+def ended(cluster: SlurmCluster, job: str) -> bool:
+    """Return whether a job has ended; it must have succeeded."""
+    state = cluster.state(job)
+    assert state in ("", "PENDING", "RUNNING", "COMPLETING", "COMPLETED"), log(cluster)
+    return state == "COMPLETED"
+
+
+def log(cluster: SlurmCluster) -> str:
+    """Return what the jobs have printed."""
+    path = cluster.network.shared / LOG
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
+def test_a_job_that_is_preempted_goes_on(
+    network: Network, on_one_machine: Path, tmp_path: Path
+) -> None:
+    cluster = SlurmCluster(network)
+    options = (f"--output={SHARED / LOG}", "--cpus-per-task=2")
+    data = cluster.submit(*options, SCRIPT, *DATA)
+    wait_until(lambda: ended(cluster, data), "the data set is made")
+    mark = tmp_path / "paused"
+    variables = {"WSSS_FAULTS": json.dumps([FAULT.description(mark)]), "PYTHONPATH": str(SABOTEUR)}
+    assignments = [f"{name}={value}" for name, value in variables.items()]
+    submission = ("sbatch", "--parsable", *options, SCRIPT, *CHAIN)
+    job = cluster.run("env", *assignments, *submission).strip()
+    wait_until(lambda: mark.exists() or ended(cluster, job), "the training has stopped")
+    assert mark.exists(), log(cluster)
+    urgent = cluster.submit("--partition=urgent", "--nodes=2", "--wrap", "true")
+    wait_until(lambda: ended(cluster, urgent), "the urgent job is done")
+    wait_until(lambda: ended(cluster, job), "the job has gone on and is done")
+    assert "DUE TO PREEMPTION" in log(cluster)
+    assert files_of(network.shared / "store") == files_of(on_one_machine)

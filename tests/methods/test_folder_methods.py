@@ -1,0 +1,113 @@
+"""Tests of methods that the current folder declares, which need no installation."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+import pytest
+from wsss.platform.errors import InputError
+from wsss.platform.method import Method, build_experiment, find_method, methods, registry
+
+PROJECT = """
+[project]
+name = "my-methods"
+
+[project.entry-points."wsss.methods"]
+squared = "my_squared:Squared"
+"""
+CODE = """
+from wsss.platform.method import find_method
+
+class Squared(find_method("cam")):
+    name = "squared"
+    trains_as = "cam"
+
+    def localize(self, network, images, labels):
+        return super().localize(network, images, labels) ** 2
+"""
+Enter = Callable[..., None]
+
+
+@pytest.fixture
+def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Enter]:
+    """Yield a function that writes the files of a folder and enters it, as a new process would."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.chdir(tmp_path)
+
+    def forget() -> None:
+        sys.modules.pop("my_squared", None)
+        registry._declared.cache_clear()
+        registry._installed.cache_clear()
+
+    def enter(project: str = PROJECT, code: str = CODE) -> None:
+        Path("pyproject.toml").write_text(project)
+        Path("my_squared.py").write_text(code)
+        monkeypatch.setattr(registry, "_registered", {})
+        monkeypatch.setattr(registry, "_folder_is_read", False)
+        forget()
+
+    yield enter
+    forget()
+
+
+def test_a_folder_declares_a_method(enter: Enter) -> None:
+    enter()
+    assert "squared" in methods()
+    assert find_method("squared").code
+    assert build_experiment("squared", preset="scenes").method == "squared"
+
+
+def test_a_changed_method_has_another_digest(enter: Enter) -> None:
+    enter()
+    before = find_method("squared").code
+    enter()
+    assert find_method("squared").code == before
+    enter(code=CODE.replace("** 2", "** 3"))
+    assert find_method("squared").code not in ("", before)
+
+
+def test_a_method_that_is_edited_counts_once(enter: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder whose package is installed, perhaps in an older version, gives the method."""
+    enter()
+    points = [
+        *entry_points(group=registry.GROUP),
+        EntryPoint("squared", "my_squared:Squared", registry.GROUP),
+    ]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    assert find_method("squared").code
+
+
+@pytest.mark.parametrize(
+    ("project", "code", "message"),
+    [
+        (PROJECT + "=", CODE, r"pyproject\.toml declares no methods: .*; correct it"),
+        (
+            PROJECT,
+            "import missing_module",
+            r"declares the method 'squared' as 'my_squared:Squared'",
+        ),
+        (PROJECT, "import missing_module", r"cannot be imported from this folder: No module named"),
+        (PROJECT, "Other = 1", r"my_squared.* has no attribute 'Squared'"),
+        (PROJECT, "Squared = 1", "1 is no method; derive a class from Method"),
+        (PROJECT, CODE.replace('"squared"', '"cam"'), "'cam' of Squared belongs to an installed"),
+    ],
+)
+def test_a_bad_declaration_is_refused(enter: Enter, project: str, code: str, message: str) -> None:
+    enter(project, code)
+    for _ in range(2):
+        with pytest.raises(InputError, match=message):
+            methods()
+
+
+@pytest.mark.parametrize(
+    "project",
+    ["", "[project", '[project.entry-points."wsss.methods"]\ncam = "wsss.methods.cam:CAM"'],
+)
+def test_the_project_of_somebody_else_declares_nothing(enter: Enter, project: str) -> None:
+    enter(project)
+    assert "squared" not in methods()
+    assert all(issubclass(method, Method) and not method.code for method in methods().values())
