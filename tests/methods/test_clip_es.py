@@ -165,12 +165,13 @@ def test_the_affinity_equals_loops(rounds):
 @given(st.integers(0, 1000), st.floats(1e-3, 1e3))
 @few_examples
 def test_the_affinity_is_symmetric_and_ignores_a_factor(seed, factor):
-    """G3.3."""
+    """G3.3: rows of the last round add up to one, so all values add up to their number; after many
+    rounds each row does."""
     attention = attention_of(seed)
     result = affinity(attention, 3)
     assert torch.equal(result, result.T)
     torch.testing.assert_close(affinity(factor * attention, 3), result)
-    torch.testing.assert_close(result.sum(1), torch.ones(len(result)).double(), atol=0.3, rtol=0)
+    torch.testing.assert_close(result.sum().item(), float(len(result)))
     exact = affinity(attention, 500)
     torch.testing.assert_close(exact.sum(1), torch.ones(len(result)).double(), atol=1e-4, rtol=0)
 
