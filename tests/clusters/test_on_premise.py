@@ -12,7 +12,7 @@ import pytest
 from hosts import HOME, Network, missing
 from limits import HANG, wait_until
 from small_chain import CHAIN, DATA, SABOTEUR, SMALL, Fault, files_of
-from ssh_cluster import NAMES, PROGRAMS, USER, WORKERS, SSHCluster
+from ssh_cluster import PROGRAMS, USER, WORKERS, SSHCluster
 from written_pages import method_folder
 
 pytestmark = [
@@ -57,11 +57,6 @@ def test_a_host_that_is_lost_in_a_training_changes_no_result(
     output, _ = job.communicate(timeout=HANG)
     assert job.returncode == 0, output
     assert files_of(cluster.network.shared / "store") == files_of(on_one_machine)
-
-
-def test_a_host_that_comes_back_joins_the_cluster(cluster: SSHCluster, mark: Path) -> None:
-    cluster.start_host(mark.read_text())
-    wait_until(lambda: len(cluster.joined()) == len(NAMES) - 1, "the host has joined")
 
 
 def test_a_method_in_a_folder_of_the_user_runs_without_an_image(cluster: SSHCluster) -> None:
