@@ -237,8 +237,8 @@ def _cells(
     names = [plotly_text(labels[field], LABEL_LENGTH) for field in (across, down)]
     grid = [[cells.get((x, y), []) for x in columns] for y in rows]
     return go.Heatmap(
-        x=[str(_axis_value(v)) for v in columns],
-        y=[str(_axis_value(v)) for v in rows],
+        x=_category_names(columns),
+        y=_category_names(rows),
         z=[[float(np.mean(values)) if values else None for values in row] for row in grid],
         coloraxis="coloraxis",
         xgap=2,
@@ -256,6 +256,12 @@ def _cells(
 
 def _sorted(values: set[Value]) -> list[Value]:
     return sorted(values, key=float if are_numbers(list(values)) else str)
+
+
+def _category_names(values: list[Value]) -> list[str]:
+    """Return a name for each value, shortened where all names stay different."""
+    short = [plotly_text(short_text(value), 14) for value in values]
+    return short if len({*short}) == len(short) else [str(_axis_value(v)) for v in values]
 
 
 def _axis_value(value: Value) -> float | int | str:

@@ -74,8 +74,8 @@ class MLflowTracker(Tracker):
         from mlflow.entities import Param
 
         self.client = self._client()
-        found = self.client.get_experiment_by_name(self.experiment)
-        number = found.experiment_id if found else self.client.create_experiment(self.experiment)
+        known = self.client.get_experiment_by_name(self.experiment)
+        number = known.experiment_id if known else self.client.create_experiment(self.experiment)
         parent = {"mlflow.parentRunId": sweep.run_id} if isinstance(sweep, MLflowTracker) else {}
         created = self.client.create_run(number, run_name=run.name, tags={**run.tags, **parent})
         self.run_id = created.info.run_id

@@ -92,7 +92,7 @@ class OptunaPoints:
         self.kind, self.space, self.seed, self.width = kind, space, seed, width
         self.count = count
         self.points: dict[int, Params] = {}
-        self.told = 0
+        self.reported = 0
         way = optuna.study.StudyDirection
         directions = [way.MAXIMIZE if more else way.MINIMIZE for more in maximized]
         self.study = optuna.create_study(directions=directions)
@@ -118,13 +118,13 @@ class OptunaPoints:
         """Tell the study the values of all points below a number."""
         from optuna.trial import TrialState
 
-        for k in range(self.told, end):
+        for k in range(self.reported, end):
             values = values_by_point[k]
             if values is None:
                 self.study.tell(k, state=TrialState.FAIL)
             else:
                 self.study.tell(k, list(values))
-        self.told = max(self.told, end)
+        self.reported = max(self.reported, end)
 
     def _ask(self, number: int) -> Params:
         trial = self._next_trial(number)
