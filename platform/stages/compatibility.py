@@ -6,9 +6,9 @@ Shapes: B batch, N foreground classes, D channels, H W pixels, h w grid.
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -16,19 +16,29 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..method import Batch, Centers, Learner, Method, PrototypeMethod, methods
-from ..models.backbones import Backbone, build
+from ..models.backbones import Backbone, Swin, build
 from ..models.network import SeparatelyTrained
 from .training.label_learners import Boundaries, Segmenter
 
-KINDS: Mapping[str, str] = {
-    "ResNet": "timm:test_resnet",
-    "MobileNetV2": "timm:mobilenetv2_035",
-    "EfficientNet": "timm:test_efficientnet",
-    "ConvNeXt": "timm:test_convnext",
-    "Swin": "swin_t",
-    "ViT": "timm:test_vit",
+
+
+def _narrow_swin() -> Backbone:
+    """Return a Swin transformer of a quarter of Swin-T's width, with two blocks in each stage."""
+    from torchvision.models import SwinTransformer
+
+    heads, sizes = [1, 2, 4, 8], {"patch_size": [4, 4], "embed_dim": 24, "window_size": [7, 7]}
+    return Swin(SwinTransformer(depths=[2, 2, 2, 2], num_heads=heads, **sizes))
+
+
+KINDS: Mapping[str, Callable[[], Backbone]] = {
+    "ResNet": partial(build, "timm:test_resnet"),
+    "MobileNetV2": partial(build, "timm:mobilenetv2_035"),
+    "EfficientNet": partial(build, "timm:test_efficientnet"),
+    "ConvNeXt": partial(build, "timm:test_convnext"),
+    "Swin": _narrow_swin,
+    "ViT": partial(build, "timm:test_vit"),
 }
-"""A small network of each kind of backbone, by the name of the kind."""
+"""The function that builds a small network of each kind of backbone, by the name of the kind."""
 LEARNERS: Mapping[str, Callable[[], Learner]] = {
     "IRN's boundary network": Boundaries,
     "deeplabv2, stride 8": lambda: Segmenter(scales=()),
@@ -74,17 +84,17 @@ def trials() -> list[Trial]:
 
 def _trials(name: str, learner: Learner) -> list[Trial]:
     return [
-        Trial(learner=name, kind=kind, refusal=tried(learner, backbone))
-        for kind, backbone in KINDS.items()
+        Trial(learner=name, kind=kind, refusal=tried(learner, copy.deepcopy(_built(kind))))
+        for kind in KINDS
     ]
 
 
-def tried(learner: Learner, backbone: str) -> str:
+def tried(learner: Learner, backbone: Backbone) -> str:
     """Train a learner for two steps on a backbone, localize, and return the sentence of a refusal.
 
     Args:
         learner: a method, or another learner.
-        backbone: name of the backbone, which has random weights.
+        backbone: the backbone, which is changed.
 
     Returns:
         The sentence with which the learner refuses the backbone; empty if it runs.
@@ -94,7 +104,7 @@ def tried(learner: Learner, backbone: str) -> str:
     """
     torch.manual_seed(0)
     try:
-        network = learner.network(CLASSES, copy.deepcopy(_built(backbone)))
+        network = learner.network(CLASSES, backbone)
     except InputError as error:
         return str(error)
     network.train()
@@ -120,10 +130,11 @@ def tried(learner: Learner, backbone: str) -> str:
     return ""
 
 
-@functools.cache
-def _built(backbone: str) -> Backbone:
+@cache
+def _built(kind: str) -> Backbone:
     """Return a backbone of random weights; copying it is faster than building it again."""
-    return build(backbone)
+    torch.manual_seed(0)
+    return KINDS[kind]()
 
 
 def _class_maps(method: Method, network: Any, images: Tensor) -> Tensor:

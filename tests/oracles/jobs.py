@@ -1,4 +1,4 @@
-"""Jobs with the preset `release` on five images, whose stages the oracles are compared with."""
+"""Jobs with the preset `release` on few images, whose stages the oracles are compared with."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from wsss.platform.stages.training.trainer import build as build_network
 from wsss.platform.storage.store import Store
 
 IMAGES, SIDE, DRAWN = 5, 128, 116
-"""Number of images, side of the crops that training sees, and side of drawn images.
+"""Number of photographs, side of the crops that training sees, and side of drawn images.
 
 The sides of drawn images are no multiples of 16, as those of most photographs.
 """
@@ -34,9 +34,10 @@ The sides of drawn images are no multiples of 16, as those of most photographs.
 
 @dataclass
 class Data:
-    """Five images in a store, and weights for the networks."""
+    """Images in a store, and weights for the networks."""
 
     store: Store
+    images: int
     weights: Path
     vgg: Path
 
@@ -57,24 +58,25 @@ def five_photographs(data: Path, folder: Path) -> Data:
     store = Store(folder / "store")
     registry.add(store, VOC(chosen), "five", ProgressDisplay())
     weights = data / "weights" / "mobilenet_v2_onnxzoo_features.pth"
-    return Data(store, weights, random_vgg(folder))
+    return Data(store, IMAGES, weights, random_vgg(folder))
 
 
-def five_scenes(folder: Path) -> Data:
-    """Add five drawn images, and make a random network whose statistics fit them."""
+def drawn_scenes(folder: Path, images: int) -> Data:
+    """Add drawn images, and make a random network whose statistics fit them."""
     store = Store(folder / "store")
-    source = Scenes(train=IMAGES, val=1, size=DRAWN)
+    source = Scenes(train=images, val=1, size=DRAWN)
     registry.add(store, source, "five", ProgressDisplay())
     torch.manual_seed(0)
     features = mobilenet_v2(weights=None).features
     for module in features.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # the statistics are the means over all batches
-    images = [decode_image(source.load(item).image, item.id) for item in source.items()[:IMAGES]]
+    items = source.items()[:images]
+    pixels = np.stack([decode_image(source.load(item).image, item.id) for item in items])
     with torch.no_grad():
-        features.train()(normalized(torch.from_numpy(np.stack(images))))
+        features.train()(normalized(torch.from_numpy(pixels)))
     torch.save({f"features.{k}": v for k, v in features.state_dict().items()}, folder / "net.pth")
-    return Data(store, folder / "net.pth", random_vgg(folder))
+    return Data(store, images, folder / "net.pth", random_vgg(folder))
 
 
 def random_vgg(folder: Path) -> Path:
@@ -87,7 +89,7 @@ def random_vgg(folder: Path) -> Path:
 
 def executed(data: Data, method: str) -> Execution:
     """Run the preset `release` of a method with IRN, with short trainings on small crops."""
-    short = {"epochs": 2 if method == "ssc" else 4, "batch_size": IMAGES, "crop": SIDE}
+    short = {"epochs": 2 if method == "ssc" else 4, "batch_size": data.images, "crop": SIDE}
     changes: dict[str, Any] = {
         "data": "five",
         "network.backbone": "mobilenet_v2",

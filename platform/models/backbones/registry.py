@@ -22,9 +22,11 @@ def _wide() -> Backbone:
 
 
 def _swin(size: str) -> Backbone:
+    import torchvision
+
     from .swin import Swin
 
-    return Swin(size)
+    return Swin(getattr(torchvision.models, f"swin_{size}")(weights=None))
 
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {

@@ -5,6 +5,8 @@ Shapes: B batch, D channels, H W grid; torchvision keeps channels last.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,19 +18,18 @@ DROP_PATH = 0.3
 
 
 class Swin(SequentialBackbone):
-    """Swin-T, S or B with windows of 7, in four stages at strides 4 to 32; c4 is normalised.
+    """A Swin transformer in four stages at strides 4 to 32; c4 is normalised.
 
     Args:
-        size: t, s or b.
+        backbone: `SwinTransformer` of torchvision, whose classifier is not kept.
     """
 
     strides = (4, 8, 16, 32)
 
-    def __init__(self, size: str) -> None:
+    def __init__(self, backbone: Any) -> None:
         super().__init__()
         import torchvision
 
-        backbone = getattr(torchvision.models, f"swin_{size}")(weights=None)
         self.features, self.norm = backbone.features, backbone.norm
         width = int(backbone.norm.normalized_shape[0])
         self.channels = (width // 8, width // 4, width // 2, width)
