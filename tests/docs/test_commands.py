@@ -119,25 +119,33 @@ class Described(Catalog):
         return True
 
 
-@pytest.fixture(autouse=True)
-def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def named_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make the files that commands name: weights, experiment files and a search space."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("WSSS_STORE", "WSSS_LOG"):
-        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path_factory.mktemp("commands")
     for _, command in COMMANDS:
         for word in re.findall(r"\S+\.pth?\b", command):
             path = Path(word.split("=")[-1])
             if not path.is_absolute():
-                path.touch()
-    Path("experiments").symlink_to(ROOT / "experiments")
-    Path("weights").mkdir()
-    for path in Path("experiments").glob("*.yaml"):
+                (folder / path).touch()
+    (folder / "experiments").symlink_to(ROOT / "experiments")
+    (folder / "weights").mkdir()
+    for path in (folder / "experiments").glob("*.yaml"):
         for word in re.findall(r"weights/[\w-]+\.pth?\b", path.read_text()):
-            Path(word).touch()
-    BEST.parent.mkdir(parents=True)
-    BEST.write_text(experiment_file(build_experiment("cam", localizer="sipe", preset="scenes")))
-    Path("mine.py").write_text(blocks(ROOT / "docs" / "sweeps.md", "python")[0])
+            (folder / word).touch()
+    best = folder / BEST
+    best.parent.mkdir(parents=True)
+    best.write_text(experiment_file(build_experiment("cam", localizer="sipe", preset="scenes")))
+    (folder / "mine.py").write_text(blocks(ROOT / "docs" / "sweeps.md", "python")[0])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _in_folder(named_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work where the files are that commands name, and where no test writes others."""
+    monkeypatch.chdir(named_files)
+    for name in ("WSSS_STORE", "WSSS_LOG"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def parsed(command: str) -> Command:
