@@ -86,6 +86,23 @@ def chain(job: Job) -> Any:
     return pipeline
 
 
+@pytest.fixture(scope="session")
+def ray_chain(ray_started: None, tmp_path_factory: pytest.TempPathFactory) -> Execution:
+    """Return the chain on a network of its own, computed with Ray.
+
+    Class maps are those of the training images, and predictions those of the validation images. The
+    networks of IRN and the segmenter are trained in this process: the first network shows that a
+    worker of Ray Train computes the same, and what differs between trainings, the columns of their
+    batches, comes from Ray Data here too."""
+    splits = {"scoring.splits": ("train",), "segment.splits": ("val",)}
+    experiment = build_experiment("lpcam", preset="scenes", changes={**SMALL, **CHAIN, **splits})
+    pipeline = Execution.of(_add_scenes(tmp_path_factory.mktemp("ray")), experiment)
+    pipeline.compute(pipeline.plan.steps[0])
+    with trainings_in_process():
+        pipeline.execute()
+    return pipeline
+
+
 @dataclass
 class RayTrial:
     """A trial that was stopped at a rung and continued, computed with Ray."""
@@ -95,33 +112,16 @@ class RayTrial:
     rungs: list[dict[str, Any]]
 
 
-@pytest.fixture(scope="session")
-def ray_trial(ray_started: None, tmp_path_factory: pytest.TempPathFactory) -> RayTrial:
+@pytest.fixture
+def ray_trial(ray_started: None, tmp_path: Path) -> RayTrial:
     """Return the trial that trains the network of the main job, in a store of its own."""
-    store = _add_scenes(tmp_path_factory.mktemp("ray"))
+    store = _add_scenes(tmp_path)
     base = build_experiment("cam", preset="scenes", changes=SMALL)
     point = {"training.lr": base.training.lr}
     sweep = Sweep(base=base, space={"training.lr": [*point.values()]}, scheduler="asha")
     rungs: list[dict[str, Any]] = []
     result = trial.run(Catalog.of(store), sweep, point, base.seed, rungs.append)
     return RayTrial(store, result, rungs)
-
-
-@pytest.fixture(scope="session")
-def ray_chain(ray_trial: RayTrial) -> Execution:
-    """Return the chain on the network of the trial, computed with Ray.
-
-    Class maps are those of the training images, and predictions those of the validation images. The
-    networks of IRN and the segmenter are trained in this process: `ray_trial` shows that a worker
-    of Ray Train computes the same, and what differs between trainings, the columns of their
-    batches, comes from Ray Data here too."""
-    splits = {"scoring.splits": ("train",), "segment.splits": ("val",)}
-    changes = {**SMALL, **CHAIN, **splits}
-    experiment = build_experiment("lpcam", preset="scenes", changes=changes)
-    pipeline = Execution.of(ray_trial.store, experiment)
-    with trainings_in_process():
-        pipeline.execute()
-    return pipeline
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ small = {{
 {CALLS}"""
 
 
-@pytest.mark.cluster
+@pytest.mark.faults
 def test_workers_and_trials_know_a_method_of_the_main_module(
     ray_started: None, job: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

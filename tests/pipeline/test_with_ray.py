@@ -43,10 +43,9 @@ def content(path: Path) -> Any:
 
 
 @exact
+@pytest.mark.faults
 def test_a_rung_does_not_change_a_training(ray_trial: Any, job: Any) -> None:
-    """The training goes on from the checkpoint of the rung, in another process.
-
-    `test_ray_computes_what_one_process_computes` compares its network and metrics."""
+    """The training goes on from the checkpoint of the rung, in another process."""
     assert ray_trial.result["error"] is None
     assert [rung["epoch"] for rung in ray_trial.rungs] == [1]
     score = job.pipeline.read_scores()[ResultId(localizer="cam")]["train"]
@@ -138,6 +137,7 @@ def test_two_workers_stream_disjoint_halves(job: Any) -> None:
     assert len(set(images)) == 48
 
 
+@pytest.mark.faults
 def test_two_training_workers_finish(job: Any) -> None:
     training = replace(job.experiment.training, workers=2, epochs=1)
     pipeline = Execution.of(job.store, replace(job.experiment, training=training, method="cam"))

@@ -288,7 +288,7 @@ def test_a_path_too_long_for_sockets_is_not_used(monkeypatch: pytest.MonkeyPatch
     folders.remove(folder, lock)
 
 
-@pytest.mark.cluster
+@pytest.mark.faults
 def test_nothing_of_ray_outlives_a_command(tmp_path: Path, room: Path) -> None:
     words = [sys.executable, "-m", "wsss.platform.cli", *DATA, str(tmp_path / "store")]
     environment = {**os.environ, "RAY_TMPDIR": str(room)}
