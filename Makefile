@@ -3,6 +3,7 @@
 # make test   the environment, the checks, the tests: those that start Ray beside all others, which
 #             run in two processes and give way to them
 # make check  ruff, mypy and the import rules
+# make test-shared  the tests on real images and label files, which lie in ../shared/data
 # make fuzz   damaged files and hostile words, 24 times as many as in the tests: half an hour on
 #             two busy cores
 # make test-cluster  whole jobs on several nodes, in a bucket, and under faults: an hour
@@ -18,7 +19,7 @@ UV_VERSION := 0.13.8
 READY := $(VENV)/.ready
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test test-ray test-plain test-plain-jobs test-plain-rest test-cluster check types fuzz audit bench docs env lock clean
+.PHONY: demo test test-ray test-plain test-plain-jobs test-plain-rest test-shared test-cluster check types fuzz audit bench docs env lock clean
 
 env: $(READY)
 
@@ -63,7 +64,7 @@ test: $(READY)
 test-ray: $(READY)
 	$(BIN)/pytest -q tests/pipeline tests/ray_runtime tests/stages/test_batched_labels.py -m "cluster and not faults"
 
-PLAIN := nice -n 19 $(BIN)/pytest -q -m "not cluster and not faults"
+PLAIN := nice -n 19 $(BIN)/pytest -q -m "not cluster and not faults and not shared"
 JOBS := tests/pipeline tests/stages tests/oracles tests/methods tests/models
 
 test-plain: test-plain-jobs test-plain-rest
@@ -73,6 +74,9 @@ test-plain-jobs: $(READY)
 
 test-plain-rest: $(READY)
 	$(PLAIN) tests $(addprefix --ignore ,tests/house $(JOBS))
+
+test-shared: $(READY)
+	$(BIN)/pytest -q tests -m shared
 
 test-cluster: $(READY)
 	$(BIN)/pytest -q tests -m faults
