@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -66,7 +67,9 @@ def _group(name: str, config: Options, indent: str) -> list[str]:
     return ["", *_comment(summary, indent), f"{indent}{name}:", *inner[1:]] if inner else []
 
 
-def _comment(text: str, indent: str) -> list[str]:
+@functools.cache
+def _comment(text: str, indent: str) -> Sequence[str]:
+    """Return a text as lines of a comment; the texts are those of fields and of groups."""
     lines = textwrap.wrap(text, WIDTH - len(indent) - 2, break_long_words=False)
     return [f"{indent}# {line}" for line in lines]
 

@@ -35,7 +35,7 @@ def unread() -> Any:
     [
         (">&-", ("--help",), 0),
         ("<&- >&- 2>&-", ("--help",), 0),
-        (">&-", ("methods", "odd"), 2),
+        (">&-", ("completion", "odd"), 2),
         ("2>&-", ("odd",), 2),
     ],
 )
@@ -65,7 +65,7 @@ def test_no_file_gets_the_descriptor_of_a_closed_stream(tmp_path: Path) -> None:
 
 def test_a_reader_that_went_away_ends_the_command_quietly(unread: int) -> None:
     done = subprocess.run(
-        [*WSSS, "methods", "lpcam"],
+        [*WSSS, "completion", "bash"],
         stdout=unread,
         stderr=subprocess.PIPE,
         text=True,

@@ -29,7 +29,7 @@ def test_the_page_of_every_search_space_lists_its_trials(store: Store, path: Pat
     name = "lpcam" if path.stem == "common" else path.stem.replace("_", "-")
     for title, space in spaces.spaces_of_method(name).items():
         domains = spaces.space_from(space)
-        points = draw_points(domains, 40, seed=0)
+        points = draw_points(domains, 12, seed=0)
         trials = [
             dataclasses.replace(t, params=p)
             for t, p in zip(make_trials(len(points)), points, strict=True)

@@ -235,7 +235,8 @@ def test_compare_lists_the_scores_of_refined_labels(wsss: Any) -> None:
 def test_compare_puts_refinements_side_by_side(wsss: Any) -> None:
     """The class maps have one row, and a refinement that is given twice, too."""
     refinements = ("--refine", "crf", "par", "--refine", "segments", "par")
-    code, out, _ = wsss("compare", "cam", "lpcam", *SMALL_WORDS, *refinements)
+    split = "--set=scoring.splits=('val',)"
+    code, out, _ = wsss("compare", "cam", "lpcam", *SMALL_WORDS, split, *refinements)
     assert code == 0
     table = out[out.index("mIoU") :].splitlines()
     titles = [line.split(" on val")[0] for line in table if " on val (n=16)" in line]
