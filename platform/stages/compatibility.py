@@ -21,7 +21,6 @@ from ..models.network import SeparatelyTrained
 from .training.label_learners import Boundaries, Segmenter
 
 
-
 def _narrow_swin() -> Backbone:
     """Return a Swin transformer of a quarter of Swin-T's width, with two blocks in each stage."""
     from torchvision.models import SwinTransformer

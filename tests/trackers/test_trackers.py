@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from limits import HANG
 from PIL import Image
 from wsss.platform.trackers import opening
 from wsss.platform.trackers.mlflow_tracker import MLflowTracker
@@ -107,6 +109,8 @@ def wandb_records(file: Path) -> Iterator[Any]:
             at += 32768 - at % 32768
             continue
         length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        if at + 7 + length > len(data):  # this part is still being written
+            return
         message += data[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # whole, or the last part
@@ -114,9 +118,20 @@ def wandb_records(file: Path) -> Iterator[Any]:
             message = b""
 
 
+def finished_records(file: Path) -> list[Any]:
+    """Return all records of a file, which W&B's process may still write after the run's end."""
+    end = time.monotonic() + HANG
+    while time.monotonic() < end:
+        records = [*wandb_records(file)]
+        if any(record.HasField("exit") for record in records):
+            return records
+        time.sleep(0.05)
+    raise TimeoutError(f"{file} has no record of the run's end")
+
+
 def kept_by_wandb(folder: Path, tracked: TrackedRun) -> Kept:
     for file in (folder / "wandb").glob("offline-run-*/*.wandb"):
-        records = [*wandb_records(file)]
+        records = finished_records(file)
         run = next(r.run for r in records if r.HasField("run"))
         if run.display_name == tracked.name:
             break
