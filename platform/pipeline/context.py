@@ -235,8 +235,8 @@ class Context:
     def views(self) -> Views:
         """Return the options of inference, with the number of actors set; Ray must have started."""
         views = self.experiment.views
-        most = gpus.gpu_actors(views.image_bytes) or cluster.cores()
-        return dataclasses.replace(views, actors=views.actors or most)
+        actors = views.actors or gpus.gpu_actors(views.image_bytes) or cluster.cores()
+        return dataclasses.replace(views, actors=actors)
 
 
 @dataclass(frozen=True, kw_only=True)

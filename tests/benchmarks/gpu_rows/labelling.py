@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from gpu_rows.classifier import drawn_maps
 from gpu_rows.device_bench import DeviceBench, calibrate, on_cpu
+from measure import say
 from numpy.typing import NDArray
 from peers import peer_steps
 from torch.nn import functional
@@ -57,8 +59,12 @@ def different(labels: Sequence[NDArray[np.uint8]], expected: Sequence[NDArray[np
 def bench_labels(b: DeviceBench) -> None:
     """Measure certain labels of three labels an image: two starts of DenseCRF with ten steps."""
     maps, checked = write_drawn_maps(b), b.sizes.checked
-    processes = cluster.cores() if b.cuda else 1
-    peer = peer_steps.certain_labels(b.files, b.folder / "kept", CUT.levels, processes)
+    peer = None
+    if importlib.util.find_spec("pydensecrf"):
+        processes = cluster.cores() if b.cuda else 1
+        peer = peer_steps.certain_labels(b.files, b.folder / "kept", CUT.levels, processes)
+    else:
+        say("left out: certain labels in the usual way; install pydensecrf2")
     expected = batched_labels.labels_of_batch(b.images[:checked], maps[:checked], CUT).numpy()
     images, group = b.images.to(b.device), Views().batch_size
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from peers.peer_images import read
-from pydensecrf import densecrf
 from torch.nn import functional
 from wsss.platform.ops.crf import CRF, CRFS
 from wsss.platform.ops.random_walk import transition_matrix
@@ -58,6 +57,8 @@ def _crf_of(job: tuple[Path, Path, Sequence[float]]) -> str:
 def _refined(
     image: NDArray[np.uint8], seed: NDArray[np.integer], labels: int, crf: CRF
 ) -> NDArray[np.integer]:
+    from pydensecrf import densecrf
+
     height, width = image.shape[:2]
     energy = np.where(
         seed[None] == np.arange(labels)[:, None, None],
