@@ -30,6 +30,7 @@ from ..platform.errors import FieldError
 from ..platform.method import Batch, Method
 from ..platform.models.classifier import Classifier, soft_margin
 from ..platform.models.hierarchical_features import HierarchicalFeatures, join_grids
+from ..platform.ops.collectives import share_of_total
 from ..platform.ops.maps import background, merge_flip, normalize
 from ..platform.ops.pairwise import similar_values
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
@@ -375,9 +376,8 @@ class PSDPM(Method):
             estimate = estimate.detach()
         counted = (present if s.average == "present" else torch.ones_like(present)) * inside
         compared = normalize(maps) if s.scaled else maps
-        distance = ((estimate - compared).abs() * counted).sum() / counted.sum().clamp(min=1)
-        terms["consistency"] = s.weight * distance
-        return terms
+        distance = ((estimate - compared).abs() * counted).sum() / share_of_total(counted.sum())
+        return {**terms, "consistency": s.weight * distance}
 
     @staticmethod
     def _prototype_maps(

@@ -64,6 +64,11 @@ def _table(record: SpeedRecord) -> Table:
         ]
         for row in record.rows
     ]
+    if any(row.difference is not None for row in record.rows):
+        head += ["GPU memory, GiB", "difference from the CPU", "allowed"]
+        for cells, row in zip(rows, record.rows, strict=True):
+            cells.append(_number(None if row.memory is None else row.memory / 2**30))
+            cells += [_number(row.difference, 6), _number(row.allowed, 6)]
     caption = f"{record.started[:16].replace('T', ' ')}, {count_text(len(rows), 'stage')}"
     return Table(caption=caption, head=head, rows=rows, sortable=True)
 

@@ -23,6 +23,7 @@ from ...platform.config.presets import Preset, irn_default, irn_paper, irn_relea
 from ...platform.errors import InputError
 from ...platform.method import PADDING, Batch, Method
 from ...platform.models.classifier import Classifier, class_activation_maps, soft_margin
+from ...platform.ops.collectives import share_of_total
 from ...platform.ops.maps import normalize
 from .reconstruction import (
     EarlyStages,
@@ -344,7 +345,7 @@ class SSC(Method):
         )
         weight = inside.expand_as(activation)[present][:, None]
         squared = (activation[present][:, None] - target.detach()).square() * weight
-        return squared.sum() / weight.sum().clamp(min=1)
+        return squared.sum() / share_of_total(weight.sum())
 
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         return class_activation_maps(network, images)

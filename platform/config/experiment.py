@@ -47,7 +47,8 @@ class Views(Options):
     )
     actors: int = option(
         0,
-        "Number of inference actors; 0: one for each GPU, or else for each core.",
+        "Number of inference actors; 0: as many as the GPUs have memory for (image_gib each, and "
+        "at most four a GPU), or one for each core.",
         low=0,
         high=4_096,
         machine=True,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..labels import VOID
+from .collectives import share_of_total
 from .random_walk import affinities, neighbour_offsets
 
 EPS = 1e-5
@@ -66,7 +67,7 @@ def affinity_losses(
     Returns:
         `same`: a quarter of the sum of two means, one over background pairs and one over pairs of
         one foreground class; `different`: half the mean over pairs of different classes. A mean
-        over no pairs is zero.
+        over no pairs is zero. Means are over the pairs of all training workers.
     """
     affinity, kinds = affinities(boundary, radius), sort_pairs(labels, radius)
     if pairs == "interior":
@@ -77,7 +78,7 @@ def affinity_losses(
     values = -torch.log(EPS + torch.where(different, 1 - affinity, affinity))
 
     def mean(chosen: Tensor) -> Tensor:
-        return (values * chosen).sum() / chosen.sum().clamp(min=1)
+        return (values * chosen).sum() / share_of_total(chosen.sum())
 
     same = mean(background) + mean(foreground)
     return {"same": same / 4, "different": mean(different) / 2}

@@ -32,3 +32,19 @@ def broadcast_from_first(tensor: Tensor) -> None:
     """Overwrite the tensor of each worker, in place, with the tensor of the first worker."""
     if not _is_single_worker():
         dist.broadcast(tensor, 0)
+
+
+def share_of_total(weight: Tensor) -> Tensor:
+    """Return the sum of a weight over all workers, at least one, divided by their number.
+
+    A worker that divides a sum by it, in place of its own weight, has the gradient of a mean over
+    the batches of all workers, once DistributedDataParallel has averaged the gradients.
+
+    Args:
+        weight: `[]`, the sum of the weights of this worker's batch.
+    """
+    if _is_single_worker():
+        return weight.clamp(min=1)
+    total = weight.detach().to(torch.float32).clone()
+    dist.all_reduce(total)
+    return total.clamp_(min=1) / dist.get_world_size()

@@ -9,13 +9,14 @@ Shapes: R rows of a block, D channels, K centres.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import faiss
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]
@@ -57,25 +58,17 @@ def unit_rows(rows: Floats) -> Floats:
     return out
 
 
-def assign(
-    rows: Floats, centers: Floats, device: str | None = None
-) -> tuple[Floats, NDArray[np.int64]]:
-    """Find the nearest centre of each row: with faiss on a CPU, with torch on a GPU.
+def assign(rows: Floats, centers: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """Find the nearest centre of each row with faiss.
 
     Args:
         rows: `[R,D]`.
         centers: `[K,D]`.
-        device: torch device of the computation; without it, the GPU of this process if it has one.
 
     Returns:
         `[R]`, the cosine to the nearest centre times the length of the row; `[R]`, the number of
         the nearest centre.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "")
-    if device:
-        directions = torch.from_numpy(unit_rows(centers)).to(device)
-        best, number = (torch.from_numpy(rows).to(device) @ directions.T).max(dim=1)
-        return best.cpu().numpy(), number.cpu().numpy()
     index: faiss.Index = faiss.IndexFlatIP(centers.shape[1])
     index.add(unit_rows(centers))
     similarity, nearest = index.search(rows, 1)
@@ -103,6 +96,40 @@ def block_totals(block: Halves, centers: Floats, number: int, *, spherical: bool
         sums=sums,
         counts=np.bincount(nearest, minlength=len(centers)),
         worst=(float(cosine[lowest]), number, lowest),
+    )
+
+
+def device_totals(
+    blocks: Iterable[tuple[int, Tensor]], centers: Floats, *, spherical: bool = False
+) -> Totals:
+    """Return the sum of `block_totals` of blocks that lie on a device, which computes all of it.
+
+    Args:
+        blocks: number and features, float16 `[R,D]`, of each block; at least one.
+        centers: `[K,D]`.
+        spherical: sum unit features instead of raw features.
+    """
+    sums, counts, lowest, numbers = [], [], [], []
+    for number, block in blocks:
+        rows = block.float()
+        directions = torch.from_numpy(unit_rows(centers)).to(rows.device)
+        similarity, nearest = (rows @ directions.T).max(dim=1)
+        length = rows.norm(dim=1)
+        safe = torch.where(length > 0, length, 1)
+        cosine = torch.where(length > 0, similarity / safe, 1)
+        weights = 1 / safe if spherical else torch.ones_like(safe)
+        one_hot = rows.new_zeros(len(rows), len(centers)).scatter_(
+            1, nearest[:, None], weights[:, None]
+        )
+        sums.append(((one_hot.T @ rows).double() * STEPS_PER_UNIT).round() / STEPS_PER_UNIT)
+        counts.append(torch.bincount(nearest, minlength=len(centers)))
+        lowest.append(torch.stack([cosine.min().double(), cosine.argmin().double()]))
+        numbers.append(number)
+    worst = torch.stack(lowest).tolist()
+    return Totals(
+        sums=torch.stack(sums).sum(0).cpu().numpy(),
+        counts=torch.stack(counts).sum(0).cpu().numpy(),
+        worst=min((cosine, n, int(row)) for n, (cosine, row) in zip(numbers, worst, strict=True)),
     )
 
 

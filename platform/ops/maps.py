@@ -135,8 +135,8 @@ def best_class(
     """
     first = int(len(classes) > 0 and classes[0] == 0)
     if len(classes) == first:
-        return torch.zeros(size), torch.ones(size, dtype=torch.uint8)
-    values = torch.tensor(classes[first:], dtype=torch.uint8)
+        return planes.new_zeros(size, dtype=torch.float32), planes.new_ones(size, dtype=torch.uint8)
+    values = torch.tensor(classes[first:], dtype=torch.uint8, device=planes.device)
     if len(planes) * math.prod(size) > LARGE:
         (score,), (index,) = best_plane(planes[first:].float()[None], size)
         (ground,), _ = best_plane(planes[:1].float()[None], size)

@@ -51,6 +51,7 @@ def network(
             "settings": trained.training_settings(),
             "network": fingerprint(e.network),
             "training": fingerprint(e.training),
+            **e.training.workers_key,
             "seed": e.seed,
         },
         inputs={

@@ -20,7 +20,7 @@ from ..interop import imports
 from ..interop.imports import Import
 from ..method import Learner
 from ..metrics import OWN_BACKGROUND
-from ..ray_runtime import cluster
+from ..ray_runtime import cluster, gpus
 from ..records.progress import ProgressDisplay
 from ..records.schema import FROM_FIXED_VALUE, FROM_OWN_BACKGROUND, Score, StageRecord
 from ..storage.artifact import Artifact, Stage
@@ -235,7 +235,8 @@ class Context:
     def views(self) -> Views:
         """Return the options of inference, with the number of actors set; Ray must have started."""
         views = self.experiment.views
-        return dataclasses.replace(views, actors=views.actors or cluster.gpus() or cluster.cores())
+        actors = views.actors or gpus.gpu_actors(views.image_bytes) or cluster.cores()
+        return dataclasses.replace(views, actors=actors)
 
 
 @dataclass(frozen=True, kw_only=True)

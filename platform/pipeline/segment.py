@@ -84,6 +84,7 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
             "scales": e.segment.scales,
             "balanced": e.segment.balanced,
             "training": fingerprint(schedule),
+            **schedule.workers_key,
             "seed": e.seed,
         },
         inputs={"shards": context.shards.key, "labels": labels.key},

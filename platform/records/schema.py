@@ -300,6 +300,8 @@ class SpeedRow:
 
     `peer` is the speed of another implementation in the same benchmark. `bound` names what limits
     the speed on this machine, e.g. fp32 convolutions; `limit` is the speed as a share of it.
+    `difference` is how far the result is from that of a CPU, of which `allowed` is the most; the
+    name of the stage says which measure is meant. `memory` is the largest memory of a GPU, bytes.
     """
 
     stage: str
@@ -308,6 +310,9 @@ class SpeedRow:
     peer: float | None = None
     limit: float | None = None
     bound: str = ""
+    difference: float | None = None
+    allowed: float | None = None
+    memory: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from pictures import jpeg, photograph
+from pictures import HEIGHT, WIDTH, jpeg, photograph
 from wsss.platform.config.experiment import Views
 from wsss.platform.data.formats import class_maps
 from wsss.platform.data.formats.features import FeatureRows
@@ -37,12 +37,13 @@ def seconds(action: Callable[[], object], repeats: int = 1) -> float:
     return float(np.median(times))
 
 
-def photographs(root: Path, count: int) -> None:
+def photographs(root: Path, count: int, height: int = HEIGHT, width: int = WIDTH) -> None:
     """Write JPEG files of generated pictures with a photograph's statistics, and their labels."""
     (root / "images").mkdir(parents=True)
     lines = ["id,labels"]
     for number in range(count):
-        (root / "images" / f"i{number:05d}.jpg").write_bytes(jpeg(photograph(number)))
+        picture = jpeg(photograph(number, height, width))
+        (root / "images" / f"i{number:05d}.jpg").write_bytes(picture)
         lines.append(f"i{number:05d},{'cat' if number % 2 else 'dog'}")
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
 

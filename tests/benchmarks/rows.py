@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class Bench:
 
     folder: Path
     rows: list[SpeedRow] = field(default_factory=list)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @cached_property
     def cuda(self) -> bool:
@@ -42,6 +44,11 @@ class Bench:
     @property
     def backbone(self) -> str:
         return "resnet50" if self.cuda else "mobilenet_v2"
+
+    @property
+    def rate_size(self) -> tuple[int, int]:
+        """Number and side in positions of the images of the convolution that measures the limit."""
+        return 8, 64
 
     @property
     def actors(self) -> int:
@@ -83,7 +90,8 @@ class Bench:
         for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
             conv = torch.nn.Conv2d(512, 512, 3, padding=1, bias=False)
             conv = conv.to(self.device, kind, memory_format=torch.channels_last)
-            x = torch.randn(8, 512, 64, 64, device=self.device, dtype=kind)
+            count, side = self.rate_size
+            x = torch.randn(count, 512, side, side, device=self.device, dtype=kind)
             x = x.to(memory_format=torch.channels_last)
             with torch.no_grad():
                 elapsed = self.clock(lambda c=conv, x=x: c(x), 5)  # type: ignore[misc]

@@ -8,7 +8,6 @@ what this machine does in the same run: large convolutions, copies of memory.
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -33,8 +32,6 @@ def bench_table(folder: Path) -> None:
     """Measure all rows and keep them in the store of `WSSS_STORE` for the dashboard."""
     torch.set_num_threads(cluster.cores())
     b = Bench(folder)
-    began = datetime.now(UTC)
-    name = torch.cuda.get_device_name() if b.cuda else machine()
     say(HEAD)
     for bench in (
         bench_training,
@@ -47,10 +44,15 @@ def bench_table(folder: Path) -> None:
         bench_par,
     ):
         bench(b)
+    keep_table(b)
+
+
+def keep_table(b: Bench) -> None:
+    """Keep the rows in the store of `WSSS_STORE` for the dashboard."""
     record = SpeedRecord(
-        name=began.strftime("%Y%m%d-%H%M%S"),
-        started=began.isoformat(timespec="seconds"),
-        machine=name,
+        name=b.started.strftime("%Y%m%d-%H%M%S"),
+        started=b.started.isoformat(timespec="seconds"),
+        machine=torch.cuda.get_device_name() if b.cuda else machine(),
         rows=tuple(b.rows),
     )
     store = open_store(os.environ.get("WSSS_STORE", "store"))

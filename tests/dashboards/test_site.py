@@ -35,6 +35,9 @@ def test_speeds_are_listed_by_machine_and_over_time(store: Store) -> None:
             SpeedRow(stage="walk", unit="images/s", ours=6.0 * number, peer=2.0, limit=0.5),
             SpeedRow(stage="alone", unit="images/s", ours=1.0),
         )
+        if number == 3:
+            checked = {"difference": 0.0004, "allowed": 0.001, "memory": 3 << 30}
+            rows = (SpeedRow(stage="walk", unit="images/s", ours=1.0, **checked),)  # type: ignore[arg-type]
         started = f"2026-01-0{number}T00:00:00+00:00"
         record = SpeedRecord(name=str(number), started=started, machine=machine, rows=rows)
         write_json(store.location("speeds", f"{number}.json"), record)
@@ -44,6 +47,7 @@ def test_speeds_are_listed_by_machine_and_over_time(store: Store) -> None:
     assert page.count("<table") == 2
     assert 'data-v="6.0"' in page  # 12 against 2 images/s, the newest of the machine
     assert page.count('class="plot"') == 1
+    assert page.count("GPU memory, GiB") == page.count("0.000400") == page.count("3.00") == 1
     assert "<b>GPU" not in page
     assert "4.json" in (site.file("index.html") or b"").decode()
     assert "speed.html" not in set(Site(store, runs=[], sweeps=[]).paths())

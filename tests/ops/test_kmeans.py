@@ -6,11 +6,13 @@ import random
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.platform.ops import kmeans
 
 A, B = (0, 0), (3, 1)
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class World:
@@ -266,14 +268,32 @@ def test_assign_takes_the_direction_not_the_length():
     np.testing.assert_allclose(similarity, [2, 2], atol=1e-6)
 
 
-@pytest.mark.parametrize("device", [None, "cpu"], ids=["faiss", "torch"])
-def test_assign_agrees_with_float64_on_each_path(device):
+def test_assign_agrees_with_float64():
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((500, 32), np.float32)
     centers = rng.standard_normal((7, 32), np.float32)
-    similarity, nearest = kmeans.assign(rows, centers, device)
+    similarity, nearest = kmeans.assign(rows, centers)
     directions = centers.astype(np.float64)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     products = rows.astype(np.float64) @ directions.T
     assert nearest.tolist() == products.argmax(1).tolist()
     np.testing.assert_allclose(similarity, products.max(1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+def test_totals_on_a_device_are_the_sum_of_those_of_the_blocks(spherical):
+    blocks = clouds(3, blocks=5, rows=60, width=8)
+    blocks[2][7] = 0  # a zero row fits any centre
+    centers = blocks[9][:4].astype(np.float32)
+    expected, *others = (
+        kmeans.block_totals(block, centers, n, spherical=spherical) for n, block in blocks.items()
+    )
+    for other in others:
+        expected.add(other)
+    tensors = ((n, torch.from_numpy(block).to(DEVICE)) for n, block in blocks.items())
+    totals = kmeans.device_totals(tensors, centers, spherical=spherical)
+    assert totals.counts.tolist() == expected.counts.tolist()
+    np.testing.assert_allclose(totals.sums, expected.sums, atol=2 / kmeans.STEPS_PER_UNIT)
+    assert (totals.sums * kmeans.STEPS_PER_UNIT % 1 == 0).all()
+    assert totals.worst[1:] == expected.worst[1:]
+    assert totals.worst[0] == pytest.approx(expected.worst[0], abs=1e-6)

@@ -59,6 +59,7 @@ def _infer(
     pieces: Sequence[shards.Slice],
     count: int,
     progress: Callable[[int, int], None],
+    gpu_share: float = 0.0,
 ) -> dict[str, Any]:
     threads = torch.get_num_threads()
     made, done = actor(_copied(job)), 0  # an actor sets the number of threads of its process

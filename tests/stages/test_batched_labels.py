@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 import torch
 from limits import HANG
 from wsss.platform.config.experiment import Views
+from wsss.platform.config.slices.network import Network
 from wsss.platform.data.formats import class_maps, label_maps, shards
 from wsss.platform.data.formats.class_maps import ClassMaps
 from wsss.platform.ops.crf import CRFS, crf_bytes
@@ -18,6 +20,8 @@ from wsss.platform.stages.inference import actors
 from wsss.platform.stages.labels import batched_labels
 from wsss.platform.stages.labels.batched_labels import batches, labels_of_batch
 from wsss.platform.stages.labels.pseudo_labels import Cut, labels_of
+from wsss.platform.stages.training.label_learners import Boundaries
+from wsss.platform.stages.training.trainer import build
 from wsss.platform.storage.artifact_files import LocalFolder
 
 HEIGHT, WIDTH = 24, 36
@@ -123,62 +127,128 @@ def test_a_batch_fits_the_memory_of_an_image():
 SCRIPT = """
 import os, sys
 from pathlib import Path
+import numpy as np
 import ray
 from ray.cluster_utils import Cluster
 from wsss.platform.config.experiment import Experiment
 from wsss.platform.config.fields import resolved
+from wsss.platform.config.slices.network import Network
 from wsss.platform.data.formats import shards
+from wsss.platform.method import Clustering
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.pipeline.context import Catalog, Context
-from wsss.platform.stages.inference import actors
+from wsss.platform.ray_runtime import gpus
+from wsss.platform.stages.inference import actors, propagation
 from wsss.platform.stages.labels import batched_labels
 from wsss.platform.stages.labels.pseudo_labels import Cut
+from wsss.platform.stages.prototypes import clustering
 from wsss.platform.storage.artifact_files import LocalFolder
 from wsss.platform.storage.store import Store
 
 
-class Named(batched_labels.Label):
-    def work(self, piece):
-        rows = super().work(piece)
-        self.note("too_large", ["-".join(["gpus", *map(str, ray.get_gpu_ids())])])
-        return rows
+def place():
+    share = ray.get_runtime_context().get_assigned_resources()["GPU"]
+    return f"{share} of GPU {ray.get_gpu_ids()}"
 
 
+def named(actor):
+    class Named(actor):
+        def work(self, piece):
+            rows = super().work(piece)
+            self.note("places", [place()])
+            return rows
+
+    return Named
+
+
+class NamedHolder(clustering.GPUHolder):
+    def sizes(self):
+        (FOLDER / "holder").write_text(f"{place()}, {self.device}")
+        return super().sizes()
+
+
+FOLDER = Path(sys.argv[1])
 nodes = Cluster()
 nodes.add_node(num_cpus=4, num_gpus=1)
 os.environ["RAY_ADDRESS"] = nodes.address
-folder = LocalFolder(Path(sys.argv[1]))
+folder = LocalFolder(FOLDER)
 pieces = [shards.Slice(folder.subfolder("part") / "part-00000.parquet", k, 8) for k in range(2)]
-catalog = Catalog.of(Store(Path(sys.argv[1]) / "store"))
+catalog = Catalog.of(Store(FOLDER / "store"))
 context = Context(resolved(Experiment(), catalog.gpu), catalog)
-print("backend", context.experiment.refine.crf_backend, "actors", context.views().actors)
-run = actors.run
-actors.run = lambda actor, *rest: run({batched_labels.Label: Named}[actor], *rest)
+views = context.views()
+print("backend", context.experiment.refine.crf_backend, "actors", views.actors, gpus._memory())
+gpus._memory = lambda: 24 << 30
+views = context.views()
+print("with 24 GiB: actors", views.actors)
+count = lambda done, total: print("done", done, "of", total)
 job = batched_labels.Job(
     cut=Cut(levels=(0.7, 0.3), crf=CRFS["irn"]),
     maps={piece.name: folder / f"{piece.name}.parquet" for piece in pieces},
     folder=folder.subfolder("out"),
-    views=context.views(),
+    views=views,
 )
-count = lambda done, total: print("done", done, "of", total)
-print(actors.compute(batched_labels.Label, job, pieces, count))
+print("labels", actors.compute(named(batched_labels.Label), job, pieces, count)["places"])
+walk = propagation.Job(
+    network=Network(backbone="small"),
+    weights=folder / "boundaries.pt",
+    maps=folder,
+    folder=folder.subfolder("walked"),
+    radius=3,
+    beta=10.0,
+    steps=8,
+    power=1.0,
+    background=False,
+    views=views,
+)
+print("walks", actors.compute(named(propagation.Walk), walk, pieces, count)["places"])
+clustering.GPUHolder = NamedHolder
+features = [folder / "features.npy"]
+options = Clustering(split="train", threshold=0.5, clusters=3)
+ours = clustering.run(features, options, seed=0, limit=1 << 20)
+print("k-means", (FOLDER / "holder").read_text())
+alone = clustering.run(features, options, seed=0, workers=1, limit=1 << 20)
+assert ours.keys() == alone.keys() == {(0, 0), (0, 1)}
+for group, clusters in alone.items():
+    assert ours[group].counts.tolist() == clusters.counts.tolist()
+    np.testing.assert_allclose(ours[group].centers, clusters.centers, atol=1e-3)
 ray.shutdown()
 nodes.shutdown()
 """
 
 
+def write_features(folder, rows=40):
+    """Write the features, the class maps and the index of one image of class 1."""
+    values = np.random.default_rng(0).random((rows, 8)).astype(np.float16)
+    np.save(folder.path / "features.npy", values)
+    index = {"id": "a", "labels": [0], "height": 4, "width": rows, "offset": 0}
+    (folder.path / "features.json").write_text(json.dumps([{**index, "grids": [[1, rows]]}]))
+    plane = np.linspace(0, 1, rows, dtype=np.float16)[None, None]
+    maps = ClassMaps(id="a", classes=(1,), planes=plane, height=4, width=rows)
+    class_maps.write(folder / "features.parquet", [maps])
+
+
 @pytest.mark.cluster
-def test_on_a_node_with_a_gpu_an_actor_with_that_gpu_labels_the_images(write_shards, tmp_path):
+def test_on_a_node_with_a_gpu_actors_share_it(write_shards, tmp_path):
     """Ray pretends that this machine has a GPU; torch computes on the CPU where it sees none."""
-    pieces = write_shards([16], size=(HEIGHT, WIDTH))
-    maps = [
-        image_maps for piece in pieces for image_maps in write_maps(piece, LocalFolder(tmp_path))
-    ]
+    pieces, folder = write_shards([16], size=(HEIGHT, WIDTH)), LocalFolder(tmp_path)
+    maps = [image_maps for piece in pieces for image_maps in write_maps(piece, folder)]
+    write_features(folder)
+    boundary_net = build(Network(backbone="small"), Boundaries(), 0, 0)
+    torch.save(boundary_net.state_dict(), tmp_path / "boundaries.pt")
     words = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     result = subprocess.run(words, capture_output=True, text=True, timeout=HANG)
-    assert "backend torch actors 1\n" in result.stdout, result.stderr
     assert "done 16 of 16\n" in result.stdout, result.stderr
-    assert "'too_large': ['gpus-0', 'gpus-0']" in result.stdout
+    lines = result.stdout.splitlines()
+    if not torch.cuda.is_available():
+        assert "backend torch actors 1 0" in lines
+    assert "with 24 GiB: actors 2" in lines
+    for stage in ("labels", "walks"):
+        assert f"{stage} ['0.5 of GPU [0]', '0.5 of GPU [0]']" in lines, result.stderr
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    assert f"k-means 1.0 of GPU [0], {device}" in lines, result.stderr
+    assert result.returncode == 0, result.stderr
     files = [label_maps.file_of_slice(LocalFolder(tmp_path / "out"), piece) for piece in pieces]
     labels = {id: plane for file in files for id, plane in label_maps.read(file.local()).items()}
     assert labels.keys() == {image_maps.id for image_maps in maps}
+    walked = [label_maps.file_of_slice(folder.subfolder("walked"), piece) for piece in pieces]
+    assert {m.id for m in class_maps.read(file.local() for file in walked)} == labels.keys()

@@ -105,6 +105,11 @@ class Training(Options):
         256, "Decoded rows that a worker keeps for local shuffling.", low=1, high=1_000_000
     )
 
+    @property
+    def workers_key(self) -> dict[str, str]:
+        """What enters the keys of trainings on several workers, because their losses changed."""
+        return {} if self.workers == 1 else {"means": "over all workers"}
+
     def __post_init__(self) -> None:
         for name in ("resize", "rescale", "area"):
             span = getattr(self, name)

@@ -155,10 +155,11 @@ def _raised(features: Tensor) -> Tensor:
     positions, width = features.shape
     out = features.new_empty(width + 1, positions)
     total = features.new_zeros(positions)
+    # pydensecrf rounds this number too. A position on a face of a simplex gets other corners if it
+    # moves by a rounding, and values spread only over corners that exist.
+    deviation = torch.tensor(math.sqrt(2 / 3) * (width + 1), dtype=features.dtype).item()
     for axis in range(width, 0, -1):
-        scaled = features[:, axis - 1] * (
-            math.sqrt(2 / 3) * (width + 1) / math.sqrt(axis**2 + axis)
-        )
+        scaled = features[:, axis - 1] * (1 / math.sqrt(axis**2 + axis) * deviation)
         out[axis] = total - axis * scaled
         total += scaled
     out[0] = total

@@ -125,6 +125,7 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
         config={
             "network": fingerprint(network),
             "training": fingerprint(dataclasses.replace(e.refine.training, split=split)),
+            **e.refine.training.workers_key,
             "pair_radius": e.refine.pair_radius,
             **({"pairs": e.refine.pairs} if e.refine.pairs != "all" else {}),
             "seed": e.seed,

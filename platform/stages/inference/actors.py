@@ -32,7 +32,7 @@ from ...data.transforms import normalized, resized
 from ...method import Learner
 from ...models import weights
 from ...models.network import Trainable
-from ...ray_runtime import cluster
+from ...ray_runtime import cluster, gpus
 from ...ray_runtime.quirks.failed_data import actors_released
 from ...ray_runtime.worker_errors import sendable, unwrapped
 from ...records.reduced_images import SMALLER_VIEWS
@@ -247,7 +247,8 @@ def compute(
     Returns:
         Facts about the artifact for its manifest: `Job.about`, and those of `run`.
     """
-    return {**job.about, **run(actor, job, pieces, job.views.actors, progress)}
+    share = gpus.gpu_share(job.views.image_bytes)
+    return {**job.about, **run(actor, job, pieces, job.views.actors, progress, share)}
 
 
 def run(
@@ -256,6 +257,7 @@ def run(
     pieces: Sequence[shards.Slice],
     actors: int,
     progress: Callable[[int, int], None],
+    gpu_share: float = 0.0,
 ) -> dict[str, Any]:
     """Run a pool of actors over slices of the shards and return facts for the manifest.
 
@@ -263,11 +265,10 @@ def run(
     SMALLER_VIEWS and COARSER_WALK, where there are any.
 
     Args:
-        actor: makes an actor from `job`.
+        actor, pieces, progress: see `compute`.
         job: what the actors compute.
-        pieces: slices of the shards.
         actors: most actors of the pool.
-        progress: called with (images done, images in all).
+        gpu_share: share of a GPU that an actor takes.
 
     Raises:
         Exception: what an actor raised, as it raised it.
@@ -283,7 +284,7 @@ def run(
         fn_constructor_args=(actor, job, pieces),
         batch_size=1,
         num_cpus=1,
-        num_gpus=1 if cluster.gpus() > 0 else None,
+        num_gpus=gpu_share or None,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(len(pieces), actors))),
     )
     done, reduced = 0, []

@@ -1,159 +1,34 @@
 """Distributed k-means of local features: each holder keeps some of them, only sums are sent.
 
 Class maps split the features of the images of a class into foreground and context (LPCAM Eq. 2),
-and both sets of all classes are clustered at once. A holder keeps in memory the numbers of its
-rows, the rows themselves up to a limit in bytes, and one block in float32. It reads the other rows
-from disk in each round.
+and both sets of all classes are clustered at once. `holder` says what a holder does.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ...data import npz
-from ...data.formats.features import open_features
 from ...errors import InputError
 from ...method import Centers, Clustering
 from ...ops import kmeans
-from ...ops.kmeans import FeatureSet, Floats, Halves, Totals
+from ...ops.kmeans import FeatureSet, Floats, Totals
 from ...ray_runtime import cluster
-from ...ray_runtime.worker_errors import sendable, unwrapped
+from ...ray_runtime.worker_errors import unwrapped
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
-from .feature_sets import Drawn, draw_images, split_rows
+from .feature_sets import Drawn, draw_images
+from .holder import GPUHolder, Holder
 
 CENTERS = "centers.npz"
 LLOYD_OPTIONS = ("clusters", "tolerance", "shift", "max_iterations")
 """The options of a clustering that `kmeans.lloyd` takes by the same names."""
-ROWS_PER_BLOCK = 1 << 15
 BYTES_PER_HOLDER = 64 << 20  # less is not worth the start of a process
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows of one set in one feature file; a block is summed by itself."""
-
-    number: int
-    file: ArtifactFile
-    rows: NDArray[np.int64]
-
-
-class Holder:
-    """A part of the features of a clustering, in one process.
-
-    Args:
-        files: (number, file) of feature files; the numbers of the blocks follow from it.
-        threshold: threshold of the class maps between foreground and context.
-        limit: most bytes of features that are kept in memory.
-        drawn: images that count, by class; without it all images count.
-    """
-
-    def __init__(
-        self,
-        files: Sequence[tuple[int, ArtifactFile]],
-        threshold: float,
-        limit: int,
-        drawn: Drawn | None = None,
-    ) -> None:
-        faiss.omp_set_num_threads(1)
-        torch.set_num_threads(1)
-        self.files, self.threshold, self.drawn = files, threshold, drawn
-        self.cached: dict[tuple[FeatureSet, int], Halves] = {}
-        self.free = limit
-        self.peak = 0
-
-    @cached_property
-    def blocks(self) -> dict[FeatureSet, list[Block]]:
-        """The blocks by set, read late, because an error at an actor's start loses its kind."""
-        blocks: dict[FeatureSet, list[Block]] = {}
-        for number, file in self.files:
-            for group, rows in split_rows(file, self.threshold, self.drawn).items():
-                pieces = np.array_split(rows, -(-len(rows) // ROWS_PER_BLOCK)) if len(rows) else []
-                for k, piece in enumerate(pieces):
-                    block = Block(number * 4096 + k, file, piece)
-                    blocks.setdefault(group, []).append(block)
-        return blocks
-
-    @sendable
-    def sizes(self) -> dict[FeatureSet, dict[int, int]]:
-        """Return the number of rows of each block, by set."""
-        return {
-            group: {block.number: len(block.rows) for block in blocks}
-            for group, blocks in self.blocks.items()
-        }
-
-    @sendable
-    def totals(
-        self, centers: Mapping[FeatureSet, Floats], spherical: bool
-    ) -> dict[FeatureSet, Totals]:
-        """Assign this holder's rows to their nearest centres and return the sums.
-
-        Args:
-            centers: `[K,D]` by set.
-            spherical: whether unit features are summed instead of raw ones.
-
-        Returns:
-            The totals by set.
-        """
-        totals: dict[FeatureSet, Totals] = {}
-        for group, set_centers in centers.items():
-            for block in self.blocks.get(group, ()):
-                rows = self._rows(group, block)
-                block_totals = kmeans.block_totals(
-                    rows, set_centers, block.number, spherical=spherical
-                )
-                if group in totals:
-                    totals[group].add(block_totals)
-                else:
-                    totals[group] = block_totals
-                self.peak_bytes()
-        return totals
-
-    @sendable
-    def gather(
-        self, positions: Mapping[FeatureSet, Sequence[tuple[int, int]]]
-    ) -> dict[Any, Floats]:
-        """Return the requested rows that this holder has, `[D]` by (set, block, row).
-
-        Args:
-            positions: (block, row) of the requested rows, by set.
-        """
-        features = {}
-        for group, set_positions in positions.items():
-            blocks = {block.number: block for block in self.blocks.get(group, ())}
-            for number, row in set_positions:
-                if number in blocks:
-                    features[(group, number, row)] = self._rows(group, blocks[number])[row].astype(
-                        np.float32
-                    )
-        return features
-
-    @sendable
-    def peak_bytes(self) -> int:
-        """Return the peak of this process's private memory in bytes, mapped files not counted."""
-        status = Path("/proc/self/status").read_text()
-        fields = dict(line.split(":", 1) for line in status.splitlines())
-        self.peak = max(self.peak, int(fields["RssAnon"].split()[0]) * 1024)
-        return self.peak
-
-    def _rows(self, group: FeatureSet, block: Block) -> Halves:
-        key = (group, block.number)
-        if key in self.cached:
-            return self.cached[key]
-        rows: Halves = open_features(block.file.local())[block.rows]
-        if rows.nbytes <= self.free:
-            self.free -= rows.nbytes
-            self.cached[key] = rows
-        return rows
 
 
 class Holders:
@@ -163,6 +38,7 @@ class Holders:
         count: number of holders.
         limit: most bytes of features that all holders together keep in memory.
         files, threshold, drawn: see `Holder`.
+        gpus: number of GPUs that the holders share; without any they compute on CPUs.
     """
 
     def __init__(
@@ -172,14 +48,15 @@ class Holders:
         count: int,
         limit: int,
         drawn: Drawn | None = None,
+        gpus: int = 0,
     ) -> None:
         numbered = list(enumerate(files))
         self.actors: list[Any] = []
-        if count == 1:
+        if count == 1 and not gpus:
             self.local = Holder(numbered, threshold, limit, drawn)
         else:
             shares = [numbered[k::count] for k in range(count)]
-            self._start([(share, threshold, limit // count, drawn) for share in shares])
+            self._start([(share, threshold, limit // count, drawn) for share in shares], gpus)
         all_sizes: dict[FeatureSet, dict[int, int]] = {}
         try:
             for sizes in self._call("sizes"):
@@ -190,10 +67,9 @@ class Holders:
             raise
         self.sizes = {group: all_sizes[group] for group in sorted(all_sizes)}
 
-    def _start(self, shares: Sequence[tuple[Any, ...]]) -> None:
+    def _start(self, shares: Sequence[tuple[Any, ...]], gpus: int) -> None:
         import ray
 
-        gpus = cluster.gpus()
         actor = ray.remote(
             num_cpus=0.5,
             num_gpus=min(1.0, gpus / len(shares)),
@@ -201,7 +77,7 @@ class Holders:
             max_restarts=3,
             max_task_retries=3,
             scheduling_strategy=cluster.outside_trials(),
-        )(Holder)
+        )(GPUHolder if gpus else Holder)
         self.actors = [actor.remote(*share) for share in shares]
 
     def _call(self, method: str, *arguments: Any) -> list[Any]:
@@ -269,15 +145,17 @@ def run(
         files: feature files NAME.npy, each with NAME.json and NAME.parquet beside it.
         clustering: options of the clustering.
         seed: seed of the initial centres, and of the drawn images if not all count.
-        workers: number of holders, chosen by the files' size if None; it never changes the result.
+        workers: number of holders on CPUs, which never changes the result; None: one for each GPU,
+            or as many as suit the size of the files.
         limit: most bytes of features that all holders together keep in memory.
         progress: called with (rounds done, rounds at most).
     """
     size = sum(file.size() for file in files)
-    holder_count = workers or min(cluster.workers(), -(-size // BYTES_PER_HOLDER))
+    gpus = 0 if workers else cluster.gpus()
+    holder_count = workers or gpus or min(cluster.workers(), -(-size // BYTES_PER_HOLDER))
     count = max(1, min(holder_count, len(files)))
     drawn = draw_images(files, clustering.images, seed) if clustering.images else None
-    holders = Holders(files, clustering.threshold, count, limit, drawn)
+    holders = Holders(files, clustering.threshold, count, limit, drawn, gpus)
     rounds = 0
 
     def totals(centers: Mapping[FeatureSet, Floats]) -> dict[FeatureSet, Totals]:

@@ -20,6 +20,7 @@ from ...models.deeplab import DeepLabV2
 from ...models.segmenter import SegmentationNetwork
 from ...models.upernet import UperNet
 from ...ops.affinity_loss import affinity_losses
+from ...ops.collectives import share_of_total
 
 
 def shrunk(labels: Tensor, like: Tensor) -> Tensor:
@@ -96,7 +97,7 @@ class Segmenter(Learner):
         return {"cross_entropy": torch.stack(terms).sum()}
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross entropy over the known pixels; zero without any.
+        """Return the mean cross entropy over the known pixels of all workers; zero without any.
 
         Args:
             logits: `[B,N+1,h,w]`.
@@ -106,7 +107,7 @@ class Segmenter(Learner):
         known = grid_labels != PADDING
         values = F.cross_entropy(logits, grid_labels, ignore_index=PADDING, reduction="none")
         if not self.balanced:
-            return values.sum() / known.sum().clamp(min=1)
+            return values.sum() / share_of_total(known.sum())
         groups = [known & (grid_labels == 0), known & (grid_labels > 0)]
-        means = [(values * group).sum() / group.sum().clamp(min=1) for group in groups]
+        means = [(values * group).sum() / share_of_total(group.sum()) for group in groups]
         return torch.stack(means).sum() / 2

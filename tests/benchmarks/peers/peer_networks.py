@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +39,17 @@ class Net(nn.Module):
         return self
 
 
+def train_step(
+    net: Net, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor
+) -> float:
+    """Train one step and return its loss."""
+    loss = F.multilabel_soft_margin_loss(net(images).mean((2, 3)), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()  # for the running mean that is printed
+
+
 def train(
     files: Sequence[Path],
     backbone: str,
@@ -63,17 +75,38 @@ def train(
         for number, pack in enumerate(loader, epoch * len(loader)):
             for group in optimizer.param_groups:
                 group["lr"] = 0.01 * (1 - number / steps) ** 0.9
-            scores = net(pack["image"].to(device)).mean((2, 3))
-            loss = F.multilabel_soft_margin_loss(scores, pack["label"].to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            loss.item()  # for the running mean that is printed
+            train_step(net, optimizer, pack["image"].to(device), pack["label"].to(device))
         ends.append(time.perf_counter())
     return 2 * len(loader) * batch / (ends[2] - ends[0])
 
 
 @torch.no_grad()
+def class_map_arrays(
+    net: Net, views: Sequence[torch.Tensor], size: Sequence[int], label: int
+) -> dict[str, Any]:
+    """Return the class maps of one image, at stride 4 and at its size, as numpy arrays.
+
+    Args:
+        net: the network.
+        views: for each scale the image and its mirror image, `[2,3,h,w]`.
+        size: height and width of the image.
+        label: the class of the image.
+    """
+    height, width = size
+    small = ((height - 1) // 4 + 1, (width - 1) // 4 + 1)
+    maps = []
+    for pair in views:
+        scores = F.relu(net(pair))
+        maps.append(scores[0] + scores[1].flip(-1))
+    keys = torch.tensor([label])
+    arrays = {"keys": keys.numpy()}
+    for name, target in (("cam", small), ("high_res", (height, width))):
+        planes = [F.interpolate(f[None], target, mode="bilinear")[0] for f in maps]
+        total = torch.stack(planes).sum(0)[keys]
+        arrays[name] = (total / (total.amax((1, 2), keepdim=True) + 1e-5)).cpu().numpy()
+    return arrays
+
+
 def infer(
     files: Sequence[Path],
     backbone: str,
@@ -89,17 +122,7 @@ def infer(
     for number, pack in enumerate(loader):
         if number == 2:
             began = time.perf_counter()
-        height, width = pack["size"]
-        small = ((height - 1) // 4 + 1, (width - 1) // 4 + 1)
-        maps = []
-        for views in pack["views"]:
-            scores = F.relu(net(views.to(device)))
-            maps.append(scores[0] + scores[1].flip(-1))
-        keys = torch.tensor([number % classes])
-        arrays = {}
-        for name, size in (("cam", small), ("high_res", (height, width))):
-            planes = [F.interpolate(f[None], size, mode="bilinear")[0] for f in maps]
-            total = torch.stack(planes).sum(0)[keys]
-            arrays[name] = (total / (total.amax((1, 2), keepdim=True) + 1e-5)).cpu().numpy()
-        np.save(folder / f"{pack['name']}.npy", {"keys": keys.numpy(), **arrays})  # type: ignore[arg-type]
+        views = [pair.to(device) for pair in pack["views"]]
+        arrays = class_map_arrays(net, views, pack["size"], number % classes)
+        np.save(folder / f"{pack['name']}.npy", arrays)  # type: ignore[arg-type]
     return (len(files) - 2) / (time.perf_counter() - began)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from peers.peer_images import read
-from pydensecrf import densecrf
 from torch.nn import functional
-from wsss.platform.ops.crf import CRFS
+from wsss.platform.ops.crf import CRF, CRFS
 from wsss.platform.ops.random_walk import transition_matrix
 from wsss.platform.ops.refinement.pixel_adaptive import DILATIONS
 
@@ -39,14 +39,27 @@ def cluster(
     return centers
 
 
-def _crf_of(job: tuple[Path, Path]) -> str:
-    file, out = job
+def _crf_of(job: tuple[Path, Path, Sequence[float]]) -> str:
+    file, out, thresholds = job
     image, crf = read(file).copy(), CRFS["irn"]
     arrays: dict[str, Any] = np.load(out / f"{file.stem}.npy", allow_pickle=True).item()
-    planes = np.pad(arrays["high_res"], ((1, 0), (0, 0), (0, 0)), constant_values=0.5)
-    seed = planes.argmax(0)
+    refined = []
+    for threshold in thresholds:
+        planes = np.pad(arrays["high_res"], ((1, 0), (0, 0), (0, 0)), constant_values=threshold)
+        refined.append(_refined(image, planes.argmax(0), len(planes), crf))
+    labels = refined[0]
+    if len(thresholds) == 2:  # certain foreground and background, as IRN's cam_to_ir_label
+        labels = np.where(refined[0] > 0, refined[0], np.where(refined[1] == 0, 0, 255))
+    np.save(out / f"{file.stem}.crf.npy", labels.astype(np.uint8))
+    return file.stem
+
+
+def _refined(
+    image: NDArray[np.uint8], seed: NDArray[np.integer], labels: int, crf: CRF
+) -> NDArray[np.integer]:
+    from pydensecrf import densecrf
+
     height, width = image.shape[:2]
-    labels = len(planes)
     energy = np.where(
         seed[None] == np.arange(labels)[:, None, None],
         -np.log(crf.certainty),
@@ -58,15 +71,38 @@ def _crf_of(job: tuple[Path, Path]) -> str:
     field.addPairwiseBilateral(
         sxy=crf.colour_xy, srgb=crf.colour_rgb, rgbim=image, compat=crf.colour
     )
-    refined = np.asarray(field.inference(crf.iterations)).argmax(0).reshape(height, width)
-    np.save(out / f"{file.stem}.crf.npy", refined.astype(np.uint8))
-    return file.stem
+    best: NDArray[np.integer] = np.asarray(field.inference(crf.iterations)).argmax(0)
+    return best.reshape(height, width)
 
 
 def crf(files: Sequence[Path], maps: Path, processes: int) -> int:
     """Refine images by DenseCRF in processes, with maps `STEM.npy` of each; return their number."""
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        return len(pool.map(_crf_of, [(file, maps) for file in files]))
+        return len(pool.map(_crf_of, [(file, maps, (0.5,)) for file in files]))
+
+
+def certain_labels(
+    files: Sequence[Path], maps: Path, thresholds: tuple[float, float], processes: int
+) -> float:
+    """Return the images a second of certain labels by DenseCRF in processes, after their start.
+
+    Args:
+        files: images.
+        maps: folder of class maps `STEM.npy`, which takes the labels `STEM.crf.npy`.
+        thresholds: high and low threshold.
+        processes: number of processes; with one, this process computes.
+    """
+    jobs = [(file, maps, thresholds) for file in files]
+    if processes == 1:
+        began = time.perf_counter()
+        for job in jobs:
+            _crf_of(job)
+        return len(files) / (time.perf_counter() - began)
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        pool.map(_crf_of, jobs[:processes], chunksize=1)
+        began = time.perf_counter()
+        pool.map(_crf_of, jobs, chunksize=1)
+        return len(files) / (time.perf_counter() - began)
 
 
 def curve(

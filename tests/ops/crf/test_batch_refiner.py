@@ -23,8 +23,11 @@ from wsss.platform.ops.crf import (
 
 PHOTOGRAPHS = Path(__file__).parents[4] / "shared/data/voc12_mixed/JPEGImages"
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-AGREEING = 0.999
-"""Smallest share of pixels whose best label is pydensecrf's."""
+AGREEING = 0.9999
+"""Smallest mean share of pixels whose best label is pydensecrf's."""
+DIFFERENT = 1e-3
+"""Largest difference of a probability from pydensecrf's. A corner of the lattice that only one of
+both has makes larger ones."""
 
 
 def smooth_scores(labels, height, width, seed=0):
@@ -53,7 +56,7 @@ def test_drawn_images_get_the_labels_of_pydensecrf(name, labels):
     image, _ = shaded(37, 51, seed=labels)
     share, difference = agreement(image, labels, CRFS[name])
     assert share >= AGREEING
-    assert difference < 0.02
+    assert difference < DIFFERENT
 
 
 @pytest.mark.shared
@@ -64,15 +67,17 @@ def test_photographs_get_the_labels_of_pydensecrf(name, labels):
     if not PHOTOGRAPHS.is_dir():
         pytest.skip("the photographs ../shared/data/voc12_mixed are not here")
     files = sorted(PHOTOGRAPHS.glob("*.jpg"))
-    shares = []
+    results = []
     for number, file in enumerate(files[:: len(files) // 20][:20]):
         image = np.array(Image.open(file).convert("RGB"))
         top, left = (image.shape[0] - 96) // 2, (image.shape[1] - 128) // 2
         middle = np.ascontiguousarray(image[top : top + 96, left : left + 128])
-        shares.append(agreement(middle, labels, CRFS[name], number)[0])
+        results.append(agreement(middle, labels, CRFS[name], number))
+    shares, differences = zip(*results, strict=True)
     assert len(shares) == 20
     assert np.mean(shares) >= AGREEING
-    assert min(shares) >= 0.998  # psa with 21 labels: 0.99894 in one of them
+    assert min(shares) >= 0.9998  # two pixels, whose best labels are equally good
+    assert max(differences) < DIFFERENT
 
 
 def test_mean_field_is_near_to_exact_kernels():

@@ -26,6 +26,21 @@ def test_the_lattice_is_the_slow_lattice(width, positions, seed):
     np.testing.assert_allclose(single, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("width", [2, 5])
+def test_positions_are_scaled_with_the_roundings_of_pydensecrf(width):
+    """On faces of simplices the last bit decides which corners the lattice has."""
+    features = normal(200, width).float().numpy()
+    deviation = np.float32(np.sqrt(2 / 3) * (width + 1))
+    expected = np.zeros((width + 1, 200), np.float32)
+    for axis in range(width, 0, -1):
+        factor = np.float32(1 / np.sqrt((axis + 1) * axis) * np.float64(deviation))
+        scaled = features[:, axis - 1] * factor
+        expected[axis] = expected[0] - np.float32(axis) * scaled
+        expected[0] += scaled
+    raised = permutohedral._raised(torch.from_numpy(features)).numpy()
+    assert (raised == expected).all()
+
+
 def test_positions_on_faces_and_corners_of_simplices_are_filtered():
     grid = torch.cartesian_prod(*[torch.arange(5.0)] * 2)[None]
     lattice = Lattice(grid)
