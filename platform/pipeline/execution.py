@@ -16,6 +16,7 @@ from .context import Catalog, Runtime, Step
 from .plan import Plan
 from .planner import plan
 from .prototypes.steps import BySplit
+from .stage_metrics import MeasuredDisplay
 
 
 class Execution:
@@ -29,7 +30,8 @@ class Execution:
 
     def __init__(self, store: Store, plan: Plan, progress: ProgressDisplay | None = None) -> None:
         self.store, self.plan = store, plan
-        self.runtime = Runtime(store, progress or ProgressDisplay())
+        self.measured = MeasuredDisplay(progress or ProgressDisplay())
+        self.runtime = Runtime(store, self.measured)
 
     @classmethod
     def of(
@@ -65,10 +67,12 @@ class Execution:
     def _execute(self, step: Step) -> None:
         run, stage, started = self.runtime, step.stage, time.monotonic()
         run.progress.start(stage.title)
+        self.measured.begin(step, self.plan.context.shards.about.get("counts", {}))
         artifact, cached = self.compute(step)
         run.progress.finish(cached)
         if step.trains:
             self._forget_checkpoints(stage, cached)
+        self.measured.end(artifact, time.monotonic() - started, cached)
         record = StageRecord(
             stage=stage.name,
             title=stage.title,
