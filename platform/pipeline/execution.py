@@ -10,13 +10,13 @@ from ..config.experiment import Experiment
 from ..records.progress import ProgressDisplay
 from ..records.result_id import ResultId
 from ..records.schema import Score, Scores, StageRecord
+from ..stages.stage_metrics import MeasuredDisplay, count_artifact
 from ..storage.artifact import Artifact, Stage
 from ..storage.store import Store
 from .context import Catalog, Runtime, Step
 from .plan import Plan
 from .planner import plan
 from .prototypes.steps import BySplit
-from .stage_metrics import MeasuredDisplay
 
 
 class Execution:
@@ -67,12 +67,13 @@ class Execution:
     def _execute(self, step: Step) -> None:
         run, stage, started = self.runtime, step.stage, time.monotonic()
         run.progress.start(stage.title)
-        self.measured.begin(step, self.plan.context.shards.about.get("counts", {}))
-        artifact, cached = self.compute(step)
+        counts = self.plan.context.shards.about.get("counts", {})
+        with self.measured.counted(stage, step.trains, counts):
+            artifact, cached = self.compute(step)
         run.progress.finish(cached)
         if step.trains:
             self._forget_checkpoints(stage, cached)
-        self.measured.end(artifact, time.monotonic() - started, cached)
+        count_artifact(stage, artifact, time.monotonic() - started, cached)
         record = StageRecord(
             stage=stage.name,
             title=stage.title,
