@@ -23,6 +23,7 @@ from ..labels import (
     sweep_scope,
     value_of,
 )
+from .partial_dependence import FEW_VALUES, is_continuous
 from .style import COLOURS, NEUTRAL, Figure, build_figure
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from optuna.storages import InMemoryStorage
     from plotly.basedatatypes import BasePlotlyType
 
-FEW_VALUES = 12
-"""Most distinct values with which a numeric parameter is treated as categorical."""
 PAIRED_PARAMETERS = 5
 """Number of most important parameters whose pairs are drawn."""
 
@@ -199,7 +198,7 @@ def pairs(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
             layout[f"{axis}{suffix}"] = {
                 "title": {"text": axis_title(labels[name]), "standoff": 4},
                 "anchor": f"{other}{suffix}",
-                **({} if _is_continuous(done, name) else {"type": "category"}),
+                **({} if is_continuous(done, name) else {"type": "category"}),
                 "showgrid": False,
             }
         trace = _cells(done, across, down, labels)
@@ -207,16 +206,11 @@ def pairs(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
     return build_figure(traces, title, sweep_scope(sweep), layout)
 
 
-def _is_continuous(done: Sequence[Trial], name: str) -> bool:
-    values = [value_of(t, name) for t in done if name in t.params]
-    return are_numbers(values) and len(set(values)) > FEW_VALUES
-
-
 def _cells(
     done: Sequence[Trial], across: str, down: str, labels: Mapping[str, str]
 ) -> BasePlotlyType:
     trials = [t for t in done if across in t.params and down in t.params]
-    if _is_continuous(done, across) or _is_continuous(done, down):
+    if is_continuous(done, across) or is_continuous(done, down):
         return go.Scatter(
             x=[_axis_value(value_of(t, across)) for t in trials],
             y=[_axis_value(value_of(t, down)) for t in trials],
