@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ...platform.records.field_labels import short_text
-from ...platform.records.schema import SweepRecord, Trial
+from ...platform.records.schema import SweepRecord, Trial, ranking
 from ..labels import (
     LABEL_LENGTH,
     Value,
@@ -36,24 +36,26 @@ PAIRED_PARAMETERS = 5
 
 
 def importances(sweep: SweepRecord) -> dict[str, float]:
-    """Return the importance of each parameter for being among the best trials, highest first.
+    """Return the importance of each parameter for being among the best points, highest first.
 
-    Importances sum to 1; the result is empty where the finished trials have no difference to
-    explain. Parameters that some trials lack, because a choice of groups left them out, have none.
-    Computed by Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023) on the finished trials.
+    Importances sum to 1; the result is empty where the points have no difference to explain. A
+    point counts by the mean of its finished trials, so that random seeds are no difference between
+    points. Parameters that some points lack, because a choice of groups left them out, have none.
+    Computed by Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023).
     """
-    done = [t for t in sweep.trials if is_done(t)]
-    shared = [n for n in sweep.space if all(n in t.params for t in done)]
-    varied = [n for n in shared if len({value_of(t, n) for t in done}) > 1]
-    if len({objective(t) for t in done}) < 2 or not varied:
+    points = ranking([t for t in sweep.trials if is_done(t)])
+    first = [point.trials[0] for point in points]
+    shared = [n for n in sweep.space if all(n in t.params for t in first)]
+    varied = [n for n in shared if len({value_of(t, n) for t in first}) > 1]
+    if len({point.mean for point in points}) < 2 or not varied:
         return {}
     import optuna
 
     study = optuna.create_study(direction="maximize", storage=_silent_storage())
-    spaces = {n: _distribution([value_of(t, n) for t in done]) for n in varied}
-    for t in done:
+    spaces = {n: _distribution([value_of(t, n) for t in first]) for n in varied}
+    for point, t in zip(points, first, strict=True):
         params = {n: value_of(t, n) for n in varied}
-        trial = optuna.trial.create_trial(params=params, distributions=spaces, value=objective(t))
+        trial = optuna.trial.create_trial(params=params, distributions=spaces, value=point.mean)
         study.add_trial(trial)
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
@@ -106,7 +108,7 @@ def importance(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
         },
         "bargap": 0.35,
     }
-    title = "Importance of each parameter for the best trials, % (PED-ANOVA)"
+    title = "Importance of each parameter for the best points, % (PED-ANOVA)"
     note = "" if names else "Too few finished trials"
     return build_figure([bars] if names else [], title, sweep_scope(sweep), layout, note)
 

@@ -85,7 +85,9 @@ def _ticks(done: Sequence[Trial], name: str, logarithmic: bool) -> dict[str, Any
     if not are_numbers(list(values)):
         return {"type": "category"}
     if is_continuous(done, name):
-        return {"type": "log"} if logarithmic else {}
+        numbers = [float(value) for value in values]
+        decades = {"dtick": 1} if logarithmic and max(numbers) >= 10 * min(numbers) else {}
+        return {"type": "log", **decades} if logarithmic else {}
     return {"tickvals": sorted(values, key=float)} if 0 < len(values) <= TICKS else {}
 
 

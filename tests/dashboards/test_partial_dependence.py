@@ -139,5 +139,6 @@ def test_continuous_panels_show_trials_curve_and_interval() -> None:
     assert names[:3] == ["interval of 95 %", "trial", "partial dependence"]
     assert len(set(names)) == len(names)
     assert figure["layout"]["xaxis"]["type"] == "log"
+    assert figure["layout"]["xaxis"]["dtick"] == 1, "small screens have room for decades only"
     assert "type" not in figure["layout"]["xaxis2"]
     assert figure["layout"]["xaxis3"]["tickvals"] == [6, 12]
