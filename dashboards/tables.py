@@ -17,7 +17,7 @@ from ..platform.records.schema import (
     Trial,
 )
 from ..platform.serialization import parse_time
-from ..platform.tuning.objectives import OBJECTIVES, pareto_front
+from ..platform.tuning.objectives import OBJECTIVES, leading_points, pareto_front
 from .labels import classes_of, count_text, drawable, method_title
 
 
@@ -134,11 +134,25 @@ def summary_table(scores: Sequence[tuple[str, Score]]) -> Table:
     return Table(caption=caption, head=head, rows=rows, empty="no scores: no split has masks")
 
 
+def standing(sweep: SweepRecord) -> dict[str, str]:
+    """Return the word for the trials of each leading point of a sweep, by their ids.
+
+    A point is `best` only if the spread over random seeds tells it apart from all other points.
+    Points that it does not tell apart are `tied`; without several random seeds, the first point is
+    merely `chosen`.
+    """
+    points = leading_points(sweep)
+    word = "tied" if len(points) > 1 else "best"
+    if points and len(points[0].trials) == 1:
+        word = "chosen"
+    return {trial.id: word for point in points for trial in point.trials}
+
+
 def trial_table(sweep: SweepRecord) -> Table:
     """Return the table of all trials with parameters, results and errors."""
     labels = sweep.labels
     names = list(dict.fromkeys([*sweep.space, *(k for t in sweep.trials for k in t.params)]))
-    seeds = len({t.seed for t in sweep.trials}) > 1
+    seeds, words = len({t.seed for t in sweep.trials}) > 1, standing(sweep)
     head = [
         "trial",
         *(labels[name] for name in names),
@@ -160,7 +174,7 @@ def trial_table(sweep: SweepRecord) -> Table:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             row.append(Cell(text=short_text(value), value=drawable(value) if number else None))
         row += [Cell(text=str(t.seed), value=t.seed)] if seeds else []
-        row += _result(t, sweep.best == t.id)
+        row += _result(t, words.get(t.id, ""))
         row += [text_cell(t.error or "")] if failed else []
         rows.append(row)
     caption = (
@@ -170,13 +184,13 @@ def trial_table(sweep: SweepRecord) -> Table:
     return Table(caption=caption, head=head, rows=rows, sortable=True, empty="no trial yet")
 
 
-def _result(trial: Trial, best: bool) -> list[Cell]:
+def _result(trial: Trial, word: str) -> list[Cell]:
     s = trial.score
     status = f"{trial.status}, cached" if trial.cached else trial.status
-    kind = "good" if best else ("bad" if trial.status in ("failed", "stopped") else "plain")
-    text = f"best, {status}" if best else status
+    kind = "good" if word else ("bad" if trial.status in ("failed", "stopped") else "plain")
+    text = f"{word}, {status}" if word else status
     return [
-        percent_cell(trial.value, strong=best),
+        percent_cell(trial.value, strong=bool(word)),
         Cell(text=f"{s.threshold:g}", value=s.threshold) if s else Cell(text="–", value=-1.0),
         percent_cell(s.precision if s else None),
         percent_cell(s.recall if s else None),

@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ...platform.records.field_labels import short_text
-from ...platform.records.schema import SweepRecord, Trial
+from ...platform.records.schema import SweepRecord, Trial, ranking
 from ..labels import (
     LABEL_LENGTH,
     Value,
@@ -23,6 +23,7 @@ from ..labels import (
     sweep_scope,
     value_of,
 )
+from .partial_dependence import FEW_VALUES, is_continuous
 from .style import COLOURS, NEUTRAL, Figure, build_figure
 
 if TYPE_CHECKING:
@@ -30,31 +31,31 @@ if TYPE_CHECKING:
     from optuna.storages import InMemoryStorage
     from plotly.basedatatypes import BasePlotlyType
 
-FEW_VALUES = 12
-"""Most distinct values with which a numeric parameter is treated as categorical."""
 PAIRED_PARAMETERS = 5
 """Number of most important parameters whose pairs are drawn."""
 
 
 def importances(sweep: SweepRecord) -> dict[str, float]:
-    """Return the importance of each parameter for being among the best trials, highest first.
+    """Return the importance of each parameter for being among the best points, highest first.
 
-    Importances sum to 1; the result is empty where the finished trials have no difference to
-    explain. Parameters that some trials lack, because a choice of groups left them out, have none.
-    Computed by Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023) on the finished trials.
+    Importances sum to 1; the result is empty where the points have no difference to explain. A
+    point counts by the mean of its finished trials, so that random seeds are no difference between
+    points. Parameters that some points lack, because a choice of groups left them out, have none.
+    Computed by Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023).
     """
-    done = [t for t in sweep.trials if is_done(t)]
-    shared = [n for n in sweep.space if all(n in t.params for t in done)]
-    varied = [n for n in shared if len({value_of(t, n) for t in done}) > 1]
-    if len({objective(t) for t in done}) < 2 or not varied:
+    points = ranking([t for t in sweep.trials if is_done(t)])
+    first = [point.trials[0] for point in points]
+    shared = [n for n in sweep.space if all(n in t.params for t in first)]
+    varied = [n for n in shared if len({value_of(t, n) for t in first}) > 1]
+    if len({point.mean for point in points}) < 2 or not varied:
         return {}
     import optuna
 
     study = optuna.create_study(direction="maximize", storage=_silent_storage())
-    spaces = {n: _distribution([value_of(t, n) for t in done]) for n in varied}
-    for t in done:
+    spaces = {n: _distribution([value_of(t, n) for t in first]) for n in varied}
+    for point, t in zip(points, first, strict=True):
         params = {n: value_of(t, n) for n in varied}
-        trial = optuna.trial.create_trial(params=params, distributions=spaces, value=objective(t))
+        trial = optuna.trial.create_trial(params=params, distributions=spaces, value=point.mean)
         study.add_trial(trial)
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
@@ -107,7 +108,7 @@ def importance(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
         },
         "bargap": 0.35,
     }
-    title = "Importance of each parameter for the best trials, % (PED-ANOVA)"
+    title = "Importance of each parameter for the best points, % (PED-ANOVA)"
     note = "" if names else "Too few finished trials"
     return build_figure([bars] if names else [], title, sweep_scope(sweep), layout, note)
 
@@ -199,7 +200,7 @@ def pairs(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
             layout[f"{axis}{suffix}"] = {
                 "title": {"text": axis_title(labels[name]), "standoff": 4},
                 "anchor": f"{other}{suffix}",
-                **({} if _is_continuous(done, name) else {"type": "category"}),
+                **({} if is_continuous(done, name) else {"type": "category"}),
                 "showgrid": False,
             }
         trace = _cells(done, across, down, labels)
@@ -207,16 +208,11 @@ def pairs(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
     return build_figure(traces, title, sweep_scope(sweep), layout)
 
 
-def _is_continuous(done: Sequence[Trial], name: str) -> bool:
-    values = [value_of(t, name) for t in done if name in t.params]
-    return are_numbers(values) and len(set(values)) > FEW_VALUES
-
-
 def _cells(
     done: Sequence[Trial], across: str, down: str, labels: Mapping[str, str]
 ) -> BasePlotlyType:
     trials = [t for t in done if across in t.params and down in t.params]
-    if _is_continuous(done, across) or _is_continuous(done, down):
+    if is_continuous(done, across) or is_continuous(done, down):
         return go.Scatter(
             x=[_axis_value(value_of(t, across)) for t in trials],
             y=[_axis_value(value_of(t, down)) for t in trials],

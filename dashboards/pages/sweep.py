@@ -10,13 +10,14 @@ from ...platform.errors import InputError
 from ...platform.records.field_labels import short_text
 from ...platform.records.schema import RunRecord, Score, SweepRecord, Trial
 from ...platform.tuning import spaces
+from ...platform.tuning.objectives import leading_points
 from ..content.records import Entry, Records
 from ..figures import optimization
 from ..figures.paper import paper_figure
 from ..figures.parallel_coordinates import parallel_coordinates
 from ..figures.sensitivity import sensitivity
 from ..labels import count_text, drawable_sweep, is_done, method_title, result_title
-from ..tables import front_table, summary_table, trial_table
+from ..tables import front_table, standing, summary_table, trial_table
 from .layout import Going, Header, Link, Page, Section, facts_with_values, pill_unless_done
 
 Runs = Mapping[str, Entry[RunRecord]]
@@ -25,8 +26,8 @@ Runs = Mapping[str, Entry[RunRecord]]
 def sweep_page(entry: Entry[SweepRecord], records: Records) -> Page:
     """Return the page of a sweep, finished or not.
 
-    Scores on all splits come from the runs of the best point and of the untuned preset, where both
-    are in the store; a sweep over random seeds has a run for the first seed.
+    Scores on all splits come from the runs of the chosen point and of the untuned preset, where
+    both are in the store; a sweep over random seeds has a run for the first seed.
 
     Args:
         entry: the sweep.
@@ -66,13 +67,16 @@ def sweep_page(entry: Entry[SweepRecord], records: Records) -> Page:
 
 
 def _on_all_splits(sweep: SweepRecord, runs: Runs) -> list[tuple[str, Score]]:
-    """Return the scores of the untuned preset and the best point; none before both have run."""
-    entries = {"untuned": runs.get(sweep.untuned or ""), "best": runs.get(sweep.run or "")}
+    """Return the scores of the untuned preset and the chosen point; none before both have run."""
+    entries = {"untuned": runs.get(sweep.untuned or ""), "chosen": runs.get(sweep.run or "")}
     done = {which: e.record for which, e in entries.items() if e and e.record.scores}
     if len(done) < len(entries):
         return []
-    best = next((t.params for t in sweep.trials if t.id == sweep.best), {})
-    named = {"untuned": sweep.default.get(spaces.COMBINATION), "best": best.get(spaces.COMBINATION)}
+    params = next((t.params for t in sweep.trials if t.id == sweep.best), {})
+    named = {
+        "untuned": sweep.default.get(spaces.COMBINATION),
+        "chosen": params.get(spaces.COMBINATION),
+    }
     several = len({t.seed for t in sweep.trials}) > 1
     out = []
     for which, run in done.items():
@@ -100,18 +104,18 @@ def _papers(sweep: SweepRecord) -> list[spaces.PaperFigure]:
 
 
 def _chosen(sweep: SweepRecord) -> dict[str, Trial]:
-    """Return the trial of the untuned preset and the best trial, so far as they have scores."""
+    """Return the trial of the untuned preset and the chosen trial, so far as they have scores."""
     chosen: dict[str, Trial] = {}
     for trial in sweep.trials:
         if trial.score and trial.params == sweep.default:
             chosen.setdefault("default", trial)
         if trial.score and trial.id == sweep.best:
-            chosen["best trial"] = trial
+            chosen["chosen trial"] = trial
     return dict(sorted(chosen.items(), reverse=True))
 
 
 def _header(entry: Entry[SweepRecord], runs: Collection[str]) -> Header:
-    sweep, chosen = entry.record, _chosen(entry.record)
+    sweep = entry.record
     count = {s: sum(t.status == s for t in sweep.trials) for s in ("done", "failed", "stopped")}
     kinds = ", ".join(f"{n} {s}" for s, n in count.items() if n) or "none yet"
     facts: list[tuple[str, object]] = [
@@ -125,9 +129,9 @@ def _header(entry: Entry[SweepRecord], runs: Collection[str]) -> Header:
         ("time", f"{sweep.seconds:,.1f} s" if sweep.seconds else ""),
         ("cache", _shared(sweep)),
         ("default", _params(sweep, sweep.default)),
-        ("best", _params(sweep, chosen["best trial"].params) if "best trial" in chosen else ""),
+        _leaders(sweep),
     ]
-    linked = {"Run of the best trial": sweep.run, "Untuned run": sweep.untuned}
+    linked = {"Run of the chosen trial": sweep.run, "Untuned run": sweep.untuned}
     return Header(
         title=sweep.name,
         state=pill_unless_done(entry.status),
@@ -136,6 +140,23 @@ def _header(entry: Entry[SweepRecord], runs: Collection[str]) -> Header:
         links=[Link(file=f"run.{n}.html", text=t) for t, n in linked.items() if n in runs],
         command=sweep.command,
     )
+
+
+def _leaders(sweep: SweepRecord) -> tuple[str, str]:
+    """Return title and text of the fact that says which points lead a sweep."""
+    points = leading_points(sweep)
+    if not points:
+        return "best", ""
+    first = points[0].trials[0]
+    params, word = _params(sweep, first.params), standing(sweep)[first.id]
+    if word == "tied":
+        seeds = len({t.seed for t in sweep.trials})
+        return "tied for best", (
+            f"{count_text(len(points), 'point')}, whose difference lies within the spread over "
+            f"{count_text(seeds, 'random seed')}; chosen: {params}"
+        )
+    note = " (one random seed, so that it may lead by chance)" if word == "chosen" else ""
+    return word, params + note
 
 
 def _going(entry: Entry[SweepRecord]) -> Going | None:

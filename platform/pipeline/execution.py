@@ -10,6 +10,7 @@ from ..config.experiment import Experiment
 from ..records.progress import ProgressDisplay
 from ..records.result_id import ResultId
 from ..records.schema import Score, Scores, StageRecord
+from ..stages.stage_metrics import MeasuredDisplay, count_artifact
 from ..storage.artifact import Artifact, Stage
 from ..storage.store import Store
 from .context import Catalog, Runtime, Step
@@ -29,7 +30,8 @@ class Execution:
 
     def __init__(self, store: Store, plan: Plan, progress: ProgressDisplay | None = None) -> None:
         self.store, self.plan = store, plan
-        self.runtime = Runtime(store, progress or ProgressDisplay())
+        self.measured = MeasuredDisplay(progress or ProgressDisplay())
+        self.runtime = Runtime(store, self.measured)
 
     @classmethod
     def of(
@@ -65,10 +67,13 @@ class Execution:
     def _execute(self, step: Step) -> None:
         run, stage, started = self.runtime, step.stage, time.monotonic()
         run.progress.start(stage.title)
-        artifact, cached = self.compute(step)
+        counts = self.plan.context.shards.about.get("counts", {})
+        with self.measured.counted(stage, step.trains, counts):
+            artifact, cached = self.compute(step)
         run.progress.finish(cached)
         if step.trains:
             self._forget_checkpoints(stage, cached)
+        count_artifact(stage, artifact, time.monotonic() - started, cached)
         record = StageRecord(
             stage=stage.name,
             title=stage.title,

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import InputError
-from . import folders
+from . import folders, sent_folder
 from .quirks import server_probe
 from .quirks.native_output import CapturedStderr, ExitReporter, reporting_exit
 
@@ -291,6 +291,8 @@ def join(address: str, captured: CapturedStderr) -> None:
         with reporting_exit(captured) as reporter:
             reporter.set_message(f"wsss: {_unjoined(address, 'Ray ended this command')}")
             ray.init(logging_level="ERROR", log_to_driver=False)
+        if text := sent_folder.description():
+            captured.write_line(f"wsss: {text}")
     except InputError:
         raise
     except Exception as error:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ..errors import InputError
-from ..records.schema import Point, Trial, ranking
+from ..records.schema import Point, SweepRecord, Trial, ranking
 
 CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=)\s*(\d+(?:\.\d+)?(?:e-?\d+)?)\s*", re.ASCII)
 
@@ -137,6 +137,16 @@ def ranking_by(trials: Sequence[Trial], rule: Rule) -> list[Point]:
         own = tuple(originals[t.id] for t in point.trials)
         points.append(dataclasses.replace(point, trials=own, mean=sign * point.mean))
     return points
+
+
+def leading_points(sweep: SweepRecord) -> list[Point]:
+    """Return the points that lead a finished sweep: the first by its rule, and those tied with it.
+
+    The list is empty before the sweep has ended, and where no point keeps the rule's conditions.
+    """
+    ended = sweep.best is not None
+    ranked = ranking_by(sweep.trials, parse_rule(sweep.rule)) if ended else []
+    return [point for point in ranked if point.tied or point is ranked[0]]
 
 
 def _params(trial: Trial) -> str:

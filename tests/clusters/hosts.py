@@ -1,7 +1,7 @@
 """Hosts of a network that are namespaces on this machine, for clusters that are really started.
 
-Each host has its own processes, network address, host name, home folder, `/run`, `/tmp/ray` and
-shared memory. The folder `/mnt/wsss` is one folder for all hosts. No host sees a process outside
+Each host has its own processes, network address, host name, home folder, `/run`, `/tmp` and shared
+memory. The folder `/mnt/wsss` is one folder for all hosts. No host sees a process outside
 of it, so a command on a host, such as `ray stop`, ends nothing else on this machine. A host ends
 with the process that started it.
 """
@@ -31,8 +31,12 @@ ADDRESS = "10.77.0."
 HOST = """
 set -eu
 hostname $NAME
-for folder in /mnt /run /dev/shm $RAY_FILES; do mount -t tmpfs tmpfs $folder; done
-mkdir -p $SHARED $HOME/.ssh /run/sshd
+for folder in /mnt /run /dev/shm; do mount -t tmpfs tmpfs $folder; done
+mkdir -p $SHARED $HOME/.ssh /run/sshd /run/outside
+mount --rbind /tmp /run/outside
+mount -t tmpfs tmpfs /tmp
+chmod 1777 /tmp
+for name in $KEPT; do mkdir /tmp/$name; mount --rbind /run/outside/$name /tmp/$name; done
 mount --bind $FILES/shared $SHARED
 for name in hosts nsswitch.conf passwd; do mount --bind $FILES/$name /etc/$name; done
 touch $HOME/.bashrc
@@ -147,15 +151,13 @@ class Network:
         """Start a host; the first of the network must start first, and must not end before it."""
         number, started = self.numbers[name], self.files / f"{name}.started"
         started.unlink(missing_ok=True)
-        ray_files = Path("/tmp/ray")
-        ray_files.mkdir(exist_ok=True)
         variables = {
             "NAME": name,
             "NUMBER": str(number),
             "FILES": str(self.files),
             "SHARED": str(SHARED),
             "HOME": str(HOME),
-            "RAY_FILES": str(ray_files),
+            "KEPT": " ".join(self._kept()),
         }
         end_with_us = ["setpriv", "--pdeathsig", "KILL"]
         separate = ["unshare", *NAMESPACES, "--fork", "--kill-child", "--mount-proc"]
@@ -171,6 +173,11 @@ class Network:
         self.hosts[name] = host
         self._connect(host, number)
         return host
+
+    def _kept(self) -> set[str]:
+        """Return the names in `/tmp` that all hosts see, because Python or tests lie in them."""
+        paths = (Path(sys.prefix), Path(__file__), self.files)
+        return {path.parts[2] for path in paths if path.is_relative_to("/tmp")}
 
     def _connect(self, host: Host, number: int) -> None:
         """Connect a host to the bridge, and send what leaves the network nowhere.

@@ -60,9 +60,8 @@ class SlurmCluster:
         key = network.shared / "munge.key"
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o400)
-        environment = network.shared / "code" / ".venv"
-        environment.mkdir(parents=True)
-        (environment / "bin").symlink_to(Path(sys.executable).parent)
+        (network.shared / "code").mkdir(parents=True)
+        (network.shared / "code" / ".venv").symlink_to(sys.prefix)
         token = secrets.token_hex(32)
         for name in network.numbers:
             host = network.start(name)

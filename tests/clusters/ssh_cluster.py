@@ -6,7 +6,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -42,9 +41,8 @@ class SSHCluster:
         self.desk.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ".ssh/id_ed25519")
         for name in NAMES[1:]:
             self.start_host(name)
-        environment = network.shared / "code" / ".venv"
-        environment.mkdir(parents=True)
-        (environment / "bin").symlink_to(Path(sys.executable).parent)
+        (network.shared / "code").mkdir(parents=True)
+        (network.shared / "code" / ".venv").symlink_to(sys.prefix)
         text = (ROOT / "deploy" / "on-premise.yaml").read_text()
         (network.shared / FILE.name).write_text(yaml.safe_dump(self.filled(text)))
 

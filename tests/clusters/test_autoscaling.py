@@ -20,6 +20,7 @@ from limits import HANG, wait_until
 from ray.autoscaler._private.fake_multi_node.node_provider import (
     FAKE_HEAD_NODE_ID,
     FAKE_HEAD_NODE_TYPE,
+    FakeMultiNodeProvider,
 )
 from small_chain import SMALL
 from written_pages import ROOT
@@ -76,9 +77,14 @@ def with_fake_nodes(content: dict[str, Any]) -> dict[str, Any]:
         "file_mounts_sync_continuously": False,
         "idle_timeout_minutes": 0.2,
         "provider": {
-            "type": "fake_multinode",
-            "launch_multiple": True,
+            # Ray's package lacks the defaults of the type `fake_multinode`, which v2 reads.
+            "type": "external",
+            "module": f"{FakeMultiNodeProvider.__module__}.{FakeMultiNodeProvider.__name__}",
             "head_node_id": FAKE_HEAD_NODE_ID,
+            "launch_multiple": True,
+            "use_node_id_as_ip": True,
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
         },
         "available_node_types": types,
         "head_node_type": FAKE_HEAD_NODE_TYPE,

@@ -70,7 +70,9 @@ def test_a_method_in_a_folder_of_the_user_runs_without_an_image(cluster: SSHClus
     submission = shlex.join(cluster.submission(words, "--working-dir", "."))
     store = cluster.network.shared / "store"
     before = files_of(store)
-    cluster.desk.run("bash", "-c", f"cd {folder} && {submission}", **USER)
+    printed = cluster.desk.run("bash", "-c", f"cd {folder} && {submission}", **USER)
+    assert "Ray sent 4 files of " in printed, printed
+    assert "squared.yaml 26 B" in printed, printed
     after = files_of(store)
     assert after["network"] == before["network"]
     assert len(after["maps"]) == 2 * len(before["maps"])

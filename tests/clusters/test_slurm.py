@@ -51,7 +51,7 @@ def test_a_job_that_is_preempted_goes_on(
     job = cluster.run("env", *assignments, *submission).strip()
     wait_until(lambda: mark.exists() or ended(cluster, job), "the training has stopped")
     assert mark.exists(), log(cluster)
-    urgent = cluster.submit("--partition=urgent", "--nodes=2", "--wrap", "true")
+    urgent = cluster.submit("--partition=urgent", "--nodes=2", "--exclusive", "--wrap", "true")
     wait_until(lambda: ended(cluster, urgent), "the urgent job is done")
     wait_until(lambda: ended(cluster, job), "the job has gone on and is done")
     assert "DUE TO PREEMPTION" in log(cluster)

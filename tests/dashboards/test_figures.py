@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from typing import Any
 
@@ -173,6 +174,18 @@ def test_the_field_that_decides_has_the_greatest_importance() -> None:
     assert sum(importances.values()) == pytest.approx(1)
     assert optimization.importances(make_sweep(1)) == {}
     assert optimization.importances(make_sweep(24, fail=lambda k: True)) == {}
+
+
+def test_random_seeds_are_no_difference_between_points() -> None:
+    """Each point has two trials that lie as far apart as seeds can make them."""
+    sweep = make_sweep(24, fail=lambda k: False)
+    repeated = [
+        dataclasses.replace(t, id=f"{t.id}-{seed}", seed=seed, value=(t.value or 0) + change)
+        for t in sweep.trials
+        for seed, change in ((0, -0.25), (1, 0.25))
+    ]
+    repeats = dataclasses.replace(sweep, trials=tuple(repeated))
+    assert optimization.importances(repeats) == pytest.approx(optimization.importances(sweep))
 
 
 @pytest.mark.parametrize("count", [0, 1, 24, 500])

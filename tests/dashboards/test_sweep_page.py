@@ -1,4 +1,4 @@
-"""Tests of the page of a sweep: its trials, fields, best trial, and runs."""
+"""Tests of the page of a sweep: its trials, fields, chosen trial, and runs."""
 
 from __future__ import annotations
 
@@ -85,23 +85,23 @@ def test_fields_with_one_last_name_stay_apart_on_the_page_of_a_sweep(store: Stor
     assert titles == field_titles
 
 
-def test_a_sweep_shows_its_best_and_untuned_run_on_all_splits(store: Store) -> None:
+def test_a_sweep_shows_its_chosen_and_untuned_run_on_all_splits(store: Store) -> None:
     sweep = dataclasses.replace(make_sweep(8), run="run-0", untuned="run-1")
     write_json(store.location("sweeps", sweep.name, "sweep.json"), sweep)
     path = f"sweep.{sweep.name}.html"
     text = (Site(store).file(path) or b"").decode()
     rows = re.findall(r"<tr>.*?</tr>", text.partition('id="trials"')[0], re.DOTALL)
-    for label in ("untuned", "best"):
+    for label in ("untuned", "chosen"):
         listed = [row for row in rows if f"LPCAM, {label}" in row]
         assert [any(f">{s}<" in row for row in listed) for s in ("train", "val")] == [True, True]
         assert any(f"LPCAM, DenseCRF, {label}" in row for row in rows)
     assert {"run.run-0.html", "run.run-1.html"} <= set(Document(text).files())
     (store.storage.local_folder / "runs" / "run-1" / "run.json").write_text('{"half')
     broken = (Site(store).file(path) or b"").decode()
-    assert "LPCAM, best trial" in broken
+    assert "LPCAM, chosen trial" in broken
     assert "run.run-1.html" not in Document(broken).files()
     alone = (Site(store, runs=[]).file(path) or b"").decode()
-    assert "LPCAM, best trial" in alone
+    assert "LPCAM, chosen trial" in alone
     assert not {"run.run-0.html", "run.run-1.html"} & set(Document(alone).files())
 
 
@@ -117,3 +117,33 @@ def test_a_sweep_of_failed_trials_names_the_errors(store: Store) -> None:
     text = (Site(store).file("sweep.sweep-0.html") or b"").decode()
     assert text.count('<span class="pill bad">failed</span>') == 24
     assert text.count("<td>K must be at least 1 &lt;script&gt;") == 24
+
+
+@pytest.mark.parametrize(
+    ("values", "words", "fact"),
+    [
+        ([[0.50], [0.60]], ["", "chosen"], "it may lead by chance"),
+        ([[0.50, 0.51], [0.60, 0.61]], ["", "best"], "<dt>best</dt>"),
+        ([[0.58, 0.62], [0.595, 0.615]], ["tied", "tied"], "2 points, whose difference lies"),
+        ([[0.50, 0.51], [0.595, 0.61], [0.60, 0.61]], ["", "tied", "tied"], "over 2 random seeds"),
+    ],
+)
+def test_a_point_is_best_only_if_random_seeds_tell_it_apart(
+    store: Store, values: list[list[float]], words: list[str], fact: str
+) -> None:
+    """The values are those of each point, by random seed; the last point has the highest mean."""
+    trials = make_trials(len(values), fail=lambda k: False)
+    repeated = [
+        dataclasses.replace(trial, id=f"{trial.id}-{seed}", seed=seed, value=value, cached=False)
+        for trial, row in zip(trials, values, strict=True)
+        for seed, value in enumerate(row)
+    ]
+    record = dataclasses.replace(
+        make_sweep(0), name="seeds", trials=tuple(repeated), best=f"{trials[-1].id}-0"
+    )
+    write_json(store.location("sweeps", "seeds", "sweep.json"), record)
+    text = (Site(store).file("sweep.seeds.html") or b"").decode()
+    assert fact in text
+    pills = re.findall(r'class="pill \w+">(?:(\w+), )?done<', text)
+    assert pills == [word for word in words for _ in values[0]]
+    assert ("best" in pills) is ("best" in words)

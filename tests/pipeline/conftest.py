@@ -30,9 +30,12 @@ from wsss.platform.tuning.sweep import Sweep
 
 @pytest.fixture(scope="session")
 def ray_started() -> Iterator[None]:
+    """Start Ray, whose processes send their metrics once a second instead of once in ten."""
     import ray
 
-    cluster.connect()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_metrics_report_interval_ms", "1000")
+        cluster.connect()
     yield
     ray.shutdown()
 
