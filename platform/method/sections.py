@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from ..config.fields import Options, dataclass, option
-from ..config.limits import BEST, OBJECTIVES, SearchName, bounds
+from ..config.limits import BEST, BUDGET, OBJECTIVES, SearchName, bounds
 
 SEEDS = "Random seeds for initialisation, data order and augmentation; one run for each seed."
 
@@ -67,7 +67,8 @@ class SweepSection(TrialsSection):
         "Search algorithm; none: grid, or random for fewer trials or continuous fields.",
     )
     objectives: tuple[str, ...] = option(("miou",), OBJECTIVES, some=True)
-    best: str = option("miou", BEST)
+    best: str | None = option(None, BEST)
+    budget: str | None = option(None, BUDGET)
     scheduler: Literal["asha"] | None = option(
         None, "Trial scheduler: asha stops trainings early that score less than others."
     )

@@ -187,6 +187,8 @@ class Trial:
         value: objective; for a stopped trial the objective when it was last compared.
         cached: whether all artifacts were in the store already.
         rungs: for each comparison by a scheduler, the epochs trained and the objective after them.
+        stages: stages that the trial needs and the store did not hold when the sweep began, with
+            the seconds of their computation; kept where the sweep has a budget or weighs costs.
     """
 
     id: str
@@ -199,6 +201,7 @@ class Trial:
     cached: bool = False
     seed: int = 0
     rungs: tuple[tuple[int, float], ...] = ()
+    stages: tuple[StageRecord, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,6 +260,7 @@ class SweepRecord:
         figure: name of the paper's figure that the sweep reproduces, or empty.
         objectives: names of the objectives, as in `tuning.objectives`.
         rule: rule of the best point, as `tuning.objectives.parse_rule` reads it.
+        budget: new computation that the trials could take together, or empty.
     """
 
     name: str
@@ -276,6 +280,7 @@ class SweepRecord:
     untuned: str | None = None
     objectives: tuple[str, ...] = ("miou",)
     rule: str = "miou"
+    budget: str = ""
 
     @property
     def labels(self) -> dict[str, str]:

@@ -135,7 +135,7 @@ def test_the_experiment_file_in_a_record_is_the_same_experiment(wsss: Any, job: 
         (("run", "cam", "--set", "scoring.classes=('cow',)"), "scoring.classes names 'cow'"),
         (
             ("sweep", "lpcam", "--search", "odd"),
-            "--search is 'odd'; it must be grid, random, sobol, tpe, gp, cmaes or nsga2",
+            "--search is 'odd'; it must be grid, random, sobol, tpe, gp, cmaes, nsga2 or eipu",
         ),
         (("sweep", "lpcam", "--search", "tpe"), "--search tpe needs a number of --trials"),
         (("sweep", "lpcam", "--scheduler", "odd"), "--scheduler is 'odd'; it must be asha"),
