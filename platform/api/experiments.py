@@ -19,7 +19,7 @@ from ..cli.options.experiment_options import (
     SweepOptions,
 )
 from ..cli.options.kinds import default_store
-from ..config.limits import ObjectiveName, SearchName
+from ..config.limits import ObjectiveName, SchedulerName, SearchName
 from ..data import registry
 from ..data.check.findings import sentences
 from ..data.formats.checked_shards import kept_check
@@ -86,7 +86,8 @@ class SweepChoices(Choices, total=False):
             or `seconds`.
         best: rule of the best point, e.g. `miou where recall >= 60`, with rates in percent
             (default: the first objective).
-        scheduler: `asha` stops trainings early that score less than other trainings.
+        scheduler: `asha`, `hyperband` or `median` stops trainings early that score less than other
+            trainings.
         repeats: number of random seeds for each point.
         seed: random seed for the search, initialisation, data order and augmentation.
         concurrent: number of trials that run at the same time.
@@ -100,7 +101,7 @@ class SweepChoices(Choices, total=False):
     budget: str | None
     objectives: tuple[ObjectiveName, ...]
     best: str
-    scheduler: Literal["asha"] | None
+    scheduler: SchedulerName | None
     repeats: int
     seed: int
     concurrent: int

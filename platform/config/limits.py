@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 SearchName = Literal["grid", "random", "sobol", "tpe", "gp", "cmaes", "nsga2", "eipu"]
 """The searches of `wsss sweep`."""
+SchedulerName = Literal["asha", "hyperband", "median", "pbt"]
+"""The schedulers of `wsss sweep`; `pbt` is refused with the reason."""
 ObjectiveName = Literal["miou", "precision", "recall", "parts", "seconds"]
 """The objectives of `wsss sweep`."""
 OBJECTIVES = (
@@ -19,6 +21,10 @@ OBJECTIVES = (
 BEST = (
     "Rule of the best point: an objective, or e.g. 'miou where recall >= 60 and seconds <= 30', "
     "with rates in percent; by default the first objective."
+)
+SCHEDULER = (
+    "Trial scheduler, which stops trainings early that score less than others: asha, hyperband "
+    "(asha in several brackets) or median (stopping by the median of earlier trainings)."
 )
 BUDGET = (
     "New computation that the trials may take together, e.g. 2h, 30m, 90s or '40 stages'; --trials "

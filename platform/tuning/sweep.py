@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from ..config.experiment import Experiment
 from ..config.fields import fingerprint, replaced, resolved, walk
-from ..config.limits import LIMITS
+from ..config.limits import LIMITS, SchedulerName
 from ..errors import InputError
 from ..pipeline.plan import Plan
 from ..records.schema import SweepRecord
@@ -33,7 +33,9 @@ from .spaces.checks import check_space
 from .spaces.domains import domains_by_field, listed_values
 
 MOST_TRIALS = LIMITS["trials"][1]
-SCHEDULERS = ("", "asha")
+SCHEDULERS = ("", *get_args(SchedulerName))
+CHANGES_TRAININGS = "pbt"
+"""Name of the scheduler that changes options within a training; it is refused."""
 REDUCTION = 2
 """ASHA compares trials after certain numbers of epochs, the rungs. One in REDUCTION trials goes on
 after each rung, and the next rung comes after REDUCTION times as many epochs."""
@@ -56,7 +58,8 @@ class Sweep:
         repeats: number of random seeds of each point, from the base's seed on.
         kind: name of the search (`search.SEARCHES`); without a name the grid, or random points if
             `trials` is below the size of the grid or a field is continuous.
-        scheduler: `asha` to stop early those trainings that do worse than others; empty for none.
+        scheduler: `asha`, `hyperband` or `median` to stop early those trainings that do worse than
+            others; empty for none.
         retries: further tries of a trial that fails, and also of a trial whose process dies.
         listed_points: the points, where they are not all combinations of values; `space` then holds
             the values that each field takes in these points.
@@ -109,10 +112,22 @@ class Sweep:
                 f"the sweep has {self.count * self.repeats} trials, more than {MOST_TRIALS}; "
                 f"choose fewer with --trials"
             )
+        self._check_scheduler()
+
+    def _check_scheduler(self) -> None:
+        """Check that there is a scheduler of the sweep's name, and that there are trainings."""
+        if self.scheduler == CHANGES_TRAININGS:
+            raise InputError(
+                "--scheduler pbt changes options within a training, so its networks would belong "
+                "to no experiment that could be run again; choose asha, hyperband or median"
+            )
         if self.scheduler not in SCHEDULERS:
-            raise InputError(f"unknown scheduler {self.scheduler!r}; there is asha")
+            names = ", ".join(name for name in SCHEDULERS if name not in ("", CHANGES_TRAININGS))
+            raise InputError(f"unknown scheduler {self.scheduler!r}; there are {names}")
         if self.scheduler and self.base.imported:
-            raise InputError("--scheduler asha stops trainings, but a run with --imported has none")
+            raise InputError(
+                f"--scheduler {self.scheduler} stops trainings, but a run with --imported has none"
+            )
 
     @property
     def count(self) -> int:

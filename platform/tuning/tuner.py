@@ -29,7 +29,7 @@ from ..ray_runtime.quirks.trials import wait_for_processes
 from ..records.progress import ProgressDisplay
 from ..records.schema import SweepRecord, Trial, read_sweep
 from ..storage.json_files import write_json
-from .costs.needed_stages import NeededStages, marginal_costs
+from .costs.needed_stages import NeededStages, marginal_costs, wait_for_next_second
 from .costs.stage_counts import unneeded_stages
 from .journal import Journal, SweepPlan
 from .objectives import parse_rule, ranking_by
@@ -162,6 +162,8 @@ def _run(
             started=begun.started,
         )
     ).started
+    if sweep.counts_costs:
+        wait_for_next_second(started)
     needed = NeededStages(catalog, sweep, started) if sweep.counts_costs else None
     points = searcher(sweep, marginal_costs(needed) if needed else None)
     if not sweep.scheduler:

@@ -28,7 +28,11 @@ from wsss.platform.ray_runtime import cluster
 from wsss.platform.records.schema import Trial
 from wsss.platform.storage.store import open_store
 from wsss.platform.tuning import trial
-from wsss.platform.tuning.costs.needed_stages import NeededStages, marginal_costs
+from wsss.platform.tuning.costs.needed_stages import (
+    NeededStages,
+    marginal_costs,
+    wait_for_next_second,
+)
 from wsss.platform.tuning.runner.trial_queue import TrialQueue
 from wsss.platform.tuning.sweep import Sweep, searcher
 
@@ -111,9 +115,9 @@ def main() -> None:
     catalog, began = Catalog.of(store), Path(given.store) / "searches" / "began.json"
     if not began.exists():
         trial.run(catalog, description, {}, description.base.seed, lambda row: None)
-        time.sleep(1.0)  # what was written in this second was there before
         began.parent.mkdir(exist_ok=True)
         began.write_text(json.dumps(time.strftime("%Y-%m-%dT%H:%M:%S%z")))
+        wait_for_next_second(json.loads(began.read_text()))
     needed = NeededStages(catalog, description, json.loads(began.read_text()))
     budget = description.spending
     assert budget is not None

@@ -12,7 +12,11 @@ from wsss.platform.errors import InputError
 from wsss.platform.pipeline.context import Catalog
 from wsss.platform.records.schema import Trial
 from wsss.platform.tuning import trial
-from wsss.platform.tuning.costs.needed_stages import NeededStages, marginal_costs
+from wsss.platform.tuning.costs.needed_stages import (
+    NeededStages,
+    marginal_costs,
+    wait_for_next_second,
+)
 from wsss.platform.tuning.runner.trial_queue import TrialQueue
 from wsss.platform.tuning.search.marginal_costs import TRIAL
 from wsss.platform.tuning.sweep import Sweep, searcher
@@ -95,6 +99,7 @@ def test_a_sweep_with_a_budget_resumes_with_the_same_trials(
 ) -> None:
     """What an interrupted trial computed counts as computed by the sweep, not as held before."""
     started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    wait_for_next_second(started)
     sweep = Sweep(base=job.experiment, space=SPACE, kind=kind, budget=budget, trials=12)
     whole = carried_out(job, sweep, started)
     assert len(whole) >= 4

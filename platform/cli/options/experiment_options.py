@@ -6,7 +6,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from ...config.limits import BEST, BUDGET, OBJECTIVES, ObjectiveName, SearchName
+from ...config.limits import (
+    BEST,
+    BUDGET,
+    OBJECTIVES,
+    SCHEDULER,
+    ObjectiveName,
+    SchedulerName,
+    SearchName,
+)
 from ...errors import InputError
 from ...records.result_id import RefinementName
 from . import completions
@@ -304,14 +312,7 @@ class SweepOptions(Page, Trials, Localized):
         tuple[ObjectiveName, ...], option(SEARCH, "NAME", OBJECTIVES, several=True)
     ] = ("miou",)
     best: Annotated[str | None, option(SEARCH, "RULE", BEST)] = None
-    scheduler: Annotated[
-        Literal["asha"] | None,
-        option(
-            SEARCH,
-            "NAME",
-            "Trial scheduler: asha stops trainings early that score less than others.",
-        ),
-    ] = None
+    scheduler: Annotated[SchedulerName | None, option(SEARCH, "NAME", SCHEDULER)] = None
     name: Annotated[
         str | None,
         option(OUTPUT, "NAME", "Name of the record; by default method, data set and space."),

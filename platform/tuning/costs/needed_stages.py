@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime
 
 from ...errors import InputError
@@ -22,13 +23,14 @@ from .stage_counts import unneeded_stages
 class NeededStages:
     """The stages of the points of a sweep, and how long they took.
 
-    A stage counts as held by the store if its artifact was written before the sweep began, so that
-    a sweep that was interrupted finds the same stages when it goes on.
+    A stage counts as held by the store if its artifact was written by the second in which the sweep
+    began, so that a sweep that was interrupted finds the same stages when it goes on.
 
     Args:
         catalog: catalog of the store.
         sweep: the sweep.
-        started: time when the sweep was first started, with a resolution of a second.
+        started: time when the sweep was first started, with a resolution of a second. In that
+            second it must not compute anything (`wait_for_next_second`).
     """
 
     def __init__(self, catalog: Catalog, sweep: Sweep, started: str) -> None:
@@ -98,7 +100,7 @@ class NeededStages:
         """Return whether the store held a stage when the sweep began."""
         if stage.key not in self._held:
             written = self._written(stage)
-            if written and written >= self.started:  # it will not become older
+            if written and written > self.started:  # it will not become older
                 return False
             self._held[stage.key] = written is not None
         return self._held[stage.key]
@@ -119,6 +121,12 @@ class NeededStages:
             seconds=computation.seconds,
             cached=False,
         )
+
+
+def wait_for_next_second(started: str) -> None:
+    """Wait until the second of a time is over; manifests name no fractions of it."""
+    while parse_time(started).timestamp() + 1 > time.time() >= parse_time(started).timestamp():
+        time.sleep(0.02)
 
 
 def marginal_costs(needed: NeededStages) -> MarginalCosts:

@@ -18,7 +18,7 @@ from .known_points import sobol_points
 from .marginal_costs import Account, MarginalCosts, Need
 from .searcher import Values
 
-STARTUP = 4
+STARTUP = 2
 """Number of points of a Sobol sequence that are tried before any point is chosen."""
 PARENTS = 4
 """Number of points with the best values near which candidates lie."""
