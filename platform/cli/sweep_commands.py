@@ -88,14 +88,8 @@ def _summary(record: SweepRecord, known: bool, seconds: float) -> str:
     done, total = sum(t.status == "done" for t in record.trials), len(record.trials)
     if known:
         return f"nothing to do, its {total} trials are already in the store"
-    words = f"{done} of {total} trials, {seconds:.0f} s"
-    if record.budget:
-        computed = {stage.key: stage.seconds for trial in record.trials for stage in trial.stages}
-        words += (
-            f"; of a budget of {record.budget} they computed {len(computed)} stages in "
-            f"{sum(computed.values()):.0f} s"
-        )
-    return words
+    computed = f"; computed {record.spending}" if record.spending else ""
+    return f"{done} of {total} trials, {seconds:.0f} s{computed}"
 
 
 def figure(options: FigureOptions, command: str) -> None:
