@@ -126,6 +126,7 @@ def _header(entry: Entry[SweepRecord], runs: Collection[str]) -> Header:
         ("rule of the best point", sweep.rule if sweep.rule != "miou" else ""),
         ("trials", kinds),
         ("started", sweep.started),
+        ("computed", sweep.spending),
         ("time", f"{sweep.seconds:,.1f} s" if sweep.seconds else ""),
         ("cache", _shared(sweep)),
         ("default", _params(sweep, sweep.default)),

@@ -19,7 +19,7 @@ from ..cli.options.experiment_options import (
     SweepOptions,
 )
 from ..cli.options.kinds import default_store
-from ..config.limits import ObjectiveName, SearchName
+from ..config.limits import ObjectiveName, SchedulerName, SearchName
 from ..data import registry
 from ..data.check.findings import sentences
 from ..data.formats.checked_shards import kept_check
@@ -79,11 +79,15 @@ class SweepChoices(Choices, total=False):
         split: split on which trials are compared by their best mIoU (default: train).
         trials: number of points to try; 0, the default, stands for the whole grid, or 20 points of
             a space with continuous fields.
-        search: `grid`, `random`, `sobol`, `tpe`, `gp`, `cmaes` or `nsga2`.
+        search: `grid`, `random`, `sobol`, `tpe`, `gp`, `cmaes`, `nsga2` or `eipu`.
+        budget: new computation that the trials may take together, e.g. `2h` or `40 stages`;
+            `trials` is then the largest number of points.
         objectives: figures of a trial to improve together: `miou`, `precision`, `recall`, `parts`
             or `seconds`.
-        best: rule of the best point, e.g. `miou where recall >= 60`, with rates in percent.
-        scheduler: `asha` stops trainings early that score less than other trainings.
+        best: rule of the best point, e.g. `miou where recall >= 60`, with rates in percent
+            (default: the first objective).
+        scheduler: `asha`, `hyperband` or `median` stops trainings early that score less than other
+            trainings.
         repeats: number of random seeds for each point.
         seed: random seed for the search, initialisation, data order and augmentation.
         concurrent: number of trials that run at the same time.
@@ -94,9 +98,10 @@ class SweepChoices(Choices, total=False):
     split: str
     trials: int
     search: SearchName | None
+    budget: str | None
     objectives: tuple[ObjectiveName, ...]
     best: str
-    scheduler: Literal["asha"] | None
+    scheduler: SchedulerName | None
     repeats: int
     seed: int
     concurrent: int

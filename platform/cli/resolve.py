@@ -41,10 +41,9 @@ OPTION_BY_FIELD = {
     "seed": "--seed or --seeds",
 }
 """The options that set the fields that --set must not set."""
-OPTION_BY_BASELINE_FIELD = {
-    f"baseline.{name}": "--baseline" for name in ("method", "localizer", "imported")
-}
-OPTION_BY_BASELINE_FIELD["baseline.data"] = "--data"
+OPTION_BY_BASELINE_FIELD = dict.fromkeys(
+    ("baseline.method", "baseline.localizer", "baseline.imported"), "--baseline"
+) | {"baseline.data": "--data"}
 """The options that set the fields of the baseline that --set must not set."""
 PATHS = {
     "store": "--store",
@@ -394,7 +393,8 @@ def sweep(
         repeats=options.repeats,
         kind=options.search or "",
         objectives=tuple(options.objectives),
-        best=options.best,
+        best=options.best or "",
+        budget=options.budget or "",
         scheduler=options.scheduler or "",
         retries=options.retries,
     )

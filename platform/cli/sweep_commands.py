@@ -88,7 +88,8 @@ def _summary(record: SweepRecord, known: bool, seconds: float) -> str:
     done, total = sum(t.status == "done" for t in record.trials), len(record.trials)
     if known:
         return f"nothing to do, its {total} trials are already in the store"
-    return f"{done} of {total} trials, {seconds:.0f} s"
+    computed = f"; computed {record.spending}" if record.spending else ""
+    return f"{done} of {total} trials, {seconds:.0f} s{computed}"
 
 
 def figure(options: FigureOptions, command: str) -> None:
@@ -157,12 +158,16 @@ def _announce(line: Say, catalog: Catalog, description: Sweep) -> None:
     from ..tuning.trial import planned_base
 
     planned_base(catalog, description)
-    from ..tuning.cost import MOST_COUNTED, cost, is_countable, stages_by_field
+    from ..tuning.costs.stage_counts import MOST_COUNTED, cost, is_countable, stages_by_field
     from ..tuning.search import chooses_as_results_come
 
     trials = f"{description.count * description.repeats} trials"
+    if description.budget:
+        trials = f"at most {trials}, or {description.budget} of new computation"
+    if chooses_as_results_come(description.kind):
+        trials += ", chosen during the sweep"
     if not is_countable(description):
-        line(f"{trials}, chosen during the sweep; what a trial computes for a new value:")
+        line(f"{trials}; what a trial computes for a new value:")
         for field, stages in stages_by_field(catalog, description).items():
             line(f"  {field}: {', '.join(stages) or 'nothing, no value changes the result'}")
         return
@@ -172,7 +177,7 @@ def _announce(line: Say, catalog: Catalog, description: Sweep) -> None:
         for counts in (missing, stored)
     ]
     if chooses_as_results_come(description.kind):
-        trials += f", chosen during the sweep; of the first {MOST_COUNTED:,} points at most"
+        trials += f"; of the first {MOST_COUNTED:,} points at most"
     line(f"{trials}: to compute {lists[0]}; in the store {lists[1]}")
     if without_effect:
         line(f"{', '.join(without_effect)}: no value changes the result")

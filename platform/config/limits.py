@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-SearchName = Literal["grid", "random", "sobol", "tpe", "gp", "cmaes", "nsga2"]
+SearchName = Literal["grid", "random", "sobol", "tpe", "gp", "cmaes", "nsga2", "eipu"]
 """The searches of `wsss sweep`."""
+SchedulerName = Literal["asha", "hyperband", "median", "pbt"]
+"""The schedulers of `wsss sweep`; `pbt` is refused with the reason."""
 ObjectiveName = Literal["miou", "precision", "recall", "parts", "seconds"]
 """The objectives of `wsss sweep`."""
 OBJECTIVES = (
@@ -18,7 +20,15 @@ OBJECTIVES = (
 )
 BEST = (
     "Rule of the best point: an objective, or e.g. 'miou where recall >= 60 and seconds <= 30', "
-    "with rates in percent."
+    "with rates in percent; by default the first objective."
+)
+SCHEDULER = (
+    "Trial scheduler, which stops trainings early that score less than others: asha, hyperband "
+    "(asha in several brackets) or median (stopping by the median of earlier trainings)."
+)
+BUDGET = (
+    "New computation that the trials may take together, e.g. 2h, 30m, 90s or '40 stages'; --trials "
+    "is then the largest number of points."
 )
 
 LIMITS: Mapping[str, tuple[float, float]] = {

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from ..config.fields import Options, dataclass, option
-from ..config.limits import BEST, OBJECTIVES, SearchName, bounds
+from ..config.limits import BEST, BUDGET, OBJECTIVES, SCHEDULER, SchedulerName, SearchName, bounds
 
 SEEDS = "Random seeds for initialisation, data order and augmentation; one run for each seed."
 
@@ -67,10 +66,9 @@ class SweepSection(TrialsSection):
         "Search algorithm; none: grid, or random for fewer trials or continuous fields.",
     )
     objectives: tuple[str, ...] = option(("miou",), OBJECTIVES, some=True)
-    best: str = option("miou", BEST)
-    scheduler: Literal["asha"] | None = option(
-        None, "Trial scheduler: asha stops trainings early that score less than others."
-    )
+    best: str | None = option(None, BEST)
+    budget: str | None = option(None, BUDGET)
+    scheduler: SchedulerName | None = option(None, SCHEDULER)
 
 
 @dataclass(frozen=True, kw_only=True)

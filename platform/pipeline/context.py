@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,26 +89,24 @@ class Catalog:
         """Return whether a split has true masks, by the check of the shards or its first image."""
         if counts := mask_counts(artifact, split):
             return counts[1] > 0
-        return self._once(artifact, split, "mask", self._first_has_mask)
+        return self._has_value(artifact, split, "mask", 1)
+
+    def has_parts(self, artifact: Artifact, split: str) -> bool:
+        """Return whether a split marks the parts of objects, by its first image."""
+        return self._has_value(artifact, split, "parts", 1)
 
     def has_labels(self, artifact: Artifact, split: str) -> bool:
         """Return whether any image of a split has an image label."""
-        return self._once(artifact, split, "labels", self._any_has_label)
+        return self._has_value(artifact, split, "labels", None)
 
-    def _once(
-        self, artifact: Artifact, split: str, column: str, ask: Callable[[Sequence[Slice]], bool]
-    ) -> bool:
-        """Return the answer to a question about a column of a split, which is read once."""
+    def _has_value(self, artifact: Artifact, split: str, column: str, count: int | None) -> bool:
+        """Return whether one of the first `count` images has a value in a column, read once."""
         key = (artifact.key, split, column)
         if key not in self._answers:
-            self._answers[key] = ask(self.slices(artifact, split))
+            pieces = self.slices(artifact, split)
+            rows = (row for piece in pieces for row in read(piece, (column,)))
+            self._answers[key] = any(row[column] for row in itertools.islice(rows, count))
         return self._answers[key]
-
-    def _first_has_mask(self, pieces: Sequence[Slice]) -> bool:
-        return read(pieces[0], ("mask",))[0]["mask"] is not None
-
-    def _any_has_label(self, pieces: Sequence[Slice]) -> bool:
-        return any(row["labels"] for piece in pieces for row in read(piece, ("labels",)))
 
 
 def mask_counts(artifact: Artifact, split: str) -> tuple[int, int] | None:

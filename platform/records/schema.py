@@ -187,6 +187,8 @@ class Trial:
         value: objective; for a stopped trial the objective when it was last compared.
         cached: whether all artifacts were in the store already.
         rungs: for each comparison by a scheduler, the epochs trained and the objective after them.
+        stages: stages that the trial needs and the store did not hold when the sweep began, with
+            the seconds of their computation; kept where the sweep has a budget or weighs costs.
     """
 
     id: str
@@ -199,6 +201,7 @@ class Trial:
     cached: bool = False
     seed: int = 0
     rungs: tuple[tuple[int, float], ...] = ()
+    stages: tuple[StageRecord, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,6 +260,7 @@ class SweepRecord:
         figure: name of the paper's figure that the sweep reproduces, or empty.
         objectives: names of the objectives, as in `tuning.objectives`.
         rule: rule of the best point, as `tuning.objectives.parse_rule` reads it.
+        budget: new computation that the trials could take together, or empty.
     """
 
     name: str
@@ -276,12 +280,20 @@ class SweepRecord:
     untuned: str | None = None
     objectives: tuple[str, ...] = ("miou",)
     rule: str = "miou"
+    budget: str = ""
 
     @property
     def labels(self) -> dict[str, str]:
         """The label of every field that the sweep names, by the field's full name."""
         params = (trial.params for trial in self.trials)
         return field_labels(itertools.chain(self.space, self.default, *params))
+
+    @property
+    def spending(self) -> str:
+        """The budget and what the trials computed of it, in words; empty without a budget."""
+        computed = {stage.key: stage.seconds for trial in self.trials for stage in trial.stages}
+        spent = f"{len(computed)} stages in {sum(computed.values()):,.0f} s"
+        return f"{spent} of a budget of {self.budget}" if self.budget else ""
 
     def __post_init__(self) -> None:
         parse_time(self.started)

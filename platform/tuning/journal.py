@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..config.yaml_writer import EXPERIMENT_FILE
 from ..errors import InputError
@@ -17,11 +17,15 @@ from ..storage.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan:
-    """The key of a sweep, the number of its trials, and the command line that started it."""
+    """The key of a sweep, the number of its trials, the command line and the time of its start.
+
+    With a budget the number of trials is the largest one.
+    """
 
     digest: str
     trials: int
     command: str
+    started: str = ""
 
 
 class Journal:
@@ -98,12 +102,19 @@ class Journal:
         if text:
             (self.folder / EXPERIMENT_FILE).write(text.encode())
 
-    def begin(self, plan: SweepPlan) -> None:
-        """Write the plan, and remove an incomplete last line of the trials."""
+    def begin(self, plan: SweepPlan) -> SweepPlan:
+        """Write the plan, and remove an incomplete last line of the trials.
+
+        Returns:
+            The plan, with the time at which the sweep was first started.
+        """
         done = self.trials()
+        if self.plan.exists():
+            plan = replace(plan, started=read_record(self.plan, SweepPlan).started)
         write_json(self.plan, plan)
         text = "".join(_line(trial) for trial in done)
         self.lines.write(text.encode())
+        return plan
 
     def add(self, trial: Trial) -> None:
         """Add a trial that has ended."""

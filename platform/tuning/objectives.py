@@ -61,6 +61,11 @@ class Rule(NamedTuple):
     objective: str
     conditions: tuple[tuple[str, str, float], ...] = ()
 
+    @property
+    def measures(self) -> set[str]:
+        """The names of all objectives that the rule names."""
+        return {self.objective, *(name for name, _, _ in self.conditions)}
+
     def keeps(self, mean_by_objective: Mapping[str, float | None]) -> bool:
         """Return whether a point with these means, as recorded, keeps all conditions."""
         compare = {"<=": operator.le, ">=": operator.ge}

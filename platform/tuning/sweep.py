@@ -5,22 +5,27 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from ..config.experiment import Experiment
 from ..config.fields import fingerprint, replaced, resolved, walk
-from ..config.limits import LIMITS
+from ..config.limits import LIMITS, SchedulerName
 from ..errors import InputError
 from ..pipeline.plan import Plan
 from ..records.schema import SweepRecord
 from ..serialization import digest, quoted
+from .budget import Budget, parse_budget
 from .objectives import OBJECTIVES, check_objectives, parse_rule
 from .search import (
+    COST_AWARE,
+    ONE_OBJECTIVE,
     FixedPoints,
+    MarginalCosts,
     Searcher,
     check_search,
     chooses_as_results_come,
     make_searcher,
+    most_points,
     trial_count,
 )
 from .spaces import COMBINATION, Domain, plain_space, space_from
@@ -28,7 +33,9 @@ from .spaces.checks import check_space
 from .spaces.domains import domains_by_field, listed_values
 
 MOST_TRIALS = LIMITS["trials"][1]
-SCHEDULERS = ("", "asha")
+SCHEDULERS = ("", *get_args(SchedulerName))
+CHANGES_TRAININGS = "pbt"
+"""Name of the scheduler that changes options within a training; it is refused."""
 REDUCTION = 2
 """ASHA compares trials after certain numbers of epochs, the rungs. One in REDUCTION trials goes on
 after each rung, and the next rung comes after REDUCTION times as many epochs."""
@@ -45,20 +52,23 @@ class Sweep:
         space: domain by full name of the field, e.g. `segment.training.lr`; lists, Ray Tune's
             objects and plain forms become domains (`spaces.space_from`).
         trials: number of points; 0 for the whole grid, or `search.DEFAULT_POINTS` of a space with
-            continuous fields.
+            continuous fields; with a budget the largest number, see `search.most_points`.
         split: split on which the objective is measured.
         concurrent: number of trials that run at the same time.
         repeats: number of random seeds of each point, from the base's seed on.
         kind: name of the search (`search.SEARCHES`); without a name the grid, or random points if
             `trials` is below the size of the grid or a field is continuous.
-        scheduler: `asha` to stop early those trainings that do worse than others; empty for none.
+        scheduler: `asha`, `hyperband` or `median` to stop early those trainings that do worse than
+            others; empty for none.
         retries: further tries of a trial that fails, and also of a trial whose process dies.
         listed_points: the points, where they are not all combinations of values; `space` then holds
             the values that each field takes in these points.
         figure: name of the paper's figure that the sweep reproduces, if it reproduces one.
         bases: the untuned experiments that the values of the field `combination` stand for.
         objectives: names of the objectives (`objectives.OBJECTIVES`).
-        best: rule of the best point (`objectives.parse_rule`).
+        best: rule of the best point (`objectives.parse_rule`); empty for the first objective.
+        budget: new computation that the trials may take together, after which no further point is
+            tried (`budget.parse_budget`); empty for no limit.
     """
 
     base: Experiment
@@ -74,7 +84,8 @@ class Sweep:
     figure: str = ""
     bases: Mapping[str, Experiment] = dataclasses.field(default_factory=dict)
     objectives: tuple[str, ...] = ("miou",)
-    best: str = "miou"
+    best: str = ""
+    budget: str = ""
 
     def __post_init__(self) -> None:
         for name in ("trials", "concurrent", "repeats", "retries"):
@@ -83,30 +94,65 @@ class Sweep:
                 raise InputError(f"{name} is {quoted(value)}; it must be between {low} and {high}")
         object.__setattr__(self, "space", space_from(self.space))
         check_objectives(self.objectives)
+        object.__setattr__(self, "best", self.best or self.objectives[0])
         parse_rule(self.best)
-        if self.kind == "cmaes" and len(self.objectives) > 1:
-            raise InputError("--search cmaes takes one of --objectives; choose another --search")
+        if self.budget:
+            parse_budget(self.budget)
+        if self.kind in ONE_OBJECTIVE and len(self.objectives) > 1:
+            raise InputError(
+                f"--search {self.kind} takes one of --objectives; choose another --search"
+            )
+        if lacking := {*map(str, listed_values(self.space, COMBINATION))} - set(self.bases):
+            raise InputError(f"no experiment is given for the combinations {sorted(lacking)}")
+        check_space(self.space, self.bases.values() or [self.base])
         if not self.listed_points:
-            check_search(self.kind, self.space, self.trials)
+            check_search(self.kind, self.space, self.most_points)
         if self.count * self.repeats > MOST_TRIALS:
             raise InputError(
                 f"the sweep has {self.count * self.repeats} trials, more than {MOST_TRIALS}; "
                 f"choose fewer with --trials"
             )
-        if lacking := {*map(str, listed_values(self.space, COMBINATION))} - set(self.bases):
-            raise InputError(f"no experiment is given for the combinations {sorted(lacking)}")
-        check_space(self.space, self.bases.values() or [self.base])
+        self._check_scheduler()
+
+    def _check_scheduler(self) -> None:
+        """Check that there is a scheduler of the sweep's name, and that there are trainings."""
+        if self.scheduler == CHANGES_TRAININGS:
+            raise InputError(
+                "--scheduler pbt changes options within a training, so its networks would belong "
+                "to no experiment that could be run again; choose asha, hyperband or median"
+            )
         if self.scheduler not in SCHEDULERS:
-            raise InputError(f"unknown scheduler {self.scheduler!r}; there is asha")
+            names = ", ".join(name for name in SCHEDULERS if name not in ("", CHANGES_TRAININGS))
+            raise InputError(f"unknown scheduler {self.scheduler!r}; there are {names}")
         if self.scheduler and self.base.imported:
-            raise InputError("--scheduler asha stops trainings, but a run with --imported has none")
+            raise InputError(
+                f"--scheduler {self.scheduler} stops trainings, but a run with --imported has none"
+            )
 
     @property
     def count(self) -> int:
-        """The number of points that the sweep tries; a search may try a point twice."""
+        """The number of points that the sweep tries; a search may try a point twice.
+
+        With a budget it is the largest number.
+        """
         if self.listed_points:
             return len(self.listed_points)
-        return trial_count(self.kind, self.space, self.trials)
+        return trial_count(self.kind, self.space, self.most_points)
+
+    @property
+    def most_points(self) -> int:
+        """The number of points that the sweep gives to its search."""
+        return most_points(self.kind, self.space, self.trials, self.budget)
+
+    @property
+    def spending(self) -> Budget | None:
+        """The budget as an amount; None without a budget."""
+        return parse_budget(self.budget) if self.budget else None
+
+    @property
+    def counts_costs(self) -> bool:
+        """Whether the sweep needs to know what each of its trials computes."""
+        return bool(self.budget) or self.kind == COST_AWARE
 
     @property
     def domains(self) -> Mapping[str, Sequence[Domain]]:
@@ -132,6 +178,7 @@ class Sweep:
         if chooses_as_results_come(self.kind):
             chosen = [self.kind, self.concurrent]
             chosen += self.objectives if self.objectives != ("miou",) else ()
+        chosen += [self.budget, self.concurrent] if self.budget else []
         return digest(
             {
                 "base": fingerprint(resolved(self.base, gpu)),
@@ -201,17 +248,23 @@ def _with_seed(experiment: Experiment, seed: int) -> Experiment:
     return dataclasses.replace(experiment, seed=seed, baseline=baseline)
 
 
-def searcher(sweep: Sweep) -> Searcher:
-    """Return a new searcher over the points of a sweep."""
+def searcher(sweep: Sweep, costs: MarginalCosts | None = None) -> Searcher:
+    """Return a new searcher over the points of a sweep.
+
+    Args:
+        sweep: the sweep.
+        costs: marginal costs of points, which the search `eipu` needs.
+    """
     if sweep.listed_points:
         return FixedPoints([dict(point) for point in sweep.listed_points])
     return make_searcher(
         sweep.kind,
         sweep.space,
-        sweep.trials,
+        sweep.most_points,
         sweep.base.seed,
         sweep.concurrent,
         tuple(OBJECTIVES[name].more for name in sweep.objectives),
+        costs,
     )
 
 

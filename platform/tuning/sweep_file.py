@@ -27,6 +27,7 @@ def sweep_section(sweep: Sweep) -> str:
     else:
         options |= {"trials": sweep.trials, "search": sweep.kind or None}
         options |= {"scheduler": sweep.scheduler or None, "best": sweep.best}
+        options |= {"budget": sweep.budget} if sweep.budget else {}
         options["objectives"] = list(sweep.objectives)
         lines = ["sweep:", *_space_lines(sweep)]
     lines += [f"  {name}: {value_text(value)}" for name, value in options.items()]

@@ -17,7 +17,9 @@ from ..pipeline.prototypes import steps as prototype_steps
 from ..ray_runtime.worker_errors import described
 from ..records.schema import Score
 from ..serialization import as_json
-from .cost import unneeded_stages
+from .costs.stage_counts import stages_by_field, unneeded_stages
+from .objectives import parse_rule
+from .spaces import Computed
 from .sweep import Sweep
 
 
@@ -36,16 +38,36 @@ def planned_base(catalog: Catalog, sweep: Sweep) -> Plan:
     """Return the plan of the trial in which no field of the space is changed.
 
     Raises:
-        InputError: the trial cannot be planned, or the split of the sweep has no masks.
+        InputError: the trial cannot be planned, the split of the sweep has no masks, or an
+            objective needs parts that it does not mark, or the scheduler has nothing to compare.
     """
     planned = plan(sweep.trial_experiment({}), catalog)
+    data, split = sweep.base.data, sweep.split
+    measures = {*sweep.objectives, *parse_rule(sweep.best).measures}
     if not planned.context.scored_splits:
         raise InputError(
-            f"a sweep compares trials by their scores, but no image of split {sweep.split!r} of "
-            f"data set {sweep.base.data!r} has a mask; choose another --split, or look at a few "
-            "runs with wsss compare"
+            f"a sweep compares trials by their scores, but no image of split {split!r} of data "
+            f"set {data!r} has a mask; choose another --split, or look at a few runs with wsss "
+            "compare"
+        )
+    if sweep.scheduler and not _trains_differently(catalog, sweep):
+        raise InputError(
+            f"--scheduler {sweep.scheduler} compares trainings, but no option of the space changes "
+            "the training of the classifier; leave it out"
+        )
+    if "parts" in measures and not catalog.has_parts(planned.context.shards, split):
+        raise InputError(
+            f"the objective parts needs marked parts of objects, but split {split!r} of data set "
+            f"{data!r} marks none; choose another objective"
         )
     return planned
+
+
+def _trains_differently(catalog: Catalog, sweep: Sweep) -> bool:
+    """Return whether a field of the space may change the training of the classifier."""
+    computed = any(isinstance(d, Computed) for each in sweep.domains.values() for d in each)
+    stages = stages_by_field(catalog, sweep) if not computed else {}
+    return computed or any("network" in names for names in stages.values())
 
 
 def run(

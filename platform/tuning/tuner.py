@@ -17,7 +17,7 @@ import dataclasses
 import shutil
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
 
 from ..errors import InputError
 from ..method import registry
@@ -25,19 +25,22 @@ from ..pipeline.context import Catalog, Runtime
 from ..pipeline.execution import Execution
 from ..pipeline.planner import plan
 from ..ray_runtime import cluster
-from ..ray_runtime.quirks.trials import replay_rungs, wait_for_processes
-from ..records.field_labels import field_labels, short_text
+from ..ray_runtime.quirks.trials import wait_for_processes
 from ..records.progress import ProgressDisplay
-from ..records.schema import SweepRecord, Trial, read_sweep, score_from_json
+from ..records.schema import SweepRecord, Trial, read_sweep
 from ..storage.json_files import write_json
+from .costs.needed_stages import NeededStages, marginal_costs, wait_for_next_second
+from .costs.stage_counts import unneeded_stages
 from .journal import Journal, SweepPlan
 from .objectives import parse_rule, ranking_by
-from .spaces import recorded
-from .sweep import REDUCTION, Sweep, searcher
+from .runner.schedulers import make_scheduler
+from .runner.trial_queue import TrialConfig, TrialQueue
+from .runner.tune_callbacks import tune_searcher, watch
+from .spaces import Params, recorded
+from .sweep import Sweep, searcher
 from .sweep_file import sweep_file
 from .trial import TrialReport, planned_base
 from .trial import run as run_trial
-from .trial_queue import TrialConfig, TrialQueue
 
 LOST_TRIAL_RETRIES = 2
 """Least number of further tries of a trial whose process dies; other errors do not reach Tune."""
@@ -75,7 +78,7 @@ def run(
         if record.digest != key:
             raise InputError(f"the name {name!r} is taken by another sweep; choose another --name")
         if not (resume and any(t.error for t in record.trials)):
-            return _by_rule(journal, record, sweep)
+            return _by_rule(journal, record, sweep, file or sweep_file(sweep))
     elif resume and not journal.plan.exists():
         raise InputError(f"there is no sweep {name!r} to resume")
     catalog.store.check_writable(f"sweep {name!r}", f"sweeps/{name}", "tune")
@@ -105,10 +108,11 @@ def _checked_record(record: SweepRecord) -> SweepRecord:
     return record
 
 
-def _by_rule(journal: Journal, record: SweepRecord, sweep: Sweep) -> SweepRecord:
+def _by_rule(journal: Journal, record: SweepRecord, sweep: Sweep, file: str) -> SweepRecord:
     """Return the record of a finished sweep by a sweep's rule of the best point and objectives.
 
-    The record is written if they are new; its trials and its key are those of both sweeps.
+    The record is written if they are new, with the experiment file; its trials and its key are
+    those of both sweeps.
     """
     if (record.rule, record.objectives) == (sweep.best, sweep.objectives):
         return _checked_record(record)
@@ -118,6 +122,7 @@ def _by_rule(journal: Journal, record: SweepRecord, sweep: Sweep) -> SweepRecord
         best = ranked[0].trials[0].id if ranked else None
         record = dataclasses.replace(record, rule=sweep.best, best=best, run=None)
     record = _checked_record(record)
+    journal.write_experiment_file(file)
     write_json(journal.path, record)
     return record
 
@@ -141,19 +146,30 @@ def _first_record(sweep: Sweep, name: str, command: str, key: str) -> SweepRecor
         figure=sweep.figure,
         objectives=sweep.objectives,
         rule=sweep.best,
+        budget=sweep.budget,
     )
 
 
 def _run(
     catalog: Catalog, sweep: Sweep, journal: Journal, begun: SweepRecord, progress: ProgressDisplay
 ) -> SweepRecord:
-    total, began = sweep.count * sweep.repeats, time.monotonic()
-    journal.begin(SweepPlan(digest=begun.digest, trials=total, command=begun.command))
-    if not sweep.scheduler:  # compute shared artifacts before the trials, to show each stage
-        first = sweep.trial_experiment(sweep.listed_points[0] if sweep.listed_points else {})
+    began = time.monotonic()
+    started = journal.begin(
+        SweepPlan(
+            digest=begun.digest,
+            trials=sweep.count * sweep.repeats,
+            command=begun.command,
+            started=begun.started,
+        )
+    ).started
+    if sweep.counts_costs:
+        wait_for_next_second(started)
+    needed = NeededStages(catalog, sweep, started) if sweep.counts_costs else None
+    points = searcher(sweep, marginal_costs(needed) if needed else None)
+    if not sweep.scheduler:
         with contextlib.suppress(InputError):  # the trials report the same error
-            Execution(catalog.store, plan(first, catalog), progress).execute()
-    _tune(catalog, sweep, journal, progress)
+            _compute_shared(catalog, sweep, points.suggest(0, {}) or {}, progress)
+    total = _tune(catalog, sweep, journal, progress, needed)
     trials = journal.trials()
     if len(trials) < total:
         raise InputError(
@@ -174,31 +190,54 @@ def _run(
     return _checked_record(out)
 
 
-class TuneTrial(Protocol):
-    """The part of Ray Tune's `Trial` that the runner reads."""
+def _compute_shared(
+    catalog: Catalog, sweep: Sweep, point: Params, progress: ProgressDisplay
+) -> None:
+    """Compute the stages that the first trial shares with the untuned one, and show each stage.
 
-    trial_id: str
-    status: str
-    config: TrialConfig
-    last_result: TrialReport | None
+    Class maps that a trial does without, and their scores, are left to the trial.
+    """
+    untuned = plan(sweep.trial_experiment({}), catalog)
+    first = {stage.key for stage in plan(sweep.trial_experiment(point), catalog).stages}
+    unneeded = {stage.key for stage in unneeded_stages(untuned, sweep.split)}
+    without = [
+        stage
+        for stage in untuned.stages
+        if stage.key not in first or unneeded & {stage.key, *stage.inputs.values()}
+    ]
+    Execution(catalog.store, untuned, progress).execute(without=without)
 
-    def get_error(self) -> Exception | None: ...
+
+def _queue(sweep: Sweep, before: Sequence[Trial], needed: NeededStages | None) -> TrialQueue:
+    """Return the queue of the trials of a sweep after those in its journal."""
+    costs = marginal_costs(needed) if needed else None
+    points = searcher(sweep, costs)
+    for ended in before:
+        points.recall(int(ended.id) // sweep.repeats, ended.params)
+    return TrialQueue(sweep, points, [ended for ended in before if not ended.error], costs)
 
 
-def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: ProgressDisplay) -> None:
+def _lanes(catalog: Catalog, name: str) -> Path:
+    """Return the new folder in which each process of a trial leaves a file."""
+    lanes = catalog.store.storage.local_folder / "tune" / name / "lanes"
+    shutil.rmtree(lanes, ignore_errors=True)
+    lanes.mkdir(parents=True)
+    return lanes
+
+
+def _tune(
+    catalog: Catalog,
+    sweep: Sweep,
+    journal: Journal,
+    progress: ProgressDisplay,
+    needed: NeededStages | None,
+) -> int:
+    """Run the trials of a sweep that are left, and return how many trials the sweep has."""
     import ray.tune
 
     cluster.connect()
-    points, before = searcher(sweep), journal.trials()
-    for ended in before:
-        points.recall(int(ended.id) // sweep.repeats, ended.params)
-    done = [ended for ended in before if not ended.error]
-    queue = TrialQueue(sweep, points, done)
-    watch = _watch(journal, queue, progress)
-    registered = registry.registered()
-    lanes = catalog.store.storage.local_folder / "tune" / journal.name / "lanes"
-    shutil.rmtree(lanes, ignore_errors=True)
-    lanes.mkdir(parents=True)
+    queue = _queue(sweep, journal.trials(), needed)
+    registered, lanes = registry.registered(), _lanes(catalog, journal.name)
     most_processes = min(sweep.concurrent, len(queue.left), cluster.trial_slots())
     processes = 0 if sweep.scheduler else most_processes
 
@@ -207,14 +246,14 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: ProgressDi
         wait_for_processes(lanes, processes)
         return run_trial(catalog, sweep, config["point"], config["seed"], ray.tune.report)
 
-    progress.plan([f"{sweep.count * sweep.repeats} trials", "the best point on all splits"])
-    progress.start(f"{sweep.count * sweep.repeats} trials")
+    progress.plan([queue.title, "the best point on all splits"])
+    progress.start(queue.title)
     if queue.left:
         ray.tune.Tuner(
             ray.tune.with_resources(trial, cluster.trial_resources()),
             tune_config=ray.tune.TuneConfig(
-                search_alg=_tune_searcher(queue),
-                scheduler=_scheduler(sweep, done),
+                search_alg=tune_searcher(queue),
+                scheduler=make_scheduler(sweep, [*queue.ended.values()]),
                 num_samples=len(queue.left),
                 max_concurrent_trials=sweep.concurrent,
                 reuse_actors=not sweep.scheduler,
@@ -223,136 +262,14 @@ def _tune(catalog: Catalog, sweep: Sweep, journal: Journal, progress: ProgressDi
                 name=journal.name,
                 **catalog.store.location("tune").for_ray(),
                 verbose=0,
-                callbacks=[watch],
+                callbacks=[watch(journal, queue, progress, needed)],
                 failure_config=ray.tune.FailureConfig(
                     max_failures=max(sweep.retries, LOST_TRIAL_RETRIES)
                 ),
             ),
         ).fit()
     progress.finish(False)
-
-
-def _tune_searcher(queue: TrialQueue) -> object:
-    from ray.tune.search import Searcher
-
-    class Search(Searcher):  # type: ignore[misc]
-        def suggest(self, trial_id: str) -> object:
-            return queue.suggest(trial_id) if queue.left else Searcher.FINISHED
-
-        def on_trial_complete(
-            self, trial_id: str, result: object = None, error: bool = False
-        ) -> None:
-            """Do nothing: the callback keeps the result."""
-
-        def save(self, checkpoint_path: str) -> None:
-            """Do nothing: a sweep resumes from its record under `sweeps/`."""
-
-        def restore(self, checkpoint_path: str) -> None:
-            """Do nothing: a sweep resumes from its record under `sweeps/`."""
-
-    return Search()
-
-
-def _watch(journal: Journal, queue: TrialQueue, progress: ProgressDisplay) -> object:
-    import ray.tune
-
-    total = queue.sweep.count * queue.sweep.repeats
-    rungs: dict[str, list[tuple[int, float]]] = {}
-    running: dict[str, str] = {}
-
-    class Watch(ray.tune.Callback):  # type: ignore[misc]
-        def on_trial_start(
-            self, iteration: int, trials: object, trial: TuneTrial, **info: object
-        ) -> None:
-            running[trial.trial_id] = _title(trial.config)
-            progress.running([*running.values()])
-
-        def on_trial_result(
-            self,
-            iteration: int,
-            trials: Sequence[TuneTrial],
-            trial: TuneTrial,
-            result: TrialReport,
-            **info: object,
-        ) -> None:
-            if "epoch" in result and result["value"] is not None:
-                reached = rungs.setdefault(trial.trial_id, [])
-                reached.append((result["epoch"], result["value"]))
-
-        def on_trial_complete(
-            self, iteration: int, trials: Sequence[TuneTrial], trial: TuneTrial, **info: object
-        ) -> None:
-            number = queue.number[trial.trial_id]
-            running.pop(trial.trial_id, None)
-            progress.running([*running.values()])
-            ended = _trial(number, trial, tuple(rungs.get(trial.trial_id, ())))
-            journal.add(ended)
-            progress.trial(ended)
-            queue.end(number, ended)
-            progress.update(_state(queue, trials, ended), len(queue.ended), total)
-
-        on_trial_error = on_trial_complete
-
-    return Watch()
-
-
-def _title(config: TrialConfig) -> str:
-    """Return the title of a trial: its number, its values and its random seed."""
-    labels = field_labels(config["point"])
-    values = ", ".join(
-        f"{labels[field]} {short_text(value)}" for field, value in config["point"].items()
-    )
-    return f"trial {config['number']:04d}: {values}, seed {config['seed']}"
-
-
-def _state(queue: TrialQueue, trials: Sequence[TuneTrial], ended: Trial) -> str:
-    """Return the state of a sweep in words: running and failed trials, and the best objective."""
-    running = sum(t.status == "RUNNING" for t in trials)
-    words = [f"{running} running"] if running else []
-    if failed := sum(t.value is None for t in queue.ended.values()):
-        words.append(f"{failed} failed ({ended.error})" if ended.error else f"{failed} failed")
-    return ", ".join([*words, *([f"best {100 * queue.best:.1f} %"] if queue.best else [])])
-
-
-def _trial(number: int, trial: TuneTrial, rungs: tuple[tuple[int, float], ...]) -> Trial:
-    """Return a trial from its last report to Tune, or from the error that ended its actor."""
-    config, metrics = trial.config, trial.last_result or {}
-    lost = str(trial.get_error()).strip().splitlines()[-1] if trial.status == "ERROR" else None
-    error = lost or metrics.get("error")
-    stopped = "epoch" in metrics
-    return Trial(
-        id=f"{number:04d}",
-        params=dict(config["point"]),
-        status="failed" if error else "stopped" if stopped else "done",
-        seconds=metrics.get("seconds", 0.0),
-        value=None if error else metrics.get("value"),
-        score=None if error else score_from_json(metrics.get("score")),
-        error=error,
-        cached=metrics.get("cached", False),
-        seed=config["seed"],
-        rungs=rungs,
-    )
-
-
-def _scheduler(sweep: Sweep, done: Sequence[Trial]) -> object:
-    """Return the scheduler of a sweep, or None for a sweep without one.
-
-    ASHA also gets the rungs of the trials that ended before the sweep was interrupted.
-    """
-    if not sweep.scheduler:
-        return None
-    from ray.tune.schedulers import ASHAScheduler
-
-    scheduler = ASHAScheduler(
-        time_attr="epoch",
-        metric="value",
-        mode="max",
-        max_t=sweep.base.training.epochs,
-        grace_period=sweep.rungs[0] if sweep.rungs else sweep.base.training.epochs,
-        reduction_factor=REDUCTION,
-    )
-    replay_rungs(scheduler, {trial.id: trial.rungs for trial in done})
-    return scheduler
+    return queue.total
 
 
 def _clean(catalog: Catalog, sweep: Sweep, trials: Sequence[Trial]) -> None:

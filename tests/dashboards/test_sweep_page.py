@@ -48,8 +48,9 @@ def test_the_page_of_every_search_space_lists_its_trials(store: Store, path: Pat
 
 def test_a_sweep_of_several_objectives_shows_its_front(store: Store) -> None:
     record = dataclasses.replace(
-        make_sweep(6), name="front", objectives=("miou", "seconds"), rule="miou where seconds <= 9"
-    )
+        make_sweep(6), name="front", objectives=("miou", "seconds"), rule="miou where seconds <= 9",
+        budget="2h",
+    )  # fmt: skip
     write_json(store.location("sweeps", "front", "sweep.json"), record)
     text = (Site(store).file("sweep.front.html") or b"").decode()
     points = len(pareto_front(record.trials, record.objectives))
@@ -57,6 +58,7 @@ def test_a_sweep_of_several_objectives_shows_its_front(store: Store) -> None:
     assert f"{points} point" in text
     assert "that no other point beats, on" in text
     assert "miou where seconds &lt;= 9" in text
+    assert "0 stages in 0 s of a budget of 2h" in text
 
 
 def test_fields_with_one_last_name_stay_apart_on_the_page_of_a_sweep(store: Store) -> None:

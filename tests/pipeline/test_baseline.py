@@ -21,7 +21,7 @@ from wsss.platform.pipeline.execution import Execution
 from wsss.platform.pipeline.run_record import ended_run
 from wsss.platform.records.result_id import ResultId
 from wsss.platform.storage.json_files import write_json
-from wsss.platform.tuning.cost import cost
+from wsss.platform.tuning.costs.stage_counts import cost
 from wsss.platform.tuning.sweep import Sweep
 
 pytestmark = pytest.mark.usefixtures("in_process")

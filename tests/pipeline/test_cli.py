@@ -135,10 +135,13 @@ def test_the_experiment_file_in_a_record_is_the_same_experiment(wsss: Any, job: 
         (("run", "cam", "--set", "scoring.classes=('cow',)"), "scoring.classes names 'cow'"),
         (
             ("sweep", "lpcam", "--search", "odd"),
-            "--search is 'odd'; it must be grid, random, sobol, tpe, gp, cmaes or nsga2",
+            "--search is 'odd'; it must be grid, random, sobol, tpe, gp, cmaes, nsga2 or eipu",
         ),
         (("sweep", "lpcam", "--search", "tpe"), "--search tpe needs a number of --trials"),
-        (("sweep", "lpcam", "--scheduler", "odd"), "--scheduler is 'odd'; it must be asha"),
+        (("sweep", "lpcam", "--scheduler", "odd"), "--scheduler is 'odd'; it must be asha, hyp"),
+        (("sweep", "lpcam", "--scheduler", "pbt"), "--scheduler pbt changes options within a tra"),
+        (("sweep", "lpcam", "--scheduler", "median"), "--scheduler median compares trainings, b"),
+        (("sweep", "lpcam", "--budget", "2 days"), "--budget is '2 days'; write hours, minutes"),
         (("sweep", "lpcam", "--resume", "--name", "new"), "there is no sweep 'new' to resume"),
         (("figure", "lpcam-9"), "unknown figure 'lpcam-9'; there are cpal-4"),
         (

@@ -18,6 +18,10 @@ from wsss.platform.tuning.journal import Journal
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_started")]
 
+BUDGET = ("--search", "eipu", "--budget", "7 stages", "--concurrent", "1")
+THREE = ("sweep", "lpcam", *SMALL_WORDS, "--trials", "9", *BUDGET, "--name", "three")
+"""A sweep of three trials: each computes three stages, and nine are more than its budget."""
+
 
 def test_sweep_reports_the_best_and_repeats_nothing(
     trials_in_process: None, wsss: Any, job: Any, monkeypatch: pytest.MonkeyPatch
@@ -25,8 +29,7 @@ def test_sweep_reports_the_best_and_repeats_nothing(
     """`test_api_with_ray.py` runs a sweep whose trials compute stages in Ray's workers."""
     monkeypatch.setattr(opening, "KINDS", (Recorder,))
     monkeypatch.setattr(Recorder, "events", [])
-    words = ("sweep", "lpcam", *SMALL_WORDS, "--trials", "3", "--name", "three")
-    code, out, _ = wsss(*words, "--log", "recorder")
+    code, out, _ = wsss(*THREE, "--log", "recorder")
     assert code == 0
     started = [event[1] for event in Recorder.events if event[0] == "start"]
     assert [run.sweep for run in started] == ["", "three", "three", "three", "", ""]
@@ -34,13 +37,15 @@ def test_sweep_reports_the_best_and_repeats_nothing(
     assert [event[1] for event in Recorder.events if event[0] == "end"] == ["done"] * 6
     assert "3 of 3 trials" in out
     assert "best on train: tau" in out
-    assert re.search(r"3 trials: to compute .*3 scores.*; in the store 1 network", out)
+    assert "at most 9 trials, or 7 stages of new computation, chosen during the sweep; what" in out
+    assert "tau: centers, similarities, scores\n" in out
+    assert re.search(r"; computed 9 stages in \d+ s of a budget of 7 stages\n", out)
     assert "untuned on val (n=16)" in out
     assert "best on val (n=16)" in out
     page = job.store.location("sweeps/three/page/sweep.three.html").read().decode()
     for title in ("LPCAM, untuned", "LPCAM, best", "Untuned run"):
         assert title in page
-    code, out, _ = wsss(*words)
+    code, out, _ = wsss(*THREE)
     assert code == 0
     assert "nothing to do, its 3 trials are already in the store" in out
     file = job.store.location("sweeps/three/experiment.yaml")
@@ -64,6 +69,7 @@ def test_a_sweep_over_combinations_names_the_best_combination(
     command = ("sweep", "cam", *SMALL_WORDS, "--space", str(space), "--name", "combined")
     code, out, _ = wsss(*command, "--page", str(tmp_path / "page"))
     assert code == 0
+    assert "1 trials: to compute nothing; in the store 1 network" in out
     rows = dict(
         line.split(" on val (n=16)") for line in out.splitlines() if "on val (n=16)" in line
     )
@@ -117,7 +123,7 @@ def test_a_sweep_whose_driver_is_killed_resumes(
 def test_report_writes_the_page_of_a_sweep(
     trials_in_process: None, wsss: Any, tmp_path: Path
 ) -> None:
-    wsss("sweep", "lpcam", *SMALL_WORDS, "--trials", "3", "--name", "three")
+    wsss(*THREE)
     code, _, _ = wsss("report", str(tmp_path / "out"), "--sweep", "three", "--images", "4")
     assert code == 0
     assert (tmp_path / "out" / "index.html").is_file()

@@ -21,7 +21,7 @@ from wsss.platform.records.progress_file import PROGRESS, ProgressRecorder
 from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import Trial
 from wsss.platform.serialization import as_json
-from wsss.platform.tuning.cost import cost
+from wsss.platform.tuning.costs.stage_counts import cost
 from wsss.platform.tuning.journal import Journal, SweepPlan
 from wsss.platform.tuning.spaces.points import grid
 from wsss.platform.tuning.sweep import Sweep, searcher
@@ -60,7 +60,7 @@ def test_a_sweep_that_ends_early_is_broken_off_and_not_done(
 ) -> None:
     sweep = Sweep(base=job.experiment, space=SPACE, trials=2)
     with monkeypatch.context() as patch:
-        patch.setattr("wsss.platform.tuning.tuner._tune", lambda *rest: None)
+        patch.setattr("wsss.platform.tuning.tuner._tune", lambda *rest: 2)
         with pytest.raises(InputError, match="'early' was broken off after 0 of 2 trials"):
             run(Catalog.of(job.store), sweep, "early", "command", ProgressDisplay())
     assert not Journal(job.store, "early").path.exists()

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import ray
 import ray.data
@@ -249,7 +250,7 @@ def test_asha_stops_a_trial_that_is_worse_than_replayed_ones() -> None:
             reduction_factor=2,
         )
         trials.replay_rungs(scheduler, rungs)
-        trial = SimpleNamespace(trial_id="new")
+        trial = trials.EndedTrial("new", {})
         scheduler.on_trial_add(None, trial)
         result = {"epoch": 1, "value": 0.2}
         return str(scheduler.on_trial_result(None, trial, result))
@@ -257,6 +258,44 @@ def test_asha_stops_a_trial_that_is_worse_than_replayed_ones() -> None:
     assert decision({}) == TrialScheduler.CONTINUE
     assert decision({"0000": [(1, 0.4)], "0001": [(1, 0.5), (2, 0.6)]}) == TrialScheduler.STOP
     assert decision({"0000": [(1, 0.1)], "0001": [(1, 0.1)]}) == TrialScheduler.CONTINUE
+
+
+def test_a_median_stopping_rule_fails_after_a_result_that_is_no_rung() -> None:
+    from ray.tune.schedulers import MedianStoppingRule
+
+    def compare(rule: Any) -> None:
+        for name in "ab":
+            trial = trials.EndedTrial(name, {})
+            rule.on_trial_result(None, trial, {"epoch": 2, "value": 0.2})
+            rule.on_trial_complete(None, trial, {"value": 0.2})
+
+    options = {
+        "time_attr": "epoch",
+        "metric": "value",
+        "mode": "max",
+        "min_time_slice": float("inf"),
+    }
+    with pytest.raises(KeyError, match="epoch"):
+        compare(MedianStoppingRule(**options, grace_period=1))
+    compare(trials.by_rungs_alone(MedianStoppingRule(**options, grace_period=1)))
+
+
+def test_brackets_are_drawn_by_the_number_of_a_trial() -> None:
+    from ray.tune.schedulers import AsyncHyperBandScheduler
+
+    def brackets() -> list[int]:
+        scheduler = trials.seeded(
+            AsyncHyperBandScheduler(metric="value", mode="max", brackets=3), 5
+        )
+        for number in range(20):
+            np.random.random()  # other draws change nothing
+            scheduler.on_trial_add(None, trials.EndedTrial(str(number), {"number": number}))
+        return [scheduler._brackets.index(b) for b in scheduler._trial_info.values()]
+
+    assert "seed" not in inspect.signature(AsyncHyperBandScheduler).parameters
+    first = brackets()
+    assert first == brackets()
+    assert len({*first}) > 1
 
 
 def test_processes_of_trials_wait_for_each_other(

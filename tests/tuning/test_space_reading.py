@@ -150,5 +150,6 @@ def test_a_space_that_is_none_is_refused(space, message):
     ],
 )
 def test_a_field_or_value_that_no_experiment_has_is_refused(space, message):
-    with pytest.raises(InputError, match=message):
-        Sweep(base=build_experiment("lpcam"), space=space, trials=3)
+    for kind, trials in (("", 3), ("tpe", 0)):  # the field is named before the missing --trials
+        with pytest.raises(InputError, match=message):
+            Sweep(base=build_experiment("lpcam"), space=space, trials=trials, kind=kind)

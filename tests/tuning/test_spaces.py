@@ -177,20 +177,23 @@ def test_a_rule_names_the_best_point_of_a_finished_sweep(tmp_path):
         seconds=1.0, digest="d", objectives=sweep.objectives,
     )  # fmt: skip
     by_rule = partial(dataclasses.replace, sweep)
-    assert tuner._by_rule(journal, record, sweep) == record
-    alone = tuner._by_rule(journal, record, by_rule(objectives=("miou",)))
+    assert tuner._by_rule(journal, record, sweep, "") == record
+    alone = tuner._by_rule(journal, record, by_rule(objectives=("miou",)), "")
     assert (alone.objectives, alone.best, alone.run, front(alone)) == (("miou",), "0000", "r", [])
     assert read_sweep(journal.path) == alone
-    changed = tuner._by_rule(journal, record, by_rule(best="seconds"))
+    changed = tuner._by_rule(journal, record, by_rule(best="seconds"), "best: seconds")
     assert (changed.best, changed.rule, changed.run) == ("0001", "seconds", None)
     assert read_sweep(journal.path) == changed
+    assert (journal.folder / "experiment.yaml").read() == b"best: seconds"
     assert best_points(changed) == ["best on train by seconds: tau 0.2 (1.0 s)"]
     assert front(changed)[1:] == [
         "  tau 0.1: mIoU % 50.0, seconds 9.0",
         "  tau 0.2: mIoU % 40.0, seconds 1.0",
     ]
     with pytest.raises(InputError, match="no trial keeps the rule 'miou where sec"):
-        tuner._by_rule(journal, record, by_rule(best="miou where seconds <= 0.5"))
+        tuner._by_rule(journal, record, by_rule(best="miou where seconds <= 0.5"), "")
+    alone = Sweep(base=base, space=RATES, objectives=("recall", "miou"))
+    assert alone.best == "recall"
     with pytest.raises(InputError, match="cmaes takes one of --objectives"):
         Sweep(base=base, space=RATES, trials=4, kind="cmaes", objectives=("miou", "recall"))
 
@@ -259,7 +262,11 @@ def test_a_grid_is_listed_with_its_last_field_changing_fastest():
             {"repeats": 10_000},
             "110000 trials, more than",
         ),
-        ({f"a.b{k}": [0] * 200 for k in range(9)}, {"trials": 2}, "points; leave fields out"),
+        (
+            {f"lpcam.{name}": {"quniform": [0.5, 0.9, 1e-7]} for name in ("tau", "mu_f", "mu_b")},
+            {"trials": 2},
+            "points; leave fields out",
+        ),
     ],
 )
 def test_a_sweep_of_impossible_size_is_refused(space, options, message):

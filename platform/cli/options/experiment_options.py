@@ -6,7 +6,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from ...config.limits import BEST, OBJECTIVES, ObjectiveName, SearchName
+from ...config.limits import (
+    BEST,
+    BUDGET,
+    OBJECTIVES,
+    SCHEDULER,
+    ObjectiveName,
+    SchedulerName,
+    SearchName,
+)
 from ...errors import InputError
 from ...records.result_id import RefinementName
 from . import completions
@@ -295,21 +303,16 @@ class SweepOptions(Page, Trials, Localized):
             SEARCH,
             "KIND",
             "Search algorithm: grid, random, sobol (quasi-random), tpe, gp (Gaussian process), "
-            "cmaes or nsga2; by default grid, or random for fewer --trials or continuous fields.",
+            "cmaes, nsga2 or eipu (expected improvement per unit of cost); by default grid, or "
+            "random for fewer --trials or continuous fields.",
         ),
     ] = None
+    budget: Annotated[str | None, option(SEARCH, "AMOUNT", BUDGET)] = None
     objectives: Annotated[
         tuple[ObjectiveName, ...], option(SEARCH, "NAME", OBJECTIVES, several=True)
     ] = ("miou",)
-    best: Annotated[str, option(SEARCH, "RULE", BEST)] = "miou"
-    scheduler: Annotated[
-        Literal["asha"] | None,
-        option(
-            SEARCH,
-            "NAME",
-            "Trial scheduler: asha stops trainings early that score less than others.",
-        ),
-    ] = None
+    best: Annotated[str | None, option(SEARCH, "RULE", BEST)] = None
+    scheduler: Annotated[SchedulerName | None, option(SEARCH, "NAME", SCHEDULER)] = None
     name: Annotated[
         str | None,
         option(OUTPUT, "NAME", "Name of the record; by default method, data set and space."),

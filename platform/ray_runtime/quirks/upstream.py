@@ -223,6 +223,21 @@ SWEEPS = (
         workaround=("ray_runtime.quirks.trials:replay_rungs",),
     ),
     Quirk(
+        behaviour="An AsyncHyperBandScheduler draws the bracket of a trial without a random seed.",
+        harm="A sweep that is repeated or resumed stops other trainings.",
+        upstream="ray-project/ray#13616",
+        until="the scheduler takes a random seed.",
+        workaround=("ray_runtime.quirks.trials:seeded",),
+    ),
+    Quirk(
+        behaviour="A MedianStoppingRule raises KeyError after a trial whose last result lacks the "
+        "time attribute.",
+        harm="The last result of a trial, which is no rung, ends the sweep.",
+        upstream=UNREPORTED,
+        until="the rule skips such results, as other schedulers do.",
+        workaround=("ray_runtime.quirks.trials:by_rungs_alone",),
+    ),
+    Quirk(
         behaviour="A trial cannot request no resources at all.",
         harm="A trial that only waits for tasks would hold a whole CPU.",
         upstream="ray-project/ray#19959, ray-project/ray#15338",

@@ -10,18 +10,26 @@ from ...config.limits import SearchName
 from ...errors import InputError
 from ..spaces.domains import Listed, Numbers, Space, continuous_field
 from ..spaces.points import point_count
+from .cost_aware_points import CostAwarePoints
 from .known_points import FixedPoints, draw_points, sobol_points
+from .marginal_costs import MarginalCosts
 from .optuna_points import SAMPLERS, OptunaPoints
 from .searcher import Searcher
 
 SEARCHES = get_args(SearchName)
 DEFAULT_POINTS = 20
 """Number of points of a space with continuous fields where the sweep names no search or number."""
+BUDGET_POINTS = 1_000
+"""Most points of a sweep with a budget that names no number, unless it tries a whole grid."""
+COST_AWARE = "eipu"
+"""Name of the search by expected improvement per unit of cost."""
+ONE_OBJECTIVE = ("cmaes", COST_AWARE)
+"""Searches that take a single objective."""
 
 
 def chooses_as_results_come(kind: str) -> bool:
     """Return whether a search chooses points by the values of earlier points."""
-    return kind in SAMPLERS
+    return kind in SAMPLERS or kind == COST_AWARE
 
 
 def trial_count(kind: str, space: Space, count: int) -> int:
@@ -82,6 +90,20 @@ def _check_cmaes(space: Space) -> None:
         raise InputError("--search cmaes needs the package cmaes; run pip install wsss[cmaes]")
 
 
+def most_points(kind: str, space: Space, count: int, budget: str) -> int:
+    """Return the number of points that a sweep gives to its search.
+
+    Args:
+        kind: name of the search; empty: the grid, or random points.
+        space: the search space.
+        count: number of points that the sweep names; 0 for none.
+        budget: budget of the sweep; empty for none.
+    """
+    if count or not budget or (kind in ("", "grid") and not continuous_field(space)):
+        return count
+    return BUDGET_POINTS
+
+
 def make_searcher(
     kind: str,
     space: Space,
@@ -89,6 +111,7 @@ def make_searcher(
     seed: int,
     width: int,
     maximized: tuple[bool, ...] = (True,),
+    costs: MarginalCosts | None = None,
 ) -> Searcher:
     """Return a new searcher; `check_search` must have accepted its kind.
 
@@ -100,7 +123,11 @@ def make_searcher(
         seed: random seed of every draw.
         width: number of points that run at the same time.
         maximized: for each objective, whether more is better.
+        costs: marginal costs of points, which the search `eipu` needs.
     """
+    if kind == COST_AWARE:
+        assert costs is not None
+        return CostAwarePoints(space, seed, width, count, costs, maximized[0])
     if chooses_as_results_come(kind):
         return OptunaPoints(kind, space, seed, width, count, maximized)
     if kind == "sobol":

@@ -37,7 +37,7 @@ def draw_points(space: Space, count: int, seed: int) -> list[Params]:
     if continuous_field(space):
         draws = (random.Random(f"{seed}-{number}") for number in range(count))
         return [
-            _point_at(space, {name: draw.random() for name, _ in axes(space)}, f"{seed}-{number}")
+            point_at(space, {name: draw.random() for name, _ in axes(space)}, f"{seed}-{number}")
             for number, draw in enumerate(draws)
         ]
     if not count or count >= point_count(space):
@@ -63,12 +63,12 @@ def sobol_points(space: Space, count: int, seed: int) -> list[Params]:
         warnings.simplefilter("ignore", UserWarning)
         rows = qmc.Sobol(len(names), scramble=True, seed=seed).random(count)
     return [
-        _point_at(space, dict(zip(names, map(float, row), strict=True)), f"{seed}-{number}")
+        point_at(space, dict(zip(names, map(float, row), strict=True)), f"{seed}-{number}")
         for number, row in enumerate(rows)
     ]
 
 
-def _point_at(space: Space, share_by_axis: Mapping[str, float], seed: str) -> Params:
+def point_at(space: Space, share_by_axis: Mapping[str, float], seed: str) -> Params:
     """Return the point at a share of each axis, 0 to below 1."""
 
     def pick(name: str, field: str, domain: object) -> object:

@@ -1,4 +1,4 @@
-"""The cost of a sweep: the artifacts that its trials will compute or find in the store."""
+"""The number of artifacts that the trials of a sweep will compute or find in the store."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ..errors import InputError
-from ..pipeline.context import Catalog
-from ..pipeline.plan import Plan
-from ..pipeline.planner import plan
-from ..pipeline.prototypes import steps as prototype_steps
-from ..storage.artifact import Stage
-from .search import chooses_as_results_come
-from .spaces import Computed, Domain, Groups, Params
-from .spaces.domains import continuous_field
-from .spaces.points import grid
-from .sweep import Sweep, searcher
+from ...errors import InputError
+from ...pipeline.context import Catalog
+from ...pipeline.plan import Plan
+from ...pipeline.planner import plan
+from ...pipeline.prototypes import steps as prototype_steps
+from ...storage.artifact import Stage
+from ..search import chooses_as_results_come
+from ..spaces import Computed, Domain, Groups, Params
+from ..spaces.domains import continuous_field
+from ..spaces.points import grid
+from ..sweep import Sweep, searcher
 
 MOST_COUNTED = 2_000
 """Most points that are counted for a search that chooses its points as results come in."""
@@ -66,7 +66,9 @@ def cost(catalog: Catalog, sweep: Sweep) -> Cost:
 
 def is_countable(sweep: Sweep) -> bool:
     """Return whether `cost` can count the artifacts of a sweep before it starts."""
-    return not (chooses_as_results_come(sweep.kind) and continuous_field(sweep.space))
+    return not sweep.budget and not (
+        chooses_as_results_come(sweep.kind) and continuous_field(sweep.space)
+    )
 
 
 def stages_by_field(catalog: Catalog, sweep: Sweep) -> dict[str, list[str]]:

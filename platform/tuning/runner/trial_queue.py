@@ -1,0 +1,112 @@
+"""The queue of the trials of a sweep that are still to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+from ...records.schema import Trial
+from ..objectives import mean_objectives
+from ..search import MarginalCosts, Searcher, Values
+from ..spaces import Params
+from ..sweep import Sweep
+
+
+class TrialConfig(TypedDict):
+    """What Tune hands to the process of a trial: its number, its point and its random seed."""
+
+    number: int
+    point: Params
+    seed: int
+
+
+class TrialQueue:
+    """The queue of trials to run; it hands out a trial as soon as the searcher gives its point.
+
+    Args:
+        sweep: sweep that the trials belong to.
+        points: searcher of the sweep.
+        done: trials that need not run again.
+        costs: marginal costs of points; None for a sweep that does not count them.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        points: Searcher,
+        done: Sequence[Trial],
+        costs: MarginalCosts | None = None,
+    ) -> None:
+        self.sweep, self.points, self.costs = sweep, points, costs
+        self.ended = {int(t.id): t for t in done}
+        self.best = max((t.value for t in done if t.status == "done" and t.value), default=0.0)
+        self.total = sweep.count * sweep.repeats
+        self.left = [k for k in range(self.total) if k not in self.ended]
+        for trial in done:
+            self._count(int(trial.id), trial)
+        self.number: dict[str, int] = {}
+
+    @property
+    def title(self) -> str:
+        """The number of trials in words, or the budget that may end them earlier."""
+        return f"{self.total} trials" + (f", or {self.sweep.budget}" if self.sweep.budget else "")
+
+    def end(self, number: int, trial: Trial) -> None:
+        """Take note that a trial has ended."""
+        self.ended[number] = trial
+        self._count(number, trial)
+        if trial.status == "done":
+            self.best = max(self.best, trial.value or 0.0)
+
+    def _count(self, number: int, trial: Trial) -> None:
+        if self.costs:
+            self.costs.add(number // self.sweep.repeats, trial.stages)
+
+    def values_by_point(self) -> dict[int, Values | None]:
+        """Return the mean objectives over random seeds of each point whose trials have all ended.
+
+        It is None for a point whose trials have all failed, or that lacks an objective.
+        """
+        repeats, means = self.sweep.repeats, dict[int, Values | None]()
+        for point in sorted({k // repeats for k in self.ended}):
+            numbers = range(point * repeats, (point + 1) * repeats)
+            if all(k in self.ended for k in numbers):
+                trials = [self.ended[k] for k in numbers if self.ended[k].value is not None]
+                values = mean_objectives(trials, self.sweep.objectives).values()
+                known = [value for value in values if value is not None]
+                means[point] = known if len(known) == len(values) else None
+        return means
+
+    def suggest(self, trial: str) -> TrialConfig | None:
+        """Return the config of Tune's next trial.
+
+        Returns:
+            None while the point depends on trials that have not ended, or where no trial is left.
+        """
+        number = self.left[0]
+        point, seed = divmod(number, self.sweep.repeats)
+        values = self.values_by_point()
+        if self.sweep.budget and not self._within_budget(point, values):
+            return None
+        params = self.points.suggest(point, values)
+        if params is None:
+            return None
+        self.left.pop(0)
+        self.number[trial] = number
+        return {"number": number, "point": params, "seed": self.sweep.seeds[seed]}
+
+    def _within_budget(self, point: int, values: Mapping[int, object]) -> bool:
+        """Return whether a point may be tried, and leave no trial where the budget is spent.
+
+        What the points of earlier generations computed decides, so that a sweep ends with the same
+        point whichever trial ends first.
+        """
+        start = point // self.sweep.concurrent * self.sweep.concurrent
+        if any(k not in values for k in range(start)):
+            return False
+        assert self.costs is not None
+        if self.costs.before(start).spent < self.costs.amount:
+            return True
+        self.total = self.left[0]
+        self.left.clear()
+        return False

@@ -1,0 +1,137 @@
+"""What Ray Tune calls while it runs the trials of a sweep: the searcher and the callback."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ...records.field_labels import field_labels, short_text
+from ...records.progress import ProgressDisplay
+from ...records.schema import Trial, score_from_json
+from ..costs.needed_stages import NeededStages
+from ..journal import Journal
+from ..trial import TrialReport
+from .trial_queue import TrialConfig, TrialQueue
+
+
+class TuneTrial(Protocol):
+    """The part of Ray Tune's `Trial` that the runner reads."""
+
+    trial_id: str
+    status: str
+    config: TrialConfig
+    last_result: TrialReport | None
+
+    def get_error(self) -> Exception | None: ...
+
+
+def tune_searcher(queue: TrialQueue) -> object:
+    """Return the searcher through which Tune takes trials from a queue."""
+    from ray.tune.search import Searcher
+
+    class Search(Searcher):  # type: ignore[misc]
+        def suggest(self, trial_id: str) -> object:
+            config = queue.suggest(trial_id) if queue.left else None
+            return config if config or queue.left else Searcher.FINISHED
+
+        def on_trial_complete(
+            self, trial_id: str, result: object = None, error: bool = False
+        ) -> None:
+            """Do nothing: the callback keeps the result."""
+
+        def save(self, checkpoint_path: str) -> None:
+            """Do nothing: a sweep resumes from its record under `sweeps/`."""
+
+        def restore(self, checkpoint_path: str) -> None:
+            """Do nothing: a sweep resumes from its record under `sweeps/`."""
+
+    return Search()
+
+
+def watch(
+    journal: Journal, queue: TrialQueue, progress: ProgressDisplay, needed: NeededStages | None
+) -> object:
+    """Return the callback that keeps each trial that ends, with its stages if these are given."""
+    import ray.tune
+
+    rungs: dict[str, list[tuple[int, float]]] = {}
+    running: dict[str, str] = {}
+
+    class Watch(ray.tune.Callback):  # type: ignore[misc]
+        def on_trial_start(
+            self, iteration: int, trials: object, trial: TuneTrial, **info: object
+        ) -> None:
+            running[trial.trial_id] = _title(trial.config)
+            progress.running([*running.values()])
+
+        def on_trial_result(
+            self,
+            iteration: int,
+            trials: Sequence[TuneTrial],
+            trial: TuneTrial,
+            result: TrialReport,
+            **info: object,
+        ) -> None:
+            if "epoch" in result and result["value"] is not None:
+                reached = rungs.setdefault(trial.trial_id, [])
+                reached.append((result["epoch"], result["value"]))
+
+        def on_trial_complete(
+            self, iteration: int, trials: Sequence[TuneTrial], trial: TuneTrial, **info: object
+        ) -> None:
+            number = queue.number[trial.trial_id]
+            running.pop(trial.trial_id, None)
+            progress.running([*running.values()])
+            ended = _trial(number, trial, tuple(rungs.get(trial.trial_id, ())), needed)
+            journal.add(ended)
+            progress.trial(ended)
+            queue.end(number, ended)
+            progress.update(_state(queue, trials, ended), len(queue.ended), queue.total)
+
+        on_trial_error = on_trial_complete
+
+    return Watch()
+
+
+def _title(config: TrialConfig) -> str:
+    """Return the title of a trial: its number, its values and its random seed."""
+    labels = field_labels(config["point"])
+    values = ", ".join(
+        f"{labels[field]} {short_text(value)}" for field, value in config["point"].items()
+    )
+    return f"trial {config['number']:04d}: {values}, seed {config['seed']}"
+
+
+def _state(queue: TrialQueue, trials: Sequence[TuneTrial], ended: Trial) -> str:
+    """Return the state of a sweep in words: running and failed trials, and the best objective."""
+    running = sum(t.status == "RUNNING" for t in trials)
+    words = [f"{running} running"] if running else []
+    if failed := sum(t.value is None for t in queue.ended.values()):
+        words.append(f"{failed} failed ({ended.error})" if ended.error else f"{failed} failed")
+    return ", ".join([*words, *([f"best {100 * queue.best:.1f} %"] if queue.best else [])])
+
+
+def _trial(
+    number: int,
+    trial: TuneTrial,
+    rungs: tuple[tuple[int, float], ...],
+    needed: NeededStages | None,
+) -> Trial:
+    """Return a trial from its last report to Tune, or from the error that ended its actor."""
+    config, metrics = trial.config, trial.last_result or {}
+    lost = str(trial.get_error()).strip().splitlines()[-1] if trial.status == "ERROR" else None
+    error = lost or metrics.get("error")
+    stopped = "epoch" in metrics
+    return Trial(
+        id=f"{number:04d}",
+        params=dict(config["point"]),
+        status="failed" if error else "stopped" if stopped else "done",
+        seconds=metrics.get("seconds", 0.0),
+        value=None if error else metrics.get("value"),
+        score=None if error else score_from_json(metrics.get("score")),
+        error=error,
+        cached=metrics.get("cached", False),
+        seed=config["seed"],
+        rungs=rungs,
+        stages=needed.computed(config["point"], config["seed"]) if needed else (),
+    )

@@ -1,0 +1,73 @@
+"""Tests of schedulers: what all of them promise, without Ray's processes."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from wsss.platform.config.limits import SchedulerName
+from wsss.platform.errors import InputError
+from wsss.platform.method import build_experiment
+from wsss.platform.ray_runtime.quirks.trials import EndedTrial
+from wsss.platform.records.schema import Trial
+from wsss.platform.tuning.runner.schedulers import MAKERS, make_scheduler
+from wsss.platform.tuning.sweep import CHANGES_TRAININGS, Sweep
+
+VALUES = [0.5, 0.6, 0.7, 0.1, 0.8, 0.2, 0.05, 0.9, 0.3, 0.65]
+"""What each trial scores at its rungs; the fourth is worse than all before it."""
+
+
+@pytest.fixture(params=MAKERS)
+def sweep(request):
+    base = build_experiment("cam", changes={"training.epochs": 8})
+    return Sweep(base=base, space={"training.lr": VALUES}, scheduler=request.param)
+
+
+def carried_out(sweep, done=()):
+    """Return the trials of a sweep that ran one after another, after those that had ended."""
+    scheduler, trials = make_scheduler(sweep, done), [*done]
+    for number in range(len(done), len(VALUES)):
+        trial, rungs, action = EndedTrial(str(number), {"number": number}), [], "CONTINUE"
+        scheduler.on_trial_add(None, trial)
+        for epochs in sweep.rungs:
+            rungs.append((epochs, VALUES[number] + epochs / 100))
+            action = scheduler.on_trial_result(
+                None, trial, dict(zip(("epoch", "value"), rungs[-1], strict=True))
+            )
+            if action == "STOP":
+                break
+            assert action == "CONTINUE"  # a paused trial would hold its place
+        if action != "STOP":
+            scheduler.on_trial_complete(None, trial, {"value": 1.0, "score": None})
+        trials.append(
+            Trial(
+                id=f"{number:04d}", params={}, seconds=0.0, rungs=tuple(rungs),
+                status="stopped" if action == "STOP" else "done",
+            )
+        )  # fmt: skip
+    return trials
+
+
+def test_trainings_that_do_worse_are_stopped_and_the_best_are_not(sweep):
+    assert sweep.rungs == [2, 4]
+    statuses = [trial.status for trial in carried_out(sweep)]
+    assert statuses[0] == "done"
+    assert statuses[6] == "stopped"  # the worst of all
+    assert all(statuses[number] == "done" for number in (2, 4, 7))  # better than all before them
+
+
+def test_a_sweep_that_was_interrupted_stops_the_same_trainings(sweep):
+    whole = carried_out(sweep)
+    for end in (1, 4, 8):
+        assert carried_out(sweep, whole[:end]) == whole
+
+
+def test_every_scheduler_has_a_maker_or_a_reason():
+    assert {*MAKERS, CHANGES_TRAININGS} == {*get_args(SchedulerName)}
+    base = build_experiment("cam")
+    for name, message in (
+        ("pbt", "pbt changes options within a training, .*; choose asha, hyperband or median"),
+        ("odd", "unknown scheduler 'odd'; there are asha, hyperband, median$"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Sweep(base=base, space={"training.lr": [0.1]}, scheduler=name)
