@@ -1,22 +1,18 @@
-"""Partial dependence of a sweep's objective on one parameter, by a Gaussian process over all.
-
-The dependence at a value is the mean prediction over all trials with this one parameter set to the
-value (Friedman, Annals of Statistics, 2001). The covariance of the process gives its standard
-deviation (Moosbauer et al., NeurIPS 2021).
-"""
+"""Partial dependence of a sweep's objective on one parameter, by a Gaussian process over all."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
 
 from ...platform.records.schema import Trial
+from ...platform.tuning.search.gaussian_process import GaussianProcess
 from ..labels import are_numbers, is_done, objective, value_of
 
 FEW_VALUES = 12
@@ -25,13 +21,7 @@ LEAST_TRIALS, MOST_TRIALS = 8, 200
 """Fewest trials of a process; most trials, beyond which it takes a part of them."""
 PLACES = 41
 """Number of values at which a curve is computed."""
-LENGTHS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""Length scales of a parameter, in ranges of its values; the likelihood chooses."""
-NOISES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Shares of the objective's variance that are noise; without repeats, the likelihood chooses."""
-ROUNDS = 2
-"""Rounds in which the length scale of each parameter is chosen anew."""
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,72 +61,6 @@ def seed_variance(trials: Sequence[Trial]) -> float | None:
     return squares / sum(len(v) - 1 for v in repeated)
 
 
-@dataclasses.dataclass(frozen=True)
-class Process:
-    """Gaussian process with a squared exponential kernel, given the results of trials.
-
-    Attributes:
-        positions: positions `[P]` of the P trials from 0 to 1, by continuous parameter.
-        distances: squared distances `[P, P]` of the trials, by parameter.
-        values: results `[P]`, with mean 0 and variance 1.
-        lengths: length scale by parameter.
-        noise: variance of the noise; that of the process is 1.
-    """
-
-    positions: Mapping[str, Floats]
-    distances: Mapping[str, Floats]
-    values: Floats
-    lengths: Mapping[str, float]
-    noise: float
-
-    def kernel(self, without: str = "") -> Floats:
-        """Return the covariances `[P, P]` by all parameters, or by all except one."""
-        exponents = np.zeros((len(self.values), len(self.values)))
-        for name, squares in self.distances.items():
-            if name != without:
-                exponents += squares / self.lengths[name] ** 2
-        return np.asarray(np.exp(-exponents / 2))
-
-    def factor(self) -> Floats:
-        """Return the lower Cholesky factor of the covariances with noise."""
-        matrix = self.kernel() + self.noise * np.eye(len(self.values))
-        return np.asarray(linalg.cholesky(matrix, lower=True))
-
-    def likelihood(self) -> float:
-        """Return the logarithm of the likelihood of the results, up to a constant."""
-        factor = self.factor()
-        explained = linalg.cho_solve((factor, True), self.values)
-        return float(-self.values @ explained / 2 - np.log(np.diag(factor)).sum())
-
-    def dependence(self, name: str, places: Floats) -> tuple[Floats, Floats]:
-        """Return mean and standard deviation of the dependence on a continuous parameter.
-
-        Args:
-            name: the parameter.
-            places: positions `[M]` at which the dependence is returned.
-        """
-        factor, rest = self.factor(), self.kernel(without=name)
-        steps = (places[:, None] - self.positions[name]) / self.lengths[name]
-        covariances = np.exp(-(steps**2) / 2) * rest.mean(0)  # [M, P]
-        mean = covariances @ linalg.cho_solve((factor, True), self.values)
-        known = (covariances.T * linalg.cho_solve((factor, True), covariances.T)).sum(0)
-        return mean, np.sqrt(np.maximum(rest.mean() - known, 0.0))
-
-
-def fit(process: Process, noises: Sequence[float]) -> Process:
-    """Return the process with likely length scales and one of the noises, from a first guess."""
-    for _ in range(ROUNDS):
-        for name in process.lengths:
-            lengths = [{**process.lengths, name: length} for length in LENGTHS]
-            process = _likeliest(dataclasses.replace(process, lengths=each) for each in lengths)
-        process = _likeliest(dataclasses.replace(process, noise=noise) for noise in noises)
-    return process
-
-
-def _likeliest(candidates: Iterable[Process]) -> Process:
-    return max(candidates, key=Process.likelihood)
-
-
 def partial_dependences(
     trials: Sequence[Trial], names: Sequence[str], logarithmic: Collection[str] = ()
 ) -> dict[str, Curve]:
@@ -157,20 +81,14 @@ def partial_dependences(
     if len(done) < LEAST_TRIALS or not continuous or not np.ptp(values):
         return {}
     axes = {name: _Axis.of(done, name, name in logarithmic) for name in continuous}
-    positions = {name: axis.positions for name, axis in axes.items()}
-    squares = {name: (p[:, None] - p) ** 2 for name, p in positions.items()}
-    squares |= {name: _distances(done, name) for name in names if name not in positions}
-    noise, lengths = seed_variance(done), dict.fromkeys(names, 1.0)
-    noises = NOISES if noise is None else (max(noise / values.var(), NOISES[0]),)
-    scaled = (values - values.mean()) / values.std()
-    process = fit(Process(positions, squares, scaled, lengths, noises[-1]), noises)
+    others = [column for n in names if n not in axes for column in _columns(done, n)]
+    columns = [*(axis.positions for axis in axes.values()), *others]
+    process = GaussianProcess.fitted(np.stack(columns, 1), values, seed_variance(done))
     places = np.linspace(0, 1, PLACES)
-    curves = {}
-    for name, axis in axes.items():
-        mean, deviation = process.dependence(name, places)
-        mean, deviation = values.mean() + values.std() * mean, values.std() * deviation
-        curves[name] = Curve(axis.numbers(places), mean, deviation)
-    return curves
+    return {
+        name: Curve(axis.numbers(places), *process.dependence(feature, places))
+        for feature, (name, axis) in enumerate(axes.items())
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,11 +114,10 @@ class _Axis:
         return np.asarray(np.exp(numbers) if self.logarithmic else numbers)
 
 
-def _distances(done: Sequence[Trial], name: str) -> Floats:
-    """Return the squared distances of trials in a parameter; different texts have distance 1."""
+def _columns(done: Sequence[Trial], name: str) -> list[Floats]:
+    """Return a parameter of few values as features of trials; each text has one of its own."""
     values = [value_of(t, name) for t in done]
     if are_numbers(values):
-        positions = _Axis.of(done, name, False).positions
-        return np.asarray((positions[:, None] - positions) ** 2)
+        return [_Axis.of(done, name, False).positions]
     texts = np.array([repr(v) for v in values])
-    return np.asarray(texts[:, None] != texts, np.float64)
+    return [np.asarray(texts == text, np.float64) for text in dict.fromkeys(texts)]

@@ -1,4 +1,4 @@
-"""Tests of the partial dependence of a sweep's objective, beside a slow oracle."""
+"""Tests of the partial dependence of a sweep's objective."""
 
 from __future__ import annotations
 
@@ -10,12 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from drawn_records import make_sweep, make_trials
-from wsss.dashboards.figures.partial_dependence import (
-    Process,
-    fit,
-    partial_dependences,
-    seed_variance,
-)
+from wsss.dashboards.figures.partial_dependence import partial_dependences, seed_variance
 from wsss.dashboards.figures.sensitivity import sensitivity
 from wsss.platform.records.schema import Trial
 
@@ -41,44 +36,6 @@ def trials(count: int, noise: float = 0.0) -> list[Trial]:
 def objective(params: dict[str, Any]) -> float:
     wave = math.sin(3 * math.log10(params[LR]))
     return 0.5 + 0.05 * wave + 0.02 * (params["lpcam.K"] == 12)
-
-
-def slow_dependence(process: Process, name: str, place: float) -> tuple[float, float]:
-    """Return mean and standard deviation of the dependence, one pair of trials at a time."""
-    count = len(process.values)
-
-    def covariance(moved: bool, i: int, other: bool, j: int) -> float:
-        exponent = 0.0
-        for key, squares in process.distances.items():
-            square = squares[i, j]
-            if key == name:
-                first = place if moved else process.positions[name][i]
-                second = place if other else process.positions[name][j]
-                square = (first - second) ** 2
-            exponent += square / process.lengths[key] ** 2
-        return math.exp(-exponent / 2)
-
-    pairs = range(count)
-    known = np.array([[covariance(False, i, False, j) for j in pairs] for i in pairs])
-    inverse = np.linalg.inv(known + process.noise * np.eye(count))
-    across = np.array([[covariance(True, i, False, j) for j in pairs] for i in pairs])
-    prior = np.array([[covariance(True, i, True, j) for j in pairs] for i in pairs])
-    means = across @ inverse @ process.values
-    posterior = prior - across @ inverse @ across.T
-    return float(means.mean()), math.sqrt(posterior.mean())
-
-
-def test_the_dependence_equals_that_of_all_pairs_of_trials() -> None:
-    rng = np.random.default_rng(0)
-    positions = {name: rng.random(12) for name in "ab"}
-    squares = {name: (p[:, None] - p) ** 2 for name, p in positions.items()}
-    kinds = rng.integers(2, size=12)
-    squares["c"] = (kinds[:, None] != kinds).astype(float)
-    lengths = {"a": 0.3, "b": 1.0, "c": 2.0}
-    process = Process(positions, squares, rng.standard_normal(12), lengths, 0.1)
-    for place in (0.0, 0.4, 1.0):
-        mean, deviation = process.dependence("a", np.array([place]))
-        assert (mean[0], deviation[0]) == pytest.approx(slow_dependence(process, "a", place))
 
 
 def test_the_interval_contains_the_true_dependence() -> None:
@@ -113,18 +70,6 @@ def test_few_or_equal_trials_have_no_curve() -> None:
     drawn = trials(40)
     assert partial_dependences(drawn[:7], NAMES) == {}
     assert partial_dependences([dataclasses.replace(t, value=0.5) for t in drawn], NAMES) == {}
-
-
-def test_the_fit_is_at_least_as_likely_as_the_first_guess() -> None:
-    rng = np.random.default_rng(2)
-    position = rng.random(30)
-    values = np.sin(9 * position)
-    values = (values - values.mean()) / values.std()
-    squares = {"a": (position[:, None] - position) ** 2}
-    first = Process({"a": position}, squares, values, {"a": 1.0}, 1.0)
-    fitted = fit(first, (0.001, 1.0))
-    assert fitted.likelihood() > first.likelihood()
-    assert (fitted.noise, fitted.lengths["a"] < 1) == (0.001, True)
 
 
 def test_continuous_panels_show_trials_curve_and_interval() -> None:

@@ -19,12 +19,7 @@ from wsss.platform.tuning.runner.trial_queue import TrialQueue
 from wsss.platform.tuning.search import MarginalCosts, Need, make_searcher
 from wsss.platform.tuning.search.cost_aware_points import score, together
 from wsss.platform.tuning.search.encoding import Encoding
-from wsss.platform.tuning.search.gaussian_process import (
-    GaussianProcess,
-    log_expected_improvement,
-    loss,
-    squares,
-)
+from wsss.platform.tuning.search.gaussian_process import log_expected_improvement
 from wsss.platform.tuning.search.known_points import draw_points
 from wsss.platform.tuning.search.marginal_costs import TRIAL, UNUSUAL_SECONDS, Account
 from wsss.platform.tuning.spaces import space_from
@@ -134,36 +129,6 @@ def test_a_point_is_found_again_from_its_shares():
     features = encoding.features(draw_points(SPACE, 5, 1))
     assert features.shape == (5, 10)  # of groups and choices one for each value
     assert 0 <= features.min() <= features.max() <= 1
-
-
-def test_the_process_predicts_as_its_definition_says():
-    """The definition inverts the covariance, and differences are taken one by one."""
-    random = np.random.default_rng(0)
-    x, new, y = random.random((12, 2)), random.random((5, 2)), random.random(12)
-    theta = np.array([-0.7, 0.2, -3.0])
-
-    def kernel(a, b):
-        d = np.sqrt(
-            5 * sum(((p - q) / np.exp(t)) ** 2 for p, q, t in zip(a, b, theta, strict=False))
-        )
-        return (1 + d + d * d / 3) * np.exp(-d)
-
-    covariance = np.array([[kernel(a, b) for b in x] for a in x])
-    inverse = np.linalg.inv(covariance + np.exp(-3.0) * np.eye(12))
-    between = np.array([[kernel(a, b) for b in new] for a in x])
-    mean, deviation = GaussianProcess(x, y, 0.4, 2.0, theta).predict(new)
-    np.testing.assert_allclose(mean, 0.4 + between.T @ inverse @ (y - 0.4), rtol=1e-7)
-    variance = 1 - np.einsum("ij,ik,kj->j", between, inverse, between)
-    np.testing.assert_allclose(deviation, 2 * np.sqrt(variance), rtol=1e-6)
-    whole, gradient = loss(theta, squares(x, x), y)
-    for k, step in enumerate(1e-6 * np.eye(3)):
-        further = loss(theta + step, squares(x, x), y)[0]
-        assert (further - whole) / 1e-6 == pytest.approx(gradient[k], rel=1e-3, abs=1e-4)
-    fitted = GaussianProcess.fitted(x, np.sin(5 * x[:, 0])).with_expected(new)
-    np.testing.assert_allclose(fitted.predict(x)[0], np.sin(5 * x[:, 0]), atol=0.2)
-    assert (
-        fitted.predict(new)[1] < GaussianProcess.fitted(x, np.sin(5 * x[:, 0])).predict(new)[1]
-    ).all()
 
 
 @pytest.mark.parametrize("z", [6.0, 0.5, -0.99, -1.01, -5.0, -30.0, -900.0, -2000.0])

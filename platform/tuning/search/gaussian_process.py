@@ -54,14 +54,20 @@ class GaussianProcess:
         self.weights = cho_solve((self.factor, True), (y - center) / spread)
 
     @classmethod
-    def fitted(cls, x: Array, y: Array) -> GaussianProcess:
+    def fitted(cls, x: Array, y: Array, noise: float | None = None) -> GaussianProcess:
         """Return the process that fits values best, of which at least two differ.
 
         Its mean and deviation are those of the values; the length scales and the noise have the
         highest posterior density.
+
+        Args:
+            x: points `[n, F]`, with features from 0 to 1.
+            y: values `[n]`.
+            noise: variance of a value's noise, if it is known.
         """
         center, spread = float(y.mean()), float(y.std())
-        return cls(x, y, center, spread, best_theta(x, (y - center) / spread))
+        known = None if noise is None else noise / spread**2
+        return cls(x, y, center, spread, best_theta(x, (y - center) / spread, known))
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Return mean and standard deviation `[m]` of the noise-free value at points `[m, F]`."""
@@ -72,6 +78,30 @@ class GaussianProcess:
         half = solve_triangular(self.factor, between, lower=True)
         variance = np.maximum(1 - (half * half).sum(0), 1e-12)
         mean = self.center + self.spread * mean
+        deviation = self.spread * np.sqrt(variance)
+        return mean, deviation
+
+    def dependence(self, feature: int, places: Array) -> tuple[Array, Array]:
+        """Return mean and standard deviation `[m]` of the partial dependence on a feature.
+
+        The dependence at a place is the mean of the noise-free value over all points with this one
+        feature moved to the place (Friedman, Annals of Statistics, 2001); the covariance of the
+        process gives its deviation (Moosbauer et al., NeurIPS 2021).
+
+        Args:
+            feature: number of the feature.
+            places: values `[m]` of the feature, from 0 to 1.
+        """
+        from scipy.linalg import solve_triangular
+
+        scales = np.exp(-2 * self.theta[:-1])
+        others = np.delete(self.x, feature, axis=1)
+        rest = np.tensordot(np.delete(scales, feature), squares(others, others), 1)
+        steps = scales[feature] * (places[:, None] - self.x[:, feature]) ** 2
+        between = np.stack([matern(rest + step).mean(0) for step in steps])
+        half = solve_triangular(self.factor, between.T, lower=True)
+        variance = np.maximum(matern(rest).mean() - (half * half).sum(0), 0.0)
+        mean = self.center + self.spread * (between @ self.weights)
         deviation = self.spread * np.sqrt(variance)
         return mean, deviation
 
@@ -123,17 +153,27 @@ def _prior(features: int) -> tuple[Array, Array]:
     )
 
 
-def best_theta(x: Array, y: Array) -> Array:
-    """Return the hyperparameters with the highest posterior density, by L-BFGS from STARTS."""
+def best_theta(x: Array, y: Array, noise: float | None = None) -> Array:
+    """Return the hyperparameters with the highest posterior density, by L-BFGS from STARTS.
+
+    Args:
+        x: points `[n, F]`.
+        y: standardized values `[n]`.
+        noise: variance of the noise, if it is known.
+    """
     from scipy.optimize import minimize
 
     pairs, features = squares(x, x), x.shape[1]
     mean, _ = _prior(features)
+    noise_bounds = NOISE_BOUNDS
+    if noise is not None:
+        mean[-1] = np.clip(np.log(max(noise, 1e-300)), *NOISE_BOUNDS)
+        noise_bounds = (mean[-1], mean[-1])
     found: list[Any] = []
     for start in STARTS:
         first = mean.copy()
         first[:-1] = mean[:-1] if start is None else start
-        bounds = [SCALE_BOUNDS] * features + [NOISE_BOUNDS]
+        bounds = [SCALE_BOUNDS] * features + [noise_bounds]
         found.append(minimize(loss, first, (pairs, y), "L-BFGS-B", jac=True, bounds=bounds))
     return np.asarray(min(found, key=lambda result: float(result.fun)).x)
 
