@@ -10,6 +10,7 @@ from ...platform.errors import InputError
 from ...platform.records.field_labels import short_text
 from ...platform.records.schema import RunRecord, Score, SweepRecord, Trial
 from ...platform.tuning import spaces
+from ...platform.tuning.budget import spending
 from ...platform.tuning.objectives import leading_points
 from ..content.records import Entry, Records
 from ..figures import optimization
@@ -126,7 +127,7 @@ def _header(entry: Entry[SweepRecord], runs: Collection[str]) -> Header:
         ("rule of the best point", sweep.rule if sweep.rule != "miou" else ""),
         ("trials", kinds),
         ("started", sweep.started),
-        ("computed", sweep.spending),
+        ("computed", spending(sweep)),
         ("time", f"{sweep.seconds:,.1f} s" if sweep.seconds else ""),
         ("cache", _shared(sweep)),
         ("default", _params(sweep, sweep.default)),

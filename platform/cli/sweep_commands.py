@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..records.field_labels import short_text
 from ..storage.store import Store, open_store
 from ..tuning import spaces
+from ..tuning.budget import spending
 from ..tuning.objectives import OBJECTIVES, pareto_front, parse_rule, ranking_by
 from ..tuning.sweep import Sweep
 from . import resolve
@@ -88,7 +89,8 @@ def _summary(record: SweepRecord, known: bool, seconds: float) -> str:
     done, total = sum(t.status == "done" for t in record.trials), len(record.trials)
     if known:
         return f"nothing to do, its {total} trials are already in the store"
-    computed = f"; computed {record.spending}" if record.spending else ""
+    spent = spending(record)
+    computed = f"; computed {spent}" if spent else ""
     return f"{done} of {total} trials, {seconds:.0f} s{computed}"
 
 

@@ -288,13 +288,6 @@ class SweepRecord:
         params = (trial.params for trial in self.trials)
         return field_labels(itertools.chain(self.space, self.default, *params))
 
-    @property
-    def spending(self) -> str:
-        """The budget and what the trials computed of it, in words; empty without a budget."""
-        computed = {stage.key: stage.seconds for trial in self.trials for stage in trial.stages}
-        spent = f"{len(computed)} stages in {sum(computed.values()):,.0f} s"
-        return f"{spent} of a budget of {self.budget}" if self.budget else ""
-
     def __post_init__(self) -> None:
         parse_time(self.started)
         if unknown := set(self.objectives) - set(OBJECTIVES):

@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from ..errors import InputError
+from ..records.schema import SweepRecord
 from ..serialization import quoted
 
 FORM = re.compile(r"(\d{1,9}(?:\.\d+)?)\s*(h|m|s|stages?)", re.ASCII)
@@ -40,3 +41,10 @@ def parse_budget(text: str) -> Budget:
             "2h, 30m, 90s or '40 stages'"
         )
     return Budget(amount if in_stages else amount * SECONDS[unit], in_stages)
+
+
+def spending(sweep: SweepRecord) -> str:
+    """Return the budget and what the trials computed of it, in words; empty without a budget."""
+    computed = {stage.key: stage.seconds for trial in sweep.trials for stage in trial.stages}
+    spent = f"{len(computed)} stages in {sum(computed.values()):,.0f} s"
+    return f"{spent} of a budget of {sweep.budget}" if sweep.budget else ""

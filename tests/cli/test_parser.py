@@ -238,7 +238,10 @@ def test_choices_are_those_of_the_configuration() -> None:
             "run cam --refine cfr",
             "--refine is 'cfr'; it must be crf, irn, par, segments or masks; did you mean crf?",
         ),
-        ("sweep cam --scheduler x", "--scheduler is 'x'; it must be asha"),
+        (
+            "sweep cam --scheduler x",
+            "--scheduler is 'x'; it must be asha, hyperband, median or pbt",
+        ),
         ("run cam --quiet=odd", "--quiet takes no value 'odd'; leave it out"),
     ],
 )
