@@ -110,24 +110,26 @@ def read_only() -> Iterator[Callable[..., list[str]]]:
 SECRET = "the-secret-key-of-the-tests"
 
 
-def compare_and_set_in_one_step(responses: Any) -> None:
-    """Let a class of moto carry out one write after another, as S3 does for an object.
+def one_request_at_a_time(responses: Any) -> None:
+    """Let a class of moto carry out one write or read of an object after another.
 
-    Otherwise two threads of the server may both find that an object does not exist yet.
+    Otherwise two threads of its server may both find that an object does not exist yet, and one may
+    read an object that another thread replaces and closes.
     """
-    put, lock = responses.put_object, threading.Lock()
+    lock = threading.Lock()
+    for name in ("put_object", "get_object"):
 
-    def put_object(self: Any) -> Any:
-        with lock:
-            return put(self)
+        def locked(self: Any, request: Any = getattr(responses, name)) -> Any:
+            with lock:
+                return request(self)
 
-    responses.put_object = put_object
+        setattr(responses, name, locked)
 
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """Start an S3 server on loopback and yield its address."""
-    compare_and_set_in_one_step(pytest.importorskip("moto.s3.responses").S3Response)
+    one_request_at_a_time(pytest.importorskip("moto.s3.responses").S3Response)
     server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it names each request
     server.start()
