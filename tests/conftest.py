@@ -117,13 +117,16 @@ def one_request_at_a_time(responses: Any) -> None:
     read an object that another thread replaces and closes.
     """
     lock = threading.Lock()
-    for name in ("put_object", "get_object"):
 
-        def locked(self: Any, request: Any = getattr(responses, name)) -> Any:
+    def locked(request: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def answer(self: Any) -> Any:
             with lock:
                 return request(self)
 
-        setattr(responses, name, locked)
+        return answer
+
+    for name in ("put_object", "get_object"):
+        setattr(responses, name, locked(getattr(responses, name)))
 
 
 @pytest.fixture(scope="session")

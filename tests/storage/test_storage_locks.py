@@ -96,7 +96,7 @@ def test_no_replacement_is_lost(storage):
     assert storage.read("count") == b"24"
 
 
-def test_a_held_lock_is_seen_and_not_given_twice(storage, quick):
+def test_a_held_lock_is_seen_and_not_given_twice(storage):
     (holder,) = start(storage, HOLD)
     assert not storage.is_locked("locks/x")
     go(holder)
