@@ -20,6 +20,7 @@ from wsss.platform.ops import maps, pairwise, prototypes, random_walk
 from wsss.platform.ops.crf import CRFS, hard_probabilities
 from wsss.platform.ops.refinement import pixel_adaptive
 from wsss.platform.stages.inference import class_maps, propagation
+from wsss.platform.stages.inference import pixel_adaptive as adaptation
 from wsss.platform.stages.labels import batched_labels
 from wsss.platform.stages.labels.pseudo_labels import Cut
 from wsss.platform.stages.training.label_learners import Boundaries, Segmenter
@@ -65,6 +66,8 @@ OPERATIONS = {
     "scores of labels": lambda: batched_labels._scores(
         image_maps(0, 3, 4), Cut(levels=(0.6, 0.3), crf=CRFS["irn"], power=1.5), CUDA
     ),
+    "labels of a pair": lambda: adaptation.pair_labels(fake(6, *SMALL), (3, 4), LARGE),
+    "labels of a pair, no class": lambda: adaptation.pair_labels(fake(0, *SMALL), (), LARGE),
     "grid of a walk": lambda: propagation.on_grid(fake(1, 2, *SMALL), LARGE),
 }
 

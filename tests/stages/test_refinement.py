@@ -129,8 +129,9 @@ def test_a_pair_of_background_scores_leaves_pixels_unknown(write_shards, write_m
 
 
 def test_an_image_without_classes_is_background():
-    empty = ClassMaps(id="a", classes=(), planes=np.zeros((0, 6, 5)), height=HEIGHT, width=WIDTH)
-    assert not pixel_adaptive.pair_labels(empty).any()
+    labels = pixel_adaptive.pair_labels(torch.zeros(0, 6, 5), (), (HEIGHT, WIDTH))
+    assert labels.shape == (HEIGHT, WIDTH)
+    assert not labels.any()
 
 
 def test_an_image_over_the_memory_limit_is_refined_on_a_smaller_grid():

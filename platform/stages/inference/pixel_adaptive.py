@@ -110,23 +110,20 @@ class PixelAdaptation(actors.Actor):
         maps = [maps_by_id[row["id"]] for row in rows]
         if self.job.pair:
             maps = [without_background(image_maps) for image_maps in maps]
-        refined = dict(self._refined(rows, maps))
+        results = dict(self._results(rows, maps))
+        in_order = [(image_maps, results[number]) for number, image_maps in enumerate(maps)]
         target = label_maps.file_of_slice(self.job.folder, piece)
-        in_order = [refined[number] for number in range(len(rows))]
         if self.job.pair:
-            label_maps.write(target, [(m.id, pair_labels(m)) for m in in_order])
+            label_maps.write(target, [(m.id, labels) for m, labels in in_order])
         else:
-            class_maps.write(target, in_order)
+            class_maps.write(target, [replace(m, planes=planes) for m, planes in in_order])
         return len(rows)
 
     @torch.inference_mode()
-    def _refined(
+    def _results(
         self, rows: Sequence[dict[str, Any]], maps: Sequence[ClassMaps]
-    ) -> Iterator[tuple[int, ClassMaps]]:
-        """Yield for each image its number in `rows` and its refined planes.
-
-        For a pair they are the planes of both background scores, see `background_planes`.
-        """
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield for each image its number in `rows` and its refined planes, or a pair's labels."""
         for numbers, images in self.groups(rows):
             chosen = [maps[number] for number in numbers]
             count = max(1, *(len(image_maps.planes) for image_maps in chosen))
@@ -139,12 +136,12 @@ class PixelAdaptation(actors.Actor):
             at_once = max(1, limit // refinement_bytes(*size, count))
             for start in range(0, len(images), at_once):
                 part = slice(start, start + at_once)
-                planes = self._spread(images[part], chosen[part], size)
-                yield from zip(numbers[part], planes, strict=True)
+                results = self._results_of_batch(images[part], chosen[part], size)
+                yield from zip(numbers[part], results, strict=True)
 
-    def _spread(
+    def _results_of_batch(
         self, images: Sequence[Pixels], maps: Sequence[ClassMaps], size: tuple[int, int]
-    ) -> list[ClassMaps]:
+    ) -> Iterator[NDArray[Any]]:
         job, device = self.job, self.device
         planes = [self._planes(image_maps, size) for image_maps in maps]
         most = max(1, *(len(image_planes) for image_planes in planes))
@@ -154,12 +151,15 @@ class PixelAdaptation(actors.Actor):
         small = shrunk_images(images, size, device)
         refined = refined_planes(small, padded, job.affinity, job.steps)
         refined /= growth(job.affinity, job.steps)
-        stored = refined.half() if not job.pair else refined
-        arrays = stored.cpu().numpy()
-        return [
-            replace(image_maps, planes=arrays[number, : len(planes[number])])
-            for number, image_maps in enumerate(maps)
-        ]
+        for number, image_maps in enumerate(maps):
+            image_planes = refined[number, : len(planes[number])]
+            image_size = image_maps.height, image_maps.width
+            result = (
+                pair_labels(image_planes, image_maps.classes, image_size)
+                if job.pair
+                else image_planes.half()
+            )
+            yield result.cpu().numpy()
 
     def _planes(self, maps: ClassMaps, size: tuple[int, int]) -> Tensor:
         """Return the planes of an image before they are refined, `[K,h,w]`."""
@@ -176,34 +176,32 @@ def without_background(maps: ClassMaps) -> ClassMaps:
     return replace(maps, classes=maps.classes[first:], planes=maps.planes[first:])
 
 
-def pair_labels(maps: ClassMaps) -> Pixels:
-    """Return the labels of an image, mask values `[H,W]`, 255 where unknown.
+def pair_labels(planes: Tensor, classes: Sequence[int], size: tuple[int, int]) -> Tensor:
+    """Return the labels of an image, uint8 mask values `[H,W]`, 255 where unknown.
 
     A pixel that is no background for the high score has that foreground class. A pixel that is
     background for both scores is background. All other pixels are unknown.
 
     Args:
-        maps: refined planes of the high and of the low background score, each with its background
-            first; without a class all pixels are background.
+        planes: refined planes `[2(N+1),h,w]` of the high and of the low background score, each with
+            its background first; without a class all pixels are background.
+        classes: mask values of the N classes.
+        size: `(H, W)`.
     """
-    size = maps.height, maps.width
-    if not maps.classes:
-        return np.zeros(size, np.uint8)
-    values = torch.tensor([0, *maps.classes], dtype=torch.uint8)
-    certain, wide = (
-        values[_best_plane(torch.from_numpy(planes), size)] for planes in np.split(maps.planes, 2)
-    )
+    if not classes:
+        return planes.new_zeros(size, dtype=torch.uint8)
+    values = torch.tensor([0, *classes], dtype=torch.uint8, device=planes.device)
+    certain, wide = (values[_best_plane(half, size)] for half in planes.chunk(2))
     unknown = torch.where(wide == 0, 0, VOID).to(torch.uint8)
-    labels: Pixels = torch.where(certain > 0, certain, unknown).numpy()
-    return labels
+    return torch.where(certain > 0, certain, unknown)
 
 
 def _best_plane(planes: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the number of the highest plane of each pixel, `[H,W]`, resized one at a time."""
-    best = torch.full(size, -torch.inf)
-    numbers = torch.zeros(size, dtype=torch.long)
+    best = planes.new_full(size, -torch.inf)
+    numbers = torch.zeros(size, dtype=torch.long, device=planes.device)
     for number, plane in enumerate(planes):
         full = F.interpolate(plane[None, None], size, mode="bilinear", align_corners=False)[0, 0]
-        numbers[full > best] = number
+        numbers.masked_fill_(full > best, number)
         best = torch.maximum(best, full)
     return numbers

@@ -28,7 +28,6 @@ from wsss.platform.storage.artifact_files import ArtifactFile, LocalFolder
 from wsss.platform.storage.local_storage import LocalStorage
 
 METHOD = CAM(CAM.Config())
-COMPARED = {"fp32": "all gradients", "bf16": "gradient of the head"}
 
 
 def training_batch(b: DeviceBench, count: int) -> Batch:
@@ -82,16 +81,11 @@ def full_float32() -> Iterator[None]:
         yield
 
 
-def gradient(trainer: Trainer, batch: Batch, precision: str) -> list[Tensor]:
-    """Return the gradients of one step that are compared with those of a CPU.
-
-    In float32 they are those of all parameters, without TF32. In bfloat16 they are those of the
-    head, because those of the first layers of a random network are mostly rounding.
-    """
+def gradient(trainer: Trainer, batch: Batch) -> list[Tensor]:
+    """Return the gradients of one step, in float32 without TF32."""
     with full_float32():
         trainer.read(trainer.advance(batch))
-    network = trainer.network if precision == "fp32" else trainer.network.get_submodule("head")
-    return [p.grad.clone() for p in network.parameters() if p.grad is not None]
+    return [p.grad.clone() for p in trainer.network.parameters() if p.grad is not None]
 
 
 def peer_training(b: DeviceBench, batch: Batch) -> float:
@@ -114,13 +108,13 @@ def bench_training(b: DeviceBench) -> None:
     images, peer = sizes.batch * sizes.steps, peer_training(b, batch)
     reference = trainer_of(b, "fp32", False, CPU)
     calibrate(reference.network, few.images.cpu())
+    expected = gradient(reference, few.to(CPU))
     kinds = [("fp32", False), ("bf16", False), ("bf16", True)]
     for precision, compiled in kinds if sizes.compiled else kinds[:2]:
         trainer = trainer_of(b, precision, compiled, device)
         trainer.network.load_state_dict(reference.network.state_dict())
-        expected = gradient(reference, few.to(CPU), precision)
         try:
-            result = gradient(trainer, few, precision)
+            result = gradient(trainer, few)
             with b.peak() as peak:
                 rate = b.rate(images, lambda t=trainer: run_steps(t, batch, sizes.steps))
         except InputError as error:
@@ -129,14 +123,14 @@ def bench_training(b: DeviceBench) -> None:
         share = rate * 3 * work(b, (sizes.side, sizes.side)) / b.flops[precision]
         b.add(
             f"training step, {sizes.backbone}, {sizes.side} pixels, {precision}"
-            f"{', compiled' if compiled else ''} ({COMPARED[precision]})",
+            f"{', compiled' if compiled else ''} (gradients)",
             "images/s",
             rate,
             peer,
             limit=share,
             bound=f"{precision} convolutions",
             difference=relative(result, expected),
-            allowed=0.01 if precision == "fp32" else 0.25,
+            allowed=0.01 if precision == "fp32" else 0.4,
             **peak,
         )
 
@@ -216,9 +210,15 @@ def bench_class_maps(b: DeviceBench) -> None:
         if compiled:
             actor.network.backbone.compile(dynamic=True)
         few, views = (views_of(actor, images) for images in (b.images[: b.sizes.checked], b.images))
-        with b.peak() as peak:
-            rate = b.rate(len(b.images), lambda a=actor, v=views: maps_of_batches(a, v, b))
-        result = maps_of_batches(actor, few, b)
+        try:
+            result = maps_of_batches(actor, few, b)
+            with b.peak() as peak:
+                rate = b.rate(len(b.images), lambda a=actor, v=views: maps_of_batches(a, v, b))
+        except Exception as error:
+            if not compiled:
+                raise
+            say(f"left out: compiled class maps, {type(error).__name__}: {error}"[:300])
+            continue
         del views
         b.add(
             f"class maps of images in memory, {precision}{', compiled' if compiled else ''} (mean)",

@@ -23,6 +23,8 @@ from wsss.platform.stages.inference import actors
 from wsss.platform.storage.artifact_files import LocalFolder
 
 CPU = torch.device("cpu")
+BRANCH = 0.1
+"""Scale of the last batch normalisation of a bottleneck."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,10 +180,14 @@ def on_cpu() -> Iterator[None]:
 
 @torch.no_grad()
 def calibrate(network: nn.Module, images: Tensor) -> None:
-    """Set the statistics of all batch normalisations to those of images `[B,3,H,W]`.
+    """Give a random network the activations of a trained one, so that rounding errors do not grow.
 
-    The activations of a random network then keep their size, as those of a trained network do.
+    The residual branches of a ResNet with bottlenecks add little (`BRANCH`), and all batch
+    normalisations have the statistics of images `[B,3,H,W]`.
     """
+    for name, module in network.named_modules():
+        if name.endswith("bn3"):
+            module.weight.fill_(BRANCH)  # type: ignore[operator, union-attr]
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     modes = [(norm, norm.training, norm.momentum) for norm in norms]
     for norm in norms:
