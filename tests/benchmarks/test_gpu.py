@@ -57,6 +57,7 @@ def table(tmp_path_factory):
     assert "ray" in missing
     words = [sys.executable, "-c", BARE, str(SCRIPT.parent), *missing]
     environment = {"WSSS_STORE": str(store), "PATH": "", "CUDA_VISIBLE_DEVICES": ""}
+    environment["OMP_NUM_THREADS"] = "1"  # beside other tests, threads would wait for each other
     result = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     (file,) = (store / "speeds").glob("*.json")
