@@ -162,6 +162,16 @@ def test_the_backend_of_dense_crf_enters_a_key_only_where_it_is_torch(
     assert any(on_cpu[title] == on_gpu[title] for title in on_cpu)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_means_over_all_workers_enter_the_keys_of_trainings_on_several(
+    tmp_path: Path, workers: int
+) -> None:
+    fields = ("training__workers", "refine__training__workers", "segment__training__workers")
+    planned = plan(chain(**dict.fromkeys(fields, workers)), make_catalog(tmp_path))
+    trained = [stage for stage in planned.stages if stage.title.startswith("train ")]
+    assert ["means" in stage.config for stage in trained] == [workers > 1] * 3
+
+
 def test_auto_enters_no_key() -> None:
     e = build_experiment("psdpm", preset="scenes", baseline="lpcam")
     auto = [name for name, value, _ in walk(e) if value == "auto"]
