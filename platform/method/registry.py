@@ -64,6 +64,9 @@ def _installed() -> dict[str, type[Method]]:
 def _register_folder() -> None:
     """Register the methods that the current folder declares, once a process.
 
+    A method whose module is being imported is left for later: a worker that unpickles a method
+    imports its module first, and the module may look for another method.
+
     Raises:
         InputError: a method cannot be imported, or is no method.
     """
@@ -71,12 +74,21 @@ def _register_folder() -> None:
     if _folder_is_read:
         return
     _folder_is_read = True  # a method of the folder may look for another method
+    later = [name for name, value in _declared().items() if _is_importing(value)]
     try:
         for name, value in _declared().items():
-            register(_imported(name, value))
+            if name not in later:
+                register(_imported(name, value))
     except InputError:
         _folder_is_read = False
         raise
+    _folder_is_read = not later
+
+
+def _is_importing(value: str) -> bool:
+    """Return whether the module of MODULE:CLASS is being imported at this moment."""
+    module = sys.modules.get(value.partition(":")[0].strip())
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
 
 
 def _imported(name: str, value: str) -> type[Method]:

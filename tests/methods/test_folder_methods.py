@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
@@ -68,6 +69,16 @@ def test_a_changed_method_has_another_digest(enter: Enter) -> None:
     assert find_method("squared").code == before
     enter(code=CODE.replace("** 2", "** 3"))
     assert find_method("squared").code not in ("", before)
+
+
+def test_a_worker_imports_the_module_before_it_knows_the_method(enter: Enter) -> None:
+    """A worker unpickles a method by the name of its module, which then looks for its base."""
+    enter()
+    pickled = pickle.dumps(find_method("squared"))
+    enter()
+    sys.path.insert(0, str(Path.cwd()))
+    assert pickle.loads(pickled).name == "squared"
+    assert find_method("squared").code
 
 
 def test_a_method_that_is_edited_counts_once(enter: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
