@@ -190,6 +190,23 @@ def test_a_search_shares_stages_that_cost_much():
     assert max(map(value, points)) > 0.9
 
 
+def test_a_search_tries_every_point_of_a_small_space():
+    space = space_from(
+        {"lpcam.tau": [0.1, 0.2, 0.3], "lpcam.K": [4, 8], "refine.crf": ["irn", "psa"]}
+    )
+    costs = MarginalCosts(needs)
+    search, values, points = make_searcher("eipu", space, 14, 0, 1, costs=costs), {}, []
+    for number in range(14):
+        points.append(search.suggest(number, values))
+        values[number] = [value(points[-1])]
+    texts = [json.dumps(p, sort_keys=True) for p in points]
+    assert len({*texts[:12]}) == len({*texts}) == 12
+    base = build_experiment("lpcam")
+    assert Sweep(base=base, space=space, kind="eipu", budget="1h").count == 12
+    assert Sweep(base=base, space=space, budget="1h").count == 12
+    assert Sweep(base=base, space=SPACE, kind="tpe", budget="1h", trials=30).count == 30
+
+
 def test_a_search_resumes_with_the_points_of_an_undisturbed_sweep():
     whole, _ = carried_out(12, 3, amount=200.0)
     for end in (2, 7, 9):

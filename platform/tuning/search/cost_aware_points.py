@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ...serialization import as_json
-from ..spaces.domains import Space
-from ..spaces.points import Params
+from ..spaces.domains import Space, continuous_field
+from ..spaces.points import Params, grid
 from .encoding import Array, Encoding
 from .gaussian_process import GaussianProcess, log_expected_improvement
 from .known_points import sobol_points
@@ -164,11 +164,18 @@ class _Search:
             points = [self.encoding.point(row, self.seed) for row in rows]
             points = [p for p in {_text(p): p for p in points}.values() if _text(p) not in texts]
             candidates += self._priced(points, value)
-        if not candidates:  # all points of a small space were tried
-            return tried[0], self.costs.needs(tried[0]) or ()
+        if not candidates:
+            point = self._untried(texts) or tried[0]
+            return point, self.costs.needs(point) or ()
         paid = [c for c in candidates if c.cost <= left] or [min(candidates, key=_cost)]
         best = max(paid, key=lambda c: score(c.promise, c.cost, weight))
         return best.point, best.needs
+
+    def _untried(self, texts: Collection[str]) -> Params | None:
+        """Return the first point of the grid that was not tried; None where all were tried."""
+        space = self.encoding.space
+        points = () if continuous_field(space) else grid(space)
+        return next((point for point in points if _text(point) not in texts), None)
 
     def _priced(self, points: Sequence[Params], value: float) -> list[Priced]:
         """Return the points that promise most, with their costs."""

@@ -20,7 +20,8 @@ SEARCHES = get_args(SearchName)
 DEFAULT_POINTS = 20
 """Number of points of a space with continuous fields where the sweep names no search or number."""
 BUDGET_POINTS = 1_000
-"""Most points of a sweep with a budget that names no number, unless it tries a whole grid."""
+"""Most points of a sweep with a budget that names no number, unless it tries a whole grid; of a
+space without continuous fields no more than its size."""
 COST_AWARE = "eipu"
 """Name of the search by expected improvement per unit of cost."""
 ONE_OBJECTIVE = ("cmaes", COST_AWARE)
@@ -99,9 +100,10 @@ def most_points(kind: str, space: Space, count: int, budget: str) -> int:
         count: number of points that the sweep names; 0 for none.
         budget: budget of the sweep; empty for none.
     """
-    if count or not budget or (kind in ("", "grid") and not continuous_field(space)):
+    continuous = continuous_field(space)
+    if count or not budget or (kind in ("", "grid") and not continuous):
         return count
-    return BUDGET_POINTS
+    return BUDGET_POINTS if continuous else min(BUDGET_POINTS, point_count(space))
 
 
 def make_searcher(
