@@ -70,7 +70,9 @@ def check_search(kind: str, space: Space, count: int) -> None:
         raise InputError(f"--search grid tries all {points} points; leave out --trials {count}")
     if kind not in ("", "grid") and not count:
         size = f"is continuous in {continuous!r}" if continuous else f"has {points} points"
-        raise InputError(f"--search {kind} needs a number of --trials; the space {size}")
+        raise InputError(
+            f"--search {kind} needs a number of --trials or a --budget; the space {size}"
+        )
     if kind == "cmaes":
         _check_cmaes(space)
 
