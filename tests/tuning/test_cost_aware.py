@@ -28,6 +28,7 @@ from wsss.platform.tuning.search.gaussian_process import (
 from wsss.platform.tuning.search.known_points import draw_points
 from wsss.platform.tuning.search.marginal_costs import TRIAL, UNUSUAL_SECONDS, Account
 from wsss.platform.tuning.spaces import space_from
+from wsss.platform.tuning.spaces.points import grid
 from wsss.platform.tuning.sweep import Sweep, searcher
 
 SPACE = space_from(
@@ -204,6 +205,9 @@ def test_a_search_tries_every_point_of_a_small_space():
     base = build_experiment("lpcam")
     assert Sweep(base=base, space=space, kind="eipu", budget="1h").count == 12
     assert Sweep(base=base, space=space, budget="1h").count == 12
+    points = searcher(Sweep(base=base, space=space, kind="random", budget="1h")).points
+    assert [*points] != [*grid(space)]  # a budget that ends it early leaves a random sample
+    assert sorted(points, key=repr) == sorted(grid(space), key=repr)
     assert Sweep(base=base, space=SPACE, kind="tpe", budget="1h", trials=30).count == 30
 
 

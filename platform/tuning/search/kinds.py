@@ -116,6 +116,7 @@ def make_searcher(
     width: int,
     maximized: tuple[bool, ...] = (True,),
     costs: MarginalCosts | None = None,
+    shuffled: bool = False,
 ) -> Searcher:
     """Return a new searcher; `check_search` must have accepted its kind.
 
@@ -128,6 +129,7 @@ def make_searcher(
         width: number of points that run at the same time.
         maximized: for each objective, whether more is better.
         costs: marginal costs of points, which the search `eipu` needs.
+        shuffled: whether the search `random` lists points at random, as `draw_points` does.
     """
     if kind == COST_AWARE:
         assert costs is not None
@@ -136,4 +138,5 @@ def make_searcher(
         return OptunaPoints(kind, space, seed, width, count, maximized)
     if kind == "sobol":
         return FixedPoints(sobol_points(space, count, seed))
-    return FixedPoints(draw_points(space, trial_count(kind, space, count), seed))
+    points = trial_count(kind, space, count)
+    return FixedPoints(draw_points(space, points, seed, shuffled and kind == "random"))
