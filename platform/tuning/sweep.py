@@ -265,6 +265,7 @@ def searcher(sweep: Sweep, costs: MarginalCosts | None = None) -> Searcher:
         sweep.concurrent,
         tuple(OBJECTIVES[name].more for name in sweep.objectives),
         costs,
+        shuffled=bool(sweep.budget),
     )
 
 

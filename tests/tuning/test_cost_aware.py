@@ -23,6 +23,7 @@ from wsss.platform.tuning.search.gaussian_process import log_expected_improvemen
 from wsss.platform.tuning.search.known_points import draw_points
 from wsss.platform.tuning.search.marginal_costs import TRIAL, UNUSUAL_SECONDS, Account
 from wsss.platform.tuning.spaces import space_from
+from wsss.platform.tuning.spaces.points import grid
 from wsss.platform.tuning.sweep import Sweep, searcher
 
 SPACE = space_from(
@@ -153,6 +154,26 @@ def test_a_search_shares_stages_that_cost_much():
     assert len({json.dumps(p, sort_keys=True) for p in points}) == 14
     assert len(clusterings) <= 10
     assert max(map(value, points)) > 0.9
+
+
+def test_a_search_tries_every_point_of_a_small_space():
+    space = space_from(
+        {"lpcam.tau": [0.1, 0.2, 0.3], "lpcam.K": [4, 8], "refine.crf": ["irn", "psa"]}
+    )
+    costs = MarginalCosts(needs)
+    search, values, points = make_searcher("eipu", space, 14, 0, 1, costs=costs), {}, []
+    for number in range(14):
+        points.append(search.suggest(number, values))
+        values[number] = [value(points[-1])]
+    texts = [json.dumps(p, sort_keys=True) for p in points]
+    assert len({*texts[:12]}) == len({*texts}) == 12
+    base = build_experiment("lpcam")
+    assert Sweep(base=base, space=space, kind="eipu", budget="1h").count == 12
+    assert Sweep(base=base, space=space, budget="1h").count == 12
+    points = searcher(Sweep(base=base, space=space, kind="random", budget="1h")).points
+    assert [*points] != [*grid(space)]  # a budget that ends it early leaves a random sample
+    assert sorted(points, key=repr) == sorted(grid(space), key=repr)
+    assert Sweep(base=base, space=SPACE, kind="tpe", budget="1h", trials=30).count == 30
 
 
 def test_a_search_resumes_with_the_points_of_an_undisturbed_sweep():

@@ -182,9 +182,9 @@ def test_a_failed_point_that_runs_again_keeps_the_later_points():
     [
         ("annealing", 3, SPACE, "unknown search 'annealing'; there are grid, random, sobol, tpe"),
         ("grid", 3, SPACE, "tries all 30 points; leave out --trials 3"),
-        ("tpe", 0, SPACE, "needs a number of --trials; the space has 30 points"),
+        ("tpe", 0, SPACE, "needs a number of --trials or a --budget; the space has 30 p"),
         ("random", 0, SPACE, "needs a number of --trials"),
-        ("gp", 0, CONTINUOUS, "--trials; the space is continuous in 'lpcam.tau'"),
+        ("gp", 0, CONTINUOUS, "--trials or a --budget; the space is continuous in 'lpcam.tau'"),
         ("grid", 0, CONTINUOUS, "cannot try every value of 'lpcam.tau'; list its values, e.g. by"),
         ("cmaes", 9, {"lpcam.K": SPACE["lpcam.K"]}, "cmaes needs two fields that are numbers"),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import datetime
 
 from ...errors import InputError
 from ...pipeline import classify
@@ -99,15 +98,10 @@ class NeededStages:
     def _was_held(self, stage: Stage) -> bool:
         """Return whether the store held a stage when the sweep began."""
         if stage.key not in self._held:
-            written = self._written(stage)
-            if written and written > self.started:  # it will not become older
-                return False
-            self._held[stage.key] = written is not None
+            computation = self.catalog.store.computation(stage.name, stage.key)
+            written = computation and parse_time(computation.written)
+            self._held[stage.key] = bool(written and written <= self.started)
         return self._held[stage.key]
-
-    def _written(self, stage: Stage) -> datetime | None:
-        computation = self.catalog.store.computation(stage.name, stage.key)
-        return parse_time(computation.written) if computation else None
 
     def _record(self, stage: Stage) -> StageRecord | None:
         """Return the record of a stage; None where the store does not hold it."""

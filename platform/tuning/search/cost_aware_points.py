@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ...serialization import as_json
-from ..spaces.domains import Space
-from ..spaces.points import Params
-from .encoding import Array, Encoding
-from .gaussian_process import GaussianProcess, log_expected_improvement
+from ..spaces.domains import Space, continuous_field
+from ..spaces.points import Params, grid
+from .encoding import Encoding
+from .gaussian_process import Array, GaussianProcess, log_expected_improvement
 from .known_points import sobol_points
 from .marginal_costs import Account, MarginalCosts, Need
 from .searcher import Values
@@ -26,6 +26,9 @@ NEAR, ANYWHERE = 48, 256
 """Number of candidates for each parent and set of axes, and in the whole space."""
 PRICED = 6
 """Number of candidates of a set of axes whose cost is computed, those that promise most."""
+FITTED_ONE_BY_ONE, FIT_EVERY, MOST_FITTED = 40, 10, 200
+"""Number of values up to which each one leads to a new fit of the Gaussian process, number of
+further values that lead to one, and most values that it is fitted to."""
 STEP = 0.15
 """Standard deviation of a small step along an axis, as a share of the axis."""
 
@@ -83,6 +86,8 @@ class CostAwarePoints:
         self.costs, self.sign = costs, 1.0 if maximized else -1.0
         self.start = sobol_points(space, min(STARTUP, count), seed)
         self.points: dict[int, Params] = {}
+        self.fitted: tuple[int, Array] | None = None
+        """The number of values from which the process was fitted, and its hyperparameters."""
 
     def suggest(self, number: int, values_by_point: Mapping[int, Values | None]) -> Params | None:
         if number not in self.points:
@@ -101,10 +106,7 @@ class CostAwarePoints:
         share = account.spent / self.costs.amount if self.costs.amount else start / self.count
         known = [k for k in range(start) if values_by_point[k] is not None]
         y = np.array([self.sign * (values_by_point[k] or [0.0])[0] for k in known])
-        process = None
-        if len(known) > 1 and np.ptp(y) > 0:
-            x = self.encoding.features([self.points[k] for k in known])
-            process = GaussianProcess.fitted(x, y)
+        process = self._process([self.points[k] for k in known], y)
         parents = [self.points[known[k]] for k in np.argsort(-y, kind="stable")[:PARENTS]]
         chosen: list[tuple[Params, Sequence[Need]]] = []
         for number in range(start, start + self.width):
@@ -120,6 +122,21 @@ class CostAwarePoints:
             account = account.with_point(best[1])
         for k, (point, _) in enumerate(together(chosen, self.costs.before(start))):
             self.points.setdefault(start + k, point)
+
+    def _process(self, points: Sequence[Params], y: Array) -> GaussianProcess | None:
+        """Return the prediction of the objective; None where fewer than two values differ.
+
+        The more points there are, the more rarely it is fitted anew; a sweep that was interrupted
+        fits it to the same points again.
+        """
+        count = len(y) if len(y) < FITTED_ONE_BY_ONE else len(y) // FIT_EVERY * FIT_EVERY
+        first = y[: min(count, MOST_FITTED)]
+        if len(first) < 2 or np.ptp(first) == 0:
+            return None
+        x = self.encoding.features(points)
+        if self.fitted is None or self.fitted[0] != len(first):
+            self.fitted = len(first), GaussianProcess.fitted(x[: len(first)], first).theta
+        return GaussianProcess(x, y, float(y.mean()), float(y.std()), self.fitted[1])
 
     def _drawn(self, number: int) -> Params:
         """Return a point at random."""
@@ -164,11 +181,18 @@ class _Search:
             points = [self.encoding.point(row, self.seed) for row in rows]
             points = [p for p in {_text(p): p for p in points}.values() if _text(p) not in texts]
             candidates += self._priced(points, value)
-        if not candidates:  # all points of a small space were tried
-            return tried[0], self.costs.needs(tried[0]) or ()
+        if not candidates:
+            point = self._untried(texts) or tried[0]
+            return point, self.costs.needs(point) or ()
         paid = [c for c in candidates if c.cost <= left] or [min(candidates, key=_cost)]
         best = max(paid, key=lambda c: score(c.promise, c.cost, weight))
         return best.point, best.needs
+
+    def _untried(self, texts: Collection[str]) -> Params | None:
+        """Return the first point of the grid that was not tried; None where all were tried."""
+        space = self.encoding.space
+        points = () if continuous_field(space) else grid(space)
+        return next((point for point in points if _text(point) not in texts), None)
 
     def _priced(self, points: Sequence[Params], value: float) -> list[Priced]:
         """Return the points that promise most, with their costs."""

@@ -6,13 +6,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from ..spaces.domains import Axis, Groups, Listed, Numbers, Space, axes
 from ..spaces.points import Params, values_by_axis
+from .gaussian_process import Array
 from .known_points import point_at
 
-Array = npt.NDArray[np.float64]
 MIDDLE = 0.5
 """Share of an axis that a point lacks, because it belongs to another group."""
 

@@ -20,7 +20,8 @@ SEARCHES = get_args(SearchName)
 DEFAULT_POINTS = 20
 """Number of points of a space with continuous fields where the sweep names no search or number."""
 BUDGET_POINTS = 1_000
-"""Most points of a sweep with a budget that names no number, unless it tries a whole grid."""
+"""Most points of a sweep with a budget that names no number, unless it tries a whole grid; of a
+space without continuous fields no more than its size."""
 COST_AWARE = "eipu"
 """Name of the search by expected improvement per unit of cost."""
 ONE_OBJECTIVE = ("cmaes", COST_AWARE)
@@ -69,7 +70,9 @@ def check_search(kind: str, space: Space, count: int) -> None:
         raise InputError(f"--search grid tries all {points} points; leave out --trials {count}")
     if kind not in ("", "grid") and not count:
         size = f"is continuous in {continuous!r}" if continuous else f"has {points} points"
-        raise InputError(f"--search {kind} needs a number of --trials; the space {size}")
+        raise InputError(
+            f"--search {kind} needs a number of --trials or a --budget; the space {size}"
+        )
     if kind == "cmaes":
         _check_cmaes(space)
 
@@ -99,9 +102,10 @@ def most_points(kind: str, space: Space, count: int, budget: str) -> int:
         count: number of points that the sweep names; 0 for none.
         budget: budget of the sweep; empty for none.
     """
-    if count or not budget or (kind in ("", "grid") and not continuous_field(space)):
+    continuous = continuous_field(space)
+    if count or not budget or (kind in ("", "grid") and not continuous):
         return count
-    return BUDGET_POINTS
+    return BUDGET_POINTS if continuous else min(BUDGET_POINTS, point_count(space))
 
 
 def make_searcher(
@@ -112,6 +116,7 @@ def make_searcher(
     width: int,
     maximized: tuple[bool, ...] = (True,),
     costs: MarginalCosts | None = None,
+    shuffled: bool = False,
 ) -> Searcher:
     """Return a new searcher; `check_search` must have accepted its kind.
 
@@ -124,6 +129,7 @@ def make_searcher(
         width: number of points that run at the same time.
         maximized: for each objective, whether more is better.
         costs: marginal costs of points, which the search `eipu` needs.
+        shuffled: whether the search `random` lists points at random, as `draw_points` does.
     """
     if kind == COST_AWARE:
         assert costs is not None
@@ -132,4 +138,5 @@ def make_searcher(
         return OptunaPoints(kind, space, seed, width, count, maximized)
     if kind == "sobol":
         return FixedPoints(sobol_points(space, count, seed))
-    return FixedPoints(draw_points(space, trial_count(kind, space, count), seed))
+    points = trial_count(kind, space, count)
+    return FixedPoints(draw_points(space, points, seed, shuffled and kind == "random"))

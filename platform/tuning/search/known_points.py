@@ -23,16 +23,18 @@ class FixedPoints:
         """Do nothing: no point depends on an earlier point."""
 
 
-def draw_points(space: Space, count: int, seed: int) -> list[Params]:
+def draw_points(space: Space, count: int, seed: int, shuffled: bool = False) -> list[Params]:
     """Draw points at random.
 
-    Points of a space without continuous fields differ and are listed in the grid's order; a count
-    of 0, or one that is not below the size of the grid, gives all points.
+    Points of a space without continuous fields differ; a count of 0, or one that is not below the
+    size of the grid, gives all points.
 
     Args:
         space: the search space.
         count: number of points.
         seed: random seed.
+        shuffled: whether points of a space without continuous fields are listed at random, for a
+            sweep that may end before the last one, rather than in the grid's order.
     """
     if continuous_field(space):
         draws = (random.Random(f"{seed}-{number}") for number in range(count))
@@ -40,12 +42,11 @@ def draw_points(space: Space, count: int, seed: int) -> list[Params]:
             point_at(space, {name: draw.random() for name, _ in axes(space)}, f"{seed}-{number}")
             for number, draw in enumerate(draws)
         ]
-    if not count or count >= point_count(space):
+    size = point_count(space)
+    if not shuffled and (not count or count >= size):
         return list(grid(space))
-    return [
-        point(space, number)
-        for number in sorted(random.Random(seed).sample(range(point_count(space)), count))
-    ]
+    numbers = random.Random(seed).sample(range(size), min(count or size, size))
+    return [point(space, number) for number in (numbers if shuffled else sorted(numbers))]
 
 
 def sobol_points(space: Space, count: int, seed: int) -> list[Params]:
