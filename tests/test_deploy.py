@@ -153,3 +153,26 @@ def test_the_kubernetes_job_has_the_nodes_of_the_cluster_file() -> None:
         (container,) = group["template"]["spec"]["containers"]
         assert container["image"] == RAW["docker"]["image"]
         assert {"name": "wsss", "mountPath": "/mnt/wsss"} in container["volumeMounts"]
+
+
+@pytest.mark.parametrize(
+    ("words", "restarts", "resumed", "calls"),
+    [
+        ("run cam", "2", 0, ["run cam"]),
+        ("sweep cam", "", 0, ["sweep cam"]),
+        ("sweep cam", "1", 0, ["sweep cam --resume"]),
+        ("sweep cam", "1", 2, ["sweep cam --resume", "sweep cam"]),
+        ("sweep cam", "1", 1, ["sweep cam --resume"]),
+    ],
+)
+def test_a_sweep_that_slurm_queues_again_is_resumed(
+    words: str, restarts: str, resumed: int, calls: list[str]
+) -> None:
+    """A code of 2 says that the sweep had not begun; `wsss` is a stand-in that prints its words."""
+    (function,) = re.findall(r"^run_command\(\) \{.*?^\}\n", SLURM, re.MULTILINE | re.DOTALL)
+    wsss = f'wsss() {{ echo "$@"; [[ "$*" != *--resume ]] || return {resumed}; }}\n'
+    script = f"set -euo pipefail\n{wsss}{function}run_command {words}\n"
+    environment = {"SLURM_RESTART_COUNT": restarts} if restarts else {}
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines() == calls
+    assert done.returncode == (1 if resumed == 1 else 0)

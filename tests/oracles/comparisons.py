@@ -289,7 +289,7 @@ def compare(data: jobs.Data, method: str) -> list[Difference]:
 
 def table(rows: list[Difference]) -> str:
     """Return differences as a table in Markdown."""
-    lines = ["| preset | quantity | stage alone | from the images |", "|---|---|---:|---:|"]
+    lines = ["| method | quantity | stage alone | from the images |", "|---|---|---:|---:|"]
     for r in rows:
         values = ("-" if value is None else f"{value:.1e}" for value in (r.alone, r.whole))
         lines.append(f"| {r.preset} | {r.quantity} | {' | '.join(values)} |")
