@@ -25,11 +25,12 @@ TUNE_SPACES = Path(__file__).parents[2] / "tune_spaces"
 
 @pytest.mark.parametrize("path", sorted(TUNE_SPACES.glob("[a-z]*.py")), ids=lambda p: p.stem)
 def test_the_page_of_every_search_space_lists_its_trials(store: Store, path: Path) -> None:
-    """The kind of the values does not matter, nor do trials that failed."""
+    """The kind of the values does not matter, nor do trials that failed. With more than twelve
+    values an option is drawn as continuous."""
     name = "lpcam" if path.stem == "common" else path.stem.replace("_", "-")
     for title, space in spaces.spaces_of_method(name).items():
         domains = spaces.space_from(space)
-        points = draw_points(domains, 12, seed=0)
+        points = draw_points(domains, 16, seed=0)
         trials = [
             dataclasses.replace(t, params=p)
             for t, p in zip(make_trials(len(points)), points, strict=True)
