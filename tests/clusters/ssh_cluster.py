@@ -114,8 +114,9 @@ class SSHCluster:
         return self.desk.run(*self.submission(words, *options), **USER)
 
     def ray_processes(self, name: str) -> list[str]:
-        """Return the command lines of the processes of Ray on a host."""
-        return [line for line in self.network.hosts[name].processes() if "raylet" in line]
+        """Return the command lines of the processes on a host whose programs or files are Ray's."""
+        lines = self.network.hosts[name].processes()
+        return [line for line in lines if "/ray/" in line or line.startswith("ray::")]
 
     def down(self) -> None:
         """End the cluster, and wait until no process of Ray is left on any host."""
