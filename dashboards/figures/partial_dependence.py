@@ -75,6 +75,7 @@ def partial_dependences(
         The curves; none of fewer than `LEAST_TRIALS` trials, or where all have one result.
     """
     done = [t for t in trials if is_done(t)]
+    noise = seed_variance(done)
     done = done[:: max(1, -(-len(done) // MOST_TRIALS))]
     values = np.array([objective(t) for t in done])
     continuous = [name for name in names if is_continuous(done, name)]
@@ -83,7 +84,7 @@ def partial_dependences(
     axes = {name: _Axis.of(done, name, name in logarithmic) for name in continuous}
     others = [column for n in names if n not in axes for column in _columns(done, n)]
     columns = [*(axis.positions for axis in axes.values()), *others]
-    process = GaussianProcess.fitted(np.stack(columns, 1), values, seed_variance(done))
+    process = GaussianProcess.fitted(np.stack(columns, 1), values, noise)
     places = np.linspace(0, 1, PLACES)
     return {
         name: Curve(axis.numbers(places), *process.dependence(feature, places))

@@ -92,8 +92,8 @@ class Catalog:
         return self._has_value(artifact, split, "mask", 1)
 
     def has_parts(self, artifact: Artifact, split: str) -> bool:
-        """Return whether a split marks the parts of objects, by its first image."""
-        return self._has_value(artifact, split, "parts", 1)
+        """Return whether any image of a split marks the parts of objects."""
+        return self._has_value(artifact, split, "parts", None)
 
     def has_labels(self, artifact: Artifact, split: str) -> bool:
         """Return whether any image of a split has an image label."""

@@ -67,13 +67,10 @@ class Execution:
     def _execute(self, step: Step) -> None:
         run, stage, started = self.runtime, step.stage, time.monotonic()
         run.progress.start(stage.title)
-        counts = self.plan.context.shards.about.get("counts", {})
-        with self.measured.counted(stage, step.trains, counts):
-            artifact, cached = self.compute(step)
+        artifact, cached = self.compute(step)
         run.progress.finish(cached)
         if step.trains:
             self._forget_checkpoints(stage, cached)
-        count_artifact(stage, artifact, time.monotonic() - started, cached)
         record = StageRecord(
             stage=stage.name,
             title=stage.title,
@@ -85,7 +82,14 @@ class Execution:
 
     def compute(self, step: Step) -> tuple[Artifact, bool]:
         """Return the artifact of a step, computed if missing, and whether it existed before."""
-        return self.store.get(step.stage, lambda folder: step.compute(self.runtime, folder))
+        stage, started = step.stage, time.monotonic()
+        counts = self.plan.context.shards.about.get("counts", {})
+        with self.measured.counted(stage, step.trains, counts):
+            artifact, cached = self.store.get(
+                stage, lambda folder: step.compute(self.runtime, folder)
+            )
+        count_artifact(stage, artifact, time.monotonic() - started, cached)
+        return artifact, cached
 
     def _forget_checkpoints(self, stage: Stage, cached: bool) -> None:
         """Remove the checkpoints of a training whose artifact exists."""

@@ -155,6 +155,11 @@ class Sweep:
         return bool(self.budget) or self.kind == COST_AWARE
 
     @property
+    def is_shuffled(self) -> bool:
+        """Whether points of a list of values come in a random order, which a budget may cut off."""
+        return bool(self.budget) and self.kind in ("", "random")
+
+    @property
     def domains(self) -> Mapping[str, Sequence[Domain]]:
         """The domains of each field, those in groups of the space included."""
         return domains_by_field(self.space)
@@ -179,6 +184,7 @@ class Sweep:
             chosen = [self.kind, self.concurrent]
             chosen += self.objectives if self.objectives != ("miou",) else ()
         chosen += [self.budget, self.concurrent] if self.budget else []
+        chosen += ["shuffled"] if self.is_shuffled else []
         return digest(
             {
                 "base": fingerprint(resolved(self.base, gpu)),
@@ -265,7 +271,7 @@ def searcher(sweep: Sweep, costs: MarginalCosts | None = None) -> Searcher:
         sweep.concurrent,
         tuple(OBJECTIVES[name].more for name in sweep.objectives),
         costs,
-        shuffled=bool(sweep.budget),
+        shuffled=sweep.is_shuffled,
     )
 
 

@@ -126,6 +126,7 @@ def test_a_sweep_of_failed_trials_names_the_errors(store: Store) -> None:
     ("values", "words", "fact"),
     [
         ([[0.50], [0.60]], ["", "chosen"], "it may lead by chance"),
+        ([[0.58, 0.61], [0.60]], ["tied", "tied"], "2 points, whose difference lies"),
         ([[0.50, 0.51], [0.60, 0.61]], ["", "best"], "<dt>best</dt>"),
         ([[0.58, 0.62], [0.595, 0.615]], ["tied", "tied"], "2 points, whose difference lies"),
         ([[0.50, 0.51], [0.595, 0.61], [0.60, 0.61]], ["", "tied", "tied"], "over 2 random seeds"),
@@ -148,5 +149,5 @@ def test_a_point_is_best_only_if_random_seeds_tell_it_apart(
     text = (Site(store).file("sweep.seeds.html") or b"").decode()
     assert fact in text
     pills = re.findall(r'class="pill \w+">(?:(\w+), )?done<', text)
-    assert pills == [word for word in words for _ in values[0]]
+    assert pills == [word for word, row in zip(words, values, strict=True) for _ in row]
     assert ("best" in pills) is ("best" in words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -223,3 +224,45 @@ def test_a_sweep_ends_when_its_budget_is_spent(kind):
         assert costs.before(number - 2).spent < 50
         outcomes.append([queue.ended[k].params for k in range(number)])
     assert outcomes[0] == outcomes[1]
+
+
+def failed(number, seconds):
+    return Trial(id=f"{number:04d}", params={}, status="failed", seconds=seconds, error="no")
+
+
+def test_trials_that_fail_spend_the_budget():
+    sweep = Sweep(base=build_experiment("lpcam"), space=SPACE, kind="random", budget="50s")
+    costs = MarginalCosts(needs, amount=50.0)
+    queue = TrialQueue(sweep, searcher(sweep, costs), [], costs)
+    for _ in range(2):
+        for name in "ab":
+            queue.end(queue.suggest(name)["number"], failed(queue.left[0] - 1, 20.0))
+    assert costs.before(4).spent == 80
+    assert queue.suggest("c") is None
+    assert queue.total == len(queue.ended) == 4
+
+
+def test_trials_that_failed_are_tried_again_although_the_budget_is_spent():
+    sweep = Sweep(base=build_experiment("lpcam"), space=SPACE, kind="random", budget="50s")
+    points = searcher(sweep).suggest
+    done = [ended({"number": k, "point": points(k, {})}) for k in (0, 2, 3, 5)]
+    costs = MarginalCosts(needs, amount=50.0)
+    queue = TrialQueue(sweep, searcher(sweep, costs), done, costs)
+    assert costs.before(6).spent > 50
+    assert [queue.suggest(name)["number"] for name in "ab"] == [1, 4]
+    assert queue.suggest("c") is None
+
+
+@pytest.mark.parametrize("kind", ["", "random"])
+def test_a_budget_that_may_cut_a_grid_off_has_points_in_a_random_order(kind):
+    space = {"lpcam.K": [4, 5, 6], "lpcam.tau": [0.1, 0.2, 0.3]}
+    grid, drawn = (
+        Sweep(base=build_experiment("lpcam"), space=space, kind=k, budget="9 stages")
+        for k in ("grid", kind)
+    )
+    first, second = ([searcher(s).suggest(k, {}) for k in range(9)] for s in (grid, drawn))
+    assert first != second
+    assert sorted(map(str, first)) == sorted(map(str, second))
+    catalog = SimpleNamespace(gpu=False)
+    planned = SimpleNamespace(digest="digest", context=SimpleNamespace(catalog=catalog))
+    assert grid.key(planned) != drawn.key(planned)

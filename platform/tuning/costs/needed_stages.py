@@ -104,8 +104,11 @@ class NeededStages:
         return self._held[stage.key]
 
     def _record(self, stage: Stage) -> StageRecord | None:
-        """Return the record of a stage; None where the store does not hold it."""
-        computation = self.catalog.store.computation(stage.name, stage.key)
+        """Return the record of a stage; None where the store does not hold it or cannot read it."""
+        try:
+            computation = self.catalog.store.computation(stage.name, stage.key)
+        except InputError:
+            return None
         if computation is None:
             return None
         return StageRecord(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
-from ...records.schema import Trial
+from ...records.schema import StageRecord, Trial
 from ..objectives import mean_objectives
 from ..search import MarginalCosts, Searcher, Values
 from ..spaces import Params
@@ -59,8 +59,17 @@ class TrialQueue:
             self.best = max(self.best, trial.value or 0.0)
 
     def _count(self, number: int, trial: Trial) -> None:
+        """Count what a trial computed; one that failed also spent the time of its last stage."""
+        stages = list(trial.stages)
+        if trial.status == "failed":
+            lost = max(0.0, trial.seconds - sum(stage.seconds for stage in stages))
+            stages.append(
+                StageRecord(
+                    stage="failed", title="failed trial", key=trial.id, seconds=lost, cached=False
+                )
+            )
         if self.costs:
-            self.costs.add(number // self.sweep.repeats, trial.stages)
+            self.costs.add(number // self.sweep.repeats, stages)
 
     def values_by_point(self) -> dict[int, Values | None]:
         """Return the mean objectives over random seeds of each point whose trials have all ended.
@@ -86,7 +95,8 @@ class TrialQueue:
         number = self.left[0]
         point, seed = divmod(number, self.sweep.repeats)
         values = self.values_by_point()
-        if self.sweep.budget and not self._within_budget(point, values):
+        tried_again = number < max(self.ended, default=0)
+        if self.sweep.budget and not tried_again and not self._within_budget(point, values):
             return None
         params = self.points.suggest(point, values)
         if params is None:

@@ -15,7 +15,7 @@ from ..spaces.points import Params, grid
 from .encoding import Encoding
 from .gaussian_process import Array, GaussianProcess, log_expected_improvement
 from .known_points import sobol_points
-from .marginal_costs import Account, MarginalCosts, Need
+from .marginal_costs import TRIAL, Account, MarginalCosts, Need
 from .searcher import Values
 
 STARTUP = 2
@@ -184,7 +184,7 @@ class _Search:
         if not candidates:
             point = self._untried(texts) or tried[0]
             return point, self.costs.needs(point) or ()
-        paid = [c for c in candidates if c.cost <= left] or [min(candidates, key=_cost)]
+        paid = [c for c in candidates if c.cost - TRIAL <= left] or [min(candidates, key=_cost)]
         best = max(paid, key=lambda c: score(c.promise, c.cost, weight))
         return best.point, best.needs
 

@@ -129,7 +129,7 @@ def make_searcher(
         width: number of points that run at the same time.
         maximized: for each objective, whether more is better.
         costs: marginal costs of points, which the search `eipu` needs.
-        shuffled: whether the search `random` lists points at random, as `draw_points` does.
+        shuffled: whether points are listed at random, as `draw_points` does.
     """
     if kind == COST_AWARE:
         assert costs is not None
@@ -139,4 +139,4 @@ def make_searcher(
     if kind == "sobol":
         return FixedPoints(sobol_points(space, count, seed))
     points = trial_count(kind, space, count)
-    return FixedPoints(draw_points(space, points, seed, shuffled and kind == "random"))
+    return FixedPoints(draw_points(space, points, seed, shuffled))
