@@ -70,7 +70,13 @@ class SSHCluster:
         host = self.network.start(name)
         host.write(HOME / ".ssh" / "authorized_keys", self.desk.run("cat", ".ssh/id_ed25519.pub"))
         if name in WORKERS:
-            lines = [f"export {key}={shlex.quote(v)}" for key, v in self.variables.items()]
+            # Ray's workers may read this file too, after Ray has set their PYTHONPATH.
+            lines = [
+                f"export {key}=${{{key}:+${key}:}}{v}"
+                if key == "PYTHONPATH"
+                else f"export {key}={shlex.quote(v)}"
+                for key, v in self.variables.items()
+            ]
             host.write(HOME / ".bashrc", "\n".join([*lines, ""]))
         host.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/run/sshd/key")
         options = ("StrictModes=no", "PidFile=/run/sshd/pid", "HostKey=/run/sshd/key")
