@@ -48,7 +48,7 @@ def parse_change(text: str) -> tuple[int, dict[str, float]]:
 
 def change_text(epochs: int, values: Values) -> str:
     """Return the text of a change, with its options in the order of CHANGEABLE."""
-    given = (f"{name}={values[name]!r}" for name in CHANGEABLE if name in values)
+    given = (f"{name}={float(values[name])!r}" for name in CHANGEABLE if name in values)
     return f"{epochs}: {', '.join(given)}"
 
 

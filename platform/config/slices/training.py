@@ -125,8 +125,18 @@ class Training(Options):
             values |= change if after <= epoch else {}
         return self._replaced(values)
 
-    def _replaced(self, values: dict[str, float]) -> Training:
-        return cast(Training, dataclasses.replace(cast(Any, self), changes=(), **values))
+    @property
+    def change_epochs(self) -> tuple[int, ...]:
+        """The numbers of epochs after which options change, in order."""
+        return tuple(parse_changes(self.changes, self.epochs))
+
+    def before(self, epochs: int) -> Training:
+        """Return the options without the changes that come after `epochs` epochs or later."""
+        early = sum(after < epochs for after in self.change_epochs)
+        return self._replaced({}, self.changes[:early])
+
+    def _replaced(self, values: dict[str, float], changes: tuple[str, ...] = ()) -> Training:
+        return cast(Training, dataclasses.replace(cast(Any, self), changes=changes, **values))
 
     def __post_init__(self) -> None:
         if self.changes:

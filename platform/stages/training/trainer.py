@@ -46,6 +46,7 @@ class Job:
         probabilities: folder of the class maps of all classes that batches carry; None for none.
         field: name of the configuration field that holds `training`, for error messages.
         until: number of epochs after which the training stops early; None for the whole training.
+        start: folder of the checkpoint to begin from; None to begin with a new network.
     """
 
     learner: Learner
@@ -59,6 +60,7 @@ class Job:
     probabilities: ArtifactFolder | None = None
     field: str = "training"
     until: int | None = None
+    start: ArtifactFolder | None = None
 
     @property
     def last(self) -> int:
