@@ -87,7 +87,7 @@ class SweepChoices(Choices, total=False):
         best: rule of the best point, e.g. `miou where recall >= 60`, with rates in percent
             (default: the first objective).
         scheduler: `asha`, `hyperband` or `median` stops trainings early that score less than other
-            trainings.
+            trainings; with `pbt` they take over better trainings and change their options.
         repeats: number of random seeds for each point.
         seed: random seed for the search, initialisation, data order and augmentation.
         concurrent: number of trials that run at the same time.

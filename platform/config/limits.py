@@ -11,7 +11,7 @@ from typing import Any, Literal
 SearchName = Literal["grid", "random", "sobol", "tpe", "gp", "cmaes", "nsga2", "eipu"]
 """The searches of `wsss sweep`."""
 SchedulerName = Literal["asha", "hyperband", "median", "pbt"]
-"""The schedulers of `wsss sweep`; `pbt` is refused with the reason."""
+"""The schedulers of `wsss sweep`."""
 ObjectiveName = Literal["miou", "precision", "recall", "parts", "seconds"]
 """The objectives of `wsss sweep`."""
 OBJECTIVES = (
@@ -24,7 +24,8 @@ BEST = (
 )
 SCHEDULER = (
     "Trial scheduler, which stops trainings early that score less than others: asha, hyperband "
-    "(asha in several brackets) or median (stopping by the median of earlier trainings)."
+    "(asha in several brackets) or median (stopping by the median of earlier trainings); or pbt, "
+    "with which the worst trainings take over the best ones and change their options."
 )
 BUDGET = (
     "New computation that the trials may take together, e.g. 2h, 30m, 90s or '40 stages'; --trials "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..config.fields import fingerprint
@@ -38,12 +40,14 @@ def regions(context: Context, kind: str, split: str) -> Step:
     return Step(stage, compute)
 
 
-def network(
-    context: Context, trained: Method, superpixels: Stage | None, probabilities: Stage | None
-) -> Step:
-    """Return the step that trains the classifier."""
-    e = context.experiment
-    stage = Stage(
+Beside = tuple[Stage | None, Stage | None]
+"""The stages of the superpixels and of the probabilities that a training reads besides images."""
+
+
+def network_stage(context: Context, trained: Method, beside: Beside) -> Stage:
+    """Return the stage of the trained classifier."""
+    e, (superpixels, probabilities) = context.experiment, beside
+    return Stage(
         name="network",
         version=1,
         config={
@@ -62,14 +66,63 @@ def network(
         title=f"train {trained.name}, {e.network.backbone}",
     )
 
+
+def network(context: Context, trained: Method, beside: Beside) -> Step:
+    """Return the step that trains the classifier."""
+    stage = network_stage(context, trained, beside)
+
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        return _train(context, run, stage, trained, (superpixels, probabilities), folder)
+        return _train(context, run, stage, trained, beside, folder)
 
     return Step(stage, compute, True)
 
 
-Beside = tuple[Stage | None, Stage | None]
-"""The stages of the superpixels and of the probabilities that a training reads besides images."""
+def checkpoint(context: Context, trained: Method, beside: Beside, epochs: int) -> Step:
+    """Return the step that keeps a training after some epochs, with its network.
+
+    Trainings that differ in later changes of their options (`Training.changes`) begin from it.
+    """
+    context = before(context, epochs)
+    network = network_stage(context, trained, beside)
+    stage = Stage(
+        name="checkpoint",
+        version=1,
+        config={"epochs": epochs},
+        inputs={"network": network.key},
+        title=f"{network.title} for {epochs} epochs",
+    )
+
+    def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
+        from ..stages.training import checkpoints
+
+        arguments = (context, run, network, trained, beside, folder, epochs)
+        with _stopped_training(stage, *arguments) as (home, about):
+            checkpoints.keep(home, folder)
+        return about
+
+    return Step(stage, compute)
+
+
+def before(context: Context, epochs: int) -> Context:
+    """Return the context without the changes of the training's options after `epochs` or later."""
+    training = context.experiment.training.before(epochs)
+    return Context(dataclasses.replace(context.experiment, training=training), context.catalog)
+
+
+def _start(
+    context: Context, run: Runtime, trained: Method, beside: Beside, until: int | None
+) -> Stage | None:
+    """Return the last checkpoint of a training at a change of its options that the store holds.
+
+    It lies before the epoch `until` at which the training stops, if this is given.
+    """
+    for epochs in reversed(context.experiment.training.change_epochs):
+        if until is not None and epochs >= until:
+            continue
+        stage = checkpoint(context, trained, beside, epochs).stage
+        if run.store.find(stage.name, stage.key):
+            return stage
+    return None
 
 
 def _train(
@@ -92,8 +145,38 @@ def _train(
         probabilities=beside[1],
         until=until,
         home=home,
+        start=_start(context, run, trained, beside, until),
     )
     return run.train(context, folder, stage, task)
+
+
+@contextmanager
+def _stopped_training(
+    stage: Stage,
+    context: Context,
+    run: Runtime,
+    network: Stage,
+    trained: Method,
+    beside: Beside,
+    folder: ArtifactFolder,
+    epochs: int,
+) -> Iterator[tuple[Location, dict[str, Any]]]:
+    """Train some epochs of a network for a stage, and yield the checkpoints and notes on them.
+
+    If another process has trained the network further, the training begins again for the stage.
+    """
+    from ..stages.training import checkpoints
+
+    arguments = (context, run, network, trained, beside, folder, epochs)
+    with run.store.lock(network.key):
+        try:
+            about = _train(*arguments)
+        except AheadError:  # a sweep with other rungs, or on another split, trained further
+            home = run.home(stage)
+            yield home, _train(*arguments, home)
+            checkpoints.forget(home)
+        else:
+            yield run.home(network), about
 
 
 def localization_key(context: Context) -> dict[str, Any]:
@@ -102,9 +185,23 @@ def localization_key(context: Context) -> dict[str, Any]:
 
 
 def rung(
-    context: Context, trained: Method, network: Stage, beside: Beside, split: str, epochs: int
+    context: Context,
+    trained: Method,
+    network: Stage,
+    beside: Beside,
+    split: str,
+    epochs: int,
+    kept: Stage | None = None,
 ) -> Step:
-    """Return the step that scores class maps, at scale 1 only, after some epochs of training."""
+    """Return the step that scores class maps, at scale 1 only, after some epochs of training.
+
+    Args:
+        context: context of the experiment.
+        trained, network, beside: method that trains, its network and what it reads.
+        split: split of the images.
+        epochs: epochs of training.
+        kept: stage of the training's checkpoint that holds the network; None to train it.
+    """
     stage = Stage(
         name="rung",
         version=1,
@@ -119,31 +216,37 @@ def rung(
     )
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        from ..stages.inference import actors, class_maps
-        from ..stages.labels import scoring
-        from ..stages.training import checkpoints, ray_train
+        from ..stages.training.ray_train import NETWORK
 
         cluster.connect()
+        if kept:
+            return _score_rung(context, trained, split, run.artifact(kept).file(NETWORK), folder)
         arguments = (context, run, network, trained, beside, folder, epochs)
-        with run.store.lock(network.key):
-            try:
-                _train(*arguments)
-            except AheadError:  # a sweep with other rungs, or on another split, trained further
-                home = run.home(stage)
-                _train(*arguments, home)
-                checkpoints.forget(home)
-        pieces, maps = context.pieces(split), folder.subfolder("maps")
-        job = inference_job(context, trained, trained, folder / ray_train.NETWORK, maps, keep=False)
-        # One scale is enough to decide whether the training is worth going on with.
-        job = dataclasses.replace(job, views=dataclasses.replace(job.views, scales=(1.0,)))
-        actors.compute(class_maps.Infer, job, pieces, _no_progress)
-        artifact = Artifact(maps, {"stage": "maps", "files": maps.names()})
-        about = scoring.score(folder, artifact, pieces, len(context.classes) + 1, _no_progress)
-        folder.discard("maps")
-        folder.discard(ray_train.NETWORK)
+        with _stopped_training(stage, *arguments):
+            pass
+        about = _score_rung(context, trained, split, folder / NETWORK, folder)
+        folder.discard(NETWORK)
         return about
 
     return Step(stage, compute)
+
+
+def _score_rung(
+    context: Context, trained: Method, split: str, weights: ArtifactFile, folder: ArtifactFolder
+) -> dict[str, Any]:
+    """Score the class maps of a network, at scale 1 only, and return notes for the manifest."""
+    from ..stages.inference import actors, class_maps
+    from ..stages.labels import scoring
+
+    pieces, maps = context.pieces(split), folder.subfolder("maps")
+    job = inference_job(context, trained, trained, weights, maps, keep=False)
+    # One scale is enough to decide whether the training is worth going on with.
+    job = dataclasses.replace(job, views=dataclasses.replace(job.views, scales=(1.0,)))
+    actors.compute(class_maps.Infer, job, pieces, _no_progress)
+    artifact = Artifact(maps, {"stage": "maps", "files": maps.names()})
+    about = scoring.score(folder, artifact, pieces, len(context.classes) + 1, _no_progress)
+    folder.discard("maps")
+    return about
 
 
 def _no_progress(done: int, total: int) -> None:

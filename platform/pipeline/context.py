@@ -253,6 +253,7 @@ class TrainingTask:
         field: name of the experiment's field that holds the schedule, for messages.
         until: epochs after which the training stops early; None to train to the end.
         home: folder of the checkpoints; None for `Runtime.home` of the stage.
+        start: stage of the checkpoint to begin from; None to begin with a new network.
     """
 
     learner: Learner
@@ -264,6 +265,7 @@ class TrainingTask:
     field: str = "training"
     until: int | None = None
     home: Location | None = None
+    start: Stage | None = None
 
 
 @dataclass
@@ -309,7 +311,7 @@ class Runtime:
         from ..stages.training.trainer import Job, build
 
         home = task.home or self.home(stage)
-        beside = {"planes": task.planes, "probabilities": task.probabilities}
+        beside = {"planes": task.planes, "probabilities": task.probabilities, "start": task.start}
         job = Job(
             learner=task.learner,
             network=task.network,

@@ -238,7 +238,7 @@ class _Planner:
         check_network(trained, self.experiment.network, len(context.classes))
         probabilities = self._probabilities() if trained.needs_baseline else None
         self.beside = (superpixels, probabilities)
-        self.network = self.add(classify.network(context, trained, superpixels, probabilities))
+        self.network = self.add(classify.network(context, trained, self.beside))
         prototypes = self.prototypes
         clustered = [prototypes.clustering.split] if prototypes and not self.fused else []
         keep = prototypes is not None and not self.fused

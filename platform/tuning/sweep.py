@@ -29,13 +29,13 @@ from .search import (
     trial_count,
 )
 from .spaces import COMBINATION, Domain, plain_space, space_from
-from .spaces.checks import check_space
+from .spaces.checks import check_changeable, check_space
 from .spaces.domains import domains_by_field, listed_values
 
 MOST_TRIALS = LIMITS["trials"][1]
 SCHEDULERS = ("", *get_args(SchedulerName))
-CHANGES_TRAININGS = "pbt"
-"""Name of the scheduler that changes options within a training; it is refused."""
+POPULATION = "pbt"
+"""Name of the scheduler whose trials run side by side and take over each other's trainings."""
 REDUCTION = 2
 """ASHA compares trials after certain numbers of epochs, the rungs. One in REDUCTION trials goes on
 after each rung, and the next rung comes after REDUCTION times as many epochs."""
@@ -59,7 +59,8 @@ class Sweep:
         kind: name of the search (`search.SEARCHES`); without a name the grid, or random points if
             `trials` is below the size of the grid or a field is continuous.
         scheduler: `asha`, `hyperband` or `median` to stop early those trainings that do worse than
-            others; empty for none.
+            others; `pbt` to let them take over better trainings, with other values from then on;
+            empty for none.
         retries: further tries of a trial that fails, and also of a trial whose process dies.
         listed_points: the points, where they are not all combinations of values; `space` then holds
             the values that each field takes in these points.
@@ -116,18 +117,44 @@ class Sweep:
 
     def _check_scheduler(self) -> None:
         """Check that there is a scheduler of the sweep's name, and that there are trainings."""
-        if self.scheduler == CHANGES_TRAININGS:
-            raise InputError(
-                "--scheduler pbt changes options within a training, so its networks would belong "
-                "to no experiment that could be run again; choose asha, hyperband or median"
-            )
         if self.scheduler not in SCHEDULERS:
-            names = ", ".join(name for name in SCHEDULERS if name not in ("", CHANGES_TRAININGS))
+            names = ", ".join(name for name in SCHEDULERS if name)
             raise InputError(f"unknown scheduler {self.scheduler!r}; there are {names}")
         if self.scheduler and self.base.imported:
             raise InputError(
                 f"--scheduler {self.scheduler} stops trainings, but a run with --imported has none"
             )
+        if self.is_population:
+            self._check_population()
+
+    def _check_population(self) -> None:
+        """Check that the trials can run side by side and take over each other's trainings."""
+        start = f"--scheduler {POPULATION}"
+        check_changeable(self.space, start)
+        if chooses_as_results_come(self.kind) or self.budget:
+            option = "--budget" if self.budget else f"--search {self.kind}"
+            raise InputError(
+                f"{start} begins all trainings at once, so it cannot be combined with {option}; "
+                "leave that out or choose --search random or sobol"
+            )
+        if self.repeats > 1:
+            raise InputError(
+                f"{start} lets trainings take over each other, which needs one random seed for "
+                f"all; leave out --repeats {self.repeats}"
+            )
+        if self.count < 2 or not self.rungs:
+            raise InputError(
+                f"{start} compares trainings at rungs within them, but there are {self.count} of "
+                f"{self.base.training.epochs} epochs; raise --trials or training.epochs to 2 at "
+                "least"
+            )
+        if "seconds" in {*self.objectives, *parse_rule(self.best).measures}:
+            raise InputError(
+                f"{start} shares trainings among trials, so no trial has seconds of its own; "
+                "choose other --objectives and another --best"
+            )
+        if self.base.training.changes:
+            raise InputError(f"{start} sets training.changes itself; leave the field out")
 
     @property
     def count(self) -> int:
@@ -158,6 +185,11 @@ class Sweep:
     def is_shuffled(self) -> bool:
         """Whether points of a list of values come in a random order, which a budget may cut off."""
         return bool(self.budget) and self.kind in ("", "random")
+
+    @property
+    def is_population(self) -> bool:
+        """Whether the trials run side by side and take over each other's trainings."""
+        return self.scheduler == POPULATION
 
     @property
     def domains(self) -> Mapping[str, Sequence[Domain]]:
@@ -243,9 +275,14 @@ class Sweep:
 
     @property
     def rungs(self) -> list[int]:
-        """The epochs after which ASHA compares trials, from a quarter of the training on."""
+        """The epochs after which trials are compared, from a quarter of the training on.
+
+        A population is compared after each quarter.
+        """
         epochs = self.base.training.epochs
         first = math.ceil(epochs / REDUCTION**2)
+        if self.is_population:
+            return [*range(first, epochs, first)]
         return [n for k in range(8) if (n := first * REDUCTION**k) < epochs]
 
 

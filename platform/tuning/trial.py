@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from ..errors import InputError
 from ..pipeline import classify
-from ..pipeline.context import Catalog
+from ..pipeline.context import Catalog, Step
 from ..pipeline.execution import Execution
 from ..pipeline.plan import Plan
 from ..pipeline.planner import plan
@@ -21,6 +21,9 @@ from .costs.stage_counts import stages_by_field, unneeded_stages
 from .objectives import parse_rule
 from .spaces import Computed
 from .sweep import Sweep
+
+FAILED = -1.0
+"""Value at the rungs of a trial that fails, with which it takes over another training."""
 
 
 class TrialReport(TypedDict, total=False):
@@ -97,6 +100,9 @@ def run(
             break
         except Exception as error:
             out["error"] = described(error)
+    if out["error"] and sweep.is_population:
+        for epochs in sweep.rungs:  # the whole population waits for each of its trials
+            report({"value": FAILED, "epoch": epochs})
     return {**out, "seconds": round(time.monotonic() - started, 3)}
 
 
@@ -115,7 +121,10 @@ def _attempt(
     network = planned.network
     if sweep.scheduler and network:
         for epochs in sweep.rungs:
-            score = score_rung(execution, sweep.split, epochs, network.key in missing)
+            if sweep.is_population:
+                score: Score | None = score_member(execution, sweep.split, epochs)
+            else:
+                score = score_rung(execution, sweep.split, epochs, network.key in missing)
             if score:
                 seconds = round(time.monotonic() - started, 3)
                 report({**_result(score), "epoch": epochs, "seconds": seconds})
@@ -167,5 +176,27 @@ def score_rung(execution: Execution, split: str, epochs: int, train: bool) -> Sc
         execution.compute(step)
     elif not execution.store.find(step.stage.name, step.stage.key):
         return None
-    background = trained.own_background
-    return execution.runtime.read_scores(context, {split: step.stage}, background, None)[split]
+    return _score_of(execution, step, split)
+
+
+def score_member(execution: Execution, split: str, epochs: int) -> Score:
+    """Score the class maps of a trial of a population after some epochs, and keep a checkpoint.
+
+    Trainings that have changed other options before, or will do so later, share both.
+    """
+    planned = execution.plan
+    context, trained, beside = planned.context, planned.trained, planned.beside
+    assert planned.network is not None
+    network = classify.network_stage(classify.before(context, epochs), trained, beside)
+    kept = classify.checkpoint(context, trained, beside, epochs)
+    rung = classify.rung(context, trained, network, beside, split, epochs, kept.stage)
+    if not execution.store.find(rung.stage.name, rung.stage.key):
+        execution.execute(before=planned.network)
+        execution.compute(kept)
+        execution.compute(rung)
+    return _score_of(execution, rung, split)
+
+
+def _score_of(execution: Execution, rung: Step, split: str) -> Score:
+    context, background = execution.plan.context, execution.plan.trained.own_background
+    return execution.runtime.read_scores(context, {split: rung.stage}, background, None)[split]

@@ -16,8 +16,10 @@ import contextlib
 import dataclasses
 import shutil
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from ..method import registry
@@ -33,6 +35,7 @@ from .costs.needed_stages import NeededStages, marginal_costs, wait_for_next_sec
 from .costs.stage_counts import unneeded_stages
 from .journal import Journal, SweepPlan
 from .objectives import parse_rule, ranking_by
+from .runner.population import Population, report_member
 from .runner.schedulers import make_scheduler
 from .runner.trial_queue import TrialConfig, TrialQueue
 from .runner.tune_callbacks import tune_searcher, watch
@@ -169,7 +172,7 @@ def _run(
     if not sweep.scheduler:
         with contextlib.suppress(InputError):  # the trials report the same error
             _compute_shared(catalog, sweep, points.suggest(0, {}) or {}, progress)
-    total = _tune(catalog, sweep, journal, progress, needed)
+    total, population = _tune(catalog, sweep, journal, progress, needed)
     trials = journal.trials()
     if len(trials) < total:
         raise InputError(
@@ -179,6 +182,8 @@ def _run(
     if not any(t.error for t in trials):  # Tune's files say more on a failure than the journal
         catalog.store.location("tune", journal.name).remove_tree()
     _clean(catalog, sweep, trials)
+    if population:
+        population.clean(catalog)
     ranked = ranking_by(trials, parse_rule(sweep.best))
     out = dataclasses.replace(
         begun,
@@ -209,7 +214,11 @@ def _compute_shared(
 
 
 def _queue(sweep: Sweep, before: Sequence[Trial], needed: NeededStages | None) -> TrialQueue:
-    """Return the queue of the trials of a sweep after those in its journal."""
+    """Return the queue of the trials of a sweep after those in its journal.
+
+    All trials of a population run again, and find in the store what they computed before.
+    """
+    before = () if sweep.is_population else before
     costs = marginal_costs(needed) if needed else None
     points = searcher(sweep, costs)
     for ended in before:
@@ -231,33 +240,26 @@ def _tune(
     journal: Journal,
     progress: ProgressDisplay,
     needed: NeededStages | None,
-) -> int:
-    """Run the trials of a sweep that are left, and return how many trials the sweep has."""
+) -> tuple[int, Population | None]:
+    """Run the trials of a sweep that are left.
+
+    Returns:
+        The number of trials that the sweep has, and its population if it has one.
+    """
     import ray.tune
 
     cluster.connect()
     queue = _queue(sweep, journal.trials(), needed)
-    registered, lanes = registry.registered(), _lanes(catalog, journal.name)
-    most_processes = min(sweep.concurrent, len(queue.left), cluster.trial_slots())
-    processes = 0 if sweep.scheduler else most_processes
-
-    def trial(config: TrialConfig) -> TrialReport:
-        registry.restore(registered)
-        wait_for_processes(lanes, processes)
-        return run_trial(catalog, sweep, config["point"], config["seed"], ray.tune.report)
-
+    trial = _trial_function(catalog, sweep, journal, len(queue.left))
     progress.plan([queue.title, "the best point on all splits"])
     progress.start(queue.title)
-    if queue.left:
-        ray.tune.Tuner(
+    count = len(queue.left)
+    population = Population(sweep, queue) if sweep.is_population else None
+    if count:
+        tuner = ray.tune.Tuner(
             ray.tune.with_resources(trial, cluster.trial_resources()),
-            tune_config=ray.tune.TuneConfig(
-                search_alg=tune_searcher(queue),
-                scheduler=make_scheduler(sweep, [*queue.ended.values()]),
-                num_samples=len(queue.left),
-                max_concurrent_trials=sweep.concurrent,
-                reuse_actors=not sweep.scheduler,
-            ),
+            param_space=population.param_space() if population else None,
+            tune_config=_tune_config(sweep, queue, population),
             run_config=ray.tune.RunConfig(
                 name=journal.name,
                 **catalog.store.location("tune").for_ray(),
@@ -267,9 +269,54 @@ def _tune(
                     max_failures=max(sweep.retries, LOST_TRIAL_RETRIES)
                 ),
             ),
-        ).fit()
+        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Consider boosting PBT")  # trials take no new options
+            tuner.fit()
     progress.finish(False)
-    return queue.total
+    return queue.total, population
+
+
+def _trial_function(
+    catalog: Catalog, sweep: Sweep, journal: Journal, left: int
+) -> Callable[[TrialConfig], TrialReport]:
+    """Return the function that Tune calls in the process of a trial."""
+    import ray.tune
+
+    registered, lanes = registry.registered(), _lanes(catalog, journal.name)
+    processes = min(sweep.concurrent, left, cluster.trial_slots())
+    processes = 0 if sweep.scheduler else processes
+    report = report_member if sweep.is_population else ray.tune.report
+    name = journal.name
+
+    def turn(number: int) -> contextlib.AbstractContextManager[None]:
+        """Wait in a population, whose trials all have processes, until another trial pauses."""
+        if not sweep.is_population:
+            return contextlib.nullcontext()
+        return catalog.store.lock(f"{name}-{number % sweep.concurrent}")
+
+    def trial(config: TrialConfig) -> TrialReport:
+        registry.restore(registered)
+        wait_for_processes(lanes, processes)
+        with turn(config["number"]):
+            return run_trial(catalog, sweep, config["point"], config["seed"], report)
+
+    return trial
+
+
+def _tune_config(sweep: Sweep, queue: TrialQueue, population: Population | None) -> Any:
+    """Return the options of Tune; a population is there at once, as its trials wait for another."""
+    import ray.tune
+
+    if population:
+        return ray.tune.TuneConfig(scheduler=population.scheduler())
+    return ray.tune.TuneConfig(
+        search_alg=tune_searcher(queue),
+        scheduler=make_scheduler(sweep, [*queue.ended.values()]),
+        num_samples=len(queue.left),
+        max_concurrent_trials=sweep.concurrent,
+        reuse_actors=not sweep.scheduler,
+    )
 
 
 def _clean(catalog: Catalog, sweep: Sweep, trials: Sequence[Trial]) -> None:

@@ -46,7 +46,7 @@ def carried_out(catalog: Catalog, sweep: Sweep, needed: NeededStages, search_see
     seeded = dataclasses.replace(sweep, base=dataclasses.replace(sweep.base, seed=search_seed))
     queue = TrialQueue(sweep, searcher(seeded, costs), [], costs)
     curve: Curve = []
-    while queue.left and (config := queue.suggest(str(len(curve)))):
+    while queue.left and (config := queue.suggest()):
         point, number = config["point"], config["number"]
         report = trial.run(catalog, sweep, point, sweep.base.seed, lambda row: None)
         if report["error"]:

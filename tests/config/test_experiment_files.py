@@ -42,7 +42,10 @@ COMBINATIONS = [
 """Methods, each with a localizer and a baseline; either may be empty."""
 
 
-BROKEN_RULES = "must come first|so FPEM has no input|put {} once in it|write CLASS=TEXT"
+BROKEN_RULES = (
+    "must come first|so FPEM has no input|put {} once in it|write CLASS=TEXT|"
+    "each text must be like|of a training, only"
+)
 """Messages on the rules of options that a drawn value may break."""
 
 

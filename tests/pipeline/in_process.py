@@ -12,6 +12,8 @@ would take half a second an image; `tests/stages/test_regions.py` enlarges some 
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -90,13 +92,24 @@ def _fit(
     threads = torch.get_num_threads()
     torch.set_num_threads(cluster.cores())  # as in a worker of Ray Train
     trainer = Trainer(_copied(job), _device(), 0, 1)
-    log = metrics_log.Log(job.metrics, 0)
+    last = home / "epoch"
+    if (last / checkpoints.STATE).exists():
+        trainer.load(torch.load(io.BytesIO((last / checkpoints.STATE).read())))
+    elif job.start:
+        checkpoints.begin(job.start, job.metrics)
+        trainer.load(checkpoints.load_from(job.start))
+    log = metrics_log.Log(job.metrics, trainer.step)
     run_epochs(trainer, log, lambda *_: None)
     log.stream.close()
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as checkpoint:
         checkpoints.save(trainer.state(), Path(checkpoint))
         ray_train._keep(folder, job, home, checkpoints.load(Path(checkpoint)))
+        if job.until:
+            for name in (checkpoints.STATE, checkpoints.SUM):
+                (last / name).write((Path(checkpoint) / name).read_bytes())
+            record = {"latest_checkpoint_result": {"checkpoint_dir_name": last.last_name}}
+            (home / checkpoints.SNAPSHOT).write(json.dumps(record).encode())
     return {"steps": trainer.step, "workers": 1, "gpu": False}
 
 

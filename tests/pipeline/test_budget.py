@@ -76,7 +76,7 @@ def carried_out(job: Any, sweep: Sweep, started: str, before: Sequence[Trial] = 
     for ended in before:
         points.recall(int(ended.id), ended.params)
     queue = TrialQueue(sweep, points, before, costs)
-    while queue.left and (config := queue.suggest("any")):
+    while queue.left and (config := queue.suggest()):
         report = trial.run(catalog, sweep, config["point"], config["seed"], lambda row: None)
         ended = Trial(
             id=f"{config['number']:04d}",

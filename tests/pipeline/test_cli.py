@@ -139,7 +139,10 @@ def test_the_experiment_file_in_a_record_is_the_same_experiment(wsss: Any, job: 
         ),
         (("sweep", "lpcam", "--search", "tpe"), "--search tpe needs a number of --trials"),
         (("sweep", "lpcam", "--scheduler", "odd"), "--scheduler is 'odd'; it must be asha, hyp"),
-        (("sweep", "lpcam", "--scheduler", "pbt"), "--scheduler pbt changes options within a tra"),
+        (
+            ("sweep", "lpcam", "--scheduler", "pbt"),
+            "--scheduler pbt changes fields within the ",
+        ),
         (("sweep", "lpcam", "--scheduler", "median"), "--scheduler median compares trainings, b"),
         (("sweep", "lpcam", "--budget", "2 days"), "--budget is '2 days'; write hours, minutes"),
         (("sweep", "lpcam", "--resume", "--name", "new"), "there is no sweep 'new' to resume"),

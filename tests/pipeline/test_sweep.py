@@ -194,10 +194,10 @@ def test_a_point_has_a_value_when_all_its_seeds_have_ended(job: Any) -> None:
     queue = TrialQueue(sweep, searcher(sweep), done)
     assert queue.values_by_point() == {0: [0.5]}
     assert queue.left == [3, 4, 5, 6, 7]
-    first = queue.suggest("a")
+    first = queue.suggest()
     assert first
     assert (first["number"], first["seed"]) == (3, 1)
-    assert queue.suggest("b") is None  # its generation waits for the earlier generation
+    assert queue.suggest() is None  # its generation waits for the earlier generation
 
 
 @pytest.mark.cluster

@@ -205,7 +205,10 @@ def test_damaged_checkpoints_are_discarded_before_each_try_of_a_training(
     monkeypatch.setattr(ray_train.cluster, "gpus", lambda: 0)
     home = LocalStorage(tmp_path).location("home")
     job: Any = SimpleNamespace(
-        training=Training(), plan=lambda rank, world: None, metrics=home.with_suffix(".jsonl")
+        training=Training(),
+        plan=lambda rank, world: None,
+        metrics=home.with_suffix(".jsonl"),
+        start=None,
     )
     with pytest.raises(InputError, match="the end of this test"):
         ray_train.fit(

@@ -223,6 +223,7 @@ def test_an_error_of_a_training_arrives_as_it_was(
         training=SimpleNamespace(workers=1),
         plan=lambda rank, world: None,
         metrics=home.with_suffix(".jsonl"),
+        start=None,
         starts=str(tmp_path / "starts"),
         kinds=kinds,
     )

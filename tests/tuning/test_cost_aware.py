@@ -212,10 +212,10 @@ def test_a_sweep_ends_when_its_budget_is_spent(kind):
     for order in (1, -1):
         costs = MarginalCosts(needs, amount=50.0)
         queue, number = TrialQueue(sweep, searcher(sweep, costs), [], costs), 0
-        while configs := [queue.suggest(name) for name in "ab" if queue.left]:
+        while configs := [queue.suggest() for _ in "ab" if queue.left]:
             if configs == [None]:
                 break
-            assert queue.suggest("c") is None  # the next generation waits
+            assert queue.suggest() is None  # the next generation waits
             for config in configs[::order]:
                 queue.end(config["number"], ended(config))
             number += 2

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
-from wsss.platform.config.limits import SchedulerName
 from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment
 from wsss.platform.ray_runtime.quirks.trials import EndedTrial
 from wsss.platform.records.schema import Trial
 from wsss.platform.tuning.runner.schedulers import MAKERS, make_scheduler
-from wsss.platform.tuning.sweep import CHANGES_TRAININGS, Sweep
+from wsss.platform.tuning.sweep import Sweep
 
 VALUES = [0.5, 0.6, 0.7, 0.1, 0.8, 0.2, 0.05, 0.9, 0.3, 0.65]
 """What each trial scores at its rungs; the fourth is worse than all before it."""
@@ -62,12 +59,6 @@ def test_a_sweep_that_was_interrupted_stops_the_same_trainings(sweep):
         assert carried_out(sweep, whole[:end]) == whole
 
 
-def test_every_scheduler_has_a_maker_or_a_reason():
-    assert {*MAKERS, CHANGES_TRAININGS} == {*get_args(SchedulerName)}
-    base = build_experiment("cam")
-    for name, message in (
-        ("pbt", "pbt changes options within a training, .*; choose asha, hyperband or median"),
-        ("odd", "unknown scheduler 'odd'; there are asha, hyperband, median$"),
-    ):
-        with pytest.raises(InputError, match=message):
-            Sweep(base=base, space={"training.lr": [0.1]}, scheduler=name)
+def test_an_unknown_scheduler_is_refused():
+    with pytest.raises(InputError, match=r"unknown scheduler 'odd'; there are asha, .*, pbt$"):
+        Sweep(base=build_experiment("cam"), space={"training.lr": [0.1]}, scheduler="odd")

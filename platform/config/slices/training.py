@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import dataclasses
+from typing import Any, Literal, cast
 
 from ...errors import FieldError
 from ..fields import AUTO, Options, dataclass, option
+from .changes import change_text, parse_changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,12 @@ class Training(Options):
     )
     clip_norm: float = option(
         0.0, "Largest norm of the gradient; 0: no clipping.", low=0, high=1_000_000
+    )
+    changes: tuple[str, ...] = option(
+        (),
+        "Changes within the training: '4: lr=0.02, momentum=0.8' holds after 4 epochs; of lr, "
+        "head_factor, momentum, weight_decay, power and clip_norm.",
+        added=True,
     )
     resize: tuple[int, int] = option(
         (320, 640), "Range of the long side of resized images, in pixels.", low=8, high=16_384
@@ -110,7 +118,36 @@ class Training(Options):
         """What enters the keys of trainings on several workers, because their losses changed."""
         return {} if self.workers == 1 else {"means": "over all workers"}
 
+    def at(self, epoch: int) -> Training:
+        """Return the options that hold in an epoch, counted from 0, without changes."""
+        values: dict[str, float] = {}
+        for after, change in parse_changes(self.changes, self.epochs).items():
+            values |= change if after <= epoch else {}
+        return self._replaced(values)
+
+    @property
+    def change_epochs(self) -> tuple[int, ...]:
+        """The numbers of epochs after which options change, in order."""
+        return tuple(parse_changes(self.changes, self.epochs))
+
+    def before(self, epochs: int) -> Training:
+        """Return the options without the changes that come after `epochs` epochs or later."""
+        early = sum(after < epochs for after in self.change_epochs)
+        return self._replaced({}, self.changes[:early])
+
+    def _replaced(self, values: dict[str, float], changes: tuple[str, ...] = ()) -> Training:
+        return cast(Training, dataclasses.replace(cast(Any, self), changes=changes, **values))
+
     def __post_init__(self) -> None:
+        if self.changes:
+            changes = parse_changes(self.changes, self.epochs)
+            for after, values in changes.items():
+                try:
+                    self._replaced(values)
+                except FieldError as error:
+                    raise FieldError(f"changes after {after} epochs: {error}", "changes") from None
+            texts = tuple(change_text(after, values) for after, values in changes.items())
+            object.__setattr__(self, "changes", texts)  # one spelling, which enters keys
         for name in ("resize", "rescale", "area"):
             span = getattr(self, name)
             if span and span[0] > span[1]:

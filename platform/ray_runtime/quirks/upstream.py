@@ -238,6 +238,38 @@ SWEEPS = (
         workaround=("ray_runtime.quirks.trials:by_rungs_alone",),
     ),
     Quirk(
+        behaviour="A PopulationBasedTraining draws from the global random numbers, in the order in "
+        "which trials report.",
+        harm="A sweep that is repeated or resumed trains other networks.",
+        upstream="ray-project/ray#13616",
+        until="the scheduler takes a random seed and draws by trial.",
+        workaround=("ray_runtime.quirks.populations:drawn_by_trial",),
+    ),
+    Quirk(
+        behaviour="A synchronous PopulationBasedTraining compares trials when one reports, and not "
+        "when one is lost.",
+        harm="Trials that wait for a trial that was lost wait for ever.",
+        upstream="ray-project/ray#12122, ray-project/ray#23424",
+        until="the end of a trial lets the other trials go on.",
+        workaround=("ray_runtime.quirks.populations:going_on_after_losses",),
+    ),
+    Quirk(
+        behaviour="A PopulationBasedTraining raises an error, or warns, where a result lacks the "
+        "time attribute.",
+        harm="The last result of a trial, which is no rung, ends the sweep.",
+        upstream=UNREPORTED,
+        until="the scheduler skips such results, as other schedulers do.",
+        workaround=("ray_runtime.quirks.populations:compared_at_rungs",),
+    ),
+    Quirk(
+        behaviour="A PopulationBasedTraining copies the whole config of the better trial, and its "
+        "explore function sees neither the trial nor its epochs.",
+        harm="A trial would take the number of another, and no record would say when it changed.",
+        upstream="ray-project/ray#9178",
+        until="custom_explore_fn takes the trial and its result.",
+        workaround=("ray_runtime.quirks.populations:changing",),
+    ),
+    Quirk(
         behaviour="A trial cannot request no resources at all.",
         harm="A trial that only waits for tasks would hold a whole CPU.",
         upstream="ray-project/ray#19959, ray-project/ray#15338",

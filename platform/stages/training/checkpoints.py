@@ -12,7 +12,8 @@ import torch
 
 from ...errors import InputError, StorageError
 from ...models import weights
-from ...storage.artifact_files import NAME
+from ...records.progress_file import METRICS
+from ...storage.artifact_files import NAME, ArtifactFolder
 from ...storage.filesystem import file_digest
 from ...storage.storage import Location
 
@@ -36,6 +37,12 @@ def load(folder: Path) -> Any:
     if not (folder / SUM).is_file() or file_digest(folder / STATE) != (folder / SUM).read_text():
         raise InputError("a training's checkpoint does not match its SHA-256")
     return weights.read_torch_file(folder / STATE)
+
+
+def load_from(folder: ArtifactFolder) -> Any:
+    """Return the state in the folder of an artifact; errors are as for `load`."""
+    (folder / SUM).local()
+    return load((folder / STATE).local().parent)
 
 
 def fault(home: Location) -> str:
@@ -68,6 +75,20 @@ def fault(home: Location) -> str:
     digest = (folder / SUM).read().decode(errors="replace")
     intact = hashlib.sha256((folder / STATE).read()).hexdigest() == digest
     return "" if intact else "its checkpoint does not match its SHA-256"
+
+
+def keep(home: Location, folder: ArtifactFolder) -> None:
+    """Write the last checkpoint and the metrics of a training to the folder of an artifact."""
+    latest = json.loads((home / SNAPSHOT).read())["latest_checkpoint_result"]
+    for name in (STATE, SUM):
+        (folder / name).write_bytes((home / latest["checkpoint_dir_name"] / name).read())
+    (folder / METRICS).write_bytes(home.with_suffix(".jsonl").read())
+
+
+def begin(start: ArtifactFolder, metrics: Location) -> None:
+    """Take over the metrics of the checkpoint that a training begins from, unless it has some."""
+    if not metrics.exists():
+        metrics.write((start / METRICS).read())
 
 
 def forget(home: Location) -> None:

@@ -44,6 +44,8 @@ def run_worker(job: Job) -> None:
     if checkpoint:
         with checkpoint.as_directory() as folder:
             trainer.load(checkpoints.load(Path(folder)))
+    elif job.start:
+        trainer.load(checkpoints.load_from(job.start))
     if world > 1:
         trainer.module = ray.train.torch.prepare_model(
             trainer.module,
@@ -149,6 +151,8 @@ def fit(
 
     def attempt() -> Any:
         discard_damaged()
+        if job.start:
+            checkpoints.begin(job.start, job.metrics)
         with following(job.metrics, progress):
             return _trainer(job, home, gpu).fit()
 

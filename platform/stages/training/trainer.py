@@ -46,6 +46,7 @@ class Job:
         probabilities: folder of the class maps of all classes that batches carry; None for none.
         field: name of the configuration field that holds `training`, for error messages.
         until: number of epochs after which the training stops early; None for the whole training.
+        start: folder of the checkpoint to begin from; None to begin with a new network.
     """
 
     learner: Learner
@@ -59,6 +60,7 @@ class Job:
     probabilities: ArtifactFolder | None = None
     field: str = "training"
     until: int | None = None
+    start: ArtifactFolder | None = None
 
     @property
     def last(self) -> int:
@@ -201,9 +203,8 @@ class Trainer:
         self.plan = job.plan(rank, world)
         self.network = build(job.network, job.learner, job.classes, job.seed)
         self.network.to(device).to(memory_format=torch.channels_last)
-        training = job.training
-        rates = (training.head_factor, training.lr, training.weight_decay)
-        groups = [dict(group) for group in self.network.parameter_groups(*rates)]
+        self.training = training = job.training
+        groups = self._parameter_groups()
         separate = [
             module
             for module in self.network.extras.values()
@@ -224,6 +225,24 @@ class Trainer:
         self.autocast = torch.autocast(
             device.type, torch.bfloat16, enabled=training.precision == "bf16"
         )
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameter groups of the network with the options that hold now."""
+        training = self.training
+        rates = (training.head_factor, training.lr, training.weight_decay)
+        return [dict(group) for group in self.network.parameter_groups(*rates)]
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Give the optimiser the options of an epoch, where options change within the training."""
+        if not self.job.training.changes:
+            return
+        self.training = self.job.training.at(epoch)
+        groups = self._parameter_groups()
+        self.base[: len(groups)] = [group["lr"] for group in groups]
+        for held, group in zip(self.optimizers[0].param_groups, groups, strict=True):
+            held["weight_decay"] = group["weight_decay"]
+            if "momentum" in held:
+                held["momentum"] = self.training.momentum
 
     def _groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
@@ -264,7 +283,7 @@ class Trainer:
         Raises:
             InputError: the training diverged.
         """
-        values, training = step.read(), self.job.training
+        values, training = step.read(), self.training
         loss = values["loss"]
         if not step.step and loss > 0:
             self.first_loss = max(1.0, loss)
@@ -291,7 +310,7 @@ class Trainer:
 
     def advance(self, batch: Batch) -> StepResult:
         """Train one step without waiting for its numbers."""
-        training, progress = self.job.training, self.step / self.steps
+        training, progress = self.training, self.step / self.steps
         for group, lr in zip(self._groups(), self.base, strict=True):
             group["lr"] = learning_rate(lr, training, self.step, self.plan.steps)
         batch = batch.to(self.device)
@@ -333,6 +352,7 @@ def run_epochs(
     for epoch, batch in loader.batches(trainer.plan, epochs, trainer.device):
         if trainer.step == epoch * trainer.plan.steps:
             network.train()
+            trainer.begin_epoch(epoch)
             learner.on_epoch_start(network, epoch)
         unread.append(trainer.advance(batch))
         ended = trainer.step == (epoch + 1) * trainer.plan.steps

@@ -44,7 +44,6 @@ class TrialQueue:
         self.left = [k for k in range(self.total) if k not in self.ended]
         for trial in done:
             self._count(int(trial.id), trial)
-        self.number: dict[str, int] = {}
 
     @property
     def title(self) -> str:
@@ -86,8 +85,8 @@ class TrialQueue:
                 means[point] = known if len(known) == len(values) else None
         return means
 
-    def suggest(self, trial: str) -> TrialConfig | None:
-        """Return the config of Tune's next trial.
+    def suggest(self) -> TrialConfig | None:
+        """Return the config of the next trial.
 
         Returns:
             None while the point depends on trials that have not ended, or where no trial is left.
@@ -102,7 +101,6 @@ class TrialQueue:
         if params is None:
             return None
         self.left.pop(0)
-        self.number[trial] = number
         return {"number": number, "point": params, "seed": self.sweep.seeds[seed]}
 
     def _within_budget(self, point: int, values: Mapping[int, object]) -> bool:

@@ -10,7 +10,7 @@ from ...records.progress import ProgressDisplay
 from ...records.schema import Trial, score_from_json
 from ..costs.needed_stages import NeededStages
 from ..journal import Journal
-from ..trial import TrialReport
+from ..trial import FAILED, TrialReport
 from .trial_queue import TrialConfig, TrialQueue
 
 
@@ -31,7 +31,7 @@ def tune_searcher(queue: TrialQueue) -> object:
 
     class Search(Searcher):  # type: ignore[misc]
         def suggest(self, trial_id: str) -> object:
-            config = queue.suggest(trial_id) if queue.left else None
+            config = queue.suggest() if queue.left else None
             return config if config or queue.left else Searcher.FINISHED
 
         def on_trial_complete(
@@ -54,7 +54,7 @@ def watch(
     """Return the callback that keeps each trial that ends, with its stages if these are given."""
     import ray.tune
 
-    rungs: dict[str, list[tuple[int, float]]] = {}
+    rungs: dict[int, dict[int, float]] = {}
     running: dict[str, str] = {}
 
     class Watch(ray.tune.Callback):  # type: ignore[misc]
@@ -72,17 +72,17 @@ def watch(
             result: TrialReport,
             **info: object,
         ) -> None:
-            if "epoch" in result and result["value"] is not None:
-                reached = rungs.setdefault(trial.trial_id, [])
-                reached.append((result["epoch"], result["value"]))
+            reached = rungs.setdefault(trial.config["number"], {})
+            if "epoch" in result and result["value"] not in (None, FAILED):
+                reached[result["epoch"]] = result["value"]
 
         def on_trial_complete(
             self, iteration: int, trials: Sequence[TuneTrial], trial: TuneTrial, **info: object
         ) -> None:
-            number = queue.number[trial.trial_id]
+            number = trial.config["number"]
             running.pop(trial.trial_id, None)
             progress.running([*running.values()])
-            ended = _trial(number, trial, tuple(rungs.get(trial.trial_id, ())), needed)
+            ended = _trial(trial, tuple(rungs.get(number, {}).items()), needed)
             journal.add(ended)
             progress.trial(ended)
             queue.end(number, ended)
@@ -112,7 +112,6 @@ def _state(queue: TrialQueue, trials: Sequence[TuneTrial], ended: Trial) -> str:
 
 
 def _trial(
-    number: int,
     trial: TuneTrial,
     rungs: tuple[tuple[int, float], ...],
     needed: NeededStages | None,
@@ -123,7 +122,7 @@ def _trial(
     error = lost or metrics.get("error")
     stopped = "epoch" in metrics
     return Trial(
-        id=f"{number:04d}",
+        id=f"{config['number']:04d}",
         params=dict(config["point"]),
         status="failed" if error else "stopped" if stopped else "done",
         seconds=metrics.get("seconds", 0.0),

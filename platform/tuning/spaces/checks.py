@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from ...config.experiment import Experiment
 from ...config.fields import replaced, walk
+from ...config.slices.changes import CHANGEABLE
 from ...errors import InputError
-from .domains import Computed, Space, domains_by_field, listed_values
+from .domains import Computed, Listed, Numbers, Space, domains_by_field, listed_values
 from .named import ADVICE_BY_FIXED_FIELD, COMBINATION
 
 
@@ -34,6 +35,27 @@ def check_space(space: Space, bases: Iterable[Experiment]) -> None:
                 values = () if isinstance(domain, Computed) else domain.extremes
                 for value in values or (value_of(base, field),):
                     replaced(base, {field: value})
+
+
+def check_changeable(space: Space, option: str) -> None:
+    """Check that all fields of a space can change within the training of the classifier.
+
+    Args:
+        space: the search space.
+        option: the option that changes them, for the message.
+
+    Raises:
+        InputError: a field cannot change, or its values depend on other fields.
+    """
+    changeable = [f"training.{name}" for name in CHANGEABLE]
+    for name, domain in space.items():
+        if name not in changeable:
+            raise InputError(
+                f"{option} changes fields within the training of the classifier, but {name} cannot "
+                f"change there; give a --space of {', '.join(changeable)}"
+            )
+        if not isinstance(domain, Listed | Numbers):
+            raise InputError(f"{option} needs a list or an interval of values of {name}")
 
 
 def value_of(base: Experiment, field: str) -> object:

@@ -98,6 +98,12 @@ class Numbers:
         """Return the number at a position from 0 to `size` - 1."""
         return self.multiple(self.first + position)
 
+    def nearest(self, value: float) -> float | int:
+        """Return the number of the domain that is nearest to a value."""
+        if not self.step:
+            return float(min(max(value, self.low), self.high))
+        return self.multiple(min(max(self.factor(value), self.first), self.last))
+
     def at_share(self, share: float) -> object:
         """Return the number at a share of the domain, 0 to below 1."""
         low, high = (self.first, self.last + 1) if self.step else (self.low, self.high)
