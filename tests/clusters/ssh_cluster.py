@@ -120,9 +120,8 @@ class SSHCluster:
         return self.desk.run(*self.submission(words, *options), **USER)
 
     def ray_processes(self, name: str) -> list[str]:
-        """Return the command lines of the processes on a host whose programs or files are Ray's."""
-        lines = self.network.hosts[name].processes()
-        return [line for line in lines if "/ray/" in line or line.startswith("ray::")]
+        """Return the command lines of a host's raylet, which holds the node, and of its agents."""
+        return [line for line in self.network.hosts[name].processes() if "raylet" in line]
 
     def down(self) -> None:
         """End the cluster, and wait until no process of Ray is left on any host."""

@@ -87,5 +87,5 @@ def test_a_method_in_a_folder_of_the_user_runs_without_an_image(cluster: SSHClus
     assert not {"config", "pyvenv.cfg", "large"} & {*sent.split()}
 
 
-def test_nothing_of_ray_is_left_after_the_end(cluster: SSHCluster) -> None:
+def test_no_node_of_ray_is_left_after_the_end(cluster: SSHCluster) -> None:
     cluster.down()
