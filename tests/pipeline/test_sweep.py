@@ -60,7 +60,7 @@ def test_a_sweep_that_ends_early_is_broken_off_and_not_done(
 ) -> None:
     sweep = Sweep(base=job.experiment, space=SPACE, trials=2)
     with monkeypatch.context() as patch:
-        patch.setattr("wsss.platform.tuning.tuner._tune", lambda *rest: 2)
+        patch.setattr("wsss.platform.tuning.tuner._tune", lambda *rest: (2, None))
         with pytest.raises(InputError, match="'early' was broken off after 0 of 2 trials"):
             run(Catalog.of(job.store), sweep, "early", "command", ProgressDisplay())
     assert not Journal(job.store, "early").path.exists()
