@@ -133,7 +133,7 @@ class Steps:
         inside[cell_numbers] = values
         self.inside = inside.numpy()
         before = torch.searchsorted(cell_numbers, torch.arange(self.cells + 1))
-        self.before, self.values = before.numpy().astype(np.int32), values
+        self.before = before.numpy().astype(np.int32)
 
     def below(self, score: NDArray[np.float32]) -> NDArray[np.int32]:
         """Return the number of thresholds strictly below each score; scores are in 0..1."""
@@ -172,21 +172,16 @@ class ThresholdCurve:
             score: float `[H,W]`, the score of the best class.
             best: integer `[H,W]`, the best class, 1..C-1.
 
-        All tensors lie on one device, which counts; only the counts leave it.
-
         Raises:
             ValueError: a value of `target` or `best` is not a class.
         """
         classes, _, bins = self.counts.shape
-        if score.device.type == "cpu":
-            row, column = self._class_indices(target, "target"), self._class_indices(best, "best")
-            if column.max(initial=0) == classes:
-                raise ValueError(f"best holds {VOID}, which is not a class 0..{classes - 1}")
-            flat = (row * np.int32(classes + 1) + column) * np.int32(bins)
-            flat += self.steps.below(score.float().numpy())
-            counts = np.bincount(flat.ravel(), minlength=(classes + 1) ** 2 * bins)
-        else:
-            counts = device_counts(target, score, best, classes, self.steps.values)
+        row, column = self._class_indices(target, "target"), self._class_indices(best, "best")
+        if column.max(initial=0) == classes:
+            raise ValueError(f"best holds {VOID}, which is not a class 0..{classes - 1}")
+        flat = (row * np.int32(classes + 1) + column) * np.int32(bins)
+        flat += self.steps.below(score.float().numpy())
+        counts = np.bincount(flat.ravel(), minlength=(classes + 1) ** 2 * bins)
         self.counts += counts.reshape(classes + 1, classes + 1, bins)[:classes, :classes]
 
     def update_labels(
@@ -238,39 +233,6 @@ class ThresholdCurve:
         matrices = np.moveaxis(above[:, :, 1:], 2, 0).copy()
         matrices[:, :, 0] += self.counts.sum((1, 2)) - matrices.sum(2)
         return matrices
-
-
-def device_counts(
-    target: torch.Tensor,
-    score: torch.Tensor,
-    best: torch.Tensor,
-    classes: int,
-    thresholds: torch.Tensor,
-) -> Counts:
-    """Return the counts of pixels that `ThresholdCurve.update` adds, computed by torch.
-
-    Args:
-        target, score, best: see `ThresholdCurve.update`; their device computes.
-        classes: number of classes C, background included.
-        thresholds: T ascending values, float32.
-
-    Returns:
-        `[(C + 1) (C + 1) (T + 1)]`, by target, best class and thresholds below the score; C stands
-        for void.
-
-    Raises:
-        ValueError: a value of `target` or `best` is not a class.
-    """
-    target, best = target.long(), best.long()
-    void, bins = target == VOID, len(thresholds) + 1
-    for values, name in ((target[~void], "target"), (best, "best")):
-        if ((values < 0) | (values >= classes)).any():
-            raise ValueError(f"{name} holds values that are not a class 0..{classes - 1}")
-    row = target.masked_fill(void, classes)
-    below = torch.searchsorted(thresholds.to(score.device), score.float().contiguous())
-    flat = ((row * (classes + 1) + best) * bins + below).flatten()
-    counts: Counts = torch.bincount(flat, minlength=(classes + 1) ** 2 * bins).cpu().numpy()
-    return counts
 
 
 @dataclass(frozen=True, kw_only=True)

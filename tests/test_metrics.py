@@ -17,12 +17,10 @@ from wsss.platform.metrics import (
     ConfusionMatrix,
     ThresholdCurve,
     boundary_f,
-    device_counts,
     mean_ious,
     summarize,
 )
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 few_examples = settings(max_examples=30, deadline=None)
 
 
@@ -163,21 +161,6 @@ def test_the_curve_equals_a_cut_at_each_threshold(seed, classes):
     assert np.array_equal(curve.matrices(), np.stack([m.matrix for m in slow]))
 
 
-@few_examples
-@given(st.integers(0, 10**6), st.integers(2, 6))
-def test_a_device_counts_the_same_pixels(seed, classes):
-    target, _ = random_pair(seed, classes, (6, 7))
-    planes = random_planes(seed, classes)
-    update = [torch.from_numpy(a) for a in (target, planes.max(0), planes.argmax(0) + 1)]
-    curve = ThresholdCurve(classes)
-    curve.update(*update)
-    flat = device_counts(*(a.to(DEVICE) for a in update), classes, curve.steps.values)
-    counts = flat.reshape(classes + 1, classes + 1, -1)
-    assert counts[:, classes].sum() == 0
-    assert np.array_equal(counts[:classes, :classes], curve.counts)
-    assert counts.sum() == target.size
-
-
 def test_a_tie_goes_to_background():
     curve = ThresholdCurve(2, (0.0, 0.25, 0.5))
     curve.update(torch.ones(1, 3), torch.tensor([[0.0, 0.25, 0.5]]), torch.ones(1, 3).long())
@@ -207,8 +190,6 @@ def test_the_curve_refuses_classes_that_do_not_exist(target, best):
     with pytest.raises(ValueError, match="class"):
         curve.update(*arguments)
     assert not curve.counts.any()
-    with pytest.raises(ValueError, match="class"):
-        device_counts(*(a.to(DEVICE) for a in arguments), 3, curve.steps.values)
 
 
 @few_examples

@@ -55,8 +55,8 @@ class Views(Options):
     )
     kept_gib: float = option(
         4.0,
-        "Memory for the features that are clustered, in GiB over all nodes; features that do not "
-        "fit are read again in each round of k-means.",
+        "Memory for the features that k-means keeps without a GPU, in GiB over all nodes; features "
+        "that do not fit are read again in each round. GPUs keep as many as fit in their memory.",
         low=0,
         high=1 << 20,
         machine=True,

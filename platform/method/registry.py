@@ -142,11 +142,11 @@ def weights_field(method: str) -> str:
 def register(method: M) -> M:
     """Add a method of a script, notebook or folder to the methods of this process; return it.
 
-    All functions and commands of this process then know the method by its `name`. The digest of
-    its source code enters the keys of its stages, so that a changed method is computed again; of
-    what the source code reads elsewhere in its module, functions, classes, numbers and texts count.
-    A method registered before under the same name is replaced. Ray's workers get the class of a
-    script or cell; the class of a module is imported there, so its module must be installed.
+    All functions and commands of this process then know the method by its `name`. The digest of its
+    source code enters the keys of its stages, so that a changed method is computed again; what the
+    source code uses of its module and of other modules of its folder counts, too. A method
+    registered before under the same name is replaced. Ray's workers get the class of a script or
+    cell; the class of a module is imported there, so its module must be installed.
 
     Example:
         >>> @register
@@ -162,7 +162,8 @@ def register(method: M) -> M:
 
     Raises:
         InputError: the class is no method, its name belongs to an installed method, something that
-            a method needs is missing, or its source code cannot be read.
+            a method needs is missing, or its source code, or a value that it uses, cannot be
+            compared with an earlier one.
     """
     if not (isinstance(method, type) and issubclass(method, Method)):
         raise InputError(f"{method!r} is no method; derive a class from Method")

@@ -176,9 +176,9 @@ class Context:
 
     @property
     def crf_key(self) -> dict[str, Any]:
-        """The memory limit of a DenseCRF, and its backend where that is torch, for keys."""
-        torch = {"backend": "torch"} if self.experiment.refine.crf_backend == "torch" else {}
-        return {**self.image_limit, **torch}
+        """The memory limit of a DenseCRF, and backend and version of its lattice if torch's."""
+        on_torch = self.experiment.refine.crf_backend == "torch"
+        return {**self.image_limit, **({"backend": "torch", "lattice": 2} if on_torch else {})}
 
     @property
     def inference(self) -> dict[str, Any]:

@@ -291,14 +291,14 @@ def join(address: str, captured: CapturedStderr) -> None:
         with reporting_exit(captured) as reporter:
             reporter.set_message(f"wsss: {_unjoined(address, 'Ray ended this command')}")
             ray.init(logging_level="ERROR", log_to_driver=False)
-        if text := sent_folder.description():
-            captured.write_line(f"wsss: {text}")
     except InputError:
         raise
     except Exception as error:
         raise InputError(_unjoined(address, last_line(error))) from error
     finally:
         timer.cancel()
+    if text := sent_folder.description():
+        captured.write_line(f"wsss: {text}")
 
 
 def _unjoined(address: str, reason: str) -> str:

@@ -49,7 +49,6 @@ def main() -> int:
             labelling.bench_labels,
             labelling.bench_walk,
             features.bench_clustering,
-            features.bench_thresholds,
         ):
             measure_rows(b)
         keep_table(b)

@@ -66,7 +66,7 @@ def table(tmp_path_factory):
 
 def test_the_program_runs_whole_on_a_cpu_and_every_row_is_checked(table):
     stages = [row.stage for row in table.rows]
-    for name in ("training step", "class maps", "certain labels", "walk", "k-means", "mIoU"):
+    for name in ("training step", "class maps", "certain labels", "walk", "k-means"):
         assert any(name in stage for stage in stages), stages
     for row in table.rows:
         assert row.ours > 0

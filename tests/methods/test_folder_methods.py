@@ -71,6 +71,100 @@ def test_a_changed_method_has_another_digest(enter: Enter) -> None:
     assert find_method("squared").code not in ("", before)
 
 
+PARTS = {
+    "my_parts/__init__.py": "",
+    "my_parts/base.py": """
+from wsss.platform.method import find_method
+from my_parts import numbers
+import my_parts.numbers as more
+
+class Base(find_method("cam")):
+    shares = {"a": [1, 2]}
+
+    @staticmethod
+    def power():
+        return numbers.power() + more.EXTRA
+""",
+    "my_parts/numbers.py": """
+import functools, re, torch, numpy as np
+EXTRA = 0
+UNUSED = 0
+TABLE = {"power": [2, {3, "b", "a"}]}
+ARRAY = np.arange(3)
+TENSOR = torch.ones(2, dtype=torch.bfloat16)
+LAYER = torch.nn.Conv2d(1, 1, 1).requires_grad_(False)
+torch.nn.init.constant_(LAYER.weight, 0.5), torch.nn.init.zeros_(LAYER.bias)
+
+class Half:
+    def __init__(self):
+        self.share = 0.5
+
+HALF = Half()
+PARTIAL = functools.partial(sorted, reverse=True)
+
+def power():
+    if len(ARRAY) + len(TENSOR):
+        return TABLE["power"][0], LAYER, HALF, PARTIAL, re.sub
+""",
+}
+DERIVED = """
+from my_parts.base import Base
+
+class Squared(Base):
+    name = "squared"
+    trains_as = "cam"
+
+    def localize(self, network, images, labels):
+        return super().localize(network, images, labels) ** self.power()
+"""
+
+
+def digest_with_parts(enter: Enter, file: str = "my_parts/base.py", *change: str) -> str:
+    """Return the digest of a method whose parts lie in other files, one of them changed."""
+    Path("my_parts").mkdir(exist_ok=True)
+    for name, text in PARTS.items():
+        Path(name).write_text(text.replace(*change) if change and name == file else text)
+    for name in [name for name in sys.modules if name.startswith("my_parts")]:
+        del sys.modules[name]
+    enter(code=DERIVED)
+    return find_method("squared").code
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_parts() -> Iterator[None]:
+    yield
+    for name in [name for name in sys.modules if name.startswith("my_parts")]:
+        del sys.modules[name]
+
+
+def test_what_a_method_uses_of_other_files_of_its_folder_enters_its_digest(enter: Enter) -> None:
+    before = digest_with_parts(enter)
+    assert digest_with_parts(enter) == before
+    numbers = "my_parts/numbers.py"
+    assert digest_with_parts(enter, numbers, "UNUSED = 0", "UNUSED = 1") == before
+    changes = [
+        ("my_parts/base.py", "power() + more", "power() - more"),
+        ("my_parts/base.py", '"a": [1, 2]', '"a": [1, 3]'),
+        (numbers, "EXTRA = 0", "EXTRA = 1"),
+        (numbers, "[2, {3", "[4, {3"),
+        (numbers, '{3, "b"', '{3, "c"'),
+        (numbers, "arange(3)", "arange(4)"),
+        (numbers, "ones(2", "zeros(2"),
+        (numbers, "weight, 0.5", "weight, 0.25"),
+        (numbers, "share = 0.5", "share = 0.25"),
+        (numbers, "reverse=True", "reverse=False"),
+    ]
+    digests = {digest_with_parts(enter, *change) for change in changes}
+    assert len(digests - {before}) == len(changes)
+
+
+def test_a_value_without_content_is_refused(enter: Enter) -> None:
+    change = ("my_parts/numbers.py", "np.arange(3)", "[np.random.default_rng(0)]")
+    digest_with_parts(enter)
+    with pytest.raises(InputError, match=r"Squared uses ARRAY item, a value of numpy\.random\."):
+        digest_with_parts(enter, *change)
+
+
 def test_a_worker_imports_the_module_before_it_knows_the_method(enter: Enter) -> None:
     """A worker unpickles a method by the name of its module, which then looks for its base."""
     enter()

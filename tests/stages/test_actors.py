@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from wsss.platform.config.experiment import Views
@@ -110,6 +110,38 @@ def test_views_and_groups_keep_the_limit_of_an_image(monkeypatch):
     rows = [{"id": "a", "image": image} for image in (large, small, small, large, small, small)]
     groups = actors.groups(rows, actor.pool, 8, actor.most_pixels)
     assert [numbers for numbers, _ in groups] == [[0], [3], [1, 2, 4], [5]]
+
+
+@pytest.fixture(scope="module")
+def sizes_actor():
+    """Return an actor that computes several images at once, as on a GPU."""
+    threads = torch.get_num_threads()
+    actor = Sizes(Views(actors=1), (1.0, 2.0))
+    torch.set_num_threads(threads)
+    return actor
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    scale=st.sampled_from([0.25, 0.5, 1.0, 1.25, 1.5, 2.0, 4.0]),
+    images=st.integers(1, 9),
+    group_size=st.integers(1, 9),
+    pixels=st.integers(400, 3000),
+)
+def test_several_views_take_no_more_memory_than_one(
+    sizes_actor, size, scale, images, group_size, pixels
+):
+    sizes_actor.group_size, sizes_actor.most_pixels = group_size, pixels
+    numbered = [np.full((*size, 3), 20 * number, np.uint8) for number in range(images)]
+    batches = list(sizes_actor.scaled(numbered, scale))
+    for batch in batches:
+        count, _, height, width = batch.shape
+        assert count == 1 or count * height * width <= pixels
+        assert count <= max(1, round(group_size / scale**2))
+    views = torch.cat(batches)
+    assert len(views) == images
+    assert (views[:, 0, 0, 0].diff() > 0).all()
 
 
 @pytest.mark.parametrize(

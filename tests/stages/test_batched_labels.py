@@ -125,7 +125,8 @@ def test_a_batch_fits_the_memory_of_an_image():
 
 
 SCRIPT = """
-import os, sys
+import os, sys, time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
 import ray
@@ -204,8 +205,19 @@ print("walks", actors.compute(named(propagation.Walk), walk, pieces, count)["pla
 clustering.GPUHolder = NamedHolder
 features = [folder / "features.npy"]
 options = Clustering(split="train", threshold=0.5, clusters=3)
-ours = clustering.run(features, options, seed=0, limit=1 << 20)
-print("k-means", (FOLDER / "holder").read_text())
+clustering.run(features, options, seed=0, limit=1 << 20)
+print("small features are sent:", (FOLDER / "holder").exists())
+clustering.BYTES_PER_HOLDER = 1
+with ThreadPoolExecutor() as pool:
+    waiting = pool.submit(clustering.Holders, features * 2, 0.5, 2, 1 << 20, on_gpus=True)
+    while not ray.util.placement_group_table():  # the first of two holders would fit
+        time.sleep(0.1)
+    ours = clustering.run(features, options, seed=0, limit=1 << 20)
+    print("k-means", (FOLDER / "holder").read_text())
+    nodes.add_node(num_cpus=1, num_gpus=1)
+    waiting.result().close()
+while any(group["state"] != "REMOVED" for group in ray.util.placement_group_table().values()):
+    time.sleep(0.1)
 alone = clustering.run(features, options, seed=0, workers=1, limit=1 << 20)
 assert ours.keys() == alone.keys() == {(0, 0), (0, 1)}
 for group, clusters in alone.items():
@@ -245,6 +257,7 @@ def test_on_a_node_with_a_gpu_actors_share_it(write_shards, tmp_path):
     for stage in ("labels", "walks"):
         assert f"{stage} ['0.5 of GPU [0]', '0.5 of GPU [0]']" in lines, result.stderr
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    assert "small features are sent: False" in lines
     assert f"k-means 1.0 of GPU [0], {device}" in lines, result.stderr
     assert result.returncode == 0, result.stderr
     files = [label_maps.file_of_slice(LocalFolder(tmp_path / "out"), piece) for piece in pieces]

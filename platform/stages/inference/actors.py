@@ -185,8 +185,9 @@ class Actor(ABC):
     def scaled(self, images: Sequence[NDArray[np.uint8]], scale: float) -> Iterator[Tensor]:
         """Yield images of one shape, resized and normalised, as `[b,3,h,w]`.
 
-        A batch holds as many images as have about the pixels of `group_size` images at scale 1. A
-        view that would take more memory than an image may take is made smaller.
+        A batch holds as many images as have about the pixels of `group_size` images at scale 1, and
+        several images only if they take no more memory than one image may take. A view that would
+        take more is made smaller.
 
         Args:
             images: uint8 `[H,W,3]` each.
@@ -195,7 +196,8 @@ class Actor(ABC):
         height, width = images[0].shape[:2]
         size = view_size(height, width, scale, self.most_pixels)
         views = np.stack(list(self.pool.map(lambda image: resized(image, *size), images)))
-        step = max(1, round(self.group_size / scale**2))
+        fitting = self.most_pixels // math.prod(size)
+        step = max(1, min(round(self.group_size / scale**2), fitting))
         for pixels in torch.split(torch.from_numpy(views).to(self.device), step):
             yield normalized(pixels)
 

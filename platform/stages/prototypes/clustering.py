@@ -28,7 +28,8 @@ from .holder import GPUHolder, Holder
 CENTERS = "centers.npz"
 LLOYD_OPTIONS = ("clusters", "tolerance", "shift", "max_iterations")
 """The options of a clustering that `kmeans.lloyd` takes by the same names."""
-BYTES_PER_HOLDER = 64 << 20  # less is not worth the start of a process
+BYTES_PER_HOLDER = 64 << 20
+"""Bytes of features for which one more process is worth its start."""
 
 
 class Holders:
@@ -38,7 +39,7 @@ class Holders:
         count: number of holders.
         limit: most bytes of features that all holders together keep in memory.
         files, threshold, drawn: see `Holder`.
-        gpus: number of GPUs that the holders share; without any they compute on CPUs.
+        on_gpus: whether each holder has a GPU.
     """
 
     def __init__(
@@ -48,15 +49,15 @@ class Holders:
         count: int,
         limit: int,
         drawn: Drawn | None = None,
-        gpus: int = 0,
+        on_gpus: bool = False,
     ) -> None:
         numbered = list(enumerate(files))
         self.actors: list[Any] = []
-        if count == 1 and not gpus:
+        if count == 1 and not on_gpus:
             self.local = Holder(numbered, threshold, limit, drawn)
         else:
             shares = [numbered[k::count] for k in range(count)]
-            self._start([(share, threshold, limit // count, drawn) for share in shares], gpus)
+            self._start([(share, threshold, limit // count, drawn) for share in shares], on_gpus)
         all_sizes: dict[FeatureSet, dict[int, int]] = {}
         try:
             for sizes in self._call("sizes"):
@@ -67,18 +68,26 @@ class Holders:
             raise
         self.sizes = {group: all_sizes[group] for group in sorted(all_sizes)}
 
-    def _start(self, shares: Sequence[tuple[Any, ...]], gpus: int) -> None:
-        import ray
+    def _start(self, shares: Sequence[tuple[Any, ...]], on_gpus: bool) -> None:
+        """Start an actor for each share, all at once or none yet.
 
+        Two clusterings that each held some of their actors would wait for each other forever."""
+        import ray
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        custom = {} if on_gpus else cluster.cpu_stage_resources(0.5) or {}
+        bundle = {"CPU": 0.5, **({"GPU": 1} if on_gpus else custom)}
+        self.reservation = ray.util.placement_group([bundle] * len(shares))
         actor = ray.remote(
             num_cpus=0.5,
-            num_gpus=min(1.0, gpus / len(shares)),
-            resources=None if gpus else cluster.cpu_stage_resources(0.5),
+            num_gpus=int(on_gpus),
+            resources=custom,
             max_restarts=3,
             max_task_retries=3,
-            scheduling_strategy=cluster.outside_trials(),
-        )(GPUHolder if gpus else Holder)
-        self.actors = [actor.remote(*share) for share in shares]
+        )(GPUHolder if on_gpus else Holder)
+        for number, share in enumerate(shares):
+            place = PlacementGroupSchedulingStrategy(self.reservation, number)
+            self.actors.append(actor.options(scheduling_strategy=place).remote(*share))
 
     def _call(self, method: str, *arguments: Any) -> list[Any]:
         """Call a method of each holder and return their answers."""
@@ -123,11 +132,14 @@ class Holders:
         return max(peaks)
 
     def close(self) -> None:
-        """End the holders' processes."""
-        for actor in self.actors:
-            import ray
+        """End the holders' processes and free their resources."""
+        if not self.actors:
+            return
+        import ray
 
+        for actor in self.actors:
             ray.kill(actor)
+        ray.util.remove_placement_group(self.reservation)
 
 
 def run(
@@ -145,17 +157,17 @@ def run(
         files: feature files NAME.npy, each with NAME.json and NAME.parquet beside it.
         clustering: options of the clustering.
         seed: seed of the initial centres, and of the drawn images if not all count.
-        workers: number of holders on CPUs, which never changes the result; None: one for each GPU,
-            or as many as suit the size of the files.
+        workers: number of holders on CPUs, which never changes the result; None: as many as suit
+            the size of the files, on GPUs if there are any and one holder is too few.
         limit: most bytes of features that all holders together keep in memory.
         progress: called with (rounds done, rounds at most).
     """
     size = sum(file.size() for file in files)
-    gpus = 0 if workers else cluster.gpus()
-    holder_count = workers or gpus or min(cluster.workers(), -(-size // BYTES_PER_HOLDER))
+    gpus = 0 if workers or size <= BYTES_PER_HOLDER else cluster.gpus()
+    holder_count = workers or min(gpus or cluster.workers(), -(-size // BYTES_PER_HOLDER))
     count = max(1, min(holder_count, len(files)))
     drawn = draw_images(files, clustering.images, seed) if clustering.images else None
-    holders = Holders(files, clustering.threshold, count, limit, drawn, gpus)
+    holders = Holders(files, clustering.threshold, count, limit, drawn, gpus > 0)
     rounds = 0
 
     def totals(centers: Mapping[FeatureSet, Floats]) -> dict[FeatureSet, Totals]:

@@ -27,7 +27,7 @@ from .feature_sets import Drawn, split_rows
 
 ROWS_PER_BLOCK = 1 << 15
 FREE_SHARE = 0.8
-"""Largest share of a GPU's free memory that features may take."""
+"""Share of a GPU's free memory that features may take; a block in float32 takes the rest."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,8 @@ class GPUHolder(Holder):
 
     Args:
         files, threshold, drawn: see `Holder`.
-        limit: most bytes of features that are kept on the GPU, if it has them free.
+        limit: most bytes of features that are kept in memory where this process sees no GPU; a
+            GPU keeps as many as its free memory allows.
     """
 
     def __init__(
@@ -193,5 +194,5 @@ class GPUHolder(Holder):
     ) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cuda":
-            limit = min(limit, int(FREE_SHARE * torch.cuda.mem_get_info()[0]))
+            limit = int(FREE_SHARE * torch.cuda.mem_get_info()[0])
         super().__init__(files, threshold, limit, drawn, device)

@@ -1,19 +1,14 @@
-"""Rows of the measurement on one GPU for k-means of features and for mIoU at all thresholds."""
+"""Row of the measurement on one GPU for k-means of features."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from gpu_rows.classifier import drawn_maps
 from gpu_rows.device_bench import DeviceBench
 from peers import peer_steps
 from torch import Tensor
-from wsss.platform.metrics import THRESHOLDS, ThresholdCurve
 from wsss.platform.ops import kmeans
-from wsss.platform.ops.maps import best_class
 from wsss.platform.stages.prototypes.holder import ROWS_PER_BLOCK
-
-CLASSES = 21
 
 
 def feature_blocks(b: DeviceBench) -> list[Tensor]:
@@ -49,38 +44,5 @@ def bench_clustering(b: DeviceBench) -> None:
         bound="a copy's bytes",
         difference=float(max(share, off)),
         allowed=0.001,
-        **peak,
-    )
-
-
-def bench_thresholds(b: DeviceBench) -> None:
-    """Measure the confusion matrices at 100 thresholds of class maps in memory."""
-    maps = drawn_maps(b)
-    rng = torch.Generator().manual_seed(0)
-    size = maps[0].height, maps[0].width
-    targets = [torch.randint(0, 3, size, generator=rng, dtype=torch.uint8) for _ in maps]
-
-    def curve(device: str) -> ThresholdCurve:
-        total = ThresholdCurve(CLASSES)
-        for image_maps, target in zip(maps, targets, strict=True):
-            planes = torch.from_numpy(image_maps.planes).to(device)
-            total.update(target.to(device), *best_class(planes, image_maps.classes, size))
-        total.matrices()
-        return total
-
-    with b.peak() as peak:
-        rate = b.rate(len(maps), lambda: curve(b.device))
-    result, expected = (curve(device).matrices() for device in (b.device, "cpu"))
-    stems = [image_maps.id for image_maps in maps]
-    masks = [target.numpy() for target in targets]
-    few = THRESHOLDS[::25]
-    time = b.clock(lambda: peer_steps.curve(stems, b.folder / "kept", masks, CLASSES, few))
-    b.add(
-        "mIoU at 100 thresholds of class maps in memory (share of pixels)",
-        "images/s",
-        rate,
-        len(maps) * len(few) / len(THRESHOLDS) / time,
-        difference=float(np.abs(result - expected).sum() / expected.sum()),
-        allowed=1e-4,
         **peak,
     )
