@@ -112,11 +112,16 @@ class Host:
         """Return the command lines of the processes of this host."""
         return self.run("ps", "-ww", "-e", "-o", "args=").splitlines()
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the host has not been killed."""
+        return Path(f"/proc/{self.init}").exists()
+
     def kill(self) -> None:
         """End this host at once with all its processes, as if its power had failed."""
         self.launcher.kill()
         self.launcher.wait(HANG)
-        wait_until(lambda: not Path(f"/proc/{self.init}").exists(), f"{self.name} has ended")
+        wait_until(lambda: not self.is_up, f"{self.name} has ended")
 
 
 @dataclass

@@ -124,7 +124,7 @@ class SSHCluster:
         return [line for line in self.network.hosts[name].processes() if "raylet" in line]
 
     def down(self) -> None:
-        """End the cluster, and wait until no process of Ray is left on any host."""
+        """End the cluster, and wait until no process of Ray is left on any host that is up."""
         self.ray("down", "--yes", str(FILE))
-        for name in NAMES:
+        for name in (name for name in NAMES if self.network.hosts[name].is_up):
             wait_until(lambda name=name: not self.ray_processes(name), f"Ray has ended on {name}")
