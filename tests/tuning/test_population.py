@@ -128,6 +128,29 @@ def test_trials_do_not_wait_for_one_that_was_lost():
     assert scheduler.choose_trial_to_run(controller)
 
 
+@pytest.mark.parametrize("lost_at", [2, 4, 6])
+def test_all_trials_but_a_lost_one_reach_their_end(lost_at):
+    """The last of four trials is lost before a rung; a trial reports from the first rung on."""
+    sweep = sweep_of(trials=4)
+    _, scheduler, controller = begun(sweep)
+    *others, lost = controller.members
+    turns = 0
+    while member := scheduler.choose_trial_to_run(controller):
+        turns += 1
+        assert turns <= 4 * 4, "a trial computes a rung more than once"
+        for epochs in sweep.rungs:
+            if (member, epochs) == (lost, lost_at):
+                member.ended, member.status = True, "ERROR"
+                break
+            report = {"epoch": epochs, "value": score(member)}
+            if scheduler.on_trial_result(controller, member, report) != "CONTINUE":
+                break
+        else:
+            member.ended, member.status = True, "TERMINATED"
+    assert lost.status == "ERROR"
+    assert [member.status for member in others] == ["TERMINATED"] * 3
+
+
 def test_a_change_names_only_the_values_that_differ():
     point = {"training.lr": 0.1, "training.momentum": 0.9}
     once = changed(point, 2, point, {"training.lr": 0.2, "training.momentum": 0.9})

@@ -39,7 +39,8 @@ def drawn_by_trial(scheduler: Any, seed: int) -> Any:
 def going_on_after_losses(scheduler: Any) -> Any:
     """Let a synchronous `PopulationBasedTraining` go on where trials wait for one that was lost.
 
-    They go on without a comparison at that epoch.
+    They go on without a comparison at that epoch. A trial that goes on reports its earlier epochs
+    again, so they count as compared; otherwise the scheduler would pause it there for ever.
     """
     choose = scheduler.choose_trial_to_run
 
@@ -47,6 +48,8 @@ def going_on_after_losses(scheduler: Any) -> Any:
         trial, live = choose(controller), controller.get_live_trials()
         if trial is None and live and all(t.status == "PAUSED" for t in live):
             scheduler._next_perturbation_sync += scheduler._perturbation_interval
+            for state in (scheduler._trial_state[t] for t in live):
+                state.last_perturbation_time = state.last_train_time
             trial = choose(controller)
         return trial
 
