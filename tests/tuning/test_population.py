@@ -10,7 +10,8 @@ from paused_trials import begin
 from wsss.platform.config.limits import SchedulerName
 from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment
-from wsss.platform.tuning import trial
+from wsss.platform.records.schema import Trial
+from wsss.platform.tuning import trial, tuner
 from wsss.platform.tuning.runner.population import CHANGES, Population, changed
 from wsss.platform.tuning.runner.schedulers import MAKERS
 from wsss.platform.tuning.runner.trial_queue import TrialQueue
@@ -149,6 +150,19 @@ def test_all_trials_but_a_lost_one_reach_their_end(lost_at):
             member.ended, member.status = True, "TERMINATED"
     assert lost.status == "ERROR"
     assert [member.status for member in others] == ["TERMINATED"] * 3
+
+
+def test_a_resumed_population_has_not_ended_by_its_earlier_pass():
+    before = [
+        Trial(id=f"{k:04d}", params={}, status="done", seconds=0, value=0.5) for k in range(6)
+    ]
+    queue = tuner._queue(sweep_of(), before, None)
+    queue.end(0, before[0])
+    with pytest.raises(InputError, match="'wide' was broken off after 1 of 6 trials; --resume"):
+        queue.check_ended("wide")
+    for number in range(1, 6):
+        queue.end(number, before[number])
+    queue.check_ended("wide")
 
 
 def test_a_change_names_only_the_values_that_differ():
