@@ -87,6 +87,15 @@ def test_a_population_ends_the_same_whichever_trial_reports_first():
     assert carried_out(Sweep(base=base, space=SPACE, trials=6, scheduler="pbt"))[1] != whole
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_takeover_changes_a_value(seed):
+    space = {"training.lr": [0.05, 0.1, 0.5]}
+    sweep = sweep_of(space, {**EPOCHS, "seed": seed})
+    taken = carried_out(sweep)[0].points[3:]
+    for epochs, point in zip((2, 4, 6), taken, strict=True):
+        assert point.get(CHANGES, [""])[-1].startswith(f"{epochs}: ")
+
+
 def test_values_stay_within_their_domains():
     space = {"training.lr": {"quniform": [0.02, 0.1, 0.02]}, "training.power": {"uniform": [0, 1]}}
     for config in carried_out(sweep_of(space))[1]:
