@@ -189,6 +189,10 @@ def test_a_change_names_only_the_values_that_differ():
     [
         ({"space": {"lpcam.tau": [0.1, 0.2]}}, "unknown field 'lpcam.tau'"),
         ({"space": {"training.crop": [64, 96]}}, "but training.crop cannot change there; give a"),
+        (
+            {"changes": {**EPOCHS, "training.optimizer": "adamw"}},
+            "changes training.momentum, which has no effect with optimizer adamw; leave it out",
+        ),
         ({"kind": "tpe"}, "cannot be combined with --search tpe"),
         ({"budget": "2h"}, "cannot be combined with --budget"),
         ({"objectives": ("miou", "seconds")}, "no trial has seconds of its own; choose other"),
