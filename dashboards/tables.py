@@ -143,7 +143,7 @@ def standing(sweep: SweepRecord) -> dict[str, str]:
     """
     points = leading_points(sweep)
     word = "tied" if len(points) > 1 else "best"
-    if len(points) == 1 and len(points[0].trials) == 1:
+    if len(points) == 1 and points[0].seeds == 1:
         word = "chosen"
     return {trial.id: word for point in points for trial in point.trials}
 

@@ -50,11 +50,11 @@ def seed_variance(trials: Sequence[Trial]) -> float | None:
     Returns:
         The variance; None where no point has finished trials with several random seeds.
     """
-    by_point: dict[str, list[float]] = {}
+    by_point: dict[str, dict[int, float]] = {}
     for trial in filter(is_done, trials):
         key = json.dumps(trial.params, sort_keys=True)
-        by_point.setdefault(key, []).append(objective(trial))
-    repeated = [values for values in by_point.values() if len(values) > 1]
+        by_point.setdefault(key, {})[trial.seed] = objective(trial)
+    repeated = [[*by_seed.values()] for by_seed in by_point.values() if len(by_seed) > 1]
     if not repeated:
         return None
     squares = sum((len(v) - 1) * statistics.variance(v) for v in repeated)

@@ -204,10 +204,10 @@ def best_points(sweep: SweepRecord) -> list[str]:
 def _point(point: Point, objective: str, labels: Mapping[str, str]) -> str:
     scale, unit = OBJECTIVES[objective].scale, "%" if OBJECTIVES[objective].scale == 100 else "s"
     values = _values(point.trials[0].params, labels)
-    if len(point.trials) == 1:
+    if point.seeds == 1:
         return f"{values} ({scale * point.mean:.1f} {unit})"
     spread = f"{scale * point.mean:.1f} ± {scale * point.spread:.1f} {unit}"
-    return f"{values} ({spread} over {len(point.trials)} seeds)"
+    return f"{values} ({spread} over {point.seeds} seeds)"
 
 
 def _values(params: Mapping[str, object], labels: Mapping[str, str]) -> str:

@@ -130,7 +130,7 @@ class Sweep:
     def _check_population(self) -> None:
         """Check that the trials can run side by side and take over each other's trainings."""
         start = f"--scheduler {POPULATION}"
-        check_changeable(self.space, start)
+        check_changeable(self.space, self.base.training, start)
         if chooses_as_results_come(self.kind) or self.budget:
             option = "--budget" if self.budget else f"--search {self.kind}"
             raise InputError(
@@ -277,7 +277,7 @@ class Sweep:
     def rungs(self) -> list[int]:
         """The epochs after which trials are compared, from a quarter of the training on.
 
-        A population is compared after each quarter.
+        A population is compared after each quarter, rounded up to whole epochs.
         """
         epochs = self.base.training.epochs
         first = math.ceil(epochs / REDUCTION**2)

@@ -172,13 +172,8 @@ def _run(
     if not sweep.scheduler:
         with contextlib.suppress(InputError):  # the trials report the same error
             _compute_shared(catalog, sweep, points.suggest(0, {}) or {}, progress)
-    total, population = _tune(catalog, sweep, journal, progress, needed)
+    population = _tune(catalog, sweep, journal, progress, needed)
     trials = journal.trials()
-    if len(trials) < total:
-        raise InputError(
-            f"sweep {journal.name!r} was broken off after {len(trials)} of {total} trials; "
-            "--resume goes on with it"
-        )
     if not any(t.error for t in trials):  # Tune's files say more on a failure than the journal
         catalog.store.location("tune", journal.name).remove_tree()
     _clean(catalog, sweep, trials)
@@ -240,11 +235,11 @@ def _tune(
     journal: Journal,
     progress: ProgressDisplay,
     needed: NeededStages | None,
-) -> tuple[int, Population | None]:
-    """Run the trials of a sweep that are left.
+) -> Population | None:
+    """Run the trials of a sweep that are left, and return its population if it has one.
 
-    Returns:
-        The number of trials that the sweep has, and its population if it has one.
+    Raises:
+        InputError: the sweep was broken off.
     """
     import ray.tune
 
@@ -274,7 +269,8 @@ def _tune(
             warnings.filterwarnings("ignore", "Consider boosting PBT")  # trials take no new options
             tuner.fit()
     progress.finish(False)
-    return queue.total, population
+    queue.check_ended(journal.name)
+    return population
 
 
 def _trial_function(

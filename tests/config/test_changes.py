@@ -45,6 +45,19 @@ def test_a_wrong_change_is_refused_in_one_sentence(text, message):
         Training(changes=(text,))
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("momentum", {"optimizer": "adamw"}, "momentum has no effect with optimizer adamw"),
+        ("power", {"schedule": "deit"}, "power has no effect with schedule deit"),
+    ],
+)
+def test_a_change_without_effect_is_refused(name, options, message):
+    Training(changes=(f"4: {name}=0.5",))
+    with pytest.raises(FieldError, match=f"changes after 4 epochs: {message}; leave it out"):
+        Training(changes=(f"4: lr=0.1, {name}=0.5",), **options)
+
+
 def test_changes_come_in_the_order_of_their_epochs():
     with pytest.raises(FieldError, match=r"'3: lr=1' after a change at epoch 4; put the changes"):
         Training(changes=("4: lr=2", "3: lr=1"))

@@ -61,6 +61,7 @@ def test_repeats_are_the_noise_of_the_process() -> None:
         for seed, sign in ((0, -1), (1, 1))
     ]
     assert seed_variance(drawn) is None
+    assert seed_variance([*drawn, *drawn]) is None, "twice the same random seed"
     assert seed_variance(loud) == pytest.approx(2 * 0.03**2)
     quiet = partial_dependences(drawn, NAMES, [LR])[LR]
     assert partial_dependences(loud, NAMES, [LR])[LR].deviation.mean() > quiet.deviation.mean()

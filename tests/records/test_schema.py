@@ -248,3 +248,5 @@ def test_the_best_point_is_reported_with_its_ties(sweep):
     ]
     alone = replace(record, trials=(trial("0", 0.1, 0.5),))
     assert best_points(alone) == ["best on train: tau 0.1 (50.0 %)"]
+    one_training = replace(record, trials=(trial("0", 0.1, 0.5), trial("1", 0.1, 0.5)))
+    assert best_points(one_training) == best_points(alone)

@@ -34,6 +34,9 @@ def test_heads_keep_their_ratio_to_the_backbone():
         backbone = learning_rate(1e-3, training, step, 10)
         assert learning_rate(1e-2, training, step, 10) == pytest.approx(10 * backbone)
     assert learning_rate(0.0, Training(schedule="deit", lr=0.0), 3, 10) == 0.0
+    ended = Training(schedule="deit", lr=1e-3, changes=("2: lr=0",)).at(2)
+    assert learning_rate(1e-3, ended, 25, 10) == 0.0
+    assert learning_rate(0.0, training, 25, 10) == 0.0
 
 
 def test_the_polynomial_decays_at_every_step_after_its_warm_up():

@@ -10,7 +10,8 @@ from paused_trials import begin
 from wsss.platform.config.limits import SchedulerName
 from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment
-from wsss.platform.tuning import trial
+from wsss.platform.records.schema import Trial
+from wsss.platform.tuning import trial, tuner
 from wsss.platform.tuning.runner.population import CHANGES, Population, changed
 from wsss.platform.tuning.runner.schedulers import MAKERS
 from wsss.platform.tuning.runner.trial_queue import TrialQueue
@@ -86,6 +87,15 @@ def test_a_population_ends_the_same_whichever_trial_reports_first():
     assert carried_out(Sweep(base=base, space=SPACE, trials=6, scheduler="pbt"))[1] != whole
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_takeover_changes_a_value(seed):
+    space = {"training.lr": [0.05, 0.1, 0.5]}
+    sweep = sweep_of(space, {**EPOCHS, "seed": seed})
+    taken = carried_out(sweep)[0].points[3:]
+    for epochs, point in zip((2, 4, 6), taken, strict=True):
+        assert point.get(CHANGES, [""])[-1].startswith(f"{epochs}: ")
+
+
 def test_values_stay_within_their_domains():
     space = {"training.lr": {"quniform": [0.02, 0.1, 0.02]}, "training.power": {"uniform": [0, 1]}}
     for config in carried_out(sweep_of(space))[1]:
@@ -128,6 +138,42 @@ def test_trials_do_not_wait_for_one_that_was_lost():
     assert scheduler.choose_trial_to_run(controller)
 
 
+@pytest.mark.parametrize("lost_at", [2, 4, 6])
+def test_all_trials_but_a_lost_one_reach_their_end(lost_at):
+    """The last of four trials is lost before a rung; a trial reports from the first rung on."""
+    sweep = sweep_of(trials=4)
+    _, scheduler, controller = begun(sweep)
+    *others, lost = controller.members
+    turns = 0
+    while member := scheduler.choose_trial_to_run(controller):
+        turns += 1
+        assert turns <= 4 * 4, "a trial computes a rung more than once"
+        for epochs in sweep.rungs:
+            if (member, epochs) == (lost, lost_at):
+                member.ended, member.status = True, "ERROR"
+                break
+            report = {"epoch": epochs, "value": score(member)}
+            if scheduler.on_trial_result(controller, member, report) != "CONTINUE":
+                break
+        else:
+            member.ended, member.status = True, "TERMINATED"
+    assert lost.status == "ERROR"
+    assert [member.status for member in others] == ["TERMINATED"] * 3
+
+
+def test_a_resumed_population_has_not_ended_by_its_earlier_pass():
+    before = [
+        Trial(id=f"{k:04d}", params={}, status="done", seconds=0, value=0.5) for k in range(6)
+    ]
+    queue = tuner._queue(sweep_of(), before, None)
+    queue.end(0, before[0])
+    with pytest.raises(InputError, match="'wide' was broken off after 1 of 6 trials; --resume"):
+        queue.check_ended("wide")
+    for number in range(1, 6):
+        queue.end(number, before[number])
+    queue.check_ended("wide")
+
+
 def test_a_change_names_only_the_values_that_differ():
     point = {"training.lr": 0.1, "training.momentum": 0.9}
     once = changed(point, 2, point, {"training.lr": 0.2, "training.momentum": 0.9})
@@ -143,6 +189,10 @@ def test_a_change_names_only_the_values_that_differ():
     [
         ({"space": {"lpcam.tau": [0.1, 0.2]}}, "unknown field 'lpcam.tau'"),
         ({"space": {"training.crop": [64, 96]}}, "but training.crop cannot change there; give a"),
+        (
+            {"changes": {**EPOCHS, "training.optimizer": "adamw"}},
+            "changes training.momentum, which has no effect with optimizer adamw; leave it out",
+        ),
         ({"kind": "tpe"}, "cannot be combined with --search tpe"),
         ({"budget": "2h"}, "cannot be combined with --budget"),
         ({"objectives": ("miou", "seconds")}, "no trial has seconds of its own; choose other"),

@@ -118,6 +118,12 @@ class Training(Options):
         """What enters the keys of trainings on several workers, because their losses changed."""
         return {} if self.workers == 1 else {"means": "over all workers"}
 
+    @property
+    def unused(self) -> dict[str, str]:
+        """The options that have no effect, each with the option and value that replace it."""
+        unused = {"momentum": "optimizer adamw"} if self.optimizer == "adamw" else {}
+        return unused | ({"power": "schedule deit"} if self.schedule == "deit" else {})
+
     def at(self, epoch: int) -> Training:
         """Return the options that hold in an epoch, counted from 0, without changes."""
         values: dict[str, float] = {}
@@ -142,6 +148,12 @@ class Training(Options):
         if self.changes:
             changes = parse_changes(self.changes, self.epochs)
             for after, values in changes.items():
+                if idle := [name for name in values if name in self.unused]:
+                    raise FieldError(
+                        f"changes after {after} epochs: {idle[0]} has no effect with "
+                        f"{self.unused[idle[0]]}; leave it out",
+                        "changes",
+                    )
                 try:
                     self._replaced(values)
                 except FieldError as error:

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+MOST_DRAWS = 10
+"""Most draws of new values for a trial that takes over a better one."""
+
 
 def drawn_by_trial(scheduler: Any, seed: int) -> Any:
     """Let a `PopulationBasedTraining` draw by the number of a trial and its epochs.
@@ -39,7 +42,8 @@ def drawn_by_trial(scheduler: Any, seed: int) -> Any:
 def going_on_after_losses(scheduler: Any) -> Any:
     """Let a synchronous `PopulationBasedTraining` go on where trials wait for one that was lost.
 
-    They go on without a comparison at that epoch.
+    They go on without a comparison at that epoch. A trial that goes on reports its earlier epochs
+    again, so they count as compared; otherwise the scheduler would pause it there for ever.
     """
     choose = scheduler.choose_trial_to_run
 
@@ -47,6 +51,8 @@ def going_on_after_losses(scheduler: Any) -> Any:
         trial, live = choose(controller), controller.get_live_trials()
         if trial is None and live and all(t.status == "PAUSED" for t in live):
             scheduler._next_perturbation_sync += scheduler._perturbation_interval
+            for state in (scheduler._trial_state[t] for t in live):
+                state.last_perturbation_time = state.last_train_time
             trial = choose(controller)
         return trial
 
@@ -68,6 +74,8 @@ def compared_at_rungs(scheduler: Any) -> Any:
 def changing(scheduler: Any, change: Callable[[Any, Any, int], Any]) -> Any:
     """Let a function complete the config of a trial that takes over a better one.
 
+    New values that equal the better trial's are drawn again, as both would be one training.
+
     Args:
         scheduler: a `PopulationBasedTraining`, which copies the better trial's config and gives it
             new values.
@@ -80,7 +88,10 @@ def changing(scheduler: Any, change: Callable[[Any, Any, int], Any]) -> Any:
     explore = scheduler._get_new_config
 
     def get_new_config(trial: Any, better: Any) -> Any:
-        config, operations = explore(trial, better)
+        for _ in range(MOST_DRAWS):
+            config, operations = explore(trial, better)
+            if config != better.config:
+                break
         epochs = scheduler._trial_state[trial].last_perturbation_time
         config = {**change(better.config, config, epochs), "number": trial.config["number"]}
         return config, operations

@@ -20,7 +20,7 @@ def learning_rate(base: float, training: Training, step: int, steps: int) -> flo
         steps: number of steps of one epoch.
     """
     if training.schedule == "deit":
-        if not base:
+        if not training.lr:
             return 0.0
         return base / training.lr * deit_rate(training.lr, step // steps, training.epochs)
     warm_up = min(1.0, (step + 1) / training.warm_up) if training.warm_up else 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from ...errors import InputError
 from ...records.schema import StageRecord, Trial
 from ..objectives import mean_objectives
 from ..search import MarginalCosts, Searcher, Values
@@ -49,6 +50,23 @@ class TrialQueue:
     def title(self) -> str:
         """The number of trials in words, or the budget that may end them earlier."""
         return f"{self.total} trials" + (f", or {self.sweep.budget}" if self.sweep.budget else "")
+
+    def check_ended(self, name: str) -> None:
+        """Check that all trials of the queue have ended.
+
+        Lines that an earlier pass of a population left in the journal do not count.
+
+        Args:
+            name: name of the sweep, for the message.
+
+        Raises:
+            InputError: the sweep was broken off.
+        """
+        if len(self.ended) < self.total:
+            raise InputError(
+                f"sweep {name!r} was broken off after {len(self.ended)} of {self.total} trials; "
+                "--resume goes on with it"
+            )
 
     def end(self, number: int, trial: Trial) -> None:
         """Take note that a trial has ended."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from ...config.experiment import Experiment
 from ...config.fields import replaced, walk
 from ...config.slices.changes import CHANGEABLE
+from ...config.slices.training import Training
 from ...errors import InputError
 from .domains import Computed, Listed, Numbers, Space, domains_by_field, listed_values
 from .named import ADVICE_BY_FIXED_FIELD, COMBINATION
@@ -37,15 +38,16 @@ def check_space(space: Space, bases: Iterable[Experiment]) -> None:
                     replaced(base, {field: value})
 
 
-def check_changeable(space: Space, option: str) -> None:
+def check_changeable(space: Space, training: Training, option: str) -> None:
     """Check that all fields of a space can change within the training of the classifier.
 
     Args:
         space: the search space.
+        training: options of the untuned training.
         option: the option that changes them, for the message.
 
     Raises:
-        InputError: a field cannot change, or its values depend on other fields.
+        InputError: a field cannot change or has no effect, or its values depend on other fields.
     """
     changeable = [f"training.{name}" for name in CHANGEABLE]
     for name, domain in space.items():
@@ -53,6 +55,11 @@ def check_changeable(space: Space, option: str) -> None:
             raise InputError(
                 f"{option} changes fields within the training of the classifier, but {name} cannot "
                 f"change there; give a --space of {', '.join(changeable)}"
+            )
+        if (replacement := training.unused.get(name.rpartition(".")[2])) is not None:
+            raise InputError(
+                f"{option} changes {name}, which has no effect with {replacement}; leave it out of "
+                "the space"
             )
         if not isinstance(domain, Listed | Numbers):
             raise InputError(f"{option} needs a list or an interval of values of {name}")
