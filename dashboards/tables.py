@@ -17,7 +17,7 @@ from ..platform.records.schema import (
     Trial,
 )
 from ..platform.serialization import parse_time
-from ..platform.tuning.objectives import OBJECTIVES, leading_points, pareto_front
+from ..platform.tuning.objectives import OBJECTIVES, leading_points, pareto_front, seed_count
 from .labels import classes_of, count_text, drawable, method_title
 
 
@@ -143,7 +143,7 @@ def standing(sweep: SweepRecord) -> dict[str, str]:
     """
     points = leading_points(sweep)
     word = "tied" if len(points) > 1 else "best"
-    if len(points) == 1 and points[0].seeds == 1:
+    if len(points) == 1 and seed_count(points[0]) == 1:
         word = "chosen"
     return {trial.id: word for point in points for trial in point.trials}
 

@@ -13,7 +13,7 @@ from ..records.field_labels import short_text
 from ..storage.store import Store, open_store
 from ..tuning import spaces
 from ..tuning.budget import spending
-from ..tuning.objectives import OBJECTIVES, pareto_front, parse_rule, ranking_by
+from ..tuning.objectives import OBJECTIVES, pareto_front, parse_rule, ranking_by, seed_count
 from ..tuning.sweep import Sweep
 from . import resolve
 from .options.experiment_options import FigureOptions, SweepOptions
@@ -204,10 +204,10 @@ def best_points(sweep: SweepRecord) -> list[str]:
 def _point(point: Point, objective: str, labels: Mapping[str, str]) -> str:
     scale, unit = OBJECTIVES[objective].scale, "%" if OBJECTIVES[objective].scale == 100 else "s"
     values = _values(point.trials[0].params, labels)
-    if point.seeds == 1:
+    if (seeds := seed_count(point)) == 1:
         return f"{values} ({scale * point.mean:.1f} {unit})"
     spread = f"{scale * point.mean:.1f} ± {scale * point.spread:.1f} {unit}"
-    return f"{values} ({spread} over {point.seeds} seeds)"
+    return f"{values} ({spread} over {seeds} seeds)"
 
 
 def _values(params: Mapping[str, object], labels: Mapping[str, str]) -> str:

@@ -217,11 +217,6 @@ class Point:
     spread: float
     tied: bool = False
 
-    @property
-    def seeds(self) -> int:
-        """Number of different random seeds; trials of one seed are one training."""
-        return len({trial.seed for trial in self.trials})
-
 
 def ranking(trials: Sequence[Trial]) -> list[Point]:
     """Return the points of a sweep by the mean of their objective, best first.

@@ -154,6 +154,11 @@ def leading_points(sweep: SweepRecord) -> list[Point]:
     return [point for point in ranked if point.tied or point is ranked[0]]
 
 
+def seed_count(point: Point) -> int:
+    """Return the number of random seeds of a point; trials with the same seed are one training."""
+    return len({trial.seed for trial in point.trials})
+
+
 def _params(trial: Trial) -> str:
     return json.dumps(trial.params, sort_keys=True)
 

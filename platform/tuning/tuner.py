@@ -172,7 +172,8 @@ def _run(
     if not sweep.scheduler:
         with contextlib.suppress(InputError):  # the trials report the same error
             _compute_shared(catalog, sweep, points.suggest(0, {}) or {}, progress)
-    population = _tune(catalog, sweep, journal, progress, needed)
+    queue, population = _tune(catalog, sweep, journal, progress, needed)
+    queue.check_ended(journal.name)
     trials = journal.trials()
     if not any(t.error for t in trials):  # Tune's files say more on a failure than the journal
         catalog.store.location("tune", journal.name).remove_tree()
@@ -235,11 +236,11 @@ def _tune(
     journal: Journal,
     progress: ProgressDisplay,
     needed: NeededStages | None,
-) -> Population | None:
-    """Run the trials of a sweep that are left, and return its population if it has one.
+) -> tuple[TrialQueue, Population | None]:
+    """Run the trials of a sweep that are left.
 
-    Raises:
-        InputError: the sweep was broken off.
+    Returns:
+        The queue, with the trials that ended, and the sweep's population if it has one.
     """
     import ray.tune
 
@@ -269,8 +270,7 @@ def _tune(
             warnings.filterwarnings("ignore", "Consider boosting PBT")  # trials take no new options
             tuner.fit()
     progress.finish(False)
-    queue.check_ended(journal.name)
-    return population
+    return queue, population
 
 
 def _trial_function(

@@ -122,6 +122,16 @@ def test_a_sweep_of_failed_trials_names_the_errors(store: Store) -> None:
     assert text.count("<td>K must be at least 1 &lt;script&gt;") == 24
 
 
+def test_two_trials_of_one_random_seed_do_not_tell_a_point_apart(store: Store) -> None:
+    trials = make_trials(2, fail=lambda k: False)
+    twice = [dataclasses.replace(trials[0], id=f"000{k}", value=0.6) for k in range(2)]
+    other = dataclasses.replace(trials[1], id="0002", value=0.5)
+    record = dataclasses.replace(make_sweep(0), name="twice", trials=(*twice, other), best="0000")
+    write_json(store.location("sweeps", "twice", "sweep.json"), record)
+    text = (Site(store).file("sweep.twice.html") or b"").decode()
+    assert "it may lead by chance" in text
+
+
 @pytest.mark.parametrize(
     ("values", "words", "fact"),
     [

@@ -59,8 +59,9 @@ def test_a_sweep_that_ends_early_is_broken_off_and_not_done(
     in_process: None, job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = Sweep(base=job.experiment, space=SPACE, trials=2)
+    queue = TrialQueue(sweep, searcher(sweep), [])
     with monkeypatch.context() as patch:
-        patch.setattr("wsss.platform.tuning.tuner._tune", lambda *rest: (2, None))
+        patch.setattr("wsss.platform.tuning.tuner._tune", lambda *rest: (queue, None))
         with pytest.raises(InputError, match="'early' was broken off after 0 of 2 trials"):
             run(Catalog.of(job.store), sweep, "early", "command", ProgressDisplay())
     assert not Journal(job.store, "early").path.exists()

@@ -89,6 +89,25 @@ def test_metrics_that_are_read_late_are_the_same(monkeypatch, tmp_path):
     assert results[False] == results[True]
 
 
+def test_a_checkpoint_holds_the_random_state_of_the_gpu(monkeypatch):
+    made, device = trainer(), torch.device("cuda", 1)
+    assert "random_gpu" not in made.state()
+    states = {device: torch.tensor([7], dtype=torch.uint8)}
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda on: states[on].clone())
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda new, on: states.update({on: new}))
+    made.device = device
+    state = made.state()
+    states[device] += 1
+    made.load({key: value for key, value in state.items() if key != "random_gpu"})
+    assert states[device] == 8
+    made.load(state)
+    assert states[device] == 7
+    made.device = torch.device("cpu")
+    states[device] += 1
+    made.load(state)
+    assert states[device] == 8
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_a_training_that_diverges_says_at_which_step(monkeypatch, late):
     made = trainer()

@@ -254,6 +254,7 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Return the state that a checkpoint holds."""
+        on_gpu = self.device.type == "cuda"
         return {
             "network": self.network.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -261,15 +262,21 @@ class Trainer:
             "step": self.step,
             "first": self.first_loss,
             "random": torch.get_rng_state(),
+            **({"random_gpu": torch.cuda.get_rng_state(self.device)} if on_gpu else {}),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Restore the state of a checkpoint."""
+        """Restore the state of a checkpoint.
+
+        One of a training on a CPU, or of an earlier version, has no random state of a GPU.
+        """
         self.network.load_state_dict(state["network"])
         for optimizer, optimizer_state in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(optimizer_state)
         self.epoch, self.step, self.first_loss = state["epoch"], state["step"], state["first"]
         torch.set_rng_state(state["random"])
+        if self.device.type == "cuda" and (random_gpu := state.get("random_gpu")) is not None:
+            torch.cuda.set_rng_state(random_gpu, self.device)
 
     def update(self, batch: Batch) -> dict[str, float]:
         """Train one step; return its loss terms, their sum and the backbone's learning rate."""
