@@ -43,7 +43,7 @@ def test_sweep_reports_the_best_and_repeats_nothing(
     assert "untuned on val (n=16)" in out
     assert "best on val (n=16)" in out
     page = job.store.location("sweeps/three/page/sweep.three.html").read().decode()
-    for title in ("LPCAM, untuned", "LPCAM, best", "Untuned run"):
+    for title in ("LPCAM, untuned", "LPCAM, chosen", "Untuned run"):
         assert title in page
     code, out, _ = wsss(*THREE)
     assert code == 0
@@ -75,7 +75,7 @@ def test_a_sweep_over_combinations_names_the_best_combination(
     )
     assert {"untuned", "best"} <= set(rows)
     assert rows["best"] != rows["untuned"]
-    assert "lpcam, best" in (tmp_path / "page" / "sweep.combined.html").read_text()
+    assert "lpcam, chosen" in (tmp_path / "page" / "sweep.combined.html").read_text()
     code, _, err = wsss(*command, "--imported", "theirs")
     assert code == 2
     assert "leave out --imported" in err

@@ -249,7 +249,7 @@ def test_an_error_of_a_trial_is_recorded_with_its_kind_and_number(
     def run(config: dict[str, str]) -> dict[str, Any]:
         cluster.connect()
         trial._attempt = lambda *arguments: by_task(config["kind"], Path())  # type: ignore
-        sweep = SimpleNamespace(retries=0)
+        sweep = SimpleNamespace(retries=0, is_population=False)
         return trial.run(None, sweep, {}, 0, lambda report: None)  # type: ignore[arg-type]
 
     results = ray.tune.Tuner(
