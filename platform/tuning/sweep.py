@@ -133,9 +133,10 @@ class Sweep:
         check_changeable(self.space, self.base.training, start)
         if chooses_as_results_come(self.kind) or self.budget:
             option = "--budget" if self.budget else f"--search {self.kind}"
+            advice = "leave it out" if self.budget else "choose random or sobol"
             raise InputError(
                 f"{start} begins all trainings at once, so it cannot be combined with {option}; "
-                "leave that out or choose --search random or sobol"
+                f"{advice}"
             )
         if self.repeats > 1:
             raise InputError(
@@ -144,9 +145,8 @@ class Sweep:
             )
         if self.count < 2 or not self.rungs:
             raise InputError(
-                f"{start} compares trainings at rungs within them, but there are {self.count} of "
-                f"{self.base.training.epochs} epochs; raise --trials or training.epochs to 2 at "
-                "least"
+                f"{start} compares at least 2 trainings of at least 2 epochs; it has --trials "
+                f"{self.count} and training.epochs {self.base.training.epochs}"
             )
         if "seconds" in {*self.objectives, *parse_rule(self.best).measures}:
             raise InputError(

@@ -197,8 +197,8 @@ def test_a_change_names_only_the_values_that_differ():
         ({"budget": "2h"}, "cannot be combined with --budget"),
         ({"objectives": ("miou", "seconds")}, "no trial has seconds of its own; choose other"),
         ({"repeats": 3}, "needs one random seed for all; leave out --repeats 3"),
-        ({"trials": 1}, "but there are 1 of 8 epochs; raise --trials or training.epochs"),
-        ({"changes": {"training.epochs": 1}}, "but there are 6 of 1 epochs"),
+        ({"trials": 1}, "it has --trials 1 and training.epochs 8"),
+        ({"changes": {"training.epochs": 1}}, "it has --trials 6 and training.epochs 1"),
         ({"changes": {**EPOCHS, "training.changes": ["2: lr=1"]}}, "sets training.changes itself"),
     ],
 )
