@@ -1,6 +1,6 @@
 """Benchmark of the backends of DenseCRF: agreement of their labels, and time; see bench.py.
 
-It takes 20 photographs of ../shared/data where they are, and generated pictures elsewhere.
+It takes photographs of ../shared/data where they are, and generated pictures elsewhere.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from wsss.platform.ops.crf import CRF, CRFS, BatchRefiner, Refiner, label_probabilities
 
 PHOTOGRAPHS = Path(__file__).parents[3] / "shared/data/voc12_mixed/JPEGImages"
-IMAGES, LABELS, SIDE = 20, (3, 21, 81), 32
-"""Numbers of images and of labels, and pixels over which scores change."""
+IMAGES, SIDE = {3: 20, 21: 2, 81: 1}, 32
+"""Images for each number of labels, and pixels over which scores change."""
 
 
 @dataclass
@@ -47,12 +47,12 @@ class Comparison:
         self.mean.append(float(np.abs(refined - expected).mean()))
 
 
-def images() -> Iterator[NDArray[np.uint8]]:
-    """Yield the images."""
+def images(count: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield some images."""
     files = sorted(PHOTOGRAPHS.glob("*.jpg"))
-    for number in range(IMAGES):
+    for number in range(count):
         if files:
-            yield np.array(Image.open(files[number * (len(files) // IMAGES)]).convert("RGB"))
+            yield np.array(Image.open(files[number * (len(files) // count)]).convert("RGB"))
         else:
             yield photograph(number)
 
@@ -69,19 +69,20 @@ def smooth_scores(labels: int, height: int, width: int, seed: int) -> NDArray[np
 def bench_crf_backends(_: Path) -> None:
     """Compare the labels and the time of both backends, on one core."""
     say(
-        "| `refine.crf` | labels | agreement, % | largest, mean difference | s, pydensecrf, torch |"
+        "| `refine.crf` | labels | images | agreement, % | largest, mean difference | "
+        "s, pydensecrf, torch |"
     )
     for name, crf in CRFS.items():
-        for labels in LABELS:
+        for labels, count in IMAGES.items():
             compared = Comparison()
-            for number, image in enumerate(images()):
+            for number, image in enumerate(images(count)):
                 scores = smooth_scores(labels, *image.shape[:2], number)
                 if crf.certainty:
                     scores = label_probabilities(scores.argmax(0), labels, crf.certainty)
                 compared.add(image, scores, crf)
-            ours, peer = (compared.seconds[k] / IMAGES for k in ("torch", "pydensecrf"))
+            ours, peer = (compared.seconds[k] / count for k in ("torch", "pydensecrf"))
             say(
-                f"| `{name}` | {labels} | {100 * min(compared.agreement):.4f} | "
+                f"| `{name}` | {labels} | {count} | {100 * min(compared.agreement):.4f} | "
                 f"{max(compared.largest):.0e}, {np.mean(compared.mean):.0e} | "
                 f"{peer:.2f}, {ours:.2f} |"
             )
