@@ -24,6 +24,9 @@ class CompareSection(RunSection):
     methods: tuple[str, ...] = option(
         ("cam",), "Methods to compare, each METHOD[:LOCALIZER][@BASELINE].", some=True
     )
+    refine: tuple[str, ...] = option(
+        (), "Refinements of class maps to compare; empty: that of refine.kind, if any."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

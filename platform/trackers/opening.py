@@ -33,7 +33,7 @@ def make_trackers(names: Sequence[str], folder: Path) -> list[Tracker]:
             )
         if not importlib.util.find_spec(kinds[name].package):
             raise InputError(
-                f"--log {name} needs a package that is not installed; run pip install wsss[{name}]"
+                f"--log {name} needs a package that is not installed; run pip install {name}"
             )
     return [kinds[name](folder) for name in dict.fromkeys(names)]
 

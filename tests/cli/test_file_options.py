@@ -167,6 +167,12 @@ def test_a_file_describes_a_comparison() -> None:
     assert options_of("compare a.yaml cam sipe").methods == ("cam", "sipe")
 
 
+def test_a_file_describes_a_comparison_of_refinements() -> None:
+    write("method: cam\ndata: voc\ncompare: {methods: [cam], refine: [crf, par]}\n")
+    assert options_of("compare a.yaml").refinements == ("crf", "par")
+    assert options_of("compare a.yaml --refine irn").refinements == ("irn",)
+
+
 def test_a_file_describes_an_ablation() -> None:
     write("method: sipe\npreset: paper\ndata: voc\nsipe: {weight: 0.5, inference_weight: 2}\n")
     made = experiment_of("ablate a.yaml", method="sipe", changes={"sipe.weight": 0.0})

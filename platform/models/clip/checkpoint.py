@@ -41,7 +41,7 @@ def open_clip() -> ModuleType:
             raise
         raise InputError(
             "networks of CLIP need the library open_clip, which is not installed; run "
-            "pip install wsss[clip]"
+            "pip install open_clip_torch"
         ) from error
     library: ModuleType = open_clip
     return library

@@ -123,7 +123,8 @@ def build(
 ) -> Trainable:
     """Return an untrained network, its backbone with the configured ImageNet weights, if any.
 
-    `note` is called with how the weight file was read.
+    `note` is called with how the weight file was read, and where a backbone that is made for
+    ImageNet weights has none.
     """
     torch.manual_seed(seed)
     rules = (network.positions, network.sizes, network.final_norm)
@@ -132,6 +133,11 @@ def build(
         read = weights.load(backbone, network.weights, network.backbone, network.weights_key)
         if note:
             note(read)
+    elif note and backbone.pretrained:
+        note(
+            f"weights: none, so {network.backbone} starts from random values; "
+            "--weights FILE takes ImageNet weights"
+        )
     return learner.network(classes, backbone, network.frozen_stages)
 
 

@@ -90,7 +90,7 @@ def _check_cmaes(space: Space) -> None:
             "another --search"
         )
     if not importlib.util.find_spec("cmaes"):
-        raise InputError("--search cmaes needs the package cmaes; run pip install wsss[cmaes]")
+        raise InputError("--search cmaes needs the package cmaes; run pip install cmaes")
 
 
 def most_points(kind: str, space: Space, count: int, budget: str) -> int:

@@ -98,5 +98,5 @@ def test_a_broken_file_is_refused(tensors, tmp_path):
 
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    with pytest.raises(InputError, match=r"run pip install wsss\[clip\]"):
+    with pytest.raises(InputError, match=r"run pip install open_clip_torch"):
         checkpoint.open_clip()
