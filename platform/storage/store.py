@@ -214,7 +214,10 @@ class Store:
         """
         artifact = self.find(stage, key)
         if artifact is None:
-            raise InputError(f"the store holds no intact artifact {stage}/{key[:12]}")
+            raise InputError(
+                f"the store holds no intact artifact {stage}/{key[:12]}; repeat the command that "
+                "computed it"
+            )
         return artifact
 
     def get(

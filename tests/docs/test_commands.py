@@ -82,7 +82,11 @@ BEST = Path("store/sweeps/sipe/best.yaml")
 """The experiment file that the sweep of the demo writes."""
 ANIMALS = ("cat", "cow", "dog", "horse", "sheep", "person")
 OTHERS = ("bus", "car", "chair", "sofa", "train")
-SPLITS = {"scenes": ["train", "val"], "mixed": ["train", "train_cls", "val", "val_bal"]}
+SPLITS = {
+    "scenes": ["train", "val"],
+    "mixed": ["train", "train_cls", "val", "val_bal"],
+    "mine": ["train", "val", "test"],
+}
 """The splits of a data set by its name; all others have VOC's."""
 RUNS = ("tuned",)
 """The finished runs that commands compare, by name."""
