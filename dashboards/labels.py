@@ -9,7 +9,14 @@ from collections.abc import Mapping, Sequence
 
 from ..platform.records.field_labels import short_text
 from ..platform.records.result_id import ResultId
-from ..platform.records.schema import Score, SweepRecord, Trial
+from ..platform.records.schema import (
+    FROM_FIXED_VALUE,
+    FROM_OWN_BACKGROUND,
+    Score,
+    SweepRecord,
+    Trial,
+)
+from ..platform.tuning.objectives import scored_result
 
 Value = float | int | str | bool
 
@@ -20,6 +27,14 @@ REFINEMENT_TITLES: Mapping[str, str] = {
     "segments": "segments",
     "masks": "true masks",
 }
+OBJECTIVE_TEXTS: Mapping[str, str] = {
+    "miou": "mIoU of the {}",
+    "precision": "precision of the {}",
+    "recall": "recall of the {}",
+    "parts": "coverage of other parts by the {}",
+    "seconds": "seconds of a trial",
+}
+"""What each objective of a sweep measures, of the result that its trials score."""
 LABEL_LENGTH = 34
 """Most characters of a parameter's label; `baseline.segment.training.weight_decay` fits."""
 
@@ -48,6 +63,16 @@ def sweep_scope(sweep: SweepRecord) -> str:
     if scores:
         return f"{score_scope(scores[0], sweep.name)} · {count}"
     return f"{sweep.split} · no trial was scored yet · {sweep.name} · {count}"
+
+
+def objectives_text(sweep: SweepRecord) -> str:
+    """Return what the objectives of a sweep measure, of which result, and on which split."""
+    result = scored_result(sweep.labels)
+    fixed = (FROM_OWN_BACKGROUND, FROM_FIXED_VALUE)
+    if any(t.score and t.score.threshold_from not in fixed for t in sweep.trials):
+        result += " at the best threshold"
+    texts = [OBJECTIVE_TEXTS[name].format(result) for name in sweep.objectives]
+    return f"{', '.join(texts)} on {sweep.split}"
 
 
 def is_done(trial: Trial) -> bool:

@@ -73,7 +73,7 @@ class Site:
         """Yield the paths of all files of the site."""
         yield from FILES_OF_EVERY_SITE
         runs = [entry.record for entry in self.records.runs().values()]
-        if len(runs) > 1:
+        if self._compares():
             yield "compare.html"
         if self.records.speeds():
             yield "speed.html"
@@ -169,8 +169,16 @@ class Site:
             return self.records.stamp(FOLDER_OF_PAGE[kind], name)
         return None
 
+    def _compares(self) -> bool:
+        """Return whether the site has a page that compares runs: with more than one run.
+
+        Of a site that is served, which has that page in any case, also runs count that cannot be
+        read, because reading the records of all runs for each page takes long in a bucket.
+        """
+        return len(self.records.names("runs") if self.every else self.records.runs()) > 1
+
     def _links(self) -> list[str]:
-        missing = set() if len(self.records.names("runs")) > 1 else {"compare.html"}
+        missing = set() if self._compares() else {"compare.html"}
         missing |= set() if self.records.speeds() else {"speed.html"}
         return [file for file, _ in SITE if file not in missing]
 
@@ -197,16 +205,13 @@ class Site:
         if run is None:
             return None
         if kind == "images":
-            others = len(self.records.names("runs")) > 1
-            return (
-                images_page(run.record, others)
-                if gallery.splits_with_pictures(run.record)
-                else None
-            )
+            if not gallery.splits_with_pictures(run.record):
+                return None
+            return images_page(run.record, self._compares())
         if kind == "prototypes":
             known = prototypes.class_maps_with_patches(run.record, self.artifacts)
             return prototypes.prototypes_page(run.record, self.artifacts) if known else None
-        return run_page(run, self.records, self.artifacts)
+        return run_page(run, self.records, self.artifacts, self._compares())
 
     def _opens(self, key: str) -> bool:
         """Return whether the store holds the shards of a data set intact."""

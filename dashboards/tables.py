@@ -17,8 +17,8 @@ from ..platform.records.schema import (
     Trial,
 )
 from ..platform.serialization import parse_time
-from ..platform.tuning.objectives import OBJECTIVES, leading_points, pareto_front, seed_count
-from .labels import classes_of, count_text, drawable, method_title
+from ..platform.tuning.objectives import OBJECTIVES, pareto_front, standing
+from .labels import classes_of, count_text, drawable, method_title, objectives_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,20 +134,6 @@ def summary_table(scores: Sequence[tuple[str, Score]]) -> Table:
     return Table(caption=caption, head=head, rows=rows, empty="no scores: no split has masks")
 
 
-def standing(sweep: SweepRecord) -> dict[str, str]:
-    """Return the word for the trials of each leading point of a sweep, by their ids.
-
-    A point is `best` only if the spread over random seeds tells it apart from all other points.
-    Points that it does not tell apart are `tied`; without several random seeds, the first point is
-    merely `chosen`.
-    """
-    points = leading_points(sweep)
-    word = "tied" if len(points) > 1 else "best"
-    if len(points) == 1 and seed_count(points[0]) == 1:
-        word = "chosen"
-    return {trial.id: word for point in points for trial in point.trials}
-
-
 def trial_table(sweep: SweepRecord) -> Table:
     """Return the table of all trials with parameters, results and errors."""
     labels = sweep.labels
@@ -179,7 +165,7 @@ def trial_table(sweep: SweepRecord) -> Table:
         rows.append(row)
     caption = (
         f"{count_text(len(sweep.trials), 'trial')} of {method_title(sweep.method)} on "
-        f"{sweep.dataset}; objective: best mIoU of the seed over all thresholds on {sweep.split}"
+        f"{sweep.dataset}; objective: {objectives_text(sweep)}"
     )
     return Table(caption=caption, head=head, rows=rows, sortable=True, empty="no trial yet")
 

@@ -97,8 +97,8 @@ function showStatus(text) {
 async function images(a, b) {
   const work = (pair.work += 1);
   for (const name of ["gained", "lost"]) document.getElementById(name).replaceChildren();
-  if (pair.a.shards !== pair.b.shards || a.split !== b.split) {
-    showStatus("The two results are on different images, so no images are compared.");
+  if (!onSameData(a, b)) {
+    showStatus("The two results were scored on different images or masks, so no images are compared.");
     return;
   }
   const [left, right] = await Promise.all([Split.of(pair.a.name, a.split), Split.of(pair.b.name, b.split)]);

@@ -25,6 +25,7 @@ from ...platform.data.formats.class_maps import ClassMaps
 from ...platform.data.formats.parquet import Row
 from ...platform.data.formats.shards import Slice
 from ...platform.data.images import decode_mask
+from ...platform.errors import InputError
 from ...platform.metrics import OWN_BACKGROUND
 from ...platform.records.result_id import ResultId
 from ...platform.records.schema import (
@@ -192,7 +193,8 @@ class Gallery:
         self.pieces: list[Slice] = [pieces[k] for k in chosen]
         name = f"{self.pieces[0].name}.parquet"
         stages = region_stages(run)
-        self.regions = next((s for s in stages if artifacts.open(s.stage, s.key).has(name)), None)
+        self.regions = next((s for s in stages if _has_file(artifacts, s, name)), None)
+        """The stage whose segments or superpixels are shown; None where the store holds none."""
         maps = [s.key for s in self.sources if s.threshold is not None]
         self.edges = {key for key in maps if artifacts.has_edges(key, self.pieces[0])}
         """Keys of class maps that have the boundaries stored which stopped their random walk."""
@@ -301,6 +303,14 @@ class Gallery:
                 yield from (f"layers/{s.key[:SHORT_KEY_LENGTH]}/{id}.{kind}" for kind in kinds)
             if self.regions:
                 yield f"layers/{self.regions.key[:SHORT_KEY_LENGTH]}/{id}.regions.png"
+
+
+def _has_file(artifacts: ArtifactCache, stage: StageRecord, name: str) -> bool:
+    """Return whether the artifact of a stage can be read and has a file."""
+    try:
+        return artifacts.open(stage.stage, stage.key).has(name)
+    except InputError:
+        return False
 
 
 def artifacts_by_short_key(run: RunRecord) -> dict[str, tuple[str, str]]:

@@ -35,7 +35,6 @@ from ...platform.storage.json_files import Readable, read_record
 from ...platform.storage.storage import Location
 from ...platform.storage.store import Store
 from ...platform.tuning.journal import Journal
-from ..labels import is_done, objective
 
 KINDS = ("runs", "sweeps")
 TRIALS = "trials.jsonl"
@@ -209,10 +208,7 @@ class Records:
             return None
         record = sweep_from_json(progress.record, folder / PROGRESS)
         trials = tuple(Journal(self.store, name).trials())
-        best = max(filter(is_done, trials), key=objective, default=None)
-        record = dataclasses.replace(
-            record, name=name, trials=trials, best=best.id if best else None
-        )
+        record = dataclasses.replace(record, name=name, trials=trials, best=None)
         return Entry(record=record, progress=progress)
 
     def metrics(self, stage: StageRecord) -> list[Metrics]:

@@ -10,7 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ...platform.records.field_labels import short_text
-from ...platform.records.schema import SweepRecord, Trial, ranking
+from ...platform.records.schema import SweepRecord, Trial
+from ...platform.tuning.ranking import ranking
 from ..labels import (
     LABEL_LENGTH,
     Value,
@@ -114,7 +115,7 @@ def importance(sweep: SweepRecord, shares: Mapping[str, float]) -> Figure:
 
 
 def history(sweep: SweepRecord) -> Figure:
-    """Draw the objective of each trial in order, and the best objective so far.
+    """Draw the mIoU of each trial in the order of the trials, and the highest mIoU so far.
 
     Failed and stopped trials are marked at the lower edge.
     """
@@ -152,7 +153,7 @@ def history(sweep: SweepRecord) -> Figure:
     )
     layout = {
         "height": 360,
-        "xaxis": {"title": {"text": "number of the trial", "standoff": 6}},
+        "xaxis": {"title": {"text": "position among the trials", "standoff": 6}},
         "yaxis": {"title": {"text": "best mIoU %", "standoff": 4}},
     }
     traces = [points, best, *([failed] if unfinished else [])]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from ...platform.records.schema import Point, SweepRecord, ranking
+from ...platform.records.schema import SweepRecord
+from ...platform.tuning.ranking import Point, ranking
 from ..labels import are_numbers, drawable, plotly_text, sweep_scope
 from .style import COLOURS, DASHES, Figure, build_figure
 

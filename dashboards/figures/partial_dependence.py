@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...platform.records.schema import Trial
+from ...platform.tuning.ranking import point_key
 from ...platform.tuning.search.gaussian_process import GaussianProcess
 from ..labels import are_numbers, is_done, objective, value_of
 
@@ -52,8 +52,7 @@ def seed_variance(trials: Sequence[Trial]) -> float | None:
     """
     by_point: dict[str, dict[int, float]] = {}
     for trial in filter(is_done, trials):
-        key = json.dumps(trial.params, sort_keys=True)
-        by_point.setdefault(key, {})[trial.seed] = objective(trial)
+        by_point.setdefault(point_key(trial.params), {})[trial.seed] = objective(trial)
     repeated = [[*by_seed.values()] for by_seed in by_point.values() if len(by_seed) > 1]
     if not repeated:
         return None

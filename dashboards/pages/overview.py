@@ -157,11 +157,11 @@ def _value(score: Score | None) -> float | None:
 
 def _sweeps(sweeps: Mapping[str, Entry[SweepRecord]]) -> Table:
     head = ["sweep", "status", "method", "data set", "split", "parameters", "trials"]
-    head += ["failed", "best mIoU %", "started", "seconds"]
+    head += ["failed", "mIoU % of the chosen trial", "started", "seconds"]
     rows = []
     for name, entry in sweeps.items():
         sweep = entry.record
-        best = next((t.value for t in sweep.trials if t.id == sweep.best), None)
+        chosen = next((t.value for t in sweep.trials if t.id == sweep.best), None)
         failed = sum(t.status == "failed" for t in sweep.trials)
         rows.append(
             [
@@ -173,13 +173,14 @@ def _sweeps(sweeps: Mapping[str, Entry[SweepRecord]]) -> Table:
                 text_cell(", ".join(sweep.labels[field] for field in sweep.space)),
                 Cell(text=str(len(sweep.trials)), value=len(sweep.trials)),
                 Cell(text=str(failed), value=failed),
-                percent_cell(best),
+                percent_cell(chosen),
                 time_cell(sweep.started),
                 seconds_cell(sweep.seconds),
             ]
         )
     caption = (
-        f"{count_text(len(rows), 'sweep')}; objective: best mIoU of the seed over all thresholds"
+        f"{count_text(len(rows), 'sweep')}; the chosen trial is the first one of the best point by "
+        "the sweep's rule"
     )
     return Table(caption=caption, head=head, rows=rows, sortable=True, cards=True)
 

@@ -54,7 +54,13 @@ Named = list[tuple[str, Score]]
 
 @dataclass(frozen=True, kw_only=True)
 class Gain:
-    """Best mIoU on a split, and in words the result that has it and its gain over the first."""
+    """The best mIoU of a run on one split.
+
+    Attributes:
+        split: name of the split.
+        value: the mIoU, in percent.
+        text: the result that has this mIoU, and how far it lies above the first result.
+    """
 
     split: str
     value: str
@@ -91,16 +97,18 @@ def titled_scores(run: RunRecord) -> Named:
     return [(result_title(id), s) for id in results_by_stage(run) for s in run.scores[id].values()]
 
 
-def run_page(entry: Entry[RunRecord], records: Records, artifacts: ArtifactCache) -> Page:
+def run_page(
+    entry: Entry[RunRecord], records: Records, artifacts: ArtifactCache, others: bool
+) -> Page:
     """Return the page of a run, finished or not.
 
     Args:
         entry: the run.
         records: reads the metrics of its trainings.
         artifacts: reads its artifacts; a figure whose artifact is missing is left out.
+        others: whether the site has other runs to compare with.
     """
     run, scores = entry.record, titled_scores(entry.record)
-    others = bool(scores) and len(records.names("runs")) > 1
     sections = []
     if scores:
         sections.append(Section(key="summary", title="Scores", content=summary_table(scores)))
@@ -115,7 +123,7 @@ def run_page(entry: Entry[RunRecord], records: Records, artifacts: ArtifactCache
     return Page(
         template="run.html",
         title=run.name,
-        header=_header(entry, scores, artifacts, others),
+        header=_header(entry, scores, artifacts, others and bool(scores)),
         sections=sections,
         content={
             "fault": entry.fault,

@@ -11,14 +11,21 @@ from ...platform.records.field_labels import short_text
 from ...platform.records.schema import RunRecord, Score, SweepRecord, Trial
 from ...platform.tuning import spaces
 from ...platform.tuning.budget import spending
-from ...platform.tuning.objectives import leading_points
+from ...platform.tuning.objectives import leading_points, parse_rule, ranking_by, standing
 from ..content.records import Entry, Records
 from ..figures import optimization
 from ..figures.paper import paper_figure
 from ..figures.parallel_coordinates import parallel_coordinates
 from ..figures.sensitivity import sensitivity
-from ..labels import count_text, drawable_sweep, is_done, method_title, result_title
-from ..tables import front_table, standing, summary_table, trial_table
+from ..labels import (
+    count_text,
+    drawable_sweep,
+    is_done,
+    method_title,
+    objectives_text,
+    result_title,
+)
+from ..tables import front_table, summary_table, trial_table
 from .layout import Going, Header, Link, Page, Section, facts_with_values, pill_unless_done
 
 Runs = Mapping[str, Entry[RunRecord]]
@@ -122,8 +129,7 @@ def _header(entry: Entry[SweepRecord], runs: Collection[str]) -> Header:
     facts: list[tuple[str, object]] = [
         ("method", method_title(sweep.method)),
         ("data set", sweep.dataset),
-        ("objective", f"best mIoU of the seed over all thresholds on {sweep.split}"),
-        ("objectives", ", ".join(sweep.objectives) if len(sweep.objectives) > 1 else ""),
+        ("objective" if len(sweep.objectives) == 1 else "objectives", objectives_text(sweep)),
         ("rule of the best point", sweep.rule if sweep.rule != "miou" else ""),
         ("trials", kinds),
         ("started", sweep.started),
@@ -131,7 +137,7 @@ def _header(entry: Entry[SweepRecord], runs: Collection[str]) -> Header:
         ("time", f"{sweep.seconds:,.1f} s" if sweep.seconds else ""),
         ("cache", _shared(sweep)),
         ("default", _params(sweep, sweep.default)),
-        _leaders(sweep),
+        _leaders(sweep) if entry.progress is None else _leader_so_far(sweep),
     ]
     linked = {"Run of the chosen trial": sweep.run, "Untuned run": sweep.untuned}
     return Header(
@@ -159,6 +165,12 @@ def _leaders(sweep: SweepRecord) -> tuple[str, str]:
         )
     note = " (one random seed, so that it may lead by chance)" if word == "chosen" else ""
     return word, params + note
+
+
+def _leader_so_far(sweep: SweepRecord) -> tuple[str, str]:
+    """Return title and text of the fact that says which point leads an unfinished sweep."""
+    ranked = ranking_by(sweep.trials, parse_rule(sweep.rule))
+    return "leader so far", _params(sweep, ranked[0].trials[0].params) if ranked else ""
 
 
 def _going(entry: Entry[SweepRecord]) -> Going | None:

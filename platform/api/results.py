@@ -18,7 +18,7 @@ from ...dashboards.figures.sensitivity import sensitivity
 from ...dashboards.labels import drawable_sweep
 from ...dashboards.pages.run import scores_by_split, titled_scores
 from ..cli.options.kinds import default_store
-from ..cli.sweep_commands import best_points
+from ..cli.sweep_commands import leaders
 from ..cli.tables import Table, comparison_table, score_table
 from ..data.names import check_name
 from ..errors import InputError
@@ -252,7 +252,7 @@ class SweepResult(Scored):
 
     @property
     def table(self) -> Table:
-        named = {"untuned": self.untuned.records, "best": self.best.records}
+        named = {"untuned": self.untuned.records, "chosen": self.best.records}
         rows = [row for title, runs in named.items() for row in _rows(title, runs)]
         return comparison_table(rows)
 
@@ -303,7 +303,7 @@ class SweepResult(Scored):
         return _plotly(figures[kind]())
 
     def __repr__(self) -> str:
-        return "\n".join([*best_points(self.record), str(self.table)])
+        return "\n".join([*leaders(self.record), str(self.table)])
 
 
 def _rows(title: str, runs: Sequence[RunRecord]) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +47,8 @@ def dashboard(options: DashboardOptions, command: str) -> None:
     store = _existing_store(options.store)
     with Server(store, options.port) as server:
         say(f"dashboard of {store}: {server.address} (Ctrl-C ends it)")
-        server.serve_forever()
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def _existing_store(address: str) -> Store:

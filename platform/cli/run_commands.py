@@ -41,8 +41,8 @@ def run(options: RunOptions, command: str) -> None:
     records = run_records(options, store, command, printer.line)
     rows = score_rows(records)
     printer.table(comparison_table(rows))
-    write_picture(printer, store, options.picture, rows)
     write_run_pages(printer, store, options.page, [records[0].name])
+    write_picture(printer, store, options.picture, rows)
 
 
 def run_records(options: RunOptions, store: Store, command: str, line: Say) -> list[RunRecord]:

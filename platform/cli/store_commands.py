@@ -15,6 +15,7 @@ from ..data.sources.source import Source
 from ..errors import InputError
 from ..records.progress_file import progress_display
 from ..records.schema import read_run
+from ..storage import filesystem
 from ..storage.artifact import versions
 from ..storage.store import Store, open_store
 from . import resolve
@@ -226,11 +227,8 @@ def config(options: ConfigOptions, command: str) -> None:
     if options.out is None:
         say(text)
         return
-    try:
-        with Path(options.out).open("x", encoding="utf-8") as stream:
-            stream.write(f"{text}\n")
-    except FileExistsError:
-        raise InputError(f"{options.out} exists; choose another --out") from None
+    if not filesystem.create(Path(options.out), f"{text}\n".encode()):
+        raise InputError(f"{options.out} exists; choose another --out")
 
 
 def doctor(options: DoctorOptions, command: str) -> None:

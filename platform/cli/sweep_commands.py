@@ -13,7 +13,15 @@ from ..records.field_labels import short_text
 from ..storage.store import Store, open_store
 from ..tuning import spaces
 from ..tuning.budget import spending
-from ..tuning.objectives import OBJECTIVES, pareto_front, parse_rule, ranking_by, seed_count
+from ..tuning.objectives import (
+    OBJECTIVES,
+    Objective,
+    leading_points,
+    pareto_front,
+    parse_rule,
+    seed_count,
+    standing,
+)
 from ..tuning.sweep import Sweep
 from . import resolve
 from .options.experiment_options import FigureOptions, SweepOptions
@@ -24,7 +32,8 @@ from .tables import Printer, comparison_table, figure_table
 if TYPE_CHECKING:
     from ..config.experiment import Experiment
     from ..pipeline.context import Catalog
-    from ..records.schema import Point, SweepRecord
+    from ..records.schema import SweepRecord
+    from ..tuning.ranking import Point
     from ..tuning.scored_sweep import ScoredSweep
     from ..tuning.spaces import Space
 
@@ -79,7 +88,7 @@ def scored_sweep(
         )
         tracked.finish(scored.record)
     line(f"sweep {name}: {_summary(scored.record, known, time.monotonic() - began)}")
-    for text in [*best_points(scored.record), *front(scored.record)]:
+    for text in [*leaders(scored.record), *front(scored.record)]:
         line(text)
     return scored
 
@@ -178,35 +187,36 @@ def _announce(line: Say, catalog: Catalog, description: Sweep) -> None:
         ", ".join(f"{n} {name}" for name, n in counts.items()) or "nothing"
         for counts in (missing, stored)
     ]
-    if chooses_as_results_come(description.kind):
+    if chooses_as_results_come(description.kind) or description.count > MOST_COUNTED:
         trials += f"; of the first {MOST_COUNTED:,} points at most"
     line(f"{trials}: to compute {lists[0]}; in the store {lists[1]}")
     if without_effect:
         line(f"{', '.join(without_effect)}: no value changes the result")
 
 
-def best_points(sweep: SweepRecord) -> list[str]:
-    """Return a line on the best point of a sweep, and one on each point that is tied with it.
+def leaders(sweep: SweepRecord) -> list[str]:
+    """Return a line on the chosen point of a sweep, and one on each point that is tied with it.
 
-    A point is tied if its difference from the best one lies within the spread over seeds.
+    The first line calls the chosen point best, tied or merely chosen, see `objectives.standing`.
     """
-    rule = parse_rule(sweep.rule)
-    ranked = ranking_by(sweep.trials, rule)
-    if not ranked:
+    points = leading_points(sweep)
+    if not points:
         return []
-    first, *others = ranked
+    objective = OBJECTIVES[parse_rule(sweep.rule).objective]
+    first, *tied = (_point(point, objective, sweep.labels) for point in points)
+    word = standing(sweep)[points[0].trials[0].id]
+    title = {"tied": "tied for best, and chosen,"}.get(word, word)
     name = "" if sweep.rule == "miou" else f" by {sweep.rule}"
-    lines = [f"best on {sweep.split}{name}: {_point(first, rule.objective, sweep.labels)}"]
-    tied = (point for point in others if point.tied)
-    return lines + [f"tied with it: {_point(p, rule.objective, sweep.labels)}" for p in tied]
+    note = "; with one random seed, it may lead by chance" if word == "chosen" else ""
+    lines = [f"{title} on {sweep.split}{name}: {first}{note}"]
+    return lines + [f"tied with it: {text}" for text in tied]
 
 
-def _point(point: Point, objective: str, labels: Mapping[str, str]) -> str:
-    scale, unit = OBJECTIVES[objective].scale, "%" if OBJECTIVES[objective].scale == 100 else "s"
+def _point(point: Point, objective: Objective, labels: Mapping[str, str]) -> str:
     values = _values(point.trials[0].params, labels)
     if (seeds := seed_count(point)) == 1:
-        return f"{values} ({scale * point.mean:.1f} {unit})"
-    spread = f"{scale * point.mean:.1f} ± {scale * point.spread:.1f} {unit}"
+        return f"{values} ({objective.text(point.mean)})"
+    spread = f"{objective.scale * point.mean:.1f} ± {objective.text(point.spread)}"
     return f"{values} ({spread} over {seeds} seeds)"
 
 

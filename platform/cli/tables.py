@@ -21,9 +21,9 @@ from ..records.schema import (
     RunRecord,
     Score,
     SweepRecord,
-    ranking,
 )
 from ..records.unscored import unscored_sentence
+from ..tuning.ranking import ranking
 from .ending import say
 
 GAP = 3

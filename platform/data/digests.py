@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from .images import decode_mask
 
 
 @dataclass(frozen=True)
@@ -32,20 +28,6 @@ class Digest:
         """Return the digest of one image with its mask `[H,W]`, if it has one."""
         pixels = b"" if mask is None else f"{mask.shape}".encode() + mask.tobytes()
         return cls(_number(id.encode()), _number(id.encode() + b"\0" + pixels))
-
-    @classmethod
-    def of_rows(cls, rows: Sequence[Mapping[str, Any]]) -> Digest:
-        """Return the digest of rows of shards, which hold encoded masks."""
-        total = cls()
-        for row in rows:
-            mask = decode_mask(row["mask"], row["id"]) if row["mask"] else None
-            total += cls.of_image(row["id"], mask)
-        return total
-
-    @classmethod
-    def from_dict(cls, texts: Mapping[str, str]) -> Digest:
-        """Return the digest that `as_dict` wrote."""
-        return cls(int(texts["ids"], 16), int(texts["masks"], 16))
 
     def __add__(self, other: Digest) -> Digest:
         whole = 1 << 256

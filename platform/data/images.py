@@ -78,6 +78,11 @@ def _kind(data: bytes, formats: tuple[str, ...]) -> str:
     return next((f": it is {kind}" for start, kind in _KINDS if data.startswith(start)), "")
 
 
+def channel_bits(png: bytes) -> int:
+    """Return the number of bits a channel of a PNG that Pillow has opened."""
+    return png[24]
+
+
 def load(image: Image.Image, name: str) -> None:
     """Decode the pixels of an open image.
 
@@ -114,9 +119,14 @@ def rgb_pixels(image: Image.Image, name: str) -> NDArray[np.uint8]:
     if image.mode not in _MODES:
         raise InputError(f"{name} has pixel mode {image.mode}; allowed are {', '.join(_MODES)}")
     load(image, name)
+    return np.array(with_eight_bits(image).convert("RGB"), dtype=np.uint8)
+
+
+def with_eight_bits(image: Image.Image) -> Image.Image:
+    """Return a decoded image with the upper eight bits of each channel of 16."""
     if image.mode == SIXTEEN_BITS:
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return np.array(image.convert("RGB"), dtype=np.uint8)
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image
 
 
 def decode_mask(data: bytes, name: str) -> NDArray[np.uint8]:
@@ -134,7 +144,7 @@ def decode_mask(data: bytes, name: str) -> NDArray[np.uint8]:
             MAX_PIXELS.
     """
     image = open_image(data, name, ("PNG",))
-    bits = data[24]
+    bits = channel_bits(data)
     if image.mode not in ("P", "L") or (image.mode == "L" and bits != 8):
         raise InputError(
             f"mask {name} has pixel mode {image.mode} at {bits} bits; "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..data.formats import class_maps, label_maps, parquet, shards
 from ..data.images import check_mask, decode_mask
+from ..data.readers.files import read_file
 from ..errors import InputError
 from ..ray_runtime import cluster
 from ..storage.artifact_files import ArtifactFolder
@@ -30,12 +31,8 @@ def read_label_plane(path: Path, row: parquet.Row, classes: int) -> label_maps.P
         InputError: the file is broken, has another size than the image, or holds a class that is
             not among the image's labels.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error}") from error
     size = (row["height"], row["width"])
-    plane = check_mask(decode_mask(data, str(path)), size, classes, str(path))
+    plane = check_mask(decode_mask(read_file(path), str(path)), size, classes, str(path))
     unexpected = set(plane.ravel().tolist()) - {0, 255, *(n + 1 for n in row["labels"])}
     if unexpected:
         values = [n + 1 for n in row["labels"]]

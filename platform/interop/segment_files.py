@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..config.refiners.segments import SegmentKind
 from ..data.formats import label_maps, parquet, segments, shards
 from ..data.images import load, open_image
+from ..data.readers.files import read_file
 from ..data.sources.coco.segmentations import form_of, segmentation_mask
 from ..errors import InputError
 from ..ops.refinement.segment_merging import Segments
@@ -73,17 +74,10 @@ def read_segments(folder: Path, kind: SegmentKind, row: parquet.Row) -> Segments
     return Segments.from_masks(height, width, _masks_of_json(files[0], height, width))
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-
-
 def _masks_of_json(path: Path, height: int, width: int) -> Iterator[NDArray[np.bool_]]:
     """Yield the masks `[H,W]` in a file of segment-anything."""
     try:
-        entries = from_json(_read(path))
+        entries = from_json(read_file(path))
     except ValueError as error:
         raise InputError(f"{path} is no JSON: {error}") from error
     if not isinstance(entries, list):
@@ -117,7 +111,7 @@ def _read_plane(path: Path, height: int, width: int) -> NDArray[np.integer]:
     Raises:
         InputError: the file has another form or size.
     """
-    image = open_image(_read(path), str(path), ("PNG",))
+    image = open_image(read_file(path), str(path), ("PNG",))
     if image.mode not in ("L", "P", "1", "I", "I;16"):
         raise InputError(f"{path} has pixel mode {image.mode}; segments are PNGs with one channel")
     load(image, str(path))

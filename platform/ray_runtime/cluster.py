@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..storage import filesystem
 from . import session
 from .quirks import settings
 from .quirks.native_output import capture_stderr
@@ -57,12 +57,8 @@ def _make_token() -> None:
         return
     path = Path("~/.ray/auth_token").expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError), open(path, "x", opener=_private) as stream:
-        stream.write(secrets.token_hex(32))
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    if not path.exists():
+        filesystem.create(path, secrets.token_hex(32).encode(), mode=0o600)
 
 
 def cores() -> int:

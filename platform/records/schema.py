@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import json
 import os
 import platform
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -205,56 +202,19 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
-    """The finished trials of one point of a search space, with mean and spread of the objective.
-
-    The spread is the standard deviation, 0 for a single trial. `tied` says whether the best point's
-    mean is above this mean by no more than the larger one of the two points' spreads.
-    """
-
-    trials: tuple[Trial, ...]
-    mean: float
-    spread: float
-    tied: bool = False
-
-
-def ranking(trials: Sequence[Trial]) -> list[Point]:
-    """Return the points of a sweep by the mean of their objective, best first.
-
-    Points without a finished trial are left out.
-    """
-    trials_by_point: dict[str, list[tuple[float, Trial]]] = {}
-    for trial in trials:
-        if trial.value is not None and trial.status == "done":
-            key = json.dumps(trial.params, sort_keys=True)
-            trials_by_point.setdefault(key, []).append((trial.value, trial))
-    points = [
-        Point(
-            trials=tuple(t for _, t in pairs),
-            mean=statistics.fmean(v for v, _ in pairs),
-            spread=statistics.stdev([v for v, _ in pairs]) if len(pairs) > 1 else 0.0,
-        )
-        for pairs in trials_by_point.values()
-    ]
-    points.sort(key=lambda p: -p.mean)
-    return [
-        dataclasses.replace(p, tied=0 < max(p.spread, points[0].spread) >= points[0].mean - p.mean)
-        for p in points
-    ]
-
-
-@dataclass(frozen=True, kw_only=True)
 class SweepRecord:
     """The record of a sweep: many experiments that differ in the fields of `space`.
 
     `space`, `default` and the parameters of the trials name fields in full, e.g. `training.lr`;
-    `labels` has their names for people. The value of a trial, and the objective `miou`, is the best
-    mIoU over the seed thresholds of `method` on `split`.
+    `labels` has their names for people. The value of a trial, and the objective `miou`, is the mIoU
+    on `split` of the result that the trials score (`tuning.objectives.scored_result`), at the best
+    threshold where one is chosen.
 
     Attributes:
         space: values of each varied field, or its distribution as in an experiment file.
         default: parameters of the untuned preset.
-        best: id of the first trial of the best point by `rule`; None where there is none.
+        best: id of the first trial of the best point by `rule`; None where there is none, and
+            before the sweep has ended.
         run: name of the run of the best point, on all splits, with the first random seed.
         untuned: name of the run of the untuned preset, on all splits, with the first random seed.
         figure: name of the paper's figure that the sweep reproduces, or empty.

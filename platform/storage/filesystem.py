@@ -107,6 +107,29 @@ def write_atomic(path: Path, write: Callable[[Any], Any]) -> None:
         write(stream)
 
 
+def create(path: Path, data: bytes, mode: int = 0o666) -> bool:
+    """Write a new file that appears under its name only when it is complete.
+
+    Args:
+        path: the file.
+        data: its content.
+        mode: its permissions, less those that the process's umask takes away.
+
+    Returns:
+        Whether the file was written; False where there is something of its name.
+    """
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as stream:
+            stream.write(data)
+        os.link(part, path)
+    except FileExistsError:
+        return False
+    finally:
+        part.unlink(missing_ok=True)
+    return True
+
+
 def remove(path: Path) -> None:
     """Remove a file, or a folder with all that is in it, if it exists.
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from time import monotonic
 
 from ..config.yaml_writer import EXPERIMENT_FILE
 from ..errors import InputError
@@ -17,15 +18,21 @@ from ..storage.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan:
-    """The key of a sweep, the number of its trials, the command line and the time of its start.
+    """The description of a sweep that has begun.
 
-    With a budget the number of trials is the largest one.
+    Attributes:
+        digest: key of the sweep.
+        trials: number of its trials; with a budget the largest number.
+        command: command line.
+        started: time when the sweep was first started.
+        seconds: seconds that the sweep took, over all its passes, until its last trial ended.
     """
 
     digest: str
     trials: int
     command: str
     started: str = ""
+    seconds: float = 0.0
 
 
 class Journal:
@@ -42,6 +49,7 @@ class Journal:
         self.path = self.folder / "sweep.json"
         self.plan = self.folder / "plan.json"
         self.lines = self.folder / "trials.jsonl"
+        self._begun: tuple[SweepPlan, float] | None = None
 
     def check(self, key: str, resume: bool) -> None:
         """Check that a sweep may begin, or go on, under this name.
@@ -106,19 +114,36 @@ class Journal:
         """Write the plan, and remove an incomplete last line of the trials.
 
         Returns:
-            The plan, with the time at which the sweep was first started.
+            The plan, with the time at which the sweep was first started, and the seconds that
+            earlier passes took.
         """
         done = self.trials()
         if self.plan.exists():
-            plan = replace(plan, started=read_record(self.plan, SweepPlan).started)
+            earlier: SweepPlan = read_record(self.plan, SweepPlan)
+            started = earlier.started or plan.started
+            plan = replace(plan, started=started, seconds=earlier.seconds)
         write_json(self.plan, plan)
         text = "".join(_line(trial) for trial in done)
         self.lines.write(text.encode())
+        self._begun = plan, monotonic()
         return plan
 
     def add(self, trial: Trial) -> None:
-        """Add a trial that has ended."""
+        """Add a trial that has ended, and note the time that the sweep took so far."""
         self.lines.append(_line(trial).encode())
+        self.note_seconds()
+
+    def note_seconds(self) -> float:
+        """Note in the plan how many seconds the sweep took so far, over all passes; return them.
+
+        They are 0 before `begin`.
+        """
+        if self._begun is None:
+            return 0.0
+        plan, began = self._begun
+        seconds = round(plan.seconds + monotonic() - began, 2)
+        write_json(self.plan, replace(plan, seconds=seconds))
+        return seconds
 
 
 def _line(trial: Trial) -> str:

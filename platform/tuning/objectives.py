@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import math
 import operator
 import re
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ..errors import InputError
-from ..records.schema import Point, SweepRecord, Trial, ranking
+from ..records.schema import SweepRecord, Trial
+from .ranking import Point, point_key, ranking, trials_by_point
 
+SEED, PSEUDO_LABELS, PREDICTIONS = "seed", "pseudo labels", "predictions of the segmenter"
+"""The results that trials may score."""
 CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=)\s*(\d+(?:\.\d+)?(?:e-?\d+)?)\s*", re.ASCII)
 
 
@@ -23,7 +26,8 @@ class Objective(NamedTuple):
         title: name with unit, as people read it.
         more: whether more is better.
         scale: factor from the recorded value to the unit of the title.
-        value: returns the recorded value of a trial; None where the trial has none.
+        value: returns the recorded value of a trial; None where the trial has no finite value, as
+            precision without an activated pixel.
     """
 
     title: str
@@ -31,20 +35,36 @@ class Objective(NamedTuple):
     scale: float
     value: Callable[[Trial], float | None]
 
+    @property
+    def unit(self) -> str:
+        """The unit in which the value is shown: percent or seconds."""
+        return "%" if self.scale == 100 else "s"
+
+    def text(self, value: float) -> str:
+        """Return a recorded value with its unit, as `47.1 %`."""
+        return f"{self.scale * value:.1f} {self.unit}"
+
+
+def _finite(value: float | None) -> float | None:
+    """Return a value; None where it is infinite or not a number."""
+    return value if value is not None and math.isfinite(value) else None
+
 
 OBJECTIVES: Mapping[str, Objective] = {
-    "miou": Objective("mIoU %", True, 100, lambda t: t.value),
+    "miou": Objective("mIoU %", True, 100, lambda t: _finite(t.value)),
     "precision": Objective(
-        "precision %", True, 100, lambda t: t.score.precision if t.score else None
+        "precision %", True, 100, lambda t: _finite(t.score.precision if t.score else None)
     ),
-    "recall": Objective("recall %", True, 100, lambda t: t.score.recall if t.score else None),
+    "recall": Objective(
+        "recall %", True, 100, lambda t: _finite(t.score.recall if t.score else None)
+    ),
     "parts": Objective(
         "other parts %",
         True,
         100,
-        lambda t: t.score.parts.get("other") if t.score and t.score.parts else None,
+        lambda t: _finite((t.score.parts or {}).get("other") if t.score else None),
     ),
-    "seconds": Objective("seconds", False, 1, lambda t: t.seconds),
+    "seconds": Objective("seconds", False, 1, lambda t: _finite(t.seconds)),
 }
 """The objectives by name; `parts` is the share of the objects' parts that do not discriminate which
 is activated, `seconds` the time of a trial beyond what the store held already."""
@@ -134,11 +154,11 @@ def ranking_by(trials: Sequence[Trial], rule: Rule) -> list[Point]:
     points = []
     names = [name for name, _, _ in rule.conditions]
     kept = {
-        params
-        for params, group in _trials_by_point(trials).items()
+        key
+        for key, group in trials_by_point(trials).items()
         if rule.keeps(mean_objectives(group, names))
     }
-    for point in ranking([t for t in scored if _params(t) in kept]):
+    for point in ranking([t for t in scored if point_key(t.params) in kept]):
         own = tuple(originals[t.id] for t in point.trials)
         points.append(dataclasses.replace(point, trials=own, mean=sign * point.mean))
     return points
@@ -154,22 +174,38 @@ def leading_points(sweep: SweepRecord) -> list[Point]:
     return [point for point in ranked if point.tied or point is ranked[0]]
 
 
+def standing(sweep: SweepRecord) -> dict[str, str]:
+    """Return the word for the trials of each leading point of a finished sweep, by their ids.
+
+    A point is `best` only if the spread over random seeds tells it apart from all other points.
+    Points that it does not tell apart are `tied`; without several random seeds, the first point is
+    merely `chosen`.
+    """
+    points = leading_points(sweep)
+    word = "tied" if len(points) > 1 else "best"
+    if len(points) == 1 and seed_count(points[0]) == 1:
+        word = "chosen"
+    return {trial.id: word for point in points for trial in point.trials}
+
+
+def scored_result(fields: Iterable[str]) -> str:
+    """Return what the trials of a sweep score: the result of the last stage that a field changes.
+
+    Args:
+        fields: full names of the fields that the sweep varies.
+
+    Returns:
+        SEED, PSEUDO_LABELS or PREDICTIONS.
+    """
+    groups = {field.partition(".")[0] for field in fields}
+    if "segment" in groups:
+        return PREDICTIONS
+    return PSEUDO_LABELS if "refine" in groups else SEED
+
+
 def seed_count(point: Point) -> int:
     """Return the number of random seeds of a point; trials with the same seed are one training."""
     return len({trial.seed for trial in point.trials})
-
-
-def _params(trial: Trial) -> str:
-    return json.dumps(trial.params, sort_keys=True)
-
-
-def _trials_by_point(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
-    """Return the finished trials of each point."""
-    out: dict[str, list[Trial]] = {}
-    for trial in trials:
-        if trial.status == "done":
-            out.setdefault(_params(trial), []).append(trial)
-    return out
 
 
 def pareto_front(
@@ -185,7 +221,7 @@ def pareto_front(
         names: names of the objectives.
     """
     points = []
-    for group in _trials_by_point(trials).values():
+    for group in trials_by_point(trials).values():
         means = {n: m for n, m in mean_objectives(group, names).items() if m is not None}
         if len(means) == len(names):
             points.append((group[0], means))

@@ -19,6 +19,7 @@ from ..records.progress import ProgressDisplay
 from ..records.schema import RunRecord, SweepRecord
 from ..storage.json_files import write_json
 from . import tuner
+from .journal import Journal
 from .sweep import Sweep, best_experiment
 
 BEST_FILE = "best.yaml"
@@ -42,7 +43,7 @@ class ScoredSweep:
     @property
     def rows(self) -> list[Row]:
         """The rows of the table that compares the best point with the untuned preset."""
-        named = {"untuned": self.untuned, "best": self.best}
+        named = {"untuned": self.untuned, "chosen": self.best}
         return [
             row for title, runs in named.items() for row in table_rows(title, runs[0].subject, runs)
         ]
@@ -71,7 +72,7 @@ def run(
         file: text of the experiment file for the record, as for `tuner.run`.
 
     Raises:
-        InputError: as for `tuner.run`.
+        InputError: as for `tuner.run`, or another command writes the record of the sweep.
     """
     with progress() as display:
         record = tuner.run(catalog, description, name, command, display, resume, file)
@@ -81,10 +82,11 @@ def run(
     )
     complete = dataclasses.replace(record, run=best[0].name, untuned=untuned[0].name)
     if complete != record:
-        folder = catalog.store.location("sweeps", name)
+        journal = Journal(catalog.store, name)
         chosen = best_experiment(description, record, description.base.seed)
-        (folder / BEST_FILE).write(experiment_file(chosen).encode())
-        write_json(folder / "sweep.json", complete)
+        with journal.lock():  # another command may choose another point of the sweep meanwhile
+            (journal.folder / BEST_FILE).write(experiment_file(chosen).encode())
+            write_json(journal.path, complete)
     return ScoredSweep(record=complete, untuned=untuned, best=best)
 
 

@@ -15,7 +15,14 @@ from ..pipeline.plan import Plan
 from ..records.schema import SweepRecord
 from ..serialization import digest, quoted
 from .budget import Budget, parse_budget
-from .objectives import OBJECTIVES, check_objectives, parse_rule
+from .objectives import (
+    OBJECTIVES,
+    PREDICTIONS,
+    SEED,
+    check_objectives,
+    parse_rule,
+    scored_result,
+)
 from .search import (
     COST_AWARE,
     ONE_OBJECTIVE,
@@ -93,6 +100,11 @@ class Sweep:
             value, (low, high) = getattr(self, name), LIMITS[name]
             if not low <= value <= high:
                 raise InputError(f"{name} is {quoted(value)}; it must be between {low} and {high}")
+        if self.seeds[-1] > (highest := LIMITS["seed"][1]):
+            raise InputError(
+                f"{self.repeats} repeats from random seed {self.base.seed} on need seed "
+                f"{self.seeds[-1]}, above the highest one, {highest}; choose a lower --seed"
+            )
         object.__setattr__(self, "space", space_from(self.space))
         check_objectives(self.objectives)
         object.__setattr__(self, "best", self.best or self.objectives[0])
@@ -262,12 +274,12 @@ class Sweep:
         the space changes. Its random seed is by default the base's.
         """
         changes: dict[str, object] = {"scoring.splits": (self.split,)}
-        segments = any(field.startswith("segment.") for field in self.domains)
-        if segments:
+        result = scored_result(self.domains)
+        if result == PREDICTIONS:
             changes["segment.splits"] = (self.split,)
         else:
             changes["segment.network"] = ""
-        if not segments and not any(field.startswith("refine.") for field in self.domains):
+        if result == SEED:
             changes["refine.kind"] = ""
         return replaced(
             self.experiment_at(params, seed), {k: changes[k] for k in changes if k not in params}

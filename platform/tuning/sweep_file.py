@@ -6,6 +6,7 @@ from typing import Any
 
 from ..config.yaml_writer import experiment_file, value_text
 from .spaces import Computed, plain_space
+from .spaces.reading import COMPUTED
 from .sweep import Sweep
 
 
@@ -36,9 +37,14 @@ def sweep_section(sweep: Sweep) -> str:
 
 
 def _space_lines(sweep: Sweep) -> list[str]:
-    """Return the lines of a search space; a comment where functions compute values."""
+    """Return the lines of a search space.
+
+    Where a function computes a value they hold that field alone, so that the file does not stand
+    for another space: whoever repeats the sweep is asked for the space itself.
+    """
     for field, domains in sweep.domains.items():
         if any(isinstance(domain, Computed) for domain in domains):
-            return [f"  # A function computes {field}: give the space with --space FILE.py."]
+            comment = f"  # A function computes {field}: give the space with --space FILE.py."
+            return [comment, "  space:", f"    {field}: {{{COMPUTED}: [FILE.py]}}"]
     forms = plain_space(sweep.space)
     return ["  space:", *(f"    {name}: {value_text(form)}" for name, form in forms.items())]

@@ -87,7 +87,7 @@ def run(
     catalog.store.check_writable(f"sweep {name!r}", f"sweeps/{name}", "tune")
     with journal.lock():
         journal.check(key, resume)
-        begun = _first_record(sweep, name, command, key)
+        begun = _begin(journal, sweep, command, key)
         with progress.track(journal.folder, begun):
             journal.write_experiment_file(file or sweep_file(sweep))
             return _run(catalog, sweep, journal, begun, progress)
@@ -125,15 +125,24 @@ def _by_rule(journal: Journal, record: SweepRecord, sweep: Sweep, file: str) -> 
         best = ranked[0].trials[0].id if ranked else None
         record = dataclasses.replace(record, rule=sweep.best, best=best, run=None)
     record = _checked_record(record)
-    journal.write_experiment_file(file)
-    write_json(journal.path, record)
+    with journal.lock():
+        journal.write_experiment_file(file)
+        write_json(journal.path, record)
     return record
 
 
-def _first_record(sweep: Sweep, name: str, command: str, key: str) -> SweepRecord:
-    """Return the record of a sweep before its first trial."""
+def _begin(journal: Journal, sweep: Sweep, command: str, key: str) -> SweepRecord:
+    """Begin the journal of a sweep, or go on with it, and return the record without trials."""
+    begun = journal.begin(
+        SweepPlan(
+            digest=key,
+            trials=sweep.count * sweep.repeats,
+            command=command,
+            started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        )
+    )
     return SweepRecord(
-        name=name,
+        name=journal.name,
         method=sweep.subject,
         dataset=sweep.base.data,
         split=sweep.split,
@@ -143,9 +152,9 @@ def _first_record(sweep: Sweep, name: str, command: str, key: str) -> SweepRecor
         best=None,
         run=None,
         command=command,
-        started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        started=begun.started,
         seconds=0.0,
-        digest=key,
+        digest=begun.digest,
         figure=sweep.figure,
         objectives=sweep.objectives,
         rule=sweep.best,
@@ -156,18 +165,9 @@ def _first_record(sweep: Sweep, name: str, command: str, key: str) -> SweepRecor
 def _run(
     catalog: Catalog, sweep: Sweep, journal: Journal, begun: SweepRecord, progress: ProgressDisplay
 ) -> SweepRecord:
-    began = time.monotonic()
-    started = journal.begin(
-        SweepPlan(
-            digest=begun.digest,
-            trials=sweep.count * sweep.repeats,
-            command=begun.command,
-            started=begun.started,
-        )
-    ).started
     if sweep.counts_costs:
-        wait_for_next_second(started)
-    needed = NeededStages(catalog, sweep, started) if sweep.counts_costs else None
+        wait_for_next_second(begun.started)
+    needed = NeededStages(catalog, sweep, begun.started) if sweep.counts_costs else None
     points = searcher(sweep, marginal_costs(needed) if needed else None)
     if not sweep.scheduler:
         with contextlib.suppress(InputError):  # the trials report the same error
@@ -185,7 +185,7 @@ def _run(
         begun,
         trials=tuple(trials),
         best=ranked[0].trials[0].id if ranked else None,
-        seconds=round(time.monotonic() - began, 2),
+        seconds=journal.note_seconds(),
     )
     write_json(journal.path, out)
     return _checked_record(out)
@@ -241,6 +241,9 @@ def _tune(
 
     Returns:
         The queue, with the trials that ended, and the sweep's population if it has one.
+
+    Raises:
+        Exception: what kept a trial from being recorded, or the next trial from being chosen.
     """
     import ray.tune
 
@@ -269,6 +272,7 @@ def _tune(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Consider boosting PBT")  # trials take no new options
             tuner.fit()
+        queue.check_intact()
     progress.finish(False)
     return queue, population
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from wsss.platform.cli import main
 from wsss.platform.method import build_experiment
 from wsss.platform.method.experiment_files import experiment_of, json_schema
+from wsss.platform.storage import filesystem
 
 
 def test_the_file_of_a_preset_is_printed_or_written_once(
@@ -27,6 +29,18 @@ def test_the_file_of_a_preset_is_printed_or_written_once(
     assert main([*words, "--out", "a.yaml"]) == 2
     assert "a.yaml exists; choose another --out" in capsys.readouterr().err
     assert path.read_text() == "mine"
+
+
+def test_a_file_whose_writing_fails_is_not_left_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(filesystem.os, "link", full)
+    assert main(["config", "lpcam", "--out", str(tmp_path / "a.yaml")]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_file_of_a_combination_has_its_baseline(

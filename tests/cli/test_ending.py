@@ -9,12 +9,16 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from limits import HANG
-from wsss.platform.cli import ending, main, store_commands
+from wsss.dashboards.server import Server
+from wsss.platform.cli import ending, main, run_commands, store_commands
 from wsss.platform.cli.ending import BROKEN_PIPE
+from wsss.platform.cli.tables import Table
+from wsss.platform.errors import InputError
 from wsss.platform.records import progress
 from wsss.platform.storage.store import Store
 
@@ -170,6 +174,41 @@ def test_packages_that_are_missing_are_named(command: str, tmp_path: Path) -> No
     assert done.returncode == 2
     message = "wsss: missing packages: pycocotools, torch; install them with make env\n"
     assert done.stderr == message
+
+
+def test_a_dashboard_that_the_user_ends_has_ended_well(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(server: object) -> None:
+        raise KeyboardInterrupt
+
+    Store(tmp_path).location("runs", "begun", "note").write(b"")
+    monkeypatch.setattr(Server, "serve_forever", interrupted)
+    assert main(["dashboard", "--store", str(tmp_path), "--port", "0"]) == 0
+    out, err = capsys.readouterr()
+    assert "(Ctrl-C ends it)" in out
+    assert err == ""
+
+
+def test_the_page_of_a_run_is_written_although_its_picture_fails(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+
+    def fail(*_: object) -> None:
+        raise InputError("no result of the table has class maps or labels")
+
+    record = SimpleNamespace(name="r")
+    monkeypatch.setattr(run_commands, "run_records", lambda *_: [record])
+    monkeypatch.setattr(run_commands, "score_rows", lambda records: [])
+    empty = Table(head=[], rows=[], values=[])
+    monkeypatch.setattr(run_commands, "comparison_table", lambda rows: empty)
+    monkeypatch.setattr(run_commands, "write_picture", fail)
+    monkeypatch.setattr(run_commands, "write_run_pages", lambda *words: written.append(words[3]))
+    words = ["run", "cam", "--store", str(tmp_path), "--picture", str(tmp_path / "x.png")]
+    assert main(words) == 2
+    assert "no result of the table has class maps" in capsys.readouterr().err
+    assert written == [["r"]]
 
 
 NEED_A_STORE = [

@@ -239,6 +239,24 @@ def test_the_file_in_the_record_of_a_sweep_describes_the_same_sweep(text: str) -
     assert again == sweep
 
 
+COMPUTED = """
+from ray import tune
+
+SPACES = {"mine": {"lpcam.mu_f": [0.6, 0.8], "lpcam.mu_b": tune.sample_from(lambda: 0.5)}}
+"""
+
+
+def test_the_file_of_a_sweep_whose_space_holds_a_function_stands_for_no_other_space() -> None:
+    write(COMPUTED, "mine.py")
+    write("method: lpcam\n")
+    _, sweep = resolve.sweep(options_of("sweep a.yaml --space mine.py"), NOWHERE)
+    write(sweep_file(sweep), "again.yaml")
+    with pytest.raises(InputError, match=r"a function computes 'lpcam.mu_b', which no .* --space"):
+        resolve.sweep(options_of("sweep again.yaml"), NOWHERE)
+    _, again = resolve.sweep(options_of("sweep again.yaml --space mine.py"), NOWHERE)
+    assert list(again.space) == ["lpcam.mu_f", "lpcam.mu_b"]
+
+
 def test_the_file_in_the_record_of_a_figure_describes_the_same_figure() -> None:
     base = resolve.experiment(options_of("figure lpcam-5 --data voc"), NOWHERE, 2, method="lpcam")
     point = {"lpcam.tau": 0.1}

@@ -44,6 +44,19 @@ def test_boundaries_are_files_of_the_maps_that_used_them(store: Store) -> None:
     assert not any(source["edges"] for source in index["sources"])
 
 
+def test_superpixels_that_are_missing_leave_the_other_layers(store: Store) -> None:
+    run = run_of(store)
+    regions = next(stage for stage in run.stages if stage.stage == "superpixels")
+    store.folder(regions.stage, regions.key).remove_tree()
+    site = Site(store)
+    images = gallery.Gallery(site.artifacts, run, "val")
+    assert images.regions is None
+    index = value_of(site.file(f"data/{run.name}/val/index.js"))
+    assert isinstance(index, dict)
+    assert index["regions"] == index["regionsTitle"] == ""
+    assert len(list(images.layers())) == 20 * (2 + 3 + 4 + 1)
+
+
 def test_pictures_are_found_by_artifact_and_image(scenes: Path) -> None:
     site, run = Site(Store(scenes)), run_of(Store(scenes))
     images = gallery.Gallery(site.artifacts, run, "val")

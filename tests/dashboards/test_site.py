@@ -92,6 +92,17 @@ def test_a_damaged_record_is_named_and_hides_no_other_record(store: Store) -> No
     assert "run.run-1.html" in text
 
 
+def test_a_site_with_one_readable_run_has_no_link_to_a_comparison(store: Store) -> None:
+    (store.storage.local_folder / "runs" / "run-0" / "run.json").write_text('{"scores": {}}')
+    (store.storage.local_folder / "runs" / "empty").mkdir()
+    site = Site(store)
+    paths = set(site.paths())
+    assert "compare.html" not in paths
+    for path in ("index.html", "run.run-1.html", "images.run-1.html"):
+        assert path in paths
+        assert "compare.html" not in (site.file(path) or b"").decode()
+
+
 def test_hostile_texts_are_escaped(store: Store) -> None:
     add_hostile(store)
     site = Site(store)

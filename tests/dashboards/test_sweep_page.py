@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from pathlib import Path
 
@@ -10,12 +11,18 @@ import pytest
 from drawn_records import make_sweep, make_trials
 from drawn_store import add_sweep
 from html_pages import Document
+from wsss.dashboards.content.records import Records
 from wsss.dashboards.figures.parallel_coordinates import parallel_coordinates
 from wsss.dashboards.figures.sensitivity import sensitivity
+from wsss.dashboards.labels import objectives_text
 from wsss.dashboards.site import Site
+from wsss.platform.records.progress import ProgressDisplay
+from wsss.platform.records.progress_file import ProgressRecorder
+from wsss.platform.records.schema import FROM_OWN_BACKGROUND
 from wsss.platform.storage.json_files import write_json
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning import spaces
+from wsss.platform.tuning.journal import Journal
 from wsss.platform.tuning.objectives import pareto_front
 from wsss.platform.tuning.search.known_points import draw_points
 from wsss.platform.tuning.spaces.points import grid
@@ -60,6 +67,75 @@ def test_a_sweep_of_several_objectives_shows_its_front(store: Store) -> None:
     assert "that no other point beats, on" in text
     assert "miou where seconds &lt;= 9" in text
     assert "0 stages in 0 s of a budget of 2h" in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "objectives", "text"),
+    [
+        ({}, ("miou",), "mIoU of the seed at the best threshold on train"),
+        ({}, ("recall",), "recall of the seed at the best threshold on train"),
+        (
+            {"refine.beta": 8},
+            ("miou", "parts", "seconds"),
+            "mIoU of the pseudo labels at the best threshold, coverage of other parts by the "
+            "pseudo labels at the best threshold, seconds of a trial on train",
+        ),
+        (
+            {"refine.beta": 8, "segment.training.lr": 0.1},
+            ("precision",),
+            "precision of the predictions of the segmenter at the best threshold on train",
+        ),
+    ],
+)
+def test_the_page_names_the_objectives_and_the_result_that_is_scored(
+    store: Store, fields: dict[str, object], objectives: tuple[str, ...], text: str
+) -> None:
+    sweep = make_sweep(4)
+    trials = tuple(dataclasses.replace(t, params={**t.params, **fields}) for t in sweep.trials)
+    record = dataclasses.replace(
+        sweep, name="named", trials=trials, objectives=objectives,
+        space={**sweep.space, **{field: [value] for field, value in fields.items()}},
+    )  # fmt: skip
+    write_json(store.location("sweeps", "named", "sweep.json"), record)
+    page = (Site(store).file("sweep.named.html") or b"").decode()
+    title = "objectives" if len(objectives) > 1 else "objective"
+    assert f"<dt>{title}</dt><dd>{text}</dd>" in page
+    assert f"trials of LPCAM on scenes; objective: {text}" in page
+
+
+def test_predictions_without_a_threshold_have_no_best_one(store: Store) -> None:
+    sweep = make_sweep(1)
+    score = sweep.trials[0].score
+    assert score
+    own = dataclasses.replace(score, threshold_from=FROM_OWN_BACKGROUND)
+    trials = (dataclasses.replace(sweep.trials[0], score=own),)
+    assert objectives_text(dataclasses.replace(sweep, trials=trials)) == "mIoU of the seed on train"
+
+
+@pytest.mark.parametrize(("rule", "leader"), [("miou", 0), ("recall", 1), ("precision", None)])
+def test_an_unfinished_sweep_names_a_leader_by_its_rule_and_no_chosen_point(
+    store: Store, rule: str, leader: int | None
+) -> None:
+    """Trial 0 has the higher mIoU, trial 1 the higher recall, and none has a precision."""
+    trials = []
+    for k, trial in enumerate(make_trials(2, fail=lambda k: False)):
+        assert trial.score
+        score = dataclasses.replace(trial.score, recall=0.1 + 0.5 * k, precision=math.nan)
+        trials.append(dataclasses.replace(trial, value=0.5 - 0.1 * k, score=score))
+    folder = store.location("sweeps", "going")
+    record = dataclasses.replace(make_sweep(0), name="going", rule=rule)
+    with ProgressRecorder(ProgressDisplay()).track(folder, record):
+        for trial in trials:
+            Journal(store, "going").add(trial)
+        entry = Records(store).sweep("going")
+        assert entry
+        assert entry.record.best is None
+        text = (Site(store).file("sweep.going.html") or b"").decode()
+    assert ("<dt>leader so far</dt>" in text) is (leader is not None)
+    if leader is not None:
+        tau = trials[leader].params["lpcam.tau"]
+        assert f"<dt>leader so far</dt><dd>tau {tau}, " in text
+    assert not re.search(r">(best|tied|chosen), done<", text)
 
 
 def test_fields_with_one_last_name_stay_apart_on_the_page_of_a_sweep(store: Store) -> None:

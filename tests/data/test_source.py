@@ -55,6 +55,13 @@ def coco_of(root: Path, names: list[str]) -> Source:
     return COCO(root)
 
 
+def test_a_file_that_cannot_be_read_is_named_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    with pytest.raises(InputError) as raised:
+        files.read_file(path)
+    assert str(raised.value) == f"{path} cannot be read: No such file or directory"
+
+
 MAKERS = (folder_of, labels_of, voc_of, coco_of)
 
 

@@ -12,7 +12,7 @@ from hostile import FOLDER, NESTED, PIPE, altered, attempt, damaged, fuzz, odd, 
 from hypothesis import example, given
 from hypothesis import strategies as st
 from wsss.dashboards.site import Site
-from wsss.platform.cli.sweep_commands import best_points
+from wsss.platform.cli.sweep_commands import leaders
 from wsss.platform.cli.tables import as_csv, as_markdown, score_table
 from wsss.platform.data import registry
 from wsss.platform.interop import imports
@@ -23,7 +23,6 @@ from wsss.platform.records.schema import (
     StageRecord,
     SweepRecord,
     Trial,
-    ranking,
     read_run,
     read_sweep,
 )
@@ -32,6 +31,7 @@ from wsss.platform.storage.artifact import Artifact, Stage
 from wsss.platform.storage.artifact_files import MANIFEST, ArtifactFolder
 from wsss.platform.storage.storage import Location
 from wsss.platform.storage.store import Store
+from wsss.platform.tuning.ranking import ranking
 
 SCORE = Score(
     split="val",
@@ -231,7 +231,7 @@ def test_a_damaged_sweep_is_read_or_refused(given_folder: Path, data: bytes) -> 
     store = Store(given_folder / "sweeps")
     sweep = attempt(read_sweep, write_record(store, "sweep", data))
     if sweep is not None and ranking(sweep.trials):
-        attempt(best_points, sweep)
+        attempt(leaders, sweep)
     pages(store)
 
 

@@ -36,12 +36,12 @@ def test_sweep_reports_the_best_and_repeats_nothing(
     assert started[0].fields["training.epochs"] == started[1].fields["training.epochs"] == 2
     assert [event[1] for event in Recorder.events if event[0] == "end"] == ["done"] * 6
     assert "3 of 3 trials" in out
-    assert "best on train: tau" in out
+    assert "chosen on train: tau" in out
     assert "at most 9 trials, or 7 stages of new computation, chosen during the sweep; what" in out
     assert "tau: centers, similarities, scores\n" in out
     assert re.search(r"; computed 9 stages in \d+ s of a budget of 7 stages\n", out)
     assert "untuned on val (n=16)" in out
-    assert "best on val (n=16)" in out
+    assert "chosen on val (n=16)" in out
     page = job.store.location("sweeps/three/page/sweep.three.html").read().decode()
     for title in ("LPCAM, untuned", "LPCAM, chosen", "Untuned run"):
         assert title in page
@@ -73,8 +73,8 @@ def test_a_sweep_over_combinations_names_the_best_combination(
     rows = dict(
         line.split(" on val (n=16)") for line in out.splitlines() if "on val (n=16)" in line
     )
-    assert {"untuned", "best"} <= set(rows)
-    assert rows["best"] != rows["untuned"]
+    assert {"untuned", "chosen"} <= set(rows)
+    assert rows["chosen"] != rows["untuned"]
     assert "lpcam, chosen" in (tmp_path / "page" / "sweep.combined.html").read_text()
     code, _, err = wsss(*command, "--imported", "theirs")
     assert code == 2

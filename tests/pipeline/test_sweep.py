@@ -12,7 +12,7 @@ import pytest
 from limits import HANG
 from small_jobs import SMALL
 from wsss.platform.config.fields import replaced
-from wsss.platform.errors import InputError
+from wsss.platform.errors import InputError, StorageError
 from wsss.platform.method import build_experiment
 from wsss.platform.pipeline.context import Catalog
 from wsss.platform.ray_runtime import cluster
@@ -21,10 +21,12 @@ from wsss.platform.records.progress_file import PROGRESS, ProgressRecorder
 from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import Trial
 from wsss.platform.serialization import as_json
+from wsss.platform.storage.json_files import read_record
 from wsss.platform.tuning.costs.stage_counts import cost
 from wsss.platform.tuning.journal import Journal, SweepPlan
 from wsss.platform.tuning.spaces.points import grid
 from wsss.platform.tuning.sweep import Sweep, searcher
+from wsss.platform.tuning.trial import planned_base
 from wsss.platform.tuning.tuner import TrialQueue, run
 
 named = ResultId.parse
@@ -67,6 +69,62 @@ def test_a_sweep_that_ends_early_is_broken_off_and_not_done(
     assert not Journal(job.store, "early").path.exists()
     with pytest.raises(InputError, match="'early' was broken off after 0 of 2 trials; --resume"):
         run(Catalog.of(job.store), sweep, "early", "command", ProgressDisplay())
+
+
+def test_a_resumed_sweep_keeps_the_start_and_the_seconds_of_its_first_pass(
+    in_process: None, job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = "2026-01-01T00:00:00+0000"
+    sweep, catalog = Sweep(base=job.experiment, space=SPACE, trials=2), Catalog.of(job.store)
+    key = sweep.key(planned_base(catalog, sweep))
+    Journal(job.store, "passes").begin(
+        SweepPlan(digest=key, trials=2, command="command", started=started, seconds=1000.0)
+    )
+
+    def tune(catalog: Any, sweep: Sweep, journal: Journal, *rest: Any) -> Any:
+        queue = TrialQueue(sweep, searcher(sweep), [])
+        for number in (0, 1):
+            config = queue.suggest()
+            assert config
+            trial = Trial(
+                id=f"{number:04d}", params=config["point"], status="done", seconds=1.0, value=0.5
+            )
+            journal.add(trial)
+            queue.end(number, trial)
+        return queue, None
+
+    monkeypatch.setattr("wsss.platform.tuning.tuner._tune", tune)
+    record = run(catalog, sweep, "passes", "command", ProgressDisplay(), resume=True)
+    assert record.started == started
+    assert record.seconds >= 1000
+    assert read_record(Journal(job.store, "passes").plan, SweepPlan).seconds == record.seconds
+
+
+@pytest.mark.cluster
+def test_a_store_that_fails_between_two_trials_loses_no_trial(
+    ray_started: None, job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence of the store ends the sweep; no trial is repeated, and the sweep goes on."""
+
+    def trial(store: object, sweep: object, point: dict[str, float], *rest: Any) -> dict[str, Any]:
+        value = point["lpcam.mu_f"]
+        return {"value": value, "score": None, "error": None, "cached": True, "seconds": 1.0}
+
+    def add(journal: Journal, ended: Trial) -> None:
+        if ended.id == "0001":
+            raise StorageError("trials.jsonl cannot be written: the disk is full")
+        journal.lines.append((json.dumps(as_json(ended)) + "\n").encode())
+
+    monkeypatch.setattr("wsss.platform.tuning.tuner.run_trial", trial)
+    sweep = Sweep(base=job.experiment, space={"lpcam.mu_f": [0.5, 0.6, 0.7, 0.8]}, concurrent=1)
+    catalog = Catalog.of(job.store)
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "add", add)
+        with pytest.raises(StorageError, match="the disk is full"):
+            run(catalog, sweep, "full", "command", ProgressDisplay())
+    assert [t.id for t in Journal(job.store, "full").trials()] == ["0000"]
+    record = run(catalog, sweep, "full", "command", ProgressDisplay(), resume=True)
+    assert [t.value for t in record.trials] == [0.5, 0.6, 0.7, 0.8]
 
 
 def test_a_sweep_that_is_refused_writes_no_progress(job: Any) -> None:
@@ -139,6 +197,14 @@ def test_a_sweep_in_which_all_fail_says_why_and_can_be_tried_again(
     trials = Journal(job.store, "failing").trials()
     assert [t.status for t in trials] == ["failed", "failed"]
     assert all("InputError" in (t.error or "") for t in trials)
+
+
+def test_the_cost_of_a_sweep_covers_its_first_points(
+    job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsss.platform.tuning.costs.stage_counts.MOST_COUNTED", 2)
+    sweep = Sweep(base=job.experiment, space={"lpcam.K": [2, 3, 4]})
+    assert cost(Catalog.of(job.store), sweep).missing["centers"] == 2
 
 
 def test_the_cost_of_a_search_covers_its_whole_space(job: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import subprocess
 import sys
 
@@ -10,6 +11,26 @@ from limits import HANG
 from wsss.platform.ray_runtime import cluster
 
 HEAD = {"driver": 1.0, "GPU_limit": 4.0, "cpu_stage_limit": 64.0, "memory": 1e9}
+
+
+def test_the_token_appears_only_when_it_is_whole(tmp_path, monkeypatch):
+    """A second process that starts at the same time never reads an empty token."""
+    path = tmp_path / ".ray" / "auth_token"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+
+    def token_hex(size):
+        assert not path.exists()
+        return "ab" * size
+
+    monkeypatch.setattr(cluster.secrets, "token_hex", token_hex)
+    cluster._make_token()
+    assert path.read_text() == "ab" * 32
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_text("other")
+    cluster._make_token()
+    assert [p.read_text() for p in path.parent.iterdir()] == ["other"]
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from wsss.platform.cli.sweep_commands import best_points
 from wsss.platform.errors import InputError
 from wsss.platform.records.field_labels import field_labels
 from wsss.platform.records.result_id import ResultId
@@ -18,7 +17,6 @@ from wsss.platform.records.schema import (
     StageRecord,
     SweepRecord,
     Trial,
-    ranking,
     read_run,
     read_sweep,
 )
@@ -199,54 +197,3 @@ def test_a_field_of_another_version_is_refused(run, tmp_path):
 
 def test_as_json_turns_nan_to_null_and_paths_to_text():
     assert as_json({1: (1, NAN, math.inf), "p": Path("a")}) == {"1": [1, None, None], "p": "a"}
-
-
-def trial(id, tau, value, seed=0):
-    status = "failed" if value is None else "done"
-    return Trial(
-        id=id, params={"lpcam.tau": tau}, status=status, seconds=0.0, value=value, seed=seed
-    )
-
-
-def test_points_are_ranked_by_their_mean_over_seeds():
-    """A single lucky trial does not win, and points within one spread are tied."""
-    trials = [
-        trial("0", 0.1, 0.50, 0),
-        trial("1", 0.1, 0.70, 1),
-        trial("2", 0.2, 0.62, 0),
-        trial("3", 0.2, 0.64, 1),
-        trial("4", 0.3, 0.40, 0),
-        trial("5", 0.3, None, 1),
-        trial("6", 0.4, None, 0),
-    ]
-    points = ranking(trials)
-    assert [p.trials[0].params["lpcam.tau"] for p in points] == [0.2, 0.1, 0.3]
-    assert [p.mean for p in points] == pytest.approx([0.63, 0.60, 0.40])
-    assert [p.spread for p in points] == pytest.approx([0.01414, 0.14142, 0.0], abs=1e-5)
-    assert [p.tied for p in points] == [True, True, False]
-    assert ranking([trial("0", 0.1, None)]) == []
-
-
-def test_without_repeats_nothing_is_tied():
-    points = ranking([trial("0", 0.1, 0.5), trial("1", 0.2, 0.5)])
-    assert [p.tied for p in points] == [False, False]
-
-
-def test_the_best_point_is_reported_with_its_ties(sweep):
-    record = replace(
-        sweep,
-        trials=tuple(
-            trial(str(k), tau, value, seed)
-            for k, (tau, value, seed) in enumerate(
-                [(0.1, 0.50, 0), (0.1, 0.52, 1), (0.2, 0.5, 0), (0.2, 0.51, 1), (0.3, 0.2, 0)]
-            )
-        ),
-    )
-    assert best_points(record) == [
-        "best on train: tau 0.1 (51.0 ± 1.4 % over 2 seeds)",
-        "tied with it: tau 0.2 (50.5 ± 0.7 % over 2 seeds)",
-    ]
-    alone = replace(record, trials=(trial("0", 0.1, 0.5),))
-    assert best_points(alone) == ["best on train: tau 0.1 (50.0 %)"]
-    one_training = replace(record, trials=(trial("0", 0.1, 0.5), trial("1", 0.1, 0.5)))
-    assert best_points(one_training) == best_points(alone)

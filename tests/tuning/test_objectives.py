@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import math
 from typing import get_args
 
 import pytest
@@ -10,23 +12,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.platform.config.limits import ObjectiveName
 from wsss.platform.errors import InputError
+from wsss.platform.method import build_experiment
 from wsss.platform.records import schema
-from wsss.platform.records.schema import Score, Trial
+from wsss.platform.records.schema import Score, Trial, trial_from_json
+from wsss.platform.serialization import as_json, from_json
 from wsss.platform.tuning.objectives import (
     OBJECTIVES,
+    PREDICTIONS,
+    PSEUDO_LABELS,
+    SEED,
     Rule,
     check_objectives,
+    mean_objectives,
     pareto_front,
     parse_rule,
     ranking_by,
+    scored_result,
 )
+from wsss.platform.tuning.runner.trial_queue import TrialQueue
+from wsss.platform.tuning.sweep import Sweep, searcher
 
 
-def trial(number, miou, recall=0.5, seconds=1.0, point=None, status="done", parts=None):
+def trial(
+    number, miou, recall=0.5, seconds=1.0, point=None, status="done", parts=None, precision=0.5
+):
     score = Score(
         split="train", n=1, classes=("a", "b"), scored=(0, 1), rule="r", thresholds=(0.5,),
         miou=(miou,), threshold=0.5, threshold_from="train", iou=(miou, miou),
-        false_positives=0.1, false_negatives=0.1, precision=0.5, recall=recall, parts=parts,
+        false_positives=0.1, false_negatives=0.1, precision=precision, recall=recall, parts=parts,
     )  # fmt: skip
     params = {"lpcam.tau": number if point is None else point}
     return Trial(
@@ -90,6 +103,53 @@ def test_the_rule_ranks_points_by_its_objective_among_those_that_keep_its_condit
     assert ranking_by(trials, parse_rule("miou where parts >= 1")) == []
     some = [trial(0, 0.5, parts={"other": 0.3}), trial(1, 0.4, parts={"other": 0.6})]
     assert ids(ranking_by(some, parse_rule("parts"))) == ["0001", "0000"]
+
+
+def test_a_trial_without_a_finite_value_leads_by_no_objective():
+    """The journal writes NaN as null and reads it back as NaN: of precision without an activated
+    pixel, and of parts of which the data set marks no pixel."""
+    nan = float("nan")
+    trials = [
+        trial(0, 0.5, precision=0.6, parts={"other": 0.3}),
+        trial(1, 0.6, precision=nan, parts={"other": nan}),
+        trial(2, 0.4, precision=0.8, parts={"other": 0.5}),
+        trial(3, nan, recall=nan, precision=0.7, parts={"other": 0.4}),
+    ]
+    again = [trial_from_json(from_json(json.dumps(as_json(t)))) for t in trials[:3]]
+    assert math.isnan(again[1].score.precision)
+    for order in itertools.permutations(trials):
+        assert ids(ranking_by(order, parse_rule("precision"))) == ["0002", "0003", "0000"]
+        assert ids(ranking_by(order, parse_rule("parts"))) == ["0002", "0003", "0000"]
+        assert ids(ranking_by(order, parse_rule("miou"))) == ["0001", "0000", "0002"]
+        rule = parse_rule("miou where precision >= 1")
+        assert ids(ranking_by(order, rule)) == ["0000", "0002"]
+        front = pareto_front(order, ["miou", "precision"])
+        assert [t.id for t, _ in front] == ["0000", "0002"]
+    seeds = [trial(4, 0.5, precision=0.2, point=1), trial(5, 0.5, precision=nan, point=1)]
+    assert mean_objectives(seeds, ["precision"]) == {"precision": 0.2}
+    assert mean_objectives(seeds[1:], ["precision"]) == {"precision": None}
+
+
+def test_a_point_without_a_finite_objective_counts_as_failed_for_a_search():
+    """A Gaussian process, or Optuna, takes no value that is not a number."""
+    base = build_experiment("lpcam")
+    sweep = Sweep(base=base, space={"lpcam.tau": [0.1, 0.2]}, objectives=("precision",))
+    done = [trial(0, 0.5, precision=float("nan")), trial(1, 0.5, precision=0.25)]
+    assert TrialQueue(sweep, searcher(sweep), done).values_by_point() == {0: None, 1: [0.25]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "result"),
+    [
+        (["lpcam.tau", "training.lr", "combination"], SEED),
+        (["lpcam.tau", "refine.beta"], PSEUDO_LABELS),
+        (["segment.training.lr", "refine.beta"], PREDICTIONS),
+        (["baseline.segment.training.lr"], SEED),
+        ([], SEED),
+    ],
+)
+def test_trials_score_the_result_of_the_last_stage_that_a_field_changes(fields, result):
+    assert scored_result(fields) == result
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,9 @@ def test_a_function_computes_a_value_from_its_point_by_the_same_draws():
     assert [list(p) for p in points] == [["lpcam.mu_b", "lpcam.mu_f"]] * 2
     assert all(0 <= p["lpcam.mu_b"] < p["lpcam.mu_f"] for p in points)
     assert "def lower(config)" in str(recorded(sweep.space)["lpcam.mu_b"])
-    assert "# A function computes lpcam.mu_b: give" in sweep_section(sweep)
+    section = sweep_section(sweep)
+    assert "# A function computes lpcam.mu_b: give" in section
+    assert "    lpcam.mu_b: {sample_from: [FILE.py]}" in section.splitlines()
 
 
 def test_groups_are_recorded_by_field():
@@ -119,6 +121,8 @@ def test_groups_are_recorded_by_field():
         ({"a": 0.1}, "has 0.1 for 'a'; give a list of values, or a distribution of ray.tune"),
         ({"a": []}, r"has \[\] for 'a'; give a list"),
         ({"a": {"normal": [0, 1]}}, "has {'normal'.* give a list"),
+        ({"a": {"sample_from": "lambda: 1"}}, "a function computes 'a', which no experiment file"),
+        ({"b": [1], "a.sample_from": ["FILE.py"]}, "a function computes 'a'"),
         ({"a": tune.randn(0, 1)}, "for 'a', which has no bounds"),
         ({"a": {"uniform": [1]}}, r"uniform\(1\) for 'a'; uniform takes 2 numbers"),
         ({"a": {"uniform": [0, float("nan")]}}, "takes 2 numbers"),

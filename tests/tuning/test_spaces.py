@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from wsss.platform.cli.resolve import parse_combination
-from wsss.platform.cli.sweep_commands import best_points, front
+from wsss.platform.cli.sweep_commands import front, leaders
 from wsss.platform.cli.tables import figure_table
 from wsss.platform.config.fields import walk
 from wsss.platform.errors import InputError
@@ -19,7 +19,14 @@ from wsss.platform.records.schema import SweepRecord, Trial, read_sweep
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning import spaces, tuner
 from wsss.platform.tuning.journal import Journal, SweepPlan
-from wsss.platform.tuning.spaces import COMBINATION, Numbers, plain_space, space_from
+from wsss.platform.tuning.spaces import (
+    COMBINATION,
+    Numbers,
+    named,
+    plain_space,
+    space_from,
+    spaces_of_method,
+)
 from wsss.platform.tuning.spaces.domains import domains_by_field
 from wsss.platform.tuning.spaces.points import grid
 from wsss.platform.tuning.sweep import Sweep, best_experiment, searcher
@@ -127,8 +134,8 @@ def test_fields_with_one_last_name_vary_in_one_sweep(tmp_path):
     assert set(record.default) == set(RATES)
     best = best_experiment(sweep, record, seed=3)
     assert (best.training.lr, best.segment.training.lr, best.seed) == (0.2, 0.02, 3)
-    line = "best on train: training.lr 0.2, segment.training.lr 0.02 (90.0 %)"
-    assert best_points(record) == [line]
+    line = "chosen on train: training.lr 0.2, segment.training.lr 0.02 (90.0 %)"
+    assert leaders(record) == [f"{line}; with one random seed, it may lead by chance"]
     rows = [(k, point, None) for k, point in enumerate(points)]
     figure = {"title": "LPCAM, Table 0", "published": "nowhere", "panels": {"rates": rows}}
     assert re.search(r"rates: 4 +90.0 +-\n", str(figure_table(figure, record)))
@@ -162,6 +169,27 @@ def test_a_searcher_changes_nothing_in_its_sweep():
     assert set(before) == {field.name for field in dataclasses.fields(Sweep)}
 
 
+def test_repeats_beyond_the_highest_random_seed_are_refused_before_the_first_trial():
+    highest = 2**32 - 1
+    base = build_experiment("lpcam", changes={"seed": highest - 1})
+    assert [*Sweep(base=base, space=RATES, repeats=2, trials=1).seeds] == [highest - 1, highest]
+    with pytest.raises(
+        InputError, match=r"3 repeats from random seed 4294967294 on need seed 4294"
+    ):
+        Sweep(base=base, space=RATES, repeats=3, trials=1)
+
+
+def test_a_package_that_the_file_of_a_space_lacks_is_named(monkeypatch):
+    def import_module(name):
+        raise ModuleNotFoundError("No module named 'nowhere'", name="nowhere")
+
+    assert "default" in spaces_of_method("lpcam")
+    assert set(spaces_of_method("a-method-without-a-file")) == set(spaces_of_method("common"))
+    monkeypatch.setattr(named.importlib, "import_module", import_module)
+    with pytest.raises(ModuleNotFoundError, match="nowhere"):
+        spaces_of_method("lpcam")
+
+
 def test_a_rule_names_the_best_point_of_a_finished_sweep(tmp_path):
     """Another rule needs no other trial; the record keeps it, and its best point is run anew."""
     base = build_experiment("lpcam")
@@ -185,7 +213,8 @@ def test_a_rule_names_the_best_point_of_a_finished_sweep(tmp_path):
     assert (changed.best, changed.rule, changed.run) == ("0001", "seconds", None)
     assert read_sweep(journal.path) == changed
     assert (journal.folder / "experiment.yaml").read() == b"best: seconds"
-    assert best_points(changed) == ["best on train by seconds: tau 0.2 (1.0 s)"]
+    note = "with one random seed, it may lead by chance"
+    assert leaders(changed) == [f"chosen on train by seconds: tau 0.2 (1.0 s); {note}"]
     assert front(changed)[1:] == [
         "  tau 0.1: mIoU % 50.0, seconds 9.0",
         "  tau 0.2: mIoU % 40.0, seconds 1.0",

@@ -7,7 +7,7 @@ import io
 
 from PIL import Image
 
-from ..images import IMAGE_FORMATS
+from ..images import IMAGE_FORMATS, with_eight_bits
 from ..readers.image_files import UPRIGHT, orientation_of
 
 SHORT_SIDE = 256
@@ -28,5 +28,7 @@ def orientation_and_hash(data: bytes) -> tuple[int, str]:
         hasher = hashlib.sha256(f"{image.size}".encode())
         if image.format == "JPEG" and min(image.size) >= SHORT_SIDE:
             image.draft("L", (image.width // 8, image.height // 8))
-        hasher.update(image.convert("RGB").tobytes() if image.mode != "L" else image.tobytes())
+        image.load()
+        pixels = with_eight_bits(image)
+        hasher.update(pixels.convert("RGB").tobytes() if pixels.mode != "L" else pixels.tobytes())
     return orientation, hasher.hexdigest()[:16]

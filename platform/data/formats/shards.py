@@ -166,10 +166,15 @@ def convert(
         resources: custom Ray resources that each task needs.
 
     Raises:
-        InputError: a record is broken and `tolerate` is false.
+        InputError: the source has no image, or a record is broken and `tolerate` is false.
         OSError: a shard could not be written, or a source not be read.
     """
     items = source.items()
+    if not items:
+        raise InputError(
+            f"the source {source.name} lists no image, so there is no data set to make; look at "
+            "its lists, labels or annotation files"
+        )
     plan = split_into_shards(items)
     done, results = 0, []
     for result in _write_shards(folder, source, plan, tolerate, resources):

@@ -65,6 +65,18 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def read_file(path: Path) -> bytes:
+    """Read the bytes of a file.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def read_bytes(root: Path, name: str, id: str) -> bytes:
     """Read the bytes of a file that belongs to an image.
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from ..images import IMAGE_FORMATS, open_image, rgb_pixels
+from ..images import IMAGE_FORMATS, channel_bits, open_image, rgb_pixels
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,8 +29,6 @@ TURNS = {
 UPRIGHT = 1
 SIDES_SWAPPED = 5
 """The lowest orientation with which height and width change places."""
-_DEPTH_BYTE = 24
-"""Offset of the number of bits a channel in a PNG."""
 _BROKEN_EXIF = (SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, OSError)
 _COMPRESSION = 3
 """Level of zlib for a turned picture, 0 to 9: level 6 takes twice the time for 3 % of the size."""
@@ -83,7 +81,7 @@ def read_image_file(data: bytes, name: str) -> ImageFile:
     if pictures > 1:
         several = "an animated PNG" if kind == "PNG" else "a JPEG of several pictures"
         notes.append(f"{several} was read as its first picture")
-    if kind == "PNG" and data[_DEPTH_BYTE] == 16:
+    if kind == "PNG" and channel_bits(data) == 16:
         notes.append("16 bits a channel were read as 8: each value was divided by 256")
     if image.mode == "CMYK":
         notes.append("CMYK was turned into RGB without a colour profile")

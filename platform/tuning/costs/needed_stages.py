@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 from ...errors import InputError
@@ -11,8 +10,9 @@ from ...pipeline.context import Catalog
 from ...pipeline.plan import Plan
 from ...pipeline.planner import plan
 from ...records.schema import StageRecord
-from ...serialization import as_json, parse_time
+from ...serialization import parse_time
 from ...storage.artifact import Stage
+from ..ranking import point_key
 from ..search import MarginalCosts, Need
 from ..spaces import Params
 from ..sweep import Sweep
@@ -48,7 +48,7 @@ class NeededStages:
         Returns:
             None for a point that makes no experiment.
         """
-        text = json.dumps(as_json(point), sort_keys=True)
+        text = point_key(point)
         if text not in self._needs:
             try:
                 stages = [s for seed in self.sweep.seeds for s in self._stages(point, seed)]
@@ -96,9 +96,15 @@ class NeededStages:
         return [classify.rung(*arguments, split, epochs).stage for epochs in self.sweep.rungs]
 
     def _was_held(self, stage: Stage) -> bool:
-        """Return whether the store held a stage when the sweep began."""
+        """Return whether the store held a stage when the sweep began.
+
+        A stage that the store cannot read counts as missing until it can.
+        """
         if stage.key not in self._held:
-            computation = self.catalog.store.computation(stage.name, stage.key)
+            try:
+                computation = self.catalog.store.computation(stage.name, stage.key)
+            except InputError:
+                return False
             written = computation and parse_time(computation.written)
             self._held[stage.key] = bool(written and written <= self.started)
         return self._held[stage.key]

@@ -20,7 +20,7 @@ from ..spaces.points import grid
 from ..sweep import Sweep, searcher
 
 MOST_COUNTED = 2_000
-"""Most points that are counted for a search that chooses its points as results come in."""
+"""Most points that are counted, because planning their trials takes time."""
 
 
 class Cost(NamedTuple):
@@ -40,8 +40,9 @@ class Cost(NamedTuple):
 def cost(catalog: Catalog, sweep: Sweep) -> Cost:
     """Return the cost of a sweep before it starts.
 
-    For a search that chooses its points as results come in, the whole space is counted, or its
-    first MOST_COUNTED points; a continuous space cannot be counted (`stages_by_field`).
+    At most the first MOST_COUNTED points are counted. For a search that chooses its points as
+    results come in, they are those of the whole space; a continuous space cannot be counted
+    (`stages_by_field`).
     """
     stages: dict[str, Stage] = {}
     digests: list[tuple[Mapping[str, object], str]] = []
@@ -103,11 +104,12 @@ def _changes(name: str, domain: Domain) -> Iterator[Params]:
 
 
 def _points(sweep: Sweep) -> Iterator[Mapping[str, object]]:
-    """Iterate over the points of a sweep that are known before it starts."""
+    """Iterate over the first points of a sweep that are known before it starts."""
     if chooses_as_results_come(sweep.kind):
         return itertools.islice(grid(sweep.space), MOST_COUNTED)
     points = searcher(sweep)
-    return (points.suggest(number, {}) or {} for number in range(sweep.count))
+    count = min(sweep.count, MOST_COUNTED)
+    return (points.suggest(number, {}) or {} for number in range(count))
 
 
 def _has_no_effect(field: str, digests: Sequence[tuple[Mapping[str, object], str]]) -> bool:

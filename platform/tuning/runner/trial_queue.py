@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypedDict
 
 from ...errors import InputError
 from ...records.schema import StageRecord, Trial
-from ..objectives import mean_objectives
+from ..objectives import OBJECTIVES, mean_objectives, parse_rule, ranking_by
 from ..search import MarginalCosts, Searcher, Values
 from ..spaces import Params
 from ..sweep import Sweep
@@ -40,7 +41,7 @@ class TrialQueue:
     ) -> None:
         self.sweep, self.points, self.costs = sweep, points, costs
         self.ended = {int(t.id): t for t in done}
-        self.best = max((t.value for t in done if t.status == "done" and t.value), default=0.0)
+        self.error: Exception | None = None
         self.total = sweep.count * sweep.repeats
         self.left = [k for k in range(self.total) if k not in self.ended]
         for trial in done:
@@ -50,6 +51,24 @@ class TrialQueue:
     def title(self) -> str:
         """The number of trials in words, or the budget that may end them earlier."""
         return f"{self.total} trials" + (f", or {self.sweep.budget}" if self.sweep.budget else "")
+
+    @contextmanager
+    def kept_error(self) -> Iterator[None]:
+        """Keep the first error of such blocks, after which the queue hands out no further trial.
+
+        Tune would take what its callbacks raise for a failure of the trial and run it again, or
+        wrap it into an error of its own.
+        """
+        try:
+            yield
+        except Exception as error:
+            self.error = self.error or error
+            self.left.clear()
+
+    def check_intact(self) -> None:
+        """Raise the error that `kept_error` kept, if it kept one."""
+        if self.error:
+            raise self.error
 
     def check_ended(self, name: str) -> None:
         """Check that all trials of the queue have ended.
@@ -72,8 +91,15 @@ class TrialQueue:
         """Take note that a trial has ended."""
         self.ended[number] = trial
         self._count(number, trial)
-        if trial.status == "done":
-            self.best = max(self.best, trial.value or 0.0)
+
+    @property
+    def leader(self) -> str:
+        """The value of the best point so far by the sweep's rule, in words; empty without one."""
+        rule = parse_rule(self.sweep.best)
+        ranked = ranking_by([*self.ended.values()], rule)
+        if not ranked:
+            return ""
+        return f"best by {self.sweep.best}: {OBJECTIVES[rule.objective].text(ranked[0].mean)}"
 
     def _count(self, number: int, trial: Trial) -> None:
         """Count what a trial computed; one that failed also spent the time of its last stage."""

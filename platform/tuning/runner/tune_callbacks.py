@@ -31,7 +31,9 @@ def tune_searcher(queue: TrialQueue) -> object:
 
     class Search(Searcher):  # type: ignore[misc]
         def suggest(self, trial_id: str) -> object:
-            config = queue.suggest() if queue.left else None
+            config: TrialConfig | None = None
+            with queue.kept_error():
+                config = queue.suggest() if queue.left else None
             return config if config or queue.left else Searcher.FINISHED
 
         def on_trial_complete(
@@ -81,12 +83,13 @@ def watch(
         ) -> None:
             number = trial.config["number"]
             running.pop(trial.trial_id, None)
-            progress.running([*running.values()])
-            ended = _trial(trial, tuple(rungs.get(number, {}).items()), needed)
-            journal.add(ended)
-            progress.trial(ended)
-            queue.end(number, ended)
-            progress.update(_state(queue, trials, ended), len(queue.ended), queue.total)
+            with queue.kept_error():
+                progress.running([*running.values()])
+                ended = _trial(trial, tuple(rungs.get(number, {}).items()), needed)
+                journal.add(ended)
+                queue.end(number, ended)
+                progress.trial(ended)
+                progress.update(_state(queue, trials, ended), len(queue.ended), queue.total)
 
         on_trial_error = on_trial_complete
 
@@ -103,12 +106,12 @@ def _title(config: TrialConfig) -> str:
 
 
 def _state(queue: TrialQueue, trials: Sequence[TuneTrial], ended: Trial) -> str:
-    """Return the state of a sweep in words: running and failed trials, and the best objective."""
+    """Return the state of a sweep in words: running and failed trials, and the best point."""
     running = sum(t.status == "RUNNING" for t in trials)
     words = [f"{running} running"] if running else []
     if failed := sum(t.value is None for t in queue.ended.values()):
         words.append(f"{failed} failed ({ended.error})" if ended.error else f"{failed} failed")
-    return ", ".join([*words, *([f"best {100 * queue.best:.1f} %"] if queue.best else [])])
+    return ", ".join([*words, *([queue.leader] if queue.leader else [])])
 
 
 def _trial(

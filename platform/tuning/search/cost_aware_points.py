@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ...serialization import as_json
+from ..ranking import point_key
 from ..spaces.domains import Space, continuous_field
 from ..spaces.points import Params, grid
 from .encoding import Encoding
@@ -175,24 +174,24 @@ class _Search:
             weight: weight of the logarithm of the cost.
         """
         left = self.costs.amount - self.account.spent if self.costs.amount else np.inf
-        texts = {_text(point) for point in tried}
+        keys = {point_key(point) for point in tried}
         candidates: list[Priced] = []
         for rows in self._rows(parents):
             points = [self.encoding.point(row, self.seed) for row in rows]
-            points = [p for p in {_text(p): p for p in points}.values() if _text(p) not in texts]
+            points = [p for key, p in {point_key(p): p for p in points}.items() if key not in keys]
             candidates += self._priced(points, value)
         if not candidates:
-            point = self._untried(texts) or tried[0]
+            point = self._untried(keys) or tried[0]
             return point, self.costs.needs(point) or ()
         paid = [c for c in candidates if c.cost - TRIAL <= left] or [min(candidates, key=_cost)]
         best = max(paid, key=lambda c: score(c.promise, c.cost, weight))
         return best.point, best.needs
 
-    def _untried(self, texts: Collection[str]) -> Params | None:
+    def _untried(self, keys: Collection[str]) -> Params | None:
         """Return the first point of the grid that was not tried; None where all were tried."""
         space = self.encoding.space
         points = () if continuous_field(space) else grid(space)
-        return next((point for point in points if _text(point) not in texts), None)
+        return next((point for point in points if point_key(point) not in keys), None)
 
     def _priced(self, points: Sequence[Params], value: float) -> list[Priced]:
         """Return the points that promise most, with their costs."""
@@ -268,10 +267,6 @@ def together(
         ]
         ordered.append(rest.pop(int(np.argmax(shared))))
     return ordered
-
-
-def _text(point: Params) -> str:
-    return json.dumps(as_json(point), sort_keys=True)
 
 
 def _cost(candidate: Priced) -> float:

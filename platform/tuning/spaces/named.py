@@ -90,9 +90,12 @@ def find_figure(text: str) -> tuple[str, PaperFigure]:
 
 def _module(method: str) -> ModuleType | None:
     set_environment()  # the file may import Ray
+    name = f"wsss.tune_spaces.{method.replace('-', '_')}"
     try:
-        return importlib.import_module(f"wsss.tune_spaces.{method.replace('-', '_')}")
-    except ModuleNotFoundError:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:  # the file of the method exists, and lacks a package
+            raise
         return None
 
 

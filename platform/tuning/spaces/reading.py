@@ -18,6 +18,8 @@ LISTS = ("choice", "grid_search")
 INTERVALS = ("uniform", "quniform", "loguniform", "qloguniform", "randint", "qrandint",
              "lograndint", "qlograndint")  # fmt: skip
 """Names of the functions of `ray.tune` that make intervals."""
+COMPUTED = "sample_from"
+"""Name of the function of `ray.tune` that makes a value from a function, which no file can hold."""
 ADVICE = "give a list of values, or a distribution of ray.tune"
 
 
@@ -37,7 +39,7 @@ def space_from(raw: Mapping[str, Any]) -> dict[str, Domain]:
         if not isinstance(name, str):
             raise InputError(f"the space names a field {name!r}; a field's name is a text")
         field, _, last = name.rpartition(".")
-        if field and last in (*LISTS, *INTERVALS):
+        if field and last in (*LISTS, *INTERVALS, COMPUTED):
             name, value = field, {last: value}
         space[name] = domain_from(value, name)
     for name, domain in space.items():
@@ -64,6 +66,11 @@ def domain_from(raw: Any, field: str) -> Domain:
             return _listed(list(arguments), field, name == "grid_search")
         if name in INTERVALS and isinstance(arguments, list | tuple):
             return _interval(name, arguments, field)
+        if name == COMPUTED:
+            raise InputError(
+                f"a function computes {field!r}, which no experiment file can hold; give the "
+                "space with --space FILE.py"
+            )
     if type(raw).__module__.startswith("ray.tune."):
         return _from_tune(raw, field)
     raise InputError(f"the space has {raw!r} for {field!r}; {ADVICE}")
@@ -181,7 +188,7 @@ def plain(domain: Domain) -> Any:
     if isinstance(domain, Groups):
         return {"choice": [plain_space(group) for group in domain.groups]}
     if isinstance(domain, Computed):
-        return {"sample_from": domain.source}
+        return {COMPUTED: domain.source}
     quantized = domain.step not in (0, int(domain.integer))
     kind = "randint" if domain.integer else "uniform"
     high = domain.high + 1 if domain.integer and not quantized else domain.high

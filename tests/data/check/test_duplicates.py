@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from wsss.platform.data.check.duplicates import Duplicates, HashedImage, find_duplicates
 from wsss.platform.data.check.encoded_images import orientation_and_hash
+from wsss.platform.data.images import decode_image
 
 VOC = {
     "train": ("train+train_aug",),
@@ -90,6 +92,36 @@ def test_the_hash_is_of_pixels_and_not_of_metadata(side: int) -> None:
     other = pixels.copy()
     other[: side // 2] = 255 - other[: side // 2]
     assert orientation_and_hash(jpeg(other))[1] != first[1]
+
+
+def png(pixels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_images_of_sixteen_bits_are_told_apart_as_they_are_read() -> None:
+    """All values lie above 255, where a conversion by Pillow alone clips them."""
+    pixels = np.random.default_rng(0).integers(300, 65536, (40, 49), dtype=np.uint16)
+    other = pixels[::-1].copy()
+    first = orientation_and_hash(png(pixels))[1]
+    assert orientation_and_hash(png(other))[1] != first
+    assert orientation_and_hash(png((pixels >> 8).astype(np.uint8)))[1] == first
+    same = (pixels >> 8 << 8) + 7
+    assert np.array_equal(decode_image(png(same), "b"), decode_image(png(pixels), "a"))
+    assert orientation_and_hash(png(same))[1] == first
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "RGBA", "1"])
+def test_the_hash_of_eight_bits_is_that_of_earlier_versions(mode: str) -> None:
+    """The hash is of the size and of the grey levels, or else of RGB."""
+    rgb = np.random.default_rng(0).integers(0, 256, (40, 49, 3), dtype=np.uint8)
+    image = Image.fromarray(rgb).convert(mode)
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    stored = image if mode == "L" else image.convert("RGB")
+    digest = hashlib.sha256(b"(49, 40)" + stored.tobytes()).hexdigest()[:16]
+    assert orientation_and_hash(out.getvalue())[1] == digest
 
 
 def test_an_orientation_beyond_eight_is_none() -> None:

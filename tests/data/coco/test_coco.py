@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 import pickle
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from wsss.platform.data.formats.shards import Digest
+from wsss.platform.data.formats.shards import Digest, convert
 from wsss.platform.data.images import decode_mask
 from wsss.platform.data.sources import json_stream
 from wsss.platform.data.sources.coco import COCO
@@ -103,6 +104,22 @@ def test_images_without_labels_are_kept_or_left_out(coco_tree):
     assert whole.fingerprint() != labelled.fingerprint()
     for item in labelled.items():  # the index does not shift
         assert labelled.load(item).labels == item.labels == whole.load(item).labels
+
+
+def test_a_data_set_of_no_image_is_refused(coco_tree):
+    """The sentence comes before Ray gets any work, also from `--check`."""
+    for part in ("train", "val"):
+        put(coco_tree, content(part, annotations=[]), part)
+    assert len(COCO(coco_tree).items()) == 8
+    labelled = COCO(coco_tree, labelled=True)
+    for read in (labelled.items, labelled.fingerprint, lambda: convert(None, labelled, True)):
+        with pytest.raises(InputError, match=r"val2014.json has a label; leave out --labelled"):
+            read()
+    for part in ("train", "val"):
+        put(coco_tree, content(part, images=[], annotations=[]), part)
+    for options in ({}, {"labelled": True}):
+        with pytest.raises(InputError, match="the source coco lists no image"):
+            convert(None, COCO(coco_tree, **options), False)
 
 
 def test_masks_equal_those_of_the_api(coco_tree):
@@ -324,15 +341,17 @@ def test_a_file_that_is_nested_too_deep_is_refused(tmp_path, depth):
         list(read_elements(path, ("annotations",)))
 
 
+def digest_of(rows):
+    """Return the digest of records with encoded masks."""
+    masks = {r["id"]: decode_mask(r["mask"], r["id"]) if r["mask"] else None for r in rows}
+    return sum(itertools.starmap(Digest.of_image, masks.items()), Digest())
+
+
 def test_digests_depend_on_ids_and_pixels_but_not_on_order(coco_tree):
     source = COCO(coco_tree)
     rows = [vars(source.load(i)) for i in source.items()]
-    assert (
-        Digest.of_rows(rows)
-        == Digest.of_rows(rows[::-1])
-        == Digest.of_rows(rows[:3]) + Digest.of_rows(rows[3:])
-    )
+    assert digest_of(rows) == digest_of(rows[::-1]) == digest_of(rows[:3]) + digest_of(rows[3:])
     other = [{**rows[0], "mask": rows[1]["mask"]}, *rows[1:]]
-    assert Digest.of_rows(other).ids == Digest.of_rows(rows).ids
-    assert Digest.of_rows(other).masks != Digest.of_rows(rows).masks
-    assert Digest.of_rows(rows[1:]).ids != Digest.of_rows(rows).ids
+    assert digest_of(other).ids == digest_of(rows).ids
+    assert digest_of(other).masks != digest_of(rows).masks
+    assert digest_of(rows[1:]).ids != digest_of(rows).ids

@@ -19,6 +19,7 @@ SYNONYMS = (
 )
 """Names of the same classes in VOC and in COCO."""
 BACKGROUND = ("background", "__background__", "_background_")
+"""Names that stand for the background, in small letters."""
 LONGEST = 1000
 """Largest number of labels that a file gives for one image."""
 MOST_WORDS = 3

@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ....errors import InputError
-from ...images import SIXTEEN_BITS, load, open_image
+from ...images import SIXTEEN_BITS, channel_bits, load, open_image
 from ..image_files import UPRIGHT, orientation_of
 
-_DEPTH_BYTE = 24
-"""Offset of the number of bits a channel in a PNG."""
 COLOUR_BASE = 256
 
 
@@ -81,7 +79,7 @@ def read_png(data: bytes, name: str) -> Samples:
     image = open_image(data, f"mask {name}", ("PNG",))
     if getattr(image, "n_frames", 1) > 1:
         raise InputError(f"mask {name} is an animated PNG; save the one picture that is the mask")
-    bits, mode = data[_DEPTH_BYTE], image.mode
+    bits, mode = channel_bits(data), image.mode
     if bits == 16 and mode != SIXTEEN_BITS:
         raise InputError(
             f"mask {name} has colours of 16 bits a channel; save it with 8 bits a channel"

@@ -10,11 +10,9 @@ import numpy as np
 from ....errors import InputError
 from ....serialization import quoted
 from ...names import check_classes
+from ...readers.classes.class_names import BACKGROUND
 from .contents import Category, Contents
 from .values import zero_or_one
-
-BACKGROUND = ("background", "_background_", "__background__")
-"""Names of categories that stand for the background."""
 
 
 def class_categories(

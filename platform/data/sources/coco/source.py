@@ -140,7 +140,11 @@ class COCO:
         return f"annotations/instances_{split}{self.year}.json", f"{split}{self.year}"
 
     def items(self) -> list[Item]:
-        """Return the items of all images by image number, or raise InputError for a missing one."""
+        """Return the items of all images by image number.
+
+        Raises:
+            InputError: an image is missing, or all of them are left out as they have no label.
+        """
         out = []
         path_by_id: dict[str, str] = {}
         for split, index in self.indexes.items():
@@ -172,6 +176,9 @@ class COCO:
                     id=id, split=split, labels=labels, image=image, mask=mask or None, row=k
                 )
                 out.append(item)
+        if not out and any(index.paths for index in self.indexes.values()):
+            files = ", ".join(index.path for index in self.indexes.values())
+            raise InputError(f"no image of {files} has a label; leave out --labelled")
         return out
 
     def _image_path(self, split: str, name: str) -> str:

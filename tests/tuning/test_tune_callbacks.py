@@ -1,0 +1,125 @@
+"""Tests of what Ray Tune calls while trials run: errors of the store, and the state in words."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from ray.tune.search import Searcher
+from wsss.platform.errors import InputError, StorageError
+from wsss.platform.method import build_experiment
+from wsss.platform.records.progress import ProgressDisplay
+from wsss.platform.records.schema import StageRecord
+from wsss.platform.storage.artifact import Stage
+from wsss.platform.tuning.costs.needed_stages import NeededStages
+from wsss.platform.tuning.runner.trial_queue import TrialQueue
+from wsss.platform.tuning.runner.tune_callbacks import tune_searcher, watch
+from wsss.platform.tuning.sweep import Sweep, searcher
+
+SPACE = {"lpcam.tau": [0.1, 0.2, 0.3, 0.4]}
+STARTED = "2026-01-01T00:00:00+0000"
+
+
+class FullJournal:
+    """A journal whose storage fails from a trial on."""
+
+    def __init__(self, room):
+        self.room, self.trials = room, []
+
+    def add(self, trial):
+        if len(self.trials) == self.room:
+            raise StorageError(f"trials.jsonl cannot be written after {self.room} trials")
+        self.trials.append(trial)
+
+
+class Display(ProgressDisplay):
+    """A display that keeps what it is told."""
+
+    def __init__(self):
+        self.texts = []
+
+    def update(self, text, done, total):
+        self.texts.append(text)
+
+
+def queue_of(**options):
+    sweep = Sweep(base=build_experiment("lpcam"), space=SPACE, **options)
+    return TrialQueue(sweep, searcher(sweep), [])
+
+
+def ended(config, value=0.5, seconds=1.0, status="TERMINATED"):
+    """Return a trial of Tune that has ended."""
+    report = {"value": value, "score": None, "error": None, "seconds": seconds}
+    return SimpleNamespace(
+        trial_id=str(config["number"]), status=status, config=config, last_result=report,
+        get_error=lambda: RuntimeError("its process died"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("status", ["TERMINATED", "ERROR"])
+def test_an_error_of_the_store_ends_the_sweep_and_is_raised_after_it(status):
+    """Tune would run the trial again after an error in `on_trial_complete`, and end with an error
+    of its own after one in `on_trial_error`."""
+    queue, journal = queue_of(), FullJournal(1)
+    callback, points = watch(journal, queue, ProgressDisplay(), None), tune_searcher(queue)
+    trials = [ended(points.suggest(str(k))) for k in range(3)]
+    trials[1].status = status
+    callback.on_trial_complete(0, trials, trials[0])
+    queue.check_intact()
+    call = callback.on_trial_error if status == "ERROR" else callback.on_trial_complete
+    call(0, trials, trials[1])
+    assert points.suggest("3") == Searcher.FINISHED
+    journal.room = 9
+    callback.on_trial_complete(0, trials, trials[2])
+    assert [t.id for t in journal.trials] == ["0000", "0002"]
+    assert sorted(queue.ended) == [0, 2]
+    with pytest.raises(StorageError, match="cannot be written after 1 trials"):
+        queue.check_intact()
+
+
+def test_an_error_in_the_choice_of_a_point_ends_the_sweep(monkeypatch):
+    queue = queue_of()
+
+    def suggest(number, values):
+        raise StorageError("the bucket does not answer")
+
+    monkeypatch.setattr(queue.points, "suggest", suggest)
+    assert tune_searcher(queue).suggest("0") == Searcher.FINISHED
+    with pytest.raises(StorageError, match="the bucket does not answer"):
+        queue.check_intact()
+
+
+@pytest.mark.parametrize(
+    ("rule", "texts"),
+    [
+        ("", ["best by miou: 40.0 %", "best by miou: 60.0 %", "best by miou: 60.0 %"]),
+        ("seconds", ["best by seconds: 3.0 s", "best by seconds: 3.0 s", "best by seconds: 2.0 s"]),
+        ("miou where seconds <= 1", ["", "", ""]),
+    ],
+)
+def test_the_state_names_the_best_point_by_the_rule_of_the_sweep(rule, texts):
+    queue, display = queue_of(best=rule), Display()
+    callback = watch(FullJournal(9), queue, display, None)
+    for value, seconds in ((0.4, 3.0), (0.6, 5.0), (0.5, 2.0)):
+        trial = ended(queue.suggest(), value, seconds)
+        callback.on_trial_complete(0, [trial], trial)
+    queue.check_intact()
+    assert display.texts == texts
+
+
+def test_a_stage_that_the_store_cannot_read_counts_as_missing_until_it_can():
+    answers = [StorageError("no answer"), SimpleNamespace(written=STARTED, seconds=2.0)]
+
+    def computation(name, key):
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, InputError):
+            raise answer
+        return answer
+
+    catalog = SimpleNamespace(store=SimpleNamespace(computation=computation))
+    needed = NeededStages(catalog, Sweep(base=build_experiment("lpcam"), space=SPACE), STARTED)
+    stage = Stage(name="maps", version=1, config={}, title="class maps")
+    assert [needed._was_held(stage) for _ in range(3)] == [False, True, True]
+    assert needed._record(stage) == StageRecord(
+        stage="maps", title="class maps", key=stage.key, seconds=2.0, cached=False
+    )
