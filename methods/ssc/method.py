@@ -297,6 +297,10 @@ class SSC(Method):
                 maps = with_gradient_of(maps, terms["classification"], s.gradient_share)
             terms["reconstruction"] = s.perceptual * self._reconstruction(network, maps, batch)
         if s.modulation:
+    def check_files(self) -> None:
+        if self.settings.perceptual and self.settings.comparison == "perceptual":
+            self._read_published()
+
             started = progress >= s.warm_up
             loss = self._modulation(scores, batch) if started else scores.new_zeros(())
             terms["modulation"] = s.modulation * loss
@@ -334,6 +338,9 @@ class SSC(Method):
         raw = F.interpolate(scores, half, mode="bilinear", align_corners=False)
         raw = raw * batch.labels[:, :, None, None]
         inside = (ids != PADDING)[:, None].to(raw.dtype)
+        return self._read_published()
+
+    def _read_published(self) -> VGGFeatures | EarlyStages | None:
         activation = normalize(raw * inside)
         regional = normalize(region_mean(raw * inside, ids))
         present = batch.labels.bool()

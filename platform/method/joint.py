@@ -84,6 +84,10 @@ class Joint(Method):
     def after_training(self, network: Classifier) -> None:
         for method in self.methods:
             method.after_training(network)
+    def check_files(self) -> None:
+        for method in self.methods:
+            method.check_files()
+
 
 
 def join_methods(methods: Sequence[Method]) -> Method:

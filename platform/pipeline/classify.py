@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..config.fields import fingerprint
@@ -15,6 +16,7 @@ from ..records.result_id import ResultId
 from ..storage.artifact import Artifact, Stage
 from ..storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..storage.storage import Location
+from .checks.trainings import check_batches, check_files
 from .context import Context, Runtime, Step, TrainingTask
 
 if TYPE_CHECKING:
@@ -68,13 +70,19 @@ def network_stage(context: Context, trained: Method, beside: Beside) -> Stage:
 
 
 def network(context: Context, trained: Method, beside: Beside) -> Step:
-    """Return the step that trains the classifier."""
-    stage = network_stage(context, trained, beside)
+    """Return the step that trains the classifier.
+
+    Raises:
+        InputError: the batch size does not suit the training.
+    """
+    e, stage = context.experiment, network_stage(context, trained, beside)
+    check_batches(e.training, trained, context.shards, e.training.split, "training")
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         return _train(context, run, stage, trained, beside, folder)
 
-    return Step(stage, compute, True)
+    check = partial(check_files, e.network, trained, len(context.classes), e.seed)
+    return Step(stage, compute, True, check if any(beside) else None)
 
 
 def checkpoint(context: Context, trained: Method, beside: Beside, epochs: int) -> Step:
@@ -220,7 +228,7 @@ def rung(
 
         cluster.connect()
         if kept:
-            return _score_rung(context, trained, split, run.artifact(kept).file(NETWORK), folder)
+            return _score_rung(context, trained, split, run.network_file(kept), folder)
         arguments = (context, run, network, trained, beside, folder, epochs)
         with _stopped_training(stage, *arguments):
             pass
@@ -319,7 +327,7 @@ def inferred(
         if keep:
             _check_space(context, run, split)
         cluster.connect()
-        file = run.artifact(network).file("network.pt")
+        file = run.network_file(network)
         job = inference_job(context, trained, method, file, folder, keep, fused)
         return actors.compute(class_maps.Infer, job, context.pieces(split), run.count)
 

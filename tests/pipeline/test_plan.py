@@ -80,6 +80,25 @@ def test_a_split_has_masks_for_all_images_or_for_none(
 
 
 @pytest.mark.parametrize(
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "cannot be scored; .* name another split in segment.splits"),
+        (
+            {"refine__kind": "masks", "segment__training__split": "val", "segment__splits": ()},
+            "cannot be learnt; .* name another split in segment.training.split",
+        ),
+    ],
+)
+def test_a_segmenter_needs_masks_for_all_images_of_its_split_or_for_none(
+    tmp_path: Path, changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"train": {"images": 7, "masked": 7}, "val": {"images": 3, "masked": 2}}
+    monkeypatch.setitem(SHARDS["about"], "check", {"splits": counts})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=f"1 images of split 'val' .* have no mask.* {message}"):
+        plan(chain(scoring__splits=("train",), **changes), make_catalog(tmp_path))
+
+
     ("method", "changes", "message"),
     [
         (
@@ -89,6 +108,11 @@ def test_a_split_has_masks_for_all_images_or_for_none(
         ),
         ("sipe+ssc", {"network__backbone": "swin_t", "ssc__delta": 0.5}, "needs rectified"),
         ("mctformer", {"network__backbone": "resnet18"}, "needs a vision transformer"),
+        (
+            "ssc",
+            {"network__backbone": "timm:test_convnext", "ssc__delta": 0.5},
+            "needs rectified",
+        ),
         ("sipe", {"network__backbone": "resnet19"}, "unknown backbone 'resnet19'"),
     ],
 )
@@ -109,6 +133,29 @@ def test_a_method_builds_its_network_without_values(method: type[Method]) -> Non
 
 
 def test_a_plan_leaves_its_method_unchanged(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training__workers": 3}, "training.batch_size 8 cannot be divided among 3 workers"),
+        (
+            {"segment__network": "upernet", "segment__training__workers": 8},
+            r"upernet needs 2 images a step on each worker; raise segment.training.batch_size \(8",
+        ),
+        (
+            {"refine__training__batch_size": 10},
+            "9 images do not fill one batch of 10; lower refine.training.batch_size",
+        ),
+    ],
+)
+def test_a_batch_size_that_suits_no_training_is_refused_before_any_stage(
+    tmp_path: Path, changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SHARDS["about"], "counts", {"train": 9, "val": 1})  # type: ignore[arg-type]
+    assert plan(chain(), make_catalog(tmp_path)).stages
+    with pytest.raises(InputError, match=message):
+        plan(chain(**changes), make_catalog(tmp_path))
+
+
     """The chosen prototypes belong to an execution, not to the plan."""
     planned = plan(chain(), make_catalog(tmp_path))
     assert planned.localizer.directions is None  # type: ignore[attr-defined]

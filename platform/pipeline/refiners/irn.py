@@ -19,6 +19,7 @@ from ...records.result_id import ResultId
 from ...stages.training.label_learners import Boundaries
 from ...storage.artifact import Stage
 from ...storage.artifact_files import ArtifactFolder
+from ..checks.trainings import check_batches
 from ..classify import localization_key
 from ..context import Context, Runtime, Step, TrainingTask
 from .base import Refined, Refiner
@@ -114,11 +115,13 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
 
     Raises:
         InputError: no position of a crop has all its neighbours in the crop, but only the pairs of
-            such positions are learnt from.
+            such positions are learnt from; or the batch size does not suit the training.
     """
     e = context.experiment
     _check_interior(e.refine)
     network = dataclasses.replace(e.network, frozen_stages=e.refine.frozen_stages)
+    learner = Boundaries(e.refine.pair_radius, e.refine.pairs, e.views.enlarging)
+    check_batches(e.refine.training, learner, context.shards, split, "refine.training")
     stage = Stage(
         name="boundaries",
         version=1,
@@ -137,7 +140,7 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         task = TrainingTask(
-            learner=Boundaries(e.refine.pair_radius, e.refine.pairs, e.views.enlarging),
+            learner=learner,
             network=network,
             training=e.refine.training,
             split=split,
@@ -186,7 +189,7 @@ def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Ste
         maps = run.artifact(seeds.maps[split])
         job = propagation.Job(
             network=e.network,
-            weights=run.artifact(boundaries).file("network.pt"),
+            weights=run.network_file(boundaries),
             maps=maps.folder,
             suffix=strided_suffix(maps),
             folder=folder,
