@@ -23,7 +23,7 @@ from ..checks.trainings import check_batches
 from ..classify import localization_key
 from ..context import Context, Runtime, Step, TrainingTask
 from .base import Refined, Refiner
-from .seeds import ABOVE, BELOW, Seeds, cut_seeds
+from .seeds import ABOVE, BELOW, Seeds, cut_seeds, raised
 
 
 class IRN(Refiner):
@@ -78,7 +78,8 @@ def certain(context: Context, seeds: Seeds, split: str) -> Step:
     r = context.experiment.refine
     both = r.foreground is not None and r.background is not None
     key = seeds.key(context, split, both or r.threshold is not None)
-    given = [r.foreground, r.background, None if both else r.threshold]
+    threshold = raised(r.threshold, r.power)
+    given = [r.foreground, r.background, None if both else threshold]
     stage = Stage(
         name="labels",
         version=1,
@@ -101,7 +102,7 @@ def certain(context: Context, seeds: Seeds, split: str) -> Step:
             return 1.0, 0.5  # SIPE: the background unchanged, then halved
         middle = 0.0
         if not both:
-            middle = seeds.best(context, run, r.power) if r.threshold is None else r.threshold
+            middle = seeds.best(context, run, r.power) if threshold is None else threshold
         return (
             min(0.99, middle + ABOVE) if r.foreground is None else r.foreground,
             max(0.0, middle - BELOW) if r.background is None else r.background,
