@@ -54,7 +54,10 @@ def network_stage(context: Context, trained: Method, beside: Beside) -> Stage:
         version=1,
         config={
             "method": trained.name,
-            "settings": trained.training_settings(),
+            "settings": {
+                **trained.training_settings(),
+                **trained.backbone_settings(e.network.backbone),
+            },
             "network": fingerprint(e.network),
             "training": fingerprint(e.training),
             **e.training.workers_key,
@@ -192,6 +195,17 @@ def localization_key(context: Context) -> dict[str, Any]:
     return {**context.inference, **context.experiment.views.enlarging_key}
 
 
+def _key_of_trained(trained: Method, method: Method, fused: bool) -> dict[str, Any]:
+    """Return what class maps depend on of the method that trained the network, as it enters keys.
+
+    The settings of its own localizer are in the key already.
+    """
+    if fused:
+        return {"fusion": trained.localizer_settings()}
+    changed = {} if method is trained else trained.inference_network_settings()
+    return {"inference network": changed} if changed else {}
+
+
 def rung(
     context: Context,
     trained: Method,
@@ -314,7 +328,7 @@ def inferred(
             "split": split,
             "scales": context.experiment.views.scales,
             "features": keep,
-            **({"fusion": trained.localizer_settings()} if fused else {}),
+            **_key_of_trained(trained, method, fused),
             **localization_key(context),
         },
         inputs={"shards": context.shards.key, "network": network.key},

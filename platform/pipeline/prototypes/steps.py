@@ -88,7 +88,7 @@ def fitted_method(
 def selection_settings(method: PrototypeMethod) -> dict[str, object]:
     """Return the values that the choice of prototypes depends on, by name."""
     settings = fingerprint(method.settings)
-    return {**{n: settings.get(n) for n in method.selection}, **method.code_settings()}
+    return {**{n: settings.get(n) for n in method.selection}, **method.revision_settings()}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ def test_the_decoder_has_as_many_parameters_as_the_paper_says():
     assert picture.abs().max() <= 1
 
 
-@pytest.mark.parametrize("stride", [4, 8, 16])
+@pytest.mark.parametrize("stride", [2, 4, 8, 16, 32, 64])
 def test_the_picture_is_larger_by_the_stride(stride):
     with torch.no_grad():
         picture = Reconstruction(3, stride)(torch.randn(1, 3, 4, 5))
