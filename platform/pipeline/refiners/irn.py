@@ -120,9 +120,9 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
     """
     e = context.experiment
     _check_interior(e.refine)
-    network = dataclasses.replace(e.network, frozen_stages=e.refine.frozen_stages)
     learner = Boundaries(e.refine.pair_radius, e.refine.pairs, e.views.enlarging)
     check_batches(e.refine.training, learner, context.shards, split, "refine.training")
+    network = dataclasses.replace(e.network, frozen_stages=e.refine.frozen_stages)
     stage = Stage(
         name="boundaries",
         version=1,
