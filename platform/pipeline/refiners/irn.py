@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from ...config.experiment import Refine
@@ -19,7 +20,7 @@ from ...records.result_id import ResultId
 from ...stages.training.label_learners import Boundaries
 from ...storage.artifact import Stage
 from ...storage.artifact_files import ArtifactFolder
-from ..checks.trainings import check_batches
+from ..checks.trainings import check_batches, check_files
 from ..classify import localization_key
 from ..context import Context, Runtime, Step, TrainingTask
 from .base import Refined, Refiner
@@ -150,7 +151,8 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
         )
         return run.train(context, folder, stage, task)
 
-    return Step(stage, compute, True)
+    check = partial(check_files, network, learner, len(context.classes), e.seed)
+    return Step(stage, compute, True, check if e.imported else None)
 
 
 def _check_interior(r: Refine) -> None:
