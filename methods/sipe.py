@@ -70,7 +70,8 @@ class SIPEConfig(Options):
     )
     seed_features: Literal["hierarchical", "c4"] = option(
         "hierarchical",
-        "Features of the seeds at inference: hierarchical or c4 (training: c4).",
+        "Features of the seeds at inference: hierarchical, which without trained projections "
+        "(sipe.features=c4) are the stages themselves, or c4 (training: c4).",
     )
     searched: bool = option(
         False,
@@ -152,8 +153,14 @@ class SIPE(Method):
         super().__init__(settings)
         self.own_background = not self.settings.searched
 
+    def training_settings(self) -> dict[str, object]:
+        # With c4 no projection is added, because none would get a gradient.
+        projected = {"projections": False} if self.settings.features == "c4" else {}
+        return {**super().training_settings(), **projected}
+
     def extend(self, network: Classifier) -> None:
-        add_hierarchical_features(network)
+        if self.settings.features != "c4":
+            add_hierarchical_features(network)
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
         stages = network.features(batch.images)

@@ -8,11 +8,15 @@ Operations whose steps depend on values (random walk, DenseCRF, k-means) have te
 from __future__ import annotations
 
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from wsss.methods.cam import CAM
+from wsss.platform.config.experiment import Views
+from wsss.platform.config.slices.network import Network
 from wsss.platform.data.formats.class_maps import ClassMaps
 from wsss.platform.method import Batch, build_experiment, find_method
 from wsss.platform.models import backbones
@@ -119,13 +123,76 @@ def batch():
     )
 
 
-@pytest.mark.parametrize("name", ["cam", "psdpm", "sipe", "ssc"])
-def test_a_localizer_stays_on_the_device(name):
+@pytest.mark.parametrize(
+    ("name", "learner"),
+    [
+        ("cam", "cam"),
+        ("psdpm", "psdpm"),
+        ("sipe", "sipe"),
+        ("ssc", "ssc"),
+        ("cpal", "cam"),  # what CPAL does with its own bank depends on the bank's values
+    ],
+)
+def test_a_localizer_stays_on_the_device(name, learner):
     method = method_of(name)
     with fake_tensors():
-        network = network_of(method, name).eval()
+        network = network_of(method_of(learner), learner).eval()
         images = batch()
         assert method.localize(network, images.images, images.labels).device == CUDA
+
+
+class DeviceError(Exception):
+    """The devices of the arguments that a localizer got."""
+
+
+class Noting(CAM):
+    """A localizer that tells the devices of its images and labels."""
+
+    def localize(self, network, images, labels):
+        raise DeviceError(images.device, labels.device)
+
+
+class Cropping(CAM):
+    """A localizer whose maps are a corner of its images."""
+
+    def localize(self, network, images, labels):
+        return images[..., :4, :5]
+
+
+def inference_actor(method, network, keep):
+    """Return an actor as it infers class maps on a GPU, with a network that is not loaded."""
+    actor = object.__new__(class_maps.Infer)
+    actor.job = class_maps.Job(
+        trained=method,
+        method=method,
+        network=Network(backbone="small"),
+        classes=3,
+        weights=None,
+        folder=None,
+        views=Views(),
+        keep_features=keep,
+    )
+    actor.network, actor.device, actor.group_size = network, CUDA, 2
+    actor.most_pixels, actor.pool = 1 << 20, ThreadPoolExecutor(1)
+    return actor
+
+
+def test_inference_gives_a_localizer_images_and_labels_on_the_device():
+    rows = [{"id": "a", "labels": [0, 2], "height": 16, "width": 20}]
+    with fake_tensors():
+        actor = inference_actor(Noting(CAM.Config()), None, keep=False)
+        with pytest.raises(DeviceError) as noted:
+            next(actor._maps(rows, [np.zeros((16, 20, 3), np.uint8)]))
+    assert noted.value.args == (CUDA, CUDA)
+
+
+def test_kept_features_leave_the_device_and_class_maps_stay():
+    method = Cropping(CAM.Config())
+    with fake_tensors():
+        actor = inference_actor(method, network_of(method, "cam").eval(), keep=True)
+        maps, features = actor._scale(fake(2, 3, 32, 32), fake(2, 3))
+        assert maps.device == CUDA
+        assert [values.device for values in features] == [torch.device("cpu")] * 2
 
 
 @pytest.mark.parametrize("name", ["cam", "psdpm", "sipe", "irn", "deeplabv2"])

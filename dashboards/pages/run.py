@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ...platform.data import npz
 from ...platform.errors import InputError
 from ...platform.metrics import THRESHOLDS
-from ...platform.records.reduced_images import reduced_sentences
+from ...platform.records.reduced_images import TOO_LARGE, reduced_sentences
 from ...platform.records.schema import RunRecord, Score
 from ...platform.records.unscored import unscored_sentence
 from ...platform.serialization import as_json
@@ -333,7 +333,7 @@ def _left_out(run: RunRecord, artifacts: ArtifactCache) -> list[str]:
         except InputError:
             continue
         lines += [f"left out: {fault}" for fault in about.get("quarantined", [])]
-        unrefined = [*about.get("unrefined", []), *about.get("too_large", [])]
+        unrefined = [*about.get("unrefined", []), *about.get(TOO_LARGE, [])]
         lines += [f"{title}: {id} was not refined" for id in unrefined]
         lines += [f"{title}: {text}" for text in reduced_sentences(about)]
     return lines

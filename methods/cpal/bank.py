@@ -59,7 +59,10 @@ class Bank(nn.Module):
 
     @torch.no_grad()
     def cluster(self, seed: int) -> None:
-        """Compute the context prototypes by k-means of the anchors, on the first worker."""
+        """Compute the context prototypes by k-means of the anchors.
+
+        Every worker computes them; those of the first worker are then taken over by all.
+        """
         for index, pushed in enumerate(self.pushed.tolist()):
             rows = self.rows[index, : min(pushed, self.rows.shape[1])].cpu()
             count = min(self.context.shape[1], len(rows))

@@ -22,6 +22,7 @@ from ...platform.config.fields import Options, dataclass, option
 from ...platform.config.presets import Preset, irn_default, irn_paper, irn_release, irn_scenes
 from ...platform.errors import InputError
 from ...platform.method import PADDING, Batch, Method
+from ...platform.models.backbones import Backbone, outline
 from ...platform.models.classifier import Classifier, class_activation_maps, soft_margin
 from ...platform.ops.collectives import share_of_total
 from ...platform.ops.maps import normalize
@@ -253,6 +254,21 @@ class SSC(Method):
         revision = {"suppression": 2} if self.settings.delta < 1 else {}  # 2: rectified blocks only
         return {**super().training_settings(), **revision}
 
+    def backbone_settings(self, backbone: str) -> dict[str, object]:
+        # 2: a decoder with as many steps as a stride of 32 takes
+        large = self.settings.perceptual and self._growth(outline(backbone)) > 16
+        return {"decoder": 2} if large else {}
+
+    def _growth(self, backbone: Backbone) -> int:
+        """Return the ratio of the sides of the reconstruction and of the decoder's input."""
+        stage = 3 if self.settings.reconstructed == "maps" else 2
+        return max(2, backbone.strides[stage] // self.settings.picture)
+
+    def inference_network_settings(self) -> dict[str, object]:
+        s = self.settings
+        unsuppressed = s.delta < 1 and not s.suppressed_inference
+        return {"suppressed_inference": False} if unsuppressed else {}
+
     def extend(self, network: Classifier) -> None:
         s = self.settings
         if bool(s.compared_backbone) != bool(s.compared_weights):
@@ -262,8 +278,7 @@ class SSC(Method):
         if s.perceptual:
             maps = s.reconstructed == "maps"
             channels = network.head.out_channels if maps else network.backbone.channels[2]
-            growth = max(2, network.backbone.strides[3 if maps else 2] // s.picture)
-            network.extras["ssc"] = Reconstruction(channels, growth)
+            network.extras["ssc"] = Reconstruction(channels, self._growth(network.backbone))
         if s.delta < 1:
             self._add_suppression(network)
 
@@ -281,6 +296,10 @@ class SSC(Method):
             block.register_forward_hook(hook)
         for block in rectified("c2")[-1:]:
             block.register_forward_hook(Suppress(s.delta, training_only=True, state=state))
+
+    def check_files(self) -> None:
+        if self.settings.perceptual and self.settings.comparison == "perceptual":
+            self._read_published()
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
         s = self.settings
@@ -319,6 +338,9 @@ class SSC(Method):
     @cached_property
     def _published(self) -> VGGFeatures | EarlyStages | None:
         """The network of a local file that compares images; None: the trained backbone does."""
+        return self._read_published()
+
+    def _read_published(self) -> VGGFeatures | EarlyStages | None:
         s = self.settings
         if s.vgg:
             return VGGFeatures(s.vgg, s.taps)

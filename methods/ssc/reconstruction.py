@@ -44,8 +44,8 @@ class Reconstruction(SeparatelyTrained):
 
     Args:
         classes: N.
-        growth: ratio of the sides, 16 in the paper; a smaller power of two leaves out the first
-            upsampling steps.
+        growth: ratio of the sides, 16 in the paper, at least 2; a smaller power of two leaves out
+            the first upsampling steps, and a larger one repeats the very first.
     """
 
     def __init__(self, classes: int = 20, growth: int = 16) -> None:
@@ -59,7 +59,8 @@ class Reconstruction(SeparatelyTrained):
             nn.Conv2d(256, 256, 3, 1, 1),
             LayerNorm(256),
         )
-        outputs = (256, 128, 64, 32)[5 - growth.bit_length() :]
+        count = growth.bit_length() - 1
+        outputs = (*[256] * (count - 4), *(256, 128, 64, 32)[-count:])
         steps = zip((256, *outputs), outputs, strict=False)
         self.ups = nn.Sequential(*(self._up(a, b) for a, b in steps))
         self.tail = nn.Sequential(nn.Conv2d(32, 3, 3, 1, 1), nn.Tanh())

@@ -143,7 +143,8 @@ class Refine(Options):
     )
     power: float = option(
         1.0,
-        "Power to which class maps are raised before they are cut for DenseCRF (AdvCAM: 1.5).",
+        "Power to which class maps and refine.threshold are raised before the maps are cut for "
+        "DenseCRF (AdvCAM: 1.5).",
         low=0.1,
         high=100,
     )

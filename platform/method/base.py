@@ -103,10 +103,30 @@ class Method(Learner):
         read = {name: value for name, value in values.items() if name not in self.inference_options}
         return {**read, **self.code_settings()}
 
+    def backbone_settings(self, backbone: str) -> dict[str, object]:
+        """Return what training has done otherwise with a backbone since some version, by name.
+
+        It enters the key of the network, so that a network of an earlier version is trained anew.
+        """
+        return {}
+
     def localizer_settings(self) -> dict[str, object]:
         """Return all values that `localize` may depend on beside the network, by name."""
+        return {**fingerprint(self.settings), **self.revision_settings()}
+
+    def inference_network_settings(self) -> dict[str, object]:
+        """Return the values of `inference_options` that change the network itself at inference.
+
+        They are those that `extend` or `classifier` reads, by name; a value that leaves the network
+        as training made it is left out. Other localizers read the changed network, too, so these
+        values enter the keys of their class maps.
+        """
+        return {}
+
+    def revision_settings(self) -> dict[str, object]:
+        """Return the version and the source code of the localizer, where keys name them."""
         changed = {"revision": self.revision} if self.revision > 1 else {}
-        return {**fingerprint(self.settings), **changed, **self.code_settings()}
+        return {**changed, **self.code_settings()}
 
     def code_settings(self) -> dict[str, object]:
         """Return the digest of the source code as a setting; none for an installed method."""
@@ -234,15 +254,10 @@ class CLIPMethod(Method):
             maps: result of `gradient_maps` on the grid, `[K,h,w]`.
         """
 
-    def initial_settings(self) -> dict[str, object]:
-        """Return what `gradient_maps` depends on beside its arguments, by name."""
-        changed = {"revision": self.revision} if self.revision > 1 else {}
-        return {**changed, **self.code_settings()}
-
     def refine_settings(self) -> dict[str, object]:
         """Return what `refine` depends on beside its arguments, by name."""
         values = fingerprint(self.settings)
-        return {**{n: values[n] for n in self.refine_options}, **self.initial_settings()}
+        return {**{n: values[n] for n in self.refine_options}, **self.revision_settings()}
 
     def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> Classifier:
         raise InputError(f"{self.name} trains no network")

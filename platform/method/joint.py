@@ -43,8 +43,15 @@ class Joint(Method):
     def training_settings(self) -> dict[str, object]:
         return {m.name: m.training_settings() for m in self.methods}
 
+    def backbone_settings(self, backbone: str) -> dict[str, object]:
+        return _joined({m.name: m.backbone_settings(backbone) for m in self.methods})
+
     def localizer_settings(self) -> dict[str, object]:
-        return self.methods[0].localizer_settings()
+        further = {m.name: m.inference_network_settings() for m in self.methods[1:]}
+        return {**self.methods[0].localizer_settings(), **_joined(further)}
+
+    def inference_network_settings(self) -> dict[str, object]:
+        return _joined({m.name: m.inference_network_settings() for m in self.methods})
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
         shared = FeatureMemo(network, batch.images)
@@ -77,6 +84,10 @@ class Joint(Method):
     def superpixels(self) -> str:
         return next((m.superpixels for m in self.methods if m.superpixels), "")
 
+    def check_files(self) -> None:
+        for method in self.methods:
+            method.check_files()
+
     def on_epoch_start(self, network: Classifier, epoch: int) -> None:
         for method in self.methods:
             method.on_epoch_start(network, epoch)
@@ -84,6 +95,13 @@ class Joint(Method):
     def after_training(self, network: Classifier) -> None:
         for method in self.methods:
             method.after_training(network)
+
+
+def _joined(by_method: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+    """Return the settings of several methods by dotted name."""
+    return {
+        f"{m}.{name}": value for m, values in by_method.items() for name, value in values.items()
+    }
 
 
 def join_methods(methods: Sequence[Method]) -> Method:

@@ -90,6 +90,13 @@ class Learner(ABC):
         """
         return ""
 
+    def check_files(self) -> None:  # noqa: B027
+        """Check the files that training reads beside the weights of the network.
+
+        Raises:
+            InputError: a file does not suit the learner.
+        """
+
     def on_epoch_start(self, network: Any, epoch: int) -> None:  # noqa: B027
         """Prepare an epoch; called on every worker before each epoch."""
 

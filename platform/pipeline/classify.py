@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..config.fields import fingerprint
@@ -15,6 +16,7 @@ from ..records.result_id import ResultId
 from ..storage.artifact import Artifact, Stage
 from ..storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..storage.storage import Location
+from .checks.trainings import check_batches, check_files
 from .context import Context, Runtime, Step, TrainingTask
 
 if TYPE_CHECKING:
@@ -52,7 +54,10 @@ def network_stage(context: Context, trained: Method, beside: Beside) -> Stage:
         version=1,
         config={
             "method": trained.name,
-            "settings": trained.training_settings(),
+            "settings": {
+                **trained.training_settings(),
+                **trained.backbone_settings(e.network.backbone),
+            },
             "network": fingerprint(e.network),
             "training": fingerprint(e.training),
             **e.training.workers_key,
@@ -68,13 +73,19 @@ def network_stage(context: Context, trained: Method, beside: Beside) -> Stage:
 
 
 def network(context: Context, trained: Method, beside: Beside) -> Step:
-    """Return the step that trains the classifier."""
-    stage = network_stage(context, trained, beside)
+    """Return the step that trains the classifier.
+
+    Raises:
+        InputError: the batch size does not suit the training.
+    """
+    e, stage = context.experiment, network_stage(context, trained, beside)
+    check_batches(e.training, trained, context.shards, e.training.split, "training")
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         return _train(context, run, stage, trained, beside, folder)
 
-    return Step(stage, compute, True)
+    check = partial(check_files, e.network, trained, len(context.classes), e.seed)
+    return Step(stage, compute, True, check if any(beside) else None)
 
 
 def checkpoint(context: Context, trained: Method, beside: Beside, epochs: int) -> Step:
@@ -184,6 +195,17 @@ def localization_key(context: Context) -> dict[str, Any]:
     return {**context.inference, **context.experiment.views.enlarging_key}
 
 
+def _key_of_trained(trained: Method, method: Method, fused: bool) -> dict[str, Any]:
+    """Return what class maps depend on of the method that trained the network, as it enters keys.
+
+    The settings of its own localizer are in the key already.
+    """
+    if fused:
+        return {"fusion": trained.localizer_settings()}
+    changed = {} if method is trained else trained.inference_network_settings()
+    return {"inference network": changed} if changed else {}
+
+
 def rung(
     context: Context,
     trained: Method,
@@ -220,7 +242,7 @@ def rung(
 
         cluster.connect()
         if kept:
-            return _score_rung(context, trained, split, run.artifact(kept).file(NETWORK), folder)
+            return _score_rung(context, trained, split, run.network_file(kept), folder)
         arguments = (context, run, network, trained, beside, folder, epochs)
         with _stopped_training(stage, *arguments):
             pass
@@ -306,7 +328,7 @@ def inferred(
             "split": split,
             "scales": context.experiment.views.scales,
             "features": keep,
-            **({"fusion": trained.localizer_settings()} if fused else {}),
+            **_key_of_trained(trained, method, fused),
             **localization_key(context),
         },
         inputs={"shards": context.shards.key, "network": network.key},
@@ -319,7 +341,7 @@ def inferred(
         if keep:
             _check_space(context, run, split)
         cluster.connect()
-        file = run.artifact(network).file("network.pt")
+        file = run.network_file(network)
         job = inference_job(context, trained, method, file, folder, keep, fused)
         return actors.compute(class_maps.Infer, job, context.pieces(split), run.count)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -16,7 +15,6 @@ from ..config.slices.training import Training
 from ..data import registry
 from ..data.formats import shards as formats_shards
 from ..data.formats.shards import Slice, read
-from ..errors import InputError
 from ..interop import imports
 from ..interop.imports import Import
 from ..method import Learner
@@ -25,9 +23,11 @@ from ..ray_runtime import cluster, gpus
 from ..records.progress import ProgressDisplay
 from ..records.schema import FROM_FIXED_VALUE, FROM_OWN_BACKGROUND, Score, StageRecord
 from ..storage.artifact import Artifact, Stage
-from ..storage.artifact_files import ArtifactFolder
+from ..storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..storage.storage import Location
 from ..storage.store import Store
+from .checks.splits import check_masks, mask_counts
+from .checks.trainings import check_files
 
 
 class Catalog:
@@ -109,15 +109,6 @@ class Catalog:
         return self._answers[key]
 
 
-def mask_counts(artifact: Artifact, split: str) -> tuple[int, int] | None:
-    """Return the numbers of images and of masks of a split, where the check of the shards has them.
-
-    Shards of version 0.2.0 or before have no check.
-    """
-    counts = artifact.about.get("check", {}).get("splits", {}).get(split)
-    return (counts["images"], counts["masked"]) if counts else None
-
-
 @dataclass(frozen=True)
 class Context:
     """The experiment and the catalog that its stages share when they are planned."""
@@ -150,15 +141,10 @@ class Context:
         Raises:
             InputError: some images of a split have masks, and others have none.
         """
-        data, scored = self.experiment.data, []
+        scored = []
         for split in self.experiment.scoring.splits:
-            images, masked = mask_counts(self.shards, split) or (1, 1)
-            if 0 < masked < images:
-                raise InputError(
-                    f"{images - masked} images of split {split!r} of data set {data!r} have no "
-                    "mask, so the split cannot be scored; add their masks, or name other splits in "
-                    "scoring.splits"
-                )
+            check_masks(self.experiment.data, self.shards, split, "scoring.splits")
+            _, masked = mask_counts(self.shards, split) or (1, 1)
             scored += [split] if masked else []
         return tuple(scored)
 
@@ -184,48 +170,6 @@ class Context:
     def inference(self) -> dict[str, Any]:
         """The precision and the limit of inference, as they enter the keys of stages."""
         return {"precision": self.experiment.views.precision, **self.image_limit}
-
-    def check_names(self, field_of: Mapping[str, str]) -> None:
-        """Check that the data set has the splits and classes that the experiment names.
-
-        Args:
-            field_of: for each split the field that names it.
-
-        Raises:
-            InputError: the data set lacks a split or class.
-        """
-        name, known = self.experiment.data, self.shards.about["splits"]
-        for split, field_name in field_of.items():
-            if split not in known:
-                several = field_name != "scoring.splits" or len(self.experiment.scoring.splits) > 1
-                first = next(iter(known))
-                value = f'("{first}",)' if field_name.endswith("splits") else first
-                example = f", for example --set {shlex.quote(f'{field_name}={value}')}"
-                raise InputError(
-                    f"{field_name} names {split!r}; data set {name!r} has {', '.join(known)}; name "
-                    f"one of them{example if several else ''}"
-                )
-        for word in self.experiment.scoring.classes:
-            if word not in ("background", *self.classes):
-                raise InputError(
-                    f"scoring.classes names {word!r}; data set {name!r} has "
-                    f"{', '.join(self.classes)}; name some of them"
-                )
-
-    def check_masks_to_learn(self, split: str) -> None:
-        """Check that a segmenter can learn the true masks of a split.
-
-        Raises:
-            InputError: the experiment has no segmenter, or the split no mask.
-        """
-        e, counts = self.experiment, mask_counts(self.shards, split)
-        if not e.segment.network:
-            raise InputError("refine.kind 'masks' is for a segmenter; name one in segment.network")
-        if counts and not counts[1]:
-            raise InputError(
-                f"refine.kind 'masks' learns true masks, but no image of split {split!r} of data "
-                f"set {e.data!r} has one; set refine.kind to crf, irn, par or segments"
-            )
 
     def pieces(self, split: str) -> Sequence[Slice]:
         """Return the images of a split."""
@@ -282,6 +226,12 @@ class Runtime:
             return self.done[stage.key][0]
         return self.store.open(stage.name, stage.key)
 
+    def network_file(self, stage: Stage) -> ArtifactFile:
+        """Return the weight file of a network that was trained before."""
+        from ..stages.training.ray_train import NETWORK
+
+        return self.artifact(stage).file(NETWORK)
+
     def home(self, stage: Stage) -> Location:
         """Return the folder of the checkpoints of a stage's training.
 
@@ -308,7 +258,7 @@ class Runtime:
             Notes on the training for the manifest.
         """
         from ..stages.training import ray_train
-        from ..stages.training.trainer import Job, build
+        from ..stages.training.trainer import Job
 
         home = task.home or self.home(stage)
         beside = {"planes": task.planes, "probabilities": task.probabilities, "start": task.start}
@@ -324,9 +274,7 @@ class Runtime:
             until=task.until,
             **{name: self.artifact(s).folder for name, s in beside.items() if s},
         )
-        notes: list[str] = []
-        # Wrong weights raise here, before workers start.
-        build(job.network, job.learner, job.classes, job.seed, notes.append)
+        notes = check_files(job.network, job.learner, job.classes, job.seed)
         for note in notes:
             self.progress.note(note)
         cluster.connect()
@@ -393,8 +341,16 @@ Compute = Callable[[Runtime, ArtifactFolder], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Step:
-    """A stage and the function that computes it; `trains` says whether this leaves checkpoints."""
+    """A stage and the function that computes it.
+
+    Attributes:
+        stage: the stage.
+        compute: the function.
+        trains: whether the function leaves checkpoints.
+        check: reads the files of a missing stage before any stage is computed; None: it has none.
+    """
 
     stage: Stage
     compute: Compute
     trains: bool = False
+    check: Callable[[], object] | None = None

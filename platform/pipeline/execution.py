@@ -62,6 +62,9 @@ class Execution:
             steps = steps[: [s.stage.key for s in steps].index(before.key)]
         self.runtime.progress.plan([s.stage.title for s in steps])
         for step in steps:
+            if step.check and not self.store.find(step.stage.name, step.stage.key):
+                step.check()
+        for step in steps:
             self._execute(step)
 
     def _execute(self, step: Step) -> None:

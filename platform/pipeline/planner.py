@@ -20,9 +20,10 @@ from ..method import (
 from ..records.result_id import ResultId
 from ..storage.artifact import Stage
 from . import classify, segment
+from .checks.networks import check_network
+from .checks.splits import check_masks, check_masks_to_learn, check_names
 from .clip import steps as clip_steps
 from .context import Catalog, Context, Step
-from .network_check import check_network
 from .plan import Plan
 from .prototypes import steps as prototype_steps
 from .prototypes.steps import BySplit
@@ -123,9 +124,9 @@ class _Planner:
             field_of |= dict.fromkeys(e.segment.splits, "segment.splits")
         if prototypes:
             field_of[prototypes.clustering.split] = f"{prototypes.name}.split"
-        context.check_names(field_of)
+        check_names(e, context.shards, field_of)
         if e.refine.kind == "masks":
-            context.check_masks_to_learn(self.segmented_split)
+            check_masks_to_learn(e, context.shards, self.segmented_split)
 
     def _fix_thresholds(self) -> None:
         """Take the published thresholds in place of those that scores would choose."""
@@ -364,6 +365,8 @@ class _Planner:
             known=e.segment.known,
         )
         splits = e.segment.splits or e.scoring.splits[-1:]
+        for s in splits:
+            check_masks(e.data, context.shards, s, "segment.splits")
         self.labels[id] = {s: self._predicted(network, s) for s in splits}
         has_masks = self.catalog.has_masks
         scored = [s for s in splits if s in context.scored_splits or has_masks(context.shards, s)]

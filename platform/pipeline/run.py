@@ -13,7 +13,7 @@ from ..config.yaml_writer import EXPERIMENT_FILE, experiment_file
 from ..data.names import check_name
 from ..errors import InputError
 from ..records.progress import ProgressDisplay
-from ..records.reduced_images import reduced_sentences
+from ..records.reduced_images import TOO_LARGE, reduced_sentences
 from ..records.result_id import ResultId
 from ..records.schema import RunRecord, read_run
 from ..storage.json_files import write_json
@@ -114,7 +114,7 @@ def _image_lines(execution: Execution) -> Iterator[str]:
             yield f"{stage.title}: {text}"
         for id in artifact.about.get("unrefined", []):
             yield f"{stage.title}: DenseCRF crashed on {id}, which keeps its unrefined labels"
-        for id in artifact.about.get("too_large", []):
+        for id in artifact.about.get(TOO_LARGE, []):
             yield (
                 f"{stage.title}: {id} is too large for DenseCRF within views.image_gib="
                 f"{limit:g}; it keeps its unrefined labels"

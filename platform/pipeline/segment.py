@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 from ..config.fields import fingerprint
@@ -15,6 +16,7 @@ from ..ray_runtime import cluster
 from ..stages.training.label_learners import Segmenter
 from ..storage.artifact import Stage
 from ..storage.artifact_files import ArtifactFolder
+from .checks.trainings import check_batches, check_files
 from .context import Context, Runtime, Step, TrainingTask
 from .refiners.seeds import cut_maps
 
@@ -73,13 +75,19 @@ def training(context: Context, split: str) -> Training:
 
 
 def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
-    """Return the step that trains the segmenter on the labels of a split."""
-    e, schedule = context.experiment, training(context, split)
+    """Return the step that trains the segmenter on the labels of a split.
+
+    Raises:
+        InputError: the backbone or the batch size does not suit the training.
+    """
+    e, trained, network = context.experiment, learner(context), backbone_of(context)
+    check_batches(e.segment.training, trained, context.shards, split, "segment.training")
+    schedule = training(context, split)
     stage = Stage(
         name="segmenter",
         version=1,
         config={
-            "network": {"kind": e.segment.network, **fingerprint(backbone_of(context))},
+            "network": {"kind": e.segment.network, **fingerprint(network)},
             "stride": e.segment.stride,
             "scales": e.segment.scales,
             "balanced": e.segment.balanced,
@@ -93,8 +101,8 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         task = TrainingTask(
-            learner=learner(context),
-            network=backbone_of(context),
+            learner=trained,
+            network=network,
             training=schedule,
             split=split,
             planes=labels,
@@ -102,7 +110,8 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
         )
         return run.train(context, folder, stage, task)
 
-    return Step(stage, compute, True)
+    check = partial(check_files, network, trained, len(context.classes), e.seed)
+    return Step(stage, compute, True, check if e.segment.weights or e.imported else None)
 
 
 def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step:
@@ -137,7 +146,7 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
             learner=learner(context),
             network=backbone_of(context),
             classes=len(context.classes),
-            weights=run.artifact(segmenter).file("network.pt"),
+            weights=run.network_file(segmenter),
             folder=folder,
             probabilities=probabilities,
             coarse=what == "coarse",

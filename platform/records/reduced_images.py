@@ -8,6 +8,8 @@ from typing import Any
 SMALLER_VIEWS, COARSER_WALK = "smaller_views", "coarser_walk"
 """Names of the lists of ids in the manifest of a stage: images whose views were made smaller, and
 images whose random walk had a coarser grid."""
+TOO_LARGE = "too_large"
+"""Name of the list of ids, in the manifest, of images whose DenseCRF was left out."""
 TEXTS = {
     SMALLER_VIEWS: "smaller views were computed of",
     COARSER_WALK: "the random walk had a coarser grid on",

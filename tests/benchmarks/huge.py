@@ -271,7 +271,8 @@ def walk_alone(folder: Path, gib: float, backbone: str) -> None:
     file = LocalFolder(folder).subfolder("maps") / f"{piece(folder).name}.parquet"
     (maps,) = class_maps.read([file.local()])
     torch.set_num_threads(1)
-    propagation.walked_maps([maps], torch.rand(1, *maps.planes.shape[1:]) ** 3, 5, 10.0, 2)
+    boundary = torch.rand(1, *maps.planes.shape[1:]) ** 3
+    list(propagation.walked_maps([maps], boundary, 5, 10.0, 2, Views().image_bytes))
 
 
 STAGES["random walk alone"] = walk_alone

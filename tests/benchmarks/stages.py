@@ -226,7 +226,8 @@ def bench_kept(folder: Path, rows: int = 2_000_000, width: int = 2048) -> None:
     files = feature_files(folder, rows, width, 64)
     limit = 1 << 30
     cluster.connect()
-    workers = cluster.cores()
+    workers, peak = cluster.cores(), Peak(os.getpid())
+    peak.start()
     began = time.perf_counter()
     holders = clustering.Holders(files, 0.5, workers, limit)
     centers = some_centers(holders, width)
@@ -236,12 +237,12 @@ def bench_kept(folder: Path, rows: int = 2_000_000, width: int = 2048) -> None:
             s: (t.sums / np.maximum(t.counts, 1)[:, None]).astype(np.float32)
             for s, t in totals.items()
         }
-    peak = holders.peak_bytes() / 2**30
+    peak.done()
     counted = sum(int(t.counts.sum()) for t in totals.values())
     holders.close()
     size = rows * width * 2 / 2**30
     say(
         f"kept: {counted} vectors of {width} ({size:.1f} GiB), limit {limit / 2**30:.0f} GiB: "
-        f"private memory at most {peak:.2f} GiB a holder, "
+        f"private memory at most {peak.largest / 2**30:.2f} GiB a holder, "
         f"2 rounds in {time.perf_counter() - began:.0f} s"
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from wsss.platform.data.formats.class_maps import ClassMaps, read, write
+from wsss.platform.data.formats.class_maps import ClassMaps, read, read_in_order, write
+from wsss.platform.errors import InputError
 from wsss.platform.storage.artifact_files import LocalFolder
 
 
@@ -31,6 +32,15 @@ def assert_same(maps, expected):
         assert a.planes.dtype == np.float16
         assert a.planes.shape == b.planes.shape
         assert a.planes.tobytes() == b.planes.tobytes()
+
+
+def test_maps_are_read_in_the_order_of_ids_and_a_missing_image_is_named(rows, tmp_path):
+    file = LocalFolder(tmp_path) / "a.parquet"
+    write(file, rows)
+    chosen = [rows[2], rows[0]]
+    assert_same(read_in_order(file, [maps.id for maps in chosen]), chosen)
+    with pytest.raises(InputError, match=r"image b has no class maps in a\.parquet"):
+        read_in_order(file, [rows[0].id, "b"])
 
 
 def test_maps_are_read_back_in_order(rows, tmp_path):

@@ -36,7 +36,7 @@ def heavy(*args: Any, **kwargs: Any) -> None:
 
 def add_scenes(store: Store) -> None:
     """Write the data set `scenes` as `wsss data` leaves it, without Ray."""
-    source = Scenes(train=2, val=1, size=32)
+    source = Scenes(train=32, val=1, size=32)  # no batch of a command is larger
 
     def write(folder: ArtifactFolder) -> dict[str, Any]:
         items = source.items()

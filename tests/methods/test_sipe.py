@@ -178,6 +178,19 @@ def test_prototypes_may_be_of_the_last_stage():
     assert not torch.allclose(maps_by_kind[None], maps_by_kind["c4"])
 
 
+@pytest.mark.parametrize("kind", [None, "c4"])
+def test_every_parameter_that_is_trained_gets_a_gradient(batch_of, kind):
+    """Several workers wait for the gradients of all parameters."""
+    method = SIPE(SIPEConfig(features=kind))
+    network = method.network(CLASSES, build("small")).train()
+    terms = method.losses(network, batch_of([[1, 0, 1], [0, 1, 0]]), 0.5)
+    torch.stack([*terms.values()]).sum().backward()
+    without = {n for n, p in network.named_parameters() if p.requires_grad and p.grad is None}
+    assert without == set()
+    maps = method.localize(network.eval(), torch.randn(1, 3, 32, 32), torch.ones(1, CLASSES))
+    assert maps.shape[:2] == (1, CLASSES + 1)
+
+
 def test_maps_for_a_searched_threshold_have_no_background_plane():
     torch.manual_seed(0)
     images, labels = torch.randn(2, 3, 32, 32), torch.ones(2, 3)

@@ -156,13 +156,6 @@ def test_a_flat_image_and_an_isolated_pixel_stay_finite(affinity):
     assert (lonely - flat).abs().max() > 0
 
 
-def test_planes_of_another_size_are_resized_corner_on_corner():
-    images, planes = drawn(24, 32)
-    small = planes[..., ::4, ::4]
-    large = F.interpolate(small, (24, 32), mode="bilinear", align_corners=True)
-    assert torch.equal(refined_planes(images, small), refined_planes(images, large))
-
-
 def test_planes_of_half_precision_are_refined_in_single_precision():
     images, planes = drawn(24, 24)
     out = refined_planes(images.half(), planes.half())

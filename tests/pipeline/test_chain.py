@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from small_jobs import BEGAN, FEW
 from wsss.platform.cli.tables import score_table
 from wsss.platform.config.fields import replaced
@@ -170,6 +171,41 @@ def test_a_power_of_maps_and_threshold_keeps_the_cut(job: Any, tmp_path: Path) -
     linear = pseudo_labels.labels_of(image, maps, Cut(levels=(0.4,)))
     squared = pseudo_labels.labels_of(image, maps, Cut(levels=(0.4**2,), power=2.0))
     assert (linear == squared).mean() > 0.999
+
+
+@pytest.mark.parametrize("kind", ["crf", "irn"])
+def test_a_given_threshold_is_raised_to_the_power_as_a_chosen_one_is(job: Any, kind: str) -> None:
+    fields = {"refine.kind": kind, "refine.power": 1.5}
+    chosen = Execution.of(job.store, replaced(job.experiment, fields))
+    best = job.pipeline.read_scores()[job.pipeline.plan.final]["train"].threshold
+    given = Execution.of(job.store, replaced(job.experiment, {**fields, "refine.threshold": best}))
+    levels = []
+    for pipeline in (chosen, given):
+        step = next(s for s in pipeline.plan.steps if s.stage.config.get("crf"))
+        levels.append(pipeline.compute(step)[0].about["levels"])
+    assert levels[0] == levels[1]
+    assert levels[0][0] == pytest.approx(best**1.5 + (0.15 if kind == "irn" else 0))
+
+
+def test_the_key_of_labels_has_the_level_at_which_class_maps_are_cut(job: Any) -> None:
+    def level(power: float) -> float:
+        fields = {"refine.kind": "crf", "refine.threshold": 0.3, "refine.power": power}
+        plan = Execution.of(job.store, replaced(job.experiment, fields)).plan
+        return float(plan.labels[plan.final]["train"].config["level"])
+
+    assert level(1.0) == 0.3, "keys of before the threshold was raised"
+    assert level(2.0) == pytest.approx(0.09)
+
+
+def test_weights_of_a_segmenter_that_do_not_fit_are_refused_before_any_stage(
+    job: Any, tmp_path: Path
+) -> None:
+    torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    changes = {"segment.network": "deeplabv2", "segment.weights": str(tmp_path / "other.pth")}
+    pipeline = Execution.of(job.store, replaced(job.experiment, changes))
+    with pytest.raises(InputError, match=r"other\.pth does not fit small"):
+        pipeline.execute()
+    assert pipeline.done == {}
 
 
 def test_a_fixed_threshold_is_reported(job: Any) -> None:

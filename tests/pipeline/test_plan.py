@@ -15,6 +15,7 @@ from wsss.platform.config.fields import fingerprint, replaced, resolved, walk
 from wsss.platform.errors import InputError
 from wsss.platform.method import Method, build_experiment, methods
 from wsss.platform.models.backbones import build
+from wsss.platform.pipeline import classify
 from wsss.platform.pipeline.context import Catalog
 from wsss.platform.pipeline.planner import plan
 from wsss.platform.records.result_id import REFINEMENTS, ResultId
@@ -80,6 +81,25 @@ def test_a_split_has_masks_for_all_images_or_for_none(
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "cannot be scored; .* name another split in segment.splits"),
+        (
+            {"refine__kind": "masks", "segment__training__split": "val", "segment__splits": ()},
+            "cannot be learnt; .* name another split in segment.training.split",
+        ),
+    ],
+)
+def test_a_segmenter_needs_masks_for_all_images_of_its_split_or_for_none(
+    tmp_path: Path, changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"train": {"images": 7, "masked": 7}, "val": {"images": 3, "masked": 2}}
+    monkeypatch.setitem(SHARDS["about"], "check", {"splits": counts})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=f"1 images of split 'val' .* have no mask.* {message}"):
+        plan(chain(scoring__splits=("train",), **changes), make_catalog(tmp_path))
+
+
+@pytest.mark.parametrize(
     ("method", "changes", "message"),
     [
         (
@@ -88,6 +108,11 @@ def test_a_split_has_masks_for_all_images_or_for_none(
             r"needs rectified .* ssc\.delta",
         ),
         ("sipe+ssc", {"network__backbone": "swin_t", "ssc__delta": 0.5}, "needs rectified"),
+        (
+            "ssc",
+            {"network__backbone": "timm:test_convnext", "ssc__delta": 0.5},
+            "needs rectified",
+        ),
         ("mctformer", {"network__backbone": "resnet18"}, "needs a vision transformer"),
         ("sipe", {"network__backbone": "resnet19"}, "unknown backbone 'resnet19'"),
     ],
@@ -106,6 +131,29 @@ def test_a_method_builds_its_network_without_values(method: type[Method]) -> Non
     with torch.device("meta"):
         network = method(method.Config()).network(3, build(name))
     assert all(parameter.is_meta for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training__workers": 3}, "training.batch_size 8 cannot be divided among 3 workers"),
+        (
+            {"segment__network": "upernet", "segment__training__workers": 8},
+            r"upernet needs 2 images a step on each worker; raise segment.training.batch_size \(8",
+        ),
+        (
+            {"refine__training__batch_size": 10},
+            "9 images do not fill one batch of 10; lower refine.training.batch_size",
+        ),
+    ],
+)
+def test_a_batch_size_that_suits_no_training_is_refused_before_any_stage(
+    tmp_path: Path, changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SHARDS["about"], "counts", {"train": 9, "val": 1})  # type: ignore[arg-type]
+    assert plan(chain(), make_catalog(tmp_path)).stages
+    with pytest.raises(InputError, match=message):
+        plan(chain(**changes), make_catalog(tmp_path))
 
 
 def test_a_plan_leaves_its_method_unchanged(tmp_path: Path) -> None:
@@ -170,6 +218,71 @@ def test_means_over_all_workers_enter_the_keys_of_trainings_on_several(
     planned = plan(chain(**dict.fromkeys(fields, workers)), make_catalog(tmp_path))
     trained = [stage for stage in planned.stages if stage.title.startswith("train ")]
     assert ["means" in stage.config for stage in trained] == [workers > 1] * 3
+
+
+@pytest.mark.parametrize("method", ["ssc", "cam+ssc"])
+@pytest.mark.parametrize(("picture", "added"), [(2, set()), (1, {"decoder"})])
+def test_a_decoder_of_five_steps_has_a_key_of_its_own(
+    tmp_path: Path, method: str, picture: int, added: set[str]
+) -> None:
+    """Before, such a decoder had one step."""
+    fields = {"ssc.delta": 1.0, "ssc.perceptual": 1.0, "ssc.picture": picture}
+    changes = {**fields, "network.backbone": "swin_t"}
+    made = plan(build_experiment(method, preset="scenes", changes=changes), make_catalog(tmp_path))
+    assert made.network
+    before = made.trained.training_settings().keys()
+    names = {name.rpartition(".")[2] for name in made.network.config["settings"].keys() - before}
+    assert names == added
+
+
+def unsuppressed(tmp_path: Path, method: str, localizer: str, delta: float) -> tuple[Any, Any]:
+    """Return the plans with and without suppression at inference."""
+    fields = {"ssc.delta": delta, "ssc.suppressed_inference": True}
+    whole, plain = (
+        build_experiment(method, localizer=localizer, preset="scenes", changes=changes)
+        for changes in (fields, {**fields, "ssc.suppressed_inference": False})
+    )
+    return plan(whole, make_catalog(tmp_path)), plan(plain, make_catalog(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("method", "localizer", "delta"),
+    [
+        ("ssc", "sipe", 0.55),
+        ("ssc", "sipe", 1.0),
+        ("ssc", "lpcam", 0.55),
+        ("sipe+ssc", "", 0.55),
+        ("sipe+ssc", "", 1.0),
+    ],
+)
+def test_class_maps_of_a_network_that_is_changed_at_inference_have_other_keys(
+    tmp_path: Path, method: str, localizer: str, delta: float
+) -> None:
+    whole, plain = unsuppressed(tmp_path, method, localizer, delta)
+    assert whole.network == plain.network, "the same network is trained"
+    for split, stage in whole.maps[whole.final].items():
+        same = stage.key == plain.maps[plain.final][split].key
+        assert same is (delta == 1), "without a limit nothing is suppressed"
+
+
+def test_rungs_of_a_network_that_is_changed_at_inference_have_other_keys(tmp_path: Path) -> None:
+    whole, plain = (
+        classify.rung(p.context, p.trained, p.network, p.beside, "val", 1).stage
+        for p in unsuppressed(tmp_path, "sipe+ssc", "", 0.55)
+    )
+    assert whole.key != plain.key
+
+
+def test_a_new_revision_of_a_localizer_with_prototypes_changes_only_its_maps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = plan(chain(), make_catalog(tmp_path))
+    monkeypatch.setattr(methods()["lpcam"], "revision", 2)
+    new = plan(chain(), make_catalog(tmp_path))
+    assert new.network == old.network
+    for id in (ResultId(localizer="cam"), ResultId(localizer="lpcam")):
+        same = {s: stage.key == new.maps[id][s].key for s, stage in old.maps[id].items()}
+        assert set(same.values()) == {id.localizer == "cam"}
 
 
 def test_auto_enters_no_key() -> None:

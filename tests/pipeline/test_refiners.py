@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from small_jobs import BEGAN, FEW, SMALL
 from wsss.dashboards.content.artifact_cache import ArtifactCache
@@ -219,16 +220,16 @@ def test_segments_of_a_folder_are_merged(job: Any, tmp_path: Path) -> None:
         execution(job, fields)
 
 
-def imported_labels(job: Any, folder: Path) -> str:
+def imported_labels(job: Any, folder: Path, name: str = "cornered") -> str:
     """Import the true masks of val, with a corner that is unknown, and return their name."""
     for piece in slices(job.pipeline.plan.context.shards, "val"):
         for row in shards.read(piece, ("id", "mask")):
             labels = decode_mask(row["mask"], row["id"])
             labels[:20, :20] = 255
             (folder / f"{row['id']}.png").write_bytes(encode_png(labels))
-    arguments = {"kind": "png", "folder": folder, "data": "scenes", "name": "cornered"}
+    arguments = {"kind": "png", "folder": folder, "data": "scenes", "name": name}
     imports.add(job.store, **arguments, splits=("val",), progress=ProgressDisplay())
-    return "cornered"
+    return name
 
 
 def test_segments_are_merged_into_imported_labels(job: Any, tmp_path: Path) -> None:
@@ -250,6 +251,25 @@ def test_segments_are_merged_into_imported_labels(job: Any, tmp_path: Path) -> N
         changes = {"refine.kind": kind, "segment.network": "deeplabv2", "training.split": "val"}
         with pytest.raises(InputError, match=f"are labels; refine.kind '{kind}' needs class maps"):
             execution(job, {**fields, **changes})
+
+
+def test_weights_for_a_segmenter_of_imported_labels_are_read_before_any_stage(
+    job: Any, tmp_path: Path
+) -> None:
+    torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    pipeline = execution(
+        job,
+        {
+            "imported": imported_labels(job, tmp_path, "cornered-again"),
+            "scoring.splits": ("val",),
+            "training.split": "val",
+            "segment.network": "deeplabv2",
+            "network.weights": str(tmp_path / "other.pth"),
+        },
+    )
+    with pytest.raises(InputError, match=r"other\.pth does not fit small"):
+        pipeline.execute()
+    assert pipeline.done == {}
 
 
 @pytest.mark.parametrize("source", ["superpixels", "segments"])

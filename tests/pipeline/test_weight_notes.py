@@ -70,12 +70,14 @@ def test_a_training_says_and_keeps_how_its_weights_were_read(
     monkeypatch.setattr(cluster, "connect", lambda: None)
     monkeypatch.setattr(ray_train, "fit", lambda *arguments: {"steps": 3})
     runtime = Runtime(Store(tmp_path / "store"), Notes())
+    state = torch.get_rng_state()
     network = Network(backbone="small", weights=two_networks, weights_key="teacher")
     assert trained(runtime, network) == {"steps": 3, "weights": [NOTE]}
     assert runtime.progress.texts == [NOTE]  # type: ignore[attr-defined]
     with pytest.raises(InputError, match="choose one, such as --weights-key teacher"):
         trained(runtime, Network(backbone="small", weights=two_networks))
     assert trained(runtime, Network(backbone="small")) == {"steps": 3, "weights": []}
+    assert torch.equal(torch.get_rng_state(), state), "a script goes on with its random numbers"
 
 
 class OneDataSet(Catalog):

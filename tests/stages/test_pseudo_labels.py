@@ -178,7 +178,7 @@ def test_a_walk_over_its_limit_has_a_coarser_grid(radius):
     boundary = torch.rand(1, 20, 30, generator=torch.Generator().manual_seed(1))
     limit = walk_bytes(20 * 30, 2, radius)
     whole, same, coarse = (
-        propagation.walked_maps(maps, boundary, radius, 10.0, 8, most_bytes)[0].planes
+        next(propagation.walked_maps(maps, boundary, radius, 10.0, 8, most_bytes)).planes
         for most_bytes in (limit * 9, limit, limit // 3)
     )
     assert np.array_equal(whole, same)
@@ -191,6 +191,28 @@ def test_a_walk_over_its_limit_has_a_coarser_grid(radius):
     walked = propagation.on_grid(random_walk(small, edge, radius, 10.0, 8), (20, 30))[0]
     expected = walked / (walked.max() + 1e-5)
     np.testing.assert_allclose(coarse.astype(np.float32), expected.numpy(), atol=2e-3)
+
+
+@pytest.mark.parametrize(("images", "counts"), [(1, [1] * 5), (2, [2, 2, 1]), (9, [5])])
+def test_as_many_images_walk_together_as_have_memory(images, counts, monkeypatch):
+    maps = [maps_of((1, 4)[: 1 + k % 2], k, size=(40, 60)) for k in range(5)]
+    boundary = torch.rand(5, 10, 15, generator=torch.Generator().manual_seed(1))
+    limit, together = images * walk_bytes(10 * 15, 2, 5), []
+
+    def counted(planes, *rest):
+        together.append(len(planes))
+        return random_walk(planes, *rest)
+
+    monkeypatch.setattr(propagation, "random_walk", counted)
+    walked = list(propagation.walked_maps(maps, boundary, 5, 10.0, 8, limit))
+    assert together == counts
+    for number, (before, after) in enumerate(zip(maps, walked, strict=True)):
+        one = boundary[number : number + 1]
+        (alone,) = propagation.walked_maps([before], one, 5, 10.0, 8, limit)
+        assert after.classes == before.classes
+        np.testing.assert_allclose(
+            after.planes.astype(np.float32), alone.planes.astype(np.float32), atol=1e-3
+        )
 
 
 def test_masks_are_copied_and_a_missing_mask_is_named(write_shards, tmp_path):

@@ -14,10 +14,10 @@ from wsss.platform.data.formats.class_maps import ClassMaps
 from wsss.platform.models.backbones import Small
 from wsss.platform.ops.maps import grid_size
 from wsss.platform.records.reduced_images import reduced_sentences
-from wsss.platform.stages.inference import propagation
+from wsss.platform.stages.inference import propagation, segmentation
 from wsss.platform.stages.inference.actors import LateActor, merged_ids
 from wsss.platform.stages.training import trainer
-from wsss.platform.stages.training.label_learners import Boundaries
+from wsss.platform.stages.training.label_learners import Boundaries, Segmenter
 from wsss.platform.storage.artifact_files import LocalFolder
 
 FIRST = {"number": np.array([0])}
@@ -70,6 +70,31 @@ def test_smaller_views_are_named(walk, monkeypatch, pixels, named):
     monkeypatch.setattr(Small, "pixel_bytes", Views().image_bytes // pixels)
     reduced = json.loads(actor(FIRST)["reduced"][0])
     assert reduced == ({"smaller_views": ids} if named else {})
+
+
+@pytest.mark.parametrize(("fit", "named"), [((28, 28), False), (None, True)])
+def test_a_view_that_is_small_because_it_fits_a_box_is_not_named(
+    write_shards, tmp_path, monkeypatch, fit, named
+):
+    (piece,) = write_shards([2], size=SIZE)
+    learner = Segmenter(scales=())
+    network = trainer.build(Network(backbone="small"), learner, 3, seed=0).eval()
+    torch.save(network.state_dict(), tmp_path / "network.pt")
+    monkeypatch.setattr(Small, "pixel_bytes", Views().image_bytes // 1000)
+    job = segmentation.Job(
+        learner=learner,
+        network=Network(backbone="small"),
+        classes=3,
+        weights=LocalFolder(tmp_path) / "network.pt",
+        folder=LocalFolder(tmp_path),
+        probabilities=False,
+        coarse=False,
+        known=False,
+        views=Views(actors=1),
+        fit=fit,
+    )
+    reduced = json.loads(LateActor(segmentation.Predict, job, [piece])(FIRST)["reduced"][0])
+    assert reduced == ({"smaller_views": ["i000", "i001"]} if named else {})
 
 
 def test_the_ids_of_slices_are_joined_in_order():

@@ -10,7 +10,7 @@ NAME.strided beside them, with the maps at stride 4 from which a random walk sta
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +79,19 @@ def read(paths: Iterable[Path]) -> Iterator[ClassMaps]:
     for path in paths:
         for row in parquet.read(path, SCHEMA):
             yield _decode(row, path)
+
+
+def read_in_order(file: ArtifactFile, ids: Sequence[str]) -> list[ClassMaps]:
+    """Return the class maps of images that a file holds, in the order of `ids`.
+
+    Raises:
+        InputError: the file is missing or damaged, or lacks the class maps of an image.
+    """
+    by_id = {maps.id: maps for maps in read([file.local()])}
+    for id in ids:
+        if id not in by_id:
+            raise InputError(f"image {id} has no class maps in {file.name}")
+    return [by_id[id] for id in ids]
 
 
 def _encode(row: ClassMaps) -> dict[str, object]:

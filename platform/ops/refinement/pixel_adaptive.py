@@ -166,15 +166,10 @@ def refined_planes(
 
     Args:
         images: `[B,3,H,W]`, of any scale.
-        planes: `[B,K,h,w]`; planes of another size than the images are resized first, so that
-            corners fall on corners.
+        planes: `[B,K,H,W]`.
         affinity, steps, dilations: see `affinities` and `spread`.
     """
-    planes = planes.float()
-    if planes.shape[2:] != images.shape[2:]:
-        size = images.shape[2:]
-        planes = F.interpolate(planes, size, mode="bilinear", align_corners=True)
-    return spread(affinities(images, affinity, dilations), planes, dilations, steps)
+    return spread(affinities(images, affinity, dilations), planes.float(), dilations, steps)
 
 
 def growth(affinity: Affinity, steps: int) -> float:

@@ -161,7 +161,7 @@ def _initial(
     stage = Stage(
         name="maps",
         version=1,
-        config={"method": method.initial, "split": split, **method.initial_settings()},
+        config={"method": method.initial, "split": split, **method.revision_settings()},
         inputs={
             "shards": context.shards.key,
             "network": network.key,

@@ -60,12 +60,13 @@ def similar(context: Context, method: PrototypeMethod, centers: Stage, maps: Sta
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         from ...stages.prototypes import similarities
+        from ...stages.prototypes.clustering import CENTERS
 
         cluster.connect()
         return similarities.compute(
             folder,
             run.artifact(maps).files(".npy"),
-            run.artifact(centers).file("centers.npz"),
+            run.artifact(centers).file(CENTERS),
             run.count,
         )
 
@@ -77,16 +78,17 @@ def fitted_method(
 ) -> tuple[PrototypeMethod, dict[int, list[int]]]:
     """Return a method that has chosen its prototypes, and their numbers by class."""
     from ...stages.prototypes import class_maps as prototypes_class_maps
+    from ...stages.prototypes.clustering import CENTERS
 
     fitted = type(method)(method.settings)
-    file, folder = run.artifact(centers).file("centers.npz"), run.artifact(network).folder
+    file, folder = run.artifact(centers).file(CENTERS), run.artifact(network).folder
     return fitted, prototypes_class_maps.chosen(file, folder, fitted)
 
 
 def selection_settings(method: PrototypeMethod) -> dict[str, object]:
     """Return the values that the choice of prototypes depends on, by name."""
     settings = fingerprint(method.settings)
-    return {**{n: settings.get(n) for n in method.selection}, **method.code_settings()}
+    return {**{n: settings.get(n) for n in method.selection}, **method.revision_settings()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +207,7 @@ def inferred_by_prototypes(
 
         cluster.connect()
         fitted, counts = fitted_method(run, method, network, centers)
-        weights = run.artifact(network).file("network.pt")
+        weights = run.network_file(network)
         job = inference_job(context, trained, fitted, weights, folder, keep=False, fused=True)
         about = actors.compute(class_maps.Infer, job, context.pieces(split), run.count)
         names = dict(enumerate(context.classes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from ...config.experiment import Refine
@@ -19,10 +20,11 @@ from ...records.result_id import ResultId
 from ...stages.training.label_learners import Boundaries
 from ...storage.artifact import Stage
 from ...storage.artifact_files import ArtifactFolder
+from ..checks.trainings import check_batches, check_files
 from ..classify import localization_key
 from ..context import Context, Runtime, Step, TrainingTask
 from .base import Refined, Refiner
-from .seeds import ABOVE, BELOW, Seeds, cut_seeds
+from .seeds import ABOVE, BELOW, Seeds, cut_seeds, raised
 
 
 class IRN(Refiner):
@@ -77,7 +79,8 @@ def certain(context: Context, seeds: Seeds, split: str) -> Step:
     r = context.experiment.refine
     both = r.foreground is not None and r.background is not None
     key = seeds.key(context, split, both or r.threshold is not None)
-    given = [r.foreground, r.background, None if both else r.threshold]
+    threshold = raised(r.threshold, r.power)
+    given = [r.foreground, r.background, None if both else threshold]
     stage = Stage(
         name="labels",
         version=1,
@@ -100,7 +103,7 @@ def certain(context: Context, seeds: Seeds, split: str) -> Step:
             return 1.0, 0.5  # SIPE: the background unchanged, then halved
         middle = 0.0
         if not both:
-            middle = seeds.best(context, run, r.power) if r.threshold is None else r.threshold
+            middle = seeds.best(context, run, r.power) if threshold is None else threshold
         return (
             min(0.99, middle + ABOVE) if r.foreground is None else r.foreground,
             max(0.0, middle - BELOW) if r.background is None else r.background,
@@ -114,10 +117,12 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
 
     Raises:
         InputError: no position of a crop has all its neighbours in the crop, but only the pairs of
-            such positions are learnt from.
+            such positions are learnt from; or the batch size does not suit the training.
     """
     e = context.experiment
     _check_interior(e.refine)
+    learner = Boundaries(e.refine.pair_radius, e.refine.pairs, e.views.enlarging)
+    check_batches(e.refine.training, learner, context.shards, split, "refine.training")
     network = dataclasses.replace(e.network, frozen_stages=e.refine.frozen_stages)
     stage = Stage(
         name="boundaries",
@@ -137,7 +142,7 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         task = TrainingTask(
-            learner=Boundaries(e.refine.pair_radius, e.refine.pairs, e.views.enlarging),
+            learner=learner,
             network=network,
             training=e.refine.training,
             split=split,
@@ -146,7 +151,8 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
         )
         return run.train(context, folder, stage, task)
 
-    return Step(stage, compute, True)
+    check = partial(check_files, network, learner, len(context.classes), e.seed)
+    return Step(stage, compute, True, check if e.imported else None)
 
 
 def _check_interior(r: Refine) -> None:
@@ -186,7 +192,7 @@ def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Ste
         maps = run.artifact(seeds.maps[split])
         job = propagation.Job(
             network=e.network,
-            weights=run.artifact(boundaries).file("network.pt"),
+            weights=run.network_file(boundaries),
             maps=maps.folder,
             suffix=strided_suffix(maps),
             folder=folder,

@@ -108,6 +108,11 @@ class Seeds:
         }
 
 
+def raised(threshold: float | None, power: float) -> float | None:
+    """Return a given threshold as class maps that are raised to a power are cut at it."""
+    return threshold if threshold is None or power == 1 else float(threshold**power)
+
+
 def labels(context: Context, seeds: Seeds, split: str, crf: str, fixed: float | None) -> Step:
     """Return the step that cuts the class maps of a split into labels.
 
@@ -115,10 +120,12 @@ def labels(context: Context, seeds: Seeds, split: str, crf: str, fixed: float | 
         context: context of the experiment.
         seeds: class maps.
         split: split to label.
-        crf: name of the DenseCRF that refines the labels, or empty.
+        crf: name of the DenseCRF that refines the labels, or empty. Before it the class maps and
+            the threshold are raised to `refine.power`.
         fixed: threshold; None for the best one.
     """
     power = context.experiment.refine.power if crf else 1.0
+    fixed = raised(fixed, power)
     key = seeds.key(context, split, fixed is not None)
     stage = Stage(
         name="labels",

@@ -174,9 +174,13 @@ class Actor(ABC):
         """Yield groups of images of one shape, see `groups`, and note those with smaller views."""
         for numbers, images in groups(rows, self.pool, self.group_size, self.most_pixels):
             height, width = images[0].shape[:2]
-            if height * width * self.largest_scale**2 > self.most_pixels:
+            if height * width * self.largest_scale_of(height, width) ** 2 > self.most_pixels:
                 self.note(SMALLER_VIEWS, [rows[k]["id"] for k in numbers])
             yield numbers, images
+
+    def largest_scale_of(self, height: int, width: int) -> float:
+        """Return the largest scale of the views of an image of a size."""
+        return self.largest_scale
 
     def note(self, kind: str, ids: Sequence[str]) -> None:
         """Note that images were reduced to keep to the memory of one image."""

@@ -144,7 +144,7 @@ class Infer(actors.Actor):
         height, width = images[0].shape[:2]
         labels = torch.stack(
             [torch.from_numpy(shards.multi_hot(r["labels"], self.job.classes)) for r in rows]
-        )
+        ).to(self.device)
         planes: list[Tensor] = []
         features: list[list[Tensor]] = []
         for scale in self.job.views.scales:
@@ -205,9 +205,9 @@ class Infer(actors.Actor):
             labels: `[B,N]`.
 
         Returns:
-            The maps `[B,N,h,w]`, and a pair of features `[B,D,h,w]`: fused with the features of the
-            mirror image, at unit length, and raw without the mirror image. Features that are not
-            kept are empty.
+            The maps `[B,N,h,w]`, and a pair of features `[B,D,h,w]` in the computer's memory: fused
+            with the features of the mirror image, at unit length, and raw without the mirror image.
+            Features that are not kept are empty.
         """
         if not self.job.keep_features:
             empty = images.new_empty(0)
@@ -216,7 +216,9 @@ class Infer(actors.Actor):
         memo = FeatureMemo(self.network, views)
         maps = self.job.method.localize(memo, images, labels)
         original, mirrored = memo.features(views)["c4"].chunk(2)
-        return maps, (unit(merge_flip(original, mirrored), dim=1).half(), original.half())
+        fused = unit(merge_flip(original, mirrored), dim=1)
+        # A GPU may not have memory for the features of a whole slice.
+        return maps, (fused.half().cpu(), original.half().cpu())
 
     def _localized(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the class maps `[B,N,h,w]` of images at one scale."""
@@ -251,7 +253,7 @@ class Infer(actors.Actor):
                 )
             )
             for values in scales:
-                flat = values.flatten(1).T.contiguous().cpu().numpy()
+                flat = values.flatten(1).T.contiguous().numpy()
                 offset += len(flat)
                 blocks.append(flat)
         folder, all_rows = self.job.folder, np.concatenate(blocks)

@@ -105,9 +105,8 @@ class PixelAdaptation(actors.Actor):
 
     def work(self, piece: shards.Slice) -> int:
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
-        file = (self.job.maps / f"{piece.name}.parquet").local()
-        maps_by_id = {image_maps.id: image_maps for image_maps in class_maps.read([file])}
-        maps = [maps_by_id[row["id"]] for row in rows]
+        file = self.job.maps / f"{piece.name}.parquet"
+        maps = class_maps.read_in_order(file, [row["id"] for row in rows])
         if self.job.pair:
             maps = [without_background(image_maps) for image_maps in maps]
         results = dict(self._results(rows, maps))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...config.experiment import Enlarging, Views
+from ...config.experiment import Enlarging
 from ...config.slices.network import Network
 from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import ClassMaps
@@ -80,19 +80,44 @@ def walked_maps(
     radius: int,
     beta: float,
     steps: int,
-    most_bytes: int = Views().image_bytes,
+    most_bytes: int,
     enlarging: Enlarging = "stretch",
-) -> list[ClassMaps]:
-    """Return class maps after the random walk, divided by the largest value of each image.
+) -> Iterator[ClassMaps]:
+    """Yield class maps after the random walk, divided by the largest value of each image.
 
     Args:
         maps: class maps of images that have one grid.
         boundary: `[B,h,w]`, 0..1, on that grid.
         radius, beta, steps: see `ops.random_walk.random_walk`.
-        most_bytes: memory that the walk of one image may take; where it would take more, the walk
-            has a coarser grid.
+        most_bytes: memory that the walks of one step may take; so many images walk together, and
+            where a single one would take more, its walk has a coarser grid.
         enlarging: whether the maps stay on their grid, or are enlarged by 4 and cut to the image
             before they are divided.
+    """
+    need = walk_bytes(boundary[0].numel(), most_planes(maps), radius)
+    at_once = max(1, most_bytes // need)
+    for start in range(0, len(maps), at_once):
+        part = slice(start, start + at_once)
+        planes = _walked_planes(maps[part], boundary[part], radius, beta, steps, most_bytes)
+        if enlarging == "irn":
+            planes = enlarge_and_cut(planes, 4, (maps[0].height, maps[0].width))
+        largest = planes.amax((1, 2, 3), keepdim=True)
+        halves = (planes / (largest + 1e-5)).half().cpu().numpy()
+        for image_maps, image_planes in zip(maps[part], halves, strict=True):
+            yield replace(image_maps, planes=image_planes[: len(image_maps.planes)])
+
+
+def _walked_planes(
+    maps: Sequence[ClassMaps],
+    boundary: Tensor,
+    radius: int,
+    beta: float,
+    steps: int,
+    most_bytes: int,
+) -> Tensor:
+    """Return the planes `[B,N,h,w]` of images after a walk together, see `walked_maps`.
+
+    N is the largest number of planes of an image; other images have zeros there.
     """
     padded = boundary.new_zeros(len(maps), most_planes(maps), *boundary.shape[1:])
     for number, image_maps in enumerate(maps):
@@ -102,21 +127,7 @@ def walked_maps(
     walked = random_walk(
         on_grid(padded, coarse), on_grid(boundary[:, None], coarse)[:, 0], radius, beta, steps
     )
-    walked = on_grid(walked, grid)
-    if enlarging == "irn":
-        walked = enlarge_and_cut(walked, 4, (maps[0].height, maps[0].width))
-    largest = walked.amax((1, 2, 3), keepdim=True)
-    planes = (walked / (largest + 1e-5)).half().cpu().numpy()
-    return [
-        ClassMaps(
-            id=image_maps.id,
-            classes=image_maps.classes,
-            planes=planes[number, : len(image_maps.planes)],
-            height=image_maps.height,
-            width=image_maps.width,
-        )
-        for number, image_maps in enumerate(maps)
-    ]
+    return on_grid(walked, grid)
 
 
 def most_planes(maps: Sequence[ClassMaps]) -> int:
@@ -157,9 +168,9 @@ class Walk(actors.Actor):
     def work(self, piece: shards.Slice) -> int:
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
         file = self.job.maps / f"{piece.name}{self.job.suffix}"
-        maps_by_id = {image_maps.id: image_maps for image_maps in class_maps.read([file.local()])}
+        stored = class_maps.read_in_order(file, [row["id"] for row in rows])
         options = self.job.power, self.job.background
-        maps = [walk_input(maps_by_id[row["id"]], *options) for row in rows]
+        maps = [walk_input(image_maps, *options) for image_maps in stored]
         results = dict(self._results(rows, maps))
         edges = label_maps.file_of_slice(self.job.folder, piece, label_maps.EDGES)
         label_maps.write(edges, [(row["id"], results[k][1]) for k, row in enumerate(rows)])
@@ -178,9 +189,14 @@ class Walk(actors.Actor):
             boundary = self._boundary(pixels, chosen_maps[0].planes.shape[1:])
             options = self.job.radius, self.job.beta, self.job.steps, self.job.views.image_bytes
             grid = boundary.shape[1], boundary.shape[2]
-            if walk_grid(grid, most_planes(chosen_maps), options[0], options[3]) != grid:
-                self.note(COARSER_WALK, [rows[k]["id"] for k in numbers])
-            walked = walked_maps(chosen_maps, boundary, *options, self.job.views.enlarging)
+            coarser = [
+                image_maps.id
+                for image_maps in chosen_maps
+                if walk_grid(grid, most_planes([image_maps]), options[0], options[3]) != grid
+            ]
+            if coarser:
+                self.note(COARSER_WALK, coarser)
+            walked = list(walked_maps(chosen_maps, boundary, *options, self.job.views.enlarging))
             pictures = (boundary * 255).round().byte().cpu().numpy()
             yield from zip(numbers, zip(walked, pictures, strict=True), strict=True)
 

@@ -75,6 +75,9 @@ class Predict(actors.Actor):
         assert isinstance(network, SegmentationNetwork)
         self.network = self.ready(network)
 
+    def largest_scale_of(self, height: int, width: int) -> float:
+        return self.largest_scale * fit_factor(height, width, self.job.fit)
+
     def work(self, piece: shards.Slice) -> int:
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
         predictions = dict(self._predicted(rows))

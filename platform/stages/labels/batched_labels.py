@@ -19,12 +19,10 @@ from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import ClassMaps
 from ...labels import VOID
 from ...ops.crf import BatchRefiner, crf_bytes, hard_probabilities
+from ...records.reduced_images import TOO_LARGE
 from ...storage.artifact_files import ArtifactFile
 from ..inference import actors
 from .pseudo_labels import Cut, Labels, labels_of, over_limit, present_maps
-
-TOO_LARGE = "too_large"
-"""Name of the list of ids, in the manifest, of images whose DenseCRF was left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +57,8 @@ class Label(actors.Actor):
     def work(self, piece: shards.Slice) -> int:
         cut = self.job.cut
         rows = shards.read(piece, ("id", "image"))
-        maps_by_id = {m.id: m for m in class_maps.read([self.job.maps[piece.name].local()])}
-        maps = [present_maps(maps_by_id[row["id"]], cut.least) for row in rows]
+        stored = class_maps.read_in_order(self.job.maps[piece.name], [row["id"] for row in rows])
+        maps = [present_maps(image_maps, cut.least) for image_maps in stored]
         labels = dict(self._labels(rows, maps))
         file = label_maps.file_of_slice(self.job.folder, piece)
         label_maps.write(file, [(row["id"], labels[k]) for k, row in enumerate(rows)])

@@ -26,6 +26,7 @@ from ...labels import VOID
 from ...ops.crf import CRF, Refiner, best_labels, crf_bytes
 from ...ops.maps import LARGE
 from ...ray_runtime import cluster
+from ...records.reduced_images import TOO_LARGE
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 
 Labels = NDArray[np.uint8]
@@ -162,11 +163,11 @@ def label_rows(
     """
     piece, file = pair
     rows = shards.read(piece, ("id", "image"))
-    maps_by_id = {image_maps.id: image_maps for image_maps in class_maps.read([file.local()])}
-    selected = rows if only is None else rows[only : only + 1]
+    rows = rows if only is None else rows[only : only + 1]
+    maps = class_maps.read_in_order(file, [row["id"] for row in rows])
     return [
-        (row["id"], labels_of(decode_image(row["image"], row["id"]), maps_by_id[row["id"]], cut))
-        for row in selected
+        (row["id"], labels_of(decode_image(row["image"], row["id"]), image_maps, cut))
+        for row, image_maps in zip(rows, maps, strict=True)
     ]
 
 
@@ -240,7 +241,7 @@ def make(
         "images": sum(count for count, _, _ in results),
         "levels": list(cut.levels),
         "unrefined": [id for _, killers, _ in results for id in killers],
-        "too_large": [id for _, _, large in results for id in large],
+        TOO_LARGE: [id for _, _, large in results for id in large],
     }
 
 

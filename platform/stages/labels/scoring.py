@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,20 @@ class Tally:
         self.images += other.images
 
 
+def true_mask(row: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """Return the mask `[H,W]` of an image, with which a result is compared.
+
+    Raises:
+        InputError: the image has no mask.
+    """
+    if row["mask"] is None:
+        raise InputError(
+            f"image {row['id']} has no mask, so its split cannot be scored; choose other splits in "
+            "scoring.splits"
+        )
+    return decode_mask(row["mask"], row["id"])
+
+
 def add_image(tally: Tally, prediction: ClassMaps | NDArray[np.uint8], row: dict[str, Any]) -> None:
     """Count one image by its class maps or labels.
 
@@ -123,12 +137,7 @@ def add_image(tally: Tally, prediction: ClassMaps | NDArray[np.uint8], row: dict
     Raises:
         InputError: the image has no mask, or prediction and mask differ in size.
     """
-    if row["mask"] is None:
-        raise InputError(
-            f"image {row['id']} has no mask, so its split cannot be scored; choose other splits in "
-            "scoring.splits"
-        )
-    target = torch.from_numpy(decode_mask(row["mask"], row["id"]))
+    target = torch.from_numpy(true_mask(row))
     if isinstance(prediction, ClassMaps):
         size = (prediction.height, prediction.width)
         score, best = best_class(torch.from_numpy(prediction.planes), prediction.classes, size)

@@ -24,7 +24,7 @@ from ...ray_runtime import cluster
 from ...storage.artifact import Artifact
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from .pseudo_labels import Cut, Labels, labels_of_maps
-from .scoring import COLUMNS, LABELS_STAGE, Tally, write_tally
+from .scoring import COLUMNS, LABELS_STAGE, Tally, true_mask, write_tally
 
 SUPERPIXEL_STAGE = "superpixels"
 
@@ -160,12 +160,7 @@ def add_image(
     Raises:
         InputError: the image has no mask, or mask, class maps and segments differ in size.
     """
-    if row["mask"] is None:
-        raise InputError(
-            f"image {row['id']} has no mask, so its split cannot be scored; choose other splits in "
-            "scoring.splits"
-        )
-    target = decode_mask(row["mask"], row["id"])
+    target = true_mask(row)
     parts = None if row["parts"] is None else decode_mask(row["parts"], row["id"])
     size = (maps.height, maps.width)
     score, best = best_class(torch.from_numpy(maps.planes), maps.classes, size)

@@ -126,11 +126,6 @@ class Holders:
             for group, set_positions in positions.items()
         }
 
-    def peak_bytes(self) -> int:
-        """Return the largest peak of private memory of a holder, in bytes."""
-        peaks: list[int] = self._call("peak_bytes")
-        return max(peaks)
-
     def close(self) -> None:
         """End the holders' processes and free their resources."""
         if not self.actors:

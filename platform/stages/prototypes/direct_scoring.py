@@ -21,7 +21,6 @@ from ...config.experiment import Enlarging
 from ...data.formats import shards
 from ...data.formats.features import FeatureRows
 from ...data.images import decode_mask
-from ...errors import InputError
 from ...ops.maps import best_class
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..labels import scoring
@@ -99,12 +98,7 @@ class Split:
             rows = {r["id"]: r for r in shards.read(piece, scoring.COLUMNS)}
             for place, blocks in similarities.read(file, dict(widths)):
                 row = rows[place.id]
-                if row["mask"] is None:
-                    raise InputError(
-                        f"image {place.id} has no mask, so its split cannot be scored; choose "
-                        "other splits in scoring.splits"
-                    )
-                target = torch.from_numpy(decode_mask(row["mask"], place.id))
+                target = torch.from_numpy(scoring.true_mask(row))
                 parts = row["parts"] and decode_mask(row["parts"], place.id)
                 image = Image(place, blocks, target, parts)
                 self.groups.setdefault(place.labels, []).append(image)

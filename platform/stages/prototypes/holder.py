@@ -6,10 +6,10 @@ one block in float32. It reads the other rows from disk in each round.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import faiss
@@ -39,6 +39,19 @@ class Block:
     rows: NDArray[np.int64]
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread of faiss and torch, because each core has a holder or a stage."""
+    threads = faiss.omp_get_max_threads(), torch.get_num_threads()
+    faiss.omp_set_num_threads(1)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads[0])
+        torch.set_num_threads(threads[1])
+
+
 class Holder:
     """A part of the features of a clustering, in one process.
 
@@ -58,14 +71,11 @@ class Holder:
         drawn: Drawn | None = None,
         device: str | None = None,
     ) -> None:
-        faiss.omp_set_num_threads(1)
-        torch.set_num_threads(1)
         self.files, self.threshold, self.drawn = files, threshold, drawn
         self.device = device
         self.cached: dict[tuple[FeatureSet, int], Halves] = {}
         self.on_device: dict[tuple[FeatureSet, int], Tensor] = {}
         self.free = limit
-        self.peak = 0
 
     @cached_property
     def blocks(self) -> dict[FeatureSet, list[Block]]:
@@ -88,6 +98,7 @@ class Holder:
         }
 
     @sendable
+    @one_thread()
     def totals(
         self, centers: Mapping[FeatureSet, Floats], spherical: bool
     ) -> dict[FeatureSet, Totals]:
@@ -115,7 +126,6 @@ class Holder:
                     totals[group].add(block_totals)
                 else:
                     totals[group] = block_totals
-                self.peak_bytes()
         return totals
 
     @sendable
@@ -141,14 +151,6 @@ class Holder:
         else:
             values = self._rows(group, block)[row].astype(np.float32)
         return values
-
-    @sendable
-    def peak_bytes(self) -> int:
-        """Return the peak of this process's private memory in bytes, mapped files not counted."""
-        status = Path("/proc/self/status").read_text()
-        fields = dict(line.split(":", 1) for line in status.splitlines())
-        self.peak = max(self.peak, int(fields["RssAnon"].split()[0]) * 1024)
-        return self.peak
 
     def _rows(self, group: FeatureSet, block: Block) -> Halves:
         key = (group, block.number)

@@ -50,8 +50,10 @@ def run_worker(job: Job) -> None:
         trainer.module = ray.train.torch.prepare_model(
             trainer.module,
             parallel_strategy_kwargs={
+                # Banks of prototypes are equal on all workers. Running statistics of batch
+                # normalisation that is trained differ, and those of the first worker are kept.
                 "broadcast_buffers": False
-            },  # the buffers, e.g. banks of prototypes, are equal on all workers
+            },
         )
     log = Log(job.metrics, trainer.step) if rank == 0 else None
     run_epochs(trainer, log, _report(rank))
@@ -85,7 +87,8 @@ def _keep(folder: ArtifactFolder, job: Job, home: Location, state: Mapping[str, 
     if state["epoch"] != job.last:
         raise AheadError(f"{home.last_name} has trained {state['epoch']} epochs, not {job.last}")
     if job.last < job.training.epochs:
-        network = build(job.network, job.learner, job.classes, job.seed)
+        with torch.random.fork_rng(devices=()):
+            network = build(job.network, job.learner, job.classes, job.seed)
         network.load_state_dict(state["network"])
         job.learner.after_training(network)
         weights = network.state_dict()

@@ -21,6 +21,7 @@ from ...models.network import SeparatelyTrained, Trainable
 from ...storage.artifact_files import ArtifactFolder
 from ...storage.storage import Location
 from . import loader
+from .batch_sizes import images_on_worker
 from .metrics_log import Log
 from .schedule import learning_rate
 
@@ -74,21 +75,11 @@ class Job:
         Raises:
             InputError: the batch size does not suit the workers, the learner or the images.
         """
-        training = self.training
-        if training.batch_size % world:
-            raise InputError(
-                f"{self.field}.batch_size {training.batch_size} cannot be divided among {world} "
-                "workers; make it a multiple of their number"
-            )
-        if training.batch_size // world < self.learner.least_images:
-            raise InputError(
-                f"{self.learner.name} needs {self.learner.least_images} images a step on each "
-                f"worker; raise {self.field}.batch_size ({training.batch_size})"
-            )
-        plan = loader.Plan(
+        training, rows = self.training, sum(piece.rows for piece in self.slices)
+        return loader.Plan(
             slices=self.slices,
             classes=self.classes,
-            batch_size=training.batch_size // world,
+            batch_size=images_on_worker(training, self.learner, world, rows, self.field),
             crop=Crop(
                 resize=training.resize,
                 side=training.crop,
@@ -105,13 +96,6 @@ class Job:
             planes=self.planes,
             probabilities=self.probabilities,
         )
-        if not plan.steps:
-            rows = sum(piece.rows for piece in self.slices)
-            raise InputError(
-                f"{rows} images do not fill one batch of {training.batch_size}; lower "
-                f"{self.field}.batch_size"
-            )
-        return plan
 
 
 def build(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from wsss.methods.ssc import SSC, Reconstruction, SSCConfig
 from wsss.methods.ssc.reconstruction import LayerNorm, published_stages
 from wsss.platform.errors import InputError
+from wsss.platform.method import find_method, join_methods
 from wsss.platform.models.backbones import build
 
 CLASSES = 3
@@ -25,7 +28,7 @@ def test_the_decoder_has_as_many_parameters_as_the_paper_says():
     assert picture.abs().max() <= 1
 
 
-@pytest.mark.parametrize("stride", [4, 8, 16])
+@pytest.mark.parametrize("stride", [2, 4, 8, 16, 32, 64])
 def test_the_picture_is_larger_by_the_stride(stride):
     with torch.no_grad():
         picture = Reconstruction(3, stride)(torch.randn(1, 3, 4, 5))
@@ -45,6 +48,17 @@ def test_vgg_weights_that_do_not_fit_are_refused(tmp_path):
     method = SSC(SSCConfig(vgg=str(tmp_path / "vgg.pth")))
     with pytest.raises(InputError, match="does not fit vgg19"):
         assert method._published
+    cam = find_method("cam")
+    for checked in (method, join_methods([cam(cam.Config()), method])):
+        with pytest.raises(InputError, match="does not fit vgg19"):
+            checked.check_files()
+    SSC(replace(method.settings, comparison="l1")).check_files()
+
+
+def test_the_check_of_files_leaves_a_method_small(vgg19):
+    method = SSC(SSCConfig(vgg=vgg19[1]))
+    method.check_files()
+    assert "_published" not in vars(method), "the method is sent to the workers"
 
 
 @pytest.fixture(scope="module")

@@ -156,6 +156,15 @@ def test_rectified_blocks_are_those_whose_outputs_are_not_negative(name, blocks)
     assert not outputs or torch.equal(outputs[-1], c4)
 
 
+def test_a_backbone_without_values_stays_as_it_was_when_its_blocks_are_tried():
+    with torch.device("meta"):
+        backbone = build("timm:test_resnet").train()
+    with pytest.raises(RuntimeError, match="meta"):
+        backbone.rectified_blocks("c4")
+    assert backbone.training
+    assert not any(module._forward_hooks for module in backbone.modules())
+
+
 @pytest.mark.parametrize("name", [*NAMES, "mobilenetv2_035", "resnetv2_18"])
 @torch.no_grad()
 def test_batch_normalisation_is_absorbed_with_its_activation(name):

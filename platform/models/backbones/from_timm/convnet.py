@@ -115,14 +115,16 @@ class ConvNet(TimmBackbone):
             if isinstance(output, Tensor) and output.ndim == 4:
                 lowest[id(module)] = float(output.min())
 
+        noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         handles = [block.register_forward_hook(note) for block in blocks]
         training = self.training
-        noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-        with torch.no_grad():
-            self.eval().first_stages(noise.to(self.scale.device), len(STAGES))
-        self.train(training)
-        for handle in handles:
-            handle.remove()
+        try:
+            with torch.no_grad():
+                self.eval().first_stages(noise.to(self.scale.device), len(STAGES))
+        finally:
+            self.train(training)
+            for handle in handles:
+                handle.remove()
         return [block for block in blocks if lowest.get(id(block), -1.0) >= 0]
 
     def _blocks(self, name: str) -> list[nn.Module]:

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from ..config.slices.network import Network
-from ..method import Method
-from ..models.backbones import Backbone, build
-from ..serialization import digest
+from ...config.slices.network import Network
+from ...method import Method
+from ...models.backbones import Backbone, build
+from ...serialization import digest
 
 
 def check_network(method: Method, network: Network, classes: int) -> None:
-    """Check that a method can build its network, without memory for its values.
+    """Check that a method can build its network, mostly without memory for its values.
 
     The network is built once for the same options of method and backbone. A method that trains the
     plain classifier takes any backbone, so that nothing is built for it.
@@ -48,19 +48,22 @@ class _Request:
 def _build(request: _Request) -> None:
     """Build a network on the device `meta`, whose tensors have shapes but no values.
 
-    A method may compute with values when it builds its network, which this device refuses; then
-    only the training checks the backbone.
+    Where the method or the backbone computes with values, which this device refuses, the network
+    is built with random values instead.
     """
     with torch.device("meta"):
         own = request.method.has_own_network  # it may change the backbone, so it gets a new one
         backbone = build(*request.rules) if own else _outline(*request.rules)
         try:
             request.method.network(request.classes, backbone)
-        except (RuntimeError, NotImplementedError):
             return
+        except (RuntimeError, NotImplementedError):
+            pass
         finally:
             for module in backbone.modules():
                 module._forward_hooks.clear()
+    with torch.random.fork_rng(devices=()):
+        request.method.network(request.classes, build(*request.rules))
 
 
 @lru_cache(maxsize=16)

@@ -1,0 +1,88 @@
+"""Checks of the splits, classes and masks that an experiment names."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from ...config.experiment import Experiment
+from ...errors import InputError
+from ...storage.artifact import Artifact
+
+
+def mask_counts(shards: Artifact, split: str) -> tuple[int, int] | None:
+    """Return the numbers of images and of masks of a split, where the check of the shards has them.
+
+    Shards of version 0.2.0 or before have no check.
+    """
+    counts = shards.about.get("check", {}).get("splits", {}).get(split)
+    return (counts["images"], counts["masked"]) if counts else None
+
+
+def check_names(experiment: Experiment, shards: Artifact, field_of: Mapping[str, str]) -> None:
+    """Check that the data set has the splits and classes that the experiment names.
+
+    Args:
+        experiment: the experiment.
+        shards: shards of its data set.
+        field_of: for each split the field that names it.
+
+    Raises:
+        InputError: the data set lacks a split or class.
+    """
+    name, known = experiment.data, shards.about["splits"]
+    classes, scoring = shards.about["classes"], experiment.scoring
+    for split, field_name in field_of.items():
+        if split not in known:
+            several = field_name != "scoring.splits" or len(scoring.splits) > 1
+            first = next(iter(known))
+            value = f'("{first}",)' if field_name.endswith("splits") else first
+            example = f", for example --set {shlex.quote(f'{field_name}={value}')}"
+            raise InputError(
+                f"{field_name} names {split!r}; data set {name!r} has {', '.join(known)}; name "
+                f"one of them{example if several else ''}"
+            )
+    for word in scoring.classes:
+        if word not in ("background", *classes):
+            raise InputError(
+                f"scoring.classes names {word!r}; data set {name!r} has {', '.join(classes)}; name "
+                "some of them"
+            )
+
+
+def check_masks(data: str, shards: Artifact, split: str, field: str, use: str = "scored") -> None:
+    """Check that all images of a split have masks, or none of them has one.
+
+    Args:
+        data: name of the data set, for the message.
+        shards: its shards.
+        split: the split.
+        field: field that names the split, for the message.
+        use: what the masks are for, for the message.
+
+    Raises:
+        InputError: some images of the split have masks, and others have none.
+    """
+    images, masked = mask_counts(shards, split) or (1, 1)
+    if 0 < masked < images:
+        raise InputError(
+            f"{images - masked} images of split {split!r} of data set {data!r} have no mask, so "
+            f"the split cannot be {use}; add their masks, or name another split in {field}"
+        )
+
+
+def check_masks_to_learn(experiment: Experiment, shards: Artifact, split: str) -> None:
+    """Check that a segmenter can learn the true masks of a split.
+
+    Raises:
+        InputError: the experiment has no segmenter, or images of the split have no mask.
+    """
+    data, counts = experiment.data, mask_counts(shards, split)
+    if not experiment.segment.network:
+        raise InputError("refine.kind 'masks' is for a segmenter; name one in segment.network")
+    if counts and not counts[1]:
+        raise InputError(
+            f"refine.kind 'masks' learns true masks, but no image of split {split!r} of data "
+            f"set {data!r} has one; set refine.kind to crf, irn, par or segments"
+        )
+    check_masks(data, shards, split, "segment.training.split", "learnt")
