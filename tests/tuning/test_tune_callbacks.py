@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from ray.tune.search import Searcher
@@ -14,10 +15,11 @@ from wsss.platform.storage.artifact import Stage
 from wsss.platform.tuning.costs.needed_stages import NeededStages
 from wsss.platform.tuning.runner.trial_queue import TrialQueue
 from wsss.platform.tuning.runner.tune_callbacks import tune_searcher, watch
+from wsss.platform.tuning.search import Need
 from wsss.platform.tuning.sweep import Sweep, searcher
 
 SPACE = {"lpcam.tau": [0.1, 0.2, 0.3, 0.4]}
-STARTED = "2026-01-01T00:00:00+0000"
+STARTED, LATER = "2026-01-01T00:00:00+0000", "2026-01-02T00:00:00+0000"
 
 
 class FullJournal:
@@ -107,19 +109,61 @@ def test_the_state_names_the_best_point_by_the_rule_of_the_sweep(rule, texts):
     assert display.texts == texts
 
 
-def test_a_stage_that_the_store_cannot_read_counts_as_missing_until_it_can():
-    answers = [StorageError("no answer"), SimpleNamespace(written=STARTED, seconds=2.0)]
+STAGE = Stage(name="maps", version=1, config={}, title="class maps")
+
+
+def needed_from(monkeypatch, *answers):
+    """Return the needs of a sweep whose store gives these answers, and the last one from then on.
+
+    All its points need the same stage.
+    """
+    left = [*answers]
 
     def computation(name, key):
-        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        answer = left.pop(0) if len(left) > 1 else left[0]
         if isinstance(answer, InputError):
             raise answer
         return answer
 
     catalog = SimpleNamespace(store=SimpleNamespace(computation=computation))
     needed = NeededStages(catalog, Sweep(base=build_experiment("lpcam"), space=SPACE), STARTED)
-    stage = Stage(name="maps", version=1, config={}, title="class maps")
-    assert [needed._was_held(stage) for _ in range(3)] == [False, True, True]
-    assert needed._record(stage) == StageRecord(
-        stage="maps", title="class maps", key=stage.key, seconds=2.0, cached=False
+    monkeypatch.setattr(needed, "_plan", lambda point, seed: SimpleNamespace(network=None))
+    monkeypatch.setattr(needed, "_needed", lambda planned: [STAGE])
+    return needed
+
+
+def computation(written):
+    return SimpleNamespace(written=written, seconds=2.0)
+
+
+@pytest.mark.parametrize("written", [STARTED, LATER])
+def test_needs_are_known_once_the_store_can_be_read(monkeypatch, written):
+    """A stage that the store may hold is taken neither for held nor for missing."""
+    needed = needed_from(monkeypatch, StorageError("no answer"), computation(written))
+    with pytest.raises(StorageError, match="no answer"):
+        needed.needs({})
+    assert needed.needs({}) == (
+        () if written == STARTED else (Need(STAGE.key, "maps", "class maps"),)
     )
+
+
+def test_an_error_of_the_store_in_the_plan_of_a_point_is_raised(monkeypatch):
+    """A point that makes no experiment is another matter: its trial reports the error."""
+    needed = needed_from(monkeypatch, None)
+    errors = [StorageError("no answer"), InputError("no such split")]
+    monkeypatch.setattr(needed, "_plan", Mock(side_effect=errors))
+    with pytest.raises(StorageError, match="no answer"):
+        needed.needs({})
+    assert needed.needs({}) is None
+
+
+def test_a_stage_is_recorded_only_where_the_sweep_is_known_to_have_computed_it(monkeypatch):
+    record = StageRecord(stage="maps", title="class maps", key=STAGE.key, seconds=2.0, cached=False)
+    for answers, records in (
+        ([StorageError("no answer"), computation(STARTED)], ()),  # the store held the stage
+        ([computation(LATER), StorageError("no answer")], ()),
+        ([computation(LATER)], (record,)),
+        ([InputError("the manifest is damaged")], ()),
+        ([InputError("the manifest is damaged"), computation(LATER)], (record,)),
+    ):
+        assert needed_from(monkeypatch, *answers).computed({}, 0) == records

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
-from ...errors import InputError
+from ...errors import InputError, StorageError
 from ...pipeline import classify
 from ...pipeline.context import Catalog
 from ...pipeline.plan import Plan
@@ -12,6 +13,7 @@ from ...pipeline.planner import plan
 from ...records.schema import StageRecord
 from ...serialization import parse_time
 from ...storage.artifact import Stage
+from ...storage.artifact_files import Computation
 from ..ranking import point_key
 from ..search import MarginalCosts, Need
 from ..spaces import Params
@@ -47,11 +49,16 @@ class NeededStages:
 
         Returns:
             None for a point that makes no experiment.
+
+        Raises:
+            StorageError: the store cannot be read.
         """
         text = point_key(point)
         if text not in self._needs:
             try:
                 stages = [s for seed in self.sweep.seeds for s in self._stages(point, seed)]
+            except StorageError:
+                raise
             except InputError:  # the trial will report the error
                 self._needs[text] = None
             else:
@@ -62,18 +69,23 @@ class NeededStages:
     def computed(self, point: Params, seed: int) -> tuple[StageRecord, ...]:
         """Return the stages of a trial that ended which the sweep computed, with their seconds.
 
-        They include the stages of its rungs, where a scheduler compared it with other trials.
+        They include the stages of its rungs, where a scheduler compared it with other trials. A
+        stage is left out if the store cannot be read, so that it is unknown who computed it.
         """
         try:
             planned = self._plan(point, seed)
         except InputError:
             return ()
         stages = [*self._rungs(planned), *self._needed(planned)]
-        records = (self._record(stage) for stage in stages if not self._was_held(stage))
+        records = (self._new_record(stage) for stage in stages)
         return tuple(record for record in records if record)
 
     def held(self) -> tuple[StageRecord, ...]:
-        """Return the stages of the untuned trials that the store held, with their seconds."""
+        """Return the stages of the untuned trials that the store held, with their seconds.
+
+        Raises:
+            InputError: an untuned trial cannot be planned, or the store cannot be read.
+        """
         stages = [s for seed in self.sweep.seeds for s in self._stages({}, seed)]
         records = (self._record(stage) for stage in stages if self._was_held(stage))
         return tuple(record for record in records if record)
@@ -98,23 +110,28 @@ class NeededStages:
     def _was_held(self, stage: Stage) -> bool:
         """Return whether the store held a stage when the sweep began.
 
-        A stage that the store cannot read counts as missing until it can.
+        Raises:
+            StorageError: the store cannot be read.
         """
         if stage.key not in self._held:
-            try:
-                computation = self.catalog.store.computation(stage.name, stage.key)
-            except InputError:
-                return False
+            computation = self._computation(stage)
             written = computation and parse_time(computation.written)
             self._held[stage.key] = bool(written and written <= self.started)
         return self._held[stage.key]
 
+    def _new_record(self, stage: Stage) -> StageRecord | None:
+        """Return the record of a stage that the sweep computed, as far as the store can be read."""
+        with contextlib.suppress(StorageError):
+            return None if self._was_held(stage) else self._record(stage)
+        return None
+
     def _record(self, stage: Stage) -> StageRecord | None:
-        """Return the record of a stage; None where the store does not hold it or cannot read it."""
-        try:
-            computation = self.catalog.store.computation(stage.name, stage.key)
-        except InputError:
-            return None
+        """Return the record of a stage; None where the store does not hold it.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        computation = self._computation(stage)
         if computation is None:
             return None
         return StageRecord(
@@ -124,6 +141,15 @@ class NeededStages:
             seconds=computation.seconds,
             cached=False,
         )
+
+    def _computation(self, stage: Stage) -> Computation | None:
+        """Return the computation of a stage; None without an artifact that has a whole manifest."""
+        try:
+            return self.catalog.store.computation(stage.name, stage.key)
+        except StorageError:
+            raise
+        except InputError:  # the store will compute the artifact again
+            return None
 
 
 def wait_for_next_second(started: str) -> None:
