@@ -15,6 +15,9 @@ from ..serialization import as_json, from_json
 from ..storage.json_files import read_record, write_json
 from ..storage.store import Store
 
+BEST_FILE = "best.yaml"
+"""Name of the experiment file of a sweep's best point, with the sweep's first random seed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan:
@@ -49,6 +52,7 @@ class Journal:
         self.path = self.folder / "sweep.json"
         self.plan = self.folder / "plan.json"
         self.lines = self.folder / "trials.jsonl"
+        self.best = self.folder / BEST_FILE
         self._begun: tuple[SweepPlan, float] | None = None
 
     def check(self, key: str, resume: bool) -> None:
@@ -76,15 +80,18 @@ class Journal:
             )
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, wait: bool = False) -> Iterator[None]:
         """Keep other processes from running this sweep in a block; a dead process keeps none.
 
+        Args:
+            wait: whether to wait while another process runs the sweep.
+
         Raises:
-            InputError: another process runs the sweep.
+            InputError: another process runs the sweep, and `wait` is False.
         """
         with ExitStack() as stack:
             try:
-                stack.enter_context((self.folder / "lock").lock(wait=False))
+                stack.enter_context((self.folder / "lock").lock(wait=wait))
             except BlockingIOError:
                 raise InputError(f"sweep {self.name!r} is running already") from None
             yield

@@ -1,6 +1,6 @@
 """Sweeps with the runs of their best point and of the untuned preset on all splits.
 
-The experiment of the best point is kept beside the record of the sweep, as BEST_FILE.
+The experiment of the best point is kept beside the record of the sweep, as `journal.BEST_FILE`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,11 @@ from ..pipeline.plan import Plan
 from ..pipeline.planner import plan
 from ..pipeline.run import Row, table_rows
 from ..records.progress import ProgressDisplay
-from ..records.schema import RunRecord, SweepRecord
+from ..records.schema import RunRecord, SweepRecord, read_sweep
 from ..storage.json_files import write_json
 from . import tuner
 from .journal import Journal
 from .sweep import Sweep, best_experiment
-
-BEST_FILE = "best.yaml"
-"""Name of the experiment file of a sweep's best point, with the sweep's first random seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +69,7 @@ def run(
         file: text of the experiment file for the record, as for `tuner.run`.
 
     Raises:
-        InputError: as for `tuner.run`, or another command writes the record of the sweep.
+        InputError: as for `tuner.run`, or a run cannot be carried out.
     """
     with progress() as display:
         record = tuner.run(catalog, description, name, command, display, resume, file)
@@ -82,12 +79,28 @@ def run(
     )
     complete = dataclasses.replace(record, run=best[0].name, untuned=untuned[0].name)
     if complete != record:
-        journal = Journal(catalog.store, name)
-        chosen = best_experiment(description, record, description.base.seed)
-        with journal.lock():  # another command may choose another point of the sweep meanwhile
-            (journal.folder / BEST_FILE).write(experiment_file(chosen).encode())
-            write_json(journal.path, complete)
+        _keep_runs(Journal(catalog.store, name), description, complete)
     return ScoredSweep(record=complete, untuned=untuned, best=best)
+
+
+def _keep_runs(journal: Journal, description: Sweep, complete: SweepRecord) -> None:
+    """Write the names of the runs into the record of a sweep, and the file of its best point.
+
+    While the runs took hours, another command may have chosen another point by another rule, or
+    run failed trials again. Then the record stays as that command left it.
+    """
+    seed = description.base.seed
+    chosen = experiment_file(best_experiment(description, complete, seed))
+    with journal.lock(wait=True):
+        if not journal.path.exists():
+            return
+        record = read_sweep(journal.path)
+        if record.digest != complete.digest or record.best is None:
+            return
+        if experiment_file(best_experiment(description, record, seed)) == chosen:
+            journal.best.write(chosen.encode())
+            named = dataclasses.replace(record, run=complete.run, untuned=complete.untuned)
+            write_json(journal.path, named)
 
 
 def _untuned_and_best(

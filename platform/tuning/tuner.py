@@ -8,6 +8,7 @@ keeps, under `sweeps/NAME/`,
     plan.json         its key and the number of its trials, from its start on
     trials.jsonl      one line for each trial, added when the trial ends
     sweep.json        the record of the whole sweep, written at its end
+    best.yaml         the experiment of its best point, once the record names the point's run
 """
 
 from __future__ import annotations
@@ -97,10 +98,17 @@ def _checked_record(record: SweepRecord) -> SweepRecord:
     """Return the record of a sweep after checking that it has a best trial.
 
     Raises:
-        InputError: no trial has the status `done`, or none keeps the rule of the best point.
+        InputError: no trial has the status `done`, or no such trial can be the best one by the
+            rule.
     """
     if record.best is None and any(t.status == "done" for t in record.trials):
-        raise InputError(f"no trial keeps the rule {record.rule!r}; choose another --best")
+        rule = parse_rule(record.rule)
+        fault = (
+            f"keeps the rule {record.rule!r}"
+            if rule.conditions
+            else f"has a finite {rule.objective}"
+        )
+        raise InputError(f"no trial {fault}; choose another --best")
     if record.best is None:
         errors = [t.error for t in record.trials if t.error]
         first = f"; the first: {errors[0]}" if errors else ""
@@ -115,20 +123,33 @@ def _by_rule(journal: Journal, record: SweepRecord, sweep: Sweep, file: str) -> 
     """Return the record of a finished sweep by a sweep's rule of the best point and objectives.
 
     The record is written if they are new, with the experiment file; its trials and its key are
-    those of both sweeps.
+    those of both sweeps. By a new rule it names no run, and the file of the best point by the
+    earlier rule is removed.
     """
     if (record.rule, record.objectives) == (sweep.best, sweep.objectives):
         return _checked_record(record)
+    with journal.lock():
+        earlier = read_sweep(journal.path)  # another command may have named its runs meanwhile
+        record = _with_rule(earlier, sweep)
+        if record.rule != earlier.rule:
+            journal.best.remove()
+        journal.write_experiment_file(file)
+        write_json(journal.path, record)
+    return record
+
+
+def _with_rule(record: SweepRecord, sweep: Sweep) -> SweepRecord:
+    """Return the record of a finished sweep with a sweep's rule and objectives.
+
+    Raises:
+        InputError: no trial can be the best one by the rule.
+    """
     record = dataclasses.replace(record, objectives=sweep.objectives)
     if record.rule != sweep.best:
         ranked = ranking_by(record.trials, parse_rule(sweep.best))
         best = ranked[0].trials[0].id if ranked else None
         record = dataclasses.replace(record, rule=sweep.best, best=best, run=None)
-    record = _checked_record(record)
-    with journal.lock():
-        journal.write_experiment_file(file)
-        write_json(journal.path, record)
-    return record
+    return _checked_record(record)
 
 
 def _begin(journal: Journal, sweep: Sweep, command: str, key: str) -> SweepRecord:
@@ -187,6 +208,7 @@ def _run(
         best=ranked[0].trials[0].id if ranked else None,
         seconds=journal.note_seconds(),
     )
+    journal.best.remove()  # of the trials before failed ones ran again
     write_json(journal.path, out)
     return _checked_record(out)
 

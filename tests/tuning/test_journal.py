@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
+from threading import Timer
 from types import SimpleNamespace
 
 import pytest
@@ -72,28 +73,106 @@ def sweep():
     return Sweep(base=build_experiment("lpcam"), space={"lpcam.tau": [0.1, 0.2]})
 
 
-def test_the_files_of_a_record_are_written_together(tmp_path, sweep, monkeypatch):
+@pytest.fixture
+def journal(tmp_path, sweep, monkeypatch):
+    """Return the journal of a finished sweep, on whose record `scored_sweep.run` goes on."""
+    journal = Journal(Store(tmp_path), "rules")
+    write_json(journal.path, record_of(sweep, "rules"))
+    monkeypatch.setattr(tuner, "run", lambda *arguments: read_sweep(journal.path))
+    monkeypatch.setattr(scored_sweep, "Journal", lambda store, name: journal)
+    monkeypatch.setattr(scored_sweep, "_untuned_and_best", lambda *arguments: (["u"], ["r"]))
+    return journal
+
+
+def run_scored(sweep, meanwhile=lambda: None):
+    """Run the best point of a finished sweep; another command does something meanwhile."""
+
+    def carry_out(name):
+        if name == "r":
+            meanwhile()
+        return SimpleNamespace(name=name)
+
+    catalog = SimpleNamespace(store=None)
+    return scored_sweep.run(catalog, sweep, "rules", "command", nullcontext, carry_out).record
+
+
+def choose(journal, sweep):
+    """Choose the best point of a finished sweep by another rule, as `tuner.run` does."""
+    return tuner._by_rule(journal, read_sweep(journal.path), sweep, f"best: {sweep.best}")
+
+
+def test_the_files_of_a_record_are_written_together(journal, sweep):
     """Another command that chooses another point meanwhile leaves no record of one rule beside an
     experiment file of another rule."""
-    store = Store(tmp_path)
-    journal, record = Journal(store, "rules"), record_of(sweep, "rules")
-    write_json(journal.path, record)
     by_seconds = dataclasses.replace(sweep, best="seconds")
-    monkeypatch.setattr(tuner, "run", lambda *arguments: record)
-    monkeypatch.setattr(scored_sweep, "_untuned_and_best", lambda *arguments: ([None], [None]))
+    before = journal.path.read()
+    with (
+        journal.lock(),
+        pytest.raises(InputError, match="sweep 'rules' is running already"),
+    ):
+        choose(journal, by_seconds)
+    assert journal.path.read() == before
+    assert not (journal.folder / "experiment.yaml").exists()
+    record = run_scored(sweep)
+    assert (record.run, record.untuned) == ("r", "u")
+    assert read_sweep(journal.path) == record
+    assert "tau: 0.1" in journal.best.read().decode()
+    assert choose(journal, by_seconds).run is None
+    assert not journal.best.exists()
+    assert run_scored(by_seconds).best == "0001"
+    assert "tau: 0.2" in journal.best.read().decode()
 
-    def run_scored():
-        return scored_sweep.run(
-            SimpleNamespace(store=store), sweep, "rules", "command",
-            nullcontext, lambda planned: SimpleNamespace(name="r"),
-        )  # fmt: skip
 
-    with Journal(store, "rules").lock():
-        for write in (lambda: tuner._by_rule(journal, record, by_seconds, "text"), run_scored):
-            with pytest.raises(InputError, match="sweep 'rules' is running already"):
-                write()
-        assert read_sweep(journal.path) == record
-        assert not (journal.folder / "experiment.yaml").exists()
-        assert not (journal.folder / scored_sweep.BEST_FILE).exists()
-    assert run_scored().record.run == "r"
-    assert "tau: 0.1" in (journal.folder / scored_sweep.BEST_FILE).read().decode()
+def test_a_command_whose_runs_end_late_keeps_the_rule_chosen_meanwhile(journal, sweep):
+    by_seconds = dataclasses.replace(sweep, best="seconds")
+    late = run_scored(sweep, lambda: choose(journal, by_seconds))
+    assert (late.rule, late.best, late.run) == ("miou", "0000", "r")
+    record = read_sweep(journal.path)
+    assert (record.rule, record.best, record.run) == ("seconds", "0001", None)
+    assert not journal.best.exists()
+
+
+def test_a_command_whose_runs_end_late_names_them_where_the_point_is_the_same(journal, sweep):
+    both = dataclasses.replace(sweep, objectives=("miou", "seconds"))
+    run_scored(sweep, lambda: choose(journal, both))
+    record = read_sweep(journal.path)
+    assert (record.objectives, record.best, record.run) == (("miou", "seconds"), "0000", "r")
+
+
+def test_a_rule_is_applied_to_the_record_as_it_is_then(journal, sweep):
+    """The record may have been completed after a command read it."""
+    read_before = read_sweep(journal.path)
+    run_scored(sweep)
+    both = dataclasses.replace(sweep, objectives=("miou", "seconds"))
+    assert tuner._by_rule(journal, read_before, both, "").run == "r"
+    assert read_sweep(journal.path).run == "r"
+
+
+def test_the_runs_wait_for_another_command_to_be_named(journal, sweep):
+    """It would be told after hours that the sweep is running already."""
+    with ExitStack() as stack:
+
+        def hold():
+            stack.enter_context(journal.lock())
+            Timer(0.2, stack.close).start()
+
+        run_scored(sweep, hold)
+    assert read_sweep(journal.path).run == "r"
+
+
+def test_a_sweep_that_is_removed_while_its_runs_are_carried_out_stays_removed(journal, sweep):
+    assert run_scored(sweep, journal.path.remove).run == "r"
+    assert not journal.path.exists()
+    assert not journal.best.exists()
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [
+        ("precision", "no trial has a finite precision; choose another --best"),
+        ("miou where recall >= 1", "no trial keeps the rule 'miou where recall >= 1'; choose"),
+    ],
+)
+def test_a_rule_without_a_point_is_refused(journal, sweep, rule, sentence):
+    with pytest.raises(InputError, match=sentence):
+        choose(journal, dataclasses.replace(sweep, best=rule))

@@ -16,6 +16,7 @@ from wsss.platform.config.fields import walk
 from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment, methods
 from wsss.platform.records.schema import SweepRecord, Trial, read_sweep
+from wsss.platform.storage.json_files import write_json
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning import spaces, tuner
 from wsss.platform.tuning.journal import Journal, SweepPlan
@@ -204,6 +205,7 @@ def test_a_rule_names_the_best_point_of_a_finished_sweep(tmp_path):
         best="0000", default={}, run="r", command="", started="2026-01-01T00:00:00+0000",
         seconds=1.0, digest="d", objectives=sweep.objectives,
     )  # fmt: skip
+    write_json(journal.path, record)
     by_rule = partial(dataclasses.replace, sweep)
     assert tuner._by_rule(journal, record, sweep, "") == record
     alone = tuner._by_rule(journal, record, by_rule(objectives=("miou",)), "")
