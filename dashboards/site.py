@@ -64,7 +64,7 @@ class Site:
         torch.set_num_threads(1)  # experiments on this machine need the other cores
         self.store, self.images = store, images
         self.every = POLL * store.storage.pace if live else 0
-        self.records = Records(store, runs, sweeps)
+        self.records = Records(store, runs, sweeps, live)
         self.artifacts = ArtifactCache(store)
         self._forgotten_at = -RETRY_SECONDS
         self._artifacts: dict[str, tuple[str, str, str]] = {}

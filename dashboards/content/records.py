@@ -77,6 +77,7 @@ class Records:
         store: the store.
         runs: names of the runs to include; None: all runs.
         sweeps: names of the sweeps to include; None: all sweeps.
+        live: whether lists of records follow the store; otherwise each list is made once.
     """
 
     def __init__(
@@ -84,26 +85,31 @@ class Records:
         store: Store,
         runs: Collection[str] | None = None,
         sweeps: Collection[str] | None = None,
+        live: bool = True,
     ) -> None:
-        self.store = store
+        self.store, self.live = store, live
         self.included = {"runs": runs, "sweeps": sweeps}
         self.faults: dict[tuple[str, str], str] = {}
         """A sentence for each damaged record, by folder (runs, sweeps or speeds) and name."""
         self._cache: dict[Location, tuple[str, Any]] = {}
+        self._lists: dict[str, Any] = {}
 
     def runs(self) -> dict[str, Entry[RunRecord]]:
         """Return all runs by name, newest first; note unreadable ones in `faults`."""
-        return self._all("runs", self.run)
+        return self._list("runs", lambda: self._all("runs", self.run))
 
     def sweeps(self) -> dict[str, Entry[SweepRecord]]:
         """Return all sweeps by name, newest first; note unreadable ones in `faults`."""
-        return self._all("sweeps", self.sweep)
+        return self._list("sweeps", lambda: self._all("sweeps", self.sweep))
 
     def speeds(self) -> list[SpeedRecord]:
         """Return the tables of `make bench`, newest first; note unreadable ones in `faults`.
 
         There are none where only some of the runs are included.
         """
+        return self._list("speeds", self._speeds)
+
+    def _speeds(self) -> list[SpeedRecord]:
         records, faults = [], {}
         folder = self.store.location("speeds")
         for name in folder.names() if self.included["runs"] is None else ():
@@ -116,11 +122,26 @@ class Records:
 
     def datasets(self) -> dict[str, str]:
         """Return the keys of the shards of data sets by name, of the included runs if not all."""
+        return self._list("datasets", self._datasets)
+
+    def _datasets(self) -> dict[str, str]:
         keys = registry.keys(self.store)
         if self.included["runs"] is None:
             return keys
         used = {entry.record.shards for entry in self.runs().values()}
         return {name: key for name, key in keys.items() if key in used}
+
+    def _list(self, name: str, read: Callable[[], T]) -> T:
+        """Return the result of `read`, by name from memory where lists do not follow the store.
+
+        Pages of a report read all runs; for each page anew, many runs would take long in a bucket.
+        """
+        if self.live:
+            return read()
+        if name not in self._lists:
+            self._lists[name] = read()
+        value: T = self._lists[name]
+        return value
 
     def _all(
         self, kind: str, read: Callable[[str], Entry[Record] | None]
@@ -147,6 +168,9 @@ class Records:
 
     def names(self, kind: str) -> list[str]:
         """Return the names of the included runs or sweeps without reading their records."""
+        return self._list(f"names of {kind}", lambda: self._names(kind))
+
+    def _names(self, kind: str) -> list[str]:
         included = self.included[kind]
         names = self.store.location(kind).names()
         return [n for n in names if (included is None or n in included) and NAME.fullmatch(n)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drawn_records import HOSTILE, QUOTES
@@ -14,6 +16,7 @@ from wsss.dashboards.pages.papers import leaderboard, tables
 from wsss.dashboards.site import Site
 from wsss.platform.records.schema import SpeedRecord, SpeedRow
 from wsss.platform.storage.json_files import write_json
+from wsss.platform.storage.local_storage import LocalStorage
 from wsss.platform.storage.store import Store
 
 
@@ -42,6 +45,7 @@ def test_speeds_are_listed_by_machine_and_over_time(store: Store) -> None:
         record = SpeedRecord(name=str(number), started=started, machine=machine, rows=rows)
         write_json(store.location("speeds", f"{number}.json"), record)
     store.location("speeds", "4.json").write(b"{}")
+    site = Site(store)
     assert "speed.html" in set(site.paths())
     page = (site.file("speed.html") or b"").decode()
     assert page.count("<table") == 2
@@ -101,6 +105,32 @@ def test_a_site_with_one_readable_run_has_no_link_to_a_comparison(store: Store) 
     for path in ("index.html", "run.run-1.html", "images.run-1.html"):
         assert path in paths
         assert "compare.html" not in (site.file(path) or b"").decode()
+
+
+def test_the_pages_of_a_report_share_one_reading_of_all_records(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each page would otherwise ask a bucket for the records of all runs; a server has to."""
+    read: list[str] = []
+
+    def noted(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(storage: LocalStorage, name: str, *rest: Any) -> Any:
+            read.append(name)
+            return method(storage, name, *rest)
+
+        return call
+
+    add_sweep(store)
+    for name in ("names", "version"):
+        monkeypatch.setattr(LocalStorage, name, noted(getattr(LocalStorage, name)))
+    pages = ("index.html", "compare.html", "run.run-1.html", "images.run-1.html", "papers.html")
+    for live in (False, True):
+        read.clear()
+        site = Site(store, live=live)
+        for path in pages:
+            assert site.file(path)
+        counts = [read.count(name) for name in ("runs", "speeds", "runs/run-0/run.json")]
+        assert (counts == [1, 1, 1]) is not live
 
 
 def test_hostile_texts_are_escaped(store: Store) -> None:
