@@ -172,7 +172,8 @@ def _announce(line: Say, catalog: Catalog, description: Sweep) -> None:
     from ..tuning.costs.stage_counts import MOST_COUNTED, cost, is_countable, stages_by_field
     from ..tuning.search import chooses_as_results_come
 
-    trials = f"{description.count * description.repeats} trials"
+    count = description.count * description.repeats
+    trials = f"{count} trials"
     if description.budget:
         trials = f"at most {trials}, or {description.budget} of new computation"
     if chooses_as_results_come(description.kind):
@@ -187,8 +188,8 @@ def _announce(line: Say, catalog: Catalog, description: Sweep) -> None:
         ", ".join(f"{n} {name}" for name, n in counts.items()) or "nothing"
         for counts in (missing, stored)
     ]
-    if chooses_as_results_come(description.kind) or description.count > MOST_COUNTED:
-        trials += f"; of the first {MOST_COUNTED:,} points at most"
+    if chooses_as_results_come(description.kind) or count > MOST_COUNTED:
+        trials += f"; of the first {MOST_COUNTED:,} trials at most"
     line(f"{trials}: to compute {lists[0]}; in the store {lists[1]}")
     if without_effect:
         line(f"{', '.join(without_effect)}: no value changes the result")

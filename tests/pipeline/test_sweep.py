@@ -199,12 +199,16 @@ def test_a_sweep_in_which_all_fail_says_why_and_can_be_tried_again(
     assert all("InputError" in (t.error or "") for t in trials)
 
 
-def test_the_cost_of_a_sweep_covers_its_first_points(
+def test_the_cost_of_a_sweep_covers_its_first_trials(
     job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A cap on points alone would let a sweep with many random seeds plan for minutes."""
     monkeypatch.setattr("wsss.platform.tuning.costs.stage_counts.MOST_COUNTED", 2)
     sweep = Sweep(base=job.experiment, space={"lpcam.K": [2, 3, 4]})
     assert cost(Catalog.of(job.store), sweep).missing["centers"] == 2
+    for kind, repeats in (("", 2), ("", 3), ("tpe", 2)):
+        several = dataclasses.replace(sweep, repeats=repeats, kind=kind, trials=3)
+        assert cost(Catalog.of(job.store), several).missing["centers"] == 2
 
 
 def test_the_cost_of_a_search_covers_its_whole_space(job: Any) -> None:

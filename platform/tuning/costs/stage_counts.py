@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from ..spaces.points import grid
 from ..sweep import Sweep, searcher
 
 MOST_COUNTED = 2_000
-"""Most points that are counted, because planning their trials takes time."""
+"""Most trials that are counted, because planning them takes time."""
 
 
 class Cost(NamedTuple):
@@ -40,13 +41,14 @@ class Cost(NamedTuple):
 def cost(catalog: Catalog, sweep: Sweep) -> Cost:
     """Return the cost of a sweep before it starts.
 
-    At most the first MOST_COUNTED points are counted. For a search that chooses its points as
+    At most the first MOST_COUNTED trials are counted. For a search that chooses its points as
     results come in, they are those of the whole space; a continuous space cannot be counted
     (`stages_by_field`).
     """
     stages: dict[str, Stage] = {}
     digests: list[tuple[Mapping[str, object], str]] = []
-    for point, seed in itertools.product(_points(sweep), sweep.seeds):
+    trials = itertools.product(_points(sweep), sweep.seeds)
+    for point, seed in itertools.islice(trials, MOST_COUNTED):
         try:
             planned = plan(sweep.trial_experiment(point, seed), catalog)
         except InputError:  # the trial will report the error
@@ -105,10 +107,11 @@ def _changes(name: str, domain: Domain) -> Iterator[Params]:
 
 def _points(sweep: Sweep) -> Iterator[Mapping[str, object]]:
     """Iterate over the first points of a sweep that are known before it starts."""
+    most = math.ceil(MOST_COUNTED / sweep.repeats)
     if chooses_as_results_come(sweep.kind):
-        return itertools.islice(grid(sweep.space), MOST_COUNTED)
+        return itertools.islice(grid(sweep.space), most)
     points = searcher(sweep)
-    count = min(sweep.count, MOST_COUNTED)
+    count = min(sweep.count, most)
     return (points.suggest(number, {}) or {} for number in range(count))
 
 
