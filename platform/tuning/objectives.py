@@ -164,6 +164,46 @@ def ranking_by(trials: Sequence[Trial], rule: Rule) -> list[Point]:
     return points
 
 
+class BestSoFar:
+    """The best mean over the points of a sweep by a rule, kept up to date trial by trial.
+
+    Args:
+        rule: the rule of the best point.
+    """
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self._key_by_id: dict[str, str] = {}
+        self._trials: dict[str, dict[str, Trial]] = {}
+        self._means: dict[str, float] = {}
+
+    def add(self, trial: Trial) -> None:
+        """Take note of a trial that ended; it replaces a trial with the same id."""
+        key = point_key(trial.params)
+        earlier = self._key_by_id.get(trial.id, key)
+        self._trials.get(earlier, {}).pop(trial.id, None)
+        self._key_by_id[trial.id] = key
+        if trial.status == "done":
+            self._trials.setdefault(key, {})[trial.id] = trial
+        for changed in {earlier, key}:
+            self._update(changed)
+
+    def _update(self, key: str) -> None:
+        """Compute the mean of one point again."""
+        trials = [*self._trials.get(key, {}).values()]
+        means = mean_objectives(trials, [*self.rule.measures])
+        mean = means[self.rule.objective]
+        self._means.pop(key, None)
+        if mean is not None and self.rule.keeps(means):
+            self._means[key] = mean
+
+    @property
+    def mean(self) -> float | None:
+        """The mean of the objective at the best point, as recorded; None where there is none."""
+        choose = max if OBJECTIVES[self.rule.objective].more else min
+        return choose(self._means.values(), default=None)
+
+
 def leading_points(sweep: SweepRecord) -> list[Point]:
     """Return the points that lead a finished sweep: the first by its rule, and those tied with it.
 

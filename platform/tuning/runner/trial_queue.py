@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from ...errors import InputError
 from ...records.schema import StageRecord, Trial
-from ..objectives import OBJECTIVES, mean_objectives, parse_rule, ranking_by
+from ..objectives import OBJECTIVES, BestSoFar, mean_objectives, parse_rule
 from ..search import MarginalCosts, Searcher, Values
 from ..spaces import Params
 from ..sweep import Sweep
@@ -40,12 +40,14 @@ class TrialQueue:
         costs: MarginalCosts | None = None,
     ) -> None:
         self.sweep, self.points, self.costs = sweep, points, costs
-        self.ended = {int(t.id): t for t in done}
+        self.ended: dict[int, Trial] = {}
         self.error: Exception | None = None
         self.total = sweep.count * sweep.repeats
-        self.left = [k for k in range(self.total) if k not in self.ended]
+        self._best = BestSoFar(parse_rule(sweep.best))
+        self._values: dict[int, Values | None] = {}
         for trial in done:
-            self._count(int(trial.id), trial)
+            self.end(int(trial.id), trial)
+        self.left = [k for k in range(self.total) if k not in self.ended]
 
     @property
     def title(self) -> str:
@@ -90,16 +92,16 @@ class TrialQueue:
     def end(self, number: int, trial: Trial) -> None:
         """Take note that a trial has ended."""
         self.ended[number] = trial
+        self._best.add(trial)
         self._count(number, trial)
+        self._take_values(number // self.sweep.repeats)
 
     @property
     def leader(self) -> str:
         """The value of the best point so far by the sweep's rule, in words; empty without one."""
-        rule = parse_rule(self.sweep.best)
-        ranked = ranking_by([*self.ended.values()], rule)
-        if not ranked:
+        if (mean := self._best.mean) is None:
             return ""
-        return f"best by {self.sweep.best}: {OBJECTIVES[rule.objective].text(ranked[0].mean)}"
+        return f"best by {self.sweep.best}: {OBJECTIVES[self._best.rule.objective].text(mean)}"
 
     def _count(self, number: int, trial: Trial) -> None:
         """Count what a trial computed; one that failed also spent the time of its last stage."""
@@ -119,15 +121,17 @@ class TrialQueue:
 
         It is None for a point whose trials have all failed, or that lacks an objective.
         """
-        repeats, means = self.sweep.repeats, dict[int, Values | None]()
-        for point in sorted({k // repeats for k in self.ended}):
-            numbers = range(point * repeats, (point + 1) * repeats)
-            if all(k in self.ended for k in numbers):
-                trials = [self.ended[k] for k in numbers if self.ended[k].value is not None]
-                values = mean_objectives(trials, self.sweep.objectives).values()
-                known = [value for value in values if value is not None]
-                means[point] = known if len(known) == len(values) else None
-        return means
+        return dict(sorted(self._values.items()))
+
+    def _take_values(self, point: int) -> None:
+        """Take the mean objectives of a point once its trials have all ended."""
+        repeats = self.sweep.repeats
+        numbers = range(point * repeats, (point + 1) * repeats)
+        if all(k in self.ended for k in numbers):
+            trials = [self.ended[k] for k in numbers if self.ended[k].value is not None]
+            means = mean_objectives(trials, self.sweep.objectives).values()
+            known = [mean for mean in means if mean is not None]
+            self._values[point] = known if len(known) == len(means) else None
 
     def suggest(self) -> TrialConfig | None:
         """Return the config of the next trial.
