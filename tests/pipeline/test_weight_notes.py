@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_jobs import SMALL_WORDS
 from wsss.platform.config.slices.network import Network
 from wsss.platform.config.slices.training import Training
 from wsss.platform.errors import InputError
@@ -150,3 +151,15 @@ def test_another_key_gives_another_network(two_networks: str, tmp_path: Path) ->
         assert planned.network
         keys.add(planned.network.key)
     assert len(keys) == 3
+
+
+def test_a_sweep_reads_the_weights_of_its_segmenter_before_its_trials(
+    wsss: Any, job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No trial trains the segmenter."""
+    torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    monkeypatch.setattr("wsss.platform.tuning.scored_sweep.run", lambda *_, **__: 1 / 0)
+    fields = ("--segment=deeplabv2", f"--set=segment.weights={tmp_path / 'other.pth'}")
+    code, out, err = wsss("sweep", "lpcam", *SMALL_WORDS, "--trials", "2", *fields)
+    assert (code, out) == (2, "")
+    assert "other.pth does not fit small" in err
