@@ -61,7 +61,7 @@ class Execution:
         if before:
             steps = steps[: [s.stage.key for s in steps].index(before.key)]
         self.runtime.progress.plan([s.stage.title for s in steps])
-        check_missing(self.store, steps)
+        self.runtime.notes |= check_missing(self.store, steps)
         for step in steps:
             self._execute(step)
 
@@ -123,15 +123,20 @@ class Execution:
         return self.runtime.read_scores(self.plan.context, stages, unchosen, fixed)
 
 
-def check_missing(store: Store, steps: Sequence[Step]) -> None:
-    """Check the files that the steps without artifact need, before any stage is computed.
+def check_missing(store: Store, steps: Sequence[Step]) -> dict[str, list[str]]:
+    """Read the files that the steps without artifact need, before any stage is computed.
+
+    Returns:
+        How the weight files were read, by key of the stage.
 
     Raises:
         InputError: a file does not suit its step.
     """
-    for step in steps:
-        if step.check and not store.find(step.stage.name, step.stage.key):
-            step.check()
+    return {
+        step.stage.key: step.check()
+        for step in steps
+        if step.check and not store.find(step.stage.name, step.stage.key)
+    }
 
 
 def with_baseline(plan: Plan, kind: str) -> dict[ResultId, BySplit]:

@@ -156,9 +156,7 @@ def test_a_batch_size_that_suits_no_training_is_refused_before_any_stage(
         plan(chain(**changes), make_catalog(tmp_path))
 
 
-def test_a_refusal_of_the_baseline_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refusal_of_the_baseline_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SHARDS["about"], "counts", {"train": 9, "val": 1})  # type: ignore[arg-type]
     fields = {"baseline.segment.training.batch_size": 10, "segment.training.batch_size": 4}
     experiment = build_experiment("psdpm", preset="scenes", baseline="lpcam", changes=fields)
