@@ -149,15 +149,17 @@ def _check(catalog: Catalog, options: SweepOptions, untuned: Sequence[Experiment
     """Check the trackers and the untuned experiments of a sweep before its trials.
 
     Raises:
-        InputError: a tracker cannot be used, an experiment cannot be planned, or an option has no
-            effect.
+        InputError: a tracker cannot be used, an experiment cannot be planned, an option has no
+            effect, or a weight file does not fit, such as that of the segmenter, which no trial
+            trains.
     """
+    from ..pipeline.execution import check_missing
     from ..pipeline.planner import plan
 
     check_log(options, catalog.store)
     resolve.check_used(options, untuned)
     for experiment in untuned:
-        plan(experiment, catalog)
+        check_missing(catalog.store, plan(experiment, catalog).steps)
 
 
 def _announce(line: Say, catalog: Catalog, description: Sweep) -> None:

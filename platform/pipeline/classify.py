@@ -84,7 +84,7 @@ def network(context: Context, trained: Method, beside: Beside) -> Step:
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         return _train(context, run, stage, trained, beside, folder)
 
-    check = partial(check_files, e.network, trained, len(context.classes), e.seed)
+    check = partial(check_files, e.network, trained, len(context.classes))
     return Step(stage, compute, True, check if any(beside) else None)
 
 

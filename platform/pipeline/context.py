@@ -214,11 +214,19 @@ class TrainingTask:
 
 @dataclass
 class Runtime:
-    """The surroundings of a computation: store, progress display and the run's artifacts by key."""
+    """The surroundings of a computation.
+
+    Attributes:
+        store: store of the artifacts.
+        progress: progress display.
+        done: the run's artifacts and their records, by key.
+        notes: how the weight files of trainings were read when they were checked, by key.
+    """
 
     store: Store
     progress: ProgressDisplay = field(default_factory=ProgressDisplay)
     done: dict[str, tuple[Artifact, StageRecord]] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
     def artifact(self, stage: Stage) -> Artifact:
         """Return the artifact of a stage that was computed before."""
@@ -274,7 +282,9 @@ class Runtime:
             until=task.until,
             **{name: self.artifact(s).folder for name, s in beside.items() if s},
         )
-        notes = check_files(job.network, job.learner, job.classes, job.seed)
+        notes = self.notes.get(stage.key)
+        if notes is None:
+            notes = check_files(job.network, job.learner, job.classes)
         for note in notes:
             self.progress.note(note)
         cluster.connect()
@@ -347,10 +357,11 @@ class Step:
         stage: the stage.
         compute: the function.
         trains: whether the function leaves checkpoints.
-        check: reads the files of a missing stage before any stage is computed; None: it has none.
+        check: reads the files of a missing stage before any stage is computed, and returns how its
+            weight file was read; None: it has none.
     """
 
     stage: Stage
     compute: Compute
     trains: bool = False
-    check: Callable[[], object] | None = None
+    check: Callable[[], list[str]] | None = None

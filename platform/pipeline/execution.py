@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from ..config.experiment import Experiment
 from ..records.progress import ProgressDisplay
@@ -61,9 +61,7 @@ class Execution:
         if before:
             steps = steps[: [s.stage.key for s in steps].index(before.key)]
         self.runtime.progress.plan([s.stage.title for s in steps])
-        for step in steps:
-            if step.check and not self.store.find(step.stage.name, step.stage.key):
-                step.check()
+        self.runtime.notes |= check_missing(self.store, steps)
         for step in steps:
             self._execute(step)
 
@@ -123,6 +121,22 @@ class Execution:
     def _read(self, id: ResultId, stages: BySplit) -> dict[str, Score]:
         unchosen, fixed = id in self.plan.needs_no_threshold, self.plan.fixed_threshold(id)
         return self.runtime.read_scores(self.plan.context, stages, unchosen, fixed)
+
+
+def check_missing(store: Store, steps: Sequence[Step]) -> dict[str, list[str]]:
+    """Read the files that the steps without artifact need, before any stage is computed.
+
+    Returns:
+        How the weight files were read, by key of the stage.
+
+    Raises:
+        InputError: a file does not suit its step.
+    """
+    return {
+        step.stage.key: step.check()
+        for step in steps
+        if step.check and not store.find(step.stage.name, step.stage.key)
+    }
 
 
 def with_baseline(plan: Plan, kind: str) -> dict[ResultId, BySplit]:

@@ -278,7 +278,8 @@ class _Planner:
         """Plan the probabilities of the baseline's segmenter on the training split.
 
         Raises:
-            InputError: there is no baseline, or the baseline learns from true masks.
+            InputError: there is no baseline, the baseline learns from true masks, or it cannot be
+                planned.
         """
         e, split = self.experiment, self.experiment.training.split
         if not e.baseline:
@@ -293,7 +294,11 @@ class _Planner:
             )
         if self.catalog.brings_probabilities(e.baseline.imported):
             return self._imported(e.baseline.imported, (split,))[split]
-        self.baseline = plan(e.baseline, self.catalog)
+        try:
+            self.baseline = plan(e.baseline, self.catalog)
+        except InputError as error:  # it keeps its kind
+            error.args = (f"the baseline is refused: {error}", *error.args[1:])
+            raise
         for step in self.baseline.steps:
             self.add(step)
         assert self.baseline.segmenter is not None

@@ -110,7 +110,7 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
         )
         return run.train(context, folder, stage, task)
 
-    check = partial(check_files, network, trained, len(context.classes), e.seed)
+    check = partial(check_files, network, trained, len(context.classes))
     return Step(stage, compute, True, check if e.segment.weights or e.imported else None)
 
 

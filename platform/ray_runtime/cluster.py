@@ -56,7 +56,8 @@ def _make_token() -> None:
     if os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
         return
     path = Path("~/.ray/auth_token").expanduser()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with filesystem.write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         filesystem.create(path, secrets.token_hex(32).encode(), mode=0o600)
 

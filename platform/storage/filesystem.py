@@ -107,8 +107,10 @@ def write_atomic(path: Path, write: Callable[[Any], Any]) -> None:
         write(stream)
 
 
-def create(path: Path, data: bytes, mode: int = 0o666) -> bool:
+def create(path: Path, data: bytes, mode: int = 0o666) -> os.stat_result | None:
     """Write a new file that appears under its name only when it is complete.
+
+    On a file system without hard links, such as exFAT, it has its name while it is written.
 
     Args:
         path: the file.
@@ -116,18 +118,37 @@ def create(path: Path, data: bytes, mode: int = 0o666) -> bool:
         mode: its permissions, less those that the process's umask takes away.
 
     Returns:
-        Whether the file was written; False where there is something of its name.
+        The state of the file; None where there is something of its name.
+
+    Raises:
+        StorageError: the file cannot be written.
     """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    with write_errors(path):
+        state = _write_new(part, data, mode)
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            return None
+        except OSError:
+            with contextlib.suppress(FileExistsError):
+                return _write_new(path, data, mode)
+            return None
+        finally:
+            part.unlink(missing_ok=True)
+    return state
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> os.stat_result:
+    """Write a file whose name is free and return its state; after an error nothing of it stays."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
-        with open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as stream:
+        with open(descriptor, "wb") as stream:
             stream.write(data)
-        os.link(part, path)
-    except FileExistsError:
-        return False
-    finally:
-        part.unlink(missing_ok=True)
-    return True
+        return path.stat()
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def remove(path: Path) -> None:

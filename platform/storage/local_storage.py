@@ -72,12 +72,8 @@ class LocalStorage(Storage):
         path = self.path(name)
         with filesystem.write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _part(path, data) as (part, version):
-                try:
-                    os.link(part, path)
-                except FileExistsError:
-                    return ""
-                return version
+        state = filesystem.create(path, data)
+        return _version(state) if state else ""
 
     def replace(self, name: str, data: bytes, version: str) -> str:
         path = self.path(name)
@@ -204,7 +200,7 @@ def _version(state: os.stat_result) -> str:
 
 
 @contextlib.contextmanager
-def _part(path: Path, data: bytes, after: int = 0) -> Iterator[tuple[Path, str]]:
+def _part(path: Path, data: bytes, after: int) -> Iterator[tuple[Path, str]]:
     """Write the future content of a file beside it, and yield its path and its version.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -31,15 +32,42 @@ def test_the_file_of_a_preset_is_printed_or_written_once(
     assert path.read_text() == "mine"
 
 
-def test_a_file_whose_writing_fails_is_not_left_half_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.fixture(params=[None, errno.EPERM, errno.ENOTSUP])
+def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system with hard links, or one that refuses them with the code of the parameter."""
 
-    monkeypatch.setattr(filesystem.os, "link", full)
-    assert main(["config", "lpcam", "--out", str(tmp_path / "a.yaml")]) == 2
-    assert "No space left on device" in capsys.readouterr().err
+    def refuse(*_: object) -> None:
+        raise OSError(request.param, "refused")
+
+    if request.param:
+        monkeypatch.setattr(filesystem.os, "link", refuse)
+
+
+@pytest.mark.usefixtures("file_system")
+def test_a_file_is_written_once_also_without_hard_links(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.yaml"
+    assert main(["config", "lpcam", "--out", str(path)]) == 0
+    written = path.read_text()
+    assert experiment_of(path) == build_experiment("lpcam")
+    assert main(["config", "sipe", "--out", str(path)]) == 2
+    assert "a.yaml exists; choose another --out" in capsys.readouterr().err
+    assert path.read_text() == written
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.usefixtures("file_system")
+def test_a_file_whose_writing_fails_is_not_left_half_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, limits = tmp_path / "a.yaml", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        assert main(["config", "lpcam", "--out", str(path)]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert f"{path} cannot be written: File too large" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

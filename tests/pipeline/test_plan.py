@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsss.platform.config.experiment import Experiment
 from wsss.platform.config.fields import fingerprint, replaced, resolved, walk
-from wsss.platform.errors import InputError
+from wsss.platform.errors import InputError, StorageError
 from wsss.platform.method import Method, build_experiment, methods
 from wsss.platform.models.backbones import build
 from wsss.platform.pipeline import classify
@@ -154,6 +154,23 @@ def test_a_batch_size_that_suits_no_training_is_refused_before_any_stage(
     assert plan(chain(), make_catalog(tmp_path)).stages
     with pytest.raises(InputError, match=message):
         plan(chain(**changes), make_catalog(tmp_path))
+
+
+def test_a_refusal_of_the_baseline_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SHARDS["about"], "counts", {"train": 9, "val": 1})  # type: ignore[arg-type]
+    fields = {"baseline.segment.training.batch_size": 10, "segment.training.batch_size": 4}
+    experiment = build_experiment("psdpm", preset="scenes", baseline="lpcam", changes=fields)
+    message = r"^the baseline is refused: 9 images do .* lower segment\.training\.batch_size"
+    with pytest.raises(InputError, match=message):
+        plan(experiment, make_catalog(tmp_path))
+
+    def fail(method: Method, *_: object) -> None:
+        if method.name != "psdpm":
+            raise StorageError("s3://a cannot be used: timeout")
+
+    monkeypatch.setattr("wsss.platform.pipeline.planner.check_network", fail)
+    with pytest.raises(StorageError, match=r"^the baseline is refused: s3://a cannot be used"):
+        plan(experiment, make_catalog(tmp_path))
 
 
 def test_a_plan_leaves_its_method_unchanged(tmp_path: Path) -> None:

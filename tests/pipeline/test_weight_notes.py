@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from small_jobs import SMALL_WORDS
 from wsss.platform.config.slices.network import Network
 from wsss.platform.config.slices.training import Training
 from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment, find_method
+from wsss.platform.models import weights
 from wsss.platform.models.backbones import build
 from wsss.platform.pipeline import run_record
-from wsss.platform.pipeline.context import Catalog, Context, Runtime, TrainingTask
+from wsss.platform.pipeline.checks.trainings import check_files
+from wsss.platform.pipeline.context import Catalog, Context, Runtime, Step, TrainingTask
+from wsss.platform.pipeline.execution import Execution
 from wsss.platform.pipeline.planner import plan
 from wsss.platform.pipeline.segment import backbone_of
 from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.records.schema import StageRecord
 from wsss.platform.storage.artifact import Artifact, Stage
-from wsss.platform.storage.artifact_files import LocalFolder
+from wsss.platform.storage.artifact_files import ArtifactFolder, LocalFolder
 from wsss.platform.storage.store import Store
 
 NOTE = "weights two.pth: read from 'teacher', prefix 'backbone.' removed"
@@ -45,7 +50,11 @@ def two_networks(tmp_path: Path) -> str:
     return str(tmp_path / "two.pth")
 
 
-def trained(runtime: Runtime, network: Network) -> dict[str, Any]:
+NOWHERE = LocalFolder(Path("nowhere"))
+STAGE = Stage(name="network", version=1, config={}, inputs={}, title="train cam")
+
+
+def trained(runtime: Runtime, network: Network, folder: ArtifactFolder = NOWHERE) -> dict[str, Any]:
     """Return the notes for the manifest of a training, which is not carried out."""
     context: Any = SimpleNamespace(
         classes=["ant"], pieces=lambda split: (), experiment=SimpleNamespace(seed=0)
@@ -57,20 +66,26 @@ def trained(runtime: Runtime, network: Network) -> dict[str, Any]:
         training=Training(),
         split="train",
     )
-    stage = Stage(name="network", version=1, config={}, inputs={}, title="train cam")
-    return runtime.train(context, LocalFolder(Path("nowhere")), stage, task)
+    return runtime.train(context, folder, STAGE, task)
 
 
-def test_a_training_says_and_keeps_how_its_weights_were_read(
-    two_networks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the training itself, after all that comes before it."""
     from wsss.platform.ray_runtime import cluster
     from wsss.platform.stages.training import ray_train
 
     monkeypatch.setattr(cluster, "connect", lambda: None)
     monkeypatch.setattr(ray_train, "fit", lambda *arguments: {"steps": 3})
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_training_says_and_keeps_how_its_weights_were_read(
+    two_networks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runtime = Runtime(Store(tmp_path / "store"), Notes())
     state = torch.get_rng_state()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: 1 / 0)
     network = Network(backbone="small", weights=two_networks, weights_key="teacher")
     assert trained(runtime, network) == {"steps": 3, "weights": [NOTE]}
     assert runtime.progress.texts == [NOTE]  # type: ignore[attr-defined]
@@ -78,6 +93,34 @@ def test_a_training_says_and_keeps_how_its_weights_were_read(
         trained(runtime, Network(backbone="small", weights=two_networks))
     assert trained(runtime, Network(backbone="small")) == {"steps": 3, "weights": []}
     assert torch.equal(torch.get_rng_state(), state), "a script goes on with its random numbers"
+
+
+@pytest.mark.usefixtures("no_training")
+def test_weights_that_are_checked_before_any_stage_are_read_once(
+    two_networks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, display = weights.load, Notes()
+    read: list[str] = []
+
+    def note(*arguments: Any) -> str:
+        read.append(arguments[1])
+        return load(*arguments)
+
+    monkeypatch.setattr(weights, "load", note)
+    network = Network(backbone="small", weights=two_networks, weights_key="teacher")
+    kind: Any = find_method("cam")
+    step = Step(
+        STAGE,
+        lambda runtime, folder: trained(runtime, network, folder),
+        check=partial(check_files, network, kind(kind.Config()), 1),
+    )
+    shards = SimpleNamespace(about={})
+    planned: Any = SimpleNamespace(steps=[step], context=SimpleNamespace(shards=shards))
+    execution = Execution(Store(tmp_path / "store"), planned, display)
+    execution.execute()
+    assert read == [two_networks]
+    assert execution.done[STAGE.key][0].about == {"steps": 3, "weights": [NOTE]}
+    assert display.texts == [NOTE]
 
 
 class OneDataSet(Catalog):
@@ -150,3 +193,15 @@ def test_another_key_gives_another_network(two_networks: str, tmp_path: Path) ->
         assert planned.network
         keys.add(planned.network.key)
     assert len(keys) == 3
+
+
+def test_a_sweep_reads_the_weights_of_its_segmenter_before_its_trials(
+    wsss: Any, job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No trial trains the segmenter."""
+    torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    monkeypatch.setattr("wsss.platform.tuning.scored_sweep.run", lambda *_, **__: 1 / 0)
+    fields = ("--segment=deeplabv2", f"--set=segment.weights={tmp_path / 'other.pth'}")
+    code, out, err = wsss("sweep", "lpcam", *SMALL_WORDS, "--trials", "2", *fields)
+    assert (code, out) == (2, "")
+    assert "other.pth does not fit small" in err

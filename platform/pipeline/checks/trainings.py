@@ -30,16 +30,15 @@ def check_batches(
     images_on_worker(training, learner, training.workers, rows, field)
 
 
-def check_files(network: Network, learner: Learner, classes: int, seed: int) -> list[str]:
+def check_files(network: Network, learner: Learner, classes: int) -> list[str]:
     """Read the files that a training needs and return how its weight file was read.
 
-    Random numbers that are drawn later stay as they would be.
+    Random numbers that are drawn later stay as they would be, on GPUs too, as nothing sets a seed.
 
     Args:
         network: backbone and weights.
         learner: the learner to train.
         classes: N, the number of foreground classes.
-        seed: random seed of the training.
 
     Raises:
         InputError: a file does not suit the network or the learner.
@@ -48,6 +47,6 @@ def check_files(network: Network, learner: Learner, classes: int, seed: int) -> 
 
     notes: list[str] = []
     with torch.random.fork_rng(devices=()):
-        build(network, learner, classes, seed, notes.append)
+        build(network, learner, classes, None, notes.append)
     learner.check_files()
     return notes

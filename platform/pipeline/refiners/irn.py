@@ -151,7 +151,7 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
         )
         return run.train(context, folder, stage, task)
 
-    check = partial(check_files, network, learner, len(context.classes), e.seed)
+    check = partial(check_files, network, learner, len(context.classes))
     return Step(stage, compute, True, check if e.imported else None)
 
 

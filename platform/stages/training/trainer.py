@@ -102,15 +102,16 @@ def build(
     network: Network,
     learner: Learner,
     classes: int,
-    seed: int,
+    seed: int | None,
     note: Callable[[str], None] | None = None,
 ) -> Trainable:
     """Return an untrained network, its backbone with the configured ImageNet weights, if any.
 
     `note` is called with how the weight file was read, and where a backbone that is made for
-    ImageNet weights has none.
+    ImageNet weights has none. Without a seed, random values follow from numbers drawn before.
     """
-    torch.manual_seed(seed)
+    if seed is not None:
+        torch.manual_seed(seed)
     rules = (network.positions, network.sizes, network.final_norm)
     backbone = backbones.build(network.backbone, *rules)
     if network.weights:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.methods.ssc import SSC, SSCConfig, modulation_target, region_mean, suppress
 from wsss.methods.ssc.reconstruction import EarlyStages, with_gradient_of, without_gradient
+from wsss.platform.config.slices.network import Network
+from wsss.platform.errors import InputError
 from wsss.platform.method import Batch, build_experiment
 from wsss.platform.models.backbones import build
+from wsss.platform.models.backbones.from_timm.convnet import ConvNet
 from wsss.platform.ops.maps import normalize
+from wsss.platform.pipeline.checks.networks import check_network
 
 CLASSES = 3
 few_examples = settings(max_examples=25, deadline=None)
@@ -302,3 +308,21 @@ def test_suppressed_blocks_give_rectified_features(name):
 def test_only_trainings_with_suppression_have_another_key():
     assert "suppression" in SSC(SSCConfig()).training_settings()
     assert "suppression" not in SSC(SSCConfig(delta=1.0)).training_settings()
+
+
+@pytest.mark.parametrize(("name", "accepted"), [("test_resnet", True), ("test_convnext", False)])
+def test_many_settings_of_suppression_are_checked_with_one_network_of_values(
+    name, accepted, monkeypatch
+):
+    init, on_meta = ConvNet.__init__, []
+
+    def note(self, name):
+        init(self, name)
+        on_meta.append(self.scale.is_meta)
+
+    monkeypatch.setattr(ConvNet, "__init__", note)
+    for threshold in (0.31, 0.32, 0.33):
+        method = SSC(SSCConfig(delta=0.5, threshold=threshold))
+        with nullcontext() if accepted else pytest.raises(InputError, match="rectified"):
+            check_network(method, Network(backbone=f"timm:{name}"), CLASSES)
+    assert on_meta.count(False) <= 1

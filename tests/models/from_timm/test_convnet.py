@@ -159,10 +159,14 @@ def test_rectified_blocks_are_those_whose_outputs_are_not_negative(name, blocks)
 def test_a_backbone_without_values_stays_as_it_was_when_its_blocks_are_tried():
     with torch.device("meta"):
         backbone = build("timm:test_resnet").train()
-    with pytest.raises(RuntimeError, match="meta"):
-        backbone.rectified_blocks("c4")
+        state = torch.get_rng_state()
+        blocks = backbone.rectified_blocks("c4")
     assert backbone.training
     assert not any(module._forward_hooks for module in backbone.modules())
+    assert torch.equal(torch.get_rng_state(), state)
+    own = list(backbone.modules())
+    assert [type(block).__name__ for block in blocks] == ["BasicBlock"]
+    assert all(any(block is module for module in own) for block in blocks)
 
 
 @pytest.mark.parametrize("name", [*NAMES, "mobilenetv2_035", "resnetv2_18"])

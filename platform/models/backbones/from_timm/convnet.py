@@ -5,6 +5,8 @@ Shapes: B batch, D channels, H W grid.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -106,9 +108,12 @@ class ConvNet(TimmBackbone):
     def rectified_blocks(self, name: str) -> list[nn.Module]:
         """Return those of the blocks of stage `name` whose outputs `[B,D,H,W]` are rectified.
 
-        Whether a block's output is rectified shows in its values on noise.
+        Whether a block's output is rectified shows in its values on noise; where this network is on
+        the device `meta` and has none, in those of one with random values, built once for a name.
         """
         blocks = self._blocks(name)
+        if self.scale.is_meta:
+            return [blocks[number] for number in _rectified_blocks(self.name)[name]]
         lowest: dict[int, float] = {}
 
         def note(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -146,3 +151,19 @@ class ConvNet(TimmBackbone):
                 if names and used.issuperset(names) and not inside:
                     out.append(child)
         return out
+
+
+@lru_cache(maxsize=64)
+def _rectified_blocks(name: str) -> Mapping[str, tuple[int, ...]]:
+    """Return the numbers of the rectified blocks of each stage of a network with random values.
+
+    Random numbers that are drawn later stay as they would be.
+    """
+    with torch.device("cpu"), torch.random.fork_rng(devices=()):
+        network = ConvNet(name)
+        numbers = {}
+        for stage in STAGES:
+            rectified = {id(block) for block in network.rectified_blocks(stage)}
+            blocks = enumerate(network._blocks(stage))
+            numbers[stage] = tuple(k for k, block in blocks if id(block) in rectified)
+    return numbers
