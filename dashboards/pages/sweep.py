@@ -76,14 +76,14 @@ def sweep_page(entry: Entry[SweepRecord], records: Records) -> Page:
 
 def _on_all_splits(sweep: SweepRecord, runs: Runs) -> list[tuple[str, Score]]:
     """Return the scores of the untuned preset and the chosen point; none before both have run."""
-    entries = {"untuned": runs.get(sweep.untuned or ""), "chosen": runs.get(sweep.run or "")}
+    entries = {"untuned": runs.get(sweep.untuned or ""), "tuned": runs.get(sweep.run or "")}
     done = {which: e.record for which, e in entries.items() if e and e.record.scores}
     if len(done) < len(entries):
         return []
     params = next((t.params for t in sweep.trials if t.id == sweep.best), {})
     named = {
         "untuned": sweep.default.get(spaces.COMBINATION),
-        "chosen": params.get(spaces.COMBINATION),
+        "tuned": params.get(spaces.COMBINATION),
     }
     several = len({t.seed for t in sweep.trials}) > 1
     out = []

@@ -252,7 +252,7 @@ class SweepResult(Scored):
 
     @property
     def table(self) -> Table:
-        named = {"untuned": self.untuned.records, "chosen": self.best.records}
+        named = {"untuned": self.untuned.records, "tuned": self.best.records}
         rows = [row for title, runs in named.items() for row in _rows(title, runs)]
         return comparison_table(rows)
 

@@ -40,7 +40,7 @@ class ScoredSweep:
     @property
     def rows(self) -> list[Row]:
         """The rows of the table that compares the best point with the untuned preset."""
-        named = {"untuned": self.untuned, "chosen": self.best}
+        named = {"untuned": self.untuned, "tuned": self.best}
         return [
             row for title, runs in named.items() for row in table_rows(title, runs[0].subject, runs)
         ]

@@ -122,7 +122,7 @@ class Bench:
         say(line(row))
 
 
-HEAD = f"{'stage':40} {'ours':>9} {'today':>9} {'ratio':>7}  share of the limit"
+HEAD = f"{'stage':40} {'ours':>9} {'usual':>9} {'ratio':>7}  share of the limit"
 
 
 def line(row: SpeedRow) -> str:

@@ -170,7 +170,7 @@ def test_a_sweep_shows_its_chosen_and_untuned_run_on_all_splits(store: Store) ->
     path = f"sweep.{sweep.name}.html"
     text = (Site(store).file(path) or b"").decode()
     rows = re.findall(r"<tr>.*?</tr>", text.partition('id="trials"')[0], re.DOTALL)
-    for label in ("untuned", "chosen"):
+    for label in ("untuned", "tuned"):
         listed = [row for row in rows if f"LPCAM, {label}" in row]
         assert [any(f">{s}<" in row for row in listed) for s in ("train", "val")] == [True, True]
         assert any(f"LPCAM, DenseCRF, {label}" in row for row in rows)

@@ -41,9 +41,9 @@ def test_sweep_reports_the_best_and_repeats_nothing(
     assert "tau: centers, similarities, scores\n" in out
     assert re.search(r"; computed 9 stages in \d+ s of a budget of 7 stages\n", out)
     assert "untuned on val (n=16)" in out
-    assert "chosen on val (n=16)" in out
+    assert "tuned on val (n=16)" in out
     page = job.store.location("sweeps/three/page/sweep.three.html").read().decode()
-    for title in ("LPCAM, untuned", "LPCAM, chosen", "Untuned run"):
+    for title in ("LPCAM, untuned", "LPCAM, tuned", "Untuned run"):
         assert title in page
     code, out, _ = wsss(*THREE)
     assert code == 0
@@ -73,9 +73,9 @@ def test_a_sweep_over_combinations_names_the_best_combination(
     rows = dict(
         line.split(" on val (n=16)") for line in out.splitlines() if "on val (n=16)" in line
     )
-    assert {"untuned", "chosen"} <= set(rows)
-    assert rows["chosen"] != rows["untuned"]
-    assert "lpcam, chosen" in (tmp_path / "page" / "sweep.combined.html").read_text()
+    assert {"untuned", "tuned"} <= set(rows)
+    assert rows["tuned"] != rows["untuned"]
+    assert "lpcam, tuned" in (tmp_path / "page" / "sweep.combined.html").read_text()
     code, _, err = wsss(*command, "--imported", "theirs")
     assert code == 2
     assert "leave out --imported" in err

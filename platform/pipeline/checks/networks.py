@@ -57,7 +57,7 @@ def _build(request: _Request) -> None:
         try:
             request.method.network(request.classes, backbone)
             return
-        except (RuntimeError, NotImplementedError):
+        except RuntimeError:  # NotImplementedError, too
             pass
         finally:
             for module in backbone.modules():

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ....errors import InputError
 from ..base import STAGES
 
-UNSUITED = (TypeError, AssertionError, NotImplementedError, ValueError, RuntimeError)
+UNSUITED = (TypeError, AssertionError, ValueError, RuntimeError)
 """Errors with which timm's networks refuse an output stride or a size of images."""
 RESULT_BYTES = 256
 """Memory of class maps and other results for a pixel and its mirror image, in bytes."""
