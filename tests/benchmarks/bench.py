@@ -14,7 +14,7 @@ All data are generated. Other load on the machine changes the results, so run no
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -141,13 +141,21 @@ BENCHES = {
 }
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a benchmark; table without any")
+    names = parser.parse_args().names
+    unknown = [name for name in names if name not in [*BENCHES, "all"]]
+    if unknown:
+        parser.error(f"there is no benchmark {unknown[0]}; there are all, {', '.join(BENCHES)}")
     torch.set_num_threads(1)
     say(machine())
-    for name in list(BENCHES) if names == ["all"] else names or ["table"]:
+    for name in list(BENCHES) if "all" in names else names or ["table"]:
         with tempfile.TemporaryDirectory() as folder:
             BENCHES[name](Path(folder))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
