@@ -12,6 +12,8 @@ SPACES: Mapping[str, Mapping[str, object]] = {
         "cpal.top_k": tune.lograndint(10, 51),
         "cpal.slots": tune.qrandint(100, 1000, 100),
     },
+    "tau": {"cpal.tau": tune.uniform(0.05, 0.8)},
+    "share": {"cpal.share": (None, 0.05, 0.1, 0.15, 0.2, 0.3)},
     "training": {
         "cpal.weight": tune.loguniform(0.1, 10.0),
         "cpal.slots": tune.qrandint(100, 1000, 100),

@@ -210,6 +210,12 @@ ALIGNED: Mapping[str, object] = {"cpal.shift": "anchors", "cpal.aligned_inferenc
 """Settings of rows of Table 1; without the loss, only inference can align."""
 
 
+ONLY_IN_THE_LOSS = frozenset(
+    ("weighting", "top_k", "temperature", "measure", "shift", "normalized", "detached")
+)
+"""Options that change nothing in a training without the loss."""
+
+
 class CPAL(Method):
     """Context prototype-aware learning of class maps."""
 
@@ -238,6 +244,11 @@ class CPAL(Method):
         "all (V)": {**AWARE, **ALIGNED},
         "all, aligned only in training": {**AWARE, "cpal.shift": "anchors"},
     }
+
+    def training_settings(self) -> dict[str, object]:
+        unread = frozenset() if self.settings.weight else ONLY_IN_THE_LOSS
+        values = super().training_settings()
+        return {name: value for name, value in values.items() if name not in unread}
 
     def extend(self, network: Classifier) -> None:
         s = self.settings

@@ -135,6 +135,8 @@ def _finished_run(options: CompareOptions, store: Store, text: str) -> RunRecord
 def ablate(options: AblateOptions, command: str) -> None:
     """Carry out `wsss ablate`: run CAM and the rows of a method's ablation in one table.
 
+    CAM trains and localizes with the settings of the method, as the baseline of a paper does.
+
     Raises:
         InputError: the method has no ablation.
     """
@@ -143,16 +145,33 @@ def ablate(options: AblateOptions, command: str) -> None:
     ablation = find_method(options.method).ablation
     if not ablation:
         raise InputError(f"method {options.method!r} has no ablation; choose another method")
-    variants: dict[str, list[resolve.Variant]] = {"cam": [{"method": "cam"}]}
-    for title, changes in ablation.items():
-        variants[title] = [
-            {"method": options.method, "localizer": options.localizer, "changes": changes}
-        ]
     printer = Printer(options.format)
     store = open_store(options.store)
     check_picture(options.picture)
+    whole: resolve.Variant = {"method": options.method, "localizer": options.localizer}
+    variants: dict[str, list[resolve.Variant]] = {
+        "cam": [{"method": "cam", "changes": _settings_for_cam(options, store, whole)}]
+    }
+    for title, changes in ablation.items():
+        variants[title] = [{**whole, "changes": changes}]
     rows = compared_rows(options, store, command, variants, printer.line)
     _print_rows(printer, store, options.picture, rows)
+
+
+def _settings_for_cam(
+    options: AblateOptions, store: Store, variant: resolve.Variant
+) -> dict[str, object]:
+    """Return the fields of training, network and views in which CAM differs from a method."""
+    from ..config.fields import walk
+
+    seed = options.seeds[0]
+    cam = resolve.experiment(options, store, seed, method="cam")
+    values = {name: value for name, value, _ in walk(cam)}
+    return {
+        name: value
+        for name, value, _ in walk(resolve.experiment(options, store, seed, **variant))
+        if name.split(".")[0] in ("training", "network", "views") and value != values[name]
+    }
 
 
 def _print_rows(printer: Printer, store: Store, picture: str | None, rows: Sequence[Row]) -> None:

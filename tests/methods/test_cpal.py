@@ -221,6 +221,28 @@ class TestTraining:
         assert all(c.weight.grad.abs().sum() > 0 for c in network.extras["hierarchical"].convs)
         assert network.head.weight.grad.abs().sum() > 0
 
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"weighting": "printed", "top_k": 2},
+            {"temperature": 0.1, "measure": "l1"},
+            {"shift": "none", "normalized": False, "detached": False},
+        ],
+    )
+    def test_without_the_loss_options_of_the_map_change_no_training(self, batch_of, options):
+        def trained(**options):
+            torch.manual_seed(0)
+            network = CPAL(CPALConfig()).network(CLASSES, build("small")).train()
+            sum(self.warm(network, batch_of, weight=0.0, **options).values()).backward()
+            gradients = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}
+            return {**network.state_dict(), **gradients}
+
+        torch.testing.assert_close(trained(**options), trained(), rtol=0, atol=0)
+        settings = CPAL(CPALConfig(weight=0.0, **options)).training_settings()
+        assert settings == CPAL(CPALConfig(weight=0.0)).training_settings()
+        with_loss = CPAL(CPALConfig(**options)).training_settings()
+        assert with_loss != CPAL(CPALConfig()).training_settings()
+
     def test_anchors_carry_gradient_unless_detached(self, network, batch_of):
         method, features = CPAL(CPALConfig()), torch.randn(1, 768, 4, 4, requires_grad=True)
         maps = torch.ones(1, CLASSES + 1, 4, 4)

@@ -169,6 +169,19 @@ def test_the_cascade_begins_with_the_deepest_stage(depth):
     torch.testing.assert_close(fpem(maps, stages, images, torch.ones_like(maps[:, :1])), expected)
 
 
+@pytest.mark.parametrize(("depth", "weights"), [(1, [6]), (2, [3.6, 2.4]), (3, [3, 2, 1])])
+def test_joined_steps_have_weights_of_one_sum(depth, weights):
+    torch.manual_seed(0)
+    fpem = FPEM((5, 6, 7), PSDPMConfig(depth=depth, join="weighted"))
+    stages, images = stages_of()
+    maps = torch.rand(2, 3, *stages["c4"].shape[2:])
+    inside, expected, step = torch.ones_like(maps[:, :1]), torch.zeros_like(maps), maps
+    for name, weight in zip(["c4", "c3", "c2"], weights, strict=False):
+        step = propagate(step, fpem.correlation(name, stages, images))
+        expected += weight / 5 * step
+    torch.testing.assert_close(fpem(maps, stages, images, inside), expected)
+
+
 def built(**options):
     torch.manual_seed(0)
     method = PSDPM(PSDPMConfig(**options))
