@@ -53,7 +53,11 @@ def tune_searcher(queue: TrialQueue) -> object:
 def watch(
     journal: Journal, queue: TrialQueue, progress: ProgressDisplay, needed: NeededStages | None
 ) -> object:
-    """Return the callback that keeps each trial that ends, with its stages if these are given."""
+    """Return the callback that keeps each trial that ends, with its stages if these are given.
+
+    Trackers get the trial from here, as the journal keeps it: a `LoggerCallback` of Tune would know
+    only what the trial reported.
+    """
     import ray.tune
 
     rungs: dict[int, dict[int, float]] = {}
