@@ -158,7 +158,8 @@ def attention_result(attention: Any, normed: Tensor) -> Tensor:
 
     The attention's own forward pass holds the weights of all heads at once on a CPU.
     """
-    results = F.scaled_dot_product_attention(*_projected(attention, normed))
+    query, key, value = _projected(attention, normed)
+    results = F.scaled_dot_product_attention(query, key, value)
     out: Tensor = attention.out_proj(results.transpose(1, 2).flatten(2))
     return out
 
@@ -166,8 +167,8 @@ def attention_result(attention: Any, normed: Tensor) -> Tensor:
 def _projected(attention: Any, normed: Tensor) -> list[Tensor]:
     """Return queries, keys and values of normalised tokens, `[B,heads,T,D/heads]` each."""
     projected = F.linear(normed, attention.in_proj_weight, attention.in_proj_bias)
-    heads = attention.num_heads
-    return [part.unflatten(2, (heads, -1)).transpose(1, 2) for part in projected.chunk(3, 2)]
+    by_head = projected.reshape(*projected.shape[:2], 3, attention.num_heads, -1)
+    return [*by_head.transpose(1, 3).unbind(2)]
 
 
 def after_block(block: Any, tokens: Tensor) -> Tensor:

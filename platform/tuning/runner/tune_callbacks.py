@@ -1,4 +1,8 @@
-"""What Ray Tune calls while it runs the trials of a sweep: the searcher and the callback."""
+"""What Ray Tune calls while it runs the trials of a sweep: the searcher and the callback.
+
+Trackers get each trial from the callback, as the journal keeps it: a `LoggerCallback` of Tune would
+know only what the trial reported.
+"""
 
 from __future__ import annotations
 
@@ -53,11 +57,7 @@ def tune_searcher(queue: TrialQueue) -> object:
 def watch(
     journal: Journal, queue: TrialQueue, progress: ProgressDisplay, needed: NeededStages | None
 ) -> object:
-    """Return the callback that keeps each trial that ends, with its stages if these are given.
-
-    Trackers get the trial from here, as the journal keeps it: a `LoggerCallback` of Tune would know
-    only what the trial reported.
-    """
+    """Return the callback that keeps each trial that ends, with its stages if these are given."""
     import ray.tune
 
     rungs: dict[int, dict[int, float]] = {}
