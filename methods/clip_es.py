@@ -231,12 +231,11 @@ def softmax_gradcam(
     with torch.enable_grad():
         logits = scale * image_embeddings(visual, tokens[None], normed)[0] @ texts.T
         scores = logits.log_softmax(0)
-        gradients = [
-            torch.autograd.grad(score, normed, retain_graph=True)[0][0, 1:]
+        weights = [
+            torch.autograd.grad(score, normed, retain_graph=True)[0][0, 1:].mean(0)
             for score in scores[:present]
         ]
-    weights = torch.stack([gradient.mean(0) for gradient in gradients])
-    return F.relu(weights @ normed.detach()[0, 1:].T)
+    return F.relu(torch.stack(weights) @ normed.detach()[0, 1:].T)
 
 
 def min_max(maps: Tensor) -> Tensor:

@@ -43,8 +43,8 @@ SPACES: Mapping[str, Mapping[str, object]] = {
         "refine.kind": ("irn",),
         "refine.foreground": (None, 0.3, 0.45),
         "refine.background": (None, 0.05, 0.1),
-        "refine.beta": (8.0, 10.0),
-        "refine.walk_power": (1.0, 1.3, 2.0, 4.0),
+        "refine.beta": tune.uniform(5.0, 15.0),
+        "refine.walk_power": tune.loguniform(1.0, 4.0),
     },
     "par": {
         "refine.kind": ("par",),

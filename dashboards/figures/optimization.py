@@ -24,7 +24,7 @@ from ..labels import (
     sweep_scope,
     value_of,
 )
-from .partial_dependence import FEW_VALUES, is_continuous
+from .partial_dependence import FEW_VALUES, is_continuous, is_logarithmic
 from .style import COLOURS, NEUTRAL, Figure, build_figure
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def importances(sweep: SweepRecord) -> dict[str, float]:
     import optuna
 
     study = optuna.create_study(direction="maximize", storage=_silent_storage())
-    spaces = {n: _distribution([value_of(t, n) for t in first]) for n in varied}
+    spaces = {n: _distribution([value_of(t, n) for t in first], sweep.space[n]) for n in varied}
     for point, t in zip(points, first, strict=True):
         params = {n: value_of(t, n) for n in varied}
         trial = optuna.trial.create_trial(params=params, distributions=spaces, value=point.mean)
@@ -70,13 +70,14 @@ def _silent_storage() -> InMemoryStorage:
     return optuna.storages.InMemoryStorage()
 
 
-def _distribution(values: Sequence[Value]) -> BaseDistribution:
+def _distribution(values: Sequence[Value], domain: object) -> BaseDistribution:
+    """Return what Optuna takes for the domain of a parameter that has some values."""
     from optuna import distributions
 
     distinct = sorted(set(values), key=str)
     if are_numbers(values) and len(distinct) > FEW_VALUES:
         low, high = min(map(float, values)), max(map(float, values))
-        return distributions.FloatDistribution(low, high)
+        return distributions.FloatDistribution(low, high, log=is_logarithmic(domain) and low > 0)
     return distributions.CategoricalDistribution(distinct)
 
 

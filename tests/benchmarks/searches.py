@@ -46,6 +46,7 @@ def carried_out(catalog: Catalog, sweep: Sweep, needed: NeededStages, search_see
     seeded = dataclasses.replace(sweep, base=dataclasses.replace(sweep.base, seed=search_seed))
     queue = TrialQueue(sweep, searcher(seeded, costs), [], costs)
     curve: Curve = []
+    best = 0.0
     while queue.left and (config := queue.suggest()):
         point, number = config["point"], config["number"]
         report = trial.run(catalog, sweep, point, sweep.base.seed, lambda row: None)
@@ -60,7 +61,9 @@ def carried_out(catalog: Catalog, sweep: Sweep, needed: NeededStages, search_see
             stages=needed.computed(point, sweep.base.seed),
         )
         queue.end(number, ended)
-        curve.append((costs.before(number + 1).spent, queue.best))
+        if ended.status == "done" and ended.value is not None:
+            best = max(best, ended.value)
+        curve.append((costs.before(number + 1).spent, best))
     return curve
 
 

@@ -47,8 +47,8 @@ ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
 while True:
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     kinds = ["gpu" if "GPU" in r else "cpu" if "cpu_stage" in r else "head" for r in alive]
-    idle = all("CPU" not in r for r, kind in zip(alive, kinds) if kind == "head")
-    print(*kinds, "" if idle else "head computes", flush=True)
+    no_cpu = all("CPU" not in r for r, kind in zip(alive, kinds) if kind == "head")
+    print(*kinds, "" if no_cpu else "head offers CPUs", flush=True)
     time.sleep(0.5)
 """
 """Script that prints the kinds of all nodes again and again."""
@@ -119,7 +119,7 @@ class WatchedCluster:
         """Return the kinds of the nodes that run at this moment, except the head."""
         line = self.lines.readline()
         assert line, "the watcher has ended"
-        assert "computes" not in line
+        assert "offers CPUs" not in line
         return {*line.split()} - {"head"}
 
     def nodes_of(self, *words: str) -> list[set[str]]:
@@ -150,11 +150,16 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WatchedC
 def test_each_stage_starts_the_nodes_that_it_needs(
     cluster: WatchedCluster, on_one_machine: Path, tmp_path: Path
 ) -> None:
-    """The network is taken from the store, because no pretended GPU can train it."""
+    """The network is taken from the store, because no pretended GPU can train it.
+
+    The last command finds all class maps in the store and computes DenseCRF and its scores.
+    """
     shutil.copytree(on_one_machine, tmp_path / "store")
     store = ("--store", str(tmp_path / "store"), "--quiet")
     drawn = cluster.nodes_of("data", "scenes", "--train", "16", "--val", "8", "--name", "b", *store)
     assert drawn == [{"cpu"}]
-    by_time = cluster.nodes_of("run", "cam", "--localizer", "sipe", *SMALL, *store)
+    words = ("run", "cam", "--localizer", "sipe", *SMALL)
+    by_time = cluster.nodes_of(*words, *store)
     assert by_time[0] == {"gpu"}
     assert by_time[-1] >= {"cpu"}
+    assert cluster.nodes_of(*words, "--refine", "crf", *store) == [{"cpu"}]

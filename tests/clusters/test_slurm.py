@@ -22,6 +22,8 @@ SCRIPT = str(ROOT / "deploy" / "slurm.sbatch")
 LOG = "job.log"
 FAULT = Fault("methods.cam:CAM.losses", call=5, act="pause")
 """The training stops in its second epoch, until the job is preempted."""
+AGAIN = Fault("methods.cam:CAM.losses", call=6, act="tell")
+"""Happens only if a process trains all six steps, so not if it goes on after the first epoch."""
 
 
 def ended(cluster: SlurmCluster, job: str) -> bool:
@@ -44,8 +46,9 @@ def test_a_job_that_is_preempted_goes_on(
     options = (f"--output={SHARED / LOG}", "--cpus-per-task=2")
     data = cluster.submit(*options, SCRIPT, *DATA)
     wait_until(lambda: ended(cluster, data), "the data set is made")
-    mark = tmp_path / "paused"
-    variables = {"WSSS_FAULTS": json.dumps([FAULT.description(mark)]), "PYTHONPATH": str(SABOTEUR)}
+    mark, again = tmp_path / "paused", tmp_path / "again"
+    faults = json.dumps([FAULT.description(mark), AGAIN.description(again)])
+    variables = {"WSSS_FAULTS": faults, "PYTHONPATH": str(SABOTEUR)}
     assignments = [f"{name}={value}" for name, value in variables.items()]
     submission = ("sbatch", "--parsable", *options, SCRIPT, *CHAIN)
     job = cluster.run("env", *assignments, *submission).strip()
@@ -55,4 +58,5 @@ def test_a_job_that_is_preempted_goes_on(
     wait_until(lambda: ended(cluster, urgent), "the urgent job is done")
     wait_until(lambda: ended(cluster, job), "the job has gone on and is done")
     assert "DUE TO PREEMPTION" in log(cluster)
+    assert not again.exists(), "the training has begun from scratch"
     assert files_of(network.shared / "store") == files_of(on_one_machine)

@@ -176,6 +176,23 @@ def test_the_field_that_decides_has_the_greatest_importance() -> None:
     assert optimization.importances(make_sweep(24, fail=lambda k: True)) == {}
 
 
+@pytest.mark.parametrize("kind", ["loguniform", "lograndint"])
+def test_the_importance_of_a_logarithmic_field_is_that_of_its_logarithm(kind: str) -> None:
+    """The exponent and its power of ten say the same of each point, so they weigh the same."""
+    trials = [
+        dataclasses.replace(
+            t,
+            params={"lpcam.K": 10 ** (4 * k / 23), "lpcam.tau": 4 * k / 23},
+            value=0.3 + 0.2 * np.exp(-((k - 4) ** 2) / 8),
+        )
+        for k, t in enumerate(make_sweep(24, fail=lambda k: False).trials)
+    ]
+    space = {"lpcam.K": {kind: [1, 10_000]}, "lpcam.tau": {"uniform": [0, 4]}}
+    sweep = dataclasses.replace(make_sweep(24), trials=tuple(trials), space=space)
+    importances = optimization.importances(sweep)
+    assert importances["lpcam.K"] == pytest.approx(importances["lpcam.tau"], abs=1e-3)
+
+
 def test_random_seeds_are_no_difference_between_points() -> None:
     """Each point has two trials that lie as far apart as seeds can make them."""
     sweep = make_sweep(24, fail=lambda k: False)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from written_pages import (
     DOCS,
     PAGES,
@@ -55,6 +56,8 @@ from wsss.platform.tuning.sweep import Sweep
 
 COMMANDS = [(name_of(page), command) for page in PAGES for command in commands(page)]
 COMMANDS += [("Makefile", command) for command in demo_commands()]
+RAY_JOB = ROOT / "deploy" / "rayjob.yaml"
+COMMANDS.append((name_of(RAY_JOB), yaml.safe_load(RAY_JOB.read_text())["spec"]["entrypoint"]))
 RAY_COMMANDS = [
     (name_of(page), line) for page in PAGES for line in lines(page) if line.startswith("ray ")
 ]

@@ -189,7 +189,8 @@ class TestContract:
         scale = whole.max()
         torch.testing.assert_close(torch.cat(alone) / scale, whole / scale, atol=1e-5, rtol=0)
 
-    def test_maps_of_the_mirror_image_are_mirrored(self, fitted, network):
+    def test_views_of_the_mirror_image_are_mirrored_back(self, fitted, network):
+        """Whether both views lie on the same pixels, the tests of the backbones tell."""
         images = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
         with torch.inference_mode():
             network.eval()

@@ -160,12 +160,10 @@ def test_the_scale_of_the_attention_does_not_matter(network):
 
 
 @pytest.mark.parametrize("size", [WIDE, (48, 48), (41, 70), (10, 7)])
-@pytest.mark.parametrize("sizes", ["pad", "floor"])
-def test_the_maps_of_the_mirror_image_are_mirrored(network, size, sizes):
-    network.backbone.sizes = sizes
+def test_views_of_the_mirror_image_are_mirrored_back(network, size):
+    """Whether both views lie on the same pixels, the tests of the backbones tell."""
     images = noise(2, 3, *size)
     maps, mirrored = localized(network, images), localized(network, images.flip(-1))
-    network.backbone.sizes = "pad"
     torch.testing.assert_close(mirrored.flip(-1), maps, atol=1e-6 * float(maps.max()), rtol=0)
 
 

@@ -12,7 +12,12 @@ import torch
 from PIL import Image
 from small_jobs import BEGAN, FEW, SMALL
 from wsss.dashboards.content.artifact_cache import ArtifactCache
-from wsss.dashboards.content.gallery import Gallery, artifacts_by_short_key, picture
+from wsss.dashboards.content.gallery import (
+    SHORT_KEY_LENGTH,
+    Gallery,
+    artifacts_by_short_key,
+    picture,
+)
 from wsss.platform.config.experiment import Experiment, Refine
 from wsss.platform.config.fields import fingerprint, resolved
 from wsss.platform.data.formats import label_maps, shards
@@ -270,6 +275,23 @@ def test_weights_for_a_segmenter_of_imported_labels_are_read_before_any_stage(
     with pytest.raises(InputError, match=r"other\.pth does not fit small"):
         pipeline.execute()
     assert pipeline.done == {}
+
+
+def test_a_page_shows_the_maps_of_par(job: Any) -> None:
+    pipeline = execution(job, {"refine.kind": "par"})
+    pipeline.execute()
+    run = ended_run(pipeline, "a", "", BEGAN, 0.0)
+    artifacts = ArtifactCache(job.store)
+    images = Gallery(artifacts, run, "val")
+    assert '"title":"CAM, PAR"' in images.index()
+    key = pipeline.plan.maps[named("cam/par")]["val"].key[:SHORT_KEY_LENGTH]
+    assert f"layers/{key}/{images.ids()[0]}.map.png" in images.layers()
+    stage, whole = artifacts_by_short_key(run)[key]
+    png = picture(artifacts, stage, whole, run.shards, f"{images.ids()[0]}.map.png")
+    assert png
+    with Image.open(io.BytesIO(png)) as drawn:
+        assert drawn.size == (48, 48)  # half of the image
+        assert np.array(drawn).any()
 
 
 @pytest.mark.parametrize("source", ["superpixels", "segments"])

@@ -12,6 +12,7 @@ from wsss.methods.clip_es import CLIPES, CLIPESConfig
 from wsss.platform.config.experiment import Views
 from wsss.platform.data.formats import class_maps, shards
 from wsss.platform.errors import InputError
+from wsss.platform.models.clip import image_tower
 from wsss.platform.stages.clip import gradient_maps, image_arrays, networks, refined_maps, towers
 from wsss.platform.stages.clip.image_arrays import ImageArray
 from wsss.platform.stages.inference import actors
@@ -105,12 +106,13 @@ def test_bfloat16_gives_nearly_the_same_attention(pieces, clip_file, tmp_path):
 
 
 def test_a_large_image_has_a_coarser_grid(pieces, clip_file, tmp_path):
-    limit = 8 * 32 * 8 / 2**30
-    views = dataclasses.replace(Views(), image_gib=0.1)
-    object.__setattr__(views, "image_gib", limit)
     folder = LocalFolder(tmp_path / "clip")
     folder.path.mkdir()
     networks.keep(folder, str(clip_file))
+    patch_bytes = image_tower.patch_bytes(networks.load(folder / networks.NETWORK).visual)
+    limit = 8 * (8 * image_tower.PAIR_BYTES + patch_bytes) / 2**30
+    views = dataclasses.replace(Views(), image_gib=0.1)
+    object.__setattr__(views, "image_gib", limit)
     out = LocalFolder(tmp_path / "out")
     out.path.mkdir()
     job = towers.Job(

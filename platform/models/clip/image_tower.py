@@ -21,8 +21,10 @@ PositionEmbedding = Literal["clip_es", "timm"]
 """How a position embedding is resized. clip_es: bilinearly, then rounded to float16, as in the code
 of CLIP-ES; timm: bicubically with antialiasing, as timm does it."""
 PAIR_BYTES = 32
-"""Bytes that a pair of patches takes while attentions are computed and read, an upper bound: 34 MB
-for an image of 512 x 512 pixels in patches of 16, 537 MB for 1024 x 1024."""
+"""Upper bound of the bytes that a pair of patches takes while attentions are computed and read."""
+INNER, WIDTH = 6, 10
+"""Upper bound of the float32 arrays with the MLP's inner channels, and with those of tokens, that a
+block holds at once, with gradients or without."""
 
 
 def normalized(images: Tensor) -> Tensor:
@@ -37,25 +39,36 @@ def patch_size(visual: Any) -> int:
     return int(visual.conv1.kernel_size[0])
 
 
-def grid_of(height: int, width: int, patch: int, most_bytes: int) -> tuple[int, int]:
+def patch_bytes(visual: Any) -> int:
+    """Return an upper bound of the bytes that a patch takes beside its pairs.
+
+    The QuickGELU of the MLP holds most of them, and gradients more than inference.
+    """
+    block = visual.transformer.resblocks[-1]
+    inner, width = block.mlp.c_fc.out_features, block.mlp.c_fc.in_features
+    return 4 * (INNER * int(inner) + WIDTH * int(width) + 2 * 3 * patch_size(visual) ** 2)
+
+
+def grid_of(height: int, width: int, patch: int, most: int) -> tuple[int, int]:
     """Return the grid of patches of an image, which is resized to whole patches.
 
     Args:
         height, width: size of the image, pixels.
         patch: side of a patch, pixels.
-        most_bytes: memory that an image may take; a larger image has a coarser grid.
+        most: largest number of patches of an image; a larger image has a coarser grid.
     """
     rows, columns = -(-height // patch), -(-width // patch)
-    most = most_patches(most_bytes)
     if rows * columns <= most:
         return rows, columns
     factor = (most / (rows * columns)) ** 0.5
     return max(1, int(rows * factor)), max(1, int(columns * factor))
 
 
-def most_patches(most_bytes: int) -> int:
-    """Return the largest number of patches of an image that may take so many bytes."""
-    return max(1, math.isqrt(most_bytes // PAIR_BYTES))
+def most_patches(visual: Any, most_bytes: int) -> int:
+    """Return the largest number of patches of an image that may take so many bytes; at least 1."""
+    linear = patch_bytes(visual)
+    root = math.isqrt(linear**2 + 4 * PAIR_BYTES * most_bytes)
+    return max(1, (root - linear) // (2 * PAIR_BYTES))
 
 
 def resized_positions(positions: Tensor, grid: tuple[int, int], kind: PositionEmbedding) -> Tensor:
@@ -96,7 +109,7 @@ def last_block_tokens(visual: Any, images: Tensor, kind: PositionEmbedding) -> T
     """Return the tokens that enter the last block, `[B,T,D]`."""
     tokens = first_tokens(visual, images, kind)
     for block in visual.transformer.resblocks[:-1]:
-        tokens = block(tokens)
+        tokens = after_block(block, tokens)
     return tokens
 
 
@@ -116,7 +129,7 @@ def mean_attention(visual: Any, images: Tensor, kind: PositionEmbedding, blocks:
     resblocks = [*visual.transformer.resblocks]
     blocks = min(blocks, len(resblocks))
     for block in resblocks[:-blocks]:
-        tokens = block(tokens)
+        tokens = after_block(block, tokens)
     for left, block in zip(range(blocks - 1, -1, -1), resblocks[-blocks:], strict=True):
         attended, attention = attend(block, tokens)
         total = total + attention[:, 1:, 1:].float()
@@ -131,15 +144,36 @@ def attend(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
     One head at a time is held.
     """
     attention = block.attn
-    heads = attention.num_heads
-    projected = F.linear(block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias)
-    by_head = [part.chunk(heads, 2) for part in projected.chunk(3, 2)]
+    by_head = [part.unbind(1) for part in _projected(attention, block.ln_1(tokens))]
     results, total = [], tokens.new_zeros(())
     for query, key, value in zip(*by_head, strict=True):
         weights = (query @ key.mT * query.shape[2] ** -0.5).softmax(2)
         results.append(weights @ value)
         total = total + weights
-    return attention.out_proj(torch.cat(results, 2)), total / heads
+    return attention.out_proj(torch.cat(results, 2)), total / attention.num_heads
+
+
+def attention_result(attention: Any, normed: Tensor) -> Tensor:
+    """Return the result of an attention for normalised tokens, both `[B,T,D]`.
+
+    The attention's own forward pass holds the weights of all heads at once on a CPU.
+    """
+    query, key, value = _projected(attention, normed)
+    results = F.scaled_dot_product_attention(query, key, value)
+    out: Tensor = attention.out_proj(results.transpose(1, 2).flatten(2))
+    return out
+
+
+def _projected(attention: Any, normed: Tensor) -> list[Tensor]:
+    """Return queries, keys and values of normalised tokens, `[B,heads,T,D/heads]` each."""
+    projected = F.linear(normed, attention.in_proj_weight, attention.in_proj_bias)
+    by_head = projected.reshape(*projected.shape[:2], 3, attention.num_heads, -1)
+    return [*by_head.transpose(1, 3).unbind(2)]
+
+
+def after_block(block: Any, tokens: Tensor) -> Tensor:
+    """Return the tokens after a block, `[B,T,D]`."""
+    return after_attention(block, tokens, attention_result(block.attn, block.ln_1(tokens)))
 
 
 def after_attention(block: Any, tokens: Tensor, attended: Tensor) -> Tensor:
@@ -164,6 +198,6 @@ def image_embeddings(visual: Any, tokens: Tensor, normed: Tensor) -> Tensor:
         `[B,E]`, of length one.
     """
     block = visual.transformer.resblocks[-1]
-    attended = block.attn(normed, normed, normed, need_weights=False)[0]
+    attended = attention_result(block.attn, normed)
     last = visual.ln_post(after_attention(block, tokens, attended)[:, 1:])
     return F.normalize(last.mean(1) @ visual.proj, dim=1)

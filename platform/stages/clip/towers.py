@@ -55,8 +55,9 @@ class Tower(actors.Actor):
         super().__init__(job.views, (1.0,))
         self.visual = networks.load(job.network).visual.to(self.device)
         self.patch = image_tower.patch_size(self.visual)
+        self.most = image_tower.most_patches(self.visual, self.image_bytes)
         # Several images together take no more memory than one image may take.
-        self.most_pixels = image_tower.most_patches(self.image_bytes) * self.patch**2
+        self.most_pixels = self.most * self.patch**2
 
     def work(self, piece: shards.Slice) -> int:
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
@@ -69,7 +70,7 @@ class Tower(actors.Actor):
         """Yield the arrays of images; images of one shape pass through the tower together."""
         for numbers, images in self.groups(rows):
             height, width = images[0].shape[:2]
-            grid = image_tower.grid_of(height, width, self.patch, self.image_bytes)
+            grid = image_tower.grid_of(height, width, self.patch, self.most)
             values = self._values(self._pixels(images, grid))
             for number, array in zip(numbers, values.half().cpu().numpy(), strict=True):
                 row = rows[number]
@@ -147,11 +148,11 @@ def run(
     """
     visual = networks.load(job.network).visual
     patch, channels = image_tower.patch_size(visual), visual.conv1.out_channels
+    most = image_tower.most_patches(visual, job.views.image_bytes)
     need = 0
     for piece in pieces:
         for row in shards.read(piece, ("height", "width")):
-            limit = job.views.image_bytes
-            rows, columns = image_tower.grid_of(row["height"], row["width"], patch, limit)
+            rows, columns = image_tower.grid_of(row["height"], row["width"], patch, most)
             count = rows * columns
             need += attention_bytes(count) if job.blocks else token_bytes(count, channels)
     what = "attentions" if job.blocks else "tokens"

@@ -1,4 +1,8 @@
-"""The metrics file of a training, one line of JSON for each step, and its follower."""
+"""The metrics file of a training, one line of JSON for each step, and its follower.
+
+Displays and trackers follow the file, because Ray Train's controller callback gets a report only
+once an epoch and runs in the process of the controller, which may be on another machine.
+"""
 
 from __future__ import annotations
 

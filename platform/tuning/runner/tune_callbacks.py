@@ -1,4 +1,8 @@
-"""What Ray Tune calls while it runs the trials of a sweep: the searcher and the callback."""
+"""What Ray Tune calls while it runs the trials of a sweep: the searcher and the callback.
+
+Trackers get each trial from the callback, as the journal keeps it: a `LoggerCallback` of Tune would
+know only what the trial reported.
+"""
 
 from __future__ import annotations
 

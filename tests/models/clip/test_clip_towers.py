@@ -6,9 +6,12 @@ import math
 
 import pytest
 import torch
+from memory_peak import peak_of
 from open_clip import SimpleTokenizer
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from timm.layers import resample_abs_pos_embed
 from torch.nn import functional as F
+from wsss.methods.clip_es import softmax_gradcam
 from wsss.platform.models.clip import checkpoint, image_tower, text_tower
 
 NATIVE, GRID = (6, 6), (4, 9)
@@ -129,14 +132,61 @@ def test_images_are_normalised_as_clip_normalises_them():
     torch.testing.assert_close(result.double(), expected.permute(0, 3, 1, 2), atol=1e-6, rtol=0)
 
 
-def test_a_grid_is_rounded_up_and_limited_by_memory():
-    assert image_tower.grid_of(375, 500, 16, 8 << 30) == (24, 32)
-    assert image_tower.grid_of(384, 512, 16, 8 << 30) == (24, 32)
-    assert image_tower.grid_of(1, 17, 16, 8 << 30) == (1, 2)
-    rows, columns = image_tower.grid_of(16_000, 8_000, 16, 1 << 30)
-    assert (rows * columns) ** 2 * image_tower.PAIR_BYTES <= 1 << 30
+def test_a_grid_is_rounded_up_and_limited_in_patches():
+    assert image_tower.grid_of(375, 500, 16, 10_000) == (24, 32)
+    assert image_tower.grid_of(384, 512, 16, 768) == (24, 32)
+    assert image_tower.grid_of(1, 17, 16, 10_000) == (1, 2)
+    rows, columns = image_tower.grid_of(16_000, 8_000, 16, 5_100)
+    assert 4_900 < rows * columns <= 5_100
     assert rows / columns == pytest.approx(2, rel=0.05)
-    assert rows * columns > 5_000
+
+
+def test_the_largest_number_of_patches_is_that_which_the_bound_allows(network):
+    def bound(patches):
+        linear = image_tower.patch_bytes(network.visual)
+        return image_tower.PAIR_BYTES * patches**2 + linear * patches
+
+    for memory in (2**20, 2**30, 8 * 2**30):
+        most = image_tower.most_patches(network.visual, memory)
+        assert bound(most) <= memory < bound(most + 1)
+    assert image_tower.most_patches(network.visual, 1) == 1
+
+
+@pytest.mark.parametrize("grid", [(10, 10), (30, 30)])
+@pytest.mark.parametrize("width", [128, 384])
+def test_an_image_takes_no_more_memory_than_the_bound(width, grid):
+    """Few patches take most memory for their channels, many patches for their pairs."""
+    image = CLIPVisionCfg(layers=4, width=width, patch_size=8, image_size=48)
+    stock = CLIP(32, image, CLIPTextCfg(width=64, heads=1, layers=1), quick_gelu=True)
+    visual = stock.visual.eval().requires_grad_(False)
+    pixels = noise(grid, 1).float()
+    texts = F.normalize(torch.randn(30, 32), dim=1)
+    with torch.inference_mode():
+        computations = {
+            "tokens": lambda: image_tower.last_block_tokens(visual, pixels, "timm"),
+            "attention": lambda: image_tower.mean_attention(visual, pixels, "timm", 3),
+        }
+        peaks = {k: peak_of(f, without=visual.parameters()) for k, f in computations.items()}
+    tokens = image_tower.last_block_tokens(visual, pixels, "timm")[0]
+    gradients = (softmax_gradcam, visual, tokens, texts, 100.0, 20)
+    peaks["gradients"] = peak_of(*gradients, without=visual.parameters())
+    patches = math.prod(grid)
+    bound = image_tower.PAIR_BYTES * patches**2 + image_tower.patch_bytes(visual) * patches
+    assert 0.4 * bound < max(peaks.values()) + pixels.nbytes < bound
+
+
+def test_no_pass_through_a_block_calls_the_attention_of_the_library(network, monkeypatch):
+    """On a CPU it would hold the attention of all heads at once, which `Peak` does not see."""
+    visual, images = network.visual, noise(GRID)
+
+    def forward(*arguments, **options):
+        raise AssertionError("the attention of all heads")
+
+    monkeypatch.setattr(torch.nn.MultiheadAttention, "forward", forward)
+    with torch.inference_mode():
+        tokens = image_tower.last_block_tokens(visual, images, "timm")
+        image_tower.mean_attention(visual, images, "timm", 1)
+    image_tower.image_embeddings(visual, tokens, tokens)
 
 
 def test_a_text_is_the_mean_of_its_sentences(network):

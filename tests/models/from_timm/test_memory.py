@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from memory_peak import peak_of
 from wsss.platform.models.backbones import build
 from wsss.platform.models.backbones.from_timm.attention import (
     MOST_VALUES,
@@ -19,40 +17,14 @@ from wsss.platform.stages.inference.actors import fused
 NAMES = ("test_resnet", "test_convnext", "test_efficientnet", "mobilenetv3_small_050", "test_vit")
 
 
-class Peak(TorchDispatchMode):
-    """The largest number of bytes of the storages that operations made and that were alive."""
-
-    def __init__(self):
-        super().__init__()
-        self.alive, self.bytes = {}, 0
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        out = operation(*args, **(kwargs or {}))
-        self.alive = {key: pair for key, pair in self.alive.items() if not pair[0].expired()}
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, torch.Tensor):
-                storage = tensor.untyped_storage()
-                weak = StorageWeakRef(storage)
-                self.alive[weak.cdata] = (weak, storage.nbytes())
-        self.bytes = max(self.bytes, sum(size for _, size in self.alive.values()))
-        return out
-
-
-@torch.inference_mode()
-def peak_of(compute, *arguments):
-    compute(*arguments)
-    with Peak() as peak:
-        compute(*arguments)
-    return peak.bytes
-
-
 @pytest.mark.parametrize("side", [160, 250])
 @pytest.mark.parametrize("name", NAMES)
 def test_class_maps_take_no_more_memory_than_the_bound(name, side):
     torch.manual_seed(0)
     network = fused(Classifier(build(f"timm:{name}"), 20))
     images = torch.randn(1, 3, side, side)
-    peak = peak_of(class_activation_maps, network, images)
+    with torch.inference_mode():
+        peak = peak_of(class_activation_maps, network, images)
     bound = network.backbone.pixel_bytes * side**2
     assert 0.2 * bound < peak + images.nbytes < bound
 
@@ -70,7 +42,8 @@ def test_summed_attention_takes_no_more_memory_than_the_bound(side):
         with summed_attention(backbone, pairs):
             return backbone.encode(both), pairs.value
 
-    peak = peak_of(attend) + both.nbytes
+    with torch.inference_mode():
+        peak = peak_of(attend) + both.nbytes
     tokens = (side / backbone.patch) ** 2
     assert peak > 2 * 4 * tokens**2
     fits = backbone.most_pixels(peak)

@@ -118,9 +118,10 @@ def layout_of(name: str, stride: int | None) -> Layout:
 
 def _refusal(name: str) -> InputError:
     return InputError(
-        f"timm:{name} has no four stages on grids that take images of any size, and is no plain "
-        "vision transformer; choose a network such as timm:convnext_tiny, timm:regnety_016, "
-        "timm:tf_efficientnet_lite2 or timm:deit_small_patch16_224"
+        f"timm:{name}, as timm builds it by default, has no four stages on grids that take images "
+        "of any size, and is no plain vision transformer; choose a network such as "
+        "timm:convnext_tiny, timm:regnety_016, timm:tf_efficientnet_lite2 or "
+        "timm:deit_small_patch16_224"
     )
 
 
