@@ -249,10 +249,20 @@ def fingerprint(config: Options) -> dict[str, Any]:
     return out
 
 
+def file_states(config: Options) -> tuple[tuple[int, int] | None, ...]:
+    """Return size and time of change of each file that a configuration names; None if missing."""
+    paths = [v for _, v, field in walk(config) if v and (rule := rule_of(field)) and rule.file]
+    return tuple(_state(path) if Path(path).is_file() else None for path in paths)
+
+
+def _state(path: str) -> tuple[int, int]:
+    stat = Path(path).stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
 def _content(path: str) -> str:
     """Return the SHA-256 of a file, which is hashed again only after a change."""
-    stat = Path(path).stat()
-    return _hashed(path, stat.st_size, stat.st_mtime_ns)
+    return _hashed(path, *_state(path))
 
 
 @functools.lru_cache(maxsize=64)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..config.experiment import Experiment
-from ..config.fields import replaced, resolved
+from ..config.fields import file_states, replaced, resolved
 from ..errors import InputError
 from ..method import (
     CLIPMethod,
@@ -32,13 +32,26 @@ from .refiners.registry import REFINERS
 from .refiners.seeds import Seeds, unchosen_thresholds
 
 
+MOST_KEPT = 2_048
+"""Most plans that a catalog keeps, at about 50 kB each; the least recently used one is dropped."""
+
+
 def plan(experiment: Experiment, catalog: Catalog) -> Plan:
-    """Plan an experiment; the same experiment and catalog give the same plan.
+    """Return the plan of an experiment, which the catalog keeps for the next call.
+
+    The same experiment and catalog give the same plan, as long as no weight file changes.
 
     Raises:
         InputError: the experiment does not fit its data set, its baseline or its imports.
     """
-    return _Planner(resolved(experiment, catalog.gpu), catalog).plan()
+    key = (repr(experiment), file_states(experiment))
+    planned: Plan | None = catalog.plans.pop(key, None)
+    if planned is None:
+        planned = _Planner(resolved(experiment, catalog.gpu), catalog).plan()
+    catalog.plans[key] = planned
+    if len(catalog.plans) > MOST_KEPT:
+        del catalog.plans[next(iter(catalog.plans))]
+    return planned
 
 
 @dataclass

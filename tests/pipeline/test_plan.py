@@ -52,8 +52,7 @@ def chain(method: str = "lpcam", **changes: Any) -> Experiment:
 
 
 def test_the_same_experiment_has_the_same_plan_and_nothing_is_written(tmp_path: Path) -> None:
-    catalog = make_catalog(tmp_path)
-    one, two = plan(chain(), catalog), plan(chain(), catalog)
+    one, two = (plan(chain(), make_catalog(tmp_path)) for _ in range(2))
     assert [stage.key for stage in one.stages] == [stage.key for stage in two.stages]
     assert one.digest == two.digest
     assert not (tmp_path / "none").exists()
