@@ -42,6 +42,11 @@ def asks_where_files_lie(code):
         )
         or (isinstance(node, ast.Attribute) and node.attr in kinds)
         or (isinstance(node, ast.ImportFrom) and "object_store" in (node.module or ""))
+        or (isinstance(node, ast.Compare) and "local_folder" in ast.unparse(node))
+        or (
+            isinstance(node, ast.Constant)
+            and re.fullmatch(r"(data|imports|runs|sweeps)/\*.*", str(node.value))
+        )
     ]
 
 
@@ -53,6 +58,8 @@ def asks_where_files_lie(code):
         ("from ..storage.local_storage import LocalStorage", 1),
         ("from ..storage.object_store import bucket", 1),
         ("filesystem.is_address(text)", 1),
+        ("str(store) == str(store.storage.local_folder)", 1),
+        ('Path(store).glob("sweeps/*/sweep.json")', 1),
         ("store.storage.pace", 0),
     ],
 )
