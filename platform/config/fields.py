@@ -231,6 +231,7 @@ def fingerprint(config: Options) -> dict[str, Any]:
 
     Raises:
         InputError: a file is missing.
+        RuntimeError: a value is `auto`.
     """
     out = {}
     for name, value, field in walk(config):
@@ -238,12 +239,18 @@ def fingerprint(config: Options) -> dict[str, Any]:
         assert rule is not None
         if rule.machine:
             continue
-        assert not rule.auto or value != AUTO, f"{name} is {AUTO!r}, which may not enter a key"
+        if rule.auto and value == AUTO:
+            raise ValueError(
+                f"{name} is {AUTO!r}, which may not enter a key; call `resolved` first"
+            )
         if rule.added and value == (rule.auto[1] if rule.auto else field.default):
             continue
         if rule.file and value:
             if not Path(value).is_file():
-                raise InputError(f"there is no weight file {value}")
+                raise InputError(
+                    f"there is no weight file {value}, which the field {name} names; correct the "
+                    "path"
+                )
             value = _content(value)
         out[name] = value
     return out

@@ -53,7 +53,7 @@ def open_image(data: bytes, name: str, formats: tuple[str, ...]) -> Image.Image:
             image = Image.open(io.BytesIO(data), formats=formats)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise InputError(
-            f"{name} claims more than {MAX_PIXELS} pixels, the most allowed"
+            f"{name} claims more than {MAX_PIXELS} pixels, the most allowed; reduce the image"
         ) from error
     except _BROKEN as error:
         raise InputError(

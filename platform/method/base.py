@@ -104,9 +104,10 @@ class Method(Learner):
         return {**read, **self.code_settings()}
 
     def backbone_settings(self, backbone: str) -> dict[str, object]:
-        """Return what training has done otherwise with a backbone since some version, by name.
+        """Return settings that tell a network from one trained by an earlier version, by name.
 
-        It enters the key of the network, so that a network of an earlier version is trained anew.
+        They hold for trainings with this backbone, and enter the key of the network, so that a
+        network of an earlier version is trained anew.
         """
         return {}
 

@@ -31,7 +31,6 @@ from .refiners.base import Refined
 from .refiners.registry import REFINERS
 from .refiners.seeds import Seeds, unchosen_thresholds
 
-
 MOST_KEPT = 2_048
 """Most plans that a catalog keeps, at about 50 kB each; the least recently used one is dropped."""
 

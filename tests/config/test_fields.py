@@ -226,7 +226,7 @@ def test_keys_hold_the_content_of_files_and_nothing_of_the_machine(tmp_path):
     two.write_bytes(b"others")
     assert fingerprint(Keyed(weights=str(one))) != fingerprint(Keyed(weights=str(two)))
     two.unlink()
-    with pytest.raises(InputError, match="there is no weight file"):
+    with pytest.raises(InputError, match=r"there is no weight file .* names; correct the path"):
         fingerprint(Keyed(weights=str(two)))
 
 
@@ -363,5 +363,5 @@ def test_an_added_option_that_is_auto_enters_a_key_only_with_another_value_than_
     assert resolved(Grown(), gpu=True) == Grown(library="fast")
     assert fingerprint(Grown(library="slow")) == {"word": "auto"}
     assert fingerprint(Grown(library="fast")) == {"word": "auto", "library": "fast"}
-    with pytest.raises(AssertionError, match="library is 'auto', which may not enter a key"):
+    with pytest.raises(RuntimeError, match="library is 'auto', which may not enter a key"):
         fingerprint(Grown())

@@ -37,7 +37,7 @@ class TrueMasks(Refiner):
 
 
 def masks(context: Context, split: str) -> Step:
-    """Return the step that copies the true masks as labels, for an upper bound (see the title)."""
+    """Return the step that copies the true masks as labels, for an upper bound."""
     stage = Stage(
         name="labels",
         version=1,
