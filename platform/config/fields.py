@@ -221,7 +221,7 @@ def resolved(config: T, gpu: bool) -> T:
     return replaced(config, changes) if changes else config
 
 
-def fingerprint(config: Options) -> dict[str, Any]:
+def values_in_key(config: Options) -> dict[str, Any]:
     """Return the values, by dotted name, with which a configuration enters the key of a stage.
 
     A file enters by the hash of its content; an option with `machine` does not enter, and

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from ..config.experiment import Experiment
-from ..config.fields import fingerprint, replaced, resolved, walk
+from ..config.fields import replaced, resolved, values_in_key, walk
 from ..config.limits import LIMITS, SchedulerName
 from ..errors import InputError
 from ..pipeline.plan import Plan
@@ -235,8 +235,8 @@ class Sweep:
         chosen += ["shuffled"] if self.is_shuffled else []
         return digest(
             {
-                "base": fingerprint(resolved(self.base, gpu)),
-                "bases": {w: fingerprint(resolved(e, gpu)) for w, e in self.bases.items()},
+                "base": values_in_key(resolved(self.base, gpu)),
+                "bases": {w: values_in_key(resolved(e, gpu)) for w, e in self.bases.items()},
                 "trial": base.digest,
                 "space": [
                     *space_in_file_form(self.space).items()

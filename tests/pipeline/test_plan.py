@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from wsss.platform.config.experiment import Experiment
-from wsss.platform.config.fields import fingerprint, replaced, resolved, walk
+from wsss.platform.config.fields import replaced, resolved, values_in_key, walk
 from wsss.platform.errors import InputError, StorageError
 from wsss.platform.method import Method, build_experiment, methods
 from wsss.platform.models.backbones import build
@@ -309,9 +309,9 @@ def test_auto_enters_no_key() -> None:
     backends = ["refine.crf_backend", "baseline.refine.crf_backend"]
     assert sorted(auto) == sorted([*names, *backends])
     with pytest.raises(RuntimeError, match="may not enter a key"):
-        fingerprint(e)
+        values_in_key(e)
     for gpu, value in ((False, "fp32"), (True, "bf16")):
-        row = fingerprint(resolved(e, gpu))
+        row = values_in_key(resolved(e, gpu))
         assert {row[name] for name in names} == {value}
         expected = ["torch", "torch"] if gpu else [None, None]
         assert [row.get(name) for name in backends] == expected
