@@ -240,7 +240,7 @@ def values_in_key(config: Options) -> dict[str, Any]:
         if rule.machine:
             continue
         if rule.auto and value == AUTO:
-            raise ValueError(
+            raise RuntimeError(
                 f"{name} is {AUTO!r}, which may not enter a key; call `resolved` first"
             )
         if rule.added and value == (rule.auto[1] if rule.auto else field.default):
